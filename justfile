@@ -1,0 +1,26 @@
+# The commands a person types. `just` alone lists them.
+default:
+    @just --list
+
+# Formatting, lints, types.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy -p gfm-pipe --all-targets --no-default-features -- -D warnings
+
+# All tests.
+test:
+    cargo test --workspace
+
+# The engine alone, without candle and data frames.
+test-engine:
+    cargo test -p gfm-pipe --no-default-features
+
+# The main job.
+run:
+    cargo run --release -- run pipelines/full.yaml
+
+# Data sets and the encoder's table, from their sources.
+gen:
+    python3 data/atlas/generate.py
+    python3 data/fixtures/generate.py

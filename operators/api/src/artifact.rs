@@ -1,0 +1,143 @@
+//! Artifacts as operators read them: named tables in Parquet files.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+
+use crate::error::{OpError, OpResult};
+use crate::kind::Kind;
+use crate::table;
+
+/// One table of an artifact, on disk.
+#[derive(Debug, Clone)]
+pub struct TableFile {
+    /// Table name.
+    pub name: String,
+    /// Parquet file.
+    pub path: PathBuf,
+    /// Number of rows.
+    pub rows: u64,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// BLAKE3 digest of the file's bytes, hex.
+    pub digest: String,
+}
+
+/// What a port gave: tables of a known kind.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// `STAGE.PORT`, for messages.
+    pub name: String,
+    /// Its tables, in the kind's order.
+    pub tables: Vec<TableFile>,
+}
+
+impl Artifact {
+    /// Digest over the tables' digests, hex: equal digests mean equal content.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.kind.name.as_bytes());
+        for t in &self.tables {
+            hasher.update(b"\0");
+            hasher.update(t.name.as_bytes());
+            hasher.update(b"\0");
+            hasher.update(t.digest.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The file of a table.
+    ///
+    /// # Errors
+    /// When the artifact has no such table.
+    pub fn file(&self, table: &str) -> OpResult<&TableFile> {
+        self.tables.iter().find(|t| t.name == table).ok_or_else(|| {
+            OpError::new(format!("artifact has no table `{table}`")).artifact(&self.name)
+        })
+    }
+
+    /// Number of rows of a table.
+    ///
+    /// # Errors
+    /// When the artifact has no such table.
+    pub fn rows(&self, table: &str) -> OpResult<usize> {
+        Ok(usize::try_from(self.file(table)?.rows).unwrap_or(usize::MAX))
+    }
+
+    /// A whole table in memory.
+    ///
+    /// # Errors
+    /// When the table is missing or its file cannot be read.
+    pub fn read(&self, table: &str) -> OpResult<RecordBatch> {
+        let reader = self.batches(table)?;
+        let schema = reader_schema(&reader);
+        let batches = reader
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| self.broken(table, e))?;
+        Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    }
+
+    /// A table batch by batch.
+    ///
+    /// # Errors
+    /// When the table is missing or its file cannot be opened.
+    pub fn batches(&self, table: &str) -> OpResult<ParquetRecordBatchReader> {
+        table::reader(&self.file(table)?.path).map_err(|e| self.broken(table, e))
+    }
+
+    /// The texts of an artifact whose kind has text columns; several columns are joined by a line break.
+    ///
+    /// # Errors
+    /// When the kind has no text, or a file cannot be read.
+    pub fn texts(&self) -> OpResult<Vec<String>> {
+        let Some(first) = self.kind.tables.first() else {
+            return Ok(Vec::new());
+        };
+        if self.kind.text.is_empty() {
+            return Err(
+                OpError::new(format!("kind `{}` has no text column", self.kind.name))
+                    .artifact(&self.name),
+            );
+        }
+        let batch = self.read(first.name)?;
+        let columns = self
+            .kind
+            .text
+            .iter()
+            .map(|c| crate::columns::text(&batch, c))
+            .collect::<OpResult<Vec<_>>>()?;
+        Ok((0..batch.num_rows())
+            .map(|row| {
+                let parts: Vec<&str> = columns.iter().map(|c| c.value(row)).collect();
+                parts.join("\n")
+            })
+            .collect())
+    }
+
+    fn broken(
+        &self,
+        table: &str,
+        e: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> OpError {
+        OpError::wrap("failed to read the table", e).artifact(format!("{}.{table}", self.name))
+    }
+}
+
+fn reader_schema(reader: &ParquetRecordBatchReader) -> arrow::datatypes::SchemaRef {
+    use arrow::array::RecordBatchReader;
+    reader.schema()
+}
+
+/// Digest of a sequence of texts, hex: ties vectors to the table they were made from.
+pub fn texts_digest<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for t in texts {
+        let bytes = t.as_ref().as_bytes();
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,153 @@
+//! What an operator sees while it runs: inputs, outputs, progress, cancellation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::artifact::Artifact;
+use crate::error::{OpError, OpResult};
+
+/// A flag that says "stop soon"; cheap to clone and to ask.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks everybody who holds a clone to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How much a message matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Worth knowing.
+    Info,
+    /// Something the user should look at.
+    Warn,
+}
+
+/// Where an operator reports to. The engine decides how it looks.
+pub trait Reporter: Send + Sync {
+    /// `done` of `total` units are through; `note` is a short text beside the bar ("loss 0.31").
+    fn progress(&self, done: u64, total: u64, unit: &str, note: &str);
+    /// A line for the log.
+    fn message(&self, level: Level, text: &str);
+    /// Training continued from a checkpoint taken after this many steps.
+    fn resumed_at(&self, step: u64);
+}
+
+/// One table being written.
+pub trait TableSink: Send {
+    /// Appends rows.
+    ///
+    /// # Errors
+    /// When the batch does not fit or the disk refuses.
+    fn write(&mut self, batch: &RecordBatch) -> OpResult<()>;
+    /// Completes the table. A sink dropped without this leaves no table.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn finish(self: Box<Self>) -> OpResult<()>;
+}
+
+/// Creates the tables of a stage's output ports.
+pub trait Outputs: Send + Sync {
+    /// Starts a table of an output port.
+    ///
+    /// # Errors
+    /// When the port's kind has no such table, the schema does not fit, or it was already written.
+    fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>>;
+}
+
+/// Everything an operator may touch while it runs.
+pub struct Context {
+    /// `STAGE`, for messages.
+    pub stage: String,
+    /// Artifacts by input port, in the order the pipeline gives them.
+    pub inputs: BTreeMap<String, Vec<Artifact>>,
+    /// Where tables go.
+    pub outputs: Arc<dyn Outputs>,
+    /// Where progress goes.
+    pub reporter: Arc<dyn Reporter>,
+    /// Whether to stop.
+    pub cancel: Cancel,
+    /// Folder paths of parameters are relative to.
+    pub base: PathBuf,
+    /// A private folder that outlives a killed run of the same stage with the same key: checkpoints go here.
+    /// It is removed once the stage is stored.
+    pub workdir: PathBuf,
+    /// Device asked for: `auto`, `cpu`, `cuda`, `cuda:N`.
+    pub device: String,
+}
+
+impl Context {
+    /// The artifact of a port that takes exactly one.
+    ///
+    /// # Errors
+    /// When nothing is connected.
+    pub fn input(&self, port: &str) -> OpResult<&Artifact> {
+        self.input_opt(port)
+            .ok_or_else(|| OpError::new(format!("nothing is connected to input `{port}`")))
+    }
+
+    /// The artifact of an optional port.
+    pub fn input_opt(&self, port: &str) -> Option<&Artifact> {
+        self.inputs.get(port).and_then(|v| v.first())
+    }
+
+    /// All artifacts of a port that takes many.
+    pub fn inputs(&self, port: &str) -> &[Artifact] {
+        self.inputs.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// Writes a whole table at once.
+    ///
+    /// # Errors
+    /// See [`Outputs::create`] and [`TableSink`].
+    pub fn write(&self, port: &str, table: &str, batch: &RecordBatch) -> OpResult<()> {
+        let mut sink = self.outputs.create(port, table, batch.schema())?;
+        sink.write(batch)?;
+        sink.finish()
+    }
+
+    /// A path of a parameter, made absolute or relative to the working directory of the run.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Stops with [`OpError::Cancelled`] when the user asked to; call it about every second.
+    ///
+    /// # Errors
+    /// When the user asked to stop.
+    pub fn check_cancelled(&self) -> OpResult<()> {
+        if self.cancel.is_cancelled() {
+            return Err(OpError::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Reports progress; cheap enough for every step.
+    pub fn progress(&self, done: u64, total: u64, unit: &str, note: &str) {
+        self.reporter.progress(done, total, unit, note);
+    }
+
+    /// A line for the log.
+    pub fn info(&self, text: impl AsRef<str>) {
+        self.reporter.message(Level::Info, text.as_ref());
+    }
+
+    /// A line the user should look at.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.reporter.message(Level::Warn, text.as_ref());
+    }
+}

@@ -1,0 +1,452 @@
+//! The artifact kinds of the built-in operators. Constants, so that `&kinds::X` lives for ever wherever it is written; kinds are
+//! equal when their names are.
+
+use crate::kind::{ColType as T, Kind, TableSpec, col, opt};
+
+/// Entities of a knowledge graph.
+pub const ENTITIES: Kind = Kind {
+    name: "entities",
+    about: "entities of a knowledge graph",
+    text: &["name"],
+    tables: &[TableSpec {
+        name: "entities",
+        about: "one entity; row = id, by first appearance in kg.txt, head before tail",
+        columns: &[
+            col("id", T::U32, "entity id"),
+            col("name", T::Text, "name as written"),
+        ],
+    }],
+};
+
+/// Relations with their inverses.
+pub const RELATIONS: Kind = Kind {
+    name: "relations",
+    about: "relations of a knowledge graph, inverses included",
+    text: &["name"],
+    tables: &[TableSpec {
+        name: "relations",
+        about: "one relation; row = id; R direct relations by first appearance, then their R inverses",
+        columns: &[
+            col("id", T::U32, "relation id"),
+            col("name", T::Text, "name; inverses are `inverse_` + name"),
+            opt(
+                "inverse_of",
+                T::U32,
+                "id of the direct relation; missing for direct ones",
+            ),
+            col(
+                "triples",
+                T::U64,
+                "number of triples with this relation (inverses: of the direct one)",
+            ),
+        ],
+    }],
+};
+
+/// Triples of ids.
+pub const TRIPLES: Kind = Kind {
+    name: "triples",
+    about: "direct triples of a knowledge graph",
+    text: &[],
+    tables: &[TableSpec {
+        name: "triples",
+        about: "one triple, in file order; duplicates are kept",
+        columns: &[
+            col("head", T::U32, "entity id"),
+            col("relation", T::U32, "direct relation id"),
+            col("tail", T::U32, "entity id"),
+        ],
+    }],
+};
+
+/// Input that could not be used, with the reason.
+pub const REJECTS: Kind = Kind {
+    name: "rejects",
+    about: "input that could not be used, with the reason",
+    text: &[],
+    tables: &[TableSpec {
+        name: "rejects",
+        about: "one rejected line, item or value",
+        columns: &[
+            col("source", T::Text, "file, relative to the data set"),
+            opt("line", T::U64, "one-based line, for line-oriented files"),
+            opt(
+                "item",
+                T::Text,
+                "question id or document title, for JSON files",
+            ),
+            col("reason", T::Text, "why it was not used"),
+            col("text", T::Text, "what was rejected, as written"),
+        ],
+    }],
+};
+
+/// Named counts of an ingest.
+pub const COUNTS: Kind = Kind {
+    name: "counts",
+    about: "named counts",
+    text: &[],
+    tables: &[TableSpec {
+        name: "counts",
+        about: "one count",
+        columns: &[
+            col("name", T::Text, "what was counted"),
+            col("value", T::U64, "how many"),
+        ],
+    }],
+};
+
+/// Documents of a corpus.
+pub const DOCUMENTS: Kind = Kind {
+    name: "documents",
+    about: "documents of a corpus",
+    text: &["title", "text"],
+    tables: &[TableSpec {
+        name: "documents",
+        about: "one document; row = id; titles of document2entities in file order, then the rest of the corpus",
+        columns: &[
+            col("id", T::U32, "document id"),
+            col("title", T::Text, "title"),
+            col("text", T::Text, "text; empty when the corpus has none"),
+            col(
+                "in_corpus",
+                T::Bool,
+                "whether dataset_corpus.json has the title",
+            ),
+        ],
+    }],
+};
+
+/// Which entities a document mentions.
+pub const LINKS: Kind = Kind {
+    name: "links",
+    about: "which entities a document mentions",
+    text: &[],
+    tables: &[TableSpec {
+        name: "links",
+        about: "one distinct (document, entity) pair, by document, in file order",
+        columns: &[
+            col("document", T::U32, "document id"),
+            col("entity", T::U32, "entity id"),
+        ],
+    }],
+};
+
+/// Questions of one split.
+pub const QUESTIONS: Kind = Kind {
+    name: "questions",
+    about: "questions of one split with what they ask from and for",
+    text: &["question"],
+    tables: &[
+        TableSpec {
+            name: "questions",
+            about: "one question, in file order",
+            columns: &[
+                col("id", T::Text, "question id"),
+                col("question", T::Text, "the question"),
+                opt("answer", T::Text, "the answer, where given"),
+                col(
+                    "question_entities",
+                    T::ListU32,
+                    "ids of distinct known entities named in the question",
+                ),
+                col(
+                    "supporting_entities",
+                    T::ListU32,
+                    "ids of distinct known entities of the gold documents",
+                ),
+                col(
+                    "supporting_documents",
+                    T::ListU32,
+                    "ids of distinct known gold documents",
+                ),
+                col(
+                    "gold_titles",
+                    T::U32,
+                    "distinct gold titles of the raw question, known or not",
+                ),
+                col(
+                    "askable",
+                    T::Bool,
+                    "whether at least one question entity is known",
+                ),
+                opt("hops", T::U32, "number of hops, where the data says so"),
+                col(
+                    "groups",
+                    T::ListText,
+                    "further groups to report by: `type=…`, names of the `group` field",
+                ),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on the whole split",
+            columns: &[
+                col("dataset", T::Text, "name of the data set"),
+                col("split", T::Text, "train, valid or test"),
+                col("questions", T::U64, "number of questions"),
+                col("not_askable", T::U64, "questions without a known entity"),
+            ],
+        },
+    ],
+};
+
+/// Text embeddings.
+pub const EMBEDDINGS: Kind = Kind {
+    name: "embeddings",
+    about: "one vector per row of a table with text",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "vectors",
+            about: "row i = embedding of the i-th text",
+            columns: &[col("vector", T::Vector, "embedding")],
+        },
+        TableSpec {
+            name: "encoder",
+            about: "one row on what made the vectors",
+            columns: &[
+                col("name", T::Text, "encoder"),
+                col(
+                    "digest",
+                    T::Text,
+                    "digest of the encoder's weights and tokenizer",
+                ),
+                col("dim", T::U32, "length of a vector"),
+                col("rows", T::U64, "number of texts"),
+                col(
+                    "zero_rows",
+                    T::U64,
+                    "texts without a known token: the zero vector",
+                ),
+                col(
+                    "texts_digest",
+                    T::Text,
+                    "digest of the texts, to match vectors with their table",
+                ),
+            ],
+        },
+    ],
+};
+
+/// Graph tensors.
+pub const GRAPH: Kind = Kind {
+    name: "graph",
+    about: "a knowledge graph ready for message passing",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "edges",
+            about: "one directed edge, inverses included, sorted by destination (CSR), then by original position",
+            columns: &[
+                col(
+                    "destination",
+                    T::U32,
+                    "node that receives the message: the triple's head",
+                ),
+                col(
+                    "source",
+                    T::U32,
+                    "node that sends the message: the triple's tail",
+                ),
+                col("relation", T::U32, "relation id, 0..2R"),
+                col(
+                    "position",
+                    T::U32,
+                    "position in [direct triples in file order, then their inverses]",
+                ),
+            ],
+        },
+        TableSpec {
+            name: "nodes",
+            about: "one node; row = entity id",
+            columns: &[
+                col("offset", T::U64, "first of its edges in `edges`"),
+                col("degree", T::U32, "number of its edges"),
+            ],
+        },
+        TableSpec {
+            name: "relation_order",
+            about: "rows of `edges` sorted by relation, then by row",
+            columns: &[col("edge", T::U32, "row of `edges`")],
+        },
+        TableSpec {
+            name: "relation_embeddings",
+            about: "row = relation id",
+            columns: &[col("vector", T::Vector, "embedding of the relation's name")],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on the whole graph",
+            columns: &[
+                col("nodes", T::U64, "number of nodes"),
+                col("relations", T::U64, "number of direct relations R"),
+                col("triples", T::U64, "number of direct triples"),
+                col("encoder", T::Text, "encoder of the relation embeddings"),
+                col("encoder_digest", T::Text, "its digest"),
+                col("dim", T::U32, "length of a relation embedding"),
+            ],
+        },
+    ],
+};
+
+/// Entity-document matrix and weights.
+pub const ENTITY_DOCUMENTS: Kind = Kind {
+    name: "entity-documents",
+    about: "entity-document matrix (CSR by entity) and entity weights",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "entity_documents",
+            about: "one (entity, document) pair, sorted by entity, then document",
+            columns: &[
+                col("entity", T::U32, "entity id"),
+                col("document", T::U32, "document id"),
+            ],
+        },
+        TableSpec {
+            name: "entities",
+            about: "row = entity id",
+            columns: &[
+                col("offset", T::U64, "first of its rows in `entity_documents`"),
+                col("frequency", T::U32, "number of documents that mention it"),
+                col(
+                    "weight",
+                    T::F32,
+                    "1 / frequency, 0 where no document mentions it",
+                ),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on the whole matrix",
+            columns: &[
+                col("entities", T::U64, "number of entities"),
+                col("documents", T::U64, "number of documents"),
+            ],
+        },
+    ],
+};
+
+/// Weights of a graph model.
+pub const MODEL: Kind = Kind {
+    name: "model",
+    about: "weights and configuration of a graph model",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "weights",
+            about: "one parameter tensor, under the reference's names",
+            columns: &[
+                col("name", T::Text, "parameter name"),
+                col("shape", T::ListI64, "shape"),
+                col("values", T::LargeListF32, "values, row-major"),
+            ],
+        },
+        TableSpec {
+            name: "config",
+            about: "one row",
+            columns: &[col(
+                "json",
+                T::Text,
+                "class, dimensions, encoder name and digest, origin",
+            )],
+        },
+    ],
+};
+
+/// State of an optimizer.
+pub const OPTIMIZER: Kind = Kind {
+    name: "optimizer",
+    about: "state of the optimizer at the end of training",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "moments",
+            about: "one parameter tensor's moments",
+            columns: &[
+                col("name", T::Text, "parameter name"),
+                col("exp_avg", T::LargeListF32, "first moment, row-major"),
+                col("exp_avg_sq", T::LargeListF32, "second moment, row-major"),
+            ],
+        },
+        TableSpec {
+            name: "state",
+            about: "one row",
+            columns: &[col("json", T::Text, "steps taken, hyper-parameters")],
+        },
+    ],
+};
+
+/// What happened during training.
+pub const HISTORY: Kind = Kind {
+    name: "history",
+    about: "losses and validation metrics during training",
+    text: &[],
+    tables: &[TableSpec {
+        name: "history",
+        about: "one value",
+        columns: &[
+            col("epoch", T::U32, "one-based epoch; 0 before training"),
+            col("step", T::U64, "optimizer steps taken"),
+            col(
+                "metric",
+                T::Text,
+                "name; validation metrics start with `valid:`",
+            ),
+            col("value", T::F64, "value"),
+        ],
+    }],
+};
+
+/// Evaluation metrics.
+pub const METRICS: Kind = Kind {
+    name: "metrics",
+    about: "retrieval metrics of several systems on the same questions",
+    text: &[],
+    tables: &[TableSpec {
+        name: "metrics",
+        about: "one metric of one system on one group of questions",
+        columns: &[
+            col("dataset", T::Text, "data set"),
+            col("split", T::Text, "train, valid or test"),
+            col(
+                "system",
+                T::Text,
+                "model, pretrained, untrained, dense, bm25 or ppr",
+            ),
+            col(
+                "ranker",
+                T::Text,
+                "how entity scores became document scores; `-` where they did not",
+            ),
+            col("target", T::Text, "document or entity"),
+            col("group", T::Text, "`all`, `hops=2`, …"),
+            col(
+                "metric",
+                T::Text,
+                "recall@k, all-gold@k, mrr, hits@k, mrr_filtered, ceiling:…",
+            ),
+            col("value", T::F64, "value"),
+            col("n", T::U64, "number of questions"),
+        ],
+    }],
+};
+
+/// Ranked documents.
+pub const RANKINGS: Kind = Kind {
+    name: "rankings",
+    about: "the first documents of every system for every question",
+    text: &[],
+    tables: &[TableSpec {
+        name: "rankings",
+        about: "one ranked document",
+        columns: &[
+            col("question", T::Text, "question id"),
+            col("system", T::Text, "system"),
+            col("rank", T::U32, "one-based rank"),
+            col("document", T::Text, "document title"),
+            col("score", T::F64, "score"),
+        ],
+    }],
+};

@@ -1,0 +1,27 @@
+//! What an operator of gfm-pipe is.
+//!
+//! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its ports, a name, a
+//! version and a `run` function, tied together by the [`Operator`] trait. This crate holds that trait and the vocabulary
+//! operators share: artifact kinds ([`kinds`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
+//! error type [`OpError`].
+//!
+//! Invariant: nothing here knows the engine, a terminal, the environment or candle. Caching, scheduling and the store
+//! live in the root package; they drive operators only through what is public here.
+
+pub mod artifact;
+pub mod columns;
+pub mod context;
+pub mod error;
+pub mod kind;
+pub mod kinds;
+pub mod local;
+pub mod operator;
+pub mod schema;
+pub mod table;
+
+pub use artifact::{Artifact, TableFile};
+pub use context::{Cancel, Context, Level, Outputs, Reporter, TableSink};
+pub use error::{OpError, OpResult, Place};
+pub use kind::{ColType, Column, Kind, TableSpec};
+pub use operator::{Accepts, Arity, InPort, InputFile, OpEntry, Operator, OutPort};
+pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type};

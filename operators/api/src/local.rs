@@ -1,0 +1,266 @@
+//! Runs one operator without the engine: for tests and examples.
+//!
+//! Tables go to a plain folder, `PORT.TABLE.parquet`; there is no cache and no store here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use serde_json::Value;
+
+use crate::artifact::{Artifact, TableFile};
+use crate::context::{Cancel, Context, Level, Outputs, Reporter, TableSink};
+use crate::error::{OpError, OpResult};
+use crate::kind::Kind;
+use crate::operator::{OpEntry, Operator, OutPort};
+use crate::schema::path_text;
+
+/// Collects what an operator reports.
+#[derive(Default)]
+pub struct Collected {
+    /// Messages in order.
+    pub messages: Mutex<Vec<(Level, String)>>,
+}
+
+impl Reporter for Collected {
+    fn progress(&self, _done: u64, _total: u64, _unit: &str, _note: &str) {}
+    fn message(&self, level: Level, text: &str) {
+        if let Ok(mut m) = self.messages.lock() {
+            m.push((level, text.to_owned()));
+        }
+    }
+    fn resumed_at(&self, _step: u64) {}
+}
+
+type Written = Arc<Mutex<BTreeMap<(String, String), TableFile>>>;
+
+struct FolderOutputs {
+    dir: PathBuf,
+    ports: Vec<OutPort>,
+    written: Written,
+}
+
+struct FolderSink {
+    writer: ArrowWriter<File>,
+    port: String,
+    table: TableFile,
+    written: Written,
+}
+
+impl Outputs for FolderOutputs {
+    fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>> {
+        let spec = self
+            .ports
+            .iter()
+            .find(|p| p.name == port)
+            .and_then(|p| p.kind.table(table))
+            .ok_or_else(|| OpError::new(format!("no table `{port}.{table}` is declared")))?;
+        if let Some(why) = spec.mismatch(&schema) {
+            return Err(OpError::new(format!("table `{port}.{table}`: {why}")));
+        }
+        let path = self.dir.join(format!("{port}.{table}.parquet"));
+        let file =
+            File::create(&path).map_err(|e| OpError::wrap("failed to create", e).file(&path))?;
+        Ok(Box::new(FolderSink {
+            writer: crate::table::writer(file, schema)?,
+            port: port.to_owned(),
+            table: TableFile {
+                name: table.to_owned(),
+                path,
+                rows: 0,
+                bytes: 0,
+                digest: String::new(),
+            },
+            written: Arc::clone(&self.written),
+        }))
+    }
+}
+
+impl TableSink for FolderSink {
+    fn write(&mut self, batch: &RecordBatch) -> OpResult<()> {
+        self.table.rows += batch.num_rows() as u64;
+        Ok(self.writer.write(batch)?)
+    }
+
+    fn finish(mut self: Box<Self>) -> OpResult<()> {
+        self.writer.finish()?;
+        let path = self.table.path.clone();
+        let bytes =
+            fs::read(&path).map_err(|e| OpError::wrap("failed to read back", e).file(&path))?;
+        self.table.bytes = bytes.len() as u64;
+        self.table.digest = blake3::hash(&bytes).to_hex().to_string();
+        let key = (self.port.clone(), self.table.name.clone());
+        if let Ok(mut written) = self.written.lock() {
+            written.insert(key, self.table.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Result of [`run`]: artifacts by port, and what was said.
+pub struct Local {
+    /// Artifacts by output port.
+    pub outputs: BTreeMap<String, Artifact>,
+    /// Messages in order.
+    pub messages: Vec<(Level, String)>,
+}
+
+impl Local {
+    /// The artifact of a port.
+    ///
+    /// # Panics
+    /// When there is no such port; this module is for tests.
+    pub fn port(&self, name: &str) -> &Artifact {
+        &self.outputs[name]
+    }
+}
+
+/// Writes an artifact of a kind from its tables, in the kind's order, as an operator would have.
+///
+/// # Errors
+/// When a table does not fit the kind or cannot be written.
+pub fn artifact(
+    dir: &Path,
+    kind: &'static Kind,
+    name: &str,
+    tables: Vec<RecordBatch>,
+) -> OpResult<Artifact> {
+    let written = Written::default();
+    let outputs = FolderOutputs {
+        dir: dir.to_owned(),
+        ports: vec![OutPort {
+            name: "given",
+            kind,
+            about: "",
+        }],
+        written: Arc::clone(&written),
+    };
+    let mut files = Vec::new();
+    for (spec, batch) in kind.tables.iter().zip(tables) {
+        let mut sink = outputs.create("given", spec.name, batch.schema())?;
+        sink.write(&batch)?;
+        sink.finish()?;
+        let mut file = written
+            .lock()
+            .ok()
+            .and_then(|mut w| w.remove(&("given".to_owned(), spec.name.to_owned())))
+            .ok_or_else(|| OpError::new("the table was not written"))?;
+        // Several artifacts of one kind may share a folder.
+        let path = dir.join(format!("{name}.{}.parquet", spec.name));
+        fs::rename(&file.path, &path)
+            .map_err(|e| OpError::wrap("failed to rename", e).file(&path))?;
+        file.path = path;
+        files.push(file);
+    }
+    Ok(Artifact {
+        kind,
+        name: name.to_owned(),
+        tables: files,
+    })
+}
+
+/// A context without inputs whose outputs go nowhere: for functions that only ask whether to stop.
+pub fn context() -> Context {
+    Context {
+        stage: "local".to_owned(),
+        inputs: BTreeMap::new(),
+        outputs: Arc::new(FolderOutputs {
+            dir: PathBuf::new(),
+            ports: Vec::new(),
+            written: Written::default(),
+        }),
+        reporter: Arc::new(Collected::default()),
+        cancel: Cancel::default(),
+        base: PathBuf::from("."),
+        workdir: PathBuf::new(),
+        device: "cpu".to_owned(),
+    }
+}
+
+/// Validates `params`, runs the operator with `inputs` and writes to `dir` (created if missing).
+///
+/// # Errors
+/// Problems of the parameters (all in one message), or whatever the operator gives.
+pub fn run<O: Operator>(
+    dir: &Path,
+    params: &Value,
+    inputs: BTreeMap<String, Vec<Artifact>>,
+) -> OpResult<Local> {
+    run_entry(&OpEntry::of::<O>(), dir, params, inputs)
+}
+
+/// [`run`] for an operator known by its entry.
+///
+/// # Errors
+/// See [`run`].
+pub fn run_entry(
+    op: &OpEntry,
+    dir: &Path,
+    params: &Value,
+    inputs: BTreeMap<String, Vec<Artifact>>,
+) -> OpResult<Local> {
+    let params = op.validate(params).map_err(|problems| {
+        let text: Vec<String> = problems
+            .iter()
+            .map(|p| format!("{}: {}", path_text(&p.path), p.message))
+            .collect();
+        OpError::new(text.join("; "))
+    })?;
+    let workdir = dir.join("work");
+    fs::create_dir_all(&workdir)
+        .map_err(|e| OpError::wrap("failed to create", e).file(&workdir))?;
+    let written = Written::default();
+    let reporter = Arc::new(Collected::default());
+    let ctx = Context {
+        stage: op.name.to_owned(),
+        inputs,
+        outputs: Arc::new(FolderOutputs {
+            dir: dir.to_owned(),
+            ports: op.outputs.clone(),
+            written: Arc::clone(&written),
+        }),
+        reporter: Arc::clone(&reporter) as Arc<dyn Reporter>,
+        cancel: Cancel::default(),
+        base: PathBuf::from("."),
+        workdir,
+        device: "cpu".to_owned(),
+    };
+    op.run(params, &ctx)?;
+    let mut written = written
+        .lock()
+        .map_err(|_| OpError::new("a writer panicked"))?
+        .clone();
+    let mut outputs = BTreeMap::new();
+    for port in &op.outputs {
+        let mut tables = Vec::new();
+        for spec in port.kind.tables {
+            let file = written
+                .remove(&(port.name.to_owned(), spec.name.to_owned()))
+                .ok_or_else(|| {
+                    OpError::new(format!(
+                        "table `{}.{}` was not written",
+                        port.name, spec.name
+                    ))
+                })?;
+            tables.push(file);
+        }
+        outputs.insert(
+            port.name.to_owned(),
+            Artifact {
+                kind: port.kind,
+                name: format!("{}.{}", op.name, port.name),
+                tables,
+            },
+        );
+    }
+    let messages = reporter
+        .messages
+        .lock()
+        .map_err(|_| OpError::new("a reporter panicked"))?
+        .clone();
+    Ok(Local { outputs, messages })
+}

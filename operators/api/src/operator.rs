@@ -1,0 +1,223 @@
+//! The [`Operator`] trait and its type-erased form, [`OpEntry`].
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::{OpError, OpResult};
+use crate::kind::Kind;
+use crate::schema::{Problem, Schema};
+
+/// How many artifacts an input port takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// None or one.
+    Optional,
+    /// One or more.
+    Many,
+    /// None, one or more.
+    Any,
+}
+
+impl Arity {
+    /// Whether something must be connected.
+    pub fn is_required(self) -> bool {
+        matches!(self, Arity::One | Arity::Many)
+    }
+
+    /// Whether a list may be connected.
+    pub fn takes_many(self) -> bool {
+        matches!(self, Arity::Many | Arity::Any)
+    }
+}
+
+/// Which kinds an input port takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Accepts {
+    /// One of these kinds.
+    Kinds(&'static [&'static Kind]),
+    /// Any kind with text columns.
+    Text,
+}
+
+impl Accepts {
+    /// Whether an artifact of this kind may be connected.
+    pub fn takes(&self, kind: &Kind) -> bool {
+        match self {
+            Accepts::Kinds(kinds) => kinds.iter().any(|k| **k == *kind),
+            Accepts::Text => !kind.text.is_empty(),
+        }
+    }
+
+    /// For messages: `triples`, `triples or links`, `any kind with text`.
+    pub fn describe(&self) -> String {
+        match self {
+            Accepts::Kinds(kinds) => {
+                let names: Vec<&str> = kinds.iter().map(|k| k.name).collect();
+                names.join(" or ")
+            }
+            Accepts::Text => "any kind with text".to_owned(),
+        }
+    }
+}
+
+/// An input port.
+#[derive(Debug, Clone)]
+pub struct InPort {
+    /// Name.
+    pub name: &'static str,
+    /// Kinds it takes.
+    pub accepts: Accepts,
+    /// How many artifacts it takes.
+    pub arity: Arity,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+/// An output port.
+#[derive(Debug, Clone)]
+pub struct OutPort {
+    /// Name.
+    pub name: &'static str,
+    /// Kind it gives.
+    pub kind: &'static Kind,
+    /// What it holds.
+    pub about: &'static str,
+}
+
+/// A file an operator reads besides its input artifacts; its content enters the stage's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// Path as the user would write it, relative to the run's working directory.
+    pub path: PathBuf,
+    /// Whether the stage cannot run without it.
+    pub required: bool,
+}
+
+/// A building block of pipelines. One implementation is one file.
+pub trait Operator: 'static {
+    /// Parameters after validation, with defaults filled in.
+    type Params: DeserializeOwned + Serialize;
+    /// Name in pipelines.
+    const NAME: &'static str;
+    /// Raise when the same inputs and parameters give other output: it enters every key.
+    const VERSION: u32;
+    /// One line for `gfm-pipe ops`.
+    const ABOUT: &'static str;
+
+    /// Parameters: names, types, defaults, meaning.
+    fn schema() -> Schema;
+    /// Input ports.
+    fn inputs() -> Vec<InPort>;
+    /// Output ports.
+    fn outputs() -> Vec<OutPort>;
+    /// Checks the schema cannot express (one key against another).
+    fn check(_params: &Self::Params) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Files read besides the input artifacts.
+    fn files(_params: &Self::Params) -> Vec<InputFile> {
+        Vec::new()
+    }
+    /// What else decides the result and is neither parameter, input nor file (a compiled-in table's digest).
+    fn fingerprint(_params: &Self::Params) -> Option<String> {
+        None
+    }
+    /// Reads the inputs, writes every table of every output port.
+    ///
+    /// # Errors
+    /// Whatever went wrong, for the user.
+    fn run(params: Self::Params, ctx: &Context) -> OpResult<()>;
+}
+
+/// An operator as the engine holds it.
+#[derive(Clone)]
+pub struct OpEntry {
+    /// [`Operator::NAME`].
+    pub name: &'static str,
+    /// [`Operator::VERSION`].
+    pub version: u32,
+    /// [`Operator::ABOUT`].
+    pub about: &'static str,
+    /// [`Operator::schema`].
+    pub schema: Schema,
+    /// [`Operator::inputs`].
+    pub inputs: Vec<InPort>,
+    /// [`Operator::outputs`].
+    pub outputs: Vec<OutPort>,
+    check: fn(&Value) -> Vec<Problem>,
+    files: fn(&Value) -> OpResult<Vec<InputFile>>,
+    fingerprint: fn(&Value) -> OpResult<Option<String>>,
+    run: fn(Value, &Context) -> OpResult<()>,
+}
+
+fn parse<P: DeserializeOwned>(op: &str, value: Value) -> OpResult<P> {
+    serde_json::from_value(value).map_err(|e| {
+        OpError::wrap(format!("parameters of `{op}` do not fit its schema"), e)
+            .hint("this is a fault of the operator, not of the pipeline: please report it")
+    })
+}
+
+impl OpEntry {
+    /// Erases the operator's type.
+    pub fn of<O: Operator>() -> Self {
+        OpEntry {
+            name: O::NAME,
+            version: O::VERSION,
+            about: O::ABOUT,
+            schema: O::schema(),
+            inputs: O::inputs(),
+            outputs: O::outputs(),
+            check: |v| match parse::<O::Params>(O::NAME, v.clone()) {
+                Ok(p) => O::check(&p),
+                Err(e) => vec![Problem::at_root(e.to_string())],
+            },
+            files: |v| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?)),
+            fingerprint: |v| Ok(O::fingerprint(&parse::<O::Params>(O::NAME, v.clone())?)),
+            run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
+        }
+    }
+
+    /// Validates parameters: fills in defaults and gives all problems at once.
+    ///
+    /// # Errors
+    /// Every problem found, each with the path of the value inside the parameters.
+    pub fn validate(&self, params: &Value) -> Result<Value, Vec<Problem>> {
+        let full = self.schema.normalize(params)?;
+        let problems = (self.check)(&full);
+        if problems.is_empty() {
+            Ok(full)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Files read with these (validated) parameters.
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn files(&self, params: &Value) -> OpResult<Vec<InputFile>> {
+        (self.files)(params)
+    }
+
+    /// See [`Operator::fingerprint`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn fingerprint(&self, params: &Value) -> OpResult<Option<String>> {
+        (self.fingerprint)(params)
+    }
+
+    /// Runs the operator with validated parameters.
+    ///
+    /// # Errors
+    /// See [`Operator::run`].
+    pub fn run(&self, params: Value, ctx: &Context) -> OpResult<()> {
+        (self.run)(params, ctx)
+    }
+}

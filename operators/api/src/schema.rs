@@ -1,0 +1,651 @@
+//! Parameter schemas: validation with every problem at once, defaults, documentation, and what enters a stage's key.
+//!
+//! A schema is data, written next to the operator's parameter struct. The engine validates the pipeline's tree against it
+//! (so that it can point at file, line and column), fills in defaults, and only then deserializes. Invariant: a value that
+//! [`Schema::normalize`] accepted deserializes into the operator's parameters; a test per operator holds this.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+/// Whether a parameter can change the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It can: it enters the stage's key.
+    Result,
+    /// It cannot (logging, timeouts, batch sizes of pure functions): a change reruns nothing.
+    None,
+}
+
+/// A step into a parameter tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathSeg {
+    /// A key of a mapping.
+    Key(String),
+    /// An item of a list.
+    Index(usize),
+}
+
+/// A path written as `task.losses[0].cfg.weight`.
+pub fn path_text(path: &[PathSeg]) -> String {
+    let mut out = String::new();
+    for seg in path {
+        match seg {
+            PathSeg::Key(k) if out.is_empty() => out.push_str(k),
+            PathSeg::Key(k) => {
+                out.push('.');
+                out.push_str(k);
+            }
+            // Writing to a String cannot fail.
+            PathSeg::Index(i) => drop(write!(out, "[{i}]")),
+        }
+    }
+    out
+}
+
+/// Something wrong with a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, from the root of the parameters.
+    pub path: Vec<PathSeg>,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether the key itself is at fault (unknown, refused) rather than its value.
+    pub on_key: bool,
+}
+
+impl Problem {
+    /// A problem with the parameters as a whole.
+    pub fn at_root(message: impl Into<String>) -> Self {
+        Problem {
+            path: Vec::new(),
+            message: message.into(),
+            hint: None,
+            on_key: false,
+        }
+    }
+
+    /// A problem at a dotted path of keys (`task.num_negative`).
+    pub fn at(path: &str, message: impl Into<String>) -> Self {
+        Problem {
+            path: path
+                .split('.')
+                .map(|k| PathSeg::Key(k.to_owned()))
+                .collect(),
+            ..Problem::at_root(message)
+        }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Type of a parameter.
+#[derive(Debug, Clone)]
+pub enum Type {
+    /// true/false; yes/no and on/off are read too.
+    Bool,
+    /// A whole number within bounds.
+    Int {
+        /// Smallest allowed value.
+        min: i64,
+        /// Largest allowed value.
+        max: i64,
+    },
+    /// A number within bounds.
+    Float {
+        /// Smallest allowed value.
+        min: f64,
+        /// Largest allowed value.
+        max: f64,
+    },
+    /// Text.
+    Text,
+    /// A path, relative to the working directory of the run.
+    Path,
+    /// One of a few words.
+    OneOf {
+        /// Words that work, in order of documentation.
+        words: &'static [&'static str],
+        /// Words that mean something but do not work yet: refused by name.
+        planned: &'static [&'static str],
+    },
+    /// Text of a form a function knows.
+    Form {
+        /// The form, for documentation and messages.
+        form: &'static str,
+        /// Gives what is wrong.
+        check: fn(&str) -> Result<(), String>,
+    },
+    /// A list.
+    List {
+        /// Type of an item.
+        item: Box<Type>,
+        /// Smallest number of items.
+        min: usize,
+    },
+    /// A mapping.
+    Object(Schema),
+    /// The type or null.
+    Nullable(Box<Type>),
+}
+
+impl Type {
+    /// A whole number of at least `min`.
+    pub fn int(min: i64) -> Type {
+        Type::Int { min, max: i64::MAX }
+    }
+
+    /// A number of at least `min`.
+    pub fn float(min: f64) -> Type {
+        Type::Float {
+            min,
+            max: f64::INFINITY,
+        }
+    }
+
+    /// One of a few words.
+    pub fn one_of(words: &'static [&'static str]) -> Type {
+        Type::OneOf {
+            words,
+            planned: &[],
+        }
+    }
+
+    /// A list of at least one item.
+    pub fn list(item: Type) -> Type {
+        Type::List {
+            item: Box::new(item),
+            min: 1,
+        }
+    }
+
+    /// The type or null.
+    #[must_use]
+    pub fn or_null(self) -> Type {
+        Type::Nullable(Box::new(self))
+    }
+
+    /// For messages and documentation.
+    pub fn describe(&self) -> String {
+        match self {
+            Type::Bool => "yes or no".to_owned(),
+            Type::Int { min, max } => match (*min, *max) {
+                (i64::MIN, i64::MAX) => "a whole number".to_owned(),
+                (min, i64::MAX) => format!("a whole number, at least {min}"),
+                (min, max) => format!("a whole number from {min} to {max}"),
+            },
+            Type::Float { min, max } => match (min.is_finite(), max.is_finite()) {
+                (false, false) => "a number".to_owned(),
+                (true, false) => format!("a number, at least {min}"),
+                (false, true) => format!("a number, at most {max}"),
+                (true, true) => format!("a number from {min} to {max}"),
+            },
+            Type::Text => "text".to_owned(),
+            Type::Path => "a path".to_owned(),
+            Type::OneOf { words, .. } => words.join(" | "),
+            Type::Form { form, .. } => (*form).to_owned(),
+            Type::List { item, .. } => format!("a list of: {}", item.describe()),
+            Type::Object(_) => "a mapping".to_owned(),
+            Type::Nullable(inner) => format!("{} or null", inner.describe()),
+        }
+    }
+}
+
+/// A parameter.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// Key.
+    pub name: &'static str,
+    /// Type.
+    pub ty: Type,
+    /// Default; `None` where the user must give a value.
+    pub default: Option<Value>,
+    /// Whether it can change the result.
+    pub effect: Effect,
+    /// What it means.
+    pub about: &'static str,
+    /// A key that is known but may not be set here, with what to do instead.
+    pub refused: Option<&'static str>,
+    /// A key that is known but works with its default only so far.
+    pub fixed: bool,
+}
+
+impl Field {
+    /// A parameter the user must give.
+    pub fn required(name: &'static str, ty: Type, about: &'static str) -> Self {
+        Field {
+            name,
+            ty,
+            default: None,
+            effect: Effect::Result,
+            about,
+            refused: None,
+            fixed: false,
+        }
+    }
+
+    /// A parameter with a default.
+    pub fn new(
+        name: &'static str,
+        ty: Type,
+        default: impl Into<Value>,
+        about: &'static str,
+    ) -> Self {
+        Field {
+            default: Some(default.into()),
+            ..Field::required(name, ty, about)
+        }
+    }
+
+    /// A group of parameters; its defaults are its members'.
+    pub fn group(name: &'static str, schema: Schema, about: &'static str) -> Self {
+        Field {
+            default: Some(Value::Object(Map::new())),
+            ..Field::required(name, Type::Object(schema), about)
+        }
+    }
+
+    /// A known key that may not be set here; `instead` says what to do.
+    pub fn refused(name: &'static str, instead: &'static str) -> Self {
+        Field {
+            refused: Some(instead),
+            ..Field::required(name, Type::Text, instead)
+        }
+    }
+
+    /// The parameter cannot change the result.
+    #[must_use]
+    pub fn no_effect(mut self) -> Self {
+        self.effect = Effect::None;
+        self
+    }
+
+    /// Other values than the default mean something but do not work yet: they are refused by name, never ignored.
+    #[must_use]
+    pub fn only_default(mut self) -> Self {
+        self.fixed = true;
+        self
+    }
+}
+
+/// The parameters of an operator, or of a mapping inside them.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    /// Fields in order of documentation.
+    pub fields: Vec<Field>,
+}
+
+impl Schema {
+    /// A schema of these fields.
+    pub fn new(fields: Vec<Field>) -> Self {
+        Schema { fields }
+    }
+
+    /// Checks a mapping (null counts as an empty one) and fills in defaults.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn normalize(&self, value: &Value) -> Result<Value, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let full = self.walk(value, &mut Vec::new(), &mut problems);
+        if problems.is_empty() {
+            Ok(full)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn walk(&self, value: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) -> Value {
+        let empty = Map::new();
+        let given = match value {
+            Value::Object(m) => m,
+            Value::Null => &empty,
+            other => {
+                report(
+                    path,
+                    out,
+                    format!("expected a mapping, found {}", found(other)),
+                    None,
+                );
+                return Value::Null;
+            }
+        };
+        for key in given.keys() {
+            let known = self.fields.iter().find(|f| f.name == key);
+            let refused = known.and_then(|f| f.refused);
+            if known.is_some() && refused.is_none() {
+                continue;
+            }
+            path.push(PathSeg::Key(key.clone()));
+            let (message, hint) = match refused {
+                Some(instead) => (format!("`{key}` is not set here"), Some(instead.to_owned())),
+                None => (
+                    format!("unknown key `{key}`"),
+                    Some(self.near(key).map_or_else(
+                        || format!("known keys: {}", self.names().join(", ")),
+                        |n| format!("did you mean `{n}`?"),
+                    )),
+                ),
+            };
+            out.push(Problem {
+                path: path.clone(),
+                message,
+                hint,
+                on_key: true,
+            });
+            path.pop();
+        }
+        let mut full = Map::new();
+        for f in self.fields.iter().filter(|f| f.refused.is_none()) {
+            path.push(PathSeg::Key(f.name.to_owned()));
+            match (given.get(f.name), &f.default) {
+                (Some(v), default) => {
+                    let v = check(&f.ty, v, path, out);
+                    if f.fixed && default.as_ref().is_some_and(|d| *d != v) {
+                        let only = default.as_ref().map(show).unwrap_or_default();
+                        report(
+                            path,
+                            out,
+                            format!("`{}: {}` is not implemented yet", f.name, show(&v)),
+                            Some(format!("only {only} works so far")),
+                        );
+                    }
+                    full.insert(f.name.to_owned(), v);
+                }
+                (None, Some(default)) => {
+                    let v = match &f.ty {
+                        // A group's own members carry the defaults (and may be required).
+                        Type::Object(s) => s.walk(default, path, out),
+                        _ => default.clone(),
+                    };
+                    full.insert(f.name.to_owned(), v);
+                }
+                (None, None) => {
+                    path.pop();
+                    report(
+                        path,
+                        out,
+                        format!("missing key `{}`", f.name),
+                        Some(format!("{}: {}", f.ty.describe(), f.about)),
+                    );
+                    continue;
+                }
+            }
+            path.pop();
+        }
+        Value::Object(full)
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.fields
+            .iter()
+            .filter(|f| f.refused.is_none())
+            .map(|f| f.name)
+            .collect()
+    }
+
+    fn near(&self, key: &str) -> Option<&'static str> {
+        nearest(key, self.names())
+    }
+
+    /// The part of validated parameters that can change the result, for the stage's key.
+    pub fn effective(&self, full: &Value) -> Value {
+        let Value::Object(map) = full else {
+            return full.clone();
+        };
+        let kept = self
+            .fields
+            .iter()
+            .filter(|f| f.effect == Effect::Result)
+            .filter_map(|f| {
+                let v = map.get(f.name)?;
+                Some((f.name.to_owned(), effective_value(&f.ty, v)))
+            })
+            .collect();
+        Value::Object(kept)
+    }
+
+    /// Every leaf with its dotted path, for documentation and for tests that flip parameters.
+    pub fn leaves(&self) -> Vec<(String, &Field)> {
+        let mut out = Vec::new();
+        collect(self, "", &mut out);
+        out
+    }
+}
+
+fn collect<'a>(schema: &'a Schema, prefix: &str, out: &mut Vec<(String, &'a Field)>) {
+    for f in &schema.fields {
+        let path = if prefix.is_empty() {
+            f.name.to_owned()
+        } else {
+            format!("{prefix}.{}", f.name)
+        };
+        match &f.ty {
+            Type::Object(s) => collect(s, &path, out),
+            Type::List { item, .. } if matches!(**item, Type::Object(_)) => {
+                if let Type::Object(s) = &**item {
+                    collect(s, &format!("{path}[]"), out);
+                }
+            }
+            _ => out.push((path, f)),
+        }
+    }
+}
+
+fn effective_value(ty: &Type, v: &Value) -> Value {
+    match (ty, v) {
+        (Type::Object(s), v) => s.effective(v),
+        (Type::List { item, .. }, Value::Array(items)) => {
+            Value::Array(items.iter().map(|i| effective_value(item, i)).collect())
+        }
+        (Type::Nullable(inner), v) if !v.is_null() => effective_value(inner, v),
+        _ => v.clone(),
+    }
+}
+
+fn report(path: &[PathSeg], out: &mut Vec<Problem>, message: String, hint: Option<String>) {
+    out.push(Problem {
+        path: path.to_vec(),
+        message,
+        hint,
+        on_key: false,
+    });
+}
+
+fn found(v: &Value) -> String {
+    match v {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(b) => format!("`{b}`"),
+        Value::Number(n) => format!("the number {n}"),
+        Value::String(s) => format!("the text \"{}\"", s.chars().take(60).collect::<String>()),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+    }
+}
+
+fn show(v: &Value) -> String {
+    match v {
+        Value::String(s) => s.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The candidate nearest to a mistyped word, if one is near enough to be meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|c| {
+            (
+                strsim::jaro_winkler(&word.to_lowercase(), &c.to_lowercase()),
+                c,
+            )
+        })
+        .filter(|(score, _)| *score >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, c)| c)
+}
+
+fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) -> Value {
+    let mut wrong = |hint: Option<String>| {
+        report(
+            path,
+            out,
+            format!("expected {}, found {}", ty.describe(), found(v)),
+            hint,
+        );
+        Value::Null
+    };
+    match (ty, v) {
+        (Type::Nullable(_), Value::Null) => Value::Null,
+        (Type::Nullable(inner), v) => check(inner, v, path, out),
+        (Type::Bool, Value::Bool(_)) => v.clone(),
+        (Type::Bool, Value::String(s)) => match s.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" => Value::Bool(true),
+            "no" | "off" | "false" => Value::Bool(false),
+            _ => wrong(None),
+        },
+        (Type::Int { min, max }, Value::Number(n)) => match n.as_i64() {
+            Some(i) if i >= *min && i <= *max => v.clone(),
+            _ => wrong(None),
+        },
+        (Type::Float { min, max }, Value::Number(n)) => match n.as_f64() {
+            Some(x) if x >= *min && x <= *max => Value::from(x),
+            _ => wrong(None),
+        },
+        (Type::Text | Type::Path, Value::String(s)) => {
+            if matches!(ty, Type::Path) && s.is_empty() {
+                return wrong(None);
+            }
+            v.clone()
+        }
+        (Type::Text | Type::Path, Value::Number(_) | Value::Bool(_)) => {
+            wrong(Some(format!("write it in quotes: \"{}\"", show(v))))
+        }
+        (Type::OneOf { words, planned }, Value::String(s)) => {
+            if words.contains(&s.as_str()) {
+                v.clone()
+            } else if planned.contains(&s.as_str()) {
+                report(
+                    path,
+                    out,
+                    format!("`{s}` is not implemented yet"),
+                    Some(format!("works so far: {}", words.join(", "))),
+                );
+                Value::Null
+            } else {
+                wrong(nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")))
+            }
+        }
+        (Type::Form { check, .. }, Value::String(s)) => match check(s) {
+            Ok(()) => v.clone(),
+            Err(why) => {
+                report(path, out, why, None);
+                Value::Null
+            }
+        },
+        (Type::List { item, min }, Value::Array(items)) => {
+            if items.len() < *min {
+                return wrong(Some(format!("give at least {min}")));
+            }
+            let items = items
+                .iter()
+                .enumerate()
+                .map(|(i, v)| {
+                    path.push(PathSeg::Index(i));
+                    let v = check(item, v, path, out);
+                    path.pop();
+                    v
+                })
+                .collect();
+            Value::Array(items)
+        }
+        (Type::Object(s), Value::Object(_) | Value::Null) => s.walk(v, path, out),
+        _ => wrong(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::required("path", Type::Path, "where"),
+            Field::new("seed", Type::int(0), 1024, "seed"),
+            Field::new("log_interval", Type::int(1), 100, "steps").no_effect(),
+            Field::group(
+                "task",
+                Schema::new(vec![
+                    Field::new("strict", Type::Bool, true, "strict"),
+                    Field::new("rate", Type::float(0.0), 0.5, "rate"),
+                    Field::new("fixed", Type::Bool, false, "later").only_default(),
+                ]),
+                "task",
+            ),
+            Field::refused("hydra", "the store is the output folder"),
+        ])
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_words_become_booleans() {
+        let full = schema()
+            .normalize(&json!({"path": "a", "task": {"strict": "no", "rate": 1}}))
+            .unwrap();
+        assert_eq!(
+            full,
+            json!({"path": "a", "seed": 1024, "log_interval": 100,
+                   "task": {"strict": false, "rate": 1.0, "fixed": false}})
+        );
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let problems = schema()
+            .normalize(
+                &json!({"seeed": 3, "seed": -1, "hydra": {}, "task": {"rate": "x", "fixed": true}}),
+            )
+            .unwrap_err();
+        let text: Vec<String> = problems
+            .iter()
+            .map(|p| {
+                format!(
+                    "{}: {} ({})",
+                    path_text(&p.path),
+                    p.message,
+                    p.hint.clone().unwrap_or_default()
+                )
+            })
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "seeed: unknown key `seeed` (did you mean `seed`?)",
+                "hydra: `hydra` is not set here (the store is the output folder)",
+                ": missing key `path` (a path: where)",
+                "seed: expected a whole number, at least 0, found the number -1 ()",
+                "task.rate: expected a number, at least 0, found the text \"x\" ()",
+                "task.fixed: `fixed: yes` is not implemented yet (only no works so far)",
+            ]
+        );
+    }
+
+    #[test]
+    fn parameters_without_effect_stay_out_of_the_key() {
+        let s = schema();
+        let full = s.normalize(&json!({"path": "a"})).unwrap();
+        let kept = s.effective(&full);
+        assert!(kept.get("log_interval").is_none());
+        assert_eq!(kept.get("seed"), Some(&json!(1024)));
+    }
+}

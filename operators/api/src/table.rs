@@ -1,0 +1,39 @@
+//! The one way a table becomes a Parquet file, and back.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::Result;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+/// Rows per batch when reading.
+pub const BATCH_ROWS: usize = 65_536;
+
+/// A Parquet writer with the project's settings: zstd, and bytes that depend on nothing but the batches written.
+///
+/// # Errors
+/// When the schema has no Parquet form or writing the file's head fails.
+pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter<W>> {
+    let props = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_created_by("gfm-pipe table format 1".to_owned())
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .build();
+    ArrowWriter::try_new(sink, schema, Some(props))
+}
+
+/// Opens a Parquet file for reading in batches.
+///
+/// # Errors
+/// When the file cannot be opened or is no Parquet file.
+pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
+    let file = File::open(path)?;
+    ParquetRecordBatchReaderBuilder::try_new(file)?
+        .with_batch_size(BATCH_ROWS)
+        .build()
+}

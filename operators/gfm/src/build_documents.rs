@@ -1,0 +1,127 @@
+//! `build-documents`: which entities stand in which documents, as CSR by entity, with entity weights.
+
+use std::sync::Arc;
+
+use arrow::array::{Float32Array, UInt32Array, UInt64Array};
+use gfm_pipe_api::{
+    Accepts, Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+/// The operator.
+pub struct BuildDocuments;
+
+/// It has no parameters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {}
+
+impl Operator for BuildDocuments {
+    type Params = Params;
+    const NAME: &'static str = "build-documents";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "entity-document matrix (CSR by entity) and entity weights 1 / frequency";
+
+    fn schema() -> Schema {
+        Schema::default()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        let port = |name, kind, about| InPort {
+            name,
+            accepts: Accepts::Kinds(kind),
+            arity: Arity::One,
+            about,
+        };
+        vec![
+            port("entities", &[&kinds::ENTITIES], "entities"),
+            port("documents", &[&kinds::DOCUMENTS], "documents"),
+            port(
+                "links",
+                &[&kinds::LINKS],
+                "which entities a document mentions",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![OutPort {
+            name: "documents",
+            kind: &kinds::ENTITY_DOCUMENTS,
+            about: "the matrix and the weights",
+        }]
+    }
+
+    fn run(_params: Params, ctx: &Context) -> OpResult<()> {
+        let entities = ctx.input("entities")?.rows("entities")?;
+        let documents = ctx.input("documents")?.rows("documents")?;
+        let links = ctx.input("links")?;
+        let batch = links.read("links")?;
+        let (d, e) = (
+            columns::u32s(&batch, "document")?,
+            columns::u32s(&batch, "entity")?,
+        );
+        let mut pairs: Vec<(u32, u32)> = (0..batch.num_rows())
+            .map(|i| (e.value(i), d.value(i)))
+            .collect();
+        if let Some(row) = pairs
+            .iter()
+            .position(|(e, d)| *e as usize >= entities || *d as usize >= documents)
+        {
+            return Err(
+                OpError::new("a link names an entity or document that does not exist")
+                    .artifact(format!("{}.links", links.name))
+                    .row(row as u64)
+                    .hint("connect entities, documents and links made from the same ingest stages"),
+            );
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut frequency = vec![0u32; entities];
+        for (e, _) in &pairs {
+            frequency[*e as usize] += 1;
+        }
+        let mut next = 0u64;
+        let offset: Vec<u64> = frequency
+            .iter()
+            .map(|f| {
+                let at = next;
+                next += u64::from(*f);
+                at
+            })
+            .collect();
+        let weight = frequency
+            .iter()
+            .map(|f| if *f == 0 { 0.0 } else { 1.0 / *f as f32 });
+        let weight = Float32Array::from_iter_values(weight);
+
+        let [matrix, per_entity, info] = kinds::ENTITY_DOCUMENTS.tables else {
+            return Err(OpError::new("the kind's tables changed"));
+        };
+        let rows = columns::batch(
+            matrix,
+            vec![
+                Arc::new(UInt32Array::from_iter_values(pairs.iter().map(|p| p.0))),
+                Arc::new(UInt32Array::from_iter_values(pairs.iter().map(|p| p.1))),
+            ],
+        )?;
+        ctx.write("documents", matrix.name, &rows)?;
+        let rows = columns::batch(
+            per_entity,
+            vec![
+                Arc::new(UInt64Array::from(offset)),
+                Arc::new(UInt32Array::from(frequency)),
+                Arc::new(weight),
+            ],
+        )?;
+        ctx.write("documents", per_entity.name, &rows)?;
+        let rows = columns::batch(
+            info,
+            vec![
+                Arc::new(UInt64Array::from(vec![entities as u64])),
+                Arc::new(UInt64Array::from(vec![documents as u64])),
+            ],
+        )?;
+        ctx.write("documents", info.name, &rows)
+    }
+}

@@ -1,0 +1,174 @@
+//! `build-graph`: triples and relation embeddings to a graph ready for message passing.
+
+use std::sync::Arc;
+
+use arrow::array::{StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::{
+    Accepts, Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::graph::with_inverses;
+
+/// The operator.
+pub struct BuildGraph;
+
+/// It has no parameters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {}
+
+impl Operator for BuildGraph {
+    type Params = Params;
+    const NAME: &'static str = "build-graph";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "adds inverse edges, sorts edges by destination and by relation, attaches relation embeddings";
+
+    fn schema() -> Schema {
+        Schema::default()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        vec![
+            InPort {
+                name: "triples",
+                accepts: Accepts::Kinds(&[&kinds::TRIPLES]),
+                arity: Arity::One,
+                about: "direct triples",
+            },
+            InPort {
+                name: "entities",
+                accepts: Accepts::Kinds(&[&kinds::ENTITIES]),
+                arity: Arity::One,
+                about: "entities: nodes",
+            },
+            InPort {
+                name: "relations",
+                accepts: Accepts::Kinds(&[&kinds::EMBEDDINGS]),
+                arity: Arity::One,
+                about: "embeddings of relation names, inverses included",
+            },
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![OutPort {
+            name: "graph",
+            kind: &kinds::GRAPH,
+            about: "the graph",
+        }]
+    }
+
+    fn run(_params: Params, ctx: &Context) -> OpResult<()> {
+        let nodes = ctx.input("entities")?.rows("entities")?;
+        let embeddings = ctx.input("relations")?;
+        let vectors = embeddings.read("vectors")?;
+        let encoder = embeddings.read("encoder")?;
+        if vectors.num_rows() % 2 != 0 {
+            return Err(OpError::new(format!(
+                "{} relation embeddings: an odd number cannot be R relations and R inverses",
+                vectors.num_rows()
+            ))
+            .artifact(&embeddings.name)
+            .hint("connect the embeddings of ingest-kg's `relations`"));
+        }
+        let relations = vectors.num_rows() / 2;
+
+        let triples = ctx.input("triples")?;
+        let batch = triples.read("triples")?;
+        let (h, r, t) = (
+            columns::u32s(&batch, "head")?,
+            columns::u32s(&batch, "relation")?,
+            columns::u32s(&batch, "tail")?,
+        );
+        let list: Vec<[u32; 3]> = (0..batch.num_rows())
+            .map(|i| [h.value(i), r.value(i), t.value(i)])
+            .collect();
+        if let Some(row) = list.iter().position(|[h, r, t]| {
+            *h as usize >= nodes || *t as usize >= nodes || *r as usize >= relations
+        }) {
+            return Err(OpError::new(format!(
+                "a triple names an entity or relation outside {nodes} entities and {relations} relations"
+            ))
+            .artifact(format!("{}.triples", triples.name))
+            .row(row as u64)
+            .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
+        }
+        if list.len() > (u32::MAX / 2) as usize {
+            return Err(OpError::new(
+                "more than 2^31 triples do not fit this graph format",
+            ));
+        }
+
+        let edges = with_inverses(relations, &list);
+        let mut order: Vec<u32> = (0..edges.len() as u32).collect();
+        order.sort_by_key(|i| (edges[*i as usize].destination, *i));
+        let mut degree = vec![0u32; nodes];
+        for e in &edges {
+            degree[e.destination as usize] += 1;
+        }
+        let mut next = 0u64;
+        let offset: Vec<u64> = degree
+            .iter()
+            .map(|d| {
+                let at = next;
+                next += u64::from(*d);
+                at
+            })
+            .collect();
+        let mut by_relation: Vec<u32> = (0..order.len() as u32).collect();
+        by_relation.sort_by_key(|row| (edges[order[*row as usize] as usize].relation, *row));
+
+        let pick = |f: fn(&crate::graph::Edge) -> u32| {
+            Arc::new(UInt32Array::from_iter_values(
+                order.iter().map(|i| f(&edges[*i as usize])),
+            ))
+        };
+        let spec = |name| {
+            kinds::GRAPH
+                .table(name)
+                .ok_or_else(|| OpError::new("unknown table"))
+        };
+        let write =
+            |name, columns| ctx.write("graph", name, &columns::batch(spec(name)?, columns)?);
+        write(
+            "edges",
+            vec![
+                pick(|e| e.destination),
+                pick(|e| e.source),
+                pick(|e| e.relation),
+                Arc::new(UInt32Array::from(order.clone())),
+            ],
+        )?;
+        write(
+            "nodes",
+            vec![
+                Arc::new(UInt64Array::from(offset)),
+                Arc::new(UInt32Array::from(degree)),
+            ],
+        )?;
+        write(
+            "relation_order",
+            vec![Arc::new(UInt32Array::from(by_relation))],
+        )?;
+        let (dim, values) = columns::vectors(&vectors, "vector")?;
+        write(
+            "relation_embeddings",
+            vec![columns::build_vectors(dim, values)?],
+        )?;
+        let text = |name| -> OpResult<Arc<StringArray>> {
+            Ok(Arc::new(columns::text(&encoder, name)?.clone()))
+        };
+        let one = |x: usize| Arc::new(UInt64Array::from(vec![x as u64]));
+        write(
+            "info",
+            vec![
+                one(nodes),
+                one(relations),
+                one(list.len()),
+                text("name")?,
+                text("digest")?,
+                Arc::new(UInt32Array::from(vec![dim as u32])),
+            ],
+        )
+    }
+}

@@ -1,0 +1,183 @@
+//! Documents, links and questions as fine-tuning and evaluation use them.
+
+use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
+
+use crate::eval::EntityDocuments;
+use crate::eval::metrics::Gold;
+
+/// Reads an `entity-documents` artifact.
+pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
+    let rows = artifact.read("entity_documents")?;
+    let info = artifact.read("info")?;
+    let (e, d) = (
+        columns::u32s(&rows, "entity")?,
+        columns::u32s(&rows, "document")?,
+    );
+    let count = |name| -> OpResult<usize> { Ok(columns::u64s(&info, name)?.value(0) as usize) };
+    let pairs = e.values().iter().copied().zip(d.values().iter().copied());
+    EntityDocuments::from_pairs(count("entities")?, count("documents")?, pairs)
+        .map_err(|e| OpError::wrap("the matrix does not fit itself", e).artifact(&artifact.name))
+}
+
+/// Questions of a split with their embeddings.
+#[derive(Debug, Clone)]
+pub(crate) struct Questions {
+    /// `STAGE.PORT`, for messages.
+    pub name: String,
+    /// Data set.
+    pub dataset: String,
+    /// Split.
+    pub split: String,
+    pub ids: Vec<String>,
+    pub texts: Vec<String>,
+    /// Distinct question entities.
+    pub entities: Vec<Vec<u32>>,
+    pub supporting_entities: Vec<Vec<u32>>,
+    pub supporting_documents: Vec<Vec<u32>>,
+    pub gold_titles: Vec<u32>,
+    pub hops: Vec<Option<u32>>,
+    pub groups: Vec<Vec<String>>,
+    /// Row-major.
+    embeddings: Vec<f32>,
+    pub text_dim: usize,
+    pub encoder_digest: String,
+    pub encoder: String,
+}
+
+impl Questions {
+    /// Reads questions and the embeddings made from them.
+    pub fn read(questions: &Artifact, embeddings: &Artifact) -> OpResult<Self> {
+        use arrow::array::Array;
+        let q = questions.read("questions")?;
+        let info = questions.read("info")?;
+        let texts = questions.texts()?;
+        let v = Embeddings::read(embeddings, &texts, &questions.name)?;
+        let strings = |name| -> OpResult<Vec<String>> {
+            Ok(columns::text(&q, name)?
+                .iter()
+                .map(|s| s.unwrap_or_default().to_owned())
+                .collect())
+        };
+        let hops = columns::u32s(&q, "hops")?;
+        Ok(Questions {
+            name: questions.name.clone(),
+            dataset: columns::text(&info, "dataset")?.value(0).to_owned(),
+            split: columns::text(&info, "split")?.value(0).to_owned(),
+            ids: strings("id")?,
+            texts,
+            entities: columns::list_u32(&q, "question_entities")?,
+            supporting_entities: columns::list_u32(&q, "supporting_entities")?,
+            supporting_documents: columns::list_u32(&q, "supporting_documents")?,
+            gold_titles: columns::u32s(&q, "gold_titles")?.values().to_vec(),
+            hops: (0..q.num_rows())
+                .map(|i| hops.is_valid(i).then(|| hops.value(i)))
+                .collect(),
+            groups: columns::list_text(&q, "groups")?,
+            embeddings: v.values,
+            text_dim: v.dim,
+            encoder_digest: v.digest,
+            encoder: v.encoder,
+        })
+    }
+
+    /// Number of questions.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The embedding of question `i`.
+    pub fn embedding(&self, i: usize) -> &[f32] {
+        &self.embeddings[i * self.text_dim..][..self.text_dim]
+    }
+
+    /// Gold entities of question `i`.
+    pub fn entity_gold(&self, i: usize) -> Gold<'_> {
+        let items = &self.supporting_entities[i];
+        Gold {
+            items,
+            total: items.len() as u32,
+        }
+    }
+
+    /// Gold documents of question `i`, those not in the corpus counted.
+    pub fn document_gold(&self, i: usize) -> Gold<'_> {
+        Gold {
+            items: &self.supporting_documents[i],
+            total: self.gold_titles[i],
+        }
+    }
+
+    /// Only these questions.
+    pub fn subset(&self, rows: &[usize]) -> Self {
+        let pick = |v: &Vec<Vec<u32>>| rows.iter().map(|i| v[*i].clone()).collect();
+        Questions {
+            ids: rows.iter().map(|i| self.ids[*i].clone()).collect(),
+            texts: rows.iter().map(|i| self.texts[*i].clone()).collect(),
+            entities: pick(&self.entities),
+            supporting_entities: pick(&self.supporting_entities),
+            supporting_documents: pick(&self.supporting_documents),
+            gold_titles: rows.iter().map(|i| self.gold_titles[*i]).collect(),
+            hops: rows.iter().map(|i| self.hops[*i]).collect(),
+            groups: rows.iter().map(|i| self.groups[*i].clone()).collect(),
+            embeddings: rows
+                .iter()
+                .flat_map(|i| self.embedding(*i))
+                .copied()
+                .collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Checks that ids fit the graph and the documents.
+    pub fn check(&self, nodes: usize, documents: usize) -> OpResult<()> {
+        let fits = |lists: &[Vec<u32>], n: usize| {
+            lists
+                .iter()
+                .position(|l| l.iter().any(|x| *x as usize >= n))
+        };
+        let bad = fits(&self.entities, nodes)
+            .or_else(|| fits(&self.supporting_entities, nodes))
+            .or_else(|| fits(&self.supporting_documents, documents));
+        match bad {
+            None => Ok(()),
+            Some(row) => Err(OpError::new(format!(
+                "the question names an entity or document outside {nodes} entities and {documents} documents"
+            ))
+            .artifact(format!("{}.questions", self.name))
+            .row(row as u64)
+            .hint("connect questions, documents and graph made from the same ingest stages")),
+        }
+    }
+}
+
+/// Embeddings of a table's texts.
+#[derive(Debug, Clone)]
+pub(crate) struct Embeddings {
+    pub dim: usize,
+    pub values: Vec<f32>,
+    pub encoder: String,
+    pub digest: String,
+}
+
+impl Embeddings {
+    /// Reads them, and holds that they were made from these texts.
+    pub fn read(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Self> {
+        let (dim, values) = columns::vectors(&artifact.read("vectors")?, "vector")?;
+        let encoder = artifact.read("encoder")?;
+        if columns::text(&encoder, "texts_digest")?.value(0) != texts_digest(texts) {
+            return Err(
+                OpError::new(format!("these embeddings were not made from `{of}`"))
+                    .artifact(&artifact.name)
+                    .hint(format!(
+                        "connect an `embed` stage with `in: {{texts: {of}}}`"
+                    )),
+            );
+        }
+        Ok(Embeddings {
+            dim,
+            values,
+            encoder: columns::text(&encoder, "name")?.value(0).to_owned(),
+            digest: columns::text(&encoder, "digest")?.value(0).to_owned(),
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Data sets of fine-tuning: a graph with its documents, questions to train on, questions to validate on.
+
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+
+use super::Params;
+use super::scoring::seeds;
+use crate::documents::{Questions, read_entity_documents};
+use crate::eval::EntityDocuments;
+use crate::inputs::{EncoderId, LoadedGraph, zipped};
+
+/// Questions and their embeddings.
+#[derive(Clone)]
+struct Asked {
+    questions: Artifact,
+    embeddings: Artifact,
+}
+
+/// Artifacts of a data set.
+#[derive(Clone)]
+pub(super) struct DataSet {
+    graph: Artifact,
+    documents: Artifact,
+    train: Option<Asked>,
+    valid: Option<Asked>,
+}
+
+/// A data set in memory.
+pub(super) struct Data {
+    pub input: LoadedGraph,
+    pub documents: EntityDocuments,
+    pub train: Split,
+    pub valid: Split,
+    /// Training questions that cannot be trained on.
+    pub unusable: usize,
+    /// Where the validation questions come from, for the log.
+    pub about: &'static str,
+}
+
+/// Questions with what they start from.
+pub(super) struct Split {
+    pub questions: Questions,
+    pub seeds: Vec<Vec<(u32, f64)>>,
+}
+
+/// The data sets of all ports: first those to train on, then those only validated on.
+pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
+    let apart = !ctx.inputs("valid_graph").is_empty();
+    let own = ["graph", "documents", "train", "train_embeddings"];
+    let valid = ["valid", "valid_embeddings"];
+    let valid_apart = [
+        "valid",
+        "valid_embeddings",
+        "valid_graph",
+        "valid_documents",
+    ];
+    if apart {
+        zipped(ctx, &own, &[])?;
+        zipped(ctx, &valid_apart, &[])?;
+    } else {
+        zipped(ctx, &own, &valid)?;
+        zipped(ctx, &valid, &[])?;
+        zipped(ctx, &["valid_graph", "valid_documents"], &[])?;
+    }
+    let at = |port: &str, i: usize| ctx.inputs(port).get(i).cloned();
+    let set = |(graph, documents): (&str, &str), i, train, valid| -> OpResult<DataSet> {
+        let missing = |port: &str| OpError::new(format!("nothing is connected to input `{port}`"));
+        Ok(DataSet {
+            graph: at(graph, i).ok_or_else(|| missing(graph))?,
+            documents: at(documents, i).ok_or_else(|| missing(documents))?,
+            train,
+            valid,
+        })
+    };
+    let asked = |questions: &str, embeddings: &str, i| {
+        Some(Asked {
+            questions: at(questions, i)?,
+            embeddings: at(embeddings, i)?,
+        })
+    };
+    let mut out = Vec::new();
+    for i in 0..ctx.inputs("graph").len() {
+        let valid = asked("valid", "valid_embeddings", i).filter(|_| !apart);
+        let train = asked("train", "train_embeddings", i);
+        out.push(set(("graph", "documents"), i, train, valid)?);
+    }
+    for i in 0..ctx.inputs("valid_graph").len() {
+        let valid = asked("valid", "valid_embeddings", i);
+        out.push(set(("valid_graph", "valid_documents"), i, None, valid)?);
+    }
+    Ok(out)
+}
+
+impl DataSet {
+    /// What the data set is called, by its questions.
+    pub fn name(&self) -> OpResult<String> {
+        let asked = self.train.as_ref().or(self.valid.as_ref());
+        let Some(asked) = asked else {
+            return Ok(self.graph.name.clone());
+        };
+        let info = asked.questions.read("info")?;
+        Ok(columns::text(&info, "dataset")?.value(0).to_owned())
+    }
+
+    /// Name of the graph's artifact, for the log.
+    pub fn graph(&self) -> &str {
+        &self.graph.name
+    }
+
+    /// Whether it is there for validation only.
+    pub fn only_validates(&self) -> bool {
+        self.train.is_none()
+    }
+
+    /// Encoders of all its texts, the graph's first.
+    pub fn encoders(&self) -> OpResult<Vec<EncoderId>> {
+        let mut out = vec![EncoderId::of_graph(&self.graph)?];
+        for asked in self.train.iter().chain(&self.valid) {
+            out.push(EncoderId::of_embeddings(&asked.embeddings)?);
+        }
+        Ok(out)
+    }
+
+    /// Reads it and splits its questions. `hold_out`: whether a part of the training questions is validated on where no
+    /// others are given.
+    pub fn read(&self, p: &Params, hold_out: bool) -> OpResult<Data> {
+        let input = LoadedGraph::read(&self.graph)?;
+        let documents = read_entity_documents(&self.documents)?;
+        if documents.num_entities() != input.graph.nodes() {
+            return Err(OpError::new(format!(
+                "the graph `{}` has {} nodes, the entity-document matrix {} entities",
+                self.graph.name,
+                input.graph.nodes(),
+                documents.num_entities()
+            ))
+            .artifact(&self.documents.name)
+            .hint("make both from the same ingest-kg stage"));
+        }
+        let read = |asked: &Asked| -> OpResult<Questions> {
+            let q = Questions::read(&asked.questions, &asked.embeddings)?;
+            q.check(input.graph.nodes(), documents.num_documents())?;
+            Ok(q)
+        };
+        let all = self.train.as_ref().map(read).transpose()?;
+        let given = self.valid.as_ref().map(read).transpose()?;
+        let given = given.filter(|q| q.len() > 0 || all.is_none());
+        let usable = all.as_ref().map(usable).unwrap_or_default();
+        let unusable = all.as_ref().map_or(0, |q| q.len() - usable.len());
+        let fraction = p.train.own.valid_fraction;
+        let (train, valid, about) = match (all, given) {
+            (Some(all), Some(valid)) => (all.subset(&usable), valid, "given"),
+            (None, Some(valid)) => (valid.subset(&[]), valid, "given"),
+            (Some(all), None) if hold_out => {
+                let (held, kept): (Vec<usize>, Vec<usize>) = usable
+                    .iter()
+                    .partition(|i| hashed(p.seed, &all.ids[**i]) < fraction);
+                (all.subset(&kept), all.subset(&held), "held out")
+            }
+            (Some(all), None) => (all.subset(&usable), all.subset(&[]), "none"),
+            (None, None) => {
+                return Err(OpError::new("a data set without questions").artifact(&self.graph.name));
+            }
+        };
+        let split = |questions: Questions| Split {
+            seeds: (0..questions.len())
+                .map(|i| {
+                    let entities = &questions.entities[i];
+                    seeds(entities, &documents, p.train.own.init_entities_weight)
+                })
+                .collect(),
+            questions,
+        };
+        Ok(Data {
+            train: split(train),
+            valid: split(valid),
+            input: input.into_dtype(p.train.common.dtype())?,
+            documents,
+            unusable,
+            about,
+        })
+    }
+}
+
+/// Questions with a known question entity, gold entity and gold document.
+fn usable(q: &Questions) -> Vec<usize> {
+    (0..q.len())
+        .filter(|i| {
+            !q.entities[*i].is_empty()
+                && !q.supporting_entities[*i].is_empty()
+                && !q.supporting_documents[*i].is_empty()
+        })
+        .collect()
+}
+
+/// A number in [0, 1) from seed and id: the same question falls on the same side whatever else the file holds.
+fn hashed(seed: u64, id: &str) -> f64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(id.as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,196 @@
+//! `finetune`: trains a GNNRetriever on questions and the entities of their gold documents, over one data set or many.
+//!
+//! Invariant: no question is both trained and validated on, and the best epoch is never chosen on a test split (nothing here
+//! sees one).
+
+mod data;
+mod params;
+mod scoring;
+mod task;
+
+use std::sync::Arc;
+
+use gfm_pipe_api::{
+    Accepts, Arity, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
+};
+
+use crate::inputs::{EncoderId, labels};
+use crate::model::{Class, Origin, write_model};
+use crate::optimizer::Optimizer;
+use crate::tensor_error;
+use crate::train::{Loader, run_loop, start_weights, write_history, write_optimizer};
+
+use data::{DataSet, data_sets};
+pub use params::Params;
+pub(crate) use scoring::{score_questions, seeds};
+use task::QuestionAnswering;
+
+/// The operator.
+pub struct Finetune;
+
+impl Operator for Finetune {
+    type Params = Params;
+    const NAME: &'static str = "finetune";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str =
+        "trains a GNNRetriever on questions and their gold documents' entities";
+
+    fn schema() -> Schema {
+        params::schema()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        fn port(
+            name: &'static str,
+            kind: &'static [&'static Kind],
+            arity: Arity,
+            about: &'static str,
+        ) -> InPort {
+            InPort {
+                name,
+                accepts: Accepts::Kinds(kind),
+                arity,
+                about,
+            }
+        }
+        let (many, any) = (Arity::Many, Arity::Any);
+        vec![
+            port(
+                "graph",
+                &[&kinds::GRAPH],
+                many,
+                "the graphs, one a data set",
+            ),
+            port(
+                "documents",
+                &[&kinds::ENTITY_DOCUMENTS],
+                many,
+                "entity-document matrix of each graph",
+            ),
+            port(
+                "train",
+                &[&kinds::QUESTIONS],
+                many,
+                "training questions of each graph",
+            ),
+            port(
+                "train_embeddings",
+                &[&kinds::EMBEDDINGS],
+                many,
+                "their embeddings",
+            ),
+            port(
+                "valid",
+                &[&kinds::QUESTIONS],
+                any,
+                "validation questions of each graph (of each `valid_graph` where that is connected)",
+            ),
+            port(
+                "valid_embeddings",
+                &[&kinds::EMBEDDINGS],
+                any,
+                "their embeddings",
+            ),
+            port(
+                "valid_graph",
+                &[&kinds::GRAPH],
+                any,
+                "graphs of the validation questions, where they are not those trained on",
+            ),
+            port(
+                "valid_documents",
+                &[&kinds::ENTITY_DOCUMENTS],
+                any,
+                "their entity-document matrices",
+            ),
+            port(
+                "init",
+                &[&kinds::MODEL],
+                Arity::Optional,
+                "model to start from, e.g. a pre-trained one",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![
+            OutPort {
+                name: "model",
+                kind: &kinds::MODEL,
+                about: "weights of the best epoch by `train.best_by` on the validation questions",
+            },
+            OutPort {
+                name: "optimizer",
+                kind: &kinds::OPTIMIZER,
+                about: "the optimizer after the last step",
+            },
+            OutPort {
+                name: "history",
+                kind: &kinds::HISTORY,
+                about: "losses and validation metrics",
+            },
+        ]
+    }
+
+    fn check(p: &Params) -> Vec<Problem> {
+        p.problems()
+    }
+
+    fn run(p: Params, ctx: &Context) -> OpResult<()> {
+        let p = Arc::new(p);
+        let sets = data_sets(ctx)?;
+        let mut encoders = Vec::new();
+        for set in &sets {
+            encoders.extend(set.encoders()?);
+        }
+        let encoder = EncoderId::same(&encoders)?;
+        let common = &p.train.common;
+        let (weights, said) = start_weights(
+            ctx,
+            Class::GNNRetriever,
+            &p.model,
+            encoder,
+            p.seed,
+            common.dtype(),
+        )?;
+        if let Some(said) = said {
+            ctx.info(said);
+        }
+        ctx.info(format!("{} parameters", weights.count()));
+        let names: Vec<String> = sets
+            .iter()
+            .map(DataSet::name)
+            .collect::<OpResult<Vec<_>>>()?;
+        let names = labels(names);
+        if sets.len() > 1 {
+            for (name, set) in names.iter().zip(&sets) {
+                ctx.info(format!("data set {name} is on {}", set.graph()));
+            }
+        }
+        // Where validation questions come with graphs of their own, or nothing is validated, all others are trained on.
+        let hold_out = p.train.own.do_eval && !sets.iter().any(DataSet::only_validates);
+        let loader = Loader::new(
+            names,
+            common.max_datasets_in_memory,
+            common.data_loading_workers,
+            {
+                let p = Arc::clone(&p);
+                Box::new(move |i| sets[i].read(&p, hold_out))
+            },
+        );
+        let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
+        let task = QuestionAnswering { p: &p };
+        let settings = common.settings(p.seed);
+        let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
+        let origin = Origin {
+            operator: Self::NAME.to_owned(),
+            encoder: encoder.name.clone(),
+            encoder_digest: encoder.digest.clone(),
+            steps: out.steps,
+            epoch: out.epoch,
+        };
+        write_model(ctx, "model", &out.params, &origin)?;
+        write_optimizer(ctx, "optimizer", &out.optimizer)?;
+        write_history(ctx, "history", &out.history)
+    }
+}

@@ -1,0 +1,310 @@
+//! The `with:` of `finetune`: the training guide's keys under their names, and our own.
+
+use gfm_pipe_api::{Field, PathSeg, Problem, Schema, Type};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::eval::metrics::Metric;
+use crate::eval::rankers::Ranker;
+use crate::loss::ListLoss;
+use crate::train::BestBy;
+use crate::train::keys::{Train, best_by_problem};
+use crate::train::settings::{
+    Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
+};
+
+/// What is ranked, in the order of the history.
+pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
+
+const METRICS: &str = "mrr, mrr_filtered, hits@k, recall@k, all-gold@k or mape";
+
+/// Parameters of `finetune`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {
+    pub(super) seed: u64,
+    pub(super) model: Model,
+    pub(super) task: TaskSettings,
+    pub(super) optimizer: OptimizerSettings,
+    pub(super) train: Train<TrainSettings>,
+    pub(super) doc_ranker: DocRanker,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TaskSettings {
+    metric: Vec<String>,
+    pub losses: Vec<LossSettings>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LossSettings {
+    pub name: String,
+    loss: LossFunction,
+    pub cfg: LossUse,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LossFunction {
+    #[serde(rename = "_target_")]
+    target: String,
+    adversarial_temperature: Option<f64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LossUse {
+    pub weight: f64,
+    pub is_doc_loss: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TrainSettings {
+    pub do_eval: bool,
+    pub init_entities_weight: bool,
+    pub valid_fraction: f64,
+    best_by: String,
+}
+
+/// `doc_ranker`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DocRanker {
+    name: String,
+    top_k: usize,
+}
+
+impl DocRanker {
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new(
+                "name",
+                Type::one_of(&["simple", "idf", "topk", "idf_topk"]),
+                "idf_topk",
+                "how entity scores become document scores",
+            ),
+            Field::new(
+                "top_k",
+                Type::int(1),
+                20,
+                "entities that count, for topk and idf_topk",
+            ),
+        ])
+    }
+
+    /// The ranker.
+    pub fn ranker(&self) -> Ranker {
+        Ranker::from_name(&self.name, self.top_k).unwrap_or(Ranker::IdfTopK(self.top_k))
+    }
+}
+
+impl LossFunction {
+    fn is_bce(&self) -> bool {
+        self.target.ends_with("BCELoss")
+    }
+}
+
+impl LossSettings {
+    /// The function.
+    pub fn function(&self) -> ListLoss {
+        if self.loss.is_bce() {
+            ListLoss::Bce {
+                adversarial_temperature: self.loss.adversarial_temperature.unwrap_or(0.0),
+            }
+        } else {
+            ListLoss::ListCe
+        }
+    }
+}
+
+impl Params {
+    /// Metrics of the validation: those asked for, and the default of `train.best_by`.
+    pub(super) fn metrics(&self) -> Vec<Metric> {
+        let mut out: Vec<Metric> = Vec::new();
+        let asked = self.task.metric.iter().filter_map(|n| Metric::parse(n));
+        for metric in asked.chain([Metric::MrrFiltered]) {
+            if !out.contains(&metric) {
+                out.push(metric);
+            }
+        }
+        out
+    }
+
+    /// Their names in the history, by target.
+    fn metric_names(&self) -> Vec<String> {
+        TARGETS
+            .iter()
+            .flat_map(|t| self.metrics().into_iter().map(|m| name_of(t, m)))
+            .collect()
+    }
+
+    /// What the best epoch is chosen by.
+    pub(super) fn best_by(&self) -> BestBy {
+        let metric = self.train.own.best_by.clone();
+        let parsed = metric.split_once(':').and_then(|(_, m)| Metric::parse(m));
+        BestBy {
+            smaller: parsed.is_some_and(Metric::smaller_is_better),
+            metric,
+        }
+    }
+
+    /// What the schema cannot express.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut out = self.model.entity_model.problems();
+        out.extend(self.optimizer.problems());
+        out.extend(self.train.common.problems());
+        out.extend(best_by_problem(
+            &self.train.own.best_by,
+            &self.metric_names(),
+        ));
+        let at = |i: usize, keys: &[&str], message: String| {
+            let mut problem = Problem::at("task.losses", message);
+            problem.path.push(PathSeg::Index(i));
+            let keys = keys.iter().map(|k| PathSeg::Key((*k).to_owned()));
+            problem.path.extend(keys);
+            problem
+        };
+        for (i, l) in self.task.losses.iter().enumerate() {
+            if !l.loss.is_bce() && l.loss.adversarial_temperature.is_some() {
+                out.push(at(
+                    i,
+                    &["loss", "adversarial_temperature"],
+                    "only BCELoss has an adversarial_temperature".to_owned(),
+                ));
+            }
+            if self.task.losses[..i].iter().any(|o| o.name == l.name) {
+                out.push(
+                    at(i, &["name"], format!("two losses are named `{}`", l.name))
+                        .hint("the history tells losses apart by name"),
+                );
+            }
+        }
+        out
+    }
+}
+
+/// A metric's name in the history.
+pub(super) fn name_of(target: &str, metric: Metric) -> String {
+    format!("{target}:{}", metric.name())
+}
+
+fn check_metric(name: &str) -> Result<(), String> {
+    Metric::parse(name)
+        .map(|_| ())
+        .ok_or_else(|| format!("`{name}` is no metric; use {METRICS}"))
+}
+
+fn loss_schema() -> Schema {
+    Schema::new(vec![
+        Field::required("name", Type::Text, "free; names the loss in the history"),
+        Field::required(
+            "loss",
+            Type::Object(Schema::new(vec![
+                Field::required(
+                    "_target_",
+                    Type::one_of(&[
+                        "gfmrag.losses.BCELoss",
+                        "gfmrag.losses.ListCELoss",
+                        "BCELoss",
+                        "ListCELoss",
+                    ]),
+                    "class of the loss",
+                ),
+                Field::new(
+                    "adversarial_temperature",
+                    Type::float(0.0).or_null(),
+                    json!(null),
+                    "BCELoss: weighs negatives by softmax(score / temperature); 0 or null weighs them equally",
+                ),
+            ])),
+            "the loss function",
+        ),
+        Field::group(
+            "cfg",
+            Schema::new(vec![
+                Field::new(
+                    "weight",
+                    Type::float(0.0),
+                    1.0,
+                    "factor of this loss in the sum",
+                ),
+                Field::new(
+                    "is_doc_loss",
+                    Type::Bool,
+                    false,
+                    "on document scores (sums of entity scores) against gold documents, instead of entities",
+                ),
+            ]),
+            "how the loss is used",
+        ),
+    ])
+}
+
+/// Everything that may stand under `with:`.
+pub(super) fn schema() -> Schema {
+    let task = Schema::new(vec![
+        Field::new(
+            "strict_negative",
+            Type::Bool,
+            true,
+            "not read by the reference either",
+        )
+        .no_effect(),
+        Field::new(
+            "metric",
+            Type::list(Type::Form {
+                form: METRICS,
+                check: check_metric,
+            }),
+            json!([
+                "mrr", "hits@1", "hits@2", "hits@3", "hits@5", "hits@10", "hits@20", "hits@50",
+                "hits@100"
+            ]),
+            "metrics of the validation, for entities and documents; recall@k and mrr are the standard ones, hits@k and mrr_filtered on filtered ranks",
+        ),
+        Field::new(
+            "losses",
+            Type::list(Type::Object(loss_schema())),
+            json!([
+                {"name": "ent_bce_loss",
+                 "loss": {"_target_": "gfmrag.losses.BCELoss", "adversarial_temperature": 0.2},
+                 "cfg": {"weight": 0.3, "is_doc_loss": false}},
+                {"name": "ent_pcr_loss",
+                 "loss": {"_target_": "gfmrag.losses.ListCELoss", "adversarial_temperature": null},
+                 "cfg": {"weight": 0.7, "is_doc_loss": false}},
+            ]),
+            "losses, added up with their weights",
+        ),
+    ]);
+    let mut train = train_fields(20, true, true);
+    train.extend([
+        Field::new("do_eval", Type::Bool, true, "validates after each epoch and keeps the best; no trains on all questions and keeps the last"),
+        Field::new(
+            "init_entities_weight",
+            Type::Bool,
+            true,
+            "a question entity starts with weight 1 / number of its documents, else 1",
+        ),
+        Field::new(
+            "valid_fraction",
+            Type::Float { min: 0.0, max: 0.5 },
+            0.1,
+            "without `in.valid`: fraction of the questions, by a hash of seed and id, to validate on instead of training",
+        ),
+        Field::new(
+            "best_by",
+            Type::Text,
+            name_of("entity", Metric::MrrFiltered),
+            "metric of the validation that chooses the best epoch, e.g. document:recall@5: entity: or document: before mrr_filtered or one of task.metric; over several data sets their plain mean",
+        ),
+    ]);
+    let mut fields = top_fields();
+    fields.extend([
+        model_field(&["gfmrag.models.GNNRetriever", "GNNRetriever"]),
+        Field::group("task", task, "the task"),
+        optimizer_field(),
+        Field::group("train", Schema::new(train), "the loop"),
+        Field::group(
+            "doc_ranker",
+            DocRanker::schema(),
+            "document ranker of the validation",
+        ),
+    ]);
+    Schema::new(fields)
+}

@@ -1,0 +1,260 @@
+//! Questions as a task of the training loop.
+
+use candle_core::Tensor;
+use gfm_pipe_api::{Context, OpResult};
+use rand_chacha::ChaCha8Rng;
+
+use super::Params;
+use super::data::Data;
+use super::params::{TARGETS, name_of};
+use super::scoring::each_scored;
+use crate::documents::Questions;
+use crate::eval::EntityDocuments;
+use crate::eval::metrics::score;
+use crate::model::{Params as Weights, Question, Retriever};
+use crate::tensor::{tensor, to_f64};
+use crate::tensor_error;
+use crate::train::{BestBy, Step, Task};
+
+/// The task.
+pub(super) struct QuestionAnswering<'a> {
+    pub p: &'a Params,
+}
+
+impl Task for QuestionAnswering<'_> {
+    type Data = Data;
+
+    fn samples(&self, data: &Data) -> usize {
+        data.train.questions.len()
+    }
+
+    fn describe(&self, data: &Data) -> String {
+        format!(
+            "{} nodes, {} documents, {} training questions, {} validation questions ({})",
+            data.input.graph.nodes(),
+            data.documents.num_documents(),
+            data.train.questions.len(),
+            data.valid.questions.len(),
+            data.about
+        )
+    }
+
+    fn warning(&self, data: &Data) -> Option<String> {
+        (data.unusable > 0).then(|| {
+            format!(
+                "{} training questions have no known question entity, gold entity or gold document: not trained on",
+                data.unusable
+            )
+        })
+    }
+
+    fn parts(&self) -> Vec<String> {
+        let losses = &self.p.task.losses;
+        losses.iter().map(|l| l.name.clone()).collect()
+    }
+
+    fn step(
+        &self,
+        data: &Data,
+        params: &Weights,
+        numbers: &[usize],
+        _rng: &mut ChaCha8Rng,
+    ) -> OpResult<Step> {
+        let train = &data.train;
+        let questions: Vec<Question<'_>> = numbers
+            .iter()
+            .map(|i| Question {
+                embedding: train.questions.embedding(*i),
+                seeds: &train.seeds[*i],
+            })
+            .collect();
+        let model = Retriever::new(params, &data.input.graph, &data.input.embeddings);
+        let pass = model.forward(&questions).map_err(tensor_error)?;
+        let scores = to_f64(&pass.scored.scores).map_err(tensor_error)?;
+        let nodes = data.input.graph.nodes();
+        let gold = Gold {
+            questions: &train.questions,
+            documents: &data.documents,
+            numbers,
+        };
+        let loss = self.loss(&scores, nodes, &gold);
+        let like: &Tensor = &pass.scored.scores;
+        let dscores = tensor(loss.grad, like.shape())
+            .and_then(|t| t.to_dtype(like.dtype()))
+            .map_err(tensor_error)?;
+        Ok(Step {
+            loss: loss.total,
+            parts: loss.parts,
+            grads: model.backward(&pass, &dscores).map_err(tensor_error)?,
+        })
+    }
+
+    fn validates(&self, data: &Data) -> bool {
+        self.p.train.own.do_eval && data.valid.questions.len() > 0
+    }
+
+    fn validate(
+        &self,
+        ctx: &Context,
+        data: &Data,
+        params: &Weights,
+    ) -> OpResult<Vec<(String, f64)>> {
+        let metrics = self.p.metrics();
+        let ranker = self.p.doc_ranker.ranker();
+        let q = &data.valid.questions;
+        // What cannot be asked scores as nothing found, and counts.
+        let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
+            .map(|i| {
+                [
+                    score::<f64>(None, q.entity_gold(i), &metrics),
+                    score::<f64>(None, q.document_gold(i), &metrics),
+                ]
+            })
+            .collect();
+        let asked = (q, data.valid.seeds.as_slice());
+        let batch_size = self.p.train.common.batch_size;
+        each_scored(ctx, params, &data.input, asked, batch_size, |i, row| {
+            let documents = ranker.documents(row, &data.documents);
+            values[i] = [
+                score(Some(row), q.entity_gold(i), &metrics),
+                score(Some(&documents), q.document_gold(i), &metrics),
+            ];
+        })?;
+        let n = q.len() as f64;
+        let mut out = Vec::new();
+        for (t, target) in TARGETS.iter().enumerate() {
+            for (m, metric) in metrics.iter().enumerate() {
+                let sum: f64 = values.iter().map(|v| v[t][m]).sum();
+                out.push((name_of(target, *metric), sum / n));
+            }
+        }
+        Ok(out)
+    }
+
+    fn best_by(&self) -> BestBy {
+        self.p.best_by()
+    }
+}
+
+/// What a batch of questions should find.
+struct Gold<'a> {
+    questions: &'a Questions,
+    documents: &'a EntityDocuments,
+    numbers: &'a [usize],
+}
+
+/// The weighted sum of the losses, their own values, and the sum's gradient for the entity scores.
+struct Losses {
+    total: f64,
+    parts: Vec<f64>,
+    grad: Vec<f64>,
+}
+
+impl QuestionAnswering<'_> {
+    fn loss(&self, scores: &[f64], nodes: usize, gold: &Gold<'_>) -> Losses {
+        let docs = gold.documents;
+        let pick = |v: &Vec<Vec<u32>>| -> Vec<Vec<u32>> {
+            gold.numbers.iter().map(|i| v[*i].clone()).collect()
+        };
+        let mut out = Losses {
+            total: 0.0,
+            parts: Vec::new(),
+            grad: vec![0.0; scores.len()],
+        };
+        for l in &self.p.task.losses {
+            let f = l.function();
+            let loss = if l.cfg.is_doc_loss {
+                let width = docs.num_documents();
+                let positives = pick(&gold.questions.supporting_documents);
+                let v = f.value(&to_documents(scores, nodes, docs), width, &positives);
+                from_documents(&v.grad, l.cfg.weight, nodes, docs, &mut out.grad);
+                v.loss
+            } else {
+                let positives = pick(&gold.questions.supporting_entities);
+                let v = f.value(scores, nodes, &positives);
+                for (g, x) in out.grad.iter_mut().zip(v.grad) {
+                    *g += l.cfg.weight * x;
+                }
+                v.loss
+            };
+            out.total += l.cfg.weight * loss;
+            out.parts.push(loss);
+        }
+        out
+    }
+}
+
+/// Document scores of a batch: sums of the scores of their entities.
+fn to_documents(scores: &[f64], nodes: usize, docs: &EntityDocuments) -> Vec<f64> {
+    let mut out = Vec::new();
+    for row in scores.chunks_exact(nodes) {
+        let mut sums = vec![0.0; docs.num_documents()];
+        for (e, s) in row.iter().enumerate() {
+            for d in docs.documents(e as u32) {
+                sums[*d as usize] += s;
+            }
+        }
+        out.extend(sums);
+    }
+    out
+}
+
+/// Adds a document gradient's share to every entity: the transpose of [`to_documents`].
+fn from_documents(
+    grad: &[f64],
+    weight: f64,
+    nodes: usize,
+    docs: &EntityDocuments,
+    out: &mut [f64],
+) {
+    let rows = grad.chunks_exact(docs.num_documents().max(1));
+    for (out, grad) in out.chunks_exact_mut(nodes).zip(rows) {
+        for (e, g) in out.iter_mut().enumerate() {
+            let of_entity = docs.documents(e as u32);
+            let sum: f64 = of_entity.iter().map(|d| grad[*d as usize]).sum();
+            *g += weight * sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::loss::ListLoss;
+
+    /// Entity 0 in documents 0 and 1, 1 in 1, 2 in none, 3 in 0 and 2.
+    fn documents() -> EntityDocuments {
+        EntityDocuments::from_pairs(4, 3, [(0, 0), (0, 1), (1, 1), (3, 0), (3, 2)]).unwrap()
+    }
+
+    #[test]
+    fn the_gradient_of_a_document_loss_goes_back_to_its_entities() {
+        let docs = documents();
+        let scores = [0.3, -0.2, 0.9, 1.1, -0.5, 0.4, 0.1, -1.3];
+        assert_eq!(
+            to_documents(&scores[..4], 4, &docs),
+            [0.3 + 1.1, 0.3 - 0.2, 1.1]
+        );
+        let positives = vec![vec![0], vec![1, 2]];
+        for f in [
+            ListLoss::ListCe,
+            ListLoss::Bce {
+                adversarial_temperature: 0.0,
+            },
+        ] {
+            let value = |s: &[f64]| f.value(&to_documents(s, 4, &docs), 3, &positives);
+            let mut grad = vec![0.0; 8];
+            from_documents(&value(&scores).grad, 0.5, 4, &docs, &mut grad);
+            for i in 0..8 {
+                let at = |h: f64| {
+                    let mut s = scores.to_vec();
+                    s[i] += h;
+                    value(&s).loss
+                };
+                let want = 0.5 * (at(1e-6) - at(-1e-6)) / 2e-6;
+                assert!((grad[i] - want).abs() < 1e-8, "{i}: {} {want}", grad[i]);
+            }
+        }
+    }
+}

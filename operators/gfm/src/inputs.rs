@@ -1,0 +1,156 @@
+//! What training and evaluation read besides documents and questions: graphs in memory, who embedded what, and ports that
+//! take several data sets.
+//!
+//! Invariant: numbers of two encoders are never mixed. Everything one model sees was embedded by one encoder, and that is
+//! checked from one-row tables before anything large is read.
+
+use candle_core::{DType, Tensor};
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+
+use crate::documents::Questions;
+use crate::graph::Graph;
+use crate::tensor::tensor;
+use crate::tensor_error;
+
+/// A `graph` artifact in memory.
+pub(crate) struct LoadedGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Relation embeddings, `[2R, text]`.
+    pub embeddings: Tensor,
+    /// Width of text embeddings.
+    pub text_dim: usize,
+    /// Encoder's name.
+    pub encoder: String,
+    /// Encoder's digest.
+    pub encoder_digest: String,
+}
+
+impl LoadedGraph {
+    /// Reads a `graph` artifact.
+    pub fn read(artifact: &Artifact) -> OpResult<Self> {
+        let graph = Graph::read(artifact)?;
+        let encoder = EncoderId::of_graph(artifact)?;
+        let (text_dim, values) =
+            columns::vectors(&artifact.read("relation_embeddings")?, "vector")?;
+        Ok(LoadedGraph {
+            embeddings: tensor(values, (2 * graph.relations(), text_dim)).map_err(tensor_error)?,
+            graph,
+            text_dim,
+            encoder: encoder.name,
+            encoder_digest: encoder.digest,
+        })
+    }
+
+    /// The same with embeddings of another element type, for a model that computes in it.
+    pub fn into_dtype(mut self, dtype: DType) -> OpResult<Self> {
+        self.embeddings = self.embeddings.to_dtype(dtype).map_err(tensor_error)?;
+        Ok(self)
+    }
+}
+
+/// The encoder some texts were embedded with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EncoderId {
+    /// The artifact, `STAGE.PORT`.
+    pub of: String,
+    /// Encoder's name.
+    pub name: String,
+    /// Encoder's digest.
+    pub digest: String,
+    /// Length of its vectors.
+    pub dim: usize,
+}
+
+impl EncoderId {
+    /// Of a graph's relations.
+    pub fn of_graph(artifact: &Artifact) -> OpResult<Self> {
+        Self::read(artifact, "info", ("encoder", "encoder_digest"))
+    }
+
+    /// Of embeddings.
+    pub fn of_embeddings(artifact: &Artifact) -> OpResult<Self> {
+        Self::read(artifact, "encoder", ("name", "digest"))
+    }
+
+    fn read(artifact: &Artifact, table: &str, (name, digest): (&str, &str)) -> OpResult<Self> {
+        let row = artifact.read(table)?;
+        let text =
+            |column| -> OpResult<String> { Ok(columns::text(&row, column)?.value(0).to_owned()) };
+        Ok(EncoderId {
+            of: artifact.name.clone(),
+            name: text(name)?,
+            digest: text(digest)?,
+            dim: columns::u32s(&row, "dim")?.value(0) as usize,
+        })
+    }
+
+    /// Holds that all were embedded with the first one's encoder, and gives it.
+    pub fn same(ids: &[EncoderId]) -> OpResult<&EncoderId> {
+        let first = ids
+            .first()
+            .ok_or_else(|| OpError::new("nothing is connected to input `graph`"))?;
+        match ids
+            .iter()
+            .find(|i| (&i.digest, i.dim) != (&first.digest, first.dim))
+        {
+            None => Ok(first),
+            Some(other) => Err(OpError::new(format!(
+                "`{}` is embedded with {} ({} wide), `{}` with {} ({} wide): one model needs one encoder",
+                first.of, first.name, first.dim, other.of, other.name, other.dim
+            ))
+            .hint("give all `embed` stages the same `model`")),
+        }
+    }
+}
+
+/// Holds that questions and graph were embedded by one encoder.
+pub(crate) fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
+    if q.encoder_digest == graph.encoder_digest && q.text_dim == graph.text_dim {
+        return Ok(());
+    }
+    Err(OpError::new(format!(
+        "questions `{}` are embedded with {} ({} wide), the graph's relations with {} ({} wide)",
+        q.name, q.encoder, q.text_dim, graph.encoder, graph.text_dim
+    ))
+    .hint("give both `embed` stages the same `model`"))
+}
+
+/// Holds that ports whose artifacts belong together by position have the same number of them, and gives it. A port of
+/// `optional` may be empty.
+pub(crate) fn zipped(ctx: &Context, ports: &[&str], optional: &[&str]) -> OpResult<usize> {
+    let count = |port: &str| ctx.inputs(port).len();
+    let n = ports.first().map_or(0, |p| count(p));
+    let fits = ports.iter().all(|p| count(p) == n)
+        && optional.iter().all(|p| count(p) == n || count(p) == 0);
+    if fits {
+        return Ok(n);
+    }
+    let counts: Vec<String> = ports
+        .iter()
+        .chain(optional.iter().filter(|p| count(p) > 0))
+        .map(|p| format!("`{p}` has {}", count(p)))
+        .collect();
+    Err(OpError::new(format!(
+        "data sets are put together by position, but {}",
+        counts.join(", ")
+    ))
+    .hint("give every one of these ports one artifact a data set, in the same order"))
+}
+
+/// Labels for the data sets of one stage: position and name are enough to find one, whatever the stages are called.
+///
+/// Outputs name data sets by these, so they come from content alone: renaming a stage changes no result.
+pub(crate) fn labels(names: Vec<String>) -> Vec<String> {
+    names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| {
+            if names.iter().filter(|n| *n == name).count() > 1 {
+                format!("{name}#{}", i + 1)
+            } else {
+                name.clone()
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Losses on scores with their gradients, in f64 whatever the model computes in.
+//!
+//! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of negatives are constants: no
+//! gradient flows through them. Invariant: with no usable row the loss is 0 with gradient 0, never NaN.
+
+use serde::{Deserialize, Serialize};
+
+/// A loss and its gradient for the scores, `[B, M]` row-major.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// Mean over rows.
+    pub loss: f64,
+    /// Gradient, like the scores.
+    pub grad: Vec<f64>,
+}
+
+/// ln(1 + exp(x)) without overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The logistic function.
+pub fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        let e = x.exp();
+        e / (1.0 + e)
+    }
+}
+
+/// softmax(x / temperature); uniform at temperature 0.
+fn adversarial(scores: &[f64], temperature: f64) -> Vec<f64> {
+    if temperature <= 0.0 {
+        return vec![1.0 / scores.len() as f64; scores.len()];
+    }
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let e: Vec<f64> = scores
+        .iter()
+        .map(|s| ((s - max) / temperature).exp())
+        .collect();
+    let sum: f64 = e.iter().sum();
+    e.into_iter().map(|x| x / sum).collect()
+}
+
+/// Pre-training: binary cross-entropy of one positive (column 0) and negatives weighted by
+/// softmax(score / temperature) (Sun et al., 2019, self-adversarial sampling); rows normalised by their weights.
+pub fn link_prediction(scores: &[f64], columns: usize, temperature: f64) -> Value {
+    let rows = scores.len() / columns.max(1);
+    let mut out = Value {
+        loss: 0.0,
+        grad: Vec::with_capacity(scores.len()),
+    };
+    for row in scores.chunks_exact(columns) {
+        let weights = adversarial(&row[1..], temperature);
+        let total = 1.0 + weights.iter().sum::<f64>();
+        let scale = 1.0 / (total * rows as f64);
+        out.loss += softplus(-row[0]) * scale;
+        out.grad.push((sigmoid(row[0]) - 1.0) * scale);
+        for (s, w) in row[1..].iter().zip(weights) {
+            out.loss += w * softplus(*s) * scale;
+            out.grad.push(w * sigmoid(*s) * scale);
+        }
+    }
+    out
+}
+
+/// A fine-tuning loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum ListLoss {
+    /// Weighted binary cross-entropy: positives 1/n each, negatives softmax(score / temperature), normalised by their sum.
+    Bce {
+        /// Temperature of the negatives' weights; 0 weighs them equally.
+        adversarial_temperature: f64,
+    },
+    /// -ln(p / (Σ p + 1e-5) + 1e-5) averaged over the positives, p the sigmoid of the score; rows without positives count
+    /// for nothing.
+    ListCe,
+}
+
+const EPS: f64 = 1e-5;
+
+impl ListLoss {
+    /// Loss of scores `[B, columns]` against the positive columns of each row.
+    pub fn value(&self, scores: &[f64], columns: usize, positives: &[Vec<u32>]) -> Value {
+        let mut out = Value {
+            loss: 0.0,
+            grad: vec![0.0; scores.len()],
+        };
+        match self {
+            ListLoss::Bce {
+                adversarial_temperature,
+            } => {
+                for (b, (row, pos)) in scores.chunks_exact(columns).zip(positives).enumerate() {
+                    let grad = &mut out.grad[b * columns..][..columns];
+                    out.loss += bce_row(row, pos, *adversarial_temperature, positives.len(), grad);
+                }
+            }
+            ListLoss::ListCe => {
+                let used = positives.iter().filter(|p| !p.is_empty()).count();
+                for (b, (row, pos)) in scores.chunks_exact(columns).zip(positives).enumerate() {
+                    if !pos.is_empty() {
+                        let grad = &mut out.grad[b * columns..][..columns];
+                        out.loss += list_ce_row(row, pos, used, grad);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+fn bce_row(row: &[f64], pos: &[u32], temperature: f64, rows: usize, grad: &mut [f64]) -> f64 {
+    let mut positive = vec![false; row.len()];
+    for p in pos {
+        positive[*p as usize] = true;
+    }
+    let negatives: Vec<f64> = row
+        .iter()
+        .zip(&positive)
+        .filter(|(_, p)| !**p)
+        .map(|(s, _)| *s)
+        .collect();
+    let mut negative_weights = adversarial(&negatives, temperature).into_iter();
+    let total =
+        if pos.is_empty() { 0.0 } else { 1.0 } + if negatives.is_empty() { 0.0 } else { 1.0 };
+    let scale = 1.0 / (total * rows as f64);
+    let mut loss = 0.0;
+    for ((s, p), g) in row.iter().zip(&positive).zip(grad) {
+        if *p {
+            let w = scale / pos.len() as f64;
+            loss += w * softplus(-s);
+            *g = w * (sigmoid(*s) - 1.0);
+        } else {
+            let w = scale * negative_weights.next().unwrap_or(0.0);
+            loss += w * softplus(*s);
+            *g = w * sigmoid(*s);
+        }
+    }
+    loss
+}
+
+fn list_ce_row(row: &[f64], pos: &[u32], rows: usize, grad: &mut [f64]) -> f64 {
+    let p: Vec<f64> = row.iter().map(|s| sigmoid(*s)).collect();
+    let sum = p.iter().sum::<f64>() + EPS;
+    let scale = 1.0 / (pos.len() as f64 * rows as f64);
+    // d/dp_i of Σ_j -ln(p_j / S + ε): own term -1 / (S (q_j + ε)) for positives, and + q_j / (S (q_j + ε)) from every
+    // positive's sum S = Σ p + ε', which every p_i is part of.
+    let (mut loss, mut through_sum) = (0.0, 0.0);
+    for j in pos {
+        let q = p[*j as usize] / sum;
+        loss -= (q + EPS).ln() * scale;
+        through_sum += q / (q + EPS) / sum * scale;
+    }
+    for (g, p) in grad.iter_mut().zip(&p) {
+        *g = through_sum * p * (1.0 - p);
+    }
+    for j in pos {
+        let p = p[*j as usize];
+        grad[*j as usize] -= scale / (sum * (p / sum + EPS)) * p * (1.0 - p);
+    }
+    loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Differences with the adversarial weights held fixed, as the gradient treats them.
+    fn check(
+        value: impl Fn(&[f64]) -> f64,
+        scores: &[f64],
+        grad: &[f64],
+    ) -> Result<(), TestCaseError> {
+        for i in 0..scores.len() {
+            let h = 1e-6;
+            let (mut up, mut down) = (scores.to_vec(), scores.to_vec());
+            up[i] += h;
+            down[i] -= h;
+            let want = (value(&up) - value(&down)) / (2.0 * h);
+            prop_assert!((grad[i] - want).abs() < 1e-7, "{i}: {} {want}", grad[i]);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn gradients_equal_finite_differences(scores in proptest::collection::vec(-4.0..4.0f64, 12), first in 0u32..3) {
+            let pos = vec![vec![first, first + 2], vec![]];
+            let ce = ListLoss::ListCe;
+            let g = ce.value(&scores, 6, &pos).grad;
+            check(|s| ce.value(s, 6, &pos).loss, &scores, &g)?;
+            // At temperature 0 the weights are constant, so plain differences apply.
+            let bce = ListLoss::Bce { adversarial_temperature: 0.0 };
+            let g = bce.value(&scores, 6, &pos).grad;
+            check(|s| bce.value(s, 6, &pos).loss, &scores, &g)?;
+            let g = link_prediction(&scores, 4, 0.0).grad;
+            check(|s| link_prediction(s, 4, 0.0).loss, &scores, &g)?;
+        }
+    }
+
+    #[test]
+    fn no_positives_is_no_nan() {
+        let v = ListLoss::ListCe.value(&[1.0, 2.0], 2, &[vec![]]);
+        assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
+    }
+
+    #[test]
+    fn equal_negatives_weigh_equally_at_any_temperature() {
+        let a = link_prediction(&[0.0, 1.0, 1.0], 3, 1.0);
+        let b = link_prediction(&[0.0, 1.0, 1.0], 3, 0.0);
+        assert!((a.loss - b.loss).abs() < 1e-12);
+        // (softplus(0) + softplus(1)) / 2
+        assert!((a.loss - (2f64.ln() + (1.0 + 1f64.exp()).ln()) / 2.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,114 @@
+//! Dimensions and switches of the entity model, under the reference's keys.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc};
+
+/// The reference's `entity_model` keys that change what the model computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Width of states, queries and relation states.
+    pub input_dim: usize,
+    /// Output width of each layer; only the last may differ from `input_dim`.
+    pub hidden_dims: Vec<usize>,
+    /// Message function.
+    #[serde(default)]
+    pub message_func: MessageFunc,
+    /// Aggregate.
+    #[serde(default)]
+    pub aggregate_func: AggregateFunc,
+    /// Adds a layer's input to its output where shapes match.
+    pub short_cut: bool,
+    /// Normalises each layer's linear output.
+    pub layer_norm: bool,
+    /// Activation of the layers (the relation projections and the head always use ReLU).
+    #[serde(default)]
+    pub activation: ActivationFunc,
+    /// The head sees the outputs of all layers instead of the last one's.
+    #[serde(default)]
+    pub concat_hidden: bool,
+    /// Linear maps in the head.
+    #[serde(default = "two")]
+    pub num_mlp_layer: usize,
+    /// In pre-training, a batch's own edges are removed whatever their relation.
+    #[serde(default)]
+    pub remove_one_hop: bool,
+}
+
+fn two() -> usize {
+    2
+}
+
+impl ModelConfig {
+    /// The reference's defaults with these widths.
+    pub fn new(input_dim: usize, hidden_dims: Vec<usize>) -> Self {
+        ModelConfig {
+            input_dim,
+            hidden_dims,
+            message_func: MessageFunc::DistMult,
+            aggregate_func: AggregateFunc::Sum,
+            short_cut: true,
+            layer_norm: true,
+            activation: ActivationFunc::Relu,
+            concat_hidden: false,
+            num_mlp_layer: 2,
+            remove_one_hop: false,
+        }
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.hidden_dims.len()
+    }
+
+    /// Width of the states the head sees.
+    pub fn output_dim(&self) -> usize {
+        if self.concat_hidden {
+            self.hidden_dims.iter().sum()
+        } else {
+            self.hidden_dims.last().copied().unwrap_or(self.input_dim)
+        }
+    }
+
+    /// What each layer computes.
+    pub fn layer_kind(&self) -> LayerKind {
+        LayerKind {
+            message: self.message_func,
+            aggregate: self.aggregate_func,
+            activation: self.activation,
+            shortcut: self.short_cut,
+            path: self.message_func.path(),
+        }
+    }
+
+    /// What is wrong: the key under `entity_model`, and why.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut out = Vec::new();
+        if self.hidden_dims.is_empty() {
+            out.push(("hidden_dims", "there must be at least one layer".to_owned()));
+        }
+        let inner = self.hidden_dims.len().saturating_sub(1);
+        if let Some(i) = self.hidden_dims[..inner]
+            .iter()
+            .position(|d| *d != self.input_dim)
+        {
+            out.push((
+                "hidden_dims",
+                format!(
+                    "hidden_dims[{i}] is {}, but only the last hidden dimension may differ from input_dim ({})",
+                    self.hidden_dims[i], self.input_dim
+                ),
+            ));
+        }
+        if self.message_func == MessageFunc::RotatE && !self.input_dim.is_multiple_of(2) {
+            out.push((
+                "input_dim",
+                format!(
+                    "rotate takes states as complex numbers: input_dim must be even, not {}",
+                    self.input_dim
+                ),
+            ));
+        }
+        out
+    }
+}

@@ -1,0 +1,31 @@
+//! The model: configuration, parameters, network, and the two tasks it is trained for.
+
+mod config;
+mod network;
+mod params;
+mod query_gnn;
+mod retriever;
+mod store;
+
+pub use config::ModelConfig;
+pub use network::{Grads, Network, Tape};
+pub use params::{Class, Params, Taken};
+pub(crate) use params::{rng, uniform};
+pub use query_gnn::{QueryGnn, TailQuery};
+pub use retriever::{Question, Retriever};
+pub use store::{Origin, StoredModel, read_model, write_model};
+
+#[cfg(test)]
+pub(crate) fn test_rng(seed: u64) -> rand_chacha::ChaCha8Rng {
+    rng(seed, "test")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod autograd;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod parity;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod parity_variants;

@@ -1,0 +1,128 @@
+//! QueryGNN: tail prediction for triples, the pre-training task.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::Params;
+use super::network::{Grads, Network, Scored, Tape};
+use crate::graph::Graph;
+use crate::ops::{self, Seeds};
+
+/// "Which node is the tail of (head, relation, ?)": inverse relations ask for heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TailQuery {
+    /// Node the query starts from.
+    pub head: u32,
+    /// Relation id, inverses included.
+    pub relation: u32,
+}
+
+/// The model on one graph with one set of relation embeddings.
+pub struct QueryGnn<'a> {
+    network: Network<'a>,
+    /// Embeddings of relation names, `[2R, text]`.
+    embeddings: &'a Tensor,
+}
+
+/// A forward pass's memory.
+pub struct Pass {
+    tape: Tape,
+    /// Scores of the candidates, `[B, M]`.
+    pub scored: Scored,
+    seeds: Seeds,
+    queries: Vec<TailQuery>,
+}
+
+impl Pass {
+    /// The network's tape.
+    #[cfg(test)]
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
+    }
+}
+
+impl<'a> QueryGnn<'a> {
+    /// The model over a graph (without the edges the batch asks for).
+    pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
+        QueryGnn {
+            network: Network { params, graph },
+            embeddings,
+        }
+    }
+
+    /// Relation states, `[2R, d]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn relations(&self) -> Result<Tensor> {
+        let p = self.network.params;
+        ops::linear(
+            self.embeddings,
+            p.get("rel_mlp.weight")?,
+            p.get("rel_mlp.bias")?,
+        )
+    }
+
+    fn start(&self, relations: &Tensor, queries: &[TailQuery]) -> Result<(Tensor, Seeds)> {
+        let count = relations.dims2()?.0;
+        let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
+        for q in queries {
+            if q.relation as usize >= count || q.head as usize >= self.network.graph.nodes() {
+                bail!("query ({}, {}, ?) is outside the graph", q.head, q.relation);
+            }
+            ids.push(q.relation);
+            seeds.push(vec![(q.head, 1.0)]);
+        }
+        let ids = Tensor::new(ids, relations.device())?;
+        Ok((relations.index_select(&ids, 0)?.contiguous()?, seeds))
+    }
+
+    /// Scores of candidate tails, the same number for every query.
+    ///
+    /// # Errors
+    /// When ids are outside the graph.
+    pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> Result<Pass> {
+        let relations = self.relations()?;
+        let (query, seeds) = self.start(&relations, queries)?;
+        let tape = self.network.forward(&relations, &query, &seeds)?;
+        let scored = self.network.score(&tape, Some(candidates))?;
+        Ok(Pass {
+            tape,
+            scored,
+            seeds,
+            queries: queries.to_vec(),
+        })
+    }
+
+    /// Scores of all nodes, `[B, N]`, without a tape.
+    ///
+    /// # Errors
+    /// When ids are outside the graph.
+    pub fn score_all(&self, queries: &[TailQuery]) -> Result<Tensor> {
+        let relations = self.relations()?;
+        let (query, seeds) = self.start(&relations, queries)?;
+        self.network.score_all(&relations, &query, &seeds)
+    }
+
+    /// Gradients of all parameters from the gradient of the scores.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn backward(&self, pass: &Pass, dscores: &Tensor) -> Result<Grads> {
+        let mut grads = Grads::new();
+        let (drel, dquery) =
+            self.network
+                .backward(&pass.tape, &pass.scored, dscores, &pass.seeds, &mut grads)?;
+        // The query is a row of the relation states: its gradient goes back there.
+        let ids: Vec<u32> = pass.queries.iter().map(|q| q.relation).collect();
+        let ids = Tensor::new(ids, drel.device())?;
+        let drel = drel.index_add(&ids, &dquery, 0)?.contiguous()?;
+        let g = ops::linear_backward(
+            self.embeddings,
+            self.network.params.get("rel_mlp.weight")?,
+            &drel,
+        )?;
+        grads.insert("rel_mlp.weight".to_owned(), g.weight);
+        grads.insert("rel_mlp.bias".to_owned(), g.bias);
+        Ok(grads)
+    }
+}

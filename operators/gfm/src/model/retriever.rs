@@ -1,0 +1,116 @@
+//! GNNRetriever: entity scores for questions, the fine-tuning task.
+
+use candle_core::{Result, Tensor};
+
+use super::Params;
+use super::network::{Grads, Network, Scored, Tape};
+use crate::graph::Graph;
+use crate::ops::{self, Seeds};
+
+/// A question as the model sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Its embedding, `[text]`.
+    pub embedding: &'a [f32],
+    /// Distinct question entities with their weights.
+    pub seeds: &'a [(u32, f64)],
+}
+
+/// The model on one graph with one set of relation embeddings.
+pub struct Retriever<'a> {
+    network: Network<'a>,
+    /// Embeddings of relation names, `[2R, text]`.
+    embeddings: &'a Tensor,
+}
+
+/// A forward pass's memory.
+pub struct Pass {
+    tape: Tape,
+    /// Scores of all nodes, `[B, N]`.
+    pub scored: Scored,
+    seeds: Seeds,
+    questions: Tensor,
+}
+
+impl Pass {
+    /// The network's tape.
+    #[cfg(test)]
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
+    }
+}
+
+impl<'a> Retriever<'a> {
+    /// The model over a graph.
+    pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
+        Retriever {
+            network: Network { params, graph },
+            embeddings,
+        }
+    }
+
+    /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
+    fn start(&self, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Tensor, Seeds)> {
+        let p = self.network.params;
+        let relations = ops::linear(
+            self.embeddings,
+            p.get("rel_mlp.weight")?,
+            p.get("rel_mlp.bias")?,
+        )?;
+        let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
+        let text = crate::tensor::tensor(text, (batch.len(), p.text_dim))?.to_dtype(p.dtype())?;
+        let query = ops::linear(
+            &text,
+            p.get("question_mlp.weight")?,
+            p.get("question_mlp.bias")?,
+        )?;
+        let seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
+        Ok((relations, query, text, seeds))
+    }
+
+    /// Scores of all nodes, with a tape.
+    ///
+    /// # Errors
+    /// When embeddings have another width than the model's.
+    pub fn forward(&self, batch: &[Question<'_>]) -> Result<Pass> {
+        let (relations, query, questions, seeds) = self.start(batch)?;
+        let tape = self.network.forward(&relations, &query, &seeds)?;
+        let scored = self.network.score(&tape, None)?;
+        Ok(Pass {
+            tape,
+            scored,
+            seeds,
+            questions,
+        })
+    }
+
+    /// Scores of all nodes, `[B, N]`, without a tape.
+    ///
+    /// # Errors
+    /// When embeddings have another width than the model's.
+    pub fn score_all(&self, batch: &[Question<'_>]) -> Result<Tensor> {
+        let (relations, query, _, seeds) = self.start(batch)?;
+        self.network.score_all(&relations, &query, &seeds)
+    }
+
+    /// Gradients of all parameters from the gradient of the scores.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn backward(&self, pass: &Pass, dscores: &Tensor) -> Result<Grads> {
+        let mut grads = Grads::new();
+        let (drel, dquery) =
+            self.network
+                .backward(&pass.tape, &pass.scored, dscores, &pass.seeds, &mut grads)?;
+        for (name, input, dy) in [
+            ("rel_mlp", self.embeddings, &drel),
+            ("question_mlp", &pass.questions, &dquery),
+        ] {
+            let weight = self.network.params.get(&format!("{name}.weight"))?;
+            let g = ops::linear_backward(input, weight, dy)?;
+            grads.insert(format!("{name}.weight"), g.weight);
+            grads.insert(format!("{name}.bias"), g.bias);
+        }
+        Ok(grads)
+    }
+}

@@ -1,0 +1,127 @@
+//! Models as artifacts: `weights` (one row per tensor) and `config` (one row of JSON).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::StringArray;
+use candle_core::DType;
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns, kinds};
+use serde::{Deserialize, Serialize};
+
+use super::{Class, ModelConfig, Params};
+use crate::tensor::{tensor, to_f32};
+use crate::tensor_error;
+
+/// Version of the JSON in `config`.
+const FORMAT: u32 = 1;
+
+/// Where a model came from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Operator that made it.
+    pub operator: String,
+    /// Name of the text encoder its embeddings came from.
+    pub encoder: String,
+    /// That encoder's digest.
+    pub encoder_digest: String,
+    /// Optimizer steps taken.
+    pub steps: u64,
+    /// Epoch whose weights these are (one-based).
+    pub epoch: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Config {
+    format: u32,
+    class: Class,
+    text_dim: usize,
+    entity_model: ModelConfig,
+    origin: Origin,
+}
+
+/// A model read back.
+#[derive(Debug, Clone)]
+pub struct StoredModel {
+    /// Its parameters.
+    pub params: Params,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Writes a model to an output port of kind `model`.
+///
+/// # Errors
+/// When the tables cannot be written.
+pub fn write_model(ctx: &Context, port: &str, params: &Params, origin: &Origin) -> OpResult<()> {
+    let (mut names, mut shapes, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, t) in params.iter() {
+        names.push(name.to_owned());
+        shapes.push(t.dims().iter().map(|d| *d as i64).collect::<Vec<_>>());
+        values.push(to_f32(t).map_err(tensor_error)?);
+    }
+    let weights = columns::batch(
+        &kinds::MODEL.tables[0],
+        vec![
+            Arc::new(StringArray::from(names)),
+            columns::build_list_i64(&shapes),
+            columns::build_large_list_f32(&values),
+        ],
+    )?;
+    ctx.write(port, "weights", &weights)?;
+    let config = Config {
+        format: FORMAT,
+        class: params.class,
+        text_dim: params.text_dim,
+        entity_model: params.config.clone(),
+        origin: origin.clone(),
+    };
+    let json = serde_json::to_string(&config)
+        .map_err(|e| OpError::wrap("failed to write the model's configuration", e))?;
+    let config = columns::batch(
+        &kinds::MODEL.tables[1],
+        vec![Arc::new(StringArray::from(vec![json]))],
+    )?;
+    ctx.write(port, "config", &config)
+}
+
+/// Reads a `model` artifact.
+///
+/// # Errors
+/// When tables cannot be read, or do not make a model.
+pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
+    let bad = |e: candle_core::Error| {
+        OpError::wrap("the artifact is no usable model", e).artifact(&artifact.name)
+    };
+    let table = artifact.read("config")?;
+    let json = columns::text(&table, "json")?;
+    let config: Config = serde_json::from_str(json.value(0)).map_err(|e| {
+        OpError::wrap("failed to read the model's configuration", e).artifact(&artifact.name)
+    })?;
+    if config.format != FORMAT {
+        return Err(OpError::new(format!(
+            "the model has format {}, this version reads {FORMAT}",
+            config.format
+        ))
+        .artifact(&artifact.name)
+        .hint("run the stage that made it again with `--force`"));
+    }
+    let table = artifact.read("weights")?;
+    let names = columns::text(&table, "name")?;
+    let shapes = columns::list_i64(&table, "shape")?;
+    let values = columns::large_list_f32(&table, "values")?;
+    let mut tensors = BTreeMap::new();
+    for (i, (shape, values)) in shapes.into_iter().zip(values).enumerate() {
+        let shape: Vec<usize> = shape.into_iter().map(|d| d.max(0) as usize).collect();
+        let t = tensor(values, shape).map_err(bad)?;
+        tensors.insert(
+            names.value(i).to_owned(),
+            t.to_dtype(DType::F32).map_err(bad)?,
+        );
+    }
+    let params = Params::from_tensors(config.class, &config.entity_model, config.text_dim, tensors)
+        .map_err(bad)?;
+    Ok(StoredModel {
+        params,
+        origin: config.origin,
+    })
+}

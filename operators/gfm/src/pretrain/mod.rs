@@ -1,0 +1,147 @@
+//! `pretrain`: trains a QueryGNN to complete the triples of one graph or of many.
+//!
+//! Invariant: a triple that is validated on stands, itself and its inverse, in no graph that messages are passed on (but
+//! with `valid_fraction: 0`, the reference's way, where training triples are ranked).
+
+mod params;
+mod task;
+
+use std::sync::Arc;
+
+use gfm_pipe_api::{
+    Accepts, Arity, Context, InPort, OpResult, Operator, OutPort, Problem, Schema, kinds,
+};
+
+use crate::inputs::{EncoderId, labels, zipped};
+use crate::model::{Class, Origin, write_model};
+use crate::optimizer::Optimizer;
+use crate::tensor_error;
+use crate::train::{Loader, run_loop, start_weights, write_history, write_optimizer};
+
+pub use params::Params;
+use task::{DataSet, LinkPrediction};
+
+/// The operator.
+pub struct Pretrain;
+
+impl Operator for Pretrain {
+    type Params = Params;
+    const NAME: &'static str = "pretrain";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str =
+        "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";
+
+    fn schema() -> Schema {
+        params::schema()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        vec![
+            InPort {
+                name: "graph",
+                accepts: Accepts::Kinds(&[&kinds::GRAPH]),
+                arity: Arity::Many,
+                about: "the graphs to learn, one a data set",
+            },
+            InPort {
+                name: "valid",
+                accepts: Accepts::Kinds(&[&kinds::TRIPLES]),
+                arity: Arity::Any,
+                about: "triples to validate on, one artifact a graph; taken out of the graph where they stand in it",
+            },
+            InPort {
+                name: "init",
+                accepts: Accepts::Kinds(&[&kinds::MODEL]),
+                arity: Arity::Optional,
+                about: "model to start from",
+            },
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![
+            OutPort {
+                name: "model",
+                kind: &kinds::MODEL,
+                about: "weights of the best epoch by `train.best_by`",
+            },
+            OutPort {
+                name: "optimizer",
+                kind: &kinds::OPTIMIZER,
+                about: "the optimizer after the last step",
+            },
+            OutPort {
+                name: "history",
+                kind: &kinds::HISTORY,
+                about: "losses and validation metrics",
+            },
+        ]
+    }
+
+    fn check(p: &Params) -> Vec<Problem> {
+        p.problems()
+    }
+
+    fn run(p: Params, ctx: &Context) -> OpResult<()> {
+        let p = Arc::new(p);
+        let n = zipped(ctx, &["graph"], &["valid"])?;
+        let graphs = ctx.inputs("graph");
+        let encoders: Vec<EncoderId> = graphs
+            .iter()
+            .map(EncoderId::of_graph)
+            .collect::<OpResult<_>>()?;
+        let encoder = EncoderId::same(&encoders)?;
+        let common = &p.train.common;
+        let (weights, said) = start_weights(
+            ctx,
+            Class::QueryGNN,
+            &p.model,
+            encoder,
+            p.seed,
+            common.dtype(),
+        )?;
+        if let Some(said) = said {
+            ctx.info(said);
+        }
+        ctx.info(format!("{} parameters", weights.count()));
+        // A graph does not say what it is a graph of, and stage names may change without changing a result: the history
+        // counts data sets, the log says which is which.
+        let names = labels((1..=n).map(|i| i.to_string()).collect());
+        if n > 1 {
+            for (name, graph) in names.iter().zip(graphs) {
+                ctx.info(format!("data set {name} is {}", graph.name));
+            }
+        }
+        let sets: Vec<DataSet> = graphs
+            .iter()
+            .enumerate()
+            .map(|(i, graph)| DataSet {
+                graph: graph.clone(),
+                valid: ctx.inputs("valid").get(i).cloned(),
+            })
+            .collect();
+        let loader = Loader::new(
+            names,
+            common.max_datasets_in_memory,
+            common.data_loading_workers,
+            {
+                let p = Arc::clone(&p);
+                Box::new(move |i| sets[i].read(&p))
+            },
+        );
+        let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
+        let task = LinkPrediction { p: &p };
+        let settings = common.settings(p.seed);
+        let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
+        let origin = Origin {
+            operator: Self::NAME.to_owned(),
+            encoder: encoder.name.clone(),
+            encoder_digest: encoder.digest.clone(),
+            steps: out.steps,
+            epoch: out.epoch,
+        };
+        write_model(ctx, "model", &out.params, &origin)?;
+        write_optimizer(ctx, "optimizer", &out.optimizer)?;
+        write_history(ctx, "history", &out.history)
+    }
+}

@@ -1,0 +1,146 @@
+//! The `with:` of `pretrain`: the training guide's keys under their names, and our own.
+
+use gfm_pipe_api::{Field, Problem, Schema, Type};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::sampling::EasyEdges;
+use crate::train::BestBy;
+use crate::train::keys::{Train, best_by_problem};
+use crate::train::link_eval::{EvalEdges, Ranking, check_metric, smaller_is_better};
+use crate::train::settings::{
+    Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
+};
+
+/// Parameters of `pretrain`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {
+    pub(super) seed: u64,
+    pub(super) model: Model,
+    pub(super) task: TaskSettings,
+    pub(super) optimizer: OptimizerSettings,
+    pub(super) train: Train<TrainSettings>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TaskSettings {
+    pub num_negative: usize,
+    pub strict_negative: bool,
+    pub adversarial_temperature: f64,
+    pub metric: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TrainSettings {
+    pub fast_test: usize,
+    pub valid_fraction: f64,
+    pub eval_edges: EvalEdges,
+    pub best_by: String,
+}
+
+impl Params {
+    /// Which edges are taken away before a triple is scored.
+    pub(super) fn easy_edges(&self) -> EasyEdges {
+        if self.model.entity_model.remove_one_hop {
+            EasyEdges::Pair
+        } else {
+            EasyEdges::Relation
+        }
+    }
+
+    /// How validation triples are ranked.
+    pub(super) fn ranking(&self) -> Ranking {
+        Ranking {
+            batch_size: self.train.common.batch_size,
+            edges: self.train.own.eval_edges,
+            easy: self.easy_edges(),
+        }
+    }
+
+    /// Names of the metrics of the validation: those asked for, and the default of `train.best_by`.
+    pub(super) fn metrics(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.task.metric.iter().map(String::as_str).chain(["mrr"]) {
+            if !names.iter().any(|n| n == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
+
+    /// What the best epoch is chosen by.
+    pub(super) fn best_by(&self) -> BestBy {
+        BestBy {
+            smaller: smaller_is_better(&self.train.own.best_by),
+            metric: self.train.own.best_by.clone(),
+        }
+    }
+
+    /// What the schema cannot express.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut out = self.model.entity_model.problems();
+        out.extend(self.optimizer.problems());
+        out.extend(self.train.common.problems());
+        out.extend(best_by_problem(&self.train.own.best_by, &self.metrics()));
+        out
+    }
+}
+
+/// Everything that may stand under `with:`.
+pub(super) fn schema() -> Schema {
+    let task = Schema::new(vec![
+        Field::new("num_negative", Type::int(1), 256, "negatives per triple"),
+        Field::new(
+            "strict_negative",
+            Type::Bool,
+            true,
+            "negatives are never true triples",
+        ),
+        Field::new(
+            "adversarial_temperature",
+            Type::float(0.0),
+            1.0,
+            "weights negatives by softmax(score / temperature); 0 weighs them equally",
+        ),
+        Field::new(
+            "metric",
+            Type::list(Type::Form {
+                form: "mr, mrr, hits@k or hits@k_n, also with -tail",
+                check: check_metric,
+            }),
+            json!(["mr", "mrr", "hits@1", "hits@3", "hits@10"]),
+            "metrics of the validation; hits@k_n estimates hits@k among n candidates, -tail counts tails only",
+        ),
+    ]);
+    let mut train = train_fields(10, false, false);
+    train.extend([
+        Field::new("fast_test", Type::int(1), 500, "at most this many triples of a data set are validated on"),
+        Field::new(
+            "valid_fraction",
+            Type::Float { min: 0.0, max: 0.5 },
+            0.05,
+            "without `in.valid`: fraction of a graph's triples held out for validation (with inverses; at most fast_test); 0 validates on training triples, as the reference",
+        ),
+        Field::new(
+            "eval_edges",
+            Type::one_of(&["triple", "batch"]),
+            "triple",
+            "edges removed while validating: each triple's own, or all the batch could ask for, as the reference",
+        ),
+        Field::new(
+            "best_by",
+            Type::Text,
+            "mrr",
+            "metric of the validation that chooses the best epoch: mrr or one of task.metric; over several data sets their plain mean",
+        ),
+    ]);
+    let mut fields = top_fields();
+    fields.extend([
+        model_field(&["gfmrag.models.QueryGNN", "QueryGNN"]),
+        Field::group("task", task, "the task"),
+        optimizer_field(),
+        Field::group("train", Schema::new(train), "the loop"),
+        Field::refused("doc_ranker", "pre-training ranks no documents: remove it"),
+    ]);
+    Schema::new(fields)
+}

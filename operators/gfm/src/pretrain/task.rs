@@ -1,0 +1,276 @@
+//! Link prediction as a task of the training loop.
+
+use std::collections::HashSet;
+
+use candle_core::Tensor;
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use rand_chacha::ChaCha8Rng;
+
+use super::Params;
+use crate::graph::Graph;
+use crate::inputs::LoadedGraph;
+use crate::loss::link_prediction;
+use crate::model::{Params as Weights, QueryGnn, rng, uniform};
+use crate::sampling::{Triple, Truth, batch, permutation};
+use crate::tensor::{tensor, to_f64};
+use crate::tensor_error;
+use crate::train::link_eval::{metrics, rank_links};
+use crate::train::{BestBy, Step, Task};
+
+/// Artifacts of a data set.
+pub(super) struct DataSet {
+    pub graph: Artifact,
+    pub valid: Option<Artifact>,
+}
+
+/// A data set in memory.
+pub(super) struct Data {
+    /// The graph without the triples that are held out.
+    graph: Graph,
+    embeddings: Tensor,
+    truth: Truth,
+    split: Split,
+}
+
+impl DataSet {
+    /// Reads it and splits its triples.
+    pub fn read(&self, p: &Params) -> OpResult<Data> {
+        let input = LoadedGraph::read(&self.graph)?.into_dtype(p.train.common.dtype())?;
+        let (nodes, relations) = (input.graph.nodes(), input.graph.relations());
+        let mut all = input.graph.triples();
+        let own = &p.train.own;
+        let split = match &self.valid {
+            Some(valid) => {
+                let given = read_triples(valid, nodes, relations)?;
+                let split = Split::given(all.clone(), &given, own.fast_test, p.seed);
+                all.extend(given);
+                split
+            }
+            None => Split::drawn(all.clone(), own.valid_fraction, own.fast_test, p.seed),
+        };
+        Ok(Data {
+            graph: Graph::from_triples(nodes, relations, &split.train),
+            // Held-out triples are true too: neither negatives nor competitors in the ranking.
+            truth: Truth::new(nodes, relations, &all),
+            split,
+            embeddings: input.embeddings,
+        })
+    }
+}
+
+/// Validation triples given from outside.
+fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult<Vec<Triple>> {
+    let table = artifact.read("triples")?;
+    let (h, r, t) = (
+        columns::u32s(&table, "head")?,
+        columns::u32s(&table, "relation")?,
+        columns::u32s(&table, "tail")?,
+    );
+    let list: Vec<Triple> = (0..table.num_rows())
+        .map(|i| [h.value(i), r.value(i), t.value(i)])
+        .collect();
+    let outside = |[h, r, t]: &Triple| {
+        *h as usize >= nodes || *t as usize >= nodes || *r as usize >= relations
+    };
+    match list.iter().position(outside) {
+        None => Ok(list),
+        Some(row) => Err(OpError::new(format!(
+            "a validation triple names an entity or relation outside the graph's {nodes} entities and {relations} relations"
+        ))
+        .artifact(format!("{}.triples", artifact.name))
+        .row(row as u64)
+        .hint("validation triples use the ids of the graph they are given with")),
+    }
+}
+
+/// Training and validation triples.
+struct Split {
+    train: Vec<Triple>,
+    valid: Vec<Triple>,
+    /// Where the validation triples come from, for the log.
+    about: &'static str,
+}
+
+impl Split {
+    /// A seeded fraction of the graph's triples, taken out of it; at fraction 0 a sample that stays in it.
+    fn drawn(all: Vec<Triple>, fraction: f64, most: usize, seed: u64) -> Self {
+        let order = permutation(all.len(), &mut rng(seed, "validation triples"));
+        let held_out = fraction > 0.0;
+        let wanted = if held_out {
+            ((all.len() as f64 * fraction).round() as usize).min(most)
+        } else {
+            most
+        };
+        let chosen: HashSet<Triple> = order.iter().take(wanted).map(|i| all[*i]).collect();
+        let valid = sorted(&chosen);
+        Split {
+            train: if held_out { without(all, &chosen) } else { all },
+            valid,
+            about: if held_out {
+                "held out"
+            } else {
+                "of the training triples"
+            },
+        }
+    }
+
+    /// These triples, or a seeded sample of them; none of them stays in the graph.
+    fn given(all: Vec<Triple>, given: &[Triple], most: usize, seed: u64) -> Self {
+        let chosen: HashSet<Triple> = given.iter().copied().collect();
+        let mut valid = sorted(&chosen);
+        let order = permutation(valid.len(), &mut rng(seed, "validation triples"));
+        valid = order.into_iter().take(most).map(|i| valid[i]).collect();
+        valid.sort_unstable();
+        Split {
+            train: without(all, &chosen),
+            valid,
+            about: "given",
+        }
+    }
+}
+
+fn sorted(triples: &HashSet<Triple>) -> Vec<Triple> {
+    let mut out: Vec<Triple> = triples.iter().copied().collect();
+    out.sort_unstable();
+    out
+}
+
+/// Without the chosen ones: a held-out triple's duplicates go with it, else it would still stand in the graph.
+fn without(all: Vec<Triple>, chosen: &HashSet<Triple>) -> Vec<Triple> {
+    all.into_iter().filter(|t| !chosen.contains(t)).collect()
+}
+
+/// The task.
+pub(super) struct LinkPrediction<'a> {
+    pub p: &'a Params,
+}
+
+impl Task for LinkPrediction<'_> {
+    type Data = Data;
+
+    fn samples(&self, data: &Data) -> usize {
+        data.split.train.len()
+    }
+
+    fn describe(&self, data: &Data) -> String {
+        format!(
+            "{} nodes, {} training triples, {} validation triples ({})",
+            data.graph.nodes(),
+            data.split.train.len(),
+            data.split.valid.len(),
+            data.split.about
+        )
+    }
+
+    fn warning(&self, _data: &Data) -> Option<String> {
+        None
+    }
+
+    fn parts(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn step(
+        &self,
+        data: &Data,
+        params: &Weights,
+        numbers: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> OpResult<Step> {
+        let task = &self.p.task;
+        let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
+        let b = batch(
+            &data.truth,
+            &triples,
+            task.num_negative,
+            task.strict_negative,
+            || uniform(rng),
+        );
+        let graph = self.p.easy_edges().removed(&data.graph, b.asked());
+        let gnn = QueryGnn::new(params, &graph, &data.embeddings);
+        let run = || {
+            let pass = gnn.forward(&b.queries, b.candidates.clone())?;
+            let scores = &pass.scored.scores;
+            let value = link_prediction(
+                &to_f64(scores)?,
+                1 + task.num_negative,
+                task.adversarial_temperature,
+            );
+            let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
+            Ok(Step {
+                loss: value.loss,
+                parts: Vec::new(),
+                grads: gnn.backward(&pass, &dscores)?,
+            })
+        };
+        run().map_err(tensor_error)
+    }
+
+    fn validates(&self, data: &Data) -> bool {
+        !data.split.valid.is_empty()
+    }
+
+    fn validate(
+        &self,
+        ctx: &Context,
+        data: &Data,
+        params: &Weights,
+    ) -> OpResult<Vec<(String, f64)>> {
+        let ranks = rank_links(
+            ctx,
+            params,
+            &data.graph,
+            &data.embeddings,
+            &data.truth,
+            &data.split.valid,
+            self.p.ranking(),
+        )?;
+        metrics(&ranks, &self.p.metrics())
+    }
+
+    fn best_by(&self) -> BestBy {
+        self.p.best_by()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn triples() -> Vec<Triple> {
+        (0..40u32).map(|i| [i % 8, i % 3, (i + 1) % 8]).collect()
+    }
+
+    #[test]
+    fn held_out_triples_and_their_duplicates_leave_the_graph() {
+        let all = [triples(), triples()].concat();
+        let s = Split::drawn(all.clone(), 0.1, 500, 3);
+        assert!(!s.valid.is_empty() && s.valid.len() <= 8);
+        assert!(s.train.iter().all(|t| !s.valid.contains(t)));
+        assert_eq!(
+            s.train.len(),
+            all.iter().filter(|t| !s.valid.contains(t)).count()
+        );
+        let graph = Graph::from_triples(8, 3, &s.train);
+        for [h, r, t] in &s.valid {
+            assert!(!graph.contains([*h, *r, *t]) && !graph.contains([*t, r + 3, *h]));
+        }
+        assert!(Split::drawn(all, 0.5, 2, 3).valid.len() <= 2);
+    }
+
+    #[test]
+    fn at_fraction_0_training_triples_are_validated_on() {
+        let s = Split::drawn(triples(), 0.0, 5, 3);
+        assert_eq!(s.train, triples());
+        assert!(s.valid.len() <= 5 && s.valid.iter().all(|t| s.train.contains(t)));
+    }
+
+    #[test]
+    fn given_triples_leave_the_graph_also_those_that_are_not_scored() {
+        let given: Vec<Triple> = vec![[0, 0, 1], [1, 1, 2], [7, 2, 7], [0, 0, 1]];
+        let s = Split::given(triples(), &given, 2, 3);
+        assert_eq!(s.valid.len(), 2);
+        assert!(s.train.iter().all(|t| !given.contains(t)));
+        assert!(s.train.len() < triples().len());
+    }
+}

@@ -1,0 +1,227 @@
+//! Checkpoints: everything a killed training needs to go on, in one safetensors file in the stage's private folder.
+//!
+//! The file is written under another name, synced and renamed, so it is whole or absent at any instant. A damaged or
+//! foreign one is set aside and training starts over: it can only cost time, never change a result. Random generators
+//! need no state here: every step draws from a stream of its own, named by seed, epoch and place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use candle_core::{Device, Tensor};
+use gfm_pipe_api::{Context, OpError, OpResult};
+use serde::{Deserialize, Serialize};
+
+use super::History;
+use super::visits::{Course, Place};
+use crate::model::Params;
+use crate::optimizer::{Moments, Optimizer};
+
+/// Version of the file's layout.
+const FORMAT: u32 = 2;
+
+/// State of training between two steps.
+pub(super) struct Checkpoint {
+    pub params: Params,
+    pub optimizer: Optimizer,
+    pub best: Params,
+    /// The rest.
+    pub progress: Progress,
+}
+
+/// How far training is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Where in the epoch, the data set included.
+    pub place: Place,
+    pub best_epoch: u32,
+    pub best_score: Option<f64>,
+    /// Sums over the current epoch: of the loss, then of its parts.
+    pub sums: Vec<f64>,
+    /// Sum and number of losses since the last one in the history.
+    pub recent: (f64, u64),
+    pub history: Vec<History>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    format: u32,
+    steps: u64,
+    progress: Progress,
+}
+
+impl Checkpoint {
+    pub fn start(params: Params, optimizer: Optimizer, place: Place, sums: usize) -> Self {
+        Checkpoint {
+            best: params.clone(),
+            params,
+            optimizer,
+            progress: Progress {
+                place,
+                best_epoch: 0,
+                best_score: None,
+                sums: vec![0.0; sums],
+                recent: (0.0, 0),
+                history: Vec::new(),
+            },
+        }
+    }
+
+    pub fn note(&mut self, metric: impl Into<String>, value: f64) {
+        self.progress.history.push(History {
+            epoch: self.progress.place.epoch,
+            step: self.optimizer.steps,
+            metric: metric.into(),
+            value,
+        });
+    }
+
+    /// Takes the current weights as the best ones.
+    pub fn keep(&mut self, score: Option<f64>) {
+        self.progress.best_score = score;
+        self.progress.best_epoch = self.progress.place.epoch;
+        self.best = self.params.clone();
+    }
+}
+
+fn path(ctx: &Context) -> PathBuf {
+    ctx.workdir.join("checkpoint.safetensors")
+}
+
+pub(super) fn save(ctx: &Context, c: &Checkpoint) -> OpResult<()> {
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
+    for (prefix, params) in [("param", &c.params), ("best", &c.best)] {
+        for (name, t) in params.iter() {
+            tensors.push((format!("{prefix}.{name}"), t.clone()));
+        }
+    }
+    for (name, m) in &c.optimizer.moments {
+        tensors.push((format!("exp_avg.{name}"), m.exp_avg.clone()));
+        tensors.push((format!("exp_avg_sq.{name}"), m.exp_avg_sq.clone()));
+    }
+    let meta = Meta {
+        format: FORMAT,
+        steps: c.optimizer.steps,
+        progress: c.progress.clone(),
+    };
+    let json = serde_json::to_string(&meta)
+        .map_err(|e| OpError::wrap("failed to write a checkpoint", e))?;
+    let to = path(ctx);
+    let tmp = to.with_extension("tmp");
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+        OpError::wrap("failed to write a checkpoint", e)
+            .file(&tmp)
+            .hint("check free space and permissions of the store")
+    };
+    let info = HashMap::from([("gfm-pipe".to_owned(), json)]);
+    safetensors::serialize_to_file(tensors.iter().map(|(n, t)| (n, t)), Some(info), &tmp)
+        .map_err(|e| failed(e.into()))?;
+    File::open(&tmp)
+        .and_then(|f| f.sync_all())
+        .and_then(|()| fs::rename(&tmp, &to))
+        .and_then(|()| File::open(&ctx.workdir)?.sync_all())
+        .map_err(|e| failed(e.into()))
+}
+
+/// The checkpoint left by an earlier run of the same stage with the same key, if there is a usable one.
+pub(super) fn load(
+    ctx: &Context,
+    params: &Params,
+    optimizer: &Optimizer,
+    course: &Course,
+    sums: usize,
+) -> OpResult<Option<Checkpoint>> {
+    let file = path(ctx);
+    if !file.exists() {
+        return Ok(None);
+    }
+    match read(&file, params, optimizer).and_then(|c| fits(c, course, sums)) {
+        Ok(c) => Ok(Some(c)),
+        Err(why) => {
+            let aside = file.with_extension("damaged");
+            fs::rename(&file, &aside).map_err(|e| {
+                OpError::wrap("failed to set a damaged checkpoint aside", e).file(&file)
+            })?;
+            ctx.warn(format!(
+                "the checkpoint {} is not usable ({why}): training starts over",
+                file.display()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn fits(c: Checkpoint, course: &Course, sums: usize) -> Result<Checkpoint, String> {
+    let p = &c.progress;
+    if !course.holds(p.place, c.optimizer.steps) {
+        return Err(format!(
+            "step {} is not step {} on data set {} of epoch {}",
+            c.optimizer.steps,
+            p.place.step,
+            p.place.set + 1,
+            p.place.epoch
+        ));
+    }
+    if p.sums.len() != sums {
+        return Err(format!("it counts {} losses, not {sums}", p.sums.len()));
+    }
+    Ok(c)
+}
+
+fn read(file: &PathBuf, params: &Params, optimizer: &Optimizer) -> Result<Checkpoint, String> {
+    let bytes = fs::read(file).map_err(|e| e.to_string())?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+    let json = header
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("gfm-pipe"))
+        .ok_or("it is none of ours")?;
+    let version: serde_json::Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    if version["format"] != FORMAT {
+        return Err(format!("it has format {}, not {FORMAT}", version["format"]));
+    }
+    let meta: Meta = serde_json::from_value(version).map_err(|e| e.to_string())?;
+    let mut tensors =
+        candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| e.to_string())?;
+    let dtype = params.dtype();
+    let mut take = |name: String| {
+        tensors
+            .remove(&name)
+            .filter(|t| t.dtype() == dtype)
+            .ok_or_else(|| format!("it has no {dtype:?} tensor `{name}`"))
+    };
+    let mut fill = |prefix: &str| -> Result<Params, String> {
+        let mut out = params.clone();
+        for (name, _) in params.iter() {
+            out.set(name, take(format!("{prefix}.{name}"))?)
+                .map_err(|e| e.to_string())?;
+        }
+        Ok(out)
+    };
+    let (current, best) = (fill("param")?, fill("best")?);
+    let mut moments = BTreeMap::new();
+    for (name, like) in params.iter() {
+        let mut moment = |prefix: &str| {
+            let t = take(format!("{prefix}.{name}"))?;
+            if t.dims() != like.dims() {
+                return Err(format!("`{prefix}.{name}` is {:?}", t.dims()));
+            }
+            Ok(t)
+        };
+        let m = Moments {
+            exp_avg: moment("exp_avg")?,
+            exp_avg_sq: moment("exp_avg_sq")?,
+        };
+        moments.insert(name.to_owned(), m);
+    }
+    Ok(Checkpoint {
+        params: current,
+        best,
+        optimizer: Optimizer {
+            settings: optimizer.settings,
+            steps: meta.steps,
+            moments,
+        },
+        progress: meta.progress,
+    })
+}

@@ -1,0 +1,122 @@
+//! The values of `train:` that the loop reads, whichever operator they stand in.
+
+use candle_core::DType;
+use gfm_pipe_api::Problem;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Decay, LoopSettings, Schedule};
+
+/// `train`: keys of the loop and of one operator, side by side in one mapping.
+#[derive(Debug)]
+pub struct Train<T> {
+    /// The loop's.
+    pub common: Common,
+    /// The operator's own.
+    pub own: T,
+}
+
+/// Keys of `train` that both operators have.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Common {
+    /// Samples a step.
+    pub batch_size: usize,
+    num_epoch: u32,
+    log_interval: u64,
+    batch_per_epoch: Option<usize>,
+    clip_norm: Option<f64>,
+    warmup_steps: u64,
+    decay: Decay,
+    dtype: Precision,
+    checkpoint_steps: Option<u64>,
+    checkpoint_minutes: f64,
+    /// Data sets in memory at once.
+    pub max_datasets_in_memory: usize,
+    /// Background loaders.
+    pub data_loading_workers: usize,
+}
+
+/// Element type of the computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Precision {
+    F32,
+    F64,
+}
+
+impl Common {
+    /// What the loop is told.
+    pub fn settings(&self, seed: u64) -> LoopSettings {
+        LoopSettings {
+            seed,
+            batch_size: self.batch_size,
+            num_epoch: self.num_epoch,
+            log_interval: self.log_interval,
+            batch_per_epoch: self.batch_per_epoch,
+            clip_norm: self.clip_norm,
+            schedule: Schedule {
+                warmup_steps: self.warmup_steps,
+                decay: self.decay,
+            },
+            checkpoint_steps: self.checkpoint_steps,
+            checkpoint_seconds: self.checkpoint_minutes * 60.0,
+        }
+    }
+
+    /// Element type of weights, states and gradients.
+    pub fn dtype(&self) -> DType {
+        match self.dtype {
+            Precision::F32 => DType::F32,
+            Precision::F64 => DType::F64,
+        }
+    }
+
+    /// What the schema cannot express.
+    pub fn problems(&self) -> Vec<Problem> {
+        let zero = self.clip_norm.is_some_and(|n| n <= 0.0);
+        zero.then(|| {
+            Problem::at("train.clip_norm", "a norm of 0 would stop all training")
+                .hint("null clips nothing")
+        })
+        .into_iter()
+        .collect()
+    }
+}
+
+/// The problem with `train.best_by` when it names none of the metrics of the validation.
+pub fn best_by_problem(given: &str, allowed: &[String]) -> Option<Problem> {
+    (!allowed.iter().any(|a| a == given)).then(|| {
+        Problem::at(
+            "train.best_by",
+            format!("`{given}` is no metric of this validation"),
+        )
+        .hint(format!(
+            "one of {} (more in `task.metric`)",
+            allowed.join(", ")
+        ))
+    })
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Train<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(Train {
+            common: Common::deserialize(&value).map_err(D::Error::custom)?,
+            own: T::deserialize(&value).map_err(D::Error::custom)?,
+        })
+    }
+}
+
+impl<T: Serialize> Serialize for Train<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error as _;
+        let whole = serde_json::to_value(&self.common).map_err(S::Error::custom)?;
+        let own = serde_json::to_value(&self.own).map_err(S::Error::custom)?;
+        let (Value::Object(mut whole), Value::Object(own)) = (whole, own) else {
+            return Err(S::Error::custom("`train` is no mapping"));
+        };
+        whole.extend(own);
+        Value::Object(whole).serialize(serializer)
+    }
+}

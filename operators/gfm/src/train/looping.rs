@@ -1,0 +1,358 @@
+//! The training loop: epochs, data sets, steps, validation, the best epoch, checkpoints.
+//!
+//! Invariant: what happens in step s on a data set in epoch e depends on seed, e, the data set and s alone (every step draws
+//! from a stream of its own), so a run that was killed and continued from a checkpoint ends in the same weights, history and
+//! optimizer as one that was not. Nothing here that reaches an output depends on clocks, log intervals or loaders.
+
+use std::time::Instant;
+
+use gfm_pipe_api::{Context, OpError, OpResult};
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{self, Checkpoint};
+use super::loader::Loader;
+use super::schedule::Schedule;
+use super::task::{Step, Task};
+use super::visits::Course;
+use crate::model::{Params, rng};
+use crate::optimizer::{Optimizer, clip};
+use crate::sampling::permutation;
+use crate::tensor_error;
+
+/// Values of the loss in the history per epoch (fewer where an epoch has fewer steps).
+const LOSSES_PER_EPOCH: u64 = 10;
+
+/// The loop's own settings.
+#[derive(Debug, Clone)]
+pub struct LoopSettings {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Samples a step.
+    pub batch_size: usize,
+    /// Epochs.
+    pub num_epoch: u32,
+    /// Steps between log lines.
+    pub log_interval: u64,
+    /// At most this many steps a data set and epoch.
+    pub batch_per_epoch: Option<usize>,
+    /// Largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// The learning rate's course.
+    pub schedule: Schedule,
+    /// Steps between checkpoints.
+    pub checkpoint_steps: Option<u64>,
+    /// Seconds between checkpoints.
+    pub checkpoint_seconds: f64,
+}
+
+/// One value of the training history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// One-based epoch; 0 before training.
+    pub epoch: u32,
+    /// Steps taken.
+    pub step: u64,
+    /// Name.
+    pub metric: String,
+    /// Value.
+    pub value: f64,
+}
+
+/// What training gives.
+pub struct Outcome {
+    /// Weights of the best epoch (of the last one where nothing is validated).
+    pub params: Params,
+    /// Which epoch that is; 0 when no epoch was better than the start.
+    pub epoch: u32,
+    /// Steps taken in all.
+    pub steps: u64,
+    /// Losses and metrics.
+    pub history: Vec<History>,
+    /// The optimizer after the last step.
+    pub optimizer: Optimizer,
+}
+
+/// Trains.
+///
+/// # Errors
+/// When the user interrupts (a checkpoint is written first), the loss is no number, or something cannot be computed.
+pub fn run<T: Task>(
+    ctx: &Context,
+    settings: &LoopSettings,
+    task: &T,
+    loader: &Loader<T::Data>,
+    params: Params,
+    optimizer: Optimizer,
+) -> OpResult<Outcome> {
+    let course = survey(ctx, settings, task, loader)?;
+    if course.per_epoch() == 0 {
+        return Err(OpError::new("there is nothing to train on")
+            .hint("every training sample was held out or unusable: see the messages before"));
+    }
+    let sums = 1 + task.parts().len();
+    let state = match checkpoint::load(ctx, &params, &optimizer, &course, sums)? {
+        Some(found) => {
+            ctx.reporter.resumed_at(found.optimizer.steps);
+            ctx.info(format!(
+                "going on from the checkpoint after step {}",
+                found.optimizer.steps
+            ));
+            found
+        }
+        None => Checkpoint::start(params, optimizer, course.start(1), sums),
+    };
+    let total = course.per_epoch() * u64::from(settings.num_epoch);
+    let mut training = Training {
+        ctx,
+        settings,
+        task,
+        loader,
+        course,
+        total,
+        state,
+        last_saved: Instant::now(),
+    };
+    let result = training.all_epochs();
+    if matches!(result, Err(OpError::Cancelled)) {
+        checkpoint::save(ctx, &training.state)?;
+    }
+    result?;
+    let state = training.state;
+    Ok(Outcome {
+        params: state.best,
+        epoch: state.progress.best_epoch,
+        steps: state.optimizer.steps,
+        history: state.progress.history,
+        optimizer: state.optimizer,
+    })
+}
+
+/// Looks at every data set once: sizes decide the course, and what cannot be read is found before hours of training.
+fn survey<T: Task>(
+    ctx: &Context,
+    settings: &LoopSettings,
+    task: &T,
+    loader: &Loader<T::Data>,
+) -> OpResult<Course> {
+    let mut course = Course {
+        seed: settings.seed,
+        batch_size: settings.batch_size,
+        cap: settings.batch_per_epoch,
+        samples: Vec::new(),
+        validated: Vec::new(),
+    };
+    for set in 0..loader.count() {
+        let data = loader.get(ctx, set, set + 1..loader.count())?;
+        let named = |text: String| match loader.labels() {
+            [_] => text,
+            labels => format!("data set {}: {text}", labels[set]),
+        };
+        ctx.info(named(task.describe(&data)));
+        if let Some(warning) = task.warning(&data) {
+            ctx.warn(named(warning));
+        }
+        course.samples.push(task.samples(&data));
+        if task.validates(&data) {
+            course.validated.push(set);
+        }
+    }
+    Ok(course)
+}
+
+struct Training<'a, T: Task> {
+    ctx: &'a Context,
+    settings: &'a LoopSettings,
+    task: &'a T,
+    loader: &'a Loader<T::Data>,
+    course: Course,
+    total: u64,
+    state: Checkpoint,
+    last_saved: Instant,
+}
+
+impl<T: Task> Training<'_, T> {
+    fn all_epochs(&mut self) -> OpResult<()> {
+        while self.state.progress.place.epoch <= self.settings.num_epoch {
+            let order = self.course.order(self.state.progress.place.epoch);
+            while let Some(set) = order.get(self.state.progress.place.visit) {
+                self.visit(*set)?;
+                let place = self.state.progress.place;
+                self.state.progress.place = self.course.next_set(place);
+            }
+            self.finish_epoch()?;
+            let next = self.state.progress.place.epoch + 1;
+            self.state.progress.place = self.course.start(next);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// The rest of an epoch's steps on one data set.
+    fn visit(&mut self, set: usize) -> OpResult<()> {
+        let place = self.state.progress.place;
+        let data = self
+            .loader
+            .get(self.ctx, set, self.course.upcoming(place))?;
+        let (seed, epoch, of_set) = (self.settings.seed, place.epoch, self.course.suffix(set));
+        let order = permutation(
+            self.course.samples[set],
+            &mut rng(seed, &format!("order of epoch {epoch}{of_set}")),
+        );
+        let batches: Vec<&[usize]> = order
+            .chunks(self.settings.batch_size)
+            .take(self.course.steps(set))
+            .collect();
+        for (i, batch) in batches.iter().enumerate().skip(place.step) {
+            self.ctx.check_cancelled()?;
+            let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
+            let step = self
+                .task
+                .step(&data, &self.state.params, batch, &mut numbers)?;
+            self.take(step, set)?;
+            if self.due() {
+                self.save()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One optimizer step, and what is written down about it.
+    fn take(&mut self, mut step: Step, set: usize) -> OpResult<()> {
+        let settings = self.settings;
+        let (epoch, loss) = (self.state.progress.place.epoch, step.loss);
+        if !loss.is_finite() {
+            let on = match self.loader.labels() {
+                [_] => String::new(),
+                labels => format!(" on data set {}", labels[set]),
+            };
+            return Err(OpError::new(format!(
+                "the loss became {loss} in step {}{on} of epoch {epoch}",
+                self.state.progress.place.step + 1
+            ))
+            .hint("lower `optimizer.lr`, or set `train.clip_norm`"));
+        }
+        if let Some(most) = settings.clip_norm {
+            clip(&mut step.grads, most).map_err(tensor_error)?;
+        }
+        let state = &mut self.state;
+        let factor = settings
+            .schedule
+            .factor(state.optimizer.steps + 1, self.total);
+        state
+            .optimizer
+            .step_scaled(&mut state.params, &step.grads, factor)
+            .map_err(tensor_error)?;
+        let progress = &mut state.progress;
+        progress.place.step += 1;
+        let values = std::iter::once(loss).chain(step.parts);
+        for (sum, value) in progress.sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+        progress.recent = (progress.recent.0 + loss, progress.recent.1 + 1);
+        let (taken, per_epoch) = (state.optimizer.steps, self.course.per_epoch());
+        let part = |step: u64| step * LOSSES_PER_EPOCH / per_epoch;
+        if part(taken) > part(taken - 1) {
+            let mean = progress.recent.0 / progress.recent.1 as f64;
+            progress.recent = (0.0, 0);
+            state.note("loss", mean);
+        }
+        let total = self.total;
+        let note = format!("epoch {epoch} loss {loss:.4}");
+        self.ctx.progress(taken, total, "steps", &note);
+        if taken.is_multiple_of(settings.log_interval) {
+            self.ctx
+                .info(format!("epoch {epoch} step {taken}/{total} loss {loss:.4}"));
+        }
+        Ok(())
+    }
+
+    /// Mean losses, validation, and whether this epoch is the best one. All or nothing: a stop in between repeats it.
+    fn finish_epoch(&mut self) -> OpResult<()> {
+        let measured = self.validate()?;
+        let epoch = self.state.progress.place.epoch;
+        let sums = std::mem::replace(
+            &mut self.state.progress.sums,
+            vec![0.0; 1 + self.task.parts().len()],
+        );
+        let steps = self.course.per_epoch() as f64;
+        let mean = sums[0] / steps;
+        self.state.note("mean_loss", mean);
+        for (part, sum) in self.task.parts().iter().zip(&sums[1..]) {
+            self.state.note(format!("mean_loss:{part}"), sum / steps);
+        }
+        let Some(measured) = measured else {
+            self.ctx.info(format!("epoch {epoch} loss {mean:.4}"));
+            self.state.keep(None);
+            return Ok(());
+        };
+        let shown: Vec<String> = measured
+            .mean
+            .iter()
+            .take(6)
+            .map(|(n, x)| format!("{n} {x:.4}"))
+            .collect();
+        self.ctx.info(format!(
+            "epoch {epoch} loss {mean:.4} valid {}",
+            shown.join(" ")
+        ));
+        let by = self.task.best_by();
+        let score = measured
+            .mean
+            .iter()
+            .find(|(n, _)| *n == by.metric)
+            .map(|(_, v)| if by.smaller { -v } else { *v });
+        for (name, value) in measured.each.into_iter().chain(measured.mean) {
+            self.state.note(format!("valid:{name}"), value);
+        }
+        // Strictly better wins: of equal epochs the first one stays.
+        let best = self.state.progress.best_score;
+        if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
+            self.state.keep(Some(score));
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> OpResult<Option<Measured>> {
+        let epoch = self.state.progress.place.epoch;
+        let mut out = Measured::default();
+        let several = self.course.validated.len() > 1;
+        for (at, set) in self.course.validated.iter().enumerate() {
+            let upcoming = self.course.upcoming_in_validation(epoch, at);
+            let data = self.loader.get(self.ctx, *set, upcoming)?;
+            let metrics = self.task.validate(self.ctx, &data, &self.state.params)?;
+            let label = &self.loader.labels()[*set];
+            for (i, (name, value)) in metrics.into_iter().enumerate() {
+                if several {
+                    out.each.push((format!("{label}:{name}"), value));
+                }
+                match out.mean.get_mut(i) {
+                    Some((_, sum)) => *sum += value,
+                    None => out.mean.push((name, value)),
+                }
+            }
+        }
+        for (_, sum) in &mut out.mean {
+            *sum /= self.course.validated.len() as f64;
+        }
+        Ok(Some(out).filter(|m| !m.mean.is_empty()))
+    }
+
+    fn due(&self) -> bool {
+        let steps = self.settings.checkpoint_steps;
+        steps.is_some_and(|n| self.state.optimizer.steps.is_multiple_of(n))
+            || self.last_saved.elapsed().as_secs_f64() >= self.settings.checkpoint_seconds
+    }
+
+    fn save(&mut self) -> OpResult<()> {
+        checkpoint::save(self.ctx, &self.state)?;
+        self.last_saved = Instant::now();
+        Ok(())
+    }
+}
+
+/// A validation: each data set's metrics under its name where there are several, and the plain means over data sets.
+#[derive(Default)]
+struct Measured {
+    each: Vec<(String, f64)>,
+    mean: Vec<(String, f64)>,
+}

@@ -1,0 +1,24 @@
+//! Training: one loop for both tasks, over any number of data sets, and what belongs to it.
+//!
+//! `looping` drives; a [`Task`] says how a batch becomes a loss and what is measured; [`Loader`] keeps data sets in memory;
+//! `visits` says which one comes when; `checkpoint` makes a killed run go on.
+
+mod checkpoint;
+pub mod keys;
+pub mod link_eval;
+mod loader;
+mod looping;
+mod outputs;
+mod schedule;
+pub mod settings;
+mod start;
+mod task;
+mod visits;
+
+pub use loader::{Load, Loader};
+pub use looping::run as run_loop;
+pub use looping::{History, LoopSettings, Outcome};
+pub use outputs::{write_history, write_optimizer};
+pub use schedule::{Decay, Schedule};
+pub(crate) use start::start_weights;
+pub use task::{BestBy, Step, Task};

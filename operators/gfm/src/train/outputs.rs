@@ -1,0 +1,75 @@
+//! What training leaves besides the model: the `history` and `optimizer` ports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::{Context, OpError, OpResult, columns, kinds};
+
+use super::History;
+use crate::optimizer::Optimizer;
+use crate::tensor::to_f32;
+use crate::tensor_error;
+
+/// Writes the `history` port.
+///
+/// # Errors
+/// When the table cannot be written.
+pub fn write_history(ctx: &Context, port: &str, history: &[History]) -> OpResult<()> {
+    let batch = columns::batch(
+        &kinds::HISTORY.tables[0],
+        vec![
+            Arc::new(UInt32Array::from_iter_values(
+                history.iter().map(|h| h.epoch),
+            )),
+            Arc::new(UInt64Array::from_iter_values(
+                history.iter().map(|h| h.step),
+            )),
+            Arc::new(StringArray::from_iter_values(
+                history.iter().map(|h| &h.metric),
+            )),
+            Arc::new(Float64Array::from_iter_values(
+                history.iter().map(|h| h.value),
+            )),
+        ],
+    )?;
+    ctx.write(port, "history", &batch)
+}
+
+/// Writes the `optimizer` port.
+///
+/// # Errors
+/// When the tables cannot be written.
+pub fn write_optimizer(ctx: &Context, port: &str, optimizer: &Optimizer) -> OpResult<()> {
+    let mut names = Vec::new();
+    let (mut avg, mut avg_sq) = (Vec::new(), Vec::new());
+    for (name, m) in &optimizer.moments {
+        names.push(name.clone());
+        avg.push(to_f32(&m.exp_avg).map_err(tensor_error)?);
+        avg_sq.push(to_f32(&m.exp_avg_sq).map_err(tensor_error)?);
+    }
+    let moments = columns::batch(
+        &kinds::OPTIMIZER.tables[0],
+        vec![
+            Arc::new(StringArray::from(names)),
+            columns::build_large_list_f32(&avg),
+            columns::build_large_list_f32(&avg_sq),
+        ],
+    )?;
+    ctx.write(port, "moments", &moments)?;
+    let s = &optimizer.settings;
+    let json = BTreeMap::from([
+        ("steps", serde_json::json!(optimizer.steps)),
+        ("lr", serde_json::json!(s.lr)),
+        ("betas", serde_json::json!([s.betas.0, s.betas.1])),
+        ("eps", serde_json::json!(s.eps)),
+        ("weight_decay", serde_json::json!(s.weight_decay)),
+    ]);
+    let json = serde_json::to_string(&json)
+        .map_err(|e| OpError::wrap("failed to write the optimizer's state", e))?;
+    let state = columns::batch(
+        &kinds::OPTIMIZER.tables[1],
+        vec![Arc::new(StringArray::from(vec![json]))],
+    )?;
+    ctx.write(port, "state", &state)
+}

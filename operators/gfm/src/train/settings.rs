@@ -1,0 +1,398 @@
+//! The `with:` of pretrain and finetune: the training guide's keys under their names.
+//!
+//! What the reference knows and this version does not do yet is refused by name, never ignored.
+
+use gfm_pipe_api::{Field, Problem, Schema, Type};
+use gfm_pipe_kernels::adamw::AdamW;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::model::ModelConfig;
+use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
+
+/// `model`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Model {
+    /// The model's class.
+    #[serde(rename = "_target_")]
+    pub target: String,
+    /// Layers and head.
+    pub entity_model: EntityModel,
+}
+
+/// `model.entity_model`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EntityModel {
+    /// The entity model's class.
+    #[serde(rename = "_target_")]
+    pub target: String,
+    /// Width of states.
+    pub input_dim: usize,
+    /// Width of each layer's output.
+    pub hidden_dims: Vec<usize>,
+    /// Message function.
+    pub message_func: MessageFunc,
+    /// Aggregate.
+    pub aggregate_func: AggregateFunc,
+    /// Shortcut.
+    pub short_cut: bool,
+    /// Layer norm.
+    pub layer_norm: bool,
+    /// Activation.
+    pub activation: ActivationFunc,
+    /// Joins all layers' outputs.
+    pub concat_hidden: bool,
+    /// Depth of the head.
+    pub num_mlp_layer: usize,
+    /// Has no effect in the reference.
+    pub dependent: bool,
+    /// Removes every edge between head and tail, whatever its relation.
+    pub remove_one_hop: bool,
+    /// For path interpretation.
+    pub num_beam: usize,
+    /// For path interpretation.
+    pub path_topk: usize,
+}
+
+impl EntityModel {
+    /// The model's dimensions.
+    pub fn config(&self) -> ModelConfig {
+        ModelConfig {
+            input_dim: self.input_dim,
+            hidden_dims: self.hidden_dims.clone(),
+            message_func: self.message_func,
+            aggregate_func: self.aggregate_func,
+            short_cut: self.short_cut,
+            layer_norm: self.layer_norm,
+            activation: self.activation,
+            concat_hidden: self.concat_hidden,
+            num_mlp_layer: self.num_mlp_layer,
+            remove_one_hop: self.remove_one_hop,
+        }
+    }
+
+    /// What the schema cannot express.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.config()
+            .problems()
+            .into_iter()
+            .map(|(key, why)| Problem::at(&format!("model.entity_model.{key}"), why))
+            .collect()
+    }
+}
+
+/// `optimizer`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OptimizerSettings {
+    /// The optimizer's class.
+    #[serde(rename = "_target_")]
+    pub target: String,
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay rates of the moments.
+    pub betas: Vec<f64>,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+impl OptimizerSettings {
+    /// The kernel's form.
+    pub fn adamw(&self) -> AdamW {
+        AdamW {
+            lr: self.lr,
+            betas: (self.betas[0], self.betas[1]),
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+        }
+    }
+
+    /// What the schema cannot express.
+    pub fn problems(&self) -> Vec<Problem> {
+        (self.betas.len() != 2)
+            .then(|| Problem::at("optimizer.betas", "expected two numbers"))
+            .into_iter()
+            .collect()
+    }
+}
+
+fn dim() -> Type {
+    Type::Int {
+        min: 1,
+        max: 65_536,
+    }
+}
+
+/// The `model` group; `class` and `entity_class` are the class names accepted.
+pub fn model_field(class: &'static [&'static str]) -> Field {
+    let entity = Schema::new(vec![
+        Field::new(
+            "_target_",
+            Type::one_of(&[
+                "gfmrag.ultra.models.EntityNBFNet",
+                "gfmrag.ultra.models.QueryNBFNet",
+                "EntityNBFNet",
+                "QueryNBFNet",
+            ]),
+            "EntityNBFNet",
+            "class of the entity model; accepted so that reference files can be kept",
+        )
+        .no_effect(),
+        Field::new(
+            "input_dim",
+            dim(),
+            512,
+            "width d of node, query and relation states",
+        ),
+        Field::new(
+            "hidden_dims",
+            Type::list(dim()),
+            json!([512, 512, 512, 512, 512, 512]),
+            "output width of each layer; only the last may differ from input_dim",
+        ),
+        Field::new(
+            "message_func",
+            Type::one_of(&["transe", "distmult", "rotate"]),
+            "distmult",
+            "how a neighbour's state and a relation make a message",
+        ),
+        Field::new(
+            "aggregate_func",
+            Type::one_of(&["sum", "mean", "max", "min", "pna"]),
+            "sum",
+            "how messages and the boundary are joined (the reference trains min with rotate only)",
+        ),
+        Field::new(
+            "short_cut",
+            Type::Bool,
+            true,
+            "adds a layer's input to its output",
+        ),
+        Field::new(
+            "layer_norm",
+            Type::Bool,
+            true,
+            "normalises each layer's linear output",
+        ),
+        Field::new(
+            "activation",
+            Type::one_of(&[
+                "relu",
+                "gelu",
+                "silu",
+                "tanh",
+                "sigmoid",
+                "elu",
+                "leaky_relu",
+                "softplus",
+            ]),
+            "relu",
+            "activation of the layers, by PyTorch's name",
+        ),
+        Field::new(
+            "concat_hidden",
+            Type::Bool,
+            false,
+            "the head sees the outputs of all layers",
+        ),
+        Field::new(
+            "num_mlp_layer",
+            Type::Int { min: 1, max: 16 },
+            2,
+            "linear maps in the head",
+        ),
+        Field::new(
+            "dependent",
+            Type::Bool,
+            false,
+            "has no effect in the reference",
+        )
+        .only_default(),
+        Field::new(
+            "remove_one_hop",
+            Type::Bool,
+            false,
+            "in pre-training, removes all edges between head and tail, not only those of the relation",
+        ),
+        Field::new(
+            "num_beam",
+            Type::int(1),
+            10,
+            "beam width of path interpretation",
+        )
+        .no_effect(),
+        Field::new(
+            "path_topk",
+            Type::int(1),
+            10,
+            "paths kept by path interpretation",
+        )
+        .no_effect(),
+    ]);
+    let default = class.last().copied().unwrap_or_default();
+    Field::group(
+        "model",
+        Schema::new(vec![
+            Field::new(
+                "_target_",
+                Type::OneOf {
+                    words: class,
+                    planned: &[],
+                },
+                default,
+                "class of the model",
+            )
+            .no_effect(),
+            Field::group("entity_model", entity, "layers and head"),
+        ]),
+        "the model",
+    )
+}
+
+/// The `optimizer` group.
+pub fn optimizer_field() -> Field {
+    Field::group(
+        "optimizer",
+        Schema::new(vec![
+            Field::new(
+                "_target_",
+                Type::one_of(&["torch.optim.AdamW", "AdamW"]),
+                "AdamW",
+                "class of the optimizer",
+            )
+            .no_effect(),
+            Field::new("lr", Type::float(0.0), 5e-4, "learning rate"),
+            Field::new(
+                "betas",
+                Type::list(Type::Float {
+                    min: 0.0,
+                    max: 0.999_999_9,
+                }),
+                json!([0.9, 0.999]),
+                "decay rates of the two moments",
+            ),
+            Field::new(
+                "eps",
+                Type::float(0.0),
+                1e-8,
+                "added to the root of the second moment",
+            ),
+            Field::new(
+                "weight_decay",
+                Type::float(0.0),
+                0.01,
+                "decoupled weight decay, on every parameter",
+            ),
+        ]),
+        "the optimizer",
+    )
+}
+
+/// Keys both operators have at the top: `seed`, and the reference's that are stages here.
+pub fn top_fields() -> Vec<Field> {
+    vec![
+        Field::new(
+            "seed",
+            Type::int(0),
+            1024,
+            "seed of initialisation, order and sampling",
+        ),
+        Field::refused("hydra", "remove it: results go to the store (`--store`)"),
+        Field::refused(
+            "defaults",
+            "remove it: the encoder is an `embed` stage, the ranker the key `doc_ranker`",
+        ),
+        Field::refused(
+            "datasets",
+            "data sets are stages: ingest-kg, ingest-qa, build-graph, connected under `in:`",
+        ),
+        Field::refused(
+            "text_emb_model",
+            "the encoder is an `embed` stage, connected under `in:`",
+        ),
+        Field::refused("checkpoint", "it belongs under `train`: `train.checkpoint`"),
+    ]
+}
+
+/// Keys of `train` both operators have; `epochs` is the default of num_epoch.
+pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) -> Vec<Field> {
+    vec![
+        Field::new("batch_size", Type::int(1), 8, "samples a step"),
+        Field::new("num_epoch", Type::int(0), epochs, "epochs"),
+        Field::new("log_interval", Type::int(1), 100, "steps between log lines").no_effect(),
+        Field::new("save_best_only", Type::Bool, save_best_only, "the `model` port holds the best epoch either way")
+            .no_effect(),
+        Field::new(
+            "save_pretrained",
+            Type::Bool,
+            save_pretrained,
+            "the `model` port is the saved model; writing config.json + model.pth is not available yet",
+        )
+        .no_effect(),
+        Field::new(
+            "batch_per_epoch",
+            Type::int(1).or_null(),
+            json!(null),
+            "at most this many steps on each data set in an epoch",
+        ),
+        Field::new(
+            "clip_norm",
+            Type::float(0.0).or_null(),
+            json!(null),
+            "largest norm of all gradients together; longer ones are scaled down",
+        ),
+        Field::new("warmup_steps", Type::int(0), 0, "steps in which the learning rate rises to `optimizer.lr` in a line"),
+        Field::new(
+            "decay",
+            Type::one_of(&["none", "cosine", "linear"]),
+            "none",
+            "how the learning rate falls after the warm-up, to zero at the last step",
+        ),
+        Field::new(
+            "dtype",
+            Type::OneOf { words: &["f32", "f64"], planned: &["bf16"] },
+            "f32",
+            "element type of weights, states and gradients while training; models are stored in f32",
+        ),
+        Field::new(
+            "path",
+            Type::OneOf { words: &["auto", "dense"], planned: &["sparse"] },
+            "auto",
+            "how layers are computed: dense computes every node's state, auto takes what is best for the sizes (dense, so far)",
+        ),
+        Field::new("recompute", Type::Bool, false, "computes layers again in the backward pass instead of keeping them")
+            .no_effect()
+            .only_default(),
+        Field::new("max_datasets_in_memory", Type::int(1), 10, "data sets held in memory at once").no_effect(),
+        Field::new(
+            "data_loading_workers",
+            Type::int(0),
+            4,
+            "threads that read the next data sets while one is trained on; 0 reads each when it is needed",
+        )
+        .no_effect(),
+        Field::new("timeout", Type::int(1), 60, "minutes a collective operation may take; one process has none").no_effect(),
+        Field::new(
+            "checkpoint",
+            Type::Text.or_null(),
+            json!(null),
+            "file to start from; for a stage's model connect `in: {init: STAGE.model}`",
+        )
+        .only_default(),
+        Field::new(
+            "checkpoint_steps",
+            Type::int(1).or_null(),
+            json!(null),
+            "steps between checkpoints, besides those by time; one is written after every epoch",
+        )
+        .no_effect(),
+        Field::new(
+            "checkpoint_minutes",
+            Type::float(0.0),
+            1.0,
+            "minutes between checkpoints; 0 writes one after every step",
+        )
+        .no_effect(),
+    ]
+}

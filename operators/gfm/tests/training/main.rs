@@ -1,0 +1,10 @@
+//! The training operators on tiny graphs: they learn, repeat themselves exactly, go on after a stop, take several data sets,
+//! and every key does what its documentation says.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod keys;
+mod learning;
+mod resume;
+mod sets;
+mod toy;

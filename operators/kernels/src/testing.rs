@@ -1,0 +1,96 @@
+//! Random graphs, grouped the obvious way.
+
+use proptest::prelude::*;
+
+use crate::rspmm::{ByRelation, Csr};
+
+type Edge = (u32, u32, u32);
+
+/// Edges as (destination, source, relation), and everything the kernels want made from them the obvious way.
+#[derive(Debug)]
+pub struct Edges {
+    pub list: Vec<Edge>,
+    pub nodes: usize,
+    pub relations: usize,
+}
+
+pub struct Grouped {
+    pub offsets: Vec<u32>,
+    pub a: Vec<u32>,
+    pub b: Vec<u32>,
+}
+
+impl Edges {
+    fn grouped(&self, n: usize, key: fn(&Edge) -> Edge) -> Grouped {
+        let mut sorted: Vec<_> = self.list.iter().map(key).collect();
+        sorted.sort_by_key(|e| e.0);
+        let mut offsets = vec![0u32; n + 1];
+        for (k, ..) in &sorted {
+            offsets[*k as usize + 1] += 1;
+        }
+        for i in 0..n {
+            offsets[i + 1] += offsets[i];
+        }
+        Grouped {
+            offsets,
+            a: sorted.iter().map(|e| e.1).collect(),
+            b: sorted.iter().map(|e| e.2).collect(),
+        }
+    }
+    pub fn by_destination(&self) -> Grouped {
+        self.grouped(self.nodes, |(v, u, r)| (*v, *u, *r))
+    }
+    pub fn by_source(&self) -> Grouped {
+        self.grouped(self.nodes, |(v, u, r)| (*u, *v, *r))
+    }
+    pub fn by_relation(&self) -> Grouped {
+        self.grouped(self.relations, |(v, u, r)| (*r, *v, *u))
+    }
+    pub fn slow(&self, x: &[f64], w: &[f64], batch: usize, dim: usize) -> Vec<f64> {
+        let mut out = vec![0.0; x.len()];
+        for b in 0..batch {
+            for (v, u, r) in &self.list {
+                for i in 0..dim {
+                    out[(b * self.nodes + *v as usize) * dim + i] +=
+                        x[(b * self.nodes + *u as usize) * dim + i] * w[*r as usize * dim + i];
+                }
+            }
+        }
+        out
+    }
+}
+
+pub fn csr(g: &Grouped) -> Csr<'_> {
+    Csr {
+        offsets: &g.offsets,
+        other: &g.a,
+        relation: &g.b,
+    }
+}
+
+pub fn graphs() -> impl Strategy<Value = (Edges, usize, usize, Vec<f64>)> {
+    (1usize..300, 1usize..6, 1usize..4, 1usize..9).prop_flat_map(
+        |(nodes, relations, batch, dim)| {
+            let edge = (0..nodes as u32, 0..nodes as u32, 0..relations as u32);
+            let len = 2 * batch * nodes * dim + relations * dim;
+            (
+                proptest::collection::vec(edge, 0..700).prop_map(move |list| Edges {
+                    list,
+                    nodes,
+                    relations,
+                }),
+                Just(batch),
+                Just(dim),
+                proptest::collection::vec(-1.0..1.0f64, len),
+            )
+        },
+    )
+}
+
+pub fn by_relation(g: &Grouped) -> ByRelation<'_> {
+    ByRelation {
+        offsets: &g.offsets,
+        destination: &g.a,
+        source: &g.b,
+    }
+}

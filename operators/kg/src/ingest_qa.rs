@@ -1,0 +1,454 @@
+//! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a graph.
+//!
+//! Reads the usual layout under `root`: `raw/dataset_corpus.json`, `processed/stage1/document2entities.json` and
+//! `processed/stage1/{train,valid,test}.json`, of which at least one must be there. Every title is a document, those of
+//! document2entities first and in its order, because every title of the corpus is a candidate when a retriever is evaluated. One
+//! port per split, so that a changed test file retrains nothing. The entity-document matrix is `build-documents`'.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, StringBuilder, UInt32Array};
+use gfm_pipe_api::{
+    Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
+    OutPort, Schema, Type, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::json::{self, Json};
+use crate::names::Names;
+use crate::questions::{Known, Split, Tally};
+use crate::tables::{Piece, ROWS, Reject, Rejects, Table, write_counts};
+
+/// See the module.
+pub struct IngestQa;
+
+/// Parameters of [`IngestQa`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QaParams {
+    /// Folder of the data set.
+    pub root: PathBuf,
+    /// Name of the data set.
+    pub dataset: String,
+}
+
+static TAKES: [&Kind; 1] = [&kinds::ENTITIES];
+
+const CORPUS: &str = "raw/dataset_corpus.json";
+const MENTIONS: &str = "processed/stage1/document2entities.json";
+/// Split, file.
+const SPLITS: [(&str, &str); 3] = [
+    ("train", "processed/stage1/train.json"),
+    ("valid", "processed/stage1/valid.json"),
+    ("test", "processed/stage1/test.json"),
+];
+
+impl Operator for IngestQa {
+    type Params = QaParams;
+    const NAME: &'static str = "ingest-qa";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "reads a corpus, the entities of its documents and its questions, by the ids of a graph";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::required(
+                "root",
+                Type::Path,
+                "folder of the data set, with raw/ and processed/stage1/",
+            ),
+            Field::required(
+                "dataset",
+                Type::Text,
+                "name of the data set in tables of results",
+            ),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        vec![InPort {
+            name: "entities",
+            accepts: Accepts::Kinds(&TAKES),
+            arity: Arity::One,
+            about: "entities of the graph the names are looked up in",
+        }]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![
+            OutPort {
+                name: "documents",
+                kind: &kinds::DOCUMENTS,
+                about: "all titles with their texts",
+            },
+            OutPort {
+                name: "links",
+                kind: &kinds::LINKS,
+                about: "which entities a document mentions",
+            },
+            OutPort {
+                name: "train",
+                kind: &kinds::QUESTIONS,
+                about: "training questions",
+            },
+            OutPort {
+                name: "valid",
+                kind: &kinds::QUESTIONS,
+                about: "validation questions; empty without a valid.json",
+            },
+            OutPort {
+                name: "test",
+                kind: &kinds::QUESTIONS,
+                about: "test questions; empty without a test.json",
+            },
+            OutPort {
+                name: "rejects",
+                kind: &kinds::REJECTS,
+                about: "names and values that could not be used",
+            },
+            OutPort {
+                name: "counts",
+                kind: &kinds::COUNTS,
+                about: "documents, links and, by split, questions, unknown names, questions that cannot be asked",
+            },
+        ]
+    }
+
+    fn files(params: &QaParams) -> Vec<InputFile> {
+        let file = |name: &str, required| InputFile {
+            path: params.root.join(name),
+            required,
+        };
+        let mut files = vec![file(CORPUS, true), file(MENTIONS, true)];
+        files.extend(SPLITS.iter().map(|(_, name)| file(name, false)));
+        files
+    }
+
+    fn run(params: QaParams, ctx: &Context) -> OpResult<()> {
+        let present = check_layout(ctx, &params.root)?;
+        let entities = entity_names(ctx.input("entities")?)?;
+        let mut rejects = Rejects::create(ctx)?;
+        let step = |done: u64, note: &str| -> OpResult<()> {
+            ctx.check_cancelled()?;
+            ctx.progress(done, 5, "files", note);
+            Ok(())
+        };
+        step(0, MENTIONS)?;
+        let mentions = object(ctx, &params.root, MENTIONS, &mut rejects)?;
+        step(1, CORPUS)?;
+        let corpus = object(ctx, &params.root, CORPUS, &mut rejects)?;
+        let mut counts = Vec::new();
+        let titles = write_documents(ctx, &params, &mentions, corpus, &mut rejects, &mut counts)?;
+        write_links(ctx, &entities, &titles, mentions, &mut rejects, &mut counts)?;
+        for (i, ((name, source), present)) in SPLITS.iter().zip(present).enumerate() {
+            step(2 + i as u64, source)?;
+            let items = if present {
+                list(ctx, &params.root, source)?
+            } else {
+                Vec::new()
+            };
+            let split = Split {
+                dataset: &params.dataset,
+                name,
+                source,
+                known: Known {
+                    entities: &entities,
+                    titles: &titles,
+                },
+            };
+            let tally = split.write(ctx, items, &mut rejects)?;
+            report(ctx, name, &tally, &mut counts);
+        }
+        step(5, "")?;
+        let rejected = rejects.total();
+        rejects.finish()?;
+        if rejected > 0 {
+            ctx.warn(format!(
+                "{rejected} names or values rejected: see `gfm-pipe show {}.rejects`",
+                ctx.stage
+            ));
+        }
+        counts.push(("rejected".to_owned(), rejected));
+        write_counts(ctx, &counts)
+    }
+}
+
+/// Says which splits are there.
+fn check_layout(ctx: &Context, root: &Path) -> OpResult<[bool; 3]> {
+    if !ctx.path(root).is_dir() {
+        return Err(OpError::new("there is no such folder").file(root).hint(
+            "check `root`; it is relative to the working directory of the run, which `-C DIR` changes",
+        ));
+    }
+    for name in [CORPUS, MENTIONS] {
+        if !ctx.path(root).join(name).is_file() {
+            return Err(OpError::new("there is no such file")
+                .file(root.join(name))
+                .hint(format!(
+                    "a data set has {CORPUS} and {MENTIONS} under `root`"
+                )));
+        }
+    }
+    let present = SPLITS.map(|(_, name)| ctx.path(root).join(name).is_file());
+    if !present.contains(&true) {
+        let names = SPLITS.map(|(_, name)| name).join(", ");
+        return Err(OpError::new("the data set has no questions")
+            .file(root)
+            .hint(format!("at least one must be there of {names}")));
+    }
+    Ok(present)
+}
+
+fn entity_names(artifact: &Artifact) -> OpResult<Names> {
+    let mut names = Names::new(u32::MAX);
+    for batch in artifact.batches("entities")? {
+        let batch = batch?;
+        let ids = columns::u32s(&batch, "id")?;
+        for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
+            if names.intern(name.unwrap_or_default()) != Some(*id) {
+                return Err(
+                    OpError::new("an entity's row is not its id, or its name comes twice")
+                        .artifact(&artifact.name)
+                        .row(u64::from(*id)),
+                );
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn object(
+    ctx: &Context,
+    root: &Path,
+    source: &str,
+    rejects: &mut Rejects,
+) -> OpResult<Vec<(String, Json)>> {
+    let shown = root.join(source);
+    match json::read(&ctx.path(&shown), &shown)? {
+        Json::Object(pairs) => json::unique(pairs, |title, earlier| {
+            rejects.push(&Reject {
+                source,
+                line: None,
+                item: Some(title),
+                reason: "the title is given twice: the last counts",
+                text: &earlier.shown(),
+            })
+        }),
+        other => Err(
+            OpError::new(format!("this is {}, not an object", other.what()))
+                .file(shown)
+                .hint(if source == CORPUS {
+                    "the file is one object, {\"title\": \"text\", …}"
+                } else {
+                    "the file is one object, {\"title\": [\"entity\", …], …}"
+                }),
+        ),
+    }
+}
+
+fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Json>> {
+    let shown = root.join(source);
+    match json::read(&ctx.path(&shown), &shown)? {
+        Json::List(items) => Ok(items),
+        other => Err(
+            OpError::new(format!("this is {}, not a list", other.what()))
+                .file(shown)
+                .hint("the file is one list of questions, [{\"id\": …, \"question\": …}, …]"),
+        ),
+    }
+}
+
+/// Writes every title once; gives the titles by id.
+fn write_documents(
+    ctx: &Context,
+    params: &QaParams,
+    mentions: &[(String, Json)],
+    corpus: Vec<(String, Json)>,
+    rejects: &mut Rejects,
+    counts: &mut Vec<(String, u64)>,
+) -> OpResult<Names> {
+    let mut titles = Names::new(u32::MAX);
+    let full = || OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS));
+    for (title, _) in mentions {
+        titles.intern(title).ok_or_else(full)?;
+    }
+    let with_mentions = titles.len();
+    let mut texts: Vec<Option<String>> = vec![None; mentions.len()];
+    for (title, value) in corpus {
+        let id = titles.intern(&title).ok_or_else(full)? as usize;
+        let text = match value {
+            Json::Text(text) => text,
+            other => {
+                rejects.push(&Reject {
+                    source: CORPUS,
+                    line: None,
+                    item: Some(&title),
+                    reason: &format!(
+                        "the document is {}, not a text: kept with an empty text",
+                        other.what()
+                    ),
+                    text: &other.shown(),
+                })?;
+                String::new()
+            }
+        };
+        match texts.get_mut(id) {
+            Some(slot) => *slot = Some(text),
+            None => texts.push(Some(text)),
+        }
+    }
+    if texts.is_empty() {
+        return Err(OpError::new("the corpus has no document")
+            .file(params.root.join(CORPUS))
+            .hint("the file is one object, {\"title\": \"text\", …}"));
+    }
+    let missing = texts.iter().filter(|t| t.is_none()).count() as u64;
+    counts.extend([
+        ("documents".to_owned(), u64::from(titles.len())),
+        ("documents_not_in_corpus".to_owned(), missing),
+        (
+            "documents_not_in_document2entities".to_owned(),
+            u64::from(titles.len() - with_mentions),
+        ),
+    ]);
+
+    let mut table = Table::create(ctx, "documents", &kinds::DOCUMENTS, "documents")?;
+    let mut piece = Piece::default();
+    let (mut names, mut bodies, mut there) =
+        (StringBuilder::new(), StringBuilder::new(), Vec::new());
+    let mut first = 0u32;
+    let last = titles.len() - 1;
+    for (id, (title, text)) in (0u32..).zip(titles.iter().zip(texts)) {
+        if text.is_none() {
+            rejects.push(&Reject {
+                source: MENTIONS,
+                line: None,
+                item: Some(title),
+                reason: "the title is not in dataset_corpus.json: kept with an empty text",
+                text: title,
+            })?;
+        }
+        there.push(text.is_some());
+        let text = text.unwrap_or_default();
+        names.append_value(title);
+        bodies.append_value(&text);
+        if piece.add(title.len() + text.len()) || id == last {
+            ctx.check_cancelled()?;
+            piece.take();
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(UInt32Array::from_iter_values(first..=id)),
+                Arc::new(names.finish()),
+                Arc::new(bodies.finish()),
+                Arc::new(BooleanArray::from(std::mem::take(&mut there))),
+            ];
+            table.append(columns)?;
+            first = id + 1;
+        }
+    }
+    table.finish()?;
+    Ok(titles)
+}
+
+fn write_links(
+    ctx: &Context,
+    entities: &Names,
+    titles: &Names,
+    mentions: Vec<(String, Json)>,
+    rejects: &mut Rejects,
+    counts: &mut Vec<(String, u64)>,
+) -> OpResult<()> {
+    let mut table = Table::create(ctx, "links", &kinds::LINKS, "links")?;
+    let (mut documents, mut linked) = (Vec::new(), Vec::new());
+    let (mut total, mut unknown) = (0u64, 0u64);
+    // Titles of the corpus alone mention nothing.
+    let mut bare = u64::from(titles.len()) - mentions.len() as u64;
+    let mut write = |documents: &mut Vec<u32>, linked: &mut Vec<u32>| {
+        table.append(vec![
+            Arc::new(UInt32Array::from(std::mem::take(documents))),
+            Arc::new(UInt32Array::from(std::mem::take(linked))),
+        ])
+    };
+    for (title, value) in mentions {
+        let Some(document) = titles.find(&title) else {
+            return Err(OpError::new(format!("document `{title}` has no id")));
+        };
+        let mut reject = |reason: &str, text: &str| {
+            rejects.push(&Reject {
+                source: MENTIONS,
+                line: None,
+                item: Some(&title),
+                reason,
+                text,
+            })
+        };
+        let mut names = Names::new(u32::MAX);
+        let items = match value {
+            Json::List(items) => items,
+            other => {
+                let reason = format!("the entities are {}, not a list of texts", other.what());
+                reject(&reason, &other.shown())?;
+                Vec::new()
+            }
+        };
+        let before = total;
+        for item in items {
+            let Json::Text(name) = item else {
+                let reason = format!("the list has {} where an entity belongs", item.what());
+                reject(&reason, &item.shown())?;
+                continue;
+            };
+            let known_names = names.len();
+            names.intern(&name);
+            if names.len() == known_names {
+                continue;
+            }
+            match entities.find(&name) {
+                Some(id) => {
+                    total += 1;
+                    documents.push(document);
+                    linked.push(id);
+                }
+                None => {
+                    unknown += 1;
+                    reject("entity not in the graph", &name)?;
+                }
+            }
+        }
+        bare += u64::from(total == before);
+        if documents.len() >= ROWS {
+            ctx.check_cancelled()?;
+            write(&mut documents, &mut linked)?;
+        }
+    }
+    write(&mut documents, &mut linked)?;
+    table.finish()?;
+    if total == 0 {
+        ctx.warn(
+            "no entity of any document is in the graph: are kg.txt and document2entities.json of the same data set?",
+        );
+    }
+    counts.extend([
+        ("links".to_owned(), total),
+        ("unknown_document_entities".to_owned(), unknown),
+        ("documents_without_entity".to_owned(), bare),
+    ]);
+    Ok(())
+}
+
+fn report(ctx: &Context, split: &str, tally: &Tally, counts: &mut Vec<(String, u64)>) {
+    if tally.not_askable > 0 {
+        ctx.warn(format!(
+            "{split}: {} of {} questions name no entity of the graph: they are kept and score 0",
+            tally.not_askable, tally.questions
+        ));
+    }
+    let values = [
+        ("questions", tally.questions),
+        ("not_askable", tally.not_askable),
+        ("without_gold_document", tally.without_gold),
+        ("unknown_question_entities", tally.unknown_entities),
+        ("unknown_supporting_entities", tally.unknown_supporting),
+        ("unknown_gold_titles", tally.unknown_titles),
+    ];
+    counts.extend(values.map(|(name, value)| (format!("{split}.{name}"), value)));
+}

@@ -1,0 +1,45 @@
+//! Operators that read knowledge graphs and question sets.
+//!
+//! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus and its questions to those
+//! ids. What they share is below them: line reading (`lines`), interned names (`names`), JSON in file order (`json`) and the
+//! tables every ingest writes (`tables`).
+//!
+//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
+//! input makes an operator panic. Graph tensors, embeddings and training are not here.
+
+mod ingest_kg;
+mod ingest_qa;
+mod json;
+mod lines;
+mod names;
+mod questions;
+mod tables;
+
+use gfm_pipe_api::OpEntry;
+
+pub use ingest_kg::{IngestKg, KgParams};
+pub use ingest_qa::{IngestQa, QaParams};
+
+/// The operators of this crate, for the registry.
+pub fn operators() -> Vec<OpEntry> {
+    vec![OpEntry::of::<IngestKg>(), OpEntry::of::<IngestQa>()]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_accepted_by_a_schema_are_understood_by_its_operator() {
+        let given = [
+            json!({"path": "data/kg.txt"}),
+            json!({"root": "data", "dataset": "atlas"}),
+        ];
+        for (op, params) in operators().iter().zip(given) {
+            let full = op.validate(&params).unwrap();
+            assert!(!op.files(&full).unwrap().is_empty(), "{}", op.name);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Names interned to ids by first appearance.
+//!
+//! Invariant: ids are dense, id `i` is the `i`-th distinct name given. Names lie end to end in one buffer and the table
+//! holds ids only, so that a vocabulary costs its text plus about 16 bytes a name: graphs have tens of millions of them.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+/// Distinct names and their ids.
+pub struct Names {
+    text: String,
+    ends: Vec<usize>,
+    table: HashTable<u32>,
+    hasher: RandomState,
+    limit: u32,
+}
+
+fn slice<'a>(text: &'a str, ends: &[usize], id: u32) -> &'a str {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &text[start..ends[id]]
+}
+
+impl Names {
+    /// An empty vocabulary that takes at most `limit` names.
+    pub fn new(limit: u32) -> Self {
+        Names {
+            text: String::new(),
+            ends: Vec::new(),
+            table: HashTable::new(),
+            hasher: RandomState::with_seeds(1, 2, 3, 4),
+            limit,
+        }
+    }
+
+    /// Number of names.
+    pub fn len(&self) -> u32 {
+        // `intern` never goes past `limit`, a u32.
+        self.ends.len() as u32
+    }
+
+    /// The name of an id that was given out.
+    pub fn get(&self, id: u32) -> &str {
+        slice(&self.text, &self.ends, id)
+    }
+
+    /// The id of a name, if it was given.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(name);
+        self.table
+            .find(hash, |&id| slice(&self.text, &self.ends, id) == name)
+            .copied()
+    }
+
+    /// The id of a name, a new one if need be; `None` when the vocabulary is full.
+    pub fn intern(&mut self, name: &str) -> Option<u32> {
+        if let Some(id) = self.find(name) {
+            return Some(id);
+        }
+        let id = self.len();
+        if id >= self.limit {
+            return None;
+        }
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+        let Names {
+            text,
+            ends,
+            table,
+            hasher,
+            ..
+        } = self;
+        table.insert_unique(hasher.hash_one(name), id, |&id| {
+            hasher.hash_one(slice(text, ends, id))
+        });
+        Some(id)
+    }
+
+    /// Names in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|id| self.get(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ids_follow_first_appearance_and_the_empty_name_is_a_name() {
+        let mut names = Names::new(u32::MAX);
+        let ids: Vec<u32> = ["b", "", "a", "b", "", "ab"]
+            .iter()
+            .map(|n| names.intern(n).unwrap())
+            .collect();
+        assert_eq!(ids, [0, 1, 2, 0, 1, 3]);
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["b", "", "a", "ab"]);
+        assert_eq!(names.find("ab"), Some(3));
+        assert_eq!(names.find("ba"), None);
+    }
+
+    #[test]
+    fn a_full_vocabulary_still_finds_what_it_has() {
+        let mut names = Names::new(2);
+        assert_eq!(names.intern("x"), Some(0));
+        assert_eq!(names.intern("y"), Some(1));
+        assert_eq!(names.intern("z"), None);
+        assert_eq!(names.intern("y"), Some(1));
+        assert_eq!(names.len(), 2);
+    }
+
+    #[test]
+    fn growth_keeps_ids() {
+        let mut names = Names::new(u32::MAX);
+        for i in 0..10_000u32 {
+            assert_eq!(names.intern(&format!("name {i}")), Some(i));
+        }
+        for i in 0..10_000u32 {
+            assert_eq!(names.find(&format!("name {i}")), Some(i));
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One split of questions: JSON items to ids.
+//!
+//! Invariant: a question with an id and a text is kept whatever else is missing; names that are not in the graph or the
+//! corpus are rejected one by one and never change how many gold titles a question has.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::{Context, OpResult, columns, kinds};
+
+use crate::json::{self, Json};
+use crate::names::Names;
+use crate::tables::{Piece, Reject, Rejects, Table};
+
+/// What names are looked up in.
+pub struct Known<'a> {
+    /// Entities of the graph.
+    pub entities: &'a Names,
+    /// Titles of the documents.
+    pub titles: &'a Names,
+}
+
+/// A question.
+#[derive(Debug, Default)]
+struct Question {
+    id: String,
+    text: String,
+    answer: Option<String>,
+    entities: Vec<u32>,
+    supporting_entities: Vec<u32>,
+    documents: Vec<u32>,
+    gold_titles: u32,
+    hops: Option<u32>,
+    groups: Vec<String>,
+}
+
+/// What was counted in a split.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Questions kept.
+    pub questions: u64,
+    /// Of them without a known entity.
+    pub not_askable: u64,
+    /// Of them without a gold title that is a document.
+    pub without_gold: u64,
+    /// Question entities the graph does not have, distinct per question.
+    pub unknown_entities: u64,
+    /// Supporting entities the graph does not have, distinct per question.
+    pub unknown_supporting: u64,
+    /// Gold titles without a document, distinct per question.
+    pub unknown_titles: u64,
+}
+
+/// One split on its way from JSON to the `questions` and `info` tables.
+pub struct Split<'a> {
+    /// Data set.
+    pub dataset: &'a str,
+    /// train, valid or test; the name of the output port.
+    pub name: &'a str,
+    /// File, relative to the data set.
+    pub source: &'a str,
+    /// Known names.
+    pub known: Known<'a>,
+}
+
+/// The item being read and where its faults go.
+struct Item<'a, 'b> {
+    source: &'a str,
+    id: &'a str,
+    rejects: &'b mut Rejects,
+}
+
+impl Item<'_, '_> {
+    fn reject(&mut self, reason: &str, text: &str) -> OpResult<()> {
+        self.rejects.push(&Reject {
+            source: self.source,
+            line: None,
+            item: Some(self.id),
+            reason,
+            text,
+        })
+    }
+
+    /// The distinct texts of a list; whatever is no text is rejected.
+    fn texts(&mut self, name: &str, value: Option<Json>) -> OpResult<Names> {
+        let mut texts = Names::new(u32::MAX);
+        match value {
+            None => self.reject(&format!("missing `{name}`"), "")?,
+            Some(Json::List(items)) => {
+                for item in items {
+                    match item {
+                        Json::Text(s) => {
+                            texts.intern(&s);
+                        }
+                        other => self.reject(
+                            &format!("`{name}` has {} where a text belongs", other.what()),
+                            &other.shown(),
+                        )?,
+                    }
+                }
+            }
+            Some(other) => self.reject(
+                &format!("`{name}` is {}, not a list of texts", other.what()),
+                &other.shown(),
+            )?,
+        }
+        Ok(texts)
+    }
+
+    /// Ids of the names that are known; the others are rejected and counted.
+    fn ids(&mut self, names: &Names, known: &Names, reason: &str) -> OpResult<(Vec<u32>, u64)> {
+        let mut ids = Vec::new();
+        let mut unknown = 0;
+        for name in names.iter() {
+            match known.find(name) {
+                Some(id) => ids.push(id),
+                None => {
+                    unknown += 1;
+                    self.reject(reason, name)?;
+                }
+            }
+        }
+        Ok((ids, unknown))
+    }
+
+    /// An optional text; null is none.
+    fn text(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<String>> {
+        match value {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Text(s)) => Ok(Some(s)),
+            Some(other) => {
+                self.reject(
+                    &format!("`{name}` is {}, not a text", other.what()),
+                    &other.shown(),
+                )?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// An optional small whole number; null is none.
+    fn number(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<u32>> {
+        let value = match value {
+            None | Some(Json::Null) => return Ok(None),
+            Some(value) => value,
+        };
+        if let Json::Number(n) = &value
+            && let Some(n) = n.as_u64().and_then(|n| u32::try_from(n).ok())
+        {
+            return Ok(Some(n));
+        }
+        self.reject(
+            &format!("`{name}` is no whole number from 0 to {}", u32::MAX),
+            &value.shown(),
+        )?;
+        Ok(None)
+    }
+}
+
+/// Fields of an item, taken by name.
+struct Fields(Vec<(String, Json)>);
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let at = self.0.iter().position(|(k, _)| k == name)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
+fn id_of(value: Option<&Json>) -> Option<String> {
+    match value? {
+        Json::Text(s) if !s.is_empty() => Some(s.clone()),
+        Json::Number(n) if !n.is_f64() => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+impl Split<'_> {
+    /// Reads the items (an absent split has none) and writes both tables.
+    ///
+    /// # Errors
+    /// When the user wants to stop or the disk refuses.
+    pub fn write(&self, ctx: &Context, items: Vec<Json>, rejects: &mut Rejects) -> OpResult<Tally> {
+        let mut tally = Tally::default();
+        let mut table = Table::create(ctx, self.name, &kinds::QUESTIONS, "questions")?;
+        let mut seen = Names::new(u32::MAX);
+        let mut piece = Piece::default();
+        let mut kept: Vec<Question> = Vec::new();
+        for (position, item) in items.into_iter().enumerate() {
+            if position % 1024 == 0 {
+                ctx.check_cancelled()?;
+            }
+            let Some(question) = self.question(position, item, &mut seen, &mut tally, rejects)?
+            else {
+                continue;
+            };
+            tally.questions += 1;
+            tally.not_askable += u64::from(question.entities.is_empty());
+            tally.without_gold += u64::from(question.documents.is_empty());
+            let bytes = question.id.len()
+                + question.text.len()
+                + question.answer.as_ref().map_or(0, String::len)
+                + question.groups.iter().map(String::len).sum::<usize>()
+                + 4 * (question.entities.len() + question.supporting_entities.len());
+            kept.push(question);
+            if piece.add(bytes) {
+                piece.take();
+                append(&mut table, std::mem::take(&mut kept))?;
+            }
+        }
+        // An empty split still is a table with its columns.
+        append(&mut table, kept)?;
+        table.finish()?;
+        let mut info = Table::create(ctx, self.name, &kinds::QUESTIONS, "info")?;
+        info.append(vec![
+            Arc::new(StringArray::from_iter_values([self.dataset])),
+            Arc::new(StringArray::from_iter_values([self.name])),
+            Arc::new(UInt64Array::from_iter_values([tally.questions])),
+            Arc::new(UInt64Array::from_iter_values([tally.not_askable])),
+        ])?;
+        info.finish()?;
+        Ok(tally)
+    }
+
+    fn question(
+        &self,
+        position: usize,
+        item: Json,
+        seen: &mut Names,
+        tally: &mut Tally,
+        rejects: &mut Rejects,
+    ) -> OpResult<Option<Question>> {
+        let mut whole = |id: Option<&str>, reason: String, text: &str| {
+            rejects.push(&Reject {
+                source: self.source,
+                line: None,
+                item: id,
+                reason: &reason,
+                text,
+            })
+        };
+        let shown = item.shown();
+        let Json::Object(pairs) = item else {
+            let reason = format!(
+                "item {position} of the list is {}, not an object",
+                item.what()
+            );
+            whole(None, reason, &shown)?;
+            return Ok(None);
+        };
+        let mut repeated = Vec::new();
+        let mut fields = Fields(json::unique(pairs, |key, value| {
+            repeated.push((key.to_owned(), value.shown()));
+            Ok(())
+        })?);
+        let Some(id) = id_of(fields.take("id").as_ref()) else {
+            let reason = format!("item {position} of the list has no usable `id`: skipped");
+            whole(None, reason, &shown)?;
+            return Ok(None);
+        };
+        let text = match fields.take("question") {
+            Some(Json::Text(s)) if !s.trim().is_empty() => s,
+            _ => {
+                whole(
+                    Some(&id),
+                    "no usable `question` text: skipped".to_owned(),
+                    &shown,
+                )?;
+                return Ok(None);
+            }
+        };
+        if seen.find(&id).is_some() {
+            whole(
+                Some(&id),
+                "another question has this id: the first is kept".to_owned(),
+                &shown,
+            )?;
+            return Ok(None);
+        }
+        seen.intern(&id);
+        let mut item = Item {
+            source: self.source,
+            id: &id,
+            rejects,
+        };
+        for (key, value) in repeated {
+            item.reject(&format!("`{key}` is given twice: the last counts"), &value)?;
+        }
+        let named = item.texts("question_entities", fields.take("question_entities"))?;
+        let supporting = item.texts("supporting_entities", fields.take("supporting_entities"))?;
+        let gold = item.texts("supporting_facts", fields.take("supporting_facts"))?;
+        let known = &self.known;
+        let (entities, unknown) =
+            item.ids(&named, known.entities, "question entity not in the graph")?;
+        tally.unknown_entities += unknown;
+        let (supporting_entities, unknown) = item.ids(
+            &supporting,
+            known.entities,
+            "supporting entity not in the graph",
+        )?;
+        tally.unknown_supporting += unknown;
+        let (documents, unknown) = item.ids(&gold, known.titles, "gold title not in the corpus")?;
+        tally.unknown_titles += unknown;
+        let answer = item.text("answer", fields.take("answer"))?;
+        let hops = item.number("hops", fields.take("hops"))?;
+        let mut groups = Names::new(u32::MAX);
+        if let Some(kind) = item.text("type", fields.take("type"))? {
+            groups.intern(&format!("type={kind}"));
+        }
+        match fields.take("group") {
+            None | Some(Json::Null) => {}
+            Some(Json::Text(s)) => {
+                groups.intern(&s);
+            }
+            several => {
+                for name in item.texts("group", several)?.iter() {
+                    groups.intern(name);
+                }
+            }
+        }
+        Ok(Some(Question {
+            text,
+            answer,
+            entities,
+            supporting_entities,
+            documents,
+            gold_titles: gold.len(),
+            hops,
+            groups: groups.iter().map(str::to_owned).collect(),
+            id,
+        }))
+    }
+}
+
+fn append(table: &mut Table, kept: Vec<Question>) -> OpResult<()> {
+    let mut ids = Vec::new();
+    let mut texts = Vec::new();
+    let mut answers = Vec::new();
+    let mut lists: [Vec<Vec<u32>>; 3] = Default::default();
+    let (mut gold, mut askable, mut hops, mut groups) = (vec![], vec![], vec![], vec![]);
+    for q in kept {
+        askable.push(!q.entities.is_empty());
+        ids.push(q.id);
+        texts.push(q.text);
+        answers.push(q.answer);
+        lists[0].push(q.entities);
+        lists[1].push(q.supporting_entities);
+        lists[2].push(q.documents);
+        gold.push(q.gold_titles);
+        hops.push(q.hops);
+        groups.push(q.groups);
+    }
+    table.append(vec![
+        Arc::new(StringArray::from(ids)),
+        Arc::new(StringArray::from(texts)),
+        Arc::new(StringArray::from(answers)),
+        columns::build_list_u32(&lists[0]),
+        columns::build_list_u32(&lists[1]),
+        columns::build_list_u32(&lists[2]),
+        Arc::new(UInt32Array::from(gold)),
+        Arc::new(BooleanArray::from(askable)),
+        Arc::new(UInt32Array::from(hops)),
+        columns::build_list_text(&groups),
+    ])
+}

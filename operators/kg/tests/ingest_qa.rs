@@ -1,0 +1,287 @@
+//! `ingest-qa` on a small data set with every kind of dirt.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{counts, ids, ingest_bytes, ingest_questions, rejects, texts};
+use gfm_pipe_api::local::Local;
+use gfm_pipe_api::{Level, OpError, columns};
+
+const KG: &[u8] = b"a,r,b\nb,s,c\nc,r,d\n";
+
+/// Writes files under a root and ingests them.
+fn run(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Local, OpError>) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("data");
+    for (name, text) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let (_kg, graph) = ingest_bytes(KG).unwrap();
+    let local = ingest_questions(&root, graph.port("entities"), &dir.path().join("out"));
+    (dir, local)
+}
+
+const CORPUS: (&str, &str) = (
+    "raw/dataset_corpus.json",
+    r#"{"T3": "three", "T1": "one", "T2": 7, "T1": "one again", "Ω": ""}"#,
+);
+const MENTIONS: (&str, &str) = (
+    "processed/stage1/document2entities.json",
+    r#"{"T1": ["b", "zzz", "a", "b", 5, "zzz"], "Lost": ["c"], "T2": "a", "T1": ["b", "zzz", "a", "b", 5, "zzz"]}"#,
+);
+const TRAIN: (&str, &str) = (
+    "processed/stage1/train.json",
+    r#"[
+ {"id": "q1", "question": "Who?", "answer": "A", "hops": 2, "type": "x_to_y", "group": ["paraphrase", "g"],
+  "question_entities": ["d", "a", "d", "nobody", "nobody"], "supporting_entities": ["c", "ghost"],
+  "supporting_facts": ["T3", "T1", "T3", "Nowhere"]},
+ {"id": 17, "question": "What?", "hops": "2", "type": 3, "group": "paraphrase", "answer": null,
+  "question_entities": ["nobody"], "supporting_entities": [], "supporting_facts": ["Lost", ["T1", 0]]},
+ {"id": "q1", "question": "Again?"},
+ {"question": "No id"},
+ {"id": "q3", "question": "  "},
+ "stray",
+ {"id": "q4", "question": "Bare", "question": "Bare?", "hops": -1, "question_entities": "a"}
+]"#,
+);
+
+#[test]
+fn documents_come_in_order_with_every_title() {
+    let (_dir, local) = run(&[CORPUS, MENTIONS, TRAIN]);
+    let local = local.unwrap();
+    let documents = local.port("documents");
+    assert_eq!(
+        texts(documents, "documents", "title"),
+        ["T1", "Lost", "T2", "T3", "Ω"]
+    );
+    assert_eq!(
+        texts(documents, "documents", "text"),
+        ["one again", "", "", "three", ""]
+    );
+    let batch = documents.read("documents").unwrap();
+    let there: Vec<bool> = columns::bools(&batch, "in_corpus")
+        .unwrap()
+        .iter()
+        .flatten()
+        .collect();
+    assert_eq!(there, [true, false, true, true, true]);
+    assert_eq!(
+        ids(documents, "documents", "id"),
+        (0..5).map(Some).collect::<Vec<_>>()
+    );
+    let links = local.port("links");
+    assert_eq!(ids(links, "links", "document"), [Some(0), Some(0), Some(1)]);
+    // Ids of b, a, c in the graph.
+    assert_eq!(ids(links, "links", "entity"), [Some(1), Some(0), Some(2)]);
+}
+
+#[test]
+fn questions_are_kept_with_what_is_known() {
+    let (_dir, local) = run(&[CORPUS, MENTIONS, TRAIN]);
+    let local = local.unwrap();
+    let train = local.port("train");
+    assert_eq!(texts(train, "questions", "id"), ["q1", "17", "q4"]);
+    assert_eq!(
+        texts(train, "questions", "question"),
+        ["Who?", "What?", "Bare?"]
+    );
+    assert_eq!(texts(train, "questions", "answer"), ["A", "-", "-"]);
+    let batch = train.read("questions").unwrap();
+    let list = |name| columns::list_u32(&batch, name).unwrap();
+    assert_eq!(list("question_entities"), [vec![3, 0], vec![], vec![]]);
+    assert_eq!(list("supporting_entities"), [vec![2], vec![], vec![]]);
+    assert_eq!(list("supporting_documents"), [vec![3, 0], vec![1], vec![]]);
+    let numbers = |name| {
+        columns::u32s(&batch, name)
+            .unwrap()
+            .iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("gold_titles"), [Some(3), Some(1), Some(0)]);
+    assert_eq!(numbers("hops"), [Some(2), None, None]);
+    let askable = columns::bools(&batch, "askable").unwrap();
+    assert_eq!(
+        askable.iter().flatten().collect::<Vec<_>>(),
+        [true, false, false]
+    );
+    assert_eq!(
+        columns::list_text(&batch, "groups").unwrap(),
+        [
+            vec![
+                "type=x_to_y".to_owned(),
+                "paraphrase".to_owned(),
+                "g".to_owned()
+            ],
+            vec!["paraphrase".to_owned()],
+            vec![]
+        ]
+    );
+    assert_eq!(texts(train, "info", "dataset"), ["toy"]);
+    assert_eq!(texts(train, "info", "split"), ["train"]);
+    let info = train.read("info").unwrap();
+    assert_eq!(columns::u64s(&info, "questions").unwrap().value(0), 3);
+    assert_eq!(columns::u64s(&info, "not_askable").unwrap().value(0), 2);
+    for empty in ["valid", "test"] {
+        assert_eq!(local.port(empty).rows("questions").unwrap(), 0);
+        assert_eq!(texts(local.port(empty), "info", "split"), [empty]);
+    }
+}
+
+#[test]
+fn everything_unusable_is_rejected_with_its_reason() {
+    let (_dir, local) = run(&[CORPUS, MENTIONS, TRAIN]);
+    let local = local.unwrap();
+    assert_eq!(
+        rejects(&local),
+        [
+            r#"-|T1|the title is given twice: the last counts|["b","zzz","a","b",5,"zzz"]"#,
+            "-|T1|the title is given twice: the last counts|one",
+            "-|T2|the document is a number, not a text: kept with an empty text|7",
+            "-|Lost|the title is not in dataset_corpus.json: kept with an empty text|Lost",
+            "-|T1|entity not in the graph|zzz",
+            "-|T1|the list has a number where an entity belongs|5",
+            "-|T2|the entities are a text, not a list of texts|a",
+            "-|q1|question entity not in the graph|nobody",
+            "-|q1|supporting entity not in the graph|ghost",
+            "-|q1|gold title not in the corpus|Nowhere",
+            r#"-|17|`supporting_facts` has a list where a text belongs|["T1",0]"#,
+            "-|17|question entity not in the graph|nobody",
+            "-|17|`hops` is no whole number from 0 to 4294967295|2",
+            "-|17|`type` is a number, not a text|3",
+            r#"-|q1|another question has this id: the first is kept|{"id":"q1","question":"Again?"}"#,
+            r#"-|-|item 3 of the list has no usable `id`: skipped|{"question":"No id"}"#,
+            r#"-|q3|no usable `question` text: skipped|{"id":"q3","question":"  "}"#,
+            "-|-|item 5 of the list is a text, not an object|stray",
+            "-|q4|`question` is given twice: the last counts|Bare",
+            "-|q4|`question_entities` is a text, not a list of texts|a",
+            "-|q4|missing `supporting_entities`|",
+            "-|q4|missing `supporting_facts`|",
+            "-|q4|`hops` is no whole number from 0 to 4294967295|-1",
+        ]
+    );
+    let counts = counts(&local);
+    let got: Vec<u64> = [
+        "documents",
+        "documents_not_in_corpus",
+        "documents_not_in_document2entities",
+        "documents_without_entity",
+        "links",
+        "unknown_document_entities",
+        "train.questions",
+        "train.not_askable",
+        "train.without_gold_document",
+        "train.unknown_question_entities",
+        "train.unknown_supporting_entities",
+        "train.unknown_gold_titles",
+        "test.questions",
+        "rejected",
+    ]
+    .iter()
+    .map(|n| counts[*n])
+    .collect();
+    assert_eq!(got, [5, 1, 2, 3, 3, 1, 3, 2, 1, 2, 1, 1, 0, 23]);
+    assert_eq!(
+        local.messages,
+        [
+            (
+                Level::Warn,
+                "train: 2 of 3 questions name no entity of the graph: they are kept and score 0"
+                    .to_owned()
+            ),
+            (
+                Level::Warn,
+                "23 names or values rejected: see `gfm-pipe show ingest-qa.rejects`".to_owned()
+            )
+        ]
+    );
+}
+
+fn failure(result: Result<Local, OpError>) -> (String, String) {
+    match result {
+        Err(OpError::Failed(f)) => (f.to_string(), f.hint.unwrap_or_default()),
+        Err(OpError::Cancelled) => panic!("cancelled"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+/// Files of a broken data set, how the message ends, what the hint names.
+type Broken<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    let cases: [Broken<'_>; 6] = [
+        (
+            &[MENTIONS, TRAIN],
+            "data/raw/dataset_corpus.json: there is no such file",
+            "dataset_corpus",
+        ),
+        (
+            &[CORPUS, MENTIONS],
+            "data: the data set has no questions",
+            "valid.json",
+        ),
+        (
+            &[
+                CORPUS,
+                MENTIONS,
+                ("processed/stage1/test.json", "[{\"id\": \"ä\",]"),
+            ],
+            "processed/stage1/test.json:1:13: not valid JSON: key must be a string",
+            "",
+        ),
+        (
+            &[CORPUS, MENTIONS, ("processed/stage1/test.json", "{}")],
+            "processed/stage1/test.json: this is an object, not a list",
+            "one list of questions",
+        ),
+        (
+            &[("raw/dataset_corpus.json", "[]"), MENTIONS, TRAIN],
+            "dataset_corpus.json: this is a list, not an object",
+            "{\"title\": \"text\", …}",
+        ),
+        (
+            &[
+                ("raw/dataset_corpus.json", "{}"),
+                ("processed/stage1/document2entities.json", "{}"),
+                TRAIN,
+            ],
+            "dataset_corpus.json: the corpus has no document",
+            "one object",
+        ),
+    ];
+    for (files, message, hint) in cases {
+        let (_dir, result) = run(files);
+        let (got, got_hint) = failure(result);
+        assert!(got.ends_with(message), "{got}\nexpected {message}");
+        assert!(got_hint.contains(hint), "{got_hint}\nexpected {hint}");
+    }
+    let (_dir, graph) = ingest_bytes(KG).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let result = ingest_questions(Path::new("no/data"), graph.port("entities"), out.path());
+    let (message, hint) = failure(result);
+    assert_eq!(message, "no/data: there is no such folder");
+    assert!(hint.contains("`root`"), "{hint}");
+}
+
+#[test]
+fn a_graph_of_another_data_set_is_noticed() {
+    let mentions = (
+        "processed/stage1/document2entities.json",
+        r#"{"T": ["elsewhere"]}"#,
+    );
+    let corpus = ("raw/dataset_corpus.json", r#"{"T": "t"}"#);
+    let test = ("processed/stage1/test.json", "[]");
+    let (_dir, local) = run(&[corpus, mentions, test]);
+    let local = local.unwrap();
+    assert!(
+        local.messages[0].1.contains("of the same data set?"),
+        "{:?}",
+        local.messages
+    );
+    assert_eq!(local.port("links").rows("links").unwrap(), 0);
+}

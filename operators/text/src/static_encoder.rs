@@ -1,0 +1,287 @@
+//! The static encoder: a table of token vectors, averaged. No neural network runs.
+//!
+//! Purpose: text -> unit-norm vector from a table distilled from all-MiniLM-L6-v2 (int8 rows, one
+//! scale each, the token's weight inside the scale), in microseconds and without a download.
+//! Invariant: a row depends on its own text alone (not on its neighbours, the batch or the number of
+//! threads) and has norm 1, or is all zeros when no token of the text is known. Never NaN.
+//! Not here: the files' layout (`static_format`), the operator, any other encoder.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rayon::prelude::*;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{DecoderWrapper, PostProcessorWrapper, TokenizerImpl};
+
+use crate::static_format::{self, CONFIG_FILE, EncoderError, Parts, TABLE_FILE, VOCAB_FILE};
+
+/// BERT's tokenizer without special tokens: `[CLS]` written in a text is text.
+type BertTokenizer = TokenizerImpl<
+    WordPiece,
+    BertNormalizer,
+    BertPreTokenizer,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// The files of the compiled-in model.
+#[cfg(feature = "static-encoder")]
+mod builtin {
+    pub(super) const CONFIG: &[u8] =
+        include_bytes!("../../../data/models/static-minilm/config.json");
+    pub(super) const VOCAB: &[u8] = include_bytes!("../../../data/models/static-minilm/vocab.txt");
+    // A static: a constant this large could be copied into every place that names it.
+    pub(super) static TABLE: &[u8] =
+        include_bytes!("../../../data/models/static-minilm/model.safetensors");
+}
+
+/// Embeddings of a list of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// Length of one row.
+    pub dim: usize,
+    /// Row-major, one row per text in the order given.
+    pub values: Vec<f32>,
+    /// Rows that are the zero vector because their text is empty or holds no known token, ascending.
+    pub zero_rows: Vec<usize>,
+}
+
+/// A loaded static encoder. The table is read in place; a clone shares everything.
+#[derive(Clone)]
+pub struct StaticEncoder(Arc<Model>);
+
+struct Model {
+    name: String,
+    dim: usize,
+    tokenizer: BertTokenizer,
+    /// Contributes nothing: an average over an unknown word says nothing about it.
+    unknown: u32,
+    table: Cow<'static, [u8]>,
+    rows: Range<usize>,
+    scales: Vec<f32>,
+    /// Hash of the small files, taken at loading; the table is added when the digest is asked for.
+    small_files: blake3::Hasher,
+    digest: OnceLock<String>,
+}
+
+impl std::fmt::Debug for StaticEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StaticEncoder")
+            .field("name", &self.0.name)
+            .field("dim", &self.0.dim)
+            .field("tokens", &self.0.scales.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StaticEncoder {
+    /// The encoder compiled into the binary, loaded at the first call and shared after it.
+    ///
+    /// # Errors
+    /// None in a binary whose tests pass; a damaged model folder at build time would show here.
+    #[cfg(feature = "static-encoder")]
+    pub fn builtin() -> Result<Self, EncoderError> {
+        static LOADED: OnceLock<StaticEncoder> = OnceLock::new();
+        if let Some(loaded) = LOADED.get() {
+            return Ok(loaded.clone());
+        }
+        let loaded = Self::load(
+            builtin::CONFIG,
+            builtin::VOCAB,
+            Cow::Borrowed(builtin::TABLE),
+        )?;
+        // Two threads may both have loaded it: the same bytes, so either will do.
+        Ok(LOADED.get_or_init(|| loaded).clone())
+    }
+
+    /// What [`StaticEncoder::digest`] of the compiled-in encoder is, without building its tokenizer: a
+    /// stage that turns out to be cached needs no more.
+    #[cfg(feature = "static-encoder")]
+    #[must_use]
+    pub fn builtin_digest() -> &'static str {
+        static DIGEST: OnceLock<String> = OnceLock::new();
+        DIGEST.get_or_init(|| {
+            finish_digest(
+                &hash_small_files(builtin::CONFIG, builtin::VOCAB),
+                builtin::TABLE,
+            )
+        })
+    }
+
+    /// Loads an encoder from the contents of its three files.
+    ///
+    /// # Errors
+    /// A file that is malformed, of an unknown format, or does not fit the others.
+    pub fn from_bytes(config: &[u8], vocab: &[u8], table: Vec<u8>) -> Result<Self, EncoderError> {
+        Self::load(config, vocab, Cow::Owned(table))
+    }
+
+    /// Loads an encoder from a folder with `config.json`, `vocab.txt` and `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`StaticEncoder::from_bytes`], or a file that cannot be read.
+    pub fn from_dir(folder: &Path) -> Result<Self, EncoderError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|source| EncoderError::Read { path, source })
+        };
+        Self::from_bytes(&read(CONFIG_FILE)?, &read(VOCAB_FILE)?, read(TABLE_FILE)?)
+    }
+
+    fn load(config: &[u8], vocab: &[u8], table: Cow<'static, [u8]>) -> Result<Self, EncoderError> {
+        let small_files = hash_small_files(config, vocab);
+        let Parts {
+            config,
+            vocab,
+            unknown,
+            table,
+            rows,
+            scales,
+        } = static_format::parse(config, vocab, table)?;
+        let refused = |error: tokenizers::Error| EncoderError::Invalid {
+            file: VOCAB_FILE,
+            problem: error.to_string(),
+        };
+        let model = WordPiece::builder()
+            .vocab(vocab)
+            .unk_token(config.tokenizer.unk_token)
+            .continuing_subword_prefix(config.tokenizer.continuing_subword_prefix)
+            .max_input_chars_per_word(config.tokenizer.max_input_chars_per_word)
+            .build()
+            .map_err(&refused)?;
+        let mut tokenizer = BertTokenizer::new(model);
+        tokenizer
+            .with_normalizer(Some(BertNormalizer::new(
+                true,
+                true,
+                None,
+                config.tokenizer.lowercase,
+            )))
+            .map_err(&refused)?
+            .with_pre_tokenizer(Some(BertPreTokenizer));
+        Ok(Self(Arc::new(Model {
+            name: config.name,
+            dim: config.dim,
+            tokenizer,
+            unknown,
+            table,
+            rows,
+            scales,
+            small_files,
+            digest: OnceLock::new(),
+        })))
+    }
+
+    /// Name of the model, as its `config.json` gives it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Length of an embedding.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.0.dim
+    }
+
+    /// BLAKE3 of everything that decides an embedding (configuration, vocabulary, table), in hex. It
+    /// belongs in the key of a stage that embeds.
+    pub fn digest(&self) -> &str {
+        let model = &*self.0;
+        model
+            .digest
+            .get_or_init(|| finish_digest(&model.small_files, &model.table))
+    }
+
+    /// Embeds texts, in parallel on the current rayon pool.
+    ///
+    /// # Errors
+    /// The tokenizer refusing a text, with its row; no text is known to cause this.
+    pub fn encode<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Encoded, EncoderError> {
+        let mut values = vec![0.0_f32; texts.len() * self.0.dim];
+        let known: Vec<bool> = values
+            .par_chunks_mut(self.0.dim)
+            .zip(texts)
+            .enumerate()
+            .map(|(row, (out, text))| {
+                self.0
+                    .encode_row(text.as_ref(), out)
+                    .map_err(|reason| EncoderError::Tokenise {
+                        row,
+                        reason: reason.to_string(),
+                    })
+            })
+            .collect::<Result<_, _>>()?;
+        let zero_rows = (0..texts.len()).filter(|&row| !known[row]).collect();
+        Ok(Encoded {
+            dim: self.0.dim,
+            values,
+            zero_rows,
+        })
+    }
+}
+
+impl Model {
+    /// Fills `out` (zeros on entry); false if it stays zero.
+    fn encode_row(&self, text: &str, out: &mut [f32]) -> tokenizers::Result<bool> {
+        // Offsets, the only difference to `encode`, are not wanted.
+        let encoding = self.tokenizer.encode_fast(text, false)?;
+        let table = &self.table[self.rows.clone()];
+        for &id in encoding.get_ids() {
+            if id == self.unknown {
+                continue;
+            }
+            let id = id as usize;
+            let scale = self.scales[id];
+            let row = &table[id * self.dim..(id + 1) * self.dim];
+            for (sum, &value) in out.iter_mut().zip(row) {
+                *sum += scale * f32::from(value.cast_signed());
+            }
+        }
+        Ok(normalise(out))
+    }
+}
+
+fn hash_small_files(config: &[u8], vocab: &[u8]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    for file in [config, vocab] {
+        hash_file(&mut hasher, file);
+    }
+    hasher
+}
+
+fn finish_digest(small_files: &blake3::Hasher, table: &[u8]) -> String {
+    let mut hasher = small_files.clone();
+    hash_file(&mut hasher, table);
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The length in front keeps two splits of the same bytes apart.
+fn hash_file(hasher: &mut blake3::Hasher, file: &[u8]) {
+    hasher
+        .update(&(file.len() as u64).to_le_bytes())
+        .update(file);
+}
+
+/// Scales a row to norm 1; a row without a direction becomes exactly zero.
+fn normalise(row: &mut [f32]) -> bool {
+    // f64: the squares of a long text's sum neither overflow nor lose the small components.
+    let norm = row
+        .iter()
+        .map(|&value| f64::from(value) * f64::from(value))
+        .sum::<f64>()
+        .sqrt();
+    if norm.is_normal() {
+        for value in row.iter_mut() {
+            *value = (f64::from(*value) / norm) as f32;
+        }
+        true
+    } else {
+        row.fill(0.0);
+        false
+    }
+}

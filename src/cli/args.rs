@@ -1,0 +1,140 @@
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::error::{CliError, CliResult};
+use crate::plan::Request;
+use crate::plan::select::Selection;
+use crate::spec::{self, LoadOptions, Pipeline};
+use gfm_pipe_api::OpEntry;
+
+/// Where artifacts are kept unless `--store` says otherwise.
+const DEFAULT_STORE: &str = ".gfm-pipe";
+
+/// What every verb that reads a pipeline takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Set an entry of the pipeline's `vars`, NAME=VALUE (VALUE is a YAML scalar)
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub vars: Vec<(String, String)>,
+    /// Set any parameter, STAGE.with.PATH=VALUE (VALUE is a YAML scalar)
+    #[arg(long = "set", value_name = "STAGE.with.PATH=VALUE", value_parser = assignment)]
+    pub sets: Vec<(String, String)>,
+    /// Folder for artifacts [default: .gfm-pipe]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Device for training and evaluation
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Threads for computing [default: one per CPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Devices a user may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The best there is
+    Auto,
+    /// The CPU
+    Cpu,
+    /// A CUDA device
+    Cuda,
+}
+
+impl Device {
+    /// As operators get it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Device::Auto => "auto",
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+        }
+    }
+}
+
+/// Which stages.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Select {
+    /// Run exactly these stages; what they need must be in the store
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Run these stages and whatever depends on them
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub from: Vec<String>,
+    /// Run these stages and whatever they depend on
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub until: Vec<String>,
+    /// Compute these stages though they are cached
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub force: Vec<String>,
+}
+
+impl Select {
+    /// As the planner takes it. Paths are relative to the process's working directory, which `-C` has set.
+    pub fn request(&self) -> Request {
+        Request {
+            base: PathBuf::new(),
+            selection: Selection {
+                only: self.only.clone(),
+                from: self.from.clone(),
+                until: self.until.clone(),
+            },
+            force: self.force.clone(),
+        }
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+impl Common {
+    /// Applies `-C`, `--threads` and `--device`, which concern the whole process.
+    pub fn apply(&self) -> CliResult<()> {
+        if self.device == Device::Cuda {
+            return Err(CliError::usage("--device cuda: this build has no CUDA")
+                .hint("leave --device out, or use --device cpu"));
+        }
+        if let Some(dir) = &self.dir {
+            std::env::set_current_dir(dir)
+                .map_err(|e| CliError::usage(format!("-C {}: {e}", dir.display())))?;
+        }
+        let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("gfm-rayon-{i}"));
+        if let Some(n) = self.threads {
+            pool = pool.num_threads(usize::from(n));
+        }
+        // A pool that stands already (a second verb in one process) keeps its size.
+        if let Err(e) = pool.build_global() {
+            tracing::debug!("thread pool: {e}");
+        }
+        Ok(())
+    }
+
+    /// The store's folder.
+    pub fn store_dir(&self) -> PathBuf {
+        self.store
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
+    }
+
+    /// Reads a pipeline.
+    pub fn load(&self, file: &std::path::Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
+        let opts = LoadOptions {
+            base: PathBuf::new(),
+            vars: self.vars.clone(),
+            sets: self.sets.clone(),
+        };
+        spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))
+    }
+}

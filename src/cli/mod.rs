@@ -1,0 +1,169 @@
+//! The command line: one file a verb.
+//!
+//! Parses, calls the library, prints, and turns errors into exit codes. Invariant: results go to standard output, everything
+//! said about them to standard error; nothing is decided here that a program using the library would have to decide again.
+
+mod args;
+mod error;
+pub mod graph;
+pub mod ops;
+mod plan;
+mod run;
+mod show;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::schema::nearest;
+
+use self::args::Common;
+use self::error::{CliError, CliResult, exit};
+use crate::ui::{Look, Out};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a stage failed, or the machine refused (disk, permissions)
+  2    the pipeline or the command line is wrong; nothing ran
+  130  interrupted";
+
+/// Runs declarative pipelines that train graph foundation models for retrieval
+#[derive(Debug, Parser)]
+#[command(name = "gfm-pipe", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a pipeline; finished stages are taken from the store
+    #[command(after_help = EXIT_CODES)]
+    Run(run::Args),
+    /// Say what `run` would do, and why, without running
+    #[command(after_help = EXIT_CODES)]
+    Plan(plan::Args),
+    /// Show a table of an artifact
+    Show(show::Args),
+    /// Print the stage graph
+    Graph(GraphArgs),
+    /// List operators, or describe one
+    Ops(OpsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct GraphArgs {
+    /// The pipeline
+    file: PathBuf,
+    /// Language of the graph
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    format: GraphFormat,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// Mermaid flowchart
+    Mermaid,
+    /// Graphviz
+    Dot,
+}
+
+#[derive(Debug, clap::Args)]
+struct OpsArgs {
+    /// The operator to describe
+    name: Option<String>,
+}
+
+/// Runs the command line of this process with these operators. A binary with operators of its own calls this with them
+/// added to [`crate::registry::builtin`].
+pub fn main(ops: Vec<OpEntry>) -> ExitCode {
+    main_from(std::env::args_os(), &ops)
+}
+
+/// Runs a command line given as arguments, the program's name first.
+pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> ExitCode {
+    let out = Out::stdout();
+    let err = Out::stderr();
+    let code = match Cli::try_parse_from(args) {
+        Ok(cli) => {
+            logging();
+            match dispatch(cli.verb, ops, &out) {
+                Ok(code) => code,
+                Err(e) => {
+                    err.text(&e.text(look(std::io::stderr().is_terminal())));
+                    e.code()
+                }
+            }
+        }
+        Err(e) => {
+            // clap prints help and version to standard output, mistakes to standard error; a closed pipe is no mistake.
+            let _ = e.print();
+            if e.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            }
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
+    match verb {
+        Verb::Run(args) => return run::run(&args, ops, out),
+        Verb::Plan(args) => plan::plan(&args, ops, out)?,
+        Verb::Show(args) => show::show(&args, ops, out)?,
+        Verb::Graph(args) => {
+            args.common.apply()?;
+            let pipeline = args.common.load(&args.file, ops)?;
+            out.text(&match args.format {
+                GraphFormat::Mermaid => graph::mermaid(&pipeline),
+                GraphFormat::Dot => graph::dot(&pipeline),
+            });
+        }
+        Verb::Ops(args) => match args.name {
+            None => out.text(&ops::list(ops)),
+            Some(name) => {
+                let op = ops.iter().find(|o| o.name == name);
+                let op = op.ok_or_else(|| {
+                    let hint = match nearest(&name, ops.iter().map(|o| o.name)) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "gfm-pipe ops lists them".to_owned(),
+                    };
+                    CliError::usage(format!("there is no operator `{name}`")).hint(hint)
+                })?;
+                out.text(&ops::describe(op));
+            }
+        },
+    }
+    Ok(exit::OK)
+}
+
+/// Colours only for people: on a terminal, unless NO_COLOR says no.
+fn look(terminal: bool) -> Look {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    Look {
+        colour: terminal && !no_colour && !dumb,
+        bars: false,
+    }
+}
+
+/// Diagnostics of the program itself, for whoever sets GFM_PIPE_LOG (`debug`, `gfm_pipe=trace`).
+fn logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("GFM_PIPE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A second subscriber in one process is refused; the first one stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(look(std::io::stderr().is_terminal()).colour)
+        .try_init();
+}

@@ -1,0 +1,36 @@
+//! `gfm-pipe plan`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use gfm_pipe_api::OpEntry;
+
+use super::args::{Common, Select};
+use super::error::CliResult;
+use super::look;
+use crate::plan::prepare;
+use crate::store::{MadeOn, Store};
+use crate::ui::{Out, plan_text};
+
+/// Arguments of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    select: Select,
+}
+
+/// Prints what a run would do.
+pub fn plan(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
+    args.common.apply()?;
+    let pipeline = args.common.load(&args.file, ops)?;
+    let store = Store::open_readonly(args.common.store_dir())?;
+    let prepared = prepare(&pipeline, &store, &args.select.request())?;
+    let here = MadeOn::here(args.common.device.as_str());
+    let look = look(std::io::stdout().is_terminal());
+    out.text(&plan_text(&prepared.plan, look, &here));
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Ctrl-C: once to stop in order, twice to stop at once.
+
+use std::io;
+
+use gfm_pipe_api::Cancel;
+
+use super::error::exit;
+use crate::ui::Out;
+
+/// Listens from now on, on a thread of its own.
+///
+/// # Errors
+/// When the signals cannot be listened to; the default then holds, which is to stop at once.
+pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (cancel, err) = (cancel.clone(), err.clone());
+    let listener = move || {
+        runtime.block_on(async {
+            if wait().await.is_err() {
+                return;
+            }
+            err.line("interrupted: waiting for running stages to stop; once more stops at once");
+            cancel.cancel();
+            if wait().await.is_ok() {
+                // Nothing to clean up: the store is usable at every instant.
+                #[expect(clippy::exit)]
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("gfm-signals".to_owned())
+        .spawn(listener)
+        .map(drop)
+}
+
+async fn wait() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut term = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done,
+            _ = term.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,228 @@
+//! dagrs as the scheduler.
+//!
+//! dagrs carries topology, cycle check, task spawning and signalling; everything else is this node's own business. All nodes
+//! start at once and wait for one message from each input. Invariant: every node sends exactly one message along each edge on
+//! every path, also when its work panics, because a successor that gets none would wait for ever.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dagrs::async_trait::async_trait;
+use dagrs::{
+    Content, DagrsError, EnvVar, Graph, InChannels, Node, NodeId, NodeTable, OutChannels, Output,
+};
+use gfm_pipe_api::Artifact;
+use tokio::sync::Semaphore;
+
+use super::stage::{Ports, StageRunner};
+use crate::plan::select::Role;
+use crate::record::{Event, StageRecord, StageStatus};
+use crate::spec::{Pipeline, Stage};
+
+/// What travels along an edge.
+#[derive(Debug, Clone)]
+enum Signal {
+    /// The stage's artifacts are in the store.
+    Ready { stage: String, ports: Arc<Ports> },
+    /// They are not, and will not be in this run.
+    Failed { stage: String },
+    /// The stage was not started.
+    Skipped { stage: String },
+}
+
+/// How a stage ended, and its artifacts where it is stored.
+pub(super) type Ended = (StageRecord, Option<Arc<Ports>>);
+
+/// What all nodes of a run share.
+pub(super) struct Shared {
+    pub(super) runner: StageRunner,
+    pub(super) permits: Semaphore,
+    pub(super) keep_going: bool,
+    /// Set when a stage failed and nothing new may start.
+    pub(super) halted: AtomicBool,
+    pub(super) ended: Mutex<HashMap<String, Ended>>,
+}
+
+impl Shared {
+    fn finish(&self, record: StageRecord, ports: Option<Arc<Ports>>) {
+        let sink = &self.runner.sink;
+        sink.emit(&Event::StageFinished(Box::new(record.clone())));
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(record.name.clone(), (record, ports));
+    }
+}
+
+struct StageNode {
+    id: NodeId,
+    stage: Arc<Stage>,
+    role: Role,
+    shared: Arc<Shared>,
+    inputs: InChannels,
+    outputs: OutChannels,
+}
+
+#[async_trait]
+impl Node for StageNode {
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    fn name(&self) -> String {
+        self.stage.name.clone()
+    }
+
+    fn input_channels(&mut self) -> &mut InChannels {
+        &mut self.inputs
+    }
+
+    fn output_channels(&mut self) -> &mut OutChannels {
+        &mut self.outputs
+    }
+
+    async fn run(&mut self, _env: Arc<EnvVar>) -> Output {
+        let mut signals = Vec::new();
+        for from in self.inputs.get_sender_ids() {
+            let signal = match self.inputs.recv_from(&from).await {
+                Ok(content) => content.get::<Signal>().cloned(),
+                Err(_) => None,
+            };
+            // A closed channel or a strange message is a predecessor that broke off.
+            signals.push(signal.unwrap_or(Signal::Failed {
+                stage: "(an input)".to_owned(),
+            }));
+        }
+        let (stage, role) = (Arc::clone(&self.stage), self.role);
+        let shared = Arc::clone(&self.shared);
+        // In a task of its own, so that a panic of the engine itself ends here and the messages below are still sent.
+        let work = tokio::spawn(work(Arc::clone(&stage), role, shared, signals));
+        let (record, ports) = work.await.unwrap_or_else(|e| {
+            let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
+            record.error = Some(format!("the engine failed: {e}"));
+            record.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
+            self.shared.halted.store(true, Ordering::Relaxed);
+            (record, None)
+        });
+        let name = stage.name.clone();
+        let signal = match (&ports, record.status) {
+            (Some(ports), _) => Signal::Ready {
+                stage: name,
+                ports: Arc::clone(ports),
+            },
+            (None, StageStatus::Skipped) => Signal::Skipped { stage: name },
+            (None, _) => Signal::Failed { stage: name },
+        };
+        self.shared.finish(record, ports);
+        for to in self.outputs.get_receiver_ids() {
+            // A receiver that is gone needs no message.
+            let _ = self
+                .outputs
+                .send_to(&to, Content::new(signal.clone()))
+                .await;
+        }
+        Output::empty()
+    }
+}
+
+async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<Signal>) -> Ended {
+    let skip = |why: String| {
+        let record = StageRecord::skipped(&stage.name, stage.op.name, why);
+        (record, None)
+    };
+    let mut ready: HashMap<String, Arc<Ports>> = HashMap::new();
+    for signal in signals {
+        match signal {
+            Signal::Ready { stage, ports } => drop(ready.insert(stage, ports)),
+            Signal::Failed { stage } => return skip(format!("input {stage} failed")),
+            Signal::Skipped { stage } if shared.runner.cancel.is_cancelled() => {
+                let _ = stage;
+                return skip("interrupted".to_owned());
+            }
+            Signal::Skipped { stage } => return skip(format!("input {stage} was skipped")),
+        }
+    }
+    let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+    for (port, refs) in &stage.inputs {
+        for r in refs {
+            let Some(artifact) = ready.get(&r.stage).and_then(|p| p.get(&r.port)) else {
+                return skip(format!("input {r} is not there"));
+            };
+            inputs
+                .entry(port.clone())
+                .or_default()
+                .push(artifact.clone());
+        }
+    }
+    let Ok(_permit) = shared.permits.acquire().await else {
+        return skip("the run ended".to_owned());
+    };
+    if shared.runner.cancel.is_cancelled() {
+        return skip("interrupted".to_owned());
+    }
+    if shared.halted.load(Ordering::Relaxed) {
+        return skip("another stage failed (--keep-going goes on)".to_owned());
+    }
+    let blocking = {
+        let (shared, stage) = (Arc::clone(&shared), Arc::clone(&stage));
+        tokio::task::spawn_blocking(move || shared.runner.run(&stage, role, inputs))
+    };
+    let (record, ports) = match blocking.await {
+        Ok(done) => done,
+        Err(e) => {
+            let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
+            record.error = Some(format!("the engine failed: {e}"));
+            record.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
+            (record, None)
+        }
+    };
+    if record.status == StageStatus::Failed && !shared.keep_going {
+        shared.halted.store(true, Ordering::Relaxed);
+    }
+    (record, ports.map(Arc::new))
+}
+
+/// Runs every stage whose role is not [`Role::Skip`]; returns when all of them have ended.
+pub(super) async fn schedule(
+    pipeline: &Pipeline,
+    roles: &[Role],
+    shared: &Arc<Shared>,
+) -> Result<(), DagrsError> {
+    let mut table = NodeTable::new();
+    let mut graph = Graph::new();
+    let mut ids: HashMap<&str, NodeId> = HashMap::new();
+    for (stage, role) in pipeline.stages.iter().zip(roles) {
+        if *role == Role::Skip {
+            continue;
+        }
+        let id = table.alloc_id_for(&stage.name);
+        graph.add_node(StageNode {
+            id,
+            stage: Arc::new(stage.clone()),
+            role: *role,
+            shared: Arc::clone(shared),
+            inputs: InChannels::default(),
+            outputs: OutChannels::default(),
+        })?;
+        ids.insert(&stage.name, id);
+    }
+    for stage in &pipeline.stages {
+        let Some(&to) = ids.get(stage.name.as_str()) else {
+            continue;
+        };
+        let mut from: Vec<NodeId> = stage
+            .inputs
+            .values()
+            .flatten()
+            .filter_map(|r| ids.get(r.stage.as_str()).copied())
+            .collect();
+        from.sort();
+        from.dedup();
+        for from in from {
+            graph.add_edge(from, [to])?;
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    graph.async_start().await.map(drop)
+}

@@ -1,0 +1,323 @@
+//! One stage from lookup to record. Runs on a blocking thread.
+//!
+//! Invariant: a stage is stored only when its operator succeeded, wrote every declared table, and its input files are still
+//! what they were when the key was made.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use gfm_pipe_api::{Artifact, Cancel, Context, Level, OpError, Outputs, Reporter};
+
+use super::panics;
+use super::reporter::StageReporter;
+use crate::plan::select::Role;
+use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Reason};
+use crate::record::{Event, EventSink, StageRecord, StageStatus, utc};
+use crate::spec::Stage;
+use crate::store::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, StoreError, hash_file};
+
+/// Artifacts of a stage by port.
+pub(super) type Ports = BTreeMap<String, Artifact>;
+
+/// Runs stages of one run.
+pub(super) struct StageRunner {
+    pub(super) planner: Planner,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) cancel: Cancel,
+    pub(super) base: PathBuf,
+    pub(super) device: String,
+}
+
+/// Why a stage was not stored.
+enum Stopped {
+    Cancelled,
+    Failed {
+        message: String,
+        hint: Option<String>,
+    },
+}
+
+impl Stopped {
+    fn new(message: impl Into<String>, hint: Option<&str>) -> Self {
+        Stopped::Failed {
+            message: message.into(),
+            hint: hint.map(ToOwned::to_owned),
+        }
+    }
+}
+
+impl From<OpError> for Stopped {
+    fn from(e: OpError) -> Self {
+        match e {
+            OpError::Cancelled => Stopped::Cancelled,
+            OpError::Failed(f) => Stopped::Failed {
+                message: f.to_string(),
+                hint: f.hint,
+            },
+        }
+    }
+}
+
+impl From<StoreError> for Stopped {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Cancelled => Stopped::Cancelled,
+            other => Stopped::Failed {
+                message: other.to_string(),
+                hint: other.hint(),
+            },
+        }
+    }
+}
+
+impl From<DecideError> for Stopped {
+    fn from(e: DecideError) -> Self {
+        match e {
+            DecideError::Store(e) => e.into(),
+            DecideError::Operator(e) => e.into(),
+            DecideError::Files(_) => Stopped::new(e.to_string(), None),
+        }
+    }
+}
+
+impl StageRunner {
+    /// Gets the stage's artifacts, from the store or by running its operator.
+    pub(super) fn run(
+        &self,
+        stage: &Stage,
+        role: Role,
+        inputs: BTreeMap<String, Vec<Artifact>>,
+    ) -> (StageRecord, Option<Ports>) {
+        let start = Instant::now();
+        let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
+        let mut look = None;
+        let result = self.attempt(stage, role, inputs, &mut record, &mut look);
+        record.seconds = start.elapsed().as_secs_f64();
+        let (end, ports) = match result {
+            Ok(manifest) => {
+                let store = self.planner.store();
+                let ports = store.artifacts(&stage.name, &stage.op, &manifest);
+                record.rows = manifest.rows();
+                record.bytes = manifest.tables().map(|t| t.bytes).sum();
+                record.outputs = manifest
+                    .ports
+                    .iter()
+                    .map(|(port, entry)| (port.clone(), entry.digest.clone()))
+                    .collect();
+                (LastEnd::Stored, Some(ports))
+            }
+            Err(Stopped::Cancelled) => {
+                record.status = StageStatus::Skipped;
+                record.reasons = vec!["interrupted".to_owned()];
+                (LastEnd::Interrupted, None)
+            }
+            Err(Stopped::Failed { message, hint }) => {
+                record.status = StageStatus::Failed;
+                record.error = Some(message);
+                record.hint = hint;
+                (LastEnd::Failed, None)
+            }
+        };
+        // A stage that was not asked for explains nothing to the next run that asks for it.
+        if role == Role::Run
+            && let Some(Decision {
+                key, ingredients, ..
+            }) = look
+        {
+            let look = LastLook::new(key, ingredients, end);
+            let (store, pipeline) = (self.planner.store(), self.planner.pipeline());
+            if let Err(e) = look.write(store, pipeline, &stage.name) {
+                self.warn(stage, &format!("the next run cannot say why it runs: {e}"));
+            }
+        }
+        (record, ports)
+    }
+
+    fn warn(&self, stage: &Stage, text: &str) {
+        StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(Level::Warn, text);
+    }
+
+    fn attempt(
+        &self,
+        stage: &Stage,
+        role: Role,
+        inputs: BTreeMap<String, Vec<Artifact>>,
+        record: &mut StageRecord,
+        look: &mut Option<Decision>,
+    ) -> Result<Manifest, Stopped> {
+        let decision = look.insert(self.planner.decide(stage, &inputs)?);
+        record.key = Some(decision.key.clone());
+        let outcome = std::mem::replace(&mut decision.outcome, Outcome::Run(Vec::new()));
+        let reasons = match outcome {
+            Outcome::Cached(manifest) => return Ok(self.cached(record, *manifest)),
+            Outcome::Run(reasons) => reasons,
+        };
+        if role == Role::FromCache {
+            return Err(Stopped::new(
+                "left out by the selection, but not in the store",
+                Some("run it without --only or --from"),
+            ));
+        }
+        record.reasons = reasons.iter().map(Reason::to_string).collect();
+        let store = self.planner.store();
+        let key = decision.key.as_str();
+        let _lock = store.lock(key, &self.cancel, || {
+            self.warn(
+                stage,
+                "waiting for another process that computes this stage",
+            );
+        })?;
+        let forced = self.planner.is_forced(&stage.name);
+        if !forced && let Lookup::Hit(manifest) = store.lookup(&decision.key, &stage.op)? {
+            // Another process stored it since the decision.
+            record.reasons.clear();
+            return Ok(self.cached(record, *manifest));
+        }
+        self.sink.emit(&Event::StageStarted {
+            stage: stage.name.clone(),
+            op: stage.op.name.to_owned(),
+            key: decision.key.clone(),
+            reasons: record.reasons.clone(),
+        });
+        let start = Instant::now();
+        let workdir = store.workdir(key);
+        if forced {
+            remove_dir(&workdir)?;
+        }
+        fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
+        let result = self.compute(stage, &inputs, &workdir, record);
+        let tables = match result {
+            Ok(tables) => tables,
+            Err(stopped) => {
+                // Only an empty one goes: checkpoints are what the next attempt continues from.
+                let _ = fs::remove_dir(&workdir);
+                return Err(damaged_input(&inputs, stopped));
+            }
+        };
+        let after = self.planner.ingredients(stage, &inputs);
+        if let Some(what) = changed(&decision.ingredients, after) {
+            return Err(Stopped::new(
+                format!("{what} while the stage ran; its result is not stored"),
+                Some("run again once nothing writes to it"),
+            ));
+        }
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            key: decision.key.clone(),
+            ingredients: decision.ingredients.clone(),
+            ports: tables.commit()?,
+            seconds: start.elapsed().as_secs_f64(),
+            resumed_at_step: record.resumed_at_step,
+            made_on: MadeOn::here(&self.device),
+            made_at: utc(SystemTime::now()),
+        };
+        store.put_manifest(&manifest)?;
+        // The stage is stored; a workdir that stays only takes room.
+        if let Err(e) = remove_dir(&workdir) {
+            self.warn(stage, &e.to_string());
+        }
+        record.status = StageStatus::Ran;
+        Ok(manifest)
+    }
+
+    fn cached(&self, record: &mut StageRecord, manifest: Manifest) -> Manifest {
+        record.status = StageStatus::Cached;
+        record.note = manifest.made_on.differs_from(&MadeOn::here(&self.device));
+        manifest
+    }
+
+    fn compute(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        workdir: &Path,
+        record: &mut StageRecord,
+    ) -> Result<StageTables, Stopped> {
+        let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
+        let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
+        let ctx = Context {
+            stage: stage.name.clone(),
+            inputs: inputs.clone(),
+            outputs: Arc::clone(&tables) as Arc<dyn Outputs>,
+            reporter: Arc::clone(&reporter) as Arc<dyn Reporter>,
+            cancel: self.cancel.clone(),
+            base: self.base.clone(),
+            workdir: workdir.to_owned(),
+            device: self.device.clone(),
+        };
+        let result = panics::catch(|| stage.op.run(stage.params.clone(), &ctx));
+        record.resumed_at_step = reporter.resumed_at_step();
+        drop(ctx);
+        match result {
+            Ok(done) => done?,
+            Err(panic) => {
+                let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
+                return Err(Stopped::new(
+                    format!("the operator panicked{place}: {}", panic.message),
+                    Some("this is a fault of the operator, not of the pipeline: please report it"),
+                ));
+            }
+        }
+        tables.check_complete()?;
+        Arc::try_unwrap(tables).map_err(|_| {
+            Stopped::new(
+                "the operator kept its outputs after it returned",
+                Some("this is a fault of the operator, not of the pipeline: please report it"),
+            )
+        })
+    }
+}
+
+/// What changed between making the key and finishing, if anything.
+fn changed(
+    before: &crate::plan::Ingredients,
+    after: Result<crate::plan::Ingredients, DecideError>,
+) -> Option<String> {
+    let after = match after {
+        Ok(after) => after,
+        Err(e) => return Some(format!("an input file went away ({e})")),
+    };
+    if after == *before {
+        return None;
+    }
+    let mut files = before.files.iter().zip(&after.files);
+    Some(match files.find(|(a, b)| a != b) {
+        Some((file, _)) => format!("{} changed", file.path),
+        None => "an input changed".to_owned(),
+    })
+}
+
+/// A stage that fails on an input whose bytes rotted says so: the size was right, so nobody noticed before.
+fn damaged_input(inputs: &BTreeMap<String, Vec<Artifact>>, stopped: Stopped) -> Stopped {
+    let Stopped::Failed { message, hint } = stopped else {
+        return stopped;
+    };
+    for artifact in inputs.values().flatten() {
+        for table in &artifact.tables {
+            if hash_file(&table.path).is_ok_and(|digest| digest == table.digest) {
+                continue;
+            }
+            let from = artifact.name.split('.').next().unwrap_or(&artifact.name);
+            return Stopped::Failed {
+                message: format!(
+                    "{message}\ninput {}.{} is damaged: {} does not have the content it is named by",
+                    artifact.name,
+                    table.name,
+                    table.path.display()
+                ),
+                hint: Some(format!("compute it again: --force {from}")),
+            };
+        }
+    }
+    Stopped::Failed { message, hint }
+}
+
+fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,14 @@
+//! gfm-pipe: a declarative pipeline runner that trains graph foundation models for retrieval.
+//!
+//! The library knows no terminal; `cli/` and `ui/` are the only parts that talk. Data goes one way:
+//! [`spec`] (YAML to a validated pipeline) -> [`plan`] (graph, keys, reasons) -> [`exec`] (running) -> [`store`]
+//! (artifacts), with [`record`] remembering what happened.
+
+pub mod cli;
+pub mod exec;
+pub mod plan;
+pub mod record;
+pub mod registry;
+pub mod spec;
+pub mod store;
+pub mod ui;

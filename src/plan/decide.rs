@@ -1,0 +1,314 @@
+//! What happens to a stage: cached, or run and why.
+//!
+//! The executor and the `plan` verb ask the same [`Planner`], so a plan agrees with the run by construction. Where the output
+//! of an input stage is not known yet, neither is the stage's key; [`Planner::walk`] says so instead of guessing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use gfm_pipe_api::{Artifact, OpError};
+
+use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
+use super::files::{FileTrouble, Files};
+use super::fingerprint::{Ingredients, Key};
+use super::select::{Role, order};
+use crate::spec::{Pipeline, Stage};
+use crate::store::{Lookup, Manifest, Store, StoreError};
+
+/// Why nothing can be said about a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// Files it reads are missing or unreadable.
+    #[error("{}", list(.0))]
+    Files(Vec<FileTrouble>),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operator does not take its own parameters.
+    #[error(transparent)]
+    Operator(#[from] OpError),
+}
+
+fn list(troubles: &[FileTrouble]) -> String {
+    let texts: Vec<String> = troubles.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// What happens to a stage whose inputs are known.
+#[derive(Debug)]
+pub struct Decision {
+    /// What its key is made of.
+    pub ingredients: Ingredients,
+    /// Its key.
+    pub key: Key,
+    /// What happens.
+    pub outcome: Outcome,
+}
+
+/// Cached or not.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The store has it.
+    Cached(Box<Manifest>),
+    /// It runs.
+    Run(Vec<Reason>),
+}
+
+/// Decides about stages of one pipeline.
+#[derive(Debug)]
+pub struct Planner {
+    pipeline: String,
+    store: Store,
+    files: Files,
+    forced: BTreeSet<String>,
+    /// By operator and parameters.
+    fingerprints: Mutex<BTreeMap<(&'static str, String), Option<String>>>,
+}
+
+impl Planner {
+    /// A planner. `base` is the folder relative paths are relative to; `forced` stages run though cached.
+    pub fn new(pipeline: &str, store: &Store, base: &Path, forced: BTreeSet<String>) -> Self {
+        Planner {
+            pipeline: pipeline.to_owned(),
+            store: store.clone(),
+            files: Files::open(store, base),
+            forced,
+            fingerprints: Mutex::default(),
+        }
+    }
+
+    /// The store asked.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The pipeline's name.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// Whether the user wants the stage computed though cached.
+    pub fn is_forced(&self, stage: &str) -> bool {
+        self.forced.contains(stage)
+    }
+
+    /// Keeps what was learned about files for the next run.
+    pub fn save(&self) {
+        self.files.save();
+    }
+
+    /// What the key of a stage is made of, with its files as they are now.
+    ///
+    /// # Errors
+    /// Missing or unreadable files.
+    pub fn ingredients(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+    ) -> Result<Ingredients, DecideError> {
+        let files = stage.op.files(&stage.params)?;
+        let ids = self.files.identify(&files).map_err(DecideError::Files)?;
+        let fingerprint = self.fingerprint(stage)?;
+        let (op, params) = (&stage.op, &stage.params);
+        Ok(Ingredients::collect(op, params, fingerprint, inputs, ids))
+    }
+
+    /// What the operator adds to the key. Asked once for the same parameters: it may hash megabytes.
+    fn fingerprint(&self, stage: &Stage) -> Result<Option<String>, OpError> {
+        let asked = (stage.op.name, stage.params.to_string());
+        let known = self.fingerprints.lock();
+        if let Some(f) = known.unwrap_or_else(PoisonError::into_inner).get(&asked) {
+            return Ok(f.clone());
+        }
+        let f = stage.op.fingerprint(&stage.params)?;
+        let known = self.fingerprints.lock();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(asked, f.clone());
+        Ok(f)
+    }
+
+    /// Decides about a stage whose inputs are known.
+    ///
+    /// # Errors
+    /// See [`DecideError`].
+    pub fn decide(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+    ) -> Result<Decision, DecideError> {
+        let ingredients = self.ingredients(stage, inputs)?;
+        let key = ingredients.key();
+        let lookup = self.store.lookup(&key, &stage.op)?;
+        let outcome = match lookup {
+            Lookup::Hit(_) if self.is_forced(&stage.name) => Outcome::Run(vec![Reason::Forced]),
+            Lookup::Hit(manifest) => Outcome::Cached(manifest),
+            Lookup::Damaged { missing: true, .. } => Outcome::Run(vec![Reason::ArtifactMissing]),
+            Lookup::Damaged { missing: false, .. } => Outcome::Run(vec![Reason::ArtifactDamaged]),
+            Lookup::Missing => Outcome::Run(self.reasons(stage, &key, &ingredients)),
+        };
+        Ok(Decision {
+            ingredients,
+            key,
+            outcome,
+        })
+    }
+
+    fn reasons(&self, stage: &Stage, key: &Key, now: &Ingredients) -> Vec<Reason> {
+        let killed = std::fs::read_dir(self.store.workdir(key.as_str()))
+            .is_ok_and(|mut entries| entries.next().is_some());
+        let mut out = match LastLook::read(&self.store, &self.pipeline, &stage.name) {
+            None if killed => vec![Reason::InterruptedLastTime],
+            None => vec![Reason::NeverRan],
+            Some(last) if last.key == *key => vec![match last.end {
+                LastEnd::Stored => Reason::ArtifactMissing,
+                LastEnd::Failed => Reason::FailedLastTime,
+                LastEnd::Interrupted => Reason::InterruptedLastTime,
+            }],
+            Some(last) => {
+                let mut out = differences(&last, now);
+                if killed {
+                    out.push(Reason::InterruptedLastTime);
+                }
+                out
+            }
+        };
+        if self.is_forced(&stage.name) {
+            out.insert(0, Reason::Forced);
+        }
+        out
+    }
+
+    /// Says what a run would do, without running.
+    ///
+    /// # Errors
+    /// Every stage about which nothing can be said, with why.
+    pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> Result<Vec<StagePlan>, WalkErrors> {
+        let mut plans: BTreeMap<usize, StagePlan> = BTreeMap::new();
+        let mut known: BTreeMap<&str, BTreeMap<String, Artifact>> = BTreeMap::new();
+        let mut errors = WalkErrors(Vec::new());
+        for i in order(pipeline) {
+            let stage = &pipeline.stages[i];
+            let role = roles.get(i).copied().unwrap_or(Role::Run);
+            let (key, verdict) = if role == Role::Skip {
+                (None, Verdict::NotSelected)
+            } else {
+                match self.judge(stage, role, &known) {
+                    Ok(judged) => judged,
+                    Err(error) => {
+                        errors.0.push(StageTrouble {
+                            place: format!(
+                                "{}:{}:{}",
+                                stage.origin.file.display(),
+                                stage.origin.line,
+                                stage.origin.column
+                            ),
+                            stage: stage.name.clone(),
+                            error,
+                        });
+                        continue;
+                    }
+                }
+            };
+            if let Verdict::Cached(manifest) = &verdict {
+                let artifacts = self.store.artifacts(&stage.name, &stage.op, manifest);
+                known.insert(&stage.name, artifacts);
+            }
+            let plan = StagePlan {
+                name: stage.name.clone(),
+                op: stage.op.name.to_owned(),
+                key,
+                verdict,
+            };
+            plans.insert(i, plan);
+        }
+        if errors.0.is_empty() {
+            Ok(plans.into_values().collect())
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn judge(
+        &self,
+        stage: &Stage,
+        role: Role,
+        known: &BTreeMap<&str, BTreeMap<String, Artifact>>,
+    ) -> Result<(Option<Key>, Verdict), DecideError> {
+        let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+        let mut waits = BTreeSet::new();
+        for (port, refs) in &stage.inputs {
+            for r in refs {
+                match known.get(r.stage.as_str()).and_then(|a| a.get(&r.port)) {
+                    Some(a) => inputs.entry(port.clone()).or_default().push(a.clone()),
+                    None => drop(waits.insert(r.stage.clone())),
+                }
+            }
+        }
+        if !waits.is_empty() {
+            let mut reasons = Vec::new();
+            if self.is_forced(&stage.name) {
+                reasons.push(Reason::Forced);
+            }
+            // Files are looked at all the same: a missing one is better told now than in an hour.
+            let now = self.ingredients(stage, &inputs)?;
+            match LastLook::read(&self.store, &self.pipeline, &stage.name) {
+                None => reasons.push(Reason::NeverRan),
+                Some(last) => reasons.extend(own_differences(&last, &now)),
+            }
+            reasons.extend(waits.into_iter().map(|stage| Reason::InputRuns { stage }));
+            return Ok((None, Verdict::Depends(reasons)));
+        }
+        let decision = self.decide(stage, &inputs)?;
+        let verdict = match decision.outcome {
+            Outcome::Cached(manifest) => Verdict::Cached(manifest),
+            Outcome::Run(_) if role == Role::FromCache => Verdict::NotStored,
+            Outcome::Run(reasons) => Verdict::Run(reasons),
+        };
+        Ok((Some(decision.key), verdict))
+    }
+}
+
+/// What a run would do to a stage.
+#[derive(Debug)]
+pub struct StagePlan {
+    /// Stage.
+    pub name: String,
+    /// Operator.
+    pub op: String,
+    /// Key, where the inputs are known.
+    pub key: Option<Key>,
+    /// What would happen.
+    pub verdict: Verdict,
+}
+
+/// What would happen to a stage.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is taken from the store.
+    Cached(Box<Manifest>),
+    /// It runs.
+    Run(Vec<Reason>),
+    /// An input runs: the stage runs too, unless that input's output or an earlier run of this stage is the same.
+    Depends(Vec<Reason>),
+    /// The selection leaves it out but needs its output, which the store does not have.
+    NotStored,
+    /// The selection leaves it out.
+    NotSelected,
+}
+
+/// A stage about which nothing can be said.
+#[derive(Debug)]
+pub struct StageTrouble {
+    /// Where the stage stands: `file:line:column`.
+    pub place: String,
+    /// Stage.
+    pub stage: String,
+    /// Why.
+    pub error: DecideError,
+}
+
+/// Stages about which nothing can be said.
+#[derive(Debug)]
+pub struct WalkErrors(pub Vec<StageTrouble>);

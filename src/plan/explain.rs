@@ -1,0 +1,461 @@
+//! Why a stage runs: the difference between what it is made of now and what it was made of when last asked for.
+//!
+//! The last look is kept per pipeline name and stage name. It never decides whether a stage runs (the key does); losing it
+//! costs an explanation, not a result.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::fingerprint::{FileId, Ingredients, InputId, Key};
+use crate::store::{Store, StoreError};
+
+const FORMAT: u32 = 1;
+
+/// How the last look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LastEnd {
+    /// The stage ran or was cached.
+    Stored,
+    /// It failed.
+    Failed,
+    /// It was interrupted.
+    Interrupted,
+}
+
+/// What a stage was made of when it was last asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastLook {
+    format: u32,
+    /// Its key.
+    pub key: Key,
+    /// What the key was made of.
+    pub ingredients: Ingredients,
+    /// How it ended.
+    pub end: LastEnd,
+}
+
+impl LastLook {
+    /// A look that just ended.
+    pub fn new(key: Key, ingredients: Ingredients, end: LastEnd) -> Self {
+        LastLook {
+            format: FORMAT,
+            key,
+            ingredients,
+            end,
+        }
+    }
+
+    /// The last look at a stage; `None` when there is none that can be read.
+    pub fn read(store: &Store, pipeline: &str, stage: &str) -> Option<Self> {
+        crate::store::read_json(&store.last_path(pipeline, stage), FORMAT)
+            .ok()
+            .flatten()
+    }
+
+    /// Remembers the look, unless it is the same as the one before.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, store: &Store, pipeline: &str, stage: &str) -> Result<(), StoreError> {
+        if Self::read(store, pipeline, stage).as_ref() == Some(self) {
+            return Ok(());
+        }
+        let path = store.last_path(pipeline, stage);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        }
+        crate::store::write_json(&path, self)
+    }
+}
+
+/// One reason why a stage runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing is known of an earlier run.
+    NeverRan,
+    /// The user asked for it.
+    Forced,
+    /// The store had it, but a file is gone.
+    ArtifactMissing,
+    /// The store had it, but a file is not what it should be.
+    ArtifactDamaged,
+    /// The last attempt with the same key failed.
+    FailedLastTime,
+    /// The last attempt with the same key was stopped or killed.
+    InterruptedLastTime,
+    /// Another operator.
+    Operator {
+        /// Before.
+        old: String,
+        /// Now.
+        new: String,
+    },
+    /// The operator's version.
+    Version {
+        /// Operator.
+        operator: String,
+        /// Before.
+        old: u32,
+        /// Now.
+        new: u32,
+    },
+    /// What the operator adds of its own.
+    Fingerprint {
+        /// Operator.
+        operator: String,
+    },
+    /// A parameter.
+    Param {
+        /// Dotted path.
+        path: String,
+        /// Before.
+        old: String,
+        /// Now.
+        new: String,
+    },
+    /// A file.
+    File {
+        /// What happened to which file.
+        what: String,
+    },
+    /// The content of an input.
+    InputChanged {
+        /// `STAGE.PORT`.
+        from: String,
+    },
+    /// Other stages are connected.
+    Rewired {
+        /// Input port.
+        port: String,
+        /// Before.
+        old: String,
+        /// Now.
+        new: String,
+    },
+    /// An input stage runs, so its output is not known yet.
+    InputRuns {
+        /// The stage.
+        stage: String,
+    },
+    /// The way keys are made changed.
+    CacheFormat,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NeverRan => f.write_str("never ran"),
+            Reason::Forced => f.write_str("forced"),
+            Reason::ArtifactMissing => f.write_str("artifact missing"),
+            Reason::ArtifactDamaged => f.write_str("artifact damaged"),
+            Reason::FailedLastTime => f.write_str("failed last time"),
+            Reason::InterruptedLastTime => f.write_str("interrupted last time"),
+            Reason::Operator { old, new } => write!(f, "operator {old} -> {new}"),
+            Reason::Version { operator, old, new } => {
+                write!(f, "{operator} version {old} -> {new}")
+            }
+            Reason::Fingerprint { operator } => write!(f, "built-in data of {operator} changed"),
+            Reason::Param { path, old, new } => write!(f, "{path} {old} -> {new}"),
+            Reason::File { what } => f.write_str(what),
+            Reason::InputChanged { from } => write!(f, "input {from} changed"),
+            Reason::Rewired { port, old, new } => write!(f, "input {port}: {old} -> {new}"),
+            Reason::InputRuns { stage } => write!(f, "input {stage} runs"),
+            Reason::CacheFormat => f.write_str("cache format changed"),
+        }
+    }
+}
+
+/// Ingredients as they come back from a file: a float may differ in its last digit, and is to be compared as such.
+fn reread(i: &Ingredients) -> Ingredients {
+    let text = serde_json::to_string(&i.params).unwrap_or_default();
+    let params = serde_json::from_str(&text).unwrap_or_else(|_| i.params.clone());
+    Ingredients {
+        params,
+        ..i.clone()
+    }
+}
+
+/// What differs between the last making of a stage and this one, inputs included.
+pub fn differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
+    let old = &last.ingredients;
+    let mut out = own_differences(last, new);
+    inputs(&old.inputs, &new.inputs, &mut out);
+    if out.is_empty() {
+        out.push(Reason::CacheFormat);
+    }
+    out
+}
+
+/// What differs apart from the inputs.
+pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
+    let (old, new) = (&last.ingredients, &reread(new));
+    let mut out = Vec::new();
+    if old.operator != new.operator {
+        // Parameters of another operator are not comparable.
+        out.push(Reason::Operator {
+            old: old.operator.clone(),
+            new: new.operator.clone(),
+        });
+        return out;
+    }
+    if old.version != new.version {
+        out.push(Reason::Version {
+            operator: new.operator.clone(),
+            old: old.version,
+            new: new.version,
+        });
+    }
+    if old.fingerprint != new.fingerprint {
+        out.push(Reason::Fingerprint {
+            operator: new.operator.clone(),
+        });
+    }
+    params("", Some(&old.params), Some(&new.params), &mut out);
+    files(&old.files, &new.files, &mut out);
+    out
+}
+
+fn show(v: Option<&Value>) -> String {
+    match v {
+        None => "(unset)".to_owned(),
+        // Quoted where the quotes tell something.
+        Some(Value::String(s)) if s.is_empty() || s.contains(char::is_whitespace) => {
+            format!("{s:?}")
+        }
+        Some(Value::String(s)) => s.clone(),
+        Some(Value::Bool(b)) => if *b { "yes" } else { "no" }.to_owned(),
+        Some(other) => {
+            let text = other.to_string();
+            if text.chars().count() <= 60 {
+                return text;
+            }
+            let head: String = text.chars().take(59).collect();
+            format!("{head}…")
+        }
+    }
+}
+
+fn params(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Reason>) {
+    if old == new {
+        return;
+    }
+    match (old, new) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for k in keys {
+                let path = if path.is_empty() {
+                    k.clone()
+                } else {
+                    format!("{path}.{k}")
+                };
+                params(&path, a.get(k), b.get(k), out);
+            }
+        }
+        // Lists of another length are shown whole: items have no names to match them by.
+        (Some(Value::Array(a)), Some(Value::Array(b)))
+            if a.len() == b.len() && a.iter().chain(b).any(Value::is_object) =>
+        {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                params(&format!("{path}[{i}]"), Some(a), Some(b), out);
+            }
+        }
+        _ => out.push(Reason::Param {
+            path: path.to_owned(),
+            old: show(old),
+            new: show(new),
+        }),
+    }
+}
+
+fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) {
+    for i in 0..old.len().max(new.len()) {
+        let what = match (old.get(i), new.get(i)) {
+            (Some(a), Some(b)) if a.digest == b.digest => continue,
+            (Some(a), Some(b)) if a.path != b.path => format!("file {} -> {}", a.path, b.path),
+            (Some(a), Some(b)) => match (&a.digest, &b.digest) {
+                (None, _) => format!("file {} appeared", b.path),
+                (_, None) => format!("file {} is gone", b.path),
+                _ => format!("file {} changed", b.path),
+            },
+            (None, Some(b)) => format!("file {} is new", b.path),
+            (Some(a), None) => format!("file {} is not read any more", a.path),
+            (None, None) => continue,
+        };
+        out.push(Reason::File { what });
+    }
+}
+
+fn inputs(
+    old: &BTreeMap<String, Vec<InputId>>,
+    new: &BTreeMap<String, Vec<InputId>>,
+    out: &mut Vec<Reason>,
+) {
+    let mut ports: Vec<&String> = old.keys().chain(new.keys()).collect();
+    ports.sort();
+    ports.dedup();
+    for port in ports {
+        let a = old.get(port).map_or(&[][..], Vec::as_slice);
+        let b = new.get(port).map_or(&[][..], Vec::as_slice);
+        let same = |x: &[InputId], y: &[InputId], of: fn(&InputId) -> &String| {
+            x.iter().map(of).eq(y.iter().map(of))
+        };
+        if same(a, b, |i| &i.digest) {
+            continue;
+        }
+        if same(a, b, |i| &i.from) {
+            for (x, y) in a.iter().zip(b).filter(|(x, y)| x.digest != y.digest) {
+                debug_assert_eq!(x.from, y.from);
+                let reason = Reason::InputChanged {
+                    from: y.from.clone(),
+                };
+                if !out.contains(&reason) {
+                    out.push(reason);
+                }
+            }
+        } else {
+            let names = |ids: &[InputId]| {
+                if ids.is_empty() {
+                    return "(nothing)".to_owned();
+                }
+                let names: Vec<&str> = ids.iter().map(|i| i.from.as_str()).collect();
+                names.join(", ")
+            };
+            out.push(Reason::Rewired {
+                port: port.clone(),
+                old: names(a),
+                new: names(b),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn made(params: Value) -> Ingredients {
+        Ingredients {
+            operator: "op".to_owned(),
+            version: 1,
+            params,
+            fingerprint: None,
+            inputs: BTreeMap::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn text(old: &Ingredients, new: &Ingredients) -> Vec<String> {
+        // As it would be after a run and a look into the store.
+        let last = LastLook::new(old.key(), old.clone(), LastEnd::Stored);
+        let last: LastLook = serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap();
+        let reasons = differences(&last, new);
+        reasons.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn parameters_are_named_by_their_path() {
+        let a = made(
+            json!({"optimizer": {"lr": 5e-4}, "losses": [{"w": 0.3}], "dims": [1, 2], "deep": true}),
+        );
+        let b = made(
+            json!({"optimizer": {"lr": 1e-4}, "losses": [{"w": 0.7}], "dims": [1, 3], "deep": false, "n": 1}),
+        );
+        assert_eq!(
+            text(&a, &b),
+            [
+                "deep yes -> no",
+                "dims [1,2] -> [1,3]",
+                "losses[0].w 0.3 -> 0.7",
+                "n (unset) -> 1",
+                "optimizer.lr 0.0005 -> 0.0001",
+            ]
+        );
+    }
+
+    #[test]
+    fn files_and_inputs_are_told_apart_by_name_and_content() {
+        let id = |from: &str, digest: &str| InputId {
+            from: from.to_owned(),
+            digest: digest.to_owned(),
+        };
+        let file = |path: &str, digest: Option<&str>| FileId {
+            path: path.to_owned(),
+            digest: digest.map(ToOwned::to_owned),
+        };
+        let mut a = made(json!({}));
+        a.inputs
+            .insert("in".to_owned(), vec![id("kg.triples", "1")]);
+        a.inputs.insert("q".to_owned(), vec![id("qa.train", "1")]);
+        a.inputs.insert("same".to_owned(), vec![id("old.x", "1")]);
+        a.files = vec![
+            file("a", Some("1")),
+            file("b", None),
+            file("c", Some("1")),
+            file("moved", Some("9")),
+        ];
+        let mut b = made(json!({}));
+        b.inputs
+            .insert("in".to_owned(), vec![id("kg.triples", "2")]);
+        b.inputs.insert("q".to_owned(), vec![id("qa.valid", "2")]);
+        b.inputs.insert("same".to_owned(), vec![id("new.x", "1")]);
+        b.files = vec![
+            file("a", Some("2")),
+            file("b", Some("1")),
+            file("d", Some("2")),
+            file("moved-here", Some("9")),
+        ];
+        assert_eq!(
+            text(&a, &b),
+            [
+                "file a changed",
+                "file b appeared",
+                "file c -> d",
+                "input kg.triples changed",
+                "input q: qa.train -> qa.valid",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_float_of_many_digits_does_not_differ_from_itself() {
+        for x in [
+            0.1 + 0.2,
+            1.0 / 3.0,
+            -331_564_093.197_518_3,
+            5e-324,
+            f64::MAX,
+        ] {
+            let a = made(json!({"x": x}));
+            assert_eq!(text(&a, &a), ["cache format changed"]);
+        }
+    }
+
+    #[test]
+    fn there_is_always_a_reason() {
+        let a = made(json!({}));
+        assert_eq!(text(&a, &a), ["cache format changed"]);
+        let b = Ingredients {
+            operator: "other".to_owned(),
+            params: json!({"x": 1}),
+            ..a.clone()
+        };
+        assert_eq!(text(&a, &b), ["operator op -> other"]);
+        let c = Ingredients {
+            version: 2,
+            fingerprint: Some("x".to_owned()),
+            ..a.clone()
+        };
+        assert_eq!(
+            text(&a, &c),
+            ["op version 1 -> 2", "built-in data of op changed"]
+        );
+    }
+}

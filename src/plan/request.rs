@@ -1,0 +1,146 @@
+//! What the user asked of a pipeline, checked against it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use gfm_pipe_api::schema::nearest;
+
+use super::decide::{DecideError, Planner, StagePlan, StageTrouble, Verdict, WalkErrors};
+use super::select::{Role, SelectError, Selection, needed};
+use crate::spec::Pipeline;
+use crate::store::Store;
+
+/// What to run, and of it what to compute though cached.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Folder relative paths of parameters are relative to.
+    pub base: PathBuf,
+    /// Which stages.
+    pub selection: Selection,
+    /// Stages to compute though cached.
+    pub force: Vec<String>,
+}
+
+/// A request that cannot be met. Nothing ran.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// A selection that does not fit the pipeline.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// A stage to force that is not there.
+    #[error("--force {name}: the pipeline has no stage `{name}`")]
+    UnknownForced {
+        /// The name given.
+        name: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// A stage to force that is not selected.
+    #[error("--force {0}: --only, --from or --until leave this stage out")]
+    ForcedNotSelected(String),
+    /// Stages about which nothing can be said.
+    #[error("{}", walk_text(.0))]
+    Stages(Vec<StageTrouble>),
+    /// Stages left out by the selection whose output is needed and not there.
+    #[error("{} left out, but not in the store", names(.0))]
+    NotStored(Vec<String>),
+}
+
+fn names(stages: &[String]) -> String {
+    let names: Vec<String> = stages.iter().map(|s| format!("`{s}`")).collect();
+    let verb = if stages.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(", "))
+}
+
+fn walk_text(troubles: &[StageTrouble]) -> String {
+    let lines: Vec<String> = troubles
+        .iter()
+        .map(|t| format!("{}: stage `{}`: {}", t.place, t.stage, t.error))
+        .collect();
+    lines.join("\n")
+}
+
+impl From<WalkErrors> for RequestError {
+    fn from(errors: WalkErrors) -> Self {
+        RequestError::Stages(errors.0)
+    }
+}
+
+impl RequestError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            RequestError::Select(_) => None,
+            RequestError::UnknownForced { hint, .. } => Some(hint.clone()),
+            RequestError::ForcedNotSelected(name) => {
+                Some(format!("select `{name}` too, or do not force it"))
+            }
+            RequestError::Stages(troubles) => troubles.iter().find_map(|t| match &t.error {
+                DecideError::Files(files) if files.iter().any(|f| f.missing) => Some(
+                    "paths are relative to the working directory; -C DIR changes it".to_owned(),
+                ),
+                DecideError::Files(_) | DecideError::Operator(_) => None,
+                DecideError::Store(e) => e.hint(),
+            }),
+            RequestError::NotStored(stages) => Some(format!(
+                "run it first: gfm-pipe run … --until {}",
+                stages.join(",")
+            )),
+        }
+    }
+}
+
+/// A request that fits its pipeline.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Decides about stages.
+    pub planner: Planner,
+    /// What the request makes of each stage.
+    pub roles: Vec<Role>,
+    /// What will happen, in the order written.
+    pub plan: Vec<StagePlan>,
+}
+
+/// Checks a request and says what will happen.
+///
+/// # Errors
+/// See [`RequestError`].
+pub fn prepare(
+    pipeline: &Pipeline,
+    store: &Store,
+    request: &Request,
+) -> Result<Prepared, RequestError> {
+    let roles = needed(pipeline, &request.selection)?;
+    for name in &request.force {
+        let Some(i) = pipeline.stages.iter().position(|s| s.name == *name) else {
+            let known: Vec<&str> = pipeline.stages.iter().map(|s| s.name.as_str()).collect();
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("stages: {}", known.join(", ")),
+            };
+            return Err(RequestError::UnknownForced {
+                name: name.clone(),
+                hint,
+            });
+        };
+        if roles[i] != Role::Run {
+            return Err(RequestError::ForcedNotSelected(name.clone()));
+        }
+    }
+    let forced: BTreeSet<String> = request.force.iter().cloned().collect();
+    let planner = Planner::new(&pipeline.name, store, &request.base, forced);
+    let plan = planner.walk(pipeline, &roles)?;
+    let not_stored: Vec<String> = plan
+        .iter()
+        .filter(|p| matches!(p.verdict, Verdict::NotStored))
+        .map(|p| p.name.clone())
+        .collect();
+    if !not_stored.is_empty() {
+        return Err(RequestError::NotStored(not_stored));
+    }
+    Ok(Prepared {
+        planner,
+        roles,
+        plan,
+    })
+}

@@ -1,0 +1,301 @@
+//! Order of stages, and which of them `--only`, `--from` and `--until` ask for.
+//!
+//! Pure functions on a [`Pipeline`]: no store, no files. Whether a stage is cached is decided by whoever runs the plan;
+//! here is only said which stages are wanted, and which others their inputs come from.
+
+use std::collections::HashMap;
+
+use gfm_pipe_api::schema::nearest;
+use thiserror::Error;
+
+use crate::spec::Pipeline;
+
+/// What a selection wants; empty lists want everything.
+///
+/// Several conditions together want the stages that meet all of them: `--from embed --until pretrain` is the way between.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Exactly these stages.
+    pub only: Vec<String>,
+    /// These stages and whatever depends on them.
+    pub from: Vec<String>,
+    /// These stages and whatever they depend on.
+    pub until: Vec<String>,
+}
+
+/// What a selection means for one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It runs, or is taken from the cache when its key is there.
+    Run,
+    /// A wanted stage depends on it, directly or not: it must be in the cache already.
+    FromCache,
+    /// Nobody asks for it.
+    Skip,
+}
+
+/// A selection that cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SelectError {
+    /// A stage that is not there.
+    #[error("{flag} {name}: the pipeline has no stage `{name}`{}", hint(.near, .known))]
+    UnknownStage {
+        /// The flag it was given to.
+        flag: &'static str,
+        /// The name given.
+        name: String,
+        /// The stage that may have been meant.
+        near: Option<String>,
+        /// All stages.
+        known: Vec<String>,
+    },
+    /// Conditions that no stage meets together.
+    #[error("no stage meets --only, --from and --until together: nothing to run")]
+    Nothing,
+}
+
+fn hint(near: &Option<String>, known: &[String]) -> String {
+    match near {
+        Some(n) => format!("; did you mean `{n}`?"),
+        None => format!("; stages: {}", known.join(", ")),
+    }
+}
+
+/// Stage indices so that each stage comes after those it depends on; otherwise in the order written.
+pub fn order(pipeline: &Pipeline) -> Vec<usize> {
+    let upstream = upstream(pipeline);
+    let mut missing: Vec<usize> = upstream.iter().map(Vec::len).collect();
+    let downstream = reverse(&upstream);
+    let mut ready: std::collections::BTreeSet<usize> =
+        (0..missing.len()).filter(|i| missing[*i] == 0).collect();
+    let mut out = Vec::with_capacity(missing.len());
+    while let Some(i) = ready.pop_first() {
+        out.push(i);
+        for &d in &downstream[i] {
+            missing[d] -= 1;
+            if missing[d] == 0 {
+                ready.insert(d);
+            }
+        }
+    }
+    out
+}
+
+/// For each stage, what the selection makes of it.
+///
+/// # Errors
+/// A stage that is not there, or conditions that exclude each other.
+pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, SelectError> {
+    let only = indices(pipeline, "--only", &selection.only)?;
+    let from = indices(pipeline, "--from", &selection.from)?;
+    let until = indices(pipeline, "--until", &selection.until)?;
+    let upstream = upstream(pipeline);
+    let n = upstream.len();
+
+    let mut wanted = vec![true; n];
+    let mut keep = |given: &[usize], also: Option<&[Vec<usize>]>| {
+        if given.is_empty() {
+            return;
+        }
+        let reached = reach(n, given, also);
+        for (w, r) in wanted.iter_mut().zip(reached) {
+            *w &= r;
+        }
+    };
+    keep(&only, None);
+    keep(&from, Some(&reverse(&upstream)));
+    keep(&until, Some(&upstream));
+
+    let targets: Vec<usize> = (0..n).filter(|i| wanted[*i]).collect();
+    if targets.is_empty() && n > 0 {
+        return Err(SelectError::Nothing);
+    }
+    let reached = reach(n, &targets, Some(&upstream));
+    Ok(wanted
+        .iter()
+        .zip(reached)
+        .map(|(wanted, reached)| match (wanted, reached) {
+            (true, _) => Role::Run,
+            (false, true) => Role::FromCache,
+            (false, false) => Role::Skip,
+        })
+        .collect())
+}
+
+fn indices(
+    pipeline: &Pipeline,
+    flag: &'static str,
+    names: &[String],
+) -> Result<Vec<usize>, SelectError> {
+    let known = || pipeline.stages.iter().map(|s| s.name.as_str());
+    names
+        .iter()
+        .map(|name| {
+            known()
+                .position(|k| k == name)
+                .ok_or_else(|| SelectError::UnknownStage {
+                    flag,
+                    name: name.clone(),
+                    near: nearest(name, known()).map(str::to_owned),
+                    known: known().map(str::to_owned).collect(),
+                })
+        })
+        .collect()
+}
+
+/// For each stage, the stages it depends on, each once.
+fn upstream(pipeline: &Pipeline) -> Vec<Vec<usize>> {
+    let index: HashMap<&str, usize> = pipeline
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.name.as_str(), i))
+        .collect();
+    pipeline
+        .stages
+        .iter()
+        .map(|s| {
+            let refs = s.inputs.values().flatten();
+            let mut up: Vec<usize> = refs
+                .filter_map(|r| index.get(r.stage.as_str()).copied())
+                .collect();
+            up.sort_unstable();
+            up.dedup();
+            up
+        })
+        .collect()
+}
+
+fn reverse(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut out = vec![Vec::new(); edges.len()];
+    for (i, ends) in edges.iter().enumerate() {
+        for &e in ends {
+            out[e].push(i);
+        }
+    }
+    out
+}
+
+/// The given stages and, with `edges`, everything reached along them.
+fn reach(n: usize, given: &[usize], edges: Option<&[Vec<usize>]>) -> Vec<bool> {
+    let mut seen = vec![false; n];
+    let mut todo = given.to_vec();
+    while let Some(i) = todo.pop() {
+        if std::mem::replace(&mut seen[i], true) {
+            continue;
+        }
+        if let Some(edges) = edges {
+            todo.extend(&edges[i]);
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spec::testing::pipeline;
+
+    /// a -> b -> d, a -> c -> d, e alone; written so that order has to work: d first.
+    const DIAMOND: &str = "
+stages:
+  d: {op: join, in: {texts: [b, c]}}
+  b: {op: upper, in: {texts: a.words}}
+  a: {op: words, with: {path: x}}
+  e: {op: words, with: {path: y}}
+  c: {op: upper, in: {texts: a.words}}
+";
+
+    fn names(p: &Pipeline, role: Role, s: &Selection) -> Vec<String> {
+        let roles = needed(p, s).unwrap();
+        let of = p.stages.iter().zip(roles).filter(|(_, r)| *r == role);
+        of.map(|(s, _)| s.name.clone()).collect()
+    }
+
+    fn list(names: &[&str]) -> Vec<String> {
+        names.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn order_is_topological_and_else_as_written() {
+        let p = pipeline(DIAMOND);
+        let names: Vec<&str> = order(&p).iter().map(|i| &*p.stages[*i].name).collect();
+        assert_eq!(names, ["a", "b", "e", "c", "d"]);
+    }
+
+    #[test]
+    fn nothing_asked_means_everything() {
+        let p = pipeline(DIAMOND);
+        let all = names(&p, Role::Run, &Selection::default());
+        assert_eq!(all, list(&["d", "b", "a", "e", "c"]));
+    }
+
+    #[test]
+    fn only_takes_upstream_from_the_cache() {
+        let p = pipeline(DIAMOND);
+        let s = Selection {
+            only: list(&["d", "e"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &s), list(&["d", "e"]));
+        assert_eq!(names(&p, Role::FromCache, &s), list(&["b", "a", "c"]));
+    }
+
+    #[test]
+    fn until_wants_upstream_and_from_wants_downstream() {
+        let p = pipeline(DIAMOND);
+        let until = Selection {
+            until: list(&["b"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &until), list(&["b", "a"]));
+        assert_eq!(names(&p, Role::Skip, &until), list(&["d", "e", "c"]));
+        let from = Selection {
+            from: list(&["b"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &from), list(&["d", "b"]));
+        assert_eq!(names(&p, Role::FromCache, &from), list(&["a", "c"]));
+        assert_eq!(names(&p, Role::Skip, &from), list(&["e"]));
+    }
+
+    #[test]
+    fn conditions_are_met_together() {
+        let p = pipeline(DIAMOND);
+        let between = Selection {
+            from: list(&["a"]),
+            until: list(&["c"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &between), list(&["a", "c"]));
+        let apart = Selection {
+            from: list(&["e"]),
+            until: list(&["c"]),
+            ..Selection::default()
+        };
+        assert_eq!(needed(&p, &apart), Err(SelectError::Nothing));
+    }
+
+    #[test]
+    fn an_unknown_stage_is_named_with_the_near_one() {
+        let p = pipeline(
+            "stages: {pretrain: {op: words, with: {path: x}}, eval: {op: words, with: {path: y}}}",
+        );
+        let ask = |name: &str| {
+            let s = Selection {
+                until: list(&[name]),
+                ..Selection::default()
+            };
+            needed(&p, &s).unwrap_err().to_string()
+        };
+        assert_eq!(
+            ask("pretran"),
+            "--until pretran: the pipeline has no stage `pretran`; did you mean `pretrain`?"
+        );
+        assert_eq!(
+            ask("zzz"),
+            "--until zzz: the pipeline has no stage `zzz`; stages: pretrain, eval"
+        );
+    }
+}

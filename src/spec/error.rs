@@ -1,0 +1,313 @@
+//! Mistakes of a pipeline, and their text.
+//!
+//! Invariant: a [`SpecErrors`] is never empty, is sorted by place, says nothing twice, and carries the lines it shows, so
+//! that it can be rendered after the file is gone. No colour here and nothing is printed.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::pipeline::Origin;
+use super::source::{Source, Sources, Span};
+
+/// Longest stretch of a line that is shown, in characters.
+const SHOWN: usize = 120;
+/// How much of a long line is shown before the mistake.
+const BEFORE: usize = 40;
+/// Longest message, in characters: a message quotes what the user wrote, which may be of any length.
+const LONGEST: usize = 600;
+/// Longest line that is shown at all, in bytes: nobody wrote a longer one by hand.
+const SHOWABLE: usize = 1 << 16;
+/// Most mistakes shown. Those found later are counted, but nothing that takes long is done for them.
+pub(super) const MOST: usize = 1000;
+
+/// Where a mistake is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file.
+    File(Origin),
+    /// In an override of the command line, as the user would write it.
+    Override(String),
+    /// The file as a whole (it cannot be read).
+    Whole(PathBuf),
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// Where it is.
+    pub place: Place,
+    /// How many characters of its line it spans; at least one.
+    pub len: usize,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    shown: Option<Shown>,
+}
+
+/// The part of a line that is shown, and how many of its characters stand before the mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    text: String,
+    before: usize,
+}
+
+/// Every mistake of a pipeline. Its `Display` is the report for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecErrors {
+    file: PathBuf,
+    errors: Vec<SpecError>,
+    /// How many there are beyond `errors`.
+    more: usize,
+}
+
+/// A mistake while loading, before it is given its line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Mistake {
+    pub span: Span,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Mistake {
+    pub fn new(span: Span, message: impl Into<String>) -> Self {
+        Mistake {
+            span,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl SpecErrors {
+    /// The file cannot be read at all.
+    pub(super) fn whole(file: &Path, message: impl Into<String>, hint: Option<String>) -> Self {
+        SpecErrors {
+            file: file.to_owned(),
+            errors: vec![SpecError {
+                place: Place::Whole(file.to_owned()),
+                len: 1,
+                message: message.into(),
+                hint,
+                shown: None,
+            }],
+            more: 0,
+        }
+    }
+
+    /// `mistakes` must not be empty.
+    pub(super) fn new(file: &Path, sources: &Sources, mut mistakes: Vec<Mistake>) -> Self {
+        // Stable: mistakes of one place stay in the order in which they were found.
+        mistakes.sort_by_key(|m| (m.span.source, m.span.start));
+        let mut seen = std::collections::HashSet::new();
+        // An anchor used twice is checked twice, at one place.
+        mistakes.retain(|m| seen.insert((m.span.source, m.span.start, m.message.clone())));
+        let more = mistakes.len().saturating_sub(MOST);
+        mistakes.truncate(MOST);
+        SpecErrors {
+            file: file.to_owned(),
+            errors: mistakes
+                .into_iter()
+                .map(|m| SpecError::new(sources, m))
+                .collect(),
+            more,
+        }
+    }
+
+    /// The mistakes, sorted by place: the first thousand of them.
+    pub fn errors(&self) -> &[SpecError] {
+        &self.errors
+    }
+}
+
+impl SpecError {
+    fn new(sources: &Sources, m: Mistake) -> Self {
+        let Span { source, start, end } = m.span;
+        let (place, len, shown) = match sources.get(source) {
+            Source::Override(text) => (Place::Override(text.clone()), 1, None),
+            Source::File { name, lines } => {
+                let line = lines.get(start.line);
+                let shown = (line.len() <= SHOWABLE).then(|| {
+                    let line: Vec<char> = line.chars().collect();
+                    (show(&line, start.column - 1), line.len())
+                });
+                let stop = if end.line == start.line {
+                    end.column
+                } else {
+                    shown.as_ref().map_or(0, |(_, len)| len + 1)
+                };
+                let len = stop.saturating_sub(start.column).max(1);
+                let place = Place::File(Origin {
+                    file: name.clone(),
+                    line: start.line,
+                    column: start.column,
+                });
+                (place, len, shown.map(|(s, _)| s))
+            }
+        };
+        SpecError {
+            place,
+            len,
+            message: crop(&m.message),
+            hint: m.hint.as_deref().map(crop),
+            shown,
+        }
+    }
+}
+
+fn show(line: &[char], before: usize) -> Shown {
+    let from = if line.len() > SHOWN {
+        before.saturating_sub(BEFORE).min(line.len())
+    } else {
+        0
+    };
+    let to = line.len().min(from + SHOWN);
+    let mut text = String::new();
+    if from > 0 {
+        text.push('…');
+    }
+    text.extend(&line[from..to]);
+    if to < line.len() {
+        text.push('…');
+    }
+    Shown {
+        text,
+        before: before - from + usize::from(from > 0),
+    }
+}
+
+fn crop(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// Text of a file on its way to a terminal: no control characters, which could move the cursor or colour things.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => c,
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", plain(&self.message))?;
+        let mut gutter = String::new();
+        match &self.place {
+            Place::Whole(file) => writeln!(f, " --> {}", file.display())?,
+            Place::Override(text) => writeln!(f, " --> {}", plain(&crop(text)))?,
+            Place::File(at) => {
+                let number = at.line.to_string();
+                gutter = " ".repeat(number.len());
+                let Origin { file, line, column } = at;
+                writeln!(f, "{gutter}--> {}:{line}:{column}", file.display())?;
+                if let Some(shown) = &self.shown {
+                    let mut caret = String::new();
+                    // Tabs stay tabs, so that the mark stands under what it marks.
+                    let lead = shown.text.chars().chain(std::iter::repeat(' '));
+                    for c in lead.take(shown.before) {
+                        caret.push(if c == '\t' { '\t' } else { ' ' });
+                    }
+                    let room = shown.text.chars().count().saturating_sub(shown.before);
+                    let marks = "^".repeat(self.len.min(room.max(1)));
+                    writeln!(f, "{gutter} |")?;
+                    writeln!(f, "{number} | {}", plain(&shown.text))?;
+                    writeln!(f, "{gutter} | {caret}{marks}")?;
+                }
+            }
+        }
+        if let Some(hint) = &self.hint {
+            let mut lines = String::new();
+            write!(lines, "{gutter} = hint: {}", plain(hint))?;
+            writeln!(f, "{lines}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for SpecErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for e in &self.errors {
+            writeln!(f, "{e}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "… and {} more\n", self.more)?;
+        }
+        let n = self.errors.len() + self.more;
+        let mistakes = if n == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{n} {mistakes} in {}", self.file.display())
+    }
+}
+
+impl std::error::Error for SpecErrors {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::source::Pos;
+    use super::*;
+
+    fn span(source: super::super::source::SourceId, line: usize, from: usize, to: usize) -> Span {
+        Span {
+            source,
+            start: Pos { line, column: from },
+            end: Pos { line, column: to },
+        }
+    }
+
+    #[test]
+    fn the_report_shows_place_line_mark_and_hint() {
+        let mut sources = Sources::default();
+        let id = sources.add_file(Path::new("p.yaml"), "a: 1\n\tbb: \u{1b}[2J\n");
+        let set = sources.add_override("--set a.with.b=1".to_owned());
+        let e = SpecErrors::new(
+            Path::new("p.yaml"),
+            &sources,
+            vec![
+                Mistake::new(set, "third"),
+                Mistake::new(span(id, 2, 2, 4), "second").hint("do"),
+                Mistake::new(span(id, 1, 1, 2), "first"),
+                Mistake::new(span(id, 1, 1, 2), "first"),
+            ],
+        );
+        assert_eq!(
+            e.to_string(),
+            "error: first\n --> p.yaml:1:1\n  |\n1 | a: 1\n  | ^\n\n\
+             error: second\n --> p.yaml:2:2\n  |\n2 | \tbb: \u{fffd}[2J\n  | \t^^\n  = hint: do\n\n\
+             error: third\n --> --set a.with.b=1\n\n\
+             3 mistakes in p.yaml"
+        );
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_part_around_the_mistake_is_shown() {
+        let mut sources = Sources::default();
+        let line = format!("{}xyz{}", "a".repeat(1000), "b".repeat(1000));
+        let id = sources.add_file(Path::new("p.yaml"), &line);
+        let e = SpecErrors::new(
+            Path::new("p.yaml"),
+            &sources,
+            vec![Mistake::new(span(id, 1, 1001, 1004), "m".repeat(5000))],
+        );
+        let text = e.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].chars().count() < 700);
+        assert_eq!(lines[1], " --> p.yaml:1:1001");
+        let at = lines[3].find("xyz").unwrap();
+        let mark = lines[4].find("^^^").unwrap();
+        // `…` is three bytes and one character.
+        assert_eq!(at - 2, mark);
+        assert!(lines[3].chars().count() < 130);
+    }
+}

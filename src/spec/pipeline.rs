@@ -1,0 +1,69 @@
+//! The validated pipeline: what the rest of the engine works on.
+//!
+//! Invariant: a [`Pipeline`] made by [`super::load`] has known operators, valid parameters with defaults filled in, inputs
+//! that exist and fit by kind and arity, and no cycle. Nothing here reads files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gfm_pipe_api::OpEntry;
+use serde_json::Value;
+
+/// Where a piece of the pipeline was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// One-based line.
+    pub line: usize,
+    /// One-based column, in characters.
+    pub column: usize,
+}
+
+/// An output port of another stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRef {
+    /// Stage name.
+    pub stage: String,
+    /// Port name.
+    pub port: String,
+}
+
+impl std::fmt::Display for PortRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.stage, self.port)
+    }
+}
+
+/// One stage.
+#[derive(Clone)]
+pub struct Stage {
+    /// Name, unique in the pipeline.
+    pub name: String,
+    /// Its operator.
+    pub op: OpEntry,
+    /// Validated parameters with defaults filled in.
+    pub params: Value,
+    /// What is connected to each input port, in the order written. Ports without a connection are absent.
+    pub inputs: BTreeMap<String, Vec<PortRef>>,
+    /// Where the stage's name stands.
+    pub origin: Origin,
+}
+
+/// A validated pipeline; stages in the order written.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// Stages.
+    pub stages: Vec<Stage>,
+}
+
+impl Pipeline {
+    /// The stage of that name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|s| s.name == name)
+    }
+}

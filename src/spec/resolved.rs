@@ -1,0 +1,81 @@
+//! A pipeline written back as YAML: variables resolved, defaults filled in, every port named.
+//!
+//! Invariant: loading what is written gives the same pipeline.
+
+use serde_json::{Map, Value, json};
+
+use super::pipeline::{Pipeline, Stage};
+use super::render::is_template;
+
+/// The resolved pipeline as YAML.
+pub fn resolved_yaml(pipeline: &Pipeline) -> String {
+    let stages: Map<String, Value> = pipeline
+        .stages
+        .iter()
+        .map(|s| (s.name.clone(), stage(s)))
+        .collect();
+    let all = json!({"version": 1, "name": pipeline.name, "stages": stages});
+    // JSON is YAML too; a tree of plain values is always written, so this is for the type only.
+    serde_yaml::to_string(&all).unwrap_or_else(|_| all.to_string())
+}
+
+fn stage(s: &Stage) -> Value {
+    let mut out = Map::new();
+    out.insert("op".to_owned(), s.op.name.into());
+    if !s.inputs.is_empty() {
+        let inputs: Map<String, Value> = s
+            .inputs
+            .iter()
+            .map(|(port, refs)| {
+                let mut refs: Vec<Value> = refs.iter().map(|r| r.to_string().into()).collect();
+                let value = if refs.len() == 1 {
+                    refs.remove(0)
+                } else {
+                    Value::Array(refs)
+                };
+                (port.clone(), value)
+            })
+            .collect();
+        out.insert("in".to_owned(), Value::Object(inputs));
+    }
+    if s.params.as_object().is_some_and(|m| !m.is_empty()) {
+        out.insert("with".to_owned(), literal(&s.params));
+    }
+    Value::Object(out)
+}
+
+/// The value so that loading it renders nothing: a text that looks like a template becomes one that gives the text, and so
+/// does a text with characters that YAML does not keep.
+fn literal(value: &Value) -> Value {
+    match value {
+        Value::String(s) if is_template(s) || s.contains(fragile) => {
+            // A text of the template language has the form of a JSON one.
+            let json = Value::String(s.clone()).to_string();
+            let mut text = String::from("{{ ");
+            for c in json.chars() {
+                if fragile(c) {
+                    text.push_str(&format!("\\u{:04x}", u32::from(c)));
+                } else {
+                    text.push(c);
+                }
+            }
+            text.push_str(" }}");
+            Value::String(text)
+        }
+        Value::Array(items) => items.iter().map(literal).collect(),
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(k, v)| (k.clone(), literal(v)));
+            Value::Object(pairs.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Control characters, and what some versions of YAML take for the end of a line or leave out. (All have four hex digits.)
+fn fragile(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+}

@@ -1,0 +1,471 @@
+//! Good pipelines: templates, overrides, writing back. What is wrong is in `tests/spec/bad`.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::testing::{load_text, pipeline, toy};
+use super::{LoadOptions, Pipeline, PortRef, load, resolved_yaml};
+
+const GOOD: &str = r#"
+version: 1
+name: toy
+vars:
+  data: data/toy
+  dim: 32
+  dims: ["{{ dim }}", "{{ dim * 2 }}"]
+  loud: true
+  deep: {lr: 1e-3}
+stages:
+  kg: {op: words, with: {path: "{{ data }}/kg.txt", lower: "{{ loud }}", language: no}}
+  up:
+    op: upper
+    in: {texts: kg.words}
+  all:
+    op: join
+    in:
+      texts: [up, kg.words, up.words]
+  train:
+    op: train
+    in: {counts: kg.counts}
+    with:
+      model: {hidden_dims: "{{ dims }}"}
+      task:
+        losses:
+          - {name: bce}
+          - name: ranking
+            cfg: {weight: 0.5}
+        strict_negative: off
+      optimizer: {lr: "{{ deep.lr / 2 }}"}
+  fine:
+    op: train
+    in: {counts: kg.counts, init: train.model}
+    with: {checkpoint: ~, seed: 7}
+"#;
+
+fn params<'a>(p: &'a Pipeline, stage: &str) -> &'a Value {
+    &p.stage(stage).unwrap().params
+}
+
+fn one(stage: &str, port: &str) -> PortRef {
+    PortRef {
+        stage: stage.to_owned(),
+        port: port.to_owned(),
+    }
+}
+
+#[test]
+fn a_good_pipeline_is_loaded_whole() {
+    let p = pipeline(GOOD);
+    assert_eq!(p.name, "toy");
+    let names: Vec<&str> = p.stages.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["kg", "up", "all", "train", "fine"]);
+    assert_eq!(
+        *params(&p, "kg"),
+        json!({"path": "data/toy/kg.txt", "lower": true, "language": "no"})
+    );
+    assert_eq!(
+        *params(&p, "train"),
+        json!({
+            "seed": 1024,
+            "model": {"hidden_dims": [32, 64], "message": "distmult"},
+            "task": {
+                "losses": [
+                    {"name": "bce", "cfg": {"weight": 1.0}},
+                    {"name": "ranking", "cfg": {"weight": 0.5}},
+                ],
+                "strict_negative": false,
+            },
+            "optimizer": {"lr": 5e-4},
+            "checkpoint": null,
+            "workers": 0,
+        })
+    );
+    let all = p.stage("all").unwrap();
+    assert_eq!(
+        all.inputs["texts"],
+        [one("up", "words"), one("kg", "words"), one("up", "words")]
+    );
+    assert_eq!((all.origin.line, all.origin.column), (15, 3));
+    let train = p.stage("train").unwrap();
+    assert!(!train.inputs.contains_key("init"));
+    assert_eq!(
+        p.stage("fine").unwrap().inputs["init"],
+        [one("train", "model")]
+    );
+}
+
+#[test]
+fn a_pipeline_without_a_name_is_called_after_its_file() {
+    let p = pipeline("stages: {a: {op: words, with: {path: x}}}");
+    assert_eq!(p.name, "p");
+}
+
+/// Path parameter of a stage whose `path` is given, with these variables.
+fn path(vars: &str, text: &str) -> String {
+    let yaml = format!("vars: {vars}\nstages:\n  a: {{op: words, with: {{path: {text}}}}}");
+    let p = pipeline(&yaml);
+    params(&p, "a")["path"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn templates_make_text() {
+    assert_eq!(path("{a: x, n: 3}", r#""{{ a }}/{{ n }}.txt""#), "x/3.txt");
+    assert_eq!(path("{a: x}", r#""{{ a | upper }}""#), "X");
+    assert_eq!(path("{a: [p, q]}", r#""{{ a | join('-') }}""#), "p-q");
+    assert_eq!(path("{a: true}", r#""{{ 'x' if a else 'y' }}""#), "x");
+    assert_eq!(path("{f: 0.00001}", r#""{{ f }}-""#), "0.00001-");
+    assert_eq!(path("{a: x}", r#""{{- a -}}""#), "x");
+    // A quoted number is text, also through a variable; a template in a variable is rendered once.
+    assert_eq!(path(r#"{a: "5"}"#, r#""{{ a }}""#), "5");
+    assert_eq!(
+        path(r#"{a: "{{ '{{ b }}' }}"}"#, r#""{{ a }}!""#),
+        "{{ b }}!"
+    );
+    // Braces that are no template stay, and so does the end of a block.
+    assert_eq!(path("{}", r#""a{b}c{#d""#), "a{b}c{#d");
+    let p = pipeline(
+        "vars: {a: x}\nstages:\n  a:\n    op: words\n    with:\n      path: |\n        {{ a }}\n        b\n",
+    );
+    assert_eq!(params(&p, "a")["path"], "x\nb\n");
+}
+
+#[test]
+fn anchors_stand_for_whole_values() {
+    let p = pipeline(
+        "stages:\n  a: {op: words, with: &w {path: x, lower: yes}}\n  b: {op: words, with: *w}\n",
+    );
+    assert_eq!(params(&p, "a"), params(&p, "b"));
+}
+
+#[test]
+fn hostile_templates_are_refused() {
+    for (template, why) in [
+        (
+            format!("{{{{ a{} }}}}", " ~ a".repeat(100_000)),
+            "a template of more than",
+        ),
+        (format!("{{{{ {}a }}}}", "-".repeat(900)), "in `{{ ---"),
+        (format!("{{{{ {}a }}}}", "(".repeat(900)), "recursion"),
+        ("{{ a * 99999999 }}".to_owned(), "too much work"),
+        ("{{ [1] * 99999999 }}".to_owned(), "too many values"),
+        ("{{ ([1] * 99999999) | join }}".to_owned(), "too much work"),
+        (
+            "{{ a * 5000 }}{{ a * 5000 }}{{ a * 5000 }}{{ a * 5000 }}{{ a * 5000 }}".to_owned(),
+            "too much",
+        ),
+        (
+            "{{ 9223372036854775807 * 9223372036854775807 }}".to_owned(),
+            "a number too large",
+        ),
+        ("{{ 1e308 * 10.0 }}".to_owned(), "not a finite number"),
+    ] {
+        let text = format!(
+            "vars: {{a: xxxxxxxxxxxxxxxx}}\nstages: {{b: {{op: words, with: {{path: \"{template}\"}}}}}}"
+        );
+        let report = load_text(&text, &[], &[]).err().map(|e| e.to_string());
+        let report = report.unwrap_or_else(|| panic!("{why}: no mistake"));
+        assert!(
+            report.contains(why) && report.ends_with("\n1 mistake in p.yaml"),
+            "{why}: {report}"
+        );
+    }
+}
+
+#[test]
+fn the_deepest_templates_that_are_read_fit_on_the_stack() {
+    for (start, link, end) in [
+        ("{{ a", "~a", " }}"),
+        ("{{ a", "|d", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ ", "-", "1 }}"),
+        ("{{ a", ".a", " }}!"),
+    ] {
+        let links = (1000 - start.len() - end.len()) / link.len();
+        let template = format!("{start}{}{end}", link.repeat(links));
+        let text =
+            format!("vars: {{a: x}}\nstages: {{b: {{op: words, with: {{path: \"{template}\"}}}}}}");
+        // Some give a value and some a mistake; none is refused for its length.
+        if let Err(e) = load_text(&text, &[], &[]) {
+            assert!(!e.to_string().contains("more than"), "{link}: {e}");
+        }
+    }
+}
+
+#[test]
+fn long_texts_with_braces_are_written_back() {
+    let mut p = pipeline("stages: {a: {op: words, with: {path: x}}}");
+    p.stages[0].params["path"] = Value::String("{{ \"x\" }} ".repeat(20_000));
+    let again = pipeline(&resolved_yaml(&p));
+    assert_eq!(stages(&again), stages(&p));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = |name: &str| {
+        let opts = LoadOptions {
+            base: dir.path().to_owned(),
+            ..LoadOptions::default()
+        };
+        let done = load(Path::new(name), &opts, &toy::ops());
+        done.err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    assert!(report("none.yaml").starts_with("error: cannot read the pipeline: "));
+    assert!(report("none.yaml").contains(" --> none.yaml\n = hint: the path is relative"));
+    write("latin.yaml", b"name: a\nvars: {b: \xe4}\n");
+    assert!(report("latin.yaml").contains("is not UTF-8 text: line 2, byte 19"));
+    write("large.yaml", &vec![b'#'; super::MAX_BYTES + 1]);
+    assert!(report("large.yaml").contains("larger than 4 MiB"));
+    // A byte order mark moves no column.
+    write("bom.yaml", "\u{feff}stagez: {}\n".as_bytes());
+    assert!(
+        report("bom.yaml").contains("bom.yaml:1:1\n"),
+        "{}",
+        report("bom.yaml")
+    );
+}
+
+fn overridden(vars: &[(&str, &str)], sets: &[(&str, &str)]) -> Pipeline {
+    load_text(GOOD, vars, sets).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn variables_are_set_before_they_are_used() {
+    let p = overridden(&[("dim", "8"), ("data", "x: # y"), ("dim", "16")], &[]);
+    assert_eq!(params(&p, "train")["model"]["hidden_dims"], json!([16, 32]));
+    assert_eq!(params(&p, "kg")["path"], "x: # y/kg.txt");
+    let p = overridden(&[("dims", "[1, 2]"), ("data", "{{ 'a' }}b")], &[]);
+    assert_eq!(params(&p, "kg")["path"], "ab/kg.txt");
+    let p = load_text(GOOD, &[("dims", "[1, 2]")], &[("train.with.model", "{}")]);
+    assert_eq!(
+        params(&p.unwrap(), "train")["model"]["hidden_dims"],
+        json!([64, 64])
+    );
+}
+
+#[test]
+fn parameters_are_set_wherever_they_are() {
+    let p = overridden(
+        &[],
+        &[
+            ("train.with.seed", "3"),
+            ("train.with.task.losses[1].cfg.weight", "2"),
+            ("train.with.task.losses.0.name", "ranking"),
+            ("train.with.model.hidden_dims", "[5, 6, 7]"),
+            ("fine.with.optimizer.lr", "0.1"),
+            ("kg.with.language", "'5'"),
+            ("kg.with.path", "{{ data }}"),
+            ("fine.with.checkpoint", "null"),
+        ],
+    );
+    let train = params(&p, "train");
+    assert_eq!(train["seed"], 3);
+    assert_eq!(
+        train["task"]["losses"],
+        json!([
+            {"name": "ranking", "cfg": {"weight": 1.0}},
+            {"name": "ranking", "cfg": {"weight": 2.0}},
+        ])
+    );
+    assert_eq!(train["model"]["hidden_dims"], json!([5, 6, 7]));
+    assert_eq!(params(&p, "fine")["optimizer"]["lr"], 0.1);
+    assert_eq!(params(&p, "kg")["language"], "5");
+    assert_eq!(params(&p, "kg")["path"], "data/toy");
+}
+
+#[test]
+fn mistakes_in_overrides_are_shown_as_overrides() {
+    for (var, set, expected) in [
+        (
+            None,
+            Some(("tran.with.seed", "1")),
+            "no stage `tran`\n --> --set tran.with.seed=1\n = hint: did you mean `train`?",
+        ),
+        (
+            None,
+            Some(("train.with.sed", "1")),
+            "unknown key `sed`\n --> --set train.with.sed=1\n = hint: did you mean `seed`?",
+        ),
+        (
+            None,
+            Some(("train.with.seed", "x")),
+            "expected a whole number, at least 0, found the text \"x\"\n --> --set train.with.seed=x\n",
+        ),
+        (
+            None,
+            Some(("up.with.seed", "1")),
+            "unknown key `seed`\n --> --set up.with.seed=1\n",
+        ),
+        (
+            None,
+            Some(("train.with.task.losses[2].name", "bce")),
+            "`losses` is a list: it has no [2]\n --> --set train.with.task.losses[2].name=bce\n = hint: its items are [0] to [1]",
+        ),
+        (
+            None,
+            Some(("train.with.task.losses.x.name", "bce")),
+            "it has no `x`",
+        ),
+        (
+            None,
+            Some(("fine.with.seed.x", "1")),
+            "`seed` is no mapping in the file but `7`\n --> --set fine.with.seed.x=1\n = hint: set `seed` as a whole",
+        ),
+        (
+            None,
+            Some(("fine.with.task.losses[0].name", "bce")),
+            "`losses` is no list in the file but nothing",
+        ),
+        (
+            None,
+            Some(("train.op", "words")),
+            "only parameters (`with`) can be set, not `op`",
+        ),
+        (
+            None,
+            Some(("train", "words")),
+            "a parameter of a stage is missing",
+        ),
+        (
+            None,
+            Some(("train.with", "{}")),
+            "`train.with` names no parameter",
+        ),
+        (
+            None,
+            Some(("train.with.a..b", "1")),
+            "`train.with.a..b` names no parameter",
+        ),
+        (
+            None,
+            Some(("kg.with.path", "[1, ")),
+            " --> --set kg.with.path=[1, \n",
+        ),
+        (
+            None,
+            Some(("kg.with.path", "{{ dat }}")),
+            "unknown name `dat` in `{{ dat }}`\n --> --set kg.with.path={{ dat }}\n = hint: did you mean `data`?",
+        ),
+        (
+            Some(("dimm", "1")),
+            None,
+            "no variable `dimm`\n --> -p dimm=1\n = hint: did you mean `dim`?",
+        ),
+        (Some(("dim", "~")), None, "in `{{ dim * 2 }}`"),
+    ] {
+        let vars: Vec<(&str, &str)> = var.into_iter().collect();
+        let sets: Vec<(&str, &str)> = set.into_iter().collect();
+        let text = match load_text(GOOD, &vars, &sets) {
+            Ok(_) => panic!("{var:?} {set:?} is no mistake"),
+            Err(e) => e.to_string(),
+        };
+        assert!(text.contains(expected), "{expected}\n--- is not in\n{text}");
+        assert!(text.ends_with("\n1 mistake in p.yaml"), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_key_beside_an_override_is_the_files_mistake() {
+    let e = load_text(
+        "stages:\n  a: {op: words}\n",
+        &[],
+        &[("a.with.lower", "yes")],
+    );
+    let text = e.err().unwrap().to_string();
+    assert!(
+        text.contains("missing key `path`\n --> p.yaml:2:3\n"),
+        "{text}"
+    );
+}
+
+/// Stages as data, for comparing.
+fn stages(p: &Pipeline) -> Vec<Value> {
+    let refs = |r: &Vec<PortRef>| r.iter().map(PortRef::to_string).collect::<Vec<_>>();
+    let stage = |s: &super::Stage| {
+        let inputs: Value = s
+            .inputs
+            .iter()
+            .map(|(k, v)| (k.clone(), json!(refs(v))))
+            .collect();
+        json!([s.name, s.op.name, s.params, inputs])
+    };
+    p.stages.iter().map(stage).collect()
+}
+
+#[test]
+fn what_is_written_back_loads_the_same() {
+    let p = pipeline(GOOD);
+    let text = resolved_yaml(&p);
+    assert!(text.contains("- up.words"), "{text}");
+    let again = pipeline(&text);
+    assert_eq!(again.name, "toy");
+    assert_eq!(stages(&again), stages(&p));
+    assert_eq!(resolved_yaml(&again), text);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_survives_being_written_back(
+        text in prop_oneof![
+            "[ -~]{1,12}",
+            "\\PC{1,12}",
+            "[-+.0-9eExobnul~ytrs:#{}%\"'\\[\\]\\\\ ]{1,8}",
+            "(\\{\\{|\\}\\}|\\{%|[a\"'\\\\ \n\t]){1,8}",
+            "[\u{0}-\u{20}\u{7f}-\u{a0}\u{2028}\u{feff}]{1,4}",
+        ]
+    ) {
+        let mut p = pipeline("stages: {a: {op: words, with: {path: x}}}");
+        p.stages[0].params["path"] = Value::String(text.clone());
+        let yaml = resolved_yaml(&p);
+        let again = load_text(&yaml, &[], &[]).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        prop_assert_eq!(stages(&again), stages(&p));
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,200}|[-?:,\\[\\]{}#&*!|>'\"%@` \n\ta-z0-9.<]{0,200}") {
+        if let Err(e) = load_text(&text, &[], &[]) {
+            prop_assert!(e.to_string().contains("p.yaml"));
+            prop_assert!(!e.errors().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_edited_pipeline_never_panics(
+        edits in proptest::collection::vec(
+            (0usize..GOOD.len(), 0usize..20, prop_oneof![
+                Just(String::new()),
+                Just("{{ ".to_owned()),
+                Just(" }}".to_owned()),
+                Just("{% if x %}".to_owned()),
+                Just("\n\t".to_owned()),
+                Just("*a".to_owned()),
+                Just("&a ".to_owned()),
+                Just("<<: ".to_owned()),
+                "[-:,\\[\\]{}#'\" \na-z0-9.]{1,4}",
+            ]),
+            1..6,
+        )
+    ) {
+        let mut text = GOOD.to_owned();
+        for (at, cut, new) in edits {
+            // All of GOOD is ASCII; what edits put in may not be cut in halves.
+            let from = at.min(text.len());
+            let to = (from + cut).min(text.len());
+            if text.is_char_boundary(from) && text.is_char_boundary(to) {
+                text.replace_range(from..to, &new);
+            }
+        }
+        if let Err(e) = load_text(&text, &[("dim", "3")], &[("train.with.task.losses[0].cfg.weight", "1")]) {
+            let report = e.to_string();
+            let errors = e.errors().len();
+            prop_assert!(errors > 0);
+            prop_assert_eq!(report.matches("error: ").count(), errors);
+        }
+    }
+}

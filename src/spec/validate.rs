@@ -1,0 +1,395 @@
+//! The tree against the operators: keys, stages, parameters. Inputs and cycles are in `wiring`.
+//!
+//! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports of an unknown
+//! operator, parameters that use a broken variable) is not reported.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use gfm_pipe_api::{OpEntry, PathSeg, Problem};
+use serde_json::Value;
+
+use super::MAX_STAGES;
+use super::error::{MOST, Mistake};
+use super::node::{Entry, Kind, Node, near, quote};
+use super::pipeline::{Origin, Pipeline, Stage};
+use super::render::{Rendered, Vars, no_template};
+use super::scalar;
+use super::wiring::{self, Wires};
+
+/// Keys at the top of a pipeline.
+const TOP: [&str; 4] = ["version", "name", "vars", "stages"];
+/// Keys at the top that will mean something.
+const TOP_PLANNED: [&str; 1] = ["include"];
+/// Keys of a stage.
+const STAGE: [&str; 3] = ["op", "in", "with"];
+/// Keys of a stage that will mean something.
+const STAGE_PLANNED: [&str; 2] = ["foreach", "matrix"];
+
+/// A stage on its way to a [`Stage`].
+pub(super) struct Draft<'a> {
+    /// Its name and body.
+    pub entry: &'a Entry,
+    /// Its operator; `None` when that is a mistake.
+    pub op: Option<&'a OpEntry>,
+    /// Whether inputs may be missing because of a mistake that is reported already.
+    pub in_flawed: bool,
+    params: Option<Value>,
+}
+
+impl Draft<'_> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.entry.key.text
+    }
+
+    /// A key of its body.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        let mut entries = self.entry.value.entries()?.iter();
+        entries.find(|e| e.key.text == key)
+    }
+}
+
+/// Checks a whole pipeline. The result means something only when there is no mistake, here or before.
+pub(super) fn check(
+    file: &Path,
+    root: &Node,
+    ops: &[OpEntry],
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Pipeline> {
+    let Kind::Map(top) = &root.kind else {
+        mistakes.push(
+            Mistake::new(
+                root.span,
+                format!("a pipeline is a mapping, found {}", root.found()),
+            )
+            .hint("its keys: version, name, vars, stages"),
+        );
+        return None;
+    };
+    let meant = keys(top, &TOP, &TOP_PLANNED, |_| None, mistakes);
+    let get = |key: &str| top.iter().find(|e| e.key.text == key);
+    if let Some(e) = get("version") {
+        version(e, mistakes);
+    }
+    let name = get("name").and_then(|e| name(e, mistakes));
+    let vars = variables(
+        get("vars"),
+        root.flawed || meant.contains(&"vars"),
+        mistakes,
+    );
+    let Some(stages) = get("stages") else {
+        if !root.flawed && !meant.contains(&"stages") {
+            mistakes.push(
+                Mistake::new(root.span, "missing key `stages`")
+                    .hint("stages: {NAME: {op: OPERATOR, in: {PORT: STAGE}, with: {KEY: VALUE}}}"),
+            );
+        }
+        return None;
+    };
+    let before = mistakes.len();
+    let entries = mapping(stages, mistakes);
+    if entries.is_empty() && !stages.value.flawed && mistakes.len() == before {
+        mistakes.push(Mistake::new(stages.key.span, "there is no stage"));
+    }
+    if let Some(e) = entries.get(MAX_STAGES) {
+        let message = format!("more than {MAX_STAGES} stages");
+        mistakes.push(Mistake::new(e.key.span, message));
+        return None;
+    }
+    let drafts: Vec<Draft<'_>> = entries
+        .iter()
+        .map(|e| stage(e, ops, &vars, mistakes))
+        .collect();
+    let wires = wiring::connect(&drafts, mistakes);
+    if !mistakes.is_empty() {
+        return None;
+    }
+    Some(Pipeline {
+        name: name.unwrap_or_else(|| stem(file)),
+        file: file.to_owned(),
+        stages: finish(file, &drafts, wires)?,
+    })
+}
+
+fn variables(given: Option<&Entry>, open: bool, mistakes: &mut Vec<Mistake>) -> Vars {
+    let Some(e) = given else {
+        return Vars::of(&[], open, mistakes);
+    };
+    let open = open || e.value.flawed || e.value.entries().is_none();
+    Vars::of(mapping(e, mistakes), open, mistakes)
+}
+
+fn finish(file: &Path, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<Stage>> {
+    drafts
+        .iter()
+        .zip(wires)
+        .map(|(d, inputs)| {
+            let start = d.entry.key.span.start;
+            Some(Stage {
+                name: d.name().to_owned(),
+                op: d.op?.clone(),
+                params: d.params.clone()?,
+                inputs,
+                origin: Origin {
+                    file: file.to_owned(),
+                    line: start.line,
+                    column: start.column,
+                },
+            })
+        })
+        .collect()
+}
+
+/// The entries of a value that must be a mapping; none, with a mistake, for anything else.
+fn mapping<'a>(e: &'a Entry, mistakes: &mut Vec<Mistake>) -> &'a [Entry] {
+    e.value.entries().unwrap_or_else(|| {
+        let message = format!("`{}` is a mapping, found {}", e.key.text, e.value.found());
+        mistakes.push(Mistake::new(e.point(), message));
+        &[]
+    })
+}
+
+/// Reports keys that are not known and gives the known ones that may have been meant. `belongs` may know under which
+/// known key one belongs, and says so.
+fn keys(
+    entries: &[Entry],
+    known: &[&'static str],
+    planned: &[&str],
+    belongs: impl Fn(&str) -> Option<(&'static str, String)>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<&'static str> {
+    let mut meant = Vec::new();
+    for e in entries {
+        let key = e.key.text.as_str();
+        if known.contains(&key) || !no_template(key, e.key.span, "keys", mistakes) {
+            continue;
+        }
+        let mistake = if planned.contains(&key) {
+            Mistake::new(e.key.span, format!("`{key}` is not implemented yet"))
+        } else {
+            let close = near(key, known.iter().copied());
+            let close = known.iter().copied().find(|k| Some(*k) == close);
+            let close = close.map(|k| (k, format!("did you mean `{k}`?")));
+            let hint = match belongs(key).or(close) {
+                Some((k, hint)) => {
+                    meant.push(k);
+                    hint
+                }
+                None => format!("known keys: {}", known.join(", ")),
+            };
+            Mistake::new(e.key.span, format!("unknown key `{}`", quote(key))).hint(hint)
+        };
+        mistakes.push(mistake);
+    }
+    meant
+}
+
+fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
+    let one =
+        matches!(&e.value.kind, Kind::Scalar { text, plain: true } if scalar::typed(text) == 1);
+    if !one {
+        let message = format!(
+            "unknown version of the pipeline format: {}",
+            e.value.found()
+        );
+        mistakes.push(Mistake::new(e.point(), message).hint("this gfm-pipe reads `version: 1`"));
+    }
+}
+
+/// Whether a text may name a stage.
+fn is_name(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    starts && text.len() <= 100 && text.chars().all(rest)
+}
+
+fn name(e: &Entry, mistakes: &mut Vec<Mistake>) -> Option<String> {
+    let Kind::Scalar { text, .. } = &e.value.kind else {
+        let message = format!("`name` is text, found {}", e.value.found());
+        mistakes.push(Mistake::new(e.point(), message));
+        return None;
+    };
+    if no_template(text, e.point(), "names", mistakes) && !is_name(text) {
+        mistakes
+            .push(Mistake::new(e.point(), format!("`{}` is no name", quote(text))).hint(NAME_FORM));
+    }
+    Some(text.clone())
+}
+
+const NAME_FORM: &str = "a letter, then up to 99 letters, digits, `_` and `-`";
+
+/// The name of a pipeline that gives itself none: its file's.
+fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name: String = stem
+        .chars()
+        .map(|c| if ok(c) { c } else { '-' })
+        .take(100)
+        .collect();
+    if is_name(&name) {
+        name
+    } else {
+        "pipeline".to_owned()
+    }
+}
+
+fn stage<'a>(
+    entry: &'a Entry,
+    ops: &'a [OpEntry],
+    vars: &Vars,
+    mistakes: &mut Vec<Mistake>,
+) -> Draft<'a> {
+    let mut draft = Draft {
+        entry,
+        op: None,
+        in_flawed: false,
+        params: None,
+    };
+    let name = draft.name();
+    if no_template(name, entry.key.span, "stage names", mistakes) && !is_name(name) {
+        let message = format!("`{}` cannot name a stage", quote(name));
+        mistakes.push(Mistake::new(entry.key.span, message).hint(NAME_FORM));
+    }
+    let Kind::Map(body) = &entry.value.kind else {
+        let message = format!("a stage is a mapping, found {}", entry.value.found());
+        mistakes.push(
+            Mistake::new(entry.point(), message)
+                .hint("NAME: {op: OPERATOR, in: {PORT: STAGE}, with: {KEY: VALUE}}"),
+        );
+        return draft;
+    };
+    draft.op = draft
+        .get("op")
+        .and_then(|e| operator(&e.value, e, ops, mistakes));
+    let belongs = |key: &str| {
+        let op = draft.op?;
+        if op.inputs.iter().any(|p| p.name == key) {
+            Some((
+                "in",
+                format!("`{key}` is an input of `{}`: put it under `in:`", op.name),
+            ))
+        } else if op.schema.fields.iter().any(|f| f.name == key) {
+            Some((
+                "with",
+                format!(
+                    "`{key}` is a parameter of `{}`: put it under `with:`",
+                    op.name
+                ),
+            ))
+        } else {
+            None
+        }
+    };
+    let meant = keys(body, &STAGE, &STAGE_PLANNED, belongs, mistakes);
+    let flawed = |key: &str| entry.value.flawed || meant.contains(&key);
+    if draft.get("op").is_none() && !flawed("op") {
+        let message = format!("stage `{}` has no `op`", quote(draft.name()));
+        mistakes
+            .push(Mistake::new(entry.key.span, message).hint("`gfm-pipe ops` lists the operators"));
+    }
+    let planned = body
+        .iter()
+        .any(|e| STAGE_PLANNED.contains(&e.key.text.as_str()));
+    let with = draft.get("with");
+    let mut rendered = with.map_or_else(Rendered::default, |e| vars.render(e, planned, mistakes));
+    if flawed("with") {
+        rendered.flawed.push(Vec::new());
+    }
+    if let Some(op) = draft.op {
+        draft.params = params(op, with, entry, rendered, mistakes);
+    }
+    draft.in_flawed = flawed("in");
+    draft
+}
+
+fn operator<'a>(
+    node: &Node,
+    e: &Entry,
+    ops: &'a [OpEntry],
+    mistakes: &mut Vec<Mistake>,
+) -> Option<&'a OpEntry> {
+    let text = match &node.kind {
+        Kind::Scalar { text, .. } if !node.is_null() => text,
+        _ => {
+            let message = format!("`op` is the name of an operator, found {}", node.found());
+            mistakes
+                .push(Mistake::new(e.point(), message).hint("`gfm-pipe ops` lists the operators"));
+            return None;
+        }
+    };
+    if !no_template(text, e.point(), "operators", mistakes) {
+        return None;
+    }
+    let found = ops.iter().find(|o| o.name == text);
+    if found.is_none() {
+        let hint = near(text, ops.iter().map(|o| o.name)).map_or_else(
+            || "`gfm-pipe ops` lists the operators of this build".to_owned(),
+            |n| format!("did you mean `{n}`? `gfm-pipe ops` lists all"),
+        );
+        let message = format!("unknown operator `{}`", quote(text));
+        mistakes.push(Mistake::new(e.point(), message).hint(hint));
+    }
+    found
+}
+
+/// Checks parameters. Where some could not be rendered, the others are still checked one by one, but not against each
+/// other.
+fn params(
+    op: &OpEntry,
+    with: Option<&Entry>,
+    stage: &Entry,
+    rendered: Rendered,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Value> {
+    let Rendered {
+        value,
+        broken,
+        flawed,
+    } = rendered;
+    let checked = if broken.is_empty() && flawed.is_empty() {
+        op.validate(&value)
+    } else {
+        op.schema.normalize(&value)
+    };
+    let problems = match checked {
+        Ok(full) => return Some(full),
+        Err(problems) => problems,
+    };
+    for p in problems.iter().take(MOST) {
+        let hidden = flawed.contains(&p.path) || broken.iter().any(|b| p.path.starts_with(b));
+        if hidden || follows(p, &problems) {
+            continue;
+        }
+        let span = with.map_or(stage.key.span, |e| e.locate(&p.path, p.on_key));
+        mistakes.push(Mistake {
+            span,
+            message: p.message.clone(),
+            hint: p.hint.clone(),
+        });
+    }
+    None
+}
+
+/// Whether a key is missing because it is misspelled: the misspelled one is reported with the right name in its hint.
+fn follows(problem: &Problem, all: &[Problem]) -> bool {
+    all.iter().any(|other| {
+        let Some((PathSeg::Key(_), parent)) = other.path.split_last() else {
+            return false;
+        };
+        let hint = other.hint.as_deref().unwrap_or_default();
+        let meant = hint
+            .strip_prefix("did you mean `")
+            .and_then(|h| h.strip_suffix("`?"));
+        other.on_key
+            && parent == problem.path.as_slice()
+            && meant.is_some_and(|m| problem.message == format!("missing key `{m}`"))
+    })
+}
+
+/// Stage names with their positions in the file.
+pub(super) fn by_name<'a>(drafts: &'a [Draft<'_>]) -> HashMap<&'a str, usize> {
+    let names = drafts.iter().enumerate();
+    names.map(|(i, d)| (d.name(), i)).collect()
+}

@@ -1,0 +1,390 @@
+//! Inputs of stages: what is connected to which port, whether it fits, and whether stages wait for each other.
+//!
+//! Invariant: a stage with an unknown operator says nothing about ports (its own or those others ask it for), but what
+//! it depends on still counts for cycles.
+
+use std::collections::BTreeMap;
+
+use gfm_pipe_api::{InPort, OpEntry};
+
+use super::error::{MOST, Mistake};
+use super::node::{Entry, Kind, near, quote};
+use super::pipeline::PortRef;
+use super::render::no_template;
+use super::source::Span;
+use super::validate::{Draft, by_name};
+
+/// Connections of each stage, by port.
+pub(super) type Wires = Vec<BTreeMap<String, Vec<PortRef>>>;
+
+/// A dependency on another stage, and where it is written.
+type Edge = (usize, Span);
+
+/// Resolves the inputs of all stages.
+pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wires {
+    let index = by_name(drafts);
+    let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(drafts.len());
+    let mut wires = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let mut stage = StageInputs {
+            drafts,
+            index: &index,
+            edges: Vec::new(),
+            mistakes,
+        };
+        wires.push(stage.connect(draft));
+        edges.push(stage.edges);
+    }
+    for cycle in cycles(&edges) {
+        let mut names: Vec<&str> = cycle.iter().map(|(i, _)| drafts[*i].name()).collect();
+        names.push(names[0]);
+        mistakes.push(
+            Mistake::new(
+                cycle[0].1,
+                format!("stages wait for each other: {}", names.join(" -> ")),
+            )
+            .hint("`a -> b` is an output of `a` that `b` takes: leave out one of these"),
+        );
+    }
+    wires
+}
+
+struct StageInputs<'a> {
+    drafts: &'a [Draft<'a>],
+    index: &'a std::collections::HashMap<&'a str, usize>,
+    edges: Vec<Edge>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl StageInputs<'_> {
+    fn connect(&mut self, draft: &Draft<'_>) -> BTreeMap<String, Vec<PortRef>> {
+        let mut wires = BTreeMap::new();
+        let given = draft.get("in");
+        let Some(entries) = given.map_or(Some([].as_slice()), |e| e.value.entries()) else {
+            if let Some(e) = given {
+                let message = format!("`in` is a mapping of ports, found {}", e.value.found());
+                let port = draft.op.and_then(|op| op.inputs.first());
+                let port = port.map_or("PORT", |p| p.name);
+                self.mistakes.push(
+                    Mistake::new(e.point(), message).hint(format!("in: {{{port}: STAGE.PORT}}")),
+                );
+            }
+            return wires;
+        };
+        let mut meant = Vec::new();
+        for entry in entries {
+            let name = entry.key.text.as_str();
+            let port = match draft.op {
+                None => None,
+                Some(op) => match op.inputs.iter().find(|p| p.name == name) {
+                    Some(port) => Some(port),
+                    None => {
+                        meant.extend(self.unknown_port(op, entry));
+                        None
+                    }
+                },
+            };
+            let refs = self.refs(entry, port);
+            if port.is_some() && !refs.is_empty() {
+                wires.insert(name.to_owned(), refs);
+            }
+        }
+        let Some(op) = draft.op else {
+            return wires;
+        };
+        if draft.in_flawed || draft.get("in").is_some_and(|e| e.value.flawed) {
+            return wires;
+        }
+        for port in &op.inputs {
+            let given = entries.iter().any(|e| e.key.text == port.name);
+            if !port.arity.is_required() || given || meant.contains(&port.name) {
+                continue;
+            }
+            let at = draft.get("in").map_or(draft.entry.key.span, |e| e.key.span);
+            self.mistakes.push(
+                Mistake::new(at, format!("missing input `{}`", port.name)).hint(format!(
+                    "it takes {}: {}",
+                    port.accepts.describe(),
+                    port.about
+                )),
+            );
+        }
+        wires
+    }
+
+    /// Reports a port the operator does not have; gives the one that may have been meant.
+    fn unknown_port(&mut self, op: &OpEntry, entry: &Entry) -> Option<&'static str> {
+        let name = entry.key.text.as_str();
+        if !no_template(name, entry.key.span, "ports", self.mistakes) {
+            return None;
+        }
+        let names: Vec<&'static str> = op.inputs.iter().map(|p| p.name).collect();
+        let meant = near(name, names.iter().copied())
+            .and_then(|n| names.iter().copied().find(|known| *known == n));
+        let hint = match meant {
+            Some(n) => format!("did you mean `{n}`?"),
+            None if names.is_empty() => "it takes no inputs".to_owned(),
+            None => format!("its inputs: {}", names.join(", ")),
+        };
+        let message = format!("`{}` has no input `{}`", op.name, quote(name));
+        self.mistakes
+            .push(Mistake::new(entry.key.span, message).hint(hint));
+        meant
+    }
+
+    /// What is connected to a port (`None`: an unknown one, of which only the stages it names can be checked).
+    fn refs(&mut self, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
+        let one = |node: &super::node::Node, span| match &node.kind {
+            Kind::Scalar { text, .. } if !node.is_null() => Ok((text.clone(), span)),
+            _ => Err(Mistake::new(
+                span,
+                format!("an input is STAGE or STAGE.PORT, found {}", node.found()),
+            )),
+        };
+        let given: Vec<Result<(String, Span), Mistake>> = match &entry.value.kind {
+            Kind::List(items) => {
+                if let Some(port) = port.filter(|p| !p.arity.takes_many()) {
+                    let n = items.len();
+                    let message = format!(
+                        "input `{}` takes one artifact, found a list of {n}",
+                        port.name
+                    );
+                    let hint = match items.first().map(|n| &n.kind) {
+                        Some(Kind::Scalar { text, .. }) if n == 1 => {
+                            format!("without brackets: `{}: {}`", port.name, quote(text))
+                        }
+                        _ => "it takes no list".to_owned(),
+                    };
+                    self.mistakes
+                        .push(Mistake::new(entry.key.span, message).hint(hint));
+                } else if items.is_empty() {
+                    let message = format!(
+                        "input `{}` needs at least one artifact",
+                        quote(&entry.key.text)
+                    );
+                    self.mistakes.push(Mistake::new(entry.key.span, message));
+                }
+                items.iter().map(|n| one(n, n.span)).collect()
+            }
+            _ => vec![one(&entry.value, entry.point())],
+        };
+        let mut out = Vec::new();
+        for item in given {
+            match item {
+                Ok((text, span)) => out.extend(self.resolve(&text, span, port)),
+                Err(m) => self.mistakes.push(m),
+            }
+        }
+        out
+    }
+
+    fn resolve(&mut self, text: &str, span: Span, port: Option<&InPort>) -> Option<PortRef> {
+        if !no_template(text, span, "inputs", self.mistakes) {
+            return None;
+        }
+        let (stage, out) = match text.split_once('.') {
+            Some((stage, out)) => (stage, Some(out)),
+            None => (text, None),
+        };
+        if let Some((name, _)) = stage.split_once('[') {
+            let message = format!("`{}`: `foreach` is not implemented yet", quote(text));
+            self.mistakes.push(
+                Mistake::new(span, message).hint(format!("name one stage: `{}`", quote(name))),
+            );
+            return None;
+        }
+        let Some(&at) = self.index.get(stage) else {
+            self.unknown_stage(stage, span);
+            return None;
+        };
+        self.edges.push((at, span));
+        let op = self.drafts[at].op?;
+        let names = || op.outputs.iter().map(|p| p.name);
+        let found = match out {
+            Some(out) => op.outputs.iter().find(|p| p.name == out),
+            None if op.outputs.len() == 1 => op.outputs.first(),
+            None => {
+                let all: Vec<String> = names().map(|n| format!("{stage}.{n}")).collect();
+                self.mistakes.push(
+                    Mistake::new(
+                        span,
+                        format!("`{stage}` has {} outputs: say which", op.outputs.len()),
+                    )
+                    .hint(format!("one of {}", all.join(", "))),
+                );
+                return None;
+            }
+        };
+        let Some(found) = found else {
+            let out = out.unwrap_or_default();
+            let table = out
+                .split_once('.')
+                .filter(|(p, _)| names().any(|n| n == *p));
+            let mistake = match table {
+                Some((p, _)) => {
+                    Mistake::new(span, "an input is a whole artifact, not one table of it")
+                        .hint(format!("did you mean `{stage}.{p}`?"))
+                }
+                None => Mistake::new(
+                    span,
+                    format!("`{stage}` ({}) has no output `{}`", op.name, quote(out)),
+                )
+                .hint(near(out, names()).map_or_else(
+                    || format!("its outputs: {}", names().collect::<Vec<_>>().join(", ")),
+                    |n| format!("did you mean `{stage}.{n}`?"),
+                )),
+            };
+            self.mistakes.push(mistake);
+            return None;
+        };
+        if let Some(port) = port.filter(|p| !p.accepts.takes(found.kind)) {
+            let mistake = Mistake::new(
+                span,
+                format!(
+                    "`{}` is {}, input `{}` takes {}",
+                    quote(text),
+                    found.kind.name,
+                    port.name,
+                    port.accepts.describe()
+                ),
+            );
+            let fitting: Vec<String> = op
+                .outputs
+                .iter()
+                .filter(|o| port.accepts.takes(o.kind))
+                .map(|o| format!("`{stage}.{}`", o.name))
+                .collect();
+            self.mistakes.push(if fitting.is_empty() {
+                mistake
+            } else {
+                mistake.hint(format!("of `{stage}` fits: {}", fitting.join(", ")))
+            });
+            return None;
+        }
+        Some(PortRef {
+            stage: stage.to_owned(),
+            port: found.name.to_owned(),
+        })
+    }
+
+    fn unknown_stage(&mut self, stage: &str, span: Span) {
+        let mut mistake = Mistake::new(span, format!("no stage `{}`", quote(stage)));
+        if self.mistakes.len() < MOST {
+            mistake = mistake.hint(self.instead_of(stage));
+        }
+        self.mistakes.push(mistake);
+    }
+
+    /// What an unknown stage may have meant.
+    fn instead_of(&self, stage: &str) -> String {
+        let names = || self.drafts.iter().map(Draft::name);
+        let is_op = |d: &&Draft<'_>| d.op.is_some_and(|op| op.name == stage);
+        if let Some(d) = self.drafts.iter().find(is_op) {
+            return format!("that is an operator; its stage is `{}`", d.name());
+        }
+        match near(stage, names()) {
+            Some(n) => format!("did you mean `{n}`?"),
+            None => format!("stages: {}", names().collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+/// Cycles that share no stage, each starting with its first stage in the file: the stage, and where what comes before it
+/// in the cycle is written in its inputs. Every stage that cannot start because of a cycle alone is in one or leads to one.
+fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
+    let mut alive = vec![true; edges.len()];
+    let mut out = Vec::new();
+    loop {
+        trim(edges, &mut alive);
+        let Some(start) = alive.iter().position(|a| *a) else {
+            return out;
+        };
+        // Each living stage needs a living one, so following the first of them must come round.
+        let mut walk: Vec<Edge> = Vec::new();
+        let mut seen = vec![usize::MAX; edges.len()];
+        let mut at = start;
+        while seen[at] == usize::MAX {
+            seen[at] = walk.len();
+            let Some(&(next, span)) = edges[at].iter().find(|(i, _)| alive[*i]) else {
+                return out;
+            };
+            walk.push((at, span));
+            at = next;
+        }
+        let mut cycle = walk.split_off(seen[at]);
+        // From "needs" to "leads to", with the stage written first in front.
+        cycle.reverse();
+        let first = (0..cycle.len()).min_by_key(|i| cycle[*i].0).unwrap_or(0);
+        cycle.rotate_left(first);
+        for (i, _) in &cycle {
+            alive[*i] = false;
+        }
+        out.push(cycle);
+    }
+}
+
+/// Takes out stages that need no living stage, until none is left: what stays is in a cycle or behind one.
+fn trim(edges: &[Vec<Edge>], alive: &mut [bool]) {
+    let mut needs: Vec<usize> = Vec::with_capacity(edges.len());
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
+    for (i, ends) in edges.iter().enumerate() {
+        let living = ends.iter().filter(|(e, _)| alive[*e]);
+        let mut n = 0;
+        for (e, _) in living {
+            needed_by[*e].push(i);
+            n += 1;
+        }
+        needs.push(n);
+    }
+    let mut free: Vec<usize> = (0..edges.len())
+        .filter(|i| alive[*i] && needs[*i] == 0)
+        .collect();
+    while let Some(i) = free.pop() {
+        alive[i] = false;
+        for &d in &needed_by[i] {
+            needs[d] -= 1;
+            if alive[d] && needs[d] == 0 {
+                free.push(d);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::source::{Pos, Sources};
+    use super::*;
+
+    fn found(edges: &[&[usize]]) -> Vec<Vec<usize>> {
+        let span = Sources::default().add_override(String::new());
+        assert_eq!(span.start, Pos { line: 1, column: 1 });
+        let edges: Vec<Vec<Edge>> = edges
+            .iter()
+            .map(|e| e.iter().map(|i| (*i, span)).collect())
+            .collect();
+        let stages = |c: Vec<Edge>| c.into_iter().map(|(i, _)| i).collect();
+        cycles(&edges).into_iter().map(stages).collect()
+    }
+
+    #[test]
+    fn no_cycle() {
+        assert!(found(&[&[], &[0], &[0, 1], &[1, 1]]).is_empty());
+    }
+
+    #[test]
+    fn arrows_lead_from_need_to_needing() {
+        // 0 needs 2, 2 needs 1, 1 needs 0: 0 -> 1 -> 2 -> 0.
+        assert_eq!(found(&[&[2], &[0], &[1]]), [[0, 1, 2]]);
+        assert_eq!(found(&[&[], &[1]]), [[1]]);
+    }
+
+    #[test]
+    fn every_cycle_of_its_own_is_found_and_what_hangs_on_one_is_not() {
+        // 0 <-> 1; 2 needs 0 and 3; 3 needs 2; 4 needs 3.
+        assert_eq!(
+            found(&[&[1], &[0], &[0, 3], &[2], &[3]]),
+            [vec![0, 1], vec![2, 3]]
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! The one way a file gets its final name.
+//!
+//! Write under a temporary name on the same file system, sync the file, rename it, sync the folder. Invariant: a final name
+//! never shows a half-written file, whatever the instant of a crash. Leftovers of a crash keep their temporary names and are
+//! swept by [`sweep`] once nobody holds them.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::error::StoreError;
+
+/// How every temporary name starts.
+const PREFIX: &str = ".tmp-";
+
+/// A temporary file younger than this is never swept: its writer may not have locked it yet.
+const SWEEP_AGE: Duration = Duration::from_secs(3600);
+
+/// A file under a temporary name; removed when dropped before [`TempFile::persist`].
+#[derive(Debug)]
+pub struct TempFile {
+    file: File,
+    path: PathBuf,
+    persisted: bool,
+}
+
+impl TempFile {
+    /// Creates a temporary file in `dir`, which must be on the file system of the final name.
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn create(dir: &Path) -> Result<Self, StoreError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = dir.join(format!("{PREFIX}{}-{n}", std::process::id()));
+            match File::create_new(&path) {
+                Ok(file) => {
+                    // The lock only tells a sweep that the writer lives; where the file system has no locks, age decides.
+                    let _ = file.try_lock();
+                    return Ok(TempFile {
+                        file,
+                        path,
+                        persisted: false,
+                    });
+                }
+                // A leftover of a dead process with our process id.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(StoreError::io("create", &path)(e)),
+            }
+        }
+    }
+
+    /// The temporary name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Syncs the file and gives it its final name, replacing what was there. The folder is not synced yet: see
+    /// [`sync_dir`], which callers with many files call once.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn persist(mut self, to: &Path) -> Result<(), StoreError> {
+        self.file
+            .sync_all()
+            .map_err(StoreError::io("sync", &self.path))?;
+        fs::rename(&self.path, to).map_err(StoreError::io("create", to))?;
+        self.persisted = true;
+        Ok(())
+    }
+}
+
+impl Write for &TempFile {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        (&self.file).write(buf)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        (&self.file).flush()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.persisted {
+            // Nothing depends on the leftover; a sweep gets what stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the names inside a folder survive a power cut.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    // Folders cannot be opened for syncing on every system; where they can, an error is a real one.
+    if cfg!(unix) {
+        File::open(dir)
+            .and_then(|d| d.sync_all())
+            .map_err(StoreError::io("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// Writes a whole file, replacing what was there.
+///
+/// # Errors
+/// When the disk refuses; the old content is still there then.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let temp = TempFile::create(dir)?;
+    (&temp)
+        .write_all(bytes)
+        .map_err(StoreError::io("write", temp.path()))?;
+    temp.persist(path)?;
+    sync_dir(dir)
+}
+
+/// Removes temporary files of dead processes from a folder. Best effort: what cannot be removed stays.
+pub fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    let now = SystemTime::now();
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let old = entry
+            .metadata()
+            .and_then(|m| m.modified())
+            .ok()
+            .and_then(|t| now.duration_since(t).ok())
+            .is_some_and(|age| age > SWEEP_AGE);
+        if !old {
+            continue;
+        }
+        if let Ok(file) = File::open(entry.path())
+            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_dropped_file_leaves_nothing_and_a_written_one_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(TempFile::create(dir.path()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let path = dir.path().join("a");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_takes_old_leftovers_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * SWEEP_AGE;
+        for name in [".tmp-1-0", ".tmp-1-1", "kept"] {
+            let f = File::create(dir.path().join(name)).unwrap();
+            if name != ".tmp-1-1" {
+                f.set_modified(long_ago).unwrap();
+            }
+        }
+        let held = TempFile::create(dir.path()).unwrap();
+        held.file.set_modified(long_ago).unwrap();
+        sweep(dir.path());
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let held = held
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let mut want = vec![".tmp-1-1".to_owned(), held, "kept".to_owned()];
+        want.sort();
+        assert_eq!(left, want);
+    }
+}

@@ -1,0 +1,247 @@
+//! Where everything in a store lies.
+//!
+//! ```text
+//! .gfm-pipe/
+//!   version              format version of the store
+//!   .gitignore           the store ignores itself
+//!   objects/ab/<digest>.parquet   one table each
+//!   stages/<key>.json    one finished stage each
+//!   last/<pipeline>/<stage>.json  what the stage looked like when it was last asked for
+//!   runs/<id>.json, runs/latest   journals
+//!   logs/<id>.log        messages of a run
+//!   locks/<key>          operating system locks; never a reason to clean up
+//!   work/<key>/          private folders of running or killed stages
+//!   tmp/                 objects being written
+//!   files.json           digests of input files by size, time and inode
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::atomic;
+use super::error::StoreError;
+
+/// Format version of the layout.
+pub const VERSION: u32 = 1;
+
+const FOLDERS: [&str; 8] = [
+    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp",
+];
+
+/// A store on disk.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens a store for writing; makes it when the folder is new or empty.
+    ///
+    /// # Errors
+    /// When the folder is something else, has an unknown version, or cannot be written.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Store { root: root.into() };
+        if !store.check_version()? {
+            let strangers = fs::read_dir(&store.root).is_ok_and(|mut d| {
+                d.any(|e| e.is_ok_and(|e| !is_ours(&e.file_name().to_string_lossy())))
+            });
+            if strangers {
+                return Err(StoreError::NotAStore { path: store.root });
+            }
+        }
+        for folder in FOLDERS {
+            let path = store.root.join(folder);
+            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+        }
+        let ignore = store.root.join(".gitignore");
+        if !ignore.exists() {
+            atomic::write(&ignore, b"*\n")?;
+        }
+        // The version comes last: a store without one is still being made, and making it again is harmless.
+        let version = store.root.join("version");
+        if !version.exists() {
+            atomic::write(&version, format!("{VERSION}\n").as_bytes())?;
+        }
+        atomic::sweep(&store.root.join("tmp"));
+        Ok(store)
+    }
+
+    /// Opens a store for looking only: nothing is made, and a store that does not exist is an empty one.
+    ///
+    /// # Errors
+    /// When it has an unknown version.
+    pub fn open_readonly(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Store { root: root.into() };
+        store.check_version()?;
+        Ok(store)
+    }
+
+    /// Whether there is a store of a known version; false when there is none.
+    fn check_version(&self) -> Result<bool, StoreError> {
+        let path = self.root.join("version");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StoreError::io("read", &path)(e)),
+        };
+        if text.trim() == VERSION.to_string() {
+            return Ok(true);
+        }
+        Err(StoreError::Version {
+            path,
+            found: text.trim().chars().take(20).collect(),
+            known: VERSION,
+        })
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether anything was ever stored here.
+    pub fn exists(&self) -> bool {
+        self.root.join("version").exists()
+    }
+
+    /// The file of an object.
+    pub fn object(&self, digest: &str) -> PathBuf {
+        let shard = digest.get(..2).unwrap_or("__");
+        self.root
+            .join("objects")
+            .join(shard)
+            .join(format!("{digest}.parquet"))
+    }
+
+    /// Where objects are written before their digest is known.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The manifest of a stage.
+    pub fn manifest_path(&self, key: &str) -> PathBuf {
+        self.root.join("stages").join(format!("{key}.json"))
+    }
+
+    /// The private folder of a stage that runs, or was killed while running.
+    pub fn workdir(&self, key: &str) -> PathBuf {
+        self.root.join("work").join(key)
+    }
+
+    /// The lock file of a key.
+    pub fn lock_path(&self, key: &str) -> PathBuf {
+        self.root.join("locks").join(key)
+    }
+
+    /// Where the last look of a stage of a pipeline is remembered.
+    pub fn last_path(&self, pipeline: &str, stage: &str) -> PathBuf {
+        self.root
+            .join("last")
+            .join(file_name(pipeline))
+            .join(format!("{}.json", file_name(stage)))
+    }
+
+    /// The journal of a run.
+    pub fn journal_path(&self, run: &str) -> PathBuf {
+        self.root.join("runs").join(format!("{run}.json"))
+    }
+
+    /// The file that names the latest run.
+    pub fn latest_path(&self) -> PathBuf {
+        self.root.join("runs").join("latest")
+    }
+
+    /// The log of a run.
+    pub fn log_path(&self, run: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{run}.log"))
+    }
+
+    /// The cache of input file digests.
+    pub fn files_path(&self) -> PathBuf {
+        self.root.join("files.json")
+    }
+
+    /// Bytes of all objects.
+    pub fn disk_used(&self) -> u64 {
+        let shards = fs::read_dir(self.root.join("objects"));
+        shards
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|shard| fs::read_dir(shard.path()).ok())
+            .flat_map(|files| files.flatten())
+            .filter_map(|f| f.metadata().ok())
+            .map(|m| m.len())
+            .sum()
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with('.') || name == "version" || name == "files.json" || FOLDERS.contains(&name)
+}
+
+/// A name that is a file name on every system and still readable: other characters are written as `%xx`, and a long name is
+/// cut and told apart by its digest.
+fn file_name(name: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for b in name.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') {
+            out.push(char::from(b));
+        } else {
+            let _ = write!(out, "%{b:02x}");
+        }
+    }
+    if out.len() > 120 {
+        out.truncate(100);
+        let digest = blake3::hash(name.as_bytes()).to_hex();
+        out.push('-');
+        out.push_str(&digest[..16]);
+    }
+    if out.is_empty() { "%".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_unknown_version_and_a_strange_folder_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("s");
+        Store::open(&root).unwrap();
+        Store::open(&root).unwrap();
+        fs::write(root.join("version"), "7\n").unwrap();
+        let e = Store::open(&root).unwrap_err();
+        assert!(e.to_string().contains("format version 7"), "{e}");
+        assert!(Store::open_readonly(&root).is_err());
+
+        let strange = dir.path().join("home");
+        fs::create_dir(&strange).unwrap();
+        fs::write(strange.join("thesis.tex"), "…").unwrap();
+        assert!(matches!(
+            Store::open(&strange),
+            Err(StoreError::NotAStore { .. })
+        ));
+        assert_eq!(fs::read_dir(&strange).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_readonly(dir.path().join("s")).unwrap();
+        assert!(!store.exists());
+        assert!(!store.root().exists());
+        assert_eq!(store.disk_used(), 0);
+    }
+
+    #[test]
+    fn names_become_distinct_file_names() {
+        assert_eq!(file_name("kg[a]"), "kg%5ba%5d");
+        assert_eq!(file_name("../x"), "%2e%2e%2fx");
+        let long = "é".repeat(200);
+        assert!(file_name(&long).len() < 130);
+        assert_ne!(file_name(&long), file_name(&"é".repeat(201)));
+    }
+}

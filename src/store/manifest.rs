@@ -1,0 +1,290 @@
+//! Manifests: what a finished stage gave, and whether it is all still there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::{Artifact, OpEntry, TableFile};
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use super::error::StoreError;
+use super::layout::Store;
+use crate::plan::{Ingredients, Key};
+
+/// Format version of a manifest.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// A table of a stored port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableEntry {
+    /// Table name.
+    pub name: String,
+    /// BLAKE3 digest of the object, hex.
+    pub digest: String,
+    /// Rows.
+    pub rows: u64,
+    /// Size of the object in bytes.
+    pub bytes: u64,
+}
+
+/// A stored port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortEntry {
+    /// Kind of artifact.
+    pub kind: String,
+    /// Digest of the artifact, hex.
+    pub digest: String,
+    /// Its tables, in the kind's order.
+    pub tables: Vec<TableEntry>,
+}
+
+/// What a stage was computed on. Not part of any key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeOn {
+    /// `cpu` or `cuda`.
+    pub device: String,
+    /// Vector instruction sets the CPU had.
+    pub cpu_features: Vec<String>,
+    /// Version of gfm-pipe.
+    pub gfm_pipe: String,
+}
+
+impl MadeOn {
+    /// This machine, with the device asked for.
+    pub fn here(device: &str) -> Self {
+        // This build has no other device, so `auto` is the CPU.
+        let device = if device == "auto" { "cpu" } else { device };
+        MadeOn {
+            device: device.to_owned(),
+            cpu_features: cpu_features(),
+            gfm_pipe: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// What to tell of an artifact made elsewhere: `made on cuda`; nothing when it could have been made here.
+    pub fn differs_from(&self, here: &MadeOn) -> Option<String> {
+        if self.device != here.device {
+            return Some(format!("made on {}", self.device));
+        }
+        if self.cpu_features != here.cpu_features {
+            return Some(format!(
+                "made on a CPU with {}",
+                self.cpu_features.join(" ")
+            ));
+        }
+        None
+    }
+}
+
+fn cpu_features() -> Vec<String> {
+    #[cfg(target_arch = "x86_64")]
+    let found: &[(&str, bool)] = &[
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let found: &[(&str, bool)] = &[("neon", true)];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found: &[(&str, bool)] = &[];
+    let names = found.iter().filter(|(_, has)| *has);
+    std::iter::once(std::env::consts::ARCH.to_owned())
+        .chain(names.map(|(name, _)| (*name).to_owned()))
+        .collect()
+}
+
+/// A finished stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// The key, hex.
+    pub key: Key,
+    /// What the key was made of.
+    pub ingredients: Ingredients,
+    /// Output ports.
+    pub ports: BTreeMap<String, PortEntry>,
+    /// Seconds it took, by the wall clock.
+    pub seconds: f64,
+    /// The step of the checkpoint it continued from, if it did.
+    pub resumed_at_step: Option<u64>,
+    /// What it was computed on.
+    pub made_on: MadeOn,
+    /// When it was finished, UTC.
+    pub made_at: String,
+}
+
+impl Manifest {
+    /// Rows of all tables.
+    pub fn rows(&self) -> u64 {
+        self.tables().map(|t| t.rows).sum()
+    }
+
+    /// Every table of every port.
+    pub fn tables(&self) -> impl Iterator<Item = &TableEntry> {
+        self.ports.values().flat_map(|p| &p.tables)
+    }
+}
+
+/// What a look for a key found.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Nothing.
+    Missing,
+    /// A stage with all its objects.
+    Hit(Box<Manifest>),
+    /// A stage that must be computed again.
+    Damaged {
+        /// Whether a file is gone, rather than wrong.
+        missing: bool,
+        /// The file concerned.
+        path: PathBuf,
+    },
+}
+
+impl Store {
+    /// Looks for a finished stage and checks that its objects are there in their size.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the manifest has an unknown version.
+    pub fn lookup(&self, key: &Key, op: &OpEntry) -> Result<Lookup, StoreError> {
+        let path = self.manifest_path(key.as_str());
+        let manifest = match self.manifest(key) {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(Lookup::Missing),
+            Err(StoreError::Damaged { path, .. }) => {
+                return Ok(Lookup::Damaged {
+                    missing: false,
+                    path,
+                });
+            }
+            Err(e) => return Err(e),
+        };
+        if !fits(&manifest, op) {
+            return Ok(Lookup::Damaged {
+                missing: false,
+                path,
+            });
+        }
+        for table in manifest.tables() {
+            let path = self.object(&table.digest);
+            let missing = match fs::metadata(&path) {
+                Ok(meta) if meta.len() == table.bytes && meta.is_file() => continue,
+                Ok(_) => false,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
+                Err(e) => return Err(StoreError::io("read", &path)(e)),
+            };
+            return Ok(Lookup::Damaged { missing, path });
+        }
+        Ok(Lookup::Hit(Box::new(manifest)))
+    }
+
+    /// Reads a manifest without looking at its objects.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or has an unknown version.
+    pub fn manifest(&self, key: &Key) -> Result<Option<Manifest>, StoreError> {
+        let path = self.manifest_path(key.as_str());
+        let manifest: Option<Manifest> = read_json(&path, MANIFEST_FORMAT)?;
+        match manifest {
+            Some(m) if m.key != *key => Err(StoreError::Damaged {
+                path,
+                why: format!("it is the manifest of another key, {}", m.key),
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// Stores a manifest: the last step of storing a stage, all of whose objects must be on disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        write_json(&self.manifest_path(manifest.key.as_str()), manifest)
+    }
+
+    /// The artifacts of a stored stage, by port.
+    pub fn artifacts(
+        &self,
+        stage: &str,
+        op: &OpEntry,
+        manifest: &Manifest,
+    ) -> BTreeMap<String, Artifact> {
+        op.outputs
+            .iter()
+            .filter_map(|port| {
+                let entry = manifest.ports.get(port.name)?;
+                let tables = entry
+                    .tables
+                    .iter()
+                    .map(|t| TableFile {
+                        name: t.name.clone(),
+                        path: self.object(&t.digest),
+                        rows: t.rows,
+                        bytes: t.bytes,
+                        digest: t.digest.clone(),
+                    })
+                    .collect();
+                let artifact = Artifact {
+                    kind: port.kind,
+                    name: format!("{stage}.{}", port.name),
+                    tables,
+                };
+                Some((port.name.to_owned(), artifact))
+            })
+            .collect()
+    }
+}
+
+/// Whether a manifest has exactly the tables the operator declares: an edited or foreign one may not.
+fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
+    manifest.ports.len() == op.outputs.len()
+        && op.outputs.iter().all(|port| {
+            manifest.ports.get(port.name).is_some_and(|entry| {
+                let have = entry.tables.iter().map(|t| t.name.as_str());
+                entry.kind == port.kind.name && have.eq(port.kind.tables.iter().map(|t| t.name))
+            })
+        })
+}
+
+/// Reads one of the store's JSON files; `None` when there is none. Its `format` is looked at before anything else is, so
+/// that a newer file is refused as such and not as damaged.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    known: u32,
+) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io("read", path)(e)),
+    };
+    let damaged = |why: String| StoreError::Damaged {
+        path: path.to_owned(),
+        why,
+    };
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(v) if v == u64::from(known) => {}
+        Some(v) => {
+            return Err(StoreError::Version {
+                path: path.to_owned(),
+                found: v.to_string(),
+                known,
+            });
+        }
+        None => return Err(damaged("it has no format version".to_owned())),
+    }
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|e| damaged(e.to_string()))
+}
+
+/// Writes one of the store's JSON files.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::io("write", path)(std::io::Error::other(e)))?;
+    bytes.push(b'\n');
+    atomic::write(path, &bytes)
+}

@@ -1,0 +1,107 @@
+//! What a run prints at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gfm_pipe_api::kinds;
+
+use super::human::Look;
+use super::metrics::metrics_tables;
+use super::text::{bytes, duration};
+use crate::exec::RunSummary;
+use crate::record::{RunStatus, StageStatus};
+use crate::store::Store;
+
+/// What the closing needs besides the summary.
+pub struct Closing<'a> {
+    /// The run.
+    pub summary: &'a RunSummary,
+    /// Its store.
+    pub store: &'a Store,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Colours.
+    pub look: Look,
+}
+
+/// Metrics, disk used, and how the run ended.
+pub fn closing(c: &Closing<'_>) -> String {
+    let mut out = String::new();
+    let mut batches = Vec::new();
+    // An object shared by several stages takes its room once.
+    let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut unreadable = BTreeSet::new();
+    // Stages in the order written, so that tables come out in it too.
+    for record in &c.summary.stages {
+        let Some(ports) = c.summary.artifacts.get(&record.name) else {
+            continue;
+        };
+        for artifact in ports.values() {
+            for t in &artifact.tables {
+                objects.insert(&t.digest, t.bytes);
+            }
+            if *artifact.kind == kinds::METRICS {
+                match artifact.read("metrics") {
+                    Ok(batch) => batches.push(batch),
+                    Err(e) => drop(unreadable.insert(e.to_string())),
+                }
+            }
+        }
+    }
+    let mut push = |line: &str| {
+        out.push_str(line);
+        out.push('\n');
+    };
+    let tables = metrics_tables(&batches);
+    if !tables.is_empty() {
+        push("");
+        for line in tables {
+            push(&line);
+        }
+    }
+    for e in unreadable {
+        push(&format!("{} {e}", c.look.paint("33;1", "warning:")));
+    }
+    for w in &c.summary.warnings {
+        push(&format!("{} {w}", c.look.paint("33;1", "warning:")));
+    }
+    push("");
+    push(&format!(
+        "disk: {} for this run's artifacts, {} in {}",
+        bytes(objects.values().sum()),
+        bytes(c.store.disk_used()),
+        c.store.root().display()
+    ));
+    let of = |status| {
+        let stages = c.summary.stages.iter();
+        stages.filter(|s| s.status == status).count()
+    };
+    let mut parts = vec![
+        format!("{} ran", of(StageStatus::Ran)),
+        format!("{} cached", of(StageStatus::Cached)),
+    ];
+    for (status, word) in [
+        (StageStatus::Failed, "failed"),
+        (StageStatus::Skipped, "skipped"),
+    ] {
+        if of(status) > 0 {
+            parts.push(format!("{} {word}", of(status)));
+        }
+    }
+    let word = match c.summary.status {
+        RunStatus::Ok => c.look.paint("32;1", "ok"),
+        RunStatus::Failed => c.look.paint("31;1", "failed"),
+        RunStatus::Interrupted | RunStatus::Running => c.look.paint("33;1", "interrupted"),
+    };
+    push(&format!(
+        "{word}: {} in {}",
+        parts.join(", "),
+        duration(c.seconds)
+    ));
+    if c.summary.status != RunStatus::Ok {
+        push(&format!("log: {}", c.summary.log.display()));
+    }
+    if c.summary.status == RunStatus::Interrupted {
+        push("run the same command again to go on: finished stages are kept");
+    }
+    out
+}

@@ -1,0 +1,25 @@
+//! Every event as one line of JSON.
+
+use super::out::Out;
+use crate::record::{Event, EventSink};
+
+/// Writes events as JSON lines.
+pub struct JsonUi {
+    out: Out,
+}
+
+impl JsonUi {
+    /// Writes to `out`.
+    pub fn new(out: Out) -> Self {
+        JsonUi { out }
+    }
+}
+
+impl EventSink for JsonUi {
+    fn emit(&self, event: &Event) {
+        // Events hold text and numbers only; a number JSON cannot hold becomes null.
+        if let Ok(line) = serde_json::to_string(event) {
+            self.out.line(&line);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The closing tables of retrieval metrics.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, UInt64Type};
+
+use super::text::{count, table};
+
+/// Metrics worth a column, in order.
+const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
+
+#[derive(Default)]
+struct Cells {
+    values: BTreeMap<String, f64>,
+    n: u64,
+}
+
+/// Lines for every data set and split in tables of kind `metrics`: systems by main metrics over all questions, then the
+/// model by number of hops.
+pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
+    // Systems and groups keep the order of the table: the evaluation puts them in a telling one.
+    let mut splits: Vec<(String, Vec<(String, Cells)>)> = Vec::new();
+    for batch in batches {
+        let text = |name: &str| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_string_opt::<i32>())
+        };
+        let (Some(dataset), Some(split), Some(system), Some(ranker)) = (
+            text("dataset"),
+            text("split"),
+            text("system"),
+            text("ranker"),
+        ) else {
+            continue;
+        };
+        let (Some(target), Some(group), Some(metric)) =
+            (text("target"), text("group"), text("metric"))
+        else {
+            continue;
+        };
+        let value = batch
+            .column_by_name("value")
+            .and_then(|c| c.as_primitive_opt::<Float64Type>());
+        let n = batch
+            .column_by_name("n")
+            .and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let (Some(value), Some(n)) = (value, n) else {
+            continue;
+        };
+        for i in 0..batch.num_rows() {
+            if target.value(i) != "document" || value.is_null(i) {
+                continue;
+            }
+            let ranker = match ranker.value(i) {
+                "-" | "" => String::new(),
+                r => format!(" ({r})"),
+            };
+            let row = match (group.value(i), system.value(i)) {
+                ("all", system) => format!("{system}{ranker}"),
+                (group, "model") if group.starts_with("hops=") => {
+                    format!("  model{ranker}, {group}")
+                }
+                _ => continue,
+            };
+            let head = format!("{}, {}", dataset.value(i), split.value(i));
+            let rows = entry(&mut splits, head);
+            let cells = entry(rows, row);
+            cells
+                .values
+                .insert(metric.value(i).to_owned(), value.value(i));
+            cells.n = n.value(i);
+        }
+    }
+    let mut out = Vec::new();
+    for (head, mut rows) in splits {
+        // Stable: systems first, the model's groups after them.
+        rows.sort_by_key(|(name, _)| name.starts_with(' '));
+        let mut lines = vec![vec![head]];
+        lines[0].extend(MAIN.iter().map(|m| (*m).to_owned()));
+        lines[0].push("questions".to_owned());
+        for (name, cells) in rows {
+            let mut line = vec![name];
+            line.extend(MAIN.iter().map(|m| match cells.values.get(*m) {
+                Some(v) => format!("{v:.3}"),
+                None => "-".to_owned(),
+            }));
+            line.push(count(cells.n));
+            lines.push(line);
+        }
+        if !out.is_empty() {
+            out.push(String::new());
+        }
+        out.extend(table(&lines, 1));
+    }
+    out
+}
+
+fn entry<T: Default>(list: &mut Vec<(String, T)>, name: String) -> &mut T {
+    let i = match list.iter().position(|(n, _)| *n == name) {
+        Some(i) => i,
+        None => {
+            list.push((name, T::default()));
+            list.len() - 1
+        }
+    };
+    &mut list[i].1
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::array::{Float64Array, StringArray, UInt64Array};
+    use gfm_pipe_api::kinds;
+    use std::sync::Arc;
+
+    #[test]
+    fn systems_are_rows_and_main_metrics_columns() {
+        let rows: [([&'static str; 5], f64, u64); 8] = [
+            (
+                ["model", "idf_topk", "document", "hops=3", "recall@5"],
+                0.7,
+                40,
+            ),
+            (
+                ["model", "idf_topk", "document", "all", "recall@5"],
+                0.9,
+                100,
+            ),
+            (["model", "idf_topk", "document", "all", "mrr"], 0.8125, 100),
+            (["model", "-", "entity", "all", "mrr"], 0.1, 100),
+            (
+                ["model", "idf_topk", "document", "paraphrase", "mrr"],
+                0.2,
+                9,
+            ),
+            (["bm25", "-", "document", "all", "recall@5"], 0.5, 100),
+            (["bm25", "-", "document", "hops=3", "recall@5"], 0.4, 40),
+            (
+                ["bm25", "-", "document", "all", "ceiling:recall@5"],
+                1.0,
+                100,
+            ),
+        ];
+        let text = |of: &dyn Fn(&[&'static str; 5]) -> &'static str| {
+            let values = rows.iter().map(|r| of(&r.0));
+            Arc::new(StringArray::from_iter_values(values)) as Arc<dyn Array>
+        };
+        let batch = RecordBatch::try_new(
+            Arc::new(kinds::METRICS.tables[0].schema(0)),
+            vec![
+                text(&|_| "atlas"),
+                text(&|_| "test"),
+                text(&|r| r[0]),
+                text(&|r| r[1]),
+                text(&|r| r[2]),
+                text(&|r| r[3]),
+                text(&|r| r[4]),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.1))),
+                Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.2))),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            metrics_tables(&[batch]),
+            [
+                "atlas, test                 recall@2  recall@5  all-gold@5    mrr  questions",
+                "model (idf_topk)                   -     0.900           -  0.812        100",
+                "bm25                               -     0.500           -      -        100",
+                "  model (idf_topk), hops=3         -     0.700           -      -         40",
+            ]
+        );
+        assert!(metrics_tables(&[]).is_empty());
+    }
+}

@@ -1,0 +1,20 @@
+//! How a run looks: lines and bars for people, JSON for programs.
+//!
+//! With `cli/`, the only part that writes to the terminal. Invariant: a reader that went away (a closed pipe) ends the
+//! output, not the run.
+
+mod closing;
+mod human;
+mod json;
+mod metrics;
+mod out;
+mod plan;
+mod text;
+
+pub use closing::{Closing, closing};
+pub use human::{HumanUi, Look};
+pub use json::JsonUi;
+pub use metrics::metrics_tables;
+pub use out::Out;
+pub use plan::plan_text;
+pub use text::{bytes, count, duration, rows, table};

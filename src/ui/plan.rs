@@ -1,0 +1,56 @@
+//! A plan for people.
+
+use super::human::Look;
+use super::text::{reasons, rows};
+use crate::plan::{Reason, StagePlan, Verdict};
+use crate::store::MadeOn;
+
+/// One line a stage, as `run` prints them, and a closing count.
+pub fn plan_text(plan: &[StagePlan], look: Look, here: &MadeOn) -> String {
+    let width = plan.iter().map(|p| p.name.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let join = |all: &[Reason]| {
+        let texts: Vec<String> = all.iter().map(Reason::to_string).collect();
+        reasons(&texts)
+    };
+    let mut out = String::new();
+    let (mut run, mut depends, mut cached) = (0, 0, 0);
+    for p in plan {
+        let (word, colour, why) = match &p.verdict {
+            Verdict::Cached(manifest) => {
+                cached += 1;
+                let note = manifest.made_on.differs_from(here);
+                let note = note.map(|n| format!("({n})")).unwrap_or_default();
+                let rows = rows(manifest.rows());
+                ("cached", "36", format!("{rows} {note}"))
+            }
+            Verdict::Run(reasons) => {
+                run += 1;
+                ("run", "32", join(reasons))
+            }
+            Verdict::Depends(reasons) => {
+                depends += 1;
+                ("depends", "33", join(reasons))
+            }
+            Verdict::NotStored => ("missing", "31", "left out, but not in the store".to_owned()),
+            Verdict::NotSelected => ("skipped", "2", "not selected".to_owned()),
+        };
+        let line = format!(
+            "{:<width$}  {:8}  {}  {why}",
+            p.name,
+            p.key.as_ref().map_or("", |k| k.short()),
+            look.paint(colour, &format!("{word:7}")),
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    let mut closing = format!("{run} to run, {cached} cached");
+    if depends > 0 {
+        closing.push_str(&format!(
+            ", {depends} depending on what runs (an unchanged output stops the rerun there)"
+        ));
+    }
+    out.push_str(&closing);
+    out.push('\n');
+    out
+}

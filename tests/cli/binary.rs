@@ -1,0 +1,80 @@
+//! The real binary: what it says whatever operators it has.
+
+use insta::assert_snapshot;
+
+use crate::program::{filters, folder, real, told};
+
+#[test]
+fn help_names_verbs_and_exit_codes() {
+    let (_dir, path) = folder();
+    filters().bind(|| {
+        assert_snapshot!("help", told(&mut real(&path, &["--help"])));
+        assert_snapshot!("run_help", told(&mut real(&path, &["run", "--help"])));
+    });
+}
+
+#[test]
+fn exit_codes_are_documented_as_help_says() {
+    let page = include_str!("../../docs/exit-codes.md");
+    let (_dir, path) = folder();
+    let help = told(&mut real(&path, &["--help"]));
+    let codes = help.split_once("Exit codes:\n").unwrap().1;
+    let lines: Vec<&str> = codes.lines().take_while(|l| l.starts_with("  ")).collect();
+    assert_eq!(lines.len(), 4);
+    for line in lines {
+        let (code, meaning) = line.trim().split_once(' ').unwrap();
+        let row = format!("| {code} | {} |", meaning.trim());
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_2() {
+    let (_dir, path) = folder();
+    filters().bind(|| {
+        assert_snapshot!("run_without_file", told(&mut real(&path, &["run"])));
+        assert_snapshot!(
+            "unknown_flag",
+            told(&mut real(&path, &["run", "x.yaml", "--job", "3"]))
+        );
+        assert_snapshot!(
+            "bad_param",
+            told(&mut real(&path, &["run", "x.yaml", "-p", "lr"]))
+        );
+        assert_snapshot!(
+            "no_cuda",
+            told(&mut real(&path, &["run", "x.yaml", "--device", "cuda"]))
+        );
+        assert_snapshot!(
+            "no_folder",
+            told(&mut real(&path, &["plan", "x.yaml", "-C", "nowhere"]))
+        );
+        assert_snapshot!("unknown_operator", told(&mut real(&path, &["ops", "zzzz"])));
+    });
+}
+
+#[test]
+fn a_missing_or_wrong_pipeline_is_exit_2_and_leaves_no_store() {
+    let (_dir, path) = folder();
+    std::fs::write(path.join("bad.yaml"), "stages:\n  a: {op: zzzz}\n").unwrap();
+    filters().bind(|| {
+        assert_snapshot!(
+            "missing_pipeline",
+            told(&mut real(&path, &["run", "missing.yaml"]))
+        );
+        assert_snapshot!(
+            "unknown_op_in_pipeline",
+            told(&mut real(&path, &["plan", "bad.yaml"]))
+        );
+        assert_snapshot!("no_run_yet", told(&mut real(&path, &["show", "a.b"])));
+    });
+    assert!(!path.join(".gfm-pipe").exists());
+}
+
+#[test]
+fn ops_lists_operators() {
+    let (_dir, path) = folder();
+    let text = told(&mut real(&path, &["ops"]));
+    assert!(text.starts_with("NAME"), "{text}");
+    assert!(text.ends_with("--- exit 0\n"), "{text}");
+}

@@ -1,0 +1,11 @@
+//! The command line as a process: text, exit codes, signals, closed pipes.
+//!
+//! Two programs are driven: the real binary, and the same command line with the toy operators of the engine's tests.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../engine/toy.rs"]
+mod toy;
+
+mod binary;
+mod program;
+mod toys;

@@ -1,0 +1,228 @@
+//! Runs with toy operators.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+use crate::program::{filters, folder, stdout, text, told, toy};
+
+const YAML: &str = "
+name: toys
+vars: {prefix: '> '}
+stages:
+  a: {op: source, with: {path: a.txt}}
+  both: {op: concat, in: {text: [a, a]}, with: {prefix: '{{ prefix }}'}}
+  n: {op: count, in: {text: both}}
+";
+
+fn toys() -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = folder();
+    fs::write(path.join("a.txt"), "one\ntwo\n").unwrap();
+    fs::write(path.join("p.yaml"), YAML).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn first_run_second_run_changed_parameter() {
+    let (_dir, path) = toys();
+    filters().bind(|| {
+        assert_snapshot!("plan_fresh", told(&mut toy(&path, &["plan", "p.yaml"])));
+        assert!(!path.join(".gfm-pipe").exists(), "plan makes no store");
+        assert_snapshot!("run_first", told(&mut toy(&path, &["run", "p.yaml"])));
+        assert_snapshot!("run_second", told(&mut toy(&path, &["run", "p.yaml"])));
+        let changed = ["-p", "prefix='# '"];
+        assert_snapshot!(
+            "plan_changed",
+            told(&mut toy(&path, &["plan", "p.yaml", changed[0], changed[1]]))
+        );
+        assert_snapshot!(
+            "run_changed",
+            told(&mut toy(&path, &["run", "p.yaml", changed[0], changed[1]]))
+        );
+    });
+}
+
+#[test]
+fn a_failure_says_where_what_and_where_to_look() {
+    let (_dir, path) = folder();
+    fs::write(
+        path.join("p.yaml"),
+        "stages:\n  bad: {op: misbehave}\n  after: {op: count, in: {text: bad}}\n",
+    )
+    .unwrap();
+    filters().bind(|| {
+        assert_snapshot!("run_failed", told(&mut toy(&path, &["run", "p.yaml"])));
+    });
+}
+
+#[test]
+fn a_missing_input_file_is_exit_2_for_plan_and_run() {
+    let (_dir, path) = toys();
+    fs::remove_file(path.join("a.txt")).unwrap();
+    let plan = told(&mut toy(&path, &["plan", "p.yaml"]));
+    filters().bind(|| assert_snapshot!("missing_file", plan));
+    assert_eq!(told(&mut toy(&path, &["run", "p.yaml"])), plan);
+}
+
+#[test]
+fn show_finds_tables_by_name() {
+    let (_dir, path) = toys();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    filters().bind(|| {
+        assert_snapshot!(
+            "show_lines",
+            told(&mut toy(&path, &["show", "both", "-n", "3"]))
+        );
+        assert_snapshot!(
+            "show_counts_json",
+            told(&mut toy(&path, &["show", "n.counts.counts", "--json"]))
+        );
+        assert_snapshot!(
+            "show_no_rows",
+            told(&mut toy(
+                &path,
+                &["show", "both.lines", "--json", "-n", "0"]
+            ))
+        );
+        assert_snapshot!(
+            "show_unknown_port",
+            told(&mut toy(&path, &["show", "n.count"]))
+        );
+        assert_snapshot!("show_unknown_stage", told(&mut toy(&path, &["show", "m"])));
+        let described = ["show", "both", "--json", "--pipeline", "p.yaml"];
+        assert_snapshot!("show_described", told(&mut toy(&path, &described)));
+        let other = [&described[..], &["-p", "prefix=x"]].concat();
+        assert_snapshot!("show_not_stored", told(&mut toy(&path, &other)));
+    });
+}
+
+#[test]
+fn json_is_one_event_a_line_and_ends_with_the_summary() {
+    let (_dir, path) = toys();
+    let output = toy(&path, &["run", "p.yaml", "--log-format", "json"])
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty());
+    let out = stdout(&output);
+    let events: Vec<serde_json::Value> = out
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "run_started");
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "run_finished");
+    assert_eq!(last["status"], "ok");
+    assert_eq!(last["stages"][2]["name"], "n");
+    assert_eq!(last["stages"][2]["status"], "ran");
+    assert_eq!(last["stages"][2]["reasons"][0], "never ran");
+}
+
+#[test]
+fn another_folder_and_store() {
+    let (_dir, path) = toys();
+    let outside = path.join("outside");
+    fs::create_dir(&outside).unwrap();
+    let run = [
+        "run",
+        "p.yaml",
+        "-C",
+        "..",
+        "--store",
+        "s",
+        "--threads",
+        "1",
+        "--jobs",
+        "1",
+    ];
+    let output = toy(&outside, &run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(path.join("s/version").exists());
+    assert_eq!(
+        fs::read_to_string(path.join("s/.gitignore")).unwrap(),
+        "*\n"
+    );
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = std::process::Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+fn slow(path: &Path) -> std::process::Child {
+    fs::write(
+        path.join("slow.yaml"),
+        "stages:\n  s: {op: slow, with: {steps: 3000, step_ms: 20}}\n  n: {op: count, in: {text: s}}\n",
+    )
+    .unwrap();
+    toy(path, &["run", "slow.yaml", "--log-format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_in_order_with_130() {
+    for name in ["INT", "TERM"] {
+        let (_dir, path) = folder();
+        let mut child = slow(&path);
+        let pid = child.id();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Progress means that the operator runs.
+        lines
+            .find(|l| l.as_ref().unwrap().contains("\"progress\""))
+            .unwrap()
+            .unwrap();
+        signal(name, pid);
+        let start = Instant::now();
+        let last = lines.last().unwrap().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(20));
+        assert_eq!(output.status.code(), Some(130));
+        let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+        assert_eq!(last["event"], "run_finished");
+        assert_eq!(last["status"], "interrupted");
+        assert_eq!(last["stages"][0]["reasons"][0], "interrupted");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.starts_with("interrupted: "), "{err}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let (_dir, path) = toys();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    for args in [
+        &["show", "both", "--json"][..],
+        &["ops"],
+        &["run", "p.yaml"],
+        &["graph", "p.yaml"],
+    ] {
+        let mut child = toy(&path, args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The harness's own first lines are read, so that only the program meets the closed pipe.
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("program") {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0);
+        }
+        drop(out);
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(!err.contains("panicked"), "{args:?}: {err}");
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
+    }
+}

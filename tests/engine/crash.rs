@@ -1,0 +1,108 @@
+//! Killed at any instant, the store stays usable: no unlock step, no half-written artifact, the same result in the end.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use gfm_pipe::record::{RunStatus, StageStatus};
+use gfm_pipe::store::hash_file;
+use gfm_pipe_api::Cancel;
+
+use crate::lab::{Events, Lab};
+
+/// Set for the process to be killed: the lab's folder.
+const CHILD: &str = "GFM_PIPE_CRASH_CHILD";
+
+const ROUNDS: u32 = 12;
+
+const YAML: &str = "
+stages:
+  a: {op: source, with: {path: a.txt}}
+  s1: {op: slow, in: {text: a}, with: {steps: 8, step_ms: 2}}
+  s2: {op: slow, in: {text: s1}, with: {steps: 9, step_ms: 2}}
+  c: {op: concat, in: {text: [s1, s2]}}
+  n: {op: count, in: {text: c}}
+";
+
+/// No test of its own: the process that [`killed_at_any_instant`] starts and kills.
+#[test]
+fn be_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let dir = Path::new(&dir);
+    let opts = gfm_pipe::spec::LoadOptions {
+        base: dir.to_owned(),
+        ..Default::default()
+    };
+    let pipeline = gfm_pipe::spec::load(Path::new("p.yaml"), &opts, &crate::toy::ops()).unwrap();
+    let store = gfm_pipe::store::Store::open(dir.join("store")).unwrap();
+    let mut options = gfm_pipe::exec::RunOptions::default();
+    options.request.base = dir.to_owned();
+    let listener = Arc::new(Events::default());
+    let cancel = Cancel::default();
+    gfm_pipe::exec::run(&pipeline, &store, &options, listener, &cancel).unwrap();
+}
+
+#[test]
+fn killed_at_any_instant() {
+    let want = lab().run(YAML);
+
+    // Kills spread over the length of a run: the first while the store is being made, the last around its end.
+    let whole = {
+        let lab = lab();
+        let start = Instant::now();
+        assert!(child(&lab).wait().unwrap().success());
+        start.elapsed()
+    };
+    let mut halfway = 0;
+    for round in 0..ROUNDS {
+        let lab = lab();
+        for kill in 0..2 {
+            let mut child = child(&lab);
+            std::thread::sleep(whole * (2 * round + kill) / (2 * ROUNDS));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let summary = lab.run(YAML);
+        assert_eq!(summary.status, RunStatus::Ok);
+        let of = |status| summary.stages.iter().any(|s| s.status == status);
+        if of(StageStatus::Cached) && of(StageStatus::Ran) {
+            halfway += 1;
+        }
+        for (have, want) in summary.stages.iter().zip(&want.stages) {
+            assert_eq!((&have.key, &have.outputs), (&want.key, &want.outputs));
+        }
+        for shard in std::fs::read_dir(lab.path("store/objects")).unwrap() {
+            for object in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+                let path = object.unwrap().path();
+                let digest = hash_file(&path).unwrap();
+                assert_eq!(path.file_stem().unwrap().to_str(), Some(&*digest));
+            }
+        }
+        let again = lab.run(YAML);
+        assert!(again.stages.iter().all(|s| s.status == StageStatus::Cached));
+    }
+    assert!(
+        halfway > 0,
+        "no kill came in the middle of a run: {whole:?} whole"
+    );
+}
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("a.txt", "one\ntwo\n");
+    lab.write("p.yaml", YAML);
+    lab
+}
+
+fn child(lab: &Lab) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["crash::be_killed", "--exact"])
+        .env(CHILD, lab.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}

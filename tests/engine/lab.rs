@@ -1,0 +1,129 @@
+//! A folder with a store, and runs in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gfm_pipe::exec::{RunOptions, RunSummary, run};
+use gfm_pipe::plan::{Prepared, Request, RequestError, prepare};
+use gfm_pipe::record::{Event, EventSink, StageStatus};
+use gfm_pipe::spec::{LoadOptions, Pipeline, load};
+use gfm_pipe::store::Store;
+use gfm_pipe_api::Cancel;
+
+use crate::toy;
+
+/// Longer than any run here takes; a run that takes longer hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+pub struct Lab {
+    dir: tempfile::TempDir,
+}
+
+#[derive(Default)]
+pub struct Events(pub Mutex<Vec<Event>>);
+
+impl EventSink for Events {
+    fn emit(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Lab {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(self.path("store")).unwrap()
+    }
+
+    pub fn pipeline(&self, yaml: &str) -> Pipeline {
+        self.write("p.yaml", yaml);
+        let opts = LoadOptions {
+            base: self.dir.path().to_owned(),
+            ..LoadOptions::default()
+        };
+        load(Path::new("p.yaml"), &opts, &toy::ops()).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    pub fn request(&self) -> Request {
+        Request {
+            base: self.dir.path().to_owned(),
+            ..Request::default()
+        }
+    }
+
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            request: self.request(),
+            ..RunOptions::default()
+        }
+    }
+
+    pub fn plan(&self, yaml: &str) -> Result<Prepared, RequestError> {
+        prepare(&self.pipeline(yaml), &self.store(), &self.request())
+    }
+
+    pub fn run(&self, yaml: &str) -> RunSummary {
+        self.run_with(yaml, &self.options())
+    }
+
+    pub fn run_with(&self, yaml: &str, options: &RunOptions) -> RunSummary {
+        let events = Arc::new(Events::default());
+        self.run_heard(yaml, options, events, &Cancel::default())
+    }
+
+    /// Runs, and panics when the run hangs.
+    pub fn run_heard(
+        &self,
+        yaml: &str,
+        options: &RunOptions,
+        listener: Arc<dyn EventSink>,
+        cancel: &Cancel,
+    ) -> RunSummary {
+        let (tell, told) = mpsc::channel();
+        let (pipeline, store) = (self.pipeline(yaml), self.store());
+        let (options, cancel) = (options.clone(), cancel.clone());
+        std::thread::spawn(move || {
+            let _ = tell.send(run(&pipeline, &store, &options, listener, &cancel));
+        });
+        let result = told.recv_timeout(HANG).expect("the run hangs");
+        result.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    pub fn lines(&self, summary: &RunSummary, stage: &str) -> Vec<String> {
+        let artifact = &summary.artifacts[stage]["lines"];
+        artifact.texts().unwrap()
+    }
+}
+
+/// `name status (reasons)` of every stage.
+pub fn told(summary: &RunSummary) -> Vec<String> {
+    let stages = summary.stages.iter();
+    stages
+        .map(|s| {
+            let status = match s.status {
+                StageStatus::Ran => "ran",
+                StageStatus::Cached => "cached",
+                StageStatus::Failed => "failed",
+                StageStatus::Skipped => "skipped",
+            };
+            let reasons = s.reasons.join("; ");
+            let text = format!("{} {status} {reasons}", s.name);
+            text.trim_end().to_owned()
+        })
+        .collect()
+}

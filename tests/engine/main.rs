@@ -1,0 +1,11 @@
+//! The engine with toy operators: caching, failure, interruption, damage, crashes. No candle, no polars.
+#![allow(clippy::unwrap_used)]
+
+mod agree;
+mod cache;
+mod crash;
+mod damage;
+mod failure;
+mod lab;
+mod selection;
+mod toy;

@@ -1,0 +1,346 @@
+//! Toy operators: small, and able to misbehave in every way a real one can.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use gfm_pipe_api::kind::col;
+use gfm_pipe_api::{
+    Accepts, Arity, ColType, Context, Field, InPort, InputFile, Kind, OpEntry, OpError, OpResult,
+    Operator, OutPort, Schema, TableSpec, Type, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+pub static LINES: Kind = Kind {
+    name: "lines",
+    about: "lines of text",
+    text: &["line"],
+    tables: &[TableSpec {
+        name: "lines",
+        about: "one line",
+        columns: &[col("line", ColType::Text, "the line")],
+    }],
+};
+
+/// What `count` takes.
+static COUNTED: &[&Kind] = &[&LINES, &kinds::COUNTS];
+
+pub fn ops() -> Vec<OpEntry> {
+    vec![
+        OpEntry::of::<Source>(),
+        OpEntry::of::<Concat>(),
+        OpEntry::of::<Count>(),
+        OpEntry::of::<Misbehave>(),
+        OpEntry::of::<Slow>(),
+    ]
+}
+
+fn lines_port() -> Vec<OutPort> {
+    vec![OutPort {
+        name: "lines",
+        kind: &LINES,
+        about: "lines",
+    }]
+}
+
+fn text_port(arity: Arity) -> Vec<InPort> {
+    vec![InPort {
+        name: "text",
+        accepts: Accepts::Text,
+        arity,
+        about: "text",
+    }]
+}
+
+fn write_lines(ctx: &Context, lines: Vec<String>) -> OpResult<()> {
+    let batch = RecordBatch::try_new(
+        Arc::new(LINES.tables[0].schema(0)),
+        vec![Arc::new(StringArray::from(lines))],
+    )?;
+    ctx.write("lines", "lines", &batch)
+}
+
+fn read_lines(ctx: &Context) -> OpResult<Vec<String>> {
+    let mut out = Vec::new();
+    for artifact in ctx.inputs("text") {
+        let batch = artifact.read("lines")?;
+        let column = columns::text(&batch, "line")?;
+        out.extend(column.iter().flatten().map(ToOwned::to_owned));
+    }
+    Ok(out)
+}
+
+/// Lines of a file.
+pub struct Source;
+
+#[derive(Serialize, Deserialize)]
+pub struct SourceParams {
+    path: PathBuf,
+    extra: Option<PathBuf>,
+    upper: bool,
+    log_interval: u32,
+}
+
+impl Operator for Source {
+    type Params = SourceParams;
+    const NAME: &'static str = "source";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "lines of a file";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::required("path", Type::Path, "file"),
+            Field::new(
+                "extra",
+                Type::Path.or_null(),
+                serde_json::Value::Null,
+                "second file",
+            ),
+            Field::new("upper", Type::Bool, false, "upper case"),
+            Field::new("log_interval", Type::int(1), 10, "no effect").no_effect(),
+        ])
+    }
+    fn inputs() -> Vec<InPort> {
+        Vec::new()
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn files(p: &SourceParams) -> Vec<InputFile> {
+        let mut files = vec![InputFile {
+            path: p.path.clone(),
+            required: true,
+        }];
+        files.extend(p.extra.iter().map(|path| InputFile {
+            path: path.clone(),
+            required: false,
+        }));
+        files
+    }
+    fn run(p: SourceParams, ctx: &Context) -> OpResult<()> {
+        let path = ctx.path(&p.path);
+        let mut text = fs::read_to_string(&path)
+            .map_err(|e| OpError::wrap("failed to read", e).file(&p.path))?;
+        if let Some(extra) = &p.extra {
+            text.push_str(&fs::read_to_string(ctx.path(extra)).unwrap_or_default());
+        }
+        if p.upper {
+            text = text.to_uppercase();
+        }
+        write_lines(ctx, text.lines().map(ToOwned::to_owned).collect())
+    }
+}
+
+/// Lines of all inputs.
+pub struct Concat;
+
+#[derive(Serialize, Deserialize)]
+pub struct ConcatParams {
+    prefix: String,
+}
+
+impl Operator for Concat {
+    type Params = ConcatParams;
+    const NAME: &'static str = "concat";
+    const VERSION: u32 = 3;
+    const ABOUT: &'static str = "lines of all inputs";
+
+    fn schema() -> Schema {
+        Schema::new(vec![Field::new(
+            "prefix",
+            Type::Text,
+            "",
+            "before each line",
+        )])
+    }
+    fn inputs() -> Vec<InPort> {
+        text_port(Arity::Many)
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn run(p: ConcatParams, ctx: &Context) -> OpResult<()> {
+        let lines = read_lines(ctx)?;
+        let lines = lines.iter().map(|l| format!("{}{l}", p.prefix)).collect();
+        write_lines(ctx, lines)
+    }
+}
+
+/// Number of lines.
+pub struct Count;
+
+#[derive(Serialize, Deserialize)]
+pub struct CountParams {
+    scale: u64,
+}
+
+impl Operator for Count {
+    type Params = CountParams;
+    const NAME: &'static str = "count";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "number of lines";
+
+    fn schema() -> Schema {
+        Schema::new(vec![Field::new("scale", Type::int(1), 1, "factor")])
+    }
+    fn inputs() -> Vec<InPort> {
+        vec![InPort {
+            name: "text",
+            accepts: Accepts::Kinds(COUNTED),
+            arity: Arity::One,
+            about: "lines, or counts to scale",
+        }]
+    }
+    fn outputs() -> Vec<OutPort> {
+        vec![OutPort {
+            name: "counts",
+            kind: &kinds::COUNTS,
+            about: "count",
+        }]
+    }
+    fn run(p: CountParams, ctx: &Context) -> OpResult<()> {
+        let input = ctx.input("text")?;
+        let n: u64 = if *input.kind == LINES {
+            input.rows("lines")? as u64
+        } else {
+            let batch = input.read("counts")?;
+            columns::u64s(&batch, "value")?.values().iter().sum()
+        };
+        let batch = RecordBatch::try_new(
+            Arc::new(kinds::COUNTS.tables[0].schema(0)),
+            vec![
+                Arc::new(StringArray::from(vec!["lines"])),
+                Arc::new(UInt64Array::from(vec![n * p.scale])),
+            ],
+        )?;
+        ctx.write("counts", "counts", &batch)
+    }
+}
+
+/// Does what `how` says.
+pub struct Misbehave;
+
+#[derive(Serialize, Deserialize)]
+pub struct MisbehaveParams {
+    how: String,
+    path: Option<PathBuf>,
+}
+
+impl Operator for Misbehave {
+    type Params = MisbehaveParams;
+    const NAME: &'static str = "misbehave";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "fails in the way asked for";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new(
+                "how",
+                Type::one_of(&[
+                    "fail",
+                    "panic",
+                    "panic-in-rayon",
+                    "write-nothing",
+                    "edit-input",
+                    "not-at-all",
+                ]),
+                "fail",
+                "how",
+            ),
+            Field::new(
+                "path",
+                Type::Path.or_null(),
+                serde_json::Value::Null,
+                "file",
+            ),
+        ])
+    }
+    fn inputs() -> Vec<InPort> {
+        text_port(Arity::Optional)
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn files(p: &MisbehaveParams) -> Vec<InputFile> {
+        let file = p.path.iter().map(|path| InputFile {
+            path: path.clone(),
+            required: true,
+        });
+        file.collect()
+    }
+    fn run(p: MisbehaveParams, ctx: &Context) -> OpResult<()> {
+        match p.how.as_str() {
+            "fail" => Err(OpError::new("the moon is wrong")
+                .file("data/moon.txt")
+                .line(7)
+                .hint("wait a fortnight")),
+            "panic" => panic!("index {} out of cheese", 5),
+            "panic-in-rayon" => {
+                rayon::scope(|s| s.spawn(|_| panic!("cheese on another thread")));
+                Ok(())
+            }
+            "write-nothing" => Ok(()),
+            "edit-input" => {
+                let path = ctx.path(p.path.unwrap_or_default());
+                write_lines(ctx, vec![fs::read_to_string(&path).unwrap_or_default()])?;
+                let mut file = fs::File::options().append(true).open(&path).unwrap();
+                writeln!(file, "one line more").unwrap();
+                Ok(())
+            }
+            _ => write_lines(ctx, read_lines(ctx)?),
+        }
+    }
+}
+
+/// Takes its time, in steps it can continue from.
+pub struct Slow;
+
+#[derive(Serialize, Deserialize)]
+pub struct SlowParams {
+    steps: u64,
+    step_ms: u64,
+}
+
+impl Operator for Slow {
+    type Params = SlowParams;
+    const NAME: &'static str = "slow";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "waits, step by step";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("steps", Type::int(0), 10, "steps"),
+            Field::new("step_ms", Type::int(0), 10, "length of a step").no_effect(),
+        ])
+    }
+    fn inputs() -> Vec<InPort> {
+        text_port(Arity::Optional)
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn run(p: SlowParams, ctx: &Context) -> OpResult<()> {
+        let checkpoint = ctx.workdir.join("step");
+        let mut start = 0;
+        if let Ok(text) = fs::read_to_string(&checkpoint)
+            && let Ok(step) = text.parse()
+        {
+            start = step;
+            ctx.reporter.resumed_at(step);
+        }
+        for step in start..p.steps {
+            ctx.check_cancelled()?;
+            thread::sleep(Duration::from_millis(p.step_ms));
+            fs::write(ctx.workdir.join("new"), (step + 1).to_string()).unwrap();
+            fs::rename(ctx.workdir.join("new"), &checkpoint).unwrap();
+            ctx.progress(step + 1, p.steps, "steps", "");
+        }
+        let mut lines = read_lines(ctx)?;
+        lines.push(format!("{} steps", p.steps));
+        write_lines(ctx, lines)
+    }
+}

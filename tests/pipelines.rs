@@ -1,0 +1,174 @@
+//! The shipped pipelines, through the real binary: wiring, caching, reproducibility. Runs with every feature the default
+//! build has.
+
+#![cfg(all(feature = "gfm", feature = "static-encoder"))]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use serde_json::Value;
+
+fn gfm_pipe(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gfm-pipe"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap()
+}
+
+/// Runs a pipeline and gives the stages of its last event by name.
+fn run(store: &Path, more: &[&str]) -> BTreeMap<String, Value> {
+    let mut args = vec![
+        "run",
+        "pipelines/ci.yaml",
+        "--log-format",
+        "json",
+        "--store",
+    ];
+    args.push(store.to_str().unwrap());
+    args.extend(more);
+    let out = gfm_pipe(&args);
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{text}\n{said}");
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "run_finished");
+    assert_eq!(last["status"], "ok");
+    last["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["name"].as_str().unwrap().to_owned(), s.clone()))
+        .collect()
+}
+
+fn status<'a>(stages: &'a BTreeMap<String, Value>, wanted: &str) -> Vec<&'a str> {
+    stages
+        .iter()
+        .filter(|(_, s)| s["status"] == wanted)
+        .map(|(n, _)| n.as_str())
+        .collect()
+}
+
+fn outputs(stages: &BTreeMap<String, Value>) -> BTreeMap<&str, &Value> {
+    stages
+        .iter()
+        .map(|(n, s)| (n.as_str(), &s["outputs"]))
+        .collect()
+}
+
+#[test]
+fn one_and_two_threads_give_the_same_artifacts_and_a_second_run_is_cached() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let a = run(one.path(), &["--threads", "1", "--jobs", "1"]);
+    let b = run(two.path(), &["--threads", "2"]);
+    assert_eq!(status(&a, "ran").len(), a.len());
+    assert_eq!(outputs(&a), outputs(&b));
+
+    let start = Instant::now();
+    let again = run(one.path(), &[]);
+    assert_eq!(status(&again, "cached").len(), a.len());
+    // Two seconds is the promise of the release build; an unoptimised one on a busy machine gets more.
+    let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
+    assert!(
+        start.elapsed().as_secs_f64() < limit,
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(outputs(&a), outputs(&again));
+}
+
+#[test]
+fn a_changed_parameter_reruns_what_depends_on_it_and_says_why() {
+    let store = tempfile::tempdir().unwrap();
+    run(store.path(), &[]);
+    let changed = run(store.path(), &["--set", "finetune.with.optimizer.lr=0.004"]);
+    assert_eq!(status(&changed, "ran"), ["evaluate", "finetune"]);
+    let reasons = changed["finetune"]["reasons"].to_string();
+    assert!(reasons.contains("optimizer.lr 0.005 -> 0.004"), "{reasons}");
+    // What cannot change the result changes no key.
+    let same = run(
+        store.path(),
+        &[
+            "--set",
+            "finetune.with.optimizer.lr=0.004",
+            "--set",
+            "finetune.with.train.log_interval=7",
+            "--set",
+            "evaluate.with.batch_size=3",
+        ],
+    );
+    assert!(status(&same, "ran").is_empty(), "{same:?}");
+}
+
+#[test]
+fn metrics_are_shown_as_one_json_array() {
+    let store = tempfile::tempdir().unwrap();
+    run(store.path(), &[]);
+    let dir = store.path().to_str().unwrap();
+    let out = gfm_pipe(&["show", "evaluate.metrics", "--json", "--store", dir]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let rows: Vec<BTreeMap<String, Value>> = serde_json::from_slice(&out.stdout).unwrap();
+    let keys: Vec<&str> = rows[0].keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "dataset", "group", "metric", "n", "ranker", "split", "system", "target", "value"
+        ]
+    );
+    for system in ["model", "pretrained", "dense", "bm25", "ppr"] {
+        assert!(rows.iter().any(|r| r["system"] == system), "{system}");
+    }
+    for row in &rows {
+        let value = row["value"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&value), "{row:?}");
+    }
+    assert!(
+        rows.iter()
+            .any(|r| r["metric"] == "ceiling:recall@5" && r["group"] == "hops=2")
+    );
+}
+
+#[test]
+fn every_shipped_pipeline_is_valid() {
+    for file in ["full", "ci", "musique"] {
+        let out = gfm_pipe(&["graph", &format!("pipelines/{file}.yaml")]);
+        assert!(
+            out.status.success(),
+            "{file}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
+
+/// Dirt is rejected with a reason and a place, never fatal.
+#[test]
+fn the_dirty_fixture_is_ingested_with_its_rejects() {
+    let store = tempfile::tempdir().unwrap();
+    let dir = store.path().to_str().unwrap();
+    let vars = ["-p", "data=data/fixtures/dirty", "-p", "dataset=dirty"];
+    let mut args = vec!["run", "pipelines/ci.yaml", "--until", "qa", "--store", dir];
+    args.extend(vars);
+    let out = gfm_pipe(&args);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    for (port, at_least) in [("kg.rejects", 3), ("qa.rejects", 10)] {
+        let out = gfm_pipe(&["show", port, "--json", "--store", dir]);
+        let rows: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+        assert!(rows.len() >= at_least, "{port}: {}", rows.len());
+        assert!(
+            rows.iter()
+                .all(|r| !r["reason"].as_str().unwrap().is_empty())
+        );
+    }
+}
