@@ -12,6 +12,7 @@ use super::args::{Common, Select};
 use super::error::{CliError, CliResult};
 use crate::plan::{Key, LastEnd, LastLook, Verdict, prepare};
 use crate::record::latest;
+use crate::spec::split_port;
 use crate::store::{Manifest, Store, TableEntry};
 use crate::ui::{self, Out};
 
@@ -44,8 +45,8 @@ pub struct Args {
 pub fn show(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     args.common.apply()?;
     let store = Store::open_readonly(args.common.store_dir())?;
-    let mut parts = args.what.split('.');
-    let stage = parts.next().unwrap_or_default();
+    let (stage, rest) = split_port(&args.what);
+    let mut parts = rest.into_iter().flat_map(|r| r.split('.'));
     let (port, table) = (parts.next(), parts.next());
     if stage.is_empty() || parts.next().is_some() {
         return Err(CliError::usage(format!(

@@ -16,7 +16,7 @@ use super::reporter::StageReporter;
 use crate::plan::select::Role;
 use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Reason};
 use crate::record::{Event, EventSink, StageRecord, StageStatus, utc};
-use crate::spec::Stage;
+use crate::spec::{Stage, split_port};
 use crate::store::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, StoreError, hash_file};
 
 /// Artifacts of a stage by port.
@@ -300,7 +300,7 @@ fn damaged_input(inputs: &BTreeMap<String, Vec<Artifact>>, stopped: Stopped) -> 
             if hash_file(&table.path).is_ok_and(|digest| digest == table.digest) {
                 continue;
             }
-            let from = artifact.name.split('.').next().unwrap_or(&artifact.name);
+            let (from, _) = split_port(&artifact.name);
             return Stopped::Failed {
                 message: format!(
                     "{message}\ninput {}.{} is damaged: {} does not have the content it is named by",

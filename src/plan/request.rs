@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use gfm_pipe_api::schema::nearest;
 
 use super::decide::{DecideError, Planner, StagePlan, StageTrouble, Verdict, WalkErrors};
-use super::select::{Role, SelectError, Selection, needed};
+use super::select::{Role, SelectError, Selection, named, needed};
 use crate::spec::Pipeline;
 use crate::store::Store;
 
@@ -111,8 +111,10 @@ pub fn prepare(
     request: &Request,
 ) -> Result<Prepared, RequestError> {
     let roles = needed(pipeline, &request.selection)?;
+    let mut forced = BTreeSet::new();
     for name in &request.force {
-        let Some(i) = pipeline.stages.iter().position(|s| s.name == *name) else {
+        let meant = named(pipeline, name);
+        if meant.is_empty() {
             let known: Vec<&str> = pipeline.stages.iter().map(|s| s.name.as_str()).collect();
             let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -122,12 +124,14 @@ pub fn prepare(
                 name: name.clone(),
                 hint,
             });
-        };
-        if roles[i] != Role::Run {
+        }
+        let selected = meant.iter().filter(|i| roles[**i] == Role::Run);
+        let mut selected = selected.peekable();
+        if selected.peek().is_none() {
             return Err(RequestError::ForcedNotSelected(name.clone()));
         }
+        forced.extend(selected.map(|i| pipeline.stages[*i].name.clone()));
     }
-    let forced: BTreeSet<String> = request.force.iter().cloned().collect();
     let planner = Planner::new(&pipeline.name, store, &request.base, forced);
     let plan = planner.walk(pipeline, &roles)?;
     let not_stored: Vec<String> = plan

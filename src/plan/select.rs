@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use gfm_pipe_api::schema::nearest;
 use thiserror::Error;
 
-use crate::spec::Pipeline;
+use crate::spec::{Pipeline, StageName};
 
 /// What a selection wants; empty lists want everything.
 ///
@@ -128,18 +128,41 @@ fn indices(
     names: &[String],
 ) -> Result<Vec<usize>, SelectError> {
     let known = || pipeline.stages.iter().map(|s| s.name.as_str());
-    names
-        .iter()
-        .map(|name| {
-            known()
-                .position(|k| k == name)
-                .ok_or_else(|| SelectError::UnknownStage {
-                    flag,
-                    name: name.clone(),
-                    near: nearest(name, known()).map(str::to_owned),
-                    known: known().map(str::to_owned).collect(),
-                })
+    let mut out = Vec::new();
+    for name in names {
+        let meant = named(pipeline, name);
+        if meant.is_empty() {
+            return Err(SelectError::UnknownStage {
+                flag,
+                name: name.clone(),
+                near: nearest(name, known()).map(str::to_owned),
+                known: known().map(str::to_owned).collect(),
+            });
+        }
+        out.extend(meant);
+    }
+    Ok(out)
+}
+
+/// The stages a name means: the one of that name, those that a pattern takes (`kg[*]`), or all that `foreach` made of the
+/// stage of that name.
+pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
+    if let Some(i) = pipeline.stages.iter().position(|s| s.name == name) {
+        return vec![i];
+    }
+    let Some(wanted) = StageName::parse(name) else {
+        return Vec::new();
+    };
+    let fits = |stage: &str| {
+        StageName::parse(stage).is_some_and(|s| {
+            let labels = s.labels.unwrap_or_default();
+            s.base == wanted.base && (wanted.labels.is_none() || wanted.takes(&labels))
         })
+    };
+    let stages = pipeline.stages.iter().enumerate();
+    stages
+        .filter(|(_, s)| fits(&s.name))
+        .map(|(i, _)| i)
         .collect()
 }
 
@@ -240,6 +263,30 @@ stages:
         };
         assert_eq!(names(&p, Role::Run, &s), list(&["d", "e"]));
         assert_eq!(names(&p, Role::FromCache, &s), list(&["b", "a", "c"]));
+    }
+
+    #[test]
+    fn a_stage_with_foreach_is_named_as_a_whole_or_in_part() {
+        let p = pipeline(
+            r#"
+stages:
+  kg: {op: words, foreach: {ds: [a, b]}, with: {path: "{{ ds }}"}}
+  up: {op: upper, foreach: {ds: [a, b]}, in: {texts: kg.words}}
+"#,
+        );
+        let only = |name: &str| {
+            let s = Selection {
+                only: list(&[name]),
+                ..Selection::default()
+            };
+            names(&p, Role::Run, &s)
+        };
+        assert_eq!(only("kg"), list(&["kg[a]", "kg[b]"]));
+        assert_eq!(only("up[*]"), list(&["up[a]", "up[b]"]));
+        assert_eq!(only("up[b]"), list(&["up[b]"]));
+        for none in ["k", "up[c]", "up[", "up[a,b]"] {
+            assert!(named(&p, none).is_empty(), "{none}");
+        }
     }
 
     #[test]

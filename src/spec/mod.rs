@@ -6,6 +6,7 @@
 //! with its place ([`SpecErrors`]); whatever the text, it does not panic. Not here: whether files exist that operators read.
 
 mod error;
+mod expand;
 mod node;
 mod overrides;
 mod parse;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use gfm_pipe_api::OpEntry;
 
 pub use error::{Place, SpecError, SpecErrors};
+pub(crate) use expand::{StageName, split_port};
 pub use pipeline::{Origin, Pipeline, PortRef, Stage};
 pub use resolved::resolved_yaml;
 

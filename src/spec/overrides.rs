@@ -6,6 +6,7 @@
 
 use super::LoadOptions;
 use super::error::Mistake;
+use super::expand::split_port;
 use super::node::{Entry, Key, Kind, Node, near, quote};
 use super::parse;
 use super::source::{Sources, Span};
@@ -122,10 +123,13 @@ fn steps(path: &str) -> Option<Vec<Step<'_>>> {
 
 fn set(root: &mut Node, target: &str, value: Node, span: Span) -> Result<(), Mistake> {
     let fault = |text: String| Mistake::new(span, text).hint(FORM);
-    let mut parts = target.splitn(3, '.');
-    let (stage, part, path) = (parts.next(), parts.next(), parts.next());
-    let (Some(stage), Some(part)) = (stage, part) else {
+    let (stage, rest) = split_port(target);
+    let Some(rest) = rest else {
         return Err(fault("a parameter of a stage is missing".to_owned()));
+    };
+    let (part, path) = match rest.split_once('.') {
+        Some((part, path)) => (part, Some(path)),
+        None => (rest, None),
     };
     if part != "with" {
         return Err(fault(format!(
@@ -158,6 +162,12 @@ fn stage_entry<'a>(root: &'a mut Node, name: &str, span: Span) -> Result<&'a mut
         || format!("stages: {}", names.join(", ")),
         |n| format!("did you mean `{n}`?"),
     );
+    let base = name.split('[').next().unwrap_or(name);
+    let hint = if base != name && names.contains(&base) {
+        format!("`--set {base}.with.KEY=VALUE` sets it in all stages that `foreach` makes of it")
+    } else {
+        hint
+    };
     match stages.iter_mut().find(|e| e.key.text == name) {
         Some(e) => Ok(e),
         None => Err(Mistake::new(span, format!("no stage `{}`", quote(name))).hint(hint)),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use gfm_pipe_api::PathSeg;
 use minijinja::syntax::SyntaxConfig;
@@ -15,6 +16,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Any};
 use serde_json::{Map, Number, Value};
 
 use super::error::{MOST, Mistake};
+use super::expand::Scope;
 use super::node::{Entry, Kind, Node, near, quote};
 use super::scalar;
 use super::source::Span;
@@ -47,8 +49,9 @@ pub(super) struct Rendered {
 }
 
 /// The variables of a pipeline, and what renders with them.
+#[derive(Clone)]
 pub(super) struct Vars {
-    env: Environment<'static>,
+    env: Arc<Environment<'static>>,
     values: BTreeMap<String, Any>,
     /// `values` as the template language takes them.
     context: Any,
@@ -84,7 +87,7 @@ impl Vars {
             env.remove_global(name);
         }
         let mut vars = Vars {
-            env,
+            env: Arc::new(env),
             values: BTreeMap::new(),
             context: Any::from(BTreeMap::<String, Any>::new()),
             broken: HashSet::new(),
@@ -115,7 +118,23 @@ impl Vars {
         vars
     }
 
-    /// Renders every scalar of a value; `open` where names may be used that are no variables (those of `foreach`).
+    /// Whether the pipeline has a variable of that name.
+    pub fn declares(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.broken.contains(name)
+    }
+
+    /// The same variables, and those of a stage made by `foreach` or `matrix`.
+    pub fn scoped(&self, scope: &Scope) -> Self {
+        let mut vars = self.clone();
+        for bound in scope {
+            let value = Any::from(Serde(&bound.value));
+            vars.values.insert(bound.name.clone(), value);
+        }
+        vars.context = Any::from(vars.values.clone());
+        vars
+    }
+
+    /// Renders every scalar of a value; `open` where names may be used that a mistake hides (those of a wrong `foreach`).
     pub fn render(&self, entry: &Entry, open: bool, mistakes: &mut Vec<Mistake>) -> Rendered {
         let mut walk = Walk {
             vars: self,
@@ -306,7 +325,7 @@ fn single(text: &str) -> Option<&str> {
 }
 
 /// Why a name cannot be a variable's, and what to do.
-fn bad_name(name: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn bad_name(name: &str) -> Option<(&'static str, &'static str)> {
     const WORDS: [&str; 14] = [
         "true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if",
         "else", "loop",

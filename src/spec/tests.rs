@@ -407,6 +407,93 @@ fn what_is_written_back_loads_the_same() {
     assert_eq!(resolved_yaml(&again), text);
 }
 
+/// Names of stages with what is connected to them.
+fn wiring(p: &Pipeline) -> Vec<String> {
+    let stage = |s: &super::Stage| {
+        let refs: Vec<String> = s
+            .inputs
+            .values()
+            .flatten()
+            .map(PortRef::to_string)
+            .collect();
+        format!("{} <- {}", s.name, refs.join(" "))
+    };
+    p.stages.iter().map(stage).collect()
+}
+
+#[test]
+fn foreach_makes_a_stage_for_each_value() {
+    let text = r#"
+vars: {sets: [a, b.2], root: data}
+stages:
+  kg: {op: words, foreach: {ds: "{{ sets }}"}, with: {path: "{{ root }}/{{ ds }}"}}
+  up: {op: upper, foreach: {ds: [b.2, a]}, in: {texts: kg.words}}
+  first: {op: upper, in: {texts: "kg[a].words"}}
+  all: {op: join, in: {texts: ["up[*]", first, "kg[b.2].words"]}}
+"#;
+    let p = pipeline(text);
+    assert_eq!(
+        wiring(&p),
+        [
+            "kg[a] <- ",
+            "kg[b.2] <- ",
+            "up[b.2] <- kg[b.2].words",
+            "up[a] <- kg[a].words",
+            "first <- kg[a].words",
+            "all <- up[b.2].words up[a].words first.words kg[b.2].words",
+        ]
+    );
+    assert_eq!(p.stages[1].params["path"], "data/b.2");
+    let again = pipeline(&resolved_yaml(&p));
+    assert_eq!(stages(&again), stages(&p));
+    // An override of a stage is one of all that are made of it; a list given for a variable makes others.
+    let vars = [("sets", "[x]")];
+    let sets = [("kg.with.path", "{{ ds }}!")];
+    let text = text
+        .replace("b.2, a", "x")
+        .replace("[a]", "[x]")
+        .replace("[b.2]", "[x]");
+    let p = load_text(&text, &vars, &sets).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(p.stages[0].name, "kg[x]");
+    assert_eq!(p.stages[0].params["path"], "x!");
+}
+
+#[test]
+fn matrix_goes_over_all_combinations_and_siblings_need_no_more_names() {
+    let p = pipeline(
+        r#"
+stages:
+  kg: {op: words, foreach: {ds: [a, b]}, with: {path: "{{ ds }}"}}
+  fit: {op: train, matrix: {ds: [a, b], lr: [0.1, 1]}, in: {counts: kg.counts}, with: {optimizer: {lr: "{{ lr }}"}}}
+  again: {op: train, in: {counts: "kg[b].counts", init: "fit[b,0.1]"}}
+"#,
+    );
+    assert_eq!(
+        wiring(&p)[2..],
+        [
+            "fit[a,0.1] <- kg[a].counts",
+            "fit[a,1] <- kg[a].counts",
+            "fit[b,0.1] <- kg[b].counts",
+            "fit[b,1] <- kg[b].counts",
+            "again <- kg[b].counts fit[b,0.1].model",
+        ]
+    );
+    assert_eq!(p.stages[2].params["optimizer"]["lr"], 0.1);
+    let again = pipeline(&resolved_yaml(&p));
+    assert_eq!(stages(&again), stages(&p));
+}
+
+#[test]
+fn overrides_name_stages_as_written() {
+    let text = r#"stages: {kg: {op: words, foreach: {ds: [a, b]}, with: {path: "{{ ds }}"}}}"#;
+    let e = load_text(text, &[], &[("kg[a].with.path", "x")]).err();
+    let report = e.map(|e| e.to_string()).unwrap_or_default();
+    assert!(
+        report.contains("`--set kg.with.KEY=VALUE` sets it in all"),
+        "{report}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

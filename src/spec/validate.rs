@@ -3,7 +3,7 @@
 //! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports of an unknown
 //! operator, parameters that use a broken variable) is not reported.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use gfm_pipe_api::{OpEntry, PathSeg, Problem};
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::MAX_STAGES;
 use super::error::{MOST, Mistake};
+use super::expand::{Scope, StageName, instance_name, is_label, scopes};
 use super::node::{Entry, Kind, Node, near, quote};
 use super::pipeline::{Origin, Pipeline, Stage};
 use super::render::{Rendered, Vars, no_template};
@@ -22,14 +23,16 @@ const TOP: [&str; 4] = ["version", "name", "vars", "stages"];
 /// Keys at the top that will mean something.
 const TOP_PLANNED: [&str; 1] = ["include"];
 /// Keys of a stage.
-const STAGE: [&str; 3] = ["op", "in", "with"];
-/// Keys of a stage that will mean something.
-const STAGE_PLANNED: [&str; 2] = ["foreach", "matrix"];
+const STAGE: [&str; 5] = ["op", "foreach", "matrix", "in", "with"];
 
 /// A stage on its way to a [`Stage`].
 pub(super) struct Draft<'a> {
-    /// Its name and body.
+    /// Its name and body as written.
     pub entry: &'a Entry,
+    /// Its name in the pipeline: `NAME`, or `NAME[LABEL]` where `foreach` or `matrix` made it.
+    pub name: String,
+    /// What `foreach` or `matrix` made it for.
+    pub scope: Scope,
     /// Its operator; `None` when that is a mistake.
     pub op: Option<&'a OpEntry>,
     /// Whether inputs may be missing because of a mistake that is reported already.
@@ -38,9 +41,12 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.entry.key.text
+    /// Its name, and its labels where it has some.
+    pub fn labels(&self) -> (&str, Vec<&str>) {
+        match StageName::parse(&self.name) {
+            Some(n) => (n.base, n.labels.unwrap_or_default()),
+            None => (&self.name, Vec::new()),
+        }
     }
 
     /// A key of its body.
@@ -97,10 +103,25 @@ pub(super) fn check(
         mistakes.push(Mistake::new(e.key.span, message));
         return None;
     }
-    let drafts: Vec<Draft<'_>> = entries
-        .iter()
-        .map(|e| stage(e, ops, &vars, mistakes))
-        .collect();
+    let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(entries.len());
+    let mut names = HashSet::new();
+    for e in entries {
+        for draft in stage(e, ops, &vars, mistakes) {
+            if !names.insert(draft.name.clone()) {
+                let message = format!("there are two stages `{}`", quote(&draft.name));
+                mistakes.push(
+                    Mistake::new(e.key.span, message)
+                        .hint("`foreach` of another stage makes it: give this one another name"),
+                );
+            }
+            drafts.push(draft);
+        }
+        if drafts.len() > MAX_STAGES {
+            let message = format!("more than {MAX_STAGES} stages");
+            mistakes.push(Mistake::new(e.key.span, message));
+            return None;
+        }
+    }
     let wires = wiring::connect(&drafts, mistakes);
     if !mistakes.is_empty() {
         return None;
@@ -127,7 +148,7 @@ fn finish(file: &Path, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<Stage>>
         .map(|(d, inputs)| {
             let start = d.entry.key.span.start;
             Some(Stage {
-                name: d.name().to_owned(),
+                name: d.name.clone(),
                 op: d.op?.clone(),
                 params: d.params.clone()?,
                 inputs,
@@ -197,7 +218,15 @@ fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Whether a text may name a stage.
+/// Whether a text may name a stage: a name, with labels in brackets where it stands for one of several.
+fn is_stage_name(text: &str) -> bool {
+    StageName::parse(text).is_some_and(|n| {
+        let labels = n.labels.unwrap_or_default();
+        is_name(n.base) && labels.iter().all(|l| is_label(l))
+    })
+}
+
+/// Whether a text may name a pipeline.
 fn is_name(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -235,36 +264,38 @@ fn stem(file: &Path) -> String {
     }
 }
 
+/// The stages that an entry of `stages` makes: one, or one for each value of its `foreach`.
 fn stage<'a>(
     entry: &'a Entry,
     ops: &'a [OpEntry],
     vars: &Vars,
     mistakes: &mut Vec<Mistake>,
-) -> Draft<'a> {
-    let mut draft = Draft {
-        entry,
-        op: None,
-        in_flawed: false,
-        params: None,
-    };
-    let name = draft.name();
-    if no_template(name, entry.key.span, "stage names", mistakes) && !is_name(name) {
+) -> Vec<Draft<'a>> {
+    let name = entry.key.text.as_str();
+    if no_template(name, entry.key.span, "stage names", mistakes) && !is_stage_name(name) {
         let message = format!("`{}` cannot name a stage", quote(name));
         mistakes.push(Mistake::new(entry.key.span, message).hint(NAME_FORM));
     }
+    let draft = |op, scope: Scope| Draft {
+        entry,
+        name: instance_name(name, &scope),
+        scope,
+        op,
+        in_flawed: false,
+        params: None,
+    };
     let Kind::Map(body) = &entry.value.kind else {
         let message = format!("a stage is a mapping, found {}", entry.value.found());
         mistakes.push(
             Mistake::new(entry.point(), message)
                 .hint("NAME: {op: OPERATOR, in: {PORT: STAGE}, with: {KEY: VALUE}}"),
         );
-        return draft;
+        return vec![draft(None, Vec::new())];
     };
-    draft.op = draft
-        .get("op")
-        .and_then(|e| operator(&e.value, e, ops, mistakes));
+    let get = |key: &str| body.iter().find(|e| e.key.text == key);
+    let op = get("op").and_then(|e| operator(&e.value, e, ops, mistakes));
     let belongs = |key: &str| {
-        let op = draft.op?;
+        let op = op?;
         if op.inputs.iter().any(|p| p.name == key) {
             Some((
                 "in",
@@ -282,26 +313,33 @@ fn stage<'a>(
             None
         }
     };
-    let meant = keys(body, &STAGE, &STAGE_PLANNED, belongs, mistakes);
+    let meant = keys(body, &STAGE, &[], belongs, mistakes);
     let flawed = |key: &str| entry.value.flawed || meant.contains(&key);
-    if draft.get("op").is_none() && !flawed("op") {
-        let message = format!("stage `{}` has no `op`", quote(draft.name()));
+    if get("op").is_none() && !flawed("op") {
+        let message = format!("stage `{}` has no `op`", quote(name));
         mistakes
             .push(Mistake::new(entry.key.span, message).hint("`gfm-pipe ops` lists the operators"));
     }
-    let planned = body
-        .iter()
-        .any(|e| STAGE_PLANNED.contains(&e.key.text.as_str()));
-    let with = draft.get("with");
-    let mut rendered = with.map_or_else(Rendered::default, |e| vars.render(e, planned, mistakes));
-    if flawed("with") {
-        rendered.flawed.push(Vec::new());
+    // Of a wrong `foreach` nobody knows which names it would give.
+    let scopes = scopes(body, vars, mistakes);
+    let open = scopes.is_none() || flawed("foreach") || flawed("matrix");
+    let with = get("with");
+    let mut out = Vec::new();
+    for scope in scopes.unwrap_or_else(|| vec![Vec::new()]) {
+        let scoped = (!scope.is_empty()).then(|| vars.scoped(&scope));
+        let vars = scoped.as_ref().unwrap_or(vars);
+        let mut rendered = with.map_or_else(Rendered::default, |e| vars.render(e, open, mistakes));
+        if flawed("with") {
+            rendered.flawed.push(Vec::new());
+        }
+        let mut draft = draft(op, scope);
+        if let Some(op) = op {
+            draft.params = params(op, with, entry, rendered, mistakes);
+        }
+        draft.in_flawed = flawed("in");
+        out.push(draft);
     }
-    if let Some(op) = draft.op {
-        draft.params = params(op, with, entry, rendered, mistakes);
-    }
-    draft.in_flawed = flawed("in");
-    draft
+    out
 }
 
 fn operator<'a>(
@@ -386,10 +424,4 @@ fn follows(problem: &Problem, all: &[Problem]) -> bool {
             && parent == problem.path.as_slice()
             && meant.is_some_and(|m| problem.message == format!("missing key `{m}`"))
     })
-}
-
-/// Stage names with their positions in the file.
-pub(super) fn by_name<'a>(drafts: &'a [Draft<'_>]) -> HashMap<&'a str, usize> {
-    let names = drafts.iter().enumerate();
-    names.map(|(i, d)| (d.name(), i)).collect()
 }

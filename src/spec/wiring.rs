@@ -3,16 +3,17 @@
 //! Invariant: a stage with an unknown operator says nothing about ports (its own or those others ask it for), but what
 //! it depends on still counts for cycles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gfm_pipe_api::{InPort, OpEntry};
 
 use super::error::{MOST, Mistake};
+use super::expand::{StageName, instead_of, split_port};
 use super::node::{Entry, Kind, near, quote};
 use super::pipeline::PortRef;
 use super::render::no_template;
 use super::source::Span;
-use super::validate::{Draft, by_name};
+use super::validate::Draft;
 
 /// Connections of each stage, by port.
 pub(super) type Wires = Vec<BTreeMap<String, Vec<PortRef>>>;
@@ -22,7 +23,7 @@ type Edge = (usize, Span);
 
 /// Resolves the inputs of all stages.
 pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wires {
-    let index = by_name(drafts);
+    let index = Index::new(drafts);
     let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(drafts.len());
     let mut wires = Vec::with_capacity(drafts.len());
     for draft in drafts {
@@ -36,7 +37,10 @@ pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wire
         edges.push(stage.edges);
     }
     for cycle in cycles(&edges) {
-        let mut names: Vec<&str> = cycle.iter().map(|(i, _)| drafts[*i].name()).collect();
+        let mut names: Vec<&str> = cycle
+            .iter()
+            .map(|(i, _)| drafts[*i].name.as_str())
+            .collect();
         names.push(names[0]);
         mistakes.push(
             Mistake::new(
@@ -49,9 +53,27 @@ pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wire
     wires
 }
 
+/// Stages by the name in front of their labels, in the order of the file.
+struct Index<'a>(HashMap<&'a str, Vec<(Vec<&'a str>, usize)>>);
+
+impl<'a> Index<'a> {
+    fn new(drafts: &'a [Draft<'_>]) -> Self {
+        let mut all: HashMap<&str, Vec<_>> = HashMap::new();
+        for (i, d) in drafts.iter().enumerate() {
+            let (base, labels) = d.labels();
+            all.entry(base).or_default().push((labels, i));
+        }
+        Index(all)
+    }
+
+    fn get(&self, base: &str) -> &[(Vec<&'a str>, usize)] {
+        self.0.get(base).map_or(&[], Vec::as_slice)
+    }
+}
+
 struct StageInputs<'a> {
     drafts: &'a [Draft<'a>],
-    index: &'a std::collections::HashMap<&'a str, usize>,
+    index: &'a Index<'a>,
     edges: Vec<Edge>,
     mistakes: &'a mut Vec<Mistake>,
 }
@@ -84,7 +106,7 @@ impl StageInputs<'_> {
                     }
                 },
             };
-            let refs = self.refs(entry, port);
+            let refs = self.refs(draft, entry, port);
             if port.is_some() && !refs.is_empty() {
                 wires.insert(name.to_owned(), refs);
             }
@@ -133,7 +155,7 @@ impl StageInputs<'_> {
     }
 
     /// What is connected to a port (`None`: an unknown one, of which only the stages it names can be checked).
-    fn refs(&mut self, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
+    fn refs(&mut self, draft: &Draft<'_>, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
         let one = |node: &super::node::Node, span| match &node.kind {
             Kind::Scalar { text, .. } if !node.is_null() => Ok((text.clone(), span)),
             _ => Err(Mistake::new(
@@ -171,33 +193,121 @@ impl StageInputs<'_> {
         let mut out = Vec::new();
         for item in given {
             match item {
-                Ok((text, span)) => out.extend(self.resolve(&text, span, port)),
+                Ok((text, span)) => out.extend(self.resolve(draft, &text, span, port)),
                 Err(m) => self.mistakes.push(m),
             }
         }
         out
     }
 
-    fn resolve(&mut self, text: &str, span: Span, port: Option<&InPort>) -> Option<PortRef> {
+    /// The outputs a text names: one, or several where it holds a `*`.
+    fn resolve(
+        &mut self,
+        draft: &Draft<'_>,
+        text: &str,
+        span: Span,
+        port: Option<&InPort>,
+    ) -> Vec<PortRef> {
         if !no_template(text, span, "inputs", self.mistakes) {
-            return None;
+            return Vec::new();
         }
-        let (stage, out) = match text.split_once('.') {
-            Some((stage, out)) => (stage, Some(out)),
-            None => (text, None),
-        };
-        if let Some((name, _)) = stage.split_once('[') {
-            let message = format!("`{}`: `foreach` is not implemented yet", quote(text));
+        let (stage, out) = split_port(text);
+        let Some(name) = StageName::parse(stage) else {
+            let message = format!("`{}` is no input", quote(text));
             self.mistakes.push(
-                Mistake::new(span, message).hint(format!("name one stage: `{}`", quote(name))),
+                Mistake::new(span, message).hint("STAGE.PORT, STAGE[VALUE].PORT or STAGE[*].PORT"),
             );
-            return None;
-        }
-        let Some(&at) = self.index.get(stage) else {
-            self.unknown_stage(stage, span);
-            return None;
+            return Vec::new();
         };
-        self.edges.push((at, span));
+        let found = self.stages(draft, &name, span);
+        let several = found.len() > 1 || name.is_pattern();
+        if let Some(port) = port.filter(|p| several && !p.arity.takes_many()) {
+            let message = format!(
+                "input `{}` takes one artifact, `{}` is {}",
+                port.name,
+                quote(text),
+                found.len()
+            );
+            let hint = match found.first() {
+                Some(i) => format!("say which: `{}`", self.drafts[*i].name),
+                None => "it takes no list".to_owned(),
+            };
+            self.mistakes.push(Mistake::new(span, message).hint(hint));
+            self.edges.extend(found.iter().map(|i| (*i, span)));
+            return Vec::new();
+        }
+        let mut refs = Vec::new();
+        for at in found {
+            self.edges.push((at, span));
+            refs.extend(self.output(at, text, out, span, port));
+        }
+        refs
+    }
+
+    /// The stages a name means for a stage; none, with a mistake, where it means nothing.
+    fn stages(&mut self, draft: &Draft<'_>, name: &StageName<'_>, span: Span) -> Vec<usize> {
+        let members = self.index.get(name.base);
+        if members.is_empty() {
+            self.unknown_stage(name.base, span);
+            return Vec::new();
+        }
+        let taken: Vec<usize> = members
+            .iter()
+            .filter(|(labels, _)| name.takes(labels))
+            .map(|(_, i)| *i)
+            .collect();
+        if !taken.is_empty() {
+            return taken;
+        }
+        let known: Vec<String> = members
+            .iter()
+            .filter(|(labels, _)| !labels.is_empty())
+            .map(|(labels, _)| labels.join(","))
+            .collect();
+        if name.labels.is_none() {
+            // A stage made for a value means its sibling for the same value.
+            let sibling = members.iter().find(|(_, i)| {
+                let scope = &self.drafts[*i].scope;
+                !scope.is_empty() && scope.iter().all(|b| draft.scope.contains(b))
+            });
+            if let Some((_, i)) = sibling {
+                return vec![*i];
+            }
+            let message = format!("`{}` is {} stages: say which", name.base, known.len());
+            let one = known.first().map_or("*", String::as_str);
+            self.mistakes.push(Mistake::new(span, message).hint(format!(
+                "`{0}[{one}]` is one of them, `{0}[*]` are all of them in order",
+                name.base
+            )));
+            return Vec::new();
+        }
+        let given = name.labels.as_deref().unwrap_or_default().join(",");
+        let (message, hint) = if known.is_empty() {
+            (
+                format!("`{}` has no `foreach`: it is one stage", name.base),
+                format!("leave the brackets out: `{}`", name.base),
+            )
+        } else {
+            (
+                format!("no stage `{}[{}]`", name.base, quote(&given)),
+                instead_of(name.base, &given, &known),
+            )
+        };
+        self.mistakes.push(Mistake::new(span, message).hint(hint));
+        Vec::new()
+    }
+
+    /// The output of a stage that a text names.
+    fn output(
+        &mut self,
+        at: usize,
+        text: &str,
+        out: Option<&str>,
+        span: Span,
+        port: Option<&InPort>,
+    ) -> Option<PortRef> {
+        let drafts = self.drafts;
+        let stage = drafts[at].name.as_str();
         let op = self.drafts[at].op?;
         let names = || op.outputs.iter().map(|p| p.name);
         let found = match out {
@@ -277,12 +387,14 @@ impl StageInputs<'_> {
 
     /// What an unknown stage may have meant.
     fn instead_of(&self, stage: &str) -> String {
-        let names = || self.drafts.iter().map(Draft::name);
+        let names = || self.drafts.iter().map(|d| d.name.as_str());
         let is_op = |d: &&Draft<'_>| d.op.is_some_and(|op| op.name == stage);
         if let Some(d) = self.drafts.iter().find(is_op) {
-            return format!("that is an operator; its stage is `{}`", d.name());
+            return format!("that is an operator; its stage is `{}`", d.name);
         }
-        match near(stage, names()) {
+        // Of the stages that `foreach` made of one, the one written is meant.
+        let written = || self.drafts.iter().map(|d| d.entry.key.text.as_str());
+        match near(stage, written()) {
             Some(n) => format!("did you mean `{n}`?"),
             None => format!("stages: {}", names().collect::<Vec<_>>().join(", ")),
         }
