@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use gfm_pipe_api::{Artifact, Cancel, Context, Level, OpError, Outputs, Reporter};
+use gfm_pipe_api::{Artifact, Cancel, Context, Level, OpError, OpResult, Outputs, Reporter};
 
 use super::panics;
 use super::reporter::StageReporter;
@@ -94,12 +94,20 @@ impl StageRunner {
         let start = Instant::now();
         let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
         let mut look = None;
-        let result = self.attempt(stage, role, inputs, &mut record, &mut look);
-        record.seconds = start.elapsed().as_secs_f64();
-        let (end, ports) = match result {
-            Ok(manifest) => {
+        let result = self
+            .attempt(stage, role, &inputs, &mut record, &mut look)
+            .and_then(|manifest| {
                 let store = self.planner.store();
                 let ports = store.artifacts(&stage.name, &stage.op, &manifest);
+                if role == Role::Run {
+                    self.deliver(stage, &inputs, &ports)
+                        .map_err(|stopped| damaged_input(&inputs, stopped))?;
+                }
+                Ok((manifest, ports))
+            });
+        record.seconds = start.elapsed().as_secs_f64();
+        let (end, ports) = match result {
+            Ok((manifest, ports)) => {
                 record.rows = manifest.rows();
                 record.bytes = manifest.tables().map(|t| t.bytes).sum();
                 record.outputs = manifest
@@ -144,11 +152,11 @@ impl StageRunner {
         &self,
         stage: &Stage,
         role: Role,
-        inputs: BTreeMap<String, Vec<Artifact>>,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
         record: &mut StageRecord,
         look: &mut Option<Decision>,
     ) -> Result<Manifest, Stopped> {
-        let decision = look.insert(self.planner.decide(stage, &inputs)?);
+        let decision = look.insert(self.planner.decide(stage, inputs)?);
         record.key = Some(decision.key.clone());
         let outcome = std::mem::replace(&mut decision.outcome, Outcome::Run(Vec::new()));
         let reasons = match outcome {
@@ -188,16 +196,16 @@ impl StageRunner {
             remove_dir(&workdir)?;
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
-        let result = self.compute(stage, &inputs, &workdir, record);
+        let result = self.compute(stage, inputs, &workdir, record);
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
                 // Only an empty one goes: checkpoints are what the next attempt continues from.
                 let _ = fs::remove_dir(&workdir);
-                return Err(damaged_input(&inputs, stopped));
+                return Err(damaged_input(inputs, stopped));
             }
         };
-        let after = self.planner.ingredients(stage, &inputs);
+        let after = self.planner.ingredients(stage, inputs);
         if let Some(what) = changed(&decision.ingredients, after) {
             return Err(Stopped::new(
                 format!("{what} while the stage ran; its result is not stored"),
@@ -229,6 +237,39 @@ impl StageRunner {
         manifest
     }
 
+    fn context(
+        &self,
+        stage: &Stage,
+        inputs: BTreeMap<String, Vec<Artifact>>,
+        tables: &Arc<StageTables>,
+        reporter: &Arc<StageReporter>,
+        workdir: &Path,
+    ) -> Context {
+        Context {
+            stage: stage.name.clone(),
+            inputs,
+            outputs: Arc::clone(tables) as Arc<dyn Outputs>,
+            reporter: Arc::clone(reporter) as Arc<dyn Reporter>,
+            cancel: self.cancel.clone(),
+            base: self.base.clone(),
+            workdir: workdir.to_owned(),
+            device: self.device.clone(),
+        }
+    }
+
+    /// Lets the operator leave what belongs outside the store. No table it may write then is kept.
+    fn deliver(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        ports: &Ports,
+    ) -> Result<(), Stopped> {
+        let tables = Arc::new(StageTables::new(self.planner.store(), &[]));
+        let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
+        let ctx = self.context(stage, inputs.clone(), &tables, &reporter, Path::new(""));
+        caught(|| stage.op.deliver(stage.params.clone(), &ctx, ports))
+    }
+
     fn compute(
         &self,
         stage: &Stage,
@@ -238,29 +279,11 @@ impl StageRunner {
     ) -> Result<StageTables, Stopped> {
         let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
-        let ctx = Context {
-            stage: stage.name.clone(),
-            inputs: inputs.clone(),
-            outputs: Arc::clone(&tables) as Arc<dyn Outputs>,
-            reporter: Arc::clone(&reporter) as Arc<dyn Reporter>,
-            cancel: self.cancel.clone(),
-            base: self.base.clone(),
-            workdir: workdir.to_owned(),
-            device: self.device.clone(),
-        };
-        let result = panics::catch(|| stage.op.run(stage.params.clone(), &ctx));
+        let ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
+        let result = caught(|| stage.op.run(stage.params.clone(), &ctx));
         record.resumed_at_step = reporter.resumed_at_step();
         drop(ctx);
-        match result {
-            Ok(done) => done?,
-            Err(panic) => {
-                let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
-                return Err(Stopped::new(
-                    format!("the operator panicked{place}: {}", panic.message),
-                    Some("this is a fault of the operator, not of the pipeline: please report it"),
-                ));
-            }
-        }
+        result?;
         tables.check_complete()?;
         Arc::try_unwrap(tables).map_err(|_| {
             Stopped::new(
@@ -268,6 +291,20 @@ impl StageRunner {
                 Some("this is a fault of the operator, not of the pipeline: please report it"),
             )
         })
+    }
+}
+
+/// The result of an operator's code; a panic is a failure of its stage.
+fn caught(code: impl FnOnce() -> OpResult<()>) -> Result<(), Stopped> {
+    match panics::catch(code) {
+        Ok(done) => Ok(done?),
+        Err(panic) => {
+            let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
+            Err(Stopped::new(
+                format!("the operator panicked{place}: {}", panic.message),
+                Some("this is a fault of the operator, not of the pipeline: please report it"),
+            ))
+        }
     }
 }
 

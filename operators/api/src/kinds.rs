@@ -450,3 +450,19 @@ pub const RANKINGS: Kind = Kind {
         ],
     }],
 };
+
+/// Files outside the store.
+pub const FILES: Kind = Kind {
+    name: "files",
+    about: "files that were written outside the store",
+    text: &[],
+    tables: &[TableSpec {
+        name: "files",
+        about: "one file",
+        columns: &[
+            col("name", T::Text, "name in the folder"),
+            col("bytes", T::U64, "size"),
+            col("digest", T::Text, "BLAKE3 digest of its bytes, hex"),
+        ],
+    }],
+};

@@ -229,7 +229,7 @@ pub fn run_entry(
         workdir,
         device: "cpu".to_owned(),
     };
-    op.run(params, &ctx)?;
+    op.run(params.clone(), &ctx)?;
     let mut written = written
         .lock()
         .map_err(|_| OpError::new("a writer panicked"))?
@@ -257,6 +257,7 @@ pub fn run_entry(
             },
         );
     }
+    op.deliver(params, &ctx, &outputs)?;
     let messages = reporter
         .messages
         .lock()

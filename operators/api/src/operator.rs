@@ -1,11 +1,13 @@
 //! The [`Operator`] trait and its type-erased form, [`OpEntry`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::artifact::Artifact;
 use crate::context::Context;
 use crate::error::{OpError, OpResult};
 use crate::kind::Kind;
@@ -133,7 +135,22 @@ pub trait Operator: 'static {
     /// # Errors
     /// Whatever went wrong, for the user.
     fn run(params: Self::Params, ctx: &Context) -> OpResult<()>;
+    /// Leaves files outside the store, where the parameters say: called with the stage's outputs whenever these are there,
+    /// computed or cached, so that a file that was deleted is there again after a cached run. Where such files go is no
+    /// part of the result: parameters for it are `no_effect`.
+    ///
+    /// # Errors
+    /// Whatever went wrong, for the user.
+    fn deliver(
+        _params: &Self::Params,
+        _ctx: &Context,
+        _outputs: &BTreeMap<String, Artifact>,
+    ) -> OpResult<()> {
+        Ok(())
+    }
 }
+
+type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
 /// An operator as the engine holds it.
 #[derive(Clone)]
@@ -154,6 +171,7 @@ pub struct OpEntry {
     files: fn(&Value) -> OpResult<Vec<InputFile>>,
     fingerprint: fn(&Value) -> OpResult<Option<String>>,
     run: fn(Value, &Context) -> OpResult<()>,
+    deliver: Deliver,
 }
 
 fn parse<P: DeserializeOwned>(op: &str, value: Value) -> OpResult<P> {
@@ -180,6 +198,7 @@ impl OpEntry {
             files: |v| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?)),
             fingerprint: |v| Ok(O::fingerprint(&parse::<O::Params>(O::NAME, v.clone())?)),
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
+            deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
         }
     }
 
@@ -219,5 +238,18 @@ impl OpEntry {
     /// See [`Operator::run`].
     pub fn run(&self, params: Value, ctx: &Context) -> OpResult<()> {
         (self.run)(params, ctx)
+    }
+
+    /// Leaves the files outside the store that validated parameters ask for.
+    ///
+    /// # Errors
+    /// See [`Operator::deliver`].
+    pub fn deliver(
+        &self,
+        params: Value,
+        ctx: &Context,
+        outputs: &BTreeMap<String, Artifact>,
+    ) -> OpResult<()> {
+        (self.deliver)(params, ctx, outputs)
     }
 }

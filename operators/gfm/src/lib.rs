@@ -19,7 +19,9 @@ mod build_documents;
 mod build_graph;
 mod documents;
 mod evaluate;
+mod export;
 mod finetune;
+mod import_model;
 mod inputs;
 mod pretrain;
 
@@ -33,6 +35,8 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<pretrain::Pretrain>(),
         OpEntry::of::<finetune::Finetune>(),
         OpEntry::of::<evaluate::Evaluate>(),
+        OpEntry::of::<import_model::ImportModel>(),
+        OpEntry::of::<export::Export>(),
     ]
 }
 

@@ -11,7 +11,8 @@ mod task;
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
+    Accepts, Arity, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort, Problem, Schema,
+    kinds,
 };
 
 use crate::inputs::{EncoderId, labels};
@@ -136,27 +137,28 @@ impl Operator for Finetune {
         p.problems()
     }
 
-    fn run(p: Params, ctx: &Context) -> OpResult<()> {
-        let p = Arc::new(p);
+    fn files(p: &Params) -> Vec<InputFile> {
+        p.train.common.files()
+    }
+
+    fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
         let sets = data_sets(ctx)?;
         let mut encoders = Vec::new();
         for set in &sets {
             encoders.extend(set.encoders()?);
         }
         let encoder = EncoderId::same(&encoders)?;
-        let common = &p.train.common;
-        let (weights, said) = start_weights(
+        let checkpoint = p.train.common.checkpoint.clone();
+        let weights = start_weights(
             ctx,
             Class::GNNRetriever,
-            &p.model,
+            &mut p.model,
+            checkpoint.as_deref(),
             encoder,
-            p.seed,
-            common.dtype(),
+            (p.seed, p.train.common.dtype()),
         )?;
-        if let Some(said) = said {
-            ctx.info(said);
-        }
-        ctx.info(format!("{} parameters", weights.count()));
+        let p = Arc::new(p);
+        let common = &p.train.common;
         let names: Vec<String> = sets
             .iter()
             .map(DataSet::name)

@@ -1,6 +1,7 @@
 //! The model: configuration, parameters, network, and the two tasks it is trained for.
 
 mod config;
+pub mod files;
 mod network;
 mod params;
 mod query_gnn;
@@ -13,7 +14,7 @@ pub use params::{Class, Params, Taken};
 pub(crate) use params::{rng, uniform};
 pub use query_gnn::{QueryGnn, TailQuery};
 pub use retriever::{Question, Retriever};
-pub use store::{Origin, StoredModel, read_model, write_model};
+pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 
 #[cfg(test)]
 pub(crate) fn test_rng(seed: u64) -> rand_chacha::ChaCha8Rng {

@@ -49,6 +49,8 @@ pub struct Taken {
     pub taken: Vec<String>,
     /// Parameters that stay as initialised.
     pub kept: Vec<String>,
+    /// Tensors of the other model that have no place here.
+    pub left: Vec<String>,
 }
 
 /// Name of the head's linear map `i`: the activations between count as modules.
@@ -181,14 +183,14 @@ impl Params {
         })
     }
 
-    /// Replaces every parameter that the other model has in the same shape.
+    /// Replaces every parameter that another model has in the same shape.
     ///
     /// # Errors
     /// When a tensor cannot be converted to this model's element type.
-    pub fn take_over(&mut self, other: &Params) -> Result<Taken> {
+    pub fn take_over(&mut self, other: &BTreeMap<String, Tensor>) -> Result<Taken> {
         let mut report = Taken::default();
         for (name, mine) in &mut self.tensors {
-            match other.tensors.get(name) {
+            match other.get(name) {
                 Some(t) if t.dims() == mine.dims() => {
                     *mine = t.to_dtype(mine.dtype())?;
                     report.taken.push(name.clone());
@@ -196,7 +198,14 @@ impl Params {
                 _ => report.kept.push(name.clone()),
             }
         }
+        let taken = |n: &&String| !report.taken.contains(*n);
+        report.left = other.keys().filter(taken).cloned().collect();
         Ok(report)
+    }
+
+    /// The tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
     }
 
     /// A parameter.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::StringArray;
-use candle_core::DType;
+use arrow::array::{RecordBatch, StringArray};
+use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns, kinds};
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +30,31 @@ pub struct Origin {
     pub epoch: u32,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Config {
+/// What is stored beside the weights, as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredConfig {
     format: u32,
-    class: Class,
-    text_dim: usize,
-    entity_model: ModelConfig,
-    origin: Origin,
+    /// Class of the model.
+    pub class: Class,
+    /// Width of text embeddings.
+    pub text_dim: usize,
+    /// Dimensions.
+    pub entity_model: ModelConfig,
+    /// Where the model came from.
+    pub origin: Origin,
+}
+
+impl StoredConfig {
+    /// What is stored for these parameters.
+    pub fn new(params: &Params, origin: &Origin) -> Self {
+        StoredConfig {
+            format: FORMAT,
+            class: params.class,
+            text_dim: params.text_dim,
+            entity_model: params.config.clone(),
+            origin: origin.clone(),
+        }
+    }
 }
 
 /// A model read back.
@@ -48,33 +66,51 @@ pub struct StoredModel {
     pub origin: Origin,
 }
 
-/// Writes a model to an output port of kind `model`.
+/// The rows of a `weights` table.
 ///
 /// # Errors
-/// When the tables cannot be written.
-pub fn write_model(ctx: &Context, port: &str, params: &Params, origin: &Origin) -> OpResult<()> {
+/// When a tensor cannot be written.
+pub fn weights_batch(params: &Params) -> OpResult<RecordBatch> {
     let (mut names, mut shapes, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (name, t) in params.iter() {
         names.push(name.to_owned());
         shapes.push(t.dims().iter().map(|d| *d as i64).collect::<Vec<_>>());
         values.push(to_f32(t).map_err(tensor_error)?);
     }
-    let weights = columns::batch(
+    columns::batch(
         &kinds::MODEL.tables[0],
         vec![
             Arc::new(StringArray::from(names)),
             columns::build_list_i64(&shapes),
             columns::build_large_list_f32(&values),
         ],
-    )?;
-    ctx.write(port, "weights", &weights)?;
-    let config = Config {
-        format: FORMAT,
-        class: params.class,
-        text_dim: params.text_dim,
-        entity_model: params.config.clone(),
-        origin: origin.clone(),
-    };
+    )
+}
+
+/// The tensors in rows of a `weights` table, f32.
+///
+/// # Errors
+/// When a column is missing, or values and shape do not fit.
+pub fn weights_of(batch: &RecordBatch) -> OpResult<BTreeMap<String, Tensor>> {
+    let names = columns::text(batch, "name")?;
+    let shapes = columns::list_i64(batch, "shape")?;
+    let values = columns::large_list_f32(batch, "values")?;
+    let mut tensors = BTreeMap::new();
+    for (i, (shape, values)) in shapes.into_iter().zip(values).enumerate() {
+        let shape: Vec<usize> = shape.into_iter().map(|d| d.max(0) as usize).collect();
+        let t = tensor(values, shape).map_err(tensor_error)?;
+        tensors.insert(names.value(i).to_owned(), t);
+    }
+    Ok(tensors)
+}
+
+/// Writes a model to an output port of kind `model`.
+///
+/// # Errors
+/// When the tables cannot be written.
+pub fn write_model(ctx: &Context, port: &str, params: &Params, origin: &Origin) -> OpResult<()> {
+    ctx.write(port, "weights", &weights_batch(params)?)?;
+    let config = StoredConfig::new(params, origin);
     let json = serde_json::to_string(&config)
         .map_err(|e| OpError::wrap("failed to write the model's configuration", e))?;
     let config = columns::batch(
@@ -94,7 +130,7 @@ pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
     };
     let table = artifact.read("config")?;
     let json = columns::text(&table, "json")?;
-    let config: Config = serde_json::from_str(json.value(0)).map_err(|e| {
+    let config: StoredConfig = serde_json::from_str(json.value(0)).map_err(|e| {
         OpError::wrap("failed to read the model's configuration", e).artifact(&artifact.name)
     })?;
     if config.format != FORMAT {
@@ -105,19 +141,7 @@ pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
         .artifact(&artifact.name)
         .hint("run the stage that made it again with `--force`"));
     }
-    let table = artifact.read("weights")?;
-    let names = columns::text(&table, "name")?;
-    let shapes = columns::list_i64(&table, "shape")?;
-    let values = columns::large_list_f32(&table, "values")?;
-    let mut tensors = BTreeMap::new();
-    for (i, (shape, values)) in shapes.into_iter().zip(values).enumerate() {
-        let shape: Vec<usize> = shape.into_iter().map(|d| d.max(0) as usize).collect();
-        let t = tensor(values, shape).map_err(bad)?;
-        tensors.insert(
-            names.value(i).to_owned(),
-            t.to_dtype(DType::F32).map_err(bad)?,
-        );
-    }
+    let tensors = weights_of(&artifact.read("weights")?)?;
     let params = Params::from_tensors(config.class, &config.entity_model, config.text_dim, tensors)
         .map_err(bad)?;
     Ok(StoredModel {

@@ -9,7 +9,7 @@ mod task;
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, OpResult, Operator, OutPort, Problem, Schema, kinds,
+    Accepts, Arity, Context, InPort, InputFile, OpResult, Operator, OutPort, Problem, Schema, kinds,
 };
 
 use crate::inputs::{EncoderId, labels, zipped};
@@ -82,8 +82,11 @@ impl Operator for Pretrain {
         p.problems()
     }
 
-    fn run(p: Params, ctx: &Context) -> OpResult<()> {
-        let p = Arc::new(p);
+    fn files(p: &Params) -> Vec<InputFile> {
+        p.train.common.files()
+    }
+
+    fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
         let n = zipped(ctx, &["graph"], &["valid"])?;
         let graphs = ctx.inputs("graph");
         let encoders: Vec<EncoderId> = graphs
@@ -91,19 +94,17 @@ impl Operator for Pretrain {
             .map(EncoderId::of_graph)
             .collect::<OpResult<_>>()?;
         let encoder = EncoderId::same(&encoders)?;
-        let common = &p.train.common;
-        let (weights, said) = start_weights(
+        let checkpoint = p.train.common.checkpoint.clone();
+        let weights = start_weights(
             ctx,
             Class::QueryGNN,
-            &p.model,
+            &mut p.model,
+            checkpoint.as_deref(),
             encoder,
-            p.seed,
-            common.dtype(),
+            (p.seed, p.train.common.dtype()),
         )?;
-        if let Some(said) = said {
-            ctx.info(said);
-        }
-        ctx.info(format!("{} parameters", weights.count()));
+        let p = Arc::new(p);
+        let common = &p.train.common;
         // A graph does not say what it is a graph of, and stage names may change without changing a result: the history
         // counts data sets, the log says which is which.
         let names = labels((1..=n).map(|i| i.to_string()).collect());

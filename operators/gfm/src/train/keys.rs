@@ -1,10 +1,14 @@
 //! The values of `train:` that the loop reads, whichever operator they stand in.
 
+use std::path::PathBuf;
+
 use candle_core::DType;
-use gfm_pipe_api::Problem;
+use gfm_pipe_api::{InputFile, Problem};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+use crate::model::files::input_files;
 
 use super::{Decay, LoopSettings, Schedule};
 
@@ -29,6 +33,8 @@ pub struct Common {
     warmup_steps: u64,
     decay: Decay,
     dtype: Precision,
+    /// Weights to start from.
+    pub checkpoint: Option<PathBuf>,
     checkpoint_steps: Option<u64>,
     checkpoint_minutes: f64,
     /// Data sets in memory at once.
@@ -70,6 +76,14 @@ impl Common {
             Precision::F32 => DType::F32,
             Precision::F64 => DType::F64,
         }
+    }
+
+    /// Files read besides the inputs.
+    pub fn files(&self) -> Vec<InputFile> {
+        self.checkpoint
+            .as_deref()
+            .map(input_files)
+            .unwrap_or_default()
     }
 
     /// What the schema cannot express.

@@ -71,6 +71,21 @@ impl EntityModel {
         }
     }
 
+    /// Takes other dimensions.
+    pub fn adopt(&mut self, config: &ModelConfig) {
+        let config = config.clone();
+        self.input_dim = config.input_dim;
+        self.hidden_dims = config.hidden_dims;
+        self.message_func = config.message_func;
+        self.aggregate_func = config.aggregate_func;
+        self.short_cut = config.short_cut;
+        self.layer_norm = config.layer_norm;
+        self.activation = config.activation;
+        self.concat_hidden = config.concat_hidden;
+        self.num_mlp_layer = config.num_mlp_layer;
+        self.remove_one_hop = config.remove_one_hop;
+    }
+
     /// What the schema cannot express.
     pub fn problems(&self) -> Vec<Problem> {
         self.config()
@@ -375,11 +390,11 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         Field::new("timeout", Type::int(1), 60, "minutes a collective operation may take; one process has none").no_effect(),
         Field::new(
             "checkpoint",
-            Type::Text.or_null(),
+            Type::Path.or_null(),
             json!(null),
-            "file to start from; for a stage's model connect `in: {init: STAGE.model}`",
+            "weights to start from: .pth, .safetensors, .parquet, or a folder with config.json and model.pth, whose config then replaces `model`; for a stage's model connect `in: {init: STAGE.model}`",
         )
-        .only_default(),
+        .no_effect(),
         Field::new(
             "checkpoint_steps",
             Type::int(1).or_null(),

@@ -1,0 +1,243 @@
+//! `export`: a model as files for other programs.
+//!
+//! The files lie where `path` says, outside the store; the artifact says which they are. Invariant: after a run in which the
+//! stage ran or was cached, the folder holds exactly these files' content; a file that is right already is not touched, and one
+//! that is written is whole or absent at any instant.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{StringArray, UInt64Array};
+use gfm_pipe_api::{
+    Accepts, Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema,
+    Type, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::model::files::{Encoder, config_json, parquet_bytes, safetensors_bytes, write_pth};
+use crate::model::{StoredConfig, read_model};
+
+/// The operator.
+pub struct Export;
+
+/// Parameters of `export`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {
+    path: PathBuf,
+    formats: Vec<Format>,
+    text_emb_model: TextEmbModel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Pth,
+    Safetensors,
+    Parquet,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TextEmbModel {
+    text_emb_model_name: Option<String>,
+    normalize: bool,
+    batch_size: u64,
+    query_instruct: Option<String>,
+    passage_instruct: Option<String>,
+}
+
+impl Operator for Export {
+    type Params = Params;
+    const NAME: &'static str = "export";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "writes a model into a folder, as GFM-RAG loads it, and as safetensors or Parquet";
+
+    fn schema() -> Schema {
+        let encoder = Schema::new(vec![
+            Field::new(
+                "text_emb_model_name",
+                Type::Text.or_null(),
+                json!(null),
+                "name the reference loads the encoder by; null: the name of the encoder the model was trained with",
+            ),
+            Field::new(
+                "normalize",
+                Type::Bool,
+                false,
+                "whether the reference normalises the encoder's vectors",
+            ),
+            Field::new(
+                "batch_size",
+                Type::int(1),
+                32,
+                "texts the reference embeds at once",
+            ),
+            Field::new(
+                "query_instruct",
+                Type::Text.or_null(),
+                json!(null),
+                "text the reference puts before questions",
+            ),
+            Field::new(
+                "passage_instruct",
+                Type::Text.or_null(),
+                json!(null),
+                "text the reference puts before other texts",
+            ),
+        ]);
+        Schema::new(vec![
+            Field::required(
+                "path",
+                Type::Path,
+                "folder the files go into; made where it is missing",
+            )
+            .no_effect(),
+            Field::new(
+                "formats",
+                Type::List {
+                    item: Box::new(Type::one_of(&["pth", "safetensors", "parquet"])),
+                    min: 1,
+                },
+                json!(["pth", "safetensors"]),
+                "pth: model.pth; safetensors: model.safetensors; parquet: weights.parquet; config.json stands beside them",
+            ),
+            Field::group(
+                "text_emb_model",
+                encoder,
+                "the encoder in config.json, under the reference's keys",
+            ),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        vec![InPort {
+            name: "model",
+            accepts: Accepts::Kinds(&[&kinds::MODEL]),
+            arity: Arity::One,
+            about: "the model",
+        }]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![OutPort {
+            name: "files",
+            kind: &kinds::FILES,
+            about: "what was written",
+        }]
+    }
+
+    fn run(p: Params, ctx: &Context) -> OpResult<()> {
+        let files = contents(&p, ctx)?;
+        let batch = columns::batch(
+            &kinds::FILES.tables[0],
+            vec![
+                Arc::new(StringArray::from_iter_values(files.iter().map(|f| f.0))),
+                Arc::new(UInt64Array::from_iter_values(
+                    files.iter().map(|f| f.1.len() as u64),
+                )),
+                Arc::new(StringArray::from_iter_values(
+                    files
+                        .iter()
+                        .map(|f| blake3::hash(&f.1).to_hex().to_string()),
+                )),
+            ],
+        )?;
+        ctx.write("files", "files", &batch)
+    }
+
+    fn deliver(p: &Params, ctx: &Context, outputs: &BTreeMap<String, Artifact>) -> OpResult<()> {
+        let folder = ctx.path(&p.path);
+        let table = outputs
+            .get("files")
+            .ok_or_else(|| OpError::new("the list of files is missing"))?
+            .read("files")?;
+        let (names, digests) = (
+            columns::text(&table, "name")?,
+            columns::text(&table, "digest")?,
+        );
+        let right = |i: usize| {
+            fs::read(folder.join(names.value(i)))
+                .is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == digests.value(i))
+        };
+        let wrong: Vec<&str> = (0..table.num_rows())
+            .filter(|i| !right(*i))
+            .map(|i| names.value(i))
+            .collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder).map_err(|e| cannot("create", &p.path, e))?;
+        for (name, bytes) in contents(p, ctx)? {
+            if wrong.contains(&name) {
+                write(&folder, name, &bytes).map_err(|e| cannot("write", &p.path.join(name), e))?;
+            }
+        }
+        ctx.info(format!(
+            "{} written to {}",
+            wrong.join(", "),
+            p.path.display()
+        ));
+        Ok(())
+    }
+}
+
+fn cannot(what: &str, path: &Path, e: std::io::Error) -> OpError {
+    OpError::wrap(format!("failed to {what}"), e)
+        .file(path)
+        .hint("check the parameter `path`, free space and permissions")
+}
+
+/// Names and bytes of the files.
+fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>> {
+    let model = read_model(ctx.input("model")?)?;
+    let params = &model.params;
+    let e = &p.text_emb_model;
+    let text = |t: &Option<String>| t.as_ref().map_or(Value::Null, |t| t.as_str().into());
+    let settings = Map::from_iter([
+        ("normalize".to_owned(), e.normalize.into()),
+        ("batch_size".to_owned(), e.batch_size.into()),
+        ("query_instruct".to_owned(), text(&e.query_instruct)),
+        ("passage_instruct".to_owned(), text(&e.passage_instruct)),
+        ("model_kwargs".to_owned(), Value::Null),
+    ]);
+    let name = e.text_emb_model_name.as_ref();
+    let encoder = Encoder {
+        name: name.unwrap_or(&model.origin.encoder).clone(),
+        settings,
+    };
+    let config = config_json(params.class, &params.config, params.text_dim, &encoder);
+    let mut out = vec![("config.json", config.into_bytes())];
+    for (format, name) in [
+        (Format::Pth, "model.pth"),
+        (Format::Safetensors, "model.safetensors"),
+        (Format::Parquet, "weights.parquet"),
+    ] {
+        if !p.formats.contains(&format) {
+            continue;
+        }
+        let bytes = match format {
+            Format::Pth => write_pth(params)?,
+            Format::Safetensors => {
+                safetensors_bytes(params, &StoredConfig::new(params, &model.origin))?
+            }
+            Format::Parquet => parquet_bytes(params)?,
+        };
+        out.push((name, bytes));
+    }
+    Ok(out)
+}
+
+/// Writes a file under another name, then renames it.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let tmp = folder.join(format!(".{name}.{}", std::process::id()));
+    let done = fs::write(&tmp, bytes)
+        .and_then(|()| fs::File::open(&tmp)?.sync_all())
+        .and_then(|()| fs::rename(&tmp, folder.join(name)));
+    if done.is_err() {
+        let _ = fs::remove_file(&tmp);
+    }
+    done
+}

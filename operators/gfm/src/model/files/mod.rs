@@ -1,0 +1,222 @@
+//! Models as files outside the store: weights of other programs come in, ours go out.
+//!
+//! A folder as the reference saves one (`config.json` beside `model.pth` or `model.safetensors`), or one file of weights: a
+//! PyTorch `.pth`, `.safetensors`, or a `.parquet` with the columns of a `model` artifact's `weights`. Invariant: whatever the
+//! bytes, reading gives tensors or an error that names the file; no tensor is larger than the file it comes from.
+
+mod pth;
+mod reference;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use gfm_pipe_api::{InputFile, OpError, OpResult, table};
+
+use super::store::{StoredConfig, weights_batch, weights_of};
+use super::{Class, ModelConfig, Params};
+
+pub use pth::write_pth;
+pub use reference::{Encoder, config_json};
+
+/// The configuration that stands beside weights, or in them.
+#[derive(Debug, Clone)]
+pub struct GivenConfig {
+    /// Class of the model.
+    pub class: Class,
+    /// Its dimensions.
+    pub entity_model: ModelConfig,
+    /// Width of text embeddings.
+    pub text_dim: usize,
+    /// Name of the text encoder, where it is said.
+    pub encoder: Option<String>,
+    /// That encoder's digest, where one of our files says it.
+    pub encoder_digest: Option<String>,
+    /// What was said there that means nothing to a model, by key.
+    pub ignored: Vec<String>,
+}
+
+/// Weights from a file, under the reference's names.
+#[derive(Debug, Clone)]
+pub struct GivenModel {
+    /// The file of weights, as the user wrote its path.
+    pub file: PathBuf,
+    /// Tensors by name, f32.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Their configuration, where there is one.
+    pub config: Option<GivenConfig>,
+}
+
+const CONFIG: &str = "config.json";
+const PTH: &str = "model.pth";
+const SAFETENSORS: &str = "model.safetensors";
+/// Key of our configuration in the metadata of a safetensors file.
+const METADATA: &str = "gfm-pipe-model";
+
+enum Form {
+    Folder,
+    Pth,
+    Safetensors,
+    Parquet,
+}
+
+fn form(path: &Path) -> Form {
+    let ending = path.extension().and_then(|e| e.to_str());
+    match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("pth" | "pt" | "bin") => Form::Pth,
+        Some("safetensors") => Form::Safetensors,
+        Some("parquet") => Form::Parquet,
+        _ => Form::Folder,
+    }
+}
+
+/// The files that stand for a checkpoint: their content belongs into the key.
+pub fn input_files(path: &Path) -> Vec<InputFile> {
+    let file = |path: PathBuf, required| InputFile { path, required };
+    match form(path) {
+        Form::Folder => vec![
+            file(path.join(CONFIG), true),
+            file(path.join(PTH), false),
+            file(path.join(SAFETENSORS), false),
+        ],
+        _ => vec![
+            file(path.to_owned(), true),
+            file(path.with_file_name(CONFIG), false),
+        ],
+    }
+}
+
+/// Reads weights: `path` as the user wrote it, relative to `base`.
+///
+/// # Errors
+/// When there is nothing, or what is there is no model; the error names the file.
+pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
+    let exists = |p: &Path| base.join(p).is_file();
+    let file = match form(path) {
+        Form::Folder => {
+            let inside = [PTH, SAFETENSORS].map(|name| path.join(name));
+            let found = inside.into_iter().find(|p| exists(p));
+            found.ok_or_else(|| {
+                OpError::new(format!("there is neither {PTH} nor {SAFETENSORS} in it"))
+                    .file(path)
+                    .hint("a model on a hub is not fetched here: put its config.json and model.pth into a folder")
+            })?
+        }
+        _ => path.to_owned(),
+    };
+    let bad = |e: String| {
+        OpError::new(format!("no usable weights: {e}"))
+            .file(&file)
+            .hint(
+                "it takes .pth, .safetensors, .parquet, or a folder with config.json and model.pth",
+            )
+    };
+    let full = base.join(&file);
+    let (tensors, own) = match form(&file) {
+        Form::Safetensors => read_safetensors(&full).map_err(bad)?,
+        Form::Parquet => (read_parquet(&full).map_err(bad)?, None),
+        Form::Pth | Form::Folder => (pth::read_pth(&full).map_err(bad)?, None),
+    };
+    if tensors.is_empty() {
+        return Err(bad("it holds no tensors".to_owned()));
+    }
+    let beside = file.with_file_name(CONFIG);
+    let config = match own {
+        Some(own) => Some(own),
+        None if exists(&beside) => Some(read_config(base, &beside)?),
+        None => None,
+    };
+    Ok(GivenModel {
+        file,
+        tensors,
+        config,
+    })
+}
+
+fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
+    let text = std::fs::read_to_string(base.join(file))
+        .map_err(|e| OpError::wrap("failed to read", e).file(file))?;
+    reference::parse_config(&text).map_err(|e| {
+        OpError::new(format!("no usable configuration: {e}"))
+            .file(file)
+            .hint("it is read as GFM-RAG writes it: model_config with entity_model and rel_emb_dim")
+    })
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+fn to_f32(t: &Tensor) -> Result<Tensor, String> {
+    t.to_dtype(DType::F32)
+        .and_then(|t| t.contiguous())
+        .map_err(|e| e.to_string())
+}
+
+fn read_safetensors(file: &Path) -> Result<(Tensors, Option<GivenConfig>), String> {
+    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+    let meta = header.metadata().as_ref().and_then(|m| m.get(METADATA));
+    let config = meta
+        .map(|json| serde_json::from_str::<StoredConfig>(json))
+        .transpose()
+        .map_err(|e| format!("its {METADATA}: {e}"))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        .map_err(|e| e.to_string())?
+        .iter()
+        .map(|(name, t)| Ok((name.clone(), to_f32(t)?)))
+        .collect::<Result<Tensors, String>>()?;
+    Ok((tensors, config.map(GivenConfig::from)))
+}
+
+fn read_parquet(file: &Path) -> Result<Tensors, String> {
+    let reader = table::reader(file).map_err(|e| e.to_string())?;
+    let mut out = Tensors::new();
+    for batch in reader {
+        let batch = batch.map_err(|e| e.to_string())?;
+        out.extend(weights_of(&batch).map_err(|e| e.to_string())?);
+    }
+    Ok(out)
+}
+
+impl From<StoredConfig> for GivenConfig {
+    fn from(c: StoredConfig) -> Self {
+        GivenConfig {
+            class: c.class,
+            entity_model: c.entity_model,
+            text_dim: c.text_dim,
+            encoder: Some(c.origin.encoder),
+            encoder_digest: Some(c.origin.encoder_digest),
+            ignored: Vec::new(),
+        }
+    }
+}
+
+/// The bytes of a safetensors file with weights and configuration.
+///
+/// # Errors
+/// When a tensor cannot be written.
+pub fn safetensors_bytes(params: &Params, config: &StoredConfig) -> OpResult<Vec<u8>> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+        OpError::wrap("failed to write safetensors", e)
+    };
+    let json = serde_json::to_string(config).map_err(|e| failed(e.into()))?;
+    let meta = std::collections::HashMap::from([(METADATA.to_owned(), json)]);
+    let tensors: Vec<(&str, Tensor)> = params.iter().map(|(n, t)| (n, t.clone())).collect();
+    let views = tensors.iter().map(|(n, t)| (*n, t));
+    safetensors::serialize(views, Some(meta)).map_err(|e| failed(e.into()))
+}
+
+/// The bytes of a Parquet file with the columns of a `model` artifact's `weights`.
+///
+/// # Errors
+/// When a tensor cannot be written.
+pub fn parquet_bytes(params: &Params) -> OpResult<Vec<u8>> {
+    let batch = weights_batch(params)?;
+    let mut out = Vec::new();
+    let mut writer = table::writer(&mut out, batch.schema())?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

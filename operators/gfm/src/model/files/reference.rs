@@ -1,0 +1,187 @@
+//! `config.json` as the reference's `save_pretrained` writes it, read and written.
+//!
+//! What the file leaves out has the defaults of the reference's classes, which are not those of its configuration files:
+//! no shortcut, no layer norm.
+
+use serde_json::{Map, Value, json};
+
+use super::GivenConfig;
+use crate::model::{Class, ModelConfig};
+use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
+
+/// The text encoder, for `text_emb_model_config`.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    /// Its name on a hub, or ours.
+    pub name: String,
+    /// Other keys of the reference's encoder class: normalize, query_instruct, …
+    pub settings: Map<String, Value>,
+}
+
+/// Keys of the entity model that mean nothing for weights or scores here.
+const WITHOUT_EFFECT: [&str; 5] = [
+    "_target_",
+    "dependent",
+    "num_beam",
+    "path_topk",
+    "num_relation",
+];
+
+/// Reads a `config.json`; the error says what is wrong with it.
+pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
+    let root: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let model = object(&root, "model_config")?;
+    let entity = object(&root["model_config"], "entity_model")?;
+    let target = text_of(model, "_target_")?;
+    let class = match target.rsplit('.').next() {
+        Some("QueryGNN") => Class::QueryGNN,
+        Some("GNNRetriever") => Class::GNNRetriever,
+        _ => {
+            return Err(format!(
+                "model_config._target_ is `{target}`, not QueryGNN or GNNRetriever"
+            ));
+        }
+    };
+    let text_dim = count(model, "rel_emb_dim")?.ok_or("model_config has no rel_emb_dim")?;
+    let need = |key: &str| format!("entity_model has no {key}");
+    let hidden = match entity.get("hidden_dims") {
+        Some(Value::Array(all)) => all.iter().map(whole).collect::<Result<Vec<_>, _>>()?,
+        Some(one) => vec![whole(one)?],
+        None => return Err(need("hidden_dims")),
+    };
+    let input_dim = count(entity, "input_dim")?.ok_or_else(|| need("input_dim"))?;
+    let config = ModelConfig {
+        message_func: named(entity, "message_func", MessageFunc::DistMult)?,
+        aggregate_func: named(entity, "aggregate_func", AggregateFunc::Sum)?,
+        activation: named(entity, "activation", ActivationFunc::Relu)?,
+        short_cut: switch(entity, "short_cut")?,
+        layer_norm: switch(entity, "layer_norm")?,
+        concat_hidden: switch(entity, "concat_hidden")?,
+        remove_one_hop: switch(entity, "remove_one_hop")?,
+        num_mlp_layer: count(entity, "num_mlp_layer")?.unwrap_or(2),
+        ..ModelConfig::new(input_dim, hidden)
+    };
+    if let Some((key, why)) = config.problems().into_iter().next() {
+        return Err(format!("{key}: {why}"));
+    }
+    if config.num_mlp_layer == 0 || config.num_mlp_layer > 16 || input_dim > 65_536 {
+        return Err("dimensions out of range".to_owned());
+    }
+    let known = [
+        "input_dim",
+        "hidden_dims",
+        "message_func",
+        "aggregate_func",
+        "activation",
+        "short_cut",
+        "layer_norm",
+        "concat_hidden",
+        "remove_one_hop",
+        "num_mlp_layer",
+    ];
+    let ignored = entity
+        .keys()
+        .map(String::as_str)
+        .filter(|k| !known.contains(k) && !WITHOUT_EFFECT.contains(k))
+        .map(|k| format!("entity_model.{k}"));
+    let encoder = root["text_emb_model_config"]["text_emb_model_name"].as_str();
+    Ok(GivenConfig {
+        class,
+        entity_model: config,
+        text_dim,
+        encoder: encoder.map(str::to_owned),
+        encoder_digest: None,
+        ignored: ignored.collect(),
+    })
+}
+
+/// The text of a `config.json` for this model.
+pub fn config_json(
+    class: Class,
+    config: &ModelConfig,
+    text_dim: usize,
+    encoder: &Encoder,
+) -> String {
+    let entity_class = match class {
+        Class::QueryGNN => "EntityNBFNet",
+        Class::GNNRetriever => "QueryNBFNet",
+    };
+    let mut text = Map::new();
+    text.insert(
+        "_target_".to_owned(),
+        "gfmrag.text_emb_models.BaseTextEmbModel".into(),
+    );
+    text.insert(
+        "text_emb_model_name".to_owned(),
+        encoder.name.as_str().into(),
+    );
+    text.extend(encoder.settings.clone());
+    let all = json!({
+        "text_emb_model_config": text,
+        "model_config": {
+            "_target_": format!("gfmrag.models.{}", class.name()),
+            "entity_model": {
+                "_target_": format!("gfmrag.ultra.models.{entity_class}"),
+                "input_dim": config.input_dim,
+                "hidden_dims": config.hidden_dims,
+                "message_func": config.message_func,
+                "aggregate_func": config.aggregate_func,
+                "short_cut": config.short_cut,
+                "layer_norm": config.layer_norm,
+                "activation": config.activation,
+                "concat_hidden": config.concat_hidden,
+                "num_mlp_layer": config.num_mlp_layer,
+                "remove_one_hop": config.remove_one_hop,
+            },
+            "rel_emb_dim": text_dim,
+        },
+    });
+    let mut out = serde_json::to_string_pretty(&all).unwrap_or_else(|_| all.to_string());
+    out.push('\n');
+    out
+}
+
+fn object<'a>(value: &'a Value, key: &str) -> Result<&'a Map<String, Value>, String> {
+    value[key]
+        .as_object()
+        .ok_or_else(|| format!("it has no {key}"))
+}
+
+fn text_of<'a>(map: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
+    let value = map.get(key).and_then(Value::as_str);
+    value.ok_or_else(|| format!("{key} is no text"))
+}
+
+fn whole(value: &Value) -> Result<usize, String> {
+    let n = value.as_u64().filter(|n| (1..=65_536).contains(n));
+    n.map(|n| n as usize)
+        .ok_or_else(|| format!("{value} is no dimension"))
+}
+
+fn count(map: &Map<String, Value>, key: &str) -> Result<Option<usize>, String> {
+    map.get(key)
+        .map(whole)
+        .transpose()
+        .map_err(|e| format!("{key}: {e}"))
+}
+
+/// A switch as YAML 1.1 and 1.2 readers leave it: a boolean, or the word.
+fn switch(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
+    match map.get(key) {
+        None => Ok(false),
+        Some(Value::Bool(b)) => Ok(*b),
+        Some(Value::String(s)) if matches!(s.as_str(), "yes" | "on") => Ok(true),
+        Some(Value::String(s)) if matches!(s.as_str(), "no" | "off") => Ok(false),
+        Some(other) => Err(format!("{key}: {other} is neither true nor false")),
+    }
+}
+
+fn named<T: serde::de::DeserializeOwned>(
+    map: &Map<String, Value>,
+    key: &str,
+    default: T,
+) -> Result<T, String> {
+    map.get(key).map_or(Ok(default), |v| {
+        serde_json::from_value(v.clone()).map_err(|e| format!("{key}: {e}"))
+    })
+}

@@ -1,0 +1,201 @@
+//! Models as files: what is exported trains on as if it had never left.
+
+use std::path::Path;
+
+use gfm_pipe_api::columns;
+use serde_json::{Value, json};
+
+use crate::toy::*;
+
+fn at(path: &Path) -> Value {
+    path.to_str().unwrap().into()
+}
+
+/// A folder with a model that was pre-trained on the toy graph, and the artifact it was made from.
+fn exported(dir: &Path, d: &Data) -> (std::path::PathBuf, gfm_pipe_api::Artifact) {
+    let graph = inputs(&[("graph", &d.graph)]);
+    let pre = run(dir, "pretrain", pretrain_params(1), graph).unwrap();
+    let model = pre.port("model").clone();
+    let folder = dir.join("out/of/the/store");
+    let params = json!({"path": at(&folder), "formats": ["pth", "safetensors", "parquet"]});
+    let out = run(dir, "export", params, inputs(&[("model", &model)])).unwrap();
+    let table = out.port("files").read("files").unwrap();
+    let names = columns::text(&table, "name").unwrap();
+    let names: Vec<&str> = names.iter().flatten().collect();
+    assert_eq!(
+        names,
+        [
+            "config.json",
+            "model.pth",
+            "model.safetensors",
+            "weights.parquet"
+        ]
+    );
+    (folder, model)
+}
+
+#[test]
+fn a_checkpoint_is_the_same_start_as_the_model_it_was_exported_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let mut given = finetune_inputs(&[&d]);
+    given.insert("init".to_owned(), vec![model.clone()]);
+    let want = run_in(dir.path(), "init", "finetune", &finetune_params(1), &given).unwrap();
+    given.remove("init");
+    for name in ["", "model.pth", "model.safetensors", "weights.parquet"] {
+        let params = with(
+            finetune_params(1),
+            &[("train.checkpoint", at(&folder.join(name)))],
+        );
+        let out = run_in(
+            dir.path(),
+            &format!("from-{name}"),
+            "finetune",
+            &params,
+            &given,
+        )
+        .unwrap();
+        assert_eq!(digests(&out), digests(&want), "{name}");
+        assert!(said(
+            &out,
+            "stay as initialised: question_mlp.bias, question_mlp.weight"
+        ));
+        let files = op("finetune")
+            .files(&op("finetune").validate(&params).unwrap())
+            .unwrap();
+        assert!(files.iter().any(|f| f.required));
+    }
+    // Without any file of weights but safetensors, the folder is read by that.
+    std::fs::remove_file(folder.join("model.pth")).unwrap();
+    let params = with(finetune_params(1), &[("train.checkpoint", at(&folder))]);
+    let out = run_in(dir.path(), "safe", "finetune", &params, &given).unwrap();
+    assert_eq!(digests(&out), digests(&want));
+}
+
+#[test]
+fn a_folder_brings_its_dimensions_and_a_file_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, _) = exported(dir.path(), &d);
+    let given = inputs(&[("graph", &d.graph)]);
+    let other =
+        json!({"entity_model": {"input_dim": 16, "hidden_dims": [16, 16], "layer_norm": false}});
+    let params = |checkpoint: &Path| {
+        with(
+            pretrain_params(0),
+            &[
+                ("model", other.clone()),
+                ("train.checkpoint", at(checkpoint)),
+            ],
+        )
+    };
+    let out = run_in(dir.path(), "folder", "pretrain", &params(&folder), &given).unwrap();
+    assert!(
+        said(&out, "input_dim 16, 3 layers, distmult, sum"),
+        "{:?}",
+        out.messages
+    );
+    let layers = |out: &gfm_pipe_api::local::Local| {
+        let table = out.port("model").read("config").unwrap();
+        let json = columns::text(&table, "json").unwrap().value(0).to_owned();
+        let config: Value = serde_json::from_str(&json).unwrap();
+        config["entity_model"]["hidden_dims"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(layers(&out), 3);
+    let file = folder.join("model.pth");
+    let out = run_in(dir.path(), "file", "pretrain", &params(&file), &given).unwrap();
+    assert_eq!(layers(&out), 2);
+    assert!(said(
+        &out,
+        "have no place here: entity_model.layers.0.layer_norm.bias"
+    ));
+}
+
+#[test]
+fn a_model_comes_back_by_import_and_is_evaluated() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let graph = inputs(&[("graph", &d.graph)]);
+    let params = json!({"path": at(&folder)});
+    let back = run(dir.path(), "import-model", params, graph.clone()).unwrap();
+    let weights = |a: &gfm_pipe_api::Artifact| a.file("weights").unwrap().digest.clone();
+    assert_eq!(weights(back.port("model")), weights(&model));
+
+    let alone = dir.path().join("alone");
+    std::fs::create_dir(&alone).unwrap();
+    std::fs::copy(folder.join("model.pth"), alone.join("model.pth")).unwrap();
+    let params = json!({"path": at(&alone.join("model.pth"))});
+    let e = run(dir.path(), "import-model", params, graph)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        e.contains("nothing says what model these weights are of"),
+        "{e}"
+    );
+}
+
+#[test]
+fn a_start_that_does_not_fit_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let error = |changes: &[(&str, Value)], init: bool| {
+        let mut given = inputs(&[("graph", &d.graph)]);
+        if init {
+            given.insert("init".to_owned(), vec![model.clone()]);
+        }
+        let params = with(pretrain_params(1), changes);
+        let out = run_in(dir.path(), "bad", "pretrain", &params, &given);
+        out.err().unwrap().to_string()
+    };
+    let e = error(&[("train.checkpoint", at(&folder))], true);
+    assert!(e.contains("there are two models to start from"), "{e}");
+    // The parity model was made for embeddings of another width.
+    let wide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/wheel/query");
+    let e = error(&[("train.checkpoint", at(&wide))], false);
+    assert!(e.contains("all-mpnet-base-v2 (48 wide)"), "{e}");
+    let narrow = json!({"entity_model": {"input_dim": 8, "hidden_dims": [8], "layer_norm": false}});
+    let file = at(&folder.join("weights.parquet"));
+    let e = error(&[("model", narrow), ("train.checkpoint", file)], false);
+    assert!(e.contains("no parameter of the start model fits"), "{e}");
+}
+
+#[test]
+fn a_delivered_file_is_mended_and_others_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let (json, pth) = (folder.join("config.json"), folder.join("model.pth"));
+    let before = std::fs::metadata(&json).unwrap().modified().unwrap();
+    let good = std::fs::read(&pth).unwrap();
+    std::fs::write(&pth, b"damaged").unwrap();
+    std::fs::write(folder.join("mine.txt"), b"mine").unwrap();
+    let params = json!({"path": at(&folder), "formats": ["pth"]});
+    run(dir.path(), "export", params, inputs(&[("model", &model)])).unwrap();
+    assert_eq!(std::fs::read(&pth).unwrap(), good);
+    assert_eq!(
+        std::fs::metadata(&json).unwrap().modified().unwrap(),
+        before
+    );
+    let mut left: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(
+        left,
+        [
+            "config.json",
+            "mine.txt",
+            "model.pth",
+            "model.safetensors",
+            "weights.parquet"
+        ]
+    );
+}
