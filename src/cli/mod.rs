@@ -6,6 +6,7 @@
 mod args;
 mod error;
 pub mod graph;
+mod import_config;
 pub mod ops;
 mod plan;
 mod run;
@@ -54,6 +55,8 @@ enum Verb {
     Graph(GraphArgs),
     /// List operators, or describe one
     Ops(OpsArgs),
+    /// Turn a configuration of GFM-RAG into a pipeline
+    ImportConfig(import_config::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,7 +97,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
     let code = match Cli::try_parse_from(args) {
         Ok(cli) => {
             logging();
-            match dispatch(cli.verb, ops, &out) {
+            match dispatch(cli.verb, ops, &out, &err) {
                 Ok(code) => code,
                 Err(e) => {
                     err.text(&e.text(look(std::io::stderr().is_terminal())));
@@ -115,7 +118,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
     ExitCode::from(code)
 }
 
-fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
+fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
         Verb::Plan(args) => plan::plan(&args, ops, out)?,
@@ -128,6 +131,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
                 GraphFormat::Dot => graph::dot(&pipeline),
             });
         }
+        Verb::ImportConfig(args) => import_config::import_config(&args, ops, out, err)?,
         Verb::Ops(args) => match args.name {
             None => out.text(&ops::list(ops)),
             Some(name) => {

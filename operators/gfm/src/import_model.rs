@@ -30,14 +30,11 @@ impl Operator for ImportModel {
         "reads a model trained elsewhere: a folder as GFM-RAG saves it, or what `export` wrote";
 
     fn schema() -> Schema {
-        Schema::new(vec![
-            Field::required(
-                "path",
-                Type::Path,
-                "folder with config.json and model.pth or model.safetensors, or a file of weights with config.json beside it",
-            )
-            .no_effect(),
-        ])
+        Schema::new(vec![Field::required(
+            "path",
+            Type::Path,
+            "folder with config.json and model.pth or model.safetensors, or a file of weights with config.json beside it",
+        )])
     }
 
     fn inputs() -> Vec<InPort> {

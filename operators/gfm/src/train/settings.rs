@@ -393,8 +393,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             Type::Path.or_null(),
             json!(null),
             "weights to start from: .pth, .safetensors, .parquet, or a folder with config.json and model.pth, whose config then replaces `model`; for a stage's model connect `in: {init: STAGE.model}`",
-        )
-        .no_effect(),
+        ),
         Field::new(
             "checkpoint_steps",
             Type::int(1).or_null(),

@@ -33,8 +33,6 @@ fn without_effect(op: &OpEntry) -> Vec<String> {
         .leaves()
         .into_iter()
         .filter(|(_, f)| f.effect == Effect::None && !f.fixed && f.refused.is_none())
-        // Of a path the content counts, which is in the key as a file.
-        .filter(|(_, f)| !format!("{:?}", f.ty).contains("Path"))
         .map(|(path, _)| path)
         .collect()
 }

@@ -1,0 +1,72 @@
+//! `gfm-pipe import-config`.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use gfm_pipe_api::OpEntry;
+
+use super::error::{CliError, CliResult};
+use crate::import::{ImportError, import};
+use crate::ui::Out;
+
+/// Arguments of `import-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A configuration of GFM-RAG: stage2_kg_pretrain.yaml, stage2_qa_finetune.yaml or one like them
+    file: PathBuf,
+    /// Overrides as Hydra takes them: train.batch_size=4, text_emb_model=bge_large_en
+    #[arg(value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Write the pipeline here instead of printing it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the output file where there is one
+    #[arg(long)]
+    force: bool,
+}
+
+/// Prints or writes the pipeline; what was moved or is not known goes to standard error.
+pub fn import_config(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
+    let done = import(&args.file, &args.overrides, ops)?;
+    match &args.output {
+        None => out.text(&done.yaml),
+        Some(path) => {
+            let mut open = fs::OpenOptions::new();
+            open.write(true);
+            if args.force {
+                open.create(true).truncate(true);
+            } else {
+                open.create_new(true);
+            }
+            let written = open
+                .open(path)
+                .and_then(|mut f| f.write_all(done.yaml.as_bytes()));
+            written.map_err(|e| {
+                let error = CliError::failed(format!("cannot write {}: {e}", path.display()));
+                match e.kind() {
+                    std::io::ErrorKind::AlreadyExists => error.hint("--force replaces it"),
+                    _ => error,
+                }
+            })?;
+            out.line(&format!("{} written", path.display()));
+        }
+    }
+    for note in &done.notes {
+        err.line(&format!("note: {note}"));
+    }
+    for (key, value) in &done.unknown {
+        err.line(&format!("not known, left out: {key}: {value}"));
+    }
+    Ok(())
+}
+
+impl From<ImportError> for CliError {
+    fn from(e: ImportError) -> Self {
+        let error = CliError::usage(e.to_string());
+        match e.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}

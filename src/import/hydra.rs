@@ -1,0 +1,279 @@
+//! A Hydra configuration as one tree: overrides applied, `defaults` merged in, `${…}` references resolved.
+//!
+//! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not there, those of GFM-RAG 1.0.0 are
+//! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::ImportError;
+
+/// Deepest chain of references.
+const DEPTH: usize = 20;
+/// Largest file.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Reads a configuration; with notes on what stood in another place than it means.
+pub(super) fn read(
+    file: &Path,
+    overrides: &[String],
+) -> Result<(Map<String, Value>, Vec<String>), ImportError> {
+    let mut notes = Vec::new();
+    let mut root = parse(file)?;
+    if let Some(Value::Object(hydra)) = root.get_mut("hydra")
+        && let Some(defaults) = hydra.remove("defaults")
+    {
+        notes.push("`defaults` stands under `hydra`: taken as the configuration's own".to_owned());
+        root.entry("defaults").or_insert(defaults);
+    }
+    let mut groups = Groups::of(root.remove("defaults"), file)?;
+    let mut sets = Vec::new();
+    for text in overrides {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(k, _)| !k.is_empty())
+            .ok_or_else(|| ImportError::Override(text.clone()))?;
+        let key = key.trim_start_matches('+');
+        let value: Value =
+            serde_yaml::from_str(value).map_err(|_| ImportError::Override(text.clone()))?;
+        match (groups.choose(key, &value), key.starts_with('~')) {
+            (true, _) => {}
+            // Hydra's deletion.
+            (false, true) => return Err(ImportError::Override(text.clone())),
+            (false, false) => sets.push((key.to_owned(), value)),
+        }
+    }
+    let mut tree = groups.merge(root, file, &mut notes)?;
+    for (key, value) in sets {
+        set(&mut tree, &key, value);
+    }
+    let whole = Value::Object(tree.clone());
+    let resolved = resolve(&Value::Object(tree), &whole, DEPTH);
+    let Value::Object(tree) = resolved else {
+        return Ok((Map::new(), notes));
+    };
+    Ok((tree, notes))
+}
+
+fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
+    let read = |source| ImportError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let wrong = |message: String| ImportError::Yaml {
+        file: file.to_owned(),
+        message,
+    };
+    if fs::metadata(file).map_err(read)?.len() > MAX_BYTES {
+        return Err(wrong("too large for a configuration".to_owned()));
+    }
+    let text = fs::read_to_string(file).map_err(read)?;
+    match serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        _ => Err(wrong("a configuration is a mapping".to_owned())),
+    }
+}
+
+/// The `defaults` list: groups with the option chosen, and where the configuration's own keys come among them.
+struct Groups {
+    chosen: Vec<(String, String)>,
+    /// How many groups come before the configuration itself, which then wins over them.
+    before_self: usize,
+}
+
+impl Groups {
+    fn of(defaults: Option<Value>, file: &Path) -> Result<Self, ImportError> {
+        let wrong = || ImportError::Yaml {
+            file: file.to_owned(),
+            message: "`defaults` is a list of `_self_` and `GROUP: OPTION`".to_owned(),
+        };
+        let mut out = Groups {
+            chosen: Vec::new(),
+            before_self: usize::MAX,
+        };
+        let items = match defaults {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(wrong()),
+        };
+        for item in items {
+            match item {
+                Value::String(s) if s == "_self_" => out.before_self = out.chosen.len(),
+                Value::Object(map) => {
+                    for (group, option) in map {
+                        let option = option.as_str().ok_or_else(wrong)?.to_owned();
+                        let group = group.trim_start_matches("override ").to_owned();
+                        out.chosen.push((group, option));
+                    }
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        out.before_self = out.before_self.min(out.chosen.len());
+        Ok(out)
+    }
+
+    /// Takes `GROUP=OPTION` of the command line.
+    fn choose(&mut self, key: &str, value: &Value) -> bool {
+        let chosen = self.chosen.iter_mut().find(|(g, _)| g == key);
+        match (chosen, value.as_str()) {
+            (Some((_, option)), Some(new)) => {
+                new.clone_into(option);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn merge(
+        self,
+        own: Map<String, Value>,
+        file: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Map<String, Value>, ImportError> {
+        let mut out = Map::new();
+        let mut own = Some(own);
+        for (i, (group, option)) in self.chosen.iter().enumerate() {
+            if i == self.before_self
+                && let Some(own) = own.take()
+            {
+                overlay(&mut out, own);
+            }
+            let beside = beside(file, group, option);
+            let value = if beside.is_file() {
+                Value::Object(parse(&beside)?)
+            } else if let Some(known) = known(group, option) {
+                known
+            } else {
+                notes.push(format!(
+                    "`defaults`: there is no {group}/{option}.yaml beside the configuration and `{option}` is none of GFM-RAG's own"
+                ));
+                continue;
+            };
+            overlay(&mut out, Map::from_iter([(group.clone(), value)]));
+        }
+        if let Some(own) = own {
+            overlay(&mut out, own);
+        }
+        Ok(out)
+    }
+}
+
+fn beside(file: &Path, group: &str, option: &str) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    folder.join(group).join(format!("{option}.yaml"))
+}
+
+/// The group files of GFM-RAG 1.0.0 that matter here.
+fn known(group: &str, option: &str) -> Option<Value> {
+    const ASK: &str =
+        "Instruct: Given a question, retrieve entities that can help answer the question\nQuery: ";
+    let encoder = |name: &str, normalize: bool, query: Option<&str>| {
+        json!({"text_emb_model_name": name, "normalize": normalize, "batch_size": 32, "query_instruct": query,
+               "passage_instruct": null, "model_kwargs": null})
+    };
+    let ranker = |class: &str| json!({"_target_": format!("gfmrag.doc_rankers.{class}")});
+    let top = |class: &str, k: u32| json!({"_target_": format!("gfmrag.doc_rankers.{class}"), "top_k": k});
+    Some(match (group, option) {
+        ("text_emb_model", "mpnet") => {
+            encoder("sentence-transformers/all-mpnet-base-v2", false, None)
+        }
+        ("text_emb_model", "bge_large_en") => encoder(
+            "BAAI/bge-large-en",
+            true,
+            Some("Represent this sentence for searching relevant passages: "),
+        ),
+        ("text_emb_model", "gte_large_en_1.5") => {
+            encoder("Alibaba-NLP/gte-large-en-v1.5", false, None)
+        }
+        ("text_emb_model", "gte_qwen2_1.5b") => {
+            encoder("Alibaba-NLP/gte-Qwen2-1.5B-instruct", false, Some(ASK))
+        }
+        ("text_emb_model", "gte_qwen2_7b") => {
+            encoder("Alibaba-NLP/gte-Qwen2-7B-instruct", true, Some(ASK))
+        }
+        ("text_emb_model", "nv_embed_v2") => encoder("nvidia/NV-Embed-v2", true, Some(ASK)),
+        ("doc_ranker", "simple_ranker") => ranker("SimpleRanker"),
+        ("doc_ranker", "idf_ranker") => ranker("IDFWeightedRanker"),
+        ("doc_ranker", "topk_ranker") => top("TopKRanker", 10),
+        ("doc_ranker", "idf_topk_ranker") => top("IDFWeightedTopKRanker", 20),
+        _ => return None,
+    })
+}
+
+/// Mappings are merged, everything else is replaced.
+fn overlay(under: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Object(a)), Value::Object(b)) => overlay(a, b),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+fn set(tree: &mut Map<String, Value>, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => {
+            tree.insert(key.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            let inner = tree.entry(first).or_insert(Value::Null);
+            if !inner.is_object() {
+                *inner = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// The value with its references replaced; those that lead nowhere, or need a running Hydra, stay.
+fn resolve(value: &Value, root: &Value, depth: usize) -> Value {
+    match value {
+        Value::String(text) if depth > 0 => reference(text, root, depth),
+        Value::Array(items) => items.iter().map(|v| resolve(v, root, depth)).collect(),
+        Value::Object(map) => {
+            let pairs = map
+                .iter()
+                .map(|(k, v)| (k.clone(), resolve(v, root, depth)));
+            Value::Object(pairs.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn reference(text: &str, root: &Value, depth: usize) -> Value {
+    let lookup = |path: &str| {
+        path.split('.')
+            .try_fold(root, |at, key| at.get(key))
+            .map(|v| resolve(v, root, depth - 1))
+    };
+    let whole = text.strip_prefix("${").and_then(|t| t.strip_suffix('}'));
+    if let Some(path) = whole.filter(|p| !p.contains(['$', '}'])) {
+        return lookup(path).unwrap_or_else(|| text.into());
+    }
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        let Some((path, after)) = after.split_once('}') else {
+            out.push_str("${");
+            rest = after;
+            continue;
+        };
+        match lookup(path) {
+            Some(Value::String(s)) => out.push_str(&s),
+            Some(v @ (Value::Number(_) | Value::Bool(_))) => out.push_str(&v.to_string()),
+            _ => out.push_str(&format!("${{{path}}}")),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Value::String(out)
+}

@@ -1,0 +1,168 @@
+//! Each `tests/import/NAME.yaml` must give exactly `NAME.pipeline.yaml` beside it. `UPDATE_GOLDEN=1` writes these anew.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+#![cfg(all(feature = "gfm", feature = "static-encoder"))]
+
+use std::fs;
+
+use super::*;
+use crate::registry::builtin;
+use crate::spec::{LoadOptions, load};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
+}
+
+fn imported(name: &str, overrides: &[&str]) -> Imported {
+    let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
+    import(
+        &folder().join(format!("{name}.yaml")),
+        &overrides,
+        &builtin(),
+    )
+    .unwrap()
+}
+
+/// The pipeline's text loaded, or the report on it.
+fn loaded(yaml: &str) -> Result<crate::spec::Pipeline, String> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("p.yaml"), yaml).unwrap();
+    let opts = LoadOptions {
+        base: dir.path().to_owned(),
+        ..LoadOptions::default()
+    };
+    load(Path::new("p.yaml"), &opts, &builtin()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn configurations_give_the_pipelines_written_down() {
+    for name in ["guide_pretrain", "guide_finetune", "custom"] {
+        let got = imported(name, &[]);
+        let path = folder().join(format!("{name}.pipeline.yaml"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &got.yaml).unwrap();
+            continue;
+        }
+        let want = fs::read_to_string(&path)
+            .unwrap_or_default()
+            .replace("\r\n", "\n");
+        assert_eq!(got.yaml, want, "{name}");
+    }
+}
+
+#[test]
+fn the_guides_examples_are_right_pipelines_with_nothing_unknown() {
+    for (name, op) in [
+        ("guide_pretrain", "pretrain"),
+        ("guide_finetune", "finetune"),
+    ] {
+        let got = imported(name, &[]);
+        assert!(got.unknown.is_empty(), "{:?}", got.unknown);
+        assert!(
+            !got.notes.iter().any(|n| n.contains("mended")),
+            "{:?}",
+            got.notes
+        );
+        let p = loaded(&got.yaml).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let stage = p.stage(op).unwrap();
+        // All that the guide says, under its own names.
+        for (path, want) in [
+            ("/seed", "1024"),
+            ("/model/entity_model/hidden_dims/5", "512"),
+            ("/model/entity_model/message_func", "\"distmult\""),
+            ("/model/entity_model/short_cut", "true"),
+            ("/optimizer/lr", "0.0005"),
+            ("/train/batch_size", "8"),
+            ("/train/batch_per_epoch", "null"),
+            ("/train/checkpoint", "null"),
+        ] {
+            assert_eq!(
+                stage.params.pointer(path).unwrap().to_string(),
+                want,
+                "{name} {path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn slips_are_said() {
+    let notes = imported("guide_pretrain", &[]).notes.join("\n");
+    assert!(
+        notes.contains("`task._target_` and `task.lr` moved to `optimizer`"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains("`checkpoint` moved to `train.checkpoint`"),
+        "{notes}"
+    );
+    let notes = imported("guide_finetune", &[]).notes.join("\n");
+    assert!(notes.contains("`defaults` stands under `hydra`"), "{notes}");
+}
+
+#[test]
+fn overrides_of_the_command_line_count() {
+    let got = imported(
+        "guide_finetune",
+        &[
+            "train.batch_size=4",
+            "datasets.train_names=[x,y]",
+            "doc_ranker=simple_ranker",
+            "+task.zebra=1",
+        ],
+    );
+    let p = loaded(&got.yaml).unwrap();
+    let stage = p.stage("finetune").unwrap();
+    assert_eq!(stage.params["train"]["batch_size"], 4);
+    assert_eq!(stage.params["doc_ranker"]["name"], "simple");
+    assert!(p.stage("graph[y]").is_some());
+    assert_eq!(got.unknown, [("task.zebra".to_owned(), "1".to_owned())]);
+    let bad = import(&folder().join("custom.yaml"), &["x".to_owned()], &builtin());
+    assert!(matches!(bad, Err(ImportError::Override(_))));
+}
+
+#[test]
+fn other_files_are_refused_with_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |text: &str| {
+        let file = dir.path().join("c.yaml");
+        fs::write(&file, text).unwrap();
+        import(&file, &[], &builtin()).unwrap_err().to_string()
+    };
+    assert!(error("kg_constructor: {}").contains("stage 1"));
+    assert!(error("graph_retriever: {model_path: x}").contains("stage 3"));
+    assert!(error("a: 1").contains("neither a pre-training nor a fine-tuning"));
+    assert!(error("[1]").contains("a configuration is a mapping"));
+    let torn = error("a: [");
+    assert!(torn.contains("line 2 column 1"), "{torn}");
+    assert!(error("defaults: 3").contains("`defaults` is a list"));
+    let none = import(Path::new("no/such.yaml"), &[], &builtin()).unwrap_err();
+    assert!(none.to_string().starts_with("cannot read no/such.yaml"));
+}
+
+#[test]
+fn group_files_beside_the_configuration_win_over_known_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("doc_ranker")).unwrap();
+    let ranker = "_target_: gfmrag.doc_rankers.TopKRanker\ntop_k: 3\n";
+    fs::write(dir.path().join("doc_ranker/idf_topk_ranker.yaml"), ranker).unwrap();
+    let file = dir.path().join("c.yaml");
+    fs::copy(folder().join("guide_finetune.yaml"), &file).unwrap();
+    let p = loaded(&import(&file, &[], &builtin()).unwrap().yaml).unwrap();
+    let params = &p.stage("finetune").unwrap().params;
+    assert_eq!(
+        params["doc_ranker"].to_string(),
+        r#"{"name":"topk","top_k":3}"#
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(model|task|hydra|datasets|defaults|train|_target_|QueryGNN|losses|\\$\\{[a-z.]{0,6}\\}?|[-:,{}\\[\\] \n]|[a-z0-9]){0,40}") {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.yaml");
+        fs::write(&file, &text).unwrap();
+        let _ = import(&file, &[], &builtin());
+        fs::write(&file, format!("model: {{_target_: QueryGNN}}\n{text}")).unwrap();
+        let _ = import(&file, &[], &builtin());
+    }
+}
