@@ -20,6 +20,15 @@ test-engine:
 run:
     cargo run --release -- run pipelines/full.yaml
 
+# Generated pages, reports of bad pipelines, imported configurations: written anew.
+golden:
+    UPDATE_GOLDEN=1 cargo test --test docs --test spec
+    UPDATE_GOLDEN=1 cargo test --lib import
+
+# Models of the reference's package here and ours there (installs it: 6 GB).
+check-export:
+    scripts/check-export/run
+
 # Data sets and the encoder's table, from their sources.
 gen:
     python3 data/atlas/generate.py

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -83,6 +84,24 @@ fn kill_in_a_training(store: &Path, after: Duration) {
     kill(child);
 }
 
+/// Starts the pipeline and kills it a moment after a stage has begun to run again.
+fn kill_in_stage(store: &Path, stage: &str, after: Duration) {
+    let mut child = command(store)
+        .args(["--force", stage])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let events = BufReader::new(child.stdout.take().unwrap());
+    let begun = events.lines().any(|line| {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap_or_default();
+        event["event"] == "stage_started" && event["stage"] == stage
+    });
+    assert!(begun, "{stage} did not run");
+    std::thread::sleep(after);
+    kill(child);
+}
+
 #[test]
 fn killed_at_random_moments_it_ends_in_the_same_artifacts() {
     let (whole, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -103,13 +122,17 @@ fn killed_at_random_moments_it_ends_in_the_same_artifacts() {
     };
     let store = again.path();
     let soon = Duration::from_millis(10);
+    // Each training once for certain, right after its first checkpoint; then anywhere.
+    kill_in_a_training(store, random(soon));
     kill_in_a_training(store, random(soon));
     for _ in 0..3 {
         let child = start(store);
         std::thread::sleep(random(took / 2));
         kill(child);
     }
-    kill_in_a_training(store, random(soon));
+    for _ in 0..3 {
+        kill_in_stage(store, "evaluate", random(soon));
+    }
     assert_eq!(run(store), want, "{named}");
 
     // Both trainings did go on from a checkpoint: their manifests say at which step.

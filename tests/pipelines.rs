@@ -19,15 +19,13 @@ fn gfm_pipe(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs a pipeline and gives the stages of its last event by name.
+/// Runs the fixture pipeline and gives the stages of its last event by name.
 fn run(store: &Path, more: &[&str]) -> BTreeMap<String, Value> {
-    let mut args = vec![
-        "run",
-        "pipelines/ci.yaml",
-        "--log-format",
-        "json",
-        "--store",
-    ];
+    run_file("pipelines/ci.yaml", store, more)
+}
+
+fn run_file(file: &str, store: &Path, more: &[&str]) -> BTreeMap<String, Value> {
+    let mut args = vec!["run", file, "--log-format", "json", "--store"];
     args.push(store.to_str().unwrap());
     args.extend(more);
     let out = gfm_pipe(&args);
@@ -138,14 +136,83 @@ fn metrics_are_shown_as_one_json_array() {
 
 #[test]
 fn every_shipped_pipeline_is_valid() {
-    for file in ["full", "ci", "musique"] {
-        let out = gfm_pipe(&["graph", &format!("pipelines/{file}.yaml")]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path().display().to_string();
+        let out = gfm_pipe(&["graph", &file]);
         assert!(
             out.status.success(),
             "{file}: {}",
             String::from_utf8_lossy(&out.stderr)
         );
     }
+}
+
+#[test]
+fn three_graphs_are_pretrained_on_and_two_finetuned() {
+    let store = tempfile::tempdir().unwrap();
+    let few = ["-p", "steps=2", "-p", "epochs=1", "-p", "dim=8"];
+    let stages = run_file("pipelines/many.yaml", store.path(), &few);
+    for name in ["graph[dirty]", "qa[atlas]", "evaluate[family]", "pretrain"] {
+        assert_eq!(stages[name]["status"], "ran", "{name}");
+    }
+    let dir = store.path().to_str().unwrap();
+    let show = |what: &str| -> Vec<Value> {
+        let out = gfm_pipe(&["show", what, "--json", "--store", dir]);
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let sets = |what: &str| -> std::collections::BTreeSet<String> {
+        let named = |row: &Value| -> Option<String> {
+            let metric = row["metric"].as_str()?.strip_prefix("valid:")?.to_owned();
+            let (set, rest) = metric.split_once(':')?;
+            (rest == "mrr" || rest == "entity:mrr").then(|| set.to_owned())
+        };
+        show(what).iter().filter_map(named).collect()
+    };
+    assert!(sets("pretrain.history").iter().eq(["1", "2", "3"]));
+    assert!(sets("finetune.history").iter().any(|s| s == "atlas"));
+    let metrics = show("evaluate[atlas].metrics");
+    assert!(metrics.iter().all(|m| m["dataset"] == "atlas"));
+
+    // One of them alone, by its name; the stage as a whole, by the name written.
+    let only = |name: &str| {
+        let more = [&few[..], &["--only", name]].concat();
+        let stages = run_file("pipelines/many.yaml", store.path(), &more);
+        status(&stages, "cached").len()
+    };
+    // What they are made from is looked up too.
+    assert!(only("graph[dirty]") < only("graph"));
+}
+
+#[test]
+fn an_exported_file_that_was_deleted_is_back_after_a_cached_run() {
+    let store = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("pipelines/ci.yaml").unwrap();
+    let file = store.path().join("export.yaml");
+    let stage = "  out:\n    op: export\n    in: {model: finetune.model}\n    with: {path: OUT}\n";
+    std::fs::write(
+        &file,
+        format!(
+            "{text}\n{}",
+            stage.replace("OUT", out.path().to_str().unwrap())
+        ),
+    )
+    .unwrap();
+    let (file, dir) = (
+        file.to_str().unwrap().to_owned(),
+        store.path().join("store"),
+    );
+    assert_eq!(run_file(&file, &dir, &[])["out"]["status"], "ran");
+    let pth = out.path().join("model.pth");
+    let bytes = std::fs::read(&pth).unwrap();
+    std::fs::remove_file(&pth).unwrap();
+    assert_eq!(run_file(&file, &dir, &[])["out"]["status"], "cached");
+    assert_eq!(std::fs::read(&pth).unwrap(), bytes);
+    // Not asked for: nothing is left anywhere.
+    std::fs::remove_file(&pth).unwrap();
+    run_file(&file, &dir, &["--until", "finetune"]);
+    assert!(!pth.exists());
 }
 
 /// Dirt is rejected with a reason and a place, never fatal.

@@ -9,6 +9,7 @@ pub mod graph;
 mod import_config;
 pub mod ops;
 mod plan;
+pub mod reference;
 mod run;
 mod show;
 mod signals;

@@ -26,16 +26,10 @@ pub fn describe(op: &OpEntry) -> String {
     out.push_str(&table(
         2,
         op.inputs.iter().map(|p| {
-            let arity = match p.arity {
-                Arity::One => "one",
-                Arity::Optional => "optional",
-                Arity::Many => "one or more",
-                Arity::Any => "none or more",
-            };
             [
                 p.name.to_owned(),
                 p.accepts.describe(),
-                arity.to_owned(),
+                arity(p.arity).to_owned(),
                 p.about.to_owned(),
             ]
         }),
@@ -68,6 +62,16 @@ pub fn describe(op: &OpEntry) -> String {
     out
 }
 
+/// In words.
+pub(super) fn arity(arity: Arity) -> &'static str {
+    match arity {
+        Arity::One => "one",
+        Arity::Optional => "optional",
+        Arity::Many => "one or more",
+        Arity::Any => "none or more",
+    }
+}
+
 fn kind(out: &mut String, kind: &Kind) {
     line(
         out,
@@ -90,7 +94,7 @@ fn kind(out: &mut String, kind: &Kind) {
 }
 
 /// Rows of path, type, default, meaning; groups are told by their members.
-fn parameters(schema: &Schema, prefix: &str, rows: &mut Vec<[String; 4]>) {
+pub(super) fn parameters(schema: &Schema, prefix: &str, rows: &mut Vec<[String; 4]>) {
     for f in &schema.fields {
         let path = if prefix.is_empty() {
             f.name.to_owned()

@@ -84,6 +84,29 @@ fn the_guides_examples_are_right_pipelines_with_nothing_unknown() {
     }
 }
 
+/// The shipped pipelines named after the guide's two examples are those examples.
+#[test]
+fn the_shipped_pipelines_say_what_the_guide_says() {
+    for (guide, shipped, op) in [
+        ("guide_pretrain", "kg_pretrain", "pretrain"),
+        ("guide_finetune", "qa_finetune", "finetune"),
+    ] {
+        let opts = LoadOptions {
+            base: Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
+            ..LoadOptions::default()
+        };
+        let file = format!("pipelines/{shipped}.yaml");
+        let ours = load(Path::new(&file), &opts, &builtin()).unwrap_or_else(|e| panic!("{e}"));
+        let theirs = loaded(&imported(guide, &[]).yaml).unwrap();
+        let (ours, theirs) = (ours.stage(op).unwrap(), theirs.stage(op).unwrap());
+        assert_eq!(ours.params, theirs.params, "{shipped}");
+        assert_eq!(
+            ours.inputs.keys().collect::<Vec<_>>(),
+            theirs.inputs.keys().collect::<Vec<_>>()
+        );
+    }
+}
+
 #[test]
 fn slips_are_said() {
     let notes = imported("guide_pretrain", &[]).notes.join("\n");
