@@ -68,7 +68,8 @@ impl Task for QuestionAnswering<'_> {
                 seeds: &train.seeds[*i],
             })
             .collect();
-        let model = Retriever::new(params, &data.input.graph, &data.input.embeddings);
+        let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
+            .recompute(self.p.train.common.recompute);
         let pass = model.forward(&questions).map_err(tensor_error)?;
         let scores = to_f64(&pass.scored.scores).map_err(tensor_error)?;
         let nodes = data.input.graph.nodes();

@@ -20,11 +20,18 @@ pub struct Tape {
     /// Relation states before any layer's projection, `[2R, d]`.
     relations: Tensor,
     boundary: Boundary,
-    layers: Vec<Layer>,
+    layers: Vec<Left>,
     /// What the head sees: states after the last layer, or after every layer with `concat_hidden`, `[B, N, out]` each.
     states: Vec<Tensor>,
     /// Query vectors, `[B, d]`.
     query: Tensor,
+}
+
+/// What a layer left: all its backward pass needs, or what it is computed from once more.
+enum Left {
+    Kept(Layer),
+    /// The states the layer saw, `[B, N, d]`.
+    Input(Tensor),
 }
 
 struct Layer {
@@ -33,6 +40,14 @@ struct Layer {
     tape: LayerTape,
     #[cfg(test)]
     out: Tensor,
+}
+
+/// What a forward pass leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    Inputs,
+    All,
 }
 
 /// What the head left, and at which nodes it was asked.
@@ -49,6 +64,9 @@ pub struct Network<'a> {
     pub params: &'a Params,
     /// The graph messages are passed on.
     pub graph: &'a Graph,
+    /// Whether the backward pass computes each layer once more instead of keeping what it needs: a third of the memory of
+    /// a step, for a forward pass more. The numbers are the same.
+    pub recompute: bool,
 }
 
 impl Network<'_> {
@@ -57,30 +75,25 @@ impl Network<'_> {
     /// # Errors
     /// When shapes do not fit.
     pub fn forward(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds) -> Result<Tape> {
-        self.run(relations, query, seeds, true)
+        let keep = if self.recompute {
+            Keep::Inputs
+        } else {
+            Keep::All
+        };
+        self.run(relations, query, seeds, keep)
     }
 
-    fn run(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds, keep: bool) -> Result<Tape> {
+    fn run(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds, keep: Keep) -> Result<Tape> {
         let config = &self.params.config;
         let boundary = ops::boundary(query, seeds)?;
         let mut x = ops::first_states(&boundary, self.graph.nodes())?;
         let (mut layers, mut states) = (Vec::new(), Vec::new());
         for i in 0..config.layers() {
-            let (projected, projection) = self.project(i, relations)?;
-            let input = LayerInput {
-                graph: self.graph,
-                x: &x,
-                relations: &projected,
-                boundary: &boundary,
-            };
-            let (out, tape) = ops::layer(config.layer_kind(), &input, &self.params.layer(i)?)?;
-            if keep {
-                layers.push(Layer {
-                    projection,
-                    tape,
-                    #[cfg(test)]
-                    out: out.clone(),
-                });
+            let (out, layer) = self.layer(i, relations, &boundary, &x)?;
+            match keep {
+                Keep::Nothing => {}
+                Keep::Inputs => layers.push(Left::Input(x)),
+                Keep::All => layers.push(Left::Kept(layer)),
             }
             if config.concat_hidden || i + 1 == config.layers() {
                 states.push(out.clone());
@@ -94,6 +107,32 @@ impl Network<'_> {
             states,
             query: query.clone(),
         })
+    }
+
+    /// One layer: its output, and what its backward pass needs.
+    fn layer(
+        &self,
+        i: usize,
+        relations: &Tensor,
+        boundary: &Boundary,
+        x: &Tensor,
+    ) -> Result<(Tensor, Layer)> {
+        let (projected, projection) = self.project(i, relations)?;
+        let input = LayerInput {
+            graph: self.graph,
+            x,
+            relations: &projected,
+            boundary,
+        };
+        let kind = self.params.config.layer_kind();
+        let (out, tape) = ops::layer(kind, &input, &self.params.layer(i)?)?;
+        let layer = Layer {
+            projection,
+            tape,
+            #[cfg(test)]
+            out: out.clone(),
+        };
+        Ok((out, layer))
     }
 
     /// A layer's own view of the relations: Linear, ReLU, Linear.
@@ -138,7 +177,7 @@ impl Network<'_> {
     /// # Errors
     /// When shapes do not fit.
     pub fn score_all(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds) -> Result<Tensor> {
-        let states = join(self.run(relations, query, seeds, false)?.states)?;
+        let states = join(self.run(relations, query, seeds, Keep::Nothing)?.states)?;
         Ok(ops::head(&states, query, &self.params.head()?)?.0)
     }
 
@@ -173,7 +212,15 @@ impl Network<'_> {
         }
         let mut drows = tape.boundary.rows.zeros_like()?;
         let mut drelations = tape.relations.zeros_like()?;
-        for (i, layer) in tape.layers.iter().enumerate().rev() {
+        for (i, left) in tape.layers.iter().enumerate().rev() {
+            let again;
+            let layer = match left {
+                Left::Kept(layer) => layer,
+                Left::Input(x) => {
+                    again = self.layer(i, &tape.relations, &tape.boundary, x)?.1;
+                    &again
+                }
+            };
             let p = format!("entity_model.layers.{i}");
             let dout = dx.take().ok_or_else(no_layers)?;
             let kind = self.params.config.layer_kind();
@@ -244,12 +291,20 @@ fn split(dx: &Tensor, parts: &[Tensor]) -> Result<Vec<Tensor>> {
 impl Tape {
     /// Aggregates and outputs of layer `i`, for the parity tests.
     pub(crate) fn layer(&self, i: usize) -> (&Tensor, &Tensor) {
-        (self.layers[i].tape.features(), &self.layers[i].out)
+        let layer = self.kept(i);
+        (layer.tape.features(), &layer.out)
+    }
+
+    fn kept(&self, i: usize) -> &Layer {
+        match &self.layers[i] {
+            Left::Kept(layer) => layer,
+            Left::Input(_) => panic!("layer {i} is to be computed again"),
+        }
     }
 
     /// States before the first layer.
     pub(crate) fn first(&self) -> Tensor {
-        self.layers[0].tape.input().clone()
+        self.kept(0).tape.input().clone()
     }
 
     pub(crate) fn query(&self) -> Tensor {

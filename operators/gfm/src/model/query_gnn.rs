@@ -44,9 +44,20 @@ impl<'a> QueryGnn<'a> {
     /// The model over a graph (without the edges the batch asks for).
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         QueryGnn {
-            network: Network { params, graph },
+            network: Network {
+                params,
+                graph,
+                recompute: false,
+            },
             embeddings,
         }
+    }
+
+    /// See [`Network::recompute`].
+    #[must_use]
+    pub fn recompute(mut self, recompute: bool) -> Self {
+        self.network.recompute = recompute;
+        self
     }
 
     /// Relation states, `[2R, d]`.

@@ -44,9 +44,20 @@ impl<'a> Retriever<'a> {
     /// The model over a graph.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         Retriever {
-            network: Network { params, graph },
+            network: Network {
+                params,
+                graph,
+                recompute: false,
+            },
             embeddings,
         }
+    }
+
+    /// See [`Network::recompute`].
+    #[must_use]
+    pub fn recompute(mut self, recompute: bool) -> Self {
+        self.network.recompute = recompute;
+        self
     }
 
     /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.

@@ -187,7 +187,8 @@ impl Task for LinkPrediction<'_> {
             || uniform(rng),
         );
         let graph = self.p.easy_edges().removed(&data.graph, b.asked());
-        let gnn = QueryGnn::new(params, &graph, &data.embeddings);
+        let gnn = QueryGnn::new(params, &graph, &data.embeddings)
+            .recompute(self.p.train.common.recompute);
         let run = || {
             let pass = gnn.forward(&b.queries, b.candidates.clone())?;
             let scores = &pass.scored.scores;

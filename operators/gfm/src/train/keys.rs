@@ -33,6 +33,8 @@ pub struct Common {
     warmup_steps: u64,
     decay: Decay,
     dtype: Precision,
+    /// Whether layers are computed again in the backward pass.
+    pub recompute: bool,
     /// Weights to start from.
     pub checkpoint: Option<PathBuf>,
     checkpoint_steps: Option<u64>,

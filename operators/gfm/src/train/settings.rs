@@ -342,7 +342,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             "save_pretrained",
             Type::Bool,
             save_pretrained,
-            "the `model` port is the saved model; writing config.json + model.pth is not available yet",
+            "the `model` port is the saved model; an `export` stage writes config.json and model.pth",
         )
         .no_effect(),
         Field::new(
@@ -376,9 +376,8 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             "auto",
             "how layers are computed: dense computes every node's state, auto takes what is best for the sizes (dense, so far)",
         ),
-        Field::new("recompute", Type::Bool, false, "computes layers again in the backward pass instead of keeping them")
-            .no_effect()
-            .only_default(),
+        Field::new("recompute", Type::Bool, false, "computes layers again in the backward pass instead of keeping them: less memory, more time")
+            .no_effect(),
         Field::new("max_datasets_in_memory", Type::int(1), 10, "data sets held in memory at once").no_effect(),
         Field::new(
             "data_loading_workers",

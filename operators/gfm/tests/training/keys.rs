@@ -18,6 +18,7 @@ fn other(op: &str, path: &str) -> Value {
         "train.log_interval" => json!(1),
         "train.save_best_only" => json!(op == "pretrain"),
         "train.save_pretrained" => json!(op == "pretrain"),
+        "train.recompute" => json!(true),
         "train.timeout" => json!(1),
         "train.max_datasets_in_memory" => json!(1),
         "train.data_loading_workers" => json!(0),
@@ -189,11 +190,11 @@ fn words_that_do_not_work_yet_are_refused_by_name() {
             }
         }
         let problems = entry
-            .validate(&json!({"train": {"recompute": true}}))
+            .validate(&json!({"model": {"entity_model": {"dependent": true}}}))
             .unwrap_err();
         assert_eq!(
             problems[0].message,
-            "`recompute: yes` is not implemented yet"
+            "`dependent: yes` is not implemented yet"
         );
     }
 }
