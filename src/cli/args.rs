@@ -1,6 +1,6 @@
 //! Arguments that several verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -8,6 +8,7 @@ use super::error::{CliError, CliResult};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::spec::{self, LoadOptions, Pipeline};
+use crate::store::Store;
 use gfm_pipe_api::OpEntry;
 
 /// Where artifacts are kept unless `--store` says otherwise.
@@ -34,6 +35,36 @@ pub struct Common {
     /// Work as if started in DIR
     #[arg(short = 'C', value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// What verbs that only look at a store take.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// Folder for artifacts [default: .gfm-pipe]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// The store, for looking.
+    pub fn open(&self) -> CliResult<Store> {
+        enter(self.dir.as_deref())?;
+        let folder = self.store.clone();
+        let folder = folder.unwrap_or_else(|| PathBuf::from(DEFAULT_STORE));
+        Ok(Store::open_readonly(folder)?)
+    }
+}
+
+/// Applies `-C`.
+fn enter(dir: Option<&Path>) -> CliResult<()> {
+    let Some(dir) = dir else {
+        return Ok(());
+    };
+    std::env::set_current_dir(dir)
+        .map_err(|e| CliError::usage(format!("-C {}: {e}", dir.display())))
 }
 
 /// Devices a user may name.
@@ -106,10 +137,7 @@ impl Common {
             return Err(CliError::usage("--device cuda: this build has no CUDA")
                 .hint("leave --device out, or use --device cpu"));
         }
-        if let Some(dir) = &self.dir {
-            std::env::set_current_dir(dir)
-                .map_err(|e| CliError::usage(format!("-C {}: {e}", dir.display())))?;
-        }
+        enter(self.dir.as_deref())?;
         let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("gfm-rayon-{i}"));
         if let Some(n) = self.threads {
             pool = pool.num_threads(usize::from(n));

@@ -4,15 +4,20 @@
 //! said about them to standard error; nothing is decided here that a program using the library would have to decide again.
 
 mod args;
+mod completions;
 mod error;
+mod gc;
 pub mod graph;
 mod import_config;
 pub mod ops;
 mod plan;
 pub mod reference;
 mod run;
+mod runs;
 mod show;
 mod signals;
+mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -50,12 +55,24 @@ enum Verb {
     /// Say what `run` would do, and why, without running
     #[command(after_help = EXIT_CODES)]
     Plan(plan::Args),
+    /// Say why a stage ran, or would run
+    Why(why::Args),
     /// Show a table of an artifact
     Show(show::Args),
     /// Print the stage graph
     Graph(GraphArgs),
     /// List operators, or describe one
     Ops(OpsArgs),
+    /// List earlier runs
+    Runs(runs::Args),
+    /// Compare the parameters and metrics of two runs
+    Diff(runs::DiffArgs),
+    /// Look for damage in the store
+    Verify(verify::Args),
+    /// Make room: remove what no kept run needs
+    Gc(gc::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
     /// Turn a configuration of GFM-RAG into a pipeline
     ImportConfig(import_config::Args),
 }
@@ -123,6 +140,12 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
         Verb::Plan(args) => plan::plan(&args, ops, out)?,
+        Verb::Why(args) => why::why(&args, ops, out)?,
+        Verb::Runs(args) => runs::runs(&args, out, err)?,
+        Verb::Diff(args) => runs::diff(&args, out, err)?,
+        Verb::Verify(args) => return verify::verify(&args, out),
+        Verb::Gc(args) => gc::gc(&args, out)?,
+        Verb::Completions(args) => completions::completions(&args, out),
         Verb::Show(args) => show::show(&args, ops, out)?,
         Verb::Graph(args) => {
             args.common.apply()?;

@@ -95,6 +95,7 @@ pub fn run(
 ) -> Result<RunSummary, RunError> {
     let prepared = prepare(pipeline, store, &options.request)?;
     let store = &Store::open(store.root())?;
+    let _in_use = store.in_use(cancel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("gfm-pipe")

@@ -172,11 +172,10 @@ impl StageRunner {
         record.reasons = reasons.iter().map(Reason::to_string).collect();
         let store = self.planner.store();
         let key = decision.key.as_str();
-        let _lock = store.lock(key, &self.cancel, || {
-            self.warn(
-                stage,
-                "waiting for another process that computes this stage",
-            );
+        let _lock = store.lock(key, &stage.name, &self.cancel, |holder| {
+            let whom = holder.map_or_else(|| "another process".to_owned(), |h| h.to_string());
+            let text = format!("waiting for {whom}, which computes the same");
+            StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(Level::Info, &text);
         })?;
         let forced = self.planner.is_forced(&stage.name);
         if !forced && let Lookup::Hit(manifest) = store.lookup(&decision.key, &stage.op)? {

@@ -170,12 +170,24 @@ pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", &path)(e)),
     };
-    // The name becomes part of a path: only what a run's name is made of is taken.
-    if run.is_empty() || !run.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+    if !is_run(&run) {
         return Err(StoreError::Damaged {
             path,
             why: "it names no run".to_owned(),
         });
     }
     read_json(&store.journal_path(&run), FORMAT)
+}
+
+/// Whether a text may name a run: it becomes part of a path, so only what these names are made of is taken.
+pub(super) fn is_run(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Reads the journal of a run; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn journal(store: &Store, run: &str) -> Result<Option<JournalFile>, StoreError> {
+    read_json(&store.journal_path(run), FORMAT)
 }

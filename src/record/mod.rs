@@ -3,6 +3,7 @@
 //! Invariant: recording never fails a run; what could not be recorded is told as a warning.
 
 mod events;
+pub mod history;
 mod journal;
 mod time;
 

@@ -1,11 +1,12 @@
-//! Locks between processes, one per key.
+//! Locks between processes: one per key, and one for the store as a whole.
 //!
 //! The operating system holds them, so a killed process leaves nothing to unlock. Lock files stay: removing one that another
-//! process waits on would let two in.
+//! process waits on would let two in. What is written in them only tells the others whom they wait for.
 
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use gfm_pipe_api::Cancel;
 
@@ -20,44 +21,131 @@ pub struct KeyLock {
     _file: File,
 }
 
+/// Who holds a lock, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// UTC.
+    pub since: String,
+    /// What for: a stage's name.
+    pub what: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pid == std::process::id() {
+            write!(f, "stage `{}` of this run", self.what)
+        } else {
+            write!(
+                f,
+                "process {} ({}), since {}",
+                self.pid, self.what, self.since
+            )
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(StoreError::io("create", path))
+}
+
+/// Whether a lock was got; a file system without locks gives all: two processes may then compute a stage twice, with the
+/// same result.
+fn got(tried: Result<(), TryLockError>, path: &Path) -> Result<bool, StoreError> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
+    }
+}
+
+/// Tells the others who holds the lock. Best effort: it explains, it decides nothing.
+fn sign(file: &mut File, what: &str) {
+    let text = format!(
+        "{}\n{}\n{what}\n",
+        std::process::id(),
+        crate::record::utc(SystemTime::now())
+    );
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(text.as_bytes()));
+}
+
+fn signed(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(4096).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    Some(Holder {
+        pid: lines.next()?.parse().ok()?,
+        since: lines.next()?.to_owned(),
+        what: lines.next()?.to_owned(),
+    })
+}
+
 impl Store {
-    /// Waits until no other process computes `key`. `waiting` is called once when there is something to wait for.
+    /// Waits until no other process computes `key`, and holds it for `what`. `waiting` is called once when there is something
+    /// to wait for, with whom it is waited for where that is known.
     ///
     /// # Errors
     /// When the lock file cannot be made, or the user asked to stop while waiting.
     pub fn lock(
         &self,
         key: &str,
+        what: &str,
         cancel: &Cancel,
-        waiting: impl FnOnce(),
+        waiting: impl FnOnce(Option<Holder>),
     ) -> Result<KeyLock, StoreError> {
         let path = self.lock_path(key);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("create", &path))?;
+        let mut file = open(&path)?;
         let mut waiting = Some(waiting);
         // Polling, not blocking: Ctrl-C must end the wait.
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(KeyLock { _file: file }),
-                Err(TryLockError::WouldBlock) => {}
-                // A file system without locks: two processes may compute a stage twice, with the same result.
-                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
-                    return Ok(KeyLock { _file: file });
-                }
-                Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", &path)(e)),
-            }
+        while !got(file.try_lock(), &path)? {
             if let Some(tell) = waiting.take() {
-                tell();
+                tell(signed(&mut file));
             }
             if cancel.is_cancelled() {
                 return Err(StoreError::Cancelled);
             }
             std::thread::sleep(POLL);
         }
+        sign(&mut file, what);
+        Ok(KeyLock { _file: file })
+    }
+
+    /// Holds the store together with other runs: nobody collects garbage meanwhile. Waits for somebody who does.
+    ///
+    /// # Errors
+    /// See [`Store::lock`].
+    pub fn in_use(&self, cancel: &Cancel) -> Result<KeyLock, StoreError> {
+        let path = self.lock_path("store");
+        let file = open(&path)?;
+        while !got(file.try_lock_shared(), &path)? {
+            if cancel.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(KeyLock { _file: file })
+    }
+
+    /// Holds the store alone; `None` when a run is going on.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn alone(&self) -> Result<Option<KeyLock>, StoreError> {
+        let path = self.lock_path("store");
+        let file = open(&path)?;
+        Ok(got(file.try_lock(), &path)?.then_some(KeyLock { _file: file }))
     }
 }
 
@@ -70,17 +158,38 @@ mod tests {
     fn the_second_waits_until_the_first_is_done_or_the_user_stops() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("s")).unwrap();
-        let first = store.lock("k", &Cancel::default(), || {}).unwrap();
+        let first = store.lock("k", "kg", &Cancel::default(), |_| {}).unwrap();
         let cancel = Cancel::default();
         let stopper = cancel.clone();
+        let mut holder = None;
         let e = store
-            .lock("k", &cancel, move || stopper.cancel())
+            .lock("k", "other", &cancel, |h| {
+                holder = h;
+                stopper.cancel();
+            })
             .unwrap_err();
         assert!(matches!(e, StoreError::Cancelled));
+        assert_eq!(holder.unwrap().to_string(), "stage `kg` of this run");
         store
-            .lock("other", &Cancel::default(), || panic!("nobody holds it"))
+            .lock("j", "kg", &Cancel::default(), |_| panic!("nobody holds it"))
             .unwrap();
         drop(first);
-        store.lock("k", &Cancel::default(), || {}).unwrap();
+        store.lock("k", "kg", &Cancel::default(), |_| {}).unwrap();
+    }
+
+    #[test]
+    fn runs_share_the_store_and_who_wants_it_alone_waits_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        let a = store.in_use(&Cancel::default()).unwrap();
+        let b = store.in_use(&Cancel::default()).unwrap();
+        drop(a);
+        assert!(store.alone().unwrap().is_none());
+        drop(b);
+        let alone = store.alone().unwrap();
+        assert!(alone.is_some());
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert!(matches!(store.in_use(&cancel), Err(StoreError::Cancelled)));
     }
 }

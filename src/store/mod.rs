@@ -6,14 +6,18 @@
 
 pub mod atomic;
 mod error;
+mod gc;
 mod layout;
 mod lock;
 mod manifest;
 mod object;
+mod verify;
 
 pub use error::StoreError;
+pub use gc::Garbage;
 pub use layout::{Store, VERSION};
-pub use lock::KeyLock;
+pub use lock::{Holder, KeyLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{StageTables, hash_file};
+pub use verify::{Damage, Verified};

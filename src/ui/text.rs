@@ -15,7 +15,12 @@ pub fn count(n: u64) -> String {
 
 /// `1 row`, `12,345 rows`.
 pub fn rows(n: u64) -> String {
-    format!("{} {}", count(n), if n == 1 { "row" } else { "rows" })
+    number(n, "row")
+}
+
+/// `1 stage`, `12,345 stages`.
+pub fn number(n: u64, of: &str) -> String {
+    format!("{} {of}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// `12.3 MB`.

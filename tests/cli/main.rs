@@ -8,4 +8,5 @@ mod toy;
 
 mod binary;
 mod program;
+mod store;
 mod toys;

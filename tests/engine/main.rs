@@ -6,6 +6,7 @@ mod cache;
 mod crash;
 mod damage;
 mod failure;
+mod housekeeping;
 mod lab;
 mod selection;
 mod toy;

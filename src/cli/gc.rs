@@ -1,0 +1,76 @@
+//! `gfm-pipe gc`.
+
+use std::collections::BTreeSet;
+
+use super::args::StoreArgs;
+use super::error::{CliError, CliResult};
+use crate::record::history;
+use crate::ui::{self, Out};
+
+/// Arguments of `gc`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Keep what this many latest runs used, besides pinned ones
+    #[arg(long, value_name = "RUNS", default_value_t = 10)]
+    keep: usize,
+    /// Remove checkpoints of unfinished stages too
+    #[arg(long)]
+    checkpoints: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Removes what no kept run needs.
+pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
+    let store = args.store.open()?;
+    if !store.exists() {
+        return Err(
+            CliError::usage(format!("{} is no store", store.root().display()))
+                .hint("--store DIR names one"),
+        );
+    }
+    let Some(_alone) = store.alone()? else {
+        return Err(
+            CliError::failed("a run is going on in this store: nothing was removed")
+                .hint("try again when it has ended"),
+        );
+    };
+    let (runs, bad) = history::runs(&store)?;
+    if let Some(e) = bad.into_iter().next() {
+        // What that run used is unknown: it might be the one worth keeping.
+        return Err(CliError::from(e));
+    }
+    let oldest = runs.len().saturating_sub(args.keep);
+    let keep: BTreeSet<_> = runs
+        .iter()
+        .enumerate()
+        .filter(|(i, r)| *i >= oldest || r.pinned)
+        .flat_map(|(_, r)| &r.journal.stages)
+        .filter_map(|s| s.key.clone())
+        .collect();
+    let garbage = store.garbage(&keep, args.checkpoints)?;
+    let what = format!(
+        "{}, {}{}, {}; {} kept",
+        ui::number(garbage.stages.len() as u64, "stage"),
+        ui::number(garbage.objects.len() as u64, "object"),
+        match garbage.work.len() {
+            0 => String::new(),
+            n => format!(
+                ", checkpoints of {}",
+                ui::number(n as u64, "unfinished stage")
+            ),
+        },
+        ui::bytes(garbage.bytes()),
+        ui::number(garbage.kept, "stage"),
+    );
+    if args.dry_run {
+        out.line(&format!("would remove {what}"));
+    } else {
+        store.remove(&garbage)?;
+        out.line(&format!("removed {what}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `gfm-pipe verify`.
+
+use super::args::StoreArgs;
+use super::error::{CliError, CliResult, exit};
+use crate::ui::{self, Out};
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Look at names and sizes only, not at every byte
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Prints what is damaged; exit code 1 when something is.
+pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
+    let store = args.store.open()?;
+    if !store.exists() {
+        return Err(
+            CliError::usage(format!("{} is no store", store.root().display()))
+                .hint("--store DIR names one"),
+        );
+    }
+    let found = store.verify(!args.quick, &|_, _| {})?;
+    for d in &found.damages {
+        let whose = match d.operators.as_slice() {
+            [] => String::new(),
+            all => format!(" (made by {})", all.join(", ")),
+        };
+        out.line(&format!("damaged: {}: {}{whose}", d.path.display(), d.why));
+    }
+    out.line(&format!(
+        "{}, {}, {}{}{}",
+        ui::number(found.stages, "stage"),
+        ui::number(found.objects, "object"),
+        ui::bytes(found.bytes),
+        match found.unnamed {
+            0 => String::new(),
+            n => format!(", {} that no stage names (gc removes them)", ui::count(n)),
+        },
+        match found.damages.len() {
+            0 => ": all as stored".to_owned(),
+            n => format!(": {n} damaged; `run` computes what is needed of them again"),
+        }
+    ));
+    Ok(if found.damages.is_empty() {
+        exit::OK
+    } else {
+        exit::FAILED
+    })
+}

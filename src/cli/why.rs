@@ -1,0 +1,212 @@
+//! `gfm-pipe why`: why a stage ran, or would run, down to what the user changed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::schema::nearest;
+
+use super::args::{Common, Select};
+use super::error::{CliError, CliResult};
+use crate::plan::{Ingredients, Verdict, prepare};
+use crate::record::{StageStatus, latest};
+use crate::spec::split_port;
+use crate::store::{Manifest, Store};
+use crate::ui::{self, Out};
+
+/// Arguments of `why`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The stage
+    stage: String,
+    /// Say what a run of this pipeline would do now, not what the latest run did
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// How a stage ended or would end, and why.
+struct Told {
+    word: &'static str,
+    reasons: Vec<String>,
+    manifest: Option<Manifest>,
+    /// An error and where to read more.
+    error: Option<String>,
+}
+
+/// Prints why.
+pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
+    args.common.apply()?;
+    let store = Store::open_readonly(args.common.store_dir())?;
+    let (head, all) = match &args.pipeline {
+        Some(file) => planned(args, file, &store, ops)?,
+        None => happened(&store)?,
+    };
+    let Some(told) = all.get(&args.stage) else {
+        let known: Vec<&str> = all.keys().map(String::as_str).collect();
+        let hint = match nearest(&args.stage, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("its stages: {}", known.join(", ")),
+        };
+        return Err(CliError::usage(format!("{head} has no stage `{}`", args.stage)).hint(hint));
+    };
+    let mut text = format!("{head}\n");
+    tree(&all, &args.stage, 0, &mut text);
+    if let Some(error) = &told.error {
+        line(&mut text, format_args!("\n{error}"));
+    }
+    if let Some(m) = &told.manifest {
+        line(
+            &mut text,
+            format_args!(
+                "\nmade {} in {} by {} version {}, key {}",
+                m.made_at,
+                ui::duration(m.seconds),
+                m.ingredients.operator,
+                m.ingredients.version,
+                m.key
+            ),
+        );
+        ingredients(&m.ingredients, &mut text);
+    }
+    out.text(&text);
+    Ok(())
+}
+
+/// The stages of the latest run.
+fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Told>)> {
+    let journal = latest(store)?.ok_or_else(|| {
+        CliError::usage(format!("{} has no finished run", store.root().display()))
+            .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
+    })?;
+    let mut all = BTreeMap::new();
+    for r in &journal.stages {
+        let word = match r.status {
+            StageStatus::Ran => "ran",
+            StageStatus::Cached => "was cached",
+            StageStatus::Failed => "failed",
+            StageStatus::Skipped => "was skipped",
+        };
+        let manifest = match &r.key {
+            Some(key) if !r.outputs.is_empty() => store.manifest(key)?,
+            _ => None,
+        };
+        let log = store.log_path(&journal.run);
+        let error = r.error.as_ref().map(|e| {
+            let hint = r
+                .hint
+                .as_ref()
+                .map(|h| format!("\nhint: {h}"))
+                .unwrap_or_default();
+            format!("error: {e}{hint}\nlog: {}", log.display())
+        });
+        all.insert(
+            r.name.clone(),
+            Told {
+                word,
+                reasons: r.reasons.clone(),
+                manifest,
+                error,
+            },
+        );
+    }
+    let head = format!(
+        "run {} of {} ({})",
+        journal.run, journal.pipeline, journal.file
+    );
+    Ok((head, all))
+}
+
+/// The stages as a run of the pipeline would find them.
+fn planned(
+    args: &Args,
+    file: &std::path::Path,
+    store: &Store,
+    ops: &[OpEntry],
+) -> CliResult<(String, BTreeMap<String, Told>)> {
+    let pipeline = args.common.load(file, ops)?;
+    let prepared = prepare(&pipeline, store, &Select::default().request())?;
+    let texts = |all: &[crate::plan::Reason]| all.iter().map(ToString::to_string).collect();
+    let mut all = BTreeMap::new();
+    for p in prepared.plan {
+        let (word, reasons, manifest) = match p.verdict {
+            Verdict::Cached(m) => ("is cached", Vec::new(), Some(*m)),
+            Verdict::Run(why) => ("would run", texts(&why), None),
+            Verdict::Depends(why) => ("depends on what runs", texts(&why), None),
+            Verdict::NotStored | Verdict::NotSelected => ("is not selected", Vec::new(), None),
+        };
+        all.insert(
+            p.name,
+            Told {
+                word,
+                reasons,
+                manifest,
+                error: None,
+            },
+        );
+    }
+    Ok((format!("{} ({})", pipeline.name, file.display()), all))
+}
+
+/// The stage with its reasons; below an input that changed, that input's own.
+fn tree(all: &BTreeMap<String, Told>, stage: &str, depth: usize, out: &mut String) {
+    let Some(told) = all.get(stage) else {
+        return;
+    };
+    let indent = "  ".repeat(depth);
+    if told.reasons.is_empty() {
+        line(out, format_args!("{indent}{stage} {}", told.word));
+        return;
+    }
+    line(
+        out,
+        format_args!("{indent}{stage} {}: {}", told.word, told.reasons.join(", ")),
+    );
+    for reason in &told.reasons {
+        let from = reason.strip_prefix("input ").and_then(|r| {
+            r.strip_suffix(" changed")
+                .or_else(|| r.strip_suffix(" runs"))
+        });
+        if let Some(from) = from {
+            // The way to the cause is as long as the pipeline is deep, and has no cycle.
+            tree(all, split_port(from).0, depth + 1, out);
+        }
+    }
+}
+
+/// What the key is made of.
+fn ingredients(i: &Ingredients, out: &mut String) {
+    for (port, ids) in &i.inputs {
+        for id in ids {
+            line(
+                out,
+                format_args!("  input {port}: {} {}", id.from, short(&id.digest)),
+            );
+        }
+    }
+    for f in &i.files {
+        let digest = f.digest.as_deref().map_or("not there", short);
+        line(out, format_args!("  file {}: {digest}", f.path));
+    }
+    if let Some(fingerprint) = &i.fingerprint {
+        line(out, format_args!("  built-in data: {}", short(fingerprint)));
+    }
+    let yaml = serde_yaml::to_string(&i.params).unwrap_or_default();
+    if yaml.trim() != "{}" {
+        out.push_str("  parameters that count:\n");
+        for l in yaml.lines() {
+            line(out, format_args!("    {l}"));
+        }
+    }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..16).unwrap_or(digest)
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{text}");
+}

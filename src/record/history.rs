@@ -1,0 +1,86 @@
+//! Earlier runs: their journals, and which of them are pinned.
+//!
+//! Names of runs sort by time. A pinned run is one whose artifacts `gc` keeps; the pin is a file beside its journal.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::journal::{JournalFile, is_run, journal};
+use crate::store::{Store, StoreError, atomic};
+
+/// An earlier run.
+#[derive(Debug, Clone)]
+pub struct PastRun {
+    /// Its journal.
+    pub journal: JournalFile,
+    /// Whether `gc` keeps what it used.
+    pub pinned: bool,
+}
+
+fn pin_path(store: &Store, run: &str) -> PathBuf {
+    store.journal_path(run).with_extension("pin")
+}
+
+/// All runs, the oldest first; and journals that cannot be read, with why.
+///
+/// # Errors
+/// When the folder cannot be read, or a journal has an unknown version.
+pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError> {
+    let folder = store.root().join("runs");
+    let listing = match fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(e) => return Err(StoreError::io("read", &folder)(e)),
+    };
+    let mut names: Vec<String> = listing
+        .filter_map(|f| f.ok()?.file_name().into_string().ok())
+        .filter_map(|f| f.strip_suffix(".json").map(str::to_owned))
+        .filter(|name| is_run(name))
+        .collect();
+    names.sort();
+    let (mut out, mut bad) = (Vec::new(), Vec::new());
+    for name in names {
+        match journal(store, &name) {
+            Ok(Some(journal)) => out.push(PastRun {
+                pinned: pin_path(store, &name).exists(),
+                journal,
+            }),
+            Ok(None) => {}
+            Err(e @ StoreError::Damaged { .. }) => bad.push(e),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((out, bad))
+}
+
+/// The one run a text means: its name, the start of it where that is enough, or `latest`; else those it could mean.
+pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a str>> {
+    if text == "latest" {
+        return all.last().ok_or_else(Vec::new);
+    }
+    let starts: Vec<&PastRun> = all
+        .iter()
+        .filter(|r| r.journal.run.starts_with(text))
+        .collect();
+    match starts.as_slice() {
+        [one] => Ok(one),
+        _ => Err(starts.iter().map(|r| r.journal.run.as_str()).collect()),
+    }
+}
+
+/// Pins a run, or unpins it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn pin(store: &Store, run: &str, pinned: bool) -> Result<(), StoreError> {
+    let path = pin_path(store, run);
+    if pinned {
+        return atomic::write(&path, b"");
+    }
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", &path)(e))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Making room: what no run that is kept needs is removed.
+//!
+//! Invariant: manifests go before the objects they name, so that a crash in between leaves objects without a manifest, never
+//! a manifest without its objects. The caller holds the store alone ([`Store::alone`]): no run is going on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use super::error::StoreError;
+use super::layout::Store;
+use super::verify::entries;
+use crate::plan::Key;
+
+/// What would be removed.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    /// Manifests of stages that no kept run needs.
+    pub stages: Vec<PathBuf>,
+    /// Objects that no kept stage names, with their sizes.
+    pub objects: Vec<(PathBuf, u64)>,
+    /// Folders with checkpoints of stages that were never finished, with their sizes.
+    pub work: Vec<(PathBuf, u64)>,
+    /// Stages that stay.
+    pub kept: u64,
+}
+
+impl Garbage {
+    /// Bytes that removing it frees.
+    pub fn bytes(&self) -> u64 {
+        let all = self.objects.iter().chain(&self.work);
+        all.map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Whether there is nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty() && self.objects.is_empty() && self.work.is_empty()
+    }
+}
+
+impl Store {
+    /// What is not needed for these keys. `checkpoints`: those of unfinished stages too.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn garbage(&self, keep: &BTreeSet<Key>, checkpoints: bool) -> Result<Garbage, StoreError> {
+        let mut out = Garbage::default();
+        let mut named = BTreeSet::new();
+        for (path, manifest) in self.manifests()? {
+            match manifest {
+                Ok(m) if keep.contains(&m.key) => {
+                    out.kept += 1;
+                    named.extend(m.tables().map(|t| self.object(&t.digest)));
+                }
+                // A damaged one is of no use to anybody.
+                _ => out.stages.push(path),
+            }
+        }
+        let objects = self.objects()?.into_iter();
+        out.objects = objects.filter(|(p, _)| !named.contains(p)).collect();
+        if checkpoints {
+            for folder in entries(&self.root().join("work"))? {
+                let files = entries(&folder)?;
+                let bytes = files
+                    .iter()
+                    .filter_map(|f| fs::metadata(f).ok())
+                    .map(|m| m.len());
+                out.work.push((folder, bytes.sum()));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was removed before that stays removed.
+    pub fn remove(&self, garbage: &Garbage) -> Result<(), StoreError> {
+        for path in &garbage.stages {
+            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+        }
+        super::atomic::sync_dir(&self.root().join("stages"))?;
+        for (path, _) in &garbage.objects {
+            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+        }
+        for (path, _) in &garbage.work {
+            fs::remove_dir_all(path).map_err(StoreError::io("remove", path))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Verbs about a store and its runs.
+
+use std::fs;
+use std::path::PathBuf;
+
+use insta::assert_snapshot;
+
+use crate::program::{filters, folder, stdout, told, toy};
+
+const YAML: &str = "
+name: toys
+vars: {prefix: '> '}
+stages:
+  a: {op: source, with: {path: a.txt}}
+  both: {op: concat, in: {text: [a, a]}, with: {prefix: '{{ prefix }}'}}
+  n: {op: count, in: {text: both}}
+";
+
+/// A store with two runs, the second with another prefix.
+fn two_runs() -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = folder();
+    fs::write(path.join("a.txt"), "one\ntwo\n").unwrap();
+    fs::write(path.join("p.yaml"), YAML).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    told(&mut toy(&path, &["run", "p.yaml", "-p", "prefix=#"]));
+    (dir, path)
+}
+
+fn settings() -> insta::Settings {
+    let mut settings = filters();
+    settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[when]");
+    settings.add_filter(
+        r"(input [\w ]+: [\w.]+|file a.txt:?) +[0-9a-f]{12,16}",
+        "$1 [digest]",
+    );
+    settings.add_filter(r"[0-9a-f]{2}/\[digest\]", "[object]");
+    settings
+}
+
+#[test]
+fn why_goes_down_to_what_was_changed() {
+    let (_dir, path) = two_runs();
+    settings().bind(|| {
+        assert_snapshot!("why_ran", told(&mut toy(&path, &["why", "n"])));
+        assert_snapshot!("why_cached", told(&mut toy(&path, &["why", "a"])));
+        let now = ["why", "n", "--pipeline", "p.yaml", "-p", "prefix=!"];
+        assert_snapshot!("why_would_run", told(&mut toy(&path, &now)));
+        assert_snapshot!("why_unknown", told(&mut toy(&path, &["why", "bath"])));
+    });
+}
+
+#[test]
+fn runs_are_listed_compared_and_pinned() {
+    let (_dir, path) = two_runs();
+    settings().bind(|| {
+        assert_snapshot!("runs", told(&mut toy(&path, &["runs"])));
+        let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+        let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
+        assert_eq!(runs[1]["stages"][2]["status"], "ran");
+        assert_snapshot!("diff", told(&mut toy(&path, &["diff", &name(0)])));
+        let same = ["diff", "latest", "latest"];
+        assert_snapshot!("diff_same", told(&mut toy(&path, &same)));
+        assert_snapshot!("pin", told(&mut toy(&path, &["runs", "--pin", &name(0)])));
+        assert_snapshot!("diff_unknown", told(&mut toy(&path, &["diff", "x"])));
+    });
+}
+
+#[test]
+fn damage_is_named_and_gives_exit_code_1() {
+    let (_dir, path) = two_runs();
+    settings().bind(|| {
+        assert_snapshot!("verify_good", told(&mut toy(&path, &["verify"])));
+        let rows = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+        let runs: serde_json::Value = serde_json::from_str(&rows).unwrap();
+        let key = runs[0]["stages"][0]["key"].as_str().unwrap().to_owned();
+        fs::write(path.join(format!(".gfm-pipe/stages/{key}.json")), "{").unwrap();
+        // The object of another stage.
+        let key = runs[1]["stages"][1]["key"].as_str().unwrap();
+        let text = fs::read_to_string(path.join(format!(".gfm-pipe/stages/{key}.json"))).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let digest = manifest["ports"]["lines"]["tables"][0]["digest"]
+            .as_str()
+            .unwrap();
+        let object = format!(".gfm-pipe/objects/{}/{digest}.parquet", &digest[..2]);
+        fs::write(path.join(object), "rubbish").unwrap();
+        let report = told(&mut toy(&path, &["verify", "--quick"]));
+        assert!(report.contains("--- exit 1"), "{report}");
+        assert_eq!(report.matches("damaged: ").count(), 2, "{report}");
+        assert!(report.contains("7 bytes, "), "{report}");
+        assert_snapshot!(
+            "verify_none",
+            told(&mut toy(&path, &["verify", "--store", "no"]))
+        );
+    });
+}
+
+#[test]
+fn gc_says_what_it_would_remove_and_keeps_pinned_runs() {
+    let (_dir, path) = two_runs();
+    settings().bind(|| {
+        let dry = ["gc", "--keep", "1", "--dry-run"];
+        assert_snapshot!("gc_dry", told(&mut toy(&path, &dry)));
+        let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+        let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+        told(&mut toy(
+            &path,
+            &["runs", "--pin", runs[0]["run"].as_str().unwrap()],
+        ));
+        assert_snapshot!("gc_pinned", told(&mut toy(&path, &dry)));
+        told(&mut toy(
+            &path,
+            &["runs", "--unpin", runs[0]["run"].as_str().unwrap()],
+        ));
+        assert_snapshot!("gc", told(&mut toy(&path, &["gc", "--keep", "1"])));
+        assert_snapshot!("gc_again", told(&mut toy(&path, &["gc", "--keep", "1"])));
+    });
+}
+
+#[test]
+fn every_shell_gets_a_script() {
+    let (_dir, path) = folder();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = stdout(&toy(&path, &["completions", shell]).output().unwrap());
+        assert!(script.contains("import-config"), "{shell}");
+    }
+}

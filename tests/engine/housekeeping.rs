@@ -1,0 +1,210 @@
+//! Looking for damage and making room.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gfm_pipe::record::history;
+use gfm_pipe::store::Store;
+use gfm_pipe_api::Cancel;
+
+use crate::lab::{Events, Lab, told};
+
+const YAML: &str = "
+stages:
+  a: {op: source, with: {path: a.txt}}
+  c: {op: concat, in: {text: a}, with: {prefix: x}}
+  n: {op: count, in: {text: c}}
+";
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("a.txt", "one\ntwo\n");
+    lab.run(YAML);
+    lab
+}
+
+/// Everything a store is made of: objects and manifests.
+fn files(store: &Store) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = store.objects().unwrap().into_iter().map(|o| o.0).collect();
+    out.extend(store.manifests().unwrap().into_iter().map(|m| m.0));
+    out
+}
+
+fn damaged(store: &Store, deep: bool) -> Vec<PathBuf> {
+    let found = store.verify(deep, &|_, _| {}).unwrap();
+    found.damages.into_iter().map(|d| d.path).collect()
+}
+
+/// Every file, damaged in every way: found by `verify`, and a run after it ends in the same artifacts.
+#[test]
+fn all_damage_is_found_and_healed() {
+    let lab = lab();
+    let store = lab.store();
+    let want = lab.run(YAML).artifacts;
+    let digests = |artifacts: &std::collections::BTreeMap<
+        String,
+        std::collections::BTreeMap<String, gfm_pipe_api::Artifact>,
+    >|
+     -> Vec<String> {
+        artifacts
+            .values()
+            .flat_map(|p| p.values())
+            .map(gfm_pipe_api::Artifact::digest)
+            .collect()
+    };
+    let mut tried = 0;
+    for file in files(&store) {
+        let whole = fs::read(&file).unwrap();
+        let mut ways: Vec<Option<Vec<u8>>> = vec![None, Some(Vec::new())];
+        for part in [1, 2, 3] {
+            ways.push(Some(whole[..whole.len() * part / 4].to_vec()));
+        }
+        ways.push(Some([&whole[..], b"more"].concat()));
+        // Bits that flip anywhere: the size stays right.
+        for at in (0..whole.len()).step_by(1 + whole.len() / 24) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            ways.push(Some(bytes));
+        }
+        for way in ways {
+            tried += 1;
+            match &way {
+                None => fs::remove_file(&file).unwrap(),
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+            }
+            let object = file.extension().is_some_and(|e| e == "parquet");
+            let found = damaged(&store, true);
+            if object {
+                assert_eq!(found, [file.clone()], "{:?}", way.map(|w| w.len()));
+            } else if way.is_some() && found.is_empty() {
+                // A flipped bit of a manifest may fall on a time or a reason, which no result depends on; or on the name of
+                // an object, which is missing then.
+                let again = store.manifests().unwrap();
+                assert!(again.iter().all(|(_, m)| m.is_ok()));
+            }
+            let mut options = lab.options();
+            if object && way.as_ref().is_some_and(|w| w.len() == whole.len()) {
+                // Only reading it would tell: `verify` did.
+                options.request.force = vec!["a".to_owned(), "c".to_owned(), "n".to_owned()];
+            }
+            let healed = lab.run_with(YAML, &options);
+            assert_eq!(
+                digests(&healed.artifacts),
+                digests(&want),
+                "{}",
+                file.display()
+            );
+            if !file.exists() || fs::read(&file).unwrap() != whole {
+                // A manifest says when it was made.
+                assert!(!object);
+                fs::write(&file, &whole).unwrap();
+            }
+            assert!(damaged(&store, true).is_empty(), "{}", file.display());
+        }
+    }
+    assert!(tried >= 150, "{tried} ways");
+}
+
+#[test]
+fn a_quick_look_sees_names_and_sizes() {
+    let lab = lab();
+    let store = lab.store();
+    let (object, bytes) = store.objects().unwrap().remove(0);
+    let mut text = fs::read(&object).unwrap();
+    text[bytes as usize / 2] ^= 1;
+    fs::write(&object, &text).unwrap();
+    assert!(damaged(&store, false).is_empty());
+    assert_eq!(damaged(&store, true), [object.clone()]);
+    fs::write(&object, b"short").unwrap();
+    assert_eq!(damaged(&store, false), [object]);
+}
+
+fn keys_of_last(store: &Store, n: usize) -> BTreeSet<gfm_pipe::plan::Key> {
+    let (runs, bad) = history::runs(store).unwrap();
+    assert!(bad.is_empty());
+    let stages = runs.iter().rev().take(n).flat_map(|r| &r.journal.stages);
+    stages.filter_map(|s| s.key.clone()).collect()
+}
+
+#[test]
+fn what_kept_runs_used_stays_and_the_rest_goes() {
+    let lab = lab();
+    let store = lab.store();
+    let first = files(&store).len();
+    lab.run(&YAML.replace("prefix: x", "prefix: y"));
+    let both = files(&store).len();
+    // `a` serves both.
+    let garbage = store.garbage(&keys_of_last(&store, 1), false).unwrap();
+    assert_eq!((garbage.stages.len(), garbage.kept), (2, 3));
+    assert_eq!(files(&store).len(), both, "looking removes nothing");
+    store.remove(&garbage).unwrap();
+    assert_eq!(files(&store).len(), first);
+    let again = lab.run(&YAML.replace("prefix: x", "prefix: y"));
+    assert_eq!(told(&again), ["a cached", "c cached", "n cached"]);
+    assert!(store.verify(true, &|_, _| {}).unwrap().damages.is_empty());
+    // And what was removed is computed again, for the reason that it is gone.
+    assert_eq!(told(&lab.run(YAML))[0], "a cached");
+    assert!(
+        store
+            .garbage(&keys_of_last(&store, 2), true)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn checkpoints_of_unfinished_stages_stay_unless_asked() {
+    let lab = lab();
+    let store = lab.store();
+    let work = store.workdir("k");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("checkpoint.safetensors"), [0; 100]).unwrap();
+    let keep = keys_of_last(&store, 9);
+    assert!(store.garbage(&keep, false).unwrap().is_empty());
+    let garbage = store.garbage(&keep, true).unwrap();
+    assert_eq!(garbage.bytes(), 100);
+    store.remove(&garbage).unwrap();
+    assert!(!Path::exists(&work));
+}
+
+#[test]
+fn nobody_has_the_store_alone_while_a_run_goes_on() {
+    let lab = lab();
+    let store = lab.store();
+    assert!(store.alone().unwrap().is_some());
+    let yaml = "stages: {s: {op: slow, with: {steps: 1000, step_ms: 10}}}";
+    let cancel = Cancel::default();
+    let run = std::thread::scope(|scope| {
+        let run = scope
+            .spawn(|| lab.run_heard(yaml, &lab.options(), Arc::new(Events::default()), &cancel));
+        while store.alone().unwrap().is_some() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        cancel.cancel();
+        run.join().unwrap()
+    });
+    assert_eq!(told(&run), ["s skipped interrupted"]);
+    assert!(store.alone().unwrap().is_some());
+}
+
+#[test]
+fn runs_are_found_by_the_start_of_their_names_and_pins_stay() {
+    let lab = lab();
+    let store = lab.store();
+    lab.run(YAML);
+    let (runs, _) = history::runs(&store).unwrap();
+    assert_eq!(runs.len(), 2);
+    let name = runs[0].journal.run.clone();
+    assert_eq!(history::find(&runs, &name).unwrap().journal.run, name);
+    let latest = &history::find(&runs, "latest").unwrap().journal.run;
+    assert_eq!(*latest, runs[1].journal.run);
+    assert_eq!(history::find(&runs, "2").unwrap_err().len(), 2);
+    assert!(history::find(&runs, "x").unwrap_err().is_empty());
+    history::pin(&store, &name, true).unwrap();
+    assert!(history::runs(&store).unwrap().0[0].pinned);
+    history::pin(&store, &name, false).unwrap();
+    history::pin(&store, &name, false).unwrap();
+    assert!(!history::runs(&store).unwrap().0[0].pinned);
+}
