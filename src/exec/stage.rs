@@ -195,6 +195,7 @@ impl StageRunner {
             remove_dir(&workdir)?;
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
+        fail::fail_point!("stage-started");
         let result = self.compute(stage, inputs, &workdir, record);
         let tables = match result {
             Ok(tables) => tables,
@@ -204,6 +205,7 @@ impl StageRunner {
                 return Err(damaged_input(inputs, stopped));
             }
         };
+        fail::fail_point!("stage-computed");
         let after = self.planner.ingredients(stage, inputs);
         if let Some(what) = changed(&decision.ingredients, after) {
             return Err(Stopped::new(
@@ -222,6 +224,7 @@ impl StageRunner {
             made_at: utc(SystemTime::now()),
         };
         store.put_manifest(&manifest)?;
+        fail::fail_point!("after-manifest");
         // The stage is stored; a workdir that stays only takes room.
         if let Err(e) = remove_dir(&workdir) {
             self.warn(stage, &e.to_string());

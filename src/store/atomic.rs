@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use fail::fail_point;
+
 use super::error::StoreError;
 
 /// How every temporary name starts.
@@ -64,11 +66,14 @@ impl TempFile {
     /// # Errors
     /// When the disk refuses.
     pub fn persist(mut self, to: &Path) -> Result<(), StoreError> {
+        fail_point!("persist-before-sync");
         self.file
             .sync_all()
             .map_err(StoreError::io("sync", &self.path))?;
+        fail_point!("persist-before-rename");
         fs::rename(&self.path, to).map_err(StoreError::io("create", to))?;
         self.persisted = true;
+        fail_point!("persist-after-rename");
         Ok(())
     }
 }
@@ -99,6 +104,7 @@ impl Drop for TempFile {
 pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     // Folders cannot be opened for syncing on every system; where they can, an error is a real one.
     if cfg!(unix) {
+        fail_point!("folder-before-sync");
         File::open(dir)
             .and_then(|d| d.sync_all())
             .map_err(StoreError::io("sync", dir))?;
@@ -113,8 +119,14 @@ pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let temp = TempFile::create(dir)?;
+    // Two halves, so that a test can stop between them.
+    let (first, second) = bytes.split_at(bytes.len() / 2);
     (&temp)
-        .write_all(bytes)
+        .write_all(first)
+        .and_then(|()| {
+            fail_point!("file-mid-write");
+            (&temp).write_all(second)
+        })
         .map_err(StoreError::io("write", temp.path()))?;
     temp.persist(path)?;
     sync_dir(dir)

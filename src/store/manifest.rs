@@ -201,6 +201,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        fail::fail_point!("before-manifest");
         write_json(&self.manifest_path(manifest.key.as_str()), manifest)
     }
 

@@ -20,4 +20,4 @@ pub use lock::{Holder, KeyLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{StageTables, hash_file};
-pub use verify::{Damage, Verified};
+pub use verify::{Damage, StoredManifest, Verified};

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use fail::fail_point;
 use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableFile, TableSink, table};
 use parquet::arrow::ArrowWriter;
 
@@ -126,6 +127,7 @@ impl StageTables {
                 },
             );
         }
+        fail_point!("objects-named");
         for folder in &folders {
             atomic::sync_dir(folder)?;
         }
@@ -161,6 +163,7 @@ impl Outputs for StageTables {
         }
         let temp = TempFile::create(&self.store.tmp())
             .map_err(|e| OpError::wrap("failed to start the table", e).artifact(&name))?;
+        fail_point!("object-created");
         let writer = table::writer(HashingFile::new(temp), Arc::clone(&schema))?;
         tables.insert(key.clone(), State::Open);
         Ok(Box::new(ObjectSink {
@@ -213,6 +216,7 @@ impl TableSink for ObjectSink {
         };
         let file = writer.into_inner().map_err(|e| self.failed(e))?;
         let (temp, digest, bytes) = file.finish().map_err(|e| self.failed(e))?;
+        fail_point!("object-hashed");
         let pending = Pending {
             temp,
             entry: TableEntry {
@@ -275,6 +279,9 @@ impl HashingFile {
 
 impl Write for HashingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        fail_point!("object-mid-write", |_| Err(
+            io::ErrorKind::StorageFull.into()
+        ));
         let n = self.file.write(buf)?;
         self.hasher.update(&buf[..n]);
         self.bytes += n as u64;

@@ -25,6 +25,9 @@ pub struct Damage {
     pub operators: Vec<String>,
 }
 
+/// A file of the store's `stages`, and the manifest it holds or why it holds none.
+pub type StoredManifest = (PathBuf, Result<Manifest, String>);
+
 /// What was looked at, and what was found.
 #[derive(Debug, Default)]
 pub struct Verified {
@@ -45,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// When the folder cannot be read, or a manifest has an unknown version.
-    pub fn manifests(&self) -> Result<Vec<(PathBuf, Result<Manifest, String>)>, StoreError> {
+    pub fn manifests(&self) -> Result<Vec<StoredManifest>, StoreError> {
         let folder = self.root().join("stages");
         let mut out = Vec::new();
         for file in entries(&folder)? {

@@ -12,7 +12,7 @@ use gfm_pipe_api::Cancel;
 use crate::lab::{Events, Lab};
 
 /// Set for the process to be killed: the lab's folder.
-const CHILD: &str = "GFM_PIPE_CRASH_CHILD";
+pub const CHILD: &str = "GFM_PIPE_CRASH_CHILD";
 
 const ROUNDS: u32 = 12;
 
@@ -28,10 +28,13 @@ stages:
 /// No test of its own: the process that [`killed_at_any_instant`] starts and kills.
 #[test]
 fn be_killed() {
-    let Some(dir) = std::env::var_os(CHILD) else {
-        return;
-    };
-    let dir = Path::new(&dir);
+    if let Some(dir) = std::env::var_os(CHILD) {
+        child_run(dir.as_ref());
+    }
+}
+
+/// What the process to be killed does.
+pub fn child_run(dir: &Path) {
     let opts = gfm_pipe::spec::LoadOptions {
         base: dir.to_owned(),
         ..Default::default()
@@ -91,9 +94,13 @@ fn killed_at_any_instant() {
 }
 
 fn lab() -> Lab {
+    lab_of(YAML)
+}
+
+pub fn lab_of(yaml: &str) -> Lab {
     let lab = Lab::new();
     lab.write("a.txt", "one\ntwo\n");
-    lab.write("p.yaml", YAML);
+    lab.write("p.yaml", yaml);
     lab
 }
 

@@ -5,6 +5,8 @@ mod agree;
 mod cache;
 mod crash;
 mod damage;
+#[cfg(all(unix, feature = "failpoints"))]
+mod failpoints;
 mod failure;
 mod housekeeping;
 mod lab;
