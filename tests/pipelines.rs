@@ -153,7 +153,12 @@ fn three_graphs_are_pretrained_on_and_two_finetuned() {
     let store = tempfile::tempdir().unwrap();
     let few = ["-p", "steps=2", "-p", "epochs=1", "-p", "dim=8"];
     let stages = run_file("pipelines/many.yaml", store.path(), &few);
-    for name in ["graph[dirty]", "qa[atlas]", "evaluate[family]", "pretrain"] {
+    for name in [
+        "more_graph[dirty]",
+        "qa[atlas]",
+        "evaluate[family]",
+        "pretrain",
+    ] {
         assert_eq!(stages[name]["status"], "ran", "{name}");
     }
     let dir = store.path().to_str().unwrap();
@@ -174,6 +179,22 @@ fn three_graphs_are_pretrained_on_and_two_finetuned() {
     let metrics = show("evaluate[atlas].metrics");
     assert!(metrics.iter().all(|m| m["dataset"] == "atlas"));
 
+    // The command in its head, with other data sets.
+    let other = [
+        "-p",
+        "paths={a: data/fixtures/family, b: data/fixtures/dirty}",
+        "-p",
+        "asked=[a]",
+        "-p",
+        "more=[b]",
+    ];
+    let stages = run_file(
+        "pipelines/many.yaml",
+        store.path(),
+        &[&few[..], &other].concat(),
+    );
+    assert!(stages.contains_key("evaluate[a]") && !stages.contains_key("evaluate[family]"));
+
     // One of them alone, by its name; the stage as a whole, by the name written.
     let only = |name: &str| {
         let more = [&few[..], &["--only", name]].concat();
@@ -181,7 +202,7 @@ fn three_graphs_are_pretrained_on_and_two_finetuned() {
         status(&stages, "cached").len()
     };
     // What they are made from is looked up too.
-    assert!(only("graph[dirty]") < only("graph"));
+    assert!(only("graph[atlas]") < only("graph"));
 }
 
 #[test]
@@ -213,6 +234,60 @@ fn an_exported_file_that_was_deleted_is_back_after_a_cached_run() {
     std::fs::remove_file(&pth).unwrap();
     run_file(&file, &dir, &["--until", "finetune"]);
     assert!(!pth.exists());
+}
+
+#[test]
+fn two_exports_to_one_folder_are_refused_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("pipelines/ci.yaml").unwrap();
+    let file = dir.path().join("p.yaml");
+    let stage = "  NAME: {op: export, in: {model: finetune.model}, with: {path: PATH}}\n";
+    let two = [("a", "out/same"), ("b", "out/./same/")]
+        .map(|(name, path)| stage.replace("NAME", name).replace("PATH", path));
+    std::fs::write(&file, format!("{text}\n{}", two.concat())).unwrap();
+    let store = dir.path().join("store");
+    let args = [
+        "run",
+        file.to_str().unwrap(),
+        "--store",
+        store.to_str().unwrap(),
+    ];
+    let out = gfm_pipe(&args);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("stages `a` and `b` both write to out/same"),
+        "{said}"
+    );
+    assert!(!store.exists());
+}
+
+#[test]
+fn embeddings_of_something_else_are_no_relations() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("pipelines/ci.yaml").unwrap();
+    let file = dir.path().join("p.yaml");
+    std::fs::write(
+        &file,
+        text.replace("relations: rels}", "relations: q_train}"),
+    )
+    .unwrap();
+    let store = dir.path().join("store");
+    let args = [
+        "run",
+        file.to_str().unwrap(),
+        "--until",
+        "graph",
+        "--store",
+        store.to_str().unwrap(),
+    ];
+    let out = gfm_pipe(&args);
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("28 relation embeddings for triples of 7 relations: 14 are expected"),
+        "{said}"
+    );
 }
 
 /// Dirt is rejected with a reason and a place, never fatal.

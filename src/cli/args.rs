@@ -93,16 +93,16 @@ impl Device {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Select {
     /// Run exactly these stages; what they need must be in the store
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub only: Vec<String>,
     /// Run these stages and whatever depends on them
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub from: Vec<String>,
     /// Run these stages and whatever they depend on
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub until: Vec<String>,
     /// Compute these stages though they are cached
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub force: Vec<String>,
 }
 
@@ -112,13 +112,19 @@ impl Select {
         Request {
             base: PathBuf::new(),
             selection: Selection {
-                only: self.only.clone(),
-                from: self.from.clone(),
-                until: self.until.clone(),
+                only: names(&self.only),
+                from: names(&self.from),
+                until: names(&self.until),
             },
-            force: self.force.clone(),
+            force: names(&self.force),
         }
     }
+}
+
+/// The stages of a flag that may be given several times, each time with several.
+fn names(given: &[String]) -> Vec<String> {
+    let all = given.iter().flat_map(|text| spec::split_names(text));
+    all.map(str::to_owned).collect()
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

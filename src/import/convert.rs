@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use gfm_pipe_api::schema::as_switch;
 use gfm_pipe_api::{Field, OpEntry, Schema, Type, path_text};
 use serde_json::{Map, Value, json};
 
@@ -157,28 +158,35 @@ impl Import<'_> {
             }
             if !moved.is_empty() {
                 let names: Vec<String> = moved.keys().map(|k| format!("`task.{k}`")).collect();
-                self.notes
-                    .push(format!("{} moved to `optimizer`", names.join(" and ")));
-                let optimizer = self.root.entry("optimizer").or_insert(Value::Null);
-                if optimizer.is_null() {
-                    *optimizer = Value::Object(Tree::new());
-                }
-                if let Value::Object(optimizer) = optimizer {
-                    for (key, value) in moved {
-                        optimizer.entry(key).or_insert(value);
-                    }
-                }
+                self.moved("optimizer", moved);
+                self.note(format!("{} moved to `optimizer`", names.join(" and ")));
             }
         }
         if let Some(checkpoint) = self.root.remove("checkpoint") {
-            self.notes
-                .push("`checkpoint` moved to `train.checkpoint`".to_owned());
-            let train = self.root.entry("train").or_insert_with(|| json!({}));
-            if let Value::Object(train) = train {
-                let slot = train.entry("checkpoint").or_insert(Value::Null);
-                if slot.is_null() {
-                    *slot = checkpoint;
-                }
+            let moved = Tree::from_iter([("checkpoint".to_owned(), checkpoint)]);
+            self.moved("train", moved);
+            self.note("`checkpoint` moved to `train.checkpoint`");
+        }
+    }
+
+    /// Puts keys into a section; where one holds another value already, that stays and the moved one is listed.
+    fn moved(&mut self, section: &str, keys: Tree) {
+        let slot = self.root.entry(section).or_insert(Value::Null);
+        if slot.is_null() {
+            *slot = Value::Object(Tree::new());
+        }
+        let Value::Object(map) = slot else {
+            let lost = keys.into_iter().map(|(k, v)| (k, v.to_string()));
+            self.unknown.extend(lost);
+            return;
+        };
+        for (key, value) in keys {
+            let old = map.entry(key.clone()).or_insert(Value::Null);
+            if old.is_null() {
+                *old = value;
+            } else if *old != value && !value.is_null() {
+                let kept = format!("{value} (`{section}.{key}` is {old})");
+                self.unknown.push((key, kept));
             }
         }
     }
@@ -238,7 +246,7 @@ impl Import<'_> {
                 ));
             }
         }
-        let exports = save.is_some_and(|v| v == json!(true) || v == json!("yes"));
+        let exports = save.is_some_and(|v| as_switch(&v) == Some(true));
         let stages = self.stages(&datasets, &encoder, with, ranker.as_ref(), exports);
         let mut vars = Tree::new();
         vars.insert("data".to_owned(), datasets.root.into());
@@ -334,9 +342,16 @@ impl Import<'_> {
             return None;
         }
         let mut given = self.section("doc_ranker");
-        let target = given.remove("_target_")?;
-        let class = target.as_str().unwrap_or_default();
+        if given.is_empty() {
+            return None;
+        }
+        let target = given.remove("_target_");
+        let class = target.as_ref().and_then(Value::as_str).unwrap_or_default();
         let name = match class.rsplit('.').next().unwrap_or_default() {
+            "" => {
+                self.note("`doc_ranker` names no class: idf_topk stands in its place");
+                "idf_topk"
+            }
             "SimpleRanker" => "simple",
             "IDFWeightedRanker" => "idf",
             "TopKRanker" => "topk",
@@ -380,6 +395,7 @@ impl Import<'_> {
             self.root
                 .insert("text_emb_model".to_owned(), Value::Object(encoder));
         }
+        let unknown = &mut self.unknown;
         let mut names = |key: &str| -> Vec<String> {
             match section.remove(key) {
                 Some(Value::Array(all)) => all
@@ -387,7 +403,11 @@ impl Import<'_> {
                     .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
                     .collect(),
                 Some(Value::String(one)) => vec![one],
-                _ => Vec::new(),
+                None | Some(Value::Null) => Vec::new(),
+                Some(other) => {
+                    unknown.push((format!("datasets.{key}"), other.to_string()));
+                    Vec::new()
+                }
             }
         };
         let (train, valid) = (names("train_names"), names("valid_names"));
@@ -437,6 +457,7 @@ impl Import<'_> {
         let mut with = Tree::new();
         let Some(name) = name else {
             self.note("no text encoder is named: `encoder: static` stands in its place");
+            self.unused(given);
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
@@ -449,6 +470,7 @@ impl Import<'_> {
             self.note(format!(
                 "`text_emb_model` is `{name}`: this version embeds with the compiled-in static encoder only; `encoder: static` stands in its place, so weights trained with the other one do not fit"
             ));
+            self.unused(given);
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
@@ -472,6 +494,32 @@ impl Import<'_> {
         })
     }
 
+    /// Says which keys of another encoder the static one has no use for; those nobody knows are listed.
+    fn unused(&mut self, given: Tree) {
+        let known = [
+            "normalize",
+            "batch_size",
+            "query_instruct",
+            "passage_instruct",
+            "model_kwargs",
+        ];
+        let (unused, unknown): (Vec<_>, Vec<_>) = given
+            .into_iter()
+            .filter(|(_, v)| !v.is_null())
+            .partition(|(k, _)| known.contains(&k.as_str()));
+        if !unused.is_empty() {
+            let keys: Vec<String> = unused.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+            self.note(format!(
+                "`text_emb_model`: the static encoder has no use for {}",
+                keys.join(", ")
+            ));
+        }
+        for (key, value) in unknown {
+            self.unknown
+                .push((format!("text_emb_model.{key}"), value.to_string()));
+        }
+    }
+
     fn stages(
         &mut self,
         datasets: &DataSets,
@@ -480,6 +528,7 @@ impl Import<'_> {
         ranker: Option<&Value>,
         exports: bool,
     ) -> Value {
+        let init_entities_weight = with.pointer("/train/init_entities_weight").cloned();
         let mut stages = Tree::new();
         let finetune = self.training == Training::Finetune;
         let valid = finetune && !datasets.valid.is_empty();
@@ -519,6 +568,10 @@ impl Import<'_> {
             if !ranker["top_k"].is_null() {
                 with["top_k"] = ranker["top_k"].clone();
             }
+            if let Some(weighted) = init_entities_weight {
+                with["init_entities_weight"] = weighted;
+            }
+            self.note("the epoch is chosen on test.json of `valid_names`, as in the reference, and `evaluate` reports on the same questions: name other data sets there than those you report on");
             stages.insert(
                 "evaluate".to_owned(),
                 json!({

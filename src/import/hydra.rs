@@ -3,6 +3,7 @@
 //! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not there, those of GFM-RAG 1.0.0 are
 //! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,10 @@ use super::ImportError;
 
 /// Deepest chain of references.
 const DEPTH: usize = 20;
+/// Most references that are followed.
+const MOST_REFERENCES: usize = 10_000;
+/// Longest text that references make, in bytes.
+const LONGEST: usize = 1 << 16;
 /// Largest file.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -31,30 +36,32 @@ pub(super) fn read(
     let mut groups = Groups::of(root.remove("defaults"), file)?;
     let mut sets = Vec::new();
     for text in overrides {
-        let (key, value) = text
-            .split_once('=')
-            .filter(|(k, _)| !k.is_empty())
-            .ok_or_else(|| ImportError::Override(text.clone()))?;
+        let wrong = || ImportError::Override(text.clone());
+        if let Some(key) = text.strip_prefix('~') {
+            let key = key.split('=').next().unwrap_or(key);
+            sets.push((text, steps(key).ok_or_else(wrong)?, None));
+            continue;
+        }
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
         let key = key.trim_start_matches('+');
-        let value: Value =
-            serde_yaml::from_str(value).map_err(|_| ImportError::Override(text.clone()))?;
-        match (groups.choose(key, &value), key.starts_with('~')) {
-            (true, _) => {}
-            // Hydra's deletion.
-            (false, true) => return Err(ImportError::Override(text.clone())),
-            (false, false) => sets.push((key.to_owned(), value)),
+        let value: Value = serde_yaml::from_str(value).map_err(|_| wrong())?;
+        if !groups.choose(key, &value) {
+            sets.push((text, steps(key).ok_or_else(wrong)?, Some(value)));
         }
     }
     let mut tree = groups.merge(root, file, &mut notes)?;
-    for (key, value) in sets {
-        set(&mut tree, &key, value);
+    let mut tree = Value::Object(std::mem::take(&mut tree));
+    for (text, steps, value) in sets {
+        set(&mut tree, &steps, value).ok_or_else(|| ImportError::Override(text.clone()))?;
     }
-    let whole = Value::Object(tree.clone());
-    let resolved = resolve(&Value::Object(tree), &whole, DEPTH);
-    let Value::Object(tree) = resolved else {
-        return Ok((Map::new(), notes));
+    let resolver = Resolver {
+        root: &tree,
+        left: Cell::new(MOST_REFERENCES),
     };
-    Ok((tree, notes))
+    match resolver.resolve(&tree, DEPTH) {
+        Value::Object(tree) => Ok((tree, notes)),
+        _ => Ok((Map::new(), notes)),
+    }
 }
 
 fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
@@ -216,64 +223,93 @@ fn overlay(under: &mut Map<String, Value>, over: Map<String, Value>) {
     }
 }
 
-fn set(tree: &mut Map<String, Value>, key: &str, value: Value) {
-    match key.split_once('.') {
-        None => {
-            tree.insert(key.to_owned(), value);
-        }
-        Some((first, rest)) => {
-            let inner = tree.entry(first).or_insert(Value::Null);
-            if !inner.is_object() {
-                *inner = Value::Object(Map::new());
+/// The keys of an override's path: `task.losses[0].cfg` or `task.losses.0.cfg`.
+fn steps(path: &str) -> Option<Vec<String>> {
+    let path = path.replace('[', ".").replace(']', "");
+    let steps: Vec<String> = path.split('.').map(str::to_owned).collect();
+    (steps.len() <= 50 && steps.iter().all(|s| !s.is_empty())).then_some(steps)
+}
+
+/// Sets a value, or removes it (`None`). It gives `None` where the way leads through something that has no parts: a number,
+/// or a reference, which is to be set where it points.
+fn set(at: &mut Value, steps: &[String], value: Option<Value>) -> Option<()> {
+    let (first, rest) = steps.split_first()?;
+    if at.is_null() {
+        *at = Value::Object(Map::new());
+    }
+    match at {
+        Value::Object(map) if rest.is_empty() => {
+            match value {
+                Some(value) => drop(map.insert(first.clone(), value)),
+                None => drop(map.remove(first)),
             }
-            if let Value::Object(inner) = inner {
-                set(inner, rest, value);
-            }
+            Some(())
         }
+        Value::Object(map) => set(map.entry(first.clone()).or_insert(Value::Null), rest, value),
+        Value::Array(items) => {
+            let i: usize = first.parse().ok()?;
+            let item = items.get_mut(i)?;
+            if !rest.is_empty() {
+                return set(item, rest, value);
+            }
+            match value {
+                Some(value) => *item = value,
+                None => drop(items.remove(i)),
+            }
+            Some(())
+        }
+        _ => None,
     }
 }
 
-/// The value with its references replaced; those that lead nowhere, or need a running Hydra, stay.
-fn resolve(value: &Value, root: &Value, depth: usize) -> Value {
-    match value {
-        Value::String(text) if depth > 0 => reference(text, root, depth),
-        Value::Array(items) => items.iter().map(|v| resolve(v, root, depth)).collect(),
-        Value::Object(map) => {
-            let pairs = map
-                .iter()
-                .map(|(k, v)| (k.clone(), resolve(v, root, depth)));
-            Value::Object(pairs.collect())
-        }
-        other => other.clone(),
-    }
+/// Replaces references; those that lead nowhere, or need a running Hydra, stay.
+struct Resolver<'a> {
+    root: &'a Value,
+    /// How many more are followed: references to references multiply.
+    left: Cell<usize>,
 }
 
-fn reference(text: &str, root: &Value, depth: usize) -> Value {
-    let lookup = |path: &str| {
-        path.split('.')
-            .try_fold(root, |at, key| at.get(key))
-            .map(|v| resolve(v, root, depth - 1))
-    };
-    let whole = text.strip_prefix("${").and_then(|t| t.strip_suffix('}'));
-    if let Some(path) = whole.filter(|p| !p.contains(['$', '}'])) {
-        return lookup(path).unwrap_or_else(|| text.into());
+impl Resolver<'_> {
+    fn resolve(&self, value: &Value, depth: usize) -> Value {
+        match value {
+            Value::String(text) if depth > 0 => self.reference(text, depth),
+            Value::Array(items) => items.iter().map(|v| self.resolve(v, depth)).collect(),
+            Value::Object(map) => {
+                let pairs = map.iter().map(|(k, v)| (k.clone(), self.resolve(v, depth)));
+                Value::Object(pairs.collect())
+            }
+            other => other.clone(),
+        }
     }
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        out.push_str(before);
-        let Some((path, after)) = after.split_once('}') else {
-            out.push_str("${");
+
+    fn lookup(&self, path: &str, depth: usize) -> Option<Value> {
+        self.left.set(self.left.get().checked_sub(1)?);
+        let found = path.split('.').try_fold(self.root, |at, key| at.get(key))?;
+        Some(self.resolve(found, depth - 1))
+    }
+
+    fn reference(&self, text: &str, depth: usize) -> Value {
+        let whole = text.strip_prefix("${").and_then(|t| t.strip_suffix('}'));
+        if let Some(path) = whole.filter(|p| !p.contains(['$', '}'])) {
+            return self.lookup(path, depth).unwrap_or_else(|| text.into());
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            out.push_str(before);
+            let Some((path, after)) = after.split_once('}') else {
+                out.push_str("${");
+                rest = after;
+                continue;
+            };
+            match self.lookup(path, depth) {
+                Some(Value::String(s)) if out.len() + s.len() < LONGEST => out.push_str(&s),
+                Some(v @ (Value::Number(_) | Value::Bool(_))) => out.push_str(&v.to_string()),
+                _ => out.push_str(&format!("${{{path}}}")),
+            }
             rest = after;
-            continue;
-        };
-        match lookup(path) {
-            Some(Value::String(s)) => out.push_str(&s),
-            Some(v @ (Value::Number(_) | Value::Bool(_))) => out.push_str(&v.to_string()),
-            _ => out.push_str(&format!("${{{path}}}")),
         }
-        rest = after;
+        out.push_str(rest);
+        Value::String(out)
     }
-    out.push_str(rest);
-    Value::String(out)
 }

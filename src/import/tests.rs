@@ -178,7 +178,92 @@ fn group_files_beside_the_configuration_win_over_known_ones() {
     );
 }
 
+#[test]
+fn overrides_reach_into_lists_and_take_away() {
+    let got = imported(
+        "guide_finetune",
+        &[
+            "task.losses[0].cfg.weight=0.5",
+            "task.losses.1.cfg.weight=0.5",
+            "~train.timeout",
+        ],
+    );
+    let p = loaded(&got.yaml).unwrap();
+    let params = &p.stage("finetune").unwrap().params;
+    for i in 0..2 {
+        assert_eq!(params["task"]["losses"][i]["cfg"]["weight"], 0.5);
+    }
+    assert!(!got.yaml.contains("timeout"));
+    for bad in [
+        "task.losses.7.cfg.weight=1",
+        "seed.x=1",
+        "datasets.cfgs.text_emb_model_cfgs.batch_size=4",
+        "a..b=1",
+    ] {
+        let file = folder().join("guide_finetune.yaml");
+        let e = import(&file, &[bad.to_owned()], &builtin());
+        assert!(matches!(e, Err(ImportError::Override(_))), "{bad}");
+    }
+}
+
+#[test]
+fn evaluation_starts_questions_as_training_did() {
+    let got = imported("guide_finetune", &["train.init_entities_weight=False"]);
+    let p = loaded(&got.yaml).unwrap();
+    let stage = p.stage("evaluate[musique_test]").unwrap();
+    assert_eq!(stage.params["init_entities_weight"], false);
+    assert!(
+        got.notes
+            .iter()
+            .any(|n| n.contains("reports on the same questions"))
+    );
+}
+
+#[test]
+fn a_moved_key_fills_an_empty_place_and_is_listed_where_it_loses() {
+    let text = |train: &str, task: &str| {
+        format!(
+            "model: {{_target_: QueryGNN}}\ncheckpoint: a.pth\ntrain: {train}\noptimizer: {{lr: 1}}\ntask: {task}\n"
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    let done = |train: &str, task: &str| {
+        fs::write(&file, text(train, task)).unwrap();
+        import(&file, &[], &builtin()).unwrap()
+    };
+    assert!(done("", "{}").yaml.contains("checkpoint: a.pth"));
+    let got = done("{checkpoint: b.pth}", "{lr: 2}");
+    assert!(got.yaml.contains("checkpoint: b.pth"));
+    let unknown: Vec<&str> = got.unknown.iter().map(|u| u.0.as_str()).collect();
+    assert_eq!(unknown, ["lr", "checkpoint"]);
+    // A reference to itself ends.
+    assert!(
+        done("{num_epoch: '${train.num_epoch}${train.num_epoch}'}", "{}")
+            .yaml
+            .contains("${")
+    );
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_key_is_lost(section in proptest::sample::select(vec![
+        "", "datasets", "datasets.cfgs", "model", "model.entity_model", "task", "optimizer", "train", "doc_ranker",
+        "text_emb_model",
+    ]), nested: bool) {
+        let value = if nested { "{inner: 20261125}" } else { "20261125" };
+        let key = format!("{section}{}zebra", if section.is_empty() { "" } else { "." });
+        for name in ["guide_finetune", "guide_pretrain", "custom"] {
+            let got = imported(name, &[&format!("+{key}={value}")]);
+            let said = got.notes.join(" ") + &got.unknown.iter().map(|u| u.1.as_str()).collect::<String>();
+            let body: String = got.yaml.lines().filter(|l| !l.starts_with('#')).collect();
+            proptest::prop_assert!(
+                said.contains("20261125") || body.contains("20261125"),
+                "{name} {key}: {said}"
+            );
+        }
+    }
+
     #[test]
     fn no_text_panics(text in "(model|task|hydra|datasets|defaults|train|_target_|QueryGNN|losses|\\$\\{[a-z.]{0,6}\\}?|[-:,{}\\[\\] \n]|[a-z0-9]){0,40}") {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What the user asked of a pipeline, checked against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use gfm_pipe_api::schema::nearest;
@@ -38,6 +38,16 @@ pub enum RequestError {
     /// A stage to force that is not selected.
     #[error("--force {0}: --only, --from or --until leave this stage out")]
     ForcedNotSelected(String),
+    /// Two stages that write to one place outside the store.
+    #[error("stages `{first}` and `{second}` both write to {}", place.display())]
+    SamePlace {
+        /// The folder.
+        place: PathBuf,
+        /// A stage.
+        first: String,
+        /// Another one.
+        second: String,
+    },
     /// Stages about which nothing can be said.
     #[error("{}", walk_text(.0))]
     Stages(Vec<StageTrouble>),
@@ -75,6 +85,9 @@ impl RequestError {
             RequestError::ForcedNotSelected(name) => {
                 Some(format!("select `{name}` too, or do not force it"))
             }
+            RequestError::SamePlace { .. } => {
+                Some("give each a folder of its own; with foreach: \"out/{{ NAME }}\"".to_owned())
+            }
             RequestError::Stages(troubles) => troubles.iter().find_map(|t| match &t.error {
                 DecideError::Files(files) if files.iter().any(|f| f.missing) => Some(
                     "paths are relative to the working directory; -C DIR changes it".to_owned(),
@@ -101,6 +114,25 @@ pub struct Prepared {
     pub plan: Vec<StagePlan>,
 }
 
+/// Holds that no two stages write to one place: which of them is there at the end would be chance.
+fn places(pipeline: &Pipeline) -> Result<(), RequestError> {
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for stage in &pipeline.stages {
+        // Parameters of a loaded pipeline are valid.
+        for place in stage.op.places(&stage.params).unwrap_or_default() {
+            let place: PathBuf = place.components().collect();
+            if let Some(first) = taken.insert(place.clone(), &stage.name) {
+                return Err(RequestError::SamePlace {
+                    place,
+                    first: first.to_owned(),
+                    second: stage.name.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks a request and says what will happen.
 ///
 /// # Errors
@@ -111,6 +143,7 @@ pub fn prepare(
     request: &Request,
 ) -> Result<Prepared, RequestError> {
     let roles = needed(pipeline, &request.selection)?;
+    places(pipeline)?;
     let mut forced = BTreeSet::new();
     for name in &request.force {
         let meant = named(pipeline, name);

@@ -39,7 +39,7 @@ pub(crate) struct StageName<'a> {
 }
 
 impl<'a> StageName<'a> {
-    /// `None` when brackets are not closed, or something follows them.
+    /// `None` when brackets are not closed, or something follows them. Spaces around labels mean nothing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let Some((base, rest)) = text.split_once('[') else {
             let labels = None;
@@ -85,6 +85,21 @@ pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
         Some(at) => (&text[..from + at], Some(&text[from + at + 1..])),
         None => (text, None),
     }
+}
+
+/// Splits a list of stages at its commas: one inside brackets belongs to a name, as in `fit[a,0.001]`.
+pub(crate) fn split_names(text: &str) -> Vec<&str> {
+    let mut open = false;
+    text.split(move |c: char| {
+        match c {
+            '[' => open = true,
+            ']' => open = false,
+            _ => {}
+        }
+        c == ',' && !open
+    })
+    .map(str::trim)
+    .collect()
 }
 
 /// Whether a text may stand between the brackets of a stage's name.
@@ -256,6 +271,14 @@ mod tests {
         ] {
             assert_eq!(split_port(text), (stage, port), "{text}");
         }
+    }
+
+    #[test]
+    fn a_comma_inside_brackets_belongs_to_the_name() {
+        assert_eq!(split_names("a"), ["a"]);
+        assert_eq!(split_names("a, fit[a,0.1],b"), ["a", "fit[a,0.1]", "b"]);
+        assert_eq!(split_names("fit[*,1]"), ["fit[*,1]"]);
+        assert_eq!(split_names("fit[a,b"), ["fit[a,b"]);
     }
 
     #[test]

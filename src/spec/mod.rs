@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use gfm_pipe_api::OpEntry;
 
 pub use error::{Place, SpecError, SpecErrors};
-pub(crate) use expand::{StageName, split_port};
+pub(crate) use expand::{StageName, split_names, split_port};
 pub use pipeline::{Origin, Pipeline, PortRef, Stage};
 pub use resolved::resolved_yaml;
 

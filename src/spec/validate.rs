@@ -13,7 +13,7 @@ use super::MAX_STAGES;
 use super::error::{MOST, Mistake};
 use super::expand::{Scope, StageName, instance_name, is_label, scopes};
 use super::node::{Entry, Kind, Node, near, quote};
-use super::pipeline::{Origin, Pipeline, Stage};
+use super::pipeline::{Origin, Pipeline, PortRef, Stage};
 use super::render::{Rendered, Vars, no_template};
 use super::scalar;
 use super::wiring::{self, Wires};
@@ -37,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub op: Option<&'a OpEntry>,
     /// Whether inputs may be missing because of a mistake that is reported already.
     pub in_flawed: bool,
+    /// Whether it would be other stages but for a mistake in its `foreach`, which is reported.
+    pub scope_flawed: bool,
     params: Option<Value>,
 }
 
@@ -126,11 +128,36 @@ pub(super) fn check(
     if !mistakes.is_empty() {
         return None;
     }
+    connections(&drafts, &wires, mistakes);
+    if !mistakes.is_empty() {
+        return None;
+    }
     Some(Pipeline {
         name: name.unwrap_or_else(|| stem(file)),
         file: file.to_owned(),
         stages: finish(file, &drafts, wires)?,
     })
+}
+
+/// Asks the operators whether what is connected to their ports goes together, and with the parameters.
+fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>) {
+    for (draft, inputs) in drafts.iter().zip(wires) {
+        let (Some(op), Some(params)) = (draft.op, &draft.params) else {
+            continue;
+        };
+        let names = |refs: &Vec<PortRef>| refs.iter().map(PortRef::to_string).collect();
+        let inputs = inputs
+            .iter()
+            .map(|(port, refs)| (port.clone(), names(refs)));
+        for p in op.check_inputs(params, &inputs.collect()) {
+            let at = draft.get("in").map_or(draft.entry.key.span, |e| e.key.span);
+            mistakes.push(Mistake {
+                span: at,
+                message: p.message,
+                hint: p.hint,
+            });
+        }
+    }
 }
 
 fn variables(given: Option<&Entry>, open: bool, mistakes: &mut Vec<Mistake>) -> Vars {
@@ -220,7 +247,8 @@ fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
 
 /// Whether a text may name a stage: a name, with labels in brackets where it stands for one of several.
 fn is_stage_name(text: &str) -> bool {
-    StageName::parse(text).is_some_and(|n| {
+    let plain = !text.contains(char::is_whitespace);
+    StageName::parse(text).filter(|_| plain).is_some_and(|n| {
         let labels = n.labels.unwrap_or_default();
         is_name(n.base) && labels.iter().all(|l| is_label(l))
     })
@@ -282,6 +310,7 @@ fn stage<'a>(
         scope,
         op,
         in_flawed: false,
+        scope_flawed: false,
         params: None,
     };
     let Kind::Map(body) = &entry.value.kind else {
@@ -322,6 +351,12 @@ fn stage<'a>(
     }
     // Of a wrong `foreach` nobody knows which names it would give.
     let scopes = scopes(body, vars, mistakes);
+    let bracket = name.contains('[') && scopes.as_ref().is_some_and(|s| s[0] != Scope::new());
+    if bracket {
+        let message = format!("`{}` has a label of its own and `foreach`", quote(name));
+        let hint = "leave the brackets out: `foreach` gives the labels";
+        mistakes.push(Mistake::new(entry.key.span, message).hint(hint));
+    }
     let open = scopes.is_none() || flawed("foreach") || flawed("matrix");
     let with = get("with");
     let mut out = Vec::new();
@@ -337,6 +372,7 @@ fn stage<'a>(
             draft.params = params(op, with, entry, rendered, mistakes);
         }
         draft.in_flawed = flawed("in");
+        draft.scope_flawed = open;
         out.push(draft);
     }
     out

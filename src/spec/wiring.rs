@@ -251,6 +251,11 @@ impl StageInputs<'_> {
             self.unknown_stage(name.base, span);
             return Vec::new();
         }
+        if members.iter().any(|(_, i)| self.drafts[*i].scope_flawed) {
+            // What it would be is not known.
+            self.edges.extend(members.iter().map(|(_, i)| (*i, span)));
+            return Vec::new();
+        }
         let taken: Vec<usize> = members
             .iter()
             .filter(|(labels, _)| name.takes(labels))
@@ -273,7 +278,21 @@ impl StageInputs<'_> {
             if let Some((_, i)) = sibling {
                 return vec![*i];
             }
-            let message = format!("`{}` is {} stages: say which", name.base, known.len());
+            if let Some(missing) = self.no_sibling(draft, members) {
+                let message = format!("no stage `{}[{missing}]`", name.base);
+                let hint = instead_of(name.base, &missing, &known);
+                self.mistakes.push(
+                    Mistake::new(span, message)
+                        .hint(format!("`{}` goes over other values: {hint}", name.base)),
+                );
+                return Vec::new();
+            }
+            let message = format!(
+                "`{}` is {} stage{}, one for each value: say which",
+                name.base,
+                known.len(),
+                if known.len() == 1 { "" } else { "s" }
+            );
             let one = known.first().map_or("*", String::as_str);
             self.mistakes.push(Mistake::new(span, message).hint(format!(
                 "`{0}[{one}]` is one of them, `{0}[*]` are all of them in order",
@@ -295,6 +314,18 @@ impl StageInputs<'_> {
         };
         self.mistakes.push(Mistake::new(span, message).hint(hint));
         Vec::new()
+    }
+
+    /// The labels a stage's sibling would have, where the other goes over the same names but not over these values.
+    fn no_sibling(&self, draft: &Draft<'_>, members: &[(Vec<&str>, usize)]) -> Option<String> {
+        let (_, first) = members.iter().find(|(labels, _)| !labels.is_empty())?;
+        let other = &self.drafts[*first].scope;
+        let labels: Option<Vec<&str>> = other
+            .iter()
+            .map(|b| draft.scope.iter().find(|d| d.name == b.name))
+            .map(|d| d.map(|d| d.label.as_str()))
+            .collect();
+        labels.filter(|l| !l.is_empty()).map(|l| l.join(","))
     }
 
     /// The output of a stage that a text names.

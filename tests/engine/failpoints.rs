@@ -113,7 +113,6 @@ fn killed_at_every_step_of_the_store() {
         }
     }
     assert!(instants >= 100, "{instants} instants");
-    println!("killed at {instants} instants");
 }
 
 #[test]

@@ -122,6 +122,11 @@ pub trait Operator: 'static {
     fn check(_params: &Self::Params) -> Vec<Problem> {
         Vec::new()
     }
+    /// Checks what is connected, by port (`STAGE.PORT` in order), against each other and the parameters: what no artifact has
+    /// to be read for. The place of a problem is the stage's `in`.
+    fn check_inputs(_params: &Self::Params, _inputs: &Connected) -> Vec<Problem> {
+        Vec::new()
+    }
     /// Files read besides the input artifacts.
     fn files(_params: &Self::Params) -> Vec<InputFile> {
         Vec::new()
@@ -148,7 +153,14 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
+    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in common.
+    fn places(_params: &Self::Params) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
+
+/// What is connected to each input port: `STAGE.PORT`, in order.
+pub type Connected = BTreeMap<String, Vec<String>>;
 
 type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
@@ -168,6 +180,8 @@ pub struct OpEntry {
     /// [`Operator::outputs`].
     pub outputs: Vec<OutPort>,
     check: fn(&Value) -> Vec<Problem>,
+    check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
+    places: fn(&Value) -> OpResult<Vec<PathBuf>>,
     files: fn(&Value) -> OpResult<Vec<InputFile>>,
     fingerprint: fn(&Value) -> OpResult<Option<String>>,
     run: fn(Value, &Context) -> OpResult<()>,
@@ -195,6 +209,11 @@ impl OpEntry {
                 Ok(p) => O::check(&p),
                 Err(e) => vec![Problem::at_root(e.to_string())],
             },
+            check_inputs: |v, inputs| match parse::<O::Params>(O::NAME, v.clone()) {
+                Ok(p) => O::check_inputs(&p, inputs),
+                Err(e) => vec![Problem::at_root(e.to_string())],
+            },
+            places: |v| Ok(O::places(&parse::<O::Params>(O::NAME, v.clone())?)),
             files: |v| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?)),
             fingerprint: |v| Ok(O::fingerprint(&parse::<O::Params>(O::NAME, v.clone())?)),
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
@@ -214,6 +233,19 @@ impl OpEntry {
         } else {
             Err(problems)
         }
+    }
+
+    /// See [`Operator::check_inputs`], with validated parameters.
+    pub fn check_inputs(&self, params: &Value, inputs: &Connected) -> Vec<Problem> {
+        (self.check_inputs)(params, inputs)
+    }
+
+    /// See [`Operator::places`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn places(&self, params: &Value) -> OpResult<Vec<PathBuf>> {
+        (self.places)(params)
     }
 
     /// Files read with these (validated) parameters.

@@ -479,6 +479,19 @@ fn show(v: &Value) -> String {
     }
 }
 
+/// A switch as any reader of YAML leaves it: a boolean, or one of the words yes, no, on, off, true, false.
+pub fn as_switch(v: &Value) -> Option<bool> {
+    match v {
+        Value::Bool(b) => Some(*b),
+        Value::String(s) => match s.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" => Some(true),
+            "no" | "off" | "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The candidate nearest to a mistyped word, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -507,12 +520,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
     match (ty, v) {
         (Type::Nullable(_), Value::Null) => Value::Null,
         (Type::Nullable(inner), v) => check(inner, v, path, out),
-        (Type::Bool, Value::Bool(_)) => v.clone(),
-        (Type::Bool, Value::String(s)) => match s.to_ascii_lowercase().as_str() {
-            "yes" | "on" | "true" => Value::Bool(true),
-            "no" | "off" | "false" => Value::Bool(false),
-            _ => wrong(None),
-        },
+        (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(None), Value::Bool),
         (Type::Int { min, max }, Value::Number(n)) => match n.as_i64() {
             Some(i) if i >= *min && i <= *max => v.clone(),
             _ => wrong(None),

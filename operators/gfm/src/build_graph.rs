@@ -93,6 +93,17 @@ impl Operator for BuildGraph {
             .row(row as u64)
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
+        // ingest-kg knows a relation by its triples only, so a number that is too large tells of embeddings of something else.
+        let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
+        if used != relations {
+            return Err(OpError::new(format!(
+                "{} relation embeddings for triples of {used} relations: {} are expected, one for each and for its inverse",
+                vectors.num_rows(),
+                2 * used
+            ))
+            .artifact(&embeddings.name)
+            .hint("connect the embeddings of the `relations` of the same ingest-kg stage"));
+        }
         if list.len() > (u32::MAX / 2) as usize {
             return Err(OpError::new(
                 "more than 2^31 triples do not fit this graph format",

@@ -156,6 +156,12 @@ impl Operator for Evaluate {
         let asked = (0..questions.len())
             .filter(|i| !questions.entities[*i].is_empty())
             .count();
+        if questions.len() == 0 {
+            ctx.warn(format!(
+                "`{}` holds no questions: nothing is measured",
+                questions.name
+            ));
+        }
         if asked < questions.len() {
             ctx.warn(format!(
                 "{} of {} questions have no known entity: the graph systems score 0 on them",

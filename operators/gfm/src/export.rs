@@ -1,11 +1,13 @@
 //! `export`: a model as files for other programs.
 //!
 //! The files lie where `path` says, outside the store; the artifact says which they are. Invariant: after a run in which the
-//! stage ran or was cached, the folder holds exactly these files' content; a file that is right already is not touched, and one
-//! that is written is whole or absent at any instant.
+//! stage ran or was cached, the folder holds these files with this content; a file that is right already is not touched, one that
+//! is written is whole or absent at any instant, and no other file is touched. Weights of another export that stay beside them
+//! are found when the folder is read ([`crate::model::files`]).
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -129,6 +131,10 @@ impl Operator for Export {
         }]
     }
 
+    fn places(p: &Params) -> Vec<PathBuf> {
+        vec![p.path.clone()]
+    }
+
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let files = contents(&p, ctx)?;
         let batch = columns::batch(
@@ -232,12 +238,16 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
 
 /// Writes a file under another name, then renames it.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let tmp = folder.join(format!(".{name}.{}", std::process::id()));
-    let done = fs::write(&tmp, bytes)
-        .and_then(|()| fs::File::open(&tmp)?.sync_all())
-        .and_then(|()| fs::rename(&tmp, folder.join(name)));
-    if done.is_err() {
-        let _ = fs::remove_file(&tmp);
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    #[cfg(unix)]
+    {
+        // Temporary files are private; these are for other programs.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
     }
-    done
+    file.persist(folder.join(name))?;
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! checked from one-row tables before anything large is read.
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, Problem, columns};
 
 use crate::documents::Questions;
 use crate::graph::Graph;
@@ -116,26 +116,78 @@ pub(crate) fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
     .hint("give both `embed` stages the same `model`"))
 }
 
-/// Holds that ports whose artifacts belong together by position have the same number of them, and gives it. A port of
-/// `optional` may be empty.
-pub(crate) fn zipped(ctx: &Context, ports: &[&str], optional: &[&str]) -> OpResult<usize> {
-    let count = |port: &str| ctx.inputs(port).len();
-    let n = ports.first().map_or(0, |p| count(p));
-    let fits = ports.iter().all(|p| count(p) == n)
-        && optional.iter().all(|p| count(p) == n || count(p) == 0);
-    if fits {
-        return Ok(n);
+/// What is wrong with ports whose artifacts belong together by position: they must have the same number of them, and where these
+/// are stages of a `foreach`, for the same values in the same order. A port of `optional` may be empty.
+pub(crate) fn zip_problem(
+    inputs: &Connected,
+    ports: &[&str],
+    optional: &[&str],
+) -> Option<Problem> {
+    let of = |port: &str| inputs.get(port).map_or(&[][..], Vec::as_slice);
+    let first = of(ports.first()?);
+    let used = || {
+        let more = optional.iter().filter(|p| !of(p).is_empty());
+        ports.iter().chain(more)
+    };
+    if used().any(|p| of(p).len() != first.len()) {
+        let counts: Vec<String> = used()
+            .map(|p| format!("`{p}` has {}", of(p).len()))
+            .collect();
+        return Some(
+            Problem::at_root(format!(
+                "data sets are put together by position, but {}",
+                counts.join(", ")
+            ))
+            .hint("give every one of these ports one artifact a data set, in the same order"),
+        );
     }
-    let counts: Vec<String> = ports
-        .iter()
-        .chain(optional.iter().filter(|p| count(p) > 0))
-        .map(|p| format!("`{p}` has {}", count(p)))
-        .collect();
-    Err(OpError::new(format!(
-        "data sets are put together by position, but {}",
-        counts.join(", ")
-    ))
-    .hint("give every one of these ports one artifact a data set, in the same order"))
+    for (i, a) in first.iter().enumerate() {
+        let other =
+            used().find(|p| matches!((label(a), label(&of(p)[i])), (Some(x), Some(y)) if x != y));
+        if let Some(port) = other {
+            return Some(
+                Problem::at_root(format!(
+                    "data sets are put together by position, but number {} is `{a}` in `{}` and `{}` in `{port}`",
+                    i + 1,
+                    ports[0],
+                    of(port)[i]
+                ))
+                .hint("name them in the same order"),
+            );
+        }
+    }
+    None
+}
+
+/// What stands between the brackets of a stage that `foreach` made.
+fn label(name: &str) -> Option<&str> {
+    Some(name.split_once('[')?.1.split_once(']')?.0)
+}
+
+/// What a stage that runs was given, by name.
+pub(crate) fn connected(ctx: &Context) -> Connected {
+    let names = |all: &Vec<Artifact>| all.iter().map(|a| a.name.clone()).collect();
+    let inputs = ctx.inputs.iter();
+    inputs
+        .map(|(port, all)| (port.clone(), names(all)))
+        .collect()
+}
+
+/// [`zip_problem`] of what a stage that runs was given, as an error; else the number of data sets.
+pub(crate) fn zipped(ctx: &Context, ports: &[&str], optional: &[&str]) -> OpResult<usize> {
+    match zip_problem(&connected(ctx), ports, optional) {
+        None => Ok(ports.first().map_or(0, |p| ctx.inputs(p).len())),
+        Some(problem) => Err(problem_error(problem)),
+    }
+}
+
+/// A problem of what is connected, where it is met by a stage that runs.
+pub(crate) fn problem_error(problem: Problem) -> OpError {
+    let error = OpError::new(problem.message);
+    match problem.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// Labels for the data sets of one stage: position and name are enough to find one, whatever the stages are called.

@@ -1,12 +1,12 @@
 //! Data sets of fine-tuning: a graph with its documents, questions to train on, questions to validate on.
 
-use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 
 use super::Params;
 use super::scoring::seeds;
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::EntityDocuments;
-use crate::inputs::{EncoderId, LoadedGraph, zipped};
+use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 
 /// Questions and their embeddings.
 #[derive(Clone)]
@@ -42,24 +42,34 @@ pub(super) struct Split {
     pub seeds: Vec<Vec<(u32, f64)>>,
 }
 
-/// The data sets of all ports: first those to train on, then those only validated on.
-pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
-    let apart = !ctx.inputs("valid_graph").is_empty();
-    let own = ["graph", "documents", "train", "train_embeddings"];
-    let valid = ["valid", "valid_embeddings"];
-    let valid_apart = [
+/// Ports whose artifacts belong together by position, each group with those of it that may be empty.
+pub(super) fn groups(
+    inputs: &Connected,
+) -> Vec<(&'static [&'static str], &'static [&'static str])> {
+    const OWN: &[&str] = &["graph", "documents", "train", "train_embeddings"];
+    const VALID: &[&str] = &["valid", "valid_embeddings"];
+    const APART: &[&str] = &[
         "valid",
         "valid_embeddings",
         "valid_graph",
         "valid_documents",
     ];
-    if apart {
-        zipped(ctx, &own, &[])?;
-        zipped(ctx, &valid_apart, &[])?;
+    if inputs.get("valid_graph").is_some_and(|v| !v.is_empty()) {
+        vec![(OWN, &[]), (APART, &[])]
     } else {
-        zipped(ctx, &own, &valid)?;
-        zipped(ctx, &valid, &[])?;
-        zipped(ctx, &["valid_graph", "valid_documents"], &[])?;
+        vec![
+            (OWN, VALID),
+            (VALID, &[]),
+            (&["valid_graph", "valid_documents"], &[]),
+        ]
+    }
+}
+
+/// The data sets of all ports: first those to train on, then those only validated on.
+pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
+    let apart = !ctx.inputs("valid_graph").is_empty();
+    for (ports, optional) in groups(&connected(ctx)) {
+        zipped(ctx, ports, optional)?;
     }
     let at = |port: &str, i: usize| ctx.inputs(port).get(i).cloned();
     let set = |(graph, documents): (&str, &str), i, train, valid| -> OpResult<DataSet> {

@@ -11,17 +11,19 @@ mod task;
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort, Problem, Schema,
-    kinds,
+    Accepts, Arity, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort,
+    Problem, Schema, kinds,
 };
 
-use crate::inputs::{EncoderId, labels};
+use crate::inputs::{EncoderId, labels, zip_problem};
 use crate::model::{Class, Origin, write_model};
 use crate::optimizer::Optimizer;
 use crate::tensor_error;
-use crate::train::{Loader, run_loop, start_weights, write_history, write_optimizer};
+use crate::train::{
+    Loader, run_loop, start_problem, start_weights, write_history, write_optimizer,
+};
 
-use data::{DataSet, data_sets};
+use data::{DataSet, data_sets, groups};
 pub use params::Params;
 pub(crate) use scoring::{score_questions, seeds};
 use task::QuestionAnswering;
@@ -135,6 +137,14 @@ impl Operator for Finetune {
 
     fn check(p: &Params) -> Vec<Problem> {
         p.problems()
+    }
+
+    fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
+        let start = start_problem(inputs, p.train.common.checkpoint.as_deref());
+        let zips = groups(inputs).into_iter();
+        let zips = zips.filter_map(|(ports, optional)| zip_problem(inputs, ports, optional));
+        // The first says it: a port is in several groups.
+        start.into_iter().chain(zips.take(1)).collect()
     }
 
     fn files(p: &Params) -> Vec<InputFile> {

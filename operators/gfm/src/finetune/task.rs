@@ -40,6 +40,11 @@ impl Task for QuestionAnswering<'_> {
     }
 
     fn warning(&self, data: &Data) -> Option<String> {
+        if data.about == "given" && data.valid.questions.len() == 0 {
+            return Some(
+                "there is no validation question: it has no part in choosing the epoch".to_owned(),
+            );
+        }
         (data.unusable > 0).then(|| {
             format!(
                 "{} training questions have no known question entity, gold entity or gold document: not trained on",

@@ -81,6 +81,22 @@ impl ModelConfig {
         }
     }
 
+    /// Holds that a configuration from a file describes a model: consistent, and of a size that can be meant.
+    ///
+    /// # Errors
+    /// What is wrong, with its key.
+    pub fn possible(&self) -> Result<(), String> {
+        if let Some((key, why)) = self.problems().into_iter().next() {
+            return Err(format!("{key}: {why}"));
+        }
+        let dims = || self.hidden_dims.iter().chain([&self.input_dim]);
+        let fits = dims().all(|d| (1..=65_536).contains(d))
+            && (1..=16).contains(&self.num_mlp_layer)
+            && self.layers() <= 1000;
+        fits.then_some(())
+            .ok_or_else(|| "dimensions out of range".to_owned())
+    }
+
     /// What is wrong: the key under `entity_model`, and why.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();

@@ -45,6 +45,22 @@ pub struct StoredConfig {
 }
 
 impl StoredConfig {
+    /// Reads the JSON; the error says what is wrong with it.
+    ///
+    /// # Errors
+    /// When it is of another version, or describes no possible model.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        match value["format"].as_u64() {
+            Some(v) if v == u64::from(FORMAT) => {}
+            Some(v) => return Err(format!("it has format {v}, this version reads {FORMAT}")),
+            None => return Err("it has no format version".to_owned()),
+        }
+        let config: StoredConfig = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        config.entity_model.possible()?;
+        Ok(config)
+    }
+
     /// What is stored for these parameters.
     pub fn new(params: &Params, origin: &Origin) -> Self {
         StoredConfig {
@@ -130,17 +146,11 @@ pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
     };
     let table = artifact.read("config")?;
     let json = columns::text(&table, "json")?;
-    let config: StoredConfig = serde_json::from_str(json.value(0)).map_err(|e| {
-        OpError::wrap("failed to read the model's configuration", e).artifact(&artifact.name)
+    let config = StoredConfig::parse(json.value(0)).map_err(|e| {
+        OpError::new(format!("no usable configuration of a model: {e}"))
+            .artifact(&artifact.name)
+            .hint("run the stage that made it again with `--force`")
     })?;
-    if config.format != FORMAT {
-        return Err(OpError::new(format!(
-            "the model has format {}, this version reads {FORMAT}",
-            config.format
-        ))
-        .artifact(&artifact.name)
-        .hint("run the stage that made it again with `--force`"));
-    }
     let tensors = weights_of(&artifact.read("weights")?)?;
     let params = Params::from_tensors(config.class, &config.entity_model, config.text_dim, tensors)
         .map_err(bad)?;

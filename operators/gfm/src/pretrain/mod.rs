@@ -9,14 +9,17 @@ mod task;
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, InputFile, OpResult, Operator, OutPort, Problem, Schema, kinds,
+    Accepts, Arity, Connected, Context, InPort, InputFile, OpResult, Operator, OutPort, Problem,
+    Schema, kinds,
 };
 
-use crate::inputs::{EncoderId, labels, zipped};
+use crate::inputs::{EncoderId, labels, zip_problem, zipped};
 use crate::model::{Class, Origin, write_model};
 use crate::optimizer::Optimizer;
 use crate::tensor_error;
-use crate::train::{Loader, run_loop, start_weights, write_history, write_optimizer};
+use crate::train::{
+    Loader, run_loop, start_problem, start_weights, write_history, write_optimizer,
+};
 
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
@@ -80,6 +83,12 @@ impl Operator for Pretrain {
 
     fn check(p: &Params) -> Vec<Problem> {
         p.problems()
+    }
+
+    fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
+        let start = start_problem(inputs, p.train.common.checkpoint.as_deref());
+        let zip = zip_problem(inputs, &["graph"], &["valid"]);
+        start.into_iter().chain(zip).collect()
     }
 
     fn files(p: &Params) -> Vec<InputFile> {

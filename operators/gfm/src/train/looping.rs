@@ -87,7 +87,7 @@ pub fn run<T: Task>(
     let course = survey(ctx, settings, task, loader)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
-            .hint("every training sample was held out or unusable: see the messages before"));
+            .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
     }
     let sums = 1 + task.parts().len();
     let state = match checkpoint::load(ctx, &params, &optimizer, &course, sums)? {

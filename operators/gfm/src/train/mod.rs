@@ -20,5 +20,5 @@ pub use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};
 pub use outputs::{write_history, write_optimizer};
 pub use schedule::{Decay, Schedule};
-pub(crate) use start::{Start, start_weights};
+pub(crate) use start::{Start, start_problem, start_weights};
 pub use task::{BestBy, Step, Task};

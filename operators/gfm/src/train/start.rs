@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{Connected, Context, OpError, OpResult, Problem};
 
 use super::settings::Model;
-use crate::inputs::EncoderId;
+use crate::inputs::{EncoderId, connected, problem_error};
 use crate::model::files::{GivenModel, read_checkpoint};
 use crate::model::{Class, ModelConfig, Params, read_model};
 use crate::tensor_error;
@@ -27,6 +27,18 @@ pub(crate) struct Start {
     encoder: (Option<String>, Option<String>),
 }
 
+/// The problem with two models to start from.
+pub(crate) fn start_problem(inputs: &Connected, checkpoint: Option<&Path>) -> Option<Problem> {
+    let init = inputs.get("init").and_then(|i| i.first())?;
+    let path = checkpoint?.display();
+    Some(
+        Problem::at_root(format!(
+            "there are two models to start from: input `init` ({init}) and `train.checkpoint` ({path})"
+        ))
+        .hint("leave one of them out"),
+    )
+}
+
 /// Initial weights: fresh ones, with those of the `init` port or the checkpoint where there is one.
 ///
 /// A checkpoint that is a folder brings its dimensions along: they replace those of `model`, as in the reference.
@@ -38,15 +50,11 @@ pub(crate) fn start_weights(
     encoder: &EncoderId,
     (seed, dtype): (u64, DType),
 ) -> OpResult<Params> {
+    if let Some(p) = start_problem(&connected(ctx), checkpoint) {
+        return Err(problem_error(p));
+    }
     let start = match (ctx.input_opt("init"), checkpoint) {
-        (Some(_), Some(path)) => {
-            return Err(OpError::new(format!(
-                "there are two models to start from: input `init` and `train.checkpoint` ({})",
-                path.display()
-            ))
-            .hint("leave one of them out"));
-        }
-        (Some(init), None) => {
+        (Some(init), _) => {
             let stored = read_model(init)?;
             Some(Start {
                 name: init.name.clone(),
@@ -148,7 +156,41 @@ impl Start {
         Ok(())
     }
 
+    /// Holds that the weights are those of the same function: where shapes fit, nothing else would tell.
+    fn same_function(&self, config: &ModelConfig) -> OpResult<()> {
+        let Some(theirs) = &self.config else {
+            return Ok(());
+        };
+        let settings = |c: &ModelConfig| {
+            [
+                ("message_func", word(&c.message_func)),
+                ("aggregate_func", word(&c.aggregate_func)),
+                ("activation", word(&c.activation)),
+                (
+                    "short_cut",
+                    if c.short_cut { "yes" } else { "no" }.to_owned(),
+                ),
+            ]
+        };
+        let differ: Vec<String> = settings(theirs)
+            .into_iter()
+            .zip(settings(config))
+            .filter(|(a, b)| a != b)
+            .map(|((key, a), (_, b))| format!("{key} {a} there and {b} here"))
+            .collect();
+        if differ.is_empty() {
+            return Ok(());
+        }
+        Err(OpError::new(format!(
+            "the start model computes something else with its weights: {}",
+            differ.join(", ")
+        ))
+        .artifact(&self.name)
+        .hint("set the same under `model.entity_model`"))
+    }
+
     fn fill(&self, ctx: &Context, weights: &mut Params) -> OpResult<()> {
+        self.same_function(&weights.config)?;
         let report = weights.take_over(&self.tensors).map_err(tensor_error)?;
         // The head's last bias fits any model: a start without any matrix is none.
         let matrix = |name: &String| self.tensors.get(name).is_some_and(|t| t.dims().len() == 2);

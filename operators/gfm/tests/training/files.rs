@@ -199,3 +199,143 @@ fn a_delivered_file_is_mended_and_others_are_left_alone() {
         ]
     );
 }
+
+#[test]
+fn weights_of_another_function_are_refused_though_all_shapes_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let mut given = inputs(&[("graph", &d.graph)]);
+    given.insert("init".to_owned(), vec![model]);
+    for (key, value) in [
+        ("message_func", json!("transe")),
+        ("aggregate_func", json!("mean")),
+        ("activation", json!("gelu")),
+        ("short_cut", json!(false)),
+    ] {
+        let params = with(
+            pretrain_params(1),
+            &[(&format!("model.entity_model.{key}"), value)],
+        );
+        let out = run_in(dir.path(), "other", "pretrain", &params, &given);
+        let e = out.err().unwrap().to_string();
+        assert!(
+            e.contains(&format!("computes something else with its weights: {key}")),
+            "{e}"
+        );
+        // A file with its configuration beside it says as much.
+        let params = with(
+            params,
+            &[("train.checkpoint", at(&folder.join("model.pth")))],
+        );
+        let alone = inputs(&[("graph", &d.graph)]);
+        let out = run_in(dir.path(), "other", "pretrain", &params, &alone);
+        assert!(out.err().unwrap().to_string().contains(key));
+    }
+}
+
+#[test]
+fn what_stands_beside_weights_counts_and_stale_weights_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let (folder, model) = exported(dir.path(), &d);
+    let graph = inputs(&[("graph", &d.graph)]);
+    let import = |folder: &Path| {
+        run_in(
+            dir.path(),
+            "import",
+            "import-model",
+            &json!({"path": at(folder)}),
+            &graph,
+        )
+    };
+    // Both files of one export: the digest in one of them is known for both.
+    let out = import(&folder).unwrap();
+    assert!(
+        !out.messages
+            .iter()
+            .any(|m| m.1.contains("was trained with"))
+    );
+    let config = |out: &gfm_pipe_api::local::Local| {
+        let table = out.port("model").read("config").unwrap();
+        columns::text(&table, "json").unwrap().value(0).to_owned()
+    };
+    let json = folder.join("config.json");
+    let text = std::fs::read_to_string(&json).unwrap();
+    std::fs::remove_file(folder.join("model.pth")).unwrap();
+    std::fs::write(&json, text.replace("distmult", "transe")).unwrap();
+    assert!(config(&import(&folder).unwrap()).contains("transe"));
+    std::fs::write(&json, &text).unwrap();
+
+    let other = inputs(&[("graph", &d.graph), ("init", &model)]);
+    let more = run_in(dir.path(), "more", "pretrain", &pretrain_params(2), &other).unwrap();
+    let params = json!({"path": at(&folder), "formats": ["pth"]});
+    let given = inputs(&[("model", more.port("model"))]);
+    run_in(dir.path(), "again", "export", &params, &given).unwrap();
+    let e = import(&folder).err().unwrap().to_string();
+    assert!(
+        e.contains("model.pth: model.safetensors beside it holds other weights"),
+        "{e}"
+    );
+}
+
+#[test]
+fn what_is_connected_is_checked_before_anything_runs() {
+    let problem = |op_name: &str, params: Value, connected: &[(&str, &[&str])]| {
+        let entry = op(op_name);
+        let params = entry.validate(&params).unwrap();
+        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        let connected = connected.iter().map(|(p, n)| ((*p).to_owned(), list(n)));
+        let found = entry.check_inputs(&params, &connected.collect());
+        found.into_iter().map(|p| p.message).collect::<Vec<_>>()
+    };
+    let both = json!({"train": {"checkpoint": "a.pth"}});
+    let start: &[(&str, &[&str])] = &[("graph", &["g.graph"]), ("init", &["p.model"])];
+    assert!(problem("pretrain", json!({}), start).is_empty());
+    let found = problem("pretrain", both, start);
+    assert!(
+        found[0].contains("input `init` (p.model) and `train.checkpoint` (a.pth)"),
+        "{found:?}"
+    );
+
+    let ports = |graph, documents, valid| -> Vec<(&'static str, &'static [&'static str])> {
+        vec![
+            ("graph", graph),
+            ("documents", documents),
+            ("train", &["q[a].train", "q[b].train"]),
+            ("train_embeddings", &["e[a].embeddings", "e[b].embeddings"]),
+            ("valid", valid),
+        ]
+    };
+    let good: &[&str] = &["g[a].graph", "g[b].graph"];
+    let ok = ports(good, &["one.documents", "d[b].documents"], &[]);
+    assert!(problem("finetune", json!({}), &ok).is_empty());
+    let fewer = ports(good, &["d[a].documents"], &[]);
+    let found = problem("finetune", json!({}), &fewer);
+    assert!(
+        found[0].contains("`graph` has 2, `documents` has 1"),
+        "{found:?}"
+    );
+    let crossed = ports(
+        &["g[b].graph", "g[a].graph"],
+        &["d[a].documents", "d[b].documents"],
+        &[],
+    );
+    let found = problem("finetune", json!({}), &crossed);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0]
+            .contains("number 1 is `g[b].graph` in `graph` and `d[a].documents` in `documents`"),
+        "{found:?}"
+    );
+    let half = ports(
+        good,
+        &["d[a].documents", "d[b].documents"],
+        &["q[a].valid", "q[b].valid"],
+    );
+    let found = problem("finetune", json!({}), &half);
+    assert!(
+        found[0].contains("`valid` has 2, `valid_embeddings` has 0"),
+        "{found:?}"
+    );
+}

@@ -92,27 +92,63 @@ pub fn input_files(path: &Path) -> Vec<InputFile> {
 /// When there is nothing, or what is there is no model; the error names the file.
 pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
     let exists = |p: &Path| base.join(p).is_file();
-    let file = match form(path) {
+    let files = match form(path) {
         Form::Folder => {
             let inside = [PTH, SAFETENSORS].map(|name| path.join(name));
-            let found = inside.into_iter().find(|p| exists(p));
-            found.ok_or_else(|| {
-                OpError::new(format!("there is neither {PTH} nor {SAFETENSORS} in it"))
-                    .file(path)
-                    .hint("a model on a hub is not fetched here: put its config.json and model.pth into a folder")
-            })?
+            inside.into_iter().filter(|p| exists(p)).collect()
         }
-        _ => path.to_owned(),
+        _ => vec![path.to_owned()],
     };
+    let mut all = Vec::new();
+    for file in &files {
+        let (tensors, own) = read_weights(base, file)?;
+        all.push((file, tensors, own));
+    }
+    let mut all = all.into_iter();
+    let Some((file, tensors, mut own)) = all.next() else {
+        return Err(
+            OpError::new(format!("there is neither {PTH} nor {SAFETENSORS} in it"))
+                .file(path)
+                .hint("a model on a hub is not fetched here: put its config.json and model.pth into a folder"),
+        );
+    };
+    for (other, theirs, config) in all {
+        // Left there by different exports, one of them is stale, and nothing says which.
+        if !same(&tensors, &theirs) {
+            return Err(OpError::new(format!(
+                "{} beside it holds other weights",
+                other.file_name().unwrap_or_default().to_string_lossy()
+            ))
+            .file(file)
+            .hint("remove the one that is not meant"));
+        }
+        own = own.or(config);
+    }
+    let beside = file.with_file_name(CONFIG);
+    let mut config = own.clone();
+    if exists(&beside) {
+        // What stands beside counts; the digest of the encoder it names stands in our own files only.
+        let mut read = read_config(base, &beside)?;
+        if let Some(own) = own.filter(|o| o.encoder == read.encoder) {
+            read.encoder_digest = own.encoder_digest;
+        }
+        config = Some(read);
+    }
+    Ok(GivenModel {
+        file: file.clone(),
+        tensors,
+        config,
+    })
+}
+
+fn read_weights(base: &Path, file: &Path) -> OpResult<(Tensors, Option<GivenConfig>)> {
     let bad = |e: String| {
         OpError::new(format!("no usable weights: {e}"))
-            .file(&file)
-            .hint(
-                "it takes .pth, .safetensors, .parquet, or a folder with config.json and model.pth",
-            )
+            .file(file)
+            .hint("it is damaged or cut off, or none of .pth, .safetensors, .parquet or a folder with config.json and model.pth")
     };
-    let full = base.join(&file);
-    let (tensors, own) = match form(&file) {
+    let full = base.join(file);
+    let (tensors, own) = match form(file) {
         Form::Safetensors => read_safetensors(&full).map_err(bad)?,
         Form::Parquet => (read_parquet(&full).map_err(bad)?, None),
         Form::Pth | Form::Folder => (pth::read_pth(&full).map_err(bad)?, None),
@@ -120,17 +156,19 @@ pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
     if tensors.is_empty() {
         return Err(bad("it holds no tensors".to_owned()));
     }
-    let beside = file.with_file_name(CONFIG);
-    let config = match own {
-        Some(own) => Some(own),
-        None if exists(&beside) => Some(read_config(base, &beside)?),
-        None => None,
+    Ok((tensors, own))
+}
+
+/// Whether two files hold the same tensors, bit for bit.
+fn same(a: &Tensors, b: &Tensors) -> bool {
+    let bits = |t: &Tensor| -> Option<Vec<u32>> {
+        let values: Vec<f32> = crate::tensor::to_f32(t).ok()?;
+        Some(values.iter().map(|v| v.to_bits()).collect())
     };
-    Ok(GivenModel {
-        file,
-        tensors,
-        config,
-    })
+    a.keys().eq(b.keys())
+        && a.values()
+            .zip(b.values())
+            .all(|(x, y)| x.dims() == y.dims() && bits(x) == bits(y))
 }
 
 fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
@@ -156,7 +194,7 @@ fn read_safetensors(file: &Path) -> Result<(Tensors, Option<GivenConfig>), Strin
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
     let meta = header.metadata().as_ref().and_then(|m| m.get(METADATA));
     let config = meta
-        .map(|json| serde_json::from_str::<StoredConfig>(json))
+        .map(|json| StoredConfig::parse(json))
         .transpose()
         .map_err(|e| format!("its {METADATA}: {e}"))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)

@@ -18,7 +18,12 @@ use crate::tensor_error;
 /// Tensors of a file: those under `model`, or of the whole where it is a bare state dictionary.
 pub(super) fn read_pth(file: &Path) -> Result<Tensors, String> {
     let size = std::fs::metadata(file).map_err(|e| e.to_string())?.len();
-    let open = |key| PthTensors::new(file, key).map_err(|e| e.to_string());
+    // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
+    let open = |key: Option<&str>| {
+        std::panic::catch_unwind(|| PthTensors::new(file, key))
+            .map_err(|_| "its pickle is none that PyTorch writes".to_owned())?
+            .map_err(|e| e.to_string())
+    };
     let pth = match open(Some("model")) {
         Err(e) if e.contains("key model not found") => open(None)?,
         other => other?,

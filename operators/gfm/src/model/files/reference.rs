@@ -3,6 +3,7 @@
 //! What the file leaves out has the defaults of the reference's classes, which are not those of its configuration files:
 //! no shortcut, no layer norm.
 
+use gfm_pipe_api::schema::as_switch;
 use serde_json::{Map, Value, json};
 
 use super::GivenConfig;
@@ -61,12 +62,7 @@ pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
         num_mlp_layer: count(entity, "num_mlp_layer")?.unwrap_or(2),
         ..ModelConfig::new(input_dim, hidden)
     };
-    if let Some((key, why)) = config.problems().into_iter().next() {
-        return Err(format!("{key}: {why}"));
-    }
-    if config.num_mlp_layer == 0 || config.num_mlp_layer > 16 || input_dim > 65_536 {
-        return Err("dimensions out of range".to_owned());
-    }
+    config.possible()?;
     let known = [
         "input_dim",
         "hidden_dims",
@@ -169,10 +165,7 @@ fn count(map: &Map<String, Value>, key: &str) -> Result<Option<usize>, String> {
 fn switch(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
     match map.get(key) {
         None => Ok(false),
-        Some(Value::Bool(b)) => Ok(*b),
-        Some(Value::String(s)) if matches!(s.as_str(), "yes" | "on") => Ok(true),
-        Some(Value::String(s)) if matches!(s.as_str(), "no" | "off") => Ok(false),
-        Some(other) => Err(format!("{key}: {other} is neither true nor false")),
+        Some(v) => as_switch(v).ok_or_else(|| format!("{key}: {v} is neither true nor false")),
     }
 }
 
