@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Float64Type;
 use serde_json::{Value, json};
 
 use super::args::StoreArgs;
@@ -147,7 +145,6 @@ fn row(store: &Store, r: &PastRun) -> Value {
 /// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone are
 /// left out.
 fn metrics(store: &Store, r: &PastRun) -> BTreeMap<String, f64> {
-    const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
     let mut out = BTreeMap::new();
     for stage in r.journal.stages.iter().filter(|s| !s.outputs.is_empty()) {
         let manifest = stage
@@ -162,59 +159,21 @@ fn metrics(store: &Store, r: &PastRun) -> BTreeMap<String, f64> {
                 continue;
             };
             for batch in reader.flatten() {
-                collect(&batch, &stage.name, &MAIN, &mut out);
+                let rows = ui::metric_rows(&batch).into_iter();
+                let main = rows.filter(|m| {
+                    m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
+                });
+                out.extend(main.map(|m| {
+                    let (name, set) = (m.name(), format!("{}, {}", m.dataset, m.split));
+                    (
+                        format!("{}: {set}: {name} {}", stage.name, m.metric),
+                        m.value,
+                    )
+                }));
             }
         }
     }
     out
-}
-
-fn collect(batch: &RecordBatch, stage: &str, wanted: &[&str], out: &mut BTreeMap<String, f64>) {
-    let text = |name: &str| {
-        batch
-            .column_by_name(name)
-            .and_then(|c| c.as_string_opt::<i32>())
-    };
-    let columns = [
-        "dataset", "split", "system", "ranker", "target", "group", "metric",
-    ]
-    .map(text);
-    let [
-        Some(dataset),
-        Some(split),
-        Some(system),
-        Some(ranker),
-        Some(target),
-        Some(group),
-        Some(metric),
-    ] = columns
-    else {
-        return;
-    };
-    let Some(value) = batch
-        .column_by_name("value")
-        .and_then(|c| c.as_primitive_opt::<Float64Type>())
-    else {
-        return;
-    };
-    for i in 0..batch.num_rows() {
-        let main = group.value(i) == "all" && target.value(i) == "document";
-        if !main || value.is_null(i) || !wanted.contains(&metric.value(i)) {
-            continue;
-        }
-        let ranker = match ranker.value(i) {
-            "-" => String::new(),
-            r => format!(" ({r})"),
-        };
-        let name = format!(
-            "{stage}: {}, {}: {}{ranker} {}",
-            dataset.value(i),
-            split.value(i),
-            system.value(i),
-            metric.value(i)
-        );
-        out.insert(name, value.value(i));
-    }
 }
 
 /// Prints what differs between two runs: parameters and files of their stages, then metrics.

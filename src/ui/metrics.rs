@@ -8,7 +8,82 @@ use arrow::datatypes::{Float64Type, UInt64Type};
 use super::text::{count, table};
 
 /// Metrics worth a column, in order.
-const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
+pub const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
+
+/// A row of a table of kind `metrics`.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricRow<'a> {
+    /// Data set.
+    pub dataset: &'a str,
+    /// train, valid or test.
+    pub split: &'a str,
+    /// System.
+    pub system: &'a str,
+    /// Ranker, `-` where there was none.
+    pub ranker: &'a str,
+    /// document or entity.
+    pub target: &'a str,
+    /// Group of questions.
+    pub group: &'a str,
+    /// Metric.
+    pub metric: &'a str,
+    /// Its value.
+    pub value: f64,
+    /// Number of questions.
+    pub n: u64,
+}
+
+impl MetricRow<'_> {
+    /// `model (idf_topk)`, `dense`.
+    pub fn name(&self) -> String {
+        match self.ranker {
+            "-" | "" => self.system.to_owned(),
+            ranker => format!("{} ({ranker})", self.system),
+        }
+    }
+}
+
+/// The rows that have a value; none of a table of another kind.
+pub fn metric_rows(batch: &RecordBatch) -> Vec<MetricRow<'_>> {
+    let column = |name: &str| batch.column_by_name(name);
+    let text = |name: &str| column(name).and_then(|c| c.as_string_opt::<i32>());
+    let columns = [
+        "dataset", "split", "system", "ranker", "target", "group", "metric",
+    ]
+    .map(text);
+    let value = column("value").and_then(|c| c.as_primitive_opt::<Float64Type>());
+    let n = column("n").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let (
+        [
+            Some(dataset),
+            Some(split),
+            Some(system),
+            Some(ranker),
+            Some(target),
+            Some(group),
+            Some(metric),
+        ],
+        Some(value),
+        Some(n),
+    ) = (columns, value, n)
+    else {
+        return Vec::new();
+    };
+    (0..batch.num_rows())
+        .filter(|i| !value.is_null(*i))
+        .map(|i| MetricRow {
+            dataset: dataset.value(i),
+            split: split.value(i),
+            system: system.value(i),
+            ranker: ranker.value(i),
+            target: target.value(i),
+            group: group.value(i),
+            metric: metric.value(i),
+            value: value.value(i),
+            n: n.value(i),
+        })
+        .collect()
+}
 
 #[derive(Default)]
 struct Cells {
@@ -21,57 +96,19 @@ struct Cells {
 pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
     // Systems and groups keep the order of the table: the evaluation puts them in a telling one.
     let mut splits: Vec<(String, Vec<(String, Cells)>)> = Vec::new();
-    for batch in batches {
-        let text = |name: &str| {
-            batch
-                .column_by_name(name)
-                .and_then(|c| c.as_string_opt::<i32>())
-        };
-        let (Some(dataset), Some(split), Some(system), Some(ranker)) = (
-            text("dataset"),
-            text("split"),
-            text("system"),
-            text("ranker"),
-        ) else {
+    for m in batches.iter().flat_map(metric_rows) {
+        if m.target != "document" {
             continue;
-        };
-        let (Some(target), Some(group), Some(metric)) =
-            (text("target"), text("group"), text("metric"))
-        else {
-            continue;
-        };
-        let value = batch
-            .column_by_name("value")
-            .and_then(|c| c.as_primitive_opt::<Float64Type>());
-        let n = batch
-            .column_by_name("n")
-            .and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let (Some(value), Some(n)) = (value, n) else {
-            continue;
-        };
-        for i in 0..batch.num_rows() {
-            if target.value(i) != "document" || value.is_null(i) {
-                continue;
-            }
-            let ranker = match ranker.value(i) {
-                "-" | "" => String::new(),
-                r => format!(" ({r})"),
-            };
-            let row = match (group.value(i), system.value(i)) {
-                ("all", system) => format!("{system}{ranker}"),
-                (group, "model") if group.starts_with("hops=") => {
-                    format!("  model{ranker}, {group}")
-                }
-                _ => continue,
-            };
-            let head = format!("{}, {}", dataset.value(i), split.value(i));
-            let rows = entry(&mut splits, head);
-            let cells = entry(rows, row);
-            cells
-                .values
-                .insert(metric.value(i).to_owned(), value.value(i));
-            cells.n = n.value(i);
         }
+        let row = match (m.group, m.system) {
+            ("all", _) => m.name(),
+            (group, "model") if group.starts_with("hops=") => format!("  {}, {group}", m.name()),
+            _ => continue,
+        };
+        let rows = entry(&mut splits, format!("{}, {}", m.dataset, m.split));
+        let cells = entry(rows, row);
+        cells.values.insert(m.metric.to_owned(), m.value);
+        cells.n = m.n;
     }
     let mut out = Vec::new();
     for (head, mut rows) in splits {

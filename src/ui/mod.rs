@@ -14,7 +14,7 @@ mod text;
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};
 pub use json::JsonUi;
-pub use metrics::metrics_tables;
+pub use metrics::{MAIN, MetricRow, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
 pub use text::{bytes, count, duration, number, rows, table};

@@ -14,12 +14,10 @@ use gfm_pipe_api::{
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
-use crate::model::{Class, Origin, write_model};
+use crate::model::Class;
 use crate::optimizer::Optimizer;
 use crate::tensor_error;
-use crate::train::{
-    Loader, run_loop, start_problem, start_weights, write_history, write_optimizer,
-};
+use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
 
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
@@ -62,23 +60,7 @@ impl Operator for Pretrain {
     }
 
     fn outputs() -> Vec<OutPort> {
-        vec![
-            OutPort {
-                name: "model",
-                kind: &kinds::MODEL,
-                about: "weights of the best epoch by `train.best_by`",
-            },
-            OutPort {
-                name: "optimizer",
-                kind: &kinds::OPTIMIZER,
-                about: "the optimizer after the last step",
-            },
-            OutPort {
-                name: "history",
-                kind: &kinds::HISTORY,
-                about: "losses and validation metrics",
-            },
-        ]
+        output_ports("weights of the best epoch by `train.best_by`")
     }
 
     fn check(p: &Params) -> Vec<Problem> {
@@ -143,15 +125,6 @@ impl Operator for Pretrain {
         let task = LinkPrediction { p: &p };
         let settings = common.settings(p.seed);
         let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
-        let origin = Origin {
-            operator: Self::NAME.to_owned(),
-            encoder: encoder.name.clone(),
-            encoder_digest: encoder.digest.clone(),
-            steps: out.steps,
-            epoch: out.epoch,
-        };
-        write_model(ctx, "model", &out.params, &origin)?;
-        write_optimizer(ctx, "optimizer", &out.optimizer)?;
-        write_history(ctx, "history", &out.history)
+        write_outcome(ctx, Self::NAME, encoder, &out)
     }
 }

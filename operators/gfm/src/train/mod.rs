@@ -18,7 +18,7 @@ mod visits;
 pub use loader::{Load, Loader};
 pub use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};
-pub use outputs::{write_history, write_optimizer};
+pub(crate) use outputs::{output_ports, write_outcome};
 pub use schedule::{Decay, Schedule};
 pub(crate) use start::{Start, start_problem, start_weights};
 pub use task::{BestBy, Step, Task};

@@ -1,21 +1,52 @@
-//! What training leaves besides the model: the `history` and `optimizer` ports.
+//! What training leaves: the ports `model`, `optimizer` and `history` of both operators.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, StringArray, UInt32Array, UInt64Array};
-use gfm_pipe_api::{Context, OpError, OpResult, columns, kinds};
+use gfm_pipe_api::{Context, OpError, OpResult, OutPort, columns, kinds};
 
-use super::History;
+use super::{History, Outcome};
+use crate::inputs::EncoderId;
+use crate::model::{Origin, write_model};
 use crate::optimizer::Optimizer;
 use crate::tensor::to_f32;
 use crate::tensor_error;
 
-/// Writes the `history` port.
-///
-/// # Errors
-/// When the table cannot be written.
-pub fn write_history(ctx: &Context, port: &str, history: &[History]) -> OpResult<()> {
+/// The output ports; `best` says which weights the model has.
+pub(crate) fn output_ports(best: &'static str) -> Vec<OutPort> {
+    let port = |name, kind, about| OutPort { name, kind, about };
+    vec![
+        port("model", &kinds::MODEL, best),
+        port(
+            "optimizer",
+            &kinds::OPTIMIZER,
+            "the optimizer after the last step",
+        ),
+        port("history", &kinds::HISTORY, "losses and validation metrics"),
+    ]
+}
+
+/// Writes all of them.
+pub(crate) fn write_outcome(
+    ctx: &Context,
+    operator: &str,
+    encoder: &EncoderId,
+    out: &Outcome,
+) -> OpResult<()> {
+    let origin = Origin {
+        operator: operator.to_owned(),
+        encoder: encoder.name.clone(),
+        encoder_digest: encoder.digest.clone(),
+        steps: out.steps,
+        epoch: out.epoch,
+    };
+    write_model(ctx, "model", &out.params, &origin)?;
+    write_optimizer(ctx, "optimizer", &out.optimizer)?;
+    write_history(ctx, "history", &out.history)
+}
+
+fn write_history(ctx: &Context, port: &str, history: &[History]) -> OpResult<()> {
     let batch = columns::batch(
         &kinds::HISTORY.tables[0],
         vec![
@@ -36,11 +67,7 @@ pub fn write_history(ctx: &Context, port: &str, history: &[History]) -> OpResult
     ctx.write(port, "history", &batch)
 }
 
-/// Writes the `optimizer` port.
-///
-/// # Errors
-/// When the tables cannot be written.
-pub fn write_optimizer(ctx: &Context, port: &str, optimizer: &Optimizer) -> OpResult<()> {
+fn write_optimizer(ctx: &Context, port: &str, optimizer: &Optimizer) -> OpResult<()> {
     let mut names = Vec::new();
     let (mut avg, mut avg_sq) = (Vec::new(), Vec::new());
     for (name, m) in &optimizer.moments {
