@@ -20,6 +20,9 @@ pub struct Common {
     /// Set an entry of the pipeline's `vars`, NAME=VALUE (VALUE is a YAML scalar)
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = assignment)]
     pub vars: Vec<(String, String)>,
+    /// Set entries of the pipeline's `vars` from a YAML file of NAME: VALUE; `-p` wins
+    #[arg(long = "vars", value_name = "FILE")]
+    pub var_files: Vec<PathBuf>,
     /// Set any parameter, STAGE.with.PATH=VALUE (VALUE is a YAML scalar)
     #[arg(long = "set", value_name = "STAGE.with.PATH=VALUE", value_parser = assignment)]
     pub sets: Vec<(String, String)>,
@@ -166,8 +169,13 @@ impl Common {
     pub fn load(&self, file: &std::path::Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
         let opts = LoadOptions {
             base: PathBuf::new(),
+            var_files: self.var_files.clone(),
             vars: self.vars.clone(),
             sets: self.sets.clone(),
+            // What is no text cannot be a value.
+            env: std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
         };
         spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod completions;
+mod config;
 mod error;
 mod gc;
 pub mod graph;
@@ -59,6 +60,8 @@ enum Verb {
     Why(why::Args),
     /// Show a table of an artifact
     Show(show::Args),
+    /// Print the pipeline as it will run, with the origin of each value
+    Config(config::Args),
     /// Print the stage graph
     Graph(GraphArgs),
     /// List operators, or describe one
@@ -147,6 +150,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),
         Verb::Show(args) => show::show(&args, ops, out)?,
+        Verb::Config(args) => config::config(&args, ops, out)?,
         Verb::Graph(args) => {
             args.common.apply()?;
             let pipeline = args.common.load(&args.file, ops)?;

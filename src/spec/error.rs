@@ -31,6 +31,31 @@ pub enum Place {
     Whole(PathBuf),
 }
 
+impl Place {
+    pub(super) fn of(sources: &Sources, span: Span) -> Self {
+        match sources.get(span.source) {
+            Source::Override(text) => Place::Override(text.clone()),
+            Source::File { name, .. } => Place::File(Origin {
+                file: name.clone(),
+                line: span.start.line,
+                column: span.start.column,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(Origin { file, line, column }) => {
+                write!(f, "{}:{line}:{column}", file.display())
+            }
+            Place::Override(text) => f.write_str(&plain(&crop(text))),
+            Place::Whole(file) => write!(f, "{}", file.display()),
+        }
+    }
+}
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecError {
@@ -129,9 +154,9 @@ impl SpecErrors {
 impl SpecError {
     fn new(sources: &Sources, m: Mistake) -> Self {
         let Span { source, start, end } = m.span;
-        let (place, len, shown) = match sources.get(source) {
-            Source::Override(text) => (Place::Override(text.clone()), 1, None),
-            Source::File { name, lines } => {
+        let (len, shown) = match sources.get(source) {
+            Source::Override(_) => (1, None),
+            Source::File { lines, .. } => {
                 let line = lines.get(start.line);
                 let shown = (line.len() <= SHOWABLE).then(|| {
                     let line: Vec<char> = line.chars().collect();
@@ -143,14 +168,10 @@ impl SpecError {
                     shown.as_ref().map_or(0, |(_, len)| len + 1)
                 };
                 let len = stop.saturating_sub(start.column).max(1);
-                let place = Place::File(Origin {
-                    file: name.clone(),
-                    line: start.line,
-                    column: start.column,
-                });
-                (place, len, shown.map(|(s, _)| s))
+                (len, shown.map(|(s, _)| s))
             }
         };
+        let place = Place::of(sources, m.span);
         SpecError {
             place,
             len,
@@ -205,13 +226,11 @@ impl fmt::Display for SpecError {
         writeln!(f, "error: {}", plain(&self.message))?;
         let mut gutter = String::new();
         match &self.place {
-            Place::Whole(file) => writeln!(f, " --> {}", file.display())?,
-            Place::Override(text) => writeln!(f, " --> {}", plain(&crop(text)))?,
+            place @ (Place::Whole(_) | Place::Override(_)) => writeln!(f, " --> {place}")?,
             Place::File(at) => {
                 let number = at.line.to_string();
                 gutter = " ".repeat(number.len());
-                let Origin { file, line, column } = at;
-                writeln!(f, "{gutter}--> {}:{line}:{column}", file.display())?;
+                writeln!(f, "{gutter}--> {}", self.place)?;
                 if let Some(shown) = &self.shown {
                     let mut caret = String::new();
                     // Tabs stay tabs, so that the mark stands under what it marks.

@@ -9,13 +9,23 @@ use super::MAX_STAGES;
 use super::error::Mistake;
 use super::node::{Entry, near, quote};
 use super::render::{Vars, bad_name};
+use super::source::Span;
 
 /// A name with the value it has inside one stage, and how that value is written in the stage's name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Bound {
     pub name: String,
     pub value: Value,
     pub label: String,
+    /// Where the values stand.
+    pub span: Span,
+}
+
+/// Siblings have the same values, wherever these are written.
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.value == other.value && self.label == other.label
+    }
 }
 
 /// The names of `foreach` or `matrix` with their values in one stage; empty for a stage as written.
@@ -237,6 +247,7 @@ fn values(e: &Entry, vars: &Vars, mistakes: &mut Vec<Mistake>) -> Option<Scope> 
             name: name.to_owned(),
             value,
             label,
+            span: e.point(),
         });
     }
     Some(out)

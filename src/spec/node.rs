@@ -114,6 +114,26 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The text of the scalar at `path` inside the value, or of the one that a template there expands to more.
+    pub fn text(&self, path: &[PathSeg]) -> Option<&str> {
+        let mut node = &self.value;
+        for seg in path {
+            node = match (seg, &node.kind) {
+                (PathSeg::Key(k), Kind::Map(entries)) => {
+                    &entries.iter().find(|e| e.key.text == *k)?.value
+                }
+                (PathSeg::Index(i), Kind::List(items)) => items.get(*i)?,
+                _ => break,
+            };
+        }
+        match &node.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            Kind::List(_) | Kind::Map(_) => None,
+        }
+    }
+}
+
 impl Node {
     /// The span of a scalar that has text. (What an override sets has none, and neither has its key.)
     fn own_span(&self) -> Option<Span> {

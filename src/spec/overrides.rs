@@ -1,4 +1,4 @@
-//! `-p NAME=VALUE` and `--set STAGE.with.PATH=VALUE`, applied to the tree before it is templated and checked.
+//! `--vars FILE`, `-p NAME=VALUE` and `--set STAGE.with.PATH=VALUE`, applied to the tree before it is templated and checked.
 //!
 //! Invariant: what an override puts into the tree carries the override's span, key and value alike, so that any mistake
 //! in it is shown as the override. Whether a parameter exists and its value fits is not decided here: validation reports
@@ -7,8 +7,9 @@
 use super::LoadOptions;
 use super::error::Mistake;
 use super::expand::split_port;
+use super::include;
 use super::node::{Entry, Key, Kind, Node, near, quote};
-use super::parse;
+use super::parse::{self, Budget, Purpose};
 use super::source::{Sources, Span};
 
 /// Applies all overrides in the order given; the last one of a name wins.
@@ -18,6 +19,14 @@ pub(super) fn apply(
     sources: &mut Sources,
     mistakes: &mut Vec<Mistake>,
 ) {
+    let mut budget = Budget::default();
+    for file in &opts.var_files {
+        let span = sources.add_override(format!("--vars {}", file.display()));
+        let entries = include::variables(file, &opts.base, span, sources, &mut budget, mistakes);
+        for e in entries {
+            mistakes.extend(var(root, &e.key.text, e.value, e.key.span).err());
+        }
+    }
     for (name, value) in &opts.vars {
         let span = sources.add_override(format!("-p {name}={value}"));
         let done = read(value, span).and_then(|v| var(root, name, v, span));
@@ -38,7 +47,14 @@ fn read(value: &str, span: Span) -> Result<Node, Mistake> {
         return Ok(Node::plain(span, value.to_owned()));
     }
     let mut mistakes = Vec::new();
-    let node = parse::parse(span.source, value, &mut mistakes);
+    let mut budget = Budget::default();
+    let node = parse::parse(
+        span.source,
+        value,
+        Purpose::Part,
+        &mut budget,
+        &mut mistakes,
+    );
     match (node, mistakes.into_iter().next()) {
         (Some(mut node), None) => {
             claim(&mut node, span);

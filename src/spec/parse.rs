@@ -14,16 +14,74 @@ use super::node::{Entry, Key, Kind, Node, quote};
 use super::source::{Pos, SourceId, Span};
 use super::{MAX_BYTES, MAX_DEPTH, MAX_VALUES};
 
+/// What a text is, for what to say when it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A pipeline's own file.
+    Pipeline,
+    /// A file or value that is put into one.
+    Part,
+}
+
+/// What all files of a pipeline may still take.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Values read so far, copies included.
+    nodes: usize,
+    /// How much text copies for anchors, aliases and repeated includes may still take.
+    bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            nodes: 0,
+            bytes: MAX_BYTES,
+        }
+    }
+}
+
+impl Budget {
+    /// Pays for a copy of a whole tree; the mistake of one that is too large is at `span`.
+    pub fn copy(&mut self, node: &Node, span: Span) -> Result<(), Mistake> {
+        self.spend(Size::of(node), span)
+    }
+
+    fn spend(&mut self, size: Size, span: Span) -> Result<(), Mistake> {
+        self.count(size.nodes, span)?;
+        self.bytes = self.bytes.checked_sub(size.bytes).ok_or_else(|| {
+            Mistake::new(span, "anchors and aliases make this file too large")
+                .hint(format!("they may add up to {} MiB", MAX_BYTES >> 20))
+        })?;
+        Ok(())
+    }
+
+    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Mistake> {
+        self.nodes += nodes;
+        if self.nodes > MAX_VALUES {
+            let message = format!("more than {MAX_VALUES} values");
+            return Err(Mistake::new(span, message).hint("is this a pipeline?"));
+        }
+        Ok(())
+    }
+}
+
 /// Reads one document. `None` when there is no tree to go on with; then there is a mistake.
-pub(super) fn parse(id: SourceId, text: &str, mistakes: &mut Vec<Mistake>) -> Option<Node> {
+pub(super) fn parse(
+    id: SourceId,
+    text: &str,
+    purpose: Purpose,
+    budget: &mut Budget,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Node> {
     let mut builder = Builder {
         id,
         text,
+        purpose,
         frames: Vec::new(),
         root: None,
         anchors: HashMap::new(),
-        nodes: 0,
-        budget: MAX_BYTES,
+        budget,
         mistakes,
     };
     match builder.run() {
@@ -79,13 +137,11 @@ struct Size {
 struct Builder<'a> {
     id: SourceId,
     text: &'a str,
+    purpose: Purpose,
     frames: Vec<Frame>,
     root: Option<Node>,
     anchors: HashMap<usize, Anchored>,
-    /// Values read so far, copies included.
-    nodes: usize,
-    /// How much text copies for anchors and aliases may still take.
-    budget: usize,
+    budget: &'a mut Budget,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -176,8 +232,13 @@ impl Builder<'_> {
                 start,
                 end: start,
             };
-            return Err(Mistake::new(span, "the file is empty")
-                .hint("a pipeline has at least `stages:` with one stage"));
+            let mistake = Mistake::new(span, "the file is empty");
+            return Err(match self.purpose {
+                Purpose::Pipeline => {
+                    mistake.hint("a pipeline has at least `stages:` with one stage")
+                }
+                Purpose::Part => mistake,
+            });
         }
         Ok(())
     }
@@ -246,35 +307,16 @@ impl Builder<'_> {
         }
         let size = known.size;
         let node = known.node.clone();
-        self.spend(size, span)?;
+        self.budget.spend(size, span)?;
         self.add(node, 0)
-    }
-
-    /// Pays for a copy.
-    fn spend(&mut self, size: Size, span: Span) -> Result<(), Mistake> {
-        self.count(size.nodes, span)?;
-        self.budget = self.budget.checked_sub(size.bytes).ok_or_else(|| {
-            Mistake::new(span, "anchors and aliases make this file too large")
-                .hint(format!("they may add up to {} MiB", MAX_BYTES >> 20))
-        })?;
-        Ok(())
-    }
-
-    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Mistake> {
-        self.nodes += nodes;
-        if self.nodes > MAX_VALUES {
-            let message = format!("more than {MAX_VALUES} values");
-            return Err(Mistake::new(span, message).hint("is this a pipeline?"));
-        }
-        Ok(())
     }
 
     /// Puts a finished node where it belongs.
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Mistake> {
-        self.count(1, node.span)?;
+        self.budget.count(1, node.span)?;
         if anchor > 0 {
             let size = Size::of(&node);
-            self.spend(size, node.span)?;
+            self.budget.spend(size, node.span)?;
             let known = Anchored {
                 node: node.clone(),
                 size,
@@ -435,7 +477,8 @@ mod tests {
     fn read(text: &str) -> (Option<Node>, Vec<String>) {
         let mut mistakes = Vec::new();
         let id = Sources::default().add_file(Path::new("p.yaml"), text);
-        let node = parse(id, text, &mut mistakes);
+        let purpose = Purpose::Pipeline;
+        let node = parse(id, text, purpose, &mut Budget::default(), &mut mistakes);
         let at = |m: &Mistake| {
             let Pos { line, column } = m.span.start;
             format!("{line}:{column}: {}", m.message)

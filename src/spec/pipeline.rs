@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gfm_pipe_api::OpEntry;
 use serde_json::Value;
+
+use super::limits::Limits;
+use super::origins::Written;
 
 /// Where a piece of the pipeline was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +50,12 @@ pub struct Stage {
     pub params: Value,
     /// What is connected to each input port, in the order written. Ports without a connection are absent.
     pub inputs: BTreeMap<String, Vec<PortRef>>,
+    /// How often it is tried, for how long, and what it occupies meanwhile.
+    pub limits: Limits,
     /// Where the stage's name stands.
     pub origin: Origin,
+    /// Where its parts stand.
+    pub written: Arc<Written>,
 }
 
 /// A validated pipeline; stages in the order written.

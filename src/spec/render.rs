@@ -2,17 +2,17 @@
 //!
 //! A scalar is plain data unless it holds `{{ … }}`. One that is exactly one expression keeps the expression's type, so
 //! `"{{ dim }}"` is a number where `dim` is; anything else becomes text. Invariant: every name in a template is declared
-//! in `vars`, an earlier one for templates in `vars` itself; rendering sees no file, no environment and no function, and
-//! ends by fuel. Statements (`{% … %}`) are refused: a value is an expression, not a program.
+//! in `vars`, an earlier one for templates in `vars` itself; rendering sees no file, no function and of the environment only
+//! what the pipeline declares (`env`), and ends by fuel. Statements (`{% … %}`) are refused: a value is an expression, not a program.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use gfm_pipe_api::PathSeg;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Any};
+use minijinja::{Error, ErrorKind, UndefinedBehavior, Value as Any};
 use serde_json::{Map, Number, Value};
 
 use super::error::{MOST, Mistake};
@@ -33,6 +33,63 @@ const MAX_VARS: usize = 1000;
 /// Most values a template may make.
 const MOST_VALUES: usize = 1 << 16;
 
+/// The name under which templates see the environment.
+const ENV: &str = "env";
+
+/// The part of the environment that a pipeline declares: names with the value each has here.
+pub(super) struct Environment(BTreeMap<String, Any>);
+
+impl Environment {
+    /// Reads `env: {NAME: DEFAULT}`. A name without a default must be set in the environment.
+    pub fn of(
+        entries: &[Entry],
+        given: &BTreeMap<String, String>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
+        let mut out = BTreeMap::new();
+        for e in entries {
+            let name = e.key.text.as_str();
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if !name.chars().all(fits) || name.starts_with(|c: char| c.is_ascii_digit()) {
+                let message = format!("`{}` cannot be a name of the environment", quote(name));
+                let hint = "letters, digits and `_`, not starting with a digit";
+                mistakes.push(Mistake::new(e.key.span, message).hint(hint));
+                continue;
+            }
+            let value = match (given.get(name), &e.value.kind) {
+                // Read as `-p` reads a value.
+                (Some(text), _) => scalar::typed(text.trim()),
+                (None, Kind::Scalar { .. }) if e.value.is_null() => {
+                    let message = format!("`{name}` is not set in the environment");
+                    let hint = format!("set it, or give a default: `{name}: VALUE`");
+                    mistakes.push(Mistake::new(e.key.span, message).hint(hint));
+                    Value::Null
+                }
+                (None, Kind::Scalar { text, plain }) => {
+                    no_template(text, e.point(), "defaults of `env`", mistakes);
+                    if *plain {
+                        scalar::typed(text)
+                    } else {
+                        Value::String(text.clone())
+                    }
+                }
+                (None, _) => {
+                    let message =
+                        format!("the default of `{name}` is text, found {}", e.value.found());
+                    mistakes.push(Mistake::new(e.point(), message));
+                    Value::Null
+                }
+            };
+            out.insert(name.to_owned(), Any::from(Serde(&value)));
+        }
+        Environment(out)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+}
+
 /// Whether a text is a template or tries to be one.
 pub(super) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
@@ -51,8 +108,12 @@ pub(super) struct Rendered {
 /// The variables of a pipeline, and what renders with them.
 #[derive(Clone)]
 pub(super) struct Vars {
-    env: Arc<Environment<'static>>,
+    env: Arc<minijinja::Environment<'static>>,
     values: BTreeMap<String, Any>,
+    /// Where they were given their values.
+    places: BTreeMap<String, Span>,
+    /// What the pipeline declares of the environment, where it declares any.
+    environment: Option<BTreeSet<String>>,
     /// `values` as the template language takes them.
     context: Any,
     /// Declared, but without a value because of a mistake that is reported already.
@@ -65,8 +126,13 @@ pub(super) struct Vars {
 
 impl Vars {
     /// Renders the entries of `vars` in order; `open` where there may be others.
-    pub fn of(entries: &[Entry], open: bool, mistakes: &mut Vec<Mistake>) -> Self {
-        let mut env = Environment::new();
+    pub fn of(
+        entries: &[Entry],
+        environment: Option<Environment>,
+        open: bool,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Self {
+        let mut env = minijinja::Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_fuel(Some(FUEL));
         env.set_formatter(|out, state, value| match value.kind() {
@@ -89,11 +155,19 @@ impl Vars {
         let mut vars = Vars {
             env: Arc::new(env),
             values: BTreeMap::new(),
+            places: BTreeMap::new(),
+            environment: None,
             context: Any::from(BTreeMap::<String, Any>::new()),
             broken: HashSet::new(),
             later: entries.iter().map(|e| e.key.text.clone()).collect(),
             open,
         };
+        if let Some(environment) = environment {
+            vars.environment = Some(environment.names().cloned().collect());
+            let values: BTreeMap<String, Any> = environment.0.into_iter().collect();
+            vars.values.insert(ENV.to_owned(), Any::from(values));
+            vars.context = Any::from(vars.values.clone());
+        }
         if let Some(entry) = entries.get(MAX_VARS) {
             let message = format!("more than {MAX_VARS} variables");
             mistakes.push(Mistake::new(entry.key.span, message));
@@ -105,6 +179,14 @@ impl Vars {
                 let message = format!("`{}` {what}", quote(name));
                 mistakes.push(Mistake::new(entry.key.span, message).hint(hint));
             }
+            if name == ENV && vars.environment.is_some() {
+                let message = "`env` is what the pipeline declares of the environment";
+                mistakes.push(
+                    Mistake::new(entry.key.span, message).hint("give the variable another name"),
+                );
+                continue;
+            }
+            vars.places.insert(name.clone(), entry.point());
             let rendered = vars.render(entry, false, mistakes);
             vars.later.remove(name);
             if rendered.broken.is_empty() && rendered.flawed.is_empty() {
@@ -129,9 +211,27 @@ impl Vars {
         for bound in scope {
             let value = Any::from(Serde(&bound.value));
             vars.values.insert(bound.name.clone(), value);
+            vars.places.insert(bound.name.clone(), bound.span);
         }
         vars.context = Any::from(vars.values.clone());
         vars
+    }
+
+    /// The variables a template uses, by name, with the place of their values.
+    pub fn used(&self, text: &str) -> Vec<(String, Span)> {
+        if text.len() > LONGEST_TEMPLATE {
+            return Vec::new();
+        }
+        let Ok(template) = self.env.template_from_str(text) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        let places = names.into_iter().map(|n| {
+            let span = self.places.get(&n).copied();
+            span.map(|s| (n, s))
+        });
+        places.flatten().collect()
     }
 
     /// Renders every scalar of a value; `open` where names may be used that a mistake hides (those of a wrong `foreach`).
@@ -229,7 +329,8 @@ impl Walk<'_> {
         let Vars { env, context, .. } = self.vars;
         let expression = single(text).and_then(|inner| env.compile_expression(inner).ok());
         if let Some(expression) = expression {
-            if !self.names_known(expression.undeclared_variables(false), text, span) {
+            let declared = self.env_declared(&expression.undeclared_variables(true), text, span);
+            if !self.names_known(expression.undeclared_variables(false), text, span) || !declared {
                 return Ok(None);
             }
             return expression
@@ -247,7 +348,8 @@ impl Walk<'_> {
             let hint = "to write the braces themselves: {{ \"{{\" }}".to_owned();
             (say(&e), Some(hint))
         })?;
-        if !self.names_known(template.undeclared_variables(false), text, span) {
+        let declared = self.env_declared(&template.undeclared_variables(true), text, span);
+        if !self.names_known(template.undeclared_variables(false), text, span) || !declared {
             return Ok(None);
         }
         let mut out = Limited(Vec::new());
@@ -256,6 +358,25 @@ impl Walk<'_> {
             .map_err(|e| (say(&e), None))?;
         let text = String::from_utf8_lossy(&out.0).into_owned();
         Ok(Some(Value::String(text)))
+    }
+
+    /// Whether everything a template takes from the environment is declared; what is not is reported.
+    fn env_declared(&mut self, paths: &HashSet<String>, text: &str, span: Span) -> bool {
+        let Some(declared) = &self.vars.environment else {
+            return true;
+        };
+        let names = paths.iter().filter_map(|p| p.strip_prefix("env."));
+        let mut missing: Vec<&str> = names.filter(|n| !declared.contains(*n)).collect();
+        missing.sort_unstable();
+        for name in &missing {
+            let message = format!("`env.{name}` is not declared in `{}`", quote(text));
+            let hint = match near(name, declared.iter().map(String::as_str)) {
+                Some(n) => format!("did you mean `env.{n}`?"),
+                None => format!("declare it: `env: {{{name}: DEFAULT}}` at the top of the file"),
+            };
+            self.mistakes.push(Mistake::new(span, message).hint(hint));
+        }
+        missing.is_empty()
     }
 
     /// Whether all names a template uses have values; those that have none are reported, each once.
@@ -294,6 +415,10 @@ impl Vars {
         let mut all: Vec<&str> = all.map(String::as_str).collect();
         all.sort_unstable();
         match near(name, all.iter().copied()) {
+            _ if name == ENV => {
+                "declare what is used of it: `env: {NAME: DEFAULT}` at the top of the file"
+                    .to_owned()
+            }
             Some(n) => format!("did you mean `{n}`?"),
             None if all.is_empty() => "declare it: `vars:` at the top of the file".to_owned(),
             None => format!("variables: {}", all.join(", ")),

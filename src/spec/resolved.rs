@@ -2,19 +2,28 @@
 //!
 //! Invariant: loading what is written gives the same pipeline.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::pipeline::{Pipeline, Stage};
 use super::render::is_template;
 
-/// The resolved pipeline as YAML.
-pub fn resolved_yaml(pipeline: &Pipeline) -> String {
+/// The resolved pipeline as a tree.
+pub fn resolved(pipeline: &Pipeline) -> Map<String, Value> {
     let stages: Map<String, Value> = pipeline
         .stages
         .iter()
         .map(|s| (s.name.clone(), stage(s)))
         .collect();
-    let all = json!({"version": 1, "name": pipeline.name, "stages": stages});
+    let mut all = Map::new();
+    all.insert("version".to_owned(), 1.into());
+    all.insert("name".to_owned(), pipeline.name.clone().into());
+    all.insert("stages".to_owned(), Value::Object(stages));
+    all
+}
+
+/// The resolved pipeline as YAML.
+pub fn resolved_yaml(pipeline: &Pipeline) -> String {
+    let all = Value::Object(resolved(pipeline));
     // JSON is YAML too; a tree of plain values is always written, so this is for the type only.
     serde_yaml::to_string(&all).unwrap_or_else(|_| all.to_string())
 }
@@ -41,6 +50,7 @@ fn stage(s: &Stage) -> Value {
     if s.params.as_object().is_some_and(|m| !m.is_empty()) {
         out.insert("with".to_owned(), literal(&s.params));
     }
+    out.extend(s.limits.keys());
     Value::Object(out)
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// One of the [`Sources`]. The main file is the first; overrides come after all files.
+/// One of the [`Sources`]. The main file is the first, then come those it includes, then overrides and files of variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SourceId(usize);
 

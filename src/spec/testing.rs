@@ -26,6 +26,7 @@ pub fn load_text(
         base: dir.path().to_owned(),
         vars: own(vars),
         sets: own(sets),
+        ..LoadOptions::default()
     };
     load(Path::new("p.yaml"), &opts, &toy::ops())
 }

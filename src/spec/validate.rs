@@ -3,27 +3,38 @@
 //! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports of an unknown
 //! operator, parameters that use a broken variable) is not reported.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use gfm_pipe_api::{OpEntry, PathSeg, Problem};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::MAX_STAGES;
-use super::error::{MOST, Mistake};
+use super::error::{MOST, Mistake, Place};
 use super::expand::{Scope, StageName, instance_name, is_label, scopes};
+use super::limits::{self, Limits};
 use super::node::{Entry, Kind, Node, near, quote};
-use super::pipeline::{Origin, Pipeline, PortRef, Stage};
-use super::render::{Rendered, Vars, no_template};
+use super::origins::Written;
+use super::pipeline::{Pipeline, PortRef, Stage};
+use super::render::{Environment, Rendered, Vars, is_template, no_template};
 use super::scalar;
+use super::source::Sources;
 use super::wiring::{self, Wires};
 
 /// Keys at the top of a pipeline.
-const TOP: [&str; 4] = ["version", "name", "vars", "stages"];
-/// Keys at the top that will mean something.
-const TOP_PLANNED: [&str; 1] = ["include"];
+pub(super) const TOP: [&str; 6] = ["version", "name", "include", "env", "vars", "stages"];
 /// Keys of a stage.
-const STAGE: [&str; 5] = ["op", "foreach", "matrix", "in", "with"];
+pub(super) const STAGE: [&str; 8] = [
+    "op",
+    "foreach",
+    "matrix",
+    "in",
+    "with",
+    limits::KEYS[0],
+    limits::KEYS[1],
+    limits::KEYS[2],
+];
 
 /// A stage on its way to a [`Stage`].
 pub(super) struct Draft<'a> {
@@ -35,6 +46,10 @@ pub(super) struct Draft<'a> {
     pub scope: Scope,
     /// Its operator; `None` when that is a mistake.
     pub op: Option<&'a OpEntry>,
+    /// Its bounds; `None` when they are a mistake.
+    limits: Option<Limits>,
+    /// The variables its templates see.
+    vars: Vars,
     /// Whether inputs may be missing because of a mistake that is reported already.
     pub in_flawed: bool,
     /// Whether it would be other stages but for a mistake in its `foreach`, which is reported.
@@ -62,7 +77,9 @@ impl Draft<'_> {
 pub(super) fn check(
     file: &Path,
     root: &Node,
+    env: &BTreeMap<String, String>,
     ops: &[OpEntry],
+    sources: &Sources,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Pipeline> {
     let Kind::Map(top) = &root.kind else {
@@ -71,19 +88,21 @@ pub(super) fn check(
                 root.span,
                 format!("a pipeline is a mapping, found {}", root.found()),
             )
-            .hint("its keys: version, name, vars, stages"),
+            .hint(format!("its keys: {}", TOP.join(", "))),
         );
         return None;
     };
-    let meant = keys(top, &TOP, &TOP_PLANNED, |_| None, mistakes);
+    let meant = keys(top, &TOP, |_| None, mistakes);
     let get = |key: &str| top.iter().find(|e| e.key.text == key);
     if let Some(e) = get("version") {
         version(e, mistakes);
     }
     let name = get("name").and_then(|e| name(e, mistakes));
+    let environment = get("env").map(|e| Environment::of(mapping(e, mistakes), env, mistakes));
     let vars = variables(
         get("vars"),
-        root.flawed || meant.contains(&"vars"),
+        environment,
+        root.flawed || meant.contains(&"vars") || meant.contains(&"env"),
         mistakes,
     );
     let Some(stages) = get("stages") else {
@@ -108,7 +127,7 @@ pub(super) fn check(
     let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(entries.len());
     let mut names = HashSet::new();
     for e in entries {
-        for draft in stage(e, ops, &vars, mistakes) {
+        for draft in stage(e, ops, &vars, sources, mistakes) {
             if !names.insert(draft.name.clone()) {
                 let message = format!("there are two stages `{}`", quote(&draft.name));
                 mistakes.push(
@@ -135,7 +154,7 @@ pub(super) fn check(
     Some(Pipeline {
         name: name.unwrap_or_else(|| stem(file)),
         file: file.to_owned(),
-        stages: finish(file, &drafts, wires)?,
+        stages: finish(sources, &drafts, wires)?,
     })
 }
 
@@ -160,30 +179,37 @@ fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>)
     }
 }
 
-fn variables(given: Option<&Entry>, open: bool, mistakes: &mut Vec<Mistake>) -> Vars {
+fn variables(
+    given: Option<&Entry>,
+    environment: Option<Environment>,
+    open: bool,
+    mistakes: &mut Vec<Mistake>,
+) -> Vars {
     let Some(e) = given else {
-        return Vars::of(&[], open, mistakes);
+        return Vars::of(&[], environment, open, mistakes);
     };
     let open = open || e.value.flawed || e.value.entries().is_none();
-    Vars::of(mapping(e, mistakes), open, mistakes)
+    Vars::of(mapping(e, mistakes), environment, open, mistakes)
 }
 
-fn finish(file: &Path, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<Stage>> {
+fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<Stage>> {
     drafts
         .iter()
         .zip(wires)
         .map(|(d, inputs)| {
-            let start = d.entry.key.span.start;
+            let Place::File(origin) = Place::of(sources, d.entry.key.span) else {
+                // No override makes a stage.
+                return None;
+            };
+            let body = d.entry.value.entries()?;
             Some(Stage {
                 name: d.name.clone(),
                 op: d.op?.clone(),
                 params: d.params.clone()?,
                 inputs,
-                origin: Origin {
-                    file: file.to_owned(),
-                    line: start.line,
-                    column: start.column,
-                },
+                limits: d.limits?,
+                origin,
+                written: Arc::new(Written::of(body, &d.vars, sources)),
             })
         })
         .collect()
@@ -203,7 +229,6 @@ fn mapping<'a>(e: &'a Entry, mistakes: &mut Vec<Mistake>) -> &'a [Entry] {
 fn keys(
     entries: &[Entry],
     known: &[&'static str],
-    planned: &[&str],
     belongs: impl Fn(&str) -> Option<(&'static str, String)>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<&'static str> {
@@ -213,27 +238,23 @@ fn keys(
         if known.contains(&key) || !no_template(key, e.key.span, "keys", mistakes) {
             continue;
         }
-        let mistake = if planned.contains(&key) {
-            Mistake::new(e.key.span, format!("`{key}` is not implemented yet"))
-        } else {
-            let close = near(key, known.iter().copied());
-            let close = known.iter().copied().find(|k| Some(*k) == close);
-            let close = close.map(|k| (k, format!("did you mean `{k}`?")));
-            let hint = match belongs(key).or(close) {
-                Some((k, hint)) => {
-                    meant.push(k);
-                    hint
-                }
-                None => format!("known keys: {}", known.join(", ")),
-            };
-            Mistake::new(e.key.span, format!("unknown key `{}`", quote(key))).hint(hint)
+        let close = near(key, known.iter().copied());
+        let close = known.iter().copied().find(|k| Some(*k) == close);
+        let close = close.map(|k| (k, format!("did you mean `{k}`?")));
+        let hint = match belongs(key).or(close) {
+            Some((k, hint)) => {
+                meant.push(k);
+                hint
+            }
+            None => format!("known keys: {}", known.join(", ")),
         };
+        let mistake = Mistake::new(e.key.span, format!("unknown key `{}`", quote(key))).hint(hint);
         mistakes.push(mistake);
     }
     meant
 }
 
-fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
+pub(super) fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
     let one =
         matches!(&e.value.kind, Kind::Scalar { text, plain: true } if scalar::typed(text) == 1);
     if !one {
@@ -297,6 +318,7 @@ fn stage<'a>(
     entry: &'a Entry,
     ops: &'a [OpEntry],
     vars: &Vars,
+    sources: &Sources,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<Draft<'a>> {
     let name = entry.key.text.as_str();
@@ -304,11 +326,13 @@ fn stage<'a>(
         let message = format!("`{}` cannot name a stage", quote(name));
         mistakes.push(Mistake::new(entry.key.span, message).hint(NAME_FORM));
     }
-    let draft = |op, scope: Scope| Draft {
+    let draft = |op, scope: Scope, vars: &Vars| Draft {
         entry,
         name: instance_name(name, &scope),
         scope,
         op,
+        limits: None,
+        vars: vars.clone(),
         in_flawed: false,
         scope_flawed: false,
         params: None,
@@ -319,7 +343,7 @@ fn stage<'a>(
             Mistake::new(entry.point(), message)
                 .hint("NAME: {op: OPERATOR, in: {PORT: STAGE}, with: {KEY: VALUE}}"),
         );
-        return vec![draft(None, Vec::new())];
+        return vec![draft(None, Vec::new(), vars)];
     };
     let get = |key: &str| body.iter().find(|e| e.key.text == key);
     let op = get("op").and_then(|e| operator(&e.value, e, ops, mistakes));
@@ -342,7 +366,7 @@ fn stage<'a>(
             None
         }
     };
-    let meant = keys(body, &STAGE, &[], belongs, mistakes);
+    let meant = keys(body, &STAGE, belongs, mistakes);
     let flawed = |key: &str| entry.value.flawed || meant.contains(&key);
     if get("op").is_none() && !flawed("op") {
         let message = format!("stage `{}` has no `op`", quote(name));
@@ -367,15 +391,53 @@ fn stage<'a>(
         if flawed("with") {
             rendered.flawed.push(Vec::new());
         }
-        let mut draft = draft(op, scope);
+        let mut draft = draft(op, scope, vars);
+        draft.limits = bounds(body, vars, open, mistakes);
         if let Some(op) = op {
-            draft.params = params(op, with, entry, rendered, mistakes);
+            draft.params = params(op, with, entry, rendered, &draft.vars, sources, mistakes);
         }
         draft.in_flawed = flawed("in");
         draft.scope_flawed = open;
         out.push(draft);
     }
     out
+}
+
+/// What the stage may take.
+fn bounds(body: &[Entry], vars: &Vars, open: bool, mistakes: &mut Vec<Mistake>) -> Option<Limits> {
+    let mut given = Map::new();
+    let mut whole = true;
+    let mut at = Vec::new();
+    for e in body
+        .iter()
+        .filter(|e| limits::KEYS.contains(&e.key.text.as_str()))
+    {
+        let rendered = vars.render(e, open, mistakes);
+        if rendered.broken.is_empty() && rendered.flawed.is_empty() {
+            given.insert(e.key.text.clone(), rendered.value);
+            at.push(e);
+        } else {
+            whole = false;
+        }
+    }
+    match limits::schema().normalize(&Value::Object(given)) {
+        Ok(full) => whole.then(|| Limits::of(&full)),
+        Err(problems) => {
+            for p in problems {
+                let (Some(PathSeg::Key(key)), path) = (p.path.first(), p.path.get(1..)) else {
+                    continue;
+                };
+                if let Some(e) = at.iter().find(|e| e.key.text == *key) {
+                    mistakes.push(Mistake {
+                        span: e.locate(path.unwrap_or_default(), p.on_key),
+                        message: p.message,
+                        hint: p.hint,
+                    });
+                }
+            }
+            None
+        }
+    }
 }
 
 fn operator<'a>(
@@ -415,6 +477,8 @@ fn params(
     with: Option<&Entry>,
     stage: &Entry,
     rendered: Rendered,
+    vars: &Vars,
+    sources: &Sources,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Value> {
     let Rendered {
@@ -437,10 +501,20 @@ fn params(
             continue;
         }
         let span = with.map_or(stage.key.span, |e| e.locate(&p.path, p.on_key));
+        // A value that came from elsewhere is wrong there.
+        let text = with
+            .and_then(|e| e.text(&p.path))
+            .filter(|t| is_template(t));
+        let from = text.map(|t| vars.used(t)).unwrap_or_default();
+        let from = from.into_iter().map(|(name, span)| {
+            let place = Place::of(sources, span);
+            format!("`{name}` has its value from {place}")
+        });
+        let hints: Vec<String> = p.hint.iter().cloned().chain(from).collect();
         mistakes.push(Mistake {
             span,
             message: p.message.clone(),
-            hint: p.hint.clone(),
+            hint: (!hints.is_empty()).then(|| hints.join("; ")),
         });
     }
     None

@@ -1,0 +1,177 @@
+//! What a stage may take: how often it is tried, for how long, and what of the machine. None of it is part of its key.
+
+use std::time::Duration;
+
+use gfm_pipe_api::{Field, Schema, Type};
+use serde_json::{Map, Value, json};
+
+/// Keys of a stage that say so.
+pub(super) const KEYS: [&str; 3] = ["retries", "timeout", "resources"];
+
+/// Bounds of one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How often it is tried again after it failed.
+    pub retries: u32,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// What it occupies while it runs.
+    pub resources: Resources,
+}
+
+/// What of the machine a stage occupies while it runs: stages run side by side only where there is room for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resources {
+    /// CPUs.
+    pub cpu: u32,
+    /// GPUs.
+    pub gpu: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            retries: 0,
+            timeout: None,
+            resources: Resources {
+                cpu: 1,
+                gpu: 0,
+                memory: 0,
+            },
+        }
+    }
+}
+
+/// The keys as a schema, so that they are checked, and documented, like parameters.
+pub(super) fn schema() -> Schema {
+    let resources = Schema::new(vec![
+        Field::new("cpu", Type::Int { min: 0, max: 4096 }, 1, "CPUs"),
+        Field::new("gpu", Type::Int { min: 0, max: 64 }, 0, "GPUs"),
+        Field::new(
+            "memory",
+            Type::Form {
+                form: "an amount of memory, as 512MiB or 8GiB",
+                check: |text| memory(text).map(drop),
+            },
+            "0B",
+            "memory",
+        ),
+    ]);
+    Schema::new(vec![
+        Field::new(
+            "retries",
+            Type::Int { min: 0, max: 100 },
+            0,
+            "how often the stage is tried again after it failed",
+        ),
+        Field::new(
+            "timeout",
+            Type::Form {
+                form: "a time, as 90s, 30m or 1h30m",
+                check: |text| timeout(text).map(drop),
+            }
+            .or_null(),
+            Value::Null,
+            "how long one attempt may take",
+        ),
+        Field::group(
+            "resources",
+            resources,
+            "what the stage occupies while it runs",
+        ),
+    ])
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(d) if d >= Duration::from_secs(1) => Ok(d),
+        Ok(_) => Err(format!("`{text}` is shorter than a second")),
+        Err(_) => Err(format!("`{text}` is no time: write 90s, 30m or 1h30m")),
+    }
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|b| b.as_u64())
+        .map_err(|_| format!("`{text}` is no amount of memory: write 512MiB or 8GiB"))
+}
+
+impl Limits {
+    /// From what [`schema`] accepted.
+    pub(super) fn of(value: &Value) -> Self {
+        let number = |path: &str| {
+            let n = value.pointer(path).and_then(Value::as_u64);
+            u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)
+        };
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+        Limits {
+            retries: number("/retries"),
+            timeout: text("/timeout").and_then(|t| timeout(t).ok()),
+            resources: Resources {
+                cpu: number("/resources/cpu"),
+                gpu: number("/resources/gpu"),
+                memory: text("/resources/memory").map_or(0, |t| memory(t).unwrap_or(0)),
+            },
+        }
+    }
+
+    /// As keys of a stage: those that differ from the defaults.
+    pub(super) fn keys(&self) -> Map<String, Value> {
+        let usual = Limits::default();
+        let mut out = Map::new();
+        if self.retries != usual.retries {
+            out.insert("retries".to_owned(), self.retries.into());
+        }
+        if let Some(t) = self.timeout {
+            out.insert(
+                "timeout".to_owned(),
+                humantime::format_duration(t).to_string().into(),
+            );
+        }
+        if self.resources != usual.resources {
+            let Resources { cpu, gpu, memory } = self.resources;
+            let memory = format!("{memory}B");
+            let value = json!({"cpu": cpu, "gpu": gpu, "memory": memory});
+            out.insert("resources".to_owned(), value);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let given =
+            json!({"retries": 2, "timeout": "1h30m", "resources": {"cpu": 4, "memory": "1.5GiB"}});
+        let limits = Limits::of(&schema().normalize(&given).unwrap());
+        assert_eq!(limits.retries, 2);
+        assert_eq!(limits.timeout, Some(Duration::from_secs(5400)));
+        assert_eq!(limits.resources.cpu, 4);
+        assert_eq!(limits.resources.memory, 3 << 29);
+        let keys = Value::Object(limits.keys());
+        assert_eq!(Limits::of(&schema().normalize(&keys).unwrap()), limits);
+        let usual = Limits::of(&schema().normalize(&Value::Null).unwrap());
+        assert_eq!(usual, Limits::default());
+        assert!(usual.keys().is_empty());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (key, value) in [
+            ("timeout", json!("soon")),
+            ("timeout", json!("0s")),
+            ("timeout", json!(30)),
+            ("retries", json!(-1)),
+            ("resources", json!({"memory": "much"})),
+        ] {
+            let problems = schema().normalize(&json!({ key: value })).unwrap_err();
+            assert_eq!(problems.len(), 1, "{key}");
+        }
+    }
+}
