@@ -6,8 +6,54 @@
 use std::fs;
 use std::path::Path;
 
-use gfm_pipe::cli::reference;
+use gfm_pipe::cli::{reference, schema};
 use gfm_pipe::registry::builtin;
+
+fn schema_text() -> String {
+    let schema = schema::json_schema(&builtin());
+    serde_json::to_string_pretty(&schema).unwrap() + "\n"
+}
+
+/// What an editor sees of a pipeline: its YAML as plain data.
+fn as_data(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn the_schema_takes_every_pipeline_of_the_project_and_refuses_mistakes() {
+    let schema = schema::json_schema(&builtin());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let mut seen = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let errors: Vec<String> = validator
+            .iter_errors(&as_data(&path))
+            .map(|e| format!("{} at {}", e, e.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} pipelines");
+    for bad in [
+        "stages: {kg: {op: ingest-kgs}}",
+        "stages: {kg: {op: ingest-kg, with: {pth: x}}}",
+        "stages: {kg: {op: ingest-kg, wiht: {path: x}}}",
+        "stages: {e: {op: embed, in: {text: kg.relations}}}",
+        "stages: {e: {op: embed, with: {is_query: 3}}}",
+        "stages: {p: {op: pretrain, with: {train: {batch_size: 0}}}}",
+        "stages: {p: {op: pretrain, with: {train: {batch_size: eight}}}}",
+        "stages: {p: {op: pretrain, with: {model: {entity_model: {message_func: dismult}}}}}",
+        "stages: {kg: {op: ingest-kg, retries: -1}}",
+        "stages: []",
+        "include: 3",
+        "version: 2\nstages: {}",
+    ] {
+        let data: serde_json::Value = serde_yaml::from_str(bad).unwrap();
+        assert!(!validator.is_valid(&data), "{bad}");
+    }
+}
 
 #[test]
 fn generated_pages_are_up_to_date() {
@@ -15,6 +61,7 @@ fn generated_pages_are_up_to_date() {
     for (page, text) in [
         ("configuration.md", reference::configuration(&ops)),
         ("artifacts.md", reference::artifacts(&ops)),
+        ("pipeline.schema.json", schema_text()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("docs")

@@ -15,6 +15,7 @@ mod plan;
 pub mod reference;
 mod run;
 mod runs;
+pub mod schema;
 mod show;
 mod signals;
 mod verify;
@@ -66,6 +67,8 @@ enum Verb {
     Graph(GraphArgs),
     /// List operators, or describe one
     Ops(OpsArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// List earlier runs
     Runs(runs::Args),
     /// Compare the parameters and metrics of two runs
@@ -150,6 +153,10 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),
         Verb::Show(args) => show::show(&args, ops, out)?,
+        Verb::Schema => {
+            let schema = schema::json_schema(ops);
+            out.line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
+        }
         Verb::Config(args) => config::config(&args, ops, out)?,
         Verb::Graph(args) => {
             args.common.apply()?;

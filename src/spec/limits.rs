@@ -45,7 +45,7 @@ impl Default for Limits {
 }
 
 /// The keys as a schema, so that they are checked, and documented, like parameters.
-pub(super) fn schema() -> Schema {
+pub fn schema() -> Schema {
     let resources = Schema::new(vec![
         Field::new("cpu", Type::Int { min: 0, max: 4096 }, 1, "CPUs"),
         Field::new("gpu", Type::Int { min: 0, max: 64 }, 0, "GPUs"),

@@ -37,6 +37,12 @@ pub use origins::{Value as WrittenValue, Written};
 pub use pipeline::{Origin, Pipeline, PortRef, Stage};
 pub use resolved::{resolved, resolved_yaml};
 
+/// The keys of a pipeline file with their meaning, for schemas and documentation.
+pub mod pipeline_keys {
+    pub use super::limits::schema as limits;
+    pub use super::validate::{STAGE_KEYS, TOP_KEYS};
+}
+
 /// Largest pipeline file, and what its aliases may add.
 const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting of a pipeline file.

@@ -22,19 +22,49 @@ use super::scalar;
 use super::source::Sources;
 use super::wiring::{self, Wires};
 
-/// Keys at the top of a pipeline.
-pub(super) const TOP: [&str; 6] = ["version", "name", "include", "env", "vars", "stages"];
-/// Keys of a stage.
-pub(super) const STAGE: [&str; 8] = [
-    "op",
-    "foreach",
-    "matrix",
-    "in",
-    "with",
-    limits::KEYS[0],
-    limits::KEYS[1],
-    limits::KEYS[2],
+/// Keys at the top of a pipeline, with their meaning.
+pub const TOP_KEYS: [(&str, &str); 6] = [
+    ("version", "version of this format: 1"),
+    ("name", "name of the pipeline; else the file's"),
+    (
+        "include",
+        "files that this one is merged over, relative to it",
+    ),
+    (
+        "env",
+        "what templates may see of the environment, as `env.NAME`: names with defaults",
+    ),
+    ("vars", "names with values, for templates"),
+    ("stages", "the stages by name"),
 ];
+/// Keys of a stage, with their meaning.
+pub const STAGE_KEYS: [(&str, &str); 8] = [
+    ("op", "the operator"),
+    ("foreach", "makes a stage for each value of one name"),
+    (
+        "matrix",
+        "makes a stage for each combination of the values of several names",
+    ),
+    (
+        "in",
+        "what is connected to the input ports: STAGE.PORT, or STAGE where it has one output",
+    ),
+    ("with", "parameters"),
+    (
+        "retries",
+        "how often the stage is tried again after it failed",
+    ),
+    ("timeout", "how long one attempt may take: 90s, 30m, 1h30m"),
+    (
+        "resources",
+        "what the stage occupies while it runs: cpu, gpu, memory",
+    ),
+];
+
+/// The names alone.
+fn names<const N: usize>(keys: &[(&'static str, &str); N]) -> [&'static str; N] {
+    keys.map(|(name, _)| name)
+}
 
 /// A stage on its way to a [`Stage`].
 pub(super) struct Draft<'a> {
@@ -88,11 +118,11 @@ pub(super) fn check(
                 root.span,
                 format!("a pipeline is a mapping, found {}", root.found()),
             )
-            .hint(format!("its keys: {}", TOP.join(", "))),
+            .hint(format!("its keys: {}", names(&TOP_KEYS).join(", "))),
         );
         return None;
     };
-    let meant = keys(top, &TOP, |_| None, mistakes);
+    let meant = keys(top, &names(&TOP_KEYS), |_| None, mistakes);
     let get = |key: &str| top.iter().find(|e| e.key.text == key);
     if let Some(e) = get("version") {
         version(e, mistakes);
@@ -366,7 +396,7 @@ fn stage<'a>(
             None
         }
     };
-    let meant = keys(body, &STAGE, belongs, mistakes);
+    let meant = keys(body, &names(&STAGE_KEYS), belongs, mistakes);
     let flawed = |key: &str| entry.value.flawed || meant.contains(&key);
     if get("op").is_none() && !flawed("op") {
         let message = format!("stage `{}` has no `op`", quote(name));
