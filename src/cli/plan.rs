@@ -9,6 +9,7 @@ use super::args::{Common, Select};
 use super::error::CliResult;
 use super::look;
 use crate::plan::prepare;
+use crate::record::durations;
 use crate::store::{MadeOn, Store};
 use crate::ui::{Out, plan_text};
 
@@ -29,8 +30,9 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let prepared = prepare(&pipeline, &store, &args.select.request())?;
+    let earlier = durations(&store, &pipeline.name);
     let here = MadeOn::here(args.common.device.as_str());
     let look = look(std::io::stdout().is_terminal());
-    out.text(&plan_text(&prepared.plan, look, &here));
+    out.text(&plan_text(&prepared.plan, &earlier, look, &here));
     Ok(())
 }

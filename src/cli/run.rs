@@ -11,7 +11,7 @@ use gfm_pipe_api::{Cancel, OpEntry};
 use super::args::{Common, Select};
 use super::error::{CliResult, exit};
 use super::{look, signals};
-use crate::exec::{self, RunOptions};
+use crate::exec::{self, Room, RunOptions};
 use crate::record::{EventSink, RunStatus};
 use crate::store::Store;
 use crate::ui::{Closing, HumanUi, JsonUi, Look, Out, closing};
@@ -31,6 +31,15 @@ pub struct Args {
     /// Stages at the same time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    /// CPUs that stages may occupy together [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cpus: Option<u32>,
+    /// GPUs that stages may occupy together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=64))]
+    gpus: u32,
+    /// Memory that stages may occupy together, as 8GiB [default: all]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<bytesize::ByteSize>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -50,10 +59,16 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let start = Instant::now();
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
+    let usual = RunOptions::default();
     let options = RunOptions {
         request: args.select.request(),
         keep_going: args.keep_going,
-        jobs: usize::from(args.jobs),
+        room: Room {
+            jobs: u32::from(args.jobs),
+            cpu: args.cpus.unwrap_or(usual.room.cpu),
+            gpu: args.gpus,
+            memory: args.memory.map(|m| m.as_u64()).or_else(memory),
+        },
         device: args.common.device.as_str().to_owned(),
     };
     let cancel = Cancel::default();
@@ -85,4 +100,12 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         RunStatus::Failed => exit::FAILED,
         RunStatus::Interrupted | RunStatus::Running => exit::INTERRUPTED,
     })
+}
+
+/// Bytes of memory the machine has, where it says so.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }

@@ -5,9 +5,11 @@
 //! or is interrupted, and `run` returns.
 
 mod panics;
+mod permits;
 mod reporter;
 mod run;
 mod schedule;
 mod stage;
 
+pub use permits::Room;
 pub use run::{RunError, RunOptions, RunSummary, run};

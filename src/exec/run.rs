@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use gfm_pipe_api::{Artifact, Cancel};
-use tokio::sync::Semaphore;
 
+use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule};
 use super::stage::StageRunner;
 use crate::plan::select::Role;
-use crate::plan::{Request, RequestError, prepare};
+use crate::plan::{Request, RequestError, expected, prepare_run};
 use crate::record::{
-    Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, run_id,
+    Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, durations, run_id,
 };
 use crate::spec::Pipeline;
 use crate::store::{Store, StoreError};
@@ -26,8 +26,8 @@ pub struct RunOptions {
     pub request: Request,
     /// Start independent stages though one failed.
     pub keep_going: bool,
-    /// Stages at the same time.
-    pub jobs: usize,
+    /// What stages may occupy together.
+    pub room: Room,
     /// Device for operators: `auto` or `cpu`.
     pub device: String,
 }
@@ -37,7 +37,13 @@ impl Default for RunOptions {
         RunOptions {
             request: Request::default(),
             keep_going: false,
-            jobs: 2,
+            room: Room {
+                jobs: 2,
+                cpu: std::thread::available_parallelism()
+                    .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+                gpu: 1,
+                memory: None,
+            },
             device: "auto".to_owned(),
         }
     }
@@ -93,7 +99,7 @@ pub fn run(
     listener: Arc<dyn EventSink>,
     cancel: &Cancel,
 ) -> Result<RunSummary, RunError> {
-    let prepared = prepare(pipeline, store, &options.request)?;
+    let prepared = prepare_run(pipeline, store, &options.request)?;
     let store = &Store::open(store.root())?;
     let _in_use = store.in_use(cancel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -115,8 +121,16 @@ pub fn run(
         pipeline: pipeline.name.clone(),
         stages: pipeline.stages.iter().map(|s| s.name.clone()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        expected: expected(&prepared.plan, &durations(store, &pipeline.name)),
     });
 
+    let troubles: BTreeMap<_, _> = prepared
+        .troubles
+        .into_iter()
+        .map(|t| (t.stage, t.error))
+        .collect();
+    // A file that is missing is better told now than in an hour: nothing starts then.
+    let doomed = !troubles.is_empty();
     let shared = Arc::new(Shared {
         runner: StageRunner {
             planner: prepared.planner,
@@ -124,12 +138,22 @@ pub fn run(
             cancel: cancel.clone(),
             base: options.request.base.clone(),
             device: options.device.clone(),
+            troubles,
         },
-        permits: Semaphore::new(options.jobs.max(1)),
+        permits: Permits::new(options.room),
         keep_going: options.keep_going,
-        halted: AtomicBool::new(false),
+        halted: AtomicBool::new(doomed && !options.keep_going),
         ended: Mutex::new(HashMap::new()),
     });
+    for stage in &pipeline.stages {
+        if let Some(beyond) = shared.permits.beyond(stage.limits.resources) {
+            sink.emit(&Event::Message {
+                stage: stage.name.clone(),
+                level: "info",
+                text: format!("asks for {beyond}: it runs with all there is"),
+            });
+        }
+    }
     let scheduled = runtime.block_on(schedule(pipeline, &prepared.roles, &shared));
     shared.runner.planner.save();
 

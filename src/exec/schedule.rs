@@ -13,8 +13,8 @@ use dagrs::{
     Content, DagrsError, EnvVar, Graph, InChannels, Node, NodeId, NodeTable, OutChannels, Output,
 };
 use gfm_pipe_api::Artifact;
-use tokio::sync::Semaphore;
 
+use super::permits::Permits;
 use super::stage::{Ports, StageRunner};
 use crate::plan::select::Role;
 use crate::record::{Event, StageRecord, StageStatus};
@@ -37,7 +37,7 @@ pub(super) type Ended = (StageRecord, Option<Arc<Ports>>);
 /// What all nodes of a run share.
 pub(super) struct Shared {
     pub(super) runner: StageRunner,
-    pub(super) permits: Semaphore,
+    pub(super) permits: Permits,
     pub(super) keep_going: bool,
     /// Set when a stage failed and nothing new may start.
     pub(super) halted: AtomicBool,
@@ -129,6 +129,9 @@ async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<S
         let record = StageRecord::skipped(&stage.name, stage.op.name, why);
         (record, None)
     };
+    if let Some(record) = shared.runner.troubled(&stage) {
+        return (record, None);
+    }
     let mut ready: HashMap<String, Arc<Ports>> = HashMap::new();
     for signal in signals {
         match signal {
@@ -153,7 +156,7 @@ async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<S
                 .push(artifact.clone());
         }
     }
-    let Ok(_permit) = shared.permits.acquire().await else {
+    let Ok(_permit) = shared.permits.acquire(stage.limits.resources).await else {
         return skip("the run ended".to_owned());
     };
     if shared.runner.cancel.is_cancelled() {

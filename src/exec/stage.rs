@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gfm_pipe_api::{Artifact, Cancel, Context, Level, OpError, OpResult, Outputs, Reporter};
 
@@ -22,6 +22,9 @@ use crate::store::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, Store
 /// Artifacts of a stage by port.
 pub(super) type Ports = BTreeMap<String, Artifact>;
 
+/// How often a waiting stage looks whether it shall stop.
+const POLL: Duration = Duration::from_millis(50);
+
 /// Runs stages of one run.
 pub(super) struct StageRunner {
     pub(super) planner: Planner,
@@ -29,6 +32,8 @@ pub(super) struct StageRunner {
     pub(super) cancel: Cancel,
     pub(super) base: PathBuf,
     pub(super) device: String,
+    /// Stages that cannot run, with why: what they read is not there.
+    pub(super) troubles: BTreeMap<String, DecideError>,
 }
 
 /// Why a stage was not stored.
@@ -78,12 +83,24 @@ impl From<DecideError> for Stopped {
         match e {
             DecideError::Store(e) => e.into(),
             DecideError::Operator(e) => e.into(),
-            DecideError::Files(_) => Stopped::new(e.to_string(), None),
+            DecideError::Files(_) => Stopped::Failed {
+                message: e.to_string(),
+                hint: e.hint(),
+            },
         }
     }
 }
 
 impl StageRunner {
+    /// The record of a stage that cannot run.
+    pub(super) fn troubled(&self, stage: &Stage) -> Option<StageRecord> {
+        let error = self.troubles.get(&stage.name)?;
+        let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
+        record.error = Some(error.to_string());
+        record.hint = error.hint();
+        Some(record)
+    }
+
     /// Gets the stage's artifacts, from the store or by running its operator.
     pub(super) fn run(
         &self,
@@ -196,13 +213,13 @@ impl StageRunner {
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
         fail::fail_point!("stage-started");
-        let result = self.compute(stage, inputs, &workdir, record);
+        let result = self.tried(stage, inputs, &workdir, record);
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
                 // Only an empty one goes: checkpoints are what the next attempt continues from.
                 let _ = fs::remove_dir(&workdir);
-                return Err(damaged_input(inputs, stopped));
+                return Err(stopped);
             }
         };
         fail::fail_point!("stage-computed");
@@ -272,6 +289,52 @@ impl StageRunner {
         caught(|| stage.op.deliver(stage.params.clone(), &ctx, ports))
     }
 
+    /// Computes, again where that fails and the stage has retries.
+    fn tried(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        workdir: &Path,
+        record: &mut StageRecord,
+    ) -> Result<StageTables, Stopped> {
+        let mut tried = 0;
+        loop {
+            let stopped = match self.compute(stage, inputs, workdir, record) {
+                Err(stopped) => damaged_input(inputs, stopped),
+                done => return done,
+            };
+            let Stopped::Failed { message, hint } = stopped else {
+                return Err(stopped);
+            };
+            if tried == stage.limits.retries {
+                let message = match tried {
+                    0 => message,
+                    n => format!("{message}\n(tried {} times)", n + 1),
+                };
+                return Err(Stopped::Failed { message, hint });
+            }
+            tried += 1;
+            let pause = pause(tried);
+            self.warn(
+                stage,
+                &format!(
+                    "{message}; trying again in {} s (retry {tried} of {})",
+                    pause.as_secs(),
+                    stage.limits.retries
+                ),
+            );
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if self.cancel.is_cancelled() {
+                    return Err(Stopped::Cancelled);
+                }
+                std::thread::sleep(POLL);
+            }
+            // The attempt may have removed it with everything in it.
+            fs::create_dir_all(workdir).map_err(StoreError::io("create", workdir))?;
+        }
+    }
+
     fn compute(
         &self,
         stage: &Stage,
@@ -281,11 +344,17 @@ impl StageRunner {
     ) -> Result<StageTables, Stopped> {
         let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
-        let ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
+        let mut ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
+        ctx.cancel = self.cancel.within(stage.limits.timeout);
         let result = caught(|| stage.op.run(stage.params.clone(), &ctx));
         record.resumed_at_step = reporter.resumed_at_step();
         drop(ctx);
-        result?;
+        match result {
+            Err(Stopped::Cancelled) if !self.cancel.is_cancelled() => {
+                return Err(late(stage.limits.timeout));
+            }
+            other => other?,
+        }
         tables.check_complete()?;
         Arc::try_unwrap(tables).map_err(|_| {
             Stopped::new(
@@ -293,6 +362,27 @@ impl StageRunner {
                 Some("this is a fault of the operator, not of the pipeline: please report it"),
             )
         })
+    }
+}
+
+/// How long to wait before a retry: twice as long each time, for what only needs time (a disk, a network).
+fn pause(retry: u32) -> Duration {
+    Duration::from_secs(1 << retry.saturating_sub(1).min(5))
+}
+
+/// An operator stopped though nobody asked it to.
+fn late(timeout: Option<Duration>) -> Stopped {
+    match timeout {
+        Some(t) => Stopped::new(
+            format!("it took longer than {}", humantime::format_duration(t)),
+            Some(
+                "raise the stage's `timeout`; a training goes on from its last checkpoint when it runs again",
+            ),
+        ),
+        None => Stopped::new(
+            "the operator stopped without a reason",
+            Some("this is a fault of the operator, not of the pipeline: please report it"),
+        ),
     }
 }
 

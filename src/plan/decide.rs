@@ -30,6 +30,19 @@ pub enum DecideError {
     Operator(#[from] OpError),
 }
 
+impl DecideError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            DecideError::Files(files) if files.iter().any(|f| f.missing) => {
+                Some("paths are relative to the working directory; -C DIR changes it".to_owned())
+            }
+            DecideError::Files(_) | DecideError::Operator(_) => None,
+            DecideError::Store(e) => e.hint(),
+        }
+    }
+}
+
 fn list(troubles: &[FileTrouble]) -> String {
     let texts: Vec<String> = troubles.iter().map(ToString::to_string).collect();
     texts.join("; ")
@@ -180,14 +193,11 @@ impl Planner {
         out
     }
 
-    /// Says what a run would do, without running.
-    ///
-    /// # Errors
-    /// Every stage about which nothing can be said, with why.
-    pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> Result<Vec<StagePlan>, WalkErrors> {
+    /// Says what a run would do, without running; and every stage about which nothing can be said, with why.
+    pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> (Vec<StagePlan>, Vec<StageTrouble>) {
         let mut plans: BTreeMap<usize, StagePlan> = BTreeMap::new();
         let mut known: BTreeMap<&str, BTreeMap<String, Artifact>> = BTreeMap::new();
-        let mut errors = WalkErrors(Vec::new());
+        let mut troubles = Vec::new();
         for i in order(pipeline) {
             let stage = &pipeline.stages[i];
             let role = roles.get(i).copied().unwrap_or(Role::Run);
@@ -197,7 +207,7 @@ impl Planner {
                 match self.judge(stage, role, &known) {
                     Ok(judged) => judged,
                     Err(error) => {
-                        errors.0.push(StageTrouble {
+                        troubles.push(StageTrouble {
                             place: format!(
                                 "{}:{}:{}",
                                 stage.origin.file.display(),
@@ -223,11 +233,7 @@ impl Planner {
             };
             plans.insert(i, plan);
         }
-        if errors.0.is_empty() {
-            Ok(plans.into_values().collect())
-        } else {
-            Err(errors)
-        }
+        (plans.into_values().collect(), troubles)
     }
 
     fn judge(
@@ -298,6 +304,15 @@ pub enum Verdict {
     NotSelected,
 }
 
+/// Of the seconds stages took earlier, those of stages that will run or may.
+pub fn expected(plan: &[StagePlan], earlier: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let runs = plan
+        .iter()
+        .filter(|p| matches!(p.verdict, Verdict::Run(_) | Verdict::Depends(_)));
+    runs.filter_map(|p| Some((p.name.clone(), *earlier.get(&p.name)?)))
+        .collect()
+}
+
 /// A stage about which nothing can be said.
 #[derive(Debug)]
 pub struct StageTrouble {
@@ -308,7 +323,3 @@ pub struct StageTrouble {
     /// Why.
     pub error: DecideError,
 }
-
-/// Stages about which nothing can be said.
-#[derive(Debug)]
-pub struct WalkErrors(pub Vec<StageTrouble>);

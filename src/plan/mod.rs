@@ -10,9 +10,9 @@ mod request;
 pub mod select;
 
 pub use decide::{
-    DecideError, Decision, Outcome, Planner, StagePlan, StageTrouble, Verdict, WalkErrors,
+    DecideError, Decision, Outcome, Planner, StagePlan, StageTrouble, Verdict, expected,
 };
 pub use explain::{LastEnd, LastLook, Reason};
 pub use files::{FileTrouble, Files};
 pub use fingerprint::{CACHE_FORMAT, FileId, Ingredients, InputId, Key, key_params};
-pub use request::{Prepared, Request, RequestError, prepare};
+pub use request::{Prepared, Request, RequestError, prepare, prepare_run};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gfm_pipe_api::schema::nearest;
 
-use super::decide::{DecideError, Planner, StagePlan, StageTrouble, Verdict, WalkErrors};
+use super::decide::{DecideError, Planner, StagePlan, StageTrouble, Verdict};
 use super::select::{Role, SelectError, Selection, named, needed};
 use crate::spec::Pipeline;
 use crate::store::Store;
@@ -70,12 +70,6 @@ fn walk_text(troubles: &[StageTrouble]) -> String {
     lines.join("\n")
 }
 
-impl From<WalkErrors> for RequestError {
-    fn from(errors: WalkErrors) -> Self {
-        RequestError::Stages(errors.0)
-    }
-}
-
 impl RequestError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
@@ -88,13 +82,7 @@ impl RequestError {
             RequestError::SamePlace { .. } => {
                 Some("give each a folder of its own; with foreach: \"out/{{ NAME }}\"".to_owned())
             }
-            RequestError::Stages(troubles) => troubles.iter().find_map(|t| match &t.error {
-                DecideError::Files(files) if files.iter().any(|f| f.missing) => Some(
-                    "paths are relative to the working directory; -C DIR changes it".to_owned(),
-                ),
-                DecideError::Files(_) | DecideError::Operator(_) => None,
-                DecideError::Store(e) => e.hint(),
-            }),
+            RequestError::Stages(troubles) => troubles.iter().find_map(|t| t.error.hint()),
             RequestError::NotStored(stages) => Some(format!(
                 "run it first: gfm-pipe run … --until {}",
                 stages.join(",")
@@ -110,8 +98,10 @@ pub struct Prepared {
     pub planner: Planner,
     /// What the request makes of each stage.
     pub roles: Vec<Role>,
-    /// What will happen, in the order written.
+    /// What will happen, in the order written, without the stages that are in trouble.
     pub plan: Vec<StagePlan>,
+    /// Stages that cannot run because files they read are missing or unreadable.
+    pub troubles: Vec<StageTrouble>,
 }
 
 /// Holds that no two stages write to one place: which of them is there at the end would be chance.
@@ -136,8 +126,24 @@ fn places(pipeline: &Pipeline) -> Result<(), RequestError> {
 /// Checks a request and says what will happen.
 ///
 /// # Errors
-/// See [`RequestError`].
+/// See [`RequestError`]; missing input files are among them.
 pub fn prepare(
+    pipeline: &Pipeline,
+    store: &Store,
+    request: &Request,
+) -> Result<Prepared, RequestError> {
+    let mut prepared = prepare_run(pipeline, store, request)?;
+    match std::mem::take(&mut prepared.troubles) {
+        troubles if troubles.is_empty() => Ok(prepared),
+        troubles => Err(RequestError::Stages(troubles)),
+    }
+}
+
+/// As [`prepare`], for a run: a stage whose input files are missing is one that will fail.
+///
+/// # Errors
+/// See [`RequestError`].
+pub fn prepare_run(
     pipeline: &Pipeline,
     store: &Store,
     request: &Request,
@@ -166,7 +172,13 @@ pub fn prepare(
         forced.extend(selected.map(|i| pipeline.stages[*i].name.clone()));
     }
     let planner = Planner::new(&pipeline.name, store, &request.base, forced);
-    let plan = planner.walk(pipeline, &roles)?;
+    let (plan, troubles) = planner.walk(pipeline, &roles);
+    if troubles
+        .iter()
+        .any(|t| !matches!(t.error, DecideError::Files(_)))
+    {
+        return Err(RequestError::Stages(troubles));
+    }
     let not_stored: Vec<String> = plan
         .iter()
         .filter(|p| matches!(p.verdict, Verdict::NotStored))
@@ -179,5 +191,6 @@ pub fn prepare(
         planner,
         roles,
         plan,
+        troubles,
     })
 }

@@ -144,6 +144,8 @@ pub enum Event {
         stages: Vec<String>,
         /// Version of gfm-pipe.
         version: String,
+        /// Seconds that stages which will probably run took last time, by stage.
+        expected: BTreeMap<String, f64>,
     },
     /// An operator starts; cached stages have no such event.
     StageStarted {

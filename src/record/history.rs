@@ -21,15 +21,12 @@ fn pin_path(store: &Store, run: &str) -> PathBuf {
     store.journal_path(run).with_extension("pin")
 }
 
-/// All runs, the oldest first; and journals that cannot be read, with why.
-///
-/// # Errors
-/// When the folder cannot be read, or a journal has an unknown version.
-pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError> {
+/// Names of all runs, the oldest first.
+pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     let folder = store.root().join("runs");
     let listing = match fs::read_dir(&folder) {
         Ok(listing) => listing,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(StoreError::io("read", &folder)(e)),
     };
     let mut names: Vec<String> = listing
@@ -38,6 +35,15 @@ pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError
         .filter(|name| is_run(name))
         .collect();
     names.sort();
+    Ok(names)
+}
+
+/// All runs, the oldest first; and journals that cannot be read, with why.
+///
+/// # Errors
+/// When the folder cannot be read, or a journal has an unknown version.
+pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError> {
+    let names = names(store)?;
     let (mut out, mut bad) = (Vec::new(), Vec::new());
     for name in names {
         match journal(store, &name) {

@@ -3,10 +3,12 @@
 //! Invariant: recording never fails a run; what could not be recorded is told as a warning.
 
 mod events;
+mod expect;
 pub mod history;
 mod journal;
 mod time;
 
 pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, StageSummary};
+pub use expect::durations;
 pub use journal::{Journal, JournalFile, latest};
 pub use time::{run_id, utc};

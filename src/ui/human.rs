@@ -1,6 +1,6 @@
 //! A run for people: one line a stage, bars on a terminal, messages as they come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,10 @@ struct Inner {
     /// Width of the name column.
     name_width: usize,
     bars: HashMap<String, ProgressBar>,
+    /// One bar for the run as a whole.
+    whole: Option<ProgressBar>,
+    /// Seconds that stages still to end took last time.
+    expected: BTreeMap<String, f64>,
     /// When a stage started, and when it last told its progress in plain text.
     told: HashMap<String, (Instant, Instant)>,
 }
@@ -73,11 +77,20 @@ impl HumanUi {
 
     fn progress(&self, inner: &mut Inner, stage: &str, done: u64, total: u64, what: (&str, &str)) {
         let (unit, note) = what;
+        let now = Instant::now();
+        let (start, last) = *inner.told.entry(stage.to_owned()).or_insert((now, now));
+        let left = left(
+            now.duration_since(start).as_secs_f64(),
+            done,
+            total,
+            inner.expected.get(stage).copied(),
+        );
+        let left = left.map_or(String::new(), |s| format!(", about {} left", duration(s)));
         if self.look.bars {
             let bar = inner.bars.entry(stage.to_owned()).or_insert_with(|| {
-                let bar = self.bars.add(ProgressBar::new(total));
-                let template =
-                    "{prefix} {wide_bar} {human_pos}/{human_len} {msg} {elapsed}, {eta} left";
+                // Above the bar of the whole run.
+                let bar = self.bars.insert_from_back(1, ProgressBar::new(total));
+                let template = "{prefix} {wide_bar} {human_pos}/{human_len} {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style);
                 }
@@ -91,11 +104,11 @@ impl HumanUi {
             } else {
                 " "
             };
-            bar.set_message(format!("{unit}{space}{note}"));
+            let spent = duration(now.duration_since(start).as_secs_f64());
+            bar.set_message(format!("{unit}{space}{note} {spent}{left}"));
+            self.whole(inner);
             return;
         }
-        let now = Instant::now();
-        let (start, last) = *inner.told.entry(stage.to_owned()).or_insert((now, now));
         if now.duration_since(last) < PLAIN_EVERY {
             return;
         }
@@ -109,13 +122,28 @@ impl HumanUi {
         if !note.is_empty() {
             text.push_str(&format!(", {note}"));
         }
-        if done > 0 && total > done {
-            let spent = now.duration_since(start).as_secs_f64();
-            #[expect(clippy::cast_precision_loss)]
-            let left = spent * (total - done) as f64 / done as f64;
-            text.push_str(&format!(", about {} left", duration(left)));
-        }
+        text.push_str(&left);
         self.line(&text);
+    }
+
+    /// Says on the whole run's bar how much of it is left, by the time stages took last time.
+    fn whole(&self, inner: &Inner) {
+        let Some(whole) = &inner.whole else { return };
+        let now = Instant::now();
+        let left: f64 = inner
+            .expected
+            .iter()
+            .map(|(stage, seconds)| {
+                let started = inner.told.get(stage).map(|(start, _)| *start);
+                let spent = started.map_or(0.0, |s| now.duration_since(s).as_secs_f64());
+                (seconds - spent).max(0.0)
+            })
+            .sum();
+        whole.set_message(if left >= 1.0 {
+            format!(", about {} left", duration(left))
+        } else {
+            String::new()
+        });
     }
 
     fn stage_lines(&self, r: &StageRecord, name_width: usize) -> Vec<String> {
@@ -154,13 +182,41 @@ impl HumanUi {
     }
 }
 
+/// Seconds a stage still takes: by what it has done, and before that says anything, by what it took last time.
+fn left(spent: f64, done: u64, total: u64, expected: Option<f64>) -> Option<f64> {
+    if done >= total {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss)]
+    let share = done as f64 / total as f64;
+    let measured = (done > 0).then(|| spent * (1.0 - share) / share);
+    match (measured, expected) {
+        (Some(m), None) => Some(m),
+        // The more is done, the more it says.
+        (Some(m), Some(e)) => Some(share.sqrt() * m + (1.0 - share.sqrt()) * (e - spent).max(0.0)),
+        (None, Some(e)) => Some((e - spent).max(0.0)),
+        (None, None) => None,
+    }
+}
+
 impl EventSink for HumanUi {
     fn emit(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::RunStarted { stages, .. } => {
+            Event::RunStarted {
+                stages, expected, ..
+            } => {
                 let widths = stages.iter().map(|s| s.chars().count());
                 inner.name_width = widths.max().unwrap_or(0);
+                inner.expected.clone_from(expected);
+                if self.look.bars {
+                    let bar = self.bars.add(ProgressBar::new(stages.len() as u64));
+                    if let Ok(style) = ProgressStyle::with_template("{pos} of {len} stages{msg}") {
+                        bar.set_style(style);
+                    }
+                    inner.whole = Some(bar);
+                    self.whole(&inner);
+                }
             }
             Event::StageStarted { stage, .. } => {
                 let now = Instant::now();
@@ -186,15 +242,38 @@ impl EventSink for HumanUi {
                     self.bars.remove(&bar);
                 }
                 inner.told.remove(&record.name);
+                inner.expected.remove(&record.name);
+                if let Some(whole) = &inner.whole {
+                    whole.inc(1);
+                }
+                self.whole(&inner);
                 for line in self.stage_lines(record, inner.name_width) {
                     self.line(&line);
                 }
             }
             Event::RunFinished { .. } => {
-                for (_, bar) in inner.bars.drain() {
+                let whole = inner.whole.take();
+                for bar in inner.bars.drain().map(|(_, bar)| bar).chain(whole) {
                     bar.finish_and_clear();
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left;
+
+    #[test]
+    fn what_is_left_is_known_from_last_time_until_this_time_says_it() {
+        assert_eq!(left(5.0, 0, 100, None), None);
+        assert_eq!(left(5.0, 0, 100, Some(60.0)), Some(55.0));
+        assert_eq!(left(90.0, 0, 100, Some(60.0)), Some(0.0));
+        assert_eq!(left(30.0, 50, 100, None), Some(30.0));
+        assert_eq!(left(30.0, 100, 100, Some(60.0)), None);
+        // Half as fast as last time: between both, nearer to what is seen.
+        let seen = left(60.0, 50, 100, Some(60.0)).unwrap_or_default();
+        assert!((40.0..60.0).contains(&seen), "{seen}");
     }
 }

@@ -1,12 +1,19 @@
 //! A plan for people.
 
+use std::collections::BTreeMap;
+
 use super::human::Look;
-use super::text::{reasons, rows};
-use crate::plan::{Reason, StagePlan, Verdict};
+use super::text::{duration, reasons, rows};
+use crate::plan::{Reason, StagePlan, Verdict, expected};
 use crate::store::MadeOn;
 
 /// One line a stage, as `run` prints them, and a closing count.
-pub fn plan_text(plan: &[StagePlan], look: Look, here: &MadeOn) -> String {
+pub fn plan_text(
+    plan: &[StagePlan],
+    earlier: &BTreeMap<String, f64>,
+    look: Look,
+    here: &MadeOn,
+) -> String {
     let width = plan.iter().map(|p| p.name.chars().count()).max();
     let width = width.unwrap_or(0);
     let join = |all: &[Reason]| {
@@ -49,6 +56,10 @@ pub fn plan_text(plan: &[StagePlan], look: Look, here: &MadeOn) -> String {
         closing.push_str(&format!(
             ", {depends} depending on what runs (an unchanged output stops the rerun there)"
         ));
+    }
+    let seconds: f64 = expected(plan, earlier).values().sum();
+    if seconds >= 1.0 {
+        closing.push_str(&format!("; took {} last time", duration(seconds)));
     }
     out.push_str(&closing);
     out.push('\n');

@@ -7,6 +7,7 @@
 mod toy;
 
 mod binary;
+mod config;
 mod program;
 mod store;
 mod toys;

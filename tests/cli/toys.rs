@@ -60,12 +60,15 @@ fn a_failure_says_where_what_and_where_to_look() {
 }
 
 #[test]
-fn a_missing_input_file_is_exit_2_for_plan_and_run() {
+fn a_missing_input_file_is_exit_2_for_plan_and_fails_its_stage_in_a_run() {
     let (_dir, path) = toys();
     fs::remove_file(path.join("a.txt")).unwrap();
     let plan = told(&mut toy(&path, &["plan", "p.yaml"]));
-    filters().bind(|| assert_snapshot!("missing_file", plan));
-    assert_eq!(told(&mut toy(&path, &["run", "p.yaml"])), plan);
+    let run = told(&mut toy(&path, &["run", "p.yaml"]));
+    filters().bind(|| {
+        assert_snapshot!("missing_file", plan);
+        assert_snapshot!("missing_file_run", run);
+    });
 }
 
 #[test]

@@ -10,5 +10,6 @@ mod failpoints;
 mod failure;
 mod housekeeping;
 mod lab;
+mod limits;
 mod selection;
 mod toy;

@@ -109,10 +109,36 @@ stages:
   b: {op: source, with: {path: sub/b.txt}}
   c: {op: concat, in: {text: [a, b]}}
 ";
+    let e = lab.plan(yaml).unwrap_err();
     assert_eq!(
-        refusal(&lab, yaml, &lab.options()),
+        format!("{e} | {}", e.hint().unwrap()),
         "p.yaml:3:3: stage `a`: a.txt: no such file\n\
          p.yaml:4:3: stage `b`: sub/b.txt: no such file | \
          paths are relative to the working directory; -C DIR changes it"
     );
+    // A run fails these stages, all of them, before it starts any other.
+    let yaml = &format!("{yaml}  other: {{op: slow, with: {{steps: 1}}}}\n");
+    let summary = lab.run(yaml);
+    assert_eq!(summary.status, RunStatus::Failed);
+    // Which of its inputs `c` hears of first is chance.
+    let heard: Vec<String> = told(&summary)
+        .iter()
+        .map(|line| line.replace("input b", "input a"))
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            "a failed",
+            "b failed",
+            "c skipped input a failed",
+            "other skipped another stage failed (--keep-going goes on)"
+        ]
+    );
+    let a = summary.stage("a").unwrap();
+    assert_eq!(a.error.as_deref(), Some("a.txt: no such file"));
+    assert!(a.hint.as_deref().unwrap().contains("-C DIR"));
+    let mut going = lab.options();
+    going.keep_going = true;
+    let summary = lab.run_with(yaml, &going);
+    assert_eq!(told(&summary)[3], "other ran never ran");
 }

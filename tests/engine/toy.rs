@@ -242,6 +242,7 @@ impl Operator for Misbehave {
                 "how",
                 Type::one_of(&[
                     "fail",
+                    "fail-twice",
                     "panic",
                     "panic-in-rayon",
                     "write-nothing",
@@ -278,6 +279,15 @@ impl Operator for Misbehave {
                 .file("data/moon.txt")
                 .line(7)
                 .hint("wait a fortnight")),
+            "fail-twice" => {
+                let tries = ctx.workdir.join("tries");
+                let before = fs::read(&tries).map_or(0, |t| t.len());
+                fs::write(&tries, vec![b'x'; before + 1]).unwrap();
+                if before < 2 {
+                    return Err(OpError::new(format!("try {}", before + 1)));
+                }
+                write_lines(ctx, read_lines(ctx)?)
+            }
             "panic" => panic!("index {} out of cheese", 5),
             "panic-in-rayon" => {
                 rayon::scope(|s| s.spawn(|_| panic!("cheese on another thread")));

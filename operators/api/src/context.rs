@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -13,17 +14,37 @@ use crate::error::{OpError, OpResult};
 
 /// A flag that says "stop soon"; cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    set: AtomicBool,
+    deadline: Option<Instant>,
+    parent: Option<Cancel>,
+}
 
 impl Cancel {
-    /// Asks everybody who holds a clone to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// A flag that is up when this one is, and from `after` on (counted from now) in any case.
+    #[must_use]
+    pub fn within(&self, after: Option<Duration>) -> Cancel {
+        Cancel(Arc::new(Flag {
+            set: AtomicBool::new(false),
+            // A time too far away to be said is none.
+            deadline: after.and_then(|d| Instant::now().checked_add(d)),
+            parent: Some(self.clone()),
+        }))
     }
 
-    /// Whether somebody asked.
+    /// Asks everybody who holds a clone to stop.
+    pub fn cancel(&self) {
+        self.0.set.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked, or the time is over.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.set.load(Ordering::Relaxed)
+            || self.0.deadline.is_some_and(|d| Instant::now() >= d)
+            || self.0.parent.as_ref().is_some_and(Cancel::is_cancelled)
     }
 }
 

@@ -1,0 +1,97 @@
+//! What of the machine running stages occupy.
+//!
+//! Invariant: permits are taken in one order (GPUs, memory, CPUs, then a place among the stages that run), and a stage that asks for
+//! more than there is takes all there is: so every stage gets its turn, and none waits for one that waits for it.
+
+use std::sync::Arc;
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use crate::spec::Resources;
+
+/// Memory is counted in these: a semaphore counts to four thousand million only.
+const MIB: u64 = 1 << 20;
+
+/// What stages may occupy together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Stages at the same time.
+    pub jobs: u32,
+    /// CPUs.
+    pub cpu: u32,
+    /// GPUs.
+    pub gpu: u32,
+    /// Bytes of memory; `None` when it is not known: then it is not counted.
+    pub memory: Option<u64>,
+}
+
+/// Permits of one run.
+pub(super) struct Permits {
+    room: Room,
+    gpu: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    cpu: Arc<Semaphore>,
+    jobs: Arc<Semaphore>,
+}
+
+/// Held while a stage runs.
+pub(super) struct Permit {
+    _held: Vec<OwnedSemaphorePermit>,
+}
+
+fn mib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX)
+}
+
+fn semaphore(permits: u32) -> Arc<Semaphore> {
+    let permits = usize::try_from(permits).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+}
+
+impl Permits {
+    pub(super) fn new(room: Room) -> Self {
+        Permits {
+            room,
+            gpu: semaphore(room.gpu),
+            memory: semaphore(room.memory.map_or(0, mib)),
+            cpu: semaphore(room.cpu),
+            jobs: semaphore(room.jobs.max(1)),
+        }
+    }
+
+    /// Waits until there is room.
+    pub(super) async fn acquire(&self, wanted: Resources) -> Result<Permit, AcquireError> {
+        let memory = self.room.memory.map_or(0, mib);
+        let mut held = Vec::new();
+        for (semaphore, n) in [
+            (&self.gpu, wanted.gpu.min(self.room.gpu)),
+            (&self.memory, mib(wanted.memory).min(memory)),
+            (&self.cpu, wanted.cpu.min(self.room.cpu)),
+            (&self.jobs, 1),
+        ] {
+            if n > 0 {
+                held.push(Arc::clone(semaphore).acquire_many_owned(n).await?);
+            }
+        }
+        Ok(Permit { _held: held })
+    }
+
+    /// What a stage asks for beyond what there is: `8 CPUs (there are 2)`.
+    pub(super) fn beyond(&self, wanted: Resources) -> Option<String> {
+        let mut out = Vec::new();
+        if wanted.cpu > self.room.cpu {
+            out.push(format!("{} CPUs (there are {})", wanted.cpu, self.room.cpu));
+        }
+        if wanted.gpu > self.room.gpu {
+            out.push(format!("{} GPUs (there are {})", wanted.gpu, self.room.gpu));
+        }
+        if let Some(memory) = self.room.memory.filter(|m| wanted.memory > *m) {
+            out.push(format!(
+                "{} MiB of memory (there are {})",
+                mib(wanted.memory),
+                mib(memory)
+            ));
+        }
+        (!out.is_empty()).then(|| out.join(", "))
+    }
+}

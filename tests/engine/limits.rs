@@ -1,0 +1,105 @@
+//! Retries, timeouts and resources of stages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use gfm_pipe::exec::Room;
+use gfm_pipe::record::{Event, EventSink, RunStatus};
+use gfm_pipe_api::Cancel;
+
+use crate::lab::{Lab, told};
+
+#[test]
+fn a_stage_is_tried_again_as_often_as_it_says_and_no_more() {
+    let lab = Lab::new();
+    let stage = |retries: u32| {
+        format!("stages: {{bad: {{op: misbehave, with: {{how: fail-twice}}, retries: {retries}}}}}")
+    };
+    let summary = lab.run(&stage(1));
+    assert_eq!(summary.status, RunStatus::Failed);
+    let error = summary.stage("bad").unwrap().error.clone().unwrap();
+    assert_eq!(error, "try 2\n(tried 2 times)");
+
+    let lab = Lab::new();
+    let summary = lab.run(&stage(2));
+    assert_eq!(told(&summary), ["bad ran never ran"]);
+    // How often something may be tried is no part of what it is.
+    assert_eq!(told(&lab.run(&stage(0))), ["bad cached"]);
+}
+
+#[test]
+fn a_stage_that_takes_too_long_fails_and_goes_on_where_it_was() {
+    let lab = Lab::new();
+    let yaml = |timeout: &str, ms: u32| {
+        format!(
+            "stages:\n  slow: {{op: slow, with: {{steps: 100, step_ms: {ms}}}, timeout: {timeout}}}\n  \
+             next: {{op: count, in: {{text: slow}}}}\n"
+        )
+    };
+    let summary = lab.run(&yaml("1s", 50));
+    assert_eq!(summary.status, RunStatus::Failed);
+    assert_eq!(told(&summary)[1], "next skipped input slow failed");
+    let slow = summary.stage("slow").unwrap();
+    assert_eq!(slow.error.as_deref(), Some("it took longer than 1s"));
+    assert!(slow.hint.as_deref().unwrap().contains("`timeout`"));
+    let again = lab.run(&yaml("1h", 0));
+    assert_eq!(told(&again)[0], "slow ran failed last time");
+    assert!(again.stage("slow").unwrap().resumed_at_step.unwrap() >= 5);
+}
+
+/// How many stages ran at once, at most.
+#[derive(Default)]
+struct AtOnce(Mutex<(usize, usize)>);
+
+impl EventSink for AtOnce {
+    fn emit(&self, event: &Event) {
+        let mut now = self.0.lock().unwrap();
+        match event {
+            Event::StageStarted { .. } => now.0 += 1,
+            Event::StageFinished(_) => now.0 -= 1,
+            _ => {}
+        }
+        now.1 = now.1.max(now.0);
+    }
+}
+
+fn most_at_once(resources: &str, room: Room) -> usize {
+    let lab = Lab::new();
+    let stages: BTreeMap<u32, String> = (0..4)
+        .map(|i| (i, format!("  s{i}: {{op: slow, with: {{steps: 2{i}, step_ms: 10}}, resources: {resources}}}\n")))
+        .collect();
+    let yaml = format!("stages:\n{}", stages.into_values().collect::<String>());
+    let mut options = lab.options();
+    options.room = room;
+    let listener = Arc::new(AtOnce::default());
+    let summary = lab.run_heard(
+        &yaml,
+        &options,
+        Arc::clone(&listener) as Arc<dyn EventSink>,
+        &Cancel::default(),
+    );
+    assert_eq!(summary.status, RunStatus::Ok);
+    let most = listener.0.lock().unwrap().1;
+    most
+}
+
+#[test]
+fn stages_run_side_by_side_only_where_there_is_room() {
+    let room = Room {
+        jobs: 4,
+        cpu: 4,
+        gpu: 1,
+        memory: Some(8 << 30),
+    };
+    assert_eq!(most_at_once("{}", room), 4);
+    assert_eq!(most_at_once("{cpu: 2}", room), 2);
+    assert_eq!(most_at_once("{gpu: 1}", room), 1);
+    assert_eq!(most_at_once("{memory: 4GiB}", room), 2);
+    // More than there is: one after the other, and none waits for ever.
+    assert_eq!(most_at_once("{cpu: 9, gpu: 3, memory: 1TiB}", room), 1);
+    let unknown = Room {
+        memory: None,
+        ..room
+    };
+    assert_eq!(most_at_once("{memory: 4GiB}", unknown), 4);
+}
