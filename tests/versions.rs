@@ -68,7 +68,7 @@ fn everything() -> Golden {
         vars: ["shape", "given", "files"]
             .map(|name| (name.to_owned(), place(name)))
             .to_vec(),
-        sets: Vec::new(),
+        ..LoadOptions::default()
     };
     let file = Path::new("tests/versions/pipeline.yaml");
     let pipeline = load(file, &opts, &builtin()).unwrap_or_else(|e| panic!("{e}"));

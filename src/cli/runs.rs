@@ -104,7 +104,8 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for r in shown {
         let of = |s| r.journal.stages.iter().filter(|x| x.status == s).count();
-        let seconds: f64 = r.journal.stages.iter().map(|s| s.seconds).sum();
+        // The sum of nothing is -0, which would be shown.
+        let seconds = r.journal.stages.iter().fold(0.0, |sum, s| sum + s.seconds);
         let best = metrics(&store, r)
             .into_iter()
             .filter(|(name, _)| name.ends_with(" recall@5") && name.contains(" model"))

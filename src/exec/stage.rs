@@ -17,7 +17,9 @@ use crate::plan::select::Role;
 use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Reason};
 use crate::record::{Event, EventSink, StageRecord, StageStatus, utc};
 use crate::spec::{Stage, split_port};
-use crate::store::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, StoreError, hash_file};
+use crate::store::{
+    Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, StoreError, full_disk, hash_file,
+};
 
 /// Artifacts of a stage by port.
 pub(super) type Ports = BTreeMap<String, Artifact>;
@@ -58,10 +60,13 @@ impl From<OpError> for Stopped {
     fn from(e: OpError) -> Self {
         match e {
             OpError::Cancelled => Stopped::Cancelled,
-            OpError::Failed(f) => Stopped::Failed {
-                message: f.to_string(),
-                hint: f.hint,
-            },
+            OpError::Failed(f) => {
+                let full = f.source.as_deref().and_then(|e| full_disk(e));
+                Stopped::Failed {
+                    message: f.to_string(),
+                    hint: f.hint.or(full.map(ToOwned::to_owned)),
+                }
+            }
         }
     }
 }

@@ -117,6 +117,10 @@ pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// When the disk refuses; the old content is still there then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes).map_err(|e| e.of("write", path))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let temp = TempFile::create(dir)?;
     // Two halves, so that a test can stop between them.

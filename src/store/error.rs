@@ -60,18 +60,37 @@ impl StoreError {
         }
     }
 
+    /// Whether the store may be read but not written.
+    pub fn is_read_only(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            StoreError::Io { source, .. } => {
+                matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem)
+            }
+            _ => false,
+        }
+    }
+
+    /// The same error of another path and action: what the user knows in place of a temporary name.
+    pub(crate) fn of(self, action: &'static str, path: &Path) -> StoreError {
+        match self {
+            StoreError::Io { source, .. } => StoreError::io(action, path)(source),
+            other => other,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            StoreError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("make room on the disk and run again: finished stages are kept".to_owned())
-                }
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("choose another folder with --store DIR".to_owned())
-                }
-                _ => None,
-            },
+            StoreError::Io { .. } if self.is_read_only() => Some(
+                "a store that cannot be written can be looked at (plan, why, show, runs, verify); \
+                 to run, choose another folder with --store DIR"
+                    .to_owned(),
+            ),
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("choose a folder with --store DIR".to_owned())
+            }
+            StoreError::Io { source, .. } => full_disk(source).map(ToOwned::to_owned),
             StoreError::Version { .. } => Some(
                 "use the gfm-pipe that wrote it, or another folder with --store DIR".to_owned(),
             ),
@@ -85,4 +104,24 @@ impl StoreError {
             StoreError::Cancelled => None,
         }
     }
+}
+
+/// What to do when an error, or what caused it, is a full disk.
+pub(crate) fn full_disk(e: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(e);
+    while let Some(e) = cause {
+        let io = e.downcast_ref::<io::Error>();
+        if io.is_some_and(|e| {
+            use io::ErrorKind::{QuotaExceeded, StorageFull};
+            matches!(e.kind(), StorageFull | QuotaExceeded)
+        }) {
+            return Some("make room on the disk and run again: finished stages are kept");
+        }
+        // An I/O error that wraps another error passes over it when asked for its source.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => e.source(),
+        };
+    }
+    None
 }

@@ -50,8 +50,8 @@ impl Store {
             }
         }
         for folder in FOLDERS {
-            let path = store.root.join(folder);
-            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+            fs::create_dir_all(store.root.join(folder))
+                .map_err(StoreError::io("create the store", &store.root))?;
         }
         let ignore = store.root.join(".gitignore");
         if !ignore.exists() {

@@ -46,16 +46,6 @@ impl std::fmt::Display for Holder {
     }
 }
 
-fn open(path: &Path) -> Result<File, StoreError> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(StoreError::io("create", path))
-}
-
 /// Whether a lock was got; a file system without locks gives all: two processes may then compute a stage twice, with the
 /// same result.
 fn got(tried: Result<(), TryLockError>, path: &Path) -> Result<bool, StoreError> {
@@ -93,6 +83,17 @@ fn signed(file: &mut File) -> Option<Holder> {
 }
 
 impl Store {
+    /// A lock file is the first thing every writer writes: where it cannot be made, the store cannot be written.
+    fn open_lock(&self, path: &Path) -> Result<File, StoreError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path);
+        file.map_err(StoreError::io("write to the store", self.root()))
+    }
+
     /// Waits until no other process computes `key`, and holds it for `what`. `waiting` is called once when there is something
     /// to wait for, with whom it is waited for where that is known.
     ///
@@ -106,7 +107,7 @@ impl Store {
         waiting: impl FnOnce(Option<Holder>),
     ) -> Result<KeyLock, StoreError> {
         let path = self.lock_path(key);
-        let mut file = open(&path)?;
+        let mut file = self.open_lock(&path)?;
         let mut waiting = Some(waiting);
         // Polling, not blocking: Ctrl-C must end the wait.
         while !got(file.try_lock(), &path)? {
@@ -128,7 +129,7 @@ impl Store {
     /// See [`Store::lock`].
     pub fn in_use(&self, cancel: &Cancel) -> Result<KeyLock, StoreError> {
         let path = self.lock_path("store");
-        let file = open(&path)?;
+        let file = self.open_lock(&path)?;
         while !got(file.try_lock_shared(), &path)? {
             if cancel.is_cancelled() {
                 return Err(StoreError::Cancelled);
@@ -144,7 +145,7 @@ impl Store {
     /// When the lock file cannot be made.
     pub fn alone(&self) -> Result<Option<KeyLock>, StoreError> {
         let path = self.lock_path("store");
-        let file = open(&path)?;
+        let file = self.open_lock(&path)?;
         Ok(got(file.try_lock(), &path)?.then_some(KeyLock { _file: file }))
     }
 }

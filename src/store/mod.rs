@@ -14,6 +14,7 @@ mod object;
 mod verify;
 
 pub use error::StoreError;
+pub(crate) use error::full_disk;
 pub use gc::Garbage;
 pub use layout::{Store, VERSION};
 pub use lock::{Holder, KeyLock};

@@ -8,6 +8,8 @@ mod toy;
 
 mod binary;
 mod config;
+#[cfg(target_os = "linux")]
+mod disk;
 mod program;
 mod store;
 mod toys;

@@ -79,8 +79,7 @@ fn most_at_once(resources: &str, room: Room) -> usize {
         &Cancel::default(),
     );
     assert_eq!(summary.status, RunStatus::Ok);
-    let most = listener.0.lock().unwrap().1;
-    most
+    listener.0.lock().unwrap().1
 }
 
 #[test]
