@@ -1,6 +1,8 @@
 //! Arguments that several verbs share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -8,7 +10,7 @@ use super::error::{CliError, CliResult};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::spec::{self, LoadOptions, Pipeline};
-use crate::store::Store;
+use crate::store::{Remote, Store};
 use gfm_pipe_api::OpEntry;
 
 /// Where artifacts are kept unless `--store` says otherwise.
@@ -29,6 +31,14 @@ pub struct Common {
     /// Folder for artifacts [default: .gfm-pipe]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// A store that several machines share, for what this one lacks: a folder, s3://BUCKET/PREFIX, gs://… or az://…
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "GFM_PIPE_REMOTE",
+        hide_env_values = true
+    )]
+    pub remote: Option<String>,
     /// Device for training and evaluation
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     pub device: Device,
@@ -120,6 +130,7 @@ impl Select {
                 until: names(&self.until),
             },
             force: names(&self.force),
+            remote: None,
         }
     }
 }
@@ -137,6 +148,13 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+/// The process's environment; what is no text cannot be a value.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect()
 }
 
 impl Common {
@@ -165,6 +183,21 @@ impl Common {
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
     }
 
+    /// The remote, if there is one; with `push`, a run may give it what it lacks.
+    pub fn remote(&self, push: bool) -> CliResult<Option<Arc<Remote>>> {
+        // An empty variable is how a shell says none.
+        let named = self.remote.as_deref().filter(|name| !name.is_empty());
+        let remote = named.map(|name| Remote::open(name, &environment(), push));
+        let remote = remote.transpose().map_err(|e| {
+            let error = CliError::usage(e.to_string());
+            match e.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
+        Ok(remote.map(Arc::new))
+    }
+
     /// Reads a pipeline.
     pub fn load(&self, file: &std::path::Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
         let opts = LoadOptions {
@@ -172,10 +205,7 @@ impl Common {
             var_files: self.var_files.clone(),
             vars: self.vars.clone(),
             sets: self.sets.clone(),
-            // What is no text cannot be a value.
-            env: std::env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-                .collect(),
+            env: environment(),
         };
         spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))
     }

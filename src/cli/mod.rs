@@ -145,7 +145,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
-        Verb::Plan(args) => plan::plan(&args, ops, out)?,
+        Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,
         Verb::Diff(args) => runs::diff(&args, out, err)?,

@@ -8,7 +8,7 @@ use gfm_pipe_api::OpEntry;
 use super::args::{Common, Select};
 use super::error::CliResult;
 use super::look;
-use crate::plan::prepare;
+use crate::plan::{Request, prepare};
 use crate::record::durations;
 use crate::store::{MadeOn, Store};
 use crate::ui::{Out, plan_text};
@@ -25,14 +25,22 @@ pub struct Args {
 }
 
 /// Prints what a run would do.
-pub fn plan(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
+pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     args.common.apply()?;
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
-    let prepared = prepare(&pipeline, &store, &args.select.request())?;
+    let remote = args.common.remote(false)?;
+    let request = Request {
+        remote: remote.clone(),
+        ..args.select.request()
+    };
+    let prepared = prepare(&pipeline, &store, &request)?;
     let earlier = durations(&store, &pipeline.name);
     let here = MadeOn::here(args.common.device.as_str());
     let look = look(std::io::stdout().is_terminal());
     out.text(&plan_text(&prepared.plan, &earlier, look, &here));
+    for text in remote.iter().flat_map(|r| r.news()) {
+        err.line(&format!("warning: {text}"));
+    }
     Ok(())
 }

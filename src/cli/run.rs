@@ -12,6 +12,7 @@ use super::args::{Common, Select};
 use super::error::{CliResult, exit};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
+use crate::plan::Request;
 use crate::record::{EventSink, RunStatus};
 use crate::store::Store;
 use crate::ui::{Closing, HumanUi, JsonUi, Look, Out, closing};
@@ -40,6 +41,9 @@ pub struct Args {
     /// Memory that stages may occupy together, as 8GiB [default: all]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
+    /// Take from the remote, give it nothing
+    #[arg(long)]
+    no_push: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -61,7 +65,10 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let store = Store::open_readonly(args.common.store_dir())?;
     let usual = RunOptions::default();
     let options = RunOptions {
-        request: args.select.request(),
+        request: Request {
+            remote: args.common.remote(!args.no_push)?,
+            ..args.select.request()
+        },
         keep_going: args.keep_going,
         room: Room {
             jobs: u32::from(args.jobs),

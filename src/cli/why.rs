@@ -9,7 +9,7 @@ use gfm_pipe_api::schema::nearest;
 
 use super::args::{Common, Select};
 use super::error::{CliError, CliResult};
-use crate::plan::{Ingredients, Verdict, prepare};
+use crate::plan::{Ingredients, Request, Verdict, prepare};
 use crate::record::{StageStatus, latest};
 use crate::spec::split_port;
 use crate::store::{Manifest, Store};
@@ -127,12 +127,17 @@ fn planned(
     ops: &[OpEntry],
 ) -> CliResult<(String, BTreeMap<String, Told>)> {
     let pipeline = args.common.load(file, ops)?;
-    let prepared = prepare(&pipeline, store, &Select::default().request())?;
+    let request = Request {
+        remote: args.common.remote(false)?,
+        ..Select::default().request()
+    };
+    let prepared = prepare(&pipeline, store, &request)?;
     let texts = |all: &[crate::plan::Reason]| all.iter().map(ToString::to_string).collect();
     let mut all = BTreeMap::new();
     for p in prepared.plan {
         let (word, reasons, manifest) = match p.verdict {
             Verdict::Cached(m) => ("is cached", Vec::new(), Some(*m)),
+            Verdict::Remote(m) => ("is in the remote", Vec::new(), Some(*m)),
             Verdict::Run(why) => ("would run", texts(&why), None),
             Verdict::Depends(why) => ("depends on what runs", texts(&why), None),
             Verdict::NotStored | Verdict::NotSelected => ("is not selected", Vec::new(), None),

@@ -10,14 +10,14 @@ use gfm_pipe_api::{Artifact, Cancel};
 
 use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule};
-use super::stage::StageRunner;
+use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
 use crate::plan::{Request, RequestError, expected, prepare_run};
 use crate::record::{
     Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, durations, run_id,
 };
 use crate::spec::Pipeline;
-use crate::store::{Store, StoreError};
+use crate::store::{Exchange, Remote, Store, StoreError};
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -78,6 +78,8 @@ pub struct RunSummary {
     pub log: PathBuf,
     /// What could not be recorded.
     pub warnings: Vec<String>,
+    /// The remote's name, and what was exchanged with it.
+    pub remote: Option<(String, Exchange)>,
 }
 
 impl RunSummary {
@@ -124,6 +126,9 @@ pub fn run(
         expected: expected(&prepared.plan, &durations(store, &pipeline.name)),
     });
 
+    if let Some(remote) = &options.request.remote {
+        tell(remote, sink.as_ref());
+    }
     let troubles: BTreeMap<_, _> = prepared
         .troubles
         .into_iter()
@@ -193,6 +198,11 @@ pub fn run(
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Ok,
     };
+    let remote = options.request.remote.as_ref().map(|remote| {
+        push(remote, store, &stages, cancel);
+        tell(remote, sink.as_ref());
+        (remote.name().to_owned(), remote.exchange())
+    });
     let mut warnings = Vec::new();
     if let Err(e) = journal.finish(status, &stages) {
         warnings.push(format!("the run's journal is not complete: {e}"));
@@ -208,5 +218,20 @@ pub fn run(
         artifacts,
         log: journal.log_path(),
         warnings,
+        remote,
     })
+}
+
+/// Gives the remote what the run has stored and it lacks.
+fn push(remote: &Remote, store: &Store, stages: &[StageRecord], cancel: &Cancel) {
+    if cancel.is_cancelled() {
+        // Whoever stopped the run waits for its end; the next run gives the rest.
+        return;
+    }
+    let stored = stages.iter().filter_map(|s| match s.status {
+        StageStatus::Ran => Some((s.key.clone()?, true)),
+        StageStatus::Cached => Some((s.key.clone()?, false)),
+        StageStatus::Failed | StageStatus::Skipped => None,
+    });
+    remote.push(store, &stored.collect::<Vec<_>>(), cancel);
 }

@@ -18,7 +18,8 @@ use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Re
 use crate::record::{Event, EventSink, StageRecord, StageStatus, utc};
 use crate::spec::{Stage, split_port};
 use crate::store::{
-    Lookup, MANIFEST_FORMAT, MadeOn, Manifest, StageTables, StoreError, full_disk, hash_file,
+    Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError, full_disk,
+    hash_file,
 };
 
 /// Artifacts of a stage by port.
@@ -181,11 +182,15 @@ impl StageRunner {
         let decision = look.insert(self.planner.decide(stage, inputs)?);
         record.key = Some(decision.key.clone());
         let outcome = std::mem::replace(&mut decision.outcome, Outcome::Run(Vec::new()));
-        let reasons = match outcome {
+        let (reasons, elsewhere) = match outcome {
             Outcome::Cached(manifest) => return Ok(self.cached(record, *manifest)),
-            Outcome::Run(reasons) => reasons,
+            Outcome::Remote {
+                manifest,
+                otherwise,
+            } => (otherwise, Some(manifest)),
+            Outcome::Run(reasons) => (reasons, None),
         };
-        if role == Role::FromCache {
+        if role == Role::FromCache && elsewhere.is_none() {
             return Err(Stopped::new(
                 "left out by the selection, but not in the store",
                 Some("run it without --only or --from"),
@@ -204,6 +209,29 @@ impl StageRunner {
             // Another process stored it since the decision.
             record.reasons.clear();
             return Ok(self.cached(record, *manifest));
+        }
+        if let (Some(manifest), Some(remote)) = (elsewhere, self.planner.remote()) {
+            let fetched = remote.fetch(store, &manifest, &self.cancel);
+            tell(remote, self.sink.as_ref());
+            if fetched? {
+                record.reasons.clear();
+                let manifest = self.cached(record, *manifest);
+                let from = format!("from {}", remote.name());
+                record.note = Some(match record.note.take() {
+                    Some(note) => format!("{from}, {note}"),
+                    None => from,
+                });
+                return Ok(manifest);
+            }
+            if role == Role::FromCache {
+                return Err(Stopped::new(
+                    format!(
+                        "left out by the selection, and {} failed to give it",
+                        remote.name()
+                    ),
+                    Some("run it without --only or --from"),
+                ));
+            }
         }
         self.sink.emit(&Event::StageStarted {
             stage: stage.name.clone(),
@@ -367,6 +395,17 @@ impl StageRunner {
                 Some("this is a fault of the operator, not of the pipeline: please report it"),
             )
         })
+    }
+}
+
+/// Tells what went wrong with the remote.
+pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
+    for text in remote.news() {
+        sink.emit(&Event::Message {
+            stage: "remote".to_owned(),
+            level: "warn",
+            text,
+        });
     }
 }
 

@@ -4,17 +4,17 @@
 //! of an input stage is not known yet, neither is the stage's key; [`Planner::walk`] says so instead of guessing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gfm_pipe_api::{Artifact, OpError};
 
 use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
 use super::files::{FileTrouble, Files};
 use super::fingerprint::{Ingredients, Key};
+use super::request::Request;
 use super::select::{Role, order};
 use crate::spec::{Pipeline, Stage};
-use crate::store::{Lookup, Manifest, Store, StoreError};
+use crate::store::{Lookup, Manifest, Remote, Store, StoreError};
 
 /// Why nothing can be said about a stage.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,13 @@ pub struct Decision {
 pub enum Outcome {
     /// The store has it.
     Cached(Box<Manifest>),
+    /// The remote has it.
+    Remote {
+        /// What it has.
+        manifest: Box<Manifest>,
+        /// Why it runs should it not arrive.
+        otherwise: Vec<Reason>,
+    },
     /// It runs.
     Run(Vec<Reason>),
 }
@@ -73,6 +80,7 @@ pub enum Outcome {
 pub struct Planner {
     pipeline: String,
     store: Store,
+    remote: Option<Arc<Remote>>,
     files: Files,
     forced: BTreeSet<String>,
     /// By operator and parameters.
@@ -80,12 +88,13 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A planner. `base` is the folder relative paths are relative to; `forced` stages run though cached.
-    pub fn new(pipeline: &str, store: &Store, base: &Path, forced: BTreeSet<String>) -> Self {
+    /// A planner. `forced` stages run though cached.
+    pub fn new(pipeline: &str, store: &Store, request: &Request, forced: BTreeSet<String>) -> Self {
         Planner {
             pipeline: pipeline.to_owned(),
             store: store.clone(),
-            files: Files::open(store, base),
+            remote: request.remote.clone(),
+            files: Files::open(store, &request.base),
             forced,
             fingerprints: Mutex::default(),
         }
@@ -94,6 +103,11 @@ impl Planner {
     /// The store asked.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The remote asked for what the store lacks.
+    pub fn remote(&self) -> Option<&Remote> {
+        self.remote.as_deref()
     }
 
     /// The pipeline's name.
@@ -154,12 +168,25 @@ impl Planner {
         let ingredients = self.ingredients(stage, inputs)?;
         let key = ingredients.key();
         let lookup = self.store.lookup(&key, &stage.op)?;
+        let forced = self.is_forced(&stage.name);
         let outcome = match lookup {
-            Lookup::Hit(_) if self.is_forced(&stage.name) => Outcome::Run(vec![Reason::Forced]),
+            Lookup::Hit(_) if forced => Outcome::Run(vec![Reason::Forced]),
             Lookup::Hit(manifest) => Outcome::Cached(manifest),
-            Lookup::Damaged { missing: true, .. } => Outcome::Run(vec![Reason::ArtifactMissing]),
-            Lookup::Damaged { missing: false, .. } => Outcome::Run(vec![Reason::ArtifactDamaged]),
-            Lookup::Missing => Outcome::Run(self.reasons(stage, &key, &ingredients)),
+            absent => {
+                let reasons = match absent {
+                    Lookup::Damaged { missing: true, .. } => vec![Reason::ArtifactMissing],
+                    Lookup::Damaged { .. } => vec![Reason::ArtifactDamaged],
+                    _ => self.reasons(stage, &key, &ingredients),
+                };
+                let elsewhere = self.remote.as_ref().filter(|_| !forced);
+                match elsewhere.and_then(|remote| remote.find(&key, &stage.op)) {
+                    Some(manifest) => Outcome::Remote {
+                        manifest: Box::new(manifest),
+                        otherwise: reasons,
+                    },
+                    None => Outcome::Run(reasons),
+                }
+            }
         };
         Ok(Decision {
             ingredients,
@@ -221,7 +248,7 @@ impl Planner {
                     }
                 }
             };
-            if let Verdict::Cached(manifest) = &verdict {
+            if let Verdict::Cached(manifest) | Verdict::Remote(manifest) = &verdict {
                 let artifacts = self.store.artifacts(&stage.name, &stage.op, manifest);
                 known.insert(&stage.name, artifacts);
             }
@@ -269,6 +296,7 @@ impl Planner {
         let decision = self.decide(stage, &inputs)?;
         let verdict = match decision.outcome {
             Outcome::Cached(manifest) => Verdict::Cached(manifest),
+            Outcome::Remote { manifest, .. } => Verdict::Remote(manifest),
             Outcome::Run(_) if role == Role::FromCache => Verdict::NotStored,
             Outcome::Run(reasons) => Verdict::Run(reasons),
         };
@@ -294,6 +322,8 @@ pub struct StagePlan {
 pub enum Verdict {
     /// It is taken from the store.
     Cached(Box<Manifest>),
+    /// It is taken from the remote.
+    Remote(Box<Manifest>),
     /// It runs.
     Run(Vec<Reason>),
     /// An input runs: the stage runs too, unless that input's output or an earlier run of this stage is the same.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gfm_pipe_api::schema::nearest;
 
 use super::decide::{DecideError, Planner, StagePlan, StageTrouble, Verdict};
 use super::select::{Role, SelectError, Selection, named, needed};
 use crate::spec::Pipeline;
-use crate::store::Store;
+use crate::store::{Remote, Store};
 
 /// What to run, and of it what to compute though cached.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct Request {
     pub selection: Selection,
     /// Stages to compute though cached.
     pub force: Vec<String>,
+    /// A store elsewhere, for what the store lacks.
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// A request that cannot be met. Nothing ran.
@@ -171,7 +174,7 @@ pub fn prepare_run(
         }
         forced.extend(selected.map(|i| pipeline.stages[*i].name.clone()));
     }
-    let planner = Planner::new(&pipeline.name, store, &request.base, forced);
+    let planner = Planner::new(&pipeline.name, store, request, forced);
     let (plan, troubles) = planner.walk(pipeline, &roles);
     if troubles
         .iter()

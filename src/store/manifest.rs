@@ -239,7 +239,7 @@ impl Store {
 }
 
 /// Whether a manifest has exactly the tables the operator declares: an edited or foreign one may not.
-fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
+pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
     manifest.ports.len() == op.outputs.len()
         && op.outputs.iter().all(|port| {
             manifest.ports.get(port.name).is_some_and(|entry| {
@@ -260,12 +260,21 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path)(e)),
     };
+    parse_json(path, &bytes, known).map(Some)
+}
+
+/// Reads the text of one of the store's JSON files, which `path` only names.
+pub(super) fn parse_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    known: u32,
+) -> Result<T, StoreError> {
     let damaged = |why: String| StoreError::Damaged {
         path: path.to_owned(),
         why,
     };
     let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(v) if v == u64::from(known) => {}
         Some(v) => {
@@ -277,9 +286,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
         }
         None => return Err(damaged("it has no format version".to_owned())),
     }
-    serde_json::from_value(value)
-        .map(Some)
-        .map_err(|e| damaged(e.to_string()))
+    serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
 }
 
 /// Writes one of the store's JSON files.

@@ -5,12 +5,15 @@
 //! belongs to [`crate::plan`]; when to look one up belongs to [`crate::exec`].
 
 pub mod atomic;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod error;
 mod gc;
 mod layout;
 mod lock;
 mod manifest;
 mod object;
+mod remote;
 mod verify;
 
 pub use error::StoreError;
@@ -21,4 +24,5 @@ pub use lock::{Holder, KeyLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{StageTables, hash_file};
+pub use remote::{Exchange, Moved, Remote, RemoteError};
 pub use verify::{Damage, StoredManifest, Verified};

@@ -293,6 +293,39 @@ impl Write for HashingFile {
     }
 }
 
+/// An object that comes from elsewhere.
+pub(super) struct Arrival(HashingFile);
+
+impl Arrival {
+    /// Starts under a temporary name.
+    pub(super) fn start(store: &Store) -> Result<Self, StoreError> {
+        Ok(Arrival(HashingFile::new(TempFile::create(&store.tmp())?)))
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.0.file.get_ref().0.path().to_owned();
+        let written = self.0.write_all(bytes);
+        written.map_err(StoreError::io("write", &path))
+    }
+
+    /// Gives it its final name; false, and nothing is kept, when it is not the object that was expected.
+    pub(super) fn store(self, store: &Store, expected: &TableEntry) -> Result<bool, StoreError> {
+        let path = store.object(&expected.digest);
+        let finished = self.0.finish().map_err(StoreError::io("write", &path));
+        let (temp, digest, bytes) = finished?;
+        if digest != expected.digest || bytes != expected.bytes {
+            return Ok(false);
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+            temp.persist(&path)?;
+            atomic::sync_dir(folder)?;
+        }
+        Ok(true)
+    }
+}
+
 /// BLAKE3 digest of a file's bytes, hex.
 ///
 /// # Errors

@@ -6,10 +6,10 @@ use gfm_pipe_api::kinds;
 
 use super::human::Look;
 use super::metrics::metrics_tables;
-use super::text::{bytes, duration};
+use super::text::{bytes, duration, number};
 use crate::exec::RunSummary;
 use crate::record::{RunStatus, StageStatus};
-use crate::store::Store;
+use crate::store::{Moved, Store};
 
 /// What the closing needs besides the summary.
 pub struct Closing<'a> {
@@ -71,6 +71,14 @@ pub fn closing(c: &Closing<'_>) -> String {
         bytes(c.store.disk_used()),
         c.store.root().display()
     ));
+    if let Some((name, exchange)) = &c.summary.remote {
+        let moved = |m: Moved| format!("{} ({})", number(m.stages, "stage"), bytes(m.bytes));
+        push(&format!(
+            "remote: {} taken from {name}, {} given to it",
+            moved(exchange.fetched),
+            moved(exchange.pushed)
+        ));
+    }
     let of = |status| {
         let stages = c.summary.stages.iter();
         stages.filter(|s| s.status == status).count()

@@ -21,15 +21,19 @@ pub fn plan_text(
         reasons(&texts)
     };
     let mut out = String::new();
-    let (mut run, mut depends, mut cached) = (0, 0, 0);
+    let (mut run, mut depends, mut cached, mut remote) = (0, 0, 0, 0);
     for p in plan {
         let (word, colour, why) = match &p.verdict {
-            Verdict::Cached(manifest) => {
-                cached += 1;
+            Verdict::Cached(manifest) | Verdict::Remote(manifest) => {
+                let (word, count) = match &p.verdict {
+                    Verdict::Remote(_) => ("remote", &mut remote),
+                    _ => ("cached", &mut cached),
+                };
+                *count += 1;
                 let note = manifest.made_on.differs_from(here);
                 let note = note.map(|n| format!("({n})")).unwrap_or_default();
                 let rows = rows(manifest.rows());
-                ("cached", "36", format!("{rows} {note}"))
+                (word, "36", format!("{rows} {note}"))
             }
             Verdict::Run(reasons) => {
                 run += 1;
@@ -52,6 +56,9 @@ pub fn plan_text(
         out.push('\n');
     }
     let mut closing = format!("{run} to run, {cached} cached");
+    if remote > 0 {
+        closing.push_str(&format!(", {remote} in the remote"));
+    }
     if depends > 0 {
         closing.push_str(&format!(
             ", {depends} depending on what runs (an unchanged output stops the rerun there)"

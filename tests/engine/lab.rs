@@ -31,6 +31,17 @@ impl EventSink for Events {
     }
 }
 
+impl Events {
+    pub fn warnings(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let warnings = events.iter().filter_map(|e| match e {
+            Event::Message { level, text, .. } if *level == "warn" => Some(text.clone()),
+            _ => None,
+        });
+        warnings.collect()
+    }
+}
+
 impl Lab {
     pub fn new() -> Self {
         Lab {

@@ -11,5 +11,6 @@ mod failure;
 mod housekeeping;
 mod lab;
 mod limits;
+mod remote;
 mod selection;
 mod toy;

@@ -1,0 +1,68 @@
+//! Remotes in clouds: how their clients are made. Credentials and endpoints come under the names clouds' own tools use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path as Place;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use super::remote::RemoteError;
+
+/// A network that is gone must be found out within seconds; a large object may take as long as bytes keep coming.
+fn client() -> ClientOptions {
+    ClientOptions::new()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_read_timeout(Duration::from_secs(30))
+        .with_timeout_disabled()
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        max_retries: 3,
+        retry_timeout: Duration::from_secs(20),
+        ..RetryConfig::default()
+    }
+}
+
+/// The client of an address, and the path in its bucket.
+pub(super) fn cloud(
+    address: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<(Arc<dyn ObjectStore>, Place), RemoteError> {
+    let wrong = |why: String| RemoteError::Address {
+        name: address.to_owned(),
+        why,
+    };
+    let url = Url::parse(address).map_err(|e| wrong(e.to_string()))?;
+    let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| wrong(e.to_string()))?;
+    // Client options first: those the user sets come after and win.
+    macro_rules! client_of {
+        ($builder:ty, $prefix:literal) => {{
+            let mut builder = <$builder>::new()
+                .with_client_options(client())
+                .with_retry(retry())
+                .with_url(url.as_str());
+            for (name, value) in options {
+                // Only names that say whose they are: a variable TOKEN is nobody's password here.
+                if name.starts_with($prefix)
+                    && let Ok(key) = name.to_ascii_lowercase().parse()
+                {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            Arc::new(builder.build().map_err(|e| wrong(e.to_string()))?)
+        }};
+    }
+    let objects: Arc<dyn ObjectStore> = match scheme {
+        ObjectStoreScheme::AmazonS3 => client_of!(AmazonS3Builder, "AWS_"),
+        ObjectStoreScheme::GoogleCloudStorage => client_of!(GoogleCloudStorageBuilder, "GOOGLE_"),
+        ObjectStoreScheme::MicrosoftAzure => client_of!(MicrosoftAzureBuilder, "AZURE_"),
+        _ => return Err(wrong(format!("`{}://` is not known", url.scheme()))),
+    };
+    Ok((objects, prefix))
+}

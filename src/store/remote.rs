@@ -1,0 +1,514 @@
+//! A store elsewhere that several machines share: a folder, or a bucket in a cloud.
+//!
+//! It holds the same manifests and objects under `v<cache format>/`. A run takes from it what its own store lacks and gives it
+//! what it lacks. Invariants: nothing enters the local store that does not have the digest its manifest says; a manifest is
+//! given only after its objects; and a remote that fails costs a warning and time, never a result. What fails once is not
+//! asked again in the same run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gfm_pipe_api::{Cancel, OpEntry};
+use object_store::buffered::BufWriter;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Place;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::Runtime;
+
+use super::atomic;
+use super::error::StoreError;
+use super::layout::Store;
+use super::manifest::{MANIFEST_FORMAT, Manifest, TableEntry, fits, parse_json};
+use super::object::{Arrival, hash_file};
+use crate::plan::{CACHE_FORMAT, Key};
+
+/// Transfers at a time.
+const AT_ONCE: usize = 8;
+
+/// A manifest is a few kilobytes; what is larger is none.
+const MAX_MANIFEST: u64 = 16 << 20;
+
+/// A remote that cannot be named like this.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Not an address at all, or of a kind nobody knows.
+    #[error("remote {name}: {why}")]
+    Address {
+        /// As the user wrote it.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Clouds are not in this build.
+    #[error("remote {0}: this gfm-pipe was built without clouds")]
+    NoCloud(String),
+    /// The machine refused threads or timers.
+    #[error("failed to start the transfers: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl RemoteError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            RemoteError::Address { .. } => Some(
+                "give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+            ),
+            RemoteError::NoCloud(_) => {
+                Some("build it with `cargo build --release --features cloud`, or give a folder")
+            }
+            RemoteError::Runtime(_) => None,
+        }
+    }
+}
+
+/// How much went one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Stages.
+    pub stages: u64,
+    /// Bytes of objects.
+    pub bytes: u64,
+}
+
+/// What a run and its remote gave each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// Taken from the remote.
+    pub fetched: Moved,
+    /// Given to it.
+    pub pushed: Moved,
+}
+
+#[derive(Default)]
+struct State {
+    /// Set by the first failure: the remote is not asked again.
+    gone: bool,
+    /// What the user has not been told yet.
+    news: Vec<String>,
+    /// Manifests found, so that a run asks once.
+    found: BTreeMap<Key, Manifest>,
+    /// Objects that arrived damaged or not at all: given anew though they seem to be there.
+    bad: BTreeSet<String>,
+    exchange: Exchange,
+}
+
+/// A store elsewhere.
+pub struct Remote {
+    name: String,
+    objects: Arc<dyn ObjectStore>,
+    prefix: Place,
+    /// Of a folder: where it must be. A folder that is gone must not look like an empty one.
+    folder: Option<PathBuf>,
+    push: bool,
+    runtime: Runtime,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.name)
+    }
+}
+
+impl Remote {
+    /// Names a remote; it is not asked yet. `address` is a folder or an address like `s3://bucket/prefix`; `options` are
+    /// names and values as clouds' own tools take them from the environment (`AWS_ACCESS_KEY_ID`), unknown ones are passed
+    /// over. Without `push`, nothing is given to it.
+    ///
+    /// # Errors
+    /// When the address cannot be one.
+    pub fn open(
+        address: &str,
+        options: &BTreeMap<String, String>,
+        push: bool,
+    ) -> Result<Self, RemoteError> {
+        let wrong = |why: String| RemoteError::Address {
+            name: address.to_owned(),
+            why,
+        };
+        if address.trim().is_empty() {
+            return Err(wrong("it is empty".to_owned()));
+        }
+        let (objects, prefix, folder) = if address.contains("://") && !is_file(address) {
+            let (objects, prefix) = cloud(address, options)?;
+            (objects, prefix, None)
+        } else {
+            let folder = PathBuf::from(address.strip_prefix("file://").unwrap_or(address));
+            let folder = std::path::absolute(&folder).map_err(|e| wrong(e.to_string()))?;
+            let root = LocalFileSystem::new();
+            let prefix = Place::from_absolute_path(&folder).map_err(|e| wrong(e.to_string()))?;
+            (Arc::new(root) as Arc<dyn ObjectStore>, prefix, Some(folder))
+        };
+        let prefix = prefix.join(format!("v{CACHE_FORMAT}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("gfm-pipe-remote")
+            .enable_all()
+            .build()
+            .map_err(RemoteError::Runtime)?;
+        Ok(Remote {
+            name: address.to_owned(),
+            objects,
+            prefix,
+            folder,
+            push,
+            runtime,
+            state: Mutex::default(),
+        })
+    }
+
+    /// As the user wrote it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What went wrong since this was last asked.
+    pub fn news(&self) -> Vec<String> {
+        self.with(|s| std::mem::take(&mut s.news))
+    }
+
+    /// What was exchanged so far.
+    pub fn exchange(&self) -> Exchange {
+        self.with(|s| s.exchange.clone())
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        // Every change is small and cannot stop half-way.
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it is worth asking.
+    fn is_there(&self) -> bool {
+        if self.with(|s| s.gone) {
+            return false;
+        }
+        if let Some(folder) = &self.folder
+            && !folder.is_dir()
+        {
+            self.give_up("there is no such folder (if it is new, make it: an unmounted disk must not look empty)");
+            return false;
+        }
+        true
+    }
+
+    fn give_up(&self, why: &str) {
+        self.with(|s| {
+            if !std::mem::replace(&mut s.gone, true) {
+                let name = &self.name;
+                s.news
+                    .push(format!("remote {name}: {why}; going on without it"));
+            }
+        });
+    }
+
+    fn say(&self, text: String) {
+        self.with(|s| s.news.push(format!("remote {}: {text}", self.name)));
+    }
+
+    fn manifest_place(&self, key: &Key) -> Place {
+        self.prefix
+            .clone()
+            .join("stages")
+            .join(format!("{key}.json"))
+    }
+
+    fn object_place(&self, digest: &str) -> Place {
+        let objects = self.prefix.clone().join("objects");
+        objects.join(&digest[..2]).join(format!("{digest}.parquet"))
+    }
+
+    /// Looks for a finished stage. `None` when there is none that can be used, or the remote cannot be asked.
+    pub fn find(&self, key: &Key, op: &OpEntry) -> Option<Manifest> {
+        if let Some(found) = self.with(|s| s.found.get(key).cloned()) {
+            return Some(found);
+        }
+        if !self.is_there() {
+            return None;
+        }
+        let place = self.manifest_place(key);
+        let bytes = match self.runtime.block_on(small(self.objects.as_ref(), &place)) {
+            Ok(bytes) => bytes?,
+            Err(e) => {
+                self.give_up(&e.to_string());
+                return None;
+            }
+        };
+        let manifest: Result<Manifest, StoreError> =
+            parse_json(Path::new(place.as_ref()), &bytes, MANIFEST_FORMAT);
+        let usable = manifest.ok().filter(|m| {
+            // What it says must be what its name says, and what the operator would have made.
+            m.key == *key
+                && m.ingredients.key() == *key
+                && fits(m, op)
+                && m.tables().all(|t| is_digest(&t.digest))
+        });
+        match usable {
+            Some(manifest) => {
+                self.with(|s| s.found.insert(key.clone(), manifest.clone()));
+                Some(manifest)
+            }
+            None => {
+                self.say(format!("{place} is damaged; it is not used"));
+                None
+            }
+        }
+    }
+
+    /// Takes a stage into the store: its objects, then its manifest. False when that did not succeed; the stage must be
+    /// computed then.
+    ///
+    /// # Errors
+    /// When the local store refuses, or the user asked to stop.
+    pub fn fetch(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        cancel: &Cancel,
+    ) -> Result<bool, StoreError> {
+        if !self.is_there() {
+            return Ok(false);
+        }
+        let mut wanted: Vec<&TableEntry> = manifest.tables().collect();
+        wanted.sort_by(|a, b| a.digest.cmp(&b.digest));
+        wanted.dedup_by(|a, b| a.digest == b.digest);
+        let arrivals = stream::iter(wanted)
+            .map(|table| self.receive(store, table, cancel))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<Option<u64>>>();
+        let bytes = match self.runtime.block_on(arrivals) {
+            Ok(bytes) => bytes,
+            Err(Lost::Local(e)) => return Err(e),
+            Err(Lost::Remote(e)) => {
+                self.give_up(&e.to_string());
+                return Ok(false);
+            }
+        };
+        let Some(bytes) = bytes.into_iter().sum::<Option<u64>>() else {
+            self.with(|s| s.found.remove(&manifest.key));
+            return Ok(false);
+        };
+        atomic::sync_dir(&store.root().join("objects"))?;
+        store.put_manifest(manifest)?;
+        self.with(|s| {
+            s.exchange.fetched.stages += 1;
+            s.exchange.fetched.bytes += bytes;
+        });
+        Ok(true)
+    }
+
+    /// Gets one object; `None` when the remote does not have it as it should be.
+    async fn receive(
+        &self,
+        store: &Store,
+        table: &TableEntry,
+        cancel: &Cancel,
+    ) -> Result<Option<u64>, Lost> {
+        let path = store.object(&table.digest);
+        // What is there in its size is believed here as everywhere: `verify` looks closer.
+        if std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == table.bytes) {
+            return Ok(Some(0));
+        }
+        let place = self.object_place(&table.digest);
+        let bad = |why: &str| {
+            self.say(format!("{place} {why}; it is not used"));
+            self.with(|s| s.bad.insert(table.digest.clone()));
+            Ok(None)
+        };
+        let got = match self.objects.get(&place).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return bad("is missing"),
+            Err(e) => return Err(Lost::Remote(e)),
+        };
+        if got.meta.size != table.bytes {
+            return bad("is damaged");
+        }
+        let mut arrival = Arrival::start(store)?;
+        let mut body = got.into_stream();
+        while let Some(chunk) = body.try_next().await.map_err(Lost::Remote)? {
+            if cancel.is_cancelled() {
+                return Err(Lost::Local(StoreError::Cancelled));
+            }
+            arrival.write(&chunk)?;
+        }
+        if !arrival.store(store, table)? {
+            return bad("is damaged");
+        }
+        Ok(Some(table.bytes))
+    }
+
+    /// Gives stages that the local store has to the remote, those it has already excepted; stages `anew` are given in any
+    /// case. Best effort: what goes wrong is told by [`Remote::news`].
+    pub fn push(&self, store: &Store, stages: &[(Key, bool)], cancel: &Cancel) {
+        if !self.push || stages.is_empty() || !self.is_there() {
+            return;
+        }
+        let all = stream::iter(stages)
+            .map(|(key, anew)| self.give(store, key, *anew, cancel))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>();
+        match self.runtime.block_on(all) {
+            Ok(_) => {}
+            Err(Lost::Local(StoreError::Cancelled)) => {
+                self.say("interrupted; the next run gives it the rest".to_owned());
+            }
+            Err(Lost::Local(e)) => self.say(format!("not all was given to it: {e}")),
+            Err(Lost::Remote(e)) => self.give_up(&e.to_string()),
+        }
+    }
+
+    async fn give(
+        &self,
+        store: &Store,
+        key: &Key,
+        anew: bool,
+        cancel: &Cancel,
+    ) -> Result<(), Lost> {
+        let place = self.manifest_place(key);
+        if self.with(|s| s.found.contains_key(key)) && !anew {
+            return Ok(());
+        }
+        if !anew && self.has(&place).await?.is_some() {
+            return Ok(());
+        }
+        let Some(manifest) = store.manifest(key)? else {
+            return Ok(());
+        };
+        let mut bytes = 0;
+        for table in manifest.tables() {
+            if cancel.is_cancelled() {
+                return Err(Lost::Local(StoreError::Cancelled));
+            }
+            match self.send(store, table).await? {
+                Some(sent) => bytes += sent,
+                // A damaged stage is not spread; the next `run` or `verify` deals with it here.
+                None => {
+                    self.say(format!(
+                        "{} is damaged; it is not given to it",
+                        store.object(&table.digest).display()
+                    ));
+                    return Ok(());
+                }
+            }
+        }
+        let mut text = serde_json::to_vec_pretty(&manifest)
+            .map_err(std::io::Error::other)
+            .map_err(StoreError::io("write", &store.manifest_path(key.as_str())))?;
+        text.push(b'\n');
+        let put = self.objects.put(&place, PutPayload::from(text)).await;
+        put.map_err(Lost::Remote)?;
+        self.with(|s| {
+            s.exchange.pushed.stages += 1;
+            s.exchange.pushed.bytes += bytes;
+        });
+        Ok(())
+    }
+
+    /// Gives one object, if it is not there; `None` when it is not what it should be.
+    async fn send(&self, store: &Store, table: &TableEntry) -> Result<Option<u64>, Lost> {
+        let place = self.object_place(&table.digest);
+        let bad = self.with(|s| s.bad.contains(&table.digest));
+        if !bad && self.has(&place).await? == Some(table.bytes) {
+            return Ok(Some(0));
+        }
+        let path = store.object(&table.digest);
+        let read = |e| Lost::Local(StoreError::io("read", &path)(e));
+        // Looked at before it is sent: a name that does not tell the bytes would spoil it for all.
+        let hash = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || hash_file(&path))
+        };
+        let hash = hash.await.map_err(std::io::Error::other).map_err(read)?;
+        if hash.map_err(read)? != table.digest {
+            return Ok(None);
+        }
+        let mut file = File::open(&path).map_err(read)?;
+        let mut to = BufWriter::new(Arc::clone(&self.objects), place.clone());
+        let mut buffer = vec![0; 1 << 20];
+        let sent = async {
+            loop {
+                // Blocking, on a thread that does nothing but transfers.
+                let n = file.read(&mut buffer)?;
+                if n == 0 {
+                    return to.shutdown().await;
+                }
+                to.write_all(&buffer[..n]).await?;
+            }
+        };
+        if let Err(e) = sent.await {
+            return Err(Lost::Remote(object_store::Error::Generic {
+                store: "remote",
+                source: Box::new(e),
+            }));
+        }
+        self.with(|s| s.bad.remove(&table.digest));
+        Ok(Some(table.bytes))
+    }
+
+    /// The size of what is there.
+    async fn has(&self, place: &Place) -> Result<Option<u64>, Lost> {
+        match self.objects.head(place).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(Lost::Remote(e)),
+        }
+    }
+}
+
+/// Which side failed.
+enum Lost {
+    Local(StoreError),
+    Remote(object_store::Error),
+}
+
+impl From<StoreError> for Lost {
+    fn from(e: StoreError) -> Self {
+        Lost::Local(e)
+    }
+}
+
+/// Reads a small file whole; `None` when there is none.
+async fn small(objects: &dyn ObjectStore, place: &Place) -> object_store::Result<Option<Vec<u8>>> {
+    let got = match objects.get(place).await {
+        Ok(got) => got,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    if got.meta.size > MAX_MANIFEST {
+        return Ok(Some(Vec::new()));
+    }
+    Ok(Some(got.bytes().await?.to_vec()))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_file(address: &str) -> bool {
+    address.starts_with("file://")
+}
+
+#[cfg(not(feature = "cloud"))]
+fn cloud(
+    address: &str,
+    _options: &BTreeMap<String, String>,
+) -> Result<(Arc<dyn ObjectStore>, Place), RemoteError> {
+    match address.split("://").next() {
+        Some("s3" | "s3a" | "gs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "https") => {
+            Err(RemoteError::NoCloud(address.to_owned()))
+        }
+        scheme => Err(RemoteError::Address {
+            name: address.to_owned(),
+            why: format!("`{}://` is not known", scheme.unwrap_or_default()),
+        }),
+    }
+}
+
+#[cfg(feature = "cloud")]
+use super::cloud::cloud;

@@ -1,0 +1,383 @@
+//! A store shared by two machines: here two stores and a folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gfm_pipe::exec::{RunOptions, RunSummary};
+use gfm_pipe::plan::{Request, Verdict, prepare};
+use gfm_pipe::record::StageStatus;
+use gfm_pipe::store::{Moved, Remote};
+use gfm_pipe_api::Cancel;
+
+use crate::lab::{Events, Lab};
+
+const YAML: &str = "
+stages:
+  a: {op: source, with: {path: a.txt}}
+  c: {op: concat, in: {text: a}, with: {prefix: x}}
+  n: {op: count, in: {text: c}}
+";
+
+struct Team {
+    folder: tempfile::TempDir,
+}
+
+impl Team {
+    fn new() -> Self {
+        Team {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn remote(&self, push: bool) -> Arc<Remote> {
+        let place = self.folder.path().join("shared");
+        let place = place.to_str().unwrap();
+        Arc::new(Remote::open(place, &Default::default(), push).unwrap())
+    }
+
+    /// A machine with the same input file and an empty store.
+    fn machine(&self) -> Lab {
+        fs::create_dir_all(self.folder.path().join("shared")).unwrap();
+        let lab = Lab::new();
+        lab.write("a.txt", "one\ntwo\n");
+        lab
+    }
+
+    fn run(&self, lab: &Lab) -> (RunSummary, Vec<String>) {
+        self.run_with(lab, &lab.options(), true)
+    }
+
+    fn run_with(&self, lab: &Lab, options: &RunOptions, push: bool) -> (RunSummary, Vec<String>) {
+        let options = RunOptions {
+            request: Request {
+                remote: Some(self.remote(push)),
+                ..options.request.clone()
+            },
+            ..options.clone()
+        };
+        let events = Arc::new(Events::default());
+        let cancel = Cancel::default();
+        let summary = lab.run_heard(YAML, &options, events.clone(), &cancel);
+        (summary, events.warnings())
+    }
+
+    fn files(&self, part: &str) -> Vec<PathBuf> {
+        fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(dir).unwrap().flatten() {
+                if entry.path().is_dir() {
+                    walk(&entry.path(), out);
+                } else {
+                    out.push(entry.path());
+                }
+            }
+        }
+        let mut out = Vec::new();
+        walk(
+            &self.folder.path().join("shared").join("v1").join(part),
+            &mut out,
+        );
+        out.sort();
+        out
+    }
+}
+
+fn statuses(summary: &RunSummary) -> Vec<StageStatus> {
+    summary.stages.iter().map(|s| s.status).collect()
+}
+
+fn digests(summary: &RunSummary) -> Vec<String> {
+    let ports = summary.artifacts.values().flat_map(|p| p.values());
+    ports.map(gfm_pipe_api::Artifact::digest).collect()
+}
+
+use StageStatus::{Cached, Failed, Ran};
+
+#[test]
+fn what_one_machine_computed_the_other_takes() {
+    let team = Team::new();
+    let (first, second) = (team.machine(), team.machine());
+    let (made, warnings) = team.run(&first);
+    assert_eq!(statuses(&made), [Ran, Ran, Ran]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (name, exchange) = made.remote.clone().unwrap();
+    assert_eq!(exchange.fetched, Moved::default());
+    assert_eq!(exchange.pushed.stages, 3);
+    assert_eq!(exchange.pushed.bytes, first.store().disk_used());
+
+    // The plan of the second says so, and leaves nothing behind.
+    let request = Request {
+        remote: Some(team.remote(false)),
+        ..second.request()
+    };
+    let plan = prepare(&second.pipeline(YAML), &second.store(), &request).unwrap();
+    assert!(
+        plan.plan
+            .iter()
+            .all(|p| matches!(p.verdict, Verdict::Remote(_)))
+    );
+    assert_eq!(second.store().disk_used(), 0);
+
+    let (taken, warnings) = team.run(&second);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(statuses(&taken), [Cached, Cached, Cached]);
+    assert_eq!(
+        taken.stages[0].note.as_deref(),
+        Some(format!("from {name}").as_str())
+    );
+    let (_, exchange) = taken.remote.clone().unwrap();
+    assert_eq!(exchange.fetched.stages, 3);
+    assert_eq!(exchange.fetched.bytes, first.store().disk_used());
+    assert_eq!(exchange.pushed, Moved::default());
+    assert_eq!(digests(&taken), digests(&made));
+    let found = second.store().verify(true, &|_, _| {}).unwrap();
+    assert!(found.damages.is_empty());
+    // What was taken is the machine's own now.
+    let again = second.run(YAML);
+    assert_eq!(statuses(&again), [Cached, Cached, Cached]);
+    assert_eq!(again.stages[0].note, None);
+}
+
+#[test]
+fn a_remote_that_comes_later_gets_what_is_there() {
+    let team = Team::new();
+    let (first, second) = (team.machine(), team.machine());
+    first.run(YAML);
+    let (_, exchange) = team.run(&first).0.remote.unwrap();
+    assert_eq!(exchange.pushed.stages, 3);
+    // Computed though the remote has it: forced stages ask nobody.
+    let options = RunOptions {
+        request: Request {
+            force: vec!["c".to_owned()],
+            ..second.request()
+        },
+        ..second.options()
+    };
+    let (summary, _) = team.run_with(&second, &options, true);
+    assert_eq!(statuses(&summary), [Cached, Ran, Cached]);
+}
+
+#[test]
+fn a_stage_left_out_by_the_selection_may_be_in_the_remote() {
+    let team = Team::new();
+    let (first, second) = (team.machine(), team.machine());
+    team.run(&first);
+    let mut options = second.options();
+    options.request.selection.only = vec!["n".to_owned()];
+    let (summary, _) = team.run_with(&second, &options, true);
+    assert_eq!(summary.stage("n").unwrap().status, Cached);
+
+    // It was promised and does not arrive.
+    let third = team.machine();
+    for object in team.files("objects") {
+        fs::remove_file(object).unwrap();
+    }
+    let mut options = third.options();
+    options.request.selection.only = vec!["n".to_owned()];
+    let (summary, warnings) = team.run_with(&third, &options, true);
+    let failed = summary.stages.iter().find(|s| s.status == Failed).unwrap();
+    let error = failed.error.as_deref().unwrap();
+    assert!(error.contains("failed to give it"), "{error}");
+    assert!(warnings[0].contains("is missing"), "{warnings:?}");
+}
+
+#[test]
+fn without_push_nothing_is_given() {
+    let team = Team::new();
+    let lab = team.machine();
+    let (summary, _) = team.run_with(&lab, &lab.options(), false);
+    assert_eq!(statuses(&summary), [Ran, Ran, Ran]);
+    assert_eq!(summary.remote.unwrap().1.pushed, Moved::default());
+    assert!(!team.folder.path().join("shared").join("v1").exists());
+}
+
+/// A remote that is gone costs one warning, whatever the number of stages.
+#[test]
+fn a_remote_that_is_gone_is_told_once() {
+    let team = Team::new();
+    let lab = team.machine();
+    fs::remove_dir_all(team.folder.path().join("shared")).unwrap();
+    let (summary, warnings) = team.run(&lab);
+    assert_eq!(statuses(&summary), [Ran, Ran, Ran]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("there is no such folder"),
+        "{warnings:?}"
+    );
+    assert!(warnings[0].contains("going on without it"), "{warnings:?}");
+    // An unmounted disk is not filled.
+    assert!(!team.folder.path().join("shared").exists());
+}
+
+/// Every file of a remote, damaged in every way: never used, and given anew by whoever computed it.
+#[test]
+fn a_damaged_remote_is_never_used_and_heals() {
+    let team = Team::new();
+    let first = team.machine();
+    let want = digests(&team.run(&first).0);
+    let mut files = team.files("objects");
+    files.extend(team.files("stages"));
+    assert!(files.len() >= 5);
+    let mut tried = 0;
+    for file in files {
+        let whole = fs::read(&file).unwrap();
+        let mut ways: Vec<Option<Vec<u8>>> = vec![
+            None,
+            Some(Vec::new()),
+            Some(whole[..whole.len() / 2].to_vec()),
+            Some([&whole[..], b"more"].concat()),
+        ];
+        for at in (0..whole.len()).step_by(1 + whole.len() / 6) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            ways.push(Some(bytes));
+        }
+        for way in ways {
+            tried += 1;
+            match &way {
+                None => fs::remove_file(&file).unwrap(),
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+            }
+            let second = team.machine();
+            let (summary, warnings) = team.run(&second);
+            assert_eq!(digests(&summary), want);
+            let sound = second.store().verify(true, &|_, _| {}).unwrap();
+            assert!(sound.damages.is_empty(), "{:?}", sound.damages);
+            let ran = summary.stages.iter().any(|s| s.status == Ran);
+            // A flipped bit in what a manifest only tells (when it was made) stops nobody.
+            let json = file.extension().is_some_and(|e| e == "json");
+            assert!(ran || json, "{} was used", file.display());
+            if ran && way.is_some() {
+                assert!(!warnings.is_empty());
+            }
+            if ran {
+                // Healed: the third machine takes all of it.
+                let third = team.machine();
+                let (summary, warnings) = team.run(&third);
+                assert_eq!(
+                    statuses(&summary),
+                    [Cached, Cached, Cached],
+                    "{}",
+                    file.display()
+                );
+                assert!(warnings.is_empty(), "{warnings:?}");
+            }
+            fs::write(&file, &whole).unwrap();
+        }
+    }
+    assert!(tried >= 50, "{tried}");
+}
+
+/// A stage whose file here is damaged is not spread.
+#[test]
+fn a_damaged_object_is_not_given() {
+    let team = Team::new();
+    let lab = team.machine();
+    lab.run(YAML);
+    let (object, _) = lab.store().objects().unwrap().remove(0);
+    let mut bytes = fs::read(&object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    // The size is right, so the run believes it: only who sends it looks.
+    let (_, warnings) = team.run(&lab);
+    assert!(
+        warnings.iter().any(|w| w.contains("is damaged")),
+        "{warnings:?}"
+    );
+    let name = object.file_name().unwrap();
+    assert!(
+        team.files("objects")
+            .iter()
+            .all(|p| p.file_name() != Some(name))
+    );
+}
+
+/// A damaged stage of the local store is healed from the remote.
+#[test]
+fn what_is_damaged_here_comes_from_the_remote() {
+    let team = Team::new();
+    let lab = team.machine();
+    team.run(&lab);
+    for (object, ..) in lab.store().objects().unwrap() {
+        fs::write(object, "short").unwrap();
+    }
+    let (summary, _) = team.run(&lab);
+    assert_eq!(statuses(&summary), [Cached, Cached, Cached]);
+    assert_eq!(summary.remote.unwrap().1.fetched.stages, 3);
+}
+
+#[test]
+fn an_address_that_cannot_be_one_is_refused() {
+    let open = |address: &str| {
+        let e = Remote::open(address, &Default::default(), true).unwrap_err();
+        (e.to_string(), e.hint())
+    };
+    let (text, hint) = open("ftp://host/x");
+    assert_eq!(text, "remote ftp://host/x: `ftp://` is not known");
+    assert!(hint.unwrap().contains("s3://BUCKET"));
+    if !cfg!(feature = "cloud") {
+        let (text, hint) = open("s3://bucket/x");
+        assert!(text.contains("built without clouds"), "{text}");
+        assert!(hint.unwrap().contains("--features cloud"));
+    }
+    assert!(open(" ").0.contains("it is empty"));
+}
+
+/// The same over a real server: `scripts/check-s3/run` starts one and says where it is.
+#[cfg(feature = "cloud")]
+#[test]
+fn a_bucket_is_as_good_as_a_folder() {
+    let Ok(address) = std::env::var("GFM_PIPE_TEST_REMOTE") else {
+        println!("skipped: GFM_PIPE_TEST_REMOTE names no bucket (scripts/check-s3/run does)");
+        return;
+    };
+    let options: std::collections::BTreeMap<_, _> = std::env::vars().collect();
+    let run = |lab: &Lab| {
+        let remote = Remote::open(&address, &options, true).unwrap();
+        let request = Request {
+            remote: Some(Arc::new(remote)),
+            ..lab.request()
+        };
+        let options = RunOptions {
+            request,
+            ..lab.options()
+        };
+        let events = Arc::new(Events::default());
+        let summary = lab.run_heard(YAML, &options, events.clone(), &Cancel::default());
+        (summary, events.warnings())
+    };
+    // More than one part of an upload: 12 MB of text that does not shrink.
+    let mut text = String::new();
+    let mut x = 1u64;
+    while text.len() < 12_000_000 {
+        for _ in 0..16 {
+            x = x
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(&format!("{:016x}", x ^ (x >> 29)));
+        }
+        text.push('\n');
+    }
+    let labs = [Lab::new(), Lab::new()];
+    for lab in &labs {
+        lab.write("a.txt", &text);
+    }
+    let (made, warnings) = run(&labs[0]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (_, exchange) = made.remote.clone().unwrap();
+    assert_eq!(exchange.pushed.stages + exchange.fetched.stages, 3);
+    let (taken, warnings) = run(&labs[1]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(statuses(&taken), [Cached, Cached, Cached]);
+    assert_eq!(digests(&taken), digests(&made));
+    let (_, exchange) = taken.remote.unwrap();
+    assert_eq!(exchange.fetched.stages, 3);
+    println!(
+        "given {} bytes, taken {}",
+        made.remote.unwrap().1.pushed.bytes,
+        exchange.fetched.bytes
+    );
+    let sound = labs[1].store().verify(true, &|_, _| {});
+    assert!(sound.unwrap().damages.is_empty());
+}
