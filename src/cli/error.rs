@@ -109,6 +109,9 @@ impl From<RunError> for CliError {
     fn from(e: RunError) -> Self {
         match e {
             RunError::Request(e) => e.into(),
+            RunError::Commands(_) => CliError::usage(e.to_string()).hint(
+                "a program may do whatever you may do: look at what it is, then add --allow-exec",
+            ),
             RunError::Store(e) => e.into(),
             RunError::Scheduler(_) => CliError::failed(e.to_string()),
         }

@@ -41,6 +41,9 @@ pub struct Args {
     /// Memory that stages may occupy together, as 8GiB [default: all]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
+    /// Let stages run programs the pipeline names (operator `exec`); it is no sandbox
+    #[arg(long)]
+    allow_exec: bool,
     /// Take from the remote, give it nothing
     #[arg(long)]
     no_push: bool,
@@ -77,6 +80,8 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
             memory: args.memory.map(|m| m.as_u64()).or_else(memory),
         },
         device: args.common.device.as_str().to_owned(),
+        allow_exec: args.allow_exec,
+        search_path: std::env::var_os("PATH"),
     };
     let cancel = Cancel::default();
     let err = Out::stderr();

@@ -62,13 +62,18 @@ pub fn json_schema(ops: &[OpEntry]) -> Value {
 
 /// What holds for stages of one operator.
 fn stage_of(op: &OpEntry) -> Value {
-    let ports: Map<String, Value> = op.inputs.iter().map(port).collect();
+    let inputs = if op.shaped {
+        json!({"additionalProperties": {"type": "string"}})
+    } else {
+        let ports: Map<String, Value> = op.inputs.iter().map(port).collect();
+        json!({"properties": ports, "additionalProperties": false})
+    };
     json!({
         "if": {"properties": {"op": {"const": op.name}}, "required": ["op"]},
         "then": {
             "description": op.about,
             "properties": {
-                "in": {"properties": ports, "additionalProperties": false},
+                "in": inputs,
                 "with": object(&op.schema),
             },
         },
@@ -130,12 +135,16 @@ fn of_type(ty: &Type) -> Value {
             v
         }
         Type::Text | Type::Form { .. } => json!({"type": "string"}),
+        Type::Word => json!({"type": ["string", "number", "boolean"]}),
         Type::Path => json!({"type": "string", "minLength": 1}),
         Type::OneOf { words, .. } => json!({"enum": words}),
         Type::List { item, min } => {
             json!({"type": "array", "items": or_template(of_type(item)), "minItems": min})
         }
         Type::Object(schema) => object(schema),
+        Type::Map { value, .. } => {
+            json!({"type": ["object", "null"], "additionalProperties": or_template(of_type(value))})
+        }
         Type::Nullable(inner) => json!({"anyOf": [of_type(inner), {"type": "null"}]}),
     }
 }

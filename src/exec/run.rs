@@ -1,6 +1,7 @@
 //! A whole run, from request to summary.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule};
 use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
-use crate::plan::{Request, RequestError, expected, prepare_run};
+use crate::plan::{Request, RequestError, StagePlan, Verdict, expected, prepare_run};
 use crate::record::{
     Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, durations, run_id,
 };
@@ -30,6 +31,10 @@ pub struct RunOptions {
     pub room: Room,
     /// Device for operators: `auto` or `cpu`.
     pub device: String,
+    /// Whether stages may run programs the pipeline names.
+    pub allow_exec: bool,
+    /// Where such programs are looked for, as `PATH` has it.
+    pub search_path: Option<OsString>,
 }
 
 impl Default for RunOptions {
@@ -45,6 +50,8 @@ impl Default for RunOptions {
                 memory: None,
             },
             device: "auto".to_owned(),
+            allow_exec: false,
+            search_path: None,
         }
     }
 }
@@ -55,12 +62,59 @@ pub enum RunError {
     /// The request does not fit the pipeline or what is there.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// Stages that would run programs, which the user did not allow.
+    #[error("{}", commands(.0))]
+    Commands(Vec<Command>),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The machine refused threads or timers.
     #[error("failed to start the scheduler: {0}")]
     Scheduler(std::io::Error),
+}
+
+/// A stage that would run a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Where the stage stands: `file:line:column`.
+    pub place: String,
+    /// Stage.
+    pub stage: String,
+    /// What it would run.
+    pub words: Vec<String>,
+}
+
+fn commands(all: &[Command]) -> String {
+    let lines = all.iter().map(|c| {
+        let words = c.words.join(" ");
+        let words = if words.is_empty() {
+            String::new()
+        } else {
+            format!(": {words}")
+        };
+        format!("{}: stage `{}` runs a program{words}", c.place, c.stage)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Stages that will run a program, or may.
+fn running_commands(pipeline: &Pipeline, plan: &[StagePlan]) -> Vec<Command> {
+    let runs = plan
+        .iter()
+        .filter(|p| matches!(p.verdict, Verdict::Run(_) | Verdict::Depends(_)));
+    runs.filter_map(|p| pipeline.stage(&p.name))
+        .filter(|s| s.op.runs_commands)
+        .map(|s| Command {
+            place: s.origin.to_string(),
+            stage: s.name.clone(),
+            words: s.params["command"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|w| Some(w.as_str()?.to_owned()))
+                .collect(),
+        })
+        .collect()
 }
 
 /// How a run ended.
@@ -102,6 +156,12 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<RunSummary, RunError> {
     let prepared = prepare_run(pipeline, store, &options.request)?;
+    if !options.allow_exec {
+        let commands = running_commands(pipeline, &prepared.plan);
+        if !commands.is_empty() {
+            return Err(RunError::Commands(commands));
+        }
+    }
     let store = &Store::open(store.root())?;
     let _in_use = store.in_use(cancel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -143,6 +203,8 @@ pub fn run(
             cancel: cancel.clone(),
             base: options.request.base.clone(),
             device: options.device.clone(),
+            allow_exec: options.allow_exec,
+            search_path: options.search_path.clone(),
             troubles,
         },
         permits: Permits::new(options.room),

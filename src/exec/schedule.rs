@@ -14,7 +14,7 @@ use dagrs::{
 };
 use gfm_pipe_api::Artifact;
 
-use super::permits::Permits;
+use super::permits::{Permit, Permits};
 use super::stage::{Ports, StageRunner};
 use crate::plan::select::Role;
 use crate::record::{Event, StageRecord, StageStatus};
@@ -96,12 +96,13 @@ impl Node for StageNode {
         let shared = Arc::clone(&self.shared);
         // In a task of its own, so that a panic of the engine itself ends here and the messages below are still sent.
         let work = tokio::spawn(work(Arc::clone(&stage), role, shared, signals));
-        let (record, ports) = work.await.unwrap_or_else(|e| {
+        // The permit is held until everybody was told that the stage ended: nobody shall hear of more at once than there may be.
+        let ((record, ports), _permit) = work.await.unwrap_or_else(|e| {
             let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
             record.error = Some(format!("the engine failed: {e}"));
             record.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
             self.shared.halted.store(true, Ordering::Relaxed);
-            (record, None)
+            ((record, None), None)
         });
         let name = stage.name.clone();
         let signal = match (&ports, record.status) {
@@ -124,13 +125,18 @@ impl Node for StageNode {
     }
 }
 
-async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<Signal>) -> Ended {
+async fn work(
+    stage: Arc<Stage>,
+    role: Role,
+    shared: Arc<Shared>,
+    signals: Vec<Signal>,
+) -> (Ended, Option<Permit>) {
     let skip = |why: String| {
         let record = StageRecord::skipped(&stage.name, stage.op.name, why);
-        (record, None)
+        ((record, None), None)
     };
     if let Some(record) = shared.runner.troubled(&stage) {
-        return (record, None);
+        return ((record, None), None);
     }
     let mut ready: HashMap<String, Arc<Ports>> = HashMap::new();
     for signal in signals {
@@ -156,7 +162,7 @@ async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<S
                 .push(artifact.clone());
         }
     }
-    let Ok(_permit) = shared.permits.acquire(stage.limits.resources).await else {
+    let Ok(permit) = shared.permits.acquire(stage.limits.resources).await else {
         return skip("the run ended".to_owned());
     };
     if shared.runner.cancel.is_cancelled() {
@@ -181,7 +187,7 @@ async fn work(stage: Arc<Stage>, role: Role, shared: Arc<Shared>, signals: Vec<S
     if record.status == StageStatus::Failed && !shared.keep_going {
         shared.halted.store(true, Ordering::Relaxed);
     }
-    (record, ports.map(Arc::new))
+    ((record, ports.map(Arc::new)), Some(permit))
 }
 
 /// Runs every stage whose role is not [`Role::Skip`]; returns when all of them have ended.

@@ -4,6 +4,7 @@
 //! what they were when the key was made.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,10 @@ pub(super) struct StageRunner {
     pub(super) cancel: Cancel,
     pub(super) base: PathBuf,
     pub(super) device: String,
+    /// Whether stages may run programs the pipeline names.
+    pub(super) allow_exec: bool,
+    /// Where such programs are looked for.
+    pub(super) search_path: Option<OsString>,
     /// Stages that cannot run, with why: what they read is not there.
     pub(super) troubles: BTreeMap<String, DecideError>,
 }
@@ -233,6 +238,13 @@ impl StageRunner {
                 ));
             }
         }
+        // Looked at before the run; but what was cached then may be gone by now.
+        if stage.op.runs_commands && !self.allow_exec {
+            return Err(Stopped::new(
+                "it runs a program, which was not allowed",
+                Some("--allow-exec allows it"),
+            ));
+        }
         self.sink.emit(&Event::StageStarted {
             stage: stage.name.clone(),
             op: stage.op.name.to_owned(),
@@ -306,6 +318,7 @@ impl StageRunner {
             base: self.base.clone(),
             workdir: workdir.to_owned(),
             device: self.device.clone(),
+            search_path: self.search_path.clone(),
         }
     }
 

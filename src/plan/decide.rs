@@ -235,12 +235,7 @@ impl Planner {
                     Ok(judged) => judged,
                     Err(error) => {
                         troubles.push(StageTrouble {
-                            place: format!(
-                                "{}:{}:{}",
-                                stage.origin.file.display(),
-                                stage.origin.line,
-                                stage.origin.column
-                            ),
+                            place: stage.origin.to_string(),
                             stage: stage.name.clone(),
                             error,
                         });

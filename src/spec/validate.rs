@@ -3,6 +3,7 @@
 //! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports of an unknown
 //! operator, parameters that use a broken variable) is not reported.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,8 +75,8 @@ pub(super) struct Draft<'a> {
     pub name: String,
     /// What `foreach` or `matrix` made it for.
     pub scope: Scope,
-    /// Its operator; `None` when that is a mistake.
-    pub op: Option<&'a OpEntry>,
+    /// Its operator, with the ports of this stage; `None` when that is a mistake.
+    pub op: Option<Cow<'a, OpEntry>>,
     /// Its bounds; `None` when they are a mistake.
     limits: Option<Limits>,
     /// The variables its templates see.
@@ -191,7 +192,7 @@ pub(super) fn check(
 /// Asks the operators whether what is connected to their ports goes together, and with the parameters.
 fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>) {
     for (draft, inputs) in drafts.iter().zip(wires) {
-        let (Some(op), Some(params)) = (draft.op, &draft.params) else {
+        let (Some(op), Some(params)) = (&draft.op, &draft.params) else {
             continue;
         };
         let names = |refs: &Vec<PortRef>| refs.iter().map(PortRef::to_string).collect();
@@ -234,7 +235,7 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
             let body = d.entry.value.entries()?;
             Some(Stage {
                 name: d.name.clone(),
-                op: d.op?.clone(),
+                op: d.op.as_deref()?.clone(),
                 params: d.params.clone()?,
                 inputs,
                 limits: d.limits?,
@@ -356,11 +357,11 @@ fn stage<'a>(
         let message = format!("`{}` cannot name a stage", quote(name));
         mistakes.push(Mistake::new(entry.key.span, message).hint(NAME_FORM));
     }
-    let draft = |op, scope: Scope, vars: &Vars| Draft {
+    let draft = |op: Option<&'a OpEntry>, scope: Scope, vars: &Vars| Draft {
         entry,
         name: instance_name(name, &scope),
         scope,
-        op,
+        op: op.map(Cow::Borrowed),
         limits: None,
         vars: vars.clone(),
         in_flawed: false,
@@ -425,12 +426,28 @@ fn stage<'a>(
         draft.limits = bounds(body, vars, open, mistakes);
         if let Some(op) = op {
             draft.params = params(op, with, entry, rendered, &draft.vars, sources, mistakes);
+            if op.shaped {
+                draft.op = shaped(op, draft.params.as_ref(), get("in"));
+            }
         }
         draft.in_flawed = flawed("in");
         draft.scope_flawed = open;
         out.push(draft);
     }
     out
+}
+
+/// An operator whose ports depend on its parameters, with the ports of a stage. Of wrong parameters nobody knows which.
+fn shaped<'a>(
+    op: &OpEntry,
+    params: Option<&Value>,
+    connected: Option<&Entry>,
+) -> Option<Cow<'a, OpEntry>> {
+    let connected = connected
+        .and_then(|e| e.value.entries())
+        .unwrap_or_default();
+    let names: Vec<&str> = connected.iter().map(|e| e.key.text.as_str()).collect();
+    op.of_stage(params?, &names).ok().map(Cow::Owned)
 }
 
 /// What the stage may take.

@@ -85,7 +85,7 @@ impl StageInputs<'_> {
         let Some(entries) = given.map_or(Some([].as_slice()), |e| e.value.entries()) else {
             if let Some(e) = given {
                 let message = format!("`in` is a mapping of ports, found {}", e.value.found());
-                let port = draft.op.and_then(|op| op.inputs.first());
+                let port = draft.op.as_ref().and_then(|op| op.inputs.first());
                 let port = port.map_or("PORT", |p| p.name);
                 self.mistakes.push(
                     Mistake::new(e.point(), message).hint(format!("in: {{{port}: STAGE.PORT}}")),
@@ -96,7 +96,7 @@ impl StageInputs<'_> {
         let mut meant = Vec::new();
         for entry in entries {
             let name = entry.key.text.as_str();
-            let port = match draft.op {
+            let port = match &draft.op {
                 None => None,
                 Some(op) => match op.inputs.iter().find(|p| p.name == name) {
                     Some(port) => Some(port),
@@ -111,7 +111,7 @@ impl StageInputs<'_> {
                 wires.insert(name.to_owned(), refs);
             }
         }
-        let Some(op) = draft.op else {
+        let Some(op) = &draft.op else {
             return wires;
         };
         if draft.in_flawed || draft.get("in").is_some_and(|e| e.value.flawed) {
@@ -145,6 +145,7 @@ impl StageInputs<'_> {
             .and_then(|n| names.iter().copied().find(|known| *known == n));
         let hint = match meant {
             Some(n) => format!("did you mean `{n}`?"),
+            None if op.shaped => "a letter, then up to 99 letters, digits, `_` and `-`".to_owned(),
             None if names.is_empty() => "it takes no inputs".to_owned(),
             None => format!("its inputs: {}", names.join(", ")),
         };
@@ -339,7 +340,7 @@ impl StageInputs<'_> {
     ) -> Option<PortRef> {
         let drafts = self.drafts;
         let stage = drafts[at].name.as_str();
-        let op = self.drafts[at].op?;
+        let op = drafts[at].op.as_deref()?;
         let names = || op.outputs.iter().map(|p| p.name);
         let found = match out {
             Some(out) => op.outputs.iter().find(|p| p.name == out),
@@ -419,7 +420,7 @@ impl StageInputs<'_> {
     /// What an unknown stage may have meant.
     fn instead_of(&self, stage: &str) -> String {
         let names = || self.drafts.iter().map(|d| d.name.as_str());
-        let is_op = |d: &&Draft<'_>| d.op.is_some_and(|op| op.name == stage);
+        let is_op = |d: &&Draft<'_>| d.op.as_ref().is_some_and(|op| op.name == stage);
         if let Some(d) = self.drafts.iter().find(is_op) {
             return format!("that is an operator; its stage is `{}`", d.name);
         }

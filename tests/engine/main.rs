@@ -3,6 +3,7 @@
 
 mod agree;
 mod cache;
+mod commands;
 mod crash;
 mod damage;
 #[cfg(all(unix, feature = "failpoints"))]

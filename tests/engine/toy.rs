@@ -36,6 +36,7 @@ pub fn ops() -> Vec<OpEntry> {
         OpEntry::of::<Count>(),
         OpEntry::of::<Misbehave>(),
         OpEntry::of::<Slow>(),
+        OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
 }
 

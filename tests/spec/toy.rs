@@ -249,5 +249,6 @@ pub fn ops() -> Vec<OpEntry> {
         OpEntry::of::<Upper>(),
         OpEntry::of::<Join>(),
         OpEntry::of::<Train>(),
+        OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
 }

@@ -1,6 +1,7 @@
 //! What an operator sees while it runs: inputs, outputs, progress, cancellation.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +110,8 @@ pub struct Context {
     pub workdir: PathBuf,
     /// Device asked for: `auto`, `cpu`, `cuda`, `cuda:N`.
     pub device: String,
+    /// Where programs are looked for, as `PATH` has it.
+    pub search_path: Option<OsString>,
 }
 
 impl Context {

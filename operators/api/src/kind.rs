@@ -3,6 +3,9 @@
 //! A kind is a static description; the engine checks every table an operator writes against it, and the documentation of
 //! artifacts is generated from it. The kinds themselves are in [`crate::kinds`].
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
 /// Type of a column. The set is kept small so that every Parquet reader handles every artifact.
@@ -130,7 +133,7 @@ pub struct TableSpec {
     pub name: &'static str,
     /// What a row is.
     pub about: &'static str,
-    /// Columns in order.
+    /// Columns in order; none: the table has whatever columns it was written with.
     pub columns: &'static [Column],
 }
 
@@ -147,6 +150,9 @@ impl TableSpec {
 
     /// Says what is wrong with a schema that should be this table's; `None` when it fits.
     pub fn mismatch(&self, schema: &Schema) -> Option<String> {
+        if self.columns.is_empty() {
+            return None;
+        }
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let want: Vec<&str> = self.columns.iter().map(|c| c.name).collect();
         if names != want {
@@ -197,4 +203,16 @@ impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
+}
+
+/// A text that lives as long as the program, for names of ports that a pipeline chooses. Equal texts are kept once.
+pub fn intern(text: &str) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = known.get(text) {
+        return text;
+    }
+    let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
+    known.insert(text);
+    text
 }

@@ -466,3 +466,48 @@ pub const FILES: Kind = Kind {
         ],
     }],
 };
+
+/// Whatever a command writes for another one.
+pub const DATA: Kind = Kind {
+    name: "data",
+    about: "a table of any columns, from one `exec` stage to another",
+    text: &[],
+    tables: &[TableSpec {
+        name: "data",
+        about: "whatever was written",
+        columns: &[],
+    }],
+};
+
+/// Every kind above.
+pub const ALL: [&Kind; 18] = [
+    &ENTITIES,
+    &RELATIONS,
+    &TRIPLES,
+    &REJECTS,
+    &COUNTS,
+    &DOCUMENTS,
+    &LINKS,
+    &QUESTIONS,
+    &EMBEDDINGS,
+    &GRAPH,
+    &ENTITY_DOCUMENTS,
+    &MODEL,
+    &OPTIMIZER,
+    &HISTORY,
+    &METRICS,
+    &RANKINGS,
+    &FILES,
+    &DATA,
+];
+
+/// The names of [`ALL`], in its order.
+pub const NAMES: [&str; ALL.len()] = {
+    let mut names = [""; ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = ALL[i].name;
+        i += 1;
+    }
+    names
+};

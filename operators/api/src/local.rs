@@ -178,6 +178,7 @@ pub fn context() -> Context {
         base: PathBuf::from("."),
         workdir: PathBuf::new(),
         device: "cpu".to_owned(),
+        search_path: std::env::var_os("PATH"),
     }
 }
 
@@ -210,6 +211,8 @@ pub fn run_entry(
             .collect();
         OpError::new(text.join("; "))
     })?;
+    let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
+    let op = &op.of_stage(&params, &connected)?;
     let workdir = dir.join("work");
     fs::create_dir_all(&workdir)
         .map_err(|e| OpError::wrap("failed to create", e).file(&workdir))?;
@@ -228,6 +231,7 @@ pub fn run_entry(
         base: PathBuf::from("."),
         workdir,
         device: "cpu".to_owned(),
+        search_path: std::env::var_os("PATH"),
     };
     op.run(params.clone(), &ctx)?;
     let mut written = written

@@ -45,6 +45,8 @@ pub enum Accepts {
     Kinds(&'static [&'static Kind]),
     /// Any kind with text columns.
     Text,
+    /// Any kind.
+    Any,
 }
 
 impl Accepts {
@@ -53,6 +55,7 @@ impl Accepts {
         match self {
             Accepts::Kinds(kinds) => kinds.iter().any(|k| **k == *kind),
             Accepts::Text => !kind.text.is_empty(),
+            Accepts::Any => true,
         }
     }
 
@@ -64,6 +67,7 @@ impl Accepts {
                 names.join(" or ")
             }
             Accepts::Text => "any kind with text".to_owned(),
+            Accepts::Any => "any kind".to_owned(),
         }
     }
 }
@@ -111,6 +115,11 @@ pub trait Operator: 'static {
     const VERSION: u32;
     /// One line for `gfm-pipe ops`.
     const ABOUT: &'static str;
+    /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what [`Operator::inputs`] and
+    /// [`Operator::outputs`] give is only for documentation.
+    const SHAPED: bool = false;
+    /// Whether it runs programs the pipeline names: a run refuses that unless the user allows it.
+    const RUNS_COMMANDS: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -118,6 +127,11 @@ pub trait Operator: 'static {
     fn inputs() -> Vec<InPort>;
     /// Output ports.
     fn outputs() -> Vec<OutPort>;
+    /// The ports of a stage, of an operator that is [`Operator::SHAPED`]. `connected` are the names under the stage's `in`;
+    /// one that is not among the ports given back is a mistake of the pipeline.
+    fn ports(_params: &Self::Params, _connected: &[&str]) -> (Vec<InPort>, Vec<OutPort>) {
+        (Self::inputs(), Self::outputs())
+    }
     /// Checks the schema cannot express (one key against another).
     fn check(_params: &Self::Params) -> Vec<Problem> {
         Vec::new()
@@ -162,6 +176,7 @@ pub trait Operator: 'static {
 /// What is connected to each input port: `STAGE.PORT`, in order.
 pub type Connected = BTreeMap<String, Vec<String>>;
 
+type Ports = fn(&Value, &[&str]) -> OpResult<(Vec<InPort>, Vec<OutPort>)>;
 type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
 /// An operator as the engine holds it.
@@ -179,6 +194,11 @@ pub struct OpEntry {
     pub inputs: Vec<InPort>,
     /// [`Operator::outputs`].
     pub outputs: Vec<OutPort>,
+    /// [`Operator::SHAPED`].
+    pub shaped: bool,
+    /// [`Operator::RUNS_COMMANDS`].
+    pub runs_commands: bool,
+    ports: Ports,
     check: fn(&Value) -> Vec<Problem>,
     check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
     places: fn(&Value) -> OpResult<Vec<PathBuf>>,
@@ -205,6 +225,12 @@ impl OpEntry {
             schema: O::schema(),
             inputs: O::inputs(),
             outputs: O::outputs(),
+            shaped: O::SHAPED,
+            runs_commands: O::RUNS_COMMANDS,
+            ports: |v, connected| {
+                let params = parse::<O::Params>(O::NAME, v.clone())?;
+                Ok(O::ports(&params, connected))
+            },
             check: |v| match parse::<O::Params>(O::NAME, v.clone()) {
                 Ok(p) => O::check(&p),
                 Err(e) => vec![Problem::at_root(e.to_string())],
@@ -233,6 +259,19 @@ impl OpEntry {
         } else {
             Err(problems)
         }
+    }
+
+    /// The operator with the ports of one stage: see [`Operator::ports`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn of_stage(&self, params: &Value, connected: &[&str]) -> OpResult<OpEntry> {
+        let (inputs, outputs) = (self.ports)(params, connected)?;
+        Ok(OpEntry {
+            inputs,
+            outputs,
+            ..self.clone()
+        })
     }
 
     /// See [`Operator::check_inputs`], with validated parameters.

@@ -107,6 +107,8 @@ pub enum Type {
     },
     /// Text.
     Text,
+    /// A word of a command line: text, or a number or a switch that is written as one.
+    Word,
     /// A path, relative to the working directory of the run.
     Path,
     /// One of a few words.
@@ -132,6 +134,15 @@ pub enum Type {
     },
     /// A mapping.
     Object(Schema),
+    /// A mapping whose keys the user chooses.
+    Map {
+        /// Form of a key, for documentation and messages.
+        key: &'static str,
+        /// Whether a text is one.
+        check: fn(&str) -> bool,
+        /// Type of a value.
+        value: Box<Type>,
+    },
     /// The type or null.
     Nullable(Box<Type>),
 }
@@ -188,11 +199,13 @@ impl Type {
                 (true, true) => format!("a number from {min} to {max}"),
             },
             Type::Text => "text".to_owned(),
+            Type::Word => "text or a number".to_owned(),
             Type::Path => "a path".to_owned(),
             Type::OneOf { words, .. } => words.join(" | "),
             Type::Form { form, .. } => (*form).to_owned(),
             Type::List { item, .. } => format!("a list of: {}", item.describe()),
             Type::Object(_) => "a mapping".to_owned(),
+            Type::Map { key, value, .. } => format!("a mapping of {key} to {}", value.describe()),
             Type::Nullable(inner) => format!("{} or null", inner.describe()),
         }
     }
@@ -529,6 +542,8 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
             Some(x) if x >= *min && x <= *max => Value::from(x),
             _ => wrong(None),
         },
+        (Type::Word, Value::String(_)) => v.clone(),
+        (Type::Word, Value::Number(_) | Value::Bool(_)) => Value::String(v.to_string()),
         (Type::Text | Type::Path, Value::String(s)) => {
             if matches!(ty, Type::Path) && s.is_empty() {
                 return wrong(None);
@@ -577,6 +592,32 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
             Value::Array(items)
         }
         (Type::Object(s), Value::Object(_) | Value::Null) => s.walk(v, path, out),
+        (Type::Map { .. }, Value::Null) => Value::Object(Map::new()),
+        (
+            Type::Map {
+                key,
+                check: is_key,
+                value,
+            },
+            Value::Object(given),
+        ) => {
+            let mut full = Map::new();
+            for (name, v) in given {
+                path.push(PathSeg::Key(name.clone()));
+                if !is_key(name) {
+                    let shown: String = name.chars().take(60).collect();
+                    out.push(Problem {
+                        path: path.clone(),
+                        message: format!("expected {key}, found `{shown}`"),
+                        hint: None,
+                        on_key: true,
+                    });
+                }
+                full.insert(name.clone(), check(value, v, path, out));
+                path.pop();
+            }
+            Value::Object(full)
+        }
         _ => wrong(None),
     }
 }
@@ -644,6 +685,37 @@ mod tests {
                 "seed: expected a whole number, at least 0, found the number -1 ()",
                 "task.rate: expected a number, at least 0, found the text \"x\" ()",
                 "task.fixed: `fixed: yes` is not implemented yet (only no works so far)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mapping_of_the_users_own_keys() {
+        let s = Schema::new(vec![Field::new(
+            "env",
+            Type::Map {
+                key: "a NAME",
+                check: |k| k.chars().all(|c| c.is_ascii_uppercase()),
+                value: Box::new(Type::Text),
+            },
+            json!({}),
+            "variables",
+        )]);
+        let full = s.normalize(&json!({"env": {"A": "x", "B": "y"}})).unwrap();
+        assert_eq!(full, json!({"env": {"A": "x", "B": "y"}}));
+        assert_eq!(s.normalize(&json!({})).unwrap(), json!({"env": {}}));
+        let problems = s
+            .normalize(&json!({"env": {"a": "x", "B": 1}}))
+            .unwrap_err();
+        let text: Vec<String> = problems
+            .iter()
+            .map(|p| format!("{}: {}", path_text(&p.path), p.message))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "env.a: expected a NAME, found `a`",
+                "env.B: expected text, found the number 1",
             ]
         );
     }

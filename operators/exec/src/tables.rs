@@ -1,0 +1,393 @@
+//! Tables as a program sees them: files of one table each, Parquet or JSON lines.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::reader::infer_json_schema;
+use arrow::json::writer::LineDelimited;
+use arrow::json::{ReaderBuilder, WriterBuilder};
+use arrow::util::display::FormatOptions;
+use gfm_pipe_api::{Artifact, ColType, Context, Kind, OpError, OpResult, TableSpec, table};
+use serde::{Deserialize, Serialize};
+
+use crate::rows;
+
+/// Where a program finds its inputs.
+pub(crate) const INPUTS: &str = "inputs";
+/// Where it leaves its outputs.
+pub(crate) const OUTPUTS: &str = "outputs";
+
+/// Lines of JSON that are read at a time.
+const LINES: usize = 4096;
+
+/// Form of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+fn refused<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> OpError {
+    let path = path.to_owned();
+    move |e| OpError::wrap(format!("failed to {action}"), e).file(path)
+}
+
+/// A copy that cannot be written by accident.
+pub(crate) fn copy(from: &Path, to: &Path) -> OpResult<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(refused("create", folder))?;
+    }
+    fs::copy(from, to).map_err(refused("copy", from))?;
+    protect(to)
+}
+
+fn protect(file: &Path) -> OpResult<()> {
+    let mut permissions = fs::metadata(file)
+        .map_err(refused("read", file))?
+        .permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(file, permissions).map_err(refused("protect", file))
+}
+
+/// Gives a program an artifact: one file for each table in `folder`.
+pub(crate) fn give(
+    ctx: &Context,
+    artifact: &Artifact,
+    folder: &Path,
+    format: Format,
+) -> OpResult<()> {
+    fs::create_dir_all(folder).map_err(refused("create", folder))?;
+    for t in &artifact.tables {
+        ctx.check_cancelled()?;
+        match format {
+            Format::Parquet => copy(&t.path, &folder.join(format!("{}.parquet", t.name)))?,
+            Format::Jsonl => {
+                let path = folder.join(format!("{}.jsonl", t.name));
+                let file = File::create(&path).map_err(refused("create", &path))?;
+                let mut writer = WriterBuilder::new()
+                    .with_explicit_nulls(true)
+                    .build::<_, LineDelimited>(BufWriter::new(file));
+                for batch in artifact.batches(&t.name)? {
+                    writer.write(&batch?).map_err(refused("write", &path))?;
+                }
+                writer.finish().map_err(refused("write", &path))?;
+                let mut file = writer.into_inner();
+                file.flush().map_err(refused("write", &path))?;
+                protect(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the tables of a port back.
+pub(crate) fn take(ctx: &Context, port: &str, kind: &Kind, folder: &Path) -> OpResult<()> {
+    let mut known = Vec::new();
+    for spec in kind.tables {
+        let path = |ending: &str| folder.join(format!("{}.{ending}", spec.name));
+        let (parquet, jsonl) = (path("parquet"), path("jsonl"));
+        let batches = match (parquet.is_file(), jsonl.is_file()) {
+            (true, false) => Batches::parquet(&parquet)?,
+            (false, true) => Batches::jsonl(&jsonl, spec)?,
+            (true, true) => {
+                return Err(OpError::new(format!(
+                    "the program wrote both {0}.parquet and {0}.jsonl",
+                    spec.name
+                ))
+                .file(shown(folder)));
+            }
+            (false, false) => {
+                return Err(OpError::new(format!(
+                    "the program did not write {0}.parquet or {0}.jsonl",
+                    spec.name
+                ))
+                .file(shown(folder))
+                .hint(needs(kind)));
+            }
+        };
+        known.extend([parquet, jsonl]);
+        write(ctx, port, spec, batches).map_err(|e| match e {
+            OpError::Failed(f) if f.hint.is_none() => OpError::Failed(f).hint(columns(spec)),
+            other => other,
+        })?;
+    }
+    let strangers = fs::read_dir(folder).map_err(refused("read", folder))?;
+    for entry in strangers.flatten() {
+        if !known.contains(&entry.path()) {
+            ctx.warn(format!(
+                "{} is no table of {}: it is not kept",
+                shown(&entry.path()).display(),
+                kind.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A path as the program sees it.
+fn shown(path: &Path) -> PathBuf {
+    let parts: Vec<_> = path.components().collect();
+    let at = parts.iter().rposition(|c| c.as_os_str() == OUTPUTS);
+    parts[at.unwrap_or(0)..].iter().collect()
+}
+
+fn needs(kind: &Kind) -> String {
+    let tables: Vec<&str> = kind.tables.iter().map(|t| t.name).collect();
+    format!("kind `{}` has the tables {}", kind.name, tables.join(", "))
+}
+
+fn columns(spec: &TableSpec) -> String {
+    let columns: Vec<String> = spec
+        .columns
+        .iter()
+        .map(|c| {
+            let missing = if c.nullable { " or null" } else { "" };
+            format!("{} ({}{missing})", c.name, c.ty.name())
+        })
+        .collect();
+    format!(
+        "table `{}` has the columns {}",
+        spec.name,
+        columns.join(", ")
+    )
+}
+
+/// Checks what comes batch by batch and writes it.
+fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> OpResult<()> {
+    let name = format!("{}.{port}.{}", ctx.stage, spec.name);
+    let mut sink = None;
+    let mut row = 0;
+    while let Some(batch) = batches.next(spec)? {
+        ctx.check_cancelled()?;
+        let batch = conform(&batch, spec, row).map_err(|e| e.file(&batches.shown))?;
+        row += batch.num_rows() as u64;
+        if sink.is_none() {
+            sink = Some(ctx.outputs.create(port, spec.name, batch.schema())?);
+        }
+        if let Some(sink) = &mut sink {
+            sink.write(&batch)?;
+        }
+    }
+    let sink = match sink {
+        Some(sink) => sink,
+        None => {
+            // A table without rows has its columns all the same; of free columns nobody knows which.
+            let schema = if spec.columns.is_empty() {
+                batches.schema.as_ref().clone()
+            } else {
+                spec.schema(1)
+            };
+            ctx.outputs.create(port, spec.name, Arc::new(schema))?
+        }
+    };
+    sink.finish().map_err(|e| e.artifact(name))
+}
+
+/// A batch with the columns of the table, in its order and of its types; integers of another width, large strings and the
+/// like become what the table has where no value is lost by it.
+fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<RecordBatch> {
+    if spec.columns.is_empty() {
+        return Ok(batch.clone());
+    }
+    let given = batch.schema();
+    let known = |name: &str| spec.columns.iter().any(|c| c.name == name);
+    if let Some(f) = given.fields().iter().find(|f| !known(f.name())) {
+        return Err(OpError::new(format!("there is no column `{}`", f.name())));
+    }
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    let mut dim = 0;
+    for c in spec.columns {
+        let array = batch
+            .column_by_name(c.name)
+            .ok_or_else(|| OpError::new(format!("column `{}` is missing", c.name)))?;
+        let to = c.ty.arrow(match c.ty {
+            ColType::Vector => vector_length(array)?,
+            _ => 0,
+        });
+        if let DataType::FixedSizeList(_, n) = &to {
+            dim = usize::try_from(*n).unwrap_or(0);
+        }
+        let array = convert(array, &to)
+            .map_err(|e| OpError::wrap(format!("column `{}` is no {}", c.name, c.ty.name()), e))?;
+        if !c.nullable
+            && let Some(i) = (0..array.len()).find(|i| array.is_null(*i))
+        {
+            let e = OpError::new(format!("column `{}` has no value", c.name));
+            return Err(e.row(first + i as u64));
+        }
+        if hollow(&array) {
+            return Err(OpError::new(format!(
+                "a list in column `{}` has an item without a value",
+                c.name
+            )));
+        }
+        arrays.push(array);
+    }
+    Ok(RecordBatch::try_new(Arc::new(spec.schema(dim)), arrays)?)
+}
+
+fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == to {
+        return Ok(Arc::clone(array));
+    }
+    let from = array.data_type();
+    // A cast would cut the digits off.
+    if from.is_floating() && to.is_integer() {
+        return Err(ArrowError::CastError(format!("it is {from}")));
+    }
+    let text =
+        |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    // And would make a text of anything.
+    if text(to) && !text(from) && !matches!(from, DataType::Dictionary(..) | DataType::Null) {
+        return Err(ArrowError::CastError(format!("it is {from}")));
+    }
+    let strict = CastOptions {
+        safe: false,
+        format_options: FormatOptions::default(),
+    };
+    cast_with_options(array, to, &strict)
+}
+
+fn vector_length(array: &ArrayRef) -> OpResult<usize> {
+    let length = match array.data_type() {
+        DataType::FixedSizeList(_, n) => Some(usize::try_from(*n).unwrap_or(0)),
+        DataType::List(_) => array
+            .as_list::<i32>()
+            .iter()
+            .flatten()
+            .map(|v| v.len())
+            .next(),
+        DataType::LargeList(_) => array
+            .as_list::<i64>()
+            .iter()
+            .flatten()
+            .map(|v| v.len())
+            .next(),
+        other => return Err(OpError::new(format!("a column of vectors is {other}"))),
+    };
+    length
+        .filter(|n| *n > 0)
+        .ok_or_else(|| OpError::new("a column of vectors has none"))
+}
+
+/// Whether an item of a list is missing.
+fn hollow(array: &ArrayRef) -> bool {
+    let items = match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().values(),
+        DataType::LargeList(_) => array.as_list::<i64>().values(),
+        DataType::FixedSizeList(..) => array.as_fixed_size_list().values(),
+        _ => return false,
+    };
+    items.null_count() > 0
+}
+
+/// A file, batch by batch.
+struct Batches {
+    shown: PathBuf,
+    schema: SchemaRef,
+    source: Source,
+}
+
+enum Source {
+    Parquet(Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>),
+    Jsonl {
+        reader: BufReader<File>,
+        /// Lines read.
+        line: u64,
+        /// Length of vectors, once one was seen.
+        dim: Option<usize>,
+    },
+}
+
+impl Batches {
+    fn parquet(path: &Path) -> OpResult<Self> {
+        use arrow::array::RecordBatchReader;
+        let shown = shown(path);
+        let reader = table::reader(path).map_err(refused("read", &shown))?;
+        Ok(Batches {
+            schema: reader.schema(),
+            source: Source::Parquet(Box::new(reader)),
+            shown,
+        })
+    }
+
+    fn jsonl(path: &Path, spec: &TableSpec) -> OpResult<Self> {
+        let shown = shown(path);
+        let file = File::open(path).map_err(refused("read", &shown))?;
+        let mut reader = BufReader::new(file);
+        let schema = if spec.columns.is_empty() {
+            let (schema, _) =
+                infer_json_schema(&mut reader, None).map_err(refused("read", &shown))?;
+            reader.rewind().map_err(refused("read", &shown))?;
+            schema
+        } else {
+            spec.schema(1)
+        };
+        Ok(Batches {
+            shown,
+            schema: Arc::new(schema),
+            source: Source::Jsonl {
+                reader,
+                line: 0,
+                dim: None,
+            },
+        })
+    }
+
+    fn next(&mut self, spec: &TableSpec) -> OpResult<Option<RecordBatch>> {
+        match &mut self.source {
+            Source::Parquet(batches) => match batches.next() {
+                None => Ok(None),
+                Some(batch) => batch.map(Some).map_err(refused("read", &self.shown)),
+            },
+            Source::Jsonl { reader, line, dim } => {
+                let mut lines: Vec<String> = Vec::new();
+                for _ in 0..LINES {
+                    let mut text = String::new();
+                    let n = reader.read_line(&mut text).map_err(|e| {
+                        let e = OpError::wrap("failed to read", e).file(&self.shown);
+                        e.line(*line + lines.len() as u64 + 1)
+                    })?;
+                    if n == 0 {
+                        break;
+                    }
+                    lines.push(text);
+                }
+                if lines.is_empty() {
+                    return Ok(None);
+                }
+                let batch = if spec.columns.is_empty() {
+                    decode(&self.schema, &lines)
+                } else {
+                    rows::batch(&lines, spec, *line + 1, dim)
+                };
+                *line += lines.len() as u64;
+                batch.map(Some).map_err(|e| e.file(&self.shown))
+            }
+        }
+    }
+}
+
+/// Rows of whatever columns the file was found to have.
+fn decode(schema: &SchemaRef, lines: &[String]) -> OpResult<RecordBatch> {
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema))
+        .with_batch_size(lines.len())
+        .build_decoder()?;
+    for line in lines {
+        decoder.decode(line.as_bytes())?;
+    }
+    let batch = decoder.flush()?;
+    Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema))))
+}
