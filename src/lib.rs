@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod exec;
 pub mod import;
+pub mod init;
 pub mod plan;
 pub mod record;
 pub mod registry;

@@ -1,12 +1,11 @@
 //! `gfm-pipe import-config`.
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use gfm_pipe_api::OpEntry;
 
 use super::error::{CliError, CliResult};
+use super::output::write_new;
 use crate::import::{ImportError, import};
 use crate::ui::Out;
 
@@ -32,23 +31,7 @@ pub fn import_config(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliR
     match &args.output {
         None => out.text(&done.yaml),
         Some(path) => {
-            let mut open = fs::OpenOptions::new();
-            open.write(true);
-            if args.force {
-                open.create(true).truncate(true);
-            } else {
-                open.create_new(true);
-            }
-            let written = open
-                .open(path)
-                .and_then(|mut f| f.write_all(done.yaml.as_bytes()));
-            written.map_err(|e| {
-                let error = CliError::failed(format!("cannot write {}: {e}", path.display()));
-                match e.kind() {
-                    std::io::ErrorKind::AlreadyExists => error.hint("--force replaces it"),
-                    _ => error,
-                }
-            })?;
+            write_new(path, &done.yaml, args.force)?;
             out.line(&format!("{} written", path.display()));
         }
     }

@@ -10,7 +10,9 @@ mod error;
 mod gc;
 pub mod graph;
 mod import_config;
+mod init;
 pub mod ops;
+mod output;
 mod plan;
 pub mod reference;
 mod run;
@@ -51,6 +53,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Write a first pipeline for a folder of data
+    Init(init::Args),
     /// Run a pipeline; finished stages are taken from the store
     #[command(after_help = EXIT_CODES)]
     Run(run::Args),
@@ -145,6 +149,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
+        Verb::Init(args) => init::init(&args, ops, out)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,

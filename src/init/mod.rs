@@ -1,0 +1,299 @@
+//! A first pipeline for a folder of data: which files are there, and what can be made of them.
+//!
+//! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions, `raw/dataset_corpus.json`), for one
+//! data set or for a folder of several, and a bare `kg.txt`. Invariant: the pipeline written loads, and names only files that
+//! were found.
+
+mod write;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use write::pipeline;
+
+/// Deepest folder looked at below the one given.
+const DEPTH: usize = 2;
+/// Most data sets of a folder.
+const MOST: usize = 100;
+
+/// A data set that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSet {
+    /// Its folder's name, fit to name things.
+    pub name: String,
+    /// Its folder, as the user would write it.
+    pub root: PathBuf,
+    /// Its graph.
+    pub kg: PathBuf,
+    /// Whether there are documents: their texts and their entities.
+    pub documents: bool,
+    /// Whether there are training questions.
+    pub train: bool,
+    /// Whether there are validation questions.
+    pub valid: bool,
+    /// Whether there are test questions.
+    pub test: bool,
+}
+
+impl DataSet {
+    /// Whether a retriever can be trained on its questions.
+    pub fn asked(&self) -> bool {
+        self.documents && self.train
+    }
+
+    /// Whether a retriever can be evaluated on its questions.
+    pub fn tested(&self) -> bool {
+        self.documents && self.test
+    }
+
+    /// What was found, in words.
+    pub fn describe(&self) -> String {
+        let parts = [
+            (true, "a graph"),
+            (self.documents, "documents"),
+            (self.train, "training questions"),
+            (self.valid, "validation questions"),
+            (self.test, "test questions"),
+        ];
+        let found: Vec<&str> = parts.iter().filter(|p| p.0).map(|p| p.1).collect();
+        found.join(", ")
+    }
+
+    /// What is missing for a retriever that is trained and evaluated; nothing when all is there.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut out = Vec::new();
+        if !self.documents {
+            out.push(
+                "raw/dataset_corpus.json and processed/stage1/document2entities.json (documents)",
+            );
+        }
+        if !self.train {
+            out.push("processed/stage1/train.json (training questions)");
+        }
+        if !self.test {
+            out.push("processed/stage1/test.json (test questions)");
+        }
+        out
+    }
+}
+
+/// A folder of which nothing can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", folder.display())]
+    Read {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no graph in it.
+    #[error("{}: found no processed/stage1/kg.txt and no kg.txt, here or in the folders below", .0.display())]
+    NoGraph(PathBuf),
+    /// More than a pipeline should name.
+    #[error("{}: more than {MOST} data sets", .0.display())]
+    TooMany(PathBuf),
+}
+
+impl InitError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            InitError::Read { .. } => None,
+            InitError::NoGraph(_) => Some(
+                "a graph is a text file with one `head,relation,tail` a line: \
+                 DATA/processed/stage1/kg.txt, or DATA/kg.txt for a graph alone",
+            ),
+            InitError::TooMany(_) => Some("name a folder further down"),
+        }
+    }
+}
+
+/// Looks for data sets in a folder and the folders below, in the order of their names.
+///
+/// # Errors
+/// When there is none, or the folder cannot be read.
+pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
+    fs::read_dir(folder).map_err(|source| InitError::Read {
+        folder: folder.to_owned(),
+        source,
+    })?;
+    let mut found = Vec::new();
+    look(folder, 0, &mut found);
+    if found.is_empty() {
+        return Err(InitError::NoGraph(folder.to_owned()));
+    }
+    if found.len() > MOST {
+        return Err(InitError::TooMany(folder.to_owned()));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for set in &mut found {
+        let name = set.name.clone();
+        let mut n = 1;
+        while !names.insert(set.name.clone()) {
+            n += 1;
+            set.name = format!("{name}-{n}");
+        }
+    }
+    Ok(found)
+}
+
+fn look(folder: &Path, depth: usize, out: &mut Vec<DataSet>) {
+    if let Some(set) = data_set(folder) {
+        out.push(set);
+        return;
+    }
+    if depth == DEPTH || out.len() > MOST {
+        return;
+    }
+    // A folder that cannot be read has nothing to offer.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut below: Vec<PathBuf> = entries
+        .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
+        .map(|e| e.path())
+        .filter(|p| p.is_dir())
+        .collect();
+    below.sort();
+    for folder in below {
+        look(&folder, depth + 1, out);
+    }
+}
+
+fn data_set(root: &Path) -> Option<DataSet> {
+    let stage1 = root.join("processed").join("stage1");
+    let has = |name: &str| stage1.join(name).is_file();
+    let layout = stage1.join("kg.txt");
+    let bare = root.join("kg.txt");
+    let kg = [layout, bare].into_iter().find(|p| p.is_file())?;
+    Some(DataSet {
+        name: name_of(root),
+        root: root.to_owned(),
+        kg,
+        documents: root.join("raw").join("dataset_corpus.json").is_file()
+            && has("document2entities.json"),
+        train: has("train.json"),
+        valid: has("valid.json"),
+        test: has("test.json"),
+    })
+}
+
+/// The name of a folder as a name of a pipeline.
+fn name_of(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = whole.components().rev().find_map(|c| match c {
+        std::path::Component::Normal(n) => Some(n.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.unwrap_or_default().chars().map(fit).take(60).collect();
+    match name.chars().next() {
+        Some(c) if c.is_ascii_alphabetic() => name,
+        _ => format!("data{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spec::{LoadOptions, load};
+
+    fn give(root: &Path, files: &[&str]) {
+        for f in files {
+            let path = root.join(f);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "a,b,c\n").unwrap();
+        }
+    }
+
+    const KG: &str = "processed/stage1/kg.txt";
+    const DOCS: [&str; 2] = [
+        "raw/dataset_corpus.json",
+        "processed/stage1/document2entities.json",
+    ];
+    const TRAIN: &str = "processed/stage1/train.json";
+    const VALID: &str = "processed/stage1/valid.json";
+    const TEST: &str = "processed/stage1/test.json";
+
+    /// Every folder that data may have, alone and together: what is written loads.
+    #[cfg(feature = "gfm")]
+    #[test]
+    fn whatever_is_found_the_pipeline_loads() {
+        let ops = crate::registry::builtin();
+        let kinds: [&[&str]; 6] = [
+            &[KG],
+            &["kg.txt"],
+            &[KG, DOCS[0], DOCS[1]],
+            &[KG, DOCS[0], DOCS[1], TRAIN],
+            &[KG, DOCS[0], DOCS[1], TEST],
+            &[KG, DOCS[0], DOCS[1], TRAIN, VALID, TEST],
+        ];
+        let mut stages = std::collections::BTreeSet::new();
+        for picked in 1..1usize << kinds.len() {
+            let dir = tempfile::tempdir().unwrap();
+            for (i, files) in kinds
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| picked >> i & 1 == 1)
+            {
+                give(&dir.path().join(format!("set {i}: a \"b\"")), files);
+            }
+            let found = find(dir.path()).unwrap();
+            assert_eq!(found.len(), picked.count_ones() as usize);
+            let yaml = pipeline("p", &found);
+            let file = dir.path().join("p.yaml");
+            fs::write(&file, &yaml).unwrap();
+            let p = load(&file, &LoadOptions::default(), &ops);
+            let p = p.unwrap_or_else(|e| panic!("{e}\n{yaml}"));
+            let names: Vec<&str> = p.stages.iter().map(|s| s.op.name).collect();
+            let asked = found.iter().any(DataSet::asked);
+            assert_eq!(names.contains(&"finetune"), asked);
+            let tested = found.iter().filter(|s| s.tested()).count();
+            let evaluated = names.iter().filter(|n| **n == "evaluate").count();
+            assert_eq!(evaluated, if asked { tested } else { 0 });
+            stages.insert(p.stages.len());
+        }
+        assert!(stages.len() > 10);
+    }
+
+    #[test]
+    fn what_is_there_and_what_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let e = find(dir.path()).unwrap_err();
+        assert!(
+            e.to_string().contains("found no processed/stage1/kg.txt"),
+            "{e}"
+        );
+        assert!(
+            find(&dir.path().join("no"))
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read")
+        );
+        give(
+            &dir.path().join("deep/2024 x"),
+            &[KG, DOCS[0], DOCS[1], TRAIN],
+        );
+        give(&dir.path().join("2024 x"), &["kg.txt"]);
+        give(&dir.path().join(".hidden"), &[KG]);
+        let found = find(dir.path()).unwrap();
+        let names: Vec<&str> = found.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["data2024_x", "data2024_x-2"]);
+        assert_eq!(found[0].describe(), "a graph");
+        assert_eq!(
+            found[1].describe(),
+            "a graph, documents, training questions"
+        );
+        assert_eq!(
+            found[1].missing(),
+            ["processed/stage1/test.json (test questions)"]
+        );
+    }
+}
