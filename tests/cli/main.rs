@@ -10,6 +10,8 @@ mod binary;
 mod config;
 #[cfg(target_os = "linux")]
 mod disk;
+mod init;
 mod program;
 mod store;
+mod together;
 mod toys;
