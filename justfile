@@ -25,6 +25,10 @@ golden:
     UPDATE_GOLDEN=1 cargo test --test docs --test spec
     UPDATE_GOLDEN=1 cargo test --lib import
 
+# A bucket as the remote, over a real S3 server (compiles one).
+check-s3:
+    scripts/check-s3/run
+
 # Models of the reference's package here and ours there (installs it: 6 GB).
 check-export:
     scripts/check-export/run

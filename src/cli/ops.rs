@@ -207,6 +207,7 @@ words  1        splits a text file into words
 upper  1        makes words upper case
 join   1        puts word lists behind each other
 train  1        fits a toy model
+exec   1        runs a program with files for inputs and outputs
 "
         );
     }

@@ -10,6 +10,7 @@ mod binary;
 mod config;
 #[cfg(target_os = "linux")]
 mod disk;
+mod examples;
 mod init;
 mod program;
 mod store;
