@@ -8,10 +8,27 @@ use std::ops::Deref;
 use candle_core::{DType, Device, Result, Storage, Tensor, WithDType, bail};
 use gfm_pipe_kernels::Real;
 
+use crate::buffers::Pool;
+
 /// Element types the model computes in.
-pub trait Elem: Real + WithDType {}
-impl Elem for f32 {}
-impl Elem for f64 {}
+pub trait Elem: Real + WithDType {
+    /// Memory for buffers of this type.
+    fn pool() -> &'static Pool<Self>;
+}
+
+impl Elem for f32 {
+    fn pool() -> &'static Pool<f32> {
+        static POOL: Pool<f32> = Pool::new();
+        &POOL
+    }
+}
+
+impl Elem for f64 {
+    fn pool() -> &'static Pool<f64> {
+        static POOL: Pool<f64> = Pool::new();
+        &POOL
+    }
+}
 
 /// Read access to a contiguous CPU tensor.
 pub struct View<'a, T> {

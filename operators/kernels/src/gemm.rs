@@ -99,7 +99,7 @@ impl<T: Real> Mat<'_, T> {
 }
 
 /// One product on the calling thread: `c = a b`, or `c += a b`; `c` is row-major `a.rows x b.cols`.
-fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool) {
+pub(crate) fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool) {
     assert_eq!(a.cols, b.rows, "inner dimensions differ");
     assert!(c.len() >= a.rows * b.cols, "result does not fit its slice");
     if a.rows == 0 || b.cols == 0 {

@@ -9,9 +9,11 @@ pub mod activation;
 pub mod adamw;
 pub mod extremes;
 pub mod gemm;
+pub mod layer;
 pub mod message;
 pub mod norm;
 mod real;
+pub mod rows;
 pub mod rspmm;
 #[cfg(test)]
 mod testing;

@@ -64,7 +64,7 @@ pub fn norm_activate<T: Real>(
 }
 
 #[inline(always)]
-fn forward<A: Activate, T: Real>(
+pub(crate) fn forward<A: Activate, T: Real>(
     out: &mut [T],
     lin: &mut [T],
     rstd: &mut [T],
@@ -184,7 +184,7 @@ pub fn norm_activate_backward<T: Real>(
 }
 
 #[inline(always)]
-fn backward<A: Activate, T: Real>(
+pub(crate) fn backward<A: Activate, T: Real>(
     dlin: &mut [T],
     dout: &[T],
     normed: &[T],

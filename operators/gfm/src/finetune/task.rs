@@ -76,7 +76,7 @@ impl Task for QuestionAnswering<'_> {
         let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
             .recompute(self.p.train.common.recompute);
         let pass = model.forward(&questions).map_err(tensor_error)?;
-        let scores = to_f64(&pass.scored.scores).map_err(tensor_error)?;
+        let scores = to_f64(&pass.scores).map_err(tensor_error)?;
         let nodes = data.input.graph.nodes();
         let gold = Gold {
             questions: &train.questions,
@@ -84,7 +84,7 @@ impl Task for QuestionAnswering<'_> {
             numbers,
         };
         let loss = self.loss(&scores, nodes, &gold);
-        let like: &Tensor = &pass.scored.scores;
+        let like: &Tensor = &pass.scores;
         let dscores = tensor(loss.grad, like.shape())
             .and_then(|t| t.to_dtype(like.dtype()))
             .map_err(tensor_error)?;

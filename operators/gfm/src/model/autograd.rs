@@ -247,10 +247,6 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let weights = tensor(numbers(2 * nodes, seed + 9), (2, nodes)).unwrap();
 
-        let model = Retriever::new(&params, &graph, &embeddings);
-        let pass = model.forward(&questions).unwrap();
-        let grads = model.backward(&pass, &weights).unwrap();
-
         let plain = Plain::new(&params, &graph);
         let rel = plain.linear("rel_mlp", &embeddings).unwrap();
         let rows: Vec<Tensor> = questions.iter().map(|q| {
@@ -259,12 +255,18 @@ proptest! {
             plain.row(&rel, &query, q.seeds).unwrap()
         }).collect();
         let scores = Tensor::stack(&rows, 0).unwrap();
-        same("scores", &pass.scored.scores, &scores)?;
-        let loss = (scores * &weights).unwrap().sum_all().unwrap();
+        let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
-        prop_assert_eq!(grads.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
-        for (name, g) in &want {
-            same(name, &grads[name], g)?;
+        for (compute, recompute) in WAYS {
+            let model = Retriever::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
+            let pass = model.forward(&questions).unwrap();
+            let grads = model.backward(&pass, &weights).unwrap();
+            same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
+            same(&format!("{compute:?}: all scores"), &model.score_all(&questions).unwrap(), &scores)?;
+            prop_assert_eq!(grads.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+            for (name, g) in &want {
+                same(&format!("{compute:?}: {name}"), &grads[name], g)?;
+            }
         }
     }
 
@@ -283,10 +285,6 @@ proptest! {
         let candidates = vec![vec![0, (nodes - 1) as u32, 0], vec![(nodes / 2) as u32; 3]];
         let weights = tensor(numbers(6, seed + 9), (2, 3)).unwrap();
 
-        let model = QueryGnn::new(&params, &graph, &embeddings);
-        let pass = model.forward(&queries, candidates.clone()).unwrap();
-        let grads = model.backward(&pass, &weights).unwrap();
-
         let plain = Plain::new(&params, &graph);
         let rel = plain.linear("rel_mlp", &embeddings).unwrap();
         let rows: Vec<Tensor> = queries.iter().zip(&candidates).map(|(q, c)| {
@@ -295,13 +293,142 @@ proptest! {
             plain.row(&rel, &query, &[(q.head, 1.0)]).unwrap().index_select(&ids, 0).unwrap()
         }).collect();
         let scores = Tensor::stack(&rows, 0).unwrap();
-        same("scores", &pass.scored.scores, &scores)?;
-        let loss = (scores * &weights).unwrap().sum_all().unwrap();
+        let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
-        for (name, g) in &want {
-            same(name, &grads[name], g)?;
+        for (compute, recompute) in WAYS {
+            let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
+            let pass = model.forward(&queries, candidates.clone()).unwrap();
+            let grads = model.backward(&pass, &weights).unwrap();
+            same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
+            for (name, g) in &want {
+                same(&format!("{compute:?}: {name}"), &grads[name], g)?;
+            }
         }
     }
+}
+
+/// Every way to compute a pass, and whether layers are computed again.
+const WAYS: [(Compute, bool); 6] = [
+    (Compute::Whole, false),
+    (Compute::Whole, true),
+    (Compute::Dense, false),
+    (Compute::Sparse, false),
+    (Compute::Sparse, true),
+    (Compute::Auto, false),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Graphs where queries do not reach everything: chains, islands, hubs, isolated nodes, self-loops, duplicates; several seeds,
+    /// seeds without edges, all nodes seeds, candidates near and far. Sparse and dense give what whole tensors give.
+    #[test]
+    fn rows_equal_whole_tensors(
+        triples in proptest::collection::vec((0u32..60, 0u32..3, 0u32..12, proptest::bool::weighted(0.1)), 0..90),
+        (message, aggregate, layers) in (
+            proptest::sample::select(vec![MessageFunc::DistMult, MessageFunc::TransE, MessageFunc::RotatE]),
+            proptest::sample::select(vec![AggregateFunc::Sum, AggregateFunc::Mean]),
+            1usize..5,
+        ),
+        (concat_hidden, short_cut, layer_norm) in (proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY),
+        seeds in proptest::collection::vec(proptest::collection::btree_set(0u32..60, 0..5), 3),
+        everywhere in proptest::bool::weighted(0.1),
+        asked in proptest::collection::vec(proptest::collection::vec(0u32..60, 4), 3),
+        seed in 0u64..1000,
+    ) {
+        // Tails near their heads make long chains; nodes from 50 on mostly have no edge.
+        let triples: Vec<[u32; 3]> = triples
+            .iter()
+            .map(|(h, r, step, anywhere)| [h % 50, *r, if *anywhere { (h * 7) % 60 } else { (h % 50 + step % 3) % 50 }])
+            .collect();
+        let graph = Graph::from_triples(60, 3, &triples);
+        let config = ModelConfig {
+            message_func: message,
+            aggregate_func: aggregate,
+            concat_hidden,
+            short_cut,
+            layer_norm,
+            ..ModelConfig::new(4, vec![4; layers])
+        };
+        let embeddings = tensor(numbers(6 * 5, seed), (6, 5)).unwrap();
+        let weights = |n: usize| tensor(numbers(3 * n, seed + 9), (3, n)).unwrap();
+
+        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
+        let text: Vec<Vec<f32>> = (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
+        let seeds: Vec<Vec<(u32, f64)>> = seeds
+            .iter()
+            .map(|s| {
+                let all: Vec<u32> = if everywhere { (0..60).collect() } else { s.iter().copied().collect() };
+                all.iter().map(|v| (*v, 1.0 / f64::from(*v + 1))).collect()
+            })
+            .collect();
+        let questions: Vec<Question<'_>> =
+            text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
+        let answer = |compute| {
+            let model = Retriever::new(&params, &graph, &embeddings).compute(compute);
+            let pass = model.forward(&questions).unwrap();
+            let grads = model.backward(&pass, &weights(60)).unwrap();
+            (pass.scores.clone(), model.score_all(&questions).unwrap(), grads)
+        };
+        let want = answer(Compute::Whole);
+        for compute in [Compute::Dense, Compute::Sparse] {
+            let got = answer(compute);
+            same(&format!("{compute:?}: scores"), &got.0, &want.0)?;
+            same(&format!("{compute:?}: all scores"), &got.1, &want.0)?;
+            for (name, g) in &want.2 {
+                same(&format!("{compute:?}: {name}"), &got.2[name], g)?;
+            }
+        }
+
+        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
+        let queries: Vec<TailQuery> = (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
+        let answer = |compute| {
+            let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute);
+            let pass = model.forward(&queries, asked.clone()).unwrap();
+            let grads = model.backward(&pass, &weights(4)).unwrap();
+            (pass.scores.clone(), model.score_all(&queries).unwrap(), grads)
+        };
+        let want = answer(Compute::Whole);
+        for compute in [Compute::Dense, Compute::Sparse] {
+            let got = answer(compute);
+            same(&format!("{compute:?}: tail scores"), &got.0, &want.0)?;
+            same(&format!("{compute:?}: all tail scores"), &got.1, &want.1)?;
+            for (name, g) in &want.2 {
+                same(&format!("{compute:?}: {name}"), &got.2[name], g)?;
+            }
+        }
+    }
+}
+
+/// Sparse is sparse: on a long chain a query's rows are its neighbourhood, and the candidates cut that.
+#[test]
+fn only_what_is_needed_is_computed() {
+    use super::reach::{Asked, Reach};
+    let triples: Vec<[u32; 3]> = (0..99u32).map(|i| [i, 0, i + 1]).collect();
+    let graph = Graph::from_triples(100, 1, &triples);
+    let path = MessageFunc::DistMult.path();
+    let seeds = vec![vec![(50, 1.0)], vec![(10, 1.0)]];
+    let rows = |candidates: Option<&[Vec<u32>]>| -> Vec<usize> {
+        let asked = Asked {
+            seeds: &seeds,
+            candidates,
+            layers: 3,
+            zeros_are_silent: true,
+        };
+        let reach = Reach::needed(&graph, path, &asked);
+        reach
+            .rows
+            .iter()
+            .map(gfm_pipe_kernels::rows::Rows::len)
+            .collect()
+    };
+    // Balls of 1, 3, 5, 7 nodes for each, and the background wherever some query is not.
+    assert_eq!(rows(None), [2, 3 + 3 + 100, 5 + 5 + 100, 7 + 7 + 100]);
+    // One candidate each, at the edge of the ball: the way there, and nothing of a background but what it meets.
+    let candidates = vec![vec![53], vec![13]];
+    assert_eq!(rows(Some(&candidates))[3], 2);
+    assert_eq!(rows(Some(&candidates))[0], 2);
+    assert!(rows(Some(&candidates)).iter().sum::<usize>() < 30);
 }
 
 impl Plain<'_> {

@@ -5,11 +5,13 @@ pub mod files;
 mod network;
 mod params;
 mod query_gnn;
+mod reach;
 mod retriever;
+mod rowwise;
 mod store;
 
 pub use config::ModelConfig;
-pub use network::{Grads, Network, Tape};
+pub use network::{Compute, Grads, Memory, Network, Tape};
 pub use params::{Class, Params, Taken};
 pub(crate) use params::{rng, uniform};
 pub use query_gnn::{QueryGnn, TailQuery};

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::Params;
 use super::params::head_name;
+use super::reach::{Asked, Reach};
+use super::rowwise::{RowTape, zeros_are_silent};
 use crate::graph::Graph;
 use crate::ops::{self, Boundary, HeadTape, LayerInput, LayerTape, Seeds};
 
@@ -34,9 +37,16 @@ enum Left {
     Input(Tensor),
 }
 
+/// A layer's own view of the relations.
+pub(super) struct Projection {
+    /// `[2R, d]`.
+    pub relations: Tensor,
+    /// Between the two linear maps, after ReLU, `[2R, d]`.
+    pub hidden: Tensor,
+}
+
 struct Layer {
-    /// Between the two linear maps of the relation projection, after ReLU, `[2R, d]`.
-    projection: Tensor,
+    projection: Projection,
     tape: LayerTape,
     #[cfg(test)]
     out: Tensor,
@@ -67,9 +77,108 @@ pub struct Network<'a> {
     /// Whether the backward pass computes each layer once more instead of keeping what it needs: a third of the memory of
     /// a step, for a forward pass more. The numbers are the same.
     pub recompute: bool,
+    /// Which states are computed.
+    pub compute: Compute,
+}
+
+/// Which states a pass computes. All give the same scores and gradients but for rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compute {
+    /// Dense or sparse, whichever is less work for the sizes at hand.
+    #[default]
+    Auto,
+    /// Every state of every query.
+    Dense,
+    /// Only states that differ between queries or matter for the scores; the others once for the batch, or not at all.
+    Sparse,
+    /// Every state, over whole tensors: what max, min and PNA need, and what the others are tested against.
+    #[serde(skip)]
+    Whole,
+}
+
+/// A forward pass's memory, whichever way it went.
+pub enum Memory {
+    /// Over whole tensors.
+    Whole {
+        /// What the layers left.
+        tape: Tape,
+        /// What the head left.
+        scored: Scored,
+    },
+    /// Over rows.
+    Rows(RowTape),
 }
 
 impl Network<'_> {
+    /// The rows to compute; `None` where whole tensors are.
+    fn reach(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Option<Reach> {
+        if self.compute == Compute::Whole || !self.has_rows() {
+            return None;
+        }
+        let config = &self.params.config;
+        let path = config.message_func.path();
+        let whole = || Reach::whole(self.graph.nodes(), seeds.len(), config.layers());
+        if self.compute == Compute::Dense {
+            return Some(whole());
+        }
+        let asked = Asked {
+            seeds,
+            candidates,
+            layers: config.layers(),
+            zeros_are_silent: zeros_are_silent(config.message_func),
+        };
+        let needed = Reach::needed(self.graph, path, &asked);
+        if self.compute == Compute::Sparse {
+            return Some(needed);
+        }
+        let whole = whole();
+        let cost = |r: &Reach| r.cost(self.graph, path, config.input_dim);
+        Some(if cost(&needed) < cost(&whole) {
+            needed
+        } else {
+            whole
+        })
+    }
+
+    /// Scores `[B, M]` of candidates (the same number in every row), or `[B, N]` of all nodes, and what the backward pass needs.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn scores(
+        &self,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        candidates: Option<Vec<Vec<u32>>>,
+    ) -> Result<(Tensor, Memory)> {
+        let Some(reach) = self.reach(seeds, candidates.as_deref()) else {
+            let tape = self.forward(relations, query, seeds)?;
+            let scored = self.score(&tape, candidates)?;
+            return Ok((scored.scores.clone(), Memory::Whole { tape, scored }));
+        };
+        match self.forward_rows(reach, (relations, query), seeds, candidates, true)? {
+            (scores, Some(tape)) => Ok((scores, Memory::Rows(tape))),
+            (_, None) => Err(no_layers()),
+        }
+    }
+
+    /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn gradients(
+        &self,
+        memory: &Memory,
+        dscores: &Tensor,
+        seeds: &Seeds,
+        grads: &mut Grads,
+    ) -> Result<(Tensor, Tensor)> {
+        match memory {
+            Memory::Whole { tape, scored } => self.backward(tape, scored, dscores, seeds, grads),
+            Memory::Rows(tape) => self.backward_rows(tape, dscores, seeds, grads),
+        }
+    }
+
     /// Runs all layers: relation states `[2R, d]`, queries `[B, d]`, and where they start.
     ///
     /// # Errors
@@ -117,11 +226,11 @@ impl Network<'_> {
         boundary: &Boundary,
         x: &Tensor,
     ) -> Result<(Tensor, Layer)> {
-        let (projected, projection) = self.project(i, relations)?;
+        let projection = self.project(i, relations)?;
         let input = LayerInput {
             graph: self.graph,
             x,
-            relations: &projected,
+            relations: &projection.relations,
             boundary,
         };
         let kind = self.params.config.layer_kind();
@@ -136,10 +245,34 @@ impl Network<'_> {
     }
 
     /// A layer's own view of the relations: Linear, ReLU, Linear.
-    fn project(&self, layer: usize, relations: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub(super) fn project(&self, layer: usize, relations: &Tensor) -> Result<Projection> {
         let [w0, b0, w2, b2] = self.projection(layer)?;
         let hidden = ops::linear(relations, w0, b0)?.relu()?;
-        Ok((ops::linear(&hidden, w2, b2)?, hidden))
+        Ok(Projection {
+            relations: ops::linear(&hidden, w2, b2)?,
+            hidden,
+        })
+    }
+
+    /// Backward of [`Network::project`]: the gradient of the relations before it.
+    pub(super) fn project_backward(
+        &self,
+        layer: usize,
+        relations: &Tensor,
+        projection: &Projection,
+        dprojected: &Tensor,
+        grads: &mut Grads,
+    ) -> Result<Tensor> {
+        let [w0, _, w2, _] = self.projection(layer)?;
+        let second = ops::linear_backward(&projection.hidden, w2, dprojected)?;
+        let open = projection.hidden.gt(0f64)?.to_dtype(second.x.dtype())?;
+        let first = ops::linear_backward(relations, w0, &(second.x * open)?)?;
+        let p = format!("entity_model.layers.{layer}.relation_projection");
+        grads.insert(format!("{p}.0.weight"), first.weight);
+        grads.insert(format!("{p}.0.bias"), first.bias);
+        grads.insert(format!("{p}.2.weight"), second.weight);
+        grads.insert(format!("{p}.2.bias"), second.bias);
+        Ok(first.x)
     }
 
     fn projection(&self, layer: usize) -> Result<[&Tensor; 4]> {
@@ -177,6 +310,10 @@ impl Network<'_> {
     /// # Errors
     /// When shapes do not fit.
     pub fn score_all(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds) -> Result<Tensor> {
+        if let Some(reach) = self.reach(seeds, None) {
+            let done = self.forward_rows(reach, (relations, query), seeds, None, false)?;
+            return Ok(done.0);
+        }
         let states = join(self.run(relations, query, seeds, Keep::Nothing)?.states)?;
         Ok(ops::head(&states, query, &self.params.head()?)?.0)
     }
@@ -244,16 +381,9 @@ impl Network<'_> {
                 grads.insert(format!("{p}.layer_norm.weight"), gamma);
                 grads.insert(format!("{p}.layer_norm.bias"), beta);
             }
-            let [w0, _, w2, _] = self.projection(i)?;
-            let second = ops::linear_backward(&layer.projection, w2, &g.relations)?;
-            let open = layer.projection.gt(0f64)?.to_dtype(second.x.dtype())?;
-            let first = ops::linear_backward(&tape.relations, w0, &(second.x * open)?)?;
-            drelations = (drelations + first.x)?;
-            let p = format!("{p}.relation_projection");
-            grads.insert(format!("{p}.0.weight"), first.weight);
-            grads.insert(format!("{p}.0.bias"), first.bias);
-            grads.insert(format!("{p}.2.weight"), second.weight);
-            grads.insert(format!("{p}.2.bias"), second.bias);
+            let d =
+                self.project_backward(i, &tape.relations, &layer.projection, &g.relations, grads)?;
+            drelations = (drelations + d)?;
         }
         let dx = dx.ok_or_else(no_layers)?;
         drows = (drows + ops::first_states_backward(&dx, &tape.boundary)?)?;
@@ -267,7 +397,7 @@ fn no_layers() -> candle_core::Error {
 }
 
 /// What the head sees of several tensors, side by side.
-fn join(mut parts: Vec<Tensor>) -> Result<Tensor> {
+pub(super) fn join(mut parts: Vec<Tensor>) -> Result<Tensor> {
     match parts.len() {
         1 => Ok(parts.remove(0)),
         _ => Tensor::cat(&parts, 2)?.contiguous(),

@@ -260,22 +260,32 @@ fn kgc(dtype: DType) {
     c.check.edges("", &pruned);
 
     let (tol, embeddings) = (c.tol, c.embeddings.clone());
-    let loss = |params: &Params| {
-        let gnn = QueryGnn::new(params, &pruned, &embeddings);
+    let by = |params: &Params, compute| {
+        let gnn = QueryGnn::new(params, &pruned, &embeddings).compute(compute);
         let pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
-        let value = link_prediction(&floats(&pass.scored.scores), 17, 1.0);
+        let value = link_prediction(&floats(&pass.scores), 17, 1.0);
         let grads = gnn
-            .backward(&pass, &cast(value.grad, &pass.scored.scores))
+            .backward(&pass, &cast(value.grad, &pass.scores))
             .unwrap();
         (pass, value.loss, grads)
     };
-    let (pass, value, grads) = loss(&c.params);
+    for compute in [Compute::Dense, Compute::Sparse] {
+        let (pass, value, grads) = by(&c.params, compute);
+        c.check.close("scores", &pass.scores, tol);
+        c.check.close_values("loss", &[value], tol);
+        for (name, _) in c.params.clone().iter() {
+            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        }
+    }
+    let (pass, value, grads) = by(&c.params, Compute::Whole);
+    // Steps are taken as in training.
+    let loss = |params: &Params| by(params, Compute::Auto);
     let rel = QueryGnn::new(&c.params, &pruned, &embeddings)
         .relations()
         .unwrap();
     c.check.close("relation_representation", &rel, tol);
     c.check.layers(pass.tape(), 3, tol);
-    c.check.close("scores", &pass.scored.scores, tol);
+    c.check.close("scores", &pass.scores, tol);
     c.check.close_values("loss", &[value], tol);
     for (name, _) in c.params.clone().iter() {
         c.check.close(&format!("grad.{name}"), &grads[name], tol);
@@ -431,10 +441,10 @@ fn qa(dtype: DType) {
     let bce = ListLoss::Bce {
         adversarial_temperature: 0.2,
     };
-    let loss = |params: &Params| {
-        let model = Retriever::new(params, &g, &embeddings);
+    let by = |params: &Params, compute| {
+        let model = Retriever::new(params, &g, &embeddings).compute(compute);
         let pass = model.forward(&questions).unwrap();
-        let scores = floats(&pass.scored.scores);
+        let scores = floats(&pass.scores);
         let (a, b) = (
             bce.value(&scores, 60, &gold),
             ListLoss::ListCe.value(&scores, 60, &gold),
@@ -445,12 +455,19 @@ fn qa(dtype: DType) {
             .zip(&b.grad)
             .map(|(a, b)| 0.3 * a + 0.7 * b)
             .collect();
-        let grads = model
-            .backward(&pass, &cast(grad, &pass.scored.scores))
-            .unwrap();
+        let grads = model.backward(&pass, &cast(grad, &pass.scores)).unwrap();
         (pass, [a.loss, b.loss, 0.3 * a.loss + 0.7 * b.loss], grads)
     };
-    let (pass, values, grads) = loss(&c.params);
+    for compute in [Compute::Dense, Compute::Sparse] {
+        let (pass, values, grads) = by(&c.params, compute);
+        c.check.close("scores", &pass.scores, tol);
+        c.check.close_values("loss", &[values[2]], tol);
+        for (name, _) in c.params.clone().iter() {
+            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        }
+    }
+    let (pass, values, grads) = by(&c.params, Compute::Whole);
+    let loss = |params: &Params| by(params, Compute::Auto);
     c.check.layers(pass.tape(), 3, tol);
     c.check.close("question_repr", &pass.tape().query(), tol);
     c.check.close(
@@ -458,7 +475,7 @@ fn qa(dtype: DType) {
         &pass.tape().relation_states(),
         tol,
     );
-    c.check.close("scores", &pass.scored.scores, tol);
+    c.check.close("scores", &pass.scores, tol);
     for (name, value) in ["loss_bce", "loss_listce", "loss"].iter().zip(values) {
         c.check.close_values(name, &[value], tol);
     }

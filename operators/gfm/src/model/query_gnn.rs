@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::Params;
-use super::network::{Grads, Network, Scored, Tape};
+use super::network::{Compute, Grads, Memory, Network};
 use crate::graph::Graph;
 use crate::ops::{self, Seeds};
 
@@ -25,18 +25,21 @@ pub struct QueryGnn<'a> {
 
 /// A forward pass's memory.
 pub struct Pass {
-    tape: Tape,
+    memory: Memory,
     /// Scores of the candidates, `[B, M]`.
-    pub scored: Scored,
+    pub scores: Tensor,
     seeds: Seeds,
     queries: Vec<TailQuery>,
 }
 
 impl Pass {
-    /// The network's tape.
+    /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
-    pub(crate) fn tape(&self) -> &Tape {
-        &self.tape
+    pub(crate) fn tape(&self) -> &super::Tape {
+        match &self.memory {
+            Memory::Whole { tape, .. } => tape,
+            Memory::Rows(_) => panic!("rows have no tape of whole tensors"),
+        }
     }
 }
 
@@ -48,9 +51,17 @@ impl<'a> QueryGnn<'a> {
                 params,
                 graph,
                 recompute: false,
+                compute: Compute::default(),
             },
             embeddings,
         }
+    }
+
+    /// See [`Network::compute`].
+    #[must_use]
+    pub fn compute(mut self, compute: Compute) -> Self {
+        self.network.compute = compute;
+        self
     }
 
     /// See [`Network::recompute`].
@@ -94,11 +105,12 @@ impl<'a> QueryGnn<'a> {
     pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> Result<Pass> {
         let relations = self.relations()?;
         let (query, seeds) = self.start(&relations, queries)?;
-        let tape = self.network.forward(&relations, &query, &seeds)?;
-        let scored = self.network.score(&tape, Some(candidates))?;
+        let (scores, memory) =
+            self.network
+                .scores((&relations, &query), &seeds, Some(candidates))?;
         Ok(Pass {
-            tape,
-            scored,
+            memory,
+            scores,
             seeds,
             queries: queries.to_vec(),
         })
@@ -122,7 +134,7 @@ impl<'a> QueryGnn<'a> {
         let mut grads = Grads::new();
         let (drel, dquery) =
             self.network
-                .backward(&pass.tape, &pass.scored, dscores, &pass.seeds, &mut grads)?;
+                .gradients(&pass.memory, dscores, &pass.seeds, &mut grads)?;
         // The query is a row of the relation states: its gradient goes back there.
         let ids: Vec<u32> = pass.queries.iter().map(|q| q.relation).collect();
         let ids = Tensor::new(ids, drel.device())?;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Params;
-use super::network::{Grads, Network, Scored, Tape};
+use super::network::{Compute, Grads, Memory, Network};
 use crate::graph::Graph;
 use crate::ops::{self, Seeds};
 
@@ -25,18 +25,21 @@ pub struct Retriever<'a> {
 
 /// A forward pass's memory.
 pub struct Pass {
-    tape: Tape,
+    memory: Memory,
     /// Scores of all nodes, `[B, N]`.
-    pub scored: Scored,
+    pub scores: Tensor,
     seeds: Seeds,
     questions: Tensor,
 }
 
 impl Pass {
-    /// The network's tape.
+    /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
-    pub(crate) fn tape(&self) -> &Tape {
-        &self.tape
+    pub(crate) fn tape(&self) -> &super::Tape {
+        match &self.memory {
+            Memory::Whole { tape, .. } => tape,
+            Memory::Rows(_) => panic!("rows have no tape of whole tensors"),
+        }
     }
 }
 
@@ -48,9 +51,17 @@ impl<'a> Retriever<'a> {
                 params,
                 graph,
                 recompute: false,
+                compute: Compute::default(),
             },
             embeddings,
         }
+    }
+
+    /// See [`Network::compute`].
+    #[must_use]
+    pub fn compute(mut self, compute: Compute) -> Self {
+        self.network.compute = compute;
+        self
     }
 
     /// See [`Network::recompute`].
@@ -85,11 +96,10 @@ impl<'a> Retriever<'a> {
     /// When embeddings have another width than the model's.
     pub fn forward(&self, batch: &[Question<'_>]) -> Result<Pass> {
         let (relations, query, questions, seeds) = self.start(batch)?;
-        let tape = self.network.forward(&relations, &query, &seeds)?;
-        let scored = self.network.score(&tape, None)?;
+        let (scores, memory) = self.network.scores((&relations, &query), &seeds, None)?;
         Ok(Pass {
-            tape,
-            scored,
+            memory,
+            scores,
             seeds,
             questions,
         })
@@ -112,7 +122,7 @@ impl<'a> Retriever<'a> {
         let mut grads = Grads::new();
         let (drel, dquery) =
             self.network
-                .backward(&pass.tape, &pass.scored, dscores, &pass.seeds, &mut grads)?;
+                .gradients(&pass.memory, dscores, &pass.seeds, &mut grads)?;
         for (name, input, dy) in [
             ("rel_mlp", self.embeddings, &drel),
             ("question_mlp", &pass.questions, &dquery),

@@ -162,20 +162,27 @@ pub struct LayerInput<'a> {
 macro_rules! by_message {
     ($which:expr, $M:ident => $body:expr) => {
         match $which {
-            MessageFunc::TransE => {
+            $crate::ops::MessageFunc::TransE => {
                 type $M = gfm_pipe_kernels::message::TransE;
                 $body
             }
-            MessageFunc::DistMult => {
+            $crate::ops::MessageFunc::DistMult => {
                 type $M = gfm_pipe_kernels::message::DistMult;
                 $body
             }
-            MessageFunc::RotatE => {
+            $crate::ops::MessageFunc::RotatE => {
                 type $M = gfm_pipe_kernels::message::RotatE;
                 $body
             }
         }
     };
+}
+
+pub(crate) use by_message;
+
+/// Degree + 1 of every node: the number of messages that a mean is made of.
+pub(crate) fn message_counts<T: crate::tensor::Elem>(graph: &Graph) -> Vec<T> {
+    cpu::messages(graph)
 }
 
 /// One NBFNet layer (Zhu et al., 2021): messages joined, with the boundary as one more message of every node, then

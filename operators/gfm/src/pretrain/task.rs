@@ -191,7 +191,7 @@ impl Task for LinkPrediction<'_> {
             .recompute(self.p.train.common.recompute);
         let run = || {
             let pass = gnn.forward(&b.queries, b.candidates.clone())?;
-            let scores = &pass.scored.scores;
+            let scores = &pass.scores;
             let value = link_prediction(
                 &to_f64(scores)?,
                 1 + task.num_negative,

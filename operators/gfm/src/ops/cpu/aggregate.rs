@@ -91,7 +91,7 @@ impl<'a> Flow<'a> {
 }
 
 /// Degree + 1 of every node: the number of messages, as the reference counts them (edges by their tail).
-pub(super) fn messages<T: Elem>(graph: &Graph) -> Vec<T> {
+pub(in crate::ops) fn messages<T: Elem>(graph: &Graph) -> Vec<T> {
     let offsets = graph.by_source().offsets;
     offsets
         .windows(2)

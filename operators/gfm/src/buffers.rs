@@ -1,0 +1,116 @@
+//! Memory that is used again: a step needs the same large buffers as the one before, and fresh ones cost more than what is
+//! computed in them (every page is a fault and is cleared first).
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use crate::tensor::Elem;
+
+/// Buffers kept for later.
+const KEPT: usize = 128;
+
+/// Buffers nobody uses at the moment.
+pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
+
+impl<T> Pool<T> {
+    /// An empty pool.
+    pub const fn new() -> Self {
+        Pool(Mutex::new(Vec::new()))
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut Vec<Vec<T>>) -> R) -> R {
+        // Whatever is in there is only memory.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Pool::new()
+    }
+}
+
+/// A buffer that goes back when dropped.
+pub struct Buffer<T: Elem>(Vec<T>);
+
+impl<T: Elem> Buffer<T> {
+    /// A buffer of this length with whatever was in it.
+    pub fn dirty(len: usize) -> Self {
+        let found = T::pool().with(|free| {
+            let fits = free.iter().enumerate().filter(|(_, b)| b.capacity() >= len);
+            let best = fits.min_by_key(|(_, b)| b.capacity()).map(|(i, _)| i);
+            // Too small ones make room for one that is not, or sizes that grow step by step would pile up.
+            let largest = || (0..free.len()).max_by_key(|i| free[*i].capacity());
+            match best {
+                Some(i) => Some(free.swap_remove(i)),
+                None => {
+                    let out = largest();
+                    out.map(|i| drop(free.swap_remove(i)));
+                    None
+                }
+            }
+        });
+        let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(len + len / 8));
+        if buffer.len() > len {
+            buffer.truncate(len);
+        } else {
+            buffer.resize(len, T::zero());
+        }
+        Buffer(buffer)
+    }
+
+    /// A buffer of zeros.
+    pub fn zeros(len: usize) -> Self {
+        let mut buffer = Buffer::dirty(len);
+        buffer.fill(T::zero());
+        buffer
+    }
+}
+
+impl<T: Elem> Deref for Buffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Elem> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T: Elem> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        let mine = std::mem::take(&mut self.0);
+        T::pool().with(|free| {
+            free.push(mine);
+            if free.len() > KEPT {
+                let smallest = (0..free.len()).min_by_key(|i| free[*i].capacity());
+                smallest.map(|i| free.swap_remove(i));
+            }
+        });
+    }
+}
+
+/// Gives the memory back to the system: a training or an evaluation ended.
+pub fn release() {
+    <f32 as Elem>::pool().with(|free| *free = Vec::new());
+    <f64 as Elem>::pool().with(|free| *free = Vec::new());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_has_the_length_asked_for_and_zeros_where_asked_for() {
+        let mut first = Buffer::<f64>::zeros(10);
+        first.fill(3.0);
+        drop(first);
+        assert_eq!(Buffer::<f64>::dirty(7).len(), 7);
+        assert!(Buffer::<f64>::zeros(9).iter().all(|x| *x == 0.0));
+        assert_eq!(Buffer::<f64>::dirty(100).len(), 100);
+        release();
+    }
+}

@@ -1,0 +1,131 @@
+//! Which states a pass has to compute: how far a batch's queries reach, and what its scores depend on.
+//!
+//! A node more than k hops from a query's seeds has, after k layers, a state that does not depend on the query: one state for
+//! the whole batch, the background's. And the state of a node after layer k matters only when a candidate is at most
+//! L - k hops away. Both are exact for sum and mean. Hops follow the messages.
+
+use gfm_pipe_kernels::rows::Rows;
+use gfm_pipe_kernels::rspmm::Csr;
+use rayon::prelude::*;
+
+use crate::graph::Graph;
+use crate::ops::{Path, Seeds};
+
+/// Farther than any layer sees.
+const FAR: u8 = u8::MAX;
+
+/// Rows of the states before the first layer and after each.
+pub struct Reach {
+    /// `layers + 1` of them.
+    pub rows: Vec<Rows>,
+}
+
+/// What a pass is asked for.
+pub struct Asked<'a> {
+    /// Where queries start.
+    pub seeds: &'a Seeds,
+    /// Nodes whose scores are wanted, for each query; all where there is none.
+    pub candidates: Option<&'a [Vec<u32>]>,
+    /// Number of layers.
+    pub layers: usize,
+    /// Whether a state of zeros sends nothing, so that the background before the first layer needs no rows.
+    pub zeros_are_silent: bool,
+}
+
+/// Edges in the direction messages run: grouped by who receives, and by who sends.
+pub fn flow(graph: &Graph, path: Path) -> (Csr<'_>, Csr<'_>) {
+    match path {
+        Path::Fused => (graph.by_destination(), graph.by_source()),
+        Path::Plain => (graph.by_source(), graph.by_destination()),
+    }
+}
+
+/// Hops from some nodes to every node, as far as `most`.
+fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8> {
+    let mut out = vec![FAR; edges.nodes()];
+    let mut now: Vec<u32> = Vec::new();
+    for v in from {
+        if out[v as usize] == FAR {
+            out[v as usize] = 0;
+            now.push(v);
+        }
+    }
+    for hop in 1..=most.min(usize::from(FAR) - 1) {
+        let mut next = Vec::new();
+        for u in now {
+            let at = edges.offsets[u as usize] as usize..edges.offsets[u as usize + 1] as usize;
+            for v in &edges.other[at] {
+                if out[*v as usize] == FAR {
+                    out[*v as usize] = hop as u8;
+                    next.push(*v);
+                }
+            }
+        }
+        if next.is_empty() {
+            break;
+        }
+        now = next;
+    }
+    out
+}
+
+impl Reach {
+    /// Every state of every query.
+    pub fn whole(nodes: usize, queries: usize, layers: usize) -> Self {
+        let all = Rows::new(nodes, queries, |_, q| q < queries);
+        Reach {
+            rows: vec![all; layers + 1],
+        }
+    }
+
+    /// Only what has to be computed.
+    pub fn needed(graph: &Graph, path: Path, asked: &Asked<'_>) -> Self {
+        let (into, out_of) = flow(graph, path);
+        let (nodes, queries, layers) = (graph.nodes(), asked.seeds.len(), asked.layers);
+        let from_seeds: Vec<Vec<u8>> = asked
+            .seeds
+            .par_iter()
+            .map(|seeds| hops(out_of, seeds.iter().map(|s| s.0), layers))
+            .collect();
+        let to_candidates: Option<Vec<Vec<u8>>> = asked.candidates.map(|all| {
+            let each = all.par_iter();
+            each.map(|c| hops(into, c.iter().copied(), layers))
+                .collect()
+        });
+        let rows = (0..=layers).into_par_iter().map(|layer| {
+            let matters = |v: usize, q: usize| match &to_candidates {
+                Some(hops) => usize::from(hops[q][v]) <= layers - layer,
+                None => true,
+            };
+            let reached = |v: usize, q: usize| usize::from(from_seeds[q][v]) <= layer;
+            let silent = layer == 0 && asked.zeros_are_silent;
+            Rows::new(nodes, queries, |v, q| {
+                if q < queries {
+                    reached(v, q) && matters(v, q)
+                } else {
+                    !silent && (0..queries).any(|q| matters(v, q) && !reached(v, q))
+                }
+            })
+        });
+        Reach {
+            rows: rows.collect(),
+        }
+    }
+
+    /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
+    pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
+        let (into, _) = flow(graph, path);
+        let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
+        let messages: u64 = self.rows[1..]
+            .iter()
+            .map(|rows| {
+                let nodes = into.offsets.windows(2).enumerate();
+                nodes
+                    .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
+                    .sum::<u64>()
+            })
+            .sum();
+        let dim = dim as f64;
+        rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
+    }
+}

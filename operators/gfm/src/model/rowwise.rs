@@ -1,0 +1,446 @@
+//! The network over the rows that are needed (`reach`), forward and backward, for sum and mean.
+//!
+//! The same functions as [`Network`]'s layers over whole tensors; what differs is which states there are. States live in
+//! buffers that the next step uses again.
+
+use std::any::Any;
+
+use candle_core::{Result, Tensor, bail};
+use gfm_pipe_kernels::layer::{self, Layer, Left, Out};
+use gfm_pipe_kernels::message::Message;
+use gfm_pipe_kernels::norm::Affine;
+use gfm_pipe_kernels::rows::{NONE, Rows};
+
+use super::network::{Grads, Network, Projection};
+use super::params::head_name;
+use super::reach::{Reach, flow};
+use crate::buffers::Buffer;
+use crate::ops::{
+    self, AggregateFunc, Boundary, HeadTape, LayerParams, MessageFunc, Seeds, message_counts,
+};
+use crate::tensor::{Elem, View, by_dtype, tensor, view};
+
+/// A forward pass's memory.
+pub struct RowTape(Box<dyn Any + Send + Sync>);
+
+struct Typed<T: Elem> {
+    reach: Reach,
+    relations: Tensor,
+    query: Tensor,
+    boundary: Boundary,
+    /// Of each layer, its view of the relations.
+    projections: Vec<Projection>,
+    /// States before the first layer and after each; all of them, because the next layer's messages are made of them.
+    states: Vec<Buffer<T>>,
+    /// What each layer left; none where layers are computed again.
+    layers: Vec<Kept<T>>,
+    candidates: Option<Vec<Vec<u32>>>,
+    head: HeadTape,
+}
+
+/// See [`Left`].
+struct Kept<T: Elem> {
+    input: Buffer<T>,
+    normed: Buffer<T>,
+    rstd: Buffer<T>,
+}
+
+impl<T: Elem> Kept<T> {
+    fn dirty(rows: usize, dim: usize, out: usize) -> Self {
+        Kept {
+            input: Buffer::dirty(rows * 2 * dim),
+            normed: Buffer::dirty(rows * out),
+            rstd: Buffer::dirty(rows),
+        }
+    }
+
+    fn left(&self) -> Left<'_, T> {
+        Left {
+            input: &self.input,
+            normed: &self.normed,
+            rstd: &self.rstd,
+        }
+    }
+}
+
+/// Boundary rows of a layer: those that its rows need, increasing, with the index of each.
+fn boundary_at(boundary: &Boundary, rows: &Rows) -> Vec<(u32, u32)> {
+    let all = boundary.nodes.iter().enumerate();
+    let all = all.flat_map(|(q, nodes)| nodes.iter().map(move |v| (*v as usize, q)));
+    let mut at: Vec<(u32, u32)> = all
+        .enumerate()
+        .filter_map(|(k, (v, q))| match rows.own(v, q) {
+            NONE => None,
+            row => Some((row, k as u32)),
+        })
+        .collect();
+    at.sort_unstable();
+    at
+}
+
+/// The parts of a layer as slices.
+struct Parts<'a, T> {
+    weight: View<'a, T>,
+    bias: View<'a, T>,
+    norm: Option<(View<'a, T>, View<'a, T>)>,
+    relations: View<'a, T>,
+    boundary: View<'a, T>,
+}
+
+impl<'a, T: Elem> Parts<'a, T> {
+    fn open(params: &'a LayerParams, relations: &'a Tensor, boundary: &'a Tensor) -> Result<Self> {
+        Ok(Parts {
+            weight: view(&params.weight)?,
+            bias: view(&params.bias)?,
+            norm: match &params.norm {
+                Some((g, b)) => Some((view(g)?, view(b)?)),
+                None => None,
+            },
+            relations: view(relations)?,
+            boundary: view(boundary)?,
+        })
+    }
+}
+
+impl Network<'_> {
+    /// Whether the rows of this module can stand for the layers of this model.
+    pub(super) fn has_rows(&self) -> bool {
+        let aggregate = self.params.config.aggregate_func;
+        matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean)
+    }
+
+    /// Scores of the candidates of each query, or of all nodes, and what the backward pass needs; without `keep`, only the
+    /// scores.
+    pub(super) fn forward_rows(
+        &self,
+        reach: Reach,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        candidates: Option<Vec<Vec<u32>>>,
+        keep: bool,
+    ) -> Result<(Tensor, Option<RowTape>)> {
+        let message = self.params.config.message_func;
+        by_dtype!(query.dtype(), T => ops::by_message!(message, M => {
+            self.forward_typed::<M, T>(reach, (relations, query), seeds, candidates, keep)
+        }))
+    }
+
+    fn layer_of<'a, T: Elem>(
+        &'a self,
+        parts: &'a Parts<'_, T>,
+        (from, to): (&'a Rows, &'a Rows),
+        x: &'a [T],
+        at: &'a [(u32, u32)],
+        counts: Option<&'a [T]>,
+    ) -> Result<Layer<'a, T>> {
+        let kind = self.params.config.layer_kind();
+        let (into, out_of) = flow(self.graph, kind.path);
+        let (dim, out) = (self.params.config.input_dim, parts.bias.slice()?.len());
+        Ok(Layer {
+            from,
+            to,
+            into,
+            out_of,
+            x,
+            relations: parts.relations.slice()?,
+            dim,
+            out,
+            weight: parts.weight.slice()?,
+            bias: parts.bias.slice()?,
+            affine: match &parts.norm {
+                Some((g, b)) => Some(Affine {
+                    gamma: g.slice()?,
+                    beta: b.slice()?,
+                }),
+                None => None,
+            },
+            activation: kind.activation.kernel(),
+            shortcut: kind.shortcut && dim == out,
+            boundary: layer::Boundary {
+                at,
+                rows: parts.boundary.slice()?,
+            },
+            counts,
+        })
+    }
+
+    /// Numbers of messages, for the mean.
+    fn counts<T: Elem>(&self) -> Option<Vec<T>> {
+        let mean = self.params.config.aggregate_func == AggregateFunc::Mean;
+        mean.then(|| message_counts(self.graph))
+    }
+
+    fn forward_typed<M: Message, T: Elem>(
+        &self,
+        reach: Reach,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        candidates: Option<Vec<Vec<u32>>>,
+        keep: bool,
+    ) -> Result<(Tensor, Option<RowTape>)> {
+        let config = &self.params.config;
+        let (layers, dim) = (config.layers(), config.input_dim);
+        if query.dims2()?.1 != dim || reach.rows.len() != layers + 1 {
+            bail!("queries or rows do not fit the model");
+        }
+        let boundary = ops::boundary(query, seeds)?;
+        let counts = self.counts::<T>();
+        let mut first = Buffer::zeros(reach.rows[0].len() * dim);
+        {
+            let starts = view::<T>(&boundary.rows)?;
+            for (row, k) in boundary_at(&boundary, &reach.rows[0]) {
+                let start = &starts.slice()?[k as usize * dim..][..dim];
+                first[row as usize * dim..][..dim].copy_from_slice(start);
+            }
+        }
+        let mut states: Vec<Buffer<T>> = vec![first];
+        let (mut projections, mut kept) = (Vec::new(), Vec::new());
+        let mut seen: Vec<Tensor> = Vec::new();
+        for i in 0..layers {
+            let projection = self.project(i, relations)?;
+            let params = self.params.layer(i)?;
+            let (from, to) = (&reach.rows[i], &reach.rows[i + 1]);
+            let out = config.hidden_dims[i];
+            let mut left = Kept::dirty(to.len(), dim, out);
+            let mut y = Buffer::dirty(to.len() * out);
+            {
+                let parts = Parts::open(&params, &projection.relations, &boundary.rows)?;
+                let at = boundary_at(&boundary, to);
+                let x = states.last().map_or(&[][..], |x| x);
+                let layer = self.layer_of(&parts, (from, to), x, &at, counts.as_deref())?;
+                layer::forward::<M, T>(
+                    &layer,
+                    Out {
+                        input: &mut left.input,
+                        normed: &mut left.normed,
+                        rstd: &mut left.rstd,
+                        y: &mut y,
+                    },
+                );
+            }
+            if config.concat_hidden || i + 1 == layers {
+                seen.push(gather(&y, to, candidates.as_deref(), out)?);
+            }
+            if !keep {
+                states.clear();
+            } else {
+                projections.push(projection);
+                if !self.recompute {
+                    kept.push(left);
+                }
+            }
+            states.push(y);
+        }
+        let (scores, head) = ops::head(&super::network::join(seen)?, query, &self.params.head()?)?;
+        let tape = keep.then(|| {
+            let typed = Typed {
+                reach,
+                relations: relations.clone(),
+                query: query.clone(),
+                boundary,
+                projections,
+                states,
+                layers: kept,
+                candidates,
+                head,
+            };
+            RowTape(Box::new(typed))
+        });
+        Ok((scores, tape))
+    }
+
+    /// Gradients of the entity model's parameters, and of relation states and queries.
+    pub(super) fn backward_rows(
+        &self,
+        tape: &RowTape,
+        dscores: &Tensor,
+        seeds: &Seeds,
+        grads: &mut Grads,
+    ) -> Result<(Tensor, Tensor)> {
+        let message = self.params.config.message_func;
+        by_dtype!(dscores.dtype(), T => ops::by_message!(message, M => match tape.0.downcast_ref::<Typed<T>>() {
+            Some(typed) => self.backward_typed::<M, T>(typed, dscores, seeds, grads),
+            None => bail!("the gradient is of another type than the scores"),
+        }))
+    }
+
+    fn backward_typed<M: Message, T: Elem>(
+        &self,
+        tape: &Typed<T>,
+        dscores: &Tensor,
+        seeds: &Seeds,
+        grads: &mut Grads,
+    ) -> Result<(Tensor, Tensor)> {
+        let config = &self.params.config;
+        let (layers, dim) = (config.layers(), config.input_dim);
+        let counts = self.counts::<T>();
+        let head = ops::head_backward(&tape.head, &self.params.head()?, dscores)?;
+        let maps = std::iter::once(head.params.first).chain(head.params.rest);
+        for (i, (weight, bias)) in maps.enumerate() {
+            let p = head_name(i);
+            grads.insert(format!("{p}.weight"), weight);
+            grads.insert(format!("{p}.bias"), bias);
+        }
+        // The head's columns belong to the layers it saw, the last one's last.
+        let mut columns = head.x.dims3()?.2;
+        let mut drows = vec![T::zero(); tape.boundary.rows.elem_count()];
+        let mut drelations = tape.relations.zeros_like()?;
+        let last = config.hidden_dims.last().copied().unwrap_or(dim);
+        let mut dy = Buffer::zeros(tape.reach.rows[layers].len() * last);
+        for i in (0..layers).rev() {
+            let (from, to) = (&tape.reach.rows[i], &tape.reach.rows[i + 1]);
+            let out = config.hidden_dims[i];
+            if config.concat_hidden || i + 1 == layers {
+                columns -= out;
+                let part = head.x.narrow(2, columns, out)?.contiguous()?;
+                scatter(&mut dy, &part, to, tape.candidates.as_deref(), out)?;
+            }
+            let params = self.params.layer(i)?;
+            let projection = &tape.projections[i];
+            let mut dx = Buffer::zeros(from.len() * dim);
+            let mut dinput = Buffer::dirty(to.len() * 2 * dim);
+            let zeros = |n: usize| vec![T::zero(); n];
+            let (mut dw, mut db) = (zeros(out * 2 * dim), zeros(out));
+            let (mut dgamma, mut dbeta) = (zeros(out), zeros(out));
+            let mut dprojected = zeros(projection.relations.elem_count());
+            {
+                let parts = Parts::open(&params, &projection.relations, &tape.boundary.rows)?;
+                let at = boundary_at(&tape.boundary, to);
+                let layer =
+                    self.layer_of(&parts, (from, to), &tape.states[i], &at, counts.as_deref())?;
+                let again;
+                let left = match tape.layers.get(i) {
+                    Some(kept) => kept,
+                    None => {
+                        let mut kept = Kept::dirty(to.len(), dim, out);
+                        let mut y = Buffer::dirty(to.len() * out);
+                        layer::forward::<M, T>(
+                            &layer,
+                            Out {
+                                input: &mut kept.input,
+                                normed: &mut kept.normed,
+                                rstd: &mut kept.rstd,
+                                y: &mut y,
+                            },
+                        );
+                        again = kept;
+                        &again
+                    }
+                };
+                layer::backward::<M, T>(
+                    &layer,
+                    left.left(),
+                    &dy,
+                    layer::Grads {
+                        x: &mut dx,
+                        input: &mut dinput,
+                        relations: &mut dprojected,
+                        boundary: &mut drows,
+                        weight: &mut dw,
+                        bias: &mut db,
+                        affine: Some((&mut dgamma, &mut dbeta)),
+                    },
+                );
+            }
+            let p = format!("entity_model.layers.{i}");
+            grads.insert(format!("{p}.linear.weight"), tensor(dw, (out, 2 * dim))?);
+            grads.insert(format!("{p}.linear.bias"), tensor(db, out)?);
+            if params.norm.is_some() {
+                grads.insert(format!("{p}.layer_norm.weight"), tensor(dgamma, out)?);
+                grads.insert(format!("{p}.layer_norm.bias"), tensor(dbeta, out)?);
+            }
+            let dprojected = tensor(dprojected, projection.relations.shape())?;
+            let d = self.project_backward(i, &tape.relations, projection, &dprojected, grads)?;
+            drelations = (drelations + d)?;
+            dy = dx;
+        }
+        // The states before the first layer are the boundary.
+        for (row, k) in boundary_at(&tape.boundary, &tape.reach.rows[0]) {
+            let g = &dy[row as usize * dim..][..dim];
+            let to = &mut drows[k as usize * dim..][..dim];
+            to.iter_mut().zip(g).for_each(|(o, g)| *o += *g);
+        }
+        let drows = tensor(drows, tape.boundary.rows.shape())?;
+        let dquery = (head.query + ops::boundary_backward(&drows, seeds)?)?;
+        debug_assert_eq!(tape.query.dims(), dquery.dims());
+        Ok((drelations, dquery))
+    }
+}
+
+/// Calls `f(place, row)` for every state the head sees of a query.
+fn for_seen(rows: &Rows, candidates: Option<&[Vec<u32>]>, q: usize, mut f: impl FnMut(usize, u32)) {
+    match candidates {
+        Some(all) => {
+            for (i, v) in all[q].iter().enumerate() {
+                f(i, rows.find(*v as usize, q));
+            }
+        }
+        None => (0..rows.nodes()).for_each(|v| f(v, rows.find(v, q))),
+    }
+}
+
+/// How many states the head sees of each query.
+fn seen(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> Result<usize> {
+    let Some(all) = candidates else {
+        return Ok(rows.nodes());
+    };
+    let n = all.first().map_or(0, Vec::len);
+    if all.len() != rows.queries() || all.iter().any(|c| c.len() != n) {
+        bail!("every query must have the same number of candidates");
+    }
+    if all.iter().flatten().any(|v| *v as usize >= rows.nodes()) {
+        bail!("a candidate is outside the graph");
+    }
+    Ok(n)
+}
+
+/// The states the head sees, `[B, M, width]`.
+fn gather<T: Elem>(
+    y: &[T],
+    rows: &Rows,
+    candidates: Option<&[Vec<u32>]>,
+    width: usize,
+) -> Result<Tensor> {
+    use rayon::prelude::*;
+    let (b, n) = (rows.queries(), seen(rows, candidates)?);
+    let mut out = vec![T::zero(); b * n * width];
+    out.par_chunks_mut((n * width).max(1))
+        .enumerate()
+        .for_each(|(q, out)| {
+            for_seen(rows, candidates, q, |i, row| {
+                if row != NONE {
+                    let state = &y[row as usize * width..][..width];
+                    out[i * width..][..width].copy_from_slice(state);
+                }
+            });
+        });
+    tensor(out, (b, n, width))
+}
+
+/// Backward of [`gather`], added: a background's state may have been seen by many.
+fn scatter<T: Elem>(
+    dy: &mut [T],
+    dseen: &Tensor,
+    rows: &Rows,
+    candidates: Option<&[Vec<u32>]>,
+    width: usize,
+) -> Result<()> {
+    let (b, n) = (rows.queries(), seen(rows, candidates)?);
+    let g = view::<T>(dseen)?;
+    let g = g.slice()?;
+    for q in 0..b {
+        for_seen(rows, candidates, q, |i, row| {
+            if row != NONE {
+                let from = &g[(q * n + i) * width..][..width];
+                let to = &mut dy[row as usize * width..][..width];
+                to.iter_mut().zip(from).for_each(|(o, g)| *o += *g);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Whether a state of zeros sends a message of zeros.
+pub(super) fn zeros_are_silent(message: MessageFunc) -> bool {
+    !matches!(message, MessageFunc::TransE)
+}

@@ -1,0 +1,474 @@
+//! A layer over [`Rows`]: messages summed, linear map, normalisation, activation, shortcut, in one pass over blocks of rows
+//! that stay in the cache, forward and backward.
+//!
+//! Row i of the output, the pair (v, q), sees `[x(v, q) ; Σ over edges (v <- u, r) of message(x(u, q), w[r]) + boundary]`. States
+//! that no row holds are zero, and so are their messages: for a message function of which that is not true, there must be rows.
+//!
+//! Work is cut by sizes alone into a fixed number of tasks, and partial sums are added in their order.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::activation::{Activation, by_activation};
+use crate::gemm::{Mat, product};
+use crate::message::Message;
+use crate::norm::{Affine, backward as norm_backward, forward as norm_forward};
+use crate::rows::{NONE, Rows, cut};
+use crate::rspmm::{Csr, row};
+
+/// Rows of a product at a time.
+const BLOCK: usize = 512;
+/// Tasks of a pass: more than most machines have threads, few enough to add up their partial sums.
+const TASKS: usize = 32;
+/// Bytes that partial sums may take together.
+const PARTIAL_BYTES: usize = 128 << 20;
+
+/// What a layer sees.
+#[derive(Clone, Copy)]
+pub struct Layer<'a, T> {
+    /// Rows of the input.
+    pub from: &'a Rows,
+    /// Rows of the output.
+    pub to: &'a Rows,
+    /// Edges grouped by the node that receives.
+    pub into: Csr<'a>,
+    /// Edges grouped by the node that sends; only the backward pass looks at them.
+    pub out_of: Csr<'a>,
+    /// States, `from.len() x dim`.
+    pub x: &'a [T],
+    /// Relation states, `relations x dim`.
+    pub relations: &'a [T],
+    /// Width of states.
+    pub dim: usize,
+    /// Width of the output.
+    pub out: usize,
+    /// `out x 2 dim`.
+    pub weight: &'a [T],
+    /// `out`.
+    pub bias: &'a [T],
+    /// Scale and shift of the normalisation.
+    pub affine: Option<Affine<'a, T>>,
+    /// Activation.
+    pub activation: Activation,
+    /// Adds the state to the output; widths are equal then.
+    pub shortcut: bool,
+    /// Rows of the output at which the boundary is not zero, increasing, and it there.
+    pub boundary: Boundary<'a, T>,
+    /// Divides the sum of a node by this: the mean.
+    pub counts: Option<&'a [T]>,
+}
+
+/// Boundary states that are not zero.
+#[derive(Clone, Copy)]
+pub struct Boundary<'a, T> {
+    /// Rows they belong to, increasing, with the index of each.
+    pub at: &'a [(u32, u32)],
+    /// `dim` values each, by index.
+    pub rows: &'a [T],
+}
+
+/// What the forward pass fills.
+pub struct Out<'a, T> {
+    /// What the linear map saw, `to.len() x 2 dim`: the state, then the sum of messages.
+    pub input: &'a mut [T],
+    /// Normalised values, `to.len() x out`.
+    pub normed: &'a mut [T],
+    /// One per row.
+    pub rstd: &'a mut [T],
+    /// The output, `to.len() x out`.
+    pub y: &'a mut [T],
+}
+
+/// What it left.
+#[derive(Clone, Copy)]
+pub struct Left<'a, T> {
+    /// See [`Out::input`].
+    pub input: &'a [T],
+    /// See [`Out::normed`].
+    pub normed: &'a [T],
+    /// See [`Out::rstd`].
+    pub rstd: &'a [T],
+}
+
+/// Gradients, each added to what is there; `input` is scratch of the size of [`Out::input`].
+pub struct Grads<'a, T> {
+    /// Of the input states.
+    pub x: &'a mut [T],
+    /// Of what the linear map saw.
+    pub input: &'a mut [T],
+    /// Of the relation states.
+    pub relations: &'a mut [T],
+    /// Of the boundary's rows.
+    pub boundary: &'a mut [T],
+    /// Of the weight.
+    pub weight: &'a mut [T],
+    /// Of the bias.
+    pub bias: &'a mut [T],
+    /// Of scale and shift.
+    pub affine: Option<(&'a mut [T], &'a mut [T])>,
+}
+
+impl<T: Real> Layer<'_, T> {
+    fn check(&self) {
+        let nodes = self.to.nodes();
+        assert_eq!(self.from.nodes(), nodes, "rows of different graphs");
+        assert_eq!(self.into.nodes(), nodes, "edges of another graph");
+        assert_eq!(self.x.len(), self.from.len() * self.dim, "states");
+        assert_eq!(self.weight.len(), self.out * 2 * self.dim, "weight");
+        assert_eq!(self.bias.len(), self.out, "bias");
+        assert!(!self.shortcut || self.out == self.dim, "shortcut");
+        assert!(self.counts.is_none_or(|c| c.len() == nodes), "counts");
+    }
+
+    /// Ranges of nodes with about the same work in the forward pass.
+    fn tasks(&self) -> Vec<Range<usize>> {
+        let gemm = self.out as u64;
+        self.to.tasks(TASKS, |v| {
+            let degree = u64::from(self.into.offsets[v + 1] - self.into.offsets[v]);
+            self.to.of(v).len() as u64 * (gemm + 4 + degree)
+        })
+    }
+
+    /// The boundary of some rows.
+    fn boundary_of(&self, rows: &Range<usize>) -> &[(u32, u32)] {
+        let at = self.boundary.at;
+        let from = at.partition_point(|(r, _)| (*r as usize) < rows.start);
+        let to = at.partition_point(|(r, _)| (*r as usize) < rows.end);
+        &at[from..to]
+    }
+
+    /// What the linear map sees of the rows of some nodes.
+    #[inline(always)]
+    fn gather<M: Message>(&self, nodes: Range<usize>, input: &mut [T]) {
+        let d = self.dim;
+        let first = self.to.of_all(&nodes).start;
+        for v in nodes.clone() {
+            let rows = self.to.of(v);
+            if rows.is_empty() {
+                continue;
+            }
+            let block = &mut input[(rows.start - first) * 2 * d..(rows.end - first) * 2 * d];
+            let queries = self.to.queries_of(v);
+            for (input, q) in block.chunks_exact_mut(2 * d).zip(queries) {
+                let (state, sum) = input.split_at_mut(d);
+                match self.from.find(v, *q as usize) {
+                    NONE => state.fill(T::zero()),
+                    at => state.copy_from_slice(row(self.x, at as usize, d)),
+                }
+                sum.fill(T::zero());
+            }
+            let edges = self.into.offsets[v] as usize..self.into.offsets[v + 1] as usize;
+            let others = &self.into.other[edges.clone()];
+            for (u, r) in others.iter().zip(&self.into.relation[edges]) {
+                let w = row(self.relations, *r as usize, d);
+                for (input, q) in block.chunks_exact_mut(2 * d).zip(queries) {
+                    let at = self.from.find(*u as usize, *q as usize);
+                    if at != NONE {
+                        M::add(&mut input[d..], row(self.x, at as usize, d), w);
+                    }
+                }
+            }
+        }
+        let rows = self.to.of_all(&nodes);
+        for (at, k) in self.boundary_of(&rows) {
+            let sum = &mut input[(*at as usize - rows.start) * 2 * d..][d..2 * d];
+            for (s, b) in sum.iter_mut().zip(row(self.boundary.rows, *k as usize, d)) {
+                *s += *b;
+            }
+        }
+        if let Some(counts) = self.counts {
+            for v in nodes {
+                for at in self.to.of(v) {
+                    let sum = &mut input[(at - rows.start) * 2 * d..][d..2 * d];
+                    sum.iter_mut().for_each(|s| *s = *s / counts[v]);
+                }
+            }
+        }
+    }
+}
+
+/// Blocks of nodes with about [`BLOCK`] rows.
+fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    let mut from = nodes.start;
+    for v in nodes.clone() {
+        if rows.of_all(&(from..v + 1)).len() >= BLOCK {
+            out.push(from..v + 1);
+            from = v + 1;
+        }
+    }
+    if from < nodes.end {
+        out.push(from..nodes.end);
+    }
+    out
+}
+
+/// The forward pass.
+///
+/// # Panics
+/// When lengths do not fit, or an edge names a node or relation outside.
+pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
+    layer.check();
+    let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
+    assert_eq!(out.input.len(), m * 2 * d, "input");
+    assert_eq!((out.normed.len(), out.y.len()), (m * n, m * n), "output");
+    assert_eq!(out.rstd.len(), m, "one deviation a row");
+    let tasks = layer.tasks();
+    let ends = |width: usize| {
+        let ends = tasks.iter().map(|t| layer.to.of_all(t).end);
+        ends.map(move |e| e * width).collect::<Vec<_>>().into_iter()
+    };
+    let pieces: Vec<_> = tasks
+        .iter()
+        .zip(cut(out.input, ends(2 * d)))
+        .zip(cut(out.normed, ends(n)))
+        .zip(cut(out.rstd, ends(1)))
+        .zip(cut(out.y, ends(n)))
+        .collect();
+    let arch = pulp::Arch::new();
+    pieces
+        .into_par_iter()
+        .for_each(|((((nodes, input), normed), rstd), y)| {
+            let first = layer.to.of_all(nodes).start;
+            for block in blocks(layer.to, nodes.clone()) {
+                let rows = layer.to.of_all(&block);
+                let at = rows.start - first..rows.end - first;
+                let part = |x: Range<usize>, width: usize| x.start * width..x.end * width;
+                let input = &mut input[part(at.clone(), 2 * d)];
+                let normed = &mut normed[part(at.clone(), n)];
+                arch.dispatch(
+                    #[inline(always)]
+                    || layer.gather::<M>(block.clone(), input),
+                );
+                for lin in normed.chunks_exact_mut(n) {
+                    lin.copy_from_slice(layer.bias);
+                }
+                product(
+                    normed,
+                    Mat::new(input, rows.len(), 2 * d),
+                    Mat::new(layer.weight, n, 2 * d).t(),
+                    true,
+                );
+                let y = &mut y[part(at.clone(), n)];
+                let rstd = &mut rstd[at];
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        by_activation!(layer.activation, A => norm_forward::<A, T>(y, normed, rstd, layer.affine, None, n));
+                        if layer.shortcut {
+                            for (y, input) in y.chunks_exact_mut(n).zip(input.chunks_exact(2 * d)) {
+                                for (y, x) in y.iter_mut().zip(&input[..d]) {
+                                    *y += *x;
+                                }
+                            }
+                        }
+                    },
+                );
+            }
+        });
+}
+
+/// Partial gradients of a task.
+struct Partial<T> {
+    weight: Vec<T>,
+    bias: Vec<T>,
+    gamma: Vec<T>,
+    beta: Vec<T>,
+}
+
+fn add<T: Real>(to: &mut [T], part: &[T]) {
+    for (o, p) in to.iter_mut().zip(part) {
+        *o += *p;
+    }
+}
+
+/// The backward pass: `dy` is the gradient of the output.
+///
+/// # Panics
+/// When lengths do not fit, or an edge names a node or relation outside.
+pub fn backward<M: Message, T: Real>(
+    layer: &Layer<'_, T>,
+    left: Left<'_, T>,
+    dy: &[T],
+    grads: Grads<'_, T>,
+) {
+    layer.check();
+    let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
+    assert_eq!((dy.len(), left.normed.len()), (m * n, m * n), "output");
+    assert_eq!(left.input.len(), m * 2 * d, "input");
+    assert_eq!(grads.input.len(), m * 2 * d, "scratch");
+    assert_eq!(grads.x.len(), layer.x.len(), "states");
+    through_linear(
+        layer,
+        left,
+        dy,
+        &mut Linear {
+            input: grads.input,
+            weight: grads.weight,
+            bias: grads.bias,
+            affine: grads.affine,
+        },
+    );
+    let dinput: &[T] = grads.input;
+    for (at, k) in layer.boundary.at {
+        let sum = &dinput[*at as usize * 2 * d..][d..2 * d];
+        add(&mut grads.boundary[*k as usize * d..][..d], sum);
+    }
+    through_messages::<M, T>(layer, dinput, dy, grads.x, grads.relations);
+}
+
+struct Linear<'a, T> {
+    input: &'a mut [T],
+    weight: &'a mut [T],
+    bias: &'a mut [T],
+    affine: Option<(&'a mut [T], &'a mut [T])>,
+}
+
+/// From the output to what the linear map saw.
+fn through_linear<T: Real>(
+    layer: &Layer<'_, T>,
+    left: Left<'_, T>,
+    dy: &[T],
+    grads: &mut Linear<'_, T>,
+) {
+    let (d, n) = (layer.dim, layer.out);
+    let most = PARTIAL_BYTES / (layer.weight.len() * size_of::<T>()).max(1);
+    let most = most.clamp(4, TASKS);
+    let tasks = layer.to.tasks(most, |v| layer.to.of(v).len() as u64);
+    let ends = tasks.iter().map(|t| layer.to.of_all(t).end * 2 * d);
+    let pieces: Vec<_> = tasks.iter().zip(cut(grads.input, ends)).collect();
+    let arch = pulp::Arch::new();
+    let partial: Vec<Partial<T>> = pieces
+        .into_par_iter()
+        .map(|(nodes, dinput)| {
+            let zeros = |len: usize| vec![T::zero(); len];
+            let mut sums = Partial {
+                weight: zeros(layer.weight.len()),
+                bias: zeros(n),
+                gamma: zeros(n),
+                beta: zeros(n),
+            };
+            let all = layer.to.of_all(nodes);
+            let mut scratch = zeros(BLOCK.min(all.len()) * n);
+            for from in all.clone().step_by(BLOCK) {
+                let to = (from + BLOCK).min(all.end);
+                let count = to - from;
+                let dlin = &mut scratch[..count * n];
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        let grads = (&mut sums.gamma[..], &mut sums.beta[..]);
+                        by_activation!(layer.activation, A => norm_backward::<A, T>(
+                            dlin,
+                            &dy[from * n..to * n],
+                            &left.normed[from * n..to * n],
+                            &left.rstd[from..to],
+                            layer.affine,
+                            grads,
+                            n,
+                        ));
+                        for dlin in dlin.chunks_exact(n) {
+                            add(&mut sums.bias, dlin);
+                        }
+                    },
+                );
+                let dl = Mat::new(dlin, count, n);
+                let input = Mat::new(&left.input[from * 2 * d..to * 2 * d], count, 2 * d);
+                product(&mut sums.weight, dl.t(), input, true);
+                let dinput = &mut dinput[(from - all.start) * 2 * d..(to - all.start) * 2 * d];
+                product(dinput, dl, Mat::new(layer.weight, n, 2 * d), false);
+            }
+            if let Some(counts) = layer.counts {
+                for v in nodes.clone() {
+                    for at in layer.to.of(v) {
+                        let sum = &mut dinput[(at - all.start) * 2 * d..][d..2 * d];
+                        sum.iter_mut().for_each(|s| *s = *s / counts[v]);
+                    }
+                }
+            }
+            sums
+        })
+        .collect();
+    for p in &partial {
+        add(grads.weight, &p.weight);
+        add(grads.bias, &p.bias);
+        if let Some((gamma, beta)) = &mut grads.affine {
+            add(gamma, &p.gamma);
+            add(beta, &p.beta);
+        }
+    }
+}
+
+/// From what the linear map saw to the states and relations it came from. Every task owns the states of its nodes and looks at
+/// all that these were sent to, so that a row of the gradient is read once for both.
+fn through_messages<M: Message, T: Real>(
+    layer: &Layer<'_, T>,
+    dinput: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    drelations: &mut [T],
+) {
+    let d = layer.dim;
+    let (from, to) = (layer.from, layer.to);
+    let edges = layer.out_of;
+    let most = PARTIAL_BYTES / (drelations.len() * size_of::<T>()).max(1);
+    // A row for every edge there is, at most: the batch's queries come and go together.
+    let tasks = from.tasks(most.clamp(4, TASKS), |u| {
+        let degree = u64::from(edges.offsets[u + 1] - edges.offsets[u]);
+        u64::from(!from.of(u).is_empty()) * (4 + degree)
+    });
+    let ends = tasks.iter().map(|t| from.of_all(t).end * d);
+    let pieces: Vec<_> = tasks.iter().zip(cut(dx, ends)).collect();
+    let arch = pulp::Arch::new();
+    let partial: Vec<Vec<T>> = pieces
+        .into_par_iter()
+        .map(|(nodes, dx)| {
+            let mut drelations = vec![T::zero(); drelations.len()];
+            let first = from.of_all(nodes).start;
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for u in nodes.clone() {
+                        if from.of(u).is_empty() {
+                            continue;
+                        }
+                        for (i, q) in to.of(u).zip(to.queries_of(u)) {
+                            let at = from.find(u, *q as usize);
+                            if at == NONE {
+                                continue;
+                            }
+                            let dx = &mut dx[(at as usize - first) * d..][..d];
+                            add(dx, &dinput[i * 2 * d..][..d]);
+                            if layer.shortcut {
+                                add(dx, row(dy, i, d));
+                            }
+                        }
+                        let of_u = edges.offsets[u] as usize..edges.offsets[u + 1] as usize;
+                        let others = edges.other[of_u.clone()].iter();
+                        for (v, r) in others.zip(&edges.relation[of_u]) {
+                            let w = row(layer.relations, *r as usize, d);
+                            let dw = &mut drelations[*r as usize * d..][..d];
+                            let v = *v as usize;
+                            for (i, q) in to.of(v).zip(to.queries_of(v)) {
+                                let at = from.find(u, *q as usize);
+                                if at == NONE {
+                                    continue;
+                                }
+                                let g = &dinput[i * 2 * d..][d..2 * d];
+                                let dx = &mut dx[(at as usize - first) * d..][..d];
+                                M::add_x_grad(dx, g, w);
+                                M::add_w_grad(dw, g, row(layer.x, at as usize, d));
+                            }
+                        }
+                    }
+                },
+            );
+            drelations
+        })
+        .collect();
+    for p in &partial {
+        add(drelations, p);
+    }
+}

@@ -1,0 +1,169 @@
+//! States of some pairs (node, query) instead of all: which rows there are, and where to find one.
+//!
+//! A batch of queries on one graph shares most of its states: far from where a query starts, a node's state does not
+//! depend on the query. Such states are rows of one more query, the *background*. Rows lie node by node, and within a node
+//! query by query with the background last, so that what the queries of a batch read of a neighbour lies side by side.
+
+use std::ops::Range;
+
+/// No row.
+pub const NONE: u32 = u32::MAX;
+
+/// Which rows there are.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// `nodes + 1` offsets.
+    offsets: Vec<u32>,
+    /// Query of each row.
+    query: Vec<u32>,
+    /// `nodes x width`: the row of a pair, or [`NONE`].
+    map: Vec<u32>,
+    /// Queries, the background included.
+    width: usize,
+}
+
+impl Rows {
+    /// The rows for which `has(node, query)` holds; queries are `0..queries`, and `queries` is the background.
+    ///
+    /// # Panics
+    /// When there are more rows than a u32 counts.
+    pub fn new(nodes: usize, queries: usize, has: impl Fn(usize, usize) -> bool) -> Self {
+        let width = queries + 1;
+        let mut out = Rows {
+            offsets: Vec::with_capacity(nodes + 1),
+            query: Vec::new(),
+            map: vec![NONE; nodes * width],
+            width,
+        };
+        out.offsets.push(0);
+        for (v, map) in out.map.chunks_exact_mut(width).enumerate() {
+            for (q, at) in map.iter_mut().enumerate() {
+                if has(v, q) {
+                    *at = u32::try_from(out.query.len()).unwrap_or(NONE);
+                    assert!(*at != NONE, "too many rows");
+                    out.query.push(q as u32);
+                }
+            }
+            out.offsets.push(out.query.len() as u32);
+        }
+        out
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.query.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.query.is_empty()
+    }
+
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Number of queries, without the background.
+    pub fn queries(&self) -> usize {
+        self.width - 1
+    }
+
+    /// The rows of a node.
+    #[inline(always)]
+    pub fn of(&self, node: usize) -> Range<usize> {
+        self.offsets[node] as usize..self.offsets[node + 1] as usize
+    }
+
+    /// The rows of several nodes.
+    pub fn of_all(&self, nodes: &Range<usize>) -> Range<usize> {
+        self.offsets[nodes.start] as usize..self.offsets[nodes.end] as usize
+    }
+
+    /// The query of each row of a node.
+    #[inline(always)]
+    pub fn queries_of(&self, node: usize) -> &[u32] {
+        &self.query[self.of(node)]
+    }
+
+    /// The row that holds the state of a node for a query: its own, or the background's. [`NONE`] where there is neither:
+    /// the state is zero.
+    #[inline(always)]
+    pub fn find(&self, node: usize, query: usize) -> u32 {
+        let map = &self.map[node * self.width..][..self.width];
+        match map[query] {
+            NONE => map[self.width - 1],
+            own => own,
+        }
+    }
+
+    /// The row of a pair itself, or [`NONE`].
+    #[inline(always)]
+    pub fn own(&self, node: usize, query: usize) -> u32 {
+        self.map[node * self.width + query]
+    }
+
+    /// Ranges of nodes with about the same work by `cost`, about `most` of them. They depend on nothing else.
+    pub(crate) fn tasks(&self, most: usize, cost: impl Fn(usize) -> u64) -> Vec<Range<usize>> {
+        let nodes = self.nodes();
+        let total: u64 = (0..nodes).map(&cost).sum();
+        let share = total.div_ceil(most.max(1) as u64).max(1);
+        let mut out = Vec::new();
+        let (mut from, mut sum) = (0, 0);
+        for v in 0..nodes {
+            sum += cost(v);
+            if sum >= share {
+                out.push(from..v + 1);
+                (from, sum) = (v + 1, 0);
+            }
+        }
+        if from < nodes {
+            out.push(from..nodes);
+        }
+        out
+    }
+}
+
+/// Cuts a slice into pieces that end where `ends` says.
+pub(crate) fn cut<T>(mut rest: &mut [T], ends: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for end in ends {
+        let (piece, more) = rest.split_at_mut(end - at);
+        out.push(piece);
+        (rest, at) = (more, end);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_found_or_its_background() {
+        // Query 0 has node 1, query 1 nodes 0 and 1, the background node 2.
+        let rows = Rows::new(4, 2, |v, q| matches!((v, q), (1, 0) | (0 | 1, 1) | (2, 2)));
+        assert_eq!((rows.len(), rows.nodes(), rows.queries()), (4, 4, 2));
+        assert_eq!(rows.of(1), 1..3);
+        assert_eq!(rows.queries_of(1), [0, 1]);
+        assert_eq!(rows.find(1, 1), 2);
+        assert_eq!(rows.find(2, 0), 3);
+        assert_eq!(rows.find(0, 0), NONE);
+        assert_eq!(rows.find(3, 2), NONE);
+    }
+
+    #[test]
+    fn tasks_cover_all_nodes_once_whatever_they_cost() {
+        let rows = Rows::new(50, 1, |_, _| true);
+        for most in [1, 3, 7, 200] {
+            let tasks = rows.tasks(most, |v| if v == 20 { 1000 } else { v as u64 % 3 });
+            assert!(tasks.len() <= most + 1);
+            let all: Vec<usize> = tasks.iter().cloned().flatten().collect();
+            assert_eq!(all, (0..50).collect::<Vec<_>>());
+        }
+        let mut numbers = [0, 1, 2, 3, 4, 5];
+        let cut = cut(&mut numbers, [2, 2, 5].into_iter());
+        assert_eq!(cut, [&mut [0, 1][..], &mut [], &mut [2, 3, 4]]);
+    }
+}
