@@ -2,7 +2,7 @@
 //!
 //! Each test does a fixed number of rounds, each from its number alone, so that a failure is found again.
 //! `FUZZ_SECONDS=600 cargo test --release --test fuzz` goes on for that long, with rounds never tried before.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "spec/toy.rs"]
 mod toy;

@@ -39,7 +39,7 @@ fn done(pipeline: &Pipeline, store: &Store, until: &[&str]) -> RunSummary {
     let mut options = RunOptions::default();
     options.request.base = root();
     options.allow_exec = true;
-    options.search_path = std::env::var_os("PATH");
+    options.environment = std::env::vars_os().collect();
     options.request.selection.until = until.iter().map(ToString::to_string).collect();
     let nobody = Arc::new(Fanout(Vec::new()));
     let summary = run(pipeline, store, &options, nobody, &Cancel::default()).unwrap();

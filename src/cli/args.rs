@@ -31,14 +31,6 @@ pub struct Common {
     /// Folder for artifacts [default: .gfm-pipe]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// A store that several machines share, for what this one lacks: a folder, s3://BUCKET/PREFIX, gs://… or az://…
-    #[arg(
-        long,
-        value_name = "PLACE",
-        env = "GFM_PIPE_REMOTE",
-        hide_env_values = true
-    )]
-    pub remote: Option<String>,
     /// Device for training and evaluation
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     pub device: Device,
@@ -78,6 +70,36 @@ fn enter(dir: Option<&Path>) -> CliResult<()> {
     };
     std::env::set_current_dir(dir)
         .map_err(|e| CliError::usage(format!("-C {}: {e}", dir.display())))
+}
+
+/// What verbs take that may look into a remote.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RemoteArg {
+    /// A store that several machines share, for what this one lacks: a folder, s3://BUCKET/PREFIX, gs://… or az://…
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "GFM_PIPE_REMOTE",
+        hide_env_values = true
+    )]
+    remote: Option<String>,
+}
+
+impl RemoteArg {
+    /// The remote, if there is one; with `push`, a run may give it what it lacks.
+    pub fn open(&self, push: bool) -> CliResult<Option<Arc<Remote>>> {
+        // An empty variable is how a shell says none.
+        let named = self.remote.as_deref().filter(|name| !name.is_empty());
+        let remote = named.map(|name| Remote::open(name, &environment(), push));
+        let remote = remote.transpose().map_err(|e| {
+            let error = CliError::usage(e.to_string());
+            match e.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
+        Ok(remote.map(Arc::new))
+    }
 }
 
 /// Devices a user may name.
@@ -181,21 +203,6 @@ impl Common {
         self.store
             .clone()
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
-    }
-
-    /// The remote, if there is one; with `push`, a run may give it what it lacks.
-    pub fn remote(&self, push: bool) -> CliResult<Option<Arc<Remote>>> {
-        // An empty variable is how a shell says none.
-        let named = self.remote.as_deref().filter(|name| !name.is_empty());
-        let remote = named.map(|name| Remote::open(name, &environment(), push));
-        let remote = remote.transpose().map_err(|e| {
-            let error = CliError::usage(e.to_string());
-            match e.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        })?;
-        Ok(remote.map(Arc::new))
     }
 
     /// Reads a pipeline.

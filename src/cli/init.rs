@@ -37,10 +37,13 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     let name = sets.first().filter(|_| sets.len() == 1);
     let name = name.map_or("many", |s| s.name.as_str());
     write_new(&args.output, &pipeline(name, &sets), args.force)?;
-    let loaded = spec::load(&args.output, &LoadOptions::default(), ops);
-    let loaded = loaded.map_err(|e| CliError::report(e.to_string()))?;
-    let prepared = prepare(&loaded, &store, &Request::default())?;
-    let stages = prepared.plan.len();
+    let checked = spec::load(&args.output, &LoadOptions::default(), ops)
+        .map_err(|e| CliError::report(e.to_string()))
+        .and_then(|loaded| Ok(prepare(&loaded, &store, &Request::default())?.plan.len()));
+    let stages = checked.inspect_err(|_| {
+        // What does not load is no beginning; and it would be in the way of the next attempt.
+        let _ = std::fs::remove_file(&args.output);
+    })?;
     out.line(&format!(
         "{} written: {stages} stages",
         args.output.display()

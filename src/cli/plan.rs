@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gfm_pipe_api::OpEntry;
 
-use super::args::{Common, Select};
+use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
 use crate::plan::{Request, prepare};
@@ -22,6 +22,8 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    remote: RemoteArg,
 }
 
 /// Prints what a run would do.
@@ -29,7 +31,7 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     args.common.apply()?;
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
-    let remote = args.common.remote(false)?;
+    let remote = args.remote.open(false)?;
     let request = Request {
         remote: remote.clone(),
         ..args.select.request()

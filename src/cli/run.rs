@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use gfm_pipe_api::{Cancel, OpEntry};
 
-use super::args::{Common, Select};
+use super::args::{Common, RemoteArg, Select};
 use super::error::{CliResult, exit};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
@@ -26,6 +26,8 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    remote: RemoteArg,
     /// When a stage fails, still start stages that do not depend on it
     #[arg(long)]
     keep_going: bool,
@@ -69,7 +71,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let usual = RunOptions::default();
     let options = RunOptions {
         request: Request {
-            remote: args.common.remote(!args.no_push)?,
+            remote: args.remote.open(!args.no_push)?,
             ..args.select.request()
         },
         keep_going: args.keep_going,
@@ -81,7 +83,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         },
         device: args.common.device.as_str().to_owned(),
         allow_exec: args.allow_exec,
-        search_path: std::env::var_os("PATH"),
+        environment: std::env::vars_os().collect(),
     };
     let cancel = Cancel::default();
     let err = Out::stderr();

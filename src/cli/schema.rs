@@ -135,7 +135,7 @@ fn of_type(ty: &Type) -> Value {
             v
         }
         Type::Text | Type::Form { .. } => json!({"type": "string"}),
-        Type::Word => json!({"type": ["string", "number", "boolean"]}),
+        Type::Word => json!({"type": ["string", "integer"]}),
         Type::Path => json!({"type": "string", "minLength": 1}),
         Type::OneOf { words, .. } => json!({"enum": words}),
         Type::List { item, min } => {

@@ -24,7 +24,8 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
             err.line("interrupted: waiting for running stages to stop; once more stops at once");
             cancel.cancel();
             if wait().await.is_ok() {
-                // Nothing to clean up: the store is usable at every instant.
+                // The store is usable at every instant; programs of stages would go on without anybody.
+                gfm_pipe_exec::kill_all();
                 #[expect(clippy::exit)]
                 std::process::exit(i32::from(exit::INTERRUPTED));
             }
@@ -41,9 +42,11 @@ async fn wait() -> io::Result<()> {
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut term = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             done = tokio::signal::ctrl_c() => done,
             _ = term.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
         }
     }
     #[cfg(not(unix))]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
-use super::args::{Common, Select};
+use super::args::{Common, RemoteArg, Select};
 use super::error::{CliError, CliResult};
 use crate::plan::{Ingredients, Request, Verdict, prepare};
 use crate::record::{StageStatus, latest};
@@ -25,6 +25,8 @@ pub struct Args {
     pipeline: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    remote: RemoteArg,
 }
 
 /// How a stage ended or would end, and why.
@@ -128,10 +130,13 @@ fn planned(
 ) -> CliResult<(String, BTreeMap<String, Told>)> {
     let pipeline = args.common.load(file, ops)?;
     let request = Request {
-        remote: args.common.remote(false)?,
+        remote: args.remote.open(false)?,
         ..Select::default().request()
     };
     let prepared = prepare(&pipeline, store, &request)?;
+    for text in request.remote.iter().flat_map(|r| r.news()) {
+        Out::stderr().line(&format!("warning: {text}"));
+    }
     let texts = |all: &[crate::plan::Reason]| all.iter().map(ToString::to_string).collect();
     let mut all = BTreeMap::new();
     for p in prepared.plan {

@@ -1,13 +1,12 @@
 //! A whole run, from request to summary.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use gfm_pipe_api::{Artifact, Cancel};
+use gfm_pipe_api::{Artifact, Cancel, Environment};
 
 use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule};
@@ -18,7 +17,7 @@ use crate::record::{
     Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, durations, run_id,
 };
 use crate::spec::Pipeline;
-use crate::store::{Exchange, Remote, Store, StoreError};
+use crate::store::{Exchange, Give, Remote, Store, StoreError};
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -33,8 +32,8 @@ pub struct RunOptions {
     pub device: String,
     /// Whether stages may run programs the pipeline names.
     pub allow_exec: bool,
-    /// Where such programs are looked for, as `PATH` has it.
-    pub search_path: Option<OsString>,
+    /// What such programs may be given of the environment: `PATH`, and what they are declared to get.
+    pub environment: Environment,
 }
 
 impl Default for RunOptions {
@@ -51,7 +50,7 @@ impl Default for RunOptions {
             },
             device: "auto".to_owned(),
             allow_exec: false,
-            search_path: None,
+            environment: Environment::new(),
         }
     }
 }
@@ -204,7 +203,7 @@ pub fn run(
             base: options.request.base.clone(),
             device: options.device.clone(),
             allow_exec: options.allow_exec,
-            search_path: options.search_path.clone(),
+            environment: options.environment.clone(),
             troubles,
         },
         permits: Permits::new(options.room),
@@ -221,6 +220,9 @@ pub fn run(
             });
         }
     }
+    let planner = &shared.runner.planner;
+    let names = pipeline.stages.iter().map(|s| s.name.clone());
+    let forced: BTreeSet<String> = names.filter(|n| planner.is_forced(n)).collect();
     let scheduled = runtime.block_on(schedule(pipeline, &prepared.roles, &shared));
     shared.runner.planner.save();
 
@@ -260,15 +262,16 @@ pub fn run(
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Ok,
     };
-    let remote = options.request.remote.as_ref().map(|remote| {
-        push(remote, store, &stages, cancel);
-        tell(remote, sink.as_ref());
-        (remote.name().to_owned(), remote.exchange())
-    });
     let mut warnings = Vec::new();
     if let Err(e) = journal.finish(status, &stages) {
         warnings.push(format!("the run's journal is not complete: {e}"));
     }
+    // The run is done and recorded, however long this takes and wherever it stops.
+    let remote = options.request.remote.as_ref().map(|remote| {
+        push(remote, store, &stages, &forced, cancel);
+        tell(remote, sink.as_ref());
+        (remote.name().to_owned(), remote.exchange())
+    });
     sink.emit(&Event::RunFinished {
         status,
         stages: stages.iter().map(StageRecord::summary).collect(),
@@ -285,14 +288,21 @@ pub fn run(
 }
 
 /// Gives the remote what the run has stored and it lacks.
-fn push(remote: &Remote, store: &Store, stages: &[StageRecord], cancel: &Cancel) {
+fn push(
+    remote: &Remote,
+    store: &Store,
+    stages: &[StageRecord],
+    forced: &BTreeSet<String>,
+    cancel: &Cancel,
+) {
     if cancel.is_cancelled() {
         // Whoever stopped the run waits for its end; the next run gives the rest.
         return;
     }
     let stored = stages.iter().filter_map(|s| match s.status {
-        StageStatus::Ran => Some((s.key.clone()?, true)),
-        StageStatus::Cached => Some((s.key.clone()?, false)),
+        StageStatus::Ran if forced.contains(&s.name) => Some((s.key.clone()?, Give::All)),
+        StageStatus::Ran => Some((s.key.clone()?, Give::Missing)),
+        StageStatus::Cached => Some((s.key.clone()?, Give::IfMissing)),
         StageStatus::Failed | StageStatus::Skipped => None,
     });
     remote.push(store, &stored.collect::<Vec<_>>(), cancel);

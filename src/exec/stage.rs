@@ -4,13 +4,14 @@
 //! what they were when the key was made.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use gfm_pipe_api::{Artifact, Cancel, Context, Level, OpError, OpResult, Outputs, Reporter};
+use gfm_pipe_api::{
+    Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter,
+};
 
 use super::panics;
 use super::reporter::StageReporter;
@@ -38,8 +39,8 @@ pub(super) struct StageRunner {
     pub(super) device: String,
     /// Whether stages may run programs the pipeline names.
     pub(super) allow_exec: bool,
-    /// Where such programs are looked for.
-    pub(super) search_path: Option<OsString>,
+    /// What such programs may be given of the environment.
+    pub(super) environment: Environment,
     /// Stages that cannot run, with why: what they read is not there.
     pub(super) troubles: BTreeMap<String, DecideError>,
 }
@@ -284,7 +285,9 @@ impl StageRunner {
             resumed_at_step: record.resumed_at_step,
             made_on: MadeOn::here(&self.device),
             made_at: utc(SystemTime::now()),
-        };
+            seal: None,
+        }
+        .sealed();
         store.put_manifest(&manifest)?;
         fail::fail_point!("after-manifest");
         // The stage is stored; a workdir that stays only takes room.
@@ -318,7 +321,7 @@ impl StageRunner {
             base: self.base.clone(),
             workdir: workdir.to_owned(),
             device: self.device.clone(),
-            search_path: self.search_path.clone(),
+            environment: self.environment.clone(),
         }
     }
 

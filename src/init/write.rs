@@ -33,8 +33,19 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// A path as a value: braces of its own are no template.
 fn path(path: &std::path::Path) -> String {
-    quoted(&path.to_string_lossy())
+    let text = path.to_string_lossy();
+    if ["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
+        return quoted(&format!("{{{{ {} }}}}", quoted(&text)));
+    }
+    quoted(&text)
+}
+
+/// Names side by side.
+fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|n| quoted(n)).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// A pipeline that makes of these data sets what can be made of them. It names their files as they were found.
@@ -69,14 +80,17 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
         w,
         format_args!("# `gfm-pipe ops NAME` describes an operator and its parameters.\n"),
     );
-    push(w, format_args!("name: {name}\nvars:\n"));
+    push(w, format_args!("name: {}\nvars:\n", quoted(name)));
     if many {
         push(
             w,
             format_args!("  graphs:                 # every data set's graph\n"),
         );
         for s in sets {
-            push(w, format_args!("    {}: {}\n", s.name, path(&s.kg)));
+            push(
+                w,
+                format_args!("    {}: {}\n", quoted(&s.name), path(&s.kg)),
+            );
         }
         if train {
             push(
@@ -84,32 +98,33 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
                 format_args!("  roots:                  # folders of data sets with questions\n"),
             );
             for s in sets.iter().filter(|s| questioned(s)) {
-                push(w, format_args!("    {}: {}\n", s.name, path(&s.root)));
+                push(
+                    w,
+                    format_args!("    {}: {}\n", quoted(&s.name), path(&s.root)),
+                );
             }
         }
-        push(
-            w,
-            format_args!("  known: [{}]\n", names(|_| true).join(", ")),
-        );
+        push(w, format_args!("  known: {}\n", list(&names(|_| true))));
         if train {
             let with_documents = names(|s| s.asked() || s.tested());
+            push(w, format_args!("  questioned: {}\n", list(&with_documents)));
             push(
                 w,
-                format_args!("  questioned: [{}]\n", with_documents.join(", ")),
-            );
-            push(
-                w,
-                format_args!("  asked: [{}]    # trained on\n", asked.join(", ")),
+                format_args!("  asked: {}    # trained on\n", list(&asked)),
             );
         }
         if evaluate {
-            push(w, format_args!("  tested: [{}]\n", tested.join(", ")));
+            push(w, format_args!("  tested: {}\n", list(&tested)));
         }
     } else if let Some(s) = sets.first() {
         if train {
             push(
                 w,
-                format_args!("  data: {}\n  dataset: {}\n", path(&s.root), s.name),
+                format_args!(
+                    "  data: {}\n  dataset: {}\n",
+                    path(&s.root),
+                    quoted(&s.name)
+                ),
             );
         }
         push(w, format_args!("  kg: {}\n", path(&s.kg)));

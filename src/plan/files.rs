@@ -127,10 +127,21 @@ impl Files {
                     path: f.path.display().to_string(),
                     digest: Some(digest),
                 }),
-                Err(e) if e.kind() == io::ErrorKind::NotFound && !f.required => out.push(FileId {
-                    path: f.path.display().to_string(),
-                    digest: None,
-                }),
+                // What cannot be the name of a file names none.
+                Err(e)
+                    if !f.required
+                        && matches!(
+                            e.kind(),
+                            io::ErrorKind::NotFound
+                                | io::ErrorKind::NotADirectory
+                                | io::ErrorKind::InvalidFilename
+                        ) =>
+                {
+                    out.push(FileId {
+                        path: f.path.display().to_string(),
+                        digest: None,
+                    });
+                }
                 Err(e) => {
                     let missing = e.kind() == io::ErrorKind::NotFound;
                     troubles.push(FileTrouble {

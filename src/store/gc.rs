@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::layout::Store;
@@ -60,12 +60,8 @@ impl Store {
         out.objects = objects.filter(|(p, _)| !named.contains(p)).collect();
         if checkpoints {
             for folder in entries(&self.root().join("work"))? {
-                let files = entries(&folder)?;
-                let bytes = files
-                    .iter()
-                    .filter_map(|f| fs::metadata(f).ok())
-                    .map(|m| m.len());
-                out.work.push((folder, bytes.sum()));
+                let bytes = size(&folder);
+                out.work.push((folder, bytes));
             }
         }
         Ok(out)
@@ -88,4 +84,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Bytes of all files below a folder, as far as they can be seen; links are not followed.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|e| match e.metadata() {
+        Ok(m) if m.is_dir() => size(&e.path()),
+        Ok(m) => m.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

@@ -113,9 +113,36 @@ pub struct Manifest {
     pub made_on: MadeOn,
     /// When it was finished, UTC.
     pub made_at: String,
+    /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots. [`Manifest::sealed`] sets it.
+    #[serde(default)]
+    pub seal: Option<String>,
 }
 
 impl Manifest {
+    fn digest(&self) -> String {
+        let bare = Manifest {
+            seal: None,
+            ..self.clone()
+        };
+        // A manifest that was read or made is a JSON value; its keys have an order.
+        let bytes = serde_json::to_vec(&bare).unwrap_or_default();
+        blake3::hash(&bytes).to_hex().to_string()
+    }
+
+    /// The manifest with its seal.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.seal = Some(self.digest());
+        self
+    }
+
+    /// Whether it is what was written.
+    pub fn is_whole(&self) -> bool {
+        self.seal
+            .as_ref()
+            .is_some_and(|seal| *seal == self.digest())
+    }
+
     /// Rows of all tables.
     pub fn rows(&self) -> u64 {
         self.tables().map(|t| t.rows).sum()
@@ -191,6 +218,10 @@ impl Store {
             Some(m) if m.key != *key => Err(StoreError::Damaged {
                 path,
                 why: format!("it is the manifest of another key, {}", m.key),
+            }),
+            Some(m) if !m.is_whole() => Err(StoreError::Damaged {
+                path,
+                why: "it is not as it was written".to_owned(),
             }),
             other => Ok(other),
         }

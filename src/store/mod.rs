@@ -24,5 +24,5 @@ pub use lock::{Holder, KeyLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{StageTables, hash_file};
-pub use remote::{Exchange, Moved, Remote, RemoteError};
+pub use remote::{Exchange, Give, Moved, Remote, RemoteError};
 pub use verify::{Damage, StoredManifest, Verified};

@@ -29,7 +29,10 @@ use super::object::{Arrival, hash_file};
 use crate::plan::{CACHE_FORMAT, Key};
 
 /// Transfers at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
+
+/// Bytes of a part of an upload.
+const PART: usize = 8 << 20;
 
 /// A manifest is a few kilobytes; what is larger is none.
 const MAX_MANIFEST: u64 = 16 << 20;
@@ -68,6 +71,17 @@ impl RemoteError {
     }
 }
 
+/// What to give of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Give {
+    /// All of it, if the remote lacks its manifest: it was cached.
+    IfMissing,
+    /// Its manifest, and what the remote lacks of its objects: it was computed.
+    Missing,
+    /// Everything, whatever seems to be there: the user wanted it computed again.
+    All,
+}
+
 /// How much went one way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
@@ -92,8 +106,14 @@ struct State {
     gone: bool,
     /// What the user has not been told yet.
     news: Vec<String>,
+    /// Whether it was asked for anything yet.
+    met: bool,
     /// Manifests found, so that a run asks once.
     found: BTreeMap<Key, Manifest>,
+    /// Manifests that cannot be used, and were told.
+    unusable: BTreeSet<Key>,
+    /// Of those, the ones a newer version wrote: they are not replaced.
+    newer: BTreeSet<Key>,
     /// Objects that arrived damaged or not at all: given anew though they seem to be there.
     bad: BTreeSet<String>,
     exchange: Exchange,
@@ -141,7 +161,11 @@ impl Remote {
             (objects, prefix, None)
         } else {
             let folder = PathBuf::from(address.strip_prefix("file://").unwrap_or(address));
-            let folder = std::path::absolute(&folder).map_err(|e| wrong(e.to_string()))?;
+            // Without `..` and links, as far as it exists.
+            let folder = folder
+                .canonicalize()
+                .or_else(|_| std::path::absolute(&folder))
+                .map_err(|e| wrong(e.to_string()))?;
             let root = LocalFileSystem::new();
             let prefix = Place::from_absolute_path(&folder).map_err(|e| wrong(e.to_string()))?;
             (Arc::new(root) as Arc<dyn ObjectStore>, prefix, Some(folder))
@@ -232,8 +256,18 @@ impl Remote {
         if !self.is_there() {
             return None;
         }
+        if self.with(|s| s.unusable.contains(key)) {
+            return None;
+        }
         let place = self.manifest_place(key);
-        let bytes = match self.runtime.block_on(small(self.objects.as_ref(), &place)) {
+        let asked = self.runtime.block_on(async {
+            // A bucket that does not exist answers like an empty one, except to this.
+            if !self.with(|s| std::mem::replace(&mut s.met, true)) && self.folder.is_none() {
+                self.objects.list(Some(&self.prefix)).try_next().await?;
+            }
+            small(self.objects.as_ref(), &place).await
+        });
+        let bytes = match asked {
             Ok(bytes) => bytes?,
             Err(e) => {
                 self.give_up(&e.to_string());
@@ -242,23 +276,27 @@ impl Remote {
         };
         let manifest: Result<Manifest, StoreError> =
             parse_json(Path::new(place.as_ref()), &bytes, MANIFEST_FORMAT);
-        let usable = manifest.ok().filter(|m| {
-            // What it says must be what its name says, and what the operator would have made.
-            m.key == *key
+        // What it says must be what its name says, and what the operator would have made.
+        let usable = |m: &Manifest| {
+            m.is_whole()
+                && m.key == *key
                 && m.ingredients.key() == *key
                 && fits(m, op)
                 && m.tables().all(|t| is_digest(&t.digest))
-        });
-        match usable {
-            Some(manifest) => {
+        };
+        match manifest {
+            Ok(manifest) if usable(&manifest) => {
                 self.with(|s| s.found.insert(key.clone(), manifest.clone()));
-                Some(manifest)
+                return Some(manifest);
             }
-            None => {
-                self.say(format!("{place} is damaged; it is not used"));
-                None
+            Err(e @ StoreError::Version { .. }) => {
+                self.with(|s| s.newer.insert(key.clone()));
+                self.say(format!("{e}; it is not used, and stays"));
             }
+            _ => self.say(format!("{place} is damaged; it is not used")),
         }
+        self.with(|s| s.unusable.insert(key.clone()));
+        None
     }
 
     /// Takes a stage into the store: its objects, then its manifest. False when that did not succeed; the stage must be
@@ -343,23 +381,30 @@ impl Remote {
         Ok(Some(table.bytes))
     }
 
-    /// Gives stages that the local store has to the remote, those it has already excepted; stages `anew` are given in any
-    /// case. Best effort: what goes wrong is told by [`Remote::news`].
-    pub fn push(&self, store: &Store, stages: &[(Key, bool)], cancel: &Cancel) {
+    /// Gives stages that the local store has to the remote. Best effort: what goes wrong is told by [`Remote::news`].
+    pub fn push(&self, store: &Store, stages: &[(Key, Give)], cancel: &Cancel) {
         if !self.push || stages.is_empty() || !self.is_there() {
             return;
         }
         let all = stream::iter(stages)
-            .map(|(key, anew)| self.give(store, key, *anew, cancel))
+            .map(|(key, give)| self.give(store, key, *give, cancel))
             .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>();
-        match self.runtime.block_on(all) {
-            Ok(_) => {}
-            Err(Lost::Local(StoreError::Cancelled)) => {
-                self.say("interrupted; the next run gives it the rest".to_owned());
+            // To the end also after a failure: what was begun must be taken back. The others see it and do not begin.
+            .collect::<Vec<Result<(), Lost>>>();
+        for lost in self
+            .runtime
+            .block_on(all)
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            match lost {
+                Lost::Local(StoreError::Cancelled) => {
+                    self.say("interrupted; the next run gives it the rest".to_owned());
+                    return;
+                }
+                Lost::Local(e) => self.say(format!("not all was given to it: {e}")),
+                Lost::Remote(e) => self.give_up(&e.to_string()),
             }
-            Err(Lost::Local(e)) => self.say(format!("not all was given to it: {e}")),
-            Err(Lost::Remote(e)) => self.give_up(&e.to_string()),
         }
     }
 
@@ -367,14 +412,16 @@ impl Remote {
         &self,
         store: &Store,
         key: &Key,
-        anew: bool,
+        give: Give,
         cancel: &Cancel,
     ) -> Result<(), Lost> {
         let place = self.manifest_place(key);
-        if self.with(|s| s.found.contains_key(key)) && !anew {
+        if self.with(|s| s.gone || s.newer.contains(key)) {
             return Ok(());
         }
-        if !anew && self.has(&place).await?.is_some() {
+        if give == Give::IfMissing
+            && (self.with(|s| s.found.contains_key(key)) || self.has(&place).await?.is_some())
+        {
             return Ok(());
         }
         let Some(manifest) = store.manifest(key)? else {
@@ -385,7 +432,7 @@ impl Remote {
             if cancel.is_cancelled() {
                 return Err(Lost::Local(StoreError::Cancelled));
             }
-            match self.send(store, table).await? {
+            match self.send(store, table, give == Give::All, cancel).await? {
                 Some(sent) => bytes += sent,
                 // A damaged stage is not spread; the next `run` or `verify` deals with it here.
                 None => {
@@ -411,10 +458,16 @@ impl Remote {
     }
 
     /// Gives one object, if it is not there; `None` when it is not what it should be.
-    async fn send(&self, store: &Store, table: &TableEntry) -> Result<Option<u64>, Lost> {
+    async fn send(
+        &self,
+        store: &Store,
+        table: &TableEntry,
+        anew: bool,
+        cancel: &Cancel,
+    ) -> Result<Option<u64>, Lost> {
         let place = self.object_place(&table.digest);
         let bad = self.with(|s| s.bad.contains(&table.digest));
-        if !bad && self.has(&place).await? == Some(table.bytes) {
+        if !anew && !bad && self.has(&place).await? == Some(table.bytes) {
             return Ok(Some(0));
         }
         let path = store.object(&table.digest);
@@ -429,23 +482,31 @@ impl Remote {
             return Ok(None);
         }
         let mut file = File::open(&path).map_err(read)?;
-        let mut to = BufWriter::new(Arc::clone(&self.objects), place.clone());
+        let mut to = BufWriter::with_capacity(Arc::clone(&self.objects), place.clone(), PART);
         let mut buffer = vec![0; 1 << 20];
+        let lost = |e: std::io::Error| {
+            Lost::Remote(object_store::Error::Generic {
+                store: "remote",
+                source: Box::new(e),
+            })
+        };
         let sent = async {
             loop {
-                // Blocking, on a thread that does nothing but transfers.
-                let n = file.read(&mut buffer)?;
-                if n == 0 {
-                    return to.shutdown().await;
+                if cancel.is_cancelled() {
+                    return Err(Lost::Local(StoreError::Cancelled));
                 }
-                to.write_all(&buffer[..n]).await?;
+                // Blocking, on a thread that does nothing but transfers.
+                let n = file.read(&mut buffer).map_err(read)?;
+                if n == 0 {
+                    return to.shutdown().await.map_err(lost);
+                }
+                to.write_all(&buffer[..n]).await.map_err(lost)?;
             }
         };
         if let Err(e) = sent.await {
-            return Err(Lost::Remote(object_store::Error::Generic {
-                store: "remote",
-                source: Box::new(e),
-            }));
+            // Parts that were sent would stay, and cost.
+            let _ = to.abort().await;
+            return Err(e);
         }
         self.with(|s| s.bad.remove(&table.digest));
         Ok(Some(table.bytes))

@@ -39,7 +39,7 @@ fn lab() -> Lab {
 fn allowed(lab: &Lab) -> RunOptions {
     RunOptions {
         allow_exec: true,
-        search_path: std::env::var_os("PATH"),
+        environment: std::env::vars_os().collect(),
         ..lab.options()
     }
 }
@@ -142,12 +142,35 @@ fn a_program_is_stopped_with_its_run_and_by_its_timeout() {
 fn leftovers_of_a_killed_program_are_not_used() {
     let lab = lab();
     let options = allowed(&lab);
-    lab.write("upper.sh", "ls > seen; cp seen outputs/lines/; exit 1");
-    lab.run_with(YAML, &options);
+    // The same stage, key and all, fails once and then does not; what the first attempt wrote must be gone.
+    let once = lab.path("once");
+    let script = format!(
+        "test ! -e seen || exit 9\ntest -z \"$(ls outputs/lines)\" || exit 8\necho > seen\n\
+         if ! test -e {0}; then echo > {0}; echo '{{}}' > outputs/lines/data.jsonl; exit 1; fi\n{SCRIPT}",
+        once.display()
+    );
+    lab.write("upper.sh", &script);
+    let first = lab.run_with(YAML, &options);
+    assert_eq!(first.status, RunStatus::Failed);
     let work = lab.store().root().join("work");
     let left: Vec<_> = fs::read_dir(&work).unwrap().flatten().collect();
     assert_eq!(left.len(), 1, "a failed program's folder can be looked at");
-    lab.write("upper.sh", &format!("test ! -e seen || exit 9\n{SCRIPT}"));
-    let summary = lab.run_with(YAML, &options);
-    assert_eq!(summary.status, RunStatus::Ok, "{:?}", summary.stages);
+    let attempt = fs::read_dir(left[0].path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(attempt.join("seen").exists());
+    assert!(
+        !attempt.join("inputs").exists(),
+        "copies of inputs do not stay"
+    );
+    let second = lab.run_with(YAML, &options);
+    assert_eq!(
+        told(&second)[1],
+        "x ran failed last time, interrupted last time".replace(", interrupted last time", "")
+    );
+    assert_eq!(second.status, RunStatus::Ok, "{:?}", second.stages);
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
 }

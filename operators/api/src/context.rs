@@ -91,6 +91,9 @@ pub trait Outputs: Send + Sync {
     fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>>;
 }
 
+/// Variables by name.
+pub type Environment = BTreeMap<OsString, OsString>;
+
 /// Everything an operator may touch while it runs.
 pub struct Context {
     /// `STAGE`, for messages.
@@ -110,8 +113,8 @@ pub struct Context {
     pub workdir: PathBuf,
     /// Device asked for: `auto`, `cpu`, `cuda`, `cuda:N`.
     pub device: String,
-    /// Where programs are looked for, as `PATH` has it.
-    pub search_path: Option<OsString>,
+    /// The environment, for operators that run programs; the others have no business with it.
+    pub environment: Environment,
 }
 
 impl Context {

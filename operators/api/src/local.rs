@@ -178,7 +178,7 @@ pub fn context() -> Context {
         base: PathBuf::from("."),
         workdir: PathBuf::new(),
         device: "cpu".to_owned(),
-        search_path: std::env::var_os("PATH"),
+        environment: std::env::vars_os().collect(),
     }
 }
 
@@ -231,7 +231,7 @@ pub fn run_entry(
         base: PathBuf::from("."),
         workdir,
         device: "cpu".to_owned(),
-        search_path: std::env::var_os("PATH"),
+        environment: std::env::vars_os().collect(),
     };
     op.run(params.clone(), &ctx)?;
     let mut written = written

@@ -107,7 +107,7 @@ pub enum Type {
     },
     /// Text.
     Text,
-    /// A word of a command line: text, or a number or a switch that is written as one.
+    /// A word of a command line: text, or a whole number.
     Word,
     /// A path, relative to the working directory of the run.
     Path,
@@ -199,7 +199,7 @@ impl Type {
                 (true, true) => format!("a number from {min} to {max}"),
             },
             Type::Text => "text".to_owned(),
-            Type::Word => "text or a number".to_owned(),
+            Type::Word => "text or a whole number".to_owned(),
             Type::Path => "a path".to_owned(),
             Type::OneOf { words, .. } => words.join(" | "),
             Type::Form { form, .. } => (*form).to_owned(),
@@ -543,7 +543,11 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
             _ => wrong(None),
         },
         (Type::Word, Value::String(_)) => v.clone(),
-        (Type::Word, Value::Number(_) | Value::Bool(_)) => Value::String(v.to_string()),
+        (Type::Word, Value::Number(n)) if n.is_i64() => Value::String(v.to_string()),
+        // 3.10 would become 3.1, and `yes` true.
+        (Type::Word, Value::Number(_) | Value::Bool(_)) => wrong(Some(
+            "write it in quotes, or as part of a word: \"--x={{ x }}\"".to_owned(),
+        )),
         (Type::Text | Type::Path, Value::String(s)) => {
             if matches!(ty, Type::Path) && s.is_empty() {
                 return wrong(None);

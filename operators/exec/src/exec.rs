@@ -25,6 +25,7 @@ pub struct ExecParams {
     files: Vec<String>,
     format: Format,
     env: BTreeMap<String, String>,
+    pass_env: Vec<String>,
 }
 
 /// Whether a text may name a port: it becomes a folder.
@@ -39,18 +40,33 @@ fn is_variable(text: &str) -> bool {
     !text.is_empty() && !text.contains(['=', '\0'])
 }
 
+fn variable(text: &str) -> Result<(), String> {
+    if is_variable(text) {
+        Ok(())
+    } else {
+        Err(format!("expected NAME, found `{text}`"))
+    }
+}
+
+/// A path without `.` in it, so that one file has one name.
+fn plain(text: &str) -> PathBuf {
+    let parts = Path::new(text).components();
+    parts.filter(|c| *c != Component::CurDir).collect()
+}
+
+/// Folders of the program's own.
+const OWN: [&str; 4] = [tables::INPUTS, tables::OUTPUTS, "tmp", "home"];
+
 /// Whether a path stays inside the folder it is relative to, and can be a copy there.
 fn is_inside(text: &str) -> Result<(), String> {
-    let plain = |c| matches!(c, Component::Normal(_) | Component::CurDir);
-    let path = Path::new(text);
+    let path = plain(text);
     match path.components().next() {
         None => Err("expected a path, found nothing".to_owned()),
-        Some(Component::Normal(first)) if first == tables::INPUTS || first == tables::OUTPUTS => {
-            Err(format!(
-                "`{text}` would lie among the program's inputs or outputs: move it to another folder"
-            ))
-        }
-        _ if path.components().all(plain) => Ok(()),
+        Some(Component::Normal(first)) if OWN.iter().any(|own| first == *own) => Err(format!(
+            "`{text}` would lie in a folder of the program's own ({}): move it to another one",
+            OWN.join(", ")
+        )),
+        _ if path.components().all(|c| matches!(c, Component::Normal(_))) => Ok(()),
         _ => Err(format!(
             "`{text}` is not inside the working directory: the program sees copies in a folder of its own"
         )),
@@ -68,8 +84,13 @@ fn looks_like_file(argument: &str) -> bool {
         .file_stem()
         .and_then(|s| s.to_str())
         .unwrap_or_default();
+    // A line of a script, an address and the like are no names of files.
+    let letters = |c: char| c.is_alphanumeric() || "._-+@/".contains(c);
+    let lengths = path.components().all(|c| c.as_os_str().len() < 200) && argument.len() < 1000;
     // `0.5` is a number, `-x.y` a flag.
     ending
+        && lengths
+        && argument.chars().all(letters)
         && !argument.starts_with('-')
         && argument.parse::<f64>().is_err()
         && !name.is_empty()
@@ -78,11 +99,14 @@ fn looks_like_file(argument: &str) -> bool {
 
 impl ExecParams {
     /// Files the program sees: those named, and arguments that are files; each once, in order.
-    fn seen(&self) -> Vec<(&str, bool)> {
-        let mut out: Vec<(&str, bool)> = self.files.iter().map(|f| (f.as_str(), true)).collect();
-        for argument in self.command.iter().filter(|a| looks_like_file(a)) {
-            if !out.iter().any(|(f, _)| f == argument) {
-                out.push((argument, false));
+    fn seen(&self) -> Vec<(PathBuf, bool)> {
+        let listed = self.files.iter().map(|f| (plain(f), true));
+        let arguments = self.command.iter().filter(|a| looks_like_file(a));
+        let arguments = arguments.map(|a| (plain(a), false));
+        let mut out: Vec<(PathBuf, bool)> = Vec::new();
+        for (file, required) in listed.chain(arguments) {
+            if !out.iter().any(|(f, _)| *f == file) {
+                out.push((file, required));
             }
         }
         out
@@ -146,8 +170,21 @@ impl Operator for Exec {
                     value: Box::new(Type::Word),
                 },
                 json!({}),
-                "variables it gets besides PATH, HOME, TMPDIR and LANG",
+                "variables it gets besides PATH, HOME, TMPDIR and LANG; their values stand in the store",
             ),
+            Field::new(
+                "pass_env",
+                Type::List {
+                    item: Box::new(Type::Form {
+                        form: "NAME",
+                        check: variable,
+                    }),
+                    min: 0,
+                },
+                json!([]),
+                "variables it gets with the values they have for gfm-pipe, which are written nowhere: tokens, folders of caches",
+            )
+            .no_effect(),
         ])
     }
 
@@ -196,73 +233,79 @@ impl Operator for Exec {
 
     fn files(params: &ExecParams) -> Vec<InputFile> {
         let seen = params.seen().into_iter();
-        seen.map(|(file, required)| InputFile {
-            path: PathBuf::from(file),
-            required,
-        })
-        .collect()
+        seen.map(|(path, required)| InputFile { path, required })
+            .collect()
     }
 
     fn run(params: ExecParams, ctx: &Context) -> OpResult<()> {
-        // What a killed attempt left is no part of this one.
-        let folder = ctx.workdir.join("exec");
-        remove(&folder)?;
-        create(&folder)?;
-        // The program stands in another folder than this process: its paths must not depend on where.
+        let folder = fresh(&ctx.workdir)?;
+        // Paths must not depend on where this process stands: the program stands elsewhere.
         let folder = folder
             .canonicalize()
             .map_err(|e| OpError::wrap("failed to find", e).file(&folder))?;
-        for (file, required) in params.seen() {
-            let from = ctx.path(file);
-            if required || from.is_file() {
-                tables::copy(&from, &folder.join(file))?;
-            }
-        }
-        for (port, artifacts) in &ctx.inputs {
-            for artifact in artifacts {
-                tables::give(
-                    ctx,
-                    artifact,
-                    &folder.join(tables::INPUTS).join(port),
-                    params.format,
-                )?;
-            }
-        }
-        for name in ["tmp", "home"] {
-            create(&folder.join(name))?;
-        }
-        for port in params.outputs.keys() {
-            create(&folder.join(tables::OUTPUTS).join(port))?;
-        }
-        let command = process::Command {
-            words: &params.command,
-            env: &params.env,
-            folder: &folder,
+        let done = attempt(&params, ctx, &folder);
+        // Copies of the inputs take the most room and tell nothing; of a failed attempt the rest may be looked at.
+        let _ = match &done {
+            Ok(()) => fs::remove_dir_all(&folder),
+            Err(_) => fs::remove_dir_all(folder.join(tables::INPUTS)),
         };
-        process::run(ctx, &command)?;
-        for (port, kind) in &params.outputs {
-            tables::take(
-                ctx,
-                port,
-                kind_of(kind),
-                &folder.join(tables::OUTPUTS).join(port),
-            )?;
-        }
-        remove(&folder)
+        done
     }
+}
+
+fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
+    for (file, required) in params.seen() {
+        let from = ctx.path(&file);
+        if required || from.is_file() {
+            tables::copy(&from, &folder.join(file))?;
+        }
+    }
+    for (port, artifacts) in &ctx.inputs {
+        for artifact in artifacts {
+            let folder = folder.join(tables::INPUTS).join(port);
+            tables::give(ctx, artifact, &folder, params.format)?;
+        }
+    }
+    for name in ["tmp", "home"] {
+        create(&folder.join(name))?;
+    }
+    for port in params.outputs.keys() {
+        create(&folder.join(tables::OUTPUTS).join(port))?;
+    }
+    let command = process::Command {
+        words: &params.command,
+        env: &params.env,
+        passed: &params.pass_env,
+        folder,
+    };
+    process::run(ctx, &command)?;
+    for (port, kind) in &params.outputs {
+        let folder = folder.join(tables::OUTPUTS).join(port);
+        tables::take(ctx, port, kind_of(kind), &folder)?;
+    }
+    Ok(())
+}
+
+/// A new folder for an attempt. What earlier ones left goes as far as it can: it may be read-only, and a program that nobody could
+/// stop (its gfm-pipe was killed) may still write there.
+fn fresh(workdir: &Path) -> OpResult<PathBuf> {
+    let old = fs::read_dir(workdir).into_iter().flatten().flatten();
+    for entry in old.filter(|e| e.file_name().to_string_lossy().starts_with("exec-")) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+    for n in 0.. {
+        let folder = workdir.join(format!("exec-{}-{n}", std::process::id()));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && n < 10_000 => {}
+            Err(e) => return Err(OpError::wrap("failed to create", e).file(folder)),
+        }
+    }
+    Err(OpError::new("no folder for the program"))
 }
 
 fn create(folder: &Path) -> OpResult<()> {
     fs::create_dir_all(folder).map_err(|e| OpError::wrap("failed to create", e).file(folder))
-}
-
-fn remove(folder: &Path) -> OpResult<()> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(OpError::wrap("failed to remove", e).file(folder))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -286,6 +329,11 @@ mod tests {
             ".5",
             "a sentence. And more",
             "inputs/t/triples.parquet",
+            "./outputs/x.json",
+            "tmp/x.py",
+            "cp a.b c.d",
+            "python3 x.py > outputs/y.json",
+            "http://host/x.py",
             "outputs/t/x.jsonl",
         ] {
             assert!(!looks_like_file(no), "{no}");

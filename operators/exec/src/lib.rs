@@ -11,6 +11,7 @@ mod tables;
 
 pub use exec::Exec;
 use gfm_pipe_api::OpEntry;
+pub use process::kill_all;
 
 /// The operators of this crate.
 pub fn operators() -> Vec<OpEntry> {

@@ -1,10 +1,11 @@
 //! Starting a program, listening to it, and ending it with everything it started.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command as StdCommand, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,47 +28,80 @@ pub(crate) struct Command<'a> {
     pub words: &'a [String],
     /// Variables besides the usual ones.
     pub env: &'a BTreeMap<String, String>,
+    /// Variables that it gets as they are.
+    pub passed: &'a [String],
     /// Where it runs; it has folders `tmp` and `home` there.
     pub folder: &'a Path,
 }
 
+/// Groups of programs that run.
+static GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn groups() -> MutexGuard<'static, BTreeSet<u32>> {
+    // Inserts and removes only: nothing is ever half done.
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(unix)]
+fn signal(group: u32, signal: nix::sys::signal::Signal) {
+    // Gone already is as good as ended.
+    if let Ok(id) = i32::try_from(group) {
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), signal);
+    }
+}
+
+/// Ends every program that runs, at once: for a process that is about to end without its destructors.
+pub fn kill_all() {
+    #[cfg(unix)]
+    for group in groups().iter() {
+        signal(*group, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
 /// A program that is stopped when this is dropped, with whatever it started.
-struct Running(Child);
+struct Running {
+    child: Child,
+    killed: bool,
+}
 
 impl Running {
-    #[cfg(unix)]
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        use nix::unistd::Pid;
-        // The program leads a group of its own. Gone already is as good as ended.
-        if let Ok(id) = i32::try_from(self.0.id()) {
-            let _ = nix::sys::signal::killpg(Pid::from_raw(id), signal);
+    fn new(child: Child) -> Self {
+        groups().insert(child.id());
+        Running {
+            child,
+            killed: false,
         }
     }
 
     fn ask_to_stop(&mut self) {
         #[cfg(unix)]
-        self.signal(nix::sys::signal::Signal::SIGTERM);
+        signal(self.child.id(), nix::sys::signal::Signal::SIGTERM);
         #[cfg(not(unix))]
-        drop(self.0.kill());
+        drop(self.child.kill());
     }
 
+    /// Once: later the number may be another program's.
     fn kill(&mut self) {
+        if std::mem::replace(&mut self.killed, true) {
+            return;
+        }
+        groups().remove(&self.child.id());
         #[cfg(unix)]
-        self.signal(nix::sys::signal::Signal::SIGKILL);
+        signal(self.child.id(), nix::sys::signal::Signal::SIGKILL);
         #[cfg(not(unix))]
-        drop(self.0.kill());
+        drop(self.child.kill());
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
-        let _ = self.0.wait();
+        let _ = self.child.wait();
     }
 }
 
 /// Sends every line of a stream. Ends with the stream, or when nobody listens.
-fn listen(stream: impl Read, to: &Sender<String>) {
+fn listen(stream: impl Read, to: &SyncSender<String>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -124,8 +158,11 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(path) = &ctx.search_path {
-        child.env("PATH", path);
+    let passed = command.passed.iter().map(String::as_str);
+    for name in std::iter::once("PATH").chain(passed) {
+        if let Some(value) = ctx.environment.get(std::ffi::OsStr::new(name)) {
+            child.env(name, value);
+        }
     }
     child.envs(command.env);
     #[cfg(unix)]
@@ -134,11 +171,12 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
         let error = OpError::wrap(format!("failed to start `{program}`"), e);
         error.hint("it is looked for on PATH, and as a file among `files`")
     })?;
-    let mut running = Running(child);
-    let (tell, told) = mpsc::channel();
+    let mut running = Running::new(child);
+    // Bounded: a program that says more than can be told waits.
+    let (tell, told) = mpsc::sync_channel(1024);
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
-        running.0.stdout.take().map(|s| Box::new(s) as _),
-        running.0.stderr.take().map(|s| Box::new(s) as _),
+        running.child.stdout.take().map(|s| Box::new(s) as _),
+        running.child.stderr.take().map(|s| Box::new(s) as _),
     ];
     for stream in streams.into_iter().flatten() {
         let tell = tell.clone();
@@ -153,7 +191,9 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
     let status = wait(ctx, &mut running, &told, &mut heard)?;
     // What it left running would hold the streams open, and write to files that are read next.
     running.kill();
-    while let Ok(line) = told.recv_timeout(GRACE) {
+    // What left its group may hold them open all the same: not for ever.
+    let until = Instant::now() + GRACE;
+    while let Ok(line) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
         heard.line(line);
     }
     if status.success() {
@@ -177,14 +217,19 @@ fn wait(
     let failed = |e| OpError::wrap("failed to wait for the program", e);
     let mut silent = false;
     loop {
-        if let Some(status) = running.0.try_wait().map_err(failed)? {
+        if let Some(status) = running.child.try_wait().map_err(failed)? {
             return Ok(status);
         }
         if ctx.check_cancelled().is_err() {
             running.ask_to_stop();
             let until = Instant::now() + GRACE;
-            while Instant::now() < until && running.0.try_wait().map_err(failed)?.is_none() {
-                thread::sleep(POLL);
+            while Instant::now() < until && running.child.try_wait().map_err(failed)?.is_none() {
+                // It may have something to say before it goes.
+                match told.recv_timeout(POLL) {
+                    Ok(line) => heard.line(line),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
+                }
             }
             return Err(OpError::Cancelled);
         }

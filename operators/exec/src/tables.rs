@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::reader::infer_json_schema;
 use arrow::json::writer::LineDelimited;
@@ -238,26 +238,66 @@ fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<Record
     Ok(RecordBatch::try_new(Arc::new(spec.schema(dim)), arrays)?)
 }
 
+/// Whether a type may become another: the same sort of thing in another width. Values are checked by the cast.
+fn related(from: &DataType, to: &DataType) -> bool {
+    use DataType as D;
+    let text = |t: &D| matches!(t, D::Utf8 | D::LargeUtf8 | D::Utf8View);
+    match (from, to) {
+        (D::Null, _) => true,
+        (D::Dictionary(_, values), to) => related(values, to),
+        (
+            D::List(a) | D::LargeList(a) | D::FixedSizeList(a, _),
+            D::List(b) | D::LargeList(b) | D::FixedSizeList(b, _),
+        ) => related(a.data_type(), b.data_type()),
+        (a, b) if a.is_integer() => b.is_integer(),
+        (a, b) if a.is_floating() => b.is_floating(),
+        (a, b) if text(a) => text(b),
+        (a, b) => a == b,
+    }
+}
+
 fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    if array.data_type() == to {
+    let from = array.data_type();
+    if from == to {
         return Ok(Arc::clone(array));
     }
-    let from = array.data_type();
-    // A cast would cut the digits off.
-    if from.is_floating() && to.is_integer() {
-        return Err(ArrowError::CastError(format!("it is {from}")));
-    }
-    let text =
-        |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    // And would make a text of anything.
-    if text(to) && !text(from) && !matches!(from, DataType::Dictionary(..) | DataType::Null) {
+    if !related(from, to) {
         return Err(ArrowError::CastError(format!("it is {from}")));
     }
     let strict = CastOptions {
         safe: false,
         format_options: FormatOptions::default(),
     };
-    cast_with_options(array, to, &strict)
+    let out = cast_with_options(array, to, &strict)?;
+    // Of 1e300 an f32 makes infinity.
+    let infinite = |a: &ArrayRef| match a.data_type() {
+        DataType::Float32 => {
+            let values = a.as_primitive::<Float32Type>().iter();
+            values.flatten().filter(|x| x.is_infinite()).count()
+        }
+        _ => 0,
+    };
+    let before = match items(array).data_type() {
+        DataType::Float64 => {
+            let values = items(array).as_primitive::<Float64Type>().iter();
+            values.flatten().filter(|x| x.is_infinite()).count()
+        }
+        _ => infinite(items(&out)),
+    };
+    if infinite(items(&out)) > before {
+        return Err(ArrowError::CastError("a value is too large".to_owned()));
+    }
+    Ok(out)
+}
+
+/// The values of a list, or of the array itself.
+fn items(array: &ArrayRef) -> &ArrayRef {
+    match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().values(),
+        DataType::LargeList(_) => array.as_list::<i64>().values(),
+        DataType::FixedSizeList(..) => array.as_fixed_size_list().values(),
+        _ => array,
+    }
 }
 
 fn vector_length(array: &ArrayRef) -> OpResult<usize> {
@@ -284,13 +324,8 @@ fn vector_length(array: &ArrayRef) -> OpResult<usize> {
 
 /// Whether an item of a list is missing.
 fn hollow(array: &ArrayRef) -> bool {
-    let items = match array.data_type() {
-        DataType::List(_) => array.as_list::<i32>().values(),
-        DataType::LargeList(_) => array.as_list::<i64>().values(),
-        DataType::FixedSizeList(..) => array.as_fixed_size_list().values(),
-        _ => return false,
-    };
-    items.null_count() > 0
+    let items = items(array);
+    !Arc::ptr_eq(items, array) && items.null_count() > 0
 }
 
 /// A file, batch by batch.
