@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gfm_pipe::exec::{RunOptions, RunSummary};
 use gfm_pipe::plan::{Request, Verdict, prepare};
 use gfm_pipe::record::StageStatus;
-use gfm_pipe::store::{Moved, Remote};
+use gfm_pipe::store::{Manifest, Moved, Remote};
 use gfm_pipe_api::Cancel;
 
 use crate::lab::{Events, Lab};
@@ -247,9 +247,9 @@ fn a_damaged_remote_is_never_used_and_heals() {
             let sound = second.store().verify(true, &|_, _| {}).unwrap();
             assert!(sound.damages.is_empty(), "{:?}", sound.damages);
             let ran = summary.stages.iter().any(|s| s.status == Ran);
-            // An `e` that became an `E` in a number says the same.
-            let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
-            let same = way.as_deref().and_then(value) == value(&whole) && json;
+            // An `e` that became an `E` in a number says the same, and a name beside `null` that is not read.
+            let read = |bytes: &[u8]| serde_json::from_slice::<Manifest>(bytes).ok();
+            let same = json && way.as_deref().and_then(read) == read(&whole);
             assert!(ran || same, "{} was used", file.display());
             if ran && way.is_some() {
                 assert!(!warnings.is_empty());
