@@ -22,8 +22,8 @@ use crate::rspmm::{Csr, row};
 const BLOCK: usize = 512;
 /// Tasks of a pass: more than most machines have threads, few enough to add up their partial sums.
 const TASKS: usize = 32;
-/// Bytes that partial sums may take together.
-const PARTIAL_BYTES: usize = 128 << 20;
+/// Bytes that partial sums may take together: they are cleared and added up, which must not cost more than what they save.
+const PARTIAL_BYTES: usize = 16 << 20;
 
 /// What a layer sees.
 #[derive(Clone, Copy)]
@@ -92,12 +92,14 @@ pub struct Left<'a, T> {
     pub rstd: &'a [T],
 }
 
-/// Gradients, each added to what is there; `input` is scratch of the size of [`Out::input`].
+/// Gradients, each added to what is there, but for the two that are scratch.
 pub struct Grads<'a, T> {
     /// Of the input states.
     pub x: &'a mut [T],
-    /// Of what the linear map saw.
-    pub input: &'a mut [T],
+    /// Scratch, `to.len() x dim`: of the states the linear map saw.
+    pub state: &'a mut [T],
+    /// Scratch, `to.len() x dim`: of the sums of messages it saw. Apart from the others, because these are what is read out of order.
+    pub sum: &'a mut [T],
     /// Of the relation states.
     pub relations: &'a mut [T],
     /// Of the boundary's rows.
@@ -161,7 +163,10 @@ impl<T: Real> Layer<'_, T> {
             }
             let edges = self.into.offsets[v] as usize..self.into.offsets[v + 1] as usize;
             let others = &self.into.other[edges.clone()];
-            for (u, r) in others.iter().zip(&self.into.relation[edges]) {
+            for (e, (u, r)) in others.iter().zip(&self.into.relation[edges]).enumerate() {
+                if let Some(next) = others.get(e + AHEAD) {
+                    prefetch(self.x, self.from.of(*next as usize), d);
+                }
                 let w = row(self.relations, *r as usize, d);
                 for (input, q) in block.chunks_exact_mut(2 * d).zip(queries) {
                     let at = self.from.find(*u as usize, *q as usize);
@@ -187,6 +192,30 @@ impl<T: Real> Layer<'_, T> {
             }
         }
     }
+}
+
+/// Neighbours whose states are asked for before it is their turn: they lie anywhere, and waiting for them one by one would be most
+/// of the work.
+const AHEAD: usize = 2;
+
+/// Asks the processor for some rows. It changes nothing but the time.
+#[inline(always)]
+fn prefetch<T>(rows: &[T], which: Range<usize>, dim: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        let step = (LINE / size_of::<T>()).max(1);
+        for value in rows[which.start * dim..which.end * dim]
+            .iter()
+            .step_by(step)
+        {
+            // SAFETY: a prefetch reads nothing the program sees and cannot fault; the pointer is one into the slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (rows, which, dim);
 }
 
 /// Blocks of nodes with about [`BLOCK`] rows.
@@ -298,29 +327,35 @@ pub fn backward<M: Message, T: Real>(
     let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
     assert_eq!((dy.len(), left.normed.len()), (m * n, m * n), "output");
     assert_eq!(left.input.len(), m * 2 * d, "input");
-    assert_eq!(grads.input.len(), m * 2 * d, "scratch");
+    assert_eq!(
+        (grads.state.len(), grads.sum.len()),
+        (m * d, m * d),
+        "scratch"
+    );
     assert_eq!(grads.x.len(), layer.x.len(), "states");
     through_linear(
         layer,
         left,
         dy,
         &mut Linear {
-            input: grads.input,
+            state: grads.state,
+            sum: grads.sum,
             weight: grads.weight,
             bias: grads.bias,
             affine: grads.affine,
         },
     );
-    let dinput: &[T] = grads.input;
+    let (dstate, dsum): (&[T], &[T]) = (grads.state, grads.sum);
     for (at, k) in layer.boundary.at {
-        let sum = &dinput[*at as usize * 2 * d..][d..2 * d];
+        let sum = row(dsum, *at as usize, d);
         add(&mut grads.boundary[*k as usize * d..][..d], sum);
     }
-    through_messages::<M, T>(layer, dinput, dy, grads.x, grads.relations);
+    through_messages::<M, T>(layer, (dstate, dsum), dy, grads.x, grads.relations);
 }
 
 struct Linear<'a, T> {
-    input: &'a mut [T],
+    state: &'a mut [T],
+    sum: &'a mut [T],
     weight: &'a mut [T],
     bias: &'a mut [T],
     affine: Option<(&'a mut [T], &'a mut [T])>,
@@ -337,12 +372,16 @@ fn through_linear<T: Real>(
     let most = PARTIAL_BYTES / (layer.weight.len() * size_of::<T>()).max(1);
     let most = most.clamp(4, TASKS);
     let tasks = layer.to.tasks(most, |v| layer.to.of(v).len() as u64);
-    let ends = tasks.iter().map(|t| layer.to.of_all(t).end * 2 * d);
-    let pieces: Vec<_> = tasks.iter().zip(cut(grads.input, ends)).collect();
+    let ends = || tasks.iter().map(|t| layer.to.of_all(t).end * d);
+    let pieces: Vec<_> = tasks
+        .iter()
+        .zip(cut(grads.state, ends()))
+        .zip(cut(grads.sum, ends()))
+        .collect();
     let arch = pulp::Arch::new();
     let partial: Vec<Partial<T>> = pieces
         .into_par_iter()
-        .map(|(nodes, dinput)| {
+        .map(|((nodes, dstate), dsum)| {
             let zeros = |len: usize| vec![T::zero(); len];
             let mut sums = Partial {
                 weight: zeros(layer.weight.len()),
@@ -377,13 +416,16 @@ fn through_linear<T: Real>(
                 let dl = Mat::new(dlin, count, n);
                 let input = Mat::new(&left.input[from * 2 * d..to * 2 * d], count, 2 * d);
                 product(&mut sums.weight, dl.t(), input, true);
-                let dinput = &mut dinput[(from - all.start) * 2 * d..(to - all.start) * 2 * d];
-                product(dinput, dl, Mat::new(layer.weight, n, 2 * d), false);
+                let at = (from - all.start) * d..(to - all.start) * d;
+                for (part, column) in [(&mut dstate[at.clone()], 0), (&mut dsum[at], d)] {
+                    let weight = Mat::strided(&layer.weight[column..], n, d, 2 * d);
+                    product(part, dl, weight, false);
+                }
             }
             if let Some(counts) = layer.counts {
                 for v in nodes.clone() {
                     for at in layer.to.of(v) {
-                        let sum = &mut dinput[(at - all.start) * 2 * d..][d..2 * d];
+                        let sum = &mut dsum[(at - all.start) * d..][..d];
                         sum.iter_mut().for_each(|s| *s = *s / counts[v]);
                     }
                 }
@@ -405,7 +447,7 @@ fn through_linear<T: Real>(
 /// all that these were sent to, so that a row of the gradient is read once for both.
 fn through_messages<M: Message, T: Real>(
     layer: &Layer<'_, T>,
-    dinput: &[T],
+    (dstate, dsum): (&[T], &[T]),
     dy: &[T],
     dx: &mut [T],
     drelations: &mut [T],
@@ -440,14 +482,17 @@ fn through_messages<M: Message, T: Real>(
                                 continue;
                             }
                             let dx = &mut dx[(at as usize - first) * d..][..d];
-                            add(dx, &dinput[i * 2 * d..][..d]);
+                            add(dx, row(dstate, i, d));
                             if layer.shortcut {
                                 add(dx, row(dy, i, d));
                             }
                         }
                         let of_u = edges.offsets[u] as usize..edges.offsets[u + 1] as usize;
-                        let others = edges.other[of_u.clone()].iter();
-                        for (v, r) in others.zip(&edges.relation[of_u]) {
+                        let others = &edges.other[of_u.clone()];
+                        for (e, (v, r)) in others.iter().zip(&edges.relation[of_u]).enumerate() {
+                            if let Some(next) = others.get(e + AHEAD) {
+                                prefetch(dsum, to.of(*next as usize), d);
+                            }
                             let w = row(layer.relations, *r as usize, d);
                             let dw = &mut drelations[*r as usize * d..][..d];
                             let v = *v as usize;
@@ -456,7 +501,7 @@ fn through_messages<M: Message, T: Real>(
                                 if at == NONE {
                                     continue;
                                 }
-                                let g = &dinput[i * 2 * d..][d..2 * d];
+                                let g = row(dsum, i, d);
                                 let dx = &mut dx[(at as usize - first) * d..][..d];
                                 M::add_x_grad(dx, g, w);
                                 M::add_w_grad(dw, g, row(layer.x, at as usize, d));

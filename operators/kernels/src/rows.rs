@@ -16,7 +16,7 @@ pub struct Rows {
     offsets: Vec<u32>,
     /// Query of each row.
     query: Vec<u32>,
-    /// `nodes x width`: the row of a pair, or [`NONE`].
+    /// `nodes x width`: the row of a pair, else that of the background, else [`NONE`].
     map: Vec<u32>,
     /// Queries, the background included.
     width: usize,
@@ -43,6 +43,11 @@ impl Rows {
                     assert!(*at != NONE, "too many rows");
                     out.query.push(q as u32);
                 }
+            }
+            // Resolved here once: whoever reads a neighbour's state does not want to ask twice.
+            let background = map[queries];
+            for at in map.iter_mut().filter(|at| **at == NONE) {
+                *at = background;
             }
             out.offsets.push(out.query.len() as u32);
         }
@@ -90,17 +95,17 @@ impl Rows {
     /// the state is zero.
     #[inline(always)]
     pub fn find(&self, node: usize, query: usize) -> u32 {
-        let map = &self.map[node * self.width..][..self.width];
-        match map[query] {
-            NONE => map[self.width - 1],
-            own => own,
-        }
+        self.map[node * self.width + query]
     }
 
     /// The row of a pair itself, or [`NONE`].
     #[inline(always)]
     pub fn own(&self, node: usize, query: usize) -> u32 {
-        self.map[node * self.width + query]
+        match self.find(node, query) {
+            NONE => NONE,
+            row if self.query[row as usize] as usize == query => row,
+            _ => NONE,
+        }
     }
 
     /// Ranges of nodes with about the same work by `cost`, about `most` of them. They depend on nothing else.

@@ -298,7 +298,8 @@ impl Network<'_> {
             let params = self.params.layer(i)?;
             let projection = &tape.projections[i];
             let mut dx = Buffer::zeros(from.len() * dim);
-            let mut dinput = Buffer::dirty(to.len() * 2 * dim);
+            let (mut dstate, mut dsum) =
+                (Buffer::dirty(to.len() * dim), Buffer::dirty(to.len() * dim));
             let zeros = |n: usize| vec![T::zero(); n];
             let (mut dw, mut db) = (zeros(out * 2 * dim), zeros(out));
             let (mut dgamma, mut dbeta) = (zeros(out), zeros(out));
@@ -333,7 +334,8 @@ impl Network<'_> {
                     &dy,
                     layer::Grads {
                         x: &mut dx,
-                        input: &mut dinput,
+                        state: &mut dstate,
+                        sum: &mut dsum,
                         relations: &mut dprojected,
                         boundary: &mut drows,
                         weight: &mut dw,
