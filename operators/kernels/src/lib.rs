@@ -15,6 +15,7 @@ pub mod norm;
 mod real;
 pub mod rows;
 pub mod rspmm;
+pub mod score;
 #[cfg(test)]
 mod testing;
 

@@ -1,0 +1,185 @@
+//! The scoring head with two linear maps over [`Rows`]: `score(v, q) = w2 · relu(p(v, q) + share(q)) + b2` for every node and query.
+//!
+//! `p` is the first map's share of the states, one row for each state; `share` is the query's, with the bias. What is between the
+//! maps is never stored: the backward pass adds it up once more.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::rows::{NONE, Rows, cut};
+use crate::rspmm::row;
+
+/// Tasks of a pass.
+const TASKS: usize = 32;
+
+/// What both passes see.
+#[derive(Clone, Copy)]
+pub struct Head<'a, T> {
+    /// Rows of the states.
+    pub rows: &'a Rows,
+    /// `rows.len() x width`.
+    pub p: &'a [T],
+    /// `queries x width`.
+    pub share: &'a [T],
+    /// `width`.
+    pub w2: &'a [T],
+    /// Of the second map.
+    pub b2: T,
+}
+
+/// Gradients, each added to what is there.
+pub struct Grads<'a, T> {
+    /// Of `p`.
+    pub p: &'a mut [T],
+    /// Of `share`.
+    pub share: &'a mut [T],
+    /// Of `w2`.
+    pub w2: &'a mut [T],
+    /// Of `b2`.
+    pub b2: &'a mut T,
+}
+
+impl<T: Real> Head<'_, T> {
+    fn tasks(&self) -> Vec<Range<usize>> {
+        self.rows.tasks(TASKS, |_| 1)
+    }
+
+    fn check(&self, scores: usize) {
+        let (width, queries) = (self.w2.len(), self.rows.queries());
+        assert_eq!(self.p.len(), self.rows.len() * width, "states");
+        assert_eq!(self.share.len(), queries * width, "queries");
+        assert_eq!(scores, self.rows.nodes() * queries, "scores");
+    }
+}
+
+/// Scores, `nodes x queries`.
+///
+/// # Panics
+/// When lengths do not fit.
+pub fn scores<T: Real>(head: &Head<'_, T>, out: &mut [T]) {
+    head.check(out.len());
+    let (width, queries) = (head.w2.len(), head.rows.queries());
+    let tasks = head.tasks();
+    let pieces = cut(out, tasks.iter().map(|t| t.end * queries));
+    let zeros = vec![T::zero(); width];
+    let arch = pulp::Arch::new();
+    tasks.into_par_iter().zip(pieces).for_each(|(nodes, out)| {
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                for (v, out) in nodes.zip(out.chunks_exact_mut(queries)) {
+                    for (q, out) in out.iter_mut().enumerate() {
+                        let p = match head.rows.find(v, q) {
+                            NONE => &zeros[..],
+                            at => row(head.p, at as usize, width),
+                        };
+                        *out = head.b2 + dot_relu(p, row(head.share, q, width), head.w2);
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// `w · relu(a + b)` with eight running sums; their order is part of the result.
+#[inline(always)]
+fn dot_relu<T: Real>(a: &[T], b: &[T], w: &[T]) -> T {
+    let term = |a: T, b: T, w: T| {
+        let h = a + b;
+        if h > T::zero() { h * w } else { T::zero() }
+    };
+    let mut sums = [T::zero(); 8];
+    let n = a.len() / 8 * 8;
+    for ((a, b), w) in a[..n]
+        .chunks_exact(8)
+        .zip(b[..n].chunks_exact(8))
+        .zip(w[..n].chunks_exact(8))
+    {
+        for i in 0..8 {
+            sums[i] += term(a[i], b[i], w[i]);
+        }
+    }
+    let rest: T = (n..a.len()).map(|i| term(a[i], b[i], w[i])).sum();
+    sums.iter().copied().sum::<T>() + rest
+}
+
+struct Partial<T> {
+    share: Vec<T>,
+    w2: Vec<T>,
+    b2: T,
+}
+
+/// Backward of [`scores`] from their gradient, `nodes x queries`.
+///
+/// # Panics
+/// When lengths do not fit.
+pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<'_, T>) {
+    head.check(dscores.len());
+    let (width, queries) = (head.w2.len(), head.rows.queries());
+    let tasks = head.tasks();
+    let ends = tasks.iter().map(|t| head.rows.of_all(t).end * width);
+    let pieces = cut(grads.p, ends);
+    let zeros = vec![T::zero(); width];
+    let arch = pulp::Arch::new();
+    let partial: Vec<Partial<T>> = tasks
+        .into_par_iter()
+        .zip(pieces)
+        .map(|(nodes, dp)| {
+            let mut sums = Partial {
+                share: vec![T::zero(); queries * width],
+                w2: vec![T::zero(); width],
+                b2: T::zero(),
+            };
+            let first = head.rows.of_all(&nodes).start;
+            // Where a state is zero, nobody wants its gradient.
+            let mut nowhere = vec![T::zero(); width];
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for v in nodes {
+                        for q in 0..queries {
+                            let ds = dscores[v * queries + q];
+                            if ds == T::zero() {
+                                continue;
+                            }
+                            let at = head.rows.find(v, q);
+                            let (p, dp) = match at {
+                                NONE => (&zeros[..], &mut nowhere[..]),
+                                at => {
+                                    let own = (at as usize - first) * width;
+                                    (row(head.p, at as usize, width), &mut dp[own..][..width])
+                                }
+                            };
+                            let share = row(head.share, q, width);
+                            let dshare = &mut sums.share[q * width..][..width];
+                            let (w2, dw2) = (&head.w2[..width], &mut sums.w2[..width]);
+                            for i in 0..width {
+                                let h = p[i] + share[i];
+                                let (open, h) = if h > T::zero() {
+                                    (ds, h)
+                                } else {
+                                    (T::zero(), T::zero())
+                                };
+                                let dh = open * w2[i];
+                                dp[i] += dh;
+                                dshare[i] += dh;
+                                dw2[i] += ds * h;
+                            }
+                            sums.b2 += ds;
+                        }
+                    }
+                },
+            );
+            sums
+        })
+        .collect();
+    for part in &partial {
+        let pairs = [(&mut *grads.share, &part.share), (&mut *grads.w2, &part.w2)];
+        for (to, from) in pairs {
+            to.iter_mut().zip(from).for_each(|(o, p)| *o += *p);
+        }
+        *grads.b2 += part.b2;
+    }
+}
