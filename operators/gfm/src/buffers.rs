@@ -37,17 +37,19 @@ impl<T: Elem> Buffer<T> {
     /// A buffer of this length with whatever was in it.
     pub fn dirty(len: usize) -> Self {
         let found = T::pool().with(|free| {
-            let fits = free.iter().enumerate().filter(|(_, b)| b.capacity() >= len);
-            let best = fits.min_by_key(|(_, b)| b.capacity()).map(|(i, _)| i);
-            // Too small ones make room for one that is not, or sizes that grow step by step would pile up.
-            let largest = || (0..free.len()).max_by_key(|i| free[*i].capacity());
-            match best {
-                Some(i) => Some(free.swap_remove(i)),
-                None => {
-                    let out = largest();
-                    out.map(|i| drop(free.swap_remove(i)));
+            // Not one that is far too large: the next to ask may need it.
+            let fits = |b: &Vec<T>| (len..=4 * len + (1 << 20)).contains(&b.capacity());
+            let all = || (0..free.len()).map(|i| (free[i].capacity(), i));
+            let best = all().filter(|(_, i)| fits(&free[*i])).min();
+            let largest = all().max();
+            match (best, largest) {
+                (Some((_, i)), _) => Some(free.swap_remove(i)),
+                // Too small ones make room for one that is not, or sizes that grow step by step would pile up.
+                (None, Some((capacity, i))) if capacity < len => {
+                    drop(free.swap_remove(i));
                     None
                 }
+                _ => None,
             }
         });
         let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(len + len / 8));
@@ -93,10 +95,14 @@ impl<T: Elem> Drop for Buffer<T> {
     }
 }
 
-/// Gives the memory back to the system: a training or an evaluation ended.
-pub fn release() {
-    <f32 as Elem>::pool().with(|free| *free = Vec::new());
-    <f64 as Elem>::pool().with(|free| *free = Vec::new());
+/// Gives what nobody uses back to the system when dropped: a training or an evaluation ended.
+pub struct Lease;
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        <f32 as Elem>::pool().with(|free| *free = Vec::new());
+        <f64 as Elem>::pool().with(|free| *free = Vec::new());
+    }
 }
 
 #[cfg(test)]
@@ -105,12 +111,12 @@ mod tests {
 
     #[test]
     fn a_buffer_has_the_length_asked_for_and_zeros_where_asked_for() {
+        let _lease = Lease;
         let mut first = Buffer::<f64>::zeros(10);
         first.fill(3.0);
         drop(first);
         assert_eq!(Buffer::<f64>::dirty(7).len(), 7);
         assert!(Buffer::<f64>::zeros(9).iter().all(|x| *x == 0.0));
         assert_eq!(Buffer::<f64>::dirty(100).len(), 100);
-        release();
     }
 }

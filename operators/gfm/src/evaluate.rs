@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::buffers::Lease;
 use crate::documents::{Embeddings, Questions, read_entity_documents};
 use crate::eval::bm25::Bm25;
 use crate::eval::dense::Dense;
@@ -44,7 +45,7 @@ pub struct Params {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "retrieval metrics of the model, the pre-trained model, dense, BM25 and personalised PageRank";
 
     fn schema() -> Schema {
@@ -131,6 +132,7 @@ impl Operator for Evaluate {
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
+        let _lease = Lease;
         let input = LoadedGraph::read(ctx.input("graph")?)?;
         let matrix = read_entity_documents(ctx.input("documents")?)?;
         let corpus = ctx.input("corpus")?;

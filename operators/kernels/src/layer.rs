@@ -369,7 +369,7 @@ fn through_linear<T: Real>(
     grads: &mut Linear<'_, T>,
 ) {
     let (d, n) = (layer.dim, layer.out);
-    let most = PARTIAL_BYTES / (layer.weight.len() * size_of::<T>()).max(1);
+    let most = PARTIAL_BYTES / size_of_val(layer.weight).max(1);
     let most = most.clamp(4, TASKS);
     let tasks = layer.to.tasks(most, |v| layer.to.of(v).len() as u64);
     let ends = || tasks.iter().map(|t| layer.to.of_all(t).end * d);
@@ -455,7 +455,7 @@ fn through_messages<M: Message, T: Real>(
     let d = layer.dim;
     let (from, to) = (layer.from, layer.to);
     let edges = layer.out_of;
-    let most = PARTIAL_BYTES / (drelations.len() * size_of::<T>()).max(1);
+    let most = PARTIAL_BYTES / size_of_val(drelations).max(1);
     // A row for every edge there is, at most: the batch's queries come and go together.
     let tasks = from.tasks(most.clamp(4, TASKS), |u| {
         let degree = u64::from(edges.offsets[u + 1] - edges.offsets[u]);
@@ -517,3 +517,6 @@ fn through_messages<M: Message, T: Real>(
         add(drelations, p);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,3 +183,60 @@ pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<
         *grads.b2 += part.b2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn some(n: usize, seed: u64) -> Vec<f64> {
+        let mix = |i: u64| {
+            (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        (0..n as u64)
+            .map(|i| (mix(i + 1) >> 40) as f64 / (1 << 23) as f64 - 1.0)
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn equals_the_obvious_loop(width in 1usize..20, nodes in 1usize..9, marks in proptest::collection::vec(any::<bool>(), 27), seed: u64) {
+            let rows = Rows::new(nodes, 2, |v, q| marks[v * 3 + q]);
+            let (p, share, w2) = (some(rows.len() * width, seed), some(2 * width, seed ^ 1), some(width, seed ^ 2));
+            let ds = some(nodes * 2, seed ^ 3);
+            let head = Head { rows: &rows, p: &p, share: &share, w2: &w2, b2: 0.3 };
+            let mut got = vec![f64::NAN; nodes * 2];
+            scores(&head, &mut got);
+            let (mut dp, mut dshare, mut dw2, mut db2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width], 0.0);
+            scores_backward(&head, &ds, Grads { p: &mut dp, share: &mut dshare, w2: &mut dw2, b2: &mut db2 });
+            let (mut wp, mut wshare, mut ww2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width]);
+            for v in 0..nodes {
+                for q in 0..2 {
+                    let (mut want, g) = (0.3, ds[v * 2 + q]);
+                    for i in 0..width {
+                        let at = rows.find(v, q);
+                        let state = if at == NONE { 0.0 } else { p[at as usize * width + i] };
+                        let h = state + share[q * width + i];
+                        want += h.max(0.0) * w2[i];
+                        if h > 0.0 {
+                            if at != NONE {
+                                wp[at as usize * width + i] += g * w2[i];
+                            }
+                            wshare[q * width + i] += g * w2[i];
+                            ww2[i] += g * h;
+                        }
+                    }
+                    prop_assert!((got[v * 2 + q] - want).abs() < 1e-10);
+                }
+            }
+            prop_assert!((db2 - ds.iter().sum::<f64>()).abs() < 1e-10);
+            for (a, b) in [(&dp, &wp), (&dshare, &wshare), (&dw2, &ww2)] {
+                for (a, b) in a.iter().zip(b) {
+                    prop_assert!((a - b).abs() < 1e-10);
+                }
+            }
+        }
+    }
+}

@@ -32,7 +32,7 @@ pub struct Finetune;
 impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";
 

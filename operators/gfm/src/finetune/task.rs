@@ -74,6 +74,7 @@ impl Task for QuestionAnswering<'_> {
             })
             .collect();
         let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
+            .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
         let pass = model.forward(&questions).map_err(tensor_error)?;
         let scores = to_f64(&pass.scores).map_err(tensor_error)?;

@@ -80,7 +80,11 @@ impl Params {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut out = self.model.entity_model.problems();
         out.extend(self.optimizer.problems());
-        out.extend(self.train.common.problems());
+        out.extend(
+            self.train
+                .common
+                .problems(self.model.entity_model.aggregate_func),
+        );
         out.extend(best_by_problem(&self.train.own.best_by, &self.metrics()));
         out
     }

@@ -188,6 +188,7 @@ impl Task for LinkPrediction<'_> {
         );
         let graph = self.p.easy_edges().removed(&data.graph, b.asked());
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
+            .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
         let run = || {
             let pass = gnn.forward(&b.queries, b.candidates.clone())?;

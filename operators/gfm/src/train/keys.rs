@@ -8,7 +8,9 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::model::Compute;
 use crate::model::files::input_files;
+use crate::ops::AggregateFunc;
 
 use super::{Decay, LoopSettings, Schedule};
 
@@ -33,6 +35,8 @@ pub struct Common {
     warmup_steps: u64,
     decay: Decay,
     dtype: Precision,
+    /// Which states are computed.
+    pub path: Compute,
     /// Whether layers are computed again in the backward pass.
     pub recompute: bool,
     /// Weights to start from.
@@ -89,14 +93,18 @@ impl Common {
     }
 
     /// What the schema cannot express.
-    pub fn problems(&self) -> Vec<Problem> {
-        let zero = self.clip_norm.is_some_and(|n| n <= 0.0);
-        zero.then(|| {
-            Problem::at("train.clip_norm", "a norm of 0 would stop all training")
-                .hint("null clips nothing")
-        })
-        .into_iter()
-        .collect()
+    pub fn problems(&self, aggregate: AggregateFunc) -> Vec<Problem> {
+        let mut out = Vec::new();
+        if self.clip_norm.is_some_and(|n| n <= 0.0) {
+            let problem = Problem::at("train.clip_norm", "a norm of 0 would stop all training");
+            out.push(problem.hint("null clips nothing"));
+        }
+        let sums = matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean);
+        if self.path == Compute::Sparse && !sums {
+            let problem = Problem::at("train.path", "`sparse` is for the aggregates sum and mean");
+            out.push(problem.hint("leave it at auto, which is dense for max, min and pna"));
+        }
+        out
     }
 }
 

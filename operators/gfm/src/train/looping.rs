@@ -14,6 +14,7 @@ use super::loader::Loader;
 use super::schedule::Schedule;
 use super::task::{Step, Task};
 use super::visits::Course;
+use crate::buffers::Lease;
 use crate::model::{Params, rng};
 use crate::optimizer::{Optimizer, clip};
 use crate::sampling::permutation;
@@ -84,6 +85,7 @@ pub fn run<T: Task>(
     params: Params,
     optimizer: Optimizer,
 ) -> OpResult<Outcome> {
+    let _lease = Lease;
     let course = survey(ctx, settings, task, loader)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")

@@ -372,9 +372,10 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         ),
         Field::new(
             "path",
-            Type::OneOf { words: &["auto", "dense"], planned: &["sparse"] },
+            Type::one_of(&["auto", "dense", "sparse"]),
             "auto",
-            "how layers are computed: dense computes every node's state, auto takes what is best for the sizes (dense, so far)",
+            "which states are computed: dense every node's for every query; sparse those that differ between queries or matter for the scores, the others \
+             once or not at all; auto what is less work for the sizes at hand. The numbers are the same but for rounding (sum and mean; max, min and pna are always dense)",
         ),
         Field::new("recompute", Type::Bool, false, "computes layers again in the backward pass instead of keeping them: less memory, more time")
             .no_effect(),
