@@ -38,6 +38,7 @@ struct Args {
     computes: Vec<String>,
     steps: usize,
     recompute: bool,
+    json: bool,
     graphs: PathBuf,
 }
 
@@ -49,6 +50,7 @@ fn args() -> Args {
         computes: vec!["auto".into(), "dense".into()],
         steps: 5,
         recompute: false,
+        json: false,
         graphs: PathBuf::from("../shared/bench"),
     };
     let mut given = std::env::args().skip(1);
@@ -65,6 +67,7 @@ fn args() -> Args {
             "--steps" => out.steps = list()[0].parse().unwrap(),
             "--graphs" => out.graphs = PathBuf::from(&list()[0]),
             "--recompute" => out.recompute = true,
+            "--json" => out.json = true,
             // What cargo adds.
             "--bench" => {}
             other => panic!("unknown flag {other}"),
@@ -392,25 +395,28 @@ fn ceilings() -> (f64, f64) {
 
 fn main() {
     let args = args();
-    let (flops, bytes) = ceilings();
-    println!(
-        "machine: {} threads, product {flops:.0} GFLOP/s, copy {bytes:.1} GB/s",
-        rayon::current_num_threads()
-    );
-    println!(
-        "{:4} {:>4} {:4} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9}  graph",
-        "size",
-        "d",
-        "task",
-        "compute",
-        "step s",
-        "sample",
-        "forward",
-        "backward",
-        "adamw",
-        "loss",
-        "peak MB"
-    );
+    // One case a process tells its own peak of memory: nothing else may take any then.
+    if !args.json {
+        let (flops, bytes) = ceilings();
+        println!(
+            "machine: {} threads, product {flops:.0} GFLOP/s, copy {bytes:.1} GB/s",
+            rayon::current_num_threads()
+        );
+        println!(
+            "{:4} {:>4} {:4} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9}  graph",
+            "size",
+            "d",
+            "task",
+            "compute",
+            "step s",
+            "sample",
+            "forward",
+            "backward",
+            "adamw",
+            "loss",
+            "peak MB"
+        );
+    }
     for size in &args.sizes {
         let work = read(&args, size);
         for dim in &args.dims {
@@ -441,15 +447,20 @@ fn main() {
                     }
                     let phase = |k: usize| median(rows.iter().map(|r| r[k]).collect());
                     let step = median(rows.iter().map(|r| r.iter().sum()).collect());
-                    println!(
-                        "{size:4} {dim:4} {task:4} {name:7} {step:9.4} {:9.4} {:9.4} {:9.4} {:9.4} {first:10.6} {:9.0}  {}",
-                        phase(0),
-                        phase(1),
-                        phase(2),
-                        phase(3),
-                        peak_mb(),
-                        work.from
-                    );
+                    let (sample, forward, backward, adamw) =
+                        (phase(0), phase(1), phase(2), phase(3));
+                    let (peak, from) = (peak_mb(), work.from);
+                    if args.json {
+                        println!(
+                            "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {name}\", \
+                             \"median_s\": {step:.4}, \"forward_s\": {forward:.4}, \"backward_s\": {backward:.4}, \
+                             \"peak_rss_mb\": {peak:.0}, \"graph\": \"{from}\"}}"
+                        );
+                    } else {
+                        println!(
+                            "{size:4} {dim:4} {task:4} {name:7} {step:9.4} {sample:9.4} {forward:9.4} {backward:9.4} {adamw:9.4} {first:10.6} {peak:9.0}  {from}"
+                        );
+                    }
                 }
             }
         }
