@@ -33,6 +33,15 @@ check-s3:
 check-export:
     scripts/check-export/run
 
+# What the runner costs, and training steps on generated graphs.
+bench:
+    cargo bench --bench runner
+    cargo bench -p gfm-pipe-gfm --bench step
+
+# Training steps beside the reference's on the same files: a folder with bench_reference.py and its workloads.
+bench-reference GRAPHS *CASES:
+    scripts/bench-reference/run {{GRAPHS}} {{CASES}}
+
 # Data sets and the encoder's table, from their sources.
 gen:
     python3 data/atlas/generate.py

@@ -71,8 +71,8 @@ pub struct Boundary<'a, T> {
 
 /// What the forward pass fills.
 pub struct Out<'a, T> {
-    /// What the linear map saw, `to.len() x 2 dim`: the state, then the sum of messages.
-    pub input: &'a mut [T],
+    /// Sums of messages, `to.len() x dim`.
+    pub sum: &'a mut [T],
     /// Normalised values, `to.len() x out`.
     pub normed: &'a mut [T],
     /// One per row.
@@ -84,8 +84,8 @@ pub struct Out<'a, T> {
 /// What it left.
 #[derive(Clone, Copy)]
 pub struct Left<'a, T> {
-    /// See [`Out::input`].
-    pub input: &'a [T],
+    /// See [`Out::sum`].
+    pub sum: &'a [T],
     /// See [`Out::normed`].
     pub normed: &'a [T],
     /// See [`Out::rstd`].
@@ -141,26 +141,34 @@ impl<T: Real> Layer<'_, T> {
         &at[from..to]
     }
 
-    /// What the linear map sees of the rows of some nodes.
+    /// The states of the rows of some nodes.
     #[inline(always)]
-    fn gather<M: Message>(&self, nodes: Range<usize>, input: &mut [T]) {
+    fn states(&self, nodes: Range<usize>, states: &mut [T]) {
         let d = self.dim;
-        let first = self.to.of_all(&nodes).start;
-        for v in nodes.clone() {
-            let rows = self.to.of(v);
-            if rows.is_empty() {
-                continue;
-            }
-            let block = &mut input[(rows.start - first) * 2 * d..(rows.end - first) * 2 * d];
-            let queries = self.to.queries_of(v);
-            for (input, q) in block.chunks_exact_mut(2 * d).zip(queries) {
-                let (state, sum) = input.split_at_mut(d);
+        let mut rows = states.chunks_exact_mut(d);
+        for v in nodes {
+            for (q, state) in self.to.queries_of(v).iter().zip(&mut rows) {
                 match self.from.find(v, *q as usize) {
                     NONE => state.fill(T::zero()),
                     at => state.copy_from_slice(row(self.x, at as usize, d)),
                 }
-                sum.fill(T::zero());
             }
+        }
+    }
+
+    /// The sums of messages of the rows of some nodes.
+    #[inline(always)]
+    fn sums<M: Message>(&self, nodes: Range<usize>, sums: &mut [T]) {
+        let d = self.dim;
+        let rows = self.to.of_all(&nodes);
+        sums.fill(T::zero());
+        for v in nodes.clone() {
+            let of_v = self.to.of(v);
+            let block = &mut sums[(of_v.start - rows.start) * d..(of_v.end - rows.start) * d];
+            if block.is_empty() {
+                continue;
+            }
+            let queries = self.to.queries_of(v);
             let edges = self.into.offsets[v] as usize..self.into.offsets[v + 1] as usize;
             let others = &self.into.other[edges.clone()];
             for (e, (u, r)) in others.iter().zip(&self.into.relation[edges]).enumerate() {
@@ -168,29 +176,32 @@ impl<T: Real> Layer<'_, T> {
                     prefetch(self.x, self.from.of(*next as usize), d);
                 }
                 let w = row(self.relations, *r as usize, d);
-                for (input, q) in block.chunks_exact_mut(2 * d).zip(queries) {
+                for (sum, q) in block.chunks_exact_mut(d).zip(queries) {
                     let at = self.from.find(*u as usize, *q as usize);
                     if at != NONE {
-                        M::add(&mut input[d..], row(self.x, at as usize, d), w);
+                        M::add(sum, row(self.x, at as usize, d), w);
                     }
                 }
             }
         }
-        let rows = self.to.of_all(&nodes);
         for (at, k) in self.boundary_of(&rows) {
-            let sum = &mut input[(*at as usize - rows.start) * 2 * d..][d..2 * d];
-            for (s, b) in sum.iter_mut().zip(row(self.boundary.rows, *k as usize, d)) {
-                *s += *b;
-            }
+            let sum = &mut sums[(*at as usize - rows.start) * d..][..d];
+            add(sum, row(self.boundary.rows, *k as usize, d));
         }
         if let Some(counts) = self.counts {
             for v in nodes {
                 for at in self.to.of(v) {
-                    let sum = &mut input[(at - rows.start) * 2 * d..][d..2 * d];
+                    let sum = &mut sums[(at - rows.start) * d..][..d];
                     sum.iter_mut().for_each(|s| *s = *s / counts[v]);
                 }
             }
         }
+    }
+
+    /// The weight's columns for the state, and for the sum.
+    fn weights(&self) -> [Mat<'_, T>; 2] {
+        let d = self.dim;
+        [0, d].map(|column| Mat::strided(&self.weight[column..], self.out, d, 2 * d))
     }
 }
 
@@ -241,7 +252,7 @@ fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
 pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
     layer.check();
     let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
-    assert_eq!(out.input.len(), m * 2 * d, "input");
+    assert_eq!(out.sum.len(), m * d, "sums");
     assert_eq!((out.normed.len(), out.y.len()), (m * n, m * n), "output");
     assert_eq!(out.rstd.len(), m, "one deviation a row");
     let tasks = layer.tasks();
@@ -251,7 +262,7 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
     };
     let pieces: Vec<_> = tasks
         .iter()
-        .zip(cut(out.input, ends(2 * d)))
+        .zip(cut(out.sum, ends(d)))
         .zip(cut(out.normed, ends(n)))
         .zip(cut(out.rstd, ends(1)))
         .zip(cut(out.y, ends(n)))
@@ -259,27 +270,30 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
     let arch = pulp::Arch::new();
     pieces
         .into_par_iter()
-        .for_each(|((((nodes, input), normed), rstd), y)| {
+        .for_each(|((((nodes, sum), normed), rstd), y)| {
             let first = layer.to.of_all(nodes).start;
+            let mut scratch = Vec::new();
             for block in blocks(layer.to, nodes.clone()) {
                 let rows = layer.to.of_all(&block);
                 let at = rows.start - first..rows.end - first;
                 let part = |x: Range<usize>, width: usize| x.start * width..x.end * width;
-                let input = &mut input[part(at.clone(), 2 * d)];
+                let sum = &mut sum[part(at.clone(), d)];
                 let normed = &mut normed[part(at.clone(), n)];
+                scratch.resize(rows.len() * d, T::zero());
+                let states = &mut scratch[..];
                 arch.dispatch(
                     #[inline(always)]
-                    || layer.gather::<M>(block.clone(), input),
+                    || {
+                        layer.states(block.clone(), states);
+                        layer.sums::<M>(block.clone(), sum);
+                    },
                 );
                 for lin in normed.chunks_exact_mut(n) {
                     lin.copy_from_slice(layer.bias);
                 }
-                product(
-                    normed,
-                    Mat::new(input, rows.len(), 2 * d),
-                    Mat::new(layer.weight, n, 2 * d).t(),
-                    true,
-                );
+                let [of_state, of_sum] = layer.weights();
+                product(normed, Mat::new(states, rows.len(), d), of_state.t(), true);
+                product(normed, Mat::new(sum, rows.len(), d), of_sum.t(), true);
                 let y = &mut y[part(at.clone(), n)];
                 let rstd = &mut rstd[at];
                 arch.dispatch(
@@ -287,11 +301,7 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
                     || {
                         by_activation!(layer.activation, A => norm_forward::<A, T>(y, normed, rstd, layer.affine, None, n));
                         if layer.shortcut {
-                            for (y, input) in y.chunks_exact_mut(n).zip(input.chunks_exact(2 * d)) {
-                                for (y, x) in y.iter_mut().zip(&input[..d]) {
-                                    *y += *x;
-                                }
-                            }
+                            add(y, states);
                         }
                     },
                 );
@@ -301,7 +311,8 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
 
 /// Partial gradients of a task.
 struct Partial<T> {
-    weight: Vec<T>,
+    /// Of the state's columns, and of the sum's.
+    weight: [Vec<T>; 2],
     bias: Vec<T>,
     gamma: Vec<T>,
     beta: Vec<T>,
@@ -326,7 +337,7 @@ pub fn backward<M: Message, T: Real>(
     layer.check();
     let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
     assert_eq!((dy.len(), left.normed.len()), (m * n, m * n), "output");
-    assert_eq!(left.input.len(), m * 2 * d, "input");
+    assert_eq!(left.sum.len(), m * d, "sums");
     assert_eq!(
         (grads.state.len(), grads.sum.len()),
         (m * d, m * d),
@@ -384,26 +395,27 @@ fn through_linear<T: Real>(
         .map(|((nodes, dstate), dsum)| {
             let zeros = |len: usize| vec![T::zero(); len];
             let mut sums = Partial {
-                weight: zeros(layer.weight.len()),
+                weight: [zeros(n * d), zeros(n * d)],
                 bias: zeros(n),
                 gamma: zeros(n),
                 beta: zeros(n),
             };
             let all = layer.to.of_all(nodes);
-            let mut scratch = zeros(BLOCK.min(all.len()) * n);
-            for from in all.clone().step_by(BLOCK) {
-                let to = (from + BLOCK).min(all.end);
-                let count = to - from;
-                let dlin = &mut scratch[..count * n];
+            let (mut dlin, mut states) = (Vec::new(), Vec::new());
+            for block in blocks(layer.to, nodes.clone()) {
+                let rows = layer.to.of_all(&block);
+                let count = rows.len();
+                dlin.resize(count * n, T::zero());
+                states.resize(count * d, T::zero());
                 arch.dispatch(
                     #[inline(always)]
                     || {
                         let grads = (&mut sums.gamma[..], &mut sums.beta[..]);
                         by_activation!(layer.activation, A => norm_backward::<A, T>(
-                            dlin,
-                            &dy[from * n..to * n],
-                            &left.normed[from * n..to * n],
-                            &left.rstd[from..to],
+                            &mut dlin,
+                            &dy[rows.start * n..rows.end * n],
+                            &left.normed[rows.start * n..rows.end * n],
+                            &left.rstd[rows.clone()],
                             layer.affine,
                             grads,
                             n,
@@ -411,15 +423,16 @@ fn through_linear<T: Real>(
                         for dlin in dlin.chunks_exact(n) {
                             add(&mut sums.bias, dlin);
                         }
+                        layer.states(block.clone(), &mut states);
                     },
                 );
-                let dl = Mat::new(dlin, count, n);
-                let input = Mat::new(&left.input[from * 2 * d..to * 2 * d], count, 2 * d);
-                product(&mut sums.weight, dl.t(), input, true);
-                let at = (from - all.start) * d..(to - all.start) * d;
-                for (part, column) in [(&mut dstate[at.clone()], 0), (&mut dsum[at], d)] {
-                    let weight = Mat::strided(&layer.weight[column..], n, d, 2 * d);
-                    product(part, dl, weight, false);
+                let dl = Mat::new(&dlin, count, n);
+                let seen = [&states[..], &left.sum[rows.start * d..rows.end * d]];
+                let at = (rows.start - all.start) * d..(rows.end - all.start) * d;
+                let parts = [&mut dstate[at.clone()], &mut dsum[at]];
+                for (k, (seen, part)) in seen.into_iter().zip(parts).enumerate() {
+                    product(&mut sums.weight[k], dl.t(), Mat::new(seen, count, d), true);
+                    product(part, dl, layer.weights()[k], false);
                 }
             }
             if let Some(counts) = layer.counts {
@@ -434,7 +447,15 @@ fn through_linear<T: Real>(
         })
         .collect();
     for p in &partial {
-        add(grads.weight, &p.weight);
+        for (k, part) in p.weight.iter().enumerate() {
+            for (to, from) in grads
+                .weight
+                .chunks_exact_mut(2 * d)
+                .zip(part.chunks_exact(d))
+            {
+                add(&mut to[k * d..][..d], from);
+            }
+        }
         add(grads.bias, &p.bias);
         if let Some((gamma, beta)) = &mut grads.affine {
             add(gamma, &p.gamma);

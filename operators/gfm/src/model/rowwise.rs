@@ -4,6 +4,7 @@
 //! buffers that the next step uses again.
 
 use std::any::Any;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
@@ -35,8 +36,8 @@ struct Typed<T: Elem> {
     projections: Vec<Projection>,
     /// States before the first layer and after each; all of them, because the next layer's messages are made of them.
     states: Vec<Buffer<T>>,
-    /// What each layer left; none where layers are computed again.
-    layers: Vec<Kept<T>>,
+    /// What each layer left, until its backward pass takes it; none where layers are computed again.
+    layers: Mutex<Vec<Kept<T>>>,
     candidates: Option<Vec<Vec<u32>>>,
     head: HeadLeft<T>,
 }
@@ -51,7 +52,7 @@ enum HeadLeft<T: Elem> {
 
 /// See [`Left`].
 struct Kept<T: Elem> {
-    input: Buffer<T>,
+    sum: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
 }
@@ -59,7 +60,7 @@ struct Kept<T: Elem> {
 impl<T: Elem> Kept<T> {
     fn dirty(rows: usize, dim: usize, out: usize) -> Self {
         Kept {
-            input: Buffer::dirty(rows * 2 * dim),
+            sum: Buffer::dirty(rows * dim),
             normed: Buffer::dirty(rows * out),
             rstd: Buffer::dirty(rows),
         }
@@ -67,7 +68,7 @@ impl<T: Elem> Kept<T> {
 
     fn left(&self) -> Left<'_, T> {
         Left {
-            input: &self.input,
+            sum: &self.sum,
             normed: &self.normed,
             rstd: &self.rstd,
         }
@@ -223,7 +224,7 @@ impl Network<'_> {
                 layer::forward::<M, T>(
                     &layer,
                     Out {
-                        input: &mut left.input,
+                        sum: &mut left.sum,
                         normed: &mut left.normed,
                         rstd: &mut left.rstd,
                         y: &mut y,
@@ -259,7 +260,7 @@ impl Network<'_> {
                 boundary,
                 projections,
                 states,
-                layers: kept,
+                layers: Mutex::new(kept),
                 candidates,
                 head,
             };
@@ -336,8 +337,10 @@ impl Network<'_> {
                 let at = boundary_at(&tape.boundary, to);
                 let layer =
                     self.layer_of(&parts, (from, to), &tape.states[i], &at, counts.as_deref())?;
-                let again;
-                let left = match tape.layers.get(i) {
+                // Taken, so that its memory serves what comes.
+                let mut kept = tape.layers.lock().unwrap_or_else(PoisonError::into_inner);
+                let kept = (kept.len() == i + 1).then(|| kept.pop()).flatten();
+                let left = match kept {
                     Some(kept) => kept,
                     None => {
                         let mut kept = Kept::dirty(to.len(), dim, out);
@@ -345,14 +348,13 @@ impl Network<'_> {
                         layer::forward::<M, T>(
                             &layer,
                             Out {
-                                input: &mut kept.input,
+                                sum: &mut kept.sum,
                                 normed: &mut kept.normed,
                                 rstd: &mut kept.rstd,
                                 y: &mut y,
                             },
                         );
-                        again = kept;
-                        &again
+                        kept
                     }
                 };
                 layer::backward::<M, T>(

@@ -80,10 +80,10 @@ impl Setup {
         };
         // What is scratch or filled may hold anything before.
         let (m, junk) = (self.to.len(), f64::NAN);
-        let (mut input, mut normed) = (vec![junk; m * 2 * DIM], vec![junk; m * DIM]);
+        let (mut left_sum, mut normed) = (vec![junk; m * DIM], vec![junk; m * DIM]);
         let (mut rstd, mut y) = (vec![junk; m], vec![junk; m * DIM]);
         let out = Out {
-            input: &mut input,
+            sum: &mut left_sum,
             normed: &mut normed,
             rstd: &mut rstd,
             y: &mut y,
@@ -112,7 +112,7 @@ impl Setup {
             affine: Some((gamma, beta)),
         };
         let left = Left {
-            input: &input,
+            sum: &left_sum,
             normed: &normed,
             rstd: &rstd,
         };
@@ -206,16 +206,13 @@ proptest! {
     fn equals_the_obvious_loop_and_its_slopes((setup, seed) in setups(), rotate: bool) {
         let n = setup.numbers(seed);
         let dy: Vec<f64> = (0..setup.to.len() * DIM).map(|i| ((i * 7 + 3) % 11) as f64 / 5.0 - 1.0).collect();
-        let (run, slow): (fn(&Setup, &Numbers, &[f64]) -> _, fn(&Setup, &Numbers) -> Vec<f64>) = if rotate {
-            (Setup::run::<RotatE>, Setup::slow::<RotatE>)
-        } else {
-            (Setup::run::<DistMult>, Setup::slow::<DistMult>)
-        };
-        let (y, grads) = run(&setup, &n, &dy);
-        for (a, b) in y.iter().zip(slow(&setup, &n)) {
+        let run = |n: &Numbers| if rotate { setup.run::<RotatE>(n, &dy) } else { setup.run::<DistMult>(n, &dy) };
+        let slow = |n: &Numbers| if rotate { setup.slow::<RotatE>(n) } else { setup.slow::<DistMult>(n) };
+        let (y, grads) = run(&n);
+        for (a, b) in y.iter().zip(slow(&n)) {
             prop_assert!((a - b).abs() < 1e-9, "{a} {b}");
         }
-        let value = |n: &Numbers| -> f64 { slow(&setup, n).iter().zip(&dy).map(|(y, d)| y * d).sum() };
+        let value = |n: &Numbers| -> f64 { slow(n).iter().zip(&dy).map(|(y, d)| y * d).sum() };
         type Part = fn(&mut Numbers) -> &mut Vec<f64>;
         let parts: [Part; 7] = [
             |n| &mut n.x, |n| &mut n.relations, |n| &mut n.weight, |n| &mut n.bias,
