@@ -7,6 +7,7 @@ mod params;
 mod query_gnn;
 mod reach;
 mod retriever;
+mod rowhead;
 mod rowwise;
 mod store;
 
