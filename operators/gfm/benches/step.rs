@@ -39,7 +39,9 @@ struct Args {
     steps: usize,
     recompute: bool,
     json: bool,
+    /// Where workloads may be; given, they must be.
     graphs: PathBuf,
+    given: bool,
 }
 
 fn args() -> Args {
@@ -51,7 +53,11 @@ fn args() -> Args {
         steps: 5,
         recompute: false,
         json: false,
-        graphs: PathBuf::from("../shared/bench"),
+        graphs: PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../shared/bench"
+        )),
+        given: false,
     };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
@@ -65,7 +71,10 @@ fn args() -> Args {
             "--task" => out.tasks = list(),
             "--compute" => out.computes = list(),
             "--steps" => out.steps = list()[0].parse().unwrap(),
-            "--graphs" => out.graphs = PathBuf::from(&list()[0]),
+            "--graphs" => {
+                out.graphs = PathBuf::from(&list()[0]);
+                out.given = true;
+            }
             "--recompute" => out.recompute = true,
             "--json" => out.json = true,
             // What cargo adds.
@@ -181,6 +190,7 @@ fn made(name: &str) -> Work {
 fn read(args: &Args, name: &str) -> Work {
     let path = args.graphs.join(name).join("workload.safetensors");
     if !path.exists() {
+        assert!(!args.given, "{} is not there", path.display());
         return made(name);
     }
     let t = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();

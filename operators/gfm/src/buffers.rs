@@ -41,15 +41,15 @@ impl<T: Elem> Buffer<T> {
             let fits = |b: &Vec<T>| (len..=4 * len + (1 << 20)).contains(&b.capacity());
             let all = || (0..free.len()).map(|i| (free[i].capacity(), i));
             let best = all().filter(|(_, i)| fits(&free[*i])).min();
-            let largest = all().max();
-            match (best, largest) {
+            let too_small = all().filter(|(capacity, _)| *capacity < len).max();
+            match (best, too_small) {
                 (Some((_, i)), _) => Some(free.swap_remove(i)),
-                // Too small ones make room for one that is not, or sizes that grow step by step would pile up.
-                (None, Some((capacity, i))) if capacity < len => {
+                // One that is too small makes room for one that is not, or sizes that grow step by step would pile up.
+                (None, Some((_, i))) => {
                     drop(free.swap_remove(i));
                     None
                 }
-                _ => None,
+                (None, None) => None,
             }
         });
         let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(len + len / 8));

@@ -22,7 +22,7 @@ use crate::rspmm::{Csr, row};
 const BLOCK: usize = 512;
 /// Tasks of a pass: more than most machines have threads, few enough to add up their partial sums.
 const TASKS: usize = 32;
-/// Bytes that partial sums may take together: they are cleared and added up, which must not cost more than what they save.
+/// Bytes that partial sums may take together, where four of them do not take more: they are cleared and added up, which must not cost more than what they save.
 const PARTIAL_BYTES: usize = 16 << 20;
 
 /// What a layer sees.
@@ -113,7 +113,8 @@ pub struct Grads<'a, T> {
 }
 
 impl<T: Real> Layer<'_, T> {
-    fn check(&self) {
+    fn check<M: Message>(&self) {
+        assert!(!M::PAIRS || self.dim.is_multiple_of(2), "rows are pairs");
         let nodes = self.to.nodes();
         assert_eq!(self.from.nodes(), nodes, "rows of different graphs");
         assert_eq!(self.into.nodes(), nodes, "edges of another graph");
@@ -127,10 +128,15 @@ impl<T: Real> Layer<'_, T> {
     /// Ranges of nodes with about the same work in the forward pass.
     fn tasks(&self) -> Vec<Range<usize>> {
         let gemm = self.out as u64;
-        self.to.tasks(TASKS, |v| {
+        self.to.tasks(self.worth(TASKS), |v| {
             let degree = u64::from(self.into.offsets[v + 1] - self.into.offsets[v]);
             self.to.of(v).len() as u64 * (gemm + 4 + degree)
         })
+    }
+
+    /// At most this many tasks, and none much smaller than a block.
+    fn worth(&self, most: usize) -> usize {
+        most.min(self.to.len() / BLOCK).max(1)
     }
 
     /// The boundary of some rows.
@@ -239,8 +245,12 @@ fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
             from = v + 1;
         }
     }
-    if from < nodes.end {
-        out.push(from..nodes.end);
+    // A product of a few rows may be rounded in another way than one of many: equal states must stay equal, so no block is small where
+    // another is there to join.
+    match out.last_mut() {
+        Some(last) if rows.of_all(&(from..nodes.end)).len() < BLOCK / 4 => last.end = nodes.end,
+        _ if from < nodes.end => out.push(from..nodes.end),
+        _ => {}
     }
     out
 }
@@ -250,7 +260,7 @@ fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
 /// # Panics
 /// When lengths do not fit, or an edge names a node or relation outside.
 pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
-    layer.check();
+    layer.check::<M>();
     let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
     assert_eq!(out.sum.len(), m * d, "sums");
     assert_eq!((out.normed.len(), out.y.len()), (m * n, m * n), "output");
@@ -334,7 +344,7 @@ pub fn backward<M: Message, T: Real>(
     dy: &[T],
     grads: Grads<'_, T>,
 ) {
-    layer.check();
+    layer.check::<M>();
     let (m, d, n) = (layer.to.len(), layer.dim, layer.out);
     assert_eq!((dy.len(), left.normed.len()), (m * n, m * n), "output");
     assert_eq!(left.sum.len(), m * d, "sums");
@@ -382,7 +392,9 @@ fn through_linear<T: Real>(
     let (d, n) = (layer.dim, layer.out);
     let most = PARTIAL_BYTES / size_of_val(layer.weight).max(1);
     let most = most.clamp(4, TASKS);
-    let tasks = layer.to.tasks(most, |v| layer.to.of(v).len() as u64);
+    let tasks = layer
+        .to
+        .tasks(layer.worth(most), |v| layer.to.of(v).len() as u64);
     let ends = || tasks.iter().map(|t| layer.to.of_all(t).end * d);
     let pieces: Vec<_> = tasks
         .iter()

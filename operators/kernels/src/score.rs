@@ -60,6 +60,9 @@ impl<T: Real> Head<'_, T> {
 /// When lengths do not fit.
 pub fn scores<T: Real>(head: &Head<'_, T>, out: &mut [T]) {
     head.check(out.len());
+    if out.is_empty() {
+        return;
+    }
     let (width, queries) = (head.w2.len(), head.rows.queries());
     let tasks = head.tasks();
     let pieces = cut(out, tasks.iter().map(|t| t.end * queries));
@@ -238,5 +241,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn does_not_depend_on_the_number_of_threads() {
+        let rows = Rows::new(500, 3, |v, q| !(v + q).is_multiple_of(3));
+        let (p, share, w2) = (some(rows.len() * 9, 1), some(27, 2), some(9, 3));
+        let ds = some(1500, 4);
+        let head = Head {
+            rows: &rows,
+            p: &p,
+            share: &share,
+            w2: &w2,
+            b2: 0.1,
+        };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let mut out = vec![0.0; 1500];
+                scores(&head, &mut out);
+                let (mut dp, mut dshare, mut dw2, mut db2) =
+                    (vec![0.0; p.len()], vec![0.0; 27], vec![0.0; 9], 0.0);
+                let grads = Grads {
+                    p: &mut dp,
+                    share: &mut dshare,
+                    w2: &mut dw2,
+                    b2: &mut db2,
+                };
+                scores_backward(&head, &ds, grads);
+                (out, dp, dshare, dw2, db2)
+            })
+        };
+        assert_eq!(run(1), run(3));
     }
 }

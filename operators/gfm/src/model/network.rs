@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Params;
 use super::params::head_name;
 use super::reach::{Asked, Reach};
-use super::rowwise::{RowTape, zeros_are_silent};
+use super::rowwise::{RowTape, check_nodes, zeros_are_silent};
 use crate::graph::Graph;
 use crate::ops::{self, Boundary, HeadTape, LayerInput, LayerTape, Seeds};
 
@@ -112,15 +112,16 @@ pub enum Memory {
 
 impl Network<'_> {
     /// The rows to compute; `None` where whole tensors are.
-    fn reach(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Option<Reach> {
+    fn reach(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Result<Option<Reach>> {
+        check_nodes(self.graph.nodes(), seeds, candidates)?;
         if self.compute == Compute::Whole || !self.has_rows() {
-            return None;
+            return Ok(None);
         }
         let config = &self.params.config;
         let path = config.message_func.path();
         let whole = || Reach::whole(self.graph.nodes(), seeds.len(), config.layers());
         if self.compute == Compute::Dense {
-            return Some(whole());
+            return Ok(Some(whole()));
         }
         let asked = Asked {
             seeds,
@@ -130,15 +131,15 @@ impl Network<'_> {
         };
         let needed = Reach::needed(self.graph, path, &asked);
         if self.compute == Compute::Sparse {
-            return Some(needed);
+            return Ok(Some(needed));
         }
         let whole = whole();
         let cost = |r: &Reach| r.cost(self.graph, path, config.input_dim);
-        Some(if cost(&needed) < cost(&whole) {
+        Ok(Some(if cost(&needed) < cost(&whole) {
             needed
         } else {
             whole
-        })
+        }))
     }
 
     /// Scores `[B, M]` of candidates (the same number in every row), or `[B, N]` of all nodes, and what the backward pass needs.
@@ -151,7 +152,7 @@ impl Network<'_> {
         seeds: &Seeds,
         candidates: Option<Vec<Vec<u32>>>,
     ) -> Result<(Tensor, Memory)> {
-        let Some(reach) = self.reach(seeds, candidates.as_deref()) else {
+        let Some(reach) = self.reach(seeds, candidates.as_deref())? else {
             let tape = self.forward(relations, query, seeds)?;
             let scored = self.score(&tape, candidates)?;
             return Ok((scored.scores.clone(), Memory::Whole { tape, scored }));
@@ -310,7 +311,7 @@ impl Network<'_> {
     /// # Errors
     /// When shapes do not fit.
     pub fn score_all(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds) -> Result<Tensor> {
-        if let Some(reach) = self.reach(seeds, None) {
+        if let Some(reach) = self.reach(seeds, None)? {
             let done = self.forward_rows(reach, (relations, query), seeds, None, false)?;
             return Ok(done.0);
         }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::graph::Graph;
 use crate::ops::{Path, Seeds};
 
-/// Farther than any layer sees.
+/// Farther than was looked; of models with more layers than this counts, all that far is computed.
 const FAR: u8 = u8::MAX;
 
 /// Rows of the states before the first layer and after each.

@@ -339,8 +339,10 @@ impl Network<'_> {
                 let layer =
                     self.layer_of(&parts, (from, to), &tape.states[i], &at, counts.as_deref())?;
                 // Taken, so that its memory serves what comes.
-                let mut kept = tape.layers.lock().unwrap_or_else(PoisonError::into_inner);
-                let kept = (kept.len() == i + 1).then(|| kept.pop()).flatten();
+                let kept = {
+                    let mut all = tape.layers.lock().unwrap_or_else(PoisonError::into_inner);
+                    (all.len() == i + 1).then(|| all.pop()).flatten()
+                };
                 let left = match kept {
                     Some(kept) => kept,
                     None => {
@@ -412,18 +414,33 @@ fn for_seen(rows: &Rows, candidates: Option<&[Vec<u32>]>, q: usize, mut f: impl 
 }
 
 /// How many states the head sees of each query.
-fn seen(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> Result<usize> {
+fn seen(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> usize {
+    match candidates {
+        Some(all) => all.first().map_or(0, Vec::len),
+        None => rows.nodes(),
+    }
+}
+
+/// Holds that seeds and candidates are nodes, and candidates as many for each query.
+pub(super) fn check_nodes(
+    nodes: usize,
+    seeds: &Seeds,
+    candidates: Option<&[Vec<u32>]>,
+) -> Result<()> {
+    if seeds.iter().flatten().any(|(v, _)| *v as usize >= nodes) {
+        bail!("a seed is outside the graph");
+    }
     let Some(all) = candidates else {
-        return Ok(rows.nodes());
+        return Ok(());
     };
     let n = all.first().map_or(0, Vec::len);
-    if all.len() != rows.queries() || all.iter().any(|c| c.len() != n) {
+    if all.len() != seeds.len() || all.iter().any(|c| c.len() != n) {
         bail!("every query must have the same number of candidates");
     }
-    if all.iter().flatten().any(|v| *v as usize >= rows.nodes()) {
+    if all.iter().flatten().any(|v| *v as usize >= nodes) {
         bail!("a candidate is outside the graph");
     }
-    Ok(n)
+    Ok(())
 }
 
 /// The states the head sees, `[B, M, width]`.
@@ -434,7 +451,7 @@ fn gather<T: Elem>(
     width: usize,
 ) -> Result<Tensor> {
     use rayon::prelude::*;
-    let (b, n) = (rows.queries(), seen(rows, candidates)?);
+    let (b, n) = (rows.queries(), seen(rows, candidates));
     let mut out = vec![T::zero(); b * n * width];
     out.par_chunks_mut((n * width).max(1))
         .enumerate()
@@ -457,7 +474,7 @@ fn scatter<T: Elem>(
     candidates: Option<&[Vec<u32>]>,
     width: usize,
 ) -> Result<()> {
-    let (b, n) = (rows.queries(), seen(rows, candidates)?);
+    let (b, n) = (rows.queries(), seen(rows, candidates));
     let g = view::<T>(dseen)?;
     let g = g.slice()?;
     for q in 0..b {
