@@ -36,6 +36,7 @@ check-export:
 # What the runner costs, and training steps on generated graphs.
 bench:
     cargo bench --bench runner
+    cargo bench --bench ingest
     cargo bench -p gfm-pipe-gfm --bench step
 
 # Training steps beside the reference's on the same files: a folder with bench_reference.py and its workloads.

@@ -89,10 +89,12 @@ impl TableSink for FolderSink {
     fn finish(mut self: Box<Self>) -> OpResult<()> {
         self.writer.finish()?;
         let path = self.table.path.clone();
-        let bytes =
-            fs::read(&path).map_err(|e| OpError::wrap("failed to read back", e).file(&path))?;
-        self.table.bytes = bytes.len() as u64;
-        self.table.digest = blake3::hash(&bytes).to_hex().to_string();
+        let failed = |e| OpError::wrap("failed to read back", e).file(&path);
+        let mut hasher = blake3::Hasher::new();
+        let file = File::open(&path).map_err(failed)?;
+        hasher.update_reader(file).map_err(failed)?;
+        self.table.bytes = hasher.count();
+        self.table.digest = hasher.finalize().to_hex().to_string();
         let key = (self.port.clone(), self.table.name.clone());
         if let Ok(mut written) = self.written.lock() {
             written.insert(key, self.table.clone());

@@ -14,6 +14,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 /// Rows per batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
 
+/// Bytes of a row group, about: the writer holds one in memory, and a million vectors are a gigabyte.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
 /// A Parquet writer with the project's settings: zstd, and bytes that depend on nothing but the batches written.
 ///
 /// # Errors
@@ -21,6 +24,7 @@ pub const BATCH_ROWS: usize = 65_536;
 pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter<W>> {
     let props = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_created_by("gfm-pipe table format 1".to_owned())
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .build();
