@@ -136,11 +136,13 @@ impl Manifest {
         self
     }
 
-    /// Whether it is what was written.
-    pub fn is_whole(&self) -> bool {
-        self.seal
-            .as_ref()
-            .is_some_and(|seal| *seal == self.digest())
+    /// What is wrong with it as the manifest of a key (its file's name); nothing when it is what was written for that key.
+    pub fn fault(&self, key: &str) -> Option<String> {
+        if self.key.as_str() != key {
+            return Some(format!("it is the manifest of another key, {}", self.key));
+        }
+        let whole = self.seal.as_deref() == Some(self.digest().as_str());
+        (!whole).then(|| "it is not as it was written".to_owned())
     }
 
     /// Rows of all tables.
@@ -214,16 +216,9 @@ impl Store {
     pub fn manifest(&self, key: &Key) -> Result<Option<Manifest>, StoreError> {
         let path = self.manifest_path(key.as_str());
         let manifest: Option<Manifest> = read_json(&path, MANIFEST_FORMAT)?;
-        match manifest {
-            Some(m) if m.key != *key => Err(StoreError::Damaged {
-                path,
-                why: format!("it is the manifest of another key, {}", m.key),
-            }),
-            Some(m) if !m.is_whole() => Err(StoreError::Damaged {
-                path,
-                why: "it is not as it was written".to_owned(),
-            }),
-            other => Ok(other),
+        match manifest.as_ref().and_then(|m| m.fault(key.as_str())) {
+            Some(why) => Err(StoreError::Damaged { path, why }),
+            None => Ok(manifest),
         }
     }
 

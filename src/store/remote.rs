@@ -278,8 +278,7 @@ impl Remote {
             parse_json(Path::new(place.as_ref()), &bytes, MANIFEST_FORMAT);
         // What it says must be what its name says, and what the operator would have made.
         let usable = |m: &Manifest| {
-            m.is_whole()
-                && m.key == *key
+            m.fault(key.as_str()).is_none()
                 && m.ingredients.key() == *key
                 && fits(m, op)
                 && m.tables().all(|t| is_digest(&t.digest))

@@ -56,8 +56,10 @@ impl Store {
                 continue;
             }
             let manifest = match read_json::<Manifest>(&file, MANIFEST_FORMAT) {
-                Ok(Some(m)) if file.file_stem().is_some_and(|s| s == m.key.as_str()) => Ok(m),
-                Ok(Some(m)) => Err(format!("it is the manifest of another key, {}", m.key)),
+                Ok(Some(m)) => {
+                    let key = file.file_stem().unwrap_or_default().to_string_lossy();
+                    m.fault(&key).map_or(Ok(m), Err)
+                }
                 // Removed since the folder was read.
                 Ok(None) => continue,
                 Err(StoreError::Damaged { why, .. }) => Err(why),

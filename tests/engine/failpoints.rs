@@ -112,6 +112,7 @@ fn killed_at_every_step_of_the_store() {
             assert!(again.stages.iter().all(|s| s.status == StageStatus::Cached));
         }
     }
+    println!("{instants} instants");
     assert!(instants >= 100, "{instants} instants");
 }
 

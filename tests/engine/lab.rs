@@ -10,7 +10,7 @@ use gfm_pipe::exec::{RunOptions, RunSummary, run};
 use gfm_pipe::plan::{Prepared, Request, RequestError, prepare};
 use gfm_pipe::record::{Event, EventSink, StageStatus};
 use gfm_pipe::spec::{LoadOptions, Pipeline, load};
-use gfm_pipe::store::Store;
+use gfm_pipe::store::{Manifest, Store};
 use gfm_pipe_api::Cancel;
 
 use crate::toy;
@@ -137,4 +137,23 @@ pub fn told(summary: &RunSummary) -> Vec<String> {
             text.trim_end().to_owned()
         })
         .collect()
+}
+
+/// A file damaged in every way: gone, empty, cut, longer, and with a bit flipped in every `step`th byte, its size as it was.
+pub fn damages(whole: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
+    let cut = |part: usize| Some(whole[..whole.len() * part / 4].to_vec());
+    let mut ways = vec![None, Some(Vec::new()), cut(1), cut(2), cut(3)];
+    ways.push(Some([whole, b"more"].concat()));
+    for at in (0..whole.len()).step_by(step.max(1)) {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 1 << (at % 8);
+        ways.push(Some(bytes));
+    }
+    ways
+}
+
+/// Whether a damaged manifest says the same: an `e` in a number became an `E`, or a name beside `null` is not read.
+pub fn same_manifest(damaged: Option<&[u8]>, whole: &[u8]) -> bool {
+    let read = |bytes: &[u8]| serde_json::from_slice::<Manifest>(bytes).ok();
+    read(whole).is_some() && damaged.and_then(read) == read(whole)
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use gfm_pipe::exec::{RunOptions, RunSummary};
 use gfm_pipe::plan::{Request, Verdict, prepare};
 use gfm_pipe::record::StageStatus;
-use gfm_pipe::store::{Manifest, Moved, Remote};
+use gfm_pipe::store::{Moved, Remote};
 use gfm_pipe_api::Cancel;
 
-use crate::lab::{Events, Lab};
+use crate::lab::{Events, Lab, damages, same_manifest};
 
 const YAML: &str = "
 stages:
@@ -221,21 +221,10 @@ fn a_damaged_remote_is_never_used_and_heals() {
     let mut tried = 0;
     for file in files {
         let whole = fs::read(&file).unwrap();
-        let mut ways: Vec<Option<Vec<u8>>> = vec![
-            None,
-            Some(Vec::new()),
-            Some(whole[..whole.len() / 2].to_vec()),
-            Some([&whole[..], b"more"].concat()),
-        ];
         // Of a manifest every byte may be the number of rows.
         let json = file.extension().is_some_and(|e| e == "json");
         let step = if json { 41 } else { 1 + whole.len() / 6 };
-        for at in (0..whole.len()).step_by(step) {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1 << (at % 8);
-            ways.push(Some(bytes));
-        }
-        for way in ways {
+        for way in damages(&whole, step) {
             tried += 1;
             match &way {
                 None => fs::remove_file(&file).unwrap(),
@@ -247,9 +236,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
             let sound = second.store().verify(true, &|_, _| {}).unwrap();
             assert!(sound.damages.is_empty(), "{:?}", sound.damages);
             let ran = summary.stages.iter().any(|s| s.status == Ran);
-            // An `e` that became an `E` in a number says the same, and a name beside `null` that is not read.
-            let read = |bytes: &[u8]| serde_json::from_slice::<Manifest>(bytes).ok();
-            let same = json && way.as_deref().and_then(read) == read(&whole);
+            let same = same_manifest(way.as_deref(), &whole);
             assert!(ran || same, "{} was used", file.display());
             if ran && way.is_some() {
                 assert!(!warnings.is_empty());
@@ -269,6 +256,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
             fs::write(&file, &whole).unwrap();
         }
     }
+    println!("{tried} ways");
     assert!(tried >= 50, "{tried}");
 }
 
