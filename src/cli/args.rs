@@ -91,13 +91,9 @@ impl RemoteArg {
         // An empty variable is how a shell says none.
         let named = self.remote.as_deref().filter(|name| !name.is_empty());
         let remote = named.map(|name| Remote::open(name, &environment(), push));
-        let remote = remote.transpose().map_err(|e| {
-            let error = CliError::usage(e.to_string());
-            match e.hint() {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        })?;
+        let remote = remote
+            .transpose()
+            .map_err(|e| CliError::usage(e.to_string()).hint_opt(e.hint()))?;
         Ok(remote.map(Arc::new))
     }
 }

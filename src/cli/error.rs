@@ -65,8 +65,10 @@ impl CliError {
         self
     }
 
-    fn hint_opt(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
+    /// Adds what to do next, where something is known.
+    #[must_use]
+    pub fn hint_opt<S: Into<String>>(mut self, hint: Option<S>) -> Self {
+        self.hint = hint.map(Into::into);
         self
     }
 

@@ -46,10 +46,6 @@ pub fn import_config(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliR
 
 impl From<ImportError> for CliError {
     fn from(e: ImportError) -> Self {
-        let error = CliError::usage(e.to_string());
-        match e.hint() {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        CliError::usage(e.to_string()).hint_opt(e.hint())
     }
 }

@@ -70,10 +70,6 @@ fn shell(path: &Path) -> String {
 
 impl From<InitError> for CliError {
     fn from(e: InitError) -> Self {
-        let error = CliError::usage(e.to_string());
-        match e.hint() {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        CliError::usage(e.to_string()).hint_opt(e.hint())
     }
 }

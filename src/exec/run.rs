@@ -85,13 +85,8 @@ pub struct Command {
 
 fn commands(all: &[Command]) -> String {
     let lines = all.iter().map(|c| {
-        let words = c.words.join(" ");
-        let words = if words.is_empty() {
-            String::new()
-        } else {
-            format!(": {words}")
-        };
-        format!("{}: stage `{}` runs a program{words}", c.place, c.stage)
+        let (place, stage, words) = (&c.place, &c.stage, c.words.join(" "));
+        format!("{place}: stage `{stage}` runs a program: {words}")
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -102,16 +97,14 @@ fn running_commands(pipeline: &Pipeline, plan: &[StagePlan]) -> Vec<Command> {
         .iter()
         .filter(|p| matches!(p.verdict, Verdict::Run(_) | Verdict::Depends(_)));
     runs.filter_map(|p| pipeline.stage(&p.name))
-        .filter(|s| s.op.runs_commands)
-        .map(|s| Command {
-            place: s.origin.to_string(),
-            stage: s.name.clone(),
-            words: s.params["command"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|w| Some(w.as_str()?.to_owned()))
-                .collect(),
+        .filter_map(|s| {
+            // Parameters of a loaded pipeline are valid.
+            let words = s.op.command(&s.params).ok().flatten()?;
+            Some(Command {
+                place: s.origin.to_string(),
+                stage: s.name.clone(),
+                words,
+            })
         })
         .collect()
 }

@@ -240,7 +240,7 @@ impl StageRunner {
             }
         }
         // Looked at before the run; but what was cached then may be gone by now.
-        if stage.op.runs_commands && !self.allow_exec {
+        if !self.allow_exec && stage.op.command(&stage.params)?.is_some() {
             return Err(Stopped::new(
                 "it runs a program, which was not allowed",
                 Some("--allow-exec allows it"),

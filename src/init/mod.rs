@@ -9,7 +9,12 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
+
 pub use write::pipeline;
+
+/// A graph without the rest.
+const BARE: &str = "kg.txt";
 
 /// Deepest folder looked at below the one given.
 const DEPTH: usize = 2;
@@ -60,18 +65,17 @@ impl DataSet {
     }
 
     /// What is missing for a retriever that is trained and evaluated; nothing when all is there.
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<String> {
         let mut out = Vec::new();
         if !self.documents {
-            out.push(
-                "raw/dataset_corpus.json and processed/stage1/document2entities.json (documents)",
-            );
+            out.push(format!("{CORPUS} and {MENTIONS} (documents)"));
         }
+        let [(_, train), _, (_, test)] = SPLITS;
         if !self.train {
-            out.push("processed/stage1/train.json (training questions)");
+            out.push(format!("{train} (training questions)"));
         }
         if !self.test {
-            out.push("processed/stage1/test.json (test questions)");
+            out.push(format!("{test} (test questions)"));
         }
         out
     }
@@ -89,7 +93,7 @@ pub enum InitError {
         source: std::io::Error,
     },
     /// There is no graph in it.
-    #[error("{}: found no processed/stage1/kg.txt and no kg.txt, here or in the folders below", .0.display())]
+    #[error("{}: found no {KG} and no {BARE}, here or in the folders below", .0.display())]
     NoGraph(PathBuf),
     /// More than a pipeline should name.
     #[error("{}: more than {MOST} data sets", .0.display())]
@@ -161,20 +165,17 @@ fn look(folder: &Path, depth: usize, out: &mut Vec<DataSet>) {
 }
 
 fn data_set(root: &Path) -> Option<DataSet> {
-    let stage1 = root.join("processed").join("stage1");
-    let has = |name: &str| stage1.join(name).is_file();
-    let layout = stage1.join("kg.txt");
-    let bare = root.join("kg.txt");
-    let kg = [layout, bare].into_iter().find(|p| p.is_file())?;
+    let has = |name: &str| root.join(name).is_file();
+    let kg = [KG, BARE].into_iter().find(|name| has(name))?;
+    let [train, valid, test] = SPLITS.map(|(_, name)| has(name));
     Some(DataSet {
         name: name_of(root),
         root: root.to_owned(),
-        kg,
-        documents: root.join("raw").join("dataset_corpus.json").is_file()
-            && has("document2entities.json"),
-        train: has("train.json"),
-        valid: has("valid.json"),
-        test: has("test.json"),
+        kg: root.join(kg),
+        documents: has(CORPUS) && has(MENTIONS),
+        train,
+        valid,
+        test,
     })
 }
 
@@ -212,20 +213,16 @@ mod tests {
         }
     }
 
-    const KG: &str = "processed/stage1/kg.txt";
-    const DOCS: [&str; 2] = [
-        "raw/dataset_corpus.json",
-        "processed/stage1/document2entities.json",
-    ];
-    const TRAIN: &str = "processed/stage1/train.json";
+    const DOCS: [&str; 2] = [CORPUS, MENTIONS];
+    const TRAIN: &str = SPLITS[0].1;
 
     /// Every folder that data may have, alone and together: what is written loads.
     #[cfg(feature = "gfm")]
     #[test]
     fn whatever_is_found_the_pipeline_loads() {
         use crate::spec::{LoadOptions, load};
-        const VALID: &str = "processed/stage1/valid.json";
-        const TEST: &str = "processed/stage1/test.json";
+        const VALID: &str = SPLITS[1].1;
+        const TEST: &str = SPLITS[2].1;
         let ops = crate::registry::builtin();
         let kinds: [&[&str]; 6] = [
             &[KG],

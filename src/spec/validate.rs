@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use gfm_pipe_api::schema::is_name;
 use gfm_pipe_api::{OpEntry, PathSeg, Problem};
 use serde_json::{Map, Value};
 
@@ -304,13 +305,6 @@ fn is_stage_name(text: &str) -> bool {
         let labels = n.labels.unwrap_or_default();
         is_name(n.base) && labels.iter().all(|l| is_label(l))
     })
-}
-
-/// Whether a text may name a pipeline.
-fn is_name(text: &str) -> bool {
-    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    starts && text.len() <= 100 && text.chars().all(rest)
 }
 
 fn name(e: &Entry, mistakes: &mut Vec<Mistake>) -> Option<String> {

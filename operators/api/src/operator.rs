@@ -118,8 +118,6 @@ pub trait Operator: 'static {
     /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what [`Operator::inputs`] and
     /// [`Operator::outputs`] give is only for documentation.
     const SHAPED: bool = false;
-    /// Whether it runs programs the pipeline names: a run refuses that unless the user allows it.
-    const RUNS_COMMANDS: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -144,6 +142,10 @@ pub trait Operator: 'static {
     /// Files read besides the input artifacts.
     fn files(_params: &Self::Params) -> Vec<InputFile> {
         Vec::new()
+    }
+    /// The program it runs, and its arguments, where the pipeline names one: a run refuses that unless the user allows it.
+    fn command(_params: &Self::Params) -> Option<Vec<String>> {
+        None
     }
     /// What else decides the result and is neither parameter, input nor file (a compiled-in table's digest).
     fn fingerprint(_params: &Self::Params) -> Option<String> {
@@ -196,9 +198,8 @@ pub struct OpEntry {
     pub outputs: Vec<OutPort>,
     /// [`Operator::SHAPED`].
     pub shaped: bool,
-    /// [`Operator::RUNS_COMMANDS`].
-    pub runs_commands: bool,
     ports: Ports,
+    command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
     check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
     places: fn(&Value) -> OpResult<Vec<PathBuf>>,
@@ -226,7 +227,7 @@ impl OpEntry {
             inputs: O::inputs(),
             outputs: O::outputs(),
             shaped: O::SHAPED,
-            runs_commands: O::RUNS_COMMANDS,
+            command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;
                 Ok(O::ports(&params, connected))
@@ -272,6 +273,14 @@ impl OpEntry {
             outputs,
             ..self.clone()
         })
+    }
+
+    /// See [`Operator::command`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn command(&self, params: &Value) -> OpResult<Option<Vec<String>>> {
+        (self.command)(params)
     }
 
     /// See [`Operator::check_inputs`], with validated parameters.

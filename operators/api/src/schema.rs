@@ -492,6 +492,14 @@ fn show(v: &Value) -> String {
     }
 }
 
+/// Whether a text may name something in a pipeline: a letter, then up to 99 letters, digits, `_` and `-`. Such a name is a file's
+/// name everywhere.
+pub fn is_name(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    starts && text.len() <= 100 && text.chars().all(rest)
+}
+
 /// A switch as any reader of YAML leaves it: a boolean, or one of the words yes, no, on, off, true, false.
 pub fn as_switch(v: &Value) -> Option<bool> {
     match v {
@@ -722,6 +730,16 @@ mod tests {
                 "env.B: expected text, found the number 1",
             ]
         );
+    }
+
+    #[test]
+    fn names_are_names_of_files_too() {
+        for yes in ["triples", "a-1", "B_2"] {
+            assert!(is_name(yes), "{yes}");
+        }
+        for no in ["", "..", "a/b", "1a", "a b", "ä", "a.b"] {
+            assert!(!is_name(no), "{no}");
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use gfm_pipe_api::schema::is_name;
 use gfm_pipe_api::{
     Accepts, Arity, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator, OutPort,
-    Schema, Type, intern, kinds,
+    Problem, Schema, Type, intern, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -26,13 +27,6 @@ pub struct ExecParams {
     format: Format,
     env: BTreeMap<String, String>,
     pass_env: Vec<String>,
-}
-
-/// Whether a text may name a port: it becomes a folder.
-fn is_port(text: &str) -> bool {
-    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    starts && text.len() <= 100 && text.chars().all(rest)
 }
 
 /// Whether a text may name a variable that the program gets.
@@ -125,7 +119,6 @@ impl Operator for Exec {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "runs a program with files for inputs and outputs";
     const SHAPED: bool = true;
-    const RUNS_COMMANDS: bool = true;
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -139,7 +132,7 @@ impl Operator for Exec {
                 "outputs",
                 Type::Map {
                     key: "a port (a letter, then letters, digits, `_` and `-`)",
-                    check: is_port,
+                    check: is_name,
                     value: Box::new(Type::one_of(&kinds::NAMES)),
                 },
                 "what it writes: PORT: KIND. Each table of the kind is outputs/PORT/TABLE.parquet or TABLE.jsonl",
@@ -206,7 +199,7 @@ impl Operator for Exec {
     }
 
     fn ports(params: &ExecParams, connected: &[&str]) -> (Vec<InPort>, Vec<OutPort>) {
-        let inputs = connected.iter().filter(|name| is_port(name));
+        let inputs = connected.iter().filter(|name| is_name(name));
         let inputs = inputs.map(|name| InPort {
             name: intern(name),
             accepts: Accepts::Any,
@@ -221,9 +214,9 @@ impl Operator for Exec {
         (inputs.collect(), outputs.collect())
     }
 
-    fn check(params: &ExecParams) -> Vec<gfm_pipe_api::Problem> {
+    fn check(params: &ExecParams) -> Vec<Problem> {
         if params.outputs.is_empty() {
-            return vec![gfm_pipe_api::Problem::at(
+            return vec![Problem::at(
                 "outputs",
                 "a stage gives something: name at least one output",
             )];
@@ -235,6 +228,10 @@ impl Operator for Exec {
         let seen = params.seen().into_iter();
         seen.map(|(path, required)| InputFile { path, required })
             .collect()
+    }
+
+    fn command(params: &ExecParams) -> Option<Vec<String>> {
+        Some(params.command.clone())
     }
 
     fn run(params: ExecParams, ctx: &Context) -> OpResult<()> {
@@ -337,16 +334,6 @@ mod tests {
             "outputs/t/x.jsonl",
         ] {
             assert!(!looks_like_file(no), "{no}");
-        }
-    }
-
-    #[test]
-    fn names_of_ports_are_names_of_folders() {
-        for yes in ["triples", "a-1", "B_2"] {
-            assert!(is_port(yes), "{yes}");
-        }
-        for no in ["", "..", "a/b", "1a", "a b", "ä", "a.b"] {
-            assert!(!is_port(no), "{no}");
         }
     }
 }

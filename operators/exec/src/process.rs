@@ -1,4 +1,4 @@
-//! Starting a program, listening to it, and ending it with everything it started.
+//! Starting a program, listening to it, and ending it with its process group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
@@ -58,7 +58,7 @@ pub fn kill_all() {
     }
 }
 
-/// A program that is stopped when this is dropped, with whatever it started.
+/// A program that is stopped when this is dropped, with its process group.
 struct Running {
     child: Child,
     killed: bool,

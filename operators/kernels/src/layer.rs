@@ -22,7 +22,8 @@ use crate::rspmm::{Csr, row};
 const BLOCK: usize = 512;
 /// Tasks of a pass: more than most machines have threads, few enough to add up their partial sums.
 const TASKS: usize = 32;
-/// Bytes that partial sums may take together, where four of them do not take more: they are cleared and added up, which must not cost more than what they save.
+/// Bytes that partial sums may take together, where four of them do not take more: they are cleared and added up, which must
+/// not cost more than what they save.
 const PARTIAL_BYTES: usize = 16 << 20;
 
 /// What a layer sees.

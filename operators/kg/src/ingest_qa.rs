@@ -16,6 +16,7 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, Json};
+use crate::layout::{CORPUS, MENTIONS, SPLITS};
 use crate::names::Names;
 use crate::questions::{Known, Split, Tally};
 use crate::tables::{Piece, ROWS, Reject, Rejects, Table, write_counts};
@@ -33,15 +34,6 @@ pub struct QaParams {
 }
 
 static TAKES: [&Kind; 1] = [&kinds::ENTITIES];
-
-const CORPUS: &str = "raw/dataset_corpus.json";
-const MENTIONS: &str = "processed/stage1/document2entities.json";
-/// Split, file.
-const SPLITS: [(&str, &str); 3] = [
-    ("train", "processed/stage1/train.json"),
-    ("valid", "processed/stage1/valid.json"),
-    ("test", "processed/stage1/test.json"),
-];
 
 impl Operator for IngestQa {
     type Params = QaParams;

@@ -1,7 +1,7 @@
 //! Operators that read knowledge graphs and question sets.
 //!
 //! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus and its questions to those
-//! ids. What they share is below them: line reading (`lines`), interned names (`names`), JSON in file order (`json`) and the
+//! ids. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`) and the
 //! tables every ingest writes (`tables`).
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
@@ -10,6 +10,7 @@
 mod ingest_kg;
 mod ingest_qa;
 mod json;
+pub mod layout;
 mod lines;
 mod names;
 mod questions;

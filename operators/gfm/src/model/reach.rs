@@ -32,14 +32,6 @@ pub struct Asked<'a> {
     pub zeros_are_silent: bool,
 }
 
-/// Edges in the direction messages run: grouped by who receives, and by who sends.
-pub fn flow(graph: &Graph, path: Path) -> (Csr<'_>, Csr<'_>) {
-    match path {
-        Path::Fused => (graph.by_destination(), graph.by_source()),
-        Path::Plain => (graph.by_source(), graph.by_destination()),
-    }
-}
-
 /// Hops from some nodes to every node, as far as `most`.
 fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8> {
     let mut out = vec![FAR; edges.nodes()];
@@ -80,7 +72,7 @@ impl Reach {
 
     /// Only what has to be computed.
     pub fn needed(graph: &Graph, path: Path, asked: &Asked<'_>) -> Self {
-        let (into, out_of) = flow(graph, path);
+        let (into, out_of) = path.flow(graph);
         let (nodes, queries, layers) = (graph.nodes(), asked.seeds.len(), asked.layers);
         let from_seeds: Vec<Vec<u8>> = asked
             .seeds
@@ -114,7 +106,7 @@ impl Reach {
 
     /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
     pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
-        let (into, _) = flow(graph, path);
+        let (into, _) = path.flow(graph);
         let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
         let messages: u64 = self.rows[1..]
             .iter()

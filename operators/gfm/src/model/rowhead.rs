@@ -2,12 +2,11 @@
 //! is not kept.
 
 use candle_core::{Result, Tensor};
-use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
 use gfm_pipe_kernels::rows::Rows;
 use gfm_pipe_kernels::score;
 
 use crate::buffers::Buffer;
-use crate::ops::{HeadGrads, HeadParams};
+use crate::ops::{First, HeadGrads, HeadParams};
 use crate::tensor::{Elem, tensor, view};
 
 /// A head of two maps over all nodes: scores `[B, N]`, and the first map's share of the states and of the queries.
@@ -17,23 +16,13 @@ pub(super) fn head_rows<T: Elem>(
     query: &Tensor,
     params: &HeadParams,
 ) -> Result<(Tensor, Buffer<T>, Vec<T>)> {
-    let ((w1, b1), (w2, b2)) = (&params.first, &params.rest[0]);
-    let ((f, width), (b, q)) = (w1.dims2()?, query.dims2()?);
-    let d = width - q;
-    let (w1, b1, w2, b2, qv) = (
-        view::<T>(w1)?,
-        view::<T>(b1)?,
-        view::<T>(w2)?,
-        view::<T>(b2)?,
-        view::<T>(query)?,
-    );
-    let w1 = w1.slice()?;
-    let mut share = b1.slice()?.repeat(b);
-    let of_query = Mat::strided(&w1[d..], f, q, width).t();
-    gemm(&mut share, Mat::new(qv.slice()?, b, q), of_query, true);
+    let (w2, b2) = &params.rest[0];
+    let (f, b) = (params.first.0.dims2()?.0, query.dims2()?.0);
+    let (w2, b2) = (view::<T>(w2)?, view::<T>(b2)?);
+    let first = First::<T>::open(&params.first, query)?;
+    let share = first.of_queries()?;
     let mut p = Buffer::dirty(rows.len() * f);
-    let of_state = Mat::strided(w1, f, d, width).t();
-    gemm(&mut p, Mat::new(y, rows.len(), d), of_state, false);
+    first.of_states(&mut p, y, false)?;
     let head = score::Head {
         rows,
         p: &p,
@@ -56,17 +45,9 @@ pub(super) fn head_rows_backward<T: Elem>(
     dscores: &Tensor,
     dy: &mut [T],
 ) -> Result<HeadGrads> {
-    let ((w1, _), (w2, b2)) = (&params.first, &params.rest[0]);
-    let ((f, width), (b, q)) = (w1.dims2()?, query.dims2()?);
-    let d = width - q;
-    let (w1v, w2v, b2v, qv, dv) = (
-        view::<T>(w1)?,
-        view::<T>(w2)?,
-        view::<T>(b2)?,
-        view::<T>(query)?,
-        view::<T>(dscores)?,
-    );
-    let w1 = w1v.slice()?;
+    let (w2, b2) = &params.rest[0];
+    let ((f, width), (b, q)) = (params.first.0.dims2()?, query.dims2()?);
+    let (w2v, b2v, dv) = (view::<T>(w2)?, view::<T>(b2)?, view::<T>(dscores)?);
     let head = score::Head {
         rows,
         p,
@@ -85,25 +66,13 @@ pub(super) fn head_rows_backward<T: Elem>(
         b2: &mut db2,
     };
     score::scores_backward(&head, &by_node, grads);
-    let (dpm, dsm) = (Mat::new(&dp, rows.len(), f), Mat::new(&dshare, b, f));
-    let (mut wx, mut wq) = (zeros(f * d), zeros(f * q));
-    gemm_tn(&mut wx, dpm, Mat::new(y, rows.len(), d));
-    gemm_tn(&mut wq, dsm, Mat::new(qv.slice()?, b, q));
-    let mut dw1 = Vec::with_capacity(f * width);
-    for (x, q) in wx.chunks_exact(d).zip(wq.chunks_exact(q)) {
-        dw1.extend_from_slice(x);
-        dw1.extend_from_slice(q);
-    }
-    let mut db1 = zeros(f);
-    add_rows(&mut db1, &dshare);
-    gemm(dy, dpm, Mat::strided(w1, f, d, width), true);
-    let mut dq = zeros(b * q);
-    gemm(&mut dq, dsm, Mat::strided(&w1[d..], f, q, width), false);
+    let first = First::<T>::open(&params.first, query)?;
+    let (first, dq) = first.backward((&dp, y), &dshare, dy)?;
     Ok(HeadGrads {
-        x: tensor(Vec::<T>::new(), (b, 0, d))?,
+        x: tensor(Vec::<T>::new(), (b, 0, width - q))?,
         query: tensor(dq, (b, q))?,
         params: HeadParams {
-            first: (tensor(dw1, (f, width))?, tensor(db1, f)?),
+            first,
             rest: vec![(tensor(dw2, (1, f))?, tensor(vec![db2], 1)?)],
         },
     })

@@ -14,7 +14,7 @@ use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::network::{Grads, Network, Projection};
 use super::params::head_name;
-use super::reach::{Reach, flow};
+use super::reach::Reach;
 use super::rowhead::{head_rows, head_rows_backward};
 use crate::buffers::Buffer;
 use crate::ops::{
@@ -144,7 +144,7 @@ impl Network<'_> {
         counts: Option<&'a [T]>,
     ) -> Result<Layer<'a, T>> {
         let kind = self.params.config.layer_kind();
-        let (into, out_of) = flow(self.graph, kind.path);
+        let (into, out_of) = kind.path.flow(self.graph);
         let (dim, out) = (self.params.config.input_dim, parts.bias.slice()?.len());
         Ok(Layer {
             from,

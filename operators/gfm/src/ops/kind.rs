@@ -1,7 +1,10 @@
 //! Which functions a layer is made of, under the reference's words.
 
 use gfm_pipe_kernels::activation::Activation;
+use gfm_pipe_kernels::rspmm::Csr;
 use serde::{Deserialize, Serialize};
+
+use crate::graph::Graph;
 
 /// How a neighbour's state and a relation make a message; [`gfm_pipe_kernels::message`] has the formulas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,6 +89,16 @@ pub enum Path {
     /// Its plain message passing, which trains RotatE: (h, r, t) sends from h to t; ties are split evenly (a tie at
     /// exactly zero has one part more, which nobody receives: PyTorch's `scatter_reduce` counts its initial zero).
     Plain,
+}
+
+impl Path {
+    /// Edges in the direction messages run: grouped by who receives, and by who sends.
+    pub fn flow(self, graph: &Graph) -> (Csr<'_>, Csr<'_>) {
+        match self {
+            Path::Fused => (graph.by_destination(), graph.by_source()),
+            Path::Plain => (graph.by_source(), graph.by_destination()),
+        }
+    }
 }
 
 impl MessageFunc {

@@ -12,6 +12,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use crate::graph::Graph;
 use crate::tensor::by_dtype;
 
+pub(crate) use self::cpu::First;
 pub use self::kind::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc, Path};
 
 /// Where a query starts: for each row of the batch the distinct nodes whose state begins as weight * query.

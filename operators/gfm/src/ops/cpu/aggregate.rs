@@ -68,24 +68,21 @@ pub(super) struct Flow<'a> {
 
 impl<'a> Flow<'a> {
     pub fn new(graph: &'a Graph, path: Path) -> Self {
+        let (into, from) = path.flow(graph);
         let relation = graph.by_relation();
-        match path {
-            Path::Fused => Flow {
-                into: graph.by_destination(),
-                from: graph.by_source(),
-                relation,
-                path,
+        let relation = match path {
+            Path::Fused => relation,
+            Path::Plain => ByRelation {
+                destination: relation.source,
+                source: relation.destination,
+                ..relation
             },
-            Path::Plain => Flow {
-                into: graph.by_source(),
-                from: graph.by_destination(),
-                relation: ByRelation {
-                    destination: relation.source,
-                    source: relation.destination,
-                    ..relation
-                },
-                path,
-            },
+        };
+        Flow {
+            into,
+            from,
+            relation,
+            path,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The scoring head on the CPU: linear maps with ReLU between, from [state ; query] to one score.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use gfm_pipe_kernels::Real;
 use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
 use rayon::prelude::*;
 
 use super::{linear_backward, repeat, same};
 use crate::ops::{HeadGrads, HeadParams, HeadTape};
-use crate::tensor::{Elem, tensor, view};
+use crate::tensor::{Elem, View, tensor, view};
 
 /// Rows handled by one task at least.
 const TASK_ROWS: usize = 256;
@@ -18,37 +18,104 @@ fn relu<T: Real>(row: &mut [T]) {
     }
 }
 
+/// The head's first map, `[f, d + q]`, in two parts: it is linear in `[state ; query]`, so that a query's share is computed once and not
+/// for every state.
+pub(crate) struct First<'a, T> {
+    weight: View<'a, T>,
+    bias: View<'a, T>,
+    query: View<'a, T>,
+    /// f, d, and the width of queries.
+    sizes: (usize, usize, usize),
+}
+
+impl<'a, T: Elem> First<'a, T> {
+    pub fn open((weight, bias): &'a (Tensor, Tensor), query: &'a Tensor) -> Result<Self> {
+        let ((f, width), q) = (weight.dims2()?, query.dims2()?.1);
+        if q > width {
+            bail!("queries of width {q} do not fit a head of width {width}");
+        }
+        Ok(First {
+            weight: view(weight)?,
+            bias: view(bias)?,
+            query: view(query)?,
+            sizes: (f, width - q, q),
+        })
+    }
+
+    /// The weight's columns for the state, and for the query.
+    fn parts(&self) -> Result<[Mat<'_, T>; 2]> {
+        let ((f, d, q), w) = (self.sizes, self.weight.slice()?);
+        Ok([
+            Mat::strided(w, f, d, d + q),
+            Mat::strided(&w[d..], f, q, d + q),
+        ])
+    }
+
+    fn queries(&self) -> Result<Mat<'_, T>> {
+        let q = self.query.slice()?;
+        Ok(Mat::new(q, q.len() / self.sizes.2.max(1), self.sizes.2))
+    }
+
+    /// The queries' share, with the bias, `[B, f]`.
+    pub fn of_queries(&self) -> Result<Vec<T>> {
+        let rows = self.query.slice()?.len() / self.sizes.2.max(1);
+        let mut share = repeat(self.bias.slice()?, rows);
+        gemm(&mut share, self.queries()?, self.parts()?[1].t(), true);
+        Ok(share)
+    }
+
+    /// The states' share, `[M, f]`: written, or added.
+    pub fn of_states(&self, out: &mut [T], x: &[T], add: bool) -> Result<()> {
+        let (f, d, _) = self.sizes;
+        let states = Mat::new(x, out.len() / f.max(1), d);
+        gemm(out, states, self.parts()?[0].t(), add);
+        Ok(())
+    }
+
+    /// Backward: from the gradients of the states' and the queries' share, those of weight and bias, and of the queries; the states' is added
+    /// to `dx`.
+    pub fn backward(
+        &self,
+        (dh, x): (&[T], &[T]),
+        dshare: &[T],
+        dx: &mut [T],
+    ) -> Result<((Tensor, Tensor), Vec<T>)> {
+        let (f, d, q) = self.sizes;
+        let (m, b) = (dh.len() / f.max(1), dshare.len() / f.max(1));
+        let (dh, dshare_rows) = (Mat::new(dh, m, f), Mat::new(dshare, b, f));
+        let (mut wx, mut wq) = (vec![T::zero(); f * d], vec![T::zero(); f * q]);
+        gemm_tn(&mut wx, dh, Mat::new(x, m, d));
+        gemm_tn(&mut wq, dshare_rows, self.queries()?);
+        let mut dw = Vec::with_capacity(f * (d + q));
+        for (x, q) in wx.chunks_exact(d).zip(wq.chunks_exact(q)) {
+            dw.extend_from_slice(x);
+            dw.extend_from_slice(q);
+        }
+        let mut db = vec![T::zero(); f];
+        add_rows(&mut db, dshare);
+        let [of_state, of_query] = self.parts()?;
+        gemm(dx, dh, of_state, true);
+        let mut dq = vec![T::zero(); b * q];
+        gemm(&mut dq, dshare_rows, of_query, false);
+        Ok(((tensor(dw, (f, d + q))?, tensor(db, f)?), dq))
+    }
+}
+
 pub(in crate::ops) fn head<T: Elem>(
     x: &Tensor,
     query: &Tensor,
     params: &HeadParams,
 ) -> Result<(Tensor, HeadTape)> {
     let ((b, n, d), (b2, q)) = (x.dims3()?, query.dims2()?);
-    let (w1, b1) = &params.first;
-    let (f, width) = w1.dims2()?;
+    let (f, width) = params.first.0.dims2()?;
     same("rows of states and queries", b, b2)?;
     same("width of the head's input", d + q, width)?;
-    let (w1v, b1v) = (view::<T>(w1)?, view::<T>(b1)?);
-    let (w1, b1) = (w1v.slice()?, b1v.slice()?);
-    let mut share = repeat(b1, b);
-    let qv = view::<T>(query)?;
-    gemm(
-        &mut share,
-        Mat::new(qv.slice()?, b, q),
-        Mat::strided(&w1[d..], f, q, width).t(),
-        true,
-    );
+    let first = First::<T>::open(&params.first, query)?;
     let mut last: Vec<T> = Vec::with_capacity(b * n * f);
-    for row in share.chunks_exact(f) {
+    for row in first.of_queries()?.chunks_exact(f) {
         last.extend(row.iter().cycle().take(n * f));
     }
-    let xv = view::<T>(x)?;
-    gemm(
-        &mut last,
-        Mat::new(xv.slice()?, b * n, d),
-        Mat::strided(w1, f, d, width).t(),
-        true,
-    );
+    first.of_states(&mut last, view::<T>(x)?.slice()?, true)?;
     let mut hidden = Vec::new();
     let mut columns = f;
     for (i, (w, bias)) in params.rest.iter().enumerate() {
@@ -88,7 +155,7 @@ pub(in crate::ops) fn head_backward<T: Elem>(
     dscores: &Tensor,
 ) -> Result<HeadGrads> {
     let ((b, n, d), (_, q)) = (tape.x.dims3()?, tape.query.dims2()?);
-    let (f, width) = params.first.0.dims2()?;
+    let f = params.first.0.dims2()?.0;
     let m = b * n;
     same("gradient of the scores", dscores.elem_count(), m)?;
 
@@ -131,39 +198,17 @@ pub(in crate::ops) fn head_backward<T: Elem>(
     }
     rest.reverse();
 
-    let (xv, qv, w1v) = (
-        view::<T>(&tape.x)?,
-        view::<T>(&tape.query)?,
-        view::<T>(&params.first.0)?,
-    );
-    let w1 = w1v.slice()?;
-    let dhm = Mat::new(&dh, m, f);
-    let mut wx = vec![T::zero(); f * d];
-    gemm_tn(&mut wx, dhm, Mat::new(xv.slice()?, m, d));
+    let xv = view::<T>(&tape.x)?;
     let mut share = vec![T::zero(); b * f];
     for (sum, rows) in share.chunks_exact_mut(f).zip(dh.chunks_exact(n * f)) {
         add_rows(sum, rows);
     }
-    let mut db1 = vec![T::zero(); f];
-    add_rows(&mut db1, &share);
-    let sm = Mat::new(&share, b, f);
-    let mut wq = vec![T::zero(); f * q];
-    gemm_tn(&mut wq, sm, Mat::new(qv.slice()?, b, q));
-    let mut dw1 = Vec::with_capacity(f * width);
-    for (x, q) in wx.chunks_exact(d).zip(wq.chunks_exact(q)) {
-        dw1.extend_from_slice(x);
-        dw1.extend_from_slice(q);
-    }
+    let first = First::<T>::open(&params.first, &tape.query)?;
     let mut dx = vec![T::zero(); m * d];
-    gemm(&mut dx, dhm, Mat::strided(w1, f, d, width), false);
-    let mut dq = vec![T::zero(); b * q];
-    gemm(&mut dq, sm, Mat::strided(&w1[d..], f, q, width), false);
+    let (first, dq) = first.backward((&dh, xv.slice()?), &share, &mut dx)?;
     Ok(HeadGrads {
         x: tensor(dx, (b, n, d))?,
         query: tensor(dq, (b, q))?,
-        params: HeadParams {
-            first: (tensor(dw1, (f, width))?, tensor(db1, f)?),
-            rest,
-        },
+        params: HeadParams { first, rest },
     })
 }

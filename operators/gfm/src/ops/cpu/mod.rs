@@ -9,6 +9,7 @@ use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
 
 use self::aggregate::Rows;
 pub(super) use self::aggregate::messages;
+pub(crate) use self::head::First;
 pub(super) use self::head::{head, head_backward};
 pub(super) use self::layer::{layer, layer_backward};
 use super::{Boundary, LinearGrads, Seeds};
