@@ -33,11 +33,17 @@ check-s3:
 check-export:
     scripts/check-export/run
 
-# What the runner costs, and training steps on generated graphs.
+# What the runner costs, large inputs, kernels, training steps on generated graphs.
 bench:
     cargo bench --bench runner
     cargo bench --bench ingest
+    cargo bench -p gfm-pipe-kernels --bench kernels
     cargo bench -p gfm-pipe-gfm --bench step
+    cargo bench -p gfm-pipe-gfm --bench step -- --scaling
+
+# Matrix products in the model's shapes by several libraries (compiles them).
+bench-gemm:
+    scripts/bench-gemm/run
 
 # Training steps beside the reference's on the same files: a folder with bench_reference.py and its workloads.
 bench-reference GRAPHS *CASES:

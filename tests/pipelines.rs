@@ -314,3 +314,52 @@ fn the_dirty_fixture_is_ingested_with_its_rejects() {
         );
     }
 }
+
+/// A background that is given changes no digit, and one of another model is refused.
+#[test]
+fn questions_are_answered_the_same_with_a_background_and_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yaml");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/ci.yaml");
+    let ask = |name: &str, op: &str, model: &str, more: &str| {
+        format!(
+            "  {name}:\n    op: {op}\n    in: {{model: {model}, graph: graph, documents: docs, corpus: qa.documents, \
+             questions: qa.test, question_embeddings: q_test{more}}}\n"
+        )
+    };
+    let with = ", background: background";
+    let text = [
+        format!("include: {}\nname: asked\nstages:\n", base.display()),
+        "  background: {op: build-background, in: {model: finetune.model, graph: graph}}\n"
+            .to_owned(),
+        ask("known", "retrieve", "finetune.model", with),
+        ask("fresh", "retrieve", "finetune.model", ""),
+        ask("measured", "evaluate", "finetune.model", with),
+        ask("measured_fresh", "evaluate", "finetune.model", ""),
+        ask("wrong", "retrieve", "pretrain.model", with),
+    ];
+    std::fs::write(&file, text.concat()).unwrap();
+    let (file, store) = (file.to_str().unwrap(), dir.path().join("store"));
+    let all = ["known", "fresh", "measured", "measured_fresh"];
+    let stages = run_file(file, &store, &["--until", &all.join(",")]);
+    assert_eq!(stages["known"]["outputs"], stages["fresh"]["outputs"]);
+    assert_eq!(
+        stages["measured"]["outputs"],
+        stages["measured_fresh"]["outputs"]
+    );
+    let dir = store.to_str().unwrap();
+    let out = gfm_pipe(&["show", "known.rankings", "--json", "--store", dir]);
+    let rows: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(rows.iter().any(|r| r["rank"] == 2) && rows.iter().all(|r| r["system"] == "model"));
+
+    let out = gfm_pipe(&["run", file, "--until", "wrong", "--store", dir]);
+    let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the background was computed from another model than `pretrain.model`")
+            && said.contains(
+                "connect the same model to this stage and to the `build-background` stage"
+            ),
+        "{said}"
+    );
+}

@@ -355,6 +355,35 @@ pub const MODEL: Kind = Kind {
     ],
 };
 
+/// States of nodes that no query has reached.
+pub const BACKGROUND: Kind = Kind {
+    name: "background",
+    about: "states of all nodes of a graph as a model sees them while no query has reached them",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "states",
+            about: "after every layer but the last: row = (layer - 1) * nodes + entity id",
+            columns: &[col("vector", T::Vector, "state")],
+        },
+        TableSpec {
+            name: "last",
+            about: "after the last layer: row = entity id",
+            columns: &[col("vector", T::Vector, "state")],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on what they were computed from",
+            columns: &[
+                col("layers", T::U32, "number of layers"),
+                col("nodes", T::U64, "number of nodes"),
+                col("model", T::Text, "digest of the model artifact"),
+                col("graph", T::Text, "digest of the graph artifact"),
+            ],
+        },
+    ],
+};
+
 /// State of an optimizer.
 pub const OPTIMIZER: Kind = Kind {
     name: "optimizer",
@@ -480,7 +509,7 @@ pub const DATA: Kind = Kind {
 };
 
 /// Every kind above.
-pub const ALL: [&Kind; 18] = [
+pub const ALL: [&Kind; 19] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -493,6 +522,7 @@ pub const ALL: [&Kind; 18] = [
     &GRAPH,
     &ENTITY_DOCUMENTS,
     &MODEL,
+    &BACKGROUND,
     &OPTIMIZER,
     &HISTORY,
     &METRICS,

@@ -4,6 +4,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use gfm_pipe_kernels::pages::ask_for_large;
+
 use crate::tensor::Elem;
 
 /// Buffers kept for later.
@@ -52,7 +54,11 @@ impl<T: Elem> Buffer<T> {
                 (None, None) => None,
             }
         });
-        let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(len + len / 8));
+        let mut buffer = found.unwrap_or_else(|| {
+            let new = Vec::with_capacity(len + len / 8);
+            ask_for_large(&new);
+            new
+        });
         if buffer.len() > len {
             buffer.truncate(len);
         } else {

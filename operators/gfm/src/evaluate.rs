@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
-use candle_core::Result as TensorResult;
+use arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
 use gfm_pipe_api::{
     Accepts, Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
     columns, kinds,
@@ -13,17 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::buffers::Lease;
-use crate::documents::{Embeddings, Questions, read_entity_documents};
+use crate::documents::{Embeddings, Questions};
+use crate::eval::BadShape;
 use crate::eval::bm25::Bm25;
 use crate::eval::dense::Dense;
 use crate::eval::metrics::{Gold, Metric, aggregate, groups, score};
 use crate::eval::ppr::Ppr;
 use crate::eval::rankers::Ranker;
-use crate::eval::{BadShape, EntityDocuments, top};
-use crate::finetune::{score_questions, seeds};
-use crate::inputs::{LoadedGraph, same_encoder};
-use crate::model::{Class, Params as Weights, StoredModel, read_model};
-use crate::tensor_error;
+use crate::retrieval::{self, Rankings, Setting, ranker_type};
 
 /// Depth of the `rankings` port.
 const RANKED: usize = 20;
@@ -45,31 +41,18 @@ pub struct Params {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "retrieval metrics of the model, the pre-trained model, dense, BM25 and personalised PageRank";
 
     fn schema() -> Schema {
-        Schema::new(vec![
-            Field::new(
-                "rankers",
-                Type::list(Type::one_of(&["simple", "idf", "topk", "idf_topk"])),
-                json!(["idf_topk", "simple", "idf", "topk"]),
-                "document rankers of the models; `rankings` holds the first one's",
-            ),
-            Field::new(
-                "top_k",
-                Type::int(1),
-                20,
-                "entities that count, for topk and idf_topk",
-            ),
-            Field::new(
-                "init_entities_weight",
-                Type::Bool,
-                true,
-                "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1",
-            ),
-            Field::new("batch_size", Type::int(1), 8, "questions scored at once").no_effect(),
-        ])
+        let mut fields = vec![Field::new(
+            "rankers",
+            Type::list(ranker_type()),
+            json!(["idf_topk", "simple", "idf", "topk"]),
+            "document rankers of the models; `rankings` holds the first one's",
+        )];
+        fields.extend(retrieval::fields());
+        Schema::new(fields)
     }
 
     fn inputs() -> Vec<InPort> {
@@ -79,7 +62,7 @@ impl Operator for Evaluate {
             arity,
             about,
         };
-        vec![
+        let mut ports = vec![
             port("model", &[&kinds::MODEL], Arity::One, "the model"),
             port(
                 "pretrained",
@@ -87,33 +70,15 @@ impl Operator for Evaluate {
                 Arity::Optional,
                 "the model before fine-tuning",
             ),
-            port("graph", &[&kinds::GRAPH], Arity::One, "the graph"),
-            port(
-                "documents",
-                &[&kinds::ENTITY_DOCUMENTS],
-                Arity::One,
-                "entity-document matrix",
-            ),
-            port(
-                "corpus",
-                &[&kinds::DOCUMENTS],
-                Arity::One,
-                "titles and texts, for BM25",
-            ),
-            port(
-                "corpus_embeddings",
-                &[&kinds::EMBEDDINGS],
-                Arity::Optional,
-                "embeddings of the corpus, for the dense baseline",
-            ),
-            port("questions", &[&kinds::QUESTIONS], Arity::One, "questions"),
-            port(
-                "question_embeddings",
-                &[&kinds::EMBEDDINGS],
-                Arity::One,
-                "their embeddings",
-            ),
-        ]
+        ];
+        ports.extend(retrieval::ports());
+        ports.push(port(
+            "corpus_embeddings",
+            &[&kinds::EMBEDDINGS],
+            Arity::Optional,
+            "embeddings of the corpus, for the dense baseline",
+        ));
+        ports
     }
 
     fn outputs() -> Vec<OutPort> {
@@ -133,45 +98,22 @@ impl Operator for Evaluate {
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
-        let input = LoadedGraph::read(ctx.input("graph")?)?;
-        let matrix = read_entity_documents(ctx.input("documents")?)?;
-        let corpus = ctx.input("corpus")?;
-        let table = corpus.read("documents")?;
-        let (titles, texts) = (
-            columns::text(&table, "title")?,
-            columns::text(&table, "text")?,
-        );
-        if matrix.num_entities() != input.graph.nodes() || matrix.num_documents() != titles.len() {
-            return Err(OpError::new(format!(
-                "graph, entity-document matrix and corpus do not belong together: {} nodes, {} x {}, {} documents",
-                input.graph.nodes(),
-                matrix.num_entities(),
-                matrix.num_documents(),
-                titles.len()
-            ))
-            .hint("make all three from the same ingest stages"));
-        }
-        let questions =
-            Questions::read(ctx.input("questions")?, ctx.input("question_embeddings")?)?;
-        questions.check(input.graph.nodes(), matrix.num_documents())?;
-        same_encoder(&questions, &input)?;
-        let asked = (0..questions.len())
-            .filter(|i| !questions.entities[*i].is_empty())
-            .count();
+        let setting = Setting::read(ctx)?;
+        let Setting {
+            input,
+            matrix,
+            titles,
+            texts,
+            questions,
+        } = &setting;
         if questions.len() == 0 {
             ctx.warn(format!(
                 "`{}` holds no questions: nothing is measured",
                 questions.name
             ));
         }
-        if asked < questions.len() {
-            ctx.warn(format!(
-                "{} of {} questions have no known entity: the graph systems score 0 on them",
-                questions.len() - asked,
-                questions.len()
-            ));
-        }
-        let mut report = Report::new(&questions, titles);
+        setting.warn_of_unaskable(ctx, "the graph systems score 0 on them");
+        let mut report = Report::new(questions, titles);
 
         let rankers: Vec<Ranker> = p
             .rankers
@@ -182,26 +124,28 @@ impl Operator for Evaluate {
             let Some(artifact) = ctx.input_opt(port) else {
                 continue;
             };
-            let weights = usable(read_model(artifact)?, &input, &artifact.name)?;
             ctx.info(format!(
                 "scoring {} questions with `{system}`",
                 questions.len()
             ));
-            let scores = entity_scores(ctx, &weights, &input, &questions, &matrix, &p)?;
+            let background = ctx.input_opt("background").filter(|_| port == "model");
+            let how = (p.init_entities_weight, p.batch_size);
+            let scores = setting.entity_scores(ctx, artifact, background, how)?;
             report.entities(system, &scores);
             for (i, ranker) in rankers.iter().enumerate() {
                 let documents: Vec<Option<Vec<f64>>> = scores
                     .par_iter()
-                    .map(|s| s.as_ref().map(|s| ranker.documents(s, &matrix)))
+                    .map(|s| s.as_ref().map(|s| ranker.documents(s, matrix)))
                     .collect();
                 report.documents(system, ranker.name(), &documents, i == 0);
             }
         }
 
         if let Some(artifact) = ctx.input_opt("corpus_embeddings") {
+            let corpus = ctx.input("corpus")?;
             let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
             let dense = Dense::new(e.dim, e.values).map_err(shape)?;
-            let scores = per_question(ctx, &questions, |i| {
+            let scores = per_question(ctx, questions, |i| {
                 dense.scores(questions.embedding(i)).map(Some)
             })?;
             report.documents("dense", "-", &scores, true);
@@ -211,7 +155,7 @@ impl Operator for Evaluate {
             .zip(texts)
             .map(|(a, b)| (a.unwrap_or(""), b.unwrap_or("")));
         let bm25 = Bm25::new(pairs);
-        let scores = per_question(ctx, &questions, |i| {
+        let scores = per_question(ctx, questions, |i| {
             Ok(Some(bm25.scores(&questions.texts[i])))
         })?;
         report.documents("bm25", "-", &scores, true);
@@ -220,11 +164,11 @@ impl Operator for Evaluate {
         let heads: Vec<u32> = triples.iter().map(|t| t[0]).collect();
         let tails: Vec<u32> = triples.iter().map(|t| t[2]).collect();
         let ppr = Ppr::new(input.graph.nodes(), &heads, &tails).map_err(shape)?;
-        let masses = per_question(ctx, &questions, |i| ppr.masses(&questions.entities[i]))?;
+        let masses = per_question(ctx, questions, |i| ppr.masses(&questions.entities[i]))?;
         report.entities("ppr", &masses);
         let scores: Vec<Option<Vec<f64>>> = masses
             .par_iter()
-            .map(|m| m.as_ref().map(|m| Ranker::Simple.documents(m, &matrix)))
+            .map(|m| m.as_ref().map(|m| Ranker::Simple.documents(m, matrix)))
             .collect();
         report.documents("ppr", "-", &scores, true);
 
@@ -234,57 +178,6 @@ impl Operator for Evaluate {
 
 fn shape(e: BadShape) -> OpError {
     OpError::wrap("inputs do not belong together", e)
-}
-
-/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only projection of texts,
-/// `rel_mlp`, takes the place (a random one would measure nothing).
-fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
-    if stored.origin.encoder_digest != input.encoder_digest {
-        return Err(OpError::new(format!(
-            "the model was trained with the encoder {}, the graph is embedded with {}",
-            stored.origin.encoder, input.encoder
-        ))
-        .artifact(name)
-        .hint("embed with the encoder the model was trained with"));
-    }
-    if stored.params.class == Class::GNNRetriever {
-        return Ok(stored.params);
-    }
-    let build = || -> TensorResult<Weights> {
-        let p = &stored.params;
-        let mut out = Weights::init(Class::GNNRetriever, &p.config, p.text_dim, 0, p.dtype())?;
-        out.take_over(p.tensors())?;
-        for part in ["weight", "bias"] {
-            out.set(
-                &format!("question_mlp.{part}"),
-                p.get(&format!("rel_mlp.{part}"))?.clone(),
-            )?;
-        }
-        Ok(out)
-    };
-    build().map_err(tensor_error)
-}
-
-/// Entity scores of every question; `None` where it has no known entity.
-fn entity_scores(
-    ctx: &Context,
-    weights: &Weights,
-    input: &LoadedGraph,
-    questions: &Questions,
-    matrix: &EntityDocuments,
-    p: &Params,
-) -> OpResult<Vec<Option<Vec<f64>>>> {
-    let seeds: Vec<Vec<(u32, f64)>> = questions
-        .entities
-        .iter()
-        .map(|e| seeds(e, matrix, p.init_entities_weight))
-        .collect();
-    let scores = score_questions(ctx, weights, input, questions, &seeds, p.batch_size)?;
-    Ok(scores
-        .into_iter()
-        .zip(&seeds)
-        .map(|(s, seeds)| (!seeds.is_empty()).then_some(s))
-        .collect())
 }
 
 fn per_question(
@@ -318,8 +211,7 @@ struct Report<'a> {
     titles: &'a StringArray,
     groups: Vec<Vec<String>>,
     rows: Vec<MetricRow>,
-    /// Question, system, rank, document, score.
-    rankings: Vec<(usize, String, u32, u32, f64)>,
+    rankings: Rankings,
 }
 
 impl<'a> Report<'a> {
@@ -332,7 +224,7 @@ impl<'a> Report<'a> {
             titles,
             groups,
             rows: Vec::new(),
-            rankings: Vec::new(),
+            rankings: Rankings::default(),
         }
     }
 
@@ -382,15 +274,8 @@ impl<'a> Report<'a> {
         self.add((system, ranker, "document"), &metrics, scores, |i| {
             q.document_gold(i)
         });
-        if !list {
-            return;
-        }
-        for (i, scores) in scores.iter().enumerate() {
-            let Some(scores) = scores else { continue };
-            for (rank, d) in (1..).zip(top(scores, RANKED)) {
-                let row = (i, system.to_owned(), rank, d, scores[d as usize]);
-                self.rankings.push(row);
-            }
+        if list {
+            self.rankings.add(system, scores, RANKED);
         }
     }
 
@@ -415,19 +300,6 @@ impl<'a> Report<'a> {
             ],
         )?;
         ctx.write("metrics", "metrics", &metrics)?;
-        let r = &self.rankings;
-        let rankings = columns::batch(
-            &kinds::RANKINGS.tables[0],
-            vec![
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &q.ids[x.0]))),
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &x.1))),
-                Arc::new(UInt32Array::from_iter_values(r.iter().map(|x| x.2))),
-                Arc::new(StringArray::from_iter_values(
-                    r.iter().map(|x| self.titles.value(x.3 as usize)),
-                )),
-                Arc::new(Float64Array::from_iter_values(r.iter().map(|x| x.4))),
-            ],
-        )?;
-        ctx.write("rankings", "rankings", &rankings)
+        self.rankings.write(ctx, &q.ids, self.titles)
     }
 }

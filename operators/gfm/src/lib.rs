@@ -16,6 +16,7 @@ pub mod sampling;
 pub mod tensor;
 pub mod train;
 
+mod build_background;
 mod build_documents;
 mod build_graph;
 mod documents;
@@ -25,6 +26,8 @@ mod finetune;
 mod import_model;
 mod inputs;
 mod pretrain;
+mod retrieval;
+mod retrieve;
 
 use gfm_pipe_api::OpEntry;
 
@@ -35,6 +38,8 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<build_documents::BuildDocuments>(),
         OpEntry::of::<pretrain::Pretrain>(),
         OpEntry::of::<finetune::Finetune>(),
+        OpEntry::of::<build_background::BuildBackground>(),
+        OpEntry::of::<retrieve::Retrieve>(),
         OpEntry::of::<evaluate::Evaluate>(),
         OpEntry::of::<import_model::ImportModel>(),
         OpEntry::of::<export::Export>(),

@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::norm::{Affine, backward as norm_backward, forward as norm_forward};
 use crate::rows::{NONE, Rows, cut};
 use crate::rspmm::{Csr, row};
+use crate::simd::vectorised;
 
 /// Rows of a product at a time.
 const BLOCK: usize = 512;
@@ -39,6 +40,8 @@ pub struct Layer<'a, T> {
     pub out_of: Csr<'a>,
     /// States, `from.len() x dim`.
     pub x: &'a [T],
+    /// States of the nodes without a row, `nodes x dim`; zero where there are none. The backward pass knows no gradient of them.
+    pub far: Option<&'a [T]>,
     /// Relation states, `relations x dim`.
     pub relations: &'a [T],
     /// Width of states.
@@ -120,6 +123,8 @@ impl<T: Real> Layer<'_, T> {
         assert_eq!(self.from.nodes(), nodes, "rows of different graphs");
         assert_eq!(self.into.nodes(), nodes, "edges of another graph");
         assert_eq!(self.x.len(), self.from.len() * self.dim, "states");
+        let far = self.far.is_none_or(|far| far.len() == nodes * self.dim);
+        assert!(far, "states of nodes without a row");
         assert_eq!(self.weight.len(), self.out * 2 * self.dim, "weight");
         assert_eq!(self.bias.len(), self.out, "bias");
         assert!(!self.shortcut || self.out == self.dim, "shortcut");
@@ -148,6 +153,15 @@ impl<T: Real> Layer<'_, T> {
         &at[from..to]
     }
 
+    /// The state of a node for a query; `None` where it is zero.
+    #[inline(always)]
+    fn state(&self, v: usize, q: usize) -> Option<&[T]> {
+        match self.from.find(v, q) {
+            NONE => self.far.map(|far| row(far, v, self.dim)),
+            at => Some(row(self.x, at as usize, self.dim)),
+        }
+    }
+
     /// The states of the rows of some nodes.
     #[inline(always)]
     fn states(&self, nodes: Range<usize>, states: &mut [T]) {
@@ -155,9 +169,9 @@ impl<T: Real> Layer<'_, T> {
         let mut rows = states.chunks_exact_mut(d);
         for v in nodes {
             for (q, state) in self.to.queries_of(v).iter().zip(&mut rows) {
-                match self.from.find(v, *q as usize) {
-                    NONE => state.fill(T::zero()),
-                    at => state.copy_from_slice(row(self.x, at as usize, d)),
+                match self.state(v, *q as usize) {
+                    None => state.fill(T::zero()),
+                    Some(x) => state.copy_from_slice(x),
                 }
             }
         }
@@ -168,25 +182,34 @@ impl<T: Real> Layer<'_, T> {
     fn sums<M: Message>(&self, nodes: Range<usize>, sums: &mut [T]) {
         let d = self.dim;
         let rows = self.to.of_all(&nodes);
-        sums.fill(T::zero());
         for v in nodes.clone() {
             let of_v = self.to.of(v);
             let block = &mut sums[(of_v.start - rows.start) * d..(of_v.end - rows.start) * d];
             if block.is_empty() {
                 continue;
             }
+            block.fill(T::zero());
             let queries = self.to.queries_of(v);
             let edges = self.into.offsets[v] as usize..self.into.offsets[v + 1] as usize;
-            let others = &self.into.other[edges.clone()];
-            for (e, (u, r)) in others.iter().zip(&self.into.relation[edges]).enumerate() {
-                if let Some(next) = others.get(e + AHEAD) {
-                    prefetch(self.x, self.from.of(*next as usize), d);
+            for e in edges {
+                // The next node's neighbours come after this one's.
+                if let Some(next) = self.into.other.get(e + AHEAD) {
+                    let next = *next as usize;
+                    prefetch(self.x, self.from.of(next), d);
+                    if let Some(far) = self.far {
+                        prefetch(far, next..next + 1, d);
+                    }
                 }
-                let w = row(self.relations, *r as usize, d);
+                let (u, r) = (self.into.other[e] as usize, self.into.relation[e] as usize);
+                let w = row(self.relations, r, d);
+                if self.to.aligned(v, self.from, u) {
+                    let at = self.from.of(u);
+                    M::add_rows(block, &self.x[at.start * d..at.end * d], w);
+                    continue;
+                }
                 for (sum, q) in block.chunks_exact_mut(d).zip(queries) {
-                    let at = self.from.find(*u as usize, *q as usize);
-                    if at != NONE {
-                        M::add(sum, row(self.x, at as usize, d), w);
+                    if let Some(x) = self.state(u, *q as usize) {
+                        M::add(sum, x, w);
                     }
                 }
             }
@@ -203,6 +226,18 @@ impl<T: Real> Layer<'_, T> {
                 }
             }
         }
+    }
+
+    /// The weight's transpose, `2 dim x out`: products with it are faster than with the weight read across, and it is small.
+    fn turned(&self) -> Vec<T> {
+        let (rows, columns) = (self.out, 2 * self.dim);
+        let mut out = vec![T::zero(); self.weight.len()];
+        for (r, row) in self.weight.chunks_exact(columns).enumerate() {
+            for (c, value) in row.iter().enumerate() {
+                out[c * rows + r] = *value;
+            }
+        }
+        out
     }
 
     /// The weight's columns for the state, and for the sum.
@@ -266,6 +301,7 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
     assert_eq!(out.sum.len(), m * d, "sums");
     assert_eq!((out.normed.len(), out.y.len()), (m * n, m * n), "output");
     assert_eq!(out.rstd.len(), m, "one deviation a row");
+    let turned = layer.turned();
     let tasks = layer.tasks();
     let ends = |width: usize| {
         let ends = tasks.iter().map(|t| layer.to.of_all(t).end);
@@ -278,7 +314,6 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
         .zip(cut(out.rstd, ends(1)))
         .zip(cut(out.y, ends(n)))
         .collect();
-    let arch = pulp::Arch::new();
     pieces
         .into_par_iter()
         .for_each(|((((nodes, sum), normed), rstd), y)| {
@@ -292,7 +327,7 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
                 let normed = &mut normed[part(at.clone(), n)];
                 scratch.resize(rows.len() * d, T::zero());
                 let states = &mut scratch[..];
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         layer.states(block.clone(), states);
@@ -302,12 +337,13 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
                 for lin in normed.chunks_exact_mut(n) {
                     lin.copy_from_slice(layer.bias);
                 }
-                let [of_state, of_sum] = layer.weights();
-                product(normed, Mat::new(states, rows.len(), d), of_state.t(), true);
-                product(normed, Mat::new(sum, rows.len(), d), of_sum.t(), true);
+                let (of_state, of_sum) = turned.split_at(d * n);
+                let (of_state, of_sum) = (Mat::new(of_state, d, n), Mat::new(of_sum, d, n));
+                product(normed, Mat::new(states, rows.len(), d), of_state, true);
+                product(normed, Mat::new(sum, rows.len(), d), of_sum, true);
                 let y = &mut y[part(at.clone(), n)];
                 let rstd = &mut rstd[at];
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         by_activation!(layer.activation, A => norm_forward::<A, T>(y, normed, rstd, layer.affine, None, n));
@@ -318,6 +354,26 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
                 );
             }
         });
+}
+
+/// Only the sums of messages, `to.len() x dim`: what [`forward`] begins with, block by block. For whoever measures it.
+///
+/// # Panics
+/// As [`forward`].
+pub fn messages<M: Message, T: Real>(layer: &Layer<'_, T>, out: &mut [T]) {
+    layer.check::<M>();
+    assert_eq!(out.len(), layer.to.len() * layer.dim, "sums");
+    let tasks = layer.tasks();
+    let pieces = cut(
+        out,
+        tasks.iter().map(|t| layer.to.of_all(t).end * layer.dim),
+    );
+    tasks.into_par_iter().zip(pieces).for_each(|(nodes, out)| {
+        vectorised(
+            #[inline(always)]
+            || layer.sums::<M>(nodes.clone(), out),
+        );
+    });
 }
 
 /// Partial gradients of a task.
@@ -355,6 +411,7 @@ pub fn backward<M: Message, T: Real>(
         "scratch"
     );
     assert_eq!(grads.x.len(), layer.x.len(), "states");
+    assert!(layer.far.is_none(), "states without a gradient");
     through_linear(
         layer,
         left,
@@ -402,7 +459,6 @@ fn through_linear<T: Real>(
         .zip(cut(grads.state, ends()))
         .zip(cut(grads.sum, ends()))
         .collect();
-    let arch = pulp::Arch::new();
     let partial: Vec<Partial<T>> = pieces
         .into_par_iter()
         .map(|((nodes, dstate), dsum)| {
@@ -420,7 +476,7 @@ fn through_linear<T: Real>(
                 let count = rows.len();
                 dlin.resize(count * n, T::zero());
                 states.resize(count * d, T::zero());
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         let grads = (&mut sums.gamma[..], &mut sums.beta[..]);
@@ -477,9 +533,12 @@ fn through_linear<T: Real>(
     }
 }
 
-/// From what the linear map saw to the states and relations it came from. Every task owns the states of its nodes and looks at
-/// all that these were sent to, so that a row of the gradient is read once for both.
-fn through_messages<M: Message, T: Real>(
+/// The last part of [`backward`]: from what the linear map saw to the states and relations it came from. Every task owns the states of
+/// its nodes and looks at all that these were sent to, so that a row of the gradient is read once for both.
+///
+/// # Panics
+/// As [`backward`].
+pub fn through_messages<M: Message, T: Real>(
     layer: &Layer<'_, T>,
     (dstate, dsum): (&[T], &[T]),
     dy: &[T],
@@ -497,13 +556,12 @@ fn through_messages<M: Message, T: Real>(
     });
     let ends = tasks.iter().map(|t| from.of_all(t).end * d);
     let pieces: Vec<_> = tasks.iter().zip(cut(dx, ends)).collect();
-    let arch = pulp::Arch::new();
     let partial: Vec<Vec<T>> = pieces
         .into_par_iter()
         .map(|(nodes, dx)| {
             let mut drelations = vec![T::zero(); drelations.len()];
             let first = from.of_all(nodes).start;
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     for u in nodes.clone() {
@@ -522,14 +580,24 @@ fn through_messages<M: Message, T: Real>(
                             }
                         }
                         let of_u = edges.offsets[u] as usize..edges.offsets[u + 1] as usize;
-                        let others = &edges.other[of_u.clone()];
-                        for (e, (v, r)) in others.iter().zip(&edges.relation[of_u]).enumerate() {
-                            if let Some(next) = others.get(e + AHEAD) {
+                        for e in of_u {
+                            if let Some(next) = edges.other.get(e + AHEAD) {
                                 prefetch(dsum, to.of(*next as usize), d);
                             }
-                            let w = row(layer.relations, *r as usize, d);
-                            let dw = &mut drelations[*r as usize * d..][..d];
-                            let v = *v as usize;
+                            let (v, r) = (edges.other[e] as usize, edges.relation[e] as usize);
+                            let w = row(layer.relations, r, d);
+                            let dw = &mut drelations[r * d..][..d];
+                            if from.aligned(u, to, v) {
+                                let (at, i) = (from.of(u), to.of(v));
+                                M::add_grads(
+                                    &mut dx[(at.start - first) * d..(at.end - first) * d],
+                                    dw,
+                                    &dsum[i.start * d..i.end * d],
+                                    &layer.x[at.start * d..at.end * d],
+                                    w,
+                                );
+                                continue;
+                            }
                             for (i, q) in to.of(v).zip(to.queries_of(v)) {
                                 let at = from.find(u, *q as usize);
                                 if at == NONE {

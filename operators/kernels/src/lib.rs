@@ -12,10 +12,12 @@ pub mod gemm;
 pub mod layer;
 pub mod message;
 pub mod norm;
+pub mod pages;
 mod real;
 pub mod rows;
 pub mod rspmm;
 pub mod score;
+mod simd;
 #[cfg(test)]
 mod testing;
 

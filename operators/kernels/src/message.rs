@@ -18,6 +18,26 @@ pub trait Message: Copy + Send + Sync + 'static {
     fn add_x_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T]);
     /// `dw += gᵀ ∂message/∂w`.
     fn add_w_grad<T: Real>(dw: &mut [T], g: &[T], x: &[T]);
+
+    /// [`Message::add`] of several rows `out` and `x` with one `w`.
+    #[inline(always)]
+    fn add_rows<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
+        let d = w.len();
+        for (out, x) in out.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+            Self::add(out, x, w);
+        }
+    }
+
+    /// [`Message::add_x_grad`] of several rows and [`Message::add_w_grad`] of their sum, rows in order.
+    #[inline(always)]
+    fn add_grads<T: Real>(dx: &mut [T], dw: &mut [T], g: &[T], x: &[T], w: &[T]) {
+        let d = w.len();
+        let rows = dx.chunks_exact_mut(d).zip(g.chunks_exact(d));
+        for ((dx, g), x) in rows.zip(x.chunks_exact(d)) {
+            Self::add_x_grad(dx, g, w);
+            Self::add_w_grad(dw, g, x);
+        }
+    }
 }
 
 /// `x + w`.
@@ -32,6 +52,27 @@ pub struct DistMult;
 #[derive(Debug, Clone, Copy)]
 pub struct RotatE;
 
+/// Calls `$f::<T, N>(from, …)` for columns `from..from + N` until all `$columns` had their turn. Loops of known length cost nothing before and
+/// after them, which for short rows is much.
+macro_rules! by_columns {
+    ($columns:expr, $T:ident, $f:ident($($arg:expr),*)) => {
+        let columns: usize = $columns;
+        let mut from = 0;
+        while columns - from >= 64 {
+            $f::<$T, 64>(from, $($arg),*);
+            from += 64;
+        }
+        while columns - from >= 16 {
+            $f::<$T, 16>(from, $($arg),*);
+            from += 16;
+        }
+        while from < columns {
+            $f::<$T, 1>(from, $($arg),*);
+            from += 1;
+        }
+    };
+}
+
 #[inline(always)]
 fn each<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(&mut T, T, T)) {
     for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
@@ -39,14 +80,71 @@ fn each<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(&mut T, T, T)) {
     }
 }
 
+#[inline(always)]
+fn read<T: Real, const N: usize>(row: &[T], from: usize) -> [T; N] {
+    let mut out = [T::zero(); N];
+    out.copy_from_slice(&row[from..from + N]);
+    out
+}
+
+/// Columns `from..from + N` of [`Message::add_rows`] for DistMult.
+#[inline(always)]
+fn distmult_rows<T: Real, const N: usize>(from: usize, out: &mut [T], x: &[T], w: &[T]) {
+    let d = w.len();
+    let w: [T; N] = read(w, from);
+    for (out, x) in out.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+        // All of a row is read before anything is written: then these are vectors to the compiler.
+        let (mut sums, x): ([T; N], [T; N]) = (read(out, from), read(x, from));
+        for i in 0..N {
+            sums[i] += x[i] * w[i];
+        }
+        out[from..from + N].copy_from_slice(&sums);
+    }
+}
+
+/// Columns `from..from + N` of [`Message::add_grads`] for DistMult: what belongs to the relation stays in registers over the rows.
+#[inline(always)]
+fn distmult_grads<T: Real, const N: usize>(
+    from: usize,
+    (dx, dw): (&mut [T], &mut [T]),
+    (g, x, w): (&[T], &[T], &[T]),
+) {
+    let d = w.len();
+    let cols = from..from + N;
+    let (ws, mut sum): ([T; N], [T; N]) = (read(w, from), read(dw, from));
+    let rows = dx.chunks_exact_mut(d).zip(g.chunks_exact(d));
+    for ((dx, g), x) in rows.zip(x.chunks_exact(d)) {
+        let (g, x, mut sums): ([T; N], [T; N], [T; N]) =
+            (read(g, from), read(x, from), read(dx, from));
+        for i in 0..N {
+            sums[i] += g[i] * ws[i];
+            sum[i] += g[i] * x[i];
+        }
+        dx[cols.clone()].copy_from_slice(&sums);
+    }
+    dw[cols].copy_from_slice(&sum);
+}
+
 impl Message for TransE {
     #[inline(always)]
     fn write<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        each(out, x, w, |o, x, w| *o = x + w);
+        each(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |o, x, w| *o = x + w,
+        );
     }
     #[inline(always)]
     fn add<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        each(out, x, w, |o, x, w| *o += x + w);
+        each(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |o, x, w| *o += x + w,
+        );
     }
     #[inline(always)]
     fn add_x_grad<T: Real>(dx: &mut [T], g: &[T], _: &[T]) {
@@ -61,11 +159,23 @@ impl Message for TransE {
 impl Message for DistMult {
     #[inline(always)]
     fn write<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        each(out, x, w, |o, x, w| *o = x * w);
+        each(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |o, x, w| *o = x * w,
+        );
     }
     #[inline(always)]
     fn add<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        each(out, x, w, |o, x, w| *o += x * w);
+        each(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |o, x, w| *o += x * w,
+        );
     }
     #[inline(always)]
     fn add_x_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T]) {
@@ -74,6 +184,14 @@ impl Message for DistMult {
     #[inline(always)]
     fn add_w_grad<T: Real>(dw: &mut [T], g: &[T], x: &[T]) {
         Self::add(dw, g, x);
+    }
+    #[inline(always)]
+    fn add_rows<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
+        by_columns!(w.len(), T, distmult_rows(out, x, w));
+    }
+    #[inline(always)]
+    fn add_grads<T: Real>(dx: &mut [T], dw: &mut [T], g: &[T], x: &[T], w: &[T]) {
+        by_columns!(w.len(), T, distmult_grads((dx, dw), (g, x, w)));
     }
 }
 
@@ -92,27 +210,45 @@ fn complex<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(&mut T, &mut T, 
 /// `out += conj(a) b`: the gradient of a complex product in the other factor, that factor being `a`.
 #[inline(always)]
 fn add_conjugate<T: Real>(out: &mut [T], a: &[T], b: &[T]) {
-    complex(out, a, b, |re, im, (ar, ai), (br, bi)| {
-        *re += ar * br + ai * bi;
-        *im += ar * bi - ai * br;
-    });
+    complex(
+        out,
+        a,
+        b,
+        #[inline(always)]
+        |re, im, (ar, ai), (br, bi)| {
+            *re += ar * br + ai * bi;
+            *im += ar * bi - ai * br;
+        },
+    );
 }
 
 impl Message for RotatE {
     const PAIRS: bool = true;
     #[inline(always)]
     fn write<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        complex(out, x, w, |re, im, (xr, xi), (wr, wi)| {
-            *re = xr * wr - xi * wi;
-            *im = xr * wi + xi * wr;
-        });
+        complex(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |re, im, (xr, xi), (wr, wi)| {
+                *re = xr * wr - xi * wi;
+                *im = xr * wi + xi * wr;
+            },
+        );
     }
     #[inline(always)]
     fn add<T: Real>(out: &mut [T], x: &[T], w: &[T]) {
-        complex(out, x, w, |re, im, (xr, xi), (wr, wi)| {
-            *re += xr * wr - xi * wi;
-            *im += xr * wi + xi * wr;
-        });
+        complex(
+            out,
+            x,
+            w,
+            #[inline(always)]
+            |re, im, (xr, xi), (wr, wi)| {
+                *re += xr * wr - xi * wi;
+                *im += xr * wi + xi * wr;
+            },
+        );
     }
     #[inline(always)]
     fn add_x_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T]) {

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::activation::{Activate, Activation, by_activation};
+use crate::simd::vectorised;
 
 /// Rows handled by one task.
 const TASK_ROWS: usize = 512;
@@ -49,14 +50,13 @@ pub fn norm_activate<T: Real>(
     assert_eq!(out.len(), lin.len());
     assert_eq!(out.len(), rstd.len() * dim);
     assert!(shortcut.is_none_or(|s| s.len() == out.len()));
-    let arch = pulp::Arch::new();
     out.par_chunks_mut(TASK_ROWS * dim)
         .zip(lin.par_chunks_mut(TASK_ROWS * dim))
         .zip(rstd.par_chunks_mut(TASK_ROWS))
         .enumerate()
         .for_each(|(task, ((out, lin), rstd))| {
             let shortcut = shortcut.map(|s| &s[task * TASK_ROWS * dim..][..out.len()]);
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || by_activation!(activation, A => forward::<A, T>(out, lin, rstd, affine, shortcut, dim)),
             );
@@ -156,7 +156,6 @@ pub fn norm_activate_backward<T: Real>(
     assert_eq!(dlin.len(), dout.len());
     assert_eq!(dlin.len(), normed.len());
     assert_eq!(dlin.len(), rstd.len() * dim);
-    let arch = pulp::Arch::new();
     let partial: Vec<(Vec<T>, Vec<T>)> = dlin
         .par_chunks_mut(TASK_ROWS * dim)
         .enumerate()
@@ -165,7 +164,7 @@ pub fn norm_activate_backward<T: Real>(
             let (dout, normed) = (&dout[at..][..dlin.len()], &normed[at..][..dlin.len()]);
             let rstd = &rstd[task * TASK_ROWS..][..dlin.len() / dim];
             let (mut dg, mut db) = (vec![T::zero(); dim], vec![T::zero(); dim]);
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     let grads = (&mut dg[..], &mut db[..]);

@@ -18,6 +18,8 @@ pub struct Rows {
     query: Vec<u32>,
     /// `nodes x width`: the row of a pair, else that of the background, else [`NONE`].
     map: Vec<u32>,
+    /// The queries of each node as bits, 0 where there are more than 64.
+    masks: Vec<u64>,
     /// Queries, the background included.
     width: usize,
 }
@@ -33,12 +35,15 @@ impl Rows {
             offsets: Vec::with_capacity(nodes + 1),
             query: Vec::new(),
             map: vec![NONE; nodes * width],
+            masks: vec![0; nodes],
             width,
         };
         out.offsets.push(0);
-        for (v, map) in out.map.chunks_exact_mut(width).enumerate() {
+        let nodes = out.map.chunks_exact_mut(width).zip(&mut out.masks);
+        for (v, (map, mask)) in nodes.enumerate() {
             for (q, at) in map.iter_mut().enumerate() {
                 if has(v, q) {
+                    *mask |= u64::from(width <= 64) << (q % 64);
                     *at = u32::try_from(out.query.len()).unwrap_or(NONE);
                     assert!(*at != NONE, "too many rows");
                     out.query.push(q as u32);
@@ -89,6 +94,13 @@ impl Rows {
     #[inline(always)]
     pub fn queries_of(&self, node: usize) -> &[u32] {
         &self.query[self.of(node)]
+    }
+
+    /// Whether these rows of one node are, one by one, of the same queries as those of another node elsewhere. Where it is not quickly
+    /// told, the answer is no.
+    #[inline(always)]
+    pub(crate) fn aligned(&self, node: usize, other: &Rows, there: usize) -> bool {
+        self.masks[node] != 0 && self.masks[node] == other.masks[there]
     }
 
     /// The row that holds the state of a node for a query: its own, or the background's. [`NONE`] where there is neither:
@@ -156,6 +168,13 @@ mod tests {
         assert_eq!(rows.find(2, 0), 3);
         assert_eq!(rows.find(0, 0), NONE);
         assert_eq!(rows.find(3, 2), NONE);
+        let other = Rows::new(2, 2, |_, q| q == 1);
+        assert!(other.aligned(1, &rows, 0));
+        assert!(!other.aligned(1, &rows, 1) && !other.aligned(1, &rows, 2));
+        // Nothing is aligned with nothing, nor what is too wide to tell.
+        assert!(!rows.aligned(3, &rows, 3));
+        let wide = Rows::new(1, 64, |_, _| true);
+        assert!(!wide.aligned(0, &wide, 0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::rows::{NONE, Rows, cut};
 use crate::rspmm::row;
+use crate::simd::vectorised;
 
 /// Tasks of a pass.
 const TASKS: usize = 32;
@@ -21,6 +22,8 @@ pub struct Head<'a, T> {
     pub rows: &'a Rows,
     /// `rows.len() x width`.
     pub p: &'a [T],
+    /// The same of the nodes without a row, `nodes x width`; zero where there is none. The backward pass knows no gradient of it.
+    pub far: Option<&'a [T]>,
     /// `queries x width`.
     pub share: &'a [T],
     /// `width`.
@@ -49,6 +52,8 @@ impl<T: Real> Head<'_, T> {
     fn check(&self, scores: usize) {
         let (width, queries) = (self.w2.len(), self.rows.queries());
         assert_eq!(self.p.len(), self.rows.len() * width, "states");
+        let far = |far: &[T]| far.len() == self.rows.nodes() * width;
+        assert!(self.far.is_none_or(far), "states of nodes without a row");
         assert_eq!(self.share.len(), queries * width, "queries");
         assert_eq!(scores, self.rows.nodes() * queries, "scores");
     }
@@ -67,15 +72,14 @@ pub fn scores<T: Real>(head: &Head<'_, T>, out: &mut [T]) {
     let tasks = head.tasks();
     let pieces = cut(out, tasks.iter().map(|t| t.end * queries));
     let zeros = vec![T::zero(); width];
-    let arch = pulp::Arch::new();
     tasks.into_par_iter().zip(pieces).for_each(|(nodes, out)| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || {
-                for (v, out) in nodes.zip(out.chunks_exact_mut(queries)) {
+                for (v, out) in nodes.clone().zip(out.chunks_exact_mut(queries)) {
                     for (q, out) in out.iter_mut().enumerate() {
                         let p = match head.rows.find(v, q) {
-                            NONE => &zeros[..],
+                            NONE => head.far.map_or(&zeros[..], |far| row(far, v, width)),
                             at => row(head.p, at as usize, width),
                         };
                         *out = head.b2 + dot_relu(p, row(head.share, q, width), head.w2);
@@ -120,12 +124,12 @@ struct Partial<T> {
 /// When lengths do not fit.
 pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<'_, T>) {
     head.check(dscores.len());
+    assert!(head.far.is_none(), "states without a gradient");
     let (width, queries) = (head.w2.len(), head.rows.queries());
     let tasks = head.tasks();
     let ends = tasks.iter().map(|t| head.rows.of_all(t).end * width);
     let pieces = cut(grads.p, ends);
     let zeros = vec![T::zero(); width];
-    let arch = pulp::Arch::new();
     let partial: Vec<Partial<T>> = tasks
         .into_par_iter()
         .zip(pieces)
@@ -138,10 +142,10 @@ pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<
             let first = head.rows.of_all(&nodes).start;
             // Where a state is zero, nobody wants its gradient.
             let mut nowhere = vec![T::zero(); width];
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
-                    for v in nodes {
+                    for v in nodes.clone() {
                         for q in 0..queries {
                             let ds = dscores[v * queries + q];
                             if ds == T::zero() {
@@ -209,18 +213,24 @@ mod tests {
             let rows = Rows::new(nodes, 2, |v, q| marks[v * 3 + q]);
             let (p, share, w2) = (some(rows.len() * width, seed), some(2 * width, seed ^ 1), some(width, seed ^ 2));
             let ds = some(nodes * 2, seed ^ 3);
-            let head = Head { rows: &rows, p: &p, share: &share, w2: &w2, b2: 0.3 };
-            let mut got = vec![f64::NAN; nodes * 2];
+            let far = some(nodes * width, seed ^ 4);
+            let head = Head { rows: &rows, p: &p, far: None, share: &share, w2: &w2, b2: 0.3 };
+            let (mut got, mut got_far) = (vec![f64::NAN; nodes * 2], vec![f64::NAN; nodes * 2]);
             scores(&head, &mut got);
+            scores(&Head { far: Some(&far), ..head }, &mut got_far);
             let (mut dp, mut dshare, mut dw2, mut db2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width], 0.0);
             scores_backward(&head, &ds, Grads { p: &mut dp, share: &mut dshare, w2: &mut dw2, b2: &mut db2 });
             let (mut wp, mut wshare, mut ww2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width]);
             for v in 0..nodes {
                 for q in 0..2 {
-                    let (mut want, g) = (0.3, ds[v * 2 + q]);
+                    let (mut want, mut want_far, g) = (0.3, 0.3, ds[v * 2 + q]);
                     for i in 0..width {
                         let at = rows.find(v, q);
-                        let state = if at == NONE { 0.0 } else { p[at as usize * width + i] };
+                        let (state, state_far) = match at {
+                            NONE => (0.0, far[v * width + i]),
+                            at => (p[at as usize * width + i], p[at as usize * width + i]),
+                        };
+                        want_far += (state_far + share[q * width + i]).max(0.0) * w2[i];
                         let h = state + share[q * width + i];
                         want += h.max(0.0) * w2[i];
                         if h > 0.0 {
@@ -232,6 +242,7 @@ mod tests {
                         }
                     }
                     prop_assert!((got[v * 2 + q] - want).abs() < 1e-10);
+                    prop_assert!((got_far[v * 2 + q] - want_far).abs() < 1e-10);
                 }
             }
             prop_assert!((db2 - ds.iter().sum::<f64>()).abs() < 1e-10);
@@ -251,6 +262,7 @@ mod tests {
         let head = Head {
             rows: &rows,
             p: &p,
+            far: None,
             share: &share,
             w2: &w2,
             b2: 0.1,

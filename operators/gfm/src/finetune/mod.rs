@@ -23,7 +23,7 @@ use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights,
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
-pub(crate) use scoring::{score_questions, seeds};
+pub(crate) use scoring::{each_scored, seeds};
 use task::QuestionAnswering;
 
 /// The operator.
@@ -32,7 +32,7 @@ pub struct Finetune;
 impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";
 

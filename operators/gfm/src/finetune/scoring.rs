@@ -1,5 +1,6 @@
 //! Entity scores of many questions, a batch at a time.
 
+use candle_core::Tensor;
 use gfm_pipe_api::{Context, OpResult};
 
 use crate::documents::Questions;
@@ -24,42 +25,25 @@ pub(crate) fn seeds(
         .collect()
 }
 
-/// Entity scores of every question, `[questions][N]`; a question without entities scores 0 everywhere.
-pub(crate) fn score_questions(
+/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them. `background` is that of model
+/// and graph, where it was computed before.
+pub(crate) fn each_scored(
     ctx: &Context,
-    params: &Params,
-    input: &LoadedGraph,
-    questions: &Questions,
-    seeds: &[Vec<(u32, f64)>],
-    batch_size: usize,
-) -> OpResult<Vec<Vec<f64>>> {
-    let mut out = vec![vec![0.0; input.graph.nodes()]; questions.len()];
-    each_scored(
-        ctx,
-        params,
-        input,
-        (questions, seeds),
-        batch_size,
-        |i, scores| {
-            out[i] = scores.to_vec();
-        },
-    )?;
-    Ok(out)
-}
-
-/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them.
-pub(super) fn each_scored(
-    ctx: &Context,
-    params: &Params,
+    (params, background): (&Params, Option<Vec<Tensor>>),
     input: &LoadedGraph,
     (questions, seeds): (&Questions, &[Vec<(u32, f64)>]),
     batch_size: usize,
     mut take: impl FnMut(usize, &[f64]),
 ) -> OpResult<()> {
-    let model = Retriever::new(params, &input.graph, &input.embeddings);
     let askable: Vec<usize> = (0..questions.len())
         .filter(|i| !seeds[*i].is_empty())
         .collect();
+    if askable.is_empty() {
+        return Ok(());
+    }
+    let model = Retriever::new(params, &input.graph, &input.embeddings)
+        .prepared(background)
+        .map_err(tensor_error)?;
     for rows in askable.chunks(batch_size.max(1)) {
         ctx.check_cancelled()?;
         let batch: Vec<Question<'_>> = rows

@@ -120,13 +120,20 @@ impl Task for QuestionAnswering<'_> {
             .collect();
         let asked = (q, data.valid.seeds.as_slice());
         let batch_size = self.p.train.common.batch_size;
-        each_scored(ctx, params, &data.input, asked, batch_size, |i, row| {
-            let documents = ranker.documents(row, &data.documents);
-            values[i] = [
-                score(Some(row), q.entity_gold(i), &metrics),
-                score(Some(&documents), q.document_gold(i), &metrics),
-            ];
-        })?;
+        each_scored(
+            ctx,
+            (params, None),
+            &data.input,
+            asked,
+            batch_size,
+            |i, row| {
+                let documents = ranker.documents(row, &data.documents);
+                values[i] = [
+                    score(Some(row), q.entity_gold(i), &metrics),
+                    score(Some(&documents), q.document_gold(i), &metrics),
+                ];
+            },
+        )?;
         let n = q.len() as f64;
         let mut out = Vec::new();
         for (t, target) in TARGETS.iter().enumerate() {

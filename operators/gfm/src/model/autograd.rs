@@ -259,6 +259,8 @@ proptest! {
             let grads = model.backward(&pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
             same(&format!("{compute:?}: all scores"), &model.score_all(&questions).unwrap(), &scores)?;
+            let model = model.prepared(None).unwrap();
+            same(&format!("{compute:?}: prepared"), &model.score_all(&questions).unwrap(), &scores)?;
             prop_assert_eq!(grads.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
             for (name, g) in &want {
                 same(&format!("{compute:?}: {name}"), &grads[name], g)?;
@@ -358,7 +360,8 @@ proptest! {
             .iter()
             .map(|s| {
                 let all: Vec<u32> = if everywhere { (0..60).collect() } else { s.iter().copied().collect() };
-                all.iter().map(|v| (*v, 1.0 / f64::from(*v + 1))).collect()
+                // An entity that no document mentions starts with weight 0.
+                all.iter().map(|v| (*v, f64::from(v % 4) / 3.0)).collect()
             })
             .collect();
         let questions: Vec<Question<'_>> =
@@ -370,6 +373,13 @@ proptest! {
             (pass.scores.clone(), model.score_all(&questions).unwrap(), grads)
         };
         let want = answer(Compute::Whole);
+        let mut known = None;
+        for compute in [Compute::Sparse, Compute::Auto, Compute::Dense] {
+            let model = Retriever::new(&params, &graph, &embeddings).compute(compute).prepared(known.take()).unwrap();
+            same("prepared", &model.score_all(&questions).unwrap(), &want.0)?;
+            // The next one is told.
+            known = Some(model.background().unwrap().states().to_vec());
+        }
         for compute in [Compute::Dense, Compute::Sparse] {
             let got = answer(compute);
             same(&format!("{compute:?}: scores"), &got.0, &want.0)?;
@@ -407,12 +417,13 @@ fn only_what_is_needed_is_computed() {
     let graph = Graph::from_triples(100, 1, &triples);
     let path = MessageFunc::DistMult.path();
     let seeds = vec![vec![(50, 1.0)], vec![(10, 1.0)]];
-    let rows = |candidates: Option<&[Vec<u32>]>| -> Vec<usize> {
+    let rows = |candidates: Option<&[Vec<u32>]>, background| -> Vec<usize> {
         let asked = Asked {
             seeds: &seeds,
             candidates,
             layers: 3,
             zeros_are_silent: true,
+            background,
         };
         let reach = Reach::needed(&graph, path, &asked);
         reach
@@ -422,12 +433,17 @@ fn only_what_is_needed_is_computed() {
             .collect()
     };
     // Balls of 1, 3, 5, 7 nodes for each, and the background wherever some query is not.
-    assert_eq!(rows(None), [2, 3 + 3 + 100, 5 + 5 + 100, 7 + 7 + 100]);
+    assert_eq!(
+        rows(None, false),
+        [2, 3 + 3 + 100, 5 + 5 + 100, 7 + 7 + 100]
+    );
+    // Of a background that is known, nothing.
+    assert_eq!(rows(None, true), [2, 3 + 3, 5 + 5, 7 + 7]);
     // One candidate each, at the edge of the ball: the way there, and nothing of a background but what it meets.
     let candidates = vec![vec![53], vec![13]];
-    assert_eq!(rows(Some(&candidates))[3], 2);
-    assert_eq!(rows(Some(&candidates))[0], 2);
-    assert!(rows(Some(&candidates)).iter().sum::<usize>() < 30);
+    assert_eq!(rows(Some(&candidates), false)[3], 2);
+    assert_eq!(rows(Some(&candidates), false)[0], 2);
+    assert!(rows(Some(&candidates), false).iter().sum::<usize>() < 30);
 }
 
 impl Plain<'_> {

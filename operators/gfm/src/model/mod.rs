@@ -1,5 +1,6 @@
 //! The model: configuration, parameters, network, and the two tasks it is trained for.
 
+mod background;
 mod config;
 pub mod files;
 mod network;
@@ -11,6 +12,7 @@ mod rowhead;
 mod rowwise;
 mod store;
 
+pub use background::Background;
 pub use config::ModelConfig;
 pub use network::{Compute, Grads, Memory, Network, Tape};
 pub use params::{Class, Params, Taken};

@@ -9,9 +9,10 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Params;
+use super::background::Background;
 use super::params::head_name;
-use super::reach::{Asked, Reach};
-use super::rowwise::{RowTape, check_nodes, zeros_are_silent};
+use super::reach::{Asked, Reach, zeros_are_silent};
+use super::rowwise::{RowTape, check_nodes};
 use crate::graph::Graph;
 use crate::ops::{self, Boundary, HeadTape, LayerInput, LayerTape, Seeds};
 
@@ -110,9 +111,24 @@ pub enum Memory {
     Rows(RowTape),
 }
 
+impl Memory {
+    /// States computed, of all there are: layers x queries x nodes. The background's are among them, once for the batch.
+    pub fn share(&self) -> f64 {
+        match self {
+            Memory::Whole { .. } => 1.0,
+            Memory::Rows(tape) => tape.share,
+        }
+    }
+}
+
 impl Network<'_> {
-    /// The rows to compute; `None` where whole tensors are.
-    fn reach(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Result<Option<Reach>> {
+    /// The rows to compute; `None` where whole tensors are. `background`: whether its states are known.
+    fn reach(
+        &self,
+        seeds: &Seeds,
+        candidates: Option<&[Vec<u32>]>,
+        background: bool,
+    ) -> Result<Option<Reach>> {
         check_nodes(self.graph.nodes(), seeds, candidates)?;
         if self.compute == Compute::Whole || !self.has_rows() {
             return Ok(None);
@@ -128,6 +144,7 @@ impl Network<'_> {
             candidates,
             layers: config.layers(),
             zeros_are_silent: zeros_are_silent(config.message_func),
+            background,
         };
         let needed = Reach::needed(self.graph, path, &asked);
         if self.compute == Compute::Sparse {
@@ -152,15 +169,13 @@ impl Network<'_> {
         seeds: &Seeds,
         candidates: Option<Vec<Vec<u32>>>,
     ) -> Result<(Tensor, Memory)> {
-        let Some(reach) = self.reach(seeds, candidates.as_deref())? else {
+        let Some(reach) = self.reach(seeds, candidates.as_deref(), false)? else {
             let tape = self.forward(relations, query, seeds)?;
             let scored = self.score(&tape, candidates)?;
             return Ok((scored.scores.clone(), Memory::Whole { tape, scored }));
         };
-        match self.forward_rows(reach, (relations, query), seeds, candidates, true)? {
-            (scores, Some(tape)) => Ok((scores, Memory::Rows(tape))),
-            (_, None) => Err(no_layers()),
-        }
+        let (scores, tape) = self.forward_rows(reach, (relations, query), seeds, candidates)?;
+        Ok((scores, Memory::Rows(tape)))
     }
 
     /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`.
@@ -306,14 +321,19 @@ impl Network<'_> {
         })
     }
 
-    /// Scores without a tape.
+    /// Scores of all nodes without a tape.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn score_all(&self, relations: &Tensor, query: &Tensor, seeds: &Seeds) -> Result<Tensor> {
-        if let Some(reach) = self.reach(seeds, None)? {
-            let done = self.forward_rows(reach, (relations, query), seeds, None, false)?;
-            return Ok(done.0);
+    pub fn score_all(
+        &self,
+        relations: &Tensor,
+        query: &Tensor,
+        seeds: &Seeds,
+        background: Option<&Background>,
+    ) -> Result<Tensor> {
+        if let Some(reach) = self.reach(seeds, None, background.is_some())? {
+            return self.score_rows(&reach, (relations, query), seeds, background);
         }
         let states = join(self.run(relations, query, seeds, Keep::Nothing)?.states)?;
         Ok(ops::head(&states, query, &self.params.head()?)?.0)

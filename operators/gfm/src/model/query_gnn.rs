@@ -33,6 +33,11 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// See [`Memory::share`].
+    pub fn share(&self) -> f64 {
+        self.memory.share()
+    }
+
     /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
     pub(crate) fn tape(&self) -> &super::Tape {
@@ -123,7 +128,7 @@ impl<'a> QueryGnn<'a> {
     pub fn score_all(&self, queries: &[TailQuery]) -> Result<Tensor> {
         let relations = self.relations()?;
         let (query, seeds) = self.start(&relations, queries)?;
-        self.network.score_all(&relations, &query, &seeds)
+        self.network.score_all(&relations, &query, &seeds, None)
     }
 
     /// Gradients of all parameters from the gradient of the scores.

@@ -9,7 +9,7 @@ use gfm_pipe_kernels::rspmm::Csr;
 use rayon::prelude::*;
 
 use crate::graph::Graph;
-use crate::ops::{Path, Seeds};
+use crate::ops::{MessageFunc, Path, Seeds};
 
 /// Farther than was looked; of models with more layers than this counts, all that far is computed.
 const FAR: u8 = u8::MAX;
@@ -30,6 +30,8 @@ pub struct Asked<'a> {
     pub layers: usize,
     /// Whether a state of zeros sends nothing, so that the background before the first layer needs no rows.
     pub zeros_are_silent: bool,
+    /// Whether somebody knows the background, so that it needs no rows at all.
+    pub background: bool,
 }
 
 /// Hops from some nodes to every node, as far as `most`.
@@ -61,6 +63,11 @@ fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8>
     out
 }
 
+/// The seeds that start something: of weight 0 the boundary is 0.
+fn starts(seeds: &[(u32, f64)]) -> impl Iterator<Item = u32> {
+    seeds.iter().filter(|s| s.1 != 0.0).map(|s| s.0)
+}
+
 impl Reach {
     /// Every state of every query.
     pub fn whole(nodes: usize, queries: usize, layers: usize) -> Self {
@@ -77,7 +84,7 @@ impl Reach {
         let from_seeds: Vec<Vec<u8>> = asked
             .seeds
             .par_iter()
-            .map(|seeds| hops(out_of, seeds.iter().map(|s| s.0), layers))
+            .map(|seeds| hops(out_of, starts(seeds), layers))
             .collect();
         let to_candidates: Option<Vec<Vec<u8>>> = asked.candidates.map(|all| {
             let each = all.par_iter();
@@ -95,13 +102,22 @@ impl Reach {
                 if q < queries {
                     reached(v, q) && matters(v, q)
                 } else {
-                    !silent && (0..queries).any(|q| matters(v, q) && !reached(v, q))
+                    !asked.background
+                        && !silent
+                        && (0..queries).any(|q| matters(v, q) && !reached(v, q))
                 }
             })
         });
         Reach {
             rows: rows.collect(),
         }
+    }
+
+    /// Rows after the layers, of layers x queries x nodes: what is left of the work there would be.
+    pub fn share(&self) -> f64 {
+        let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
+        let all: usize = self.rows[1..].iter().map(|r| r.nodes() * r.queries()).sum();
+        rows as f64 / all.max(1) as f64
     }
 
     /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
@@ -120,4 +136,9 @@ impl Reach {
         let dim = dim as f64;
         rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
     }
+}
+
+/// Whether a state of zeros sends a message of zeros.
+pub(super) fn zeros_are_silent(message: MessageFunc) -> bool {
+    !matches!(message, MessageFunc::TransE)
 }

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Params;
+use super::background::Background;
 use super::network::{Compute, Grads, Memory, Network};
 use crate::graph::Graph;
 use crate::ops::{self, Seeds};
@@ -21,6 +22,15 @@ pub struct Retriever<'a> {
     network: Network<'a>,
     /// Embeddings of relation names, `[2R, text]`.
     embeddings: &'a Tensor,
+    /// What [`Retriever::prepared`] computed.
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    /// Relation states, `[2R, d]`.
+    relations: Tensor,
+    /// For aggregates that have one.
+    background: Option<Background>,
 }
 
 /// A forward pass's memory.
@@ -33,6 +43,11 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// See [`Memory::share`].
+    pub fn share(&self) -> f64 {
+        self.memory.share()
+    }
+
     /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
     pub(crate) fn tape(&self) -> &super::Tape {
@@ -54,7 +69,28 @@ impl<'a> Retriever<'a> {
                 compute: Compute::default(),
             },
             embeddings,
+            prepared: None,
         }
+    }
+
+    /// Computes once what no question changes; [`Retriever::score_all`] then computes of each question only what it reaches. `known` are
+    /// the background's states, where somebody computed them before.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn prepared(mut self, known: Option<Vec<Tensor>>) -> Result<Self> {
+        let relations = self.relations()?;
+        let background = self.network.background(&relations, known)?;
+        self.prepared = Some(Prepared {
+            relations,
+            background,
+        });
+        Ok(self)
+    }
+
+    /// What [`Retriever::prepared`] computed, for aggregates that have a background.
+    pub fn background(&self) -> Option<&Background> {
+        self.prepared.as_ref()?.background.as_ref()
     }
 
     /// See [`Network::compute`].
@@ -71,14 +107,23 @@ impl<'a> Retriever<'a> {
         self
     }
 
-    /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
-    fn start(&self, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Tensor, Seeds)> {
+    /// Relation states, `[2R, d]`.
+    fn relations(&self) -> Result<Tensor> {
+        if let Some(prepared) = &self.prepared {
+            return Ok(prepared.relations.clone());
+        }
         let p = self.network.params;
-        let relations = ops::linear(
+        ops::linear(
             self.embeddings,
             p.get("rel_mlp.weight")?,
             p.get("rel_mlp.bias")?,
-        )?;
+        )
+    }
+
+    /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
+    fn start(&self, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Tensor, Seeds)> {
+        let p = self.network.params;
+        let relations = self.relations()?;
         let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
         let text = crate::tensor::tensor(text, (batch.len(), p.text_dim))?.to_dtype(p.dtype())?;
         let query = ops::linear(
@@ -111,7 +156,8 @@ impl<'a> Retriever<'a> {
     /// When embeddings have another width than the model's.
     pub fn score_all(&self, batch: &[Question<'_>]) -> Result<Tensor> {
         let (relations, query, _, seeds) = self.start(batch)?;
-        self.network.score_all(&relations, &query, &seeds)
+        self.network
+            .score_all(&relations, &query, &seeds, self.background())
     }
 
     /// Gradients of all parameters from the gradient of the scores.

@@ -9,9 +9,10 @@ use crate::buffers::Buffer;
 use crate::ops::{First, HeadGrads, HeadParams};
 use crate::tensor::{Elem, tensor, view};
 
-/// A head of two maps over all nodes: scores `[B, N]`, and the first map's share of the states and of the queries.
+/// A head of two maps over all nodes: scores `[B, N]`, and the first map's share of the states and of the queries. `far` is the first map's
+/// share of the states of nodes without a row.
 pub(super) fn head_rows<T: Elem>(
-    y: &[T],
+    (y, far): (&[T], Option<&[T]>),
     rows: &Rows,
     query: &Tensor,
     params: &HeadParams,
@@ -26,6 +27,7 @@ pub(super) fn head_rows<T: Elem>(
     let head = score::Head {
         rows,
         p: &p,
+        far,
         share: &share,
         w2: w2.slice()?,
         b2: b2.slice()?[0],
@@ -51,6 +53,7 @@ pub(super) fn head_rows_backward<T: Elem>(
     let head = score::Head {
         rows,
         p,
+        far: None,
         share,
         w2: w2v.slice()?,
         b2: b2v.slice()?[0],

@@ -12,18 +12,21 @@ use gfm_pipe_kernels::message::Message;
 use gfm_pipe_kernels::norm::Affine;
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
+use super::background::Background;
 use super::network::{Grads, Network, Projection};
 use super::params::head_name;
 use super::reach::Reach;
 use super::rowhead::{head_rows, head_rows_backward};
 use crate::buffers::Buffer;
-use crate::ops::{
-    self, AggregateFunc, Boundary, HeadTape, LayerParams, MessageFunc, Seeds, message_counts,
-};
+use crate::ops::{self, AggregateFunc, Boundary, HeadTape, LayerParams, Seeds, message_counts};
 use crate::tensor::{Elem, View, by_dtype, tensor, view};
 
 /// A forward pass's memory.
-pub struct RowTape(Box<dyn Any + Send + Sync>);
+pub struct RowTape {
+    typed: Box<dyn Any + Send + Sync>,
+    /// States computed, of all there are: layers x queries x nodes.
+    pub(super) share: f64,
+}
 
 struct Typed<T: Elem> {
     reach: Reach,
@@ -49,14 +52,14 @@ enum HeadLeft<T: Elem> {
 }
 
 /// See [`Left`].
-struct Kept<T: Elem> {
+pub(super) struct Kept<T: Elem> {
     sum: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
 }
 
 impl<T: Elem> Kept<T> {
-    fn dirty(rows: usize, dim: usize, out: usize) -> Self {
+    pub fn dirty(rows: usize, dim: usize, out: usize) -> Self {
         Kept {
             sum: Buffer::dirty(rows * dim),
             normed: Buffer::dirty(rows * out),
@@ -70,6 +73,21 @@ impl<T: Elem> Kept<T> {
             normed: &self.normed,
             rstd: &self.rstd,
         }
+    }
+
+    /// Runs a layer: fills this, and gives the output.
+    fn run<M: Message>(&mut self, layer: &Layer<'_, T>) -> Buffer<T> {
+        let mut y = Buffer::dirty(layer.to.len() * layer.out);
+        layer::forward::<M, T>(
+            layer,
+            Out {
+                sum: &mut self.sum,
+                normed: &mut self.normed,
+                rstd: &mut self.rstd,
+                y: &mut y,
+            },
+        );
+        y
     }
 }
 
@@ -119,19 +137,31 @@ impl Network<'_> {
         matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean)
     }
 
-    /// Scores of the candidates of each query, or of all nodes, and what the backward pass needs; without `keep`, only the
-    /// scores.
+    /// Scores of the candidates of each query, or of all nodes, and what the backward pass needs.
     pub(super) fn forward_rows(
         &self,
         reach: Reach,
         (relations, query): (&Tensor, &Tensor),
         seeds: &Seeds,
         candidates: Option<Vec<Vec<u32>>>,
-        keep: bool,
-    ) -> Result<(Tensor, Option<RowTape>)> {
+    ) -> Result<(Tensor, RowTape)> {
         let message = self.params.config.message_func;
         by_dtype!(query.dtype(), T => ops::by_message!(message, M => {
-            self.forward_typed::<M, T>(reach, (relations, query), seeds, candidates, keep)
+            self.forward_typed::<M, T>(reach, (relations, query), seeds, candidates)
+        }))
+    }
+
+    /// Scores of all nodes; `background` is that of nodes without a row.
+    pub(super) fn score_rows(
+        &self,
+        reach: &Reach,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        background: Option<&Background>,
+    ) -> Result<Tensor> {
+        let message = self.params.config.message_func;
+        by_dtype!(query.dtype(), T => ops::by_message!(message, M => {
+            self.score_typed::<M, T>(reach, (relations, query), seeds, background)
         }))
     }
 
@@ -139,9 +169,8 @@ impl Network<'_> {
         &'a self,
         parts: &'a Parts<'_, T>,
         (from, to): (&'a Rows, &'a Rows),
-        x: &'a [T],
+        (x, far, counts): (&'a [T], Option<&'a [T]>, Option<&'a [T]>),
         at: &'a [(u32, u32)],
-        counts: Option<&'a [T]>,
     ) -> Result<Layer<'a, T>> {
         let kind = self.params.config.layer_kind();
         let (into, out_of) = kind.path.flow(self.graph);
@@ -152,6 +181,7 @@ impl Network<'_> {
             into,
             out_of,
             x,
+            far,
             relations: parts.relations.slice()?,
             dim,
             out,
@@ -174,27 +204,46 @@ impl Network<'_> {
         })
     }
 
+    /// Runs layer `i` over some rows: from states, those of nodes without a row, and numbers of messages.
+    pub(super) fn run_layer<M: Message, T: Elem>(
+        &self,
+        i: usize,
+        (projection, boundary): (&Projection, &Boundary),
+        (from, to): (&Rows, &Rows),
+        seen: (&[T], Option<&[T]>, Option<&[T]>),
+        left: &mut Kept<T>,
+    ) -> Result<Buffer<T>> {
+        let params = self.params.layer(i)?;
+        let parts = Parts::open(&params, &projection.relations, &boundary.rows)?;
+        let at = boundary_at(boundary, to);
+        Ok(left.run::<M>(&self.layer_of(&parts, (from, to), seen, &at)?))
+    }
+
+    /// Whether the head goes over the rows of all nodes: it has two maps, and sees the last states.
+    pub(super) fn head_by_rows(&self) -> bool {
+        let config = &self.params.config;
+        !config.concat_hidden && config.num_mlp_layer == 2
+    }
+
     /// Numbers of messages, for the mean.
-    fn counts<T: Elem>(&self) -> Option<Vec<T>> {
+    pub(super) fn counts<T: Elem>(&self) -> Option<Vec<T>> {
         let mean = self.params.config.aggregate_func == AggregateFunc::Mean;
         mean.then(|| message_counts(self.graph))
     }
 
-    fn forward_typed<M: Message, T: Elem>(
+    /// The boundary, and the states of the first rows.
+    fn start_rows<T: Elem>(
         &self,
-        reach: Reach,
-        (relations, query): (&Tensor, &Tensor),
+        reach: &Reach,
+        query: &Tensor,
         seeds: &Seeds,
-        candidates: Option<Vec<Vec<u32>>>,
-        keep: bool,
-    ) -> Result<(Tensor, Option<RowTape>)> {
+    ) -> Result<(Boundary, Buffer<T>)> {
         let config = &self.params.config;
-        let (layers, dim) = (config.layers(), config.input_dim);
-        if query.dims2()?.1 != dim || reach.rows.len() != layers + 1 {
+        let dim = config.input_dim;
+        if query.dims2()?.1 != dim || reach.rows.len() != config.layers() + 1 {
             bail!("queries or rows do not fit the model");
         }
         let boundary = ops::boundary(query, seeds)?;
-        let counts = self.counts::<T>();
         let mut first = Buffer::zeros(reach.rows[0].len() * dim);
         {
             let starts = view::<T>(&boundary.rows)?;
@@ -203,71 +252,128 @@ impl Network<'_> {
                 first[row as usize * dim..][..dim].copy_from_slice(start);
             }
         }
+        Ok((boundary, first))
+    }
+
+    /// Whether the head sees the states after layer `i` by themselves.
+    fn gathers(&self, i: usize) -> bool {
+        let config = &self.params.config;
+        config.concat_hidden || i + 1 == config.layers()
+    }
+
+    fn forward_typed<M: Message, T: Elem>(
+        &self,
+        reach: Reach,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        candidates: Option<Vec<Vec<u32>>>,
+    ) -> Result<(Tensor, RowTape)> {
+        let config = &self.params.config;
+        let layers = config.layers();
+        let (boundary, first) = self.start_rows::<T>(&reach, query, seeds)?;
+        let counts = self.counts::<T>();
         let mut states: Vec<Buffer<T>> = vec![first];
         let (mut projections, mut kept) = (Vec::new(), Vec::new());
         let mut seen: Vec<Tensor> = Vec::new();
-        let by_rows = candidates.is_none() && !config.concat_hidden && config.num_mlp_layer == 2;
+        let by_rows = candidates.is_none() && self.head_by_rows();
         for i in 0..layers {
             let projection = self.project(i, relations)?;
-            let params = self.params.layer(i)?;
             let (from, to) = (&reach.rows[i], &reach.rows[i + 1]);
             let out = config.hidden_dims[i];
-            let mut left = Kept::dirty(to.len(), dim, out);
-            let mut y = Buffer::dirty(to.len() * out);
-            {
-                let parts = Parts::open(&params, &projection.relations, &boundary.rows)?;
-                let at = boundary_at(&boundary, to);
-                let x = states.last().map_or(&[][..], |x| x);
-                let layer = self.layer_of(&parts, (from, to), x, &at, counts.as_deref())?;
-                layer::forward::<M, T>(
-                    &layer,
-                    Out {
-                        sum: &mut left.sum,
-                        normed: &mut left.normed,
-                        rstd: &mut left.rstd,
-                        y: &mut y,
-                    },
-                );
+            let mut left = Kept::dirty(to.len(), config.input_dim, out);
+            let y = self.run_layer::<M, T>(
+                i,
+                (&projection, &boundary),
+                (from, to),
+                (&states[i], None, counts.as_deref()),
+                &mut left,
+            )?;
+            if !by_rows && self.gathers(i) {
+                seen.push(gather(&y, None, to, candidates.as_deref(), out)?);
             }
-            if !by_rows && (config.concat_hidden || i + 1 == layers) {
-                seen.push(gather(&y, to, candidates.as_deref(), out)?);
-            }
-            if !keep {
-                states.clear();
-            } else {
-                projections.push(projection);
-                if !self.recompute {
-                    kept.push(left);
-                }
+            projections.push(projection);
+            if !self.recompute {
+                kept.push(left);
             }
             states.push(y);
         }
         let params = self.params.head()?;
-        let (scores, head) = match states.last() {
-            Some(y) if by_rows => {
-                let (scores, p, share) = head_rows(y, &reach.rows[layers], query, &params)?;
-                (scores, HeadLeft::Rows { p, share })
-            }
-            _ => {
-                let (scores, tape) = ops::head(&super::network::join(seen)?, query, &params)?;
-                (scores, HeadLeft::Seen(tape))
-            }
+        let (scores, head) = if by_rows {
+            let (scores, p, share) =
+                head_rows((&states[layers], None), &reach.rows[layers], query, &params)?;
+            (scores, HeadLeft::Rows { p, share })
+        } else {
+            let (scores, tape) = ops::head(&super::network::join(seen)?, query, &params)?;
+            (scores, HeadLeft::Seen(tape))
         };
-        let tape = keep.then(|| {
-            let typed = Typed {
-                reach,
-                relations: relations.clone(),
-                query: query.clone(),
-                boundary,
-                projections,
-                states,
-                layers: Mutex::new(kept),
-                candidates,
-                head,
-            };
-            RowTape(Box::new(typed))
-        });
+        let share = reach.share();
+        let typed = Typed {
+            reach,
+            relations: relations.clone(),
+            query: query.clone(),
+            boundary,
+            projections,
+            states,
+            layers: Mutex::new(kept),
+            candidates,
+            head,
+        };
+        let tape = RowTape {
+            typed: Box::new(typed),
+            share,
+        };
         Ok((scores, tape))
+    }
+
+    fn score_typed<M: Message, T: Elem>(
+        &self,
+        reach: &Reach,
+        (relations, query): (&Tensor, &Tensor),
+        seeds: &Seeds,
+        background: Option<&Background>,
+    ) -> Result<Tensor> {
+        let config = &self.params.config;
+        let layers = config.layers();
+        let (boundary, mut x) = self.start_rows::<T>(reach, query, seeds)?;
+        let counts = self.counts::<T>();
+        let before = |i: usize| match background {
+            Some(known) => known.before::<T>(i),
+            None => Ok(None),
+        };
+        let mut seen: Vec<Tensor> = Vec::new();
+        for i in 0..layers {
+            let here;
+            let projection = match background {
+                Some(known) => &known.projections[i],
+                None => {
+                    here = self.project(i, relations)?;
+                    &here
+                }
+            };
+            let (from, to) = (&reach.rows[i], &reach.rows[i + 1]);
+            let out = config.hidden_dims[i];
+            let far = before(i)?;
+            x = self.run_layer::<M, T>(
+                i,
+                (projection, &boundary),
+                (from, to),
+                (&x, slice_of(&far)?, counts.as_deref()),
+                &mut Kept::dirty(to.len(), config.input_dim, out),
+            )?;
+            if !self.head_by_rows() && self.gathers(i) {
+                let far = before(i + 1)?;
+                seen.push(gather(&x, slice_of(&far)?, to, None, out)?);
+            }
+        }
+        let params = self.params.head()?;
+        if !self.head_by_rows() {
+            return Ok(ops::head(&super::network::join(seen)?, query, &params)?.0);
+        }
+        let far = match background {
+            Some(known) => known.of_head::<T>()?,
+            None => None,
+        };
+        Ok(head_rows((&x, slice_of(&far)?), &reach.rows[layers], query, &params)?.0)
     }
 
     /// Gradients of the entity model's parameters, and of relation states and queries.
@@ -279,7 +385,7 @@ impl Network<'_> {
         grads: &mut Grads,
     ) -> Result<(Tensor, Tensor)> {
         let message = self.params.config.message_func;
-        by_dtype!(dscores.dtype(), T => ops::by_message!(message, M => match tape.0.downcast_ref::<Typed<T>>() {
+        by_dtype!(dscores.dtype(), T => ops::by_message!(message, M => match tape.typed.downcast_ref::<Typed<T>>() {
             Some(typed) => self.backward_typed::<M, T>(typed, dscores, seeds, grads),
             None => bail!("the gradient is of another type than the scores"),
         }))
@@ -319,7 +425,7 @@ impl Network<'_> {
         for i in (0..layers).rev() {
             let (from, to) = (&tape.reach.rows[i], &tape.reach.rows[i + 1]);
             let out = config.hidden_dims[i];
-            if !by_rows && (config.concat_hidden || i + 1 == layers) {
+            if !by_rows && self.gathers(i) {
                 columns -= out;
                 let part = head.x.narrow(2, columns, out)?.contiguous()?;
                 scatter(&mut dy, &part, to, tape.candidates.as_deref(), out)?;
@@ -336,8 +442,12 @@ impl Network<'_> {
             {
                 let parts = Parts::open(&params, &projection.relations, &tape.boundary.rows)?;
                 let at = boundary_at(&tape.boundary, to);
-                let layer =
-                    self.layer_of(&parts, (from, to), &tape.states[i], &at, counts.as_deref())?;
+                let layer = self.layer_of(
+                    &parts,
+                    (from, to),
+                    (&tape.states[i], None, counts.as_deref()),
+                    &at,
+                )?;
                 // Taken, so that its memory serves what comes.
                 let kept = {
                     let mut all = tape.layers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -347,16 +457,7 @@ impl Network<'_> {
                     Some(kept) => kept,
                     None => {
                         let mut kept = Kept::dirty(to.len(), dim, out);
-                        let mut y = Buffer::dirty(to.len() * out);
-                        layer::forward::<M, T>(
-                            &layer,
-                            Out {
-                                sum: &mut kept.sum,
-                                normed: &mut kept.normed,
-                                rstd: &mut kept.rstd,
-                                y: &mut y,
-                            },
-                        );
+                        kept.run::<M>(&layer);
                         kept
                     }
                 };
@@ -401,15 +502,24 @@ impl Network<'_> {
     }
 }
 
-/// Calls `f(place, row)` for every state the head sees of a query.
-fn for_seen(rows: &Rows, candidates: Option<&[Vec<u32>]>, q: usize, mut f: impl FnMut(usize, u32)) {
+fn slice_of<'a, T: Elem>(v: &'a Option<View<'_, T>>) -> Result<Option<&'a [T]>> {
+    v.as_ref().map(View::slice).transpose()
+}
+
+/// Calls `f(place, node, row)` for every state the head sees of a query.
+fn for_seen(
+    rows: &Rows,
+    candidates: Option<&[Vec<u32>]>,
+    q: usize,
+    mut f: impl FnMut(usize, usize, u32),
+) {
     match candidates {
         Some(all) => {
             for (i, v) in all[q].iter().enumerate() {
-                f(i, rows.find(*v as usize, q));
+                f(i, *v as usize, rows.find(*v as usize, q));
             }
         }
-        None => (0..rows.nodes()).for_each(|v| f(v, rows.find(v, q))),
+        None => (0..rows.nodes()).for_each(|v| f(v, v, rows.find(v, q))),
     }
 }
 
@@ -443,9 +553,10 @@ pub(super) fn check_nodes(
     Ok(())
 }
 
-/// The states the head sees, `[B, M, width]`.
+/// The states the head sees, `[B, M, width]`; `far` are those of nodes without a row.
 fn gather<T: Elem>(
     y: &[T],
+    far: Option<&[T]>,
     rows: &Rows,
     candidates: Option<&[Vec<u32>]>,
     width: usize,
@@ -456,11 +567,13 @@ fn gather<T: Elem>(
     out.par_chunks_mut((n * width).max(1))
         .enumerate()
         .for_each(|(q, out)| {
-            for_seen(rows, candidates, q, |i, row| {
-                if row != NONE {
-                    let state = &y[row as usize * width..][..width];
-                    out[i * width..][..width].copy_from_slice(state);
-                }
+            for_seen(rows, candidates, q, |i, v, row| {
+                let state = match (row, far) {
+                    (NONE, None) => return,
+                    (NONE, Some(far)) => &far[v * width..][..width],
+                    (row, _) => &y[row as usize * width..][..width],
+                };
+                out[i * width..][..width].copy_from_slice(state);
             });
         });
     tensor(out, (b, n, width))
@@ -478,7 +591,7 @@ fn scatter<T: Elem>(
     let g = view::<T>(dseen)?;
     let g = g.slice()?;
     for q in 0..b {
-        for_seen(rows, candidates, q, |i, row| {
+        for_seen(rows, candidates, q, |i, _, row| {
             if row != NONE {
                 let from = &g[(q * n + i) * width..][..width];
                 let to = &mut dy[row as usize * width..][..width];
@@ -487,9 +600,4 @@ fn scatter<T: Elem>(
         });
     }
     Ok(())
-}
-
-/// Whether a state of zeros sends a message of zeros.
-pub(super) fn zeros_are_silent(message: MessageFunc) -> bool {
-    !matches!(message, MessageFunc::TransE)
 }

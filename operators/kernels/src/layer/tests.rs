@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::{DistMult, RotatE};
-use crate::testing::{Edges, csr, graphs};
+use crate::testing::{Edges, Grouped, csr, graphs};
 use proptest::prelude::*;
 
 const DIM: usize = 4;
@@ -17,6 +17,8 @@ struct Numbers {
     beta: Vec<f64>,
     boundary: Vec<f64>,
     counts: Vec<f64>,
+    /// A state of each node, for where no row has one.
+    far: Vec<f64>,
 }
 
 #[derive(Debug)]
@@ -50,17 +52,18 @@ impl Setup {
             beta: some(DIM),
             boundary: some(self.at.len() * DIM),
             counts: some(self.edges.nodes).iter().map(|x| x + 3.0).collect(),
+            far: some(self.edges.nodes * DIM),
         }
     }
 
-    fn run<M: Message>(&self, n: &Numbers, dy: &[f64]) -> (Vec<f64>, Gradients) {
-        let (into, out_of) = (self.edges.by_destination(), self.edges.by_source());
-        let layer = Layer {
+    fn layer<'a>(&'a self, n: &'a Numbers, [into, out_of]: [&'a Grouped; 2]) -> Layer<'a, f64> {
+        Layer {
             from: &self.from,
             to: &self.to,
-            into: csr(&into),
-            out_of: csr(&out_of),
+            into: csr(into),
+            out_of: csr(out_of),
             x: &n.x,
+            far: None,
             relations: &n.relations,
             dim: DIM,
             out: DIM,
@@ -77,18 +80,30 @@ impl Setup {
                 rows: &n.boundary,
             },
             counts: self.mean.then_some(&n.counts[..]),
-        };
+        }
+    }
+
+    /// What the forward pass fills: sums, normalised values, deviations, the output.
+    fn forward<M: Message>(&self, layer: &Layer<'_, f64>) -> [Vec<f64>; 4] {
         // What is scratch or filled may hold anything before.
         let (m, junk) = (self.to.len(), f64::NAN);
-        let (mut left_sum, mut normed) = (vec![junk; m * DIM], vec![junk; m * DIM]);
-        let (mut rstd, mut y) = (vec![junk; m], vec![junk; m * DIM]);
+        let mut filled = [m * DIM, m * DIM, m, m * DIM].map(|len| vec![junk; len]);
+        let [sum, normed, rstd, y] = &mut filled;
         let out = Out {
-            sum: &mut left_sum,
-            normed: &mut normed,
-            rstd: &mut rstd,
-            y: &mut y,
+            sum,
+            normed,
+            rstd,
+            y,
         };
-        forward::<M, f64>(&layer, out);
+        forward::<M, f64>(layer, out);
+        filled
+    }
+
+    fn run<M: Message>(&self, n: &Numbers, dy: &[f64]) -> (Vec<f64>, Gradients) {
+        let (into, out_of) = (self.edges.by_destination(), self.edges.by_source());
+        let layer = self.layer(n, [&into, &out_of]);
+        let [left_sum, normed, rstd, y] = self.forward::<M>(&layer);
+        let (m, junk) = (self.to.len(), f64::NAN);
         let zeros = |like: &[f64]| vec![0.0; like.len()];
         let (mut state, mut sum) = (vec![junk; m * DIM], vec![junk; m * DIM]);
         let mut g = [
@@ -121,8 +136,9 @@ impl Setup {
     }
 
     /// The output, row by row and edge by edge.
-    fn slow<M: Message>(&self, n: &Numbers) -> Vec<f64> {
+    fn slow<M: Message>(&self, n: &Numbers, far: bool) -> Vec<f64> {
         let state = |v: usize, q: usize| match self.from.find(v, q) {
+            NONE if far => row(&n.far, v, DIM).to_vec(),
             NONE => vec![0.0; DIM],
             at => row(&n.x, at as usize, DIM).to_vec(),
         };
@@ -207,10 +223,17 @@ proptest! {
         let n = setup.numbers(seed);
         let dy: Vec<f64> = (0..setup.to.len() * DIM).map(|i| ((i * 7 + 3) % 11) as f64 / 5.0 - 1.0).collect();
         let run = |n: &Numbers| if rotate { setup.run::<RotatE>(n, &dy) } else { setup.run::<DistMult>(n, &dy) };
-        let slow = |n: &Numbers| if rotate { setup.slow::<RotatE>(n) } else { setup.slow::<DistMult>(n) };
+        let slow = |n: &Numbers| if rotate { setup.slow::<RotatE>(n, false) } else { setup.slow::<DistMult>(n, false) };
         let (y, grads) = run(&n);
         for (a, b) in y.iter().zip(slow(&n)) {
             prop_assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+        let (into, out_of) = (setup.edges.by_destination(), setup.edges.by_source());
+        let mut layer = setup.layer(&n, [&into, &out_of]);
+        layer.far = Some(&n.far);
+        let [.., y] = setup.forward::<RotatE>(&layer);
+        for (a, b) in y.iter().zip(setup.slow::<RotatE>(&n, true)) {
+            prop_assert!((a - b).abs() < 1e-9, "with far states: {a} {b}");
         }
         let value = |n: &Numbers| -> f64 { slow(n).iter().zip(&dy).map(|(y, d)| y * d).sum() };
         type Part = fn(&mut Numbers) -> &mut Vec<f64>;

@@ -1,0 +1,189 @@
+//! Steps of both tasks, with the time of each phase, and questions.
+
+use std::time::Instant;
+
+use candle_core::{DType, Tensor};
+use gfm_pipe_gfm::loss::{ListLoss, link_prediction};
+use gfm_pipe_gfm::model::{Class, Compute, ModelConfig, Params, QueryGnn, Question, Retriever};
+use gfm_pipe_gfm::optimizer::Optimizer;
+use gfm_pipe_gfm::sampling::{Truth, batch};
+use gfm_pipe_gfm::tensor::{tensor, to_f64};
+use gfm_pipe_kernels::adamw::AdamW;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::work::Work;
+use crate::{NEGATIVES, TEXT};
+
+/// Seconds of sampling, forward, backward and optimizer, and the loss.
+pub type Phases = [f64; 4];
+
+/// What is measured.
+#[derive(Clone)]
+pub struct Case {
+    /// `kg`: pre-training; `qa`: fine-tuning.
+    pub task: String,
+    /// Width of states.
+    pub dim: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Which states are computed.
+    pub compute: Compute,
+    /// See `train.recompute`.
+    pub recompute: bool,
+}
+
+/// A step.
+pub struct Step {
+    /// Its time.
+    pub phases: Phases,
+    /// Its loss.
+    pub loss: f64,
+    /// States computed, of layers x queries x nodes.
+    pub share: f64,
+}
+
+/// A model in training.
+pub struct Bench<'a> {
+    work: &'a Work,
+    truth: Truth,
+    params: Params,
+    optimizer: Optimizer,
+    embeddings: Tensor,
+    case: Case,
+    rng: ChaCha8Rng,
+}
+
+impl<'a> Bench<'a> {
+    pub fn new(work: &'a Work, case: &Case) -> Self {
+        let class = if case.task == "kg" {
+            Class::QueryGNN
+        } else {
+            Class::GNNRetriever
+        };
+        let config = ModelConfig::new(case.dim, vec![case.dim; case.layers]);
+        let params = Params::init(class, &config, TEXT, 1024, DType::F32).unwrap();
+        let settings = AdamW {
+            lr: 5e-4,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.01,
+        };
+        Bench {
+            truth: Truth::new(work.graph.nodes(), work.relations, &work.triples),
+            optimizer: Optimizer::new(settings, &params).unwrap(),
+            params,
+            embeddings: tensor(work.embeddings.clone(), (2 * work.relations, TEXT)).unwrap(),
+            work,
+            case: case.clone(),
+            rng: ChaCha8Rng::seed_from_u64(7),
+        }
+    }
+
+    /// A step.
+    pub fn step(&mut self, i: usize) -> Step {
+        match self.case.task.as_str() {
+            "kg" => self.kg(i),
+            _ => self.qa(),
+        }
+    }
+
+    fn questions(&self) -> Vec<Question<'a>> {
+        let both = self.work.questions.iter().zip(&self.work.seeds);
+        both.map(|(embedding, seeds)| Question { embedding, seeds })
+            .collect()
+    }
+
+    /// Seconds to answer each question by itself; with `prepared`, after what no question changes was computed, and how long that took.
+    pub fn ask(&self, prepared: bool) -> (Vec<f64>, f64) {
+        let start = Instant::now();
+        let mut model = Retriever::new(&self.params, &self.work.graph, &self.embeddings)
+            .compute(self.case.compute);
+        if prepared {
+            model = model.prepared(None).unwrap();
+        }
+        let before = start.elapsed().as_secs_f64();
+        let questions = self.questions();
+        let each = questions.iter().cycle().take(2 * questions.len());
+        let times = each.map(|q| {
+            let start = Instant::now();
+            std::hint::black_box(model.score_all(&[*q]).unwrap());
+            start.elapsed().as_secs_f64()
+        });
+        (times.collect(), before)
+    }
+
+    fn kg(&mut self, i: usize) -> Step {
+        let start = Instant::now();
+        let rng = &mut self.rng;
+        let positives = &self.work.positives[i % self.work.positives.len()];
+        let b = batch(&self.truth, positives, NEGATIVES, true, || {
+            rng.random::<f32>()
+        });
+        let graph = self.work.graph.without(b.asked());
+        let sampled = start.elapsed().as_secs_f64();
+        let gnn = QueryGnn::new(&self.params, &graph, &self.embeddings)
+            .compute(self.case.compute)
+            .recompute(self.case.recompute);
+        let pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
+        let value = link_prediction(&to_f64(&pass.scores).unwrap(), 1 + NEGATIVES, 1.0);
+        let forward = start.elapsed().as_secs_f64();
+        let dscores = tensor(value.grad, pass.scores.shape()).unwrap();
+        let dscores = dscores.to_dtype(DType::F32).unwrap();
+        let grads = gnn.backward(&pass, &dscores).unwrap();
+        let share = pass.share();
+        drop(pass);
+        let backward = start.elapsed().as_secs_f64();
+        self.optimizer.step(&mut self.params, &grads).unwrap();
+        let end = start.elapsed().as_secs_f64();
+        Step {
+            phases: [
+                sampled,
+                forward - sampled,
+                backward - forward,
+                end - backward,
+            ],
+            loss: value.loss,
+            share,
+        }
+    }
+
+    fn qa(&mut self) -> Step {
+        let start = Instant::now();
+        let w = self.work;
+        let questions = self.questions();
+        let model = Retriever::new(&self.params, &w.graph, &self.embeddings)
+            .compute(self.case.compute)
+            .recompute(self.case.recompute);
+        let pass = model.forward(&questions).unwrap();
+        let scores = to_f64(&pass.scores).unwrap();
+        let bce = ListLoss::Bce {
+            adversarial_temperature: 0.2,
+        };
+        let nodes = w.graph.nodes();
+        let (a, b) = (
+            bce.value(&scores, nodes, &w.gold),
+            ListLoss::ListCe.value(&scores, nodes, &w.gold),
+        );
+        let grad: Vec<f64> = a
+            .grad
+            .iter()
+            .zip(&b.grad)
+            .map(|(a, b)| 0.3 * a + 0.7 * b)
+            .collect();
+        let forward = start.elapsed().as_secs_f64();
+        let dscores = tensor(grad, pass.scores.shape()).unwrap();
+        let dscores = dscores.to_dtype(DType::F32).unwrap();
+        let grads = model.backward(&pass, &dscores).unwrap();
+        let share = pass.share();
+        drop(pass);
+        let backward = start.elapsed().as_secs_f64();
+        self.optimizer.step(&mut self.params, &grads).unwrap();
+        let end = start.elapsed().as_secs_f64();
+        Step {
+            phases: [0.0, forward, backward - forward, end - backward],
+            loss: 0.3 * a.loss + 0.7 * b.loss,
+            share,
+        }
+    }
+}

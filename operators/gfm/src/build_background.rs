@@ -1,0 +1,145 @@
+//! `build-background`: what a model makes of a graph before anybody asks, so that a question costs only what it reaches.
+
+use std::sync::Arc;
+
+use arrow::array::{StringArray, UInt32Array, UInt64Array};
+use candle_core::Tensor;
+use gfm_pipe_api::{
+    Accepts, Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema,
+    TableSpec, columns, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::buffers::Lease;
+use crate::inputs::LoadedGraph;
+use crate::model::{Retriever, read_model};
+use crate::tensor::{tensor, to_f32};
+use crate::tensor_error;
+
+/// The operator.
+pub struct BuildBackground;
+
+/// It has no parameters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Params {}
+
+impl Operator for BuildBackground {
+    type Params = Params;
+    const NAME: &'static str = "build-background";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "states of all nodes that no query has reached, once for a model and a graph";
+
+    fn schema() -> Schema {
+        Schema::default()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        let port = |name, kind, about| InPort {
+            name,
+            accepts: Accepts::Kinds(kind),
+            arity: Arity::One,
+            about,
+        };
+        vec![
+            port("model", &[&kinds::MODEL], "the model; sum or mean"),
+            port("graph", &[&kinds::GRAPH], "the graph"),
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![OutPort {
+            name: "background",
+            kind: &kinds::BACKGROUND,
+            about: "the states, for `retrieve` and `evaluate`",
+        }]
+    }
+
+    fn run(_params: Params, ctx: &Context) -> OpResult<()> {
+        let _lease = Lease;
+        let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
+        let stored = read_model(model)?;
+        let input = LoadedGraph::read(graph)?;
+        stored.fits(&input, &model.name)?;
+        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings)
+            .prepared(None)
+            .map_err(tensor_error)?;
+        let Some(background) = ready.background() else {
+            return Err(OpError::new(
+                "this model has no background: its aggregate_func looks at single messages, and each may come from a query",
+            )
+            .artifact(&model.name)
+            .hint("leave the stage out: `retrieve` and `evaluate` work without it"));
+        };
+        let states = background.states();
+        let [inner, last, info] = kinds::BACKGROUND.tables else {
+            return Err(OpError::new("the kind's tables changed"));
+        };
+        let (outermost, before) = states
+            .split_last()
+            .ok_or_else(|| OpError::new("the model has no layers"))?;
+        write(ctx, inner, stored.params.config.input_dim, before)?;
+        write(
+            ctx,
+            last,
+            stored.params.config.hidden_dims[before.len()],
+            std::slice::from_ref(outermost),
+        )?;
+        let row = columns::batch(
+            info,
+            vec![
+                Arc::new(UInt32Array::from(vec![states.len() as u32])),
+                Arc::new(UInt64Array::from(vec![input.graph.nodes() as u64])),
+                Arc::new(StringArray::from(vec![model.digest()])),
+                Arc::new(StringArray::from(vec![graph.digest()])),
+            ],
+        )?;
+        ctx.write("background", info.name, &row)
+    }
+}
+
+/// Writes the states of some layers, `width` wide, one layer after the other.
+fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> OpResult<()> {
+    let schema = Arc::new(table.schema(width));
+    let mut sink = ctx.outputs.create("background", table.name, schema)?;
+    for states in layers {
+        ctx.check_cancelled()?;
+        let values = to_f32(states).map_err(tensor_error)?;
+        sink.write(&columns::batch(
+            table,
+            vec![columns::build_vectors(width, values)?],
+        )?)?;
+    }
+    sink.finish()
+}
+
+/// States after each layer, `[N, out]`, from a `background` artifact, which must be of this model and graph.
+pub(crate) fn read_background(
+    artifact: &Artifact,
+    model: &Artifact,
+    graph: &Artifact,
+) -> OpResult<Vec<Tensor>> {
+    let info = artifact.read("info")?;
+    for (column, given) in [("model", model), ("graph", graph)] {
+        if columns::text(&info, column)?.value(0) != given.digest() {
+            return Err(OpError::new(format!(
+                "the background was computed from another {column} than `{}`",
+                given.name
+            ))
+            .artifact(&artifact.name)
+            .hint(format!(
+                "connect the same {column} to this stage and to the `build-background` stage"
+            )));
+        }
+    }
+    let nodes = columns::u64s(&info, "nodes")?.value(0) as usize;
+    let mut out = Vec::new();
+    for table in ["states", "last"] {
+        let (dim, values) = columns::vectors(&artifact.read(table)?, "vector")?;
+        let one = (nodes * dim).max(1);
+        for layer in values.chunks(one) {
+            out.push(tensor(layer.to_vec(), (nodes, dim)).map_err(tensor_error)?);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,246 @@
+//! Questions put to a model on a graph: what `evaluate` and `retrieve` read, and how documents are ranked.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, Float64Array, StringArray, UInt32Array};
+use candle_core::{Result as TensorResult, Tensor};
+use gfm_pipe_api::{
+    Accepts, Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
+};
+
+use crate::build_background::read_background;
+use crate::documents::{Questions, read_entity_documents};
+use crate::eval::{EntityDocuments, top};
+use crate::finetune::{each_scored, seeds};
+use crate::inputs::{LoadedGraph, same_encoder};
+use crate::model::{Class, Params as Weights, StoredModel, read_model};
+use crate::tensor_error;
+
+/// Names of the rankers.
+pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
+
+/// The ports of [`Setting::read`], and `background`.
+pub(crate) fn ports() -> Vec<InPort> {
+    let port = |name, kind, arity, about| InPort {
+        name,
+        accepts: Accepts::Kinds(kind),
+        arity,
+        about,
+    };
+    vec![
+        port("graph", &[&kinds::GRAPH], Arity::One, "the graph"),
+        port(
+            "background",
+            &[&kinds::BACKGROUND],
+            Arity::Optional,
+            "the background of `model` on `graph`; computed where it is not given",
+        ),
+        port(
+            "documents",
+            &[&kinds::ENTITY_DOCUMENTS],
+            Arity::One,
+            "entity-document matrix",
+        ),
+        port(
+            "corpus",
+            &[&kinds::DOCUMENTS],
+            Arity::One,
+            "titles and texts of the documents",
+        ),
+        port("questions", &[&kinds::QUESTIONS], Arity::One, "questions"),
+        port(
+            "question_embeddings",
+            &[&kinds::EMBEDDINGS],
+            Arity::One,
+            "their embeddings",
+        ),
+    ]
+}
+
+/// The parameters that say how questions are put.
+pub(crate) fn fields() -> Vec<Field> {
+    vec![
+        Field::new(
+            "top_k",
+            Type::int(1),
+            20,
+            "entities that count, for topk and idf_topk",
+        ),
+        Field::new(
+            "init_entities_weight",
+            Type::Bool,
+            true,
+            "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1",
+        ),
+        Field::new("batch_size", Type::int(1), 8, "questions scored at once").no_effect(),
+    ]
+}
+
+/// What [`fields`] are not.
+pub(crate) fn ranker_type() -> Type {
+    Type::one_of(&RANKERS)
+}
+
+/// What questions are asked of.
+pub(crate) struct Setting {
+    /// The graph.
+    pub input: LoadedGraph,
+    /// Which documents mention an entity.
+    pub matrix: EntityDocuments,
+    /// Titles of the documents.
+    pub titles: StringArray,
+    /// Texts of the documents.
+    pub texts: StringArray,
+    /// The questions.
+    pub questions: Questions,
+}
+
+impl Setting {
+    /// Reads the inputs of [`ports`], and says which questions cannot be asked.
+    pub fn read(ctx: &Context) -> OpResult<Self> {
+        let input = LoadedGraph::read(ctx.input("graph")?)?;
+        let matrix = read_entity_documents(ctx.input("documents")?)?;
+        let table = ctx.input("corpus")?.read("documents")?;
+        let (titles, texts) = (
+            columns::text(&table, "title")?,
+            columns::text(&table, "text")?,
+        );
+        if matrix.num_entities() != input.graph.nodes() || matrix.num_documents() != titles.len() {
+            return Err(OpError::new(format!(
+                "graph, entity-document matrix and corpus do not belong together: {} nodes, {} x {}, {} documents",
+                input.graph.nodes(),
+                matrix.num_entities(),
+                matrix.num_documents(),
+                titles.len()
+            ))
+            .hint("make all three from the same ingest stages"));
+        }
+        let questions =
+            Questions::read(ctx.input("questions")?, ctx.input("question_embeddings")?)?;
+        questions.check(input.graph.nodes(), matrix.num_documents())?;
+        same_encoder(&questions, &input)?;
+        Ok(Setting {
+            input,
+            matrix,
+            titles: titles.clone(),
+            texts: texts.clone(),
+            questions,
+        })
+    }
+
+    /// Warns of questions that cannot be asked; `then` says what becomes of them.
+    pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
+        let entities = self.questions.entities.iter();
+        let lost = entities.filter(|e| e.is_empty()).count();
+        if lost > 0 {
+            ctx.warn(format!(
+                "{lost} of {} questions have no known entity: {then}",
+                self.questions.len()
+            ));
+        }
+    }
+
+    /// Entity scores of every question by the model of a port, with its background if there is one; `None` where a question has no known
+    /// entity.
+    pub fn entity_scores(
+        &self,
+        ctx: &Context,
+        model: &Artifact,
+        background: Option<&Artifact>,
+        (weighted, batch_size): (bool, usize),
+    ) -> OpResult<Vec<Option<Vec<f64>>>> {
+        let weights = usable(read_model(model)?, &self.input, &model.name)?;
+        let graph = ctx.input("graph")?;
+        let background: Option<Vec<Tensor>> = background
+            .map(|b| read_background(b, model, graph))
+            .transpose()?;
+        let entities = self.questions.entities.iter();
+        let seeds: Vec<Vec<(u32, f64)>> =
+            entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
+        let mut out = vec![None; self.questions.len()];
+        each_scored(
+            ctx,
+            (&weights, background),
+            &self.input,
+            (&self.questions, &seeds),
+            batch_size,
+            |i, scores| out[i] = Some(scores.to_vec()),
+        )?;
+        Ok(out)
+    }
+}
+
+impl StoredModel {
+    /// Holds that the model knows the encoder a graph is embedded with.
+    pub(crate) fn fits(&self, input: &LoadedGraph, name: &str) -> OpResult<()> {
+        if self.origin.encoder_digest == input.encoder_digest {
+            return Ok(());
+        }
+        Err(OpError::new(format!(
+            "the model was trained with the encoder {}, the graph is embedded with {}",
+            self.origin.encoder, input.encoder
+        ))
+        .artifact(name)
+        .hint("embed with the encoder the model was trained with"))
+    }
+}
+
+/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only projection of texts,
+/// `rel_mlp`, takes the place (a random one would measure nothing).
+fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
+    stored.fits(input, name)?;
+    if stored.params.class == Class::GNNRetriever {
+        return Ok(stored.params);
+    }
+    let build = || -> TensorResult<Weights> {
+        let p = &stored.params;
+        let mut out = Weights::init(Class::GNNRetriever, &p.config, p.text_dim, 0, p.dtype())?;
+        out.take_over(p.tensors())?;
+        for part in ["weight", "bias"] {
+            out.set(
+                &format!("question_mlp.{part}"),
+                p.get(&format!("rel_mlp.{part}"))?.clone(),
+            )?;
+        }
+        Ok(out)
+    };
+    build().map_err(tensor_error)
+}
+
+/// The first documents of systems for questions.
+#[derive(Default)]
+pub(crate) struct Rankings {
+    /// Question, system, rank, document, score.
+    rows: Vec<(usize, String, u32, u32, f64)>,
+}
+
+impl Rankings {
+    /// Adds the `depth` best documents of each question.
+    pub fn add(&mut self, system: &str, scores: &[Option<Vec<f64>>], depth: usize) {
+        for (i, scores) in scores.iter().enumerate() {
+            let Some(scores) = scores else { continue };
+            for (rank, d) in (1..).zip(top(scores, depth)) {
+                let row = (i, system.to_owned(), rank, d, scores[d as usize]);
+                self.rows.push(row);
+            }
+        }
+    }
+
+    /// Writes the `rankings` port.
+    pub fn write(&self, ctx: &Context, ids: &[String], titles: &StringArray) -> OpResult<()> {
+        let r = &self.rows;
+        let rankings = columns::batch(
+            &kinds::RANKINGS.tables[0],
+            vec![
+                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &ids[x.0]))),
+                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &x.1))),
+                Arc::new(UInt32Array::from_iter_values(r.iter().map(|x| x.2))),
+                Arc::new(StringArray::from_iter_values(
+                    r.iter().map(|x| titles.value(x.3 as usize)),
+                )),
+                Arc::new(Float64Array::from_iter_values(r.iter().map(|x| x.4))),
+            ],
+        )?;
+        ctx.write("rankings", "rankings", &rankings)
+    }
+}
