@@ -1,7 +1,7 @@
 //! The scoring head with two linear maps over [`Rows`]: `score(v, q) = w2 · relu(p(v, q) + share(q)) + b2` for every node and query.
 //!
 //! `p` is the first map's share of the states, one row for each state; `share` is the query's, with the bias. What is between the
-//! maps is never stored: the backward pass adds it up once more.
+//! maps is never stored: the backward pass adds it up once more, and leaves the gradient of `p` in its place.
 
 use std::ops::Range;
 
@@ -20,10 +20,6 @@ const TASKS: usize = 32;
 pub struct Head<'a, T> {
     /// Rows of the states.
     pub rows: &'a Rows,
-    /// `rows.len() x width`.
-    pub p: &'a [T],
-    /// The same of the nodes without a row, `nodes x width`; zero where there is none. The backward pass knows no gradient of it.
-    pub far: Option<&'a [T]>,
     /// `queries x width`.
     pub share: &'a [T],
     /// `width`.
@@ -34,8 +30,6 @@ pub struct Head<'a, T> {
 
 /// Gradients, each added to what is there.
 pub struct Grads<'a, T> {
-    /// Of `p`.
-    pub p: &'a mut [T],
     /// Of `share`.
     pub share: &'a mut [T],
     /// Of `w2`.
@@ -49,22 +43,23 @@ impl<T: Real> Head<'_, T> {
         self.rows.tasks(TASKS, |_| 1)
     }
 
-    fn check(&self, scores: usize) {
+    fn check(&self, p: usize, scores: usize) {
         let (width, queries) = (self.w2.len(), self.rows.queries());
-        assert_eq!(self.p.len(), self.rows.len() * width, "states");
-        let far = |far: &[T]| far.len() == self.rows.nodes() * width;
-        assert!(self.far.is_none_or(far), "states of nodes without a row");
+        assert_eq!(p, self.rows.len() * width, "states");
         assert_eq!(self.share.len(), queries * width, "queries");
         assert_eq!(scores, self.rows.nodes() * queries, "scores");
     }
 }
 
-/// Scores, `nodes x queries`.
+/// Scores, `nodes x queries`, of `p`, `rows.len() x width`; `far` is the same of the nodes without a row, `nodes x width`, zero where there is
+/// none.
 ///
 /// # Panics
 /// When lengths do not fit.
-pub fn scores<T: Real>(head: &Head<'_, T>, out: &mut [T]) {
-    head.check(out.len());
+pub fn scores<T: Real>(head: &Head<'_, T>, p: &[T], far: Option<&[T]>, out: &mut [T]) {
+    head.check(p.len(), out.len());
+    let fits = |far: &[T]| far.len() == head.rows.nodes() * head.w2.len();
+    assert!(far.is_none_or(fits), "states of nodes without a row");
     if out.is_empty() {
         return;
     }
@@ -79,8 +74,8 @@ pub fn scores<T: Real>(head: &Head<'_, T>, out: &mut [T]) {
                 for (v, out) in nodes.clone().zip(out.chunks_exact_mut(queries)) {
                     for (q, out) in out.iter_mut().enumerate() {
                         let p = match head.rows.find(v, q) {
-                            NONE => head.far.map_or(&zeros[..], |far| row(far, v, width)),
-                            at => row(head.p, at as usize, width),
+                            NONE => far.map_or(&zeros[..], |far| row(far, v, width)),
+                            at => row(p, at as usize, width),
                         };
                         *out = head.b2 + dot_relu(p, row(head.share, q, width), head.w2);
                     }
@@ -118,45 +113,54 @@ struct Partial<T> {
     b2: T,
 }
 
-/// Backward of [`scores`] from their gradient, `nodes x queries`.
+/// Backward of [`scores`], where every node without a row is zero, from their gradient, `nodes x queries`: `p` becomes its own gradient.
 ///
 /// # Panics
 /// When lengths do not fit.
-pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<'_, T>) {
-    head.check(dscores.len());
-    assert!(head.far.is_none(), "states without a gradient");
+pub fn scores_backward<T: Real>(
+    head: &Head<'_, T>,
+    p: &mut [T],
+    dscores: &[T],
+    grads: Grads<'_, T>,
+) {
+    head.check(p.len(), dscores.len());
     let (width, queries) = (head.w2.len(), head.rows.queries());
     let tasks = head.tasks();
     let ends = tasks.iter().map(|t| head.rows.of_all(t).end * width);
-    let pieces = cut(grads.p, ends);
+    let pieces = cut(p, ends);
     let zeros = vec![T::zero(); width];
     let partial: Vec<Partial<T>> = tasks
         .into_par_iter()
         .zip(pieces)
-        .map(|(nodes, dp)| {
+        .map(|(nodes, p)| {
             let mut sums = Partial {
                 share: vec![T::zero(); queries * width],
                 w2: vec![T::zero(); width],
                 b2: T::zero(),
             };
-            let first = head.rows.of_all(&nodes).start;
+            let start = head.rows.of_all(&nodes).start;
+            // Of one node: its rows are read by several queries before they may be overwritten.
+            let mut dp = vec![T::zero(); (queries + 1) * width];
             // Where a state is zero, nobody wants its gradient.
             let mut nowhere = vec![T::zero(); width];
             vectorised(
                 #[inline(always)]
                 || {
                     for v in nodes.clone() {
+                        let own = head.rows.of_all(&(v..v + 1));
+                        let p = &mut p[(own.start - start) * width..(own.end - start) * width];
+                        let dp = &mut dp[..p.len()];
+                        dp.fill(T::zero());
                         for q in 0..queries {
                             let ds = dscores[v * queries + q];
                             if ds == T::zero() {
                                 continue;
                             }
-                            let at = head.rows.find(v, q);
-                            let (p, dp) = match at {
+                            let (p, dp) = match head.rows.find(v, q) {
                                 NONE => (&zeros[..], &mut nowhere[..]),
                                 at => {
-                                    let own = (at as usize - first) * width;
-                                    (row(head.p, at as usize, width), &mut dp[own..][..width])
+                                    let at = (at as usize - own.start) * width;
+                                    (&p[at..][..width], &mut dp[at..][..width])
                                 }
                             };
                             let share = row(head.share, q, width);
@@ -176,6 +180,7 @@ pub fn scores_backward<T: Real>(head: &Head<'_, T>, dscores: &[T], grads: Grads<
                             }
                             sums.b2 += ds;
                         }
+                        p.copy_from_slice(dp);
                     }
                 },
             );
@@ -214,12 +219,12 @@ mod tests {
             let (p, share, w2) = (some(rows.len() * width, seed), some(2 * width, seed ^ 1), some(width, seed ^ 2));
             let ds = some(nodes * 2, seed ^ 3);
             let far = some(nodes * width, seed ^ 4);
-            let head = Head { rows: &rows, p: &p, far: None, share: &share, w2: &w2, b2: 0.3 };
+            let head = Head { rows: &rows, share: &share, w2: &w2, b2: 0.3 };
             let (mut got, mut got_far) = (vec![f64::NAN; nodes * 2], vec![f64::NAN; nodes * 2]);
-            scores(&head, &mut got);
-            scores(&Head { far: Some(&far), ..head }, &mut got_far);
-            let (mut dp, mut dshare, mut dw2, mut db2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width], 0.0);
-            scores_backward(&head, &ds, Grads { p: &mut dp, share: &mut dshare, w2: &mut dw2, b2: &mut db2 });
+            scores(&head, &p, None, &mut got);
+            scores(&head, &p, Some(&far), &mut got_far);
+            let (mut dp, mut dshare, mut dw2, mut db2) = (p.clone(), vec![0.0; share.len()], vec![0.0; width], 0.0);
+            scores_backward(&head, &mut dp, &ds, Grads { share: &mut dshare, w2: &mut dw2, b2: &mut db2 });
             let (mut wp, mut wshare, mut ww2) = (vec![0.0; p.len()], vec![0.0; share.len()], vec![0.0; width]);
             for v in 0..nodes {
                 for q in 0..2 {
@@ -261,8 +266,6 @@ mod tests {
         let ds = some(1500, 4);
         let head = Head {
             rows: &rows,
-            p: &p,
-            far: None,
             share: &share,
             w2: &w2,
             b2: 0.1,
@@ -271,16 +274,15 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             pool.unwrap().install(|| {
                 let mut out = vec![0.0; 1500];
-                scores(&head, &mut out);
+                scores(&head, &p, None, &mut out);
                 let (mut dp, mut dshare, mut dw2, mut db2) =
-                    (vec![0.0; p.len()], vec![0.0; 27], vec![0.0; 9], 0.0);
+                    (p.clone(), vec![0.0; 27], vec![0.0; 9], 0.0);
                 let grads = Grads {
-                    p: &mut dp,
                     share: &mut dshare,
                     w2: &mut dw2,
                     b2: &mut db2,
                 };
-                scores_backward(&head, &ds, grads);
+                scores_backward(&head, &mut dp, &ds, grads);
                 (out, dp, dshare, dw2, db2)
             })
         };

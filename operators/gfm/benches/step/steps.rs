@@ -125,12 +125,12 @@ impl<'a> Bench<'a> {
         let gnn = QueryGnn::new(&self.params, &graph, &self.embeddings)
             .compute(self.case.compute)
             .recompute(self.case.recompute);
-        let pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
+        let mut pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
         let value = link_prediction(&to_f64(&pass.scores).unwrap(), 1 + NEGATIVES, 1.0);
         let forward = start.elapsed().as_secs_f64();
         let dscores = tensor(value.grad, pass.scores.shape()).unwrap();
         let dscores = dscores.to_dtype(DType::F32).unwrap();
-        let grads = gnn.backward(&pass, &dscores).unwrap();
+        let grads = gnn.backward(&mut pass, &dscores).unwrap();
         let share = pass.share();
         drop(pass);
         let backward = start.elapsed().as_secs_f64();
@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
         let model = Retriever::new(&self.params, &w.graph, &self.embeddings)
             .compute(self.case.compute)
             .recompute(self.case.recompute);
-        let pass = model.forward(&questions).unwrap();
+        let mut pass = model.forward(&questions).unwrap();
         let scores = to_f64(&pass.scores).unwrap();
         let bce = ListLoss::Bce {
             adversarial_temperature: 0.2,
@@ -174,7 +174,7 @@ impl<'a> Bench<'a> {
         let forward = start.elapsed().as_secs_f64();
         let dscores = tensor(grad, pass.scores.shape()).unwrap();
         let dscores = dscores.to_dtype(DType::F32).unwrap();
-        let grads = model.backward(&pass, &dscores).unwrap();
+        let grads = model.backward(&mut pass, &dscores).unwrap();
         let share = pass.share();
         drop(pass);
         let backward = start.elapsed().as_secs_f64();

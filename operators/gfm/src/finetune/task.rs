@@ -76,7 +76,7 @@ impl Task for QuestionAnswering<'_> {
         let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
             .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
-        let pass = model.forward(&questions).map_err(tensor_error)?;
+        let mut pass = model.forward(&questions).map_err(tensor_error)?;
         let scores = to_f64(&pass.scores).map_err(tensor_error)?;
         let nodes = data.input.graph.nodes();
         let gold = Gold {
@@ -92,7 +92,7 @@ impl Task for QuestionAnswering<'_> {
         Ok(Step {
             loss: loss.total,
             parts: loss.parts,
-            grads: model.backward(&pass, &dscores).map_err(tensor_error)?,
+            grads: model.backward(&mut pass, &dscores).map_err(tensor_error)?,
         })
     }
 

@@ -255,8 +255,8 @@ proptest! {
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
             let model = Retriever::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
-            let pass = model.forward(&questions).unwrap();
-            let grads = model.backward(&pass, &weights).unwrap();
+            let mut pass = model.forward(&questions).unwrap();
+            let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
             same(&format!("{compute:?}: all scores"), &model.score_all(&questions).unwrap(), &scores)?;
             let model = model.prepared(None).unwrap();
@@ -295,8 +295,8 @@ proptest! {
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
             let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
-            let pass = model.forward(&queries, candidates.clone()).unwrap();
-            let grads = model.backward(&pass, &weights).unwrap();
+            let mut pass = model.forward(&queries, candidates.clone()).unwrap();
+            let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
             for (name, g) in &want {
                 same(&format!("{compute:?}: {name}"), &grads[name], g)?;
@@ -368,8 +368,8 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let answer = |compute| {
             let model = Retriever::new(&params, &graph, &embeddings).compute(compute);
-            let pass = model.forward(&questions).unwrap();
-            let grads = model.backward(&pass, &weights(60)).unwrap();
+            let mut pass = model.forward(&questions).unwrap();
+            let grads = model.backward(&mut pass, &weights(60)).unwrap();
             (pass.scores.clone(), model.score_all(&questions).unwrap(), grads)
         };
         let want = answer(Compute::Whole);
@@ -393,8 +393,8 @@ proptest! {
         let queries: Vec<TailQuery> = (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
         let answer = |compute| {
             let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute);
-            let pass = model.forward(&queries, asked.clone()).unwrap();
-            let grads = model.backward(&pass, &weights(4)).unwrap();
+            let mut pass = model.forward(&queries, asked.clone()).unwrap();
+            let grads = model.backward(&mut pass, &weights(4)).unwrap();
             (pass.scores.clone(), model.score_all(&queries).unwrap(), grads)
         };
         let want = answer(Compute::Whole);
@@ -479,9 +479,9 @@ fn every_parameter_receives_a_gradient() {
         seeds: &[(2, 1.0)],
     };
     let model = Retriever::new(&params, &graph, &embeddings);
-    let pass = model.forward(&[question]).unwrap();
+    let mut pass = model.forward(&[question]).unwrap();
     let d = tensor(numbers(7, 4), (1, 7)).unwrap();
-    let grads = model.backward(&pass, &d).unwrap();
+    let grads = model.backward(&mut pass, &d).unwrap();
     for (name, t) in params.iter() {
         let g = grads
             .get(name)

@@ -178,13 +178,13 @@ impl Network<'_> {
         Ok((scores, Memory::Rows(tape)))
     }
 
-    /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`.
+    /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`. The memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit.
+    /// When shapes do not fit, and the second time.
     pub fn gradients(
         &self,
-        memory: &Memory,
+        memory: &mut Memory,
         dscores: &Tensor,
         seeds: &Seeds,
         grads: &mut Grads,
@@ -339,10 +339,10 @@ impl Network<'_> {
         Ok(ops::head(&states, query, &self.params.head()?)?.0)
     }
 
-    /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`.
+    /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`. The memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit.
+    /// When shapes do not fit, and the second time.
     pub fn backward(
         &self,
         tape: &Tape,

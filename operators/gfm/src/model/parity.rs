@@ -262,11 +262,10 @@ fn kgc(dtype: DType) {
     let (tol, embeddings) = (c.tol, c.embeddings.clone());
     let by = |params: &Params, compute| {
         let gnn = QueryGnn::new(params, &pruned, &embeddings).compute(compute);
-        let pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
+        let mut pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
         let value = link_prediction(&floats(&pass.scores), 17, 1.0);
-        let grads = gnn
-            .backward(&pass, &cast(value.grad, &pass.scores))
-            .unwrap();
+        let dscores = cast(value.grad, &pass.scores);
+        let grads = gnn.backward(&mut pass, &dscores).unwrap();
         (pass, value.loss, grads)
     };
     for compute in [Compute::Dense, Compute::Sparse] {
@@ -443,7 +442,7 @@ fn qa(dtype: DType) {
     };
     let by = |params: &Params, compute| {
         let model = Retriever::new(params, &g, &embeddings).compute(compute);
-        let pass = model.forward(&questions).unwrap();
+        let mut pass = model.forward(&questions).unwrap();
         let scores = floats(&pass.scores);
         let (a, b) = (
             bce.value(&scores, 60, &gold),
@@ -455,7 +454,8 @@ fn qa(dtype: DType) {
             .zip(&b.grad)
             .map(|(a, b)| 0.3 * a + 0.7 * b)
             .collect();
-        let grads = model.backward(&pass, &cast(grad, &pass.scores)).unwrap();
+        let dscores = cast(grad, &pass.scores);
+        let grads = model.backward(&mut pass, &dscores).unwrap();
         (pass, [a.loss, b.loss, 0.3 * a.loss + 0.7 * b.loss], grads)
     };
     for compute in [Compute::Dense, Compute::Sparse] {

@@ -131,15 +131,15 @@ impl<'a> QueryGnn<'a> {
         self.network.score_all(&relations, &query, &seeds, None)
     }
 
-    /// Gradients of all parameters from the gradient of the scores.
+    /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit.
-    pub fn backward(&self, pass: &Pass, dscores: &Tensor) -> Result<Grads> {
+    /// When shapes do not fit, and the second time.
+    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> Result<Grads> {
         let mut grads = Grads::new();
         let (drel, dquery) =
             self.network
-                .gradients(&pass.memory, dscores, &pass.seeds, &mut grads)?;
+                .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
         // The query is a row of the relation states: its gradient goes back there.
         let ids: Vec<u32> = pass.queries.iter().map(|q| q.relation).collect();
         let ids = Tensor::new(ids, drel.device())?;

@@ -160,15 +160,15 @@ impl<'a> Retriever<'a> {
             .score_all(&relations, &query, &seeds, self.background())
     }
 
-    /// Gradients of all parameters from the gradient of the scores.
+    /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit.
-    pub fn backward(&self, pass: &Pass, dscores: &Tensor) -> Result<Grads> {
+    /// When shapes do not fit, and the second time.
+    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> Result<Grads> {
         let mut grads = Grads::new();
         let (drel, dquery) =
             self.network
-                .gradients(&pass.memory, dscores, &pass.seeds, &mut grads)?;
+                .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
         for (name, input, dy) in [
             ("rel_mlp", self.embeddings, &drel),
             ("question_mlp", &pass.questions, &dquery),

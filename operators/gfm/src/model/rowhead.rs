@@ -26,23 +26,21 @@ pub(super) fn head_rows<T: Elem>(
     first.of_states(&mut p, y, false)?;
     let head = score::Head {
         rows,
-        p: &p,
-        far,
         share: &share,
         w2: w2.slice()?,
         b2: b2.slice()?[0],
     };
     let mut by_node = Buffer::dirty(rows.nodes() * b);
-    score::scores(&head, &mut by_node);
+    score::scores(&head, &p, far, &mut by_node);
     let scores = transposed(&by_node, rows.nodes(), b);
     let scores = tensor(scores, (b, rows.nodes()))?;
     Ok((scores, p, share))
 }
 
-/// Backward of [`head_rows`]: adds the states' gradient to `dy`; that of the states in the result is empty.
+/// Backward of [`head_rows`]: adds the states' gradient to `dy`; that of the states in the result is empty. Without `p` it is computed again.
 pub(super) fn head_rows_backward<T: Elem>(
     (y, rows, query): (&[T], &Rows, &Tensor),
-    (p, share): (&[T], &[T]),
+    (p, share): (Option<Buffer<T>>, &[T]),
     params: &HeadParams,
     dscores: &Tensor,
     dy: &mut [T],
@@ -52,24 +50,28 @@ pub(super) fn head_rows_backward<T: Elem>(
     let (w2v, b2v, dv) = (view::<T>(w2)?, view::<T>(b2)?, view::<T>(dscores)?);
     let head = score::Head {
         rows,
-        p,
-        far: None,
         share,
         w2: w2v.slice()?,
         b2: b2v.slice()?[0],
     };
     let by_node = transposed(dv.slice()?, b, rows.nodes());
-    let mut dp = Buffer::zeros(p.len());
+    let first = First::<T>::open(&params.first, query)?;
+    let mut dp = match p {
+        Some(p) => p,
+        None => {
+            let mut p = Buffer::dirty(rows.len() * f);
+            first.of_states(&mut p, y, false)?;
+            p
+        }
+    };
     let zeros = |n: usize| vec![T::zero(); n];
     let (mut dshare, mut dw2, mut db2) = (zeros(b * f), zeros(f), T::zero());
     let grads = score::Grads {
-        p: &mut dp,
         share: &mut dshare,
         w2: &mut dw2,
         b2: &mut db2,
     };
-    score::scores_backward(&head, &by_node, grads);
-    let first = First::<T>::open(&params.first, query)?;
+    score::scores_backward(&head, &mut dp, &by_node, grads);
     let (first, dq) = first.backward((&dp, y), &dshare, dy)?;
     Ok(HeadGrads {
         x: tensor(Vec::<T>::new(), (b, 0, width - q))?,

@@ -4,7 +4,6 @@
 //! buffers that the next step uses again.
 
 use std::any::Any;
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_kernels::layer::{self, Layer, Left, Out};
@@ -35,10 +34,11 @@ struct Typed<T: Elem> {
     boundary: Boundary,
     /// Of each layer, its view of the relations.
     projections: Vec<Projection>,
-    /// States before the first layer and after each; all of them, because the next layer's messages are made of them.
+    /// States before the first layer and after each, because the next layer's messages are made of them. The backward pass takes them one by
+    /// one, so that their memory serves what comes.
     states: Vec<Buffer<T>>,
-    /// What each layer left, until its backward pass takes it; none where layers are computed again.
-    layers: Mutex<Vec<Kept<T>>>,
+    /// What each layer left, taken likewise; none where layers are computed again.
+    layers: Vec<Kept<T>>,
     candidates: Option<Vec<Vec<u32>>>,
     head: HeadLeft<T>,
 }
@@ -47,8 +47,9 @@ struct Typed<T: Elem> {
 enum HeadLeft<T: Elem> {
     /// Over the states that it saw.
     Seen(HeadTape),
-    /// Over all nodes, row by row: the first map's share of the states, and of the queries.
-    Rows { p: Buffer<T>, share: Vec<T> },
+    /// Over all nodes, row by row: the first map's share of the states (taken likewise; none where things are computed again), and of the
+    /// queries.
+    Rows { p: Option<Buffer<T>>, share: Vec<T> },
 }
 
 /// See [`Left`].
@@ -301,6 +302,7 @@ impl Network<'_> {
         let (scores, head) = if by_rows {
             let (scores, p, share) =
                 head_rows((&states[layers], None), &reach.rows[layers], query, &params)?;
+            let p = (!self.recompute).then_some(p);
             (scores, HeadLeft::Rows { p, share })
         } else {
             let (scores, tape) = ops::head(&super::network::join(seen)?, query, &params)?;
@@ -314,7 +316,7 @@ impl Network<'_> {
             boundary,
             projections,
             states,
-            layers: Mutex::new(kept),
+            layers: kept,
             candidates,
             head,
         };
@@ -379,13 +381,13 @@ impl Network<'_> {
     /// Gradients of the entity model's parameters, and of relation states and queries.
     pub(super) fn backward_rows(
         &self,
-        tape: &RowTape,
+        tape: &mut RowTape,
         dscores: &Tensor,
         seeds: &Seeds,
         grads: &mut Grads,
     ) -> Result<(Tensor, Tensor)> {
         let message = self.params.config.message_func;
-        by_dtype!(dscores.dtype(), T => ops::by_message!(message, M => match tape.typed.downcast_ref::<Typed<T>>() {
+        by_dtype!(dscores.dtype(), T => ops::by_message!(message, M => match tape.typed.downcast_mut::<Typed<T>>() {
             Some(typed) => self.backward_typed::<M, T>(typed, dscores, seeds, grads),
             None => bail!("the gradient is of another type than the scores"),
         }))
@@ -393,22 +395,25 @@ impl Network<'_> {
 
     fn backward_typed<M: Message, T: Elem>(
         &self,
-        tape: &Typed<T>,
+        tape: &mut Typed<T>,
         dscores: &Tensor,
         seeds: &Seeds,
         grads: &mut Grads,
     ) -> Result<(Tensor, Tensor)> {
         let config = &self.params.config;
         let (layers, dim) = (config.layers(), config.input_dim);
+        if tape.states.len() != layers + 1 {
+            bail!("a pass goes back once");
+        }
         let counts = self.counts::<T>();
         let last = config.hidden_dims.last().copied().unwrap_or(dim);
         let mut dy = Buffer::zeros(tape.reach.rows[layers].len() * last);
         let params = self.params.head()?;
-        let head = match &tape.head {
+        let head = match &mut tape.head {
             HeadLeft::Seen(left) => ops::head_backward(left, &params, dscores)?,
             HeadLeft::Rows { p, share } => {
                 let states = (&*tape.states[layers], &tape.reach.rows[layers], &tape.query);
-                head_rows_backward(states, (p, share), &params, dscores, &mut dy)?
+                head_rows_backward(states, (p.take(), share), &params, dscores, &mut dy)?
             }
         };
         let by_rows = matches!(tape.head, HeadLeft::Rows { .. });
@@ -423,6 +428,7 @@ impl Network<'_> {
         let mut drows = vec![T::zero(); tape.boundary.rows.elem_count()];
         let mut drelations = tape.relations.zeros_like()?;
         for i in (0..layers).rev() {
+            tape.states.truncate(i + 1);
             let (from, to) = (&tape.reach.rows[i], &tape.reach.rows[i + 1]);
             let out = config.hidden_dims[i];
             if !by_rows && self.gathers(i) {
@@ -448,12 +454,7 @@ impl Network<'_> {
                     (&tape.states[i], None, counts.as_deref()),
                     &at,
                 )?;
-                // Taken, so that its memory serves what comes.
-                let kept = {
-                    let mut all = tape.layers.lock().unwrap_or_else(PoisonError::into_inner);
-                    (all.len() == i + 1).then(|| all.pop()).flatten()
-                };
-                let left = match kept {
+                let left = match tape.layers.pop() {
                     Some(kept) => kept,
                     None => {
                         let mut kept = Kept::dirty(to.len(), dim, out);

@@ -191,7 +191,7 @@ impl Task for LinkPrediction<'_> {
             .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
         let run = || {
-            let pass = gnn.forward(&b.queries, b.candidates.clone())?;
+            let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
             let scores = &pass.scores;
             let value = link_prediction(
                 &to_f64(scores)?,
@@ -202,7 +202,7 @@ impl Task for LinkPrediction<'_> {
             Ok(Step {
                 loss: value.loss,
                 parts: Vec::new(),
-                grads: gnn.backward(&pass, &dscores)?,
+                grads: gnn.backward(&mut pass, &dscores)?,
             })
         };
         run().map_err(tensor_error)
