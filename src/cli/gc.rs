@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use crate::record::history;
+use crate::store::Extent;
 use crate::ui::{self, Out};
 
 /// Arguments of `gc`.
@@ -16,6 +17,9 @@ pub struct Args {
     /// Remove checkpoints of unfinished stages too
     #[arg(long)]
     checkpoints: bool,
+    /// Remove what operators keep between runs too: vectors of texts, which are then computed again
+    #[arg(long)]
+    cache: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -58,9 +62,15 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         .flat_map(|(_, r)| &r.journal.stages)
         .filter_map(|s| s.key.clone())
         .collect();
-    let garbage = store.garbage(&keep, args.checkpoints)?;
+    let garbage = store.garbage(
+        &keep,
+        Extent {
+            checkpoints: args.checkpoints,
+            cache: args.cache,
+        },
+    )?;
     let what = format!(
-        "{}, {}{}, {}; {} kept",
+        "{}, {}{}{}, {}; {} kept",
         ui::number(garbage.stages.len() as u64, "stage"),
         ui::number(garbage.objects.len() as u64, "object"),
         match garbage.work.len() {
@@ -69,6 +79,10 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
                 ", checkpoints of {}",
                 ui::number(n as u64, "unfinished stage")
             ),
+        },
+        match garbage.cache.len() {
+            0 => "",
+            _ => ", the cache",
         },
         ui::bytes(garbage.bytes()),
         ui::number(garbage.kept, "stage"),

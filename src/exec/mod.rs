@@ -4,6 +4,7 @@
 //! lookup, lock, operator, storing. Invariant: every stage of the pipeline ends in exactly one record, whatever fails, panics
 //! or is interrupted, and `run` returns.
 
+mod fetch;
 mod panics;
 mod permits;
 mod reporter;

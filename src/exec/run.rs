@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use gfm_pipe_api::{Artifact, Cancel, Environment};
 
+use super::fetch::fetch;
 use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule};
 use super::stage::{StageRunner, tell};
@@ -147,7 +148,7 @@ pub fn run(
     listener: Arc<dyn EventSink>,
     cancel: &Cancel,
 ) -> Result<RunSummary, RunError> {
-    let prepared = prepare_run(pipeline, store, &options.request)?;
+    let mut prepared = prepare_run(pipeline, store, &options.request)?;
     if !options.allow_exec {
         let commands = running_commands(pipeline, &prepared.plan);
         if !commands.is_empty() {
@@ -181,6 +182,13 @@ pub fn run(
     if let Some(remote) = &options.request.remote {
         tell(remote, sink.as_ref());
     }
+    fetch(
+        pipeline,
+        &mut prepared,
+        &options.request.base,
+        &sink,
+        cancel,
+    );
     let troubles: BTreeMap<_, _> = prepared
         .troubles
         .into_iter()

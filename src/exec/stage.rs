@@ -320,6 +320,7 @@ impl StageRunner {
             cancel: self.cancel.clone(),
             base: self.base.clone(),
             workdir: workdir.to_owned(),
+            cache: self.planner.store().cache(),
             device: self.device.clone(),
             environment: self.environment.clone(),
         }

@@ -479,6 +479,9 @@ impl Import<'_> {
             });
         }
         for (key, value) in given {
+            if value.is_null() && known(&op.schema, &key).is_some() {
+                continue;
+            }
             if known(&op.schema, &key).is_some() {
                 with.insert(key, value);
             } else {

@@ -35,9 +35,13 @@ impl DecideError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DecideError::Files(files) if files.iter().any(|f| f.missing) => {
-                Some("paths are relative to the working directory; -C DIR changes it".to_owned())
+                let told = files.iter().find_map(|f| f.hint.clone());
+                Some(told.unwrap_or_else(|| {
+                    "paths are relative to the working directory; -C DIR changes it".to_owned()
+                }))
             }
-            DecideError::Files(_) | DecideError::Operator(_) => None,
+            DecideError::Operator(OpError::Failed(f)) => f.hint.clone(),
+            DecideError::Files(_) | DecideError::Operator(OpError::Cancelled) => None,
             DecideError::Store(e) => e.hint(),
         }
     }
@@ -134,7 +138,7 @@ impl Planner {
         stage: &Stage,
         inputs: &BTreeMap<String, Vec<Artifact>>,
     ) -> Result<Ingredients, DecideError> {
-        let files = stage.op.files(&stage.params)?;
+        let files = stage.op.files(&stage.params, self.files.base())?;
         let ids = self.files.identify(&files).map_err(DecideError::Files)?;
         let fingerprint = self.fingerprint(stage)?;
         let (op, params) = (&stage.op, &stage.params);
@@ -148,7 +152,7 @@ impl Planner {
         if let Some(f) = known.unwrap_or_else(PoisonError::into_inner).get(&asked) {
             return Ok(f.clone());
         }
-        let f = stage.op.fingerprint(&stage.params)?;
+        let f = stage.op.fingerprint(&stage.params, self.files.base())?;
         let known = self.fingerprints.lock();
         known
             .unwrap_or_else(PoisonError::into_inner)

@@ -55,6 +55,8 @@ pub struct FileTrouble {
     pub why: String,
     /// Whether it simply is not there.
     pub missing: bool,
+    /// What the operator says can be done about it.
+    pub hint: Option<String>,
 }
 
 /// Digests of files, with a memory in the store.
@@ -114,6 +116,11 @@ impl Files {
         }
     }
 
+    /// What relative paths are relative to.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Digests of the files of a stage, in order.
     ///
     /// # Errors
@@ -144,14 +151,16 @@ impl Files {
                 }
                 Err(e) => {
                     let missing = e.kind() == io::ErrorKind::NotFound;
+                    let told = f.absent.as_ref().filter(|_| missing);
                     troubles.push(FileTrouble {
                         path: f.path.clone(),
-                        why: if missing {
-                            "no such file".to_owned()
-                        } else {
-                            format!("failed to read: {e}")
+                        why: match told {
+                            Some(absent) => absent.why.clone(),
+                            None if missing => "no such file".to_owned(),
+                            None => format!("failed to read: {e}"),
                         },
                         missing,
+                        hint: told.map(|absent| absent.hint.clone()),
                     });
                 }
             }
@@ -282,10 +291,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open_readonly(dir.path().join("s")).unwrap();
         let files = Files::open(&store, dir.path());
-        let file = |p: &str, required| InputFile {
-            path: p.into(),
-            required,
-        };
+        let file = |p: &str, required| InputFile::new(p, required);
         let ids = files.identify(&[file("a", false)]).unwrap();
         assert_eq!(ids[0].digest, None);
         fs::create_dir(dir.path().join("d")).unwrap();

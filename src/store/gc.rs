@@ -12,6 +12,15 @@ use super::layout::Store;
 use super::verify::entries;
 use crate::plan::Key;
 
+/// What is removed besides what no kept run needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extent {
+    /// Checkpoints of unfinished stages.
+    pub checkpoints: bool,
+    /// What operators keep between runs.
+    pub cache: bool,
+}
+
 /// What would be removed.
 #[derive(Debug, Default)]
 pub struct Garbage {
@@ -21,6 +30,8 @@ pub struct Garbage {
     pub objects: Vec<(PathBuf, u64)>,
     /// Folders with checkpoints of stages that were never finished, with their sizes.
     pub work: Vec<(PathBuf, u64)>,
+    /// Folders of what operators keep between runs, with their sizes.
+    pub cache: Vec<(PathBuf, u64)>,
     /// Stages that stay.
     pub kept: u64,
 }
@@ -28,22 +39,25 @@ pub struct Garbage {
 impl Garbage {
     /// Bytes that removing it frees.
     pub fn bytes(&self) -> u64 {
-        let all = self.objects.iter().chain(&self.work);
+        let all = self.objects.iter().chain(&self.work).chain(&self.cache);
         all.map(|(_, bytes)| bytes).sum()
     }
 
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.stages.is_empty() && self.objects.is_empty() && self.work.is_empty()
+        self.stages.is_empty()
+            && self.objects.is_empty()
+            && self.work.is_empty()
+            && self.cache.is_empty()
     }
 }
 
 impl Store {
-    /// What is not needed for these keys. `checkpoints`: those of unfinished stages too.
+    /// What is not needed for these keys.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn garbage(&self, keep: &BTreeSet<Key>, checkpoints: bool) -> Result<Garbage, StoreError> {
+    pub fn garbage(&self, keep: &BTreeSet<Key>, extent: Extent) -> Result<Garbage, StoreError> {
         let mut out = Garbage::default();
         let mut named = BTreeSet::new();
         for (path, manifest) in self.manifests()? {
@@ -58,11 +72,15 @@ impl Store {
         }
         let objects = self.objects()?.into_iter();
         out.objects = objects.filter(|(p, _)| !named.contains(p)).collect();
-        if checkpoints {
-            for folder in entries(&self.root().join("work"))? {
-                let bytes = size(&folder);
-                out.work.push((folder, bytes));
-            }
+        let folders = |of: PathBuf| -> Result<Vec<(PathBuf, u64)>, StoreError> {
+            let all = entries(&of)?.into_iter();
+            Ok(all.map(|f| (f.clone(), size(&f))).collect())
+        };
+        if extent.checkpoints {
+            out.work = folders(self.root().join("work"))?;
+        }
+        if extent.cache {
+            out.cache = folders(self.cache())?;
         }
         Ok(out)
     }
@@ -79,7 +97,7 @@ impl Store {
         for (path, _) in &garbage.objects {
             fs::remove_file(path).map_err(StoreError::io("remove", path))?;
         }
-        for (path, _) in &garbage.work {
+        for (path, _) in garbage.work.iter().chain(&garbage.cache) {
             fs::remove_dir_all(path).map_err(StoreError::io("remove", path))?;
         }
         Ok(())

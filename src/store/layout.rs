@@ -24,8 +24,8 @@ use super::error::StoreError;
 /// Format version of the layout.
 pub const VERSION: u32 = 1;
 
-const FOLDERS: [&str; 8] = [
-    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp",
+const FOLDERS: [&str; 9] = [
+    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "cache",
 ];
 
 /// A store on disk.
@@ -126,6 +126,11 @@ impl Store {
     /// The private folder of a stage that runs, or was killed while running.
     pub fn workdir(&self, key: &str) -> PathBuf {
         self.root.join("work").join(key)
+    }
+
+    /// What operators keep between runs and may lose.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// The lock file of a key.

@@ -18,7 +18,7 @@ mod verify;
 
 pub use error::StoreError;
 pub(crate) use error::full_disk;
-pub use gc::Garbage;
+pub use gc::{Extent, Garbage};
 pub use layout::{Store, VERSION};
 pub use lock::{Holder, KeyLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};

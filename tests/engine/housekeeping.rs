@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gfm_pipe::record::history;
-use gfm_pipe::store::Store;
+use gfm_pipe::store::{Extent, Store};
 use gfm_pipe_api::Cancel;
 
 use crate::lab::{Events, Lab, damages, same_manifest, told};
@@ -17,6 +17,12 @@ stages:
   c: {op: concat, in: {text: a}, with: {prefix: x}}
   n: {op: count, in: {text: c}}
 ";
+
+/// All that gc can remove.
+const ALL: Extent = Extent {
+    checkpoints: true,
+    cache: true,
+};
 
 fn lab() -> Lab {
     let lab = Lab::new();
@@ -128,7 +134,9 @@ fn what_kept_runs_used_stays_and_the_rest_goes() {
     lab.run(&YAML.replace("prefix: x", "prefix: y"));
     let both = files(&store).len();
     // `a` serves both.
-    let garbage = store.garbage(&keys_of_last(&store, 1), false).unwrap();
+    let garbage = store
+        .garbage(&keys_of_last(&store, 1), Extent::default())
+        .unwrap();
     assert_eq!((garbage.stages.len(), garbage.kept), (2, 3));
     assert_eq!(files(&store).len(), both, "looking removes nothing");
     store.remove(&garbage).unwrap();
@@ -140,25 +148,28 @@ fn what_kept_runs_used_stays_and_the_rest_goes() {
     assert_eq!(told(&lab.run(YAML))[0], "a cached");
     assert!(
         store
-            .garbage(&keys_of_last(&store, 2), true)
+            .garbage(&keys_of_last(&store, 2), ALL)
             .unwrap()
             .is_empty()
     );
 }
 
 #[test]
-fn checkpoints_of_unfinished_stages_stay_unless_asked() {
+fn checkpoints_of_unfinished_stages_and_the_cache_stay_unless_asked() {
     let lab = lab();
     let store = lab.store();
     let work = store.workdir("k");
     fs::create_dir_all(&work).unwrap();
     fs::write(work.join("checkpoint.safetensors"), [0; 100]).unwrap();
+    let kept = store.cache().join("vectors");
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("v"), [0; 10]).unwrap();
     let keep = keys_of_last(&store, 9);
-    assert!(store.garbage(&keep, false).unwrap().is_empty());
-    let garbage = store.garbage(&keep, true).unwrap();
-    assert_eq!(garbage.bytes(), 100);
+    assert!(store.garbage(&keep, Extent::default()).unwrap().is_empty());
+    let garbage = store.garbage(&keep, ALL).unwrap();
+    assert_eq!(garbage.bytes(), 110);
     store.remove(&garbage).unwrap();
-    assert!(!Path::exists(&work));
+    assert!(!Path::exists(&work) && !Path::exists(&kept));
 }
 
 #[test]

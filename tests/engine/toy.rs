@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -111,15 +111,13 @@ impl Operator for Source {
     fn outputs() -> Vec<OutPort> {
         lines_port()
     }
-    fn files(p: &SourceParams) -> Vec<InputFile> {
-        let mut files = vec![InputFile {
-            path: p.path.clone(),
-            required: true,
-        }];
-        files.extend(p.extra.iter().map(|path| InputFile {
-            path: path.clone(),
-            required: false,
-        }));
+    fn files(p: &SourceParams, _: &Path) -> Vec<InputFile> {
+        let mut files = vec![InputFile::new(p.path.clone(), true)];
+        files.extend(
+            p.extra
+                .iter()
+                .map(|path| InputFile::new(path.clone(), false)),
+        );
         files
     }
     fn run(p: SourceParams, ctx: &Context) -> OpResult<()> {
@@ -267,11 +265,8 @@ impl Operator for Misbehave {
     fn outputs() -> Vec<OutPort> {
         lines_port()
     }
-    fn files(p: &MisbehaveParams) -> Vec<InputFile> {
-        let file = p.path.iter().map(|path| InputFile {
-            path: path.clone(),
-            required: true,
-        });
+    fn files(p: &MisbehaveParams, _: &Path) -> Vec<InputFile> {
+        let file = p.path.iter().map(|path| InputFile::new(path.clone(), true));
         file.collect()
     }
     fn run(p: MisbehaveParams, ctx: &Context) -> OpResult<()> {

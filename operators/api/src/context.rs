@@ -111,6 +111,9 @@ pub struct Context {
     /// A private folder that outlives a killed run of the same stage with the same key: checkpoints go here.
     /// It is removed once the stage is stored.
     pub workdir: PathBuf,
+    /// A folder all stages share, for what is worth keeping between runs and may be lost at any time. Others may write to
+    /// it at the same moment.
+    pub cache: PathBuf,
     /// Device asked for: `auto`, `cpu`, `cuda`, `cuda:N`.
     pub device: String,
     /// The environment, for operators that run programs; the others have no business with it.

@@ -23,5 +23,7 @@ pub use artifact::{Artifact, TableFile};
 pub use context::{Cancel, Context, Environment, Level, Outputs, Reporter, TableSink};
 pub use error::{OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};
-pub use operator::{Accepts, Arity, Connected, InPort, InputFile, OpEntry, Operator, OutPort};
+pub use operator::{
+    Absent, Accepts, Arity, Connected, InPort, InputFile, OpEntry, Operator, OutPort,
+};
 pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type, path_text};

@@ -179,6 +179,7 @@ pub fn context() -> Context {
         cancel: Cancel::default(),
         base: PathBuf::from("."),
         workdir: PathBuf::new(),
+        cache: PathBuf::new(),
         device: "cpu".to_owned(),
         environment: std::env::vars_os().collect(),
     }
@@ -232,6 +233,7 @@ pub fn run_entry(
         cancel: Cancel::default(),
         base: PathBuf::from("."),
         workdir,
+        cache: dir.join("cache"),
         device: "cpu".to_owned(),
         environment: std::env::vars_os().collect(),
     };

@@ -1,14 +1,14 @@
 //! The [`Operator`] trait and its type-erased form, [`OpEntry`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::artifact::Artifact;
-use crate::context::Context;
+use crate::context::{Cancel, Context, Reporter};
 use crate::error::{OpError, OpResult};
 use crate::kind::Kind;
 use crate::schema::{Problem, Schema};
@@ -103,6 +103,37 @@ pub struct InputFile {
     pub path: PathBuf,
     /// Whether the stage cannot run without it.
     pub required: bool,
+    /// What to say when it is not there, where that is more than that it is not.
+    pub absent: Option<Absent>,
+}
+
+/// Why a file is not there, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// Lower case, no full stop.
+    pub why: String,
+    /// What the user can do about it.
+    pub hint: String,
+}
+
+impl InputFile {
+    /// A file.
+    pub fn new(path: impl Into<PathBuf>, required: bool) -> Self {
+        InputFile {
+            path: path.into(),
+            required,
+            absent: None,
+        }
+    }
+
+    /// A file that [`Operator::fetch`] gets from elsewhere.
+    pub fn elsewhere(path: impl Into<PathBuf>, absent: Absent) -> Self {
+        InputFile {
+            path: path.into(),
+            required: true,
+            absent: Some(absent),
+        }
+    }
 }
 
 /// A building block of pipelines. One implementation is one file.
@@ -139,16 +170,29 @@ pub trait Operator: 'static {
     fn check_inputs(_params: &Self::Params, _inputs: &Connected) -> Vec<Problem> {
         Vec::new()
     }
-    /// Files read besides the input artifacts.
-    fn files(_params: &Self::Params) -> Vec<InputFile> {
+    /// Files read besides the input artifacts. `base` is what relative paths are relative to.
+    fn files(_params: &Self::Params, _base: &Path) -> Vec<InputFile> {
         Vec::new()
+    }
+    /// Gets here what [`Operator::files`] says is elsewhere (a model of a hub). A run calls it when files of the stage are
+    /// missing, before any stage starts. Where nothing can be got, it does nothing.
+    ///
+    /// # Errors
+    /// Whatever went wrong, for the user.
+    fn fetch(
+        _params: &Self::Params,
+        _base: &Path,
+        _reporter: &dyn Reporter,
+        _cancel: &Cancel,
+    ) -> OpResult<()> {
+        Ok(())
     }
     /// The program it runs, and its arguments, where the pipeline names one: a run refuses that unless the user allows it.
     fn command(_params: &Self::Params) -> Option<Vec<String>> {
         None
     }
     /// What else decides the result and is neither parameter, input nor file (a compiled-in table's digest).
-    fn fingerprint(_params: &Self::Params) -> Option<String> {
+    fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
     /// Reads the inputs, writes every table of every output port.
@@ -179,6 +223,7 @@ pub trait Operator: 'static {
 pub type Connected = BTreeMap<String, Vec<String>>;
 
 type Ports = fn(&Value, &[&str]) -> OpResult<(Vec<InPort>, Vec<OutPort>)>;
+type Fetch = fn(&Value, &Path, &dyn Reporter, &Cancel) -> OpResult<()>;
 type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
 /// An operator as the engine holds it.
@@ -203,8 +248,9 @@ pub struct OpEntry {
     check: fn(&Value) -> Vec<Problem>,
     check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
     places: fn(&Value) -> OpResult<Vec<PathBuf>>,
-    files: fn(&Value) -> OpResult<Vec<InputFile>>,
-    fingerprint: fn(&Value) -> OpResult<Option<String>>,
+    files: fn(&Value, &Path) -> OpResult<Vec<InputFile>>,
+    fetch: Fetch,
+    fingerprint: fn(&Value, &Path) -> OpResult<Option<String>>,
     run: fn(Value, &Context) -> OpResult<()>,
     deliver: Deliver,
 }
@@ -241,8 +287,17 @@ impl OpEntry {
                 Err(e) => vec![Problem::at_root(e.to_string())],
             },
             places: |v| Ok(O::places(&parse::<O::Params>(O::NAME, v.clone())?)),
-            files: |v| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?)),
-            fingerprint: |v| Ok(O::fingerprint(&parse::<O::Params>(O::NAME, v.clone())?)),
+            files: |v, base| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?, base)),
+            fetch: |v, base, reporter, cancel| {
+                let params = parse::<O::Params>(O::NAME, v.clone())?;
+                O::fetch(&params, base, reporter, cancel)
+            },
+            fingerprint: |v, base| {
+                Ok(O::fingerprint(
+                    &parse::<O::Params>(O::NAME, v.clone())?,
+                    base,
+                ))
+            },
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
             deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
         }
@@ -300,16 +355,30 @@ impl OpEntry {
     ///
     /// # Errors
     /// When the parameters were not validated.
-    pub fn files(&self, params: &Value) -> OpResult<Vec<InputFile>> {
-        (self.files)(params)
+    pub fn files(&self, params: &Value, base: &Path) -> OpResult<Vec<InputFile>> {
+        (self.files)(params, base)
+    }
+
+    /// See [`Operator::fetch`], with validated parameters.
+    ///
+    /// # Errors
+    /// See [`Operator::fetch`].
+    pub fn fetch(
+        &self,
+        params: &Value,
+        base: &Path,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> OpResult<()> {
+        (self.fetch)(params, base, reporter, cancel)
     }
 
     /// See [`Operator::fingerprint`].
     ///
     /// # Errors
     /// When the parameters were not validated.
-    pub fn fingerprint(&self, params: &Value) -> OpResult<Option<String>> {
-        (self.fingerprint)(params)
+    pub fn fingerprint(&self, params: &Value, base: &Path) -> OpResult<Option<String>> {
+        (self.fingerprint)(params, base)
     }
 
     /// Runs the operator with validated parameters.

@@ -224,9 +224,9 @@ impl Operator for Exec {
         Vec::new()
     }
 
-    fn files(params: &ExecParams) -> Vec<InputFile> {
+    fn files(params: &ExecParams, _: &Path) -> Vec<InputFile> {
         let seen = params.seen().into_iter();
-        seen.map(|(path, required)| InputFile { path, required })
+        seen.map(|(path, required)| InputFile::new(path, required))
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! `import-model`: a model that was trained elsewhere, for evaluation or as a start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::{
     Accepts, Arity, Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort,
@@ -54,7 +54,7 @@ impl Operator for ImportModel {
         }]
     }
 
-    fn files(p: &Params) -> Vec<InputFile> {
+    fn files(p: &Params, _: &Path) -> Vec<InputFile> {
         input_files(&p.path)
     }
 

@@ -20,5 +20,6 @@ pub mod score;
 mod simd;
 #[cfg(test)]
 mod testing;
+pub mod transformer;
 
 pub use real::Real;

@@ -85,11 +85,8 @@ impl Operator for IngestKg {
         ]
     }
 
-    fn files(params: &KgParams) -> Vec<InputFile> {
-        vec![InputFile {
-            path: params.path.clone(),
-            required: true,
-        }]
+    fn files(params: &KgParams, _: &Path) -> Vec<InputFile> {
+        vec![InputFile::new(params.path.clone(), true)]
     }
 
     fn run(params: KgParams, ctx: &Context) -> OpResult<()> {

@@ -106,11 +106,8 @@ impl Operator for IngestQa {
         ]
     }
 
-    fn files(params: &QaParams) -> Vec<InputFile> {
-        let file = |name: &str, required| InputFile {
-            path: params.root.join(name),
-            required,
-        };
+    fn files(params: &QaParams, _: &Path) -> Vec<InputFile> {
+        let file = |name: &str, required| InputFile::new(params.root.join(name), required);
         let mut files = vec![file(CORPUS, true), file(MENTIONS, true)];
         files.extend(SPLITS.iter().map(|(_, name)| file(name, false)));
         files

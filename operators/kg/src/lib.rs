@@ -40,7 +40,13 @@ mod tests {
         ];
         for (op, params) in operators().iter().zip(given) {
             let full = op.validate(&params).unwrap();
-            assert!(!op.files(&full).unwrap().is_empty(), "{}", op.name);
+            assert!(
+                !op.files(&full, std::path::Path::new(""))
+                    .unwrap()
+                    .is_empty(),
+                "{}",
+                op.name
+            );
         }
     }
 }

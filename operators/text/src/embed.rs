@@ -1,19 +1,24 @@
 //! `embed`: texts of any artifact that has them, to vectors.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::{
-    Accepts, Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
-    columns, kinds,
+    Accepts, Arity, Cancel, Context, Field, InPort, InputFile, OpError, OpResult, Operator,
+    OutPort, Problem, Reporter, Schema, TableSink, Type, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::StaticEncoder;
+use crate::location::{self, Cache, Location};
+use crate::settings::{Round, Settings};
 
-/// Texts encoded between two looks at whether to stop.
+/// Texts the static encoder takes between two looks at whether to stop.
 const CHUNK: usize = 16_384;
+/// Enters the key: raised when a transformer's numbers change.
+pub(crate) const NUMBERS: u32 = 1;
 
 /// The operator.
 pub struct Embed;
@@ -22,25 +27,63 @@ pub struct Embed;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     model: String,
+    revision: Option<String>,
     is_query: bool,
+    normalize: bool,
+    batch_size: usize,
+    query_instruct: Option<String>,
+    passage_instruct: Option<String>,
+    truncate_dim: Option<usize>,
+    max_seq_length: Option<usize>,
+    model_kwargs: Option<Kwargs>,
 }
 
-fn check_model(name: &str) -> Result<(), String> {
-    match name {
-        "static" => Ok(()),
-        other => Err(format!(
-            "encoder `{other}` is not implemented yet: only `static` works so far"
-        )),
+/// What a model is loaded with.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kwargs {
+    torch_dtype: Option<String>,
+    dtype: Option<String>,
+}
+
+impl Params {
+    fn location(&self, base: &Path) -> Location {
+        Location::of(&self.model, self.revision.as_deref(), base)
+    }
+
+    fn settings(&self) -> Settings {
+        let given = self.model_kwargs.as_ref();
+        let word = given.and_then(|k| k.torch_dtype.as_deref().or(k.dtype.as_deref()));
+        Settings {
+            normalize: self.normalize,
+            truncate_dim: self.truncate_dim,
+            max_tokens: self.max_seq_length,
+            round: match word {
+                Some("auto") => Round::Auto,
+                Some("float16") => Round::Float16,
+                Some("bfloat16") => Round::BFloat16,
+                _ => Round::No,
+            },
+        }
+    }
+
+    /// What is put before each text; none leaves it to the model.
+    fn instruct(&self) -> Option<&str> {
+        let own = if self.is_query {
+            &self.query_instruct
+        } else {
+            &self.passage_instruct
+        };
+        own.as_deref()
     }
 }
 
 #[cfg(feature = "static-encoder")]
-fn encoder() -> OpResult<StaticEncoder> {
+fn builtin() -> OpResult<StaticEncoder> {
     StaticEncoder::builtin().map_err(|e| OpError::wrap("failed to load the compiled-in encoder", e))
 }
 
 #[cfg(not(feature = "static-encoder"))]
-fn encoder() -> OpResult<StaticEncoder> {
+fn builtin() -> OpResult<StaticEncoder> {
     Err(OpError::new("this build has no static encoder")
         .hint("build with `--features static-encoder` (it is on by default)"))
 }
@@ -48,26 +91,56 @@ fn encoder() -> OpResult<StaticEncoder> {
 impl Operator for Embed {
     type Params = Params;
     const NAME: &'static str = "embed";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "embeds names, questions or documents with a text encoder";
 
     fn schema() -> Schema {
+        let text = || Type::Nullable(Box::new(Type::Text));
+        let number = |max| Type::Nullable(Box::new(Type::Int { min: 1, max }));
+        let words = &["float32", "float16", "bfloat16", "auto"];
+        let precision = |name, about| {
+            let ty = Type::Nullable(Box::new(Type::OneOf {
+                words,
+                planned: &[],
+            }));
+            Field::new(name, ty, None::<&str>, about)
+        };
+        let kwargs = Schema::new(vec![
+            precision(
+                "torch_dtype",
+                "what weights are rounded to (auto: what config.json names); computing is in float32",
+            ),
+            precision("dtype", "the same by its newer name"),
+        ]);
         Schema::new(vec![
             Field::new(
                 "model",
-                Type::Form {
-                    form: "static",
-                    check: check_model,
-                },
+                Type::Form { form: "`static`, a folder or a hub name", check: location::check },
                 "static",
-                "encoder: `static` is compiled in and needs no download",
-            ),
+                "encoder: `static` is compiled in and needs no download; a folder of sentence-transformers; a name of the Hugging Face hub (`all-mpnet-base-v2`, `BAAI/bge-small-en-v1.5`), which a run downloads once",
+            )
+            .no_effect(),
+            Field::new(
+                "revision",
+                text(),
+                None::<&str>,
+                "branch, tag or commit of a hub name (main); what it stood for at the first download is kept",
+            )
+            .no_effect(),
             Field::new(
                 "is_query",
                 Type::Bool,
                 false,
-                "the texts are questions; the static encoder treats both alike",
+                "the texts are questions: `query_instruct` is put before them, else `passage_instruct`; the static encoder treats both alike",
             ),
+            Field::new("normalize", Type::Bool, false, "vectors to norm 1, whatever the model's own modules do"),
+            Field::new("batch_size", Type::Int { min: 1, max: 65_536 }, 32, "texts at a time, at most; changes no result")
+                .no_effect(),
+            Field::new("query_instruct", text(), None::<&str>, "put before questions; null: the model's default prompt, if any"),
+            Field::new("passage_instruct", text(), None::<&str>, "put before all other texts; null: the model's default prompt, if any"),
+            Field::new("truncate_dim", number(1 << 16), None::<i64>, "only the first numbers of a vector (Matryoshka models)"),
+            Field::new("max_seq_length", number(1 << 20), None::<i64>, "tokens of a text, at most; null: what the model says"),
+            Field::new("model_kwargs", Type::Nullable(Box::new(Type::Object(kwargs))), None::<i64>, "what the model is loaded with"),
         ])
     }
 
@@ -88,93 +161,180 @@ impl Operator for Embed {
         }]
     }
 
-    fn fingerprint(_params: &Params) -> Option<String> {
-        // A build without the encoder cannot run the stage; any constant serves.
-        encoder().ok().map(|e| e.digest().to_owned())
+    fn check(params: &Params) -> Vec<Problem> {
+        if params.model != "static" {
+            return Vec::new();
+        }
+        let set = [
+            ("revision", params.revision.is_some()),
+            ("query_instruct", params.query_instruct.is_some()),
+            ("passage_instruct", params.passage_instruct.is_some()),
+            ("truncate_dim", params.truncate_dim.is_some()),
+            ("max_seq_length", params.max_seq_length.is_some()),
+            ("model_kwargs", params.model_kwargs.is_some()),
+        ];
+        let set = set.into_iter().filter(|(_, set)| *set);
+        set.map(|(key, _)| {
+            Problem::at(key, "the static encoder has no use for this")
+                .hint("leave it out, or name another `model`")
+        })
+        .collect()
     }
 
-    fn run(_params: Params, ctx: &Context) -> OpResult<()> {
+    fn files(params: &Params, base: &Path) -> Vec<InputFile> {
+        location::files(&params.location(base), base, &Cache::from_env())
+    }
+
+    fn fetch(
+        params: &Params,
+        base: &Path,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> OpResult<()> {
+        match params.location(base) {
+            Location::Hub(repo) => location::fetch(&repo, reporter, cancel),
+            _ => Ok(()),
+        }
+    }
+
+    fn fingerprint(params: &Params, base: &Path) -> Option<String> {
+        match params.location(base) {
+            // A build without the encoder cannot run the stage; any constant serves.
+            Location::Static => builtin().ok().map(|e| e.digest().to_owned()),
+            // The files' digests are in the key already; the name is in the artifact.
+            other => Some(format!("{} transformer {NUMBERS}", other.name())),
+        }
+    }
+
+    fn run(params: Params, ctx: &Context) -> OpResult<()> {
         let input = ctx.input("texts")?;
         let texts = input.texts()?;
-        let encoder = encoder()?;
-        let [vectors, about] = kinds::EMBEDDINGS.tables else {
-            return Err(OpError::new("the kind's tables changed"));
+        let location = params.location(&ctx.base);
+        let about = match &location {
+            Location::Static => with_static(ctx, &texts)?,
+            Location::Folder(folder) => {
+                with_transformer(&params, ctx, &texts, (&location, &ctx.path(folder)))?
+            }
+            Location::Hub(repo) => {
+                let folder = Cache::from_env().snapshot(repo);
+                // It was there when the stage's key was made.
+                let folder = folder.ok_or_else(|| OpError::new(location::absent(repo)))?;
+                with_transformer(&params, ctx, &texts, (&location, &folder))?
+            }
         };
-        let dim = encoder.dim();
-        let mut sink =
-            ctx.outputs
-                .create("embeddings", vectors.name, Arc::new(vectors.schema(dim)))?;
-        let mut zero_rows = 0;
-        for (i, chunk) in texts.chunks(CHUNK).enumerate() {
-            ctx.check_cancelled()?;
-            let encoded = encoder.encode(chunk).map_err(|e| {
-                OpError::wrap("failed to encode a text", e)
-                    .artifact(&input.name)
-                    .row((i * CHUNK) as u64)
-            })?;
-            zero_rows += encoded.zero_rows.len();
-            sink.write(&columns::batch(
-                vectors,
-                vec![columns::build_vectors(dim, encoded.values)?],
-            )?)?;
-            let done = (i * CHUNK + chunk.len()) as u64;
-            ctx.progress(done, texts.len() as u64, "texts", "");
-        }
-        sink.finish()?;
-        if zero_rows > 0 {
-            ctx.warn(format!(
-                "{zero_rows} of {} texts of {} hold no known token: they get the zero vector",
-                texts.len(),
-                input.name
-            ));
-        }
+        let table = &kinds::EMBEDDINGS.tables[1];
         let row = columns::batch(
-            about,
+            table,
             vec![
-                Arc::new(StringArray::from(vec![encoder.name()])),
-                Arc::new(StringArray::from(vec![encoder.digest()])),
-                Arc::new(UInt32Array::from(vec![dim as u32])),
+                Arc::new(StringArray::from(vec![about.name])),
+                Arc::new(StringArray::from(vec![about.digest])),
+                Arc::new(UInt32Array::from(vec![about.dim as u32])),
                 Arc::new(UInt64Array::from(vec![texts.len() as u64])),
-                Arc::new(UInt64Array::from(vec![zero_rows as u64])),
+                Arc::new(UInt64Array::from(vec![about.zero_rows])),
                 Arc::new(StringArray::from(vec![texts_digest(&texts)])),
             ],
         )?;
-        ctx.write("embeddings", about.name, &row)
+        ctx.write("embeddings", table.name, &row)
     }
 }
 
-#[cfg(all(test, feature = "static-encoder"))]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-    use super::*;
-    use gfm_pipe_api::local;
-    use std::collections::BTreeMap;
+/// What is told of the encoder.
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) digest: String,
+    pub(crate) dim: usize,
+    pub(crate) zero_rows: u64,
+}
 
-    #[test]
-    fn rows_follow_the_texts_and_unknown_text_is_zero_and_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let names = ["capital of", "", "inverse_capital of", "capital of"];
-        let ids = UInt32Array::from_iter_values(0..names.len() as u32);
-        let columns: Vec<arrow::array::ArrayRef> =
-            vec![Arc::new(ids), Arc::new(StringArray::from(names.to_vec()))];
-        let table = columns::batch(&kinds::ENTITIES.tables[0], columns).unwrap();
-        let names = local::artifact(dir.path(), &kinds::ENTITIES, "names", vec![table]).unwrap();
-        let inputs = BTreeMap::from([("texts".to_owned(), vec![names])]);
-        let out = local::run::<Embed>(dir.path(), &serde_json::json!({}), inputs).unwrap();
-        let vectors = out.port("embeddings").read("vectors").unwrap();
-        let (dim, values) = columns::vectors(&vectors, "vector").unwrap();
-        let rows: Vec<&[f32]> = values.chunks_exact(dim).collect();
-        assert_eq!(rows.len(), 4);
-        assert!(rows[1].iter().all(|x| *x == 0.0));
-        assert_eq!(rows[0], rows[3]);
-        assert_ne!(rows[0], rows[2]);
-        let about = out.port("embeddings").read("encoder").unwrap();
-        assert_eq!(columns::u64s(&about, "zero_rows").unwrap().value(0), 1);
-        assert_eq!(
-            out.messages.len(),
-            1,
-            "the zero row is reported: {:?}",
-            out.messages
-        );
+/// The table of vectors, being written.
+pub(crate) struct Sink {
+    to: Box<dyn TableSink>,
+    dim: usize,
+}
+
+impl Sink {
+    pub(crate) fn new(ctx: &Context, dim: usize) -> OpResult<Self> {
+        let table = &kinds::EMBEDDINGS.tables[0];
+        let to = ctx
+            .outputs
+            .create("embeddings", table.name, Arc::new(table.schema(dim)))?;
+        Ok(Sink { to, dim })
     }
+
+    pub(crate) fn write(&mut self, values: Vec<f32>) -> OpResult<()> {
+        let vectors = columns::build_vectors(self.dim, values)?;
+        self.to.write(&columns::batch(
+            &kinds::EMBEDDINGS.tables[0],
+            vec![vectors],
+        )?)
+    }
+
+    pub(crate) fn finish(self) -> OpResult<()> {
+        self.to.finish()
+    }
+}
+
+fn with_static(ctx: &Context, texts: &[String]) -> OpResult<About> {
+    let input = ctx.input("texts")?;
+    let encoder = builtin()?;
+    let dim = encoder.dim();
+    let mut sink = Sink::new(ctx, dim)?;
+    let mut zero_rows = 0;
+    for (i, chunk) in texts.chunks(CHUNK).enumerate() {
+        ctx.check_cancelled()?;
+        let encoded = encoder.encode(chunk).map_err(|e| {
+            OpError::wrap("failed to encode a text", e)
+                .artifact(&input.name)
+                .row((i * CHUNK) as u64)
+        })?;
+        zero_rows += encoded.zero_rows.len() as u64;
+        sink.write(encoded.values)?;
+        let done = (i * CHUNK + chunk.len()) as u64;
+        ctx.progress(done, texts.len() as u64, "texts", "");
+    }
+    sink.finish()?;
+    if zero_rows > 0 {
+        ctx.warn(format!(
+            "{zero_rows} of {} texts of {} hold no known token: they get the zero vector",
+            texts.len(),
+            input.name
+        ));
+    }
+    Ok(About {
+        name: encoder.name().to_owned(),
+        digest: encoder.digest().to_owned(),
+        dim,
+        zero_rows,
+    })
+}
+
+#[cfg(feature = "transformers")]
+fn with_transformer(
+    params: &Params,
+    ctx: &Context,
+    texts: &[String],
+    (location, folder): (&Location, &Path),
+) -> OpResult<About> {
+    let settings = params.settings();
+    let how = crate::job::How {
+        settings: &settings,
+        instruct: params.instruct(),
+        batch: params.batch_size,
+    };
+    crate::job::embed(ctx, texts, (&location.name(), folder), &how)
+}
+
+#[cfg(not(feature = "transformers"))]
+fn with_transformer(
+    params: &Params,
+    _: &Context,
+    _: &[String],
+    (location, _): (&Location, &Path),
+) -> OpResult<About> {
+    let (settings, instruct, batch) = (params.settings(), params.instruct(), params.batch_size);
+    Err(OpError::new(format!(
+        "this build cannot run the encoder {} ({settings:?}, {instruct:?}, {batch})",
+        location.name()
+    ))
+    .hint("build with `--features encoders` (it is on by default)"))
 }

@@ -17,7 +17,9 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{DecoderWrapper, PostProcessorWrapper, TokenizerImpl};
 
-use crate::static_format::{self, CONFIG_FILE, EncoderError, Parts, TABLE_FILE, VOCAB_FILE};
+use crate::error::EncoderError;
+use crate::pooling::normalise;
+use crate::static_format::{self, CONFIG_FILE, Parts, TABLE_FILE, VOCAB_FILE};
 
 /// BERT's tokenizer without special tokens: `[CLS]` written in a text is text.
 type BertTokenizer = TokenizerImpl<
@@ -265,23 +267,4 @@ fn hash_file(hasher: &mut blake3::Hasher, file: &[u8]) {
     hasher
         .update(&(file.len() as u64).to_le_bytes())
         .update(file);
-}
-
-/// Scales a row to norm 1; a row without a direction becomes exactly zero.
-fn normalise(row: &mut [f32]) -> bool {
-    // f64: the squares of a long text's sum neither overflow nor lose the small components.
-    let norm = row
-        .iter()
-        .map(|&value| f64::from(value) * f64::from(value))
-        .sum::<f64>()
-        .sqrt();
-    if norm.is_normal() {
-        for value in row.iter_mut() {
-            *value = (f64::from(*value) / norm) as f32;
-        }
-        true
-    } else {
-        row.fill(0.0);
-        false
-    }
 }

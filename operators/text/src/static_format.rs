@@ -7,58 +7,17 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use ahash::AHashMap;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-/// The only layout version this build reads.
-pub(crate) const FORMAT: u32 = 1;
+use crate::error::{EncoderError, STATIC_FORMAT};
 
 /// File names inside a model folder.
 pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const VOCAB_FILE: &str = "vocab.txt";
 pub(crate) const TABLE_FILE: &str = "model.safetensors";
-
-/// Why an encoder could not be loaded or a text could not be encoded.
-#[derive(Debug, thiserror::Error)]
-pub enum EncoderError {
-    /// A model file could not be read.
-    #[error("{}: {source}; a static model folder holds config.json, vocab.txt and model.safetensors", path.display())]
-    Read {
-        /// The file that was asked for.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A model file was read but is not what it should be.
-    #[error(
-        "{file}: {problem}; write the model again with scripts/distill-static/distill.py or use another one"
-    )]
-    Invalid {
-        /// The file, by its name inside the model folder.
-        file: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The model was written in a layout this build does not know.
-    #[error(
-        "config.json: format {found} is not known, this build reads format {FORMAT}; use a matching model or build"
-    )]
-    Format {
-        /// The version found.
-        found: u32,
-    },
-    /// The tokenizer refused a text.
-    #[error("row {row}: the text cannot be tokenised: {reason}")]
-    Tokenise {
-        /// Position in the slice of texts, from 0.
-        row: usize,
-        /// What the tokenizer said.
-        reason: String,
-    },
-}
 
 /// `config.json`: only what encoding needs. The origin and licence notes beside it are for people.
 #[derive(Debug, Deserialize)]
@@ -123,7 +82,7 @@ fn parse_config(bytes: &[u8]) -> Result<Config, EncoderError> {
     }
     let bad = |error: serde_json::Error| invalid(CONFIG_FILE, error.to_string());
     let Version { format } = serde_json::from_slice(bytes).map_err(bad)?;
-    if format != FORMAT {
+    if format != STATIC_FORMAT {
         return Err(EncoderError::Format { found: format });
     }
     let config: Config = serde_json::from_slice(bytes).map_err(bad)?;

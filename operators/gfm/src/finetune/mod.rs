@@ -8,6 +8,8 @@ mod params;
 mod scoring;
 mod task;
 
+use std::path::Path;
+
 use std::sync::Arc;
 
 use gfm_pipe_api::{
@@ -129,7 +131,7 @@ impl Operator for Finetune {
         start.into_iter().chain(zips.take(1)).collect()
     }
 
-    fn files(p: &Params) -> Vec<InputFile> {
+    fn files(p: &Params, _: &Path) -> Vec<InputFile> {
         p.train.common.files()
     }
 

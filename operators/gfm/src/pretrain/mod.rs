@@ -6,6 +6,8 @@
 mod params;
 mod task;
 
+use std::path::Path;
+
 use std::sync::Arc;
 
 use gfm_pipe_api::{
@@ -73,7 +75,7 @@ impl Operator for Pretrain {
         start.into_iter().chain(zip).collect()
     }
 
-    fn files(p: &Params) -> Vec<InputFile> {
+    fn files(p: &Params, _: &Path) -> Vec<InputFile> {
         p.train.common.files()
     }
 

@@ -62,7 +62,7 @@ fn a_checkpoint_is_the_same_start_as_the_model_it_was_exported_from() {
             "stay as initialised: question_mlp.bias, question_mlp.weight"
         ));
         let files = op("finetune")
-            .files(&op("finetune").validate(&params).unwrap())
+            .files(&op("finetune").validate(&params).unwrap(), Path::new(""))
             .unwrap();
         assert!(files.iter().any(|f| f.required));
     }

@@ -72,7 +72,7 @@ fn form(path: &Path) -> Form {
 
 /// The files that stand for a checkpoint: their content belongs into the key.
 pub fn input_files(path: &Path) -> Vec<InputFile> {
-    let file = |path: PathBuf, required| InputFile { path, required };
+    let file = |path: PathBuf, required| InputFile::new(path, required);
     match form(path) {
         Form::Folder => vec![
             file(path.join(CONFIG), true),

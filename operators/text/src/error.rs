@@ -1,0 +1,86 @@
+//! Why an encoder could not be loaded or a text could not be encoded.
+
+use std::path::PathBuf;
+
+/// The layout version of a static encoder's folder that this build reads.
+pub(crate) const STATIC_FORMAT: u32 = 1;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// A file of a static encoder could not be read.
+    #[error("{}: {source}; a static model folder holds config.json, vocab.txt and model.safetensors", path.display())]
+    Read {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of a static encoder was read but is not what it should be.
+    #[error(
+        "{file}: {problem}; write the model again with scripts/distill-static/distill.py or use another one"
+    )]
+    Invalid {
+        /// The file, by its name inside the model folder.
+        file: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A static encoder was written in a layout this build does not know.
+    #[error(
+        "config.json: format {found} is not known, this build reads format {STATIC_FORMAT}; use a matching model or build"
+    )]
+    Format {
+        /// The version found.
+        found: u32,
+    },
+    /// A file of a transformer could not be read.
+    #[error("{}: {source}", path.display())]
+    ReadModel {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of a transformer was read, but it is broken, or asks for what is not implemented.
+    #[error("{}: {problem}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A network of another kind.
+    #[error("{}: model_type `{kind}` is not implemented", path.display())]
+    Architecture {
+        /// The network's configuration.
+        path: PathBuf,
+        /// What it says.
+        kind: String,
+    },
+    /// The tokenizer refused a text.
+    #[error("row {row}: the text cannot be tokenised: {reason}")]
+    Tokenise {
+        /// Position in the slice of texts, from 0.
+        row: usize,
+        /// What the tokenizer said.
+        reason: String,
+    },
+    /// The network refused a batch.
+    #[error("the network refused a batch: {0}")]
+    Network(String),
+}
+
+impl EncoderError {
+    /// What the user can do about it, where the message does not say.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            EncoderError::ReadModel { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(
+                "a model folder holds config.json, tokenizer.json, model.safetensors or pytorch_model.bin, and what sentence-transformers adds; one without tokenizer.json gets it by AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)".to_owned(),
+            ),
+            EncoderError::Architecture { .. } => Some(format!("implemented are {}", crate::ARCHITECTURES)),
+            EncoderError::Network(_) => Some("tokenizer.json may be that of another model: it names a token the network has no embedding for".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Embedding all texts of a stage with a transformer: each text once, none that is known from earlier, in batches of like lengths.
+//!
+//! Invariant: what is computed is kept within seconds, so that a killed stage goes on. Not here: parameters (`embed`), the network
+//! (`transformer`).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use gfm_pipe_api::{Context, OpError, OpResult};
+use rayon::prelude::*;
+
+use crate::embed::{About, NUMBERS, Sink};
+use crate::error::EncoderError;
+use crate::settings::Settings;
+use crate::transformer::{Prompt, Tokenised, Transformer};
+use crate::vectors::{TextId, Vectors, text_id};
+
+/// Rows written at once.
+const ROWS: usize = 16_384;
+/// Tokens of a batch on the CPU, where a larger one leaves the caches and is no faster.
+const BATCH_TOKENS: usize = 512;
+/// Batches between two looks at whether vectors are to be kept.
+const WAVE: usize = 16;
+/// Vectors computed for this long are kept: a killed stage loses no more.
+const KEEP_EVERY: Duration = Duration::from_secs(15);
+/// Digest of the files that decide an embedding.
+fn folder_digest(folder: &Path) -> OpResult<String> {
+    let mut hasher = blake3::Hasher::new();
+    for (file, _) in crate::folder::deciding_files(folder) {
+        let path = folder.join(&file);
+        if path.is_file() {
+            hasher
+                .update(file.to_string_lossy().as_bytes())
+                .update(&[0]);
+            let failed = |e| OpError::wrap("failed to read", e).file(&path);
+            let mut own = blake3::Hasher::new();
+            own.update_reader(File::open(&path).map_err(failed)?)
+                .map_err(failed)?;
+            hasher.update(own.finalize().as_bytes());
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// What the pipeline says of how texts are embedded.
+pub(crate) struct How<'a> {
+    pub(crate) settings: &'a Settings,
+    /// Put before each text; none leaves it to the model.
+    pub(crate) instruct: Option<&'a str>,
+    /// Texts at a time.
+    pub(crate) batch: usize,
+}
+
+fn explained(what: String, e: EncoderError) -> OpError {
+    let hint = e.hint();
+    let e = OpError::wrap(what, e);
+    match hint {
+        Some(hint) => e.hint(hint),
+        None => e,
+    }
+}
+
+/// Embeds texts with the model of a folder, and writes them.
+///
+/// # Errors
+/// A folder that is no model this build runs, a text the tokenizer refuses, or the user stopping.
+pub(crate) fn embed(
+    ctx: &Context,
+    texts: &[String],
+    (name, folder): (&str, &Path),
+    how: &How<'_>,
+) -> OpResult<About> {
+    let failed = |e| explained(format!("failed to load the encoder {name}"), e);
+    let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
+    let prompt = encoder.prompt(how.instruct).map_err(failed)?;
+    let digest = folder_digest(folder)?;
+    let dim = encoder.dim();
+    let kept = Vectors::open(&ctx.cache, &cache_name(&digest, how.settings), dim);
+    let job = Job {
+        encoder: &encoder,
+        prompt: &prompt,
+        kept: &kept,
+        batch: how.batch,
+        ctx,
+    };
+    let distinct = Distinct::of(texts);
+    let vectors = job.run(&distinct)?;
+    let mut sink = Sink::new(ctx, dim)?;
+    for rows in distinct.of_row.chunks(ROWS) {
+        let mut values = Vec::with_capacity(rows.len() * dim);
+        for i in rows {
+            values.extend_from_slice(&vectors[*i as usize * dim..][..dim]);
+        }
+        sink.write(values)?;
+    }
+    sink.finish()?;
+    Ok(About {
+        name: name.to_owned(),
+        digest,
+        dim,
+        zero_rows: 0,
+    })
+}
+
+/// What vectors depend on besides the text and what is put before it.
+fn cache_name(digest: &str, settings: &Settings) -> String {
+    let all = format!("{digest} {settings:?} {NUMBERS}");
+    blake3::hash(all.as_bytes()).to_hex()[..32].to_owned()
+}
+
+/// Each text once.
+struct Distinct<'a> {
+    texts: Vec<&'a str>,
+    /// For every row the place of its text.
+    of_row: Vec<u32>,
+}
+
+impl<'a> Distinct<'a> {
+    fn of(rows: &'a [String]) -> Self {
+        let mut places: HashMap<&str, u32> = HashMap::new();
+        let mut texts = Vec::new();
+        let of_row = rows.iter().map(|text| {
+            *places.entry(text).or_insert_with(|| {
+                texts.push(text.as_str());
+                texts.len() as u32 - 1
+            })
+        });
+        Distinct {
+            of_row: of_row.collect(),
+            texts,
+        }
+    }
+}
+
+/// Texts to vectors, those known from earlier runs first.
+struct Job<'a> {
+    encoder: &'a Transformer,
+    prompt: &'a Prompt,
+    kept: &'a Vectors,
+    batch: usize,
+    ctx: &'a Context,
+}
+
+impl Job<'_> {
+    fn run(&self, distinct: &Distinct<'_>) -> OpResult<Vec<f32>> {
+        let dim = self.encoder.dim();
+        let mut out = vec![0.0_f32; distinct.texts.len() * dim];
+        let ids: Vec<TextId> = distinct
+            .texts
+            .iter()
+            .map(|t| text_id(self.prompt.text(), t))
+            .collect();
+        let mut known = vec![false; ids.len()];
+        let wanted = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+        self.kept.read(&wanted, |i, vector| {
+            out[i * dim..][..dim].copy_from_slice(vector);
+            known[i] = true;
+        });
+        let missing: Vec<usize> = (0..ids.len()).filter(|i| !known[*i]).collect();
+        if missing.len() < ids.len() {
+            self.ctx.info(format!(
+                "{} of {} texts are known from earlier",
+                ids.len() - missing.len(),
+                ids.len()
+            ));
+        }
+        let texts: Vec<&str> = missing.iter().map(|i| distinct.texts[*i]).collect();
+        let tokens = self
+            .encoder
+            .tokenise(self.prompt, &texts)
+            .map_err(|e| OpError::wrap("failed to encode a text", e))?;
+        let batches = batches(&tokens, self.batch);
+        let total: u64 = tokens.iter().map(|t| t.tokens() as u64).sum();
+        let done = AtomicU64::new(0);
+        let mut new = New::default();
+        for wave in batches.chunks(WAVE) {
+            let computed: Vec<OpResult<Vec<f32>>> = wave
+                .par_iter()
+                .map(|batch| self.batch(batch, &tokens, (&done, total)))
+                .collect();
+            let mut stopped = None;
+            for (batch, vectors) in wave.iter().zip(computed) {
+                let vectors = match vectors {
+                    Ok(vectors) => vectors,
+                    Err(e) => {
+                        stopped.get_or_insert(e);
+                        continue;
+                    }
+                };
+                for (t, vector) in batch.iter().zip(vectors.chunks_exact(dim)) {
+                    let i = missing[*t];
+                    out[i * dim..][..dim].copy_from_slice(vector);
+                    new.ids.push(ids[i]);
+                }
+                new.vectors.extend(vectors);
+            }
+            if let Some(stopped) = stopped {
+                self.keep(&mut new);
+                return Err(stopped);
+            }
+            if new.since.elapsed() >= KEEP_EVERY {
+                self.keep(&mut new);
+            }
+        }
+        self.keep(&mut new);
+        Ok(out)
+    }
+
+    fn batch(
+        &self,
+        batch: &[usize],
+        tokens: &[Tokenised],
+        (done, total): (&AtomicU64, u64),
+    ) -> OpResult<Vec<f32>> {
+        self.ctx.check_cancelled()?;
+        let of: Vec<&Tokenised> = batch.iter().map(|t| &tokens[*t]).collect();
+        let vectors = self
+            .encoder
+            .encode(&of, self.prompt)
+            .map_err(|e| explained("failed to encode texts".to_owned(), e))?;
+        if vectors.iter().any(|x| !x.is_finite()) {
+            return Err(OpError::new("the encoder gave a vector that is not finite")
+                .hint("its weights are damaged, or too coarse (`torch_dtype`)"));
+        }
+        let n: u64 = of.iter().map(|t| t.tokens() as u64).sum();
+        let now = done.fetch_add(n, Ordering::Relaxed) + n;
+        self.ctx.progress(now, total, "tokens", "");
+        Ok(vectors)
+    }
+
+    /// Keeps what is new. That this fails costs time later, not the stage.
+    fn keep(&self, new: &mut New) {
+        let new = std::mem::take(new);
+        if let Err(e) = self.kept.write(&new.ids, new.vectors) {
+            self.ctx
+                .warn(format!("vectors are not kept for later runs: {e}"));
+        }
+    }
+}
+
+/// Vectors not kept yet.
+struct New {
+    ids: Vec<TextId>,
+    vectors: Vec<f32>,
+    since: Instant,
+}
+
+impl Default for New {
+    fn default() -> Self {
+        New {
+            ids: Vec::new(),
+            vectors: Vec::new(),
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Places of texts in batches: of nearly equal length, the longest first, so that a run's last batches are its shortest.
+fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for i in order {
+        let n = tokens[i].tokens();
+        match out.last_mut() {
+            Some(batch) if batch.len() < most && n <= room => {
+                batch.push(i);
+                room -= n;
+            }
+            _ => {
+                out.push(vec![i]);
+                room = BATCH_TOKENS.saturating_sub(n);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::*;
+    use std::sync::Arc;
+
+    use gfm_pipe_api::{Cancel, Level, Reporter, local};
+
+    /// Counts tokens done, collects messages, and stops a stage after its first batch.
+    struct Watch {
+        stop: Option<Cancel>,
+        tokens: AtomicU64,
+        messages: std::sync::Mutex<Vec<String>>,
+    }
+
+    impl Reporter for Watch {
+        fn progress(&self, done: u64, _: u64, _: &str, _: &str) {
+            self.tokens.fetch_max(done, Ordering::Relaxed);
+            if let Some(stop) = &self.stop {
+                stop.cancel();
+            }
+        }
+        fn message(&self, _: Level, text: &str) {
+            self.messages.lock().unwrap().push(text.to_owned());
+        }
+        fn resumed_at(&self, _: u64) {}
+    }
+
+    fn run(
+        cache: &Path,
+        texts: &[&str],
+        batch: usize,
+        stop: bool,
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders/bert");
+        let settings = Settings::default();
+        let encoder = Transformer::load(&folder, &settings).unwrap();
+        let prompt = encoder.prompt(None).unwrap();
+        let mut ctx = local::context();
+        let watch = Arc::new(Watch {
+            stop: stop.then(|| ctx.cancel.clone()),
+            tokens: AtomicU64::new(0),
+            messages: std::sync::Mutex::default(),
+        });
+        ctx.reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
+        let kept = Vectors::open(cache, &cache_name("digest", &settings), encoder.dim());
+        let job = Job {
+            encoder: &encoder,
+            prompt: &prompt,
+            kept: &kept,
+            batch,
+            ctx: &ctx,
+        };
+        let rows: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+        let distinct = Distinct::of(&rows);
+        let got = job.run(&distinct).map(|vectors| {
+            let of = |i: &u32| vectors[*i as usize * encoder.dim()..][..encoder.dim()].to_vec();
+            distinct.of_row.iter().map(of).collect()
+        });
+        let messages = watch.messages.lock().unwrap().clone();
+        (got, watch.tokens.load(Ordering::Relaxed), messages)
+    }
+
+    #[test]
+    fn each_text_is_embedded_once_whatever_the_batches_and_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = ["capital of", "born in the city of", "", "capital of"];
+        let (first, tokens, messages) = run(dir.path(), &old, 2, false);
+        let first = first.unwrap();
+        assert_eq!(first[0], first[3]);
+        assert!(messages.is_empty());
+        let (fresh, of_one, _) = run(&dir.path().join("other"), &["capital of"], 1, false);
+        assert_eq!(fresh.unwrap()[0], first[0]);
+        assert!(of_one < tokens);
+        let (all, tokens, messages) = run(
+            dir.path(),
+            &["born in the city of", "new", "capital of"],
+            32,
+            false,
+        );
+        let all = all.unwrap();
+        assert_eq!((&all[0], &all[2]), (&first[1], &first[0]));
+        assert_eq!(messages, ["2 of 3 texts are known from earlier"]);
+        let (_, of_new, _) = run(&dir.path().join("third"), &["new"], 32, false);
+        assert_eq!(tokens, of_new, "only what is new is computed");
+    }
+
+    #[test]
+    fn a_stopped_stage_goes_on_with_what_it_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..200)
+            .map(|i| format!("word {i} two three {}", "four ".repeat(i % 30)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (stopped, before, _) = run(dir.path(), &texts, 2, true);
+        assert!(matches!(stopped, Err(OpError::Cancelled)));
+        let (got, after, messages) = run(dir.path(), &texts, 2, false);
+        let (want, whole, _) = run(&dir.path().join("other"), &texts, 7, false);
+        assert_eq!(got.unwrap(), want.unwrap());
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert_eq!(before + after, whole, "nothing is computed twice");
+    }
+
+    #[test]
+    fn batches_hold_every_text_once_and_are_not_too_large() {
+        let tokens: Vec<Tokenised> = (0..100)
+            .map(|i| Tokenised::of((0..1 + (i * 37) % 700).collect()))
+            .collect();
+        let all = batches(&tokens, 8);
+        let mut seen: Vec<usize> = all.iter().flatten().copied().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        for batch in &all {
+            let n: usize = batch.iter().map(|i| tokens[*i].tokens()).sum();
+            assert!(batch.len() <= 8 && (n <= BATCH_TOKENS || batch.len() == 1));
+        }
+        assert!(batches(&[], 8).is_empty());
+    }
+}

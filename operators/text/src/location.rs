@@ -1,0 +1,237 @@
+//! Where an encoder's files are: compiled in, in a folder, or under a name of the Hugging Face hub, whose cache on this machine holds them.
+//!
+//! Not here: downloading (`hub`), reading them (`folder`).
+
+use std::path::{Path, PathBuf};
+
+#[cfg(not(feature = "hub"))]
+use gfm_pipe_api::OpError;
+use gfm_pipe_api::{Absent, Cancel, InputFile, OpResult, Reporter};
+
+use crate::folder::{self, deciding_files};
+
+/// What `model:` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// The compiled-in encoder.
+    Static,
+    /// A folder of this machine, as written.
+    Folder(PathBuf),
+    /// A model of the hub.
+    Hub(Repo),
+}
+
+/// A model of the hub at a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Repo {
+    /// `ORGANISATION/NAME`.
+    pub(crate) id: String,
+    /// A branch, tag or commit.
+    pub(crate) revision: String,
+}
+
+/// What is wrong with a model's name, if anything.
+pub(crate) fn check(model: &str) -> Result<(), String> {
+    if model.trim().is_empty() {
+        return Err(
+            "a model is expected: `static`, a folder, or a name of the Hugging Face hub".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+impl Location {
+    /// Understands `model:`. `base` is what relative paths are relative to.
+    pub(crate) fn of(model: &str, revision: Option<&str>, base: &Path) -> Location {
+        let written_as_path = model.starts_with(['.', '/', '~'])
+            || model.contains('\\')
+            || model.matches('/').count() > 1;
+        if model == "static" && !base.join(model).join(folder::CONFIG).is_file() {
+            Location::Static
+        } else if written_as_path || base.join(model).is_dir() {
+            Location::Folder(home(model))
+        } else {
+            // As sentence-transformers has it.
+            let id = if model.contains('/') {
+                model.to_owned()
+            } else {
+                format!("sentence-transformers/{model}")
+            };
+            Location::Hub(Repo {
+                id,
+                revision: revision.unwrap_or("main").to_owned(),
+            })
+        }
+    }
+
+    /// The model's short name: what a folder or the part behind the organisation is called.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Location::Static => "static".to_owned(),
+            Location::Folder(path) => {
+                let last = path.components().next_back();
+                let name = last.map(|c| c.as_os_str().to_string_lossy().into_owned());
+                name.unwrap_or_else(|| path.display().to_string())
+            }
+            Location::Hub(repo) => repo.id.rsplit('/').next().unwrap_or(&repo.id).to_owned(),
+        }
+    }
+}
+
+/// `~` as a shell has it.
+fn home(model: &str) -> PathBuf {
+    match (model.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(model),
+    }
+}
+
+/// The hub's cache on this machine, by the conventions of its own tools.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache(PathBuf);
+
+impl Cache {
+    /// By `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HOME`, the first that is set.
+    pub(crate) fn from_env() -> Cache {
+        let var = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        let own = var("HF_HUB_CACHE").or_else(|| var("HUGGINGFACE_HUB_CACHE"));
+        Cache(own.unwrap_or_else(|| Cache::home().join("hub")))
+    }
+
+    /// The folder of the hub's tools, which a token lies in.
+    pub(crate) fn home() -> PathBuf {
+        let var = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        var("HF_HOME").unwrap_or_else(|| {
+            let caches = var("XDG_CACHE_HOME");
+            let caches = caches.or_else(|| var("HOME").map(|h| h.join(".cache")));
+            caches.unwrap_or_default().join("huggingface")
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn at(path: &Path) -> Cache {
+        Cache(path.to_owned())
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a model's files lie.
+    pub(crate) fn of(&self, repo: &Repo) -> PathBuf {
+        self.0
+            .join(format!("models--{}", repo.id.replace('/', "--")))
+    }
+
+    /// The commit a revision stands for, as far as this machine knows.
+    pub(crate) fn commit(&self, repo: &Repo) -> Option<String> {
+        let known = std::fs::read_to_string(self.of(repo).join("refs").join(&repo.revision)).ok();
+        let known = known
+            .map(|commit| commit.trim().to_owned())
+            .filter(|c| !c.is_empty());
+        known.or_else(|| is_commit(&repo.revision).then(|| repo.revision.clone()))
+    }
+
+    /// The folder of a model's files, if all that decide an embedding are there.
+    pub(crate) fn snapshot(&self, repo: &Repo) -> Option<PathBuf> {
+        let commit = self.commit(repo)?;
+        let snapshot = self.of(repo).join("snapshots").join(&commit);
+        let nowhere = self.of(repo).join(".no_exist").join(&commit);
+        let told = |file: &Path| snapshot.join(file).is_file() || nowhere.join(file).is_file();
+        // Without a list of modules, or word that there is none, what follows the network is not known.
+        let whole = deciding_files(&snapshot)
+            .iter()
+            .all(|(file, required)| !required || snapshot.join(file).is_file());
+        (whole && told(Path::new(folder::MODULES))).then_some(snapshot)
+    }
+}
+
+/// Whether a revision is a commit: such a name cannot come to mean something else.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The files a stage reads.
+pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<InputFile> {
+    let of = |folder: &Path| {
+        let files = deciding_files(&base.join(folder)).into_iter();
+        files
+            .map(|(file, required)| InputFile::new(folder.join(file), required))
+            .collect()
+    };
+    match location {
+        Location::Static => Vec::new(),
+        Location::Folder(folder) => of(folder),
+        Location::Hub(repo) => match cache.snapshot(repo) {
+            Some(snapshot) => of(&snapshot),
+            None => vec![InputFile::elsewhere(
+                cache.of(repo),
+                Absent {
+                    why: absent(repo),
+                    hint: if offline() {
+                        by_hand(repo, cache)
+                    } else {
+                        format!(
+                            "`gfm-pipe run` downloads it; a folder here is written `./{}`",
+                            repo.id
+                        )
+                    },
+                },
+            )],
+        },
+    }
+}
+
+/// Whether the environment forbids to ask the hub.
+pub(crate) fn offline() -> bool {
+    ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
+        .iter()
+        .any(|name| {
+            let set = std::env::var(name).unwrap_or_default().to_lowercase();
+            matches!(set.as_str(), "1" | "true" | "yes" | "on")
+        })
+}
+
+/// Gets a model of the hub here.
+#[cfg(feature = "hub")]
+pub(crate) fn fetch(repo: &Repo, reporter: &dyn Reporter, cancel: &Cancel) -> OpResult<()> {
+    crate::hub::Hub::from_env().fetch(repo, reporter, cancel)
+}
+
+/// Says how to get a model of the hub here.
+#[cfg(not(feature = "hub"))]
+pub(crate) fn fetch(repo: &Repo, _: &dyn Reporter, _: &Cancel) -> OpResult<()> {
+    let e = OpError::new(format!(
+        "{}, and this build downloads nothing (feature `hub`)",
+        absent(repo)
+    ));
+    Err(e.hint(by_hand(repo, &Cache::from_env())))
+}
+
+/// What to say of a model that is not here.
+pub(crate) fn absent(repo: &Repo) -> String {
+    format!(
+        "the encoder {} (revision {}) is not on this machine yet",
+        repo.id, repo.revision
+    )
+}
+
+/// How to get a model here by hand.
+pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
+    format!(
+        "on a machine with a network: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put config.json, tokenizer.json, modules.json, sentence_bert_config.json, 1_Pooling/config.json and model.safetensors of https://huggingface.co/{id}/tree/{revision} into a folder and write `model: ./FOLDER`",
+        id = repo.id,
+        revision = repo.revision,
+        dashes = repo.id.replace('/', "--"),
+        cache = cache.path().display(),
+    )
+}

@@ -1,0 +1,385 @@
+//! Transformer encoders: tokens, network, pooling.
+//!
+//! Purpose: a model folder of sentence-transformers to a function from texts to vectors, with the numbers sentence-transformers gives.
+//! Invariant: a text's vector depends on the text, the prompt and the model alone, not on the batch it is in.
+//! Not here: what a folder's files say (`folder`), which texts go into a batch (`embed`).
+
+mod bert;
+mod ops;
+mod tokens;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use gfm_pipe_kernels::transformer::{self as kernel, Gate};
+use rayon::prelude::*;
+use serde_json::Value;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::error::EncoderError;
+use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER};
+use crate::pooling::normalise;
+use crate::settings::{Round, Settings};
+use bert::Bert;
+use tokens::Tokens;
+
+/// A text as the network sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokenised(Vec<u32>);
+
+impl Tokenised {
+    #[cfg(test)]
+    pub(crate) fn of(ids: Vec<u32>) -> Self {
+        Tokenised(ids)
+    }
+
+    /// Its tokens, special ones included; at least one.
+    pub fn tokens(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A prompt: put before every text.
+#[derive(Debug, Clone, Default)]
+pub struct Prompt {
+    text: String,
+    tokens: usize,
+}
+
+/// A loaded encoder.
+pub struct Transformer {
+    tokenizer: Tokenizer,
+    lower_case: bool,
+    prompt: Option<String>,
+    network: Bert,
+    steps: Vec<Loaded>,
+    truncate: Option<usize>,
+    normalize: bool,
+    dim: usize,
+}
+
+/// A step with its weights.
+enum Loaded {
+    Pool(crate::pooling::Pooling),
+    Dense(Dense),
+    Normalise,
+}
+
+struct Dense {
+    /// `in x out`.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    config: DenseConfig,
+    tanh: bool,
+}
+
+fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
+    EncoderError::Model {
+        path: path.to_owned(),
+        problem: e.to_string(),
+    }
+}
+
+/// All tensors of files of weights.
+fn tensors(files: &[PathBuf]) -> Result<HashMap<String, Tensor>, EncoderError> {
+    let mut out = HashMap::new();
+    for path in files {
+        let bin = path.extension().is_some_and(|e| e == "bin");
+        let read = if bin {
+            candle_core::pickle::read_all(path).map(|all| all.into_iter().collect())
+        } else {
+            candle_core::safetensors::load(path, &Device::Cpu)
+        };
+        out.extend(read.map_err(|e| broken(path, e))?);
+    }
+    Ok(out)
+}
+
+/// What weights are rounded to.
+fn precision(round: Round, network: &Value) -> Option<DType> {
+    match round {
+        Round::No => None,
+        Round::Float16 => Some(DType::F16),
+        Round::BFloat16 => Some(DType::BF16),
+        Round::Auto => {
+            let named = network.get("torch_dtype").or_else(|| network.get("dtype"));
+            match named.and_then(Value::as_str) {
+                Some("float16") => Some(DType::F16),
+                Some("bfloat16") => Some(DType::BF16),
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Rounds what is a floating-point number.
+fn rounded(
+    all: HashMap<String, Tensor>,
+    to: Option<DType>,
+) -> candle_core::Result<HashMap<String, Tensor>> {
+    let Some(to) = to else {
+        return Ok(all);
+    };
+    all.into_iter()
+        .map(|(name, x)| {
+            let x = if x.dtype().is_float() {
+                x.to_dtype(to)?
+            } else {
+                x
+            };
+            Ok((name, x))
+        })
+        .collect()
+}
+
+impl Dense {
+    fn load(folder: &Path, config: DenseConfig) -> Result<Self, EncoderError> {
+        let path = ["model.safetensors", "pytorch_model.bin"].map(|n| folder.join(n));
+        let Some(path) = path.into_iter().find(|p| p.is_file()) else {
+            return Err(broken(folder, "no weights of the dense module"));
+        };
+        let tanh = match config.activation_function.as_deref() {
+            Some("torch.nn.modules.activation.Tanh") => true,
+            None | Some("torch.nn.modules.linear.Identity") => false,
+            Some(other) => {
+                return Err(broken(
+                    &folder.join(CONFIG),
+                    format!(
+                        "activation_function `{other}` is not implemented (Tanh, Identity are)"
+                    ),
+                ));
+            }
+        };
+        let all = tensors(std::slice::from_ref(&path))?;
+        let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
+        let load = || {
+            let weight = vb.get((config.out_features, config.in_features), "linear.weight")?;
+            let bias = if config.bias {
+                vb.get(config.out_features, "linear.bias")?.to_vec1()?
+            } else {
+                Vec::new()
+            };
+            candle_core::Result::Ok((weight.t()?.flatten_all()?.to_vec1()?, bias))
+        };
+        let (weight, bias) = load().map_err(|e| broken(&path, e))?;
+        Ok(Dense {
+            weight,
+            bias,
+            config,
+            tanh,
+        })
+    }
+
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; self.config.out_features];
+        kernel::linear(
+            &mut out,
+            x,
+            &self.weight,
+            &self.bias,
+            self.config.in_features,
+            Gate::None,
+        );
+        if self.tanh {
+            out.iter_mut().for_each(|x| *x = x.tanh());
+        }
+        out
+    }
+}
+
+impl Prompt {
+    /// What is put before a text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Transformer {
+    /// Loads a model folder.
+    ///
+    /// # Errors
+    /// A file that is missing, broken, or asks for what is not implemented.
+    pub fn load(folder: &Path, settings: &Settings) -> Result<Self, EncoderError> {
+        let recipe = Recipe::read(folder)?;
+        let config = folder.join(CONFIG);
+        let kind = recipe
+            .network
+            .get("model_type")
+            .and_then(|v| v.as_str())
+            .unwrap_or_default();
+        if !matches!(
+            kind,
+            "bert" | "roberta" | "xlm-roberta" | "camembert" | "mpnet"
+        ) {
+            return Err(EncoderError::Architecture {
+                path: config,
+                kind: kind.to_owned(),
+            });
+        }
+        let of = serde_json::from_value(recipe.network.clone()).map_err(|e| broken(&config, e))?;
+        let all = tensors(&recipe.weights)?;
+        let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
+        let all = rounded(all, precision(settings.round, &recipe.network))
+            .map_err(|e| broken(named, e))?;
+        let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
+        let network = Bert::load(&vb, &of).map_err(|e| broken(named, e))?;
+        let longest = [settings.max_tokens, recipe.max_tokens];
+        let longest = longest
+            .into_iter()
+            .flatten()
+            .fold(network.longest, usize::min);
+        let tokenizer = tokenizer(&folder.join(TOKENIZER), longest)?;
+        let mut dim = network.width;
+        let mut steps = Vec::new();
+        for step in recipe.steps {
+            steps.push(match step {
+                Step::Pool(pooling) => {
+                    dim *= pooling.modes.len();
+                    Loaded::Pool(pooling)
+                }
+                Step::Dense { folder, config } => {
+                    if config.in_features != dim {
+                        return Err(broken(
+                            &folder.join(CONFIG),
+                            format!(
+                                "in_features is {}, vectors before it have {dim}",
+                                config.in_features
+                            ),
+                        ));
+                    }
+                    dim = config.out_features;
+                    Loaded::Dense(Dense::load(&folder, config)?)
+                }
+                Step::Normalise => Loaded::Normalise,
+            });
+        }
+        Ok(Transformer {
+            tokenizer,
+            lower_case: recipe.lower_case,
+            prompt: recipe.prompt,
+            network,
+            steps,
+            truncate: settings.truncate_dim.filter(|d| *d < dim),
+            normalize: settings.normalize,
+            dim: settings.truncate_dim.map_or(dim, |d| d.min(dim)),
+        })
+    }
+
+    /// Length of a vector.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The prompt: `text`, or where that is none, what the model folder has as default.
+    ///
+    /// # Errors
+    /// The tokenizer refusing it.
+    pub fn prompt(&self, text: Option<&str>) -> Result<Prompt, EncoderError> {
+        let text = text.or(self.prompt.as_deref()).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(Prompt::default());
+        }
+        // Without the token that ends a text.
+        let tokens = self.tokenise_one("", text, 0)?.tokens() - 1;
+        Ok(Prompt {
+            text: text.to_owned(),
+            tokens,
+        })
+    }
+
+    /// Tokens of texts, each after the prompt, in parallel.
+    ///
+    /// # Errors
+    /// The tokenizer refusing a text.
+    pub fn tokenise(
+        &self,
+        prompt: &Prompt,
+        texts: &[&str],
+    ) -> Result<Vec<Tokenised>, EncoderError> {
+        let rows = texts.par_iter().enumerate();
+        rows.map(|(row, text)| self.tokenise_one(&prompt.text, text, row))
+            .collect()
+    }
+
+    fn tokenise_one(
+        &self,
+        prompt: &str,
+        text: &str,
+        row: usize,
+    ) -> Result<Tokenised, EncoderError> {
+        let mut joined = format!("{prompt}{text}").trim().to_owned();
+        if self.lower_case {
+            joined = joined.to_lowercase();
+        }
+        let refused = |reason: String| EncoderError::Tokenise { row, reason };
+        let encoding = self
+            .tokenizer
+            .encode_fast(joined, true)
+            .map_err(|e| refused(e.to_string()))?;
+        let ids = encoding.get_ids().to_vec();
+        if ids.is_empty() {
+            return Err(refused(
+                "it has no token, and the tokenizer adds none".to_owned(),
+            ));
+        }
+        Ok(Tokenised(ids))
+    }
+
+    /// Vectors of a batch, row-major, on the calling thread.
+    ///
+    /// # Errors
+    /// A token the model has no embedding for: the tokenizer is that of another model.
+    pub fn encode(&self, batch: &[&Tokenised], prompt: &Prompt) -> Result<Vec<f32>, EncoderError> {
+        let tokens = Tokens::of(batch.iter().map(|t| t.0.as_slice()));
+        let states = self
+            .network
+            .forward(&tokens)
+            .and_then(|x| x.flatten_all()?.to_vec1::<f32>());
+        let states = states.map_err(|e| EncoderError::Network(e.to_string()))?;
+        let width = self.network.width;
+        let mut out = Vec::with_capacity(batch.len() * self.dim);
+        let mut start = 0;
+        for n in tokens.lengths {
+            let end = start + n as usize * width;
+            let mut x = Vec::new();
+            for step in &self.steps {
+                match step {
+                    Loaded::Pool(pooling) => {
+                        x = pooling.pool(&states[start..end], width, prompt.tokens)
+                    }
+                    Loaded::Dense(dense) => x = dense.apply(&x),
+                    Loaded::Normalise => drop(normalise(&mut x)),
+                }
+            }
+            if let Some(dim) = self.truncate {
+                x.truncate(dim);
+            }
+            if self.normalize {
+                normalise(&mut x);
+            }
+            out.extend(x);
+            start = end;
+        }
+        Ok(out)
+    }
+}
+
+/// The tokenizer, cutting texts at `longest` tokens and filling none up.
+fn tokenizer(path: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+    let bytes = std::fs::read(path).map_err(|source| EncoderError::ReadModel {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| broken(path, e))?;
+    let truncation = TruncationParams {
+        max_length: longest,
+        ..TruncationParams::default()
+    };
+    tokenizer
+        .with_padding(None)
+        .with_truncation(Some(truncation))
+        .map_err(|e| broken(path, e))?;
+    Ok(tokenizer)
+}

@@ -1,0 +1,22 @@
+//! Texts as tokens, one behind the other.
+
+/// A batch.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tokens {
+    /// Of all texts.
+    pub(super) ids: Vec<u32>,
+    /// Of each text; at least 1.
+    pub(super) lengths: Vec<u32>,
+}
+
+impl Tokens {
+    /// Puts texts one behind the other.
+    pub(super) fn of<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let mut out = Tokens::default();
+        for ids in texts {
+            out.ids.extend_from_slice(ids);
+            out.lengths.push(ids.len() as u32);
+        }
+        out
+    }
+}

@@ -1,0 +1,133 @@
+//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for all-MiniLM-L6-v2 and all-mpnet-base-v2 where
+//! `scripts/fetch-encoders` has put them, against golden vectors.
+#![cfg(feature = "transformers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed unwrap fails the test, and a skipped one says so"
+)]
+
+use std::path::{Path, PathBuf};
+
+use gfm_pipe_text::{Settings, Transformer};
+use serde_json::Value;
+
+/// Vectors of texts: the batch in two orders and one by one must agree to the bit.
+fn vectors(encoder: &Transformer, prompt: Option<&str>, texts: &[&str]) -> Vec<Vec<f32>> {
+    let prompt = encoder.prompt(prompt).unwrap();
+    let tokens = encoder.tokenise(&prompt, texts).unwrap();
+    let all: Vec<_> = tokens.iter().collect();
+    let rows =
+        |v: Vec<f32>| -> Vec<Vec<f32>> { v.chunks(encoder.dim()).map(<[f32]>::to_vec).collect() };
+    let together = rows(encoder.encode(&all, &prompt).unwrap());
+    let back: Vec<_> = tokens.iter().rev().collect();
+    let mut reversed = rows(encoder.encode(&back, &prompt).unwrap());
+    reversed.reverse();
+    assert_eq!(together, reversed, "the order in a batch matters");
+    for (t, want) in all.iter().zip(&together) {
+        assert_eq!(
+            &encoder.encode(&[t], &prompt).unwrap(),
+            want,
+            "the batch matters: {} tokens",
+            t.tokens()
+        );
+    }
+    together
+}
+
+/// The largest difference of two lists of vectors.
+fn farthest(got: &[Vec<f32>], want: &[Vec<f32>]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    let pairs = got.iter().zip(want).flat_map(|(g, w)| {
+        assert_eq!(g.len(), w.len());
+        g.iter().zip(w)
+    });
+    pairs
+        .map(|(g, w)| (g - w).abs())
+        .fold(0.0, |a, b| if b.is_nan() { f32::NAN } else { a.max(b) })
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders")
+}
+
+#[test]
+fn tiny_models_give_the_vectors_of_sentence_transformers() {
+    let text = std::fs::read_to_string(fixtures().join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    let texts: Vec<&str> = expected["texts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t.as_str().unwrap())
+        .collect();
+    let prompt = expected["prompt"].as_str().unwrap();
+    let plain = Settings::default();
+    let normalized = Settings {
+        normalize: true,
+        ..Settings::default()
+    };
+    let truncated = Settings {
+        truncate_dim: Some(7),
+        ..normalized.clone()
+    };
+    for model in ["bert", "mpnet", "roberta"] {
+        for (way, settings, prompt) in [
+            ("plain", &plain, None),
+            ("prompt", &plain, Some(prompt)),
+            ("normalized", &normalized, None),
+            ("truncated", &truncated, None),
+        ] {
+            let want: Vec<Vec<f32>> = serde_json::from_value(expected[model][way].clone()).unwrap();
+            let encoder = Transformer::load(&fixtures().join(model), settings).unwrap();
+            let far = farthest(&vectors(&encoder, prompt, &texts), &want);
+            // Sums over many tokens are larger than 1.
+            assert!(far < 2e-5, "{model} {way}: {far:e}");
+        }
+    }
+}
+
+#[test]
+fn real_models_give_the_golden_vectors() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/parity/embeddings");
+    let models = std::env::var_os("GFM_PIPE_ENCODERS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/encoders"),
+        PathBuf::from,
+    );
+    if !shared.is_dir() {
+        println!("skipped: no golden vectors at {}", shared.display());
+        return;
+    }
+    let case: Value =
+        serde_json::from_str(&std::fs::read_to_string(shared.join("case.json")).unwrap()).unwrap();
+    let texts: Vec<&str> = case["strings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t.as_str().unwrap())
+        .collect();
+    let bytes = std::fs::read(shared.join("expected.safetensors")).unwrap();
+    let golden = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for model in ["all-MiniLM-L6-v2", "all-mpnet-base-v2"] {
+        let folder = models.join(model);
+        if !folder.is_dir() {
+            println!(
+                "skipped: no {}: scripts/fetch-encoders gets it",
+                folder.display()
+            );
+            continue;
+        }
+        let want = golden.tensor(&format!("{model}.embedding")).unwrap();
+        let dim = want.shape()[1];
+        let numbers: Vec<f32> = want
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        let want: Vec<Vec<f32>> = numbers.chunks(dim).map(<[f32]>::to_vec).collect();
+        let encoder = Transformer::load(&folder, &Settings::default()).unwrap();
+        let far = farthest(&vectors(&encoder, None, &texts), &want);
+        println!("{model}: largest difference {far:e}");
+        assert!(far <= 1e-5, "{model}: {far:e}");
+    }
+}
