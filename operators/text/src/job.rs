@@ -259,7 +259,7 @@ impl Default for New {
 }
 
 /// Places of texts in batches: of nearly equal length, the longest first, so that a run's last batches are its shortest.
-fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
+pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));
     let mut out: Vec<Vec<usize>> = Vec::new();

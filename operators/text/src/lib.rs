@@ -33,6 +33,8 @@ mod transformer;
 mod vectors;
 
 pub use error::EncoderError;
+#[cfg(feature = "transformers")]
+pub use job::batches;
 pub use settings::{Round, Settings};
 pub use static_encoder::{Encoded, StaticEncoder};
 #[cfg(feature = "transformers")]

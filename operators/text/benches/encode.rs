@@ -1,0 +1,59 @@
+//! Strings a second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`. TEXTS has one text a line. One JSON line out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on stops, and says what it saw"
+)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use gfm_pipe_text::{Settings, Tokenised, Transformer, batches};
+use rayon::prelude::*;
+
+/// Texts of a batch, as the operator has by default.
+const BATCH: usize = 32;
+/// Measured passes; one before them is not.
+const PASSES: usize = 3;
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let [model, file] = &args[..] else {
+        println!(
+            "skipped: a model folder and a file of texts are expected (scripts/bench-encoders/run has both)"
+        );
+        return;
+    };
+    let start = Instant::now();
+    let encoder = Transformer::load(Path::new(model), &Settings::default()).unwrap();
+    let load = start.elapsed().as_secs_f64();
+    let text = std::fs::read_to_string(file).unwrap();
+    let texts: Vec<&str> = text.lines().collect();
+    let prompt = encoder.prompt(None).unwrap();
+    let mut seconds = Vec::new();
+    let (mut tokens, mut first) = (0, 0.0);
+    for _ in 0..=PASSES {
+        let start = Instant::now();
+        let of = encoder.tokenise(&prompt, &texts).unwrap();
+        let batches = batches(&of, BATCH);
+        let encode = |batch: &Vec<usize>| {
+            let batch: Vec<&Tokenised> = batch.iter().map(|i| &of[*i]).collect();
+            encoder.encode(&batch, &prompt).unwrap()
+        };
+        let vectors: Vec<Vec<f32>> = batches.par_iter().map(encode).collect();
+        seconds.push(start.elapsed().as_secs_f64());
+        tokens = of.iter().map(Tokenised::tokens).sum();
+        first = vectors[0][0];
+    }
+    seconds.remove(0);
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[PASSES / 2];
+    println!(
+        "{{\"who\": \"gfm-pipe\", \"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"median_s\": {median:.4}, \"texts_per_s\": {:.1}, \"first\": {first}}}",
+        texts.len(),
+        texts.len() as f64 / median
+    );
+}
