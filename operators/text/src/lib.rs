@@ -41,7 +41,8 @@ pub use static_encoder::{Encoded, StaticEncoder};
 pub use transformer::{Prompt, Tokenised, Transformer};
 
 /// What transformers there are, for messages.
-pub(crate) const ARCHITECTURES: &str = "BERT, RoBERTa, XLM-RoBERTa, CamemBERT and MPNet";
+pub(crate) const ARCHITECTURES: &str =
+    "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, MPNet, NomicBERT and Qwen3";
 
 /// The operators of this crate.
 pub fn operators() -> Vec<gfm_pipe_api::OpEntry> {

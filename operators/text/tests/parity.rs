@@ -71,13 +71,17 @@ fn tiny_models_give_the_vectors_of_sentence_transformers() {
         truncate_dim: Some(7),
         ..normalized.clone()
     };
-    for model in ["bert", "mpnet", "roberta"] {
+    for model in ["bert", "mpnet", "roberta", "qwen3", "nomic_bert"] {
         for (way, settings, prompt) in [
             ("plain", &plain, None),
             ("prompt", &plain, Some(prompt)),
             ("normalized", &normalized, None),
             ("truncated", &truncated, None),
         ] {
+            if model == "nomic_bert" && settings.normalize {
+                // Its numbers are by a network alone, without what sentence-transformers does after it.
+                continue;
+            }
             let want: Vec<Vec<f32>> = serde_json::from_value(expected[model][way].clone()).unwrap();
             let encoder = Transformer::load(&fixtures().join(model), settings).unwrap();
             let far = farthest(&vectors(&encoder, prompt, &texts), &want);

@@ -5,6 +5,8 @@
 //! Not here: what a folder's files say (`folder`), which texts go into a batch (`embed`).
 
 mod bert;
+mod library;
+mod network;
 mod ops;
 mod tokens;
 
@@ -22,7 +24,7 @@ use crate::error::EncoderError;
 use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER};
 use crate::pooling::normalise;
 use crate::settings::{Round, Settings};
-use bert::Bert;
+use network::{Network, known};
 use tokens::Tokens;
 
 /// A text as the network sees it.
@@ -53,7 +55,7 @@ pub struct Transformer {
     tokenizer: Tokenizer,
     lower_case: bool,
     prompt: Option<String>,
-    network: Bert,
+    network: Network,
     steps: Vec<Loaded>,
     truncate: Option<usize>,
     normalize: bool,
@@ -209,29 +211,25 @@ impl Transformer {
             .get("model_type")
             .and_then(|v| v.as_str())
             .unwrap_or_default();
-        if !matches!(
-            kind,
-            "bert" | "roberta" | "xlm-roberta" | "camembert" | "mpnet"
-        ) {
+        if !known(kind) {
             return Err(EncoderError::Architecture {
                 path: config,
                 kind: kind.to_owned(),
             });
         }
-        let of = serde_json::from_value(recipe.network.clone()).map_err(|e| broken(&config, e))?;
         let all = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
         let all = rounded(all, precision(settings.round, &recipe.network))
             .map_err(|e| broken(named, e))?;
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let network = Bert::load(&vb, &of).map_err(|e| broken(named, e))?;
+        let network = Network::load(kind, vb, &recipe.network).map_err(|e| broken(named, e))?;
         let longest = [settings.max_tokens, recipe.max_tokens];
         let longest = longest
             .into_iter()
             .flatten()
-            .fold(network.longest, usize::min);
+            .fold(network.longest(), usize::min);
         let tokenizer = tokenizer(&folder.join(TOKENIZER), longest)?;
-        let mut dim = network.width;
+        let mut dim = network.width();
         let mut steps = Vec::new();
         for step in recipe.steps {
             steps.push(match step {
@@ -338,7 +336,7 @@ impl Transformer {
             .forward(&tokens)
             .and_then(|x| x.flatten_all()?.to_vec1::<f32>());
         let states = states.map_err(|e| EncoderError::Network(e.to_string()))?;
-        let width = self.network.width;
+        let width = self.network.width();
         let mut out = Vec::with_capacity(batch.len() * self.dim);
         let mut start = 0;
         for n in tokens.lengths {
