@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gfm_pipe_api::Cancel;
+use gfm_pipe_api::{Cancel, OpError};
 
 use super::reporter::StageReporter;
-use crate::plan::{DecideError, Prepared};
+use crate::plan::{DecideError, Prepared, StageTrouble};
 use crate::record::EventSink;
 use crate::spec::Pipeline;
 
@@ -34,9 +34,28 @@ pub(super) fn fetch(
         }
     }
     (prepared.plan, prepared.troubles) = prepared.planner.walk(pipeline, &prepared.roles);
-    if let Some((stage, e)) = failed
-        && let Some(trouble) = prepared.troubles.iter_mut().find(|t| t.stage == stage)
-    {
-        trouble.error = DecideError::Operator(e);
+    if let Some((stage, e)) = failed {
+        tell(&mut prepared.troubles, &stage, e);
     }
+}
+
+/// Says why getting what a stage lacks failed, and of others that lack the same, only that.
+fn tell(troubles: &mut [StageTrouble], stage: &str, why: OpError) {
+    let lacks = |t: &StageTrouble| match &t.error {
+        DecideError::Files(files) => files.iter().find(|f| f.hint.is_some()).cloned(),
+        _ => None,
+    };
+    let Some(place) = troubles.iter().position(|t| t.stage == stage) else {
+        return;
+    };
+    let lacked = lacks(&troubles[place]);
+    for other in troubles.iter_mut().filter(|t| t.stage != stage) {
+        if let Some(file) = lacks(other)
+            && lacked.as_ref().is_some_and(|l| l.path == file.path)
+        {
+            let text = format!("{}: see stage `{stage}`", file.why);
+            other.error = DecideError::Operator(OpError::new(text));
+        }
+    }
+    troubles[place].error = DecideError::Operator(why);
 }

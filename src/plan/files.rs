@@ -46,7 +46,7 @@ struct OnDisk {
 }
 
 /// Why a file has no digest.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {why}", path.display())]
 pub struct FileTrouble {
     /// The file, as the user wrote it.

@@ -9,6 +9,7 @@ mod damage;
 #[cfg(all(unix, feature = "failpoints"))]
 mod failpoints;
 mod failure;
+mod fetch;
 mod housekeeping;
 mod lab;
 mod limits;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use gfm_pipe_api::kind::col;
 use gfm_pipe_api::{
-    Accepts, Arity, ColType, Context, Field, InPort, InputFile, Kind, OpEntry, OpError, OpResult,
-    Operator, OutPort, Schema, TableSpec, Type, columns, kinds,
+    Absent, Accepts, Arity, Cancel, ColType, Context, Field, InPort, InputFile, Kind, OpEntry,
+    OpError, OpResult, Operator, OutPort, Reporter, Schema, TableSpec, Type, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,7 @@ pub struct Source;
 pub struct SourceParams {
     path: PathBuf,
     extra: Option<PathBuf>,
+    from: Option<PathBuf>,
     upper: bool,
     log_interval: u32,
 }
@@ -101,6 +102,13 @@ impl Operator for Source {
                 serde_json::Value::Null,
                 "second file",
             ),
+            Field::new(
+                "from",
+                Type::Path.or_null(),
+                serde_json::Value::Null,
+                "where the file is got from when it is not there",
+            )
+            .no_effect(),
             Field::new("upper", Type::Bool, false, "upper case"),
             Field::new("log_interval", Type::int(1), 10, "no effect").no_effect(),
         ])
@@ -112,13 +120,33 @@ impl Operator for Source {
         lines_port()
     }
     fn files(p: &SourceParams, _: &Path) -> Vec<InputFile> {
-        let mut files = vec![InputFile::new(p.path.clone(), true)];
+        let mut files = vec![match &p.from {
+            None => InputFile::new(p.path.clone(), true),
+            Some(from) => InputFile::elsewhere(
+                p.path.clone(),
+                Absent {
+                    why: format!("not here yet, but at {}", from.display()),
+                    hint: "a run gets it".to_owned(),
+                },
+            ),
+        }];
         files.extend(
             p.extra
                 .iter()
                 .map(|path| InputFile::new(path.clone(), false)),
         );
         files
+    }
+    fn fetch(p: &SourceParams, base: &Path, _: &dyn Reporter, _: &Cancel) -> OpResult<()> {
+        let Some(from) = &p.from else {
+            return Ok(());
+        };
+        match fs::copy(base.join(from), base.join(&p.path)) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                Err(OpError::wrap(format!("failed to get {}", from.display()), e).hint("pray"))
+            }
+        }
     }
     fn run(p: SourceParams, ctx: &Context) -> OpResult<()> {
         let path = ctx.path(&p.path);

@@ -196,7 +196,7 @@ impl Hub {
                 let hint = match status(&e) {
                     Some(401 | 403) => "the model is private or asks for consent: accept its terms on its page, and set HF_TOKEN to a token that may read it".to_owned(),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
-                    _ => format!("without a network, {}", by_hand(repo, &self.cache)),
+                    _ => format!("without a network here, {}", by_hand(repo, &self.cache)),
                 };
                 OpError::wrap(what, e).hint(hint)
             }

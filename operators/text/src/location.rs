@@ -170,6 +170,12 @@ pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<Inpu
     };
     match location {
         Location::Static => Vec::new(),
+        Location::Folder(path) if !base.join(path).join(folder::CONFIG).is_file() => {
+            vec![InputFile::elsewhere(path.join(folder::CONFIG), Absent {
+                why: "no such file, so the folder holds no encoder".to_owned(),
+                hint: "`model` is `static`, a folder of sentence-transformers (config.json, tokenizer.json, model.safetensors, …; relative to the working directory), or a name of the Hugging Face hub".to_owned(),
+            })]
+        }
         Location::Folder(folder) => of(folder),
         Location::Hub(repo) => match cache.snapshot(repo) {
             Some(snapshot) => of(&snapshot),
@@ -228,7 +234,7 @@ pub(crate) fn absent(repo: &Repo) -> String {
 /// How to get a model here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
     format!(
-        "on a machine with a network: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put config.json, tokenizer.json, modules.json, sentence_bert_config.json, 1_Pooling/config.json and model.safetensors of https://huggingface.co/{id}/tree/{revision} into a folder and write `model: ./FOLDER`",
+        "get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put config.json, tokenizer.json, modules.json, sentence_bert_config.json, 1_Pooling/config.json and model.safetensors of https://huggingface.co/{id}/tree/{revision} into a folder and write `model: ./FOLDER`",
         id = repo.id,
         revision = repo.revision,
         dashes = repo.id.replace('/', "--"),
