@@ -49,6 +49,10 @@ bench-gemm:
 bench-reference GRAPHS *CASES:
     scripts/bench-reference/run {{GRAPHS}} {{CASES}}
 
+# Text encoders beside sentence-transformers (installs it).
+bench-encoders *MODELS:
+    scripts/bench-encoders/run {{MODELS}}
+
 # Data sets and the encoder's table, from their sources.
 gen:
     python3 data/atlas/generate.py

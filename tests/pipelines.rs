@@ -363,3 +363,48 @@ fn questions_are_answered_the_same_with_a_background_and_without() {
         "{said}"
     );
 }
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copied(&path, &to);
+        } else {
+            std::fs::copy(path, to).unwrap();
+        }
+    }
+}
+
+#[cfg(feature = "encoders")]
+#[test]
+fn an_encoder_is_its_files_wherever_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let encoder = "encoder=data/fixtures/encoders/bert";
+    let first = run(&store, &["--threads", "1", "-p", encoder]);
+    assert_eq!(status(&first, "ran").len(), first.len());
+    let again = run(&store, &["-p", encoder, "--set", "rels.with.batch_size=3"]);
+    assert!(status(&again, "ran").is_empty(), "{again:?}");
+    let other = run(
+        &dir.path().join("other"),
+        &["--threads", "2", "-p", encoder],
+    );
+    assert_eq!(outputs(&first), outputs(&other));
+    // The same files elsewhere are the same encoder.
+    let moved = dir.path().join("bert");
+    copied(Path::new("data/fixtures/encoders/bert"), &moved);
+    let encoder = format!("encoder={}", moved.display());
+    let cached = run(&store, &["-p", &encoder]);
+    assert!(status(&cached, "ran").is_empty(), "{cached:?}");
+    // Another file is another encoder, also one that nobody need have.
+    std::fs::write(
+        moved.join("sentence_bert_config.json"),
+        r#"{"max_seq_length": 4}"#,
+    )
+    .unwrap();
+    let shorter = run(&store, &["-p", &encoder]);
+    assert!(status(&shorter, "ran").contains(&"rels"), "{shorter:?}");
+    let reasons = shorter["rels"]["reasons"].to_string();
+    assert!(reasons.contains("sentence_bert_config.json"), "{reasons}");
+}
