@@ -131,3 +131,110 @@ fn real_models_give_the_golden_vectors() {
         assert!(far <= 1e-5, "{model}: {far:e}");
     }
 }
+
+/// A copy of a tiny model with one file changed.
+fn changed(
+    model: &str,
+    file: &str,
+    change: impl Fn(&str) -> String,
+) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("model");
+    std::fs::create_dir_all(to.join("1_Pooling")).unwrap();
+    for entry in std::fs::read_dir(fixtures().join(model)).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    let pooling = Path::new("1_Pooling/config.json");
+    std::fs::copy(fixtures().join(model).join(pooling), to.join(pooling)).unwrap();
+    let text = std::fs::read_to_string(to.join(file)).unwrap();
+    std::fs::write(to.join(file), change(&text)).unwrap();
+    (dir, to)
+}
+
+#[test]
+fn a_folder_that_is_wrong_says_where_and_never_panics() {
+    let refused = |file: &str, from: &str, to: &str| {
+        let (_dir, folder) = changed("bert", file, |text| {
+            assert!(text.contains(from), "{file} lacks {from}");
+            text.replace(from, to)
+        });
+        let Err(e) = Transformer::load(&folder, &Settings::default()) else {
+            panic!("{file}: {from} -> {to} is taken");
+        };
+        e.to_string()
+    };
+    for (file, from, to, told) in [
+        ("config.json", "\"bert\"", "\"t5\"", "model_type `t5`"),
+        ("config.json", "\"gelu\"", "\"swish\"", "hidden_act `swish`"),
+        (
+            "config.json",
+            "\"hidden_size\": 24",
+            "\"hidden_size\": 0",
+            "shape",
+        ),
+        (
+            "config.json",
+            "\"hidden_size\": 24",
+            "\"hidden_size\": 48",
+            "shape",
+        ),
+        (
+            "config.json",
+            "\"num_attention_heads\": 3",
+            "\"num_attention_heads\": 0",
+            "heads",
+        ),
+        (
+            "config.json",
+            "\"num_attention_heads\": 3",
+            "\"num_attention_heads\": 5",
+            "heads",
+        ),
+        (
+            "config.json",
+            "\"num_hidden_layers\": 2",
+            "\"num_hidden_layers\": 3",
+            "encoder.layer.2",
+        ),
+        (
+            "config.json",
+            "\"max_position_embeddings\": 64",
+            "\"max_position_embeddings\": 0",
+            "position",
+        ),
+        ("config.json", "{", "", "config.json"),
+        (
+            "modules.json",
+            "models.Normalize",
+            "models.LSTM",
+            "module `LSTM`",
+        ),
+        (
+            "1_Pooling/config.json",
+            "\"pooling_mode_mean_tokens\": true",
+            "\"pooling_mode_mean_tokens\": false",
+            "no pooling mode",
+        ),
+        (
+            "tokenizer.json",
+            "\"WordPiece\"",
+            "\"Unheard\"",
+            "tokenizer.json",
+        ),
+        ("sentence_bert_config.json", "48", "2", "max_seq_length"),
+    ] {
+        let message = refused(file, from, to);
+        assert!(message.contains(told), "{file}: {message}");
+    }
+    let bytes = std::fs::read(fixtures().join("bert/model.safetensors")).unwrap();
+    for cut in [0, 7, 100, bytes.len() - 1] {
+        let (_dir, folder) = changed("bert", "config.json", ToOwned::to_owned);
+        std::fs::write(folder.join("model.safetensors"), &bytes[..cut]).unwrap();
+        let Err(e) = Transformer::load(&folder, &Settings::default()) else {
+            panic!("weights of {cut} bytes are taken");
+        };
+        assert!(e.to_string().contains("model.safetensors"), "{e}");
+    }
+}

@@ -18,7 +18,7 @@ use candle_nn::VarBuilder;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
 use rayon::prelude::*;
 use serde_json::Value;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use crate::error::EncoderError;
 use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER};
@@ -77,6 +77,14 @@ struct Dense {
     tanh: bool,
 }
 
+/// What candle says, without where in the program it says so.
+fn told(mut e: candle_core::Error) -> String {
+    while let candle_core::Error::WithBacktrace { inner, .. } = e {
+        e = *inner;
+    }
+    e.to_string()
+}
+
 fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
     EncoderError::Model {
         path: path.to_owned(),
@@ -94,7 +102,7 @@ fn tensors(files: &[PathBuf]) -> Result<HashMap<String, Tensor>, EncoderError> {
         } else {
             candle_core::safetensors::load(path, &Device::Cpu)
         };
-        out.extend(read.map_err(|e| broken(path, e))?);
+        out.extend(read.map_err(|e| broken(path, told(e)))?);
     }
     Ok(out)
 }
@@ -165,7 +173,7 @@ impl Dense {
             };
             candle_core::Result::Ok((weight.t()?.flatten_all()?.to_vec1()?, bias))
         };
-        let (weight, bias) = load().map_err(|e| broken(&path, e))?;
+        let (weight, bias) = load().map_err(|e| broken(&path, told(e)))?;
         Ok(Dense {
             weight,
             bias,
@@ -220,9 +228,10 @@ impl Transformer {
         let all = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
         let all = rounded(all, precision(settings.round, &recipe.network))
-            .map_err(|e| broken(named, e))?;
+            .map_err(|e| broken(named, told(e)))?;
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let network = Network::load(kind, vb, &recipe.network).map_err(|e| broken(named, e))?;
+        let network =
+            Network::load(kind, vb, &recipe.network).map_err(|e| broken(named, told(e)))?;
         let longest = [settings.max_tokens, recipe.max_tokens];
         let longest = longest
             .into_iter()
@@ -252,6 +261,9 @@ impl Transformer {
                 }
                 Step::Normalise => Loaded::Normalise,
             });
+        }
+        if dim == 0 {
+            return Err(broken(&config, "vectors would have no numbers"));
         }
         Ok(Transformer {
             tokenizer,
@@ -335,7 +347,7 @@ impl Transformer {
             .network
             .forward(&tokens)
             .and_then(|x| x.flatten_all()?.to_vec1::<f32>());
-        let states = states.map_err(|e| EncoderError::Network(e.to_string()))?;
+        let states = states.map_err(|e| EncoderError::Network(told(e)))?;
         let width = self.network.width();
         let mut out = Vec::with_capacity(batch.len() * self.dim);
         let mut start = 0;
@@ -371,6 +383,16 @@ fn tokenizer(path: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
         source,
     })?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| broken(path, e))?;
+    // The library takes it for granted that a text's special tokens fit.
+    let added = tokenizer
+        .get_post_processor()
+        .map_or(0, |p| p.added_tokens(false));
+    if longest <= added {
+        let problem = format!(
+            "texts of {longest} tokens leave no room beside {added} special ones: raise max_seq_length"
+        );
+        return Err(broken(path, problem));
+    }
     let truncation = TruncationParams {
         max_length: longest,
         ..TruncationParams::default()
