@@ -107,6 +107,13 @@ impl StageRunner {
     /// The record of a stage that cannot run.
     pub(super) fn troubled(&self, stage: &Stage) -> Option<StageRecord> {
         let error = self.troubles.get(&stage.name)?;
+        if matches!(error, DecideError::Operator(OpError::Cancelled)) {
+            return Some(StageRecord::skipped(
+                &stage.name,
+                stage.op.name,
+                "interrupted",
+            ));
+        }
         let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
         record.error = Some(error.to_string());
         record.hint = error.hint();

@@ -150,7 +150,7 @@ impl Files {
                     });
                 }
                 Err(e) => {
-                    let missing = e.kind() == io::ErrorKind::NotFound;
+                    let missing = e.kind() == io::ErrorKind::NotFound || f.absent.is_some();
                     let told = f.absent.as_ref().filter(|_| missing);
                     troubles.push(FileTrouble {
                         path: f.path.clone(),

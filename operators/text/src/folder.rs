@@ -19,9 +19,14 @@ pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// The list of what follows the network.
 pub(crate) const MODULES: &str = "modules.json";
 /// Length of input.
-const LENGTH: [&str; 2] = [
+const LENGTH: [&str; 7] = [
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
     "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
 ];
 /// Prompts by name.
 const PROMPTS: &str = "config_sentence_transformers.json";
@@ -123,7 +128,33 @@ fn json_if_there<T: serde::de::DeserializeOwned + Default>(path: &Path) -> Resul
 }
 
 fn modules(folder: &Path) -> Result<Vec<Module>, EncoderError> {
-    json_if_there(&folder.join(MODULES))
+    let path = folder.join(MODULES);
+    let all: Vec<Module> = json_if_there(&path)?;
+    for module in &all {
+        inside(&path, &module.path)?;
+    }
+    Ok(all)
+}
+
+/// The folders of a model that may hold weights, relative to it: itself, and those of its modules.
+pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
+    let modules = modules(folder).unwrap_or_default().into_iter();
+    let subs = modules.map(|m| m.path).filter(|p| !p.is_empty());
+    std::iter::once(PathBuf::new())
+        .chain(subs.map(PathBuf::from))
+        .collect()
+}
+
+/// Holds that a file named by another one lies in the folder: what lies elsewhere is not part of the model's identity.
+fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
+    let mut parts = Path::new(path).components();
+    if parts.all(|c| matches!(c, std::path::Component::Normal(_))) {
+        return Ok(());
+    }
+    Err(invalid(
+        named_by,
+        format!("`{path}` is outside of the folder"),
+    ))
 }
 
 /// The parts an index of weights names, in order of their names.
@@ -134,12 +165,15 @@ fn parts(index: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     }
     let names: std::collections::BTreeSet<String> =
         json::<Index>(index)?.weight_map.into_values().collect();
+    for name in &names {
+        inside(index, name)?;
+    }
     let folder = index.parent().unwrap_or(Path::new(""));
     Ok(names.into_iter().map(|n| folder.join(n)).collect())
 }
 
 /// Files of weights of a folder; empty where there are none.
-fn weights(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
+pub(crate) fn weights(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     for name in WEIGHTS {
         let path = folder.join(name);
         if path.is_file() {
@@ -171,16 +205,18 @@ pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
             .filter_map(|f| Some(f.strip_prefix(folder).ok()?.to_owned()));
         files.map(|f| (f, true)).collect::<Vec<_>>()
     };
-    match of_folder(Path::new("")) {
-        none if none.is_empty() => out.push((WEIGHTS[0].into(), true)),
-        files => out.extend(files),
-    }
     for module in modules(folder).unwrap_or_default() {
         if !module.path.is_empty() {
             let sub = PathBuf::from(&module.path);
-            out.push((sub.join(CONFIG), false));
+            let needed = matches!(module.class(), "Pooling" | "Dense");
+            out.push((sub.join(CONFIG), needed));
             out.extend(of_folder(&sub));
         }
+    }
+    // Last, because they are large: where they are, the rest is, too.
+    match of_folder(Path::new("")) {
+        none if none.is_empty() => out.push((WEIGHTS[0].into(), true)),
+        files => out.extend(files),
     }
     out
 }
@@ -197,7 +233,14 @@ impl Recipe {
         for module in &listed {
             let sub = folder.join(&module.path);
             match module.class() {
-                "Transformer" => (),
+                "Transformer" if module.path.is_empty() => (),
+                "Transformer" => {
+                    let problem = format!(
+                        "a Transformer in `{}` is not implemented, only one in the folder itself",
+                        module.path
+                    );
+                    return Err(invalid(&folder.join(MODULES), problem));
+                }
                 "Pooling" => steps.push(Step::Pool(pooling(&sub.join(CONFIG))?)),
                 "Normalize" => steps.push(Step::Normalise),
                 "Dense" => {
@@ -221,6 +264,13 @@ impl Recipe {
             // What sentence-transformers does with a folder that says nothing.
             steps.insert(0, Step::Pool(Pooling::mean()));
         }
+        let pools = steps.iter().filter(|s| matches!(s, Step::Pool(_))).count();
+        if pools != 1 || !matches!(steps[0], Step::Pool(_)) {
+            return Err(invalid(
+                &folder.join(MODULES),
+                "one Pooling is expected, before Dense and Normalize",
+            ));
+        }
         let (max_tokens, lower_case) = length(folder)?;
         let weights = weights(folder)?;
         if weights.is_empty() {
@@ -240,6 +290,28 @@ impl Recipe {
     }
 }
 
+/// Whether texts are cut at their beginning; refuses what transformers would make of the tokenizer besides what its file says.
+pub(crate) fn cut_at_start(folder: &Path) -> Result<bool, EncoderError> {
+    #[derive(Deserialize, Default)]
+    struct Settings {
+        do_lower_case: Option<bool>,
+        truncation_side: Option<String>,
+    }
+    let path = folder.join(TOKENIZER_CONFIG);
+    let settings: Settings = json_if_there(&path)?;
+    let tokenizer: Value = json(&folder.join(TOKENIZER))?;
+    let normalizer = &tokenizer["normalizer"];
+    if normalizer["type"] == "BertNormalizer"
+        && let (Some(said), Some(is)) = (settings.do_lower_case, normalizer["lowercase"].as_bool())
+        && said != is
+    {
+        let problem =
+            format!("do_lower_case is {said}, lowercase in tokenizer.json {is}: make them agree");
+        return Err(invalid(&path, problem));
+    }
+    Ok(settings.truncation_side.as_deref() == Some("left"))
+}
+
 /// Longest input and whether to lower-case.
 fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
     #[derive(Deserialize, Default)]
@@ -253,18 +325,21 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
         // Written as a float of 1e30 where there is no limit.
         model_max_length: Option<f64>,
     }
+    let mut lower_case = false;
     for name in LENGTH {
         let path = folder.join(name);
         if path.is_file() {
             let own: Length = json(&path)?;
+            lower_case = own.do_lower_case;
             if own.max_seq_length.is_some() {
-                return Ok((own.max_seq_length, own.do_lower_case));
+                return Ok((own.max_seq_length, lower_case));
             }
+            break;
         }
     }
     let tokenizer: Tokenizer = json_if_there(&folder.join(TOKENIZER_CONFIG))?;
     let most = tokenizer.model_max_length.filter(|n| *n >= 1.0 && *n < 1e9);
-    Ok((most.map(|n| n as usize), false))
+    Ok((most.map(|n| n as usize), lower_case))
 }
 
 fn default_prompt(path: &Path) -> Result<Option<String>, EncoderError> {
@@ -299,9 +374,14 @@ fn pooling(path: &Path) -> Result<Pooling, EncoderError> {
         ("pooling_mode_weightedmean_tokens", Mode::WeightedMean),
         ("pooling_mode_lasttoken", Mode::Last),
     ] {
-        if config.get(key).and_then(Value::as_bool) == Some(true) {
+        // The mean is what there is where nothing is said.
+        let usual = mode == Mode::Mean;
+        if config.get(key).and_then(Value::as_bool).unwrap_or(usual) {
             modes.push(mode);
         }
+    }
+    if config.contains_key("pooling_mode") {
+        modes.clear();
     }
     let words = match config.get("pooling_mode") {
         Some(Value::String(word)) => vec![word.as_str()],

@@ -12,7 +12,7 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use sha2::{Digest, Sha256};
 
-use crate::folder::{CONFIG, MODULES, deciding_files};
+use crate::folder::{CONFIG, MODULES, WEIGHTS, deciding_files, weight_folders};
 use crate::location::{Cache, Repo, by_hand};
 
 /// Attempts after a connection that broke.
@@ -138,15 +138,28 @@ impl Hub {
         if !there(Path::new(CONFIG)) {
             return Err(Failure::NoEncoder("it has no config.json".to_owned()));
         }
-        for name in crate::folder::WEIGHTS {
-            if there(Path::new(name)) {
-                // An index is read to know its parts.
-                get(Path::new(name))?;
-                break;
-            }
+        // So is an index of weights, which names their parts; weights themselves come last.
+        let folders = weight_folders(&snapshot);
+        let weights = folders.iter().map(|folder| {
+            let all = WEIGHTS.iter().map(|name| folder.join(name));
+            all.into_iter().find(|file| there(file))
+        });
+        let weights: Vec<Option<PathBuf>> = weights.collect();
+        let is_index = |file: &Path| file.extension().is_some_and(|e| e == "json");
+        for index in weights.iter().flatten().filter(|f| is_index(f)) {
+            get(index)?;
         }
         let mut missing = Vec::new();
+        if weights.first().is_none_or(Option::is_none) {
+            missing.push("weights".to_owned());
+        }
         for (file, required) in deciding_files(&snapshot) {
+            if file
+                .file_name()
+                .is_some_and(|n| WEIGHTS.iter().any(|w| n == *w))
+            {
+                continue;
+            }
             match there(&file) {
                 true => get(&file)?,
                 false if required => missing.push(file.display().to_string()),
@@ -162,6 +175,9 @@ impl Hub {
                 "it has no {}",
                 missing.join(", ")
             )));
+        }
+        for file in weights.iter().flatten().rev() {
+            get(file)?;
         }
         // A branch is what it is now; the next run asks nobody.
         let cache = hf_hub::Cache::new(self.cache.path().to_owned());
@@ -194,7 +210,8 @@ impl Hub {
             Failure::Damaged(path) => OpError::new(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
             Failure::Api(e) => {
                 let hint = match status(&e) {
-                    Some(401 | 403) => "the model is private or asks for consent: accept its terms on its page, and set HF_TOKEN to a token that may read it".to_owned(),
+                    // The hub says 401 of what does not exist, too, to those who do not say who they are.
+                    Some(401 | 403) => format!("it may be private or ask for consent (accept its terms on its page, and set HF_TOKEN to a token that may read it), or not exist: a folder here is written `./{}`", repo.id),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
                     _ => format!("without a network here, {}", by_hand(repo, &self.cache)),
                 };
@@ -323,11 +340,13 @@ mod tests {
                     ("README.md", b"unwanted".to_vec()),
                     (
                         "modules.json",
-                        br#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]"#.to_vec(),
+                        br#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}, {"path": "2_Dense", "type": "a.Dense"}]"#.to_vec(),
                     ),
                     ("1_Pooling/config.json", b"{\"p\": 1}".to_vec()),
                     ("model.safetensors", weights),
                     ("pytorch_model.bin", b"unwanted".to_vec()),
+                    ("2_Dense/config.json", b"{}".to_vec()),
+                    ("2_Dense/pytorch_model.bin", b"dense".to_vec()),
                 ],
                 asked: Mutex::default(),
                 token: None,
@@ -470,6 +489,7 @@ mod tests {
             weights
         );
         assert!(snapshot.join("1_Pooling/config.json").is_file());
+        assert!(snapshot.join("2_Dense/pytorch_model.bin").is_file());
         assert!(
             !snapshot.join("README.md").exists() && !snapshot.join("pytorch_model.bin").exists()
         );

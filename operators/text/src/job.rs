@@ -74,9 +74,17 @@ pub(crate) fn embed(
     how: &How<'_>,
 ) -> OpResult<About> {
     let failed = |e| explained(format!("failed to load the encoder {name}"), e);
-    let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
-    let prompt = encoder.prompt(how.instruct).map_err(failed)?;
     let digest = folder_digest(folder)?;
+    let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
+    // Vectors are kept under the digest: it must be that of what was read.
+    if folder_digest(folder)? != digest {
+        return Err(
+            OpError::new(format!("the encoder {name} changed while it was read"))
+                .file(folder)
+                .hint("run again"),
+        );
+    }
+    let prompt = encoder.prompt(how.instruct).map_err(failed)?;
     let dim = encoder.dim();
     let kept = Vectors::open(&ctx.cache, &cache_name(&digest, how.settings), dim);
     let job = Job {

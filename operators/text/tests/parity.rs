@@ -172,13 +172,13 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
             "config.json",
             "\"hidden_size\": 24",
             "\"hidden_size\": 0",
-            "shape",
+            "another width",
         ),
         (
             "config.json",
             "\"hidden_size\": 24",
             "\"hidden_size\": 48",
-            "shape",
+            "another width",
         ),
         (
             "config.json",
@@ -222,6 +222,12 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
             "\"WordPiece\"",
             "\"Unheard\"",
             "tokenizer.json",
+        ),
+        (
+            "tokenizer_config.json",
+            "\"do_lower_case\": true",
+            "\"do_lower_case\": false",
+            "make them agree",
         ),
         ("sentence_bert_config.json", "48", "2", "max_seq_length"),
     ] {

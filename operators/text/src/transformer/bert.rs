@@ -25,8 +25,7 @@ pub(super) struct Config {
     max_position_embeddings: usize,
     #[serde(default = "small")]
     layer_norm_eps: f64,
-    #[serde(default)]
-    pad_token_id: usize,
+    pad_token_id: Option<usize>,
     #[serde(default)]
     position_embedding_type: Option<String>,
     #[serde(default = "buckets")]
@@ -77,7 +76,7 @@ impl Config {
     fn names(&self) -> &'static Names {
         match self.model_type.as_str() {
             "mpnet" => &MPNET,
-            "roberta" | "xlm-roberta" => &ROBERTA,
+            "roberta" | "xlm-roberta" | "camembert" => &ROBERTA,
             _ => &BERT,
         }
     }
@@ -97,7 +96,8 @@ impl Config {
     fn first_position(&self) -> usize {
         match self.model_type.as_str() {
             "bert" => 0,
-            _ => self.pad_token_id + 1,
+            // 1 where the file does not say, as in the original.
+            _ => self.pad_token_id.unwrap_or(1) + 1,
         }
     }
 }
@@ -172,6 +172,11 @@ impl Bert {
         }
         let e = vb.pp("embeddings");
         let words = e.pp("word_embeddings").get_unchecked("weight")?;
+        if words.dims2()?.1 != width {
+            candle_core::bail!(
+                "config.json: hidden_size is {width}, word embeddings have another width"
+            );
+        }
         let first = config.first_position();
         let all = config.max_position_embeddings;
         if first >= all {
@@ -207,6 +212,9 @@ impl Bert {
             let bias = Tensor::cat(&[q.1, k.1, v.1], 0)?;
             let inner = l.pp("intermediate.dense");
             let between = inner.get_unchecked("bias")?.dim(0)?;
+            if between == 0 {
+                candle_core::bail!("encoder.layer.{i}.intermediate has no rows");
+            }
             Ok(Layer {
                 qkv: Linear::new(&weight, Some(bias), Gate::None)?,
                 mixed: linear(&l.pp(names.mixed), width, width, Gate::None)?,
@@ -255,6 +263,9 @@ impl Bert {
 /// MPNet's table of buckets, `buckets x heads`, as biases by distance.
 fn distance_bias(table: &Tensor) -> Result<DistanceBias> {
     let (buckets, heads) = table.dims2()?;
+    if buckets < 4 {
+        candle_core::bail!("config.json: relative_attention_num_buckets is {buckets}");
+    }
     let by_head: Vec<Vec<f32>> = table.t()?.to_dtype(DType::F32)?.to_vec2()?;
     let reach = REACH as i64;
     let mut values = Vec::with_capacity(heads * (2 * REACH + 1));

@@ -18,10 +18,10 @@ use candle_nn::VarBuilder;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
 use rayon::prelude::*;
 use serde_json::Value;
-use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::error::EncoderError;
-use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER};
+use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER, cut_at_start, weights};
 use crate::pooling::normalise;
 use crate::settings::{Round, Settings};
 use network::{Network, known};
@@ -146,8 +146,8 @@ fn rounded(
 
 impl Dense {
     fn load(folder: &Path, config: DenseConfig) -> Result<Self, EncoderError> {
-        let path = ["model.safetensors", "pytorch_model.bin"].map(|n| folder.join(n));
-        let Some(path) = path.into_iter().find(|p| p.is_file()) else {
+        let files = weights(folder)?;
+        let Some(path) = files.first() else {
             return Err(broken(folder, "no weights of the dense module"));
         };
         let tanh = match config.activation_function.as_deref() {
@@ -162,7 +162,7 @@ impl Dense {
                 ));
             }
         };
-        let all = tensors(std::slice::from_ref(&path))?;
+        let all = tensors(&files)?;
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
         let load = || {
             let weight = vb.get((config.out_features, config.in_features), "linear.weight")?;
@@ -173,7 +173,7 @@ impl Dense {
             };
             candle_core::Result::Ok((weight.t()?.flatten_all()?.to_vec1()?, bias))
         };
-        let (weight, bias) = load().map_err(|e| broken(&path, told(e)))?;
+        let (weight, bias) = load().map_err(|e| broken(path, told(e)))?;
         Ok(Dense {
             weight,
             bias,
@@ -237,7 +237,7 @@ impl Transformer {
             .into_iter()
             .flatten()
             .fold(network.longest(), usize::min);
-        let tokenizer = tokenizer(&folder.join(TOKENIZER), longest)?;
+        let tokenizer = tokenizer(folder, longest)?;
         let mut dim = network.width();
         let mut steps = Vec::new();
         for step in recipe.steps {
@@ -377,7 +377,8 @@ impl Transformer {
 }
 
 /// The tokenizer, cutting texts at `longest` tokens and filling none up.
-fn tokenizer(path: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+fn tokenizer(folder: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+    let path = &folder.join(TOKENIZER);
     let bytes = std::fs::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
         source,
@@ -395,6 +396,11 @@ fn tokenizer(path: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
     }
     let truncation = TruncationParams {
         max_length: longest,
+        direction: if cut_at_start(folder)? {
+            TruncationDirection::Left
+        } else {
+            TruncationDirection::Right
+        },
         ..TruncationParams::default()
     };
     tokenizer
