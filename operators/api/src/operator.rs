@@ -85,6 +85,23 @@ pub struct InPort {
     pub about: &'static str,
 }
 
+impl InPort {
+    /// A port that takes artifacts of some kinds.
+    pub fn of(
+        name: &'static str,
+        kinds: &'static [&'static Kind],
+        arity: Arity,
+        about: &'static str,
+    ) -> Self {
+        InPort {
+            name,
+            accepts: Accepts::Kinds(kinds),
+            arity,
+            about,
+        }
+    }
+}
+
 /// An output port.
 #[derive(Debug, Clone)]
 pub struct OutPort {

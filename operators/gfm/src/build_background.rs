@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{StringArray, UInt32Array, UInt64Array};
 use candle_core::Tensor;
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema,
-    TableSpec, columns, kinds,
+    Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, TableSpec,
+    columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +35,7 @@ impl Operator for BuildBackground {
     }
 
     fn inputs() -> Vec<InPort> {
-        let port = |name, kind, about| InPort {
-            name,
-            accepts: Accepts::Kinds(kind),
-            arity: Arity::One,
-            about,
-        };
+        let port = |name, kind, about| InPort::of(name, kind, Arity::One, about);
         vec![
             port("model", &[&kinds::MODEL], "the model; sum or mean"),
             port("graph", &[&kinds::GRAPH], "the graph"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Float32Array, UInt32Array, UInt64Array};
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
+    Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +27,7 @@ impl Operator for BuildDocuments {
     }
 
     fn inputs() -> Vec<InPort> {
-        let port = |name, kind, about| InPort {
-            name,
-            accepts: Accepts::Kinds(kind),
-            arity: Arity::One,
-            about,
-        };
+        let port = |name, kind, about| InPort::of(name, kind, Arity::One, about);
         vec![
             port("entities", &[&kinds::ENTITIES], "entities"),
             port("documents", &[&kinds::DOCUMENTS], "documents"),

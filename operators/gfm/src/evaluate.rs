@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
 use gfm_pipe_api::{
-    Accepts, Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
-    columns, kinds,
+    Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, columns,
+    kinds,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -56,15 +56,9 @@ impl Operator for Evaluate {
     }
 
     fn inputs() -> Vec<InPort> {
-        let port = |name, kind, arity, about| InPort {
-            name,
-            accepts: Accepts::Kinds(kind),
-            arity,
-            about,
-        };
         let mut ports = vec![
-            port("model", &[&kinds::MODEL], Arity::One, "the model"),
-            port(
+            InPort::of("model", &[&kinds::MODEL], Arity::One, "the model"),
+            InPort::of(
                 "pretrained",
                 &[&kinds::MODEL],
                 Arity::Optional,
@@ -72,7 +66,7 @@ impl Operator for Evaluate {
             ),
         ];
         ports.extend(retrieval::ports());
-        ports.push(port(
+        ports.push(InPort::of(
             "corpus_embeddings",
             &[&kinds::EMBEDDINGS],
             Arity::Optional,

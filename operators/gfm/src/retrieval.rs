@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, Float64Array, StringArray, UInt32Array};
 use candle_core::{Result as TensorResult, Tensor};
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
+    Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
 };
 
 use crate::build_background::read_background;
@@ -21,34 +21,28 @@ pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
 
 /// The ports of [`Setting::read`], and `background`.
 pub(crate) fn ports() -> Vec<InPort> {
-    let port = |name, kind, arity, about| InPort {
-        name,
-        accepts: Accepts::Kinds(kind),
-        arity,
-        about,
-    };
     vec![
-        port("graph", &[&kinds::GRAPH], Arity::One, "the graph"),
-        port(
+        InPort::of("graph", &[&kinds::GRAPH], Arity::One, "the graph"),
+        InPort::of(
             "background",
             &[&kinds::BACKGROUND],
             Arity::Optional,
             "the background of `model` on `graph`; computed where it is not given",
         ),
-        port(
+        InPort::of(
             "documents",
             &[&kinds::ENTITY_DOCUMENTS],
             Arity::One,
             "entity-document matrix",
         ),
-        port(
+        InPort::of(
             "corpus",
             &[&kinds::DOCUMENTS],
             Arity::One,
             "titles and texts of the documents",
         ),
-        port("questions", &[&kinds::QUESTIONS], Arity::One, "questions"),
-        port(
+        InPort::of("questions", &[&kinds::QUESTIONS], Arity::One, "questions"),
+        InPort::of(
             "question_embeddings",
             &[&kinds::EMBEDDINGS],
             Arity::One,

@@ -1,8 +1,7 @@
 //! `retrieve`: the documents a model finds for questions, whether or not anybody knows the right ones.
 
 use gfm_pipe_api::{
-    Accepts, Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
-    kinds,
+    Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -50,12 +49,8 @@ impl Operator for Retrieve {
     }
 
     fn inputs() -> Vec<InPort> {
-        let mut ports = vec![InPort {
-            name: "model",
-            accepts: Accepts::Kinds(&[&kinds::MODEL]),
-            arity: Arity::One,
-            about: "the model",
-        }];
+        let model = InPort::of("model", &[&kinds::MODEL], Arity::One, "the model");
+        let mut ports = vec![model];
         ports.extend(retrieval::ports());
         ports
     }

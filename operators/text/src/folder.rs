@@ -30,7 +30,7 @@ const LENGTH: [&str; 7] = [
 ];
 /// Prompts by name.
 const PROMPTS: &str = "config_sentence_transformers.json";
-/// The tokenizer's settings, of which only the length of input matters.
+/// The tokenizer's settings, as far as they say more than its file.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Weights, the first that is there.
 pub(crate) const WEIGHTS: [&str; 4] = [
@@ -312,6 +312,11 @@ pub(crate) fn cut_at_start(folder: &Path) -> Result<bool, EncoderError> {
     Ok(settings.truncation_side.as_deref() == Some("left"))
 }
 
+/// Whether there is anything in it.
+fn is_set(value: &Value) -> bool {
+    !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
+}
+
 /// Longest input and whether to lower-case.
 fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
     #[derive(Deserialize, Default)]
@@ -319,6 +324,8 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
         max_seq_length: Option<usize>,
         #[serde(default)]
         do_lower_case: bool,
+        #[serde(flatten)]
+        rest: serde_json::Map<String, Value>,
     }
     #[derive(Deserialize, Default)]
     struct Tokenizer {
@@ -330,6 +337,11 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
         let path = folder.join(name);
         if path.is_file() {
             let own: Length = json(&path)?;
+            let args = ["model_args", "tokenizer_args", "config_args"];
+            let set = |key: &&&str| own.rest.get(**key).is_some_and(is_set);
+            if let Some(key) = args.iter().find(set) {
+                return Err(invalid(&path, format!("`{key}` is not implemented")));
+            }
             lower_case = own.do_lower_case;
             if own.max_seq_length.is_some() {
                 return Ok((own.max_seq_length, lower_case));

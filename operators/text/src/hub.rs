@@ -135,16 +135,13 @@ impl Hub {
                 get(Path::new(file))?;
             }
         }
-        if !there(Path::new(CONFIG)) {
-            return Err(Failure::NoEncoder("it has no config.json".to_owned()));
-        }
         // So is an index of weights, which names their parts; weights themselves come last.
         let folders = weight_folders(&snapshot);
-        let weights = folders.iter().map(|folder| {
-            let all = WEIGHTS.iter().map(|name| folder.join(name));
-            all.into_iter().find(|file| there(file))
-        });
-        let weights: Vec<Option<PathBuf>> = weights.collect();
+        let of = |folder: &PathBuf| {
+            let mut all = WEIGHTS.iter().map(|name| folder.join(name));
+            all.find(|file| there(file))
+        };
+        let weights: Vec<Option<PathBuf>> = folders.iter().map(of).collect();
         let is_index = |file: &Path| file.extension().is_some_and(|e| e == "json");
         for index in weights.iter().flatten().filter(|f| is_index(f)) {
             get(index)?;
@@ -166,9 +163,6 @@ impl Hub {
                 // The hub's own tools leave word in this way.
                 false => self.nowhere(repo, &info.sha, &file)?,
             }
-        }
-        if !there(Path::new(MODULES)) {
-            self.nowhere(repo, &info.sha, Path::new(MODULES))?;
         }
         if !missing.is_empty() {
             return Err(Failure::NoEncoder(format!(

@@ -179,7 +179,7 @@ impl Job<'_> {
         let tokens = self
             .encoder
             .tokenise(self.prompt, &texts)
-            .map_err(|e| OpError::wrap("failed to encode a text", e))?;
+            .map_err(|e| self.refused(e, distinct, &missing))?;
         let batches = batches(&tokens, self.batch);
         let total: u64 = tokens.iter().map(|t| t.tokens() as u64).sum();
         let done = AtomicU64::new(0);
@@ -237,6 +237,20 @@ impl Job<'_> {
         let now = done.fetch_add(n, Ordering::Relaxed) + n;
         self.ctx.progress(now, total, "tokens", "");
         Ok(vectors)
+    }
+
+    /// Says which row of the input holds the text that was refused.
+    fn refused(&self, e: EncoderError, distinct: &Distinct<'_>, missing: &[usize]) -> OpError {
+        let EncoderError::Tokenise { row, reason } = e else {
+            return explained("failed to encode a text".to_owned(), e);
+        };
+        let text = missing.get(row).map(|i| *i as u32);
+        let row = distinct.of_row.iter().position(|t| Some(*t) == text);
+        let e = OpError::new(format!("the text cannot be tokenised: {reason}"));
+        match (row, self.ctx.input_opt("texts")) {
+            (Some(row), Some(input)) => e.artifact(&input.name).row(row as u64),
+            _ => e,
+        }
     }
 
     /// Keeps what is new. That this fails costs time later, not the stage.

@@ -234,7 +234,7 @@ pub(crate) fn absent(repo: &Repo) -> String {
 /// How to get a model here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
     format!(
-        "get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put config.json, tokenizer.json, modules.json, sentence_bert_config.json, 1_Pooling/config.json and model.safetensors of https://huggingface.co/{id}/tree/{revision} into a folder and write `model: ./FOLDER`",
+        "get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put all JSON files of https://huggingface.co/{id}/tree/{revision}, those in its folders too, and model.safetensors (or pytorch_model.bin) into a folder and write `model: ./FOLDER`",
         id = repo.id,
         revision = repo.revision,
         dashes = repo.id.replace('/', "--"),

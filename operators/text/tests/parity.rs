@@ -224,6 +224,12 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
             "tokenizer.json",
         ),
         (
+            "sentence_bert_config.json",
+            "48",
+            "48, \"model_args\": {\"a\": 1}",
+            "model_args",
+        ),
+        (
             "tokenizer_config.json",
             "\"do_lower_case\": true",
             "\"do_lower_case\": false",

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_gfm::loss::{ListLoss, link_prediction};
-use gfm_pipe_gfm::model::{Class, Compute, ModelConfig, Params, QueryGnn, Question, Retriever};
+use gfm_pipe_gfm::model::{
+    Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
+};
 use gfm_pipe_gfm::optimizer::Optimizer;
 use gfm_pipe_gfm::sampling::{Truth, batch};
 use gfm_pipe_gfm::tensor::{tensor, to_f64};
@@ -133,8 +135,19 @@ impl<'a> Bench<'a> {
         let grads = gnn.backward(&mut pass, &dscores).unwrap();
         let share = pass.share();
         drop(pass);
+        self.finish(start, [sampled, forward], &grads, (value.loss, share))
+    }
+
+    /// The optimizer's part of a step, of which sampling and the forward pass ended so long after its start.
+    fn finish(
+        &mut self,
+        start: Instant,
+        [sampled, forward]: [f64; 2],
+        grads: &Grads,
+        (loss, share): (f64, f64),
+    ) -> Step {
         let backward = start.elapsed().as_secs_f64();
-        self.optimizer.step(&mut self.params, &grads).unwrap();
+        self.optimizer.step(&mut self.params, grads).unwrap();
         let end = start.elapsed().as_secs_f64();
         Step {
             phases: [
@@ -143,7 +156,7 @@ impl<'a> Bench<'a> {
                 backward - forward,
                 end - backward,
             ],
-            loss: value.loss,
+            loss,
             share,
         }
     }
@@ -177,13 +190,7 @@ impl<'a> Bench<'a> {
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let share = pass.share();
         drop(pass);
-        let backward = start.elapsed().as_secs_f64();
-        self.optimizer.step(&mut self.params, &grads).unwrap();
-        let end = start.elapsed().as_secs_f64();
-        Step {
-            phases: [0.0, forward, backward - forward, end - backward],
-            loss: 0.3 * a.loss + 0.7 * b.loss,
-            share,
-        }
+        let loss = 0.3 * a.loss + 0.7 * b.loss;
+        self.finish(start, [0.0, forward], &grads, (loss, share))
     }
 }

@@ -181,7 +181,7 @@ impl Network<'_> {
     /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`. The memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit, and the second time.
+    /// When shapes do not fit, or rows were used up before.
     pub fn gradients(
         &self,
         memory: &mut Memory,
@@ -342,7 +342,7 @@ impl Network<'_> {
     /// Gradients of the entity model's parameters, and of relation states `[2R, d]` and queries `[B, d]`. The memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit, and the second time.
+    /// When shapes do not fit, or rows were used up before.
     pub fn backward(
         &self,
         tape: &Tape,

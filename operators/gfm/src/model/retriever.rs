@@ -163,7 +163,7 @@ impl<'a> Retriever<'a> {
     /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit, and the second time.
+    /// When shapes do not fit, or rows were used up before.
     pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> Result<Grads> {
         let mut grads = Grads::new();
         let (drel, dquery) =
