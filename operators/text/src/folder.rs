@@ -101,7 +101,7 @@ impl Module {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
     std::fs::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
         source,
@@ -290,8 +290,8 @@ impl Recipe {
     }
 }
 
-/// Whether texts are cut at their beginning; refuses what transformers would make of the tokenizer besides what its file says.
-pub(crate) fn cut_at_start(folder: &Path) -> Result<bool, EncoderError> {
+/// Whether texts are cut at their beginning, of a folder with these bytes as tokenizer; refuses what transformers would make of the tokenizer besides what its file says.
+pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, EncoderError> {
     #[derive(Deserialize, Default)]
     struct Settings {
         do_lower_case: Option<bool>,
@@ -299,7 +299,8 @@ pub(crate) fn cut_at_start(folder: &Path) -> Result<bool, EncoderError> {
     }
     let path = folder.join(TOKENIZER_CONFIG);
     let settings: Settings = json_if_there(&path)?;
-    let tokenizer: Value = json(&folder.join(TOKENIZER))?;
+    let tokenizer: Value = serde_json::from_slice(tokenizer)
+        .map_err(|e| invalid(&folder.join(TOKENIZER), e.to_string()))?;
     let normalizer = &tokenizer["normalizer"];
     if normalizer["type"] == "BertNormalizer"
         && let (Some(said), Some(is)) = (settings.do_lower_case, normalizer["lowercase"].as_bool())

@@ -2,7 +2,7 @@
 //!
 //! Purpose: a model folder of sentence-transformers to a function from texts to vectors, with the numbers sentence-transformers gives.
 //! Invariant: a text's vector depends on the text, the prompt and the model alone, not on the batch it is in.
-//! Not here: what a folder's files say (`folder`), which texts go into a batch (`embed`).
+//! Not here: what a folder's files say (`folder`), which texts go into a batch (`job`).
 
 mod bert;
 mod library;
@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::error::EncoderError;
-use crate::folder::{CONFIG, DenseConfig, Recipe, Step, TOKENIZER, cut_at_start, weights};
+use crate::folder::{self, CONFIG, DenseConfig, Recipe, Step, TOKENIZER, weights};
 use crate::pooling::normalise;
 use crate::settings::{Round, Settings};
 use network::{Network, known};
@@ -377,12 +377,10 @@ impl Transformer {
 }
 
 /// The tokenizer, cutting texts at `longest` tokens and filling none up.
-fn tokenizer(folder: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
-    let path = &folder.join(TOKENIZER);
-    let bytes = std::fs::read(path).map_err(|source| EncoderError::ReadModel {
-        path: path.to_owned(),
-        source,
-    })?;
+fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+    let path = &of.join(TOKENIZER);
+    let bytes = folder::read(path)?;
+    let at_start = folder::cut_at_start(of, &bytes)?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| broken(path, e))?;
     // The library takes it for granted that a text's special tokens fit.
     let added = tokenizer
@@ -396,7 +394,7 @@ fn tokenizer(folder: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
     }
     let truncation = TruncationParams {
         max_length: longest,
-        direction: if cut_at_start(folder)? {
+        direction: if at_start {
             TruncationDirection::Left
         } else {
             TruncationDirection::Right
