@@ -118,10 +118,19 @@ fn metrics_are_shown_as_one_json_array() {
     assert_eq!(
         keys,
         [
-            "dataset", "group", "metric", "n", "ranker", "split", "system", "target", "value"
+            "dataset", "group", "high", "low", "metric", "n", "ranker", "split", "system",
+            "target", "unasked", "value"
         ]
     );
-    for system in ["model", "pretrained", "dense", "bm25", "ppr"] {
+    for system in [
+        "model",
+        "pretrained",
+        "untrained",
+        "dense",
+        "bm25",
+        "ppr",
+        "rrf",
+    ] {
         assert!(rows.iter().any(|r| r["system"] == system), "{system}");
     }
     for row in &rows {
@@ -129,8 +138,9 @@ fn metrics_are_shown_as_one_json_array() {
         assert!((0.0..=1.0).contains(&value), "{row:?}");
     }
     assert!(
-        rows.iter()
-            .any(|r| r["metric"] == "ceiling:recall@5" && r["group"] == "hops=2")
+        rows.iter().any(|r| r["system"] == "ceiling"
+            && r["metric"] == "recall@5"
+            && r["group"] == "hops=2")
     );
 }
 

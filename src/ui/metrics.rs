@@ -10,6 +10,9 @@ use super::text::{count, table};
 /// Metrics worth a column, in order.
 pub const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
 
+/// The one whose interval is shown.
+const SURE: &str = "recall@5";
+
 /// A row of a table of kind `metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricRow<'a> {
@@ -29,8 +32,12 @@ pub struct MetricRow<'a> {
     pub metric: &'a str,
     /// Its value.
     pub value: f64,
+    /// Its 95 % interval, where there is one.
+    pub interval: Option<(f64, f64)>,
     /// Number of questions.
     pub n: u64,
+    /// Of them those that could not be asked; 0 where the table does not say.
+    pub unasked: u64,
 }
 
 impl MetricRow<'_> {
@@ -51,8 +58,11 @@ pub fn metric_rows(batch: &RecordBatch) -> Vec<MetricRow<'_>> {
         "dataset", "split", "system", "ranker", "target", "group", "metric",
     ]
     .map(text);
-    let value = column("value").and_then(|c| c.as_primitive_opt::<Float64Type>());
-    let n = column("n").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let number = |name: &str| column(name).and_then(|c| c.as_primitive_opt::<Float64Type>());
+    let value = number("value");
+    let ends = number("low").zip(number("high"));
+    let whole = |name: &str| column(name).and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let (n, unasked) = (whole("n"), whole("unasked"));
     let (
         [
             Some(dataset),
@@ -80,7 +90,11 @@ pub fn metric_rows(batch: &RecordBatch) -> Vec<MetricRow<'_>> {
             group: group.value(i),
             metric: metric.value(i),
             value: value.value(i),
+            interval: ends
+                .filter(|(low, high)| low.is_valid(i) && high.is_valid(i))
+                .map(|(low, high)| (low.value(i), high.value(i))),
             n: n.value(i),
+            unasked: unasked.map_or(0, |u| u.value(i)),
         })
         .collect()
 }
@@ -88,6 +102,7 @@ pub fn metric_rows(batch: &RecordBatch) -> Vec<MetricRow<'_>> {
 #[derive(Default)]
 struct Cells {
     values: BTreeMap<String, f64>,
+    interval: Option<(f64, f64)>,
     n: u64,
 }
 
@@ -108,6 +123,9 @@ pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
         let rows = entry(&mut splits, format!("{}, {}", m.dataset, m.split));
         let cells = entry(rows, row);
         cells.values.insert(m.metric.to_owned(), m.value);
+        if m.metric == SURE {
+            cells.interval = m.interval;
+        }
         cells.n = m.n;
     }
     let mut out = Vec::new();
@@ -116,6 +134,7 @@ pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
         rows.sort_by_key(|(name, _)| name.starts_with(' '));
         let mut lines = vec![vec![head]];
         lines[0].extend(MAIN.iter().map(|m| (*m).to_owned()));
+        lines[0].push(format!("95 % of {SURE}"));
         lines[0].push("questions".to_owned());
         for (name, cells) in rows {
             let mut line = vec![name];
@@ -123,6 +142,10 @@ pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
                 Some(v) => format!("{v:.3}"),
                 None => "-".to_owned(),
             }));
+            line.push(match cells.interval {
+                Some((low, high)) => format!("{low:.3}-{high:.3}"),
+                None => "-".to_owned(),
+            });
             line.push(count(cells.n));
             lines.push(line);
         }
@@ -175,11 +198,7 @@ mod tests {
             ),
             (["bm25", "-", "document", "all", "recall@5"], 0.5, 100),
             (["bm25", "-", "document", "hops=3", "recall@5"], 0.4, 40),
-            (
-                ["bm25", "-", "document", "all", "ceiling:recall@5"],
-                1.0,
-                100,
-            ),
+            (["ceiling", "-", "document", "all", "recall@5"], 1.0, 100),
         ];
         let text = |of: &dyn Fn(&[&'static str; 5]) -> &'static str| {
             let values = rows.iter().map(|r| of(&r.0));
@@ -196,17 +215,25 @@ mod tests {
                 text(&|r| r[3]),
                 text(&|r| r[4]),
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.1))),
+                Arc::new(Float64Array::from_iter(
+                    rows.iter().map(|r| (r.2 == 100).then_some(r.1 - 0.05)),
+                )),
+                Arc::new(Float64Array::from_iter(
+                    rows.iter().map(|r| (r.2 == 100).then_some(r.1 + 0.025)),
+                )),
                 Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.2))),
+                Arc::new(UInt64Array::from_iter_values(rows.iter().map(|_| 0))),
             ],
         )
         .unwrap();
         assert_eq!(
             metrics_tables(&[batch]),
             [
-                "atlas, test                 recall@2  recall@5  all-gold@5    mrr  questions",
-                "model (idf_topk)                   -     0.900           -  0.812        100",
-                "bm25                               -     0.500           -      -        100",
-                "  model (idf_topk), hops=3         -     0.700           -      -         40",
+                "atlas, test                 recall@2  recall@5  all-gold@5    mrr  95 % of recall@5  questions",
+                "model (idf_topk)                   -     0.900           -  0.812       0.850-0.925        100",
+                "bm25                               -     0.500           -      -       0.450-0.525        100",
+                "ceiling                            -     1.000           -      -       0.950-1.025        100",
+                "  model (idf_topk), hops=3         -     0.700           -      -                 -         40",
             ]
         );
         assert!(metrics_tables(&[]).is_empty());

@@ -17,4 +17,4 @@ pub use json::JsonUi;
 pub use metrics::{MAIN, MetricRow, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
-pub use text::{bytes, count, duration, number, rows, table};
+pub use text::{bytes, count, duration, number, reasons, rows, table};

@@ -75,6 +75,9 @@ pub(crate) fn ranker_type() -> Type {
     Type::one_of(&RANKERS)
 }
 
+/// One score an entity for every question; `None` where it could not be asked.
+pub(crate) type EntityScores = Vec<Option<Vec<f64>>>;
+
 /// What questions are asked of.
 pub(crate) struct Setting {
     /// The graph.
@@ -141,20 +144,44 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         background: Option<&Artifact>,
-        (weighted, batch_size): (bool, usize),
-    ) -> OpResult<Vec<Option<Vec<f64>>>> {
+        how: (bool, usize),
+    ) -> OpResult<EntityScores> {
         let weights = usable(read_model(model)?, &self.input, &model.name)?;
         let graph = ctx.input("graph")?;
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
+        self.scores_by(ctx, &weights, background, how)
+    }
+
+    /// The same by a model of the same dimensions with weights as training with this seed would begin with.
+    pub fn untrained_scores(
+        &self,
+        ctx: &Context,
+        model: &Artifact,
+        seed: u64,
+        how: (bool, usize),
+    ) -> OpResult<EntityScores> {
+        let p = read_model(model)?.params;
+        let class = Class::GNNRetriever;
+        let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
+        self.scores_by(ctx, &weights.map_err(tensor_error)?, None, how)
+    }
+
+    fn scores_by(
+        &self,
+        ctx: &Context,
+        weights: &Weights,
+        background: Option<Vec<Tensor>>,
+        (weighted, batch_size): (bool, usize),
+    ) -> OpResult<EntityScores> {
         let entities = self.questions.entities.iter();
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
         let mut out = vec![None; self.questions.len()];
         each_scored(
             ctx,
-            (&weights, background),
+            (weights, background),
             &self.input,
             (&self.questions, &seeds),
             batch_size,

@@ -1,8 +1,8 @@
 //! Retrieval systems beside the model, and how good a ranking is.
 //!
-//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]), three baselines ([`bm25`],
-//! [`dense`], [`ppr`]) and the metrics with their groups ([`metrics`]). Nothing reads an artifact, holds a tensor or knows an
-//! operator.
+//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]), baselines ([`bm25`],
+//! [`dense`], [`ppr`], [`rrf`]), metrics of a question ([`metrics`]), groups of questions ([`groups`]), and how sure their means
+//! are ([`bootstrap`]). Nothing reads an artifact, holds a tensor or knows an operator.
 //!
 //! Invariant: equal scores are ordered by lower id, everywhere, and no result depends on the number of threads: each question is
 //! computed by one thread, in one order, with f64 sums. Callers may run questions in parallel.
@@ -12,10 +12,13 @@ use std::cmp::Ordering;
 use num_traits::Float;
 
 pub mod bm25;
+pub mod bootstrap;
 pub mod dense;
+pub mod groups;
 pub mod metrics;
 pub mod ppr;
 pub mod rankers;
+pub mod rrf;
 
 #[cfg(test)]
 mod parity_tests;

@@ -16,7 +16,8 @@ use crate::train::settings::{
 /// What is ranked, in the order of the history.
 pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
 
-const METRICS: &str = "mrr, mrr_filtered, hits@k, recall@k, all-gold@k or mape";
+const METRICS: &str =
+    "mrr, map, mrr_filtered, hits@k, recall@k, precision@k, all-gold@k, ndcg@k or mape";
 
 /// Parameters of `finetune`.
 #[derive(Debug, Serialize, Deserialize)]
