@@ -2,7 +2,7 @@
 //!
 //! The library knows no terminal; `cli/` and `ui/` are the only parts that talk. Data goes one way:
 //! [`spec`] (YAML to a validated pipeline) -> [`plan`] (graph, keys, reasons) -> [`exec`] (running) -> [`store`]
-//! (artifacts), with [`record`] remembering what happened.
+//! (artifacts), with [`record`] remembering what happened and [`report`] showing it.
 
 pub mod cli;
 pub mod exec;
@@ -11,6 +11,7 @@ pub mod init;
 pub mod plan;
 pub mod record;
 pub mod registry;
+pub mod report;
 pub mod spec;
 pub mod store;
 pub mod ui;

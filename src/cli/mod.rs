@@ -15,6 +15,7 @@ pub mod ops;
 mod output;
 mod plan;
 pub mod reference;
+mod report;
 mod run;
 mod runs;
 pub mod schema;
@@ -77,6 +78,8 @@ enum Verb {
     Runs(runs::Args),
     /// Compare the parameters and metrics of two runs
     Diff(runs::DiffArgs),
+    /// Write a run as one HTML page
+    Report(report::Args),
     /// Look for damage in the store
     Verify(verify::Args),
     /// Make room: remove what no kept run needs
@@ -154,6 +157,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,
         Verb::Diff(args) => runs::diff(&args, out, err)?,
+        Verb::Report(args) => report::report(&args, out, err)?,
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),

@@ -1,11 +1,14 @@
 //! `gfm-pipe runs` and `gfm-pipe diff`: earlier runs, and two of them side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
+use super::report::write_page;
+use crate::record::diff;
 use crate::record::history::{self, PastRun};
 use crate::record::{RunStatus, StageStatus};
 use crate::store::Store;
@@ -38,6 +41,12 @@ pub struct DiffArgs {
     /// The run to compare it with
     #[arg(default_value = "latest")]
     new: String,
+    /// Write both side by side as an HTML page instead
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Replace that file where there is one
+    #[arg(long, requires = "html")]
+    force: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -51,7 +60,7 @@ fn status(s: RunStatus) -> &'static str {
     }
 }
 
-fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
+pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     let (runs, bad) = history::runs(store)?;
     for e in bad {
         err.line(&format!("warning: {e}"));
@@ -59,7 +68,7 @@ fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     Ok(runs)
 }
 
-fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
+pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
     history::find(all, text).map_err(|several| {
         if several.is_empty() {
             CliError::usage(format!("there is no run `{text}`")).hint("gfm-pipe runs lists them")
@@ -106,7 +115,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         let of = |s| r.journal.stages.iter().filter(|x| x.status == s).count();
         // The sum of nothing is -0, which would be shown.
         let seconds = r.journal.stages.iter().fold(0.0, |sum, s| sum + s.seconds);
-        let best = metrics(&store, r)
+        let best = diff::metrics(&store, &r.journal)
             .into_iter()
             .filter(|(name, _)| name.ends_with(" recall@5") && name.contains(" model"))
             .max_by(|a, b| a.1.total_cmp(&b.1));
@@ -139,42 +148,8 @@ fn row(store: &Store, r: &PastRun) -> Value {
     json!({
         "run": j.run, "pipeline": j.pipeline, "file": j.file, "version": j.version, "started": j.started,
         "ended": j.ended, "status": j.status, "pinned": r.pinned, "stages": stages,
-        "metrics": metrics(store, r),
+        "metrics": diff::metrics(store, &r.journal),
     })
-}
-
-/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone are
-/// left out.
-fn metrics(store: &Store, r: &PastRun) -> BTreeMap<String, f64> {
-    let mut out = BTreeMap::new();
-    for stage in r.journal.stages.iter().filter(|s| !s.outputs.is_empty()) {
-        let manifest = stage
-            .key
-            .as_ref()
-            .and_then(|k| store.manifest(k).ok().flatten());
-        let Some(port) = manifest.as_ref().and_then(|m| m.ports.get("metrics")) else {
-            continue;
-        };
-        for t in port.tables.iter().filter(|_| port.kind == "metrics") {
-            let Ok(reader) = gfm_pipe_api::table::reader(&store.object(&t.digest)) else {
-                continue;
-            };
-            for batch in reader.flatten() {
-                let rows = ui::metric_rows(&batch).into_iter();
-                let main = rows.filter(|m| {
-                    m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
-                });
-                out.extend(main.map(|m| {
-                    let (name, set) = (m.name(), format!("{}, {}", m.dataset, m.split));
-                    (
-                        format!("{}: {set}: {name} {}", stage.name, m.metric),
-                        m.value,
-                    )
-                }));
-            }
-        }
-    }
-    out
 }
 
 /// Prints what differs between two runs: parameters and files of their stages, then metrics.
@@ -182,12 +157,20 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
     let runs = all(&store, err)?;
     let (old, new) = (find(&runs, &args.old)?, find(&runs, &args.new)?);
+    if let Some(file) = &args.html {
+        let page = crate::report::compare(&store, &old.journal, &new.journal);
+        let page = page.map_err(|e| CliError::failed(e.to_string()))?;
+        return write_page(file, &page, args.force, out);
+    }
     let mut rows = vec![vec![
         String::new(),
         old.journal.run.clone(),
         new.journal.run.clone(),
     ]];
-    let (a, b) = (made_of(&store, old), made_of(&store, new));
+    let (a, b) = (
+        diff::made_of(&store, &old.journal),
+        diff::made_of(&store, &new.journal),
+    );
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     for name in names {
         let (x, y) = (a.get(name), b.get(name));
@@ -203,7 +186,10 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
             out.line(line.trim_end());
         }
     }
-    let (a, b) = (metrics(&store, old), metrics(&store, new));
+    let (a, b) = (
+        diff::metrics(&store, &old.journal),
+        diff::metrics(&store, &new.journal),
+    );
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     if names.is_empty() {
         return Ok(());
@@ -232,45 +218,4 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
         out.line(&line);
     }
     Ok(())
-}
-
-/// Parameters that count and files, by `STAGE.PATH`, of the stages a run finished.
-fn made_of(store: &Store, r: &PastRun) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    for stage in &r.journal.stages {
-        let Some(m) = stage
-            .key
-            .as_ref()
-            .and_then(|k| store.manifest(k).ok().flatten())
-        else {
-            continue;
-        };
-        let i = &m.ingredients;
-        let name = &stage.name;
-        out.insert(
-            format!("{name} (operator)"),
-            format!("{} {}", i.operator, i.version),
-        );
-        flatten(name, &i.params, &mut out);
-        for f in &i.files {
-            let digest = f
-                .digest
-                .as_deref()
-                .map_or("-", |d| d.get(..12).unwrap_or(d));
-            out.insert(format!("{name} file {}", f.path), digest.to_owned());
-        }
-    }
-    out
-}
-
-fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                flatten(&format!("{path}.{key}"), value, out);
-            }
-        }
-        Value::String(s) => drop(out.insert(path.to_owned(), s.clone())),
-        other => drop(out.insert(path.to_owned(), other.to_string())),
-    }
 }

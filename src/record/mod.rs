@@ -2,6 +2,7 @@
 //!
 //! Invariant: recording never fails a run; what could not be recorded is told as a warning.
 
+pub mod diff;
 mod events;
 mod expect;
 pub mod history;

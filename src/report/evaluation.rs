@@ -1,0 +1,335 @@
+//! What an `evaluate` stage measured, as tables and drawings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::Array;
+use gfm_pipe_api::columns;
+use serde::Serialize;
+
+use super::run::{Lacking, Run, other_version};
+use super::svg::intervals::{self, Bar};
+use crate::ui::{self, metric_rows};
+
+/// Columns of the main table.
+const STANDARD: [&str; 7] = [
+    "recall@2",
+    "recall@5",
+    "all-gold@5",
+    "precision@5",
+    "ndcg@10",
+    "mrr",
+    "map",
+];
+/// Columns of the table of filtered figures.
+const FILTERED: [&str; 4] = ["hits@1", "hits@2", "hits@5", "mrr_filtered"];
+/// What is drawn.
+const DRAWN: [&str; 2] = ["recall@5", "all-gold@5"];
+/// What groups are broken down by.
+const BY_GROUP: &str = "recall@5";
+
+/// A figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cell {
+    value: String,
+    interval: Option<String>,
+    /// Whether no system has more.
+    best: bool,
+}
+
+/// A row of a table of figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    name: String,
+    ceiling: bool,
+    unasked: u64,
+    cells: Vec<Option<Cell>>,
+}
+
+/// A comparison of the first system with another.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    other: String,
+    metric: String,
+    difference: String,
+    interval: Option<String>,
+    better: u64,
+    worse: u64,
+    p: Option<String>,
+    verdict: &'static str,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// Stage.
+    pub stage: String,
+    dataset: String,
+    split: String,
+    questions: String,
+    unasked: u64,
+    standard: Vec<&'static str>,
+    rows: Vec<Row>,
+    filtered: Vec<&'static str>,
+    filtered_rows: Vec<Row>,
+    /// A filtered figure that no standard one could reach.
+    above_ceiling: Option<String>,
+    charts: Vec<String>,
+    by_group: &'static str,
+    group_systems: Vec<String>,
+    group_rows: Vec<Row>,
+    first: String,
+    comparisons: Vec<Comparison>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    value: f64,
+    interval: Option<(f64, f64)>,
+    n: u64,
+}
+
+/// Figures of documents by system, group and metric; systems in the order of the table.
+struct Figures {
+    dataset: String,
+    split: String,
+    systems: Vec<String>,
+    unasked: BTreeMap<String, u64>,
+    groups: Vec<String>,
+    of: BTreeMap<(String, String, String), Value>,
+}
+
+impl Figures {
+    fn get(&self, system: &str, group: &str, metric: &str) -> Option<Value> {
+        let key = (system.to_owned(), group.to_owned(), metric.to_owned());
+        self.of.get(&key).copied()
+    }
+}
+
+fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
+    let table = run.table(place, "metrics")?;
+    let mut out = Figures {
+        dataset: String::new(),
+        split: String::new(),
+        systems: Vec::new(),
+        unasked: BTreeMap::new(),
+        groups: Vec::new(),
+        of: BTreeMap::new(),
+    };
+    for m in metric_rows(&table) {
+        if m.target != "document" {
+            continue;
+        }
+        (out.dataset, out.split) = (m.dataset.to_owned(), m.split.to_owned());
+        let name = m.name();
+        if !out.systems.contains(&name) {
+            out.systems.push(name.clone());
+        }
+        if !out.groups.iter().any(|g| g == m.group) {
+            out.groups.push(m.group.to_owned());
+        }
+        if m.group == "all" {
+            out.unasked.insert(name.clone(), m.unasked);
+        }
+        let value = Value {
+            value: m.value,
+            interval: m.interval,
+            n: m.n,
+        };
+        let key = (name, m.group.to_owned(), m.metric.to_owned());
+        out.of.insert(key, value);
+    }
+    Ok(out)
+}
+
+fn interval((low, high): (f64, f64)) -> String {
+    format!("{low:.3} to {high:.3}")
+}
+
+/// Rows by system; `columns` are (group, metric).
+fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
+    let best: Vec<f64> = columns
+        .iter()
+        .map(|(g, m)| {
+            let real = f.systems.iter().filter(|s| *s != "ceiling");
+            let values = real.filter_map(|s| Some(f.get(s, g, m)?.value));
+            values.fold(f64::NEG_INFINITY, f64::max)
+        })
+        .collect();
+    f.systems
+        .iter()
+        .map(|s| Row {
+            name: s.clone(),
+            ceiling: s == "ceiling",
+            unasked: f.unasked.get(s).copied().unwrap_or(0),
+            cells: columns
+                .iter()
+                .zip(&best)
+                .map(|((g, m), best)| {
+                    let v = f.get(s, g, m)?;
+                    Some(Cell {
+                        value: format!("{:.3}", v.value),
+                        interval: v.interval.map(interval),
+                        best: s != "ceiling" && v.value >= *best && v.value > 0.0,
+                    })
+                })
+                .collect(),
+        })
+        .filter(|r| r.cells.iter().any(Option::is_some))
+        .collect()
+}
+
+/// The ranker of `model (idf_topk)`.
+fn ranker(system: &str) -> Option<&str> {
+    Some(system.split_once(" (")?.1.trim_end_matches(')'))
+}
+
+/// Whether a system has the same ranker as the first, or none.
+fn like(system: &str, first: &str) -> bool {
+    ranker(system).is_none() || ranker(first).is_none() || ranker(system) == ranker(first)
+}
+
+/// A group's figures by system.
+fn group_row(f: &Figures, systems: &[String], group: &str, n: u64) -> Row {
+    let value = |s: &String| f.get(s, group, BY_GROUP);
+    let real = systems.iter().filter(|s| *s != "ceiling");
+    let best = real.filter_map(value).map(|v| v.value).fold(0.0, f64::max);
+    let cell = |s: &String| {
+        let v = value(s)?;
+        Some(Cell {
+            value: format!("{:.3}", v.value),
+            interval: v.interval.filter(|_| s != "ceiling").map(interval),
+            best: s != "ceiling" && v.value >= best && best > 0.0,
+        })
+    };
+    Row {
+        name: format!("{group} ({n})"),
+        ceiling: false,
+        unasked: 0,
+        cells: systems.iter().map(cell).collect(),
+    }
+}
+
+fn chart(f: &Figures, metric: &str) -> String {
+    let systems = f.systems.iter().filter(|s| *s != "ceiling");
+    let bars: Vec<Bar> = systems
+        .filter_map(|s| {
+            let v = f.get(s, "all", metric)?;
+            Some(Bar {
+                name: s.clone(),
+                value: v.value,
+                interval: v.interval,
+                main: s.starts_with("model"),
+            })
+        })
+        .collect();
+    let ceiling = f.get("ceiling", "all", metric).map(|v| v.value);
+    intervals::draw(&format!("{metric} over all questions"), &bars, ceiling)
+}
+
+/// Reads the evaluation of a stage.
+///
+/// # Errors
+/// When its tables are gone, or of another version.
+pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lacking> {
+    let f = figures(run, (stage, port))?;
+    let all: Vec<(&str, &str)> = STANDARD.iter().map(|m| ("all", *m)).collect();
+    let filtered: Vec<(&str, &str)> = FILTERED.iter().map(|m| ("all", *m)).collect();
+    let n = |g: &str| {
+        let first = f.systems.first()?;
+        Some(f.get(first, g, BY_GROUP)?.n)
+    };
+    let above = [2, 5, 1].into_iter().find_map(|k| {
+        let ceiling = f.get("ceiling", "all", &format!("recall@{k}"))?.value;
+        let (system, hits) = f.systems.iter().find_map(|s| {
+            let hits = f.get(s, "all", &format!("hits@{k}"))?.value;
+            (hits > ceiling + 5e-4).then_some((s, hits))
+        })?;
+        Some(format!(
+            "{system} has a filtered hits@{k} of {hits:.3}; no ranking at all can have a recall@{k} above {ceiling:.3}"
+        ))
+    });
+    let (first, comparisons) = comparisons(run, stage)?;
+    let group_systems: Vec<String> = f
+        .systems
+        .iter()
+        .filter(|s| like(s, &first))
+        .cloned()
+        .collect();
+    let questions = n("all").unwrap_or(0);
+    Ok(Evaluation {
+        stage: stage.to_owned(),
+        questions: ui::number(questions, "question"),
+        unasked: f.unasked.values().copied().max().unwrap_or(0),
+        standard: STANDARD.to_vec(),
+        rows: rows(&f, &all),
+        filtered: FILTERED.to_vec(),
+        filtered_rows: rows(&f, &filtered),
+        above_ceiling: above,
+        charts: DRAWN.iter().map(|m| chart(&f, m)).collect(),
+        by_group: BY_GROUP,
+        group_rows: f
+            .groups
+            .iter()
+            .map(|g| group_row(&f, &group_systems, g, n(g).unwrap_or(0)))
+            .collect(),
+        group_systems,
+        first,
+        comparisons,
+        dataset: f.dataset,
+        split: f.split,
+    })
+}
+
+/// The first system against the others over all questions; none where the stage compared nothing.
+fn comparisons(run: &Run<'_>, stage: &str) -> Result<(String, Vec<Comparison>), Lacking> {
+    let has = |m: &crate::store::Manifest| m.ports.contains_key("comparisons");
+    if !run.manifests.get(stage).is_some_and(has) {
+        return Ok((String::new(), Vec::new()));
+    }
+    let t = run.table((stage, "comparisons"), "comparisons")?;
+    let read = || -> Result<_, gfm_pipe_api::OpError> {
+        let text = |name| columns::text(&t, name);
+        let f64s = |name| columns::f64s(&t, name);
+        let (system, other) = (text("system")?, text("other")?);
+        let (group, metric) = (text("group")?, text("metric")?);
+        let (difference, p) = (f64s("difference")?, f64s("p_holm")?);
+        let (low, high) = (f64s("low")?, f64s("high")?);
+        let (better, worse) = (columns::u64s(&t, "better")?, columns::u64s(&t, "worse")?);
+        let shown: BTreeSet<&str> = DRAWN.into_iter().collect();
+        let first = if t.num_rows() > 0 {
+            system.value(0)
+        } else {
+            ""
+        };
+        // The steps on the model's way by the same ranker only: the others would make a long table longer.
+        let telling = |s: &str| s.starts_with("model") || like(s, first);
+        let rows = (0..t.num_rows()).filter(|i| {
+            group.value(*i) == "all" && shown.contains(metric.value(*i)) && telling(other.value(*i))
+        });
+        let rows: Vec<Comparison> = rows
+            .map(|i| {
+                let p = p.is_valid(i).then(|| p.value(i));
+                let verdict = match p {
+                    Some(p) if p < 0.05 && difference.value(i) > 0.0 => "better",
+                    Some(p) if p < 0.05 => "worse",
+                    Some(_) => "not told apart",
+                    None => "not tested",
+                };
+                Comparison {
+                    other: other.value(i).to_owned(),
+                    metric: metric.value(i).to_owned(),
+                    difference: format!("{:+.3}", difference.value(i)),
+                    interval: low
+                        .is_valid(i)
+                        .then(|| format!("{:+.3} to {:+.3}", low.value(i), high.value(i))),
+                    better: better.value(i),
+                    worse: worse.value(i),
+                    p: p.map(|p| format!("{p:.4}")),
+                    verdict,
+                }
+            })
+            .collect();
+        Ok((first.to_owned(), rows))
+    };
+    read().map_err(other_version)
+}

@@ -1,0 +1,98 @@
+//! A run as one HTML page that needs nothing else: no network, no script, no second file.
+//!
+//! The parts read tables of the run from the store and become plain values ([`evaluation`], [`training`], [`questions`], …) or drawings
+//! ([`svg`]); `page.html` puts them together. Invariant: a report is a function of the run's journal and artifacts alone. What is
+//! gone or was written by another version is named in its place; it fails no report.
+
+mod compare;
+mod evaluation;
+mod knowledge;
+mod questions;
+mod run;
+mod stages;
+mod svg;
+mod training;
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, context};
+use serde::Serialize;
+
+use crate::record::JournalFile;
+use crate::store::Store;
+use run::Run;
+
+pub use compare::compare;
+
+/// A page could not be made: a fault of gfm-pipe, not of the run.
+#[derive(Debug, thiserror::Error)]
+#[error("the page could not be written: {0}")]
+pub struct ReportError(#[from] minijinja::Error);
+
+/// The page of a run.
+///
+/// # Errors
+/// When the page's template cannot be filled.
+pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportError> {
+    let run = Run::read(store, journal);
+    let mut lacking: Vec<String> = Vec::new();
+    let mut keep = |why: String| {
+        if !lacking.contains(&why) {
+            lacking.push(why);
+        }
+    };
+    let mut evaluations = Vec::new();
+    for (stage, port) in run.of_kind("metrics") {
+        match evaluation::read(&run, &stage, &port) {
+            Ok(e) => {
+                let questions = questions::read(&run, &stage).map_err(&mut keep);
+                evaluations.push(
+                    context! { figures => of(&e), questions => of(&questions.unwrap_or_default()) },
+                );
+            }
+            Err(why) => keep(why),
+        }
+    }
+    let mut trainings = Vec::new();
+    for (stage, port) in run.of_kind("history") {
+        match training::read(&run, &stage, &port) {
+            Ok(t) => trainings.push(t),
+            Err(why) => keep(why),
+        }
+    }
+    let stages = stages::read(&run);
+    page(
+        "page.html",
+        context! {
+            title => format!("{}: {}", journal.pipeline, journal.run),
+            run => of(&stages::head(journal)),
+            dag => stages::dag(&stages),
+            timeline => of(&stages::timeline(&run)),
+            stages => of(&stages),
+            graphs => of(&knowledge::statistics(&run)),
+            trainings => of(&trainings),
+            evaluations => evaluations,
+            lacking => of(&lacking),
+        },
+    )
+}
+
+/// A value for a template.
+fn of<T: Serialize>(value: &T) -> Value {
+    Value::from(Serde(value))
+}
+
+/// Fills one of the templates.
+fn page(name: &str, values: Value) -> Result<String, ReportError> {
+    let mut env = Environment::new();
+    // Templates are called .html, so that whatever is put in is escaped unless it says it is markup.
+    env.add_template("parts.html", include_str!("parts.html"))?;
+    env.add_template("page.html", include_str!("page.html"))?;
+    env.add_template("compare.html", include_str!("compare.html"))?;
+    env.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    env.add_global(
+        "style",
+        Value::from_safe_string(include_str!("page.css").to_owned()),
+    );
+    env.add_global("version", env!("CARGO_PKG_VERSION"));
+    Ok(env.get_template(name)?.render(values)?)
+}

@@ -1,0 +1,194 @@
+//! The stages of a run: what happened to each, what it was made of, when.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::run::Run;
+use super::svg::dag::{self, Node};
+use super::svg::timeline::{self, Span};
+use crate::record::diff::flatten;
+use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
+use crate::ui;
+
+/// The head of a page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Head {
+    run: String,
+    pipeline: String,
+    file: String,
+    version: String,
+    started: String,
+    ended: Option<String>,
+    status: &'static str,
+    counts: String,
+    seconds: String,
+}
+
+/// A stage.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageView {
+    /// Name.
+    pub name: String,
+    /// Place in the page.
+    pub anchor: String,
+    /// Operator.
+    pub op: String,
+    /// How it ended.
+    pub status: &'static str,
+    key: Option<String>,
+    seconds: String,
+    rows: String,
+    bytes: String,
+    reasons: String,
+    error: Option<String>,
+    hint: Option<String>,
+    note: Option<String>,
+    resumed: Option<u64>,
+    /// Stages it takes from.
+    #[serde(skip)]
+    pub from: Vec<String>,
+    inputs: Vec<(String, String)>,
+    params: Vec<(String, String)>,
+    files: Vec<(String, String)>,
+    tables: Vec<(String, String, String)>,
+    version: Option<u32>,
+    made: Option<String>,
+}
+
+/// A status as a word.
+pub fn status(s: StageStatus) -> &'static str {
+    match s {
+        StageStatus::Ran => "ran",
+        StageStatus::Cached => "cached",
+        StageStatus::Failed => "failed",
+        StageStatus::Skipped => "skipped",
+    }
+}
+
+/// What happened in all.
+pub fn head(journal: &JournalFile) -> Head {
+    let of = |s| journal.stages.iter().filter(|x| x.status == s).count();
+    let counts = [
+        StageStatus::Ran,
+        StageStatus::Cached,
+        StageStatus::Failed,
+        StageStatus::Skipped,
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|s| of(*s) > 0)
+        .map(|s| format!("{} {}", of(s), status(s)))
+        .collect();
+    let seconds = journal.stages.iter().fold(0.0, |sum, s| sum + s.seconds);
+    Head {
+        run: journal.run.clone(),
+        pipeline: journal.pipeline.clone(),
+        file: journal.file.clone(),
+        version: journal.version.clone(),
+        started: journal.started.clone(),
+        ended: journal.ended.clone(),
+        status: match journal.status {
+            RunStatus::Ok => "ok",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted => "interrupted",
+            RunStatus::Running => "killed, or going on",
+        },
+        counts: counts.join(", "),
+        seconds: ui::duration(seconds),
+    }
+}
+
+/// All stages, in the order of the pipeline.
+pub fn read(run: &Run<'_>) -> Vec<StageView> {
+    let stages = run.journal.stages.iter().enumerate();
+    stages.map(|(i, s)| stage(run, i, s)).collect()
+}
+
+fn stage(run: &Run<'_>, place: usize, s: &StageRecord) -> StageView {
+    let m = run.manifests.get(&s.name);
+    let ingredients = m.map(|m| &m.ingredients);
+    let mut params = BTreeMap::new();
+    let mut tables = Vec::new();
+    if let Some(m) = m {
+        flatten("", &m.ingredients.params, &mut params);
+        for (port, entry) in &m.ports {
+            for t in &entry.tables {
+                let name = format!("{port}.{}", t.name);
+                tables.push((name, ui::rows(t.rows), t.digest.clone()));
+            }
+        }
+    }
+    let inputs = ingredients.map(|i| {
+        let each = |(port, ids): (&String, &Vec<crate::plan::InputId>)| {
+            let from: Vec<&str> = ids.iter().map(|i| i.from.as_str()).collect();
+            (port.clone(), from.join(", "))
+        };
+        i.inputs.iter().map(each).collect()
+    });
+    let files = ingredients.map(|i| {
+        let each = |f: &crate::plan::FileId| {
+            let digest = f.digest.clone().unwrap_or_else(|| "not there".to_owned());
+            (f.path.clone(), digest)
+        };
+        i.files.iter().map(each).collect()
+    });
+    StageView {
+        name: s.name.clone(),
+        anchor: format!("stage-{place}"),
+        op: s.op.clone(),
+        status: status(s.status),
+        key: s.key.as_ref().map(|k| k.to_string()),
+        seconds: ui::duration(s.seconds),
+        rows: ui::count(s.rows),
+        bytes: ui::bytes(s.bytes),
+        reasons: ui::reasons(&s.reasons),
+        error: s.error.clone(),
+        hint: s.hint.clone(),
+        note: s.note.clone(),
+        resumed: s.resumed_at_step,
+        from: run.takes_from(&s.name),
+        inputs: inputs.unwrap_or_default(),
+        params: params.into_iter().collect(),
+        files: files.unwrap_or_default(),
+        tables,
+        version: ingredients.map(|i| i.version),
+        made: m.map(|m| {
+            let on = &m.made_on;
+            format!(
+                "{} on {} ({}), gfm-pipe {}, in {}",
+                m.made_at,
+                on.device,
+                on.cpu_features.join(" "),
+                on.gfm_pipe,
+                ui::duration(m.seconds)
+            )
+        }),
+    }
+}
+
+/// The pipeline, drawn.
+pub fn dag(stages: &[StageView]) -> String {
+    let place = |name: &str| stages.iter().position(|s| s.name == name);
+    let nodes: Vec<Node> = stages
+        .iter()
+        .map(|s| Node {
+            name: s.name.clone(),
+            about: match s.status {
+                "ran" => s.seconds.clone(),
+                other => other.to_owned(),
+            },
+            status: s.status,
+            link: s.anchor.clone(),
+            from: s.from.iter().filter_map(|f| place(f)).collect(),
+        })
+        .collect();
+    dag::draw(&nodes)
+}
+
+/// When stages ran, where the journal knows.
+pub fn timeline(run: &Run<'_>) -> Option<String> {
+    let spans: Vec<Span> = Vec::new();
+    let _ = run;
+    (!spans.is_empty()).then(|| timeline::draw(&spans))
+}

@@ -1,0 +1,83 @@
+//! Values with their intervals, one row each, and a mark for what can be reached.
+
+use super::Svg;
+use super::scale::{Scale, label};
+
+/// Width of a drawing.
+const WIDTH: f64 = 640.0;
+/// Height of a row.
+const ROW: f64 = 22.0;
+/// Room for names, and below for the axis.
+const ROOM: (f64, f64) = (190.0, 30.0);
+
+/// A row.
+#[derive(Debug, Clone)]
+pub struct Bar {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Its interval.
+    pub interval: Option<(f64, f64)>,
+    /// Whether it stands out.
+    pub main: bool,
+}
+
+/// The rows, from 0 to 1 or as far as they go; `ceiling` is a line through all of them.
+pub fn draw(title: &str, bars: &[Bar], ceiling: Option<f64>) -> String {
+    let (left, bottom) = ROOM;
+    let height = bars.len() as f64 * ROW + bottom + 6.0;
+    let ends = bars.iter().flat_map(|b| {
+        let (low, high) = b.interval.unwrap_or((b.value, b.value));
+        [low, high]
+    });
+    let high = ends.chain(ceiling).fold(0.0, f64::max);
+    let x = Scale::new(
+        (0.0, if high > 0.0 { high.min(1.0) } else { 1.0 }),
+        (left, WIDTH - 56.0),
+    );
+    let floor = height - bottom;
+    let mut svg = Svg::new(WIDTH, height);
+    for t in x.ticks(6) {
+        svg.line("grid", (x.at(t), 4.0), (x.at(t), floor));
+        svg.text("tick", (x.at(t), floor + 16.0), "middle", &label(t));
+    }
+    if let Some(c) = ceiling {
+        svg.line("ceiling", (x.at(c), 2.0), (x.at(c), floor + 2.0));
+    }
+    for (i, b) in bars.iter().enumerate() {
+        let y = i as f64 * ROW + ROW / 2.0 + 4.0;
+        let class = if b.main { "main" } else { "other" };
+        svg.text(
+            &format!("name {class}"),
+            (left - 10.0, y + 4.0),
+            "end",
+            &b.name,
+        );
+        if let Some((low, high)) = b.interval {
+            svg.line(&format!("whisker {class}"), (x.at(low), y), (x.at(high), y));
+            for end in [low, high] {
+                svg.line(
+                    &format!("whisker {class}"),
+                    (x.at(end), y - 4.0),
+                    (x.at(end), y + 4.0),
+                );
+            }
+        }
+        svg.add(format_args!(
+            r#"<circle class="point {class}" cx="{:.1}" cy="{y:.1}" r="4.5"/>"#,
+            x.at(b.value)
+        ));
+        svg.text(
+            "tick",
+            (WIDTH - 4.0, y + 4.0),
+            "end",
+            &format!("{:.3}", b.value),
+        );
+    }
+    let said: Vec<String> = bars
+        .iter()
+        .map(|b| format!("{} {:.3}", b.name, b.value))
+        .collect();
+    svg.finish("intervals", &format!("{title}: {}", said.join(", ")))
+}

@@ -1,0 +1,106 @@
+//! Drawings, as SVG text to be put into a page.
+//!
+//! Colours are classes of the page's style sheet, so that a drawing follows light, dark and print; what a colour says is also said
+//! by a shape, a dash or a word. Every drawing has a title for readers of screens.
+
+pub mod curves;
+pub mod dag;
+pub mod intervals;
+pub mod scale;
+pub mod timeline;
+
+use std::fmt::{self, Write as _};
+
+/// Text fit for XML.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                // No character reference makes these XML.
+                c if c.is_control() && c != '\t' => f.write_char(' ')?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A drawing under way.
+pub struct Svg {
+    body: String,
+    width: f64,
+    height: f64,
+}
+
+impl Svg {
+    /// An empty one, of this size in CSS pixels.
+    pub fn new(width: f64, height: f64) -> Self {
+        Svg {
+            body: String::new(),
+            width,
+            height,
+        }
+    }
+
+    /// Adds elements.
+    pub fn add(&mut self, text: fmt::Arguments<'_>) {
+        // A String takes everything.
+        let _ = self.body.write_fmt(text);
+    }
+
+    /// A line.
+    pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        self.add(format_args!(
+            r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
+        ));
+    }
+
+    /// A text; `anchor` is start, middle or end.
+    pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
+        let text = Escaped(text);
+        self.add(format_args!(
+            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
+        ));
+    }
+
+    /// The drawing. `title` is read out in its place.
+    pub fn finish(self, class: &str, title: &str) -> String {
+        let Svg {
+            body,
+            width,
+            height,
+        } = self;
+        let title = Escaped(title);
+        format!(
+            r#"<svg class="{class}" role="img" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" xmlns="http://www.w3.org/2000/svg"><title>{title}</title>{body}</svg>"#
+        )
+    }
+}
+
+/// About as wide as a text of the page's small font is, in pixels: browsers' fonts differ, so boxes leave room.
+pub fn text_width(text: &str) -> f64 {
+    text.chars().count() as f64 * 7.2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_cannot_leave_their_element() {
+        let mut svg = Svg::new(10.0, 10.0);
+        svg.text("a", (0.0, 0.0), "start", "<b> & \"c\"\u{0}");
+        let text = svg.finish("x", "</title>");
+        assert!(
+            text.contains(r#">&lt;b&gt; &amp; &quot;c&quot; </text>"#),
+            "{text}"
+        );
+        assert!(text.contains("<title>&lt;/title&gt;</title>"), "{text}");
+    }
+}
