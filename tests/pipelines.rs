@@ -4,6 +4,9 @@
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "pipelines/reports.rs"]
+mod reports;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};

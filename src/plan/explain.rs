@@ -183,7 +183,7 @@ fn reread(i: &Ingredients) -> Ingredients {
 pub fn differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     let old = &last.ingredients;
     let mut out = own_differences(last, new);
-    inputs(&old.inputs, &new.inputs, &mut out);
+    inputs(&old.inputs, &new.inputs, new.names, &mut out);
     if out.is_empty() {
         out.push(Reason::CacheFormat);
     }
@@ -294,6 +294,7 @@ fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) {
 fn inputs(
     old: &BTreeMap<String, Vec<InputId>>,
     new: &BTreeMap<String, Vec<InputId>>,
+    named: bool,
     out: &mut Vec<Reason>,
 ) {
     let mut ports: Vec<&String> = old.keys().chain(new.keys()).collect();
@@ -305,7 +306,7 @@ fn inputs(
         let same = |x: &[InputId], y: &[InputId], of: fn(&InputId) -> &String| {
             x.iter().map(of).eq(y.iter().map(of))
         };
-        if same(a, b, |i| &i.digest) {
+        if same(a, b, |i| &i.digest) && (!named || same(a, b, |i| &i.from)) {
             continue;
         }
         if same(a, b, |i| &i.from) {
@@ -349,6 +350,7 @@ mod tests {
             fingerprint: None,
             inputs: BTreeMap::new(),
             files: Vec::new(),
+            names: false,
         }
     }
 
@@ -422,6 +424,14 @@ mod tests {
                 "input q: qa.train -> qa.valid",
             ]
         );
+        // Where names reach the output, another name is a reason.
+        let mut a = made(json!({}));
+        a.names = true;
+        a.inputs.insert("same".to_owned(), vec![id("old.x", "1")]);
+        let mut b = a.clone();
+        b.inputs.insert("same".to_owned(), vec![id("new.x", "1")]);
+        assert_ne!(a.key(), b.key());
+        assert_eq!(text(&a, &b), ["input same: old.x -> new.x"]);
     }
 
     #[test]

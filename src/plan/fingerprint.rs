@@ -73,6 +73,9 @@ pub struct Ingredients {
     pub inputs: BTreeMap<String, Vec<InputId>>,
     /// Files read, in the operator's order.
     pub files: Vec<FileId>,
+    /// Whether the names of the inputs reach the outputs, and are part of the key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub names: bool,
 }
 
 impl Ingredients {
@@ -103,6 +106,7 @@ impl Ingredients {
             fingerprint,
             inputs,
             files,
+            names: op.names_inputs,
         }
     }
 
@@ -117,7 +121,7 @@ impl Ingredients {
             })
             .collect();
         let files: Vec<Option<&str>> = self.files.iter().map(|f| f.digest.as_deref()).collect();
-        let text = canonical(&json!({
+        let mut all = json!({
             "format": CACHE_FORMAT,
             "operator": self.operator,
             "version": self.version,
@@ -125,8 +129,16 @@ impl Ingredients {
             "fingerprint": self.fingerprint,
             "inputs": inputs,
             "files": files,
-        }))
-        .to_string();
+        });
+        if self.names {
+            let names: BTreeMap<&str, Vec<&str>> = self
+                .inputs
+                .iter()
+                .map(|(port, ids)| (port.as_str(), ids.iter().map(|i| i.from.as_str()).collect()))
+                .collect();
+            all["names"] = json!(names);
+        }
+        let text = canonical(&all).to_string();
         let mut hasher = blake3::Hasher::new_derive_key("gfm-pipe stage key");
         hasher.update(text.as_bytes());
         Key(hasher.finalize().to_hex().to_string())
@@ -196,6 +208,7 @@ mod tests {
             fingerprint: None,
             inputs: BTreeMap::new(),
             files: Vec::new(),
+            names: false,
         }
     }
 

@@ -23,6 +23,21 @@ pub struct Closing<'a> {
     pub look: Look,
 }
 
+/// Evaluations that another stage puts into a table with others: that table says it all.
+fn compared(c: &Closing<'_>) -> BTreeSet<String> {
+    let measures = |name: &String| {
+        let ports = c.summary.artifacts.get(name);
+        ports.is_some_and(|p| p.values().any(|a| *a.kind == kinds::METRICS))
+    };
+    let stages = c.summary.stages.iter();
+    stages
+        .filter(|s| measures(&s.name))
+        .filter_map(|s| c.store.manifest(s.key.as_ref()?).ok().flatten())
+        .flat_map(|m| m.ingredients.inputs.into_values().flatten())
+        .filter_map(|input| Some(input.from.rsplit_once('.')?.0.to_owned()))
+        .collect()
+}
+
 /// Metrics, disk used, and how the run ended.
 pub fn closing(c: &Closing<'_>) -> String {
     let mut out = String::new();
@@ -30,6 +45,7 @@ pub fn closing(c: &Closing<'_>) -> String {
     // An object shared by several stages takes its room once.
     let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
     let mut unreadable = BTreeSet::new();
+    let compared = compared(c);
     // Stages in the order written, so that tables come out in it too.
     for record in &c.summary.stages {
         let Some(ports) = c.summary.artifacts.get(&record.name) else {
@@ -39,9 +55,9 @@ pub fn closing(c: &Closing<'_>) -> String {
             for t in &artifact.tables {
                 objects.insert(&t.digest, t.bytes);
             }
-            if *artifact.kind == kinds::METRICS {
+            if *artifact.kind == kinds::METRICS && !compared.contains(&record.name) {
                 match artifact.read("metrics") {
-                    Ok(batch) => batches.push(batch),
+                    Ok(batch) => batches.push((record.name.clone(), batch)),
                     Err(e) => drop(unreadable.insert(e.to_string())),
                 }
             }

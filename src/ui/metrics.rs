@@ -1,6 +1,6 @@
 //! The closing tables of retrieval metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, UInt64Type};
@@ -106,12 +106,20 @@ struct Cells {
     n: u64,
 }
 
-/// Lines for every data set and split in tables of kind `metrics`: systems by main metrics over all questions, then the
-/// model by number of hops.
-pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
+/// Lines for every data set and split in tables of kind `metrics`, each with the stage it is of: systems by main metrics over all
+/// questions, then the model by number of hops.
+pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
+    let mut stages: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let set = |m: &MetricRow<'_>| format!("{}, {}", m.dataset, m.split);
+    for (stage, batch) in tables {
+        for m in metric_rows(batch) {
+            stages.entry(set(&m)).or_default().insert(stage);
+        }
+    }
     // Systems and groups keep the order of the table: the evaluation puts them in a telling one.
     let mut splits: Vec<(String, Vec<(String, Cells)>)> = Vec::new();
-    for m in batches.iter().flat_map(metric_rows) {
+    let rows = |(stage, batch)| metric_rows(batch).into_iter().map(move |m| (stage, m));
+    for (stage, m) in tables.iter().map(|(s, b)| (s, b)).flat_map(rows) {
         if m.target != "document" {
             continue;
         }
@@ -120,7 +128,12 @@ pub fn metrics_tables(batches: &[RecordBatch]) -> Vec<String> {
             (group, "model") if group.starts_with("hops=") => format!("  {}, {group}", m.name()),
             _ => continue,
         };
-        let rows = entry(&mut splits, format!("{}, {}", m.dataset, m.split));
+        // Two evaluations on the same questions are told apart by their stages.
+        let set = match (set(&m), stages.get(&set(&m)).map_or(0, BTreeSet::len)) {
+            (set, 0 | 1) => set,
+            (set, _) => format!("{stage}: {set}"),
+        };
+        let rows = entry(&mut splits, set);
         let cells = entry(rows, row);
         cells.values.insert(m.metric.to_owned(), m.value);
         if m.metric == SURE {
@@ -227,7 +240,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            metrics_tables(&[batch]),
+            metrics_tables(&[("evaluate".to_owned(), batch.clone())]),
             [
                 "atlas, test                 recall@2  recall@5  all-gold@5    mrr  95 % of recall@5  questions",
                 "model (idf_topk)                   -     0.900           -  0.812       0.850-0.925        100",
@@ -237,5 +250,12 @@ mod tests {
             ]
         );
         assert!(metrics_tables(&[]).is_empty());
+        let two = ["a[1]", "a[2]"].map(|stage| (stage.to_owned(), batch.clone()));
+        let heads: Vec<String> = metrics_tables(&two)
+            .into_iter()
+            .filter(|l| l.contains("questions"))
+            .map(|l| l.split("  ").next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(heads, ["a[1]: atlas, test", "a[2]: atlas, test"]);
     }
 }

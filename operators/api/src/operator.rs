@@ -166,6 +166,9 @@ pub trait Operator: 'static {
     /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what [`Operator::inputs`] and
     /// [`Operator::outputs`] give is only for documentation.
     const SHAPED: bool = false;
+    /// Whether the names of what is connected (`STAGE.PORT`) reach its outputs: they are part of the key then. For all others a
+    /// renamed stage changes nothing.
+    const NAMES_INPUTS: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -260,6 +263,8 @@ pub struct OpEntry {
     pub outputs: Vec<OutPort>,
     /// [`Operator::SHAPED`].
     pub shaped: bool,
+    /// [`Operator::NAMES_INPUTS`].
+    pub names_inputs: bool,
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
@@ -290,6 +295,7 @@ impl OpEntry {
             inputs: O::inputs(),
             outputs: O::outputs(),
             shaped: O::SHAPED,
+            names_inputs: O::NAMES_INPUTS,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;

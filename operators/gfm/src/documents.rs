@@ -4,6 +4,7 @@ use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns}
 
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::Gold;
+use crate::judged::Asked;
 
 /// Reads an `entity-documents` artifact.
 pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
@@ -47,11 +48,23 @@ pub(crate) struct Questions {
 impl Questions {
     /// Reads questions and the embeddings made from them.
     pub fn read(questions: &Artifact, embeddings: &Artifact) -> OpResult<Self> {
+        let bare = Questions::bare(questions)?;
+        let v = Embeddings::read(embeddings, &bare.texts, &questions.name)?;
+        Ok(Questions {
+            embeddings: v.values,
+            text_dim: v.dim,
+            encoder_digest: v.digest,
+            encoder: v.encoder,
+            ..bare
+        })
+    }
+
+    /// Reads questions without embeddings.
+    pub fn bare(questions: &Artifact) -> OpResult<Self> {
         use arrow::array::Array;
         let q = questions.read("questions")?;
         let info = questions.read("info")?;
         let texts = questions.texts()?;
-        let v = Embeddings::read(embeddings, &texts, &questions.name)?;
         let strings = |name| -> OpResult<Vec<String>> {
             Ok(columns::text(&q, name)?
                 .iter()
@@ -73,10 +86,10 @@ impl Questions {
                 .map(|i| hops.is_valid(i).then(|| hops.value(i)))
                 .collect(),
             groups: columns::list_text(&q, "groups")?,
-            embeddings: v.values,
-            text_dim: v.dim,
-            encoder_digest: v.digest,
-            encoder: v.encoder,
+            embeddings: Vec::new(),
+            text_dim: 0,
+            encoder_digest: String::new(),
+            encoder: String::new(),
         })
     }
 
@@ -88,6 +101,24 @@ impl Questions {
     /// The embedding of question `i`.
     pub fn embedding(&self, i: usize) -> &[f32] {
         &self.embeddings[i * self.text_dim..][..self.text_dim]
+    }
+
+    /// What a report on them has to know; `gold` is their [`Questions::golds`].
+    pub fn asked<'a>(&'a self, gold: &'a [u32]) -> Asked<'a> {
+        Asked {
+            dataset: &self.dataset,
+            split: &self.split,
+            ids: &self.ids,
+            hops: &self.hops,
+            gold,
+            groups: &self.groups,
+        }
+    }
+
+    /// Numbers of gold documents.
+    pub fn golds(&self) -> Vec<u32> {
+        let total = |i| self.document_gold(i).total;
+        (0..self.len()).map(total).collect()
     }
 
     /// Gold entities of question `i`.

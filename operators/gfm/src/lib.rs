@@ -19,12 +19,14 @@ pub mod train;
 mod build_background;
 mod build_documents;
 mod build_graph;
+mod compare;
 mod documents;
 mod evaluate;
 mod export;
 mod finetune;
 mod import_model;
 mod inputs;
+mod judged;
 mod pretrain;
 mod retrieval;
 mod retrieve;
@@ -41,6 +43,7 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<build_background::BuildBackground>(),
         OpEntry::of::<retrieve::Retrieve>(),
         OpEntry::of::<evaluate::Evaluate>(),
+        OpEntry::of::<compare::Compare>(),
         OpEntry::of::<import_model::ImportModel>(),
         OpEntry::of::<export::Export>(),
     ]

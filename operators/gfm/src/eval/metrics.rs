@@ -1,7 +1,7 @@
 //! How good a ranking is: standard metrics, and the reference's filtered ones beside them. docs/metrics.md has the formulas.
 //!
 //! Standard metrics are over *all* gold items of a question, also those that no system can give (a title that is not in the
-//! corpus), so they cannot exceed what [`perfect`] reaches. The reference's published figures are on *filtered* ranks, where
+//! corpus), so they cannot exceed what [`Answer::perfect`] reaches. The reference's published figures are on *filtered* ranks, where
 //! the other gold items are removed before an item is ranked, and over known gold items: `hits@k`, `mrr_filtered` (the mean over
 //! gold items) and `mape` are those. A question that a system cannot be asked scores 0 in everything and counts (in `mape`, an
 //! error, it counts as if nothing had been predicted: 1).
@@ -94,11 +94,6 @@ pub fn filtered_ranks(places: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// Places of the known gold items in the best ranking there can be: what a perfect system would reach.
-pub fn perfect(gold: Gold<'_>) -> Vec<usize> {
-    (0..gold.items.len()).collect()
-}
-
 fn ratio(a: usize, b: usize) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
@@ -113,38 +108,47 @@ fn gain(places: impl Iterator<Item = usize>) -> f64 {
 pub struct Answer {
     /// Zero-based places of the known gold items, ascending; `None` when it could not be asked.
     pub places: Option<Vec<usize>>,
+    /// Number of gold items, those without an id included.
+    pub total: usize,
     /// Sum of the probabilities above one half.
     predicted: f64,
 }
 
 impl Answer {
-    /// From one score a candidate.
+    /// From one score a candidate; none when the system could not be asked.
     pub fn of<T: Float>(scores: Option<&[T]>, gold: Gold<'_>) -> Answer {
+        let places = scores.map(|s| places(s, gold.items));
         Answer {
-            places: scores.map(|s| places(s, gold.items)).map(|mut places| {
-                places.sort_unstable();
-                places
-            }),
             predicted: scores.map_or(0.0, predicted),
+            ..Answer::at(places, (gold.total as usize).max(gold.items.len()))
         }
     }
 
-    /// From the places of the known gold items alone, ascending.
-    pub fn at(places: Vec<usize>) -> Answer {
+    /// From the places of the known gold items alone.
+    pub fn at(places: Option<Vec<usize>>, total: usize) -> Answer {
         Answer {
-            places: Some(places),
+            total: total.max(places.as_ref().map_or(0, Vec::len)),
+            places: places.map(|mut places| {
+                places.sort_unstable();
+                places
+            }),
             predicted: 0.0,
         }
     }
 
+    /// What a perfect system would have given: the known gold items first.
+    pub fn perfect(gold: Gold<'_>) -> Answer {
+        let places = (0..gold.items.len()).collect();
+        Answer::at(Some(places), gold.total as usize)
+    }
+
     /// Values of some metrics.
-    pub fn values(&self, gold: Gold<'_>, metrics: &[Metric]) -> Vec<f64> {
+    pub fn values(&self, metrics: &[Metric]) -> Vec<f64> {
         let Some(places) = &self.places else {
             let value = |m: &Metric| f64::from(u8::from(*m == Metric::Mape));
             return metrics.iter().map(value).collect();
         };
-        let known = gold.items.len();
-        let total = (gold.total as usize).max(known);
+        let (known, total) = (places.len(), self.total);
         let filtered = filtered_ranks(places);
         let found = |k: usize| places.iter().filter(|p| **p < k).count();
         metrics
@@ -177,7 +181,7 @@ impl Answer {
 
 /// Values of some metrics for one question; `scores` has one value a candidate, `None` when the system cannot be asked.
 pub fn score<T: Float>(scores: Option<&[T]>, gold: Gold<'_>, metrics: &[Metric]) -> Vec<f64> {
-    Answer::of(scores, gold).values(gold, metrics)
+    Answer::of(scores, gold).values(metrics)
 }
 
 /// Sum of the probabilities (logistic function of the scores) above one half.
@@ -296,7 +300,7 @@ mod tests {
             Metric::Map,
         ];
         close(
-            &Answer::at(perfect(gold)).values(gold, &metrics),
+            &Answer::perfect(gold).values(&metrics),
             &[0.5, 0.75, 1.0, 0.6, 0.0, 1.0, 0.75],
         );
     }
@@ -312,7 +316,7 @@ mod tests {
         };
         let both = [Metric::Recall(2), Metric::Hits(2)];
         close(&score(Some(&scores), gold, &both), &[2.0 / 3.0, 1.0]);
-        let ceiling = Answer::at(perfect(gold)).values(gold, &both[..1]);
+        let ceiling = Answer::perfect(gold).values(&both[..1]);
         close(&ceiling, &[2.0 / 3.0]);
     }
 

@@ -1,12 +1,9 @@
 //! Training learns, and what it learns is evaluated.
 
-use std::collections::BTreeMap;
-
-use arrow::array::{Array, RecordBatch};
 use gfm_pipe_api::columns;
-use gfm_pipe_api::local::Local;
 use serde_json::json;
 
+use crate::evaluation::{comparing_gives_the_same_figures, tables_agree};
 use crate::toy::*;
 
 #[test]
@@ -78,86 +75,7 @@ fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
     let rankings = out.port("rankings").read("rankings").unwrap();
     assert_eq!(rankings.num_rows(), 7 * 24 * 20);
     tables_agree(&out);
-}
-
-/// A row of the metrics: system with ranker, target, group, metric.
-type Of = [String; 4];
-
-/// What the four tables of an evaluation say must fit together.
-fn tables_agree(out: &Local) {
-    let labels = |t: &RecordBatch, i: usize| {
-        let of = |name| columns::text(t, name).unwrap().value(i).to_owned();
-        match of("ranker").as_str() {
-            "-" => of("system"),
-            ranker => format!("{} ({ranker})", of("system")),
-        }
-    };
-    let t = out.port("metrics").read("metrics").unwrap();
-    let f = |name| columns::f64s(&t, name).unwrap();
-    let (value, low, high) = (f("value"), f("low"), f("high"));
-    let mut metrics: BTreeMap<Of, f64> = BTreeMap::new();
-    for i in 0..t.num_rows() {
-        let of = |name| columns::text(&t, name).unwrap().value(i).to_owned();
-        let row = [labels(&t, i), of("target"), of("group"), of("metric")];
-        if low.is_valid(i) {
-            let (v, l, h) = (value.value(i), low.value(i), high.value(i));
-            assert!(l <= v + 1e-12 && v <= h + 1e-12, "{row:?}: {l} {v} {h}");
-        } else {
-            assert_eq!(columns::u64s(&t, "n").unwrap().value(i), 1, "{row:?}");
-        }
-        metrics.insert(row, value.value(i));
-    }
-    let mut below = 0;
-    for ([system, target, group, metric], value) in &metrics {
-        let ceiling = ["ceiling", target, group, metric].map(str::to_owned);
-        if let Some(ceiling) = metrics.get(&ceiling) {
-            assert!(value <= &(ceiling + 1e-12), "{system} {metric}: {value}");
-            below += usize::from(value < ceiling);
-        }
-    }
-    assert!(below > 100, "{below}");
-
-    // Every figure over all questions can be made from the ranks.
-    let ranks = out.port("ranks").read("ranks").unwrap();
-    let of_row = columns::list_u32(&ranks, "ranks").unwrap();
-    let gold = columns::u32s(&ranks, "gold").unwrap();
-    let target = columns::text(&ranks, "target").unwrap();
-    let mut sums: BTreeMap<(String, &str), [f64; 2]> = BTreeMap::new();
-    for (i, places) in of_row.iter().enumerate() {
-        let found = places.iter().filter(|r| **r <= 2).count() as f64;
-        let sums = sums
-            .entry((labels(&ranks, i), target.value(i)))
-            .or_default();
-        sums[0] += found / f64::from(gold.value(i));
-        sums[1] += places.first().map_or(0.0, |r| 1.0 / f64::from(*r));
-    }
-    let questions = ranks.num_rows() as f64 / sums.len() as f64;
-    assert!(sums.len() > 12, "{}", sums.len());
-    for ((system, target), sums) in &sums {
-        for (metric, sum) in ["recall@2", "mrr"].iter().zip(sums) {
-            let row = [system.as_str(), target, "all", metric].map(str::to_owned);
-            let (got, want) = (sum / questions, metrics[&row]);
-            assert!((got - want).abs() < 1e-12, "{row:?}: {got} {want}");
-        }
-    }
-
-    // Differences are differences of the metrics, and both sides of a test are the same questions.
-    let t = out.port("comparisons").read("comparisons").unwrap();
-    let f = |name| columns::f64s(&t, name).unwrap();
-    let n = |name| columns::u64s(&t, name).unwrap();
-    assert!(t.num_rows() > 100);
-    for i in 0..t.num_rows() {
-        let of = |name| columns::text(&t, name).unwrap().value(i).to_owned();
-        let side = |name| {
-            let row = [of(name), "document".to_owned(), of("group"), of("metric")];
-            metrics[&row]
-        };
-        let difference = side("system") - side("other");
-        assert!((f("difference").value(i) - difference).abs() < 1e-12);
-        let (p, holm) = (f("p").value(i), f("p_holm").value(i));
-        assert!(0.0 < p && p <= holm && holm <= 1.0, "{p} {holm}");
-        assert!(n("better").value(i) + n("worse").value(i) <= n("n").value(i));
-    }
+    comparing_gives_the_same_figures(dir.path(), &d, &out);
 }
 
 #[test]

@@ -1,21 +1,19 @@
-//! The tables `evaluate` leaves: metrics with intervals, comparisons, ranks, rankings.
+//! What systems answered, and the tables made of it: metrics with intervals, comparisons, ranks. `evaluate` and `compare` leave them.
 
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
-use gfm_pipe_api::{Context, OpResult, columns, kinds};
+use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
 use rayon::prelude::*;
 
-use crate::documents::Questions;
 use crate::eval::bootstrap::{Interval, holm, intervals, means, sign_flip};
 use crate::eval::groups::{groups, members};
-use crate::eval::metrics::{Answer, Gold, Metric, perfect};
-use crate::retrieval::Rankings;
+use crate::eval::metrics::{Answer, Metric};
 
-/// Depth of the `rankings` port.
-const RANKED: usize = 20;
+/// The system that no system exceeds.
+const CEILING: &str = "ceiling";
 /// The k of metrics with one.
 const KS: [usize; 6] = [1, 2, 3, 5, 10, 20];
 /// What systems are compared by.
@@ -28,8 +26,26 @@ const COMPARED: [Metric; 6] = [
     Metric::Map,
 ];
 
+/// The parameters of [`Sure`].
+pub(crate) fn fields() -> Vec<Field> {
+    vec![
+        Field::new(
+            "resamples",
+            Type::int(0),
+            2000,
+            "bootstrap resamples for 95 % intervals, and sign flips of the paired test; 0: neither",
+        ),
+        Field::new(
+            "seed",
+            Type::int(0),
+            1024,
+            "of the resamples, the flips and, in `evaluate`, the untrained weights",
+        ),
+    ]
+}
+
 /// How sure figures are made.
-pub(super) struct Sure {
+pub(crate) struct Sure {
     /// Bootstrap resamples and sign flips; 0: neither.
     pub resamples: usize,
     /// Names their streams.
@@ -38,23 +54,17 @@ pub(super) struct Sure {
 
 /// What is ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     Document,
     Entity,
 }
 
 impl Target {
-    fn name(self) -> &'static str {
+    /// Name in tables.
+    pub fn name(self) -> &'static str {
         match self {
             Target::Document => "document",
             Target::Entity => "entity",
-        }
-    }
-
-    fn gold(self, q: &Questions, i: usize) -> Gold<'_> {
-        match self {
-            Target::Document => q.document_gold(i),
-            Target::Entity => q.entity_gold(i),
         }
     }
 }
@@ -78,22 +88,29 @@ impl Judged {
     }
 
     /// Values of these metrics, one row a question.
-    fn values(&self, q: &Questions, metrics: &[Metric]) -> Vec<Vec<f64>> {
-        let answers = self.answers.par_iter().enumerate();
-        answers
-            .map(|(i, a)| a.values(self.target.gold(q, i), metrics))
-            .collect()
+    fn values(&self, metrics: &[Metric]) -> Vec<Vec<f64>> {
+        self.answers.par_iter().map(|a| a.values(metrics)).collect()
     }
 }
 
+/// The questions that are answered.
+pub(crate) struct Asked<'a> {
+    pub dataset: &'a str,
+    pub split: &'a str,
+    pub ids: &'a [String],
+    pub hops: &'a [Option<u32>],
+    /// Number of gold documents.
+    pub gold: &'a [u32],
+    /// Names from the data.
+    pub groups: &'a [Vec<String>],
+}
+
 /// Collects what systems answer.
-pub(super) struct Report<'a> {
-    questions: &'a Questions,
-    titles: &'a StringArray,
+pub(crate) struct Report<'a> {
+    asked: Asked<'a>,
     /// Groups in order with their questions.
     groups: Vec<(String, Vec<usize>)>,
     judged: Vec<Judged>,
-    rankings: Rankings,
 }
 
 fn standard() -> Vec<Metric> {
@@ -120,73 +137,48 @@ fn with_filtered() -> Vec<Metric> {
 }
 
 impl<'a> Report<'a> {
-    pub fn new(questions: &'a Questions, titles: &'a StringArray) -> Self {
-        let q = questions;
-        let of: Vec<Vec<String>> = (0..q.len())
-            .map(|i| groups(q.hops[i], q.document_gold(i).total, &q.groups[i]))
+    pub fn new(asked: Asked<'a>) -> Self {
+        let of: Vec<Vec<String>> = (0..asked.ids.len())
+            .map(|i| groups(asked.hops[i], asked.gold[i], &asked.groups[i]))
             .collect();
         Report {
-            questions,
-            titles,
+            asked,
             groups: members(&of),
             judged: Vec::new(),
-            rankings: Rankings::default(),
         }
     }
 
-    fn add(&mut self, (system, ranker): (&str, &str), target: Target, scores: &[Option<Vec<f64>>]) {
-        let q = self.questions;
-        let answers = scores.par_iter().enumerate();
+    /// A system's answers, one a question.
+    pub fn add(&mut self, (system, ranker): (&str, &str), target: Target, answers: Vec<Answer>) {
         self.judged.push(Judged {
             system: system.to_owned(),
             ranker: ranker.to_owned(),
             target,
             metrics: with_filtered(),
-            answers: answers
-                .map(|(i, s)| Answer::of(s.as_deref(), target.gold(q, i)))
-                .collect(),
+            answers,
         });
     }
 
-    /// A system's scores of all entities.
-    pub fn entities(&mut self, system: &str, scores: &[Option<Vec<f64>>]) {
-        self.add((system, "-"), Target::Entity, scores);
-    }
-
-    /// A system's scores of all documents; `list`: also its first documents.
-    pub fn documents(
-        &mut self,
-        system: &str,
-        ranker: &str,
-        scores: &[Option<Vec<f64>>],
-        list: bool,
-    ) {
-        self.add((system, ranker), Target::Document, scores);
-        if list {
-            self.rankings.add(system, scores, RANKED);
-        }
-    }
-
     /// What a perfect ranking would reach, by the standard metrics: filtered ones have no ceiling.
-    pub fn ceiling(&mut self) {
-        let q = self.questions;
-        for target in [Target::Document, Target::Entity] {
-            let answers = (0..q.len()).map(|i| Answer::at(perfect(target.gold(q, i))));
-            self.judged.push(Judged {
-                system: "ceiling".to_owned(),
-                ranker: "-".to_owned(),
-                target,
-                metrics: standard(),
-                answers: answers.collect(),
-            });
-        }
+    pub fn ceiling(&mut self, target: Target, answers: Vec<Answer>) {
+        self.judged.push(Judged {
+            system: CEILING.to_owned(),
+            ranker: "-".to_owned(),
+            target,
+            metrics: standard(),
+            answers,
+        });
     }
 
+    /// Writes the ports `metrics` and `comparisons`.
     pub fn write(&self, ctx: &Context, sure: &Sure) -> OpResult<()> {
         ctx.write("metrics", "metrics", &self.metrics(sure)?)?;
-        ctx.write("comparisons", "comparisons", &self.comparisons(sure)?)?;
-        ctx.write("ranks", "ranks", &self.ranks()?)?;
-        self.rankings.write(ctx, &self.questions.ids, self.titles)
+        ctx.write("comparisons", "comparisons", &self.comparisons(sure)?)
+    }
+
+    /// Writes the port `ranks`.
+    pub fn write_ranks(&self, ctx: &Context) -> OpResult<()> {
+        ctx.write("ranks", "ranks", &self.ranks()?)
     }
 
     fn metrics(&self, sure: &Sure) -> OpResult<RecordBatch> {
@@ -199,11 +191,7 @@ impl<'a> Report<'a> {
             n: usize,
             unasked: usize,
         }
-        let values: Vec<Vec<Vec<f64>>> = self
-            .judged
-            .iter()
-            .map(|j| j.values(self.questions, &j.metrics))
-            .collect();
+        let values: Vec<Vec<Vec<f64>>> = self.judged.iter().map(|j| j.values(&j.metrics)).collect();
         // One set of resamples a group serves all systems: their columns lie side by side.
         let mut by_group = Vec::new();
         for (name, of) in &self.groups {
@@ -241,12 +229,12 @@ impl<'a> Report<'a> {
             let counts = rows.iter().map(|r| f(r) as u64);
             Arc::new(UInt64Array::from_iter_values(counts))
         };
-        let q = self.questions;
+        let q = &self.asked;
         columns::batch(
             &kinds::METRICS.tables[0],
             vec![
-                text(&|_| q.dataset.clone()),
-                text(&|_| q.split.clone()),
+                text(&|_| q.dataset.to_owned()),
+                text(&|_| q.split.to_owned()),
                 text(&|r| r.of.system.clone()),
                 text(&|r| r.of.ranker.clone()),
                 text(&|r| r.of.target.name().to_owned()),
@@ -275,10 +263,9 @@ impl<'a> Report<'a> {
             n: usize,
         }
         let documents = self.judged.iter();
-        let documents = documents.filter(|j| j.target == Target::Document && j.system != "ceiling");
-        let all: Vec<(&Judged, Vec<Vec<f64>>)> = documents
-            .map(|j| (j, j.values(self.questions, &COMPARED)))
-            .collect();
+        let documents = documents.filter(|j| j.target == Target::Document && j.system != CEILING);
+        let all: Vec<(&Judged, Vec<Vec<f64>>)> =
+            documents.map(|j| (j, j.values(&COMPARED))).collect();
         let mut rows: Vec<Row<'_>> = Vec::new();
         let (first, own, others) = match all.split_first() {
             Some(((first, own), others)) => (first.label(), own.as_slice(), others),
@@ -336,12 +323,12 @@ impl<'a> Report<'a> {
             let counts = rows.iter().map(|r| f(r) as u64);
             Arc::new(UInt64Array::from_iter_values(counts))
         };
-        let q = self.questions;
+        let q = &self.asked;
         columns::batch(
             &kinds::COMPARISONS.tables[0],
             vec![
-                text(&|_| q.dataset.clone()),
-                text(&|_| q.split.clone()),
+                text(&|_| q.dataset.to_owned()),
+                text(&|_| q.split.to_owned()),
                 text(&|_| first.clone()),
                 text(&|r| r.other.clone()),
                 text(&|r| r.group.to_owned()),
@@ -361,10 +348,10 @@ impl<'a> Report<'a> {
     }
 
     fn ranks(&self) -> OpResult<RecordBatch> {
-        let q = self.questions;
-        let judged = self.judged.iter().filter(|j| j.system != "ceiling");
+        let q = &self.asked;
+        let judged = self.judged.iter().filter(|j| j.system != CEILING);
         let rows: Vec<(&Judged, usize)> = judged
-            .flat_map(|j| (0..q.len()).map(move |i| (j, i)))
+            .flat_map(|j| (0..q.ids.len()).map(move |i| (j, i)))
             .collect();
         let text = |f: &dyn Fn(&Judged, usize) -> String| -> ArrayRef {
             let texts = rows.iter().map(|(j, i)| f(j, *i));
@@ -379,10 +366,7 @@ impl<'a> Report<'a> {
             })
             .collect();
         let asked: Vec<bool> = rows.iter().map(|row| places(row).is_some()).collect();
-        let gold = rows.iter().map(|(j, i)| {
-            let gold = j.target.gold(q, *i);
-            gold.total.max(gold.items.len() as u32)
-        });
+        let gold = rows.iter().map(|(j, i)| j.answers[*i].total as u32);
         columns::batch(
             &kinds::RANKS.tables[0],
             vec![

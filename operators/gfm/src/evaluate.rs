@@ -1,8 +1,6 @@
 //! `evaluate`: how well the model retrieves, beside the same model with less training and the usual baselines, on the same
 //! questions, with intervals and paired tests.
 
-mod report;
-
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
@@ -15,14 +13,18 @@ use crate::documents::{Embeddings, Questions};
 use crate::eval::BadShape;
 use crate::eval::bm25::Bm25;
 use crate::eval::dense::Dense;
+use crate::eval::metrics::{Answer, Gold};
 use crate::eval::ppr::{Ppr, specificity};
 use crate::eval::rankers::Ranker;
 use crate::eval::rrf::fuse;
-use crate::retrieval::{self, EntityScores, Setting, ranker_type};
-use report::{Report, Sure};
+use crate::judged::{self, Report, Sure, Target};
+use crate::retrieval::{self, EntityScores, Rankings, Setting, ranker_type};
 
 /// Systems beside the models, and the model without training.
 const BASELINES: [&str; 5] = ["untrained", "dense", "bm25", "ppr", "rrf"];
+
+/// Depth of the `rankings` port.
+const RANKED: usize = 20;
 
 /// The operator.
 pub struct Evaluate;
@@ -69,19 +71,8 @@ impl Operator for Evaluate {
                 true,
                 "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly",
             ),
-            Field::new(
-                "resamples",
-                Type::int(0),
-                2000,
-                "bootstrap resamples for 95 % intervals, and sign flips of the paired test; 0: neither",
-            ),
-            Field::new(
-                "seed",
-                Type::int(0),
-                1024,
-                "of the untrained weights, the resamples and the flips",
-            ),
         ];
+        fields.extend(judged::fields());
         fields.extend(retrieval::fields());
         Schema::new(fields)
     }
@@ -143,15 +134,68 @@ impl Operator for Evaluate {
             ));
         }
         setting.warn_of_unaskable(ctx, "the graph systems score 0 on them");
-        let mut report = Report::new(questions, &setting.titles);
-        graph_models(&p, ctx, &setting, &mut report)?;
-        baselines(&p, ctx, &setting, &mut report)?;
-        report.ceiling();
+        let gold = questions.golds();
+        let mut systems = Systems {
+            questions,
+            report: Report::new(questions.asked(&gold)),
+            rankings: Rankings::default(),
+        };
+        graph_models(&p, ctx, &setting, &mut systems)?;
+        baselines(&p, ctx, &setting, &mut systems)?;
+        systems.ceiling();
         let sure = Sure {
             resamples: p.resamples,
             seed: p.seed,
         };
-        report.write(ctx, &sure)
+        systems.report.write(ctx, &sure)?;
+        systems.report.write_ranks(ctx)?;
+        systems.rankings.write(ctx, &questions.ids, &setting.titles)
+    }
+}
+
+/// What systems said.
+struct Systems<'a> {
+    questions: &'a Questions,
+    report: Report<'a>,
+    rankings: Rankings,
+}
+
+impl Systems<'_> {
+    fn gold(&self, target: Target, i: usize) -> Gold<'_> {
+        match target {
+            Target::Document => self.questions.document_gold(i),
+            Target::Entity => self.questions.entity_gold(i),
+        }
+    }
+
+    fn answers(&self, target: Target, scores: &[Option<Vec<f64>>]) -> Vec<Answer> {
+        let scores = scores.par_iter().enumerate();
+        scores
+            .map(|(i, s)| Answer::of(s.as_deref(), self.gold(target, i)))
+            .collect()
+    }
+
+    /// A system's scores of all entities.
+    fn entities(&mut self, system: &str, scores: &[Option<Vec<f64>>]) {
+        let answers = self.answers(Target::Entity, scores);
+        self.report.add((system, "-"), Target::Entity, answers);
+    }
+
+    /// A system's scores of all documents; `list`: also its first documents.
+    fn documents(&mut self, system: &str, ranker: &str, scores: &[Option<Vec<f64>>], list: bool) {
+        let answers = self.answers(Target::Document, scores);
+        self.report.add((system, ranker), Target::Document, answers);
+        if list {
+            self.rankings.add(system, scores, RANKED);
+        }
+    }
+
+    fn ceiling(&mut self) {
+        for target in [Target::Document, Target::Entity] {
+            let perfect = (0..self.questions.len()).map(|i| Answer::perfect(self.gold(target, i)));
+            let perfect = perfect.collect();
+            self.report.ceiling(target, perfect);
+        }
     }
 }
 
@@ -160,7 +204,7 @@ fn graph_models(
     p: &Params,
     ctx: &Context,
     setting: &Setting,
-    report: &mut Report<'_>,
+    systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let rankers: Vec<Ranker> = p
         .rankers
@@ -174,10 +218,10 @@ fn graph_models(
             setting.questions.len()
         ));
         let scores = score()?;
-        report.entities(system, &scores);
+        systems.entities(system, &scores);
         for (i, ranker) in rankers.iter().enumerate() {
             let documents = by_documents(setting, *ranker, &scores);
-            report.documents(system, ranker.name(), &documents, i == 0);
+            systems.documents(system, ranker.name(), &documents, i == 0);
         }
         Ok(())
     };
@@ -203,15 +247,15 @@ fn baselines(
     p: &Params,
     ctx: &Context,
     setting: &Setting,
-    report: &mut Report<'_>,
+    systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let questions = &setting.questions;
     let has = |name: &str| p.baselines.iter().any(|b| b == name);
     let fused = has("rrf");
     let mut parts: Vec<Vec<Option<Vec<f64>>>> = Vec::new();
-    let mut add = |report: &mut Report<'_>, name: &str, scores: Vec<Option<Vec<f64>>>| {
+    let mut add = |systems: &mut Systems<'_>, name: &str, scores: Vec<Option<Vec<f64>>>| {
         if has(name) {
-            report.documents(name, "-", &scores, true);
+            systems.documents(name, "-", &scores, true);
         }
         if fused {
             parts.push(scores);
@@ -227,7 +271,7 @@ fn baselines(
         let scores = per_question(ctx, questions, |i| {
             dense.scores(questions.embedding(i)).map(Some)
         })?;
-        add(report, "dense", scores);
+        add(systems, "dense", scores);
     }
     if has("bm25") || fused {
         let pairs = setting.titles.iter().zip(&setting.texts);
@@ -235,7 +279,7 @@ fn baselines(
         let scores = per_question(ctx, questions, |i| {
             Ok(Some(bm25.scores(&questions.texts[i])))
         })?;
-        add(report, "bm25", scores);
+        add(systems, "bm25", scores);
     }
     if has("ppr") || fused {
         let triples = setting.input.graph.triples();
@@ -250,10 +294,10 @@ fn baselines(
             ))
         })?;
         if has("ppr") {
-            report.entities("ppr", &masses);
+            systems.entities("ppr", &masses);
         }
         add(
-            report,
+            systems,
             "ppr",
             by_documents(setting, Ranker::Simple, &masses),
         );
@@ -263,7 +307,7 @@ fn baselines(
             let of: Vec<Option<&[f64]>> = parts.iter().map(|s| s[i].as_deref()).collect();
             Ok(fuse(&of))
         })?;
-        report.documents("rrf", "-", &scores, true);
+        systems.documents("rrf", "-", &scores, true);
     }
     Ok(())
 }

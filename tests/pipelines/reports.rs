@@ -1,0 +1,174 @@
+//! Pages of runs: well-formed, complete, and in need of nothing else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::{gfm_pipe, run};
+
+/// Calls a verb that writes a page, and gives the page.
+fn page(verb: &[&str], store: &Path, file: &Path) -> String {
+    let mut args = verb.to_vec();
+    args.extend(["--store", store.to_str().unwrap()]);
+    let out = gfm_pipe(&args);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    fs::read_to_string(file).unwrap()
+}
+
+/// A page is written as XML would be, so that a mark left open is found.
+fn parsed(page: &str) -> Document<'_> {
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
+    Document::parse_with_options(page, options).unwrap()
+}
+
+fn all<'a>(doc: &'a Document<'_>, name: &'a str) -> Vec<Node<'a, 'a>> {
+    doc.descendants().filter(|n| n.has_tag_name(name)).collect()
+}
+
+fn text(node: &Node<'_, '_>) -> String {
+    let texts = node.descendants().filter(Node::is_text);
+    texts.filter_map(|n| n.text()).collect()
+}
+
+/// What holds for every page.
+fn is_sound(page: &str) {
+    let doc = parsed(page);
+    let mut ids = BTreeSet::new();
+    for id in doc.descendants().filter_map(|n| n.attribute("id")) {
+        assert!(ids.insert(id), "twice: {id}");
+    }
+    for link in all(&doc, "a") {
+        let to = link.attribute("href").unwrap();
+        let place = to
+            .strip_prefix('#')
+            .unwrap_or_else(|| panic!("leads away: {to}"));
+        assert!(ids.contains(place), "leads nowhere: {to}");
+    }
+    for name in ["script", "img", "iframe", "object"] {
+        assert!(all(&doc, name).is_empty(), "{name}");
+    }
+    for n in doc.descendants() {
+        assert!(n.attribute("src").is_none(), "{n:?}");
+    }
+    assert!(!page.contains("@import") && !page.contains("url("));
+    for table in all(&doc, "table") {
+        let caption = table.children().find(Node::is_element).unwrap();
+        assert!(caption.has_tag_name("caption"), "a table without caption");
+        assert!(!text(&caption).is_empty());
+    }
+    for svg in all(&doc, "svg") {
+        assert_eq!(svg.attribute("role"), Some("img"));
+        let title = svg.children().find(Node::is_element).unwrap();
+        assert!(title.tag_name().name() == "title" && !text(&title).is_empty());
+    }
+    let heads = all(&doc, "th");
+    assert!(heads.iter().all(|h| h.attribute("scope").is_some()));
+    for n in ["NaN", "inf,", "Infinity"] {
+        assert!(!page.contains(n), "{n}");
+    }
+}
+
+#[test]
+fn a_run_becomes_a_page() {
+    let store = tempfile::tempdir().unwrap();
+    run(store.path(), &[]);
+    let file = store.path().join("page.html");
+    let to = file.to_str().unwrap();
+    let html = page(&["report", "-o", to], store.path(), &file);
+    is_sound(&html);
+    let doc = parsed(&html);
+    let heads: Vec<String> = all(&doc, "h2").iter().map(text).collect();
+    let wanted = [
+        "Pipeline",
+        "Data",
+        "Training",
+        "Results",
+        "Questions looked at closely",
+        "Parameters and provenance",
+    ];
+    assert_eq!(heads, wanted);
+    assert!(!html.contains("Not shown"));
+    // The family set has eight test questions, and questions of other families' members cannot be taken for theirs.
+    let questions = all(&doc, "details");
+    let asked = questions
+        .iter()
+        .filter(|d| text(d).contains("Question entities"));
+    assert_eq!(asked.count(), 8);
+    let body = text(&doc.root());
+    for said in [
+        "hops away: ",
+        "model (idf_topk)",
+        "ceiling",
+        "finetune.history",
+    ] {
+        assert!(body.contains(said), "{said}");
+    }
+
+    // What is there is not overwritten unasked.
+    let again = gfm_pipe(&[
+        "report",
+        "-o",
+        to,
+        "--store",
+        store.path().to_str().unwrap(),
+    ]);
+    assert_eq!(again.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("--force"), "{said}");
+
+    // Without artifacts the page says what is gone.
+    fs::remove_dir_all(store.path().join("objects")).unwrap();
+    let html = page(&["report", "-o", to, "--force"], store.path(), &file);
+    is_sound(&html);
+    assert!(
+        html.contains("Not shown: evaluate.metrics.metrics"),
+        "{html}"
+    );
+}
+
+#[test]
+fn two_runs_become_a_page() {
+    let store = tempfile::tempdir().unwrap();
+    run(store.path(), &[]);
+    run(store.path(), &["-p", "lr=0.0001"]);
+    let runs = gfm_pipe(&["runs", "--json", "--store", store.path().to_str().unwrap()]);
+    let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
+    let file = store.path().join("page.html");
+    let old = runs[0]["run"].as_str().unwrap();
+    let verb = ["diff", old, "latest", "--html", file.to_str().unwrap()];
+    let html = page(&verb, store.path(), &file);
+    is_sound(&html);
+    let doc = parsed(&html);
+    let rows: Vec<Vec<String>> = all(&doc, "tr")
+        .iter()
+        .map(|r| {
+            r.children()
+                .filter(Node::is_element)
+                .map(|c| text(&c))
+                .collect()
+        })
+        .collect();
+    let has = |row: &[&str]| rows.iter().any(|r| r == row);
+    assert!(
+        has(&["finetune.optimizer.lr", "0.005", "0.0001"]),
+        "{rows:?}"
+    );
+    let paired = rows
+        .iter()
+        .find(|r| r[0] == "model (idf_topk)" && r[1] == "recall@5");
+    let paired = paired.unwrap_or_else(|| panic!("{rows:?}"));
+    assert_eq!(paired.len(), 10);
+    let number = |i: usize| paired[i].parse::<f64>().unwrap();
+    assert!(
+        (number(3) - number(2) - number(4)).abs() < 2e-3,
+        "{paired:?}"
+    );
+    assert!(number(9) > 0.0 && number(9) <= 1.0, "{paired:?}");
+    assert_eq!(all(&doc, "svg").len(), 2);
+}
