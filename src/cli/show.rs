@@ -31,6 +31,9 @@ pub struct Args {
     /// One JSON array of objects, for programs
     #[arg(long)]
     json: bool,
+    /// Only the path of its Parquet file, for programs that read those
+    #[arg(long, conflicts_with_all = ["json", "rows"])]
+    path: bool,
     /// Take the artifact this pipeline describes now, not that of the store's latest run
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
@@ -60,6 +63,10 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     };
     let entry = pick(&manifest, stage, port, table)?;
     let path = store.object(&entry.digest);
+    if args.path {
+        out.line(&path.display().to_string());
+        return Ok(());
+    }
     let unreadable = |e: &dyn std::fmt::Display| {
         CliError::failed(format!("failed to read {}: {e}", path.display()))
             .hint(format!("compute it again: gfm-pipe run … --force {stage}"))

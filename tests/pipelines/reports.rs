@@ -63,7 +63,9 @@ fn is_sound(page: &str) {
         assert!(!text(&caption).is_empty());
     }
     for svg in all(&doc, "svg") {
-        assert_eq!(svg.attribute("role"), Some("img"));
+        let links = svg.descendants().any(|n| n.has_tag_name("a"));
+        let role = if links { "group" } else { "img" };
+        assert_eq!(svg.attribute("role"), Some(role));
         let title = svg.children().find(Node::is_element).unwrap();
         assert!(title.tag_name().name() == "title" && !text(&title).is_empty());
     }

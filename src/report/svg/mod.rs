@@ -69,8 +69,14 @@ impl Svg {
         ));
     }
 
-    /// The drawing. `title` is read out in its place.
+    /// The drawing. `title` is read out in its place, or, where there are links in it, before them.
     pub fn finish(self, class: &str, title: &str) -> String {
+        // What is in a picture cannot be reached by readers of screens.
+        let role = if self.body.contains("<a ") {
+            "group"
+        } else {
+            "img"
+        };
         let Svg {
             body,
             width,
@@ -78,7 +84,7 @@ impl Svg {
         } = self;
         let title = Escaped(title);
         format!(
-            r#"<svg class="{class}" role="img" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" xmlns="http://www.w3.org/2000/svg"><title>{title}</title>{body}</svg>"#
+            r#"<svg class="{class}" role="{role}" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" xmlns="http://www.w3.org/2000/svg"><title>{title}</title>{body}</svg>"#
         )
     }
 }

@@ -143,7 +143,9 @@ pub fn comparing_gives_the_same_figures(dir: &Path, d: &Data, evaluation: &Local
         figures(&both, "b bm25", "-"),
         figures(evaluation, "bm25", "-")
     );
-    let e = compare(json!({"systems": ["modle"]}), &["b.ranks"]).err().unwrap();
+    let e = compare(json!({"systems": ["modle"]}), &["b.ranks"])
+        .err()
+        .unwrap();
     let OpError::Failed(failure) = e else {
         panic!("{e}")
     };

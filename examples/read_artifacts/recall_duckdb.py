@@ -1,0 +1,26 @@
+"""Recall made anew from the ranks of the gold documents, with DuckDB, beside what `evaluate` says."""
+
+import duckdb
+
+from artifacts import path
+
+rows = duckdb.sql(f"""
+    with questions as (
+        select id from '{path("evaluate.ranks").replace("'", "''")}' as r
+        join '{path("qa.test")}' as q on q.id = r.question
+        where not list_contains(q.groups, 'paraphrase')
+        group by id
+    ), made as (
+        select system, ranker, avg(len(list_filter(ranks, lambda x: x <= 5)) / gold) as recall
+        from '{path("evaluate.ranks")}' where target = 'document' and question in (from questions)
+        group by all
+    )
+    select system, ranker, recall, value
+    from made join '{path("evaluate.metrics")}' using (system, ranker)
+    where target = 'document' and "group" = 'all' and metric = 'recall@5'
+    order by recall desc, system, ranker
+""").fetchall()
+assert rows, "nothing was compared"
+for system, ranker, made, told in rows:
+    assert abs(made - told) < 1e-12, (system, ranker, made, told)
+    print(f"{system} {ranker} {made:.3f}")
