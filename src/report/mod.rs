@@ -4,6 +4,7 @@
 //! ([`svg`]); `page.html` puts them together. Invariant: a report is a function of the run's journal and artifacts alone. What is
 //! gone or was written by another version is named in its place; it fails no report.
 
+mod audit;
 mod compare;
 mod evaluation;
 mod knowledge;
@@ -59,6 +60,18 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             Err(why) => keep(why),
         }
     }
+    let mut audits = Vec::new();
+    for (stage, _) in run.of_kind("audit") {
+        match audit::read(&run, &stage) {
+            Ok(a) => audits.push(a),
+            Err(why) => keep(why),
+        }
+    }
+    // An audit says more of the graph than the graph itself.
+    let graphs = match audits.is_empty() {
+        true => knowledge::statistics(&run),
+        false => Vec::new(),
+    };
     let stages = stages::read(&run);
     page(
         "page.html",
@@ -68,7 +81,8 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             dag => stages::dag(&stages),
             timeline => of(&stages::timeline(&run)),
             stages => of(&stages),
-            graphs => of(&knowledge::statistics(&run)),
+            audits => of(&audits),
+            graphs => of(&graphs),
             trainings => of(&trainings),
             evaluations => evaluations,
             lacking => of(&lacking),
