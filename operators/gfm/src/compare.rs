@@ -107,9 +107,9 @@ fn label(artifact: &Artifact, system: &str) -> String {
 }
 
 /// The answers of a system by ranker and target, in the order of the table, each in the order of the questions.
-type Answers = Vec<((String, Target), Vec<Answer>)>;
+type Answers<A> = Vec<((String, Target), Vec<A>)>;
 
-fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult<Answers> {
+fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult<Answers<Answer>> {
     let t = artifact.read("ranks")?;
     let text = |name| columns::text(&t, name);
     let (question, systems) = (text("question")?, text("system")?);
@@ -117,7 +117,7 @@ fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult
     let (asked, gold) = (columns::bools(&t, "asked")?, columns::u32s(&t, "gold")?);
     let ranks = columns::list_u32(&t, "ranks")?;
     let place: HashMap<&str, usize> = questions.ids.iter().map(String::as_str).zip(0..).collect();
-    let mut found: Vec<((String, Target), Vec<Option<Answer>>)> = Vec::new();
+    let mut found: Answers<Option<Answer>> = Vec::new();
     let others = || {
         OpError::new(format!(
             "these ranks are of other questions than `{}`",
