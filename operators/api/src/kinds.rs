@@ -69,7 +69,11 @@ pub const REJECTS: Kind = Kind {
         about: "one rejected line, item or value",
         columns: &[
             col("source", T::Text, "file, relative to the data set"),
-            opt("line", T::U64, "one-based line, for line-oriented files"),
+            opt(
+                "line",
+                T::U64,
+                "one-based line; of JSON files the line where the item begins",
+            ),
             opt(
                 "item",
                 T::Text,
@@ -77,6 +81,31 @@ pub const REJECTS: Kind = Kind {
             ),
             col("reason", T::Text, "why it was not used"),
             col("text", T::Text, "what was rejected, as written"),
+        ],
+    }],
+};
+
+/// Where rows of an ingest's tables were written.
+pub const PLACES: Kind = Kind {
+    name: "places",
+    about: "where rows of an ingest's tables were written",
+    text: &[],
+    tables: &[TableSpec {
+        name: "places",
+        about: "one place of one row; a document has one in each file that names it",
+        columns: &[
+            col(
+                "table",
+                T::Text,
+                "triples, documents, or the split of questions: train, valid, test",
+            ),
+            col("row", T::U64, "row of that table"),
+            col("source", T::Text, "file, relative to the data set"),
+            col(
+                "line",
+                T::U64,
+                "one-based line; of JSON files the line where the item begins",
+            ),
         ],
     }],
 };
@@ -509,11 +538,12 @@ pub const DATA: Kind = Kind {
 };
 
 /// Every kind above.
-pub const ALL: [&Kind; 19] = [
+pub const ALL: [&Kind; 20] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
     &REJECTS,
+    &PLACES,
     &COUNTS,
     &DOCUMENTS,
     &LINKS,

@@ -1,8 +1,8 @@
 //! Operators that read knowledge graphs and question sets.
 //!
 //! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus and its questions to those
-//! ids. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`) and the
-//! tables every ingest writes (`tables`).
+//! ids. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`), reasons
+//! of rejection (`reasons`) and the tables every ingest writes (`tables`).
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
 //! input makes an operator panic. Graph tensors, embeddings and training are not here.
@@ -14,6 +14,7 @@ pub mod layout;
 mod lines;
 mod names;
 mod questions;
+mod reasons;
 mod tables;
 
 use gfm_pipe_api::OpEntry;
