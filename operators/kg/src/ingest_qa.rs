@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringBuilder, UInt32Array};
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
-    OutPort, Schema, Type, columns, kinds,
+    Accepts, Arity, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator, OutPort,
+    Schema, Type, kinds,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, Document, Json, Placed};
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
-use crate::names::Names;
+use crate::names::{Names, entity_names};
 use crate::questions::{Known, Split, Tally};
 use crate::reasons;
 use crate::tables::{Piece, Places, ROWS, Reject, Rejects, Table, write_counts};
@@ -201,24 +201,6 @@ fn check_layout(ctx: &Context, root: &Path) -> OpResult<[bool; 3]> {
             .hint(format!("at least one must be there of {names}")));
     }
     Ok(present)
-}
-
-fn entity_names(artifact: &Artifact) -> OpResult<Names> {
-    let mut names = Names::new(u32::MAX);
-    for batch in artifact.batches("entities")? {
-        let batch = batch?;
-        let ids = columns::u32s(&batch, "id")?;
-        for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
-            if names.intern(name.unwrap_or_default()) != Some(*id) {
-                return Err(
-                    OpError::new("an entity's row is not its id, or its name comes twice")
-                        .artifact(&artifact.name)
-                        .row(u64::from(*id)),
-                );
-            }
-        }
-    }
-    Ok(names)
 }
 
 fn object(

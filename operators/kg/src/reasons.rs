@@ -5,6 +5,11 @@ pub fn fields(found: usize) -> String {
     format!("{FIELDS}{found}")
 }
 
+/// How many fields a rejected line has, if that was the reason.
+pub fn fields_found(reason: &str) -> Option<usize> {
+    reason.strip_prefix(FIELDS)?.parse().ok()
+}
+
 const FIELDS: &str = "expected 3 fields separated by commas, found ";
 
 /// An entity of a document.
@@ -25,3 +30,14 @@ pub const ID_TWICE: &str = "another question has this id: the first is kept";
 pub const SKIPPED: &str = ": skipped";
 /// What belongs into a list of questions.
 pub const NO_OBJECT: &str = ", not an object";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_fields_comes_back() {
+        assert_eq!(fields_found(&fields(5)), Some(5));
+        assert_eq!(fields_found(DOCUMENT_ENTITY), None);
+    }
+}
