@@ -3,6 +3,7 @@
 use super::checks::{self, Check};
 use super::data::{Data, Finding, Place};
 use super::normal::groups;
+use crate::layout::CORPUS;
 
 /// Entities, relations and titles that are the same but for case, spaces and punctuation.
 pub fn similar(data: &Data) -> Vec<Finding> {
@@ -35,7 +36,7 @@ pub fn similar(data: &Data) -> Vec<Finding> {
             &groups(documents.titles.iter().map(String::as_str)),
             |i| documents.titles[i].as_str(),
             |_| 0,
-            |i| data.places.of("documents", i),
+            |i| data.places.within(CORPUS, "documents", i),
             &mut out,
         );
     }

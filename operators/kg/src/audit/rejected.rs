@@ -203,7 +203,8 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     let Some([head, relation, tail]) = reading.filter(|_| !several) else {
         return (plain, None);
     };
-    let without = [head, relation, tail].map(|part| part.replace(", ", " ").replace(',', " "));
+    let without = [head, relation, tail]
+        .map(|part| part.replace(", ", " ").replace(',', " ").trim().to_owned());
     let message = format!("{plain}: probably head `{head}`, relation `{relation}`, tail `{tail}`");
     (message, Some(without.join(",")))
 }

@@ -233,7 +233,7 @@ pub struct FindingRow {
 }
 
 impl FindingRow {
-    /// `file:line: item: message (nearest: …)`; `file` gives a source as a path.
+    /// `file:line: item: message (nearest: …)`, or `(perhaps: …)` where the suggestion is no known name; `file` gives a source as a path.
     pub fn line(&self, file: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         if let Some(source) = &self.source {
@@ -248,7 +248,11 @@ impl FindingRow {
         }
         out.push_str(&self.message);
         if let Some(suggestion) = &self.suggestion {
-            out.push_str(&format!(" (nearest: {suggestion})"));
+            let word = match self.check.starts_with("unknown-") {
+                true => "nearest",
+                false => "perhaps",
+            };
+            out.push_str(&format!(" ({word}: {suggestion})"));
         }
         // What comes from data stays on its line and moves no cursor.
         out.chars()
@@ -318,7 +322,7 @@ mod tests {
             suggestion: Some("c".to_owned()),
         };
         let path = |source: &str| format!("data/{source}");
-        assert_eq!(row.line(path), "data/kg.txt:3: a b: has  [2J (nearest: c)");
+        assert_eq!(row.line(path), "data/kg.txt:3: a b: has  [2J (perhaps: c)");
         (row.source, row.item, row.suggestion) = (None, None, None);
         assert_eq!(row.line(path), "has  [2J");
     }
