@@ -243,7 +243,7 @@ impl FindingRow {
             }
             out.push_str(": ");
         }
-        if let Some(item) = &self.item {
+        if let Some(item) = self.item.as_ref().filter(|item| !item.is_empty()) {
             out.push_str(&format!("{item}: "));
         }
         out.push_str(&self.message);

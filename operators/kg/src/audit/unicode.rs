@@ -110,6 +110,10 @@ fn damage(text: &str, form: Form) -> Vec<Damage> {
             .take_while(|(a, b)| a == b);
         let at = same.map(|(a, _)| a.len_utf8()).sum();
         let mut damage = told(&checks::NOT_NFC, text, at, 2);
+        damage.message = format!(
+            "is not in normal form C at `{}`",
+            shown(&excerpt(text, at, 2))
+        );
         damage.suggestion = Some(match form {
             Form::Name => composed,
             Form::Text => excerpt(text, at, 2).nfc().collect(),
@@ -121,21 +125,22 @@ fn damage(text: &str, form: Form) -> Vec<Damage> {
 
 fn told(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
     let code = text[at..].chars().next().map_or(0, u32::from);
-    let near = excerpt(text, at, length);
-    // Controls and the like are told by their numbers: some change how everything behind them looks.
-    let near: String = near
-        .chars()
-        .map(|c| match c {
-            '\n' | '\t' | '\r' => ' '.to_string(),
-            c if c.is_control() || is_invisible(c) => format!("<U+{:04X}>", c as u32),
-            c => c.to_string(),
-        })
-        .collect();
+    let near = shown(&excerpt(text, at, length));
     Damage {
         check,
         message: format!("has U+{code:04X} in `{near}`"),
         suggestion: None,
     }
+}
+
+/// A text on one line, with controls and the like by their numbers: some change how everything behind them looks.
+fn shown(text: &str) -> String {
+    let chars = text.chars().map(|c| match c {
+        '\n' | '\t' | '\r' => ' '.to_string(),
+        c if c.is_control() || is_invisible(c) => format!("<U+{:04X}>", c as u32),
+        c => c.to_string(),
+    });
+    chars.collect()
 }
 
 /// A text around `length` characters at a place.
