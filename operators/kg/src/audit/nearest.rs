@@ -14,19 +14,19 @@ use super::normal::normal;
 /// Characters of a name that count.
 const LONGEST: usize = 256;
 /// Candidates ordered by edit distance.
-const CLOSE: usize = 64;
+const CLOSE: usize = 32;
 /// Smallest similarity by edit distance.
 const LEAST: f64 = 0.5;
 
 /// Whether names of `a` and `b` distinct trigrams, `shared` of them in both, are similar enough: a Dice coefficient
-/// of at least 0.3.
+/// of at least 0.4.
 fn similar(shared: u64, a: u64, b: u64) -> bool {
-    shared > 0 && 20 * shared >= 3 * (a + b)
+    shared > 0 && 5 * shared >= a + b
 }
 
 /// How many trigrams a name similar to one with `a` trigrams shares with it at least: it has no fewer than it shares.
 fn least_shared(a: usize) -> usize {
-    (3 * a).div_ceil(17).max(1)
+    a.div_ceil(4).max(1)
 }
 
 fn compared(name: &str) -> String {
@@ -56,7 +56,9 @@ fn trigrams(compared: &str) -> Vec<u64> {
 
 /// How two compared names are alike by edit distance, 1 for equal ones.
 fn alike(a: &str, b: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(a, b)
+    let longer = a.chars().count().max(b.chars().count()).max(1);
+    // No name is longer than a few hundred characters.
+    1.0 - strsim::osa_distance(a, b) as f64 / longer as f64
 }
 
 /// A candidate: position of the name, shared trigrams, trigrams of both.
@@ -88,7 +90,7 @@ pub struct Nearest {
     lists: HashMap<u64, (usize, usize), RandomState>,
     postings: Vec<u32>,
     /// Trigrams shared with the name asked for, by name; all zero between questions.
-    shared: Vec<u32>,
+    shared: Vec<u16>,
 }
 
 impl Nearest {
