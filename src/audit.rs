@@ -107,6 +107,7 @@ impl Maker<'_> {
             op: entry.clone(),
             params,
             inputs,
+            after: Vec::new(),
             limits: Limits::default(),
             origin: self.origin.clone(),
             written: Arc::new(Written::default()),

@@ -150,7 +150,8 @@ forbids what was found, or the data cannot be read. A check that `--strict` name
 
 ## In a pipeline
 
-The operator `audit` is a stage like any other; `init` writes one. No stage waits for it.
+The operator `audit` is a stage like any other; `init` writes one. No stage waits for it, unless it is written to: with `after: audit`, a \
+training starts only when the audit has passed ([pipeline.md](pipeline.md#inputs)).
 
 ```yaml
   audit:
