@@ -71,7 +71,7 @@ pub fn documents(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, told, with_documents};
     use super::*;
 
     #[test]

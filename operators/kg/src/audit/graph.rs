@@ -203,7 +203,7 @@ pub fn components(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::testing::{graph, told};
+    use super::super::testing::{graph, told};
     use super::*;
     use proptest::prelude::*;
 

@@ -16,9 +16,12 @@ mod nearest;
 mod normal;
 mod questions;
 mod reach;
+mod read;
 mod rejected;
 mod report;
 mod statistics;
+#[cfg(test)]
+mod testing;
 mod unicode;
 
 use std::collections::BTreeMap;

@@ -73,7 +73,7 @@ fn spelled<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, told, with_documents};
     use super::*;
 
     #[test]

@@ -113,7 +113,7 @@ pub fn repeated(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::testing::{graph, told, with_split};
+    use super::super::testing::{graph, told, with_split};
     use super::*;
 
     #[test]

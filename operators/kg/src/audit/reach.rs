@@ -117,7 +117,7 @@ pub fn gold(data: &Data, layers: usize, stop: Stop<'_>) -> OpResult<Vec<Finding>
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::data::testing::{graph, told, with_documents, with_split};
+    use super::super::testing::{graph, told, with_documents, with_split};
     use super::*;
     use proptest::prelude::*;
 

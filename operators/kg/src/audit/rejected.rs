@@ -213,7 +213,7 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::data::Place;
-    use super::super::data::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, told, with_documents};
     use super::*;
 
     fn row(source: &str, line: u64, item: Option<&str>, reason: &str, text: &str) -> Rejected {

@@ -148,7 +148,7 @@ pub fn statistics(data: &Data) -> Statistics {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::float_cmp)]
-    use super::super::data::testing::{graph, with_documents, with_split};
+    use super::super::testing::{graph, with_documents, with_split};
     use super::*;
 
     #[test]

@@ -244,7 +244,7 @@ fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::data::testing::{graph, told, with_documents, with_split};
+    use super::super::testing::{graph, told, with_documents, with_split};
     use super::*;
 
     fn found(text: &str, form: Form) -> Vec<(&'static str, Option<String>)> {
