@@ -14,6 +14,7 @@ use gfm_pipe_kg::audit::{
     Audit, CHECKS, FindingRow, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS, STRICT, SummaryRow,
     read_findings, read_summary,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
@@ -221,6 +222,86 @@ fn every_rejected_row_of_dirty_data_is_a_finding() {
     ] {
         let at = |f: &FindingRow| f.check == check && f.line == Some(line);
         assert!(got.findings.iter().any(at), "{check} in line {line}");
+    }
+}
+
+/// Names as they come: known and unknown, damaged, empty, with commas.
+fn name() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "a",
+        "B",
+        "ada",
+        "oak",
+        " ",
+        "",
+        ",",
+        "Ã©",
+        "\u{e9}",
+        "e\u{301}",
+        "\u{200d}",
+        "\u{feff}",
+        "\u{fffd}",
+        "\u{0}",
+        "\u{85}",
+        "â€",
+        "İ",
+        "１",
+        ".",
+        "\u{1f469}",
+    ]);
+    prop::collection::vec(piece, 0..4).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn whatever_the_data_the_audit_ends_and_leaves_no_rejected_row_out(
+        triples in prop::collection::vec((name(), name(), name()), 1..12),
+        documents in prop::collection::vec((name(), name(), prop::collection::vec(name(), 0..4)), 1..5),
+        questions in prop::collection::vec(
+            (name(), name(), prop::collection::vec(name(), 0..3), prop::collection::vec(name(), 0..3)), 0..6),
+        layers in 0u32..4,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        fs::create_dir_all(root.join("raw")).unwrap();
+        fs::create_dir_all(root.join("processed/stage1")).unwrap();
+        let lines: String = triples.iter().map(|(h, r, t)| format!("{h},{r},{t}\n")).collect();
+        fs::write(root.join("processed/stage1/kg.txt"), format!("ada,r,oak\n{lines}")).unwrap();
+        let corpus: serde_json::Map<String, Value> =
+            documents.iter().skip(1).map(|(title, text, _)| (title.clone(), json!(text))).collect();
+        let mentions: serde_json::Map<String, Value> =
+            documents.iter().map(|(title, _, names)| (title.clone(), json!(names))).collect();
+        fs::write(root.join("raw/dataset_corpus.json"), json!(corpus).to_string()).unwrap();
+        let file = root.join("processed/stage1/document2entities.json");
+        fs::write(file, json!(mentions).to_string()).unwrap();
+        for (split, skip) in [("train", 0), ("test", 2)] {
+            let items: Vec<Value> = questions.iter().skip(skip).map(|(id, text, entities, gold)| json!({
+                "id": id, "question": text, "question_entities": entities,
+                "supporting_entities": entities, "supporting_facts": gold,
+            })).collect();
+            let file = root.join(format!("processed/stage1/{split}.json"));
+            fs::write(file, serde_json::to_string_pretty(&items).unwrap()).unwrap();
+        }
+        let connected = inputs(&root, dir.path());
+        let rejected: usize = connected["rejects"].iter().map(|a| a.rows("rejects").unwrap()).sum();
+        let local = run(connected, &json!({"layers": layers}), &dir.path().join("audit")).unwrap();
+        let summary = read_summary(local.port("summary")).unwrap();
+        let of_rejects = CHECKS.iter().filter(|c| c.needs == ["rejects"]);
+        let found: u64 = of_rejects
+            .map(|c| summary.iter().find(|r| r.check == c.name).unwrap().count)
+            .sum();
+        prop_assert_eq!(found, rejected as u64);
+        for row in &summary {
+            prop_assert!(row.count <= row.of || row.unit == "names and texts", "{:?}", row);
+        }
+        let mut ended = true;
+        read_findings(local.port("findings"), |row| {
+            let line = row.line(str::to_owned);
+            ended &= !line.is_empty() && !line.contains('\n');
+            true
+        }).unwrap();
+        prop_assert!(ended);
     }
 }
 
