@@ -2,8 +2,9 @@
 //!
 //! The library knows no terminal; `cli/` and `ui/` are the only parts that talk. Data goes one way:
 //! [`spec`] (YAML to a validated pipeline) -> [`plan`] (graph, keys, reasons) -> [`exec`] (running) -> [`store`]
-//! (artifacts), with [`record`] remembering what happened and [`report`] showing it.
+//! (artifacts), with [`record`] remembering what happened and [`report`] showing it. [`init`] and [`audit`] make pipelines for data.
 
+pub mod audit;
 pub mod cli;
 pub mod exec;
 pub mod import;

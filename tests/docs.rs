@@ -61,6 +61,7 @@ fn generated_pages_are_up_to_date() {
     for (page, text) in [
         ("configuration.md", reference::configuration(&ops)),
         ("artifacts.md", reference::artifacts(&ops)),
+        ("audit.md", reference::audit()),
         ("pipeline.schema.json", schema_text()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -26,6 +26,9 @@ pub fn mermaid(pipeline: &Pipeline) -> String {
             format_args!("    s{from} -- \"{label}\" --> s{to}"),
         );
     }
+    for (from, to) in orders(pipeline) {
+        line(&mut out, format_args!("    s{from} -. after .-> s{to}"));
+    }
     out
 }
 
@@ -51,6 +54,12 @@ pub fn dot(pipeline: &Pipeline) -> String {
             format_args!("    s{from} -> s{to} [label={}];", quoted(&label)),
         );
     }
+    for (from, to) in orders(pipeline) {
+        line(
+            &mut out,
+            format_args!("    s{from} -> s{to} [label=\"after\", style=dashed];"),
+        );
+    }
     out.push_str("}\n");
     out
 }
@@ -61,14 +70,25 @@ struct Edge {
     label: String,
 }
 
+/// Stages by name.
+fn index(pipeline: &Pipeline) -> HashMap<&str, usize> {
+    let stages = pipeline.stages.iter().enumerate();
+    stages.map(|(i, s)| (s.name.as_str(), i)).collect()
+}
+
+/// Pairs of which the second only comes after the first.
+fn orders(pipeline: &Pipeline) -> Vec<(usize, usize)> {
+    let index = index(pipeline);
+    let stages = pipeline.stages.iter().enumerate();
+    let pairs = stages.flat_map(|(to, s)| s.after.iter().map(move |from| (from, to)));
+    pairs
+        .filter_map(|(from, to)| Some((*index.get(from.as_str())?, to)))
+        .collect()
+}
+
 /// One edge for each connection, in the order of the stages that take.
 fn edges(pipeline: &Pipeline) -> Vec<Edge> {
-    let index: HashMap<&str, usize> = pipeline
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(i, s)| (s.name.as_str(), i))
-        .collect();
+    let index = index(pipeline);
     let mut out = Vec::new();
     for (to, stage) in pipeline.stages.iter().enumerate() {
         for port in &stage.op.inputs {
@@ -122,7 +142,7 @@ stages:
   end: {op: words, with: {path: x}}
   upper: {op: upper, in: {texts: end.words}}
   all: {op: join, in: {texts: [upper, end.words]}}
-  train: {op: train, in: {counts: end.counts}}
+  train: {op: train, after: all, in: {counts: end.counts}}
 ";
 
     #[test]
@@ -138,6 +158,7 @@ stages:
     s1 -- \"texts\" --> s2
     s0 -- \"words to texts\" --> s2
     s0 -- \"counts\" --> s3
+    s2 -. after .-> s3
 "
         );
     }
@@ -148,6 +169,7 @@ stages:
         assert!(text.starts_with("digraph \"toy\" {\n"));
         assert!(text.contains("    s0 [label=\"end\\nwords\"];\n"));
         assert!(text.contains("    s0 -> s3 [label=\"counts\"];\n"));
+        assert!(text.contains("    s2 -> s3 [label=\"after\", style=dashed];\n"));
         assert!(text.ends_with("}\n"));
     }
 

@@ -4,6 +4,7 @@
 //! said about them to standard error; nothing is decided here that a program using the library would have to decide again.
 
 mod args;
+mod audit;
 mod completions;
 mod config;
 mod error;
@@ -56,6 +57,9 @@ struct Cli {
 enum Verb {
     /// Write a first pipeline for a folder of data
     Init(init::Args),
+    /// Say what is wrong with data, and where, before anything is trained on it
+    #[command(after_help = EXIT_CODES)]
+    Audit(audit::Args),
     /// Run a pipeline; finished stages are taken from the store
     #[command(after_help = EXIT_CODES)]
     Run(run::Args),
@@ -152,6 +156,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
+        Verb::Audit(args) => return audit::audit(&args, ops, out, err),
         Verb::Init(args) => init::init(&args, ops, out)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
         Verb::Why(args) => why::why(&args, ops, out)?,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use gfm_pipe_api::{Kind, OpEntry};
+use gfm_pipe_kg::audit::{CHECKS, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 
 use super::ops::{arity, parameters};
 
@@ -129,6 +130,95 @@ pub fn artifacts(ops: &[OpEntry]) -> String {
             );
         }
     }
+    out
+}
+
+const AUDIT: &str = "# The audit
+
+What is wrong with a data set, before anything is trained on it. Lists are generated from the checks themselves: `UPDATE_GOLDEN=1 cargo test --test docs` \
+writes this page, CI fails when it is stale.
+
+    gfm-pipe audit DATA                     # a folder, as `init` takes it: one data set or several
+    gfm-pipe audit pipeline.yaml            # what a pipeline reads
+    gfm-pipe audit DATA --strict            # ends with 1 when there is an error
+    gfm-pipe audit DATA --strict=leaked-question,unreachable-gold
+    gfm-pipe audit DATA --all               # every finding; --json for programs
+
+The data is read as a run reads it, and kept in the store. The verdict goes to standard output, progress to standard error. A set is *fit to train* without \
+errors and warnings, *fit, with N warnings* without errors, and else *not fit*; that alone is no failure: the exit code is 0 unless `--strict` \
+forbids what was found, or the data cannot be read. A check that `--strict` names and that cannot be made (no questions, say) has not passed.
+
+## In a pipeline
+
+The operator `audit` is a stage like any other; `init` writes one. No stage waits for it, unless it is written to: with `after: audit`, a \
+training starts only when the audit has passed ([pipeline.md](pipeline.md#inputs)).
+
+```yaml
+  audit:
+    op: audit
+    in:
+      entities: kg.entities
+      triples: kg.triples
+      relations: kg.relations
+      documents: qa.documents               # this and what follows may be left out, and what looks at it then is not checked
+      links: qa.links
+      questions: [qa.train, qa.valid, qa.test]
+      rejects: [kg.rejects, qa.rejects]
+      places: [kg.places, qa.places]        # without it, findings have no lines
+    with: {layers: 6, strict: [errors]}
+```
+
+`gfm-pipe show audit.summary`, `audit.findings`, `audit.statistics`, `audit.statistics.degrees` and `audit.statistics.relation_counts` are its tables \
+([artifacts.md](artifacts.md#audit)). With `strict`, the stage fails when a check has findings, in every run; its tables are kept, and a change of \
+`strict` reruns nothing. A run without `--keep-going` starts no other stage from then on.
+
+## Checks
+
+*Error*: data is lost, or results will say something else than they seem to. *Warning*: data is probably not what was meant. *Note*: worth \
+knowing. Every rejected row of the ingests is one finding.
+
+Normalised: Unicode NFKC, lower case, without white space, control characters and punctuation (`. , ; : ! ? ' \" ( ) [ ] { } - _ / \\ | ~` and the backtick, some of \
+Latin-1, Unicode's blocks of general, supplemental and CJK punctuation); between two digits these leave a space. So `St. John's` is `stjohns`, but `1.5` is not `15`.
+
+Nearest names: of names with the same normalised form, these alone; else those whose trigrams agree best (a Dice coefficient of at least 0.4; of these the first 32), \
+ordered by edit distance (optimal string alignment, at most half of the longer name), all in normalised form.
+";
+
+/// docs/audit.md: the checks of the audit, and the numbers it gives.
+pub fn audit() -> String {
+    let mut out = AUDIT.to_owned();
+    table(
+        &mut out,
+        [
+            "check",
+            "severity",
+            "looks at",
+            "inputs needed",
+            "a finding is",
+            "which means",
+            "to do",
+        ],
+        CHECKS.iter().map(|c| {
+            let needs: Vec<String> = c.needs.iter().map(|n| code(n)).collect();
+            [
+                code(c.name),
+                c.severity.name().to_owned(),
+                c.unit.name().to_owned(),
+                needs.join(", "),
+                c.definition.to_owned(),
+                c.meaning.to_owned(),
+                c.action.to_owned(),
+            ]
+        }),
+    );
+    out.push_str("\n## Numbers\n");
+    let of_split = OF_QUESTIONS.iter().map(|(name, about)| {
+        let about = format!("{about}; `{name}.valid` and `{name}.test` likewise");
+        [format!("`{name}.train`"), about]
+    });
+    let plain = NUMBERS.iter().chain(OF_DOCUMENTS);
+    let plain = plain.map(|(name, about)| [code(name), (*about).to_owned()]);
+    table(&mut out, ["name", "value"], plain.chain(of_split));
     out
 }
 

@@ -21,6 +21,8 @@ pub fn json_schema(ops: &[OpEntry]) -> Value {
         stage[key]["type"] = "object".into();
         stage[key]["additionalProperties"] = or_template(json!({"type": "array", "minItems": 1}));
     }
+    let name = json!({"type": "string", "minLength": 1});
+    stage["after"]["anyOf"] = json!([name, {"type": "array", "items": name}, {"type": "null"}]);
     stage["in"]["type"] = json!(["object", "null"]);
     stage["with"]["type"] = json!(["object", "null"]);
     for f in pipeline_keys::limits().fields {

@@ -125,6 +125,16 @@ impl Node for StageNode {
     }
 }
 
+/// What another stage is to a stage.
+fn what(stage: &Stage, other: &str) -> &'static str {
+    let taken = stage.inputs.values().flatten().any(|r| r.stage == other);
+    if stage.after.iter().any(|a| a == other) && !taken {
+        "earlier stage"
+    } else {
+        "input"
+    }
+}
+
 async fn work(
     stage: Arc<Stage>,
     role: Role,
@@ -142,12 +152,15 @@ async fn work(
     for signal in signals {
         match signal {
             Signal::Ready { stage, ports } => drop(ready.insert(stage, ports)),
-            Signal::Failed { stage } => return skip(format!("input {stage} failed")),
-            Signal::Skipped { stage } if shared.runner.cancel.is_cancelled() => {
-                let _ = stage;
+            Signal::Failed { stage: from } => {
+                return skip(format!("{} {from} failed", what(&stage, &from)));
+            }
+            Signal::Skipped { .. } if shared.runner.cancel.is_cancelled() => {
                 return skip("interrupted".to_owned());
             }
-            Signal::Skipped { stage } => return skip(format!("input {stage} was skipped")),
+            Signal::Skipped { stage: from } => {
+                return skip(format!("{} {from} was skipped", what(&stage, &from)));
+            }
         }
     }
     let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
@@ -214,15 +227,17 @@ pub(super) async fn schedule(
         })?;
         ids.insert(&stage.name, id);
     }
-    for stage in &pipeline.stages {
+    for (stage, role) in pipeline.stages.iter().zip(roles) {
         let Some(&to) = ids.get(stage.name.as_str()) else {
             continue;
         };
-        let mut from: Vec<NodeId> = stage
-            .inputs
-            .values()
-            .flatten()
-            .filter_map(|r| ids.get(r.stage.as_str()).copied())
+        let inputs = stage.inputs.values().flatten().map(|r| r.stage.as_str());
+        // What is only looked up needs no guard.
+        let before = stage.after.iter().map(String::as_str);
+        let before = before.filter(|_| *role == Role::Run);
+        let mut from: Vec<NodeId> = inputs
+            .chain(before)
+            .filter_map(|name| ids.get(name).copied())
             .collect();
         from.sort();
         from.dedup();

@@ -135,15 +135,7 @@ impl StageRunner {
             .and_then(|manifest| {
                 let store = self.planner.store();
                 let ports = store.artifacts(&stage.name, &stage.op, &manifest);
-                if role == Role::Run {
-                    self.deliver(stage, &inputs, &ports)
-                        .map_err(|stopped| damaged_input(&inputs, stopped))?;
-                }
-                Ok((manifest, ports))
-            });
-        record.seconds = start.elapsed().as_secs_f64();
-        let (end, ports) = match result {
-            Ok((manifest, ports)) => {
+                // A stage that fails to deliver has its result all the same: it can be shown, and is cached next time.
                 record.rows = manifest.rows();
                 record.bytes = manifest.tables().map(|t| t.bytes).sum();
                 record.outputs = manifest
@@ -151,8 +143,15 @@ impl StageRunner {
                     .iter()
                     .map(|(port, entry)| (port.clone(), entry.digest.clone()))
                     .collect();
-                (LastEnd::Stored, Some(ports))
-            }
+                if role == Role::Run {
+                    self.deliver(stage, &inputs, &ports)
+                        .map_err(|stopped| damaged_input(&inputs, stopped))?;
+                }
+                Ok(ports)
+            });
+        record.seconds = start.elapsed().as_secs_f64();
+        let (end, ports) = match result {
+            Ok(ports) => (LastEnd::Stored, Some(ports)),
             Err(Stopped::Cancelled) => {
                 record.status = StageStatus::Skipped;
                 record.reasons = vec!["interrupted".to_owned()];

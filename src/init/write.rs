@@ -57,6 +57,7 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
         picked.map(|s| s.name.as_str()).collect()
     };
     let (asked, tested) = (names(DataSet::asked), names(DataSet::tested));
+    let bare = names(|s| !(s.asked() || s.tested()));
     let train = !asked.is_empty();
     let evaluate = train && !tested.is_empty();
     let questioned = |s: &DataSet| s.asked() || s.tested();
@@ -108,6 +109,12 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
         if train {
             let with_documents = names(|s| s.asked() || s.tested());
             push(w, format_args!("  questioned: {}\n", list(&with_documents)));
+            if !bare.is_empty() {
+                push(
+                    w,
+                    format_args!("  bare: {}    # graphs alone\n", list(&bare)),
+                );
+            }
             push(
                 w,
                 format_args!("  asked: {}    # trained on\n", list(&asked)),
@@ -194,6 +201,50 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
     if evaluate {
         stage("q_test", "embed", "tested", "texts: qa.test", QUERY);
         stage("d_text", "embed", "tested", "texts: qa.documents", ENCODER);
+    }
+    // Nothing waits for an audit: it says what is wrong with the data while the rest goes on.
+    if train {
+        push(
+            w,
+            format_args!(
+                "
+  audit:                  # what is wrong with the data: gfm-pipe show audit.summary, gfm-pipe show audit.findings
+    op: audit
+{}    in:
+      entities: kg.entities
+      triples: kg.triples
+      relations: kg.relations
+      documents: qa.documents
+      links: qa.links
+      questions: [qa.train, qa.valid, qa.test]
+      rejects: [kg.rejects, qa.rejects]
+      places: [kg.places, qa.places]
+",
+                (form.each)("questioned")
+            ),
+        );
+    }
+    if !train || many && !bare.is_empty() {
+        let (stage, list) = match train {
+            true => ("audit_graph", "bare"),
+            false => ("audit", "known"),
+        };
+        push(
+            w,
+            format_args!(
+                "
+  {stage}:                  # what is wrong with the graph: gfm-pipe show {stage}.findings
+    op: audit
+{}    in:
+      entities: kg.entities
+      triples: kg.triples
+      relations: kg.relations
+      rejects: kg.rejects
+      places: kg.places
+",
+                (form.each)(list)
+            ),
+        );
     }
     let graphs = if many { "graph[*]" } else { "graph" };
     push(w, format_args!(

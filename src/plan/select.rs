@@ -61,9 +61,9 @@ fn hint(near: &Option<String>, known: &[String]) -> String {
     }
 }
 
-/// Stage indices so that each stage comes after those it depends on; otherwise in the order written.
+/// Stage indices so that each stage comes after those it depends on or is `after`; otherwise in the order written.
 pub fn order(pipeline: &Pipeline) -> Vec<usize> {
-    let upstream = upstream(pipeline);
+    let upstream = upstream(pipeline, true);
     let mut missing: Vec<usize> = upstream.iter().map(Vec::len).collect();
     let downstream = reverse(&upstream);
     let mut ready: std::collections::BTreeSet<usize> =
@@ -89,7 +89,7 @@ pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, S
     let only = indices(pipeline, "--only", &selection.only)?;
     let from = indices(pipeline, "--from", &selection.from)?;
     let until = indices(pipeline, "--until", &selection.until)?;
-    let upstream = upstream(pipeline);
+    let (upstream, guarded) = (upstream(pipeline, false), upstream(pipeline, true));
     let n = upstream.len();
 
     let mut wanted = vec![true; n];
@@ -104,7 +104,8 @@ pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, S
     };
     keep(&only, None);
     keep(&from, Some(&reverse(&upstream)));
-    keep(&until, Some(&upstream));
+    // What a stage comes after guards it: it is wanted with it.
+    keep(&until, Some(&guarded));
 
     let targets: Vec<usize> = (0..n).filter(|i| wanted[*i]).collect();
     if targets.is_empty() && n > 0 {
@@ -166,8 +167,8 @@ pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
         .collect()
 }
 
-/// For each stage, the stages it depends on, each once.
-fn upstream(pipeline: &Pipeline) -> Vec<Vec<usize>> {
+/// For each stage, the stages it depends on, each once; with `after`, also those it only comes after.
+fn upstream(pipeline: &Pipeline, after: bool) -> Vec<Vec<usize>> {
     let index: HashMap<&str, usize> = pipeline
         .stages
         .iter()
@@ -178,9 +179,11 @@ fn upstream(pipeline: &Pipeline) -> Vec<Vec<usize>> {
         .stages
         .iter()
         .map(|s| {
-            let refs = s.inputs.values().flatten();
-            let mut up: Vec<usize> = refs
-                .filter_map(|r| index.get(r.stage.as_str()).copied())
+            let inputs = s.inputs.values().flatten().map(|r| r.stage.as_str());
+            let before = s.after.iter().map(String::as_str).filter(|_| after);
+            let mut up: Vec<usize> = inputs
+                .chain(before)
+                .filter_map(|name| index.get(name).copied())
                 .collect();
             up.sort_unstable();
             up.dedup();
@@ -305,6 +308,37 @@ stages:
         assert_eq!(names(&p, Role::Run, &from), list(&["d", "b"]));
         assert_eq!(names(&p, Role::FromCache, &from), list(&["a", "c"]));
         assert_eq!(names(&p, Role::Skip, &from), list(&["e"]));
+    }
+
+    #[test]
+    fn what_a_stage_comes_after_is_before_it_and_wanted_with_until_alone() {
+        let p = pipeline(
+            "
+stages:
+  b: {op: upper, after: [guard], in: {texts: a.words}}
+  c: {op: upper, in: {texts: b}}
+  a: {op: words, with: {path: x}}
+  guard: {op: words, with: {path: y}}
+",
+        );
+        let ordered: Vec<&str> = order(&p).iter().map(|i| &*p.stages[*i].name).collect();
+        assert_eq!(ordered, ["a", "guard", "b", "c"]);
+        let until = Selection {
+            until: list(&["c"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &until).len(), 4);
+        let only = Selection {
+            only: list(&["c"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::FromCache, &only), list(&["b", "a"]));
+        // It gives its successors nothing: they are not downstream of it.
+        let from = Selection {
+            from: list(&["guard"]),
+            ..Selection::default()
+        };
+        assert_eq!(names(&p, Role::Run, &from), list(&["guard"]));
     }
 
     #[test]

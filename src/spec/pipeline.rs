@@ -56,6 +56,8 @@ pub struct Stage {
     pub params: Value,
     /// What is connected to each input port, in the order written. Ports without a connection are absent.
     pub inputs: BTreeMap<String, Vec<PortRef>>,
+    /// Stages that must have ended well before it starts, though it takes nothing of them. No part of its key.
+    pub after: Vec<String>,
     /// How often it is tried, for how long, and what it occupies meanwhile.
     pub limits: Limits,
     /// Where the stage's name stands.

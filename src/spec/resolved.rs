@@ -47,6 +47,9 @@ fn stage(s: &Stage) -> Value {
             .collect();
         out.insert("in".to_owned(), Value::Object(inputs));
     }
+    if !s.after.is_empty() {
+        out.insert("after".to_owned(), s.after.clone().into());
+    }
     if s.params.as_object().is_some_and(|m| !m.is_empty()) {
         out.insert("with".to_owned(), literal(&s.params));
     }

@@ -203,6 +203,27 @@ fn long_texts_with_braces_are_written_back() {
 }
 
 #[test]
+fn a_stage_comes_after_others_and_after_its_sibling() {
+    let p = pipeline(
+        r#"
+stages:
+  look: {op: words, foreach: {ds: [a, b]}, with: {path: "{{ ds }}"}}
+  one: {op: words, foreach: {ds: [b]}, after: look, with: {path: x}}
+  all: {op: words, after: ["look[*]", "one[b]", "look[a]"], with: {path: x}}
+  none: {op: words, after: [], with: {path: x}}
+  nil: {op: words, after: null, with: {path: x}}
+"#,
+    );
+    let after = |name: &str| p.stage(name).unwrap().after.clone();
+    assert_eq!(after("one[b]"), ["look[b]"]);
+    assert_eq!(after("all"), ["look[a]", "look[b]", "one[b]"]);
+    assert!(after("none").is_empty() && after("nil").is_empty());
+    let again = pipeline(&resolved_yaml(&p));
+    let afters = |p: &Pipeline| p.stages.iter().map(|s| s.after.clone()).collect::<Vec<_>>();
+    assert_eq!(afters(&again), afters(&p));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let report = |name: &str| {

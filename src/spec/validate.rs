@@ -40,7 +40,7 @@ pub const TOP_KEYS: [(&str, &str); 6] = [
     ("stages", "the stages by name"),
 ];
 /// Keys of a stage, with their meaning.
-pub const STAGE_KEYS: [(&str, &str); 8] = [
+pub const STAGE_KEYS: [(&str, &str); 9] = [
     ("op", "the operator"),
     ("foreach", "makes a stage for each value of one name"),
     (
@@ -50,6 +50,10 @@ pub const STAGE_KEYS: [(&str, &str); 8] = [
     (
         "in",
         "what is connected to the input ports: STAGE.PORT, or STAGE where it has one output",
+    ),
+    (
+        "after",
+        "stages that must have ended well before this one starts, though it takes nothing of them; no part of its key",
     ),
     ("with", "parameters"),
     (
@@ -192,12 +196,13 @@ pub(super) fn check(
 
 /// Asks the operators whether what is connected to their ports goes together, and with the parameters.
 fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>) {
-    for (draft, inputs) in drafts.iter().zip(wires) {
+    for (draft, wire) in drafts.iter().zip(wires) {
         let (Some(op), Some(params)) = (&draft.op, &draft.params) else {
             continue;
         };
         let names = |refs: &Vec<PortRef>| refs.iter().map(PortRef::to_string).collect();
-        let inputs = inputs
+        let inputs = wire
+            .inputs
             .iter()
             .map(|(port, refs)| (port.clone(), names(refs)));
         for p in op.check_inputs(params, &inputs.collect()) {
@@ -228,7 +233,7 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
     drafts
         .iter()
         .zip(wires)
-        .map(|(d, inputs)| {
+        .map(|(d, wire)| {
             let Place::File(origin) = Place::of(sources, d.entry.key.span) else {
                 // No override makes a stage.
                 return None;
@@ -238,7 +243,8 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
                 name: d.name.clone(),
                 op: d.op.as_deref()?.clone(),
                 params: d.params.clone()?,
-                inputs,
+                inputs: wire.inputs,
+                after: wire.after,
                 limits: d.limits?,
                 origin,
                 written: Arc::new(Written::of(body, &d.vars, sources)),

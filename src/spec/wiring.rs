@@ -1,4 +1,5 @@
-//! Inputs of stages: what is connected to which port, whether it fits, and whether stages wait for each other.
+//! Inputs of stages: what is connected to which port, whether it fits, what else a stage comes after, and whether stages wait for
+//! each other.
 //!
 //! Invariant: a stage with an unknown operator says nothing about ports (its own or those others ask it for), but what
 //! it depends on still counts for cycles.
@@ -15,8 +16,17 @@ use super::render::no_template;
 use super::source::Span;
 use super::validate::Draft;
 
-/// Connections of each stage, by port.
-pub(super) type Wires = Vec<BTreeMap<String, Vec<PortRef>>>;
+/// Connections of a stage.
+#[derive(Default)]
+pub(super) struct Wire {
+    /// What is connected, by port.
+    pub inputs: BTreeMap<String, Vec<PortRef>>,
+    /// Stages it comes after besides.
+    pub after: Vec<String>,
+}
+
+/// Connections of each stage.
+pub(super) type Wires = Vec<Wire>;
 
 /// A dependency on another stage, and where it is written.
 type Edge = (usize, Span);
@@ -33,7 +43,10 @@ pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wire
             edges: Vec::new(),
             mistakes,
         };
-        wires.push(stage.connect(draft));
+        wires.push(Wire {
+            inputs: stage.connect(draft),
+            after: stage.after(draft),
+        });
         edges.push(stage.edges);
     }
     for cycle in cycles(&edges) {
@@ -47,7 +60,7 @@ pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wire
                 cycle[0].1,
                 format!("stages wait for each other: {}", names.join(" -> ")),
             )
-            .hint("`a -> b` is an output of `a` that `b` takes: leave out one of these"),
+            .hint("`a -> b`: `b` takes an output of `a`, or is `after` it; leave out one of these"),
         );
     }
     wires
@@ -134,6 +147,51 @@ impl StageInputs<'_> {
         wires
     }
 
+    /// The stages that must end well before this one starts, though it takes nothing of them.
+    fn after(&mut self, draft: &Draft<'_>) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        let Some(entry) = draft
+            .get("after")
+            .filter(|e| !e.value.flawed && !e.value.is_null())
+        else {
+            return out;
+        };
+        let given = match &entry.value.kind {
+            Kind::List(items) => items.iter().map(|n| (n, n.span)).collect(),
+            _ => vec![(&entry.value, entry.point())],
+        };
+        for (node, span) in given {
+            let Some(text) = scalar_text(node) else {
+                let message = format!("`after` names stages, found {}", node.found());
+                self.mistakes
+                    .push(Mistake::new(span, message).hint("after: STAGE, or after: [STAGE, …]"));
+                continue;
+            };
+            if !no_template(text, span, "stages to come after", self.mistakes) {
+                continue;
+            }
+            let (stage, port) = split_port(text);
+            let name = StageName::parse(stage).filter(|_| port.is_none());
+            let Some(name) = name else {
+                let message = format!("`after` names stages, found `{}`", quote(text));
+                self.mistakes
+                    .push(Mistake::new(span, message).hint(match port {
+                        Some(_) => format!("the whole stage: `{}`", quote(stage)),
+                        None => "STAGE, STAGE[VALUE] or STAGE[*]".to_owned(),
+                    }));
+                continue;
+            };
+            for at in self.stages(draft, &name, span) {
+                self.edges.push((at, span));
+                let name = &self.drafts[at].name;
+                if !out.contains(name) {
+                    out.push(name.clone());
+                }
+            }
+        }
+        out
+    }
+
     /// Reports a port the operator does not have; gives the one that may have been meant.
     fn unknown_port(&mut self, op: &OpEntry, entry: &Entry) -> Option<&'static str> {
         let name = entry.key.text.as_str();
@@ -157,9 +215,9 @@ impl StageInputs<'_> {
 
     /// What is connected to a port (`None`: an unknown one, of which only the stages it names can be checked).
     fn refs(&mut self, draft: &Draft<'_>, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
-        let one = |node: &super::node::Node, span| match &node.kind {
-            Kind::Scalar { text, .. } if !node.is_null() => Ok((text.clone(), span)),
-            _ => Err(Mistake::new(
+        let one = |node: &super::node::Node, span| match scalar_text(node) {
+            Some(text) => Ok((text.clone(), span)),
+            None => Err(Mistake::new(
                 span,
                 format!("an input is STAGE or STAGE.PORT, found {}", node.found()),
             )),
@@ -430,6 +488,14 @@ impl StageInputs<'_> {
             Some(n) => format!("did you mean `{n}`?"),
             None => format!("stages: {}", names().collect::<Vec<_>>().join(", ")),
         }
+    }
+}
+
+/// The text of a scalar that is one.
+fn scalar_text(node: &super::node::Node) -> Option<&String> {
+    match &node.kind {
+        Kind::Scalar { text, .. } if !node.is_null() => Some(text),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! With `cli/`, the only part that writes to the terminal. Invariant: a reader that went away (a closed pipe) ends the
 //! output, not the run.
 
+mod audit;
 mod closing;
 mod human;
 mod json;
@@ -11,6 +12,7 @@ mod out;
 mod plan;
 mod text;
 
+pub use audit::{Verdict, judgement, verdict};
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};
 pub use json::JsonUi;

@@ -6,19 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use crate::program::{filters, folder, real, text, told};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
+use crate::program::{copy, filters, folder, real, text, told};
 
 #[test]
 fn data_becomes_a_pipeline_that_runs() {

@@ -6,6 +6,7 @@
 #[path = "../engine/toy.rs"]
 mod toy;
 
+mod audit;
 mod binary;
 mod config;
 #[cfg(target_os = "linux")]

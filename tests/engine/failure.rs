@@ -6,7 +6,7 @@ use gfm_pipe::exec::RunOptions;
 use gfm_pipe::record::{Event, EventSink, RunStatus, StageStatus};
 use gfm_pipe_api::Cancel;
 
-use crate::lab::{Lab, told};
+use crate::lab::{Events, Lab, told};
 
 const BRANCHES: &str = "
 stages:
@@ -63,6 +63,74 @@ fn keep_going_starts_what_does_not_depend_on_it() {
     assert_eq!(summary.status, RunStatus::Failed);
     assert_eq!(summary.stage("after").unwrap().status, StageStatus::Skipped);
     assert_eq!(summary.stage("next").unwrap().status, StageStatus::Ran);
+}
+
+/// `guarded` takes nothing of `guard`.
+const GUARDED: &str = "
+stages:
+  guard: {op: misbehave}
+  guarded: {op: slow, after: guard, with: {steps: 1, step_ms: 1}}
+  behind: {op: count, in: {text: guarded}}
+  free: {op: slow, with: {steps: 2, step_ms: 1}}
+";
+
+#[test]
+fn a_stage_starts_after_those_it_comes_after_ended_well() {
+    let lab = Lab::new();
+    let options = RunOptions {
+        keep_going: true,
+        ..lab.options()
+    };
+    let summary = lab.run_with(GUARDED, &options);
+    assert_eq!(
+        told(&summary),
+        [
+            "guard failed never ran",
+            "guarded skipped earlier stage guard failed",
+            "behind skipped input guarded was skipped",
+            "free ran never ran"
+        ]
+    );
+    // Nor does a result that is there already help: what comes after a failure is not used.
+    let unguarded = GUARDED.replace("after: guard, ", "");
+    let summary = lab.run_with(&unguarded, &options);
+    assert_eq!(told(&summary)[1], "guarded ran never ran");
+    let summary = lab.run_with(GUARDED, &options);
+    assert_eq!(
+        told(&summary)[1],
+        "guarded skipped earlier stage guard failed"
+    );
+    // The order is in no key.
+    let mended = GUARDED.replace(
+        "{op: misbehave}",
+        "{op: misbehave, with: {how: not-at-all}}",
+    );
+    let summary = lab.run_with(&mended, &options);
+    assert_eq!(summary.status, RunStatus::Ok);
+    assert_eq!(told(&summary)[1], "guarded cached");
+}
+
+#[test]
+fn a_stage_waits_for_what_it_comes_after() {
+    let lab = Lab::new();
+    let yaml = "
+stages:
+  quick: {op: slow, after: [late], with: {steps: 1, step_ms: 1}}
+  late: {op: slow, with: {steps: 20, step_ms: 10}}
+";
+    let heard = Arc::new(Events::default());
+    let summary = lab.run_heard(
+        yaml,
+        &lab.options(),
+        Arc::clone(&heard) as Arc<dyn EventSink>,
+        &Cancel::default(),
+    );
+    assert_eq!(summary.status, RunStatus::Ok);
+    let events = heard.0.lock().unwrap();
+    let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+    let late = at(&|e| matches!(e, Event::StageFinished(r) if r.name == "late"));
+    let quick = at(&|e| matches!(e, Event::StageStarted { stage, .. } if stage == "quick"));
+    assert!(late < quick);
 }
 
 #[test]

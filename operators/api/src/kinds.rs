@@ -69,7 +69,11 @@ pub const REJECTS: Kind = Kind {
         about: "one rejected line, item or value",
         columns: &[
             col("source", T::Text, "file, relative to the data set"),
-            opt("line", T::U64, "one-based line, for line-oriented files"),
+            opt(
+                "line",
+                T::U64,
+                "one-based line; of JSON files the line where the item begins",
+            ),
             opt(
                 "item",
                 T::Text,
@@ -77,6 +81,31 @@ pub const REJECTS: Kind = Kind {
             ),
             col("reason", T::Text, "why it was not used"),
             col("text", T::Text, "what was rejected, as written"),
+        ],
+    }],
+};
+
+/// Where rows of an ingest's tables were written.
+pub const PLACES: Kind = Kind {
+    name: "places",
+    about: "where rows of an ingest's tables were written",
+    text: &[],
+    tables: &[TableSpec {
+        name: "places",
+        about: "one place of one row; a document has one in each file that names it",
+        columns: &[
+            col(
+                "table",
+                T::Text,
+                "triples, documents, or the split of questions: train, valid, test",
+            ),
+            col("row", T::U64, "row of that table"),
+            col("source", T::Text, "file, relative to the data set"),
+            col(
+                "line",
+                T::U64,
+                "one-based line; of JSON files the line where the item begins",
+            ),
         ],
     }],
 };
@@ -94,6 +123,88 @@ pub const COUNTS: Kind = Kind {
             col("value", T::U64, "how many"),
         ],
     }],
+};
+
+/// What checks of the data say, one by one.
+pub const AUDIT: Kind = Kind {
+    name: "audit",
+    about: "which checks of the data were made, and how many findings each has",
+    text: &[],
+    tables: &[TableSpec {
+        name: "summary",
+        about: "one check that was made; errors first, then warnings, then notes",
+        columns: &[
+            col("check", T::Text, "name of the check"),
+            col("severity", T::Text, "error, warning or note"),
+            col("count", T::U64, "number of findings"),
+            col("of", T::U64, "how many things were looked at"),
+            col("unit", T::Text, "what these things are"),
+            col("meaning", T::Text, "what a finding says about the data"),
+            col("action", T::Text, "what to do about it"),
+        ],
+    }],
+};
+
+/// What is wrong with the data, one by one.
+pub const FINDINGS: Kind = Kind {
+    name: "findings",
+    about: "what checks of the data found, each with its place",
+    text: &[],
+    tables: &[TableSpec {
+        name: "findings",
+        about: "one finding, in the order of the checks, then of the data",
+        columns: &[
+            col("check", T::Text, "name of the check"),
+            col("severity", T::Text, "error, warning or note"),
+            opt("source", T::Text, "file, relative to the data set"),
+            opt("line", T::U64, "one-based line of that file"),
+            opt(
+                "item",
+                T::Text,
+                "name of an entity or relation, title of a document, id of a question",
+            ),
+            col("message", T::Text, "what is wrong"),
+            opt("suggestion", T::Text, "what may have been meant"),
+        ],
+    }],
+};
+
+/// Numbers on a data set.
+pub const STATISTICS: Kind = Kind {
+    name: "statistics",
+    about: "numbers on a graph, its documents and questions",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "statistics",
+            about: "one number",
+            columns: &[
+                col("name", T::Text, "what was measured"),
+                col("value", T::F64, "value"),
+            ],
+        },
+        TableSpec {
+            name: "degrees",
+            about: "how many entities have a degree, by degree",
+            columns: &[
+                col(
+                    "degree",
+                    T::U64,
+                    "ends of triples at an entity; a self-loop has two",
+                ),
+                col("entities", T::U64, "number of entities of this degree"),
+            ],
+        },
+        TableSpec {
+            name: "relation_counts",
+            about: "one direct relation, the most frequent first",
+            columns: &[
+                col("relation", T::Text, "name"),
+                col("triples", T::U64, "number of its triples"),
+                col("share", T::F64, "their share of all triples"),
+            ],
+        },
+    ],
 };
 
 /// Documents of a corpus.
@@ -579,12 +690,16 @@ pub const DATA: Kind = Kind {
 };
 
 /// Every kind above.
-pub const ALL: [&Kind; 21] = [
+pub const ALL: [&Kind; 25] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
     &REJECTS,
+    &PLACES,
     &COUNTS,
+    &AUDIT,
+    &FINDINGS,
+    &STATISTICS,
     &DOCUMENTS,
     &LINKS,
     &QUESTIONS,

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lines::{Line, Lines, MAX_LINE, strip};
 use crate::names::Names;
-use crate::tables::{ROWS, Reject, Rejects, Table, write_counts, write_names};
+use crate::reasons;
+use crate::tables::{Places, ROWS, Reject, Rejects, Table, write_counts, write_names};
 
 /// See the module.
 pub struct IngestKg;
@@ -39,7 +40,7 @@ const BEAT: u64 = 4 << 20;
 impl Operator for IngestKg {
     type Params = KgParams;
     const NAME: &'static str = "ingest-kg";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "reads a kg.txt (head,relation,tail a line) into entities, relations and triples";
 
@@ -76,6 +77,11 @@ impl Operator for IngestKg {
                 name: "rejects",
                 kind: &kinds::REJECTS,
                 about: "lines that are no triple, with number, text and reason",
+            },
+            OutPort {
+                name: "places",
+                kind: &kinds::PLACES,
+                about: "the line of each triple",
             },
             OutPort {
                 name: "counts",
@@ -149,9 +155,7 @@ fn parse<'a>(line: &Line<'a>) -> Parsed<'a> {
         return Parsed::Triple([head, relation, tail]);
     }
     let found = text.split(',').count();
-    Parsed::Wrong(format!(
-        "expected 3 fields separated by commas, found {found}"
-    ))
+    Parsed::Wrong(reasons::fields(found))
 }
 
 /// Triples on their way into the table, and all of them packed for counting duplicates.
@@ -222,6 +226,7 @@ struct Ingest<'a> {
     relations: Names,
     per_relation: Vec<u64>,
     triples: Triples,
+    places: Places,
     rejects: Rejects,
     first_reject: Option<(u64, String)>,
     lines: u64,
@@ -258,6 +263,7 @@ impl<'a> Ingest<'a> {
                 packed: Vec::new(),
                 total: 0,
             },
+            places: Places::create(ctx)?,
             rejects: Rejects::create(ctx)?,
             first_reject: None,
             lines: 0,
@@ -333,6 +339,8 @@ impl<'a> Ingest<'a> {
         }
         self.per_relation[r as usize] += 1;
         self.loops += u64::from(h == t);
+        let row = self.triples.total;
+        self.places.push("triples", row, &self.source, line)?;
         self.triples.push([h, r, t])
     }
 
@@ -348,6 +356,7 @@ impl<'a> Ingest<'a> {
             ));
         }
         self.rejects.finish()?;
+        self.places.finish()?;
         let triples = self.triples.total;
         let duplicates = self.triples.finish()?;
         let counts = [

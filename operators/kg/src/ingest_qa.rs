@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringBuilder, UInt32Array};
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
-    OutPort, Schema, Type, columns, kinds,
+    Accepts, Arity, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator, OutPort,
+    Schema, Type, kinds,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::json::{self, Json};
+use crate::json::{self, Document, Json, Placed};
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
-use crate::names::Names;
+use crate::names::{Names, entity_names};
 use crate::questions::{Known, Split, Tally};
-use crate::tables::{Piece, ROWS, Reject, Rejects, Table, write_counts};
+use crate::reasons;
+use crate::tables::{Piece, Places, ROWS, Reject, Rejects, Table, write_counts};
 
 /// See the module.
 pub struct IngestQa;
@@ -38,7 +39,7 @@ static TAKES: [&Kind; 1] = [&kinds::ENTITIES];
 impl Operator for IngestQa {
     type Params = QaParams;
     const NAME: &'static str = "ingest-qa";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "reads a corpus, the entities of its documents and its questions, by the ids of a graph";
 
@@ -99,6 +100,11 @@ impl Operator for IngestQa {
                 about: "names and values that could not be used",
             },
             OutPort {
+                name: "places",
+                kind: &kinds::PLACES,
+                about: "the lines of each document and question",
+            },
+            OutPort {
                 name: "counts",
                 kind: &kinds::COUNTS,
                 about: "documents, links and, by split, questions, unknown names, questions that cannot be asked",
@@ -117,6 +123,7 @@ impl Operator for IngestQa {
         let present = check_layout(ctx, &params.root)?;
         let entities = entity_names(ctx.input("entities")?)?;
         let mut rejects = Rejects::create(ctx)?;
+        let mut places = Places::create(ctx)?;
         let step = |done: u64, note: &str| -> OpResult<()> {
             ctx.check_cancelled()?;
             ctx.progress(done, 5, "files", note);
@@ -127,7 +134,14 @@ impl Operator for IngestQa {
         step(1, CORPUS)?;
         let corpus = object(ctx, &params.root, CORPUS, &mut rejects)?;
         let mut counts = Vec::new();
-        let titles = write_documents(ctx, &params, &mentions, corpus, &mut rejects, &mut counts)?;
+        let titles = known_titles(&params, &mentions, &corpus)?;
+        for (source, pairs) in [(MENTIONS, &mentions), (CORPUS, &corpus)] {
+            for (title, Placed { line, .. }) in pairs {
+                let id = id_of(&titles, title)?;
+                places.push("documents", u64::from(id), source, *line)?;
+            }
+        }
+        write_documents(ctx, &titles, &mentions, corpus, &mut rejects, &mut counts)?;
         write_links(ctx, &entities, &titles, mentions, &mut rejects, &mut counts)?;
         for (i, ((name, source), present)) in SPLITS.iter().zip(present).enumerate() {
             step(2 + i as u64, source)?;
@@ -145,12 +159,13 @@ impl Operator for IngestQa {
                     titles: &titles,
                 },
             };
-            let tally = split.write(ctx, items, &mut rejects)?;
+            let tally = split.write(ctx, items, &mut rejects, &mut places)?;
             report(ctx, name, &tally, &mut counts);
         }
         step(5, "")?;
         let rejected = rejects.total();
         rejects.finish()?;
+        places.finish()?;
         if rejected > 0 {
             ctx.warn(format!(
                 "{rejected} names or values rejected: see `gfm-pipe show {}.rejects`",
@@ -188,39 +203,21 @@ fn check_layout(ctx: &Context, root: &Path) -> OpResult<[bool; 3]> {
     Ok(present)
 }
 
-fn entity_names(artifact: &Artifact) -> OpResult<Names> {
-    let mut names = Names::new(u32::MAX);
-    for batch in artifact.batches("entities")? {
-        let batch = batch?;
-        let ids = columns::u32s(&batch, "id")?;
-        for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
-            if names.intern(name.unwrap_or_default()) != Some(*id) {
-                return Err(
-                    OpError::new("an entity's row is not its id, or its name comes twice")
-                        .artifact(&artifact.name)
-                        .row(u64::from(*id)),
-                );
-            }
-        }
-    }
-    Ok(names)
-}
-
 fn object(
     ctx: &Context,
     root: &Path,
     source: &str,
     rejects: &mut Rejects,
-) -> OpResult<Vec<(String, Json)>> {
+) -> OpResult<Vec<(String, Placed)>> {
     let shown = root.join(source);
     match json::read(&ctx.path(&shown), &shown)? {
-        Json::Object(pairs) => json::unique(pairs, |title, earlier| {
+        Document::Object(pairs) => json::unique(pairs, |title, earlier| {
             rejects.push(&Reject {
                 source,
-                line: None,
+                line: Some(earlier.line),
                 item: Some(title),
-                reason: "the title is given twice: the last counts",
-                text: &earlier.shown(),
+                reason: reasons::TITLE_TWICE,
+                text: &earlier.json.shown(),
             })
         }),
         other => Err(
@@ -235,10 +232,10 @@ fn object(
     }
 }
 
-fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Json>> {
+fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Placed>> {
     let shown = root.join(source);
     match json::read(&ctx.path(&shown), &shown)? {
-        Json::List(items) => Ok(items),
+        Document::List(items) => Ok(items),
         other => Err(
             OpError::new(format!("this is {}, not a list", other.what()))
                 .file(shown)
@@ -247,30 +244,48 @@ fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Json>> {
     }
 }
 
-/// Writes every title once; gives the titles by id.
-fn write_documents(
-    ctx: &Context,
+/// Every title once, by document id.
+fn known_titles(
     params: &QaParams,
-    mentions: &[(String, Json)],
-    corpus: Vec<(String, Json)>,
-    rejects: &mut Rejects,
-    counts: &mut Vec<(String, u64)>,
+    mentions: &[(String, Placed)],
+    corpus: &[(String, Placed)],
 ) -> OpResult<Names> {
     let mut titles = Names::new(u32::MAX);
-    let full = || OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS));
-    for (title, _) in mentions {
-        titles.intern(title).ok_or_else(full)?;
+    for (title, _) in mentions.iter().chain(corpus) {
+        titles.intern(title).ok_or_else(|| {
+            OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS))
+        })?;
     }
-    let with_mentions = titles.len();
-    let mut texts: Vec<Option<String>> = vec![None; mentions.len()];
-    for (title, value) in corpus {
-        let id = titles.intern(&title).ok_or_else(full)? as usize;
-        let text = match value {
+    if titles.len() == 0 {
+        return Err(OpError::new("the corpus has no document")
+            .file(params.root.join(CORPUS))
+            .hint("the file is one object, {\"title\": \"text\", …}"));
+    }
+    Ok(titles)
+}
+
+fn id_of(titles: &Names, title: &str) -> OpResult<u32> {
+    titles
+        .find(title)
+        .ok_or_else(|| OpError::new(format!("document `{title}` has no id")))
+}
+
+fn write_documents(
+    ctx: &Context,
+    titles: &Names,
+    mentions: &[(String, Placed)],
+    corpus: Vec<(String, Placed)>,
+    rejects: &mut Rejects,
+    counts: &mut Vec<(String, u64)>,
+) -> OpResult<()> {
+    let mut texts: Vec<Option<String>> = vec![None; titles.len() as usize];
+    for (title, Placed { json, line }) in corpus {
+        let text = match json {
             Json::Text(text) => text,
             other => {
                 rejects.push(&Reject {
                     source: CORPUS,
-                    line: None,
+                    line: Some(line),
                     item: Some(&title),
                     reason: &format!(
                         "the document is {}, not a text: kept with an empty text",
@@ -281,15 +296,7 @@ fn write_documents(
                 String::new()
             }
         };
-        match texts.get_mut(id) {
-            Some(slot) => *slot = Some(text),
-            None => texts.push(Some(text)),
-        }
-    }
-    if texts.is_empty() {
-        return Err(OpError::new("the corpus has no document")
-            .file(params.root.join(CORPUS))
-            .hint("the file is one object, {\"title\": \"text\", …}"));
+        texts[id_of(titles, &title)? as usize] = Some(text);
     }
     let missing = texts.iter().filter(|t| t.is_none()).count() as u64;
     counts.extend([
@@ -297,7 +304,7 @@ fn write_documents(
         ("documents_not_in_corpus".to_owned(), missing),
         (
             "documents_not_in_document2entities".to_owned(),
-            u64::from(titles.len() - with_mentions),
+            u64::from(titles.len()) - mentions.len() as u64,
         ),
     ]);
 
@@ -311,9 +318,10 @@ fn write_documents(
         if text.is_none() {
             rejects.push(&Reject {
                 source: MENTIONS,
-                line: None,
+                // What no text gives its title came from the mentions, which are the first ids in their order.
+                line: mentions.get(id as usize).map(|(_, placed)| placed.line),
                 item: Some(title),
-                reason: "the title is not in dataset_corpus.json: kept with an empty text",
+                reason: reasons::NOT_IN_CORPUS,
                 text: title,
             })?;
         }
@@ -334,15 +342,14 @@ fn write_documents(
             first = id + 1;
         }
     }
-    table.finish()?;
-    Ok(titles)
+    table.finish()
 }
 
 fn write_links(
     ctx: &Context,
     entities: &Names,
     titles: &Names,
-    mentions: Vec<(String, Json)>,
+    mentions: Vec<(String, Placed)>,
     rejects: &mut Rejects,
     counts: &mut Vec<(String, u64)>,
 ) -> OpResult<()> {
@@ -357,21 +364,19 @@ fn write_links(
             Arc::new(UInt32Array::from(std::mem::take(linked))),
         ])
     };
-    for (title, value) in mentions {
-        let Some(document) = titles.find(&title) else {
-            return Err(OpError::new(format!("document `{title}` has no id")));
-        };
+    for (title, Placed { json, line }) in mentions {
+        let document = id_of(titles, &title)?;
         let mut reject = |reason: &str, text: &str| {
             rejects.push(&Reject {
                 source: MENTIONS,
-                line: None,
+                line: Some(line),
                 item: Some(&title),
                 reason,
                 text,
             })
         };
         let mut names = Names::new(u32::MAX);
-        let items = match value {
+        let items = match json {
             Json::List(items) => items,
             other => {
                 let reason = format!("the entities are {}, not a list of texts", other.what());
@@ -399,7 +404,7 @@ fn write_links(
                 }
                 None => {
                     unknown += 1;
-                    reject("entity not in the graph", &name)?;
+                    reject(reasons::DOCUMENT_ENTITY, &name)?;
                 }
             }
         }

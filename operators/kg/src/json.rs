@@ -2,7 +2,8 @@
 //!
 //! `serde_json::Value` forgets that a key came twice; data sets made by scripts do contain that, and a title that silently
 //! overwrites another is a lost document. [`unique`] gives Python's reading (first place, last value) and hands over what it
-//! loses. Nothing here knows questions or documents.
+//! loses. The lines where the items of a file's list, or the keys of its object, begin are looked up in the text beside the
+//! parser, which does not tell them. Nothing here knows questions or documents.
 
 use std::fs;
 use std::path::Path;
@@ -131,11 +132,42 @@ impl Serialize for Json {
     }
 }
 
+/// A value with the line where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// The value.
+    pub json: Json,
+    /// One-based line where the item begins: in an object, its key.
+    pub line: u64,
+}
+
+/// A JSON file.
+#[derive(Debug, PartialEq)]
+pub enum Document {
+    /// A list.
+    List(Vec<Placed>),
+    /// An object: every pair as written.
+    Object(Vec<(String, Placed)>),
+    /// Anything else.
+    Other(Json),
+}
+
+impl Document {
+    /// What kind of value this is, for messages.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Document::List(_) => "a list",
+            Document::Object(_) => "an object",
+            Document::Other(json) => json.what(),
+        }
+    }
+}
+
 /// Reads a JSON file; `shown` is its path as the user wrote it.
 ///
 /// # Errors
 /// When it cannot be read or is no JSON, with line and column.
-pub fn read(path: &Path, shown: &Path) -> OpResult<Json> {
+pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
     let bytes = fs::read(path).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound {
             OpError::new("there is no such file").file(shown)
@@ -144,7 +176,74 @@ pub fn read(path: &Path, shown: &Path) -> OpResult<Json> {
         }
     })?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    serde_json::from_slice(bytes).map_err(|e| syntax(&e, bytes).file(shown))
+    let json = serde_json::from_slice(bytes).map_err(|e| syntax(&e, bytes).file(shown))?;
+    Ok(placed(json, &starts(bytes)))
+}
+
+fn placed(json: Json, starts: &[u64]) -> Document {
+    let lines = starts.iter().copied();
+    match json {
+        Json::List(items) => Document::List(
+            items
+                .into_iter()
+                .zip(lines)
+                .map(|(json, line)| Placed { json, line })
+                .collect(),
+        ),
+        Json::Object(pairs) => Document::Object(
+            pairs
+                .into_iter()
+                .zip(lines)
+                .map(|((key, json), line)| (key, Placed { json, line }))
+                .collect(),
+        ),
+        other => Document::Other(other),
+    }
+}
+
+/// One-based lines where the members of the outermost list or object begin, of a text that is JSON. A line ends with LF, as
+/// in the parser's errors.
+fn starts(bytes: &[u8]) -> Vec<u64> {
+    let mut lines = Vec::new();
+    let mut line = 1;
+    let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
+    // Whether the next thing at depth 1 is a member.
+    let mut fresh = false;
+    for &b in bytes {
+        if quoted {
+            match b {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match b {
+            b'\n' => line += 1,
+            b' ' | b'\t' | b'\r' => {}
+            b',' => fresh = depth == 1,
+            b']' | b'}' => {
+                depth -= 1;
+                fresh = false;
+            }
+            _ => {
+                if fresh {
+                    lines.push(line);
+                    fresh = false;
+                }
+                match b {
+                    b'[' | b'{' => {
+                        depth += 1;
+                        fresh = depth == 1;
+                    }
+                    b'"' => quoted = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+    lines
 }
 
 fn syntax(e: &serde_json::Error, bytes: &[u8]) -> OpError {
@@ -165,12 +264,12 @@ fn syntax(e: &serde_json::Error, bytes: &[u8]) -> OpError {
 ///
 /// # Errors
 /// Whatever `overwritten` gives.
-pub fn unique(
-    pairs: Vec<(String, Json)>,
-    mut overwritten: impl FnMut(&str, &Json) -> OpResult<()>,
-) -> OpResult<Vec<(String, Json)>> {
+pub fn unique<V>(
+    pairs: Vec<(String, V)>,
+    mut overwritten: impl FnMut(&str, &V) -> OpResult<()>,
+) -> OpResult<Vec<(String, V)>> {
     let mut seen = Names::new(u32::MAX);
-    let mut out: Vec<(String, Json)> = Vec::with_capacity(pairs.len());
+    let mut out: Vec<(String, V)> = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
         let at = seen
             .intern(&key)
@@ -191,9 +290,10 @@ pub fn unique(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
     use std::io::Write;
 
-    fn read_text(text: &[u8]) -> OpResult<Json> {
+    fn read_text(text: &[u8]) -> OpResult<Document> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text).unwrap();
         read(file.path(), Path::new("raw/x.json"))
@@ -201,24 +301,89 @@ mod tests {
 
     #[test]
     fn order_and_repeated_keys_survive() {
-        let json = read_text(br#"{"b": 1, "a": [true, null, -2, 0.5], "b": {"c": "x"}}"#).unwrap();
-        assert_eq!(
-            json.shown(),
-            r#"{"b":1,"a":[true,null,-2,0.5],"b":{"c":"x"}}"#
-        );
-        let Json::Object(pairs) = json else {
-            panic!("an object was read as {}", json.what())
+        let text = r#"{"b":1,"a":[true,null,-2,0.5],"b":{"c":"x"}}"#;
+        let json: Json = serde_json::from_str(text).unwrap();
+        assert_eq!(json.shown(), text);
+        let Document::Object(pairs) =
+            read_text(b"{\"b\": 1,\n\"a\": [true, null, -2, 0.5], \"b\":\n{\"c\": \"x\"}}")
+                .unwrap()
+        else {
+            panic!("an object was not read as one")
         };
         let mut lost = Vec::new();
         let pairs = unique(pairs, |k, v| {
-            lost.push((k.to_owned(), v.shown()));
+            lost.push((k.to_owned(), v.json.shown(), v.line));
             Ok(())
         })
         .unwrap();
-        assert_eq!(lost, [("b".to_owned(), "1".to_owned())]);
-        let keys: Vec<&str> = pairs.iter().map(|p| p.0.as_str()).collect();
-        assert_eq!(keys, ["b", "a"]);
-        assert_eq!(pairs[0].1.shown(), r#"{"c":"x"}"#);
+        assert_eq!(lost, [("b".to_owned(), "1".to_owned(), 1)]);
+        let keys: Vec<(&str, u64)> = pairs.iter().map(|p| (p.0.as_str(), p.1.line)).collect();
+        assert_eq!(keys, [("b", 2), ("a", 2)]);
+        assert_eq!(pairs[0].1.json.shown(), r#"{"c":"x"}"#);
+    }
+
+    #[test]
+    fn other_documents_have_no_members() {
+        for (text, what) in [("7", "a number"), ("\"[1,\"", "a text"), ("null", "null")] {
+            let read = read_text(text.as_bytes()).unwrap();
+            assert_eq!(read.what(), what);
+            assert!(matches!(read, Document::Other(_)));
+            assert_eq!(starts(text.as_bytes()), [0u64; 0], "{text}");
+        }
+        assert_eq!(read_text(b" [ ]").unwrap(), Document::List(vec![]));
+        assert_eq!(read_text(b"{\n}").unwrap(), Document::Object(vec![]));
+    }
+
+    /// A value as text that may hold whatever the scanner looks at, over several lines.
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("-1.5e3".to_owned()),
+            r#"([a,:{}\[\]é]|\\\\|\\"|\\n){0,6}"#.prop_map(|s| format!("\"{s}\"")),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let space = prop::sample::select(vec!["", " ", "\n", "\r\n \n"]);
+            let many = prop::collection::vec((inner, space), 0..3);
+            (many, any::<bool>()).prop_map(|(many, list)| {
+                let members = many.iter().map(|(value, space)| {
+                    let key = if list { "" } else { "\"k,\"\n:" };
+                    format!("{space}{key}{space}{value}{space}")
+                });
+                let members: Vec<String> = members.collect();
+                match list {
+                    true => format!("[{}]", members.join(",")),
+                    false => format!("{{{}}}", members.join(",")),
+                }
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn members_begin_where_they_were_put(
+            members in prop::collection::vec((value(), prop::sample::select(vec!["", "\n", " \n\n\t"])), 0..6),
+            list in any::<bool>(),
+        ) {
+            let mut text = String::from("\n");
+            let mut lines = Vec::new();
+            text.push(if list { '[' } else { '{' });
+            for (i, (value, space)) in members.iter().enumerate() {
+                text.push_str(if i > 0 { "," } else { "" });
+                text.push_str(space);
+                lines.push(1 + text.matches('\n').count() as u64);
+                text.push_str(if list { "" } else { "\"a\\\"b\"\n :" });
+                text.push_str(value);
+                text.push_str(space);
+            }
+            text.push(if list { ']' } else { '}' });
+            prop_assert_eq!(&starts(text.as_bytes()), &lines, "{}", text);
+            let got: Vec<u64> = match read_text(text.as_bytes()).unwrap() {
+                Document::List(items) => items.iter().map(|i| i.line).collect(),
+                Document::Object(pairs) => pairs.iter().map(|p| p.1.line).collect(),
+                Document::Other(json) => panic!("read as {}", json.what()),
+            };
+            prop_assert_eq!(got, lines);
+        }
     }
 
     #[test]
@@ -241,6 +406,9 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_error() {
-        assert_eq!(read_text(b"\xef\xbb\xbf[]").unwrap(), Json::List(vec![]));
+        assert_eq!(
+            read_text(b"\xef\xbb\xbf[]").unwrap(),
+            Document::List(vec![])
+        );
     }
 }

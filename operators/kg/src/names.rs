@@ -4,6 +4,7 @@
 //! holds ids only, so that a vocabulary costs its text plus about 16 bytes a name: graphs have tens of millions of them.
 
 use ahash::RandomState;
+use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 use hashbrown::HashTable;
 
 /// Distinct names and their ids.
@@ -77,9 +78,31 @@ impl Names {
     }
 
     /// Names in order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         (0..self.len()).map(|id| self.get(id))
     }
+}
+
+/// The names of an `entities` artifact; ids are its rows.
+///
+/// # Errors
+/// When a row is not its id, or a name comes twice.
+pub fn entity_names(artifact: &Artifact) -> OpResult<Names> {
+    let mut names = Names::new(u32::MAX);
+    for batch in artifact.batches("entities")? {
+        let batch = batch?;
+        let ids = columns::u32s(&batch, "id")?;
+        for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
+            if names.intern(name.unwrap_or_default()) != Some(*id) {
+                return Err(
+                    OpError::new("an entity's row is not its id, or its name comes twice")
+                        .artifact(&artifact.name)
+                        .row(u64::from(*id)),
+                );
+            }
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

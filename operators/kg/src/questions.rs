@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::{Context, OpResult, columns, kinds};
 
-use crate::json::{self, Json};
+use crate::json::{self, Json, Placed};
 use crate::names::Names;
-use crate::tables::{Piece, Reject, Rejects, Table};
+use crate::reasons;
+use crate::tables::{Piece, Places, Reject, Rejects, Table};
 
 /// What names are looked up in.
 pub struct Known<'a> {
@@ -67,6 +68,7 @@ pub struct Split<'a> {
 struct Item<'a, 'b> {
     source: &'a str,
     id: &'a str,
+    line: u64,
     rejects: &'b mut Rejects,
 }
 
@@ -74,7 +76,7 @@ impl Item<'_, '_> {
     fn reject(&mut self, reason: &str, text: &str) -> OpResult<()> {
         self.rejects.push(&Reject {
             source: self.source,
-            line: None,
+            line: Some(self.line),
             item: Some(self.id),
             reason,
             text,
@@ -180,7 +182,13 @@ impl Split<'_> {
     ///
     /// # Errors
     /// When the user wants to stop or the disk refuses.
-    pub fn write(&self, ctx: &Context, items: Vec<Json>, rejects: &mut Rejects) -> OpResult<Tally> {
+    pub fn write(
+        &self,
+        ctx: &Context,
+        items: Vec<Placed>,
+        rejects: &mut Rejects,
+        places: &mut Places,
+    ) -> OpResult<Tally> {
         let mut tally = Tally::default();
         let mut table = Table::create(ctx, self.name, &kinds::QUESTIONS, "questions")?;
         let mut seen = Names::new(u32::MAX);
@@ -190,10 +198,12 @@ impl Split<'_> {
             if position % 1024 == 0 {
                 ctx.check_cancelled()?;
             }
+            let line = item.line;
             let Some(question) = self.question(position, item, &mut seen, &mut tally, rejects)?
             else {
                 continue;
             };
+            places.push(self.name, tally.questions, self.source, line)?;
             tally.questions += 1;
             tally.not_askable += u64::from(question.entities.is_empty());
             tally.without_gold += u64::from(question.documents.is_empty());
@@ -225,15 +235,16 @@ impl Split<'_> {
     fn question(
         &self,
         position: usize,
-        item: Json,
+        item: Placed,
         seen: &mut Names,
         tally: &mut Tally,
         rejects: &mut Rejects,
     ) -> OpResult<Option<Question>> {
+        let Placed { json: item, line } = item;
         let mut whole = |id: Option<&str>, reason: String, text: &str| {
             rejects.push(&Reject {
                 source: self.source,
-                line: None,
+                line: Some(line),
                 item: id,
                 reason: &reason,
                 text,
@@ -242,8 +253,9 @@ impl Split<'_> {
         let shown = item.shown();
         let Json::Object(pairs) = item else {
             let reason = format!(
-                "item {position} of the list is {}, not an object",
-                item.what()
+                "item {position} of the list is {}{}",
+                item.what(),
+                reasons::NO_OBJECT
             );
             whole(None, reason, &shown)?;
             return Ok(None);
@@ -254,7 +266,10 @@ impl Split<'_> {
             Ok(())
         })?);
         let Some(id) = id_of(fields.take("id").as_ref()) else {
-            let reason = format!("item {position} of the list has no usable `id`: skipped");
+            let reason = format!(
+                "item {position} of the list has no usable `id`{}",
+                reasons::SKIPPED
+            );
             whole(None, reason, &shown)?;
             return Ok(None);
         };
@@ -263,24 +278,21 @@ impl Split<'_> {
             _ => {
                 whole(
                     Some(&id),
-                    "no usable `question` text: skipped".to_owned(),
+                    format!("no usable `question` text{}", reasons::SKIPPED),
                     &shown,
                 )?;
                 return Ok(None);
             }
         };
         if seen.find(&id).is_some() {
-            whole(
-                Some(&id),
-                "another question has this id: the first is kept".to_owned(),
-                &shown,
-            )?;
+            whole(Some(&id), reasons::ID_TWICE.to_owned(), &shown)?;
             return Ok(None);
         }
         seen.intern(&id);
         let mut item = Item {
             source: self.source,
             id: &id,
+            line,
             rejects,
         };
         for (key, value) in repeated {
@@ -290,16 +302,12 @@ impl Split<'_> {
         let supporting = item.texts("supporting_entities", fields.take("supporting_entities"))?;
         let gold = item.texts("supporting_facts", fields.take("supporting_facts"))?;
         let known = &self.known;
-        let (entities, unknown) =
-            item.ids(&named, known.entities, "question entity not in the graph")?;
+        let (entities, unknown) = item.ids(&named, known.entities, reasons::QUESTION_ENTITY)?;
         tally.unknown_entities += unknown;
-        let (supporting_entities, unknown) = item.ids(
-            &supporting,
-            known.entities,
-            "supporting entity not in the graph",
-        )?;
+        let (supporting_entities, unknown) =
+            item.ids(&supporting, known.entities, reasons::SUPPORTING_ENTITY)?;
         tally.unknown_supporting += unknown;
-        let (documents, unknown) = item.ids(&gold, known.titles, "gold title not in the corpus")?;
+        let (documents, unknown) = item.ids(&gold, known.titles, reasons::GOLD_TITLE)?;
         tally.unknown_titles += unknown;
         let answer = item.text("answer", fields.take("answer"))?;
         let hops = item.number("hops", fields.take("hops"))?;

@@ -77,7 +77,7 @@ impl Piece {
 pub struct Reject<'a> {
     /// File, relative to the data set.
     pub source: &'a str,
-    /// One-based line, for line-oriented files.
+    /// One-based line; of JSON files the line where the item begins.
     pub line: Option<u64>,
     /// Question id or document title, for JSON files.
     pub item: Option<&'a str>,
@@ -156,6 +156,70 @@ impl Rejects {
             Arc::new(self.item.finish()),
             Arc::new(self.reason.finish()),
             Arc::new(self.text.finish()),
+        ])
+    }
+
+    /// Completes the table.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(mut self) -> OpResult<()> {
+        self.flush()?;
+        self.table.finish()
+    }
+}
+
+/// The `places` port: where rows of other tables were written. A port of its own, so that a line that moved changes no
+/// other artifact.
+pub struct Places {
+    table: Table,
+    piece: Piece,
+    of: StringBuilder,
+    row: Vec<u64>,
+    source: StringBuilder,
+    line: Vec<u64>,
+}
+
+impl Places {
+    /// Starts the table.
+    ///
+    /// # Errors
+    /// See [`Table::create`].
+    pub fn create(ctx: &Context) -> OpResult<Self> {
+        Ok(Places {
+            table: Table::create(ctx, "places", &kinds::PLACES, "places")?,
+            piece: Piece::default(),
+            of: StringBuilder::new(),
+            row: Vec::new(),
+            source: StringBuilder::new(),
+            line: Vec::new(),
+        })
+    }
+
+    /// Says where a row of a table was written.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn push(&mut self, table: &str, row: u64, source: &str, line: u64) -> OpResult<()> {
+        self.of.append_value(table);
+        self.row.push(row);
+        self.source.append_value(source);
+        self.line.push(line);
+        if self.piece.add(table.len() + source.len()) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> OpResult<()> {
+        if self.piece.take() == 0 {
+            return Ok(());
+        }
+        self.table.append(vec![
+            Arc::new(self.of.finish()),
+            Arc::new(UInt64Array::from(std::mem::take(&mut self.row))),
+            Arc::new(self.source.finish()),
+            Arc::new(UInt64Array::from(std::mem::take(&mut self.line))),
         ])
     }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{HashMap, HashSet};
 
-use common::{counts, ids, ingest_bytes, rejects, texts, triples};
+use common::{counts, ids, ingest_bytes, places, rejects, texts, triples};
 use gfm_pipe_api::{Level, OpError, columns};
 use proptest::prelude::*;
 
@@ -15,6 +15,8 @@ struct Slow {
     entities: Vec<String>,
     relations: Vec<String>,
     triples: Vec<[u32; 3]>,
+    /// The line of each triple.
+    at: Vec<u64>,
     rejected: Vec<u64>,
     blank: u64,
     lines: u64,
@@ -62,6 +64,7 @@ fn slow(bytes: &[u8]) -> Slow {
             [h, r, t] => {
                 let h = id(&mut out.entities, h);
                 let t = id(&mut out.entities, t);
+                out.at.push(out.lines);
                 out.triples.push([h, id(&mut out.relations, r), t]);
             }
             _ => out.rejected.push(out.lines),
@@ -101,6 +104,9 @@ proptest! {
         let (_dir, got) = got.unwrap();
         prop_assert_eq!(triples(&got), want.triples.clone());
         prop_assert_eq!(texts(got.port("entities"), "entities", "name"), want.entities.clone());
+        let at: Vec<String> = want.at.iter().enumerate()
+            .map(|(row, line)| format!("triples[{row}] kg.txt:{line}")).collect();
+        prop_assert_eq!(places(&got), at);
         let names = texts(got.port("relations"), "relations", "name");
         let inverses: Vec<String> = want.relations.iter().map(|n| format!("inverse_{n}")).collect();
         prop_assert_eq!(&names, &[want.relations.clone(), inverses].concat());

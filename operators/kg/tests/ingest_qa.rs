@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{counts, ids, ingest_bytes, ingest_questions, rejects, texts};
+use common::{counts, ids, ingest_bytes, ingest_questions, places, rejects, texts};
 use gfm_pipe_api::local::Local;
 use gfm_pipe_api::{Level, OpError, columns};
 
@@ -28,11 +28,19 @@ fn run(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Local, OpError>) {
 
 const CORPUS: (&str, &str) = (
     "raw/dataset_corpus.json",
-    r#"{"T3": "three", "T1": "one", "T2": 7, "T1": "one again", "Ω": ""}"#,
+    r#"{"T3": "three",
+ "T1": "one", "T2": 7,
+ "T1": "one again",
+
+ "Ω": ""}"#,
 );
 const MENTIONS: (&str, &str) = (
     "processed/stage1/document2entities.json",
-    r#"{"T1": ["b", "zzz", "a", "b", 5, "zzz"], "Lost": ["c"], "T2": "a", "T1": ["b", "zzz", "a", "b", 5, "zzz"]}"#,
+    r#"{"T1": ["b", "zzz", "a", "b", 5, "zzz"],
+ "Lost": ["c"],
+ "T2": "a",
+ "T1": ["b", "zzz", "a",
+  "b", 5, "zzz"]}"#,
 );
 const TRAIN: (&str, &str) = (
     "processed/stage1/train.json",
@@ -78,6 +86,30 @@ fn documents_come_in_order_with_every_title() {
     assert_eq!(ids(links, "links", "document"), [Some(0), Some(0), Some(1)]);
     // Ids of b, a, c in the graph.
     assert_eq!(ids(links, "links", "entity"), [Some(1), Some(0), Some(2)]);
+}
+
+#[test]
+fn every_document_and_question_has_its_places() {
+    let (_dir, local) = run(&[CORPUS, MENTIONS, TRAIN]);
+    let local = local.unwrap();
+    let (mentions, corpus, train) = (MENTIONS.0, CORPUS.0, TRAIN.0);
+    let want = [
+        ("documents", 0, mentions, 4),
+        ("documents", 1, mentions, 2),
+        ("documents", 2, mentions, 3),
+        ("documents", 3, corpus, 1),
+        ("documents", 0, corpus, 3),
+        ("documents", 2, corpus, 2),
+        ("documents", 4, corpus, 5),
+        ("train", 0, train, 2),
+        ("train", 1, train, 5),
+        ("train", 2, train, 11),
+    ];
+    let want: Vec<String> = want
+        .iter()
+        .map(|(table, row, source, line)| format!("{table}[{row}] {source}:{line}"))
+        .collect();
+    assert_eq!(places(&local), want);
 }
 
 #[test]
@@ -139,29 +171,29 @@ fn everything_unusable_is_rejected_with_its_reason() {
     assert_eq!(
         rejects(&local),
         [
-            r#"-|T1|the title is given twice: the last counts|["b","zzz","a","b",5,"zzz"]"#,
-            "-|T1|the title is given twice: the last counts|one",
-            "-|T2|the document is a number, not a text: kept with an empty text|7",
-            "-|Lost|the title is not in dataset_corpus.json: kept with an empty text|Lost",
-            "-|T1|entity not in the graph|zzz",
-            "-|T1|the list has a number where an entity belongs|5",
-            "-|T2|the entities are a text, not a list of texts|a",
-            "-|q1|question entity not in the graph|nobody",
-            "-|q1|supporting entity not in the graph|ghost",
-            "-|q1|gold title not in the corpus|Nowhere",
-            r#"-|17|`supporting_facts` has a list where a text belongs|["T1",0]"#,
-            "-|17|question entity not in the graph|nobody",
-            "-|17|`hops` is no whole number from 0 to 4294967295|2",
-            "-|17|`type` is a number, not a text|3",
-            r#"-|q1|another question has this id: the first is kept|{"id":"q1","question":"Again?"}"#,
-            r#"-|-|item 3 of the list has no usable `id`: skipped|{"question":"No id"}"#,
-            r#"-|q3|no usable `question` text: skipped|{"id":"q3","question":"  "}"#,
-            "-|-|item 5 of the list is a text, not an object|stray",
-            "-|q4|`question` is given twice: the last counts|Bare",
-            "-|q4|`question_entities` is a text, not a list of texts|a",
-            "-|q4|missing `supporting_entities`|",
-            "-|q4|missing `supporting_facts`|",
-            "-|q4|`hops` is no whole number from 0 to 4294967295|-1",
+            r#"1|T1|the title is given twice: the last counts|["b","zzz","a","b",5,"zzz"]"#,
+            "2|T1|the title is given twice: the last counts|one",
+            "2|T2|the document is a number, not a text: kept with an empty text|7",
+            "2|Lost|the title is not in dataset_corpus.json: kept with an empty text|Lost",
+            "4|T1|entity not in the graph|zzz",
+            "4|T1|the list has a number where an entity belongs|5",
+            "3|T2|the entities are a text, not a list of texts|a",
+            "2|q1|question entity not in the graph|nobody",
+            "2|q1|supporting entity not in the graph|ghost",
+            "2|q1|gold title not in the corpus|Nowhere",
+            r#"5|17|`supporting_facts` has a list where a text belongs|["T1",0]"#,
+            "5|17|question entity not in the graph|nobody",
+            "5|17|`hops` is no whole number from 0 to 4294967295|2",
+            "5|17|`type` is a number, not a text|3",
+            r#"7|q1|another question has this id: the first is kept|{"id":"q1","question":"Again?"}"#,
+            r#"8|-|item 3 of the list has no usable `id`: skipped|{"question":"No id"}"#,
+            r#"9|q3|no usable `question` text: skipped|{"id":"q3","question":"  "}"#,
+            "10|-|item 5 of the list is a text, not an object|stray",
+            "11|q4|`question` is given twice: the last counts|Bare",
+            "11|q4|`question_entities` is a text, not a list of texts|a",
+            "11|q4|missing `supporting_entities`|",
+            "11|q4|missing `supporting_facts`|",
+            "11|q4|`hops` is no whole number from 0 to 4294967295|-1",
         ]
     );
     let counts = counts(&local);

@@ -76,6 +76,18 @@ pub fn rejects(local: &Local) -> Vec<String> {
         .collect()
 }
 
+/// Places as `table[row] source:line`.
+pub fn places(local: &Local) -> Vec<String> {
+    let batch = local.port("places").read("places").unwrap();
+    let part = |name| texts(local.port("places"), "places", name);
+    let number = |name| columns::u64s(&batch, name).unwrap();
+    let (tables, sources) = (part("table"), part("source"));
+    let (rows, lines) = (number("row").values(), number("line").values());
+    (0..batch.num_rows())
+        .map(|i| format!("{}[{}] {}:{}", tables[i], rows[i], sources[i], lines[i]))
+        .collect()
+}
+
 /// A folder of the shared data, or `None` (with the reason printed) where it is absent. `GFM_SHARED` names it, else it is
 /// `shared` beside the workspace; `GFM_REQUIRE_SHARED=1` makes a missing one fail.
 pub fn shared(what: &str) -> Option<PathBuf> {

@@ -1,0 +1,322 @@
+//! The checks: their names, how much a finding matters, what it means and what to do about it. docs/audit.md lists them; a
+//! test compares it with this table.
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Data is lost, or results will say something else than they seem to.
+    Error,
+    /// Data is probably not what was meant.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl Severity {
+    /// As tables and pages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+}
+
+/// What a check looks at, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Lines of the graph that are not blank.
+    Lines,
+    /// Entities.
+    Entities,
+    /// Direct relations.
+    Relations,
+    /// Triples.
+    Triples,
+    /// Connected components.
+    Components,
+    /// Documents.
+    Documents,
+    /// Entities named by documents.
+    DocumentNames,
+    /// Questions, those left out included.
+    Questions,
+    /// Entities named by questions.
+    QuestionNames,
+    /// Gold documents of questions.
+    GoldTitles,
+    /// Rows of rejects.
+    Rejects,
+    /// Names, titles, texts and questions.
+    Texts,
+}
+
+impl Unit {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Lines => "lines of the graph",
+            Unit::Entities => "entities",
+            Unit::Relations => "relations",
+            Unit::Triples => "triples",
+            Unit::Components => "components",
+            Unit::Documents => "documents",
+            Unit::DocumentNames => "entities named by documents",
+            Unit::Questions => "questions",
+            Unit::QuestionNames => "entities named by questions",
+            Unit::GoldTitles => "gold titles",
+            Unit::Rejects => "rejected items",
+            Unit::Texts => "names and texts",
+        }
+    }
+}
+
+/// A check.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// How much its findings matter.
+    pub severity: Severity,
+    /// What it looks at.
+    pub unit: Unit,
+    /// Inputs without which it is not made, besides the graph.
+    pub needs: &'static [&'static str],
+    /// When exactly there is a finding.
+    pub definition: &'static str,
+    /// What a finding means.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub action: &'static str,
+}
+
+impl PartialEq for Check {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+const REJECTS: &[&str] = &["rejects"];
+const DOCUMENTS: &[&str] = &["documents"];
+const LINKS: &[&str] = &["documents", "links"];
+const QUESTIONS: &[&str] = &["questions"];
+
+macro_rules! checks {
+    ($($id:ident: $name:literal, $severity:ident, $unit:ident, $needs:expr,
+        $definition:literal, $meaning:literal, $action:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $id: Check = Check {
+                name: $name,
+                severity: Severity::$severity,
+                unit: Unit::$unit,
+                needs: $needs,
+                definition: $definition,
+                meaning: $meaning,
+                action: $action,
+            };
+        )*
+        /// Every check: errors first, then warnings, then notes.
+        pub const CHECKS: &[&Check] = &[$(&$id),*];
+        /// What `strict` takes: names of checks, and words for all of a severity.
+        pub const STRICT: &[&str] = &[ERRORS, WARNINGS, $($name),*];
+    };
+}
+
+/// Stands for every check that is an error.
+pub const ERRORS: &str = "errors";
+/// Stands for every check that is an error or a warning.
+pub const WARNINGS: &str = "warnings";
+
+checks! {
+    REJECTED_TRIPLE: "rejected-triple", Error, Lines, REJECTS,
+        "a line of the graph that was rejected, unless it has more than three fields",
+        "lines of the graph that are no triple: these facts are lost",
+        "write each fact as `head,relation,tail`, in UTF-8, on a line of its own";
+    COMMA_IN_NAME: "comma-in-name", Error, Lines, REJECTS,
+        "a line of the graph with more than three fields; the suggestion is given where one reading alone is the best one: first those with a known head, relation and tail, then a known head and tail, then a known relation and one known end, where names in documents and questions are known too",
+        "lines of the graph with too many commas, probably inside a name: these facts are lost",
+        "write the name without a comma, in the graph and wherever else it is named";
+    EMPTY_NAME: "empty-name", Error, Triples, &[],
+        "a triple whose head, relation or tail has no character but white space",
+        "triples in which a name is missing: all of these share one nameless entity",
+        "complete the line or remove it";
+    REJECTED_QUESTION: "rejected-question", Error, Questions, REJECTS,
+        "an item of a list of questions that is no object or has no usable `id` or `question`",
+        "questions that cannot be read: they are left out",
+        "give each question an `id` and a `question` text";
+    DUPLICATE_QUESTION_ID: "duplicate-question-id", Error, Questions, REJECTS,
+        "a question whose id an earlier question of the split has",
+        "questions with the id of an earlier one: they are left out",
+        "give each question an id of its own";
+    QUESTION_WITHOUT_ENTITY: "question-without-entity", Error, Questions, QUESTIONS,
+        "a question none of whose `question_entities` is an entity of the graph",
+        "questions that cannot be asked, because they name no entity of the graph: they score 0 and teach nothing",
+        "name an entity of the graph in `question_entities`, as the graph spells it";
+    QUESTION_WITHOUT_GOLD: "question-without-gold", Error, Questions, QUESTIONS,
+        "a question none of whose `supporting_facts` is the title of a document",
+        "questions without a known gold document: nothing can be right for them",
+        "name titles of the corpus in `supporting_facts`";
+    UNKNOWN_GOLD_TITLE: "unknown-gold-title", Error, GoldTitles, REJECTS,
+        "a title of a question's `supporting_facts` that is no title of a document",
+        "gold titles that are no document: these can never be found, which lowers every recall",
+        "spell the title as the corpus does, or add the document";
+    DUPLICATE_TITLE: "duplicate-title", Error, Documents, REJECTS,
+        "a title that the same file has again further down",
+        "documents whose title comes again: only the last one is kept",
+        "give each document a title of its own";
+    DOCUMENT_NOT_IN_CORPUS: "document-not-in-corpus", Error, Documents, REJECTS,
+        "a title of document2entities.json that dataset_corpus.json does not have",
+        "documents whose entities are known but whose text is missing",
+        "add the text to dataset_corpus.json, or spell the title alike in both files";
+    LEAKED_QUESTION: "leaked-question", Error, Questions, QUESTIONS,
+        "a question of valid or test whose normalised text a question of an earlier split has (train, valid, test)",
+        "questions that are in two splits: metrics will be better than the retriever is",
+        "keep the question in one split";
+    UNKNOWN_QUESTION_ENTITY: "unknown-question-entity", Warning, QuestionNames, REJECTS,
+        "a name of `question_entities` that is no entity of the graph",
+        "entities named by questions that the graph does not have: the search cannot start there",
+        "spell the name as the graph does, or add triples of it";
+    UNKNOWN_SUPPORTING_ENTITY: "unknown-supporting-entity", Warning, QuestionNames, REJECTS,
+        "a name of `supporting_entities` that is no entity of the graph",
+        "entities of gold documents that the graph does not have: training does not learn to find them",
+        "spell the name as the graph does, or add triples of it";
+    UNKNOWN_DOCUMENT_ENTITY: "unknown-document-entity", Warning, DocumentNames, REJECTS,
+        "a name in document2entities.json that is no entity of the graph",
+        "entities named by documents that the graph does not have: no path leads to the document through them",
+        "spell the name as the graph does, or add triples of it";
+    REJECTED_VALUE: "rejected-value", Warning, Rejects, REJECTS,
+        "any other rejected item: a value of the wrong type, a missing or repeated key",
+        "values of questions and documents that could not be used",
+        "give the value the type that the message names";
+    SIMILAR_ENTITIES: "similar-entities", Warning, Entities, &[],
+        "an entity whose normalised name another one has that is in more triples (or as many and came first)",
+        "entities whose names differ only by case, spaces or punctuation: what is known of one thing is split between several",
+        "spell the name one way, in the graph, the documents and the questions";
+    SIMILAR_RELATIONS: "similar-relations", Warning, Relations, &[],
+        "a relation whose normalised name another one has that is in more triples (or as many and came first)",
+        "relations whose names differ only by case, spaces or punctuation",
+        "spell the relation one way";
+    SIMILAR_TITLES: "similar-titles", Warning, Documents, DOCUMENTS,
+        "a document whose normalised title an earlier one has",
+        "documents whose titles differ only by case, spaces or punctuation: they may be one",
+        "spell the title one way, in the corpus, document2entities.json and `supporting_facts`";
+    PADDED_NAME: "padded-name", Warning, Texts, &[],
+        "a name of an entity or relation, or a title, that begins or ends with white space",
+        "names with white space at their ends, which is part of the name",
+        "remove the white space; in the graph there is none around commas";
+    REPLACEMENT_CHARACTER: "replacement-character", Warning, Texts, &[],
+        "a name, title, text or question with U+FFFD",
+        "texts with replacement characters: something was read in the wrong encoding, and is lost",
+        "take the text from its source again, in its own encoding";
+    MOJIBAKE: "mojibake", Warning, Texts, &[],
+        "a name, title, text or question in which characters of Windows-1252 stand for the bytes of a UTF-8 character: Â or Ã and a continuation byte, Ä or Å and one of U+00A1 to U+00BF, â and two; dashes, dots and curved quotes count after â only",
+        "texts that were read in the wrong encoding (`Ã©` for `é`)",
+        "read the source as UTF-8; the suggestion is what was probably there";
+    CONTROL_CHARACTER: "control-character", Warning, Texts, &[],
+        "a name, title, text or question with a control character; in texts and questions tabs and line ends are none",
+        "texts with control characters",
+        "remove them";
+    INVISIBLE_CHARACTER: "invisible-character", Warning, Texts, &[],
+        "a name, title, text or question with a byte order mark, a zero-width space, joiner (next to ASCII or at an end), directional mark, soft hyphen or U+2028, U+2029",
+        "texts with characters nobody sees: names with and without them are different names",
+        "remove them";
+    NOT_NFC: "not-nfc", Warning, Texts, &[],
+        "a name, title, text or question that Unicode's normal form C changes",
+        "texts in which accents are characters of their own: the same name from elsewhere will be another name",
+        "normalise all texts to NFC";
+    DOCUMENT_WITHOUT_ENTITY: "document-without-entity", Warning, Documents, LINKS,
+        "a document linked to no entity of the graph",
+        "documents that mention no entity of the graph: no search over the graph finds them",
+        "name the document's entities in document2entities.json, as the graph spells them";
+    EMPTY_DOCUMENT: "empty-document", Warning, Documents, DOCUMENTS,
+        "a document of dataset_corpus.json whose text has no character but white space",
+        "documents without a text",
+        "add the text, or remove the document";
+    DUPLICATE_DOCUMENT: "duplicate-document", Warning, Documents, DOCUMENTS,
+        "a document whose text, which is not blank, an earlier document has",
+        "documents with the same text: they compete for one place in every ranking",
+        "keep one of them";
+    UNREACHABLE_GOLD: "unreachable-gold", Warning, GoldTitles, &["documents", "links", "questions"],
+        "a gold document of a question with known entities such that no path of at most `layers` triples, in either direction, leads from these to an entity the document mentions",
+        "gold documents that are too far away in the graph: a model of so many layers cannot find them",
+        "add the triples that lead there, or give the model more layers";
+    DUPLICATE_QUESTION: "duplicate-question", Warning, Questions, QUESTIONS,
+        "a question whose normalised text an earlier question of its split has",
+        "questions that are asked twice in a split",
+        "keep one of them";
+    DUPLICATE_TRIPLE: "duplicate-triple", Warning, Triples, &[],
+        "a triple that an earlier line has already",
+        "triples that are given again: each counts as an edge of its own",
+        "keep one of them";
+    SHARED_TARGET: "shared-target", Note, Questions, QUESTIONS,
+        "a question of valid or test that is not leaked but has the known entities and the known gold documents of a question of an earlier split, neither being none",
+        "questions that another split asks in other words",
+        "keep both in one split, unless wordings are what is tested";
+    SELF_LOOP: "self-loop", Note, Triples, &[],
+        "a triple whose head is its tail",
+        "triples that lead nowhere",
+        "see whether the tail is what was meant";
+    RARE_RELATION: "rare-relation", Note, Relations, &[],
+        "a relation with a single triple",
+        "relations that are used once: nothing can be learned about them but their name",
+        "use one name for what is one relation";
+    INVERSE_RELATION: "inverse-relation", Note, Relations, &[],
+        "a relation named `inverse_` and the name of another",
+        "relations named like the inverse of another, which every relation has already",
+        "write these triples with the other relation, head and tail exchanged, or rename it";
+    ISOLATED_ENTITY: "isolated-entity", Note, Entities, &[],
+        "an entity in no triple with another entity",
+        "entities without a neighbour",
+        "add triples of them, or remove them";
+    SMALL_COMPONENT: "small-component", Note, Components, &[],
+        "a connected component of several entities that is not the largest",
+        "parts of the graph that nothing connects with its main part: no search crosses the gap",
+        "see whether a name is spelled differently there";
+    UNLINKED_ENTITY: "unlinked-entity", Note, Entities, LINKS,
+        "an entity that no document mentions",
+        "entities of no document: they connect, but lead to nothing",
+        "nothing, where this is meant";
+}
+
+/// The checks a word of `strict` stands for.
+pub fn meant(word: &str) -> impl Iterator<Item = &'static Check> {
+    let least = match word {
+        ERRORS => Some(Severity::Error),
+        WARNINGS => Some(Severity::Warning),
+        _ => None,
+    };
+    let picked = move |c: &Check, word: &str| match least {
+        Some(least) => c.severity <= least,
+        None => c.name == word,
+    };
+    let word = word.to_owned();
+    CHECKS.iter().copied().filter(move |c| picked(c, &word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_case_once_and_errors_come_first() {
+        let mut names: Vec<&str> = CHECKS.iter().map(|c| c.name).collect();
+        let kebab = |n: &str| n.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        assert!(names.iter().all(|n| kebab(n)));
+        assert!(CHECKS.is_sorted_by_key(|c| c.severity));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CHECKS.len());
+    }
+
+    #[test]
+    fn words_stand_for_checks() {
+        let count = |word: &str| meant(word).count();
+        let of = |least| CHECKS.iter().filter(|c| c.severity <= least).count();
+        assert_eq!(count("errors"), of(Severity::Error));
+        assert_eq!(count("warnings"), of(Severity::Warning));
+        assert_eq!(meant("self-loop").collect::<Vec<_>>(), [&SELF_LOOP]);
+        assert_eq!(count("no-such-check"), 0);
+    }
+}

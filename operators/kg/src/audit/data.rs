@@ -1,0 +1,270 @@
+//! What the checks look at, as plain data (`read.rs` makes it of artifacts), and what they find.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use gfm_pipe_api::OpResult;
+
+use super::checks::Check;
+use super::graph::Graph;
+use crate::names::Names;
+
+/// Where something was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// File, relative to the data set.
+    pub source: Arc<str>,
+    /// One-based line.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        match self.line {
+            Some(line) => write!(f, ":{line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Something that a check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The check.
+    pub check: &'static Check,
+    /// Where, if it stands in a file.
+    pub place: Option<Place>,
+    /// Name of an entity or relation, title of a document, id of a question.
+    pub item: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What may have been meant.
+    pub suggestion: Option<String>,
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(
+        check: &'static Check,
+        place: Option<Place>,
+        item: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Finding {
+            check,
+            place,
+            item: Some(item.into()),
+            message: message.into(),
+            suggestion: None,
+        }
+    }
+
+    /// Adds what may have been meant.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: Option<String>) -> Self {
+        self.suggestion = suggestion;
+        self
+    }
+}
+
+/// Asks whether to stop; checks that take long call it about every second.
+pub type Stop<'a> = &'a dyn Fn() -> OpResult<()>;
+
+/// Lines of the rows of a table that one file gives; 0 where it does not have the row.
+#[derive(Debug)]
+struct Lines {
+    source: Arc<str>,
+    lines: Vec<u64>,
+}
+
+/// Places of rows, by table.
+#[derive(Debug, Default)]
+pub struct Places(BTreeMap<String, Vec<Lines>>);
+
+impl Places {
+    /// Where a row is, in the first file that has it.
+    pub fn of(&self, table: &str, row: usize) -> Option<Place> {
+        self.look(table, row, |_| true)
+    }
+
+    /// Where a row is in a file; where it is elsewhere, if that file does not have it.
+    pub fn within(&self, source: &str, table: &str, row: usize) -> Option<Place> {
+        self.look(table, row, |s| s == source)
+            .or_else(|| self.of(table, row))
+    }
+
+    fn look(&self, table: &str, row: usize, pick: impl Fn(&str) -> bool) -> Option<Place> {
+        let files = self.0.get(table)?.iter().filter(|f| pick(&f.source));
+        let mut places = files.filter_map(|f| {
+            let line = f.lines.get(row).copied().filter(|l| *l > 0);
+            Some(Place {
+                source: Arc::clone(&f.source),
+                line: Some(line?),
+            })
+        });
+        places.next()
+    }
+
+    /// Says where a row is, of a table of `rows`.
+    pub fn put(&mut self, table: &str, row: usize, rows: usize, source: &str, line: u64) {
+        if !self.0.contains_key(table) {
+            self.0.insert(table.to_owned(), Vec::new());
+        }
+        let Some(files) = self.0.get_mut(table) else {
+            return;
+        };
+        let at = files.iter().position(|f| *f.source == *source);
+        let at = at.unwrap_or_else(|| {
+            files.push(Lines {
+                source: source.into(),
+                lines: vec![0; rows],
+            });
+            files.len() - 1
+        });
+        if let Some(slot) = files[at].lines.get_mut(row) {
+            *slot = line;
+        }
+    }
+}
+
+/// A relation.
+#[derive(Debug)]
+pub struct Relation {
+    /// Its name.
+    pub name: String,
+    /// Whether it is one of the graph's own, not the inverse of one.
+    pub direct: bool,
+}
+
+/// Documents.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// Titles.
+    pub titles: Vec<String>,
+    /// Texts.
+    pub texts: Vec<String>,
+    /// Whether the corpus has them.
+    pub in_corpus: Vec<bool>,
+    /// Distinct entities of each, where links are connected.
+    pub entities: Option<Vec<Vec<u32>>>,
+}
+
+/// A question.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// Its id.
+    pub id: String,
+    /// The question.
+    pub text: String,
+    /// Known entities it names.
+    pub entities: Vec<u32>,
+    /// Known entities of its gold documents.
+    pub supporting: usize,
+    /// Known gold documents.
+    pub documents: Vec<u32>,
+    /// Gold titles, known or not.
+    pub gold_titles: u32,
+}
+
+/// Questions of a split.
+#[derive(Debug)]
+pub struct Split {
+    /// train, valid or test.
+    pub name: String,
+    /// Its questions.
+    pub questions: Vec<Question>,
+}
+
+/// Something an ingest rejected.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Where.
+    pub place: Place,
+    /// Question id or document title.
+    pub item: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// What, as written.
+    pub text: String,
+}
+
+/// Everything the checks look at.
+pub struct Data {
+    /// Entities by id.
+    pub entities: Names,
+    /// Relations by id, inverses included.
+    pub relations: Vec<Relation>,
+    /// Triples in file order: head, relation, tail.
+    pub triples: Vec<[u32; 3]>,
+    /// Neighbours and degrees.
+    pub graph: Graph,
+    /// The first triple of each entity and of each relation.
+    pub first: First,
+    /// Documents, where connected.
+    pub documents: Option<Documents>,
+    /// Splits with questions: train, valid, test, then others.
+    pub splits: Vec<Split>,
+    /// What was rejected.
+    pub rejects: Vec<Rejected>,
+    /// Where rows were written.
+    pub places: Places,
+}
+
+/// Where names come first.
+#[derive(Debug, Default)]
+pub struct First {
+    /// Row of `triples` by entity; `u32::MAX` for none.
+    pub entity: Vec<u32>,
+    /// Row of `triples` by relation.
+    pub relation: Vec<u32>,
+}
+
+impl First {
+    /// Looks through the triples.
+    pub fn of(triples: &[[u32; 3]], entities: usize, relations: usize) -> Self {
+        let mut first = First {
+            entity: vec![u32::MAX; entities],
+            relation: vec![u32::MAX; relations],
+        };
+        for (row, &[head, relation, tail]) in triples.iter().enumerate().rev() {
+            // No more triples are read than 32 bits number.
+            let row = row as u32;
+            first.entity[head as usize] = row;
+            first.entity[tail as usize] = row;
+            first.relation[relation as usize] = row;
+        }
+        first
+    }
+}
+
+impl Data {
+    /// Where a triple is written.
+    pub fn triple(&self, row: usize) -> Option<Place> {
+        self.places.of("triples", row)
+    }
+
+    /// Where an entity's name comes first.
+    pub fn entity(&self, id: u32) -> Option<Place> {
+        self.triple(self.first.entity[id as usize] as usize)
+    }
+
+    /// Where a relation's name comes first.
+    pub fn relation(&self, id: usize) -> Option<Place> {
+        self.triple(self.first.relation[id] as usize)
+    }
+
+    /// Direct relations with their ids.
+    pub fn direct(&self) -> impl Iterator<Item = (usize, &str)> {
+        let all = self.relations.iter().enumerate();
+        all.filter(|(_, r)| r.direct)
+            .map(|(id, r)| (id, r.name.as_str()))
+    }
+
+    /// Every question with its split and its row.
+    pub fn questions(&self) -> impl Iterator<Item = (&Split, usize, &Question)> {
+        let splits = self.splits.iter();
+        splits.flat_map(|s| s.questions.iter().enumerate().map(move |(i, q)| (s, i, q)))
+    }
+}

@@ -1,0 +1,278 @@
+//! `audit`: what is wrong with a data set, before anything is trained on it.
+//!
+//! Looks at what the ingests read, and at what they rejected, and says of each fault where it stands. Each file beside this one
+//! is a group of checks, as functions over plain data ([`data`]); their names, severities and meanings are one table
+//! ([`checks`]). Invariant: `findings` holds every finding, `summary` every check that the connected inputs allow.
+//!
+//! `strict` makes the stage fail when checks have findings. It is applied when the result is delivered, so that the tables are
+//! kept and can be looked at, and it is in no key.
+
+mod checks;
+mod data;
+mod documents;
+mod graph;
+mod names;
+mod nearest;
+mod normal;
+mod questions;
+mod reach;
+mod read;
+mod rejected;
+mod report;
+mod statistics;
+#[cfg(test)]
+mod testing;
+mod unicode;
+
+use std::collections::BTreeMap;
+
+use gfm_pipe_api::{
+    Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort,
+    Problem, Schema, Type, kinds,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub use checks::{CHECKS, Check, ERRORS, STRICT, Severity, Unit, WARNINGS, meant};
+pub use report::{FindingRow, SummaryRow, failing, read_findings, read_summary};
+pub use statistics::{NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
+
+use self::data::{Data, Finding};
+
+/// See the module.
+pub struct Audit;
+
+/// Parameters of [`Audit`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AuditParams {
+    /// Hops a model looks.
+    layers: usize,
+    /// Names suggested for an unknown one.
+    nearest: usize,
+    /// Checks that must have no finding.
+    strict: Vec<String>,
+}
+
+/// Places that an error names.
+const SHOWN: usize = 5;
+
+impl Operator for Audit {
+    type Params = AuditParams;
+    const NAME: &'static str = "audit";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "checks a graph, its documents and questions for faults, and says where each stands";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new(
+                "layers",
+                Type::Int { min: 0, max: 100 },
+                6,
+                "triples a model's search goes at most: its number of layers",
+            ),
+            Field::new(
+                "nearest",
+                Type::Int { min: 0, max: 20 },
+                3,
+                "names suggested at most for one that is not known",
+            ),
+            Field::new(
+                "strict",
+                Type::List {
+                    item: Box::new(Type::one_of(STRICT)),
+                    min: 0,
+                },
+                json!([]),
+                "checks that must have no finding, or the stage fails (its tables are kept); `errors`: every check that is an error, `warnings`: those and every warning",
+            )
+            .no_effect(),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        vec![
+            InPort::of(
+                "entities",
+                &[&kinds::ENTITIES],
+                Arity::One,
+                "entities of the graph",
+            ),
+            InPort::of("triples", &[&kinds::TRIPLES], Arity::One, "its triples"),
+            InPort::of(
+                "relations",
+                &[&kinds::RELATIONS],
+                Arity::One,
+                "its relations",
+            ),
+            InPort::of(
+                "documents",
+                &[&kinds::DOCUMENTS],
+                Arity::Optional,
+                "documents",
+            ),
+            InPort::of(
+                "links",
+                &[&kinds::LINKS],
+                Arity::Optional,
+                "which entities they mention",
+            ),
+            InPort::of(
+                "questions",
+                &[&kinds::QUESTIONS],
+                Arity::Any,
+                "questions, a split each",
+            ),
+            InPort::of(
+                "rejects",
+                &[&kinds::REJECTS],
+                Arity::Any,
+                "what the ingests could not use",
+            ),
+            InPort::of(
+                "places",
+                &[&kinds::PLACES],
+                Arity::Any,
+                "where things were written; without it findings have no lines",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![
+            OutPort {
+                name: "summary",
+                kind: &kinds::AUDIT,
+                about: "the checks that were made, with their numbers of findings",
+            },
+            OutPort {
+                name: "findings",
+                kind: &kinds::FINDINGS,
+                about: "every finding with its place",
+            },
+            OutPort {
+                name: "statistics",
+                kind: &kinds::STATISTICS,
+                about: "sizes, degrees, frequencies of relations",
+            },
+        ]
+    }
+
+    fn check_inputs(params: &AuditParams, inputs: &Connected) -> Vec<Problem> {
+        let connected = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+        let mut problems = Vec::new();
+        if connected("links") && !connected("documents") {
+            problems.push(Problem::at_root("`links` are of documents").hint("connect `documents`"));
+        }
+        for word in &params.strict {
+            let Some(check) = CHECKS.iter().find(|c| c.name == word) else {
+                continue;
+            };
+            let missing: Vec<String> = check
+                .needs
+                .iter()
+                .filter(|port| !connected(port))
+                .map(|port| format!("`{port}`"))
+                .collect();
+            if !missing.is_empty() {
+                let missing = missing.join(", ");
+                problems.push(
+                    Problem::at_root(format!("`strict` names `{word}`, which looks at {missing}"))
+                        .hint(format!(
+                            "connect {missing}, or leave `{word}` out of `strict`"
+                        )),
+                );
+            }
+        }
+        problems
+    }
+
+    fn run(params: AuditParams, ctx: &Context) -> OpResult<()> {
+        let step = |done: u64, note: &str| -> OpResult<()> {
+            ctx.check_cancelled()?;
+            ctx.progress(done, 8, "groups of checks", note);
+            Ok(())
+        };
+        step(0, "reading")?;
+        let data = Data::read(ctx)?;
+        let stop = || ctx.check_cancelled();
+        let mut findings: Vec<Finding> = Vec::new();
+        step(1, "rejected input")?;
+        findings.extend(rejected::rejected(&data, params.nearest, &stop)?);
+        step(2, "triples")?;
+        findings.extend(graph::triples(&data));
+        findings.extend(graph::relations(&data));
+        findings.extend(graph::components(&data));
+        step(3, "names")?;
+        findings.extend(names::similar(&data));
+        step(4, "characters")?;
+        findings.extend(unicode::characters(&data, &stop)?);
+        step(5, "documents")?;
+        findings.extend(documents::documents(&data));
+        step(6, "questions")?;
+        findings.extend(questions::questions(&data));
+        findings.extend(questions::repeated(&data));
+        step(7, "ways to gold documents")?;
+        findings.extend(reach::gold(&data, params.layers, &stop)?);
+        let order = |f: &Finding| CHECKS.iter().position(|c| *c == f.check);
+        findings.sort_by_cached_key(order);
+        step(8, "")?;
+        report::write_summary(ctx, &data, &findings)?;
+        report::write_findings(ctx, &findings)?;
+        report::write_statistics(ctx, &statistics::statistics(&data))?;
+        let of = |s: Severity| findings.iter().filter(|f| f.check.severity == s).count();
+        let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+        if errors + warnings > 0 {
+            ctx.warn(format!(
+                "errors: {errors}, warnings: {warnings}: see `gfm-pipe show {0}.summary`, `gfm-pipe show {0}.findings`",
+                ctx.stage
+            ));
+        }
+        Ok(())
+    }
+
+    fn deliver(
+        params: &AuditParams,
+        ctx: &Context,
+        outputs: &BTreeMap<String, Artifact>,
+    ) -> OpResult<()> {
+        if params.strict.is_empty() {
+            return Ok(());
+        }
+        let port = |name: &str| {
+            let found = outputs.get(name);
+            found.ok_or_else(|| OpError::new(format!("the port `{name}` is missing")))
+        };
+        let summary = read_summary(port("summary")?)?;
+        let failing = failing(&params.strict, &summary);
+        if failing.is_empty() {
+            return Ok(());
+        }
+        let mut places = Vec::new();
+        read_findings(port("findings")?, |row| {
+            if failing.iter().any(|f| f.check == row.check) {
+                let line = row.line(str::to_owned);
+                places.push(format!("\n  {}: {line}", row.check));
+            }
+            places.len() < SHOWN
+        })?;
+        let counts: Vec<String> = failing
+            .iter()
+            .map(|f| format!("{} ({})", f.check, f.count))
+            .collect();
+        let total: u64 = failing.iter().map(|f| f.count).sum();
+        let more = total.saturating_sub(places.len() as u64);
+        if more > 0 {
+            places.push(format!("\n  … and {more} more"));
+        }
+        Err(OpError::new(format!(
+            "the data has what `strict` forbids: {}{}",
+            counts.join(", "),
+            places.concat()
+        ))
+        .hint(format!(
+            "all of them: gfm-pipe show {0}.findings --json; what they mean: gfm-pipe show {0}.summary; then mend the data, or take the check out of `strict`",
+            ctx.stage
+        )))
+    }
+}

@@ -1,0 +1,95 @@
+//! Checks of names beside each other: spellings of one thing.
+
+use super::checks::{self, Check};
+use super::data::{Data, Finding, Place};
+use super::normal::groups;
+use crate::layout::CORPUS;
+
+/// Entities, relations and titles that are the same but for case, spaces and punctuation.
+pub fn similar(data: &Data) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let degree = |id: usize| data.graph.degree(id as u32);
+    spelled(
+        &checks::SIMILAR_ENTITIES,
+        &groups(data.entities.iter()),
+        |id| data.entities.get(id as u32),
+        degree,
+        |id| data.entity(id as u32),
+        &mut out,
+    );
+    let mut uses = vec![0; data.relations.len()];
+    for [_, relation, _] in &data.triples {
+        uses[*relation as usize] += 1;
+    }
+    let direct: Vec<(usize, &str)> = data.direct().collect();
+    spelled(
+        &checks::SIMILAR_RELATIONS,
+        &groups(direct.iter().map(|(_, name)| *name)),
+        |i| direct[i].1,
+        |i| uses[direct[i].0],
+        |i| data.relation(direct[i].0),
+        &mut out,
+    );
+    if let Some(documents) = &data.documents {
+        spelled(
+            &checks::SIMILAR_TITLES,
+            &groups(documents.titles.iter().map(String::as_str)),
+            |i| documents.titles[i].as_str(),
+            |_| 0,
+            |i| data.places.within(CORPUS, "documents", i),
+            &mut out,
+        );
+    }
+    out
+}
+
+/// Every name of a group but the most used one, which the others should be.
+fn spelled<'a>(
+    check: &'static Check,
+    groups: &[Vec<usize>],
+    name: impl Fn(usize) -> &'a str,
+    uses: impl Fn(usize) -> usize,
+    place: impl Fn(usize) -> Option<Place>,
+    out: &mut Vec<Finding>,
+) {
+    for group in groups {
+        // The first of the most used ones.
+        let Some(main) = group.iter().copied().rev().max_by_key(|i| uses(*i)) else {
+            continue;
+        };
+        let at = place(main).map_or(String::new(), |p| format!(" ({p})"));
+        for &other in group.iter().filter(|i| **i != main) {
+            let message = format!(
+                "differs from `{}`{at} by case, spaces or punctuation only",
+                name(main)
+            );
+            out.push(
+                Finding::new(check, place(other), name(other), message)
+                    .suggest(Some(name(main).to_owned())),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{graph, told, with_documents};
+    use super::*;
+
+    #[test]
+    fn the_most_used_spelling_is_suggested() {
+        let data = graph(
+            "Oak Town,Lies On,sel\noak town,lies on,orr\nx,lies on,oak-town\ny,lies on,oak town",
+        );
+        let data = with_documents(data, &[("A b", "", &[]), ("a B", "", &[]), ("c", "", &[])]);
+        assert_eq!(
+            told(&similar(&data)),
+            [
+                "similar-entities kg.txt:1 Oak Town: differs from `oak town` (kg.txt:2) by case, spaces or punctuation only [oak town]",
+                "similar-entities kg.txt:3 oak-town: differs from `oak town` (kg.txt:2) by case, spaces or punctuation only [oak town]",
+                "similar-relations kg.txt:1 Lies On: differs from `lies on` (kg.txt:2) by case, spaces or punctuation only [lies on]",
+                "similar-titles corpus.json:3 a B: differs from `A b` (corpus.json:2) by case, spaces or punctuation only [A b]",
+            ]
+        );
+    }
+}

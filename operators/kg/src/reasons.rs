@@ -1,0 +1,43 @@
+//! Why input was rejected, where somebody has to know the reason again: the ingests write these, `audit` sorts by them.
+
+/// A line of a graph that has another number of fields than three.
+pub fn fields(found: usize) -> String {
+    format!("{FIELDS}{found}")
+}
+
+/// How many fields a rejected line has, if that was the reason.
+pub fn fields_found(reason: &str) -> Option<usize> {
+    reason.strip_prefix(FIELDS)?.parse().ok()
+}
+
+const FIELDS: &str = "expected 3 fields separated by commas, found ";
+
+/// An entity of a document.
+pub const DOCUMENT_ENTITY: &str = "entity not in the graph";
+/// An entity a question asks from.
+pub const QUESTION_ENTITY: &str = "question entity not in the graph";
+/// An entity of a question's gold documents.
+pub const SUPPORTING_ENTITY: &str = "supporting entity not in the graph";
+/// A gold document.
+pub const GOLD_TITLE: &str = "gold title not in the corpus";
+/// A document without a text.
+pub const NOT_IN_CORPUS: &str = "the title is not in dataset_corpus.json: kept with an empty text";
+/// A document that overwrites an earlier one.
+pub const TITLE_TWICE: &str = "the title is given twice: the last counts";
+/// A question with the id of an earlier one.
+pub const ID_TWICE: &str = "another question has this id: the first is kept";
+/// How the reasons end for which a question is left out.
+pub const SKIPPED: &str = ": skipped";
+/// What belongs into a list of questions.
+pub const NO_OBJECT: &str = ", not an object";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_fields_comes_back() {
+        assert_eq!(fields_found(&fields(5)), Some(5));
+        assert_eq!(fields_found(DOCUMENT_ENTITY), None);
+    }
+}

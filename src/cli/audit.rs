@@ -1,0 +1,290 @@
+//! `gfm-pipe audit`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gfm_pipe_api::schema::nearest;
+use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
+use gfm_pipe_kg::audit::{
+    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, read_findings, read_summary,
+};
+use serde_json::{Value, json};
+
+use super::args::{Common, RemoteArg};
+use super::error::{CliError, CliResult, exit};
+use super::{look, signals};
+use crate::audit::{AuditError, AuditOptions, Target, of_data, of_pipeline};
+use crate::exec::{self, RunOptions};
+use crate::init::find;
+use crate::plan::Request;
+use crate::plan::select::Selection;
+use crate::record::RunStatus;
+use crate::spec::Pipeline;
+use crate::store::Store;
+use crate::ui::{HumanUi, Look, Out, Verdict, judgement, verdict};
+
+/// Findings of a check that are printed unless all are asked for.
+const FIRST: usize = 3;
+
+/// Arguments of `audit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or a pipeline, for what it reads
+    path: PathBuf,
+    /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of these [without names: errors]
+    #[arg(
+        long,
+        value_name = "CHECK,…",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = ERRORS,
+        value_parser = check_name
+    )]
+    strict: Option<Vec<String>>,
+    /// Print every finding
+    #[arg(long)]
+    all: bool,
+    /// One JSON object with every finding, for programs
+    #[arg(long, conflicts_with = "all")]
+    json: bool,
+    /// Layers of the model: how many triples away a gold document may be [default: 6, or as the pipeline says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    layers: Option<u32>,
+    /// Let stages run programs the pipeline names, where data is made by some
+    #[arg(long)]
+    allow_exec: bool,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    remote: RemoteArg,
+}
+
+fn check_name(text: &str) -> Result<String, String> {
+    if STRICT.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(match nearest(text, STRICT.iter().copied()) {
+        Some(near) => format!("there is no such check; did you mean `{near}`?"),
+        None => format!("there is no such check; there are {}", STRICT.join(", ")),
+    })
+}
+
+/// One audited data set.
+struct Audited {
+    target: Target,
+    summary: Vec<SummaryRow>,
+    findings: Artifact,
+    statistics: BTreeMap<String, f64>,
+}
+
+/// Audits data and gives the exit code.
+pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
+    args.common.apply()?;
+    let (pipeline, targets) = described(args, ops)?;
+    let store = Store::open_readonly(args.common.store_dir())?;
+    let options = RunOptions {
+        request: Request {
+            selection: Selection {
+                until: targets.iter().map(|t| t.stage.clone()).collect(),
+                ..Selection::default()
+            },
+            remote: args.remote.open(true)?,
+            ..Request::default()
+        },
+        keep_going: true,
+        device: args.common.device.as_str().to_owned(),
+        allow_exec: args.allow_exec,
+        environment: std::env::vars_os().collect(),
+        ..RunOptions::default()
+    };
+    let cancel = Cancel::default();
+    if let Err(e) = signals::listen(&cancel, err) {
+        err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
+    }
+    let terminal = std::io::stderr().is_terminal();
+    let progress = Look {
+        bars: terminal,
+        ..look(terminal)
+    };
+    let listener = Arc::new(HumanUi::new(err.clone(), progress));
+    let summary = exec::run(&pipeline, &store, &options, listener, &cancel)?;
+    if summary.status == RunStatus::Interrupted {
+        return Ok(exit::INTERRUPTED);
+    }
+    let mut audited = Vec::new();
+    for target in targets {
+        if let Some(ports) = summary.artifacts.get(&target.stage) {
+            let read = read(target, ports).map_err(|e| CliError::failed(e.to_string()))?;
+            audited.push(read);
+        }
+    }
+    let told = if args.json {
+        told_json(&audited).map(|json| out.line(&format!("{json:#}")))
+    } else {
+        told(&audited, args.all, out)
+    };
+    told.map_err(|e| CliError::failed(e.to_string()))?;
+    let mut code = match summary.status {
+        RunStatus::Ok => exit::OK,
+        _ => exit::FAILED,
+    };
+    let words = args.strict.as_deref().unwrap_or_default();
+    for set in &audited {
+        if !passes(words, set, err) {
+            code = exit::FAILED;
+        }
+    }
+    Ok(code)
+}
+
+/// The pipeline that audits what was named.
+fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>)> {
+    let options = AuditOptions {
+        layers: args.layers,
+    };
+    if !args.path.is_dir() {
+        let pipeline = args.common.load(&args.path, ops)?;
+        return Ok(of_pipeline(pipeline, ops, options)?);
+    }
+    let c = &args.common;
+    if !(c.vars.is_empty() && c.var_files.is_empty() && c.sets.is_empty()) {
+        return Err(CliError::usage(
+            "--param, --vars and --set change a pipeline, but this is a folder",
+        )
+        .hint("name a pipeline, or leave them out"));
+    }
+    Ok(of_data(&args.path, &find(&args.path)?, ops, options)?)
+}
+
+fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited> {
+    let port = |name: &str| {
+        let found = ports.get(name).cloned();
+        found.ok_or_else(|| gfm_pipe_api::OpError::new(format!("the audit has no port `{name}`")))
+    };
+    let numbers = port("statistics")?.read("statistics")?;
+    let names = columns::text(&numbers, "name")?.iter();
+    let values = columns::f64s(&numbers, "value")?.iter();
+    Ok(Audited {
+        summary: read_summary(&port("summary")?)?,
+        findings: port("findings")?,
+        statistics: names
+            .zip(values)
+            .filter_map(|(name, value)| Some((name?.to_owned(), value?)))
+            .collect(),
+        target,
+    })
+}
+
+/// Prints verdicts, one after the other.
+fn told(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
+    let look = look(std::io::stdout().is_terminal());
+    for (i, set) in audited.iter().enumerate() {
+        let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        read_findings(&set.findings, |row| {
+            let lines = shown.entry(row.check.clone()).or_default();
+            if all || lines.len() < FIRST {
+                lines.push(row.line(|source| set.target.path(source)));
+            }
+            true
+        })?;
+        if i > 0 {
+            out.line("");
+        }
+        out.text(&verdict(
+            &Verdict {
+                name: &set.target.name(),
+                summary: &set.summary,
+                findings: &shown,
+                statistics: &set.statistics,
+                all,
+            },
+            look,
+        ));
+    }
+    Ok(())
+}
+
+fn told_json(audited: &[Audited]) -> OpResult<Value> {
+    let mut sets = Vec::new();
+    for set in audited {
+        let mut findings = Vec::new();
+        read_findings(&set.findings, |row| {
+            findings.push(finding(&row, &set.target));
+            true
+        })?;
+        let summary: Vec<Value> = set
+            .summary
+            .iter()
+            .map(|r| {
+                json!({
+                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.of,
+                    "unit": r.unit, "meaning": r.meaning, "action": r.action,
+                })
+            })
+            .collect();
+        sets.push(json!({
+            "name": set.target.name(),
+            "stage": set.target.stage,
+            "verdict": judgement(&set.summary),
+            "summary": summary,
+            "findings": findings,
+            "statistics": set.statistics,
+        }));
+    }
+    Ok(json!({ "sets": sets }))
+}
+
+fn finding(row: &FindingRow, target: &Target) -> Value {
+    json!({
+        "check": row.check,
+        "severity": row.severity,
+        "file": row.source.as_ref().map(|source| target.path(source)),
+        "line": row.line,
+        "item": row.item,
+        "message": row.message,
+        "suggestion": row.suggestion,
+    })
+}
+
+/// Whether a data set has nothing that `--strict` forbids; says what it has.
+fn passes(words: &[String], set: &Audited, err: &Out) -> bool {
+    let mut problems: Vec<String> = failing(words, &set.summary)
+        .iter()
+        .map(|row| format!("{} ({})", row.check, row.count))
+        .collect();
+    // A check that was named but could not be made has not passed.
+    let made = |name: &str| set.summary.iter().any(|r| r.check == name);
+    let named = words
+        .iter()
+        .filter(|w| CHECKS.iter().any(|c| c.name == **w));
+    problems.extend(
+        named
+            .filter(|w| !made(w))
+            .map(|w| format!("{w} (not checked)")),
+    );
+    if problems.is_empty() {
+        return true;
+    }
+    let name = set.target.name();
+    err.line(&format!(
+        "{name}: forbidden by --strict: {}",
+        problems.join(", ")
+    ));
+    false
+}
+
+impl From<AuditError> for CliError {
+    fn from(e: AuditError) -> Self {
+        let hint = match &e {
+            AuditError::NoOperator(_) | AuditError::Parameters(_) => None,
+            AuditError::NoData(_) => Some("name a folder of data, or a pipeline that reads some"),
+            AuditError::NoGraph { .. } => {
+                Some("give the pipeline an `audit` stage of its own, which says where the rest is")
+            }
+        };
+        CliError::usage(e.to_string()).hint_opt(hint)
+    }
+}

@@ -1,0 +1,222 @@
+//! What `gfm-pipe audit` says of data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::program::{copy, filters, folder, real, stdout, text, told};
+
+/// A folder with fixtures in it.
+fn fixtures(names: &[&str]) -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = folder();
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures");
+    for name in names {
+        copy(&all.join(name), &path.join(name));
+    }
+    (dir, path)
+}
+
+/// Standard output, standard error and exit code.
+fn run(path: &Path, args: &[&str]) -> (String, String, i32) {
+    let output = real(path, args).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    (stdout(&output), err, output.status.code().unwrap())
+}
+
+#[test]
+fn a_verdict_says_what_is_wrong_and_where() {
+    let (_dir, path) = fixtures(&["faults"]);
+    filters().bind(|| {
+        assert_snapshot!("audit_faults", told(&mut real(&path, &["audit", "faults"])));
+    });
+    // The second time nothing runs, and the verdict is the same.
+    let (first, _, _) = run(&path, &["audit", "faults"]);
+    let (again, progress, code) = run(&path, &["audit", "faults"]);
+    assert_eq!((&first, code), (&again, 0));
+    assert_eq!(progress.matches(" cached ").count(), 3, "{progress}");
+    // A moved line is found again, in its new place.
+    let kg = path.join("faults/processed/stage1/kg.txt");
+    let moved = format!("\n\n{}", fs::read_to_string(&kg).unwrap());
+    fs::write(&kg, moved).unwrap();
+    let (later, _, _) = run(&path, &["audit", "faults"]);
+    assert!(later.contains("kg.txt:5: expected 3 fields"), "{later}");
+    assert!(!later.contains("kg.txt:3: expected 3 fields"), "{later}");
+}
+
+#[test]
+fn clean_data_is_fit_to_train() {
+    let (_dir, path) = fixtures(&["family"]);
+    filters().bind(|| {
+        assert_snapshot!("audit_family", told(&mut real(&path, &["audit", "family"])));
+    });
+    let (_, said, code) = run(&path, &["audit", "family", "--strict=warnings"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn strict_decides_the_exit_code() {
+    let (_dir, path) = fixtures(&["faults"]);
+    let strict = |flag: &str| run(&path, &["audit", flag, "faults"]);
+    for (flag, code, said) in [
+        (
+            "--strict",
+            1,
+            "faults: forbidden by --strict: rejected-triple (1), ",
+        ),
+        (
+            "--strict=self-loop",
+            1,
+            "faults: forbidden by --strict: self-loop (1)",
+        ),
+        (
+            "--strict=errors,self-loop",
+            1,
+            "leaked-question (1), self-loop (1)",
+        ),
+        (
+            "--strict=leaked-qestion",
+            2,
+            "did you mean `leaked-question`?",
+        ),
+    ] {
+        let (_, err, got) = strict(flag);
+        assert_eq!(got, code, "{flag}: {err}");
+        assert!(err.contains(said), "{flag}: {err}");
+    }
+    fs::remove_dir_all(path.join("faults/raw")).unwrap();
+    let (_, err, code) = strict("--strict=leaked-question");
+    assert_eq!(code, 1);
+    assert!(err.contains("leaked-question (not checked)"), "{err}");
+}
+
+#[test]
+fn every_finding_is_printed_where_that_is_asked_for() {
+    let (_dir, path) = fixtures(&["faults", "family"]);
+    let (some, ..) = run(&path, &["audit", "faults"]);
+    let (all, ..) = run(&path, &["audit", "faults", "--all"]);
+    let rare = "kg.txt:15: Works As: a single triple has this relation";
+    assert!(!some.contains(rare) && all.contains(rare), "{all}");
+    let (json, err, code) = run(&path, &["audit", ".", "--json", "--layers", "0"]);
+    assert_eq!(code, 0, "{err}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let sets = json["sets"].as_array().unwrap();
+    let names: Vec<&str> = sets.iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["./family", "./faults"]);
+    assert_eq!(sets[0]["statistics"]["triples"], 69.0);
+    for set in sets {
+        let counted: u64 = set["summary"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["count"].as_u64().unwrap())
+            .sum();
+        let findings = set["findings"].as_array().unwrap();
+        assert_eq!(findings.len() as u64, counted);
+        for f in findings {
+            let file = f["file"].as_str().unwrap();
+            assert!(path.join(file).is_file(), "{f}");
+        }
+        // Without a single hop most gold documents are out of reach.
+        assert!(findings.iter().any(|f| f["check"] == "unreachable-gold"));
+    }
+}
+
+#[test]
+fn a_pipeline_is_audited_as_it_reads_its_data() {
+    let (_dir, path) = fixtures(&["faults"]);
+    let yaml = "name: p
+vars: {data: nowhere}
+stages:
+  graph: {op: ingest-kg, with: {path: '{{ data }}/processed/stage1/kg.txt'}}
+  asked: {op: ingest-qa, in: {entities: graph.entities}, with: {root: '{{ data }}', dataset: x}}
+  rest: {op: ingest-kg, with: {path: other.txt}}
+";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    fs::write(path.join("other.txt"), "a,r,b\nc,r\n").unwrap();
+    let (out, err, code) = run(&path, &["audit", "p.yaml", "-p", "data=faults"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("faults: not fit: 11 errors, 19 warnings\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("  other.txt:2: expected 3 fields separated by commas, found 2: c,r\n"),
+        "{out}"
+    );
+    assert!(out.ends_with("other.txt: not fit: 1 error\n"), "{out}");
+    // What the audit read, a run takes from the store.
+    let (out, err, code) = run(&path, &["run", "p.yaml", "-p", "data=faults"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("ok: 0 ran, 3 cached"), "{out}");
+
+    // What is there is audited, though a graph is missing.
+    fs::remove_file(path.join("other.txt")).unwrap();
+    let (out, err, code) = run(&path, &["audit", "p.yaml", "-p", "data=faults"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("other.txt"), "{err}");
+    assert!(
+        out.ends_with("faults: not fit: 11 errors, 19 warnings\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_strict_stage_fails_and_keeps_its_tables() {
+    let (_dir, path) = fixtures(&["faults"]);
+    let yaml = "name: p
+stages:
+  kg: {op: ingest-kg, with: {path: faults/processed/stage1/kg.txt}}
+  look:
+    op: audit
+    in: {entities: kg.entities, triples: kg.triples, relations: kg.relations, rejects: kg.rejects, places: kg.places}
+    with: {strict: [rejected-triple]}
+";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    let fails = || {
+        let output = real(&path, &["run", "p.yaml"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let told = text(&output);
+        assert!(
+            told.contains("what `strict` forbids: rejected-triple (1)"),
+            "{told}"
+        );
+        assert!(
+            told.contains("rejected-triple: kg.txt:3: expected 3 fields"),
+            "{told}"
+        );
+    };
+    fails();
+    let (shown, err, code) = run(&path, &["show", "look.findings", "-n", "1"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(shown.contains("rejected-triple"), "{shown}");
+    // Cached, it fails again; without `strict` it is a success at once.
+    fails();
+    let (out, err, code) = run(&path, &["run", "p.yaml", "--set", "look.with.strict=[]"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("ok: 0 ran, 2 cached"), "{out}");
+}
+
+#[test]
+fn what_cannot_be_audited_is_refused() {
+    let (_dir, path) = fixtures(&["family"]);
+    fs::write(
+        path.join("p.yaml"),
+        "stages: {x: {op: exec, with: {command: [x], outputs: {d: data}}}}",
+    )
+    .unwrap();
+    for (args, said) in [
+        (
+            &["audit", "family/raw"][..],
+            "found no processed/stage1/kg.txt",
+        ),
+        (&["audit", "p.yaml"], "no stage reads data"),
+        (&["audit", "family", "-p", "a=b"], "this is a folder"),
+        (&["audit", "nowhere"], "nowhere"),
+    ] {
+        let (_, err, code) = run(&path, args);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(said), "{err}");
+    }
+}
