@@ -8,4 +8,5 @@ mod keys;
 mod learning;
 mod resume;
 mod sets;
+mod told;
 mod toy;
