@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use crate::record::history::{self, PastRun};
-use crate::record::{RunStatus, StageStatus};
+use crate::record::{Life, RunStatus, StageStatus, life};
 use crate::store::Store;
 use crate::ui::{self, Out};
 
@@ -42,16 +42,19 @@ pub struct DiffArgs {
     store: StoreArgs,
 }
 
-fn status(s: RunStatus) -> &'static str {
-    match s {
-        RunStatus::Running => "killed or going on",
-        RunStatus::Ok => "ok",
-        RunStatus::Failed => "failed",
-        RunStatus::Interrupted => "interrupted",
+fn status(store: &Store, run: &PastRun) -> &'static str {
+    match life(store, &run.journal) {
+        Life::GoesOn => "going on",
+        Life::Killed(_) => "killed",
+        Life::Unknown | Life::Ended(RunStatus::Running) => "killed or going on",
+        Life::Ended(RunStatus::Ok) => "ok",
+        Life::Ended(RunStatus::Failed) => "failed",
+        Life::Ended(RunStatus::Interrupted) => "interrupted",
     }
 }
 
-fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
+/// All runs; journals that cannot be read are told.
+pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     let (runs, bad) = history::runs(store)?;
     for e in bad {
         err.line(&format!("warning: {e}"));
@@ -59,7 +62,8 @@ fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     Ok(runs)
 }
 
-fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
+/// The run a text means.
+pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
     history::find(all, text).map_err(|several| {
         if several.is_empty() {
             CliError::usage(format!("there is no run `{text}`")).hint("gfm-pipe runs lists them")
@@ -113,7 +117,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         rows.push(vec![
             r.journal.run.clone(),
             r.journal.pipeline.clone(),
-            status(r.journal.status).to_owned(),
+            status(&store, r).to_owned(),
             of(StageStatus::Ran).to_string(),
             of(StageStatus::Cached).to_string(),
             ui::duration(seconds),

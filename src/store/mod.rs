@@ -20,7 +20,7 @@ pub use error::StoreError;
 pub(crate) use error::full_disk;
 pub use gc::{Extent, Garbage};
 pub use layout::{Store, VERSION};
-pub use lock::{Holder, KeyLock};
+pub use lock::{Holder, KeyLock, RunLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{StageTables, hash_file};
