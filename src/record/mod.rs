@@ -9,6 +9,7 @@ mod journal;
 mod metrics;
 mod read;
 mod recorder;
+mod tensorboard;
 mod time;
 
 pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, StageSummary};
@@ -17,4 +18,5 @@ pub use journal::{Journal, JournalFile, journal as journal_of, latest};
 pub use metrics::{Metrics, Point, Series};
 pub use read::{EventReader, Life, Recorded, events_of, life, metrics_of};
 pub use recorder::Recorder;
+pub use tensorboard::TensorBoard;
 pub use time::{now_ms, run_id, utc};

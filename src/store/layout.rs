@@ -205,7 +205,7 @@ fn is_ours(name: &str) -> bool {
 
 /// A name that is a file name on every system and still readable: other characters are written as `%xx`, and a long name is
 /// cut and told apart by its digest.
-fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     for b in name.bytes() {

@@ -19,6 +19,7 @@ mod verify;
 pub use error::StoreError;
 pub(crate) use error::full_disk;
 pub use gc::{Extent, Garbage};
+pub(crate) use layout::file_name;
 pub use layout::{Store, VERSION};
 pub use lock::{Holder, KeyLock, RunLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
