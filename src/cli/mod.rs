@@ -21,6 +21,7 @@ pub mod schema;
 mod show;
 mod signals;
 mod verify;
+mod watch;
 mod why;
 
 use std::ffi::OsString;
@@ -77,6 +78,9 @@ enum Verb {
     Runs(runs::Args),
     /// Compare the parameters and metrics of two runs
     Diff(runs::DiffArgs),
+    /// Look at a run while it goes on: stages, progress, curves
+    #[command(after_help = EXIT_CODES)]
+    Watch(watch::Args),
     /// Look for damage in the store
     Verify(verify::Args),
     /// Make room: remove what no kept run needs
@@ -154,6 +158,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,
         Verb::Diff(args) => runs::diff(&args, out, err)?,
+        Verb::Watch(args) => return watch::watch(&args, out, err),
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),

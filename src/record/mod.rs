@@ -9,6 +9,7 @@ mod journal;
 mod metrics;
 mod read;
 mod recorder;
+mod state;
 mod tensorboard;
 mod time;
 
@@ -18,5 +19,6 @@ pub use journal::{Journal, JournalFile, journal as journal_of, latest};
 pub use metrics::{Metrics, Point, Series};
 pub use read::{EventReader, Life, Recorded, events_of, life, metrics_of};
 pub use recorder::Recorder;
+pub use state::{Phase, Progress, RunState, StageState};
 pub use tensorboard::TensorBoard;
 pub use time::{now_ms, run_id, utc};

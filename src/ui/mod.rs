@@ -9,7 +9,9 @@ mod json;
 mod metrics;
 mod out;
 mod plan;
+mod plot;
 mod text;
+mod watch;
 
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};
@@ -18,3 +20,4 @@ pub use metrics::{MAIN, MetricRow, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
 pub use text::{bytes, count, duration, number, rows, table};
+pub use watch::{Watched, watched};

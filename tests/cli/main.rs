@@ -16,3 +16,4 @@ mod program;
 mod store;
 mod together;
 mod toys;
+mod watch;
