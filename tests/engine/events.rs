@@ -217,6 +217,36 @@ fn a_line_that_is_being_written_is_waited_for_and_strange_ones_are_passed_over()
 }
 
 #[test]
+fn a_value_that_is_no_number_is_kept_as_such() {
+    let lab = Lab::new();
+    let store = lab.store();
+    let recorder = Recorder::start(&store, "r", "p");
+    for (step, value) in [(1, f64::NAN), (2, 0.1 + 0.2)] {
+        recorder.emit(&Event::Metric {
+            stage: "f".to_owned(),
+            epoch: 1,
+            step,
+            name: "loss".to_owned(),
+            value,
+        });
+    }
+    recorder.finish().unwrap();
+    let metrics = metrics_of(&store, "r").unwrap();
+    let table = rows(&store.metrics_path("r"));
+    for values in [
+        metrics[0]
+            .points
+            .iter()
+            .map(|p| p.value)
+            .collect::<Vec<_>>(),
+        table.into_iter().map(|row| row.4).collect(),
+    ] {
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..], [0.1 + 0.2]);
+    }
+}
+
+#[test]
 fn damage_is_found() {
     let lab = Lab::new();
     let summary = lab.run(FIT);
