@@ -62,15 +62,23 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         .flat_map(|(_, r)| &r.journal.stages)
         .filter_map(|s| s.key.clone())
         .collect();
-    let garbage = store.garbage(
+    let mut garbage = store.garbage(
         &keep,
         Extent {
             checkpoints: args.checkpoints,
             cache: args.cache,
         },
     )?;
+    let old = runs.iter().take(oldest).filter(|r| !r.pinned);
+    let old: Vec<&str> = old.map(|r| r.journal.run.as_str()).collect();
+    garbage.events = store.events_files(&old);
+    let recorded = old.iter().filter(|run| {
+        let path = store.events_path(run);
+        garbage.events.iter().any(|(p, _)| *p == path)
+    });
+    let recorded = recorded.count() as u64;
     let what = format!(
-        "{}, {}{}{}, {}; {} kept",
+        "{}, {}{}{}{}, {}; {} kept",
         ui::number(garbage.stages.len() as u64, "stage"),
         ui::number(garbage.objects.len() as u64, "object"),
         match garbage.work.len() {
@@ -83,6 +91,10 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         match garbage.cache.len() {
             0 => "",
             _ => ", the cache",
+        },
+        match recorded {
+            0 => String::new(),
+            n => format!(", events of {}", ui::number(n, "run")),
         },
         ui::bytes(garbage.bytes()),
         ui::number(garbage.kept, "stage"),

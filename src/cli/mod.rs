@@ -23,6 +23,7 @@ pub mod schema;
 mod show;
 mod signals;
 mod verify;
+mod watch;
 mod why;
 
 use std::ffi::OsString;
@@ -84,6 +85,9 @@ enum Verb {
     Diff(runs::DiffArgs),
     /// Write a run as one HTML page
     Report(report::Args),
+    /// Look at a run while it goes on: stages, progress, curves
+    #[command(after_help = EXIT_CODES)]
+    Watch(watch::Args),
     /// Look for damage in the store
     Verify(verify::Args),
     /// Make room: remove what no kept run needs
@@ -163,6 +167,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Runs(args) => runs::runs(&args, out, err)?,
         Verb::Diff(args) => runs::diff(&args, out, err)?,
         Verb::Report(args) => report::report(&args, out, err)?,
+        Verb::Watch(args) => return watch::watch(&args, out, err),
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),

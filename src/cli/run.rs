@@ -13,7 +13,7 @@ use super::error::{CliResult, exit};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
 use crate::plan::Request;
-use crate::record::{EventSink, RunStatus};
+use crate::record::{EventSink, Fanout, RunStatus, TensorBoard};
 use crate::store::Store;
 use crate::ui::{Closing, HumanUi, JsonUi, Look, Out, closing};
 
@@ -49,6 +49,9 @@ pub struct Args {
     /// Take from the remote, give it nothing
     #[arg(long)]
     no_push: bool,
+    /// Write metrics for TensorBoard, to DIR/RUN/STAGE
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -95,12 +98,24 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         ..look(std::io::stdout().is_terminal())
     };
     let json = args.log_format == LogFormat::Json;
-    let listener: Arc<dyn EventSink> = if json {
+    let mut listener: Arc<dyn EventSink> = if json {
         Arc::new(JsonUi::new(out.clone()))
     } else {
         Arc::new(HumanUi::new(out.clone(), look))
     };
+    let tensorboard = args.tensorboard.clone().map(TensorBoard::new).map(Arc::new);
+    if let Some(tensorboard) = &tensorboard {
+        listener = Arc::new(Fanout(vec![
+            listener,
+            Arc::clone(tensorboard) as Arc<dyn EventSink>,
+        ]));
+    }
     let summary = exec::run(&pipeline, &store, &options, listener, &cancel)?;
+    if let Some(e) = tensorboard.and_then(|t| t.failed()) {
+        err.line(&format!(
+            "warning: metrics for TensorBoard are not complete: {e}"
+        ));
+    }
     if !json {
         out.text(&closing(&Closing {
             summary: &summary,

@@ -10,7 +10,7 @@ use super::error::{CliError, CliResult};
 use super::report::write_page;
 use crate::record::diff;
 use crate::record::history::{self, PastRun};
-use crate::record::{RunStatus, StageStatus};
+use crate::record::{Life, RunStatus, StageStatus, life};
 use crate::store::Store;
 use crate::ui::{self, Out};
 
@@ -51,15 +51,18 @@ pub struct DiffArgs {
     store: StoreArgs,
 }
 
-fn status(s: RunStatus) -> &'static str {
-    match s {
-        RunStatus::Running => "killed or going on",
-        RunStatus::Ok => "ok",
-        RunStatus::Failed => "failed",
-        RunStatus::Interrupted => "interrupted",
+fn status(store: &Store, run: &PastRun) -> &'static str {
+    match life(store, &run.journal) {
+        Life::GoesOn => "going on",
+        Life::Killed(_) => "killed",
+        Life::Unknown | Life::Ended(RunStatus::Running) => "killed or going on",
+        Life::Ended(RunStatus::Ok) => "ok",
+        Life::Ended(RunStatus::Failed) => "failed",
+        Life::Ended(RunStatus::Interrupted) => "interrupted",
     }
 }
 
+/// All runs; journals that cannot be read are told.
 pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     let (runs, bad) = history::runs(store)?;
     for e in bad {
@@ -68,6 +71,7 @@ pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     Ok(runs)
 }
 
+/// The run a text means.
 pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
     history::find(all, text).map_err(|several| {
         if several.is_empty() {
@@ -122,7 +126,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         rows.push(vec![
             r.journal.run.clone(),
             r.journal.pipeline.clone(),
-            status(r.journal.status).to_owned(),
+            status(&store, r).to_owned(),
             of(StageStatus::Ran).to_string(),
             of(StageStatus::Cached).to_string(),
             ui::duration(seconds),

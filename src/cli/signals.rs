@@ -3,6 +3,7 @@
 use std::io;
 
 use gfm_pipe_api::Cancel;
+use tokio::runtime::Runtime;
 
 use super::error::exit;
 use crate::ui::Out;
@@ -12,11 +13,8 @@ use crate::ui::Out;
 /// # Errors
 /// When the signals cannot be listened to; the default then holds, which is to stop at once.
 pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (cancel, err) = (cancel.clone(), err.clone());
-    let listener = move || {
+    on_thread(move |runtime| {
         runtime.block_on(async {
             if wait().await.is_err() {
                 return;
@@ -30,10 +28,29 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
                 std::process::exit(i32::from(exit::INTERRUPTED));
             }
         });
-    };
+    })
+}
+
+/// Listens from now on without a word, for what only looks.
+///
+/// # Errors
+/// See [`listen`].
+pub fn listen_quietly(cancel: &Cancel) -> io::Result<()> {
+    let cancel = cancel.clone();
+    on_thread(move |runtime| {
+        if runtime.block_on(wait()).is_ok() {
+            cancel.cancel();
+        }
+    })
+}
+
+fn on_thread(listener: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     std::thread::Builder::new()
         .name("gfm-signals".to_owned())
-        .spawn(listener)
+        .spawn(move || listener(runtime))
         .map(drop)
 }
 

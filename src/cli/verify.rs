@@ -2,6 +2,8 @@
 
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult, exit};
+use crate::record::history;
+use crate::store::Damage;
 use crate::ui::{self, Out};
 
 /// Arguments of `verify`.
@@ -23,7 +25,20 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
                 .hint("--store DIR names one"),
         );
     }
-    let found = store.verify(!args.quick, &|_, _| {})?;
+    let mut found = store.verify(!args.quick, &|_, _| {})?;
+    let stored = found.damages.len();
+    let faults = if args.quick {
+        Vec::new()
+    } else {
+        history::faults(&store)?
+    };
+    for (path, why) in faults {
+        found.damages.push(Damage {
+            path,
+            why,
+            operators: Vec::new(),
+        });
+    }
     for d in &found.damages {
         let whose = match d.operators.as_slice() {
             [] => String::new(),
@@ -42,6 +57,7 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         },
         match found.damages.len() {
             0 => ": all as stored".to_owned(),
+            n if stored == 0 => format!(": {n} damaged, of what runs wrote down only"),
             n => format!(": {n} damaged; `run` computes what is needed of them again"),
         }
     ));

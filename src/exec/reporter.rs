@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use gfm_pipe_api::{Level, Reporter};
+use gfm_pipe_api::{Level, Metric, Reporter};
 
 use crate::record::{Event, EventSink};
 
@@ -70,15 +70,26 @@ impl Reporter for StageReporter {
     fn message(&self, level: Level, text: &str) {
         self.sink.emit(&Event::Message {
             stage: self.stage.clone(),
-            level: match level {
-                Level::Info => "info",
-                Level::Warn => "warn",
-            },
+            level,
             text: text.to_owned(),
         });
     }
 
     fn resumed_at(&self, step: u64) {
         self.resumed.store(step, Ordering::Relaxed);
+        self.sink.emit(&Event::StageResumed {
+            stage: self.stage.clone(),
+            step,
+        });
+    }
+
+    fn metric(&self, metric: Metric<'_>) {
+        self.sink.emit(&Event::Metric {
+            stage: self.stage.clone(),
+            epoch: metric.epoch,
+            step: metric.step,
+            name: metric.name.to_owned(),
+            value: metric.value,
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use gfm_pipe_api::{Artifact, Cancel, Environment};
+use gfm_pipe_api::{Artifact, Cancel, Environment, Level};
 
 use super::fetch::fetch;
 use super::permits::{Permits, Room};
@@ -15,7 +15,8 @@ use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
 use crate::plan::{Request, RequestError, StagePlan, Verdict, expected, prepare_run};
 use crate::record::{
-    Event, EventSink, Fanout, Journal, RunStatus, StageRecord, StageStatus, durations, run_id,
+    Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
+    run_id,
 };
 use crate::spec::Pipeline;
 use crate::store::{Exchange, Give, Remote, Store, StoreError};
@@ -167,9 +168,11 @@ pub fn run(
 
     let run = run_id(SystemTime::now());
     let journal = Arc::new(Journal::start(store, &run, &pipeline.name, &pipeline.file));
+    let recorder = Arc::new(Recorder::start(store, &run, &pipeline.name));
     let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![
         listener,
         Arc::clone(&journal) as Arc<dyn EventSink>,
+        Arc::clone(&recorder) as Arc<dyn EventSink>,
     ]));
     sink.emit(&Event::RunStarted {
         run: run.clone(),
@@ -216,7 +219,7 @@ pub fn run(
         if let Some(beyond) = shared.permits.beyond(stage.limits.resources) {
             sink.emit(&Event::Message {
                 stage: stage.name.clone(),
-                level: "info",
+                level: Level::Info,
                 text: format!("asks for {beyond}: it runs with all there is"),
             });
         }
@@ -277,6 +280,9 @@ pub fn run(
         status,
         stages: stages.iter().map(StageRecord::summary).collect(),
     });
+    if let Err(e) = recorder.finish() {
+        warnings.push(format!("the run's events are not complete: {e}"));
+    }
     Ok(RunSummary {
         run,
         status,

@@ -17,7 +17,7 @@ use super::panics;
 use super::reporter::StageReporter;
 use crate::plan::select::Role;
 use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Reason};
-use crate::record::{Event, EventSink, StageRecord, StageStatus, utc};
+use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::{Stage, split_port};
 use crate::store::{
     Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError, full_disk,
@@ -129,6 +129,7 @@ impl StageRunner {
     ) -> (StageRecord, Option<Ports>) {
         let start = Instant::now();
         let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
+        record.started_ms = Some(now_ms());
         let mut look = None;
         let result = self
             .attempt(stage, role, &inputs, &mut record, &mut look)
@@ -150,6 +151,7 @@ impl StageRunner {
                 Ok(ports)
             });
         record.seconds = start.elapsed().as_secs_f64();
+        record.ended_ms = Some(now_ms());
         let (end, ports) = match result {
             Ok(ports) => (LastEnd::Stored, Some(ports)),
             Err(Stopped::Cancelled) => {
@@ -386,6 +388,10 @@ impl StageRunner {
                 }
                 std::thread::sleep(POLL);
             }
+            self.sink.emit(&Event::StageRetried {
+                stage: stage.name.clone(),
+                retry: tried,
+            });
             // The attempt may have removed it with everything in it.
             fs::create_dir_all(workdir).map_err(StoreError::io("create", workdir))?;
         }
@@ -426,7 +432,7 @@ pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
     for text in remote.news() {
         sink.emit(&Event::Message {
             stage: "remote".to_owned(),
-            level: "warn",
+            level: Level::Warn,
             text,
         });
     }

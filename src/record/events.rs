@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use gfm_pipe_api::Level;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::plan::Key;
 
@@ -69,6 +70,13 @@ pub struct StageRecord {
     pub key: Option<Key>,
     /// Seconds by the wall clock.
     pub seconds: f64,
+    /// When it began, the look into the store included: milliseconds since 1970, UTC. Missing where it was not started, and
+    /// in journals of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<u64>,
     /// Why it ran, or why it did not.
     pub reasons: Vec<String>,
     /// Digest of every output port.
@@ -96,6 +104,8 @@ impl StageRecord {
             status,
             key: None,
             seconds: 0.0,
+            started_ms: None,
+            ended_ms: None,
             reasons: Vec::new(),
             outputs: BTreeMap::new(),
             resumed_at_step: None,
@@ -131,7 +141,7 @@ impl StageRecord {
 }
 
 /// Something happened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The first event.
@@ -176,9 +186,37 @@ pub enum Event {
         /// Stage.
         stage: String,
         /// `info` or `warn`.
-        level: &'static str,
+        level: Level,
         /// What.
         text: String,
+    },
+    /// An operator goes on from a checkpoint it took after this many steps.
+    StageResumed {
+        /// Stage.
+        stage: String,
+        /// Steps.
+        step: u64,
+    },
+    /// An operator failed and is tried again: what it told before is told again, from its last checkpoint or from the start.
+    StageRetried {
+        /// Stage.
+        stage: String,
+        /// How often it was tried again, this time included.
+        retry: u32,
+    },
+    /// A number worth a curve: a loss, a rate, a score.
+    Metric {
+        /// Stage.
+        stage: String,
+        /// One-based epoch; 0 where there are none.
+        epoch: u32,
+        /// Steps taken.
+        step: u64,
+        /// Name.
+        name: String,
+        /// Value; `null` in JSON where it is none.
+        #[serde(deserialize_with = "number")]
+        value: f64,
     },
     /// A stage ended, in whatever way.
     StageFinished(Box<StageRecord>),
@@ -189,6 +227,11 @@ pub enum Event {
         /// Every stage of the pipeline, in the order written.
         stages: Vec<StageSummary>,
     },
+}
+
+/// A number that JSON may not have been able to hold.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// Somebody who wants to know. Called from many threads; must not block for long and must not fail.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::journal::{JournalFile, is_run, journal};
+use super::read::fault;
 use crate::store::{Store, StoreError, atomic};
 
 /// An earlier run.
@@ -57,6 +58,15 @@ pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError
         }
     }
     Ok((out, bad))
+}
+
+/// What is wrong with the files in which runs wrote down their events: each with why.
+///
+/// # Errors
+/// When the folder of runs cannot be read.
+pub fn faults(store: &Store) -> Result<Vec<(PathBuf, String)>, StoreError> {
+    let names = names(store)?;
+    Ok(names.iter().flat_map(|run| fault(store, run)).collect())
 }
 
 /// The one run a text means: its name, the start of it where that is enough, or `latest`; else those it could mean.

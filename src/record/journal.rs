@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use gfm_pipe_api::Level;
 use serde::{Deserialize, Serialize};
 
 use super::events::{Event, EventSink, RunStatus, StageRecord, StageStatus};
@@ -136,8 +137,15 @@ fn log_line(event: &Event) -> Option<String> {
             key,
             reasons,
         } => format!("{stage}: {op} started ({}), key {key}", reasons.join(", ")),
-        Event::Progress { .. } => return None,
-        Event::Message { stage, level, text } => format!("{stage}: {level}: {text}"),
+        Event::Progress { .. } | Event::Metric { .. } | Event::StageResumed { .. } => return None,
+        Event::Message { stage, level, text } => {
+            let level = match level {
+                Level::Info => "info",
+                Level::Warn => "warn",
+            };
+            format!("{stage}: {level}: {text}")
+        }
+        Event::StageRetried { stage, retry } => format!("{stage}: retry {retry}"),
         Event::StageFinished(r) => {
             let status = match r.status {
                 StageStatus::Ran => "ran",
@@ -188,6 +196,6 @@ pub(super) fn is_run(text: &str) -> bool {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn journal(store: &Store, run: &str) -> Result<Option<JournalFile>, StoreError> {
+pub fn journal(store: &Store, run: &str) -> Result<Option<JournalFile>, StoreError> {
     read_json(&store.journal_path(run), FORMAT)
 }

@@ -1,4 +1,4 @@
-//! What happened: events while a run goes on, and its journal afterwards.
+//! What happens in a run: events, written down while it goes on, and its journal.
 //!
 //! Invariant: recording never fails a run; what could not be recorded is told as a warning.
 
@@ -7,9 +7,19 @@ mod events;
 mod expect;
 pub mod history;
 mod journal;
+mod metrics;
+mod read;
+mod recorder;
+mod state;
+mod tensorboard;
 mod time;
 
 pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, StageSummary};
 pub use expect::durations;
-pub use journal::{Journal, JournalFile, latest};
-pub use time::{run_id, utc};
+pub use journal::{Journal, JournalFile, journal as journal_of, latest};
+pub use metrics::{Metrics, Point, Series};
+pub use read::{EventReader, Life, Recorded, events_of, life, metrics_of};
+pub use recorder::Recorder;
+pub use state::{Phase, Progress, RunState, StageState};
+pub use tensorboard::TensorBoard;
+pub use time::{now_ms, run_id, utc};

@@ -4,8 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Year, month, day, and milliseconds of the day.
 fn civil(t: SystemTime) -> (u64, u64, u64, u64) {
-    let since = t.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ms = u64::try_from(since.as_millis()).unwrap_or(0);
+    let ms = ms(t);
     let (days, ms) = (ms / 86_400_000, ms % 86_400_000);
     // Days since 0000-03-01 in cycles of 400 years: leap days then come last in their year.
     let z = days + 719_468;
@@ -17,6 +16,17 @@ fn civil(t: SystemTime) -> (u64, u64, u64, u64) {
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
     let year = yoe + era * 400 + u64::from(month <= 2);
     (year, month, day, ms)
+}
+
+/// Milliseconds since 1970, UTC.
+pub fn ms(t: SystemTime) -> u64 {
+    let since = t.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time now, as [`ms`].
+pub fn now_ms() -> u64 {
+    ms(SystemTime::now())
 }
 
 /// `2026-11-23T05:12:07Z`.

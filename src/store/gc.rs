@@ -32,6 +32,8 @@ pub struct Garbage {
     pub work: Vec<(PathBuf, u64)>,
     /// Folders of what operators keep between runs, with their sizes.
     pub cache: Vec<(PathBuf, u64)>,
+    /// Files in which runs that are not kept wrote down their events, with their sizes.
+    pub events: Vec<(PathBuf, u64)>,
     /// Stages that stay.
     pub kept: u64,
 }
@@ -40,6 +42,7 @@ impl Garbage {
     /// Bytes that removing it frees.
     pub fn bytes(&self) -> u64 {
         let all = self.objects.iter().chain(&self.work).chain(&self.cache);
+        let all = all.chain(&self.events);
         all.map(|(_, bytes)| bytes).sum()
     }
 
@@ -49,6 +52,7 @@ impl Garbage {
             && self.objects.is_empty()
             && self.work.is_empty()
             && self.cache.is_empty()
+            && self.events.is_empty()
     }
 }
 
@@ -85,6 +89,23 @@ impl Store {
         Ok(out)
     }
 
+    /// The files in which these runs wrote down their events, with their sizes.
+    pub fn events_files(&self, runs: &[&str]) -> Vec<(PathBuf, u64)> {
+        let files = runs.iter().flat_map(|run| {
+            [
+                self.events_path(run),
+                self.metrics_path(run),
+                self.run_lock_path(run),
+            ]
+        });
+        files
+            .filter_map(|path| {
+                let bytes = fs::metadata(&path).ok()?.len();
+                Some((path, bytes))
+            })
+            .collect()
+    }
+
     /// Removes it.
     ///
     /// # Errors
@@ -94,7 +115,7 @@ impl Store {
             fs::remove_file(path).map_err(StoreError::io("remove", path))?;
         }
         super::atomic::sync_dir(&self.root().join("stages"))?;
-        for (path, _) in &garbage.objects {
+        for (path, _) in garbage.objects.iter().chain(&garbage.events) {
             fs::remove_file(path).map_err(StoreError::io("remove", path))?;
         }
         for (path, _) in garbage.work.iter().chain(&garbage.cache) {

@@ -8,6 +8,7 @@
 //!   stages/<key>.json    one finished stage each
 //!   last/<pipeline>/<stage>.json  what the stage looked like when it was last asked for
 //!   runs/<id>.json, runs/latest   journals
+//!   runs/<id>.events.jsonl, runs/<id>.metrics.parquet   what happens in a run, while it goes on
 //!   logs/<id>.log        messages of a run
 //!   locks/<key>          operating system locks; never a reason to clean up
 //!   work/<key>/          private folders of running or killed stages
@@ -138,6 +139,11 @@ impl Store {
         self.root.join("locks").join(key)
     }
 
+    /// The lock file of a run that goes on.
+    pub fn run_lock_path(&self, run: &str) -> PathBuf {
+        self.lock_path(&format!("run-{run}"))
+    }
+
     /// Where the last look of a stage of a pipeline is remembered.
     pub fn last_path(&self, pipeline: &str, stage: &str) -> PathBuf {
         self.root
@@ -149,6 +155,18 @@ impl Store {
     /// The journal of a run.
     pub fn journal_path(&self, run: &str) -> PathBuf {
         self.root.join("runs").join(format!("{run}.json"))
+    }
+
+    /// The events of a run.
+    pub fn events_path(&self, run: &str) -> PathBuf {
+        self.root.join("runs").join(format!("{run}.events.jsonl"))
+    }
+
+    /// The metrics among a run's events, as a table.
+    pub fn metrics_path(&self, run: &str) -> PathBuf {
+        self.root
+            .join("runs")
+            .join(format!("{run}.metrics.parquet"))
     }
 
     /// The file that names the latest run.
@@ -187,7 +205,7 @@ fn is_ours(name: &str) -> bool {
 
 /// A name that is a file name on every system and still readable: other characters are written as `%xx`, and a long name is
 /// cut and told apart by its digest.
-fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     for b in name.bytes() {

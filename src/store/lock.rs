@@ -5,7 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use gfm_pipe_api::Cancel;
@@ -19,6 +19,21 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KeyLock {
     _file: File,
+}
+
+/// Held by a run as long as it goes on, so that others can tell it from a killed one. Its file goes with it: names of runs do
+/// not come again, so nobody else waits for it.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // What stays is an unlocked file of a run that ended, which its journal says.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Who holds a lock, as far as that is known.
@@ -123,6 +138,35 @@ impl Store {
         Ok(KeyLock { _file: file })
     }
 
+    /// Says that a run goes on; `None` where the file system has no locks.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn lock_run(&self, run: &str) -> Result<Option<RunLock>, StoreError> {
+        let path = self.run_lock_path(run);
+        let file = self.open_lock(&path)?;
+        match file.lock() {
+            Ok(()) => Ok(Some(RunLock { _file: file, path })),
+            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(None),
+            Err(e) => Err(StoreError::io("lock", &path)(e)),
+        }
+    }
+
+    /// Whether a process holds a run's lock; `None` where that cannot be told.
+    pub fn run_held(&self, run: &str) -> Option<bool> {
+        let file = match File::open(self.run_lock_path(run)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Some(false),
+            Err(_) => return None,
+        };
+        // Shared, so that two who look do not take each other for the run; it ends with this look.
+        match file.try_lock_shared() {
+            Ok(()) => Some(false),
+            Err(TryLockError::WouldBlock) => Some(true),
+            Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// Holds the store together with other runs: nobody collects garbage meanwhile. Waits for somebody who does.
     ///
     /// # Errors
@@ -176,6 +220,22 @@ mod tests {
             .unwrap();
         drop(first);
         store.lock("k", "kg", &Cancel::default(), |_| {}).unwrap();
+    }
+
+    #[test]
+    fn a_run_is_held_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        assert_eq!(store.run_held("r"), Some(false));
+        let held = store.lock_run("r").unwrap().unwrap();
+        assert_eq!(store.run_held("r"), Some(true));
+        assert_eq!(store.run_held("r"), Some(true));
+        drop(held);
+        assert_eq!(store.run_held("r"), Some(false));
+        assert!(!store.run_lock_path("r").exists());
+        // As a killed process leaves it.
+        File::create(store.run_lock_path("r")).unwrap();
+        assert_eq!(store.run_held("r"), Some(false));
     }
 
     #[test]

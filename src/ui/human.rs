@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use gfm_pipe_api::Level;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::out::Out;
@@ -230,12 +231,14 @@ impl EventSink for HumanUi {
                 note,
             } => self.progress(&mut inner, stage, *done, *total, (unit, note)),
             Event::Message { stage, level, text } => {
-                let what = match *level {
-                    "warn" => format!("{} ", self.look.paint("33;1", "warning:")),
-                    _ => String::new(),
+                let what = match level {
+                    Level::Warn => format!("{} ", self.look.paint("33;1", "warning:")),
+                    Level::Info => String::new(),
                 };
                 self.line(&format!("{stage:<w$}  {what}{text}", w = inner.name_width));
             }
+            // The progress line and the operator's own words say it.
+            Event::StageResumed { .. } | Event::StageRetried { .. } | Event::Metric { .. } => {}
             Event::StageFinished(record) => {
                 if let Some(bar) = inner.bars.remove(&record.name) {
                     bar.finish_and_clear();

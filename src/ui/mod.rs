@@ -10,7 +10,9 @@ mod json;
 mod metrics;
 mod out;
 mod plan;
+mod plot;
 mod text;
+mod watch;
 
 pub use audit::{Verdict, judgement, verdict};
 pub use closing::{Closing, closing};
@@ -20,3 +22,4 @@ pub use metrics::{MAIN, MetricRow, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
 pub use text::{bytes, count, duration, number, reasons, rows, table};
+pub use watch::{Watched, watched};

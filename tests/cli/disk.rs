@@ -94,7 +94,7 @@ fn stored(store: &Path) -> (usize, usize, usize) {
 fn a_full_disk_fails_the_stage_with_what_to_do_and_the_next_run_goes_on() {
     let (_dir, path) = folder();
     pipeline(&path);
-    let Some(disk) = Disk::new(path.join("disk"), "256k") else {
+    let Some(disk) = Disk::new(path.join("disk"), "268k") else {
         return;
     };
     let store = path.join("disk/store");

@@ -17,3 +17,4 @@ mod program;
 mod store;
 mod together;
 mod toys;
+mod watch;

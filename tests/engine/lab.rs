@@ -11,7 +11,7 @@ use gfm_pipe::plan::{Prepared, Request, RequestError, prepare};
 use gfm_pipe::record::{Event, EventSink, StageStatus};
 use gfm_pipe::spec::{LoadOptions, Pipeline, load};
 use gfm_pipe::store::{Manifest, Store};
-use gfm_pipe_api::Cancel;
+use gfm_pipe_api::{Cancel, Level};
 
 use crate::toy;
 
@@ -35,7 +35,7 @@ impl Events {
     pub fn warnings(&self) -> Vec<String> {
         let events = self.0.lock().unwrap();
         let warnings = events.iter().filter_map(|e| match e {
-            Event::Message { level, text, .. } if *level == "warn" => Some(text.clone()),
+            Event::Message { level, text, .. } if *level == Level::Warn => Some(text.clone()),
             _ => None,
         });
         warnings.collect()

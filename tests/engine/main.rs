@@ -6,6 +6,7 @@ mod cache;
 mod commands;
 mod crash;
 mod damage;
+mod events;
 #[cfg(all(unix, feature = "failpoints"))]
 mod failpoints;
 mod failure;

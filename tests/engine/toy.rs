@@ -10,8 +10,9 @@ use std::time::Duration;
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use gfm_pipe_api::kind::col;
 use gfm_pipe_api::{
-    Absent, Accepts, Arity, Cancel, ColType, Context, Field, InPort, InputFile, Kind, OpEntry,
-    OpError, OpResult, Operator, OutPort, Reporter, Schema, TableSpec, Type, columns, kinds,
+    Absent, Accepts, Arity, Cancel, ColType, Context, Field, InPort, InputFile, Kind, Metric,
+    OpEntry, OpError, OpResult, Operator, OutPort, Reporter, Schema, TableSpec, Type, columns,
+    kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,7 @@ pub fn ops() -> Vec<OpEntry> {
         OpEntry::of::<Count>(),
         OpEntry::of::<Misbehave>(),
         OpEntry::of::<Slow>(),
+        OpEntry::of::<Fit>(),
         OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
 }
@@ -376,5 +378,76 @@ impl Operator for Slow {
         let mut lines = read_lines(ctx)?;
         lines.push(format!("{} steps", p.steps));
         write_lines(ctx, lines)
+    }
+}
+
+/// Tells a loss at every step, and a score at every fifth; goes on from its last fifth step.
+pub struct Fit;
+
+#[derive(Serialize, Deserialize)]
+pub struct FitParams {
+    steps: u64,
+    step_ms: u64,
+    fail_at: Option<u64>,
+}
+
+impl Operator for Fit {
+    type Params = FitParams;
+    const NAME: &'static str = "fit";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "tells losses";
+
+    fn schema() -> Schema {
+        let none = serde_json::Value::Null;
+        Schema::new(vec![
+            Field::new("steps", Type::int(0), 10, "steps"),
+            Field::new("step_ms", Type::int(0), 0, "length of a step").no_effect(),
+            Field::new(
+                "fail_at",
+                Type::int(0).or_null(),
+                none,
+                "fails after this step, once",
+            )
+            .no_effect(),
+        ])
+    }
+    fn inputs() -> Vec<InPort> {
+        text_port(Arity::Optional)
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn run(p: FitParams, ctx: &Context) -> OpResult<()> {
+        let (checkpoint, failed) = (ctx.workdir.join("step"), ctx.workdir.join("failed"));
+        let start = fs::read_to_string(&checkpoint).ok();
+        let start: u64 = start.map_or(0, |text| text.parse().unwrap());
+        if start > 0 {
+            ctx.reporter.resumed_at(start);
+        }
+        for step in start + 1..=p.steps {
+            ctx.check_cancelled()?;
+            thread::sleep(Duration::from_millis(p.step_ms));
+            let tell = |name, value| {
+                let epoch = u32::try_from((step - 1) / 5 + 1).unwrap();
+                ctx.metric(Metric {
+                    epoch,
+                    step,
+                    name,
+                    value,
+                });
+            };
+            tell("loss", 1.0 / step as f64);
+            if step.is_multiple_of(5) {
+                tell("valid:score", step as f64);
+                fs::write(&checkpoint, step.to_string()).unwrap();
+            }
+            ctx.progress(step, p.steps, "steps", "");
+            if p.fail_at == Some(step) && !failed.exists() {
+                fs::write(&failed, "").unwrap();
+                ctx.warn("it will fail");
+                return Err(OpError::new("the loss became NaN"));
+            }
+        }
+        write_lines(ctx, vec![format!("{} steps", p.steps)])
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::error::{OpError, OpResult};
@@ -50,12 +51,28 @@ impl Cancel {
 }
 
 /// How much a message matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Worth knowing.
     Info,
     /// Something the user should look at.
     Warn,
+}
+
+/// A named number at a step of the work, to be looked at while it goes on: a loss, a rate, a score on held-out data.
+///
+/// It is told, not stored: what shall be kept belongs in a table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metric<'a> {
+    /// One-based epoch; 0 where there are none.
+    pub epoch: u32,
+    /// Steps taken, which must not fall within one attempt at the work.
+    pub step: u64,
+    /// Name: `loss`, `valid:mrr`.
+    pub name: &'a str,
+    /// Value.
+    pub value: f64,
 }
 
 /// Where an operator reports to. The engine decides how it looks.
@@ -66,6 +83,10 @@ pub trait Reporter: Send + Sync {
     fn message(&self, level: Level, text: &str);
     /// Training continued from a checkpoint taken after this many steps.
     fn resumed_at(&self, step: u64);
+    /// A number worth a curve. Whoever does not draw any need not listen.
+    fn metric(&self, metric: Metric<'_>) {
+        let _ = metric;
+    }
 }
 
 /// One table being written.
@@ -169,6 +190,11 @@ impl Context {
     /// Reports progress; cheap enough for every step.
     pub fn progress(&self, done: u64, total: u64, unit: &str, note: &str) {
         self.reporter.progress(done, total, unit, note);
+    }
+
+    /// Reports a number worth a curve, at most a few times a second.
+    pub fn metric(&self, metric: Metric<'_>) {
+        self.reporter.metric(metric);
     }
 
     /// A line for the log.

@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
 use crate::artifact::{Artifact, TableFile};
-use crate::context::{Cancel, Context, Level, Outputs, Reporter, TableSink};
+use crate::context::{Cancel, Context, Level, Metric, Outputs, Reporter, TableSink};
 use crate::error::{OpError, OpResult};
 use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
@@ -24,6 +24,21 @@ use crate::schema::path_text;
 pub struct Collected {
     /// Messages in order.
     pub messages: Mutex<Vec<(Level, String)>>,
+    /// Metrics in order.
+    pub metrics: Mutex<Vec<OwnedMetric>>,
+}
+
+/// A [`Metric`] that was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnedMetric {
+    /// Epoch.
+    pub epoch: u32,
+    /// Steps taken.
+    pub step: u64,
+    /// Name.
+    pub name: String,
+    /// Value.
+    pub value: f64,
 }
 
 impl Reporter for Collected {
@@ -34,6 +49,16 @@ impl Reporter for Collected {
         }
     }
     fn resumed_at(&self, _step: u64) {}
+    fn metric(&self, metric: Metric<'_>) {
+        if let Ok(mut m) = self.metrics.lock() {
+            m.push(OwnedMetric {
+                epoch: metric.epoch,
+                step: metric.step,
+                name: metric.name.to_owned(),
+                value: metric.value,
+            });
+        }
+    }
 }
 
 type Written = Arc<Mutex<BTreeMap<(String, String), TableFile>>>;
@@ -109,6 +134,8 @@ pub struct Local {
     pub outputs: BTreeMap<String, Artifact>,
     /// Messages in order.
     pub messages: Vec<(Level, String)>,
+    /// Metrics in order.
+    pub metrics: Vec<OwnedMetric>,
 }
 
 impl Local {
@@ -271,5 +298,14 @@ pub fn run_entry(
         .lock()
         .map_err(|_| OpError::new("a reporter panicked"))?
         .clone();
-    Ok(Local { outputs, messages })
+    let metrics = reporter
+        .metrics
+        .lock()
+        .map_err(|_| OpError::new("a reporter panicked"))?
+        .clone();
+    Ok(Local {
+        outputs,
+        messages,
+        metrics,
+    })
 }

@@ -6,11 +6,12 @@
 
 use std::time::Instant;
 
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{Context, Metric, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
+use super::meter::Meter;
 use super::schedule::Schedule;
 use super::task::{Step, Task};
 use super::visits::Course;
@@ -113,6 +114,7 @@ pub fn run<T: Task>(
         total,
         state,
         last_saved: Instant::now(),
+        meter: Meter::new(sums - 1),
     };
     let result = training.all_epochs();
     if matches!(result, Err(OpError::Cancelled)) {
@@ -170,6 +172,7 @@ struct Training<'a, T: Task> {
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
+    meter: Meter,
 }
 
 impl<T: Task> Training<'_, T> {
@@ -206,11 +209,12 @@ impl<T: Task> Training<'_, T> {
             .collect();
         for (i, batch) in batches.iter().enumerate().skip(place.step) {
             self.ctx.check_cancelled()?;
+            self.meter.begin();
             let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
             let step = self
                 .task
                 .step(&data, &self.state.params, batch, &mut numbers)?;
-            self.take(step, set)?;
+            self.take(step, set, batch.len())?;
             if self.due() {
                 self.save()?;
             }
@@ -219,7 +223,7 @@ impl<T: Task> Training<'_, T> {
     }
 
     /// One optimizer step, and what is written down about it.
-    fn take(&mut self, mut step: Step, set: usize) -> OpResult<()> {
+    fn take(&mut self, mut step: Step, set: usize, samples: usize) -> OpResult<()> {
         let settings = self.settings;
         let (epoch, loss) = (self.state.progress.place.epoch, step.loss);
         if !loss.is_finite() {
@@ -233,9 +237,10 @@ impl<T: Task> Training<'_, T> {
             ))
             .hint("lower `optimizer.lr`, or set `train.clip_norm`"));
         }
-        if let Some(most) = settings.clip_norm {
-            clip(&mut step.grads, most).map_err(tensor_error)?;
-        }
+        let norm = match settings.clip_norm {
+            Some(most) => Some(clip(&mut step.grads, most).map_err(tensor_error)?),
+            None => None,
+        };
         let state = &mut self.state;
         let factor = settings
             .schedule
@@ -246,10 +251,11 @@ impl<T: Task> Training<'_, T> {
             .map_err(tensor_error)?;
         let progress = &mut state.progress;
         progress.place.step += 1;
-        let values = std::iter::once(loss).chain(step.parts);
-        for (sum, value) in progress.sums.iter_mut().zip(values) {
+        let values = || std::iter::once(loss).chain(step.parts.iter().copied());
+        for (sum, value) in progress.sums.iter_mut().zip(values()) {
             *sum += value;
         }
+        self.meter.end(samples, values(), norm);
         progress.recent = (progress.recent.0 + loss, progress.recent.1 + 1);
         let (taken, per_epoch) = (state.optimizer.steps, self.course.per_epoch());
         let part = |step: u64| step * LOSSES_PER_EPOCH / per_epoch;
@@ -264,12 +270,36 @@ impl<T: Task> Training<'_, T> {
         if taken.is_multiple_of(settings.log_interval) {
             self.ctx
                 .info(format!("epoch {epoch} step {taken}/{total} loss {loss:.4}"));
+            self.report();
         }
         Ok(())
     }
 
+    /// Tells the means of the steps since it last did.
+    fn report(&mut self) {
+        let (epoch, step) = (self.state.progress.place.epoch, self.state.optimizer.steps);
+        let factor = self.settings.schedule.factor(step, self.total);
+        let rate = self.state.optimizer.settings.lr * factor;
+        self.meter
+            .report(self.ctx, (epoch, step), &self.task.parts(), rate);
+    }
+
+    /// One value of the history, which is told as well.
+    fn note(&mut self, metric: impl AsRef<str>, value: f64) {
+        let name = metric.as_ref();
+        self.state.note(name, value);
+        self.ctx.metric(Metric {
+            epoch: self.state.progress.place.epoch,
+            step: self.state.optimizer.steps,
+            name,
+            value,
+        });
+    }
+
     /// Mean losses, validation, and whether this epoch is the best one. All or nothing: a stop in between repeats it.
     fn finish_epoch(&mut self) -> OpResult<()> {
+        // What the interval left over: else an epoch shorter than it would tell nothing.
+        self.report();
         let measured = self.validate()?;
         let epoch = self.state.progress.place.epoch;
         let sums = std::mem::replace(
@@ -278,9 +308,9 @@ impl<T: Task> Training<'_, T> {
         );
         let steps = self.course.per_epoch() as f64;
         let mean = sums[0] / steps;
-        self.state.note("mean_loss", mean);
+        self.note("mean_loss", mean);
         for (part, sum) in self.task.parts().iter().zip(&sums[1..]) {
-            self.state.note(format!("mean_loss:{part}"), sum / steps);
+            self.note(format!("mean_loss:{part}"), sum / steps);
         }
         let Some(measured) = measured else {
             self.ctx.info(format!("epoch {epoch} loss {mean:.4}"));
@@ -304,7 +334,7 @@ impl<T: Task> Training<'_, T> {
             .find(|(n, _)| *n == by.metric)
             .map(|(_, v)| if by.smaller { -v } else { *v });
         for (name, value) in measured.each.into_iter().chain(measured.mean) {
-            self.state.note(format!("valid:{name}"), value);
+            self.note(format!("valid:{name}"), value);
         }
         // Strictly better wins: of equal epochs the first one stays.
         let best = self.state.progress.best_score;

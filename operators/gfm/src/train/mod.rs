@@ -8,6 +8,7 @@ pub mod keys;
 pub mod link_eval;
 mod loader;
 mod looping;
+mod meter;
 mod outputs;
 mod schedule;
 pub mod settings;

@@ -9,4 +9,5 @@ mod keys;
 mod learning;
 mod resume;
 mod sets;
+mod told;
 mod toy;

@@ -51,7 +51,7 @@ fn stop(folder: &Path, name: &str, params: &Value, given: &Inputs, steps: u64) {
 }
 
 /// Stops an operator after each of these numbers of steps (one after the other in the same folder) and lets it end.
-fn stopped_and_ended(
+pub fn stopped_and_ended(
     folder: &Path,
     name: &str,
     params: &Value,

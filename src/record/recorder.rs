@@ -1,0 +1,217 @@
+//! Writes down what happens in a run while it goes on: `runs/<id>.events.jsonl`, and the metrics among it as a table,
+//! `runs/<id>.metrics.parquet`.
+//!
+//! A thread of its own writes, so that no training waits for a disk. The events are what counts: lines appended and flushed one
+//! by one, so that a killed run has all but perhaps the last. The table is made of them for other programs, replaced as a whole
+//! from time to time.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+
+use super::events::{Event, EventSink};
+use super::metrics::Metrics;
+use super::read::{EVENTS_FORMAT, Head, Recorded};
+use super::time::now_ms;
+use crate::store::{Store, StoreError};
+
+/// Progress is written down at most this often per stage; the last one before a stage ends always is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the table is replaced at most while a stage goes on.
+const TABLE_EVERY: Duration = Duration::from_secs(30);
+
+/// The table is made anew each time: of a long run that may take a while, which must stay a small part of the time.
+const TABLE_SHARE: u32 = 20;
+
+/// How often a silent run gives a sign of life.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Listens to a run and writes down its events.
+pub struct Recorder {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// Missing once the end was written.
+    to_writer: Option<Sender<Recorded>>,
+    writer: Option<JoinHandle<Result<(), StoreError>>>,
+    /// By stage: when its progress was last written down, and what came since.
+    progress: HashMap<String, (Instant, Option<Recorded>)>,
+}
+
+impl Recorder {
+    /// Starts to write down the events of a run. What fails is told by [`Recorder::finish`].
+    pub fn start(store: &Store, run: &str, pipeline: &str) -> Self {
+        let (to_writer, events) = channel();
+        let (store, run, pipeline) = (store.clone(), run.to_owned(), pipeline.to_owned());
+        // Here, not in the thread: a run that is known to anybody has its lock.
+        let opened = Writer::open(&store, &run, &pipeline);
+        let writer = std::thread::Builder::new()
+            .name("gfm-events".to_owned())
+            .spawn(move || opened?.all(&events))
+            .map_err(|e| tracing::debug!("events are not recorded: {e}"));
+        Recorder {
+            inner: Mutex::new(Inner {
+                to_writer: Some(to_writer),
+                writer: writer.ok(),
+                progress: HashMap::new(),
+            }),
+        }
+    }
+
+    /// Writes what is left and ends. A second call does nothing.
+    ///
+    /// # Errors
+    /// What could not be recorded first; the run itself is not affected.
+    pub fn finish(&self) -> Result<(), StoreError> {
+        let writer = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(inner.to_writer.take());
+            inner.writer.take()
+        };
+        // A writer that panicked has said so on its own.
+        writer.map_or(Ok(()), |w| w.join().unwrap_or(Ok(())))
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Err(e) = self.finish() {
+            tracing::debug!("events are not complete: {e}");
+        }
+    }
+}
+
+impl EventSink for Recorder {
+    fn emit(&self, event: &Event) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(to_writer) = inner.to_writer.clone() else {
+            return;
+        };
+        let now = Instant::now();
+        if let Event::Progress { stage, .. } = event
+            && let Some((last, waiting)) = inner.progress.get_mut(stage)
+        {
+            if now.duration_since(*last) < PROGRESS_EVERY {
+                *waiting = Some(Recorded::now(event));
+                return;
+            }
+            (*last, *waiting) = (now, None);
+        } else if let Event::Progress { stage, .. } = event {
+            inner.progress.insert(stage.clone(), (now, None));
+        }
+        // A writer that stopped (a full disk) has its reason, which `finish` tells.
+        if let Event::StageFinished(record) = event
+            && let Some((_, Some(waiting))) = inner.progress.remove(&record.name)
+        {
+            let _ = to_writer.send(waiting);
+        }
+        let _ = to_writer.send(Recorded::now(event));
+    }
+}
+
+/// The thread's own things.
+struct Writer {
+    file: File,
+    path: PathBuf,
+    table: PathBuf,
+    tmp: PathBuf,
+    metrics: Metrics,
+    /// Whether the table lacks something.
+    stale: bool,
+    written: Instant,
+    every: Duration,
+    /// Held as long as the run goes on; where there are no locks, the file's time says so.
+    _alive: Option<crate::store::RunLock>,
+}
+
+impl Writer {
+    fn open(store: &Store, run: &str, pipeline: &str) -> Result<Self, StoreError> {
+        let path = store.events_path(run);
+        let alive = store.lock_run(run)?;
+        let file = File::options().create_new(true).append(true).open(&path);
+        let mut writer = Writer {
+            file: file.map_err(StoreError::io("create", &path))?,
+            path,
+            table: store.metrics_path(run),
+            tmp: store.tmp(),
+            metrics: Metrics::default(),
+            stale: false,
+            written: Instant::now(),
+            every: TABLE_EVERY,
+            _alive: alive,
+        };
+        let head = Head {
+            format: EVENTS_FORMAT,
+            run: run.to_owned(),
+            pipeline: pipeline.to_owned(),
+        };
+        writer.line(&head)?;
+        Ok(writer)
+    }
+
+    /// Everything until nobody sends any more. After a failure nothing is appended (a line after half a line would be lost, too),
+    /// but the run goes on, and so does its lock.
+    fn all(mut self, events: &Receiver<Recorded>) -> Result<(), StoreError> {
+        let mut done = Ok(());
+        loop {
+            let mut stage_ended = false;
+            match events.recv_timeout(BEAT) {
+                Ok(_) if done.is_err() => continue,
+                Ok(recorded) => {
+                    done = self.line(&recorded);
+                    self.stale |= self.metrics.apply(recorded.time_ms, &recorded.event);
+                    stage_ended = matches!(recorded.event, Event::StageFinished(_));
+                }
+                // Best effort: where it fails, the lock tells.
+                Err(RecvTimeoutError::Timeout) => drop(self.file.set_modified(SystemTime::now())),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if done.is_ok() && (stage_ended || self.written.elapsed() >= self.every) {
+                done = self.table();
+            }
+        }
+        done.and_then(|()| self.table())
+    }
+
+    /// Appends a line at once: what a killed process has written stays.
+    fn line(&mut self, what: &impl Serialize) -> Result<(), StoreError> {
+        let failed = StoreError::io("write", &self.path);
+        let mut bytes = match serde_json::to_vec(what) {
+            Ok(bytes) => bytes,
+            Err(e) => return Err(failed(e.into())),
+        };
+        bytes.push(b'\n');
+        self.file.write_all(&bytes).map_err(failed)
+    }
+
+    /// Replaces the table where it lacks something.
+    fn table(&mut self) -> Result<(), StoreError> {
+        if !self.stale {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        self.metrics.write(&self.tmp, &self.table)?;
+        self.stale = false;
+        self.written = Instant::now();
+        self.every = TABLE_EVERY.max(begin.elapsed() * TABLE_SHARE);
+        Ok(())
+    }
+}
+
+impl Recorded {
+    fn now(event: &Event) -> Self {
+        Recorded {
+            time_ms: now_ms(),
+            event: event.clone(),
+        }
+    }
+}
