@@ -14,11 +14,13 @@ mod stages;
 mod svg;
 mod training;
 
+use std::collections::BTreeSet;
+
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use crate::record::JournalFile;
+use crate::record::{JournalFile, Series, metrics_of};
 use crate::store::Store;
 use run::Run;
 
@@ -59,6 +61,20 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             Ok(t) => trainings.push(t),
             Err(why) => keep(why),
         }
+    }
+    // What stages wrote down that have no history.
+    match metrics_of(store, &journal.run) {
+        Ok(series) => {
+            let stages: BTreeSet<&str> = series.iter().map(|s| s.stage.as_str()).collect();
+            for stage in stages {
+                let has = |s: &&Series| s.stage == stage;
+                if !trainings.iter().any(|t| t.stage == stage) {
+                    let own: Vec<&Series> = series.iter().filter(has).collect();
+                    trainings.push(training::recorded(stage, &own));
+                }
+            }
+        }
+        Err(e) => keep(e.to_string()),
     }
     let mut audits = Vec::new();
     for (stage, _) in run.of_kind("audit") {

@@ -186,9 +186,22 @@ pub fn dag(stages: &[StageView]) -> String {
     dag::draw(&nodes)
 }
 
-/// When stages ran, where the journal knows.
+/// When stages ran, in the order they began; nothing where the journal does not know, as those of earlier versions.
 pub fn timeline(run: &Run<'_>) -> Option<String> {
-    let spans: Vec<Span> = Vec::new();
-    let _ = run;
-    (!spans.is_empty()).then(|| timeline::draw(&spans))
+    let stages = run.journal.stages.iter();
+    let times = stages.filter_map(|s| Some((s, s.started_ms?, s.ended_ms?)));
+    let times: Vec<(&StageRecord, u64, u64)> = times.collect();
+    let first = times.iter().map(|t| t.1).min()?;
+    // Milliseconds of any run fit.
+    let since = |ms: u64| ms.saturating_sub(first) as f64 / 1000.0;
+    let mut spans: Vec<Span> = times
+        .into_iter()
+        .map(|(s, from, to)| Span {
+            name: s.name.clone(),
+            status: status(s.status),
+            at: (since(from), since(to.max(from))),
+        })
+        .collect();
+    spans.sort_by(|a, b| a.at.0.total_cmp(&b.at.0));
+    Some(timeline::draw(&spans))
 }
