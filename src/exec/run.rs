@@ -10,7 +10,7 @@ use gfm_pipe_api::{Artifact, Cancel, Environment, Level};
 
 use super::fetch::fetch;
 use super::permits::{Permits, Room};
-use super::schedule::{Shared, schedule};
+use super::schedule::{Shared, schedule, wired};
 use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
 use crate::plan::{Request, RequestError, StagePlan, Verdict, expected, prepare_run};
@@ -242,7 +242,10 @@ pub fn run(
                 }
                 record
             }
-            (None, Role::Skip) => StageRecord::skipped(&stage.name, stage.op.name, "not selected"),
+            (None, Role::Skip) => {
+                let record = StageRecord::skipped(&stage.name, stage.op.name, "not selected");
+                wired(record, stage)
+            }
             // A run never claims success for a stage it has not seen end.
             (None, _) => {
                 let mut r = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
@@ -251,7 +254,7 @@ pub fn run(
                     Ok(()) => "the scheduler never started it".to_owned(),
                 });
                 r.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
-                r
+                wired(r, stage)
             }
         };
         stages.push(record);

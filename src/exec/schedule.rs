@@ -18,7 +18,7 @@ use super::permits::{Permit, Permits};
 use super::stage::{Ports, StageRunner};
 use crate::plan::select::Role;
 use crate::record::{Event, StageRecord, StageStatus};
-use crate::spec::{Pipeline, Stage};
+use crate::spec::{Pipeline, PortRef, Stage};
 
 /// What travels along an edge.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl Node for StageNode {
             (None, StageStatus::Skipped) => Signal::Skipped { stage: name },
             (None, _) => Signal::Failed { stage: name },
         };
-        self.shared.finish(record, ports);
+        self.shared.finish(wired(record, &stage), ports);
         for to in self.outputs.get_receiver_ids() {
             // A receiver that is gone needs no message.
             let _ = self
@@ -123,6 +123,16 @@ impl Node for StageNode {
         }
         Output::empty()
     }
+}
+
+/// The record of a stage, with what it is connected to.
+pub(super) fn wired(mut record: StageRecord, stage: &Stage) -> StageRecord {
+    let named = |(port, from): (&String, &Vec<PortRef>)| {
+        (port.clone(), from.iter().map(PortRef::to_string).collect())
+    };
+    record.inputs = stage.inputs.iter().map(named).collect();
+    record.after.clone_from(&stage.after);
+    record
 }
 
 /// What another stage is to a stage.

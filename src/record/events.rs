@@ -79,6 +79,13 @@ pub struct StageRecord {
     pub ended_ms: Option<u64>,
     /// Why it ran, or why it did not.
     pub reasons: Vec<String>,
+    /// What its input ports took in this run, `STAGE.PORT` by port; empty in journals of older versions. What is kept with a cached
+    /// result has the names of the run that made it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Vec<String>>,
+    /// Stages it waited for without taking anything of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// Digest of every output port.
     pub outputs: BTreeMap<String, String>,
     /// The step of the checkpoint it continued from, if it did.
@@ -107,6 +114,8 @@ impl StageRecord {
             started_ms: None,
             ended_ms: None,
             reasons: Vec::new(),
+            inputs: BTreeMap::new(),
+            after: Vec::new(),
             outputs: BTreeMap::new(),
             resumed_at_step: None,
             rows: 0,

@@ -6,7 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use gfm_pipe_api::OpError;
 
-use crate::record::JournalFile;
+use crate::plan::InputId;
+use crate::record::{JournalFile, StageStatus};
 use crate::store::{Manifest, Store};
 
 /// A table that a report needs and cannot have, with the reason.
@@ -47,24 +48,52 @@ impl<'a> Run<'a> {
             .collect()
     }
 
+    /// What an input port of a stage took in this run, `STAGE.PORT` in order.
+    pub fn inputs(&self, stage: &str) -> BTreeMap<String, Vec<String>> {
+        let record = self.journal.stages.iter().find(|s| s.name == stage);
+        match (record, self.manifests.get(stage)) {
+            (Some(r), _) if !r.inputs.is_empty() => r.inputs.clone(),
+            // An older journal does not say. A manifest has the digests of what was taken, and names that may be of another run.
+            (_, Some(m)) => {
+                let of = |i: &InputId| self.giver(i);
+                let ports = m.ingredients.inputs.iter();
+                ports
+                    .map(|(port, ids)| (port.clone(), ids.iter().filter_map(of).collect()))
+                    .collect()
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// The port of this run that gives a content: the one of that name, or any.
+    fn giver(&self, input: &InputId) -> Option<String> {
+        let stages = self.journal.stages.iter();
+        let given = stages.flat_map(|s| {
+            let ports = s.outputs.iter().filter(|(_, d)| **d == input.digest);
+            ports.map(move |(port, _)| format!("{}.{port}", s.name))
+        });
+        let given: Vec<String> = given.collect();
+        let named = given.iter().find(|g| **g == input.from);
+        named.or(given.first()).cloned()
+    }
+
     /// The stage and port that an input of a stage is connected to.
     pub fn input(&self, stage: &str, port: &str) -> Option<(String, String)> {
-        let inputs = self.manifests.get(stage)?.ingredients.inputs.get(port)?;
-        let (stage, port) = inputs.first()?.from.rsplit_once('.')?;
+        let inputs = self.inputs(stage);
+        let (stage, port) = inputs.get(port)?.first()?.rsplit_once('.')?;
         Some((stage.to_owned(), port.to_owned()))
     }
 
-    /// The stages a stage takes from, each once.
+    /// The stages a stage takes from or waits for, each once.
     pub fn takes_from(&self, stage: &str) -> Vec<String> {
+        let record = self.journal.stages.iter().find(|s| s.name == stage);
+        let after = record.map(|r| r.after.clone()).unwrap_or_default();
+        let inputs = self.inputs(stage).into_values().flatten();
+        let from = inputs.filter_map(|i| Some(i.rsplit_once('.')?.0.to_owned()));
         let mut out: Vec<String> = Vec::new();
-        let Some(m) = self.manifests.get(stage) else {
-            return out;
-        };
-        for input in m.ingredients.inputs.values().flatten() {
-            if let Some((from, _)) = input.from.rsplit_once('.')
-                && !out.iter().any(|o| o == from)
-            {
-                out.push(from.to_owned());
+        for name in from.chain(after) {
+            if !out.contains(&name) {
+                out.push(name);
             }
         }
         out
@@ -78,7 +107,7 @@ impl<'a> Run<'a> {
             .get(stage)
             .and_then(|m| m.ports.get(port))
             .and_then(|p| p.tables.iter().find(|t| t.name == table))
-            .ok_or_else(|| format!("{of} is not in the store any more"))?;
+            .ok_or_else(|| self.why_gone(stage, &of))?;
         let lacking = |why: &dyn std::fmt::Display| format!("{of} cannot be read: {why}");
         let reader = gfm_pipe_api::table::reader(&self.store.object(&entry.digest))
             .map_err(|e| lacking(&e))?;
@@ -87,6 +116,22 @@ impl<'a> Run<'a> {
         batches
             .and_then(|b| concat_batches(&schema, &b))
             .map_err(|e| lacking(&e))
+    }
+}
+
+impl Run<'_> {
+    fn why_gone(&self, stage: &str, of: &str) -> Lacking {
+        let run = &self.journal.run;
+        match self.journal.stages.iter().find(|s| s.name == stage) {
+            None => format!("{of}: run {run} did not come to a stage {stage}"),
+            Some(s) if s.status == StageStatus::Failed => {
+                format!("{of}: {stage} failed in run {run}")
+            }
+            Some(s) if s.status == StageStatus::Skipped => {
+                format!("{of}: {stage} did not run in run {run}")
+            }
+            Some(_) => format!("{of} of run {run} is not in the store any more"),
+        }
     }
 }
 

@@ -45,8 +45,7 @@ pub struct StageView {
     hint: Option<String>,
     note: Option<String>,
     resumed: Option<u64>,
-    /// Stages it takes from.
-    #[serde(skip)]
+    /// Stages it takes from or waits for.
     pub from: Vec<String>,
     inputs: Vec<(String, String)>,
     params: Vec<(String, String)>,
@@ -119,13 +118,6 @@ fn stage(run: &Run<'_>, place: usize, s: &StageRecord) -> StageView {
             }
         }
     }
-    let inputs = ingredients.map(|i| {
-        let each = |(port, ids): (&String, &Vec<crate::plan::InputId>)| {
-            let from: Vec<&str> = ids.iter().map(|i| i.from.as_str()).collect();
-            (port.clone(), from.join(", "))
-        };
-        i.inputs.iter().map(each).collect()
-    });
     let files = ingredients.map(|i| {
         let each = |f: &crate::plan::FileId| {
             let digest = f.digest.clone().unwrap_or_else(|| "not there".to_owned());
@@ -148,7 +140,11 @@ fn stage(run: &Run<'_>, place: usize, s: &StageRecord) -> StageView {
         note: s.note.clone(),
         resumed: s.resumed_at_step,
         from: run.takes_from(&s.name),
-        inputs: inputs.unwrap_or_default(),
+        inputs: run
+            .inputs(&s.name)
+            .into_iter()
+            .map(|(port, from)| (port, from.join(", ")))
+            .collect(),
         params: params.into_iter().collect(),
         files: files.unwrap_or_default(),
         tables,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gfm_pipe_api::kinds;
 
 use super::human::Look;
-use super::metrics::metrics_tables;
+use super::metrics::{metric_rows, metrics_tables};
 use super::text::{bytes, duration, number};
 use crate::exec::RunSummary;
 use crate::record::{RunStatus, StageStatus};
@@ -23,18 +23,26 @@ pub struct Closing<'a> {
     pub look: Look,
 }
 
-/// Evaluations that another stage puts into a table with others: that table says it all.
+/// Evaluations of the model alone that another stage puts into a table with others: that table says it all.
 fn compared(c: &Closing<'_>) -> BTreeSet<String> {
-    let measures = |name: &String| {
-        let ports = c.summary.artifacts.get(name);
-        ports.is_some_and(|p| p.values().any(|a| *a.kind == kinds::METRICS))
+    let metrics = |name: &String| {
+        let mut ports = c.summary.artifacts.get(name)?.values();
+        ports.find(|a| *a.kind == kinds::METRICS)
+    };
+    let alone = |name: &String| {
+        let Some(Ok(batch)) = metrics(name).map(|a| a.read("metrics")) else {
+            return false;
+        };
+        let rows = metric_rows(&batch);
+        rows.iter()
+            .all(|m| ["model", "ceiling"].contains(&m.system))
     };
     let stages = c.summary.stages.iter();
     stages
-        .filter(|s| measures(&s.name))
-        .filter_map(|s| c.store.manifest(s.key.as_ref()?).ok().flatten())
-        .flat_map(|m| m.ingredients.inputs.into_values().flatten())
-        .filter_map(|input| Some(input.from.rsplit_once('.')?.0.to_owned()))
+        .filter(|s| metrics(&s.name).is_some())
+        .flat_map(|s| s.inputs.values().flatten())
+        .filter_map(|from| Some(from.rsplit_once('.')?.0.to_owned()))
+        .filter(alone)
         .collect()
 }
 
