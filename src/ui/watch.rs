@@ -283,13 +283,14 @@ impl Watched<'_> {
                 self.look.paint("36", &line)
             ));
         }
-        // Scores first; of several data sets the means before each of them.
+        // Scores first, of several data sets the means before each of them, and what epochs are mostly chosen by before the rest.
         let mut others: Vec<&&Series> = all.iter().filter(curved).collect();
         others.retain(|s| s.metric != main.metric);
         others.sort_by_key(|s| {
             (
                 !s.metric.starts_with("valid:"),
                 s.metric.matches(':').count(),
+                !s.metric.contains("mrr"),
             )
         });
         others.truncate(SPARKLINES);
