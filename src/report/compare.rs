@@ -32,6 +32,7 @@ struct Change {
 /// A metric of a system on the questions both runs were asked.
 #[derive(Serialize)]
 struct Paired {
+    stage: String,
     system: String,
     metric: &'static str,
     old: String,
@@ -47,6 +48,7 @@ struct Paired {
 /// A question that went another way.
 #[derive(Serialize)]
 struct Moved {
+    stage: String,
     question: String,
     system: String,
     old: String,
@@ -79,15 +81,31 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     let times = changes(&times(old), &times(new), |_, _| String::new());
     let mut lacking: Vec<String> = Vec::new();
     let (mut paired, mut moved) = (Vec::new(), Vec::new());
-    for (stage, _) in b.of_kind("ranks") {
+    let stages: BTreeSet<String> = [&a, &b]
+        .into_iter()
+        .flat_map(|run| run.of_kind("ranks"))
+        .map(|(stage, _)| stage)
+        .collect();
+    for stage in stages {
+        if a.asked(&stage)
+            .zip(b.asked(&stage))
+            .is_some_and(|(x, y)| x != y)
+        {
+            lacking.push(format!(
+                "{stage}: the runs were not asked the same questions, which are not paired then"
+            ));
+            continue;
+        }
         match (places(&a, &stage), places(&b, &stage)) {
             (Ok(x), Ok(y)) => {
-                paired.extend(pair(&x, &y));
-                moved.extend(moves(&x, &y));
+                paired.extend(pair(&stage, &x, &y));
+                moved.extend(moves(&stage, &x, &y));
             }
             (Err(why), _) | (_, Err(why)) => lacking.push(why),
         }
     }
+    moved.sort_by(|x, y| y.0.total_cmp(&x.0));
+    let mut moved: Vec<Moved> = moved.into_iter().map(|m| m.1).collect();
     moved.truncate(LISTED);
     let charts: Vec<(String, String)> = b
         .of_kind("history")
@@ -194,12 +212,13 @@ fn value(metric: &str, Found { gold, ranks }: &Found) -> f64 {
         "recall@2" => found(2) / gold,
         "recall@5" => found(5) / gold,
         "all-gold@5" => f64::from(u8::from(found(5) >= gold)),
+        // The last of MAIN, mrr.
         _ => ranks.first().map_or(0.0, |r| 1.0 / f64::from(*r)),
     }
 }
 
 /// Systems that both runs asked the same questions.
-fn pair(a: &Places, b: &Places) -> Vec<Paired> {
+fn pair(stage: &str, a: &Places, b: &Places) -> Vec<Paired> {
     let systems: BTreeSet<&String> = a.keys().map(|k| &k.0).collect();
     let mut out = Vec::new();
     for system in systems {
@@ -223,20 +242,14 @@ fn pair(a: &Places, b: &Places) -> Vec<Paired> {
             let (interval, p) = sure(&differences);
             let count = |sign: f64| differences.iter().filter(|d| d[0] * sign > 1e-12).count();
             out.push(Paired {
+                stage: stage.to_owned(),
                 system: system.clone(),
                 metric,
                 old: format!("{old:.3}"),
                 new: format!("{new:.3}"),
-                // The sum of what cancels out may be a negative zero.
-                change: format!(
-                    "{:+.3}",
-                    if (new - old).abs() < 5e-4 {
-                        0.0
-                    } else {
-                        new - old
-                    }
-                ),
-                interval: interval.map(|(low, high)| format!("{low:+.3} to {high:+.3}")),
+                change: signed(new - old),
+                interval: interval
+                    .map(|(low, high)| format!("{} to {}", signed(low), signed(high))),
                 p: p.map(|p| format!("{p:.4}")),
                 better: count(1.0),
                 worse: count(-1.0),
@@ -247,14 +260,25 @@ fn pair(a: &Places, b: &Places) -> Vec<Paired> {
     out
 }
 
+/// With its sign, and no sign on what is shown as zero.
+fn signed(x: f64) -> String {
+    match format!("{x:+.3}").as_str() {
+        "-0.000" | "+0.000" => "0.000".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
 /// The 95 % interval of the mean difference and the p-value of its paired test.
 #[cfg(feature = "gfm")]
 fn sure(differences: &[Vec<f64>]) -> (Option<(f64, f64)>, Option<f64>) {
-    use gfm_pipe_gfm::eval::bootstrap::{intervals, sign_flip};
+    use gfm_pipe_gfm::eval::bootstrap::{Values, intervals, sign_flip};
+    let values = Values::new(differences.iter().cloned());
     let named = (SEED, "two runs");
-    let interval = intervals(differences, RESAMPLES, named).map(|i| i[0]);
-    let p = sign_flip(differences, RESAMPLES, named).map(|p| p[0]);
-    (interval, p)
+    let go_on = || Ok::<(), std::convert::Infallible>(());
+    let interval = intervals(&values, RESAMPLES, named, &go_on);
+    let p = sign_flip(&values, RESAMPLES, named, &go_on);
+    let (Ok(interval), Ok(p)) = (interval, p);
+    (interval.map(|i| i[0]), p.map(|p| p[0]))
 }
 
 /// A build without evaluation has no statistics.
@@ -264,11 +288,10 @@ fn sure(_: &[Vec<f64>]) -> (Option<(f64, f64)>, Option<f64>) {
     (None, None)
 }
 
-/// Questions whose share of found gold documents changed most, for the models.
-fn moves(a: &Places, b: &Places) -> Vec<Moved> {
-    let mut rows: Vec<(f64, Moved)> = a
-        .iter()
-        .filter(|(k, _)| k.0.starts_with("model"))
+/// Questions whose share of gold documents among the first five changed, for the model, with by how much.
+fn moves(stage: &str, a: &Places, b: &Places) -> Vec<(f64, Moved)> {
+    a.iter()
+        .filter(|(k, _)| k.0.split(" (").next() == Some("model"))
         .filter_map(|(k, x)| {
             let y = b.get(k)?;
             let change = (value("recall@5", y) - value("recall@5", x)).abs();
@@ -277,6 +300,7 @@ fn moves(a: &Places, b: &Places) -> Vec<Moved> {
                 ranks.join(", ")
             };
             let moved = Moved {
+                stage: stage.to_owned(),
                 question: k.1.clone(),
                 system: k.0.clone(),
                 old: told(x),
@@ -284,9 +308,7 @@ fn moves(a: &Places, b: &Places) -> Vec<Moved> {
             };
             (change > 0.0).then_some((change, moved))
         })
-        .collect();
-    rows.sort_by(|x, y| y.0.total_cmp(&x.0));
-    rows.into_iter().map(|r| r.1).collect()
+        .collect()
 }
 
 fn losses(run: &Run<'_>, stage: &str, port: &str, name: &str) -> Option<Series> {

@@ -45,6 +45,13 @@ pub struct Row {
     cells: Vec<Option<Cell>>,
 }
 
+/// A drawing of a metric.
+#[derive(Debug, Clone, Serialize)]
+pub struct Chart {
+    title: &'static str,
+    svg: String,
+}
+
 /// A comparison of the first system with another.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
@@ -73,7 +80,7 @@ pub struct Evaluation {
     filtered_rows: Vec<Row>,
     /// A filtered figure that no standard one could reach.
     above_ceiling: Option<String>,
-    charts: Vec<String>,
+    charts: Vec<Chart>,
     by_group: &'static str,
     group_systems: Vec<String>,
     group_rows: Vec<Row>,
@@ -88,17 +95,43 @@ struct Value {
     n: u64,
 }
 
+/// A system with its ranker.
+#[derive(Debug, Clone, PartialEq)]
+struct System {
+    /// Both, as tables have it.
+    name: String,
+    system: String,
+    ranker: String,
+}
+
+impl System {
+    fn is_ceiling(&self) -> bool {
+        self.system == "ceiling"
+    }
+
+    /// Whether it goes from entities to documents as another does, or has no entities.
+    fn like(&self, other: &System) -> bool {
+        self.ranker == "-" || self.ranker == other.ranker
+    }
+}
+
 /// Figures of documents by system, group and metric; systems in the order of the table.
 struct Figures {
     dataset: String,
     split: String,
-    systems: Vec<String>,
+    systems: Vec<System>,
     unasked: BTreeMap<String, u64>,
     groups: Vec<String>,
     of: BTreeMap<(String, String, String), Value>,
 }
 
 impl Figures {
+    /// The group that stands for all: of paraphrases alone, these.
+    fn whole(&self) -> &str {
+        let all = self.groups.iter().find(|g| *g == "all");
+        all.or(self.groups.first()).map_or("all", String::as_str)
+    }
+
     fn get(&self, system: &str, group: &str, metric: &str) -> Option<Value> {
         let key = (system.to_owned(), group.to_owned(), metric.to_owned());
         self.of.get(&key).copied()
@@ -121,13 +154,17 @@ fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
         }
         (out.dataset, out.split) = (m.dataset.to_owned(), m.split.to_owned());
         let name = m.name();
-        if !out.systems.contains(&name) {
-            out.systems.push(name.clone());
+        if !out.systems.iter().any(|s| s.name == name) {
+            out.systems.push(System {
+                name: name.clone(),
+                system: m.system.to_owned(),
+                ranker: m.ranker.to_owned(),
+            });
         }
         if !out.groups.iter().any(|g| g == m.group) {
             out.groups.push(m.group.to_owned());
         }
-        if m.group == "all" {
+        if m.group == out.whole() {
             out.unasked.insert(name.clone(), m.unasked);
         }
         let value = Value {
@@ -150,26 +187,26 @@ fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
     let best: Vec<f64> = columns
         .iter()
         .map(|(g, m)| {
-            let real = f.systems.iter().filter(|s| *s != "ceiling");
-            let values = real.filter_map(|s| Some(f.get(s, g, m)?.value));
+            let real = f.systems.iter().filter(|s| !s.is_ceiling());
+            let values = real.filter_map(|s| Some(f.get(&s.name, g, m)?.value));
             values.fold(f64::NEG_INFINITY, f64::max)
         })
         .collect();
     f.systems
         .iter()
         .map(|s| Row {
-            name: s.clone(),
-            ceiling: s == "ceiling",
-            unasked: f.unasked.get(s).copied().unwrap_or(0),
+            name: s.name.clone(),
+            ceiling: s.is_ceiling(),
+            unasked: f.unasked.get(&s.name).copied().unwrap_or(0),
             cells: columns
                 .iter()
                 .zip(&best)
                 .map(|((g, m), best)| {
-                    let v = f.get(s, g, m)?;
+                    let v = f.get(&s.name, g, m)?;
                     Some(Cell {
                         value: format!("{:.3}", v.value),
                         interval: v.interval.map(interval),
-                        best: s != "ceiling" && v.value >= *best && v.value > 0.0,
+                        best: !s.is_ceiling() && v.value >= *best && v.value > 0.0,
                     })
                 })
                 .collect(),
@@ -178,27 +215,18 @@ fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
         .collect()
 }
 
-/// The ranker of `model (idf_topk)`.
-fn ranker(system: &str) -> Option<&str> {
-    Some(system.split_once(" (")?.1.trim_end_matches(')'))
-}
-
-/// Whether a system has the same ranker as the first, or none.
-fn like(system: &str, first: &str) -> bool {
-    ranker(system).is_none() || ranker(first).is_none() || ranker(system) == ranker(first)
-}
-
 /// A group's figures by system.
-fn group_row(f: &Figures, systems: &[String], group: &str, n: u64) -> Row {
-    let value = |s: &String| f.get(s, group, BY_GROUP);
-    let real = systems.iter().filter(|s| *s != "ceiling");
-    let best = real.filter_map(value).map(|v| v.value).fold(0.0, f64::max);
-    let cell = |s: &String| {
+fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
+    let value = |s: &System| f.get(&s.name, group, BY_GROUP);
+    let real = systems.iter().filter(|s| !s.is_ceiling());
+    let values = real.filter_map(|s| value(s)).map(|v| v.value);
+    let best = values.fold(0.0, f64::max);
+    let cell = |s: &&System| {
         let v = value(s)?;
         Some(Cell {
             value: format!("{:.3}", v.value),
-            interval: v.interval.filter(|_| s != "ceiling").map(interval),
-            best: s != "ceiling" && v.value >= best && best > 0.0,
+            interval: v.interval.filter(|_| !s.is_ceiling()).map(interval),
+            best: !s.is_ceiling() && v.value >= best && best > 0.0,
         })
     };
     Row {
@@ -209,21 +237,25 @@ fn group_row(f: &Figures, systems: &[String], group: &str, n: u64) -> Row {
     }
 }
 
-fn chart(f: &Figures, metric: &str) -> String {
-    let systems = f.systems.iter().filter(|s| *s != "ceiling");
+fn chart(f: &Figures, metric: &'static str) -> Chart {
+    let systems = f.systems.iter().filter(|s| !s.is_ceiling());
     let bars: Vec<Bar> = systems
         .filter_map(|s| {
-            let v = f.get(s, "all", metric)?;
+            let v = f.get(&s.name, f.whole(), metric)?;
             Some(Bar {
-                name: s.clone(),
+                name: s.name.clone(),
                 value: v.value,
                 interval: v.interval,
-                main: s.starts_with("model"),
+                main: f.systems.first().is_some_and(|f| f.system == s.system),
             })
         })
         .collect();
-    let ceiling = f.get("ceiling", "all", metric).map(|v| v.value);
-    intervals::draw(&format!("{metric} over all questions"), &bars, ceiling)
+    let ceiling = f.get("ceiling", f.whole(), metric).map(|v| v.value);
+    let title = format!("{metric} over all questions");
+    Chart {
+        title: metric,
+        svg: intervals::draw(&title, &bars, ceiling),
+    }
 }
 
 /// Reads the evaluation of a stage.
@@ -232,30 +264,32 @@ fn chart(f: &Figures, metric: &str) -> String {
 /// When its tables are gone, or of another version.
 pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lacking> {
     let f = figures(run, (stage, port))?;
-    let all: Vec<(&str, &str)> = STANDARD.iter().map(|m| ("all", *m)).collect();
-    let filtered: Vec<(&str, &str)> = FILTERED.iter().map(|m| ("all", *m)).collect();
+    if f.systems.is_empty() {
+        return Err(format!(
+            "{stage}: there were no questions, nothing was measured"
+        ));
+    }
+    let whole = f.whole();
+    let all: Vec<(&str, &str)> = STANDARD.iter().map(|m| (whole, *m)).collect();
+    let filtered: Vec<(&str, &str)> = FILTERED.iter().map(|m| (whole, *m)).collect();
     let n = |g: &str| {
         let first = f.systems.first()?;
-        Some(f.get(first, g, BY_GROUP)?.n)
+        Some(f.get(&first.name, g, BY_GROUP)?.n)
     };
     let above = [2, 5, 1].into_iter().find_map(|k| {
-        let ceiling = f.get("ceiling", "all", &format!("recall@{k}"))?.value;
+        let ceiling = f.get("ceiling", whole, &format!("recall@{k}"))?.value;
         let (system, hits) = f.systems.iter().find_map(|s| {
-            let hits = f.get(s, "all", &format!("hits@{k}"))?.value;
-            (hits > ceiling + 5e-4).then_some((s, hits))
+            let hits = f.get(&s.name, whole, &format!("hits@{k}"))?.value;
+            (hits > ceiling + 5e-4).then_some((&s.name, hits))
         })?;
         Some(format!(
             "{system} has a filtered hits@{k} of {hits:.3}; no ranking at all can have a recall@{k} above {ceiling:.3}"
         ))
     });
-    let (first, comparisons) = comparisons(run, stage)?;
-    let group_systems: Vec<String> = f
-        .systems
-        .iter()
-        .filter(|s| like(s, &first))
-        .cloned()
-        .collect();
-    let questions = n("all").unwrap_or(0);
+    let (first, comparisons) = comparisons(run, stage, whole)?;
+    let like = |s: &&System| f.systems.first().is_some_and(|first| s.like(first));
+    let group_systems: Vec<&System> = f.systems.iter().filter(like).collect();
+    let questions = n(whole).unwrap_or(0);
     Ok(Evaluation {
         stage: stage.to_owned(),
         questions: ui::number(questions, "question"),
@@ -272,16 +306,20 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
             .iter()
             .map(|g| group_row(&f, &group_systems, g, n(g).unwrap_or(0)))
             .collect(),
-        group_systems,
+        group_systems: group_systems.iter().map(|s| s.name.clone()).collect(),
         first,
         comparisons,
-        dataset: f.dataset,
-        split: f.split,
+        dataset: f.dataset.clone(),
+        split: f.split.clone(),
     })
 }
 
 /// The first system against the others over all questions; none where the stage compared nothing.
-fn comparisons(run: &Run<'_>, stage: &str) -> Result<(String, Vec<Comparison>), Lacking> {
+fn comparisons(
+    run: &Run<'_>,
+    stage: &str,
+    whole: &str,
+) -> Result<(String, Vec<Comparison>), Lacking> {
     let has = |m: &crate::store::Manifest| m.ports.contains_key("comparisons");
     if !run.manifests.get(stage).is_some_and(has) {
         return Ok((String::new(), Vec::new()));
@@ -301,11 +339,8 @@ fn comparisons(run: &Run<'_>, stage: &str) -> Result<(String, Vec<Comparison>), 
         } else {
             ""
         };
-        // The steps on the model's way by the same ranker only: the others would make a long table longer.
-        let telling = |s: &str| s.starts_with("model") || like(s, first);
-        let rows = (0..t.num_rows()).filter(|i| {
-            group.value(*i) == "all" && shown.contains(metric.value(*i)) && telling(other.value(*i))
-        });
+        let rows = (0..t.num_rows())
+            .filter(|i| group.value(*i) == whole && shown.contains(metric.value(*i)));
         let rows: Vec<Comparison> = rows
             .map(|i| {
                 let p = p.is_valid(i).then(|| p.value(i));

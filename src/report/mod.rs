@@ -17,7 +17,7 @@ mod training;
 use std::collections::BTreeSet;
 
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, context};
+use minijinja::{Environment, context, escape_formatter};
 use serde::Serialize;
 
 use crate::record::{JournalFile, Series, metrics_of};
@@ -47,7 +47,10 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
     for (stage, port) in run.of_kind("metrics") {
         match evaluation::read(&run, &stage, &port) {
             Ok(e) => {
-                let questions = questions::read(&run, &stage).map_err(&mut keep);
+                // A comparison of evaluations lists no documents.
+                let lists = run.has_port(&stage, "ranks") && run.has_port(&stage, "rankings");
+                let questions = lists.then(|| questions::read(&run, &stage)).transpose();
+                let questions = questions.map_err(&mut keep).unwrap_or_default();
                 evaluations.push(
                     context! { figures => of(&e), questions => of(&questions.unwrap_or_default()) },
                 );
@@ -111,6 +114,23 @@ fn of<T: Serialize>(value: &T) -> Value {
     Value::from(Serde(value))
 }
 
+/// Characters that have an effect, but no look.
+fn unseen(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match unseen(c) {
+            true => out.push_str(&format!("<U+{:04X}>", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// Fills one of the templates.
 fn page(name: &str, values: Value) -> Result<String, ReportError> {
     let mut env = Environment::new();
@@ -118,6 +138,14 @@ fn page(name: &str, values: Value) -> Result<String, ReportError> {
     env.add_template("parts.html", include_str!("parts.html"))?;
     env.add_template("page.html", include_str!("page.html"))?;
     env.add_template("compare.html", include_str!("compare.html"))?;
+    env.set_formatter(|out, state, value| {
+        // Titles and questions may have anything in them: what would ring, or turn a line around, is shown by its number.
+        let text = value.as_str().filter(|_| !value.is_safe());
+        match text.filter(|t| t.contains(unseen)) {
+            Some(text) => escape_formatter(out, state, &Value::from(shown(text))),
+            None => escape_formatter(out, state, value),
+        }
+    });
     env.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     env.add_global(
         "style",
@@ -125,4 +153,14 @@ fn page(name: &str, values: Value) -> Result<String, ReportError> {
     );
     env.add_global("version", env!("CARGO_PKG_VERSION"));
     Ok(env.get_template(name)?.render(values)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_look_is_shown_by_its_number() {
+        assert_eq!(shown("a\u{202e}b\u{7}\n"), "a<U+202E>b<U+0007>\n");
+    }
 }

@@ -1,8 +1,8 @@
 //! A few questions looked at closely: what each system found, and why documents were missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
 use gfm_pipe_api::{OpError, columns};
 use serde::Serialize;
 
@@ -13,9 +13,6 @@ use super::run::{Lacking, Run, other_version};
 const SHOWN: usize = 10;
 /// Documents shown of each system; what is not among them counts as missed.
 const DEPTH: usize = 5;
-/// Systems that are steps on the model's way, rather than others to be compared with.
-const OWN: [&str; 3] = ["model", "pretrained", "untrained"];
-
 /// A question.
 #[derive(Debug, Clone, Serialize)]
 pub struct CloseUp {
@@ -87,39 +84,34 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
             .ok_or_else(|| format!("it is not known what {stage}.{port} is connected to"))
     };
     let (questions, corpus) = (from("questions")?, from("corpus")?);
-    let ids_and_questions = read_questions(&run.table((&questions.0, &questions.1), "questions")?)
+    let asked = read_questions(&run.table((&questions.0, &questions.1), "questions")?)
         .map_err(other_version)?;
     let corpus = run.table((&corpus.0, &corpus.1), "documents")?;
     let titles = columns::text(&corpus, "title").map_err(other_version)?;
-    let (systems, places) =
-        read_places(&run.table((stage, "ranks"), "ranks")?).map_err(other_version)?;
-    let lists = read_lists(&run.table((stage, "rankings"), "rankings")?).map_err(other_version)?;
+    let place: HashMap<&str, usize> = asked.iter().map(|q| q.0.as_str()).zip(0..).collect();
+    let ranks = run.table((stage, "ranks"), "ranks")?;
+    let (systems, places) = read_places(&ranks, &place).map_err(other_version)?;
+    let chosen = choose(&systems, &places);
+    let ids: BTreeSet<&str> = chosen.iter().map(|c| asked[c.0].0.as_str()).collect();
+    let lists = run.table((stage, "rankings"), "rankings")?;
+    let lists = read_lists(&lists, &ids).map_err(other_version)?;
     let knowledge = Knowledge::read(run, stage);
 
-    let chosen = choose(&ids_and_questions, &systems, &places);
     Ok(chosen
         .into_iter()
         .map(|(at, why_chosen)| {
-            let (id, q) = &ids_and_questions[at];
+            let (id, q) = &asked[at];
             let title = |d: u32| {
                 let known = (d as usize) < titles.len();
                 if known { titles.value(d as usize) } else { "?" }.to_owned()
             };
             let golden: BTreeSet<String> = q.documents.iter().map(|d| title(*d)).collect();
-            let asked = systems.iter().filter_map(|s| {
-                let places = places.get(&(s.clone(), id.clone()))?;
+            let given = systems.iter().zip(&places).map(|(s, places)| {
                 let list = lists.get(&(s.clone(), id.clone()));
-                Some(answer(
-                    s,
-                    places,
-                    list.map_or(&[][..], Vec::as_slice),
-                    &golden,
-                ))
+                let list = list.map_or(&[][..], Vec::as_slice);
+                answer(s, &places[at], list, &golden)
             });
-            let total = systems
-                .iter()
-                .find_map(|s| places.get(&(s.clone(), id.clone())));
-            let total = total.map_or(q.documents.len(), |p| p.gold as usize);
+            let total = places.first().map_or(0, |p| p[at].gold as usize);
             CloseUp {
                 id: id.clone(),
                 text: q.text.clone(),
@@ -146,7 +138,7 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
                     })
                     .collect(),
                 unknown_gold: total.saturating_sub(q.documents.len()),
-                systems: asked.collect(),
+                systems: given.collect(),
             }
         })
         .collect())
@@ -163,7 +155,7 @@ fn way(k: &Knowledge, entities: &[u32], document: u32) -> (String, bool) {
     }
     if mentioned.is_empty() {
         return (
-            "it mentions no entity of the graph: no graph system can find it".to_owned(),
+            "it mentions no entity of the graph: its score is always 0".to_owned(),
             false,
         );
     }
@@ -190,6 +182,8 @@ fn answer(
 ) -> Answer {
     let verdict = if !places.asked {
         "could not be asked".to_owned()
+    } else if places.gold == 0 {
+        "the question has no gold documents".to_owned()
     } else if places.ranks.is_empty() {
         "no gold document is in the corpus".to_owned()
     } else {
@@ -216,62 +210,44 @@ fn answer(
     }
 }
 
-/// Those that tell most: where the model loses to others, where all fail, where only the model succeeds; then its worst.
-fn choose(
-    questions: &[(String, Question)],
-    systems: &[String],
-    places: &BTreeMap<(String, String), Places>,
-) -> Vec<(usize, &'static str)> {
-    let recall = |system: &str, id: &str| {
-        let places = places.get(&(system.to_owned(), id.to_owned()));
-        places.map_or(0.0, Places::recall)
+/// Those that tell most: where the model finds less than others, where nobody finds all, where only the model does; then its worst.
+fn choose(systems: &[String], places: &[Vec<Places>]) -> Vec<(usize, &'static str)> {
+    let Some(own) = systems.iter().position(|s| s == "model") else {
+        return Vec::new();
     };
-    let rows: Vec<(usize, f64, f64)> = questions
-        .iter()
-        .enumerate()
-        .map(|(i, (id, _))| {
-            let others = systems.iter().filter(|s| !OWN.contains(&s.as_str()));
-            let best = others.map(|s| recall(s, id)).fold(0.0, f64::max);
-            (i, recall("model", id), best)
+    // Question, what the model finds among its first documents, the most that another system does.
+    type Row = (usize, f64, f64);
+    let rows: Vec<Row> = (0..places.first().map_or(0, Vec::len))
+        .map(|i| {
+            let others = places.iter().enumerate().filter(|(s, _)| *s != own);
+            let best = others.map(|(_, p)| p[i].recall()).fold(0.0, f64::max);
+            (i, places[own][i].recall(), best)
         })
         .collect();
     let mut out: Vec<(usize, &'static str)> = Vec::new();
-    let mut take = |mut rows: Vec<(usize, f64, f64)>, by: fn(&(usize, f64, f64)) -> f64, n, why| {
+    let mut take = |wanted: fn(&Row) -> bool, by: fn(&Row) -> f64, n, why| {
+        let can = |r: &&Row| places[own][r.0].gold > 0 && wanted(r);
+        let mut rows: Vec<&Row> = rows.iter().filter(can).collect();
         rows.sort_by(|a, b| by(b).total_cmp(&by(a)).then(a.0.cmp(&b.0)));
         let mut left = n;
         for (i, _, _) in rows {
-            if left > 0 && out.len() < SHOWN && !out.iter().any(|o| o.0 == i) {
-                out.push((i, why));
+            if left > 0 && out.len() < SHOWN && !out.iter().any(|o| o.0 == *i) {
+                out.push((*i, why));
                 left -= 1;
             }
         }
     };
-    let of = |wanted: fn(&(usize, f64, f64)) -> bool| {
-        rows.iter().copied().filter(wanted).collect::<Vec<_>>()
-    };
-    take(
-        of(|r| r.2 > r.1),
-        |r| r.2 - r.1,
-        4,
-        "another system finds more than the model",
-    );
-    take(
-        of(|r| r.1 < 1.0 && r.2 < 1.0),
-        |r| -(r.1 + r.2),
-        3,
-        "no system finds all",
-    );
-    take(
-        of(|r| r.1 >= 1.0 && r.2 < 1.0),
-        |r| r.1 - r.2,
-        3,
-        "only the model finds all",
-    );
-    take(of(|_| true), |r| -r.1, SHOWN, "for comparison");
+    let less = "another system finds more among its first 5";
+    take(|r| r.2 > r.1, |r| r.2 - r.1, 4, less);
+    let nobody = "no system finds all among its first 5";
+    take(|r| r.1 < 1.0 && r.2 < 1.0, |r| -(r.1 + r.2), 3, nobody);
+    let alone = "only the model finds all among its first 5";
+    take(|r| r.1 >= 1.0 && r.2 < 1.0, |r| r.1 - r.2, 3, alone);
+    take(|_| true, |r| -r.1, SHOWN, "for comparison");
     out
 }
 
-fn read_questions(t: &arrow::array::RecordBatch) -> Result<Vec<(String, Question)>, OpError> {
+fn read_questions(t: &RecordBatch) -> Result<Vec<(String, Question)>, OpError> {
     let (id, text) = (columns::text(t, "id")?, columns::text(t, "question")?);
     let answer = columns::text(t, "answer")?;
     let entities = columns::list_u32(t, "question_entities")?;
@@ -294,44 +270,52 @@ fn read_questions(t: &arrow::array::RecordBatch) -> Result<Vec<(String, Question
         .collect())
 }
 
-type BySystem<T> = BTreeMap<(String, String), T>;
-
-/// Places of gold documents by system (with its first ranker) and question, and the systems in order.
-fn read_places(t: &arrow::array::RecordBatch) -> Result<(Vec<String>, BySystem<Places>), OpError> {
+/// Systems in order, and by system (with its first ranker) and question where it puts the gold documents.
+fn read_places(
+    t: &RecordBatch,
+    place: &HashMap<&str, usize>,
+) -> Result<(Vec<String>, Vec<Vec<Places>>), OpError> {
     let text = |name| columns::text(t, name);
     let (question, system) = (text("question")?, text("system")?);
     let (ranker, target) = (text("ranker")?, text("target")?);
     let (asked, gold) = (columns::bools(t, "asked")?, columns::u32s(t, "gold")?);
     let ranks = columns::list_u32(t, "ranks")?;
     let mut first: Vec<(String, String)> = Vec::new();
-    let mut places = BTreeMap::new();
+    let mut places: Vec<Vec<Places>> = Vec::new();
     for (i, ranks) in ranks.into_iter().enumerate() {
         if target.value(i) != "document" {
             continue;
         }
         let (s, r) = (system.value(i), ranker.value(i));
-        match first.iter().find(|(name, _)| name == s) {
-            Some((_, known)) if known != r => continue,
-            Some(_) => {}
-            None => first.push((s.to_owned(), r.to_owned())),
-        }
-        let of = Places {
-            asked: asked.value(i),
-            gold: gold.value(i),
-            ranks,
+        let at = match first.iter().position(|(name, _)| name == s) {
+            Some(at) if first[at].1 != r => continue,
+            Some(at) => at,
+            None => {
+                first.push((s.to_owned(), r.to_owned()));
+                places.push(vec![Places::default(); place.len()]);
+                first.len() - 1
+            }
         };
-        places.insert((s.to_owned(), question.value(i).to_owned()), of);
+        if let Some(question) = place.get(question.value(i)) {
+            places[at][*question] = Places {
+                asked: asked.value(i),
+                gold: gold.value(i),
+                ranks,
+            };
+        }
     }
     Ok((first.into_iter().map(|f| f.0).collect(), places))
 }
 
-/// First documents by system and question.
-fn read_lists(t: &arrow::array::RecordBatch) -> Result<BySystem<Vec<(u32, String)>>, OpError> {
+/// First documents of some questions, by system and question.
+type Lists = HashMap<(String, String), Vec<(u32, String)>>;
+
+fn read_lists(t: &RecordBatch, chosen: &BTreeSet<&str>) -> Result<Lists, OpError> {
     let text = |name| columns::text(t, name);
     let (question, system) = (text("question")?, text("system")?);
     let (rank, document) = (columns::u32s(t, "rank")?, text("document")?);
-    let mut out: BySystem<Vec<(u32, String)>> = BTreeMap::new();
-    for i in 0..t.num_rows() {
+    let mut out = Lists::new();
+    for i in (0..t.num_rows()).filter(|i| chosen.contains(question.value(*i))) {
         let key = (system.value(i).to_owned(), question.value(i).to_owned());
         let list = out.entry(key).or_default();
         list.push((rank.value(i), document.value(i).to_owned()));
@@ -345,58 +329,50 @@ mod tests {
 
     #[test]
     fn the_telling_questions_come_first() {
-        let questions: Vec<(String, Question)> = (0..14)
-            .map(|i| {
-                let q = Question {
-                    text: String::new(),
-                    answer: None,
-                    groups: String::new(),
-                    entities: vec![],
-                    documents: vec![],
-                };
-                (format!("q{i:02}"), q)
-            })
-            .collect();
         let systems = ["model", "untrained", "bm25", "dense"].map(str::to_owned);
-        let mut places = BTreeMap::new();
-        let mut set = |system: &str, i: usize, ranks: &[u32]| {
-            let of = Places {
-                asked: true,
-                gold: 2,
-                ranks: ranks.to_vec(),
-            };
-            places.insert((system.to_owned(), format!("q{i:02}")), of);
+        let found = |ranks: &[u32]| Places {
+            asked: true,
+            gold: 2,
+            ranks: ranks.to_vec(),
         };
-        for i in 0..14 {
-            // Whatever the untrained model does is no success of another system.
-            set("untrained", i, &[1, 2]);
-            set("model", i, &[1, 2]);
-            set("bm25", i, &[3, 4]);
-            set("dense", i, &[40, 50]);
+        let mut places: Vec<Vec<Places>> = [&[1, 2][..], &[30, 31], &[3, 4], &[40, 50]]
+            .iter()
+            .map(|ranks| vec![found(ranks); 16])
+            .collect();
+        let (model, untrained, bm25) = (0, 1, 2);
+        places[model][3] = found(&[1, 9]);
+        places[model][7] = found(&[8, 9]);
+        places[model][9] = found(&[8, 9]);
+        places[bm25][9] = found(&[8, 9]);
+        places[bm25][12] = found(&[1, 30]);
+        // An untrained model that finds all is a system that finds all.
+        places[bm25][13] = found(&[1, 30]);
+        places[untrained][13] = found(&[1, 2]);
+        // Nothing can be found, and nothing missed.
+        for of in &mut places {
+            of[15].gold = 0;
+            of[15].ranks.clear();
         }
-        set("model", 3, &[1, 9]);
-        set("model", 7, &[8, 9]);
-        set("model", 9, &[8, 9]);
-        set("bm25", 9, &[8, 9]);
-        set("bm25", 12, &[1, 30]);
-        let got = choose(&questions, &systems, &places);
-        let named: Vec<(usize, &str)> = got.iter().take(4).copied().collect();
+        let got = choose(&systems, &places);
         assert_eq!(
-            named,
+            got[..4],
             [
-                (7, "another system finds more than the model"),
-                (3, "another system finds more than the model"),
-                (9, "no system finds all"),
-                (12, "only the model finds all"),
+                (7, "another system finds more among its first 5"),
+                (3, "another system finds more among its first 5"),
+                (9, "no system finds all among its first 5"),
+                (12, "only the model finds all among its first 5"),
             ]
         );
+        assert_eq!(got[4].1, "for comparison");
         assert_eq!(got.len(), SHOWN);
         let distinct: BTreeSet<usize> = got.iter().map(|g| g.0).collect();
-        assert_eq!(distinct.len(), SHOWN);
+        assert!(distinct.len() == SHOWN && !distinct.contains(&15));
     }
 
     #[test]
-    fn few_questions_are_shown_once_each() {
-        assert!(choose(&[], &[], &BTreeMap::new()).is_empty());
+    fn without_questions_or_a_model_nothing_is_shown() {
+        assert!(choose(&[], &[]).is_empty());
+        assert!(choose(&["model".to_owned()], &[vec![]]).is_empty());
+        assert!(choose(&["bm25".to_owned()], &[vec![Places::default()]]).is_empty());
     }
 }

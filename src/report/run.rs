@@ -36,6 +36,12 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a stage left something at a port.
+    pub fn has_port(&self, stage: &str, port: &str) -> bool {
+        let manifest = self.manifests.get(stage);
+        manifest.is_some_and(|m| m.ports.contains_key(port))
+    }
+
     /// Stages and ports of a kind, in the order of the pipeline.
     pub fn of_kind(&self, kind: &str) -> Vec<(String, String)> {
         let stages = self.journal.stages.iter();
@@ -82,6 +88,12 @@ impl<'a> Run<'a> {
         let inputs = self.inputs(stage);
         let (stage, port) = inputs.get(port)?.first()?.rsplit_once('.')?;
         Some((stage.to_owned(), port.to_owned()))
+    }
+
+    /// The digest of the questions that an evaluation was asked.
+    pub fn asked(&self, stage: &str) -> Option<&str> {
+        let inputs = &self.manifests.get(stage)?.ingredients.inputs;
+        Some(inputs.get("questions")?.first()?.digest.as_str())
     }
 
     /// The stages a stage takes from or waits for, each once.

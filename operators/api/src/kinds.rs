@@ -553,7 +553,7 @@ pub const METRICS: Kind = Kind {
             col(
                 "system",
                 T::Text,
-                "model, pretrained, untrained, dense, bm25, ppr, rrf, or ceiling: what a perfect ranking reaches",
+                "model, pretrained, untrained, dense, bm25, ppr, rrf (of `compare`: a stage), or ceiling: what a perfect ranking reaches",
             ),
             col(
                 "ranker",
@@ -618,7 +618,7 @@ pub const COMPARISONS: Kind = Kind {
 /// Where gold items were found.
 pub const RANKS: Kind = Kind {
     name: "ranks",
-    about: "where every system puts the gold items of every question: what all metrics are made from",
+    about: "where every system puts the gold items of every question: what its metrics are made from",
     text: &[],
     tables: &[TableSpec {
         name: "ranks",

@@ -80,11 +80,19 @@ impl Operator for Compare {
         let questions = Questions::bare(ctx.input("questions")?)?;
         let gold = questions.golds();
         let mut report = Report::new(questions.asked(&gold));
+        let mut labels: Vec<String> = vec![judged::CEILING.to_owned()];
         for artifact in ctx.inputs("ranks") {
             for system in &p.systems {
-                for ((ranker, target), answers) in answers(artifact, system, &questions)? {
-                    report.add((&label(artifact, system), &ranker), target, answers);
+                let label = label(artifact, system);
+                if labels.contains(&label) {
+                    return Err(OpError::new(format!("`{label}` is in the table already"))
+                        .artifact(&artifact.name)
+                        .hint("connect each evaluation once, of stages with other names"));
                 }
+                for ((ranker, target), answers) in answers(artifact, system, &questions)? {
+                    report.add((&label, &ranker), target, answers);
+                }
+                labels.push(label);
             }
         }
         let perfect = (0..questions.len()).map(|i| Answer::perfect(questions.document_gold(i)));
@@ -145,6 +153,10 @@ fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult
         let places = ranks.iter().map(|r| (*r as usize).saturating_sub(1));
         let places = asked.value(i).then(|| places.collect());
         let row = place.get(question.value(i)).ok_or_else(others)?;
+        let known = Answer::perfect(questions.document_gold(*row)).total;
+        if target == Target::Document && gold.value(i) as usize != known {
+            return Err(others());
+        }
         found[at].1[*row] = Some(Answer::at(places, gold.value(i) as usize));
     }
     if found.is_empty() {

@@ -1,6 +1,8 @@
 //! `evaluate`: how well the model retrieves, beside the same model with less training and the usual baselines, on the same
 //! questions, with intervals and paired tests.
 
+use std::sync::Arc;
+
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
@@ -18,7 +20,7 @@ use crate::eval::ppr::{Ppr, specificity};
 use crate::eval::rankers::Ranker;
 use crate::eval::rrf::fuse;
 use crate::judged::{self, Report, Sure, Target};
-use crate::retrieval::{self, EntityScores, Rankings, Setting, ranker_type};
+use crate::retrieval::{self, List, Rankings, Setting, first, ranker_type};
 
 /// Systems beside the models, and the model without training.
 const BASELINES: [&str; 5] = ["untrained", "dense", "bm25", "ppr", "rrf"];
@@ -63,7 +65,7 @@ impl Operator for Evaluate {
                     min: 0,
                 },
                 json!(BASELINES),
-                "systems beside the model; `dense` needs `corpus_embeddings`, `rrf` fuses dense, bm25 and ppr",
+                "systems beside the model; `dense` needs `corpus_embeddings`, `rrf` fuses dense, bm25 and ppr (without `corpus_embeddings` the last two)",
             ),
             Field::new(
                 "node_specificity",
@@ -108,7 +110,7 @@ impl Operator for Evaluate {
             port(
                 "comparisons",
                 &kinds::COMPARISONS,
-                "the model with its first ranker against every other system",
+                "the model with its first ranker against the other systems",
             ),
             port(
                 "ranks",
@@ -153,6 +155,9 @@ impl Operator for Evaluate {
     }
 }
 
+/// Questions looked at together once a model has scored them: their scores are held until then.
+const AT_ONCE: usize = 64;
+
 /// What systems said.
 struct Systems<'a> {
     questions: &'a Questions,
@@ -168,26 +173,14 @@ impl Systems<'_> {
         }
     }
 
-    fn answers(&self, target: Target, scores: &[Option<Vec<f64>>]) -> Vec<Answer> {
-        let scores = scores.par_iter().enumerate();
-        scores
-            .map(|(i, s)| Answer::of(s.as_deref(), self.gold(target, i)))
-            .collect()
+    fn answer(&self, target: Target, i: usize, scores: Option<&[f64]>) -> Answer {
+        Answer::of(scores, self.gold(target, i))
     }
 
-    /// A system's scores of all entities.
-    fn entities(&mut self, system: &str, scores: &[Option<Vec<f64>>]) {
-        let answers = self.answers(Target::Entity, scores);
-        self.report.add((system, "-"), Target::Entity, answers);
-    }
-
-    /// A system's scores of all documents; `list`: also its first documents.
-    fn documents(&mut self, system: &str, ranker: &str, scores: &[Option<Vec<f64>>], list: bool) {
-        let answers = self.answers(Target::Document, scores);
-        self.report.add((system, ranker), Target::Document, answers);
-        if list {
-            self.rankings.add(system, scores, RANKED);
-        }
+    /// What is there of a system that was asked nothing.
+    fn silent(&self, target: Target) -> Vec<Answer> {
+        let all = 0..self.questions.len();
+        all.map(|i| self.answer(target, i, None)).collect()
     }
 
     fn ceiling(&mut self) {
@@ -206,40 +199,114 @@ fn graph_models(
     setting: &Setting,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let rankers: Vec<Ranker> = p
-        .rankers
-        .iter()
-        .filter_map(|n| Ranker::from_name(n, p.top_k))
-        .collect();
     let how = (p.init_entities_weight, p.batch_size);
-    let mut add = |system: &str, score: &dyn Fn() -> OpResult<EntityScores>| -> OpResult<()> {
-        ctx.info(format!(
-            "scoring {} questions with `{system}`",
-            setting.questions.len()
-        ));
-        let scores = score()?;
-        systems.entities(system, &scores);
-        for (i, ranker) in rankers.iter().enumerate() {
-            let documents = by_documents(setting, *ranker, &scores);
-            systems.documents(system, ranker.name(), &documents, i == 0);
-        }
-        Ok(())
-    };
     let model = ctx.input("model")?;
-    add("model", &|| {
-        setting.entity_scores(ctx, model, ctx.input_opt("background"), how)
-    })?;
+    let mut judge = Judge::new(p, ctx, setting, systems, "model");
+    let background = ctx.input_opt("background");
+    setting.ask(ctx, model, background, how, |i, s| judge.take(i, s))?;
+    judge.finish();
     if let Some(before) = ctx.input_opt("pretrained") {
-        add("pretrained", &|| {
-            setting.entity_scores(ctx, before, None, how)
-        })?;
+        let mut judge = Judge::new(p, ctx, setting, systems, "pretrained");
+        setting.ask(ctx, before, None, how, |i, s| judge.take(i, s))?;
+        judge.finish();
     }
     if p.baselines.iter().any(|b| b == "untrained") {
-        add("untrained", &|| {
-            setting.untrained_scores(ctx, model, p.seed, how)
-        })?;
+        let mut judge = Judge::new(p, ctx, setting, systems, "untrained");
+        setting.ask_untrained(ctx, model, p.seed, how, |i, s| judge.take(i, s))?;
+        judge.finish();
     }
     Ok(())
+}
+
+/// Makes answers of a model's entity scores, by every ranker, and keeps no scores.
+struct Judge<'a, 'b> {
+    system: Arc<str>,
+    rankers: Vec<Ranker>,
+    setting: &'a Setting,
+    systems: &'a mut Systems<'b>,
+    waiting: Vec<(usize, Vec<f64>)>,
+    entities: Vec<Answer>,
+    /// By ranker.
+    documents: Vec<Vec<Answer>>,
+}
+
+impl<'a, 'b> Judge<'a, 'b> {
+    fn new(
+        p: &Params,
+        ctx: &Context,
+        setting: &'a Setting,
+        systems: &'a mut Systems<'b>,
+        system: &str,
+    ) -> Self {
+        let asked = systems.questions.len();
+        ctx.info(format!("scoring {asked} questions with `{system}`"));
+        let named = p.rankers.iter();
+        let rankers: Vec<Ranker> = named
+            .filter_map(|n| Ranker::from_name(n, p.top_k))
+            .collect();
+        Judge {
+            system: system.into(),
+            entities: systems.silent(Target::Entity),
+            documents: vec![systems.silent(Target::Document); rankers.len()],
+            rankers,
+            setting,
+            systems,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, question: usize, scores: &[f64]) {
+        self.waiting.push((question, scores.to_vec()));
+        if self.waiting.len() == AT_ONCE {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let judged: Vec<(usize, Answer, Vec<Answer>, List)> = self
+            .waiting
+            .par_iter()
+            .map(|(i, scores)| {
+                let mut list = List::new();
+                let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
+                    let documents = ranker.documents(scores, &self.setting.matrix);
+                    if r == 0 {
+                        list = first(&documents, RANKED);
+                    }
+                    self.systems.answer(Target::Document, *i, Some(&documents))
+                });
+                let by_ranker = by_ranker.collect();
+                let entity = self.systems.answer(Target::Entity, *i, Some(scores));
+                (*i, entity, by_ranker, list)
+            })
+            .collect();
+        self.waiting.clear();
+        for (i, entity, by_ranker, list) in judged {
+            self.entities[i] = entity;
+            for (answers, answer) in self.documents.iter_mut().zip(by_ranker) {
+                answers[i] = answer;
+            }
+            self.systems.rankings.add(&self.system, i, list);
+        }
+    }
+
+    fn finish(mut self) {
+        self.flush();
+        let report = &mut self.systems.report;
+        report.add((&self.system, "-"), Target::Entity, self.entities);
+        for (ranker, answers) in self.rankers.iter().zip(self.documents) {
+            let of = (&*self.system, ranker.name());
+            report.add(of, Target::Document, answers);
+        }
+    }
+}
+
+/// What the systems that are not trained here gave for a question.
+struct Given {
+    /// Of personalised PageRank.
+    entities: Option<Answer>,
+    /// By system, in the order of `names`.
+    documents: Vec<(Answer, Option<List>)>,
 }
 
 /// The systems that are not trained here.
@@ -252,91 +319,92 @@ fn baselines(
     let questions = &setting.questions;
     let has = |name: &str| p.baselines.iter().any(|b| b == name);
     let fused = has("rrf");
-    let mut parts: Vec<Vec<Option<Vec<f64>>>> = Vec::new();
-    let mut add = |systems: &mut Systems<'_>, name: &str, scores: Vec<Option<Vec<f64>>>| {
-        if has(name) {
-            systems.documents(name, "-", &scores, true);
-        }
-        if fused {
-            parts.push(scores);
-        }
-    };
-    if let Some(artifact) = ctx
+    let dense = ctx
         .input_opt("corpus_embeddings")
-        .filter(|_| has("dense") || fused)
-    {
-        let corpus = ctx.input("corpus")?;
-        let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
-        let dense = Dense::new(e.dim, e.values).map_err(shape)?;
-        let scores = per_question(ctx, questions, |i| {
-            dense.scores(questions.embedding(i)).map(Some)
-        })?;
-        add(systems, "dense", scores);
+        .filter(|_| has("dense") || fused);
+    let dense = dense
+        .map(|artifact| {
+            let corpus = ctx.input("corpus")?;
+            let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
+            Dense::new(e.dim, e.values).map_err(shape)
+        })
+        .transpose()?;
+    if fused && dense.is_none() {
+        ctx.warn("`rrf` fuses bm25 and ppr only: nothing is connected to `corpus_embeddings`");
     }
-    if has("bm25") || fused {
+    let bm25 = (has("bm25") || fused).then(|| {
         let pairs = setting.titles.iter().zip(&setting.texts);
-        let bm25 = Bm25::new(pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or(""))));
-        let scores = per_question(ctx, questions, |i| {
-            Ok(Some(bm25.scores(&questions.texts[i])))
-        })?;
-        add(systems, "bm25", scores);
-    }
-    if has("ppr") || fused {
-        let triples = setting.input.graph.triples();
-        let heads: Vec<u32> = triples.iter().map(|t| t[0]).collect();
-        let tails: Vec<u32> = triples.iter().map(|t| t[2]).collect();
-        let ppr = Ppr::new(setting.input.graph.nodes(), &heads, &tails).map_err(shape)?;
-        let masses = per_question(ctx, questions, |i| {
-            ppr.masses(&specificity(
-                &questions.entities[i],
-                &setting.matrix,
-                p.node_specificity,
-            ))
-        })?;
-        if has("ppr") {
-            systems.entities("ppr", &masses);
+        Bm25::new(pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or(""))))
+    });
+    let ppr = (has("ppr") || fused)
+        .then(|| {
+            let triples = setting.input.graph.triples();
+            let heads: Vec<u32> = triples.iter().map(|t| t[0]).collect();
+            let tails: Vec<u32> = triples.iter().map(|t| t[2]).collect();
+            Ppr::new(setting.input.graph.nodes(), &heads, &tails).map_err(shape)
+        })
+        .transpose()?;
+    let names: Vec<&str> = ["dense", "bm25", "ppr", "rrf"]
+        .into_iter()
+        .filter(|name| has(name) && (*name != "dense" || dense.is_some()))
+        .collect();
+    let all = &*systems;
+    let given: OpResult<Vec<Given>> = (0..questions.len())
+        .into_par_iter()
+        .map(|i| {
+            ctx.check_cancelled()?;
+            let by_text = dense.as_ref().map(|d| d.scores(questions.embedding(i)));
+            let by_word = bm25.as_ref().map(|b| b.scores(&questions.texts[i]));
+            let seeds = || specificity(&questions.entities[i], &setting.matrix, p.node_specificity);
+            let masses = ppr.as_ref().map(|walk| walk.masses(&seeds()));
+            let masses = masses.transpose().map_err(shape)?.flatten();
+            let by_walk = masses
+                .as_ref()
+                .map(|m| Ranker::Simple.documents(m, &setting.matrix));
+            let mut scores = vec![
+                ("dense", by_text.transpose().map_err(shape)?),
+                ("bm25", by_word),
+                ("ppr", by_walk),
+            ];
+            if fused {
+                let parts: Vec<Option<&[f64]>> = scores.iter().map(|s| s.1.as_deref()).collect();
+                scores.push(("rrf", fuse(&parts)));
+            }
+            let wanted = scores.iter().filter(|s| names.contains(&s.0));
+            let documents = wanted.map(|(_, s)| {
+                let answer = all.answer(Target::Document, i, s.as_deref());
+                (answer, s.as_ref().map(|s| first(s, RANKED)))
+            });
+            Ok(Given {
+                entities: has("ppr").then(|| all.answer(Target::Entity, i, masses.as_deref())),
+                documents: documents.collect(),
+            })
+        })
+        .collect();
+    let mut entities = Vec::new();
+    let mut documents: Vec<Vec<Answer>> = vec![Vec::new(); names.len()];
+    let mut lists: Vec<Vec<Option<List>>> = vec![Vec::new(); names.len()];
+    for given in given? {
+        entities.extend(given.entities);
+        for (at, (answer, list)) in given.documents.into_iter().enumerate() {
+            documents[at].push(answer);
+            lists[at].push(list);
         }
-        add(
-            systems,
-            "ppr",
-            by_documents(setting, Ranker::Simple, &masses),
-        );
     }
-    if fused {
-        let scores = per_question(ctx, questions, |i| {
-            let of: Vec<Option<&[f64]>> = parts.iter().map(|s| s[i].as_deref()).collect();
-            Ok(fuse(&of))
-        })?;
-        systems.documents("rrf", "-", &scores, true);
+    for ((name, answers), lists) in names.iter().zip(documents).zip(lists) {
+        if *name == "ppr" {
+            let entities = std::mem::take(&mut entities);
+            systems.report.add((name, "-"), Target::Entity, entities);
+        }
+        systems.report.add((name, "-"), Target::Document, answers);
+        let system = Arc::from(*name);
+        for (i, list) in lists.into_iter().enumerate() {
+            systems.rankings.add(&system, i, list.unwrap_or_default());
+        }
     }
     Ok(())
 }
 
-fn by_documents(
-    setting: &Setting,
-    ranker: Ranker,
-    scores: &[Option<Vec<f64>>],
-) -> Vec<Option<Vec<f64>>> {
-    scores
-        .par_iter()
-        .map(|s| s.as_ref().map(|s| ranker.documents(s, &setting.matrix)))
-        .collect()
-}
-
 fn shape(e: BadShape) -> OpError {
     OpError::wrap("inputs do not belong together", e)
-}
-
-fn per_question(
-    ctx: &Context,
-    questions: &Questions,
-    f: impl Fn(usize) -> Result<Option<Vec<f64>>, BadShape> + Sync,
-) -> OpResult<Vec<Option<Vec<f64>>>> {
-    (0..questions.len())
-        .into_par_iter()
-        .map(|i| {
-            ctx.check_cancelled()?;
-            f(i).map_err(shape)
-        })
-        .collect()
 }

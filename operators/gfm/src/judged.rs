@@ -8,14 +8,17 @@ use arrow::array::{
 use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
 use rayon::prelude::*;
 
-use crate::eval::bootstrap::{Interval, holm, intervals, means, sign_flip};
+use crate::eval::bootstrap::{Interval, Values, holm, intervals, sign_flip};
 use crate::eval::groups::{groups, members};
 use crate::eval::metrics::{Answer, Metric};
 
-/// The system that no system exceeds.
-const CEILING: &str = "ceiling";
+/// What no system exceeds is called so in the column of systems.
+pub(crate) const CEILING: &str = "ceiling";
 /// The k of metrics with one.
 const KS: [usize; 6] = [1, 2, 3, 5, 10, 20];
+/// Sign flips for each system that is compared, at least: with fewer, the correction for looking at all of them would leave no p-value
+/// below 0.05, whatever the data.
+const FLIPS: usize = 400;
 /// What systems are compared by.
 const COMPARED: [Metric; 6] = [
     Metric::Recall(2),
@@ -76,6 +79,8 @@ struct Judged {
     target: Target,
     metrics: Vec<Metric>,
     answers: Vec<Answer>,
+    /// Whether it is no system, but what none exceeds.
+    ceiling: bool,
 }
 
 impl Judged {
@@ -87,9 +92,10 @@ impl Judged {
         }
     }
 
-    /// Values of these metrics, one row a question.
-    fn values(&self, metrics: &[Metric]) -> Vec<Vec<f64>> {
-        self.answers.par_iter().map(|a| a.values(metrics)).collect()
+    /// Whether setting it against another says something: two systems by the same way from entities to documents, or two such ways
+    /// of one system.
+    fn comparable(&self, other: &Judged) -> bool {
+        self.system == other.system || self.ranker == other.ranker || other.ranker == "-"
     }
 }
 
@@ -156,6 +162,7 @@ impl<'a> Report<'a> {
             target,
             metrics: with_filtered(),
             answers,
+            ceiling: false,
         });
     }
 
@@ -167,13 +174,14 @@ impl<'a> Report<'a> {
             target,
             metrics: standard(),
             answers,
+            ceiling: true,
         });
     }
 
     /// Writes the ports `metrics` and `comparisons`.
     pub fn write(&self, ctx: &Context, sure: &Sure) -> OpResult<()> {
-        ctx.write("metrics", "metrics", &self.metrics(sure)?)?;
-        ctx.write("comparisons", "comparisons", &self.comparisons(sure)?)
+        ctx.write("metrics", "metrics", &self.metrics(ctx, sure)?)?;
+        ctx.write("comparisons", "comparisons", &self.comparisons(ctx, sure)?)
     }
 
     /// Writes the port `ranks`.
@@ -181,7 +189,7 @@ impl<'a> Report<'a> {
         ctx.write("ranks", "ranks", &self.ranks()?)
     }
 
-    fn metrics(&self, sure: &Sure) -> OpResult<RecordBatch> {
+    fn metrics(&self, ctx: &Context, sure: &Sure) -> OpResult<RecordBatch> {
         struct Row<'a> {
             of: &'a Judged,
             group: &'a str,
@@ -191,23 +199,26 @@ impl<'a> Report<'a> {
             n: usize,
             unasked: usize,
         }
-        let values: Vec<Vec<Vec<f64>>> = self.judged.iter().map(|j| j.values(&j.metrics)).collect();
         // One set of resamples a group serves all systems: their columns lie side by side.
+        let check = || ctx.check_cancelled();
         let mut by_group = Vec::new();
         for (name, of) in &self.groups {
-            let side_by_side: Vec<Vec<f64>> = of
-                .iter()
-                .map(|i| values.iter().flat_map(|v| &v[*i]).copied().collect())
-                .collect();
-            let ends = intervals(&side_by_side, sure.resamples, (sure.seed, name));
-            by_group.push((name, of, means(&side_by_side), ends));
+            let row = |i: &usize| -> Vec<f64> {
+                let judged = self.judged.iter();
+                let values = judged.map(|j| j.answers[*i].values(&j.metrics));
+                values.flatten().collect()
+            };
+            let rows: Vec<Vec<f64>> = of.par_iter().map(row).collect();
+            let values = Values::new(rows);
+            let ends = intervals(&values, sure.resamples, (sure.seed, name), &check)?;
+            by_group.push((name, of, values.means(), ends));
         }
         let mut rows = Vec::new();
         let mut first = 0;
         for of in &self.judged {
             for (name, members, means, ends) in &by_group {
-                let asked = |i: &&usize| of.answers[**i].places.is_none();
-                let unasked = members.iter().filter(asked).count();
+                let silent = |i: &&usize| of.answers[**i].places.is_none();
+                let unasked = members.iter().filter(silent).count();
                 for (c, metric) in (first..).zip(&of.metrics) {
                     rows.push(Row {
                         of,
@@ -250,7 +261,7 @@ impl<'a> Report<'a> {
     }
 
     /// The first system against the other document rankings.
-    fn comparisons(&self, sure: &Sure) -> OpResult<RecordBatch> {
+    fn comparisons(&self, ctx: &Context, sure: &Sure) -> OpResult<RecordBatch> {
         struct Row<'a> {
             other: String,
             group: &'a str,
@@ -262,28 +273,37 @@ impl<'a> Report<'a> {
             worse: usize,
             n: usize,
         }
-        let documents = self.judged.iter();
-        let documents = documents.filter(|j| j.target == Target::Document && j.system != CEILING);
-        let all: Vec<(&Judged, Vec<Vec<f64>>)> =
-            documents.map(|j| (j, j.values(&COMPARED))).collect();
-        let mut rows: Vec<Row<'_>> = Vec::new();
-        let (first, own, others) = match all.split_first() {
-            Some(((first, own), others)) => (first.label(), own.as_slice(), others),
-            None => (String::new(), &[][..], &[][..]),
+        let check = || ctx.check_cancelled();
+        let documents = |j: &&Judged| j.target == Target::Document && !j.ceiling;
+        let mut documents = self.judged.iter().filter(documents);
+        let first = documents.next();
+        let others: Vec<&Judged> = match first {
+            Some(first) => documents.filter(|j| first.comparable(j)).collect(),
+            None => Vec::new(),
         };
+        let flips = match sure.resamples {
+            0 => 0,
+            n => n.max(FLIPS * others.len()),
+        };
+        let mut rows: Vec<Row<'_>> = Vec::new();
         for (name, of) in &self.groups {
-            let differences: Vec<Vec<f64>> = of
-                .iter()
-                .map(|&i| {
-                    let others = others.iter();
-                    others
-                        .flat_map(|(_, v)| own[i].iter().zip(&v[i]).map(|(a, b)| a - b))
-                        .collect()
-                })
-                .collect();
-            let mean = means(&differences);
-            let ends = intervals(&differences, sure.resamples, (sure.seed, name));
-            let p = sign_flip(&differences, sure.resamples, (sure.seed, name));
+            let Some(first) = first.filter(|_| !others.is_empty()) else {
+                break;
+            };
+            let row = |i: &usize| -> Vec<f64> {
+                let own = first.answers[*i].values(&COMPARED);
+                let others = others.iter().map(|o| o.answers[*i].values(&COMPARED));
+                let less = |theirs: Vec<f64>| -> Vec<f64> {
+                    own.iter().zip(theirs).map(|(a, b)| a - b).collect()
+                };
+                others.flat_map(less).collect()
+            };
+            let differences: Vec<Vec<f64>> = of.par_iter().map(row).collect();
+            let differences = Values::new(differences);
+            let mean = differences.means();
+            let named = (sure.seed, name.as_str());
+            let ends = intervals(&differences, sure.resamples, named, &check)?;
+            let p = sign_flip(&differences, flips, named, &check)?;
             // A family of tests: all systems, one metric.
             let column = |o: usize, m: usize| o * COMPARED.len() + m;
             let families: Option<Vec<Vec<f64>>> = p.as_ref().map(|p| {
@@ -294,12 +314,12 @@ impl<'a> Report<'a> {
                 };
                 (0..COMPARED.len()).map(|m| holm(&family(m))).collect()
             });
-            for (o, (other, _)) in others.iter().enumerate() {
+            for (o, other) in others.iter().enumerate() {
                 for (m, metric) in COMPARED.iter().enumerate() {
                     let c = column(o, m);
                     // Rounding makes no winner.
                     let count =
-                        |sign: f64| differences.iter().filter(|d| d[c] * sign > 1e-12).count();
+                        |sign: f64| differences.rows().filter(|d| d[c] * sign > 1e-12).count();
                     rows.push(Row {
                         other: other.label(),
                         group: name,
@@ -329,7 +349,7 @@ impl<'a> Report<'a> {
             vec![
                 text(&|_| q.dataset.to_owned()),
                 text(&|_| q.split.to_owned()),
-                text(&|_| first.clone()),
+                text(&|_| first.map_or_else(String::new, Judged::label)),
                 text(&|r| r.other.clone()),
                 text(&|r| r.group.to_owned()),
                 text(&|r| r.metric.name()),
@@ -349,7 +369,7 @@ impl<'a> Report<'a> {
 
     fn ranks(&self) -> OpResult<RecordBatch> {
         let q = &self.asked;
-        let judged = self.judged.iter().filter(|j| j.system != CEILING);
+        let judged = self.judged.iter().filter(|j| !j.ceiling);
         let rows: Vec<(&Judged, usize)> = judged
             .flat_map(|j| (0..q.ids.len()).map(move |i| (j, i)))
             .collect();

@@ -75,9 +75,6 @@ pub(crate) fn ranker_type() -> Type {
     Type::one_of(&RANKERS)
 }
 
-/// One score an entity for every question; `None` where it could not be asked.
-pub(crate) type EntityScores = Vec<Option<Vec<f64>>>;
-
 /// What questions are asked of.
 pub(crate) struct Setting {
     /// The graph.
@@ -137,57 +134,58 @@ impl Setting {
         }
     }
 
-    /// Entity scores of every question by the model of a port, with its background if there is one; `None` where a question has no known
-    /// entity.
-    pub fn entity_scores(
+    /// Gives the entity scores of every question that has a known entity to `take`, in order, by the model of a port, with its
+    /// background if there is one.
+    pub fn ask(
         &self,
         ctx: &Context,
         model: &Artifact,
         background: Option<&Artifact>,
         how: (bool, usize),
-    ) -> OpResult<EntityScores> {
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
         let weights = usable(read_model(model)?, &self.input, &model.name)?;
         let graph = ctx.input("graph")?;
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
-        self.scores_by(ctx, &weights, background, how)
+        self.ask_weights(ctx, (&weights, background), how, take)
     }
 
-    /// The same by a model of the same dimensions with weights as training with this seed would begin with.
-    pub fn untrained_scores(
+    /// The same by a model of the same dimensions with random weights.
+    pub fn ask_untrained(
         &self,
         ctx: &Context,
         model: &Artifact,
         seed: u64,
         how: (bool, usize),
-    ) -> OpResult<EntityScores> {
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
         let p = read_model(model)?.params;
         let class = Class::GNNRetriever;
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
-        self.scores_by(ctx, &weights.map_err(tensor_error)?, None, how)
+        let weights = weights.map_err(tensor_error)?;
+        self.ask_weights(ctx, (&weights, None), how, take)
     }
 
-    fn scores_by(
+    fn ask_weights(
         &self,
         ctx: &Context,
-        weights: &Weights,
-        background: Option<Vec<Tensor>>,
+        weights: (&Weights, Option<Vec<Tensor>>),
         (weighted, batch_size): (bool, usize),
-    ) -> OpResult<EntityScores> {
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
         let entities = self.questions.entities.iter();
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
-        let mut out = vec![None; self.questions.len()];
         each_scored(
             ctx,
-            (weights, background),
+            weights,
             &self.input,
             (&self.questions, &seeds),
             batch_size,
-            |i, scores| out[i] = Some(scores.to_vec()),
-        )?;
-        Ok(out)
+            take,
+        )
     }
 }
 
@@ -228,23 +226,28 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
     build().map_err(tensor_error)
 }
 
+/// The first documents of a question with their scores, best first.
+pub(crate) type List = Vec<(u32, f64)>;
+
+/// The `depth` best documents.
+pub(crate) fn first(scores: &[f64], depth: usize) -> List {
+    let best = top(scores, depth).into_iter();
+    best.map(|d| (d, scores[d as usize])).collect()
+}
+
 /// The first documents of systems for questions.
 #[derive(Default)]
 pub(crate) struct Rankings {
     /// Question, system, rank, document, score.
-    rows: Vec<(usize, String, u32, u32, f64)>,
+    rows: Vec<(usize, Arc<str>, u32, u32, f64)>,
 }
 
 impl Rankings {
-    /// Adds the `depth` best documents of each question.
-    pub fn add(&mut self, system: &str, scores: &[Option<Vec<f64>>], depth: usize) {
-        for (i, scores) in scores.iter().enumerate() {
-            let Some(scores) = scores else { continue };
-            for (rank, d) in (1..).zip(top(scores, depth)) {
-                let row = (i, system.to_owned(), rank, d, scores[d as usize]);
-                self.rows.push(row);
-            }
-        }
+    /// Adds what a system lists for a question.
+    pub fn add(&mut self, system: &Arc<str>, question: usize, list: List) {
+        let rows = (1..).zip(list);
+        self.rows
+            .extend(rows.map(|(rank, (d, score))| (question, Arc::clone(system), rank, d, score)));
     }
 
     /// Writes the `rankings` port.

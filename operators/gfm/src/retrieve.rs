@@ -3,12 +3,11 @@
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::buffers::Lease;
 use crate::eval::rankers::Ranker;
-use crate::retrieval::{self, Rankings, Setting, ranker_type};
+use crate::retrieval::{self, Rankings, Setting, first, ranker_type};
 
 /// The operator.
 pub struct Retrieve;
@@ -71,13 +70,11 @@ impl Operator for Retrieve {
             .ok_or_else(|| OpError::new(format!("no ranker is called `{}`", p.ranker)))?;
         let how = (p.init_entities_weight, p.batch_size);
         let background = ctx.input_opt("background");
-        let scores = setting.entity_scores(ctx, ctx.input("model")?, background, how)?;
-        let documents: Vec<Option<Vec<f64>>> = scores
-            .par_iter()
-            .map(|s| s.as_ref().map(|s| ranker.documents(s, &setting.matrix)))
-            .collect();
-        let mut rankings = Rankings::default();
-        rankings.add("model", &documents, p.documents);
+        let (mut rankings, system) = (Rankings::default(), "model".into());
+        setting.ask(ctx, ctx.input("model")?, background, how, |i, scores| {
+            let documents = ranker.documents(scores, &setting.matrix);
+            rankings.add(&system, i, first(&documents, p.documents));
+        })?;
         rankings.write(ctx, &setting.questions.ids, &setting.titles)
     }
 }

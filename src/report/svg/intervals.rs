@@ -1,14 +1,14 @@
 //! Values with their intervals, one row each, and a mark for what can be reached.
 
-use super::Svg;
 use super::scale::{Scale, label};
+use super::{Svg, text_width};
 
-/// Width of a drawing.
-const WIDTH: f64 = 640.0;
+/// Width of a drawing beside its names.
+const WIDTH: f64 = 450.0;
 /// Height of a row.
 const ROW: f64 = 22.0;
-/// Room for names, and below for the axis.
-const ROOM: (f64, f64) = (190.0, 30.0);
+/// Room below for the axis.
+const BOTTOM: f64 = 30.0;
 
 /// A row.
 #[derive(Debug, Clone)]
@@ -25,8 +25,13 @@ pub struct Bar {
 
 /// The rows, from 0 to 1 or as far as they go; `ceiling` is a line through all of them.
 pub fn draw(title: &str, bars: &[Bar], ceiling: Option<f64>) -> String {
-    let (left, bottom) = ROOM;
-    let height = bars.len() as f64 * ROW + bottom + 6.0;
+    let left = bars
+        .iter()
+        .map(|b| text_width(&b.name))
+        .fold(60.0, f64::max)
+        + 14.0;
+    let width = left + WIDTH;
+    let height = bars.len() as f64 * ROW + BOTTOM + 6.0;
     let ends = bars.iter().flat_map(|b| {
         let (low, high) = b.interval.unwrap_or((b.value, b.value));
         [low, high]
@@ -34,10 +39,10 @@ pub fn draw(title: &str, bars: &[Bar], ceiling: Option<f64>) -> String {
     let high = ends.chain(ceiling).fold(0.0, f64::max);
     let x = Scale::new(
         (0.0, if high > 0.0 { high.min(1.0) } else { 1.0 }),
-        (left, WIDTH - 56.0),
+        (left, width - 56.0),
     );
-    let floor = height - bottom;
-    let mut svg = Svg::new(WIDTH, height);
+    let floor = height - BOTTOM;
+    let mut svg = Svg::new(width, height);
     for t in x.ticks(6) {
         svg.line("grid", (x.at(t), 4.0), (x.at(t), floor));
         svg.text("tick", (x.at(t), floor + 16.0), "middle", &label(t));
@@ -70,7 +75,7 @@ pub fn draw(title: &str, bars: &[Bar], ceiling: Option<f64>) -> String {
         ));
         svg.text(
             "tick",
-            (WIDTH - 4.0, y + 4.0),
+            (width - 4.0, y + 4.0),
             "end",
             &format!("{:.3}", b.value),
         );

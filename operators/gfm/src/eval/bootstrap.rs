@@ -1,9 +1,10 @@
 //! How sure a mean over questions is, and whether two systems differ: bootstrap intervals and a paired test.
 //!
-//! Questions are what varies: intervals are over questions like these, not over trainings. All systems share the same resamples and
-//! sign flips, so differences are paired. Each resample has a random stream of its own, and sums are taken in one order:
-//! no number depends on the number of threads. docs/metrics.md says what the numbers mean.
+//! Questions are what varies: intervals are over questions like these, not over trainings. All columns share the same resamples and
+//! sign flips, so differences are paired. Each resample has a random stream of its own and sums are cut by sizes: no number
+//! depends on the number of threads. docs/metrics.md says what the numbers mean.
 
+use gfm_pipe_kernels::gemm::{Mat, gemm};
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 
@@ -11,60 +12,130 @@ use crate::model::rng;
 
 /// Mass of an interval.
 const LEVEL: f64 = 0.95;
+/// Resamples of one product: enough to use a processor well, few enough to fit its memory when questions are many.
+const AT_ONCE: usize = 64;
 
 /// Lower and upper end of a 95 % interval.
 pub type Interval = (f64, f64);
 
-/// Means of the columns of `rows`, one row a question.
-pub fn means(rows: &[Vec<f64>]) -> Vec<f64> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let mut sums = vec![0.0; columns];
-    for row in rows {
-        add(&mut sums, row);
-    }
-    for sum in &mut sums {
-        *sum /= rows.len() as f64;
-    }
-    sums
+/// Asked between pieces of the work; an error stops it.
+pub type Check<'a, E> = &'a (dyn Fn() -> Result<(), E> + Sync);
+
+/// Values of several figures for several questions.
+#[derive(Debug, Clone, Default)]
+pub struct Values {
+    columns: usize,
+    rows: Vec<f64>,
 }
 
-fn add(sums: &mut [f64], row: &[f64]) {
-    for (sum, x) in sums.iter_mut().zip(row) {
-        *sum += x;
+impl Values {
+    /// From one row a question, all of the same length.
+    pub fn new(rows: impl IntoIterator<Item = Vec<f64>>) -> Self {
+        let mut out = Values::default();
+        for row in rows {
+            out.columns = row.len();
+            out.rows.extend(row);
+        }
+        out
+    }
+
+    /// Number of questions.
+    pub fn len(&self) -> usize {
+        match self.columns {
+            0 => 0,
+            c => self.rows.len() / c,
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        self.rows.chunks_exact(self.columns.max(1))
+    }
+
+    /// Mean of every column.
+    pub fn means(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.columns];
+        for row in self.rows() {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+        for sum in &mut sums {
+            *sum /= self.len() as f64;
+        }
+        sums
+    }
+
+    /// Sums of the columns under `draws` random weightings of the questions: one row a draw. `weigh` writes the weights of a draw.
+    fn weighted<E: Send>(
+        &self,
+        draws: usize,
+        weigh: impl Fn(usize, &mut [f64]) + Sync,
+        check: Check<'_, E>,
+    ) -> Result<Vec<Vec<f64>>, E> {
+        let (n, columns) = (self.len(), self.columns);
+        let parts: Result<Vec<Vec<f64>>, E> = (0..draws.div_ceil(AT_ONCE))
+            .into_par_iter()
+            .map(|part| {
+                check()?;
+                let first = part * AT_ONCE;
+                let rows = AT_ONCE.min(draws - first);
+                let mut weights = vec![0.0; rows * n];
+                for (i, row) in weights.chunks_exact_mut(n).enumerate() {
+                    weigh(first + i, row);
+                }
+                let mut sums = vec![0.0; rows * columns];
+                gemm(
+                    &mut sums,
+                    Mat::new(&weights, rows, n),
+                    Mat::new(&self.rows, n, columns),
+                    false,
+                );
+                Ok(sums)
+            })
+            .collect();
+        let split = |part: Vec<f64>| -> Vec<Vec<f64>> {
+            part.chunks_exact(columns).map(<[f64]>::to_vec).collect()
+        };
+        Ok(parts?.into_iter().flat_map(split).collect())
     }
 }
 
-/// 95 % percentile bootstrap intervals of the means of the columns of `rows` (Efron and Tibshirani 1993, chapter 13), from `resamples`
+/// 95 % percentile bootstrap intervals of the means of the columns (Efron and Tibshirani 1993, chapter 13), from `resamples`
 /// samples of as many questions, with replacement. `None` without resamples or with fewer than two questions: one question says
 /// nothing about others.
-pub fn intervals(
-    rows: &[Vec<f64>],
+///
+/// # Errors
+/// What `check` gives.
+pub fn intervals<E: Send>(
+    values: &Values,
     resamples: usize,
     (seed, purpose): (u64, &str),
-) -> Option<Vec<Interval>> {
-    let n = rows.len();
+    check: Check<'_, E>,
+) -> Result<Option<Vec<Interval>>, E> {
+    let n = values.len();
     if resamples == 0 || n < 2 {
-        return None;
+        return Ok(None);
     }
-    let columns = rows[0].len();
-    let samples: Vec<Vec<f64>> = (0..resamples)
-        .into_par_iter()
-        .map(|r| {
-            let mut rng = rng(seed, &format!("bootstrap {purpose} {r}"));
-            let mut sums = vec![0.0; columns];
-            for _ in 0..n {
-                add(&mut sums, &rows[below(&mut rng, n)]);
-            }
-            sums.iter().map(|s| s / n as f64).collect()
-        })
-        .collect();
+    let weigh = |r: usize, weights: &mut [f64]| {
+        let mut rng = rng(seed, &format!("bootstrap {purpose} {r}"));
+        for _ in 0..n {
+            weights[below(&mut rng, n)] += 1.0;
+        }
+    };
+    let samples = values.weighted(resamples, weigh, check)?;
     let tail = (1.0 - LEVEL) / 2.0;
-    let of = (0..columns).into_par_iter().map(|c| {
-        let mut sorted: Vec<f64> = samples.iter().map(|s| s[c]).collect();
+    let of = (0..values.columns).into_par_iter().map(|c| {
+        let mut sorted: Vec<f64> = samples.iter().map(|s| s[c] / n as f64).collect();
         sorted.sort_by(f64::total_cmp);
         (quantile(&sorted, tail), quantile(&sorted, 1.0 - tail))
     });
-    Some(of.collect())
+    Ok(Some(of.collect()))
 }
 
 /// A number below `n`, by a 64-bit draw (its bias is below n / 2^64).
@@ -81,54 +152,42 @@ fn quantile(sorted: &[f64], p: f64) -> f64 {
 }
 
 /// Two-sided p-values of a paired randomisation test (sign flips of each question's difference: Fisher 1935; for retrieval,
-/// Smucker, Allan and Carterette 2007), one a column of `differences`, one row a question. An estimate from `flips` random
-/// flips, (1 + as extreme ones) / (1 + flips), so never 0.
-pub fn sign_flip(
-    differences: &[Vec<f64>],
+/// Smucker, Allan and Carterette 2007), one a column of `differences`. An estimate from `flips` random flips,
+/// (1 + as extreme ones) / (1 + flips), so never 0.
+///
+/// # Errors
+/// What `check` gives.
+pub fn sign_flip<E: Send>(
+    differences: &Values,
     flips: usize,
     (seed, purpose): (u64, &str),
-) -> Option<Vec<f64>> {
+    check: Check<'_, E>,
+) -> Result<Option<Vec<f64>>, E> {
     if flips == 0 || differences.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let columns = differences[0].len();
-    let mut observed = vec![0.0; columns];
-    differences.iter().for_each(|row| add(&mut observed, row));
-    // Sums in another order differ in their last bits: an equal one must count as as extreme.
-    let limit: Vec<f64> = observed.iter().map(|s| s.abs() - 1e-9).collect();
-    let extreme: Vec<u64> = (0..flips)
-        .into_par_iter()
-        .map(|r| {
-            let mut rng = rng(seed, &format!("flips {purpose} {r}"));
-            let mut sums = vec![0.0; columns];
-            let mut bits = 0;
-            for (i, row) in differences.iter().enumerate() {
-                if i % 64 == 0 {
-                    bits = rng.next_u64();
-                }
-                let sign = if bits >> (i % 64) & 1 == 0 { 1.0 } else { -1.0 };
-                for (sum, x) in sums.iter_mut().zip(row) {
-                    *sum += sign * x;
-                }
+    let weigh = |r: usize, weights: &mut [f64]| {
+        let mut rng = rng(seed, &format!("flips {purpose} {r}"));
+        for signs in weights.chunks_mut(64) {
+            let bits = rng.next_u64();
+            for (i, sign) in signs.iter_mut().enumerate() {
+                *sign = if bits >> i & 1 == 0 { 1.0 } else { -1.0 };
             }
-            sums.iter()
-                .zip(&limit)
-                .map(|(s, l)| u64::from(s.abs() >= *l))
-                .collect::<Vec<u64>>()
-        })
-        .reduce(
-            || vec![0; columns],
-            |mut a, b| {
-                a.iter_mut().zip(b).for_each(|(x, y)| *x += y);
-                a
-            },
-        );
-    Some(
-        extreme
-            .iter()
-            .map(|e| (1 + e) as f64 / (1 + flips) as f64)
-            .collect(),
-    )
+        }
+    };
+    let sums = differences.weighted(flips, weigh, check)?;
+    let n = differences.len() as f64;
+    let p = differences
+        .means()
+        .into_iter()
+        .enumerate()
+        .map(|(c, mean)| {
+            // Sums in another order differ in their last bits: an equal one must count as as extreme.
+            let limit = (mean * n).abs() - 1e-9;
+            let extreme = sums.iter().filter(|s| s[c].abs() >= limit).count();
+            (1 + extreme) as f64 / (1 + flips) as f64
+        });
+    Ok(Some(p.collect()))
 }
 
 /// p-values of a family of tests, raised so that the chance of one false alarm among them stays what a single one's is
@@ -152,8 +211,49 @@ mod tests {
 
     const NAMED: (u64, &str) = (1, "test");
 
-    fn rows(values: &[f64]) -> Vec<Vec<f64>> {
-        values.iter().map(|v| vec![*v]).collect()
+    fn rows(values: &[f64]) -> Values {
+        Values::new(values.iter().map(|v| vec![*v]))
+    }
+
+    fn go_on() -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn intervals(values: &Values, resamples: usize, named: (u64, &str)) -> Option<Vec<Interval>> {
+        super::intervals(values, resamples, named, &go_on).unwrap()
+    }
+
+    fn sign_flip(values: &Values, flips: usize, named: (u64, &str)) -> Option<Vec<f64>> {
+        super::sign_flip(values, flips, named, &go_on).unwrap()
+    }
+
+    #[test]
+    fn who_asks_to_stop_is_heard() {
+        let stop = || Err("stopped");
+        let values = rows(&[1.0, 0.0, 1.0]);
+        assert_eq!(super::intervals(&values, 9, NAMED, &stop), Err("stopped"));
+        assert_eq!(super::sign_flip(&values, 9, NAMED, &stop), Err("stopped"));
+    }
+
+    #[test]
+    fn resamples_agree_with_drawing_rows_one_by_one() {
+        // The same streams, added up the slow way: 130 resamples are three products, the last one short.
+        let data: Vec<Vec<f64>> = (0..37)
+            .map(|i| vec![f64::from(i % 5) / 4.0, f64::from(i * i % 7), 0.25])
+            .collect();
+        let got = intervals(&Values::new(data.clone()), 130, NAMED).unwrap();
+        for (c, (low, high)) in got.into_iter().enumerate() {
+            let mut means: Vec<f64> = (0..130)
+                .map(|r| {
+                    let mut rng = rng(NAMED.0, &format!("bootstrap {} {r}", NAMED.1));
+                    let drawn = (0..37).map(|_| data[below(&mut rng, 37)][c]);
+                    drawn.sum::<f64>() / 37.0
+                })
+                .collect();
+            means.sort_by(f64::total_cmp);
+            assert!((low - quantile(&means, 0.025)).abs() < 1e-12);
+            assert!((high - quantile(&means, 0.975)).abs() < 1e-12);
+        }
     }
 
     #[test]
@@ -169,20 +269,18 @@ mod tests {
     fn nothing_is_said_from_nothing() {
         assert_eq!(intervals(&rows(&[1.0]), 100, NAMED), None);
         assert_eq!(intervals(&rows(&[1.0, 0.0]), 0, NAMED), None);
-        assert_eq!(intervals(&[], 100, NAMED), None);
+        assert_eq!(intervals(&Values::default(), 100, NAMED), None);
         assert_eq!(
             intervals(&rows(&[0.5; 9]), 100, NAMED).unwrap(),
             [(0.5, 0.5)]
         );
-        assert!(means(&[]).is_empty());
-        assert_eq!(sign_flip(&[], 100, NAMED), None);
+        assert!(Values::default().means().is_empty());
+        assert_eq!(sign_flip(&Values::default(), 100, NAMED), None);
     }
 
     #[test]
     fn the_same_seed_gives_the_same_numbers_on_any_number_of_threads() {
-        let values: Vec<Vec<f64>> = (0..50)
-            .map(|i| vec![f64::from(i % 7), f64::from(i % 3)])
-            .collect();
+        let values = Values::new((0..50).map(|i| vec![f64::from(i % 7), f64::from(i % 3)]));
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {

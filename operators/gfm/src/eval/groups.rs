@@ -17,8 +17,14 @@ pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     groups.extend(hops.map(|h| format!("hops={h}")));
     groups.push(format!("gold={gold}"));
     for name in names {
-        if !groups.contains(name) {
-            groups.push(name.clone());
+        // A name of the data must not mix with what is counted.
+        let counted = ["hops=", "gold="].iter().any(|p| name.starts_with(p));
+        let name = match counted && !groups.contains(name) {
+            true => format!("group:{name}"),
+            false => name.clone(),
+        };
+        if !groups.contains(&name) {
+            groups.push(name);
         }
     }
     groups
@@ -75,6 +81,10 @@ mod tests {
             ["all", "hops=2", "gold=3", "type=a"]
         );
         assert_eq!(groups(None, 0, &[]), ["all", "gold=0"]);
+        assert_eq!(
+            groups(Some(2), 3, &names(&["gold=1", "hops=4"])),
+            ["all", "hops=2", "gold=3", "group:gold=1", "group:hops=4"]
+        );
     }
 
     #[test]

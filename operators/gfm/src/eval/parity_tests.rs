@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::bootstrap::means;
+use super::bootstrap::Values;
 use super::metrics::{Gold, Metric, filtered_ranks, predicted, score};
 use super::rankers::Ranker;
 use super::{EntityDocuments, places};
@@ -219,7 +219,7 @@ fn parity_qa_small_metrics_train_batch() {
                 score(Some(row), Gold { items, total }, &kinds)
             })
             .collect();
-        let means = means(&values);
+        let means = Values::new(values).means();
         let want = case["metrics_train_batch"][&name].as_object().unwrap();
         assert_eq!(want.len(), metrics.len());
         for ((reference, _), mean) in metrics.iter().zip(&means) {
