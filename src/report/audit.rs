@@ -102,7 +102,10 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Audit, Lacking> {
         let left = all - shown.len();
         Ok(Audit {
             stage: stage.to_owned(),
-            verdict: format!("{verdict} {}", ui::number(notes, "note")),
+            verdict: match notes {
+                0 => verdict,
+                n => format!("{verdict} {}.", ui::number(n, "note")),
+            },
             fit: errors == 0,
             clean: summary.num_rows() - checks.len(),
             checks,
