@@ -10,6 +10,7 @@ use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
 use gfm_pipe_kg::audit::{
     CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, read_findings, read_summary,
 };
+use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
 use serde_json::{Value, json};
 
 use super::args::{Common, RemoteArg};
@@ -17,7 +18,7 @@ use super::error::{CliError, CliResult, exit};
 use super::{look, signals};
 use crate::audit::{AuditError, AuditOptions, Target, of_data, of_pipeline};
 use crate::exec::{self, RunOptions};
-use crate::init::find;
+use crate::init::{DataSet, find};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::record::RunStatus;
@@ -63,6 +64,7 @@ pub struct Args {
 }
 
 fn check_name(text: &str) -> Result<String, String> {
+    let text = text.trim();
     if STRICT.contains(&text) {
         return Ok(text.to_owned());
     }
@@ -78,12 +80,42 @@ struct Audited {
     summary: Vec<SummaryRow>,
     findings: Artifact,
     statistics: BTreeMap<String, f64>,
+    missing: Missing,
+}
+
+/// What is not there of a data set.
+#[derive(Debug, Clone, Default)]
+struct Missing {
+    /// Files, and what they would hold.
+    files: Vec<String>,
+    /// Whether questions are there that nobody read, because their documents are not.
+    unread: bool,
+}
+
+/// What is not there of data sets, by what their audits are called: the folder, or the graph where there is no more.
+fn left_out(sets: &[DataSet]) -> BTreeMap<String, Missing> {
+    let mut out = BTreeMap::new();
+    for set in sets {
+        let asked = SPLITS.iter().any(|(_, file)| set.root.join(file).is_file());
+        let missing = Missing {
+            files: set.missing(),
+            unread: asked && !set.documents,
+        };
+        for name in [&set.root, &set.kg] {
+            out.insert(name.display().to_string(), missing.clone());
+        }
+    }
+    out
 }
 
 /// Audits data and gives the exit code.
 pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     args.common.apply()?;
     let (pipeline, targets) = described(args, ops)?;
+    let missing = match args.path.is_dir() {
+        true => left_out(&find(&args.path)?),
+        false => BTreeMap::new(),
+    };
     let store = Store::open_readonly(args.common.store_dir())?;
     let options = RunOptions {
         request: Request {
@@ -98,6 +130,8 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         device: args.common.device.as_str().to_owned(),
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
+        // A look at data is no run: `latest` stays what it is, and `gc` keeps what runs used.
+        recorded: false,
         ..RunOptions::default()
     };
     let cancel = Cancel::default();
@@ -117,7 +151,11 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
     let mut audited = Vec::new();
     for target in targets {
         if let Some(ports) = summary.artifacts.get(&target.stage) {
-            let read = read(target, ports).map_err(|e| CliError::failed(e.to_string()))?;
+            let mut read = read(target, ports).map_err(|e| CliError::failed(e.to_string()))?;
+            read.missing = missing
+                .get(&read.target.name())
+                .cloned()
+                .unwrap_or_default();
             audited.push(read);
         }
     }
@@ -145,6 +183,24 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>)>
     let options = AuditOptions {
         layers: args.layers,
     };
+    if !args.path.exists() {
+        let what = format!(
+            "{}: there is no such folder, and no such pipeline",
+            args.path.display()
+        );
+        return Err(CliError::usage(what)
+            .hint("gfm-pipe audit takes a folder of data, or a pipeline that reads some"));
+    }
+    if args
+        .path
+        .extension()
+        .is_some_and(|e| e == "txt" || e == "json")
+    {
+        let what = format!("{} is no folder and no pipeline", args.path.display());
+        return Err(CliError::usage(what).hint(
+            "name the folder of the data set, which has processed/stage1/kg.txt, or kg.txt alone",
+        ));
+    }
     if !args.path.is_dir() {
         let pipeline = args.common.load(&args.path, ops)?;
         return Ok(of_pipeline(pipeline, ops, options)?);
@@ -174,6 +230,7 @@ fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited>
             .zip(values)
             .filter_map(|(name, value)| Some((name?.to_owned(), value?)))
             .collect(),
+        missing: Missing::default(),
         target,
     })
 }
@@ -199,6 +256,7 @@ fn told(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
                 summary: &set.summary,
                 findings: &shown,
                 statistics: &set.statistics,
+                missing: &set.missing.files,
                 all,
             },
             look,
@@ -229,6 +287,8 @@ fn told_json(audited: &[Audited]) -> OpResult<Value> {
             "name": set.target.name(),
             "stage": set.target.stage,
             "verdict": judgement(&set.summary),
+            "not_there": set.missing.files,
+            "checks_not_made": CHECKS.len() - set.summary.len(),
             "summary": summary,
             "findings": findings,
             "statistics": set.statistics,
@@ -265,6 +325,11 @@ fn passes(words: &[String], set: &Audited, err: &Out) -> bool {
             .filter(|w| !made(w))
             .map(|w| format!("{w} (not checked)")),
     );
+    if !words.is_empty() && set.missing.unread {
+        problems.push(format!(
+            "questions were not read, because {CORPUS} or {MENTIONS} is not there"
+        ));
+    }
     if problems.is_empty() {
         return true;
     }

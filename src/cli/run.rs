@@ -87,6 +87,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         device: args.common.device.as_str().to_owned(),
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
+        recorded: true,
     };
     let cancel = Cancel::default();
     let err = Out::stderr();

@@ -179,7 +179,7 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
     for name in names {
         let (x, y) = (a.get(name), b.get(name));
         if x != y {
-            let cell = |v: Option<&String>| v.cloned().unwrap_or_else(|| "-".to_owned());
+            let cell = |v: Option<&String>| v.map_or_else(|| "-".to_owned(), |v| shortened(v));
             rows.push(vec![name.clone(), cell(x), cell(y)]);
         }
     }
@@ -203,10 +203,10 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
             .map(str::to_owned)
             .to_vec(),
     ];
-    for name in names {
+    let same = names.iter().filter(|n| a.get(**n) == b.get(**n)).count();
+    for name in names.into_iter().filter(|n| a.get(*n) != b.get(*n)) {
         let cell = |v: Option<&f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
         let change = match (a.get(name), b.get(name)) {
-            (Some(x), Some(y)) if x == y => "=".to_owned(),
             (Some(x), Some(y)) => format!("{:+.4}", y - x),
             _ => String::new(),
         };
@@ -218,8 +218,22 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
         ]);
     }
     out.line("");
-    for line in ui::table(&rows, 1) {
-        out.line(&line);
+    if rows.len() > 1 {
+        for line in ui::table(&rows, 1) {
+            out.line(&line);
+        }
+    }
+    if same > 0 {
+        out.line(&format!("{} the same", ui::number(same as u64, "metric")));
     }
     Ok(())
+}
+
+/// A value fit for a column; the whole one is in `show` and on the page.
+fn shortened(value: &str) -> String {
+    const MOST: usize = 60;
+    match value.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
 }

@@ -58,7 +58,7 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         match found.damages.len() {
             0 => ": all as stored".to_owned(),
             n if stored == 0 => format!(": {n} damaged, of what runs wrote down only"),
-            n => format!(": {n} damaged; `run` computes what is needed of them again"),
+            n => format!(": {n} damaged; `gfm-pipe run … --force STAGE` computes a stage again"),
         }
     ));
     Ok(if found.damages.is_empty() {

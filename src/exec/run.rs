@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub allow_exec: bool,
     /// What such programs may be given of the environment: `PATH`, and what they are declared to get.
     pub environment: Environment,
+    /// Whether it is a run that people look for later: it has a journal then, and `gc` keeps what it used.
+    pub recorded: bool,
 }
 
 impl Default for RunOptions {
@@ -53,6 +55,7 @@ impl Default for RunOptions {
             device: "auto".to_owned(),
             allow_exec: false,
             environment: Environment::new(),
+            recorded: true,
         }
     }
 }
@@ -167,13 +170,16 @@ pub fn run(
         .map_err(RunError::Scheduler)?;
 
     let run = run_id(SystemTime::now());
-    let journal = Arc::new(Journal::start(store, &run, &pipeline.name, &pipeline.file));
-    let recorder = Arc::new(Recorder::start(store, &run, &pipeline.name));
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![
-        listener,
-        Arc::clone(&journal) as Arc<dyn EventSink>,
-        Arc::clone(&recorder) as Arc<dyn EventSink>,
-    ]));
+    let journal = options
+        .recorded
+        .then(|| Arc::new(Journal::start(store, &run, &pipeline.name, &pipeline.file)));
+    let recorder = options
+        .recorded
+        .then(|| Arc::new(Recorder::start(store, &run, &pipeline.name)));
+    let mut sinks = vec![listener];
+    sinks.extend(journal.clone().map(|j| j as Arc<dyn EventSink>));
+    sinks.extend(recorder.clone().map(|r| r as Arc<dyn EventSink>));
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(sinks));
     sink.emit(&Event::RunStarted {
         run: run.clone(),
         pipeline: pipeline.name.clone(),
@@ -270,7 +276,7 @@ pub fn run(
         (false, false) => RunStatus::Ok,
     };
     let mut warnings = Vec::new();
-    if let Err(e) = journal.finish(status, &stages) {
+    if let Some(Err(e)) = journal.as_ref().map(|j| j.finish(status, &stages)) {
         warnings.push(format!("the run's journal is not complete: {e}"));
     }
     // The run is done and recorded, however long this takes and wherever it stops.
@@ -283,7 +289,7 @@ pub fn run(
         status,
         stages: stages.iter().map(StageRecord::summary).collect(),
     });
-    if let Err(e) = recorder.finish() {
+    if let Some(Err(e)) = recorder.map(|r| r.finish()) {
         warnings.push(format!("the run's events are not complete: {e}"));
     }
     Ok(RunSummary {
@@ -291,7 +297,7 @@ pub fn run(
         status,
         stages,
         artifacts,
-        log: journal.log_path(),
+        log: journal.map(|j| j.log_path()).unwrap_or_default(),
         warnings,
         remote,
     })

@@ -36,6 +36,7 @@ pub struct ReportError(#[from] minijinja::Error);
 /// # Errors
 /// When the page's template cannot be filled.
 pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportError> {
+    let journal = &stages::with_unfinished(store, journal);
     let run = Run::read(store, journal);
     let mut lacking: Vec<String> = Vec::new();
     let mut keep = |why: String| {

@@ -8,7 +8,11 @@ use super::run::Run;
 use super::svg::dag::{self, Node};
 use super::svg::timeline::{self, Span};
 use crate::record::diff::flatten;
-use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
+use crate::record::{
+    JournalFile, Life, Phase, RunState, RunStatus, StageRecord, StageState, StageStatus, events_of,
+    life,
+};
+use crate::store::Store;
 use crate::ui;
 
 /// The head of a page.
@@ -63,6 +67,58 @@ pub fn status(s: StageStatus) -> &'static str {
         StageStatus::Failed => "failed",
         StageStatus::Skipped => "skipped",
     }
+}
+
+/// The journal of a run with the stages that it did not see the end of, because it was killed or goes on; where the run's events say
+/// which these are.
+pub fn with_unfinished(store: &Store, journal: &JournalFile) -> JournalFile {
+    let mut whole = journal.clone();
+    let Ok(Some(events)) = events_of(store, &journal.run) else {
+        return whole;
+    };
+    let mut state = RunState::new(&journal.run, &journal.pipeline);
+    events.iter().for_each(|e| state.apply(e));
+    let goes_on = life(store, journal) == Life::GoesOn;
+    let mut known: BTreeMap<String, StageRecord> = whole
+        .stages
+        .drain(..)
+        .map(|s| (s.name.clone(), s))
+        .collect();
+    for s in &state.stages {
+        whole.stages.push(match known.remove(&s.name) {
+            Some(record) => record,
+            None => unfinished(s, state.last_ms, goes_on),
+        });
+    }
+    whole.stages.extend(known.into_values());
+    whole
+}
+
+fn unfinished(s: &StageState, last_ms: u64, goes_on: bool) -> StageRecord {
+    if s.phase != Phase::Running {
+        let why = if goes_on { "waits" } else { "not reached" };
+        return StageRecord::skipped(&s.name, "", why);
+    }
+    let far = s.progress.as_ref().map_or_else(String::new, |p| {
+        format!(
+            " at {} of {} {}",
+            ui::count(p.done),
+            ui::count(p.total),
+            p.unit
+        )
+    });
+    let mut record = StageRecord::new(&s.name, "", StageStatus::Failed);
+    (record.started_ms, record.ended_ms) = (s.started_ms, Some(last_ms));
+    let ms = last_ms.saturating_sub(s.started_ms.unwrap_or(last_ms));
+    record.seconds = ms as f64 / 1000.0;
+    if goes_on {
+        record.status = StageStatus::Skipped;
+        record.reasons = vec![format!("works{far}")];
+    } else {
+        record.error = Some(format!("killed{far}"));
+        record.hint = Some("the same command again goes on from its last checkpoint".to_owned());
+    }
+    record
 }
 
 /// What happened in all.
@@ -198,6 +254,10 @@ pub fn timeline(run: &Run<'_>) -> Option<String> {
             at: (since(from), since(to.max(from))),
         })
         .collect();
+    // Everything cached: there is nothing to see.
+    if spans.iter().all(|s| s.at.1 < 0.1) {
+        return None;
+    }
     spans.sort_by(|a, b| a.at.0.total_cmp(&b.at.0));
     Some(timeline::draw(&spans))
 }

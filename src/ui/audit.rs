@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gfm_pipe_kg::audit::SummaryRow;
+use gfm_pipe_kg::audit::{CHECKS, SummaryRow};
 
 use super::human::Look;
 use super::text::{count, number};
@@ -17,6 +17,8 @@ pub struct Verdict<'a> {
     pub findings: &'a BTreeMap<String, Vec<String>>,
     /// Numbers by name.
     pub statistics: &'a BTreeMap<String, f64>,
+    /// Files that were not there.
+    pub missing: &'a [String],
     /// Whether notes are printed with their findings.
     pub all: bool,
 }
@@ -85,7 +87,20 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
     }
     let clean = v.summary.iter().filter(|r| r.count == 0).count() as u64;
     lines.push(String::new());
-    lines.push(format!("{} without findings", number(clean, "check")));
+    let not_made = (CHECKS.len() - v.summary.len()) as u64;
+    lines.push(match not_made {
+        0 => format!("{} without findings", number(clean, "check")),
+        n => format!(
+            "{} without findings, {} not made",
+            number(clean, "check"),
+            number(n, "check")
+        ),
+    });
+    lines.extend(
+        v.missing
+            .iter()
+            .map(|m| format!("not there, not looked at: {m}")),
+    );
     let judged = judgement(v.summary);
     let colour = match judged.split([':', ',']).next() {
         Some("not fit") => "31;1",
@@ -184,6 +199,7 @@ mod tests {
             summary: &summary,
             findings: &findings,
             statistics: &statistics,
+            missing: &["raw/x.json (documents)".to_owned()],
             all: false,
         };
         let text = verdict(&verdict_of, Look::default());
@@ -199,7 +215,8 @@ mod tests {
                 "",
                 "note a-note: 2 of 1,000 lines: what it means",
                 "",
-                "1 check without findings",
+                "1 check without findings, 34 checks not made",
+                "not there, not looked at: raw/x.json (documents)",
                 "data: not fit: 3 errors",
             ]
         );

@@ -54,7 +54,7 @@ pub fn watched(w: &Watched<'_>) -> Vec<String> {
     let room = w
         .height
         .map(|h| h.saturating_sub(lines.len() + warnings.len()));
-    let stages = w.stages(room.map(|r| if r > 24 { r / 2 } else { r.min(12) }));
+    let stages = w.stages(room.map(|r| if r > 24 { r / 2 } else { r.min(5).max(r / 3) }));
     let room = room.map(|r| r.saturating_sub(stages.len()));
     let curves = w.curves(room);
     lines.extend(stages);
@@ -181,7 +181,9 @@ impl Watched<'_> {
         let progress = s.progress.as_ref().filter(|_| s.phase == Phase::Running);
         if let Some(p) = progress {
             let counted = format!("{}/{} {}", count(p.done), count(p.total), plain(&p.unit));
-            detail.push(format!("{} {}", bar(p.done, p.total), counted.trim_end()));
+            let columns = if self.width < 100 { 8 } else { 16 };
+            let bar = bar(p.done, p.total, columns);
+            detail.push(format!("{bar} {}", counted.trim_end()));
         }
         let left = s.left(now).filter(|_| word == "running");
         detail.extend(left.map(|left| format!("about {} left", whole(left))));
@@ -335,15 +337,14 @@ fn whole(seconds: f64) -> String {
 }
 
 /// How much is done, in sixteen columns.
-fn bar(done: u64, total: u64) -> String {
-    const COLUMNS: u64 = 16;
+fn bar(done: u64, total: u64, columns: u64) -> String {
     let full = match total {
         0 => 0,
-        _ => u64::try_from(u128::from(done.min(total)) * u128::from(COLUMNS) / u128::from(total))
-            .unwrap_or(COLUMNS),
+        _ => u64::try_from(u128::from(done.min(total)) * u128::from(columns) / u128::from(total))
+            .unwrap_or(columns),
     };
     let part = |text: &str, n: u64| text.repeat(usize::try_from(n).unwrap_or(0));
-    format!("{}{}", part("█", full), part("░", COLUMNS - full))
+    format!("{}{}", part("█", full), part("░", columns - full))
 }
 
 /// Text of one line that moves no cursor.

@@ -220,3 +220,47 @@ fn what_cannot_be_audited_is_refused() {
         assert!(err.contains(said), "{err}");
     }
 }
+
+#[test]
+fn what_was_not_there_is_said_and_forbidden() {
+    let (_dir, path) = fixtures(&["family"]);
+    fs::rename(
+        path.join("family/raw/dataset_corpus.json"),
+        path.join("family/raw/corpus.json"),
+    )
+    .unwrap();
+    let (out, err, code) = run(&path, &["audit", "family"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("not there, not looked at: raw/dataset_corpus.json"),
+        "{out}"
+    );
+    assert!(out.contains("checks not made"), "{out}");
+    let (_, err, code) = run(&path, &["audit", "family", "--strict"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("questions were not read"), "{err}");
+    let (json, _, _) = run(&path, &["audit", "family", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let set = &json["sets"][0];
+    assert!(set["checks_not_made"].as_u64().unwrap() > 5, "{set}");
+    assert!(!set["not_there"].as_array().unwrap().is_empty(), "{set}");
+}
+
+#[test]
+fn an_audit_is_no_run() {
+    let (_dir, path) = fixtures(&["family"]);
+    let yaml = "stages: {kg: {op: ingest-kg, with: {path: family/processed/stage1/kg.txt}}}";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    let (_, err, code) = run(&path, &["run", "p.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    let (before, _, _) = run(&path, &["runs", "--json"]);
+    for _ in 0..3 {
+        let (_, err, code) = run(&path, &["audit", "family"]);
+        assert_eq!(code, 0, "{err}");
+    }
+    let (after, _, _) = run(&path, &["runs", "--json"]);
+    assert_eq!(before, after);
+    let (shown, err, code) = run(&path, &["show", "kg.counts"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(shown.contains("triples"), "{shown}");
+}

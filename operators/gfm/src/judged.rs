@@ -403,5 +403,7 @@ impl<'a> Report<'a> {
 }
 
 fn ends(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
-    Arc::new(Float64Array::from_iter(values))
+    // What rounding left of nothing is nothing: a reader asks whether an interval reaches zero.
+    let whole = |x: f64| if x.abs() < 1e-12 { 0.0 } else { x };
+    Arc::new(Float64Array::from_iter(values.map(|v| v.map(whole))))
 }
