@@ -146,7 +146,7 @@ writes this page, CI fails when it is stale.
 
 The data is read as a run reads it, and kept in the store. The verdict goes to standard output, progress to standard error. A set is *fit to train* without \
 errors and warnings, *fit, with N warnings* without errors, and else *not fit*; that alone is no failure: the exit code is 0 unless `--strict` \
-forbids what was found, or the data cannot be read. A check that `--strict` names and that cannot be made (no questions, say) has not passed.
+forbids what was found, or the data cannot be read. A check that `--strict` names and that cannot be made (no questions, say) has not passed. Checks that could not be made, and the files that were not there, are listed; questions that were not read because their documents are not there are forbidden by any `--strict`. An audit is no run: `runs` does not list it, and `gc` removes what only an audit made.
 
 ## In a pipeline
 
