@@ -10,8 +10,9 @@ use gfm_pipe_api::{OpEntry, table};
 
 use super::args::{Common, Select};
 use super::error::{CliError, CliResult};
+use super::runs::find;
 use crate::plan::{Key, LastEnd, LastLook, Verdict, prepare};
-use crate::record::latest;
+use crate::record::{history, latest};
 use crate::spec::split_port;
 use crate::store::{Manifest, Store, TableEntry};
 use crate::ui::{self, Out};
@@ -37,6 +38,9 @@ pub struct Args {
     /// Take the artifact this pipeline describes now, not that of the store's latest run
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
+    /// Take the artifact of this run: its name, or the start of it; `gfm-pipe runs` lists them
+    #[arg(long, conflicts_with = "pipeline")]
+    run: Option<String>,
     /// At most this many rows [default: 20; with --json all]
     #[arg(short = 'n', value_name = "ROWS")]
     rows: Option<u64>,
@@ -59,7 +63,7 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     }
     let manifest = match &args.pipeline {
         Some(file) => described(args, file, stage, &store, ops)?,
-        None => latest_stored(stage, &store)?,
+        None => stored(stage, args.run.as_deref(), &store)?,
     };
     let entry = pick(&manifest, stage, port, table)?;
     let path = store.object(&entry.digest);
@@ -130,20 +134,31 @@ fn described(
     }
 }
 
-/// The stage as the latest run left it, or, where that run did not come to it, the latest run that did.
-fn latest_stored(stage: &str, store: &Store) -> CliResult<Manifest> {
-    let journal = latest(store)?.ok_or_else(|| {
-        CliError::usage(format!("{} has no finished run", store.root().display()))
-            .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
-    })?;
+/// The stage as a run left it, the latest one that ended where none is named; or, where that run did not come to it, the latest run of
+/// its pipeline that did.
+fn stored(stage: &str, run: Option<&str>, store: &Store) -> CliResult<Manifest> {
+    let journal = match run {
+        Some(run) => find(&history::runs(store)?.0, run)?.journal.clone(),
+        None => latest(store)?.ok_or_else(|| {
+            CliError::usage(format!("{} has no finished run", store.root().display()))
+                .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
+        })?,
+    };
     let Some(record) = journal.stages.iter().find(|s| s.name == stage) else {
         let known: Vec<&str> = journal.stages.iter().map(|s| s.name.as_str()).collect();
         let hint = match nearest(stage, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its stages: {}", known.join(", ")),
+            None => format!(
+                "its stages: {}; --run RUN takes another run",
+                known.join(", ")
+            ),
+        };
+        let which = match run {
+            Some(_) => format!("run {}", journal.run),
+            None => "the latest run".to_owned(),
         };
         return Err(CliError::usage(format!(
-            "the latest run, of pipeline `{}`, has no stage `{stage}`",
+            "{which}, of pipeline `{}`, has no stage `{stage}`",
             journal.pipeline
         ))
         .hint(hint));

@@ -104,6 +104,36 @@ fn show_finds_tables_by_name() {
 }
 
 #[test]
+fn show_finds_tables_of_an_earlier_run() {
+    let (_dir, path) = toys();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    let shown = |args: &[&str]| {
+        stdout(
+            &toy(&path, &[&["show", "both", "--json"], args].concat())
+                .output()
+                .unwrap(),
+        )
+    };
+    let first = shown(&[]);
+    let runs = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+    let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
+    let run = runs[0]["run"].as_str().unwrap();
+    told(&mut toy(&path, &["run", "p.yaml", "-p", "prefix=x"]));
+    assert_ne!(shown(&[]), first);
+    assert_eq!(shown(&["--run", run]), first);
+    let file = stdout(
+        &toy(&path, &["show", "both", "--path", "--run", run])
+            .output()
+            .unwrap(),
+    );
+    assert!(path.join(file.trim()).is_file(), "{file}");
+    let wrong = toy(&path, &["show", "both", "--run", "1999"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
 fn json_is_one_event_a_line_and_ends_with_the_summary() {
     let (_dir, path) = toys();
     let output = toy(&path, &["run", "p.yaml", "--log-format", "json"])

@@ -161,6 +161,14 @@ impl Context {
         self.inputs.get(port).map_or(&[], Vec::as_slice)
     }
 
+    /// A port of this stage as one types it in a shell, for messages: shells read brackets.
+    pub fn typed(&self, port: &str) -> String {
+        match self.stage.contains('[') {
+            true => format!("'{}.{port}'", self.stage),
+            false => format!("{}.{port}", self.stage),
+        }
+    }
+
     /// Writes a whole table at once.
     ///
     /// # Errors

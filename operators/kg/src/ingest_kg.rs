@@ -351,8 +351,9 @@ impl<'a> Ingest<'a> {
         }
         if rejected > 0 {
             self.ctx.warn(format!(
-                "{rejected} of {} lines rejected: see `gfm-pipe show {}.rejects`",
-                self.lines, self.ctx.stage
+                "{rejected} of {} lines rejected: see `gfm-pipe show {}`",
+                self.lines,
+                self.ctx.typed("rejects")
             ));
         }
         self.rejects.finish()?;

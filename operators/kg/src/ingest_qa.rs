@@ -168,8 +168,8 @@ impl Operator for IngestQa {
         places.finish()?;
         if rejected > 0 {
             ctx.warn(format!(
-                "{rejected} names or values rejected: see `gfm-pipe show {}.rejects`",
-                ctx.stage
+                "{rejected} names or values rejected: see `gfm-pipe show {}`",
+                ctx.typed("rejects")
             ));
         }
         counts.push(("rejected".to_owned(), rejected));

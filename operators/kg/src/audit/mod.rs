@@ -224,8 +224,9 @@ impl Operator for Audit {
         let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
         if errors + warnings > 0 {
             ctx.warn(format!(
-                "errors: {errors}, warnings: {warnings}: see `gfm-pipe show {0}.summary`, `gfm-pipe show {0}.findings`",
-                ctx.stage
+                "errors: {errors}, warnings: {warnings}: see `gfm-pipe show {}`, `gfm-pipe show {}`",
+                ctx.typed("summary"),
+                ctx.typed("findings")
             ));
         }
         Ok(())
@@ -271,8 +272,9 @@ impl Operator for Audit {
             places.concat()
         ))
         .hint(format!(
-            "all of them: gfm-pipe show {0}.findings --json; what they mean: gfm-pipe show {0}.summary; then mend the data, or take the check out of `strict`",
-            ctx.stage
+            "all of them: gfm-pipe show {} --json; what they mean: gfm-pipe show {}; then mend the data, or take the check out of `strict`",
+            ctx.typed("findings"),
+            ctx.typed("summary")
         )))
     }
 }
