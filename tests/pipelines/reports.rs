@@ -50,6 +50,17 @@ fn is_sound(page: &str) {
             .unwrap_or_else(|| panic!("leads away: {to}"));
         assert!(ids.contains(place), "leads nowhere: {to}");
     }
+    let mut names = BTreeSet::new();
+    for part in doc
+        .descendants()
+        .filter(|n| n.attribute("role") == Some("region"))
+    {
+        let name = part.attribute("aria-label").unwrap();
+        assert!(names.insert(name), "two parts are called {name}");
+    }
+    for head in all(&doc, "h2") {
+        assert!(!names.contains(text(&head).as_str()), "{head:?}");
+    }
     for name in ["script", "img", "iframe", "object"] {
         assert!(all(&doc, name).is_empty(), "{name}");
     }
