@@ -88,23 +88,14 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Audit, Lacking> {
         }
         let number = |word| by.get(word).copied().unwrap_or(0);
         let (errors, warnings, notes) = (number("error"), number("warning"), number("note"));
-        let verdict = match (errors, warnings) {
-            (0, 0) => "Fit to train.".to_owned(),
-            (0, n) => format!("Fit, with {}.", ui::number(n, "warning")),
-            (n, 0) => format!("Not fit: {}.", ui::number(n, "error")),
-            (n, m) => format!(
-                "Not fit: {} and {}.",
-                ui::number(n, "error"),
-                ui::number(m, "warning")
-            ),
-        };
+        let verdict = ui::judged(errors, warnings);
         let (shown, all) = first(&findings)?;
         let left = all - shown.len();
         Ok(Audit {
             stage: stage.to_owned(),
             verdict: match notes {
                 0 => verdict,
-                n => format!("{verdict} {}.", ui::number(n, "note")),
+                n => format!("{verdict}, {}", ui::number(n, "note")),
             },
             fit: errors == 0,
             clean: summary.num_rows() - checks.len(),

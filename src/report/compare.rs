@@ -64,21 +64,18 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     let made = changes(
         &diff::made_of(store, old),
         &diff::made_of(store, new),
+        String::clone,
         |_, _| String::new(),
     );
-    let number = |all: BTreeMap<String, f64>| -> BTreeMap<String, String> {
-        let shown = all.into_iter().map(|(k, v)| (k, format!("{v:.4}")));
-        shown.collect()
-    };
     let metrics = changes(
-        &number(diff::metrics(store, old)),
-        &number(diff::metrics(store, new)),
-        |x, y| match (x.parse::<f64>(), y.parse::<f64>()) {
-            (Ok(x), Ok(y)) => format!("{:+.4}", y - x),
-            _ => String::new(),
-        },
+        &diff::metrics(store, old),
+        &diff::metrics(store, new),
+        |v| format!("{v:.4}"),
+        |x, y| format!("{:+.4}", y - x),
     );
-    let times = changes(&times(old), &times(new), |_, _| String::new());
+    let times = changes(&times(old), &times(new), String::clone, |_, _| {
+        String::new()
+    });
     let mut lacking: Vec<String> = Vec::new();
     let (mut paired, mut moved) = (Vec::new(), Vec::new());
     let stages: BTreeSet<String> = [&a, &b]
@@ -136,26 +133,24 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     )
 }
 
-/// What differs; `by` says how much.
-fn changes(
-    a: &BTreeMap<String, String>,
-    b: &BTreeMap<String, String>,
-    by: impl Fn(&str, &str) -> String,
+/// What differs; `show` makes a value readable, `by` says how far two are apart.
+fn changes<V: PartialEq>(
+    a: &BTreeMap<String, V>,
+    b: &BTreeMap<String, V>,
+    show: impl Fn(&V) -> String,
+    by: impl Fn(&V, &V) -> String,
 ) -> Vec<Change> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let cell =
-        |m: &BTreeMap<String, String>, name| m.get(name).cloned().unwrap_or_else(|| "-".to_owned());
+    let cell = |v: Option<&V>| v.map_or_else(|| "-".to_owned(), &show);
     names
         .into_iter()
-        .filter(|n| a.get(*n) != b.get(*n))
-        .map(|n| {
-            let (old, new) = (cell(a, n), cell(b, n));
-            Change {
-                change: by(&old, &new),
-                name: n.clone(),
-                old,
-                new,
-            }
+        .map(|name| (name, a.get(name), b.get(name)))
+        .filter(|(_, x, y)| x != y)
+        .map(|(name, x, y)| Change {
+            name: name.clone(),
+            old: cell(x),
+            new: cell(y),
+            change: x.zip(y).map_or_else(String::new, |(x, y)| by(x, y)),
         })
         .collect()
 }

@@ -41,7 +41,6 @@ pub struct Cell {
 pub struct Row {
     name: String,
     ceiling: bool,
-    unasked: u64,
     cells: Vec<Option<Cell>>,
 }
 
@@ -120,7 +119,8 @@ struct Figures {
     dataset: String,
     split: String,
     systems: Vec<System>,
-    unasked: BTreeMap<String, u64>,
+    /// Most questions that a system could not be asked.
+    unasked: u64,
     groups: Vec<String>,
     of: BTreeMap<(String, String, String), Value>,
 }
@@ -144,7 +144,7 @@ fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
         dataset: String::new(),
         split: String::new(),
         systems: Vec::new(),
-        unasked: BTreeMap::new(),
+        unasked: 0,
         groups: Vec::new(),
         of: BTreeMap::new(),
     };
@@ -165,7 +165,7 @@ fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
             out.groups.push(m.group.to_owned());
         }
         if m.group == out.whole() {
-            out.unasked.insert(name.clone(), m.unasked);
+            out.unasked = out.unasked.max(m.unasked);
         }
         let value = Value {
             value: m.value,
@@ -197,7 +197,6 @@ fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
         .map(|s| Row {
             name: s.name.clone(),
             ceiling: s.is_ceiling(),
-            unasked: f.unasked.get(&s.name).copied().unwrap_or(0),
             cells: columns
                 .iter()
                 .zip(&best)
@@ -233,7 +232,6 @@ fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
     Row {
         name: format!("{group} ({n})"),
         ceiling: false,
-        unasked: 0,
         cells: systems.iter().map(cell).collect(),
     }
 }
@@ -294,7 +292,7 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
     Ok(Evaluation {
         stage: stage.to_owned(),
         questions: ui::number(questions, "question"),
-        unasked: f.unasked.values().copied().max().unwrap_or(0),
+        unasked: f.unasked,
         standard: STANDARD.to_vec(),
         rows: rows(&f, &all),
         filtered: FILTERED.to_vec(),

@@ -29,15 +29,19 @@ fn total(summary: &[SummaryRow], severity: &str) -> u64 {
     rows.map(|r| r.count).sum()
 }
 
-/// `fit to train`, `fit, with 12 warnings`, `not fit: 3 errors, 12 warnings`.
+/// [`judged`] of a summary.
 pub fn judgement(summary: &[SummaryRow]) -> String {
-    let of = |severity: &'static str| (total(summary, severity), severity);
-    let told = |(n, severity): (u64, &str)| number(n, severity);
-    match (of("error"), of("warning")) {
-        ((0, _), (0, _)) => "fit to train".to_owned(),
-        ((0, _), warnings) => format!("fit, with {}", told(warnings)),
-        (errors, (0, _)) => format!("not fit: {}", told(errors)),
-        (errors, warnings) => format!("not fit: {}, {}", told(errors), told(warnings)),
+    judged(total(summary, "error"), total(summary, "warning"))
+}
+
+/// `fit to train`, `fit, with 12 warnings`, `not fit: 3 errors, 12 warnings`.
+pub fn judged(errors: u64, warnings: u64) -> String {
+    let (e, w) = (number(errors, "error"), number(warnings, "warning"));
+    match (errors, warnings) {
+        (0, 0) => "fit to train".to_owned(),
+        (0, _) => format!("fit, with {w}"),
+        (_, 0) => format!("not fit: {e}"),
+        _ => format!("not fit: {e}, {w}"),
     }
 }
 

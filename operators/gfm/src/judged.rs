@@ -233,13 +233,8 @@ impl<'a> Report<'a> {
             }
             first += of.metrics.len();
         }
-        let text = |f: &dyn Fn(&Row<'_>) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(rows.iter().map(f)))
-        };
-        let count = |f: &dyn Fn(&Row<'_>) -> usize| -> ArrayRef {
-            let counts = rows.iter().map(|r| f(r) as u64);
-            Arc::new(UInt64Array::from_iter_values(counts))
-        };
+        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
+        let count = |f: &dyn Fn(&Row<'_>) -> usize| counts(&rows, f);
         let q = &self.asked;
         columns::batch(
             &kinds::METRICS.tables[0],
@@ -336,13 +331,8 @@ impl<'a> Report<'a> {
                 }
             }
         }
-        let text = |f: &dyn Fn(&Row<'_>) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(rows.iter().map(f)))
-        };
-        let count = |f: &dyn Fn(&Row<'_>) -> usize| -> ArrayRef {
-            let counts = rows.iter().map(|r| f(r) as u64);
-            Arc::new(UInt64Array::from_iter_values(counts))
-        };
+        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
+        let count = |f: &dyn Fn(&Row<'_>) -> usize| counts(&rows, f);
         let q = &self.asked;
         columns::batch(
             &kinds::COMPARISONS.tables[0],
@@ -400,6 +390,15 @@ impl<'a> Report<'a> {
             ],
         )
     }
+}
+
+fn texts<R>(rows: &[R], of: &dyn Fn(&R) -> String) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
+}
+
+fn counts<R>(rows: &[R], of: &dyn Fn(&R) -> usize) -> ArrayRef {
+    let counts = rows.iter().map(|r| of(r) as u64);
+    Arc::new(UInt64Array::from_iter_values(counts))
 }
 
 fn ends(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
