@@ -9,6 +9,7 @@ pub mod activation;
 pub mod adamw;
 pub mod extremes;
 pub mod gemm;
+pub mod gpu;
 pub mod layer;
 pub mod message;
 pub mod norm;

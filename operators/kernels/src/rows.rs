@@ -79,6 +79,16 @@ impl Rows {
         self.width - 1
     }
 
+    /// `nodes + 1` offsets into the rows.
+    pub fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// The query of each row.
+    pub fn query(&self) -> &[u32] {
+        &self.query
+    }
+
     /// The rows of a node.
     #[inline(always)]
     pub fn of(&self, node: usize) -> Range<usize> {

@@ -1,0 +1,3 @@
+// The kernels for the CPU.
+#define GFM_EMULATED
+#include "kernels.cu"

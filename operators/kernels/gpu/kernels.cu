@@ -1,0 +1,11 @@
+// All kernels, as one module for the GPU and one library for the emulation.
+#include "adamw.cuh"
+#include "loss.cuh"
+#include "messages.cuh"
+#include "norm.cuh"
+#include "rows.cuh"
+#include "score.cuh"
+
+#ifdef GFM_EMULATED
+EMULATED_INTERFACE
+#endif

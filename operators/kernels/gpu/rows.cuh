@@ -1,0 +1,263 @@
+// Moving rows about: gathering, adding, scaling, casting; and sums over rows.
+#pragma once
+#include "common.cuh"
+
+// The states a layer's linear map sees: of each row of the output, that of the input for the same pair.
+struct GatherStates {
+  const void *x, *far;
+  void *out;
+  const u32 *row_node, *row_query, *map;
+  u32 rows, d, width;
+};
+struct Gather {
+  template <class S> __device__ static __forceinline__ void run(const GatherStates &a) {
+    u32 i = blockIdx.x * blockDim.y + threadIdx.y;
+    if (i >= a.rows) return;
+    u32 v = a.row_node[i], at = a.map[size_t(v) * a.width + a.row_query[i]];
+    const S *from = at != NONE ? static_cast<const S *>(a.x) + size_t(at) * a.d
+                    : a.far    ? static_cast<const S *>(a.far) + size_t(v) * a.d
+                               : nullptr;
+    S *out = static_cast<S *>(a.out) + size_t(i) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) out[c] = from ? from[c] : Down<S>::of(0);
+  }
+};
+FOR_TYPES(ALONE, gather_states, GatherStates, Gather)
+
+// What the head sees: some states as accumulators, side by side with others: out[j, column..] = x[index[j]], or far[node[j]], or 0.
+struct TakeStates {
+  const void *x, *far;
+  void *out;
+  const u32 *index, *node;
+  u32 rows, d, stride, column;
+};
+struct Take {
+  template <class S> __device__ static __forceinline__ void run(const TakeStates &a) {
+    u32 j = blockIdx.x * blockDim.y + threadIdx.y;
+    if (j >= a.rows) return;
+    u32 at = a.index[j];
+    const S *from = at != NONE ? static_cast<const S *>(a.x) + size_t(at) * a.d
+                    : a.far    ? static_cast<const S *>(a.far) + size_t(a.node[j]) * a.d
+                               : nullptr;
+    Acc<S> *out = static_cast<Acc<S> *>(a.out) + size_t(j) * a.stride + a.column;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) out[c] = from ? up(from[c]) : Acc<S>(0);
+  }
+};
+FOR_TYPES(ALONE, take_states, TakeStates, Take)
+
+// Its backward: row[g] of x gets the sum of what was taken from it, at positions[offsets[g]..offsets[g + 1]].
+struct GiveStates {
+  void *x;
+  const void *dout;
+  const u32 *row, *offsets, *positions;
+  u32 rows, d, stride, column;
+};
+struct Give {
+  template <class S> __device__ static __forceinline__ void run(const GiveStates &a) {
+    u32 g = blockIdx.x * blockDim.y + threadIdx.y;
+    if (g >= a.rows) return;
+    S *x = static_cast<S *>(a.x) + size_t(a.row[g]) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
+      Acc<S> sum = up(x[c]);
+      for (u32 k = a.offsets[g]; k < a.offsets[g + 1]; k++)
+        sum += static_cast<const Acc<S> *>(a.dout)[size_t(a.positions[k]) * a.stride + a.column + c];
+      x[c] = Down<S>::of(sum);
+    }
+  }
+};
+FOR_TYPES(ALONE, give_states, GiveStates, Give)
+
+// to[to_at[j]] += from[from_at[j]], where no two rows go to the same one.
+struct AddRows {
+  void *to;
+  const void *from;
+  const u32 *to_at, *from_at;
+  u32 rows, d;
+};
+template <class To, class From> __device__ __forceinline__ void add_rows(const AddRows &a) {
+  u32 j = blockIdx.x * blockDim.y + threadIdx.y;
+  if (j >= a.rows) return;
+  To *to = static_cast<To *>(a.to) + size_t(a.to_at[j]) * a.d;
+  const From *from = static_cast<const From *>(a.from) + size_t(a.from_at[j]) * a.d;
+  for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) to[c] = Down<To>::of(up(to[c]) + up(from[c]));
+}
+struct AddToStates {
+  template <class S> __device__ static __forceinline__ void run(const AddRows &a) { add_rows<S, Acc<S>>(a); }
+};
+struct AddFromStates {
+  template <class S> __device__ static __forceinline__ void run(const AddRows &a) { add_rows<Acc<S>, S>(a); }
+};
+FOR_TYPES(ALONE, add_to_states, AddRows, AddToStates)
+FOR_TYPES(ALONE, add_from_states, AddRows, AddFromStates)
+
+// values[at[j]] = by[j]
+struct SetAt {
+  u32 *values;
+  const u32 *at, *by;
+  u32 count;
+};
+struct Set {
+  __device__ static __forceinline__ void run(const SetAt &a) {
+    u32 j = blockIdx.x * blockDim.x + threadIdx.x;
+    if (j < a.count) a.values[a.at[j]] = a.by[j];
+  }
+};
+ALONE(set_at, SetAt, Set::run(a))
+
+// x[i] /= by[node[i]]
+struct DivideRows {
+  void *x;
+  const void *by;
+  const u32 *node;
+  u32 rows, d;
+};
+struct Divide {
+  template <class S> __device__ static __forceinline__ void run(const DivideRows &a) {
+    u32 i = blockIdx.x * blockDim.y + threadIdx.y;
+    if (i >= a.rows) return;
+    Acc<S> by = static_cast<const Acc<S> *>(a.by)[a.node[i]];
+    S *x = static_cast<S *>(a.x) + size_t(i) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) x[c] = Down<S>::of(up(x[c]) / by);
+  }
+};
+FOR_TYPES(ALONE, divide_rows, DivideRows, Divide)
+
+// out[j] = weight[j] * x[index[j]]; without weights they are 1. Accumulators.
+struct WeighRows {
+  const void *x, *weight;
+  void *out;
+  const u32 *index;
+  u32 rows, d;
+};
+struct Weigh {
+  template <class A> __device__ static __forceinline__ void run(const WeighRows &a) {
+    u32 j = blockIdx.x * blockDim.y + threadIdx.y;
+    if (j >= a.rows) return;
+    A weight = a.weight ? static_cast<const A *>(a.weight)[j] : A(1);
+    const A *from = static_cast<const A *>(a.x) + size_t(a.index[j]) * a.d;
+    A *out = static_cast<A *>(a.out) + size_t(j) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) out[c] = weight * from[c];
+  }
+};
+// Its backward: x[index[j]] += weight[j] * out[j], one after the other, because rows may be taken several times. Few rows.
+struct Unweigh {
+  template <class A> __device__ static __forceinline__ void run(const WeighRows &a) {
+    u32 c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= a.d) return;
+    A *to = static_cast<A *>(const_cast<void *>(a.x));
+    for (u32 j = 0; j < a.rows; j++) {
+      A weight = a.weight ? static_cast<const A *>(a.weight)[j] : A(1);
+      to[size_t(a.index[j]) * a.d + c] += weight * static_cast<const A *>(a.out)[size_t(j) * a.d + c];
+    }
+  }
+};
+ALONE(weigh_rows_f32, WeighRows, Weigh::run<float>(a))
+ALONE(weigh_rows_f64, WeighRows, Weigh::run<double>(a))
+ALONE(unweigh_rows_f32, WeighRows, Unweigh::run<float>(a))
+ALONE(unweigh_rows_f64, WeighRows, Unweigh::run<double>(a))
+
+// x += bias[i / per] of each row i, then ReLU where asked for. Accumulators.
+struct BiasRows {
+  void *x;
+  const void *bias;
+  u32 rows, d, per, relu;
+};
+struct Bias {
+  template <class A> __device__ static __forceinline__ void run(const BiasRows &a) {
+    u32 i = blockIdx.x * blockDim.y + threadIdx.y;
+    if (i >= a.rows) return;
+    A *x = static_cast<A *>(a.x) + size_t(i) * a.d;
+    const A *bias = static_cast<const A *>(a.bias) + size_t(i / a.per) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
+      A y = x[c] + bias[c];
+      x[c] = a.relu && !(y > A(0)) ? A(0) : y;
+    }
+  }
+};
+ALONE(bias_rows_f32, BiasRows, Bias::run<float>(a))
+ALONE(bias_rows_f64, BiasRows, Bias::run<double>(a))
+
+// One value after the other: what `op` says. Accumulators.
+struct Each {
+  void *x;
+  const void *y;
+  u64 count;
+  double by;
+  u32 op;
+};
+struct EachValue {
+  template <class A> __device__ static __forceinline__ void run(const Each &a) {
+    A *x = static_cast<A *>(a.x);
+    const A *y = static_cast<const A *>(a.y);
+    u64 step = u64(gridDim.x) * blockDim.x;
+    for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step) switch (a.op) {
+        case 0: x[i] += y[i]; break;                     // add
+        case 1: x[i] *= A(a.by); break;                  // scale
+        default: x[i] = y[i] > A(0) ? x[i] : A(0);       // backward of ReLU, from its output
+      }
+  }
+};
+ALONE(each_f32, Each, EachValue::run<float>(a))
+ALONE(each_f64, Each, EachValue::run<double>(a))
+
+// Copies with a conversion.
+struct Cast {
+  void *to;
+  const void *from;
+  u64 count;
+};
+template <class To, class From> __device__ __forceinline__ void cast(const Cast &a) {
+  u64 step = u64(gridDim.x) * blockDim.x;
+  for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step)
+    static_cast<To *>(a.to)[i] = Down<To>::of(up(static_cast<const From *>(a.from)[i]));
+}
+ALONE(cast_bf16_f32, Cast, (cast<bf16, float>(a)))
+ALONE(cast_f32_bf16, Cast, (cast<float, bf16>(a)))
+struct Narrow {
+  __device__ static __forceinline__ void run(const Cast &a) {
+    u64 step = u64(gridDim.x) * blockDim.x;
+    for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step)
+      static_cast<float *>(a.to)[i] = float(static_cast<const double *>(a.from)[i]);
+  }
+};
+ALONE(cast_f32_f64, Cast, Narrow::run(a))
+
+// out[j] = sum of x[first[j]..first[j + 1]], in order. Accumulators.
+struct JoinRows {
+  const void *x;
+  void *out;
+  const u32 *first;
+  u32 rows, d;
+};
+struct SumRows {
+  template <class A> __device__ static __forceinline__ void run(const JoinRows &a) {
+    u32 j = blockIdx.x;
+    const A *x = static_cast<const A *>(a.x);
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
+      A sum = 0;
+      for (u32 i = a.first[j]; i < a.first[j + 1]; i++) sum += x[size_t(i) * a.d + c];
+      static_cast<A *>(a.out)[size_t(j) * a.d + c] = sum;
+    }
+  }
+};
+ALONE(join_rows_f32, JoinRows, SumRows::run<float>(a))
+ALONE(join_rows_f64, JoinRows, SumRows::run<double>(a))
+
+// out[chunk] = sum of `per` rows of x. Accumulators.
+struct ColumnSums {
+  const void *x;
+  void *out;
+  u32 rows, d, per;
+};
+struct SumColumns {
+  template <class A> __device__ static __forceinline__ void run(const ColumnSums &a) {
+    u32 chunk = blockIdx.y, from = chunk * a.per, to = from + a.per < a.rows ? from + a.per : a.rows;
+    const A *x = static_cast<const A *>(a.x);
+    for (u32 c = blockIdx.x * blockDim.x + threadIdx.x; c < a.d; c += gridDim.x * blockDim.x) {
+      A sum = 0;
+      for (u32 i = from; i < to; i++) sum += x[size_t(i) * a.d + c];
+      static_cast<A *>(a.out)[size_t(chunk) * a.d + c] = sum;
+    }
+  }
+};
+ALONE(column_sums_f32, ColumnSums, SumColumns::run<float>(a))
+ALONE(column_sums_f64, ColumnSums, SumColumns::run<double>(a))

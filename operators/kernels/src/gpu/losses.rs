@@ -1,0 +1,178 @@
+//! Losses and their gradients for scores, in f64: of link prediction, of lists, and sums of scores over documents.
+
+use super::{Error, State, Vector, View};
+
+/// A loss over the rows of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// Binary cross-entropy whose positive is the first column, with self-adversarial negatives.
+    Links {
+        /// 0: all negatives weigh the same.
+        temperature: f64,
+    },
+    /// Binary cross-entropy of lists.
+    Bce {
+        /// See above.
+        temperature: f64,
+    },
+    /// List-wise cross-entropy.
+    ListCe,
+}
+
+/// Increasing positive columns of each row; of [`Loss::Links`] nobody looks at them.
+pub struct Positives {
+    offsets: Vector<u32>,
+    columns: Vector<u32>,
+    /// Rows that have some.
+    some: usize,
+}
+
+impl Positives {
+    /// Copies them to a device.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new<'a>(
+        gpu: &super::Gpu,
+        rows: impl IntoIterator<Item = &'a [u32]>,
+    ) -> Result<Self, Error> {
+        let (mut offsets, mut columns, mut some) = (vec![0u32], Vec::new(), 0);
+        for row in rows {
+            some += usize::from(!row.is_empty());
+            let mut row = row.to_vec();
+            row.sort_unstable();
+            row.dedup();
+            columns.extend(row);
+            offsets.push(columns.len() as u32);
+        }
+        Ok(Positives {
+            offsets: gpu.vector(&offsets)?,
+            columns: gpu.vector(&columns)?,
+            some,
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Args {
+    scores: u64,
+    grad: u64,
+    loss: u64,
+    offsets: u64,
+    positives: u64,
+    temperature: f64,
+    weight: f64,
+    used: f64,
+    rows: u32,
+    columns: u32,
+}
+
+impl Loss {
+    /// Each row's part of the loss (their sum is the loss) into `loss`; adds `weight` times its gradient to `grad`, like the scores.
+    ///
+    /// # Errors
+    /// When the device does not do it.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn value<A: State>(
+        self,
+        scores: View<'_, A>,
+        positives: &Positives,
+        weight: f64,
+        grad: View<'_, f64>,
+        loss: View<'_, f64>,
+    ) -> Result<(), Error> {
+        let rows = positives.rows();
+        assert_eq!((scores.len(), loss.len()), (grad.len(), rows), "scores");
+        let columns = scores.len() / rows.max(1);
+        assert_eq!(rows * columns, scores.len(), "columns");
+        let (name, temperature, used) = match self {
+            Loss::Links { temperature } => ("loss_links", temperature, rows),
+            Loss::Bce { temperature } => ("loss_bce", temperature, rows),
+            Loss::ListCe => ("loss_list_ce", 0.0, positives.some),
+        };
+        let args = Args {
+            scores: scores.at,
+            grad: grad.at,
+            loss: loss.at,
+            offsets: positives.offsets.at,
+            positives: positives.columns.at,
+            temperature,
+            weight,
+            used: used as f64,
+            rows: rows as u32,
+            columns: columns as u32,
+        };
+        let name = format!("{name}_{}", A::TAG);
+        scores
+            .gpu()
+            .launch(&name, [rows, 1, 1], [256, 1, 1], 8 * 8, &args)
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SumArgs {
+    x: u64,
+    out: u64,
+    offsets: u64,
+    other: u64,
+    weight: f64,
+    from_columns: u32,
+    to_columns: u32,
+}
+
+/// A 0/1 matrix by its rows.
+pub struct Sparse {
+    offsets: Vector<u32>,
+    other: Vector<u32>,
+}
+
+impl Sparse {
+    /// Copies it to a device.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(gpu: &super::Gpu, offsets: &[u32], other: &[u32]) -> Result<Self, Error> {
+        Ok(Sparse {
+            offsets: gpu.vector(offsets)?,
+            other: gpu.vector(other)?,
+        })
+    }
+
+    /// `out[b, j] += weight Σ x[b, k]` over the `k` of row `j`.
+    ///
+    /// # Errors
+    /// When the device does not do it.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn sum_over<A: State>(
+        &self,
+        x: View<'_, A>,
+        out: View<'_, f64>,
+        rows: usize,
+        weight: f64,
+    ) -> Result<(), Error> {
+        let to = self.offsets.len() - 1;
+        assert_eq!(out.len(), rows * to, "sums");
+        let args = SumArgs {
+            x: x.at,
+            out: out.at,
+            offsets: self.offsets.at,
+            other: self.other.at,
+            weight,
+            from_columns: (x.len() / rows.max(1)) as u32,
+            to_columns: to as u32,
+        };
+        let name = format!("sum_over_{}", A::TAG);
+        out.gpu()
+            .launch(&name, [to.div_ceil(256), rows, 1], [256, 1, 1], 0, &args)
+    }
+}

@@ -1,0 +1,122 @@
+//! An AdamW step over all parameters at once, and the norm of all gradients, which never leaves the device.
+
+use super::{Error, State, Vector, View, flat};
+use crate::adamw::AdamW;
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SquareArgs {
+    x: u64,
+    out: u64,
+    count: u64,
+    per: u64,
+    squared: u32,
+}
+
+/// Σ x², one value.
+///
+/// # Errors
+/// When the device does not do it.
+pub fn sum_of_squares<A: State<Acc = A>>(x: View<'_, A>) -> Result<Vector<f64>, Error> {
+    let gpu = x.gpu();
+    let per = x.len().div_ceil(1024).max(4096);
+    let parts = x.len().div_ceil(per).max(1);
+    let (partial, out) = (gpu.dirty::<f64>(parts)?, gpu.dirty::<f64>(1)?);
+    let args = SquareArgs {
+        x: x.at,
+        out: partial.at,
+        count: x.len() as u64,
+        per: per as u64,
+        squared: 0,
+    };
+    let name = format!("squares_{}", A::TAG);
+    gpu.launch(&name, [parts, 1, 1], [256, 1, 1], 64, &args)?;
+    let all = SquareArgs {
+        x: partial.at,
+        out: out.at,
+        count: parts as u64,
+        per: parts as u64,
+        squared: 1,
+    };
+    gpu.launch("squares_f64", [1, 1, 1], [256, 1, 1], 64, &all)?;
+    Ok(out)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct AdamArgs {
+    param: u64,
+    grad: u64,
+    m: u64,
+    v: u64,
+    squares: u64,
+    count: u64,
+    b1: f64,
+    b2: f64,
+    c1: f64,
+    c2: f64,
+    step_size: f64,
+    root: f64,
+    keep: f64,
+    eps: f64,
+    most: f64,
+}
+
+/// What a step updates, all of one length.
+#[derive(Clone, Copy)]
+pub struct Adam<'a, A: State> {
+    /// Parameters.
+    pub param: View<'a, A>,
+    /// Gradients.
+    pub grad: View<'a, A>,
+    /// First moments.
+    pub m: View<'a, A>,
+    /// Second moments.
+    pub v: View<'a, A>,
+}
+
+impl<A: State<Acc = A>> Adam<'_, A> {
+    /// Step `step` (one-based), as [`AdamW::step`]; `clip` is [`sum_of_squares`] of the gradients and the largest norm they may have:
+    /// longer ones are scaled down.
+    ///
+    /// # Errors
+    /// When the device does not do it.
+    ///
+    /// # Panics
+    /// When lengths differ.
+    pub fn step(
+        &self,
+        adamw: &AdamW,
+        step: u64,
+        clip: Option<(&Vector<f64>, f64)>,
+    ) -> Result<(), Error> {
+        let n = self.param.len();
+        assert_eq!(
+            (self.grad.len(), self.m.len(), self.v.len()),
+            (n, n, n),
+            "values"
+        );
+        let (b1, b2) = adamw.betas;
+        let t = step as f64;
+        let args = AdamArgs {
+            param: self.param.at,
+            grad: self.grad.at,
+            m: self.m.at,
+            v: self.v.at,
+            squares: clip.map_or(0, |c| c.0.at),
+            count: n as u64,
+            b1,
+            b2,
+            c1: 1.0 - b1,
+            c2: 1.0 - b2,
+            step_size: adamw.lr / (1.0 - b1.powf(t)),
+            root: (1.0 - b2.powf(t)).sqrt(),
+            keep: 1.0 - adamw.lr * adamw.weight_decay,
+            eps: adamw.eps,
+            most: clip.map_or(0.0, |c| c.1),
+        };
+        let (grid, block) = flat(n);
+        let name = format!("adamw_{}", A::TAG);
+        self.param.gpu().launch(&name, grid, block, 0, &args)
+    }
+}

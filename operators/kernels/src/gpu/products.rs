@@ -1,0 +1,122 @@
+//! Matrix products.
+
+use std::any::TypeId;
+
+use half::bf16;
+
+use super::driver::{Kind, Place, Product};
+use super::{Element, Error, State, View};
+
+/// A row-major matrix inside a vector, or its transpose.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, E> {
+    view: View<'a, E>,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a, E: Element> Matrix<'a, E> {
+    /// A matrix.
+    ///
+    /// # Panics
+    /// When the vector is shorter.
+    pub fn new(view: View<'a, E>, rows: usize, columns: usize) -> Self {
+        Matrix::strided(view, rows, columns, columns)
+    }
+
+    /// A block of `columns` columns inside rows of `stride` values.
+    ///
+    /// # Panics
+    /// When the vector is shorter, or rows overlap.
+    pub fn strided(view: View<'a, E>, rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(stride >= columns, "rows overlap");
+        let needed = match rows {
+            0 => 0,
+            rows => (rows - 1) * stride + columns,
+        };
+        assert!(
+            view.len() >= needed,
+            "a matrix of {rows} x {columns} does not fit its vector"
+        );
+        Matrix {
+            view,
+            rows,
+            columns,
+            stride,
+            transposed: false,
+        }
+    }
+
+    /// The transpose, without moving anything.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Matrix {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            at: self.view.at,
+            stride: self.stride.max(1),
+            transposed: self.transposed,
+        }
+    }
+}
+
+fn kind<E: Element>() -> Kind {
+    let id = TypeId::of::<E>();
+    if id == TypeId::of::<f64>() {
+        Kind::F64
+    } else if id == TypeId::of::<bf16>() {
+        Kind::Bf16
+    } else {
+        Kind::F32
+    }
+}
+
+/// `c = a b`, or `c += a b` where `add`; sums are made in f32 of f32 and bf16, in f64 of f64.
+///
+/// # Errors
+/// When the device does not do it.
+///
+/// # Panics
+/// When shapes do not fit, or `c` is a transpose.
+pub fn product<F: State, C: State<Acc = F::Acc>>(
+    c: Matrix<'_, C>,
+    a: Matrix<'_, F>,
+    b: Matrix<'_, F>,
+    add: bool,
+) -> Result<(), Error> {
+    assert_eq!(a.columns, b.rows, "inner dimensions differ");
+    assert_eq!(
+        (c.rows, c.columns),
+        (a.rows, b.columns),
+        "the result's shape"
+    );
+    assert!(!c.transposed, "the result is no transpose");
+    if c.rows == 0 || c.columns == 0 {
+        return Ok(());
+    }
+    if a.columns == 0 {
+        assert_eq!(c.stride, c.columns, "an empty sum into a block");
+        return match add {
+            true => Ok(()),
+            false => c.view.part(0, c.rows * c.columns).fill_bytes(0),
+        };
+    }
+    c.view.gpu().0.driver.product(&Product {
+        sizes: (a.rows, a.columns, b.columns),
+        a: a.place(),
+        b: b.place(),
+        factors: kind::<F>(),
+        c: c.place(),
+        result: kind::<C>(),
+        add,
+    })
+}

@@ -1,0 +1,590 @@
+//! Moving rows about: gathering, adding, scaling, casting, and sums over rows.
+
+use half::bf16;
+
+use super::messages::{DeviceRows, join_rows};
+use super::{Error, State, View, address, flat, row_block, row_grid};
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct GatherArgs {
+    x: u64,
+    far: u64,
+    out: u64,
+    row_node: u64,
+    row_query: u64,
+    map: u64,
+    rows: u32,
+    d: u32,
+    width: u32,
+}
+
+/// The states of `from` that rows `to` see, `to.len() x dim`; `far` are those of nodes without a row.
+///
+/// # Errors
+/// When the device does not do it (so for all functions here).
+///
+/// # Panics
+/// When lengths do not fit (so for all functions here).
+pub fn gather_states<S: State>(
+    (from, to): (&DeviceRows, &DeviceRows),
+    x: View<'_, S>,
+    far: Option<View<'_, S>>,
+    out: View<'_, S>,
+    dim: usize,
+) -> Result<(), Error> {
+    assert_eq!(
+        (x.len(), out.len()),
+        (from.len() * dim, to.len() * dim),
+        "states"
+    );
+    assert_eq!(from.map().len(), to.map().len(), "rows of another graph");
+    let args = GatherArgs {
+        x: x.at,
+        far: address(far),
+        out: out.at,
+        row_node: to.node().at,
+        row_query: to.query().at,
+        map: from.map().at,
+        rows: to.len() as u32,
+        d: dim as u32,
+        width: from.queries() as u32 + 1,
+    };
+    let block = row_block(dim);
+    let name = format!("gather_states_{}", S::TAG);
+    out.gpu()
+        .launch(&name, row_grid(to.len(), block), block, 0, &args)
+}
+
+/// Some columns of rows with more of them.
+#[derive(Clone, Copy)]
+pub struct Block {
+    /// Width of a whole row.
+    pub stride: usize,
+    /// First column.
+    pub column: usize,
+    /// Columns.
+    pub dim: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct TakeArgs {
+    x: u64,
+    far: u64,
+    out: u64,
+    index: u64,
+    node: u64,
+    rows: u32,
+    d: u32,
+    stride: u32,
+    column: u32,
+}
+
+/// `out[j, block] = x[index[j]]`; where that is [`crate::rows::NONE`] it is `far`'s state of that node, or zero.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn take_states<S: State>(
+    x: View<'_, S>,
+    far: Option<(View<'_, S>, View<'_, u32>)>,
+    index: View<'_, u32>,
+    out: View<'_, S::Acc>,
+    block: Block,
+) -> Result<(), Error> {
+    assert_eq!(out.len(), index.len() * block.stride, "rows");
+    assert!(block.column + block.dim <= block.stride, "columns");
+    let args = TakeArgs {
+        x: x.at,
+        far: address(far.map(|f| f.0)),
+        out: out.at,
+        index: index.at,
+        node: address(far.map(|f| f.1)),
+        rows: index.len() as u32,
+        d: block.dim as u32,
+        stride: block.stride as u32,
+        column: block.column as u32,
+    };
+    let threads = row_block(block.dim);
+    let name = format!("take_states_{}", S::TAG);
+    out.gpu()
+        .launch(&name, row_grid(index.len(), threads), threads, 0, &args)
+}
+
+/// Which rows of states were taken, and where: group `g` is row `row[g]`, at `positions[offsets[g]..offsets[g + 1]]`.
+#[derive(Clone, Copy)]
+pub struct Groups<'a> {
+    /// Distinct rows.
+    pub row: View<'a, u32>,
+    /// One more than rows.
+    pub offsets: View<'a, u32>,
+    /// Where each was taken.
+    pub positions: View<'a, u32>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct GiveArgs {
+    x: u64,
+    dout: u64,
+    row: u64,
+    offsets: u64,
+    positions: u64,
+    rows: u32,
+    d: u32,
+    stride: u32,
+    column: u32,
+}
+
+/// Backward of [`take_states`], added to `dx`.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn give_states<S: State>(
+    dx: View<'_, S>,
+    dout: View<'_, S::Acc>,
+    groups: Groups<'_>,
+    block: Block,
+) -> Result<(), Error> {
+    assert_eq!(groups.offsets.len(), groups.row.len() + 1, "groups");
+    let args = GiveArgs {
+        x: dx.at,
+        dout: dout.at,
+        row: groups.row.at,
+        offsets: groups.offsets.at,
+        positions: groups.positions.at,
+        rows: groups.row.len() as u32,
+        d: block.dim as u32,
+        stride: block.stride as u32,
+        column: block.column as u32,
+    };
+    let threads = row_block(block.dim);
+    let name = format!("give_states_{}", S::TAG);
+    dx.gpu().launch(
+        &name,
+        row_grid(groups.row.len(), threads),
+        threads,
+        0,
+        &args,
+    )
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct AddArgs {
+    to: u64,
+    from: u64,
+    to_at: u64,
+    from_at: u64,
+    rows: u32,
+    d: u32,
+}
+
+fn add_args(
+    to: u64,
+    from: u64,
+    to_at: View<'_, u32>,
+    from_at: View<'_, u32>,
+    dim: usize,
+) -> AddArgs {
+    assert_eq!(to_at.len(), from_at.len(), "rows to and from");
+    AddArgs {
+        to,
+        from,
+        to_at: to_at.at,
+        from_at: from_at.at,
+        rows: to_at.len() as u32,
+        d: dim as u32,
+    }
+}
+
+/// `states[to_at[j]] += rows[from_at[j]]`, where no two go to the same row.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn add_to_states<S: State>(
+    states: View<'_, S>,
+    rows: View<'_, S::Acc>,
+    to_at: View<'_, u32>,
+    from_at: View<'_, u32>,
+    dim: usize,
+) -> Result<(), Error> {
+    let args = add_args(states.at, rows.at, to_at, from_at, dim);
+    let block = row_block(dim);
+    let name = format!("add_to_states_{}", S::TAG);
+    states
+        .gpu()
+        .launch(&name, row_grid(to_at.len(), block), block, 0, &args)
+}
+
+/// `rows[to_at[j]] += states[from_at[j]]`, where no two go to the same row.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn add_from_states<S: State>(
+    rows: View<'_, S::Acc>,
+    states: View<'_, S>,
+    to_at: View<'_, u32>,
+    from_at: View<'_, u32>,
+    dim: usize,
+) -> Result<(), Error> {
+    let args = add_args(rows.at, states.at, to_at, from_at, dim);
+    let block = row_block(dim);
+    let name = format!("add_from_states_{}", S::TAG);
+    states
+        .gpu()
+        .launch(&name, row_grid(to_at.len(), block), block, 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SetArgs {
+    values: u64,
+    at: u64,
+    by: u64,
+    count: u32,
+}
+
+/// `values[at[j]] = by[j]`, where no two go to the same place.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn set_at(values: View<'_, u32>, at: View<'_, u32>, by: View<'_, u32>) -> Result<(), Error> {
+    assert_eq!(at.len(), by.len(), "values");
+    let args = SetArgs {
+        values: values.at,
+        at: at.at,
+        by: by.at,
+        count: at.len() as u32,
+    };
+    let grid = [at.len().div_ceil(256), 1, 1];
+    values.gpu().launch("set_at", grid, [256, 1, 1], 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct DivideArgs {
+    x: u64,
+    by: u64,
+    node: u64,
+    rows: u32,
+    d: u32,
+}
+
+/// `x[i] /= by[node[i]]`
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn divide_rows<S: State>(
+    x: View<'_, S>,
+    by: View<'_, S::Acc>,
+    node: View<'_, u32>,
+    dim: usize,
+) -> Result<(), Error> {
+    assert_eq!(x.len(), node.len() * dim, "rows");
+    let args = DivideArgs {
+        x: x.at,
+        by: by.at,
+        node: node.at,
+        rows: node.len() as u32,
+        d: dim as u32,
+    };
+    let block = row_block(dim);
+    let name = format!("divide_rows_{}", S::TAG);
+    x.gpu()
+        .launch(&name, row_grid(node.len(), block), block, 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct WeighArgs {
+    x: u64,
+    weight: u64,
+    out: u64,
+    index: u64,
+    rows: u32,
+    d: u32,
+}
+
+fn weigh_args<A: State>(
+    x: View<'_, A>,
+    weight: Option<View<'_, A>>,
+    index: View<'_, u32>,
+    out: View<'_, A>,
+    dim: usize,
+) -> WeighArgs {
+    assert_eq!(out.len(), index.len() * dim, "rows");
+    assert!(weight.is_none_or(|w| w.len() == index.len()), "weights");
+    WeighArgs {
+        x: x.at,
+        weight: address(weight),
+        out: out.at,
+        index: index.at,
+        rows: index.len() as u32,
+        d: dim as u32,
+    }
+}
+
+/// `out[j] = weight[j] x[index[j]]`
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn weigh_rows<A: State<Acc = A>>(
+    x: View<'_, A>,
+    weight: Option<View<'_, A>>,
+    index: View<'_, u32>,
+    out: View<'_, A>,
+    dim: usize,
+) -> Result<(), Error> {
+    let args = weigh_args(x, weight, index, out, dim);
+    let block = row_block(dim);
+    let name = format!("weigh_rows_{}", A::TAG);
+    out.gpu()
+        .launch(&name, row_grid(index.len(), block), block, 0, &args)
+}
+
+/// Backward of [`weigh_rows`]: `dx[index[j]] += weight[j] dout[j]`, in order.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn weigh_rows_backward<A: State<Acc = A>>(
+    dx: View<'_, A>,
+    weight: Option<View<'_, A>>,
+    index: View<'_, u32>,
+    dout: View<'_, A>,
+    dim: usize,
+) -> Result<(), Error> {
+    if index.is_empty() {
+        return Ok(());
+    }
+    let args = weigh_args(dx, weight, index, dout, dim);
+    let name = format!("unweigh_rows_{}", A::TAG);
+    dx.gpu()
+        .launch(&name, [dim.div_ceil(128), 1, 1], [128, 1, 1], 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct BiasArgs {
+    x: u64,
+    bias: u64,
+    rows: u32,
+    d: u32,
+    per: u32,
+    relu: u32,
+}
+
+/// `x[i] += bias[i / per]`, rows of `dim` values; then ReLU where `relu`.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn bias_rows<A: State<Acc = A>>(
+    x: View<'_, A>,
+    bias: View<'_, A>,
+    per: usize,
+    relu: bool,
+    dim: usize,
+) -> Result<(), Error> {
+    let rows = x.len() / dim.max(1);
+    assert_eq!(bias.len(), rows.div_ceil(per.max(1)) * dim, "bias");
+    let args = BiasArgs {
+        x: x.at,
+        bias: bias.at,
+        rows: rows as u32,
+        d: dim as u32,
+        per: per.max(1) as u32,
+        relu: relu.into(),
+    };
+    let block = row_block(dim);
+    let name = format!("bias_rows_{}", A::TAG);
+    x.gpu()
+        .launch(&name, row_grid(rows, block), block, 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct EachArgs {
+    x: u64,
+    y: u64,
+    count: u64,
+    by: f64,
+    op: u32,
+}
+
+fn each<A: State<Acc = A>>(x: View<'_, A>, y: u64, by: f64, op: u32) -> Result<(), Error> {
+    let args = EachArgs {
+        x: x.at,
+        y,
+        count: x.len() as u64,
+        by,
+        op,
+    };
+    let (grid, block) = flat(x.len());
+    let name = format!("each_{}", A::TAG);
+    x.gpu().launch(&name, grid, block, 0, &args)
+}
+
+/// `x += y`
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn add<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
+    assert_eq!(x.len(), y.len(), "values");
+    each(x, y.at, 0.0, 0)
+}
+
+/// `x *= by`
+///
+/// # Errors
+/// See [`gather_states`].
+pub fn scale<A: State<Acc = A>>(x: View<'_, A>, by: f64) -> Result<(), Error> {
+    each(x, 0, by, 1)
+}
+
+/// Backward of ReLU, from its output: `dx = 0` where `y` is not above zero.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn relu_backward<A: State<Acc = A>>(dx: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
+    assert_eq!(dx.len(), y.len(), "values");
+    each(dx, y.at, 0.0, 2)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct CastArgs {
+    to: u64,
+    from: u64,
+    count: u64,
+}
+
+/// Which conversions there are.
+pub trait CastFrom<E>: Sized {
+    /// The kernel; `None` where it is a copy.
+    const KERNEL: Option<&'static str>;
+}
+
+impl CastFrom<f32> for f32 {
+    const KERNEL: Option<&'static str> = None;
+}
+
+impl CastFrom<f64> for f64 {
+    const KERNEL: Option<&'static str> = None;
+}
+
+impl CastFrom<f32> for bf16 {
+    const KERNEL: Option<&'static str> = Some("cast_bf16_f32");
+}
+
+impl CastFrom<bf16> for f32 {
+    const KERNEL: Option<&'static str> = Some("cast_f32_bf16");
+}
+
+impl CastFrom<f64> for f32 {
+    const KERNEL: Option<&'static str> = Some("cast_f32_f64");
+}
+
+/// Copies with a conversion, rounding to nearest.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn cast<To: State + CastFrom<From>, From: State>(
+    to: View<'_, To>,
+    from: View<'_, From>,
+) -> Result<(), Error> {
+    assert_eq!(to.len(), from.len(), "values");
+    let Some(kernel) = To::KERNEL else {
+        let bytes = to.len() * size_of::<To>();
+        return match bytes {
+            0 => Ok(()),
+            _ => to.gpu().0.driver.copy(to.at, from.at, bytes),
+        };
+    };
+    let args = CastArgs {
+        to: to.at,
+        from: from.at,
+        count: to.len() as u64,
+    };
+    let (grid, block) = flat(to.len());
+    to.gpu().launch(kernel, grid, block, 0, &args)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ColumnArgs {
+    x: u64,
+    out: u64,
+    rows: u32,
+    d: u32,
+    per: u32,
+}
+
+/// Rows of partial sums that [`super::norms`] and [`sum_rows`] make at most.
+pub(super) const MAX_PARTS: usize = 1024;
+
+/// `out = Σ_i x[i]`, rows of `dim` values: in parts, then these in order.
+///
+/// # Errors
+/// See [`gather_states`].
+///
+/// # Panics
+/// See [`gather_states`].
+pub fn sum_rows<A: State<Acc = A>>(
+    x: View<'_, A>,
+    out: View<'_, A>,
+    dim: usize,
+) -> Result<(), Error> {
+    assert_eq!(out.len(), dim, "sums");
+    let rows = x.len() / dim.max(1);
+    let gpu = out.gpu();
+    let per = rows.div_ceil(MAX_PARTS).max(64);
+    let parts = rows.div_ceil(per);
+    let partial = gpu.dirty::<A>(parts * dim)?;
+    let args = ColumnArgs {
+        x: x.at,
+        out: partial.at,
+        rows: rows as u32,
+        d: dim as u32,
+        per: per as u32,
+    };
+    let name = format!("column_sums_{}", A::TAG);
+    gpu.launch(&name, [dim.div_ceil(128), parts, 1], [128, 1, 1], 0, &args)?;
+    let all = gpu.vector(&[0, parts as u32])?;
+    join_rows(partial.view(), all.view(), out, dim)
+}
