@@ -5,11 +5,6 @@ use std::fmt;
 /// Why something could not be done on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// This build knows no CUDA.
-    NotBuilt {
-        /// The device asked for.
-        ordinal: usize,
-    },
     /// No driver is installed.
     NoDriver,
     /// The driver is older than this build's toolkit.
@@ -70,12 +65,6 @@ fn version(v: i32) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotBuilt { ordinal } => {
-                write!(
-                    f,
-                    "cuda:{ordinal} was asked for, and this binary was built without CUDA"
-                )
-            }
             Error::NoDriver => write!(
                 f,
                 "no NVIDIA driver is installed (libcuda.so.1 was not found)"
@@ -122,9 +111,6 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Error::NotBuilt { .. } => {
-                "build with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`"
-            }
             Error::NoDriver => "install NVIDIA's driver, or use `--device cpu`",
             Error::OldDriver { .. } => {
                 "install a newer driver, or build with an older CUDA toolkit, or use `--device cpu`"
@@ -153,7 +139,6 @@ mod tests {
     #[test]
     fn every_error_says_what_and_what_next() {
         let all = [
-            Error::NotBuilt { ordinal: 0 },
             Error::NoDriver,
             Error::OldDriver {
                 has: 12040,
@@ -188,15 +173,15 @@ mod tests {
         ];
         let text: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(
-            text[2],
+            text[1],
             "the NVIDIA driver knows CUDA up to 12.4, and this binary was built with CUDA 13.0"
         );
         assert_eq!(
-            text[4],
+            text[3],
             "cuda:2 was asked for, and there are only cuda:0 to cuda:1"
         );
         assert_eq!(
-            text[7],
+            text[6],
             "the device has no memory left for 1.5 GiB (700.0 MiB of 80.0 GiB are free)"
         );
         assert!(all.iter().all(|e| e.hint().len() > 20));

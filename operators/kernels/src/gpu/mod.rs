@@ -91,15 +91,18 @@ pub struct Memory {
 }
 
 impl Gpu {
-    /// Opens CUDA device `ordinal`.
+    /// Opens CUDA device `ordinal`; in a build without CUDA its emulation.
     ///
     /// # Errors
-    /// When there is no such device, or its driver or libraries cannot be used; or this build knows no CUDA.
+    /// When there is no such device, or its driver or libraries cannot be used.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
         #[cfg(feature = "cuda")]
         return Ok(Gpu::with(Box::new(cuda::Cuda::open(ordinal)?)));
         #[cfg(not(feature = "cuda"))]
-        Err(Error::NotBuilt { ordinal })
+        match ordinal {
+            0 => Ok(Gpu::emulated()),
+            _ => Err(Error::NoDevice { ordinal, count: 1 }),
+        }
     }
 
     /// An emulated device.
@@ -108,7 +111,6 @@ impl Gpu {
         Gpu::with(Box::new(emulated::Emulated::default()))
     }
 
-    #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
     fn with(driver: Box<dyn Driver>) -> Self {
         Gpu(Arc::new(Shared {
             driver,

@@ -8,13 +8,16 @@ use crate::activation::Activation;
 /// Rows of a block: one warp each.
 const WARPS: u32 = 8;
 
+/// Scale and shift of a normalisation, or their gradients.
+pub type Affine<'a, A> = (View<'a, A>, View<'a, A>);
+
 /// What follows a layer's linear map.
 #[derive(Clone, Copy)]
 pub struct Norm<'a, S: State> {
     /// `dim` values.
     pub bias: View<'a, S::Acc>,
     /// Scale and shift of the normalisation; without them there is none.
-    pub affine: Option<(View<'a, S::Acc>, View<'a, S::Acc>)>,
+    pub affine: Option<Affine<'a, S::Acc>>,
     /// Activation.
     pub activation: Activation,
     /// Width of rows.
@@ -27,7 +30,7 @@ pub struct NormGrads<'a, A: State> {
     /// Of the bias.
     pub bias: View<'a, A>,
     /// Of scale and shift.
-    pub affine: Option<(View<'a, A>, View<'a, A>)>,
+    pub affine: Option<Affine<'a, A>>,
 }
 
 #[derive(Clone, Copy)]
