@@ -49,6 +49,17 @@ impl Grouping {
     }
 }
 
+/// Entries of some edges in each grouping.
+#[cfg(feature = "gpu")]
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    pub by_destination: Vec<u32>,
+    pub by_source: Vec<u32>,
+    pub by_relation: Vec<u32>,
+    /// The node each of them comes from.
+    pub sources: Vec<u32>,
+}
+
 /// A graph ready for message passing.
 #[derive(Debug, Clone)]
 pub struct Graph {
@@ -184,6 +195,28 @@ impl Graph {
     /// A triple's relation may be direct or inverse; triples that are no edges are ignored. This is the reference's
     /// `remove_easy_edges`: what a row asks for must not stand in the graph.
     pub fn without(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Graph {
+        let gone = self.gone(triples);
+        if gone.is_empty() {
+            return self.clone();
+        }
+        let drop = |g: &Grouping, parts: fn(&Edge) -> (u32, u32, u32)| {
+            let mut gone: Vec<(u32, u32, u32)> = gone.iter().map(parts).collect();
+            gone.sort_unstable();
+            cut(g, &gone)
+        };
+        Graph {
+            nodes: self.nodes,
+            relations: self.relations,
+            by_destination: drop(&self.by_destination, |e| {
+                (e.destination, e.source, e.relation)
+            }),
+            by_source: drop(&self.by_source, |e| (e.source, e.destination, e.relation)),
+            by_relation: drop(&self.by_relation, |e| (e.relation, e.destination, e.source)),
+        }
+    }
+
+    /// The distinct edges of some triples and their inverses that stand in the graph.
+    fn gone(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Vec<Edge> {
         let r = self.relations as u32;
         let mut gone: Vec<Edge> = Vec::new();
         for [head, relation, tail] in triples {
@@ -206,25 +239,29 @@ impl Graph {
                 });
             }
         }
-        if gone.is_empty() {
-            return self.clone();
-        }
         gone.sort_unstable();
         gone.dedup();
-        let drop = |g: &Grouping, parts: fn(&Edge) -> (u32, u32, u32)| {
-            let mut gone: Vec<(u32, u32, u32)> = gone.iter().map(parts).collect();
-            gone.sort_unstable();
-            cut(g, &gone)
+        gone
+    }
+
+    /// Where the edges stand that [`Graph::without`] takes out.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn places_of(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Places {
+        let mut out = Places::default();
+        let find = |g: &Grouping, (key, a, b): (u32, u32, u32), to: &mut Vec<u32>| {
+            let group = g.offsets[key as usize]..g.offsets[key as usize + 1];
+            to.extend(group.filter(|i| (g.a[*i as usize], g.b[*i as usize]) == (a, b)));
         };
-        Graph {
-            nodes: self.nodes,
-            relations: self.relations,
-            by_destination: drop(&self.by_destination, |e| {
-                (e.destination, e.source, e.relation)
-            }),
-            by_source: drop(&self.by_source, |e| (e.source, e.destination, e.relation)),
-            by_relation: drop(&self.by_relation, |e| (e.relation, e.destination, e.source)),
+        for e in self.gone(triples) {
+            let (d, s, r) = (e.destination, e.source, e.relation);
+            let before = out.by_source.len();
+            find(&self.by_destination, (d, s, r), &mut out.by_destination);
+            find(&self.by_source, (s, d, r), &mut out.by_source);
+            find(&self.by_relation, (r, d, s), &mut out.by_relation);
+            let found = out.by_source.len() - before;
+            out.sources.extend(std::iter::repeat_n(s, found));
         }
+        out
     }
 
     /// Whether the triple (of a direct or inverse relation) stands in the graph.

@@ -24,6 +24,8 @@ mod documents;
 mod evaluate;
 mod export;
 mod finetune;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod import_model;
 mod inputs;
 mod judged;

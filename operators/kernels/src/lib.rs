@@ -9,7 +9,7 @@ pub mod activation;
 pub mod adamw;
 pub mod extremes;
 pub mod gemm;
-#[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
+#[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod layer;
 pub mod message;

@@ -3,10 +3,9 @@
 
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_kernels::message::Message;
-use gfm_pipe_kernels::rows::Rows;
 
 use super::network::{Network, Projection};
-use super::reach::zeros_are_silent;
+use super::reach::{Reach, zeros_are_silent};
 use super::rowwise::Kept;
 use crate::buffers::Buffer;
 use crate::ops::{self, Boundary, First};
@@ -124,9 +123,8 @@ impl Network<'_> {
             rows: tensor(Vec::<T>::new(), (0, dim))?,
             nodes: Vec::new(),
         };
-        let all = Rows::new(nodes, 0, |_, _| true);
-        let mut from = Rows::new(nodes, 0, |_, _| !silent);
-        let mut x: Buffer<T> = Buffer::zeros(from.len() * dim);
+        let reach = Reach::background(nodes, projections.len(), silent);
+        let mut x: Buffer<T> = Buffer::zeros(reach.rows[0].len() * dim);
         let mut out = Vec::new();
         for (i, projection) in projections.iter().enumerate() {
             let width = config.hidden_dims[i];
@@ -134,12 +132,12 @@ impl Network<'_> {
             let y = self.run_layer::<M, T>(
                 i,
                 (projection, &none),
-                (&from, &all),
+                (&reach.rows[i], &reach.rows[i + 1]),
                 (&x, None, counts.as_deref()),
                 &mut scratch,
             )?;
             out.push(tensor(y.to_vec(), (nodes, width))?);
-            (from, x) = (all.clone(), y);
+            x = y;
         }
         Ok(out)
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Params;
 use super::background::Background;
 use super::params::head_name;
-use super::reach::{Asked, Reach, zeros_are_silent};
+use super::reach::Reach;
 use super::rowwise::{RowTape, check_nodes};
 use crate::graph::Graph;
 use crate::ops::{self, Boundary, HeadTape, LayerInput, LayerTape, Seeds};
@@ -134,29 +134,9 @@ impl Network<'_> {
             return Ok(None);
         }
         let config = &self.params.config;
-        let path = config.message_func.path();
-        let whole = || Reach::whole(self.graph.nodes(), seeds.len(), config.layers());
-        if self.compute == Compute::Dense {
-            return Ok(Some(whole()));
-        }
-        let asked = Asked {
-            seeds,
-            candidates,
-            layers: config.layers(),
-            zeros_are_silent: zeros_are_silent(config.message_func),
-            background,
-        };
-        let needed = Reach::needed(self.graph, path, &asked);
-        if self.compute == Compute::Sparse {
-            return Ok(Some(needed));
-        }
-        let whole = whole();
-        let cost = |r: &Reach| r.cost(self.graph, path, config.input_dim);
-        Ok(Some(if cost(&needed) < cost(&whole) {
-            needed
-        } else {
-            whole
-        }))
+        let asked = (seeds, candidates);
+        let chosen = Reach::chosen(config, self.graph, self.compute, asked, background);
+        Ok(Some(chosen))
     }
 
     /// Scores `[B, M]` of candidates (the same number in every row), or `[B, N]` of all nodes, and what the backward pass needs.

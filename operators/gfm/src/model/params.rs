@@ -54,7 +54,7 @@ pub struct Taken {
 }
 
 /// Name of the head's linear map `i`: the activations between count as modules.
-pub(super) fn head_name(i: usize) -> String {
+pub(crate) fn head_name(i: usize) -> String {
     format!("entity_model.mlp.{}", 2 * i)
 }
 

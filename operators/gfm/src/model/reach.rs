@@ -8,6 +8,8 @@ use gfm_pipe_kernels::rows::Rows;
 use gfm_pipe_kernels::rspmm::Csr;
 use rayon::prelude::*;
 
+use super::ModelConfig;
+use super::network::Compute;
 use crate::graph::Graph;
 use crate::ops::{MessageFunc, Path, Seeds};
 
@@ -18,6 +20,8 @@ const FAR: u8 = u8::MAX;
 pub struct Reach {
     /// `layers + 1` of them.
     pub rows: Vec<Rows>,
+    /// Whether these are all rows of all queries, everywhere.
+    whole: bool,
 }
 
 /// What a pass is asked for.
@@ -74,6 +78,57 @@ impl Reach {
         let all = Rows::new(nodes, queries, |_, q| q < queries);
         Reach {
             rows: vec![all; layers + 1],
+            whole: true,
+        }
+    }
+
+    /// One row a node, of the background, everywhere; none before the first layer where `silent`.
+    pub fn background(nodes: usize, layers: usize, silent: bool) -> Self {
+        let all = Rows::new(nodes, 0, |_, _| true);
+        let first = Rows::new(nodes, 0, |_, _| !silent);
+        Reach {
+            rows: std::iter::once(first)
+                .chain(std::iter::repeat_n(all, layers))
+                .collect(),
+            whole: false,
+        }
+    }
+
+    /// Whether every state of every query is computed.
+    #[cfg(feature = "gpu")]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The rows a model computes, in the way asked for; of a model that has rows. `background`: whether its states are known.
+    pub fn chosen(
+        config: &ModelConfig,
+        graph: &Graph,
+        compute: Compute,
+        (seeds, candidates): (&Seeds, Option<&[Vec<u32>]>),
+        background: bool,
+    ) -> Self {
+        let path = config.message_func.path();
+        let whole = || Reach::whole(graph.nodes(), seeds.len(), config.layers());
+        if matches!(compute, Compute::Dense | Compute::Whole) {
+            return whole();
+        }
+        let asked = Asked {
+            seeds,
+            candidates,
+            layers: config.layers(),
+            zeros_are_silent: zeros_are_silent(config.message_func),
+            background,
+        };
+        let needed = Reach::needed(graph, path, &asked);
+        if compute == Compute::Sparse {
+            return needed;
+        }
+        let whole = whole();
+        let cost = |r: &Reach| r.cost(graph, path, config.input_dim);
+        match cost(&needed) < cost(&whole) {
+            true => needed,
+            false => whole,
         }
     }
 
@@ -110,6 +165,7 @@ impl Reach {
         });
         Reach {
             rows: rows.collect(),
+            whole: false,
         }
     }
 
@@ -139,6 +195,6 @@ impl Reach {
 }
 
 /// Whether a state of zeros sends a message of zeros.
-pub(super) fn zeros_are_silent(message: MessageFunc) -> bool {
+pub(crate) fn zeros_are_silent(message: MessageFunc) -> bool {
     !matches!(message, MessageFunc::TransE)
 }

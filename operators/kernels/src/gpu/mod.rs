@@ -32,6 +32,7 @@ use half::bf16;
 
 use self::driver::{Driver, Launch};
 pub use self::error::Error;
+use self::rows::CastFrom;
 use crate::Real;
 
 /// What lies in a device's memory.
@@ -43,9 +44,9 @@ impl Element for bf16 {}
 impl Element for u32 {}
 
 /// Element types of states: how they lie in memory. What is computed with them, and all that is small, is [`State::Acc`].
-pub trait State: Element {
+pub trait State: Element + CastFrom<Self::Acc> {
     /// Sums, weights, gradients of weights.
-    type Acc: State<Acc = Self::Acc> + Real;
+    type Acc: State<Acc = Self::Acc> + Real + CastFrom<Self> + CastFrom<f64>;
     /// How kernels for it are called.
     const TAG: &'static str;
 }

@@ -529,7 +529,7 @@ pub fn cast<To: State + CastFrom<From>, From: State>(
     from: View<'_, From>,
 ) -> Result<(), Error> {
     assert_eq!(to.len(), from.len(), "values");
-    let Some(kernel) = To::KERNEL else {
+    let Some(kernel) = <To as CastFrom<From>>::KERNEL else {
         let bytes = to.len() * size_of::<To>();
         return match bytes {
             0 => Ok(()),

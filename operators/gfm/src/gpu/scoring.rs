@@ -1,0 +1,112 @@
+//! Scores of all nodes on the device.
+
+use std::cell::OnceCell;
+
+use gfm_pipe_api::OpResult;
+use gfm_pipe_kernels::Real;
+use gfm_pipe_kernels::gpu::{State, Vector};
+
+use super::forward::{Ask, Background, Model, Query};
+use super::{Result, device_error};
+use crate::graph::Graph;
+use crate::model::{Compute, Question, Reach, TailQuery};
+use crate::ops::{AggregateFunc, Seeds};
+use crate::sampling::Triple;
+
+/// Whoever gives scores of all nodes.
+pub(crate) trait Scorer {
+    /// Of questions, `[B, N]`.
+    fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>>;
+
+    /// Of tail queries, `[B, N]`, on the graph without some triples and their inverses.
+    fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>>;
+}
+
+/// A model on a graph.
+pub(crate) struct OnGraph<'a, S: State> {
+    model: Model<'a, S>,
+    graph: &'a Graph,
+    /// Of the whole graph, made when questions are first asked.
+    background: OnceCell<Option<Background<S>>>,
+}
+
+impl<'a, S: State> OnGraph<'a, S> {
+    pub fn new(model: Model<'a, S>, graph: &'a Graph) -> Self {
+        OnGraph {
+            model,
+            graph,
+            background: OnceCell::new(),
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        let aggregate = self.model.config.aggregate_func;
+        matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean)
+    }
+
+    fn reach(&self, seeds: &Seeds, background: bool) -> Reach {
+        let compute = match self.has_rows() {
+            true => Compute::Auto,
+            false => Compute::Whole,
+        };
+        Reach::chosen(self.model.config, self.graph, compute, (seeds, None), background)
+    }
+
+    fn background(&self) -> Result<Option<&Background<S>>> {
+        if self.background.get().is_none() {
+            let made = match self.has_rows() {
+                true => Some(self.model.background()?),
+                false => None,
+            };
+            let _ = self.background.set(made);
+        }
+        Ok(self.background.get().and_then(Option::as_ref))
+    }
+
+    fn ask_questions(&self, batch: &[Question<'_>]) -> Result<Vector<S::Acc>> {
+        let texts: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
+        let seeds: Seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
+        let background = self.background()?;
+        let ask = Ask {
+            query: Query::Texts(&texts),
+            seeds: &seeds,
+            candidates: None,
+            reach: self.model.graph.rows(self.reach(&seeds, background.is_some()))?,
+            removed: None,
+        };
+        self.model.score_all(&ask, background)
+    }
+
+    fn ask_links(&self, gone: &[Triple], queries: &[TailQuery]) -> Result<Vector<S::Acc>> {
+        let graph = self.model.graph;
+        let removed = graph.removal(self.graph, gone.iter().copied())?;
+        let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
+        let seeds: Seeds = queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
+        let ask = Ask {
+            query: Query::Relations(&relations),
+            seeds: &seeds,
+            candidates: None,
+            reach: graph.rows(self.reach(&seeds, false))?,
+            removed: Some(&removed),
+        };
+        graph.flip(&removed)?;
+        let scores = self.model.score_all(&ask, None);
+        graph.flip(&removed)?;
+        scores
+    }
+}
+
+fn wide<A: State + Real>(scores: Result<Vector<A>>) -> OpResult<Vec<f64>> {
+    let scores = scores.and_then(|s| s.read()).map_err(device_error)?;
+    Ok(scores.into_iter().map(Real::f64).collect())
+}
+
+impl<S: State> Scorer for OnGraph<'_, S> {
+    fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>> {
+        wide(self.ask_questions(batch))
+    }
+
+    fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>> {
+        wide(self.ask_links(gone, queries))
+    }
+}
