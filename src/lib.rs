@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod cli;
+mod device;
 pub mod exec;
 pub mod import;
 pub mod init;

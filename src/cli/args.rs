@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::error::{CliError, CliResult};
+use crate::device;
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
-use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::{OpEntry, OpError};
 
 /// Where artifacts are kept unless `--store` says otherwise.
 const DEFAULT_STORE: &str = ".gfm-pipe";
@@ -31,9 +32,9 @@ pub struct Common {
     /// Folder for artifacts [default: .gfm-pipe]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Device for training and evaluation
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    pub device: Device,
+    /// Device for training and evaluation: auto (a GPU where there is one), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device_name)]
+    pub device: String,
     /// Threads for computing [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -98,25 +99,12 @@ impl RemoteArg {
     }
 }
 
-/// Devices a user may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The best there is
-    Auto,
-    /// The CPU
-    Cpu,
-    /// A CUDA device
-    Cuda,
-}
-
-impl Device {
-    /// As operators get it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Device::Auto => "auto",
-            Device::Cpu => "cpu",
-            Device::Cuda => "cuda",
-        }
+/// A device's name, as it is typed.
+fn device_name(text: &str) -> Result<String, String> {
+    let number = text.strip_prefix("cuda:").map(|n| n.parse::<u32>().is_ok());
+    match matches!(text, "auto" | "cpu" | "cuda") || number == Some(true) {
+        true => Ok(text.to_owned()),
+        false => Err("devices are auto, cpu, cuda and cuda:N".to_owned()),
     }
 }
 
@@ -176,12 +164,8 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 impl Common {
-    /// Applies `-C`, `--threads` and `--device`, which concern the whole process.
+    /// Applies `-C` and `--threads`, which concern the whole process.
     pub fn apply(&self) -> CliResult<()> {
-        if self.device == Device::Cuda {
-            return Err(CliError::usage("--device cuda: this build has no CUDA")
-                .hint("leave --device out, or use --device cpu"));
-        }
         enter(self.dir.as_deref())?;
         let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("gfm-rayon-{i}"));
         if let Some(n) = self.threads {
@@ -192,6 +176,17 @@ impl Common {
             tracing::debug!("thread pool: {e}");
         }
         Ok(())
+    }
+
+    /// The device that `--device` stands for here, `cpu` or `cuda:N`.
+    pub fn open_device(&self) -> CliResult<String> {
+        device::resolve(&self.device).map_err(|e| {
+            let hint = match &e {
+                OpError::Failed(failure) => failure.hint.clone(),
+                OpError::Cancelled => None,
+            };
+            CliError::usage(format!("--device {}: {e}", self.device)).hint_opt(hint)
+        })
     }
 
     /// The store's folder.

@@ -127,7 +127,7 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
             ..Request::default()
         },
         keep_going: true,
-        device: args.common.device.as_str().to_owned(),
+        device: args.common.open_device()?,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
         // A look at data is no run: `latest` stays what it is, and `gc` keeps what runs used.

@@ -38,7 +38,7 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     };
     let prepared = prepare(&pipeline, &store, &request)?;
     let earlier = durations(&store, &pipeline.name);
-    let here = MadeOn::here(args.common.device.as_str());
+    let here = MadeOn::here(&args.common.device);
     let look = look(std::io::stdout().is_terminal());
     out.text(&plan_text(&prepared.plan, &earlier, look, &here));
     for text in remote.iter().flat_map(|r| r.news()) {

@@ -84,7 +84,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
             gpu: args.gpus,
             memory: args.memory.map(|m| m.as_u64()).or_else(memory),
         },
-        device: args.common.device.as_str().to_owned(),
+        device: args.common.open_device()?,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
         recorded: true,

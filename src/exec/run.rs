@@ -30,7 +30,7 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// What stages may occupy together.
     pub room: Room,
-    /// Device for operators: `auto` or `cpu`.
+    /// Device for operators: `cpu` or `cuda:N`.
     pub device: String,
     /// Whether stages may run programs the pipeline names.
     pub allow_exec: bool,

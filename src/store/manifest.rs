@@ -51,10 +51,14 @@ pub struct MadeOn {
 }
 
 impl MadeOn {
-    /// This machine, with the device asked for.
+    /// This machine, with this device: `cpu` or `cuda:N`, or what stands for one.
     pub fn here(device: &str) -> Self {
-        // This build has no other device, so `auto` is the CPU.
-        let device = if device == "auto" { "cpu" } else { device };
+        // Which of several GPUs it was makes no difference.
+        let device = if device.starts_with("cuda") {
+            "cuda"
+        } else {
+            "cpu"
+        };
         MadeOn {
             device: device.to_owned(),
             cpu_features: cpu_features(),

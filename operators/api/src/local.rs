@@ -192,6 +192,12 @@ pub fn artifact(
     })
 }
 
+/// The device that operators run on here: the CPU, or what `GFM_PIPE_LOCAL_DEVICE` names (a test suite runs on a GPU that way).
+fn device() -> String {
+    let named = std::env::var("GFM_PIPE_LOCAL_DEVICE");
+    named.unwrap_or_else(|_| "cpu".to_owned())
+}
+
 /// A context without inputs whose outputs go nowhere: for functions that only ask whether to stop.
 pub fn context() -> Context {
     Context {
@@ -207,7 +213,7 @@ pub fn context() -> Context {
         base: PathBuf::from("."),
         workdir: PathBuf::new(),
         cache: PathBuf::new(),
-        device: "cpu".to_owned(),
+        device: device(),
         environment: std::env::vars_os().collect(),
     }
 }
@@ -261,7 +267,7 @@ pub fn run_entry(
         base: PathBuf::from("."),
         workdir,
         cache: dir.join("cache"),
-        device: "cpu".to_owned(),
+        device: device(),
         environment: std::env::vars_os().collect(),
     };
     op.run(params.clone(), &ctx)?;

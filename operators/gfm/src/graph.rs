@@ -50,7 +50,6 @@ impl Grouping {
 }
 
 /// Entries of some edges in each grouping.
-#[cfg(feature = "gpu")]
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     pub by_destination: Vec<u32>,
@@ -245,7 +244,6 @@ impl Graph {
     }
 
     /// Where the edges stand that [`Graph::without`] takes out.
-    #[cfg(feature = "gpu")]
     pub(crate) fn places_of(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Places {
         let mut out = Places::default();
         let find = |g: &Grouping, (key, a, b): (u32, u32, u32), to: &mut Vec<u32>| {

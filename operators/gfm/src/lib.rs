@@ -6,6 +6,7 @@
 //! crate. Everything is computed in the element type of the weights: f32 in training, f64 in checks.
 
 pub mod buffers;
+pub mod device;
 pub mod eval;
 pub mod graph;
 pub mod loss;
@@ -24,7 +25,6 @@ mod documents;
 mod evaluate;
 mod export;
 mod finetune;
-#[cfg(feature = "gpu")]
 mod gpu;
 mod import_model;
 mod inputs;
@@ -32,6 +32,7 @@ mod judged;
 mod pretrain;
 mod retrieval;
 mod retrieve;
+mod scorer;
 
 use gfm_pipe_api::OpEntry;
 

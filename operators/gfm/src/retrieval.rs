@@ -14,6 +14,7 @@ use crate::eval::{EntityDocuments, top};
 use crate::finetune::{each_scored, seeds};
 use crate::inputs::{LoadedGraph, same_encoder};
 use crate::model::{Class, Params as Weights, StoredModel, read_model};
+use crate::scorer::with_scorer;
 use crate::tensor_error;
 
 /// Names of the rankers.
@@ -178,14 +179,10 @@ impl Setting {
         let entities = self.questions.entities.iter();
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
-        each_scored(
-            ctx,
-            weights,
-            &self.input,
-            (&self.questions, &seeds),
-            batch_size,
-            take,
-        )
+        with_scorer(ctx, weights, &self.input, |by| {
+            let asked = (&self.questions, &seeds[..]);
+            each_scored(ctx, by, self.input.graph.nodes(), asked, batch_size, take)
+        })
     }
 }
 

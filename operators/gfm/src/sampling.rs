@@ -153,18 +153,27 @@ pub enum EasyEdges {
 }
 
 impl EasyEdges {
-    /// The graph without the easy edges of these triples.
-    pub fn removed(self, graph: &Graph, triples: impl IntoIterator<Item = Triple>) -> Graph {
+    /// The easy edges of these triples; with their duplicates and inverses they are all.
+    pub fn of_triples(
+        self,
+        graph: &Graph,
+        triples: impl IntoIterator<Item = Triple>,
+    ) -> Vec<Triple> {
         match self {
-            EasyEdges::Relation => graph.without(triples),
+            EasyEdges::Relation => triples.into_iter().collect(),
             EasyEdges::Pair => {
                 let all = triples.into_iter().flat_map(|[h, _, t]| {
                     // Every edge from t to h has its inverse here too, so one direction names them all.
                     out_of(graph, h).filter(move |e| e[2] == t)
                 });
-                graph.without(all.collect::<Vec<_>>())
+                all.collect()
             }
         }
+    }
+
+    /// The graph without the easy edges of these triples.
+    pub fn removed(self, graph: &Graph, triples: impl IntoIterator<Item = Triple>) -> Graph {
+        graph.without(self.of_triples(graph, triples))
     }
 
     /// Whether a triple has an easy edge in the graph.

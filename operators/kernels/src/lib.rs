@@ -9,7 +9,6 @@ pub mod activation;
 pub mod adamw;
 pub mod extremes;
 pub mod gemm;
-#[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod layer;
 pub mod message;

@@ -6,6 +6,7 @@ use super::Params;
 use super::scoring::seeds;
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::EntityDocuments;
+use crate::gpu::{OnDevice, Source};
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 
 /// Questions and their embeddings.
@@ -26,6 +27,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
+    pub kept: OnDevice,
     pub input: LoadedGraph,
     pub documents: EntityDocuments,
     pub train: Split,
@@ -98,6 +100,17 @@ pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
         out.push(set(("valid_graph", "valid_documents"), i, None, valid)?);
     }
     Ok(out)
+}
+
+impl Data {
+    /// What a GPU trains on.
+    pub fn source(&self) -> Source<'_> {
+        Source {
+            graph: &self.input.graph,
+            embeddings: &self.input.embeddings,
+            kept: &self.kept,
+        }
+    }
 }
 
 impl DataSet {
@@ -180,6 +193,7 @@ impl DataSet {
             questions,
         };
         Ok(Data {
+            kept: OnDevice::default(),
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,

@@ -1,14 +1,11 @@
 //! Entity scores of many questions, a batch at a time.
 
-use candle_core::Tensor;
 use gfm_pipe_api::{Context, OpResult};
 
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
-use crate::inputs::LoadedGraph;
-use crate::model::{Params, Question, Retriever};
-use crate::tensor::to_f64;
-use crate::tensor_error;
+use crate::model::Question;
+use crate::scorer::Scorer;
 
 /// Weighted question entities: 1 / number of documents, or 1.
 pub(crate) fn seeds(
@@ -25,12 +22,11 @@ pub(crate) fn seeds(
         .collect()
 }
 
-/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them. `background` is that of model
-/// and graph, where it was computed before.
+/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them.
 pub(crate) fn each_scored(
     ctx: &Context,
-    (params, background): (&Params, Option<Vec<Tensor>>),
-    input: &LoadedGraph,
+    by: &dyn Scorer,
+    nodes: usize,
     (questions, seeds): (&Questions, &[Vec<(u32, f64)>]),
     batch_size: usize,
     mut take: impl FnMut(usize, &[f64]),
@@ -38,12 +34,6 @@ pub(crate) fn each_scored(
     let askable: Vec<usize> = (0..questions.len())
         .filter(|i| !seeds[*i].is_empty())
         .collect();
-    if askable.is_empty() {
-        return Ok(());
-    }
-    let model = Retriever::new(params, &input.graph, &input.embeddings)
-        .prepared(background)
-        .map_err(tensor_error)?;
     for rows in askable.chunks(batch_size.max(1)) {
         ctx.check_cancelled()?;
         let batch: Vec<Question<'_>> = rows
@@ -53,11 +43,8 @@ pub(crate) fn each_scored(
                 seeds: &seeds[*i],
             })
             .collect();
-        let scores = model
-            .score_all(&batch)
-            .and_then(|s| to_f64(&s))
-            .map_err(tensor_error)?;
-        for (i, scores) in rows.iter().zip(scores.chunks_exact(input.graph.nodes())) {
+        let scores = by.questions(&batch)?;
+        for (i, scores) in rows.iter().zip(scores.chunks_exact(nodes)) {
             take(*i, scores);
         }
     }

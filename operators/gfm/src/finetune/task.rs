@@ -11,10 +11,13 @@ use super::scoring::each_scored;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::score;
-use crate::model::{Params as Weights, Question, Retriever};
+use crate::gpu::{Pending, QuestionBatch, Term, Trainer};
+use crate::model::{Params as Weights, Question, Reach, Retriever};
+use crate::ops::Seeds;
+use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
-use crate::train::{BestBy, Step, Task};
+use crate::train::{BestBy, By, Step, Task};
 
 /// The task.
 pub(super) struct QuestionAnswering<'a> {
@@ -23,6 +26,7 @@ pub(super) struct QuestionAnswering<'a> {
 
 impl Task for QuestionAnswering<'_> {
     type Data = Data;
+    type Ready = QuestionBatch;
 
     fn samples(&self, data: &Data) -> usize {
         data.train.questions.len()
@@ -96,16 +100,52 @@ impl Task for QuestionAnswering<'_> {
         })
     }
 
+    fn prepare(
+        &self,
+        data: &Data,
+        params: &Weights,
+        numbers: &[usize],
+        _rng: &mut ChaCha8Rng,
+    ) -> OpResult<QuestionBatch> {
+        let train = &data.train;
+        let pick = |v: &[Vec<u32>]| numbers.iter().map(|i| v[*i].clone()).collect();
+        let seeds: Seeds = numbers.iter().map(|i| train.seeds[*i].clone()).collect();
+        let compute = self.p.train.common.path;
+        let (graph, asked) = (&data.input.graph, (&seeds, None));
+        let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
+        Ok(QuestionBatch {
+            texts: texts.copied().collect(),
+            reach: Reach::chosen(&params.config, graph, compute, asked, false),
+            entities: pick(&train.questions.supporting_entities),
+            documents: pick(&train.questions.supporting_documents),
+            seeds,
+        })
+    }
+
+    fn launch(
+        &self,
+        data: &Data,
+        trainer: &mut dyn Trainer,
+        ready: QuestionBatch,
+        factor: f64,
+    ) -> OpResult<Pending> {
+        let terms = || {
+            let losses = self.p.task.losses.iter();
+            let terms = losses.map(|l| Term {
+                loss: l.function(),
+                weight: l.cfg.weight,
+                documents: l.cfg.is_doc_loss,
+            });
+            terms.collect()
+        };
+        trainer.questions(data.source(), (&data.documents, &terms), ready, factor)
+    }
+
     fn validates(&self, data: &Data) -> bool {
         self.p.train.own.do_eval && data.valid.questions.len() > 0
     }
 
-    fn validate(
-        &self,
-        ctx: &Context,
-        data: &Data,
-        params: &Weights,
-    ) -> OpResult<Vec<(String, f64)>> {
+    fn validate(&self, ctx: &Context, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
         let metrics = self.p.metrics();
         let ranker = self.p.doc_ranker.ranker();
         let q = &data.valid.questions;
@@ -120,20 +160,20 @@ impl Task for QuestionAnswering<'_> {
             .collect();
         let asked = (q, data.valid.seeds.as_slice());
         let batch_size = self.p.train.common.batch_size;
-        each_scored(
-            ctx,
-            (params, None),
-            &data.input,
-            asked,
-            batch_size,
-            |i, row| {
+        let graph = &data.input.graph;
+        let mut ask = |by: &dyn Scorer| {
+            each_scored(ctx, by, graph.nodes(), asked, batch_size, |i, row| {
                 let documents = ranker.documents(row, &data.documents);
                 values[i] = [
                     score(Some(row), q.entity_gold(i), &metrics),
                     score(Some(&documents), q.document_gold(i), &metrics),
                 ];
-            },
-        )?;
+            })
+        };
+        match by {
+            By::Cpu(params) => ask(&OnCpu::new(params, graph, &data.input.embeddings)),
+            By::Gpu(trainer) => ask(&*trainer.scorer(data.source())?),
+        }?;
         let n = q.len() as f64;
         let mut out = Vec::new();
         for (t, target) in TARGETS.iter().enumerate() {

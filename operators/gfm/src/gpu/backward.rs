@@ -53,7 +53,12 @@ impl<S: State> Model<'_, S> {
         let (k, n) = (x.len() / rows.max(1), dy.len() / rows.max(1));
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         let dy_rows = Matrix::new(dy, rows, n);
-        product(grads.matrix(&weight), dy_rows.t(), Matrix::new(x, rows, k), false)?;
+        product(
+            grads.matrix(&weight),
+            dy_rows.t(),
+            Matrix::new(x, rows, k),
+            false,
+        )?;
         sum_rows(dy, grads.part(&bias), n)?;
         if !wanted {
             return Ok(None);

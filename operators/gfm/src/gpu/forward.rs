@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use gfm_pipe_kernels::gpu::messages::{Function, Messages, Starts};
 use gfm_pipe_kernels::gpu::norms::Norm;
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
-use gfm_pipe_kernels::gpu::rows::{add_to_states, bias_rows, cast, gather_states, set_at, weigh_rows};
+use gfm_pipe_kernels::gpu::rows::{
+    add_to_states, bias_rows, cast, gather_states, set_at, weigh_rows,
+};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
@@ -156,7 +158,13 @@ impl<'a, S: State> Model<'a, S> {
     /// Relation states, `[2R, d]`.
     pub(super) fn relations(&self) -> Result<Vector<S::Acc>> {
         let embeddings = self.graph.embeddings.view();
-        linear(self.weights, "rel_mlp", embeddings, self.graph.relations, false)
+        linear(
+            self.weights,
+            "rel_mlp",
+            embeddings,
+            self.graph.relations,
+            false,
+        )
     }
 
     fn queries(&self, query: Query<'_>, relations: &Vector<S::Acc>) -> Result<Queries<S::Acc>> {
@@ -194,7 +202,13 @@ impl<'a, S: State> Model<'a, S> {
         let of: Vec<u32> = all().map(|(_, q, _)| q).collect();
         let (weight, query) = (upload::<S::Acc>(gpu, &weights)?, gpu.vector(&of)?);
         let rows = gpu.dirty(of.len() * d)?;
-        weigh_rows(queries.view(), Some(weight.view()), query.view(), rows.view(), d)?;
+        weigh_rows(
+            queries.view(),
+            Some(weight.view()),
+            query.view(),
+            rows.view(),
+            d,
+        )?;
         Ok(Boundary {
             rows,
             weight,
@@ -310,7 +324,10 @@ impl<'a, S: State> Model<'a, S> {
         let normed = gpu.dirty(m * out)?;
         let lin = || Matrix::new(normed.view(), m, out);
         let name = layer_name(i, "linear.weight");
-        for (k, (input, add)) in [(states, false), (sum.view(), true)].into_iter().enumerate() {
+        for (k, (input, add)) in [(states, false), (sum.view(), true)]
+            .into_iter()
+            .enumerate()
+        {
             let weight = self.weights.low_columns(&name, k * d, d);
             product(lin(), Matrix::new(input, m, d), weight.t(), add)?;
         }

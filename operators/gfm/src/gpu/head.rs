@@ -56,8 +56,7 @@ impl<S: State> Model<'_, S> {
 
     /// Whether the head sees the states after layer `i` by themselves.
     pub(super) fn gathers(&self, i: usize) -> bool {
-        i < self.config.layers()
-            && (self.config.concat_hidden || i + 1 == self.config.layers())
+        i < self.config.layers() && (self.config.concat_hidden || i + 1 == self.config.layers())
     }
 
     /// The layers whose states the head sees, and which of its columns these are.
@@ -90,7 +89,12 @@ impl<S: State> Model<'_, S> {
     fn of_queries(&self) -> Matrix<'_, S::Acc> {
         let name = format!("{}.weight", head_name(0));
         let places = &self.weights.places;
-        places.columns(&self.weights.values, &name, self.config.output_dim(), self.dim())
+        places.columns(
+            &self.weights.values,
+            &name,
+            self.config.output_dim(),
+            self.dim(),
+        )
     }
 
     /// The first map's share of the states, `[rows, f]`.
@@ -98,8 +102,15 @@ impl<S: State> Model<'_, S> {
         let (f, d) = (self.head_bias(0).len(), self.config.output_dim());
         let rows = states.len() / d.max(1);
         let out = self.gpu().dirty(rows * f)?;
-        let weight = self.weights.low_columns(&format!("{}.weight", head_name(0)), 0, d);
-        product(Matrix::new(out.view(), rows, f), Matrix::new(states, rows, d), weight.t(), false)?;
+        let weight = self
+            .weights
+            .low_columns(&format!("{}.weight", head_name(0)), 0, d);
+        product(
+            Matrix::new(out.view(), rows, f),
+            Matrix::new(states, rows, d),
+            weight.t(),
+            false,
+        )?;
         Ok(out)
     }
 
@@ -109,7 +120,12 @@ impl<S: State> Model<'_, S> {
         let (b, f) = (queries.len() / d.max(1), bias.len());
         let out = self.gpu().dirty(b * f)?;
         let queries = Matrix::new(queries.view(), b, d);
-        product(Matrix::new(out.view(), b, f), queries, self.of_queries().t(), false)?;
+        product(
+            Matrix::new(out.view(), b, f),
+            queries,
+            self.of_queries().t(),
+            false,
+        )?;
         bias_rows(out.view(), bias, b, false, f)?;
         Ok(out)
     }
@@ -162,7 +178,10 @@ impl<S: State> Model<'_, S> {
         let f = self.head_bias(0).len();
         let mut x = gpu.dirty(rows * f)?;
         let name = format!("{}.weight", head_name(0));
-        let weight = self.weights.places.columns(&self.weights.values, &name, 0, width);
+        let weight = self
+            .weights
+            .places
+            .columns(&self.weights.values, &name, 0, width);
         let states = Matrix::new(seen.view(), rows, width);
         product(Matrix::new(x.view(), rows, f), states, weight.t(), false)?;
         bias_rows(x.view(), share.view(), rows / b.max(1), maps > 1, f)?;
@@ -171,7 +190,12 @@ impl<S: State> Model<'_, S> {
             let bias = self.head_bias(i);
             let y = gpu.dirty(rows * bias.len())?;
             let input = Matrix::new(x.view(), rows, f);
-            product(Matrix::new(y.view(), rows, bias.len()), input, self.head_matrix(i).t(), false)?;
+            product(
+                Matrix::new(y.view(), rows, bias.len()),
+                input,
+                self.head_matrix(i).t(),
+                false,
+            )?;
             bias_rows(y.view(), bias, rows, i + 1 < maps, bias.len())?;
             hidden.push(x);
             x = y;
@@ -230,10 +254,20 @@ impl<S: State> Model<'_, S> {
                     let n = self.head_bias(i).len();
                     let dy = Matrix::new(dx.view(), rows, n);
                     let input = Matrix::new(x.view(), rows, f);
-                    product(grads.matrix(&format!("{}.weight", head_name(i))), dy.t(), input, false)?;
+                    product(
+                        grads.matrix(&format!("{}.weight", head_name(i))),
+                        dy.t(),
+                        input,
+                        false,
+                    )?;
                     sum_rows(dx.view(), grads.part(&format!("{}.bias", head_name(i))), n)?;
                     let next = gpu.dirty(rows * f)?;
-                    product(Matrix::new(next.view(), rows, f), dy, self.head_matrix(i), false)?;
+                    product(
+                        Matrix::new(next.view(), rows, f),
+                        dy,
+                        self.head_matrix(i),
+                        false,
+                    )?;
                     relu_backward(next.view(), x.view())?;
                     dx = next;
                 }
@@ -245,17 +279,29 @@ impl<S: State> Model<'_, S> {
                 let states = Matrix::new(seen.view(), rows, width);
                 product(grads.columns(&name, 0, width), dh.t(), states, false)?;
                 let dseen = gpu.dirty(rows * width)?;
-                let weight = self.weights.places.columns(&self.weights.values, &name, 0, width);
+                let weight = self
+                    .weights
+                    .places
+                    .columns(&self.weights.values, &name, 0, width);
                 product(Matrix::new(dseen.view(), rows, width), dh, weight, false)?;
                 HeadGrad::Seen(dseen)
             }
         };
-        sum_rows(dshare.view(), grads.part(&format!("{}.bias", head_name(0))), f)?;
+        sum_rows(
+            dshare.view(),
+            grads.part(&format!("{}.bias", head_name(0))),
+            f,
+        )?;
         let queries = Matrix::new(tape.queries.vectors.view(), b, d);
         let of_share = Matrix::new(dshare.view(), b, f);
         product(grads.columns(&name, width, d), of_share.t(), queries, false)?;
         let dquery = gpu.dirty(b * d)?;
-        product(Matrix::new(dquery.view(), b, d), of_share, self.of_queries(), false)?;
+        product(
+            Matrix::new(dquery.view(), b, d),
+            of_share,
+            self.of_queries(),
+            false,
+        )?;
         Ok((dquery, out))
     }
 

@@ -77,20 +77,14 @@ fn on_device(loss: ListLoss) -> Loss {
 }
 
 /// A gradient in the scores' own type.
-fn narrow<A: State<Acc = A>>(gpu: &Gpu, grad: &Vector<f64>) -> Result<Vector<A>>
-where
-    A: gfm_pipe_kernels::gpu::rows::CastFrom<f64>,
-{
+fn narrow<S: State>(gpu: &Gpu, grad: &Vector<f64>) -> Result<Vector<S::Acc>> {
     let out = gpu.dirty(grad.len())?;
     cast(out.view(), grad.view())?;
     Ok(out)
 }
 
 impl LinkBatch {
-    pub(super) fn value<A: State<Acc = A>>(&self, scores: &Vector<A>) -> Result<Value<A>>
-    where
-        A: gfm_pipe_kernels::gpu::rows::CastFrom<f64>,
-    {
+    pub(super) fn value<S: State>(&self, scores: &Vector<S::Acc>) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
         let rows = self.batch.queries.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
@@ -103,7 +97,7 @@ impl LinkBatch {
         Ok(Value {
             parts,
             weights: vec![1.0],
-            grad: narrow(gpu, &grad)?,
+            grad: narrow::<S>(gpu, &grad)?,
         })
     }
 }
@@ -141,14 +135,11 @@ impl QuestionObjective {
         })
     }
 
-    pub(super) fn value<A: State<Acc = A>>(
+    pub(super) fn value<S: State>(
         &self,
         batch: &QuestionBatch,
-        scores: &Vector<A>,
-    ) -> Result<Value<A>>
-    where
-        A: gfm_pipe_kernels::gpu::rows::CastFrom<f64>,
-    {
+        scores: &Vector<S::Acc>,
+    ) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
         let rows = batch.seeds.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
@@ -175,7 +166,7 @@ impl QuestionObjective {
         Ok(Value {
             parts,
             weights: self.terms.iter().map(|t| t.weight).collect(),
-            grad: narrow(gpu, &grad)?,
+            grad: narrow::<S>(gpu, &grad)?,
         })
     }
 }

@@ -2,25 +2,21 @@
 
 use std::cell::OnceCell;
 
+use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_kernels::Real;
-use gfm_pipe_kernels::gpu::{State, Vector};
+use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 
 use super::forward::{Ask, Background, Model, Query};
+use super::graph::DeviceGraph;
+use super::weights::Weights;
 use super::{Result, device_error};
 use crate::graph::Graph;
-use crate::model::{Compute, Question, Reach, TailQuery};
+use crate::model::{Compute, Params, Question, Reach, TailQuery};
 use crate::ops::{AggregateFunc, Seeds};
 use crate::sampling::Triple;
-
-/// Whoever gives scores of all nodes.
-pub(crate) trait Scorer {
-    /// Of questions, `[B, N]`.
-    fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>>;
-
-    /// Of tail queries, `[B, N]`, on the graph without some triples and their inverses.
-    fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>>;
-}
+use crate::scorer::Scorer;
+use crate::tensor_error;
 
 /// A model on a graph.
 pub(crate) struct OnGraph<'a, S: State> {
@@ -49,7 +45,13 @@ impl<'a, S: State> OnGraph<'a, S> {
             true => Compute::Auto,
             false => Compute::Whole,
         };
-        Reach::chosen(self.model.config, self.graph, compute, (seeds, None), background)
+        Reach::chosen(
+            self.model.config,
+            self.graph,
+            compute,
+            (seeds, None),
+            background,
+        )
     }
 
     fn background(&self) -> Result<Option<&Background<S>>> {
@@ -71,7 +73,10 @@ impl<'a, S: State> OnGraph<'a, S> {
             query: Query::Texts(&texts),
             seeds: &seeds,
             candidates: None,
-            reach: self.model.graph.rows(self.reach(&seeds, background.is_some()))?,
+            reach: self
+                .model
+                .graph
+                .rows(self.reach(&seeds, background.is_some()))?,
             removed: None,
         };
         self.model.score_all(&ask, background)
@@ -109,4 +114,34 @@ impl<S: State> Scorer for OnGraph<'_, S> {
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>> {
         wide(self.ask_links(gone, queries))
     }
+}
+
+/// Calls `use_it` with a scorer of a model on a graph, in the element type of its weights.
+pub(crate) fn with_scorer<R>(
+    gpu: &Gpu,
+    params: &Params,
+    on: (&Graph, &Tensor),
+    use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
+) -> OpResult<R> {
+    match params.dtype() {
+        DType::F64 => typed::<f64, R>(gpu, params, on, use_it),
+        _ => typed::<f32, R>(gpu, params, on, use_it),
+    }
+}
+
+fn typed<S: State, R>(
+    gpu: &Gpu,
+    params: &Params,
+    (graph, embeddings): (&Graph, &Tensor),
+    use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
+) -> OpResult<R> {
+    let weights = Weights::<S>::new(gpu, params).map_err(tensor_error)?;
+    let on = DeviceGraph::new(gpu, graph, embeddings, &params.config).map_err(tensor_error)?;
+    let model = Model {
+        config: &params.config,
+        weights: &weights,
+        graph: &on,
+        recompute: false,
+    };
+    use_it(&OnGraph::new(model, graph))
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::forward::{Ask, Query};
 use super::graph::DeviceGraph;
-use super::scoring::{OnGraph, Scorer};
+use super::scoring::OnGraph;
 use super::trainer::{How, Typed};
 use crate::graph::Graph;
 use crate::model::{
@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc, Seeds};
 use crate::optimizer::Optimizer;
+use crate::scorer::Scorer;
 use crate::tensor::{tensor, to_f64};
 
 const NODES: usize = 11;
@@ -34,7 +35,11 @@ fn some(n: usize, seed: u64) -> Vec<f64> {
 fn config() -> impl Strategy<Value = ModelConfig> {
     use proptest::sample::select;
     (
-        select(vec![MessageFunc::DistMult, MessageFunc::TransE, MessageFunc::RotatE]),
+        select(vec![
+            MessageFunc::DistMult,
+            MessageFunc::TransE,
+            MessageFunc::RotatE,
+        ]),
         select(vec![AggregateFunc::Sum, AggregateFunc::Mean]),
         select(vec![ActivationFunc::Relu, ActivationFunc::Silu]),
         (any::<bool>(), any::<bool>(), any::<bool>()),
@@ -42,20 +47,22 @@ fn config() -> impl Strategy<Value = ModelConfig> {
         select(vec![4usize, 8]),
         1usize..4,
     )
-        .prop_map(|(message, aggregate, activation, (norm, short, concat), layers, last, maps)| {
-            let mut hidden = vec![8; layers];
-            hidden[layers - 1] = last;
-            ModelConfig {
-                message_func: message,
-                aggregate_func: aggregate,
-                activation,
-                short_cut: short,
-                layer_norm: norm,
-                concat_hidden: concat,
-                num_mlp_layer: maps,
-                ..ModelConfig::new(8, hidden)
-            }
-        })
+        .prop_map(
+            |(message, aggregate, activation, (norm, short, concat), layers, last, maps)| {
+                let mut hidden = vec![8; layers];
+                hidden[layers - 1] = last;
+                ModelConfig {
+                    message_func: message,
+                    aggregate_func: aggregate,
+                    activation,
+                    short_cut: short,
+                    layer_norm: norm,
+                    concat_hidden: concat,
+                    num_mlp_layer: maps,
+                    ..ModelConfig::new(8, hidden)
+                }
+            },
+        )
 }
 
 #[derive(Debug)]
@@ -115,6 +122,8 @@ impl Setup {
         };
         let optimizer = Optimizer::new(adamw, params).unwrap();
         let how = How {
+            states: DType::F64,
+            tf32: false,
             recompute: self.recompute,
             clip_norm: None,
         };
@@ -126,7 +135,13 @@ impl Setup {
     }
 
     fn reach(&self, graph: &Graph, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Reach {
-        Reach::chosen(&self.config, graph, self.compute, (seeds, candidates), false)
+        Reach::chosen(
+            &self.config,
+            graph,
+            self.compute,
+            (seeds, candidates),
+            false,
+        )
     }
 }
 
@@ -148,9 +163,22 @@ fn check_links(s: &Setup) {
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::QueryGNN);
     let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));
-    let queries: Vec<TailQuery> = s.triples.iter().take(3).map(|[h, r, _]| TailQuery { head: *h, relation: *r }).collect();
+    let queries: Vec<TailQuery> = s
+        .triples
+        .iter()
+        .take(3)
+        .map(|[h, r, _]| TailQuery {
+            head: *h,
+            relation: *r,
+        })
+        .collect();
     // The first candidate is the true one; the same node twice; others.
-    let candidates: Vec<Vec<u32>> = s.triples.iter().take(3).map(|[h, _, t]| vec![*t, *h, 4, 4, 9]).collect();
+    let candidates: Vec<Vec<u32>> = s
+        .triples
+        .iter()
+        .take(3)
+        .map(|[h, _, t]| vec![*t, *h, 4, 4, 9])
+        .collect();
     let gone: Vec<[u32; 3]> = s.triples.iter().take(2).copied().collect();
     let dscores = some(queries.len() * 5, s.seed ^ 7);
 
@@ -168,7 +196,9 @@ fn check_links(s: &Setup) {
         query: Query::Relations(&relations),
         seeds: &seeds,
         candidates: Some(&candidates),
-        reach: device.rows(s.reach(&graph, &seeds, Some(&candidates))).unwrap(),
+        reach: device
+            .rows(s.reach(&graph, &seeds, Some(&candidates)))
+            .unwrap(),
         removed: Some(&removed),
     };
     device.flip(&removed).unwrap();
@@ -187,7 +217,11 @@ fn check_links(s: &Setup) {
     close("scores of all nodes", &all, &want);
     let whole = QueryGnn::new(&params, &graph, &embeddings);
     let want = to_f64(&whole.score_all(&queries).unwrap()).unwrap();
-    close("scores on the whole graph", &on.links(&[], &queries).unwrap(), &want);
+    close(
+        "scores on the whole graph",
+        &on.links(&[], &queries).unwrap(),
+        &want,
+    );
 }
 
 /// Scores of all nodes for questions, with and without a background, and all gradients.
@@ -196,9 +230,16 @@ fn check_questions(s: &Setup) {
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::GNNRetriever);
     let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));
-    let texts: Vec<f32> = some(2 * TEXT, s.seed ^ 3).iter().map(|x| *x as f32).collect();
+    let texts: Vec<f32> = some(2 * TEXT, s.seed ^ 3)
+        .iter()
+        .map(|x| *x as f32)
+        .collect();
     let [h, _, t] = s.triples[0];
-    let first = if h == t { vec![(h, 0.5)] } else { vec![(h, 0.5), (t, 1.0)] };
+    let first = if h == t {
+        vec![(h, 0.5)]
+    } else {
+        vec![(h, 0.5), (t, 1.0)]
+    };
     let seeds: Seeds = vec![first, vec![(8, 0.25)]];
     let questions: Vec<Question<'_>> = texts
         .chunks(TEXT)
@@ -206,7 +247,10 @@ fn check_questions(s: &Setup) {
         .map(|(embedding, seeds)| Question { embedding, seeds })
         .collect();
     // Some scores have no gradient.
-    let dscores: Vec<f64> = some(2 * NODES, s.seed ^ 9).into_iter().map(|x| if x < -0.5 { 0.0 } else { x }).collect();
+    let dscores: Vec<f64> = some(2 * NODES, s.seed ^ 9)
+        .into_iter()
+        .map(|x| if x < -0.5 { 0.0 } else { x })
+        .collect();
 
     let cpu = Retriever::new(&params, &graph, &embeddings).compute(s.compute);
     let mut pass = cpu.forward(&questions).unwrap();
@@ -229,7 +273,11 @@ fn check_questions(s: &Setup) {
     same_grads(&typed, &params, &grads);
     let on = OnGraph::new(typed.model(&device), &graph);
     for _ in 0..2 {
-        close("scores over a background", &on.questions(&questions).unwrap(), &want);
+        close(
+            "scores over a background",
+            &on.questions(&questions).unwrap(),
+            &want,
+        );
     }
 }
 

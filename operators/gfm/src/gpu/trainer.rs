@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_api::OpResult;
+use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::optimizer::{Adam, sum_of_squares};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
@@ -14,13 +14,14 @@ use super::backward::Gradients;
 use super::forward::{Ask, Model, Query};
 use super::graph::DeviceGraph;
 use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Value};
-use super::scoring::{OnGraph, Scorer};
+use super::scoring::OnGraph;
 use super::weights::{Weights, upload};
 use super::{Result, device_error};
 use crate::eval::EntityDocuments;
 use crate::graph::Graph;
 use crate::model::{ModelConfig, Params};
 use crate::optimizer::{Moments, Optimizer};
+use crate::scorer::Scorer;
 use crate::tensor_error;
 
 /// What is kept on the device of a data set, as long as the data set is in memory.
@@ -75,9 +76,28 @@ impl Pending {
 /// How steps are taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct How {
+    /// Element type of states.
+    pub states: DType,
+    /// Whether products of f32 may be made in TF32.
+    pub tf32: bool,
     pub recompute: bool,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
+}
+
+impl How {
+    /// Holds that a CPU can take such steps.
+    pub fn for_cpu(&self) -> OpResult<()> {
+        let name = match (self.tf32, self.states) {
+            (true, _) => "tf32",
+            (_, DType::BF16) => "bf16",
+            _ => return Ok(()),
+        };
+        Err(OpError::new(format!(
+            "`train.dtype: {name}` is for GPUs, and this stage runs on the CPU"
+        ))
+        .hint("run with `--device cuda`, or set `train.dtype: f32`"))
+    }
 }
 
 /// Training in one element type of states.
@@ -115,15 +135,14 @@ pub(super) struct Typed<S: State> {
     how: How,
 }
 
-/// A trainer that goes on from these weights and this optimizer; `states` is the element type of states.
+/// A trainer that goes on from these weights and this optimizer.
 pub(crate) fn trainer(
     gpu: &Gpu,
-    states: DType,
     params: &Params,
     optimizer: &Optimizer,
     how: How,
 ) -> OpResult<Box<dyn Trainer>> {
-    Ok(match states {
+    Ok(match how.states {
         DType::F64 => Box::new(Typed::<f64>::new(gpu, params, optimizer, how)?),
         DType::BF16 => Box::new(Typed::<bf16>::new(gpu, params, optimizer, how)?),
         _ => Box::new(Typed::<f32>::new(gpu, params, optimizer, how)?),
@@ -149,8 +168,14 @@ pub(super) fn graph_of<'a, S: State>(
 }
 
 impl<S: State> Typed<S> {
-    pub(super) fn new(gpu: &Gpu, params: &Params, optimizer: &Optimizer, how: How) -> OpResult<Self> {
+    pub(super) fn new(
+        gpu: &Gpu,
+        params: &Params,
+        optimizer: &Optimizer,
+        how: How,
+    ) -> OpResult<Self> {
         let weights = Weights::<S>::new(gpu, params).map_err(tensor_error)?;
+        gpu.allow_tf32(how.tf32);
         let moments = |of: fn(&Moments) -> &Tensor| -> OpResult<Vector<S::Acc>> {
             let packed = weights.places.pack(|n| optimizer.moments.get(n).map(of));
             upload(gpu, &packed.map_err(tensor_error)?).map_err(device_error)
@@ -236,7 +261,7 @@ impl<S: State> Typed<S> {
             removed: Some(&removed),
         };
         graph.flip(&removed)?;
-        let done = self.gradients(graph, ask, |scores| batch.value(scores));
+        let done = self.gradients(graph, ask, |scores| batch.value::<S>(scores));
         graph.flip(&removed)?;
         let (parts, weights) = done?;
         self.step(parts, weights, factor)
@@ -267,7 +292,7 @@ impl<S: State> Trainer for Typed<S> {
             unreachable!("it was made above")
         };
         let reach = std::mem::replace(&mut batch.reach, crate::model::Reach::whole(0, 0, 0));
-        let mut run = || {
+        let run = || {
             let ask = Ask {
                 query: Query::Texts(&batch.texts),
                 seeds: &batch.seeds,
@@ -275,7 +300,7 @@ impl<S: State> Trainer for Typed<S> {
                 reach: graph.rows(reach)?,
                 removed: None,
             };
-            let value = |scores: &Vector<S::Acc>| objective.value(&batch, scores);
+            let value = |scores: &Vector<S::Acc>| objective.value::<S>(&batch, scores);
             let (parts, weights) = self.gradients(graph, ask, value)?;
             self.step(parts, weights, factor)
         };
@@ -286,7 +311,10 @@ impl<S: State> Trainer for Typed<S> {
         let places = &self.weights.places;
         let read = |v: &Vector<S::Acc>| -> OpResult<Vec<f64>> {
             let values = v.read().map_err(device_error)?;
-            Ok(values.into_iter().map(gfm_pipe_kernels::Real::f64).collect())
+            Ok(values
+                .into_iter()
+                .map(gfm_pipe_kernels::Real::f64)
+                .collect())
         };
         let like = params.clone();
         let values = read(&self.weights.values)?;
@@ -296,7 +324,10 @@ impl<S: State> Trainer for Typed<S> {
             return Ok(());
         };
         for (values, of) in [
-            (&self.m, (|m| &mut m.exp_avg) as fn(&mut Moments) -> &mut Tensor),
+            (
+                &self.m,
+                (|m| &mut m.exp_avg) as fn(&mut Moments) -> &mut Tensor,
+            ),
             (&self.v, |m| &mut m.exp_avg_sq),
         ] {
             let set = |name: &str, t: Tensor| match optimizer.moments.get_mut(name) {

@@ -82,18 +82,16 @@ impl Places {
         Matrix::strided(rest, shape[0], columns, shape[1])
     }
 
-    /// Whether there is such a parameter.
-    pub fn has(&self, name: &str) -> bool {
-        self.slots.contains_key(name)
-    }
-
     /// Values between parameters included.
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// One vector of all values.
-    pub fn pack<'t>(&self, tensors: impl Fn(&str) -> Option<&'t Tensor>) -> candle_core::Result<Vec<f64>> {
+    pub fn pack<'t>(
+        &self,
+        tensors: impl Fn(&str) -> Option<&'t Tensor>,
+    ) -> candle_core::Result<Vec<f64>> {
         let mut out = vec![0.0; self.len];
         for (name, slot) in &self.slots {
             let Some(t) = tensors(name) else {

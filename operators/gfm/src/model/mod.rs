@@ -15,12 +15,10 @@ mod store;
 pub use background::Background;
 pub use config::ModelConfig;
 pub use network::{Compute, Grads, Memory, Network, Tape};
-pub use params::{Class, Params, Taken};
-#[cfg(feature = "gpu")]
 pub(crate) use params::head_name;
+pub use params::{Class, Params, Taken};
 pub(crate) use params::{rng, uniform};
 pub use query_gnn::{QueryGnn, TailQuery};
-#[cfg(feature = "gpu")]
 pub(crate) use reach::{Reach, zeros_are_silent};
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};

@@ -11,6 +11,7 @@ use crate::graph::{Edge, Graph};
 use crate::loss::{ListLoss, link_prediction};
 use crate::optimizer::Optimizer;
 use crate::sampling::{Batch, Triple, Truth, batch};
+use crate::scorer::OnCpu;
 use crate::tensor::{tensor, to_f64};
 use crate::train::link_eval::filtered_rank;
 use gfm_pipe_kernels::adamw::AdamW;
@@ -370,9 +371,8 @@ fn parity_kgc_small_metrics() {
     for batch_size in [4, 8] {
         let ranks = rank_links(
             &gfm_pipe_api::local::context(),
-            &c.params,
+            &OnCpu::new(&c.params, &whole, &c.embeddings),
             &whole,
-            &c.embeddings,
             &truth,
             &direct,
             how(batch_size, EvalEdges::Batch),
@@ -398,9 +398,8 @@ fn parity_kgc_small_metrics() {
         let how = how(n, EvalEdges::Triple);
         let mut r = rank_links(
             &ctx,
-            &c.params,
+            &OnCpu::new(&c.params, &whole, &c.embeddings),
             &whole,
-            &c.embeddings,
             &truth,
             &direct[..40],
             how,

@@ -95,7 +95,6 @@ impl Reach {
     }
 
     /// Whether every state of every query is computed.
-    #[cfg(feature = "gpu")]
     pub fn is_whole(&self) -> bool {
         self.whole
     }

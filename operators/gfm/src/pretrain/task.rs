@@ -7,15 +7,18 @@ use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
+use crate::gpu::{LinkBatch, OnDevice, Pending, Source, Trainer};
 use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
 use crate::loss::link_prediction;
-use crate::model::{Params as Weights, QueryGnn, rng, uniform};
-use crate::sampling::{Triple, Truth, batch, permutation};
+use crate::model::{Params as Weights, QueryGnn, Reach, rng, uniform};
+use crate::ops::Seeds;
+use crate::sampling::{Batch, Triple, Truth, batch, permutation};
+use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::link_eval::{metrics, rank_links};
-use crate::train::{BestBy, Step, Task};
+use crate::train::{BestBy, By, Step, Task};
 
 /// Artifacts of a data set.
 pub(super) struct DataSet {
@@ -25,6 +28,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
+    kept: OnDevice,
     /// The graph without the triples that are held out.
     graph: Graph,
     embeddings: Tensor,
@@ -49,6 +53,7 @@ impl DataSet {
             None => Split::drawn(all.clone(), own.valid_fraction, own.fast_test, p.seed),
         };
         Ok(Data {
+            kept: OnDevice::default(),
             graph: Graph::from_triples(nodes, relations, &split.train),
             // Held-out triples are true too: neither negatives nor competitors in the ranking.
             truth: Truth::new(nodes, relations, &all),
@@ -140,6 +145,28 @@ fn without(all: Vec<Triple>, chosen: &HashSet<Triple>) -> Vec<Triple> {
     all.into_iter().filter(|t| !chosen.contains(t)).collect()
 }
 
+impl Data {
+    fn source(&self) -> Source<'_> {
+        Source {
+            graph: &self.graph,
+            embeddings: &self.embeddings,
+            kept: &self.kept,
+        }
+    }
+}
+
+impl LinkPrediction<'_> {
+    /// Queries and candidates of some training triples.
+    fn batch(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Batch {
+        let task = &self.p.task;
+        let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
+        let strict = task.strict_negative;
+        batch(&data.truth, &triples, task.num_negative, strict, || {
+            uniform(rng)
+        })
+    }
+}
+
 /// The task.
 pub(super) struct LinkPrediction<'a> {
     pub p: &'a Params,
@@ -147,6 +174,7 @@ pub(super) struct LinkPrediction<'a> {
 
 impl Task for LinkPrediction<'_> {
     type Data = Data;
+    type Ready = LinkBatch;
 
     fn samples(&self, data: &Data) -> usize {
         data.split.train.len()
@@ -178,14 +206,7 @@ impl Task for LinkPrediction<'_> {
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Step> {
         let task = &self.p.task;
-        let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
-        let b = batch(
-            &data.truth,
-            &triples,
-            task.num_negative,
-            task.strict_negative,
-            || uniform(rng),
-        );
+        let b = self.batch(data, numbers, rng);
         let graph = self.p.easy_edges().removed(&data.graph, b.asked());
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
             .compute(self.p.train.common.path)
@@ -208,25 +229,50 @@ impl Task for LinkPrediction<'_> {
         run().map_err(tensor_error)
     }
 
+    fn prepare(
+        &self,
+        data: &Data,
+        params: &Weights,
+        numbers: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> OpResult<LinkBatch> {
+        let batch = self.batch(data, numbers, rng);
+        let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
+        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
+        let asked = (&seeds, Some(&batch.candidates[..]));
+        let compute = self.p.train.common.path;
+        Ok(LinkBatch {
+            reach: Reach::chosen(&params.config, &data.graph, compute, asked, false),
+            gone: self.p.easy_edges().of_triples(&data.graph, batch.asked()),
+            temperature: self.p.task.adversarial_temperature,
+            seeds,
+            batch,
+        })
+    }
+
+    fn launch(
+        &self,
+        data: &Data,
+        trainer: &mut dyn Trainer,
+        ready: LinkBatch,
+        factor: f64,
+    ) -> OpResult<Pending> {
+        trainer.links(data.source(), ready, factor)
+    }
+
     fn validates(&self, data: &Data) -> bool {
         !data.split.valid.is_empty()
     }
 
-    fn validate(
-        &self,
-        ctx: &Context,
-        data: &Data,
-        params: &Weights,
-    ) -> OpResult<Vec<(String, f64)>> {
-        let ranks = rank_links(
-            ctx,
-            params,
-            &data.graph,
-            &data.embeddings,
-            &data.truth,
-            &data.split.valid,
-            self.p.ranking(),
-        )?;
+    fn validate(&self, ctx: &Context, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
+        let rank = |by: &dyn Scorer| {
+            let (truth, valid) = (&data.truth, &data.split.valid);
+            rank_links(ctx, by, &data.graph, truth, valid, self.p.ranking())
+        };
+        let ranks = match by {
+            By::Cpu(params) => rank(&OnCpu::new(params, &data.graph, &data.embeddings)),
+            By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
+        }?;
         metrics(&ranks, &self.p.metrics())
     }
 

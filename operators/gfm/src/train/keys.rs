@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::gpu::How;
 use crate::model::Compute;
 use crate::model::files::input_files;
 use crate::ops::AggregateFunc;
@@ -55,6 +56,8 @@ pub struct Common {
 enum Precision {
     F32,
     F64,
+    Tf32,
+    Bf16,
 }
 
 impl Common {
@@ -67,6 +70,7 @@ impl Common {
             log_interval: self.log_interval,
             batch_per_epoch: self.batch_per_epoch,
             clip_norm: self.clip_norm,
+            how: self.how(),
             schedule: Schedule {
                 warmup_steps: self.warmup_steps,
                 decay: self.decay,
@@ -76,11 +80,24 @@ impl Common {
         }
     }
 
-    /// Element type of weights, states and gradients.
+    /// Element type of weights and their gradients.
     pub fn dtype(&self) -> DType {
         match self.dtype {
-            Precision::F32 => DType::F32,
             Precision::F64 => DType::F64,
+            _ => DType::F32,
+        }
+    }
+
+    /// How a GPU takes steps.
+    fn how(&self) -> How {
+        How {
+            states: match self.dtype {
+                Precision::Bf16 => DType::BF16,
+                _ => self.dtype(),
+            },
+            tf32: self.dtype == Precision::Tf32,
+            recompute: self.recompute,
+            clip_norm: self.clip_norm,
         }
     }
 

@@ -1,14 +1,12 @@
 //! Filtered link prediction: how well a QueryGNN ranks the true tail and head of a triple among all nodes.
 
-use candle_core::Tensor;
 use gfm_pipe_api::{Context, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
-use crate::model::{Params, QueryGnn, TailQuery};
+use crate::model::TailQuery;
 use crate::sampling::{EasyEdges, Triple, Truth};
-use crate::tensor::to_f64;
-use crate::tensor_error;
+use crate::scorer::Scorer;
 
 /// Which edges are taken out of the graph while triples are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,11 +57,10 @@ pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
 ///
 /// # Errors
 /// When the user interrupts, or shapes do not fit.
-pub fn rank_links(
+pub(crate) fn rank_links(
     ctx: &Context,
-    params: &Params,
+    by: &dyn Scorer,
     graph: &Graph,
-    embeddings: &Tensor,
     truth: &Truth,
     triples: &[Triple],
     how: Ranking,
@@ -98,19 +95,20 @@ pub fn rank_links(
                 ),
             };
             let rows: Vec<(TailQuery, u32)> = rest.drain(..size.min(rest.len())).collect();
-            let pruned = match how.edges {
-                EvalEdges::Triple => how
-                    .easy
-                    .removed(graph, rows.iter().map(|(q, t)| edge(*q, *t))),
+            let gone: Vec<Triple> = match how.edges {
+                EvalEdges::Triple => {
+                    let asked = rows.iter().map(|(q, t)| edge(*q, *t));
+                    how.easy.of_triples(graph, asked)
+                }
                 EvalEdges::Batch => {
-                    graph.without(rows.iter().flat_map(|(q, _)| how.easy.of_query(graph, *q)))
+                    let queries = rows.iter();
+                    queries
+                        .flat_map(|(q, _)| how.easy.of_query(graph, *q))
+                        .collect()
                 }
             };
             let queries: Vec<TailQuery> = rows.iter().map(|r| r.0).collect();
-            let scores = QueryGnn::new(params, &pruned, embeddings)
-                .score_all(&queries)
-                .and_then(|s| to_f64(&s))
-                .map_err(tensor_error)?;
+            let scores = by.links(&gone, &queries)?;
             for ((q, target), scores) in rows.iter().zip(scores.chunks_exact(graph.nodes())) {
                 let (rank, negatives) = filtered_rank(scores, *target, truth.tails(*q));
                 out.push(Rank {

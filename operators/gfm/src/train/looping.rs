@@ -13,9 +13,11 @@ use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
 use super::meter::Meter;
 use super::schedule::Schedule;
-use super::task::{Step, Task};
+use super::task::{By, Step, Task};
 use super::visits::Course;
 use crate::buffers::Lease;
+use crate::device;
+use crate::gpu::{How, Pending, Trainer, trainer};
 use crate::model::{Params, rng};
 use crate::optimizer::{Optimizer, clip};
 use crate::sampling::permutation;
@@ -39,6 +41,8 @@ pub struct LoopSettings {
     pub batch_per_epoch: Option<usize>,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
+    /// How a GPU takes steps.
+    pub(crate) how: How,
     /// The learning rate's course.
     pub schedule: Schedule,
     /// Steps between checkpoints.
@@ -78,7 +82,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// When the user interrupts (a checkpoint is written first), the loss is no number, or something cannot be computed.
-pub fn run<T: Task>(
+pub(crate) fn run<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
@@ -87,6 +91,10 @@ pub fn run<T: Task>(
     optimizer: Optimizer,
 ) -> OpResult<Outcome> {
     let _lease = Lease;
+    let gpu = device::gpu(ctx)?;
+    if gpu.is_none() {
+        settings.how.for_cpu()?;
+    }
     let course = survey(ctx, settings, task, loader)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
@@ -105,7 +113,20 @@ pub fn run<T: Task>(
         None => Checkpoint::start(params, optimizer, course.start(1), sums),
     };
     let total = course.per_epoch() * u64::from(settings.num_epoch);
+    let on_gpu = match gpu {
+        Some(gpu) => {
+            let (params, optimizer) = (&state.params, &state.optimizer);
+            let trainer = trainer(&gpu, params, optimizer, settings.how)?;
+            ctx.info(format!("training on {}", gpu.name()));
+            Some(OnGpu {
+                trainer,
+                queued: None,
+            })
+        }
+        None => None,
+    };
     let mut training = Training {
+        on_gpu,
         ctx,
         settings,
         task,
@@ -118,9 +139,11 @@ pub fn run<T: Task>(
     };
     let result = training.all_epochs();
     if matches!(result, Err(OpError::Cancelled)) {
-        checkpoint::save(ctx, &training.state)?;
+        training.settle()?;
+        training.save()?;
     }
     result?;
+    training.pull()?;
     let state = training.state;
     Ok(Outcome {
         params: state.best,
@@ -163,7 +186,15 @@ fn survey<T: Task>(
     Ok(course)
 }
 
+/// A GPU that takes the steps. What stands in the checkpoint is as old as the last [`Training::pull`].
+struct OnGpu {
+    trainer: Box<dyn Trainer>,
+    /// A step that it may still be computing: its data set and number of samples.
+    queued: Option<(Pending, usize, usize)>,
+}
+
 struct Training<'a, T: Task> {
+    on_gpu: Option<OnGpu>,
     ctx: &'a Context,
     settings: &'a LoopSettings,
     task: &'a T,
@@ -209,23 +240,66 @@ impl<T: Task> Training<'_, T> {
             .collect();
         for (i, batch) in batches.iter().enumerate().skip(place.step) {
             self.ctx.check_cancelled()?;
-            self.meter.begin();
             let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
-            let step = self
-                .task
-                .step(&data, &self.state.params, batch, &mut numbers)?;
-            self.take(step, set, batch.len())?;
-            if self.due() {
-                self.save()?;
+            let params = &self.state.params;
+            if self.on_gpu.is_some() {
+                // While the step before is computed.
+                let ready = self.task.prepare(&data, params, batch, &mut numbers)?;
+                self.settle()?;
+                self.launch(&data, ready, (set, batch.len()))?;
+            } else {
+                self.meter.begin();
+                let step = self.task.step(&data, params, batch, &mut numbers)?;
+                self.take(step, set, batch.len())?;
             }
+        }
+        self.settle()
+    }
+
+    /// Queues a step on the GPU.
+    fn launch(
+        &mut self,
+        data: &T::Data,
+        ready: T::Ready,
+        (set, samples): (usize, usize),
+    ) -> OpResult<()> {
+        let step = self.state.optimizer.steps + 1;
+        let factor = self.settings.schedule.factor(step, self.total);
+        self.meter.begin();
+        if let Some(on) = &mut self.on_gpu {
+            let pending = self.task.launch(data, &mut *on.trainer, ready, factor)?;
+            on.queued = Some((pending, set, samples));
         }
         Ok(())
     }
 
-    /// One optimizer step, and what is written down about it.
-    fn take(&mut self, mut step: Step, set: usize, samples: usize) -> OpResult<()> {
-        let settings = self.settings;
-        let (epoch, loss) = (self.state.progress.place.epoch, step.loss);
+    /// Waits for the step that is queued on the GPU, if there is one, and writes down what it gave.
+    fn settle(&mut self) -> OpResult<()> {
+        let queued = self.on_gpu.as_mut().and_then(|on| on.queued.take());
+        let Some((pending, set, samples)) = queued else {
+            return Ok(());
+        };
+        let taken = pending.wait()?;
+        self.finite(taken.loss, set)?;
+        self.state.optimizer.steps += 1;
+        self.account((taken.loss, &taken.parts), taken.norm, samples)
+    }
+
+    /// Copies weights and optimizer from the GPU that trains them.
+    fn pull(&mut self) -> OpResult<()> {
+        match &self.on_gpu {
+            Some(on) => {
+                let state = &mut self.state;
+                on.trainer
+                    .pull(&mut state.params, Some(&mut state.optimizer))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Holds that a loss is a number.
+    fn finite(&self, loss: f64, set: usize) -> OpResult<()> {
+        let epoch = self.state.progress.place.epoch;
         if !loss.is_finite() {
             let on = match self.loader.labels() {
                 [_] => String::new(),
@@ -237,6 +311,13 @@ impl<T: Task> Training<'_, T> {
             ))
             .hint("lower `optimizer.lr`, or set `train.clip_norm`"));
         }
+        Ok(())
+    }
+
+    /// One optimizer step.
+    fn take(&mut self, mut step: Step, set: usize, samples: usize) -> OpResult<()> {
+        let settings = self.settings;
+        self.finite(step.loss, set)?;
         let norm = match settings.clip_norm {
             Some(most) => Some(clip(&mut step.grads, most).map_err(tensor_error)?),
             None => None,
@@ -249,9 +330,22 @@ impl<T: Task> Training<'_, T> {
             .optimizer
             .step_scaled(&mut state.params, &step.grads, factor)
             .map_err(tensor_error)?;
+        self.account((step.loss, &step.parts), norm, samples)
+    }
+
+    /// What is written down about a step; and a checkpoint where one is due.
+    fn account(
+        &mut self,
+        (loss, parts): (f64, &[f64]),
+        norm: Option<f64>,
+        samples: usize,
+    ) -> OpResult<()> {
+        let settings = self.settings;
+        let state = &mut self.state;
+        let epoch = state.progress.place.epoch;
         let progress = &mut state.progress;
         progress.place.step += 1;
-        let values = || std::iter::once(loss).chain(step.parts.iter().copied());
+        let values = || std::iter::once(loss).chain(parts.iter().copied());
         for (sum, value) in progress.sums.iter_mut().zip(values()) {
             *sum += value;
         }
@@ -271,6 +365,9 @@ impl<T: Task> Training<'_, T> {
             self.ctx
                 .info(format!("epoch {epoch} step {taken}/{total} loss {loss:.4}"));
             self.report();
+        }
+        if self.due() {
+            self.save()?;
         }
         Ok(())
     }
@@ -300,6 +397,7 @@ impl<T: Task> Training<'_, T> {
     fn finish_epoch(&mut self) -> OpResult<()> {
         // What the interval left over: else an epoch shorter than it would tell nothing.
         self.report();
+        self.pull()?;
         let measured = self.validate()?;
         let epoch = self.state.progress.place.epoch;
         let sums = std::mem::replace(
@@ -351,7 +449,11 @@ impl<T: Task> Training<'_, T> {
         for (at, set) in self.course.validated.iter().enumerate() {
             let upcoming = self.course.upcoming_in_validation(epoch, at);
             let data = self.loader.get(self.ctx, *set, upcoming)?;
-            let metrics = self.task.validate(self.ctx, &data, &self.state.params)?;
+            let by = match &self.on_gpu {
+                Some(on) => By::Gpu(&*on.trainer),
+                None => By::Cpu(&self.state.params),
+            };
+            let metrics = self.task.validate(self.ctx, &data, by)?;
             let label = &self.loader.labels()[*set];
             for (i, (name, value)) in metrics.into_iter().enumerate() {
                 if several {
@@ -376,6 +478,7 @@ impl<T: Task> Training<'_, T> {
     }
 
     fn save(&mut self) -> OpResult<()> {
+        self.pull()?;
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();
         Ok(())

@@ -17,9 +17,10 @@ mod task;
 mod visits;
 
 pub use loader::{Load, Loader};
-pub use looping::run as run_loop;
+pub(crate) use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};
 pub(crate) use outputs::{output_ports, write_outcome};
 pub use schedule::{Decay, Schedule};
 pub(crate) use start::{Start, start_problem, start_weights};
-pub use task::{BestBy, Step, Task};
+pub use task::BestBy;
+pub(crate) use task::{By, Step, Task};

@@ -366,9 +366,10 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         ),
         Field::new(
             "dtype",
-            Type::OneOf { words: &["f32", "f64"], planned: &["bf16"] },
+            Type::one_of(&["f32", "f64", "tf32", "bf16"]),
             "f32",
-            "element type of weights, states and gradients while training; models are stored in f32",
+            "element type of weights, states and gradients while training; models are stored in f32. On GPUs also tf32: f32 whose products round their factors to 10 bits, \
+             and bf16: states in bfloat16, weights and sums in f32",
         ),
         Field::new(
             "path",

@@ -3,10 +3,11 @@
 use gfm_pipe_api::{Context, OpResult};
 use rand_chacha::ChaCha8Rng;
 
+use crate::gpu::{Pending, Trainer};
 use crate::model::{Grads, Params};
 
 /// What one step on a batch gives.
-pub struct Step {
+pub(crate) struct Step {
     /// The loss.
     pub loss: f64,
     /// The values of its parts, in the order of [`Task::parts`].
@@ -16,9 +17,12 @@ pub struct Step {
 }
 
 /// Pre-training or fine-tuning: how a batch becomes a loss, and what is measured after an epoch.
-pub trait Task {
+pub(crate) trait Task {
     /// A data set in memory.
     type Data: Send + Sync + 'static;
+
+    /// What the CPU finds out about a batch before a GPU computes it.
+    type Ready;
 
     /// Number of training samples of a data set.
     fn samples(&self, data: &Self::Data) -> usize;
@@ -44,6 +48,30 @@ pub trait Task {
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Step>;
 
+    /// A batch for a GPU; `params` are there for their dimensions only.
+    ///
+    /// # Errors
+    /// When something cannot be computed.
+    fn prepare(
+        &self,
+        data: &Self::Data,
+        params: &Params,
+        batch: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> OpResult<Self::Ready>;
+
+    /// Queues a step on it, with a learning rate times `factor`.
+    ///
+    /// # Errors
+    /// When the device reports one, or has too little memory.
+    fn launch(
+        &self,
+        data: &Self::Data,
+        trainer: &mut dyn Trainer,
+        ready: Self::Ready,
+        factor: f64,
+    ) -> OpResult<Pending>;
+
     /// Whether a data set has something to validate on.
     fn validates(&self, data: &Self::Data) -> bool;
 
@@ -55,11 +83,20 @@ pub trait Task {
         &self,
         ctx: &Context,
         data: &Self::Data,
-        params: &Params,
+        by: By<'_>,
     ) -> OpResult<Vec<(String, f64)>>;
 
     /// The metric the best epoch is chosen by.
     fn best_by(&self) -> BestBy;
+}
+
+/// Whose weights are validated.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// These, on the CPU.
+    Cpu(&'a Params),
+    /// Those on a GPU.
+    Gpu(&'a dyn Trainer),
 }
 
 /// Which metric chooses the best epoch, and which way.

@@ -5,6 +5,11 @@ use std::fmt;
 /// Why something could not be done on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
+    /// This build knows no CUDA.
+    NotBuilt {
+        /// The device asked for.
+        ordinal: usize,
+    },
     /// No driver is installed.
     NoDriver,
     /// The driver is older than this build's toolkit.
@@ -65,6 +70,10 @@ fn version(v: i32) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::NotBuilt { ordinal } => write!(
+                f,
+                "cuda:{ordinal} was asked for, and this gfm-pipe was built without CUDA"
+            ),
             Error::NoDriver => write!(
                 f,
                 "no NVIDIA driver is installed (libcuda.so.1 was not found)"
@@ -111,6 +120,9 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
+            Error::NotBuilt { .. } => {
+                "build it with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`"
+            }
             Error::NoDriver => "install NVIDIA's driver, or use `--device cpu`",
             Error::OldDriver { .. } => {
                 "install a newer driver, or build with an older CUDA toolkit, or use `--device cpu`"

@@ -92,18 +92,20 @@ pub struct Memory {
 }
 
 impl Gpu {
-    /// Opens CUDA device `ordinal`; in a build without CUDA its emulation.
+    /// Opens CUDA device `ordinal`; where only its emulation was built, that.
     ///
     /// # Errors
-    /// When there is no such device, or its driver or libraries cannot be used.
+    /// When there is no such device, its driver or libraries cannot be used, or this build has neither.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
         #[cfg(feature = "cuda")]
         return Ok(Gpu::with(Box::new(cuda::Cuda::open(ordinal)?)));
-        #[cfg(not(feature = "cuda"))]
-        match ordinal {
+        #[cfg(all(feature = "gpu-emulation", not(feature = "cuda")))]
+        return match ordinal {
             0 => Ok(Gpu::emulated()),
             _ => Err(Error::NoDevice { ordinal, count: 1 }),
-        }
+        };
+        #[cfg(not(any(feature = "cuda", feature = "gpu-emulation")))]
+        Err(Error::NotBuilt { ordinal })
     }
 
     /// An emulated device.
@@ -112,6 +114,7 @@ impl Gpu {
         Gpu::with(Box::new(emulated::Emulated::default()))
     }
 
+    #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
     fn with(driver: Box<dyn Driver>) -> Self {
         Gpu(Arc::new(Shared {
             driver,

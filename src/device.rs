@@ -1,0 +1,20 @@
+//! Devices, for whoever starts a run.
+
+use gfm_pipe_api::OpResult;
+
+/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`.
+///
+/// # Errors
+/// When a CUDA device was asked for and cannot be used: why, and what to do.
+pub fn resolve(name: &str) -> OpResult<String> {
+    #[cfg(feature = "gfm")]
+    return gfm_pipe_gfm::device::resolve(name);
+    #[cfg(not(feature = "gfm"))]
+    match name {
+        "auto" | "cpu" => Ok("cpu".to_owned()),
+        _ => Err(OpError::new(format!(
+            "{name} was asked for, and this gfm-pipe was built without operators for it"
+        ))
+        .hint("use `--device cpu`")),
+    }
+}
