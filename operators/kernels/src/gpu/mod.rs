@@ -14,6 +14,9 @@ mod driver;
 mod emulated;
 mod error;
 pub mod extremes;
+#[cfg(all(test, feature = "gpu-emulation"))]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod extremes_tests;
 pub mod heads;
 pub mod losses;
 pub mod messages;
