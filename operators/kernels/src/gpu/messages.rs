@@ -1,6 +1,6 @@
 //! Relational SpMM over rows of states, forward and backward: what [`crate::layer`] does with messages.
 
-use super::{Error, Gpu, State, Vector, View, address, flat, row_block, row_grid};
+use super::{Error, Gpu, State, Vector, View, address, row_block, row_grid};
 use crate::rows::Rows;
 use crate::rspmm::{ByRelation, Csr};
 
@@ -212,9 +212,10 @@ impl Edges {
                 at: at.at,
                 count: at.len() as u32,
             };
+            let grid = [at.len().div_ceil(256), 1, 1];
             values
                 .gpu()
-                .launch("flip_marks", flat(at.len()).0, [256, 1, 1], 0, &args)?;
+                .launch("flip_marks", grid, [256, 1, 1], 0, &args)?;
         }
         Ok(())
     }

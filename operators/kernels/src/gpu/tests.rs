@@ -22,6 +22,7 @@ use crate::layer::{self, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
+use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
@@ -360,6 +361,38 @@ proptest! {
     #[test]
     fn messages_of_hubs_equal_the_cpus(s in setups(1500..3000)) {
         s.check_all::<f64>();
+    }
+}
+
+#[test]
+fn any_number_of_edges_is_taken_out() {
+    let count = (1 << 22) + 1;
+    let (gpu, ids) = (Gpu::emulated(), vec![0u32; count]);
+    let (offsets, all) = ([0, count as u32], (0..count as u32).collect::<Vec<_>>());
+    let csr = Csr {
+        offsets: &offsets,
+        other: &ids,
+        relation: &ids,
+    };
+    let order = ByRelation {
+        offsets: &offsets,
+        destination: &ids,
+        source: &ids,
+    };
+    let edges = Edges::new(&gpu, csr, csr, order).unwrap();
+    let marks = Marks {
+        into: all.clone(),
+        out_of: all.clone(),
+        by_relation: all,
+    };
+    let marks = DeviceMarks::new(&gpu, &marks).unwrap();
+    edges.flip(&marks).unwrap();
+    for values in [
+        &edges.into.relation,
+        &edges.out_of.relation,
+        &edges.receiver,
+    ] {
+        assert!(values.read().unwrap().iter().all(|r| *r == 1 << 31));
     }
 }
 
