@@ -11,6 +11,8 @@ fn main() {
         .std("c++17")
         .opt_level(2)
         .flag("-Wno-unknown-pragmas")
+        // Extremes are found again by their bits.
+        .flag_if_supported("-ffp-contract=off")
         .file("gpu/emulated.cpp")
         .compile("gfm_emulated");
 }

@@ -134,11 +134,29 @@ template <class S, int W, int P> struct Part {
   }
 };
 
+// A product that is rounded: compilers make `x * y + z` one operation or two, as they like in each place.
+__device__ __forceinline__ float rounded_product(float x, float y) {
+#ifdef GFM_EMULATED
+  return x * y;
+#else
+  return __fmul_rn(x, y);
+#endif
+}
+__device__ __forceinline__ double rounded_product(double x, double y) {
+#ifdef GFM_EMULATED
+  return x * y;
+#else
+  return __dmul_rn(x, y);
+#endif
+}
+
 // Message functions (formulas and papers: src/message.rs). `message` adds message(x, w) to `to`, `of_x` and `of_w` add the
-// gradients of x and w for a gradient g of the message.
+// gradients of x and w for a gradient g of the message. `write` replaces `to` by the message, with the same bits in every kernel:
+// who looks for the edges that attain an extreme compares.
 struct TransE {
   static constexpr int P = 1;
   template <class Q> __device__ static __forceinline__ void message(Q &to, const Q &x, const Q &w) { to.add(x), to.add(w); }
+  template <class Q> __device__ static __forceinline__ void write(Q &to, const Q &x, const Q &w) { to = x, to.add(w); }
   template <class Q> __device__ static __forceinline__ void of_x(Q &to, const Q &g, const Q &) { to.add(g); }
   template <class Q> __device__ static __forceinline__ void of_w(Q &to, const Q &g, const Q &) { to.add(g); }
 };
@@ -148,6 +166,11 @@ struct DistMult {
   __device__ static __forceinline__ void message(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
 #pragma unroll
     for (int i = 0; i < W; i++) to.of[0].at[i] += x.of[0].at[i] * w.of[0].at[i];
+  }
+  template <class S, int W, int P>
+  __device__ static __forceinline__ void write(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
+#pragma unroll
+    for (int i = 0; i < W; i++) to.of[0].at[i] = rounded_product(x.of[0].at[i], w.of[0].at[i]);
   }
   template <class Q> __device__ static __forceinline__ void of_x(Q &to, const Q &g, const Q &w) { message(to, g, w); }
   template <class Q> __device__ static __forceinline__ void of_w(Q &to, const Q &g, const Q &x) { message(to, g, x); }
@@ -160,6 +183,14 @@ struct RotatE {
     for (int i = 0; i < W; i++) {
       to.of[0].at[i] += x.of[0].at[i] * w.of[0].at[i] - x.of[1].at[i] * w.of[1].at[i];
       to.of[1].at[i] += x.of[0].at[i] * w.of[1].at[i] + x.of[1].at[i] * w.of[0].at[i];
+    }
+  }
+  template <class S, int W, int P>
+  __device__ static __forceinline__ void write(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
+#pragma unroll
+    for (int i = 0; i < W; i++) {
+      to.of[0].at[i] = rounded_product(x.of[0].at[i], w.of[0].at[i]) - rounded_product(x.of[1].at[i], w.of[1].at[i]);
+      to.of[1].at[i] = rounded_product(x.of[0].at[i], w.of[1].at[i]) + rounded_product(x.of[1].at[i], w.of[0].at[i]);
     }
   }
   // The gradient is the product with the conjugate.
@@ -194,6 +225,9 @@ template <class F, class S, class M, class A> __device__ __forceinline__ void by
   FOR_MESSAGES_OF(HOW, name, args, F, TransE, transe) \
   FOR_MESSAGES_OF(HOW, name, args, F, DistMult, distmult) \
   FOR_MESSAGES_OF(HOW, name, args, F, RotatE, rotate)
+
+__device__ __forceinline__ float sqrt_of(float x) { return sqrtf(x); }
+__device__ __forceinline__ double sqrt_of(double x) { return sqrt(x); }
 
 // Sum over the lanes of a warp, in a fixed order; every lane has it.
 template <class T> __device__ __forceinline__ T warp_sum(T x) {

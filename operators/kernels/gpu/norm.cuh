@@ -13,8 +13,6 @@ __device__ __forceinline__ float tanh_of(float x) { return tanhf(x); }
 __device__ __forceinline__ double tanh_of(double x) { return tanh(x); }
 __device__ __forceinline__ float erf_of(float x) { return erff(x); }
 __device__ __forceinline__ double erf_of(double x) { return erf(x); }
-__device__ __forceinline__ float sqrt_of(float x) { return sqrtf(x); }
-__device__ __forceinline__ double sqrt_of(double x) { return sqrt(x); }
 
 template <class A> __device__ __forceinline__ A sigmoid(A x) { return A(1) / (A(1) + exp_of(-x)); }
 template <class A> __device__ __forceinline__ A phi(A x) { return A(0.5) * (A(1) + erf_of(x * A(0.70710678118654752440))); }

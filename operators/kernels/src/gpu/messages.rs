@@ -1,11 +1,11 @@
 //! Relational SpMM over rows of states, forward and backward: what [`crate::layer`] does with messages.
 
-use super::{Error, Gpu, State, Vector, View, address, flat, row_block, row_grid};
+use super::{Error, Gpu, State, Vector, View, address, row_block, row_grid};
 use crate::rows::Rows;
 use crate::rspmm::{ByRelation, Csr};
 
 /// Edges of one row that one block sums up; a hub's are cut into parts of this many.
-const SPLIT: usize = 512;
+pub(super) const SPLIT: usize = 512;
 /// Edges of one relation that one block sums up at least.
 const CHUNK: usize = 32;
 /// At most about this many chunks: each has a row of partial sums.
@@ -34,7 +34,7 @@ impl Function {
     }
 
     /// Threads that have something to do in a row of `dim` values.
-    fn threads(self, dim: usize) -> usize {
+    pub(super) fn threads(self, dim: usize) -> usize {
         let parts = if self == Function::RotatE { 2 } else { 1 };
         match dim.is_multiple_of(4 * parts) {
             true => dim / (4 * parts),
@@ -42,16 +42,16 @@ impl Function {
         }
     }
 
-    fn kernel<S: State>(self, name: &str) -> String {
+    pub(super) fn kernel<S: State>(self, name: &str) -> String {
         format!("{name}_{}_{}", self.tag(), S::TAG)
     }
 }
 
 /// One grouping of a graph's edges.
-struct Grouping {
-    offsets: Vector<u32>,
-    other: Vector<u32>,
-    relation: Vector<u32>,
+pub(super) struct Grouping {
+    pub(super) offsets: Vector<u32>,
+    pub(super) other: Vector<u32>,
+    pub(super) relation: Vector<u32>,
     /// Nodes with more than [`SPLIT`] edges: node, first edge, end.
     hubs: Vec<[u32; 3]>,
 }
@@ -71,14 +71,16 @@ impl Grouping {
 
 /// A graph's edges on a device, in the direction messages run.
 pub struct Edges {
-    nodes: usize,
+    pub(super) nodes: usize,
     relations: usize,
-    into: Grouping,
-    out_of: Grouping,
-    receiver: Vector<u32>,
-    sender: Vector<u32>,
+    pub(super) into: Grouping,
+    pub(super) out_of: Grouping,
+    pub(super) receiver: Vector<u32>,
+    pub(super) sender: Vector<u32>,
     /// Offsets of chunks of one relation each.
-    chunks: Vector<u32>,
+    pub(super) chunks: Vector<u32>,
+    /// The relation of each chunk.
+    pub(super) chunk_relation: Vector<u32>,
     /// Which rows of partial sums are added up, level by level, until there is one row a relation.
     joins: Vec<Vector<u32>>,
 }
@@ -144,6 +146,18 @@ fn chunks(offsets: &[u32]) -> (Vec<u32>, Vec<Vec<u32>>) {
     }
 }
 
+/// The relation of each chunk.
+fn relations_of(ends: &[u32], offsets: &[u32]) -> Vec<u32> {
+    let mut relation = 0;
+    let of = |end: &u32| {
+        while offsets[relation + 1] < *end {
+            relation += 1;
+        }
+        relation as u32
+    };
+    ends[1..].iter().map(of).collect()
+}
+
 impl Edges {
     /// Copies a graph to a device: edges grouped by the node that receives, by the node that sends, by relation (there `destination` is
     /// the node that receives).
@@ -165,6 +179,7 @@ impl Edges {
             receiver: gpu.vector(by_relation.destination)?,
             sender: gpu.vector(by_relation.source)?,
             chunks: gpu.vector(&ends)?,
+            chunk_relation: gpu.vector(&relations_of(&ends, by_relation.offsets))?,
             joins: levels
                 .iter()
                 .map(|level| gpu.vector(level))
@@ -197,20 +212,21 @@ impl Edges {
                 at: at.at,
                 count: at.len() as u32,
             };
+            let grid = [at.len().div_ceil(256), 1, 1];
             values
                 .gpu()
-                .launch("flip_marks", flat(at.len()).0, [256, 1, 1], 0, &args)?;
+                .launch("flip_marks", grid, [256, 1, 1], 0, &args)?;
         }
         Ok(())
     }
 }
 
 /// Hubs' rows cut into parts.
-struct Parts {
+pub(super) struct Parts {
     /// Row, first edge, end, of each part.
-    parts: Vector<u32>,
+    pub(super) parts: Vector<u32>,
     /// Row, first part, end, of each row.
-    joins: Vector<u32>,
+    pub(super) joins: Vector<u32>,
 }
 
 impl Parts {
@@ -238,14 +254,14 @@ impl Parts {
 /// [`Rows`] on a device.
 pub struct DeviceRows {
     len: usize,
-    width: usize,
-    offsets: Vector<u32>,
+    pub(super) width: usize,
+    pub(super) offsets: Vector<u32>,
     query: Vector<u32>,
     node: Vector<u32>,
     map: Vector<u32>,
     /// Of these rows as those that receive, and as those that send.
-    receiving: Parts,
-    sending: Parts,
+    pub(super) receiving: Parts,
+    pub(super) sending: Parts,
 }
 
 #[derive(Clone, Copy)]
@@ -380,16 +396,16 @@ struct SumArgs {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct JoinArgs {
-    parts: u64,
-    boundary: u64,
-    counts: u64,
-    out: u64,
-    joins: u64,
-    start: u64,
-    row_node: u64,
-    rows: u32,
-    d: u32,
+pub(super) struct JoinArgs {
+    pub(super) parts: u64,
+    pub(super) boundary: u64,
+    pub(super) counts: u64,
+    pub(super) out: u64,
+    pub(super) joins: u64,
+    pub(super) start: u64,
+    pub(super) row_node: u64,
+    pub(super) rows: u32,
+    pub(super) d: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -476,7 +492,7 @@ pub(super) fn join_rows<A: State<Acc = A>>(
 }
 
 impl<S: State> Messages<'_, S> {
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let d = self.dim;
         assert!(
             self.function != Function::RotatE || d.is_multiple_of(2),
@@ -563,7 +579,7 @@ impl<S: State> Messages<'_, S> {
     }
 
     /// Does hubs' rows part by part.
-    fn parts<A: Copy>(
+    pub(super) fn parts<A: Copy>(
         &self,
         parts: &Parts,
         name: &str,
@@ -672,7 +688,7 @@ impl<S: State> Messages<'_, S> {
         assert_eq!(out.len(), self.relations.len(), "the relations' gradient");
         let gpu = out.gpu();
         let chunks = self.edges.chunks.len() - 1;
-        let mut partial = gpu.dirty::<S::Acc>(chunks * self.dim)?;
+        let partial = gpu.dirty::<S::Acc>(chunks * self.dim)?;
         let args = RelationArgs {
             dsum: dsum.at,
             x: self.x.at,
@@ -690,12 +706,24 @@ impl<S: State> Messages<'_, S> {
         let block = row_block(self.function.threads(self.dim));
         let name = self.function.kernel::<S>("relation_grad");
         gpu.launch(&name, row_grid(chunks, block), block, 0, &args)?;
-        for (i, first) in self.edges.joins.iter().enumerate() {
-            if i + 1 == self.edges.joins.len() {
-                return join_rows(partial.view(), first.view(), out, self.dim);
+        self.edges.join_chunks(partial, out, self.dim)
+    }
+}
+
+impl Edges {
+    /// Adds up chunks' partial sums: one row a relation.
+    pub(super) fn join_chunks<A: State<Acc = A>>(
+        &self,
+        mut partial: Vector<A>,
+        out: View<'_, A>,
+        dim: usize,
+    ) -> Result<(), Error> {
+        for (i, first) in self.joins.iter().enumerate() {
+            if i + 1 == self.joins.len() {
+                return join_rows(partial.view(), first.view(), out, dim);
             }
-            let next = gpu.dirty::<S::Acc>((first.len() - 1) * self.dim)?;
-            join_rows(partial.view(), first.view(), next.view(), self.dim)?;
+            let next = out.gpu().dirty::<A>((first.len() - 1) * dim)?;
+            join_rows(partial.view(), first.view(), next.view(), dim)?;
             partial = next;
         }
         Ok(())
@@ -716,6 +744,12 @@ mod chunk_tests {
                 .all(|w| w[0] < w[1] && w[1] - w[0] <= CHUNK as u32)
         );
         assert!(offsets[1..].iter().all(|o| ends.contains(o)));
+        let of = relations_of(&ends, &offsets);
+        assert_eq!(of.len(), ends.len() - 1);
+        assert_eq!(
+            (of[0], of[of.len() - 3], &of[of.len() - 2..]),
+            (1, 1, &[3, 4][..])
+        );
         // The number of edges a row stands for, summed up level by level.
         let mut rows: Vec<u32> = ends.windows(2).map(|w| w[1] - w[0]).collect();
         for level in &levels {
@@ -727,5 +761,6 @@ mod chunk_tests {
         }
         assert_eq!(rows, [0, 5000, 0, 1, 31]);
         assert_eq!(chunks(&[0]), (vec![0], vec![vec![0]]));
+        assert!(relations_of(&[0], &[0]).is_empty());
     }
 }

@@ -13,6 +13,10 @@ mod driver;
 #[cfg(feature = "gpu-emulation")]
 mod emulated;
 mod error;
+pub mod extremes;
+#[cfg(all(test, feature = "gpu-emulation"))]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod extremes_tests;
 pub mod heads;
 pub mod losses;
 pub mod messages;
@@ -20,6 +24,7 @@ pub mod norms;
 pub mod optimizer;
 pub mod products;
 pub mod rows;
+pub mod scales;
 #[cfg(all(test, feature = "gpu-emulation"))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests;

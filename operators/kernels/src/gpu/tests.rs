@@ -22,11 +22,12 @@ use crate::layer::{self, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
+use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
 /// Numbers in -1..1, the same for the same seed.
-fn some(n: usize, seed: u64) -> Vec<f64> {
+pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
     let mix =
         |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (0..n as u64)
@@ -35,7 +36,7 @@ fn some(n: usize, seed: u64) -> Vec<f64> {
 }
 
 /// Element types, and how close sums of some hundred values of about 1 come.
-trait Tested: State {
+pub(super) trait Tested: State {
     const CLOSE: f64;
     fn of(x: f64) -> Self;
     fn wide(self) -> f64;
@@ -71,12 +72,12 @@ impl Tested for bf16 {
     }
 }
 
-fn up<E: Tested>(gpu: &Gpu, x: &[f64]) -> Vector<E> {
+pub(super) fn up<E: Tested>(gpu: &Gpu, x: &[f64]) -> Vector<E> {
     let x: Vec<E> = x.iter().map(|x| E::of(*x)).collect();
     gpu.vector(&x).unwrap()
 }
 
-fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
+pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
@@ -91,7 +92,7 @@ fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
 }
 
 /// Runs a check with a block's threads in order, and the other way round; results must be the same bits.
-fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
+pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     run_backward(false);
     let one = run();
     run_backward(true);
@@ -110,6 +111,28 @@ struct Setup {
     mean: bool,
     dim: usize,
     seed: u64,
+}
+
+/// A graph without every third of its edges, and where these are.
+pub(super) fn without_every_third(g: &Graph) -> (Graph, Marks) {
+    let gone = |i: usize| i.is_multiple_of(3);
+    let kept = g.list.iter().enumerate().filter(|(i, _)| !gone(*i));
+    let fewer = Graph {
+        list: kept.map(|(_, e)| *e).collect(),
+        ..*g
+    };
+    let place = |key: fn(&(u32, u32, u32)) -> u32| -> Vec<u32> {
+        let mut order: Vec<usize> = (0..g.list.len()).collect();
+        order.sort_by_key(|i| key(&g.list[*i]));
+        let at = order.iter().enumerate().filter(|(_, i)| gone(**i));
+        at.map(|(at, _)| at as u32).collect()
+    };
+    let marks = Marks {
+        into: place(|e| e.0),
+        out_of: place(|e| e.1),
+        by_relation: place(|e| e.2),
+    };
+    (fewer, marks)
 }
 
 const QUERIES: usize = 3;
@@ -304,23 +327,7 @@ impl Setup {
         let want = self.wanted::<M>(g, &n);
         both_ways(|| run(&want));
         // Every third edge taken out, and put back.
-        let gone = |i: usize| i.is_multiple_of(3);
-        let kept = g.list.iter().enumerate().filter(|(i, _)| !gone(*i));
-        let fewer = Graph {
-            list: kept.map(|(_, e)| *e).collect(),
-            ..*g
-        };
-        let place = |key: fn(&(u32, u32, u32)) -> u32| -> Vec<u32> {
-            let mut order: Vec<usize> = (0..g.list.len()).collect();
-            order.sort_by_key(|i| key(&g.list[*i]));
-            let at = order.iter().enumerate().filter(|(_, i)| gone(**i));
-            at.map(|(at, _)| at as u32).collect()
-        };
-        let marks = Marks {
-            into: place(|e| e.0),
-            out_of: place(|e| e.1),
-            by_relation: place(|e| e.2),
-        };
+        let (fewer, marks) = without_every_third(g);
         let marks = DeviceMarks::new(&gpu, &marks).unwrap();
         edges.flip(&marks).unwrap();
         run(&self.wanted::<M>(&fewer, &n));
@@ -354,6 +361,38 @@ proptest! {
     #[test]
     fn messages_of_hubs_equal_the_cpus(s in setups(1500..3000)) {
         s.check_all::<f64>();
+    }
+}
+
+#[test]
+fn any_number_of_edges_is_taken_out() {
+    let count = (1 << 22) + 1;
+    let (gpu, ids) = (Gpu::emulated(), vec![0u32; count]);
+    let (offsets, all) = ([0, count as u32], (0..count as u32).collect::<Vec<_>>());
+    let csr = Csr {
+        offsets: &offsets,
+        other: &ids,
+        relation: &ids,
+    };
+    let order = ByRelation {
+        offsets: &offsets,
+        destination: &ids,
+        source: &ids,
+    };
+    let edges = Edges::new(&gpu, csr, csr, order).unwrap();
+    let marks = Marks {
+        into: all.clone(),
+        out_of: all.clone(),
+        by_relation: all,
+    };
+    let marks = DeviceMarks::new(&gpu, &marks).unwrap();
+    edges.flip(&marks).unwrap();
+    for values in [
+        &edges.into.relation,
+        &edges.out_of.relation,
+        &edges.receiver,
+    ] {
+        assert!(values.read().unwrap().iter().all(|r| *r == 1 << 31));
     }
 }
 

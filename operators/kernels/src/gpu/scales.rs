@@ -1,0 +1,90 @@
+//! PNA's features times functions of their node's degree: the input of its linear map.
+
+use super::{Error, State, View, row_block, row_grid};
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ScaledArgs {
+    features: u64,
+    wide: u64,
+    scale: u64,
+    inverse: u64,
+    row_node: u64,
+    rows: u32,
+    d: u32,
+}
+
+/// PNA's functions of a node's degree: features are multiplied by 1 and by each of two values per node.
+#[derive(Clone, Copy)]
+pub struct Scales<'a, A> {
+    /// Larger for larger degrees.
+    pub scale: View<'a, A>,
+    /// Smaller for larger degrees.
+    pub inverse: View<'a, A>,
+}
+
+impl<A: State<Acc = A>> Scales<'_, A> {
+    fn launch<S: State<Acc = A>>(
+        &self,
+        name: &str,
+        (features, wide): (View<'_, S>, View<'_, S>),
+        node: View<'_, u32>,
+        d: usize,
+    ) -> Result<(), Error> {
+        assert_eq!(self.scale.len(), self.inverse.len(), "two values a node");
+        let rows = node.len();
+        assert_eq!(
+            (features.len(), wide.len()),
+            (rows * 4 * d, rows * 12 * d),
+            "features"
+        );
+        let args = ScaledArgs {
+            features: features.at,
+            wide: wide.at,
+            scale: self.scale.at,
+            inverse: self.inverse.at,
+            row_node: node.at,
+            rows: rows as u32,
+            d: d as u32,
+        };
+        let block = row_block(4 * d);
+        let name = format!("{name}_{}", S::TAG);
+        let grid = row_grid(rows, block);
+        features.gpu().launch(&name, grid, block, 0, &args)
+    }
+
+    /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`; `node` is the node of each row. Column
+    /// `12 c + 3 s + f` is function f of the degree times statistic s of feature c.
+    ///
+    /// # Errors
+    /// When the device does not do it.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn widen<S: State<Acc = A>>(
+        &self,
+        features: View<'_, S>,
+        node: View<'_, u32>,
+        wide: View<'_, S>,
+        dim: usize,
+    ) -> Result<(), Error> {
+        self.launch("scale_features", (features, wide), node, dim)
+    }
+
+    /// Backward of [`Scales::widen`]: the features' gradient, `rows x 4 d`, from that of the linear map's input.
+    ///
+    /// # Errors
+    /// When the device does not do it.
+    ///
+    /// # Panics
+    /// When lengths do not fit.
+    pub fn widen_backward<S: State<Acc = A>>(
+        &self,
+        dwide: View<'_, S>,
+        node: View<'_, u32>,
+        dfeatures: View<'_, S>,
+        dim: usize,
+    ) -> Result<(), Error> {
+        self.launch("scale_features_grad", (dfeatures, dwide), node, dim)
+    }
+}
