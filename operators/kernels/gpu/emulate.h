@@ -10,8 +10,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <string>
+#include <csetjmp>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -41,8 +43,16 @@ namespace emulated {
 
 enum class Wait { Nothing, Block, Warp, Ended };
 
-struct Thread {
+// A stack of its own, kept from block to block. It is entered once with setcontext; from then on jumps take turns, which (unlike
+// swapcontext) ask nothing of the system.
+struct Fiber {
+  std::vector<char> stack = std::vector<char>(64 << 10);
   ucontext_t context;
+  std::jmp_buf place;
+  bool entered = false;
+};
+
+struct Thread {
   dim3 index;
   Wait wait = Wait::Nothing;
   unsigned char shuffled[8];
@@ -50,10 +60,10 @@ struct Thread {
 
 inline dim3 block_index, block_size, grid_size;
 inline std::vector<Thread> threads;
-inline std::vector<std::vector<char>> stacks;
+inline std::deque<Fiber> fibers;
 inline std::vector<char> shared;
 inline size_t current;
-inline ucontext_t scheduler;
+inline std::jmp_buf scheduler;
 inline bool backward;
 // Whether the running kernel says that its threads never wait: they then need no stacks of their own.
 inline bool alone;
@@ -65,14 +75,29 @@ inline void yield(Wait why) {
     std::fprintf(stderr, "a kernel declared with ALONE has threads that wait for each other\n");
     std::abort();
   }
-  Thread &me = threads[current];
-  me.wait = why;
-  swapcontext(&me.context, &scheduler);
+  threads[current].wait = why;
+  if (_setjmp(fibers[current].place) == 0) _longjmp(scheduler, 1);
 }
 
 inline void start() {
-  body(arguments);
-  yield(Wait::Ended);
+  for (;;) {
+    body(arguments);
+    yield(Wait::Ended);
+  }
+}
+
+inline void resume(size_t thread) {
+  current = thread;
+  if (_setjmp(scheduler) != 0) return;
+  if (fibers[thread].entered) _longjmp(fibers[thread].place, 1);
+  fibers[thread].entered = true;
+  ucontext_t &context = fibers[thread].context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fibers[thread].stack.data();
+  context.uc_stack.ss_size = fibers[thread].stack.size();
+  context.uc_link = nullptr;
+  makecontext(&context, start, 0);
+  setcontext(&context);
 }
 
 // Whether all threads of a range wait for the same thing, or have ended.
@@ -102,24 +127,17 @@ inline void run_block() {
     }
     return;
   }
-  if (stacks.size() < n) stacks.resize(n, std::vector<char>(64 << 10));
+  while (fibers.size() < n) fibers.emplace_back();
   threads.assign(n, Thread{});
-  for (size_t i = 0; i < n; i++) {
-    Thread &t = threads[i];
-    t.index = {unsigned(i % block_size.x), unsigned(i / block_size.x % block_size.y), unsigned(i / block_size.x / block_size.y)};
-    getcontext(&t.context);
-    t.context.uc_stack.ss_sp = stacks[i].data();
-    t.context.uc_stack.ss_size = stacks[i].size();
-    t.context.uc_link = &scheduler;
-    makecontext(&t.context, start, 0);
-  }
+  for (size_t i = 0; i < n; i++)
+    threads[i].index = {unsigned(i % block_size.x), unsigned(i / block_size.x % block_size.y), unsigned(i / block_size.x / block_size.y)};
   for (;;) {
     bool ran = false;
     for (size_t k = 0; k < n; k++) {
-      current = backward ? n - 1 - k : k;
-      if (threads[current].wait == Wait::Nothing) {
+      size_t next = backward ? n - 1 - k : k;
+      if (threads[next].wait == Wait::Nothing) {
         ran = true;
-        swapcontext(&scheduler, &threads[current].context);
+        resume(next);
       }
     }
     for (size_t w = 0; w < n; w += 32) {

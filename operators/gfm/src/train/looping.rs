@@ -246,6 +246,8 @@ impl<T: Task> Training<'_, T> {
                 // While the step before is computed.
                 let ready = self.task.prepare(&data, params, batch, &mut numbers)?;
                 self.settle()?;
+                // Whoever stopped it saw the step that was just settled.
+                self.ctx.check_cancelled()?;
                 self.launch(&data, ready, (set, batch.len()))?;
             } else {
                 self.meter.begin();
