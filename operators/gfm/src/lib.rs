@@ -25,14 +25,14 @@ mod documents;
 mod evaluate;
 mod export;
 mod finetune;
-mod gpu;
+pub mod gpu;
 mod import_model;
 mod inputs;
 mod judged;
 mod pretrain;
 mod retrieval;
 mod retrieve;
-mod scorer;
+pub mod scorer;
 
 use gfm_pipe_api::OpEntry;
 

@@ -15,7 +15,7 @@ use crate::tensor::to_f64;
 use crate::tensor_error;
 
 /// Whoever gives scores of all nodes of a graph by a model.
-pub(crate) trait Scorer {
+pub trait Scorer {
     /// Of questions, `[B, N]`.
     ///
     /// # Errors

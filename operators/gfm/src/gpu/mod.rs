@@ -19,9 +19,9 @@ mod weights;
 use gfm_pipe_api::OpError;
 use gfm_pipe_kernels::gpu::Error;
 
-pub(crate) use objective::{LinkBatch, QuestionBatch, Term};
+pub use objective::{LinkBatch, QuestionBatch, Term};
 pub(crate) use scoring::with_scorer;
-pub(crate) use trainer::{How, OnDevice, Pending, Source, Trainer, trainer};
+pub use trainer::{How, OnDevice, Pending, Source, Taken, Trainer, trainer};
 
 /// A device's error as the user's.
 pub(crate) fn device_error(e: Error) -> OpError {

@@ -12,7 +12,7 @@ use crate::ops::Seeds;
 use crate::sampling::{Batch, Triple};
 
 /// A pre-training batch, ready for the device.
-pub(crate) struct LinkBatch {
+pub struct LinkBatch {
     /// Queries and candidates, the true one first.
     pub batch: Batch,
     /// Where each starts: at its head, with weight 1.
@@ -26,7 +26,7 @@ pub(crate) struct LinkBatch {
 }
 
 /// A fine-tuning batch, ready for the device.
-pub(crate) struct QuestionBatch {
+pub struct QuestionBatch {
     /// Embeddings, `[B, text]`.
     pub texts: Vec<f32>,
     /// Where each question starts.
@@ -41,7 +41,7 @@ pub(crate) struct QuestionBatch {
 
 /// One of the losses that are added up.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
+pub struct Term {
     /// Its function.
     pub loss: ListLoss,
     /// Its weight.

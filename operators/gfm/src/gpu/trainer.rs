@@ -26,30 +26,34 @@ use crate::tensor_error;
 
 /// What is kept on the device of a data set, as long as the data set is in memory.
 #[derive(Default)]
-pub(crate) struct OnDevice {
+pub struct OnDevice {
     graph: OnceLock<Box<dyn Any + Send + Sync>>,
     objective: OnceLock<QuestionObjective>,
 }
 
 /// A data set's graph, and where it is kept on the device.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
+    /// The graph.
     pub graph: &'a Graph,
     /// Embeddings of relation names, `[2R, text]`.
     pub embeddings: &'a Tensor,
+    /// What the device has of it.
     pub kept: &'a OnDevice,
 }
 
 /// A step that is queued.
-pub(crate) struct Pending {
+pub struct Pending {
     parts: Vector<f64>,
     weights: Vec<f64>,
     squares: Option<Vector<f64>>,
 }
 
 /// What a step gave.
-pub(crate) struct Taken {
+pub struct Taken {
+    /// The loss.
     pub loss: f64,
+    /// The values of its parts.
     pub parts: Vec<f64>,
     /// Norm of all gradients, where they are clipped.
     pub norm: Option<f64>,
@@ -75,11 +79,12 @@ impl Pending {
 
 /// How steps are taken.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct How {
+pub struct How {
     /// Element type of states.
     pub states: DType,
     /// Whether products of f32 may be made in TF32.
     pub tf32: bool,
+    /// Whether layers are computed again in the backward pass instead of kept.
     pub recompute: bool,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
@@ -101,7 +106,7 @@ impl How {
 }
 
 /// Training in one element type of states.
-pub(crate) trait Trainer: Send {
+pub trait Trainer: Send {
     /// Queues a pre-training step with a learning rate times `factor`.
     fn links(&mut self, on: Source<'_>, batch: LinkBatch, factor: f64) -> OpResult<Pending>;
 
@@ -136,7 +141,7 @@ pub(super) struct Typed<S: State> {
 }
 
 /// A trainer that goes on from these weights and this optimizer.
-pub(crate) fn trainer(
+pub fn trainer(
     gpu: &Gpu,
     params: &Params,
     optimizer: &Optimizer,

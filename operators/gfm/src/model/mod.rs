@@ -19,7 +19,8 @@ pub(crate) use params::head_name;
 pub use params::{Class, Params, Taken};
 pub(crate) use params::{rng, uniform};
 pub use query_gnn::{QueryGnn, TailQuery};
-pub(crate) use reach::{Reach, zeros_are_silent};
+pub use reach::Reach;
+pub(crate) use reach::zeros_are_silent;
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 
