@@ -1,10 +1,13 @@
 //! A pass backward.
 
+use gfm_pipe_kernels::gpu::extremes::AggregateGrads;
+use gfm_pipe_kernels::gpu::messages::Starts;
 use gfm_pipe_kernels::gpu::norms::NormGrads;
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
 use gfm_pipe_kernels::gpu::rows::{
     add, add_from_states, divide_rows, relu_backward, sum_rows, weigh_rows_backward,
 };
+use gfm_pipe_kernels::gpu::scales::Scales;
 use gfm_pipe_kernels::gpu::{State, Vector, View};
 
 use super::Result;
@@ -16,6 +19,17 @@ use super::weights::{Places, Weights};
 pub(crate) struct Gradients<S: State> {
     places: Places,
     pub values: Vector<S::Acc>,
+}
+
+/// What a layer's linear map saw of its messages, and the gradients of all it saw.
+struct Joined<'a, S: State> {
+    features: Vector<S>,
+    /// Of the features as it saw them.
+    dinput: Vector<S>,
+    /// Of the states.
+    dstate: Vector<S>,
+    /// Of the output, where the shortcut passes it on.
+    dy: Option<View<'a, S>>,
 }
 
 impl<S: State> Gradients<S> {
@@ -92,6 +106,57 @@ impl<S: State> Model<'_, S> {
         Ok(())
     }
 
+    /// From the gradients of what layer `i`'s linear map saw to those of the states and relations it came from, which are replaced, and of the
+    /// boundary, which is added to.
+    fn through_messages(
+        &self,
+        i: usize,
+        tape: &Tape<'_, S>,
+        joined: Joined<'_, S>,
+        (dx, dprojected, drows): (View<'_, S>, View<'_, S::Acc>, View<'_, S::Acc>),
+    ) -> Result<()> {
+        let (d, reach, removed) = (self.dim(), &tape.ask.reach, tape.ask.removed);
+        let to = &reach.rows[i + 1];
+        let starts = self.starts(&tape.boundary, &reach.host.rows[i + 1])?;
+        let seen = (tape.states[i].view(), None);
+        let messages = self.messages(i, reach, seen, &tape.projections[i]);
+        let degrees = self.graph.degrees(removed);
+        let by_row = starts.by_row(to.len())?;
+        let at = by_row.as_ref().map(|at| Starts {
+            at: at.view(),
+            rows: tape.boundary.rows.view(),
+        });
+        let dstate = (joined.dstate.view(), joined.dy);
+        let Some(aggregate) = self.aggregate(messages, degrees, at) else {
+            let dsum = joined.dinput.view();
+            if let Some(degrees) = degrees {
+                divide_rows(dsum, degrees.counts.view(), to.node(), d)?;
+            }
+            let (row, k) = (starts.row.view(), starts.boundary.view());
+            add_from_states(drows, dsum, k, row, d)?;
+            messages.relation_grad(dsum, dprojected)?;
+            return messages.state_grad(dsum, dstate.0, dstate.1, dx);
+        };
+        let dfeatures = match degrees.and_then(|d| d.scales.as_ref()) {
+            None => joined.dinput,
+            Some([scale, inverse]) => {
+                let out = self.gpu().dirty::<S>(joined.features.len())?;
+                let scales = Scales {
+                    scale: scale.view(),
+                    inverse: inverse.view(),
+                };
+                scales.widen_backward(joined.dinput.view(), to.node(), out.view(), d)?;
+                out
+            }
+        };
+        let to = AggregateGrads {
+            x: dx,
+            relations: dprojected,
+            starts: at.map(|_| drows),
+        };
+        aggregate.backward(joined.features.view(), dfeatures.view(), dstate, to)
+    }
+
     /// Gradients of all parameters from that of the scores. The tape is used up.
     pub(super) fn backward(
         &self,
@@ -148,29 +213,31 @@ impl<S: State> Model<'_, S> {
             drop((left.normed, left.rstd));
             let gathered = self.seen(i, &tape.ask.reach, x, None)?;
             let states = gathered.as_ref().map_or(x, Vector::view);
-            let (dstate, dsum) = (gpu.dirty::<S>(m * d)?, gpu.dirty::<S>(m * d)?);
             let name = layer_name(i, "linear.weight");
             let dl = Matrix::new(dlin.view(), m, out);
-            let parts = [(states, &dstate), (left.sum.view(), &dsum)];
-            for (k, (seen, part)) in parts.into_iter().enumerate() {
-                let to = grads.columns(&name, k * d, d);
-                product(to, dl.t(), Matrix::new(seen, m, d), false)?;
-                let weight = self.weights.low_columns(&name, k * d, d);
-                product(Matrix::new(part.view(), m, d), dl, weight, false)?;
-            }
-            drop((dlin, gathered, left.sum));
-            if let Some(counts) = self.graph.counts(removed) {
-                divide_rows(dsum.view(), counts.view(), to.node(), d)?;
-            }
-            let starts = self.starts(&tape.boundary, &tape.ask.reach.host.rows[i + 1])?;
-            let (row, k) = (starts.row.view(), starts.boundary.view());
-            add_from_states(drows.view(), dsum.view(), k, row, d)?;
-            let messages = self.messages(i, &tape.ask.reach, (x, None), projection);
-            let dprojected = gpu.dirty::<S::Acc>(projection.low.len())?;
-            messages.relation_grad(dsum.view(), dprojected.view())?;
+            let through = |seen: View<'_, S>, from: usize, width: usize| -> Result<Vector<S>> {
+                let to = grads.columns(&name, from, width);
+                product(to, dl.t(), Matrix::new(seen, m, width), false)?;
+                let dseen = gpu.dirty(m * width)?;
+                let weight = self.weights.low_columns(&name, from, width);
+                product(Matrix::new(dseen.view(), m, width), dl, weight, false)?;
+                Ok(dseen)
+            };
+            let dstate = through(states, 0, d)?;
+            let widened = self.widened(left.features.view(), to, removed)?;
+            let input = widened.as_ref().unwrap_or(&left.features);
+            let dinput = through(input.view(), d, self.config.aggregate_func.width() * d)?;
+            drop((dlin, gathered, widened));
             let dx = gpu.dirty::<S>(x.len())?;
-            let shortcut = self.shortcut(i).then(|| upper.view());
-            messages.state_grad(dsum.view(), dstate.view(), shortcut, dx.view())?;
+            let dprojected = gpu.dirty::<S::Acc>(projection.low.len())?;
+            let joined = Joined {
+                features: left.features,
+                dinput,
+                dstate,
+                dy: self.shortcut(i).then(|| upper.view()),
+            };
+            let to = (dx.view(), dprojected.view(), drows.view());
+            self.through_messages(i, &tape, joined, to)?;
             let relations = (grads, drelations.view());
             self.project_backward(i, &tape.relations, projection, dprojected.view(), relations)?;
             dy = Some(dx);

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use gfm_pipe_kernels::gpu::messages::{Function, Messages, Starts};
+use gfm_pipe_kernels::gpu::extremes::{Aggregate, Kind, Path};
+use gfm_pipe_kernels::gpu::messages::{DeviceRows, Function, Messages, Starts};
 use gfm_pipe_kernels::gpu::norms::Norm;
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
 use gfm_pipe_kernels::gpu::rows::{
     add_to_states, bias_rows, cast, gather_states, set_at, weigh_rows,
 };
+use gfm_pipe_kernels::gpu::scales::Scales;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::Result;
-use super::graph::{DeviceGraph, DeviceReach, Removed};
+use super::graph::{Degrees, DeviceGraph, DeviceReach, Removed};
 use super::head::HeadLeft;
 use super::weights::{Weights, upload};
 use crate::model::{ModelConfig, Reach};
-use crate::ops::{MessageFunc, Seeds};
+use crate::ops::{AggregateFunc, MessageFunc, Seeds};
 
 /// A model on a graph, both on the device.
 #[derive(Clone, Copy)]
@@ -78,6 +80,19 @@ pub(super) struct StartRows {
     pub boundary: Vector<u32>,
 }
 
+impl StartRows {
+    /// For each of `rows` rows its boundary state, or none; `None` where no row has one.
+    pub fn by_row(&self, rows: usize) -> Result<Option<Vector<u32>>> {
+        if self.row.is_empty() {
+            return Ok(None);
+        }
+        let out = self.row.gpu().dirty::<u32>(rows)?;
+        out.view().fill_bytes(0xff)?;
+        set_at(out.view(), self.row.view(), self.boundary.view())?;
+        Ok(Some(out))
+    }
+}
+
 /// A layer's own view of the relations.
 pub(super) struct Projection<S: State> {
     pub hidden: Vector<S::Acc>,
@@ -86,7 +101,8 @@ pub(super) struct Projection<S: State> {
 
 /// What a layer's backward pass needs.
 pub(super) struct Left<S: State> {
-    pub sum: Vector<S>,
+    /// Messages and boundary joined, `[rows, d]`; for PNA `[rows, 4 d]`.
+    pub features: Vector<S>,
     pub normed: Vector<S>,
     pub rstd: Vector<S::Acc>,
 }
@@ -307,35 +323,102 @@ impl<'a, S: State> Model<'a, S> {
         let (gpu, d) = (self.gpu(), self.dim());
         let (m, out) = (reach.rows[i + 1].len(), self.config.hidden_dims[i]);
         let starts = self.starts(boundary, &reach.host.rows[i + 1])?;
-        let start = gpu.dirty::<u32>(m)?;
-        start.view().fill_bytes(0xff)?;
-        set_at(start.view(), starts.row.view(), starts.boundary.view())?;
-        let at = Starts {
-            at: start.view(),
+        let start = starts.by_row(m)?;
+        let at = start.as_ref().map(|at| Starts {
+            at: at.view(),
             rows: boundary.rows.view(),
-        };
-        let at = (!starts.row.is_empty()).then_some(at);
-        let counts = self.graph.counts(removed).map(Vector::view);
-        let sum = gpu.dirty(m * d)?;
-        self.messages(i, reach, (x, far), projection)
-            .sum(at, counts, sum.view())?;
+        });
+        let features = self.features(i, (reach, removed), (x, far), projection, at)?;
+        let widened = self.widened(features.view(), &reach.rows[i + 1], removed)?;
+        let input = widened.as_ref().unwrap_or(&features).view();
         let gathered = self.seen(i, reach, x, far)?;
         let states = gathered.as_ref().map_or(x, Vector::view);
         let normed = gpu.dirty(m * out)?;
         let lin = || Matrix::new(normed.view(), m, out);
         let name = layer_name(i, "linear.weight");
-        for (k, (input, add)) in [(states, false), (sum.view(), true)]
-            .into_iter()
-            .enumerate()
-        {
-            let weight = self.weights.low_columns(&name, k * d, d);
-            product(lin(), Matrix::new(input, m, d), weight.t(), add)?;
-        }
+        let wide = self.config.aggregate_func.width() * d;
+        let of_states = self.weights.low_columns(&name, 0, d);
+        product(lin(), Matrix::new(states, m, d), of_states.t(), false)?;
+        let of_features = self.weights.low_columns(&name, d, wide);
+        product(lin(), Matrix::new(input, m, wide), of_features.t(), true)?;
         let (y, rstd) = (gpu.dirty(m * out)?, gpu.dirty(m)?);
         let shortcut = self.shortcut(i).then_some(states);
         self.norm(i)
             .forward(normed.view(), rstd.view(), shortcut, y.view())?;
-        Ok((y, Left { sum, normed, rstd }))
+        let left = Left {
+            features,
+            normed,
+            rstd,
+        };
+        Ok((y, left))
+    }
+
+    /// Messages and boundary of layer `i`'s rows, joined.
+    fn features(
+        &self,
+        i: usize,
+        (reach, removed): (&DeviceReach, Option<&Removed<S>>),
+        seen: (View<'_, S>, Option<View<'_, S>>),
+        projection: &Projection<S>,
+        starts: Option<Starts<'_, S>>,
+    ) -> Result<Vector<S>> {
+        let messages = self.messages(i, reach, seen, projection);
+        let rows = reach.rows[i + 1].len();
+        let degrees = self.graph.degrees(removed);
+        let Some(aggregate) = self.aggregate(messages, degrees, starts) else {
+            let out = self.gpu().dirty(rows * self.dim())?;
+            let counts = degrees.map(|d| d.counts.view());
+            messages.sum(starts, counts, out.view())?;
+            return Ok(out);
+        };
+        let out = self.gpu().dirty(rows * aggregate.width())?;
+        aggregate.forward(out.view())?;
+        Ok(out)
+    }
+
+    /// How messages are joined where that is no sum and no mean.
+    pub(super) fn aggregate<'m>(
+        &self,
+        messages: Messages<'m, S>,
+        degrees: Option<&'m Degrees<S::Acc>>,
+        starts: Option<Starts<'m, S>>,
+    ) -> Option<Aggregate<'m, S>> {
+        let kind = match (self.config.aggregate_func, degrees) {
+            (AggregateFunc::Max, _) => Kind::Max,
+            (AggregateFunc::Min, _) => Kind::Min,
+            (AggregateFunc::Pna, Some(degrees)) => Kind::Pna(degrees.counts.view()),
+            _ => return None,
+        };
+        let path = match self.config.message_func.path() {
+            crate::ops::Path::Fused => Path::Fused,
+            crate::ops::Path::Plain => Path::Plain,
+        };
+        Some(Aggregate {
+            kind,
+            path,
+            messages,
+            starts,
+        })
+    }
+
+    /// PNA's features times the functions of the degree, `[rows, 12 d]`; `None` for the others.
+    pub(super) fn widened(
+        &self,
+        features: View<'_, S>,
+        rows: &DeviceRows,
+        removed: Option<&Removed<S>>,
+    ) -> Result<Option<Vector<S>>> {
+        let degrees = self.graph.degrees(removed);
+        let Some([scale, inverse]) = degrees.and_then(|d| d.scales.as_ref()) else {
+            return Ok(None);
+        };
+        let out = self.gpu().dirty(rows.len() * 12 * self.dim())?;
+        let scales = Scales {
+            scale: scale.view(),
+            inverse: inverse.view(),
+        };
+        scales.widen(features, rows.node(), out.view(), self.dim())?;
+        Ok(Some(out))
     }
 
     /// The boundary at the rows before the first layer.

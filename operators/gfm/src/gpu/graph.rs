@@ -11,7 +11,7 @@ use super::Result;
 use super::weights::upload;
 use crate::graph::Graph;
 use crate::model::{ModelConfig, Reach};
-use crate::ops::{AggregateFunc, Path, message_counts};
+use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
 use crate::tensor::to_f64;
 
 /// A graph as one model's messages run on it.
@@ -22,8 +22,7 @@ pub(crate) struct DeviceGraph<S: State> {
     pub nodes: usize,
     /// 2R.
     pub relations: usize,
-    /// Numbers of messages of each node, for a mean.
-    counts: Option<Vector<S::Acc>>,
+    degrees: Option<Degrees<S::Acc>>,
     path: Path,
     /// Every row of every query, for the number of queries used last.
     whole: Mutex<Option<(usize, Arc<DeviceRows>)>>,
@@ -32,7 +31,30 @@ pub(crate) struct DeviceGraph<S: State> {
 /// Edges that are out of the graph.
 pub(crate) struct Removed<S: State> {
     marks: DeviceMarks,
-    counts: Option<Vector<S::Acc>>,
+    degrees: Option<Degrees<S::Acc>>,
+}
+
+/// What a mean or PNA needs of each node.
+pub(super) struct Degrees<A: State> {
+    /// Numbers of messages, the boundary included.
+    pub counts: Vector<A>,
+    /// PNA's functions of them.
+    pub scales: Option<[Vector<A>; 2]>,
+}
+
+impl<A: State> Degrees<A> {
+    fn new(gpu: &Gpu, counts: &[f64], pna: bool) -> Result<Self> {
+        Ok(Degrees {
+            counts: upload(gpu, counts)?,
+            scales: match pna {
+                true => {
+                    let [scale, inverse] = degree_scales(counts);
+                    Some([upload(gpu, &scale)?, upload(gpu, &inverse)?])
+                }
+                false => None,
+            },
+        })
+    }
 }
 
 /// The rows of every layer on a device, with those on the host.
@@ -60,15 +82,20 @@ impl<S: State> DeviceGraph<S> {
                 ..by_relation
             },
         };
-        let mean = config.aggregate_func == AggregateFunc::Mean;
+        let aggregate = config.aggregate_func;
+        let counted = matches!(aggregate, AggregateFunc::Mean | AggregateFunc::Pna);
         let made = || -> Result<Self> {
             Ok(DeviceGraph {
                 edges: Edges::new(gpu, into, out_of, by_relation)?,
                 embeddings: upload(gpu, &embeddings)?,
                 nodes: graph.nodes(),
                 relations: 2 * graph.relations(),
-                counts: match mean {
-                    true => Some(upload(gpu, &message_counts::<f64>(graph))?),
+                degrees: match counted {
+                    true => {
+                        let counts = message_counts::<f64>(graph);
+                        let pna = aggregate == AggregateFunc::Pna;
+                        Some(Degrees::new(gpu, &counts, pna)?)
+                    }
                     false => None,
                 },
                 path,
@@ -82,11 +109,14 @@ impl<S: State> DeviceGraph<S> {
         self.embeddings.gpu()
     }
 
-    /// Numbers of messages, for a mean.
-    pub fn counts<'a>(&'a self, removed: Option<&'a Removed<S>>) -> Option<&'a Vector<S::Acc>> {
+    /// What a mean or PNA needs.
+    pub(super) fn degrees<'a>(
+        &'a self,
+        removed: Option<&'a Removed<S>>,
+    ) -> Option<&'a Degrees<S::Acc>> {
         match removed {
-            Some(removed) => removed.counts.as_ref(),
-            None => self.counts.as_ref(),
+            Some(removed) => removed.degrees.as_ref(),
+            None => self.degrees.as_ref(),
         }
     }
 
@@ -98,14 +128,14 @@ impl<S: State> DeviceGraph<S> {
     ) -> Result<Removed<S>> {
         let found = graph.places_of(triples);
         let gpu = self.gpu();
-        let counts = match &self.counts {
+        let degrees = match &self.degrees {
             None => None,
-            Some(_) => {
+            Some(known) => {
                 let mut counts = message_counts::<f64>(graph);
                 for v in &found.sources {
                     counts[*v as usize] -= 1.0;
                 }
-                Some(upload(gpu, &counts)?)
+                Some(Degrees::new(gpu, &counts, known.scales.is_some())?)
             }
         };
         let (into, out_of) = match self.path {
@@ -119,7 +149,7 @@ impl<S: State> DeviceGraph<S> {
         };
         Ok(Removed {
             marks: DeviceMarks::new(gpu, &marks)?,
-            counts,
+            degrees,
         })
     }
 

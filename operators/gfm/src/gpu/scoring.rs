@@ -41,15 +41,12 @@ impl<'a, S: State> OnGraph<'a, S> {
     }
 
     fn reach(&self, seeds: &Seeds, background: bool) -> Reach {
-        let compute = match self.has_rows() {
-            true => Compute::Auto,
-            false => Compute::Whole,
-        };
+        let asked = (seeds, None);
         Reach::chosen(
             self.model.config,
             self.graph,
-            compute,
-            (seeds, None),
+            Compute::Auto,
+            asked,
             background,
         )
     }

@@ -40,7 +40,13 @@ fn config() -> impl Strategy<Value = ModelConfig> {
             MessageFunc::TransE,
             MessageFunc::RotatE,
         ]),
-        select(vec![AggregateFunc::Sum, AggregateFunc::Mean]),
+        select(vec![
+            AggregateFunc::Sum,
+            AggregateFunc::Mean,
+            AggregateFunc::Max,
+            AggregateFunc::Min,
+            AggregateFunc::Pna,
+        ]),
         select(vec![ActivationFunc::Relu, ActivationFunc::Silu]),
         (any::<bool>(), any::<bool>(), any::<bool>()),
         1usize..4,
@@ -282,7 +288,7 @@ fn check_questions(s: &Setup) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn links_equal_the_cpus(s in setups()) {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::ModelConfig;
 use super::network::Compute;
 use crate::graph::Graph;
-use crate::ops::{MessageFunc, Path, Seeds};
+use crate::ops::{AggregateFunc, MessageFunc, Path, Seeds};
 
 /// Farther than was looked; of models with more layers than this counts, all that far is computed.
 const FAR: u8 = u8::MAX;
@@ -99,7 +99,7 @@ impl Reach {
         self.whole
     }
 
-    /// The rows a model computes, in the way asked for; of a model that has rows. `background`: whether its states are known.
+    /// The rows a model computes, in the way asked for; of aggregates other than sum and mean all. `background`: whether its states are known.
     pub fn chosen(
         config: &ModelConfig,
         graph: &Graph,
@@ -109,7 +109,11 @@ impl Reach {
     ) -> Self {
         let path = config.message_func.path();
         let whole = || Reach::whole(graph.nodes(), seeds.len(), config.layers());
-        if matches!(compute, Compute::Dense | Compute::Whole) {
+        let sums = matches!(
+            config.aggregate_func,
+            AggregateFunc::Sum | AggregateFunc::Mean
+        );
+        if !sums || matches!(compute, Compute::Dense | Compute::Whole) {
             return whole();
         }
         let asked = Asked {

@@ -186,6 +186,11 @@ pub(crate) fn message_counts<T: crate::tensor::Elem>(graph: &Graph) -> Vec<T> {
     cpu::messages(graph)
 }
 
+/// PNA's two functions of the degree of every node besides 1, from [`message_counts`].
+pub(crate) fn degree_scales<T: crate::tensor::Elem>(counts: &[T]) -> [Vec<T>; 2] {
+    cpu::scales_of(counts)
+}
+
 /// One NBFNet layer (Zhu et al., 2021): messages joined, with the boundary as one more message of every node, then
 /// `activation(norm(W [x ; aggregate] + b))`, plus the input where `shortcut`: `[B, N, d] -> [B, N, out]`.
 ///

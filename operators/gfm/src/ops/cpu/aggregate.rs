@@ -98,7 +98,12 @@ pub(in crate::ops) fn messages<T: Elem>(graph: &Graph) -> Vec<T> {
 
 /// PNA's three functions of the degree per node: 1, s = ln(degree + 1) over its mean, 1 / max(s, .01).
 pub(super) fn scales<T: Elem>(graph: &Graph) -> [Vec<T>; 2] {
-    let logs: Vec<T> = messages::<T>(graph).into_iter().map(T::ln).collect();
+    scales_of(&messages::<T>(graph))
+}
+
+/// The same from degrees + 1.
+pub(in crate::ops) fn scales_of<T: Elem>(messages: &[T]) -> [Vec<T>; 2] {
+    let logs: Vec<T> = messages.iter().copied().map(T::ln).collect();
     let mean = logs.iter().copied().sum::<T>() / T::of(logs.len() as f64);
     // Without edges the reference divides zero by zero.
     let s: Vec<T> = logs

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor, bail};
 use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
 
 use self::aggregate::Rows;
-pub(super) use self::aggregate::messages;
+pub(super) use self::aggregate::{messages, scales_of};
 pub(crate) use self::head::First;
 pub(super) use self::head::{head, head_backward};
 pub(super) use self::layer::{layer, layer_backward};
