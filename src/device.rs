@@ -18,3 +18,14 @@ pub fn resolve(name: &str) -> OpResult<String> {
         .hint("use `--device cpu`")),
     }
 }
+
+/// The name of a CUDA device; empty where it cannot be opened: a plan for another machine.
+pub fn name(device: &str) -> String {
+    #[cfg(feature = "gfm")]
+    return gfm_pipe_gfm::device::name(device).unwrap_or_default();
+    #[cfg(not(feature = "gfm"))]
+    {
+        let _ = device;
+        String::new()
+    }
+}

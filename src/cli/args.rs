@@ -136,7 +136,7 @@ impl Select {
                 until: names(&self.until),
             },
             force: names(&self.force),
-            remote: None,
+            ..Request::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use gfm_pipe_api::OpEntry;
 use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
+use crate::device;
 use crate::plan::{Request, prepare};
 use crate::record::durations;
 use crate::store::{MadeOn, Store};
@@ -32,8 +33,10 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let remote = args.remote.open(false)?;
+    let gpu = args.common.device.starts_with("cuda");
     let request = Request {
         remote: remote.clone(),
+        gpu: gpu.then(|| device::name(&args.common.device)),
         ..args.select.request()
     };
     let prepared = prepare(&pipeline, &store, &request)?;

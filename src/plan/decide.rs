@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gfm_pipe_api::{Artifact, OpError};
+use gfm_pipe_api::{Artifact, Estimate, OpError};
 
 use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
 use super::files::{FileTrouble, Files};
@@ -87,6 +87,7 @@ pub struct Planner {
     remote: Option<Arc<Remote>>,
     files: Files,
     forced: BTreeSet<String>,
+    gpu: Option<String>,
     /// By operator and parameters.
     fingerprints: Mutex<BTreeMap<(&'static str, String), Option<String>>>,
 }
@@ -100,6 +101,7 @@ impl Planner {
             remote: request.remote.clone(),
             files: Files::open(store, &request.base),
             forced,
+            gpu: request.gpu.clone(),
             fingerprints: Mutex::default(),
         }
     }
@@ -227,7 +229,7 @@ impl Planner {
     /// Says what a run would do, without running; and every stage about which nothing can be said, with why.
     pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> (Vec<StagePlan>, Vec<StageTrouble>) {
         let mut plans: BTreeMap<usize, StagePlan> = BTreeMap::new();
-        let mut known: BTreeMap<&str, BTreeMap<String, Artifact>> = BTreeMap::new();
+        let mut known: Known<'_> = BTreeMap::new();
         let mut troubles = Vec::new();
         for i in order(pipeline) {
             let stage = &pipeline.stages[i];
@@ -255,6 +257,7 @@ impl Planner {
                 name: stage.name.clone(),
                 op: stage.op.name.to_owned(),
                 key,
+                estimate: self.estimate(stage, &verdict, &known),
                 verdict,
             };
             plans.insert(i, plan);
@@ -262,22 +265,28 @@ impl Planner {
         (plans.into_values().collect(), troubles)
     }
 
+    /// What a stage that would run takes on the GPU of the request.
+    fn estimate(&self, stage: &Stage, verdict: &Verdict, known: &Known<'_>) -> Option<Estimate> {
+        let device = self.gpu.as_deref()?;
+        if !matches!(verdict, Verdict::Run(_) | Verdict::Depends(_)) {
+            return None;
+        }
+        // A port of which something is yet to be made says nothing.
+        let (mut inputs, waits) = inputs_of(stage, known);
+        inputs.retain(|port, _| !waits.iter().any(|(p, _)| p == port));
+        let told = stage.op.estimate(stage.params.clone(), &inputs, device);
+        // What is wrong with an input, the run will say.
+        told.ok().flatten()
+    }
+
     fn judge(
         &self,
         stage: &Stage,
         role: Role,
-        known: &BTreeMap<&str, BTreeMap<String, Artifact>>,
+        known: &Known<'_>,
     ) -> Result<(Option<Key>, Verdict), DecideError> {
-        let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
-        let mut waits = BTreeSet::new();
-        for (port, refs) in &stage.inputs {
-            for r in refs {
-                match known.get(r.stage.as_str()).and_then(|a| a.get(&r.port)) {
-                    Some(a) => inputs.entry(port.clone()).or_default().push(a.clone()),
-                    None => drop(waits.insert(r.stage.clone())),
-                }
-            }
-        }
+        let (inputs, waits) = inputs_of(stage, known);
+        let waits: BTreeSet<String> = waits.into_iter().map(|(_, stage)| stage).collect();
         if !waits.is_empty() {
             let mut reasons = Vec::new();
             if self.is_forced(&stage.name) {
@@ -303,6 +312,26 @@ impl Planner {
     }
 }
 
+/// Artifacts of a stage's inputs, by port.
+type Inputs = BTreeMap<String, Vec<Artifact>>;
+/// Artifacts of stages, by stage and port.
+type Known<'a> = BTreeMap<&'a str, BTreeMap<String, Artifact>>;
+
+/// The artifacts a stage's ports get, and the ports and stages of those that are not there.
+fn inputs_of(stage: &Stage, known: &Known<'_>) -> (Inputs, BTreeSet<(String, String)>) {
+    let mut inputs = Inputs::new();
+    let mut waits = BTreeSet::new();
+    for (port, refs) in &stage.inputs {
+        for r in refs {
+            match known.get(r.stage.as_str()).and_then(|a| a.get(&r.port)) {
+                Some(a) => inputs.entry(port.clone()).or_default().push(a.clone()),
+                None => drop(waits.insert((port.clone(), r.stage.clone()))),
+            }
+        }
+    }
+    (inputs, waits)
+}
+
 /// What a run would do to a stage.
 #[derive(Debug)]
 pub struct StagePlan {
@@ -314,6 +343,8 @@ pub struct StagePlan {
     pub key: Option<Key>,
     /// What would happen.
     pub verdict: Verdict,
+    /// What running it on a GPU takes, where that was asked for and can be told.
+    pub estimate: Option<Estimate>,
 }
 
 /// What would happen to a stage.

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use gfm_pipe_api::Estimate;
+
 use super::human::Look;
 use super::text::{duration, reasons, rows};
 use crate::plan::{Reason, StagePlan, Verdict, expected};
 use crate::store::MadeOn;
+
+/// What a stage takes on a GPU.
+fn foreseen(e: &Estimate) -> String {
+    let memory = bytesize::ByteSize(e.memory).display().iec();
+    format!("{memory} on the GPU, about {}", duration(e.seconds))
+}
 
 /// One line a stage, as `run` prints them, and a closing count.
 pub fn plan_text(
@@ -46,6 +54,10 @@ pub fn plan_text(
             Verdict::NotStored => ("missing", "31", "left out, but not in the store".to_owned()),
             Verdict::NotSelected => ("skipped", "2", "not selected".to_owned()),
         };
+        let why = match &p.estimate {
+            Some(estimate) => format!("{why}; {}", foreseen(estimate)),
+            None => why,
+        };
         let line = format!(
             "{:<width$}  {:8}  {}  {why}",
             p.name,
@@ -62,6 +74,17 @@ pub fn plan_text(
     if depends > 0 {
         closing.push_str(&format!(
             ", {depends} depending on what runs (an unchanged output stops the rerun there)"
+        ));
+    }
+    let estimates = || plan.iter().filter_map(|p| p.estimate.as_ref());
+    if let Some(first) = estimates().next() {
+        let most = estimates().map(|e| e.memory).max().unwrap_or(0);
+        let all: f64 = estimates().map(|e| e.seconds).sum();
+        closing.push_str(&format!(
+            "; on the GPU {} at most, and about {} by the data sheet of an {}",
+            bytesize::ByteSize(most).display().iec(),
+            duration(all),
+            first.device
         ));
     }
     let seconds: f64 = expected(plan, earlier).values().sum();

@@ -24,6 +24,6 @@ pub use context::{Cancel, Context, Environment, Level, Metric, Outputs, Reporter
 pub use error::{OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};
 pub use operator::{
-    Absent, Accepts, Arity, Connected, InPort, InputFile, OpEntry, Operator, OutPort,
+    Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,
 };
 pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type, path_text};

@@ -215,6 +215,18 @@ pub trait Operator: 'static {
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
+    /// What running it on a GPU takes, from the inputs that are there (those that are yet to be made are missing); `device` is the GPU's name
+    /// where it is known. `None` where it uses none, or cannot tell.
+    ///
+    /// # Errors
+    /// When an input cannot be read.
+    fn estimate(
+        _params: Self::Params,
+        _inputs: &BTreeMap<String, Vec<Artifact>>,
+        _device: &str,
+    ) -> OpResult<Option<Estimate>> {
+        Ok(None)
+    }
     /// Reads the inputs, writes every table of every output port.
     ///
     /// # Errors
@@ -239,11 +251,23 @@ pub trait Operator: 'static {
     }
 }
 
+/// What a stage takes on a GPU, before it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Bytes of the device's memory at most.
+    pub memory: u64,
+    /// Seconds on a device of this name.
+    pub seconds: f64,
+    /// Name of the device whose speed was assumed.
+    pub device: String,
+}
+
 /// What is connected to each input port: `STAGE.PORT`, in order.
 pub type Connected = BTreeMap<String, Vec<String>>;
 
 type Ports = fn(&Value, &[&str]) -> OpResult<(Vec<InPort>, Vec<OutPort>)>;
 type Fetch = fn(&Value, &Path, &dyn Reporter, &Cancel) -> OpResult<()>;
+type Estimated = fn(Value, &BTreeMap<String, Vec<Artifact>>, &str) -> OpResult<Option<Estimate>>;
 type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
 /// An operator as the engine holds it.
@@ -273,6 +297,7 @@ pub struct OpEntry {
     files: fn(&Value, &Path) -> OpResult<Vec<InputFile>>,
     fetch: Fetch,
     fingerprint: fn(&Value, &Path) -> OpResult<Option<String>>,
+    estimate: Estimated,
     run: fn(Value, &Context) -> OpResult<()>,
     deliver: Deliver,
 }
@@ -320,6 +345,9 @@ impl OpEntry {
                     &parse::<O::Params>(O::NAME, v.clone())?,
                     base,
                 ))
+            },
+            estimate: |v, inputs, device| {
+                O::estimate(parse::<O::Params>(O::NAME, v)?, inputs, device)
             },
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
             deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
@@ -402,6 +430,19 @@ impl OpEntry {
     /// When the parameters were not validated.
     pub fn fingerprint(&self, params: &Value, base: &Path) -> OpResult<Option<String>> {
         (self.fingerprint)(params, base)
+    }
+
+    /// See [`Operator::estimate`].
+    ///
+    /// # Errors
+    /// See [`Operator::estimate`].
+    pub fn estimate(
+        &self,
+        params: Value,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        device: &str,
+    ) -> OpResult<Option<Estimate>> {
+        (self.estimate)(params, inputs, device)
     }
 
     /// Runs the operator with validated parameters.

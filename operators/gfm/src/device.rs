@@ -56,6 +56,17 @@ fn open(n: usize) -> OpResult<Gpu> {
     Ok(gpu)
 }
 
+/// The name of a CUDA device.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn name(device: &str) -> OpResult<String> {
+    match number(device).flatten() {
+        Some(n) => Ok(open(n)?.name()),
+        None => Ok(String::new()),
+    }
+}
+
 /// The GPU a stage computes on; `None` for the CPU.
 pub(crate) fn gpu(ctx: &Context) -> OpResult<Option<Gpu>> {
     match number(&ctx.device).flatten() {

@@ -1,5 +1,7 @@
 //! Data sets of fine-tuning: a graph with its documents, questions to train on, questions to validate on.
 
+use std::collections::BTreeMap;
+
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 
 use super::Params;
@@ -8,6 +10,7 @@ use crate::documents::{Questions, read_entity_documents};
 use crate::eval::EntityDocuments;
 use crate::gpu::{OnDevice, Source};
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
+use crate::train::foresee::port;
 
 /// Questions and their embeddings.
 #[derive(Clone)]
@@ -69,11 +72,16 @@ pub(super) fn groups(
 
 /// The data sets of all ports: first those to train on, then those only validated on.
 pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
-    let apart = !ctx.inputs("valid_graph").is_empty();
     for (ports, optional) in groups(&connected(ctx)) {
         zipped(ctx, ports, optional)?;
     }
-    let at = |port: &str, i: usize| ctx.inputs(port).get(i).cloned();
+    data_sets_of(&ctx.inputs)
+}
+
+/// The same of artifacts by port.
+pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult<Vec<DataSet>> {
+    let apart = !port(inputs, "valid_graph").is_empty();
+    let at = |name: &str, i: usize| port(inputs, name).get(i).cloned();
     let set = |(graph, documents): (&str, &str), i, train, valid| -> OpResult<DataSet> {
         let missing = |port: &str| OpError::new(format!("nothing is connected to input `{port}`"));
         Ok(DataSet {
@@ -90,12 +98,12 @@ pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
         })
     };
     let mut out = Vec::new();
-    for i in 0..ctx.inputs("graph").len() {
+    for i in 0..port(inputs, "graph").len() {
         let valid = asked("valid", "valid_embeddings", i).filter(|_| !apart);
         let train = asked("train", "train_embeddings", i);
         out.push(set(("graph", "documents"), i, train, valid)?);
     }
-    for i in 0..ctx.inputs("valid_graph").len() {
+    for i in 0..port(inputs, "valid_graph").len() {
         let valid = asked("valid", "valid_embeddings", i);
         out.push(set(("valid_graph", "valid_documents"), i, None, valid)?);
     }

@@ -8,13 +8,14 @@ mod params;
 mod scoring;
 mod task;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort,
-    Problem, Schema, kinds,
+    Accepts, Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, Kind, OpResult,
+    Operator, OutPort, Problem, Schema, kinds,
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem};
@@ -133,6 +134,14 @@ impl Operator for Finetune {
 
     fn files(p: &Params, _: &Path) -> Vec<InputFile> {
         p.train.common.files()
+    }
+
+    fn estimate(
+        p: Params,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        device: &str,
+    ) -> OpResult<Option<Estimate>> {
+        task::foresee(&p, inputs, device)
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {

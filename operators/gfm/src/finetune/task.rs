@@ -1,22 +1,25 @@
 //! Questions as a task of the training loop.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
-use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_api::{Artifact, Context, Estimate, OpResult};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
-use super::data::Data;
+use super::data::{Data, data_sets_of};
 use super::params::{TARGETS, name_of};
 use super::scoring::each_scored;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::score;
 use crate::gpu::{Pending, QuestionBatch, Term, Trainer};
-use crate::model::{Params as Weights, Question, Reach, Retriever};
+use crate::model::{Class, ModelConfig, Params as Weights, Question, Reach, Retriever};
 use crate::ops::Seeds;
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
+use crate::train::foresee::{Foreseen, Foresight, port};
 use crate::train::{BestBy, By, Step, Task};
 
 /// The task.
@@ -107,19 +110,7 @@ impl Task for QuestionAnswering<'_> {
         numbers: &[usize],
         _rng: &mut ChaCha8Rng,
     ) -> OpResult<QuestionBatch> {
-        let train = &data.train;
-        let pick = |v: &[Vec<u32>]| numbers.iter().map(|i| v[*i].clone()).collect();
-        let seeds: Seeds = numbers.iter().map(|i| train.seeds[*i].clone()).collect();
-        let compute = self.p.train.common.path;
-        let (graph, asked) = (&data.input.graph, (&seeds, None));
-        let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
-        Ok(QuestionBatch {
-            texts: texts.copied().collect(),
-            reach: Reach::chosen(&params.config, graph, compute, asked, false),
-            entities: pick(&train.questions.supporting_entities),
-            documents: pick(&train.questions.supporting_documents),
-            seeds,
-        })
+        Ok(self.ready(data, &params.config, numbers))
     }
 
     fn launch(
@@ -205,6 +196,23 @@ struct Losses {
 }
 
 impl QuestionAnswering<'_> {
+    /// A batch with all that the CPU finds out about it.
+    fn ready(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> QuestionBatch {
+        let train = &data.train;
+        let pick = |v: &[Vec<u32>]| numbers.iter().map(|i| v[*i].clone()).collect();
+        let seeds: Seeds = numbers.iter().map(|i| train.seeds[*i].clone()).collect();
+        let compute = self.p.train.common.path;
+        let (graph, asked) = (&data.input.graph, (&seeds, None));
+        let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
+        QuestionBatch {
+            texts: texts.copied().collect(),
+            reach: Reach::chosen(config, graph, compute, asked, false),
+            entities: pick(&train.questions.supporting_entities),
+            documents: pick(&train.questions.supporting_documents),
+            seeds,
+        }
+    }
+
     fn loss(&self, scores: &[f64], nodes: usize, gold: &Gold<'_>) -> Losses {
         let docs = gold.documents;
         let pick = |v: &Vec<Vec<u32>>| -> Vec<Vec<u32>> {
@@ -269,6 +277,40 @@ fn from_documents(
             *g += weight * sum;
         }
     }
+}
+
+/// What a training takes on a GPU.
+pub(super) fn foresee(
+    p: &Params,
+    inputs: &BTreeMap<String, Vec<Artifact>>,
+    device: &str,
+) -> OpResult<Option<Estimate>> {
+    // All that a data set is made of must be there.
+    let ports = ["graph", "documents", "train", "train_embeddings"];
+    if ports.iter().any(|name| port(inputs, name).is_empty()) {
+        return Ok(None);
+    }
+    let (config, settings) = (
+        p.model.entity_model.config(),
+        p.train.common.settings(p.seed),
+    );
+    let mut out = Foresight::new(Class::GNNRetriever, &config, &settings, device);
+    let task = QuestionAnswering { p };
+    for set in data_sets_of(inputs)?.iter().filter(|s| !s.only_validates()) {
+        let data = set.read(p, p.train.own.do_eval)?;
+        let input = (&data.input.graph, data.input.text_dim);
+        out.look(input, task.samples(&data), |numbers| {
+            let ready = task.ready(&data, &config, numbers);
+            let over_documents = p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
+            Foreseen {
+                seeds: ready.seeds.iter().map(Vec::len).sum(),
+                candidates: None,
+                documents: usize::from(over_documents) * data.documents.num_documents(),
+                reach: ready.reach,
+            }
+        });
+    }
+    Ok(out.estimate())
 }
 
 #[cfg(test)]

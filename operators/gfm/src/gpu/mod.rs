@@ -5,6 +5,7 @@
 //! a device the kernels' emulation runs all this in tests (feature `gpu-emulation`).
 
 mod backward;
+pub(crate) mod estimate;
 mod forward;
 mod graph;
 mod head;

@@ -94,6 +94,12 @@ fn shapes(class: Class, config: &ModelConfig, text_dim: usize) -> Vec<(String, V
     out
 }
 
+/// Number of values of a model's parameters.
+pub(crate) fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize {
+    let all = shapes(class, config, text_dim).into_iter();
+    all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
 /// A seed for one purpose, so that streams of the same run never share numbers.
 pub(crate) fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
     let mut hasher = blake3::Hasher::new();

@@ -179,19 +179,22 @@ impl Reach {
         rows as f64 / all.max(1) as f64
     }
 
+    /// Messages of each layer.
+    pub(crate) fn messages(&self, graph: &Graph, path: Path) -> Vec<u64> {
+        let (into, _) = path.flow(graph);
+        let of = |rows: &Rows| {
+            let nodes = into.offsets.windows(2).enumerate();
+            nodes
+                .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
+                .sum()
+        };
+        self.rows[1..].iter().map(of).collect()
+    }
+
     /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
     pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
-        let (into, _) = path.flow(graph);
         let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
-        let messages: u64 = self.rows[1..]
-            .iter()
-            .map(|rows| {
-                let nodes = into.offsets.windows(2).enumerate();
-                nodes
-                    .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
-                    .sum::<u64>()
-            })
-            .sum();
+        let messages: u64 = self.messages(graph, path).iter().sum();
         let dim = dim as f64;
         rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
     }

@@ -6,19 +6,20 @@
 mod params;
 mod task;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Connected, Context, InPort, InputFile, OpResult, Operator, OutPort, Problem,
-    Schema, kinds,
+    Accepts, Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, OpResult, Operator,
+    OutPort, Problem, Schema, kinds,
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
 use crate::model::Class;
 use crate::optimizer::Optimizer;
 use crate::tensor_error;
+use crate::train::foresee::port;
 use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
 
 pub use params::Params;
@@ -77,6 +78,14 @@ impl Operator for Pretrain {
 
     fn files(p: &Params, _: &Path) -> Vec<InputFile> {
         p.train.common.files()
+    }
+
+    fn estimate(
+        p: Params,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        device: &str,
+    ) -> OpResult<Option<Estimate>> {
+        task::foresee(&p, port(inputs, "graph"), port(inputs, "valid"), device)
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {

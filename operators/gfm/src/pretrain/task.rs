@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use candle_core::Tensor;
-use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Context, Estimate, OpError, OpResult, columns};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
@@ -11,12 +11,13 @@ use crate::gpu::{LinkBatch, OnDevice, Pending, Source, Trainer};
 use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
 use crate::loss::link_prediction;
-use crate::model::{Params as Weights, QueryGnn, Reach, rng, uniform};
+use crate::model::{Class, ModelConfig, Params as Weights, QueryGnn, Reach, rng, uniform};
 use crate::ops::Seeds;
 use crate::sampling::{Batch, Triple, Truth, batch, permutation};
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
+use crate::train::foresee::{Foreseen, Foresight};
 use crate::train::link_eval::{metrics, rank_links};
 use crate::train::{BestBy, By, Step, Task};
 
@@ -156,6 +157,28 @@ impl Data {
 }
 
 impl LinkPrediction<'_> {
+    /// A batch with all that the CPU finds out about it.
+    fn ready(
+        &self,
+        data: &Data,
+        config: &ModelConfig,
+        numbers: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> LinkBatch {
+        let batch = self.batch(data, numbers, rng);
+        let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
+        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
+        let asked = (&seeds, Some(&batch.candidates[..]));
+        let compute = self.p.train.common.path;
+        LinkBatch {
+            reach: Reach::chosen(config, &data.graph, compute, asked, false),
+            gone: self.p.easy_edges().of_triples(&data.graph, batch.asked()),
+            temperature: self.p.task.adversarial_temperature,
+            seeds,
+            batch,
+        }
+    }
+
     /// Queries and candidates of some training triples.
     fn batch(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Batch {
         let task = &self.p.task;
@@ -236,18 +259,7 @@ impl Task for LinkPrediction<'_> {
         numbers: &[usize],
         rng: &mut ChaCha8Rng,
     ) -> OpResult<LinkBatch> {
-        let batch = self.batch(data, numbers, rng);
-        let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
-        let asked = (&seeds, Some(&batch.candidates[..]));
-        let compute = self.p.train.common.path;
-        Ok(LinkBatch {
-            reach: Reach::chosen(&params.config, &data.graph, compute, asked, false),
-            gone: self.p.easy_edges().of_triples(&data.graph, batch.asked()),
-            temperature: self.p.task.adversarial_temperature,
-            seeds,
-            batch,
-        })
+        Ok(self.ready(data, &params.config, numbers, rng))
     }
 
     fn launch(
@@ -279,6 +291,41 @@ impl Task for LinkPrediction<'_> {
     fn best_by(&self) -> BestBy {
         self.p.best_by()
     }
+}
+
+/// What a training takes on a GPU.
+pub(super) fn foresee(
+    p: &Params,
+    graphs: &[Artifact],
+    valid: &[Artifact],
+    device: &str,
+) -> OpResult<Option<Estimate>> {
+    let (config, settings) = (
+        p.model.entity_model.config(),
+        p.train.common.settings(p.seed),
+    );
+    let mut out = Foresight::new(Class::QueryGNN, &config, &settings, device);
+    let task = LinkPrediction { p };
+    for (i, graph) in graphs.iter().enumerate() {
+        let set = DataSet {
+            graph: graph.clone(),
+            valid: valid.get(i).cloned(),
+        };
+        let data = set.read(p)?;
+        let text = data.embeddings.dims2().map_err(tensor_error)?.1;
+        let samples = task.samples(&data);
+        out.look((&data.graph, text), samples, |numbers| {
+            let mut numbers_of = rng(p.seed, "an estimate");
+            let ready = task.ready(&data, &config, numbers, &mut numbers_of);
+            Foreseen {
+                seeds: ready.seeds.len(),
+                candidates: Some(1 + p.task.num_negative),
+                documents: 0,
+                reach: ready.reach,
+            }
+        });
+    }
+    Ok(out.estimate())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `visits` says which one comes when; `checkpoint` makes a killed run go on.
 
 mod checkpoint;
+pub(crate) mod foresee;
 pub mod keys;
 pub mod link_eval;
 mod loader;

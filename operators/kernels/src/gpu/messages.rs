@@ -158,6 +158,11 @@ fn relations_of(ends: &[u32], offsets: &[u32]) -> Vec<u32> {
     ends[1..].iter().map(of).collect()
 }
 
+/// About how many chunks of edges there are, each with a row of partial sums in the backward pass: at most one more a relation.
+pub fn chunk_count(edges: usize, relations: usize) -> usize {
+    edges.div_ceil(CHUNK.max(edges.div_ceil(MAX_CHUNKS))) + relations
+}
+
 impl Edges {
     /// Copies a graph to a device: edges grouped by the node that receives, by the node that sends, by relation (there `destination` is
     /// the node that receives).
