@@ -12,15 +12,18 @@ pub fn resolve(name: &str) -> OpResult<String> {
     #[cfg(not(feature = "gfm"))]
     match name {
         "auto" | "cpu" => Ok("cpu".to_owned()),
-        _ => Err(OpError::new(format!(
-            "{name} was asked for, and this gfm-pipe was built without operators for it"
-        ))
-        .hint("use `--device cpu`")),
+        other => {
+            let number = other.strip_prefix("cuda:").unwrap_or("0");
+            Err(gfm_pipe_api::OpError::new(format!(
+                "cuda:{number} was asked for, and this gfm-pipe was built without CUDA"
+            ))
+            .hint("build it with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`"))
+        }
     }
 }
 
 /// The name of a CUDA device; empty where it cannot be opened: a plan for another machine.
-pub fn name(device: &str) -> String {
+pub fn gpu_name(device: &str) -> String {
     #[cfg(feature = "gfm")]
     return gfm_pipe_gfm::device::name(device).unwrap_or_default();
     #[cfg(not(feature = "gfm"))]

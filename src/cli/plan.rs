@@ -8,10 +8,10 @@ use gfm_pipe_api::OpEntry;
 use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
-use crate::device;
+use crate::device::gpu_name;
 use crate::plan::{Request, prepare};
 use crate::record::durations;
-use crate::store::{MadeOn, Store};
+use crate::store::Store;
 use crate::ui::{Out, plan_text};
 
 /// Arguments of `plan`.
@@ -33,17 +33,17 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let remote = args.remote.open(false)?;
-    let gpu = args.common.device.starts_with("cuda");
+    let device = &args.common.device;
+    let gpu = device.starts_with("cuda");
     let request = Request {
         remote: remote.clone(),
-        gpu: gpu.then(|| device::name(&args.common.device)),
+        gpu: gpu.then(|| gpu_name(device)),
         ..args.select.request()
     };
     let prepared = prepare(&pipeline, &store, &request)?;
     let earlier = durations(&store, &pipeline.name);
-    let here = MadeOn::here(&args.common.device);
     let look = look(std::io::stdout().is_terminal());
-    out.text(&plan_text(&prepared.plan, &earlier, look, &here));
+    out.text(&plan_text(&prepared.plan, &earlier, look, device));
     for text in remote.iter().flat_map(|r| r.news()) {
         err.line(&format!("warning: {text}"));
     }

@@ -68,6 +68,7 @@ enum LogFormat {
 /// Runs a pipeline and gives the exit code.
 pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     args.common.apply()?;
+    let device = args.common.open_device()?;
     let start = Instant::now();
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
@@ -84,7 +85,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
             gpu: args.gpus,
             memory: args.memory.map(|m| m.as_u64()).or_else(memory),
         },
-        device: args.common.open_device()?,
+        device,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
         recorded: true,

@@ -197,7 +197,7 @@ impl StageRunner {
         record.key = Some(decision.key.clone());
         let outcome = std::mem::replace(&mut decision.outcome, Outcome::Run(Vec::new()));
         let (reasons, elsewhere) = match outcome {
-            Outcome::Cached(manifest) => return Ok(self.cached(record, *manifest)),
+            Outcome::Cached(manifest) => return Ok(self.cached(stage, record, *manifest)),
             Outcome::Remote {
                 manifest,
                 otherwise,
@@ -222,14 +222,14 @@ impl StageRunner {
         if !forced && let Lookup::Hit(manifest) = store.lookup(&decision.key, &stage.op)? {
             // Another process stored it since the decision.
             record.reasons.clear();
-            return Ok(self.cached(record, *manifest));
+            return Ok(self.cached(stage, record, *manifest));
         }
         if let (Some(manifest), Some(remote)) = (elsewhere, self.planner.remote()) {
             let fetched = remote.fetch(store, &manifest, &self.cancel);
             tell(remote, self.sink.as_ref());
             if fetched? {
                 record.reasons.clear();
-                let manifest = self.cached(record, *manifest);
+                let manifest = self.cached(stage, record, *manifest);
                 let from = format!("from {}", remote.name());
                 record.note = Some(match record.note.take() {
                     Some(note) => format!("{from}, {note}"),
@@ -291,7 +291,7 @@ impl StageRunner {
             ports: tables.commit()?,
             seconds: start.elapsed().as_secs_f64(),
             resumed_at_step: record.resumed_at_step,
-            made_on: MadeOn::here(&self.device),
+            made_on: MadeOn::here(&self.device, stage.op.on_gpu),
             made_at: utc(SystemTime::now()),
             seal: None,
         }
@@ -306,9 +306,11 @@ impl StageRunner {
         Ok(manifest)
     }
 
-    fn cached(&self, record: &mut StageRecord, manifest: Manifest) -> Manifest {
+    fn cached(&self, stage: &Stage, record: &mut StageRecord, manifest: Manifest) -> Manifest {
         record.status = StageStatus::Cached;
-        record.note = manifest.made_on.differs_from(&MadeOn::here(&self.device));
+        record.note = manifest
+            .made_on
+            .differs_from(&MadeOn::here(&self.device, stage.op.on_gpu));
         manifest
     }
 

@@ -257,6 +257,7 @@ impl Planner {
                 name: stage.name.clone(),
                 op: stage.op.name.to_owned(),
                 key,
+                on_gpu: stage.op.on_gpu,
                 estimate: self.estimate(stage, &verdict, &known),
                 verdict,
             };
@@ -343,6 +344,8 @@ pub struct StagePlan {
     pub key: Option<Key>,
     /// What would happen.
     pub verdict: Verdict,
+    /// Whether its operator computes on a GPU where there is one.
+    pub on_gpu: bool,
     /// What running it on a GPU takes, where that was asked for and can be told.
     pub estimate: Option<Estimate>,
 }

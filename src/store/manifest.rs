@@ -51,14 +51,11 @@ pub struct MadeOn {
 }
 
 impl MadeOn {
-    /// This machine, with this device: `cpu` or `cuda:N`, or what stands for one.
-    pub fn here(device: &str) -> Self {
+    /// This machine; `device` is the one asked for, and `on_gpu` whether the operator computes on it where it is a GPU.
+    pub fn here(device: &str, on_gpu: bool) -> Self {
         // Which of several GPUs it was makes no difference.
-        let device = if device.starts_with("cuda") {
-            "cuda"
-        } else {
-            "cpu"
-        };
+        let cuda = on_gpu && device.starts_with("cuda");
+        let device = if cuda { "cuda" } else { "cpu" };
         MadeOn {
             device: device.to_owned(),
             cpu_features: cpu_features(),

@@ -20,7 +20,7 @@ pub fn plan_text(
     plan: &[StagePlan],
     earlier: &BTreeMap<String, f64>,
     look: Look,
-    here: &MadeOn,
+    device: &str,
 ) -> String {
     let width = plan.iter().map(|p| p.name.chars().count()).max();
     let width = width.unwrap_or(0);
@@ -38,7 +38,8 @@ pub fn plan_text(
                     _ => ("cached", &mut cached),
                 };
                 *count += 1;
-                let note = manifest.made_on.differs_from(here);
+                let here = MadeOn::here(device, p.on_gpu);
+                let note = manifest.made_on.differs_from(&here);
                 let note = note.map(|n| format!("({n})")).unwrap_or_default();
                 let rows = rows(manifest.rows());
                 (word, "36", format!("{rows} {note}"))

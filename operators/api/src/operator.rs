@@ -169,6 +169,8 @@ pub trait Operator: 'static {
     /// Whether the names of what is connected (`STAGE.PORT`) reach its outputs: they are part of the key then. For all others a
     /// renamed stage changes nothing.
     const NAMES_INPUTS: bool = false;
+    /// Whether it computes on the GPU of [`Context::device`], where there is one.
+    const ON_GPU: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -289,6 +291,8 @@ pub struct OpEntry {
     pub shaped: bool,
     /// [`Operator::NAMES_INPUTS`].
     pub names_inputs: bool,
+    /// [`Operator::ON_GPU`].
+    pub on_gpu: bool,
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
@@ -321,6 +325,7 @@ impl OpEntry {
             outputs: O::outputs(),
             shaped: O::SHAPED,
             names_inputs: O::NAMES_INPUTS,
+            on_gpu: O::ON_GPU,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;

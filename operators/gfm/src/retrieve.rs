@@ -26,6 +26,7 @@ impl Operator for Retrieve {
     type Params = Params;
     const NAME: &'static str = "retrieve";
     const VERSION: u32 = 1;
+    const ON_GPU: bool = true;
     const ABOUT: &'static str = "the first documents of a model for every question";
 
     fn schema() -> Schema {

@@ -36,6 +36,7 @@ impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 4;
+    const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";
 

@@ -32,6 +32,7 @@ impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
     const VERSION: u32 = 3;
+    const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";
 
