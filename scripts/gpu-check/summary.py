@@ -24,7 +24,10 @@ def table(head, rows):
 
 
 def ms(row, key="median_s"):
-    return f"{1e3 * row[key]:.2f}" if row and key in row else (row or {}).get("error", "-")
+    if row and key in row:
+        return f"{1e3 * row[key]:.2f}"
+    error = (row or {}).get("error", "-")
+    return "out of memory" if "out of memory" in error.lower() else error[:60]
 
 
 def times(rows):
