@@ -49,6 +49,10 @@ bench-gemm:
 bench-reference GRAPHS *CASES:
     scripts/bench-reference/run {{GRAPHS}} {{CASES}}
 
+# What needs a GPU: builds it on a machine with nvcc; scripts/gpu-check/run then checks and times it on one with a GPU, without Rust or network.
+gpu-check-prepare *CUDA_HOME:
+    scripts/gpu-check/prepare {{CUDA_HOME}}
+
 # Text encoders beside sentence-transformers (installs it).
 bench-encoders *MODELS:
     scripts/bench-encoders/run {{MODELS}}

@@ -11,6 +11,7 @@
 )]
 
 mod common;
+mod grouped;
 
 use common::{copy_gbytes, product_gflops, seconds, triples};
 use gfm_pipe_kernels::activation::Activation;
@@ -19,7 +20,7 @@ use gfm_pipe_kernels::layer::{Boundary, Layer, messages, through_messages};
 use gfm_pipe_kernels::message::DistMult;
 use gfm_pipe_kernels::pages::ask_for_large;
 use gfm_pipe_kernels::rows::Rows;
-use gfm_pipe_kernels::rspmm::Csr;
+use grouped::{Grouped, both_ways};
 
 const BATCH: usize = 8;
 
@@ -69,37 +70,6 @@ fn products(most: f64) {
     }
 }
 
-/// Edges grouped by one end, the other and the relation beside them.
-struct Grouped {
-    offsets: Vec<u32>,
-    other: Vec<u32>,
-    relation: Vec<u32>,
-}
-
-impl Grouped {
-    fn new(nodes: usize, mut edges: Vec<[u32; 3]>) -> Self {
-        edges.sort_unstable();
-        let mut offsets = vec![0u32; nodes + 1];
-        edges.iter().for_each(|e| offsets[e[0] as usize + 1] += 1);
-        for i in 0..nodes {
-            offsets[i + 1] += offsets[i];
-        }
-        Grouped {
-            offsets,
-            other: edges.iter().map(|e| e[1]).collect(),
-            relation: edges.iter().map(|e| e[2]).collect(),
-        }
-    }
-
-    fn csr(&self) -> Csr<'_> {
-        Csr {
-            offsets: &self.offsets,
-            other: &self.other,
-            relation: &self.relation,
-        }
-    }
-}
-
 fn rspmm() {
     println!(
         "\n{:12} {:>7} {:>8} {:>4} {:>9} {:>9} {:>8} {:>9} {:>8}",
@@ -112,11 +82,7 @@ fn rspmm() {
         (100_000, 500_000, 1_000, 64),
     ] {
         let direct = triples(nodes, count, relations);
-        let r = relations as u32;
-        let both = direct
-            .iter()
-            .flat_map(|[h, k, t]| [[*h, *t, *k], [*t, *h, *k + r]]);
-        let edges: Vec<[u32; 3]> = both.collect();
+        let edges = both_ways(&direct, relations);
         let into = Grouped::new(nodes, edges.clone());
         let out_of = Grouped::new(nodes, edges.iter().map(|[v, u, k]| [*u, *v, *k]).collect());
         let rows = Rows::new(nodes, BATCH, |_, q| q < BATCH);

@@ -1,10 +1,11 @@
 //! Training steps and questions: `cargo bench -p gfm-pipe-gfm --bench step -- [--size S,M] [--dim 64] [--task kg,qa,ask]
-//! [--compute auto,dense] [--steps 5] [--graphs DIR] [--recompute] [--scaling]`.
+//! [--compute auto,dense] [--steps 5] [--graphs DIR] [--recompute] [--scaling] [--device cuda[:N] [--dtype f32,tf32,bf16]] [--write DIR]`.
 //!
 //! Batch 8, six layers, 256 negatives. Workloads of the reference's benchmark are read from `--graphs DIR` where they are
 //! (`DIR/M/workload.safetensors`); else graphs of their recipe are made here. `NODESxTRIPLESxRELATIONS` is a size, too. Medians. `ask` is one
 //! question at a time. `states` is the share of layers x queries x nodes that is computed: what bounds how much faster than dense a step can be.
-//! `--scaling` varies one size at a time.
+//! `--scaling` varies one size at a time. `--device` takes steps on a GPU (feature `cuda`; with `gpu-emulation` on its emulation), as the
+//! training loop does. `--write` only writes the workloads, for the reference's benchmark.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,
@@ -14,6 +15,7 @@
 
 #[path = "../../../kernels/benches/common.rs"]
 mod common;
+mod device;
 mod steps;
 mod work;
 
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 
 use common::{copy_gbytes, median, product_gflops};
 use gfm_pipe_gfm::model::Compute;
+use gfm_pipe_gfm::sampling::Truth;
 use steps::{Bench, Case, Step};
 use work::{Work, made, read};
 
@@ -38,6 +41,10 @@ struct Args {
     recompute: bool,
     json: bool,
     scaling: bool,
+    device: Option<String>,
+    dtypes: Vec<String>,
+    /// Where workloads are written to.
+    write: Option<PathBuf>,
     /// Where workloads may be; given, they must be.
     graphs: PathBuf,
     given: bool,
@@ -53,6 +60,9 @@ fn args() -> Args {
         recompute: false,
         json: false,
         scaling: false,
+        device: None,
+        dtypes: vec!["f32".into()],
+        write: None,
         graphs: PathBuf::from(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../../shared/bench"
@@ -75,6 +85,9 @@ fn args() -> Args {
                 out.graphs = PathBuf::from(&list()[0]);
                 out.given = true;
             }
+            "--device" => out.device = Some(list().remove(0)),
+            "--dtype" => out.dtypes = list(),
+            "--write" => out.write = Some(PathBuf::from(list().remove(0))),
             "--recompute" => out.recompute = true,
             "--json" => out.json = true,
             "--scaling" => out.scaling = true,
@@ -194,6 +207,89 @@ fn table(args: &Args) {
     }
 }
 
+/// The same on a device.
+fn on_device(args: &Args, name: &str) {
+    let gpu = device::open(name);
+    if !args.json {
+        println!(
+            "{}\n{:9} {:>4} {:4} {:5} {:7} {:>9} {:>9} {:>9} {:>9} {:>10} {:>7} {:>9}  graph",
+            gpu.name(),
+            "size",
+            "d",
+            "task",
+            "dtype",
+            "compute",
+            "step s",
+            "alone",
+            "prepare",
+            "queue",
+            "loss",
+            "states",
+            "peak MB"
+        );
+    }
+    for size in &args.sizes {
+        let work = read(&args.graphs, args.given, size);
+        let truth = Truth::new(work.graph.nodes(), work.relations, &work.triples);
+        let tasks = args.tasks.iter().filter(|t| *t != "ask");
+        let (models, ways) = (
+            cross(&args.dims, tasks),
+            cross(&args.dtypes, &args.computes),
+        );
+        for ((dim, task), (dtype, name)) in cross(&models, &ways) {
+            let case = Case {
+                task: (*task).clone(),
+                dim: **dim,
+                layers: LAYERS,
+                compute: compute(name),
+                recompute: args.recompute,
+            };
+            let how = device::how(dtype, args.recompute);
+            let from = work.from;
+            match device::timed(&gpu, &work, &truth, (&case, how), args.steps) {
+                Err(e) if args.json => println!(
+                    "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {dtype}\", \
+                     \"error\": {:?}}}",
+                    e.to_string()
+                ),
+                Err(e) => println!("{size:9} {dim:4} {task:4} {dtype:5} {name:7} {e}"),
+                Ok(t) if args.json => println!(
+                    "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {dtype}\", \
+                     \"compute\": \"{name}\", \"recompute\": {}, \"median_s\": {:.6}, \"alone_s\": {:.6}, \"prepare_s\": {:.6}, \
+                     \"queue_s\": {:.6}, \"first_loss\": {:.6}, \"states\": {:.4}, \"peak_device_mb\": {:.0}, \"graph\": \"{from}\"}}",
+                    args.recompute,
+                    t.step,
+                    t.alone,
+                    t.prepare,
+                    t.queue,
+                    t.loss,
+                    t.share,
+                    t.peak as f64 / 1e6
+                ),
+                Ok(t) => println!(
+                    "{size:9} {dim:4} {task:4} {dtype:5} {name:7} {:9.5} {:9.5} {:9.5} {:9.5} {:10.6} {:6.1}% {:9.0}  {from}",
+                    t.step,
+                    t.alone,
+                    t.prepare,
+                    t.queue,
+                    t.loss,
+                    100.0 * t.share,
+                    t.peak as f64 / 1e6
+                ),
+            }
+        }
+    }
+}
+
+/// Each of these with each of those.
+fn cross<'a, A, B>(
+    these: impl IntoIterator<Item = &'a A>,
+    those: impl IntoIterator<Item = &'a B> + Clone,
+) -> Vec<(&'a A, &'a B)> {
+    let each = |a| those.clone().into_iter().map(move |b| (a, b));
+    these.into_iter().flat_map(each).collect()
+}
+
 /// One size varied at a time around one case.
 fn scaling(args: &Args) {
     let base = (10_000, 50_000, 1_000, BATCH, 64, LAYERS);
@@ -251,6 +347,16 @@ fn scaling(args: &Args) {
 
 fn main() {
     let args = args();
+    if let Some(to) = &args.write {
+        for size in &args.sizes {
+            work::write(&read(&args.graphs, args.given, size), &to.join(size));
+        }
+        return;
+    }
+    if let Some(name) = &args.device {
+        on_device(&args, name);
+        return;
+    }
     // One case a process tells its own peak of memory: nothing else may take any then.
     if !args.json {
         println!(

@@ -56,26 +56,34 @@ pub struct Bench<'a> {
     rng: ChaCha8Rng,
 }
 
+/// A case's model and optimizer before the first step, and the embeddings of relations.
+pub fn start(work: &Work, case: &Case) -> (Params, Optimizer, Tensor) {
+    let class = if case.task == "kg" {
+        Class::QueryGNN
+    } else {
+        Class::GNNRetriever
+    };
+    let config = ModelConfig::new(case.dim, vec![case.dim; case.layers]);
+    let params = Params::init(class, &config, TEXT, 1024, DType::F32).unwrap();
+    let settings = AdamW {
+        lr: 5e-4,
+        betas: (0.9, 0.999),
+        eps: 1e-8,
+        weight_decay: 0.01,
+    };
+    let optimizer = Optimizer::new(settings, &params).unwrap();
+    let embeddings = tensor(work.embeddings.clone(), (2 * work.relations, TEXT)).unwrap();
+    (params, optimizer, embeddings)
+}
+
 impl<'a> Bench<'a> {
     pub fn new(work: &'a Work, case: &Case) -> Self {
-        let class = if case.task == "kg" {
-            Class::QueryGNN
-        } else {
-            Class::GNNRetriever
-        };
-        let config = ModelConfig::new(case.dim, vec![case.dim; case.layers]);
-        let params = Params::init(class, &config, TEXT, 1024, DType::F32).unwrap();
-        let settings = AdamW {
-            lr: 5e-4,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.01,
-        };
+        let (params, optimizer, embeddings) = start(work, case);
         Bench {
             truth: Truth::new(work.graph.nodes(), work.relations, &work.triples),
-            optimizer: Optimizer::new(settings, &params).unwrap(),
+            optimizer,
             params,
-            embeddings: tensor(work.embeddings.clone(), (2 * work.relations, TEXT)).unwrap(),
+            embeddings,
             work,
             case: case.clone(),
             rng: ChaCha8Rng::seed_from_u64(7),

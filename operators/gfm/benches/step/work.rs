@@ -1,8 +1,9 @@
 //! What is trained on: the reference's workloads, or graphs of their recipe.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use gfm_pipe_gfm::graph::Graph;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -127,4 +128,61 @@ pub fn read(graphs: &Path, given: bool, name: &str) -> Work {
         triples,
         from: "read",
     }
+}
+
+/// Writes a workload as the reference's benchmark has them: `workload.safetensors` and `info.json` in a folder.
+pub fn write(work: &Work, folder: &Path) {
+    let (nodes, relations, triples) = (work.graph.nodes(), work.relations, &work.triples);
+    let column = |c: usize| triples.iter().map(move |t| i64::from(t[c]));
+    let ints = |v: Vec<i64>, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu).unwrap();
+    let floats = |v: Vec<f32>, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu).unwrap();
+    let both = |a: usize, b: usize| column(a).chain(column(b));
+    let mask = |marked: Vec<Vec<u32>>| {
+        let mut out = vec![0f32; marked.len() * nodes];
+        for (row, list) in out.chunks_exact_mut(nodes).zip(marked) {
+            list.into_iter().for_each(|v| row[v as usize] = 1.0);
+        }
+        floats(out, &[work.questions.len(), nodes])
+    };
+    let ends = |s: &Vec<(u32, f64)>| s.iter().map(|(v, _)| *v).collect();
+    let seeds = work.seeds.iter().map(ends).collect();
+    let mut weight = vec![0.5f32; nodes];
+    for (v, w) in work.seeds.iter().flatten() {
+        weight[*v as usize] = *w as f32;
+    }
+    let inverse = column(1).map(|r| r + relations as i64);
+    let positives = work.positives.iter().flatten();
+    let positives = positives.flat_map(|[h, r, t]| [*h, *t, *r].map(i64::from));
+    let n = triples.len();
+    let tensors = HashMap::from([
+        (
+            "edge_index",
+            ints(both(0, 2).chain(both(2, 0)).collect(), &[2, 2 * n]),
+        ),
+        (
+            "edge_type",
+            ints(column(1).chain(inverse).collect(), &[2 * n]),
+        ),
+        ("target_edge_index", ints(both(0, 2).collect(), &[2, n])),
+        ("target_edge_type", ints(column(1).collect(), &[n])),
+        (
+            "rel_emb",
+            floats(work.embeddings.clone(), &[2 * relations, TEXT]),
+        ),
+        (
+            "positives",
+            ints(positives.collect(), &[work.positives.len(), BATCH, 3]),
+        ),
+        (
+            "question_embeddings",
+            floats(work.questions.concat(), &[work.questions.len(), TEXT]),
+        ),
+        ("question_entities_masks", mask(seeds)),
+        ("supporting_entities_masks", mask(work.gold.clone())),
+        ("entities_weight", floats(weight, &[nodes])),
+    ]);
+    std::fs::create_dir_all(folder).unwrap();
+    candle_core::safetensors::save(&tensors, folder.join("workload.safetensors")).unwrap();
+    let info = format!("{{\"nodes\": {nodes}, \"triples\": {n}, \"relations\": {relations}}}\n");
+    std::fs::write(folder.join("info.json"), info).unwrap();
 }

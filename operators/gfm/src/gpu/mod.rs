@@ -11,8 +11,12 @@ mod graph;
 mod head;
 mod objective;
 mod scoring;
-#[cfg(all(test, feature = "gpu-emulation"))]
-#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failed unwrap fails the test; a skipped test says so"
+)]
 mod tests;
 mod trainer;
 mod weights;

@@ -1,5 +1,5 @@
-//! The model on the emulated device against the CPU's, in f64: scores and gradients of every kind of model that has rows, losses, whole
-//! steps.
+//! The model on a device (the emulation, or a CUDA device where `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it) against the CPU's, in f64:
+//! scores and gradients of every kind of model that has rows.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::adamw::AdamW;
@@ -24,6 +24,24 @@ use crate::tensor::{tensor, to_f64};
 const NODES: usize = 11;
 const RELATIONS: usize = 3;
 const TEXT: usize = 5;
+
+/// What tests run on: see the kernels' tests.
+fn device() -> Option<Gpu> {
+    #[cfg(feature = "gpu-emulation")]
+    return Some(Gpu::emulated());
+    #[cfg(not(feature = "gpu-emulation"))]
+    {
+        static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
+        let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
+            Ok("cuda") => Some(Gpu::open(0).unwrap()),
+            _ => {
+                eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+                None
+            }
+        };
+        OPEN.get_or_init(open).clone()
+    }
+}
 
 fn some(n: usize, seed: u64) -> Vec<f64> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -167,7 +185,7 @@ fn same_grads(typed: &Typed<f64>, params: &Params, want: &Grads) {
 
 /// Scores of some candidates, edges taken out of the graph, and all gradients.
 fn check_links(s: &Setup) {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::QueryGNN);
     let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));
@@ -234,7 +252,7 @@ fn check_links(s: &Setup) {
 
 /// Scores of all nodes for questions, with and without a background, and all gradients.
 fn check_questions(s: &Setup) {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::GNNRetriever);
     let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));

@@ -157,7 +157,9 @@ fn a_start_that_does_not_fit_says_why() {
     let e = error(&[("train.checkpoint", at(&folder))], true);
     assert!(e.contains("there are two models to start from"), "{e}");
     // The parity model was made for embeddings of another width.
-    let wide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/wheel/query");
+    // Tests run in their package's folder, which is elsewhere where they were not built.
+    let here = std::env::current_dir().unwrap();
+    let wide = here.join("../../tests/parity/wheel/query");
     let e = error(&[("train.checkpoint", at(&wide))], false);
     assert!(e.contains("all-mpnet-base-v2 (48 wide)"), "{e}");
     let narrow = json!({"entity_model": {"input_dim": 8, "hidden_dims": [8], "layer_norm": false}});

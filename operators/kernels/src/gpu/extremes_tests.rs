@@ -1,4 +1,4 @@
-//! Max, min and PNA on the emulated device against obvious loops, and against the CPU's kernels. Numbers are few, so that edges
+//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are few, so that edges
 //! and boundaries do tie.
 
 mod reference;
@@ -10,7 +10,7 @@ use self::reference::{MIN_VARIANCE, QUERIES, Setup, Which};
 use super::extremes::{Aggregate, AggregateGrads, Kind, Path};
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Messages, Starts};
 use super::scales::Scales;
-use super::tests::{Tested, both_ways, close, some, up, without_every_third};
+use super::tests::{Tested, both_ways, close, device, some, up, without_every_third};
 use super::{Gpu, Vector};
 use crate::extremes::{Order, Squares, Upstream, extreme, input_grad, relation_grad, square_sum};
 use crate::message::{DistMult, Message, RotatE, TransE};
@@ -159,7 +159,8 @@ impl Setup {
     where
         S::Acc: Tested,
     {
-        let edges = self.edges(&Gpu::emulated());
+        let Some(gpu) = device() else { return };
+        let edges = self.edges(&gpu);
         let (fewer, marks) = without_every_third(&self.graph);
         let marks = DeviceMarks::new(edges.chunks.gpu(), &marks).unwrap();
         for which in ALL {
@@ -183,7 +184,8 @@ impl Setup {
     }
 
     fn check_cpu<M: Message>(&self, function: Function, path: Path) {
-        let edges = self.edges(&Gpu::emulated());
+        let Some(gpu) = device() else { return };
+        let edges = self.edges(&gpu);
         let d = self.dim;
         let g = &self.graph;
         let (into, out_of, rel) = (g.by_destination(), g.by_source(), g.by_relation());
@@ -323,7 +325,8 @@ fn messages_that_are_rounded_to_the_same_value_tie() {
     let mut s = Setup::new(small(), 8, 9);
     s.relations.fill(256.0);
     s.starts.iter_mut().for_each(|x| *x += 256.25);
-    let edges = s.edges(&Gpu::emulated());
+    let Some(gpu) = device() else { return };
+    let edges = s.edges(&gpu);
     for path in PATHS {
         s.check::<bf16>(&edges, &s.graph, (Which::Max, path, Function::TransE));
     }
@@ -338,7 +341,8 @@ fn messages_that_are_rounded_to_the_same_value_tie() {
 fn without_starts_the_boundary_is_zero() {
     let mut s = Setup::new(small(), 6, 11);
     s.starts.fill(0.0);
-    let edges = s.edges(&Gpu::emulated());
+    let Some(gpu) = device() else { return };
+    let edges = s.edges(&gpu);
     let all = |s: &Setup, how| {
         let got = s.run::<f64>(&edges, how);
         [wide(&got.features), wide(&got.dx), wide(&got.drelations)]
@@ -356,6 +360,7 @@ fn without_starts_the_boundary_is_zero() {
 
 #[test]
 fn messages_of_any_bits_are_found_again() {
+    let Some(gpu) = device() else { return };
     // No two messages are equal here: who attains an extreme is found only by the same bits.
     let dim = 6;
     let mut s = Setup::new(small(), dim, 3);
@@ -364,7 +369,7 @@ fn messages_of_any_bits_are_found_again() {
     s.starts.fill(0.0);
     for function in FUNCTIONS {
         for which in [Which::Max, Which::Min] {
-            let edges = s.edges(&Gpu::emulated());
+            let edges = s.edges(&gpu);
             s.dfeatures.fill(1.0);
             let got = s.run::<f32>(&edges, (which, Path::Fused, function));
             let (features, shares) = (wide(&got.features), wide(&got.shares));
@@ -382,7 +387,7 @@ fn messages_of_any_bits_are_found_again() {
 
 #[test]
 fn features_are_scaled_in_the_order_of_the_linear_map() {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let (dim, node) = (3, [1u32, 0, 1]);
     let features = some(node.len() * 4 * dim, 1);
     let (scale, inverse) = ([2.0, 3.0], [0.5, 0.25]);

@@ -14,7 +14,7 @@ mod driver;
 mod emulated;
 mod error;
 pub mod extremes;
-#[cfg(all(test, feature = "gpu-emulation"))]
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod extremes_tests;
 pub mod heads;
@@ -25,7 +25,7 @@ pub mod optimizer;
 pub mod products;
 pub mod rows;
 pub mod scales;
-#[cfg(all(test, feature = "gpu-emulation"))]
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests;
 

@@ -1,9 +1,9 @@
-//! The emulated device against the CPU's kernels, on random shapes and rows, in both orders of a block's threads.
+//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of a block's threads, or, where
+//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
 
 use half::bf16;
 use proptest::prelude::*;
 
-use super::emulated::run_backward;
 use super::heads::{Head, HeadGrads};
 use super::losses::Sparse;
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Marks, Messages, Starts};
@@ -25,6 +25,25 @@ use crate::rows::{NONE, Rows};
 use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
+
+/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+pub(super) fn device() -> Option<Gpu> {
+    #[cfg(feature = "gpu-emulation")]
+    return Some(Gpu::emulated());
+    #[cfg(not(feature = "gpu-emulation"))]
+    {
+        // One for all tests: to open it takes longer than most of them.
+        static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
+        let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
+            Ok("cuda") => Some(Gpu::open(0).unwrap()),
+            _ => {
+                eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+                None
+            }
+        };
+        OPEN.get_or_init(open).clone()
+    }
+}
 
 /// Numbers in -1..1, the same for the same seed.
 pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
@@ -91,8 +110,13 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     }
 }
 
-/// Runs a check with a block's threads in order, and the other way round; results must be the same bits.
+/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in order, and the other way round; a device
+/// in whatever order it likes.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
+    #[cfg(feature = "gpu-emulation")]
+    use super::emulated::run_backward;
+    #[cfg(not(feature = "gpu-emulation"))]
+    let run_backward = |_| ();
     run_backward(false);
     let one = run();
     run_backward(true);
@@ -262,7 +286,8 @@ impl Setup {
     where
         S::Acc: Tested,
     {
-        let (gpu, d) = (Gpu::emulated(), self.dim);
+        let Some(gpu) = device() else { return };
+        let d = self.dim;
         let n = self.numbers::<S>();
         let g = &self.graph;
         let (into, out_of, rel) = (g.by_destination(), g.by_source(), g.by_relation());
@@ -367,7 +392,8 @@ proptest! {
 #[test]
 fn any_number_of_edges_is_taken_out() {
     let count = (1 << 22) + 1;
-    let (gpu, ids) = (Gpu::emulated(), vec![0u32; count]);
+    let Some(gpu) = device() else { return };
+    let ids = vec![0u32; count];
     let (offsets, all) = ([0, count as u32], (0..count as u32).collect::<Vec<_>>());
     let csr = Csr {
         offsets: &offsets,
@@ -422,7 +448,7 @@ fn messages_in_bf16_are_sums_in_f32() {
 
 #[test]
 fn rows_are_moved_as_told() {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let x = up::<f32>(&gpu, &some(5 * 6, 1));
     let xs = x.read().unwrap();
     // Two of a wider row's columns, of rows 4, none, 1, 4.
@@ -536,7 +562,7 @@ fn rows_are_moved_as_told() {
 
 #[test]
 fn gathered_states_are_those_a_layer_sees() {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let graph = Graph {
         list: vec![(0, 1, 0)],
         nodes: 4,
@@ -573,7 +599,7 @@ fn check_norm<S: Tested>(rows: usize, dim: usize, activation: Activation, norm: 
 where
     S::Acc: Tested,
 {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     let n = rows * dim;
     let held = |n, s| -> Vec<f64> { some(n, seed ^ s).iter().map(|x| S::of(*x).wide()).collect() };
     let (lin, x, dy) = (held(n, 1), held(n, 2), held(n, 3));
@@ -678,7 +704,7 @@ proptest! {
 
     #[test]
     fn heads_equal_the_cpus(s in setups(0..10)) {
-        let gpu = Gpu::emulated();
+        let Some(gpu) = device() else { return Ok(()) };
         let (rows, f) = (&s.to, s.dim);
         let nodes = s.graph.nodes;
         let (p, share) = (some(rows.len() * f, s.seed), some(QUERIES * f, s.seed ^ 1));
@@ -720,7 +746,7 @@ proptest! {
 
     #[test]
     fn products_equal_the_obvious_loop(m in 1usize..7, k in 0usize..7, n in 1usize..7, ta: bool, tb: bool, add: bool, gap in 0usize..3, seed: u64) {
-        let gpu = Gpu::emulated();
+        let Some(gpu) = device() else { return Ok(()) };
         let size = |rows: usize, columns: usize| rows * (columns + gap);
         let (ra, ca) = if ta { (k, m) } else { (m, k) };
         let (rb, cb) = if tb { (n, k) } else { (k, n) };
@@ -749,7 +775,7 @@ proptest! {
 
     #[test]
     fn steps_of_the_optimizer_equal_the_cpus(n in 1usize..3000, seed: u64, clip in proptest::option::of(0.1..3.0f64)) {
-        let gpu = Gpu::emulated();
+        let Some(gpu) = device() else { return Ok(()) };
         let settings = AdamW { lr: 0.01, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.1 };
         let (mut p, mut m, mut v) = (some(n, seed), vec![0.0; n], vec![0.0; n]);
         let on = [&p, &m, &v].map(|x| up::<f64>(&gpu, x));
@@ -778,7 +804,7 @@ fn norms_in_f32_and_bf16() {
 
 #[test]
 fn scores_are_summed_over_documents() {
-    let gpu = Gpu::emulated();
+    let Some(gpu) = device() else { return };
     // Document 0 has entities 0 and 2, document 1 none, document 2 entity 1.
     let docs = Sparse::new(&gpu, &[0, 2, 2, 3], &[0, 2, 1]).unwrap();
     let x = up::<f32>(&gpu, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]);
@@ -787,6 +813,7 @@ fn scores_are_summed_over_documents() {
     close("documents", &out, &[3.5, 1.0, 2.0, 21.0, 1.0, 9.0]);
 }
 
+#[cfg(feature = "gpu-emulation")]
 #[test]
 fn memory_is_counted_and_kernels_are_checked() {
     let gpu = Gpu::emulated();

@@ -1,0 +1,225 @@
+//! Steps on a device, taken as the training loop takes them: the CPU prepares a step while the device computes the one before.
+
+use std::time::Instant;
+
+use candle_core::{DType, Tensor};
+use gfm_pipe_api::OpResult;
+use gfm_pipe_gfm::eval::EntityDocuments;
+use gfm_pipe_gfm::gpu::{
+    How, LinkBatch, OnDevice, Pending, QuestionBatch, Source, Term, Trainer, trainer,
+};
+use gfm_pipe_gfm::loss::ListLoss;
+use gfm_pipe_gfm::model::{Params, Reach};
+use gfm_pipe_gfm::ops::Seeds;
+use gfm_pipe_gfm::sampling::{Truth, batch};
+use gfm_pipe_kernels::gpu::Gpu;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::NEGATIVES;
+use crate::common::median;
+use crate::steps::{Case, start};
+use crate::work::Work;
+
+/// Steps that do not count.
+const WARM_UP: usize = 3;
+
+/// A device of this name (`cuda`, `cuda:N`).
+pub fn open(name: &str) -> Gpu {
+    let number = match name.strip_prefix("cuda") {
+        Some("") => 0,
+        Some(n) => n.trim_start_matches(':').parse().unwrap(),
+        None => panic!("`{name}` is no device: cuda, cuda:N"),
+    };
+    Gpu::open(number).unwrap_or_else(|e| panic!("{e}: {}", e.hint()))
+}
+
+/// How steps of a `train.dtype` are taken.
+pub fn how(dtype: &str, recompute: bool) -> How {
+    let (states, tf32) = match dtype {
+        "f32" => (DType::F32, false),
+        "tf32" => (DType::F32, true),
+        "bf16" => (DType::BF16, false),
+        other => panic!("unknown type {other}"),
+    };
+    How {
+        states,
+        tf32,
+        recompute,
+        clip_norm: None,
+    }
+}
+
+/// Medians in seconds.
+pub struct Timed {
+    /// From one step's end to the next one's, as the training loop takes them.
+    pub step: f64,
+    /// A step that was prepared before: queued, and waited for.
+    pub alone: f64,
+    /// What the CPU does before a step is queued.
+    pub prepare: f64,
+    /// Until a step is queued.
+    pub queue: f64,
+    /// States computed, of layers x queries x nodes.
+    pub share: f64,
+    /// Of the first step.
+    pub loss: f64,
+    /// Most bytes of device memory that vectors took.
+    pub peak: usize,
+}
+
+enum Ready {
+    Links(LinkBatch),
+    Questions(QuestionBatch),
+}
+
+/// A model in training on a device.
+struct Bench<'a> {
+    work: &'a Work,
+    truth: &'a Truth,
+    case: &'a Case,
+    params: Params,
+    embeddings: Tensor,
+    documents: EntityDocuments,
+    kept: OnDevice,
+    trainer: Box<dyn Trainer>,
+    rng: ChaCha8Rng,
+    share: f64,
+}
+
+/// Times a case's steps.
+pub fn timed(
+    gpu: &Gpu,
+    work: &Work,
+    truth: &Truth,
+    (case, how): (&Case, How),
+    steps: usize,
+) -> OpResult<Timed> {
+    gpu.forget_peak();
+    let (params, optimizer, embeddings) = start(work, case);
+    let mut bench = Bench {
+        documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
+        trainer: trainer(gpu, &params, &optimizer, how)?,
+        kept: OnDevice::default(),
+        rng: ChaCha8Rng::seed_from_u64(7),
+        work,
+        truth,
+        case,
+        params,
+        embeddings,
+        share: 0.0,
+    };
+    let (mut alone, mut queue) = (Vec::new(), Vec::new());
+    let mut loss = 0.0;
+    let half = steps.div_ceil(2);
+    for i in 0..WARM_UP + half {
+        let ready = bench.prepare(i);
+        gpu.wait().map_err(op)?;
+        let start = Instant::now();
+        let pending = bench.launch(ready)?;
+        let queued = start.elapsed().as_secs_f64();
+        let taken = pending.wait()?;
+        gpu.wait().map_err(op)?;
+        if i == 0 {
+            loss = taken.loss;
+        }
+        if i >= WARM_UP {
+            queue.push(queued);
+            alone.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let (mut step, mut prepare) = (Vec::new(), Vec::new());
+    let first = bench.prepare(0);
+    let mut pending = bench.launch(first)?;
+    let mut last = Instant::now();
+    for i in 1..=steps + 1 {
+        let before = Instant::now();
+        let ready = bench.prepare(i);
+        prepare.push(before.elapsed().as_secs_f64());
+        pending.wait()?;
+        pending = bench.launch(ready)?;
+        // The first one began in the middle of another.
+        if i > 1 {
+            step.push(last.elapsed().as_secs_f64());
+        }
+        last = Instant::now();
+    }
+    pending.wait()?;
+    Ok(Timed {
+        step: median(step),
+        alone: median(alone),
+        prepare: median(prepare),
+        queue: median(queue),
+        share: bench.share,
+        loss,
+        peak: gpu.used().1,
+    })
+}
+
+fn op(e: gfm_pipe_kernels::gpu::Error) -> gfm_pipe_api::OpError {
+    gfm_pipe_api::OpError::new(e.to_string()).hint(e.hint())
+}
+
+impl Bench<'_> {
+    /// What the training loop finds out before a step.
+    fn prepare(&mut self, i: usize) -> Ready {
+        let (w, compute) = (self.work, self.case.compute);
+        let reach = |seeds: &Seeds, candidates: Option<&[Vec<u32>]>| {
+            let asked = (seeds, candidates);
+            Reach::chosen(&self.params.config, &w.graph, compute, asked, false)
+        };
+        let ready = match self.case.task.as_str() {
+            "kg" => {
+                let rng = &mut self.rng;
+                let positives = &w.positives[i % w.positives.len()];
+                let batch = batch(self.truth, positives, NEGATIVES, true, || {
+                    rng.random::<f32>()
+                });
+                let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
+                Ready::Links(LinkBatch {
+                    reach: reach(&seeds, Some(&batch.candidates)),
+                    gone: batch.asked().collect(),
+                    temperature: 1.0,
+                    seeds,
+                    batch,
+                })
+            }
+            _ => Ready::Questions(QuestionBatch {
+                texts: w.questions.concat(),
+                reach: reach(&w.seeds, None),
+                entities: w.gold.clone(),
+                documents: vec![Vec::new(); w.gold.len()],
+                seeds: w.seeds.clone(),
+            }),
+        };
+        self.share = match &ready {
+            Ready::Links(b) => b.reach.share(),
+            Ready::Questions(b) => b.reach.share(),
+        };
+        ready
+    }
+
+    fn launch(&mut self, ready: Ready) -> OpResult<Pending> {
+        let on = Source {
+            graph: &self.work.graph,
+            embeddings: &self.embeddings,
+            kept: &self.kept,
+        };
+        let term = |loss, weight| Term {
+            loss,
+            weight,
+            documents: false,
+        };
+        let bce = ListLoss::Bce {
+            adversarial_temperature: 0.2,
+        };
+        let terms = || vec![term(bce, 0.3), term(ListLoss::ListCe, 0.7)];
+        match ready {
+            Ready::Links(batch) => self.trainer.links(on, batch, 1.0),
+            Ready::Questions(batch) => {
+                self.trainer
+                    .questions(on, (&self.documents, &terms), batch, 1.0)
+            }
+        }
+    }
+}
