@@ -447,10 +447,6 @@ fn memory_is_foreseen() {
                 for recompute in [false, true] {
                     let (foreseen, counted) = memory(&config, links, compute, recompute);
                     let off = foreseen as f64 / counted as f64 - 1.0;
-                    println!(
-                        "{name} links {links} {compute:?} recompute {recompute}: foreseen {foreseen}, counted {counted}, off by {:.1} %",
-                        100.0 * off
-                    );
                     assert!(
                         off.abs() < 0.05,
                         "{name} {links} {compute:?} {recompute}: {foreseen} {counted}"

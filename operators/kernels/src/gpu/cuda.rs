@@ -13,8 +13,13 @@ use cudarc::driver::sys::{self, CUresult};
 use super::driver::{Driver, Kind, Launch, Place, Product};
 use super::{Error, Memory};
 
+/// Bytes at an address that the driver may read words from.
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
+
 /// The kernels, for several generations of devices.
-static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
+static KERNELS: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin")));
 /// The toolkit they were compiled with, as the driver counts versions.
 const TOOLKIT: &str = env!("GFM_CUDA_VERSION");
 /// The oldest compute capability among them.
@@ -104,7 +109,7 @@ impl Cuda {
             let stream = cu::stream::create(cu::stream::StreamKind::NonBlocking)
                 .map_err(check("making a stream"))?;
             keep_memory(device)?;
-            let module = cu::module::load_data(KERNELS.as_ptr().cast())
+            let module = cu::module::load_data(KERNELS.0.as_ptr().cast())
                 .map_err(check("loading the kernels"))?;
             let blas = blas::create_handle().map_err(|e| failed("starting cuBLAS", e))?;
             blas::set_stream(blas, stream.cast()).map_err(|e| failed("starting cuBLAS", e))?;
