@@ -6,6 +6,9 @@
 
 mod backward;
 pub(crate) mod estimate;
+#[cfg(all(test, feature = "gpu-emulation"))]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod estimate_tests;
 mod forward;
 mod graph;
 mod head;

@@ -1,0 +1,150 @@
+//! Memory foreseen against memory counted, on an emulated device that nobody else uses.
+
+use candle_core::DType;
+use gfm_pipe_kernels::adamw::AdamW;
+use gfm_pipe_kernels::gpu::Gpu;
+
+use super::estimate::Shape;
+use super::tests::some;
+use super::{How, LinkBatch, OnDevice, QuestionBatch, Source, Term};
+use crate::graph::Graph;
+use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
+use crate::ops::{AggregateFunc, Seeds};
+use crate::optimizer::Optimizer;
+use crate::tensor::tensor;
+
+/// A graph of some size, and what a step on it takes at most: foreseen, and counted.
+fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) -> (usize, usize) {
+    let (nodes, relations, batch, text) = (240usize, 4usize, 3usize, 24usize);
+    let numbers = some(3 * 900, 5);
+    let pick = |i: usize, n: usize| ((numbers[i] + 1.0) / 2.0 * n as f64) as u32 % n as u32;
+    // Long chains besides: some nodes are far from where queries start.
+    let chain = (0..nodes as u32 - 1).map(|v| [v, 0, v + 1]);
+    let random = (0..250).map(|i| {
+        [
+            pick(3 * i, nodes / 4),
+            pick(3 * i + 1, relations),
+            pick(3 * i + 2, nodes / 4),
+        ]
+    });
+    let triples: Vec<[u32; 3]> = chain.chain(random).collect();
+    let graph = Graph::from_triples(nodes, relations, &triples);
+    let embeddings = tensor(some(2 * relations * text, 2), (2 * relations, text)).unwrap();
+    let class = if links {
+        Class::QueryGNN
+    } else {
+        Class::GNNRetriever
+    };
+    let params = Params::init(class, config, text, 1, DType::F32).unwrap();
+    let how = How {
+        states: DType::F32,
+        tf32: false,
+        recompute,
+        clip_norm: None,
+    };
+    let adamw = AdamW {
+        lr: 0.01,
+        betas: (0.9, 0.999),
+        eps: 1e-8,
+        weight_decay: 0.0,
+    };
+    let gpu = Gpu::emulated();
+    let optimizer = Optimizer::new(adamw, &params).unwrap();
+    let mut trainer = super::trainer(&gpu, &params, &optimizer, how).unwrap();
+    let kept = OnDevice::default();
+    let on = Source {
+        graph: &graph,
+        embeddings: &embeddings,
+        kept: &kept,
+    };
+    let seeds: Seeds = (0..batch as u32)
+        .map(|q| vec![(5 * q, 1.0), (5 * q + 1, 1.0)])
+        .collect();
+    let candidates: Vec<Vec<u32>> = (0..batch as u32)
+        .map(|q| (0..17).map(|i| 7 * i + q).collect())
+        .collect();
+    let asked = links.then_some(&candidates[..]);
+    let reach = || Reach::chosen(config, &graph, compute, (&seeds, asked), false);
+    let mut shape = Shape {
+        config,
+        bytes: (4, 4),
+        params: crate::model::size(class, config, text),
+        text,
+        nodes,
+        edges: graph.edges(),
+        relations: 2 * relations,
+        batch,
+        seeds: 2 * batch,
+        candidates: links.then_some(17),
+        documents: 0,
+        recompute,
+        rows: Vec::new(),
+        whole: false,
+        messages: Vec::new(),
+    };
+    shape.of_reach(&reach(), Vec::new());
+    let pending = if links {
+        let queries = seeds.iter().map(|s| TailQuery {
+            head: s[0].0,
+            relation: 1,
+        });
+        let batch = LinkBatch {
+            batch: crate::sampling::Batch {
+                queries: queries.collect(),
+                candidates: candidates.clone(),
+            },
+            seeds: seeds.clone(),
+            gone: vec![triples[0]],
+            reach: reach(),
+            temperature: 0.5,
+        };
+        trainer.links(on, batch, 1.0)
+    } else {
+        let gold = vec![vec![3u32, 9]; batch];
+        let batch = QuestionBatch {
+            texts: vec![0.5; batch * text],
+            seeds: seeds.clone(),
+            entities: gold.clone(),
+            documents: gold,
+            reach: reach(),
+        };
+        let documents = crate::eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
+        let terms = || {
+            vec![Term {
+                loss: crate::loss::ListLoss::ListCe,
+                weight: 1.0,
+                documents: false,
+            }]
+        };
+        trainer.questions(on, (&documents, &terms), batch, 1.0)
+    };
+    assert!(pending.unwrap().wait().unwrap().loss.is_finite());
+    (shape.memory(), gpu.used().1)
+}
+
+#[test]
+fn memory_is_foreseen() {
+    let base = || ModelConfig::new(32, vec![32; 3]);
+    let pna = ModelConfig {
+        aggregate_func: AggregateFunc::Pna,
+        ..base()
+    };
+    let concat = ModelConfig {
+        concat_hidden: true,
+        ..base()
+    };
+    for (name, config) in [("sum", base()), ("pna", pna), ("concat", concat)] {
+        for links in [true, false] {
+            for compute in [Compute::Dense, Compute::Sparse] {
+                for recompute in [false, true] {
+                    let (foreseen, counted) = memory(&config, links, compute, recompute);
+                    let off = foreseen as f64 / counted as f64 - 1.0;
+                    assert!(
+                        off.abs() < 0.05,
+                        "{name} {links} {compute:?} {recompute}: {foreseen} {counted}"
+                    );
+                }
+            }
+        }
+    }
+}
