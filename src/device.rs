@@ -10,15 +10,12 @@ pub fn resolve(name: &str) -> OpResult<String> {
     #[cfg(feature = "gfm")]
     return gfm_pipe_gfm::device::resolve(name);
     #[cfg(not(feature = "gfm"))]
-    match name {
-        "auto" | "cpu" => Ok("cpu".to_owned()),
-        other => {
-            let number = other.strip_prefix("cuda:").unwrap_or("0");
-            Err(gfm_pipe_api::OpError::new(format!(
-                "cuda:{number} was asked for, and this gfm-pipe was built without CUDA"
-            ))
-            .hint("build it with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`"))
-        }
+    match gfm_pipe_api::Device::parse(name) {
+        Some(gfm_pipe_api::Device::Cuda(n)) => Err(gfm_pipe_api::OpError::new(format!(
+            "cuda:{n} was asked for, and this gfm-pipe was built without CUDA"
+        ))
+        .hint("build it with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`")),
+        _ => Ok("cpu".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
-use gfm_pipe_api::{OpEntry, OpError};
+use gfm_pipe_api::{Device, OpEntry, OpError};
 
 /// Where artifacts are kept unless `--store` says otherwise.
 const DEFAULT_STORE: &str = ".gfm-pipe";
@@ -101,10 +101,9 @@ impl RemoteArg {
 
 /// A device's name, as it is typed.
 fn device_name(text: &str) -> Result<String, String> {
-    let number = text.strip_prefix("cuda:").map(|n| n.parse::<u32>().is_ok());
-    match matches!(text, "auto" | "cpu" | "cuda") || number == Some(true) {
-        true => Ok(text.to_owned()),
-        false => Err("devices are auto, cpu, cuda and cuda:N".to_owned()),
+    match Device::parse(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("devices are auto, cpu, cuda and cuda:N".to_owned()),
     }
 }
 

@@ -115,6 +115,29 @@ pub trait Outputs: Send + Sync {
 /// Variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
+/// What a device's name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// `auto`: the best there is.
+    Auto,
+    /// `cpu`.
+    Cpu,
+    /// `cuda:N`; `cuda` is the first.
+    Cuda(usize),
+}
+
+impl Device {
+    /// The device of a name; `None` where it is no device's.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Device::Auto),
+            "cpu" => Some(Device::Cpu),
+            "cuda" => Some(Device::Cuda(0)),
+            other => other.strip_prefix("cuda:")?.parse().ok().map(Device::Cuda),
+        }
+    }
+}
+
 /// Everything an operator may touch while it runs.
 pub struct Context {
     /// `STAGE`, for messages.
@@ -135,7 +158,7 @@ pub struct Context {
     /// A folder all stages share, for what is worth keeping between runs and may be lost at any time. Others may write to
     /// it at the same moment.
     pub cache: PathBuf,
-    /// Device asked for: `auto`, `cpu`, `cuda`, `cuda:N`.
+    /// Device to compute on: `cpu` or `cuda:N`, see [`Device`].
     pub device: String,
     /// The environment, for operators that run programs; the others have no business with it.
     pub environment: Environment,
@@ -213,5 +236,21 @@ impl Context {
     /// A line the user should look at.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.reporter.message(Level::Warn, text.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names() {
+        let all = ["auto", "cpu", "cuda", "cuda:3"].map(Device::parse);
+        let want = [Device::Auto, Device::Cpu, Device::Cuda(0), Device::Cuda(3)];
+        assert_eq!(all, want.map(Some));
+        assert_eq!(
+            ["", "gpu", "cuda:", "cuda:x", "cuda:-1"].map(Device::parse),
+            [None; 5]
+        );
     }
 }

@@ -20,7 +20,9 @@ pub mod schema;
 pub mod table;
 
 pub use artifact::{Artifact, TableFile};
-pub use context::{Cancel, Context, Environment, Level, Metric, Outputs, Reporter, TableSink};
+pub use context::{
+    Cancel, Context, Device, Environment, Level, Metric, Outputs, Reporter, TableSink,
+};
 pub use error::{OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};
 pub use operator::{

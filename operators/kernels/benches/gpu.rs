@@ -23,7 +23,7 @@ use gfm_pipe_kernels::activation::Activation;
 use gfm_pipe_kernels::gpu::messages::{DeviceRows, Edges, Function, Messages};
 use gfm_pipe_kernels::gpu::norms::{Norm, NormGrads};
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
-use gfm_pipe_kernels::gpu::rows::{CastFrom, cast};
+use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Error, Gpu, State, Vector};
 use gfm_pipe_kernels::rows::Rows;
 use grouped::{Grouped, both_ways};
@@ -110,10 +110,7 @@ impl Bench {
         name: &str,
         (rows, d): (usize, usize),
         most: f64,
-    ) -> Result<(), Error>
-    where
-        S::Acc: CastFrom<S>,
-    {
+    ) -> Result<(), Error> {
         let (x, g, y) = (
             self.some::<S>(rows * d)?,
             self.some::<S>(rows * d)?,
@@ -257,12 +254,12 @@ impl Bench {
         let copy = self.copy(large)?;
         println!("copy of {:.0} MB: {copy:.1} GB/s", large as f64 / 1e6);
         let side = if self.small { 64 } else { 8192 };
-        let tf32 = |on: bool| self.gpu.allow_tf32(on);
-        tf32(false);
+        let rounded = Bench {
+            gpu: self.gpu.with_tf32(true),
+            ..*self
+        };
         let f32s = self.square::<f32>(side)?;
-        tf32(true);
-        let tf32s = self.square::<f32>(side)?;
-        tf32(false);
+        let tf32s = rounded.square::<f32>(side)?;
         let bf16s = self.square::<bf16>(side)?;
         println!(
             "product of {side} x {side}: f32 {f32s:.1} TFLOP/s, tf32 {tf32s:.1}, bf16 {bf16s:.1}"
@@ -277,9 +274,7 @@ impl Bench {
         };
         for shape in shapes {
             self.products::<f32>("f32", shape, f32s)?;
-            tf32(true);
-            self.products::<f32>("tf32", shape, tf32s)?;
-            tf32(false);
+            rounded.products::<f32>("tf32", shape, tf32s)?;
             self.products::<bf16>("bf16", shape, bf16s)?;
         }
         println!(

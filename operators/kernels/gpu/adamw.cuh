@@ -10,8 +10,6 @@ struct Adam {
   u64 count;
   double b1, b2, c1, c2, step_size, root, keep, eps, most;
 };
-__device__ __forceinline__ float root_of(float x) { return sqrtf(x); }
-__device__ __forceinline__ double root_of(double x) { return sqrt(x); }
 struct AdamStep {
   template <class A> __device__ static __forceinline__ void run(const Adam &a) {
     A *p = static_cast<A *>(a.param), *m = static_cast<A *>(a.m), *v = static_cast<A *>(a.v);
@@ -27,7 +25,7 @@ struct AdamStep {
       A g = static_cast<const A *>(a.grad)[i] * scale;
       A first = b1 * m[i] + c1 * g, second = b2 * v[i] + c2 * g * g;
       m[i] = first, v[i] = second;
-      p[i] = p[i] * keep - step * first / (root_of(second) / root + eps);
+      p[i] = p[i] * keep - step * first / (sqrt_of(second) / root + eps);
     }
   }
 };

@@ -114,6 +114,13 @@ template <class S, int W, int P> struct Part {
 #pragma unroll
     for (int p = 0; p < P; p++) of[p].store(row + first + p * (d / 2));
   }
+  // Without rounding to S.
+  __device__ __forceinline__ void store_sums(Acc<S> *row, u32 first, u32 d) const {
+#pragma unroll
+    for (int p = 0; p < P; p++)
+#pragma unroll
+      for (int i = 0; i < W; i++) row[first + p * (d / 2) + i] = of[p].at[i];
+  }
   __device__ __forceinline__ void add(const Part &x) {
 #pragma unroll
     for (int p = 0; p < P; p++)

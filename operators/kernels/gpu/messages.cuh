@@ -90,11 +90,7 @@ struct SumMessagesPart {
       Part<S, W, M::P> sum;
       sum.zero();
       add_messages<S, M, W>(a, q, a.parts[3 * j + 1], a.parts[3 * j + 2], c, sum);
-      Acc<S> *out = static_cast<Acc<S> *>(a.out) + size_t(j) * a.d;
-#pragma unroll
-      for (int p = 0; p < M::P; p++)
-#pragma unroll
-        for (int k = 0; k < W; k++) out[c + p * (a.d / 2) + k] = sum.of[p].at[k];
+      sum.store_sums(static_cast<Acc<S> *>(a.out) + size_t(j) * a.d, c, a.d);
     }
   }
 };
@@ -223,11 +219,7 @@ struct SumStateGradPart {
       sum.zero();
       if (from == a.offsets[u]) add_own_grads<S, W, M::P>(a, i, u, c, sum);
       add_state_grads<S, M, W>(a, i, u, q, from, a.parts[3 * j + 2], c, sum);
-      Acc<S> *out = static_cast<Acc<S> *>(a.out) + size_t(j) * a.d;
-#pragma unroll
-      for (int p = 0; p < M::P; p++)
-#pragma unroll
-        for (int k = 0; k < W; k++) out[c + p * (a.d / 2) + k] = sum.of[p].at[k];
+      sum.store_sums(static_cast<Acc<S> *>(a.out) + size_t(j) * a.d, c, a.d);
     }
   }
 };
@@ -269,11 +261,7 @@ struct SumRelationGrad {
             if (at[k] != NONE) M::of_w(sum, gs[k], xs[k]);
         }
       }
-      Acc<S> *out = static_cast<Acc<S> *>(a.out) + size_t(j) * a.d;
-#pragma unroll
-      for (int p = 0; p < M::P; p++)
-#pragma unroll
-        for (int k = 0; k < W; k++) out[c + p * (a.d / 2) + k] = sum.of[p].at[k];
+      sum.store_sums(static_cast<Acc<S> *>(a.out) + size_t(j) * a.d, c, a.d);
     }
   }
 };

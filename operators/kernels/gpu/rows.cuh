@@ -181,7 +181,6 @@ struct Each {
   void *x;
   const void *y;
   u64 count;
-  double by;
   u32 op;
 };
 struct EachValue {
@@ -191,7 +190,6 @@ struct EachValue {
     u64 step = u64(gridDim.x) * blockDim.x;
     for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step) switch (a.op) {
         case 0: x[i] += y[i]; break;                     // add
-        case 1: x[i] *= A(a.by); break;                  // scale
         default: x[i] = y[i] > A(0) ? x[i] : A(0);       // backward of ReLU, from its output
       }
   }
@@ -211,7 +209,6 @@ template <class To, class From> __device__ __forceinline__ void cast(const Cast 
     static_cast<To *>(a.to)[i] = Down<To>::of(up(static_cast<const From *>(a.from)[i]));
 }
 ALONE(cast_bf16_f32, Cast, (cast<bf16, float>(a)))
-ALONE(cast_f32_bf16, Cast, (cast<float, bf16>(a)))
 struct Narrow {
   __device__ static __forceinline__ void run(const Cast &a) {
     u64 step = u64(gridDim.x) * blockDim.x;

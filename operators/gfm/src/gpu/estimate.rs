@@ -123,9 +123,8 @@ impl Shape<'_> {
             m.give(start + wide + gathered);
             (y, left + rstd)
         };
-        let mut projections = 0;
         for i in 0..layers {
-            projections += m.take(self.relations * d * (a + s));
+            m.take(self.relations * d * (a + s));
             let wide = m.take(self.relations * d * a);
             m.give(wide);
             let (y, left) = layer(&mut m, i);
@@ -152,13 +151,13 @@ impl Shape<'_> {
             }
             scores
         } else {
-            head = m.take(seen * config.output_dim() * a);
-            head += m.take(seen * f * a * (config.num_mlp_layer - 1));
+            m.take(seen * config.output_dim() * a);
+            m.take(seen * f * a * (config.num_mlp_layer - 1));
             m.take(seen * a)
         };
         // The loss and its gradient, in f64 and then narrow.
         let wide = m.take(seen * 8 + 2 * 8 * self.batch * self.documents);
-        let grad = m.take(seen * a);
+        m.take(seen * a);
         m.give(wide + scores);
         // Backward: the head.
         let mut upper = if self.by_rows() {
@@ -216,7 +215,6 @@ impl Shape<'_> {
             m.give(partial + upper + features + dstate + dinput + dprojected);
             upper = dx;
         }
-        let _ = (grad, projections, head);
         m.peak
     }
 

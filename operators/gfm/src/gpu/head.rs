@@ -203,8 +203,7 @@ impl<S: State> Model<'_, S> {
         Ok((x, HeadLeft::Seen { seen, hidden }))
     }
 
-    /// Backward of [`Model::head`]: gives the gradient of the queries `[B, d]`, and of what was seen (or, over rows, adds nothing but gives
-    /// that of the last states).
+    /// Backward of [`Model::head`]: the gradients of the queries, `[B, d]`, and of the states that it saw.
     pub(super) fn head_backward(
         &self,
         tape: &mut Tape<'_, S>,

@@ -83,23 +83,23 @@ fn narrow<S: State>(gpu: &Gpu, grad: &Vector<f64>) -> Result<Vector<S::Acc>> {
     Ok(out)
 }
 
-impl LinkBatch {
-    pub(super) fn value<S: State>(&self, scores: &Vector<S::Acc>) -> Result<Value<S::Acc>> {
-        let gpu = scores.gpu();
-        let rows = self.batch.queries.len();
-        let grad = gpu.zeros::<f64>(scores.len())?;
-        let parts = gpu.dirty(rows)?;
-        let nobody = Positives::new(gpu, std::iter::repeat_n(&[][..], rows))?;
-        let loss = Loss::Links {
-            temperature: self.temperature,
-        };
-        loss.value(scores.view(), &nobody, 1.0, grad.view(), parts.view())?;
-        Ok(Value {
-            parts,
-            weights: vec![1.0],
-            grad: narrow::<S>(gpu, &grad)?,
-        })
-    }
+/// The loss of link prediction over `rows` queries, whose first candidate is the true one.
+pub(super) fn link_loss<S: State>(
+    rows: usize,
+    temperature: f64,
+    scores: &Vector<S::Acc>,
+) -> Result<Value<S::Acc>> {
+    let gpu = scores.gpu();
+    let grad = gpu.zeros::<f64>(scores.len())?;
+    let parts = gpu.dirty(rows)?;
+    let nobody = Positives::new(gpu, std::iter::repeat_n(&[][..], rows))?;
+    let loss = Loss::Links { temperature };
+    loss.value(scores.view(), &nobody, 1.0, grad.view(), parts.view())?;
+    Ok(Value {
+        parts,
+        weights: vec![1.0],
+        grad: narrow::<S>(gpu, &grad)?,
+    })
 }
 
 impl QuestionObjective {
@@ -135,13 +135,14 @@ impl QuestionObjective {
         })
     }
 
-    pub(super) fn value<S: State>(
+    /// The losses, added up, of questions with these gold entities and documents.
+    pub(super) fn loss<S: State>(
         &self,
-        batch: &QuestionBatch,
+        (gold_entities, gold_documents): (&[Vec<u32>], &[Vec<u32>]),
         scores: &Vector<S::Acc>,
     ) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
-        let rows = batch.seeds.len();
+        let rows = gold_entities.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
         let parts = gpu.dirty(self.terms.len() * rows)?;
         let positives = |gold: &[Vec<u32>]| Positives::new(gpu, gold.iter().map(Vec::as_slice));
@@ -150,7 +151,7 @@ impl QuestionObjective {
             let part: View<'_, f64> = parts.part(i * rows, rows);
             match (&self.matrices, term.documents) {
                 (Some([entities, documents]), true) => {
-                    let gold = positives(&batch.documents)?;
+                    let gold = positives(gold_documents)?;
                     let of_docs = gpu.zeros::<f64>(rows * self.documents)?;
                     entities.sum_over(scores.view(), of_docs.view(), rows, 1.0)?;
                     let dgrad = gpu.zeros::<f64>(of_docs.len())?;
@@ -158,7 +159,7 @@ impl QuestionObjective {
                     documents.sum_over(dgrad.view(), grad.view(), rows, term.weight)?;
                 }
                 _ => {
-                    let gold = positives(&batch.entities)?;
+                    let gold = positives(gold_entities)?;
                     loss.value(scores.view(), &gold, term.weight, grad.view(), part)?;
                 }
             }

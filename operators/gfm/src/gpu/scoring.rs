@@ -13,7 +13,7 @@ use super::weights::Weights;
 use super::{Result, device_error};
 use crate::graph::Graph;
 use crate::model::{Compute, Params, Question, Reach, TailQuery};
-use crate::ops::{AggregateFunc, Seeds};
+use crate::ops::Seeds;
 use crate::sampling::Triple;
 use crate::scorer::Scorer;
 use crate::tensor_error;
@@ -35,11 +35,6 @@ impl<'a, S: State> OnGraph<'a, S> {
         }
     }
 
-    fn has_rows(&self) -> bool {
-        let aggregate = self.model.config.aggregate_func;
-        matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean)
-    }
-
     fn reach(&self, seeds: &Seeds, background: bool) -> Reach {
         let asked = (seeds, None);
         Reach::chosen(
@@ -53,7 +48,7 @@ impl<'a, S: State> OnGraph<'a, S> {
 
     fn background(&self) -> Result<Option<&Background<S>>> {
         if self.background.get().is_none() {
-            let made = match self.has_rows() {
+            let made = match self.model.config.aggregate_func.adds() {
                 true => Some(self.model.background()?),
                 false => None,
             };

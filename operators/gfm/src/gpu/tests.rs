@@ -24,22 +24,14 @@ const NODES: usize = 11;
 const RELATIONS: usize = 3;
 const TEXT: usize = 5;
 
-/// What tests run on: see the kernels' tests.
+/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 fn device() -> Option<Gpu> {
-    #[cfg(feature = "gpu-emulation")]
-    return Some(Gpu::emulated());
-    #[cfg(not(feature = "gpu-emulation"))]
-    {
-        static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
-        let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
-            Ok("cuda") => Some(Gpu::open(0).unwrap()),
-            _ => {
-                eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
-                None
-            }
-        };
-        OPEN.get_or_init(open).clone()
+    let asked = std::env::var("GFM_PIPE_LOCAL_DEVICE").is_ok_and(|d| d == "cuda");
+    if cfg!(feature = "gpu-emulation") || asked {
+        return Some(crate::device::open(0).unwrap());
     }
+    eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+    None
 }
 
 pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {

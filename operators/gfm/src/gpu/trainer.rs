@@ -13,7 +13,7 @@ use half::bf16;
 use super::backward::Gradients;
 use super::forward::{Ask, Model, Query};
 use super::graph::DeviceGraph;
-use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Value};
+use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Value, link_loss};
 use super::scoring::OnGraph;
 use super::weights::{Weights, upload};
 use super::{Result, device_error};
@@ -179,8 +179,9 @@ impl<S: State> Typed<S> {
         optimizer: &Optimizer,
         how: How,
     ) -> OpResult<Self> {
+        // Another stage may train in f32 on the same device at the same time.
+        let gpu = &gpu.with_tf32(how.tf32);
         let weights = Weights::<S>::new(gpu, params).map_err(tensor_error)?;
-        gpu.allow_tf32(how.tf32);
         let moments = |of: fn(&Moments) -> &Tensor| -> OpResult<Vector<S::Acc>> {
             let packed = weights.places.pack(|n| optimizer.moments.get(n).map(of));
             upload(gpu, &packed.map_err(tensor_error)?).map_err(device_error)
@@ -252,32 +253,52 @@ impl<S: State> Typed<S> {
         &mut self,
         on: Source<'_>,
         graph: &DeviceGraph<S>,
-        batch: &LinkBatch,
-        reach: crate::model::Reach,
+        links: LinkBatch,
         factor: f64,
     ) -> Result<Pending> {
-        let removed = graph.removal(on.graph, batch.gone.iter().copied())?;
-        let relations: Vec<u32> = batch.batch.queries.iter().map(|q| q.relation).collect();
+        let removed = graph.removal(on.graph, links.gone)?;
+        let queries = &links.batch.queries;
+        let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
         let ask = Ask {
             query: Query::Relations(&relations),
-            seeds: &batch.seeds,
-            candidates: Some(&batch.batch.candidates),
-            reach: graph.rows(reach)?,
+            seeds: &links.seeds,
+            candidates: Some(&links.batch.candidates),
+            reach: graph.rows(links.reach)?,
             removed: Some(&removed),
         };
+        let (rows, temperature) = (queries.len(), links.temperature);
         graph.flip(&removed)?;
-        let done = self.gradients(graph, ask, |scores| batch.value::<S>(scores));
+        let done = self.gradients(graph, ask, |s| link_loss::<S>(rows, temperature, s));
         graph.flip(&removed)?;
         let (parts, weights) = done?;
+        self.step(parts, weights, factor)
+    }
+
+    fn questions_step(
+        &mut self,
+        objective: &QuestionObjective,
+        graph: &DeviceGraph<S>,
+        questions: QuestionBatch,
+        factor: f64,
+    ) -> Result<Pending> {
+        let ask = Ask {
+            query: Query::Texts(&questions.texts),
+            seeds: &questions.seeds,
+            candidates: None,
+            reach: graph.rows(questions.reach)?,
+            removed: None,
+        };
+        let gold = (&questions.entities[..], &questions.documents[..]);
+        let loss = |scores: &Vector<S::Acc>| objective.loss::<S>(gold, scores);
+        let (parts, weights) = self.gradients(graph, ask, loss)?;
         self.step(parts, weights, factor)
     }
 }
 
 impl<S: State> Trainer for Typed<S> {
-    fn links(&mut self, on: Source<'_>, mut batch: LinkBatch, factor: f64) -> OpResult<Pending> {
+    fn links(&mut self, on: Source<'_>, batch: LinkBatch, factor: f64) -> OpResult<Pending> {
         let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
-        let reach = std::mem::replace(&mut batch.reach, crate::model::Reach::whole(0, 0, 0));
-        self.links_step(on, graph, &batch, reach, factor)
+        self.links_step(on, graph, batch, factor)
             .map_err(device_error)
     }
 
@@ -285,7 +306,7 @@ impl<S: State> Trainer for Typed<S> {
         &mut self,
         on: Source<'_>,
         (documents, terms): (&EntityDocuments, &dyn Fn() -> Vec<Term>),
-        mut batch: QuestionBatch,
+        batch: QuestionBatch,
         factor: f64,
     ) -> OpResult<Pending> {
         let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
@@ -296,20 +317,8 @@ impl<S: State> Trainer for Typed<S> {
         let Some(objective) = on.kept.objective.get() else {
             unreachable!("it was made above")
         };
-        let reach = std::mem::replace(&mut batch.reach, crate::model::Reach::whole(0, 0, 0));
-        let run = || {
-            let ask = Ask {
-                query: Query::Texts(&batch.texts),
-                seeds: &batch.seeds,
-                candidates: None,
-                reach: graph.rows(reach)?,
-                removed: None,
-            };
-            let value = |scores: &Vector<S::Acc>| objective.value::<S>(&batch, scores);
-            let (parts, weights) = self.gradients(graph, ask, value)?;
-            self.step(parts, weights, factor)
-        };
-        run().map_err(device_error)
+        self.questions_step(objective, graph, batch, factor)
+            .map_err(device_error)
     }
 
     fn pull(&self, params: &mut Params, optimizer: Option<&mut Optimizer>) -> OpResult<()> {

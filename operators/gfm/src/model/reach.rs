@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::ModelConfig;
 use super::network::Compute;
 use crate::graph::Graph;
-use crate::ops::{AggregateFunc, MessageFunc, Path, Seeds};
+use crate::ops::{MessageFunc, Path, Seeds};
 
 /// Farther than was looked; of models with more layers than this counts, all that far is computed.
 const FAR: u8 = u8::MAX;
@@ -109,11 +109,7 @@ impl Reach {
     ) -> Self {
         let path = config.message_func.path();
         let whole = || Reach::whole(graph.nodes(), seeds.len(), config.layers());
-        let sums = matches!(
-            config.aggregate_func,
-            AggregateFunc::Sum | AggregateFunc::Mean
-        );
-        if !sums || matches!(compute, Compute::Dense | Compute::Whole) {
+        if !config.aggregate_func.adds() || matches!(compute, Compute::Dense | Compute::Whole) {
             return whole();
         }
         let asked = Asked {

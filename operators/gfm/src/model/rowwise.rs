@@ -134,8 +134,7 @@ impl<'a, T: Elem> Parts<'a, T> {
 impl Network<'_> {
     /// Whether the rows of this module can stand for the layers of this model.
     pub(super) fn has_rows(&self) -> bool {
-        let aggregate = self.params.config.aggregate_func;
-        matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean)
+        self.params.config.aggregate_func.adds()
     }
 
     /// Scores of the candidates of each query, or of all nodes, and what the backward pass needs.

@@ -37,6 +37,11 @@ pub enum AggregateFunc {
 }
 
 impl AggregateFunc {
+    /// Whether it adds messages up, so that states which queries share may be computed once for all of them.
+    pub fn adds(self) -> bool {
+        matches!(self, AggregateFunc::Sum | AggregateFunc::Mean)
+    }
+
     /// Width of the aggregate, in multiples of d, as the layer's linear map sees it.
     pub fn width(self) -> usize {
         match self {

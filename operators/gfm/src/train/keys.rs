@@ -116,8 +116,7 @@ impl Common {
             let problem = Problem::at("train.clip_norm", "a norm of 0 would stop all training");
             out.push(problem.hint("null clips nothing"));
         }
-        let sums = matches!(aggregate, AggregateFunc::Sum | AggregateFunc::Mean);
-        if self.path == Compute::Sparse && !sums {
+        if self.path == Compute::Sparse && !aggregate.adds() {
             let problem = Problem::at("train.path", "`sparse` is for the aggregates sum and mean");
             out.push(problem.hint("leave it at auto, which is dense for max, min and pna"));
         }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cudarc::cublas::result as blas;
@@ -33,7 +32,6 @@ pub(super) struct Cuda {
     blas: blas_sys::cublasHandle_t,
     functions: Mutex<HashMap<String, Function>>,
     name: String,
-    tf32: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -120,7 +118,6 @@ impl Cuda {
                 blas,
                 functions: Mutex::new(HashMap::new()),
                 name,
-                tf32: AtomicBool::new(false),
             })
         }
     }
@@ -278,9 +275,7 @@ impl Driver for Cuda {
         };
         let compute = match p.factors {
             Kind::F64 => cublasComputeType_t::CUBLAS_COMPUTE_64F,
-            Kind::F32 if self.tf32.load(Ordering::Relaxed) => {
-                cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
-            }
+            Kind::F32 if p.tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             _ => cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
         let (one, zero) = (1.0f64, 0.0f64);
@@ -336,9 +331,5 @@ impl Driver for Cuda {
         self.enter()?;
         // SAFETY: the stream lives as long as this.
         unsafe { cu::stream::synchronize(self.stream) }.map_err(check("waiting for the device"))
-    }
-
-    fn allow_tf32(&self, allow: bool) {
-        self.tf32.store(allow, Ordering::Relaxed);
     }
 }

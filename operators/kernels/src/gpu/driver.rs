@@ -53,6 +53,12 @@ pub(super) struct Product {
     pub c: Place,
     pub result: Kind,
     pub add: bool,
+    /// Whether factors in f32 may be rounded to TF32.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        allow(dead_code, reason = "the emulation never rounds")
+    )]
+    pub tf32: bool,
 }
 
 /// A device's driver. Addresses are the device's; callers hold that ranges lie in what was allocated.
@@ -68,5 +74,4 @@ pub(super) trait Driver: Send + Sync {
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error>;
     fn product(&self, product: &Product) -> Result<(), Error>;
     fn wait(&self) -> Result<(), Error>;
-    fn allow_tf32(&self, allow: bool);
 }

@@ -139,8 +139,6 @@ impl Driver for Emulated {
     fn wait(&self) -> Result<(), Error> {
         Ok(())
     }
-
-    fn allow_tf32(&self, _: bool) {}
 }
 
 /// A matrix as it lies, without the gaps between its rows.

@@ -4,7 +4,7 @@
 //! width of states. Messages are computed again in the backward pass, and compared with the extremes to find who attains them.
 
 use super::messages::{DeviceRows, Function, JoinArgs, Messages, Parts, SPLIT, Starts};
-use super::{Error, State, View, address, row_block, row_grid};
+use super::{Error, State, View, address};
 
 /// Which aggregate.
 #[derive(Clone, Copy)]
@@ -217,9 +217,8 @@ impl<S: State> Aggregate<'_, S> {
         let m = &self.messages;
         let gpu = m.x.gpu();
         let kernel = |name: &str| m.function.kernel::<S>(name);
-        let block = row_block(m.function.threads(m.dim));
-        let rows = m.to.len();
-        gpu.launch(&kernel(name), row_grid(rows, block), block, 0, &args)?;
+        let columns = m.function.threads(m.dim);
+        gpu.launch_rows(&kernel(name), m.to.len(), columns, &args)?;
         let Parts { parts, joins } = &m.to.receiving;
         let (count, rows) = (parts.len() / 3, joins.len() / 3);
         if count == 0 {
@@ -233,15 +232,14 @@ impl<S: State> Aggregate<'_, S> {
             ..args
         };
         let part = kernel(&format!("{name}_part"));
-        gpu.launch(&part, row_grid(count, block), block, 0, &args)?;
+        gpu.launch_rows(&part, count, columns, &args)?;
         let args = AggregateArgs {
             parts: joins.at,
             rows: rows as u32,
             ..args
         };
-        let block = row_block(m.dim);
         let join = format!("{name}_join_{}", S::TAG);
-        gpu.launch(&join, row_grid(rows, block), block, 0, &args)
+        gpu.launch_rows(&join, rows, m.dim, &args)
     }
 
     /// Features of every row, `M x `[`Aggregate::width`].
@@ -340,10 +338,8 @@ impl<S: State> Aggregate<'_, S> {
             rows: of.rows,
             d: of.d,
         };
-        let block = row_block(m.dim);
         let name = format!("moments_grad_{}", S::TAG);
-        let grid = row_grid(m.to.len(), block);
-        m.x.gpu().launch(&name, grid, block, 0, &args)
+        m.x.gpu().launch_rows(&name, m.to.len(), m.dim, &args)
     }
 
     fn state_grad(
@@ -374,10 +370,9 @@ impl<S: State> Aggregate<'_, S> {
             width: m.from.width as u32,
             split: SPLIT as u32,
         };
-        let block = row_block(m.function.threads(m.dim));
         let name = m.function.kernel::<S>("upstream_state_grad");
-        let grid = row_grid(m.from.len(), block);
-        out.gpu().launch(&name, grid, block, 0, &args)?;
+        out.gpu()
+            .launch_rows(&name, m.from.len(), m.function.threads(m.dim), &args)?;
         let name = m.function.kernel::<S>("upstream_state_grad_part");
         m.parts(&m.from.sending, &name, out, |partial, parts| {
             let join = JoinArgs {
@@ -421,10 +416,9 @@ impl<S: State> Aggregate<'_, S> {
             d: m.dim as u32,
             width: m.from.width as u32,
         };
-        let block = row_block(m.function.threads(m.dim));
         let name = m.function.kernel::<S>("upstream_relation_grad");
-        let grid = row_grid(chunks, block);
-        out.gpu().launch(&name, grid, block, 0, &args)?;
+        out.gpu()
+            .launch_rows(&name, chunks, m.function.threads(m.dim), &args)?;
         edges.join_chunks(partial, out, m.dim)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::messages::{DeviceRows, join_rows};
 use super::rows::sum_rows;
-use super::{Error, State, View, address, row_block, row_grid};
+use super::{Error, State, View, address};
 
 /// Pairs of a block: one warp each.
 const WARPS: u32 = 8;
@@ -140,8 +140,7 @@ impl<S: State> Head<'_, S> {
         grads.share.copy(sums.part(0, queries * f))?;
         sum_rows(sums.part(queries * f, queries * f), grads.w2, f)?;
         sum_rows(dscores, grads.b2, 1)?;
-        let block = row_block(f);
         let name = format!("score_back_{}", S::TAG);
-        gpu.launch(&name, row_grid(self.rows.len(), block), block, 0, &args)
+        gpu.launch_rows(&name, self.rows.len(), f, &args)
     }
 }

@@ -1,6 +1,6 @@
 //! Relational SpMM over rows of states, forward and backward: what [`crate::layer`] does with messages.
 
-use super::{Error, Gpu, State, Vector, View, address, row_block, row_grid};
+use super::{Error, Gpu, State, Vector, View, address};
 use crate::rows::Rows;
 use crate::rspmm::{ByRelation, Csr};
 
@@ -557,9 +557,8 @@ impl<S: State> Messages<'_, S> {
             width: self.from.width as u32,
             split: SPLIT as u32,
         };
-        let block = row_block(self.function.threads(self.dim));
         let name = self.function.kernel::<S>("messages");
-        gpu.launch(&name, row_grid(self.to.len, block), block, 0, &args)?;
+        gpu.launch_rows(&name, self.to.len, self.function.threads(self.dim), &args)?;
         let name = self.function.kernel::<S>("messages_part");
         self.parts(&self.to.receiving, &name, out, |partial, parts| {
             (
@@ -598,15 +597,13 @@ impl<S: State> Messages<'_, S> {
         let gpu = out.gpu();
         let partial = gpu.dirty::<S::Acc>(count * self.dim)?;
         let (args, join) = args(partial.at, count as u32);
-        let block = row_block(self.function.threads(self.dim));
-        gpu.launch(name, row_grid(count, block), block, 0, &args)?;
+        gpu.launch_rows(name, count, self.function.threads(self.dim), &args)?;
         let join = JoinArgs {
             rows: rows as u32,
             ..join
         };
-        let block = row_block(self.dim);
         let name = format!("join_parts_{}", S::TAG);
-        gpu.launch(&name, row_grid(rows, block), block, 0, &join)
+        gpu.launch_rows(&name, rows, self.dim, &join)
     }
 
     /// Gradient of the states, `from.len() x dim`, from those of the sums, of the states the linear map saw, and of the output where the
@@ -653,9 +650,8 @@ impl<S: State> Messages<'_, S> {
             width: self.from.width as u32,
             split: SPLIT as u32,
         };
-        let block = row_block(self.function.threads(self.dim));
         let name = self.function.kernel::<S>("state_grad");
-        gpu.launch(&name, row_grid(self.from.len, block), block, 0, &args)?;
+        gpu.launch_rows(&name, self.from.len, self.function.threads(self.dim), &args)?;
         let name = self.function.kernel::<S>("state_grad_part");
         self.parts(&self.from.sending, &name, out, |partial, parts| {
             (
@@ -708,9 +704,8 @@ impl<S: State> Messages<'_, S> {
             d: self.dim as u32,
             width: self.from.width as u32,
         };
-        let block = row_block(self.function.threads(self.dim));
         let name = self.function.kernel::<S>("relation_grad");
-        gpu.launch(&name, row_grid(chunks, block), block, 0, &args)?;
+        gpu.launch_rows(&name, chunks, self.function.threads(self.dim), &args)?;
         self.edges.join_chunks(partial, out, self.dim)
     }
 }

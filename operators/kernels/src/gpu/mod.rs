@@ -51,7 +51,7 @@ impl Element for u32 {}
 /// Element types of states: how they lie in memory. What is computed with them, and all that is small, is [`State::Acc`].
 pub trait State: Element + CastFrom<Self::Acc> {
     /// Sums, weights, gradients of weights.
-    type Acc: State<Acc = Self::Acc> + Real + CastFrom<Self> + CastFrom<f64>;
+    type Acc: State<Acc = Self::Acc> + Real + CastFrom<f64>;
     /// How kernels for it are called.
     const TAG: &'static str;
 }
@@ -73,7 +73,11 @@ impl State for bf16 {
 
 /// A device. Clones are the same one.
 #[derive(Clone)]
-pub struct Gpu(Arc<Shared>);
+pub struct Gpu {
+    shared: Arc<Shared>,
+    /// See [`Gpu::with_tf32`].
+    tf32: bool,
+}
 
 struct Shared {
     driver: Box<dyn Driver>,
@@ -121,16 +125,20 @@ impl Gpu {
 
     #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
     fn with(driver: Box<dyn Driver>) -> Self {
-        Gpu(Arc::new(Shared {
+        let shared = Shared {
             driver,
             used: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
-        }))
+        };
+        Gpu {
+            shared: Arc::new(shared),
+            tf32: false,
+        }
     }
 
     /// The device's name.
     pub fn name(&self) -> String {
-        self.0.driver.name()
+        self.shared.driver.name()
     }
 
     /// Its memory.
@@ -138,19 +146,19 @@ impl Gpu {
     /// # Errors
     /// When the device does not answer.
     pub fn memory(&self) -> Result<Memory, Error> {
-        self.0.driver.memory()
+        self.shared.driver.memory()
     }
 
     /// Bytes that vectors take now, and took at most since [`Gpu::forget_peak`].
     pub fn used(&self) -> (usize, usize) {
         let load = |x: &AtomicUsize| x.load(Ordering::Relaxed);
-        (load(&self.0.used), load(&self.0.peak))
+        (load(&self.shared.used), load(&self.shared.peak))
     }
 
     /// Starts to measure the most that vectors take.
     pub fn forget_peak(&self) {
-        let now = self.0.used.load(Ordering::Relaxed);
-        self.0.peak.store(now, Ordering::Relaxed);
+        let now = self.shared.used.load(Ordering::Relaxed);
+        self.shared.peak.store(now, Ordering::Relaxed);
     }
 
     /// Waits until all that was queued is done.
@@ -158,12 +166,17 @@ impl Gpu {
     /// # Errors
     /// When something of it failed.
     pub fn wait(&self) -> Result<(), Error> {
-        self.0.driver.wait()
+        self.shared.driver.wait()
     }
 
-    /// Whether products of f32 may round their factors to TF32 (10 bits of mantissa) and use tensor cores. Off at first.
-    pub fn allow_tf32(&self, allow: bool) {
-        self.0.driver.allow_tf32(allow);
+    /// The same device for whoever lets products of f32 round their factors to TF32 (10 bits of mantissa) and use tensor cores: those into
+    /// vectors that are made with this.
+    #[must_use]
+    pub fn with_tf32(&self, tf32: bool) -> Self {
+        Gpu {
+            tf32,
+            ..self.clone()
+        }
     }
 
     /// A vector with whatever was in its memory.
@@ -174,10 +187,10 @@ impl Gpu {
         let bytes = len * size_of::<E>();
         let at = match bytes {
             0 => 0,
-            _ => self.0.driver.allocate(bytes)?,
+            _ => self.shared.driver.allocate(bytes)?,
         };
-        let now = self.0.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.0.peak.fetch_max(now, Ordering::Relaxed);
+        let now = self.shared.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.shared.peak.fetch_max(now, Ordering::Relaxed);
         Ok(Vector {
             gpu: self.clone(),
             at,
@@ -217,7 +230,7 @@ impl Gpu {
         if grid.contains(&0) {
             return Ok(());
         }
-        self.0.driver.launch(&Launch {
+        self.shared.driver.launch(&Launch {
             name,
             grid: grid.map(|x| x as u32),
             block,
@@ -225,6 +238,22 @@ impl Gpu {
             args: std::ptr::from_ref(args).cast(),
             size: size_of::<A>(),
         })
+    }
+}
+
+impl Gpu {
+    /// Launches a kernel over rows, for each of which `columns` threads have something to do.
+    fn launch_rows<A: Copy>(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        args: &A,
+    ) -> Result<(), Error> {
+        let x = columns.next_power_of_two().clamp(1, 128);
+        let y = 128 / x;
+        let block = [x as u32, y as u32, 1];
+        self.launch(name, [rows.div_ceil(y), 1, 1], block, 0, args)
     }
 }
 
@@ -240,8 +269,8 @@ impl<E> Drop for Vector<E> {
     fn drop(&mut self) {
         let bytes = self.len * size_of::<E>();
         if bytes > 0 {
-            self.gpu.0.used.fetch_sub(bytes, Ordering::Relaxed);
-            self.gpu.0.driver.free(self.at, bytes);
+            self.gpu.shared.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.gpu.shared.driver.free(self.at, bytes);
         }
     }
 }
@@ -348,7 +377,7 @@ impl<'a, E: Element> View<'a, E> {
                     size_of_val(out.as_slice()),
                 )
             };
-            self.gpu.0.driver.download(bytes, self.at)?;
+            self.gpu.shared.driver.download(bytes, self.at)?;
         }
         Ok(out)
     }
@@ -369,7 +398,7 @@ impl<'a, E: Element> View<'a, E> {
         let bytes = unsafe {
             std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
         };
-        self.gpu.0.driver.upload(self.at, bytes)
+        self.gpu.shared.driver.upload(self.at, bytes)
     }
 
     /// Copies the values of another view.
@@ -385,7 +414,7 @@ impl<'a, E: Element> View<'a, E> {
             return Ok(());
         }
         let bytes = self.len * size_of::<E>();
-        self.gpu.0.driver.copy(self.at, from.at, bytes)
+        self.gpu.shared.driver.copy(self.at, from.at, bytes)
     }
 
     /// Sets every byte.
@@ -395,7 +424,11 @@ impl<'a, E: Element> View<'a, E> {
     pub fn fill_bytes(&self, byte: u8) -> Result<(), Error> {
         match self.len {
             0 => Ok(()),
-            len => self.gpu.0.driver.fill(self.at, byte, len * size_of::<E>()),
+            len => self
+                .gpu
+                .shared
+                .driver
+                .fill(self.at, byte, len * size_of::<E>()),
         }
     }
 }
@@ -403,17 +436,6 @@ impl<'a, E: Element> View<'a, E> {
 /// The address kernels get of an optional view.
 fn address<E>(view: Option<View<'_, E>>) -> u64 {
     view.map_or(0, |v| v.at)
-}
-
-/// Threads of a block over rows: columns by rows.
-fn row_block(columns: usize) -> [u32; 3] {
-    let x = columns.next_power_of_two().clamp(1, 128) as u32;
-    [x, 128 / x, 1]
-}
-
-/// Blocks of such threads over that many rows.
-fn row_grid(rows: usize, block: [u32; 3]) -> [usize; 3] {
-    [rows.div_ceil(block[1] as usize), 1, 1]
 }
 
 /// Threads of a block over single values, and blocks over that many; few enough that each has some work.

@@ -110,7 +110,9 @@ pub fn product<F: State, C: State<Acc = F::Acc>>(
             false => c.view.part(0, c.rows * c.columns).fill_bytes(0),
         };
     }
-    c.view.gpu().0.driver.product(&Product {
+    let gpu = c.view.gpu();
+    gpu.shared.driver.product(&Product {
+        tf32: gpu.tf32,
         sizes: (a.rows, a.columns, b.columns),
         a: a.place(),
         b: b.place(),

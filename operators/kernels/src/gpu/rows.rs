@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::messages::{DeviceRows, join_rows};
-use super::{Error, State, View, address, flat, row_block, row_grid};
+use super::{Error, State, View, address, flat};
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -50,10 +50,8 @@ pub fn gather_states<S: State>(
         d: dim as u32,
         width: from.queries() as u32 + 1,
     };
-    let block = row_block(dim);
     let name = format!("gather_states_{}", S::TAG);
-    out.gpu()
-        .launch(&name, row_grid(to.len(), block), block, 0, &args)
+    out.gpu().launch_rows(&name, to.len(), dim, &args)
 }
 
 /// Some columns of rows with more of them.
@@ -108,10 +106,8 @@ pub fn take_states<S: State>(
         stride: block.stride as u32,
         column: block.column as u32,
     };
-    let threads = row_block(block.dim);
     let name = format!("take_states_{}", S::TAG);
-    out.gpu()
-        .launch(&name, row_grid(index.len(), threads), threads, 0, &args)
+    out.gpu().launch_rows(&name, index.len(), block.dim, &args)
 }
 
 /// Which rows of states were taken, and where: group `g` is row `row[g]`, at `positions[offsets[g]..offsets[g + 1]]`.
@@ -164,15 +160,9 @@ pub fn give_states<S: State>(
         stride: block.stride as u32,
         column: block.column as u32,
     };
-    let threads = row_block(block.dim);
     let name = format!("give_states_{}", S::TAG);
-    dx.gpu().launch(
-        &name,
-        row_grid(groups.row.len(), threads),
-        threads,
-        0,
-        &args,
-    )
+    dx.gpu()
+        .launch_rows(&name, groups.row.len(), block.dim, &args)
 }
 
 #[derive(Clone, Copy)]
@@ -219,11 +209,8 @@ pub fn add_to_states<S: State>(
     dim: usize,
 ) -> Result<(), Error> {
     let args = add_args(states.at, rows.at, to_at, from_at, dim);
-    let block = row_block(dim);
     let name = format!("add_to_states_{}", S::TAG);
-    states
-        .gpu()
-        .launch(&name, row_grid(to_at.len(), block), block, 0, &args)
+    states.gpu().launch_rows(&name, to_at.len(), dim, &args)
 }
 
 /// `rows[to_at[j]] += states[from_at[j]]`, where no two go to the same row.
@@ -241,11 +228,8 @@ pub fn add_from_states<S: State>(
     dim: usize,
 ) -> Result<(), Error> {
     let args = add_args(rows.at, states.at, to_at, from_at, dim);
-    let block = row_block(dim);
     let name = format!("add_from_states_{}", S::TAG);
-    states
-        .gpu()
-        .launch(&name, row_grid(to_at.len(), block), block, 0, &args)
+    states.gpu().launch_rows(&name, to_at.len(), dim, &args)
 }
 
 #[derive(Clone, Copy)]
@@ -307,10 +291,8 @@ pub fn divide_rows<S: State>(
         rows: node.len() as u32,
         d: dim as u32,
     };
-    let block = row_block(dim);
     let name = format!("divide_rows_{}", S::TAG);
-    x.gpu()
-        .launch(&name, row_grid(node.len(), block), block, 0, &args)
+    x.gpu().launch_rows(&name, node.len(), dim, &args)
 }
 
 #[derive(Clone, Copy)]
@@ -358,10 +340,8 @@ pub fn weigh_rows<A: State<Acc = A>>(
     dim: usize,
 ) -> Result<(), Error> {
     let args = weigh_args(x, weight, index, out, dim);
-    let block = row_block(dim);
     let name = format!("weigh_rows_{}", A::TAG);
-    out.gpu()
-        .launch(&name, row_grid(index.len(), block), block, 0, &args)
+    out.gpu().launch_rows(&name, index.len(), dim, &args)
 }
 
 /// Backward of [`weigh_rows`]: `dx[index[j]] += weight[j] dout[j]`, in order.
@@ -422,10 +402,8 @@ pub fn bias_rows<A: State<Acc = A>>(
         per: per.max(1) as u32,
         relu: relu.into(),
     };
-    let block = row_block(dim);
     let name = format!("bias_rows_{}", A::TAG);
-    x.gpu()
-        .launch(&name, row_grid(rows, block), block, 0, &args)
+    x.gpu().launch_rows(&name, rows, dim, &args)
 }
 
 #[derive(Clone, Copy)]
@@ -434,16 +412,15 @@ struct EachArgs {
     x: u64,
     y: u64,
     count: u64,
-    by: f64,
     op: u32,
 }
 
-fn each<A: State<Acc = A>>(x: View<'_, A>, y: u64, by: f64, op: u32) -> Result<(), Error> {
+fn each<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>, op: u32) -> Result<(), Error> {
+    assert_eq!(x.len(), y.len(), "values");
     let args = EachArgs {
         x: x.at,
-        y,
+        y: y.at,
         count: x.len() as u64,
-        by,
         op,
     };
     let (grid, block) = flat(x.len());
@@ -459,16 +436,7 @@ fn each<A: State<Acc = A>>(x: View<'_, A>, y: u64, by: f64, op: u32) -> Result<(
 /// # Panics
 /// See [`gather_states`].
 pub fn add<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
-    assert_eq!(x.len(), y.len(), "values");
-    each(x, y.at, 0.0, 0)
-}
-
-/// `x *= by`
-///
-/// # Errors
-/// See [`gather_states`].
-pub fn scale<A: State<Acc = A>>(x: View<'_, A>, by: f64) -> Result<(), Error> {
-    each(x, 0, by, 1)
+    each(x, y, 0)
 }
 
 /// Backward of ReLU, from its output: `dx = 0` where `y` is not above zero.
@@ -479,8 +447,7 @@ pub fn scale<A: State<Acc = A>>(x: View<'_, A>, by: f64) -> Result<(), Error> {
 /// # Panics
 /// See [`gather_states`].
 pub fn relu_backward<A: State<Acc = A>>(dx: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
-    assert_eq!(dx.len(), y.len(), "values");
-    each(dx, y.at, 0.0, 2)
+    each(dx, y, 1)
 }
 
 #[derive(Clone, Copy)]
@@ -509,10 +476,6 @@ impl CastFrom<f32> for bf16 {
     const KERNEL: Option<&'static str> = Some("cast_bf16_f32");
 }
 
-impl CastFrom<bf16> for f32 {
-    const KERNEL: Option<&'static str> = Some("cast_f32_bf16");
-}
-
 impl CastFrom<f64> for f32 {
     const KERNEL: Option<&'static str> = Some("cast_f32_f64");
 }
@@ -533,7 +496,7 @@ pub fn cast<To: State + CastFrom<From>, From: State>(
         let bytes = to.len() * size_of::<To>();
         return match bytes {
             0 => Ok(()),
-            _ => to.gpu().0.driver.copy(to.at, from.at, bytes),
+            _ => to.gpu().shared.driver.copy(to.at, from.at, bytes),
         };
     };
     let args = CastArgs {

@@ -1,6 +1,6 @@
 //! PNA's features times functions of their node's degree: the input of its linear map.
 
-use super::{Error, State, View, row_block, row_grid};
+use super::{Error, State, View};
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -47,10 +47,8 @@ impl<A: State<Acc = A>> Scales<'_, A> {
             rows: rows as u32,
             d: d as u32,
         };
-        let block = row_block(4 * d);
         let name = format!("{name}_{}", S::TAG);
-        let grid = row_grid(rows, block);
-        features.gpu().launch(&name, grid, block, 0, &args)
+        features.gpu().launch_rows(&name, rows, 4 * d, &args)
     }
 
     /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`; `node` is the node of each row. Column
