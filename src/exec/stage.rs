@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter,
+    Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter, ranks,
 };
 
 use super::panics;
@@ -333,6 +333,7 @@ impl StageRunner {
             cache: self.planner.store().cache(),
             device: self.device.clone(),
             environment: self.environment.clone(),
+            ranks: ranks::single(),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod kind;
 pub mod kinds;
 pub mod local;
 pub mod operator;
+pub mod ranks;
 pub mod schema;
 pub mod table;
 
@@ -28,4 +29,5 @@ pub use kind::{ColType, Column, Kind, TableSpec, intern};
 pub use operator::{
     Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,
 };
+pub use ranks::Collective;
 pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type, path_text};

@@ -17,6 +17,7 @@ use crate::context::{Cancel, Context, Level, Metric, Outputs, Reporter, TableSin
 use crate::error::{OpError, OpResult};
 use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
+use crate::ranks;
 use crate::schema::path_text;
 
 /// Collects what an operator reports.
@@ -215,6 +216,7 @@ pub fn context() -> Context {
         cache: PathBuf::new(),
         device: device(),
         environment: std::env::vars_os().collect(),
+        ranks: ranks::single(),
     }
 }
 
@@ -269,6 +271,7 @@ pub fn run_entry(
         cache: dir.join("cache"),
         device: device(),
         environment: std::env::vars_os().collect(),
+        ranks: ranks::single(),
     };
     op.run(params.clone(), &ctx)?;
     let mut written = written

@@ -171,6 +171,8 @@ pub trait Operator: 'static {
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
+    /// Whether all ranks of a run take part: see [`crate::ranks`]. Only rank 0's outputs are kept.
+    const ON_RANKS: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -293,6 +295,8 @@ pub struct OpEntry {
     pub names_inputs: bool,
     /// [`Operator::ON_GPU`].
     pub on_gpu: bool,
+    /// [`Operator::ON_RANKS`].
+    pub on_ranks: bool,
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
@@ -326,6 +330,7 @@ impl OpEntry {
             shaped: O::SHAPED,
             names_inputs: O::NAMES_INPUTS,
             on_gpu: O::ON_GPU,
+            on_ranks: O::ON_RANKS,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;
