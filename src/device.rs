@@ -2,13 +2,15 @@
 
 use gfm_pipe_api::OpResult;
 
-/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`.
+/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`. `auto` and `cuda` without a number are device `local`.
 ///
 /// # Errors
 /// When a CUDA device was asked for and cannot be used: why, and what to do.
-pub fn resolve(name: &str) -> OpResult<String> {
+pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     #[cfg(feature = "gfm")]
-    return gfm_pipe_gfm::device::resolve(name);
+    return gfm_pipe_gfm::device::resolve(name, local);
+    #[cfg(not(feature = "gfm"))]
+    let _ = local;
     #[cfg(not(feature = "gfm"))]
     match gfm_pipe_api::Device::parse(name) {
         Some(gfm_pipe_api::Device::Cuda(n)) => Err(gfm_pipe_api::OpError::new(format!(

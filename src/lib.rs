@@ -11,6 +11,7 @@ pub mod exec;
 pub mod import;
 pub mod init;
 pub mod plan;
+pub mod ranks;
 pub mod record;
 pub mod registry;
 pub mod report;

@@ -10,6 +10,7 @@ use super::error::{CliError, CliResult};
 use crate::device;
 use crate::plan::Request;
 use crate::plan::select::Selection;
+use crate::ranks;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
 use gfm_pipe_api::{Device, OpEntry, OpError};
@@ -35,7 +36,10 @@ pub struct Common {
     /// Device for training and evaluation: auto (a GPU where there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device_name)]
     pub device: String,
-    /// Threads for computing [default: one per CPU]
+    /// Count what is counted a rank (`train.batch_size`) for N ranks [default: those that were started]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub ranks: Option<u16>,
+    /// Threads for computing [default: one per CPU, shared by the ranks of a host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Work as if started in DIR
@@ -146,6 +150,16 @@ fn names(given: &[String]) -> Vec<String> {
     all.map(str::to_owned).collect()
 }
 
+/// Threads for one of several ranks that share a host's CPUs. Where a launcher bound it to some of them, it has these.
+fn threads_of_rank() -> Option<usize> {
+    let launch = ranks::launched()?;
+    let mine = std::thread::available_parallelism().ok()?.get();
+    let all = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let all = all.lines().filter(|l| l.starts_with("processor")).count();
+    let free = mine >= all && std::env::var_os("RAYON_NUM_THREADS").is_none();
+    free.then(|| (mine / launch.local_size).max(1))
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
@@ -167,8 +181,8 @@ impl Common {
     pub fn apply(&self) -> CliResult<()> {
         enter(self.dir.as_deref())?;
         let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("gfm-rayon-{i}"));
-        if let Some(n) = self.threads {
-            pool = pool.num_threads(usize::from(n));
+        if let Some(n) = self.threads.map(usize::from).or_else(threads_of_rank) {
+            pool = pool.num_threads(n);
         }
         // A pool that stands already (a second verb in one process) keeps its size.
         if let Err(e) = pool.build_global() {
@@ -177,9 +191,10 @@ impl Common {
         Ok(())
     }
 
-    /// The device that `--device` stands for here, `cpu` or `cuda:N`.
+    /// The device that `--device` stands for here, `cpu` or `cuda:N`. Each rank of a host has a GPU of its own, unless one is named.
     pub fn open_device(&self) -> CliResult<String> {
-        device::resolve(&self.device).map_err(|e| {
+        let local = ranks::launched().map_or(0, |l| l.local_rank);
+        device::resolve(&self.device, local).map_err(|e| {
             let hint = match &e {
                 OpError::Failed(failure) => failure.hint.clone(),
                 OpError::Cancelled => None,
@@ -204,6 +219,20 @@ impl Common {
             sets: self.sets.clone(),
             env: environment(),
         };
-        spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))
+        let pipeline =
+            spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))?;
+        Ok(pipeline.for_ranks(self.ranks()?))
+    }
+
+    /// The ranks that what is counted a rank is counted for.
+    fn ranks(&self) -> CliResult<usize> {
+        let started = ranks::launched().map(|l| l.size);
+        match (self.ranks.map(usize::from), started) {
+            (Some(n), Some(started)) if n != started => Err(CliError::usage(format!(
+                "--ranks {n}: {started} ranks were started"
+            ))
+            .hint("leave --ranks out: it is for one process that looks at what several made")),
+            (n, started) => Ok(n.or(started).unwrap_or(1)),
+        }
     }
 }

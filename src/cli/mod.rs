@@ -37,6 +37,7 @@ use gfm_pipe_api::schema::nearest;
 
 use self::args::Common;
 use self::error::{CliError, CliResult, exit};
+use crate::ranks;
 use crate::ui::{Look, Out};
 
 const EXIT_CODES: &str = "\
@@ -158,6 +159,11 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
 }
 
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
+    // Of several ranks the first one answers; the others help it with a run.
+    let helps = ranks::launched().is_some_and(|launch| launch.rank > 0);
+    if helps && !matches!(verb, Verb::Run(_)) {
+        return Ok(exit::OK);
+    }
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
         Verb::Audit(args) => return audit::audit(&args, ops, out, err),

@@ -1,19 +1,21 @@
 //! `gfm-pipe run`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use gfm_pipe_api::{Cancel, OpEntry};
+use gfm_pipe_api::{Cancel, OpEntry, OpError};
 
 use super::args::{Common, RemoteArg, Select};
-use super::error::{CliResult, exit};
+use super::error::{CliError, CliResult, exit};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
 use crate::plan::Request;
+use crate::ranks::{self, Launch, Lead, Settings, Team};
 use crate::record::{EventSink, Fanout, RunStatus, TensorBoard};
+use crate::spec::Pipeline;
 use crate::store::Store;
 use crate::ui::{Closing, HumanUi, JsonUi, Look, Out, closing};
 
@@ -72,6 +74,16 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let start = Instant::now();
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
+    let ranks = match ranks::launched() {
+        Some(launch) => {
+            let team = meet(launch, &pipeline, ops, (&store, &device))?;
+            if launch.rank != 0 {
+                return Ok(follow(team, ops, &store, &device));
+            }
+            Some(Arc::new(Lead::new(team)))
+        }
+        None => None,
+    };
     let usual = RunOptions::default();
     let options = RunOptions {
         request: Request {
@@ -88,9 +100,13 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         device,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
+        lead: ranks.clone(),
         recorded: true,
     };
     let cancel = Cancel::default();
+    if let Some(lead) = &ranks {
+        lead.on_interrupt(&cancel);
+    }
     let err = Out::stderr();
     if let Err(e) = signals::listen(&cancel, &err) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
@@ -112,7 +128,12 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
             Arc::clone(tensorboard) as Arc<dyn EventSink>,
         ]));
     }
-    let summary = exec::run(&pipeline, &store, &options, listener, &cancel)?;
+    let summary = exec::run(&pipeline, &store, &options, listener, &cancel);
+    // Before anything is said of errors: the others wait.
+    if let Some(lead) = &ranks {
+        lead.close();
+    }
+    let summary = summary?;
     if let Some(e) = tensorboard.and_then(|t| t.failed()) {
         err.line(&format!(
             "warning: metrics for TensorBoard are not complete: {e}"
@@ -131,6 +152,50 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         RunStatus::Failed => exit::FAILED,
         RunStatus::Interrupted | RunStatus::Running => exit::INTERRUPTED,
     })
+}
+
+/// Meets the other ranks.
+fn meet(
+    launch: Launch,
+    pipeline: &Pipeline,
+    ops: &[OpEntry],
+    (store, device): (&Store, &str),
+) -> CliResult<Team> {
+    launch.check().map_err(refused)?;
+    let claims = ranks::claims(pipeline, ops, store, Path::new(""), device);
+    let mut settings = Settings::default();
+    let silence = std::env::var("GFM_PIPE_RANK_SILENCE").ok();
+    if let Some(seconds) = silence.and_then(|s| s.parse().ok()) {
+        settings.silence = Duration::from_secs(seconds);
+    }
+    ranks::meet(launch, claims, settings).map_err(refused)
+}
+
+fn refused(e: OpError) -> CliError {
+    let hint = match &e {
+        OpError::Failed(failure) => failure.hint.clone(),
+        OpError::Cancelled => None,
+    };
+    CliError::usage(e.to_string()).hint_opt(hint)
+}
+
+/// Computes what rank 0 says, and gives the exit code. Rank 0 says what there is to say, unless it is gone.
+fn follow(team: Team, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
+    let cancel = Cancel::default();
+    let err = Out::stderr();
+    if let Err(e) = signals::listen_quietly(&cancel) {
+        err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
+    }
+    let here = team.members()[team.rank()].clone();
+    let ended = ranks::follow(&team, ops, store, PathBuf::new(), device, &cancel);
+    team.close();
+    match ended {
+        Ok(()) => exit::OK,
+        Err(e) => {
+            err.line(&format!("{here} stops: {e}"));
+            exit::FAILED
+        }
+    }
 }
 
 /// Bytes of memory the machine has, where it says so.

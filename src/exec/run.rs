@@ -14,6 +14,7 @@ use super::schedule::{Shared, schedule, wired};
 use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
 use crate::plan::{Request, RequestError, StagePlan, Verdict, expected, prepare_run};
+use crate::ranks::Lead;
 use crate::record::{
     Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
     run_id,
@@ -36,6 +37,8 @@ pub struct RunOptions {
     pub allow_exec: bool,
     /// What such programs may be given of the environment: `PATH`, and what they are declared to get.
     pub environment: Environment,
+    /// The ranks that compute stages with this process, where there are others.
+    pub lead: Option<Arc<Lead>>,
     /// Whether it is a run that people look for later: it has a journal then, and `gc` keeps what it used.
     pub recorded: bool,
 }
@@ -55,6 +58,7 @@ impl Default for RunOptions {
             device: "auto".to_owned(),
             allow_exec: false,
             environment: Environment::new(),
+            lead: None,
             recorded: true,
         }
     }
@@ -214,6 +218,7 @@ pub fn run(
             device: options.device.clone(),
             allow_exec: options.allow_exec,
             environment: options.environment.clone(),
+            lead: options.lead.clone(),
             troubles,
         },
         permits: Permits::new(options.room),

@@ -16,7 +16,8 @@ use gfm_pipe_api::{
 use super::panics;
 use super::reporter::StageReporter;
 use crate::plan::select::Role;
-use crate::plan::{DecideError, Decision, LastEnd, LastLook, Outcome, Planner, Reason};
+use crate::plan::{DecideError, Decision, FileId, LastEnd, LastLook, Outcome, Planner, Reason};
+use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::{Stage, split_port};
 use crate::store::{
@@ -41,6 +42,8 @@ pub(super) struct StageRunner {
     pub(super) allow_exec: bool,
     /// What such programs may be given of the environment.
     pub(super) environment: Environment,
+    /// The other ranks, where there are some.
+    pub(super) lead: Option<Arc<Lead>>,
     /// Stages that cannot run, with why: what they read is not there.
     pub(super) troubles: BTreeMap<String, DecideError>,
 }
@@ -267,7 +270,8 @@ impl StageRunner {
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
         fail::fail_point!("stage-started");
-        let result = self.tried(stage, inputs, &workdir, record);
+        let files = decision.ingredients.files.clone();
+        let result = self.tried(stage, (inputs, &files), &workdir, record);
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
@@ -347,20 +351,22 @@ impl StageRunner {
         let tables = Arc::new(StageTables::new(self.planner.store(), &[]));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
         let ctx = self.context(stage, inputs.clone(), &tables, &reporter, Path::new(""));
-        caught(|| stage.op.deliver(stage.params.clone(), &ctx, ports))
+        Ok(caught(|| {
+            stage.op.deliver(stage.params.clone(), &ctx, ports)
+        })?)
     }
 
     /// Computes, again where that fails and the stage has retries.
     fn tried(
         &self,
         stage: &Stage,
-        inputs: &BTreeMap<String, Vec<Artifact>>,
+        (inputs, files): (&BTreeMap<String, Vec<Artifact>>, &[FileId]),
         workdir: &Path,
         record: &mut StageRecord,
     ) -> Result<StageTables, Stopped> {
         let mut tried = 0;
         loop {
-            let stopped = match self.compute(stage, inputs, workdir, record) {
+            let stopped = match self.compute(stage, (inputs, files), workdir, record) {
                 Err(stopped) => damaged_input(inputs, stopped),
                 done => return done,
             };
@@ -400,10 +406,24 @@ impl StageRunner {
         }
     }
 
+    /// Runs the operator on all ranks.
+    fn together(
+        &self,
+        lead: &Lead,
+        stage: &Stage,
+        ctx: &mut Context,
+        files: &[FileId],
+    ) -> OpResult<()> {
+        let together = lead.start(stage, &ctx.inputs, files, &ctx.cancel)?;
+        ctx.ranks = together.session.ranks();
+        let result = caught(|| stage.op.run(stage.params.clone(), ctx));
+        together.session.end(result)
+    }
+
     fn compute(
         &self,
         stage: &Stage,
-        inputs: &BTreeMap<String, Vec<Artifact>>,
+        (inputs, files): (&BTreeMap<String, Vec<Artifact>>, &[FileId]),
         workdir: &Path,
         record: &mut StageRecord,
     ) -> Result<StageTables, Stopped> {
@@ -411,7 +431,11 @@ impl StageRunner {
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
         let mut ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
         ctx.cancel = self.cancel.within(stage.limits.timeout);
-        let result = caught(|| stage.op.run(stage.params.clone(), &ctx));
+        let result = match &self.lead {
+            Some(lead) if stage.op.on_ranks => self.together(lead, stage, &mut ctx, files),
+            _ => caught(|| stage.op.run(stage.params.clone(), &ctx)),
+        };
+        let result = result.map_err(Stopped::from);
         record.resumed_at_step = reporter.resumed_at_step();
         drop(ctx);
         match result {
@@ -463,17 +487,14 @@ fn late(timeout: Option<Duration>) -> Stopped {
 }
 
 /// The result of an operator's code; a panic is a failure of its stage.
-fn caught(code: impl FnOnce() -> OpResult<()>) -> Result<(), Stopped> {
-    match panics::catch(code) {
-        Ok(done) => Ok(done?),
-        Err(panic) => {
-            let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
-            Err(Stopped::new(
-                format!("the operator panicked{place}: {}", panic.message),
-                Some("this is a fault of the operator, not of the pipeline: please report it"),
-            ))
-        }
-    }
+pub(crate) fn caught(code: impl FnOnce() -> OpResult<()>) -> OpResult<()> {
+    panics::catch(code).unwrap_or_else(|panic| {
+        let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
+        Err(
+            OpError::new(format!("the operator panicked{place}: {}", panic.message))
+                .hint("this is a fault of the operator, not of the pipeline: please report it"),
+        )
+    })
 }
 
 /// What changed between making the key and finishing, if anything.

@@ -78,6 +78,23 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// The pipeline as as many ranks run it: what its parameters count a rank is counted for all of them. One rank with these parameters computes
+    /// the same, so that keys need not know about ranks.
+    #[must_use]
+    pub fn for_ranks(mut self, ranks: usize) -> Self {
+        for stage in &mut self.stages {
+            for path in stage.op.per_rank {
+                let pointer = format!("/{}", path.replace('.', "/"));
+                if let Some(value) = stage.params.pointer_mut(&pointer)
+                    && let Some(one) = value.as_u64()
+                {
+                    *value = (one * ranks as u64).into();
+                }
+            }
+        }
+        self
+    }
+
     /// The stage of that name.
     pub fn stage(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|s| s.name == name)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::error::{OpError, OpResult};
-use crate::ranks::Collective;
+use crate::ranks;
 
 /// A flag that says "stop soon"; cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
@@ -164,7 +164,7 @@ pub struct Context {
     /// The environment, for operators that run programs; the others have no business with it.
     pub environment: Environment,
     /// Who computes this stage together; alone for operators that are not [`crate::Operator::ON_RANKS`].
-    pub ranks: Arc<dyn Collective>,
+    pub ranks: ranks::Shared,
 }
 
 impl Context {

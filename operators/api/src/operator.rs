@@ -173,6 +173,9 @@ pub trait Operator: 'static {
     const ON_GPU: bool = false;
     /// Whether all ranks of a run take part: see [`crate::ranks`]. Only rank 0's outputs are kept.
     const ON_RANKS: bool = false;
+    /// Whole numbers among its parameters that are counted a rank, as `train.batch_size`: k ranks with n each compute what one computes with
+    /// k n.
+    const PER_RANK: &'static [&'static str] = &[];
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -297,6 +300,8 @@ pub struct OpEntry {
     pub on_gpu: bool,
     /// [`Operator::ON_RANKS`].
     pub on_ranks: bool,
+    /// [`Operator::PER_RANK`].
+    pub per_rank: &'static [&'static str],
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
@@ -331,6 +336,7 @@ impl OpEntry {
             names_inputs: O::NAMES_INPUTS,
             on_gpu: O::ON_GPU,
             on_ranks: O::ON_RANKS,
+            per_rank: O::PER_RANK,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;

@@ -10,19 +10,25 @@ use crate::gpu::device_error;
 /// Devices that are open, by number.
 static OPEN: Mutex<Vec<(usize, Gpu)>> = Mutex::new(Vec::new());
 
-/// The device that a name stands for: `cpu` or `cuda:N`. `auto` is the first CUDA device where this build knows CUDA and one can be opened, else
-/// the CPU.
+/// The device that a name stands for: `cpu` or `cuda:N`. `cuda` is device `local`, so that each rank of a host has its own; `auto` is that where
+/// this build knows CUDA and it can be opened, else the CPU.
 ///
 /// # Errors
 /// When a CUDA device was asked for and cannot be opened: why, and what to do.
-pub fn resolve(name: &str) -> OpResult<String> {
+pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     match Device::parse(name) {
+        Some(Device::Cuda(0)) if name == "cuda" => {
+            open(local)?;
+            Ok(format!("cuda:{local}"))
+        }
         Some(Device::Cuda(n)) => {
             open(n)?;
             Ok(format!("cuda:{n}"))
         }
         // The emulation is for tests, and never the best there is.
-        Some(Device::Auto) if cfg!(feature = "cuda") && open(0).is_ok() => Ok("cuda:0".to_owned()),
+        Some(Device::Auto) if cfg!(feature = "cuda") && open(local).is_ok() => {
+            Ok(format!("cuda:{local}"))
+        }
         Some(Device::Auto | Device::Cpu) => Ok("cpu".to_owned()),
         None => Err(OpError::new(format!("`{name}` is no device"))
             .hint("devices are auto, cpu, cuda and cuda:N")),
@@ -65,15 +71,15 @@ mod tests {
 
     #[test]
     fn what_is_no_device_is_refused() {
-        assert_eq!(resolve("cpu").unwrap_or_default(), "cpu");
-        assert!(resolve("tpu").is_err());
+        assert_eq!(resolve("cpu", 0).unwrap_or_default(), "cpu");
+        assert!(resolve("tpu", 0).is_err());
     }
 
     #[cfg(not(any(feature = "cuda", feature = "gpu-emulation")))]
     #[test]
     fn a_build_without_cuda_says_so() {
-        assert_eq!(resolve("auto").unwrap_or_default(), "cpu");
-        let error = resolve("cuda:1").map_or_else(|e| e.to_string(), |_| String::new());
+        assert_eq!(resolve("auto", 0).unwrap_or_default(), "cpu");
+        let error = resolve("cuda:1", 0).map_or_else(|e| e.to_string(), |_| String::new());
         assert!(error.contains("built without CUDA"), "{error}");
     }
 }

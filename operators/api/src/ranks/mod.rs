@@ -12,6 +12,7 @@ mod threads;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ pub enum Numbers<'a> {
 /// What ranks say to each other. All ranks call the same functions in the same order.
 ///
 /// Every function fails when another rank failed or cannot be reached, and then for good: the stage cannot go on.
-pub trait Collective: Send + Sync {
+pub trait Collective {
     /// This rank: 0 up to [`Collective::size`].
     fn rank(&self) -> usize;
 
@@ -72,6 +73,11 @@ pub trait Collective: Send + Sync {
         self.all_gather(Vec::new()).map(|_| ())
     }
 
+    /// How long the calls from here on may wait for other ranks; `None` for as long as it takes.
+    fn be_patient(&self, most: Option<Duration>) {
+        let _ = most;
+    }
+
     /// Sums over ranks, in place: as many numbers on each. Each rank adds up its share of them in rank order, in f64, and
     /// gives it to the others: 2 (W - 1) / W of the numbers are sent by each rank, as in a ring.
     ///
@@ -87,6 +93,9 @@ pub trait Collective: Send + Sync {
         }
     }
 }
+
+/// A [`Collective`] that threads share.
+pub type Shared = Arc<dyn Collective + Send + Sync>;
 
 /// The ranks of a process that is alone.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,7 +116,7 @@ impl Collective for Single {
 }
 
 /// [`Single`], as contexts hold it.
-pub fn single() -> Arc<dyn Collective> {
+pub fn single() -> Shared {
     Arc::new(Single)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Collective;
+use super::{Collective, Shared};
 use crate::error::{OpError, OpResult};
 
 struct Thread {
@@ -40,7 +40,7 @@ impl Collective for Thread {
 }
 
 /// As many ranks, one for each thread. A rank that is dropped is gone for the others.
-pub fn threads(size: usize) -> Vec<Arc<dyn Collective>> {
+pub fn threads(size: usize) -> Vec<Shared> {
     let mut ranks: Vec<Thread> = (0..size)
         .map(|rank| Thread {
             rank,
@@ -55,7 +55,7 @@ pub fn threads(size: usize) -> Vec<Arc<dyn Collective>> {
             ranks[to].from.push(Mutex::new(receiver));
         }
     }
-    let shared = |rank| Arc::new(rank) as Arc<dyn Collective>;
+    let shared = |rank| Arc::new(rank) as Shared;
     ranks.into_iter().map(shared).collect()
 }
 

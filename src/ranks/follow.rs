@@ -1,0 +1,193 @@
+//! The other ranks: compute what rank 0 says, keep nothing of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use gfm_pipe_api::{
+    Artifact, Cancel, Context, Level, OpEntry, OpError, OpResult, Outputs, Reporter, TableSink, ranks,
+};
+use gfm_pipe_ranks::{Order as Told, Team};
+use serde_json::Value;
+
+use super::order::Order;
+use crate::plan::Files;
+use crate::store::Store;
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// Computes what rank 0 says until the run is over. `cancel` is this process's own wish to stop, of which rank 0 is told.
+///
+/// # Errors
+/// When rank 0 is gone or ended the run: what it says.
+pub fn follow(
+    team: &Team,
+    ops: &[OpEntry],
+    store: &Store,
+    base: PathBuf,
+    device: &str,
+    cancel: &Cancel,
+) -> OpResult<()> {
+    let stop = Cancel::default();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut said = false;
+            while !over.load(Ordering::Relaxed) {
+                if cancel.is_cancelled() && !said {
+                    team.interrupt();
+                    said = true;
+                }
+                std::thread::sleep(POLL);
+            }
+        });
+        let helper = Helper {
+            team,
+            ops,
+            store,
+            base,
+            device,
+        };
+        let ended = helper.all(&stop);
+        over.store(true, Ordering::Relaxed);
+        ended
+    })
+}
+
+struct Helper<'a> {
+    team: &'a Team,
+    ops: &'a [OpEntry],
+    store: &'a Store,
+    base: PathBuf,
+    device: &'a str,
+}
+
+/// A stage, ready to compute.
+struct Work {
+    op: OpEntry,
+    params: Value,
+    inputs: BTreeMap<String, Vec<Artifact>>,
+    stage: String,
+}
+
+impl Helper<'_> {
+    fn all(&self, _stop: &Cancel) -> OpResult<()> {
+        loop {
+            let (number, order) = match self.team.next()? {
+                Told::Over => return Ok(()),
+                Told::Compute(number, order) => (number, order),
+            };
+            let work = self.prepare(order);
+            let ranks = self.team.begin(number, work.as_ref().map(|_| ()))?;
+            let (Ok(work), Some(ranks)) = (work, ranks) else {
+                continue;
+            };
+            let result = self.compute(work, ranks);
+            self.team.done(number, &result);
+        }
+    }
+
+    fn prepare(&self, order: Value) -> OpResult<Work> {
+        let order: Order = serde_json::from_value(order)
+            .map_err(|e| OpError::wrap("rank 0 is not understood", e))?;
+        let op = self.ops.iter().find(|op| op.name == order.op);
+        let op = op.ok_or_else(|| OpError::new(format!("there is no operator `{}`", order.op)))?;
+        let mut inputs = BTreeMap::new();
+        for (port, given) in &order.inputs {
+            let found = given.iter().map(|g| g.find(self.store));
+            inputs.insert(port.clone(), found.collect::<OpResult<Vec<_>>>()?);
+        }
+        let read = op.files(&order.params, &self.base)?;
+        let here = Files::open(self.store, &self.base).identify(&read);
+        let here = here.map_err(|troubles| {
+            let first = troubles.first().map(ToString::to_string);
+            OpError::new(first.unwrap_or_default())
+        })?;
+        if let Some((file, _)) = here
+            .iter()
+            .zip(&order.files)
+            .find(|(a, b)| a.digest != b.digest)
+        {
+            return Err(
+                OpError::new(format!("{} is another file than on rank 0", file.path))
+                    .hint("every rank must read the same data"),
+            );
+        }
+        let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        Ok(Work {
+            op: op.of_stage(&order.params, &connected)?,
+            params: order.params,
+            inputs,
+            stage: order.stage,
+        })
+    }
+
+    fn compute(&self, work: Work, ranks: ranks::Shared) -> OpResult<()> {
+        let rank = ranks.rank();
+        let workdir = std::env::temp_dir().join(format!("gfm-pipe-{}-{rank}", std::process::id()));
+        let cancel = Cancel::default();
+        let ctx = Context {
+            stage: work.stage,
+            inputs: work.inputs,
+            outputs: Arc::new(Nowhere),
+            reporter: Arc::new(Nowhere),
+            cancel: cancel.clone(),
+            base: self.base.clone(),
+            workdir: workdir.clone(),
+            cache: self.store.cache(),
+            device: self.device.to_owned(),
+            environment: std::env::vars_os().collect(),
+            ranks,
+        };
+        let ended = AtomicBool::new(false);
+        let result = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    if self.team.is_stopped() {
+                        cancel.cancel();
+                    }
+                    std::thread::sleep(POLL);
+                }
+            });
+            let caught = crate::exec::caught(|| work.op.run(work.params, &ctx));
+            ended.store(true, Ordering::Relaxed);
+            caught
+        });
+        // Operators may have left something there, or nothing.
+        let _ = std::fs::remove_dir_all(&workdir);
+        result
+    }
+}
+
+/// Where what other ranks write and say goes: rank 0 writes and says the same.
+struct Nowhere;
+
+impl Outputs for Nowhere {
+    fn create(&self, _: &str, _: &str, _: SchemaRef) -> OpResult<Box<dyn TableSink>> {
+        Ok(Box::new(Nowhere))
+    }
+}
+
+impl TableSink for Nowhere {
+    fn write(&mut self, _: &RecordBatch) -> OpResult<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> OpResult<()> {
+        Ok(())
+    }
+}
+
+impl Reporter for Nowhere {
+    fn progress(&self, _: u64, _: u64, _: &str, _: &str) {}
+
+    fn message(&self, _: Level, text: &str) {
+        tracing::debug!("{text}");
+    }
+
+    fn resumed_at(&self, _: u64) {}
+}

@@ -1,0 +1,101 @@
+//! Rank 0: has the others take part in a stage.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use gfm_pipe_api::{Artifact, Cancel, OpError, OpResult};
+use gfm_pipe_ranks::{Session, Team};
+
+use super::order::{Given, Order};
+use crate::plan::FileId;
+use crate::spec::Stage;
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// The ranks of a run, as rank 0 has them.
+pub struct Lead {
+    team: Team,
+    /// One stage at a time.
+    turn: Mutex<()>,
+}
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ranks", self.team.members().len())
+    }
+}
+
+/// A stage that all ranks compute.
+pub struct Together<'a> {
+    /// How they talk.
+    pub session: Session<'a>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Lead {
+    /// Of ranks that have met.
+    pub fn new(team: Team) -> Self {
+        Lead {
+            team,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> usize {
+        self.team.members().len()
+    }
+
+    /// See [`Team::on_interrupt`].
+    pub fn on_interrupt(&self, cancel: &Cancel) {
+        self.team.on_interrupt(cancel);
+    }
+
+    /// See [`Team::close`].
+    pub fn close(&self) -> bool {
+        self.team.close()
+    }
+
+    /// Has all ranks prepare to compute a stage, once no other stage is computed by them.
+    ///
+    /// # Errors
+    /// When a rank is gone or cannot compute it, or the user wants to stop.
+    pub fn start(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        files: &[FileId],
+        cancel: &Cancel,
+    ) -> OpResult<Together<'_>> {
+        let turn = loop {
+            match self.turn.try_lock() {
+                Ok(turn) => break turn,
+                // A stage that panicked has ended.
+                Err(TryLockError::Poisoned(e)) => break e.into_inner(),
+                Err(TryLockError::WouldBlock) if cancel.is_cancelled() => {
+                    return Err(OpError::Cancelled);
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
+            }
+        };
+        let given = |artifacts: &Vec<Artifact>| artifacts.iter().map(Given::of).collect();
+        let order = Order {
+            stage: stage.name.clone(),
+            op: stage.op.name.to_owned(),
+            params: stage.params.clone(),
+            inputs: inputs
+                .iter()
+                .map(|(port, artifacts)| (port.clone(), given(artifacts)))
+                .collect(),
+            files: files.to_vec(),
+        };
+        let order = serde_json::to_value(order)
+            .map_err(|e| OpError::wrap("failed to write an order for the other ranks", e))?;
+        Ok(Together {
+            session: self.team.start(order, cancel)?,
+            _turn: turn,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! What rank 0 sends the others to compute.
+
+use std::collections::BTreeMap;
+
+use gfm_pipe_api::{Artifact, OpError, OpResult, TableFile, kinds};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::plan::FileId;
+use crate::store::{Store, hash_file};
+
+/// A stage to compute.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub stage: String,
+    pub op: String,
+    /// Validated parameters.
+    pub params: Value,
+    pub inputs: BTreeMap<String, Vec<Given>>,
+    /// What the operator reads besides.
+    pub files: Vec<FileId>,
+}
+
+/// An input artifact, by what it holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Given {
+    name: String,
+    kind: String,
+    tables: Vec<GivenTable>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GivenTable {
+    name: String,
+    rows: u64,
+    bytes: u64,
+    digest: String,
+}
+
+impl Given {
+    pub fn of(artifact: &Artifact) -> Self {
+        let table = |t: &TableFile| GivenTable {
+            name: t.name.clone(),
+            rows: t.rows,
+            bytes: t.bytes,
+            digest: t.digest.clone(),
+        };
+        Given {
+            name: artifact.name.clone(),
+            kind: artifact.kind.name.to_owned(),
+            tables: artifact.tables.iter().map(table).collect(),
+        }
+    }
+
+    /// The artifact in this rank's view of the store.
+    ///
+    /// # Errors
+    /// When it is not there, or holds something else.
+    pub fn find(&self, store: &Store) -> OpResult<Artifact> {
+        let kind = kinds::ALL.iter().find(|k| k.name == self.kind);
+        let Some(kind) = kind else {
+            return Err(OpError::new(format!("there is no kind `{}` here", self.kind)));
+        };
+        let mut tables = Vec::new();
+        for t in &self.tables {
+            let path = store.object(&t.digest);
+            let found = hash_file(&path).map_err(|e| {
+                OpError::wrap(
+                    format!(
+                        "input {}.{} is not in the store {}",
+                        self.name,
+                        t.name,
+                        store.root().display()
+                    ),
+                    e,
+                )
+                .hint("every rank must see the same store: put it on a file system that all hosts share (--store)")
+            })?;
+            if found != t.digest {
+                return Err(OpError::new(format!(
+                    "input {}.{} is damaged: {} does not have the content it is named by",
+                    self.name,
+                    t.name,
+                    path.display()
+                ))
+                .hint("gfm-pipe verify looks for damage in the store"));
+            }
+            tables.push(TableFile {
+                name: t.name.clone(),
+                path,
+                rows: t.rows,
+                bytes: t.bytes,
+                digest: t.digest.clone(),
+            });
+        }
+        Ok(Artifact {
+            kind,
+            name: self.name.clone(),
+            tables,
+        })
+    }
+}
