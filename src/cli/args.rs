@@ -219,8 +219,7 @@ impl Common {
             sets: self.sets.clone(),
             env: environment(),
         };
-        let pipeline =
-            spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))?;
+        let pipeline = spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))?;
         Ok(pipeline.for_ranks(self.ranks()?))
     }
 

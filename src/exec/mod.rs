@@ -13,5 +13,5 @@ mod schedule;
 mod stage;
 
 pub use permits::Room;
-pub(crate) use stage::caught;
 pub use run::{RunError, RunOptions, RunSummary, run};
+pub(crate) use stage::caught;

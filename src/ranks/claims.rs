@@ -12,7 +12,13 @@ use crate::spec::Pipeline;
 use crate::store::Store;
 
 /// This rank's claims: its program, its pipeline, the files that stages read, and the kind of its device.
-pub fn claims(pipeline: &Pipeline, ops: &[OpEntry], store: &Store, base: &Path, device: &str) -> Vec<Claim> {
+pub fn claims(
+    pipeline: &Pipeline,
+    ops: &[OpEntry],
+    store: &Store,
+    base: &Path,
+    device: &str,
+) -> Vec<Claim> {
     let claim = |what: &str, value: String, hint: &str| Claim {
         what: what.to_owned(),
         value,
@@ -49,7 +55,9 @@ pub fn claims(pipeline: &Pipeline, ops: &[OpEntry], store: &Store, base: &Path, 
             if out.iter().any(|c| c.what == file.path) {
                 continue;
             }
-            let digest = file.digest.map_or_else(|| "absent".to_owned(), |d| short(&d));
+            let digest = file
+                .digest
+                .map_or_else(|| "absent".to_owned(), |d| short(&d));
             out.push(claim(
                 &file.path,
                 digest,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, Level, OpEntry, OpError, OpResult, Outputs, Reporter, TableSink, ranks,
+    Artifact, Cancel, Context, Level, OpEntry, OpError, OpResult, Outputs, Reporter, TableSink,
+    ranks,
 };
 use gfm_pipe_ranks::{Order as Told, Team};
 use serde_json::Value;

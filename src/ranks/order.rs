@@ -59,7 +59,10 @@ impl Given {
     pub fn find(&self, store: &Store) -> OpResult<Artifact> {
         let kind = kinds::ALL.iter().find(|k| k.name == self.kind);
         let Some(kind) = kind else {
-            return Err(OpError::new(format!("there is no kind `{}` here", self.kind)));
+            return Err(OpError::new(format!(
+                "there is no kind `{}` here",
+                self.kind
+            )));
         };
         let mut tables = Vec::new();
         for t in &self.tables {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gfm_pipe_api::ranks::{all_of, part};
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
@@ -49,6 +50,7 @@ impl Operator for Evaluate {
     const NAME: &'static str = "evaluate";
     const VERSION: u32 = 4;
     const ON_GPU: bool = true;
+    const ON_RANKS: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 
     fn schema() -> Schema {
@@ -145,6 +147,9 @@ impl Operator for Evaluate {
         };
         graph_models(&p, ctx, &setting, &mut systems)?;
         baselines(&p, ctx, &setting, &mut systems)?;
+        if ctx.ranks.rank() > 0 {
+            return Ok(());
+        }
         systems.ceiling();
         let sure = Sure {
             resamples: p.resamples,
@@ -205,16 +210,16 @@ fn graph_models(
     let mut judge = Judge::new(p, ctx, setting, systems, "model");
     let background = ctx.input_opt("background");
     setting.ask(ctx, model, background, how, |i, s| judge.take(i, s))?;
-    judge.finish();
+    judge.finish(ctx)?;
     if let Some(before) = ctx.input_opt("pretrained") {
         let mut judge = Judge::new(p, ctx, setting, systems, "pretrained");
         setting.ask(ctx, before, None, how, |i, s| judge.take(i, s))?;
-        judge.finish();
+        judge.finish(ctx)?;
     }
     if p.baselines.iter().any(|b| b == "untrained") {
         let mut judge = Judge::new(p, ctx, setting, systems, "untrained");
         setting.ask_untrained(ctx, model, p.seed, how, |i, s| judge.take(i, s))?;
-        judge.finish();
+        judge.finish(ctx)?;
     }
     Ok(())
 }
@@ -226,10 +231,11 @@ struct Judge<'a, 'b> {
     setting: &'a Setting,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
-    entities: Vec<Answer>,
-    /// By ranker.
-    documents: Vec<Vec<Answer>>,
+    judged: Vec<Judged>,
 }
+
+/// A question: its entities, its documents by ranker, and the first ranker's list.
+type Judged = (usize, Answer, Vec<Answer>, List);
 
 impl<'a, 'b> Judge<'a, 'b> {
     fn new(
@@ -247,12 +253,11 @@ impl<'a, 'b> Judge<'a, 'b> {
             .collect();
         Judge {
             system: system.into(),
-            entities: systems.silent(Target::Entity),
-            documents: vec![systems.silent(Target::Document); rankers.len()],
             rankers,
             setting,
             systems,
             waiting: Vec::new(),
+            judged: Vec::new(),
         }
     }
 
@@ -264,7 +269,7 @@ impl<'a, 'b> Judge<'a, 'b> {
     }
 
     fn flush(&mut self) {
-        let judged: Vec<(usize, Answer, Vec<Answer>, List)> = self
+        let judged: Vec<Judged> = self
             .waiting
             .par_iter()
             .map(|(i, scores)| {
@@ -282,27 +287,33 @@ impl<'a, 'b> Judge<'a, 'b> {
             })
             .collect();
         self.waiting.clear();
-        for (i, entity, by_ranker, list) in judged {
-            self.entities[i] = entity;
-            for (answers, answer) in self.documents.iter_mut().zip(by_ranker) {
+        self.judged.extend(judged);
+    }
+
+    /// Reports what all ranks judged.
+    fn finish(mut self, ctx: &Context) -> OpResult<()> {
+        self.flush();
+        let mut entities = self.systems.silent(Target::Entity);
+        let mut documents = vec![self.systems.silent(Target::Document); self.rankers.len()];
+        for (i, entity, by_ranker, list) in all_of(&*ctx.ranks, self.judged)? {
+            entities[i] = entity;
+            for (answers, answer) in documents.iter_mut().zip(by_ranker) {
                 answers[i] = answer;
             }
             self.systems.rankings.add(&self.system, i, list);
         }
-    }
-
-    fn finish(mut self) {
-        self.flush();
         let report = &mut self.systems.report;
-        report.add((&self.system, "-"), Target::Entity, self.entities);
-        for (ranker, answers) in self.rankers.iter().zip(self.documents) {
+        report.add((&self.system, "-"), Target::Entity, entities);
+        for (ranker, answers) in self.rankers.iter().zip(documents) {
             let of = (&*self.system, ranker.name());
             report.add(of, Target::Document, answers);
         }
+        Ok(())
     }
 }
 
 /// What the systems that are not trained here gave for a question.
+#[derive(Serialize, Deserialize)]
 struct Given {
     /// Of personalised PageRank.
     entities: Option<Answer>,
@@ -350,7 +361,7 @@ fn baselines(
         .filter(|name| has(name) && (*name != "dense" || dense.is_some()))
         .collect();
     let all = &*systems;
-    let given: OpResult<Vec<Given>> = (0..questions.len())
+    let given: OpResult<Vec<Given>> = part(questions.len(), ctx.ranks.rank(), ctx.ranks.size())
         .into_par_iter()
         .map(|i| {
             ctx.check_cancelled()?;
@@ -385,7 +396,7 @@ fn baselines(
     let mut entities = Vec::new();
     let mut documents: Vec<Vec<Answer>> = vec![Vec::new(); names.len()];
     let mut lists: Vec<Vec<Option<List>>> = vec![Vec::new(); names.len()];
-    for given in given? {
+    for given in all_of(&*ctx.ranks, given?)? {
         entities.extend(given.entities);
         for (at, (answer, list)) in given.documents.into_iter().enumerate() {
             documents[at].push(answer);

@@ -1,7 +1,9 @@
 //! Losses on scores with their gradients, in f64 whatever the model computes in.
 //!
 //! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of negatives are constants: no
-//! gradient flows through them. Invariant: with no usable row the loss is 0 with gradient 0, never NaN.
+//! gradient flows through them. A batch may be one of several parts that are computed in different places: every loss is divided
+//! by the rows of the whole batch, so that the losses and gradients of parts add up to those of the whole. Invariant: with no
+//! usable row the loss is 0 with gradient 0, never NaN.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +46,9 @@ fn adversarial(scores: &[f64], temperature: f64) -> Vec<f64> {
 }
 
 /// Pre-training: binary cross-entropy of one positive (column 0) and negatives weighted by
-/// softmax(score / temperature) (Sun et al., 2019, self-adversarial sampling); rows normalised by their weights.
-pub fn link_prediction(scores: &[f64], columns: usize, temperature: f64) -> Value {
-    let rows = scores.len() / columns.max(1);
+/// softmax(score / temperature) (Sun et al., 2019, self-adversarial sampling); rows normalised by their weights. `rows` are those
+/// of the whole batch.
+pub fn link_prediction(scores: &[f64], columns: usize, temperature: f64, rows: usize) -> Value {
     let mut out = Value {
         loss: 0.0,
         grad: Vec::with_capacity(scores.len()),
@@ -81,8 +83,22 @@ pub enum ListLoss {
 const EPS: f64 = 1e-5;
 
 impl ListLoss {
-    /// Loss of scores `[B, columns]` against the positive columns of each row.
-    pub fn value(&self, scores: &[f64], columns: usize, positives: &[Vec<u32>]) -> Value {
+    /// Rows that the loss is the mean of, in a whole batch with these positives.
+    pub fn used(&self, positives: &[Vec<u32>]) -> usize {
+        match self {
+            ListLoss::Bce { .. } => positives.len(),
+            ListLoss::ListCe => positives.iter().filter(|p| !p.is_empty()).count(),
+        }
+    }
+
+    /// Loss of scores `[B, columns]` against the positive columns of each row; `used` is [`ListLoss::used`] of the whole batch.
+    pub fn value(
+        &self,
+        scores: &[f64],
+        columns: usize,
+        positives: &[Vec<u32>],
+        used: usize,
+    ) -> Value {
         let mut out = Value {
             loss: 0.0,
             grad: vec![0.0; scores.len()],
@@ -93,11 +109,10 @@ impl ListLoss {
             } => {
                 for (b, (row, pos)) in scores.chunks_exact(columns).zip(positives).enumerate() {
                     let grad = &mut out.grad[b * columns..][..columns];
-                    out.loss += bce_row(row, pos, *adversarial_temperature, positives.len(), grad);
+                    out.loss += bce_row(row, pos, *adversarial_temperature, used, grad);
                 }
             }
             ListLoss::ListCe => {
-                let used = positives.iter().filter(|p| !p.is_empty()).count();
                 for (b, (row, pos)) in scores.chunks_exact(columns).zip(positives).enumerate() {
                     if !pos.is_empty() {
                         let grad = &mut out.grad[b * columns..][..columns];
@@ -189,27 +204,58 @@ mod tests {
         fn gradients_equal_finite_differences(scores in proptest::collection::vec(-4.0..4.0f64, 12), first in 0u32..3) {
             let pos = vec![vec![first, first + 2], vec![]];
             let ce = ListLoss::ListCe;
-            let g = ce.value(&scores, 6, &pos).grad;
-            check(|s| ce.value(s, 6, &pos).loss, &scores, &g)?;
+            let g = ce.value(&scores, 6, &pos, 1).grad;
+            check(|s| ce.value(s, 6, &pos, 1).loss, &scores, &g)?;
             // At temperature 0 the weights are constant, so plain differences apply.
             let bce = ListLoss::Bce { adversarial_temperature: 0.0 };
-            let g = bce.value(&scores, 6, &pos).grad;
-            check(|s| bce.value(s, 6, &pos).loss, &scores, &g)?;
-            let g = link_prediction(&scores, 4, 0.0).grad;
-            check(|s| link_prediction(s, 4, 0.0).loss, &scores, &g)?;
+            let g = bce.value(&scores, 6, &pos, 2).grad;
+            check(|s| bce.value(s, 6, &pos, 2).loss, &scores, &g)?;
+            let g = link_prediction(&scores, 4, 0.0, 3).grad;
+            check(|s| link_prediction(s, 4, 0.0, 3).loss, &scores, &g)?;
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_add_up_to_the_whole() {
+        let scores: Vec<f64> = (0..12).map(|i| f64::from(i * 5 % 7) - 3.0).collect();
+        let positives = vec![vec![0], vec![], vec![1, 2]];
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        for l in [
+            ListLoss::ListCe,
+            ListLoss::Bce {
+                adversarial_temperature: 0.5,
+            },
+        ] {
+            let used = l.used(&positives);
+            let whole = l.value(&scores, 4, &positives, used);
+            let a = l.value(&scores[..4], 4, &positives[..1], used);
+            let b = l.value(&scores[4..], 4, &positives[1..], used);
+            near(whole.loss, a.loss + b.loss);
+            for (x, y) in whole.grad.iter().zip(a.grad.iter().chain(&b.grad)) {
+                near(*x, *y);
+            }
+        }
+        let whole = link_prediction(&scores, 4, 0.5, 3);
+        let (a, b) = (
+            link_prediction(&scores[..4], 4, 0.5, 3),
+            link_prediction(&scores[4..], 4, 0.5, 3),
+        );
+        near(whole.loss, a.loss + b.loss);
+        for (x, y) in whole.grad.iter().zip(a.grad.iter().chain(&b.grad)) {
+            near(*x, *y);
         }
     }
 
     #[test]
     fn no_positives_is_no_nan() {
-        let v = ListLoss::ListCe.value(&[1.0, 2.0], 2, &[vec![]]);
+        let v = ListLoss::ListCe.value(&[1.0, 2.0], 2, &[vec![]], 0);
         assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
     }
 
     #[test]
     fn equal_negatives_weigh_equally_at_any_temperature() {
-        let a = link_prediction(&[0.0, 1.0, 1.0], 3, 1.0);
-        let b = link_prediction(&[0.0, 1.0, 1.0], 3, 0.0);
+        let a = link_prediction(&[0.0, 1.0, 1.0], 3, 1.0, 1);
+        let b = link_prediction(&[0.0, 1.0, 1.0], 3, 0.0, 1);
         assert!((a.loss - b.loss).abs() < 1e-12);
         // (softplus(0) + softplus(1)) / 2
         assert!((a.loss - (2f64.ln() + (1.0 + 1f64.exp()).ln()) / 2.0).abs() < 1e-12);

@@ -1,6 +1,7 @@
 //! Negative samples, and which triples are true.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rand_chacha::rand_core::Rng;
 
@@ -134,6 +135,14 @@ pub fn batch(
 }
 
 impl Batch {
+    /// Some rows of it.
+    pub fn part(&self, rows: Range<usize>) -> Batch {
+        Batch {
+            queries: self.queries[rows.clone()].to_vec(),
+            candidates: self.candidates[rows].to_vec(),
+        }
+    }
+
     /// The triples all rows ask for, positives and negatives: none may stand in the graph while they are scored.
     pub fn asked(&self) -> impl Iterator<Item = Triple> + '_ {
         self.queries

@@ -318,7 +318,8 @@ impl Watch {
             spawn("gfm-rank-listen", listen);
         }
         let watch = Arc::clone(self);
-        let pause = (self.settings.silence / 10).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let pause =
+            (self.settings.silence / 10).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let beat = move || {
             while !watch.known().over {
                 watch.tell(&Message::Beat { calls: calls() });
@@ -420,10 +421,8 @@ impl Door {
     pub fn open() -> io::Result<Self> {
         let listener = TcpListener::bind(("0.0.0.0", 0))?;
         // Whoever else finds the port says something else.
-        let token = std::hash::BuildHasher::hash_one(
-            &std::hash::RandomState::new(),
-            std::process::id(),
-        );
+        let token =
+            std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Ok(Door {
             meeting: Meeting {
                 addresses: addresses(),
@@ -539,7 +538,8 @@ fn missing(size: usize, met: &[(Member, Vec<Claim>, TcpStream)], at: &Meeting) -
 
 /// The first claim that two ranks differ in.
 fn difference(here: &Member, ours: &[Claim], member: &Member, theirs: &[Claim]) -> Option<Told> {
-    let find = |all: &[Claim], what: &str| all.iter().find(|c| c.what == what).map(|c| c.value.clone());
+    let find =
+        |all: &[Claim], what: &str| all.iter().find(|c| c.what == what).map(|c| c.value.clone());
     let absent = || "nothing".to_owned();
     let names = ours.iter().chain(theirs);
     names

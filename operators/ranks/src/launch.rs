@@ -118,11 +118,7 @@ mod tests {
             ("SLURM_STEP_TASKS_PER_NODE", "4(x2)"),
         ];
         assert_eq!(launched(&slurm), launch(5, 8, 1, 4));
-        let pmi = [
-            ("PMI_RANK", "1"),
-            ("PMI_SIZE", "2"),
-            ("SLURM_LOCALID", "1"),
-        ];
+        let pmi = [("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("SLURM_LOCALID", "1")];
         assert_eq!(launched(&pmi), launch(1, 2, 1, 1));
     }
 

@@ -31,6 +31,8 @@ pub fn meet(launch: Launch, claims: Vec<Claim>, settings: Settings) -> OpResult<
     #[cfg(not(feature = "mpi"))]
     {
         let _ = (claims, settings);
-        Err(gfm_pipe_api::OpError::new("this gfm-pipe was built without MPI"))
+        Err(gfm_pipe_api::OpError::new(
+            "this gfm-pipe was built without MPI",
+        ))
     }
 }

@@ -43,8 +43,7 @@ impl Mpi {
         {
             let sent = Partition::new(&sent[..], from.0, from.1);
             let mut received = PartitionMut::new(&mut received[..], &into.0[..], &into.1[..]);
-            self.world
-                .all_to_all_varcount_into(&sent, &mut received);
+            self.world.all_to_all_varcount_into(&sent, &mut received);
         }
         let mut rest = &received[..];
         for (got, count) in got.iter_mut().zip(expected) {

@@ -180,11 +180,7 @@ impl Team {
     ///
     /// # Errors
     /// When rank 0 is gone.
-    pub fn begin(
-        &self,
-        number: u64,
-        ready: Result<(), &OpError>,
-    ) -> OpResult<Option<Shared>> {
+    pub fn begin(&self, number: u64, ready: Result<(), &OpError>) -> OpResult<Option<Shared>> {
         let here = &self.members[self.rank()];
         let trouble = ready.err().map(|e| Told {
             message: format!("{here}: {e}"),
@@ -310,8 +306,8 @@ impl Session<'_> {
             return Err(told.error());
         }
         let calls = team.caller.calls();
-        let in_step = !team.caller.is_stuck()
-            && ends.iter().flatten().all(|e| !e.stuck && e.calls == calls);
+        let in_step =
+            !team.caller.is_stuck() && ends.iter().flatten().all(|e| !e.stuck && e.calls == calls);
         if !in_step {
             *lock(&team.broken) = Some(Told {
                 message: "the ranks are out of step: they stopped in different places of an earlier stage".to_owned(),

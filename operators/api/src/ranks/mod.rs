@@ -188,6 +188,20 @@ pub fn gather<T: Serialize + DeserializeOwned>(
         .collect()
 }
 
+/// The things of all ranks, one rank's after another's.
+///
+/// # Errors
+/// See [`gather`].
+pub fn all_of<T: Serialize + DeserializeOwned>(
+    ranks: &dyn Collective,
+    mine: Vec<T>,
+) -> OpResult<Vec<T>> {
+    match ranks.size() {
+        1 => Ok(mine),
+        _ => Ok(gather(ranks, &mine)?.into_iter().flatten().collect()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

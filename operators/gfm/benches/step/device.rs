@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_gfm::eval::EntityDocuments;
 use gfm_pipe_gfm::gpu::{
-    How, LinkBatch, OnDevice, Pending, QuestionBatch, Source, Term, Trainer, trainer,
+    How, LinkBatch, OnDevice, Pending, QuestionBatch, Source, Sums, Term, Trainer, Whole, trainer,
 };
 use gfm_pipe_gfm::loss::ListLoss;
 use gfm_pipe_gfm::model::{Params, Reach};
@@ -99,7 +99,7 @@ pub fn timed(
     let (params, optimizer, embeddings) = start(work, case);
     let mut bench = Bench {
         documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
-        trainer: trainer(gpu, &params, &optimizer, how)?,
+        trainer: trainer(gpu, &params, &optimizer, how, Sums::Alone)?,
         kept: OnDevice::default(),
         rng: ChaCha8Rng::seed_from_u64(7),
         work,
@@ -181,6 +181,7 @@ impl Bench<'_> {
                     gone: batch.asked().collect(),
                     temperature: 1.0,
                     seeds,
+                    rows: batch.queries.len(),
                     batch,
                 })
             }
@@ -189,6 +190,10 @@ impl Bench<'_> {
                 reach: reach(&w.seeds, None),
                 entities: w.gold.clone(),
                 documents: vec![Vec::new(); w.gold.len()],
+                whole: Whole {
+                    entities: w.gold.clone(),
+                    documents: vec![Vec::new(); w.gold.len()],
+                },
                 seeds: w.seeds.clone(),
             }),
         };

@@ -136,7 +136,12 @@ impl<'a> Bench<'a> {
             .compute(self.case.compute)
             .recompute(self.case.recompute);
         let mut pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
-        let value = link_prediction(&to_f64(&pass.scores).unwrap(), 1 + NEGATIVES, 1.0);
+        let value = link_prediction(
+            &to_f64(&pass.scores).unwrap(),
+            1 + NEGATIVES,
+            1.0,
+            b.queries.len(),
+        );
         let forward = start.elapsed().as_secs_f64();
         let dscores = tensor(value.grad, pass.scores.shape()).unwrap();
         let dscores = dscores.to_dtype(DType::F32).unwrap();
@@ -183,8 +188,8 @@ impl<'a> Bench<'a> {
         };
         let nodes = w.graph.nodes();
         let (a, b) = (
-            bce.value(&scores, nodes, &w.gold),
-            ListLoss::ListCe.value(&scores, nodes, &w.gold),
+            bce.value(&scores, nodes, &w.gold, bce.used(&w.gold)),
+            ListLoss::ListCe.value(&scores, nodes, &w.gold, ListLoss::ListCe.used(&w.gold)),
         );
         let grad: Vec<f64> = a
             .grad

@@ -7,6 +7,7 @@
 //! error, it counts as if nothing had been predicted: 1).
 
 use num_traits::Float;
+use serde::{Deserialize, Serialize};
 
 use super::places;
 
@@ -104,7 +105,7 @@ fn gain(places: impl Iterator<Item = usize>) -> f64 {
 }
 
 /// What a system gave for a question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Zero-based places of the known gold items, ascending; `None` when it could not be asked.
     pub places: Option<Vec<usize>>,

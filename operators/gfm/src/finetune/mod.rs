@@ -37,6 +37,8 @@ impl Operator for Finetune {
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 4;
     const ON_GPU: bool = true;
+    const ON_RANKS: bool = true;
+    const PER_RANK: &'static [&'static str] = &["train.batch_size"];
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";
 

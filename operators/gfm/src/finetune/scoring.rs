@@ -1,5 +1,6 @@
 //! Entity scores of many questions, a batch at a time.
 
+use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, OpResult};
 
 use crate::documents::Questions;
@@ -22,7 +23,8 @@ pub(crate) fn seeds(
         .collect()
 }
 
-/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them.
+/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them; of several ranks, each gives those of
+/// its share.
 pub(crate) fn each_scored(
     ctx: &Context,
     by: &dyn Scorer,
@@ -34,7 +36,8 @@ pub(crate) fn each_scored(
     let askable: Vec<usize> = (0..questions.len())
         .filter(|i| !seeds[*i].is_empty())
         .collect();
-    for rows in askable.chunks(batch_size.max(1)) {
+    let mine = part(askable.len(), ctx.ranks.rank(), ctx.ranks.size());
+    for rows in askable[mine].chunks(batch_size.max(1)) {
         ctx.check_cancelled()?;
         let batch: Vec<Question<'_>> = rows
             .iter()

@@ -1,8 +1,10 @@
 //! Questions as a task of the training loop.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::Tensor;
+use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Context, Estimate, OpResult};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,14 +15,14 @@ use super::scoring::each_scored;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::score;
-use crate::gpu::{Pending, QuestionBatch, Term, Trainer};
+use crate::gpu::{Pending, QuestionBatch, Term, Trainer, Whole};
 use crate::model::{Class, ModelConfig, Params as Weights, Question, Reach, Retriever};
 use crate::ops::Seeds;
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight, port};
-use crate::train::{BestBy, By, Step, Task};
+use crate::train::{Batched, BestBy, By, Step, Task};
 
 /// The task.
 pub(super) struct QuestionAnswering<'a> {
@@ -69,11 +71,12 @@ impl Task for QuestionAnswering<'_> {
         &self,
         data: &Data,
         params: &Weights,
-        numbers: &[usize],
+        batched: &Batched<'_>,
         _rng: &mut ChaCha8Rng,
     ) -> OpResult<Step> {
         let train = &data.train;
-        let questions: Vec<Question<'_>> = numbers
+        let questions: Vec<Question<'_>> = batched
+            .mine()
             .iter()
             .map(|i| Question {
                 embedding: train.questions.embedding(*i),
@@ -89,7 +92,7 @@ impl Task for QuestionAnswering<'_> {
         let gold = Gold {
             questions: &train.questions,
             documents: &data.documents,
-            numbers,
+            batched,
         };
         let loss = self.loss(&scores, nodes, &gold);
         let like: &Tensor = &pass.scores;
@@ -107,10 +110,10 @@ impl Task for QuestionAnswering<'_> {
         &self,
         data: &Data,
         params: &Weights,
-        numbers: &[usize],
+        batched: &Batched<'_>,
         _rng: &mut ChaCha8Rng,
     ) -> OpResult<QuestionBatch> {
-        Ok(self.ready(data, &params.config, numbers))
+        Ok(self.ready(data, &params.config, batched))
     }
 
     fn launch(
@@ -150,21 +153,29 @@ impl Task for QuestionAnswering<'_> {
             })
             .collect();
         let asked = (q, data.valid.seeds.as_slice());
-        let batch_size = self.p.train.common.batch_size;
+        // What is counted a rank was counted for all of them.
+        let batch_size = self.p.train.common.batch_size.div_ceil(ctx.ranks.size());
+        let mut taken = Vec::new();
         let graph = &data.input.graph;
         let mut ask = |by: &dyn Scorer| {
             each_scored(ctx, by, graph.nodes(), asked, batch_size, |i, row| {
                 let documents = ranker.documents(row, &data.documents);
-                values[i] = [
-                    score(Some(row), q.entity_gold(i), &metrics),
-                    score(Some(&documents), q.document_gold(i), &metrics),
-                ];
+                taken.push((
+                    i,
+                    [
+                        score(Some(row), q.entity_gold(i), &metrics),
+                        score(Some(&documents), q.document_gold(i), &metrics),
+                    ],
+                ));
             })
         };
         match by {
             By::Cpu(params) => ask(&OnCpu::new(params, graph, &data.input.embeddings)),
             By::Gpu(trainer) => ask(&*trainer.scorer(data.source())?),
         }?;
+        for (i, of_question) in all_of(&*ctx.ranks, taken)? {
+            values[i] = of_question;
+        }
         let n = q.len() as f64;
         let mut out = Vec::new();
         for (t, target) in TARGETS.iter().enumerate() {
@@ -185,7 +196,7 @@ impl Task for QuestionAnswering<'_> {
 struct Gold<'a> {
     questions: &'a Questions,
     documents: &'a EntityDocuments,
-    numbers: &'a [usize],
+    batched: &'a Batched<'a>,
 }
 
 /// The weighted sum of the losses, their own values, and the sum's gradient for the entity scores.
@@ -197,8 +208,12 @@ struct Losses {
 
 impl QuestionAnswering<'_> {
     /// A batch with all that the CPU finds out about it.
-    fn ready(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> QuestionBatch {
+    fn ready(&self, data: &Data, config: &ModelConfig, batched: &Batched<'_>) -> QuestionBatch {
         let train = &data.train;
+        let numbers = batched.mine();
+        let whole = |v: &[Vec<u32>]| -> Vec<Vec<u32>> {
+            batched.all.iter().map(|i| v[*i].clone()).collect()
+        };
         let pick = |v: &[Vec<u32>]| numbers.iter().map(|i| v[*i].clone()).collect();
         let seeds: Seeds = numbers.iter().map(|i| train.seeds[*i].clone()).collect();
         let compute = self.p.train.common.path;
@@ -209,14 +224,20 @@ impl QuestionAnswering<'_> {
             reach: Reach::chosen(config, graph, compute, asked, false),
             entities: pick(&train.questions.supporting_entities),
             documents: pick(&train.questions.supporting_documents),
+            whole: Whole {
+                entities: whole(&train.questions.supporting_entities),
+                documents: whole(&train.questions.supporting_documents),
+            },
             seeds,
         }
     }
 
     fn loss(&self, scores: &[f64], nodes: usize, gold: &Gold<'_>) -> Losses {
         let docs = gold.documents;
-        let pick = |v: &Vec<Vec<u32>>| -> Vec<Vec<u32>> {
-            gold.numbers.iter().map(|i| v[*i].clone()).collect()
+        // Of the whole batch, and of the rows that were computed here.
+        let pick = |v: &Vec<Vec<u32>>| -> (Vec<Vec<u32>>, Range<usize>) {
+            let all = gold.batched.all.iter().map(|i| v[*i].clone());
+            (all.collect(), gold.batched.mine.clone())
         };
         let mut out = Losses {
             total: 0.0,
@@ -227,13 +248,14 @@ impl QuestionAnswering<'_> {
             let f = l.function();
             let loss = if l.cfg.is_doc_loss {
                 let width = docs.num_documents();
-                let positives = pick(&gold.questions.supporting_documents);
-                let v = f.value(&to_documents(scores, nodes, docs), width, &positives);
+                let (whole, mine) = pick(&gold.questions.supporting_documents);
+                let scores = to_documents(scores, nodes, docs);
+                let v = f.value(&scores, width, &whole[mine], f.used(&whole));
                 from_documents(&v.grad, l.cfg.weight, nodes, docs, &mut out.grad);
                 v.loss
             } else {
-                let positives = pick(&gold.questions.supporting_entities);
-                let v = f.value(scores, nodes, &positives);
+                let (whole, mine) = pick(&gold.questions.supporting_entities);
+                let v = f.value(scores, nodes, &whole[mine], f.used(&whole));
                 for (g, x) in out.grad.iter_mut().zip(v.grad) {
                     *g += l.cfg.weight * x;
                 }
@@ -300,7 +322,11 @@ pub(super) fn foresee(
         let data = set.read(p, p.train.own.do_eval)?;
         let input = (&data.input.graph, data.input.text_dim);
         out.look(input, task.samples(&data), |numbers| {
-            let ready = task.ready(&data, &config, numbers);
+            let batched = Batched {
+                all: numbers,
+                mine: 0..numbers.len(),
+            };
+            let ready = task.ready(&data, &config, &batched);
             let over_documents = p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
             Foreseen {
                 seeds: ready.seeds.iter().map(Vec::len).sum(),
@@ -339,7 +365,7 @@ mod tests {
                 adversarial_temperature: 0.0,
             },
         ] {
-            let value = |s: &[f64]| f.value(&to_documents(s, 4, &docs), 3, &positives);
+            let value = |s: &[f64]| f.value(&to_documents(s, 4, &docs), 3, &positives, 2);
             let mut grad = vec![0.0; 8];
             from_documents(&value(&scores).grad, 0.5, 4, &docs, &mut grad);
             for i in 0..8 {

@@ -50,7 +50,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
     };
     let gpu = Gpu::emulated();
     let optimizer = Optimizer::new(adamw, &params).unwrap();
-    let mut trainer = super::trainer(&gpu, &params, &optimizer, how).unwrap();
+    let mut trainer = super::trainer(&gpu, &params, &optimizer, how, super::Sums::Alone).unwrap();
     let kept = OnDevice::default();
     let on = Source {
         graph: &graph,
@@ -97,6 +97,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
             gone: vec![triples[0]],
             reach: reach(),
             temperature: 0.5,
+            rows: batch,
         };
         trainer.links(on, batch, 1.0)
     } else {
@@ -105,6 +106,10 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
             texts: vec![0.5; batch * text],
             seeds: seeds.clone(),
             entities: gold.clone(),
+            whole: super::Whole {
+                entities: gold.clone(),
+                documents: gold.clone(),
+            },
             documents: gold,
             reach: reach(),
         };

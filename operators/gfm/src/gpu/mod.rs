@@ -14,6 +14,7 @@ mod graph;
 mod head;
 mod objective;
 mod scoring;
+mod sums;
 #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
 #[allow(
     clippy::unwrap_used,
@@ -27,8 +28,9 @@ mod weights;
 use gfm_pipe_api::OpError;
 use gfm_pipe_kernels::gpu::Error;
 
-pub use objective::{LinkBatch, QuestionBatch, Term};
+pub use objective::{LinkBatch, QuestionBatch, Term, Whole};
 pub(crate) use scoring::with_scorer;
+pub use sums::Sums;
 pub use trainer::{How, OnDevice, Pending, Source, Taken, Trainer, trainer};
 
 /// A device's error as the user's.

@@ -23,6 +23,8 @@ pub struct LinkBatch {
     pub reach: Reach,
     /// Of the loss.
     pub temperature: f64,
+    /// Rows of the whole batch, of which other ranks may compute some.
+    pub rows: usize,
 }
 
 /// A fine-tuning batch, ready for the device.
@@ -37,6 +39,16 @@ pub struct QuestionBatch {
     pub documents: Vec<Vec<u32>>,
     /// The rows to compute.
     pub reach: Reach,
+    /// What the losses are means over.
+    pub whole: Whole,
+}
+
+/// A whole batch of questions, of which other ranks may compute some.
+pub struct Whole {
+    /// Gold entities of each.
+    pub entities: Vec<Vec<u32>>,
+    /// Gold documents of each.
+    pub documents: Vec<Vec<u32>>,
 }
 
 /// One of the losses that are added up.
@@ -83,9 +95,9 @@ fn narrow<S: State>(gpu: &Gpu, grad: &Vector<f64>) -> Result<Vector<S::Acc>> {
     Ok(out)
 }
 
-/// The loss of link prediction over `rows` queries, whose first candidate is the true one.
+/// The loss of link prediction over `rows` queries of `whole`, whose first candidate is the true one.
 pub(super) fn link_loss<S: State>(
-    rows: usize,
+    (rows, whole): (usize, usize),
     temperature: f64,
     scores: &Vector<S::Acc>,
 ) -> Result<Value<S::Acc>> {
@@ -94,7 +106,8 @@ pub(super) fn link_loss<S: State>(
     let parts = gpu.dirty(rows)?;
     let nobody = Positives::new(gpu, std::iter::repeat_n(&[][..], rows))?;
     let loss = Loss::Links { temperature };
-    loss.value(scores.view(), &nobody, 1.0, grad.view(), parts.view())?;
+    let how = (1.0, whole);
+    loss.value(scores.view(), &nobody, how, grad.view(), parts.view())?;
     Ok(Value {
         parts,
         weights: vec![1.0],
@@ -139,6 +152,7 @@ impl QuestionObjective {
     pub(super) fn loss<S: State>(
         &self,
         (gold_entities, gold_documents): (&[Vec<u32>], &[Vec<u32>]),
+        whole: &Whole,
         scores: &Vector<S::Acc>,
     ) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
@@ -155,12 +169,14 @@ impl QuestionObjective {
                     let of_docs = gpu.zeros::<f64>(rows * self.documents)?;
                     entities.sum_over(scores.view(), of_docs.view(), rows, 1.0)?;
                     let dgrad = gpu.zeros::<f64>(of_docs.len())?;
-                    loss.value(of_docs.view(), &gold, 1.0, dgrad.view(), part)?;
+                    let how = (1.0, term.loss.used(&whole.documents));
+                    loss.value(of_docs.view(), &gold, how, dgrad.view(), part)?;
                     documents.sum_over(dgrad.view(), grad.view(), rows, term.weight)?;
                 }
                 _ => {
                     let gold = positives(gold_entities)?;
-                    loss.value(scores.view(), &gold, term.weight, grad.view(), part)?;
+                    let how = (term.weight, term.loss.used(&whole.entities));
+                    loss.value(scores.view(), &gold, how, grad.view(), part)?;
                 }
             }
         }

@@ -144,7 +144,7 @@ impl Setup {
             recompute: self.recompute,
             clip_norm: None,
         };
-        Typed::new(gpu, params, &optimizer, how).unwrap()
+        Typed::new(gpu, params, &optimizer, (how, super::Sums::Alone)).unwrap()
     }
 
     fn device(&self, gpu: &Gpu, graph: &Graph, embeddings: &Tensor) -> DeviceGraph<f64> {

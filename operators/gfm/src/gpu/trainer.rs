@@ -15,6 +15,7 @@ use super::forward::{Ask, Model, Query};
 use super::graph::DeviceGraph;
 use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Value, link_loss};
 use super::scoring::OnGraph;
+use super::sums::Sums;
 use super::weights::{Weights, upload};
 use super::{Result, device_error};
 use crate::eval::EntityDocuments;
@@ -49,7 +50,7 @@ pub struct Pending {
     squares: Option<Vector<f64>>,
 }
 
-/// What a step gave.
+/// What a step gave: of several ranks, a part that adds up to the whole with the others', but for the norm.
 pub struct Taken {
     /// The loss.
     pub loss: f64,
@@ -138,19 +139,21 @@ pub(super) struct Typed<S: State> {
     adamw: AdamW,
     steps: u64,
     how: How,
+    sums: Sums,
 }
 
-/// A trainer that goes on from these weights and this optimizer.
+/// A trainer that goes on from these weights and this optimizer; the same on every rank.
 pub fn trainer(
     gpu: &Gpu,
     params: &Params,
     optimizer: &Optimizer,
     how: How,
+    sums: Sums,
 ) -> OpResult<Box<dyn Trainer>> {
     Ok(match how.states {
-        DType::F64 => Box::new(Typed::<f64>::new(gpu, params, optimizer, how)?),
-        DType::BF16 => Box::new(Typed::<bf16>::new(gpu, params, optimizer, how)?),
-        _ => Box::new(Typed::<f32>::new(gpu, params, optimizer, how)?),
+        DType::F64 => Box::new(Typed::<f64>::new(gpu, params, optimizer, (how, sums))?),
+        DType::BF16 => Box::new(Typed::<bf16>::new(gpu, params, optimizer, (how, sums))?),
+        _ => Box::new(Typed::<f32>::new(gpu, params, optimizer, (how, sums))?),
     })
 }
 
@@ -177,7 +180,7 @@ impl<S: State> Typed<S> {
         gpu: &Gpu,
         params: &Params,
         optimizer: &Optimizer,
-        how: How,
+        (how, sums): (How, Sums),
     ) -> OpResult<Self> {
         // Another stage may train in f32 on the same device at the same time.
         let gpu = &gpu.with_tf32(how.tf32);
@@ -195,6 +198,7 @@ impl<S: State> Typed<S> {
             adamw: optimizer.settings,
             steps: optimizer.steps,
             how,
+            sums,
         })
     }
 
@@ -249,13 +253,21 @@ impl<S: State> Typed<S> {
         })
     }
 
-    fn links_step(
-        &mut self,
+    /// Of a rank that has no row of a batch.
+    fn nothing(&self, weights: Vec<f64>) -> Result<(Vector<f64>, Vec<f64>)> {
+        self.grads.values.view().fill_bytes(0)?;
+        Ok((self.gpu().zeros(weights.len())?, weights))
+    }
+
+    fn link_gradients(
+        &self,
         on: Source<'_>,
         graph: &DeviceGraph<S>,
         links: LinkBatch,
-        factor: f64,
-    ) -> Result<Pending> {
+    ) -> Result<(Vector<f64>, Vec<f64>)> {
+        if links.batch.queries.is_empty() {
+            return self.nothing(vec![1.0]);
+        }
         let removed = graph.removal(on.graph, links.gone)?;
         let queries = &links.batch.queries;
         let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
@@ -266,21 +278,22 @@ impl<S: State> Typed<S> {
             reach: graph.rows(links.reach)?,
             removed: Some(&removed),
         };
-        let (rows, temperature) = (queries.len(), links.temperature);
+        let (rows, temperature) = ((queries.len(), links.rows), links.temperature);
         graph.flip(&removed)?;
         let done = self.gradients(graph, ask, |s| link_loss::<S>(rows, temperature, s));
         graph.flip(&removed)?;
-        let (parts, weights) = done?;
-        self.step(parts, weights, factor)
+        done
     }
 
-    fn questions_step(
-        &mut self,
+    fn question_gradients(
+        &self,
         objective: &QuestionObjective,
         graph: &DeviceGraph<S>,
         questions: QuestionBatch,
-        factor: f64,
-    ) -> Result<Pending> {
+    ) -> Result<(Vector<f64>, Vec<f64>)> {
+        if questions.seeds.is_empty() {
+            return self.nothing(objective.terms.iter().map(|t| t.weight).collect());
+        }
         let ask = Ask {
             query: Query::Texts(&questions.texts),
             seeds: &questions.seeds,
@@ -289,17 +302,23 @@ impl<S: State> Typed<S> {
             removed: None,
         };
         let gold = (&questions.entities[..], &questions.documents[..]);
-        let loss = |scores: &Vector<S::Acc>| objective.loss::<S>(gold, scores);
-        let (parts, weights) = self.gradients(graph, ask, loss)?;
-        self.step(parts, weights, factor)
+        let loss = |scores: &Vector<S::Acc>| objective.loss::<S>(gold, &questions.whole, scores);
+        self.gradients(graph, ask, loss)
+    }
+
+    /// The step of all ranks, from the gradients of each.
+    fn finish(&mut self, found: Result<(Vector<f64>, Vec<f64>)>, factor: f64) -> OpResult<Pending> {
+        let (parts, weights) = found.map_err(device_error)?;
+        self.sums.add_up(&self.grads.values)?;
+        self.step(parts, weights, factor).map_err(device_error)
     }
 }
 
 impl<S: State> Trainer for Typed<S> {
     fn links(&mut self, on: Source<'_>, batch: LinkBatch, factor: f64) -> OpResult<Pending> {
         let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
-        self.links_step(on, graph, batch, factor)
-            .map_err(device_error)
+        let found = self.link_gradients(on, graph, batch);
+        self.finish(found, factor)
     }
 
     fn questions(
@@ -317,8 +336,8 @@ impl<S: State> Trainer for Typed<S> {
         let Some(objective) = on.kept.objective.get() else {
             unreachable!("it was made above")
         };
-        self.questions_step(objective, graph, batch, factor)
-            .map_err(device_error)
+        let found = self.question_gradients(objective, graph, batch);
+        self.finish(found, factor)
     }
 
     fn pull(&self, params: &mut Params, optimizer: Option<&mut Optimizer>) -> OpResult<()> {

@@ -264,7 +264,7 @@ fn kgc(dtype: DType) {
     let by = |params: &Params, compute| {
         let gnn = QueryGnn::new(params, &pruned, &embeddings).compute(compute);
         let mut pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
-        let value = link_prediction(&floats(&pass.scores), 17, 1.0);
+        let value = link_prediction(&floats(&pass.scores), 17, 1.0, pass.scores.dims()[0]);
         let dscores = cast(value.grad, &pass.scores);
         let grads = gnn.backward(&mut pass, &dscores).unwrap();
         (pass, value.loss, grads)
@@ -444,8 +444,8 @@ fn qa(dtype: DType) {
         let mut pass = model.forward(&questions).unwrap();
         let scores = floats(&pass.scores);
         let (a, b) = (
-            bce.value(&scores, 60, &gold),
-            ListLoss::ListCe.value(&scores, 60, &gold),
+            bce.value(&scores, 60, &gold, bce.used(&gold)),
+            ListLoss::ListCe.value(&scores, 60, &gold, ListLoss::ListCe.used(&gold)),
         );
         let grad = a
             .grad

@@ -33,6 +33,8 @@ impl Operator for Pretrain {
     const NAME: &'static str = "pretrain";
     const VERSION: u32 = 3;
     const ON_GPU: bool = true;
+    const ON_RANKS: bool = true;
+    const PER_RANK: &'static [&'static str] = &["train.batch_size"];
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";
 

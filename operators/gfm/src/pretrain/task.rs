@@ -19,7 +19,7 @@ use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight};
 use crate::train::link_eval::{metrics, rank_links};
-use crate::train::{BestBy, By, Step, Task};
+use crate::train::{Batched, BestBy, By, Step, Task};
 
 /// Artifacts of a data set.
 pub(super) struct DataSet {
@@ -162,20 +162,22 @@ impl LinkPrediction<'_> {
         &self,
         data: &Data,
         config: &ModelConfig,
-        numbers: &[usize],
+        batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> LinkBatch {
-        let batch = self.batch(data, numbers, rng);
+        let whole = self.batch(data, batched.all, rng);
+        let batch = whole.part(batched.mine.clone());
         let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
         // Without the edges that are taken out there could be fewer rows. These give the same numbers.
         let asked = (&seeds, Some(&batch.candidates[..]));
         let compute = self.p.train.common.path;
         LinkBatch {
             reach: Reach::chosen(config, &data.graph, compute, asked, false),
-            gone: self.p.easy_edges().of_triples(&data.graph, batch.asked()),
+            gone: self.p.easy_edges().of_triples(&data.graph, whole.asked()),
             temperature: self.p.task.adversarial_temperature,
             seeds,
             batch,
+            rows: batched.all.len(),
         }
     }
 
@@ -225,12 +227,13 @@ impl Task for LinkPrediction<'_> {
         &self,
         data: &Data,
         params: &Weights,
-        numbers: &[usize],
+        batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Step> {
         let task = &self.p.task;
-        let b = self.batch(data, numbers, rng);
-        let graph = self.p.easy_edges().removed(&data.graph, b.asked());
+        let whole = self.batch(data, batched.all, rng);
+        let graph = self.p.easy_edges().removed(&data.graph, whole.asked());
+        let b = whole.part(batched.mine.clone());
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
             .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
@@ -241,6 +244,7 @@ impl Task for LinkPrediction<'_> {
                 &to_f64(scores)?,
                 1 + task.num_negative,
                 task.adversarial_temperature,
+                batched.all.len(),
             );
             let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
             Ok(Step {
@@ -256,10 +260,10 @@ impl Task for LinkPrediction<'_> {
         &self,
         data: &Data,
         params: &Weights,
-        numbers: &[usize],
+        batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> OpResult<LinkBatch> {
-        Ok(self.ready(data, &params.config, numbers, rng))
+        Ok(self.ready(data, &params.config, batched, rng))
     }
 
     fn launch(
@@ -316,7 +320,11 @@ pub(super) fn foresee(
         let samples = task.samples(&data);
         out.look((&data.graph, text), samples, |numbers| {
             let mut numbers_of = rng(p.seed, "an estimate");
-            let ready = task.ready(&data, &config, numbers, &mut numbers_of);
+            let batched = Batched {
+                all: numbers,
+                mine: 0..numbers.len(),
+            };
+            let ready = task.ready(&data, &config, &batched, &mut numbers_of);
             Foreseen {
                 seeds: ready.seeds.len(),
                 candidates: Some(1 + p.task.num_negative),

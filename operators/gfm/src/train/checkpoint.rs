@@ -123,20 +123,25 @@ pub(super) fn save(ctx: &Context, c: &Checkpoint) -> OpResult<()> {
         .map_err(|e| failed(e.into()))
 }
 
-/// The checkpoint left by an earlier run of the same stage with the same key, if there is a usable one.
+/// The checkpoint left by an earlier run of the same stage with the same key, if there is a usable one, and its file's content.
 pub(super) fn load(
     ctx: &Context,
     params: &Params,
     optimizer: &Optimizer,
     course: &Course,
     sums: usize,
-) -> OpResult<Option<Checkpoint>> {
+) -> OpResult<Option<(Checkpoint, Vec<u8>)>> {
     let file = path(ctx);
     if !file.exists() {
         return Ok(None);
     }
-    match read(&file, params, optimizer).and_then(|c| fits(c, course, sums)) {
-        Ok(c) => Ok(Some(c)),
+    let bytes = fs::read(&file).map_err(|e| e.to_string());
+    let found = bytes.and_then(|bytes| {
+        let c = read(&bytes, params, optimizer)?;
+        Ok((fits(c, course, sums)?, bytes))
+    });
+    match found {
+        Ok(found) => Ok(Some(found)),
         Err(why) => {
             let aside = file.with_extension("damaged");
             fs::rename(&file, &aside).map_err(|e| {
@@ -168,9 +173,13 @@ fn fits(c: Checkpoint, course: &Course, sums: usize) -> Result<Checkpoint, Strin
     Ok(c)
 }
 
-fn read(file: &PathBuf, params: &Params, optimizer: &Optimizer) -> Result<Checkpoint, String> {
-    let bytes = fs::read(file).map_err(|e| e.to_string())?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+/// A checkpoint from its file's content.
+pub(super) fn read(
+    bytes: &[u8],
+    params: &Params,
+    optimizer: &Optimizer,
+) -> Result<Checkpoint, String> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let json = header
         .metadata()
         .as_ref()
@@ -182,7 +191,7 @@ fn read(file: &PathBuf, params: &Params, optimizer: &Optimizer) -> Result<Checkp
     }
     let meta: Meta = serde_json::from_value(version).map_err(|e| e.to_string())?;
     let mut tensors =
-        candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| e.to_string())?;
+        candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|e| e.to_string())?;
     let dtype = params.dtype();
     let mut take = |name: String| {
         tensors

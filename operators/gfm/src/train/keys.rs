@@ -1,6 +1,7 @@
 //! The values of `train:` that the loop reads, whichever operator they stand in.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use candle_core::DType;
 use gfm_pipe_api::{InputFile, Problem};
@@ -44,6 +45,7 @@ pub struct Common {
     pub checkpoint: Option<PathBuf>,
     checkpoint_steps: Option<u64>,
     checkpoint_minutes: f64,
+    timeout: u64,
     /// Data sets in memory at once.
     pub max_datasets_in_memory: usize,
     /// Background loaders.
@@ -77,6 +79,7 @@ impl Common {
             },
             checkpoint_steps: self.checkpoint_steps,
             checkpoint_seconds: self.checkpoint_minutes * 60.0,
+            patience: Duration::from_secs(60 * self.timeout),
         }
     }
 

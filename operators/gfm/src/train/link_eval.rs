@@ -1,6 +1,9 @@
 //! Filtered link prediction: how well a QueryGNN ranks the true tail and head of a triple among all nodes.
 
-use gfm_pipe_api::{Context, OpError, OpResult};
+use std::ops::Range;
+
+use gfm_pipe_api::ranks::{gather, part};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
@@ -31,7 +34,7 @@ pub struct Ranking {
 }
 
 /// Rank of the true node among the nodes that are no other true answer; ties count against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rank {
     /// One-based rank.
     pub rank: u64,
@@ -53,10 +56,10 @@ pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
     (rank as u64, (scores.len() - truth.len()) as u64)
 }
 
-/// Ranks tail and head of every triple.
+/// Ranks tail and head of every triple, of several ranks each its share; all get all of them.
 ///
 /// # Errors
-/// When the user interrupts, or shapes do not fit.
+/// When the user interrupts, shapes do not fit, or a rank is gone.
 pub(crate) fn rank_links(
     ctx: &Context,
     by: &dyn Scorer,
@@ -65,8 +68,9 @@ pub(crate) fn rank_links(
     triples: &[Triple],
     how: Ranking,
 ) -> OpResult<Vec<Rank>> {
-    let mut out = Vec::new();
-    for tail in [true, false] {
+    let mine = share(triples.len(), &*ctx.ranks, how);
+    let mut out = [Vec::new(), Vec::new()];
+    for (tail, out) in [true, false].into_iter().zip(&mut out) {
         let query = |t: &Triple| {
             if tail {
                 (
@@ -80,7 +84,7 @@ pub(crate) fn rank_links(
                 (truth.head_query(*t), t[0])
             }
         };
-        let mut rest: Vec<(TailQuery, u32)> = triples.iter().map(query).collect();
+        let mut rest: Vec<(TailQuery, u32)> = triples[mine.clone()].iter().map(query).collect();
         while !rest.is_empty() {
             ctx.check_cancelled()?;
             // Rows may share a graph when none of them asks for an edge that stands in it.
@@ -119,7 +123,22 @@ pub(crate) fn rank_links(
             }
         }
     }
-    Ok(out)
+    if ctx.ranks.size() == 1 {
+        return Ok(out.concat());
+    }
+    let all: Vec<[Vec<Rank>; 2]> = gather(&*ctx.ranks, &out)?;
+    let (tails, heads): (Vec<_>, Vec<_>) = all.into_iter().map(|[t, h]| (t, h)).unzip();
+    Ok([tails.concat(), heads.concat()].concat())
+}
+
+/// The triples that a rank ranks. Where batches decide what is measured, they stay whole.
+fn share(triples: usize, ranks: &dyn Collective, how: Ranking) -> Range<usize> {
+    let whole = match how.edges {
+        EvalEdges::Triple => 1,
+        EvalEdges::Batch => how.batch_size,
+    };
+    let batches = part(triples.div_ceil(whole), ranks.rank(), ranks.size());
+    (batches.start * whole).min(triples)..(batches.end * whole).min(triples)
 }
 
 fn edge(q: TailQuery, tail: u32) -> Triple {

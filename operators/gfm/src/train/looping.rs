@@ -4,8 +4,9 @@
 //! from a stream of its own), so a run that was killed and continued from a checkpoint ends in the same weights, history and
 //! optimizer as one that was not. Nothing here that reaches an output depends on clocks, log intervals or loaders.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, Metric, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +14,12 @@ use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
 use super::meter::Meter;
 use super::schedule::Schedule;
-use super::task::{By, Step, Task};
+use super::task::{Batched, By, Step, Task};
+use super::together;
 use super::visits::Course;
 use crate::buffers::Lease;
 use crate::device;
-use crate::gpu::{How, Pending, Trainer, trainer};
+use crate::gpu::{How, Pending, Sums, Trainer, trainer};
 use crate::model::{Params, rng};
 use crate::optimizer::{Optimizer, clip};
 use crate::sampling::permutation;
@@ -49,6 +51,8 @@ pub struct LoopSettings {
     pub checkpoint_steps: Option<u64>,
     /// Seconds between checkpoints.
     pub checkpoint_seconds: f64,
+    /// How long ranks wait for each other.
+    pub patience: Duration,
 }
 
 /// One value of the training history.
@@ -101,7 +105,16 @@ pub(crate) fn run<T: Task>(
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
     }
     let sums = 1 + task.parts().len();
-    let state = match checkpoint::load(ctx, &params, &optimizer, &course, sums)? {
+    let ranks = &*ctx.ranks;
+    ranks.be_patient(Some(settings.patience));
+    // Of several ranks the first one keeps the checkpoints; the others go on from the same.
+    let found = match ranks.rank() {
+        0 => checkpoint::load(ctx, &params, &optimizer, &course, sums)?,
+        _ => None,
+    };
+    let read = |text: &[u8]| checkpoint::read(text, &params, &optimizer);
+    let found = together::checkpoint(ranks, found, read)?;
+    let state = match found {
         Some(found) => {
             ctx.reporter.resumed_at(found.optimizer.steps);
             ctx.info(format!(
@@ -116,7 +129,7 @@ pub(crate) fn run<T: Task>(
     let on_gpu = match gpu {
         Some(gpu) => {
             let (params, optimizer) = (&state.params, &state.optimizer);
-            let trainer = trainer(&gpu, params, optimizer, settings.how)?;
+            let trainer = trainer(&gpu, params, optimizer, settings.how, Sums::of(&ctx.ranks))?;
             ctx.info(format!("training on {}", gpu.name()));
             Some(OnGpu {
                 trainer,
@@ -238,8 +251,13 @@ impl<T: Task> Training<'_, T> {
             .chunks(self.settings.batch_size)
             .take(self.course.steps(set))
             .collect();
+        let ranks = &*self.ctx.ranks;
         for (i, batch) in batches.iter().enumerate().skip(place.step) {
-            self.ctx.check_cancelled()?;
+            self.check_cancelled()?;
+            let batch = &Batched {
+                all: batch,
+                mine: part(batch.len(), ranks.rank(), ranks.size()),
+            };
             let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
             let params = &self.state.params;
             if self.on_gpu.is_some() {
@@ -247,15 +265,30 @@ impl<T: Task> Training<'_, T> {
                 let ready = self.task.prepare(&data, params, batch, &mut numbers)?;
                 self.settle()?;
                 // Whoever stopped it saw the step that was just settled.
-                self.ctx.check_cancelled()?;
-                self.launch(&data, ready, (set, batch.len()))?;
+                self.check_cancelled()?;
+                self.launch(&data, ready, (set, batch.all.len()))?;
             } else {
                 self.meter.begin();
-                let step = self.task.step(&data, params, batch, &mut numbers)?;
-                self.take(step, set, batch.len())?;
+                let mut step = match batch.mine.is_empty() {
+                    true => Step::nothing(params, self.task.parts().len())?,
+                    false => self.task.step(&data, params, batch, &mut numbers)?,
+                };
+                let stop = together::step(self.ctx, &mut step)?;
+                self.take(step, set, batch.all.len())?;
+                if stop {
+                    return Err(OpError::Cancelled);
+                }
             }
         }
         self.settle()
+    }
+
+    /// Stops a process that is alone; several ranks agree on where they stop when they add up a step.
+    fn check_cancelled(&self) -> OpResult<()> {
+        match self.ctx.ranks.size() {
+            1 => self.ctx.check_cancelled(),
+            _ => Ok(()),
+        }
     }
 
     /// Queues a step on the GPU.
@@ -281,10 +314,15 @@ impl<T: Task> Training<'_, T> {
         let Some((pending, set, samples)) = queued else {
             return Ok(());
         };
-        let taken = pending.wait()?;
+        let mut taken = pending.wait()?;
+        let stop = together::taken(self.ctx, &mut taken)?;
         self.finite(taken.loss, set)?;
         self.state.optimizer.steps += 1;
-        self.account((taken.loss, &taken.parts), taken.norm, samples)
+        self.account((taken.loss, &taken.parts), taken.norm, samples)?;
+        match stop {
+            true => Err(OpError::Cancelled),
+            false => Ok(()),
+        }
     }
 
     /// Copies weights and optimizer from the GPU that trains them.
@@ -400,6 +438,7 @@ impl<T: Task> Training<'_, T> {
         // What the interval left over: else an epoch shorter than it would tell nothing.
         self.report();
         self.pull()?;
+        together::same(&*self.ctx.ranks, &self.state.params)?;
         let measured = self.validate()?;
         let epoch = self.state.progress.place.epoch;
         let sums = std::mem::replace(
@@ -480,6 +519,10 @@ impl<T: Task> Training<'_, T> {
     }
 
     fn save(&mut self) -> OpResult<()> {
+        if self.ctx.ranks.rank() > 0 {
+            self.last_saved = Instant::now();
+            return Ok(());
+        }
         self.pull()?;
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();

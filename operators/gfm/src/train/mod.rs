@@ -15,6 +15,7 @@ mod schedule;
 pub mod settings;
 mod start;
 mod task;
+mod together;
 mod visits;
 
 pub use loader::{Load, Loader};
@@ -24,4 +25,4 @@ pub(crate) use outputs::{output_ports, write_outcome};
 pub use schedule::{Decay, Schedule};
 pub(crate) use start::{Start, start_problem, start_weights};
 pub use task::BestBy;
-pub(crate) use task::{By, Step, Task};
+pub(crate) use task::{Batched, By, Step, Task};

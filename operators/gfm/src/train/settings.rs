@@ -333,7 +333,7 @@ pub fn top_fields() -> Vec<Field> {
 /// Keys of `train` both operators have; `epochs` is the default of num_epoch.
 pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) -> Vec<Field> {
     vec![
-        Field::new("batch_size", Type::int(1), 8, "samples a step"),
+        Field::new("batch_size", Type::int(1), 8, "samples a step, on each rank: k ranks with n each compute what one computes with k n"),
         Field::new("num_epoch", Type::int(0), epochs, "epochs"),
         Field::new("log_interval", Type::int(1), 100, "steps between log lines").no_effect(),
         Field::new("save_best_only", Type::Bool, save_best_only, "the `model` port holds the best epoch either way")
@@ -388,7 +388,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             "threads that read the next data sets while one is trained on; 0 reads each when it is needed",
         )
         .no_effect(),
-        Field::new("timeout", Type::int(1), 60, "minutes a collective operation may take; one process has none").no_effect(),
+        Field::new("timeout", Type::int(1), 60, "minutes that ranks wait for each other; one process has nobody to wait for").no_effect(),
         Field::new(
             "checkpoint",
             Type::Path.or_null(),

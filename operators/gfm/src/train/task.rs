@@ -1,12 +1,31 @@
 //! What a task adds to the training loop.
 
+use std::ops::Range;
+
 use gfm_pipe_api::{Context, OpResult};
 use rand_chacha::ChaCha8Rng;
 
 use crate::gpu::{Pending, Trainer};
 use crate::model::{Grads, Params};
+use crate::tensor_error;
 
-/// What one step on a batch gives.
+/// Sample numbers of a batch, which ranks share.
+#[derive(Debug, Clone)]
+pub(crate) struct Batched<'a> {
+    /// Of the whole batch: whatever is drawn at random or decides on other rows is drawn and decided for all of them, on every rank.
+    pub all: &'a [usize],
+    /// The rows that this rank computes; there may be none.
+    pub mine: Range<usize>,
+}
+
+impl Batched<'_> {
+    /// Sample numbers of the rows that this rank computes.
+    pub fn mine(&self) -> &[usize] {
+        &self.all[self.mine.clone()]
+    }
+}
+
+/// What one step on a batch gives: of several ranks, a part that adds up to the whole with the others'.
 pub(crate) struct Step {
     /// The loss.
     pub loss: f64,
@@ -14,6 +33,22 @@ pub(crate) struct Step {
     pub parts: Vec<f64>,
     /// Gradients by parameter.
     pub grads: Grads,
+}
+
+impl Step {
+    /// The part of a rank that has no row of a batch.
+    pub fn nothing(params: &Params, parts: usize) -> OpResult<Self> {
+        let zeros = params
+            .iter()
+            .map(|(name, t)| Ok((name.to_owned(), t.zeros_like()?)));
+        Ok(Step {
+            loss: 0.0,
+            parts: vec![0.0; parts],
+            grads: zeros
+                .collect::<candle_core::Result<_>>()
+                .map_err(tensor_error)?,
+        })
+    }
 }
 
 /// Pre-training or fine-tuning: how a batch becomes a loss, and what is measured after an epoch.
@@ -36,7 +71,7 @@ pub(crate) trait Task {
     /// Names of the loss's parts, where it has several.
     fn parts(&self) -> Vec<String>;
 
-    /// Loss and gradients of a batch of sample numbers.
+    /// Loss and gradients of this rank's rows of a batch.
     ///
     /// # Errors
     /// When something cannot be computed.
@@ -44,7 +79,7 @@ pub(crate) trait Task {
         &self,
         data: &Self::Data,
         params: &Params,
-        batch: &[usize],
+        batch: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Step>;
 
@@ -56,7 +91,7 @@ pub(crate) trait Task {
         &self,
         data: &Self::Data,
         params: &Params,
-        batch: &[usize],
+        batch: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Self::Ready>;
 
@@ -75,7 +110,7 @@ pub(crate) trait Task {
     /// Whether a data set has something to validate on.
     fn validates(&self, data: &Self::Data) -> bool;
 
-    /// Validation metrics of a data set that validates, the same names for each.
+    /// Validation metrics of a data set that validates, the same names for each; all ranks of the context take part.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.

@@ -23,8 +23,6 @@ pub enum Loss {
 pub struct Positives {
     offsets: Vector<u32>,
     columns: Vector<u32>,
-    /// Rows that have some.
-    some: usize,
 }
 
 impl Positives {
@@ -36,9 +34,8 @@ impl Positives {
         gpu: &super::Gpu,
         rows: impl IntoIterator<Item = &'a [u32]>,
     ) -> Result<Self, Error> {
-        let (mut offsets, mut columns, mut some) = (vec![0u32], Vec::new(), 0);
+        let (mut offsets, mut columns) = (vec![0u32], Vec::new());
         for row in rows {
-            some += usize::from(!row.is_empty());
             let mut row = row.to_vec();
             row.sort_unstable();
             row.dedup();
@@ -48,7 +45,6 @@ impl Positives {
         Ok(Positives {
             offsets: gpu.vector(&offsets)?,
             columns: gpu.vector(&columns)?,
-            some,
         })
     }
 
@@ -73,7 +69,8 @@ struct Args {
 }
 
 impl Loss {
-    /// Each row's part of the loss (their sum is the loss) into `loss`; adds `weight` times its gradient to `grad`, like the scores.
+    /// Each row's part of the loss (their sum is the loss) into `loss`; adds `weight` times its gradient to `grad`, like the scores. The loss is
+    /// the mean over `used` rows: those of the whole batch, of list-wise cross-entropy those that have positives.
     ///
     /// # Errors
     /// When the device does not do it.
@@ -84,7 +81,7 @@ impl Loss {
         self,
         scores: View<'_, A>,
         positives: &Positives,
-        weight: f64,
+        (weight, used): (f64, usize),
         grad: View<'_, f64>,
         loss: View<'_, f64>,
     ) -> Result<(), Error> {
@@ -92,10 +89,10 @@ impl Loss {
         assert_eq!((scores.len(), loss.len()), (grad.len(), rows), "scores");
         let columns = scores.len() / rows.max(1);
         assert_eq!(rows * columns, scores.len(), "columns");
-        let (name, temperature, used) = match self {
-            Loss::Links { temperature } => ("loss_links", temperature, rows),
-            Loss::Bce { temperature } => ("loss_bce", temperature, rows),
-            Loss::ListCe => ("loss_list_ce", 0.0, positives.some),
+        let (name, temperature) = match self {
+            Loss::Links { temperature } => ("loss_links", temperature),
+            Loss::Bce { temperature } => ("loss_bce", temperature),
+            Loss::ListCe => ("loss_list_ce", 0.0),
         };
         let args = Args {
             scores: scores.at,
