@@ -15,6 +15,8 @@ mod models;
 mod network;
 mod part;
 mod partitioner;
+mod reach;
+mod rows;
 
 pub use exchange::{LayerTraffic, Traffic};
 pub use models::{LinkPass, PartitionedGnn, PartitionedRetriever, QuestionPass, sum_grads};

@@ -76,6 +76,13 @@ macro_rules! settings {
             self
         }
 
+        /// See [`Network::compute`]; over whole tensors there is nothing here, and all states are computed.
+        #[must_use]
+        pub fn compute(mut self, compute: Compute) -> Self {
+            self.inner.network.compute = compute;
+            self
+        }
+
         /// See [`Network::recompute`].
         #[must_use]
         pub fn recompute(mut self, recompute: bool) -> Self {
@@ -88,6 +95,20 @@ macro_rules! settings {
             self.inner.exchange.sent()
         }
     };
+}
+
+impl LinkPass {
+    /// States this rank computed, of all there are of its nodes: layers x queries x nodes.
+    pub fn share(&self) -> f64 {
+        self.tape.share
+    }
+}
+
+impl QuestionPass {
+    /// See [`LinkPass::share`].
+    pub fn share(&self) -> f64 {
+        self.tape.share
+    }
 }
 
 impl<'a> PartitionedGnn<'a> {

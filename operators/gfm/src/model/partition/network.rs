@@ -5,10 +5,10 @@ use std::any::Any;
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::message::Message;
-use gfm_pipe_kernels::rows::Rows;
 
-use super::Part;
 use super::exchange::{Exchange, Number};
+use super::reach;
+use super::rows::{Asked, PartRows};
 use crate::buffers::Buffer;
 use crate::model::network::{Grads, Network, Projection};
 use crate::model::params::head_name;
@@ -27,7 +27,11 @@ pub(super) struct PartNetwork<'a> {
 }
 
 /// A forward pass's memory.
-pub(super) struct PartTape(Box<dyn Any + Send + Sync>);
+pub(super) struct PartTape {
+    typed: Box<dyn Any + Send + Sync>,
+    /// States this rank computed, of all there are of its nodes: layers x queries x nodes.
+    pub share: f64,
+}
 
 struct Typed<T: Elem> {
     rows: PartRows,
@@ -44,96 +48,6 @@ struct Typed<T: Elem> {
     asked: Asked,
     /// None where this rank scores nothing.
     head: Option<HeadLeft<T>>,
-}
-
-/// Rows of this rank. Those of own nodes come first, because these have the first local numbers.
-pub(super) struct PartRows {
-    /// Of the states that each layer sees, copies included; then of own nodes alone after the last.
-    pub states: Vec<Rows>,
-    /// Of each layer's output: of own nodes.
-    pub to: Vec<Rows>,
-}
-
-impl PartRows {
-    /// The rows for which `has(layer, node, query)` holds, of the states before each layer and after the last.
-    pub fn new(
-        part: &Part,
-        (layers, queries): (usize, usize),
-        has: impl Fn(usize, usize, usize) -> bool,
-    ) -> Self {
-        let (own, all) = (part.own().len(), part.graph().nodes());
-        let of = |layer: usize, nodes: usize, until: usize| {
-            Rows::new(nodes, queries, |v, q| v < until && has(layer, v, q))
-        };
-        let seen = (0..layers).map(|i| of(i, all, all));
-        PartRows {
-            states: seen.chain([of(layers, own, own)]).collect(),
-            to: (1..=layers).map(|i| of(i, all, own)).collect(),
-        }
-    }
-}
-
-/// What this rank scores.
-struct Asked {
-    /// Own candidates of each query, in local numbers; as many for each, so that some are only there to fill up. None: all own nodes, row by
-    /// row.
-    nodes: Option<Vec<Vec<u32>>>,
-    /// Number of scores of a query here.
-    width: usize,
-    /// Where the scores of candidates belong among all of a query, without what fills up; none where all nodes are scored.
-    places: Option<Vec<Vec<usize>>>,
-    /// Number of scores of a query.
-    columns: usize,
-}
-
-impl Asked {
-    fn new(part: &Part, queries: usize, candidates: Option<&[Vec<u32>]>, by_rows: bool) -> Self {
-        let own = part.own().len() as u32;
-        let Some(candidates) = candidates else {
-            return Asked {
-                nodes: (!by_rows).then(|| vec![(0..own).collect(); queries]),
-                width: own as usize,
-                places: None,
-                columns: part.nodes(),
-            };
-        };
-        let here = |v: &u32| part.local(*v).filter(|local| *local < own);
-        let (mut nodes, mut places) = (Vec::new(), Vec::new());
-        for of_query in candidates {
-            let mine = of_query.iter().enumerate();
-            let mine = mine.filter_map(|(i, v)| Some((here(v)?, i)));
-            let (local, at): (Vec<u32>, Vec<usize>) = mine.unzip();
-            nodes.push(local);
-            places.push(at);
-        }
-        let width = nodes.iter().map(Vec::len).max().unwrap_or(0);
-        for of_query in &mut nodes {
-            of_query.resize(width, 0);
-        }
-        Asked {
-            nodes: Some(nodes),
-            width,
-            places: Some(places),
-            columns: candidates.first().map_or(0, Vec::len),
-        }
-    }
-
-    /// Where each own score belongs: `f(own, all)` of row-major `[B, width]` and `[B, columns]`.
-    fn for_places(&self, part: &Part, queries: usize, mut f: impl FnMut(usize, usize)) {
-        for q in 0..queries {
-            let (mine, all) = (q * self.width, q * self.columns);
-            match &self.places {
-                Some(places) => {
-                    let places = places[q].iter().enumerate();
-                    places.for_each(|(i, at)| f(mine + i, all + at));
-                }
-                None => {
-                    let own = part.own().iter().enumerate();
-                    own.for_each(|(i, v)| f(mine + i, all + *v as usize));
-                }
-            }
-        }
-    }
 }
 
 /// Runs `$body` with `$T` being the element type, or says that there is none.
@@ -171,7 +85,8 @@ impl PartNetwork<'_> {
         let message = self.network.params.config.message_func;
         by_number!(start.1.dtype(), T => ops::by_message!(message, M => {
             let (scores, typed) = self.forward::<M, T>(start, seeds, candidates, true)?;
-            Ok((scores, PartTape(Box::new(typed))))
+            let share = typed.rows.share(self.exchange.part);
+            Ok((scores, PartTape { typed: Box::new(typed), share }))
         }))
     }
 
@@ -200,7 +115,7 @@ impl PartNetwork<'_> {
     ) -> OpResult<(Tensor, Tensor)> {
         let message = self.network.params.config.message_func;
         by_number!(dscores.dtype(), T => ops::by_message!(message, M => {
-            match tape.0.downcast_mut::<Typed<T>>() {
+            match tape.typed.downcast_mut::<Typed<T>>() {
                 Some(typed) => self.backward::<M, T>(typed, dscores, grads),
                 None => Err(OpError::new("the gradient is of another type than the scores")),
             }
@@ -237,9 +152,12 @@ impl PartNetwork<'_> {
         mean.then(|| into.offsets.windows(2).map(count).collect())
     }
 
-    fn rows(&self, queries: usize) -> PartRows {
-        let layers = self.network.params.config.layers();
-        PartRows::new(self.exchange.part, (layers, queries), |_, _, q| q < queries)
+    fn rows(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> OpResult<PartRows> {
+        let (network, part) = (&self.network, self.exchange.part);
+        let here = |c: &Vec<u32>| c.iter().filter_map(|v| part.local(*v)).collect();
+        let candidates = candidates.map(|all| all.iter().map(here).collect());
+        let model = (&network.params.config, network.graph);
+        reach::chosen(&self.exchange, model, network.compute, (seeds, candidates))
     }
 
     fn forward<M: Message, T: Number>(
@@ -255,7 +173,7 @@ impl PartNetwork<'_> {
         let seeds = part.seeds(seeds);
         let by_rows = candidates.is_none() && network.head_by_rows();
         let asked = Asked::new(part, queries, candidates, by_rows);
-        let rows = self.rows(queries);
+        let rows = self.rows(&seeds, candidates)?;
         let start = network.start_rows::<T>(&rows.states, query, &seeds);
         let (boundary, first) = start.map_err(tensor_error)?;
         let counts = self.counts::<T>();

@@ -142,6 +142,7 @@ struct Case<'a> {
     graph: &'a Graph,
     embeddings: &'a Tensor,
     recompute: bool,
+    compute: Compute,
 }
 
 impl Case<'_> {
@@ -160,7 +161,8 @@ impl Case<'_> {
             let model = PartitionedGnn::new(self.params, &part, self.embeddings, ranks)
                 .unwrap()
                 .on(&cut)
-                .recompute(self.recompute);
+                .recompute(self.recompute)
+                .compute(self.compute);
             let mut pass = model.forward(queries, candidates).unwrap();
             let mut grads = model.backward(&mut pass, dscores).unwrap();
             sum_grads(&mut grads, ranks).unwrap();
@@ -182,7 +184,8 @@ impl Case<'_> {
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
             let model = PartitionedRetriever::new(self.params, &part, self.embeddings, ranks)
                 .unwrap()
-                .recompute(self.recompute);
+                .recompute(self.recompute)
+                .compute(self.compute);
             let mut pass = model.forward(questions).unwrap();
             let mut grads = model.backward(&mut pass, dscores).unwrap();
             sum_grads(&mut grads, ranks).unwrap();
@@ -199,6 +202,10 @@ fn with_message(config: ModelConfig, message: MessageFunc) -> ModelConfig {
         message_func: message,
         ..config
     }
+}
+
+fn ways() -> impl Strategy<Value = Compute> {
+    proptest::sample::select(vec![Compute::Dense, Compute::Sparse, Compute::Auto])
 }
 
 fn messages() -> impl Strategy<Value = MessageFunc> {
@@ -222,7 +229,7 @@ proptest! {
     #[test]
     fn links_equal_one_rank(
         (nodes, relations, triples) in graphs(), config in configs(), message in messages(),
-        recompute in any::<bool>(), pairs in any::<bool>(), seed in 0u64..1000,
+        recompute in any::<bool>(), compute in ways(), pairs in any::<bool>(), seed in 0u64..1000,
     ) {
         let config = with_message(config, message);
         let graph = Graph::from_triples(nodes, relations, &triples);
@@ -244,7 +251,7 @@ proptest! {
         let mut pass = model.forward(&queries, candidates.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute };
+        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -257,7 +264,7 @@ proptest! {
     #[test]
     fn questions_equal_one_rank(
         (nodes, relations, triples) in graphs(), config in configs(), message in messages(),
-        recompute in any::<bool>(), seed in 0u64..1000,
+        recompute in any::<bool>(), compute in ways(), seed in 0u64..1000,
     ) {
         let config = with_message(config, message);
         let graph = Graph::from_triples(nodes, relations, &triples);
@@ -275,7 +282,7 @@ proptest! {
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute };
+        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -284,6 +291,108 @@ proptest! {
             }
         }
     }
+}
+
+/// Chains, islands, a hub, nodes without edges: queries that do not reach everything.
+fn chains() -> impl Strategy<Value = Graph> {
+    let triple = (0u32..50, 0u32..3, 0u32..12, proptest::bool::weighted(0.1));
+    let hub = prop_oneof![Just(0u32), 20u32..50];
+    (proptest::collection::vec(triple, 0..90), hub).prop_map(|(triples, hub)| {
+        let near = |h: u32, step: u32| (h + step % 3) % 50;
+        let far = |h: u32| (h * 7) % 60;
+        let triples = triples.iter().map(|(h, r, step, anywhere)| {
+            [*h, *r, if *anywhere { far(*h) } else { near(*h, *step) }]
+        });
+        let known = (0..hub).map(|i| [i, i % 3, 49]);
+        Graph::from_triples(60, 3, &triples.chain(known).collect::<Vec<_>>())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Where most states are the background's or do not matter.
+    #[test]
+    fn sparse_parts_equal_one_rank(
+        graph in chains(), config in configs(), message in messages(), layers in 1usize..5,
+        compute in ways(), recompute in any::<bool>(),
+        asked in proptest::collection::vec(proptest::collection::vec(0u32..60, 4), 3),
+        seeds in proptest::collection::vec(proptest::collection::btree_set(0u32..60, 0..5), 3),
+        seed in 0u64..1000,
+    ) {
+        let config = ModelConfig { hidden_dims: vec![4; layers], ..with_message(config, message) };
+        let embeddings = tensor(numbers(6 * 5, seed), (6, 5)).unwrap();
+        let case = |params| Case { params, graph: &graph, embeddings: &embeddings, recompute, compute };
+
+        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
+        let queries: Vec<TailQuery> =
+            (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
+        let dscores = tensor(numbers(12, seed + 9), (3, 4)).unwrap();
+        let gone: Vec<[u32; 3]> = graph.triples().into_iter().step_by(7).collect();
+        let cut = graph.without(gone.iter().copied());
+        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Whole);
+        let mut pass = model.forward(&queries, asked.clone()).unwrap();
+        let grads = model.backward(&mut pass, &dscores).unwrap();
+        let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
+        for ranks in [2, 4] {
+            let partition = Arc::new(Partition::streamed(&graph, ranks, 4));
+            let easy = (EasyEdges::Relation, &gone[..]);
+            let found = case(&params).links((ranks, &partition), easy, &queries, &asked, &dscores);
+            holds(&format!("links, {ranks} ranks"), &found, &want)?;
+        }
+
+        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
+        let text: Vec<Vec<f32>> =
+            (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
+        // An entity that no document mentions starts with weight 0.
+        let seeds: Vec<Vec<(u32, f64)>> =
+            seeds.iter().map(|s| s.iter().map(|v| (*v, f64::from(v % 4) / 3.0)).collect()).collect();
+        let questions: Vec<Question<'_>> =
+            text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
+        let dscores = tensor(numbers(3 * 60, seed + 9), (3, 60)).unwrap();
+        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Whole);
+        let mut pass = model.forward(&questions).unwrap();
+        let grads = model.backward(&mut pass, &dscores).unwrap();
+        let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
+        for ranks in [2, 4] {
+            let partition = owners(60, ranks, seed);
+            let found = case(&params).questions((ranks, &partition), &questions, &dscores);
+            holds(&format!("questions, {ranks} ranks"), &found, &want)?;
+        }
+    }
+}
+
+/// On a long chain cut in two, a query far from the cut sends nothing over it, and computes as much as on one rank.
+#[test]
+fn sparse_parts_compute_and_send_what_is_needed() {
+    let triples: Vec<[u32; 3]> = (0..99u32).map(|i| [i, 0, i + 1]).collect();
+    let graph = Graph::from_triples(100, 1, &triples);
+    let config = ModelConfig::new(4, vec![4; 3]);
+    let params = Params::init(Class::QueryGNN, &config, 5, 1, DType::F64).unwrap();
+    let embeddings = tensor(numbers(10, 1), (2, 5)).unwrap();
+    let partition = Arc::new(Partition::blocks(&graph, 2, 4));
+    let asked = |head: u32, candidate: u32| {
+        on_threads(2, |ranks| {
+            let part = Part::new(&graph, &partition, ranks.rank(), MessageFunc::DistMult).unwrap();
+            let model = PartitionedGnn::new(&params, &part, &embeddings, ranks).unwrap();
+            let model = model.compute(Compute::Sparse);
+            let query = [TailQuery { head, relation: 0 }];
+            let pass = model.forward(&query, &[vec![candidate]]).unwrap();
+            let layers = model.traffic().of_all(ranks).unwrap().layers;
+            let sent: u64 = layers.iter().map(|l| l.forward).sum();
+            // Rows on one rank: of the query, and of a background for as many nodes again.
+            (pass.share() * 50.0 * 3.0, sent)
+        })
+    };
+    let far = asked(20, 23);
+    assert_eq!(far[0].1, 0);
+    assert!(
+        far[0].0 > 0.0 && far[0].0 < 15.0 && far[1].0 == 0.0,
+        "{far:?}"
+    );
+    // Over the cut there is one state a layer, of the query or the background's, in each direction.
+    let near = asked(49, 50);
+    assert!((1..=4 * 4 * 8).contains(&near[0].1), "{near:?}");
 }
 
 /// Bytes are rows of the lists, times queries, width and size, for each layer but the first.
@@ -300,7 +409,9 @@ fn traffic_is_what_the_lists_say() {
     }; 2];
     let sent = on_threads(3, |ranks| {
         let part = Part::new(&graph, &partition, ranks.rank(), MessageFunc::DistMult).unwrap();
-        let model = PartitionedGnn::new(&params, &part, &embeddings, ranks).unwrap();
+        let model = PartitionedGnn::new(&params, &part, &embeddings, ranks)
+            .unwrap()
+            .compute(Compute::Dense);
         let mut pass = model.forward(&queries, &[vec![1, 2], vec![3, 4]]).unwrap();
         let dscores = pass.scores.ones_like().unwrap();
         model.backward(&mut pass, &dscores).unwrap();
