@@ -13,11 +13,10 @@ use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::background::Background;
 use super::network::{Grads, Network, Projection};
-use super::params::head_name;
 use super::reach::Reach;
-use super::rowhead::{head_rows, head_rows_backward};
+use super::rowhead::{HeadLeft, head_rows};
 use crate::buffers::Buffer;
-use crate::ops::{self, AggregateFunc, Boundary, HeadTape, LayerParams, Seeds, message_counts};
+use crate::ops::{self, AggregateFunc, Boundary, LayerParams, Seeds, message_counts};
 use crate::tensor::{Elem, View, by_dtype, tensor, view};
 
 /// A forward pass's memory.
@@ -41,15 +40,6 @@ struct Typed<T: Elem> {
     layers: Vec<Kept<T>>,
     candidates: Option<Vec<Vec<u32>>>,
     head: HeadLeft<T>,
-}
-
-/// What the head left.
-pub(super) enum HeadLeft<T: Elem> {
-    /// Over the states that it saw.
-    Seen(HeadTape),
-    /// Over all nodes, row by row: the first map's share of the states (taken likewise; none where things are computed again), and of the
-    /// queries.
-    Rows { p: Option<Buffer<T>>, share: Vec<T> },
 }
 
 /// See [`Left`].
@@ -330,56 +320,6 @@ impl Network<'_> {
             share,
         };
         Ok((scores, tape))
-    }
-
-    /// Scores of some rows' states: of what the head `seen`, layer by layer, or row by row of all nodes.
-    pub(super) fn head_forward<T: Elem>(
-        &self,
-        (states, rows): (&[T], &Rows),
-        seen: Option<Vec<Tensor>>,
-        query: &Tensor,
-    ) -> Result<(Tensor, HeadLeft<T>)> {
-        let params = self.params.head()?;
-        if let Some(seen) = seen {
-            let (scores, tape) = ops::head(&super::network::join(seen)?, query, &params)?;
-            return Ok((scores, HeadLeft::Seen(tape)));
-        }
-        let (scores, p, share) = head_rows((states, None), rows, query, &params)?;
-        let p = (!self.recompute).then_some(p);
-        Ok((scores, HeadLeft::Rows { p, share }))
-    }
-
-    /// Backward of [`Network::head_forward`]: the gradients of what the head saw, `[B, M, width]`, and of the queries. Row by row there is
-    /// none of the former: it is added to `dy`.
-    pub(super) fn head_backward<T: Elem>(
-        &self,
-        left: &mut HeadLeft<T>,
-        (states, rows, query): (&[T], &Rows, &Tensor),
-        dscores: &Tensor,
-        dy: &mut [T],
-        grads: &mut Grads,
-    ) -> Result<(Option<Tensor>, Tensor)> {
-        let params = self.params.head()?;
-        let (head, seen) = match left {
-            HeadLeft::Seen(left) => (ops::head_backward(left, &params, dscores)?, true),
-            HeadLeft::Rows { p, share } => {
-                let head = head_rows_backward(
-                    (states, rows, query),
-                    (p.take(), share),
-                    &params,
-                    dscores,
-                    dy,
-                )?;
-                (head, false)
-            }
-        };
-        let maps = std::iter::once(head.params.first).chain(head.params.rest);
-        for (i, (weight, bias)) in maps.enumerate() {
-            let p = head_name(i);
-            grads.insert(format!("{p}.weight"), weight);
-            grads.insert(format!("{p}.bias"), bias);
-        }
-        Ok((seen.then_some(head.x), head.query))
     }
 
     /// Layer `i` backwards, from the gradient of its output; what it left is computed again where it was not kept. Gives the gradients of the

@@ -8,6 +8,9 @@
 //! Every gradient of a parameter is this rank's share of it, and their sum over ranks is the whole ([`sum_grads`]). Scores are those of one
 //! rank, up to the order of sums.
 //!
+//! What a rank holds: states of its nodes and of copies, for each layer; the edges into its nodes; of the whole graph four bytes a node, and the
+//! structure while it cuts its part. Scores are on every rank, because losses are functions of all of them.
+//!
 //! All ranks call the same functions in the same order, with the same queries.
 
 mod exchange;

@@ -1,16 +1,16 @@
 //! The two models on a partitioned graph: as [`crate::model::QueryGnn`] and [`crate::model::Retriever`], on every rank at once.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
-use gfm_pipe_api::ranks::{Collective, Numbers};
+use gfm_pipe_api::ranks::Collective;
 
 use super::Part;
-use super::exchange::{Exchange, Traffic};
+use super::exchange::{Exchange, Number, Traffic};
 use super::network::{PartNetwork, PartTape};
 use crate::graph::Graph;
 use crate::model::network::{Compute, Grads, Network};
 use crate::model::{Params, Question, TailQuery, query_gnn, retriever};
-use crate::tensor::{tensor, to_f64};
+use crate::tensor::tensor;
 use crate::tensor_error;
 
 /// Tail prediction on one rank's part.
@@ -223,15 +223,27 @@ impl<'a> PartitionedRetriever<'a> {
 /// # Errors
 /// When ranks cannot talk, or do not compute the same.
 pub fn sum_grads(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
-    let mut numbers = Vec::new();
-    for share in grads.values() {
-        numbers.extend(to_f64(share).map_err(tensor_error)?);
+    if grads.values().all(|share| share.dtype() == DType::F32) {
+        sum_typed::<f32>(grads, ranks)
+    } else {
+        sum_typed::<f64>(grads, ranks)
     }
-    ranks.all_reduce(Numbers::F64(&mut numbers))?;
-    let mut rest = numbers;
+}
+
+/// All in one message, in the order of names.
+fn sum_typed<T: Number>(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
+    let mut numbers: Vec<T> = Vec::new();
+    for share in grads.values() {
+        let values = share
+            .to_dtype(T::DTYPE)
+            .and_then(|s| s.flatten_all()?.to_vec1());
+        numbers.extend::<Vec<T>>(values.map_err(tensor_error)?);
+    }
+    ranks.all_reduce(T::to_sum(&mut numbers))?;
+    let mut rest = numbers.as_slice();
     for share in grads.values_mut() {
-        let more = rest.split_off(share.elem_count());
-        let sum = tensor(rest, share.shape()).and_then(|t| t.to_dtype(share.dtype()));
+        let (mine, more) = rest.split_at(share.elem_count());
+        let sum = tensor(mine.to_vec(), share.shape()).and_then(|t| t.to_dtype(share.dtype()));
         *share = sum.map_err(tensor_error)?;
         rest = more;
     }

@@ -12,9 +12,8 @@ use super::rows::{Asked, PartRows};
 use crate::buffers::Buffer;
 use crate::model::network::{Grads, Network, Projection};
 use crate::model::params::head_name;
-use crate::model::rowwise::{
-    HeadLeft, Kept, LayerRows, check_nodes, gather, scatter, start_backward,
-};
+use crate::model::rowhead::HeadLeft;
+use crate::model::rowwise::{Kept, LayerRows, check_nodes, gather, scatter, start_backward};
 use crate::ops::{self, AggregateFunc, Boundary, Seeds};
 use crate::tensor::{Elem, tensor, view};
 use crate::tensor_error;

@@ -414,7 +414,9 @@ fn traffic_is_what_the_lists_say() {
             .compute(Compute::Dense);
         let mut pass = model.forward(&queries, &[vec![1, 2], vec![3, 4]]).unwrap();
         let dscores = pass.scores.ones_like().unwrap();
-        model.backward(&mut pass, &dscores).unwrap();
+        let mut grads = model.backward(&mut pass, &dscores).unwrap();
+        sum_grads(&mut grads, ranks).unwrap();
+        assert!(grads.values().all(|g| g.dtype() == DType::F32));
         let row = 2 * 8 * 4;
         let copies: usize = part.to().iter().map(Vec::len).sum();
         let want = LayerTraffic {
@@ -423,6 +425,10 @@ fn traffic_is_what_the_lists_say() {
         };
         let sent = model.traffic();
         assert_eq!(sent.layers, [LayerTraffic::default(), want, want]);
+        // Each rank adds up its share of the 4 scores, and tells the others.
+        let share = gfm_pipe_api::ranks::part(4, ranks.rank(), 3).len();
+        assert_eq!(sent.scores, ((4 - share + 2 * share) * 4) as u64);
+        assert_eq!(sent.reach, 0);
         (sent.clone(), sent.of_all(ranks).unwrap())
     });
     let cut = partition.cut(&graph);
