@@ -268,15 +268,7 @@ impl PartNetwork<'_> {
         dy: &mut [T],
         grads: &mut Grads,
     ) -> candle_core::Result<(Option<Tensor>, Tensor)> {
-        let Some(head) = &mut tape.head else {
-            for i in 0..self.network.params.config.num_mlp_layer {
-                for name in ["weight", "bias"].map(|kind| format!("{}.{kind}", head_name(i))) {
-                    let zeros = self.network.params.get(&name)?.zeros_like()?;
-                    grads.insert(name, zeros);
-                }
-            }
-            return Ok((None, tape.query.zeros_like()?));
-        };
+        // Also where nothing is scored: all ranks must fail together.
         let queries = tape.query.dims2()?.0;
         let all = view::<T>(dscores)?;
         let all = all.slice()?;
@@ -287,6 +279,15 @@ impl PartNetwork<'_> {
                 tape.asked.columns
             );
         }
+        let Some(head) = &mut tape.head else {
+            for i in 0..self.network.params.config.num_mlp_layer {
+                for name in ["weight", "bias"].map(|kind| format!("{}.{kind}", head_name(i))) {
+                    let zeros = self.network.params.get(&name)?.zeros_like()?;
+                    grads.insert(name, zeros);
+                }
+            }
+            return Ok((None, tape.query.zeros_like()?));
+        };
         let mut own = vec![T::zero(); queries * tape.asked.width];
         let (asked, part) = (&tape.asked, self.exchange.part);
         asked.for_places(part, queries, |mine, at| own[mine] = all[at]);
