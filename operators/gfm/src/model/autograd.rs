@@ -164,14 +164,14 @@ fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
         .broadcast_add(beta)
 }
 
-fn numbers(n: usize, seed: u64) -> Vec<f64> {
+pub(super) fn numbers(n: usize, seed: u64) -> Vec<f64> {
     let mut rng = super::test_rng(seed);
     (0..n)
         .map(|_| f64::from(super::uniform(&mut rng)) * 2.0 - 1.0)
         .collect()
 }
 
-fn same(name: &str, a: &Tensor, b: &Tensor) -> std::result::Result<(), TestCaseError> {
+pub(super) fn same(name: &str, a: &Tensor, b: &Tensor) -> std::result::Result<(), TestCaseError> {
     for (x, y) in to_f64(a).unwrap().iter().zip(to_f64(b).unwrap()) {
         prop_assert!((x - y).abs() < 1e-9, "{name}: {x} {y}");
     }
@@ -179,7 +179,7 @@ fn same(name: &str, a: &Tensor, b: &Tensor) -> std::result::Result<(), TestCaseE
 }
 
 /// Random graphs with self-loops, duplicates, isolated nodes and relations without edges.
-fn graphs() -> impl Strategy<Value = (usize, usize, Vec<[u32; 3]>)> {
+pub(super) fn graphs() -> impl Strategy<Value = (usize, usize, Vec<[u32; 3]>)> {
     (1usize..9, 1usize..4).prop_flat_map(|(n, r)| {
         let triple = (0..n as u32, 0..r as u32, 0..n as u32).prop_map(|(h, r, t)| [h, r, t]);
         (Just(n), Just(r), proptest::collection::vec(triple, 0..20))
@@ -187,7 +187,7 @@ fn graphs() -> impl Strategy<Value = (usize, usize, Vec<[u32; 3]>)> {
 }
 
 /// All that the plain model above can do.
-fn configs() -> impl Strategy<Value = ModelConfig> {
+pub(super) fn configs() -> impl Strategy<Value = ModelConfig> {
     (
         (1usize..4, 3usize..6, any::<bool>(), any::<bool>()),
         proptest::sample::select(vec![

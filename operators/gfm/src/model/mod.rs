@@ -5,6 +5,7 @@ mod config;
 pub mod files;
 mod network;
 mod params;
+pub mod partition;
 mod query_gnn;
 mod reach;
 mod retriever;

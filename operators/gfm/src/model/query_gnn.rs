@@ -81,26 +81,11 @@ impl<'a> QueryGnn<'a> {
     /// # Errors
     /// When shapes do not fit.
     pub fn relations(&self) -> Result<Tensor> {
-        let p = self.network.params;
-        ops::linear(
-            self.embeddings,
-            p.get("rel_mlp.weight")?,
-            p.get("rel_mlp.bias")?,
-        )
+        relation_states(self.network.params, self.embeddings)
     }
 
     fn start(&self, relations: &Tensor, queries: &[TailQuery]) -> Result<(Tensor, Seeds)> {
-        let count = relations.dims2()?.0;
-        let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
-        for q in queries {
-            if q.relation as usize >= count || q.head as usize >= self.network.graph.nodes() {
-                bail!("query ({}, {}, ?) is outside the graph", q.head, q.relation);
-            }
-            ids.push(q.relation);
-            seeds.push(vec![(q.head, 1.0)]);
-        }
-        let ids = Tensor::new(ids, relations.device())?;
-        Ok((relations.index_select(&ids, 0)?.contiguous()?, seeds))
+        start(relations, queries, self.network.graph.nodes())
     }
 
     /// Scores of candidate tails, the same number for every query.
@@ -140,17 +125,57 @@ impl<'a> QueryGnn<'a> {
         let (drel, dquery) =
             self.network
                 .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
-        // The query is a row of the relation states: its gradient goes back there.
-        let ids: Vec<u32> = pass.queries.iter().map(|q| q.relation).collect();
-        let ids = Tensor::new(ids, drel.device())?;
-        let drel = drel.index_add(&ids, &dquery, 0)?.contiguous()?;
-        let g = ops::linear_backward(
+        let back = (&drel, &dquery);
+        start_backward(
+            self.network.params,
             self.embeddings,
-            self.network.params.get("rel_mlp.weight")?,
-            &drel,
+            &pass.queries,
+            back,
+            &mut grads,
         )?;
-        grads.insert("rel_mlp.weight".to_owned(), g.weight);
-        grads.insert("rel_mlp.bias".to_owned(), g.bias);
         Ok(grads)
     }
+}
+
+/// Relation states `[2R, d]` of the embeddings of relation names, `[2R, text]`.
+pub(super) fn relation_states(params: &Params, embeddings: &Tensor) -> Result<Tensor> {
+    let (weight, bias) = (params.get("rel_mlp.weight")?, params.get("rel_mlp.bias")?);
+    ops::linear(embeddings, weight, bias)
+}
+
+/// Query vectors `[B, d]` and seeds of queries on a graph of that many nodes.
+pub(super) fn start(
+    relations: &Tensor,
+    queries: &[TailQuery],
+    nodes: usize,
+) -> Result<(Tensor, Seeds)> {
+    let count = relations.dims2()?.0;
+    let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
+    for q in queries {
+        if q.relation as usize >= count || q.head as usize >= nodes {
+            bail!("query ({}, {}, ?) is outside the graph", q.head, q.relation);
+        }
+        ids.push(q.relation);
+        seeds.push(vec![(q.head, 1.0)]);
+    }
+    let ids = Tensor::new(ids, relations.device())?;
+    Ok((relations.index_select(&ids, 0)?.contiguous()?, seeds))
+}
+
+/// Backward of [`start`] and [`relation_states`]: from the gradients of relation states and queries.
+pub(super) fn start_backward(
+    params: &Params,
+    embeddings: &Tensor,
+    queries: &[TailQuery],
+    (drelations, dquery): (&Tensor, &Tensor),
+    grads: &mut Grads,
+) -> Result<()> {
+    // The query is a row of the relation states: its gradient goes back there.
+    let ids: Vec<u32> = queries.iter().map(|q| q.relation).collect();
+    let ids = Tensor::new(ids, drelations.device())?;
+    let drel = drelations.index_add(&ids, dquery, 0)?.contiguous()?;
+    let g = ops::linear_backward(embeddings, params.get("rel_mlp.weight")?, &drel)?;
+    grads.insert("rel_mlp.weight".to_owned(), g.weight);
+    grads.insert("rel_mlp.bias".to_owned(), g.bias);
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::graph::Graph;
 use crate::ops::{MessageFunc, Path, Seeds};
 
 /// Farther than was looked; of models with more layers than this counts, all that far is computed.
-const FAR: u8 = u8::MAX;
+pub(super) const FAR: u8 = u8::MAX;
 
 /// Rows of the states before the first layer and after each.
 pub struct Reach {
@@ -68,7 +68,7 @@ fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8>
 }
 
 /// The seeds that start something: of weight 0 the boundary is 0.
-fn starts(seeds: &[(u32, f64)]) -> impl Iterator<Item = u32> {
+pub(super) fn starts(seeds: &[(u32, f64)]) -> impl Iterator<Item = u32> {
     seeds.iter().filter(|s| s.1 != 0.0).map(|s| s.0)
 }
 
@@ -177,23 +177,31 @@ impl Reach {
 
     /// Messages of each layer.
     pub(crate) fn messages(&self, graph: &Graph, path: Path) -> Vec<u64> {
-        let (into, _) = path.flow(graph);
-        let of = |rows: &Rows| {
-            let nodes = into.offsets.windows(2).enumerate();
-            nodes
-                .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
-                .sum()
-        };
-        self.rows[1..].iter().map(of).collect()
+        let layers = self.rows[1..].iter();
+        layers.map(|rows| messages(rows, graph, path)).collect()
     }
 
     /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
     pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
-        let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
-        let messages: u64 = self.messages(graph, path).iter().sum();
-        let dim = dim as f64;
-        rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
+        cost(&self.rows[1..], graph, path, dim)
     }
+}
+
+/// Messages into some rows.
+fn messages(rows: &Rows, graph: &Graph, path: Path) -> u64 {
+    let (into, _) = path.flow(graph);
+    let nodes = into.offsets.windows(2).enumerate();
+    nodes
+        .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
+        .sum()
+}
+
+/// See [`Reach::cost`], of the rows after each layer.
+pub(super) fn cost(to: &[Rows], graph: &Graph, path: Path, dim: usize) -> f64 {
+    let rows: usize = to.iter().map(Rows::len).sum();
+    let messages: u64 = to.iter().map(|rows| messages(rows, graph, path)).sum();
+    let dim = dim as f64;
+    rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
 }
 
 /// Whether a state of zeros sends a message of zeros.

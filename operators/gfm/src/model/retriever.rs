@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::Params;
 use super::background::Background;
 use super::network::{Compute, Grads, Memory, Network};
+use super::query_gnn::relation_states;
 use crate::graph::Graph;
 use crate::ops::{self, Seeds};
 
@@ -112,26 +113,13 @@ impl<'a> Retriever<'a> {
         if let Some(prepared) = &self.prepared {
             return Ok(prepared.relations.clone());
         }
-        let p = self.network.params;
-        ops::linear(
-            self.embeddings,
-            p.get("rel_mlp.weight")?,
-            p.get("rel_mlp.bias")?,
-        )
+        relation_states(self.network.params, self.embeddings)
     }
 
     /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
     fn start(&self, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Tensor, Seeds)> {
-        let p = self.network.params;
         let relations = self.relations()?;
-        let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
-        let text = crate::tensor::tensor(text, (batch.len(), p.text_dim))?.to_dtype(p.dtype())?;
-        let query = ops::linear(
-            &text,
-            p.get("question_mlp.weight")?,
-            p.get("question_mlp.bias")?,
-        )?;
-        let seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
+        let (query, text, seeds) = start(self.network.params, batch)?;
         Ok((relations, query, text, seeds))
     }
 
@@ -169,15 +157,38 @@ impl<'a> Retriever<'a> {
         let (drel, dquery) =
             self.network
                 .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
-        for (name, input, dy) in [
-            ("rel_mlp", self.embeddings, &drel),
-            ("question_mlp", &pass.questions, &dquery),
-        ] {
-            let weight = self.network.params.get(&format!("{name}.weight"))?;
-            let g = ops::linear_backward(input, weight, dy)?;
-            grads.insert(format!("{name}.weight"), g.weight);
-            grads.insert(format!("{name}.bias"), g.bias);
-        }
+        let inputs = (self.embeddings, &pass.questions);
+        start_backward(self.network.params, inputs, (&drel, &dquery), &mut grads)?;
         Ok(grads)
     }
+}
+
+/// Question vectors `[B, d]`, embeddings `[B, text]`, seeds.
+pub(super) fn start(params: &Params, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Seeds)> {
+    let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
+    let shape = (batch.len(), params.text_dim);
+    let text = crate::tensor::tensor(text, shape)?.to_dtype(params.dtype())?;
+    let weight = params.get("question_mlp.weight")?;
+    let query = ops::linear(&text, weight, params.get("question_mlp.bias")?)?;
+    let seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
+    Ok((query, text, seeds))
+}
+
+/// Backward of [`start`] and of the relation states: from the embeddings of relations and questions, and the gradients of relation states and
+/// queries.
+pub(super) fn start_backward(
+    params: &Params,
+    (embeddings, questions): (&Tensor, &Tensor),
+    (drelations, dquery): (&Tensor, &Tensor),
+    grads: &mut Grads,
+) -> Result<()> {
+    for (name, input, dy) in [
+        ("rel_mlp", embeddings, drelations),
+        ("question_mlp", questions, dquery),
+    ] {
+        let g = ops::linear_backward(input, params.get(&format!("{name}.weight"))?, dy)?;
+        grads.insert(format!("{name}.weight"), g.weight);
+        grads.insert(format!("{name}.bias"), g.bias);
+    }
+    Ok(())
 }

@@ -1,13 +1,76 @@
 //! The scoring head over the rows of all nodes, forward and backward: the first map is taken apart, and what is between the maps
-//! is not kept.
+//! is not kept. And which way a pass goes through the head: so, or over the states it sees by themselves.
 
 use candle_core::{Result, Tensor};
 use gfm_pipe_kernels::rows::Rows;
 use gfm_pipe_kernels::score;
 
+use super::network::{Grads, Network, join};
+use super::params::head_name;
 use crate::buffers::Buffer;
-use crate::ops::{First, HeadGrads, HeadParams};
+use crate::ops::{self, First, HeadGrads, HeadParams, HeadTape};
 use crate::tensor::{Elem, tensor, view};
+
+/// What the head left.
+pub(super) enum HeadLeft<T: Elem> {
+    /// Over the states that it saw.
+    Seen(HeadTape),
+    /// Over all nodes, row by row: the first map's share of the states (taken likewise; none where things are computed again), and of the
+    /// queries.
+    Rows { p: Option<Buffer<T>>, share: Vec<T> },
+}
+
+impl Network<'_> {
+    /// Scores of some rows' states: of what the head `seen`, layer by layer, or row by row of all nodes.
+    pub(super) fn head_forward<T: Elem>(
+        &self,
+        (states, rows): (&[T], &Rows),
+        seen: Option<Vec<Tensor>>,
+        query: &Tensor,
+    ) -> Result<(Tensor, HeadLeft<T>)> {
+        let params = self.params.head()?;
+        if let Some(seen) = seen {
+            let (scores, tape) = ops::head(&join(seen)?, query, &params)?;
+            return Ok((scores, HeadLeft::Seen(tape)));
+        }
+        let (scores, p, share) = head_rows((states, None), rows, query, &params)?;
+        let p = (!self.recompute).then_some(p);
+        Ok((scores, HeadLeft::Rows { p, share }))
+    }
+
+    /// Backward of [`Network::head_forward`]: the gradients of what the head saw, `[B, M, width]`, and of the queries. Row by row there is
+    /// none of the former: it is added to `dy`.
+    pub(super) fn head_backward<T: Elem>(
+        &self,
+        left: &mut HeadLeft<T>,
+        (states, rows, query): (&[T], &Rows, &Tensor),
+        dscores: &Tensor,
+        dy: &mut [T],
+        grads: &mut Grads,
+    ) -> Result<(Option<Tensor>, Tensor)> {
+        let params = self.params.head()?;
+        let (head, seen) = match left {
+            HeadLeft::Seen(left) => (ops::head_backward(left, &params, dscores)?, true),
+            HeadLeft::Rows { p, share } => {
+                let head = head_rows_backward(
+                    (states, rows, query),
+                    (p.take(), share),
+                    &params,
+                    dscores,
+                    dy,
+                )?;
+                (head, false)
+            }
+        };
+        let maps = std::iter::once(head.params.first).chain(head.params.rest);
+        for (i, (weight, bias)) in maps.enumerate() {
+            let p = head_name(i);
+            grads.insert(format!("{p}.weight"), weight);
+            grads.insert(format!("{p}.bias"), bias);
+        }
+        Ok((seen.then_some(head.x), head.query))
+    }
+}
 
 /// A head of two maps over all nodes: scores `[B, N]`, and the first map's share of the states and of the queries. `far` is the first map's
 /// share of the states of nodes without a row.
@@ -38,7 +101,7 @@ pub(super) fn head_rows<T: Elem>(
 }
 
 /// Backward of [`head_rows`]: adds the states' gradient to `dy`; that of the states in the result is empty. Without `p` it is computed again.
-pub(super) fn head_rows_backward<T: Elem>(
+fn head_rows_backward<T: Elem>(
     (y, rows, query): (&[T], &Rows, &Tensor),
     (p, share): (Option<Buffer<T>>, &[T]),
     params: &HeadParams,

@@ -13,11 +13,10 @@ use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::background::Background;
 use super::network::{Grads, Network, Projection};
-use super::params::head_name;
 use super::reach::Reach;
-use super::rowhead::{head_rows, head_rows_backward};
+use super::rowhead::{HeadLeft, head_rows};
 use crate::buffers::Buffer;
-use crate::ops::{self, AggregateFunc, Boundary, HeadTape, LayerParams, Seeds, message_counts};
+use crate::ops::{self, AggregateFunc, Boundary, LayerParams, Seeds, message_counts};
 use crate::tensor::{Elem, View, by_dtype, tensor, view};
 
 /// A forward pass's memory.
@@ -43,20 +42,24 @@ struct Typed<T: Elem> {
     head: HeadLeft<T>,
 }
 
-/// What the head left.
-enum HeadLeft<T: Elem> {
-    /// Over the states that it saw.
-    Seen(HeadTape),
-    /// Over all nodes, row by row: the first map's share of the states (taken likewise; none where things are computed again), and of the
-    /// queries.
-    Rows { p: Option<Buffer<T>>, share: Vec<T> },
-}
-
 /// See [`Left`].
 pub(super) struct Kept<T: Elem> {
     sum: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
+}
+
+/// One layer over some rows, as its backward pass sees it.
+pub(super) struct LayerRows<'a, T> {
+    /// Rows of the input and of the output.
+    pub rows: (&'a Rows, &'a Rows),
+    /// States of the input's rows.
+    pub x: &'a [T],
+    /// See [`Network::counts`].
+    pub counts: Option<&'a [T]>,
+    pub boundary: &'a Boundary,
+    /// Relations before the layer's projection, `[2R, d]`, and it.
+    pub relations: (&'a Tensor, &'a Projection),
 }
 
 impl<T: Elem> Kept<T> {
@@ -232,22 +235,22 @@ impl Network<'_> {
     }
 
     /// The boundary, and the states of the first rows.
-    fn start_rows<T: Elem>(
+    pub(super) fn start_rows<T: Elem>(
         &self,
-        reach: &Reach,
+        rows: &[Rows],
         query: &Tensor,
         seeds: &Seeds,
     ) -> Result<(Boundary, Buffer<T>)> {
         let config = &self.params.config;
         let dim = config.input_dim;
-        if query.dims2()?.1 != dim || reach.rows.len() != config.layers() + 1 {
+        if query.dims2()?.1 != dim || rows.len() != config.layers() + 1 {
             bail!("queries or rows do not fit the model");
         }
         let boundary = ops::boundary(query, seeds)?;
-        let mut first = Buffer::zeros(reach.rows[0].len() * dim);
+        let mut first = Buffer::zeros(rows[0].len() * dim);
         {
             let starts = view::<T>(&boundary.rows)?;
-            for (row, k) in boundary_at(&boundary, &reach.rows[0]) {
+            for (row, k) in boundary_at(&boundary, &rows[0]) {
                 let start = &starts.slice()?[k as usize * dim..][..dim];
                 first[row as usize * dim..][..dim].copy_from_slice(start);
             }
@@ -256,7 +259,7 @@ impl Network<'_> {
     }
 
     /// Whether the head sees the states after layer `i` by themselves.
-    fn gathers(&self, i: usize) -> bool {
+    pub(super) fn gathers(&self, i: usize) -> bool {
         let config = &self.params.config;
         config.concat_hidden || i + 1 == config.layers()
     }
@@ -270,7 +273,7 @@ impl Network<'_> {
     ) -> Result<(Tensor, RowTape)> {
         let config = &self.params.config;
         let layers = config.layers();
-        let (boundary, first) = self.start_rows::<T>(&reach, query, seeds)?;
+        let (boundary, first) = self.start_rows::<T>(&reach.rows, query, seeds)?;
         let counts = self.counts::<T>();
         let mut states: Vec<Buffer<T>> = vec![first];
         let (mut projections, mut kept) = (Vec::new(), Vec::new());
@@ -297,16 +300,9 @@ impl Network<'_> {
             }
             states.push(y);
         }
-        let params = self.params.head()?;
-        let (scores, head) = if by_rows {
-            let (scores, p, share) =
-                head_rows((&states[layers], None), &reach.rows[layers], query, &params)?;
-            let p = (!self.recompute).then_some(p);
-            (scores, HeadLeft::Rows { p, share })
-        } else {
-            let (scores, tape) = ops::head(&super::network::join(seen)?, query, &params)?;
-            (scores, HeadLeft::Seen(tape))
-        };
+        let seen = (!by_rows).then_some(seen);
+        let last = (&*states[layers], &reach.rows[layers]);
+        let (scores, head) = self.head_forward(last, seen, query)?;
         let share = reach.share();
         let typed = Typed {
             reach,
@@ -326,6 +322,67 @@ impl Network<'_> {
         Ok((scores, tape))
     }
 
+    /// Layer `i` backwards, from the gradient of its output; what it left is computed again where it was not kept. Gives the gradients of the
+    /// input's rows and of the relations, and adds the boundary's to `drows`.
+    pub(super) fn layer_backward<M: Message, T: Elem>(
+        &self,
+        i: usize,
+        at: &LayerRows<'_, T>,
+        kept: Option<Kept<T>>,
+        dy: &[T],
+        drows: &mut [T],
+        grads: &mut Grads,
+    ) -> Result<(Buffer<T>, Tensor)> {
+        let config = &self.params.config;
+        let (dim, out) = (config.input_dim, config.hidden_dims[i]);
+        let ((from, to), (relations, projection)) = (at.rows, at.relations);
+        let params = self.params.layer(i)?;
+        let mut dx = Buffer::zeros(from.len() * dim);
+        let (mut dstate, mut dsum) = (Buffer::dirty(to.len() * dim), Buffer::dirty(to.len() * dim));
+        let zeros = |n: usize| vec![T::zero(); n];
+        let (mut dw, mut db) = (zeros(out * 2 * dim), zeros(out));
+        let (mut dgamma, mut dbeta) = (zeros(out), zeros(out));
+        let mut dprojected = zeros(projection.relations.elem_count());
+        {
+            let parts = Parts::open(&params, &projection.relations, &at.boundary.rows)?;
+            let boundary = boundary_at(at.boundary, to);
+            let layer = self.layer_of(&parts, (from, to), (at.x, None, at.counts), &boundary)?;
+            let left = match kept {
+                Some(kept) => kept,
+                None => {
+                    let mut kept = Kept::dirty(to.len(), dim, out);
+                    kept.run::<M>(&layer);
+                    kept
+                }
+            };
+            layer::backward::<M, T>(
+                &layer,
+                left.left(),
+                dy,
+                layer::Grads {
+                    x: &mut dx,
+                    state: &mut dstate,
+                    sum: &mut dsum,
+                    relations: &mut dprojected,
+                    boundary: drows,
+                    weight: &mut dw,
+                    bias: &mut db,
+                    affine: Some((&mut dgamma, &mut dbeta)),
+                },
+            );
+        }
+        let p = format!("entity_model.layers.{i}");
+        grads.insert(format!("{p}.linear.weight"), tensor(dw, (out, 2 * dim))?);
+        grads.insert(format!("{p}.linear.bias"), tensor(db, out)?);
+        if params.norm.is_some() {
+            grads.insert(format!("{p}.layer_norm.weight"), tensor(dgamma, out)?);
+            grads.insert(format!("{p}.layer_norm.bias"), tensor(dbeta, out)?);
+        }
+        let dprojected = tensor(dprojected, projection.relations.shape())?;
+        let d = self.project_backward(i, relations, projection, &dprojected, grads)?;
+        Ok((dx, d))
+    }
+
     fn score_typed<M: Message, T: Elem>(
         &self,
         reach: &Reach,
@@ -335,7 +392,7 @@ impl Network<'_> {
     ) -> Result<Tensor> {
         let config = &self.params.config;
         let layers = config.layers();
-        let (boundary, mut x) = self.start_rows::<T>(reach, query, seeds)?;
+        let (boundary, mut x) = self.start_rows::<T>(&reach.rows, query, seeds)?;
         let counts = self.counts::<T>();
         let before = |i: usize| match background {
             Some(known) => known.before::<T>(i),
@@ -407,99 +464,55 @@ impl Network<'_> {
         let counts = self.counts::<T>();
         let last = config.hidden_dims.last().copied().unwrap_or(dim);
         let mut dy = Buffer::zeros(tape.reach.rows[layers].len() * last);
-        let params = self.params.head()?;
-        let head = match &mut tape.head {
-            HeadLeft::Seen(left) => ops::head_backward(left, &params, dscores)?,
-            HeadLeft::Rows { p, share } => {
-                let states = (&*tape.states[layers], &tape.reach.rows[layers], &tape.query);
-                head_rows_backward(states, (p.take(), share), &params, dscores, &mut dy)?
-            }
-        };
-        let by_rows = matches!(tape.head, HeadLeft::Rows { .. });
-        let maps = std::iter::once(head.params.first).chain(head.params.rest);
-        for (i, (weight, bias)) in maps.enumerate() {
-            let p = head_name(i);
-            grads.insert(format!("{p}.weight"), weight);
-            grads.insert(format!("{p}.bias"), bias);
-        }
+        let states = (&*tape.states[layers], &tape.reach.rows[layers], &tape.query);
+        let (seen, dquery) = self.head_backward(&mut tape.head, states, dscores, &mut dy, grads)?;
         // The head's columns belong to the layers it saw, the last one's last.
-        let mut columns = if by_rows { 0 } else { head.x.dims3()?.2 };
+        let mut columns = seen.as_ref().map_or(Ok(0), |x| x.dims3().map(|d| d.2))?;
         let mut drows = vec![T::zero(); tape.boundary.rows.elem_count()];
         let mut drelations = tape.relations.zeros_like()?;
         for i in (0..layers).rev() {
             tape.states.truncate(i + 1);
             let (from, to) = (&tape.reach.rows[i], &tape.reach.rows[i + 1]);
-            let out = config.hidden_dims[i];
-            if !by_rows && self.gathers(i) {
+            if let (Some(seen), true) = (&seen, self.gathers(i)) {
+                let out = config.hidden_dims[i];
                 columns -= out;
-                let part = head.x.narrow(2, columns, out)?.contiguous()?;
+                let part = seen.narrow(2, columns, out)?.contiguous()?;
                 scatter(&mut dy, &part, to, tape.candidates.as_deref(), out)?;
             }
-            let params = self.params.layer(i)?;
-            let projection = &tape.projections[i];
-            let mut dx = Buffer::zeros(from.len() * dim);
-            let (mut dstate, mut dsum) =
-                (Buffer::dirty(to.len() * dim), Buffer::dirty(to.len() * dim));
-            let zeros = |n: usize| vec![T::zero(); n];
-            let (mut dw, mut db) = (zeros(out * 2 * dim), zeros(out));
-            let (mut dgamma, mut dbeta) = (zeros(out), zeros(out));
-            let mut dprojected = zeros(projection.relations.elem_count());
-            {
-                let parts = Parts::open(&params, &projection.relations, &tape.boundary.rows)?;
-                let at = boundary_at(&tape.boundary, to);
-                let layer = self.layer_of(
-                    &parts,
-                    (from, to),
-                    (&tape.states[i], None, counts.as_deref()),
-                    &at,
-                )?;
-                let left = match tape.layers.pop() {
-                    Some(kept) => kept,
-                    None => {
-                        let mut kept = Kept::dirty(to.len(), dim, out);
-                        kept.run::<M>(&layer);
-                        kept
-                    }
-                };
-                layer::backward::<M, T>(
-                    &layer,
-                    left.left(),
-                    &dy,
-                    layer::Grads {
-                        x: &mut dx,
-                        state: &mut dstate,
-                        sum: &mut dsum,
-                        relations: &mut dprojected,
-                        boundary: &mut drows,
-                        weight: &mut dw,
-                        bias: &mut db,
-                        affine: Some((&mut dgamma, &mut dbeta)),
-                    },
-                );
-            }
-            let p = format!("entity_model.layers.{i}");
-            grads.insert(format!("{p}.linear.weight"), tensor(dw, (out, 2 * dim))?);
-            grads.insert(format!("{p}.linear.bias"), tensor(db, out)?);
-            if params.norm.is_some() {
-                grads.insert(format!("{p}.layer_norm.weight"), tensor(dgamma, out)?);
-                grads.insert(format!("{p}.layer_norm.bias"), tensor(dbeta, out)?);
-            }
-            let dprojected = tensor(dprojected, projection.relations.shape())?;
-            let d = self.project_backward(i, &tape.relations, projection, &dprojected, grads)?;
+            let layer = LayerRows {
+                rows: (from, to),
+                x: &tape.states[i],
+                counts: counts.as_deref(),
+                boundary: &tape.boundary,
+                relations: (&tape.relations, &tape.projections[i]),
+            };
+            let kept = tape.layers.pop();
+            let (dx, d) = self.layer_backward::<M, T>(i, &layer, kept, &dy, &mut drows, grads)?;
             drelations = (drelations + d)?;
             dy = dx;
         }
-        // The states before the first layer are the boundary.
-        for (row, k) in boundary_at(&tape.boundary, &tape.reach.rows[0]) {
-            let g = &dy[row as usize * dim..][..dim];
-            let to = &mut drows[k as usize * dim..][..dim];
-            to.iter_mut().zip(g).for_each(|(o, g)| *o += *g);
-        }
-        let drows = tensor(drows, tape.boundary.rows.shape())?;
-        let dquery = (head.query + ops::boundary_backward(&drows, seeds)?)?;
+        let first = start_backward(&tape.boundary, &tape.reach.rows[0], &dy, drows, seeds)?;
+        let dquery = (dquery + first)?;
         debug_assert_eq!(tape.query.dims(), dquery.dims());
         Ok((drelations, dquery))
     }
+}
+
+/// Backward of the boundary, the states before the first layer among it: from their gradient and that of the boundary's rows, the queries'.
+pub(super) fn start_backward<T: Elem>(
+    boundary: &Boundary,
+    rows: &Rows,
+    dx: &[T],
+    mut drows: Vec<T>,
+    seeds: &Seeds,
+) -> Result<Tensor> {
+    let dim = boundary.rows.dims2()?.1;
+    for (row, k) in boundary_at(boundary, rows) {
+        let g = &dx[row as usize * dim..][..dim];
+        let to = &mut drows[k as usize * dim..][..dim];
+        to.iter_mut().zip(g).for_each(|(o, g)| *o += *g);
+    }
+    ops::boundary_backward(&tensor(drows, boundary.rows.shape())?, seeds)
 }
 
 fn slice_of<'a, T: Elem>(v: &'a Option<View<'_, T>>) -> Result<Option<&'a [T]>> {
@@ -554,7 +567,7 @@ pub(super) fn check_nodes(
 }
 
 /// The states the head sees, `[B, M, width]`; `far` are those of nodes without a row.
-fn gather<T: Elem>(
+pub(super) fn gather<T: Elem>(
     y: &[T],
     far: Option<&[T]>,
     rows: &Rows,
@@ -580,7 +593,7 @@ fn gather<T: Elem>(
 }
 
 /// Backward of [`gather`], added: a background's state may have been seen by many.
-fn scatter<T: Elem>(
+pub(super) fn scatter<T: Elem>(
     dy: &mut [T],
     dseen: &Tensor,
     rows: &Rows,
