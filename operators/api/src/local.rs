@@ -130,6 +130,7 @@ impl TableSink for FolderSink {
 }
 
 /// Result of [`run`]: artifacts by port, and what was said.
+#[derive(Debug)]
 pub struct Local {
     /// Artifacts by output port.
     pub outputs: BTreeMap<String, Artifact>,
@@ -242,6 +243,49 @@ pub fn run_entry(
     params: &Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
 ) -> OpResult<Local> {
+    run_entry_as(op, dir, params, inputs, ranks::single())
+}
+
+/// [`run_entry`] on as many ranks, each a thread, all with these parameters; rank 0 writes to `dir`. Gives what each had to say; only rank 0
+/// has outputs.
+///
+/// # Errors
+/// What rank 0 gives.
+///
+/// # Panics
+/// When a rank panics.
+pub fn run_on_ranks(
+    size: usize,
+    op: &OpEntry,
+    dir: &Path,
+    params: &Value,
+    inputs: &BTreeMap<String, Vec<Artifact>>,
+) -> OpResult<Vec<Local>> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = ranks::threads(size)
+            .into_iter()
+            .map(|rank| {
+                let dir = match rank.rank() {
+                    0 => dir.to_owned(),
+                    n => dir.join(format!("rank-{n}")),
+                };
+                scope.spawn(move || run_entry_as(op, &dir, params, inputs.clone(), rank))
+            })
+            .collect();
+        let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn run_entry_as(
+    op: &OpEntry,
+    dir: &Path,
+    params: &Value,
+    inputs: BTreeMap<String, Vec<Artifact>>,
+    ranks: ranks::Shared,
+) -> OpResult<Local> {
     let params = op.validate(params).map_err(|problems| {
         let text: Vec<String> = problems
             .iter()
@@ -271,15 +315,16 @@ pub fn run_entry(
         cache: dir.join("cache"),
         device: device(),
         environment: std::env::vars_os().collect(),
-        ranks: ranks::single(),
+        ranks,
     };
     op.run(params.clone(), &ctx)?;
+    let lead = ctx.ranks.rank() == 0;
     let mut written = written
         .lock()
         .map_err(|_| OpError::new("a writer panicked"))?
         .clone();
     let mut outputs = BTreeMap::new();
-    for port in &op.outputs {
+    for port in op.outputs.iter().filter(|_| lead) {
         let mut tables = Vec::new();
         for spec in port.kind.tables {
             let file = written
@@ -301,7 +346,9 @@ pub fn run_entry(
             },
         );
     }
-    op.deliver(params, &ctx, &outputs)?;
+    if lead {
+        op.deliver(params, &ctx, &outputs)?;
+    }
     let messages = reporter
         .messages
         .lock()

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::ranks::{bytes, numbers_of};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use rayon::prelude::*;
 
 use crate::embed::{About, NUMBERS, Sink};
@@ -143,6 +144,38 @@ impl<'a> Distinct<'a> {
     }
 }
 
+/// What rank 0 knows.
+fn agreed(ranks: &dyn Collective, known: Vec<bool>) -> OpResult<Vec<bool>> {
+    if ranks.size() == 1 {
+        return Ok(known);
+    }
+    let known = known.into_iter().map(u8::from).collect();
+    let known = ranks.broadcast(0, known)?;
+    Ok(known.into_iter().map(|k| k == 1).collect())
+}
+
+/// Gives rank 0 the vectors that the others computed.
+fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32]) -> OpResult<()> {
+    let mut to = vec![Vec::new(); ranks.size()];
+    if ranks.rank() > 0 {
+        let mut mine = bytes(computed);
+        for i in computed {
+            mine.extend(bytes(&out[*i as usize * dim..][..dim]));
+        }
+        to[0] = mine;
+    }
+    for theirs in ranks.exchange(to)? {
+        let count = theirs.len() / (size_of::<u64>() + dim * size_of::<f32>());
+        let (places, vectors) = theirs.split_at(count * size_of::<u64>());
+        let places = numbers_of::<u64>(places, count)?;
+        let vectors = numbers_of::<f32>(vectors, count * dim)?;
+        for (i, vector) in places.into_iter().zip(vectors.chunks_exact(dim)) {
+            out[i as usize * dim..][..dim].copy_from_slice(vector);
+        }
+    }
+    Ok(())
+}
+
 /// Texts to vectors, those known from earlier runs first.
 struct Job<'a> {
     encoder: &'a Transformer,
@@ -167,6 +200,8 @@ impl Job<'_> {
             out[i * dim..][..dim].copy_from_slice(vector);
             known[i] = true;
         });
+        // Others may see less of what is kept: rank 0 says what is missing.
+        known = agreed(&*self.ctx.ranks, known)?;
         let missing: Vec<usize> = (0..ids.len()).filter(|i| !known[*i]).collect();
         if missing.len() < ids.len() {
             self.ctx.info(format!(
@@ -180,8 +215,13 @@ impl Job<'_> {
             .encoder
             .tokenise(self.prompt, &texts)
             .map_err(|e| self.refused(e, distinct, &missing))?;
-        let batches = batches(&tokens, self.batch);
-        let total: u64 = tokens.iter().map(|t| t.tokens() as u64).sum();
+        // Long texts come first and short ones last: whoever takes every n-th batch has as much to do as the others.
+        let (rank, size) = (self.ctx.ranks.rank(), self.ctx.ranks.size());
+        let batches = batches(&tokens, self.batch).into_iter();
+        let batches: Vec<Vec<usize>> = batches.skip(rank).step_by(size).collect();
+        let of_batches = batches.iter().flatten();
+        let total: u64 = of_batches.map(|t| tokens[*t].tokens() as u64).sum();
+        let mut computed_here: Vec<u64> = Vec::new();
         let done = AtomicU64::new(0);
         let mut new = New::default();
         for wave in batches.chunks(WAVE) {
@@ -202,6 +242,7 @@ impl Job<'_> {
                     let i = missing[*t];
                     out[i * dim..][..dim].copy_from_slice(vector);
                     new.ids.push(ids[i]);
+                    computed_here.push(i as u64);
                 }
                 new.vectors.extend(vectors);
             }
@@ -214,6 +255,9 @@ impl Job<'_> {
             }
         }
         self.keep(&mut new);
+        if size > 1 {
+            to_first(&*self.ctx.ranks, &computed_here, dim, &mut out)?;
+        }
         Ok(out)
     }
 

@@ -7,6 +7,7 @@ mod evaluation;
 mod files;
 mod keys;
 mod learning;
+mod ranks;
 mod resume;
 mod sets;
 mod told;

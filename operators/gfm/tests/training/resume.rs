@@ -50,6 +50,51 @@ fn stop(folder: &Path, name: &str, params: &Value, given: &Inputs, steps: u64) {
     assert_eq!(reporter.seen.load(Ordering::SeqCst), steps);
 }
 
+/// The same on several ranks, of which only the first is asked to stop. All of them stop.
+pub fn stop_ranks(
+    size: usize,
+    folder: &Path,
+    name: &str,
+    params: &Value,
+    given: &Inputs,
+    steps: u64,
+) {
+    let entry = op(name);
+    let full = entry.validate(params).unwrap();
+    std::thread::scope(|scope| {
+        for ranks in gfm_pipe_api::ranks::threads(size) {
+            let (entry, full) = (&entry, &full);
+            scope.spawn(move || {
+                let rank = ranks.rank();
+                let workdir = match rank {
+                    0 => folder.join("work"),
+                    n => folder.join(format!("rank-{n}/work")),
+                };
+                std::fs::create_dir_all(&workdir).unwrap();
+                let cancel = Cancel::default();
+                let reporter: Arc<dyn Reporter> = match rank {
+                    0 => Arc::new(StopAfter {
+                        steps,
+                        cancel: cancel.clone(),
+                        seen: AtomicU64::new(0),
+                    }),
+                    _ => Arc::new(local::Collected::default()),
+                };
+                let ctx = Context {
+                    inputs: given.clone(),
+                    reporter,
+                    cancel,
+                    workdir,
+                    ranks,
+                    ..local::context()
+                };
+                let stopped = entry.run(full.clone(), &ctx);
+                assert!(matches!(stopped, Err(OpError::Cancelled)), "{stopped:?}");
+            });
+        }
+    });
+}
+
 /// Stops an operator after each of these numbers of steps (one after the other in the same folder) and lets it end.
 pub fn stopped_and_ended(
     folder: &Path,
