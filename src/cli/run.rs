@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use gfm_pipe_api::{Cancel, OpEntry, OpError};
+use gfm_pipe_api::{Cancel, OpEntry, OpError, OpResult};
 
 use super::args::{Common, RemoteArg, Select};
 use super::error::{CliError, CliResult, exit};
@@ -75,13 +75,13 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let ranks = match ranks::launched() {
-        Some(launch) => {
-            let team = meet(launch, &pipeline, ops, (&store, &device))?;
-            if launch.rank != 0 {
-                return Ok(follow(team, ops, &store, &device));
-            }
-            Some(Arc::new(Lead::new(team)))
-        }
+        Some(launch) => match meet(launch, &pipeline, ops, (&store, &device)) {
+            Ok(team) if launch.rank > 0 => return Ok(follow(&team, ops, &store, &device)),
+            Ok(team) => Some(Arc::new(Lead::new(team))),
+            // Rank 0 says why.
+            Err(OpError::Cancelled) => return Ok(exit::USAGE),
+            Err(e) => return Err(refused(e)),
+        },
         None => None,
     };
     let usual = RunOptions::default();
@@ -104,10 +104,11 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         recorded: true,
     };
     let cancel = Cancel::default();
+    let err = Out::stderr();
     if let Some(lead) = &ranks {
         lead.on_interrupt(&cancel);
+        err.line(&lead.told());
     }
-    let err = Out::stderr();
     if let Err(e) = signals::listen(&cancel, &err) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
     }
@@ -160,15 +161,15 @@ fn meet(
     pipeline: &Pipeline,
     ops: &[OpEntry],
     (store, device): (&Store, &str),
-) -> CliResult<Team> {
-    launch.check().map_err(refused)?;
+) -> OpResult<Team> {
+    launch.check()?;
     let claims = ranks::claims(pipeline, ops, store, Path::new(""), device);
     let mut settings = Settings::default();
     let silence = std::env::var("GFM_PIPE_RANK_SILENCE").ok();
     if let Some(seconds) = silence.and_then(|s| s.parse().ok()) {
         settings.silence = Duration::from_secs(seconds);
     }
-    ranks::meet(launch, claims, settings).map_err(refused)
+    ranks::meet(launch, claims, settings)
 }
 
 fn refused(e: OpError) -> CliError {
@@ -180,17 +181,18 @@ fn refused(e: OpError) -> CliError {
 }
 
 /// Computes what rank 0 says, and gives the exit code. Rank 0 says what there is to say, unless it is gone.
-fn follow(team: Team, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
+fn follow(team: &Team, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
     let cancel = Cancel::default();
     let err = Out::stderr();
     if let Err(e) = signals::listen_quietly(&cancel) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
     }
     let here = team.members()[team.rank()].clone();
-    let ended = ranks::follow(&team, ops, store, PathBuf::new(), device, &cancel);
+    let ended = ranks::follow(team, ops, store, PathBuf::new(), device, &cancel);
     team.close();
     match ended {
         Ok(()) => exit::OK,
+        Err(OpError::Cancelled) => exit::FAILED,
         Err(e) => {
             err.line(&format!("{here} stops: {e}"));
             exit::FAILED

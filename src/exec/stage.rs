@@ -432,7 +432,9 @@ impl StageRunner {
         let mut ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
         ctx.cancel = self.cancel.within(stage.limits.timeout);
         let result = match &self.lead {
-            Some(lead) if stage.op.on_ranks => self.together(lead, stage, &mut ctx, files),
+            Some(lead) if stage.op.on_ranks(&stage.params)? => {
+                self.together(lead, stage, &mut ctx, files)
+            }
             _ => caught(|| stage.op.run(stage.params.clone(), &ctx)),
         };
         let result = result.map_err(Stopped::from);

@@ -43,9 +43,19 @@ impl Lead {
         }
     }
 
-    /// Number of ranks.
-    pub fn size(&self) -> usize {
-        self.team.members().len()
+    /// Who takes part, for the user: `4 ranks: 2 on a, 2 on b`.
+    pub fn told(&self) -> String {
+        let members = self.team.members();
+        let mut hosts: Vec<(&str, usize)> = Vec::new();
+        for member in members {
+            match hosts.iter_mut().find(|(host, _)| *host == member.host) {
+                Some((_, count)) => *count += 1,
+                None => hosts.push((&member.host, 1)),
+            }
+        }
+        let hosts = hosts.iter().map(|(host, n)| format!("{n} on {host}"));
+        let hosts: Vec<String> = hosts.collect();
+        format!("{} ranks: {}", members.len(), hosts.join(", "))
     }
 
     /// See [`Team::on_interrupt`].

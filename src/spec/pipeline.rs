@@ -83,7 +83,8 @@ impl Pipeline {
     #[must_use]
     pub fn for_ranks(mut self, ranks: usize) -> Self {
         for stage in &mut self.stages {
-            for path in stage.op.per_rank {
+            // Parameters of a loaded pipeline are valid.
+            for path in stage.op.per_rank(&stage.params).unwrap_or_default() {
                 let pointer = format!("/{}", path.replace('.', "/"));
                 if let Some(value) = stage.params.pointer_mut(&pointer)
                     && let Some(one) = value.as_u64()

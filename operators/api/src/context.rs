@@ -163,7 +163,7 @@ pub struct Context {
     pub device: String,
     /// The environment, for operators that run programs; the others have no business with it.
     pub environment: Environment,
-    /// Who computes this stage together; alone for operators that are not [`crate::Operator::ON_RANKS`].
+    /// Who computes this stage together; alone for operators that are not [`crate::Operator::on_ranks`].
     pub ranks: ranks::Shared,
 }
 

@@ -171,12 +171,6 @@ pub trait Operator: 'static {
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
-    /// Whether all ranks of a run take part: see [`crate::ranks`]. Only rank 0's outputs are kept.
-    const ON_RANKS: bool = false;
-    /// Whole numbers among its parameters that are counted a rank, as `train.batch_size`: k ranks with n each compute what one computes with
-    /// k n.
-    const PER_RANK: &'static [&'static str] = &[];
-
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
     /// Input ports.
@@ -217,6 +211,15 @@ pub trait Operator: 'static {
     /// The program it runs, and its arguments, where the pipeline names one: a run refuses that unless the user allows it.
     fn command(_params: &Self::Params) -> Option<Vec<String>> {
         None
+    }
+    /// Whether all ranks of a run take part: see [`crate::ranks`]. Only rank 0's outputs are kept.
+    fn on_ranks(_params: &Self::Params) -> bool {
+        false
+    }
+    /// Whole numbers among its parameters that are counted a rank, as `train.batch_size`: k ranks with n each compute what one computes with
+    /// k n. Only of stages that are [`Operator::on_ranks`].
+    fn per_rank(_params: &Self::Params) -> &'static [&'static str] {
+        &[]
     }
     /// What else decides the result and is neither parameter, input nor file (a compiled-in table's digest).
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
@@ -298,15 +301,13 @@ pub struct OpEntry {
     pub names_inputs: bool,
     /// [`Operator::ON_GPU`].
     pub on_gpu: bool,
-    /// [`Operator::ON_RANKS`].
-    pub on_ranks: bool,
-    /// [`Operator::PER_RANK`].
-    pub per_rank: &'static [&'static str],
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
     check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
     places: fn(&Value) -> OpResult<Vec<PathBuf>>,
+    on_ranks: fn(&Value) -> OpResult<bool>,
+    per_rank: fn(&Value) -> OpResult<&'static [&'static str]>,
     files: fn(&Value, &Path) -> OpResult<Vec<InputFile>>,
     fetch: Fetch,
     fingerprint: fn(&Value, &Path) -> OpResult<Option<String>>,
@@ -335,8 +336,6 @@ impl OpEntry {
             shaped: O::SHAPED,
             names_inputs: O::NAMES_INPUTS,
             on_gpu: O::ON_GPU,
-            on_ranks: O::ON_RANKS,
-            per_rank: O::PER_RANK,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;
@@ -350,6 +349,8 @@ impl OpEntry {
                 Ok(p) => O::check_inputs(&p, inputs),
                 Err(e) => vec![Problem::at_root(e.to_string())],
             },
+            on_ranks: |v| Ok(O::on_ranks(&parse::<O::Params>(O::NAME, v.clone())?)),
+            per_rank: |v| Ok(O::per_rank(&parse::<O::Params>(O::NAME, v.clone())?)),
             places: |v| Ok(O::places(&parse::<O::Params>(O::NAME, v.clone())?)),
             files: |v, base| Ok(O::files(&parse::<O::Params>(O::NAME, v.clone())?, base)),
             fetch: |v, base, reporter, cancel| {
@@ -408,6 +409,22 @@ impl OpEntry {
     /// See [`Operator::check_inputs`], with validated parameters.
     pub fn check_inputs(&self, params: &Value, inputs: &Connected) -> Vec<Problem> {
         (self.check_inputs)(params, inputs)
+    }
+
+    /// See [`Operator::on_ranks`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn on_ranks(&self, params: &Value) -> OpResult<bool> {
+        (self.on_ranks)(params)
+    }
+
+    /// See [`Operator::per_rank`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn per_rank(&self, params: &Value) -> OpResult<&'static [&'static str]> {
+        (self.per_rank)(params)
     }
 
     /// See [`Operator::places`].

@@ -50,7 +50,6 @@ impl Operator for Evaluate {
     const NAME: &'static str = "evaluate";
     const VERSION: u32 = 4;
     const ON_GPU: bool = true;
-    const ON_RANKS: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 
     fn schema() -> Schema {
@@ -126,6 +125,10 @@ impl Operator for Evaluate {
                 "the first 20 documents of each system for each question",
             ),
         ]
+    }
+
+    fn on_ranks(_: &Params) -> bool {
+        true
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {

@@ -207,6 +207,8 @@ pub(crate) struct Known {
     pub failed: Option<(Instant, Told)>,
     /// Who wants to know when another rank is asked to stop.
     pub interrupt: Option<Cancel>,
+    /// Whether rank 0 ended the run and says why.
+    pub aborted: bool,
     /// Connections may close from now on.
     pub over: bool,
 }
@@ -229,6 +231,7 @@ impl Watch {
                 stop: false,
                 failed: None,
                 interrupt: None,
+                aborted: false,
                 over: false,
             }),
             changed: Condvar::new(),
@@ -348,6 +351,7 @@ impl Watch {
                 }
             }
             Message::Abort { told } => {
+                known.aborted = true;
                 drop(known);
                 return self.fail(told);
             }
@@ -612,7 +616,8 @@ pub(crate) fn attend(
             watch.start(vec![stream], calls);
             Ok((watch, members))
         }
-        Message::Abort { told } => Err(told.error()),
+        // Rank 0 says why.
+        Message::Abort { .. } => Err(OpError::Cancelled),
         _ => Err(failed(io::Error::other("it says something else"))),
     }
 }

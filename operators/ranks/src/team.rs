@@ -154,12 +154,15 @@ impl Team {
     /// The next order. For ranks that are not the first.
     ///
     /// # Errors
-    /// When rank 0 is gone, or ended the run.
+    /// When rank 0 is gone; [`OpError::Cancelled`] when it ended the run and says why.
     pub fn next(&self) -> OpResult<Order> {
         self.watch
             .wait(None, |known| {
                 if let Some(told) = &known.trouble {
-                    return Some(Err(told.error()));
+                    return Some(Err(match known.aborted {
+                        true => OpError::Cancelled,
+                        false => told.error(),
+                    }));
                 }
                 while let Some((_, message)) = known.inbox.pop_front() {
                     match message {

@@ -100,7 +100,6 @@ impl Operator for Embed {
     type Params = Params;
     const NAME: &'static str = "embed";
     const VERSION: u32 = 2;
-    const ON_RANKS: bool = true;
     const ABOUT: &'static str = "embeds names, questions or documents with a text encoder";
 
     fn schema() -> Schema {
@@ -214,13 +213,16 @@ impl Operator for Embed {
         }
     }
 
+    fn on_ranks(params: &Params) -> bool {
+        // The static encoder takes less time than to send what it gives.
+        params.model != "static"
+    }
+
     fn run(params: Params, ctx: &Context) -> OpResult<()> {
         let input = ctx.input("texts")?;
         let texts = input.texts()?;
         let location = params.location(&ctx.base);
         let about = match &location {
-            // It takes less time than to send what it gives.
-            Location::Static if ctx.ranks.rank() > 0 => return Ok(()),
             Location::Static => with_static(ctx, &texts)?,
             Location::Folder(folder) => {
                 with_transformer(&params, ctx, &texts, (&location, &ctx.path(folder)))?

@@ -1,7 +1,7 @@
 //! Ranks: processes that compute one stage together, and how they talk.
 //!
 //! A run on several ranks is one program started several times. Rank 0 runs the pipeline; where an operator is
-//! [`crate::Operator::ON_RANKS`], the others run the same operator on the same inputs at the same time, and all of them call
+//! [`crate::Operator::on_ranks`], the others run the same operator on the same inputs at the same time, and all of them call
 //! the same functions of a [`Collective`] in the same order. What ranks send each other is counted in whole messages, so
 //! that whoever has none to send still takes part.
 //!

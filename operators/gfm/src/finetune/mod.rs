@@ -37,8 +37,6 @@ impl Operator for Finetune {
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 4;
     const ON_GPU: bool = true;
-    const ON_RANKS: bool = true;
-    const PER_RANK: &'static [&'static str] = &["train.batch_size"];
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";
 
@@ -145,6 +143,14 @@ impl Operator for Finetune {
         device: &str,
     ) -> OpResult<Option<Estimate>> {
         task::foresee(&p, inputs, device)
+    }
+
+    fn on_ranks(_: &Params) -> bool {
+        true
+    }
+
+    fn per_rank(_: &Params) -> &'static [&'static str] {
+        &["train.batch_size"]
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {

@@ -33,8 +33,6 @@ impl Operator for Pretrain {
     const NAME: &'static str = "pretrain";
     const VERSION: u32 = 3;
     const ON_GPU: bool = true;
-    const ON_RANKS: bool = true;
-    const PER_RANK: &'static [&'static str] = &["train.batch_size"];
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";
 
@@ -89,6 +87,14 @@ impl Operator for Pretrain {
         device: &str,
     ) -> OpResult<Option<Estimate>> {
         task::foresee(&p, port(inputs, "graph"), port(inputs, "valid"), device)
+    }
+
+    fn on_ranks(_: &Params) -> bool {
+        true
+    }
+
+    fn per_rank(_: &Params) -> &'static [&'static str] {
+        &["train.batch_size"]
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
