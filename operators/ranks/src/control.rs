@@ -161,15 +161,18 @@ impl Wire {
     }
 
     pub fn send(&self, message: &Message) -> io::Result<()> {
-        let text = serde_json::to_vec(message)?;
-        let mut all = (text.len() as u64).to_le_bytes().to_vec();
-        all.extend(text);
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream.write_all(&all)
+        send(&mut lock(&self.stream), message)
     }
 }
 
-fn receive(stream: &mut TcpStream) -> io::Result<Message> {
+pub(crate) fn send(stream: &mut TcpStream, message: &Message) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    let mut all = (text.len() as u64).to_le_bytes().to_vec();
+    all.extend(text);
+    stream.write_all(&all)
+}
+
+pub(crate) fn receive(stream: &mut TcpStream) -> io::Result<Message> {
     let mut length = [0; 8];
     stream.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length) as usize;
@@ -205,7 +208,9 @@ pub(crate) struct Known {
     pub stop: bool,
     /// A rank whose part in the stage failed, and when that was heard.
     pub failed: Option<(Instant, Told)>,
-    /// Who wants to know when another rank is asked to stop.
+    /// Whether another rank was asked to stop.
+    pub interrupted: bool,
+    /// Who wants to know of that.
     pub interrupt: Option<Cancel>,
     /// Whether rank 0 ended the run and says why.
     pub aborted: bool,
@@ -230,6 +235,7 @@ impl Watch {
                 inbox: VecDeque::new(),
                 stop: false,
                 failed: None,
+                interrupted: false,
                 interrupt: None,
                 aborted: false,
                 over: false,
@@ -277,8 +283,24 @@ impl Watch {
             if let Err(e) = peer.wire.send(message) {
                 let member = peer.member.clone();
                 drop(peer);
-                self.lost(&member, &format!("cannot be reached ({e})"));
+                // Whoever writes may notice before whoever reads.
+                match e.kind() {
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        self.lost(&member, "ended");
+                    }
+                    _ => self.lost(&member, &format!("cannot be reached ({e})")),
+                }
             }
+        }
+    }
+
+    /// Closes all connections.
+    pub fn hang_up(&self) {
+        let mut known = self.known();
+        known.over = true;
+        for peer in &known.peers {
+            // One that is closed already is what is wanted.
+            let _ = lock(&lock(peer).wire.stream).shutdown(std::net::Shutdown::Both);
         }
     }
 
@@ -346,6 +368,7 @@ impl Watch {
         match message {
             Message::Stop => known.stop = true,
             Message::Interrupt => {
+                known.interrupted = true;
                 if let Some(cancel) = &known.interrupt {
                     cancel.cancel();
                 }
@@ -410,9 +433,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Meeting {
     addresses: Vec<IpAddr>,
-    port: u16,
+    pub port: u16,
     host: String,
-    token: String,
+    pub token: String,
 }
 
 /// Rank 0's door.

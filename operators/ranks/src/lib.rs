@@ -12,6 +12,8 @@ pub mod launch;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 mod team;
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use gfm_pipe_api::OpResult;

@@ -233,7 +233,11 @@ impl Team {
 
     /// From now on `cancel` is told when another rank is asked to stop. For rank 0.
     pub fn on_interrupt(&self, cancel: &Cancel) {
-        self.watch.known().interrupt = Some(cancel.clone());
+        let mut known = self.watch.known();
+        if known.interrupted {
+            cancel.cancel();
+        }
+        known.interrupt = Some(cancel.clone());
     }
 
     /// Ends the run on this rank; on rank 0 it tells the others. Gives whether the process may end as processes do; else MPI is left in the
@@ -257,6 +261,13 @@ impl Team {
             let _ = tell.send(());
         });
         told.recv_timeout(ENDING).is_ok()
+    }
+}
+
+/// Without [`Team::close`] the others would wait for a process that no longer takes part.
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.watch.hang_up();
     }
 }
 
