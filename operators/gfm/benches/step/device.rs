@@ -12,6 +12,7 @@ use gfm_pipe_gfm::loss::ListLoss;
 use gfm_pipe_gfm::model::{Params, Reach};
 use gfm_pipe_gfm::ops::Seeds;
 use gfm_pipe_gfm::sampling::{Truth, batch};
+use gfm_pipe_gfm::train::{ahead, ahead_threads as threads};
 use gfm_pipe_kernels::gpu::Gpu;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -76,15 +77,18 @@ enum Ready {
 /// A model in training on a device.
 struct Bench<'a> {
     work: &'a Work,
-    truth: &'a Truth,
-    case: &'a Case,
-    params: Params,
     embeddings: Tensor,
     documents: EntityDocuments,
     kept: OnDevice,
     trainer: Box<dyn Trainer>,
-    rng: ChaCha8Rng,
-    share: f64,
+}
+
+/// Makes batches.
+struct Maker<'a> {
+    work: &'a Work,
+    truth: &'a Truth,
+    case: &'a Case,
+    params: &'a Params,
 }
 
 /// Times a case's steps.
@@ -101,19 +105,20 @@ pub fn timed(
         documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
         trainer: trainer(gpu, &params, &optimizer, how, Sums::Alone)?,
         kept: OnDevice::default(),
-        rng: ChaCha8Rng::seed_from_u64(7),
+        work,
+        embeddings,
+    };
+    let maker = Maker {
         work,
         truth,
         case,
-        params,
-        embeddings,
-        share: 0.0,
+        params: &params,
     };
     let (mut alone, mut queue) = (Vec::new(), Vec::new());
     let mut loss = 0.0;
     let half = steps.div_ceil(2);
     for i in 0..WARM_UP + half {
-        let ready = bench.prepare(i);
+        let ready = maker.prepare(i);
         gpu.wait().map_err(op)?;
         let start = Instant::now();
         let pending = bench.launch(ready)?;
@@ -128,29 +133,40 @@ pub fn timed(
             alone.push(start.elapsed().as_secs_f64());
         }
     }
-    let (mut step, mut prepare) = (Vec::new(), Vec::new());
-    let first = bench.prepare(0);
-    let mut pending = bench.launch(first)?;
-    let mut last = Instant::now();
-    for i in 1..=steps + 1 {
+    // As the training loop does: steps are prepared by several threads beside it. The first ones find nothing ready.
+    let filling = 2 * threads();
+    let mut prepare = Vec::new();
+    let make = |i| {
         let before = Instant::now();
-        let ready = bench.prepare(i);
-        prepare.push(before.elapsed().as_secs_f64());
-        pending.wait()?;
-        pending = bench.launch(ready)?;
-        // The first one began in the middle of another.
-        if i > 1 {
-            step.push(last.elapsed().as_secs_f64());
+        (maker.prepare(i), before.elapsed().as_secs_f64())
+    };
+    let step = ahead(threads(), 0..filling + steps, make, |next| {
+        let mut pending: Option<Pending> = None;
+        let mut start = Instant::now();
+        for i in 0..filling + steps {
+            let Some((ready, seconds)) = next() else {
+                break;
+            };
+            prepare.push(seconds);
+            if let Some(pending) = pending.take() {
+                pending.wait()?;
+            }
+            if i == filling {
+                start = Instant::now();
+            }
+            pending = Some(bench.launch(ready)?);
         }
-        last = Instant::now();
-    }
-    pending.wait()?;
+        if let Some(pending) = pending {
+            pending.wait()?;
+        }
+        OpResult::Ok(start.elapsed().as_secs_f64() / steps as f64)
+    })?;
     Ok(Timed {
-        step: median(step),
+        step,
         alone: median(alone),
         prepare: median(prepare),
         queue: median(queue),
-        share: bench.share,
+        share: maker.prepare(0).share(),
         loss,
         peak: gpu.used().1,
     })
@@ -160,17 +176,17 @@ fn op(e: gfm_pipe_kernels::gpu::Error) -> gfm_pipe_api::OpError {
     gfm_pipe_api::OpError::new(e.to_string()).hint(e.hint())
 }
 
-impl Bench<'_> {
+impl Maker<'_> {
     /// What the training loop finds out before a step.
-    fn prepare(&mut self, i: usize) -> Ready {
+    fn prepare(&self, i: usize) -> Ready {
         let (w, compute) = (self.work, self.case.compute);
         let reach = |seeds: &Seeds, candidates: Option<&[Vec<u32>]>| {
             let asked = (seeds, candidates);
             Reach::chosen(&self.params.config, &w.graph, compute, asked, false)
         };
-        let ready = match self.case.task.as_str() {
+        match self.case.task.as_str() {
             "kg" => {
-                let rng = &mut self.rng;
+                let mut rng = ChaCha8Rng::seed_from_u64(7 + i as u64);
                 let positives = &w.positives[i % w.positives.len()];
                 let batch = batch(self.truth, positives, NEGATIVES, true, || {
                     rng.random::<f32>()
@@ -196,14 +212,21 @@ impl Bench<'_> {
                 },
                 seeds: w.seeds.clone(),
             }),
-        };
-        self.share = match &ready {
+        }
+    }
+}
+
+impl Ready {
+    /// States computed, of all there are.
+    fn share(&self) -> f64 {
+        match self {
             Ready::Links(b) => b.reach.share(),
             Ready::Questions(b) => b.reach.share(),
-        };
-        ready
+        }
     }
+}
 
+impl Bench<'_> {
     fn launch(&mut self, ready: Ready) -> OpResult<Pending> {
         let on = Source {
             graph: &self.work.graph,

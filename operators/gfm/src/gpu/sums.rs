@@ -2,9 +2,9 @@
 
 use std::any::Any;
 
-use gfm_pipe_api::OpResult;
-use gfm_pipe_api::ranks::{Numbers, Shared};
-use gfm_pipe_kernels::gpu::{State, Vector};
+use gfm_pipe_api::ranks::{Numbers, Shared, gather};
+use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_kernels::gpu::{Gpu, Ring, State, Vector};
 
 use super::device_error;
 
@@ -14,21 +14,45 @@ pub enum Sums {
     Alone,
     /// Through the host's memory: works wherever ranks do, also for several on one device.
     Host(Shared),
+    /// By the devices, which queue it as they do all else.
+    Devices(Ring),
 }
 
 impl Sums {
-    /// Those of some ranks.
-    pub fn of(ranks: &Shared) -> Self {
-        match ranks.size() {
-            1 => Sums::Alone,
-            _ => Sums::Host(Shared::clone(ranks)),
+    /// Those of a stage's ranks: by their devices where each has one of its own and NCCL, else through the host. All ranks agree.
+    ///
+    /// # Errors
+    /// When a rank is gone, or a device reports an error.
+    pub fn of(ctx: &Context, gpu: &Gpu) -> OpResult<Self> {
+        let ranks = &ctx.ranks;
+        let size = ranks.size();
+        if size == 1 {
+            return Ok(Sums::Alone);
         }
+        let name = gpu.ring_name();
+        let mine = (gpu.identity().map_err(device_error)?, name.is_ok());
+        let all: Vec<(String, bool)> = gather(&**ranks, &mine)?;
+        let twice = (1..size).find(|i| all[..*i].iter().any(|(other, _)| *other == all[*i].0));
+        let without = all.iter().position(|(_, nccl)| !nccl);
+        let why = match (twice, without) {
+            (None, None) => {
+                let name = ranks.broadcast(0, name.unwrap_or_default())?;
+                let ring = gpu.join(&name, ranks.rank(), size).map_err(device_error)?;
+                ctx.info("gradients are added up by the devices (NCCL)");
+                return Ok(Sums::Devices(ring));
+            }
+            (Some(rank), _) => format!("rank {rank} has no GPU of its own"),
+            (_, Some(rank)) => format!("rank {rank} has no NCCL"),
+        };
+        ctx.info(format!("gradients are added up by the hosts: {why}"));
+        Ok(Sums::Host(Shared::clone(ranks)))
     }
 
     /// Adds up, in place.
     pub(super) fn add_up<A: State>(&self, values: &Vector<A>) -> OpResult<()> {
         match self {
             Sums::Alone => Ok(()),
+            Sums::Devices(ring) => ring.add_up(values.view()).map_err(device_error),
             Sums::Host(ranks) => {
                 let mut host = values.read().map_err(device_error)?;
                 let numbers: &mut dyn Any = &mut host;

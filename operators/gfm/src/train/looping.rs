@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, Metric, OpError, OpResult};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::ahead::{self, ahead};
 use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
 use super::meter::Meter;
@@ -129,7 +131,7 @@ pub(crate) fn run<T: Task>(
     let on_gpu = match gpu {
         Some(gpu) => {
             let (params, optimizer) = (&state.params, &state.optimizer);
-            let trainer = trainer(&gpu, params, optimizer, settings.how, Sums::of(&ctx.ranks))?;
+            let trainer = trainer(&gpu, params, optimizer, settings.how, Sums::of(ctx, &gpu)?)?;
             ctx.info(format!("training on {}", gpu.name()));
             Some(OnGpu {
                 trainer,
@@ -251,36 +253,56 @@ impl<T: Task> Training<'_, T> {
             .chunks(self.settings.batch_size)
             .take(self.course.steps(set))
             .collect();
-        let ranks = &*self.ctx.ranks;
-        for (i, batch) in batches.iter().enumerate().skip(place.step) {
-            self.check_cancelled()?;
-            let batch = &Batched {
-                all: batch,
-                mine: part(batch.len(), ranks.rank(), ranks.size()),
-            };
-            let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
-            let params = &self.state.params;
-            if self.on_gpu.is_some() {
-                // While the step before is computed.
-                let ready = self.task.prepare(&data, params, batch, &mut numbers)?;
+        let ctx = self.ctx;
+        let batched = |i: usize| Batched {
+            all: batches[i],
+            mine: part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size()),
+        };
+        let numbers = |i: usize| rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
+        let steps = place.step..batches.len();
+        if self.on_gpu.is_none() {
+            for i in steps {
+                self.check_cancelled()?;
+                self.step(&data, set, &batched(i), numbers(i))?;
+            }
+            return Ok(());
+        }
+        // While steps before are computed.
+        let (task, params) = (self.task, self.state.params.clone());
+        let make = |i: usize| task.prepare(&data, &params, &batched(i), &mut numbers(i));
+        ahead(ahead::threads(), steps.clone(), make, |next| {
+            for i in steps {
+                self.check_cancelled()?;
+                let Some(ready) = next() else { break };
                 self.settle()?;
                 // Whoever stopped it saw the step that was just settled.
                 self.check_cancelled()?;
-                self.launch(&data, ready, (set, batch.all.len()))?;
-            } else {
-                self.meter.begin();
-                let mut step = match batch.mine.is_empty() {
-                    true => Step::nothing(params, self.task.parts().len())?,
-                    false => self.task.step(&data, params, batch, &mut numbers)?,
-                };
-                let stop = together::step(self.ctx, &mut step)?;
-                self.take(step, set, batch.all.len())?;
-                if stop {
-                    return Err(OpError::Cancelled);
-                }
+                self.launch(&data, ready?, (set, batches[i].len()))?;
             }
+            self.settle()
+        })
+    }
+
+    /// One step on the CPU.
+    fn step(
+        &mut self,
+        data: &T::Data,
+        set: usize,
+        batch: &Batched<'_>,
+        mut numbers: ChaCha8Rng,
+    ) -> OpResult<()> {
+        let params = &self.state.params;
+        self.meter.begin();
+        let mut step = match batch.mine.is_empty() {
+            true => Step::nothing(params, self.task.parts().len())?,
+            false => self.task.step(data, params, batch, &mut numbers)?,
+        };
+        let stop = together::step(self.ctx, &mut step)?;
+        self.take(step, set, batch.all.len())?;
+        match stop {
+            true => Err(OpError::Cancelled),
+            false => Ok(()),
         }
-        self.settle()
     }
 
     /// Stops a process that is alone; several ranks agree on where they stop when they add up a step.

@@ -3,6 +3,7 @@
 //! `looping` drives; a [`Task`] says how a batch becomes a loss and what is measured; [`Loader`] keeps data sets in memory;
 //! `visits` says which one comes when; `checkpoint` makes a killed run go on.
 
+mod ahead;
 mod checkpoint;
 pub(crate) mod foresee;
 pub mod keys;
@@ -18,6 +19,7 @@ mod task;
 mod together;
 mod visits;
 
+pub use ahead::{ahead, threads as ahead_threads};
 pub use loader::{Load, Loader};
 pub(crate) use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};

@@ -52,12 +52,12 @@ impl Step {
 }
 
 /// Pre-training or fine-tuning: how a batch becomes a loss, and what is measured after an epoch.
-pub(crate) trait Task {
+pub(crate) trait Task: Sync {
     /// A data set in memory.
     type Data: Send + Sync + 'static;
 
     /// What the CPU finds out about a batch before a GPU computes it.
-    type Ready;
+    type Ready: Send;
 
     /// Number of training samples of a data set.
     fn samples(&self, data: &Self::Data) -> usize;

@@ -32,6 +32,9 @@ pub(super) struct Cuda {
     blas: blas_sys::cublasHandle_t,
     functions: Mutex<HashMap<String, Function>>,
     name: String,
+    device: sys::CUdevice,
+    #[cfg(feature = "nccl")]
+    joined: Mutex<Option<super::nccl::Communicator>>,
 }
 
 #[derive(Clone, Copy)]
@@ -118,6 +121,9 @@ impl Cuda {
                 blas,
                 functions: Mutex::new(HashMap::new()),
                 name,
+                device,
+                #[cfg(feature = "nccl")]
+                joined: Mutex::new(None),
             })
         }
     }
@@ -331,5 +337,36 @@ impl Driver for Cuda {
         self.enter()?;
         // SAFETY: the stream lives as long as this.
         unsafe { cu::stream::synchronize(self.stream) }.map_err(check("waiting for the device"))
+    }
+
+    fn identity(&self) -> Result<String, Error> {
+        let uuid =
+            cu::device::get_uuid(self.device).map_err(check("asking for the device's UUID"))?;
+        Ok(uuid.bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    #[cfg(feature = "nccl")]
+    fn ring_name(&self) -> Result<Vec<u8>, Error> {
+        super::nccl::name()
+    }
+
+    #[cfg(feature = "nccl")]
+    fn join(&self, name: &[u8], rank: usize, size: usize) -> Result<(), Error> {
+        self.enter()?;
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        *joined = None;
+        *joined = Some(super::nccl::Communicator::join(name, rank, size)?);
+        Ok(())
+    }
+
+    #[cfg(feature = "nccl")]
+    fn add_up(&self, at: u64, count: usize, kind: Kind) -> Result<(), Error> {
+        self.enter()?;
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*joined {
+            // SAFETY: callers hold that so many numbers lie there; the communicator was joined with this device, in the stream's context.
+            Some(ring) => unsafe { ring.add_up(at, count, kind, self.stream) },
+            None => Err(failed("adding up over devices", "no ring was joined")),
+        }
     }
 }

@@ -74,4 +74,18 @@ pub(super) trait Driver: Send + Sync {
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error>;
     fn product(&self, product: &Product) -> Result<(), Error>;
     fn wait(&self) -> Result<(), Error>;
+    /// A name that no other device has.
+    fn identity(&self) -> Result<String, Error>;
+    /// A name for devices that add up numbers together.
+    fn ring_name(&self) -> Result<Vec<u8>, Error> {
+        Err(Error::NoLibrary { name: "libnccl" })
+    }
+    /// Joins them; waits for all others.
+    fn join(&self, _name: &[u8], _rank: usize, _size: usize) -> Result<(), Error> {
+        Err(Error::NoLibrary { name: "libnccl" })
+    }
+    /// Queues the sum of `count` numbers of all that joined, in place.
+    fn add_up(&self, _at: u64, _count: usize, _kind: Kind) -> Result<(), Error> {
+        Err(Error::NoLibrary { name: "libnccl" })
+    }
 }

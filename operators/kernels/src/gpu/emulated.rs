@@ -56,6 +56,10 @@ impl Driver for Emulated {
         "emulated GPU".to_owned()
     }
 
+    fn identity(&self) -> Result<String, Error> {
+        Ok(format!("emulated by process {}", std::process::id()))
+    }
+
     fn memory(&self) -> Result<Memory, Error> {
         let total = 64 << 30;
         Ok(Memory { free: total, total })

@@ -20,9 +20,12 @@ mod extremes_tests;
 pub mod heads;
 pub mod losses;
 pub mod messages;
+#[cfg(feature = "nccl")]
+mod nccl;
 pub mod norms;
 pub mod optimizer;
 pub mod products;
+mod ring;
 pub mod rows;
 pub mod scales;
 #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
@@ -37,6 +40,7 @@ use half::bf16;
 
 use self::driver::{Driver, Launch};
 pub use self::error::Error;
+pub use self::ring::Ring;
 use self::rows::CastFrom;
 use crate::Real;
 

@@ -69,7 +69,7 @@ impl<'a, E: Element> Matrix<'a, E> {
     }
 }
 
-fn kind<E: Element>() -> Kind {
+pub(super) fn kind<E: Element>() -> Kind {
     let id = TypeId::of::<E>();
     if id == TypeId::of::<f64>() {
         Kind::F64

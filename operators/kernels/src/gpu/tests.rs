@@ -828,3 +828,31 @@ fn memory_is_counted_and_kernels_are_checked() {
     let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
     assert!(none.unwrap_err().to_string().contains("no such kernel"));
 }
+
+/// More members need more devices; one tells whether NCCL is called as it must be.
+#[cfg(feature = "nccl")]
+#[test]
+fn a_ring_of_one_adds_up_what_it_has() {
+    let Some(gpu) = device() else { return };
+    let name = match gpu.ring_name() {
+        Ok(name) => name,
+        Err(e) => {
+            eprintln!("skipped: {e}");
+            return;
+        }
+    };
+    assert_eq!(gpu.identity().unwrap().len(), 32);
+    let ring = gpu.join(&name, 0, 1).unwrap();
+    let values: Vec<f64> = (0..1000).map(|i| f64::from(i) * 0.5 - 7.0).collect();
+    let wide = gpu.vector(&values).unwrap();
+    ring.add_up(wide.view()).unwrap();
+    assert_eq!(wide.read().unwrap(), values);
+    let values: Vec<f32> = values.iter().map(|x| *x as f32).collect();
+    let narrow = gpu.vector(&values).unwrap();
+    ring.add_up(narrow.view()).unwrap();
+    assert_eq!(narrow.read().unwrap(), values);
+    // Of another ring afterwards.
+    let ring = gpu.join(&gpu.ring_name().unwrap(), 0, 1).unwrap();
+    ring.add_up(narrow.view()).unwrap();
+    assert_eq!(narrow.read().unwrap(), values);
+}
