@@ -188,6 +188,9 @@ fn survey<T: Task>(
             labels => format!("data set {}: {text}", labels[set]),
         };
         ctx.info(named(task.describe(&data)));
+        if let Some(divided) = task.divided(&data) {
+            ctx.info(named(divided.describe()));
+        }
         if let Some(warning) = task.warning(&data) {
             ctx.warn(named(warning));
         }
@@ -252,11 +255,15 @@ impl<T: Task> Training<'_, T> {
             .take(self.course.steps(set))
             .collect();
         let ranks = &*self.ctx.ranks;
+        let divided = self.task.divided(&data).is_some();
         for (i, batch) in batches.iter().enumerate().skip(place.step) {
             self.check_cancelled()?;
             let batch = &Batched {
                 all: batch,
-                mine: part(batch.len(), ranks.rank(), ranks.size()),
+                mine: match divided {
+                    true => 0..batch.len(),
+                    false => part(batch.len(), ranks.rank(), ranks.size()),
+                },
             };
             let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
             let params = &self.state.params;
