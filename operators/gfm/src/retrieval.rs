@@ -151,8 +151,17 @@ impl Setting {
     ) -> OpResult<()> {
         let weights = usable(read_model(model)?, &self.input, &model.name)?;
         let graph = ctx.input("graph")?;
-        // Nobody holds all of a divided graph's states: each rank computes what it needs of the background.
-        let background = background.filter(|_| self.dividing.is_none());
+        let background = match (&self.dividing, background) {
+            (Some(_), Some(known)) => {
+                // Nobody holds all of a divided graph's states.
+                ctx.info(format!(
+                    "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
+                    known.name
+                ));
+                None
+            }
+            (_, background) => background,
+        };
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
