@@ -17,6 +17,7 @@ fn graph() -> (&'static str, Value) {
 }
 
 /// Divided graphs are computed on the CPU: where the suite runs on a GPU, there is nothing to compare.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn on_cpu() -> bool {
     let device = local::context().device;
     if device != "cpu" {
