@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::buffers::Lease;
+use crate::divided::Dividing;
 use crate::documents::{Embeddings, Questions};
 use crate::eval::BadShape;
 use crate::eval::bm25::Bm25;
@@ -43,6 +44,15 @@ pub struct Params {
     top_k: usize,
     init_entities_weight: bool,
     batch_size: usize,
+    divide: Divide,
+}
+
+/// What ranks share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Divide {
+    Questions,
+    Graph,
 }
 
 impl Operator for Evaluate {
@@ -78,6 +88,17 @@ impl Operator for Evaluate {
         ];
         fields.extend(judged::fields());
         fields.extend(retrieval::fields());
+        fields.push(
+            Field::new(
+                "divide",
+                Type::one_of(&["questions", "graph"]),
+                "questions",
+                "what several ranks share: questions, each rank with the whole graph; graph the nodes of the graph, all ranks together scoring the same questions, \
+                 for a graph whose states do not fit one rank's memory (CPU only; models with the aggregates sum and mean; `background` is not used then). One rank \
+                 has nothing to share. The numbers are the same but for rounding",
+            )
+            .no_effect(),
+        );
         Schema::new(fields)
     }
 
@@ -133,7 +154,12 @@ impl Operator for Evaluate {
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
-        let setting = Setting::read(ctx)?;
+        // What cannot be is refused before anything is read.
+        let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
+        let setting = Setting {
+            dividing,
+            ..Setting::read(ctx)?
+        };
         let questions = &setting.questions;
         if questions.len() == 0 {
             ctx.warn(format!(
@@ -149,6 +175,9 @@ impl Operator for Evaluate {
             rankings: Rankings::default(),
         };
         graph_models(&p, ctx, &setting, &mut systems)?;
+        if let Some(dividing) = &setting.dividing {
+            dividing.report(ctx)?;
+        }
         baselines(&p, ctx, &setting, &mut systems)?;
         if ctx.ranks.rank() > 0 {
             return Ok(());

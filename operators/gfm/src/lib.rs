@@ -21,6 +21,7 @@ mod build_background;
 mod build_documents;
 mod build_graph;
 mod compare;
+mod divided;
 mod documents;
 mod evaluate;
 mod export;

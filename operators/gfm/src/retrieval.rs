@@ -9,12 +9,13 @@ use gfm_pipe_api::{
 };
 
 use crate::build_background::read_background;
+use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::{EntityDocuments, top};
 use crate::finetune::{each_scored, seeds};
 use crate::inputs::{LoadedGraph, same_encoder};
 use crate::model::{Class, Params as Weights, StoredModel, read_model};
-use crate::scorer::with_scorer;
+use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
 
 /// Names of the rankers.
@@ -88,6 +89,8 @@ pub(crate) struct Setting {
     pub texts: StringArray,
     /// The questions.
     pub questions: Questions,
+    /// Who divides the graph, where ranks do.
+    pub dividing: Option<Arc<Dividing>>,
 }
 
 impl Setting {
@@ -120,6 +123,7 @@ impl Setting {
             titles: titles.clone(),
             texts: texts.clone(),
             questions,
+            dividing: None,
         })
     }
 
@@ -147,6 +151,17 @@ impl Setting {
     ) -> OpResult<()> {
         let weights = usable(read_model(model)?, &self.input, &model.name)?;
         let graph = ctx.input("graph")?;
+        let background = match (&self.dividing, background) {
+            (Some(_), Some(known)) => {
+                // Nobody holds all of a divided graph's states.
+                ctx.info(format!(
+                    "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
+                    known.name
+                ));
+                None
+            }
+            (_, background) => background,
+        };
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
@@ -179,10 +194,18 @@ impl Setting {
         let entities = self.questions.entities.iter();
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
-        with_scorer(ctx, weights, &self.input, |by| {
+        let graph = &self.input.graph;
+        let ask = |by: &dyn Scorer| {
             let asked = (&self.questions, &seeds[..]);
-            each_scored(ctx, by, self.input.graph.nodes(), asked, batch_size, take)
-        })
+            each_scored(ctx, by, graph.nodes(), asked, batch_size, take)
+        };
+        match &self.dividing {
+            Some(dividing) => {
+                let divided = dividing.once(ctx, graph, &weights.0.config)?;
+                ask(&OverRanks::new(weights.0, &divided, &self.input.embeddings))
+            }
+            None => with_scorer(ctx, weights, &self.input, ask),
+        }
     }
 }
 

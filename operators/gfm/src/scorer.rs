@@ -27,6 +27,11 @@ pub trait Scorer {
     /// # Errors
     /// See above.
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>>;
+
+    /// Whether all ranks compute every score together: each of them must ask for all, in the same order. Else each asks for what it wants.
+    fn together(&self) -> bool {
+        false
+    }
 }
 
 /// A model on a graph on the CPU.

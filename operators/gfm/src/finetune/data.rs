@@ -6,9 +6,11 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 
 use super::Params;
 use super::scoring::seeds;
+use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::EntityDocuments;
 use crate::gpu::{OnDevice, Source};
+use crate::graph::Graph;
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::foresee::port;
 
@@ -31,7 +33,12 @@ pub(super) struct DataSet {
 /// A data set in memory.
 pub(super) struct Data {
     pub kept: OnDevice,
+    /// Of the graph the relations only, where ranks divide graphs.
     pub input: LoadedGraph,
+    /// Number of its nodes.
+    pub nodes: usize,
+    /// This rank's part of it, where ranks divide graphs.
+    pub divided: Option<Divided>,
     pub documents: EntityDocuments,
     pub train: Split,
     pub valid: Split,
@@ -152,9 +159,9 @@ impl DataSet {
     }
 
     /// Reads it and splits its questions. `hold_out`: whether a part of the training questions is validated on where no
-    /// others are given.
-    pub fn read(&self, p: &Params, hold_out: bool) -> OpResult<Data> {
-        let input = LoadedGraph::read(&self.graph)?;
+    /// others are given. Where ranks divide graphs, only this rank's part is kept.
+    pub fn read(&self, p: &Params, hold_out: bool, dividing: Option<&Dividing>) -> OpResult<Data> {
+        let mut input = LoadedGraph::read(&self.graph)?;
         let documents = read_entity_documents(&self.documents)?;
         if documents.num_entities() != input.graph.nodes() {
             return Err(OpError::new(format!(
@@ -191,6 +198,12 @@ impl DataSet {
                 return Err(OpError::new("a data set without questions").artifact(&self.graph.name));
             }
         };
+        let nodes = input.graph.nodes();
+        let config = p.model.entity_model.config();
+        let divided = dividing.map(|d| d.cut(&input.graph, &config)).transpose()?;
+        if divided.is_some() {
+            input.graph = Graph::new(0, input.graph.relations(), &[]);
+        }
         let split = |questions: Questions| Split {
             seeds: (0..questions.len())
                 .map(|i| {
@@ -205,6 +218,8 @@ impl DataSet {
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,
+            nodes,
+            divided,
             documents,
             unusable,
             about,

@@ -18,6 +18,7 @@ use gfm_pipe_api::{
     Operator, OutPort, Problem, Schema, kinds,
 };
 
+use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem};
 use crate::model::Class;
 use crate::optimizer::Optimizer;
@@ -149,8 +150,8 @@ impl Operator for Finetune {
         true
     }
 
-    fn per_rank(_: &Params) -> &'static [&'static str] {
-        &["train.batch_size"]
+    fn per_rank(p: &Params) -> &'static [&'static str] {
+        p.train.common.per_rank()
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
@@ -171,6 +172,10 @@ impl Operator for Finetune {
         )?;
         let p = Arc::new(p);
         let common = &p.train.common;
+        let dividing = Dividing::new(ctx, common.divides_graphs())?;
+        if let Some(dividing) = &dividing {
+            dividing.check(&p.model.entity_model.config())?;
+        }
         let names: Vec<String> = sets
             .iter()
             .map(DataSet::name)
@@ -188,14 +193,17 @@ impl Operator for Finetune {
             common.max_datasets_in_memory,
             common.data_loading_workers,
             {
-                let p = Arc::clone(&p);
-                Box::new(move |i| sets[i].read(&p, hold_out))
+                let (p, dividing) = (Arc::clone(&p), dividing.clone());
+                Box::new(move |i| sets[i].read(&p, hold_out, dividing.as_deref()))
             },
         );
         let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
         let task = QuestionAnswering { p: &p };
         let settings = common.settings(p.seed);
         let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
+        if let Some(dividing) = &dividing {
+            dividing.report(ctx)?;
+        }
         write_outcome(ctx, Self::NAME, encoder, &out)
     }
 }

@@ -3,6 +3,7 @@
 use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, OpResult};
 
+use crate::divided::check_cancelled;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::model::Question;
@@ -24,7 +25,7 @@ pub(crate) fn seeds(
 }
 
 /// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them; of several ranks, each gives those of
-/// its share.
+/// its share, also where all of them scored all questions together.
 pub(crate) fn each_scored(
     ctx: &Context,
     by: &dyn Scorer,
@@ -37,8 +38,13 @@ pub(crate) fn each_scored(
         .filter(|i| !seeds[*i].is_empty())
         .collect();
     let mine = part(askable.len(), ctx.ranks.rank(), ctx.ranks.size());
-    for rows in askable[mine].chunks(batch_size.max(1)) {
-        ctx.check_cancelled()?;
+    let scored = match by.together() {
+        true => 0..askable.len(),
+        false => mine.clone(),
+    };
+    let mut places = scored.clone();
+    for rows in askable[scored].chunks(batch_size.max(1)) {
+        check_cancelled(ctx, by)?;
         let batch: Vec<Question<'_>> = rows
             .iter()
             .map(|i| Question {
@@ -47,8 +53,11 @@ pub(crate) fn each_scored(
             })
             .collect();
         let scores = by.questions(&batch)?;
-        for (i, scores) in rows.iter().zip(scores.chunks_exact(nodes)) {
-            take(*i, scores);
+        let rows = rows.iter().zip(scores.chunks_exact(nodes));
+        for ((i, scores), at) in rows.zip(&mut places) {
+            if mine.contains(&at) {
+                take(*i, scores);
+            }
         }
     }
     Ok(())

@@ -12,11 +12,13 @@ use super::Params;
 use super::data::{Data, data_sets_of};
 use super::params::{TARGETS, name_of};
 use super::scoring::each_scored;
+use crate::divided::{Divided, OverRanks};
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::score;
 use crate::gpu::{Pending, QuestionBatch, Term, Trainer, Whole};
-use crate::model::{Class, ModelConfig, Params as Weights, Question, Reach, Retriever};
+use crate::model::partition::PartitionedRetriever;
+use crate::model::{Class, Grads, ModelConfig, Params as Weights, Question, Reach, Retriever};
 use crate::ops::Seeds;
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
@@ -40,12 +42,16 @@ impl Task for QuestionAnswering<'_> {
     fn describe(&self, data: &Data) -> String {
         format!(
             "{} nodes, {} documents, {} training questions, {} validation questions ({})",
-            data.input.graph.nodes(),
+            data.nodes,
             data.documents.num_documents(),
             data.train.questions.len(),
             data.valid.questions.len(),
             data.about
         )
+    }
+
+    fn divided<'d>(&self, data: &'d Data) -> Option<&'d Divided> {
+        data.divided.as_ref()
     }
 
     fn warning(&self, data: &Data) -> Option<String> {
@@ -83,27 +89,30 @@ impl Task for QuestionAnswering<'_> {
                 seeds: &train.seeds[*i],
             })
             .collect();
-        let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
-            .compute(self.p.train.common.path)
-            .recompute(self.p.train.common.recompute);
-        let mut pass = model.forward(&questions).map_err(tensor_error)?;
-        let scores = to_f64(&pass.scores).map_err(tensor_error)?;
-        let nodes = data.input.graph.nodes();
         let gold = Gold {
             questions: &train.questions,
             documents: &data.documents,
             batched,
         };
-        let loss = self.loss(&scores, nodes, &gold);
-        let like: &Tensor = &pass.scores;
-        let dscores = tensor(loss.grad, like.shape())
-            .and_then(|t| t.to_dtype(like.dtype()))
-            .map_err(tensor_error)?;
-        Ok(Step {
-            loss: loss.total,
-            parts: loss.parts,
-            grads: model.backward(&mut pass, &dscores).map_err(tensor_error)?,
-        })
+        let common = &self.p.train.common;
+        if let Some(divided) = &data.divided {
+            let (part, ranks) = (divided.part(), &**divided.ranks());
+            let model = PartitionedRetriever::new(params, part, &data.input.embeddings, ranks)?
+                .compute(common.path)
+                .recompute(common.recompute);
+            let mut pass = model.forward(&questions)?;
+            let (loss, dscores) = self.loss_of(&pass.scores, &gold)?;
+            let grads = model.backward(&mut pass, &dscores)?;
+            divided.stepped(&model.traffic());
+            return Ok(loss.step(true, grads));
+        }
+        let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
+            .compute(common.path)
+            .recompute(common.recompute);
+        let mut pass = model.forward(&questions).map_err(tensor_error)?;
+        let (loss, dscores) = self.loss_of(&pass.scores, &gold)?;
+        let grads = model.backward(&mut pass, &dscores).map_err(tensor_error)?;
+        Ok(loss.step(false, grads))
     }
 
     fn prepare(
@@ -153,12 +162,15 @@ impl Task for QuestionAnswering<'_> {
             })
             .collect();
         let asked = (q, data.valid.seeds.as_slice());
-        // What is counted a rank was counted for all of them.
-        let batch_size = self.p.train.common.batch_size.div_ceil(ctx.ranks.size());
+        // What is counted a rank was counted for all of them; ranks that divide graphs score a batch together.
+        let batch_size = match data.divided {
+            Some(_) => self.p.train.common.batch_size,
+            None => self.p.train.common.batch_size.div_ceil(ctx.ranks.size()),
+        };
         let mut taken = Vec::new();
-        let graph = &data.input.graph;
+        let (graph, embeddings) = (&data.input.graph, &data.input.embeddings);
         let mut ask = |by: &dyn Scorer| {
-            each_scored(ctx, by, graph.nodes(), asked, batch_size, |i, row| {
+            each_scored(ctx, by, data.nodes, asked, batch_size, |i, row| {
                 let documents = ranker.documents(row, &data.documents);
                 taken.push((
                     i,
@@ -170,7 +182,10 @@ impl Task for QuestionAnswering<'_> {
             })
         };
         match by {
-            By::Cpu(params) => ask(&OnCpu::new(params, graph, &data.input.embeddings)),
+            By::Cpu(params) => match &data.divided {
+                Some(divided) => ask(&OverRanks::new(params, divided, embeddings)),
+                None => ask(&OnCpu::new(params, graph, embeddings)),
+            },
             By::Gpu(trainer) => ask(&*trainer.scorer(data.source())?),
         }?;
         for (i, of_question) in all_of(&*ctx.ranks, taken)? {
@@ -206,6 +221,18 @@ struct Losses {
     grad: Vec<f64>,
 }
 
+impl Losses {
+    /// The step with these gradients of parameters.
+    fn step(self, whole: bool, grads: Grads) -> Step {
+        Step {
+            whole,
+            loss: self.total,
+            parts: self.parts,
+            grads,
+        }
+    }
+}
+
 impl QuestionAnswering<'_> {
     /// A batch with all that the CPU finds out about it.
     fn ready(&self, data: &Data, config: &ModelConfig, batched: &Batched<'_>) -> QuestionBatch {
@@ -230,6 +257,18 @@ impl QuestionAnswering<'_> {
             },
             seeds,
         }
+    }
+
+    /// The losses of entity scores `[B, N]`, and the gradient in their type.
+    fn loss_of(&self, scores: &Tensor, gold: &Gold<'_>) -> OpResult<(Losses, Tensor)> {
+        let run = || {
+            let nodes = scores.dims2()?.1;
+            let mut loss = self.loss(&to_f64(scores)?, nodes, gold);
+            let grad = std::mem::take(&mut loss.grad);
+            let dscores = tensor(grad, scores.shape())?.to_dtype(scores.dtype())?;
+            Ok((loss, dscores))
+        };
+        run().map_err(tensor_error)
     }
 
     fn loss(&self, scores: &[f64], nodes: usize, gold: &Gold<'_>) -> Losses {
@@ -319,7 +358,7 @@ pub(super) fn foresee(
     let mut out = Foresight::new(Class::GNNRetriever, &config, &settings, device);
     let task = QuestionAnswering { p };
     for set in data_sets_of(inputs)?.iter().filter(|s| !s.only_validates()) {
-        let data = set.read(p, p.train.own.do_eval)?;
+        let data = set.read(p, p.train.own.do_eval, None)?;
         let input = (&data.input.graph, data.input.text_dim);
         out.look(input, task.samples(&data), |numbers| {
             let batched = Batched {

@@ -15,6 +15,7 @@ use gfm_pipe_api::{
     OutPort, Problem, Schema, kinds,
 };
 
+use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
 use crate::model::Class;
 use crate::optimizer::Optimizer;
@@ -93,8 +94,8 @@ impl Operator for Pretrain {
         true
     }
 
-    fn per_rank(_: &Params) -> &'static [&'static str] {
-        &["train.batch_size"]
+    fn per_rank(p: &Params) -> &'static [&'static str] {
+        p.train.common.per_rank()
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
@@ -116,6 +117,10 @@ impl Operator for Pretrain {
         )?;
         let p = Arc::new(p);
         let common = &p.train.common;
+        let dividing = Dividing::new(ctx, common.divides_graphs())?;
+        if let Some(dividing) = &dividing {
+            dividing.check(&p.model.entity_model.config())?;
+        }
         // A graph does not say what it is a graph of, and stage names may change without changing a result: the history
         // counts data sets, the log says which is which.
         let names = labels((1..=n).map(|i| i.to_string()).collect());
@@ -137,14 +142,17 @@ impl Operator for Pretrain {
             common.max_datasets_in_memory,
             common.data_loading_workers,
             {
-                let p = Arc::clone(&p);
-                Box::new(move |i| sets[i].read(&p))
+                let (p, dividing) = (Arc::clone(&p), dividing.clone());
+                Box::new(move |i| sets[i].read(&p, dividing.as_deref()))
             },
         );
         let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
         let task = LinkPrediction { p: &p };
         let settings = common.settings(p.seed);
         let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
+        if let Some(dividing) = &dividing {
+            dividing.report(ctx)?;
+        }
         write_outcome(ctx, Self::NAME, encoder, &out)
     }
 }

@@ -7,10 +7,12 @@ use gfm_pipe_api::{Artifact, Context, Estimate, OpError, OpResult, columns};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
+use crate::divided::{Divided, Dividing, OverRanks};
 use crate::gpu::{LinkBatch, OnDevice, Pending, Source, Trainer};
 use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
 use crate::loss::link_prediction;
+use crate::model::partition::PartitionedGnn;
 use crate::model::{Class, ModelConfig, Params as Weights, QueryGnn, Reach, rng, uniform};
 use crate::ops::Seeds;
 use crate::sampling::{Batch, Triple, Truth, batch, permutation};
@@ -32,14 +34,16 @@ pub(super) struct Data {
     kept: OnDevice,
     /// The graph without the triples that are held out.
     graph: Graph,
+    /// This rank's part of it, where ranks divide graphs.
+    divided: Option<Divided>,
     embeddings: Tensor,
     truth: Truth,
     split: Split,
 }
 
 impl DataSet {
-    /// Reads it and splits its triples.
-    pub fn read(&self, p: &Params) -> OpResult<Data> {
+    /// Reads it and splits its triples, and cuts this rank's part where ranks divide graphs.
+    pub fn read(&self, p: &Params, dividing: Option<&Dividing>) -> OpResult<Data> {
         let input = LoadedGraph::read(&self.graph)?.into_dtype(p.train.common.dtype())?;
         let (nodes, relations) = (input.graph.nodes(), input.graph.relations());
         let mut all = input.graph.triples();
@@ -53,9 +57,13 @@ impl DataSet {
             }
             None => Split::drawn(all.clone(), own.valid_fraction, own.fast_test, p.seed),
         };
+        let graph = Graph::from_triples(nodes, relations, &split.train);
+        let config = p.model.entity_model.config();
+        let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
             kept: OnDevice::default(),
-            graph: Graph::from_triples(nodes, relations, &split.train),
+            graph,
+            divided,
             // Held-out triples are true too: neither negatives nor competitors in the ranking.
             truth: Truth::new(nodes, relations, &all),
             split,
@@ -157,6 +165,46 @@ impl Data {
 }
 
 impl LinkPrediction<'_> {
+    /// A step that all ranks take together, each on its part of the graph.
+    fn step_together(
+        &self,
+        data: &Data,
+        divided: &Divided,
+        params: &Weights,
+        batch: &Batch,
+    ) -> OpResult<Step> {
+        let part = divided.part();
+        let graph = part.without(self.p.easy_edges(), batch.asked());
+        let gnn = PartitionedGnn::new(params, part, &data.embeddings, &**divided.ranks())?
+            .on(&graph)
+            .compute(self.p.train.common.path)
+            .recompute(self.p.train.common.recompute);
+        let mut pass = gnn.forward(&batch.queries, &batch.candidates)?;
+        let loss = self.loss(&pass.scores, batch.queries.len());
+        let (loss, dscores) = loss.map_err(tensor_error)?;
+        let grads = gnn.backward(&mut pass, &dscores)?;
+        divided.stepped(&gnn.traffic());
+        Ok(Step {
+            whole: true,
+            loss,
+            parts: Vec::new(),
+            grads,
+        })
+    }
+
+    /// The loss of some rows of a batch of `rows`, and its gradient for their scores.
+    fn loss(&self, scores: &Tensor, rows: usize) -> candle_core::Result<(f64, Tensor)> {
+        let task = &self.p.task;
+        let value = link_prediction(
+            &to_f64(scores)?,
+            1 + task.num_negative,
+            task.adversarial_temperature,
+            rows,
+        );
+        let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
+        Ok((value.loss, dscores))
+    }
+
     /// A batch with all that the CPU finds out about it.
     fn ready(
         &self,
@@ -215,6 +263,10 @@ impl Task for LinkPrediction<'_> {
         )
     }
 
+    fn divided<'d>(&self, data: &'d Data) -> Option<&'d Divided> {
+        data.divided.as_ref()
+    }
+
     fn warning(&self, _data: &Data) -> Option<String> {
         None
     }
@@ -230,8 +282,10 @@ impl Task for LinkPrediction<'_> {
         batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
     ) -> OpResult<Step> {
-        let task = &self.p.task;
         let whole = self.batch(data, batched.all, rng);
+        if let Some(divided) = &data.divided {
+            return self.step_together(data, divided, params, &whole);
+        }
         let graph = self.p.easy_edges().removed(&data.graph, whole.asked());
         let b = whole.part(batched.mine.clone());
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
@@ -239,16 +293,10 @@ impl Task for LinkPrediction<'_> {
             .recompute(self.p.train.common.recompute);
         let run = || {
             let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
-            let scores = &pass.scores;
-            let value = link_prediction(
-                &to_f64(scores)?,
-                1 + task.num_negative,
-                task.adversarial_temperature,
-                batched.all.len(),
-            );
-            let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
+            let (loss, dscores) = self.loss(&pass.scores, batched.all.len())?;
             Ok(Step {
-                loss: value.loss,
+                whole: false,
+                loss,
                 parts: Vec::new(),
                 grads: gnn.backward(&mut pass, &dscores)?,
             })
@@ -286,7 +334,10 @@ impl Task for LinkPrediction<'_> {
             rank_links(ctx, by, &data.graph, truth, valid, self.p.ranking())
         };
         let ranks = match by {
-            By::Cpu(params) => rank(&OnCpu::new(params, &data.graph, &data.embeddings)),
+            By::Cpu(params) => match &data.divided {
+                Some(divided) => rank(&OverRanks::new(params, divided, &data.embeddings)),
+                None => rank(&OnCpu::new(params, &data.graph, &data.embeddings)),
+            },
             By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
         }?;
         metrics(&ranks, &self.p.metrics())
@@ -315,7 +366,7 @@ pub(super) fn foresee(
             graph: graph.clone(),
             valid: valid.get(i).cloned(),
         };
-        let data = set.read(p)?;
+        let data = set.read(p, None)?;
         let text = data.embeddings.dims2().map_err(tensor_error)?.1;
         let samples = task.samples(&data);
         out.look((&data.graph, text), samples, |numbers| {

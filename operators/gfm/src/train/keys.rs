@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::divided::unfit;
 use crate::gpu::How;
 use crate::model::Compute;
 use crate::model::files::input_files;
@@ -41,6 +42,7 @@ pub struct Common {
     pub path: Compute,
     /// Whether layers are computed again in the backward pass.
     pub recompute: bool,
+    divide: Divide,
     /// Weights to start from.
     pub checkpoint: Option<PathBuf>,
     checkpoint_steps: Option<u64>,
@@ -62,7 +64,30 @@ enum Precision {
     Bf16,
 }
 
+/// What ranks share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Divide {
+    /// The rows of each batch.
+    Batch,
+    /// The nodes of each graph.
+    Graph,
+}
+
 impl Common {
+    /// Whether ranks divide graphs.
+    pub fn divides_graphs(&self) -> bool {
+        self.divide == Divide::Graph
+    }
+
+    /// See [`gfm_pipe_api::Operator::per_rank`]. Ranks that divide graphs all compute the same batch.
+    pub fn per_rank(&self) -> &'static [&'static str] {
+        match self.divide {
+            Divide::Batch => &["train.batch_size"],
+            Divide::Graph => &[],
+        }
+    }
+
     /// What the loop is told.
     pub fn settings(&self, seed: u64) -> LoopSettings {
         LoopSettings {
@@ -122,6 +147,9 @@ impl Common {
         if self.path == Compute::Sparse && !aggregate.adds() {
             let problem = Problem::at("train.path", "`sparse` is for the aggregates sum and mean");
             out.push(problem.hint("leave it at auto, which is dense for max, min and pna"));
+        }
+        if let Some((why, hint)) = unfit(aggregate).filter(|_| self.divides_graphs()) {
+            out.push(Problem::at("train.divide", why).hint(hint));
         }
         out
     }

@@ -6,6 +6,7 @@ use gfm_pipe_api::ranks::{gather, part};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
+use crate::divided::check_cancelled;
 use crate::graph::Graph;
 use crate::model::TailQuery;
 use crate::sampling::{EasyEdges, Triple, Truth};
@@ -56,7 +57,7 @@ pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
     (rank as u64, (scores.len() - truth.len()) as u64)
 }
 
-/// Ranks tail and head of every triple, of several ranks each its share; all get all of them.
+/// Ranks tail and head of every triple, of several ranks each its share or all of them together; all get all of them.
 ///
 /// # Errors
 /// When the user interrupts, shapes do not fit, or a rank is gone.
@@ -68,7 +69,10 @@ pub(crate) fn rank_links(
     triples: &[Triple],
     how: Ranking,
 ) -> OpResult<Vec<Rank>> {
-    let mine = share(triples.len(), &*ctx.ranks, how);
+    let mine = match by.together() {
+        true => 0..triples.len(),
+        false => share(triples.len(), &*ctx.ranks, how),
+    };
     let mut out = [Vec::new(), Vec::new()];
     for (tail, out) in [true, false].into_iter().zip(&mut out) {
         let query = |t: &Triple| {
@@ -86,7 +90,7 @@ pub(crate) fn rank_links(
         };
         let mut rest: Vec<(TailQuery, u32)> = triples[mine.clone()].iter().map(query).collect();
         while !rest.is_empty() {
-            ctx.check_cancelled()?;
+            check_cancelled(ctx, by)?;
             // Rows may share a graph when none of them asks for an edge that stands in it.
             let size = match how.edges {
                 EvalEdges::Batch => how.batch_size,
@@ -123,7 +127,7 @@ pub(crate) fn rank_links(
             }
         }
     }
-    if ctx.ranks.size() == 1 {
+    if ctx.ranks.size() == 1 || by.together() {
         return Ok(out.concat());
     }
     let all: Vec<[Vec<Rank>; 2]> = gather(&*ctx.ranks, &out)?;

@@ -190,6 +190,9 @@ fn survey<T: Task>(
             labels => format!("data set {}: {text}", labels[set]),
         };
         ctx.info(named(task.describe(&data)));
+        if let Some(divided) = task.divided(&data) {
+            ctx.info(named(divided.describe()));
+        }
         if let Some(warning) = task.warning(&data) {
             ctx.warn(named(warning));
         }
@@ -254,9 +257,13 @@ impl<T: Task> Training<'_, T> {
             .take(self.course.steps(set))
             .collect();
         let ctx = self.ctx;
+        let divided = self.task.divided(&data).is_some();
         let batched = |i: usize| Batched {
             all: batches[i],
-            mine: part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size()),
+            mine: match divided {
+                true => 0..batches[i].len(),
+                false => part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size()),
+            },
         };
         let numbers = |i: usize| rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
         let steps = place.step..batches.len();

@@ -333,7 +333,12 @@ pub fn top_fields() -> Vec<Field> {
 /// Keys of `train` both operators have; `epochs` is the default of num_epoch.
 pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) -> Vec<Field> {
     vec![
-        Field::new("batch_size", Type::int(1), 8, "samples a step, on each rank: k ranks with n each compute what one computes with k n"),
+        Field::new(
+            "batch_size",
+            Type::int(1),
+            8,
+            "samples a step, on each rank: k ranks with n each compute what one computes with k n. With `divide: graph` all ranks together compute n",
+        ),
         Field::new("num_epoch", Type::int(0), epochs, "epochs"),
         Field::new("log_interval", Type::int(1), 100, "steps between log lines").no_effect(),
         Field::new("save_best_only", Type::Bool, save_best_only, "the `model` port holds the best epoch either way")
@@ -380,6 +385,15 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         ),
         Field::new("recompute", Type::Bool, false, "computes layers again in the backward pass instead of keeping them: less memory, more time")
             .no_effect(),
+        Field::new(
+            "divide",
+            Type::one_of(&["batch", "graph"]),
+            "batch",
+            "what several ranks share: batch the rows of each batch, each rank with whole graphs; graph the nodes of each graph, all ranks together computing the \
+             same batch, for graphs whose states do not fit one rank's memory (CPU only; aggregates sum and mean). One rank has nothing to share. The numbers are the \
+             same but for rounding",
+        )
+        .no_effect(),
         Field::new("max_datasets_in_memory", Type::int(1), 10, "data sets held in memory at once").no_effect(),
         Field::new(
             "data_loading_workers",

@@ -5,6 +5,7 @@ use std::ops::Range;
 use gfm_pipe_api::{Context, OpResult};
 use rand_chacha::ChaCha8Rng;
 
+use crate::divided::Divided;
 use crate::gpu::{Pending, Trainer};
 use crate::model::{Grads, Params};
 use crate::tensor_error;
@@ -14,7 +15,7 @@ use crate::tensor_error;
 pub(crate) struct Batched<'a> {
     /// Of the whole batch: whatever is drawn at random or decides on other rows is drawn and decided for all of them, on every rank.
     pub all: &'a [usize],
-    /// The rows that this rank computes; there may be none.
+    /// The rows that this rank computes; there may be none. All of them where ranks divide graphs.
     pub mine: Range<usize>,
 }
 
@@ -27,6 +28,8 @@ impl Batched<'_> {
 
 /// What one step on a batch gives: of several ranks, a part that adds up to the whole with the others'.
 pub(crate) struct Step {
+    /// Whether loss and parts are those of the whole batch, on every rank: only gradients are added up then.
+    pub whole: bool,
     /// The loss.
     pub loss: f64,
     /// The values of its parts, in the order of [`Task::parts`].
@@ -42,6 +45,7 @@ impl Step {
             .iter()
             .map(|(name, t)| Ok((name.to_owned(), t.zeros_like()?)));
         Ok(Step {
+            whole: false,
             loss: 0.0,
             parts: vec![0.0; parts],
             grads: zeros
@@ -64,6 +68,9 @@ pub(crate) trait Task: Sync {
 
     /// What to tell the user about a data set before training starts.
     fn describe(&self, data: &Self::Data) -> String;
+
+    /// The part of a data set's graph that this rank has, where ranks divide graphs.
+    fn divided<'d>(&self, data: &'d Self::Data) -> Option<&'d Divided>;
 
     /// What the user should look at in a data set, if anything.
     fn warning(&self, data: &Self::Data) -> Option<String>;

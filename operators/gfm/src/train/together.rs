@@ -13,12 +13,15 @@ use crate::model::Params;
 use crate::tensor::{by_dtype, tensor, to_f64, view};
 use crate::tensor_error;
 
-/// Adds up a step over ranks: its loss, its parts and its gradients. Gives whether to stop after it.
+/// Adds up a step over ranks: its gradients, and its loss and parts where no rank has the whole. Gives whether to stop after it.
 ///
 /// # Errors
 /// When a rank is gone; when shapes do not fit.
 pub(super) fn step(ctx: &Context, step: &mut Step) -> OpResult<bool> {
-    let stop = values(ctx, &mut step.loss, &mut step.parts)?;
+    let stop = match step.whole {
+        true => values(ctx, &mut 0.0, &mut [])?,
+        false => values(ctx, &mut step.loss, &mut step.parts)?,
+    };
     if ctx.ranks.size() > 1 {
         gradients(&*ctx.ranks, step)?;
     }

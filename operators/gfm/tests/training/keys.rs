@@ -25,6 +25,7 @@ fn other(op: &str, path: &str) -> Value {
         "train.checkpoint_steps" => json!(2),
         "train.checkpoint_minutes" => json!(7.5),
         "batch_size" if op == "evaluate" => json!(5),
+        "train.divide" | "divide" => json!("graph"),
         _ => panic!("{op}: `{path}` has no effect: give it another value here"),
     }
 }

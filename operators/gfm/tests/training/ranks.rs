@@ -22,7 +22,7 @@ fn numbers(t: &Tensor) -> Vec<f64> {
     flat.to_vec1().unwrap()
 }
 
-fn same_training(a: &Path, b: &Path, within: f64) {
+pub fn same_training(a: &Path, b: &Path, within: f64) {
     let (a, b) = (trained(a), trained(b));
     assert_eq!(a.len(), b.len());
     for (name, t) in &a {
@@ -44,7 +44,7 @@ fn values(history: &Artifact) -> Vec<(String, f64)> {
         .collect()
 }
 
-fn same_history(a: &Local, b: &Local) {
+pub fn same_history(a: &Local, b: &Local) {
     let (a, b) = (values(a.port("history")), values(b.port("history")));
     assert_eq!(a.len(), b.len());
     for ((name, x), (of, y)) in a.iter().zip(&b) {
@@ -53,7 +53,13 @@ fn same_history(a: &Local, b: &Local) {
     }
 }
 
-fn on_ranks(size: usize, folder: &Path, name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
+pub fn on_ranks(
+    size: usize,
+    folder: &Path,
+    name: &str,
+    params: &Value,
+    given: &Inputs,
+) -> Vec<Local> {
     std::fs::create_dir_all(folder).unwrap();
     local::run_on_ranks(size, &op(name), folder, params, given).unwrap()
 }

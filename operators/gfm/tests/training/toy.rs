@@ -86,12 +86,15 @@ pub struct Toy {
     pub nodes: u32,
     /// Encoder and length of its vectors.
     pub encoder: (&'static str, usize),
+    /// Triples besides the ring's. In a ring alone many nodes score the same, and rounding decides which is first.
+    pub chords: &'static [[u32; 3]],
 }
 
 pub const TOY: Toy = Toy {
     name: "toy",
     nodes: NODES,
     encoder: ("toy-encoder", 6),
+    chords: &[],
 };
 
 pub struct Data {
@@ -153,11 +156,12 @@ impl Toy {
         one_table(dir, &kinds::TRIPLES, &self.artifact_name(name), columns)
     }
 
-    /// All triples of the ring.
+    /// All triples of the graph.
     pub fn ring(self) -> Vec<[u32; 3]> {
         let n = self.nodes;
         (0..n)
             .flat_map(|i| [[i, 0, (i + 1) % n], [i, 1, (i + 2) % n]])
+            .chain(self.chords.iter().copied())
             .collect()
     }
 
