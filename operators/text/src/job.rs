@@ -352,7 +352,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use gfm_pipe_api::{Cancel, Level, Reporter, local};
+    use gfm_pipe_api::{Cancel, Level, Reporter, local, ranks};
 
     /// Counts tokens done, collects messages, and stops a stage after its first batch.
     struct Watch {
@@ -380,12 +380,23 @@ mod tests {
         batch: usize,
         stop: bool,
     ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
+        run_as(ranks::single(), cache, texts, batch, stop)
+    }
+
+    fn run_as(
+        rank: ranks::Shared,
+        cache: &Path,
+        texts: &[&str],
+        batch: usize,
+        stop: bool,
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders/bert");
         let settings = Settings::default();
         let encoder = Transformer::load(&folder, &settings).unwrap();
         let prompt = encoder.prompt(None).unwrap();
         let mut ctx = local::context();
+        ctx.ranks = rank;
         let watch = Arc::new(Watch {
             stop: stop.then(|| ctx.cancel.clone()),
             tokens: AtomicU64::new(0),
@@ -448,6 +459,37 @@ mod tests {
         assert_eq!(got.unwrap(), want.unwrap());
         assert_eq!(messages.len(), 1, "{messages:?}");
         assert_eq!(before + after, whole, "nothing is computed twice");
+    }
+
+    #[test]
+    fn ranks_share_the_work_and_the_first_one_has_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..90)
+            .map(|i| format!("word {i} {}", "and on ".repeat(i % 23)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (want, whole, _) = run(&dir.path().join("one"), &texts, 4, false);
+        let want = want.unwrap();
+        for size in [2, 3] {
+            // Some are known from earlier: to rank 0 alone, whose word counts.
+            let cache = |rank: usize| dir.path().join(format!("{size} of {rank}"));
+            let (_, known, _) = run(&cache(0), &texts[..30], 4, false);
+            let got: Vec<_> = std::thread::scope(|scope| {
+                let start = |rank: ranks::Shared| {
+                    let (cache, texts) = (cache(rank.rank()), &texts);
+                    scope.spawn(move || run_as(rank, &cache, texts, 4, false))
+                };
+                let started: Vec<_> = ranks::threads(size).into_iter().map(start).collect();
+                started.into_iter().map(|s| s.join().unwrap()).collect()
+            });
+            assert_eq!(got[0].0.as_ref().unwrap(), &want, "{size} ranks");
+            let computed: u64 = got.iter().map(|g| g.1).sum();
+            assert_eq!(computed + known, whole, "each text by one rank");
+            assert!(
+                got.iter()
+                    .all(|g| g.1 > (whole - known) / (2 * size as u64))
+            );
+        }
     }
 
     #[test]
