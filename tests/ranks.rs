@@ -80,9 +80,14 @@ fn alone(ranks: usize, store: &Path) {
     });
 }
 
-/// Keys by operator, and the metrics of the evaluation.
-fn stored(store: &Path) -> (BTreeMap<String, Vec<String>>, Vec<(String, f64)>) {
-    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// Keys by operator.
+type Keys = BTreeMap<String, Vec<String>>;
+/// Metrics by all that names them.
+type Metrics = Vec<(String, f64)>;
+
+/// Keys, and the metrics of the evaluation.
+fn stored(store: &Path) -> (Keys, Metrics) {
+    let mut keys = Keys::new();
     for entry in std::fs::read_dir(store.join("stages")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let manifest: Value = serde_json::from_slice(&bytes).unwrap();

@@ -76,7 +76,9 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let store = Store::open_readonly(args.common.store_dir())?;
     let ranks = match ranks::launched() {
         Some(launch) => match meet(launch, &pipeline, ops, (&store, &device)) {
-            Ok(team) if launch.rank > 0 => return Ok(follow(&team, ops, &store, &device)),
+            Ok(team) if launch.rank > 0 => {
+                return Ok(follow(&Arc::new(team), ops, &store, &device));
+            }
             Ok(team) => Some(Arc::new(Lead::new(team))),
             // Rank 0 says why.
             Err(OpError::Cancelled) => return Ok(exit::USAGE),
@@ -108,6 +110,8 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     if let Some(lead) = &ranks {
         lead.on_interrupt(&cancel);
         err.line(&lead.told());
+        let watched = Arc::clone(lead);
+        guard(move || watched.stuck());
     }
     if let Err(e) = signals::listen(&cancel, &err) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
@@ -181,13 +185,15 @@ fn refused(e: OpError) -> CliError {
 }
 
 /// Computes what rank 0 says, and gives the exit code. Rank 0 says what there is to say, unless it is gone.
-fn follow(team: &Team, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
+fn follow(team: &Arc<Team>, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
     let cancel = Cancel::default();
     let err = Out::stderr();
     if let Err(e) = signals::listen_quietly(&cancel) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
     }
     let here = team.members()[team.rank()].clone();
+    let watched = Arc::clone(team);
+    guard(move || watched.lost());
     let ended = ranks::follow(team, ops, store, PathBuf::new(), device, &cancel);
     team.close();
     match ended {
@@ -198,6 +204,33 @@ fn follow(team: &Team, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
             exit::FAILED
         }
     }
+}
+
+/// How long a stage may take to end by itself after a rank is gone.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// Ends the process where it cannot end by itself: a device that adds up gradients waits for good for one that is gone.
+fn guard(stuck: impl Fn() -> Option<OpError> + Send + 'static) {
+    let watch = move || {
+        let mut since: Option<Instant> = None;
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let Some(e) = stuck() else {
+                since = None;
+                continue;
+            };
+            if since.get_or_insert_with(Instant::now).elapsed() > ENDING {
+                let e = refused(e);
+                Out::stderr().text(&e.text(look(std::io::stderr().is_terminal())));
+                #[expect(clippy::exit)]
+                std::process::exit(i32::from(exit::FAILED));
+            }
+        }
+    };
+    // Without it only such a case hangs, and there the user has a message of MPI's.
+    let _ = std::thread::Builder::new()
+        .name("gfm-rank-guard".to_owned())
+        .spawn(watch);
 }
 
 /// Bytes of memory the machine has, where it says so.

@@ -415,9 +415,9 @@ impl StageRunner {
         files: &[FileId],
     ) -> OpResult<()> {
         let together = lead.start(stage, &ctx.inputs, files, &ctx.cancel)?;
-        ctx.ranks = together.session.ranks();
+        ctx.ranks = together.ranks();
         let result = caught(|| stage.op.run(stage.params.clone(), ctx));
-        together.session.end(result)
+        together.end(result)
     }
 
     fn compute(

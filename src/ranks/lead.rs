@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+use gfm_pipe_api::ranks::{Shared, single};
 use gfm_pipe_api::{Artifact, Cancel, OpError, OpResult};
 use gfm_pipe_ranks::{Session, Team};
 
@@ -19,6 +21,8 @@ pub struct Lead {
     team: Team,
     /// One stage at a time.
     turn: Mutex<()>,
+    /// Whether one is computed.
+    busy: AtomicBool,
 }
 
 impl fmt::Debug for Lead {
@@ -29,9 +33,36 @@ impl fmt::Debug for Lead {
 
 /// A stage that all ranks compute.
 pub struct Together<'a> {
-    /// How they talk.
-    pub session: Session<'a>,
+    session: Option<Session<'a>>,
+    busy: &'a AtomicBool,
     _turn: MutexGuard<'a, ()>,
+}
+
+impl Together<'_> {
+    /// How they talk.
+    pub fn ranks(&self) -> Shared {
+        match &self.session {
+            Some(session) => session.ranks(),
+            None => single(),
+        }
+    }
+
+    /// See [`Session::end`].
+    ///
+    /// # Errors
+    /// See [`Session::end`].
+    pub fn end(mut self, result: OpResult<()>) -> OpResult<()> {
+        match self.session.take() {
+            Some(session) => session.end(result),
+            None => result,
+        }
+    }
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        self.busy.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Lead {
@@ -40,6 +71,7 @@ impl Lead {
         Lead {
             team,
             turn: Mutex::new(()),
+            busy: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +88,13 @@ impl Lead {
         let hosts = hosts.iter().map(|(host, n)| format!("{n} on {host}"));
         let hosts: Vec<String> = hosts.collect();
         format!("{} ranks: {}", members.len(), hosts.join(", "))
+    }
+
+    /// Why the stage that is computed by all ranks cannot end by itself any more: one of them is gone.
+    pub fn stuck(&self) -> Option<OpError> {
+        self.team
+            .lost()
+            .filter(|_| self.busy.load(Ordering::Relaxed))
     }
 
     /// See [`Team::on_interrupt`].
@@ -103,8 +142,11 @@ impl Lead {
         };
         let order = serde_json::to_value(order)
             .map_err(|e| OpError::wrap("failed to write an order for the other ranks", e))?;
+        let session = self.team.start(order, cancel)?;
+        self.busy.store(true, Ordering::Relaxed);
         Ok(Together {
-            session: self.team.start(order, cancel)?,
+            session: Some(session),
+            busy: &self.busy,
             _turn: turn,
         })
     }

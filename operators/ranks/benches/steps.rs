@@ -1,6 +1,11 @@
 //! Training steps on several ranks: `cargo bench -p gfm-pipe-ranks --features mpi --bench steps` alone, or its program started by `mpirun` (scripts/bench-ranks
 //! does both, in turn). Rank 0 prints one JSON line.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 #[allow(dead_code)]
 #[path = "../../kernels/benches/common.rs"]

@@ -91,6 +91,11 @@ impl Team {
         Arc::new(Watched(Arc::clone(&self.caller)))
     }
 
+    /// Why the ranks cannot go on, once one of them is gone.
+    pub fn lost(&self) -> Option<OpError> {
+        self.watch.known().trouble.as_ref().map(Told::error)
+    }
+
     /// Why no stage can be computed together any more.
     fn trouble(&self) -> Option<Told> {
         self.watch
