@@ -212,6 +212,7 @@ impl Common {
 
     /// Reads a pipeline.
     pub fn load(&self, file: &std::path::Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
+        let ranks = self.ranks()?;
         let opts = LoadOptions {
             base: PathBuf::new(),
             var_files: self.var_files.clone(),
@@ -220,7 +221,7 @@ impl Common {
             env: environment(),
         };
         let pipeline = spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))?;
-        Ok(pipeline.for_ranks(self.ranks()?))
+        Ok(pipeline.for_ranks(ranks))
     }
 
     /// The ranks that what is counted a rank is counted for.

@@ -72,6 +72,15 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     args.common.apply()?;
     let device = args.common.open_device()?;
     let start = Instant::now();
+    // Of several ranks that cannot be one, the first says so.
+    if let Some(launch) = ranks::launched()
+        && let Err(e) = launch.check()
+    {
+        return match launch.rank {
+            0 => Err(refused(e)),
+            _ => Ok(exit::USAGE),
+        };
+    }
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let ranks = match ranks::launched() {
@@ -166,7 +175,6 @@ fn meet(
     ops: &[OpEntry],
     (store, device): (&Store, &str),
 ) -> OpResult<Team> {
-    launch.check()?;
     let claims = ranks::claims(pipeline, ops, store, Path::new(""), device);
     let mut settings = Settings::default();
     let silence = std::env::var("GFM_PIPE_RANK_SILENCE").ok();

@@ -78,3 +78,38 @@ fn ops_lists_operators() {
     assert!(text.starts_with("NAME"), "{text}");
     assert!(text.ends_with("--- exit 0\n"), "{text}");
 }
+
+/// As a launcher of MPI sets it.
+#[cfg(not(feature = "mpi"))]
+fn as_rank(path: &std::path::Path, rank: usize, args: &[&str]) -> String {
+    let mut command = real(path, args);
+    command
+        .env("OMPI_COMM_WORLD_RANK", rank.to_string())
+        .env("OMPI_COMM_WORLD_SIZE", "4");
+    told(&mut command)
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_build_without_mpi_says_so_once_when_it_is_started_several_times() {
+    let (_dir, path) = folder();
+    filters().bind(|| {
+        assert_snapshot!("no_mpi", as_rank(&path, 0, &["run", "x.yaml"]));
+        assert_snapshot!("no_mpi_helper", as_rank(&path, 1, &["run", "x.yaml"]));
+        // Of what is no run, the first one's answer is enough.
+        assert_snapshot!("helper_lists", as_rank(&path, 1, &["ops"]));
+    });
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn ranks_are_counted_by_who_started_them() {
+    let (_dir, path) = folder();
+    std::fs::write(path.join("x.yaml"), "stages: {}\n").unwrap();
+    filters().bind(|| {
+        assert_snapshot!(
+            "other_ranks",
+            as_rank(&path, 0, &["plan", "x.yaml", "--ranks", "3"])
+        );
+    });
+}

@@ -240,17 +240,15 @@ fn an_evaluation_on_a_divided_graph_measures_the_same() {
     let pre = run_in(dir.path(), "pre", "pretrain", &rotate, &pre).unwrap();
     let both = inputs(&[("model", model.port("model")), ("graph", &d.graph)]);
     let known = run_in(dir.path(), "known", "build-background", &json!({}), &both).unwrap();
-    let given = inputs(&[
-        ("model", model.port("model")),
-        ("pretrained", pre.port("model")),
-        ("background", known.port("background")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-        ("corpus_embeddings", &d.corpus_embeddings),
-    ]);
+    let given = evaluate_inputs(
+        &model,
+        &d,
+        &[
+            ("pretrained", pre.port("model")),
+            ("background", known.port("background")),
+            ("corpus_embeddings", &d.corpus_embeddings),
+        ],
+    );
     let one = run_in(dir.path(), "one", "evaluate", &json!({}), &given).unwrap();
     let want = measured(one.port("metrics"));
     let params = json!({"divide": "graph", "batch_size": 5});
@@ -362,14 +360,7 @@ fn aggregates_that_do_not_add_are_refused() {
     let export = json!({"path": folder.to_str().unwrap(), "formats": ["pth"]});
     let exported = inputs(&[("model", model.port("model"))]);
     run(dir.path(), "export", export, exported).unwrap();
-    let asked = inputs(&[
-        ("model", model.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-    ]);
+    let asked = evaluate_inputs(&model, &d, &[]);
     let start = [
         ("train.checkpoint", json!(folder.to_str().unwrap())),
         graph(),
@@ -428,14 +419,7 @@ fn ranks_that_score_together_stop_together() {
         &finetune_inputs(&[&d]),
     )
     .unwrap();
-    let given = inputs(&[
-        ("model", model.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-    ]);
+    let given = evaluate_inputs(&model, &d, &[]);
     let entry = op("evaluate");
     let full = entry.validate(&json!({"divide": "graph"})).unwrap();
     let stop = Barrier::new(3);

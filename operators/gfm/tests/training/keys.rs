@@ -61,14 +61,7 @@ fn parameters_without_effect_have_none() {
     let d = data(dir.path());
     let pre = inputs(&[("graph", &d.graph)]);
     let model = run(dir.path(), "pretrain", pretrain_params(1), pre.clone()).unwrap();
-    let evaluate = inputs(&[
-        ("model", model.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-    ]);
+    let evaluate = evaluate_inputs(&model, &d, &[]);
     for (name, params, given) in [
         ("pretrain", pretrain_params(2), pre),
         ("finetune", finetune_params(2), finetune_inputs(&[&d])),

@@ -35,16 +35,14 @@ fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
     let loss = history(out.port("history"), "mean_loss");
     assert!(loss[24] < 0.5 * loss[0], "{loss:?}");
 
-    let given = inputs(&[
-        ("model", out.port("model")),
-        ("pretrained", pre.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("corpus_embeddings", &d.corpus_embeddings),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-    ]);
+    let given = evaluate_inputs(
+        &out,
+        &d,
+        &[
+            ("pretrained", pre.port("model")),
+            ("corpus_embeddings", &d.corpus_embeddings),
+        ],
+    );
     let out = run(dir.path(), "evaluate", json!({"top_k": 2}), given).unwrap();
     let t = out.port("metrics").read("metrics").unwrap();
     let value = |system: &str, metric: &str| {

@@ -164,15 +164,7 @@ fn evaluation_counts_every_question_once_on_any_number_of_ranks() {
         &finetune_inputs(&[&d]),
     )
     .unwrap();
-    let given = inputs(&[
-        ("model", model.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-        ("corpus_embeddings", &d.corpus_embeddings),
-    ]);
+    let given = evaluate_inputs(&model, &d, &[("corpus_embeddings", &d.corpus_embeddings)]);
     let one = run_in(dir.path(), "one", "evaluate", &json!({}), &given).unwrap();
     for size in [2, 3, 5] {
         let folder = dir.path().join(format!("{size}"));

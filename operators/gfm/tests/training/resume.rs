@@ -221,15 +221,7 @@ fn a_stopped_evaluation_starts_over_and_ends_in_the_same_bytes() {
     let d = data(dir.path());
     let pre = inputs(&[("graph", &d.graph)]);
     let pre = run(dir.path(), "pretrain", pretrain_params(1), pre).unwrap();
-    let given = inputs(&[
-        ("model", pre.port("model")),
-        ("pretrained", pre.port("model")),
-        ("graph", &d.graph),
-        ("documents", &d.documents),
-        ("corpus", &d.corpus),
-        ("questions", &d.questions),
-        ("question_embeddings", &d.question_embeddings),
-    ]);
+    let given = evaluate_inputs(&pre, &d, &[("pretrained", pre.port("model"))]);
     let params = json!({});
     let want = digests(&run_in(dir.path(), "whole", "evaluate", &params, &given).unwrap());
     let folder = dir.path().join("again");

@@ -287,6 +287,20 @@ pub fn finetune_inputs(sets: &[&Data]) -> Inputs {
     inputs(&list)
 }
 
+/// What `evaluate` takes of a data set, and more.
+pub fn evaluate_inputs(model: &Local, d: &Data, more: &[(&str, &Artifact)]) -> Inputs {
+    let mut all = vec![
+        ("model", model.port("model")),
+        ("graph", &d.graph),
+        ("documents", &d.documents),
+        ("corpus", &d.corpus),
+        ("questions", &d.questions),
+        ("question_embeddings", &d.question_embeddings),
+    ];
+    all.extend(more);
+    inputs(&all)
+}
+
 /// Parameters with some values changed: `("train.num_epoch", json!(3))`.
 pub fn with(mut params: Value, changes: &[(&str, Value)]) -> Value {
     for (path, value) in changes {
