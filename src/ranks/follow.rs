@@ -33,7 +33,6 @@ pub fn follow(
     device: &str,
     cancel: &Cancel,
 ) -> OpResult<()> {
-    let stop = Cancel::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -53,7 +52,7 @@ pub fn follow(
             base,
             device,
         };
-        let ended = helper.all(&stop);
+        let ended = helper.all();
         over.store(true, Ordering::Relaxed);
         ended
     })
@@ -76,13 +75,18 @@ struct Work {
 }
 
 impl Helper<'_> {
-    fn all(&self, _stop: &Cancel) -> OpResult<()> {
+    fn all(&self) -> OpResult<()> {
         loop {
             let (number, order) = match self.team.next()? {
                 Told::Over => return Ok(()),
                 Told::Compute(number, order) => (number, order),
             };
-            let work = self.prepare(order);
+            let mut work = Err(OpError::Cancelled);
+            let prepared = crate::exec::caught(|| {
+                work = self.prepare(order);
+                Ok(())
+            });
+            let work = prepared.and(work);
             let ranks = self.team.begin(number, work.as_ref().map(|_| ()))?;
             let (Ok(work), Some(ranks)) = (work, ranks) else {
                 continue;
@@ -130,6 +134,8 @@ impl Helper<'_> {
     fn compute(&self, work: Work, ranks: ranks::Shared) -> OpResult<()> {
         let rank = ranks.rank();
         let workdir = std::env::temp_dir().join(format!("gfm-pipe-{}-{rank}", std::process::id()));
+        std::fs::create_dir_all(&workdir)
+            .map_err(|e| OpError::wrap("failed to create", e).file(&workdir))?;
         let cancel = Cancel::default();
         let ctx = Context {
             stage: work.stage,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use gfm_pipe_api::{Context, Device, OpError, OpResult};
-use gfm_pipe_kernels::gpu::Gpu;
+use gfm_pipe_kernels::gpu::{Error, Gpu};
 
 use crate::gpu::device_error;
 
@@ -17,17 +17,14 @@ static OPEN: Mutex<Vec<(usize, Gpu)>> = Mutex::new(Vec::new());
 /// When a CUDA device was asked for and cannot be opened: why, and what to do.
 pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     match Device::parse(name) {
-        Some(Device::Cuda(0)) if name == "cuda" => {
-            open(local)?;
-            Ok(format!("cuda:{local}"))
-        }
+        Some(Device::Cuda(0)) if name == "cuda" => Ok(format!("cuda:{}", own(local)?)),
         Some(Device::Cuda(n)) => {
             open(n)?;
             Ok(format!("cuda:{n}"))
         }
         // The emulation is for tests, and never the best there is.
-        Some(Device::Auto) if cfg!(feature = "cuda") && open(local).is_ok() => {
-            Ok(format!("cuda:{local}"))
+        Some(Device::Auto) if cfg!(feature = "cuda") => {
+            Ok(own(local).map_or_else(|_| "cpu".to_owned(), |n| format!("cuda:{n}")))
         }
         Some(Device::Auto | Device::Cpu) => Ok("cpu".to_owned()),
         None => Err(OpError::new(format!("`{name}` is no device"))
@@ -35,13 +32,27 @@ pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     }
 }
 
+/// The device of number `local` among those that this process sees, counted around: a launcher may show each rank its own alone.
+fn own(local: usize) -> OpResult<usize> {
+    match opened(local) {
+        Err(Error::NoDevice { count, .. }) if count > 0 => {
+            open(local % count).map(|_| local % count)
+        }
+        other => other.map(|_| local).map_err(device_error),
+    }
+}
+
 /// CUDA device `n`.
 pub(crate) fn open(n: usize) -> OpResult<Gpu> {
+    opened(n).map_err(device_error)
+}
+
+fn opened(n: usize) -> Result<Gpu, Error> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, gpu)) = open.iter().find(|(i, _)| *i == n) {
         return Ok(gpu.clone());
     }
-    let gpu = Gpu::open(n).map_err(device_error)?;
+    let gpu = Gpu::open(n)?;
     open.push((n, gpu.clone()));
     Ok(gpu)
 }

@@ -112,7 +112,11 @@ pub(crate) enum Message {
         claims: Vec<Claim>,
     },
     /// All ranks are there and have the same.
-    Welcome { members: Vec<Member> },
+    Welcome {
+        members: Vec<Member>,
+        /// All ranks take as long for silence, in milliseconds.
+        silence: u64,
+    },
     /// Still there; how many collective calls were begun.
     Beat { calls: u64 },
     /// Prepare to compute a stage.
@@ -140,7 +144,7 @@ pub(crate) struct End {
     pub stuck: bool,
     /// Collective calls begun in all.
     pub calls: u64,
-    /// Why it failed; an empty message where it was stopped.
+    /// Why it failed, or that it was stopped.
     pub failed: Option<Told>,
 }
 
@@ -309,7 +313,7 @@ impl Watch {
         self.fail(Told {
             message: format!("{member} {how}"),
             hint: Some(
-                "the last checkpoint is there: start the run again, with as many ranks or others"
+                "start the run again, with as many ranks or others: a training goes on from its last checkpoint"
                     .to_owned(),
             ),
         });
@@ -509,10 +513,11 @@ impl Door {
             return Err(told.error());
         }
         for peer in &peers {
-            let members = members.clone();
-            peer.wire
-                .send(&Message::Welcome { members })
-                .map_err(failed)?;
+            let welcome = Message::Welcome {
+                members: members.clone(),
+                silence: settings.silence.as_millis() as u64,
+            };
+            peer.wire.send(&welcome).map_err(failed)?;
         }
         let watch = Watch::new(settings, peers);
         watch.start(streams, calls);
@@ -630,7 +635,11 @@ pub(crate) fn attend(
     lead.wire.send(&hello).map_err(failed)?;
     // Others may take as long to come as they like: rank 0 decides.
     match receive(&mut stream).map_err(failed)? {
-        Message::Welcome { members } => {
+        Message::Welcome { members, silence } => {
+            let settings = Settings {
+                silence: Duration::from_millis(silence),
+                ..settings
+            };
             if let Some(first) = members.first() {
                 lead.member = first.clone();
             }

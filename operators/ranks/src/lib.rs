@@ -29,7 +29,11 @@ pub use team::{Order, Session, Team};
 pub fn meet(launch: Launch, claims: Vec<Claim>, settings: Settings) -> OpResult<Team> {
     launch.check()?;
     #[cfg(feature = "mpi")]
-    return Team::meet(|| Ok(Box::new(mpi::Mpi::start()?)), claims, settings);
+    return Team::meet(
+        move || Ok(Box::new(mpi::Mpi::start(launch)?)),
+        claims,
+        settings,
+    );
     #[cfg(not(feature = "mpi"))]
     {
         let _ = (claims, settings);

@@ -2,9 +2,11 @@
 
 use gfm_pipe_api::{Collective, OpError, OpResult};
 use mpi::datatype::{Partition, PartitionMut};
-use mpi::environment::Universe;
+use mpi::environment::{Threading, Universe};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+
+use crate::launch::Launch;
 
 /// Bytes that a rank sends or gets in one call at most: MPI counts them in 31 bits.
 const MOST: usize = 1 << 30;
@@ -19,11 +21,29 @@ impl Mpi {
     /// Starts MPI.
     ///
     /// # Errors
-    /// When it was started before.
-    pub fn start() -> OpResult<Self> {
-        let universe = mpi::initialize().ok_or_else(|| OpError::new("MPI was started before"))?;
+    /// When it was started before, cannot be used beside threads, or knows of other ranks than the launcher.
+    pub fn start(launch: Launch) -> OpResult<Self> {
+        // One thread makes all calls, whatever others do.
+        let started = mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, threading) =
+            started.ok_or_else(|| OpError::new("MPI was started before"))?;
+        if threading < Threading::Funneled {
+            return Err(
+                OpError::new("this MPI cannot be used by programs that have threads")
+                    .hint("build it with support for threads (MPI_THREAD_FUNNELED)"),
+            );
+        }
+        let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        if (rank, size) != (launch.rank, launch.size) {
+            return Err(OpError::new(format!(
+                "the launcher started {} processes, of which MPI sees {size}: launcher and program use different MPIs",
+                launch.size
+            ))
+            .hint("start it with the mpirun of the OpenMPI it was built with (under SLURM: srun --mpi=pmix)"));
+        }
         Ok(Mpi {
-            world: universe.world(),
+            world,
             _universe: universe,
         })
     }

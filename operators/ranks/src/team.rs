@@ -16,6 +16,9 @@ use crate::watched::{Caller, Watched};
 /// How long rank 0 waits for the others' ends after its own part failed: those that fail on the same thing end by themselves.
 const SAME_FAILURE: Duration = Duration::from_secs(3);
 
+/// How long they may take to stop where they do not.
+const STOPPING: Duration = Duration::from_secs(60);
+
 /// How long MPI may take to end.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -91,9 +94,11 @@ impl Team {
         Arc::new(Watched(Arc::clone(&self.caller)))
     }
 
-    /// Why the ranks cannot go on, once one of them is gone.
+    /// Why the ranks cannot go on, once one of them is gone or has failed.
     pub fn lost(&self) -> Option<OpError> {
-        self.watch.known().trouble.as_ref().map(Told::error)
+        let known = self.watch.known();
+        let failed = known.failed.as_ref().map(|(_, told)| told);
+        known.trouble.as_ref().or(failed).map(Told::error)
     }
 
     /// Why no stage can be computed together any more.
@@ -153,6 +158,7 @@ impl Team {
             return Err(told.error());
         }
         self.caller.heed(Some(cancel.clone()));
+        self.caller.be_patient(None);
         Ok(Session { team: self, number })
     }
 
@@ -209,7 +215,10 @@ impl Team {
             }
         });
         match go {
-            Some(Ok(true)) => Ok(Some(self.collective())),
+            Some(Ok(true)) => {
+                self.caller.be_patient(None);
+                Ok(Some(self.collective()))
+            }
             Some(Ok(false)) | None => Ok(None),
             Some(Err(e)) => Err(e),
         }
@@ -245,8 +254,8 @@ impl Team {
         known.interrupt = Some(cancel.clone());
     }
 
-    /// Ends the run on this rank; on rank 0 it tells the others. Gives whether the process may end as processes do; else MPI is left in the
-    /// middle of something, and would wait for it.
+    /// Ends the run on this rank; on rank 0 it tells the others. Gives whether MPI ended in order; else it is left in the middle of something, and
+    /// ends with the process.
     pub fn close(&self) -> bool {
         let whole = self.trouble().is_none() && !self.caller.is_stuck();
         if self.rank() == 0 {
@@ -319,6 +328,15 @@ impl Session<'_> {
             if result.is_err() && !told_to_stop && start.elapsed() > SAME_FAILURE {
                 team.watch.tell(&Message::Stop);
                 told_to_stop = true;
+            }
+            if result.is_err() && start.elapsed() > STOPPING {
+                // It computes something long, or waits for a device that waits for others. The run's own failure is the one to tell.
+                let hint = "start the run again: what is stored is not computed again";
+                team.watch.fail(Told {
+                    message: "other ranks did not stop".to_owned(),
+                    hint: Some(hint.to_owned()),
+                });
+                return result;
             }
         };
         if let Some(told) = lost {

@@ -85,6 +85,11 @@ impl Caller {
         *lock(&self.cancel) = cancel;
     }
 
+    /// Longest time that calls may take from now on.
+    pub fn be_patient(&self, most: Option<Duration>) {
+        *lock(&self.patience) = most;
+    }
+
     /// Calls begun.
     pub fn calls(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
@@ -121,6 +126,7 @@ impl Caller {
         }
         let start = Instant::now();
         let patience = *lock(&self.patience);
+        let mut asked: Option<Instant> = None;
         loop {
             match told.recv_timeout(LOOK) {
                 Ok(done) => {
@@ -134,12 +140,15 @@ impl Caller {
             }
             let Some(watch) = watch else { continue };
             problem(watch)?;
-            let cancel = lock(&self.cancel);
-            if start.elapsed() > COURTESY && cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            if lock(&self.cancel)
+                .as_ref()
+                .is_some_and(Cancel::is_cancelled)
+                && asked.get_or_insert_with(Instant::now).elapsed() > COURTESY
+            {
                 return Err(OpError::Cancelled);
             }
-            drop(cancel);
-            if patience.is_some_and(|most| start.elapsed() > most) {
+            // Only rank 0 knows of all others who has come.
+            if self.rank == 0 && patience.is_some_and(|most| start.elapsed() > most) {
                 watch.fail(late(watch, number, start.elapsed()));
             }
         }
@@ -176,7 +185,7 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
             waited.as_secs().div_ceil(60)
         ),
         hint: Some(
-            "`train.timeout` (minutes) says how long may be waited; the last checkpoint is there: start the run again".to_owned(),
+            "`train.timeout` (minutes) says how long may be waited; the run goes on from its last checkpoint when it is started again".to_owned(),
         ),
     }
 }
@@ -210,6 +219,6 @@ impl Collective for Watched {
     }
 
     fn be_patient(&self, most: Option<Duration>) {
-        *lock(&self.0.patience) = most;
+        self.0.be_patient(most);
     }
 }

@@ -6,7 +6,7 @@
 //! that whoever has none to send still takes part.
 //!
 //! Invariant: sums are taken in the order of ranks, in f64, and every rank gets the same bits. A training on k ranks is as
-//! reproducible as one on a single rank.
+//! reproducible as one on a single rank. (Devices that add up gradients themselves do it in an order of their own.)
 
 mod threads;
 

@@ -150,12 +150,19 @@ pub(crate) fn run<T: Task>(
         total,
         state,
         last_saved: Instant::now(),
+        torn: false,
         meter: Meter::new(sums - 1),
     };
     let result = training.all_epochs();
     if matches!(result, Err(OpError::Cancelled)) {
-        training.settle()?;
-        training.save()?;
+        match training.settle() {
+            Ok(()) | Err(OpError::Cancelled) => {}
+            Err(e) => return Err(e),
+        }
+        // What a device has beyond the steps that count is of no checkpoint.
+        if !training.torn {
+            training.save()?;
+        }
     }
     result?;
     training.pull()?;
@@ -221,6 +228,8 @@ struct Training<'a, T: Task> {
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
+    /// Whether the device has taken a step that does not count.
+    torn: bool,
     meter: Meter,
 }
 
@@ -344,7 +353,9 @@ impl<T: Task> Training<'_, T> {
             return Ok(());
         };
         let mut taken = pending.wait()?;
-        let stop = together::taken(self.ctx, &mut taken)?;
+        let agreed = together::taken(self.ctx, &mut taken);
+        self.torn |= agreed.is_err();
+        let stop = agreed?;
         self.finite(taken.loss, set)?;
         self.state.optimizer.steps += 1;
         self.account((taken.loss, &taken.parts), taken.norm, samples)?;
