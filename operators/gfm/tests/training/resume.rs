@@ -150,6 +150,66 @@ fn a_stopped_finetuning_ends_in_the_same_bytes() {
     }
 }
 
+/// What a training took, and where it went on from.
+#[derive(Default)]
+struct Seen {
+    done: AtomicU64,
+    resumed: AtomicU64,
+}
+
+impl Reporter for Seen {
+    fn progress(&self, done: u64, _total: u64, unit: &str, _note: &str) {
+        if unit == "steps" {
+            self.done.store(done, Ordering::SeqCst);
+        }
+    }
+    fn message(&self, _level: Level, _text: &str) {}
+    fn resumed_at(&self, step: u64) {
+        self.resumed.store(step, Ordering::SeqCst);
+    }
+}
+
+/// Not only between steps: a device may be computing one, or about to be given one.
+#[test]
+fn a_training_stopped_at_any_moment_loses_no_step_it_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = data(dir.path());
+    let given = inputs(&[("graph", &d.graph)]);
+    let params = with(pretrain_params(3), &[("train.batch_size", json!(1))]);
+    let want = digests(&run_in(dir.path(), "whole", "pretrain", &params, &given).unwrap());
+    let folder = dir.path().join("stopped");
+    std::fs::create_dir_all(folder.join("work")).unwrap();
+    let entry = op("pretrain");
+    let full = entry.validate(&params).unwrap();
+    let mut told = 0;
+    for attempt in 0..25u64 {
+        let seen = Arc::new(Seen::default());
+        let after = std::time::Duration::from_micros(4_000 + 3_700 * (attempt * 7 % 11));
+        let ctx = Context {
+            inputs: given.clone(),
+            reporter: Arc::clone(&seen) as Arc<dyn Reporter>,
+            cancel: Cancel::default().within(Some(after)),
+            workdir: folder.join("work"),
+            ..local::context()
+        };
+        match entry.run(full.clone(), &ctx) {
+            Err(OpError::Cancelled) => {}
+            // It wrote nothing: this context's outputs go nowhere.
+            _ => break,
+        }
+        let resumed = seen.resumed.load(Ordering::SeqCst);
+        // An attempt that ended before it looked says nothing.
+        if resumed > 0 {
+            assert!(resumed >= told, "went on from {resumed} after {told}");
+        }
+        told = told.max(seen.done.load(Ordering::SeqCst));
+    }
+    assert!(told > 5);
+    let out = local::run_entry(&entry, &folder, &params, given).unwrap();
+    assert!(said(&out, "going on from the checkpoint"));
+    assert_eq!(digests(&out), want);
+}
+
 #[test]
 fn a_stopped_pretraining_ends_in_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
