@@ -21,6 +21,15 @@ fn can_start() -> bool {
     found
 }
 
+/// A folder and a store in it, where ranks can be started.
+fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
+    can_start().then(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        (dir, store)
+    })
+}
+
 fn gfm_pipe() -> &'static str {
     env!("CARGO_BIN_EXE_gfm-pipe")
 }
@@ -224,11 +233,9 @@ fn ranks_store_what_one_process_stores() {
 
 #[test]
 fn a_rank_that_reads_something_else_is_refused() {
-    if !can_start() {
+    let Some((dir, store)) = folder() else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join("store");
+    };
     let refused = |second: &[&str]| {
         let mut command = mpirun();
         command.args(["-n", "1", gfm_pipe(), "run", PIPELINE, "--store"]);
@@ -271,11 +278,9 @@ fn a_rank_that_reads_something_else_is_refused() {
 
 #[test]
 fn a_killed_rank_ends_the_run_which_others_go_on_with() {
-    if !can_start() {
+    let Some((_dir, store)) = folder() else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join("store");
+    };
     let child = long(&store);
     let start = Instant::now();
     signal("-KILL", process_of(2, &store).unwrap());
@@ -317,11 +322,9 @@ fn a_killed_rank_ends_the_run_which_others_go_on_with() {
 
 #[test]
 fn a_rank_that_hangs_ends_the_run() {
-    if !can_start() {
+    let Some((_dir, store)) = folder() else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join("store");
+    };
     let child = long(&store);
     let pid = process_of(1, &store).unwrap();
     let start = Instant::now();
@@ -342,11 +345,9 @@ fn a_rank_that_hangs_ends_the_run() {
 
 #[test]
 fn who_asks_any_rank_to_stop_stops_all() {
-    if !can_start() {
+    let Some((_dir, store)) = folder() else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join("store");
+    };
     let child = long(&store);
     signal("-TERM", process_of(1, &store).unwrap());
     let out = child.wait_with_output().unwrap();

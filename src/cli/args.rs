@@ -13,7 +13,7 @@ use crate::plan::select::Selection;
 use crate::ranks;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
-use gfm_pipe_api::{Device, OpEntry, OpError};
+use gfm_pipe_api::{Device, OpEntry};
 
 /// Where artifacts are kept unless `--store` says otherwise.
 const DEFAULT_STORE: &str = ".gfm-pipe";
@@ -195,11 +195,7 @@ impl Common {
     pub fn open_device(&self) -> CliResult<String> {
         let local = ranks::launched().map_or(0, |l| l.local_rank);
         device::resolve(&self.device, local).map_err(|e| {
-            let hint = match &e {
-                OpError::Failed(failure) => failure.hint.clone(),
-                OpError::Cancelled => None,
-            };
-            CliError::usage(format!("--device {}: {e}", self.device)).hint_opt(hint)
+            CliError::usage(format!("--device {}: {e}", self.device)).hint_opt(e.advice())
         })
     }
 

@@ -185,11 +185,7 @@ fn meet(
 }
 
 fn refused(e: OpError) -> CliError {
-    let hint = match &e {
-        OpError::Failed(failure) => failure.hint.clone(),
-        OpError::Cancelled => None,
-    };
-    CliError::usage(e.to_string()).hint_opt(hint)
+    CliError::usage(e.to_string()).hint_opt(e.advice())
 }
 
 /// Computes what rank 0 says, and gives the exit code. Rank 0 says what there is to say, unless it is gone.

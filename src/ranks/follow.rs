@@ -6,11 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, Level, OpEntry, OpError, OpResult, Outputs, Reporter, TableSink,
-    ranks,
+    Artifact, Cancel, Context, Level, Nowhere, OpEntry, OpError, OpResult, Reporter, ranks,
 };
 use gfm_pipe_ranks::{Order as Told, Team};
 use serde_json::Value;
@@ -141,7 +138,7 @@ impl Helper<'_> {
             stage: work.stage,
             inputs: work.inputs,
             outputs: Arc::new(Nowhere),
-            reporter: Arc::new(Nowhere),
+            reporter: Arc::new(Silent),
             cancel: cancel.clone(),
             base: self.base.clone(),
             workdir: workdir.clone(),
@@ -170,26 +167,10 @@ impl Helper<'_> {
     }
 }
 
-/// Where what other ranks write and say goes: rank 0 writes and says the same.
-struct Nowhere;
+/// What other ranks say: rank 0 says the same.
+struct Silent;
 
-impl Outputs for Nowhere {
-    fn create(&self, _: &str, _: &str, _: SchemaRef) -> OpResult<Box<dyn TableSink>> {
-        Ok(Box::new(Nowhere))
-    }
-}
-
-impl TableSink for Nowhere {
-    fn write(&mut self, _: &RecordBatch) -> OpResult<()> {
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> OpResult<()> {
-        Ok(())
-    }
-}
-
-impl Reporter for Nowhere {
+impl Reporter for Silent {
     fn progress(&self, _: u64, _: u64, _: &str, _: &str) {}
 
     fn message(&self, _: Level, text: &str) {

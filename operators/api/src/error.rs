@@ -84,6 +84,14 @@ impl fmt::Display for Failure {
 }
 
 impl OpError {
+    /// What the user can do about it, where something is known.
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            OpError::Failed(failure) => failure.hint.as_deref(),
+            OpError::Cancelled => None,
+        }
+    }
+
     /// An error with a message (lower case, no full stop).
     pub fn new(message: impl Into<String>) -> Self {
         OpError::Failed(Box::new(Failure {

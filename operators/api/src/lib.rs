@@ -22,7 +22,7 @@ pub mod table;
 
 pub use artifact::{Artifact, TableFile};
 pub use context::{
-    Cancel, Context, Device, Environment, Level, Metric, Outputs, Reporter, TableSink,
+    Cancel, Context, Device, Environment, Level, Metric, Nowhere, Outputs, Reporter, TableSink,
 };
 pub use error::{OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};

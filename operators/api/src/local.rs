@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
 use crate::artifact::{Artifact, TableFile};
-use crate::context::{Cancel, Context, Level, Metric, Outputs, Reporter, TableSink};
+use crate::context::{Cancel, Context, Level, Metric, Nowhere, Outputs, Reporter, TableSink};
 use crate::error::{OpError, OpResult};
 use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
@@ -205,11 +205,7 @@ pub fn context() -> Context {
     Context {
         stage: "local".to_owned(),
         inputs: BTreeMap::new(),
-        outputs: Arc::new(FolderOutputs {
-            dir: PathBuf::new(),
-            ports: Vec::new(),
-            written: Written::default(),
-        }),
+        outputs: Arc::new(Nowhere),
         reporter: Arc::new(Collected::default()),
         cancel: Cancel::default(),
         base: PathBuf::from("."),

@@ -171,6 +171,7 @@ pub trait Operator: 'static {
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
+
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
     /// Input ports.

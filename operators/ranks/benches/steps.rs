@@ -173,36 +173,12 @@ fn train(ranks: Shared, dir: &Path, graph: &Artifact, params: &Value) -> Vec<(In
         reporter: Arc::clone(&steps) as Arc<dyn Reporter>,
         workdir,
         ranks,
-        outputs: Arc::new(Nowhere),
         ..local::context()
     };
     let entry = op("pretrain");
     entry.run(entry.validate(params).unwrap(), &ctx).unwrap();
     let ended = steps.ended.lock().unwrap();
     ended.clone()
-}
-
-/// The trained weights are of no use.
-struct Nowhere;
-
-impl gfm_pipe_api::Outputs for Nowhere {
-    fn create(
-        &self,
-        _: &str,
-        _: &str,
-        _: arrow::datatypes::SchemaRef,
-    ) -> OpResult<Box<dyn gfm_pipe_api::TableSink>> {
-        Ok(Box::new(Nowhere))
-    }
-}
-
-impl gfm_pipe_api::TableSink for Nowhere {
-    fn write(&mut self, _: &arrow::array::RecordBatch) -> OpResult<()> {
-        Ok(())
-    }
-    fn finish(self: Box<Self>) -> OpResult<()> {
-        Ok(())
-    }
 }
 
 fn main() {

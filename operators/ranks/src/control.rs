@@ -86,10 +86,7 @@ impl Told {
     pub fn of(e: &OpError) -> Self {
         Told {
             message: e.to_string(),
-            hint: match e {
-                OpError::Failed(f) => f.hint.clone(),
-                OpError::Cancelled => None,
-            },
+            hint: e.advice().map(ToOwned::to_owned),
         }
     }
 

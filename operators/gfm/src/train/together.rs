@@ -3,14 +3,15 @@
 //! Every rank holds the same weights and the same optimizer, and makes the same step from the same sums. Invariant: a step counts on all ranks or
 //! on none, so that all are at the same place whenever they stop.
 
-use gfm_pipe_api::ranks::{Numbers, bytes, gather, numbers_of};
+use gfm_pipe_api::ranks::{bytes, gather, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 
 use super::checkpoint::Checkpoint;
 use super::task::Step;
 use crate::gpu::Taken;
 use crate::model::Params;
-use crate::tensor::{by_dtype, tensor, to_f64, view};
+use crate::model::partition::sum_grads;
+use crate::tensor::to_f64;
 use crate::tensor_error;
 
 /// Adds up a step over ranks: its gradients, and its loss and parts where no rank has the whole. Gives whether to stop after it.
@@ -23,7 +24,8 @@ pub(super) fn step(ctx: &Context, step: &mut Step) -> OpResult<bool> {
         false => values(ctx, &mut step.loss, &mut step.parts)?,
     };
     if ctx.ranks.size() > 1 {
-        gradients(&*ctx.ranks, step)?;
+        // All in one message: they are small beside the work that made them.
+        sum_grads(&mut step.grads, &*ctx.ranks)?;
     }
     Ok(stop)
 }
@@ -53,64 +55,6 @@ fn values(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
     *loss = sums[0];
     parts.copy_from_slice(&sums[2..]);
     Ok(sums[1] > 0.0)
-}
-
-/// All gradients in one message: they are small beside the work that made them.
-fn gradients(ranks: &dyn Collective, step: &mut Step) -> OpResult<()> {
-    let Some(dtype) = step.grads.values().next().map(candle_core::Tensor::dtype) else {
-        return Ok(());
-    };
-    let packed = || {
-        by_dtype!(dtype, T => {
-            let mut all = Vec::<T>::new();
-            for grad in step.grads.values() {
-                all.extend_from_slice(view::<T>(grad)?.slice()?);
-            }
-            Ok(Packed::from(all))
-        })
-    };
-    let mut packed = packed().map_err(tensor_error)?;
-    ranks.all_reduce(packed.numbers())?;
-    let mut at = 0;
-    for grad in step.grads.values_mut() {
-        let count = grad.elem_count();
-        let range = at..at + count;
-        at += count;
-        let shape = grad.shape().clone();
-        *grad = match &packed {
-            Packed::F32(x) => tensor(x[range].to_vec(), shape),
-            Packed::F64(x) => tensor(x[range].to_vec(), shape),
-        }
-        .map_err(tensor_error)?;
-    }
-    Ok(())
-}
-
-/// Numbers of one type or the other.
-enum Packed {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
-impl From<Vec<f32>> for Packed {
-    fn from(x: Vec<f32>) -> Self {
-        Packed::F32(x)
-    }
-}
-
-impl From<Vec<f64>> for Packed {
-    fn from(x: Vec<f64>) -> Self {
-        Packed::F64(x)
-    }
-}
-
-impl Packed {
-    fn numbers(&mut self) -> Numbers<'_> {
-        match self {
-            Packed::F32(x) => Numbers::F32(x),
-            Packed::F64(x) => Numbers::F64(x),
-        }
-    }
 }
 
 /// The checkpoint that rank 0 found, on every rank: what it is made of, `text`, is read by the others with `read`.

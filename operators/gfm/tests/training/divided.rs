@@ -181,14 +181,7 @@ fn a_training_goes_on_however_ranks_share_it() {
     }
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    for (name, params, given) in [
-        (
-            "pretrain",
-            pretrain_params(2),
-            inputs(&[("graph", &d.graph)]),
-        ),
-        ("finetune", finetune_params(2), finetune_inputs(&[&d])),
-    ] {
+    for (name, params, given) in trainings(&d, 2) {
         let params = f64s(params);
         let divided = with(params.clone(), &[graph()]);
         let whole = dir.path().join(format!("{name} whole"));
@@ -411,14 +404,7 @@ impl Reporter for StopAtMessage {
 fn ranks_that_score_together_stop_together() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    let model = run_in(
-        dir.path(),
-        "model",
-        "finetune",
-        &finetune_params(1),
-        &finetune_inputs(&[&d]),
-    )
-    .unwrap();
+    let model = finetuned(dir.path(), &d, 1);
     let given = evaluate_inputs(&model, &d, &[]);
     let entry = op("evaluate");
     let full = entry.validate(&json!({"divide": "graph"})).unwrap();

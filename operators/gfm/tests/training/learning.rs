@@ -80,14 +80,7 @@ fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
 fn f64_training_takes_the_same_course_as_f32() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    for (name, params, given) in [
-        (
-            "pretrain",
-            pretrain_params(2),
-            inputs(&[("graph", &d.graph)]),
-        ),
-        ("finetune", finetune_params(2), finetune_inputs(&[&d])),
-    ] {
+    for (name, params, given) in trainings(&d, 2) {
         let loss = |dtype: &str| {
             let params = with(params.clone(), &[("train.dtype", json!(dtype))]);
             let folder = format!("{name}-{dtype}");

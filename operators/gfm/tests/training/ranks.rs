@@ -132,14 +132,7 @@ fn finetuning_does_not_depend_on_ranks() {
 fn a_training_goes_on_with_another_number_of_ranks() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    for (name, params, given) in [
-        (
-            "pretrain",
-            pretrain_params(2),
-            inputs(&[("graph", &d.graph)]),
-        ),
-        ("finetune", finetune_params(2), finetune_inputs(&[&d])),
-    ] {
+    for (name, params, given) in trainings(&d, 2) {
         let params = with(params, &[("train.dtype", json!("f64"))]);
         let whole = dir.path().join(format!("{name} whole"));
         on_ranks(1, &whole, name, &params, &given);
@@ -156,14 +149,7 @@ fn a_training_goes_on_with_another_number_of_ranks() {
 fn evaluation_counts_every_question_once_on_any_number_of_ranks() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    let model = run_in(
-        dir.path(),
-        "model",
-        "finetune",
-        &finetune_params(2),
-        &finetune_inputs(&[&d]),
-    )
-    .unwrap();
+    let model = finetuned(dir.path(), &d, 2);
     let given = evaluate_inputs(&model, &d, &[("corpus_embeddings", &d.corpus_embeddings)]);
     let one = run_in(dir.path(), "one", "evaluate", &json!({}), &given).unwrap();
     for size in [2, 3, 5] {

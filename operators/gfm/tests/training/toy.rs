@@ -287,6 +287,21 @@ pub fn finetune_inputs(sets: &[&Data]) -> Inputs {
     inputs(&list)
 }
 
+/// Both trainings of a data set: operator, parameters, inputs.
+pub fn trainings(d: &Data, epochs: u32) -> [(&'static str, Value, Inputs); 2] {
+    let graph = inputs(&[("graph", &d.graph)]);
+    [
+        ("pretrain", pretrain_params(epochs), graph),
+        ("finetune", finetune_params(epochs), finetune_inputs(&[d])),
+    ]
+}
+
+/// A model fine-tuned on a data set.
+pub fn finetuned(dir: &Path, d: &Data, epochs: u32) -> Local {
+    let (params, given) = (finetune_params(epochs), finetune_inputs(&[d]));
+    run_in(dir, "model", "finetune", &params, &given).unwrap()
+}
+
 /// What `evaluate` takes of a data set, and more.
 pub fn evaluate_inputs(model: &Local, d: &Data, more: &[(&str, &Artifact)]) -> Inputs {
     let mut all = vec![
