@@ -19,7 +19,7 @@ use gfm_pipe::exec::{RunOptions, run};
 use gfm_pipe::plan::{Request, prepare};
 use gfm_pipe::record::{Fanout, RunStatus};
 use gfm_pipe::spec::{LoadOptions, Pipeline, load};
-use gfm_pipe::store::{StageTables, Store, hash_file};
+use gfm_pipe::store::{StageTables, Store};
 use gfm_pipe_api::{Cancel, OutPort, Outputs, kinds, table};
 
 fn main() {
@@ -121,10 +121,10 @@ fn hashing() {
         file.write_all(&block).unwrap();
     }
     drop(file);
-    hash_file(&path).unwrap();
+    gfm_pipe_api::files::digest_of(&path).unwrap();
     let seconds = median(
         (0..5)
-            .map(|_| timed(|| hash_file(&path).unwrap()).0)
+            .map(|_| timed(|| gfm_pipe_api::files::digest_of(&path).unwrap()).0)
             .collect(),
     );
     println!("input files ({MB} MiB, in the page cache)");

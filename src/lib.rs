@@ -10,6 +10,7 @@ mod device;
 pub mod exec;
 pub mod import;
 pub mod init;
+mod panics;
 pub mod plan;
 pub mod ranks;
 pub mod record;

@@ -95,7 +95,9 @@ impl From<StoreError> for CliError {
         let code = match &e {
             StoreError::Version { .. } | StoreError::NotAStore { .. } => exit::USAGE,
             StoreError::Cancelled => exit::INTERRUPTED,
-            StoreError::Io { .. } | StoreError::Damaged { .. } => exit::FAILED,
+            StoreError::Io { .. } | StoreError::Damaged { .. } | StoreError::Object { .. } => {
+                exit::FAILED
+            }
         };
         CliError::new(e.to_string(), code).hint_opt(e.hint())
     }

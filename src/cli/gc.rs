@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
-use crate::record::history;
+use crate::record::history::{self, PastRun};
+use crate::record::latest;
 use crate::store::Extent;
 use crate::ui::{self, Out};
 
@@ -32,7 +33,7 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
     let store = args.store.open()?;
     if !store.exists() {
         return Err(
-            CliError::usage(format!("{} is no store", store.root().display()))
+            CliError::usage(format!("{} is not a store", store.root().display()))
                 .hint("--store DIR names one"),
         );
     }
@@ -54,11 +55,15 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         // What that run used is unknown: it might be the one worth keeping.
         return Err(CliError::from(e));
     }
+    // What `show` and `report` take unless a run is named stays, whatever started after it.
+    let latest = latest(&store)?.map(|journal| journal.run);
     let oldest = runs.len().saturating_sub(args.keep);
-    let keep: BTreeSet<_> = runs
+    let is_kept = |(i, r): &(usize, &PastRun)| {
+        *i >= oldest || r.pinned || latest.as_ref() == Some(&r.journal.run)
+    };
+    let (kept, old): (Vec<_>, Vec<_>) = runs.iter().enumerate().partition(is_kept);
+    let keep: BTreeSet<_> = kept
         .iter()
-        .enumerate()
-        .filter(|(i, r)| *i >= oldest || r.pinned)
         .flat_map(|(_, r)| &r.journal.stages)
         .filter_map(|s| s.key.clone())
         .collect();
@@ -69,8 +74,7 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
             cache: args.cache,
         },
     )?;
-    let old = runs.iter().take(oldest).filter(|r| !r.pinned);
-    let old: Vec<&str> = old.map(|r| r.journal.run.as_str()).collect();
+    let old: Vec<&str> = old.iter().map(|(_, r)| r.journal.run.as_str()).collect();
     garbage.events = store.events_files(&old);
     let recorded = old.iter().filter(|run| {
         let path = store.events_path(run);

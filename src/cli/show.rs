@@ -66,7 +66,7 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
         None => stored(stage, args.run.as_deref(), &store)?,
     };
     let entry = pick(&manifest, stage, port, table)?;
-    let path = store.object(&entry.digest);
+    let path = store.sound_table(entry)?.path;
     if args.path {
         out.line(&path.display().to_string());
         return Ok(());

@@ -1,4 +1,7 @@
 //! Ctrl-C: once to stop in order, twice to stop at once.
+//!
+//! A signal that was ignored when the process started stays ignored: `nohup` and shells that start jobs in
+//! the background ask for that.
 
 use std::io;
 
@@ -14,19 +17,16 @@ use crate::ui::Out;
 /// When the signals cannot be listened to; the default then holds, which is to stop at once.
 pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
     let (cancel, err) = (cancel.clone(), err.clone());
-    on_thread(move |runtime| {
+    on_thread(move |runtime, mut signals| {
         runtime.block_on(async {
-            if wait().await.is_err() {
-                return;
-            }
+            signals.next().await;
             err.line("interrupted: waiting for running stages to stop; once more stops at once");
             cancel.cancel();
-            if wait().await.is_ok() {
-                // The store is usable at every instant; programs of stages would go on without anybody.
-                gfm_pipe_exec::kill_all();
-                #[expect(clippy::exit)]
-                std::process::exit(i32::from(exit::INTERRUPTED));
-            }
+            signals.next().await;
+            // The store is usable at every instant; programs of stages would go on without anybody.
+            gfm_pipe_exec::kill_all();
+            #[expect(clippy::exit)]
+            std::process::exit(i32::from(exit::INTERRUPTED));
         });
     })
 }
@@ -37,35 +37,108 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
 /// See [`listen`].
 pub fn listen_quietly(cancel: &Cancel) -> io::Result<()> {
     let cancel = cancel.clone();
-    on_thread(move |runtime| {
-        if runtime.block_on(wait()).is_ok() {
-            cancel.cancel();
-        }
+    on_thread(move |runtime, mut signals| {
+        runtime.block_on(signals.next());
+        cancel.cancel();
     })
 }
 
-fn on_thread(listener: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
+fn on_thread(listener: impl FnOnce(Runtime, Signals) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Here, not on the thread: no signal may come between.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
     std::thread::Builder::new()
         .name("gfm-signals".to_owned())
-        .spawn(move || listener(runtime))
+        .spawn(move || listener(runtime, signals))
         .map(drop)
 }
 
-async fn wait() -> io::Result<()> {
-    #[cfg(unix)]
-    {
+#[cfg(unix)]
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut term = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        tokio::select! {
-            done = tokio::signal::ctrl_c() => done,
-            _ = term.recv() => Ok(()),
-            _ = hangup.recv() => Ok(()),
+        let wanted = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let ignored = ignored();
+        let wanted = wanted.into_iter();
+        let wanted = wanted.filter(|kind| !has(ignored, kind.as_raw_value()));
+        Ok(Signals(wanted.map(signal).collect::<io::Result<_>>()?))
+    }
+
+    /// Waits for one of them; for ever where all are ignored.
+    async fn next(&mut self) {
+        std::future::poll_fn(|context| {
+            let mut signals = self.0.iter_mut();
+            match signals.any(|signal| signal.poll_recv(context).is_ready()) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+/// Whether a set of signals, a bit each from the lowest, has this one.
+#[cfg(unix)]
+fn has(set: u64, signal: i32) -> bool {
+    let bit = u32::try_from(signal - 1).unwrap_or(u32::MAX);
+    set.checked_shr(bit).is_some_and(|rest| rest & 1 == 1)
+}
+
+/// The signals this process ignores. Linux tells; elsewhere none are known to be ignored.
+#[cfg(unix)]
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_in(&status)
+}
+
+#[cfg(unix)]
+fn ignored_in(status: &str) -> u64 {
+    let set = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.unwrap_or(0)
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_process() {
+        let set = ignored_in("Name:\tx\nSigBlk:\t00\nSigIgn:\t0000000000001001\nSigCgt:\t7\n");
+        // SIGHUP is 1, SIGPIPE 13, SIGTERM 15.
+        assert_eq!(
+            [1, 13, 15].map(|signal| has(set, signal)),
+            [true, true, false]
+        );
+        assert_eq!(ignored_in(""), 0);
+        assert!(!has(u64::MAX, 0) && !has(u64::MAX, 65));
+    }
 }

@@ -21,7 +21,7 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
     let store = args.store.open()?;
     if !store.exists() {
         return Err(
-            CliError::usage(format!("{} is no store", store.root().display()))
+            CliError::usage(format!("{} is not a store", store.root().display()))
                 .hint("--store DIR names one"),
         );
     }
@@ -46,6 +46,12 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         };
         out.line(&format!("damaged: {}: {}{whose}", d.path.display(), d.why));
     }
+    for (path, operator) in &found.suspects {
+        out.line(&format!(
+            "suspect: {}: {operator} may have computed it from something damaged",
+            path.display()
+        ));
+    }
     out.line(&format!(
         "{}, {}, {}{}{}",
         ui::number(found.stages, "stage"),
@@ -58,7 +64,13 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         match found.damages.len() {
             0 => ": all as stored".to_owned(),
             n if stored == 0 => format!(": {n} damaged, of what runs wrote down only"),
-            n => format!(": {n} damaged; `gfm-pipe run … --force STAGE` computes a stage again"),
+            n => format!(
+                ": {n} damaged; `gfm-pipe run` computes anew what its pipeline needs of it{}",
+                match found.suspects.len() {
+                    0 => "",
+                    _ => ", and what may have been computed from it",
+                }
+            ),
         }
     ));
     Ok(if found.damages.is_empty() {

@@ -5,13 +5,14 @@
 //! or is interrupted, and `run` returns.
 
 mod fetch;
-mod panics;
+mod inputs;
 mod permits;
 mod reporter;
 mod run;
 mod schedule;
 mod stage;
+mod stopped;
 
 pub use permits::Room;
 pub use run::{RunError, RunOptions, RunSummary, run};
-pub(crate) use stage::caught;
+pub(crate) use stopped::caught;

@@ -118,6 +118,16 @@ fn running_commands(pipeline: &Pipeline, plan: &[StagePlan]) -> Vec<Command> {
         .collect()
 }
 
+/// Stages whose tables are opened by a stage that will run, or may.
+fn opened(pipeline: &Pipeline, plan: &[StagePlan]) -> BTreeSet<String> {
+    let runs = plan
+        .iter()
+        .filter(|p| matches!(p.verdict, Verdict::Run(_) | Verdict::Depends(_)));
+    let stages = runs.filter_map(|p| pipeline.stage(&p.name));
+    let inputs = stages.flat_map(|s| s.inputs.values().flatten());
+    inputs.map(|from| from.stage.clone()).collect()
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunSummary {
@@ -220,6 +230,7 @@ pub fn run(
             environment: options.environment.clone(),
             lead: options.lead.clone(),
             troubles,
+            opened: opened(pipeline, &prepared.plan),
         },
         permits: Permits::new(options.room),
         keep_going: options.keep_going,

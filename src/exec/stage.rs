@@ -1,9 +1,9 @@
 //! One stage from lookup to record. Runs on a blocking thread.
 //!
-//! Invariant: a stage is stored only when its operator succeeded, wrote every declared table, and its input files are still
-//! what they were when the key was made.
+//! Invariant: a stage is stored only when its operator succeeded, wrote every declared table, and nobody
+//! touched its input files since the key was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,20 +13,25 @@ use gfm_pipe_api::{
     Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter, ranks,
 };
 
-use super::panics;
+use super::inputs::{RUN_AGAIN, changed};
 use super::reporter::StageReporter;
+use super::stopped::{Stopped, caught, late};
 use crate::plan::select::Role;
-use crate::plan::{DecideError, Decision, FileId, LastEnd, LastLook, Outcome, Planner, Reason};
+use crate::plan::{
+    DecideError, Decision, FileId, LastEnd, LastLook, Outcome, Planner, Reason, Seen,
+};
 use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
-use crate::spec::{Stage, split_port};
+use crate::spec::Stage;
 use crate::store::{
-    Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError, full_disk,
-    hash_file,
+    Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError,
 };
 
 /// Artifacts of a stage by port.
 pub(super) type Ports = BTreeMap<String, Artifact>;
+
+/// How often a stage whose files change before it starts is looked at again.
+const TRIES: u32 = 5;
 
 /// How often a waiting stage looks whether it shall stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -46,64 +51,9 @@ pub(super) struct StageRunner {
     pub(super) lead: Option<Arc<Lead>>,
     /// Stages that cannot run, with why: what they read is not there.
     pub(super) troubles: BTreeMap<String, DecideError>,
-}
-
-/// Why a stage was not stored.
-enum Stopped {
-    Cancelled,
-    Failed {
-        message: String,
-        hint: Option<String>,
-    },
-}
-
-impl Stopped {
-    fn new(message: impl Into<String>, hint: Option<&str>) -> Self {
-        Stopped::Failed {
-            message: message.into(),
-            hint: hint.map(ToOwned::to_owned),
-        }
-    }
-}
-
-impl From<OpError> for Stopped {
-    fn from(e: OpError) -> Self {
-        match e {
-            OpError::Cancelled => Stopped::Cancelled,
-            OpError::Failed(f) => {
-                let full = f.source.as_deref().and_then(|e| full_disk(e));
-                Stopped::Failed {
-                    message: f.to_string(),
-                    hint: f.hint.or(full.map(ToOwned::to_owned)),
-                }
-            }
-        }
-    }
-}
-
-impl From<StoreError> for Stopped {
-    fn from(e: StoreError) -> Self {
-        match e {
-            StoreError::Cancelled => Stopped::Cancelled,
-            other => Stopped::Failed {
-                message: other.to_string(),
-                hint: other.hint(),
-            },
-        }
-    }
-}
-
-impl From<DecideError> for Stopped {
-    fn from(e: DecideError) -> Self {
-        match e {
-            DecideError::Store(e) => e.into(),
-            DecideError::Operator(e) => e.into(),
-            DecideError::Files(_) => Stopped::Failed {
-                message: e.to_string(),
-                hint: e.hint(),
-            },
-        }
-    }
+    /// Stages whose tables somebody opens in this run though they are cached: every byte of them is
+    /// looked at first, so that a damaged one is computed anew and not met later.
+    pub(super) opened: BTreeSet<String>,
 }
 
 impl StageRunner {
@@ -134,25 +84,7 @@ impl StageRunner {
         let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
         record.started_ms = Some(now_ms());
         let mut look = None;
-        let result = self
-            .attempt(stage, role, &inputs, &mut record, &mut look)
-            .and_then(|manifest| {
-                let store = self.planner.store();
-                let ports = store.artifacts(&stage.name, &stage.op, &manifest);
-                // A stage that fails to deliver has its result all the same: it can be shown, and is cached next time.
-                record.rows = manifest.rows();
-                record.bytes = manifest.tables().map(|t| t.bytes).sum();
-                record.outputs = manifest
-                    .ports
-                    .iter()
-                    .map(|(port, entry)| (port.clone(), entry.digest.clone()))
-                    .collect();
-                if role == Role::Run {
-                    self.deliver(stage, &inputs, &ports)
-                        .map_err(|stopped| damaged_input(&inputs, stopped))?;
-                }
-                Ok(ports)
-            });
+        let result = self.obtain(stage, role, &inputs, &mut record, &mut look);
         record.seconds = start.elapsed().as_secs_f64();
         record.ended_ms = Some(now_ms());
         let (end, ports) = match result {
@@ -188,6 +120,51 @@ impl StageRunner {
         StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(Level::Warn, text);
     }
 
+    /// Gets the stage's artifacts and delivers them.
+    fn obtain(
+        &self,
+        stage: &Stage,
+        role: Role,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        record: &mut StageRecord,
+        look: &mut Option<Decision>,
+    ) -> Result<Ports, Stopped> {
+        let store = self.planner.store();
+        let mut again = true;
+        let mut tries = 0;
+        loop {
+            let Some(manifest) = self.attempt(stage, role, inputs, record, look)? else {
+                tries += 1;
+                if tries == TRIES {
+                    let text = "files it reads change before it can start";
+                    return Err(Stopped::new(text, Some(RUN_AGAIN)));
+                }
+                continue;
+            };
+            let ports = store.artifacts(&stage.name, &stage.op, &manifest);
+            // A stage that fails to deliver has its result all the same: it can be shown, and is cached next time.
+            record.rows = manifest.rows();
+            record.bytes = manifest.tables().map(|t| t.bytes).sum();
+            let digests = manifest.ports.iter();
+            record.outputs = digests
+                .map(|(port, entry)| (port.clone(), entry.digest.clone()))
+                .collect();
+            if role != Role::Run {
+                return Ok(ports);
+            }
+            let Err(stopped) = self.deliver(stage, inputs, &ports) else {
+                return Ok(ports);
+            };
+            // What it delivers may have rotted since it was stored: then it is computed once more.
+            let cached = record.status == StageStatus::Cached;
+            let rotten = || matches!(store.flaw(manifest.tables(), Look::Bytes), Ok(Some(_)));
+            if !(std::mem::replace(&mut again, false) && cached && rotten()) {
+                return Err(self.damaged_input(inputs, stopped));
+            }
+        }
+    }
+
+    /// `None` when files it reads changed since its key was made: then it has another key.
     fn attempt(
         &self,
         stage: &Stage,
@@ -195,12 +172,12 @@ impl StageRunner {
         inputs: &BTreeMap<String, Vec<Artifact>>,
         record: &mut StageRecord,
         look: &mut Option<Decision>,
-    ) -> Result<Manifest, Stopped> {
-        let decision = look.insert(self.planner.decide(stage, inputs)?);
+    ) -> Result<Option<Manifest>, Stopped> {
+        let decision = look.insert(self.decide(stage, inputs)?);
         record.key = Some(decision.key.clone());
         let outcome = std::mem::replace(&mut decision.outcome, Outcome::Run(Vec::new()));
         let (reasons, elsewhere) = match outcome {
-            Outcome::Cached(manifest) => return Ok(self.cached(stage, record, *manifest)),
+            Outcome::Cached(manifest) => return Ok(Some(self.cached(stage, record, *manifest))),
             Outcome::Remote {
                 manifest,
                 otherwise,
@@ -208,8 +185,12 @@ impl StageRunner {
             Outcome::Run(reasons) => (reasons, None),
         };
         if role == Role::FromCache && elsewhere.is_none() {
+            let damaged = reasons.contains(&Reason::ArtifactDamaged);
             return Err(Stopped::new(
-                "left out by the selection, but not in the store",
+                match damaged {
+                    true => "left out by the selection, but its result in the store is damaged",
+                    false => "left out by the selection, but not in the store",
+                },
                 Some("run it without --only or --from"),
             ));
         }
@@ -225,7 +206,7 @@ impl StageRunner {
         if !forced && let Lookup::Hit(manifest) = store.lookup(&decision.key, &stage.op)? {
             // Another process stored it since the decision.
             record.reasons.clear();
-            return Ok(self.cached(stage, record, *manifest));
+            return Ok(Some(self.cached(stage, record, *manifest)));
         }
         if let (Some(manifest), Some(remote)) = (elsewhere, self.planner.remote()) {
             let fetched = remote.fetch(store, &manifest, &self.cancel);
@@ -238,7 +219,7 @@ impl StageRunner {
                     Some(note) => format!("{from}, {note}"),
                     None => from,
                 });
-                return Ok(manifest);
+                return Ok(Some(manifest));
             }
             if role == Role::FromCache {
                 return Err(Stopped::new(
@@ -257,6 +238,24 @@ impl StageRunner {
                 Some("--allow-exec allows it"),
             ));
         }
+        // It may have waited for long.
+        if decision.seen.iter().any(|file| file.change().is_some()) {
+            return Ok(None);
+        }
+        self.computed(stage, inputs, record, decision, forced)
+            .map(Some)
+    }
+
+    /// Computes the stage and stores it. The caller holds the lock of its key.
+    fn computed(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        record: &mut StageRecord,
+        decision: &Decision,
+        forced: bool,
+    ) -> Result<Manifest, Stopped> {
+        let store = self.planner.store();
         self.sink.emit(&Event::StageStarted {
             stage: stage.name.clone(),
             op: stage.op.name.to_owned(),
@@ -264,14 +263,13 @@ impl StageRunner {
             reasons: record.reasons.clone(),
         });
         let start = Instant::now();
-        let workdir = store.workdir(key);
+        let workdir = store.workdir(decision.key.as_str());
         if forced {
             remove_dir(&workdir)?;
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
         fail::fail_point!("stage-started");
-        let files = decision.ingredients.files.clone();
-        let result = self.tried(stage, (inputs, &files), &workdir, record);
+        let result = self.tried(stage, (inputs, decision), &workdir, record);
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
@@ -282,21 +280,30 @@ impl StageRunner {
         };
         fail::fail_point!("stage-computed");
         let after = self.planner.ingredients(stage, inputs);
-        if let Some(what) = changed(&decision.ingredients, after) {
+        if let Some(what) = changed(decision, after) {
             return Err(Stopped::new(
                 format!("{what} while the stage ran; its result is not stored"),
-                Some("run again once nothing writes to it"),
+                Some(RUN_AGAIN),
             ));
+        }
+        let committed = tables.commit()?;
+        if committed.distrusted > 0 {
+            let text = format!(
+                "its table in the store was damaged; {} stored results that may have been computed from it are computed anew",
+                committed.distrusted
+            );
+            self.warn(stage, &text);
         }
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             key: decision.key.clone(),
             ingredients: decision.ingredients.clone(),
-            ports: tables.commit()?,
+            ports: committed.ports,
             seconds: start.elapsed().as_secs_f64(),
             resumed_at_step: record.resumed_at_step,
             made_on: MadeOn::here(&self.device, stage.op.on_gpu),
             made_at: utc(SystemTime::now()),
+            inputs_checked: true,
             seal: None,
         }
         .sealed();
@@ -360,16 +367,26 @@ impl StageRunner {
     fn tried(
         &self,
         stage: &Stage,
-        (inputs, files): (&BTreeMap<String, Vec<Artifact>>, &[FileId]),
+        (inputs, decision): (&BTreeMap<String, Vec<Artifact>>, &Decision),
         workdir: &Path,
         record: &mut StageRecord,
     ) -> Result<StageTables, Stopped> {
         let mut tried = 0;
+        let files = &decision.ingredients.files;
         loop {
             let stopped = match self.compute(stage, (inputs, files), workdir, record) {
-                Err(stopped) => damaged_input(inputs, stopped),
+                Err(stopped) => self.damaged_input(inputs, stopped),
                 done => return done,
             };
+            // Half a file is not what is wrong with the data, and another try has the wrong key.
+            if let (Stopped::Failed { message, .. }, Some(what)) =
+                (&stopped, decision.seen.iter().find_map(Seen::change))
+            {
+                return Err(Stopped::new(
+                    format!("{message}\n{what} while the stage ran"),
+                    Some(RUN_AGAIN),
+                ));
+            }
             let Stopped::Failed { message, hint } = stopped else {
                 return Err(stopped);
             };
@@ -470,77 +487,6 @@ pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
 /// How long to wait before a retry: twice as long each time, for what only needs time (a disk, a network).
 fn pause(retry: u32) -> Duration {
     Duration::from_secs(1 << retry.saturating_sub(1).min(5))
-}
-
-/// An operator stopped though nobody asked it to.
-fn late(timeout: Option<Duration>) -> Stopped {
-    match timeout {
-        Some(t) => Stopped::new(
-            format!("it took longer than {}", humantime::format_duration(t)),
-            Some(
-                "raise the stage's `timeout`; a training goes on from its last checkpoint when it runs again",
-            ),
-        ),
-        None => Stopped::new(
-            "the operator stopped without a reason",
-            Some("this is a fault of the operator, not of the pipeline: please report it"),
-        ),
-    }
-}
-
-/// The result of an operator's code; a panic is a failure of its stage.
-pub(crate) fn caught(code: impl FnOnce() -> OpResult<()>) -> OpResult<()> {
-    panics::catch(code).unwrap_or_else(|panic| {
-        let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
-        Err(
-            OpError::new(format!("the operator panicked{place}: {}", panic.message))
-                .hint("this is a fault of the operator, not of the pipeline: please report it"),
-        )
-    })
-}
-
-/// What changed between making the key and finishing, if anything.
-fn changed(
-    before: &crate::plan::Ingredients,
-    after: Result<crate::plan::Ingredients, DecideError>,
-) -> Option<String> {
-    let after = match after {
-        Ok(after) => after,
-        Err(e) => return Some(format!("an input file went away ({e})")),
-    };
-    if after == *before {
-        return None;
-    }
-    let mut files = before.files.iter().zip(&after.files);
-    Some(match files.find(|(a, b)| a != b) {
-        Some((file, _)) => format!("{} changed", file.path),
-        None => "an input changed".to_owned(),
-    })
-}
-
-/// A stage that fails on an input whose bytes rotted says so: the size was right, so nobody noticed before.
-fn damaged_input(inputs: &BTreeMap<String, Vec<Artifact>>, stopped: Stopped) -> Stopped {
-    let Stopped::Failed { message, hint } = stopped else {
-        return stopped;
-    };
-    for artifact in inputs.values().flatten() {
-        for table in &artifact.tables {
-            if hash_file(&table.path).is_ok_and(|digest| digest == table.digest) {
-                continue;
-            }
-            let (from, _) = split_port(&artifact.name);
-            return Stopped::Failed {
-                message: format!(
-                    "{message}\ninput {}.{} is damaged: {} does not have the content it is named by",
-                    artifact.name,
-                    table.name,
-                    table.path.display()
-                ),
-                hint: Some(format!("compute it again: --force {from}")),
-            };
-        }
-    }
-    Stopped::Failed { message, hint }
 }
 
 fn remove_dir(dir: &Path) -> Result<(), StoreError> {

@@ -4,9 +4,9 @@
 //! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
 
 use std::cell::Cell;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::files;
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
@@ -73,10 +73,10 @@ fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
         file: file.to_owned(),
         message,
     };
-    if fs::metadata(file).map_err(read)?.len() > MAX_BYTES {
+    if files::metadata(file).map_err(read)?.len() > MAX_BYTES {
         return Err(wrong("too large for a configuration".to_owned()));
     }
-    let text = fs::read_to_string(file).map_err(read)?;
+    let text = files::read_text(file).map_err(read)?;
     match serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gfm_pipe_api::{Artifact, Estimate, OpError};
 
 use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
-use super::files::{FileTrouble, Files};
+use super::files::{FileTrouble, Files, Seen};
 use super::fingerprint::{Ingredients, Key};
 use super::request::Request;
 use super::select::{Role, order};
@@ -59,6 +59,8 @@ pub struct Decision {
     pub ingredients: Ingredients,
     /// Its key.
     pub key: Key,
+    /// The files it reads, as they were when the key was made.
+    pub seen: Vec<Seen>,
     /// What happens.
     pub outcome: Outcome,
 }
@@ -126,9 +128,10 @@ impl Planner {
         self.forced.contains(stage)
     }
 
-    /// Keeps what was learned about files for the next run.
+    /// Keeps what was learned about files and objects for the next run.
     pub fn save(&self) {
         self.files.save();
+        self.store.save_digests();
     }
 
     /// What the key of a stage is made of, with its files as they are now.
@@ -139,12 +142,13 @@ impl Planner {
         &self,
         stage: &Stage,
         inputs: &BTreeMap<String, Vec<Artifact>>,
-    ) -> Result<Ingredients, DecideError> {
+    ) -> Result<(Ingredients, Vec<Seen>), DecideError> {
         let files = stage.op.files(&stage.params, self.files.base())?;
-        let ids = self.files.identify(&files).map_err(DecideError::Files)?;
+        let (ids, seen) = self.files.identify(&files).map_err(DecideError::Files)?;
         let fingerprint = self.fingerprint(stage)?;
         let (op, params) = (&stage.op, &stage.params);
-        Ok(Ingredients::collect(op, params, fingerprint, inputs, ids))
+        let ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids);
+        Ok((ingredients, seen))
     }
 
     /// What the operator adds to the key. Asked once for the same parameters: it may hash megabytes.
@@ -171,7 +175,7 @@ impl Planner {
         stage: &Stage,
         inputs: &BTreeMap<String, Vec<Artifact>>,
     ) -> Result<Decision, DecideError> {
-        let ingredients = self.ingredients(stage, inputs)?;
+        let (ingredients, seen) = self.ingredients(stage, inputs)?;
         let key = ingredients.key();
         let lookup = self.store.lookup(&key, &stage.op)?;
         let forced = self.is_forced(&stage.name);
@@ -197,6 +201,7 @@ impl Planner {
         Ok(Decision {
             ingredients,
             key,
+            seen,
             outcome,
         })
     }
@@ -294,7 +299,7 @@ impl Planner {
                 reasons.push(Reason::Forced);
             }
             // Files are looked at all the same: a missing one is better told now than in an hour.
-            let now = self.ingredients(stage, &inputs)?;
+            let (now, _) = self.ingredients(stage, &inputs)?;
             match LastLook::read(&self.store, &self.pipeline, &stage.name) {
                 None => reasons.push(Reason::NeverRan),
                 Some(last) => reasons.extend(own_differences(&last, &now)),

@@ -1,49 +1,35 @@
-//! Digests of the files operators read, hashed once per change.
+//! Digests of the files operators read, hashed once per change, and whether a file changed since.
 //!
-//! A digest is remembered with the file's size, times and inode. Invariant: a remembered digest is used only when the file
-//! cannot have changed since: a file touched shortly before it was hashed is never remembered, because a later write within
-//! the clock's grain would leave the same times.
+//! Invariant: a remembered digest is used only when the file cannot have changed since. A file that was
+//! touched shortly before it was hashed is never remembered, because a later write within the clock's
+//! grain would leave the same times.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use gfm_pipe_api::InputFile;
-use serde::{Deserialize, Serialize};
+use gfm_pipe_api::files::{self, Stamp};
 
 use super::fingerprint::FileId;
-use crate::store::{Store, hash_file};
+use crate::store::{Digests, Store};
 
-const FORMAT: u32 = 1;
-
-/// A file must have rested this long before it was hashed to be remembered: longer than the grain of any file system's clock.
+/// A file must have rested this long before it was hashed to be remembered: longer than the grain of
+/// any file system's clock.
 const REST: Duration = Duration::from_secs(3);
+
+/// The grain of a clock that gives fractions of a millisecond: the time between two ticks of a kernel.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The grain of a clock that gives whole seconds, or pairs of them.
+const COARSE: Duration = Duration::from_millis(2100);
+
+/// How often a file that changes while it is hashed is hashed again.
+const TRIES: u32 = 5;
 
 /// More entries than this are not kept.
 const MOST: usize = 20_000;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
-    size: u64,
-    modified_ns: u64,
-    changed_ns: i64,
-    inode: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
-    stat: Stat,
-    digest: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OnDisk {
-    format: u32,
-    files: BTreeMap<String, Known>,
-}
 
 /// Why a file has no digest.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -59,60 +45,61 @@ pub struct FileTrouble {
     pub hint: Option<String>,
 }
 
+/// A file as it was when it was hashed, or that it was not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// As the user wrote it.
+    shown: String,
+    path: PathBuf,
+    stamp: Option<Stamp>,
+}
+
+impl Seen {
+    /// What happened to the file since, for people; nothing where it is untouched.
+    pub fn change(&self) -> Option<String> {
+        let now = files::metadata(&self.path).map(|meta| Stamp::of(&meta));
+        let what = match (&self.stamp, now) {
+            (None, Err(_)) => None,
+            (None, Ok(_)) => Some("it appeared".to_owned()),
+            (Some(_), Err(e)) if e.kind() == io::ErrorKind::NotFound => {
+                Some("it is gone".to_owned())
+            }
+            (Some(_), Err(e)) => Some(e.to_string()),
+            (Some(before), Ok(now)) => before.difference(&now).map(str::to_owned),
+        };
+        what.map(|what| format!("{} changed ({what})", self.shown))
+    }
+}
+
 /// Digests of files, with a memory in the store.
 #[derive(Debug)]
 pub struct Files {
     base: PathBuf,
-    path: PathBuf,
-    known: Mutex<BTreeMap<String, Known>>,
-    learned: Mutex<bool>,
+    known: Digests,
 }
 
-fn stat(meta: &Metadata) -> Stat {
-    let modified = meta
-        .modified()
-        .ok()
-        .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    let modified_ns = modified.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
-    #[cfg(unix)]
-    let (changed_ns, inode) = {
-        use std::os::unix::fs::MetadataExt;
-        let ns = meta.ctime().saturating_mul(1_000_000_000);
-        (ns.saturating_add(meta.ctime_nsec()), meta.ino())
-    };
-    #[cfg(not(unix))]
-    let (changed_ns, inode) = (0, 0);
-    Stat {
-        size: meta.len(),
-        modified_ns,
-        changed_ns,
-        inode,
+/// Whether a file has rested at `now`.
+fn rested(stamp: &Stamp, now: SystemTime) -> bool {
+    now.duration_since(stamp.touched())
+        .is_ok_and(|age| age >= REST)
+}
+
+/// Waits until a later write must leave another stamp than this one: until the file is older than the
+/// grain of its file system's clock. A time in the future tells nothing and is not waited for.
+fn settle(stamp: &Stamp) {
+    let fine = stamp.modified_ns % 1_000_000 != 0 || stamp.changed_ns % 1_000_000 != 0;
+    let grain = if fine { TICK } else { COARSE };
+    if let Ok(age) = SystemTime::now().duration_since(stamp.touched()) {
+        thread::sleep(grain.saturating_sub(age));
     }
-}
-
-/// Whether a file has rested at `now`, by the younger of its two times: the change time catches tools that set the other.
-fn rested(stat: &Stat, now: SystemTime) -> bool {
-    let changed = u64::try_from(stat.changed_ns).unwrap_or(0);
-    let touched = UNIX_EPOCH + Duration::from_nanos(stat.modified_ns.max(changed));
-    now.duration_since(touched).is_ok_and(|age| age >= REST)
 }
 
 impl Files {
     /// Starts with what the store remembers. `base` is what relative paths are relative to.
     pub fn open(store: &Store, base: &Path) -> Self {
-        let path = store.files_path();
-        // Only a memory: one that cannot be read, or is newer, is an empty one.
-        let known = fs::read(&path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok())
-            .filter(|on_disk| on_disk.format == FORMAT)
-            .map(|on_disk| on_disk.files)
-            .unwrap_or_default();
         Files {
             base: base.to_owned(),
-            path,
-            known: Mutex::new(known),
-            learned: Mutex::new(false),
+            known: Digests::new(store.files_path(), MOST),
         }
     }
 
@@ -121,19 +108,22 @@ impl Files {
         &self.base
     }
 
-    /// Digests of the files of a stage, in order.
+    /// Digests of the files of a stage, in order, and each file as it was then.
     ///
     /// # Errors
     /// Every file that is required and missing, or cannot be read.
-    pub fn identify(&self, files: &[InputFile]) -> Result<Vec<FileId>, Vec<FileTrouble>> {
-        let mut out = Vec::new();
+    pub fn identify(
+        &self,
+        files: &[InputFile],
+    ) -> Result<(Vec<FileId>, Vec<Seen>), Vec<FileTrouble>> {
+        let (mut ids, mut seen) = (Vec::new(), Vec::new());
         let mut troubles = Vec::new();
         for f in files {
-            match self.digest(&self.base.join(&f.path)) {
-                Ok(digest) => out.push(FileId {
-                    path: f.path.display().to_string(),
-                    digest: Some(digest),
-                }),
+            let path = self.base.join(&f.path);
+            let shown = f.path.display().to_string();
+            let found = self.digest(&path);
+            let (digest, stamp) = match found {
+                Ok((digest, stamp)) => (Some(digest), Some(stamp)),
                 // What cannot be the name of a file names none.
                 Err(e)
                     if !f.required
@@ -144,10 +134,7 @@ impl Files {
                                 | io::ErrorKind::InvalidFilename
                         ) =>
                 {
-                    out.push(FileId {
-                        path: f.path.display().to_string(),
-                        digest: None,
-                    });
+                    (None, None)
                 }
                 Err(e) => {
                     let missing = e.kind() == io::ErrorKind::NotFound || f.absent.is_some();
@@ -162,83 +149,68 @@ impl Files {
                         missing,
                         hint: told.map(|absent| absent.hint.clone()),
                     });
+                    continue;
                 }
-            }
+            };
+            ids.push(FileId {
+                path: shown.clone(),
+                digest,
+            });
+            seen.push(Seen { shown, path, stamp });
         }
         if troubles.is_empty() {
-            Ok(out)
+            Ok((ids, seen))
         } else {
             Err(troubles)
         }
     }
 
-    fn digest(&self, path: &Path) -> io::Result<String> {
-        let meta = fs::metadata(path)?;
-        if meta.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "it is a folder, a file is expected",
-            ));
+    /// The digest of a file, and its stamp from before and after it was read.
+    fn digest(&self, path: &Path) -> io::Result<(String, Stamp)> {
+        // Paths that are not text are hashed every time.
+        let name = std::path::absolute(path).ok();
+        let name = name.and_then(|p| p.to_str().map(ToOwned::to_owned));
+        for _ in 0..TRIES {
+            let now = SystemTime::now();
+            let stamp = Stamp::of(&files::metadata(path)?);
+            if let Some(name) = &name
+                && let Some(digest) = self.known.get(name, &stamp)
+            {
+                return Ok((digest, stamp));
+            }
+            settle(&stamp);
+            let digest = files::digest_of(path)?;
+            // What was hashed while it was written is nobody's content.
+            if stamp
+                .difference(&Stamp::of(&files::metadata(path)?))
+                .is_some()
+            {
+                continue;
+            }
+            if let Some(name) = &name
+                && rested(&stamp, now)
+            {
+                self.known.learn(name, stamp.clone(), digest.clone());
+            }
+            return Ok((digest, stamp));
         }
-        let before = stat(&meta);
-        // Paths that are no text are hashed every time.
-        let name = std::path::absolute(path)
-            .ok()
-            .and_then(|p| p.to_str().map(ToOwned::to_owned));
-        if let Some(name) = &name
-            && let Some(known) = locked(&self.known).get(name)
-            && known.stat == before
-        {
-            return Ok(known.digest.clone());
-        }
-        let now = SystemTime::now();
-        let digest = hash_file(path)?;
-        let after = stat(&fs::metadata(path)?);
-        if let Some(name) = name
-            && before == after
-            && rested(&before, now)
-        {
-            let known = Known {
-                stat: before,
-                digest: digest.clone(),
-            };
-            locked(&self.known).insert(name, known);
-            *locked(&self.learned) = true;
-        }
-        Ok(digest)
+        Err(io::Error::other(
+            "it changes while it is read: run again once nothing writes to it",
+        ))
     }
 
     /// Remembers in the store what was learned. Best effort: without it the next run hashes again.
     pub fn save(&self) {
-        let mut learned = locked(&self.learned);
-        if !*learned {
-            return;
-        }
-        let mut files = locked(&self.known).clone();
-        while files.len() > MOST {
-            files.pop_first();
-        }
-        let on_disk = OnDisk {
-            format: FORMAT,
-            files,
-        };
-        if let Ok(bytes) = serde_json::to_vec(&on_disk)
-            && crate::store::atomic::write(&self.path, &bytes).is_ok()
-        {
-            *learned = false;
-        }
+        self.known.save();
     }
-}
-
-fn locked<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs::File;
+    use std::fs::{self, File};
+    use std::time::UNIX_EPOCH;
 
     fn age(path: &Path) {
         let then = SystemTime::now() - Duration::from_secs(60);
@@ -250,20 +222,27 @@ mod tests {
             .unwrap();
     }
 
+    fn remembered(files: &Files, path: &Path) -> bool {
+        let stamp = Stamp::of(&files::metadata(path).unwrap());
+        files.known.get(path.to_str().unwrap(), &stamp).is_some()
+    }
+
     #[test]
     fn a_file_that_rests_is_remembered_and_a_young_one_never() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("s")).unwrap();
         let files = Files::open(&store, dir.path());
-        fs::write(dir.path().join("young"), "a").unwrap();
-        files.digest(&dir.path().join("young")).unwrap();
-        assert!(locked(&files.known).is_empty());
+        let young = dir.path().join("young");
+        fs::write(&young, "a").unwrap();
+        files.digest(&young).unwrap();
+        assert!(!remembered(&files, &young));
         // The change time cannot be set back, so resting is tested on its own.
-        let s = Stat {
+        let s = Stamp {
             size: 1,
             modified_ns: 5_000_000_000,
             changed_ns: 9_000_000_000,
             inode: 1,
+            device: 1,
         };
         let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
         assert!(!rested(&s, at(9)));
@@ -280,10 +259,56 @@ mod tests {
         fs::write(&path, "one").unwrap();
         age(&path);
         let files = Files::open(&store, dir.path());
-        let one = files.digest(&path).unwrap();
+        let one = files.digest(&path).unwrap().0;
         fs::write(&path, "two").unwrap();
         age(&path);
-        assert_ne!(files.digest(&path).unwrap(), one);
+        assert_ne!(files.digest(&path).unwrap().0, one);
+    }
+
+    /// Content alone does not tell: a reader in between may have met half of the file.
+    #[test]
+    fn the_same_bytes_written_again_are_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        let files = Files::open(&store, dir.path());
+        let path = dir.path().join("f");
+        let look = || {
+            let input = [InputFile::new("f", true), InputFile::new("none", false)];
+            files.identify(&input).unwrap()
+        };
+        fs::write(&path, "same").unwrap();
+        let (ids, seen) = look();
+        assert!(seen.iter().all(|s| s.change().is_none()));
+        fs::write(&path, "same").unwrap();
+        assert_eq!(look().0, ids);
+        let change = seen[0].change();
+        assert_eq!(change.as_deref(), Some("f changed (it was written to)"));
+        let (_, seen) = look();
+        age(&path);
+        assert!(seen[0].change().is_some(), "whatever its time says");
+        let (_, seen) = look();
+        fs::write(dir.path().join("none"), "").unwrap();
+        let change = seen[1].change();
+        assert_eq!(change.as_deref(), Some("none changed (it appeared)"));
+        fs::remove_file(&path).unwrap();
+        let change = seen[0].change();
+        assert_eq!(change.as_deref(), Some("f changed (it is gone)"));
+    }
+
+    /// A write right after the look leaves another stamp, however fast it comes.
+    #[test]
+    fn no_write_hides_in_the_grain_of_the_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        let files = Files::open(&store, dir.path());
+        let path = dir.path().join("f");
+        for i in 0..20 {
+            fs::write(&path, "same").unwrap();
+            let input = [InputFile::new("f", true)];
+            let (_, seen) = files.identify(&input).unwrap();
+            fs::write(&path, "same").unwrap();
+            assert!(seen[0].change().is_some(), "try {i}");
+        }
     }
 
     #[test]
@@ -292,7 +317,7 @@ mod tests {
         let store = Store::open_readonly(dir.path().join("s")).unwrap();
         let files = Files::open(&store, dir.path());
         let file = |p: &str, required| InputFile::new(p, required);
-        let ids = files.identify(&[file("a", false)]).unwrap();
+        let (ids, _) = files.identify(&[file("a", false)]).unwrap();
         assert_eq!(ids[0].digest, None);
         fs::create_dir(dir.path().join("d")).unwrap();
         let troubles = files
@@ -304,7 +329,7 @@ mod tests {
             [
                 "a: no such file",
                 "b: no such file",
-                "d: failed to read: it is a folder, a file is expected"
+                "d: failed to read: not a regular file: it is a folder"
             ]
         );
     }

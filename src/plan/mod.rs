@@ -13,6 +13,6 @@ pub use decide::{
     DecideError, Decision, Outcome, Planner, StagePlan, StageTrouble, Verdict, expected,
 };
 pub use explain::{LastEnd, LastLook, Reason};
-pub use files::{FileTrouble, Files};
+pub use files::{FileTrouble, Files, Seen};
 pub use fingerprint::{CACHE_FORMAT, FileId, Ingredients, InputId, Key, key_params};
 pub use request::{Prepared, Request, RequestError, prepare, prepare_run};

@@ -51,7 +51,7 @@ pub fn claims(
     for stage in &pipeline.stages {
         // What cannot be read is the run's business, and rank 0's.
         let read = stage.op.files(&stage.params, base).unwrap_or_default();
-        for file in files.identify(&read).unwrap_or_default() {
+        for file in files.identify(&read).unwrap_or_default().0 {
             if out.iter().any(|c| c.what == file.path) {
                 continue;
             }

@@ -13,7 +13,7 @@ use gfm_pipe_ranks::{Order as Told, Team};
 use serde_json::Value;
 
 use super::order::Order;
-use crate::plan::Files;
+use crate::plan::{Files, Seen};
 use crate::store::Store;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -68,6 +68,8 @@ struct Work {
     op: OpEntry,
     params: Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
+    /// The files it reads, as they were when they were compared with rank 0's.
+    seen: Vec<Seen>,
     stage: String,
 }
 
@@ -105,7 +107,7 @@ impl Helper<'_> {
         }
         let read = op.files(&order.params, &self.base)?;
         let here = Files::open(self.store, &self.base).identify(&read);
-        let here = here.map_err(|troubles| {
+        let (here, seen) = here.map_err(|troubles| {
             let first = troubles.first().map(ToString::to_string);
             OpError::new(first.unwrap_or_default())
         })?;
@@ -124,6 +126,7 @@ impl Helper<'_> {
             op: op.of_stage(&order.params, &connected)?,
             params: order.params,
             inputs,
+            seen,
             stage: order.stage,
         })
     }
@@ -163,7 +166,12 @@ impl Helper<'_> {
         });
         // Operators may have left something there, or nothing.
         let _ = std::fs::remove_dir_all(&workdir);
-        result
+        // Rank 0 looks after its own files; these may be other ones.
+        match work.seen.iter().find_map(Seen::change) {
+            Some(what) if result.is_ok() => Err(OpError::new(format!("{what} while it was read"))
+                .hint("run it again once nothing writes to the file")),
+            _ => result,
+        }
     }
 }
 

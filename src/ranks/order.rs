@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::FileId;
-use crate::store::{Store, hash_file};
+use crate::store::Store;
 
 /// A stage to compute.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,35 +66,23 @@ impl Given {
         };
         let mut tables = Vec::new();
         for t in &self.tables {
-            let path = store.object(&t.digest);
-            let found = hash_file(&path).map_err(|e| {
-                OpError::wrap(
-                    format!(
-                        "input {}.{} is not in the store {}",
-                        self.name,
-                        t.name,
-                        store.root().display()
-                    ),
-                    e,
-                )
-                .hint("every rank must see the same store: put it on a file system that all hosts share (--store)")
-            })?;
-            if found != t.digest {
-                return Err(OpError::new(format!(
-                    "input {}.{} is damaged: {} does not have the content it is named by",
-                    self.name,
-                    t.name,
-                    path.display()
-                ))
-                .hint("gfm-pipe verify looks for damage in the store"));
-            }
-            tables.push(TableFile {
+            let table = TableFile {
                 name: t.name.clone(),
-                path,
+                path: store.object(&t.digest),
                 rows: t.rows,
                 bytes: t.bytes,
                 digest: t.digest.clone(),
-            });
+            };
+            table.open().map_err(|e| {
+                let damaged = e.kind() == std::io::ErrorKind::InvalidData;
+                let place = format!("{}.{}", self.name, t.name);
+                let text = format!("input {place} cannot be read here");
+                OpError::wrap(text, e).hint(match damaged {
+                    true => "run again: what is damaged is computed anew",
+                    false => "every rank must see the same store: put it on a file system that all hosts share (--store)",
+                })
+            })?;
+            tables.push(table);
         }
         Ok(Artifact {
             kind,

@@ -8,8 +8,8 @@ use super::journal::JournalFile;
 use crate::store::Store;
 use crate::ui;
 
-/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone are
-/// left out.
+/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone or
+/// damaged are left out.
 pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for stage in journal.stages.iter().filter(|s| !s.outputs.is_empty()) {
@@ -21,7 +21,10 @@ pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
             continue;
         };
         for t in port.tables.iter().filter(|_| port.kind == "metrics") {
-            let Ok(reader) = gfm_pipe_api::table::reader(&store.object(&t.digest)) else {
+            let Ok(file) = store.sound_table(t) else {
+                continue;
+            };
+            let Ok(reader) = gfm_pipe_api::table::reader(&file.path) else {
                 continue;
             };
             for batch in reader.flatten() {

@@ -1,6 +1,7 @@
 //! Earlier runs: their journals, and which of them are pinned.
 //!
-//! Names of runs sort by time. A pinned run is one whose artifacts `gc` keeps; the pin is a file beside its journal.
+//! Runs are in the order of their numbers: their names say when they started by a clock that may have been
+//! wrong. Runs of earlier versions have no number; they come first, by name. A pinned run is one whose artifacts `gc` keeps; the pin is a file beside its journal.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ fn pin_path(store: &Store, run: &str) -> PathBuf {
     store.journal_path(run).with_extension("pin")
 }
 
-/// Names of all runs, the oldest first.
+/// Names of all runs, by name.
 pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     let folder = store.root().join("runs");
     let listing = match fs::read_dir(&folder) {
@@ -57,6 +58,8 @@ pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError
             Err(e) => return Err(e),
         }
     }
+    // The sort is stable: runs of one number stay in the order of their names.
+    out.sort_by_key(|r: &PastRun| r.journal.sequence);
     Ok((out, bad))
 }
 

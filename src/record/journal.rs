@@ -3,16 +3,17 @@
 //! It is written when the run starts and again whenever a stage was computed, so that a killed run is told from a finished
 //! one. `runs/latest` names the last run that came to its end.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use gfm_pipe_api::Level;
+use gfm_pipe_api::{Level, files};
 use serde::{Deserialize, Serialize};
 
 use super::events::{Event, EventSink, RunStatus, StageRecord, StageStatus};
+use super::sequence;
 use super::time::utc;
 use crate::store::{Store, StoreError, atomic, read_json, write_json};
 
@@ -25,6 +26,9 @@ pub struct JournalFile {
     pub format: u32,
     /// Name of the run.
     pub run: String,
+    /// Its number among all runs of the store. Journals of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Name of the pipeline.
     pub pipeline: String,
     /// Its file, as the user named it.
@@ -62,6 +66,7 @@ impl Journal {
                 file: JournalFile {
                     format: FORMAT,
                     run: run.to_owned(),
+                    sequence: Some(sequence::next(store)),
                     pipeline: pipeline.to_owned(),
                     file: file.display().to_string(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -173,7 +178,7 @@ fn log_line(event: &Event) -> Option<String> {
 /// When it cannot be read.
 pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
     let path = store.latest_path();
-    let run = match fs::read_to_string(&path) {
+    let run = match files::read_text(&path) {
         Ok(text) => text.trim().to_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", &path)(e)),

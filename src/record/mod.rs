@@ -10,6 +10,7 @@ mod journal;
 mod metrics;
 mod read;
 mod recorder;
+mod sequence;
 mod state;
 mod tensorboard;
 mod time;

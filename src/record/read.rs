@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use gfm_pipe_api::files;
 use serde::{Deserialize, Serialize};
 
 use super::events::{Event, RunStatus};
@@ -60,7 +61,7 @@ impl EventReader {
             return Ok(None);
         }
         let path = store.events_path(run);
-        match File::open(&path) {
+        match files::open(&path) {
             Ok(file) => Ok(Some(EventReader {
                 path,
                 file,

@@ -121,8 +121,8 @@ impl<'a> Run<'a> {
             .and_then(|p| p.tables.iter().find(|t| t.name == table))
             .ok_or_else(|| self.why_gone(stage, &of))?;
         let lacking = |why: &dyn std::fmt::Display| format!("{of} cannot be read: {why}");
-        let reader = gfm_pipe_api::table::reader(&self.store.object(&entry.digest))
-            .map_err(|e| lacking(&e))?;
+        let file = self.store.sound_table(entry).map_err(|e| lacking(&e))?;
+        let reader = gfm_pipe_api::table::reader(&file.path).map_err(|e| lacking(&e))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
         let batches: Result<Vec<RecordBatch>, _> = reader.collect();
         batches

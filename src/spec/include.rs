@@ -5,9 +5,10 @@
 //! bounds of one ([`super::MAX_BYTES`], [`super::MAX_VALUES`]), and a file is read once however often it is included.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::files;
 
 use super::error::{Mistake, SpecErrors};
 use super::node::{Entry, Kind, Node, quote};
@@ -103,7 +104,7 @@ fn text(path: &Path) -> Result<String, Trouble> {
     };
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    File::open(path)
+    files::open(path)
         .and_then(|f| f.take(limit).read_to_end(&mut bytes))
         .map_err(|e| Trouble {
             what: "cannot read",

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fail::fail_point;
+use gfm_pipe_api::files;
 
 use super::error::StoreError;
 
@@ -155,7 +156,8 @@ pub fn sweep(dir: &Path) {
         if !old {
             continue;
         }
-        if let Ok(file) = File::open(entry.path())
+        // What is not a file is not ours, and opening it may block.
+        if let Ok(file) = files::open(&entry.path())
             && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
         {
             let _ = fs::remove_file(entry.path());

@@ -31,7 +31,7 @@ pub enum StoreError {
         known: u32,
     },
     /// A folder that is something else.
-    #[error("{} is not empty and is no gfm-pipe store", path.display())]
+    #[error("{} is not empty and is not a gfm-pipe store", path.display())]
     NotAStore {
         /// The folder.
         path: PathBuf,
@@ -43,6 +43,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// An object that is not what was written.
+    #[error("{} is damaged: {why}", path.display())]
+    Object {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The user asked to stop while waiting.
     #[error("interrupted")]
@@ -101,6 +109,9 @@ impl StoreError {
                 "remove {} and run again: what it described is computed anew",
                 path.display()
             )),
+            StoreError::Object { .. } => {
+                Some("run the pipeline again: what is damaged is computed anew".to_owned())
+            }
             StoreError::Cancelled => None,
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::layout::Store;
-use super::verify::entries;
+use super::verify::{entries, is_file};
 use crate::plan::Key;
 
 /// What is removed besides what no kept run needs.
@@ -100,8 +100,8 @@ impl Store {
         });
         files
             .filter_map(|path| {
-                let bytes = fs::metadata(&path).ok()?.len();
-                Some((path, bytes))
+                let meta = fs::symlink_metadata(&path).ok()?;
+                meta.is_file().then(|| (path, meta.len()))
             })
             .collect()
     }
@@ -112,26 +112,43 @@ impl Store {
     /// When the disk refuses; what was removed before that stays removed.
     pub fn remove(&self, garbage: &Garbage) -> Result<(), StoreError> {
         for path in &garbage.stages {
-            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            remove(path)?;
         }
         super::atomic::sync_dir(&self.root().join("stages"))?;
         for (path, _) in garbage.objects.iter().chain(&garbage.events) {
-            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            remove(path)?;
         }
         for (path, _) in garbage.work.iter().chain(&garbage.cache) {
-            fs::remove_dir_all(path).map_err(StoreError::io("remove", path))?;
+            remove(path)?;
         }
+        self.read.retain(|digest| is_file(&self.object(digest)));
         Ok(())
     }
 }
 
-/// Bytes of all files below a folder, as far as they can be seen; links are not followed.
-fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let sizes = entries.map(|e| match e.metadata() {
-        Ok(m) if m.is_dir() => size(&e.path()),
-        Ok(m) => m.len(),
-        Err(_) => 0,
-    });
-    sizes.sum()
+/// Removes a file, a link (not what it points to) or a folder; what is gone already is removed.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let folder = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
+    let removed = match folder {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of a file, or of all files below a folder, as far as they can be seen; links are not followed.
+fn size(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|e| size(&e.path())).sum()
+        }
+        Ok(m) if m.is_file() => m.len(),
+        _ => 0,
+    }
 }

@@ -7,23 +7,31 @@
 //!   objects/ab/<digest>.parquet   one table each
 //!   stages/<key>.json    one finished stage each
 //!   last/<pipeline>/<stage>.json  what the stage looked like when it was last asked for
-//!   runs/<id>.json, runs/latest   journals
+//!   runs/<id>.json, runs/latest, runs/sequence   journals, and the order of runs
 //!   runs/<id>.events.jsonl, runs/<id>.metrics.parquet   what happens in a run, while it goes on
 //!   logs/<id>.log        messages of a run
 //!   locks/<key>          operating system locks; never a reason to clean up
 //!   work/<key>/          private folders of running or killed stages
 //!   tmp/                 objects being written
-//!   files.json           digests of input files by size, time and inode
+//!   files.json           digests of input files, with their stamps
+//!   objects.json         digests of objects as they were last read, with their stamps
 //! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gfm_pipe_api::files;
 
 use super::atomic;
+use super::digests::Digests;
 use super::error::StoreError;
 
 /// Format version of the layout.
 pub const VERSION: u32 = 1;
+
+/// More objects than this are not remembered.
+const MOST_OBJECTS: usize = 100_000;
 
 const FOLDERS: [&str; 9] = [
     "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "cache",
@@ -33,6 +41,8 @@ const FOLDERS: [&str; 9] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// What the objects' bytes were when they were last looked at.
+    pub(super) read: Arc<Digests>,
 }
 
 impl Store {
@@ -41,7 +51,7 @@ impl Store {
     /// # Errors
     /// When the folder is something else, has an unknown version, or cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Store { root: root.into() };
+        let store = Store::at(root.into());
         if !store.check_version()? {
             let strangers = fs::read_dir(&store.root).is_ok_and(|mut d| {
                 d.any(|e| e.is_ok_and(|e| !is_ours(&e.file_name().to_string_lossy())))
@@ -67,12 +77,20 @@ impl Store {
         Ok(store)
     }
 
+    fn at(root: PathBuf) -> Self {
+        let read = Digests::new(root.join("objects.json"), MOST_OBJECTS);
+        Store {
+            root,
+            read: Arc::new(read),
+        }
+    }
+
     /// Opens a store for looking only: nothing is made, and a store that does not exist is an empty one.
     ///
     /// # Errors
     /// When it has an unknown version.
     pub fn open_readonly(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Store { root: root.into() };
+        let store = Store::at(root.into());
         store.check_version()?;
         Ok(store)
     }
@@ -80,7 +98,7 @@ impl Store {
     /// Whether there is a store of a known version; false when there is none.
     fn check_version(&self) -> Result<bool, StoreError> {
         let path = self.root.join("version");
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_text(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(StoreError::io("read", &path)(e)),
@@ -174,6 +192,11 @@ impl Store {
         self.root.join("runs").join("latest")
     }
 
+    /// The file that has the number of the run that started last.
+    pub fn sequence_path(&self) -> PathBuf {
+        self.root.join("runs").join("sequence")
+    }
+
     /// The log of a run.
     pub fn log_path(&self, run: &str) -> PathBuf {
         self.root.join("logs").join(format!("{run}.log"))
@@ -184,23 +207,18 @@ impl Store {
         self.root.join("files.json")
     }
 
-    /// Bytes of all objects.
+    /// Bytes of all objects, as far as they can be seen.
     pub fn disk_used(&self) -> u64 {
-        let shards = fs::read_dir(self.root.join("objects"));
-        shards
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|shard| fs::read_dir(shard.path()).ok())
-            .flat_map(|files| files.flatten())
-            .filter_map(|f| f.metadata().ok())
-            .map(|m| m.len())
-            .sum()
+        let objects = self.objects().unwrap_or_default();
+        objects.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
+/// Files beside the folders.
+const FILES: [&str; 3] = ["version", "files.json", "objects.json"];
+
 fn is_ours(name: &str) -> bool {
-    name.starts_with('.') || name == "version" || name == "files.json" || FOLDERS.contains(&name)
+    name.starts_with('.') || FILES.contains(&name) || FOLDERS.contains(&name)
 }
 
 /// A name that is a file name on every system and still readable: other characters are written as `%xx`, and a long name is

@@ -1,15 +1,15 @@
 //! Manifests: what a finished stage gave, and whether it is all still there.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::{Artifact, OpEntry, TableFile};
+use gfm_pipe_api::{Artifact, OpEntry, files};
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::error::StoreError;
 use super::layout::Store;
+use super::sound::{Found, Look};
 use crate::plan::{Ingredients, Key};
 
 /// Format version of a manifest.
@@ -114,6 +114,10 @@ pub struct Manifest {
     pub made_on: MadeOn,
     /// When it was finished, UTC.
     pub made_at: String,
+    /// Whether its operator could read no input without comparing it with its digest. Earlier versions
+    /// did not compare.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inputs_checked: bool,
     /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots. [`Manifest::sealed`] sets it.
     #[serde(default)]
     pub seal: Option<String>,
@@ -174,7 +178,7 @@ pub enum Lookup {
 }
 
 impl Store {
-    /// Looks for a finished stage and checks that its objects are there in their size.
+    /// Looks for a finished stage and checks that its objects are what was written ([`Look::Stamp`]).
     ///
     /// # Errors
     /// When the store cannot be read, or the manifest has an unknown version.
@@ -197,17 +201,13 @@ impl Store {
                 path,
             });
         }
-        for table in manifest.tables() {
-            let path = self.object(&table.digest);
-            let missing = match fs::metadata(&path) {
-                Ok(meta) if meta.len() == table.bytes && meta.is_file() => continue,
-                Ok(_) => false,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
-                Err(e) => return Err(StoreError::io("read", &path)(e)),
-            };
-            return Ok(Lookup::Damaged { missing, path });
-        }
-        Ok(Lookup::Hit(Box::new(manifest)))
+        Ok(match self.flaw(manifest.tables(), Look::Stamp)? {
+            Some((found, path)) => Lookup::Damaged {
+                missing: found == Found::Missing,
+                path,
+            },
+            None => Lookup::Hit(Box::new(manifest)),
+        })
     }
 
     /// Reads a manifest without looking at its objects.
@@ -243,17 +243,7 @@ impl Store {
             .iter()
             .filter_map(|port| {
                 let entry = manifest.ports.get(port.name)?;
-                let tables = entry
-                    .tables
-                    .iter()
-                    .map(|t| TableFile {
-                        name: t.name.clone(),
-                        path: self.object(&t.digest),
-                        rows: t.rows,
-                        bytes: t.bytes,
-                        digest: t.digest.clone(),
-                    })
-                    .collect();
+                let tables = entry.tables.iter().map(|t| self.table(t)).collect();
                 let artifact = Artifact {
                     kind: port.kind,
                     name: format!("{stage}.{}", port.name),
@@ -282,7 +272,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     path: &Path,
     known: u32,
 ) -> Result<Option<T>, StoreError> {
-    let bytes = match fs::read(path) {
+    let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path)(e)),

@@ -7,6 +7,7 @@
 pub mod atomic;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod digests;
 mod error;
 mod gc;
 mod layout;
@@ -14,8 +15,10 @@ mod lock;
 mod manifest;
 mod object;
 mod remote;
+mod sound;
 mod verify;
 
+pub(crate) use digests::Digests;
 pub use error::StoreError;
 pub(crate) use error::full_disk;
 pub use gc::{Extent, Garbage};
@@ -24,6 +27,7 @@ pub use layout::{Store, VERSION};
 pub use lock::{Holder, KeyLock, RunLock};
 pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
 pub(crate) use manifest::{read_json, write_json};
-pub use object::{StageTables, hash_file};
+pub use object::{Committed, StageTables};
 pub use remote::{Exchange, Give, Moved, Remote, RemoteError};
+pub use sound::{Found, Look};
 pub use verify::{Damage, StoredManifest, Verified};

@@ -5,15 +5,14 @@
 //! under its final name has the bytes its name is the digest of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use fail::fail_point;
-use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableFile, TableSink, table};
+use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableSink, table};
 use parquet::arrow::ArrowWriter;
 
 use super::atomic::{self, TempFile};
@@ -34,6 +33,16 @@ enum State {
 }
 
 type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
+
+/// What a stage left in the store.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its ports.
+    pub ports: BTreeMap<String, PortEntry>,
+    /// Stored stages that were forgotten: they may have been computed from an object that was damaged
+    /// and is healed now.
+    pub distrusted: u64,
+}
 
 /// The tables of a stage that runs.
 pub struct StageTables {
@@ -86,10 +95,11 @@ impl StageTables {
     ///
     /// # Errors
     /// When the disk refuses; objects that were already named stay, which harms nothing.
-    pub fn commit(self) -> Result<BTreeMap<String, PortEntry>, StoreError> {
+    pub fn commit(self) -> Result<Committed, StoreError> {
         let mut tables = std::mem::take(&mut *locked(&self.tables));
         let mut folders = BTreeSet::new();
         let mut out = BTreeMap::new();
+        let mut distrusted = 0;
         for port in &self.ports {
             let mut artifact = Artifact {
                 kind: port.kind,
@@ -108,14 +118,10 @@ impl StageTables {
                     folders.insert(folder.to_owned());
                 }
                 // An object already there is replaced: it has the same bytes, or is damaged and healed by this.
+                distrusted += self.store.heal(&pending.entry)?;
                 pending.temp.persist(&path)?;
-                artifact.tables.push(TableFile {
-                    name: pending.entry.name.clone(),
-                    path,
-                    rows: pending.entry.rows,
-                    bytes: pending.entry.bytes,
-                    digest: pending.entry.digest.clone(),
-                });
+                self.store.wrote(&pending.entry.digest);
+                artifact.tables.push(self.store.table(&pending.entry));
                 entries.push(pending.entry);
             }
             out.insert(
@@ -133,7 +139,10 @@ impl StageTables {
         }
         // The shards themselves may be new names.
         atomic::sync_dir(&self.store.root().join("objects"))?;
-        Ok(out)
+        Ok(Committed {
+            ports: out,
+            distrusted,
+        })
     }
 }
 
@@ -309,36 +318,34 @@ impl Arrival {
         written.map_err(StoreError::io("write", &path))
     }
 
-    /// Gives it its final name; false, and nothing is kept, when it is not the object that was expected.
-    pub(super) fn store(self, store: &Store, expected: &TableEntry) -> Result<bool, StoreError> {
+    /// Gives it its final name, and how many stages were distrusted by that (see [`Committed`]); `None`,
+    /// and nothing is kept, when it is not the object that was expected.
+    pub(super) fn store(
+        self,
+        store: &Store,
+        expected: &TableEntry,
+    ) -> Result<Option<u64>, StoreError> {
         let path = store.object(&expected.digest);
         let finished = self.0.finish().map_err(StoreError::io("write", &path));
         let (temp, digest, bytes) = finished?;
         if digest != expected.digest || bytes != expected.bytes {
-            return Ok(false);
+            return Ok(None);
         }
+        let distrusted = store.heal(expected)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
             temp.persist(&path)?;
             atomic::sync_dir(folder)?;
         }
-        Ok(true)
+        store.wrote(&digest);
+        Ok(Some(distrusted))
     }
-}
-
-/// BLAKE3 digest of a file's bytes, hex.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn hash_file(path: &Path) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::sound::{Found, Look};
     use super::*;
     use arrow::array::{StringArray, UInt64Array};
     use gfm_pipe_api::kinds;
@@ -377,10 +384,12 @@ mod tests {
         let (_dir, store, tables) = setup();
         write(&tables, 3).unwrap();
         tables.check_complete().unwrap();
-        let ports = tables.commit().unwrap();
-        let table = &ports["counts"].tables[0];
+        let committed = tables.commit().unwrap();
+        let table = &committed.ports["counts"].tables[0];
         let path = store.object(&table.digest);
-        assert_eq!(hash_file(&path).unwrap(), table.digest);
+        let sound = |look| store.check(&table.digest, table.bytes, look).unwrap();
+        assert_eq!(sound(Look::Stamp), Found::Sound);
+        assert_eq!(sound(Look::Bytes), Found::Sound);
         assert_eq!(fs::metadata(&path).unwrap().len(), table.bytes);
         assert_eq!(table.rows, 1);
         assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
@@ -395,8 +404,10 @@ mod tests {
             }],
         );
         write(&again, 3).unwrap();
-        assert_eq!(again.commit().unwrap(), ports);
-        assert_eq!(hash_file(&path).unwrap(), table.digest);
+        assert_eq!(sound(Look::Stamp), Found::Damaged);
+        assert_eq!(again.commit().unwrap(), committed);
+        assert_eq!(sound(Look::Stamp), Found::Sound);
+        assert_eq!(sound(Look::Bytes), Found::Sound);
     }
 
     #[test]

@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use gfm_pipe_api::{Cancel, OpEntry};
+use gfm_pipe_api::{Cancel, OpEntry, files};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Place;
@@ -25,7 +24,9 @@ use super::atomic;
 use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{MANIFEST_FORMAT, Manifest, TableEntry, fits, parse_json};
-use super::object::{Arrival, hash_file};
+use super::object::Arrival;
+use super::sound::{Found, Look};
+use crate::panics;
 use crate::plan::{CACHE_FORMAT, Key};
 
 /// Transfers at a time.
@@ -232,6 +233,18 @@ impl Remote {
         });
     }
 
+    /// Waits for a transfer. One that panics is a remote that failed: a run does not end by it.
+    fn wait<T>(&self, transfer: impl Future<Output = T>) -> Option<T> {
+        match panics::catch(|| self.runtime.block_on(transfer)) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                let place = panic.place.unwrap_or_default();
+                self.give_up(&format!("its client failed: {} {place}", panic.message));
+                None
+            }
+        }
+    }
+
     fn say(&self, text: String) {
         self.with(|s| s.news.push(format!("remote {}: {text}", self.name)));
     }
@@ -260,14 +273,14 @@ impl Remote {
             return None;
         }
         let place = self.manifest_place(key);
-        let asked = self.runtime.block_on(async {
+        let asked = self.wait(async {
             // A bucket that does not exist answers like an empty one, except to this.
             if !self.with(|s| std::mem::replace(&mut s.met, true)) && self.folder.is_none() {
                 self.objects.list(Some(&self.prefix)).try_next().await?;
             }
             small(self.objects.as_ref(), &place).await
         });
-        let bytes = match asked {
+        let bytes = match asked? {
             Ok(bytes) => bytes?,
             Err(e) => {
                 self.give_up(&e.to_string());
@@ -319,10 +332,11 @@ impl Remote {
             .map(|table| self.receive(store, table, cancel))
             .buffer_unordered(AT_ONCE)
             .try_collect::<Vec<Option<u64>>>();
-        let bytes = match self.runtime.block_on(arrivals) {
-            Ok(bytes) => bytes,
-            Err(Lost::Local(e)) => return Err(e),
-            Err(Lost::Remote(e)) => {
+        let bytes = match self.wait(arrivals) {
+            None => return Ok(false),
+            Some(Ok(bytes)) => bytes,
+            Some(Err(Lost::Local(e))) => return Err(e),
+            Some(Err(Lost::Remote(e))) => {
                 self.give_up(&e.to_string());
                 return Ok(false);
             }
@@ -347,9 +361,7 @@ impl Remote {
         table: &TableEntry,
         cancel: &Cancel,
     ) -> Result<Option<u64>, Lost> {
-        let path = store.object(&table.digest);
-        // What is there in its size is believed here as everywhere: `verify` looks closer.
-        if std::fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == table.bytes) {
+        if store.check(&table.digest, table.bytes, Look::Stamp)? == Found::Sound {
             return Ok(Some(0));
         }
         let place = self.object_place(&table.digest);
@@ -374,8 +386,12 @@ impl Remote {
             }
             arrival.write(&chunk)?;
         }
-        if !arrival.store(store, table)? {
-            return bad("is damaged");
+        match arrival.store(store, table)? {
+            None => return bad("is damaged"),
+            Some(0) => {}
+            Some(n) => self.say(format!(
+                "{place} took the place of a damaged table; {n} stored results that may have been computed from it are computed anew"
+            )),
         }
         Ok(Some(table.bytes))
     }
@@ -390,12 +406,8 @@ impl Remote {
             .buffer_unordered(AT_ONCE)
             // To the end also after a failure: what was begun must be taken back. The others see it and do not begin.
             .collect::<Vec<Result<(), Lost>>>();
-        for lost in self
-            .runtime
-            .block_on(all)
-            .into_iter()
-            .filter_map(Result::err)
-        {
+        let ended = self.wait(all).unwrap_or_default();
+        for lost in ended.into_iter().filter_map(Result::err) {
             match lost {
                 Lost::Local(StoreError::Cancelled) => {
                     self.say("interrupted; the next run gives it the rest".to_owned());
@@ -474,13 +486,13 @@ impl Remote {
         // Looked at before it is sent: a name that does not tell the bytes would spoil it for all.
         let hash = {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || hash_file(&path))
+            tokio::task::spawn_blocking(move || files::digest_of(&path))
         };
         let hash = hash.await.map_err(std::io::Error::other).map_err(read)?;
         if hash.map_err(read)? != table.digest {
             return Ok(None);
         }
-        let mut file = File::open(&path).map_err(read)?;
+        let mut file = files::open(&path).map_err(read)?;
         let mut to = BufWriter::with_capacity(Arc::clone(&self.objects), place.clone(), PART);
         let mut buffer = vec![0; 1 << 20];
         let lost = |e: std::io::Error| {
@@ -489,6 +501,8 @@ impl Remote {
                 source: Box::new(e),
             })
         };
+        // From then on there is nothing to take back, and asking for it is a fault.
+        let mut closing = false;
         let sent = async {
             loop {
                 if cancel.is_cancelled() {
@@ -497,14 +511,17 @@ impl Remote {
                 // Blocking, on a thread that does nothing but transfers.
                 let n = file.read(&mut buffer).map_err(read)?;
                 if n == 0 {
+                    closing = true;
                     return to.shutdown().await.map_err(lost);
                 }
                 to.write_all(&buffer[..n]).await.map_err(lost)?;
             }
         };
         if let Err(e) = sent.await {
-            // Parts that were sent would stay, and cost.
-            let _ = to.abort().await;
+            if !closing {
+                // Parts that were sent would stay, and cost.
+                let _ = to.abort().await;
+            }
             return Err(e);
         }
         self.with(|s| s.bad.remove(&table.digest));

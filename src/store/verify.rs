@@ -1,18 +1,18 @@
 //! Looking for damage: every manifest, and every object that one names.
 //!
-//! Invariant: nothing is changed. What is damaged is never used by a run anyway where its size is wrong, and `run` heals what it
-//! computes again; this finds what a run would only meet when it reads it.
+//! Invariant: nothing is changed but the memory of what objects hold. Through it the next run knows what is
+//! damaged, also where nobody would have opened it, and computes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{MANIFEST_FORMAT, Manifest, read_json};
-use super::object::hash_file;
+use super::sound::{Found, Look};
 
 /// A file that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub struct Verified {
     pub unnamed: u64,
     /// What is damaged, by path.
     pub damages: Vec<Damage>,
+    /// Stored stages that may have been computed from something damaged, with their operators.
+    pub suspects: Vec<(PathBuf, String)>,
 }
 
 impl Store {
@@ -52,7 +54,8 @@ impl Store {
         let folder = self.root().join("stages");
         let mut out = Vec::new();
         for file in entries(&folder)? {
-            if file.extension().is_none_or(|e| e != "json") {
+            // What others put there is not ours to judge.
+            if !is_named(&file, "json") || !is_file(&file) {
                 continue;
             }
             let manifest = match read_json::<Manifest>(&file, MANIFEST_FORMAT) {
@@ -70,16 +73,27 @@ impl Store {
         Ok(out)
     }
 
-    /// Every object on disk, with its size.
+    /// Every object on disk, with its size: files in the place that their digest gives them. Links are
+    /// not followed, and what others put there is passed over.
     ///
     /// # Errors
     /// When a folder cannot be read.
     pub fn objects(&self) -> Result<Vec<(PathBuf, u64)>, StoreError> {
         let mut out = Vec::new();
         for shard in entries(&self.root().join("objects"))? {
+            if !fs::symlink_metadata(&shard).is_ok_and(|m| m.is_dir()) {
+                continue;
+            }
             for file in entries(&shard)? {
-                let bytes = fs::metadata(&file).map_or(0, |m| m.len());
-                out.push((file, bytes));
+                let digest = file.file_stem().unwrap_or_default().to_string_lossy();
+                if !is_named(&file, "parquet") || self.object(&digest) != file {
+                    continue;
+                }
+                if let Ok(meta) = fs::symlink_metadata(&file)
+                    && meta.is_file()
+                {
+                    out.push((file, meta.len()));
+                }
             }
         }
         Ok(out)
@@ -126,7 +140,7 @@ impl Store {
             .par_iter()
             .filter_map(|(digest, (bytes, operators))| {
                 let path = self.object(digest);
-                let why = wrong(&path, digest, *bytes, deep);
+                let why = self.wrong(&path, digest, *bytes, deep);
                 let before = done.fetch_add(*bytes, std::sync::atomic::Ordering::Relaxed);
                 progress(before + bytes, out.bytes);
                 let mut operators = operators.clone();
@@ -139,29 +153,52 @@ impl Store {
                 })
             })
             .collect();
+        let digests = found.iter().filter_map(|d| d.path.file_stem()?.to_str());
+        let suspects = match found.is_empty() {
+            true => Vec::new(),
+            false => self.suspects(&digests.collect())?,
+        };
+        let suspects = suspects.into_iter();
+        out.suspects = suspects
+            .map(|(path, m)| (path, m.ingredients.operator))
+            .collect();
         out.damages.extend(found);
         out.damages.sort();
+        self.save_digests();
         Ok(out)
+    }
+
+    fn wrong(&self, path: &Path, digest: &str, bytes: u64, deep: bool) -> Option<String> {
+        match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it is missing".to_owned()),
+            Err(e) => Some(format!("it cannot be read: {e}")),
+            Ok(m) if !m.is_file() => Some("it is not a file".to_owned()),
+            Ok(m) if m.len() != bytes => {
+                Some(format!("it has {} bytes, {bytes} were stored", m.len()))
+            }
+            Ok(_) if deep => match self.check(digest, bytes, Look::Bytes) {
+                Ok(Found::Sound) => None,
+                Ok(_) => Some("it does not have the content it is named by".to_owned()),
+                Err(e) => Some(format!("it cannot be read: {e}")),
+            },
+            Ok(_) => None,
+        }
     }
 }
 
-fn wrong(path: &std::path::Path, digest: &str, bytes: u64, deep: bool) -> Option<String> {
-    match fs::metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some("it is missing".to_owned()),
-        Err(e) => Some(format!("it cannot be read: {e}")),
-        Ok(m) if !m.is_file() => Some("it is no file".to_owned()),
-        Ok(m) if m.len() != bytes => Some(format!("it has {} bytes, {bytes} were stored", m.len())),
-        Ok(_) if deep => match hash_file(path) {
-            Ok(d) if d == digest => None,
-            Ok(_) => Some("its content is not the one it is named by".to_owned()),
-            Err(e) => Some(format!("it cannot be read: {e}")),
-        },
-        Ok(_) => None,
-    }
+/// Whether a file is named as ours are: by a digest.
+fn is_named(file: &Path, extension: &str) -> bool {
+    let stem = file.file_stem().and_then(|s| s.to_str());
+    file.extension().is_some_and(|e| e == extension)
+        && stem.is_some_and(|s| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+pub(super) fn is_file(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|m| m.is_file())
 }
 
 /// What a folder holds, sorted; nothing where there is no folder.
-pub(super) fn entries(folder: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let listing = match fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gfm_pipe::record::{RunStatus, StageStatus};
-use gfm_pipe::store::hash_file;
 use gfm_pipe_api::Cancel;
+use gfm_pipe_api::files::digest_of;
 
 use crate::lab::{Events, Lab};
 
@@ -80,7 +80,7 @@ fn killed_at_any_instant() {
         for shard in std::fs::read_dir(lab.path("store/objects")).unwrap() {
             for object in std::fs::read_dir(shard.unwrap().path()).unwrap() {
                 let path = object.unwrap().path();
-                let digest = hash_file(&path).unwrap();
+                let digest = digest_of(&path).unwrap();
                 assert_eq!(path.file_stem().unwrap().to_str(), Some(&*digest));
             }
         }

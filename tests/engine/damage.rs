@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use gfm_pipe::record::{RunStatus, StageStatus};
-use gfm_pipe::store::{Store, hash_file};
+use gfm_pipe::store::Store;
+use gfm_pipe_api::files::digest_of;
 
 use crate::lab::{Lab, told};
 
@@ -109,7 +110,7 @@ fn rot_of_the_same_size_is_named_by_the_stage_that_stumbles_and_force_heals_it()
     assert_eq!(healed.status, RunStatus::Ok);
     assert_eq!(told(&healed), ["a ran forced", "c ran failed last time"]);
     let digest = &healed.artifacts["a"]["lines"].tables[0].digest;
-    assert_eq!(hash_file(&object).unwrap(), *digest);
+    assert_eq!(digest_of(&object).unwrap(), *digest);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Artifacts as operators read them: named tables in Parquet files.
 
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use crate::error::{OpError, OpResult};
+use crate::files;
 use crate::kind::Kind;
 use crate::table;
 
@@ -22,6 +25,42 @@ pub struct TableFile {
     pub bytes: u64,
     /// BLAKE3 digest of the file's bytes, hex.
     pub digest: String,
+}
+
+/// A stored table whose bytes are not those it was written with.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is damaged: it does not have the content it is named by", path.display())]
+pub struct DamagedTable {
+    /// Its file.
+    pub path: PathBuf,
+}
+
+impl TableFile {
+    /// Opens the file. Its bytes are compared with the digest first, so that nothing is computed
+    /// from, or printed of, a damaged table.
+    ///
+    /// # Errors
+    /// When it cannot be read; a [`DamagedTable`] inside when its bytes are not what was written.
+    pub fn open(&self) -> io::Result<File> {
+        let mut file = files::open(&self.path)?;
+        let whole = file.metadata()?.len() == self.bytes && files::digest(&file)? == self.digest;
+        if !whole {
+            let damaged = DamagedTable {
+                path: self.path.clone(),
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
+        }
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// The table batch by batch, from a file that was checked as [`TableFile::open`] does.
+    ///
+    /// # Errors
+    /// See [`TableFile::open`]; and when it is no Parquet file.
+    pub fn batches(&self) -> parquet::errors::Result<ParquetRecordBatchReader> {
+        table::reader_of(self.open()?)
+    }
 }
 
 /// What a port gave: tables of a known kind.
@@ -85,7 +124,8 @@ impl Artifact {
     /// # Errors
     /// When the table is missing or its file cannot be opened.
     pub fn batches(&self, table: &str) -> OpResult<ParquetRecordBatchReader> {
-        table::reader(&self.file(table)?.path).map_err(|e| self.broken(table, e))
+        let file = self.file(table)?;
+        file.batches().map_err(|e| self.broken(table, e))
     }
 
     /// The texts of an artifact whose kind has text columns; several columns are joined by a line break.

@@ -12,6 +12,7 @@ pub mod artifact;
 pub mod columns;
 pub mod context;
 pub mod error;
+pub mod files;
 pub mod kind;
 pub mod kinds;
 pub mod local;
@@ -20,7 +21,7 @@ pub mod ranks;
 pub mod schema;
 pub mod table;
 
-pub use artifact::{Artifact, TableFile};
+pub use artifact::{Artifact, DamagedTable, TableFile};
 pub use context::{
     Cancel, Context, Device, Environment, Level, Metric, Nowhere, Outputs, Reporter, TableSink,
 };

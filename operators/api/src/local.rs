@@ -116,11 +116,9 @@ impl TableSink for FolderSink {
         self.writer.finish()?;
         let path = self.table.path.clone();
         let failed = |e| OpError::wrap("failed to read back", e).file(&path);
-        let mut hasher = blake3::Hasher::new();
-        let file = File::open(&path).map_err(failed)?;
-        hasher.update_reader(file).map_err(failed)?;
-        self.table.bytes = hasher.count();
-        self.table.digest = hasher.finalize().to_hex().to_string();
+        let file = crate::files::open(&path).map_err(failed)?;
+        self.table.bytes = file.metadata().map_err(failed)?.len();
+        self.table.digest = crate::files::digest(file).map_err(failed)?;
         let key = (self.port.clone(), self.table.name.clone());
         if let Ok(mut written) = self.written.lock() {
             written.insert(key, self.table.clone());

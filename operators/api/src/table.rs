@@ -31,12 +31,20 @@ pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter
     ArrowWriter::try_new(sink, schema, Some(props))
 }
 
-/// Opens a Parquet file for reading in batches.
+/// Opens a Parquet file for reading in batches. Tables of the store are opened by
+/// [`crate::TableFile::batches`], which checks their bytes.
 ///
 /// # Errors
 /// When the file cannot be opened or is no Parquet file.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
-    let file = File::open(path)?;
+    reader_of(crate::files::open(path)?)
+}
+
+/// Reads an open Parquet file in batches.
+///
+/// # Errors
+/// When it is no Parquet file.
+pub fn reader_of(file: File) -> Result<ParquetRecordBatchReader> {
     ParquetRecordBatchReaderBuilder::try_new(file)?
         .with_batch_size(BATCH_ROWS)
         .build()

@@ -1,7 +1,7 @@
 //! Tables as a program sees them: files of one table each, Parquet or JSON lines.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ use arrow::json::reader::infer_json_schema;
 use arrow::json::writer::LineDelimited;
 use arrow::json::{ReaderBuilder, WriterBuilder};
 use arrow::util::display::FormatOptions;
-use gfm_pipe_api::{Artifact, ColType, Context, Kind, OpError, OpResult, TableSpec, table};
+use gfm_pipe_api::{
+    Artifact, ColType, Context, Kind, OpError, OpResult, TableFile, TableSpec, files, table,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::rows;
@@ -44,12 +46,21 @@ fn refused<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     move |e| OpError::wrap(format!("failed to {action}"), e).file(path)
 }
 
-/// A copy that cannot be written by accident.
+/// A copy that cannot be written by accident, with the permissions of the file.
 pub(crate) fn copy(from: &Path, to: &Path) -> OpResult<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(refused("create", folder))?;
     }
+    files::metadata(from).map_err(refused("copy", from))?;
     fs::copy(from, to).map_err(refused("copy", from))?;
+    protect(to)
+}
+
+/// A copy of a table of the store.
+fn copy_table(table: &TableFile, to: &Path) -> OpResult<()> {
+    let mut from = table.open().map_err(refused("read", &table.path))?;
+    let mut copy = File::create(to).map_err(refused("create", to))?;
+    io::copy(&mut from, &mut copy).map_err(refused("copy", &table.path))?;
     protect(to)
 }
 
@@ -72,7 +83,7 @@ pub(crate) fn give(
     for t in &artifact.tables {
         ctx.check_cancelled()?;
         match format {
-            Format::Parquet => copy(&t.path, &folder.join(format!("{}.parquet", t.name)))?,
+            Format::Parquet => copy_table(t, &folder.join(format!("{}.parquet", t.name)))?,
             Format::Jsonl => {
                 let path = folder.join(format!("{}.jsonl", t.name));
                 let file = File::create(&path).map_err(refused("create", &path))?;
@@ -360,7 +371,7 @@ impl Batches {
 
     fn jsonl(path: &Path, spec: &TableSpec) -> OpResult<Self> {
         let shown = shown(path);
-        let file = File::open(path).map_err(refused("read", &shown))?;
+        let file = files::open(path).map_err(refused("read", &shown))?;
         let mut reader = BufReader::new(file);
         let schema = if spec.columns.is_empty() {
             let (schema, _) =

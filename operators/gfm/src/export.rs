@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::{StringArray, UInt64Array};
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema,
-    Type, columns, kinds,
+    Type, columns, files, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -165,7 +165,7 @@ impl Operator for Export {
             columns::text(&table, "digest")?,
         );
         let right = |i: usize| {
-            fs::read(folder.join(names.value(i)))
+            files::read(&folder.join(names.value(i)))
                 .is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == digests.value(i))
         };
         let wrong: Vec<&str> = (0..table.num_rows())

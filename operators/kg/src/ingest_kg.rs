@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, UInt64Array};
 use gfm_pipe_api::{
-    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
+    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, files,
+    kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,10 +105,14 @@ impl Operator for IngestKg {
 
 fn open(ctx: &Context, shown: &Path) -> OpResult<(File, u64)> {
     let path = ctx.path(shown);
-    let file = File::open(&path).map_err(|e| {
+    let file = files::open(&path).map_err(|e| {
         let error = if e.kind() == std::io::ErrorKind::NotFound {
             OpError::new("there is no such file").hint(
                 "check `path`; it is relative to the working directory of the run, which `-C DIR` changes",
+            )
+        } else if e.kind() == std::io::ErrorKind::IsADirectory {
+            OpError::new("this is a folder, not a kg.txt").hint(
+                "name the file, in the usual layout `processed/stage1/kg.txt` of the data set",
             )
         } else {
             OpError::wrap("failed to open", e)
@@ -117,11 +122,6 @@ fn open(ctx: &Context, shown: &Path) -> OpResult<(File, u64)> {
     let about = file
         .metadata()
         .map_err(|e| OpError::wrap("failed to read", e).file(shown))?;
-    if about.is_dir() {
-        return Err(OpError::new("this is a folder, not a kg.txt")
-            .file(shown)
-            .hint("name the file, in the usual layout `processed/stage1/kg.txt` of the data set"));
-    }
     Ok((file, about.len()))
 }
 

@@ -5,10 +5,9 @@
 //! loses. The lines where the items of a file's list, or the keys of its object, begin are looked up in the text beside the
 //! parser, which does not tell them. Nothing here knows questions or documents.
 
-use std::fs;
 use std::path::Path;
 
-use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_api::{OpError, OpResult, files};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
@@ -168,7 +167,7 @@ impl Document {
 /// # Errors
 /// When it cannot be read or is no JSON, with line and column.
 pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
-    let bytes = fs::read(path).map_err(|e| {
+    let bytes = files::read(path).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound {
             OpError::new("there is no such file").file(shown)
         } else {

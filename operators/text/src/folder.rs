@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::files;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -102,7 +103,7 @@ impl Module {
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
-    std::fs::read(path).map_err(|source| EncoderError::ReadModel {
+    files::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
         source,
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gfm_pipe_api::{Cancel, OpError, OpResult, Reporter};
+use gfm_pipe_api::{Cancel, OpError, OpResult, Reporter, files};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use sha2::{Digest, Sha256};
@@ -34,7 +34,7 @@ impl Hub {
     pub(crate) fn from_env() -> Hub {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let kept = var("HF_TOKEN_PATH").map_or_else(|| Cache::home().join("token"), PathBuf::from);
-        let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(kept).ok());
+        let token = var("HF_TOKEN").or_else(|| files::read_text(&kept).ok());
         Hub {
             cache: Cache::from_env(),
             endpoint: var("HF_ENDPOINT"),

@@ -4,13 +4,12 @@
 //! (`transformer`).
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gfm_pipe_api::ranks::{bytes, numbers_of};
-use gfm_pipe_api::{Collective, Context, OpError, OpResult};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult, files};
 use rayon::prelude::*;
 
 use crate::embed::{About, NUMBERS, Sink};
@@ -38,7 +37,7 @@ fn folder_digest(folder: &Path) -> OpResult<String> {
                 .update(&[0]);
             let failed = |e| OpError::wrap("failed to read", e).file(&path);
             let mut own = blake3::Hasher::new();
-            own.update_reader(File::open(&path).map_err(failed)?)
+            own.update_reader(files::open(&path).map_err(failed)?)
                 .map_err(failed)?;
             hasher.update(own.finalize().as_bytes());
         }

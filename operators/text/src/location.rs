@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[cfg(not(feature = "hub"))]
 use gfm_pipe_api::OpError;
-use gfm_pipe_api::{Absent, Cancel, InputFile, OpResult, Reporter};
+use gfm_pipe_api::{Absent, Cancel, InputFile, OpResult, Reporter, files};
 
 use crate::folder::{self, deciding_files};
 
@@ -134,7 +134,7 @@ impl Cache {
 
     /// The commit a revision stands for, as far as this machine knows.
     pub(crate) fn commit(&self, repo: &Repo) -> Option<String> {
-        let known = std::fs::read_to_string(self.of(repo).join("refs").join(&repo.revision)).ok();
+        let known = files::read_text(&self.of(repo).join("refs").join(&repo.revision)).ok();
         let known = known
             .map(|commit| commit.trim().to_owned())
             .filter(|c| !c.is_empty());

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use gfm_pipe_api::files;
 use rayon::prelude::*;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -129,7 +130,7 @@ impl StaticEncoder {
     pub fn from_dir(folder: &Path) -> Result<Self, EncoderError> {
         let read = |name: &str| {
             let path = folder.join(name);
-            std::fs::read(&path).map_err(|source| EncoderError::Read { path, source })
+            files::read(&path).map_err(|source| EncoderError::Read { path, source })
         };
         Self::from_bytes(&read(CONFIG_FILE)?, &read(VOCAB_FILE)?, read(TABLE_FILE)?)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
-use gfm_pipe_api::{OpError, OpResult, columns};
+use gfm_pipe_api::{OpError, OpResult, columns, files};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -76,7 +76,7 @@ impl Vectors {
     }
 
     fn file(&self, path: &Path) -> Option<Vec<RecordBatch>> {
-        let bytes = std::fs::read(path).ok()?;
+        let bytes = files::read(path).ok()?;
         if path.file_stem()?.to_str()? != blake3::hash(&bytes).to_hex().as_str() {
             return None;
         }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{Context, OpError, OpResult, files};
 use serde::{Deserialize, Serialize};
 
 use super::History;
@@ -135,7 +135,7 @@ pub(super) fn load(
     if !file.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(&file).map_err(|e| e.to_string());
+    let bytes = files::read(&file).map_err(|e| e.to_string());
     let found = bytes.and_then(|bytes| {
         let c = read(&bytes, params, optimizer)?;
         Ok((fits(c, course, sums)?, bytes))

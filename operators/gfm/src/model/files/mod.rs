@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use gfm_pipe_api::{InputFile, OpError, OpResult, table};
+use gfm_pipe_api::{InputFile, OpError, OpResult, files, table};
 
 use super::store::{StoredConfig, weights_batch, weights_of};
 use super::{Class, ModelConfig, Params};
@@ -172,7 +172,7 @@ fn same(a: &Tensors, b: &Tensors) -> bool {
 }
 
 fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
-    let text = std::fs::read_to_string(base.join(file))
+    let text = files::read_text(&base.join(file))
         .map_err(|e| OpError::wrap("failed to read", e).file(file))?;
     reference::parse_config(&text).map_err(|e| {
         OpError::new(format!("no usable configuration: {e}"))
@@ -190,7 +190,7 @@ fn to_f32(t: &Tensor) -> Result<Tensor, String> {
 }
 
 fn read_safetensors(file: &Path) -> Result<(Tensors, Option<GivenConfig>), String> {
-    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
+    let bytes = files::read(file).map_err(|e| e.to_string())?;
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
     let meta = header.metadata().as_ref().and_then(|m| m.get(METADATA));
     let config = meta

@@ -17,7 +17,9 @@ use crate::tensor_error;
 
 /// Tensors of a file: those under `model`, or of the whole where it is a bare state dictionary.
 pub(super) fn read_pth(file: &Path) -> Result<Tensors, String> {
-    let size = std::fs::metadata(file).map_err(|e| e.to_string())?.len();
+    let size = gfm_pipe_api::files::metadata(file)
+        .map_err(|e| e.to_string())?
+        .len();
     // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
     let open = |key: Option<&str>| {
         std::panic::catch_unwind(|| PthTensors::new(file, key))

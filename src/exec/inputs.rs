@@ -1,0 +1,100 @@
+//! What a stage reads, before and after it ran: tables of the store that may have rotted, and files that
+//! may have changed.
+
+use std::collections::BTreeMap;
+
+use gfm_pipe_api::{Artifact, Kind, kinds};
+
+use super::stage::StageRunner;
+use super::stopped::Stopped;
+use crate::plan::{DecideError, Decision, Ingredients, Outcome, Seen};
+use crate::spec::Stage;
+use crate::store::{Found, Look, TableEntry};
+
+/// What a verb prints at the end of a run, whatever was cached.
+const PRINTED: [&Kind; 4] = [
+    &kinds::METRICS,
+    &kinds::AUDIT,
+    &kinds::FINDINGS,
+    &kinds::STATISTICS,
+];
+
+/// What to do when a file changed under a stage.
+pub(super) const RUN_AGAIN: &str = "run it again once nothing writes to the file";
+
+impl StageRunner {
+    /// Decides about a stage whose inputs are known. What is cached and will be opened is looked at
+    /// byte by byte; what is found damaged is not cached any more.
+    pub(super) fn decide(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+    ) -> Result<Decision, Stopped> {
+        let decision = self.planner.decide(stage, inputs)?;
+        let store = self.planner.store();
+        if let Outcome::Cached(manifest) = &decision.outcome {
+            let printed = |kind: &str| PRINTED.iter().any(|k| k.name == kind);
+            let ports = manifest.ports.values();
+            let ports = ports.filter(|p| self.opened.contains(&stage.name) || printed(&p.kind));
+            let tables: Vec<&TableEntry> = ports.flat_map(|p| &p.tables).collect();
+            if store.flaw(tables, Look::Bytes)?.is_some() {
+                return Ok(self.planner.decide(stage, inputs)?);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// A stage that failed on a damaged input says so, and the next run computes that input anew.
+    pub(super) fn damaged_input(
+        &self,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+        stopped: Stopped,
+    ) -> Stopped {
+        let Stopped::Failed { message, hint } = stopped else {
+            return stopped;
+        };
+        let store = self.planner.store();
+        for artifact in inputs.values().flatten() {
+            for table in &artifact.tables {
+                let found = store.check(&table.digest, table.bytes, Look::Bytes);
+                if matches!(found, Ok(Found::Sound)) {
+                    continue;
+                }
+                return Stopped::Failed {
+                    message: format!(
+                        "{message}\ninput {}.{} is damaged: {} does not have the content it is named by",
+                        artifact.name,
+                        table.name,
+                        table.path.display()
+                    ),
+                    hint: Some("run again: what is damaged is computed anew".to_owned()),
+                };
+            }
+        }
+        Stopped::Failed { message, hint }
+    }
+}
+
+/// What changed between making the key and finishing, if anything. A file that has the same content
+/// again may have had another in between.
+pub(super) fn changed(
+    before: &Decision,
+    after: Result<(Ingredients, Vec<Seen>), DecideError>,
+) -> Option<String> {
+    let after = match after {
+        Ok((after, _)) => after,
+        Err(e) => return Some(format!("an input file went away ({e})")),
+    };
+    if let Some(what) = before.seen.iter().find_map(Seen::change) {
+        return Some(what);
+    }
+    let before = &before.ingredients;
+    if after == *before {
+        return None;
+    }
+    let mut files = before.files.iter().zip(&after.files);
+    Some(match files.find(|(a, b)| a != b) {
+        Some((file, _)) => format!("{} changed", file.path),
+        None => "an input changed".to_owned(),
+    })
+}

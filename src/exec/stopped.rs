@@ -1,0 +1,94 @@
+//! Why a stage was not stored, and an operator's panic as such a reason.
+
+use std::time::Duration;
+
+use gfm_pipe_api::{OpError, OpResult};
+
+use crate::panics;
+use crate::plan::DecideError;
+use crate::store::{StoreError, full_disk};
+
+/// Why a stage was not stored.
+pub(super) enum Stopped {
+    Cancelled,
+    Failed {
+        message: String,
+        hint: Option<String>,
+    },
+}
+
+impl Stopped {
+    pub(super) fn new(message: impl Into<String>, hint: Option<&str>) -> Self {
+        Stopped::Failed {
+            message: message.into(),
+            hint: hint.map(ToOwned::to_owned),
+        }
+    }
+}
+
+impl From<OpError> for Stopped {
+    fn from(e: OpError) -> Self {
+        match e {
+            OpError::Cancelled => Stopped::Cancelled,
+            OpError::Failed(f) => {
+                let full = f.source.as_deref().and_then(|e| full_disk(e));
+                Stopped::Failed {
+                    message: f.to_string(),
+                    hint: f.hint.or(full.map(ToOwned::to_owned)),
+                }
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Stopped {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Cancelled => Stopped::Cancelled,
+            other => Stopped::Failed {
+                message: other.to_string(),
+                hint: other.hint(),
+            },
+        }
+    }
+}
+
+impl From<DecideError> for Stopped {
+    fn from(e: DecideError) -> Self {
+        match e {
+            DecideError::Store(e) => e.into(),
+            DecideError::Operator(e) => e.into(),
+            DecideError::Files(_) => Stopped::Failed {
+                message: e.to_string(),
+                hint: e.hint(),
+            },
+        }
+    }
+}
+
+/// An operator stopped though nobody asked it to.
+pub(super) fn late(timeout: Option<Duration>) -> Stopped {
+    match timeout {
+        Some(t) => Stopped::new(
+            format!("it took longer than {}", humantime::format_duration(t)),
+            Some(
+                "raise the stage's `timeout`; a training goes on from its last checkpoint when it runs again",
+            ),
+        ),
+        None => Stopped::new(
+            "the operator stopped without a reason",
+            Some("this is a fault of the operator, not of the pipeline: please report it"),
+        ),
+    }
+}
+
+/// The result of an operator's code; a panic is a failure of its stage.
+pub(crate) fn caught(code: impl FnOnce() -> OpResult<()>) -> OpResult<()> {
+    panics::catch(code).unwrap_or_else(|panic| {
+        let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
+        Err(
+            OpError::new(format!("the operator panicked{place}: {}", panic.message))
+                .hint("this is a fault of the operator, not of the pipeline: please report it"),
+        )
+    })
+}

@@ -1,0 +1,178 @@
+//! Digests of files that were read before, so that a file that did not change is not read again.
+//!
+//! A digest is remembered with the file's [`Stamp`]. It is only a memory: one that is lost, cannot be
+//! read or cannot be written costs time, nothing else. Several processes may have one: each adds what
+//! it learned to what is there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use gfm_pipe_api::files::{self, Stamp};
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+
+/// Raised when the meaning of an entry changes. An older memory is an empty one.
+const FORMAT: u32 = 2;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    stamp: Stamp,
+    digest: String,
+}
+
+type Entries = BTreeMap<String, Known>;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OnDisk {
+    format: u32,
+    files: Entries,
+}
+
+/// Digests by name, in a file of the store that is read when it is first needed.
+#[derive(Debug)]
+pub struct Digests {
+    path: PathBuf,
+    /// More entries than this are not kept.
+    most: usize,
+    read: OnceLock<Entries>,
+    /// What this process found, which may differ from what was read.
+    learned: Mutex<Entries>,
+}
+
+fn read(path: &Path) -> Entries {
+    files::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<OnDisk>(&bytes).ok())
+        .filter(|on_disk| on_disk.format == FORMAT)
+        .map(|on_disk| on_disk.files)
+        .unwrap_or_default()
+}
+
+impl Digests {
+    /// The memory in a file that need not exist.
+    pub fn new(path: PathBuf, most: usize) -> Self {
+        Digests {
+            path,
+            most,
+            read: OnceLock::new(),
+            learned: Mutex::default(),
+        }
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Entries> {
+        // Every change is a single insert.
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The digest of a file that looks like this, where it is known.
+    pub fn get(&self, name: &str, stamp: &Stamp) -> Option<String> {
+        let fits = |known: &Known| (known.stamp == *stamp).then(|| known.digest.clone());
+        if let Some(known) = self.learned().get(name) {
+            return fits(known);
+        }
+        let read = self.read.get_or_init(|| read(&self.path));
+        read.get(name).and_then(fits)
+    }
+
+    /// Remembers the digest of a file that looks like this.
+    pub fn learn(&self, name: &str, stamp: Stamp, digest: String) {
+        let known = Known { stamp, digest };
+        self.learned().insert(name.to_owned(), known);
+    }
+
+    /// Writes down what was learned, with what others wrote since. Best effort.
+    pub fn save(&self) {
+        let mut learned = self.learned();
+        if learned.is_empty() {
+            return;
+        }
+        let mut files = read(&self.path);
+        files.extend(learned.iter().map(|(name, k)| (name.clone(), k.clone())));
+        while files.len() > self.most {
+            // Not one of this run's, as long as there are others.
+            let old = files.keys().find(|name| !learned.contains_key(*name));
+            match old.or(files.keys().next()).cloned() {
+                Some(name) => drop(files.remove(&name)),
+                None => break,
+            }
+        }
+        if self.write(files) {
+            learned.clear();
+        }
+    }
+
+    /// Forgets entries whose names are not wanted any more. Best effort.
+    pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
+        let mut files = read(&self.path);
+        let before = files.len();
+        files.retain(|name, _| wanted(name));
+        if files.len() != before {
+            self.write(files);
+        }
+    }
+
+    fn write(&self, files: Entries) -> bool {
+        let on_disk = OnDisk {
+            format: FORMAT,
+            files,
+        };
+        serde_json::to_vec(&on_disk).is_ok_and(|bytes| atomic::write(&self.path, &bytes).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn stamp(size: u64) -> Stamp {
+        Stamp {
+            size,
+            modified_ns: 1,
+            changed_ns: 1,
+            inode: 1,
+            device: 1,
+        }
+    }
+
+    #[test]
+    fn two_processes_add_to_one_memory_and_the_later_look_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("files.json");
+        let open = |most| Digests::new(path.clone(), most);
+        let (one, two) = (open(9), open(9));
+        one.learn("a", stamp(1), "old".to_owned());
+        two.learn("a", stamp(1), "new".to_owned());
+        two.learn("b", stamp(2), "b".to_owned());
+        one.save();
+        two.save();
+        let third = open(9);
+        assert_eq!(third.get("a", &stamp(1)).as_deref(), Some("new"));
+        assert_eq!(third.get("b", &stamp(2)).as_deref(), Some("b"));
+        assert_eq!(third.get("b", &stamp(3)), None);
+        assert_eq!(third.get("c", &stamp(1)), None);
+        // What this process saw replaces what was read, also where it fits less.
+        third.learn("b", stamp(4), "c".to_owned());
+        assert_eq!(third.get("b", &stamp(2)), None);
+        third.retain(|name| name == "a");
+        assert_eq!(open(9).get("b", &stamp(2)), None);
+    }
+
+    #[test]
+    fn it_stays_small_and_a_broken_one_is_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("files.json");
+        for (i, name) in ["b", "c", "a"].into_iter().enumerate() {
+            let memory = Digests::new(path.clone(), 2);
+            memory.learn(name, stamp(i as u64), name.to_owned());
+            memory.save();
+        }
+        let last = Digests::new(path.clone(), 2);
+        assert_eq!(last.get("b", &stamp(0)), None);
+        assert_eq!(last.get("a", &stamp(2)).as_deref(), Some("a"));
+        std::fs::write(&path, "{{{").unwrap();
+        assert_eq!(Digests::new(path, 2).get("a", &stamp(2)), None);
+    }
+}
