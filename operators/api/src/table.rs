@@ -11,6 +11,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use crate::nesting;
+
 /// Rows per batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
 
@@ -34,9 +36,10 @@ pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter
 /// Opens a Parquet file for reading in batches.
 ///
 /// # Errors
-/// When the file cannot be opened or is no Parquet file.
+/// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
-    let file = File::open(path)?;
+    let mut file = File::open(path)?;
+    nesting::check(&mut file)?;
     ParquetRecordBatchReaderBuilder::try_new(file)?
         .with_batch_size(BATCH_ROWS)
         .build()
