@@ -11,6 +11,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use crate::nesting;
+
 /// Rows per batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
 
@@ -35,9 +37,11 @@ pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter
 /// [`crate::TableFile::batches`], which checks their bytes.
 ///
 /// # Errors
-/// When the file cannot be opened or is no Parquet file.
+/// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
-    reader_of(crate::files::open(path)?)
+    let mut file = crate::files::open(path)?;
+    nesting::check(&mut file)?;
+    reader_of(file)
 }
 
 /// Reads an open Parquet file in batches.

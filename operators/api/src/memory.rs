@@ -1,0 +1,241 @@
+//! Whether what a stage is about to take fits into memory.
+//!
+//! A [`Demand`] lists buffers that will certainly exist at the same time, so that what would fit is never refused; a demand that
+//! is met may still run out of memory. Where the system does not say what is available, nothing is refused.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use crate::error::{OpError, OpResult};
+
+/// Bytes a stage is going to hold at once, by what they are for.
+#[derive(Debug, Clone, Default)]
+pub struct Demand {
+    parts: Vec<(String, u64)>,
+}
+
+impl Demand {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Demand::default()
+    }
+
+    /// Adds the product of some counts, in bytes.
+    #[must_use]
+    pub fn and(mut self, what: impl Into<String>, factors: &[usize]) -> Self {
+        let bytes = factors
+            .iter()
+            .fold(1u64, |n, f| n.saturating_mul(*f as u64));
+        self.parts.push((what.into(), bytes));
+        self
+    }
+
+    /// All bytes.
+    pub fn total(&self) -> u64 {
+        let parts = self.parts.iter();
+        parts.fold(0, |n, (_, bytes)| n.saturating_add(*bytes))
+    }
+
+    /// Checks that it fits into what is available now; `lower` says which parameters make it smaller.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn check(&self, lower: &str) -> OpResult<()> {
+        self.check_against(available(), lower)
+    }
+
+    /// The same against an amount that was found out before.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn check_against(&self, available: Option<u64>, lower: &str) -> OpResult<()> {
+        let Some(there) = available.filter(|there| self.total() > *there) else {
+            return Ok(());
+        };
+        let mut parts: Vec<&(String, u64)> = self.parts.iter().collect();
+        parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let named: Vec<String> = parts
+            .iter()
+            .take(4)
+            .map(|(what, bytes)| format!("{what} {}", Bytes(*bytes)))
+            .collect();
+        Err(OpError::new(format!(
+            "this needs at least {} of memory and {} are available ({})",
+            Bytes(self.total()),
+            Bytes(there),
+            named.join(", ")
+        ))
+        .hint(format!(
+            "lower {lower}, or run it where there is more memory"
+        )))
+    }
+}
+
+/// An amount of memory for people.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut amount = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        while amount >= 1024.0 && unit + 1 < UNITS.len() {
+            amount /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{amount:.1} {}", UNITS[unit])
+    }
+}
+
+/// Bytes that this process can still take, swap included: the least of what the system, the control groups around the process
+/// and its own limit on addresses leave. `None` where none of them says.
+pub fn available() -> Option<u64> {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let system = read("/proc/meminfo").as_deref().and_then(of_system);
+    let swap = read("/proc/meminfo")
+        .as_deref()
+        .and_then(|text| kibibytes(text, "SwapFree:"))
+        .unwrap_or(0);
+    let groups = read("/proc/self/cgroup").and_then(|text| of_groups(&text, swap));
+    let addresses = match (read("/proc/self/limits"), read("/proc/self/status")) {
+        (Some(limits), Some(status)) => of_addresses(&limits, &status),
+        _ => None,
+    };
+    [system, groups, addresses].into_iter().flatten().min()
+}
+
+/// The value of a line `NAME   123 kB`, in bytes.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    let n: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    n.checked_mul(1024)
+}
+
+fn of_system(meminfo: &str) -> Option<u64> {
+    let free = kibibytes(meminfo, "MemAvailable:")?;
+    Some(free + kibibytes(meminfo, "SwapFree:").unwrap_or(0))
+}
+
+/// What the limit on addresses leaves, if there is one.
+fn of_addresses(limits: &str, status: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|l| l.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(kibibytes(status, "VmSize:")?))
+}
+
+/// What the control groups of a process leave, by its `/proc/self/cgroup`: version 2, and version 1's memory controller.
+fn of_groups(text: &str, swap: u64) -> Option<u64> {
+    let paths = text.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        match controllers {
+            "" => Some(("/sys/fs/cgroup", path)),
+            c if c.split(',').any(|c| c == "memory") => Some(("/sys/fs/cgroup/memory", path)),
+            _ => None,
+        }
+    });
+    let left = paths.filter_map(|(root, path)| {
+        // A group's limit holds for those in it. In a container the path may be one of the host's: then the root is ours.
+        let path = Path::new(path.trim_start_matches('/'));
+        let folders = path.ancestors().map(|p| Path::new(root).join(p));
+        folders.filter_map(|folder| of_group(&folder, swap)).min()
+    });
+    left.min()
+}
+
+/// What one control group leaves. Pages of files count as used there, but give way.
+fn of_group(folder: &Path, swap: u64) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let of_files: u64 = [
+        "inactive_file ",
+        "active_file ",
+        "total_inactive_file ",
+        "total_active_file ",
+    ]
+    .iter()
+    .filter_map(|name| {
+        let value = stat.lines().find_map(|l| l.strip_prefix(name))?;
+        value.trim().parse::<u64>().ok()
+    })
+    .sum();
+    Some(
+        limit
+            .saturating_sub(used.saturating_sub(of_files))
+            .saturating_add(swap),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_parts() {
+        let demand = Demand::new()
+            .and("states", &[1 << 20, 512, 4])
+            .and("weights", &[3, 1 << 20]);
+        assert_eq!(demand.total(), (2 << 30) + (3 << 20));
+        let e = demand
+            .check_against(Some(1 << 30), "`train.batch_size`")
+            .unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "this needs at least 2.0 GiB of memory and 1.0 GiB are available (states 2.0 GiB, weights 3.0 MiB)"
+        );
+        assert_eq!(
+            e.advice(),
+            Some("lower `train.batch_size`, or run it where there is more memory")
+        );
+    }
+
+    #[test]
+    fn what_fits_or_cannot_be_known_is_not_refused() {
+        let demand = Demand::new().and("rows", &[usize::MAX, usize::MAX, 8]);
+        assert_eq!(demand.total(), u64::MAX, "products do not wrap");
+        demand.check_against(None, "x").unwrap();
+        let demand = Demand::new().and("rows", &[1024]);
+        demand.check_against(Some(1024), "x").unwrap();
+        demand.check("x").unwrap();
+    }
+
+    #[test]
+    fn files_of_the_system_are_understood() {
+        let meminfo = "MemTotal: 100 kB\nMemAvailable:      64 kB\nSwapFree:   8 kB\n";
+        assert_eq!(of_system(meminfo), Some(72 << 10));
+        assert_eq!(of_system("MemTotal: 100 kB\n"), None);
+        let limits = |n: &str| {
+            format!(
+                "Max stack size  8388608  unlimited  bytes\nMax address space         {n}   unlimited   bytes\n"
+            )
+        };
+        let status = "VmSize:\t    4 kB\n";
+        assert_eq!(of_addresses(&limits("10240"), status), Some(6144));
+        assert_eq!(of_addresses(&limits("unlimited"), status), None);
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("memory.max", "1000\n"),
+            ("memory.current", "700\n"),
+            ("memory.stat", "anon 1\ninactive_file 200\nactive_file 50\n"),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        assert_eq!(of_group(dir.path(), 10), Some(1000 - (700 - 250) + 10));
+        fs::write(dir.path().join("memory.max"), "max\n").unwrap();
+        assert_eq!(of_group(dir.path(), 10), None);
+        assert_eq!(of_group(Path::new("/nowhere"), 0), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,90 @@
+//! PyTorch's archives: a zip file with a pickle of a dictionary of tensors, and the tensors' bytes beside it.
+//!
+//! Reading is candle's; what it would not survive is found before it looks.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use candle_core::pickle::PthTensors;
+use zip::ZipArchive;
+
+use crate::{Refused, Tensors, check_finite, form, pickle};
+
+/// A pickle of a thousand tensors has some hundred kilobytes.
+const MAX_PICKLE: u64 = 64 << 20;
+
+/// Tensors of a file: those under `key` where that is given and there, else those of the whole.
+///
+/// # Errors
+/// When it is not such a file, or a value is not finite.
+pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> {
+    look(file)?;
+    let size = std::fs::metadata(file)?.len();
+    // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
+    let open = |key: Option<&str>| {
+        std::panic::catch_unwind(|| PthTensors::new(file, key))
+            .map_err(|_| Refused::new("its pickle is not one that PyTorch writes"))?
+            .map_err(Refused::from)
+    };
+    let pth = match (key, open(key)) {
+        (Some(_), Err(e)) if e.problem.contains("not found") => open(None)?,
+        (_, opened) => opened?,
+    };
+    let mut out = Tensors::new();
+    for (name, info) in pth.tensor_infos() {
+        // A broken file may claim any shape; the tensors are stored as they are, so none is larger than the file.
+        let dims = info.layout.dims();
+        let bytes = dims
+            .iter()
+            .try_fold(info.dtype.size_in_bytes() as u64, |n, d| {
+                n.checked_mul(*d as u64)
+            });
+        if bytes.is_none_or(|n| n > size) {
+            return Err(Refused::new(format!(
+                "`{name}` is said to be {dims:?}, more than the file holds"
+            )));
+        }
+        let tensor = pth.get(name)?;
+        let tensor = tensor.ok_or_else(|| Refused::new(format!("`{name}` has no values")))?;
+        check_finite(name, &tensor)?;
+        out.insert(name.clone(), tensor);
+    }
+    Ok(out)
+}
+
+/// Looks at a file before the library does: what it is, its byte order, and what its pickles make.
+fn look(file: &Path) -> Result<(), Refused> {
+    let named = file.file_name().unwrap_or_default().to_string_lossy();
+    let mut head = Vec::new();
+    File::open(file)?
+        .take(form::HEAD as u64)
+        .read_to_end(&mut head)?;
+    if let Some(refused) = form::not_an_archive(&head, &named) {
+        return Err(refused);
+    }
+    let broken = |e: zip::result::ZipError| Refused::new(e.to_string());
+    let mut zip = ZipArchive::new(BufReader::new(File::open(file)?)).map_err(broken)?;
+    for at in 0..zip.len() {
+        let mut entry = zip.by_index(at).map_err(broken)?;
+        let name = entry.name().map_err(broken)?.into_owned();
+        if name.ends_with("byteorder") {
+            let mut order = String::new();
+            (&mut entry).take(16).read_to_string(&mut order)?;
+            if order.trim() == "big" {
+                return Err(form::big_endian(&named));
+            }
+        } else if name.ends_with("data.pkl") {
+            let mut bytes = Vec::new();
+            (&mut entry).take(MAX_PICKLE + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > MAX_PICKLE {
+                return Err(Refused::new(format!(
+                    "its pickle has more than {} MiB",
+                    MAX_PICKLE >> 20
+                )));
+            }
+            pickle::check(&bytes)?;
+        }
+    }
+    Ok(())
+}
