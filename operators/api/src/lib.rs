@@ -16,6 +16,7 @@ pub mod kind;
 pub mod kinds;
 pub mod local;
 pub mod operator;
+pub mod printable;
 pub mod ranks;
 pub mod schema;
 pub mod table;
@@ -30,4 +31,4 @@ pub use operator::{
     Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,
 };
 pub use ranks::Collective;
-pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type, path_text};
+pub use schema::{AsWritten, Effect, Field, PathSeg, Problem, Schema, Type, path_text};
