@@ -16,6 +16,7 @@ pub mod ranks;
 pub mod record;
 pub mod registry;
 pub mod report;
+mod shell;
 pub mod spec;
 pub mod store;
 pub mod ui;

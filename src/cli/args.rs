@@ -207,8 +207,25 @@ impl Common {
     }
 
     /// Reads a pipeline.
-    pub fn load(&self, file: &std::path::Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
+    pub fn load(&self, file: &Path, ops: &[OpEntry]) -> CliResult<Pipeline> {
         let ranks = self.ranks()?;
+        let files = std::iter::once(file).chain(self.var_files.iter().map(PathBuf::as_path));
+        match files.filter(|f| *f == Path::new(spec::STDIN)).count() {
+            0 => {}
+            // What rank 0 has read is gone for the others.
+            1 if ranks::launched().is_some_and(|l| l.size > 1) => {
+                return Err(
+                    CliError::usage("several ranks cannot read one standard input")
+                        .hint("write it to a file that all of them see"),
+                );
+            }
+            1 => {}
+            _ => {
+                return Err(CliError::usage(
+                    "`-` is given twice, and standard input can be read only once",
+                ));
+            }
+        }
         let opts = LoadOptions {
             base: PathBuf::new(),
             var_files: self.var_files.clone(),

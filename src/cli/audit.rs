@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
 use gfm_pipe_kg::audit::{
@@ -160,7 +161,7 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         }
     }
     let told = if args.json {
-        told_json(&audited).map(|json| out.line(&format!("{json:#}")))
+        told_json(&audited).map(|json| out.document(&format!("{json:#}\n")))
     } else {
         told(&audited, args.all, out)
     };
@@ -335,7 +336,8 @@ fn passes(words: &[String], set: &Audited, err: &Out) -> bool {
     }
     let name = set.target.name();
     err.line(&format!(
-        "{name}: forbidden by --strict: {}",
+        "{}: forbidden by --strict: {}",
+        one_line(&name),
         problems.join(", ")
     ));
     false

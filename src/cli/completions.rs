@@ -16,5 +16,5 @@ pub struct Args {
 pub fn completions(args: &Args, out: &Out) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "gfm-pipe", &mut script);
-    out.text(&String::from_utf8_lossy(&script));
+    out.document(&String::from_utf8_lossy(&script));
 }

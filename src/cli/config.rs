@@ -17,7 +17,7 @@ const COLUMN: usize = 56;
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline
+    /// The pipeline; `-` is standard input
     file: PathBuf,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
@@ -42,7 +42,7 @@ pub fn config(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     let pipeline = args.common.load(&args.file, ops)?;
     let stage = |name: &str| pipeline.stage(name);
     match args.format {
-        Format::Plain => out.text(&resolved_yaml(&pipeline)),
+        Format::Plain => out.document(&resolved_yaml(&pipeline)),
         Format::Yaml => {
             let mut lines = Lines::default();
             for (key, value) in &resolved(&pipeline) {
@@ -56,7 +56,7 @@ pub fn config(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
                     _ => lines.push(0, &format!("{key}: {}", scalar(value)), ""),
                 }
             }
-            out.text(&lines.0);
+            out.document(&lines.0);
         }
         Format::Json => {
             let mut all = resolved(&pipeline);
@@ -68,7 +68,7 @@ pub fn config(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
                 }
             }
             let text = serde_json::to_string_pretty(&all).unwrap_or_default();
-            out.line(&text);
+            out.document(&format!("{text}\n"));
         }
     }
     Ok(())

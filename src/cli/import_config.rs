@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::printable::one_line;
 
 use super::error::{CliError, CliResult};
 use super::output::write_new;
@@ -17,7 +18,7 @@ pub struct Args {
     /// Overrides as Hydra takes them: train.batch_size=4, text_emb_model=bge_large_en
     #[arg(value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Write the pipeline here instead of printing it
+    /// Write the pipeline here instead of printing it; `-` prints it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the output file where there is one
@@ -29,17 +30,19 @@ pub struct Args {
 pub fn import_config(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     let done = import(&args.file, &args.overrides, ops)?;
     match &args.output {
-        None => out.text(&done.yaml),
+        None => out.document(&done.yaml),
         Some(path) => {
-            write_new(path, &done.yaml, args.force)?;
-            out.line(&format!("{} written", path.display()));
+            if write_new(path, &done.yaml, args.force, out)? {
+                out.line(&format!("{} written", path.display()));
+            }
         }
     }
     for note in &done.notes {
-        err.line(&format!("note: {note}"));
+        err.line(&format!("note: {}", one_line(note)));
     }
     for (key, value) in &done.unknown {
-        err.line(&format!("not known, left out: {key}: {value}"));
+        let text = format!("{key}: {value}");
+        err.line(&format!("not known, left out: {}", one_line(&text)));
     }
     Ok(())
 }

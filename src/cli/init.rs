@@ -9,7 +9,8 @@ use super::error::{CliError, CliResult};
 use super::output::write_new;
 use crate::init::{InitError, find, pipeline};
 use crate::plan::{Request, prepare};
-use crate::spec::{self, LoadOptions};
+use crate::shell;
+use crate::spec::{self, LoadOptions, STDIN};
 use crate::ui::Out;
 
 /// Arguments of `init`.
@@ -17,7 +18,7 @@ use crate::ui::Out;
 pub struct Args {
     /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several
     data: PathBuf,
-    /// Write the pipeline here
+    /// Write the pipeline here; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "pipeline.yaml")]
     output: PathBuf,
     /// Replace the output file where there is one
@@ -27,45 +28,39 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Says what was found, writes a pipeline, checks it as `plan` would, and says how to go on.
-pub fn init(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
+/// Says what was found, writes a pipeline that was checked as `plan` would, and says how to go on.
+pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
     let sets = find(&args.data)?;
+    // The pipeline itself may go to standard output.
+    let say = match args.output == Path::new(STDIN) {
+        true => err,
+        false => out,
+    };
     for s in &sets {
-        out.line(&format!("{}: {}", s.root.display(), s.describe()));
+        say.line(&format!("{}: {}", s.root.display(), s.describe()));
     }
     let name = sets.first().filter(|_| sets.len() == 1);
     let name = name.map_or("many", |s| s.name.as_str());
-    write_new(&args.output, &pipeline(name, &sets), args.force)?;
-    let checked = spec::load(&args.output, &LoadOptions::default(), ops)
-        .map_err(|e| CliError::report(e.to_string()))
-        .and_then(|loaded| Ok(prepare(&loaded, &store, &Request::default())?.plan.len()));
-    let stages = checked.inspect_err(|_| {
-        // What does not load is no beginning; and it would be in the way of the next attempt.
-        let _ = std::fs::remove_file(&args.output);
-    })?;
-    out.line(&format!(
-        "{} written: {stages} stages",
-        args.output.display()
-    ));
+    let text = pipeline(name, &sets);
+    // What does not load is no beginning: then nothing is written, and what was there stays.
+    let loaded = spec::load_text(&args.output, &text, &LoadOptions::default(), ops)
+        .map_err(|e| CliError::report(e.to_string()))?;
+    let stages = prepare(&loaded, &store, &Request::default())?.plan.len();
+    let is_file = write_new(&args.output, &text, args.force, out)?;
+    say.line(&match is_file {
+        true => format!("{} written: {stages} stages", args.output.display()),
+        false => format!("{stages} stages"),
+    });
     if let [only] = sets.as_slice() {
         for missing in only.missing() {
-            out.line(&format!("not there, left out: {missing}"));
+            say.line(&format!("not there, left out: {missing}"));
         }
     }
-    out.line(&format!("next: gfm-pipe run {}", shell(&args.output)));
-    Ok(())
-}
-
-/// A path as one would type it.
-fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:=@%".contains(c);
-    if text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+    if is_file {
+        say.line(&format!("next: gfm-pipe run {}", shell::path(&args.output)));
     }
+    Ok(())
 }
 
 impl From<InitError> for CliError {

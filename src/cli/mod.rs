@@ -101,7 +101,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct GraphArgs {
-    /// The pipeline
+    /// The pipeline; `-` is standard input
     file: PathBuf,
     /// Language of the graph
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
@@ -137,25 +137,44 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
     let code = match Cli::try_parse_from(args) {
         Ok(cli) => {
             logging();
-            match dispatch(cli.verb, ops, &out, &err) {
-                Ok(code) => code,
-                Err(e) => {
-                    err.text(&e.text(look(std::io::stderr().is_terminal())));
-                    e.code()
-                }
+            let code = dispatch(cli.verb, ops, &out, &err).unwrap_or_else(|e| {
+                err.text(&e.text(look(std::io::stderr().is_terminal())));
+                e.code()
+            });
+            // What nobody could read must not pass for a success.
+            match out.failure() {
+                Some(why) if code == exit::OK => unwritten(&why, &err),
+                _ => code,
             }
         }
-        Err(e) => {
-            // clap prints help and version to standard output, mistakes to standard error; a closed pipe is no mistake.
-            let _ = e.print();
-            if e.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::OK
-            }
-        }
+        Err(e) => refused(&e, &err),
     };
     ExitCode::from(code)
+}
+
+/// Says that the result could not be written.
+fn unwritten(why: &str, err: &Out) -> u8 {
+    let e = CliError::failed(format!("failed to write to standard output: {why}"));
+    err.text(&e.text(look(std::io::stderr().is_terminal())));
+    e.code()
+}
+
+/// What clap says instead of a verb: help and the version on standard output, mistakes on standard error.
+fn refused(e: &clap::Error, err: &Out) -> u8 {
+    if e.use_stderr() {
+        // It quotes arguments, which may be names of files from anywhere.
+        let text = e.render().to_string();
+        let look = look(std::io::stderr().is_terminal());
+        err.text(&match text.strip_prefix("error:") {
+            Some(rest) => format!("{}{rest}", look.paint("31;1", "error:")),
+            None => text,
+        });
+        return exit::USAGE;
+    }
+    match e.print() {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => unwritten(&e.to_string(), err),
+        _ => exit::OK,
+    }
 }
 
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
@@ -167,7 +186,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
         Verb::Audit(args) => return audit::audit(&args, ops, out, err),
-        Verb::Init(args) => init::init(&args, ops, out)?,
+        Verb::Init(args) => init::init(&args, ops, out, err)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,
@@ -177,16 +196,17 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),
-        Verb::Show(args) => show::show(&args, ops, out)?,
+        Verb::Show(args) => show::show(&args, ops, out, err)?,
         Verb::Schema => {
             let schema = schema::json_schema(ops);
-            out.line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
+            let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+            out.document(&format!("{text}\n"));
         }
         Verb::Config(args) => config::config(&args, ops, out)?,
         Verb::Graph(args) => {
             args.common.apply()?;
             let pipeline = args.common.load(&args.file, ops)?;
-            out.text(&match args.format {
+            out.document(&match args.format {
                 GraphFormat::Mermaid => graph::mermaid(&pipeline),
                 GraphFormat::Dot => graph::dot(&pipeline),
             });
@@ -227,7 +247,21 @@ fn logging() {
     // A second subscriber in one process is refused; the first one stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(look(std::io::stderr().is_terminal()).colour)
+        .with_writer(|| Diagnostics(Out::stderr()))
+        .with_ansi(false)
         .try_init();
+}
+
+/// Diagnostics quote what came from outside: they go the way of all text.
+struct Diagnostics(Out);
+
+impl std::io::Write for Diagnostics {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.text(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

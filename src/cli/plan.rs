@@ -17,7 +17,7 @@ use crate::ui::{Out, plan_text};
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline
+    /// The pipeline; `-` is standard input
     file: PathBuf,
     #[command(flatten)]
     common: Common,

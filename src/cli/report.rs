@@ -15,7 +15,7 @@ pub struct Args {
     /// A run by its name, the start of it, or `latest`; `gfm-pipe runs` lists them
     #[arg(default_value = "latest")]
     run: String,
-    /// Write the page here [default: report-RUN.html]
+    /// Write the page here; `-` is standard output [default: report-RUN.html]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the output file where there is one
@@ -41,13 +41,14 @@ pub fn report(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     }
 }
 
-/// Writes a page and says where it is.
+/// Writes a page and says where it is, unless the page itself goes to standard output.
 pub(super) fn write_page(file: &Path, page: &str, force: bool, out: &Out) -> CliResult<()> {
-    write_new(file, page, force)?;
-    out.line(&format!(
-        "{} written, {}: open it in a browser",
-        file.display(),
-        crate::ui::bytes(page.len() as u64)
-    ));
+    if write_new(file, page, force, out)? {
+        out.line(&format!(
+            "{} written, {}: open it in a browser",
+            file.display(),
+            crate::ui::bytes(page.len() as u64)
+        ));
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::ui::{Closing, HumanUi, JsonUi, Look, Out, closing};
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline
+    /// The pipeline; `-` is standard input
     file: PathBuf,
     #[command(flatten)]
     common: Common,

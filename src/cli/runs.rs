@@ -10,7 +10,7 @@ use super::error::{CliError, CliResult};
 use super::report::write_page;
 use crate::record::diff;
 use crate::record::history::{self, PastRun};
-use crate::record::{Life, RunStatus, StageStatus, life};
+use crate::record::{JournalFile, Life, RunStatus, StageStatus, life};
 use crate::store::Store;
 use crate::ui::{self, Out};
 
@@ -36,12 +36,14 @@ pub struct Args {
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// A run by its name, the start of it, or `latest`; `gfm-pipe runs` lists them
+    /// A run by its name, the start of it, or `latest`; `gfm-pipe runs` lists them. One alone is compared with the run of its
+    /// pipeline before it
+    #[arg(value_name = "OLD", default_value = "latest")]
     old: String,
-    /// The run to compare it with
-    #[arg(default_value = "latest")]
-    new: String,
-    /// Write both side by side as an HTML page instead
+    /// The run to compare the first one with
+    #[arg(value_name = "NEW")]
+    new: Option<String>,
+    /// Write both side by side as an HTML page instead; `-` is standard output
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Replace that file where there is one
@@ -83,6 +85,19 @@ pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun>
     })
 }
 
+/// The run of the same pipeline before a run.
+fn before<'a>(all: &'a [PastRun], run: &PastRun) -> CliResult<&'a PastRun> {
+    let JournalFile { run, pipeline, .. } = &run.journal;
+    let earlier = all.iter().take_while(|r| r.journal.run != *run);
+    let found = earlier.filter(|r| r.journal.pipeline == *pipeline).last();
+    found.ok_or_else(|| {
+        CliError::usage(format!(
+            "run {run} is the first of pipeline `{pipeline}`: there is nothing to compare it with"
+        ))
+        .hint("name two runs: gfm-pipe diff OLD NEW; gfm-pipe runs lists them")
+    })
+}
+
 /// Lists earlier runs, or pins one.
 pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
@@ -101,28 +116,18 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     let shown = &runs[runs.len().saturating_sub(args.number)..];
     if args.json {
         let rows: Vec<Value> = shown.iter().map(|r| row(&store, r)).collect();
-        out.line(&Value::Array(rows).to_string());
+        out.document(&format!("{}\n", Value::Array(rows)));
         return Ok(());
     }
     let head = [
-        "run",
-        "pipeline",
-        "status",
-        "ran",
-        "cached",
-        "time",
-        "best result",
-        "",
+        "run", "pipeline", "status", "ran", "cached", "time", "result", "",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for r in shown {
         let of = |s| r.journal.stages.iter().filter(|x| x.status == s).count();
         // The sum of nothing is -0, which would be shown.
         let seconds = r.journal.stages.iter().fold(0.0, |sum, s| sum + s.seconds);
-        let best = diff::metrics(&store, &r.journal)
-            .into_iter()
-            .filter(|(name, _)| name.ends_with(" recall@5") && name.contains(" model"))
-            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let result = diff::headline(&store, &r.journal);
         rows.push(vec![
             r.journal.run.clone(),
             r.journal.pipeline.clone(),
@@ -130,7 +135,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
             of(StageStatus::Ran).to_string(),
             of(StageStatus::Cached).to_string(),
             ui::duration(seconds),
-            best.map_or_else(|| "-".to_owned(), |(_, v)| format!("recall@5 {v:.3}")),
+            result.map_or_else(|| "-".to_owned(), |h| h.to_string()),
             if r.pinned { "pinned" } else { "" }.to_owned(),
         ]);
     }
@@ -152,7 +157,7 @@ fn row(store: &Store, r: &PastRun) -> Value {
     json!({
         "run": j.run, "pipeline": j.pipeline, "file": j.file, "version": j.version, "started": j.started,
         "ended": j.ended, "status": j.status, "pinned": r.pinned, "stages": stages,
-        "metrics": diff::metrics(store, &r.journal),
+        "result": diff::headline(store, &r.journal), "metrics": diff::metrics(store, &r.journal),
     })
 }
 
@@ -160,7 +165,11 @@ fn row(store: &Store, r: &PastRun) -> Value {
 pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
     let runs = all(&store, err)?;
-    let (old, new) = (find(&runs, &args.old)?, find(&runs, &args.new)?);
+    let first = find(&runs, &args.old)?;
+    let (old, new) = match &args.new {
+        Some(new) => (first, find(&runs, new)?),
+        None => (before(&runs, first)?, first),
+    };
     if let Some(file) = &args.html {
         let page = crate::report::compare(&store, &old.journal, &new.journal);
         let page = page.map_err(|e| CliError::failed(e.to_string()))?;

@@ -127,9 +127,7 @@ impl Watch<'_> {
         while self.life == Life::GoesOn {
             let (width, height) = size();
             let lines = self.frame(width, Some(height), look);
-            // The rest of each line is cleared, and the rest of the screen; nothing scrolls.
-            let text = lines.join("\x1b[K\r\n");
-            out.text(&format!("\x1b[H{text}\x1b[K\x1b[J"));
+            out.draw(&lines);
             let mut slept = Duration::ZERO;
             while slept < EVERY {
                 if cancel.is_cancelled() {
@@ -144,19 +142,19 @@ impl Watch<'_> {
     }
 }
 
-/// The terminal's other screen, without a cursor; left when dropped.
+/// The terminal's other screen; left when dropped.
 struct Screen(Out);
 
 impl Screen {
     fn enter(out: &Out) -> Self {
-        out.text("\x1b[?1049h\x1b[?25l");
+        out.enter_screen();
         Screen(out.clone())
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        self.0.text("\x1b[?25h\x1b[?1049l");
+        self.0.leave_screen();
     }
 }
 

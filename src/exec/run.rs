@@ -19,6 +19,7 @@ use crate::record::{
     Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
     run_id,
 };
+use crate::shell;
 use crate::spec::Pipeline;
 use crate::store::{Exchange, Give, Remote, Store, StoreError};
 
@@ -94,7 +95,7 @@ pub struct Command {
 
 fn commands(all: &[Command]) -> String {
     let lines = all.iter().map(|c| {
-        let (place, stage, words) = (&c.place, &c.stage, c.words.join(" "));
+        let (place, stage, words) = (&c.place, &c.stage, shell::command(&c.words));
         format!("{place}: stage `{stage}` runs a program: {words}")
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -1,17 +1,20 @@
 //! What two runs have to be compared by: what their stages were made of, and their main metrics.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use arrow::array::RecordBatch;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::journal::JournalFile;
 use crate::store::Store;
 use crate::ui;
 
-/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone or
-/// damaged are left out.
-pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
-    let mut out = BTreeMap::new();
+/// Tables of metrics of a run, each with its stage, in the order of the pipeline. Those that are
+/// gone or damaged are left out.
+fn tables(store: &Store, journal: &JournalFile) -> Vec<(String, RecordBatch)> {
+    let mut out = Vec::new();
     for stage in journal.stages.iter().filter(|s| !s.outputs.is_empty()) {
         let manifest = stage
             .key
@@ -24,25 +27,84 @@ pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
             let Ok(file) = store.sound_table(t) else {
                 continue;
             };
-            let Ok(reader) = gfm_pipe_api::table::reader(&file.path) else {
-                continue;
-            };
-            for batch in reader.flatten() {
-                let rows = ui::metric_rows(&batch).into_iter();
-                let main = rows.filter(|m| {
-                    m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
-                });
-                out.extend(main.map(|m| {
-                    let (name, set) = (m.name(), format!("{}, {}", m.dataset, m.split));
-                    (
-                        format!("{}: {set}: {name} {}", stage.name, m.metric),
-                        m.value,
-                    )
-                }));
+            if let Ok(reader) = gfm_pipe_api::table::reader(&file.path) {
+                out.extend(reader.flatten().map(|batch| (stage.name.clone(), batch)));
             }
         }
     }
     out
+}
+
+fn is_main(m: &ui::MetricRow<'_>) -> bool {
+    m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
+}
+
+/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone are
+/// left out.
+pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
+    let mut out = BTreeMap::new();
+    for (stage, batch) in tables(store, journal) {
+        let rows = ui::metric_rows(&batch).into_iter().filter(is_main);
+        out.extend(rows.map(|m| {
+            let (name, set) = (m.name(), format!("{}, {}", m.dataset, m.split));
+            (format!("{stage}: {set}: {name} {}", m.metric), m.value)
+        }));
+    }
+    out
+}
+
+/// The one number a run is known by.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Headline {
+    /// The stage that evaluated.
+    pub stage: String,
+    /// Data set.
+    pub dataset: String,
+    /// train, valid or test.
+    pub split: String,
+    /// The model with its ranker.
+    pub system: String,
+    /// Metric.
+    pub metric: &'static str,
+    /// Its value.
+    pub value: f64,
+}
+
+impl fmt::Display for Headline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:.3}, {} on {}, {}",
+            self.metric, self.value, self.system, self.dataset, self.split
+        )
+    }
+}
+
+/// The metric of [`Headline`].
+const HEADLINE: &str = "recall@5";
+
+/// What the model reaches with the first ranker that the pipeline names, in the pipeline's last evaluation of a model. Never the
+/// best of several rankers: to choose one by its result on the test set is to fit it to that set.
+pub fn headline(store: &Store, journal: &JournalFile) -> Option<Headline> {
+    let tables = tables(store, journal);
+    tables
+        .iter()
+        .rev()
+        .find_map(|(stage, batch)| first(stage, batch))
+}
+
+fn first(stage: &str, batch: &RecordBatch) -> Option<Headline> {
+    let rows = ui::metric_rows(batch);
+    let mut rows = rows.iter().filter(|m| is_main(m) && m.system == "model");
+    let m = rows.find(|m| m.metric == HEADLINE)?;
+    Some(Headline {
+        stage: stage.to_owned(),
+        dataset: m.dataset.to_owned(),
+        split: m.split.to_owned(),
+        system: m.name(),
+        metric: HEADLINE,
+        value: m.value,
+    })
 }
 
 /// Parameters that count and files, by `STAGE.PATH`, of the stages a run finished.
@@ -88,5 +150,41 @@ pub fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
         }
         Value::String(s) => drop(out.insert(path.to_owned(), s.clone())),
         other => drop(out.insert(path.to_owned(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::json::ReaderBuilder;
+    use gfm_pipe_api::kinds;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_run_is_known_by_its_first_ranker_not_by_the_best() {
+        let row = |system: &str, ranker: &str, group: &str, metric: &str, value: f64| {
+            serde_json::json!({
+                "dataset": "atlas", "split": "test", "system": system, "ranker": ranker, "target": "document",
+                "group": group, "metric": metric, "value": value, "n": 9, "unasked": 0,
+            })
+        };
+        let rows = [
+            row("bm25", "-", "all", "recall@5", 0.99),
+            row("model", "idf_topk", "hops=2", "recall@5", 0.95),
+            row("model", "idf_topk", "all", "mrr", 0.8),
+            row("model", "idf_topk", "all", "recall@5", 0.25),
+            row("model", "simple", "all", "recall@5", 0.9),
+        ];
+        let schema = Arc::new(kinds::METRICS.tables[0].schema(0));
+        let mut decoder = ReaderBuilder::new(schema).build_decoder().unwrap();
+        decoder.serialize(&rows).unwrap();
+        let batch = decoder.flush().unwrap().unwrap();
+        let found = first("evaluate", &batch).unwrap();
+        assert_eq!(
+            found.to_string(),
+            "recall@5 0.250, model (idf_topk) on atlas, test"
+        );
+        assert_eq!(first("evaluate", &batch.slice(0, 3)), None);
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use gfm_pipe_api::printable::lines;
 use gfm_pipe_api::{Level, files};
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +128,8 @@ impl EventSink for Journal {
         if let Some(line) = log_line(event)
             && let Some(log) = &mut inner.log
         {
+            // Further lines are indented, so that none passes for an event; a log is read on terminals, too.
+            let line = lines(&line).replace('\n', "\n    ");
             let _ = writeln!(log, "{} {line}", utc(SystemTime::now()));
             let _ = log.flush();
         }

@@ -22,9 +22,8 @@ use serde::Serialize;
 
 use crate::record::{JournalFile, Series, metrics_of};
 use crate::store::Store;
-use run::Run;
-
 pub use compare::compare;
+pub(crate) use run::Run;
 
 /// A page could not be made: a fault of gfm-pipe, not of the run.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,10 @@
 //! Invariant: a [`SpecErrors`] is never empty, is sorted by place, says nothing twice, and carries the lines it shows, so
 //! that it can be rendered after the file is gone. No colour here and nothing is printed.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::printable::{lines, one_line};
 
 use super::pipeline::Origin;
 use super::source::{Source, Sources, Span};
@@ -48,12 +50,17 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::File(Origin { file, line, column }) => {
-                write!(f, "{}:{line}:{column}", file.display())
+                write!(f, "{}:{line}:{column}", shown_path(file))
             }
-            Place::Override(text) => f.write_str(&plain(&crop(text))),
-            Place::Whole(file) => write!(f, "{}", file.display()),
+            Place::Override(text) => f.write_str(&one_line(&crop(text))),
+            Place::Whole(file) => f.write_str(&shown_path(file)),
         }
     }
+}
+
+/// A path on one line: it also stands in comments of YAML.
+fn shown_path(file: &Path) -> String {
+    one_line(&file.display().to_string()).into_owned()
 }
 
 /// One mistake.
@@ -75,6 +82,24 @@ pub struct SpecError {
 struct Shown {
     text: String,
     before: usize,
+}
+
+impl Shown {
+    /// What stands below the line: space up to the mistake, and a mark of `len` characters. Both are as wide as what is
+    /// above them, escapes included; tabs stay tabs.
+    fn mark(&self, len: usize) -> (String, String) {
+        let from = self.text.char_indices().nth(self.before);
+        let (before, rest) = self
+            .text
+            .split_at(from.map_or(self.text.len(), |(at, _)| at));
+        let spaces = |c| if c == '\t' { '\t' } else { ' ' };
+        let mut lead: String = lines(before).chars().map(spaces).collect();
+        let missing = self.before - before.chars().count();
+        lead.push_str(&" ".repeat(missing));
+        let marked: String = rest.chars().take(len).collect();
+        let marks = lines(&marked).chars().count().max(1);
+        (lead, "^".repeat(marks))
+    }
 }
 
 /// Every mistake of a pipeline. Its `Display` is the report for the user.
@@ -210,20 +235,9 @@ fn crop(text: &str) -> String {
     }
 }
 
-/// Text of a file on its way to a terminal: no control characters, which could move the cursor or colour things.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\t' => c,
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", plain(&self.message))?;
+        writeln!(f, "error: {}", one_line(&self.message))?;
         let mut gutter = String::new();
         match &self.place {
             place @ (Place::Whole(_) | Place::Override(_)) => writeln!(f, " --> {place}")?,
@@ -232,24 +246,15 @@ impl fmt::Display for SpecError {
                 gutter = " ".repeat(number.len());
                 writeln!(f, "{gutter}--> {}", self.place)?;
                 if let Some(shown) = &self.shown {
-                    let mut caret = String::new();
-                    // Tabs stay tabs, so that the mark stands under what it marks.
-                    let lead = shown.text.chars().chain(std::iter::repeat(' '));
-                    for c in lead.take(shown.before) {
-                        caret.push(if c == '\t' { '\t' } else { ' ' });
-                    }
-                    let room = shown.text.chars().count().saturating_sub(shown.before);
-                    let marks = "^".repeat(self.len.min(room.max(1)));
+                    let (caret, marks) = shown.mark(self.len);
                     writeln!(f, "{gutter} |")?;
-                    writeln!(f, "{number} | {}", plain(&shown.text))?;
+                    writeln!(f, "{number} | {}", lines(&shown.text))?;
                     writeln!(f, "{gutter} | {caret}{marks}")?;
                 }
             }
         }
         if let Some(hint) = &self.hint {
-            let mut lines = String::new();
-            write!(lines, "{gutter} = hint: {}", plain(hint))?;
-            writeln!(f, "{lines}")?;
+            writeln!(f, "{gutter} = hint: {}", one_line(hint))?;
         }
         Ok(())
     }
@@ -265,7 +270,7 @@ impl fmt::Display for SpecErrors {
         }
         let n = self.errors.len() + self.more;
         let mistakes = if n == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{n} {mistakes} in {}", self.file.display())
+        write!(f, "{n} {mistakes} in {}", shown_path(&self.file))
     }
 }
 
@@ -303,9 +308,22 @@ mod tests {
         assert_eq!(
             e.to_string(),
             "error: first\n --> p.yaml:1:1\n  |\n1 | a: 1\n  | ^\n\n\
-             error: second\n --> p.yaml:2:2\n  |\n2 | \tbb: \u{fffd}[2J\n  | \t^^\n  = hint: do\n\n\
+             error: second\n --> p.yaml:2:2\n  |\n2 | \tbb: \\u001b[2J\n  | \t^^\n  = hint: do\n\n\
              error: third\n --> --set a.with.b=1\n\n\
              3 mistakes in p.yaml"
+        );
+    }
+
+    #[test]
+    fn the_mark_stands_under_the_mistake_behind_escaped_characters() {
+        let mut sources = Sources::default();
+        let id = sources.add_file(Path::new("p\n.yaml"), "\u{202e}a: b\u{1b}c\n");
+        let mistakes = vec![Mistake::new(span(id, 1, 5, 8), "m\u{1b}")];
+        let e = SpecErrors::new(Path::new("p\n.yaml"), &sources, mistakes);
+        assert_eq!(
+            e.to_string(),
+            "error: m\\u001b\n --> p\\n.yaml:1:5\n  |\n\
+             1 | \\u202ea: b\\u001bc\n  |          ^^^^^^^^\n\n1 mistake in p\\n.yaml"
         );
     }
 

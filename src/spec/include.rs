@@ -5,7 +5,8 @@
 //! bounds of one ([`super::MAX_BYTES`], [`super::MAX_VALUES`]), and a file is read once however often it is included.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::files;
@@ -16,30 +17,40 @@ use super::parse::{self, Budget, Purpose};
 use super::render::no_template;
 use super::source::{Sources, Span};
 use super::validate::version;
-use super::{MAX_BYTES, MAX_FILES};
+use super::{MAX_BYTES, MAX_FILES, STDIN};
+use crate::shell;
 
 const FORM: &str = "include: [FILE, FILE], relative to the file that says so";
 
-/// Reads the pipeline's file and everything it includes, merged. `None` when there is no tree to go on with, which is reported.
+/// The text of the pipeline's own file.
 ///
 /// # Errors
-/// When the file itself cannot be read.
+/// When it cannot be read.
+pub(super) fn main_text(file: &Path, base: &Path) -> Result<String, SpecErrors> {
+    named(file, base).map_err(|t| {
+        let hint = t.hint.or_else(|| match t.missing {
+            true => Some("the path is relative to the working directory (-C)".to_owned()),
+            false => base
+                .join(file)
+                .is_dir()
+                .then(|| instead_of_folder(file, base)),
+        });
+        let message = format!("{} the pipeline{}", t.what, t.why);
+        SpecErrors::whole(shown(file), message, hint)
+    })
+}
+
+/// A pipeline of this text with everything it includes, merged. `None` when there is no tree to go on with, which is reported.
 pub(super) fn read(
     file: &Path,
+    text: &str,
     base: &Path,
     sources: &mut Sources,
     budget: &mut Budget,
     mistakes: &mut Vec<Mistake>,
-) -> Result<Option<Node>, SpecErrors> {
-    let text = text(&base.join(file)).map_err(|t| {
-        let hint = t.hint.or_else(|| {
-            let relative = "the path is relative to the working directory (-C)";
-            t.missing.then(|| relative.to_owned())
-        });
-        SpecErrors::whole(file, format!("{} the pipeline{}", t.what, t.why), hint)
-    })?;
-    let id = sources.add_file(file, &text);
-    let root = parse::parse(id, &text, Purpose::Pipeline, budget, mistakes);
+) -> Option<Node> {
+    let id = sources.add_file(shown(file), text);
+    let root = parse::parse(id, text, Purpose::Pipeline, budget, mistakes);
     let mut files = Files {
         base,
         sources,
@@ -51,7 +62,7 @@ pub(super) fn read(
         broken: false,
     };
     let root = root.map(|root| files.with_includes(file, root));
-    Ok(root.filter(|_| !files.broken))
+    root.filter(|_| !files.broken)
 }
 
 /// Reads a file of variables: a mapping of names to values, each entry with its place. What is wrong is reported at `at`.
@@ -63,7 +74,7 @@ pub(super) fn variables(
     budget: &mut Budget,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<Entry> {
-    let text = match text(&base.join(file)) {
+    let text = match named(file, base) {
         Ok(text) => text,
         Err(t) => {
             let mistake = Mistake::new(at, format!("{} the file{}", t.what, t.why));
@@ -74,7 +85,7 @@ pub(super) fn variables(
             return Vec::new();
         }
     };
-    let id = sources.add_file(file, &text);
+    let id = sources.add_file(shown(file), &text);
     let root = parse::parse(id, &text, Purpose::Part, budget, mistakes);
     match root.map(|n| (n.span, n.found(), n.kind)) {
         None => Vec::new(),
@@ -87,6 +98,26 @@ pub(super) fn variables(
     }
 }
 
+/// A file by the name that places of mistakes show.
+pub(super) fn shown(file: &Path) -> &Path {
+    match file == Path::new(STDIN) {
+        true => Path::new("<stdin>"),
+        false => file,
+    }
+}
+
+/// What to do where a folder was named instead of a pipeline.
+fn instead_of_folder(folder: &Path, base: &Path) -> String {
+    let inside = folder.join("pipeline.yaml");
+    match base.join(&inside).is_file() {
+        true => format!("name the pipeline in it: {}", shell::path(&inside)),
+        false => format!(
+            "`gfm-pipe init {}` writes a pipeline for a folder of data",
+            shell::path(folder)
+        ),
+    }
+}
+
 /// Why a file has no text: `what` and `why` stand around what the file is.
 struct Trouble {
     what: &'static str,
@@ -95,22 +126,54 @@ struct Trouble {
     hint: Option<String>,
 }
 
-fn text(path: &Path) -> Result<String, Trouble> {
-    let trouble = |why: String, hint: Option<&str>| Trouble {
+fn trouble(why: String, hint: Option<&str>) -> Trouble {
+    Trouble {
         what: "cannot use",
         why,
         missing: false,
         hint: hint.map(str::to_owned),
-    };
+    }
+}
+
+fn unreadable(e: &io::Error) -> Trouble {
+    Trouble {
+        what: "cannot read",
+        missing: e.kind() == ErrorKind::NotFound,
+        ..trouble(format!(": {e}"), None)
+    }
+}
+
+/// The text of a file that the command line names; `-` is standard input.
+fn named(file: &Path, base: &Path) -> Result<String, Trouble> {
+    if file == Path::new(STDIN) {
+        return utf8(io::stdin().lock());
+    }
+    let path = base.join(file);
+    // What a shell hands over (`<(…)`, /dev/stdin) is open already. Any other pipe or device might
+    // never answer.
+    let handed = ["/dev/fd", "/proc/self/fd", "/dev/stdin"]
+        .iter()
+        .any(|p| path.starts_with(p));
+    match path.metadata() {
+        Ok(m) if m.is_dir() => Err(trouble(": it is a folder".to_owned(), None)),
+        Ok(m) if !m.is_file() && !handed => Err(trouble(
+            ": it is not a regular file".to_owned(),
+            Some("`-` reads standard input"),
+        )),
+        Ok(_) if handed => utf8(File::open(&path).map_err(|e| unreadable(&e))?),
+        _ => text(&path),
+    }
+}
+
+fn text(path: &Path) -> Result<String, Trouble> {
+    utf8(files::open(path).map_err(|e| unreadable(&e))?)
+}
+
+fn utf8(from: impl Read) -> Result<String, Trouble> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    files::open(path)
-        .and_then(|f| f.take(limit).read_to_end(&mut bytes))
-        .map_err(|e| Trouble {
-            what: "cannot read",
-            missing: e.kind() == ErrorKind::NotFound,
-            ..trouble(format!(": {e}"), None)
-        })?;
+    let read = from.take(limit).read_to_end(&mut bytes);
+    read.map_err(|e| unreadable(&e))?;
     if bytes.len() > MAX_BYTES {
         let why = format!(": it is larger than {} MiB", MAX_BYTES >> 20);
         return Err(trouble(why, None));
@@ -245,7 +308,10 @@ impl Files<'_> {
         }
         // A pipe or a device would be waited for, for ever.
         if place.exists() && !place.is_file() {
-            let message = format!("`{}` is no file", quote(&name.display().to_string()));
+            let message = format!(
+                "`{}` is not a regular file",
+                quote(&name.display().to_string())
+            );
             self.mistakes.push(refuse(message, None));
             return None;
         }

@@ -43,6 +43,8 @@ pub mod pipeline_keys {
     pub use super::validate::{STAGE_KEYS, TOP_KEYS};
 }
 
+/// The name of a file that stands for standard input.
+pub(crate) const STDIN: &str = "-";
 /// Largest pipeline file, and what its aliases may add.
 const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting of a pipeline file.
@@ -69,21 +71,41 @@ pub struct LoadOptions {
     pub env: BTreeMap<String, String>,
 }
 
-/// Reads, templates and validates a pipeline.
+/// Reads, templates and validates a pipeline; the file `-` is standard input.
 ///
 /// # Errors
 /// Every mistake found; the report is its `Display`.
 pub fn load(file: &Path, opts: &LoadOptions, ops: &[OpEntry]) -> Result<Pipeline, SpecErrors> {
+    load_text(file, &include::main_text(file, &opts.base)?, opts, ops)
+}
+
+/// As [`load`], for the text that stands in the file, or will.
+///
+/// # Errors
+/// Every mistake found.
+pub fn load_text(
+    file: &Path,
+    text: &str,
+    opts: &LoadOptions,
+    ops: &[OpEntry],
+) -> Result<Pipeline, SpecErrors> {
     let mut sources = source::Sources::default();
     let mut mistakes = Vec::new();
     let mut budget = parse::Budget::default();
-    let root = include::read(file, &opts.base, &mut sources, &mut budget, &mut mistakes)?;
+    let root = include::read(
+        file,
+        text,
+        &opts.base,
+        &mut sources,
+        &mut budget,
+        &mut mistakes,
+    );
     let pipeline = root.and_then(|mut root| {
         overrides::apply(&mut root, opts, &mut sources, &mut mistakes);
         validate::check(file, &root, &opts.env, ops, &sources, &mut mistakes)
     });
     match pipeline {
         Some(p) if mistakes.is_empty() => Ok(p),
-        _ => Err(SpecErrors::new(file, &sources, mistakes)),
+        _ => Err(SpecErrors::new(include::shown(file), &sources, mistakes)),
     }
 }

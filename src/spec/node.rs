@@ -6,6 +6,7 @@
 
 use gfm_pipe_api::PathSeg;
 
+use super::render::is_template;
 use super::scalar;
 use super::source::Span;
 
@@ -130,6 +131,26 @@ impl Entry {
         match &node.kind {
             Kind::Scalar { text, .. } => Some(text),
             Kind::List(_) | Kind::Map(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    /// The plain scalar that stands at exactly this path inside the value; `None` for anything else, templates included.
+    pub fn plain(&self, path: &[PathSeg]) -> Option<&str> {
+        let mut node = &self.value;
+        for seg in path {
+            node = match (seg, &node.kind) {
+                (PathSeg::Key(k), Kind::Map(entries)) => {
+                    &entries.iter().find(|e| e.key.text == *k)?.value
+                }
+                (PathSeg::Index(i), Kind::List(items)) => items.get(*i)?,
+                _ => return None,
+            };
+        }
+        match &node.kind {
+            Kind::Scalar { text, plain: true } if !is_template(text) => Some(text),
+            _ => None,
         }
     }
 }

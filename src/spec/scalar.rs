@@ -1,7 +1,8 @@
 //! What a plain scalar means: null, boolean, number or text, by the core schema of YAML 1.2.
 //!
 //! `yes`, `no`, `on` and `off` stay text: a parameter that is a boolean reads them, one that is text keeps them, and a
-//! country code `no` survives. Numbers that JSON cannot hold (`.inf`, `.nan`, `1e999`) stay text too.
+//! country code `no` survives. Numbers that JSON cannot hold (`.inf`, `.nan`, `1e999`) stay text too, and so do numbers that are
+//! not zero but too small for a float (`1e-400`): as a parameter that is a number they are refused, never silently changed.
 
 use serde_json::{Number, Value};
 
@@ -43,7 +44,10 @@ fn number(text: &str) -> Option<Number> {
     if !is_float(unsigned) {
         return None;
     }
-    text.parse().ok().and_then(Number::from_f64)
+    let value: f64 = text.parse().ok()?;
+    let significand = unsigned.split(['e', 'E']).next().unwrap_or_default();
+    let vanished = value == 0.0 && significand.contains(|c| ('1'..='9').contains(&c));
+    (!vanished).then(|| Number::from_f64(value)).flatten()
 }
 
 /// `(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -106,6 +110,11 @@ mod tests {
             ("1.2.3", json!("1.2.3")),
             (".inf", json!(".inf")),
             ("1e999", json!("1e999")),
+            ("-1e999", json!("-1e999")),
+            ("1e-400", json!("1e-400")),
+            ("-0.01e-400", json!("-0.01e-400")),
+            ("0.0e-400", json!(0.0)),
+            ("5e-324", json!(5e-324)),
             ("inf", json!("inf")),
             ("nan", json!("nan")),
             ("99999999999999999999", json!(1e20)),

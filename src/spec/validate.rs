@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gfm_pipe_api::schema::is_name;
-use gfm_pipe_api::{OpEntry, PathSeg, Problem};
+use gfm_pipe_api::{AsWritten, OpEntry, PathSeg, Problem};
 use serde_json::{Map, Value};
 
 use super::MAX_STAGES;
@@ -21,7 +21,7 @@ use super::origins::Written;
 use super::pipeline::{Pipeline, PortRef, Stage};
 use super::render::{Environment, Rendered, Vars, is_template, no_template};
 use super::scalar;
-use super::source::Sources;
+use super::source::{Source, Sources};
 use super::wiring::{self, Wires};
 
 /// Keys at the top of a pipeline, with their meaning.
@@ -423,7 +423,7 @@ fn stage<'a>(
             rendered.flawed.push(Vec::new());
         }
         let mut draft = draft(op, scope, vars);
-        draft.limits = bounds(body, vars, open, mistakes);
+        draft.limits = bounds(body, vars, open, sources, mistakes);
         if let Some(op) = op {
             draft.params = params(op, with, entry, rendered, &draft.vars, sources, mistakes);
             if op.shaped {
@@ -451,7 +451,13 @@ fn shaped<'a>(
 }
 
 /// What the stage may take.
-fn bounds(body: &[Entry], vars: &Vars, open: bool, mistakes: &mut Vec<Mistake>) -> Option<Limits> {
+fn bounds(
+    body: &[Entry],
+    vars: &Vars,
+    open: bool,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Limits> {
     let mut given = Map::new();
     let mut whole = true;
     let mut at = Vec::new();
@@ -467,7 +473,13 @@ fn bounds(body: &[Entry], vars: &Vars, open: bool, mistakes: &mut Vec<Mistake>) 
             whole = false;
         }
     }
-    match limits::schema().normalize(&Value::Object(given)) {
+    let written = |path: &[PathSeg]| {
+        let (PathSeg::Key(key), path) = path.split_first()? else {
+            return None;
+        };
+        as_written(at.iter().find(|e| e.key.text == *key)?, path, sources)
+    };
+    match limits::schema().normalize_written(&Value::Object(given), &written) {
         Ok(full) => whole.then(|| Limits::of(&full)),
         Err(problems) => {
             for p in problems {
@@ -517,6 +529,21 @@ fn operator<'a>(
     found
 }
 
+/// How the value at a path was written, where it was written as a plain scalar.
+fn as_written(entry: &Entry, path: &[PathSeg], sources: &Sources) -> Option<AsWritten> {
+    let text = entry.plain(path)?;
+    let span = entry.locate(path, false);
+    // A shell takes the quotes off that stand in an override.
+    let quoted = match sources.get(span.source) {
+        Source::Override(_) => format!("'\"{text}\"'"),
+        Source::File { .. } => format!("\"{text}\""),
+    };
+    Some(AsWritten {
+        text: quote(text),
+        quoted: quote(&quoted),
+    })
+}
+
 /// Checks parameters. Where some could not be rendered, the others are still checked one by one, but not against each
 /// other.
 fn params(
@@ -533,10 +560,11 @@ fn params(
         broken,
         flawed,
     } = rendered;
-    let checked = if broken.is_empty() && flawed.is_empty() {
-        op.validate(&value)
-    } else {
-        op.schema.normalize(&value)
+    let written = |path: &[PathSeg]| as_written(with?, path, sources);
+    let checked = op.schema.normalize_written(&value, &written);
+    let checked = match checked {
+        Ok(_) if broken.is_empty() && flawed.is_empty() => op.validate(&value),
+        other => other,
     };
     let problems = match checked {
         Ok(full) => return Some(full),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gfm_pipe_api::printable::one_line;
 use gfm_pipe_kg::audit::{CHECKS, SummaryRow};
 
 use super::human::Look;
@@ -47,7 +48,8 @@ pub fn judged(errors: u64, warnings: u64) -> String {
 
 /// Statistics, checks with findings, judgement.
 pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
-    let mut lines = vec![look.paint("1", v.name)];
+    let name = one_line(v.name);
+    let mut lines = vec![look.paint("1", &name)];
     lines.extend(sizes(v.statistics).into_iter().map(|l| format!("  {l}")));
     for severity in ["error", "warning", "note"] {
         let rows = v.summary.iter().filter(|r| r.severity == severity);
@@ -74,7 +76,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
                 continue;
             }
             let shown = v.findings.get(&row.check).map_or(&[][..], Vec::as_slice);
-            lines.extend(shown.iter().map(|line| format!("  {line}")));
+            lines.extend(shown.iter().map(|line| format!("  {}", one_line(line))));
             let more = row.count.saturating_sub(shown.len() as u64);
             if more > 0 {
                 lines.push(format!("  … and {} more", count(more)));
@@ -103,7 +105,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
     lines.extend(
         v.missing
             .iter()
-            .map(|m| format!("not there, not looked at: {m}")),
+            .map(|m| format!("not there, not looked at: {}", one_line(m))),
     );
     let judged = judgement(v.summary);
     let colour = match judged.split([':', ',']).next() {
@@ -111,7 +113,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
         Some("fit") => "33;1",
         _ => "32;1",
     };
-    lines.push(format!("{}: {}", v.name, look.paint(colour, &judged)));
+    lines.push(format!("{name}: {}", look.paint(colour, &judged)));
     lines.join("\n") + "\n"
 }
 

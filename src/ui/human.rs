@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gfm_pipe_api::Level;
+use gfm_pipe_api::printable::one_line;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out::Out;
+use super::out::{Out, styled};
 use super::text::{count, duration, reasons, rows};
 use crate::record::{Event, EventSink, StageRecord, StageStatus};
 
@@ -24,10 +25,10 @@ pub struct Look {
 }
 
 impl Look {
-    /// Text in a colour (an ANSI SGR code), where colours may be used.
+    /// Text in a colour (an ANSI SGR code), where colours may be used; for [`Out::text`] only.
     pub fn paint(self, code: &str, text: &str) -> String {
         if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
+            styled(code, text)
         } else {
             text.to_owned()
         }
@@ -95,7 +96,8 @@ impl HumanUi {
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style);
                 }
-                bar.set_prefix(format!("{stage:<w$}", w = inner.name_width));
+                // Bars write to the terminal themselves.
+                bar.set_prefix(format!("{:<w$}", one_line(stage), w = inner.name_width));
                 bar
             });
             bar.set_length(total);
@@ -106,7 +108,8 @@ impl HumanUi {
                 " "
             };
             let spent = duration(now.duration_since(start).as_secs_f64());
-            bar.set_message(format!("{unit}{space}{note} {spent}{left}"));
+            let message = format!("{unit}{space}{note} {spent}{left}");
+            bar.set_message(one_line(&message).into_owned());
             self.whole(inner);
             return;
         }

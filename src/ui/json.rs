@@ -19,7 +19,7 @@ impl EventSink for JsonUi {
     fn emit(&self, event: &Event) {
         // Events hold text and numbers only; a number JSON cannot hold becomes null.
         if let Ok(line) = serde_json::to_string(event) {
-            self.out.line(&line);
+            self.out.document(&format!("{line}\n"));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Numbers and tables as people read them.
 
+use gfm_pipe_api::printable::one_line;
+
 /// `12,345`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -65,8 +67,11 @@ pub fn reasons(all: &[String]) -> String {
     out
 }
 
-/// Lines of a table: the first row is its head, the first `left` columns are aligned to the left, the rest to the right.
+/// Lines of a table: the first row is its head, the first `left` columns are aligned to the left, the rest to the right. Cells
+/// are shown escaped, each on one line; this is done here because their width counts.
 pub fn table(rows: &[Vec<String>], left: usize) -> Vec<String> {
+    let shown = |row: &Vec<String>| row.iter().map(|c| one_line(c).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         let cells = rows.iter().filter_map(|r| r.get(c));
@@ -137,5 +142,7 @@ mod tests {
             table(&rows, 1),
             ["system    mrr", "modèle    0.5", "x       10.25"]
         );
+        let hostile = [vec!["a\u{1b}[2J\n".to_owned(), "b".to_owned()]];
+        assert_eq!(table(&hostile, 2), ["a\\u001b[2J\\n  b"]);
     }
 }

@@ -1,6 +1,7 @@
 //! A run that is looked at from outside, as lines: stages, curves, warnings. Nothing here reads a file, a clock or a terminal.
 
 use console::{measure_text_width, truncate_str};
+use gfm_pipe_api::printable::one_line;
 
 use super::human::Look;
 use super::plot::{curve, range, short};
@@ -347,11 +348,9 @@ fn bar(done: u64, total: u64, columns: u64) -> String {
     format!("{}{}", part("█", full), part("░", columns - full))
 }
 
-/// Text of one line that moves no cursor.
+/// The first line of a text. Escaped here, and not only on its way out, because its width counts.
 fn plain(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let kept = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-    kept.collect()
+    one_line(text.lines().next().unwrap_or_default()).into_owned()
 }
 
 #[expect(clippy::cast_precision_loss)]

@@ -104,6 +104,16 @@ pub struct Column {
     pub nullable: bool,
     /// What it holds.
     pub about: &'static str,
+    /// The kind of artifact whose rows its values stand for, where they are ids.
+    pub id_of: Option<&'static str>,
+}
+
+impl Column {
+    /// A column of ids of rows of this kind: people may want to see the names instead.
+    pub const fn id_of(mut self, kind: &'static str) -> Column {
+        self.id_of = Some(kind);
+        self
+    }
 }
 
 /// A column without missing values.
@@ -113,6 +123,7 @@ pub const fn col(name: &'static str, ty: ColType, about: &'static str) -> Column
         ty,
         nullable: false,
         about,
+        id_of: None,
     }
 }
 
@@ -123,6 +134,7 @@ pub const fn opt(name: &'static str, ty: ColType, about: &'static str) -> Column
         ty,
         nullable: true,
         about,
+        id_of: None,
     }
 }
 

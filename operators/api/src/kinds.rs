@@ -33,7 +33,8 @@ pub const RELATIONS: Kind = Kind {
                 "inverse_of",
                 T::U32,
                 "id of the direct relation; missing for direct ones",
-            ),
+            )
+            .id_of("relations"),
             col(
                 "triples",
                 T::U64,
@@ -52,9 +53,9 @@ pub const TRIPLES: Kind = Kind {
         name: "triples",
         about: "one triple, in file order; duplicates are kept",
         columns: &[
-            col("head", T::U32, "entity id"),
-            col("relation", T::U32, "direct relation id"),
-            col("tail", T::U32, "entity id"),
+            col("head", T::U32, "entity id").id_of("entities"),
+            col("relation", T::U32, "direct relation id").id_of("relations"),
+            col("tail", T::U32, "entity id").id_of("entities"),
         ],
     }],
 };
@@ -237,8 +238,8 @@ pub const LINKS: Kind = Kind {
         name: "links",
         about: "one distinct (document, entity) pair, by document, in file order",
         columns: &[
-            col("document", T::U32, "document id"),
-            col("entity", T::U32, "entity id"),
+            col("document", T::U32, "document id").id_of("documents"),
+            col("entity", T::U32, "entity id").id_of("entities"),
         ],
     }],
 };
@@ -260,17 +261,20 @@ pub const QUESTIONS: Kind = Kind {
                     "question_entities",
                     T::ListU32,
                     "ids of distinct known entities named in the question",
-                ),
+                )
+                .id_of("entities"),
                 col(
                     "supporting_entities",
                     T::ListU32,
                     "ids of distinct known entities of the gold documents",
-                ),
+                )
+                .id_of("entities"),
                 col(
                     "supporting_documents",
                     T::ListU32,
                     "ids of distinct known gold documents",
-                ),
+                )
+                .id_of("documents"),
                 col(
                     "gold_titles",
                     T::U32,
@@ -354,13 +358,15 @@ pub const GRAPH: Kind = Kind {
                     "destination",
                     T::U32,
                     "node that receives the message: the triple's head",
-                ),
+                )
+                .id_of("entities"),
                 col(
                     "source",
                     T::U32,
                     "node that sends the message: the triple's tail",
-                ),
-                col("relation", T::U32, "relation id, 0..2R"),
+                )
+                .id_of("entities"),
+                col("relation", T::U32, "relation id, 0..2R").id_of("relations"),
                 col(
                     "position",
                     T::U32,
@@ -411,8 +417,8 @@ pub const ENTITY_DOCUMENTS: Kind = Kind {
             name: "entity_documents",
             about: "one (entity, document) pair, sorted by entity, then document",
             columns: &[
-                col("entity", T::U32, "entity id"),
-                col("document", T::U32, "document id"),
+                col("entity", T::U32, "entity id").id_of("entities"),
+                col("document", T::U32, "document id").id_of("documents"),
             ],
         },
         TableSpec {
@@ -624,7 +630,7 @@ pub const RANKS: Kind = Kind {
         name: "ranks",
         about: "one question put to one system",
         columns: &[
-            col("question", T::Text, "question id"),
+            col("question", T::Text, "question id").id_of("questions"),
             col("system", T::Text, "as in metrics"),
             col("ranker", T::Text, "as in metrics"),
             col("target", T::Text, "document or entity"),
@@ -652,7 +658,7 @@ pub const RANKINGS: Kind = Kind {
         name: "rankings",
         about: "one ranked document",
         columns: &[
-            col("question", T::Text, "question id"),
+            col("question", T::Text, "question id").id_of("questions"),
             col("system", T::Text, "system"),
             col("rank", T::U32, "one-based rank"),
             col("document", T::Text, "document title"),

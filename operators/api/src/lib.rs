@@ -20,6 +20,7 @@ pub mod local;
 pub mod memory;
 mod nesting;
 pub mod operator;
+pub mod printable;
 pub mod ranks;
 pub mod schema;
 pub mod table;
@@ -34,4 +35,4 @@ pub use operator::{
     Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,
 };
 pub use ranks::Collective;
-pub use schema::{Effect, Field, PathSeg, Problem, Schema, Type, path_text};
+pub use schema::{AsWritten, Effect, Field, PathSeg, Problem, Schema, Type, path_text};

@@ -86,6 +86,21 @@ impl Problem {
     }
 }
 
+/// How the user wrote a value, for messages: `007` is the number 7, but the user knows it as `007`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsWritten {
+    /// The value as it stands in the file.
+    pub text: String,
+    /// What to write there instead so that it is read as text.
+    pub quoted: String,
+}
+
+/// Problems found so far, and how to say what was found.
+struct Found<'a> {
+    problems: Vec<Problem>,
+    written: &'a dyn Fn(&[PathSeg]) -> Option<AsWritten>,
+}
+
 /// Type of a parameter.
 #[derive(Debug, Clone)]
 pub enum Type {
@@ -306,27 +321,39 @@ impl Schema {
     /// # Errors
     /// Every problem found.
     pub fn normalize(&self, value: &Value) -> Result<Value, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let full = self.walk(value, &mut Vec::new(), &mut problems);
-        if problems.is_empty() {
+        self.normalize_written(value, &|_| None)
+    }
+
+    /// As [`Schema::normalize`], with messages that show values as `written` knows them.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn normalize_written(
+        &self,
+        value: &Value,
+        written: &dyn Fn(&[PathSeg]) -> Option<AsWritten>,
+    ) -> Result<Value, Vec<Problem>> {
+        let mut found = Found {
+            problems: Vec::new(),
+            written,
+        };
+        let full = self.walk(value, &mut Vec::new(), &mut found);
+        if found.problems.is_empty() {
             Ok(full)
         } else {
-            Err(problems)
+            Err(found.problems)
         }
     }
 
-    fn walk(&self, value: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) -> Value {
+    fn walk(&self, value: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> Value {
         let empty = Map::new();
         let given = match value {
             Value::Object(m) => m,
             Value::Null => &empty,
             other => {
-                report(
-                    path,
-                    out,
-                    format!("expected a mapping, found {}", found(other)),
-                    None,
-                );
+                let found = out.describe(path, other);
+                let message = format!("expected a mapping, found {found}");
+                report(path, out, message, None);
                 return Value::Null;
             }
         };
@@ -347,7 +374,7 @@ impl Schema {
                     )),
                 ),
             };
-            out.push(Problem {
+            out.problems.push(Problem {
                 path: path.clone(),
                 message,
                 hint,
@@ -463,8 +490,8 @@ fn effective_value(ty: &Type, v: &Value) -> Value {
     }
 }
 
-fn report(path: &[PathSeg], out: &mut Vec<Problem>, message: String, hint: Option<String>) {
-    out.push(Problem {
+fn report(path: &[PathSeg], out: &mut Found<'_>, message: String, hint: Option<String>) {
+    out.problems.push(Problem {
         path: path.to_vec(),
         message,
         hint,
@@ -472,14 +499,32 @@ fn report(path: &[PathSeg], out: &mut Vec<Problem>, message: String, hint: Optio
     });
 }
 
-fn found(v: &Value) -> String {
-    match v {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(b) => format!("`{b}`"),
-        Value::Number(n) => format!("the number {n}"),
-        Value::String(s) => format!("the text \"{}\"", s.chars().take(60).collect::<String>()),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a mapping".to_owned(),
+impl Found<'_> {
+    /// A value, for messages.
+    fn describe(&self, path: &[PathSeg], v: &Value) -> String {
+        let shown = || (self.written)(path).map_or_else(|| v.to_string(), |w| w.text);
+        match v {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(_) => format!("`{}`", shown()),
+            Value::Number(_) => format!("the number {}", shown()),
+            Value::String(s) => format!("the text \"{}\"", s.chars().take(60).collect::<String>()),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "a mapping".to_owned(),
+        }
+    }
+
+    /// Whether a value is written as it is read, as far as anybody knows.
+    fn reads_as(&self, path: &[PathSeg], v: &Value) -> bool {
+        (self.written)(path).is_none_or(|w| w.text == v.to_string())
+    }
+
+    /// What to do where a number or a boolean should be text. What it is read as (7) is not what was meant (007), so
+    /// nothing is quoted where nobody knows what was written.
+    fn quote(&self, path: &[PathSeg]) -> String {
+        match (self.written)(path) {
+            Some(w) => format!("write it in quotes: {}", w.quoted),
+            None => "write it in quotes".to_owned(),
+        }
     }
 }
 
@@ -528,42 +573,44 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
-fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) -> Value {
-    let mut wrong = |hint: Option<String>| {
-        report(
-            path,
-            out,
-            format!("expected {}, found {}", ty.describe(), found(v)),
-            hint,
-        );
+fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> Value {
+    let wrong = |path: &[PathSeg], out: &mut Found<'_>, hint: Option<String>| {
+        let found = out.describe(path, v);
+        let message = format!("expected {}, found {found}", ty.describe());
+        report(path, out, message, hint);
         Value::Null
     };
     match (ty, v) {
         (Type::Nullable(_), Value::Null) => Value::Null,
         (Type::Nullable(inner), v) => check(inner, v, path, out),
-        (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(None), Value::Bool),
+        (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(path, out, None), Value::Bool),
         (Type::Int { min, max }, Value::Number(n)) => match n.as_i64() {
             Some(i) if i >= *min && i <= *max => v.clone(),
-            _ => wrong(None),
+            _ => wrong(path, out, None),
         },
         (Type::Float { min, max }, Value::Number(n)) => match n.as_f64() {
-            Some(x) if x >= *min && x <= *max => Value::from(x),
-            _ => wrong(None),
+            // Adding zero makes 0 of -0: the same number, so that both give the same key.
+            Some(x) if x >= *min && x <= *max => Value::from(x + 0.0),
+            _ => wrong(path, out, None),
         },
         (Type::Word, Value::String(_)) => v.clone(),
-        (Type::Word, Value::Number(n)) if n.is_i64() => Value::String(v.to_string()),
-        // 3.10 would become 3.1, and `yes` true.
-        (Type::Word, Value::Number(_) | Value::Bool(_)) => wrong(Some(
-            "write it in quotes, or as part of a word: \"--x={{ x }}\"".to_owned(),
-        )),
+        (Type::Word, Value::Number(n)) if n.is_i64() && out.reads_as(path, v) => {
+            Value::String(v.to_string())
+        }
+        // 0755 would become 755, 3.10 would become 3.1, and `True` true.
+        (Type::Word, Value::Number(_) | Value::Bool(_)) => {
+            let hint = out.quote(path) + ", or as part of a word: \"--x={{ x }}\"";
+            wrong(path, out, Some(hint))
+        }
         (Type::Text | Type::Path, Value::String(s)) => {
             if matches!(ty, Type::Path) && s.is_empty() {
-                return wrong(None);
+                return wrong(path, out, None);
             }
             v.clone()
         }
         (Type::Text | Type::Path, Value::Number(_) | Value::Bool(_)) => {
-            wrong(Some(format!("write it in quotes: \"{}\"", show(v))))
+            let hint = out.quote(path);
+            wrong(path, out, Some(hint))
         }
         (Type::OneOf { words, planned }, Value::String(s)) => {
             if words.contains(&s.as_str()) {
@@ -577,7 +624,11 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
                 );
                 Value::Null
             } else {
-                wrong(nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")))
+                wrong(
+                    path,
+                    out,
+                    nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")),
+                )
             }
         }
         (Type::Form { check, .. }, Value::String(s)) => match check(s) {
@@ -589,7 +640,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
         },
         (Type::List { item, min }, Value::Array(items)) => {
             if items.len() < *min {
-                return wrong(Some(format!("give at least {min}")));
+                return wrong(path, out, Some(format!("give at least {min}")));
             }
             let items = items
                 .iter()
@@ -618,7 +669,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
                 path.push(PathSeg::Key(name.clone()));
                 if !is_key(name) {
                     let shown: String = name.chars().take(60).collect();
-                    out.push(Problem {
+                    out.problems.push(Problem {
                         path: path.clone(),
                         message: format!("expected {key}, found `{shown}`"),
                         hint: None,
@@ -630,7 +681,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
             }
             Value::Object(full)
         }
-        _ => wrong(None),
+        _ => wrong(path, out, None),
     }
 }
 
@@ -730,6 +781,54 @@ mod tests {
                 "env.B: expected text, found the number 1",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_quoted_is_what_was_written() {
+        let s = Schema::new(vec![
+            Field::new("a", Type::Text, "", "a"),
+            Field::new("b", Type::Word, "", "b"),
+            Field::new("c", Type::Int { min: 0, max: 9 }, 0, "c"),
+        ]);
+        let written = |path: &[PathSeg]| {
+            let text = match path_text(path).as_str() {
+                "a" => "007",
+                "b" => "0755",
+                _ => "99999999999999999999",
+            };
+            Some(AsWritten {
+                text: text.to_owned(),
+                quoted: format!("\"{text}\""),
+            })
+        };
+        let value = json!({"a": 7, "b": 755, "c": 1e20});
+        let told = |problems: Vec<Problem>| -> Vec<String> {
+            let text = |p: Problem| format!("{} ({})", p.message, p.hint.unwrap_or_default());
+            problems.into_iter().map(text).collect()
+        };
+        assert_eq!(
+            told(s.normalize_written(&value, &written).unwrap_err()),
+            [
+                "expected text, found the number 007 (write it in quotes: \"007\")",
+                "expected text or a whole number, found the number 0755 (write it in quotes: \
+                 \"0755\", or as part of a word: \"--x={{ x }}\")",
+                "expected a whole number from 0 to 9, found the number 99999999999999999999 ()",
+            ]
+        );
+        // Where nobody knows what was written, nothing is quoted that was not.
+        assert_eq!(
+            told(s.normalize(&json!({"a": true})).unwrap_err()),
+            ["expected text, found `true` (write it in quotes)"]
+        );
+        assert_eq!(s.normalize(&json!({"b": 755})).unwrap()["b"], "755");
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let s = Schema::new(vec![Field::new("lr", Type::float(0.0), 0.1, "")]);
+        let text = |v: Value| s.normalize(&json!({"lr": v})).unwrap().to_string();
+        assert_eq!(text(json!(-0.0)), r#"{"lr":0.0}"#);
+        assert_eq!(text(json!(0)), r#"{"lr":0.0}"#);
     }
 
     #[test]
