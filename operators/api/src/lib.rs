@@ -11,6 +11,7 @@
 pub mod artifact;
 pub mod columns;
 pub mod context;
+pub mod encoding;
 pub mod error;
 pub mod kind;
 pub mod kinds;
@@ -19,6 +20,7 @@ pub mod operator;
 pub mod ranks;
 pub mod schema;
 pub mod table;
+pub mod twins;
 
 pub use artifact::{Artifact, TableFile};
 pub use context::{
