@@ -11,6 +11,7 @@
 pub mod artifact;
 pub mod columns;
 pub mod context;
+pub mod encoding;
 pub mod error;
 pub mod files;
 pub mod foreign;
@@ -24,6 +25,7 @@ pub mod printable;
 pub mod ranks;
 pub mod schema;
 pub mod table;
+pub mod twins;
 
 pub use artifact::{Artifact, DamagedTable, TableFile};
 pub use context::{

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, UInt64Array};
 use gfm_pipe_api::{
-    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, files,
-    kinds,
+    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type,
+    encoding, files, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ const BEAT: u64 = 4 << 20;
 impl Operator for IngestKg {
     type Params = KgParams;
     const NAME: &'static str = "ingest-kg";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str =
         "reads a kg.txt (head,relation,tail a line) into entities, relations and triples";
 
@@ -274,6 +274,12 @@ impl<'a> Ingest<'a> {
 
     fn read(mut self, file: impl Read, size: u64) -> OpResult<Vocabulary> {
         let mut lines = Lines::new(file);
+        let head = lines
+            .head(encoding::HEAD)
+            .map_err(|e| OpError::wrap("failed to read", e).file(self.shown))?;
+        if let Some(error) = encoding::check(head) {
+            return Err(error.file(self.shown));
+        }
         let mut beat = 0;
         loop {
             if lines.bytes_read() >= beat {

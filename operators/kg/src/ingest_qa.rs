@@ -223,23 +223,46 @@ fn object(
         other => Err(
             OpError::new(format!("this is {}, not an object", other.what()))
                 .file(shown)
-                .hint(if source == CORPUS {
-                    "the file is one object, {\"title\": \"text\", …}"
-                } else {
-                    "the file is one object, {\"title\": [\"entity\", …], …}"
-                }),
+                .hint(object_hint(source, &other)),
         ),
     }
+}
+
+/// What a file that maps titles looks like, and how a list of objects becomes one.
+fn object_hint(source: &str, found: &Document) -> String {
+    let (value, field) = match source == CORPUS {
+        true => ("\"text\"", "text"),
+        false => ("[\"entity\", …]", "entities"),
+    };
+    let form = format!("the file is one object, {{\"title\": {value}, …}}");
+    let slurp = match found {
+        Document::List(_) => "",
+        Document::Lines(_) => "-s ",
+        _ => return form,
+    };
+    format!(
+        "{form}; objects with `title` and `{field}` become one with: \
+         jq {slurp}'map({{(.title): .{field}}}) | add' OLD > NEW"
+    )
 }
 
 fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Placed>> {
     let shown = root.join(source);
     match json::read(&ctx.path(&shown), &shown)? {
-        Document::List(items) => Ok(items),
+        Document::List(items) | Document::Lines(items) => Ok(items),
+        // JSON Lines of a single line.
+        Document::Object(pairs) if pairs.iter().any(|(key, _)| key == "question") => {
+            let line = pairs.first().map_or(1, |(_, placed)| placed.line);
+            let pairs = pairs.into_iter().map(|(key, placed)| (key, placed.json));
+            Ok(vec![Placed {
+                json: Json::Object(pairs.collect()),
+                line,
+            }])
+        }
         other => Err(
             OpError::new(format!("this is {}, not a list", other.what()))
                 .file(shown)
-                .hint("the file is one list of questions, [{\"id\": …, \"question\": …}, …]"),
+                .hint("the file is one list of questions, [{\"id\": …, \"question\": …}, …], or one question a line"),
         ),
     }
 }

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use gfm_pipe_api::{OpError, OpResult, files};
+use gfm_pipe_api::{OpError, OpResult, encoding, files};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
@@ -147,6 +147,8 @@ pub enum Document {
     List(Vec<Placed>),
     /// An object: every pair as written.
     Object(Vec<(String, Placed)>),
+    /// Several values one after another, the first of them an object: JSON Lines.
+    Lines(Vec<Placed>),
     /// Anything else.
     Other(Json),
 }
@@ -157,6 +159,7 @@ impl Document {
         match self {
             Document::List(_) => "a list",
             Document::Object(_) => "an object",
+            Document::Lines(_) => "several values one after another (JSON Lines)",
             Document::Other(json) => json.what(),
         }
     }
@@ -165,7 +168,7 @@ impl Document {
 /// Reads a JSON file; `shown` is its path as the user wrote it.
 ///
 /// # Errors
-/// When it cannot be read or is no JSON, with line and column.
+/// When it cannot be read or is not JSON, with line and column.
 pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
     let bytes = files::read(path).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound {
@@ -174,9 +177,41 @@ pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
             OpError::wrap("failed to read", e).file(shown)
         }
     })?;
+    if let Some(error) = encoding::check(&bytes) {
+        return Err(error.file(shown));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let json = serde_json::from_slice(bytes).map_err(|e| syntax(&e, bytes).file(shown))?;
-    Ok(placed(json, &starts(bytes)))
+    let read = match serde_json::from_slice(bytes) {
+        Ok(json) => Ok(placed(json, &starts(bytes))),
+        Err(e) if goes_on(&e) && bytes.trim_ascii_start().starts_with(b"{") => sequence(bytes),
+        Err(e) => Err(e),
+    };
+    read.map_err(|e| syntax(&e, bytes).file(shown))
+}
+
+/// Whether a text was read to the end of a value and has more behind it. The parser has no other sign of it.
+fn goes_on(e: &serde_json::Error) -> bool {
+    e.to_string().starts_with("trailing characters")
+}
+
+/// Values one after another, each with the line where it begins.
+fn sequence(bytes: &[u8]) -> serde_json::Result<Document> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Json>();
+    let mut items = Vec::new();
+    let (mut line, mut counted) = (1, 0);
+    loop {
+        let rest = &bytes[values.byte_offset()..];
+        let start = bytes.len() - rest.trim_ascii_start().len();
+        line += bytes[counted..start]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count() as u64;
+        counted = start;
+        match values.next() {
+            Some(json) => items.push(Placed { json: json?, line }),
+            None => return Ok(Document::Lines(items)),
+        }
+    }
 }
 
 fn placed(json: Json, starts: &[u64]) -> Document {
@@ -379,7 +414,7 @@ mod tests {
             let got: Vec<u64> = match read_text(text.as_bytes()).unwrap() {
                 Document::List(items) => items.iter().map(|i| i.line).collect(),
                 Document::Object(pairs) => pairs.iter().map(|p| p.1.line).collect(),
-                Document::Other(json) => panic!("read as {}", json.what()),
+                other => panic!("read as {}", other.what()),
             };
             prop_assert_eq!(got, lines);
         }
@@ -401,6 +436,61 @@ mod tests {
         assert!(e.starts_with("raw/x.json:1:"), "{e}");
         let e = read_text(&b"[".repeat(100_000)).unwrap_err().to_string();
         assert!(e.contains("recursion limit"), "{e}");
+    }
+
+    #[test]
+    fn objects_one_after_another_are_read_with_their_lines() {
+        let read =
+            read_text(b"\xef\xbb\xbf\n{\"a\": 1}\r\n\n {\"b\":\n 2} {\"c\": 3}\n7\n\n").unwrap();
+        let Document::Lines(items) = read else {
+            panic!("read as {}", read.what())
+        };
+        let got: Vec<(String, u64)> = items.iter().map(|i| (i.json.shown(), i.line)).collect();
+        let want = [
+            ("{\"a\":1}", 2),
+            ("{\"b\":2}", 4),
+            ("{\"c\":3}", 5),
+            ("7", 6),
+        ];
+        assert_eq!(got, want.map(|(text, line)| (text.to_owned(), line)));
+        for (text, message) in [
+            (
+                "{\"a\": 1}\n{\"b\" 2}\n",
+                "raw/x.json:2:6: not valid JSON: expected `:`",
+            ),
+            (
+                "{\"a\": 1}\n{\"b\":",
+                "raw/x.json:2:5: not valid JSON: EOF while parsing a value",
+            ),
+            // Only objects make JSON Lines: a list with something behind it is a mistake.
+            (
+                "[1]\n[2]",
+                "raw/x.json:2:1: not valid JSON: trailing characters",
+            ),
+            (
+                "{\"a\": 1},\n{}",
+                "raw/x.json:1:9: not valid JSON: expected value",
+            ),
+        ] {
+            assert_eq!(read_text(text.as_bytes()).unwrap_err().to_string(), message);
+        }
+        let deep = [b"{}\n".to_vec(), b"[".repeat(100_000)].concat();
+        let e = read_text(&deep).unwrap_err().to_string();
+        assert!(e.contains("recursion limit"), "{e}");
+    }
+
+    #[test]
+    fn another_encoding_is_named() {
+        let text: Vec<u8> = "[{\"id\": 1}]"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let e = read_text(&text).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "raw/x.json: the file is UTF-16 (little-endian), not UTF-8"
+        );
+        assert!(e.advice().unwrap().contains("iconv -f UTF-16LE"), "{e:?}");
     }
 
     #[test]

@@ -77,6 +77,17 @@ impl<R: Read> Lines<R> {
         self.read
     }
 
+    /// The first `wanted` bytes or more, fewer where the file is shorter. For a look before the first line is taken.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn head(&mut self, wanted: usize) -> io::Result<&[u8]> {
+        while self.end - self.start < wanted && !self.eof {
+            self.fill(false)?;
+        }
+        Ok(&self.buf[self.start..self.end])
+    }
+
     /// The next line; `None` at the end. A last line without an end counts if it is not empty.
     ///
     /// # Errors
@@ -206,6 +217,9 @@ mod tests {
 
     fn fast(bytes: &[u8], buffer: usize, max: usize) -> Vec<(Vec<u8>, u64)> {
         let mut lines = Lines::with_sizes(bytes, buffer, max);
+        // A look at the beginning changes nothing.
+        let head = lines.head(buffer).unwrap();
+        assert!(bytes.starts_with(head) && head.len() >= buffer.min(bytes.len()));
         let mut out = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             assert_eq!(line.number, out.len() as u64 + 1);

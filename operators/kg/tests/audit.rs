@@ -147,6 +147,7 @@ fn every_planted_fault_is_found_in_its_place_and_no_other() {
         ("unknown-supporting-entity", "`round tower`"),
         ("unknown-gold-title", "`Quillmouth`"),
         ("not-nfc", "zoé quay"),
+        ("quoted-name", "oak mill"),
     ] {
         let got = suggestions.get(check).copied().unwrap_or_default();
         assert!(got.starts_with(suggestion), "{check}: {got}");
@@ -373,7 +374,7 @@ fn strict_fails_after_the_tables_are_written() {
         message,
         "the data has what `strict` forbids: leaked-question (1), self-loop (1)\n  \
          leaked-question: processed/stage1/test.json:202: leak: is asked by `nobody` of train (processed/stage1/train.json:676) too\n  \
-         self-loop: kg.txt:36: lone rock: `lone rock,lies on,lone rock` leads from an entity to itself"
+         self-loop: kg.txt:37: lone rock: `lone rock,lies on,lone rock` leads from an entity to itself"
     );
     assert!(hint.contains("gfm-pipe show audit.findings"), "{hint}");
     let (message, _) = failure(strict(&["errors"]));

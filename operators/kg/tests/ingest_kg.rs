@@ -6,7 +6,7 @@ mod common;
 use std::collections::{HashMap, HashSet};
 
 use common::{counts, ids, ingest_bytes, places, rejects, texts, triples};
-use gfm_pipe_api::{Level, OpError, columns};
+use gfm_pipe_api::{Level, OpError, columns, encoding};
 use proptest::prelude::*;
 
 /// Whole text, lists, linear search: what the operator must give.
@@ -94,6 +94,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn agrees_with_the_obvious_version(bytes in bytes()) {
+        prop_assume!(encoding::foreign(&bytes).is_none());
         let want = slow(&bytes);
         let got = ingest_bytes(&bytes);
         if want.triples.is_empty() {
@@ -260,6 +261,27 @@ fn a_file_without_a_triple_is_an_error_that_says_why() {
         "{message}"
     );
     assert!(hint.starts_with("the file is empty"), "{hint}");
+}
+
+#[test]
+fn a_file_in_another_encoding_is_refused_by_its_name() {
+    let text = "ada,lives in,oak town\nben,lives in,elm town\n";
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [&b"\xff\xfe"[..], &little].concat();
+    let wide: Vec<u8> = text
+        .chars()
+        .flat_map(|c| u32::from(c).to_be_bytes())
+        .collect();
+    for (bytes, what, from) in [
+        (marked, "UTF-16 (little-endian)", "UTF-16 "),
+        (little, "UTF-16 (little-endian)", "UTF-16LE "),
+        (wide, "UTF-32 (big-endian)", "UTF-32BE "),
+    ] {
+        let (message, hint) = failure(ingest_bytes(&bytes).err().unwrap());
+        let want = format!("kg.txt: the file is {what}, not UTF-8");
+        assert!(message.ends_with(&want), "{message}");
+        assert!(hint.contains(&format!("iconv -f {from}-t UTF-8")), "{hint}");
+    }
 }
 
 #[test]

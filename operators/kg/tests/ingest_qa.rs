@@ -246,7 +246,7 @@ type Broken<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
 
 #[test]
 fn errors_say_where_and_what_to_do() {
-    let cases: [Broken<'_>; 6] = [
+    let cases: [Broken<'_>; 9] = [
         (
             &[MENTIONS, TRAIN],
             "data/raw/dataset_corpus.json: there is no such file",
@@ -278,6 +278,39 @@ fn errors_say_where_and_what_to_do() {
         ),
         (
             &[
+                (
+                    "raw/dataset_corpus.json",
+                    "{\"title\": \"T\", \"text\": \"t\"}\n{\"title\": \"U\"}",
+                ),
+                MENTIONS,
+                TRAIN,
+            ],
+            "dataset_corpus.json: this is several values one after another (JSON Lines), not an object",
+            "jq -s 'map({(.title): .text}) | add' OLD > NEW",
+        ),
+        (
+            &[
+                CORPUS,
+                (
+                    "processed/stage1/document2entities.json",
+                    "[{\"title\": \"T\"}]",
+                ),
+                TRAIN,
+            ],
+            "document2entities.json: this is a list, not an object",
+            "jq 'map({(.title): .entities}) | add' OLD > NEW",
+        ),
+        (
+            &[
+                CORPUS,
+                MENTIONS,
+                ("processed/stage1/test.json", "{\"id\": 1}\n{\"id\": 2,}"),
+            ],
+            "processed/stage1/test.json:2:10: not valid JSON: trailing comma",
+            "",
+        ),
+        (
+            &[
                 ("raw/dataset_corpus.json", "{}"),
                 ("processed/stage1/document2entities.json", "{}"),
                 TRAIN,
@@ -298,6 +331,35 @@ fn errors_say_where_and_what_to_do() {
     let (message, hint) = failure(result);
     assert_eq!(message, "no/data: there is no such folder");
     assert!(hint.contains("`root`"), "{hint}");
+}
+
+#[test]
+fn questions_may_be_one_a_line() {
+    let lines = "{\"id\": \"a\", \"question\": \"A?\", \"question_entities\": [\"a\"]}\r\n\n\
+                 {\"id\": \"b\", \"question\": \"B?\"}\nnull\n";
+    let one = "\n{\"id\": \"c\", \"question\": \"C?\"}\n";
+    let (_dir, local) = run(&[
+        CORPUS,
+        MENTIONS,
+        ("processed/stage1/train.json", lines),
+        ("processed/stage1/test.json", one),
+    ]);
+    let local = local.unwrap();
+    assert_eq!(texts(local.port("train"), "questions", "id"), ["a", "b"]);
+    assert_eq!(texts(local.port("test"), "questions", "id"), ["c"]);
+    let of_questions = |place: &&String| !place.starts_with("documents");
+    let places = places(&local);
+    assert_eq!(
+        places.iter().filter(of_questions).collect::<Vec<_>>(),
+        [
+            "train[0] processed/stage1/train.json:1",
+            "train[1] processed/stage1/train.json:3",
+            "test[0] processed/stage1/test.json:2",
+        ]
+    );
+    let rejected = rejects(&local);
+    let want = "4|-|item 2 of the list is null, not an object|null";
+    assert!(rejected.iter().any(|r| r == want), "{rejected:#?}");
 }
 
 #[test]

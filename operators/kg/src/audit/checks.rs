@@ -48,7 +48,7 @@ pub enum Unit {
     GoldTitles,
     /// Rows of rejects.
     Rejects,
-    /// Names, titles, texts and questions.
+    /// Names, titles, texts, questions and their ids.
     Texts,
 }
 
@@ -219,8 +219,8 @@ checks! {
         "texts with control characters",
         "remove them";
     INVISIBLE_CHARACTER: "invisible-character", Warning, Texts, &[],
-        "a name, title, text or question with a byte order mark, a zero-width space, joiner (next to ASCII or at an end), directional mark, soft hyphen or U+2028, U+2029",
-        "texts with characters nobody sees: names with and without them are different names",
+        "a name, title, text, question or question id with a character that is not seen: a zero-width space or joiner (joiners only next to ASCII or at an end), byte order mark, soft hyphen, control of the direction of writing (marks, embeddings, overrides, isolates), invisible operator, filler, tag or U+2028, U+2029",
+        "texts with characters nobody sees: names with and without them are different names, and controls of the direction show a text in another order than it has",
         "remove them";
     NOT_NFC: "not-nfc", Warning, Texts, &[],
         "a name, title, text or question that Unicode's normal form C changes",
@@ -246,6 +246,18 @@ checks! {
         "a question whose normalised text an earlier question of its split has",
         "questions that are asked twice in a split",
         "keep one of them";
+    HEADER_LINE: "header-line", Warning, Lines, &[],
+        "the first triple of the graph, where its head, relation and tail are words for these columns (`head,relation,tail`, `subject,predicate,object`, `source,edge,target`, `h,r,t` and the like)",
+        "a line that names the columns: kg.txt has none, so it was read as a triple",
+        "remove the line";
+    QUOTED_NAME: "quoted-name", Warning, Texts, &[],
+        "a name of an entity or relation that begins and ends with a quotation mark (\"), where those between are doubled",
+        "names in quotation marks, as CSV writes fields: kg.txt has no quoting, so they are part of the name",
+        "write names without them; commas inside a name have to go as well";
+    NEAR_DUPLICATE_RELATION: "near-duplicate-relation", Warning, Relations, &[],
+        "a relation of whose distinct pairs of two entities (head, tail) at least 80 %, and at least 3, stand under another relation too, as they are or with head and tail exchanged; of two such relations the one that comes first is not reported. Pairs of entities that more than 64 distinct triples join are not compared",
+        "relations that state facts of another one again: whoever knows one triple knows the other, so link prediction is too easy and the same facts count twice",
+        "keep one of the two: every triple has its inverse already. (Pre-training hides such triples together, see `task.twin_share`)";
     DUPLICATE_TRIPLE: "duplicate-triple", Warning, Triples, &[],
         "a triple that an earlier line has already",
         "triples that are given again: each counts as an edge of its own",
@@ -266,6 +278,10 @@ checks! {
         "a relation named `inverse_` and the name of another",
         "relations named like the inverse of another, which every relation has already",
         "write these triples with the other relation, head and tail exchanged, or rename it";
+    SYMMETRIC_RELATION: "symmetric-relation", Note, Relations, &[],
+        "a relation of whose distinct pairs of two entities at least 80 %, and at least 3, are given in both directions; counted as for `near-duplicate-relation`",
+        "relations whose triples are given in both directions",
+        "nothing, where it holds both ways (`is married to`); else remove the reversed lines: every triple has its inverse already";
     ISOLATED_ENTITY: "isolated-entity", Note, Entities, &[],
         "an entity in no triple with another entity",
         "entities without a neighbour",

@@ -8,6 +8,7 @@
 //! kept and can be looked at, and it is in no key.
 
 mod checks;
+mod csv;
 mod data;
 mod documents;
 mod graph;
@@ -22,6 +23,7 @@ mod report;
 mod statistics;
 #[cfg(test)]
 mod testing;
+mod twins;
 mod unicode;
 
 use std::collections::BTreeMap;
@@ -59,7 +61,7 @@ const SHOWN: usize = 5;
 impl Operator for Audit {
     type Params = AuditParams;
     const NAME: &'static str = "audit";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "checks a graph, its documents and questions for faults, and says where each stands";
 
@@ -202,9 +204,12 @@ impl Operator for Audit {
         step(2, "triples")?;
         findings.extend(graph::triples(&data));
         findings.extend(graph::relations(&data));
+        findings.extend(twins::near_duplicates(&data));
+        findings.extend(csv::header(&data));
         findings.extend(graph::components(&data));
         step(3, "names")?;
         findings.extend(names::similar(&data));
+        findings.extend(csv::quoted(&data));
         step(4, "characters")?;
         findings.extend(unicode::characters(&data, &stop)?);
         step(5, "documents")?;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::unicode::is_invisible;
+
 /// The normal form: Unicode NFKC, lower case, without white space, control characters and punctuation. Between two digits they
 /// leave one space, because `1.5` is not `15`. Signs that make another thing (`C++`, `C#`, `50%`) stay.
 pub fn normal(text: &str) -> String {
@@ -38,7 +40,8 @@ fn is_gap(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || ".,;:!?'\"`()[]{}-_/\\|~".contains(c)
-        || matches!(c, '¡' | '¿' | '«' | '»' | '·' | '¶' | '§' | '\u{ad}' | '\u{feff}')
+        || is_invisible(c)
+        || matches!(c, '¡' | '¿' | '«' | '»' | '·' | '¶' | '§')
         // General and supplemental punctuation, CJK punctuation.
         || matches!(c, '\u{2000}'..='\u{206f}' | '\u{2e00}'..='\u{2e7f}' | '\u{3000}'..='\u{303f}')
 }

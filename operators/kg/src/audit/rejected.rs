@@ -6,8 +6,10 @@ use std::collections::{HashMap, HashSet};
 use gfm_pipe_api::OpResult;
 
 use super::checks::{self, Check};
+use super::csv;
 use super::data::{Data, Finding, Rejected, Stop};
 use super::nearest::{Nearest, equals_alone, listed};
+use super::unicode::shown;
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
 use crate::reasons;
 
@@ -30,11 +32,11 @@ pub fn rejected(data: &Data, nearest: usize, stop: Stop<'_>) -> OpResult<Vec<Fin
         let (message, suggestion) = match check.name {
             _ if *check == checks::COMMA_IN_NAME => commas(&row.text, &known),
             _ if is_unknown_entity(check) => (
-                format!("`{}` is not in the graph", row.text),
+                format!("`{}` is not in the graph", shown(&row.text)),
                 names.entity(&row.text),
             ),
             _ if *check == checks::UNKNOWN_GOLD_TITLE => (
-                format!("gold title `{}` is not in the corpus", row.text),
+                format!("gold title `{}` is not in the corpus", shown(&row.text)),
                 names.title(&row.text),
             ),
             _ if *check == checks::DOCUMENT_NOT_IN_CORPUS => (row.reason.clone(), None),
@@ -181,6 +183,12 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     if fields.len() > MOST_FIELDS {
         return (format!("{} fields in one line", fields.len()), None);
     }
+    // Whoever put the name in quotation marks has said where it ends.
+    if line.contains('"')
+        && let Some(Ok(triple)) = csv::fields(line).map(<[String; 3]>::try_from)
+    {
+        return repaired(&plain, &triple);
+    }
     let mut readings = Vec::new();
     for i in 1..fields.len() {
         for j in i + 1..fields.len() {
@@ -200,10 +208,17 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     let best = readings.iter().map(fits).max().unwrap_or(0);
     let mut good = readings.iter().filter(|r| best > 0 && fits(r) == best);
     let (reading, several) = (good.next(), good.next().is_some());
-    let Some([head, relation, tail]) = reading.filter(|_| !several) else {
-        return (plain, None);
-    };
-    let without = [head, relation, tail]
+    match reading.filter(|_| !several) {
+        Some(triple) => repaired(&plain, triple),
+        None => (plain, None),
+    }
+}
+
+/// What is said of a line that was probably this triple, and the line without the commas of its names.
+fn repaired(plain: &str, triple: &[String; 3]) -> (String, Option<String>) {
+    let [head, relation, tail] = triple;
+    let without = triple
+        .each_ref()
         .map(|part| part.replace(", ", " ").replace(',', " ").trim().to_owned());
     let message = format!("{plain}: probably head `{head}`, relation `{relation}`, tail `{tail}`");
     (message, Some(without.join(",")))
@@ -259,6 +274,11 @@ mod tests {
         // Two readings have known ends.
         assert_eq!(repair("acme, inc,zzz,oak town"), None);
         assert_eq!(repair(&"a,".repeat(20)), None);
+        // Quotation marks say where a name ends, known or not.
+        assert_eq!(
+            repair("\"roe, jane\",\"moved to\",\"elm, new\""),
+            some("roe jane,moved to,elm new")
+        );
         assert_eq!(
             commas("acme, inc,is in,oak town", &known).0,
             "4 fields in `acme, inc,is in,oak town`: probably head `acme, inc`, relation `is in`, tail `oak town`"

@@ -61,6 +61,7 @@ pub fn characters(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
     }
     for (split, row, question) in data.questions() {
         let place = || data.places.of(&split.name, row);
+        look(Form::Name, &question.id, &question.id, "id", &place);
         look(Form::Text, &question.id, &question.text, "question", &place);
     }
     Ok(out)
@@ -134,7 +135,7 @@ fn told(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
 }
 
 /// A text on one line, with controls and the like by their numbers: some change how everything behind them looks.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let chars = text.chars().map(|c| match c {
         '\n' | '\t' | '\r' => ' '.to_string(),
         c if c.is_control() || is_invisible(c) => format!("<U+{:04X}>", c as u32),
@@ -213,15 +214,23 @@ fn repaired(text: &str) -> String {
     out
 }
 
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-    )
+/// Whether a character takes no room or only changes how others are shown: zero-width characters, controls of the direction
+/// of writing, line separators, fillers and tags. Variation selectors are not among them: they choose a shape of the
+/// character before.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        // Fillers of Hangul and Khmer, annotations between lines, tags.
+        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether the character at a place is one nobody sees and no script needs: joiners between letters that are not ASCII shape them.
+/// Whether the character at a place is one nobody sees and no script needs: joiners between letters that are not ASCII shape them,
+/// tags behind a black flag make a flag of a country.
 fn hidden(text: &str, at: usize, c: char) -> bool {
+    if is_tag(c) {
+        return !text[..at].trim_end_matches(is_tag).ends_with('\u{1f3f4}');
+    }
     if !matches!(c, '\u{200c}' | '\u{200d}') {
         return is_invisible(c);
     }
@@ -229,6 +238,10 @@ fn hidden(text: &str, at: usize, c: char) -> bool {
     let behind = text[at + c.len_utf8()..].chars().next();
     let joins = |c: Option<char>| c.is_some_and(|c| !c.is_ascii());
     !(joins(before) && joins(behind))
+}
+
+fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0020}'..='\u{e007f}')
 }
 
 fn invisible(text: &str) -> Option<usize> {
@@ -275,6 +288,10 @@ mod tests {
             found("\u{feff}ada\u{200b} é", Form::Name),
             [("invisible-character", some("ada é"))]
         );
+        for c in "\u{202e}\u{202d}\u{2067}\u{2069}\u{200f}\u{61c}\u{2064}\u{180e}\u{3164}\u{e0041}\u{fff9}".chars() {
+            let want = [("invisible-character", some("ada"))];
+            assert_eq!(found(&format!("a{c}da"), Form::Name), want, "U+{:04X}", u32::from(c));
+        }
         assert_eq!(
             found("ad\u{200d}a", Form::Name),
             [("invisible-character", some("ada"))]
@@ -288,6 +305,8 @@ mod tests {
             "café, naïve, Ångström, Ärger, Übermut, São Tomé, â, MAÇÃ",
             "„BÄ“ «À» „Å“ “É” CAFÉ–BAR MAÇÃ” Ã—",
             "می\u{200c}خواهم",
+            "❤\u{fe0f} שלום عربى",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f} flag",
             "👩\u{200d}🚀",
             "李 明 Ελλάδα Россия",
             "a line\nanother\tone",
@@ -308,7 +327,7 @@ mod tests {
     fn every_kind_of_text_is_looked_at() {
         let data = graph(" a ,r\u{1},b\nb,r\u{1},c");
         let data = with_documents(data, &[("T\u{fffd}", "x\u{200b}y", &[])]);
-        let data = with_split(data, "test", &[("q", "wa\u{2028}s", &[], &[])]);
+        let data = with_split(data, "test", &[("q\u{202e}1", "wa\u{2028}s", &[], &[])]);
         assert_eq!(
             told(&characters(&data, &|| Ok(())).unwrap()),
             [
@@ -316,7 +335,8 @@ mod tests {
                 "control-character kg.txt:1 r\u{1}: the relation has U+0001 in `r<U+0001>`",
                 "replacement-character corpus.json:2 T\u{fffd}: the title has U+FFFD in `T\u{fffd}`",
                 "invisible-character corpus.json:2 T\u{fffd}: the text has U+200B in `x<U+200B>y`",
-                "invisible-character test.json:2 q: the question has U+2028 in `wa<U+2028>s`",
+                "invisible-character test.json:2 q\u{202e}1: the id has U+202E in `q<U+202E>1` [q1]",
+                "invisible-character test.json:2 q\u{202e}1: the question has U+2028 in `wa<U+2028>s`",
             ]
         );
     }

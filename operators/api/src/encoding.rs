@@ -1,0 +1,190 @@
+//! Texts in another encoding than UTF-8, recognised by their first bytes.
+//!
+//! Editors and shells on Windows write UTF-16. Read as UTF-8 such a file is a stream of NULs and broken characters, which no
+//! parser's message explains. Every reader of text looks here first.
+
+use crate::error::OpError;
+
+/// How many bytes of a text are enough to look at.
+pub const HEAD: usize = 4096;
+
+/// An encoding that is not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// UTF-16 or UTF-32.
+    family: &'static str,
+    /// Whether the low byte comes first.
+    little: bool,
+    /// Whether the text begins with a byte order mark.
+    marked: bool,
+}
+
+impl Encoding {
+    /// The encoding in words.
+    pub fn describe(self) -> String {
+        let order = if self.little { "little" } else { "big" };
+        format!("{} ({order}-endian)", self.family)
+    }
+
+    /// How to make it UTF-8.
+    pub fn hint(self) -> String {
+        // With a mark, iconv finds the order of bytes itself and removes the mark.
+        let order = match (self.marked, self.little) {
+            (true, _) => "",
+            (false, true) => "LE",
+            (false, false) => "BE",
+        };
+        format!(
+            "convert it: iconv -f {}{order} -t UTF-8 OLD > NEW",
+            self.family
+        )
+    }
+}
+
+/// The encoding of a text that begins with these bytes; `None` where they may be UTF-8.
+///
+/// Without a byte order mark it is recognised by its NULs: the other half of ASCII characters.
+pub fn foreign(bytes: &[u8]) -> Option<Encoding> {
+    let marked = |family, little| {
+        Some(Encoding {
+            family,
+            little,
+            marked: true,
+        })
+    };
+    match bytes {
+        // The mark of UTF-16 is the beginning of this one.
+        [0xff, 0xfe, 0, 0, ..] => return marked("UTF-32", true),
+        [0, 0, 0xfe, 0xff, ..] => return marked("UTF-32", false),
+        [0xff, 0xfe, ..] => return marked("UTF-16", true),
+        [0xfe, 0xff, ..] => return marked("UTF-16", false),
+        _ => {}
+    }
+    let head = &bytes[..bytes.len().min(HEAD)];
+    [
+        ("UTF-32", true),
+        ("UTF-32", false),
+        ("UTF-16", true),
+        ("UTF-16", false),
+    ]
+    .into_iter()
+    .find(|(family, little)| evident(head, *family == "UTF-32", *little))
+    .map(|(family, little)| Encoding {
+        family,
+        little,
+        marked: false,
+    })
+}
+
+/// Whether bytes are evidently units of 16 or 32 bits: one unit in eight at least is an ASCII character, one of them is
+/// punctuation or white space, and no unit is a NUL or beyond Unicode.
+fn evident(head: &[u8], wide: bool, little: bool) -> bool {
+    let size = if wide { 4 } else { 2 };
+    let (mut units, mut ascii, mut between) = (0usize, 0usize, 0usize);
+    for unit in head.chunks_exact(size) {
+        let value = unit.iter().enumerate().fold(0u32, |value, (i, byte)| {
+            let place = if little { i } else { size - 1 - i };
+            value | u32::from(*byte) << (8 * place)
+        });
+        if value == 0 || wide && char::from_u32(value).is_none() {
+            return false;
+        }
+        units += 1;
+        if let Some(c) = u8::try_from(value).ok().filter(u8::is_ascii) {
+            ascii += 1;
+            between += usize::from(c.is_ascii_whitespace() || c.is_ascii_punctuation());
+        }
+    }
+    between > 0 && ascii * 8 >= units
+}
+
+/// The error for a text that is not UTF-8 but evidently something else; `None` where its first bytes may be UTF-8.
+pub fn check(bytes: &[u8]) -> Option<OpError> {
+    let encoding = foreign(bytes)?;
+    Some(
+        OpError::new(format!("the file is {}, not UTF-8", encoding.describe()))
+            .hint(encoding.hint()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn utf16(text: &str, little: bool) -> Vec<u8> {
+        let bytes = |u: u16| match little {
+            true => u.to_le_bytes(),
+            false => u.to_be_bytes(),
+        };
+        text.encode_utf16().flat_map(bytes).collect()
+    }
+
+    fn utf32(text: &str, little: bool) -> Vec<u8> {
+        let bytes = |c: char| match little {
+            true => u32::from(c).to_le_bytes(),
+            false => u32::from(c).to_be_bytes(),
+        };
+        text.chars().flat_map(bytes).collect()
+    }
+
+    #[test]
+    fn encodings_are_recognised_with_and_without_a_mark() {
+        let texts = [
+            "ada brook,lives in,oak town\nben brook,likes,ada brook\n",
+            "李 明,住在,北京\n李 明,喜欢,上海\n",
+            "[{\"id\": \"q\", \"question\": \"Où ?\"}]",
+            "a,r,b",
+            "{}",
+            "a,\u{1F600},c\n",
+        ];
+        for text in texts {
+            for little in [true, false] {
+                let order = if little { "LE" } else { "BE" };
+                let marked = format!("\u{feff}{text}");
+                for (bytes, iconv) in [
+                    (utf16(text, little), format!("UTF-16{order}")),
+                    (utf32(text, little), format!("UTF-32{order}")),
+                    (utf16(&marked, little), "UTF-16".to_owned()),
+                    (utf32(&marked, little), "UTF-32".to_owned()),
+                ] {
+                    let found = foreign(&bytes).unwrap_or_else(|| panic!("{text} in {iconv}"));
+                    assert_eq!(
+                        found.hint(),
+                        format!("convert it: iconv -f {iconv} -t UTF-8 OLD > NEW"),
+                        "{text}"
+                    );
+                    assert_eq!(found.little, little, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn utf_8_is_never_taken_for_something_else() {
+        for text in [
+            "",
+            "a",
+            "ada brook,lives in,oak town\n",
+            "\u{feff}ada,r,b\n",
+            "李 明,住在,北京\n",
+            "nul\0brook,lives in,elm town",
+            "a\0b\0c",
+            "\0\0\0\0,",
+            "a\0\0b,c,d",
+            "ａ,ｂ,ｃ",
+        ] {
+            assert_eq!(foreign(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_says_what_and_how() {
+        let e = check(&utf16("a,r,b", true)).unwrap();
+        assert_eq!(
+            e.to_string(),
+            "the file is UTF-16 (little-endian), not UTF-8"
+        );
+        assert!(check(b"a,r,b").is_none());
+    }
+}
