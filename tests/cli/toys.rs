@@ -280,8 +280,9 @@ fn a_signal_that_was_ignored_at_start_stays_ignored() {
 #[test]
 fn a_pipe_in_place_of_a_pipeline_is_named_at_once() {
     let (_dir, path) = folder();
+    fs::create_dir(path.join("data")).unwrap();
     let made = std::process::Command::new("mkfifo")
-        .arg(path.join("p"))
+        .args([path.join("p"), path.join("data/kg.txt")])
         .status();
     assert!(made.unwrap().success());
     fs::write(path.join("i.yaml"), "include: [p]\nstages: {}\n").unwrap();
@@ -294,6 +295,8 @@ fn a_pipe_in_place_of_a_pipeline_is_named_at_once() {
         &["import-config", "p"],
         &["run", "i.yaml", "--vars", "p"],
         &["plan", "i.yaml"],
+        &["init", "data"],
+        &["audit", "data"],
     ] {
         let said = told(&mut toy(&path, args));
         assert!(said.contains("not a regular file"), "{args:?}: {said}");

@@ -194,6 +194,9 @@ fn a_stage_whose_input_was_written_again_under_it_is_not_stored() {
     assert_eq!(hint, Some("run it again once nothing writes to the file"));
     assert_eq!(lab.store().disk_used(), 0);
     assert!(lab.store().manifests().unwrap().is_empty());
+    // What it kept for the next attempt came from the same bytes.
+    let key = record.key.clone().unwrap();
+    assert!(!lab.store().workdir(key.as_str()).exists());
 }
 
 #[test]

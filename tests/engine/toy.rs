@@ -328,6 +328,7 @@ impl Operator for Misbehave {
                 let path = ctx.path(p.path.unwrap_or_default());
                 let text = fs::read_to_string(&path).unwrap();
                 fs::write(&path, &text[..text.len() / 2]).unwrap();
+                fs::write(ctx.workdir.join("checkpoint"), "of half a file").unwrap();
                 write_lines(ctx, vec![fs::read_to_string(&path).unwrap()])?;
                 fs::write(&path, text).unwrap();
                 Ok(())
