@@ -208,28 +208,10 @@ impl StageRunner {
             record.reasons.clear();
             return Ok(Some(self.cached(stage, record, *manifest)));
         }
-        if let (Some(manifest), Some(remote)) = (elsewhere, self.planner.remote()) {
-            let fetched = remote.fetch(store, &manifest, &self.cancel);
-            tell(remote, self.sink.as_ref());
-            if fetched? {
-                record.reasons.clear();
-                let manifest = self.cached(stage, record, *manifest);
-                let from = format!("from {}", remote.name());
-                record.note = Some(match record.note.take() {
-                    Some(note) => format!("{from}, {note}"),
-                    None => from,
-                });
-                return Ok(Some(manifest));
-            }
-            if role == Role::FromCache {
-                return Err(Stopped::new(
-                    format!(
-                        "left out by the selection, and {} failed to give it",
-                        remote.name()
-                    ),
-                    Some("run it without --only or --from"),
-                ));
-            }
+        if let Some(manifest) = elsewhere
+            && let Some(manifest) = self.fetched(stage, role, record, *manifest)?
+        {
+            return Ok(Some(manifest));
         }
         // Looked at before the run; but what was cached then may be gone by now.
         if !self.allow_exec && stage.op.command(&stage.params)?.is_some() {
@@ -244,6 +226,39 @@ impl StageRunner {
         }
         self.computed(stage, inputs, record, decision, forced)
             .map(Some)
+    }
+
+    /// Takes a stage from the remote that promised it; `None` when it must be computed.
+    fn fetched(
+        &self,
+        stage: &Stage,
+        role: Role,
+        record: &mut StageRecord,
+        manifest: Manifest,
+    ) -> Result<Option<Manifest>, Stopped> {
+        let Some(remote) = self.planner.remote() else {
+            return Ok(None);
+        };
+        let fetched = remote.fetch(self.planner.store(), &manifest, &self.cancel);
+        tell(remote, self.sink.as_ref());
+        if fetched? {
+            record.reasons.clear();
+            let manifest = self.cached(stage, record, manifest);
+            let from = format!("from {}", remote.name());
+            record.note = Some(match record.note.take() {
+                Some(note) => format!("{from}, {note}"),
+                None => from,
+            });
+            return Ok(Some(manifest));
+        }
+        if role == Role::FromCache {
+            let name = remote.name();
+            return Err(Stopped::new(
+                format!("left out by the selection, and {name} failed to give it"),
+                Some("run it without --only or --from"),
+            ));
+        }
+        Ok(None)
     }
 
     /// Computes the stage and stores it. The caller holds the lock of its key.
@@ -281,6 +296,8 @@ impl StageRunner {
         fail::fail_point!("stage-computed");
         let after = self.planner.ingredients(stage, inputs);
         if let Some(what) = changed(decision, after) {
+            // Checkpoints may have been made from half a file.
+            remove_dir(&workdir)?;
             return Err(Stopped::new(
                 format!("{what} while the stage ran; its result is not stored"),
                 Some(RUN_AGAIN),
@@ -382,6 +399,7 @@ impl StageRunner {
             if let (Stopped::Failed { message, .. }, Some(what)) =
                 (&stopped, decision.seen.iter().find_map(Seen::change))
             {
+                remove_dir(workdir)?;
                 return Err(Stopped::new(
                     format!("{message}\n{what} while the stage ran"),
                     Some(RUN_AGAIN),

@@ -9,6 +9,7 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::files;
 use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
 
 pub use write::pipeline;
@@ -87,7 +88,7 @@ pub enum InitError {
     /// It cannot be read.
     #[error("cannot read {}: {source}", folder.display())]
     Read {
-        /// The folder.
+        /// The folder, or the file in it.
         folder: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -125,6 +126,9 @@ pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
     })?;
     let mut found = Vec::new();
     look(folder, 0, &mut found);
+    for root in std::iter::once(folder).chain(found.iter().map(|set| set.root.as_path())) {
+        regular(root)?;
+    }
     if found.is_empty() {
         return Err(InitError::NoGraph(folder.to_owned()));
     }
@@ -141,6 +145,24 @@ pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
         }
     }
     Ok(found)
+}
+
+/// A pipe or a folder in a file's place is named, not overlooked.
+fn regular(root: &Path) -> Result<(), InitError> {
+    let splits = SPLITS.map(|(_, name)| name);
+    for name in [KG, BARE, CORPUS, MENTIONS].into_iter().chain(splits) {
+        let path = root.join(name);
+        match files::metadata(&path) {
+            Err(source) if path.exists() => {
+                return Err(InitError::Read {
+                    folder: path,
+                    source,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn look(folder: &Path, depth: usize, out: &mut Vec<DataSet>) {

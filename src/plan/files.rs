@@ -87,8 +87,9 @@ fn rested(stamp: &Stamp, now: SystemTime) -> bool {
 /// Waits until a later write must leave another stamp than this one: until the file is older than the
 /// grain of its file system's clock. A time in the future tells nothing and is not waited for.
 fn settle(stamp: &Stamp) {
-    let fine = stamp.modified_ns % 1_000_000 != 0 || stamp.changed_ns % 1_000_000 != 0;
-    let grain = if fine { TICK } else { COARSE };
+    let whole = |ns: u64| ns.is_multiple_of(1_000_000);
+    let coarse = whole(stamp.modified_ns) && whole(stamp.changed_ns.unsigned_abs());
+    let grain = if coarse { COARSE } else { TICK };
     if let Ok(age) = SystemTime::now().duration_since(stamp.touched()) {
         thread::sleep(grain.saturating_sub(age));
     }

@@ -306,15 +306,6 @@ impl Files<'_> {
             self.mistakes.push(refuse(message, None));
             return None;
         }
-        // A pipe or a device would be waited for, for ever.
-        if place.exists() && !place.is_file() {
-            let message = format!(
-                "`{}` is not a regular file",
-                quote(&name.display().to_string())
-            );
-            self.mistakes.push(refuse(message, None));
-            return None;
-        }
         let text = match text(place) {
             Ok(text) => text,
             Err(t) => {

@@ -78,6 +78,10 @@ impl Digests {
 
     /// Remembers the digest of a file that looks like this.
     pub fn learn(&self, name: &str, stamp: Stamp, digest: String) {
+        // What is known already is not written again.
+        if self.get(name, &stamp).as_ref() == Some(&digest) {
+            return;
+        }
         let known = Known { stamp, digest };
         self.learned().insert(name.to_owned(), known);
     }

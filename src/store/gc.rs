@@ -101,7 +101,7 @@ impl Store {
         files
             .filter_map(|path| {
                 let meta = fs::symlink_metadata(&path).ok()?;
-                meta.is_file().then(|| (path, meta.len()))
+                meta.is_file().then_some((path, meta.len()))
             })
             .collect()
     }

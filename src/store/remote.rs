@@ -589,3 +589,30 @@ fn cloud(
 
 #[cfg(feature = "cloud")]
 use super::cloud::cloud;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_client_that_panics_is_a_remote_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = dir.path().to_str().unwrap();
+        let remote = Remote::open(address, &BTreeMap::new(), true).unwrap();
+        assert_eq!(remote.wait(async { 3 }), Some(3));
+        assert!(remote.is_there());
+        assert_eq!(
+            remote.wait(async { panic!("Already shut down") }),
+            None::<()>
+        );
+        assert!(!remote.is_there());
+        let news = remote.news();
+        assert_eq!(news.len(), 1, "{news:?}");
+        assert!(
+            news[0].contains("its client failed: Already shut down"),
+            "{news:?}"
+        );
+        assert!(news[0].ends_with("going on without it"), "{news:?}");
+    }
+}

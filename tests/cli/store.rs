@@ -117,6 +117,49 @@ fn gc_says_what_it_would_remove_and_keeps_pinned_runs() {
     });
 }
 
+/// Whatever the clock said and however few runs are kept: what `show` takes stays.
+#[test]
+fn gc_keeps_what_the_latest_run_needs() {
+    let (_dir, path) = two_runs();
+    let runs = path.join(".gfm-pipe/runs");
+    let latest = || fs::read_to_string(runs.join("latest")).unwrap();
+    let latest = latest().trim().to_owned();
+    let journals = fs::read_dir(&runs).unwrap().map(|e| e.unwrap().path());
+    let journals = journals.filter(|p| p.extension().is_some_and(|e| e == "json"));
+    let mut names: Vec<String> = journals
+        .map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(latest, names[1]);
+    // The first one ran with the clock a century ahead.
+    let (first, ahead) = (
+        runs.join(format!("{}.json", names[0])),
+        "21261128-094103-123-aaaa",
+    );
+    let text = fs::read_to_string(&first)
+        .unwrap()
+        .replace(&names[0], ahead);
+    fs::write(runs.join(format!("{ahead}.json")), text).unwrap();
+    fs::remove_file(first).unwrap();
+    let show = |prefix: &str| {
+        let shown = told(&mut toy(&path, &["show", "both.lines"]));
+        assert!(shown.contains(&format!("{prefix}one")), "{shown}");
+    };
+    let gc = |keep: &str| {
+        let done = told(&mut toy(&path, &["gc", "--keep", keep]));
+        assert!(done.contains("--- exit 0"), "{done}");
+    };
+    gc("1");
+    show("#");
+    gc("0");
+    show("#");
+    // A run that ends last is the latest one, though another one started after it.
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    fs::write(runs.join("latest"), format!("{latest}\n")).unwrap();
+    gc("1");
+    show("#");
+}
+
 #[test]
 fn every_shell_gets_a_script() {
     let (_dir, path) = folder();

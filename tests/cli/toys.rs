@@ -229,6 +229,81 @@ fn ctrl_c_stops_in_order_with_130() {
     }
 }
 
+/// As `nohup` and a shell that starts a job in the background do.
+#[cfg(unix)]
+#[test]
+fn a_signal_that_was_ignored_at_start_stays_ignored() {
+    let (_dir, path) = folder();
+    fs::write(
+        path.join("slow.yaml"),
+        "stages: {s: {op: slow, with: {steps: 3000, step_ms: 20}}}",
+    )
+    .unwrap();
+    let direct = toy(&path, &["run", "slow.yaml", "--log-format", "json"]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
+        .arg(direct.get_program())
+        .args(direct.get_args())
+        .current_dir(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in direct.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let mut child = shell.spawn().unwrap();
+    let pid = child.id();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut goes_on = || {
+        let progress = |l: &std::io::Result<String>| l.as_ref().unwrap().contains("\"progress\"");
+        assert!(lines.find(progress).is_some(), "it ended");
+    };
+    goes_on();
+    for name in ["HUP", "INT"] {
+        signal(name, pid);
+        // The second is told after the signal.
+        goes_on();
+        goes_on();
+    }
+    signal("TERM", pid);
+    let last = lines.last().unwrap().unwrap();
+    assert!(last.contains("\"interrupted\""), "{last}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_pipeline_is_named_at_once() {
+    let (_dir, path) = folder();
+    fs::create_dir(path.join("data")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .args([path.join("p"), path.join("data/kg.txt")])
+        .status();
+    assert!(made.unwrap().success());
+    fs::write(path.join("i.yaml"), "include: [p]\nstages: {}\n").unwrap();
+    for args in [
+        &["run", "p"][..],
+        &["plan", "p"],
+        &["config", "p"],
+        &["graph", "p"],
+        &["audit", "p"],
+        &["import-config", "p"],
+        &["run", "i.yaml", "--vars", "p"],
+        &["plan", "i.yaml"],
+        &["init", "data"],
+        &["audit", "data"],
+    ] {
+        let said = told(&mut toy(&path, args));
+        assert!(said.contains("not a regular file"), "{args:?}: {said}");
+        assert!(!said.contains("--- exit 0"), "{args:?}: {said}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_no_panic() {

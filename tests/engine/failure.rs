@@ -171,11 +171,98 @@ fn a_stage_whose_input_changed_under_it_is_not_stored() {
     assert_eq!(record.status, StageStatus::Failed);
     assert_eq!(
         record.error.as_deref(),
-        Some("f.txt changed while the stage ran; its result is not stored")
+        Some("f.txt changed (its size changed) while the stage ran; its result is not stored")
     );
     let key = record.key.clone().unwrap();
     assert!(lab.store().manifest(&key).unwrap().is_none());
     assert_eq!(lab.store().disk_used(), 0);
+}
+
+/// The digests before and after agree, but what the operator read was half of the file.
+#[test]
+fn a_stage_whose_input_was_written_again_under_it_is_not_stored() {
+    let lab = Lab::new();
+    lab.write("f.txt", "one line\n");
+    let yaml = "stages: {bad: {op: misbehave, with: {how: rewrite-input, path: f.txt}}}";
+    let summary = lab.run(yaml);
+    let record = summary.stage("bad").unwrap();
+    assert_eq!(
+        record.error.as_deref(),
+        Some("f.txt changed (it was written to) while the stage ran; its result is not stored")
+    );
+    let hint = record.hint.as_deref();
+    assert_eq!(hint, Some("run it again once nothing writes to the file"));
+    assert_eq!(lab.store().disk_used(), 0);
+    assert!(lab.store().manifests().unwrap().is_empty());
+    // What it kept for the next attempt came from the same bytes.
+    let key = record.key.clone().unwrap();
+    assert!(!lab.store().workdir(key.as_str()).exists());
+}
+
+#[test]
+fn a_stage_that_fails_on_half_a_file_says_that_the_file_changed() {
+    let lab = Lab::new();
+    lab.write("f.txt", "one line\n");
+    // No retry: it would be one of another stage.
+    let yaml =
+        "stages: {bad: {op: misbehave, with: {how: edit-and-fail, path: f.txt}, retries: 3}}";
+    let summary = lab.run(yaml);
+    let error = summary.stage("bad").unwrap().error.clone().unwrap();
+    assert_eq!(
+        error,
+        "line 1 is half a line\nf.txt changed (its size changed) while the stage ran"
+    );
+}
+
+/// It waits for another process, and meanwhile its input becomes another one.
+#[test]
+fn a_file_that_changes_before_the_stage_starts_gives_another_key() {
+    let lab = Lab::new();
+    lab.write("a.txt", "old\n");
+    let yaml = "stages: {a: {op: source, with: {path: a.txt}}}";
+    let key = lab.plan(yaml).unwrap().plan[0].key.clone().unwrap();
+    let held = lab
+        .store()
+        .lock(key.as_str(), "other", &Cancel::default(), |_| {});
+    let held = held.unwrap();
+    let events = Arc::new(Events::default());
+    let summary = std::thread::scope(|scope| {
+        let listener = Arc::clone(&events) as Arc<dyn EventSink>;
+        let run = scope.spawn(|| lab.run_heard(yaml, &lab.options(), listener, &Cancel::default()));
+        let waits =
+            |e: &Event| matches!(e, Event::Message { text, .. } if text.starts_with("waiting for"));
+        while !events.0.lock().unwrap().iter().any(waits) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        lab.write("a.txt", "new\n");
+        drop(held);
+        run.join().unwrap()
+    });
+    assert_eq!(lab.lines(&summary, "a"), ["new"]);
+    assert_ne!(summary.stage("a").unwrap().key.as_ref(), Some(&key));
+    assert!(lab.store().manifest(&key).unwrap().is_none());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_device_in_place_of_a_file_is_named_at_once() {
+    let lab = Lab::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(lab.path("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    for (path, what) in [("pipe", "a pipe"), ("/dev/zero", "a device")] {
+        for yaml in [
+            format!("stages: {{a: {{op: source, with: {{path: {path}}}}}}}"),
+            format!("stages: {{a: {{op: source, with: {{path: p.yaml, extra: {path}}}}}}}"),
+        ] {
+            let want = format!("{path}: failed to read: not a regular file: it is {what}");
+            let e = lab.plan(&yaml).unwrap_err().to_string();
+            assert!(e.ends_with(&want), "{e}");
+            let summary = lab.run(&yaml);
+            assert_eq!(summary.stage("a").unwrap().error, Some(want));
+        }
+    }
 }
 
 #[test]

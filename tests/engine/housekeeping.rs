@@ -81,12 +81,7 @@ fn all_damage_is_found_and_healed() {
             } else if way.is_some() && found.is_empty() {
                 assert!(same_manifest(way.as_deref(), &whole));
             }
-            let mut options = lab.options();
-            if object && way.as_ref().is_some_and(|w| w.len() == whole.len()) {
-                // Only reading it would tell: `verify` did.
-                options.request.force = vec!["a".to_owned(), "c".to_owned(), "n".to_owned()];
-            }
-            let healed = lab.run_with(YAML, &options);
+            let healed = lab.run(YAML);
             assert_eq!(
                 digests(&healed.artifacts),
                 digests(&want),
@@ -170,6 +165,101 @@ fn checkpoints_of_unfinished_stages_and_the_cache_stay_unless_asked() {
     assert_eq!(garbage.bytes(), 110);
     store.remove(&garbage).unwrap();
     assert!(!Path::exists(&work) && !Path::exists(&kept));
+}
+
+/// What others put into the store's folders is not ours to remove, wherever a link leads.
+#[cfg(unix)]
+#[test]
+fn gc_touches_objects_only() {
+    use std::os::unix::fs::symlink;
+    let lab = lab();
+    let store = lab.store();
+    let outside = lab.path("outside");
+    fs::create_dir(&outside).unwrap();
+    let digest = "ab".repeat(32);
+    for name in ["thesis.tex".to_owned(), format!("{digest}.parquet")] {
+        fs::write(outside.join(name), "precious").unwrap();
+    }
+    let objects = lab.path("store/objects");
+    let stages = lab.path("store/stages");
+    symlink(&outside, objects.join("ab")).unwrap();
+    symlink(&outside, objects.join("zz")).unwrap();
+    fs::create_dir_all(objects.join("photos/of a cat")).unwrap();
+    fs::create_dir_all(
+        objects
+            .join("cd")
+            .join(format!("cd{}.parquet", &digest[2..])),
+    )
+    .unwrap();
+    fs::write(objects.join("notes.txt"), "mine").unwrap();
+    // A name that is an object's, in another one's place.
+    fs::write(objects.join("photos").join(format!("{digest}.parquet")), "").unwrap();
+    fs::write(stages.join("package.json"), "{}").unwrap();
+    fs::create_dir(stages.join(format!("{digest}.json"))).unwrap();
+    symlink(&outside, lab.path("store/work/link")).unwrap();
+    symlink(&outside, lab.path("store/cache/link")).unwrap();
+    fs::write(lab.path("store/cache/file"), "").unwrap();
+
+    let used = store.disk_used();
+    let garbage = store.garbage(&BTreeSet::new(), ALL).unwrap();
+    assert_eq!(garbage.stages.len(), 3);
+    let bytes: u64 = garbage.objects.iter().map(|o| o.1).sum();
+    assert_eq!(bytes, used);
+    store.remove(&garbage).unwrap();
+    assert_eq!(store.disk_used(), 0);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 2);
+    for kept in [
+        objects.join("ab"),
+        objects.join("photos/of a cat"),
+        objects.join("photos").join(format!("{digest}.parquet")),
+        objects.join("notes.txt"),
+        stages.join("package.json"),
+    ] {
+        assert!(fs::symlink_metadata(&kept).is_ok(), "{}", kept.display());
+    }
+    assert!(fs::symlink_metadata(lab.path("store/work/link")).is_err());
+    // And again: what is not ours is in nobody's way.
+    let garbage = store.garbage(&BTreeSet::new(), ALL).unwrap();
+    assert!(garbage.is_empty(), "{garbage:?}");
+    assert!(store.verify(true, &|_, _| {}).unwrap().damages.is_empty());
+}
+
+/// The clock was wrong in one run: the runs are in the order they started in all the same.
+#[test]
+fn runs_are_in_the_order_they_started_in() {
+    let lab = lab();
+    let store = lab.store();
+    let names = || -> Vec<String> {
+        let (runs, bad) = history::runs(&store).unwrap();
+        assert!(bad.is_empty());
+        runs.into_iter().map(|r| r.journal.run).collect()
+    };
+    let rename = |from: &str, to: &str, number: bool| {
+        let text = fs::read_to_string(store.journal_path(from)).unwrap();
+        let mut journal: serde_json::Value = serde_json::from_str(&text).unwrap();
+        journal["run"] = to.into();
+        if !number {
+            journal.as_object_mut().unwrap().remove("sequence");
+        }
+        fs::remove_file(store.journal_path(from)).unwrap();
+        fs::write(store.journal_path(to), journal.to_string()).unwrap();
+    };
+    let ahead = "21261128-094103-123-aaaa";
+    rename(&names()[0], ahead, true);
+    lab.run(YAML);
+    let now = names();
+    assert_eq!(now[0], ahead);
+    assert_eq!(now.len(), 2);
+    let (runs, _) = history::runs(&store).unwrap();
+    assert_eq!(history::find(&runs, "latest").unwrap().journal.run, now[1]);
+    // Runs of earlier versions have no number and come first, by name.
+    let old = "20991128-094103-123-aaaa";
+    rename(ahead, old, false);
+    let older = "20201128-094103-123-aaaa";
+    lab.run(YAML);
+    let last = names()[2].clone();
+    rename(&now[1], older, false);
+    assert_eq!(names(), [older.to_owned(), old.to_owned(), last]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use gfm_pipe::plan::{Prepared, Request, RequestError, prepare};
 use gfm_pipe::record::{Event, EventSink, StageStatus};
 use gfm_pipe::spec::{LoadOptions, Pipeline, load};
 use gfm_pipe::store::{Manifest, Store};
+use gfm_pipe_api::files::Stamp;
 use gfm_pipe_api::{Cancel, Level};
 
 use crate::toy;
@@ -113,6 +114,22 @@ impl Lab {
         });
         let result = told.recv_timeout(HANG).expect("the run hangs");
         result.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Changes a byte of an object as a disk that fails does: nothing but the bytes tells of it.
+    pub fn rot(&self, object: &Path) {
+        let mut bytes = fs::read(object).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(object, bytes).unwrap();
+        let stamp = Stamp::of(&fs::metadata(object).unwrap());
+        let digest = object.file_stem().unwrap().to_str().unwrap();
+        let memory = self.path("store/objects.json");
+        let text = fs::read_to_string(&memory).unwrap();
+        let mut all: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(all["files"][digest].is_object(), "it was never looked at");
+        all["files"][digest] = serde_json::json!({"stamp": stamp, "digest": digest});
+        fs::write(&memory, all.to_string()).unwrap();
     }
 
     pub fn lines(&self, summary: &RunSummary, stage: &str) -> Vec<String> {

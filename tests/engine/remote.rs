@@ -338,11 +338,8 @@ fn a_damaged_object_is_not_given() {
     let lab = team.machine();
     lab.run(YAML);
     let (object, _) = lab.store().objects().unwrap().remove(0);
-    let mut bytes = fs::read(&object).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&object, bytes).unwrap();
-    // The size is right, so the run believes it: only who sends it looks.
+    lab.rot(&object);
+    // Nobody opens it, so the run believes it: only whoever sends it looks.
     let (_, warnings) = team.run(&lab);
     assert!(
         warnings.iter().any(|w| w.contains("is damaged")),
@@ -353,6 +350,67 @@ fn a_damaged_object_is_not_given() {
         team.files("objects")
             .iter()
             .all(|p| p.file_name() != Some(name))
+    );
+}
+
+/// Every way in which a folder refuses costs a warning, never the run or its end.
+#[test]
+fn a_folder_that_refuses_costs_a_warning() {
+    let made = Team::new().machine();
+    let made_stages = made.run(YAML).stages;
+    let key = made_stages[0].key.clone().unwrap();
+    let object = made.store().objects().unwrap().remove(0).0;
+    let object = object.strip_prefix(made.path("store")).unwrap().to_owned();
+    let manifest = PathBuf::from(format!("stages/{key}.json"));
+    let file = |at: &Path| {
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, "").unwrap();
+    };
+    let folder = |at: &Path| fs::create_dir_all(at.join("below")).unwrap();
+    type Way<'a> = (&'a str, &'a dyn Fn(&Path));
+    let ways: [Way<'_>; 5] = [
+        ("a file where the folder must be", &|v1| file(v1)),
+        ("a file where objects must be", &|v1| {
+            file(&v1.join("objects"))
+        }),
+        ("a file where manifests must be", &|v1| {
+            file(&v1.join("stages"))
+        }),
+        ("a folder in an object's way", &|v1| {
+            folder(&v1.join(&object))
+        }),
+        ("a folder in a manifest's way", &|v1| {
+            folder(&v1.join(&manifest))
+        }),
+    ];
+    for (what, spoil) in ways {
+        let team = Team::new();
+        let lab = team.machine();
+        spoil(&team.folder.path().join("shared/v1"));
+        refused(&team.folder.path().join("shared"), &lab, what);
+    }
+    // Where nobody may write, not even root.
+    if cfg!(target_os = "linux") {
+        refused(Path::new("/proc"), &Team::new().machine(), "no permission");
+    }
+}
+
+fn refused(place: &Path, lab: &Lab, what: &str) {
+    let remote = Remote::open(place.to_str().unwrap(), &Default::default(), true).unwrap();
+    let mut options = lab.options();
+    options.request.remote = Some(Arc::new(remote));
+    let events = Arc::new(Events::default());
+    let summary = lab.run_heard(YAML, &options, events.clone(), &Cancel::default());
+    assert_eq!(statuses(&summary), [Ran, Ran, Ran], "{what}");
+    assert_eq!(summary.status, gfm_pipe::record::RunStatus::Ok, "{what}");
+    let warnings = events.warnings();
+    assert_eq!(warnings.len(), 1, "{what}: {warnings:?}");
+    assert!(warnings[0].contains("going on without it"), "{warnings:?}");
+    let events = events.0.lock().unwrap();
+    let last = events.last().unwrap();
+    assert!(
+        matches!(last, gfm_pipe::record::Event::RunFinished { .. }),
+        "{what}: {last:?}"
     );
 }
 
@@ -368,6 +426,22 @@ fn what_is_damaged_here_comes_from_the_remote() {
     let (summary, _) = team.run(&lab);
     assert_eq!(statuses(&summary), [Cached, Cached, Cached]);
     assert_eq!(summary.remote.unwrap().1.fetched.stages, 3);
+    // Damage that leaves the size as it was, too.
+    for (object, ..) in lab.store().objects().unwrap() {
+        let mut bytes = fs::read(&object).unwrap();
+        bytes.reverse();
+        fs::write(&object, bytes).unwrap();
+    }
+    let (summary, _) = team.run(&lab);
+    assert_eq!(statuses(&summary), [Cached, Cached, Cached]);
+    assert_eq!(summary.remote.unwrap().1.fetched.stages, 3);
+    assert!(
+        lab.store()
+            .verify(true, &|_, _| {})
+            .unwrap()
+            .damages
+            .is_empty()
+    );
 }
 
 #[test]

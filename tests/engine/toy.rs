@@ -276,6 +276,9 @@ impl Operator for Misbehave {
                     "panic-in-rayon",
                     "write-nothing",
                     "edit-input",
+                    "rewrite-input",
+                    "edit-and-fail",
+                    "spoil-input",
                     "not-at-all",
                 ]),
                 "fail",
@@ -320,6 +323,28 @@ impl Operator for Misbehave {
                 Ok(())
             }
             "write-nothing" => Ok(()),
+            "rewrite-input" => {
+                // As `cp same.txt f.txt` does: whoever reads in between meets half of it.
+                let path = ctx.path(p.path.unwrap_or_default());
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(&path, &text[..text.len() / 2]).unwrap();
+                fs::write(ctx.workdir.join("checkpoint"), "of half a file").unwrap();
+                write_lines(ctx, vec![fs::read_to_string(&path).unwrap()])?;
+                fs::write(&path, text).unwrap();
+                Ok(())
+            }
+            "edit-and-fail" => {
+                fs::write(ctx.path(p.path.unwrap_or_default()), "half").unwrap();
+                Err(OpError::new("line 1 is half a line"))
+            }
+            "spoil-input" => {
+                let table = &ctx.input("text")?.tables[0];
+                let mut bytes = fs::read(&table.path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(&table.path, bytes).unwrap();
+                write_lines(ctx, read_lines(ctx)?)
+            }
             "edit-input" => {
                 let path = ctx.path(p.path.unwrap_or_default());
                 write_lines(ctx, vec![fs::read_to_string(&path).unwrap_or_default()])?;

@@ -181,3 +181,46 @@ pub fn texts_digest<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String
     }
     hasher.finalize().to_hex().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::sync::Arc;
+
+    use arrow::array::{StringArray, UInt64Array};
+
+    use crate::{columns, kinds, local};
+
+    /// Flips every byte of a table: none is read as if nothing had happened.
+    #[test]
+    fn a_damaged_table_is_never_read() {
+        let dir = std::env::temp_dir().join(format!("gfm-pipe-api-rot-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["lines"])),
+            Arc::new(UInt64Array::from(vec![7])),
+        ];
+        let batch = columns::batch(&kinds::COUNTS.tables[0], columns).unwrap();
+        let made = local::artifact(&dir, &kinds::COUNTS, "made", vec![batch]).unwrap();
+        assert_eq!(made.read("counts").unwrap().num_rows(), 1);
+        let path = &made.tables[0].path;
+        let whole = fs::read(path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << 6;
+            fs::write(path, bytes).unwrap();
+            let e = made.read("counts").unwrap_err().to_string();
+            assert!(e.contains("made.counts: failed to read the table: "), "{e}");
+            assert!(
+                e.contains("is damaged: it does not have the content"),
+                "{e}"
+            );
+        }
+        fs::write(path, [whole.as_slice(), b"more"].concat()).unwrap();
+        assert!(made.read("counts").is_err());
+        fs::write(path, whole).unwrap();
+        assert_eq!(made.read("counts").unwrap().num_rows(), 1);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
