@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::encoding;
+
 use super::error::{Mistake, SpecErrors};
 use super::node::{Entry, Kind, Node, quote};
 use super::parse::{self, Budget, Purpose};
@@ -113,6 +115,10 @@ fn text(path: &Path) -> Result<String, Trouble> {
     if bytes.len() > MAX_BYTES {
         let why = format!(": it is larger than {} MiB", MAX_BYTES >> 20);
         return Err(trouble(why, None));
+    }
+    if let Some(encoding) = encoding::foreign(&bytes) {
+        let why = format!(": it is {}, not UTF-8", encoding.describe());
+        return Err(trouble(why, Some(&encoding.hint())));
     }
     let text = String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();

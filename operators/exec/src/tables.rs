@@ -13,7 +13,9 @@ use arrow::json::reader::infer_json_schema;
 use arrow::json::writer::LineDelimited;
 use arrow::json::{ReaderBuilder, WriterBuilder};
 use arrow::util::display::FormatOptions;
-use gfm_pipe_api::{Artifact, ColType, Context, Kind, OpError, OpResult, TableSpec, table};
+use gfm_pipe_api::{
+    Artifact, ColType, Context, Kind, OpError, OpResult, TableSpec, encoding, table,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::rows;
@@ -362,6 +364,10 @@ impl Batches {
         let shown = shown(path);
         let file = File::open(path).map_err(refused("read", &shown))?;
         let mut reader = BufReader::new(file);
+        let head = reader.fill_buf().map_err(refused("read", &shown))?;
+        if let Some(error) = encoding::check(head) {
+            return Err(error.file(&shown));
+        }
         let schema = if spec.columns.is_empty() {
             let (schema, _) =
                 infer_json_schema(&mut reader, None).map_err(refused("read", &shown))?;
