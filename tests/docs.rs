@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use gfm_pipe::cli::{reference, schema};
+use gfm_pipe::init::EXAMPLE;
 use gfm_pipe::registry::builtin;
 
 fn schema_text() -> String {
@@ -53,6 +54,47 @@ fn the_schema_takes_every_pipeline_of_the_project_and_refuses_mistakes() {
         let data: serde_json::Value = serde_yaml::from_str(bad).unwrap();
         assert!(!validator.is_valid(&data), "{bad}");
     }
+}
+
+/// The page with every block of code that names a file of the example (after the language) holding that file, and the files
+/// named.
+fn with_example(page: &str) -> (String, Vec<String>) {
+    let (mut out, mut named) = (String::new(), Vec::new());
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        out.push_str(line);
+        out.push('\n');
+        let Some((_, file)) = line.strip_prefix("```").and_then(|l| l.split_once(' ')) else {
+            continue;
+        };
+        let text = EXAMPLE.iter().find(|(name, _)| *name == file);
+        let (name, text) = text.unwrap_or_else(|| panic!("{file} is not part of the example"));
+        named.push((*name).to_owned());
+        out.push_str(text);
+        out.push_str("```\n");
+        let end = lines.position(|l| l == "```");
+        assert!(end.is_some(), "the block of {file} does not end");
+    }
+    (out, named)
+}
+
+#[test]
+fn the_page_on_data_shows_the_example_that_init_writes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/data.md");
+    let written = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    let (text, mut named) = with_example(&written);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    } else {
+        assert!(
+            written == text,
+            "docs/data.md is stale: UPDATE_GOLDEN=1 cargo test --test docs"
+        );
+    }
+    named.sort();
+    let mut all = EXAMPLE.map(|(name, _)| name);
+    all.sort_unstable();
+    assert_eq!(named, all, "every file is shown once");
 }
 
 #[test]

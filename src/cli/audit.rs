@@ -19,7 +19,7 @@ use super::error::{CliError, CliResult, exit};
 use super::{look, signals};
 use crate::audit::{AuditError, AuditOptions, Target, of_data, of_pipeline};
 use crate::exec::{self, RunOptions};
-use crate::init::{DataSet, find};
+use crate::init::{DataSet, Found, LeftOut, find};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::record::RunStatus;
@@ -94,7 +94,7 @@ struct Missing {
 }
 
 /// What is not there of data sets, by what their audits are called: the folder, or the graph where there is no more.
-fn left_out(sets: &[DataSet]) -> BTreeMap<String, Missing> {
+fn not_there(sets: &[DataSet]) -> BTreeMap<String, Missing> {
     let mut out = BTreeMap::new();
     for set in sets {
         let asked = SPLITS.iter().any(|(_, file)| set.root.join(file).is_file());
@@ -112,11 +112,11 @@ fn left_out(sets: &[DataSet]) -> BTreeMap<String, Missing> {
 /// Audits data and gives the exit code.
 pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     args.common.apply()?;
-    let (pipeline, targets) = described(args, ops)?;
-    let missing = match args.path.is_dir() {
-        true => left_out(&find(&args.path)?),
-        false => BTreeMap::new(),
-    };
+    let (pipeline, targets, found) = described(args, ops)?;
+    let missing = not_there(&found.sets);
+    for set in &found.left_out {
+        err.line(&format!("{}: {}", set.root.display(), set.describe()));
+    }
     let store = Store::open_readonly(args.common.store_dir())?;
     let options = RunOptions {
         request: Request {
@@ -161,7 +161,7 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         }
     }
     let told = if args.json {
-        told_json(&audited).map(|json| out.document(&format!("{json:#}\n")))
+        told_json(&audited, &found.left_out).map(|json| out.document(&format!("{json:#}\n")))
     } else {
         told(&audited, args.all, out)
     };
@@ -179,8 +179,8 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
     Ok(code)
 }
 
-/// The pipeline that audits what was named.
-fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>)> {
+/// The pipeline that audits what was named, and the data sets where that is a folder.
+fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>, Found)> {
     let options = AuditOptions {
         layers: args.layers,
     };
@@ -204,7 +204,8 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>)>
     }
     if !args.path.is_dir() {
         let pipeline = args.common.load(&args.path, ops)?;
-        return Ok(of_pipeline(pipeline, ops, options)?);
+        let (pipeline, targets) = of_pipeline(pipeline, ops, options)?;
+        return Ok((pipeline, targets, Found::default()));
     }
     let c = &args.common;
     if !(c.vars.is_empty() && c.var_files.is_empty() && c.sets.is_empty()) {
@@ -213,7 +214,9 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>)>
         )
         .hint("name a pipeline, or leave them out"));
     }
-    Ok(of_data(&args.path, &find(&args.path)?, ops, options)?)
+    let found = find(&args.path)?;
+    let (pipeline, targets) = of_data(&args.path, &found.sets, ops, options)?;
+    Ok((pipeline, targets, found))
 }
 
 fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited> {
@@ -266,7 +269,7 @@ fn told(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
     Ok(())
 }
 
-fn told_json(audited: &[Audited]) -> OpResult<Value> {
+fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
     let mut sets = Vec::new();
     for set in audited {
         let mut findings = Vec::new();
@@ -295,7 +298,11 @@ fn told_json(audited: &[Audited]) -> OpResult<Value> {
             "statistics": set.statistics,
         }));
     }
-    Ok(json!({ "sets": sets }))
+    let left_out: Vec<Value> = left_out
+        .iter()
+        .map(|l| json!({"name": l.root.display().to_string(), "same_as": l.of.display().to_string()}))
+        .collect();
+    Ok(json!({ "sets": sets, "left_out": left_out }))
 }
 
 fn finding(row: &FindingRow, target: &Target) -> Value {

@@ -1,5 +1,6 @@
 //! `gfm-pipe init`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::OpEntry;
@@ -7,7 +8,7 @@ use gfm_pipe_api::OpEntry;
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use super::output::write_new;
-use crate::init::{InitError, find, pipeline};
+use crate::init::{EXAMPLE, InitError, find, pipeline};
 use crate::plan::{Request, prepare};
 use crate::shell;
 use crate::spec::{self, LoadOptions, STDIN};
@@ -17,11 +18,15 @@ use crate::ui::Out;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several
-    data: PathBuf,
+    #[arg(required_unless_present = "example")]
+    data: Option<PathBuf>,
+    /// Write the three-document example of docs/data.md into this folder, and a pipeline for it
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    example: Option<PathBuf>,
     /// Write the pipeline here; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "pipeline.yaml")]
     output: PathBuf,
-    /// Replace the output file where there is one
+    /// Replace the output file where there is one, and files of the example
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -31,15 +36,27 @@ pub struct Args {
 /// Says what was found, writes a pipeline that was checked as `plan` would, and says how to go on.
 pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
-    let sets = find(&args.data)?;
     // The pipeline itself may go to standard output.
     let say = match args.output == Path::new(STDIN) {
         true => err,
         false => out,
     };
-    for s in &sets {
+    let data = match (&args.example, &args.data) {
+        (Some(folder), _) => {
+            write_example(folder, args, say)?;
+            folder
+        }
+        (None, Some(data)) => data,
+        (None, None) => return Err(CliError::usage("no folder of data is given")),
+    };
+    let found = find(data)?;
+    for s in &found.sets {
         say.line(&format!("{}: {}", s.root.display(), s.describe()));
     }
+    for s in &found.left_out {
+        say.line(&format!("{}: {}", s.root.display(), s.describe()));
+    }
+    let sets = found.sets;
     let name = sets.first().filter(|_| sets.len() == 1);
     let name = name.map_or("many", |s| s.name.as_str());
     let text = pipeline(name, &sets);
@@ -59,6 +76,26 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     }
     if is_file {
         say.line(&format!("next: gfm-pipe run {}", shell::path(&args.output)));
+    }
+    Ok(())
+}
+
+/// Writes the files of the example. Nothing is written where one of them, or the pipeline, would
+/// replace something.
+fn write_example(folder: &Path, args: &Args, say: &Out) -> CliResult<()> {
+    let files = EXAMPLE.map(|(name, text)| (folder.join(name), text));
+    let all = files.iter().map(|(path, _)| path).chain([&args.output]);
+    if let Some(there) = all.into_iter().find(|path| path.exists() && !args.force) {
+        let message = format!("{} is there already", there.display());
+        return Err(CliError::failed(message).hint("--force replaces it"));
+    }
+    for (path, text) in &files {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|e| CliError::failed(format!("cannot make {}: {e}", parent.display())))?;
+        }
+        write_new(path, text, args.force, say)?;
+        say.line(&format!("{} written", path.display()));
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ writes this page, CI fails when it is stale.
     gfm-pipe audit DATA --strict=leaked-question,unreachable-gold
     gfm-pipe audit DATA --all               # every finding; --json for programs
 
-The data is read as a run reads it, and kept in the store. The verdict goes to standard output, progress to standard error. A set is *fit to train* without \
+The data is read as a run reads it, and kept in the store. A data set that is there twice, as a link or as a copy, is audited once, and the copy is named. The verdict goes to standard output, progress to standard error. A set is *fit to train* without \
 errors and warnings, *fit, with N warnings* without errors, and else *not fit*; that alone is no failure: the exit code is 0 unless `--strict` \
 forbids what was found, or the data cannot be read. A check that `--strict` names and that cannot be made (no questions, say) has not passed. Checks that could not be made, and the files that were not there, are listed; questions that were not read because their documents are not there are forbidden by any `--strict`. An audit is no run: `runs` does not list it, and `gc` removes what only an audit made.
 

@@ -4,9 +4,10 @@
 //! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
 
 use std::cell::Cell;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::files;
+use gfm_pipe_api::{encoding, files};
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
@@ -76,7 +77,13 @@ fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
     if files::metadata(file).map_err(read)?.len() > MAX_BYTES {
         return Err(wrong("too large for a configuration".to_owned()));
     }
-    let text = files::read_text(file).map_err(read)?;
+    let bytes = files::read(file).map_err(read)?;
+    if let Some(encoding) = encoding::foreign(&bytes) {
+        let (what, hint) = (encoding.describe(), encoding.hint());
+        return Err(wrong(format!("the file is {what}, not UTF-8: {hint}")));
+    }
+    let invalid = |e| read(io::Error::new(io::ErrorKind::InvalidData, e));
+    let text = String::from_utf8(bytes).map_err(invalid)?;
     match serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),

@@ -207,6 +207,23 @@ fn overrides_reach_into_lists_and_take_away() {
 }
 
 #[test]
+fn a_configuration_in_another_encoding_is_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    let text = "\u{feff}model: {_target_: QueryGNN}\n".encode_utf16();
+    let bytes: Vec<u8> = text.flat_map(u16::to_be_bytes).collect();
+    fs::write(&file, bytes).unwrap();
+    let e = import(&file, &[], &builtin()).err().unwrap().to_string();
+    assert!(
+        e.ends_with("c.yaml: the file is UTF-16 (big-endian), not UTF-8: convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
+        "{e}"
+    );
+    fs::write(&file, b"model: \xe4\n").unwrap();
+    let e = import(&file, &[], &builtin()).err().unwrap().to_string();
+    assert!(e.contains("cannot read"), "{e}");
+}
+
+#[test]
 fn evaluation_starts_questions_as_training_did() {
     let got = imported("guide_finetune", &["train.init_entities_weight=False"]);
     let p = loaded(&got.yaml).unwrap();

@@ -4,6 +4,9 @@
 //! data set or for a folder of several, and a bare `kg.txt`. Invariant: the pipeline written loads, and names only files that
 //! were found.
 
+mod example;
+mod same;
+mod settings;
 mod write;
 
 use std::fs;
@@ -11,7 +14,10 @@ use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::files;
 use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
+use gfm_pipe_kg::sizes::{self, MANY};
 
+pub use example::EXAMPLE;
+pub use same::LeftOut;
 pub use write::pipeline;
 
 /// A graph without the rest.
@@ -33,35 +39,49 @@ pub struct DataSet {
     pub kg: PathBuf,
     /// Whether there are documents: their texts and their entities.
     pub documents: bool,
-    /// Whether there are training questions.
-    pub train: bool,
-    /// Whether there are validation questions.
-    pub valid: bool,
-    /// Whether there are test questions.
-    pub test: bool,
+    /// Number of training questions; `None` where there are none. It is [`MANY`] where the file cannot be read: whoever reads it
+    /// says what is wrong.
+    pub train: Option<u64>,
+    /// Number of validation questions.
+    pub valid: Option<u64>,
+    /// Number of test questions.
+    pub test: Option<u64>,
 }
 
 impl DataSet {
     /// Whether a retriever can be trained on its questions.
     pub fn asked(&self) -> bool {
-        self.documents && self.train
+        self.documents && self.train.is_some()
     }
 
     /// Whether a retriever can be evaluated on its questions.
     pub fn tested(&self) -> bool {
-        self.documents && self.test
+        self.documents && self.test.is_some()
+    }
+
+    /// Whether its documents are read with its questions: there are some to train on or to evaluate on.
+    pub fn questioned(&self) -> bool {
+        self.asked() || self.tested()
     }
 
     /// What was found, in words.
     pub fn describe(&self) -> String {
-        let parts = [
-            (true, "a graph"),
-            (self.documents, "documents"),
-            (self.train, "training questions"),
-            (self.valid, "validation questions"),
-            (self.test, "test questions"),
-        ];
-        let found: Vec<&str> = parts.iter().filter(|p| p.0).map(|p| p.1).collect();
+        let mut found = vec!["a graph".to_owned()];
+        if self.documents {
+            found.push("documents".to_owned());
+        }
+        for (count, what) in [
+            (self.train, "training"),
+            (self.valid, "validation"),
+            (self.test, "test"),
+        ] {
+            match count {
+                None => {}
+                Some(1) => found.push(format!("1 {what} question")),
+                Some(n) if n < MANY => found.push(format!("{n} {what} questions")),
+                Some(_) => found.push(format!("{what} questions")),
+            }
+        }
         found.join(", ")
     }
 
@@ -72,10 +92,10 @@ impl DataSet {
             out.push(format!("{CORPUS} and {MENTIONS} (documents)"));
         }
         let [(_, train), _, (_, test)] = SPLITS;
-        if !self.train {
+        if self.train.is_none() {
             out.push(format!("{train} (training questions)"));
         }
-        if !self.test {
+        if self.test.is_none() {
             out.push(format!("{test} (test questions)"));
         }
         out
@@ -115,11 +135,20 @@ impl InitError {
     }
 }
 
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Data sets, each once.
+    pub sets: Vec<DataSet>,
+    /// Copies of these and other ways to them.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// Looks for data sets in a folder and the folders below, in the order of their names.
 ///
 /// # Errors
 /// When there is none, or the folder cannot be read.
-pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
+pub fn find(folder: &Path) -> Result<Found, InitError> {
     fs::read_dir(folder).map_err(|source| InitError::Read {
         folder: folder.to_owned(),
         source,
@@ -135,8 +164,9 @@ pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
     if found.len() > MOST {
         return Err(InitError::TooMany(folder.to_owned()));
     }
+    let (mut sets, left_out) = same::once(found);
     let mut names = std::collections::BTreeSet::new();
-    for set in &mut found {
+    for set in &mut sets {
         let name = set.name.clone();
         let mut n = 1;
         while !names.insert(set.name.clone()) {
@@ -144,7 +174,7 @@ pub fn find(folder: &Path) -> Result<Vec<DataSet>, InitError> {
             set.name = format!("{name}-{n}");
         }
     }
-    Ok(found)
+    Ok(Found { sets, left_out })
 }
 
 /// A pipe or a folder in a file's place is named, not overlooked.
@@ -189,7 +219,10 @@ fn look(folder: &Path, depth: usize, out: &mut Vec<DataSet>) {
 fn data_set(root: &Path) -> Option<DataSet> {
     let has = |name: &str| root.join(name).is_file();
     let kg = [KG, BARE].into_iter().find(|name| has(name))?;
-    let [train, valid, test] = SPLITS.map(|(_, name)| has(name));
+    let [train, valid, test] = SPLITS.map(|(_, name)| {
+        let count = has(name).then(|| sizes::questions(&root.join(name)));
+        count.filter(|n| *n > 0)
+    });
     Some(DataSet {
         name: name_of(root),
         root: root.to_owned(),
@@ -227,11 +260,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// Files of a data set, which are no other's.
     fn give(root: &Path, files: &[&str]) {
         for f in files {
             let path = root.join(f);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "a,b,c\n").unwrap();
+            let text = match f.ends_with(".txt") {
+                true => format!("a,b,{}\n", root.display()),
+                false => format!("[{{\"id\": {:?}}}]", root.display()),
+            };
+            fs::write(path, text).unwrap();
         }
     }
 
@@ -243,6 +281,7 @@ mod tests {
     #[test]
     fn whatever_is_found_the_pipeline_loads() {
         use crate::spec::{LoadOptions, load};
+        use gfm_pipe_api::Arity;
         const VALID: &str = SPLITS[1].1;
         const TEST: &str = SPLITS[2].1;
         let ops = crate::registry::builtin();
@@ -255,6 +294,10 @@ mod tests {
             &[KG, DOCS[0], DOCS[1], TRAIN, VALID, TEST],
         ];
         let mut stages = std::collections::BTreeSet::new();
+        // Without a model `evaluate` compares the systems that need none.
+        let evaluate = ops.iter().find(|o| o.name == "evaluate").unwrap();
+        let model = evaluate.inputs.iter().find(|p| p.name == "model").unwrap();
+        let alone = model.arity != Arity::One;
         for picked in 1..1usize << kinds.len() {
             let dir = tempfile::tempdir().unwrap();
             for (i, files) in kinds
@@ -266,9 +309,12 @@ mod tests {
                 let name = ["true", "null", "a {{ b }}", "set: \"b\"", "1e3", "~"][i];
                 give(&dir.path().join(name), files);
             }
-            let found = find(dir.path()).unwrap();
+            let found = find(dir.path()).unwrap().sets;
             assert_eq!(found.len(), picked.count_ones() as usize);
             let yaml = pipeline("p", &found);
+            if !alone && !found.iter().any(DataSet::asked) && found.iter().any(DataSet::tested) {
+                continue;
+            }
             let file = dir.path().join("p.yaml");
             fs::write(&file, &yaml).unwrap();
             let p = load(&file, &LoadOptions::default(), &ops);
@@ -278,10 +324,65 @@ mod tests {
             assert_eq!(names.contains(&"finetune"), asked);
             let tested = found.iter().filter(|s| s.tested()).count();
             let evaluated = names.iter().filter(|n| **n == "evaluate").count();
-            assert_eq!(evaluated, if asked { tested } else { 0 });
+            assert_eq!(evaluated, tested);
+            let modelled = p.stages.iter().filter(|s| s.inputs.contains_key("model"));
+            assert_eq!(modelled.count(), if asked { tested } else { 0 });
             stages.insert(p.stages.len());
         }
         assert!(stages.len() > 10);
+    }
+
+    #[test]
+    fn copies_and_links_are_found_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let all = [KG, DOCS[0], DOCS[1], TRAIN];
+        give(&at("set"), &all);
+        give(&at("other"), &[KG]);
+        // A graph alone before the whole set, a copy after it, and one that differs in its questions.
+        let copy = |to: &str, files: &[&str]| {
+            for f in files {
+                let path = at(to).join(f);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::copy(at("set").join(f), path).unwrap();
+            }
+        };
+        copy("backup", &[KG]);
+        copy("set-copy", &all);
+        copy("split", &all);
+        fs::write(at("split").join(TRAIN), "[{\"id\": 2}]").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::symlink;
+            symlink(at("set"), at("a-link")).unwrap();
+            symlink(dir.path(), at("loop")).unwrap();
+        }
+        let found = find(dir.path()).unwrap();
+        let roots: Vec<&Path> = found.sets.iter().map(|s| s.root.as_path()).collect();
+        assert_eq!(roots, [at("other"), at("set"), at("split")]);
+        let left = |name: &str| {
+            let one = found.left_out.iter().find(|l| l.root == at(name));
+            one.map(|l| (l.of == at("set"), l.linked))
+        };
+        assert_eq!(left("backup"), Some((true, false)));
+        assert_eq!(left("set-copy"), Some((true, false)));
+        if cfg!(unix) {
+            assert_eq!(left("a-link"), Some((true, true)));
+            assert_eq!(left("loop/set"), Some((true, true)));
+        }
+        let text = found.left_out.iter().map(LeftOut::describe);
+        assert!(text.into_iter().all(|t| t.starts_with("left out: ")));
+    }
+
+    #[test]
+    fn files_without_a_question_are_as_good_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        give(dir.path(), &[KG, DOCS[0], DOCS[1]]);
+        fs::write(dir.path().join(TRAIN), "[]").unwrap();
+        fs::write(dir.path().join(SPLITS[2].1), "[{").unwrap();
+        let found = find(dir.path()).unwrap().sets;
+        assert_eq!((found[0].asked(), found[0].tested()), (false, true));
+        assert_eq!(found[0].describe(), "a graph, documents, test questions");
     }
 
     #[test]
@@ -304,13 +405,13 @@ mod tests {
         );
         give(&dir.path().join("2024 x"), &["kg.txt"]);
         give(&dir.path().join(".hidden"), &[KG]);
-        let found = find(dir.path()).unwrap();
+        let found = find(dir.path()).unwrap().sets;
         let names: Vec<&str> = found.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["data2024_x", "data2024_x-2"]);
         assert_eq!(found[0].describe(), "a graph");
         assert_eq!(
             found[1].describe(),
-            "a graph, documents, training questions"
+            "a graph, documents, 1 training question"
         );
         assert_eq!(
             found[1].missing(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::DataSet;
+use super::settings::{BATCH, PRETRAIN_STEPS, Settings, Validation};
 
 /// How a stage is written that is made for every data set, or for the only one.
 struct Form {
@@ -50,163 +51,221 @@ fn list(names: &[&str]) -> String {
 
 /// A pipeline that makes of these data sets what can be made of them. It names their files as they were found.
 pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
-    let many = sets.len() > 1;
-    let form = if many { MANY } else { ONE };
-    let names = |pick: fn(&DataSet) -> bool| -> Vec<&str> {
-        let picked = sets.iter().filter(|s| pick(s));
-        picked.map(|s| s.name.as_str()).collect()
+    let mut text = Text::new(sets);
+    text.head(name);
+    text.reading();
+    text.audits();
+    text.pretrain();
+    if text.trains() {
+        text.finetune();
+    }
+    if text.evaluates() {
+        text.evaluate();
+    }
+    text.out
+}
+
+/// The text as far as it is written, and what it is about.
+struct Text<'a> {
+    sets: &'a [DataSet],
+    settings: Settings,
+    many: bool,
+    form: Form,
+    out: String,
+}
+
+/// Adds formatted text to the end.
+macro_rules! push {
+    ($text:expr, $($arg:tt)*) => {
+        // Writing to a String cannot fail.
+        let _ = write!($text.out, $($arg)*);
     };
-    let (asked, tested) = (names(DataSet::asked), names(DataSet::tested));
-    let bare = names(|s| !(s.asked() || s.tested()));
-    let train = !asked.is_empty();
-    let evaluate = train && !tested.is_empty();
-    let questioned = |s: &DataSet| s.asked() || s.tested();
-    // Validation questions of some sets only would choose the best epoch by these alone.
-    let valid = train && sets.iter().filter(|s| s.asked()).all(|s| s.valid);
+}
 
-    let mut out = String::new();
-    let w = &mut out;
-    push(w, format_args!("# {}\n", summary(train, evaluate)));
-    push(
-        w,
-        format_args!("#   gfm-pipe plan FILE    what would run, and why\n"),
-    );
-    push(
-        w,
-        format_args!(
-            "#   gfm-pipe run FILE     run it; run it again and finished stages are taken from the store\n"
-        ),
-    );
-    push(
-        w,
-        format_args!("# `gfm-pipe ops NAME` describes an operator and its parameters.\n"),
-    );
-    push(w, format_args!("name: {}\nvars:\n", quoted(name)));
-    if many {
-        push(
-            w,
-            format_args!("  graphs:                 # every data set's graph\n"),
+impl<'a> Text<'a> {
+    fn new(sets: &'a [DataSet]) -> Self {
+        let many = sets.len() > 1;
+        Text {
+            sets,
+            settings: Settings::of(sets),
+            many,
+            form: if many { MANY } else { ONE },
+            out: String::new(),
+        }
+    }
+
+    /// Names of some data sets.
+    fn names(&self, pick: fn(&DataSet) -> bool) -> Vec<&'a str> {
+        let picked = self.sets.iter().filter(|s| pick(s));
+        picked.map(|s| s.name.as_str()).collect()
+    }
+
+    fn trains(&self) -> bool {
+        self.sets.iter().any(DataSet::asked)
+    }
+
+    fn evaluates(&self) -> bool {
+        self.sets.iter().any(DataSet::tested)
+    }
+
+    /// Whether documents and questions are read.
+    fn questioned(&self) -> bool {
+        self.sets.iter().any(DataSet::questioned)
+    }
+
+    /// Whether there are validation questions to embed.
+    fn valid(&self) -> bool {
+        self.trains() && self.settings.validation == Validation::Given
+    }
+
+    /// What it is about, and its variables.
+    fn head(&mut self, name: &str) {
+        push!(
+            self,
+            "# {}
+#   gfm-pipe plan FILE    what would run, and why
+#   gfm-pipe run FILE     run it; run it again and finished stages are taken from the store
+# `gfm-pipe ops NAME` describes an operator and its parameters.
+name: {}
+vars:
+",
+            summary(self.trains(), self.evaluates()),
+            quoted(name)
         );
-        for s in sets {
-            push(
-                w,
-                format_args!("    {}: {}\n", quoted(&s.name), path(&s.kg)),
+        if self.many {
+            self.sets_as_variables();
+        } else if let Some(s) = self.sets.first() {
+            if self.questioned() {
+                let (root, name) = (path(&s.root), quoted(&s.name));
+                push!(self, "  data: {root}\n  dataset: {name}\n");
+            }
+            push!(self, "  kg: {}\n", path(&s.kg));
+        }
+        let s = &self.settings;
+        push!(
+            self,
+            "  encoder: static         # text encoder
+  dim: 64                 # width of node states
+  lr: {}
+  pretrain_epochs: {:<7}# of {} in all
+  pretrain_steps: {PRETRAIN_STEPS}    # at most, per data set and epoch
+",
+            s.lr,
+            s.pretrain_epochs,
+            steps(s.pretrain_epochs * s.pretrain_steps)
+        );
+        if self.trains() {
+            let s = &self.settings;
+            push!(
+                self,
+                "  finetune_epochs: {:<7}# of {} in all\n",
+                s.finetune_epochs,
+                steps(s.finetune_epochs * s.finetune_steps)
             );
         }
-        if train {
-            push(
-                w,
-                format_args!("  roots:                  # folders of data sets with questions\n"),
+        push!(self, "\nstages:\n");
+    }
+
+    fn sets_as_variables(&mut self) {
+        push!(self, "  graphs:                 # every data set's graph\n");
+        for s in self.sets {
+            push!(self, "    {}: {}\n", quoted(&s.name), path(&s.kg));
+        }
+        if self.questioned() {
+            push!(
+                self,
+                "  roots:                  # folders of data sets with questions\n"
             );
-            for s in sets.iter().filter(|s| questioned(s)) {
-                push(
-                    w,
-                    format_args!("    {}: {}\n", quoted(&s.name), path(&s.root)),
-                );
+            for s in self.sets.iter().filter(|s| s.questioned()) {
+                push!(self, "    {}: {}\n", quoted(&s.name), path(&s.root));
             }
         }
-        push(w, format_args!("  known: {}\n", list(&names(|_| true))));
-        if train {
-            let with_documents = names(|s| s.asked() || s.tested());
-            push(w, format_args!("  questioned: {}\n", list(&with_documents)));
+        push!(self, "  known: {}\n", list(&self.names(|_| true)));
+        let bare = self.names(|s| !s.questioned());
+        if self.questioned() {
+            push!(
+                self,
+                "  questioned: {}\n",
+                list(&self.names(DataSet::questioned))
+            );
             if !bare.is_empty() {
-                push(
-                    w,
-                    format_args!("  bare: {}    # graphs alone\n", list(&bare)),
-                );
+                push!(self, "  bare: {}    # graphs alone\n", list(&bare));
             }
-            push(
-                w,
-                format_args!("  asked: {}    # trained on\n", list(&asked)),
-            );
         }
-        if evaluate {
-            push(w, format_args!("  tested: {}\n", list(&tested)));
+        if self.trains() {
+            let asked = list(&self.names(DataSet::asked));
+            push!(self, "  asked: {asked}    # trained on\n");
         }
-    } else if let Some(s) = sets.first() {
-        if train {
-            push(
-                w,
-                format_args!(
-                    "  data: {}\n  dataset: {}\n",
-                    path(&s.root),
-                    quoted(&s.name)
-                ),
-            );
+        if self.evaluates() {
+            push!(self, "  tested: {}\n", list(&self.names(DataSet::tested)));
         }
-        push(w, format_args!("  kg: {}\n", path(&s.kg)));
-    }
-    push(
-        w,
-        format_args!(
-            "  encoder: static         # text encoder\n  dim: 64                 # width of node states\n  \
-         lr: 0.001\n  pretrain_epochs: 1\n  pretrain_steps: 1000    # at most, per data set and epoch\n"
-        ),
-    );
-    if train {
-        push(w, format_args!("  finetune_epochs: 10\n"));
     }
 
-    push(w, format_args!("\nstages:\n"));
-    let mut stage = |name: &str, op: &str, list: &str, inputs: &str, with: &str| {
-        push(
-            w,
-            format_args!("  {name}:\n    op: {op}\n{}", (form.each)(list)),
-        );
+    /// A stage on one line each; `list` names the data sets that have it.
+    fn stage(&mut self, name: &str, op: &str, list: &str, inputs: &str, with: &str) {
+        push!(self, "  {name}:\n    op: {op}\n{}", (self.form.each)(list));
         if !inputs.is_empty() {
-            push(w, format_args!("    in: {{{inputs}}}\n"));
+            push!(self, "    in: {{{inputs}}}\n");
         }
         if !with.is_empty() {
-            push(w, format_args!("    with: {{{with}}}\n"));
+            push!(self, "    with: {{{with}}}\n");
         }
-    };
-    const ENCODER: &str = "model: \"{{ encoder }}\"";
-    const QUERY: &str = "model: \"{{ encoder }}\", is_query: true";
-    stage(
-        "kg",
-        "ingest-kg",
-        "known",
-        "",
-        &format!("path: \"{}\"", form.kg),
-    );
-    stage("rels", "embed", "known", "texts: kg.relations", ENCODER);
-    stage(
-        "graph",
-        "build-graph",
-        "known",
-        "triples: kg.triples, entities: kg.entities, relations: rels",
-        "",
-    );
-    if train {
-        let with = format!("root: \"{}\", dataset: \"{}\"", form.root, form.name);
-        stage(
-            "qa",
-            "ingest-qa",
-            "questioned",
-            "entities: kg.entities",
-            &with,
-        );
-        stage(
-            "docs",
-            "build-documents",
-            "questioned",
-            "entities: kg.entities, documents: qa.documents, links: qa.links",
+    }
+
+    /// The stages that read data and embed texts.
+    fn reading(&mut self) {
+        const ENCODER: &str = "model: \"{{ encoder }}\"";
+        const QUERY: &str = "model: \"{{ encoder }}\", is_query: true";
+        let kg = format!("path: \"{}\"", self.form.kg);
+        self.stage("kg", "ingest-kg", "known", "", &kg);
+        self.stage("rels", "embed", "known", "texts: kg.relations", ENCODER);
+        self.stage(
+            "graph",
+            "build-graph",
+            "known",
+            "triples: kg.triples, entities: kg.entities, relations: rels",
             "",
         );
-        stage("q_train", "embed", "asked", "texts: qa.train", QUERY);
-        if valid {
-            stage("q_valid", "embed", "asked", "texts: qa.valid", QUERY);
+        if self.questioned() {
+            let with = format!(
+                "root: \"{}\", dataset: \"{}\"",
+                self.form.root, self.form.name
+            );
+            self.stage(
+                "qa",
+                "ingest-qa",
+                "questioned",
+                "entities: kg.entities",
+                &with,
+            );
+            self.stage(
+                "docs",
+                "build-documents",
+                "questioned",
+                "entities: kg.entities, documents: qa.documents, links: qa.links",
+                "",
+            );
+        }
+        for (made, split, list) in [
+            (self.trains(), "train", "asked"),
+            (self.valid(), "valid", "asked"),
+            (self.evaluates(), "test", "tested"),
+        ] {
+            if made {
+                let texts = format!("texts: qa.{split}");
+                self.stage(&format!("q_{split}"), "embed", list, &texts, QUERY);
+            }
+        }
+        if self.evaluates() {
+            self.stage("d_text", "embed", "tested", "texts: qa.documents", ENCODER);
         }
     }
-    if evaluate {
-        stage("q_test", "embed", "tested", "texts: qa.test", QUERY);
-        stage("d_text", "embed", "tested", "texts: qa.documents", ENCODER);
-    }
-    // Nothing waits for an audit: it says what is wrong with the data while the rest goes on.
-    if train {
-        push(
-            w,
-            format_args!(
+
+    /// Nothing waits for an audit: it says what is wrong with the data while the rest goes on.
+    fn audits(&mut self) {
+        if self.questioned() {
+            push!(
+                self,
                 "
   audit:                  # what is wrong with the data: gfm-pipe show audit.summary, gfm-pipe show audit.findings
     op: audit
@@ -220,18 +279,17 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
       rejects: [kg.rejects, qa.rejects]
       places: [kg.places, qa.places]
 ",
-                (form.each)("questioned")
-            ),
-        );
-    }
-    if !train || many && !bare.is_empty() {
-        let (stage, list) = match train {
-            true => ("audit_graph", "bare"),
-            false => ("audit", "known"),
-        };
-        push(
-            w,
-            format_args!(
+                (self.form.each)("questioned")
+            );
+        }
+        let bare = !self.names(|s| !s.questioned()).is_empty();
+        if bare {
+            let (stage, list) = match self.questioned() {
+                true => ("audit_graph", "bare"),
+                false => ("audit", "known"),
+            };
+            push!(
+                self,
                 "
   {stage}:                  # what is wrong with the graph: gfm-pipe show {stage}.findings
     op: audit
@@ -242,45 +300,50 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
       rejects: kg.rejects
       places: kg.places
 ",
-                (form.each)(list)
-            ),
-        );
+                (self.form.each)(list)
+            );
+        }
     }
-    let graphs = if many { "graph[*]" } else { "graph" };
-    push(w, format_args!(
-        "
+
+    fn pretrain(&mut self) {
+        let graphs = match self.many {
+            true => quoted("graph[*]"),
+            false => "graph".to_owned(),
+        };
+        let batch = batch(self.settings.pretrain_batch);
+        let widths = ["\"{{ dim }}\""; 6].join(", ");
+        push!(
+            self,
+            "
   pretrain:
     op: pretrain
-    in: {{graph: {}}}
+    in: {{graph: {graphs}}}
     with:
       model: &model
         entity_model:
           input_dim: \"{{{{ dim }}}}\"
-          hidden_dims: [{}]
+          hidden_dims: [{widths}]
       task: {{num_negative: 256}}
       optimizer: {{lr: \"{{{{ lr }}}}\"}}
-      train: {{num_epoch: \"{{{{ pretrain_epochs }}}}\", batch_per_epoch: \"{{{{ pretrain_steps }}}}\"}}
-",
-        if many { quoted(graphs) } else { graphs.to_owned() },
-        ["\"{{ dim }}\""; 6].join(", "),
-    ));
-    if train {
-        // Of the sets trained on, in their order; every port the same.
-        let all = |stage: &str, port: &str| {
-            if many {
-                let each: Vec<String> = asked
-                    .iter()
-                    .map(|n| quoted(&format!("{stage}[{n}]{port}")))
-                    .collect();
-                format!("[{}]", each.join(", "))
-            } else {
-                format!("{stage}{port}")
-            }
-        };
-        push(
-            w,
-            format_args!(
-                "
+      train: {{{batch}num_epoch: \"{{{{ pretrain_epochs }}}}\", batch_per_epoch: \"{{{{ pretrain_steps }}}}\"}}
+"
+        );
+    }
+
+    /// A port of a stage, of every data set that is trained on, in their order.
+    fn of_asked(&self, stage: &str, port: &str) -> String {
+        if !self.many {
+            return format!("{stage}{port}");
+        }
+        let asked = self.names(DataSet::asked);
+        let each = asked.iter().map(|n| quoted(&format!("{stage}[{n}]{port}")));
+        format!("[{}]", each.collect::<Vec<_>>().join(", "))
+    }
+
+    fn finetune(&mut self) {
+        push!(
+            self,
+            "
   finetune:
     op: finetune
     in:
@@ -290,55 +353,79 @@ pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
       train: {}
       train_embeddings: {}
 ",
-                all("graph", ""),
-                all("docs", ""),
-                all("qa", ".train"),
-                all("q_train", "")
-            ),
+            self.of_asked("graph", ""),
+            self.of_asked("docs", ""),
+            self.of_asked("qa", ".train"),
+            self.of_asked("q_train", "")
         );
-        if valid {
-            push(
-                w,
-                format_args!(
-                    "      valid: {}\n      valid_embeddings: {}\n",
-                    all("qa", ".valid"),
-                    all("q_valid", "")
-                ),
+        if self.valid() {
+            push!(
+                self,
+                "      valid: {}\n      valid_embeddings: {}\n",
+                self.of_asked("qa", ".valid"),
+                self.of_asked("q_valid", "")
             );
         }
-        push(
-            w,
-            format_args!(
-                "    with:
+        let batch = batch(self.settings.finetune_batch);
+        let (more, note) = match self.settings.validation {
+            Validation::Given => (String::new(), ""),
+            Validation::HeldOut(fraction) => (
+                format!(", valid_fraction: {fraction}"),
+                "      # No validation questions: some of the training questions choose the best epoch.\n",
+            ),
+            Validation::None => (
+                ", do_eval: no".to_owned(),
+                "      # Too few questions to hold some out for validation: the last epoch is kept.\n",
+            ),
+        };
+        push!(
+            self,
+            "    with:
       model: *model
       optimizer: {{lr: \"{{{{ lr }}}}\"}}
-      train: {{num_epoch: \"{{{{ finetune_epochs }}}}\"}}
+{note}      train: {{{batch}num_epoch: \"{{{{ finetune_epochs }}}}\"{more}}}
 "
-            ),
         );
     }
-    if evaluate {
-        push(
-            w,
-            format_args!(
-                "
+
+    fn evaluate(&mut self) {
+        let models = match self.trains() {
+            true => "      model: finetune.model\n      pretrained: pretrain.model\n",
+            // The systems that need no training.
+            false => "",
+        };
+        push!(
+            self,
+            "
   evaluate:
     op: evaluate
 {}    in:
-      model: finetune.model
-      pretrained: pretrain.model
-      graph: graph
+{models}      graph: graph
       documents: docs
       corpus: qa.documents
       corpus_embeddings: d_text
       questions: qa.test
       question_embeddings: q_test
 ",
-                (form.each)("tested")
-            ),
+            (self.form.each)("tested")
         );
     }
-    out
+}
+
+/// The key for a size of batches, where it is not the default.
+fn batch(size: u64) -> String {
+    match size {
+        BATCH => String::new(),
+        n => format!("batch_size: {n}, "),
+    }
+}
+
+/// A number of steps for people: it is about as many, because some triples and questions are held out.
+fn steps(n: u64) -> String {
+    match n {
+        1 => "1 step".to_owned(),
+        n => format!("about {n} steps"),
+    }
 }
 
 fn summary(train: bool, evaluate: bool) -> &'static str {
@@ -349,13 +436,11 @@ fn summary(train: bool, evaluate: bool) -> &'static str {
         (true, false) => {
             "Pre-trains on the graphs, fine-tunes on the training questions. (No test questions: nothing is evaluated.)"
         }
-        (false, _) => {
+        (false, true) => {
+            "Pre-trains on the graphs; evaluates systems that need no training on the test questions. (No training questions: nothing to fine-tune on.)"
+        }
+        (false, false) => {
             "Pre-trains on the graphs. (No documents with training questions: nothing to fine-tune on.)"
         }
     }
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = out.write_fmt(text);
 }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::files;
+use gfm_pipe_api::{encoding, files};
 
 use super::error::{Mistake, SpecErrors};
 use super::node::{Entry, Kind, Node, quote};
@@ -177,6 +177,10 @@ fn utf8(from: impl Read) -> Result<String, Trouble> {
     if bytes.len() > MAX_BYTES {
         let why = format!(": it is larger than {} MiB", MAX_BYTES >> 20);
         return Err(trouble(why, None));
+    }
+    if let Some(encoding) = encoding::foreign(&bytes) {
+        let why = format!(": it is {}, not UTF-8", encoding.describe());
+        return Err(trouble(why, Some(&encoding.hint())));
     }
     let text = String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();

@@ -239,6 +239,20 @@ fn a_file_that_cannot_be_read_says_why() {
     assert!(report("none.yaml").contains(" --> none.yaml\n = hint: the path is relative"));
     write("latin.yaml", b"name: a\nvars: {b: \xe4}\n");
     assert!(report("latin.yaml").contains("is not UTF-8 text: line 2, byte 19"));
+    let wide: Vec<u8> = "name: a\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write("wide.yaml", &wide);
+    let wide = report("wide.yaml");
+    assert!(
+        wide.contains("it is UTF-16 (little-endian), not UTF-8"),
+        "{wide}"
+    );
+    assert!(
+        wide.contains("hint: convert it: iconv -f UTF-16LE"),
+        "{wide}"
+    );
     write("large.yaml", &vec![b'#'; super::MAX_BYTES + 1]);
     assert!(report("large.yaml").contains("larger than 4 MiB"));
     // A byte order mark moves no column.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::Path;
 
+use gfm_pipe::init::EXAMPLE;
 use insta::assert_snapshot;
+use serde_json::Value;
 
-use crate::program::{copy, filters, folder, real, text, told};
+use crate::program::{copy, filters, folder, real, stdout, text, told};
 
 #[test]
 fn data_becomes_a_pipeline_that_runs() {
@@ -29,7 +31,7 @@ fn data_becomes_a_pipeline_that_runs() {
         "run",
         "pipeline.yaml",
         "-p",
-        "pretrain_steps=2",
+        "pretrain_epochs=1",
         "-p",
         "finetune_epochs=1",
         "-p",
@@ -45,4 +47,62 @@ fn data_becomes_a_pipeline_that_runs() {
     });
     let output = real(&path, &run[..4]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn the_example_is_written_fit_and_learned() {
+    let (_dir, path) = folder();
+    let run = |args: &[&str]| {
+        let output = real(&path, args).output().unwrap();
+        (output.status.code().unwrap(), text(&output))
+    };
+    let (code, said) = run(&["init", "--example", "example"]);
+    assert_eq!(code, 0, "{said}");
+    for (name, content) in EXAMPLE {
+        let file = path.join("example").join(name);
+        assert_eq!(fs::read_to_string(file).unwrap(), content, "{name}");
+    }
+    assert!(said.contains("next: gfm-pipe run pipeline.yaml"), "{said}");
+    // Nothing is replaced unasked, and nothing is written then.
+    fs::remove_file(path.join("example").join(EXAMPLE[1].0)).unwrap();
+    let (code, said) = run(&["init", "--example", "example"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("is there already") && said.contains("--force"),
+        "{said}"
+    );
+    assert!(!path.join("example").join(EXAMPLE[1].0).exists());
+    let (code, said) = run(&["init", "--example", "example", "--force"]);
+    assert_eq!(code, 0, "{said}");
+
+    let (code, said) = run(&["audit", "example", "--strict=warnings"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = run(&["run", "pipeline.yaml", "-p", "dim=16"]);
+    assert_eq!(code, 0, "{said}");
+    let show = ["show", "finetune.history", "--json"];
+    let history = stdout(&real(&path, &show).output().unwrap());
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let rows = history.as_array().unwrap().iter();
+    let loss: Vec<f64> = rows
+        .filter(|row| row["metric"] == "mean_loss")
+        .filter_map(|row| row["value"].as_f64())
+        .collect();
+    let (first, last) = (loss[0], loss[loss.len() - 1]);
+    assert!(last < 0.75 * first, "the loss went from {first} to {last}");
+}
+
+#[test]
+fn a_data_set_and_ways_to_it_are_used_once() {
+    let (_dir, path) = folder();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures/family");
+    copy(&fixture, &path.join("data/family"));
+    copy(&fixture, &path.join("data/family-copy"));
+    let said = told(&mut real(&path, &["init", "data"]));
+    let line = "data/family-copy: left out: has no file that is not in data/family";
+    assert!(said.contains(line), "{said}");
+    let pipeline = fs::read_to_string(path.join("pipeline.yaml")).unwrap();
+    assert!(!pipeline.contains("family-copy"), "{pipeline}");
+    let said = told(&mut real(&path, &["audit", "data", "--json"]));
+    assert!(said.contains(line), "{said}");
+    assert_eq!(said.matches("\"verdict\"").count(), 1, "{said}");
 }

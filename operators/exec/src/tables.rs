@@ -14,7 +14,8 @@ use arrow::json::writer::LineDelimited;
 use arrow::json::{ReaderBuilder, WriterBuilder};
 use arrow::util::display::FormatOptions;
 use gfm_pipe_api::{
-    Artifact, ColType, Context, Kind, OpError, OpResult, TableFile, TableSpec, files, table,
+    Artifact, ColType, Context, Kind, OpError, OpResult, TableFile, TableSpec, encoding, files,
+    table,
 };
 use serde::{Deserialize, Serialize};
 
@@ -373,6 +374,10 @@ impl Batches {
         let shown = shown(path);
         let file = files::open(path).map_err(refused("read", &shown))?;
         let mut reader = BufReader::new(file);
+        let head = reader.fill_buf().map_err(refused("read", &shown))?;
+        if let Some(error) = encoding::check(head) {
+            return Err(error.file(&shown));
+        }
         let schema = if spec.columns.is_empty() {
             let (schema, _) =
                 infer_json_schema(&mut reader, None).map_err(refused("read", &shown))?;

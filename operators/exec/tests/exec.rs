@@ -227,6 +227,11 @@ fn what_is_wrong_with_an_output_is_said_with_its_place() {
             "there is no column `head`",
         ),
         (
+            r"printf '\377\376{\0}\0\n\0' > outputs/x/triples.jsonl",
+            "triples",
+            "outputs/x/triples.jsonl: the file is UTF-16 (little-endian), not UTF-8",
+        ),
+        (
             "echo '{\"id\": 0, \"name\": 5}' > outputs/x/entities.jsonl",
             "entities",
             "entities.jsonl:1",

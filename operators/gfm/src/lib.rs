@@ -34,6 +34,7 @@ mod pretrain;
 mod retrieval;
 mod retrieve;
 pub mod scorer;
+pub mod twins;
 
 use gfm_pipe_api::OpEntry;
 

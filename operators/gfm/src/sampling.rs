@@ -7,6 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use crate::graph::Graph;
 use crate::model::TailQuery;
+use crate::twins::Twins;
 
 /// A triple (head, relation, tail) of direct or inverse relations.
 pub type Triple = [u32; 3];
@@ -153,28 +154,41 @@ impl Batch {
 }
 
 /// Which edges betray the answer of a triple and are taken out of the graph before it is scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EasyEdges {
+#[derive(Debug, Clone, Copy)]
+pub enum EasyEdges<'a> {
     /// The triple's own, with duplicates and inverses.
     Relation,
+    /// Those, and edges between its two nodes under near-duplicates of its relation.
+    Twins(&'a Twins),
     /// All edges between its two nodes, whatever the relation (`remove_one_hop`).
     Pair,
 }
 
-impl EasyEdges {
+impl EasyEdges<'_> {
     /// The easy edges of these triples; with their duplicates and inverses they are all.
     pub fn of_triples(
         self,
         graph: &Graph,
         triples: impl IntoIterator<Item = Triple>,
     ) -> Vec<Triple> {
+        // Every edge from t to h has its inverse here too, so one direction names them all.
         match self {
             EasyEdges::Relation => triples.into_iter().collect(),
+            EasyEdges::Twins(twins) => {
+                let mut all = Vec::new();
+                for [h, r, t] in triples {
+                    all.push([h, r, t]);
+                    if twins.has(r) {
+                        let between = out_of(graph, h).filter(|e| e[2] == t);
+                        all.extend(between.filter(|e| twins.are(r, e[1])));
+                    }
+                }
+                all
+            }
             EasyEdges::Pair => {
-                let all = triples.into_iter().flat_map(|[h, _, t]| {
-                    // Every edge from t to h has its inverse here too, so one direction names them all.
-                    out_of(graph, h).filter(move |e| e[2] == t)
-                });
+                let all = triples
+                    .into_iter()
+                    .flat_map(|[h, _, t]| out_of(graph, h).filter(move |e| e[2] == t));
                 all.collect()
             }
         }
@@ -187,15 +201,22 @@ impl EasyEdges {
 
     /// Whether a triple has an easy edge in the graph.
     pub fn any(self, graph: &Graph, triple: Triple) -> bool {
-        match self {
-            EasyEdges::Relation => graph.contains(triple),
-            EasyEdges::Pair => out_of(graph, triple[0]).any(|e| e[2] == triple[2]),
-        }
+        let [head, relation, tail] = triple;
+        out_of(graph, head).any(|e| e[2] == tail && self.betrays(relation, e[1]))
     }
 
     /// The easy edges of all answers a query could have.
-    pub fn of_query(self, graph: &Graph, q: TailQuery) -> impl Iterator<Item = Triple> + '_ {
-        out_of(graph, q.head).filter(move |e| self == EasyEdges::Pair || e[1] == q.relation)
+    pub fn of_query(self, graph: &Graph, q: TailQuery) -> impl Iterator<Item = Triple> {
+        out_of(graph, q.head).filter(move |e| self.betrays(q.relation, e[1]))
+    }
+
+    /// Whether an edge of one relation betrays a triple of another with the same two nodes.
+    fn betrays(self, asked: u32, relation: u32) -> bool {
+        match self {
+            EasyEdges::Relation => asked == relation,
+            EasyEdges::Twins(twins) => asked == relation || twins.are(asked, relation),
+            EasyEdges::Pair => true,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operators that read knowledge graphs and question sets.
 //!
 //! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus and its questions to those
-//! ids, and [`Audit`] (a folder: [`audit`]) says what is wrong with both. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`), reasons
+//! ids, and [`Audit`] (a folder: [`audit`]) says what is wrong with both. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds ([`sizes`]), reasons
 //! of rejection (`reasons`) and the tables every ingest writes (`tables`).
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
@@ -16,6 +16,7 @@ mod lines;
 mod names;
 mod questions;
 mod reasons;
+pub mod sizes;
 mod tables;
 
 use gfm_pipe_api::OpEntry;

@@ -1,7 +1,8 @@
 //! `pretrain`: trains a QueryGNN to complete the triples of one graph or of many.
 //!
-//! Invariant: a triple that is validated on stands, itself and its inverse, in no graph that messages are passed on (but
-//! with `valid_fraction: 0`, the reference's way, where training triples are ranked).
+//! Invariant: a triple that is validated on stands in no graph that messages are passed on, neither itself nor its inverse nor
+//! the same fact under a near-duplicate of its relation (but with `valid_fraction: 0`, the reference's way, where training
+//! triples are ranked).
 
 mod params;
 mod task;
@@ -32,7 +33,7 @@ pub struct Pretrain;
 impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";

@@ -11,6 +11,7 @@ use crate::train::link_eval::{EvalEdges, Ranking, check_metric, smaller_is_bette
 use crate::train::settings::{
     Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
 };
+use crate::twins::Twins;
 
 /// Parameters of `pretrain`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +29,7 @@ pub(super) struct TaskSettings {
     pub strict_negative: bool,
     pub adversarial_temperature: f64,
     pub metric: Vec<String>,
+    pub twin_share: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,20 +42,22 @@ pub(super) struct TrainSettings {
 
 impl Params {
     /// Which edges are taken away before a triple is scored.
-    pub(super) fn easy_edges(&self) -> EasyEdges {
+    pub(super) fn easy_edges<'a>(&self, twins: &'a Twins) -> EasyEdges<'a> {
         if self.model.entity_model.remove_one_hop {
             EasyEdges::Pair
-        } else {
+        } else if twins.is_empty() {
             EasyEdges::Relation
+        } else {
+            EasyEdges::Twins(twins)
         }
     }
 
     /// How validation triples are ranked.
-    pub(super) fn ranking(&self) -> Ranking {
+    pub(super) fn ranking<'a>(&self, twins: &'a Twins) -> Ranking<'a> {
         Ranking {
             batch_size: self.train.common.batch_size,
             edges: self.train.own.eval_edges,
-            easy: self.easy_edges(),
+            easy: self.easy_edges(twins),
         }
     }
 
@@ -114,6 +118,13 @@ pub(super) fn schema() -> Schema {
             }),
             json!(["mr", "mrr", "hits@1", "hits@3", "hits@10"]),
             "metrics of the validation; hits@k_n estimates hits@k among n candidates, -tail counts tails only",
+        ),
+        Field::new(
+            "twin_share",
+            Type::Float { min: 0.5, max: 1.0 }.or_null(),
+            gfm_pipe_api::twins::SHARE,
+            "two relations are near-duplicates when this share of one's pairs of entities, as they are or reversed, are pairs of the other (or of the relation itself, reversed): \
+             a triple's twins under near-duplicates leave the graph with it, for validation and for each step; null leaves them, as the reference",
         ),
     ]);
     let mut train = train_fields(10, false, false);

@@ -22,6 +22,7 @@ use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight};
 use crate::train::link_eval::{metrics, rank_links};
 use crate::train::{Batched, BestBy, By, Step, Task};
+use crate::twins::Twins;
 
 /// Artifacts of a data set.
 pub(super) struct DataSet {
@@ -38,6 +39,7 @@ pub(super) struct Data {
     divided: Option<Divided>,
     embeddings: Tensor,
     truth: Truth,
+    twins: Twins,
     split: Split,
 }
 
@@ -48,14 +50,15 @@ impl DataSet {
         let (nodes, relations) = (input.graph.nodes(), input.graph.relations());
         let mut all = input.graph.triples();
         let own = &p.train.own;
-        let split = match &self.valid {
-            Some(valid) => {
-                let given = read_triples(valid, nodes, relations)?;
-                let split = Split::given(all.clone(), &given, own.fast_test, p.seed);
-                all.extend(given);
-                split
-            }
-            None => Split::drawn(all.clone(), own.valid_fraction, own.fast_test, p.seed),
+        let given = self.valid.as_ref();
+        let given = given.map(|valid| read_triples(valid, nodes, relations));
+        let given = given.transpose()?;
+        let direct = all.clone();
+        all.extend(given.iter().flatten());
+        let twins = Twins::find(relations, &all, p.task.twin_share);
+        let split = match given {
+            Some(given) => Split::given(direct, &given, &twins, own.fast_test, p.seed),
+            None => Split::drawn(direct, own.valid_fraction, &twins, own.fast_test, p.seed),
         };
         let graph = Graph::from_triples(nodes, relations, &split.train);
         let config = p.model.entity_model.config();
@@ -66,6 +69,7 @@ impl DataSet {
             divided,
             // Held-out triples are true too: neither negatives nor competitors in the ranking.
             truth: Truth::new(nodes, relations, &all),
+            twins,
             split,
             embeddings: input.embeddings,
         })
@@ -106,8 +110,8 @@ struct Split {
 }
 
 impl Split {
-    /// A seeded fraction of the graph's triples, taken out of it; at fraction 0 a sample that stays in it.
-    fn drawn(all: Vec<Triple>, fraction: f64, most: usize, seed: u64) -> Self {
+    /// A seeded fraction of the graph's triples, taken out of it with their twins; at fraction 0 a sample that stays in it.
+    fn drawn(all: Vec<Triple>, fraction: f64, twins: &Twins, most: usize, seed: u64) -> Self {
         let order = permutation(all.len(), &mut rng(seed, "validation triples"));
         let held_out = fraction > 0.0;
         let wanted = if held_out {
@@ -118,7 +122,11 @@ impl Split {
         let chosen: HashSet<Triple> = order.iter().take(wanted).map(|i| all[*i]).collect();
         let valid = sorted(&chosen);
         Split {
-            train: if held_out { without(all, &chosen) } else { all },
+            train: if held_out {
+                twins.without(all, &chosen)
+            } else {
+                all
+            },
             valid,
             about: if held_out {
                 "held out"
@@ -128,15 +136,15 @@ impl Split {
         }
     }
 
-    /// These triples, or a seeded sample of them; none of them stays in the graph.
-    fn given(all: Vec<Triple>, given: &[Triple], most: usize, seed: u64) -> Self {
+    /// These triples, or a seeded sample of them; none of them and of their twins stays in the graph.
+    fn given(all: Vec<Triple>, given: &[Triple], twins: &Twins, most: usize, seed: u64) -> Self {
         let chosen: HashSet<Triple> = given.iter().copied().collect();
         let mut valid = sorted(&chosen);
         let order = permutation(valid.len(), &mut rng(seed, "validation triples"));
         valid = order.into_iter().take(most).map(|i| valid[i]).collect();
         valid.sort_unstable();
         Split {
-            train: without(all, &chosen),
+            train: twins.without(all, &chosen),
             valid,
             about: "given",
         }
@@ -147,11 +155,6 @@ fn sorted(triples: &HashSet<Triple>) -> Vec<Triple> {
     let mut out: Vec<Triple> = triples.iter().copied().collect();
     out.sort_unstable();
     out
-}
-
-/// Without the chosen ones: a held-out triple's duplicates go with it, else it would still stand in the graph.
-fn without(all: Vec<Triple>, chosen: &HashSet<Triple>) -> Vec<Triple> {
-    all.into_iter().filter(|t| !chosen.contains(t)).collect()
 }
 
 impl Data {
@@ -174,7 +177,7 @@ impl LinkPrediction<'_> {
         batch: &Batch,
     ) -> OpResult<Step> {
         let part = divided.part();
-        let graph = part.without(self.p.easy_edges(), batch.asked());
+        let graph = part.without(self.p.easy_edges(&data.twins), batch.asked());
         let gnn = PartitionedGnn::new(params, part, &data.embeddings, &**divided.ranks())?
             .on(&graph)
             .compute(self.p.train.common.path)
@@ -221,7 +224,10 @@ impl LinkPrediction<'_> {
         let compute = self.p.train.common.path;
         LinkBatch {
             reach: Reach::chosen(config, &data.graph, compute, asked, false),
-            gone: self.p.easy_edges().of_triples(&data.graph, whole.asked()),
+            gone: self
+                .p
+                .easy_edges(&data.twins)
+                .of_triples(&data.graph, whole.asked()),
             temperature: self.p.task.adversarial_temperature,
             seeds,
             batch,
@@ -254,8 +260,12 @@ impl Task for LinkPrediction<'_> {
     }
 
     fn describe(&self, data: &Data) -> String {
+        let twins = match data.twins.len() {
+            0 => String::new(),
+            n => format!(", {n} relations with near-duplicates"),
+        };
         format!(
-            "{} nodes, {} training triples, {} validation triples ({})",
+            "{} nodes, {} training triples, {} validation triples ({}){twins}",
             data.graph.nodes(),
             data.split.train.len(),
             data.split.valid.len(),
@@ -286,7 +296,8 @@ impl Task for LinkPrediction<'_> {
         if let Some(divided) = &data.divided {
             return self.step_together(data, divided, params, &whole);
         }
-        let graph = self.p.easy_edges().removed(&data.graph, whole.asked());
+        let easy = self.p.easy_edges(&data.twins);
+        let graph = easy.removed(&data.graph, whole.asked());
         let b = whole.part(batched.mine.clone());
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
             .compute(self.p.train.common.path)
@@ -331,7 +342,8 @@ impl Task for LinkPrediction<'_> {
     fn validate(&self, ctx: &Context, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
         let rank = |by: &dyn Scorer| {
             let (truth, valid) = (&data.truth, &data.split.valid);
-            rank_links(ctx, by, &data.graph, truth, valid, self.p.ranking())
+            let how = self.p.ranking(&data.twins);
+            rank_links(ctx, by, &data.graph, truth, valid, how)
         };
         let ranks = match by {
             By::Cpu(params) => match &data.divided {
@@ -398,7 +410,7 @@ mod tests {
     #[test]
     fn held_out_triples_and_their_duplicates_leave_the_graph() {
         let all = [triples(), triples()].concat();
-        let s = Split::drawn(all.clone(), 0.1, 500, 3);
+        let s = Split::drawn(all.clone(), 0.1, &Twins::default(), 500, 3);
         assert!(!s.valid.is_empty() && s.valid.len() <= 8);
         assert!(s.train.iter().all(|t| !s.valid.contains(t)));
         assert_eq!(
@@ -409,12 +421,12 @@ mod tests {
         for [h, r, t] in &s.valid {
             assert!(!graph.contains([*h, *r, *t]) && !graph.contains([*t, r + 3, *h]));
         }
-        assert!(Split::drawn(all, 0.5, 2, 3).valid.len() <= 2);
+        assert!(Split::drawn(all, 0.5, &Twins::default(), 2, 3).valid.len() <= 2);
     }
 
     #[test]
     fn at_fraction_0_training_triples_are_validated_on() {
-        let s = Split::drawn(triples(), 0.0, 5, 3);
+        let s = Split::drawn(triples(), 0.0, &Twins::default(), 5, 3);
         assert_eq!(s.train, triples());
         assert!(s.valid.len() <= 5 && s.valid.iter().all(|t| s.train.contains(t)));
     }
@@ -422,7 +434,7 @@ mod tests {
     #[test]
     fn given_triples_leave_the_graph_also_those_that_are_not_scored() {
         let given: Vec<Triple> = vec![[0, 0, 1], [1, 1, 2], [7, 2, 7], [0, 0, 1]];
-        let s = Split::given(triples(), &given, 2, 3);
+        let s = Split::given(triples(), &given, &Twins::default(), 2, 3);
         assert_eq!(s.valid.len(), 2);
         assert!(s.train.iter().all(|t| !given.contains(t)));
         assert!(s.train.len() < triples().len());

@@ -25,13 +25,13 @@ pub enum EvalEdges {
 
 /// How triples are ranked.
 #[derive(Debug, Clone, Copy)]
-pub struct Ranking {
+pub struct Ranking<'a> {
     /// Triples scored at once.
     pub batch_size: usize,
     /// For which triples edges are removed.
     pub edges: EvalEdges,
     /// Which edges of a triple betray it.
-    pub easy: EasyEdges,
+    pub easy: EasyEdges<'a>,
 }
 
 /// Rank of the true node among the nodes that are no other true answer; ties count against.
@@ -67,7 +67,7 @@ pub(crate) fn rank_links(
     graph: &Graph,
     truth: &Truth,
     triples: &[Triple],
-    how: Ranking,
+    how: Ranking<'_>,
 ) -> OpResult<Vec<Rank>> {
     let mine = match by.together() {
         true => 0..triples.len(),
@@ -136,7 +136,7 @@ pub(crate) fn rank_links(
 }
 
 /// The triples that a rank ranks. Where batches decide what is measured, they stay whole.
-fn share(triples: usize, ranks: &dyn Collective, how: Ranking) -> Range<usize> {
+fn share(triples: usize, ranks: &dyn Collective, how: Ranking<'_>) -> Range<usize> {
     let whole = match how.edges {
         EvalEdges::Triple => 1,
         EvalEdges::Batch => how.batch_size,

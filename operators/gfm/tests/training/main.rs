@@ -13,3 +13,4 @@ mod resume;
 mod sets;
 mod told;
 mod toy;
+mod twins;

@@ -165,6 +165,39 @@ impl Toy {
             .collect()
     }
 
+    fn graph(
+        self,
+        dir: &Path,
+        entities: &Artifact,
+        triples: &Artifact,
+        relations: &[&str],
+    ) -> Artifact {
+        let inverses = relations.iter().map(|r| format!("inverse_{r}"));
+        let names = relations.iter().map(|r| (*r).to_owned()).chain(inverses);
+        let relations = self.embeddings(dir, "relations", &names.collect::<Vec<_>>());
+        let given = inputs(&[
+            ("triples", triples),
+            ("entities", entities),
+            ("relations", &relations),
+        ]);
+        let out = run(dir, "build-graph", json!({}), given).unwrap();
+        let mut graph = out.port("graph").clone();
+        graph.name = self.artifact_name("graph");
+        graph
+    }
+
+    /// The graph of other triples than the ring's, below `dir` in a folder of its own.
+    pub fn graph_of(self, dir: &Path, triples: &[[u32; 3]], relations: &[&str]) -> Artifact {
+        let dir = dir.join(format!("graph-{}", self.name));
+        std::fs::create_dir_all(&dir).unwrap();
+        let names = self.named(|i| format!("node {i}"));
+        let columns = vec![u32s(0..self.nodes), text(names)];
+        let name = self.artifact_name("entities");
+        let entities = one_table(&dir, &kinds::ENTITIES, &name, columns);
+        let triples = self.triples(&dir, "triples", triples);
+        self.graph(&dir, &entities, &triples, relations)
+    }
+
     /// Writes the data set below `dir`, in a folder of its own.
     pub fn make(self, dir: &Path) -> Data {
         let folder = dir.join(format!("data-{}", self.name));
@@ -192,18 +225,7 @@ impl Toy {
         let links = artifact(&kinds::LINKS, "links", vec![u32s(d), u32s(e)]);
 
         let triples = self.triples(dir, "triples", &self.ring());
-        let relations = ["next", "two", "inverse_next", "inverse_two"].map(str::to_owned);
-        let relations = self.embeddings(dir, "relations", &relations);
-        let graph = inputs(&[
-            ("triples", &triples),
-            ("entities", &entities),
-            ("relations", &relations),
-        ]);
-        let mut graph = run(dir, "build-graph", json!({}), graph)
-            .unwrap()
-            .port("graph")
-            .clone();
-        graph.name = self.artifact_name("graph");
+        let graph = self.graph(dir, &entities, &triples, &["next", "two"]);
         let matrix = inputs(&[
             ("entities", &entities),
             ("documents", &corpus),

@@ -171,7 +171,7 @@ impl Part {
 
     /// The part without the edges that a batch asks for, in local numbers: what [`EasyEdges::removed`] takes out of the whole graph. Triples are
     /// in ids of the whole graph, the same on every rank.
-    pub fn without(&self, easy: EasyEdges, triples: impl IntoIterator<Item = Triple>) -> Graph {
+    pub fn without(&self, easy: EasyEdges<'_>, triples: impl IntoIterator<Item = Triple>) -> Graph {
         let direct = self.graph.relations() as u32;
         let both = triples.into_iter().filter_map(|[head, relation, tail]| {
             let (head, tail) = (self.local(head)?, self.local(tail)?);

@@ -149,7 +149,7 @@ impl Case<'_> {
     fn links(
         &self,
         (ranks, partition): (usize, &Arc<Partition>),
-        (easy, gone): (EasyEdges, &[[u32; 3]]),
+        (easy, gone): (EasyEdges<'_>, &[[u32; 3]]),
         queries: &[TailQuery],
         candidates: &[Vec<u32>],
         dscores: &Tensor,
