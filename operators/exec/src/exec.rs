@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::schema::is_name;
 use gfm_pipe_api::{
@@ -12,6 +12,7 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::named::{self, is_inside};
 use crate::process;
 use crate::tables::{self, Format};
 
@@ -39,71 +40,6 @@ fn variable(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("expected NAME, found `{text}`"))
-    }
-}
-
-/// A path without `.` in it, so that one file has one name.
-fn plain(text: &str) -> PathBuf {
-    let parts = Path::new(text).components();
-    parts.filter(|c| *c != Component::CurDir).collect()
-}
-
-/// Folders of the program's own.
-const OWN: [&str; 4] = [tables::INPUTS, tables::OUTPUTS, "tmp", "home"];
-
-/// Whether a path stays inside the folder it is relative to, and can be a copy there.
-fn is_inside(text: &str) -> Result<(), String> {
-    let path = plain(text);
-    match path.components().next() {
-        None => Err("expected a path, found nothing".to_owned()),
-        Some(Component::Normal(first)) if OWN.iter().any(|own| first == *own) => Err(format!(
-            "`{text}` would lie in a folder of the program's own ({}): move it to another one",
-            OWN.join(", ")
-        )),
-        _ if path.components().all(|c| matches!(c, Component::Normal(_))) => Ok(()),
-        _ => Err(format!(
-            "`{text}` is not inside the working directory: the program sees copies in a folder of its own"
-        )),
-    }
-}
-
-/// Whether an argument of a command looks like a file of the user's: `scripts/clean.py`.
-fn looks_like_file(argument: &str) -> bool {
-    let path = Path::new(argument);
-    let ending = path.extension().and_then(|e| e.to_str());
-    let ending = ending.is_some_and(|e| {
-        (1..=5).contains(&e.len()) && e.bytes().all(|b| b.is_ascii_alphanumeric())
-    });
-    let name = path
-        .file_stem()
-        .and_then(|s| s.to_str())
-        .unwrap_or_default();
-    // A line of a script, an address and the like are no names of files.
-    let letters = |c: char| c.is_alphanumeric() || "._-+@/".contains(c);
-    let lengths = path.components().all(|c| c.as_os_str().len() < 200) && argument.len() < 1000;
-    // `0.5` is a number, `-x.y` a flag.
-    ending
-        && lengths
-        && argument.chars().all(letters)
-        && !argument.starts_with('-')
-        && argument.parse::<f64>().is_err()
-        && !name.is_empty()
-        && is_inside(argument).is_ok()
-}
-
-impl ExecParams {
-    /// Files the program sees: those named, and arguments that are files; each once, in order.
-    fn seen(&self) -> Vec<(PathBuf, bool)> {
-        let listed = self.files.iter().map(|f| (plain(f), true));
-        let arguments = self.command.iter().filter(|a| looks_like_file(a));
-        let arguments = arguments.map(|a| (plain(a), false));
-        let mut out: Vec<(PathBuf, bool)> = Vec::new();
-        for (file, required) in listed.chain(arguments) {
-            if !out.iter().any(|(f, _)| *f == file) {
-                out.push((file, required));
-            }
-        }
-        out
     }
 }
 
@@ -224,8 +160,8 @@ impl Operator for Exec {
         Vec::new()
     }
 
-    fn files(params: &ExecParams, _: &Path) -> Vec<InputFile> {
-        let seen = params.seen().into_iter();
+    fn files(params: &ExecParams, base: &Path) -> Vec<InputFile> {
+        let seen = named::seen(&params.files, &params.command, base).into_iter();
         seen.map(|(path, required)| InputFile::new(path, required))
             .collect()
     }
@@ -251,9 +187,10 @@ impl Operator for Exec {
 }
 
 fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
-    for (file, required) in params.seen() {
-        let from = ctx.path(&file);
-        if required || from.is_file() {
+    let seen = named::seen(&params.files, &params.command, &ctx.base);
+    for (file, required) in &seen {
+        let from = ctx.path(file);
+        if *required || from.is_file() {
             tables::copy(&from, &folder.join(file))?;
         }
     }
@@ -275,7 +212,12 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
         passed: &params.pass_env,
         folder,
     };
-    process::run(ctx, &command)?;
+    process::run(ctx, &command).map_err(|e| {
+        match named::forgotten(&params.command, &e.to_string(), &seen, &ctx.base) {
+            Some(hint) => e.hint(hint),
+            None => e,
+        }
+    })?;
     for (port, kind) in &params.outputs {
         let folder = folder.join(tables::OUTPUTS).join(port);
         tables::take(ctx, port, kind_of(kind), &folder)?;
@@ -303,37 +245,4 @@ fn fresh(workdir: &Path) -> OpResult<PathBuf> {
 
 fn create(folder: &Path) -> OpResult<()> {
     fs::create_dir_all(folder).map_err(|e| OpError::wrap("failed to create", e).file(folder))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_that_are_files_are_told_from_others() {
-        for yes in ["scripts/clean.py", "clean.sh", "./x.json", "a/b.c/d.toml"] {
-            assert!(looks_like_file(yes), "{yes}");
-        }
-        for no in [
-            "python3",
-            "0.5",
-            "1e-3",
-            "-x.py",
-            "--out=a.json",
-            "/usr/bin/x.py",
-            "../x.py",
-            "a/b",
-            ".5",
-            "a sentence. And more",
-            "inputs/t/triples.parquet",
-            "./outputs/x.json",
-            "tmp/x.py",
-            "cp a.b c.d",
-            "python3 x.py > outputs/y.json",
-            "http://host/x.py",
-            "outputs/t/x.jsonl",
-        ] {
-            assert!(!looks_like_file(no), "{no}");
-        }
-    }
 }

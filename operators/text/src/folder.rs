@@ -11,14 +11,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::EncoderError;
-use crate::pooling::{Mode, Pooling};
+use crate::modules::{self, MODULES, Module, Step};
 
 /// The network's configuration.
 pub(crate) const CONFIG: &str = "config.json";
 /// The fast tokenizer.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// The list of what follows the network.
-pub(crate) const MODULES: &str = "modules.json";
 /// Length of input.
 const LENGTH: [&str; 7] = [
     "sentence_bert_config.json",
@@ -41,35 +39,6 @@ pub(crate) const WEIGHTS: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// What follows the network, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Step {
-    /// Tokens' states to one vector.
-    Pool(Pooling),
-    /// A linear map of the vector, whose folder holds weights, and its activation.
-    Dense {
-        folder: PathBuf,
-        config: DenseConfig,
-    },
-    /// To norm 1.
-    Normalise,
-}
-
-/// `2_Dense/config.json`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct DenseConfig {
-    pub(crate) in_features: usize,
-    pub(crate) out_features: usize,
-    #[serde(default = "yes")]
-    pub(crate) bias: bool,
-    #[serde(default)]
-    pub(crate) activation_function: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// What a model folder says.
 #[derive(Debug, Clone)]
 pub(crate) struct Recipe {
@@ -87,21 +56,6 @@ pub(crate) struct Recipe {
     pub(crate) weights: Vec<PathBuf>,
 }
 
-/// An entry of `modules.json`.
-#[derive(Debug, Deserialize)]
-struct Module {
-    #[serde(default)]
-    path: String,
-    #[serde(rename = "type")]
-    class: String,
-}
-
-impl Module {
-    fn class(&self) -> &str {
-        self.class.rsplit('.').next().unwrap_or(&self.class)
-    }
-}
-
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
     files::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
@@ -109,45 +63,44 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
     })
 }
 
-fn invalid(path: &Path, problem: impl Into<String>) -> EncoderError {
+pub(crate) fn invalid(path: &Path, problem: impl Into<String>) -> EncoderError {
     EncoderError::Model {
         path: path.to_owned(),
         problem: problem.into(),
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EncoderError> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EncoderError> {
     serde_json::from_slice(&read(path)?).map_err(|e| invalid(path, e.to_string()))
 }
 
-fn json_if_there<T: serde::de::DeserializeOwned + Default>(path: &Path) -> Result<T, EncoderError> {
-    if path.is_file() {
-        json(path)
-    } else {
-        Ok(T::default())
+/// What a file says, or nothing where there is none. Something else in its place is refused.
+pub(crate) fn json_if_there<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, EncoderError> {
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(found) if !found.is_file() => Err(invalid(path, "not a regular file")),
+        _ => json(path).map(Some),
     }
 }
 
-fn modules(folder: &Path) -> Result<Vec<Module>, EncoderError> {
-    let path = folder.join(MODULES);
-    let all: Vec<Module> = json_if_there(&path)?;
-    for module in &all {
-        inside(&path, &module.path)?;
-    }
-    Ok(all)
+/// The modules of a folder, as far as they can be read: whoever loads it says what is wrong with them.
+fn modules(folder: &Path) -> Vec<Module> {
+    modules::listed(folder).ok().flatten().unwrap_or_default()
 }
 
 /// The folders of a model that may hold weights, relative to it: itself, and those of its modules.
 pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
-    let modules = modules(folder).unwrap_or_default().into_iter();
-    let subs = modules.map(|m| m.path).filter(|p| !p.is_empty());
+    let subs = modules(folder).into_iter().map(|m| m.path);
+    let subs = subs.filter(|p| !p.is_empty());
     std::iter::once(PathBuf::new())
         .chain(subs.map(PathBuf::from))
         .collect()
 }
 
-/// Holds that a file named by another one lies in the folder: what lies elsewhere is not part of the model's identity.
-fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
+/// Checks that a file named by another one lies in the folder: what lies elsewhere is not part of the model's identity.
+pub(crate) fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
     let mut parts = Path::new(path).components();
     if parts.all(|c| matches!(c, std::path::Component::Normal(_))) {
         return Ok(());
@@ -206,7 +159,7 @@ pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
             .filter_map(|f| Some(f.strip_prefix(folder).ok()?.to_owned()));
         files.map(|f| (f, true)).collect::<Vec<_>>()
     };
-    for module in modules(folder).unwrap_or_default() {
+    for module in modules(folder) {
         if !module.path.is_empty() {
             let sub = PathBuf::from(&module.path);
             let needed = matches!(module.class(), "Pooling" | "Dense");
@@ -229,49 +182,7 @@ impl Recipe {
     /// A file that is missing, no JSON, or asks for what this build cannot do.
     pub(crate) fn read(folder: &Path) -> Result<Recipe, EncoderError> {
         let network: Value = json(&folder.join(CONFIG))?;
-        let mut steps = Vec::new();
-        let listed = modules(folder)?;
-        for module in &listed {
-            let sub = folder.join(&module.path);
-            match module.class() {
-                "Transformer" if module.path.is_empty() => (),
-                "Transformer" => {
-                    let problem = format!(
-                        "a Transformer in `{}` is not implemented, only one in the folder itself",
-                        module.path
-                    );
-                    return Err(invalid(&folder.join(MODULES), problem));
-                }
-                "Pooling" => steps.push(Step::Pool(pooling(&sub.join(CONFIG))?)),
-                "Normalize" => steps.push(Step::Normalise),
-                "Dense" => {
-                    let config: DenseConfig = json(&sub.join(CONFIG))?;
-                    steps.push(Step::Dense {
-                        folder: sub,
-                        config,
-                    });
-                }
-                other => {
-                    return Err(invalid(
-                        &folder.join(MODULES),
-                        format!(
-                            "module `{other}` is not implemented (Transformer, Pooling, Dense, Normalize are)"
-                        ),
-                    ));
-                }
-            }
-        }
-        if !steps.iter().any(|s| matches!(s, Step::Pool(_))) {
-            // What sentence-transformers does with a folder that says nothing.
-            steps.insert(0, Step::Pool(Pooling::mean()));
-        }
-        let pools = steps.iter().filter(|s| matches!(s, Step::Pool(_))).count();
-        if pools != 1 || !matches!(steps[0], Step::Pool(_)) {
-            return Err(invalid(
-                &folder.join(MODULES),
-                "one Pooling is expected, before Dense and Normalize",
-            ));
-        }
+        let steps = modules::steps(folder, &network)?;
         let (max_tokens, lower_case) = length(folder)?;
         let weights = weights(folder)?;
         if weights.is_empty() {
@@ -299,7 +210,7 @@ pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, Enco
         truncation_side: Option<String>,
     }
     let path = folder.join(TOKENIZER_CONFIG);
-    let settings: Settings = json_if_there(&path)?;
+    let settings: Settings = json_if_there(&path)?.unwrap_or_default();
     let tokenizer: Value = serde_json::from_slice(tokenizer)
         .map_err(|e| invalid(&folder.join(TOKENIZER), e.to_string()))?;
     let normalizer = &tokenizer["normalizer"];
@@ -314,6 +225,17 @@ pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, Enco
     Ok(settings.truncation_side.as_deref() == Some("left"))
 }
 
+/// Keys beside the length that change how the network is made, under their names of earlier and later versions.
+const ARGUMENTS: [&str; 7] = [
+    "model_args",
+    "tokenizer_args",
+    "config_args",
+    "model_kwargs",
+    "tokenizer_kwargs",
+    "processor_kwargs",
+    "config_kwargs",
+];
+
 /// Whether there is anything in it.
 fn is_set(value: &Value) -> bool {
     !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
@@ -321,7 +243,7 @@ fn is_set(value: &Value) -> bool {
 
 /// Longest input and whether to lower-case.
 fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
-    #[derive(Deserialize, Default)]
+    #[derive(Deserialize)]
     struct Length {
         max_seq_length: Option<usize>,
         #[serde(default)]
@@ -337,12 +259,15 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
     let mut lower_case = false;
     for name in LENGTH {
         let path = folder.join(name);
-        if path.is_file() {
-            let own: Length = json(&path)?;
-            let args = ["model_args", "tokenizer_args", "config_args"];
+        if let Some(own) = json_if_there::<Length>(&path)? {
             let set = |key: &&&str| own.rest.get(**key).is_some_and(is_set);
-            if let Some(key) = args.iter().find(set) {
+            if let Some(key) = ARGUMENTS.iter().find(set) {
                 return Err(invalid(&path, format!("`{key}` is not implemented")));
+            }
+            let task = own.rest.get("transformer_task").filter(|t| is_set(t));
+            if let Some(task) = task.filter(|t| *t != "feature-extraction") {
+                let problem = format!("transformer_task {task} is not implemented");
+                return Err(invalid(&path, problem));
             }
             lower_case = own.do_lower_case;
             if own.max_seq_length.is_some() {
@@ -351,7 +276,7 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
             break;
         }
     }
-    let tokenizer: Tokenizer = json_if_there(&folder.join(TOKENIZER_CONFIG))?;
+    let tokenizer: Tokenizer = json_if_there(&folder.join(TOKENIZER_CONFIG))?.unwrap_or_default();
     let most = tokenizer.model_max_length.filter(|n| *n >= 1.0 && *n < 1e9);
     Ok((most.map(|n| n as usize), lower_case))
 }
@@ -363,7 +288,7 @@ fn default_prompt(path: &Path) -> Result<Option<String>, EncoderError> {
         prompts: std::collections::BTreeMap<String, String>,
         default_prompt_name: Option<String>,
     }
-    let own: Prompts = json_if_there(path)?;
+    let own: Prompts = json_if_there(path)?.unwrap_or_default();
     let Some(name) = own.default_prompt_name else {
         return Ok(None);
     };
@@ -374,56 +299,4 @@ fn default_prompt(path: &Path) -> Result<Option<String>, EncoderError> {
             format!("default_prompt_name is `{name}`, which `prompts` lacks"),
         )),
     }
-}
-
-/// `1_Pooling/config.json`: modes are switches, or, in newer files, one word.
-fn pooling(path: &Path) -> Result<Pooling, EncoderError> {
-    let config: serde_json::Map<String, Value> = json(path)?;
-    let mut modes = Vec::new();
-    for (key, mode) in [
-        ("pooling_mode_cls_token", Mode::Cls),
-        ("pooling_mode_max_tokens", Mode::Max),
-        ("pooling_mode_mean_tokens", Mode::Mean),
-        ("pooling_mode_mean_sqrt_len_tokens", Mode::MeanSqrtLength),
-        ("pooling_mode_weightedmean_tokens", Mode::WeightedMean),
-        ("pooling_mode_lasttoken", Mode::Last),
-    ] {
-        // The mean is what there is where nothing is said.
-        let usual = mode == Mode::Mean;
-        if config.get(key).and_then(Value::as_bool).unwrap_or(usual) {
-            modes.push(mode);
-        }
-    }
-    if config.contains_key("pooling_mode") {
-        modes.clear();
-    }
-    let words = match config.get("pooling_mode") {
-        Some(Value::String(word)) => vec![word.as_str()],
-        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    for word in words {
-        modes.push(match word {
-            "cls" => Mode::Cls,
-            "max" => Mode::Max,
-            "mean" => Mode::Mean,
-            "mean_sqrt_len_tokens" => Mode::MeanSqrtLength,
-            "weightedmean" => Mode::WeightedMean,
-            "lasttoken" => Mode::Last,
-            other => {
-                return Err(invalid(
-                    path,
-                    format!("pooling_mode `{other}` is not known"),
-                ));
-            }
-        });
-    }
-    if modes.is_empty() {
-        return Err(invalid(path, "no pooling mode is switched on"));
-    }
-    let include_prompt = config.get("include_prompt").and_then(Value::as_bool) != Some(false);
-    Ok(Pooling {
-        modes,
-        include_prompt,
-    })
 }

@@ -12,8 +12,9 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use sha2::{Digest, Sha256};
 
-use crate::folder::{CONFIG, MODULES, WEIGHTS, deciding_files, weight_folders};
+use crate::folder::{CONFIG, WEIGHTS, deciding_files, weight_folders};
 use crate::location::{Cache, Repo, by_hand};
+use crate::modules::MODULES;
 
 /// Attempts after a connection that broke.
 const RETRIES: usize = 5;

@@ -23,6 +23,7 @@ mod hub;
 #[cfg(feature = "transformers")]
 mod job;
 mod location;
+mod modules;
 mod pooling;
 mod settings;
 mod static_encoder;

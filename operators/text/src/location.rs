@@ -9,6 +9,7 @@ use gfm_pipe_api::OpError;
 use gfm_pipe_api::{Absent, Cancel, InputFile, OpResult, Reporter, files};
 
 use crate::folder::{self, deciding_files};
+use crate::modules;
 
 /// What `model:` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl Cache {
         let whole = deciding_files(&snapshot)
             .iter()
             .all(|(file, required)| !required || snapshot.join(file).is_file());
-        (whole && told(Path::new(folder::MODULES))).then_some(snapshot)
+        (whole && told(Path::new(modules::MODULES))).then_some(snapshot)
     }
 }
 

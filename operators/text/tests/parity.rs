@@ -132,6 +132,84 @@ fn real_models_give_the_golden_vectors() {
     }
 }
 
+#[test]
+fn a_list_of_modules_that_cannot_be_run_is_refused() {
+    let module = |class: &str, name: &str, path: &str| {
+        format!(
+            "{{\"name\": \"{name}\", \"path\": \"{path}\", \"type\": \"sentence_transformers.models.{class}\"}}"
+        )
+    };
+    let (network, pooling) = (
+        module("Transformer", "0", ""),
+        module("Pooling", "1", "1_Pooling"),
+    );
+    let (second, norm) = (module("Transformer", "9", ""), module("Normalize", "2", ""));
+    let same = module("Normalize", "1", "");
+    let list = |modules: &[&String]| {
+        let modules: Vec<&str> = modules.iter().map(|m| m.as_str()).collect();
+        format!("[{}]", modules.join(","))
+    };
+    let expected =
+        "expected one Transformer, then one Pooling, then any number of Dense and Normalize";
+    for (text, told) in [
+        ("[]".to_owned(), "it lists no module"),
+        (list(&[&network]), "there is no Pooling"),
+        (list(&[&pooling, &norm]), "module 1 is a Pooling"),
+        (
+            list(&[&norm, &network, &pooling]),
+            "module 1 is a Normalize",
+        ),
+        (list(&[&pooling, &network]), "module 1 is a Pooling"),
+        (
+            list(&[&network, &second, &pooling]),
+            "module 2 is a Transformer",
+        ),
+        (
+            list(&[&network, &pooling, &second]),
+            "module 3 is a Transformer",
+        ),
+        (
+            list(&[&network, &norm, &pooling]),
+            "module 2 is a Normalize",
+        ),
+    ] {
+        let (_dir, folder) = changed("bert", "modules.json", |_| text.clone());
+        let e = Transformer::load(&folder, &Settings::default()).err();
+        let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
+        let want = format!("modules.json: {told}: {expected}");
+        assert!(e.ends_with(&want), "{text}: {e}");
+    }
+    for (text, told) in [
+        (
+            list(&[&network, &pooling, &same]),
+            "two modules are called `1`",
+        ),
+        ("null".to_owned(), "invalid type: null"),
+        ("{}".to_owned(), "invalid type: map"),
+    ] {
+        let (_dir, folder) = changed("bert", "modules.json", |_| text.clone());
+        let e = Transformer::load(&folder, &Settings::default()).err();
+        let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
+        assert!(
+            e.contains("modules.json") && e.contains(told),
+            "{text}: {e}"
+        );
+    }
+    // The list as it is, without the last module, and a folder in the file's place.
+    let (_dir, folder) = changed("bert", "modules.json", |_| list(&[&network, &pooling]));
+    assert!(Transformer::load(&folder, &Settings::default()).is_ok());
+    std::fs::remove_file(folder.join("modules.json")).unwrap();
+    assert!(Transformer::load(&folder, &Settings::default()).is_ok());
+    std::fs::create_dir(folder.join("modules.json")).unwrap();
+    let e = Transformer::load(&folder, &Settings::default())
+        .err()
+        .unwrap();
+    assert!(
+        e.to_string().ends_with("modules.json: not a regular file"),
+        "{e}"
+    );
+}
+
 /// A copy of a tiny model with one file changed.
 fn changed(
     model: &str,
@@ -172,13 +250,13 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
             "config.json",
             "\"hidden_size\": 24",
             "\"hidden_size\": 0",
-            "another width",
+            "hidden_size in the network's config.json 0",
         ),
         (
             "config.json",
             "\"hidden_size\": 24",
             "\"hidden_size\": 48",
-            "another width",
+            "hidden_size in the network's config.json 48",
         ),
         (
             "config.json",
@@ -236,6 +314,48 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
             "make them agree",
         ),
         ("sentence_bert_config.json", "48", "2", "max_seq_length"),
+        (
+            "config.json",
+            "BertModel",
+            "JinaBertModel",
+            "model_type \"bert\" and architectures \"JinaBertModel\" contradict each other: expected a class like BertModel",
+        ),
+        (
+            "config.json",
+            "\"bert\"",
+            "\"roberta\"",
+            "expected a class like RobertaModel",
+        ),
+        (
+            "1_Pooling/config.json",
+            "24",
+            "32",
+            "word_embedding_dimension is 32, hidden_size in the network's config.json 24",
+        ),
+        (
+            "1_Pooling/config.json",
+            "\"pooling_mode_mean_tokens\": true",
+            "\"pooling_mode_mean_tokens\": \"yes\"",
+            "`pooling_mode_mean_tokens`: expected true or false, found \"yes\"",
+        ),
+        (
+            "1_Pooling/config.json",
+            "\"include_prompt\": true",
+            "\"pooling_mode_attention\": true",
+            "`pooling_mode_attention`: true is not understood",
+        ),
+        (
+            "1_Pooling/config.json",
+            "\"include_prompt\": true",
+            "\"pooling_mode\": [\"mean\", 3]",
+            "pooling_mode 3 is not known (cls, max, mean",
+        ),
+        (
+            "sentence_bert_config.json",
+            "48",
+            "48, \"transformer_task\": \"fill-mask\"",
+            "transformer_task \"fill-mask\" is not implemented",
+        ),
     ] {
         let message = refused(file, from, to);
         assert!(message.contains(told), "{file}: {message}");

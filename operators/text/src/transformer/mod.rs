@@ -21,10 +21,11 @@ use serde_json::Value;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::error::EncoderError;
-use crate::folder::{self, CONFIG, DenseConfig, Recipe, Step, TOKENIZER, weights};
+use crate::folder::{self, CONFIG, Recipe, TOKENIZER, weights};
+use crate::modules::{DenseConfig, Step};
 use crate::pooling::normalise;
 use crate::settings::{Round, Settings};
-use network::{Network, known};
+use network::{Network, class_of};
 use tokens::Tokens;
 
 /// A text as the network sees it.
@@ -219,12 +220,13 @@ impl Transformer {
             .get("model_type")
             .and_then(|v| v.as_str())
             .unwrap_or_default();
-        if !known(kind) {
+        let Some(class) = class_of(kind) else {
             return Err(EncoderError::Architecture {
                 path: config,
                 kind: kind.to_owned(),
             });
-        }
+        };
+        network::agrees(class, &recipe.network).map_err(|problem| broken(&config, problem))?;
         let all = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
         let all = rounded(all, precision(settings.round, &recipe.network))

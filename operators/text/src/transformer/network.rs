@@ -14,16 +14,44 @@ pub(super) enum Network {
     Library(Sized),
 }
 
-/// Whether there is a network of this `model_type`.
-pub(super) fn known(kind: &str) -> bool {
-    matches!(
-        kind,
-        "bert" | "roberta" | "xlm-roberta" | "camembert" | "mpnet" | "nomic_bert" | "qwen3"
-    )
+/// How the classes of a `model_type` are called; nothing where there is no such network here.
+pub(super) fn class_of(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "bert" => "Bert",
+        "roberta" => "Roberta",
+        "xlm-roberta" => "XLMRoberta",
+        "camembert" => "Camembert",
+        "mpnet" => "MPNet",
+        "nomic_bert" => "NomicBert",
+        "qwen3" => "Qwen3",
+        _ => return None,
+    })
+}
+
+/// Checks that the `architectures` of a configuration are classes of the network that its `model_type` chooses: a network of the
+/// same weights and another position or attention would give other vectors.
+pub(super) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
+    let named = match config.get("architectures") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(named)) => named,
+        Some(other) => return Err(format!("architectures: expected a list, found {other}")),
+    };
+    let ends = ["Model", "For", "LMHead", "PreTrained"];
+    let of_class = |name: &Value| {
+        let rest = name.as_str().and_then(|n| n.strip_prefix(class));
+        rest.is_some_and(|rest| ends.iter().any(|end| rest.starts_with(end)))
+    };
+    match named.iter().find(|name| !of_class(name)) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "model_type {} and architectures {other} contradict each other: expected a class like {class}Model",
+            config["model_type"]
+        )),
+    }
 }
 
 impl Network {
-    /// The network of a `model_type` that is [`known`].
+    /// The network of a `model_type` that [`class_of`] knows.
     pub(super) fn load(kind: &str, vb: VarBuilder<'_>, config: &Value) -> Result<Self> {
         Ok(match kind {
             "nomic_bert" => Network::Library(library::nomic(vb, config)?),
