@@ -5,11 +5,13 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
+use crate::spec::STDIN;
 
 /// Deepest chain of references.
 const DEPTH: usize = 20;
@@ -73,10 +75,20 @@ fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
         file: file.to_owned(),
         message,
     };
-    if fs::metadata(file).map_err(read)?.len() > MAX_BYTES {
-        return Err(wrong("too large for a configuration".to_owned()));
-    }
-    let text = fs::read_to_string(file).map_err(read)?;
+    let text = if file == Path::new(STDIN) {
+        let mut text = String::new();
+        let mut input = io::stdin().lock().take(MAX_BYTES + 1);
+        input.read_to_string(&mut text).map_err(read)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(wrong("too large for a configuration".to_owned()));
+        }
+        text
+    } else {
+        if fs::metadata(file).map_err(read)?.len() > MAX_BYTES {
+            return Err(wrong("too large for a configuration".to_owned()));
+        }
+        fs::read_to_string(file).map_err(read)?
+    };
     match serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
