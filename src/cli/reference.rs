@@ -79,7 +79,10 @@ pub fn artifacts(ops: &[OpEntry]) -> String {
     let mut out = String::from(
         "# Artifacts\n\nWhat stages give each other: named tables, each one Parquet file. A program run by `exec` takes and makes \
          all of them. Generated from the operators: `UPDATE_GOLDEN=1 cargo test --test docs` writes this page, CI fails when it \
-         is stale.\n",
+         is stale.\n\n`gfm-pipe show STAGE.PORT[.TABLE]` shows a table: `--names` puts names in the place of ids, `--where COLUMN=VALUE` \
+         chooses rows (of lists those with the value in them), `--columns A,B` columns, `--sort A,-B` the order; all of them work \
+         with `--json` too. Characters that nobody sees, or that turn others around, are written out (`\\u202e`), except in JSON on a \
+         pipe.\n",
     );
     for kind in kinds {
         write(

@@ -4,13 +4,14 @@
 //! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::{encoding, files};
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
+use crate::spec::STDIN;
 
 /// Deepest chain of references.
 const DEPTH: usize = 20;
@@ -74,10 +75,21 @@ fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
         file: file.to_owned(),
         message,
     };
-    if files::metadata(file).map_err(read)?.len() > MAX_BYTES {
-        return Err(wrong("too large for a configuration".to_owned()));
+    let too_large = || wrong("too large for a configuration".to_owned());
+    let bytes = if file == Path::new(STDIN) {
+        let mut bytes = Vec::new();
+        let mut input = io::stdin().lock().take(MAX_BYTES + 1);
+        input.read_to_end(&mut bytes).map_err(read)?;
+        bytes
+    } else {
+        if files::metadata(file).map_err(read)?.len() > MAX_BYTES {
+            return Err(too_large());
+        }
+        files::read(file).map_err(read)?
+    };
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large());
     }
-    let bytes = files::read(file).map_err(read)?;
     if let Some(encoding) = encoding::foreign(&bytes) {
         let (what, hint) = (encoding.describe(), encoding.hint());
         return Err(wrong(format!("the file is {what}, not UTF-8: {hint}")));

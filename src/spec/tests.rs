@@ -313,6 +313,108 @@ fn parameters_are_set_wherever_they_are() {
 }
 
 #[test]
+fn hints_quote_what_was_written() {
+    let kg = |language: &str| {
+        format!("stages:\n  kg: {{op: words, with: {{path: a, language: {language}}}}}\n")
+    };
+    for (written, found) in [
+        ("007", "the number 007"),
+        ("1e5", "the number 1e5"),
+        ("0x1F", "the number 0x1F"),
+        ("true", "`true`"),
+        ("False", "`False`"),
+    ] {
+        let e = load_text(&kg(written), &[], &[]).err().unwrap().to_string();
+        let want = format!("expected text, found {found}\n --> p.yaml:2:45\n");
+        assert!(e.contains(&want), "{e}");
+        assert!(
+            e.contains(&format!("= hint: write it in quotes: \"{written}\"\n")),
+            "{e}"
+        );
+        // What the hint says is right.
+        let right = pipeline(&kg(&format!("\"{written}\"")));
+        assert_eq!(params(&right, "kg")["language"], written);
+        // On a command line the shell takes one pair of quotes.
+        let set = [("kg.with.language", written)];
+        let e = load_text(&kg("en"), &[], &set).err().unwrap().to_string();
+        assert!(
+            e.contains(&format!("= hint: write it in quotes: '\"{written}\"'\n")),
+            "{e}"
+        );
+        let quoted = format!("\"{written}\"");
+        let right = load_text(&kg("en"), &[], &[("kg.with.language", &quoted)]).unwrap();
+        assert_eq!(params(&right, "kg")["language"], written);
+    }
+    // What a template gives is not what was written: its variable is to be looked at.
+    let text = format!("vars: {{n: 007}}\n{}", kg("'{{ n }}'"));
+    let e = load_text(&text, &[], &[]).err().unwrap().to_string();
+    let want = "= hint: write it in quotes; `n` has its value from p.yaml:1:11\n";
+    assert!(e.contains(want), "{e}");
+    let text = format!(
+        "{}    retries: 1e2\n",
+        "stages:\n  kg:\n    op: words\n    with: {path: a}\n"
+    );
+    let e = load_text(&text, &[], &[]).err().unwrap().to_string();
+    assert!(
+        e.contains("from 0 to 100, found the number 1e2\n --> p.yaml:5:14\n"),
+        "{e}"
+    );
+}
+
+#[test]
+fn numbers_mean_what_they_say_or_are_refused_where_they_stand() {
+    let train = |key: &str, value: &str| {
+        let with = format!("with: {{{key}: {value}}}");
+        let text = format!(
+            "stages:\n  kg: {{op: words, with: {{path: a}}}}\n  t:\n    op: train\n    in: {{counts: kg.counts}}\n    {with}\n"
+        );
+        load_text(&text, &[], &[])
+    };
+    // One number, one key, however it is written.
+    let rate = |value: &str| {
+        let p = train("optimizer", &format!("{{lr: {value}}}")).unwrap();
+        let stage = p.stage("t").unwrap();
+        crate::plan::key_params(&stage.op, &stage.params).to_string()
+    };
+    for zero in ["-0.0", "0.0", "0", "-0", "0e5", "-0e-400", "0.000"] {
+        assert_eq!(rate(zero), rate("0"), "{zero}");
+    }
+    assert_ne!(rate("5e-324"), rate("0"));
+    for (key, value, found) in [
+        (
+            "optimizer",
+            "{lr: 1e-400}",
+            "the text \"1e-400\"\n --> p.yaml:6:28",
+        ),
+        (
+            "optimizer",
+            "{lr: 1e400}",
+            "the text \"1e400\"\n --> p.yaml:6:28",
+        ),
+        (
+            "optimizer",
+            "{lr: .nan}",
+            "the text \".nan\"\n --> p.yaml:6:28",
+        ),
+        (
+            "seed",
+            "99999999999999999999",
+            "the number 99999999999999999999\n --> p.yaml:6:18",
+        ),
+        (
+            "seed",
+            "18446744073709551615",
+            "the number 18446744073709551615\n --> p.yaml:6:18",
+        ),
+        ("seed", "1e3", "the number 1e3\n --> p.yaml:6:18"),
+        ("seed", "1.5", "the number 1.5\n --> p.yaml:6:18"),
+    ] {
+        let e = train(key, value).err().unwrap().to_string();
+        assert!(e.contains(&format!("found {found}\n")), "{e}");
+    }
+}
+
+#[test]
 fn mistakes_in_overrides_are_shown_as_overrides() {
     for (var, set, expected) in [
         (

@@ -230,3 +230,41 @@ fn a_store_inside_a_file_is_refused_with_what_to_do() {
         assert!(said.ends_with("--- exit 1\n"), "{said}");
     }
 }
+
+#[test]
+fn a_page_that_does_not_fit_on_the_disk_leaves_the_old_one() {
+    let (_dir, path) = folder();
+    pipeline(&path);
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    let Some(disk) = Disk::new(path.join("disk"), "8k") else {
+        return;
+    };
+    fs::write(path.join("disk/r.html"), "the old page").unwrap();
+    for args in [
+        &["report", "-o", "disk/r.html", "--force"][..],
+        &[
+            "diff",
+            "latest",
+            "latest",
+            "--html",
+            "disk/r.html",
+            "--force",
+        ],
+    ] {
+        let said = told(&mut toy(&path, args));
+        let full = "error: cannot write disk/r.html: No space left on device";
+        assert!(
+            said.contains(full) && said.ends_with("--- exit 1\n"),
+            "{said}"
+        );
+        assert_eq!(
+            fs::read_to_string(path.join("disk/r.html")).unwrap(),
+            "the old page"
+        );
+        assert_eq!(
+            fs::read_dir(&disk.0).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
+}

@@ -11,10 +11,13 @@ mod binary;
 mod config;
 #[cfg(target_os = "linux")]
 mod disk;
+mod escapes;
 mod examples;
 mod init;
 mod program;
 mod store;
+mod streams;
+mod tables;
 mod together;
 mod toys;
 mod watch;

@@ -58,7 +58,13 @@ fn runs_are_listed_compared_and_pinned() {
         let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
         let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
         assert_eq!(runs[1]["stages"][2]["status"], "ran");
-        assert_snapshot!("diff", told(&mut toy(&path, &["diff", &name(0)])));
+        assert_snapshot!("diff", told(&mut toy(&path, &["diff", "latest"])));
+        // One alone is compared with the one before it, whichever it is; and no run with itself unless that is asked.
+        assert_eq!(
+            told(&mut toy(&path, &["diff"])),
+            told(&mut toy(&path, &["diff", &name(0), &name(1)]))
+        );
+        assert_snapshot!("diff_first", told(&mut toy(&path, &["diff", &name(0)])));
         let same = ["diff", "latest", "latest"];
         assert_snapshot!("diff_same", told(&mut toy(&path, &same)));
         assert_snapshot!("pin", told(&mut toy(&path, &["runs", "--pin", &name(0)])));
@@ -167,4 +173,45 @@ fn every_shell_gets_a_script() {
         let script = stdout(&toy(&path, &["completions", shell]).output().unwrap());
         assert!(script.contains("import-config"), "{shell}");
     }
+}
+
+#[test]
+fn show_says_which_runs_table_it_shows() {
+    let (_dir, path) = two_runs();
+    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
+    let second = told(&mut toy(&path, &["show", "n"]));
+    assert!(!second.contains("--- stderr"), "{second}");
+    // A third run, which leaves `n` out; and one of another pipeline in between.
+    let other = YAML.replace("name: toys", "name: others");
+    fs::write(path.join("o.yaml"), other).unwrap();
+    told(&mut toy(&path, &["run", "o.yaml", "-p", "prefix=o"]));
+    let third = ["run", "p.yaml", "--until", "both", "-p", "prefix=new"];
+    told(&mut toy(&path, &third));
+    settings().bind(|| {
+        assert_snapshot!("show_left_out", told(&mut toy(&path, &["show", "n"])));
+        let latest = ["show", "n", "--run", "latest"];
+        assert_snapshot!("show_left_out_named", told(&mut toy(&path, &latest)));
+    });
+    let shown = toy(&path, &["show", "n"]).output().unwrap();
+    let err = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(
+        err.contains(&format!("this is of run {}", name(1))),
+        "{err}"
+    );
+    assert!(
+        second.starts_with(&stdout(&shown)),
+        "the second run's table"
+    );
+    // A stage that failed is not covered up by an older table.
+    fs::remove_file(path.join("a.txt")).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    let failed = told(&mut toy(&path, &["show", "a"]));
+    assert!(failed.contains("error: `a` failed in run "), "{failed}");
+    assert!(
+        failed.contains("hint: the latest run that has it: --run "),
+        "{failed}"
+    );
+    assert!(failed.ends_with("--- exit 2\n"), "{failed}");
 }

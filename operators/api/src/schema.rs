@@ -515,7 +515,8 @@ impl Found<'_> {
 
     /// Whether a value is written as it is read, as far as anybody knows.
     fn reads_as(&self, path: &[PathSeg], v: &Value) -> bool {
-        (self.written)(path).is_none_or(|w| w.text == v.to_string())
+        let read = v.to_string();
+        (self.written)(path).is_none_or(|w| w.text == read)
     }
 
     /// What to do where a number or a boolean should be text. What it is read as (7) is not what was meant (007), so

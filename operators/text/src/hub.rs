@@ -208,7 +208,7 @@ impl Hub {
                     // The hub says 401 of what does not exist, too, to those who do not say who they are.
                     Some(401 | 403) => format!("it may be private or ask for consent (accept its terms on its page, and set HF_TOKEN to a token that may read it), or not exist: a folder here is written `./{}`", repo.id),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
-                    _ => format!("without a network here, {}", by_hand(repo, &self.cache)),
+                    _ => format!("without a network here: {}", by_hand(repo, &self.cache)),
                 };
                 OpError::wrap(what, e).hint(hint)
             }
@@ -557,6 +557,9 @@ mod tests {
             message.contains("org/tiny") && hint.contains("without a network"),
             "{message} / {hint}"
         );
+        if cfg!(feature = "static-encoder") {
+            assert!(hint.contains("`-p encoder=static`"), "{hint}");
+        }
         let stopped = Cancel::default();
         stopped.cancel();
         assert!(matches!(

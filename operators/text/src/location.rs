@@ -232,10 +232,16 @@ pub(crate) fn absent(repo: &Repo) -> String {
     )
 }
 
-/// How to get a model here by hand.
+/// What to do without the hub: take the encoder that needs none, or get the model here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
+    let instead = match cfg!(feature = "static-encoder") {
+        true => {
+            "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
+        }
+        false => "",
+    };
     format!(
-        "get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put all JSON files of https://huggingface.co/{id}/tree/{revision}, those in its folders too, and model.safetensors (or pytorch_model.bin) into a folder and write `model: ./FOLDER`",
+        "{instead}get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put all JSON files of https://huggingface.co/{id}/tree/{revision}, those in its folders too, and model.safetensors (or pytorch_model.bin) into a folder and write `model: ./FOLDER`",
         id = repo.id,
         revision = repo.revision,
         dashes = repo.id.replace('/', "--"),

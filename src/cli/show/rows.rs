@@ -224,10 +224,14 @@ impl Condition {
                 DataType::Boolean => "true or false",
                 _ => "a value to compare with",
             };
-            return Err(Refused::Query(CliError::usage(format!(
+            let refused = CliError::usage(format!(
                 "--where {}={}: `{}` is not {what}",
                 filter.column, filter.value, filter.value
-            ))));
+            ));
+            let hint = "with --names, ids are compared by the names they stand for";
+            return Err(Refused::Query(
+                refused.hint_opt(item.is_integer().then_some(hint)),
+            ));
         }
         Ok(Condition {
             column,
