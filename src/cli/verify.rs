@@ -65,10 +65,10 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
             0 => ": all as stored".to_owned(),
             n if stored == 0 => format!(": {n} damaged, of what runs wrote down only"),
             n => format!(
-                ": {n} damaged; `gfm-pipe run` computes anew what its pipeline needs of it{}",
+                ": {n} damaged; `gfm-pipe run` computes the damaged stages of its pipeline again{}",
                 match found.suspects.len() {
                     0 => "",
-                    _ => ", and what may have been computed from it",
+                    _ => ", and the suspect ones",
                 }
             ),
         }

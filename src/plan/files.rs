@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gfm_pipe_api::InputFile;
 use gfm_pipe_api::files::{self, Stamp};
@@ -87,11 +87,14 @@ fn rested(stamp: &Stamp, now: SystemTime) -> bool {
 /// Waits until a later write must leave another stamp than this one: until the file is older than the
 /// grain of its file system's clock. A time in the future tells nothing and is not waited for.
 fn settle(stamp: &Stamp) {
-    let whole = |ns: u64| ns.is_multiple_of(1_000_000);
-    let coarse = whole(stamp.modified_ns) && whole(stamp.changed_ns.unsigned_abs());
+    let times = [stamp.modified_ns, stamp.changed_ns.unsigned_abs()];
+    let coarse = times.iter().all(|ns| ns.is_multiple_of(1_000_000));
     let grain = if coarse { COARSE } else { TICK };
-    if let Ok(age) = SystemTime::now().duration_since(stamp.touched()) {
-        thread::sleep(grain.saturating_sub(age));
+    for time in times {
+        let time = UNIX_EPOCH + Duration::from_nanos(time);
+        if let Ok(age) = SystemTime::now().duration_since(time) {
+            thread::sleep(grain.saturating_sub(age));
+        }
     }
 }
 
@@ -138,7 +141,13 @@ impl Files {
                     (None, None)
                 }
                 Err(e) => {
-                    let missing = e.kind() == io::ErrorKind::NotFound || f.absent.is_some();
+                    // What is there and is not a file is not missing.
+                    let other = matches!(
+                        e.kind(),
+                        io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput
+                    );
+                    let absent = f.absent.is_some() && !other;
+                    let missing = e.kind() == io::ErrorKind::NotFound || absent;
                     let told = f.absent.as_ref().filter(|_| missing);
                     troubles.push(FileTrouble {
                         path: f.path.clone(),
@@ -210,8 +219,8 @@ impl Files {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use gfm_pipe_api::Absent;
     use std::fs::{self, File};
-    use std::time::UNIX_EPOCH;
 
     fn age(path: &Path) {
         let then = SystemTime::now() - Duration::from_secs(60);
@@ -305,6 +314,12 @@ mod tests {
         let path = dir.path().join("f");
         for i in 0..20 {
             fs::write(&path, "same").unwrap();
+            if i % 2 == 1 {
+                // Half of them say that they come from the future.
+                let ahead = SystemTime::now() + Duration::from_secs(1000);
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(ahead).unwrap();
+            }
             let input = [InputFile::new("f", true)];
             let (_, seen) = files.identify(&input).unwrap();
             fs::write(&path, "same").unwrap();
@@ -321,8 +336,18 @@ mod tests {
         let (ids, _) = files.identify(&[file("a", false)]).unwrap();
         assert_eq!(ids[0].digest, None);
         fs::create_dir(dir.path().join("d")).unwrap();
+        let absent = || Absent {
+            why: "it is on the moon".to_owned(),
+            hint: String::new(),
+        };
         let troubles = files
-            .identify(&[file("a", true), file("b", true), file("d", false)])
+            .identify(&[
+                file("a", true),
+                file("b", true),
+                file("d", false),
+                InputFile::elsewhere("d", absent()),
+                InputFile::elsewhere("e", absent()),
+            ])
             .unwrap_err();
         let text: Vec<String> = troubles.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -330,7 +355,9 @@ mod tests {
             [
                 "a: no such file",
                 "b: no such file",
-                "d: failed to read: not a regular file: it is a folder"
+                "d: failed to read: not a regular file: it is a folder",
+                "d: failed to read: not a regular file: it is a folder",
+                "e: it is on the moon"
             ]
         );
     }

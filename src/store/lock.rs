@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use gfm_pipe_api::Cancel;
+use gfm_pipe_api::{Cancel, files};
 
 use super::error::StoreError;
 use super::layout::Store;
@@ -154,7 +154,7 @@ impl Store {
 
     /// Whether a process holds a run's lock; `None` where that cannot be told.
     pub fn run_held(&self, run: &str) -> Option<bool> {
-        let file = match File::open(self.run_lock_path(run)) {
+        let file = match files::open(&self.run_lock_path(run)) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Some(false),
             Err(_) => return None,

@@ -16,6 +16,9 @@ use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{Manifest, TableEntry};
 
+/// What a disk says of bytes it has lost.
+const EIO: i32 = 5;
+
 /// How closely to look at an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -70,8 +73,12 @@ impl Store {
         let found = match known {
             Some(found) => found,
             None => {
-                let read = files::digest_of(&path);
-                let found = read.map_err(StoreError::io("read", &path))?;
+                let found = match files::digest_of(&path) {
+                    Ok(found) => found,
+                    // A sector that cannot be read any more.
+                    Err(e) if e.raw_os_error() == Some(EIO) => return Ok(Found::Damaged),
+                    Err(e) => return Err(StoreError::io("read", &path)(e)),
+                };
                 self.read.learn(digest, stamp, found.clone());
                 found
             }
