@@ -164,7 +164,7 @@ pub fn find(folder: &Path) -> Result<Found, InitError> {
     if found.len() > MOST {
         return Err(InitError::TooMany(folder.to_owned()));
     }
-    let (mut sets, left_out) = same::once(found);
+    let (mut sets, left_out) = same::once(folder, found);
     let mut names = std::collections::BTreeSet::new();
     for set in &mut sets {
         let name = set.name.clone();

@@ -30,14 +30,14 @@ impl LeftOut {
     }
 }
 
-/// The data sets without those whose files another one has, in the same order, and those left out. Of a folder and
+/// The data sets found in a folder, without those whose files another one has, in the same order, and those left out. Of a folder and
 /// links to it the folder stays; of two copies the first, or the one with more files.
-pub fn once(found: Vec<DataSet>) -> (Vec<DataSet>, Vec<LeftOut>) {
+pub fn once(folder: &Path, found: Vec<DataSet>) -> (Vec<DataSet>, Vec<LeftOut>) {
     let mut contents = Contents::default();
     let mut order: Vec<usize> = (0..found.len()).collect();
     let real: Vec<PathBuf> = found.iter().map(|set| real(&set.root)).collect();
     // What is reached through a link comes last.
-    order.sort_by_key(|i| is_linked(&found[*i].root, &real[*i]));
+    order.sort_by_key(|i| is_linked(folder, &found[*i].root));
     let mut kept: Vec<usize> = Vec::new();
     let mut left_out = Vec::new();
     let leave = |out: usize, of: usize| LeftOut {
@@ -80,9 +80,10 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether a folder was reached through a link that is its own name.
-fn is_linked(path: &Path, real: &Path) -> bool {
-    path.is_symlink() || path.file_name() != real.file_name()
+/// Whether the way from a folder to one below it goes through a link.
+fn is_linked(folder: &Path, below: &Path) -> bool {
+    let way = below.ancestors().take_while(|at| *at != folder);
+    way.into_iter().any(Path::is_symlink)
 }
 
 /// A data set's files by what they are.

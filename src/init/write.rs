@@ -147,7 +147,7 @@ vars:
             "  encoder: static         # text encoder
   dim: 64                 # width of node states
   lr: {}
-  pretrain_epochs: {:<7}# of {} in all
+  pretrain_epochs: {:<7}# {} in all
   pretrain_steps: {PRETRAIN_STEPS}    # at most, per data set and epoch
 ",
             s.lr,
@@ -158,7 +158,7 @@ vars:
             let s = &self.settings;
             push!(
                 self,
-                "  finetune_epochs: {:<7}# of {} in all\n",
+                "  finetune_epochs: {:<7}# {} in all\n",
                 s.finetune_epochs,
                 steps(s.finetune_epochs * s.finetune_steps)
             );

@@ -41,8 +41,8 @@ fn a_verdict_says_what_is_wrong_and_where() {
     let moved = format!("\n\n{}", fs::read_to_string(&kg).unwrap());
     fs::write(&kg, moved).unwrap();
     let (later, _, _) = run(&path, &["audit", "faults"]);
-    assert!(later.contains("kg.txt:5: expected 3 fields"), "{later}");
-    assert!(!later.contains("kg.txt:3: expected 3 fields"), "{later}");
+    assert!(later.contains("kg.txt:6: expected 3 fields"), "{later}");
+    assert!(!later.contains("kg.txt:4: expected 3 fields"), "{later}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn every_finding_is_printed_where_that_is_asked_for() {
     let (_dir, path) = fixtures(&["faults", "family"]);
     let (some, ..) = run(&path, &["audit", "faults"]);
     let (all, ..) = run(&path, &["audit", "faults", "--all"]);
-    let rare = "kg.txt:15: Works As: a single triple has this relation";
+    let rare = "kg.txt:16: Works As: a single triple has this relation";
     assert!(!some.contains(rare) && all.contains(rare), "{all}");
     let (json, err, code) = run(&path, &["audit", ".", "--json", "--layers", "0"]);
     assert_eq!(code, 0, "{err}");
@@ -138,7 +138,7 @@ stages:
     let (out, err, code) = run(&path, &["audit", "p.yaml", "-p", "data=faults"]);
     assert_eq!(code, 0, "{err}");
     assert!(
-        out.contains("faults: not fit: 11 errors, 19 warnings\n"),
+        out.contains("faults: not fit: 11 errors, 23 warnings\n"),
         "{out}"
     );
     assert!(
@@ -157,7 +157,7 @@ stages:
     assert_eq!(code, 1);
     assert!(err.contains("other.txt"), "{err}");
     assert!(
-        out.ends_with("faults: not fit: 11 errors, 19 warnings\n"),
+        out.ends_with("faults: not fit: 11 errors, 23 warnings\n"),
         "{out}"
     );
 }
@@ -183,7 +183,7 @@ stages:
             "{told}"
         );
         assert!(
-            told.contains("rejected-triple: kg.txt:3: expected 3 fields"),
+            told.contains("rejected-triple: kg.txt:4: expected 3 fields"),
             "{told}"
         );
     };

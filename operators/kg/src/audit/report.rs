@@ -10,6 +10,7 @@ use super::checks::{CHECKS, Check, Unit, meant};
 use super::data::{Data, Finding};
 use super::rejected::check_of;
 use super::statistics::Statistics;
+use super::unicode::shown;
 use crate::tables::{Piece, Table};
 
 /// Whether a check can be made with these input ports connected.
@@ -254,10 +255,8 @@ impl FindingRow {
             };
             out.push_str(&format!(" ({word}: {suggestion})"));
         }
-        // What comes from data stays on its line and moves no cursor.
-        out.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect()
+        // What comes from data stays on its line, moves no cursor and turns no text around.
+        shown(&out)
     }
 }
 
@@ -322,8 +321,13 @@ mod tests {
             suggestion: Some("c".to_owned()),
         };
         let path = |source: &str| format!("data/{source}");
-        assert_eq!(row.line(path), "data/kg.txt:3: a b: has  [2J (perhaps: c)");
+        assert_eq!(
+            row.line(path),
+            "data/kg.txt:3: a b: has <U+001B>[2J (perhaps: c)"
+        );
         (row.source, row.item, row.suggestion) = (None, None, None);
-        assert_eq!(row.line(path), "has  [2J");
+        assert_eq!(row.line(path), "has <U+001B>[2J");
+        row.item = Some("a\u{202e}b".to_owned());
+        assert_eq!(row.line(path), "a<U+202E>b: has <U+001B>[2J");
     }
 }
