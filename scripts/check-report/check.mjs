@@ -11,6 +11,35 @@ const browser = await puppeteer.launch({
 });
 const faults = [];
 
+/** What a reader looks for first and does not find on the first screen: the card of a run, and the start of its results. */
+function below(height) {
+  const faults = [];
+  const card = document.querySelector(".summary");
+  if (card && card.getBoundingClientRect().bottom > height) {
+    faults.push(`the card ends at ${Math.round(card.getBoundingClientRect().bottom)} of ${height} pixels`);
+  }
+  const results = document.querySelector("#results");
+  if (results && results.getBoundingClientRect().top > height) {
+    faults.push(`results start at ${Math.round(results.getBoundingClientRect().top)} of ${height} pixels`);
+  }
+  return faults;
+}
+
+/** Elements that are seen, and reach over the edge of the screen or of the part that shows them. */
+function cut(width) {
+  const faults = [];
+  for (const e of document.body.querySelectorAll("*")) {
+    const box = e.getBoundingClientRect();
+    // What only readers of screens get has the size of a point.
+    if (box.width <= 1 || box.height <= 1 || e.closest(".unseen, .skip, thead")) continue;
+    const name = `${e.tagName.toLowerCase()}.${e.getAttribute("class") ?? ""} "${(e.textContent ?? "").trim().slice(0, 40)}"`;
+    if (box.right > width + 1 || box.left < -1) faults.push(`${name} reaches from ${Math.round(box.left)} to ${Math.round(box.right)}`);
+    const hides = getComputedStyle(e).overflowX !== "visible";
+    if (hides && e.scrollWidth > e.clientWidth + 1) faults.push(`${name} shows ${e.clientWidth} of ${e.scrollWidth} pixels`);
+  }
+  return faults.slice(0, 5);
+}
+
 for (const file of pages) {
   const url = pathToFileURL(resolve(file)).href;
   const name = basename(file, ".html");
@@ -23,9 +52,13 @@ for (const file of pages) {
   });
   for (const scheme of ["light", "dark"]) {
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-    await page.setViewport({ width: 1250, height: 900 });
+    await page.setViewport({ width: 1280, height: 800 });
     await page.goto(url, { waitUntil: "load" });
+    for (const text of await page.evaluate(below, 800)) fault(text);
     await page.screenshot({ path: `${out}/${name}-${scheme}.png`, fullPage: true });
+    await page.setViewport({ width: 390, height: 844 });
+    await page.screenshot({ path: `${out}/${name}-${scheme}-phone.png`, fullPage: true });
+    await page.setViewport({ width: 1280, height: 800 });
     await page.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
     await page.evaluate(axe);
     const found = await page.evaluate(() =>
@@ -47,11 +80,15 @@ for (const file of pages) {
   const reached = await page.evaluate(() => window.seen.size);
   if (reached < wanted) fault(`the tab key reaches ${reached} of ${wanted} places`);
   console.log(`${name}: the tab key reaches ${reached} places`);
-  // A phone: the page itself must not scroll sideways, only what is too wide within it.
-  await page.setViewport({ width: 360, height: 740 });
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-  if (wide > 360) fault(`is ${wide} pixels wide on a screen of 360`);
+  // Phones, with everything opened: the page does not scroll sideways, and nothing is cut off or has to be scrolled.
+  for (const width of [390, 360]) {
+    await page.setViewport({ width, height: 844 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    if (wide > width) fault(`is ${wide} pixels wide on a screen of ${width}`);
+    for (const text of await page.evaluate(cut, width)) fault(`at ${width} pixels: ${text}`);
+  }
   await page.screenshot({ path: `${out}/${name}-phone.png` });
+  await page.setViewport({ width: 1280, height: 800 });
   await page.pdf({ path: `${out}/${name}.pdf`, format: "A4" });
   await page.close();
 }

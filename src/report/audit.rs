@@ -6,8 +6,8 @@ use arrow::array::Array;
 use gfm_pipe_api::{OpError, columns};
 use serde::Serialize;
 
+use super::rows::bars;
 use super::run::{Lacking, Run, other_version};
-use super::svg::bars;
 use crate::ui;
 
 /// Findings shown.
@@ -22,8 +22,10 @@ const RELATIONS: usize = 12;
 pub struct Audit {
     /// Stage.
     pub stage: String,
-    verdict: String,
-    fit: bool,
+    /// The judgement in words.
+    pub verdict: String,
+    /// Whether nothing is wrong that training cannot bear.
+    pub fit: bool,
     clean: usize,
     checks: Vec<Check>,
     findings: Vec<Finding>,

@@ -6,8 +6,9 @@ use arrow::array::Array;
 use gfm_pipe_api::columns;
 use serde::Serialize;
 
+use super::rows::intervals::{self, Bar};
 use super::run::{Lacking, Run, other_version};
-use super::svg::intervals::{self, Bar};
+use super::summary::{self, Summary};
 use crate::ui::{self, metric_rows};
 
 /// Columns of the main table.
@@ -24,8 +25,8 @@ const STANDARD: [&str; 7] = [
 const FILTERED: [&str; 4] = ["hits@1", "hits@2", "hits@5", "mrr_filtered"];
 /// What is drawn.
 const DRAWN: [&str; 2] = ["recall@5", "all-gold@5"];
-/// What groups are broken down by.
-const BY_GROUP: &str = "recall@5";
+/// What an evaluation is summed up by, and groups are broken down by.
+pub(super) const HEADLINE: &str = "recall@5";
 
 /// A figure.
 #[derive(Debug, Clone, Serialize)]
@@ -54,14 +55,37 @@ pub struct Chart {
 /// A comparison of the first system with another.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
-    other: String,
-    metric: String,
-    difference: String,
-    interval: Option<String>,
+    pub(super) other: String,
+    pub(super) metric: String,
+    pub(super) difference: String,
+    pub(super) interval: Option<String>,
     better: u64,
     worse: u64,
-    p: Option<String>,
-    verdict: &'static str,
+    pub(super) p: Option<String>,
+    pub(super) verdict: &'static str,
+}
+
+#[cfg(test)]
+impl Comparison {
+    /// One on a few questions, for tests.
+    pub(super) fn new(
+        other: &str,
+        metric: &str,
+        difference: &str,
+        p: &str,
+        verdict: &'static str,
+    ) -> Self {
+        Comparison {
+            other: other.to_owned(),
+            metric: metric.to_owned(),
+            difference: difference.to_owned(),
+            interval: None,
+            better: 2,
+            worse: 1,
+            p: Some(p.to_owned()),
+            verdict,
+        }
+    }
 }
 
 /// An evaluation.
@@ -74,7 +98,10 @@ pub struct Evaluation {
     questions: String,
     unasked: u64,
     standard: Vec<&'static str>,
+    /// The first ranker of each system, and systems without one.
     rows: Vec<Row>,
+    /// Other rankers of the same systems.
+    other_rows: Vec<Row>,
     filtered: Vec<&'static str>,
     filtered_rows: Vec<Row>,
     /// A filtered figure that no standard one could reach.
@@ -85,26 +112,29 @@ pub struct Evaluation {
     group_rows: Vec<Row>,
     first: String,
     comparisons: Vec<Comparison>,
+    /// What the card at the top says of it.
+    #[serde(skip)]
+    pub summary: Option<Summary>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Value {
-    value: f64,
-    interval: Option<(f64, f64)>,
-    n: u64,
+pub(super) struct Value {
+    pub value: f64,
+    pub interval: Option<(f64, f64)>,
+    pub n: u64,
 }
 
 /// A system with its ranker.
 #[derive(Debug, Clone, PartialEq)]
-struct System {
+pub(super) struct System {
     /// Both, as tables have it.
-    name: String,
-    system: String,
-    ranker: String,
+    pub name: String,
+    pub system: String,
+    pub ranker: String,
 }
 
 impl System {
-    fn is_ceiling(&self) -> bool {
+    pub fn is_ceiling(&self) -> bool {
         self.system == "ceiling"
     }
 
@@ -115,24 +145,37 @@ impl System {
 }
 
 /// Figures of documents by system, group and metric; systems in the order of the table.
-struct Figures {
-    dataset: String,
-    split: String,
-    systems: Vec<System>,
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub dataset: String,
+    pub split: String,
+    pub systems: Vec<System>,
     /// Most questions that a system could not be asked.
-    unasked: u64,
+    pub unasked: u64,
     groups: Vec<String>,
     of: BTreeMap<(String, String, String), Value>,
 }
 
 impl Figures {
     /// The group that stands for all: of paraphrases alone, these.
-    fn whole(&self) -> &str {
+    pub fn whole(&self) -> &str {
         let all = self.groups.iter().find(|g| *g == "all");
         all.or(self.groups.first()).map_or("all", String::as_str)
     }
 
-    fn get(&self, system: &str, group: &str, metric: &str) -> Option<Value> {
+    /// Adds a figure.
+    pub fn put(&mut self, system: System, (group, metric): (&str, &str), value: Value) {
+        let key = (system.name.clone(), group.to_owned(), metric.to_owned());
+        if !self.systems.iter().any(|s| s.name == system.name) {
+            self.systems.push(system);
+        }
+        if !self.groups.iter().any(|g| g == group) {
+            self.groups.push(group.to_owned());
+        }
+        self.of.insert(key, value);
+    }
+
+    pub fn get(&self, system: &str, group: &str, metric: &str) -> Option<Value> {
         let key = (system.to_owned(), group.to_owned(), metric.to_owned());
         self.of.get(&key).copied()
     }
@@ -140,50 +183,36 @@ impl Figures {
 
 fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
     let table = run.table(place, "metrics")?;
-    let mut out = Figures {
-        dataset: String::new(),
-        split: String::new(),
-        systems: Vec::new(),
-        unasked: 0,
-        groups: Vec::new(),
-        of: BTreeMap::new(),
-    };
+    let mut out = Figures::default();
     for m in metric_rows(&table) {
         if m.target != "document" {
             continue;
         }
         (out.dataset, out.split) = (m.dataset.to_owned(), m.split.to_owned());
-        let name = m.name();
-        if !out.systems.iter().any(|s| s.name == name) {
-            out.systems.push(System {
-                name: name.clone(),
-                system: m.system.to_owned(),
-                ranker: m.ranker.to_owned(),
-            });
-        }
-        if !out.groups.iter().any(|g| g == m.group) {
-            out.groups.push(m.group.to_owned());
-        }
-        if m.group == out.whole() {
-            out.unasked = out.unasked.max(m.unasked);
-        }
+        let system = System {
+            name: m.name(),
+            system: m.system.to_owned(),
+            ranker: m.ranker.to_owned(),
+        };
         let value = Value {
             value: m.value,
             interval: m.interval,
             n: m.n,
         };
-        let key = (name, m.group.to_owned(), m.metric.to_owned());
-        out.of.insert(key, value);
+        out.put(system, (m.group, m.metric), value);
+        if m.group == out.whole() {
+            out.unasked = out.unasked.max(m.unasked);
+        }
     }
     Ok(out)
 }
 
-fn interval((low, high): (f64, f64)) -> String {
+pub(super) fn interval((low, high): (f64, f64)) -> String {
     format!("{low:.3} to {high:.3}")
 }
 
-/// Rows by system; `columns` are (group, metric).
-fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
+/// Rows of systems; `columns` are (group, metric).
+fn rows(f: &Figures, systems: &[&System], columns: &[(&str, &str)]) -> Vec<Row> {
     let best: Vec<f64> = columns
         .iter()
         .map(|(g, m)| {
@@ -192,7 +221,7 @@ fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
             values.fold(f64::NEG_INFINITY, f64::max)
         })
         .collect();
-    f.systems
+    systems
         .iter()
         .map(|s| Row {
             name: s.name.clone(),
@@ -216,7 +245,7 @@ fn rows(f: &Figures, columns: &[(&str, &str)]) -> Vec<Row> {
 
 /// A group's figures by system.
 fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
-    let value = |s: &System| f.get(&s.name, group, BY_GROUP);
+    let value = |s: &System| f.get(&s.name, group, HEADLINE);
     let real = systems.iter().filter(|s| !s.is_ceiling());
     let values = real.filter_map(|s| value(s)).map(|v| v.value);
     let best = values.fold(0.0, f64::max);
@@ -236,8 +265,8 @@ fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
     }
 }
 
-fn chart(f: &Figures, metric: &'static str) -> Chart {
-    let systems = f.systems.iter().filter(|s| !s.is_ceiling());
+fn chart(f: &Figures, systems: &[&System], metric: &'static str) -> Chart {
+    let systems = systems.iter().filter(|s| !s.is_ceiling());
     let bars: Vec<Bar> = systems
         .filter_map(|s| {
             let v = f.get(&s.name, f.whole(), metric)?;
@@ -273,7 +302,7 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
     let filtered: Vec<(&str, &str)> = FILTERED.iter().map(|m| (whole, *m)).collect();
     let n = |g: &str| {
         let first = f.systems.first()?;
-        Some(f.get(&first.name, g, BY_GROUP)?.n)
+        Some(f.get(&first.name, g, HEADLINE)?.n)
     };
     let above = [2, 5, 1].into_iter().find_map(|k| {
         let ceiling = f.get("ceiling", whole, &format!("recall@{k}"))?.value;
@@ -287,27 +316,30 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
     });
     let (first, comparisons) = comparisons(run, stage, whole)?;
     let like = |s: &&System| f.systems.first().is_some_and(|first| s.like(first));
-    let group_systems: Vec<&System> = f.systems.iter().filter(like).collect();
+    let (main, others): (Vec<&System>, Vec<&System>) = f.systems.iter().partition(like);
     let questions = n(whole).unwrap_or(0);
+    let summary = summary::of(stage, &f, &comparisons);
     Ok(Evaluation {
         stage: stage.to_owned(),
         questions: ui::number(questions, "question"),
         unasked: f.unasked,
         standard: STANDARD.to_vec(),
-        rows: rows(&f, &all),
+        rows: rows(&f, &main, &all),
+        other_rows: rows(&f, &others, &all),
         filtered: FILTERED.to_vec(),
-        filtered_rows: rows(&f, &filtered),
+        filtered_rows: rows(&f, &main, &filtered),
         above_ceiling: above,
-        charts: DRAWN.iter().map(|m| chart(&f, m)).collect(),
-        by_group: BY_GROUP,
+        charts: DRAWN.iter().map(|m| chart(&f, &main, m)).collect(),
+        by_group: HEADLINE,
         group_rows: f
             .groups
             .iter()
-            .map(|g| group_row(&f, &group_systems, g, n(g).unwrap_or(0)))
+            .map(|g| group_row(&f, &main, g, n(g).unwrap_or(0)))
             .collect(),
-        group_systems: group_systems.iter().map(|s| s.name.clone()).collect(),
+        group_systems: main.iter().map(|s| s.name.clone()).collect(),
         first,
         comparisons,
+        summary,
         dataset: f.dataset.clone(),
         split: f.split.clone(),
     })

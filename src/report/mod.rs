@@ -1,16 +1,19 @@
 //! A run as one HTML page that needs nothing else: no network, no script, no second file.
 //!
 //! The parts read tables of the run from the store and become plain values ([`evaluation`], [`training`], [`questions`], …) or drawings
-//! ([`svg`]); `page.html` puts them together. Invariant: a report is a function of the run's journal and artifacts alone. What is
+//! ([`svg`], [`rows`]); the [`card`] at the top sums them up; `page.html` puts them together. Invariant: a report is a function of the run's journal and artifacts alone. What is
 //! gone or was written by another version is named in its place; it fails no report.
 
 mod audit;
+mod card;
 mod compare;
 mod evaluation;
 mod knowledge;
 mod questions;
+mod rows;
 mod run;
 mod stages;
+mod summary;
 mod svg;
 mod training;
 
@@ -44,6 +47,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
         }
     };
     let mut evaluations = Vec::new();
+    let mut summaries = Vec::new();
     for (stage, port) in run.of_kind("metrics") {
         match evaluation::read(&run, &stage, &port) {
             Ok(e) => {
@@ -51,6 +55,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
                 let lists = run.has_port(&stage, "ranks") && run.has_port(&stage, "rankings");
                 let questions = lists.then(|| questions::read(&run, &stage)).transpose();
                 let questions = questions.map_err(&mut keep).unwrap_or_default();
+                summaries.extend(e.summary.clone());
                 evaluations.push(
                     context! { figures => of(&e), questions => of(&questions.unwrap_or_default()) },
                 );
@@ -91,12 +96,20 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
         true => knowledge::statistics(&run),
         false => Vec::new(),
     };
+    let card = card::Left {
+        journal,
+        summaries: &summaries,
+        trainings: &trainings,
+        audits: &audits,
+    }
+    .card();
     let stages = stages::read(&run);
     page(
         "page.html",
         context! {
             title => format!("{}: {}", journal.pipeline, journal.run),
             run => of(&stages::head(journal)),
+            card => of(&card),
             dag => stages::dag(&stages),
             timeline => of(&stages::timeline(&run)),
             stages => of(&stages),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::rows::timeline::{self, Span};
 use super::run::Run;
 use super::svg::dag::{self, Node};
-use super::svg::timeline::{self, Span};
 use crate::record::diff::flatten;
 use crate::record::{
     JournalFile, Life, Phase, RunState, RunStatus, StageRecord, StageState, StageStatus, events_of,
@@ -24,9 +24,14 @@ pub struct Head {
     version: String,
     started: String,
     ended: Option<String>,
-    status: &'static str,
-    counts: String,
-    seconds: String,
+    /// How it ended.
+    pub status: &'static str,
+    /// The class of its colour.
+    tone: &'static str,
+    /// How many stages ended how.
+    pub counts: String,
+    /// Their time together.
+    pub seconds: String,
 }
 
 /// A stage.
@@ -148,6 +153,11 @@ pub fn head(journal: &JournalFile) -> Head {
             RunStatus::Failed => "failed",
             RunStatus::Interrupted => "interrupted",
             RunStatus::Running => "killed, or going on",
+        },
+        tone: match journal.status {
+            RunStatus::Ok => "good",
+            RunStatus::Failed => "failed",
+            RunStatus::Interrupted | RunStatus::Running => "skipped",
         },
         counts: counts.join(", "),
         seconds: ui::duration(seconds),

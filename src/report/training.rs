@@ -19,6 +19,49 @@ pub struct Training {
     epochs: u64,
     /// Losses, then validation metrics.
     charts: Vec<Chart>,
+    /// What the card at the top says of it.
+    #[serde(skip)]
+    pub outcome: Option<Outcome>,
+}
+
+/// What came of a training: the best value of the validation metric it is judged by, or where nothing was validated, the last loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The metric's name.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// The first value.
+    pub first: f64,
+}
+
+fn outcome(lines: &[Line]) -> Option<Outcome> {
+    let values = |line: &Line| -> Vec<f64> {
+        let values = line.1.iter().map(|p| p.1);
+        values.filter(|v| v.is_finite()).collect()
+    };
+    let of = |line: &Line, value: f64| {
+        Some(Outcome {
+            metric: line.0.clone(),
+            value,
+            first: *values(line).first()?,
+        })
+    };
+    let mut validation = lines
+        .iter()
+        .filter(|l| l.0.starts_with("valid:") && is_share(&l.0));
+    if let Some(line) = validation.find(|l| !values(l).is_empty()) {
+        return of(line, values(line).into_iter().fold(f64::MIN, f64::max));
+    }
+    let line = lines
+        .iter()
+        .find(|l| l.0.contains("loss") && !values(l).is_empty())?;
+    of(line, *values(line).last()?)
+}
+
+/// Whether a metric is a share of 1, of which more is better: ranks and errors have another scale.
+fn is_share(metric: &str) -> bool {
+    !metric.ends_with("mape") && !metric.ends_with(":mr")
 }
 
 /// A drawing with its heading.
@@ -96,16 +139,51 @@ fn drawn(stage: &str, steps: u64, epochs: u64, lines: &[Line]) -> Training {
             left_out: lines.len() - shown.len(),
         })
     };
-    // Ranks and errors have another scale than shares.
-    let share = |n: &str| !n.ends_with("mape") && !n.ends_with(":mr");
     let charts = [
         chart("Loss", &|n| !n.starts_with("valid:")),
-        chart("Validation", &|n| n.starts_with("valid:") && share(n)),
+        chart("Validation", &|n| n.starts_with("valid:") && is_share(n)),
     ];
     Training {
         stage: stage.to_owned(),
         steps,
         epochs,
         charts: charts.into_iter().flatten().collect(),
+        outcome: outcome(lines),
+    }
+}
+
+#[cfg(test)]
+impl Training {
+    /// One without drawings, for tests.
+    pub fn with_outcome(stage: &str, outcome: Outcome) -> Self {
+        Training {
+            outcome: Some(outcome),
+            ..drawn(stage, 1, 1, &[])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_is_the_best_validation_or_the_last_loss() {
+        let line = |name: &str, values: &[f64]| -> Line {
+            let points = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
+            (name.to_owned(), points.collect())
+        };
+        let loss = line("loss", &[0.7, f64::NAN, 0.3]);
+        let mr = line("valid:mr", &[9.0, 4.0]);
+        let mrr = line("valid:mrr", &[0.1, 0.4, 0.3]);
+        let got = |lines: &[Line]| outcome(lines).map(|o| (o.metric, o.first, o.value));
+        let want = |metric: &str, first, value| Some((metric.to_owned(), first, value));
+        assert_eq!(
+            got(&[loss.clone(), mr.clone(), mrr]),
+            want("valid:mrr", 0.1, 0.4)
+        );
+        assert_eq!(got(&[loss, mr.clone()]), want("loss", 0.7, 0.3));
+        assert_eq!(got(&[line("loss", &[f64::NAN]), mr]), None);
+        assert_eq!(got(&[]), None);
     }
 }

@@ -73,6 +73,16 @@ fn is_sound(page: &str) {
         assert!(caption.has_tag_name("caption"), "a table without caption");
         assert!(!text(&caption).is_empty());
     }
+    for drawing in doc
+        .descendants()
+        .filter(|n| n.attribute("role") == Some("img"))
+    {
+        let name = drawing.attribute("aria-label").map(str::to_owned);
+        assert!(
+            !name.unwrap_or_else(|| text(&drawing)).is_empty(),
+            "{drawing:?}"
+        );
+    }
     for svg in all(&doc, "svg") {
         let links = svg.descendants().any(|n| n.has_tag_name("a"));
         let role = if links { "group" } else { "img" };
@@ -87,6 +97,60 @@ fn is_sound(page: &str) {
     }
 }
 
+/// The label and value of the card's figure, and the names of its facts.
+fn card(html: &str) -> (String, String, Vec<String>) {
+    let doc = parsed(html);
+    let class = |name: &str| {
+        let mut all = doc.descendants();
+        let found = all.find(|n| n.attribute("class") == Some(name));
+        found.map(|n| text(&n)).unwrap_or_default()
+    };
+    let facts = all(&doc, "dt").iter().map(text).collect();
+    (class("label"), class("figure"), facts)
+}
+
+/// recall@5 of the first ranker over all questions, as the table has it.
+fn recall(store: &Path) -> f64 {
+    let store = store.to_str().unwrap();
+    let out = gfm_pipe(&["show", "evaluate.metrics", "--json", "--store", store]);
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&out.stdout).unwrap();
+    let row = rows.iter().find(|r| {
+        r["system"] == "model"
+            && r["ranker"] == "idf_topk"
+            && r["target"] == "document"
+            && r["group"] == "all"
+            && r["metric"] == "recall@5"
+    });
+    row.unwrap()["value"].as_f64().unwrap()
+}
+
+#[test]
+fn runs_without_figures_become_pages() {
+    let store = tempfile::tempdir().unwrap();
+    run(store.path(), &["--until", "kg"]);
+    let file = store.path().join("page.html");
+    let verb = ["report", "--force", "-o", file.to_str().unwrap()];
+    let html = page(&verb, store.path(), &file);
+    is_sound(&html);
+    assert!(html.contains("This run left the evaluation out"), "{html}");
+    assert!(!html.contains(r##"href="#results""##));
+
+    let to = store.path().to_str().unwrap();
+    let failed = gfm_pipe(&[
+        "run",
+        "pipelines/ci.yaml",
+        "--store",
+        to,
+        "-p",
+        "data=nowhere",
+    ]);
+    assert_eq!(failed.status.code(), Some(1));
+    let html = page(&verb, store.path(), &file);
+    is_sound(&html);
+    assert!(html.contains("<strong>kg failed:</strong>"), "{html}");
+    assert!(html.contains("Correct what failed"), "{html}");
+}
+
 #[test]
 fn a_run_becomes_a_page() {
     let store = tempfile::tempdir().unwrap();
@@ -98,14 +162,20 @@ fn a_run_becomes_a_page() {
     let doc = parsed(&html);
     let heads: Vec<String> = all(&doc, "h2").iter().map(text).collect();
     let wanted = [
-        "Pipeline",
-        "Data",
-        "Training",
+        "Summary",
         "Results",
         "Questions looked at closely",
+        "Training",
+        "Data",
+        "Pipeline",
         "Parameters and provenance",
     ];
     assert_eq!(heads, wanted);
+    let shown = card(&html);
+    assert_eq!(shown.0, "recall@5 of model (idf_topk)");
+    assert_eq!(shown.1, format!("{:.3}", recall(store.path())));
+    let facts = ["Best baseline", "Ceiling", "Audit of the data", "Run"];
+    assert_eq!(shown.2, facts);
     assert!(!html.contains("Not shown"));
     // The family set has eight test questions, and questions of other families' members cannot be taken for theirs.
     let questions = all(&doc, "details");
@@ -134,6 +204,13 @@ fn a_run_becomes_a_page() {
     assert_eq!(again.status.code(), Some(1));
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(said.contains("--force"), "{said}");
+
+    // The same of a run in which everything was cached.
+    let cached = run(store.path(), &[]);
+    assert_eq!(cached["evaluate"]["status"], "cached");
+    let html = page(&["report", "-o", to, "--force"], store.path(), &file);
+    is_sound(&html);
+    assert_eq!(card(&html), shown);
 
     // Without artifacts the page says what is gone.
     fs::remove_dir_all(store.path().join("objects")).unwrap();

@@ -99,7 +99,7 @@ fn builtin_digest() -> Option<String> {
 impl Operator for Embed {
     type Params = Params;
     const NAME: &'static str = "embed";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "embeds names, questions or documents with a text encoder";
 
     fn schema() -> Schema {

@@ -3,12 +3,9 @@
 //! Colours are classes of the page's style sheet, so that a drawing follows light, dark and print; what a colour says is also said
 //! by a shape, a dash or a word. Every drawing has a title for readers of screens.
 
-pub mod bars;
 pub mod curves;
 pub mod dag;
-pub mod intervals;
 pub mod scale;
-pub mod timeline;
 
 use std::fmt::{self, Write as _};
 
