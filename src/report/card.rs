@@ -470,6 +470,7 @@ mod tests {
         JournalFile {
             format: 1,
             run: "r".to_owned(),
+            sequence: None,
             pipeline: "p".to_owned(),
             file: "my pipelines/p.yaml".to_owned(),
             version: "0".to_owned(),
