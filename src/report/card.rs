@@ -11,6 +11,7 @@ use super::rows::intervals::{self, Bar};
 use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
+use crate::shell::quote;
 use crate::ui;
 
 /// Evaluations listed.
@@ -227,7 +228,7 @@ impl Left<'_> {
         for a in self.audits.iter().filter(|a| !a.fit) {
             out.push(Advice::new(
                 "Correct the data before trusting any figure: the audit found errors.",
-                Some(format!("gfm-pipe show {}.findings", shell(&a.stage))),
+                Some(format!("gfm-pipe show {}.findings", quote(&a.stage))),
             ));
         }
         out.extend(self.summaries.iter().flat_map(advice));
@@ -238,13 +239,13 @@ impl Left<'_> {
         if !self.has_audit() {
             out.push(Advice::new(
                 "Look for faults of the data: misspelled names, leaks between splits.",
-                Some(format!("gfm-pipe audit {}", shell(&self.journal.file))),
+                Some(format!("gfm-pipe audit {}", quote(&self.journal.file))),
             ));
         }
         if done && let Some(t) = self.trainings.last() {
             out.push(Advice::new(
                 "Train with another seed to see how much of the figure is chance: the same command with",
-                Some(format!("--set {}.with.seed=1", shell(&t.stage))),
+                Some(format!("--set {}.with.seed=1", quote(&t.stage))),
             ));
         }
         out.dedup();
@@ -449,15 +450,6 @@ fn advice(s: &Summary) -> Vec<Advice> {
         ));
     }
     out
-}
-
-/// A word as it is written for a shell.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "._-+/@%:,=".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]
@@ -686,12 +678,5 @@ mod tests {
         );
         let next = card(&journal(RunStatus::Interrupted, &[]), &[], &[]).next;
         assert!(next[0].text.contains("goes on from where it stopped"));
-    }
-
-    #[test]
-    fn words_are_fit_for_a_shell() {
-        assert_eq!(shell("pipelines/a-b.yaml"), "pipelines/a-b.yaml");
-        assert_eq!(shell("it's; rm"), r"'it'\''s; rm'");
-        assert_eq!(shell(""), "''");
     }
 }
