@@ -11,10 +11,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use gfm_pipe_api::printable::lines;
 
 /// How a style of ours begins: an escape sequence as terminals know them, with a number first that is drawn anew for every
-/// process and taken out on the way.
+/// process and taken out on the way. It is cut into parameters of at most four digits: `console`, which measures lines, does
+/// not take longer ones for a style.
 static MARK: LazyLock<String> = LazyLock::new(|| {
     let number = RandomState::new().hash_one("styles");
-    format!("\x1b[{number};")
+    let parts = [0, 16, 32, 48].map(|shift| (number >> shift) % 10_000);
+    let [a, b, c, d] = parts;
+    format!("\x1b[{a};{b};{c};{d};")
 });
 
 /// Text in a style (an ANSI SGR code), for [`Out::text`].
@@ -198,9 +201,18 @@ mod tests {
         assert!(shown.starts_with("\x1b[1mdata\\u001b[8m"), "{shown:?}");
         assert_eq!(shown.matches('\x1b').count(), 2, "{shown:?}");
         // What looks like a style of ours, with any other number, is text.
-        let forged = "\x1b[12345;8mhidden";
+        let forged = "\x1b[1;2;3;4;8mhidden";
         let shown = written(true, |out| out.line(forged));
-        assert_eq!(shown, "\\u001b[12345;8mhidden\n");
+        assert_eq!(shown, "\\u001b[1;2;3;4;8mhidden\n");
+    }
+
+    #[test]
+    fn styles_have_no_width() {
+        let text = styled("31;1", "ran");
+        assert_eq!(console::measure_text_width(&text), 3);
+        let cut = console::truncate_str(&text, 2, "…").into_owned();
+        let shown = written(true, |out| out.text(&cut));
+        assert_eq!(shown, "\x1b[31;1mr…\x1b[0m");
     }
 
     #[test]
