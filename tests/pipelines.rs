@@ -6,6 +6,8 @@
 
 #[path = "pipelines/imports.rs"]
 mod imports;
+#[path = "pipelines/programs.rs"]
+mod programs;
 #[path = "pipelines/reports.rs"]
 mod reports;
 
