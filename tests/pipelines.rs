@@ -4,6 +4,10 @@
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "pipelines/imports.rs"]
+mod imports;
+#[path = "pipelines/programs.rs"]
+mod programs;
 #[path = "pipelines/reports.rs"]
 mod reports;
 

@@ -24,11 +24,14 @@ pub struct Args {
     /// Replace the output file where there is one
     #[arg(long)]
     force: bool,
+    /// Leave out what is not understood, with a note, instead of refusing the configuration
+    #[arg(long)]
+    lenient: bool,
 }
 
 /// Prints or writes the pipeline; what was moved or is not known goes to standard error.
 pub fn import_config(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
-    let done = import(&args.file, &args.overrides, ops)?;
+    let done = import(&args.file, &args.overrides, args.lenient, ops)?;
     match &args.output {
         None => out.document(&done.yaml),
         Some(path) => {

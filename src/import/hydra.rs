@@ -3,14 +3,16 @@
 //! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not there, those of GFM-RAG 1.0.0 are
 //! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::{encoding, files};
 use serde_json::{Map, Value, json};
 
-use super::ImportError;
+use super::places::Places;
+use super::{ImportError, Problem};
 use crate::spec::STDIN;
 
 /// Deepest chain of references.
@@ -22,18 +24,32 @@ const LONGEST: usize = 1 << 16;
 /// Largest file.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Reads a configuration; with notes on what stood in another place than it means.
-pub(super) fn read(
-    file: &Path,
-    overrides: &[String],
-) -> Result<(Map<String, Value>, Vec<String>), ImportError> {
+/// A configuration as one tree.
+pub(super) struct Config {
+    pub tree: Map<String, Value>,
+    /// Where its keys were written.
+    pub places: Places,
+    /// The groups of its `defaults`, with the option chosen.
+    pub groups: Vec<(String, String)>,
+    /// Paths that references lead to.
+    pub followed: BTreeSet<String>,
+    /// What stood in another place than it means.
+    pub notes: Vec<String>,
+    /// What is not understood; each is among the notes too.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a configuration.
+pub(super) fn read(file: &Path, overrides: &[String]) -> Result<Config, ImportError> {
     let mut notes = Vec::new();
-    let mut root = parse(file)?;
+    let (mut root, text) = parse(file)?;
+    let mut places = Places::new(file, &text);
     if let Some(Value::Object(hydra)) = root.get_mut("hydra")
         && let Some(defaults) = hydra.remove("defaults")
     {
         notes.push("`defaults` stands under `hydra`: taken as the configuration's own".to_owned());
         root.entry("defaults").or_insert(defaults);
+        places.moved("defaults", "hydra.defaults");
     }
     let mut groups = Groups::of(root.remove("defaults"), file)?;
     let mut sets = Vec::new();
@@ -47,26 +63,49 @@ pub(super) fn read(
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
         let key = key.trim_start_matches('+');
         let value: Value = serde_yaml::from_str(value).map_err(|_| wrong())?;
-        if !groups.choose(key, &value) {
+        if groups.choose(key, &value) {
+            places.set(text, &[format!("defaults.{key}")]);
+        } else {
             sets.push((text, steps(key).ok_or_else(wrong)?, Some(value)));
         }
     }
-    let mut tree = groups.merge(root, file, &mut notes)?;
-    let mut tree = Value::Object(std::mem::take(&mut tree));
+    let mut problems = Vec::new();
+    let mut merged = groups.merge(root, file, &mut places)?;
+    for (key, message) in merged.missing.drain(..) {
+        notes.push(message.clone());
+        let place = places.get(&key);
+        problems.push(Problem {
+            place,
+            key,
+            message,
+        });
+    }
+    let mut tree = Value::Object(merged.tree);
     for (text, steps, value) in sets {
         set(&mut tree, &steps, value).ok_or_else(|| ImportError::Override(text.clone()))?;
+        places.set(text, &steps);
     }
     let resolver = Resolver {
         root: &tree,
         left: Cell::new(MOST_REFERENCES),
+        followed: RefCell::default(),
     };
-    match resolver.resolve(&tree, DEPTH) {
-        Value::Object(tree) => Ok((tree, notes)),
-        _ => Ok((Map::new(), notes)),
-    }
+    let resolved = resolver.resolve(&tree, DEPTH);
+    Ok(Config {
+        followed: resolver.followed.take(),
+        tree: match resolved {
+            Value::Object(tree) => tree,
+            _ => Map::new(),
+        },
+        places,
+        groups: merged.groups,
+        notes,
+        problems,
+    })
 }
 
-fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
+/// A file's tree and its text.
+fn parse(file: &Path) -> Result<(Map<String, Value>, String), ImportError> {
     let read = |source| ImportError::Read {
         file: file.to_owned(),
         source,
@@ -97,17 +136,33 @@ fn parse(file: &Path) -> Result<Map<String, Value>, ImportError> {
     let invalid = |e| read(io::Error::new(io::ErrorKind::InvalidData, e));
     let text = String::from_utf8(bytes).map_err(invalid)?;
     match serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))? {
-        Value::Object(map) => Ok(map),
-        Value::Null => Ok(Map::new()),
+        Value::Object(map) => Ok((map, text)),
+        Value::Null => Ok((Map::new(), text)),
         _ => Err(wrong("a configuration is a mapping".to_owned())),
     }
 }
 
 /// The `defaults` list: groups with the option chosen, and where the configuration's own keys come among them.
 struct Groups {
-    chosen: Vec<(String, String)>,
+    chosen: Vec<Chosen>,
     /// How many groups come before the configuration itself, which then wins over them.
     before_self: usize,
+}
+
+/// A group with its option.
+struct Chosen {
+    group: String,
+    option: String,
+    /// Where it is written: `defaults[1]`.
+    at: String,
+}
+
+/// A configuration with its groups merged in.
+struct Merged {
+    tree: Map<String, Value>,
+    groups: Vec<(String, String)>,
+    /// Keys of groups whose file is not there and that could change the training, with what to say of each.
+    missing: Vec<(String, String)>,
 }
 
 impl Groups {
@@ -125,14 +180,15 @@ impl Groups {
             Some(Value::Array(items)) => items,
             Some(_) => return Err(wrong()),
         };
-        for item in items {
+        for (i, item) in items.into_iter().enumerate() {
             match item {
                 Value::String(s) if s == "_self_" => out.before_self = out.chosen.len(),
                 Value::Object(map) => {
                     for (group, option) in map {
                         let option = option.as_str().ok_or_else(wrong)?.to_owned();
                         let group = group.trim_start_matches("override ").to_owned();
-                        out.chosen.push((group, option));
+                        let at = format!("defaults[{i}]");
+                        out.chosen.push(Chosen { group, option, at });
                     }
                 }
                 _ => return Err(wrong()),
@@ -144,10 +200,11 @@ impl Groups {
 
     /// Takes `GROUP=OPTION` of the command line.
     fn choose(&mut self, key: &str, value: &Value) -> bool {
-        let chosen = self.chosen.iter_mut().find(|(g, _)| g == key);
+        let chosen = self.chosen.iter_mut().find(|c| c.group == key);
         match (chosen, value.as_str()) {
-            (Some((_, option)), Some(new)) => {
-                new.clone_into(option);
+            (Some(chosen), Some(new)) => {
+                new.clone_into(&mut chosen.option);
+                chosen.at = format!("defaults.{key}");
                 true
             }
             _ => false,
@@ -158,11 +215,12 @@ impl Groups {
         self,
         own: Map<String, Value>,
         file: &Path,
-        notes: &mut Vec<String>,
-    ) -> Result<Map<String, Value>, ImportError> {
+        places: &mut Places,
+    ) -> Result<Merged, ImportError> {
         let mut out = Map::new();
         let mut own = Some(own);
-        for (i, (group, option)) in self.chosen.iter().enumerate() {
+        let mut missing = Vec::new();
+        for (i, Chosen { group, option, at }) in self.chosen.iter().enumerate() {
             if i == self.before_self
                 && let Some(own) = own.take()
             {
@@ -170,13 +228,18 @@ impl Groups {
             }
             let beside = beside(file, group, option);
             let value = if beside.is_file() {
-                Value::Object(parse(&beside)?)
+                let (tree, text) = parse(&beside)?;
+                places.group(group, &beside, &text);
+                Value::Object(tree)
             } else if let Some(known) = known(group, option) {
                 known
             } else {
-                notes.push(format!(
-                    "`defaults`: there is no {group}/{option}.yaml beside the configuration and `{option}` is none of GFM-RAG's own"
-                ));
+                if !has_no_effect(group) {
+                    let message = format!(
+                        "`defaults`: there is no {group}/{option}.yaml beside the configuration and `{option}` is none of GFM-RAG's own"
+                    );
+                    missing.push((at.clone(), message));
+                }
                 continue;
             };
             overlay(&mut out, Map::from_iter([(group.clone(), value)]));
@@ -184,8 +247,31 @@ impl Groups {
         if let Some(own) = own {
             overlay(&mut out, own);
         }
-        Ok(out)
+        let groups = self.chosen.into_iter().map(|c| (c.group, c.option));
+        Ok(Merged {
+            tree: out,
+            groups: groups.collect(),
+            missing,
+        })
     }
+}
+
+/// Parts of a configuration that say how a run is started and logged. They cannot change what is trained.
+const NO_EFFECT: [&str; 8] = [
+    "hydra",
+    "wandb",
+    "logging",
+    "logger",
+    "log_dir",
+    "log_level",
+    "output_dir",
+    "tensorboard",
+];
+
+/// Whether a key at the top, or a group, cannot change what is trained.
+pub(super) fn has_no_effect(key: &str) -> bool {
+    let first = key.split('/').next().unwrap_or(key);
+    NO_EFFECT.contains(&first)
 }
 
 fn beside(file: &Path, group: &str, option: &str) -> PathBuf {
@@ -221,7 +307,11 @@ fn known(group: &str, option: &str) -> Option<Value> {
         ("text_emb_model", "gte_qwen2_7b") => {
             encoder("Alibaba-NLP/gte-Qwen2-7B-instruct", true, Some(ASK))
         }
-        ("text_emb_model", "nv_embed_v2") => encoder("nvidia/NV-Embed-v2", true, Some(ASK)),
+        ("text_emb_model", "nv_embed_v2") => {
+            let mut out = encoder("nvidia/NV-Embed-v2", true, Some(ASK));
+            out["model_kwargs"] = json!({"torch_dtype": "bfloat16"});
+            out
+        }
         ("doc_ranker", "simple_ranker") => ranker("SimpleRanker"),
         ("doc_ranker", "idf_ranker") => ranker("IDFWeightedRanker"),
         ("doc_ranker", "topk_ranker") => top("TopKRanker", 10),
@@ -286,6 +376,8 @@ struct Resolver<'a> {
     root: &'a Value,
     /// How many more are followed: references to references multiply.
     left: Cell<usize>,
+    /// The paths of those that lead somewhere.
+    followed: RefCell<BTreeSet<String>>,
 }
 
 impl Resolver<'_> {
@@ -304,6 +396,7 @@ impl Resolver<'_> {
     fn lookup(&self, path: &str, depth: usize) -> Option<Value> {
         self.left.set(self.left.get().checked_sub(1)?);
         let found = path.split('.').try_fold(self.root, |at, key| at.get(key))?;
+        self.followed.borrow_mut().insert(path.to_owned());
         Some(self.resolve(found, depth - 1))
     }
 

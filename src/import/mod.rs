@@ -1,14 +1,23 @@
 //! A configuration of GFM-RAG (Hydra's YAML) as a pipeline.
 //!
-//! `hydra` reads the file as Hydra would, `convert` makes stages of it. Invariant: every key of the file ends in the pipeline, in
-//! a note that says what became of it, or in the list of what is unknown; none is dropped in silence.
+//! `hydra` reads the file as Hydra would, `kind` says what it configures, `convert` makes stages of it (`data` its data sets, encoder and
+//! ranker). Invariants: every key of the file ends in the pipeline, in a note that says what became of it, or in the list of what is
+//! unknown; none is dropped in silence. What is not understood and could change the training makes no pipeline, unless the caller
+//! is lenient. A configuration of GFM-RAG 2.0 makes none in any case.
 
 mod convert;
+mod data;
 mod hydra;
+mod kind;
+mod places;
+mod stages;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::OpEntry;
+
+use crate::spec::Place;
 
 /// What became of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +28,34 @@ pub struct Imported {
     pub notes: Vec<String>,
     /// Keys that are not known: path, and value as written in JSON.
     pub unknown: Vec<(String, String)>,
+}
+
+/// Something of a configuration that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands: `file:line:column`, or an override of the command line.
+    pub place: Place,
+    /// Its key: `train.batch_size`.
+    pub key: String,
+    /// What is wrong with it, naming the key.
+    pub message: String,
+}
+
+impl Problem {
+    /// Problems of a file come in the order of its lines, those of the command line last.
+    fn order(&self) -> (u8, PathBuf, usize, usize) {
+        match &self.place {
+            Place::Whole(file) => (0, file.clone(), 0, 0),
+            Place::File(at) => (1, at.file.clone(), at.line, at.column),
+            Place::Override(_) => (2, PathBuf::new(), 0, 0),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, one_line(&self.message))
+    }
 }
 
 /// A configuration that cannot be imported.
@@ -44,18 +81,32 @@ pub enum ImportError {
     #[error("`{0}` is no override")]
     Override(String),
     /// It is of a kind that is not imported.
-    #[error("{}: {what}", file.display())]
+    #[error("{place}: {what}")]
     Kind {
-        /// The file.
-        file: PathBuf,
+        /// Where it can be seen.
+        place: Place,
         /// What it is.
         what: String,
         /// What to do instead.
         hint: &'static str,
     },
+    /// Parts of it are not understood.
+    #[error("{}", listed(.0))]
+    NotUnderstood(Vec<Problem>),
     /// An operator it needs is not in this build.
     #[error("this build has no operator `{0}`")]
     Operator(&'static str),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let mut out = match problems.len() {
+        1 => "one thing in this configuration is not understood".to_owned(),
+        n => format!("{n} things in this configuration are not understood"),
+    };
+    for p in problems {
+        out.push_str(&format!("\n  {p}"));
+    }
+    out
 }
 
 impl ImportError {
@@ -64,19 +115,40 @@ impl ImportError {
         match self {
             ImportError::Override(_) => Some("write KEY=VALUE as for Hydra: train.batch_size=4"),
             ImportError::Kind { hint, .. } => Some(hint),
+            ImportError::NotUnderstood(_) => Some(
+                "correct or remove them, or take each out with `~KEY`; `--lenient` writes the pipeline without them, which may train another model",
+            ),
             ImportError::Operator(_) => Some("build it with its default features"),
             ImportError::Read { .. } | ImportError::Yaml { .. } => None,
         }
     }
 }
 
-/// Turns a configuration file, with Hydra's overrides of the command line (`KEY=VALUE`), into a pipeline.
+/// Turns a configuration file, with Hydra's overrides of the command line (`KEY=VALUE`), into a pipeline. A `lenient` caller gets one
+/// without what is not understood.
 ///
 /// # Errors
 /// See [`ImportError`].
-pub fn import(file: &Path, overrides: &[String], ops: &[OpEntry]) -> Result<Imported, ImportError> {
-    let (root, notes) = hydra::read(file, overrides)?;
-    convert::convert(file, root, notes, ops)
+pub fn import(
+    file: &Path,
+    overrides: &[String],
+    lenient: bool,
+    ops: &[OpEntry],
+) -> Result<Imported, ImportError> {
+    let config = hydra::read(file, overrides)?;
+    let (imported, mut problems) = convert::convert(file, config, ops)?;
+    problems.sort_by_key(Problem::order);
+    if lenient || problems.is_empty() {
+        return Ok(imported);
+    }
+    Err(ImportError::NotUnderstood(problems))
+}
+
+/// A text without line breaks and other control characters.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

@@ -12,14 +12,29 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
 }
 
+/// A configuration imported leniently: what is not understood is a note.
 fn imported(name: &str, overrides: &[&str]) -> Imported {
+    lenient(&folder().join(format!("{name}.yaml")), overrides)
+}
+
+fn lenient(file: &Path, overrides: &[&str]) -> Imported {
     let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
-    import(
-        &folder().join(format!("{name}.yaml")),
-        &overrides,
-        &builtin(),
-    )
-    .unwrap()
+    import(file, &overrides, true, &builtin()).unwrap()
+}
+
+/// As the command line imports by default.
+fn strict(file: &Path, overrides: &[&str]) -> Result<Imported, ImportError> {
+    let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
+    import(file, &overrides, false, &builtin())
+}
+
+/// What is not understood of a configuration, a line each.
+fn problems(file: &Path, overrides: &[&str]) -> Vec<String> {
+    match strict(file, overrides) {
+        Err(ImportError::NotUnderstood(all)) => all.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => Vec::new(),
+    }
 }
 
 /// The pipeline's text loaded, or the report on it.
@@ -55,13 +70,7 @@ fn the_guides_examples_are_right_pipelines_with_nothing_unknown() {
         ("guide_pretrain", "pretrain"),
         ("guide_finetune", "finetune"),
     ] {
-        let got = imported(name, &[]);
-        assert!(got.unknown.is_empty(), "{:?}", got.unknown);
-        assert!(
-            !got.notes.iter().any(|n| n.contains("mended")),
-            "{:?}",
-            got.notes
-        );
+        let got = strict(&folder().join(format!("{name}.yaml")), &[]).unwrap();
         let p = loaded(&got.yaml).unwrap_or_else(|e| panic!("{name}: {e}"));
         let stage = p.stage(op).unwrap();
         // All that the guide says, under its own names.
@@ -139,7 +148,7 @@ fn overrides_of_the_command_line_count() {
     assert_eq!(stage.params["doc_ranker"]["name"], "simple");
     assert!(p.stage("graph[y]").is_some());
     assert_eq!(got.unknown, [("task.zebra".to_owned(), "1".to_owned())]);
-    let bad = import(&folder().join("custom.yaml"), &["x".to_owned()], &builtin());
+    let bad = strict(&folder().join("custom.yaml"), &["x"]);
     assert!(matches!(bad, Err(ImportError::Override(_))));
 }
 
@@ -149,7 +158,7 @@ fn other_files_are_refused_with_what_they_are() {
     let error = |text: &str| {
         let file = dir.path().join("c.yaml");
         fs::write(&file, text).unwrap();
-        import(&file, &[], &builtin()).unwrap_err().to_string()
+        strict(&file, &[]).unwrap_err().to_string()
     };
     assert!(error("kg_constructor: {}").contains("stage 1"));
     assert!(error("graph_retriever: {model_path: x}").contains("stage 3"));
@@ -158,7 +167,7 @@ fn other_files_are_refused_with_what_they_are() {
     let torn = error("a: [");
     assert!(torn.contains("line 2 column 1"), "{torn}");
     assert!(error("defaults: 3").contains("`defaults` is a list"));
-    let none = import(Path::new("no/such.yaml"), &[], &builtin()).unwrap_err();
+    let none = strict(Path::new("no/such.yaml"), &[]).unwrap_err();
     assert!(none.to_string().starts_with("cannot read no/such.yaml"));
 }
 
@@ -170,7 +179,7 @@ fn group_files_beside_the_configuration_win_over_known_ones() {
     fs::write(dir.path().join("doc_ranker/idf_topk_ranker.yaml"), ranker).unwrap();
     let file = dir.path().join("c.yaml");
     fs::copy(folder().join("guide_finetune.yaml"), &file).unwrap();
-    let p = loaded(&import(&file, &[], &builtin()).unwrap().yaml).unwrap();
+    let p = loaded(&strict(&file, &[]).unwrap().yaml).unwrap();
     let params = &p.stage("finetune").unwrap().params;
     assert_eq!(
         params["doc_ranker"].to_string(),
@@ -201,7 +210,7 @@ fn overrides_reach_into_lists_and_take_away() {
         "a..b=1",
     ] {
         let file = folder().join("guide_finetune.yaml");
-        let e = import(&file, &[bad.to_owned()], &builtin());
+        let e = strict(&file, &[bad]);
         assert!(matches!(e, Err(ImportError::Override(_))), "{bad}");
     }
 }
@@ -247,19 +256,218 @@ fn a_moved_key_fills_an_empty_place_and_is_listed_where_it_loses() {
     let file = dir.path().join("c.yaml");
     let done = |train: &str, task: &str| {
         fs::write(&file, text(train, task)).unwrap();
-        import(&file, &[], &builtin()).unwrap()
+        lenient(&file, &[])
     };
     assert!(done("", "{}").yaml.contains("checkpoint: a.pth"));
     let got = done("{checkpoint: b.pth}", "{lr: 2}");
     assert!(got.yaml.contains("checkpoint: b.pth"));
     let unknown: Vec<&str> = got.unknown.iter().map(|u| u.0.as_str()).collect();
-    assert_eq!(unknown, ["lr", "checkpoint"]);
+    assert_eq!(unknown, ["task.lr", "checkpoint"]);
     // A reference to itself ends.
     assert!(
         done("{num_epoch: '${train.num_epoch}${train.num_epoch}'}", "{}")
             .yaml
             .contains("${")
     );
+}
+
+/// Everything that would change the training and is not understood is refused, each with its key and its place.
+#[test]
+fn what_is_not_understood_is_refused_with_its_place() {
+    let got = problems(&folder().join("custom.yaml"), &[]);
+    let file = folder().join("custom.yaml");
+    let at = |line_column: &str| format!("{}:{line_column}: ", file.display());
+    let want = [
+        at("3:5") + "`defaults`: there is no text_emb_model/my_encoder.yaml",
+        at("11:5")
+            + "`datasets.cfgs.root` has to be mended: `${oc.env:DATA}/sets` needs a running Hydra",
+        at("13:5") + "`datasets.cfgs.text_emb_model_cfgs` is not known (\"${text_emb_model}\")",
+        at("14:5") + "`datasets.cfgs.sharded` is not known (true)",
+        at("28:5") + "`model.entity_model.dropout` is not known (0.1)",
+        at("32:3") + "`optimizer._target_` has to be mended: expected torch.optim.AdamW",
+        at("34:3") + "`optimizer.momentum` is not known (0.9)",
+        at("36:17") + "`task.metric[1]` has to be mended: `hits@zero` is no metric",
+        at("38:3") + "`train.num_epoch` has to be mended: expected a whole number",
+        at("38:3") + "`train.num_epoch` has to be mended: `${..epochs}` needs a running Hydra",
+        at("40:3") + "`train.gradient_accumulation` is not known (4)",
+    ];
+    for (got, want) in got.iter().zip(&want) {
+        assert!(got.starts_with(want.as_str()), "{got}\n{want}");
+    }
+    assert_eq!(got.len(), want.len(), "{got:#?}");
+}
+
+#[test]
+fn a_key_of_every_section_is_refused_and_what_cannot_matter_is_a_note() {
+    let guide = folder().join("guide_finetune.yaml");
+    for key in [
+        "zebra",
+        "datasets.zebra",
+        "datasets.cfgs.zebra",
+        "model.zebra",
+        "model.entity_model.zebra",
+        "task.zebra",
+        "optimizer.zebra",
+        "train.zebra",
+        "doc_ranker.zebra",
+        "text_emb_model.zebra",
+    ] {
+        let set = format!("+{key}=1");
+        let want = format!("{set}: `{key}` is not known (1)");
+        // The encoder's keys are found through the reference to it.
+        assert_eq!(problems(&guide, &[&set]), [want], "{key}");
+    }
+    for (set, told) in [
+        (
+            "doc_ranker._target_=my.SimpleRanker",
+            "there is no ranker \"my.SimpleRanker\"",
+        ),
+        (
+            "doc_ranker=my_ranker",
+            "there is no doc_ranker/my_ranker.yaml",
+        ),
+        (
+            "datasets._target_=gfmrag.datasets.KGDataset",
+            "finetune reads a QADataset, found",
+        ),
+        (
+            "datasets.cfgs.root=[1]",
+            "`datasets.cfgs.root` is not known",
+        ),
+        (
+            "datasets.train_names=[[a]]",
+            "`datasets.train_names` is not known",
+        ),
+        (
+            "datasets.cfgs.text_emb_model_cfgs=mpnet",
+            "text_emb_model_cfgs` is not known",
+        ),
+        (
+            "+text_emb_model._target_=my.Encoder",
+            "`text_emb_model._target_` is not known",
+        ),
+        ("task.losses[0].cfg.gamma=2", "task.losses[0].cfg.gamma"),
+        (
+            "task.losses[0].loss._target_=Focal",
+            "task.losses[0].loss._target_",
+        ),
+        (
+            "model.entity_model.message_func=conve",
+            "model.entity_model.message_func",
+        ),
+    ] {
+        let got = problems(&guide, &[set]);
+        assert!(got.len() == 1 && got[0].contains(told), "{set}: {got:?}");
+        assert!(got[0].starts_with(&format!("{set}: ")), "{got:?}");
+        // With --lenient it makes a pipeline.
+        assert!(!lenient(&guide, &[set]).yaml.is_empty());
+    }
+    for (set, told) in [
+        (
+            "+wandb.project=x",
+            "`wandb` ({\"project\":\"x\"}) cannot change the training",
+        ),
+        ("+hydra.verbose=true", "`hydra`"),
+        ("+logging.level=debug", "`logging`"),
+    ] {
+        let notes = strict(&guide, &[set]).unwrap().notes.join("\n");
+        assert!(notes.contains(told), "{set}: {notes}");
+    }
+    // A value that others refer to.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    let text = fs::read_to_string(&guide).unwrap();
+    let text = text.replace("num_epoch: 20", "num_epoch: ${epochs}") + "epochs: 3\n";
+    fs::write(&file, text).unwrap();
+    let got = strict(&file, &[]).unwrap();
+    let params = &loaded(&got.yaml).unwrap();
+    assert_eq!(
+        params.stage("finetune").unwrap().params["train"]["num_epoch"],
+        3
+    );
+    assert!(
+        got.notes.iter().any(|n| n.starts_with("`epochs` (3)")),
+        "{:?}",
+        got.notes
+    );
+    // Pre-training ranks no documents, whatever the groups say.
+    let notes = strict(
+        &folder().join("guide_pretrain.yaml"),
+        &["+doc_ranker.top_k=3"],
+    );
+    let notes = notes.unwrap().notes.join("\n");
+    assert!(notes.contains("pre-training ranks no documents"), "{notes}");
+}
+
+/// Read as configurations of 1.0, these would be trainings with default values.
+#[test]
+fn configurations_of_2_0_are_refused_as_a_whole() {
+    for (name, place, told) in [
+        (
+            "sft_training",
+            "35:1",
+            "(supervised fine-tuning; `trainer` is not in 1.0)",
+        ),
+        (
+            "sft_reasoner",
+            "34:1",
+            "(supervised fine-tuning of G-reasoner; `trainer` is",
+        ),
+        (
+            "kgc_training",
+            "27:1",
+            "(pre-training on knowledge graph completion; `trainer` is",
+        ),
+        (
+            "index_dataset",
+            "3:1",
+            "(indexing of documents; the group `graph_constructor` is",
+        ),
+        (
+            "qa_inference",
+            "10:3",
+            "(answering with a language model; `test.n_sample` is",
+        ),
+        (
+            "qa_ircot_inference",
+            "14:3",
+            "(retrieval in steps with a language model; `graph_retriever.target_type` is",
+        ),
+        (
+            "visualize_path",
+            "3:1",
+            "(explaining answers by paths; `load_model_from_pretrained` is",
+        ),
+    ] {
+        let file = folder().join(format!("version_2/{name}.yaml"));
+        for lenient in [false, true] {
+            let e = import(&file, &[], lenient, &builtin()).unwrap_err();
+            let text = e.to_string();
+            let start = format!(
+                "{}:{place}: this is a configuration of GFM-RAG 2.0 ",
+                file.display()
+            );
+            assert!(
+                text.starts_with(&start) && text.contains(told),
+                "{name}: {text}"
+            );
+            assert!(e.hint().is_some());
+        }
+    }
+    // A part of one is enough, in any place.
+    let guide = folder().join("guide_finetune.yaml");
+    for set in [
+        "+load_model_from_pretrained=null",
+        "model._target_=gfmrag.models.gfm_rag_v1.GNNRetriever",
+        "datasets._target_=gfmrag.graph_index_datasets.GraphIndexDataset",
+        "+losses=[]",
+    ] {
+        let e = strict(&guide, &[set]).unwrap_err().to_string();
+        assert!(
+            e.starts_with(&format!("{set}: this is a configuration of GFM-RAG 2.0")),
+            "{e}"
+        );
+    }
 }
 
 proptest::proptest! {
@@ -286,8 +494,8 @@ proptest::proptest! {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.yaml");
         fs::write(&file, &text).unwrap();
-        let _ = import(&file, &[], &builtin());
+        let _ = strict(&file, &[]);
         fs::write(&file, format!("model: {{_target_: QueryGNN}}\n{text}")).unwrap();
-        let _ = import(&file, &[], &builtin());
+        let _ = strict(&file, &[]);
     }
 }

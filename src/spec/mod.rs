@@ -14,6 +14,7 @@ mod origins;
 mod overrides;
 mod parse;
 mod pipeline;
+mod places;
 mod render;
 mod resolved;
 mod scalar;
@@ -35,6 +36,7 @@ pub(crate) use expand::{StageName, split_names, split_port};
 pub use limits::{Limits, Resources};
 pub use origins::{Value as WrittenValue, Written};
 pub use pipeline::{Origin, Pipeline, PortRef, Stage};
+pub(crate) use places::places;
 pub use resolved::{resolved, resolved_yaml};
 
 /// The keys of a pipeline file with their meaning, for schemas and documentation.

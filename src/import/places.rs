@@ -1,0 +1,107 @@
+//! Where the keys of a configuration were written: in its file, in the file of a group, or on the command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::spec::{Place, places};
+
+/// Places by path (`task.losses[0].name`).
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    file: PathBuf,
+    of: BTreeMap<String, Place>,
+    /// Keys that were moved: the new path with the one under which it was written.
+    moved: Vec<(String, String)>,
+}
+
+impl Places {
+    /// Those of the configuration's own file.
+    pub fn new(file: &Path, text: &str) -> Self {
+        Places {
+            file: file.to_owned(),
+            of: places(file, text),
+            moved: Vec::new(),
+        }
+    }
+
+    /// Adds those of a group's file, where the configuration's own file has none.
+    pub fn group(&mut self, group: &str, file: &Path, text: &str) {
+        let whole = Place::Whole(file.to_owned());
+        self.of.entry(group.to_owned()).or_insert(whole);
+        for (path, place) in places(file, text) {
+            self.of.entry(format!("{group}.{path}")).or_insert(place);
+        }
+    }
+
+    /// Notes that an override set what is at these steps.
+    pub fn set(&mut self, text: &str, steps: &[String]) {
+        let mut path = String::new();
+        for step in steps {
+            match step.parse::<usize>() {
+                Ok(i) => path.push_str(&format!("[{i}]")),
+                Err(_) if path.is_empty() => path.push_str(step),
+                Err(_) => path.push_str(&format!(".{step}")),
+            }
+        }
+        // What stood there before is gone.
+        self.of.retain(|p, _| !inside(p, &path));
+        self.of.insert(path, Place::Override(text.to_owned()));
+    }
+
+    /// Notes that a key stands in another place than it was written.
+    pub fn moved(&mut self, to: impl Into<String>, from: impl Into<String>) {
+        self.moved.push((to.into(), from.into()));
+    }
+
+    /// Where a key, or the part of the configuration that it belongs to, was written.
+    pub fn get(&self, path: &str) -> Place {
+        let before = self.moved.iter().rev().filter_map(|(to, from)| {
+            inside(path, to).then(|| format!("{from}{}", &path[to.len()..]))
+        });
+        let paths: Vec<String> = before.chain([path.to_owned()]).collect();
+        let exact = paths.iter().find_map(|p| self.of.get(p));
+        let near = || paths.iter().find_map(|p| self.nearest(p));
+        exact.or_else(near).cloned().unwrap_or_else(|| self.whole())
+    }
+
+    /// The configuration's file.
+    pub fn whole(&self) -> Place {
+        Place::Whole(self.file.clone())
+    }
+
+    /// The place of the longest path that leads to a key.
+    fn nearest(&self, path: &str) -> Option<&Place> {
+        let ends = path.rmatch_indices(['.', '[']);
+        ends.map(|(at, _)| &path[..at]).find_map(|p| self.of.get(p))
+    }
+}
+
+/// Whether a path is another one or lies in it.
+fn inside(path: &str, outer: &str) -> bool {
+    let rest = path.strip_prefix(outer);
+    rest.is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_where_it_was_written_last() {
+        let mut places = Places::new(Path::new("c.yaml"), "a:\n  b: 1\n  c: {d: 2}\nold: 3\n");
+        places.group("a", Path::new("a/x.yaml"), "b: 7\ne: 8\n");
+        places.set("a.c={f: 1}", &["a".to_owned(), "c".to_owned()]);
+        places.moved("new.key", "old");
+        for (path, want) in [
+            ("a.b", "c.yaml:2:3"),
+            ("a.e", "a/x.yaml:2:1"),
+            ("a.c.f", "a.c={f: 1}"),
+            ("a.c.d", "a.c={f: 1}"),
+            ("a.zebra", "c.yaml:1:1"),
+            ("new.key", "c.yaml:4:1"),
+            ("nowhere", "c.yaml"),
+        ] {
+            assert_eq!(places.get(path).to_string(), want, "{path}");
+        }
+    }
+}
