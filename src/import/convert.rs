@@ -461,7 +461,6 @@ impl Import<'_> {
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
-                name: None,
                 settings,
             });
         };
@@ -474,7 +473,6 @@ impl Import<'_> {
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
-                name: Some(name),
                 settings,
             });
         }
@@ -492,7 +490,6 @@ impl Import<'_> {
         Ok(Encoder {
             model: name.clone(),
             with,
-            name: Some(name),
             settings,
         })
     }
@@ -600,9 +597,7 @@ impl Import<'_> {
                     text.insert(key.clone(), value.clone());
                 }
             }
-            if let Some(name) = encoder.name.as_ref().filter(|_| encoder.model != "static") {
-                text.insert("text_emb_model_name".to_owned(), name.as_str().into());
-            }
+            // Not the encoder's name: `export` takes that of the embeddings, whatever `-p encoder=` makes of them.
             let mut with = json!({"path": path});
             if !text.is_empty() {
                 with["text_emb_model"] = Value::Object(text);
@@ -648,8 +643,7 @@ struct Encoder {
     model: String,
     /// Its further settings there.
     with: Tree,
-    /// As the configuration has it.
-    name: Option<String>,
+    /// As the configuration has them.
     settings: Tree,
 }
 

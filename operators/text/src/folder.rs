@@ -102,10 +102,14 @@ impl Module {
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
-    std::fs::read(path).map_err(|source| EncoderError::ReadModel {
+    let bytes = std::fs::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    match EncoderError::of_pointer(path, &bytes) {
+        Some(e) => Err(e),
+        None => Ok(bytes),
+    }
 }
 
 fn invalid(path: &Path, problem: impl Into<String>) -> EncoderError {
