@@ -144,7 +144,7 @@ fn default(f: &Field) -> String {
 }
 
 fn meaning(f: &Field) -> String {
-    let mut text = f.about.to_owned();
+    let mut text = f.meaning();
     if let Type::OneOf { planned, .. } = &f.ty
         && !planned.is_empty()
     {

@@ -100,7 +100,7 @@ fn object(schema: &Schema) -> Value {
 
 fn field(f: &Field) -> Value {
     let mut value = or_template(of_type(&f.ty));
-    value["description"] = f.about.into();
+    value["description"] = f.meaning().into();
     if let Some(default) = f
         .default
         .as_ref()

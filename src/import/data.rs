@@ -22,8 +22,7 @@ pub(super) struct Encoder {
     pub model: String,
     /// Its further settings there.
     pub with: Tree,
-    /// As the configuration has it.
-    pub name: Option<String>,
+    /// As the configuration has them.
     pub settings: Tree,
 }
 
@@ -197,7 +196,6 @@ impl Import<'_> {
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
-                name: None,
                 settings,
             });
         };
@@ -211,7 +209,6 @@ impl Import<'_> {
             return Ok(Encoder {
                 model: "static".to_owned(),
                 with,
-                name: Some(name),
                 settings,
             });
         }
@@ -228,7 +225,6 @@ impl Import<'_> {
         Ok(Encoder {
             model: name.clone(),
             with,
-            name: Some(name),
             settings,
         })
     }

@@ -85,9 +85,8 @@ impl Import<'_> {
                     text.insert(key.clone(), value.clone());
                 }
             }
-            if let Some(name) = encoder.name.as_ref().filter(|_| encoder.model != "static") {
-                text.insert("text_emb_model_name".to_owned(), name.as_str().into());
-            }
+            // Not the encoder's name: `export` takes that of the embeddings, whatever
+            // `-p encoder=` makes of them.
             let mut with = json!({"path": path});
             if !text.is_empty() {
                 with["text_emb_model"] = Value::Object(text);

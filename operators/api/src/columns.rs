@@ -144,12 +144,25 @@ pub fn large_list_f32(batch: &RecordBatch, name: &str) -> OpResult<Vec<Vec<f32>>
 /// A column of vectors: their length and all values, row-major.
 ///
 /// # Errors
-/// See [`text`].
+/// See [`text`]; or when a value is NaN or infinite: whatever is computed with it would be, too, or hide it.
 pub fn vectors(batch: &RecordBatch, name: &str) -> OpResult<(usize, Vec<f32>)> {
     let list: &FixedSizeListArray = typed(batch, name)?;
     let dim = usize::try_from(list.value_length()).unwrap_or(0);
     let start = list.offset() * dim;
     let values = inner::<Float32Type>(list.values(), name, start, start + list.len() * dim)?;
+    // Without a branch for each value, so that it takes no longer than reading them.
+    let all = |chunk: &[f32]| chunk.iter().fold(true, |ok, v| ok & v.is_finite());
+    if !values.chunks(4096).all(all)
+        && let Some(at) = values.iter().position(|v| !v.is_finite())
+    {
+        return Err(OpError::new(format!(
+            "column `{name}` holds {} at place {} of a vector",
+            values[at],
+            at % dim
+        ))
+        .row((at / dim) as u64)
+        .hint("the program that wrote these vectors went astray: make them again"));
+    }
     Ok((dim, values))
 }
 
@@ -226,4 +239,32 @@ pub fn batch(spec: &TableSpec, columns: Vec<ArrayRef>) -> OpResult<RecordBatch> 
         .unwrap_or(0);
     RecordBatch::try_new(Arc::new(spec.schema(dim)), columns)
         .map_err(|e| OpError::wrap(format!("columns do not fit table `{}`", spec.name), e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn vectors_that_are_no_numbers_are_refused_with_their_row() {
+        let batch = |values: Vec<f32>| {
+            let vectors = build_vectors(2, values).unwrap();
+            RecordBatch::try_from_iter([("vector", vectors)]).unwrap()
+        };
+        let good = vec![1.0, -2.0, f32::MAX, f32::MIN_POSITIVE];
+        assert_eq!(vectors(&batch(good.clone()), "vector").unwrap(), (2, good));
+        for (bad, said) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+            let e = vectors(&batch(vec![0.0, 1.0, 2.0, bad]), "vector").unwrap_err();
+            assert_eq!(
+                e.to_string(),
+                format!("row 1: column `vector` holds {said} at place 1 of a vector")
+            );
+        }
+        let all = batch(vec![f32::NAN, 1.0, 2.0, 3.0]);
+        assert!(
+            vectors(&all.slice(1, 1), "vector").is_ok(),
+            "only its own rows count"
+        );
+    }
 }

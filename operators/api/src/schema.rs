@@ -198,6 +198,26 @@ impl Type {
         Type::Nullable(Box::new(self))
     }
 
+    /// Sets the largest allowed number.
+    fn bound(&mut self, most: f64) {
+        match self {
+            Type::Int { max, .. } => *max = most as i64,
+            Type::Float { max, .. } => *max = most,
+            Type::Nullable(inner) | Type::List { item: inner, .. } => inner.bound(most),
+            _ => {}
+        }
+    }
+
+    /// Whether it is a number without an upper bound, or holds some.
+    pub fn unbounded(&self) -> bool {
+        match self {
+            Type::Int { max, .. } => *max == i64::MAX,
+            Type::Float { max, .. } => !max.is_finite(),
+            Type::Nullable(inner) | Type::List { item: inner, .. } => inner.unbounded(),
+            _ => false,
+        }
+    }
+
     /// For messages and documentation.
     pub fn describe(&self) -> String {
         match self {
@@ -239,6 +259,8 @@ pub struct Field {
     pub effect: Effect,
     /// What it means.
     pub about: &'static str,
+    /// Why a number may not be larger.
+    pub limit: Option<&'static str>,
     /// A key that is known but may not be set here, with what to do instead.
     pub refused: Option<&'static str>,
     /// A key that is known but works with its default only so far.
@@ -254,6 +276,7 @@ impl Field {
             default: None,
             effect: Effect::Result,
             about,
+            limit: None,
             refused: None,
             fixed: false,
         }
@@ -285,6 +308,22 @@ impl Field {
         Field {
             refused: Some(instead),
             ..Field::required(name, Type::Text, instead)
+        }
+    }
+
+    /// A number of at most `max`, and why (a list's items, where it is one).
+    #[must_use]
+    pub fn at_most(mut self, max: f64, why: &'static str) -> Self {
+        self.ty.bound(max);
+        self.limit = Some(why);
+        self
+    }
+
+    /// What it means, with the reason of its upper bound.
+    pub fn meaning(&self) -> String {
+        match self.limit {
+            Some(why) => format!("{}. Bounded: {why}", self.about),
+            None => self.about.to_owned(),
         }
     }
 
@@ -387,7 +426,7 @@ impl Schema {
             path.push(PathSeg::Key(f.name.to_owned()));
             match (given.get(f.name), &f.default) {
                 (Some(v), default) => {
-                    let v = check(&f.ty, v, path, out);
+                    let v = check(&f.ty, v, path, out, f.limit);
                     if f.fixed && default.as_ref().is_some_and(|d| *d != v) {
                         let only = default.as_ref().map(show).unwrap_or_default();
                         report(
@@ -574,7 +613,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
-fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> Value {
+/// Checks a value; `limit` is why a number may not be larger.
+fn check(
+    ty: &Type,
+    v: &Value,
+    path: &mut Vec<PathSeg>,
+    out: &mut Found<'_>,
+    limit: Option<&'static str>,
+) -> Value {
     let wrong = |path: &[PathSeg], out: &mut Found<'_>, hint: Option<String>| {
         let found = out.describe(path, v);
         let message = format!("expected {}, found {found}", ty.describe());
@@ -583,15 +629,20 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> 
     };
     match (ty, v) {
         (Type::Nullable(_), Value::Null) => Value::Null,
-        (Type::Nullable(inner), v) => check(inner, v, path, out),
+        (Type::Nullable(inner), v) => check(inner, v, path, out, limit),
         (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(path, out, None), Value::Bool),
         (Type::Int { min, max }, Value::Number(n)) => match n.as_i64() {
             Some(i) if i >= *min && i <= *max => v.clone(),
+            // Whole numbers that do not fit 64 bits arrive as floating-point ones.
+            _ if n.as_f64().is_some_and(|x| x > *max as f64) => {
+                wrong(path, out, limit.map(str::to_owned))
+            }
             _ => wrong(path, out, None),
         },
         (Type::Float { min, max }, Value::Number(n)) => match n.as_f64() {
             // Adding zero makes 0 of -0: the same number, so that both give the same key.
             Some(x) if x >= *min && x <= *max => Value::from(x + 0.0),
+            Some(x) if x > *max => wrong(path, out, limit.map(str::to_owned)),
             _ => wrong(path, out, None),
         },
         (Type::Word, Value::String(_)) => v.clone(),
@@ -648,7 +699,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> 
                 .enumerate()
                 .map(|(i, v)| {
                     path.push(PathSeg::Index(i));
-                    let v = check(item, v, path, out);
+                    let v = check(item, v, path, out, limit);
                     path.pop();
                     v
                 })
@@ -677,7 +728,7 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Found<'_>) -> 
                         on_key: true,
                     });
                 }
-                full.insert(name.clone(), check(value, v, path, out));
+                full.insert(name.clone(), check(value, v, path, out, None));
                 path.pop();
             }
             Value::Object(full)
@@ -840,6 +891,42 @@ mod tests {
         for no in ["", "..", "a/b", "1a", "a b", "ä", "a.b"] {
             assert!(!is_name(no), "{no}");
         }
+    }
+
+    #[test]
+    fn numbers_that_are_too_large_are_refused_with_the_reason() {
+        let s = Schema::new(vec![
+            Field::new("n", Type::int(1), 8, "rows").at_most(1000.0, "each row is a state"),
+            Field::new("rate", Type::float(0.0).or_null(), 0.1, "rate").at_most(1.0, "a share"),
+            Field::new("dims", Type::list(Type::int(1)), json!([1]), "widths")
+                .at_most(64.0, "memory grows with the square"),
+        ]);
+        let said = |value: Value| -> Vec<String> {
+            let problems = s.normalize(&value).unwrap_err();
+            let said = problems.iter().map(|p| {
+                let hint = p.hint.as_deref().unwrap_or_default();
+                format!("{}: {} ({hint})", path_text(&p.path), p.message)
+            });
+            said.collect()
+        };
+        assert_eq!(
+            said(json!({"n": 10_000_000_000_000i64, "rate": 2, "dims": [8, 65]})),
+            [
+                "n: expected a whole number from 1 to 1000, found the number 10000000000000 (each row is a state)",
+                "rate: expected a number from 0 to 1, found the number 2 (a share)",
+                "dims[1]: expected a whole number from 1 to 64, found the number 65 (memory grows with the square)",
+            ]
+        );
+        // One that is too small has another reason.
+        assert_eq!(
+            said(json!({"n": 0})),
+            ["n: expected a whole number from 1 to 1000, found the number 0 ()"]
+        );
+        assert!(said(json!({"n": 1e30}))[0].ends_with("(each row is a state)"));
+        s.normalize(&json!({"n": 1000, "rate": null, "dims": [64]}))
+            .unwrap();
+        assert_eq!(s.fields[0].meaning(), "rows. Bounded: each row is a state");
+        assert!(Type::list(Type::float(0.0)).unbounded() && !s.fields[2].ty.unbounded());
     }
 
     #[test]

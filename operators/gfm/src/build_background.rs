@@ -11,7 +11,7 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::buffers::Lease;
-use crate::inputs::LoadedGraph;
+use crate::inputs::{LoadedGraph, vectors};
 use crate::model::{Retriever, read_model};
 use crate::tensor::{tensor, to_f32};
 use crate::tensor_error;
@@ -100,6 +100,14 @@ fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> O
     for states in layers {
         ctx.check_cancelled()?;
         let values = to_f32(states).map_err(tensor_error)?;
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(OpError::new(format!(
+                "the model's states are not numbers: that of entity {} holds {}",
+                at / width.max(1),
+                values[at]
+            ))
+            .hint("its weights are too large to compute with: train it again with a lower `optimizer.lr`"));
+        }
         sink.write(&columns::batch(
             table,
             vec![columns::build_vectors(width, values)?],
@@ -130,7 +138,7 @@ pub(crate) fn read_background(
     let nodes = columns::u64s(&info, "nodes")?.value(0) as usize;
     let mut out = Vec::new();
     for table in ["states", "last"] {
-        let (dim, values) = columns::vectors(&artifact.read(table)?, "vector")?;
+        let (dim, values) = vectors(artifact, table)?;
         let one = (nodes * dim).max(1);
         for layer in values.chunks(one) {
             out.push(tensor(layer.to_vec(), (nodes, dim)).map_err(tensor_error)?);

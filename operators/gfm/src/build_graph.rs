@@ -161,7 +161,8 @@ impl Operator for BuildGraph {
             "relation_order",
             vec![Arc::new(UInt32Array::from(by_relation))],
         )?;
-        let (dim, values) = columns::vectors(&vectors, "vector")?;
+        let (dim, values) = columns::vectors(&vectors, "vector")
+            .map_err(|e| e.artifact(format!("{}.vectors", embeddings.name)))?;
         write(
             "relation_embeddings",
             vec![columns::build_vectors(dim, values)?],

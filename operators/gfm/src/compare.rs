@@ -95,12 +95,14 @@ impl Operator for Compare {
                 labels.push(label);
             }
         }
-        let perfect = (0..questions.len()).map(|i| Answer::perfect(questions.document_gold(i)));
-        report.ceiling(Target::Document, perfect.collect());
         let sure = Sure {
             resamples: p.resamples,
             seed: p.seed,
         };
+        // The ceiling is named there, too.
+        sure.check_memory(labels.len() - 1)?;
+        let perfect = (0..questions.len()).map(|i| Answer::perfect(questions.document_gold(i)));
+        report.ceiling(Target::Document, perfect.collect());
         report.write(ctx, &sure)
     }
 }

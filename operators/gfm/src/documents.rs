@@ -4,6 +4,7 @@ use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns}
 
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::Gold;
+use crate::inputs::vectors;
 use crate::judged::Asked;
 
 /// Reads an `entity-documents` artifact.
@@ -193,7 +194,7 @@ pub(crate) struct Embeddings {
 impl Embeddings {
     /// Reads them, and holds that they were made from these texts.
     pub fn read(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Self> {
-        let (dim, values) = columns::vectors(&artifact.read("vectors")?, "vector")?;
+        let (dim, values) = vectors(artifact, "vectors")?;
         let encoder = artifact.read("encoder")?;
         if columns::text(&encoder, "texts_digest")?.value(0) != texts_digest(texts) {
             return Err(

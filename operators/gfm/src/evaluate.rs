@@ -58,7 +58,7 @@ enum Divide {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ON_GPU: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 
@@ -167,6 +167,11 @@ impl Operator for Evaluate {
                 questions.name
             ));
         }
+        let sure = Sure {
+            resamples: p.resamples,
+            seed: p.seed,
+        };
+        sure.check_memory(1 + p.rankers.len())?;
         setting.warn_of_unaskable(ctx, "the graph systems score 0 on them");
         let gold = questions.golds();
         let mut systems = Systems {
@@ -183,10 +188,6 @@ impl Operator for Evaluate {
             return Ok(());
         }
         systems.ceiling();
-        let sure = Sure {
-            resamples: p.resamples,
-            seed: p.seed,
-        };
         systems.report.write(ctx, &sure)?;
         systems.report.write_ranks(ctx)?;
         systems.rankings.write(ctx, &questions.ids, &setting.titles)
@@ -307,7 +308,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             .map(|(i, scores)| {
                 let mut list = List::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
-                    let documents = ranker.documents(scores, &self.setting.matrix);
+                    let documents = ranker.ranking(scores, &self.setting.matrix);
                     if r == 0 {
                         list = first(&documents, RANKED);
                     }
@@ -404,7 +405,7 @@ fn baselines(
             let masses = masses.transpose().map_err(shape)?.flatten();
             let by_walk = masses
                 .as_ref()
-                .map(|m| Ranker::Simple.documents(m, &setting.matrix));
+                .map(|m| Ranker::Simple.ranking(m, &setting.matrix));
             let mut scores = vec![
                 ("dense", by_text.transpose().map_err(shape)?),
                 ("bm25", by_word),

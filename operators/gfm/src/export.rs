@@ -19,8 +19,9 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::inputs::same_name;
 use crate::model::files::{Encoder, config_json, parquet_bytes, safetensors_bytes, write_pth};
-use crate::model::{StoredConfig, read_model};
+use crate::model::{StoredConfig, StoredModel, read_model};
 
 /// The operator.
 pub struct Export;
@@ -53,7 +54,7 @@ struct TextEmbModel {
 impl Operator for Export {
     type Params = Params;
     const NAME: &'static str = "export";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "writes a model into a folder, as GFM-RAG loads it, and as safetensors or Parquet";
 
@@ -63,7 +64,7 @@ impl Operator for Export {
                 "text_emb_model_name",
                 Type::Text.or_null(),
                 json!(null),
-                "name the reference loads the encoder by; null: the name of the encoder the model was trained with",
+                "name the reference loads the encoder by; null: the name of the encoder the model was trained with. Another encoder's name is refused",
             ),
             Field::new(
                 "normalize",
@@ -76,7 +77,8 @@ impl Operator for Export {
                 Type::int(1),
                 32,
                 "texts the reference embeds at once",
-            ),
+            )
+            .at_most(65_536.0, "each is held in memory"),
             Field::new(
                 "query_instruct",
                 Type::Text.or_null(),
@@ -209,11 +211,8 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
         ("passage_instruct".to_owned(), text(&e.passage_instruct)),
         ("model_kwargs".to_owned(), Value::Null),
     ]);
-    let name = e.text_emb_model_name.as_ref();
-    let encoder = Encoder {
-        name: name.unwrap_or(&model.origin.encoder).clone(),
-        settings,
-    };
+    let name = encoder_name(e.text_emb_model_name.as_deref(), &model)?;
+    let encoder = Encoder { name, settings };
     let config = config_json(params.class, &params.config, params.text_dim, &encoder);
     let mut out = vec![("config.json", config.into_bytes())];
     for (format, name) in [
@@ -236,6 +235,24 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
     Ok(out)
 }
 
+/// The encoder's name for `config.json`: what is given, where it is the name of the encoder that the model was trained with.
+fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
+    let trained = &model.origin.encoder;
+    let Some(given) = given else {
+        return Ok(trained.clone());
+    };
+    if same_name(given, trained) {
+        return Ok(given.to_owned());
+    }
+    Err(OpError::new(format!(
+        "`text_emb_model.text_emb_model_name` is {given}, and the model was trained with the encoder {trained} ({} wide)",
+        model.params.text_dim
+    ))
+    .hint(format!(
+        "leave the parameter out: the name is taken from the embeddings. Where a folder holds {given}, call the folder so"
+    )))
+}
+
 /// Writes a file under another name, then renames it.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -250,4 +267,49 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     }
     file.persist(folder.join(name))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::model::{Class, ModelConfig, Origin, Params as Weights};
+
+    #[test]
+    fn the_encoders_name_is_that_of_the_embeddings() {
+        let trained_with = |encoder: &str| StoredModel {
+            params: Weights::init(
+                Class::QueryGNN,
+                &ModelConfig::new(2, vec![2]),
+                256,
+                1,
+                candle_core::DType::F32,
+            )
+            .unwrap(),
+            origin: Origin {
+                encoder: encoder.to_owned(),
+                ..Origin::default()
+            },
+        };
+        let model = trained_with("static");
+        assert_eq!(encoder_name(None, &model).unwrap(), "static");
+        let e = encoder_name(Some("sentence-transformers/all-mpnet-base-v2"), &model).unwrap_err();
+        assert!(
+            e.to_string()
+                .ends_with("the model was trained with the encoder static (256 wide)"),
+            "{e}"
+        );
+        // By its short name or with its organisation, as it is written.
+        let model = trained_with("all-mpnet-base-v2");
+        for name in [
+            "all-mpnet-base-v2",
+            "sentence-transformers/all-mpnet-base-v2",
+        ] {
+            assert_eq!(encoder_name(Some(name), &model).unwrap(), name);
+        }
+        assert!(encoder_name(Some("all-MiniLM-L6-v2"), &model).is_err());
+        let model = trained_with("BAAI/bge-large-en");
+        assert!(encoder_name(Some("BAAI/bge-large-en"), &model).is_ok());
+        assert!(encoder_name(Some("other/bge-large-en"), &model).is_err());
+    }
 }

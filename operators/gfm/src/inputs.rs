@@ -31,8 +31,7 @@ impl LoadedGraph {
     pub fn read(artifact: &Artifact) -> OpResult<Self> {
         let graph = Graph::read(artifact)?;
         let encoder = EncoderId::of_graph(artifact)?;
-        let (text_dim, values) =
-            columns::vectors(&artifact.read("relation_embeddings")?, "vector")?;
+        let (text_dim, values) = vectors(artifact, "relation_embeddings")?;
         Ok(LoadedGraph {
             embeddings: tensor(values, (2 * graph.relations(), text_dim)).map_err(tensor_error)?,
             graph,
@@ -47,6 +46,12 @@ impl LoadedGraph {
         self.embeddings = self.embeddings.to_dtype(dtype).map_err(tensor_error)?;
         Ok(self)
     }
+}
+
+/// The column `vector` of a table of an artifact: length of a vector, and all values.
+pub(crate) fn vectors(artifact: &Artifact, table: &str) -> OpResult<(usize, Vec<f32>)> {
+    columns::vectors(&artifact.read(table)?, "vector")
+        .map_err(|e| e.artifact(format!("{}.{table}", artifact.name)))
 }
 
 /// The encoder some texts were embedded with.
@@ -101,6 +106,15 @@ impl EncoderId {
             ))
             .hint("give all `embed` stages the same `model`")),
         }
+    }
+}
+
+/// Whether two names can be those of one encoder: a name without an organisation fits that of any.
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    let short = |name: &str| name.rsplit('/').next().map(str::to_owned);
+    match a.contains('/') && b.contains('/') {
+        true => a == b,
+        false => short(a) == short(b),
     }
 }
 

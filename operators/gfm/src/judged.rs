@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
+use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
 use rayon::prelude::*;
 
@@ -37,13 +38,18 @@ pub(crate) fn fields() -> Vec<Field> {
             Type::int(0),
             2000,
             "bootstrap resamples for 95 % intervals, and sign flips of the paired test; 0: neither",
+        )
+        .at_most(
+            1e6,
+            "all are held in memory, and intervals no longer change",
         ),
         Field::new(
             "seed",
             Type::int(0),
             1024,
             "of the resamples, the flips and, in `evaluate`, the untrained weights",
-        ),
+        )
+        .at_most(i64::MAX as f64, "it has 63 bits"),
     ]
 }
 
@@ -53,6 +59,19 @@ pub(crate) struct Sure {
     pub resamples: usize,
     /// Names their streams.
     pub seed: u64,
+}
+
+impl Sure {
+    /// Checks that the resamples of at least this many systems fit into memory, before anything is measured.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn check_memory(&self, systems: usize) -> OpResult<()> {
+        let figures = systems * with_filtered().len();
+        Demand::new()
+            .and("resamples", &[self.resamples, figures, 8])
+            .check("`resamples`")
+    }
 }
 
 /// What is ranked.

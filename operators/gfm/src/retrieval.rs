@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array, StringArray, UInt32Array};
 use candle_core::{Result as TensorResult, Tensor};
+use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
 };
@@ -11,12 +12,18 @@ use gfm_pipe_api::{
 use crate::build_background::read_background;
 use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
+use crate::eval::rankers::NO_SCORE;
 use crate::eval::{EntityDocuments, top};
 use crate::finetune::{each_scored, seeds};
 use crate::inputs::{LoadedGraph, same_encoder};
-use crate::model::{Class, Params as Weights, StoredModel, read_model};
+use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
 use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
+
+/// Entities there may be.
+pub(crate) const MAX_ENTITIES: f64 = u32::MAX as f64;
+/// Why.
+pub(crate) const NUMBERED: &str = "entities are numbered with 32 bits";
 
 /// Names of the rankers.
 pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
@@ -61,14 +68,17 @@ pub(crate) fn fields() -> Vec<Field> {
             Type::int(1),
             20,
             "entities that count, for topk and idf_topk",
-        ),
+        )
+        .at_most(MAX_ENTITIES, NUMBERED),
         Field::new(
             "init_entities_weight",
             Type::Bool,
             true,
             "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1",
         ),
-        Field::new("batch_size", Type::int(1), 8, "questions scored at once").no_effect(),
+        Field::new("batch_size", Type::int(1), 8, "questions scored at once")
+            .at_most(65_536.0, "each has a state of every entity")
+            .no_effect(),
     ]
 }
 
@@ -184,6 +194,21 @@ impl Setting {
         self.ask_weights(ctx, (&weights, None), how, take)
     }
 
+    /// Checks that what a batch of questions takes fits into memory: scores in two types, and a place for every state.
+    fn check_memory(&self, config: &ModelConfig, batch_size: usize) -> OpResult<()> {
+        let (nodes, questions) = (
+            self.input.graph.nodes(),
+            batch_size.min(self.questions.len()),
+        );
+        Demand::new()
+            .and("scores", &[questions, nodes, 4 + 8])
+            .and(
+                "places of states",
+                &[config.layers() + 1, nodes, questions + 1, 4],
+            )
+            .check("`batch_size`")
+    }
+
     fn ask_weights(
         &self,
         ctx: &Context,
@@ -195,6 +220,7 @@ impl Setting {
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
         let graph = &self.input.graph;
+        self.check_memory(&weights.0.config, batch_size)?;
         let ask = |by: &dyn Scorer| {
             let asked = (&self.questions, &seeds[..]);
             each_scored(ctx, by, graph.nodes(), asked, batch_size, take)
@@ -249,10 +275,11 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
 /// The first documents of a question with their scores, best first.
 pub(crate) type List = Vec<(u32, f64)>;
 
-/// The `depth` best documents.
+/// The `depth` best documents. One that is ranked without a score has the ranker's, the sum of nothing.
 pub(crate) fn first(scores: &[f64], depth: usize) -> List {
+    let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
     let best = top(scores, depth).into_iter();
-    best.map(|d| (d, scores[d as usize])).collect()
+    best.map(|d| (d, shown(scores[d as usize]))).collect()
 }
 
 /// The first documents of systems for questions.

@@ -25,7 +25,7 @@ pub struct Params {
 impl Operator for Retrieve {
     type Params = Params;
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ON_GPU: bool = true;
     const ABOUT: &'static str = "the first documents of a model for every question";
 
@@ -42,7 +42,8 @@ impl Operator for Retrieve {
                 Type::int(1),
                 20,
                 "documents listed for each question",
-            ),
+            )
+            .at_most(1e6, "each is a row of `rankings`"),
         ];
         fields.extend(retrieval::fields());
         Schema::new(fields)
@@ -73,7 +74,7 @@ impl Operator for Retrieve {
         let background = ctx.input_opt("background");
         let (mut rankings, system) = (Rankings::default(), "model".into());
         setting.ask(ctx, ctx.input("model")?, background, how, |i, scores| {
-            let documents = ranker.documents(scores, &setting.matrix);
+            let documents = ranker.ranking(scores, &setting.matrix);
             rankings.add(&system, i, first(&documents, p.documents));
         })?;
         rankings.write(ctx, &setting.questions.ids, &setting.titles)

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use candle_core::Tensor;
-use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_api::{Context, OpError, OpResult};
 
 use crate::device;
 use crate::gpu;
@@ -32,6 +32,26 @@ pub trait Scorer {
     fn together(&self) -> bool {
         false
     }
+}
+
+/// Checks that scores, rows of `nodes` of them, are numbers; `of` names a row. Ranked as they are, others would only look bad.
+///
+/// # Errors
+/// When one is NaN or infinite.
+pub(crate) fn check_scores(
+    scores: &[f64],
+    nodes: usize,
+    of: impl Fn(usize) -> String,
+) -> OpResult<()> {
+    let Some(at) = scores.iter().position(|s| !s.is_finite()) else {
+        return Ok(());
+    };
+    let (row, entity, score) = (at / nodes.max(1), at % nodes.max(1), scores[at]);
+    Err(OpError::new(format!(
+        "the model gives entity {entity} the score {score} for {}",
+        of(row)
+    ))
+    .hint("its weights are too large to compute with: train it again with a lower `optimizer.lr`, or with `train.clip_norm`"))
 }
 
 /// A model on a graph on the CPU.
@@ -104,5 +124,25 @@ pub(crate) fn with_scorer<R>(
     match device::gpu(ctx)? {
         Some(gpu) => gpu::with_scorer(&gpu, params, (&input.graph, &input.embeddings), use_it),
         None => use_it(&OnCpu::known(params, input, background)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_score_that_is_no_number_is_an_error_with_its_question() {
+        let of = |row| format!("question `q{row}`");
+        check_scores(&[0.0, -1.0, f64::MAX, 3.0], 2, of).unwrap();
+        check_scores(&[], 0, of).unwrap();
+        for (bad, said) in [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
+            let e = check_scores(&[0.0, 1.0, 2.0, bad], 2, of).unwrap_err();
+            assert_eq!(
+                e.to_string(),
+                format!("the model gives entity 1 the score {said} for question `q1`")
+            );
+        }
     }
 }

@@ -43,11 +43,12 @@ template <class S, int W, int P> __device__ __forceinline__ Part<S, W, P> start_
 // Whether a value is the stored one: an extreme was rounded after it was found, and rounding keeps order.
 template <class S> __device__ __forceinline__ bool stored_as(Acc<S> x, Acc<S> stored) { return up(Down<S>::of(x)) == stored; }
 
+// An extreme of what is not all numbers is not one either.
 template <class S, int W, int P> __device__ __forceinline__ void keep_max(Part<S, W, P> &best, const Part<S, W, P> &m) {
-  each_column<W, P>([&](int p, int k) { best.of[p].at[k] = m.of[p].at[k] > best.of[p].at[k] ? m.of[p].at[k] : best.of[p].at[k]; });
+  each_column<W, P>([&](int p, int k) { if (m.of[p].at[k] > best.of[p].at[k] || m.of[p].at[k] != m.of[p].at[k]) best.of[p].at[k] = m.of[p].at[k]; });
 }
 template <class S, int W, int P> __device__ __forceinline__ void keep_min(Part<S, W, P> &best, const Part<S, W, P> &m) {
-  each_column<W, P>([&](int p, int k) { best.of[p].at[k] = m.of[p].at[k] < best.of[p].at[k] ? m.of[p].at[k] : best.of[p].at[k]; });
+  each_column<W, P>([&](int p, int k) { if (m.of[p].at[k] < best.of[p].at[k] || m.of[p].at[k] != m.of[p].at[k]) best.of[p].at[k] = m.of[p].at[k]; });
 }
 
 // What is made of a row's messages: `total` is begun, takes message by message (or joins the totals of parts), and is finished.
@@ -95,7 +96,7 @@ template <class S, int W, int P> struct PnaOf {
       A s = start.of[p].at[k], mean = (total[0].of[p].at[k] + s) / count, second = (total[3].of[p].at[k] + s * s) / count;
       A variance = second - mean * mean;
       total[0].of[p].at[k] = mean;
-      total[3].of[p].at[k] = sqrt_of(variance > A(MIN_VARIANCE) ? variance : A(MIN_VARIANCE));
+      total[3].of[p].at[k] = sqrt_of(variance <= A(MIN_VARIANCE) ? A(MIN_VARIANCE) : variance);
     });
     S *out = static_cast<S *>(a.features) + size_t(i) * a.stride;
 #pragma unroll

@@ -2,7 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-// Numbers of src/activation.rs.
+// Numbers of src/activation.rs. ReLU is compared so that a NaN stays one.
 __device__ __forceinline__ float exp_of(float x) { return expf(x); }
 __device__ __forceinline__ double exp_of(double x) { return exp(x); }
 __device__ __forceinline__ float expm1_of(float x) { return expm1f(x); }
@@ -19,7 +19,7 @@ template <class A> __device__ __forceinline__ A phi(A x) { return A(0.5) * (A(1)
 
 template <class A> __device__ __forceinline__ A activate(u32 which, A x) {
   switch (which) {
-    case 0: return x > A(0) ? x : A(0);
+    case 0: return x <= A(0) ? A(0) : x;
     case 1: return x * phi(x);
     case 2: return x * sigmoid(x);
     case 3: return tanh_of(x);
@@ -31,7 +31,7 @@ template <class A> __device__ __forceinline__ A activate(u32 which, A x) {
 }
 template <class A> __device__ __forceinline__ A slope(u32 which, A x) {
   switch (which) {
-    case 0: return x > A(0) ? A(1) : A(0);
+    case 0: return x <= A(0) ? A(0) : A(1);
     case 1: return phi(x) + x * exp_of(A(-0.5) * x * x) * A(0.39894228040143267794);
     case 2: { A s = sigmoid(x); return s * (A(1) + x * (A(1) - s)); }
     case 3: { A t = tanh_of(x); return A(1) - t * t; }

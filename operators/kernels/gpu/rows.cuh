@@ -169,7 +169,7 @@ struct Bias {
     const A *bias = static_cast<const A *>(a.bias) + size_t(i / a.per) * a.d;
     for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
       A y = x[c] + bias[c];
-      x[c] = a.relu && !(y > A(0)) ? A(0) : y;
+      x[c] = a.relu && y <= A(0) ? A(0) : y;
     }
   }
 };
@@ -190,7 +190,7 @@ struct EachValue {
     u64 step = u64(gridDim.x) * blockDim.x;
     for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step) switch (a.op) {
         case 0: x[i] += y[i]; break;                     // add
-        default: x[i] = y[i] > A(0) ? x[i] : A(0);       // backward of ReLU, from its output
+        default: x[i] = y[i] <= A(0) ? A(0) : x[i];      // backward of ReLU, from its output
       }
   }
 };

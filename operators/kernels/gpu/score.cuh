@@ -25,7 +25,8 @@ struct Score {
     A sum = 0;
     for (u32 c = threadIdx.x; c < a.f; c += 32) {
       A h = (p ? up(p[c]) : A(0)) + share[c];
-      if (h > A(0)) sum += h * w2[c];
+      // A NaN is not closed out.
+      if (!(h <= A(0))) sum += h * w2[c];
     }
     sum = warp_sum(sum);
     if (threadIdx.x == 0) static_cast<A *>(a.scores)[size_t(q) * a.nodes + v] = sum + static_cast<const A *>(a.b2)[0];
@@ -49,7 +50,7 @@ struct ScoreSums {
         if (ds[v] == A(0)) continue;
         u32 at = a.map[size_t(v) * (a.queries + 1) + q];
         A h = share + (at != NONE ? up(static_cast<const S *>(a.p)[size_t(at) * a.f + c]) : A(0));
-        if (h > A(0)) dshare += ds[v] * w2, dw2 += ds[v] * h;
+        if (!(h <= A(0))) dshare += ds[v] * w2, dw2 += ds[v] * h;
       }
       partial[size_t(q) * a.f + c] = dshare;
       partial[size_t(a.queries + q) * a.f + c] = dw2;
@@ -72,7 +73,7 @@ struct ScoreBack {
     for (u32 c = threadIdx.x; c < a.f; c += blockDim.x) {
       A x = up(p[c]), open = 0;
       for (u32 q = from; q < to; q++)
-        if (map[q] == i && x + static_cast<const A *>(a.share)[size_t(q) * a.f + c] > A(0)) open += ds[size_t(q) * a.nodes + v];
+        if (map[q] == i && !(x + static_cast<const A *>(a.share)[size_t(q) * a.f + c] <= A(0))) open += ds[size_t(q) * a.nodes + v];
       p[c] = Down<S>::of(open * static_cast<const A *>(a.w2)[c]);
     }
   }

@@ -33,14 +33,15 @@ pub(crate) trait Activate {
 
 pub(crate) struct Relu;
 
+/// Compared so that a NaN stays one: `x > 0` would make it 0, and nobody would see it.
 impl Activate for Relu {
     #[inline(always)]
     fn value<T: Real>(x: T) -> T {
-        if x > T::zero() { x } else { T::zero() }
+        if x <= T::zero() { T::zero() } else { x }
     }
     #[inline(always)]
     fn back<T: Real>(x: T, g: T) -> T {
-        if x > T::zero() { g } else { T::zero() }
+        if x <= T::zero() { T::zero() } else { g }
     }
 }
 
@@ -170,5 +171,22 @@ mod tests {
         check::<Elu>(1.0, -0.632_121);
         check::<LeakyRelu>(1.0, -0.01);
         check::<Softplus>(1.313_262, 0.313_262);
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        fn check<A: Activate>() {
+            assert!(A::value(f32::NAN).is_nan() && A::value(f64::NAN).is_nan());
+        }
+        check::<Relu>();
+        check::<Gelu>();
+        check::<Silu>();
+        check::<Tanh>();
+        check::<Sigmoid>();
+        check::<Elu>();
+        check::<LeakyRelu>();
+        check::<Softplus>();
+        // Neither sign of zero matters.
+        assert_eq!(Relu::value(-0.0f32).to_bits(), 0.0f32.to_bits());
     }
 }

@@ -38,7 +38,7 @@ pub struct Upstream<'a, T> {
     pub extremes: &'a [(&'a [T], &'a [T])],
 }
 
-/// `out[b, v] = max or min of out[b, v] and the messages into v`.
+/// `out[b, v] = max or min of out[b, v] and the messages into v`; NaN where one of them is.
 ///
 /// # Panics
 /// When lengths do not fit, or an edge names a node or relation outside.
@@ -65,10 +65,10 @@ pub fn extreme<M: Message, T: Real>(
                 M::write(m, row(x, u, dim), row(w, *r as usize, dim));
                 match order {
                     Order::Max => out.iter_mut().zip(m.iter()).for_each(|(o, m)| {
-                        *o = if *m > *o { *m } else { *o };
+                        *o = if *m > *o || *m != *m { *m } else { *o };
                     }),
                     Order::Min => out.iter_mut().zip(m.iter()).for_each(|(o, m)| {
-                        *o = if *m < *o { *m } else { *o };
+                        *o = if *m < *o || *m != *m { *m } else { *o };
                     }),
                 }
             }
@@ -270,6 +270,26 @@ mod tests {
     use crate::message::{DistMult, RotatE, TransE};
     use crate::testing::{Edges, by_relation, csr, graphs};
     use proptest::prelude::*;
+
+    #[test]
+    fn an_extreme_of_what_is_not_all_numbers_is_none() {
+        // Nodes 1 and 2 send to node 0, in either order.
+        for bad in [1, 2] {
+            let edges = Edges {
+                list: vec![(0, 1, 0), (0, 2, 0)],
+                nodes: 3,
+                relations: 1,
+            };
+            let into = edges.by_destination();
+            let mut x = vec![1.0f64, 2.0, 3.0];
+            x[bad] = f64::NAN;
+            for order in [Order::Max, Order::Min] {
+                let mut out = vec![0.0; 3];
+                extreme::<DistMult, f64>(&mut out, order, csr(&into), &x, &[1.0], 1);
+                assert!(out[0].is_nan() && out[1] == 0.0 && out[2] == 0.0, "{out:?}");
+            }
+        }
+    }
 
     /// One complex or real number at a time: message, and its gradients for x and w times g.
     fn slow(kind: usize, x: &[f64], w: &[f64], i: usize) -> f64 {

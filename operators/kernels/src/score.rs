@@ -90,7 +90,8 @@ pub fn scores<T: Real>(head: &Head<'_, T>, p: &[T], far: Option<&[T]>, out: &mut
 fn dot_relu<T: Real>(a: &[T], b: &[T], w: &[T]) -> T {
     let term = |a: T, b: T, w: T| {
         let h = a + b;
-        if h > T::zero() { h * w } else { T::zero() }
+        // A NaN is not closed out.
+        if h <= T::zero() { T::zero() } else { h * w }
     };
     let mut sums = [T::zero(); 8];
     let n = a.len() / 8 * 8;
@@ -168,10 +169,10 @@ pub fn scores_backward<T: Real>(
                             let (w2, dw2) = (&head.w2[..width], &mut sums.w2[..width]);
                             for i in 0..width {
                                 let h = p[i] + share[i];
-                                let (open, h) = if h > T::zero() {
-                                    (ds, h)
-                                } else {
+                                let (open, h) = if h <= T::zero() {
                                     (T::zero(), T::zero())
+                                } else {
+                                    (ds, h)
                                 };
                                 let dh = open * w2[i];
                                 dp[i] += dh;

@@ -66,6 +66,12 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// A NaN stays one; `max` would make it 0.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x <= 0.0 { 0.0 } else { x }
+}
+
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // sqrt(2 / pi); and tanh(u) = 1 - 2 / (e^2u + 1).
@@ -100,7 +106,7 @@ pub fn linear(out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], k: usize
                         Gate::None => (),
                         Gate::Gelu => row.iter_mut().for_each(|y| *y = gelu(*y)),
                         Gate::GeluTanh => row.iter_mut().for_each(|y| *y = gelu_tanh(*y)),
-                        Gate::Relu => row.iter_mut().for_each(|y| *y = y.max(0.0)),
+                        Gate::Relu => row.iter_mut().for_each(|y| *y = relu(*y)),
                     }
                 }
             },

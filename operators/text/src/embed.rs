@@ -104,7 +104,7 @@ impl Operator for Embed {
 
     fn schema() -> Schema {
         let text = || Type::Nullable(Box::new(Type::Text));
-        let number = |max| Type::Nullable(Box::new(Type::Int { min: 1, max }));
+        let number = || Type::int(1).or_null();
         let words = &["float32", "float16", "bfloat16", "auto"];
         let precision = |name, about| {
             let ty = Type::Nullable(Box::new(Type::OneOf {
@@ -142,12 +142,15 @@ impl Operator for Embed {
                 "the texts are questions: `query_instruct` is put before them, else `passage_instruct`; the static encoder treats both alike",
             ),
             Field::new("normalize", Type::Bool, false, "vectors to norm 1, whatever the model's own modules do"),
-            Field::new("batch_size", Type::Int { min: 1, max: 65_536 }, 32, "texts at a time, at most; changes no result")
+            Field::new("batch_size", Type::int(1), 32, "texts at a time, at most; changes no result")
+                .at_most(65_536.0, "their states are held together")
                 .no_effect(),
             Field::new("query_instruct", text(), None::<&str>, "put before questions; null: the model's default prompt, if any"),
             Field::new("passage_instruct", text(), None::<&str>, "put before all other texts; null: the model's default prompt, if any"),
-            Field::new("truncate_dim", number(1 << 16), None::<i64>, "only the first numbers of a vector (Matryoshka models)"),
-            Field::new("max_seq_length", number(1 << 20), None::<i64>, "tokens of a text, at most; null: what the model says"),
+            Field::new("truncate_dim", number(), None::<i64>, "only the first numbers of a vector (Matryoshka models)")
+                .at_most(65_536.0, "no model has more"),
+            Field::new("max_seq_length", number(), None::<i64>, "tokens of a text, at most; null: what the model says")
+                .at_most(1_048_576.0, "attention takes memory by its square"),
             Field::new("model_kwargs", Type::Nullable(Box::new(Type::Object(kwargs))), None::<i64>, "what the model is loaded with"),
         ])
     }
@@ -299,6 +302,12 @@ fn with_static(ctx: &Context, texts: &[String]) -> OpResult<About> {
                 .artifact(&input.name)
                 .row((i * CHUNK) as u64)
         })?;
+        if let Some(at) = encoded.values.iter().position(|x| !x.is_finite()) {
+            return Err(OpError::new("the encoder gave a vector that is not finite")
+                .artifact(&input.name)
+                .row((i * CHUNK + at / dim) as u64)
+                .hint("its table is damaged"));
+        }
         zero_rows += encoded.zero_rows.len() as u64;
         sink.write(encoded.values)?;
         let done = (i * CHUNK + chunk.len()) as u64;

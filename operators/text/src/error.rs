@@ -1,6 +1,6 @@
 //! Why an encoder could not be loaded or a text could not be encoded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The layout version of a static encoder's folder that this build reads.
 pub(crate) const STATIC_FORMAT: u32 = 1;
@@ -50,6 +50,16 @@ pub enum EncoderError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file is something else than its name says, or holds weights that are no numbers.
+    #[error("{}: {problem}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A network of another kind.
     #[error("{}: model_type `{kind}` is not implemented", path.display())]
     Architecture {
@@ -72,12 +82,23 @@ pub enum EncoderError {
 }
 
 impl EncoderError {
+    /// The error of a file that Git LFS put a pointer in the place of, if one did.
+    pub(crate) fn of_pointer(path: &Path, bytes: &[u8]) -> Option<EncoderError> {
+        let pointer = gfm_pipe_api::foreign::git_lfs(bytes)?;
+        Some(EncoderError::Refused {
+            path: path.to_owned(),
+            problem: pointer.problem,
+            hint: Some(pointer.hint.to_owned()),
+        })
+    }
+
     /// What the user can do about it, where the message does not say.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             EncoderError::ReadModel { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(
                 "a model folder holds config.json, tokenizer.json, model.safetensors or pytorch_model.bin, and what sentence-transformers adds; one without tokenizer.json gets it by AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)".to_owned(),
             ),
+            EncoderError::Refused { hint, .. } => hint.clone(),
             EncoderError::Architecture { .. } => Some(format!("implemented are {}", crate::ARCHITECTURES)),
             EncoderError::Network(_) => Some("tokenizer.json may be that of another model: it names a token the network has no embedding for".to_owned()),
             _ => None,

@@ -57,10 +57,14 @@ pub(crate) struct Recipe {
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
-    files::read(path).map_err(|source| EncoderError::ReadModel {
+    let bytes = files::read(path).map_err(|source| EncoderError::ReadModel {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    match EncoderError::of_pointer(path, &bytes) {
+        Some(e) => Err(e),
+        None => Ok(bytes),
+    }
 }
 
 pub(crate) fn invalid(path: &Path, problem: impl Into<String>) -> EncoderError {

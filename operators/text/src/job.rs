@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult, files};
 use rayon::prelude::*;
@@ -76,6 +77,9 @@ pub(crate) fn embed(
     let failed = |e| explained(format!("failed to load the encoder {name}"), e);
     let digest = folder_digest(folder)?;
     let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
+    if let Some(note) = encoder.note() {
+        ctx.info(format!("{name}: {note}"));
+    }
     // Vectors are kept under the digest: it must be that of what was read.
     if folder_digest(folder)? != digest {
         return Err(
@@ -187,6 +191,9 @@ struct Job<'a> {
 impl Job<'_> {
     fn run(&self, distinct: &Distinct<'_>) -> OpResult<Vec<f32>> {
         let dim = self.encoder.dim();
+        Demand::new()
+            .and("vectors", &[distinct.texts.len(), dim, size_of::<f32>()])
+            .check("`truncate_dim` or the number of texts")?;
         let mut out = vec![0.0_f32; distinct.texts.len() * dim];
         let ids: Vec<TextId> = distinct
             .texts

@@ -65,7 +65,8 @@ impl Location {
         }
     }
 
-    /// The model's short name: what a folder or the part behind the organisation is called.
+    /// The model's name: what a folder is called, or a model of the hub, without the organisation that is taken where none is
+    /// named.
     pub(crate) fn name(&self) -> String {
         match self {
             Location::Static => "static".to_owned(),
@@ -74,7 +75,10 @@ impl Location {
                 let name = last.map(|c| c.as_os_str().to_string_lossy().into_owned());
                 name.unwrap_or_else(|| path.display().to_string())
             }
-            Location::Hub(repo) => repo.id.rsplit('/').next().unwrap_or(&repo.id).to_owned(),
+            Location::Hub(repo) => {
+                let short = repo.id.strip_prefix("sentence-transformers/");
+                short.unwrap_or(&repo.id).to_owned()
+            }
         }
     }
 }

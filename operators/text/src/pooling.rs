@@ -52,7 +52,12 @@ impl Pooling {
                 Mode::Max => {
                     let mut most = vec![f32::NEG_INFINITY; width];
                     for row in rows {
-                        most.iter_mut().zip(row).for_each(|(m, x)| *m = m.max(*x));
+                        for (m, x) in most.iter_mut().zip(row) {
+                            // A NaN stays; `max` would pass it over.
+                            if *x > *m || x.is_nan() {
+                                *m = *x;
+                            }
+                        }
                     }
                     out.extend(most);
                 }
@@ -81,7 +86,8 @@ impl Pooling {
     }
 }
 
-/// Scales a row to norm 1; a row without a direction becomes exactly zero.
+/// Scales a row to norm 1; a row without a direction becomes exactly zero. One that is not finite becomes NaN as a whole: a zero
+/// would hide it.
 pub(crate) fn normalise(row: &mut [f32]) -> bool {
     // f64: the squares of a long text's sum neither overflow nor lose the small components.
     let norm = row
@@ -93,16 +99,38 @@ pub(crate) fn normalise(row: &mut [f32]) -> bool {
         for value in row.iter_mut() {
             *value = (f64::from(*value) / norm) as f32;
         }
-        true
-    } else {
-        row.fill(0.0);
-        false
+        return true;
     }
+    row.fill(if norm.is_finite() { 0.0 } else { f32::NAN });
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let pool = |states: &[f32]| {
+            let modes = vec![Mode::Max, Mode::Mean];
+            let all = Pooling {
+                modes,
+                include_prompt: true,
+            };
+            all.pool(states, 1, 0)
+        };
+        for states in [[f32::NAN, 1.0], [1.0, f32::NAN]] {
+            assert!(pool(&states).iter().all(|x| x.is_nan()));
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut row = [1.0, bad];
+            assert!(!normalise(&mut row));
+            assert!(row.iter().all(|x| x.is_nan()));
+        }
+        let mut zero = [0.0, 0.0];
+        assert!(!normalise(&mut zero));
+        assert_eq!(zero, [0.0, 0.0]);
+    }
 
     #[test]
     fn modes_are_put_side_by_side() {

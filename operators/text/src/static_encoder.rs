@@ -130,7 +130,13 @@ impl StaticEncoder {
     pub fn from_dir(folder: &Path) -> Result<Self, EncoderError> {
         let read = |name: &str| {
             let path = folder.join(name);
-            files::read(&path).map_err(|source| EncoderError::Read { path, source })
+            match files::read(&path) {
+                Err(source) => Err(EncoderError::Read { path, source }),
+                Ok(bytes) => match EncoderError::of_pointer(&path, &bytes) {
+                    Some(e) => Err(e),
+                    None => Ok(bytes),
+                },
+            }
         };
         Self::from_bytes(&read(CONFIG_FILE)?, &read(VOCAB_FILE)?, read(TABLE_FILE)?)
     }

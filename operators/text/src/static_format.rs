@@ -143,8 +143,12 @@ fn parse_table(
         .iter()
         .map(|bytes| f32::from_le_bytes(*bytes))
         .collect();
-    if let Some(row) = scales.iter().position(|scale| !scale.is_finite()) {
-        return Err(bad(format!("scales: row {row} is not a finite number")));
+    // A row is its scale times whole numbers of one byte.
+    let finite = |scale: &f32| (scale * 128.0).is_finite();
+    if let Some(row) = scales.iter().position(|scale| !finite(scale)) {
+        return Err(bad(format!(
+            "scales: row {row} is not a finite number, or so large that its row is not"
+        )));
     }
     // `rows` is a slice of `bytes`, so the difference of their addresses is its offset.
     let start = rows.as_ptr().addr() - bytes.as_ptr().addr();
@@ -225,6 +229,14 @@ mod tests {
                 table(&[0.0, f32::NAN], &[0, 0, 2, 3])
             )
             .contains("row 1 is not a finite")
+        );
+        assert!(
+            message(
+                CONFIG,
+                "[UNK]\nab\n",
+                table(&[f32::MAX, 0.5], &[0, 0, 2, 3])
+            )
+            .contains("row 0 is not a finite")
         );
         assert!(
             message(CONFIG, "[UNK]\nab\n", Cow::Borrowed(b"nonsense"))

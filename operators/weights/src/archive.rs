@@ -2,11 +2,11 @@
 //!
 //! Reading is candle's; what it would not survive is found before it looks.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use candle_core::pickle::PthTensors;
+use gfm_pipe_api::files;
 use zip::ZipArchive;
 
 use crate::{Refused, Tensors, check_finite, form, pickle};
@@ -20,7 +20,7 @@ const MAX_PICKLE: u64 = 64 << 20;
 /// When it is not such a file, or a value is not finite.
 pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> {
     look(file)?;
-    let size = std::fs::metadata(file)?.len();
+    let size = files::metadata(file)?.len();
     // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
     let open = |key: Option<&str>| {
         std::panic::catch_unwind(|| PthTensors::new(file, key))
@@ -57,14 +57,14 @@ pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> 
 fn look(file: &Path) -> Result<(), Refused> {
     let named = file.file_name().unwrap_or_default().to_string_lossy();
     let mut head = Vec::new();
-    File::open(file)?
+    files::open(file)?
         .take(form::HEAD as u64)
         .read_to_end(&mut head)?;
     if let Some(refused) = form::not_an_archive(&head, &named) {
         return Err(refused);
     }
     let broken = |e: zip::result::ZipError| Refused::new(e.to_string());
-    let mut zip = ZipArchive::new(BufReader::new(File::open(file)?)).map_err(broken)?;
+    let mut zip = ZipArchive::new(BufReader::new(files::open(file)?)).map_err(broken)?;
     for at in 0..zip.len() {
         let mut entry = zip.by_index(at).map_err(broken)?;
         let name = entry.name().map_err(broken)?.into_owned();

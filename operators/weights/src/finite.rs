@@ -34,6 +34,7 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<(), Refused> {
     };
     let more = match bad().count() - 1 {
         0 => String::new(),
+        1 => ", and one more value that is not finite".to_owned(),
         n => format!(", and {n} more values that are not finite"),
     };
     let place = index(at, tensor.dims());

@@ -70,7 +70,7 @@ impl From<std::io::Error> for Refused {
 /// # Errors
 /// When it is not such a file, or a value is not finite.
 pub fn read_safetensors(file: &Path) -> Result<(Tensors, HashMap<String, String>), Refused> {
-    let bytes = std::fs::read(file)?;
+    let bytes = gfm_pipe_api::files::read(file)?;
     if let Some(refused) = form::not_safetensors(&bytes) {
         return Err(refused);
     }

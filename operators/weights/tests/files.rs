@@ -129,7 +129,7 @@ fn values_that_are_no_numbers_are_refused_by_name_and_place() {
         ([0.0, f32::NAN, 1.0], "`w` holds NaN at [1]"),
         (
             [0.0, f32::NEG_INFINITY, f32::NAN],
-            "`w` holds -inf at [1], and 1 more values",
+            "`w` holds -inf at [1], and one more value",
         ),
     ] {
         let e = refused("a.pth", &pth("w", values, "little"));

@@ -71,6 +71,8 @@ pub struct EntityDocuments {
     offsets: Vec<usize>,
     documents: Vec<u32>,
     num_documents: usize,
+    /// Documents that mention no entity, ascending.
+    bare: Vec<u32>,
 }
 
 impl EntityDocuments {
@@ -100,10 +102,16 @@ impl EntityDocuments {
         for i in 0..num_entities {
             offsets[i + 1] += offsets[i];
         }
+        let mut mentions = vec![false; num_documents];
+        for (_, document) in &pairs {
+            mentions[*document as usize] = true;
+        }
+        let ids = (0..=u32::MAX).zip(mentions);
         Ok(EntityDocuments {
             offsets,
             documents: pairs.into_iter().map(|p| p.1).collect(),
             num_documents,
+            bare: ids.filter(|(_, any)| !any).map(|(id, _)| id).collect(),
         })
     }
 
@@ -121,6 +129,11 @@ impl EntityDocuments {
     pub fn documents(&self, entity: u32) -> &[u32] {
         let entity = entity as usize;
         &self.documents[self.offsets[entity]..self.offsets[entity + 1]]
+    }
+
+    /// Documents that mention no entity, ascending.
+    pub fn without_entities(&self) -> &[u32] {
+        &self.bare
     }
 
     /// 1 / number of documents that mention the entity; 0 where none does.
@@ -169,6 +182,9 @@ mod tests {
         assert!(m.documents(1).is_empty());
         assert_eq!(m.documents(2), [1]);
         assert_eq!((m.weight(0), m.weight(1), m.weight(2)), (0.5, 0.0, 1.0));
+        assert!(m.without_entities().is_empty());
+        let m = EntityDocuments::from_pairs(1, 4, [(0, 1), (0, 1)]).unwrap();
+        assert_eq!(m.without_entities(), [0, 2, 3]);
         assert!(EntityDocuments::from_pairs(3, 2, [(3, 0)]).is_err());
         assert!(EntityDocuments::from_pairs(3, 2, [(0, 2)]).is_err());
     }

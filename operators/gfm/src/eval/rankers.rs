@@ -7,6 +7,9 @@ use num_traits::Float;
 
 use super::{EntityDocuments, top};
 
+/// What a document that mentions no entity is ranked by: after all others, by id among its like.
+pub const NO_SCORE: f64 = f64::NEG_INFINITY;
+
 /// How entity scores become document scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranker {
@@ -42,7 +45,17 @@ impl Ranker {
         }
     }
 
-    /// Scores of all documents for one question; `scores` has one value an entity.
+    /// Scores to rank documents by: those of [`Ranker::documents`], with [`NO_SCORE`] for documents that mention no entity. Their
+    /// sums are 0, which says nothing about them, and scores are mostly negative: as they are, such documents would come first.
+    pub fn ranking<T: Float>(self, scores: &[T], matrix: &EntityDocuments) -> Vec<T> {
+        let mut out = self.documents(scores, matrix);
+        for &document in matrix.without_entities() {
+            out[document as usize] = T::neg_infinity();
+        }
+        out
+    }
+
+    /// Scores of all documents for one question, as the reference gives them; `scores` has one value an entity.
     pub fn documents<T: Float>(self, scores: &[T], matrix: &EntityDocuments) -> Vec<T> {
         let mut sums = vec![0.0f64; matrix.num_documents()];
         let mut add = |entity: u32, value: f64| {
@@ -111,6 +124,29 @@ mod tests {
             Ranker::IdfTopK(100).documents(&scores, &m),
             [0.75, 1.75, 0.25, 0.25, 0.0]
         );
+    }
+
+    #[test]
+    fn documents_without_entities_come_last() {
+        // Documents 0 and 3 mention nothing, 1 and 2 entities with negative scores.
+        let m = EntityDocuments::from_pairs(2, 4, [(0, 1), (1, 2)]).unwrap();
+        let scores = [-3.0f64, -1.0];
+        for (ranker, order) in [
+            (Ranker::Simple, [2, 1, 0, 3]),
+            (Ranker::Idf, [2, 1, 0, 3]),
+            // Of entities beyond the first, the document has 0 like those without any.
+            (Ranker::TopK(1), [2, 1, 0, 3]),
+            (Ranker::IdfTopK(1), [2, 1, 0, 3]),
+        ] {
+            let placed = ranker.ranking(&scores, &m);
+            assert_eq!(top(&placed, 4), order, "{}", ranker.name());
+            assert_eq!((placed[0], placed[3]), (NO_SCORE, NO_SCORE));
+            // The reference's scores stay what they are.
+            assert_eq!(ranker.documents(&scores, &m)[0], 0.0);
+        }
+        // Masses of PageRank that do not reach a document do not tie with it.
+        let masses = [1.0, 0.0];
+        assert_eq!(top(&Ranker::Simple.ranking(&masses, &m), 4), [1, 2, 0, 3]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Finetune;
 impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";

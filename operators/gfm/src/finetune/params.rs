@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::eval::metrics::Metric;
 use crate::eval::rankers::Ranker;
 use crate::loss::ListLoss;
+use crate::retrieval::{MAX_ENTITIES, NUMBERED};
 use crate::train::BestBy;
 use crate::train::keys::{Train, best_by_problem};
 use crate::train::settings::{
@@ -85,7 +86,8 @@ impl DocRanker {
                 Type::int(1),
                 20,
                 "entities that count, for topk and idf_topk",
-            ),
+            )
+            .at_most(MAX_ENTITIES, NUMBERED),
         ])
     }
 
@@ -216,7 +218,8 @@ fn loss_schema() -> Schema {
                     Type::float(0.0).or_null(),
                     json!(null),
                     "BCELoss: weighs negatives by softmax(score / temperature); 0 or null weighs them equally",
-                ),
+                )
+                .at_most(1e6, "they are weighed equally long before"),
             ])),
             "the loss function",
         ),
@@ -228,7 +231,8 @@ fn loss_schema() -> Schema {
                     Type::float(0.0),
                     1.0,
                     "factor of this loss in the sum",
-                ),
+                )
+                .at_most(1e6, "gradients leave single precision beyond it"),
                 Field::new(
                     "is_doc_loss",
                     Type::Bool,

@@ -7,7 +7,7 @@ use crate::divided::check_cancelled;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::model::Question;
-use crate::scorer::Scorer;
+use crate::scorer::{Scorer, check_scores};
 
 /// Weighted question entities: 1 / number of documents, or 1.
 pub(crate) fn seeds(
@@ -53,6 +53,10 @@ pub(crate) fn each_scored(
             })
             .collect();
         let scores = by.questions(&batch)?;
+        check_scores(&scores, nodes, |row| {
+            let id = &questions.ids[rows[row]];
+            format!("question `{id}` of `{}`", questions.name)
+        })?;
         let rows = rows.iter().zip(scores.chunks_exact(nodes));
         for ((i, scores), at) in rows.zip(&mut places) {
             if mine.contains(&at) {

@@ -24,6 +24,7 @@ use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight, port};
+use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, By, Step, Task};
 
 /// The task.
@@ -37,6 +38,29 @@ impl Task for QuestionAnswering<'_> {
 
     fn samples(&self, data: &Data) -> usize {
         data.train.questions.len()
+    }
+
+    fn sizes(&self, data: &Data) -> Sizes {
+        Sizes {
+            nodes: data.nodes,
+            candidates: None,
+            documents: self.ranked_documents(data),
+            lower: "`train.batch_size`, `model.entity_model.input_dim` or the number of layers",
+        }
+    }
+
+    fn foreseen(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> Foreseen {
+        let batched = Batched {
+            all: numbers,
+            mine: 0..numbers.len(),
+        };
+        let ready = self.ready(data, config, &batched);
+        Foreseen {
+            seeds: ready.seeds.iter().map(Vec::len).sum(),
+            candidates: None,
+            documents: self.ranked_documents(data),
+            reach: ready.reach,
+        }
     }
 
     fn describe(&self, data: &Data) -> String {
@@ -171,7 +195,7 @@ impl Task for QuestionAnswering<'_> {
         let (graph, embeddings) = (&data.input.graph, &data.input.embeddings);
         let mut ask = |by: &dyn Scorer| {
             each_scored(ctx, by, data.nodes, asked, batch_size, |i, row| {
-                let documents = ranker.documents(row, &data.documents);
+                let documents = ranker.ranking(row, &data.documents);
                 taken.push((
                     i,
                     [
@@ -234,6 +258,12 @@ impl Losses {
 }
 
 impl QuestionAnswering<'_> {
+    /// Documents, where a loss is over them.
+    fn ranked_documents(&self, data: &Data) -> usize {
+        let over = self.p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
+        usize::from(over) * data.documents.num_documents()
+    }
+
     /// A batch with all that the CPU finds out about it.
     fn ready(&self, data: &Data, config: &ModelConfig, batched: &Batched<'_>) -> QuestionBatch {
         let train = &data.train;
@@ -361,18 +391,7 @@ pub(super) fn foresee(
         let data = set.read(p, p.train.own.do_eval, None)?;
         let input = (&data.input.graph, data.input.text_dim);
         out.look(input, task.samples(&data), |numbers| {
-            let batched = Batched {
-                all: numbers,
-                mine: 0..numbers.len(),
-            };
-            let ready = task.ready(&data, &config, &batched);
-            let over_documents = p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
-            Foreseen {
-                seeds: ready.seeds.iter().map(Vec::len).sum(),
-                candidates: None,
-                documents: usize::from(over_documents) * data.documents.num_documents(),
-                reach: ready.reach,
-            }
+            task.foreseen(&data, &config, numbers)
         });
     }
     Ok(out.estimate())

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc};
 
+/// Most layers of a model.
+const MAX_LAYERS: usize = 1000;
+
 /// The reference's `entity_model` keys that change what the model computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -90,9 +93,8 @@ impl ModelConfig {
             return Err(format!("{key}: {why}"));
         }
         let dims = || self.hidden_dims.iter().chain([&self.input_dim]);
-        let fits = dims().all(|d| (1..=65_536).contains(d))
-            && (1..=16).contains(&self.num_mlp_layer)
-            && self.layers() <= 1000;
+        let fits =
+            dims().all(|d| (1..=65_536).contains(d)) && (1..=16).contains(&self.num_mlp_layer);
         fits.then_some(())
             .ok_or_else(|| "dimensions out of range".to_owned())
     }
@@ -102,6 +104,13 @@ impl ModelConfig {
         let mut out = Vec::new();
         if self.hidden_dims.is_empty() {
             out.push(("hidden_dims", "there must be at least one layer".to_owned()));
+        }
+        if self.layers() > MAX_LAYERS {
+            let why = format!(
+                "{} layers; {MAX_LAYERS} are more than any graph has hops",
+                self.layers()
+            );
+            out.push(("hidden_dims", why));
         }
         let inner = self.hidden_dims.len().saturating_sub(1);
         if let Some(i) = self.hidden_dims[..inner]

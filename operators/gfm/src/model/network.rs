@@ -243,7 +243,7 @@ impl Network<'_> {
     /// A layer's own view of the relations: Linear, ReLU, Linear.
     pub(super) fn project(&self, layer: usize, relations: &Tensor) -> Result<Projection> {
         let [w0, b0, w2, b2] = self.projection(layer)?;
-        let hidden = ops::linear(relations, w0, b0)?.relu()?;
+        let hidden = ops::relu(&ops::linear(relations, w0, b0)?)?;
         Ok(Projection {
             relations: ops::linear(&hidden, w2, b2)?,
             hidden,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
+use gfm_pipe_weights::{Refused, check_finite};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,7 @@ impl Params {
     /// Parameters from tensors that exist.
     ///
     /// # Errors
-    /// When one is missing, too many or of another shape.
+    /// When one is missing, too many, of another shape, or holds a value that is not finite.
     pub fn from_tensors(
         class: Class,
         config: &ModelConfig,
@@ -181,12 +182,25 @@ impl Params {
         if let Some(name) = tensors.keys().find(|n| !want.iter().any(|(w, _)| w == *n)) {
             bail!("parameter `{name}` is none of a {}", class.name());
         }
-        Ok(Params {
+        let params = Params {
             class,
             config: config.clone(),
             text_dim,
             tensors,
-        })
+        };
+        match params.check_finite() {
+            Ok(()) => Ok(params),
+            Err(refused) => bail!("parameter {refused}"),
+        }
+    }
+
+    /// Checks that every value is a finite number.
+    ///
+    /// # Errors
+    /// When one is not; the error names the parameter, the value and its place.
+    pub fn check_finite(&self) -> std::result::Result<(), Refused> {
+        let mut all = self.tensors.iter();
+        all.try_for_each(|(name, tensor)| check_finite(name, tensor))
     }
 
     /// Replaces every parameter that another model has in the same shape.

@@ -10,7 +10,7 @@ mod kind;
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::graph::Graph;
-use crate::tensor::by_dtype;
+use crate::tensor::{Elem, by_dtype, tensor, view};
 
 pub(crate) use self::cpu::First;
 pub use self::kind::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc, Path};
@@ -27,6 +27,23 @@ pub struct LayerParams {
     pub bias: Tensor,
     /// Scale and shift of the layer norm, `[out]` each.
     pub norm: Option<(Tensor, Tensor)>,
+}
+
+/// max(x, 0), and NaN of a NaN: candle's own makes it 0, so that nobody would see it.
+///
+/// # Errors
+/// When the tensor is not contiguous, or of another element type than the model's.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    fn of<T: Elem>(x: &Tensor) -> Result<Tensor> {
+        let values = view::<T>(x)?;
+        let zero = T::zero();
+        let open = |v: &T| if *v <= zero { zero } else { *v };
+        tensor(
+            values.slice()?.iter().map(open).collect::<Vec<T>>(),
+            x.shape(),
+        )
+    }
+    by_dtype!(x.dtype(), T => of::<T>(x))
 }
 
 /// What a layer's backward pass needs from its forward pass.

@@ -97,7 +97,8 @@ impl Params {
 /// Everything that may stand under `with:`.
 pub(super) fn schema() -> Schema {
     let task = Schema::new(vec![
-        Field::new("num_negative", Type::int(1), 256, "negatives per triple"),
+        Field::new("num_negative", Type::int(1), 256, "negatives per triple")
+            .at_most(1e6, "each is scored for every triple of a batch"),
         Field::new(
             "strict_negative",
             Type::Bool,
@@ -109,7 +110,8 @@ pub(super) fn schema() -> Schema {
             Type::float(0.0),
             1.0,
             "weights negatives by softmax(score / temperature); 0 weighs them equally",
-        ),
+        )
+        .at_most(1e6, "they are weighed equally long before"),
         Field::new(
             "metric",
             Type::list(Type::Form {
@@ -129,7 +131,8 @@ pub(super) fn schema() -> Schema {
     ]);
     let mut train = train_fields(10, false, false);
     train.extend([
-        Field::new("fast_test", Type::int(1), 500, "at most this many triples of a data set are validated on"),
+        Field::new("fast_test", Type::int(1), 500, "at most this many triples of a data set are validated on")
+            .at_most(1e9, "each is ranked against all entities"),
         Field::new(
             "valid_fraction",
             Type::Float { min: 0.0, max: 0.5 },

@@ -21,6 +21,7 @@ use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight};
 use crate::train::link_eval::{metrics, rank_links};
+use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, By, Step, Task};
 use crate::twins::Twins;
 
@@ -259,6 +260,30 @@ impl Task for LinkPrediction<'_> {
         data.split.train.len()
     }
 
+    fn sizes(&self, data: &Data) -> Sizes {
+        Sizes {
+            nodes: data.graph.nodes(),
+            candidates: Some(1 + self.p.task.num_negative),
+            documents: 0,
+            lower: "`train.batch_size`, `task.num_negative`, `model.entity_model.input_dim` or the number of layers",
+        }
+    }
+
+    fn foreseen(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> Foreseen {
+        let mut numbers_of = rng(self.p.seed, "an estimate");
+        let batched = Batched {
+            all: numbers,
+            mine: 0..numbers.len(),
+        };
+        let ready = self.ready(data, config, &batched, &mut numbers_of);
+        Foreseen {
+            seeds: ready.seeds.len(),
+            candidates: Some(1 + self.p.task.num_negative),
+            documents: 0,
+            reach: ready.reach,
+        }
+    }
+
     fn describe(&self, data: &Data) -> String {
         let twins = match data.twins.len() {
             0 => String::new(),
@@ -382,18 +407,7 @@ pub(super) fn foresee(
         let text = data.embeddings.dims2().map_err(tensor_error)?.1;
         let samples = task.samples(&data);
         out.look((&data.graph, text), samples, |numbers| {
-            let mut numbers_of = rng(p.seed, "an estimate");
-            let batched = Batched {
-                all: numbers,
-                mine: 0..numbers.len(),
-            };
-            let ready = task.ready(&data, &config, &batched, &mut numbers_of);
-            Foreseen {
-                seeds: ready.seeds.len(),
-                candidates: Some(1 + p.task.num_negative),
-                documents: 0,
-                reach: ready.reach,
-            }
+            task.foreseen(&data, &config, numbers)
         });
     }
     Ok(out.estimate())

@@ -205,6 +205,7 @@ pub(super) fn read(
             out.set(name, take(format!("{prefix}.{name}"))?)
                 .map_err(|e| e.to_string())?;
         }
+        out.check_finite().map_err(|e| e.to_string())?;
         Ok(out)
     };
     let (current, best) = (fill("param")?, fill("best")?);

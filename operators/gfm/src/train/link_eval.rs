@@ -10,7 +10,7 @@ use crate::divided::check_cancelled;
 use crate::graph::Graph;
 use crate::model::TailQuery;
 use crate::sampling::{EasyEdges, Triple, Truth};
-use crate::scorer::Scorer;
+use crate::scorer::{Scorer, check_scores};
 
 /// Which edges are taken out of the graph while triples are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,10 @@ pub(crate) fn rank_links(
             };
             let queries: Vec<TailQuery> = rows.iter().map(|r| r.0).collect();
             let scores = by.links(&gone, &queries)?;
+            check_scores(&scores, graph.nodes(), |row| {
+                let q = queries[row];
+                format!("the tails of entity {} by relation {}", q.head, q.relation)
+            })?;
             for ((q, target), scores) in rows.iter().zip(scores.chunks_exact(graph.nodes())) {
                 let (rank, negatives) = filtered_rank(scores, *target, truth.tails(*q));
                 out.push(Rank {

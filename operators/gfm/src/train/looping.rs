@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::ahead::{self, ahead};
 use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
+use super::memory;
 use super::meter::Meter;
 use super::schedule::Schedule;
 use super::task::{Batched, By, Step, Task};
@@ -29,6 +30,9 @@ use crate::tensor_error;
 
 /// Values of the loss in the history per epoch (fewer where an epoch has fewer steps).
 const LOSSES_PER_EPOCH: u64 = 10;
+
+/// What to do when numbers become NaN or infinite.
+const ASTRAY: &str = "lower `optimizer.lr`, or set `train.clip_norm`";
 
 /// The loop's own settings.
 #[derive(Debug, Clone)]
@@ -101,7 +105,8 @@ pub(crate) fn run<T: Task>(
     if gpu.is_none() {
         settings.how.for_cpu()?;
     }
-    let course = survey(ctx, settings, task, loader)?;
+    let on_cpu = gpu.is_none().then_some(&params);
+    let course = survey(ctx, settings, task, loader, on_cpu)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
@@ -176,12 +181,14 @@ pub(crate) fn run<T: Task>(
     })
 }
 
-/// Looks at every data set once: sizes decide the course, and what cannot be read is found before hours of training.
+/// Looks at every data set once: sizes decide the course, and what cannot be read, or does not fit into memory, is found before
+/// hours of training. `on_cpu` are the weights, where the CPU trains them.
 fn survey<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
     loader: &Loader<T::Data>,
+    on_cpu: Option<&Params>,
 ) -> OpResult<Course> {
     let mut course = Course {
         seed: settings.seed,
@@ -203,12 +210,33 @@ fn survey<T: Task>(
         if let Some(warning) = task.warning(&data) {
             ctx.warn(named(warning));
         }
+        if let Some(params) = on_cpu.filter(|_| task.divided(&data).is_none()) {
+            fits(ctx, settings, task, &data, params)?;
+        }
         course.samples.push(task.samples(&data));
         if task.validates(&data) {
             course.validated.push(set);
         }
     }
     Ok(course)
+}
+
+/// Checks that a step on a data set fits into memory, by its first batch. Ranks share a batch.
+fn fits<T: Task>(
+    ctx: &Context,
+    settings: &LoopSettings,
+    task: &T,
+    data: &T::Data,
+    params: &Params,
+) -> OpResult<()> {
+    let samples = task.samples(data);
+    let order = permutation(samples, &mut rng(settings.seed, "order of epoch 1"));
+    let queries = settings.batch_size.min(samples) / ctx.ranks.size();
+    if queries == 0 {
+        return Ok(());
+    }
+    let first = || task.foreseen(data, &params.config, &order[..queries]);
+    memory::check_step(params, &task.sizes(data), queries, first)
 }
 
 /// A GPU that takes the steps. What stands in the checkpoint is as old as the last [`Training::pull`].
@@ -356,7 +384,10 @@ impl<T: Task> Training<'_, T> {
         let agreed = together::taken(self.ctx, &mut taken);
         self.torn |= agreed.is_err();
         let stop = agreed?;
-        self.finite(taken.loss, set)?;
+        self.finite("loss", taken.loss, set)?;
+        if let Some(norm) = taken.norm {
+            self.finite("norm of the gradients", norm, set)?;
+        }
         self.state.optimizer.steps += 1;
         self.account((taken.loss, &taken.parts), taken.norm, samples)?;
         match stop {
@@ -377,31 +408,46 @@ impl<T: Task> Training<'_, T> {
         }
     }
 
-    /// Holds that a loss is a number.
-    fn finite(&self, loss: f64, set: usize) -> OpResult<()> {
+    /// Checks that the loss of a step, or another figure of it, is a number.
+    fn finite(&self, what: &str, value: f64, set: usize) -> OpResult<()> {
         let epoch = self.state.progress.place.epoch;
-        if !loss.is_finite() {
+        if !value.is_finite() {
             let on = match self.loader.labels() {
                 [_] => String::new(),
                 labels => format!(" on data set {}", labels[set]),
             };
             return Err(OpError::new(format!(
-                "the loss became {loss} in step {}{on} of epoch {epoch}",
+                "the {what} became {value} in step {}{on} of epoch {epoch}",
                 self.state.progress.place.step + 1
             ))
-            .hint("lower `optimizer.lr`, or set `train.clip_norm`"));
+            .hint(ASTRAY));
         }
         Ok(())
+    }
+
+    /// Checks that the weights are numbers: the last step's loss says nothing about what that step made of them.
+    fn sound(&self) -> OpResult<()> {
+        self.state.params.check_finite().map_err(|e| {
+            let steps = self.state.optimizer.steps;
+            OpError::new(format!(
+                "the weights went astray by step {steps}: {}",
+                e.problem
+            ))
+            .hint(ASTRAY)
+        })
     }
 
     /// One optimizer step.
     fn take(&mut self, mut step: Step, set: usize, samples: usize) -> OpResult<()> {
         let settings = self.settings;
-        self.finite(step.loss, set)?;
+        self.finite("loss", step.loss, set)?;
         let norm = match settings.clip_norm {
             Some(most) => Some(clip(&mut step.grads, most).map_err(tensor_error)?),
             None => None,
         };
+        if let Some(norm) = norm {
+            self.finite("norm of the gradients", norm, set)?;
+        }
         let state = &mut self.state;
         let factor = settings
             .schedule
@@ -478,6 +524,7 @@ impl<T: Task> Training<'_, T> {
         // What the interval left over: else an epoch shorter than it would tell nothing.
         self.report();
         self.pull()?;
+        self.sound()?;
         together::same(&*self.ctx.ranks, &self.state.params)?;
         let measured = self.validate()?;
         let epoch = self.state.progress.place.epoch;
@@ -564,6 +611,8 @@ impl<T: Task> Training<'_, T> {
             return Ok(());
         }
         self.pull()?;
+        // What is saved can be gone on from.
+        self.sound()?;
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();
         Ok(())

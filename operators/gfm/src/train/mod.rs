@@ -10,6 +10,7 @@ pub mod keys;
 pub mod link_eval;
 mod loader;
 mod looping;
+pub(crate) mod memory;
 mod meter;
 mod outputs;
 mod schedule;

@@ -132,11 +132,11 @@ impl OptimizerSettings {
     }
 }
 
+/// Largest width of a state.
+const MAX_WIDTH: f64 = 65_536.0;
+
 fn dim() -> Type {
-    Type::Int {
-        min: 1,
-        max: 65_536,
-    }
+    Type::int(1)
 }
 
 /// The `model` group; `class` and `entity_class` are the class names accepted.
@@ -159,13 +159,15 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
             dim(),
             512,
             "width d of node, query and relation states",
-        ),
+        )
+        .at_most(MAX_WIDTH, "weights grow with its square"),
         Field::new(
             "hidden_dims",
             Type::list(dim()),
             json!([512, 512, 512, 512, 512, 512]),
             "output width of each layer; only the last may differ from input_dim",
-        ),
+        )
+        .at_most(MAX_WIDTH, "weights grow with its square"),
         Field::new(
             "message_func",
             Type::one_of(&["transe", "distmult", "rotate"]),
@@ -211,12 +213,8 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
             false,
             "the head sees the outputs of all layers",
         ),
-        Field::new(
-            "num_mlp_layer",
-            Type::Int { min: 1, max: 16 },
-            2,
-            "linear maps in the head",
-        ),
+        Field::new("num_mlp_layer", Type::int(1), 2, "linear maps in the head")
+            .at_most(16.0, "every map keeps its values for every candidate"),
         Field::new(
             "dependent",
             Type::Bool,
@@ -236,6 +234,7 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
             10,
             "beam width of path interpretation",
         )
+        .at_most(1e4, "every path is kept")
         .no_effect(),
         Field::new(
             "path_topk",
@@ -243,6 +242,7 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
             10,
             "paths kept by path interpretation",
         )
+        .at_most(1e4, "every path is kept")
         .no_effect(),
     ]);
     let default = class.last().copied().unwrap_or_default();
@@ -277,7 +277,8 @@ pub fn optimizer_field() -> Field {
                 "class of the optimizer",
             )
             .no_effect(),
-            Field::new("lr", Type::float(0.0), 5e-4, "learning rate"),
+            Field::new("lr", Type::float(0.0), 5e-4, "learning rate")
+                .at_most(1000.0, "a step of AdamW moves a weight by about as much"),
             Field::new(
                 "betas",
                 Type::list(Type::Float {
@@ -292,12 +293,17 @@ pub fn optimizer_field() -> Field {
                 Type::float(0.0),
                 1e-8,
                 "added to the root of the second moment",
-            ),
+            )
+            .at_most(1.0, "more stops all training"),
             Field::new(
                 "weight_decay",
                 Type::float(0.0),
                 0.01,
                 "decoupled weight decay, on every parameter",
+            )
+            .at_most(
+                1000.0,
+                "a step takes `lr` times as much of each weight away",
             ),
         ]),
         "the optimizer",
@@ -312,7 +318,8 @@ pub fn top_fields() -> Vec<Field> {
             Type::int(0),
             1024,
             "seed of initialisation, order and sampling",
-        ),
+        )
+        .at_most(i64::MAX as f64, "it has 63 bits"),
         Field::refused("hydra", "remove it: results go to the store (`--store`)"),
         Field::refused(
             "defaults",
@@ -338,9 +345,13 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             Type::int(1),
             8,
             "samples a step, on each rank: k ranks with n each compute what one computes with k n. With `divide: graph` all ranks together compute n",
-        ),
-        Field::new("num_epoch", Type::int(0), epochs, "epochs"),
-        Field::new("log_interval", Type::int(1), 100, "steps between log lines").no_effect(),
+        )
+        .at_most(65_536.0, "every sample of a batch has states of its own"),
+        Field::new("num_epoch", Type::int(0), epochs, "epochs")
+            .at_most(1e6, "each is written down in the history"),
+        Field::new("log_interval", Type::int(1), 100, "steps between log lines")
+            .at_most(1e9, "no training has more steps")
+            .no_effect(),
         Field::new("save_best_only", Type::Bool, save_best_only, "the `model` port holds the best epoch either way")
             .no_effect(),
         Field::new(
@@ -355,14 +366,17 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             Type::int(1).or_null(),
             json!(null),
             "at most this many steps on each data set in an epoch",
-        ),
+        )
+        .at_most(1e9, "null takes all of them"),
         Field::new(
             "clip_norm",
             Type::float(0.0).or_null(),
             json!(null),
             "largest norm of all gradients together; longer ones are scaled down",
-        ),
-        Field::new("warmup_steps", Type::int(0), 0, "steps in which the learning rate rises to `optimizer.lr` in a line"),
+        )
+        .at_most(1e9, "null clips nothing"),
+        Field::new("warmup_steps", Type::int(0), 0, "steps in which the learning rate rises to `optimizer.lr` in a line")
+            .at_most(1e9, "no training has more steps"),
         Field::new(
             "decay",
             Type::one_of(&["none", "cosine", "linear"]),
@@ -394,15 +408,20 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
              same but for rounding",
         )
         .no_effect(),
-        Field::new("max_datasets_in_memory", Type::int(1), 10, "data sets held in memory at once").no_effect(),
+        Field::new("max_datasets_in_memory", Type::int(1), 10, "data sets held in memory at once")
+            .at_most(1e4, "no pipeline has more")
+            .no_effect(),
         Field::new(
             "data_loading_workers",
             Type::int(0),
             4,
             "threads that read the next data sets while one is trained on; 0 reads each when it is needed",
         )
+        .at_most(1024.0, "each is a thread with a data set in memory")
         .no_effect(),
-        Field::new("timeout", Type::int(1), 60, "minutes that ranks wait for each other; one process has nobody to wait for").no_effect(),
+        Field::new("timeout", Type::int(1), 60, "minutes that ranks wait for each other; one process has nobody to wait for")
+            .at_most(525_600.0, "it is a year")
+            .no_effect(),
         Field::new(
             "checkpoint",
             Type::Path.or_null(),
@@ -415,6 +434,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             json!(null),
             "steps between checkpoints, besides those by time; one is written after every epoch",
         )
+        .at_most(1e9, "no training has more steps")
         .no_effect(),
         Field::new(
             "checkpoint_minutes",
@@ -422,6 +442,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
             1.0,
             "minutes between checkpoints; 0 writes one after every step",
         )
+        .at_most(525_600.0, "it is a year")
         .no_effect(),
     ]
 }

@@ -9,8 +9,9 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{Connected, Context, OpError, OpResult, Problem};
 
+use super::memory::check_weights;
 use super::settings::Model;
-use crate::inputs::{EncoderId, connected, problem_error};
+use crate::inputs::{EncoderId, connected, problem_error, same_name};
 use crate::model::files::{GivenModel, read_checkpoint};
 use crate::model::{Class, ModelConfig, Params, read_model};
 use crate::tensor_error;
@@ -77,6 +78,7 @@ pub(crate) fn start_weights(
         (None, None) => None,
     };
     let config = model.entity_model.config();
+    check_weights(class, &config, encoder.dim, dtype.size_in_bytes())?;
     let mut weights =
         Params::init(class, &config, encoder.dim, seed, dtype).map_err(tensor_error)?;
     if let Some(start) = start {
@@ -112,6 +114,9 @@ impl Start {
     /// What a file gave.
     pub fn given(ctx: &Context, given: GivenModel) -> Self {
         let name = given.file.display().to_string();
+        if let Some(note) = &given.note {
+            ctx.info(format!("{name}: {note}"));
+        }
         let ignored = given.config.iter().flat_map(|c| &c.ignored);
         for key in ignored {
             ctx.warn(format!(
@@ -147,7 +152,7 @@ impl Start {
             .artifact(&self.name)
             .hint("embed with the same encoder, or start without it"));
         }
-        if digest.is_none() && name.as_ref().is_some_and(|n| *n != encoder.name) {
+        if digest.is_none() && name.as_ref().is_some_and(|n| !same_name(n, &encoder.name)) {
             ctx.warn(format!(
                 "{} was trained with {theirs}, the graph is embedded with {}: if these are not the same, its weights mean nothing here",
                 self.name, encoder.name

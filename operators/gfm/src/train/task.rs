@@ -5,9 +5,11 @@ use std::ops::Range;
 use gfm_pipe_api::{Context, OpResult};
 use rand_chacha::ChaCha8Rng;
 
+use super::foresee::Foreseen;
+use super::memory::Sizes;
 use crate::divided::Divided;
 use crate::gpu::{Pending, Trainer};
-use crate::model::{Grads, Params};
+use crate::model::{Grads, ModelConfig, Params};
 use crate::tensor_error;
 
 /// Sample numbers of a batch, which ranks share.
@@ -65,6 +67,12 @@ pub(crate) trait Task: Sync {
 
     /// Number of training samples of a data set.
     fn samples(&self, data: &Self::Data) -> usize;
+
+    /// Sizes of a data set that memory depends on.
+    fn sizes(&self, data: &Self::Data) -> Sizes;
+
+    /// What memory and time of a batch of these samples depend on.
+    fn foreseen(&self, data: &Self::Data, config: &ModelConfig, numbers: &[usize]) -> Foreseen;
 
     /// What to tell the user about a data set before training starts.
     fn describe(&self, data: &Self::Data) -> String;

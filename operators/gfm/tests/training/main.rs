@@ -1,8 +1,9 @@
 //! The training operators on tiny graphs: they learn, repeat themselves exactly, go on after a stop, take several data sets,
-//! and every key does what its documentation says.
+//! and every key does what its documentation says. What is no number, or too large, is refused.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod astray;
 mod divided;
 mod evaluation;
 mod files;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
+use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, read_safetensors, unwrapped};
 use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
@@ -61,6 +62,7 @@ pub struct Transformer {
     truncate: Option<usize>,
     normalize: bool,
     dim: usize,
+    note: Option<String>,
 }
 
 /// A step with its weights.
@@ -93,19 +95,28 @@ fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
     }
 }
 
-/// All tensors of files of weights.
-fn tensors(files: &[PathBuf]) -> Result<HashMap<String, Tensor>, EncoderError> {
-    let mut out = HashMap::new();
+fn refused(path: &Path, e: Refused) -> EncoderError {
+    EncoderError::Refused {
+        path: path.to_owned(),
+        problem: e.problem,
+        hint: e.hint,
+    }
+}
+
+/// All tensors of files of weights, and what was done to their names.
+fn tensors(files: &[PathBuf]) -> Result<(HashMap<String, Tensor>, Option<String>), EncoderError> {
+    let mut all = Tensors::new();
     for path in files {
         let bin = path.extension().is_some_and(|e| e == "bin");
-        let read = if bin {
-            candle_core::pickle::read_all(path).map(|all| all.into_iter().collect())
-        } else {
-            candle_core::safetensors::load(path, &Device::Cpu)
+        let read = match bin {
+            true => read_archive(path, None),
+            false => read_safetensors(path).map(|(tensors, _)| tensors),
         };
-        out.extend(read.map_err(|e| broken(path, told(e)))?);
+        all.extend(read.map_err(|e| refused(path, e))?);
     }
-    Ok(out)
+    let named = files.first().map_or(Path::new(""), PathBuf::as_path);
+    let (all, note) = unwrapped(all).map_err(|e| refused(named, e))?;
+    Ok((all.into_iter().collect(), note))
 }
 
 /// What weights are rounded to.
@@ -163,7 +174,7 @@ impl Dense {
                 ));
             }
         };
-        let all = tensors(&files)?;
+        let (all, _) = tensors(&files)?;
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
         let load = || {
             let weight = vb.get((config.out_features, config.in_features), "linear.weight")?;
@@ -227,10 +238,19 @@ impl Transformer {
             });
         };
         network::agrees(class, &recipe.network).map_err(|problem| broken(&config, problem))?;
-        let all = tensors(&recipe.weights)?;
+        let (all, note) = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
-        let all = rounded(all, precision(settings.round, &recipe.network))
-            .map_err(|e| broken(named, told(e)))?;
+        let precision = precision(settings.round, &recipe.network);
+        let all = rounded(all, precision).map_err(|e| broken(named, told(e)))?;
+        if precision.is_some() {
+            // What is finite need not be in half precision.
+            for (name, tensor) in &all {
+                check_finite(name, tensor).map_err(|e| {
+                    let hint = "leave `model_kwargs.torch_dtype` out";
+                    refused(named, Refused::new(format!("rounded, {e}")).hint(hint))
+                })?;
+            }
+        }
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
         let network =
             Network::load(kind, vb, &recipe.network).map_err(|e| broken(named, told(e)))?;
@@ -276,7 +296,13 @@ impl Transformer {
             truncate: settings.truncate_dim.filter(|d| *d < dim),
             normalize: settings.normalize,
             dim: settings.truncate_dim.map_or(dim, |d| d.min(dim)),
+            note,
         })
+    }
+
+    /// What was done to the weights on the way, for the user.
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Length of a vector.
@@ -408,4 +434,75 @@ fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
         .with_truncation(Some(truncation))
         .map_err(|e| broken(path, e))?;
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::*;
+
+    fn of(name: &str, tensor: &Tensor) -> Vec<u8> {
+        safetensors::serialize([(name, tensor)], None).unwrap()
+    }
+
+    /// What is wrong with a file, and what to do.
+    fn refused(name: &str, bytes: &[u8]) -> (String, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let e = tensors(&[path]).unwrap_err();
+        (e.to_string(), e.hint())
+    }
+
+    #[test]
+    fn weights_are_numbers_and_files_what_they_are_called() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7\n";
+        for name in ["model.safetensors", "pytorch_model.bin"] {
+            let (problem, hint) = refused(name, pointer);
+            assert!(
+                problem.ends_with("a Git LFS pointer to a file of 7 bytes, not the file itself")
+            );
+            assert!(hint.unwrap().contains("git lfs pull"));
+        }
+        let bad = Tensor::new(&[[0.0f32, 1.0], [f32::NAN, f32::NAN]], &Device::Cpu).unwrap();
+        let (problem, _) = refused("model.safetensors", &of("embeddings.weight", &bad));
+        assert!(
+            problem.ends_with(
+                "`embeddings.weight` holds NaN at [1, 0], and one more value that is not finite"
+            ),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn names_of_wrappers_are_taken_away_over_all_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Tensor::new(&[1.0f32], &Device::Cpu).unwrap();
+        let files = ["a", "b"].map(|name| {
+            let path = folder.path().join(name).with_extension("safetensors");
+            std::fs::write(&path, of(&format!("module.{name}.weight"), &one)).unwrap();
+            path
+        });
+        let (all, note) = tensors(&files).unwrap();
+        let mut names: Vec<&String> = all.keys().collect();
+        names.sort();
+        assert_eq!(names, ["a.weight", "b.weight"]);
+        assert!(note.unwrap().contains("`module.`"));
+    }
+
+    #[test]
+    fn json_files_are_no_pointers_and_not_nested_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(TOKENIZER);
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        let e = tokenizer(folder.path(), 8).unwrap_err().to_string();
+        assert!(
+            e.ends_with("it is a Git LFS pointer, not the file itself"),
+            "{e}"
+        );
+        let deep = format!("{{\"normalizer\":{}", "{\"a\":".repeat(200_000));
+        std::fs::write(&path, deep).unwrap();
+        let e = tokenizer(folder.path(), 8).unwrap_err().to_string();
+        assert!(e.contains("recursion limit"), "{e}");
+    }
 }

@@ -2,16 +2,19 @@
 //!
 //! A folder as the reference saves one (`config.json` beside `model.pth` or `model.safetensors`), or one file of weights: a
 //! PyTorch `.pth`, `.safetensors`, or a `.parquet` with the columns of a `model` artifact's `weights`. Invariant: whatever the
-//! bytes, reading gives tensors or an error that names the file; no tensor is larger than the file it comes from.
+//! bytes, reading gives tensors of finite values, or an error that names the file; no tensor is larger than the file it comes from.
 
 mod pth;
 mod reference;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
+use gfm_pipe_api::foreign::git_lfs;
 use gfm_pipe_api::{InputFile, OpError, OpResult, files, table};
+use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, unwrapped};
 
 use super::store::{StoredConfig, weights_batch, weights_of};
 use super::{Class, ModelConfig, Params};
@@ -45,6 +48,8 @@ pub struct GivenModel {
     pub tensors: BTreeMap<String, Tensor>,
     /// Their configuration, where there is one.
     pub config: Option<GivenConfig>,
+    /// What was done to them on the way, for the user.
+    pub note: Option<String>,
 }
 
 const CONFIG: &str = "config.json";
@@ -101,18 +106,17 @@ pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
     };
     let mut all = Vec::new();
     for file in &files {
-        let (tensors, own) = read_weights(base, file)?;
-        all.push((file, tensors, own));
+        all.push((file, read_weights(base, file)?));
     }
     let mut all = all.into_iter();
-    let Some((file, tensors, mut own)) = all.next() else {
+    let Some((file, (tensors, mut own, note))) = all.next() else {
         return Err(
             OpError::new(format!("there is neither {PTH} nor {SAFETENSORS} in it"))
                 .file(path)
                 .hint("a model on a hub is not fetched here: put its config.json and model.pth into a folder"),
         );
     };
-    for (other, theirs, config) in all {
+    for (other, (theirs, config, _)) in all {
         // Left there by different exports, one of them is stale, and nothing says which.
         if !same(&tensors, &theirs) {
             return Err(OpError::new(format!(
@@ -138,25 +142,37 @@ pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
         file: file.clone(),
         tensors,
         config,
+        note,
     })
 }
 
-fn read_weights(base: &Path, file: &Path) -> OpResult<(Tensors, Option<GivenConfig>)> {
-    let bad = |e: String| {
-        OpError::new(format!("no usable weights: {e}"))
+/// Weights of a file, the configuration in it, and what was done to them.
+type Read = (Tensors, Option<GivenConfig>, Option<String>);
+
+fn read_weights(base: &Path, file: &Path) -> OpResult<Read> {
+    const UNKNOWN: &str = "it is damaged or cut off, or none of .pth, .safetensors, .parquet or a folder with config.json and model.pth";
+    let bad = |e: Refused| {
+        let hint = e.hint.unwrap_or_else(|| UNKNOWN.to_owned());
+        OpError::new(format!("no usable weights: {}", e.problem))
             .file(file)
-            .hint("it is damaged or cut off, or none of .pth, .safetensors, .parquet or a folder with config.json and model.pth")
+            .hint(hint)
     };
-    let full = base.join(file);
-    let (tensors, own) = match form(file) {
-        Form::Safetensors => read_safetensors(&full).map_err(bad)?,
-        Form::Parquet => (read_parquet(&full).map_err(bad)?, None),
-        Form::Pth | Form::Folder => (pth::read_pth(&full).map_err(bad)?, None),
+    let read = || -> Result<Read, Refused> {
+        let full = base.join(file);
+        let (tensors, own) = match form(file) {
+            Form::Safetensors => read_safetensors(&full)?,
+            Form::Parquet => (read_parquet(&full)?, None),
+            // A training's checkpoint has the weights under this key, beside its optimizer.
+            Form::Pth | Form::Folder => (read_archive(&full, Some("model"))?, None),
+        };
+        if tensors.is_empty() {
+            return Err(Refused::new("it holds no tensors"));
+        }
+        let (tensors, note) = unwrapped(tensors)?;
+        let tensors = tensors.into_iter().map(|(name, t)| Ok((name, to_f32(&t)?)));
+        Ok((tensors.collect::<Result<_, Refused>>()?, own, note))
     };
-    if tensors.is_empty() {
-        return Err(bad("it holds no tensors".to_owned()));
-    }
-    Ok((tensors, own))
+    read().map_err(bad)
 }
 
 /// Whether two files hold the same tensors, bit for bit.
@@ -174,6 +190,9 @@ fn same(a: &Tensors, b: &Tensors) -> bool {
 fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
     let text = files::read_text(&base.join(file))
         .map_err(|e| OpError::wrap("failed to read", e).file(file))?;
+    if let Some(pointer) = git_lfs(text.as_bytes()) {
+        return Err(OpError::new(pointer.problem).file(file).hint(pointer.hint));
+    }
     reference::parse_config(&text).map_err(|e| {
         OpError::new(format!("no usable configuration: {e}"))
             .file(file)
@@ -181,36 +200,36 @@ fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
     })
 }
 
-type Tensors = BTreeMap<String, Tensor>;
-
-fn to_f32(t: &Tensor) -> Result<Tensor, String> {
-    t.to_dtype(DType::F32)
-        .and_then(|t| t.contiguous())
-        .map_err(|e| e.to_string())
+fn to_f32(t: &Tensor) -> candle_core::Result<Tensor> {
+    t.to_dtype(DType::F32)?.contiguous()
 }
 
-fn read_safetensors(file: &Path) -> Result<(Tensors, Option<GivenConfig>), String> {
-    let bytes = files::read(file).map_err(|e| e.to_string())?;
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
-    let meta = header.metadata().as_ref().and_then(|m| m.get(METADATA));
-    let config = meta
+fn read_safetensors(file: &Path) -> Result<(Tensors, Option<GivenConfig>), Refused> {
+    let (tensors, metadata) = gfm_pipe_weights::read_safetensors(file)?;
+    let config = metadata
+        .get(METADATA)
         .map(|json| StoredConfig::parse(json))
         .transpose()
-        .map_err(|e| format!("its {METADATA}: {e}"))?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|e| e.to_string())?
-        .iter()
-        .map(|(name, t)| Ok((name.clone(), to_f32(t)?)))
-        .collect::<Result<Tensors, String>>()?;
+        .map_err(|e| Refused::new(format!("its {METADATA}: {e}")))?;
     Ok((tensors, config.map(GivenConfig::from)))
 }
 
-fn read_parquet(file: &Path) -> Result<Tensors, String> {
-    let reader = table::reader(file).map_err(|e| e.to_string())?;
+fn read_parquet(file: &Path) -> Result<Tensors, Refused> {
+    let head = files::open(file).and_then(|f| {
+        let mut head = Vec::new();
+        f.take(1024).read_to_end(&mut head).map(|_| head)
+    })?;
+    if let Some(pointer) = git_lfs(&head) {
+        return Err(Refused::new(pointer.problem).hint(pointer.hint));
+    }
+    let broken = |e: &dyn std::fmt::Display| Refused::new(e.to_string());
     let mut out = Tensors::new();
-    for batch in reader {
-        let batch = batch.map_err(|e| e.to_string())?;
-        out.extend(weights_of(&batch).map_err(|e| e.to_string())?);
+    for batch in table::reader(file).map_err(|e| broken(&e))? {
+        let batch = batch.map_err(|e| broken(&e))?;
+        for (name, tensor) in weights_of(&batch).map_err(|e| broken(&e))? {
+            check_finite(&name, &tensor)?;
+            out.insert(name, tensor);
+        }
     }
     Ok(out)
 }

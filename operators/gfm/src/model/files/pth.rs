@@ -1,57 +1,16 @@
 //! PyTorch's `.pth`: a zip archive with a pickle of `{"model": {name: tensor}}`, and the tensors' bytes beside it.
 //!
-//! Reading is candle's. Writing is the small part of pickle's protocol 2 that `torch.load(weights_only=True)` takes: a
+//! Only writing is here (reading: `gfm-pipe-weights`). It is the small part of pickle's protocol 2 that `torch.load(weights_only=True)` takes: a
 //! dictionary of dense f32 tensors, each a view of a storage of its own. The same tensors give the same bytes.
 
 use std::io::{Cursor, Write};
-use std::path::Path;
 
-use candle_core::pickle::PthTensors;
 use gfm_pipe_api::{OpError, OpResult};
 use zip::write::SimpleFileOptions;
 
-use super::{Tensors, to_f32};
 use crate::model::Params;
 use crate::tensor::to_f32 as values;
 use crate::tensor_error;
-
-/// Tensors of a file: those under `model`, or of the whole where it is a bare state dictionary.
-pub(super) fn read_pth(file: &Path) -> Result<Tensors, String> {
-    let size = gfm_pipe_api::files::metadata(file)
-        .map_err(|e| e.to_string())?
-        .len();
-    // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
-    let open = |key: Option<&str>| {
-        std::panic::catch_unwind(|| PthTensors::new(file, key))
-            .map_err(|_| "its pickle is none that PyTorch writes".to_owned())?
-            .map_err(|e| e.to_string())
-    };
-    let pth = match open(Some("model")) {
-        Err(e) if e.contains("key model not found") => open(None)?,
-        other => other?,
-    };
-    let mut out = Tensors::new();
-    for (name, info) in pth.tensor_infos() {
-        // A broken file may claim any shape; the tensors are stored as they are, so none is larger than the file.
-        let bytes = info
-            .layout
-            .dims()
-            .iter()
-            .try_fold(info.dtype.size_in_bytes() as u64, |n, d| {
-                n.checked_mul(*d as u64)
-            });
-        if bytes.is_none_or(|n| n > size) {
-            return Err(format!(
-                "`{name}` is said to be {:?}, more than the file holds",
-                info.layout.dims()
-            ));
-        }
-        let tensor = pth.get(name).map_err(|e| e.to_string())?;
-        let tensor = tensor.ok_or_else(|| format!("`{name}` has no values"))?;
-        out.insert(name.clone(), to_f32(&tensor)?);
-    }
-    Ok(out)
-}
 
 /// The bytes of `model.pth` with these parameters.
 ///

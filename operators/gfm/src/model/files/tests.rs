@@ -1,6 +1,8 @@
 //! `tests/parity/wheel` was saved by GFM-RAG 1.0.0 with the weights of two parity cases (scripts/check-export).
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+use candle_core::Device;
+
 use super::*;
 use crate::model::Origin;
 use crate::ops::{AggregateFunc, MessageFunc};
@@ -174,9 +176,11 @@ fn a_folder_without_a_model_says_what_to_put_there() {
     );
     std::fs::write(dir.path().join("a.safetensors"), b"no").unwrap();
     assert!(error("a.safetensors").starts_with("a.safetensors: no usable weights: "));
+    let deep = "{\"a\":".repeat(200_000);
     for (text, said) in [
         ("{", "EOF"),
         ("{}", "it has no model_config"),
+        (deep.as_str(), "recursion limit"),
         (
             r#"{"model_config": {"_target_": "x.Y", "entity_model": {}}}"#,
             "`x.Y`, not QueryGNN",
@@ -230,4 +234,75 @@ fn damaged_files_are_errors() {
             }
         }
     }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_by_name_whatever_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut params = retriever();
+    let name = "entity_model.layers.1.linear.bias";
+    let mut values: Vec<f32> = crate::tensor::to_f32(params.get(name).unwrap()).unwrap();
+    values[3] = f32::NAN;
+    let shape = params.get(name).unwrap().shape().clone();
+    params
+        .set(name, crate::tensor::tensor(values, shape).unwrap())
+        .unwrap();
+    let config = StoredConfig::new(&params, &origin());
+    for (file, bytes) in [
+        ("a.pth", write_pth(&params).unwrap()),
+        (
+            "a.safetensors",
+            safetensors_bytes(&params, &config).unwrap(),
+        ),
+        ("a.parquet", parquet_bytes(&params).unwrap()),
+    ] {
+        std::fs::write(dir.path().join(file), bytes).unwrap();
+        let e = read_checkpoint(dir.path(), Path::new(file)).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            format!("{file}: no usable weights: `{name}` holds NaN at [3]")
+        );
+    }
+    // As a stage's model, and as anything else that becomes parameters.
+    let tensors = params.tensors().clone();
+    let e = Params::from_tensors(params.class, &params.config, params.text_dim, tensors);
+    let e = e.unwrap_err().to_string();
+    assert!(
+        e.contains(&format!("parameter `{name}` holds NaN at [3]")),
+        "{e}"
+    );
+}
+
+#[test]
+fn names_of_wrapped_modules_are_understood_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let params = retriever();
+    let wrapped: Vec<(String, &Tensor)> = params
+        .iter()
+        .map(|(name, t)| (format!("module._orig_mod.{name}"), t))
+        .collect();
+    let bytes = safetensors::serialize(wrapped, None).unwrap();
+    std::fs::write(dir.path().join("a.safetensors"), bytes).unwrap();
+    let given = read_checkpoint(dir.path(), Path::new("a.safetensors")).unwrap();
+    assert_same(&given.tensors, params.tensors());
+    assert!(given.note.unwrap().contains("`_orig_mod.` and `module.`"));
+}
+
+#[test]
+fn pointers_and_other_formats_are_named_with_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7\n";
+    for file in ["a.pth", "a.safetensors", "a.parquet"] {
+        std::fs::write(dir.path().join(file), pointer).unwrap();
+        let e = read_checkpoint(dir.path(), Path::new(file)).unwrap_err();
+        let said = format!("{file}: no usable weights: it is a Git LFS pointer");
+        assert!(e.to_string().starts_with(&said), "{e}");
+        assert!(e.advice().unwrap().contains("git lfs pull"));
+    }
+    // As a configuration beside weights.
+    std::fs::write(dir.path().join("config.json"), pointer).unwrap();
+    let bytes = write_pth(&retriever()).unwrap();
+    std::fs::write(dir.path().join("model.pth"), bytes).unwrap();
+    let e = read_checkpoint(dir.path(), Path::new("")).unwrap_err();
+    assert!(e.to_string().contains("it is a Git LFS pointer"), "{e}");
 }

@@ -188,7 +188,7 @@ pub(super) fn forward<M: Message, T: Elem>(
                 out.extend_from_slice(&min[at.clone()]);
                 out.extend(second[at.clone()].iter().zip(&mean[at]).map(|(s, m)| {
                     let variance = *s - *m * *m;
-                    if variance > floor { variance } else { floor }.sqrt()
+                    if variance <= floor { floor } else { variance }.sqrt()
                 }));
             }
             out

@@ -14,7 +14,7 @@ const TASK_ROWS: usize = 256;
 
 fn relu<T: Real>(row: &mut [T]) {
     for h in row {
-        *h = if *h > T::zero() { *h } else { T::zero() };
+        *h = if *h <= T::zero() { T::zero() } else { *h };
     }
 }
 
@@ -182,7 +182,7 @@ pub(in crate::ops) fn head_backward<T: Elem>(
                 .zip(dh.par_iter().with_min_len(TASK_ROWS))
                 .for_each(|((out, h), ds)| {
                     for ((o, h), w) in out.iter_mut().zip(h).zip(ws) {
-                        *o = if *h > T::zero() { *ds * *w } else { T::zero() };
+                        *o = if *h <= T::zero() { T::zero() } else { *ds * *w };
                     }
                 });
             dh = before;
@@ -192,7 +192,7 @@ pub(in crate::ops) fn head_backward<T: Elem>(
             rest.push((g.weight, g.bias));
             dh = g.x.flatten_all()?.to_vec1()?;
             for (o, h) in dh.iter_mut().zip(hidden) {
-                *o = if *h > T::zero() { *o } else { T::zero() };
+                *o = if *h <= T::zero() { T::zero() } else { *o };
             }
         }
     }
