@@ -150,6 +150,7 @@ impl StageRunner {
                 if role == Role::Run {
                     self.deliver(stage, &inputs, &ports)
                         .map_err(|stopped| damaged_input(&inputs, stopped))?;
+                    record.warnings = self.remarks(stage, &ports);
                 }
                 Ok(ports)
             });
@@ -356,6 +357,19 @@ impl StageRunner {
         })?)
     }
 
+    /// What the operator says about the result. Nothing depends on it, so it fails no stage.
+    fn remarks(&self, stage: &Stage, ports: &Ports) -> Vec<String> {
+        let made = caught(|| stage.op.remarks(&stage.params, ports)).map_err(Stopped::from);
+        match made {
+            Ok(remarks) => remarks,
+            Err(Stopped::Cancelled) => Vec::new(),
+            Err(Stopped::Failed { message, .. }) => {
+                self.warn(stage, &format!("the result was not looked at: {message}"));
+                Vec::new()
+            }
+        }
+    }
+
     /// Computes, again where that fails and the stage has retries.
     fn tried(
         &self,
@@ -489,7 +503,7 @@ fn late(timeout: Option<Duration>) -> Stopped {
 }
 
 /// The result of an operator's code; a panic is a failure of its stage.
-pub(crate) fn caught(code: impl FnOnce() -> OpResult<()>) -> OpResult<()> {
+pub(crate) fn caught<T>(code: impl FnOnce() -> OpResult<T>) -> OpResult<T> {
     panics::catch(code).unwrap_or_else(|panic| {
         let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
         Err(
