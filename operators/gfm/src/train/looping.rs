@@ -16,7 +16,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::loader::Loader;
 use super::meter::Meter;
 use super::schedule::Schedule;
-use super::task::{Batched, By, Step, Task};
+use super::task::{Batched, BestBy, By, Step, Task};
 use super::together;
 use super::visits::Course;
 use crate::buffers::Lease;
@@ -24,6 +24,7 @@ use crate::device;
 use crate::gpu::{How, Pending, Sums, Trainer, trainer};
 use crate::model::{Params, rng};
 use crate::optimizer::{Optimizer, clip};
+use crate::progress::Pass;
 use crate::sampling::permutation;
 use crate::tensor_error;
 
@@ -101,7 +102,7 @@ pub(crate) fn run<T: Task>(
     if gpu.is_none() {
         settings.how.for_cpu()?;
     }
-    let course = survey(ctx, settings, task, loader)?;
+    let (course, validated) = survey(ctx, settings, task, loader)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
@@ -147,6 +148,7 @@ pub(crate) fn run<T: Task>(
         task,
         loader,
         course,
+        validated,
         total,
         state,
         last_saved: Instant::now(),
@@ -176,13 +178,15 @@ pub(crate) fn run<T: Task>(
     })
 }
 
-/// Looks at every data set once: sizes decide the course, and what cannot be read is found before hours of training.
+/// Looks at every data set once: sizes decide the course, and what cannot be read is found before hours of training. Gives the numbers of
+/// samples, too, that are validated on after every epoch.
 fn survey<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
     loader: &Loader<T::Data>,
-) -> OpResult<Course> {
+) -> OpResult<(Course, Vec<usize>)> {
+    let mut validated = Vec::new();
     let mut course = Course {
         seed: settings.seed,
         batch_size: settings.batch_size,
@@ -204,11 +208,13 @@ fn survey<T: Task>(
             ctx.warn(named(warning));
         }
         course.samples.push(task.samples(&data));
-        if task.validates(&data) {
+        let samples = task.validated(&data);
+        if samples > 0 {
             course.validated.push(set);
+            validated.push(samples);
         }
     }
-    Ok(course)
+    Ok((course, validated))
 }
 
 /// A GPU that takes the steps. What stands in the checkpoint is as old as the last [`Training::pull`].
@@ -225,6 +231,8 @@ struct Training<'a, T: Task> {
     task: &'a T,
     loader: &'a Loader<T::Data>,
     course: Course,
+    /// Samples of the data sets that are validated on, in the order of the course.
+    validated: Vec<usize>,
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
@@ -235,6 +243,10 @@ struct Training<'a, T: Task> {
 
 impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
+        // What will be counted is known before any of it is done: whoever looks at the time left must not forget the validations.
+        self.pass(0).at(0, 1);
+        let taken = self.state.optimizer.steps;
+        self.ctx.progress(taken, self.total, "steps", "");
         while self.state.progress.place.epoch <= self.settings.num_epoch {
             let order = self.course.order(self.state.progress.place.epoch);
             while let Some(set) = order.get(self.state.progress.place.visit) {
@@ -520,7 +532,29 @@ impl<T: Task> Training<'_, T> {
         if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
             self.state.keep(Some(score));
         }
+        let progress = &self.state.progress;
+        let told = chosen(
+            &by,
+            (epoch, score),
+            progress.best_epoch,
+            progress.best_score,
+        );
+        self.ctx.info(told);
         Ok(())
+    }
+
+    /// The validation on a data set after this epoch, among those of all epochs.
+    fn pass(&self, at: usize) -> Pass<'_> {
+        let each: usize = self.validated.iter().sum();
+        let epochs = self.state.progress.place.epoch.saturating_sub(1) as usize;
+        Pass {
+            ctx: self.ctx,
+            unit: "validation samples",
+            note: "",
+            before: epochs * each + self.validated[..at].iter().sum::<usize>(),
+            units: self.validated.get(at).copied().unwrap_or(0),
+            total: self.settings.num_epoch as usize * each,
+        }
     }
 
     fn validate(&self) -> OpResult<Option<Measured>> {
@@ -534,7 +568,7 @@ impl<T: Task> Training<'_, T> {
                 Some(on) => By::Gpu(&*on.trainer),
                 None => By::Cpu(&self.state.params),
             };
-            let metrics = self.task.validate(self.ctx, &data, by)?;
+            let metrics = self.task.validate(self.pass(at), &data, by)?;
             let label = &self.loader.labels()[*set];
             for (i, (name, value)) in metrics.into_iter().enumerate() {
                 if several {
@@ -567,6 +601,20 @@ impl<T: Task> Training<'_, T> {
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();
         Ok(())
+    }
+}
+
+/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far. A score is the more, the better.
+fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Option<f64>) -> String {
+    let shown = |score: Option<f64>| {
+        let value = score.map(|s| if by.smaller { -s } else { s });
+        value.map_or("not measured".to_owned(), |v| format!("{v:.4}"))
+    };
+    let told = format!("epoch {epoch} {} {}", by.metric, shown(score));
+    match kept {
+        None => format!("{told}: no epoch is better than the start so far"),
+        Some(_) if best == epoch => format!("{told}: the best so far, this epoch is kept"),
+        Some(_) => format!("{told}: epoch {best} stays the best, with {}", shown(kept)),
     }
 }
 

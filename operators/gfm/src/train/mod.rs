@@ -14,6 +14,7 @@ mod meter;
 mod outputs;
 mod schedule;
 pub mod settings;
+mod speed;
 mod start;
 mod task;
 mod together;
