@@ -37,7 +37,10 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let gpu = device.starts_with("cuda");
     let request = Request {
         remote: remote.clone(),
-        gpu: gpu.then(|| gpu_name(device)),
+        estimates: Some(match gpu {
+            true => gpu_name(device),
+            false => "cpu".to_owned(),
+        }),
         ..args.select.request()
     };
     let prepared = prepare(&pipeline, &store, &request)?;

@@ -1,15 +1,16 @@
 //! Passes what an operator reports on as events.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use gfm_pipe_api::{Level, Metric, Reporter};
 
 use crate::record::{Event, EventSink};
 
-/// Operators report every step; listeners get at most about ten a second.
-const PROGRESS_EVERY_MS: u64 = 100;
+/// Operators report every step; listeners get at most about ten a second of each thing that is counted.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// No step yet.
 const NONE: u64 = u64::MAX;
@@ -17,9 +18,8 @@ const NONE: u64 = u64::MAX;
 pub(super) struct StageReporter {
     stage: String,
     sink: Arc<dyn EventSink>,
-    start: Instant,
-    /// When the next progress event is due, in milliseconds after `start`.
-    next: AtomicU64,
+    /// When progress was last passed on, by what was counted.
+    told: Mutex<HashMap<String, Instant>>,
     resumed: AtomicU64,
 }
 
@@ -28,9 +28,25 @@ impl StageReporter {
         StageReporter {
             stage: stage.to_owned(),
             sink,
-            start: Instant::now(),
-            next: AtomicU64::new(0),
+            told: Mutex::default(),
             resumed: AtomicU64::new(NONE),
+        }
+    }
+
+    /// Whether progress of what is counted is to be passed on, which takes it as done.
+    fn due(&self, unit: &str) -> bool {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.get_mut(unit) {
+            Some(last) if now.duration_since(*last) < PROGRESS_EVERY => false,
+            Some(last) => {
+                *last = now;
+                true
+            }
+            None => {
+                told.insert(unit.to_owned(), now);
+                true
+            }
         }
     }
 
@@ -42,20 +58,8 @@ impl StageReporter {
 
 impl Reporter for StageReporter {
     fn progress(&self, done: u64, total: u64, unit: &str, note: &str) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let due = self.next.load(Ordering::Relaxed);
         // The last unit is always told; of several threads at the same instant one wins.
-        let last = done >= total;
-        if !last && now < due {
-            return;
-        }
-        let won = self.next.compare_exchange(
-            due,
-            now.saturating_add(PROGRESS_EVERY_MS),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        if won.is_err() && !last {
+        if !self.due(unit) && done < total {
             return;
         }
         self.sink.emit(&Event::Progress {

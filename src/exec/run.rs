@@ -292,6 +292,16 @@ pub fn run(
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Ok,
     };
+    // At the end, where they are seen, and where a cached result has them too.
+    for record in &stages {
+        for text in &record.warnings {
+            sink.emit(&Event::Message {
+                stage: record.name.clone(),
+                level: Level::Warn,
+                text: text.clone(),
+            });
+        }
+    }
     let mut warnings = Vec::new();
     if let Some(Err(e)) = journal.as_ref().map(|j| j.finish(status, &stages)) {
         warnings.push(format!("the run's journal is not complete: {e}"));

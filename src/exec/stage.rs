@@ -153,6 +153,7 @@ impl StageRunner {
                 return Ok(ports);
             }
             let Err(stopped) = self.deliver(stage, inputs, &ports) else {
+                record.warnings = self.remarks(stage, &ports);
                 return Ok(ports);
             };
             // What it delivers may have rotted since it was stored: then it is computed once more.
@@ -378,6 +379,19 @@ impl StageRunner {
         Ok(caught(|| {
             stage.op.deliver(stage.params.clone(), &ctx, ports)
         })?)
+    }
+
+    /// What the operator says about the result. Nothing depends on it, so it fails no stage.
+    fn remarks(&self, stage: &Stage, ports: &Ports) -> Vec<String> {
+        let made = caught(|| stage.op.remarks(&stage.params, ports)).map_err(Stopped::from);
+        match made {
+            Ok(remarks) => remarks,
+            Err(Stopped::Cancelled) => Vec::new(),
+            Err(Stopped::Failed { message, .. }) => {
+                self.warn(stage, &format!("the result was not looked at: {message}"));
+                Vec::new()
+            }
+        }
     }
 
     /// Computes, again where that fails and the stage has retries.

@@ -83,7 +83,7 @@ pub(super) fn late(timeout: Option<Duration>) -> Stopped {
 }
 
 /// The result of an operator's code; a panic is a failure of its stage.
-pub(crate) fn caught(code: impl FnOnce() -> OpResult<()>) -> OpResult<()> {
+pub(crate) fn caught<T>(code: impl FnOnce() -> OpResult<T>) -> OpResult<T> {
     panics::catch(code).unwrap_or_else(|panic| {
         let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
         Err(

@@ -89,7 +89,7 @@ pub struct Planner {
     remote: Option<Arc<Remote>>,
     files: Files,
     forced: BTreeSet<String>,
-    gpu: Option<String>,
+    estimates: Option<String>,
     /// By operator and parameters.
     fingerprints: Mutex<BTreeMap<(&'static str, String), Option<String>>>,
 }
@@ -103,7 +103,7 @@ impl Planner {
             remote: request.remote.clone(),
             files: Files::open(store, &request.base),
             forced,
-            gpu: request.gpu.clone(),
+            estimates: request.estimates.clone(),
             fingerprints: Mutex::default(),
         }
     }
@@ -271,9 +271,9 @@ impl Planner {
         (plans.into_values().collect(), troubles)
     }
 
-    /// What a stage that would run takes on the GPU of the request.
+    /// What a stage that would run takes on the device of the request.
     fn estimate(&self, stage: &Stage, verdict: &Verdict, known: &Known<'_>) -> Option<Estimate> {
-        let device = self.gpu.as_deref()?;
+        let device = self.estimates.as_deref()?;
         if !matches!(verdict, Verdict::Run(_) | Verdict::Depends(_)) {
             return None;
         }
@@ -351,7 +351,7 @@ pub struct StagePlan {
     pub verdict: Verdict,
     /// Whether its operator computes on a GPU where there is one.
     pub on_gpu: bool,
-    /// What running it on a GPU takes, where that was asked for and can be told.
+    /// What running it takes on the device asked for, where that can be told.
     pub estimate: Option<Estimate>,
 }
 

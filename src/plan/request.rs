@@ -22,8 +22,8 @@ pub struct Request {
     pub force: Vec<String>,
     /// A store elsewhere, for what the store lacks.
     pub remote: Option<Arc<Remote>>,
-    /// The GPU's name (empty where it is not known) for which a plan estimates memory and time.
-    pub gpu: Option<String>,
+    /// For which device a plan estimates memory and time: `cpu`, or a GPU's name, empty where it is not known. A run needs no estimates.
+    pub estimates: Option<String>,
 }
 
 /// A request that cannot be met. Nothing ran.

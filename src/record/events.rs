@@ -96,6 +96,9 @@ pub struct StageRecord {
     pub bytes: u64,
     /// Something to know about a cached result: `made on cuda`.
     pub note: Option<String>,
+    /// What the user should know about the result, and what to try.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What went wrong.
     pub error: Option<String>,
     /// What to do about it.
@@ -121,6 +124,7 @@ impl StageRecord {
             rows: 0,
             bytes: 0,
             note: None,
+            warnings: Vec::new(),
             error: None,
             hint: None,
         }

@@ -8,6 +8,7 @@ mod expect;
 pub mod history;
 mod journal;
 mod metrics;
+mod pace;
 mod read;
 mod recorder;
 mod sequence;
@@ -19,6 +20,7 @@ pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, 
 pub use expect::durations;
 pub use journal::{Journal, JournalFile, journal as journal_of, latest};
 pub use metrics::{Metrics, Point, Series};
+pub use pace::{Left, Pace};
 pub use read::{EventReader, Life, Recorded, events_of, life, metrics_of};
 pub use recorder::Recorder;
 pub use state::{Phase, Progress, RunState, StageState};

@@ -22,7 +22,8 @@ use super::read::{EVENTS_FORMAT, Head, Recorded};
 use super::time::now_ms;
 use crate::store::{Store, StoreError};
 
-/// Progress is written down at most this often per stage; the last one before a stage ends always is.
+/// Progress is written down at most this often for each thing that a stage counts; the last one before it counts something else, or
+/// ends, always is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the table is replaced at most while a stage goes on.
@@ -43,8 +44,8 @@ struct Inner {
     /// Missing once the end was written.
     to_writer: Option<Sender<Recorded>>,
     writer: Option<JoinHandle<Result<(), StoreError>>>,
-    /// By stage: when its progress was last written down, and what came since.
-    progress: HashMap<String, (Instant, Option<Recorded>)>,
+    /// By stage, then by what it counts: when that was last written down, and what came since.
+    progress: HashMap<String, HashMap<String, (Instant, Option<Recorded>)>>,
 }
 
 impl Recorder {
@@ -96,25 +97,27 @@ impl EventSink for Recorder {
         let Some(to_writer) = inner.to_writer.clone() else {
             return;
         };
-        let now = Instant::now();
-        if let Event::Progress { stage, .. } = event
-            && let Some((last, waiting)) = inner.progress.get_mut(stage)
-        {
-            if now.duration_since(*last) < PROGRESS_EVERY {
-                *waiting = Some(Recorded::now(event));
-                return;
-            }
-            (*last, *waiting) = (now, None);
-        } else if let Event::Progress { stage, .. } = event {
-            inner.progress.insert(stage.clone(), (now, None));
-        }
         // A writer that stopped (a full disk) has its reason, which `finish` tells.
-        if let Event::StageFinished(record) = event
-            && let Some((_, Some(waiting))) = inner.progress.remove(&record.name)
-        {
-            let _ = to_writer.send(waiting);
+        let send = |recorded: Recorded| drop(to_writer.send(recorded));
+        if let Event::Progress { stage, unit, .. } = event {
+            let now = Instant::now();
+            let counted = inner.progress.entry(stage.clone()).or_default();
+            let others = counted.iter_mut().filter(|(name, _)| *name != unit);
+            others.filter_map(|(_, c)| c.1.take()).for_each(send);
+            match counted.get_mut(unit) {
+                Some((last, waiting)) if now.duration_since(*last) < PROGRESS_EVERY => {
+                    *waiting = Some(Recorded::now(event));
+                    return;
+                }
+                Some(written) => *written = (now, None),
+                None => drop(counted.insert(unit.clone(), (now, None))),
+            }
         }
-        let _ = to_writer.send(Recorded::now(event));
+        if let Event::StageFinished(record) = event {
+            let counted = inner.progress.remove(&record.name).unwrap_or_default();
+            counted.into_values().filter_map(|c| c.1).for_each(send);
+        }
+        send(Recorded::now(event));
     }
 }
 

@@ -6,6 +6,7 @@ use gfm_pipe_api::Level;
 
 use super::events::{Event, RunStatus, StageRecord, StageStatus};
 use super::metrics::Metrics;
+use super::pace::{Left, Pace};
 use super::read::Recorded;
 
 /// So many warnings are kept, the latest ones.
@@ -33,10 +34,6 @@ pub struct Progress {
     pub unit: String,
     /// A short text.
     pub note: String,
-    /// When it was told: milliseconds since 1970, UTC.
-    pub time_ms: u64,
-    /// When this count was first told, and the units through then: a training that goes on does not begin at zero.
-    first: (u64, u64),
 }
 
 /// A stage so far.
@@ -52,8 +49,10 @@ pub struct StageState {
     pub ended_ms: Option<u64>,
     /// Seconds it took last time, where it was expected to run.
     pub expected: Option<f64>,
-    /// How far it is.
+    /// How far it is with what it counted last.
     pub progress: Option<Progress>,
+    /// How fast it is with everything it counts.
+    pace: Pace,
     /// The step of the checkpoint it went on from.
     pub resumed_at: Option<u64>,
     /// How often it was tried again.
@@ -133,17 +132,12 @@ impl RunState {
                 note,
             } => {
                 let s = self.stage(stage);
-                let same = s
-                    .progress
-                    .as_ref()
-                    .filter(|p| (p.total, &p.unit) == (*total, unit) && p.done <= *done);
+                s.pace.count(time, unit, *done, *total);
                 s.progress = Some(Progress {
                     done: *done,
                     total: *total,
                     unit: unit.clone(),
                     note: note.clone(),
-                    time_ms: time,
-                    first: same.map_or((time, *done), |p| p.first),
                 });
             }
             Event::Message {
@@ -186,6 +180,7 @@ impl StageState {
             ended_ms: None,
             expected: None,
             progress: None,
+            pace: Pace::default(),
             resumed_at: None,
             retries: 0,
             record: None,
@@ -201,22 +196,28 @@ impl StageState {
         }
     }
 
-    /// Seconds it still takes, by the speed of its progress, and before there is any by what it took last time.
-    pub fn left(&self, now_ms: u64) -> Option<f64> {
-        if self.phase != Phase::Running {
+    /// Time it still takes, by the speed of what it counts; where that says nothing yet or not all, by what it took last time. `None` where
+    /// that is not known, or over: it takes longer than was thought.
+    pub fn left(&self, now_ms: u64) -> Option<Left> {
+        if self.phase != Phase::Running || self.pace.is_over() {
             return None;
         }
-        if let Some(p) = &self.progress
-            && p.done > p.first.1
-            && p.time_ms > p.first.0
-        {
-            #[expect(clippy::cast_precision_loss)]
-            let share = p.total.saturating_sub(p.done) as f64 / (p.done - p.first.1) as f64;
-            let left = share * seconds(p.first.0, p.time_ms) - seconds(p.time_ms, now_ms);
-            return Some(left.max(0.0));
-        }
-        let spent = seconds(self.started_ms?, now_ms);
-        Some((self.expected? - spent).max(0.0))
+        let last_time = || {
+            let spent = seconds(self.started_ms?, now_ms);
+            Some(self.expected? - spent)
+        };
+        let left = match self.pace.left(now_ms) {
+            Some(left) if !left.at_least => Some(left),
+            measured => {
+                let least = measured.map_or(0.0, |l| l.seconds);
+                let whole = last_time().filter(|s| *s > least).map(|seconds| Left {
+                    seconds,
+                    at_least: false,
+                });
+                whole.or(measured)
+            }
+        };
+        left.filter(|l| l.seconds >= 0.5)
     }
 }
 

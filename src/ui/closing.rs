@@ -85,6 +85,12 @@ pub fn closing(c: &Closing<'_>) -> String {
     for e in unreadable {
         push(&format!("{} {e}", c.look.paint("33;1", "warning:")));
     }
+    for record in &c.summary.stages {
+        for w in &record.warnings {
+            let head = c.look.paint("33;1", "warning:");
+            push(&format!("{head} {}: {w}", record.name));
+        }
+    }
     for w in &c.summary.warnings {
         push(&format!("{} {w}", c.look.paint("33;1", "warning:")));
     }

@@ -1,6 +1,6 @@
 //! A run for people: one line a stage, bars on a terminal, messages as they come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::out::{Out, styled};
 use super::text::{count, duration, reasons, rows};
-use crate::record::{Event, EventSink, StageRecord, StageStatus};
+use crate::record::{Event, EventSink, Left, Pace, StageRecord, StageStatus, now_ms};
 
 /// Without a terminal, progress is told at most this often per stage.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -54,6 +54,10 @@ struct Inner {
     expected: BTreeMap<String, f64>,
     /// When a stage started, and when it last told its progress in plain text.
     told: HashMap<String, (Instant, Instant)>,
+    /// How fast it is.
+    pace: HashMap<String, Pace>,
+    /// Stages and warnings about their results, which the closing lines have.
+    closing: HashSet<(String, String)>,
 }
 
 impl HumanUi {
@@ -81,13 +85,18 @@ impl HumanUi {
         let (unit, note) = what;
         let now = Instant::now();
         let (start, last) = *inner.told.entry(stage.to_owned()).or_insert((now, now));
-        let left = left(
-            now.duration_since(start).as_secs_f64(),
-            done,
-            total,
-            inner.expected.get(stage).copied(),
-        );
-        let left = left.map_or(String::new(), |s| format!(", about {} left", duration(s)));
+        let (ms, spent) = (now_ms(), now.duration_since(start).as_secs_f64());
+        let pace = inner.pace.entry(stage.to_owned()).or_default();
+        pace.count(ms, unit, done, total);
+        let last_time = inner.expected.get(stage).copied();
+        let left = match pace.is_over() {
+            true => None,
+            false => left(spent, pace.left(ms), last_time),
+        };
+        let left = left.map_or(String::new(), |l| {
+            let how = if l.at_least { "at least" } else { "about" };
+            format!(", {how} {} left", duration(l.seconds))
+        });
         if self.look.bars {
             let bar = inner.bars.entry(stage.to_owned()).or_insert_with(|| {
                 // Above the bar of the whole run.
@@ -107,8 +116,7 @@ impl HumanUi {
             } else {
                 " "
             };
-            let spent = duration(now.duration_since(start).as_secs_f64());
-            let message = format!("{unit}{space}{note} {spent}{left}");
+            let message = format!("{unit}{space}{note} {}{left}", duration(spent));
             bar.set_message(one_line(&message).into_owned());
             self.whole(inner);
             return;
@@ -186,20 +194,25 @@ impl HumanUi {
     }
 }
 
-/// Seconds a stage still takes: by what it has done, and before that says anything, by what it took last time.
-fn left(spent: f64, done: u64, total: u64, expected: Option<f64>) -> Option<f64> {
-    if done >= total {
-        return None;
-    }
-    #[expect(clippy::cast_precision_loss)]
-    let share = done as f64 / total as f64;
-    let measured = (done > 0).then(|| spent * (1.0 - share) / share);
+/// Time a stage still takes: by the speed of what it counts, and as long as that says little, by what it took last time.
+fn left(spent: f64, measured: Option<Left>, expected: Option<f64>) -> Option<Left> {
+    let about = |seconds: f64| Left {
+        seconds: seconds.max(0.0),
+        at_least: false,
+    };
     match (measured, expected) {
-        (Some(m), None) => Some(m),
+        (measured, None) => measured,
+        (None, Some(e)) => Some(about(e - spent)),
+        // Last time knows what is not measured yet.
+        (Some(m), Some(e)) if m.at_least && e - spent > m.seconds => Some(about(e - spent)),
+        (Some(m), Some(_)) if m.at_least => Some(m),
         // The more is done, the more it says.
-        (Some(m), Some(e)) => Some(share.sqrt() * m + (1.0 - share.sqrt()) * (e - spent).max(0.0)),
-        (None, Some(e)) => Some((e - spent).max(0.0)),
-        (None, None) => None,
+        (Some(m), Some(e)) => {
+            let share = (spent / (spent + m.seconds).max(f64::MIN_POSITIVE)).sqrt();
+            Some(about(
+                share * m.seconds + (1.0 - share) * (e - spent).max(0.0),
+            ))
+        }
     }
 }
 
@@ -233,6 +246,8 @@ impl EventSink for HumanUi {
                 unit,
                 note,
             } => self.progress(&mut inner, stage, *done, *total, (unit, note)),
+            Event::Message { stage, text, .. }
+                if inner.closing.contains(&(stage.clone(), text.clone())) => {}
             Event::Message { stage, level, text } => {
                 let what = match level {
                     Level::Warn => format!("{} ", self.look.paint("33;1", "warning:")),
@@ -243,11 +258,15 @@ impl EventSink for HumanUi {
             // The progress line and the operator's own words say it.
             Event::StageResumed { .. } | Event::StageRetried { .. } | Event::Metric { .. } => {}
             Event::StageFinished(record) => {
+                let warnings = record.warnings.iter();
+                let warnings = warnings.map(|w| (record.name.clone(), w.clone()));
+                inner.closing.extend(warnings);
                 if let Some(bar) = inner.bars.remove(&record.name) {
                     bar.finish_and_clear();
                     self.bars.remove(&bar);
                 }
                 inner.told.remove(&record.name);
+                inner.pace.remove(&record.name);
                 inner.expected.remove(&record.name);
                 if let Some(whole) = &inner.whole {
                     whole.inc(1);
@@ -269,17 +288,35 @@ impl EventSink for HumanUi {
 
 #[cfg(test)]
 mod tests {
-    use super::left;
+    use super::{Left, left};
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it stands for what `left` gives and takes"
+    )]
+    fn about(seconds: f64) -> Option<Left> {
+        Some(Left {
+            seconds,
+            at_least: false,
+        })
+    }
 
     #[test]
     fn what_is_left_is_known_from_last_time_until_this_time_says_it() {
-        assert_eq!(left(5.0, 0, 100, None), None);
-        assert_eq!(left(5.0, 0, 100, Some(60.0)), Some(55.0));
-        assert_eq!(left(90.0, 0, 100, Some(60.0)), Some(0.0));
-        assert_eq!(left(30.0, 50, 100, None), Some(30.0));
-        assert_eq!(left(30.0, 100, 100, Some(60.0)), None);
+        assert_eq!(left(5.0, None, None), None);
+        assert_eq!(left(5.0, None, Some(60.0)), about(55.0));
+        assert_eq!(left(90.0, None, Some(60.0)), about(0.0));
+        assert_eq!(left(30.0, about(30.0), None), about(30.0));
+        // Of what is yet to come without a speed, last time knows.
+        let least = Some(Left {
+            seconds: 10.0,
+            at_least: true,
+        });
+        assert_eq!(left(30.0, least, None), least);
+        assert_eq!(left(30.0, least, Some(60.0)), about(30.0));
+        assert_eq!(left(55.0, least, Some(60.0)), least);
         // Half as fast as last time: between both, nearer to what is seen.
-        let seen = left(60.0, 50, 100, Some(60.0)).unwrap_or_default();
+        let seen = left(60.0, about(60.0), Some(60.0)).map_or(0.0, |l| l.seconds);
         assert!((40.0..60.0).contains(&seen), "{seen}");
     }
 }

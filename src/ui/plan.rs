@@ -9,10 +9,14 @@ use super::text::{duration, reasons, rows};
 use crate::plan::{Reason, StagePlan, Verdict, expected};
 use crate::store::MadeOn;
 
-/// What a stage takes on a GPU.
+/// What a stage takes.
 fn foreseen(e: &Estimate) -> String {
     let memory = bytesize::ByteSize(e.memory).display().iec();
-    format!("{memory} on the GPU, about {}", duration(e.seconds))
+    let seconds = duration(e.seconds);
+    match e.device.as_str() {
+        "cpu" => format!("estimate: {memory}, about {seconds}"),
+        _ => format!("{memory} on the GPU, about {seconds}"),
+    }
 }
 
 /// One line a stage, as `run` prints them, and a closing count.
@@ -81,12 +85,13 @@ pub fn plan_text(
     if let Some(first) = estimates().next() {
         let most = estimates().map(|e| e.memory).max().unwrap_or(0);
         let all: f64 = estimates().map(|e| e.seconds).sum();
-        closing.push_str(&format!(
-            "; on the GPU {} at most, and about {} by the data sheet of an {}",
-            bytesize::ByteSize(most).display().iec(),
-            duration(all),
-            first.device
-        ));
+        let (most, all) = (bytesize::ByteSize(most).display().iec(), duration(all));
+        closing.push_str(&match first.device.as_str() {
+            "cpu" => format!(
+                "; training takes {most} at most, and about {all} as this machine was timed just now"
+            ),
+            gpu => format!("; on the GPU {most} at most, and about {all} by the data sheet of an {gpu}"),
+        });
     }
     let seconds: f64 = expected(plan, earlier).values().sum();
     if seconds >= 1.0 {
@@ -95,4 +100,55 @@ pub fn plan_text(
     out.push_str(&closing);
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(name: &str, estimate: Option<Estimate>) -> StagePlan {
+        StagePlan {
+            name: name.to_owned(),
+            op: name.to_owned(),
+            key: None,
+            on_gpu: true,
+            estimate,
+            verdict: Verdict::Run(vec![Reason::NeverRan]),
+        }
+    }
+
+    #[test]
+    fn an_estimate_says_what_it_is_based_on() {
+        let on = |device: &str| {
+            let of = |seconds| Estimate {
+                memory: 3 << 20,
+                seconds,
+                device: device.to_owned(),
+            };
+            let plan = [
+                stage("kg", None),
+                stage("pretrain", Some(of(20.0))),
+                stage("finetune", Some(of(70.0))),
+            ];
+            let earlier = BTreeMap::from([("kg".to_owned(), 2.0)]);
+            plan_text(&plan, &earlier, Look::default(), device)
+        };
+        assert_eq!(
+            on("cpu"),
+            "kg                  run      never ran\n\
+             pretrain            run      never ran; estimate: 3.0 MiB, about 20.00 s\n\
+             finetune            run      never ran; estimate: 3.0 MiB, about 70.00 s\n\
+             3 to run, 0 cached; training takes 3.0 MiB at most, and about 90.00 s as this machine was timed just now; \
+             took 2.00 s last time\n"
+        );
+        let gpu = on("H100");
+        assert!(
+            gpu.contains("never ran; 3.0 MiB on the GPU, about 20.00 s\n"),
+            "{gpu}"
+        );
+        assert!(
+            gpu.contains("about 90.00 s by the data sheet of an H100"),
+            "{gpu}"
+        );
+    }
 }

@@ -187,7 +187,10 @@ impl Watched<'_> {
             detail.push(format!("{bar} {}", counted.trim_end()));
         }
         let left = s.left(now).filter(|_| word == "running");
-        detail.extend(left.map(|left| format!("about {} left", whole(left))));
+        detail.extend(left.map(|l| {
+            let how = if l.at_least { "at least" } else { "about" };
+            format!("{how} {} left", whole(l.seconds))
+        }));
         match &s.record {
             Some(r) if r.status == StageStatus::Skipped => {
                 detail.push(plain(&r.reasons.join(", ")))

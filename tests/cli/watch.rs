@@ -182,6 +182,47 @@ fn a_run_that_went_on_from_a_checkpoint_counts_from_there() {
     );
 }
 
+/// One line of a frame.
+fn line_of(file: &File, seconds: f64, stage: &str) -> String {
+    let frame = drawn(file, Life::GoesOn, seconds, (160, None));
+    let line = frame.lines().find(|l| l.starts_with(stage));
+    line.unwrap().to_owned()
+}
+
+#[test]
+fn validations_are_counted_in_the_time_left() {
+    let mut file = File::new();
+    let samples = |done: u64| {
+        format!(
+            r#""event":"progress","stage":"finetune","done":{done},"total":1000,"unit":"validation samples","note":"""#
+        )
+    };
+    file.at(3.0, &started("finetune"));
+    file.at(3.0, &samples(0));
+    file.train("finetune", 3.0, 0, 500);
+    // Ten steps a second; nobody knows yet how long a validation takes. Last time all of it took 60 s.
+    let line = line_of(&file, 53.0, "finetune");
+    assert!(
+        line.contains("500/1,000 steps  at least 50 s left"),
+        "{line}"
+    );
+    // All steps are taken: what is left is the validation, which takes a second for ten samples.
+    file.train("finetune", 53.0, 500, 1000);
+    let line = line_of(&file, 104.0, "finetune");
+    assert!(
+        line.contains("1,000/1,000 steps") && !line.contains("left"),
+        "{line}"
+    );
+    for done in [100, 200, 300] {
+        file.at(103.0 + done as f64 / 10.0, &samples(done));
+    }
+    let line = line_of(&file, 133.0, "finetune");
+    assert!(
+        line.contains("300/1,000 validation samples  about 70 s left"),
+        "{line}"
+    );
+}
+
 #[test]
 fn a_run_that_failed() {
     let mut file = running();

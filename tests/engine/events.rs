@@ -11,6 +11,7 @@ use gfm_pipe::record::{
     history, life, metrics_of, now_ms,
 };
 use gfm_pipe::store::{Store, StoreError};
+use gfm_pipe::ui::{Closing, Look, closing};
 use gfm_pipe_api::{Cancel, columns, table};
 
 use crate::lab::{Events, Lab};
@@ -67,6 +68,34 @@ fn flat(all: &[Series]) -> Vec<(String, u64, u64, String, f64)> {
 fn steps(all: &[Series], metric: &str) -> Vec<u64> {
     let series = all.iter().find(|s| s.metric == metric).unwrap();
     series.points.iter().map(|p| p.step).collect()
+}
+
+#[test]
+fn what_is_to_be_known_of_a_result_is_told_at_the_end_of_every_run() {
+    let few = "stages:\n  f: {op: fit, with: {steps: 7}}\n  n: {op: count, in: {text: f}}\n";
+    let lab = Lab::new();
+    for status in [StageStatus::Ran, StageStatus::Cached] {
+        let events = Arc::new(Events::default());
+        let summary = lab.run_heard(few, &lab.options(), events.clone(), &Cancel::default());
+        let record = summary.stage("f").unwrap();
+        assert_eq!((record.status, record.warnings.len()), (status, 1));
+        assert_eq!(record.warnings[0], "7 steps: too few to learn");
+        assert_eq!(events.warnings(), record.warnings);
+        let all = events.0.lock().unwrap();
+        let last = &all[all.len() - 2..];
+        assert!(matches!(&last[0], Event::Message { stage, .. } if stage == "f"));
+        assert!(matches!(&last[1], Event::RunFinished { .. }));
+        let text = closing(&Closing {
+            summary: &summary,
+            store: &lab.store(),
+            seconds: 1.0,
+            look: Look::default(),
+        });
+        let line = "warning: f: 7 steps: too few to learn\n";
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+    }
+    // Of another result there is nothing to be known.
+    assert!(lab.run(FIT).stage("f").unwrap().warnings.is_empty());
 }
 
 #[test]

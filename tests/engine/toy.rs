@@ -442,6 +442,16 @@ impl Operator for Fit {
     fn outputs() -> Vec<OutPort> {
         lines_port()
     }
+    fn remarks(
+        p: &FitParams,
+        outputs: &std::collections::BTreeMap<String, gfm_pipe_api::Artifact>,
+    ) -> OpResult<Vec<String>> {
+        let told = outputs["lines"].texts()?;
+        let few = told.into_iter().filter(|_| p.steps == 7);
+        Ok(few
+            .map(|line| format!("{line}: too few to learn"))
+            .collect())
+    }
     fn run(p: FitParams, ctx: &Context) -> OpResult<()> {
         let (checkpoint, failed) = (ctx.workdir.join("step"), ctx.workdir.join("failed"));
         let start = fs::read_to_string(&checkpoint).ok();

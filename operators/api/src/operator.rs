@@ -226,8 +226,8 @@ pub trait Operator: 'static {
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
-    /// What running it on a GPU takes, from the inputs that are there (those that are yet to be made are missing); `device` is the GPU's name
-    /// where it is known. `None` where it uses none, or cannot tell.
+    /// What running it takes, from the inputs that are there (those that are yet to be made are missing). `device` is `cpu`, or the name of a
+    /// GPU, which is empty where it is not known. `None` where it cannot tell, or uses no GPU and is asked about one.
     ///
     /// # Errors
     /// When an input cannot be read.
@@ -256,20 +256,31 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
+    /// What the user should know about a result before relying on it, and what to try: told at the end of a run, whether the result was
+    /// computed or cached. A text is one line, lower case, without a full stop.
+    ///
+    /// # Errors
+    /// When an output cannot be read.
+    fn remarks(
+        _params: &Self::Params,
+        _outputs: &BTreeMap<String, Artifact>,
+    ) -> OpResult<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in common.
     fn places(_params: &Self::Params) -> Vec<PathBuf> {
         Vec::new()
     }
 }
 
-/// What a stage takes on a GPU, before it runs.
+/// What a stage takes, before it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// Bytes of the device's memory at most.
     pub memory: u64,
     /// Seconds on a device of this name.
     pub seconds: f64,
-    /// Name of the device whose speed was assumed.
+    /// Name of the device whose speed was assumed: `cpu`, which was timed for a moment, or a GPU's, which has a data sheet.
     pub device: String,
 }
 
@@ -279,6 +290,7 @@ pub type Connected = BTreeMap<String, Vec<String>>;
 type Ports = fn(&Value, &[&str]) -> OpResult<(Vec<InPort>, Vec<OutPort>)>;
 type Fetch = fn(&Value, &Path, &dyn Reporter, &Cancel) -> OpResult<()>;
 type Estimated = fn(Value, &BTreeMap<String, Vec<Artifact>>, &str) -> OpResult<Option<Estimate>>;
+type Remarks = fn(&Value, &BTreeMap<String, Artifact>) -> OpResult<Vec<String>>;
 type Deliver = fn(Value, &Context, &BTreeMap<String, Artifact>) -> OpResult<()>;
 
 /// An operator as the engine holds it.
@@ -315,6 +327,7 @@ pub struct OpEntry {
     estimate: Estimated,
     run: fn(Value, &Context) -> OpResult<()>,
     deliver: Deliver,
+    remarks: Remarks,
 }
 
 fn parse<P: DeserializeOwned>(op: &str, value: Value) -> OpResult<P> {
@@ -369,6 +382,7 @@ impl OpEntry {
             },
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
             deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
+            remarks: |v, outputs| O::remarks(&parse::<O::Params>(O::NAME, v.clone())?, outputs),
         }
     }
 
@@ -485,6 +499,18 @@ impl OpEntry {
     /// See [`Operator::run`].
     pub fn run(&self, params: Value, ctx: &Context) -> OpResult<()> {
         (self.run)(params, ctx)
+    }
+
+    /// See [`Operator::remarks`], with validated parameters.
+    ///
+    /// # Errors
+    /// See [`Operator::remarks`].
+    pub fn remarks(
+        &self,
+        params: &Value,
+        outputs: &BTreeMap<String, Artifact>,
+    ) -> OpResult<Vec<String>> {
+        (self.remarks)(params, outputs)
     }
 
     /// Leaves the files outside the store that validated parameters ask for.

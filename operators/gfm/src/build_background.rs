@@ -57,7 +57,9 @@ impl Operator for BuildBackground {
         let input = LoadedGraph::read(graph)?;
         stored.fits(&input, &model.name)?;
         let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings)
-            .prepared(None)
+            .prepared_telling(None, &|done, all| {
+                ctx.progress(done as u64, all as u64, "layers", "");
+            })
             .map_err(tensor_error)?;
         let Some(background) = ready.background() else {
             return Err(OpError::new(

@@ -1,28 +1,31 @@
 //! `evaluate`: how well the model retrieves, beside the same model with less training and the usual baselines, on the same
 //! questions, with intervals and paired tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use gfm_pipe_api::ranks::{all_of, part};
 use gfm_pipe_api::{
-    Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
+    Arity, Artifact, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem,
+    Schema, Type, kinds,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::baselines::{Baselines, listed, missing, node_specificity, unwired, wired};
 use crate::buffers::Lease;
 use crate::divided::Dividing;
-use crate::documents::{Embeddings, Questions};
-use crate::eval::BadShape;
-use crate::eval::bm25::Bm25;
-use crate::eval::dense::Dense;
+use crate::documents::Questions;
+use crate::eval::EntityDocuments;
 use crate::eval::metrics::{Answer, Gold};
-use crate::eval::ppr::{Ppr, specificity};
 use crate::eval::rankers::Ranker;
-use crate::eval::rrf::fuse;
+use crate::inputs::{connected, problem_error};
 use crate::judged::{self, Report, Sure, Target};
-use crate::retrieval::{self, List, Rankings, Setting, first, ranker_type};
+use crate::progress::Pass;
+use crate::remarks::on_evaluation;
+use crate::retrieval::{self, How, List, Rankings, Setting, first, ranker_type};
 
 /// Systems beside the models, and the model without training.
 const BASELINES: [&str; 5] = ["untrained", "dense", "bm25", "ppr", "rrf"];
@@ -77,14 +80,10 @@ impl Operator for Evaluate {
                     min: 0,
                 },
                 json!(BASELINES),
-                "systems beside the model; `dense` needs `corpus_embeddings`, `rrf` fuses dense, bm25 and ppr (without `corpus_embeddings` the last two)",
+                "systems beside the model, those that what is connected allows: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
+                 `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, two at least",
             ),
-            Field::new(
-                "node_specificity",
-                Type::Bool,
-                true,
-                "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly",
-            ),
+            node_specificity(),
         ];
         fields.extend(judged::fields());
         fields.extend(retrieval::fields());
@@ -104,7 +103,12 @@ impl Operator for Evaluate {
 
     fn inputs() -> Vec<InPort> {
         let mut ports = vec![
-            InPort::of("model", &[&kinds::MODEL], Arity::One, "the model"),
+            InPort::of(
+                "model",
+                &[&kinds::MODEL],
+                Arity::Optional,
+                "the model; without it the other systems are evaluated alone",
+            ),
             InPort::of(
                 "pretrained",
                 &[&kinds::MODEL],
@@ -113,12 +117,6 @@ impl Operator for Evaluate {
             ),
         ];
         ports.extend(retrieval::ports());
-        ports.push(InPort::of(
-            "corpus_embeddings",
-            &[&kinds::EMBEDDINGS],
-            Arity::Optional,
-            "embeddings of the corpus, for the dense baseline",
-        ));
         ports
     }
 
@@ -133,7 +131,7 @@ impl Operator for Evaluate {
             port(
                 "comparisons",
                 &kinds::COMPARISONS,
-                "the model with its first ranker against the other systems",
+                "the first system (the model with its first ranker, where there is one) against the others",
             ),
             port(
                 "ranks",
@@ -152,14 +150,26 @@ impl Operator for Evaluate {
         true
     }
 
+    fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
+        lacking(p, inputs).into_iter().collect()
+    }
+
+    fn remarks(_: &Params, outputs: &BTreeMap<String, Artifact>) -> OpResult<Vec<String>> {
+        match (outputs.get("metrics"), outputs.get("comparisons")) {
+            (Some(metrics), Some(comparisons)) => on_evaluation(metrics, comparisons),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
         // What cannot be is refused before anything is read.
+        if let Some(problem) = lacking(&p, &connected(ctx)) {
+            return Err(problem_error(problem));
+        }
         let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
-        let setting = Setting {
-            dividing,
-            ..Setting::read(ctx)?
-        };
+        let mut setting = Setting::read(ctx, true)?;
+        setting.dividing = dividing;
         let questions = &setting.questions;
         if questions.len() == 0 {
             ctx.warn(format!(
@@ -187,11 +197,43 @@ impl Operator for Evaluate {
         if ctx.ranks.rank() > 0 {
             return Ok(());
         }
-        systems.ceiling();
+        systems.ceiling(setting.has_graph());
         systems.report.write(ctx, &sure)?;
         systems.report.write_ranks(ctx)?;
         systems.rankings.write(ctx, &questions.ids, &setting.titles)
     }
+}
+
+/// What is wrong when models cannot be asked, or nothing can, of what is connected.
+fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
+    let wired = wired(inputs);
+    for (port, system) in [
+        ("model", "model"),
+        ("pretrained", "pretrained"),
+        ("background", "model"),
+    ] {
+        if wired(port)
+            && let Some(problem) = unwired(system, inputs, "")
+        {
+            return Some(problem);
+        }
+    }
+    let able = |name: &str| missing(name, &wired).is_empty();
+    let some = wired("model") || wired("pretrained");
+    if some || p.baselines.iter().any(|name| able(name)) {
+        return None;
+    }
+    let problem = Problem::at_root(
+        "nothing can be evaluated: no model is connected, and no baseline has its ports",
+    );
+    let ways = p.baselines.iter().map(|name| {
+        let ports = missing(name, &wired);
+        format!("connect {} for `{name}`", listed(&ports))
+    });
+    let ways: Vec<String> = ways
+        .chain(["put `bm25` in `baselines`".to_owned()])
+        .collect();
+    Some(problem.hint(ways.join("; ")))
 }
 
 /// Questions looked at together once a model has scored them: their scores are held until then.
@@ -222,8 +264,10 @@ impl Systems<'_> {
         all.map(|i| self.answer(target, i, None)).collect()
     }
 
-    fn ceiling(&mut self) {
-        for target in [Target::Document, Target::Entity] {
+    fn ceiling(&mut self, entities: bool) {
+        let targets = [Target::Document, Target::Entity];
+        for target in &targets[..1 + usize::from(entities)] {
+            let target = *target;
             let perfect = (0..self.questions.len()).map(|i| Answer::perfect(self.gold(target, i)));
             let perfect = perfect.collect();
             self.report.ceiling(target, perfect);
@@ -238,30 +282,62 @@ fn graph_models(
     setting: &Setting,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let how = (p.init_entities_weight, p.batch_size);
-    let model = ctx.input("model")?;
-    let mut judge = Judge::new(p, ctx, setting, systems, "model");
-    let background = ctx.input_opt("background");
-    setting.ask(ctx, model, background, how, |i, s| judge.take(i, s))?;
-    judge.finish(ctx)?;
-    if let Some(before) = ctx.input_opt("pretrained") {
-        let mut judge = Judge::new(p, ctx, setting, systems, "pretrained");
-        setting.ask(ctx, before, None, how, |i, s| judge.take(i, s))?;
+    let model = ctx.input_opt("model");
+    let trained = [
+        ("model", model, ctx.input_opt("background")),
+        ("pretrained", ctx.input_opt("pretrained"), None),
+    ];
+    let untrained = p.baselines.iter().any(|b| b == "untrained");
+    let passes = trained.iter().filter(|(_, of, _)| of.is_some()).count()
+        + usize::from(untrained && model.is_some());
+    let questions = setting.questions.len();
+    let how = |before: usize, note| How {
+        weighted: p.init_entities_weight,
+        batch_size: p.batch_size,
+        pass: Pass {
+            ctx,
+            unit: "questions to models",
+            note,
+            before: before * questions,
+            units: questions,
+            total: passes * questions,
+        },
+    };
+    // What comes after the models is not forgotten when the time left is told.
+    told(ctx, 0, questions);
+    let mut before = 0;
+    for (system, of, background) in trained {
+        let Some(of) = of else { continue };
+        let mut judge = Judge::new(p, ctx, setting, systems, system)?;
+        let how = how(before, system);
+        setting.ask(ctx, of, background, how, |i, s| judge.take(i, s))?;
         judge.finish(ctx)?;
+        before += 1;
     }
-    if p.baselines.iter().any(|b| b == "untrained") {
-        let mut judge = Judge::new(p, ctx, setting, systems, "untrained");
+    if !untrained {
+        return Ok(());
+    }
+    if let Some(model) = model {
+        let mut judge = Judge::new(p, ctx, setting, systems, "untrained")?;
+        let how = how(before, "untrained");
         setting.ask_untrained(ctx, model, p.seed, how, |i, s| judge.take(i, s))?;
         judge.finish(ctx)?;
+    } else {
+        ctx.info("`untrained` is left out: nothing is connected to `model`");
     }
     Ok(())
+}
+
+/// Reports how many questions the baselines were asked.
+fn told(ctx: &Context, done: usize, questions: usize) {
+    ctx.progress(done as u64, questions as u64, "questions to baselines", "");
 }
 
 /// Makes answers of a model's entity scores, by every ranker, and keeps no scores.
 struct Judge<'a, 'b> {
     system: Arc<str>,
     rankers: Vec<Ranker>,
-    setting: &'a Setting,
+    matrix: &'a EntityDocuments,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
     judged: Vec<Judged>,
@@ -277,21 +353,21 @@ impl<'a, 'b> Judge<'a, 'b> {
         setting: &'a Setting,
         systems: &'a mut Systems<'b>,
         system: &str,
-    ) -> Self {
+    ) -> OpResult<Self> {
         let asked = systems.questions.len();
         ctx.info(format!("scoring {asked} questions with `{system}`"));
         let named = p.rankers.iter();
         let rankers: Vec<Ranker> = named
             .filter_map(|n| Ranker::from_name(n, p.top_k))
             .collect();
-        Judge {
+        Ok(Judge {
             system: system.into(),
             rankers,
-            setting,
+            matrix: &setting.on_graph()?.matrix,
             systems,
             waiting: Vec::new(),
             judged: Vec::new(),
-        }
+        })
     }
 
     fn take(&mut self, question: usize, scores: &[f64]) {
@@ -308,7 +384,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             .map(|(i, scores)| {
                 let mut list = List::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
-                    let documents = ranker.ranking(scores, &self.setting.matrix);
+                    let documents = ranker.ranking(scores, self.matrix);
                     if r == 0 {
                         list = first(&documents, RANKED);
                     }
@@ -361,67 +437,33 @@ fn baselines(
     setting: &Setting,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let questions = &setting.questions;
-    let has = |name: &str| p.baselines.iter().any(|b| b == name);
-    let fused = has("rrf");
-    let dense = ctx
-        .input_opt("corpus_embeddings")
-        .filter(|_| has("dense") || fused);
-    let dense = dense
-        .map(|artifact| {
-            let corpus = ctx.input("corpus")?;
-            let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
-            Dense::new(e.dim, e.values).map_err(shape)
-        })
-        .transpose()?;
-    if fused && dense.is_none() {
-        ctx.warn("`rrf` fuses bm25 and ppr only: nothing is connected to `corpus_embeddings`");
-    }
-    let bm25 = (has("bm25") || fused).then(|| {
-        let pairs = setting.titles.iter().zip(&setting.texts);
-        Bm25::new(pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or(""))))
-    });
-    let ppr = (has("ppr") || fused)
-        .then(|| {
-            let triples = setting.input.graph.triples();
-            let heads: Vec<u32> = triples.iter().map(|t| t[0]).collect();
-            let tails: Vec<u32> = triples.iter().map(|t| t[2]).collect();
-            Ppr::new(setting.input.graph.nodes(), &heads, &tails).map_err(shape)
-        })
-        .transpose()?;
-    let names: Vec<&str> = ["dense", "bm25", "ppr", "rrf"]
-        .into_iter()
-        .filter(|name| has(name) && (*name != "dense" || dense.is_some()))
-        .collect();
+    let wanted = |name: &str| p.baselines.iter().any(|b| b == name);
+    let by = Baselines::new(ctx, setting, &wanted, p.node_specificity)?;
+    let names = &by.names;
+    let questions = setting.questions.len();
     let all = &*systems;
-    let given: OpResult<Vec<Given>> = part(questions.len(), ctx.ranks.rank(), ctx.ranks.size())
+    let mine = part(questions, ctx.ranks.rank(), ctx.ranks.size());
+    let asked = AtomicUsize::new(0);
+    let through = || match (1 + asked.fetch_add(1, Relaxed), mine.len()) {
+        (n, of) if n == of => told(ctx, questions, questions),
+        (n, of) => told(ctx, questions * n / of, questions),
+    };
+    let given: OpResult<Vec<Given>> = mine
+        .clone()
         .into_par_iter()
         .map(|i| {
             ctx.check_cancelled()?;
-            let by_text = dense.as_ref().map(|d| d.scores(questions.embedding(i)));
-            let by_word = bm25.as_ref().map(|b| b.scores(&questions.texts[i]));
-            let seeds = || specificity(&questions.entities[i], &setting.matrix, p.node_specificity);
-            let masses = ppr.as_ref().map(|walk| walk.masses(&seeds()));
-            let masses = masses.transpose().map_err(shape)?.flatten();
-            let by_walk = masses
-                .as_ref()
-                .map(|m| Ranker::Simple.ranking(m, &setting.matrix));
-            let mut scores = vec![
-                ("dense", by_text.transpose().map_err(shape)?),
-                ("bm25", by_word),
-                ("ppr", by_walk),
-            ];
-            if fused {
-                let parts: Vec<Option<&[f64]>> = scores.iter().map(|s| s.1.as_deref()).collect();
-                scores.push(("rrf", fuse(&parts)));
-            }
-            let wanted = scores.iter().filter(|s| names.contains(&s.0));
-            let documents = wanted.map(|(_, s)| {
+            let scores = by.ask(i)?;
+            let documents = scores.documents.iter().map(|(_, s)| {
                 let answer = all.answer(Target::Document, i, s.as_deref());
                 (answer, s.as_ref().map(|s| first(s, RANKED)))
             });
+            through();
+            let masses = scores.entities.as_deref();
             Ok(Given {
-                entities: has("ppr").then(|| all.answer(Target::Entity, i, masses.as_deref())),
+                entities: names
+                    .contains(&"ppr")
+                    .then(|| all.answer(Target::Entity, i, masses)),
                 documents: documents.collect(),
             })
         })
@@ -448,8 +490,4 @@ fn baselines(
         }
     }
     Ok(())
-}
-
-fn shape(e: BadShape) -> OpError {
-    OpError::wrap("inputs do not belong together", e)
 }

@@ -200,12 +200,20 @@ impl<'a> Report<'a> {
     /// Writes the ports `metrics` and `comparisons`.
     pub fn write(&self, ctx: &Context, sure: &Sure) -> OpResult<()> {
         ctx.write("metrics", "metrics", &self.metrics(ctx, sure)?)?;
-        ctx.write("comparisons", "comparisons", &self.comparisons(ctx, sure)?)
+        ctx.write("comparisons", "comparisons", &self.comparisons(ctx, sure)?)?;
+        self.told(ctx, 2 * self.groups.len());
+        Ok(())
     }
 
     /// Writes the port `ranks`.
     pub fn write_ranks(&self, ctx: &Context) -> OpResult<()> {
         ctx.write("ranks", "ranks", &self.ranks()?)
+    }
+
+    /// Reports how many groups have their figures: intervals first, then comparisons.
+    fn told(&self, ctx: &Context, done: usize) {
+        let total = 2 * self.groups.len() as u64;
+        ctx.progress(done as u64, total, "groups of questions", "intervals");
     }
 
     fn metrics(&self, ctx: &Context, sure: &Sure) -> OpResult<RecordBatch> {
@@ -221,7 +229,8 @@ impl<'a> Report<'a> {
         // One set of resamples a group serves all systems: their columns lie side by side.
         let check = || ctx.check_cancelled();
         let mut by_group = Vec::new();
-        for (name, of) in &self.groups {
+        for (i, (name, of)) in self.groups.iter().enumerate() {
+            self.told(ctx, i);
             let row = |i: &usize| -> Vec<f64> {
                 let judged = self.judged.iter();
                 let values = judged.map(|j| j.answers[*i].values(&j.metrics));
@@ -300,7 +309,8 @@ impl<'a> Report<'a> {
             n => n.max(FLIPS * others.len()),
         };
         let mut rows: Vec<Row<'_>> = Vec::new();
-        for (name, of) in &self.groups {
+        for (i, (name, of)) in self.groups.iter().enumerate() {
+            self.told(ctx, self.groups.len() + i);
             let Some(first) = first.filter(|_| !others.is_empty()) else {
                 break;
             };

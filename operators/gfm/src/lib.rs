@@ -17,6 +17,7 @@ pub mod sampling;
 pub mod tensor;
 pub mod train;
 
+mod baselines;
 mod build_background;
 mod build_documents;
 mod build_graph;
@@ -31,6 +32,8 @@ mod import_model;
 mod inputs;
 mod judged;
 mod pretrain;
+mod progress;
+mod remarks;
 mod retrieval;
 mod retrieve;
 pub mod scorer;

@@ -17,6 +17,7 @@ use crate::eval::{EntityDocuments, top};
 use crate::finetune::{each_scored, seeds};
 use crate::inputs::{LoadedGraph, same_encoder};
 use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
+use crate::progress::Pass;
 use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
 
@@ -28,10 +29,15 @@ pub(crate) const NUMBERED: &str = "entities are numbered with 32 bits";
 /// Names of the rankers.
 pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
 
-/// The ports of [`Setting::read`], and `background`.
+/// The ports of [`Setting::read`], `background` and `corpus_embeddings`.
 pub(crate) fn ports() -> Vec<InPort> {
     vec![
-        InPort::of("graph", &[&kinds::GRAPH], Arity::One, "the graph"),
+        InPort::of(
+            "graph",
+            &[&kinds::GRAPH],
+            Arity::Optional,
+            "the graph, for models and ppr",
+        ),
         InPort::of(
             "background",
             &[&kinds::BACKGROUND],
@@ -41,8 +47,8 @@ pub(crate) fn ports() -> Vec<InPort> {
         InPort::of(
             "documents",
             &[&kinds::ENTITY_DOCUMENTS],
-            Arity::One,
-            "entity-document matrix",
+            Arity::Optional,
+            "entity-document matrix, for models and ppr",
         ),
         InPort::of(
             "corpus",
@@ -54,8 +60,14 @@ pub(crate) fn ports() -> Vec<InPort> {
         InPort::of(
             "question_embeddings",
             &[&kinds::EMBEDDINGS],
-            Arity::One,
-            "their embeddings",
+            Arity::Optional,
+            "their embeddings, for models and dense",
+        ),
+        InPort::of(
+            "corpus_embeddings",
+            &[&kinds::EMBEDDINGS],
+            Arity::Optional,
+            "embeddings of the corpus, for dense",
         ),
     ]
 }
@@ -87,12 +99,21 @@ pub(crate) fn ranker_type() -> Type {
     Type::one_of(&RANKERS)
 }
 
+/// How questions are put to a model.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// `init_entities_weight`.
+    pub weighted: bool,
+    /// Questions at once.
+    pub batch_size: usize,
+    /// Is told how far it is.
+    pub pass: Pass<'a>,
+}
+
 /// What questions are asked of.
 pub(crate) struct Setting {
-    /// The graph.
-    pub input: LoadedGraph,
-    /// Which documents mention an entity.
-    pub matrix: EntityDocuments,
+    /// The graph, where one is connected and wanted.
+    graph: Option<OnGraph>,
     /// Titles of the documents.
     pub titles: StringArray,
     /// Texts of the documents.
@@ -103,33 +124,55 @@ pub(crate) struct Setting {
     pub dividing: Option<Arc<Dividing>>,
 }
 
+/// A graph and the documents its entities are in.
+pub(crate) struct OnGraph {
+    /// The graph.
+    pub input: LoadedGraph,
+    /// Which documents mention an entity.
+    pub matrix: EntityDocuments,
+}
+
+impl OnGraph {
+    fn read(graph: &Artifact, documents: &Artifact, titles: usize) -> OpResult<Self> {
+        let on = OnGraph {
+            input: LoadedGraph::read(graph)?,
+            matrix: read_entity_documents(documents)?,
+        };
+        let nodes = on.input.graph.nodes();
+        let (entities, documents) = (on.matrix.num_entities(), on.matrix.num_documents());
+        if (entities, documents) == (nodes, titles) {
+            return Ok(on);
+        }
+        Err(OpError::new(format!(
+            "graph, entity-document matrix and corpus do not belong together: {nodes} nodes, {entities} x {documents}, {titles} documents"
+        ))
+        .hint("make all three from the same ingest stages"))
+    }
+}
+
 impl Setting {
-    /// Reads the inputs of [`ports`], and says which questions cannot be asked.
-    pub fn read(ctx: &Context) -> OpResult<Self> {
-        let input = LoadedGraph::read(ctx.input("graph")?)?;
-        let matrix = read_entity_documents(ctx.input("documents")?)?;
+    /// Reads the inputs of [`ports`]; the graph and its documents only where a system wants them.
+    pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
         let table = ctx.input("corpus")?.read("documents")?;
         let (titles, texts) = (
             columns::text(&table, "title")?,
             columns::text(&table, "text")?,
         );
-        if matrix.num_entities() != input.graph.nodes() || matrix.num_documents() != titles.len() {
-            return Err(OpError::new(format!(
-                "graph, entity-document matrix and corpus do not belong together: {} nodes, {} x {}, {} documents",
-                input.graph.nodes(),
-                matrix.num_entities(),
-                matrix.num_documents(),
-                titles.len()
-            ))
-            .hint("make all three from the same ingest stages"));
-        }
-        let questions =
-            Questions::read(ctx.input("questions")?, ctx.input("question_embeddings")?)?;
-        questions.check(input.graph.nodes(), matrix.num_documents())?;
-        same_encoder(&questions, &input)?;
+        let connected = ctx.input_opt("graph").zip(ctx.input_opt("documents"));
+        let graph = connected
+            .filter(|_| wants_graph)
+            .map(|(graph, documents)| OnGraph::read(graph, documents, titles.len()))
+            .transpose()?;
+        let questions = ctx.input("questions")?;
+        let questions = match ctx.input_opt("question_embeddings") {
+            Some(embeddings) => Questions::read(questions, embeddings)?,
+            None => Questions::bare(questions)?,
+        };
+        // Without a graph nobody looks at entities.
+        let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
+        questions.check(nodes, titles.len())?;
         Ok(Setting {
-            input,
-            matrix,
+            graph,
             titles: titles.clone(),
             texts: texts.clone(),
             questions,
@@ -137,8 +180,22 @@ impl Setting {
         })
     }
 
+    /// The graph, which a system needs.
+    pub fn on_graph(&self) -> OpResult<&OnGraph> {
+        let needed = || OpError::new("nothing is connected to inputs `graph` and `documents`");
+        self.graph.as_ref().ok_or_else(needed)
+    }
+
+    /// Whether there is a graph.
+    pub fn has_graph(&self) -> bool {
+        self.graph.is_some()
+    }
+
     /// Warns of questions that cannot be asked; `then` says what becomes of them.
     pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
+        if !self.has_graph() {
+            return;
+        }
         let entities = self.questions.entities.iter();
         let lost = entities.filter(|e| e.is_empty()).count();
         if lost > 0 {
@@ -156,10 +213,12 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         background: Option<&Artifact>,
-        how: (bool, usize),
+        how: How<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
-        let weights = usable(read_model(model)?, &self.input, &model.name)?;
+        let input = &self.on_graph()?.input;
+        same_encoder(&self.questions, input)?;
+        let weights = usable(read_model(model)?, input, &model.name)?;
         let graph = ctx.input("graph")?;
         let background = match (&self.dividing, background) {
             (Some(_), Some(known)) => {
@@ -184,7 +243,7 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         seed: u64,
-        how: (bool, usize),
+        how: How<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
@@ -194,49 +253,48 @@ impl Setting {
         self.ask_weights(ctx, (&weights, None), how, take)
     }
 
-    /// Checks that what a batch of questions takes fits into memory: scores in two types, and a place for every state.
-    fn check_memory(&self, config: &ModelConfig, batch_size: usize) -> OpResult<()> {
-        let (nodes, questions) = (
-            self.input.graph.nodes(),
-            batch_size.min(self.questions.len()),
-        );
-        Demand::new()
-            .and("scores", &[questions, nodes, 4 + 8])
-            .and(
-                "places of states",
-                &[config.layers() + 1, nodes, questions + 1, 4],
-            )
-            .check("`batch_size`")
-    }
-
     fn ask_weights(
         &self,
         ctx: &Context,
         weights: (&Weights, Option<Vec<Tensor>>),
-        (weighted, batch_size): (bool, usize),
+        how: How<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
+        let OnGraph { input, matrix } = self.on_graph()?;
         let entities = self.questions.entities.iter();
         let seeds: Vec<Vec<(u32, f64)>> =
-            entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
-        let graph = &self.input.graph;
-        self.check_memory(&weights.0.config, batch_size)?;
+            entities.map(|e| seeds(e, matrix, how.weighted)).collect();
+        let graph = &input.graph;
+        let queries = how.batch_size.min(self.questions.len());
+        check_memory(&weights.0.config, graph.nodes(), queries)?;
         let ask = |by: &dyn Scorer| {
             let asked = (&self.questions, &seeds[..]);
-            each_scored(ctx, by, graph.nodes(), asked, batch_size, take)
+            each_scored(how.pass, by, graph.nodes(), asked, how.batch_size, take)
         };
         match &self.dividing {
             Some(dividing) => {
                 let divided = dividing.once(ctx, graph, &weights.0.config)?;
-                ask(&OverRanks::new(weights.0, &divided, &self.input.embeddings))
+                ask(&OverRanks::new(weights.0, &divided, &input.embeddings))
             }
-            None => with_scorer(ctx, weights, &self.input, ask),
+            None => with_scorer(ctx, weights, input, ask),
         }
     }
 }
 
+/// Checks that what a batch of questions takes fits into memory: scores in two types, and a place
+/// for every state.
+fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResult<()> {
+    Demand::new()
+        .and("scores", &[questions, nodes, 4 + 8])
+        .and(
+            "places of states",
+            &[config.layers() + 1, nodes, questions + 1, 4],
+        )
+        .check("`batch_size`")
+}
+
 impl StoredModel {
-    /// Holds that the model knows the encoder a graph is embedded with.
+    /// Checks that the model knows the encoder a graph is embedded with.
     pub(crate) fn fits(&self, input: &LoadedGraph, name: &str) -> OpResult<()> {
         if self.origin.encoder_digest == input.encoder_digest {
             return Ok(());

@@ -1,9 +1,11 @@
 //! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a graph.
 //!
-//! Reads the usual layout under `root`: `raw/dataset_corpus.json`, `processed/stage1/document2entities.json` and
-//! `processed/stage1/{train,valid,test}.json`, of which at least one must be there. Every title is a document, those of
+//! Reads the usual layout under `root`: `raw/dataset_corpus.json`, and where they are there
+//! `processed/stage1/document2entities.json` and `processed/stage1/{train,valid,test}.json`. Every title is a document, those of
 //! document2entities first and in its order, because every title of the corpus is a candidate when a retriever is evaluated. One
 //! port per split, so that a changed test file retrains nothing. The entity-document matrix is `build-documents`'.
+//!
+//! Without `entities` there is no graph: titles, texts and questions are read, and names of entities are not looked at.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,8 +64,8 @@ impl Operator for IngestQa {
         vec![InPort {
             name: "entities",
             accepts: Accepts::Kinds(&TAKES),
-            arity: Arity::One,
-            about: "entities of the graph the names are looked up in",
+            arity: Arity::Optional,
+            about: "entities of the graph the names are looked up in; without it, documents and questions have no entities",
         }]
     }
 
@@ -82,7 +84,7 @@ impl Operator for IngestQa {
             OutPort {
                 name: "train",
                 kind: &kinds::QUESTIONS,
-                about: "training questions",
+                about: "training questions; empty without a train.json",
             },
             OutPort {
                 name: "valid",
@@ -114,14 +116,15 @@ impl Operator for IngestQa {
 
     fn files(params: &QaParams, _: &Path) -> Vec<InputFile> {
         let file = |name: &str, required| InputFile::new(params.root.join(name), required);
-        let mut files = vec![file(CORPUS, true), file(MENTIONS, true)];
+        let mut files = vec![file(CORPUS, true), file(MENTIONS, false)];
         files.extend(SPLITS.iter().map(|(_, name)| file(name, false)));
         files
     }
 
     fn run(params: QaParams, ctx: &Context) -> OpResult<()> {
-        let present = check_layout(ctx, &params.root)?;
-        let entities = entity_names(ctx.input("entities")?)?;
+        let layout = Layout::check(ctx, &params.root)?;
+        let entities = ctx.input_opt("entities").map(entity_names).transpose()?;
+        layout.tell(ctx, entities.is_some());
         let mut rejects = Rejects::create(ctx)?;
         let mut places = Places::create(ctx)?;
         let step = |done: u64, note: &str| -> OpResult<()> {
@@ -130,7 +133,10 @@ impl Operator for IngestQa {
             Ok(())
         };
         step(0, MENTIONS)?;
-        let mentions = object(ctx, &params.root, MENTIONS, &mut rejects)?;
+        let mentions = match layout.mentions {
+            true => object(ctx, &params.root, MENTIONS, &mut rejects)?,
+            false => Vec::new(),
+        };
         step(1, CORPUS)?;
         let corpus = object(ctx, &params.root, CORPUS, &mut rejects)?;
         let mut counts = Vec::new();
@@ -142,8 +148,10 @@ impl Operator for IngestQa {
             }
         }
         write_documents(ctx, &titles, &mentions, corpus, &mut rejects, &mut counts)?;
-        write_links(ctx, &entities, &titles, mentions, &mut rejects, &mut counts)?;
-        for (i, ((name, source), present)) in SPLITS.iter().zip(present).enumerate() {
+        let known = entities.as_ref().filter(|_| layout.mentions);
+        let named = known.map(|known| (known, mentions));
+        write_links(ctx, named, &titles, &mut rejects, &mut counts)?;
+        for (i, ((name, source), present)) in SPLITS.iter().zip(layout.splits).enumerate() {
             step(2 + i as u64, source)?;
             let items = if present {
                 list(ctx, &params.root, source)?
@@ -155,12 +163,18 @@ impl Operator for IngestQa {
                 name,
                 source,
                 known: Known {
-                    entities: &entities,
+                    entities: entities.as_ref(),
                     titles: &titles,
                 },
             };
             let tally = split.write(ctx, items, &mut rejects, &mut places)?;
-            report(ctx, name, &tally, &mut counts);
+            if tally.not_askable > 0 && entities.is_some() {
+                ctx.warn(format!(
+                    "{name}: {} of {} questions name no entity of the graph: they are kept and score 0",
+                    tally.not_askable, tally.questions
+                ));
+            }
+            count_split(name, &tally, &mut counts);
         }
         step(5, "")?;
         let rejected = rejects.total();
@@ -177,30 +191,50 @@ impl Operator for IngestQa {
     }
 }
 
-/// Says which splits are there.
-fn check_layout(ctx: &Context, root: &Path) -> OpResult<[bool; 3]> {
-    if !ctx.path(root).is_dir() {
-        return Err(OpError::new("there is no such folder").file(root).hint(
-            "check `root`; it is relative to the working directory of the run, which `-C DIR` changes",
-        ));
-    }
-    for name in [CORPUS, MENTIONS] {
-        if !ctx.path(root).join(name).is_file() {
+/// Which of the files that may be missing are there.
+struct Layout {
+    mentions: bool,
+    /// In the order of [`SPLITS`].
+    splits: [bool; 3],
+}
+
+impl Layout {
+    fn check(ctx: &Context, root: &Path) -> OpResult<Layout> {
+        if !ctx.path(root).is_dir() {
+            return Err(OpError::new("there is no such folder").file(root).hint(
+                "check `root`; it is relative to the working directory of the run, which `-C DIR` changes",
+            ));
+        }
+        let there = |name: &str| ctx.path(root).join(name).is_file();
+        if !there(CORPUS) {
             return Err(OpError::new("there is no such file")
-                .file(root.join(name))
-                .hint(format!(
-                    "a data set has {CORPUS} and {MENTIONS} under `root`"
-                )));
+                .file(root.join(CORPUS))
+                .hint(format!("a data set has {CORPUS} under `root`")));
+        }
+        Ok(Layout {
+            mentions: there(MENTIONS),
+            splits: SPLITS.map(|(_, name)| there(name)),
+        })
+    }
+
+    /// Says what is not there, and what follows from that.
+    fn tell(&self, ctx: &Context, graph: bool) {
+        match (graph, self.mentions) {
+            (true, false) => ctx.warn(format!(
+                "there is no {MENTIONS}: no document is tied to an entity of the graph"
+            )),
+            (false, true) => ctx.info(format!(
+                "nothing is connected to `entities`: only titles are taken from {MENTIONS}"
+            )),
+            _ => {}
+        }
+        if self.splits == [false; 3] {
+            let names = SPLITS.map(|(_, name)| name).join(", ");
+            ctx.info(format!(
+                "the data set has no questions: none of {names} is there"
+            ));
         }
     }
-    let present = SPLITS.map(|(_, name)| ctx.path(root).join(name).is_file());
-    if !present.contains(&true) {
-        let names = SPLITS.map(|(_, name)| name).join(", ");
-        return Err(OpError::new("the data set has no questions")
-            .file(root)
-            .hint(format!("at least one must be there of {names}")));
-    }
-    Ok(present)
 }
 
 fn object(
@@ -368,17 +402,20 @@ fn write_documents(
     table.finish()
 }
 
+/// Writes the entities of documents: the names given, looked up in those of the graph.
 fn write_links(
     ctx: &Context,
-    entities: &Names,
+    named: Option<(&Names, Vec<(String, Placed)>)>,
     titles: &Names,
-    mentions: Vec<(String, Placed)>,
     rejects: &mut Rejects,
     counts: &mut Vec<(String, u64)>,
 ) -> OpResult<()> {
     let mut table = Table::create(ctx, "links", &kinds::LINKS, "links")?;
     let (mut documents, mut linked) = (Vec::new(), Vec::new());
     let (mut total, mut unknown) = (0u64, 0u64);
+    let nobody = Names::new(0);
+    let looked = named.is_some();
+    let (entities, mentions) = named.unwrap_or((&nobody, Vec::new()));
     // Titles of the corpus alone mention nothing.
     let mut bare = u64::from(titles.len()) - mentions.len() as u64;
     let mut write = |documents: &mut Vec<u32>, linked: &mut Vec<u32>| {
@@ -439,7 +476,7 @@ fn write_links(
     }
     write(&mut documents, &mut linked)?;
     table.finish()?;
-    if total == 0 {
+    if total == 0 && looked {
         ctx.warn(
             "no entity of any document is in the graph: are kg.txt and document2entities.json of the same data set?",
         );
@@ -452,13 +489,7 @@ fn write_links(
     Ok(())
 }
 
-fn report(ctx: &Context, split: &str, tally: &Tally, counts: &mut Vec<(String, u64)>) {
-    if tally.not_askable > 0 {
-        ctx.warn(format!(
-            "{split}: {} of {} questions name no entity of the graph: they are kept and score 0",
-            tally.not_askable, tally.questions
-        ));
-    }
+fn count_split(split: &str, tally: &Tally, counts: &mut Vec<(String, u64)>) {
     let values = [
         ("questions", tally.questions),
         ("not_askable", tally.not_askable),

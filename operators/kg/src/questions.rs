@@ -15,8 +15,8 @@ use crate::tables::{Piece, Places, Reject, Rejects, Table};
 
 /// What names are looked up in.
 pub struct Known<'a> {
-    /// Entities of the graph.
-    pub entities: &'a Names,
+    /// Entities of the graph, where there is one: names of entities are not looked at otherwise.
+    pub entities: Option<&'a Names>,
     /// Titles of the documents.
     pub titles: &'a Names,
 }
@@ -298,16 +298,21 @@ impl Split<'_> {
         for (key, value) in repeated {
             item.reject(&format!("`{key}` is given twice: the last counts"), &value)?;
         }
-        let named = item.texts("question_entities", fields.take("question_entities"))?;
-        let supporting = item.texts("supporting_entities", fields.take("supporting_entities"))?;
+        let nobody = Names::new(0);
+        let known = self.known.entities.unwrap_or(&nobody);
+        let mut names = |item: &mut Item<'_, '_>, field| match self.known.entities {
+            Some(_) => item.texts(field, fields.take(field)),
+            None => Ok(Names::new(0)),
+        };
+        let named = names(&mut item, "question_entities")?;
+        let supporting = names(&mut item, "supporting_entities")?;
         let gold = item.texts("supporting_facts", fields.take("supporting_facts"))?;
-        let known = &self.known;
-        let (entities, unknown) = item.ids(&named, known.entities, reasons::QUESTION_ENTITY)?;
+        let (entities, unknown) = item.ids(&named, known, reasons::QUESTION_ENTITY)?;
         tally.unknown_entities += unknown;
         let (supporting_entities, unknown) =
-            item.ids(&supporting, known.entities, reasons::SUPPORTING_ENTITY)?;
+            item.ids(&supporting, known, reasons::SUPPORTING_ENTITY)?;
         tally.unknown_supporting += unknown;
-        let (documents, unknown) = item.ids(&gold, known.titles, reasons::GOLD_TITLE)?;
+        let (documents, unknown) = item.ids(&gold, self.known.titles, reasons::GOLD_TITLE)?;
         tally.unknown_titles += unknown;
         let answer = item.text("answer", fields.take("answer"))?;
         let hops = item.number("hops", fields.take("hops"))?;

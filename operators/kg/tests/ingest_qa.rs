@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{counts, ids, ingest_bytes, ingest_questions, places, rejects, texts};
-use gfm_pipe_api::local::Local;
+use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Level, OpError, columns};
+use gfm_pipe_kg::IngestQa;
 
 const KG: &[u8] = b"a,r,b\nb,s,c\nc,r,d\n";
 
@@ -246,16 +247,11 @@ type Broken<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
 
 #[test]
 fn errors_say_where_and_what_to_do() {
-    let cases: [Broken<'_>; 9] = [
+    let cases: [Broken<'_>; 8] = [
         (
             &[MENTIONS, TRAIN],
             "data/raw/dataset_corpus.json: there is no such file",
             "dataset_corpus",
-        ),
-        (
-            &[CORPUS, MENTIONS],
-            "data: the data set has no questions",
-            "valid.json",
         ),
         (
             &[
@@ -378,4 +374,88 @@ fn a_graph_of_another_data_set_is_noticed() {
         local.messages
     );
     assert_eq!(local.port("links").rows("links").unwrap(), 0);
+}
+
+fn said(local: &Local, level: Level, part: &str) -> bool {
+    let all = local.messages.iter();
+    all.filter(|m| m.0 == level).any(|m| m.1.contains(part))
+}
+
+fn rows(local: &Local, port: &str) -> usize {
+    local
+        .port(port)
+        .rows(local.port(port).kind.tables[0].name)
+        .unwrap()
+}
+
+#[test]
+fn a_set_without_questions_has_its_documents_and_links() {
+    let (_dir, local) = run(&[CORPUS, MENTIONS]);
+    let local = local.unwrap();
+    assert_eq!(rows(&local, "documents"), 5);
+    assert_eq!(rows(&local, "links"), 3);
+    for split in ["train", "valid", "test"] {
+        assert_eq!(rows(&local, split), 0);
+        assert_eq!(texts(local.port(split), "info", "dataset"), ["toy"]);
+    }
+    assert!(said(&local, Level::Info, "the data set has no questions"));
+}
+
+#[test]
+fn a_graph_without_links_of_documents_is_noticed() {
+    let (_dir, local) = run(&[CORPUS, TRAIN]);
+    let local = local.unwrap();
+    assert_eq!(
+        texts(local.port("documents"), "documents", "title"),
+        ["T3", "T1", "T2", "Ω"]
+    );
+    assert_eq!(rows(&local, "links"), 0);
+    assert!(said(
+        &local,
+        Level::Warn,
+        "there is no processed/stage1/document2entities.json"
+    ));
+    assert!(!said(&local, Level::Warn, "of the same data set?"));
+    let counts = counts(&local);
+    assert_eq!(counts["documents_without_entity"], 4);
+    assert_eq!(counts["documents_not_in_document2entities"], 4);
+}
+
+#[test]
+fn without_a_graph_no_name_of_an_entity_is_looked_at() {
+    let plain = (
+        "processed/stage1/test.json",
+        r#"[{"id": "q", "question": "Three?", "supporting_facts": ["T3"]}]"#,
+    );
+    // A corpus alone, and all files with a graph that is not connected.
+    for files in [&[CORPUS, plain][..], &[CORPUS, MENTIONS, TRAIN, plain]] {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join("data").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let params = serde_json::json!({"root": dir.path().join("data"), "dataset": "toy"});
+        let out = dir.path().join("out");
+        let local = local::run::<IngestQa>(&out, &params, Default::default()).unwrap();
+        let mentions = files.contains(&MENTIONS);
+        assert_eq!(rows(&local, "documents"), if mentions { 5 } else { 4 });
+        assert_eq!(rows(&local, "links"), 0);
+        let test = local.port("test").read("questions").unwrap();
+        let list = |name| columns::list_u32(&test, name).unwrap();
+        // T3 is the first of the corpus, and the fourth behind the three titles of document2entities.
+        assert_eq!(
+            list("supporting_documents"),
+            [vec![if mentions { 3 } else { 0 }]]
+        );
+        assert_eq!(list("question_entities"), [Vec::<u32>::new()]);
+        let rejected = rejects(&local);
+        let of_entities = rejected.iter().any(|r| r.contains("entit"));
+        assert!(!of_entities, "{rejected:?}");
+        assert!(!said(&local, Level::Warn, "entity of the graph"));
+        assert_eq!(
+            said(&local, Level::Info, "nothing is connected to `entities`"),
+            mentions
+        );
+    }
 }

@@ -22,6 +22,7 @@ use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem};
 use crate::model::Class;
 use crate::optimizer::Optimizer;
+use crate::remarks::Training;
 use crate::tensor_error;
 use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
 
@@ -152,6 +153,17 @@ impl Operator for Finetune {
 
     fn per_rank(p: &Params) -> &'static [&'static str] {
         p.train.common.per_rank()
+    }
+
+    fn remarks(p: &Params, outputs: &BTreeMap<String, Artifact>) -> OpResult<Vec<String>> {
+        let training = Training {
+            entropies: p.entropies().map(|name| Some(name.to_owned())).collect(),
+            validates: p.train.own.do_eval,
+            validate: "connect `valid` and `valid_embeddings` to questions of a valid.json, or raise `train.valid_fraction`",
+        };
+        outputs
+            .get("history")
+            .map_or(Ok(Vec::new()), |h| training.remarks(h))
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {

@@ -117,6 +117,12 @@ impl LossSettings {
 }
 
 impl Params {
+    /// Names of the losses that are binary cross-entropies.
+    pub(super) fn entropies(&self) -> impl Iterator<Item = &str> {
+        let losses = self.task.losses.iter();
+        losses.filter(|l| l.loss.is_bce()).map(|l| l.name.as_str())
+    }
+
     /// Metrics of the validation: those asked for, and the default of `train.best_by`.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut out: Vec<Metric> = Vec::new();

@@ -1,12 +1,13 @@
 //! Entity scores of many questions, a batch at a time.
 
+use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::part;
-use gfm_pipe_api::{Context, OpResult};
 
 use crate::divided::check_cancelled;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::model::Question;
+use crate::progress::Pass;
 use crate::scorer::{Scorer, check_scores};
 
 /// Weighted question entities: 1 / number of documents, or 1.
@@ -27,13 +28,14 @@ pub(crate) fn seeds(
 /// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them; of several ranks, each gives those of
 /// its share, also where all of them scored all questions together.
 pub(crate) fn each_scored(
-    ctx: &Context,
+    pass: Pass<'_>,
     by: &dyn Scorer,
     nodes: usize,
     (questions, seeds): (&Questions, &[Vec<(u32, f64)>]),
     batch_size: usize,
     mut take: impl FnMut(usize, &[f64]),
 ) -> OpResult<()> {
+    let ctx = pass.ctx;
     let askable: Vec<usize> = (0..questions.len())
         .filter(|i| !seeds[*i].is_empty())
         .collect();
@@ -43,6 +45,8 @@ pub(crate) fn each_scored(
         false => mine.clone(),
     };
     let mut places = scored.clone();
+    let (mut through, all) = (0, scored.len());
+    pass.at(through, all);
     for rows in askable[scored].chunks(batch_size.max(1)) {
         check_cancelled(ctx, by)?;
         let batch: Vec<Question<'_>> = rows
@@ -63,6 +67,8 @@ pub(crate) fn each_scored(
                 take(*i, scores);
             }
         }
+        through += batch.len();
+        pass.at(through, all);
     }
     Ok(())
 }

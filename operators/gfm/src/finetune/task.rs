@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use gfm_pipe_api::ranks::all_of;
-use gfm_pipe_api::{Artifact, Context, Estimate, OpResult};
+use gfm_pipe_api::{Artifact, Estimate, OpResult};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
@@ -20,6 +20,7 @@ use crate::gpu::{Pending, QuestionBatch, Term, Trainer, Whole};
 use crate::model::partition::PartitionedRetriever;
 use crate::model::{Class, Grads, ModelConfig, Params as Weights, Question, Reach, Retriever};
 use crate::ops::Seeds;
+use crate::progress::Pass;
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
@@ -168,11 +169,15 @@ impl Task for QuestionAnswering<'_> {
         trainer.questions(data.source(), (&data.documents, &terms), ready, factor)
     }
 
-    fn validates(&self, data: &Data) -> bool {
-        self.p.train.own.do_eval && data.valid.questions.len() > 0
+    fn validated(&self, data: &Data) -> usize {
+        match self.p.train.own.do_eval {
+            true => data.valid.questions.len(),
+            false => 0,
+        }
     }
 
-    fn validate(&self, ctx: &Context, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
+    fn validate(&self, pass: Pass<'_>, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
+        let ctx = pass.ctx;
         let metrics = self.p.metrics();
         let ranker = self.p.doc_ranker.ranker();
         let q = &data.valid.questions;
@@ -194,7 +199,7 @@ impl Task for QuestionAnswering<'_> {
         let mut taken = Vec::new();
         let (graph, embeddings) = (&data.input.graph, &data.input.embeddings);
         let mut ask = |by: &dyn Scorer| {
-            each_scored(ctx, by, data.nodes, asked, batch_size, |i, row| {
+            each_scored(pass, by, data.nodes, asked, batch_size, |i, row| {
                 let documents = ranker.ranking(row, &data.documents);
                 taken.push((
                     i,
@@ -370,7 +375,7 @@ fn from_documents(
     }
 }
 
-/// What a training takes on a GPU.
+/// What a training takes.
 pub(super) fn foresee(
     p: &Params,
     inputs: &BTreeMap<String, Vec<Artifact>>,
@@ -393,6 +398,13 @@ pub(super) fn foresee(
         out.look(input, task.samples(&data), |numbers| {
             task.foreseen(&data, &config, numbers)
         });
+        if task.validated(&data) > 0 {
+            let size = p.train.common.batch_size;
+            let asked = data.valid.seeds.iter().filter(|s| !s.is_empty());
+            let first: Seeds = asked.clone().take(size).cloned().collect();
+            let batches = (asked.count().div_ceil(size), &first);
+            out.look_at_validation(&data.input.graph, batches, true);
+        }
     }
     Ok(out.estimate())
 }

@@ -46,7 +46,7 @@ impl Background {
 
 impl Network<'_> {
     /// The background of this model on this graph, from relation states `[2R, d]`; `known` are its states after each layer, where
-    /// somebody computed them before. `None` for aggregates that have none.
+    /// somebody computed them before. `None` for aggregates that have none. `told` hears how many layers of how many are computed.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -54,13 +54,14 @@ impl Network<'_> {
         &self,
         relations: &Tensor,
         known: Option<Vec<Tensor>>,
+        told: &dyn Fn(usize, usize),
     ) -> Result<Option<Background>> {
         if !self.has_rows() {
             return Ok(None);
         }
         let config = &self.params.config;
         let made = by_dtype!(relations.dtype(), T => ops::by_message!(config.message_func, M => {
-            self.background_typed::<M, T>(relations, known)
+            self.background_typed::<M, T>(relations, known, told)
         }))?;
         Ok(Some(made))
     }
@@ -69,6 +70,7 @@ impl Network<'_> {
         &self,
         relations: &Tensor,
         known: Option<Vec<Tensor>>,
+        told: &dyn Fn(usize, usize),
     ) -> Result<Background> {
         let config = &self.params.config;
         let (nodes, dim) = (self.graph.nodes(), config.input_dim);
@@ -88,7 +90,7 @@ impl Network<'_> {
                 let all = known.into_iter().map(|s| s.to_dtype(relations.dtype()));
                 all.collect::<Result<Vec<_>>>()?
             }
-            None => self.background_states::<M, T>(&projections, silent)?,
+            None => self.background_states::<M, T>(&projections, silent, told)?,
         };
         let head = match states.last() {
             Some(last) if self.head_by_rows() => {
@@ -115,6 +117,7 @@ impl Network<'_> {
         &self,
         projections: &[Projection],
         silent: bool,
+        told: &dyn Fn(usize, usize),
     ) -> Result<Vec<Tensor>> {
         let config = &self.params.config;
         let (nodes, dim) = (self.graph.nodes(), config.input_dim);
@@ -127,6 +130,7 @@ impl Network<'_> {
         let mut x: Buffer<T> = Buffer::zeros(reach.rows[0].len() * dim);
         let mut out = Vec::new();
         for (i, projection) in projections.iter().enumerate() {
+            told(i, projections.len());
             let width = config.hidden_dims[i];
             let mut scratch = Kept::dirty(nodes, dim, width);
             let y = self.run_layer::<M, T>(
@@ -139,6 +143,7 @@ impl Network<'_> {
             out.push(tensor(y.to_vec(), (nodes, width))?);
             x = y;
         }
+        told(projections.len(), projections.len());
         Ok(out)
     }
 }

@@ -353,6 +353,7 @@ fn parity_kgc_small_f64() {
 
 #[test]
 fn parity_kgc_small_metrics() {
+    use crate::progress::Pass;
     use crate::sampling::EasyEdges;
     use crate::train::link_eval::{EvalEdges, Ranking, metrics, rank_links};
     let how = |batch_size, edges| Ranking {
@@ -369,8 +370,9 @@ fn parity_kgc_small_metrics() {
     let truth = Truth::new(60, 12, &direct);
     let json = case_json("kgc_small");
     for batch_size in [4, 8] {
+        let ctx = gfm_pipe_api::local::context();
         let ranks = rank_links(
-            &gfm_pipe_api::local::context(),
+            Pass::whole(&ctx, "triples", direct.len()),
             &OnCpu::new(&c.params, &whole, &c.embeddings),
             &whole,
             &truth,
@@ -397,7 +399,7 @@ fn parity_kgc_small_metrics() {
         let ctx = gfm_pipe_api::local::context();
         let how = how(n, EvalEdges::Triple);
         let mut r = rank_links(
-            &ctx,
+            Pass::whole(&ctx, "triples", 40),
             &OnCpu::new(&c.params, &whole, &c.embeddings),
             &whole,
             &truth,

@@ -79,9 +79,21 @@ impl<'a> Retriever<'a> {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn prepared(mut self, known: Option<Vec<Tensor>>) -> Result<Self> {
+    pub fn prepared(self, known: Option<Vec<Tensor>>) -> Result<Self> {
+        self.prepared_telling(known, &|_, _| {})
+    }
+
+    /// The same; `told` hears how many layers of how many are computed.
+    ///
+    /// # Errors
+    /// See [`Retriever::prepared`].
+    pub fn prepared_telling(
+        mut self,
+        known: Option<Vec<Tensor>>,
+        told: &dyn Fn(usize, usize),
+    ) -> Result<Self> {
         let relations = self.relations()?;
-        let background = self.network.background(&relations, known)?;
+        let background = self.network.background(&relations, known, told)?;
         self.prepared = Some(Prepared {
             relations,
             background,

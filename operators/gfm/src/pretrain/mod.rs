@@ -20,6 +20,7 @@ use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
 use crate::model::Class;
 use crate::optimizer::Optimizer;
+use crate::remarks::Training;
 use crate::tensor_error;
 use crate::train::foresee::port;
 use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
@@ -97,6 +98,17 @@ impl Operator for Pretrain {
 
     fn per_rank(p: &Params) -> &'static [&'static str] {
         p.train.common.per_rank()
+    }
+
+    fn remarks(_: &Params, outputs: &BTreeMap<String, Artifact>) -> OpResult<Vec<String>> {
+        let training = Training {
+            entropies: vec![None],
+            validates: true,
+            validate: "connect `valid` to triples, or raise `train.valid_fraction`",
+        };
+        outputs
+            .get("history")
+            .map_or(Ok(Vec::new()), |h| training.remarks(h))
     }
 
     fn run(mut p: Params, ctx: &Context) -> OpResult<()> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use candle_core::Tensor;
-use gfm_pipe_api::{Artifact, Context, Estimate, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
@@ -15,6 +15,7 @@ use crate::loss::link_prediction;
 use crate::model::partition::PartitionedGnn;
 use crate::model::{Class, ModelConfig, Params as Weights, QueryGnn, Reach, rng, uniform};
 use crate::ops::Seeds;
+use crate::progress::Pass;
 use crate::sampling::{Batch, Triple, Truth, batch, permutation};
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
@@ -360,15 +361,15 @@ impl Task for LinkPrediction<'_> {
         trainer.links(data.source(), ready, factor)
     }
 
-    fn validates(&self, data: &Data) -> bool {
-        !data.split.valid.is_empty()
+    fn validated(&self, data: &Data) -> usize {
+        data.split.valid.len()
     }
 
-    fn validate(&self, ctx: &Context, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
+    fn validate(&self, pass: Pass<'_>, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
         let rank = |by: &dyn Scorer| {
             let (truth, valid) = (&data.truth, &data.split.valid);
             let how = self.p.ranking(&data.twins);
-            rank_links(ctx, by, &data.graph, truth, valid, how)
+            rank_links(pass, by, &data.graph, truth, valid, how)
         };
         let ranks = match by {
             By::Cpu(params) => match &data.divided {
@@ -385,7 +386,7 @@ impl Task for LinkPrediction<'_> {
     }
 }
 
-/// What a training takes on a GPU.
+/// What a training takes.
 pub(super) fn foresee(
     p: &Params,
     graphs: &[Artifact],
@@ -409,6 +410,8 @@ pub(super) fn foresee(
         out.look((&data.graph, text), samples, |numbers| {
             task.foreseen(&data, &config, numbers)
         });
+        let (batches, seeds) = p.ranking().batches(&data.graph, &data.split.valid);
+        out.look_at_validation(&data.graph, (batches, &seeds), false);
     }
     Ok(out.estimate())
 }

@@ -1,4 +1,4 @@
-//! What a training takes on a GPU, foreseen from its first batches.
+//! What a training takes, foreseen from its first batches: on a GPU by its data sheet, on the CPU by timing a small step.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,12 @@ use candle_core::DType;
 use gfm_pipe_api::{Artifact, Estimate};
 
 use super::LoopSettings;
+use super::speed::{Speed, cost};
 use super::visits::Course;
 use crate::gpu::estimate::{Shape, estimate};
 use crate::graph::Graph;
-use crate::model::{Class, ModelConfig, Reach, rng, size};
+use crate::model::{Class, Compute, ModelConfig, Reach, rng, size};
+use crate::ops::Seeds;
 use crate::sampling::permutation;
 
 /// Batches of each data set that are looked at.
@@ -31,11 +33,17 @@ pub(crate) struct Foresight<'a> {
     pub class: Class,
     pub config: &'a ModelConfig,
     pub settings: &'a LoopSettings,
-    /// Name of the device.
+    /// Name of the device; [`CPU`] is the processor.
     pub device: &'a str,
     shapes: Vec<Shape<'a>>,
     samples: Vec<usize>,
+    /// What the batches cost that were looked at, and all validations of an epoch, in the unit of [`Reach::cost`].
+    costs: Vec<f64>,
+    valid: f64,
 }
+
+/// The processor among the devices.
+pub(crate) const CPU: &str = "cpu";
 
 impl<'a> Foresight<'a> {
     pub fn new(
@@ -51,6 +59,8 @@ impl<'a> Foresight<'a> {
             device,
             shapes: Vec::new(),
             samples: Vec::new(),
+            costs: Vec::new(),
+            valid: 0.0,
         }
     }
 
@@ -87,11 +97,27 @@ impl<'a> Foresight<'a> {
                 whole: false,
                 messages: Vec::new(),
             };
+            let scored = numbers.len() * seen.candidates.unwrap_or(graph.nodes());
+            self.costs
+                .push(cost(self.config, graph, &seen.reach, scored));
             let path = self.config.message_func.path();
             let messages = seen.reach.messages(graph, path);
             shape.of_reach(&seen.reach, messages);
             self.shapes.push(shape);
         }
+    }
+
+    /// Looks at a batch of a validation, of which an epoch has `batches`. `background`: whether it is computed once for all of them.
+    pub fn look_at_validation(
+        &mut self,
+        graph: &Graph,
+        (batches, seeds): (usize, &Seeds),
+        background: bool,
+    ) {
+        let asked = (seeds, None);
+        let reach = Reach::chosen(self.config, graph, Compute::Auto, asked, background);
+        let scored = seeds.len() * graph.nodes();
+        self.valid += batches as f64 * cost(self.config, graph, &reach, scored);
     }
 
     /// What was foreseen; `None` where there was nothing to look at.
@@ -103,10 +129,23 @@ impl<'a> Foresight<'a> {
             seed: self.settings.seed,
             batch_size: self.settings.batch_size,
             cap: self.settings.batch_per_epoch,
-            samples: self.samples,
+            samples: self.samples.clone(),
             validated: Vec::new(),
         };
         let steps = course.per_epoch() * u64::from(self.settings.num_epoch);
+        if self.device == CPU {
+            let a_step = self.costs.iter().sum::<f64>() / self.costs.len() as f64;
+            let valid = self.valid * f64::from(self.settings.num_epoch);
+            let first = self.shapes.first()?;
+            let degree = first.edges as f64 / first.nodes.max(1) as f64;
+            let dtype = self.settings.how.states;
+            let speed = Speed::measure(self.config, degree, first.batch, dtype).ok()?;
+            return Some(Estimate {
+                memory: self.shapes.iter().map(Shape::memory).max().unwrap_or(0) as u64,
+                seconds: speed.step * a_step * steps as f64 + speed.forward * valid,
+                device: CPU.to_owned(),
+            });
+        }
         Some(estimate(
             &self.shapes,
             steps,

@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use gfm_pipe_api::ranks::{gather, part};
-use gfm_pipe_api::{Collective, Context, OpError, OpResult};
+use gfm_pipe_api::{Collective, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
 use crate::divided::check_cancelled;
 use crate::graph::Graph;
 use crate::model::TailQuery;
+use crate::ops::Seeds;
+use crate::progress::Pass;
 use crate::sampling::{EasyEdges, Triple, Truth};
 use crate::scorer::{Scorer, check_scores};
 
@@ -32,6 +34,22 @@ pub struct Ranking<'a> {
     pub edges: EvalEdges,
     /// Which edges of a triple betray it.
     pub easy: EasyEdges<'a>,
+}
+
+impl Ranking {
+    /// About how many batches rank these triples, and where the queries of one of them start. Triples that stand in the graph are ranked
+    /// one by one where each has its own edges taken out.
+    pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
+        let alone = self.edges == EvalEdges::Triple
+            && triples
+                .iter()
+                .take(self.batch_size)
+                .any(|t| self.easy.any(graph, *t));
+        let size = if alone { 1 } else { self.batch_size };
+        let first = triples.iter().take(size);
+        let seeds = first.map(|t| vec![(t[0], 1.0)]).collect();
+        (2 * triples.len().div_ceil(size), seeds)
+    }
 }
 
 /// Rank of the true node among the nodes that are no other true answer; ties count against.
@@ -62,18 +80,22 @@ pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
 /// # Errors
 /// When the user interrupts, shapes do not fit, or a rank is gone.
 pub(crate) fn rank_links(
-    ctx: &Context,
+    pass: Pass<'_>,
     by: &dyn Scorer,
     graph: &Graph,
     truth: &Truth,
     triples: &[Triple],
     how: Ranking<'_>,
 ) -> OpResult<Vec<Rank>> {
+    let ctx = pass.ctx;
     let mine = match by.together() {
         true => 0..triples.len(),
         false => share(triples.len(), &*ctx.ranks, how),
     };
     let mut out = [Vec::new(), Vec::new()];
+    // Every triple is asked for twice.
+    let (mut through, all) = (0, 2 * mine.len());
+    pass.at(through, all);
     for (tail, out) in [true, false].into_iter().zip(&mut out) {
         let query = |t: &Triple| {
             if tail {
@@ -129,6 +151,8 @@ pub(crate) fn rank_links(
                     tail,
                 });
             }
+            through += rows.len();
+            pass.at(through, all);
         }
     }
     if ctx.ranks.size() == 1 || by.together() {

@@ -17,7 +17,7 @@ use super::loader::Loader;
 use super::memory;
 use super::meter::Meter;
 use super::schedule::Schedule;
-use super::task::{Batched, By, Step, Task};
+use super::task::{Batched, BestBy, By, Step, Task};
 use super::together;
 use super::visits::Course;
 use crate::buffers::Lease;
@@ -25,6 +25,7 @@ use crate::device;
 use crate::gpu::{How, Pending, Sums, Trainer, trainer};
 use crate::model::{Params, rng};
 use crate::optimizer::{Optimizer, clip};
+use crate::progress::Pass;
 use crate::sampling::permutation;
 use crate::tensor_error;
 
@@ -106,7 +107,7 @@ pub(crate) fn run<T: Task>(
         settings.how.for_cpu()?;
     }
     let on_cpu = gpu.is_none().then_some(&params);
-    let course = survey(ctx, settings, task, loader, on_cpu)?;
+    let (course, validated) = survey(ctx, settings, task, loader, on_cpu)?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
@@ -152,6 +153,7 @@ pub(crate) fn run<T: Task>(
         task,
         loader,
         course,
+        validated,
         total,
         state,
         last_saved: Instant::now(),
@@ -181,15 +183,17 @@ pub(crate) fn run<T: Task>(
     })
 }
 
-/// Looks at every data set once: sizes decide the course, and what cannot be read, or does not fit into memory, is found before
-/// hours of training. `on_cpu` are the weights, where the CPU trains them.
+/// Looks at every data set once: sizes decide the course, and what cannot be read, or does not fit
+/// into memory, is found before hours of training. `on_cpu` are the weights, where the CPU trains
+/// them. Returns also how many samples of each data set are validated on after every epoch.
 fn survey<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
     loader: &Loader<T::Data>,
     on_cpu: Option<&Params>,
-) -> OpResult<Course> {
+) -> OpResult<(Course, Vec<usize>)> {
+    let mut validated = Vec::new();
     let mut course = Course {
         seed: settings.seed,
         batch_size: settings.batch_size,
@@ -214,11 +218,13 @@ fn survey<T: Task>(
             fits(ctx, settings, task, &data, params)?;
         }
         course.samples.push(task.samples(&data));
-        if task.validates(&data) {
+        let samples = task.validated(&data);
+        if samples > 0 {
             course.validated.push(set);
+            validated.push(samples);
         }
     }
-    Ok(course)
+    Ok((course, validated))
 }
 
 /// Checks that a step on a data set fits into memory, by its first batch. Ranks share a batch.
@@ -253,6 +259,8 @@ struct Training<'a, T: Task> {
     task: &'a T,
     loader: &'a Loader<T::Data>,
     course: Course,
+    /// Samples of the data sets that are validated on, in the order of the course.
+    validated: Vec<usize>,
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
@@ -263,6 +271,10 @@ struct Training<'a, T: Task> {
 
 impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
+        // What will be counted is known before any of it is done: whoever looks at the time left must not forget the validations.
+        self.pass(0).at(0, 1);
+        let taken = self.state.optimizer.steps;
+        self.ctx.progress(taken, self.total, "steps", "");
         while self.state.progress.place.epoch <= self.settings.num_epoch {
             let order = self.course.order(self.state.progress.place.epoch);
             while let Some(set) = order.get(self.state.progress.place.visit) {
@@ -567,7 +579,29 @@ impl<T: Task> Training<'_, T> {
         if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
             self.state.keep(Some(score));
         }
+        let progress = &self.state.progress;
+        let told = chosen(
+            &by,
+            (epoch, score),
+            progress.best_epoch,
+            progress.best_score,
+        );
+        self.ctx.info(told);
         Ok(())
+    }
+
+    /// The validation on a data set after this epoch, among those of all epochs.
+    fn pass(&self, at: usize) -> Pass<'_> {
+        let each: usize = self.validated.iter().sum();
+        let epochs = self.state.progress.place.epoch.saturating_sub(1) as usize;
+        Pass {
+            ctx: self.ctx,
+            unit: "validation samples",
+            note: "",
+            before: epochs * each + self.validated[..at].iter().sum::<usize>(),
+            units: self.validated.get(at).copied().unwrap_or(0),
+            total: self.settings.num_epoch as usize * each,
+        }
     }
 
     fn validate(&self) -> OpResult<Option<Measured>> {
@@ -581,7 +615,7 @@ impl<T: Task> Training<'_, T> {
                 Some(on) => By::Gpu(&*on.trainer),
                 None => By::Cpu(&self.state.params),
             };
-            let metrics = self.task.validate(self.ctx, &data, by)?;
+            let metrics = self.task.validate(self.pass(at), &data, by)?;
             let label = &self.loader.labels()[*set];
             for (i, (name, value)) in metrics.into_iter().enumerate() {
                 if several {
@@ -616,6 +650,20 @@ impl<T: Task> Training<'_, T> {
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();
         Ok(())
+    }
+}
+
+/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far. A score is the more, the better.
+fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Option<f64>) -> String {
+    let shown = |score: Option<f64>| {
+        let value = score.map(|s| if by.smaller { -s } else { s });
+        value.map_or("not measured".to_owned(), |v| format!("{v:.4}"))
+    };
+    let told = format!("epoch {epoch} {} {}", by.metric, shown(score));
+    match kept {
+        None => format!("{told}: no epoch is better than the start so far"),
+        Some(_) if best == epoch => format!("{told}: the best so far, this epoch is kept"),
+        Some(_) => format!("{told}: epoch {best} stays the best, with {}", shown(kept)),
     }
 }
 

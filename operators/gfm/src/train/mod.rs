@@ -15,6 +15,7 @@ mod meter;
 mod outputs;
 mod schedule;
 pub mod settings;
+mod speed;
 mod start;
 mod task;
 mod together;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_api::OpResult;
 use rand_chacha::ChaCha8Rng;
 
 use super::foresee::Foreseen;
@@ -10,6 +10,7 @@ use super::memory::Sizes;
 use crate::divided::Divided;
 use crate::gpu::{Pending, Trainer};
 use crate::model::{Grads, ModelConfig, Params};
+use crate::progress::Pass;
 use crate::tensor_error;
 
 /// Sample numbers of a batch, which ranks share.
@@ -122,16 +123,17 @@ pub(crate) trait Task: Sync {
         factor: f64,
     ) -> OpResult<Pending>;
 
-    /// Whether a data set has something to validate on.
-    fn validates(&self, data: &Self::Data) -> bool;
+    /// Number of samples a data set is validated on; 0: it is not.
+    fn validated(&self, data: &Self::Data) -> usize;
 
-    /// Validation metrics of a data set that validates, the same names for each; all ranks of the context take part.
+    /// Validation metrics of a data set that is validated on, the same names for each; all ranks of the context take part. The pass is told
+    /// how far it is.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.
     fn validate(
         &self,
-        ctx: &Context,
+        pass: Pass<'_>,
         data: &Self::Data,
         by: By<'_>,
     ) -> OpResult<Vec<(String, f64)>>;

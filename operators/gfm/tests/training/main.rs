@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod astray;
+mod baselines;
 mod divided;
 mod evaluation;
 mod files;
 mod keys;
 mod learning;
+mod progress;
 mod ranks;
 mod resume;
 mod sets;
