@@ -410,7 +410,8 @@ pub(super) fn foresee(
         out.look((&data.graph, text), samples, |numbers| {
             task.foreseen(&data, &config, numbers)
         });
-        let (batches, seeds) = p.ranking().batches(&data.graph, &data.split.valid);
+        let how = p.ranking(&data.twins);
+        let (batches, seeds) = how.batches(&data.graph, &data.split.valid);
         out.look_at_validation(&data.graph, (batches, &seeds), false);
     }
     Ok(out.estimate())

@@ -36,7 +36,7 @@ pub struct Ranking<'a> {
     pub easy: EasyEdges<'a>,
 }
 
-impl Ranking {
+impl Ranking<'_> {
     /// About how many batches rank these triples, and where the queries of one of them start. Triples that stand in the graph are ranked
     /// one by one where each has its own edges taken out.
     pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
