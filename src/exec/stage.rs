@@ -24,7 +24,7 @@ use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::Stage;
 use crate::store::{
-    Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError,
+    Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError, distrusted,
 };
 
 /// Artifacts of a stage by port.
@@ -306,10 +306,8 @@ impl StageRunner {
         }
         let committed = tables.commit()?;
         if committed.distrusted > 0 {
-            let text = format!(
-                "its table in the store was damaged; {} stored results that may have been computed from it are computed anew",
-                committed.distrusted
-            );
+            let told = distrusted(committed.distrusted);
+            let text = format!("its table in the store was damaged; {told}");
             self.warn(stage, &text);
         }
         let manifest = Manifest {

@@ -29,5 +29,6 @@ pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEn
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{Committed, StageTables};
 pub use remote::{Exchange, Give, Moved, Remote, RemoteError};
+pub(crate) use sound::distrusted;
 pub use sound::{Found, Look};
 pub use verify::{Damage, StoredManifest, Verified};

@@ -25,7 +25,7 @@ use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{MANIFEST_FORMAT, Manifest, TableEntry, fits, parse_json};
 use super::object::Arrival;
-use super::sound::{Found, Look};
+use super::sound::{Found, Look, distrusted};
 use crate::panics;
 use crate::plan::{CACHE_FORMAT, Key};
 
@@ -389,9 +389,10 @@ impl Remote {
         match arrival.store(store, table)? {
             None => return bad("is damaged"),
             Some(0) => {}
-            Some(n) => self.say(format!(
-                "{place} took the place of a damaged table; {n} stored results that may have been computed from it are computed anew"
-            )),
+            Some(n) => {
+                let told = distrusted(n);
+                self.say(format!("{place} took the place of a damaged table; {told}"));
+            }
         }
         Ok(Some(table.bytes))
     }

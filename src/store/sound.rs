@@ -39,6 +39,15 @@ pub enum Found {
     Damaged,
 }
 
+/// What to tell where results were forgotten: `n` is how many.
+pub(crate) fn distrusted(n: u64) -> String {
+    let what = match n {
+        1 => "1 stored result that may have been computed from it is".to_owned(),
+        n => format!("{n} stored results that may have been computed from it are"),
+    };
+    format!("{what} not trusted any more and computed again when needed")
+}
+
 impl Store {
     /// A table as operators open it.
     pub fn table(&self, entry: &TableEntry) -> TableFile {
@@ -75,8 +84,8 @@ impl Store {
             None => {
                 let found = match files::digest_of(&path) {
                     Ok(found) => found,
-                    // A sector that cannot be read any more.
-                    Err(e) if e.raw_os_error() == Some(EIO) => return Ok(Found::Damaged),
+                    // A sector that cannot be read any more: no digest is like this.
+                    Err(e) if e.raw_os_error() == Some(EIO) => "unreadable".to_owned(),
                     Err(e) => return Err(StoreError::io("read", &path)(e)),
                 };
                 self.read.learn(digest, stamp, found.clone());

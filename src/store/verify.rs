@@ -153,7 +153,9 @@ impl Store {
                 })
             })
             .collect();
-        let digests = found.iter().filter_map(|d| d.path.file_stem()?.to_str());
+        // What is gone cannot have been computed from.
+        let there = found.iter().filter(|d| d.path.exists());
+        let digests = there.filter_map(|d| d.path.file_stem()?.to_str());
         let suspects = match found.is_empty() {
             true => Vec::new(),
             false => self.suspects(&digests.collect())?,

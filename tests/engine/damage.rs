@@ -211,7 +211,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
     );
     let warnings = events.warnings();
     assert!(
-        warnings[0].contains("1 stored results that may have been computed from it"),
+        warnings[0].contains("1 stored result that may have been computed from it"),
         "{warnings:?}"
     );
     // Also where the user heals it by hand.
