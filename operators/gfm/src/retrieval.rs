@@ -220,7 +220,10 @@ impl Setting {
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, &self.matrix, weighted)).collect();
         let graph = &self.input.graph;
-        self.check_memory(&weights.0.config, batch_size)?;
+        // Of a divided graph each rank holds a part.
+        if self.dividing.is_none() {
+            self.check_memory(&weights.0.config, batch_size)?;
+        }
         let ask = |by: &dyn Scorer| {
             let asked = (&self.questions, &seeds[..]);
             each_scored(ctx, by, graph.nodes(), asked, batch_size, take)
