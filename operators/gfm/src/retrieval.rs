@@ -265,8 +265,11 @@ impl Setting {
         let seeds: Vec<Vec<(u32, f64)>> =
             entities.map(|e| seeds(e, matrix, how.weighted)).collect();
         let graph = &input.graph;
-        let queries = how.batch_size.min(self.questions.len());
-        check_memory(&weights.0.config, graph.nodes(), queries)?;
+        // Of a divided graph each rank holds a part.
+        if self.dividing.is_none() {
+            let queries = how.batch_size.min(self.questions.len());
+            check_memory(&weights.0.config, graph.nodes(), queries)?;
+        }
         let ask = |by: &dyn Scorer| {
             let asked = (&self.questions, &seeds[..]);
             each_scored(how.pass, by, graph.nodes(), asked, how.batch_size, take)
