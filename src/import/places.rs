@@ -55,9 +55,8 @@ impl Places {
 
     /// Where a key, or the part of the configuration that it belongs to, was written.
     pub fn get(&self, path: &str) -> Place {
-        let before = self.moved.iter().rev().filter_map(|(to, from)| {
-            inside(path, to).then(|| format!("{from}{}", &path[to.len()..]))
-        });
+        let moved = self.moved.iter().rev().filter(|(to, _)| inside(path, to));
+        let before = moved.map(|(to, from)| format!("{from}{}", &path[to.len()..]));
         let paths: Vec<String> = before.chain([path.to_owned()]).collect();
         let exact = paths.iter().find_map(|p| self.of.get(p));
         let near = || paths.iter().find_map(|p| self.nearest(p));

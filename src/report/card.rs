@@ -462,6 +462,8 @@ fn shell(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::report::summary::Measured;
     use crate::report::training::Outcome;

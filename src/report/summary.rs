@@ -126,6 +126,8 @@ pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option
 
 #[cfg(test)]
 pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// Figures of systems over 100 questions: name, ranker, recall@5.
