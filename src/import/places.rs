@@ -1,4 +1,5 @@
-//! Where the keys of a configuration were written: in its file, in the file of a group, or on the command line.
+//! Where the keys of a configuration were written: in its file, in the file of a group, or on the
+//! command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

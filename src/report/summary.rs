@@ -1,4 +1,5 @@
-//! An evaluation in a few figures: the pipeline's first system, the best one to compare it with, and what can be reached.
+//! An evaluation in a few figures: the pipeline's first system, the best one to compare it with,
+//! and what can be reached.
 
 use super::evaluation::{Comparison, Figures, HEADLINE, System, Value};
 
