@@ -229,7 +229,8 @@ impl Import<'_> {
         })
     }
 
-    /// Says which keys of another encoder the static one has no use for; those nobody knows are listed.
+    /// Says which keys of another encoder the static one has no use for; those nobody knows are
+    /// listed.
     fn unused(&mut self, given: Tree) {
         let known = [
             "normalize",

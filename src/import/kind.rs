@@ -1,4 +1,5 @@
-//! What a configuration configures: one of the trainings of GFM-RAG 1.0, or something that is not imported.
+//! What a configuration configures: one of the trainings of GFM-RAG 1.0, or something that is not
+//! imported.
 
 use serde_json::Value;
 
@@ -104,7 +105,8 @@ fn target<'a>(config: &'a Config, section: &str) -> &'a str {
     class.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The name of a class of GFM-RAG without its package; empty for a class of another package, which may do anything.
+/// The name of a class of GFM-RAG without its package; empty for a class of another package, which
+/// may do anything.
 pub(super) fn class(path: &str) -> &str {
     match path.rsplit_once('.') {
         None => path,
@@ -138,8 +140,8 @@ const PACKAGES_OF_2: [&str; 6] = [
     "gfmrag.models.ultra.",
 ];
 
-/// Refuses a configuration of GFM-RAG 2.0. Its trainings have other keys for the same things: read as one of 1.0, it would become a
-/// training with default values.
+/// Refuses a configuration of GFM-RAG 2.0. Its trainings have other keys for the same things: read
+/// as one of 1.0, it would become a training with default values.
 fn version_2(config: &Config) -> Result<(), ImportError> {
     let key = KEYS_OF_2.into_iter().find(|k| at(config, k).is_some());
     let group = || {

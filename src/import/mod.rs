@@ -1,9 +1,10 @@
 //! A configuration of GFM-RAG (Hydra's YAML) as a pipeline.
 //!
-//! `hydra` reads the file as Hydra would, `kind` says what it configures, `convert` makes stages of it (`data` its data sets, encoder and
-//! ranker). Invariants: every key of the file ends in the pipeline, in a note that says what became of it, or in the list of what is
-//! unknown; none is dropped in silence. What is not understood and could change the training makes no pipeline, unless the caller
-//! is lenient. A configuration of GFM-RAG 2.0 makes none in any case.
+//! `hydra` reads the file as Hydra would, `kind` says what it configures, `convert` makes stages of
+//! it (`data` its data sets, encoder and ranker). Invariants: every key of the file ends in the
+//! pipeline, in a note that says what became of it, or in the list of what is unknown; none is
+//! dropped in silence. What is not understood and could change the training makes no pipeline,
+//! unless the caller is lenient. A configuration of GFM-RAG 2.0 makes none in any case.
 
 mod convert;
 mod data;
@@ -124,8 +125,8 @@ impl ImportError {
     }
 }
 
-/// Turns a configuration file, with Hydra's overrides of the command line (`KEY=VALUE`), into a pipeline. A `lenient` caller gets one
-/// without what is not understood.
+/// Turns a configuration file, with Hydra's overrides of the command line (`KEY=VALUE`), into a
+/// pipeline. A `lenient` caller gets one without what is not understood.
 ///
 /// # Errors
 /// See [`ImportError`].

@@ -1,4 +1,5 @@
-//! Where the keys of a configuration were written: in its file, in the file of a group, or on the command line.
+//! Where the keys of a configuration were written: in its file, in the file of a group, or on the
+//! command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,9 +56,8 @@ impl Places {
 
     /// Where a key, or the part of the configuration that it belongs to, was written.
     pub fn get(&self, path: &str) -> Place {
-        let before = self.moved.iter().rev().filter_map(|(to, from)| {
-            inside(path, to).then(|| format!("{from}{}", &path[to.len()..]))
-        });
+        let moved = self.moved.iter().rev().filter(|(to, _)| inside(path, to));
+        let before = moved.map(|(to, from)| format!("{from}{}", &path[to.len()..]));
         let paths: Vec<String> = before.chain([path.to_owned()]).collect();
         let exact = paths.iter().find_map(|p| self.of.get(p));
         let near = || paths.iter().find_map(|p| self.nearest(p));

@@ -1,4 +1,5 @@
-//! The stages of a pipeline: those that prepare each data set, the training, its evaluation and its export.
+//! The stages of a pipeline: those that prepare each data set, the training, its evaluation and its
+//! export.
 
 use serde_json::{Value, json};
 

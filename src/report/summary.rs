@@ -1,4 +1,5 @@
-//! An evaluation in a few figures: the pipeline's first system, the best one to compare it with, and what can be reached.
+//! An evaluation in a few figures: the pipeline's first system, the best one to compare it with,
+//! and what can be reached.
 
 use super::evaluation::{Comparison, Figures, HEADLINE, System, Value};
 
@@ -126,6 +127,8 @@ pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option
 
 #[cfg(test)]
 pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// Figures of systems over 100 questions: name, ranker, recall@5.

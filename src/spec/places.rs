@@ -1,4 +1,5 @@
-//! Where the values of a YAML text stand, for files that are not pipelines but are reported on in the same way.
+//! Where the values of a YAML text stand, for files that are not pipelines but are reported on in
+//! the same way.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +12,8 @@ use super::node::{Kind, Node};
 use super::parse::{Budget, Purpose, parse};
 use super::source::{Sources, Span};
 
-/// The place of every key and every item of a list, by its path (`task.losses[0].name`). Empty for a text that cannot be read: whoever
-/// reads it for its values says why.
+/// The place of every key and every item of a list, by its path (`task.losses[0].name`). Empty for
+/// a text that cannot be read: whoever reads it for its values says why.
 pub(crate) fn places(file: &Path, text: &str) -> BTreeMap<String, Place> {
     let mut sources = Sources::default();
     let id = sources.add_file(file, text);

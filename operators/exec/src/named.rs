@@ -1,8 +1,9 @@
-//! Which files of the working directory a command names: those the program gets, and those it lacks.
+//! Which files of the working directory a command names: those the program gets, and those it
+//! lacks.
 //!
-//! Invariant: an argument that is the path of a file inside the working directory counts as listed under `files`, whatever
-//! characters are in it. Names inside an argument (`sh -c "python3 x.py"`, `--config=x.yaml`) are not looked for before the program
-//! runs; where it fails, they make a hint.
+//! Invariant: an argument that is the path of a file inside the working directory counts as listed
+//! under `files`, whatever characters are in it. Names inside an argument (`sh -c "python3 x.py"`,
+//! `--config=x.yaml`) are not looked for before the program runs; where it fails, they make a hint.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -44,8 +45,8 @@ fn is_file(base: &Path, text: &str) -> bool {
     text.len() < LONGEST && is_inside(text).is_ok() && base.join(plain(text)).is_file()
 }
 
-/// Whether an argument looks like a file of the user's although none is there: `scripts/clean.py`. It is part of the stage's
-/// key, so that the stage runs again once the file exists.
+/// Whether an argument looks like a file of the user's although none is there: `scripts/clean.py`.
+/// It is part of the stage's key, so that the stage runs again once the file exists.
 fn looks_like_file(argument: &str) -> bool {
     let path = Path::new(argument);
     let ending = path.extension().and_then(|e| e.to_str());
@@ -69,8 +70,8 @@ fn looks_like_file(argument: &str) -> bool {
         && is_inside(argument).is_ok()
 }
 
-/// Files the program sees, and whether it cannot do without: those of `files`, and arguments that name files of `base`; each once,
-/// in order.
+/// Files the program sees, and whether it cannot do without: those of `files`, and arguments that
+/// name files of `base`; each once, in order.
 pub(crate) fn seen(files: &[String], command: &[String], base: &Path) -> Vec<(PathBuf, bool)> {
     let listed = files.iter().map(|f| (plain(f), true));
     let names_file = |a: &&String| is_file(base, a) || looks_like_file(a);
@@ -85,7 +86,8 @@ pub(crate) fn seen(files: &[String], command: &[String], base: &Path) -> Vec<(Pa
     out
 }
 
-/// What to do about files of `base` that a failed program was told of (in `command`) or speaks of (in `said`), and did not get.
+/// What to do about files of `base` that a failed program was told of (in `command`) or speaks of
+/// (in `said`), and did not get.
 pub(crate) fn forgotten(
     command: &[String],
     said: &str,
@@ -122,7 +124,8 @@ pub(crate) fn forgotten(
     ))
 }
 
-/// Parts of a text that may be names of files: all of it, what stands in quotes, and what punctuation of a shell separates.
+/// Parts of a text that may be names of files: all of it, what stands in quotes, and what
+/// punctuation of a shell separates.
 fn pieces(text: &str) -> Vec<&str> {
     const QUOTES: [char; 3] = ['\'', '"', '`'];
     let mut out = vec![text];
@@ -137,6 +140,8 @@ fn pieces(text: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn words(words: &[&str]) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! `modules.json`: what turns a network's states into a text's vector, in order.
 //!
-//! Invariant: a list that sentence-transformers would not run, or would run as something else, is refused with the file and what is
-//! expected there. A folder without the file is a network with the mean of its states, as it is for sentence-transformers.
+//! Invariant: a list that sentence-transformers would not run, or would run as something else, is
+//! refused with the file and what is expected there. A folder without the file is a network with
+//! the mean of its states, as it is for sentence-transformers.
 
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,8 @@ pub(crate) fn steps(folder: &Path, network: &Value) -> Result<Vec<Step>, Encoder
     let mut names: Vec<&str> = Vec::new();
     for (i, module) in listed.iter().enumerate() {
         in_place(i, module).map_err(|problem| invalid(&path, problem))?;
-        // sentence-transformers keeps modules by name: of two with one name, the first would be gone.
+        // sentence-transformers keeps modules by name: of two with one name, the first would be
+        // gone.
         if let Some(name) = module.name.as_deref() {
             if names.contains(&name) {
                 return Err(invalid(&path, format!("two modules are called `{name}`")));

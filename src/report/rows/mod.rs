@@ -1,7 +1,8 @@
 //! Drawings with a row for each thing: its name, a track with marks, its value.
 //!
-//! They are elements of the page and no pictures: tracks take the width there is, while names and numbers keep their size, down to the
-//! screen of a phone. Marks are borders, which are printed and stay visible in forced colours.
+//! They are elements of the page and no pictures: tracks take the width there is, while names and
+//! numbers keep their size, down to the screen of a phone. Marks are borders, which are printed and
+//! stay visible in forced colours.
 
 pub mod bars;
 pub mod intervals;
@@ -79,7 +80,8 @@ impl Track {
         );
     }
 
-    /// The drawing. `title` is read out in its place; `line` is a number that all tracks are marked at.
+    /// The drawing. `title` is read out in its place; `line` is a number that all tracks are marked
+    /// at.
     pub fn draw(&self, kind: &str, title: &str, rows: &[Row], line: Option<f64>) -> String {
         let title = Escaped(title);
         let mut out = format!(r#"<div class="rows {kind}" role="img" aria-label="{title}">"#);
