@@ -222,13 +222,19 @@ fn a_configuration_in_another_encoding_is_named_as_such() {
     let text = "\u{feff}model: {_target_: QueryGNN}\n".encode_utf16();
     let bytes: Vec<u8> = text.flat_map(u16::to_be_bytes).collect();
     fs::write(&file, bytes).unwrap();
-    let e = import(&file, &[], false, &builtin()).err().unwrap().to_string();
+    let e = import(&file, &[], false, &builtin())
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
         e.ends_with("c.yaml: the file is UTF-16 (big-endian), not UTF-8: convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
         "{e}"
     );
     fs::write(&file, b"model: \xe4\n").unwrap();
-    let e = import(&file, &[], false, &builtin()).err().unwrap().to_string();
+    let e = import(&file, &[], false, &builtin())
+        .err()
+        .unwrap()
+        .to_string();
     assert!(e.contains("cannot read"), "{e}");
 }
 
