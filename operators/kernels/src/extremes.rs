@@ -65,10 +65,10 @@ pub fn extreme<M: Message, T: Real>(
                 M::write(m, row(x, u, dim), row(w, *r as usize, dim));
                 match order {
                     Order::Max => out.iter_mut().zip(m.iter()).for_each(|(o, m)| {
-                        *o = if *m > *o || *m != *m { *m } else { *o };
+                        *o = if *m > *o || m.is_nan() { *m } else { *o };
                     }),
                     Order::Min => out.iter_mut().zip(m.iter()).for_each(|(o, m)| {
-                        *o = if *m < *o || *m != *m { *m } else { *o };
+                        *o = if *m < *o || m.is_nan() { *m } else { *o };
                     }),
                 }
             }

@@ -124,7 +124,7 @@ impl Machine<'_> {
     }
 
     /// What lies above the last mark, which goes, too.
-    fn to_mark(&mut self) -> Result<Item, End> {
+    fn pop_to_mark(&mut self) -> Result<Item, End> {
         let mut out = Item { depth: 0, ..ONE };
         loop {
             match self.pop()? {
@@ -138,7 +138,7 @@ impl Machine<'_> {
     }
 
     /// Puts an object into the last one.
-    fn into_last(&mut self, item: Item) -> Result<(), End> {
+    fn add_to_last(&mut self, item: Item) -> Result<(), End> {
         let mut last = self.pop()?;
         last.add(item);
         self.push(last)
@@ -180,7 +180,7 @@ impl Machine<'_> {
             }
             b't' => {
                 let mut out = ONE;
-                out.add(self.to_mark()?);
+                out.add(self.pop_to_mark()?);
                 self.count(1)?;
                 self.push(out)
             }
@@ -190,16 +190,16 @@ impl Machine<'_> {
             0x87 => self.around(3),
             b'a' => {
                 let item = self.pop()?;
-                self.into_last(item)
+                self.add_to_last(item)
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
-                self.into_last(key)?;
-                self.into_last(value)
+                self.add_to_last(key)?;
+                self.add_to_last(value)
             }
             b'e' | b'u' => {
-                let items = self.to_mark()?;
-                self.into_last(items)
+                let items = self.pop_to_mark()?;
+                self.add_to_last(items)
             }
             // Copies into the memo, and out of it.
             b'q' | b'r' => {
