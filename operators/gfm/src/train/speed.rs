@@ -10,8 +10,8 @@ use crate::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQue
 use crate::ops::Seeds;
 use crate::tensor::tensor;
 
-/// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: some hundredths of a second's work.
-const COST: f64 = 4e7;
+/// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten milliseconds' work of two cores.
+const COST: f64 = 1.5e7;
 
 /// Most nodes and messages a node of the graph that is timed.
 const MOST: (usize, usize) = (4_000, 64);
