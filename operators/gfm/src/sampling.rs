@@ -241,6 +241,8 @@ pub fn permutation(n: usize, rng: &mut impl Rng) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -283,6 +285,26 @@ mod tests {
         }
 
         #[test]
+        fn easy_edges_of_twins_are_what_states_a_triple_again(
+            triples in proptest::collection::vec((0u32..5, 0u32..3, 0u32..5).prop_map(|(h, r, t)| [h, r, t]), 0..20),
+            gone in proptest::collection::vec((0u32..5, 0u32..3, 0u32..5).prop_map(|(h, r, t)| [h, r, t]), 0..6),
+        ) {
+            let twins = Twins::find(3, &triples, Some(0.5));
+            let graph = Graph::from_triples(5, 3, &triples);
+            let kept = twins.without(triples.clone(), &gone.iter().copied().collect());
+            let mut want = Graph::from_triples(5, 3, &kept).list();
+            let mut got = EasyEdges::Twins(&twins).removed(&graph, gone.iter().copied()).list();
+            want.sort_unstable();
+            got.sort_unstable();
+            prop_assert_eq!(got, want);
+            for g in gone {
+                let left = twins.without(triples.clone(), &HashSet::from([g]));
+                let any = EasyEdges::Twins(&twins).any(&graph, g);
+                prop_assert_eq!(any, left.len() < triples.len());
+            }
+        }
+
+        #[test]
         fn easy_edges_of_a_query_are_those_of_all_its_answers(
             triples in proptest::collection::vec((0u32..5, 0u32..2, 0u32..5).prop_map(|(h, r, t)| [h, r, t]), 0..30),
             head in 0u32..5,
@@ -290,7 +312,8 @@ mod tests {
         ) {
             let graph = Graph::from_triples(5, 2, &triples);
             let q = TailQuery { head, relation };
-            for easy in [EasyEdges::Relation, EasyEdges::Pair] {
+            let twins = Twins::find(2, &triples, Some(0.5));
+            for easy in [EasyEdges::Relation, EasyEdges::Twins(&twins), EasyEdges::Pair] {
                 let all = (0..5).map(|t| [head, relation, t]);
                 let want = easy.removed(&graph, all).list();
                 prop_assert_eq!(graph.without(easy.of_query(&graph, q)).list(), want);
