@@ -87,8 +87,23 @@ impl Lexicon {
         }
         match self.base_norms.get(word) {
             Some(norm) => self.id(norm),
-            None => self.id(&word.to_lowercase()),
+            None => self.id(&self.lower_case(word)),
         }
+    }
+
+    /// A word in lower case, by the Unicode version of the tables: letters that are newer stay as they are.
+    fn lower_case(&self, word: &str) -> String {
+        let newer = |c: char| c.is_uppercase() && !self.upper.contains(c);
+        if word.is_ascii() || !word.contains(newer) {
+            return word.to_lowercase();
+        }
+        let mut lower = String::with_capacity(word.len());
+        for part in word.split_inclusive(newer) {
+            let known = part.trim_end_matches(newer);
+            lower.push_str(&known.to_lowercase());
+            lower.push_str(&part[known.len()..]);
+        }
+        lower
     }
 
     /// "Xxxxx" for "London": the kinds of the characters, with long runs cut.
@@ -162,6 +177,8 @@ mod tests {
         assert_eq!(norm("London"), lexicon.id("london"));
         assert_eq!(norm("ΟΔΥΣΣΕΥΣ"), lexicon.id("οδυσσευς"));
         assert_eq!(norm("İ"), lexicon.id("i̇"));
+        // A capital letter of Unicode 16.
+        assert_eq!(norm("A\u{10d52}B"), lexicon.id("a\u{10d52}b"));
     }
 
     #[test]

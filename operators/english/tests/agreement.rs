@@ -102,6 +102,14 @@ fn compare(english: &English, goldens: &[(String, Expected)]) -> [Share; 6] {
             continue;
         }
         let n = want.tokens.len();
+        for i in 0..n {
+            let found = (doc.tag(i), doc.tokens[i].head, doc.label(i));
+            let wanted = (&*want.tags[i], want.heads[i], &*want.deps[i]);
+            if found != wanted {
+                let word = &text[doc.tokens[i].bytes.clone()];
+                eprintln!("token {i} {word:?} has {found:?}, not {wanted:?}");
+            }
+        }
         let count = |same: &dyn Fn(usize) -> bool| (0..n).filter(|i| same(*i)).count();
         tags.add(count(&|i| doc.tag(i) == want.tags[i]), n);
         heads.add(count(&|i| doc.tokens[i].head == want.heads[i]), n);
