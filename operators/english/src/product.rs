@@ -181,7 +181,10 @@ fn tile_of<S: Simd, const K: usize, const ROWS: usize>(
         }
         for row in 0..ROWS {
             let (out, _) = S::as_mut_simd_f32s(&mut out[row * width..row * width + PANEL]);
-            out[part..part + VECTORS].copy_from_slice(&sums[row]);
+            // By value, one vector at a time: a reference to the sums would keep them in memory.
+            for v in 0..VECTORS {
+                out[part + v] = sums[row][v];
+            }
         }
     }
 }
@@ -235,7 +238,9 @@ fn together<S: Simd, const K: usize, const PANELS: usize>(
         for p in 0..PANELS {
             let out = &mut out[(panel + p) * PANEL..(panel + p + 1) * PANEL];
             let (out, _) = S::as_mut_simd_f32s(out);
-            out[part..part + VECTORS].copy_from_slice(&sums[p]);
+            for v in 0..VECTORS {
+                out[part + v] = sums[p][v];
+            }
         }
     }
 }
