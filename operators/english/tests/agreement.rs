@@ -149,8 +149,10 @@ fn check(english: &English, folder: &Path, at_least: f64) {
             share.all,
             100.0 * share.of()
         );
+        // One difference is allowed where the goldens are few, unless none is.
+        let allowed = ((1.0 - at_least) * share.all as f64).ceil() as usize;
         assert!(
-            share.of() >= at_least,
+            share.all - share.same <= allowed,
             "{aspect}: {} of {} agree",
             share.same,
             share.all
