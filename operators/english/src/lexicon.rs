@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::Map;
-
 use crate::characters::CharSet;
 use crate::error::EnglishError;
 use crate::hash::murmur64a;

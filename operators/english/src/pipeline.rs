@@ -48,7 +48,7 @@ struct Model {
     white_label: NameId,
     names: Arc<AllNames>,
     /// Memory of threads that are done, for the next ones.
-    idle: Mutex<Vec<Box<Memory>>>,
+    idle: Mutex<Vec<Memory>>,
 }
 
 /// What one thread remembers, and memory to use. None of it changes a result.

@@ -99,6 +99,14 @@ impl<const K: usize> WithSimd for Product<'_, K> {
     }
 }
 
+/// Stores the vectors of a row one by one: copied as a slice, the sums would be kept in memory instead of registers.
+#[inline(always)]
+fn store<S: Simd>(out: &mut [S::f32s], part: usize, [a, b, c]: [S::f32s; VECTORS]) {
+    out[part] = a;
+    out[part + 1] = b;
+    out[part + 2] = c;
+}
+
 #[inline(always)]
 fn row_at<const K: usize>(x: &[f32], start: usize) -> &[f32; K] {
     x[start..]
@@ -181,10 +189,7 @@ fn tile_of<S: Simd, const K: usize, const ROWS: usize>(
         }
         for row in 0..ROWS {
             let (out, _) = S::as_mut_simd_f32s(&mut out[row * width..row * width + PANEL]);
-            // By value, one vector at a time: a reference to the sums would keep them in memory.
-            for v in 0..VECTORS {
-                out[part + v] = sums[row][v];
-            }
+            store::<S>(out, part, sums[row]);
         }
     }
 }
@@ -238,9 +243,7 @@ fn together<S: Simd, const K: usize, const PANELS: usize>(
         for p in 0..PANELS {
             let out = &mut out[(panel + p) * PANEL..(panel + p + 1) * PANEL];
             let (out, _) = S::as_mut_simd_f32s(out);
-            for v in 0..VECTORS {
-                out[part + v] = sums[p][v];
-            }
+            store::<S>(out, part, sums[p]);
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::Map;
 use serde::Deserialize;
 
+use crate::Map;
 use crate::characters::CharSet;
 use crate::error::EnglishError;
 

@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use crate::Map;
-
 use crate::block::{Block, Rows, WIDTH};
 use crate::error::EnglishError;
 use crate::hash::embedding_keys;

@@ -128,10 +128,9 @@ fn compare(english: &English, goldens: &[(String, Expected)]) -> [Share; 6] {
 /// Places of the tokens in code points.
 fn places(text: &str, doc: &Doc) -> Vec<(usize, usize)> {
     let mut count = vec![0; text.len() + 1];
-    let mut characters = 0;
-    for byte in 0..=text.len() {
-        count[byte] = characters;
-        characters += usize::from(text.is_char_boundary(byte + 1));
+    for (number, (byte, character)) in text.char_indices().enumerate() {
+        count[byte] = number;
+        count[byte + character.len_utf8()] = number + 1;
     }
     let place = |t: &gfm_pipe_english::Token| (count[t.bytes.start], count[t.bytes.end]);
     doc.tokens.iter().map(place).collect()

@@ -9,11 +9,10 @@ mod url;
 
 use std::sync::Arc;
 
-use crate::Map;
-
 use self::affixes::Rules;
 use self::phrases::Phrases;
 use self::url::Url;
+use crate::Map;
 use crate::characters::CharSet;
 use crate::error::EnglishError;
 use crate::lexicon::Lexicon;

@@ -3,18 +3,20 @@
 //! Beside other marks a special case may be cut up before it is seen whole. This pass finds the words it is cut into and
 //! puts the special case's own words in their place.
 
+use super::{Affixes, Span, append};
 use crate::Map;
 
-use super::{Affixes, Span, append};
+/// The words of a special case, cut as if there were none.
+type Words = Box<[Box<str>]>;
 
 pub(super) struct Phrases {
-    /// Word sequences to look for, by their first word.
-    by_first: Map<Box<str>, Vec<Box<[Box<str>]>>>,
+    /// What to look for, by its first word.
+    by_first: Map<Box<str>, Vec<Words>>,
 }
 
 impl Phrases {
     pub(super) fn new(rules: &Affixes) -> Self {
-        let mut by_first: Map<Box<str>, Vec<Box<[Box<str>]>>> = Map::default();
+        let mut by_first: Map<Box<str>, Vec<Words>> = Map::default();
         for text in rules.specials.keys() {
             let comes_apart = rules.prefixes.prefix(text) > 0
                 || rules.suffixes.suffix(text) > 0
@@ -29,8 +31,7 @@ impl Phrases {
                 rules.cut(chunk, false, &mut pieces);
                 append(&pieces, at, tokens);
             });
-            let words: Box<[Box<str>]> =
-                tokens.iter().map(|t| text[t.start..t.end].into()).collect();
+            let words: Words = tokens.iter().map(|t| text[t.start..t.end].into()).collect();
             if let Some(first) = words.first() {
                 by_first.entry(first.clone()).or_default().push(words);
             }

@@ -52,7 +52,7 @@ impl Url {
         std::iter::once(0)
             .chain(self.after_scheme(text))
             .chain(users)
-            .any(|host| self.from_host(&text[host..]))
+            .any(|host| self.is_host(&text[host..]))
     }
 
     /// Where a text goes on after "https://".
@@ -66,8 +66,8 @@ impl Url {
         .then_some(colon + 3)
     }
 
-    /// Whether a text is a host with all that follows it.
-    fn from_host(&self, text: &str) -> bool {
+    /// Whether a text, from its start, is a host with all that may follow one.
+    fn is_host(&self, text: &str) -> bool {
         match self.host_end(text) {
             Some(end) => {
                 (self.is_address(&text[..end]) || self.is_domain(&text[..end]))
