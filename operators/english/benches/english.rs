@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use gfm_pipe_english::English;
+use gfm_pipe_english::{English, facts};
 
 /// Measured passes.
 const PASSES: usize = 5;
@@ -33,7 +33,7 @@ fn main() {
     let load = start.elapsed().as_secs_f64();
     let mut best: [f64; 2] = [f64::INFINITY; 2];
     let mut cpu = f64::INFINITY;
-    let mut tokens = 0;
+    let (mut tokens, mut docs) = (0, Vec::new());
     for _ in 0..PASSES {
         for (threads, best) in (1..).zip(&mut best) {
             let pool = rayon::ThreadPoolBuilder::new()
@@ -41,7 +41,7 @@ fn main() {
                 .build()
                 .unwrap();
             let (start, before) = (Instant::now(), cpu_seconds());
-            let docs = pool.install(|| english.parse_all(&texts));
+            docs = pool.install(|| english.parse_all(&texts));
             *best = best.min(start.elapsed().as_secs_f64());
             if threads == 1 {
                 cpu = cpu.min(cpu_seconds() - before);
@@ -49,9 +49,16 @@ fn main() {
             tokens = docs.iter().map(|d| d.tokens.len()).sum();
         }
     }
+    let start = Instant::now();
+    let found: usize = texts
+        .iter()
+        .zip(&docs)
+        .map(|(text, doc)| facts::facts(text, doc, None).len())
+        .sum();
+    let facts_s = start.elapsed().as_secs_f64();
     let [one, two] = best.map(|seconds| tokens as f64 / seconds);
     println!(
-        "{{\"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"tokens_per_s\": {one:.0}, \"with_two_threads\": {two:.0}, \"tokens_per_cpu_s\": {:.0}}}",
+        "{{\"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"tokens_per_s\": {one:.0}, \"with_two_threads\": {two:.0}, \"tokens_per_cpu_s\": {:.0}, \"facts\": {found}, \"facts_s\": {facts_s:.3}}}",
         texts.len(),
         tokens as f64 / cpu
     );

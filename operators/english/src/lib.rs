@@ -5,13 +5,29 @@
 //!
 //! The way of a text: `tokenizer` cuts it into words, `lexicon` turns words into numbers, `tok2vec` into rows that know
 //! their neighbours; `tagger`, `parser` and `entities` read these rows. A result depends on the text alone: not on other
-//! texts, not on the number of threads, not on the processor.
+//! texts, not on the number of threads, not on the processor. [`facts`] makes statements of a parse.
+//!
+//! ```
+//! # #[cfg(feature = "builtin")] {
+//! let english = gfm_pipe_english::English::new().unwrap();
+//! let text = "Ada Brandt was born in Lübeck.";
+//! let doc = english.parse(text);
+//! assert_eq!((doc.tag(3), doc.label(3)), ("VBN", "ROOT"));
+//! let person = &doc.entities[0];
+//! assert_eq!(doc.kind(person), "PERSON");
+//! assert_eq!(&text[doc.bytes(person.tokens.clone())], "Ada Brandt");
+//! let facts = gfm_pipe_english::facts::facts(text, &doc, None);
+//! assert_eq!(facts[0].relation.text, "was born in");
+//! assert_eq!(&text[facts[0].object.bytes.clone()], "Lübeck");
+//! # }
+//! ```
 
 mod block;
 mod characters;
 mod doc;
 mod entities;
 mod error;
+pub mod facts;
 mod hash;
 mod lexicon;
 mod names;

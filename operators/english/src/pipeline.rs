@@ -1,7 +1,7 @@
 //! The whole pipeline: its parts, and the way of a text through them.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -80,7 +80,7 @@ impl English {
     /// None in a binary whose tests pass; damaged files at build time would show here.
     #[cfg(feature = "builtin")]
     pub fn new() -> Result<Self, EnglishError> {
-        static LOADED: OnceLock<English> = OnceLock::new();
+        static LOADED: std::sync::OnceLock<English> = std::sync::OnceLock::new();
         if let Some(loaded) = LOADED.get() {
             return Ok(loaded.clone());
         }

@@ -2,7 +2,7 @@
 #![cfg(feature = "builtin")]
 #![allow(clippy::unwrap_used)]
 
-use gfm_pipe_english::{Doc, English};
+use gfm_pipe_english::{Doc, English, facts};
 use proptest::prelude::*;
 
 /// Fails unless a result is well-formed.
@@ -32,6 +32,12 @@ fn check(text: &str, doc: &Doc) {
         free = entity.tokens.end;
     }
     assert!(free <= n);
+    for fact in facts::facts(text, doc, Some("The Glass Harbour (film)")) {
+        assert!(fact.sentence < doc.sentences.len() && !fact.relation.text.is_empty());
+        for bytes in [fact.subject.bytes, fact.relation.bytes, fact.object.bytes] {
+            assert!(text.get(bytes).is_some());
+        }
+    }
 }
 
 /// Texts of the kinds that find faults: any characters, and marks, words and spaces run together.
