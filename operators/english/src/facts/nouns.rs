@@ -6,6 +6,8 @@ use super::{Argument, Facts};
 
 /// What an apposition says.
 const IS: &str = "is";
+/// What a place says of the place named before it: "Duluth, Minnesota".
+const IS_IN: &str = "is in";
 
 /// Adds the facts of a noun.
 pub(super) fn find(found: &mut Facts<'_>, noun: usize) {
@@ -19,6 +21,16 @@ pub(super) fn find(found: &mut Facts<'_>, noun: usize) {
 fn apposition(found: &mut Facts<'_>, noun: usize) {
     let tree = found.tree;
     let head = tree.head(noun);
+    if is_place(found, head)
+        && is_place(found, noun)
+        && noun == head + 2
+        && tree.word(head + 1) == ","
+    {
+        if let (Some(place), Some(around)) = (tree.noun(head), tree.noun(noun)) {
+            found.add(&place, IS_IN, &[], &around);
+        }
+        return;
+    }
     let (name, thing) = match (tree.is_name(head), tree.is_name(noun)) {
         (true, false) => (head, noun),
         (false, true) if tree.is_noun(head) => (noun, head),
@@ -28,7 +40,8 @@ fn apposition(found: &mut Facts<'_>, noun: usize) {
     let (Some(subject), Some(object)) = (tree.noun(name), tree.noun(thing)) else {
         return;
     };
-    if object.is_title {
+    // "the towns, Lund and Ystad": one of them is not the towns.
+    if object.is_title || tree.tag(thing) == "NNS" {
         return;
     }
     // Whose it is, the possessive says.
@@ -43,6 +56,10 @@ fn apposition(found: &mut Facts<'_>, noun: usize) {
             }
         }
     }
+}
+
+fn is_place(found: &Facts<'_>, token: usize) -> bool {
+    found.tree.kind(token) == Some("GPE")
 }
 
 /// "her husband, Karl", "Karl, her husband", "her husband Karl", and "Karl is her husband".

@@ -121,6 +121,14 @@ fn appositions() {
             "Lund | was founded by | Canute the Great",
         ],
     );
+    exactly(
+        "Otto Brandt moved to Duluth, Minnesota.",
+        None,
+        &[
+            "Otto Brandt | moved to | Duluth",
+            "Duluth | is in | Minnesota",
+        ],
+    );
 }
 
 #[test]
@@ -235,6 +243,35 @@ fn parts_of_the_title_are_the_title_unless_they_are_places() {
             "[Northwind] | bought for | $1.2 billion",
         ],
     );
+}
+
+#[test]
+fn titles_are_known_in_whatever_way_they_are_written() {
+    for (title, text, want) in [
+        (
+            "Burn (song)",
+            "\"Burn\" is a song recorded by Nine Inch Nails.",
+            "recorded by | Nine Inch Nails",
+        ),
+        (
+            "Ludwig N. Carbyn",
+            "Ludwig Norbert Carbyn studied in Canada.",
+            "studied in | Canada",
+        ),
+        (
+            "Education reform",
+            "Education reform began in Norway.",
+            "began in | Norway",
+        ),
+        (
+            "Society for Science",
+            "Society for Science (SSP) was founded by Edward Scripps.",
+            "was founded by | Edward Scripps",
+        ),
+    ] {
+        let found = found(text, Some(title));
+        assert!(found.contains(&format!("[{title}] | {want}")), "{found:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use crate::{Doc, Entity};
 
 /// Longest argument, in bytes.
 const LONGEST: usize = 100;
+/// A name that begins at one of this many tokens begins the text.
+const FIRST_WORDS: usize = 2;
 /// Most members of a list ("A, B and C") that are looked at.
 const MOST_MEMBERS: usize = 24;
 
@@ -213,6 +215,12 @@ impl<'a> Tree<'a> {
         while tokens.len() > 1 && loose(tokens.start) {
             tokens.start += 1;
         }
+        // What is in brackets says more of a name and is no part of it.
+        let bracket = tokens
+            .clone()
+            .skip(1)
+            .find(|token| self.word(*token) == "(");
+        tokens.end = bracket.unwrap_or(tokens.end);
         while tokens.len() > 1 && loose(tokens.end - 1) {
             tokens.end -= 1;
         }
@@ -226,13 +234,13 @@ impl<'a> Tree<'a> {
             let stands = self.title.is_some() && self.is_one_of(token, &PRONOUNS);
             return stands.then(|| self.title(token..token + 1));
         }
+        let span = self.span(token);
+        if self.is_generic(token) || self.is_whole_title(span.clone()) {
+            return Some(self.title(span));
+        }
         if !(tag.starts_with("NN") || tag == "CD" || self.entity(token).is_some()) {
             return None;
         }
-        if self.is_generic(token) {
-            return Some(self.title(token..token + 1));
-        }
-        let span = self.span(token);
         let is_name = self.is_name(token);
         if is_name && self.is_of_title(token, span.clone()) {
             return Some(self.title(span));
@@ -273,13 +281,26 @@ impl<'a> Tree<'a> {
         let Some(title) = &self.title else {
             return false;
         };
-        let words: Vec<String> = words(&self.text[self.bytes(tokens)]).collect();
+        let words: Vec<String> = words(&self.text[self.bytes(tokens.clone())]).collect();
+        // A text begins with what it is about, written out: "Ludwig Norbert Carbyn" for "Ludwig N. Carbyn".
+        if tokens.start <= FIRST_WORDS && words.last() == title.last() {
+            return true;
+        }
         if let Some(form) = words.strip_prefix(&title[..]) {
             return form.iter().all(|word| COMPANIES.contains(&word.as_str()));
         }
         // A place in a title is a thing of its own: "Lund" in "Lund University".
         let is_place = matches!(self.kind(name), Some("GPE" | "LOC" | "NORP"));
         !words.is_empty() && !is_place && words.iter().all(|word| title.contains(word))
+    }
+
+    /// Whether words are the title, as it is written: a title need not be a name, nor a noun ("Untouchable is a series").
+    fn is_whole_title(&self, tokens: Range<usize>) -> bool {
+        let text = &self.text[self.bytes(tokens)];
+        self.title.as_ref().is_some_and(|title| {
+            text.starts_with(|c: char| c.is_uppercase() || c.is_numeric())
+                && words(text).eq(title.iter().cloned())
+        })
     }
 
     /// Whether the words at some bytes are some of the title's, and not all.
