@@ -282,6 +282,31 @@ mod tests {
         }
     }
 
+    /// Results must not depend on the processor, so the narrower instructions are tried as well.
+    #[test]
+    fn all_instructions_give_the_same() {
+        const K: usize = 96;
+        let weights = Packed::<K>::new(100, |c, k| number(c * K + k), number);
+        let x: Vec<f32> = (0..13 * K).map(number).collect();
+        let starts: Vec<usize> = (0..13).map(|r| r * K).collect();
+        let run = |with: &dyn Fn(Product<'_, K>)| {
+            let mut out = vec![f32::NAN; starts.len() * weights.width()];
+            with(Product {
+                weights: &weights,
+                x: &x,
+                starts: &starts,
+                out: &mut out,
+            });
+            out
+        };
+        let best = run(&|product| pulp::Arch::new().dispatch(product));
+        assert_eq!(best, run(&|product| product.with_simd(pulp::Scalar)));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            assert_eq!(best, run(&|product| pulp::Simd::vectorize(avx2, product)));
+        }
+    }
+
     #[test]
     fn some_panels_are_those_of_the_whole() {
         const K: usize = 64;
