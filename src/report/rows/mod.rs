@@ -1,6 +1,6 @@
 //! Drawings with a row for each thing: its name, a track with marks, its value.
 //!
-//! They are elements of the page and no pictures: tracks take the width there is, while names and
+//! They are elements of the page, not pictures: tracks take the width there is, while names and
 //! numbers keep their size, down to the screen of a phone. Marks are borders, which are printed and
 //! stay visible in forced colours.
 
