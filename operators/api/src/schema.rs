@@ -697,7 +697,8 @@ fn check(
             if words.contains(&s.as_str()) {
                 v.clone()
             } else {
-                wrong(nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")))
+                let near = nearest(s, words.iter().copied());
+                wrong(path, out, near.map(|n| format!("did you mean `{n}`?")))
             }
         }
         (Type::WordsOr { schema, .. }, Value::Object(_)) => schema.walk(v, path, out),
