@@ -77,7 +77,14 @@ fn the_example_is_written_fit_and_learned() {
 
     let (code, said) = run(&["audit", "example", "--strict=warnings"]);
     assert_eq!(code, 0, "{said}");
-    let run_it = ["run", "pipeline.yaml", "-p", "dim=16", "-p", "pretrain_epochs=1"];
+    let run_it = [
+        "run",
+        "pipeline.yaml",
+        "-p",
+        "dim=16",
+        "-p",
+        "pretrain_epochs=1",
+    ];
     let (code, said) = run(&run_it);
     assert_eq!(code, 0, "{said}");
     let show = ["show", "finetune.history", "--json"];
