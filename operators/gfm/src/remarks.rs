@@ -17,6 +17,9 @@ const NEAR: f64 = 0.01;
 /// A loss that ends at this share of its first value has not fallen.
 const FALLEN: f64 = 0.99;
 
+/// Where a sum of losses ends below this share of its first value, something was learned whatever one of its parts says.
+const LEARNED: f64 = 0.9;
+
 /// Losses at the end whose mean is looked at: one alone is of one batch.
 const LAST: usize = 3;
 
@@ -55,6 +58,7 @@ impl Training {
         let chance = self.entropies.iter().find_map(|part| {
             let (name, value) = match part {
                 None => ("the loss".to_owned(), end?),
+                Some(_) if end? < LEARNED * losses.first()? => return None,
                 Some(part) => {
                     let last = *values(&format!("mean_loss:{part}")).last()?;
                     (format!("the loss `{part}`"), last)
@@ -247,7 +251,9 @@ mod tests {
         assert!(said(&training(&[]), &history(&[0.5], &[valid])).is_empty());
         // Of a sum of losses, the part that is an entropy is at chance.
         let part: (&str, &[f64]) = ("mean_loss:bce", &[0.75, 0.69]);
-        let sum = history(&[6.0, 5.0, 4.5], &[valid, part]);
+        let learned = history(&[6.0, 5.0, 4.5], &[valid, part]);
+        assert!(said(&training(&["bce"]), &learned).is_empty());
+        let sum = history(&[6.0, 5.9, 5.8], &[valid, part]);
         let told = said(&training(&["bce"]), &sum);
         assert!(
             told[0].contains("the loss `bce` ended at chance, 0.690"),
