@@ -32,10 +32,10 @@ fn main() {
     let english = English::new().unwrap();
     let load = start.elapsed().as_secs_f64();
     let mut best: [f64; 2] = [f64::INFINITY; 2];
-    let mut cpu = f64::INFINITY;
+    let mut cpu: [f64; 2] = [f64::INFINITY; 2];
     let (mut tokens, mut docs) = (0, Vec::new());
     for _ in 0..PASSES {
-        for (threads, best) in (1..).zip(&mut best) {
+        for (threads, (best, cpu)) in (1..).zip(best.iter_mut().zip(&mut cpu)) {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
@@ -43,9 +43,7 @@ fn main() {
             let (start, before) = (Instant::now(), cpu_seconds());
             docs = pool.install(|| english.parse_all(&texts));
             *best = best.min(start.elapsed().as_secs_f64());
-            if threads == 1 {
-                cpu = cpu.min(cpu_seconds() - before);
-            }
+            *cpu = cpu.min(cpu_seconds() - before);
             tokens = docs.iter().map(|d| d.tokens.len()).sum();
         }
     }
@@ -56,11 +54,18 @@ fn main() {
         .map(|(text, doc)| facts::facts(text, doc, None).len())
         .sum();
     let facts_s = start.elapsed().as_secs_f64();
-    let [one, two] = best.map(|seconds| tokens as f64 / seconds);
+    let per = |seconds: f64| (tokens as f64 / seconds).round();
     println!(
-        "{{\"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"tokens_per_s\": {one:.0}, \"with_two_threads\": {two:.0}, \"tokens_per_cpu_s\": {:.0}, \"facts\": {found}, \"facts_s\": {facts_s:.3}}}",
-        texts.len(),
-        tokens as f64 / cpu
+        "{}",
+        serde_json::json!({
+            "texts": texts.len(),
+            "tokens": tokens,
+            "load_s": load,
+            "one_thread": {"tokens_per_s": per(best[0]), "tokens_per_cpu_s": per(cpu[0])},
+            "two_threads": {"tokens_per_s": per(best[1]), "tokens_per_cpu_s": per(cpu[1])},
+            "facts": found,
+            "facts_s": facts_s,
+        })
     );
 }
 

@@ -28,7 +28,7 @@ enum Move {
 pub(crate) struct Recogniser {
     scorer: Scorer<SLOTS>,
     moves: Vec<Move>,
-    /// The class to fall back to if there is an open entity, and if not.
+    /// The class of the move out of entities, which is chosen where no score is a number.
     out: usize,
 }
 

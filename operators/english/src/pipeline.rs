@@ -24,6 +24,8 @@ const WHITE_TAG: &str = "_SP";
 const WHITE_LABEL: &str = "dep";
 /// Texts are worked on together up to this many bytes, about 800 tokens.
 const BATCH_BYTES: usize = 4096;
+/// Memory for at most this many tokens is kept for the next texts.
+const KEPT_TOKENS: usize = 1 << 15;
 /// Most words whose features are remembered; when there are more, all are forgotten.
 const REMEMBERED_WORDS: usize = 1 << 16;
 /// Longest word that is remembered.
@@ -65,6 +67,17 @@ struct Memory {
     tags: Vec<NameId>,
     reduced: Vec<[f32; REDUCED]>,
     scratch: Vec<f32>,
+}
+
+impl Memory {
+    /// Gives back what grows with a text, after a long one.
+    fn give_back_long(&mut self) {
+        if self.words.capacity() > KEPT_TOKENS {
+            (self.spans, self.words) = (Vec::new(), Vec::new());
+            (self.tags, self.reduced) = (Vec::new(), Vec::new());
+            self.parser = parser::Memory::default();
+        }
+    }
 }
 
 impl std::fmt::Debug for English {
@@ -148,6 +161,7 @@ impl English {
         let taken = idle().pop();
         let mut memory = taken.unwrap_or_default();
         let result = work(&mut memory);
+        memory.give_back_long();
         idle().push(memory);
         result
     }
