@@ -111,7 +111,11 @@ pub(super) fn parameters(schema: &Schema, prefix: &str, rows: &mut Vec<[String; 
             continue;
         }
         match members(&f.ty) {
-            Some((inner, false)) if f.default.is_some() => parameters(inner, &path, rows),
+            Some((inner, false))
+                if f.default.is_some() && !matches!(f.ty, Type::WordsOr { .. }) =>
+            {
+                parameters(inner, &path, rows);
+            }
             found => {
                 rows.push([path.clone(), f.ty.describe(), default(f), meaning(f)]);
                 if let Some((inner, list)) = found {
@@ -126,7 +130,7 @@ pub(super) fn parameters(schema: &Schema, prefix: &str, rows: &mut Vec<[String; 
 /// The schema inside a type, and whether it is that of a list's items.
 fn members(ty: &Type) -> Option<(&Schema, bool)> {
     match ty {
-        Type::Object(s) => Some((s, false)),
+        Type::Object(s) | Type::WordsOr { schema: s, .. } => Some((s, false)),
         Type::List { item, .. } => members(item).map(|(s, _)| (s, true)),
         Type::Nullable(inner) => members(inner),
         _ => None,

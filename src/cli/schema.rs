@@ -143,6 +143,7 @@ fn of_type(ty: &Type) -> Value {
         Type::List { item, min } => {
             json!({"type": "array", "items": or_template(of_type(item)), "minItems": min})
         }
+        Type::WordsOr { words, schema } => json!({"anyOf": [{"enum": words}, object(schema)]}),
         Type::Object(schema) => object(schema),
         Type::Map { value, .. } => {
             json!({"type": ["object", "null"], "additionalProperties": or_template(of_type(value))})

@@ -184,7 +184,7 @@ fn value_without_paths(ty: &Type, v: &Value) -> Value {
         (_, Value::Null) => Value::Null,
         (Type::Path, _) => Value::String(PATH.to_owned()),
         (Type::Nullable(inner), v) => value_without_paths(inner, v),
-        (Type::Object(schema), v) => without_paths(schema, v),
+        (Type::Object(schema) | Type::WordsOr { schema, .. }, v) => without_paths(schema, v),
         (Type::List { item, .. }, Value::Array(items)) => {
             let items = items.iter().map(|i| value_without_paths(item, i));
             Value::Array(items.collect())

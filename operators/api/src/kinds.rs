@@ -228,6 +228,150 @@ pub const DOCUMENTS: Kind = Kind {
     }],
 };
 
+/// Where documents were read.
+pub const SOURCES: Kind = Kind {
+    name: "sources",
+    about: "where documents were read, and which are pieces of one",
+    text: &[],
+    tables: &[TableSpec {
+        name: "sources",
+        about: "one document, or one piece of one; row = document id",
+        columns: &[
+            col("document", T::U32, "document id"),
+            col(
+                "source",
+                T::Text,
+                "file, relative to the folder that was read",
+            ),
+            opt(
+                "start",
+                T::U64,
+                "first byte of the file it was read from; missing for Parquet",
+            ),
+            opt("end", T::U64, "first byte behind it"),
+            opt(
+                "row",
+                T::U64,
+                "zero-based number of the record in a file of several",
+            ),
+            col(
+                "parent",
+                T::U32,
+                "document id of the first piece of the same document; its own where it is whole",
+            ),
+            col(
+                "title",
+                T::Text,
+                "title as the file gives it, before equal ones were told apart",
+            ),
+        ],
+    }],
+};
+
+/// Sentences of documents.
+pub const SENTENCES: Kind = Kind {
+    name: "sentences",
+    about: "sentences of documents",
+    text: &["text"],
+    tables: &[TableSpec {
+        name: "sentences",
+        about: "one sentence, by document, then in the order of its text",
+        columns: &[
+            col("document", T::U32, "document id"),
+            col("sentence", T::U32, "zero-based number in the document"),
+            col("start", T::U64, "first byte in the document's text (UTF-8)"),
+            col("end", T::U64, "first byte behind it"),
+            col("text", T::Text, "title, colon, sentence: what is embedded"),
+        ],
+    }],
+};
+
+/// What documents mention.
+pub const MENTIONS: Kind = Kind {
+    name: "mentions",
+    about: "what documents mention",
+    text: &["text"],
+    tables: &[TableSpec {
+        name: "mentions",
+        about: "one mention, by document, in the order of its text",
+        columns: &[
+            col("document", T::U32, "document id"),
+            opt(
+                "sentence",
+                T::U32,
+                "number of the sentence it is in; missing where it is in none",
+            ),
+            opt(
+                "start",
+                T::U64,
+                "first byte in the document's text (UTF-8); missing where the text does not have these words",
+            ),
+            opt("end", T::U64, "first byte behind it"),
+            col("text", T::Text, "the words, blanks made one"),
+            col(
+                "label",
+                T::Text,
+                "what it is: name, number, date, quote, entity, or a label of the extractor's own",
+            ),
+        ],
+    }],
+};
+
+/// What documents say.
+pub const FACTS: Kind = Kind {
+    name: "facts",
+    about: "what documents say, as subject, relation and object",
+    text: &["text"],
+    tables: &[TableSpec {
+        name: "facts",
+        about: "one fact, by document; ranges are bytes of the document's text (UTF-8), missing where it does not have these words",
+        columns: &[
+            col("document", T::U32, "document id"),
+            opt(
+                "sentence",
+                T::U32,
+                "number of the sentence it is in; missing where that is not known",
+            ),
+            col("subject", T::Text, "what it is about"),
+            opt("subject_start", T::U64, "first byte"),
+            opt("subject_end", T::U64, "first byte behind it"),
+            col("relation", T::Text, "what is said"),
+            opt("relation_start", T::U64, "first byte"),
+            opt("relation_end", T::U64, "first byte behind it"),
+            col("object", T::Text, "of what"),
+            opt("object_start", T::U64, "first byte"),
+            opt("object_end", T::U64, "first byte behind it"),
+            col(
+                "text",
+                T::Text,
+                "subject, relation, object: what is embedded",
+            ),
+        ],
+    }],
+};
+
+/// Where documents name others.
+pub const NAMED: Kind = Kind {
+    name: "named",
+    about: "where documents name others by their titles",
+    text: &[],
+    tables: &[TableSpec {
+        name: "named",
+        about: "one document that is named at one place, by the naming document, in the order of its text",
+        columns: &[
+            col("document", T::U32, "id of the document with the text"),
+            col("start", T::U64, "first byte in its text (UTF-8)"),
+            col("end", T::U64, "first byte behind it"),
+            col(
+                "target",
+                T::U32,
+                "id of the document that is named, or of its first piece",
+            ),
+            col("text", T::Text, "the words"),
+        ],
+    }],
+};
+
 /// Which entities a document mentions.
 pub const LINKS: Kind = Kind {
     name: "links",
@@ -300,6 +444,22 @@ pub const QUESTIONS: Kind = Kind {
             ],
         },
     ],
+};
+
+/// Answers that count as right.
+pub const ANSWERS: Kind = Kind {
+    name: "answers",
+    about: "answers of questions that count as right",
+    text: &["answer"],
+    tables: &[TableSpec {
+        name: "answers",
+        about: "one distinct answer of one question: the answer first, then its aliases",
+        columns: &[
+            col("split", T::Text, "train, valid or test"),
+            col("question", T::Text, "question id"),
+            col("answer", T::Text, "an answer"),
+        ],
+    }],
 };
 
 /// Text embeddings.
@@ -690,7 +850,7 @@ pub const DATA: Kind = Kind {
 };
 
 /// Every kind above.
-pub const ALL: [&Kind; 25] = [
+pub const ALL: [&Kind; 31] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -701,8 +861,14 @@ pub const ALL: [&Kind; 25] = [
     &FINDINGS,
     &STATISTICS,
     &DOCUMENTS,
+    &SOURCES,
+    &SENTENCES,
+    &MENTIONS,
+    &FACTS,
+    &NAMED,
     &LINKS,
     &QUESTIONS,
+    &ANSWERS,
     &EMBEDDINGS,
     &GRAPH,
     &ENTITY_DOCUMENTS,

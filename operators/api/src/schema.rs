@@ -118,6 +118,13 @@ pub enum Type {
         /// Words that mean something but do not work yet: refused by name.
         planned: &'static [&'static str],
     },
+    /// One of a few words, or a mapping.
+    WordsOr {
+        /// Words that work.
+        words: &'static [&'static str],
+        /// What the mapping holds.
+        schema: Schema,
+    },
     /// Text of a form a function knows.
     Form {
         /// The form, for documentation and messages.
@@ -202,6 +209,9 @@ impl Type {
             Type::Word => "text or a whole number".to_owned(),
             Type::Path => "a path".to_owned(),
             Type::OneOf { words, .. } => words.join(" | "),
+            Type::WordsOr { words, schema } => {
+                format!("{} | {{{}}}", words.join(" | "), schema.names().join(", "))
+            }
             Type::Form { form, .. } => (*form).to_owned(),
             Type::List { item, .. } => format!("a list of: {}", item.describe()),
             Type::Object(_) => "a mapping".to_owned(),
@@ -454,7 +464,7 @@ fn collect<'a>(schema: &'a Schema, prefix: &str, out: &mut Vec<(String, &'a Fiel
 
 fn effective_value(ty: &Type, v: &Value) -> Value {
     match (ty, v) {
-        (Type::Object(s), v) => s.effective(v),
+        (Type::Object(schema) | Type::WordsOr { schema, .. }, v) => schema.effective(v),
         (Type::List { item, .. }, Value::Array(items)) => {
             Value::Array(items.iter().map(|i| effective_value(item, i)).collect())
         }
@@ -580,6 +590,14 @@ fn check(ty: &Type, v: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) 
                 wrong(nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")))
             }
         }
+        (Type::WordsOr { words, .. }, Value::String(s)) => {
+            if words.contains(&s.as_str()) {
+                v.clone()
+            } else {
+                wrong(nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")))
+            }
+        }
+        (Type::WordsOr { schema, .. }, Value::Object(_)) => schema.walk(v, path, out),
         (Type::Form { check, .. }, Value::String(s)) => match check(s) {
             Ok(()) => v.clone(),
             Err(why) => {
@@ -699,6 +717,49 @@ mod tests {
                 "task.fixed: `fixed: yes` is not implemented yet (only no works so far)",
             ]
         );
+    }
+
+    #[test]
+    fn a_few_words_or_a_mapping() {
+        let pieces = Schema::new(vec![
+            Field::required("tokens", Type::int(1), "length"),
+            Field::new("overlap", Type::int(0), 0, "overlap").no_effect(),
+        ]);
+        let words = &["none", "paragraphs"];
+        let ty = Type::WordsOr {
+            words,
+            schema: pieces,
+        };
+        assert_eq!(ty.describe(), "none | paragraphs | {tokens, overlap}");
+        let s = Schema::new(vec![Field::new("split", ty, "none", "pieces")]);
+        let full = |v: Value| s.normalize(&json!({"split": v}));
+        assert_eq!(s.normalize(&json!({})).unwrap(), json!({"split": "none"}));
+        assert_eq!(
+            full(json!("paragraphs")).unwrap(),
+            json!({"split": "paragraphs"})
+        );
+        let given = full(json!({"tokens": 9})).unwrap();
+        assert_eq!(given, json!({"split": {"tokens": 9, "overlap": 0}}));
+        assert_eq!(s.effective(&given), json!({"split": {"tokens": 9}}));
+        for (wrong, path, hint) in [
+            (
+                json!("paragraph"),
+                "split",
+                Some("did you mean `paragraphs`?"),
+            ),
+            (json!(3), "split", None),
+            (json!(null), "split", None),
+            (json!({"tokens": 0}), "split.tokens", None),
+            (
+                json!({"tokens": 1, "lap": 1}),
+                "split.lap",
+                Some("did you mean `overlap`?"),
+            ),
+        ] {
+            let problems = full(wrong).unwrap_err();
+            assert_eq!(path_text(&problems[0].path), path);
+            assert_eq!(problems[0].hint.as_deref(), hint);
+        }
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn known_titles(
             OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS))
         })?;
     }
-    if titles.len() == 0 {
+    if titles.is_empty() {
         return Err(OpError::new("the corpus has no document")
             .file(params.root.join(CORPUS))
             .hint("the file is one object, {\"title\": \"text\", …}"));

@@ -10,13 +10,13 @@
 pub mod audit;
 mod ingest_kg;
 mod ingest_qa;
-mod json;
+pub mod json;
 pub mod layout;
 mod lines;
-mod names;
-mod questions;
-mod reasons;
-mod tables;
+pub mod names;
+pub mod questions;
+pub mod reasons;
+pub mod tables;
 
 use gfm_pipe_api::OpEntry;
 

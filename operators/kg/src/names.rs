@@ -40,6 +40,11 @@ impl Names {
         self.ends.len() as u32
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// The name of an id that was given out.
     pub fn get(&self, id: u32) -> &str {
         slice(&self.text, &self.ends, id)

@@ -21,18 +21,38 @@ pub struct Known<'a> {
     pub titles: &'a Names,
 }
 
-/// A question.
+/// A question, as a row of the `questions` table.
 #[derive(Debug, Default)]
-struct Question {
-    id: String,
-    text: String,
-    answer: Option<String>,
-    entities: Vec<u32>,
-    supporting_entities: Vec<u32>,
-    documents: Vec<u32>,
-    gold_titles: u32,
-    hops: Option<u32>,
-    groups: Vec<String>,
+pub struct Question {
+    /// Its id.
+    pub id: String,
+    /// The question itself.
+    pub text: String,
+    /// The answer, where given.
+    pub answer: Option<String>,
+    /// Entities it asks from.
+    pub entities: Vec<u32>,
+    /// Entities of its gold documents.
+    pub supporting_entities: Vec<u32>,
+    /// Gold documents.
+    pub documents: Vec<u32>,
+    /// Distinct gold titles, known or not.
+    pub gold_titles: u32,
+    /// Number of hops, where given.
+    pub hops: Option<u32>,
+    /// Groups to report by.
+    pub groups: Vec<String>,
+}
+
+impl Question {
+    /// Bytes of its texts and lists, more or less.
+    pub fn bytes(&self) -> usize {
+        self.id.len()
+            + self.text.len()
+            + self.answer.as_ref().map_or(0, String::len)
+            + self.groups.iter().map(String::len).sum::<usize>()
+            + 4 * (self.entities.len() + self.supporting_entities.len())
+    }
 }
 
 /// What was counted in a split.
@@ -207,11 +227,7 @@ impl Split<'_> {
             tally.questions += 1;
             tally.not_askable += u64::from(question.entities.is_empty());
             tally.without_gold += u64::from(question.documents.is_empty());
-            let bytes = question.id.len()
-                + question.text.len()
-                + question.answer.as_ref().map_or(0, String::len)
-                + question.groups.iter().map(String::len).sum::<usize>()
-                + 4 * (question.entities.len() + question.supporting_entities.len());
+            let bytes = question.bytes();
             kept.push(question);
             if piece.add(bytes) {
                 piece.take();
@@ -221,14 +237,12 @@ impl Split<'_> {
         // An empty split still is a table with its columns.
         append(&mut table, kept)?;
         table.finish()?;
-        let mut info = Table::create(ctx, self.name, &kinds::QUESTIONS, "info")?;
-        info.append(vec![
-            Arc::new(StringArray::from_iter_values([self.dataset])),
-            Arc::new(StringArray::from_iter_values([self.name])),
-            Arc::new(UInt64Array::from_iter_values([tally.questions])),
-            Arc::new(UInt64Array::from_iter_values([tally.not_askable])),
-        ])?;
-        info.finish()?;
+        write_info(
+            ctx,
+            self.dataset,
+            self.name,
+            (tally.questions, tally.not_askable),
+        )?;
         Ok(tally)
     }
 
@@ -340,7 +354,31 @@ impl Split<'_> {
     }
 }
 
-fn append(table: &mut Table, kept: Vec<Question>) -> OpResult<()> {
+/// Writes the `info` table of a split: how many questions it has, and how many of them name no entity.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_info(
+    ctx: &Context,
+    dataset: &str,
+    split: &str,
+    (questions, not_askable): (u64, u64),
+) -> OpResult<()> {
+    let mut info = Table::create(ctx, split, &kinds::QUESTIONS, "info")?;
+    info.append(vec![
+        Arc::new(StringArray::from_iter_values([dataset])),
+        Arc::new(StringArray::from_iter_values([split])),
+        Arc::new(UInt64Array::from_iter_values([questions])),
+        Arc::new(UInt64Array::from_iter_values([not_askable])),
+    ])?;
+    info.finish()
+}
+
+/// Appends questions to the `questions` table of a split.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn append(table: &mut Table, kept: Vec<Question>) -> OpResult<()> {
     let mut ids = Vec::new();
     let mut texts = Vec::new();
     let mut answers = Vec::new();

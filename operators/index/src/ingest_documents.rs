@@ -1,0 +1,417 @@
+//! `ingest-documents`: a folder, a file or a pattern of files to documents.
+//!
+//! Files are read twice: once for their titles, because a title that comes twice changes both, and once for their texts, which are
+//! written as they come. So the memory holds the titles and one file, however many there are.
+//!
+//! The names of the files are in the stage's key by [`Operator::fingerprint`], their contents by [`Operator::files`].
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use encoding_rs::Encoding;
+use gfm_pipe_api::{
+    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Problem, Schema, Type,
+    kinds,
+};
+use gfm_pipe_kg::tables::{Rejects, write_counts};
+use serde::{Deserialize, Serialize};
+
+use crate::formats::{Fault, Format};
+use crate::listing::{Found, Listing, Wanted};
+use crate::pieces::{self, Split};
+use crate::reading::{self, How, Record};
+use crate::rows::{Cell, Rows};
+use crate::titles::{self, Written};
+
+/// Largest file that is read as a whole: text columns of twice this still have 32-bit offsets.
+pub const MAX_FILE: i64 = 512 << 20;
+/// Records between two looks at whether to stop.
+const BEAT: u64 = 1024;
+
+/// See the module.
+pub struct IngestDocuments;
+
+/// Parameters of [`IngestDocuments`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DocumentsParams {
+    /// A file, a folder or a pattern.
+    pub path: PathBuf,
+    /// Format of all files, or `auto`.
+    pub format: String,
+    /// Field of titles.
+    pub title: String,
+    /// Field of texts.
+    pub text: String,
+    /// Encoding of all files, or `auto`.
+    pub encoding: String,
+    /// How documents are cut.
+    pub split: Split,
+    /// Bytes of a file at most.
+    pub max_file_bytes: u64,
+}
+
+/// Whether a name is `auto` or that of an encoding.
+///
+/// # Errors
+/// What it should be.
+pub fn check_encoding(name: &str) -> Result<(), String> {
+    match name == "auto" || Encoding::for_label(name.as_bytes()).is_some() {
+        true => Ok(()),
+        false => Err(format!(
+            "`{name}` is not an encoding: expected auto, utf-8, utf-16le, windows-1252, shift_jis or another one that browsers know"
+        )),
+    }
+}
+
+/// The field for an encoding.
+pub fn encoding_field() -> Field {
+    let ty = Type::Form {
+        form: "auto, or the name of an encoding",
+        check: check_encoding,
+    };
+    Field::new(
+        "encoding",
+        ty,
+        "auto",
+        "encoding of the files. auto: UTF-8, UTF-16 with a byte order mark, what an HTML page says, else Latin-1 (Windows-1252)",
+    )
+}
+
+/// The field for the largest file.
+pub fn max_field() -> Field {
+    let ty = Type::Int {
+        min: 1,
+        max: MAX_FILE,
+    };
+    Field::new(
+        "max_file_bytes",
+        ty,
+        MAX_FILE,
+        "larger files are rejected: a file is read into memory as a whole, except Parquet, which has no limit",
+    )
+}
+
+impl DocumentsParams {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            format: Format::named(&self.format),
+            formats: Format::ALL,
+            max_bytes: self.max_file_bytes,
+        }
+    }
+}
+
+impl Operator for IngestDocuments {
+    type Params = DocumentsParams;
+    const NAME: &'static str = "ingest-documents";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "reads a folder of text, Markdown, HTML, JSON, JSONL, CSV or Parquet files into documents";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::required(
+                "path",
+                Type::Path,
+                "a folder (with those in it), a file, or a pattern such as docs/**/*.md; hidden files are left out",
+            ),
+            Field::new(
+                "format",
+                Type::one_of(&[
+                    "auto", "text", "markdown", "html", "json", "jsonl", "csv", "parquet",
+                ]),
+                "auto",
+                "what the files are; auto: by the endings of their names",
+            ),
+            Field::new(
+                "title",
+                Type::Text,
+                "title",
+                "field or column of JSON, JSONL, CSV and Parquet that holds the title",
+            ),
+            Field::new(
+                "text",
+                Type::Text,
+                "text",
+                "field or column of JSON, JSONL, CSV and Parquet that holds the text",
+            ),
+            encoding_field(),
+            pieces::field(),
+            max_field(),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        Vec::new()
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        vec![
+            OutPort {
+                name: "documents",
+                kind: &kinds::DOCUMENTS,
+                about: "documents or their pieces, in the order of the files; pieces have the title of the whole",
+            },
+            OutPort {
+                name: "sources",
+                kind: &kinds::SOURCES,
+                about: "the file and bytes each was read from, and what it is a piece of",
+            },
+            OutPort {
+                name: "rejects",
+                kind: &kinds::REJECTS,
+                about: "files and records that could not be read",
+            },
+            OutPort {
+                name: "counts",
+                kind: &kinds::COUNTS,
+                about: "files, documents, pieces, rejects",
+            },
+        ]
+    }
+
+    fn check(params: &DocumentsParams) -> Vec<Problem> {
+        match params.split {
+            Split::Tokens { tokens, overlap } if overlap >= tokens => vec![
+                Problem::at("split.overlap", "it must be less than `tokens`")
+                    .hint("a piece that repeats all of the one before would never end"),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    fn files(params: &DocumentsParams, base: &Path) -> Vec<InputFile> {
+        Listing::files(&params.path, base, &params.wanted())
+    }
+
+    fn fingerprint(params: &DocumentsParams, base: &Path) -> Option<String> {
+        let listing = Listing::of(&params.path, base, &params.wanted()).ok()?;
+        let mut hasher = blake3::Hasher::new();
+        listing.digest(&mut hasher);
+        Some(hasher.finalize().to_hex().to_string())
+    }
+
+    fn run(params: DocumentsParams, ctx: &Context) -> OpResult<()> {
+        let listing = Listing::of(&params.path, &ctx.base, &params.wanted()).map_err(|absent| {
+            OpError::new(absent.why)
+                .hint(absent.hint)
+                .file(&params.path)
+        })?;
+        let job = Job {
+            ctx,
+            how: How {
+                title: params.title.clone(),
+                text: params.text.clone(),
+                encoding: Encoding::for_label(params.encoding.as_bytes()),
+                max_bytes: params.max_file_bytes,
+            },
+            files: &listing.found,
+        };
+        let written = job.titles()?;
+        let folders: Vec<&str> = listing
+            .found
+            .iter()
+            .map(|f| titles::folder(&f.name))
+            .collect();
+        let distinct = titles::distinct(&written, &folders);
+        let mut out = Writer::create(ctx)?;
+        for refused in &listing.refused {
+            out.reject(&refused.name, &Fault::file(refused.reason.clone()))?;
+        }
+        job.texts(&written, &distinct, params.split, &mut out)?;
+        if distinct.is_empty() {
+            return Err(OpError::new("no document could be read")
+                .file(&params.path)
+                .hint(out.reasons.join("; ")));
+        }
+        let files = listing.found.len() + listing.refused.len();
+        out.finish(files as u64, distinct.len() as u64)
+    }
+}
+
+/// Takes the number of a file, and what is in it.
+type EachOf<'a> = dyn FnMut(usize, Result<Record<'_>, Fault>) -> OpResult<()> + 'a;
+
+/// The files and how they are read.
+struct Job<'a> {
+    ctx: &'a Context,
+    how: How,
+    files: &'a [Found],
+}
+
+impl Job<'_> {
+    /// Reads every file; `each` gets its number and what is in it.
+    fn read(&self, done: u64, each: &mut EachOf<'_>) -> OpResult<()> {
+        let total = 2 * self.files.len() as u64;
+        let mut records = 0u64;
+        for (i, file) in self.files.iter().enumerate() {
+            self.ctx.check_cancelled()?;
+            self.ctx
+                .progress(done + i as u64, total, "files", &file.name);
+            reading::read(
+                &self.ctx.path(&file.path),
+                file.format,
+                &self.how,
+                &mut |record| {
+                    records += 1;
+                    if records.is_multiple_of(BEAT) {
+                        self.ctx.check_cancelled()?;
+                    }
+                    each(i, record)
+                },
+            )?;
+        }
+        self.ctx
+            .progress(done + self.files.len() as u64, total, "files", "");
+        Ok(())
+    }
+
+    /// The titles of all documents, as the files give them.
+    fn titles(&self) -> OpResult<Vec<Written>> {
+        let mut written = Vec::new();
+        self.read(0, &mut |file, record| {
+            if let Ok(record) = record {
+                written.push(self.written(file, &record)?);
+            }
+            Ok(())
+        })?;
+        Ok(written)
+    }
+
+    fn written(&self, file: usize, record: &Record<'_>) -> OpResult<Written> {
+        let title = match &record.title {
+            Some(title) => title.clone(),
+            None => titles::of_name(&self.files[file].name),
+        };
+        let file = u32::try_from(file).map_err(|e| OpError::wrap("too many files", e))?;
+        Ok(Written { title, file })
+    }
+
+    fn texts(
+        &self,
+        written: &[Written],
+        distinct: &[String],
+        split: Split,
+        out: &mut Writer<'_>,
+    ) -> OpResult<()> {
+        let mut all = written.iter().zip(distinct);
+        let changed = |file: usize| {
+            OpError::new("the file changed while it was read")
+                .file(&self.files[file].path)
+                .hint("run again once nothing writes to it")
+        };
+        let mut last = 0;
+        self.read(self.files.len() as u64, &mut |file, record| {
+            last = file;
+            let source = &self.files[file].name;
+            let record = match record {
+                Ok(record) => record,
+                Err(fault) => return out.reject(source, &fault),
+            };
+            let (before, title) = all.next().ok_or_else(|| changed(file))?;
+            if self.written(file, &record)? != *before {
+                return Err(changed(file));
+            }
+            let parent = out.documents.total();
+            out.empty += u64::from(record.plain.text.trim().is_empty());
+            for piece in split.pieces(&record.plain.text) {
+                let part = (!split.is_none()).then_some(&piece);
+                out.document(&Document {
+                    title,
+                    text: &record.plain.text[piece.clone()],
+                    written: &before.title,
+                    source,
+                    bytes: record.bytes(part),
+                    row: record.row,
+                    parent,
+                })?;
+            }
+            Ok(())
+        })?;
+        match all.next() {
+            Some(_) => Err(changed(last)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A row of `documents` and of `sources`.
+struct Document<'a> {
+    title: &'a str,
+    text: &'a str,
+    written: &'a str,
+    source: &'a str,
+    bytes: Option<Range<u64>>,
+    row: Option<u64>,
+    parent: u32,
+}
+
+/// The tables on their way to the disk.
+struct Writer<'a> {
+    ctx: &'a Context,
+    documents: Rows,
+    sources: Rows,
+    rejects: Rejects,
+    /// Documents without a text.
+    empty: u64,
+    /// The first rejects, for a message.
+    reasons: Vec<String>,
+}
+
+impl<'a> Writer<'a> {
+    fn create(ctx: &'a Context) -> OpResult<Self> {
+        Ok(Writer {
+            ctx,
+            documents: Rows::create(ctx, "documents", &kinds::DOCUMENTS, "documents")?,
+            sources: Rows::create(ctx, "sources", &kinds::SOURCES, "sources")?,
+            rejects: Rejects::create(ctx)?,
+            empty: 0,
+            reasons: Vec::new(),
+        })
+    }
+
+    fn reject(&mut self, source: &str, fault: &Fault) -> OpResult<()> {
+        if self.reasons.len() < 3 {
+            self.reasons.push(format!("{source}: {}", fault.reason));
+        }
+        fault.push(source, &mut self.rejects)
+    }
+
+    fn document(&mut self, document: &Document<'_>) -> OpResult<()> {
+        let id = Cell::Id(self.documents.total());
+        let (title, text) = (Cell::Text(document.title), Cell::Text(document.text));
+        self.documents.push([id, title, text, Cell::Flag(true)])?;
+        self.sources.push([
+            id,
+            Cell::Text(document.source),
+            Cell::Maybe(document.bytes.as_ref().map(|b| b.start)),
+            Cell::Maybe(document.bytes.as_ref().map(|b| b.end)),
+            Cell::Maybe(document.row),
+            Cell::Id(document.parent),
+            Cell::Text(document.written),
+        ])
+    }
+
+    fn finish(self, files: u64, documents: u64) -> OpResult<()> {
+        let pieces = u64::from(self.documents.total());
+        self.documents.finish()?;
+        self.sources.finish()?;
+        let rejected = self.rejects.total();
+        self.rejects.finish()?;
+        if rejected > 0 {
+            self.ctx.warn(format!(
+                "{rejected} files or records rejected ({}): see `gfm-pipe show {}`",
+                self.reasons.first().map_or("", String::as_str),
+                self.ctx.typed("rejects")
+            ));
+        }
+        let counts = [
+            ("files", files),
+            ("documents", documents),
+            ("pieces", pieces),
+            ("documents_without_text", self.empty),
+            ("rejected", rejected),
+        ];
+        write_counts(self.ctx, &counts.map(|(name, n)| (name.to_owned(), n)))
+    }
+}

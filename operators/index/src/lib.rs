@@ -1,0 +1,37 @@
+//! Operators that go from a folder of documents to a graph, without a language model.
+//!
+//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions about them. What they stand on
+//! is below them: which files there are (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents
+//! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`).
+//!
+//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes make an operator panic, and no
+//! file that cannot be read stops a run.
+
+mod decode;
+mod extract;
+mod folds;
+mod formats;
+mod golds;
+mod ingest_documents;
+mod ingest_questions;
+mod listing;
+mod pieces;
+mod question;
+mod reading;
+mod rows;
+mod titles;
+
+use gfm_pipe_api::OpEntry;
+
+pub use extract::operator::{By, Extract, ExtractParams};
+pub use ingest_documents::{DocumentsParams, IngestDocuments};
+pub use ingest_questions::{IngestQuestions, QuestionsParams};
+
+/// The operators of this crate, for the registry.
+pub fn operators() -> Vec<OpEntry> {
+    vec![
+        OpEntry::of::<IngestDocuments>(),
+        OpEntry::of::<IngestQuestions>(),
+        OpEntry::of::<Extract>(),
+    ]
+}
