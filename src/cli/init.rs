@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::printable::one_line;
 
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
@@ -51,10 +52,12 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     };
     let found = find(data)?;
     for s in &found.sets {
-        say.line(&format!("{}: {}", s.root.display(), s.describe()));
+        let root = s.root.display().to_string();
+        say.line(&format!("{}: {}", one_line(&root), s.describe()));
     }
     for s in &found.left_out {
-        say.line(&format!("{}: {}", s.root.display(), s.describe()));
+        let root = s.root.display().to_string();
+        say.line(&format!("{}: {}", one_line(&root), s.describe()));
     }
     let sets = found.sets;
     let name = sets.first().filter(|_| sets.len() == 1);

@@ -11,9 +11,11 @@ use crate::plan::{DecideError, Decision, Ingredients, Outcome, Seen};
 use crate::spec::Stage;
 use crate::store::{Found, Look, TableEntry};
 
-/// What a verb prints at the end of a run, whatever was cached.
-const PRINTED: [&Kind; 4] = [
+/// What a run opens at its end, whatever was cached: what it prints, and what operators remark on.
+const PRINTED: [&Kind; 6] = [
     &kinds::METRICS,
+    &kinds::COMPARISONS,
+    &kinds::HISTORY,
     &kinds::AUDIT,
     &kinds::FINDINGS,
     &kinds::STATISTICS,

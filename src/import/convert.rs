@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::as_switch;
 use gfm_pipe_api::{Field, OpEntry, Schema, Type, path_text};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::hydra::{Config, has_no_effect};
 use super::kind::Training;
 use super::places::Places;
-use super::{ImportError, Imported, Problem, one_line};
+use super::{ImportError, Imported, Problem};
 
 pub(super) type Tree = Map<String, Value>;
 

@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::printable::one_line;
 
 use crate::spec::Place;
 
@@ -143,13 +144,6 @@ pub fn import(
         return Ok(imported);
     }
     Err(ImportError::NotUnderstood(problems))
-}
-
-/// A text without line breaks and other control characters.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -253,6 +253,8 @@ impl EventSink for HumanUi {
                     Level::Warn => format!("{} ", self.look.paint("33;1", "warning:")),
                     Level::Info => String::new(),
                 };
+                // Further lines are indented, so that none passes for a line of ours.
+                let text = text.replace('\n', "\n    ");
                 self.line(&format!("{stage:<w$}  {what}{text}", w = inner.name_width));
             }
             // The progress line and the operator's own words say it.

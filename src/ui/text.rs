@@ -64,7 +64,8 @@ pub fn reasons(all: &[String]) -> String {
     if all.len() > SHOWN {
         out.push_str(&format!(" and {} more", all.len() - SHOWN));
     }
-    out
+    // Reasons name files, and a name may hold a line end.
+    one_line(&out).into_owned()
 }
 
 /// Lines of a table: the first row is its head, the first `left` columns are aligned to the left, the rest to the right. Cells

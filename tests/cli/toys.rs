@@ -229,8 +229,9 @@ fn ctrl_c_stops_in_order_with_130() {
     }
 }
 
-/// As `nohup` and a shell that starts a job in the background do.
-#[cfg(unix)]
+/// As `nohup` and a shell that starts a job in the background do. Which signals are ignored is read
+/// from /proc.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_signal_that_was_ignored_at_start_stays_ignored() {
     let (_dir, path) = folder();

@@ -98,8 +98,12 @@ fn evident(head: &[u8], wide: bool, little: bool) -> bool {
     between > 0 && ascii * 8 >= units
 }
 
-/// The error for a text that is not UTF-8 but evidently something else; `None` where its first bytes may be UTF-8.
+/// The error for a text that is not UTF-8 but evidently something else, or that only points to the
+/// file that is meant; `None` where its first bytes may be UTF-8.
 pub fn check(bytes: &[u8]) -> Option<OpError> {
+    if let Some(pointer) = crate::foreign::git_lfs(bytes) {
+        return Some(OpError::new(pointer.problem).hint(pointer.hint));
+    }
     let encoding = foreign(bytes)?;
     Some(
         OpError::new(format!("the file is {}, not UTF-8", encoding.describe()))

@@ -39,9 +39,17 @@ pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter
 /// # Errors
 /// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
+    reader_of(open(path)?)
+}
+
+/// Opens a Parquet file that may come from anywhere.
+///
+/// # Errors
+/// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
+pub fn open(path: &Path) -> Result<File> {
     let mut file = crate::files::open(path)?;
     nesting::check(&mut file)?;
-    reader_of(file)
+    Ok(file)
 }
 
 /// Reads an open Parquet file in batches.

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::files;
+use gfm_pipe_api::{encoding, files};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -75,7 +75,12 @@ pub(crate) fn invalid(path: &Path, problem: impl Into<String>) -> EncoderError {
 }
 
 pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EncoderError> {
-    serde_json::from_slice(&read(path)?).map_err(|e| invalid(path, e.to_string()))
+    let bytes = read(path)?;
+    if let Some(encoding) = encoding::foreign(&bytes) {
+        let (what, hint) = (encoding.describe(), encoding.hint());
+        return Err(invalid(path, format!("it is {what}, not UTF-8: {hint}")));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| invalid(path, e.to_string()))
 }
 
 /// What a file says, or nothing where there is none. Something else in its place is refused.

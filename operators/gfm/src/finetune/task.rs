@@ -395,7 +395,8 @@ pub(super) fn foresee(
     for set in data_sets_of(inputs)?.iter().filter(|s| !s.only_validates()) {
         let data = set.read(p, p.train.own.do_eval, None)?;
         let input = (&data.input.graph, data.input.text_dim);
-        out.look(input, task.samples(&data), |numbers| {
+        let samples = (task.samples(&data), &task.sizes(&data));
+        out.look(input, samples, |numbers| {
             task.foreseen(&data, &config, numbers)
         });
         if task.validated(&data) > 0 {

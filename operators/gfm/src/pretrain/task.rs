@@ -407,7 +407,8 @@ pub(super) fn foresee(
         let data = set.read(p, None)?;
         let text = data.embeddings.dims2().map_err(tensor_error)?.1;
         let samples = task.samples(&data);
-        out.look((&data.graph, text), samples, |numbers| {
+        let sizes = task.sizes(&data);
+        out.look((&data.graph, text), (samples, &sizes), |numbers| {
             task.foreseen(&data, &config, numbers)
         });
         let how = p.ranking(&data.twins);

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use gfm_pipe_api::{Artifact, Estimate};
 
-use super::LoopSettings;
+use super::memory::Sizes;
 use super::speed::{Speed, cost};
 use super::visits::Course;
+use super::{LoopSettings, memory};
 use crate::gpu::estimate::{Shape, estimate};
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Reach, rng, size};
@@ -40,6 +41,8 @@ pub(crate) struct Foresight<'a> {
     /// What the batches cost that were looked at, and all validations of an epoch, in the unit of [`Reach::cost`].
     costs: Vec<f64>,
     valid: f64,
+    /// A data set's step does not fit into this machine's memory: the training will say so.
+    too_large: bool,
 }
 
 /// The processor among the devices.
@@ -61,18 +64,27 @@ impl<'a> Foresight<'a> {
             samples: Vec::new(),
             costs: Vec::new(),
             valid: 0.0,
+            too_large: false,
         }
     }
 
-    /// Looks at the first batches of a data set with this many samples.
+    /// Looks at the first batches of a data set with this many samples. A batch that cannot fit into
+    /// memory is not made.
     pub fn look(
         &mut self,
         (graph, text): (&Graph, usize),
-        samples: usize,
+        (samples, sizes): (usize, &Sizes),
         batch: impl Fn(&[usize]) -> Foreseen,
     ) {
         self.samples.push(samples);
         let how = &self.settings.how;
+        let numbers = (text, how.states.size_in_bytes());
+        let queries = self.settings.batch_size.min(samples);
+        let model = (self.class, self.config);
+        if memory::check_sizes(model, numbers, sizes, queries).is_err() {
+            self.too_large = true;
+            return;
+        }
         let order = permutation(samples, &mut rng(self.settings.seed, "order of epoch 1"));
         for numbers in order.chunks(self.settings.batch_size).take(LOOKED_AT) {
             let seen = batch(numbers);
@@ -120,9 +132,9 @@ impl<'a> Foresight<'a> {
         self.valid += batches as f64 * cost(self.config, graph, &reach, scored);
     }
 
-    /// What was foreseen; `None` where there was nothing to look at.
+    /// What was foreseen; `None` where there was nothing to look at, or it does not fit.
     pub fn estimate(self) -> Option<Estimate> {
-        if self.shapes.is_empty() {
+        if self.too_large || self.shapes.is_empty() {
             return None;
         }
         let course = Course {

@@ -35,13 +35,32 @@ pub(crate) fn check_weights(
         .check("`model.entity_model.input_dim`, `hidden_dims` or `num_mlp_layer`")
 }
 
-/// What a step on this many queries holds, whatever their reach.
-fn certain(params: &Params, sizes: &Sizes, queries: usize) -> Demand {
-    let (config, bytes) = (&params.config, params.dtype().size_in_bytes());
+/// Checks that the weights of a model and what a step on this many queries holds for certain fit,
+/// before there is any of it. `bytes` is the size of a number.
+///
+/// # Errors
+/// When they do not.
+pub(crate) fn check_sizes(
+    (class, config): (Class, &ModelConfig),
+    (text, bytes): (usize, usize),
+    sizes: &Sizes,
+    queries: usize,
+) -> OpResult<()> {
+    let weights = size(class, config, text);
+    certain((config, weights, bytes), sizes, queries).check(sizes.lower)
+}
+
+/// What a step on this many queries holds, whatever their reach, of a model with so many weights of
+/// so many bytes.
+fn certain(
+    (config, weights, bytes): (&ModelConfig, usize, usize),
+    sizes: &Sizes,
+    queries: usize,
+) -> Demand {
     let seen = sizes.candidates.unwrap_or(sizes.nodes);
     // Of scores there are the model's, a copy in f64, and their gradient.
     Demand::new()
-        .and("weights", &[COPIES, params.count(), bytes])
+        .and("weights", &[COPIES, weights, bytes])
         .and(
             "places of states",
             &[config.layers() + 1, sizes.nodes, queries + 1, 4],
@@ -61,7 +80,7 @@ pub(crate) fn check_step(
     queries: usize,
     first: impl FnOnce() -> Foreseen,
 ) -> OpResult<()> {
-    certain(params, sizes, queries).check(sizes.lower)?;
+    certain(numbers(params), sizes, queries).check(sizes.lower)?;
     with_states(params, sizes, queries, &first()).check(sizes.lower)
 }
 
@@ -71,8 +90,14 @@ fn with_states(params: &Params, sizes: &Sizes, queries: usize, first: &Foreseen)
     let widths = std::iter::once(&config.input_dim).chain(&config.hidden_dims);
     let rows = first.reach.rows.iter();
     let states: usize = rows.zip(widths).map(|(rows, d)| rows.len() * d).sum();
+    let (_, _, bytes) = numbers(params);
+    certain(numbers(params), sizes, queries).and("states", &[states, bytes])
+}
+
+/// Configuration, number of weights, and bytes of each.
+fn numbers(params: &Params) -> (&ModelConfig, usize, usize) {
     let bytes = params.dtype().size_in_bytes();
-    certain(params, sizes, queries).and("states", &[states, bytes])
+    (&params.config, params.count(), bytes)
 }
 
 #[cfg(test)]

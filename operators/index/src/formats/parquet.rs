@@ -2,14 +2,13 @@
 //!
 //! The library has panicked on damaged files before; here that is a fault of the file.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use gfm_pipe_api::OpResult;
+use gfm_pipe_api::{OpResult, table};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
@@ -69,7 +68,7 @@ fn damaged(e: &dyn std::fmt::Display) -> String {
 }
 
 fn open(path: &Path, title: &str, text: &str) -> Result<ParquetRecordBatchReader, String> {
-    let file = File::open(path).map_err(|e| format!("failed to read: {e}"))?;
+    let file = table::open(path).map_err(|e| damaged(&e))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();

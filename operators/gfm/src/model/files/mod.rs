@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::foreign::git_lfs;
-use gfm_pipe_api::{InputFile, OpError, OpResult, files, table};
+use gfm_pipe_api::{InputFile, OpError, OpResult, encoding, files, table};
 use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, unwrapped};
 
 use super::store::{StoredConfig, weights_batch, weights_of};
@@ -188,11 +188,13 @@ fn same(a: &Tensors, b: &Tensors) -> bool {
 }
 
 fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
-    let text = files::read_text(&base.join(file))
+    let bytes = files::read(&base.join(file))
         .map_err(|e| OpError::wrap("failed to read", e).file(file))?;
-    if let Some(pointer) = git_lfs(text.as_bytes()) {
-        return Err(OpError::new(pointer.problem).file(file).hint(pointer.hint));
+    if let Some(error) = encoding::check(&bytes) {
+        return Err(error.file(file));
     }
+    let text = String::from_utf8(bytes)
+        .map_err(|e| OpError::wrap("it is not UTF-8 text", e).file(file))?;
     reference::parse_config(&text).map_err(|e| {
         OpError::new(format!("no usable configuration: {e}"))
             .file(file)
