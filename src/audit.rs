@@ -204,8 +204,7 @@ pub fn of_data(
         let path = json!({"path": set.kg.to_string_lossy()});
         let kg = maker.stage(name("kg"), "ingest-kg", &path, Inputs::new())?;
         let entities = entities_of(&kg);
-        let asked = set.documents && [set.train, set.valid, set.test].iter().any(Option::is_some);
-        let qa = asked.then(|| {
+        let qa = set.documents.then(|| {
             let params = json!({"root": set.root.to_string_lossy(), "dataset": set.name});
             let inputs = Inputs::from([("entities".to_owned(), vec![entities.clone()])]);
             maker.stage(name("qa"), "ingest-qa", &params, inputs)

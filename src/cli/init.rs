@@ -9,7 +9,7 @@ use gfm_pipe_api::printable::one_line;
 use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use super::output::write_new;
-use crate::init::{EXAMPLE, InitError, find, pipeline};
+use crate::init::{Data, EXAMPLE, Found, InitError, look_at, pipeline};
 use crate::plan::{Request, prepare};
 use crate::shell;
 use crate::spec::{self, LoadOptions, STDIN};
@@ -18,7 +18,7 @@ use crate::ui::Out;
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several
+    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or documents: a folder, a file, or a quoted pattern
     #[arg(required_unless_present = "example")]
     data: Option<PathBuf>,
     /// Write the three-document example of docs/data.md into this folder, and a pipeline for it
@@ -50,19 +50,15 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         (None, Some(data)) => data,
         (None, None) => return Err(CliError::usage("no folder of data is given")),
     };
-    let found = find(data)?;
-    for s in &found.sets {
-        let root = s.root.display().to_string();
-        say.line(&format!("{}: {}", one_line(&root), s.describe()));
-    }
-    for s in &found.left_out {
-        let root = s.root.display().to_string();
-        say.line(&format!("{}: {}", one_line(&root), s.describe()));
-    }
-    let sets = found.sets;
-    let name = sets.first().filter(|_| sets.len() == 1);
-    let name = name.map_or("many", |s| s.name.as_str());
-    let text = pipeline(name, &sets);
+    let found = look_at(data)?;
+    let text = match &found {
+        Data::Sets(found) => of_sets(found, say),
+        Data::Documents(documents) => {
+            let root = data.display().to_string();
+            say.line(&format!("{}: {}", one_line(&root), documents.describe()));
+            documents.pipeline()
+        }
+    };
     // What does not load is no beginning: then nothing is written, and what was there stays.
     let loaded = spec::load_text(&args.output, &text, &LoadOptions::default(), ops)
         .map_err(|e| CliError::report(e.to_string()))?;
@@ -72,15 +68,52 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         true => format!("{} written: {stages} stages", args.output.display()),
         false => format!("{stages} stages"),
     });
-    if let [only] = sets.as_slice() {
-        for missing in only.missing() {
-            say.line(&format!("not there, left out: {missing}"));
-        }
+    for remark in remarks(&found) {
+        say.line(&remark);
     }
     if is_file {
         say.line(&format!("next: gfm-pipe run {}", shell::path(&args.output)));
     }
+    if let Data::Documents(documents) = &found {
+        say.line(&documents.then());
+    }
     Ok(())
+}
+
+/// Says which data sets were found, and writes a pipeline for them.
+fn of_sets(found: &Found, say: &Out) -> String {
+    for s in &found.sets {
+        say.line(&format!(
+            "{}: {}",
+            one_line(&s.root.display().to_string()),
+            s.describe()
+        ));
+    }
+    for s in &found.left_out {
+        say.line(&format!(
+            "{}: {}",
+            one_line(&s.root.display().to_string()),
+            s.describe()
+        ));
+    }
+    let sets = &found.sets;
+    let name = sets.first().filter(|_| sets.len() == 1);
+    pipeline(name.map_or("many", |s| s.name.as_str()), sets)
+}
+
+/// What the pipeline lacks or leaves out.
+fn remarks(found: &Data) -> Vec<String> {
+    match found {
+        Data::Documents(documents) => documents.remarks(),
+        Data::Sets(found) => match found.sets.as_slice() {
+            [only] => {
+                let missing = only.missing().into_iter();
+                let lines = missing.map(|m| format!("not there, left out: {m}"));
+                lines.collect()
+            }
+            _ => Vec::new(),
+        },
+    }
 }
 
 /// Writes the files of the example. Nothing is written where one of them, or the pipeline, would

@@ -1,9 +1,10 @@
 //! A first pipeline for a folder of data: which files are there, and what can be made of them.
 //!
 //! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions, `raw/dataset_corpus.json`), for one
-//! data set or for a folder of several, and a bare `kg.txt`. Invariant: the pipeline written loads, and names only files that
-//! were found.
+//! data set or for a folder of several, a bare `kg.txt`, and documents without a graph. Invariant: the pipeline written loads,
+//! and names only files that were found.
 
+mod documents;
 mod example;
 mod same;
 mod settings;
@@ -12,14 +13,17 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::files;
+use gfm_pipe_api::{Absent, files};
 use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
 use gfm_pipe_kg::sizes::{self, MANY};
 
+pub use documents::Documents;
 pub use example::EXAMPLE;
 pub use same::LeftOut;
 pub use write::pipeline;
 
+/// Where a data set has its graph.
+const STAGE1: &str = "processed/stage1";
 /// A graph without the rest.
 const BARE: &str = "kg.txt";
 
@@ -116,6 +120,22 @@ pub enum InitError {
     /// There is no graph in it.
     #[error("{}: found no {KG} and no {BARE}, here or in the folders below", .0.display())]
     NoGraph(PathBuf),
+    /// There is neither a graph nor a document in it.
+    #[error("{}: found no {KG}, no {BARE} and no documents: {}", folder.display(), absent.why)]
+    Nothing {
+        /// The folder.
+        folder: PathBuf,
+        /// Why nothing was read as documents.
+        absent: Absent,
+    },
+    /// It is not a folder, and its documents cannot be read.
+    #[error("{}: {}", path.display(), absent.why)]
+    NoDocuments {
+        /// A file or a pattern.
+        path: PathBuf,
+        /// Why.
+        absent: Absent,
+    },
     /// More than a pipeline should name.
     #[error("{}: more than {MOST} data sets", .0.display())]
     TooMany(PathBuf),
@@ -123,13 +143,16 @@ pub enum InitError {
 
 impl InitError {
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             InitError::Read { .. } => None,
             InitError::NoGraph(_) => Some(
                 "a graph is a text file with one `head,relation,tail` a line: \
                  DATA/processed/stage1/kg.txt, or DATA/kg.txt for a graph alone",
             ),
+            InitError::Nothing { absent, .. } | InitError::NoDocuments { absent, .. } => {
+                Some(&absent.hint)
+            }
             InitError::TooMany(_) => Some("name a folder further down"),
         }
     }
@@ -142,6 +165,42 @@ pub struct Found {
     pub sets: Vec<DataSet>,
     /// Copies of these and other ways to them.
     pub left_out: Vec<LeftOut>,
+}
+
+/// What a first pipeline is written for.
+#[derive(Debug)]
+pub enum Data {
+    /// Data sets with graphs.
+    Sets(Found),
+    /// Documents without a graph.
+    Documents(Documents),
+}
+
+/// Looks for data sets in a folder, and where there are none for documents. A file or a pattern of files can only name documents.
+///
+/// # Errors
+/// When there is neither, or the folder cannot be read.
+pub fn look_at(path: &Path) -> Result<Data, InitError> {
+    if !path.is_dir() {
+        return match documents::find(path) {
+            Ok(documents) => Ok(Data::Documents(documents)),
+            Err(absent) => Err(InitError::NoDocuments {
+                path: path.to_owned(),
+                absent,
+            }),
+        };
+    }
+    match find(path) {
+        Ok(found) => Ok(Data::Sets(found)),
+        // What belongs to a graph that is missing (its documents' entities) would be read as documents.
+        Err(InitError::NoGraph(folder)) if !folder.join(STAGE1).is_dir() => {
+            match documents::find(&folder) {
+                Ok(documents) => Ok(Data::Documents(documents)),
+                Err(absent) => Err(InitError::Nothing { folder, absent }),
+            }
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Looks for data sets in a folder and the folders below, in the order of their names.
@@ -281,7 +340,6 @@ mod tests {
     #[test]
     fn whatever_is_found_the_pipeline_loads() {
         use crate::spec::{LoadOptions, load};
-        use gfm_pipe_api::Arity;
         const VALID: &str = SPLITS[1].1;
         const TEST: &str = SPLITS[2].1;
         let ops = crate::registry::builtin();
@@ -294,10 +352,6 @@ mod tests {
             &[KG, DOCS[0], DOCS[1], TRAIN, VALID, TEST],
         ];
         let mut stages = std::collections::BTreeSet::new();
-        // Without a model `evaluate` compares the systems that need none.
-        let evaluate = ops.iter().find(|o| o.name == "evaluate").unwrap();
-        let model = evaluate.inputs.iter().find(|p| p.name == "model").unwrap();
-        let alone = model.arity != Arity::One;
         for picked in 1..1usize << kinds.len() {
             let dir = tempfile::tempdir().unwrap();
             for (i, files) in kinds
@@ -312,9 +366,6 @@ mod tests {
             let found = find(dir.path()).unwrap().sets;
             assert_eq!(found.len(), picked.count_ones() as usize);
             let yaml = pipeline("p", &found);
-            if !alone && !found.iter().any(DataSet::asked) && found.iter().any(DataSet::tested) {
-                continue;
-            }
             let file = dir.path().join("p.yaml");
             fs::write(&file, &yaml).unwrap();
             let p = load(&file, &LoadOptions::default(), &ops);

@@ -30,12 +30,12 @@ const MANY: Form = Form {
 };
 
 /// A text as a YAML scalar: JSON's strings are YAML's.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A path as a value: braces of its own are no template.
-fn path(path: &std::path::Path) -> String {
+pub(super) fn path(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     if ["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
         return quoted(&format!("{{{{ {} }}}}", quoted(&text)));

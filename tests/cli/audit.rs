@@ -56,6 +56,25 @@ fn clean_data_is_fit_to_train() {
 }
 
 #[test]
+fn documents_without_questions_are_looked_over() {
+    let (_dir, path) = fixtures(&["family"]);
+    for split in ["train", "valid", "test"] {
+        let file = format!("family/processed/stage1/{split}.json");
+        fs::remove_file(path.join(file)).unwrap();
+    }
+    let strict = ["audit", "family", "--strict=empty-document"];
+    let (_, said, code) = run(&path, &strict);
+    assert_eq!(code, 0, "{said}");
+    let corpus = path.join("family/raw/dataset_corpus.json");
+    let mut texts: Value = serde_json::from_str(&fs::read_to_string(&corpus).unwrap()).unwrap();
+    *texts.as_object_mut().unwrap().values_mut().next().unwrap() = "".into();
+    fs::write(&corpus, texts.to_string()).unwrap();
+    let (told, said, code) = run(&path, &strict);
+    assert_eq!(code, 1, "{told}{said}");
+    assert!(told.contains("empty-document"), "{told}");
+}
+
+#[test]
 fn strict_decides_the_exit_code() {
     let (_dir, path) = fixtures(&["faults"]);
     let strict = |flag: &str| run(&path, &["audit", flag, "faults"]);

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use gfm_pipe::init::EXAMPLE;
+use gfm_pipe::init::{Data, EXAMPLE, look_at};
+use gfm_pipe::registry::builtin;
+use gfm_pipe::spec::{LoadOptions, Pipeline, load, load_text};
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ fn data_becomes_a_pipeline_that_runs() {
     let (_dir, path) = folder();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures/family");
     copy(&fixture, &path.join("family"));
+    fs::create_dir(path.join("empty")).unwrap();
     filters().bind(|| {
         assert_snapshot!("init", told(&mut real(&path, &["init", "family"])));
         assert_snapshot!(
@@ -22,10 +25,7 @@ fn data_becomes_a_pipeline_that_runs() {
             fs::read_to_string(path.join("pipeline.yaml")).unwrap()
         );
         assert_snapshot!("init_again", told(&mut real(&path, &["init", "family"])));
-        assert_snapshot!(
-            "init_nothing",
-            told(&mut real(&path, &["init", "family/raw"]))
-        );
+        assert_snapshot!("init_nothing", told(&mut real(&path, &["init", "empty"])));
     });
     let run = [
         "run",
@@ -113,4 +113,88 @@ fn a_data_set_and_ways_to_it_are_used_once() {
     let said = told(&mut real(&path, &["audit", "data", "--json"]));
     assert!(said.contains(line), "{said}");
     assert_eq!(said.matches("\"verdict\"").count(), 1, "{said}");
+}
+
+#[test]
+fn documents_without_a_graph_are_searched() {
+    let (_dir, path) = folder();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures/mixed");
+    copy(&fixture, &path.join("mixed"));
+    filters().bind(|| {
+        assert_snapshot!("init_documents", told(&mut real(&path, &["init", "mixed"])));
+        assert_snapshot!(
+            "init_documents_file",
+            fs::read_to_string(path.join("pipeline.yaml")).unwrap()
+        );
+    });
+    let run = || {
+        let output = real(&path, &["run", "pipeline.yaml"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    let rows = |table: &str| -> Vec<Value> {
+        let output = real(&path, &["show", table, "--json"]).output().unwrap();
+        let rows: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        rows.as_array().unwrap().clone()
+    };
+    // The title of the document that a system ranks first for the question about a smith.
+    let first = |table: &str, system: &str| -> String {
+        let rows = rows(table);
+        let best = rows.iter().find(|row| {
+            let question = row["question"].as_str().unwrap();
+            row["system"] == system && row["rank"] == 1 && question.ends_with("-2")
+        });
+        best.unwrap()["document"].to_string()
+    };
+    let said = run();
+    assert!(said.contains("gfm-pipe show documents.rejects"), "{said}");
+    assert_eq!(first("evaluate.rankings", "bm25"), "\"Smith\"");
+    let systems: Vec<String> = rows("evaluate.metrics")
+        .iter()
+        .map(|row| row["system"].to_string())
+        .collect();
+    for system in ["bm25", "dense", "rrf"] {
+        assert!(systems.contains(&format!("\"{system}\"")), "{systems:?}");
+    }
+
+    // Without gold documents nothing can be evaluated, and the same documents are found.
+    fs::remove_file(path.join("mixed/questions/train.jsonl")).unwrap();
+    let plain = "question\n\"What has Tarnwick, and how many?\"\nWhat does a smith work with?\n";
+    fs::write(path.join("mixed/questions/test.csv"), plain).unwrap();
+    let init = ["init", "mixed", "--force"];
+    filters().bind(|| assert_snapshot!("init_documents_plain", told(&mut real(&path, &init))));
+    run();
+    assert_eq!(first("retrieve.rankings", "rrf"), "\"Smith\"");
+
+    fs::remove_dir_all(path.join("mixed/questions")).unwrap();
+    filters().bind(|| assert_snapshot!("init_documents_alone", told(&mut real(&path, &init))));
+    run();
+}
+
+/// What `pipelines/documents.yaml` says is what `init` writes for the same files.
+#[test]
+fn documents_alone_have_the_pipeline_that_init_writes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ops = builtin();
+    let shipped = load(
+        &root.join("pipelines/documents.yaml"),
+        &LoadOptions::default(),
+        &ops,
+    );
+    let shipped = shipped.unwrap_or_else(|e| panic!("{e}"));
+    let Data::Documents(found) = look_at(Path::new("data/atlas/raw")).unwrap() else {
+        panic!("data/atlas/raw has no graph");
+    };
+    let text = found.pipeline();
+    let made = load_text(Path::new("p.yaml"), &text, &LoadOptions::default(), &ops);
+    let made = made.unwrap_or_else(|e| panic!("{e}"));
+    let told = |pipeline: &Pipeline| -> Vec<String> {
+        let stages = pipeline
+            .stages
+            .iter()
+            .map(|s| format!("{} {} {:?} {}", s.name, s.op.name, s.inputs, s.params));
+        stages.collect()
+    };
+    assert_eq!(told(&shipped), told(&made));
+    assert_eq!(shipped.stages.len(), 5);
 }

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use encoding_rs::Encoding;
 use gfm_pipe_api::{
-    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Problem, Schema, Type,
-    kinds,
+    Absent, Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Problem,
+    Schema, Type, kinds,
 };
 use gfm_pipe_kg::tables::{Rejects, write_counts};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::formats::{Fault, Format};
-use crate::listing::{Found, Listing, Wanted};
+use crate::listing::{Found, Listing, Wanted, check_pattern};
 use crate::pieces::{self, Split};
 use crate::reading::{self, How, Record};
 use crate::rows::{Cell, Rows};
@@ -36,6 +37,8 @@ pub struct IngestDocuments;
 pub struct DocumentsParams {
     /// A file, a folder or a pattern.
     pub path: PathBuf,
+    /// Files that are not read.
+    pub except: Vec<String>,
     /// Format of all files, or `auto`.
     pub format: String,
     /// Field of titles.
@@ -99,6 +102,11 @@ impl DocumentsParams {
             max_bytes: self.max_file_bytes,
         }
     }
+
+    fn listing(&self, base: &Path) -> Result<Listing, Absent> {
+        let listing = Listing::of(&self.path, base, &self.wanted())?;
+        Ok(listing.without(&self.except))
+    }
 }
 
 impl Operator for IngestDocuments {
@@ -114,6 +122,15 @@ impl Operator for IngestDocuments {
                 "path",
                 Type::Path,
                 "a folder (with those in it), a file, or a pattern such as docs/**/*.md; hidden files are left out",
+            ),
+            Field::new(
+                "except",
+                Type::list(Type::Form {
+                    form: "a file or folder in `path`, or a pattern such as drafts/*.md",
+                    check: check_pattern,
+                }),
+                json!([]),
+                "files and folders in `path` that are not documents, such as a file of questions: they are neither read nor rejected",
             ),
             Field::new(
                 "format",
@@ -181,18 +198,18 @@ impl Operator for IngestDocuments {
     }
 
     fn files(params: &DocumentsParams, base: &Path) -> Vec<InputFile> {
-        Listing::files(&params.path, base, &params.wanted())
+        Listing::keyed(&params.path, params.listing(base), &params.wanted())
     }
 
     fn fingerprint(params: &DocumentsParams, base: &Path) -> Option<String> {
-        let listing = Listing::of(&params.path, base, &params.wanted()).ok()?;
+        let listing = params.listing(base).ok()?;
         let mut hasher = blake3::Hasher::new();
         listing.digest(&mut hasher);
         Some(hasher.finalize().to_hex().to_string())
     }
 
     fn run(params: DocumentsParams, ctx: &Context) -> OpResult<()> {
-        let listing = Listing::of(&params.path, &ctx.base, &params.wanted()).map_err(|absent| {
+        let listing = params.listing(&ctx.base).map_err(|absent| {
             OpError::new(absent.why)
                 .hint(absent.hint)
                 .file(&params.path)

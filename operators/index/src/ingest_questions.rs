@@ -61,6 +61,12 @@ const WANTED: Wanted = Wanted {
     max_bytes: MAX_FILE as u64,
 };
 
+/// What records of questions have.
+pub const EXPECTED: Expected<'static> = Expected {
+    column: "question",
+    is_record: &|keys| keys.contains(&"question"),
+};
+
 impl QuestionsParams {
     /// The splits that are given.
     fn given(&self) -> impl Iterator<Item = (&'static str, Part, &Path)> {
@@ -282,11 +288,7 @@ impl Job<'_> {
             });
             Ok(())
         };
-        let expected = Expected {
-            column: "question",
-            is_record: &|keys| keys.contains(&"question"),
-        };
-        records::read(&decoded.text, file.format, &expected, &mut each)
+        records::read(&decoded.text, file.format, &EXPECTED, &mut each)
     }
 
     fn write(self, dataset: &str) -> OpResult<()> {

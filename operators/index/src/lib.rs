@@ -2,7 +2,8 @@
 //!
 //! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions about them. What they stand on
 //! is below them: which files there are (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents
-//! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`).
+//! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they
+//! would read, for whoever writes a pipeline.
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes make an operator panic, and no
 //! file that cannot be read stops a run.
@@ -15,6 +16,7 @@ mod golds;
 mod ingest_documents;
 mod ingest_questions;
 mod listing;
+pub mod look;
 mod pieces;
 mod question;
 mod reading;

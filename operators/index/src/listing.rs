@@ -21,6 +21,13 @@ pub const MAX_DEPTH: usize = 64;
 const FROM: &str =
     "the path is relative to the working directory of the run, which `-C DIR` changes";
 
+/// How names are matched: `*` does not cross a `/`.
+const OPTIONS: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
+
 /// A file to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -124,9 +131,33 @@ impl Listing {
         Ok(listing)
     }
 
+    /// The same without the files that one of these patterns names: a file, or a folder with all that is in it.
+    #[must_use]
+    pub fn without(mut self, except: &[String]) -> Listing {
+        let patterns: Vec<Pattern> = except.iter().filter_map(|p| Pattern::new(p).ok()).collect();
+        let kept = |name: &str| {
+            let mut paths = Path::new(name)
+                .ancestors()
+                .filter(|p| !p.as_os_str().is_empty());
+            !paths.any(|path| {
+                patterns
+                    .iter()
+                    .any(|p| p.matches_with(&shown(path), OPTIONS))
+            })
+        };
+        self.found.retain(|file| kept(&file.name));
+        self.refused.retain(|file| kept(&file.name));
+        self
+    }
+
     /// The files for a stage's key; one that is absent where there is nothing to read, so that the run says so before it starts.
     pub fn files(path: &Path, base: &Path, wanted: &Wanted) -> Vec<InputFile> {
-        match Listing::of(path, base, wanted) {
+        Listing::keyed(path, Listing::of(path, base, wanted), wanted)
+    }
+
+    /// As [`Listing::files`], of a listing that was made for `path`.
+    pub fn keyed(path: &Path, listing: Result<Listing, Absent>, wanted: &Wanted) -> Vec<InputFile> {
+        match listing {
             Err(absent) => vec![InputFile::elsewhere(path, absent)],
             Ok(listing) if listing.found.is_empty() => {
                 vec![InputFile::elsewhere(path, listing.nothing(wanted))]
@@ -212,13 +243,7 @@ impl Listing {
             .filter_entry(|e| e.depth() == 0 || !is_hidden(e));
         let below =
             |path: &Path| -> PathBuf { path.strip_prefix(&full).unwrap_or(path).to_owned() };
-        let matches = |name: &str| {
-            let options = MatchOptions {
-                require_literal_separator: true,
-                ..MatchOptions::new()
-            };
-            pattern.is_none_or(|p| p.matches_with(name, options))
-        };
+        let matches = |name: &str| pattern.is_none_or(|p| p.matches_with(name, OPTIONS));
         let mut entries: Vec<(PathBuf, u64)> = Vec::new();
         let mut linked = false;
         for entry in walk {
@@ -324,6 +349,26 @@ fn is_hidden(entry: &DirEntry) -> bool {
 fn shown(path: &Path) -> String {
     let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
     parts.collect::<Vec<_>>().join("/")
+}
+
+/// Whether a text is a pattern of files.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_pattern(text: &str) -> Result<(), String> {
+    match Pattern::new(text) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(format!("`{text}` is not a pattern of files: {e}")),
+    }
+}
+
+/// The folder that `path` stands for: itself, the one a file is in, or the one a pattern begins in.
+pub fn folder_of(path: &Path) -> PathBuf {
+    match pattern(path) {
+        _ if path.is_dir() => path.to_owned(),
+        Some((root, _)) if !path.exists() => root,
+        _ => path.parent().unwrap_or(Path::new("")).to_owned(),
+    }
 }
 
 /// The folder a pattern begins in, and the rest of it; `None` for a path without `*`, `?` and `[`.

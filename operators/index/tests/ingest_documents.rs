@@ -138,6 +138,39 @@ fn a_folder_of_every_format_becomes_documents() {
 }
 
 #[test]
+fn what_is_excepted_is_neither_read_nor_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    mixed(dir.path());
+    let except = json!(["b", "[c-f].*", "g.pdf"]);
+    let params = json!({"path": dir.path(), "except": except});
+    let got = ingest(&params).unwrap();
+    let sources = rows(&got, "sources", "sources", &["source"]);
+    assert_eq!(sources, ["a_text.txt", "h.txt"]);
+    let rejects = rows(&got, "rejects", "rejects", &["source"]);
+    assert_eq!(rejects, ["i.txt"]);
+    // The key knows neither the names nor the content of such files.
+    let op = OpEntry::of::<IngestDocuments>();
+    let params = op.validate(&params).unwrap();
+    let seen = || {
+        let files = op.files(&params, Path::new("")).unwrap();
+        (files, op.fingerprint(&params, Path::new("")).unwrap())
+    };
+    let before = seen();
+    assert_eq!(before.0.len(), 3);
+    put(dir.path(), "b/more.txt", "More.");
+    assert_eq!(seen(), before);
+    put(dir.path(), "j.txt", "More.");
+    assert_ne!(seen(), before);
+    let bad = op
+        .validate(&json!({"path": "x", "except": ["a", "***"]}))
+        .unwrap_err();
+    assert!(
+        bad[0].message.contains("is not a pattern of files"),
+        "{bad:?}"
+    );
+}
+
+#[test]
 fn pieces_keep_their_parent_and_their_bytes() {
     let dir = tempfile::tempdir().unwrap();
     put(

@@ -1,0 +1,165 @@
+//! What the operators would read, without reading more of it than that takes: for whoever writes a pipeline for a folder.
+
+use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::{Absent, OpResult};
+
+use crate::formats::Format;
+use crate::formats::rows;
+use crate::golds::Titles;
+use crate::ingest_documents::MAX_FILE;
+use crate::ingest_questions::EXPECTED;
+use crate::listing::{Listing, Wanted, folder_of};
+use crate::question::{self, Place};
+use crate::reading;
+
+/// Files that `ingest-documents` finds behind a path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Names, below [`folder`] with `/`, of the files it reads.
+    pub read: Vec<String>,
+    /// Names of the files it rejects without opening them.
+    pub refused: Vec<String>,
+}
+
+/// Questions of a file, as `ingest-questions` counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Questions.
+    pub questions: u64,
+    /// Those that name documents.
+    pub with_gold: u64,
+}
+
+/// The folder that a path of documents stands for: itself, the one a file is in, or the one a pattern begins in.
+pub fn folder(path: &Path) -> PathBuf {
+    folder_of(path)
+}
+
+/// A name as an item of `except`: characters of patterns stand for themselves.
+pub fn literal(name: &str) -> String {
+    glob::Pattern::escape(name)
+}
+
+/// What `ingest-documents` finds behind a path: a folder, a file or a pattern.
+///
+/// # Errors
+/// When there is nothing that it could read, with what to do.
+pub fn documents(path: &Path, except: &[String]) -> Result<Files, Absent> {
+    let wanted = Wanted {
+        format: None,
+        formats: Format::ALL,
+        max_bytes: MAX_FILE as u64,
+    };
+    let listing = Listing::of(path, Path::new(""), &wanted)?.without(except);
+    if listing.found.is_empty() {
+        return Err(listing.nothing(&wanted));
+    }
+    Ok(Files {
+        read: listing.found.into_iter().map(|f| f.name).collect(),
+        refused: listing.refused.into_iter().map(|f| f.name).collect(),
+    })
+}
+
+/// The questions of a file; `None` where `ingest-questions` finds none in it.
+pub fn questions(file: &Path) -> Option<Asked> {
+    let name = file.file_name()?.to_string_lossy();
+    let format = Format::of_name(&name).ok()?;
+    if !Format::RECORDS.contains(&format) {
+        return None;
+    }
+    let bytes = reading::bytes(file, MAX_FILE as u64).ok()?;
+    let decoded = reading::text(&bytes, format, None).ok()?;
+    let place = Place {
+        stem: "",
+        cells: format == Format::Csv,
+    };
+    let titles = Titles::default();
+    let mut asked = Asked::default();
+    let mut each = |row: Result<rows::Row, _>| -> OpResult<()> {
+        let Ok(row) = row else { return Ok(()) };
+        let read = question::read(row, &place, &titles, &mut |_, _, _| Ok(()))?;
+        if let Some(read) = read {
+            asked.questions += 1;
+            asked.with_gold += u64::from(read.question.gold_titles > 0);
+        }
+        Ok(())
+    };
+    rows::read(&decoded.text, format, &EXPECTED, &mut each).ok()?;
+    (asked.questions > 0).then_some(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn questions_are_known_by_what_is_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text, want) in [
+            (
+                "a.json",
+                r#"[{"question": "Who?", "supporting_facts": ["A"]}, {"question": "What?"}, {"id": 3}]"#,
+                Some((2, 1)),
+            ),
+            (
+                "b.jsonl",
+                "{\"question\": \"Who?\"}\nbroken\n",
+                Some((1, 0)),
+            ),
+            (
+                "c.csv",
+                "question,supporting_facts\nWho?,A|B\nWhat?,\n",
+                Some((2, 1)),
+            ),
+            ("d.csv", "title,text\nA,Words.\n", None),
+            ("e.json", r#"{"A": "Words.", "B": "More."}"#, None),
+            ("f.json", "[{", None),
+            ("g.json", "", None),
+            ("h.txt", r#"[{"question": "Who?"}]"#, None),
+        ] {
+            let file = dir.path().join(name);
+            fs::write(&file, text).unwrap();
+            let got = questions(&file).map(|a| (a.questions, a.with_gold));
+            assert_eq!(got, want, "{name}");
+        }
+        assert_eq!(questions(&dir.path().join("no.json")), None);
+    }
+
+    #[test]
+    fn documents_are_listed_without_what_is_excepted() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.txt", "b/c.md", "b/d/e.txt", "train.json", "old.pdf"] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "text").unwrap();
+        }
+        let names = |except: &[&str]| {
+            let except: Vec<String> = except.iter().map(|e| (*e).to_owned()).collect();
+            let files = documents(dir.path(), &except).unwrap();
+            (files.read.join(" "), files.refused.join(" "))
+        };
+        let told = |read: &str, refused: &str| (read.to_owned(), refused.to_owned());
+        assert_eq!(
+            names(&[]),
+            told("a.txt b/c.md b/d/e.txt train.json", "old.pdf")
+        );
+        assert_eq!(
+            names(&["train.json", "b/d"]),
+            told("a.txt b/c.md", "old.pdf")
+        );
+        assert_eq!(names(&["*.*"]), told("b/c.md b/d/e.txt", ""));
+        assert_eq!(
+            names(&["**/*.md", "*.pdf"]),
+            told("a.txt b/d/e.txt train.json", "")
+        );
+        let none = documents(dir.path(), &["*".to_owned()]).unwrap_err();
+        assert_eq!(none.why, "there is no file in it");
+        let pattern = dir.path().join("b/*.md");
+        assert_eq!(folder(&pattern), dir.path().join("b"));
+        assert_eq!(folder(&dir.path().join("b/c.md")), dir.path().join("b"));
+        assert_eq!(folder(dir.path()), dir.path());
+    }
+}

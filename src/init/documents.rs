@@ -1,0 +1,570 @@
+//! Documents without a graph, and questions beside them: what is there, and a first pipeline for it.
+//!
+//! What counts as a document or a question is up to the operators that read them (`gfm_pipe_index::look`). A file of questions is
+//! known by its name (`train`, `valid`, `test`, `questions`) and by what is in it, so that `test.json` may hold documents.
+
+use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::Absent;
+use gfm_pipe_index::look::{self, Asked, Files};
+
+use super::name_of;
+use super::write::{path as path_value, quoted};
+
+/// Folders that questions are looked for in, below that of the documents.
+const FOLDERS: [&str; 3] = ["", "raw", "questions"];
+
+/// What the names of files of questions begin with, and the split each is.
+const NAMES: [(&str, Split); 8] = [
+    ("train", Split::Train),
+    ("valid", Split::Valid),
+    ("validation", Split::Valid),
+    ("val", Split::Valid),
+    ("dev", Split::Valid),
+    ("test", Split::Test),
+    ("questions", Split::Whole),
+    ("question", Split::Whole),
+];
+
+/// What questions are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Split {
+    /// Training.
+    Train,
+    /// Validation.
+    Valid,
+    /// Testing.
+    Test,
+    /// They are not divided.
+    Whole,
+}
+
+impl Split {
+    /// The parameter and port of `ingest-questions`. Questions that are not divided are asked as test questions are.
+    fn port(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Valid => "valid",
+            Split::Test | Split::Whole => "test",
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Split::Train => "training ",
+            Split::Valid => "validation ",
+            Split::Test => "test ",
+            Split::Whole => "",
+        }
+    }
+}
+
+/// A file of questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Questions {
+    /// What they are for.
+    pub split: Split,
+    /// Its path, as the user would write it.
+    pub file: PathBuf,
+    /// How many there are.
+    pub asked: Asked,
+}
+
+/// Documents that were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Documents {
+    /// A name for them, fit to name things.
+    pub name: String,
+    /// What is read: a folder, a file or a pattern.
+    pub path: PathBuf,
+    /// Files below it that hold questions.
+    pub except: Vec<String>,
+    /// Its files.
+    pub files: Files,
+    /// Questions about them, at most one file a port.
+    pub questions: Vec<Questions>,
+    /// Files of questions that are not used.
+    pub unused: Vec<PathBuf>,
+}
+
+/// Looks for documents behind a path, and for questions in the same folder, its `raw` and its `questions`.
+///
+/// # Errors
+/// When there is no file that is read as documents.
+pub fn find(given: &Path) -> Result<Documents, Absent> {
+    let folder = look::folder(given);
+    let mut questions = Vec::new();
+    let mut unused = Vec::new();
+    let mut all = Vec::new();
+    for file in candidates(&folder) {
+        // A file that was named is documents, whatever it is called.
+        let Some(asked) = look::questions(&file).filter(|_| file != given) else {
+            continue;
+        };
+        all.push(file.clone());
+        match split_of(&file) {
+            Some(split) => questions.push(Questions { split, file, asked }),
+            None => unused.push(file),
+        }
+    }
+    // Divided questions come before those that are not; then the first file of a split is the one.
+    questions.sort_by_key(|q| q.split);
+    let mut ports = Vec::new();
+    questions.retain(|q| {
+        let first = !ports.contains(&q.split.port());
+        match first {
+            true => ports.push(q.split.port()),
+            false => unused.push(q.file.clone()),
+        }
+        first
+    });
+    unused.sort();
+    let below = |file: &PathBuf| Some(name_below(file.strip_prefix(&folder).ok()?));
+    let except: Vec<String> = all.iter().filter_map(below).collect();
+    let files = look::documents(given, &except).map_err(|absent| {
+        // Without the questions there is nothing left.
+        match look::documents(given, &[]) {
+            Ok(_) => Absent {
+                why: "it holds questions and no documents".to_owned(),
+                hint: absent.hint,
+            },
+            Err(absent) => absent,
+        }
+    })?;
+    let mut found = Documents {
+        name: name_for(&folder),
+        path: given.to_owned(),
+        except,
+        files,
+        questions,
+        unused,
+    };
+    found.simplify(&folder);
+    Ok(found)
+}
+
+/// The name of the folder, or of the one it is the `raw` of.
+fn name_for(folder: &Path) -> String {
+    let above = folder.parent().filter(|_| folder.ends_with("raw"));
+    name_of(here(above.unwrap_or(folder)))
+}
+
+/// Files that may hold questions, in the order of their folders and names.
+fn candidates(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for below in FOLDERS {
+        let folder = match below {
+            "" => folder.to_owned(),
+            below => folder.join(below),
+        };
+        let entries = std::fs::read_dir(here(&folder));
+        let entries = entries.into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = entries
+            .map(|e| folder.join(e.file_name()))
+            .filter(|f| f.is_file() && words(f).is_some_and(|w| known(&w[0]).is_some()))
+            .collect();
+        files.sort();
+        out.extend(files);
+    }
+    out
+}
+
+/// A folder, as it can be opened: the empty path is the working directory.
+fn here(folder: &Path) -> &Path {
+    match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    }
+}
+
+/// The words of a file's name without its ending: one at least.
+fn words(file: &Path) -> Option<Vec<String>> {
+    let stem = file.file_stem()?.to_str()?.to_lowercase();
+    let words = stem.split(|c: char| !c.is_alphanumeric());
+    Some(words.map(str::to_owned).collect())
+}
+
+fn known(word: &str) -> Option<Split> {
+    let found = NAMES.iter().find(|(name, _)| *name == word);
+    found.map(|(_, split)| *split)
+}
+
+/// The split a file's name stands for; a part of one (`test_easy`) is none.
+fn split_of(file: &Path) -> Option<Split> {
+    match words(file)?.as_slice() {
+        [word] => known(word),
+        _ => None,
+    }
+}
+
+/// A path below a folder as `ingest-documents` names it: characters of patterns stand for themselves.
+fn name_below(path: &Path) -> String {
+    let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
+    let name = parts.collect::<Vec<_>>().join("/");
+    look::literal(&name)
+}
+
+impl Documents {
+    /// Of a folder with questions and a single file of documents, this file is read. What is given may leave out the questions by
+    /// itself, as `*.md` does; then they are not named.
+    fn simplify(&mut self, folder: &Path) {
+        if let ([only], []) = (self.files.read.as_slice(), self.files.refused.as_slice())
+            && self.path.is_dir()
+            && !self.except.is_empty()
+        {
+            self.path = folder.join(only);
+            self.except.clear();
+        }
+        if !self.except.is_empty() && look::documents(&self.path, &[]).as_ref() == Ok(&self.files) {
+            self.except.clear();
+        }
+    }
+
+    /// The questions that are asked: those for testing, or where there are none others.
+    pub fn asked(&self) -> Option<&Questions> {
+        let rank = |q: &&Questions| match q.split.port() {
+            "test" => 0,
+            "valid" => 2,
+            _ => 1,
+        };
+        self.questions.iter().min_by_key(rank)
+    }
+
+    /// Whether it is known which documents the questions are about.
+    pub fn evaluated(&self) -> bool {
+        self.asked().is_some_and(|q| q.asked.with_gold > 0)
+    }
+
+    /// What was found, in words.
+    pub fn describe(&self) -> String {
+        let files = self.files.read.len();
+        let mut found = vec![format!("documents in {}", counted(files as u64, "file"))];
+        for q in &self.questions {
+            let what = format!("{}question", q.split.describe());
+            found.push(counted(q.asked.questions, &what));
+        }
+        found.join(", ")
+    }
+
+    /// What the user should know besides, line by line.
+    pub fn remarks(&self) -> Vec<String> {
+        let unused = self.unused.iter();
+        let mut out: Vec<String> = unused
+            .map(|file| {
+                format!(
+                    "{}: left out: its name is not train, valid, test or questions, or other questions are used for its split",
+                    file.display()
+                )
+            })
+            .collect();
+        let refused = self.files.refused.len() as u64;
+        if refused > 0 {
+            let files = counted(refused, "file");
+            out.push(format!(
+                "not read: {files}; after the run, gfm-pipe show documents.rejects says which and why"
+            ));
+        }
+        out
+    }
+
+    /// What to do once the pipeline has run.
+    pub fn then(&self) -> String {
+        match (self.asked(), self.evaluated()) {
+            (Some(_), true) => "then: gfm-pipe show evaluate.metrics".to_owned(),
+            (Some(_), false) => "then: gfm-pipe show retrieve.rankings".to_owned(),
+            (None, _) => "no questions: the documents are embedded and not searched. Write questions.json, .jsonl or .csv beside \
+                          them and run init again with --force: `retrieve` finds the documents for each"
+                .to_owned(),
+        }
+    }
+
+    /// A pipeline for them.
+    pub fn pipeline(&self) -> String {
+        let mut out = self.head();
+        let except: Vec<String> = self
+            .except
+            .iter()
+            .map(|e| path_value(Path::new(e)))
+            .collect();
+        let except = match except.is_empty() {
+            true => String::new(),
+            false => format!("except: [{}], ", except.join(", ")),
+        };
+        out.push_str(&format!(
+            "
+stages:
+  documents:              # what could not be read: gfm-pipe show documents.rejects
+    op: ingest-documents
+    with: {{path: \"{{{{ documents }}}}\", {except}split: none}}
+  d_text:
+    op: embed
+    in: {{texts: documents.documents}}
+    with: {{model: \"{{{{ encoder }}}}\"}}
+"
+        ));
+        if let Some(asked) = self.asked() {
+            self.ask(asked.split.port(), &mut out);
+        }
+        out
+    }
+
+    fn head(&self) -> String {
+        let (summary, more) = match (self.asked(), self.evaluated()) {
+            (Some(_), true) => (
+                "Reads documents and questions, and evaluates systems that need no training and no graph.",
+                "",
+            ),
+            (Some(_), false) => (
+                "Reads documents and questions, and finds the documents for each question.",
+                "# The questions do not say which documents they are about (supporting_facts), so nothing is evaluated.\n",
+            ),
+            (None, _) => (
+                "Reads and embeds documents.",
+                "# There are no questions yet. Write questions.json, .jsonl or .csv beside the documents and run `gfm-pipe init` again
+# with --force: they are searched for with `retrieve`, or evaluated where they name their documents (docs/documents.md).
+",
+            ),
+        };
+        let mut out = format!(
+            "# {summary}
+{more}#   gfm-pipe plan FILE    what would run, and why
+#   gfm-pipe run FILE     run it; run it again and finished stages are taken from the store
+# `gfm-pipe ops NAME` describes an operator and its parameters.
+name: {}
+vars:
+  documents: {}
+",
+            quoted(&self.name),
+            path_value(&self.path)
+        );
+        for q in &self.questions {
+            let line = format!("  {}: {}\n", q.split.port(), path_value(&q.file));
+            out.push_str(&line);
+        }
+        if !self.questions.is_empty() {
+            out.push_str(&format!("  dataset: {}\n", quoted(&self.name)));
+        }
+        out.push_str("  encoder: static         # text encoder\n");
+        out
+    }
+
+    /// The stages that read questions and ask those of a split.
+    fn ask(&self, split: &str, out: &mut String) {
+        let mut given = String::new();
+        for q in &self.questions {
+            let port = q.split.port();
+            given.push_str(&format!(", {port}: \"{{{{ {port} }}}}\""));
+        }
+        out.push_str(&format!(
+            "  questions:              # what could not be used: gfm-pipe show questions.rejects
+    op: ingest-questions
+    in: {{documents: documents.documents, sources: documents.sources}}
+    with: {{dataset: \"{{{{ dataset }}}}\"{given}}}
+  q_{split}:
+    op: embed
+    in: {{texts: questions.{split}}}
+    with: {{model: \"{{{{ encoder }}}}\", is_query: true}}
+"
+        ));
+        let (comment, op, with) = match self.evaluated() {
+            true => (
+                "gfm-pipe show evaluate.metrics, gfm-pipe show evaluate.rankings",
+                "evaluate",
+                "baselines: [dense, bm25, rrf]",
+            ),
+            false => (
+                "gfm-pipe show retrieve.rankings",
+                "retrieve",
+                "system: rrf, documents: 10",
+            ),
+        };
+        out.push_str(&format!(
+            "
+  {op}:               # {comment}
+    op: {op}
+    in:
+      corpus: documents.documents
+      corpus_embeddings: d_text
+      questions: questions.{split}
+      question_embeddings: q_{split}
+    with: {{{with}}}
+"
+        ));
+    }
+}
+
+/// A number and a noun.
+fn counted(n: u64, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    const GOLD: &str = r#"[{"question": "Who?", "supporting_facts": ["A"]}]"#;
+    const PLAIN: &str = "question\nWho?\nWhat?\n";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn names(paths: &[PathBuf]) -> Vec<String> {
+        let names = paths.iter().map(|p| p.file_name().unwrap());
+        names.map(|n| n.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn files_of_questions_are_not_documents() {
+        let dir = folder(&[
+            ("a.txt", "Words."),
+            ("b [1].md", "Words."),
+            ("old.pdf", "%PDF-1.7"),
+            ("train.jsonl", "{\"question\": \"Who?\"}"),
+            ("raw/test.json", GOLD),
+            ("test_easy.json", GOLD),
+            ("questions/questions.csv", PLAIN),
+            // Called like questions, and not such.
+            ("valid.json", r#"{"Valid": "Words."}"#),
+            ("testing.csv", "title,text\nA,Words.\n"),
+        ]);
+        let found = find(dir.path()).unwrap();
+        assert_eq!(
+            found.files.read,
+            ["a.txt", "b [1].md", "testing.csv", "valid.json"]
+        );
+        assert_eq!(found.files.refused, ["old.pdf"]);
+        let splits: Vec<Split> = found.questions.iter().map(|q| q.split).collect();
+        assert_eq!(splits, [Split::Train, Split::Test]);
+        assert_eq!(names(&found.unused), ["questions.csv", "test_easy.json"]);
+        assert_eq!(
+            found.describe(),
+            "documents in 4 files, 1 training question, 1 test question"
+        );
+        assert!(found.evaluated());
+        assert_eq!(found.asked().unwrap().split, Split::Test);
+        assert_eq!(found.remarks().len(), 3);
+    }
+
+    #[test]
+    fn a_file_of_documents_alone_is_read_by_its_name() {
+        let files = [
+            ("raw/dataset_corpus.json", r#"{"A": "Words."}"#),
+            ("raw/train.json", GOLD),
+            ("raw/test_single_hop.json", GOLD),
+        ];
+        let dir = folder(&files);
+        let corpus = dir.path().join(files[0].0);
+        for given in [dir.path(), &dir.path().join("raw"), &corpus] {
+            let found = find(given).unwrap();
+            assert_eq!((&found.path, found.except.len()), (&corpus, 0));
+            assert_eq!(found.questions.len(), 1, "{}", given.display());
+            assert_eq!(found.asked().unwrap().split, Split::Train);
+            assert_eq!(names(&found.unused), ["test_single_hop.json"]);
+        }
+        // What is given by name is documents.
+        let train = dir.path().join("raw/train.json");
+        assert_eq!(find(&train).unwrap().questions, []);
+    }
+
+    #[test]
+    fn patterns_stay_as_they_are() {
+        let dir = folder(&[
+            ("a.json", r#"{"A": "Words."}"#),
+            ("b.md", "Words."),
+            ("test.json", GOLD),
+        ]);
+        let found = find(&dir.path().join("*.md")).unwrap();
+        assert_eq!((found.files.read.len(), found.except.len()), (1, 0));
+        assert!(found.evaluated());
+        let found = find(&dir.path().join("*.json")).unwrap();
+        assert_eq!(found.files.read, ["a.json"]);
+        assert_eq!(found.except, ["test.json"]);
+    }
+
+    #[test]
+    fn folders_without_documents_are_refused_with_the_reason() {
+        use crate::init::{InitError, look_at};
+        let dir = folder(&[("a.pdf", "%PDF-1.7")]);
+        let e = look_at(dir.path()).unwrap_err();
+        assert!(
+            e.to_string().contains(
+                "found no processed/stage1/kg.txt, no kg.txt and no documents: none of its files can be read"
+            ),
+            "{e}"
+        );
+        assert!(e.hint().unwrap().contains("pdftotext"), "{e:?}");
+        let dir = folder(&[("test.json", GOLD)]);
+        let e = look_at(dir.path()).unwrap_err();
+        assert!(
+            e.to_string()
+                .ends_with("it holds questions and no documents"),
+            "{e}"
+        );
+        let e = look_at(&dir.path().join("none")).unwrap_err();
+        assert!(
+            e.to_string().ends_with("there is no such file or folder"),
+            "{e}"
+        );
+        // Half a data set is not a folder of documents.
+        let dir = folder(&[("processed/stage1/document2entities.json", r#"{"A": ["b"]}"#)]);
+        let e = look_at(dir.path()).unwrap_err();
+        assert!(matches!(e, InitError::NoGraph(_)), "{e:?}");
+    }
+
+    /// Stages of what is written, which loads.
+    #[cfg(feature = "gfm")]
+    fn written(found: &Documents) -> Vec<(String, &'static str)> {
+        use crate::spec::{LoadOptions, load_text};
+        let ops = crate::registry::builtin();
+        let text = found.pipeline();
+        let loaded = load_text(Path::new("p.yaml"), &text, &LoadOptions::default(), &ops);
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let stages = loaded.stages.into_iter();
+        stages.map(|s| (s.name, s.op.name)).collect()
+    }
+
+    #[cfg(feature = "gfm")]
+    #[test]
+    fn whatever_is_found_the_pipeline_loads() {
+        let questions = [
+            ("train.json", GOLD),
+            ("dev.jsonl", "{\"question\": \"Who?\"}"),
+            ("test.csv", PLAIN),
+            ("questions.json", GOLD),
+        ];
+        for picked in 0..1usize << questions.len() {
+            // Names that are hard to write in YAML, in templates and as patterns.
+            let mut files = vec![("a {{ b }}/[x]: \"y\".md", "Words."), ("c.pdf", "")];
+            let some = questions.iter().enumerate();
+            let some: Vec<_> = some.filter(|(i, _)| picked >> i & 1 == 1).collect();
+            files.extend(some.iter().map(|(_, f)| **f));
+            let dir = folder(&files);
+            let found = find(dir.path()).unwrap();
+            assert_eq!(found.files.read.len(), 1);
+            let stages = written(&found);
+            let ops: Vec<&str> = stages.iter().map(|s| s.1).collect();
+            // Questions that are not divided are left out beside test questions, which have no gold documents here.
+            let last = match picked {
+                0 => "embed",
+                p if p & 4 > 0 => "retrieve",
+                p if p & 8 > 0 || p & 1 > 0 => "evaluate",
+                _ => "retrieve",
+            };
+            assert_eq!(ops.last(), Some(&last), "{stages:?}");
+            assert_eq!(ops.len(), if picked == 0 { 2 } else { 5 });
+            assert_eq!(&ops[..2], ["ingest-documents", "embed"]);
+        }
+    }
+}
