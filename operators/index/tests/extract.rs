@@ -11,13 +11,16 @@ use gfm_pipe_api::{OpEntry, OpResult};
 use gfm_pipe_index::{Extract, IngestDocuments};
 use serde_json::{Value, json};
 
-/// Extracts from documents; a file is written beside them.
+/// Extracts from documents, by the default where `by` is empty; a file is written beside them.
 fn extract(documents: &Value, by: &str, file: Option<(&str, &str)>) -> OpResult<Local> {
     let dir = tempfile::tempdir().unwrap().keep();
     fs::write(dir.join("corpus.json"), documents.to_string()).unwrap();
     let given = json!({"path": dir.join("corpus.json"), "split": "paragraphs"});
     let read = local::run::<IngestDocuments>(&dir.join("d"), &given, [].into())?;
-    let mut params = json!({"by": by});
+    let mut params = match by {
+        "" => json!({}),
+        by => json!({"by": by}),
+    };
     if let Some((name, text)) = file {
         fs::write(dir.join(name), text).unwrap();
         params["path"] = json!(dir.join(name));
@@ -186,7 +189,187 @@ fn parameters_that_cannot_be_are_refused() {
         "only `by: file` reads a file"
     );
     assert_eq!(
-        of(json!({"by": "english"})),
-        "`english` is not implemented yet"
+        of(json!({"by": "transformer"})),
+        "`transformer` is not implemented yet"
     );
+}
+
+#[cfg(not(feature = "english"))]
+#[test]
+fn a_build_without_english_refuses_it_by_name() {
+    let op = OpEntry::of::<Extract>();
+    for params in [json!({}), json!({"by": "english"})] {
+        let problems = op.validate(&params).unwrap_err();
+        assert_eq!(problems[0].message, "this build has no English pipeline");
+        let hint = problems[0].hint.as_deref().unwrap();
+        assert!(hint.contains("`by: patterns`"), "{hint}");
+    }
+}
+
+#[cfg(feature = "english")]
+mod english {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{UInt32Type, UInt64Type};
+
+    use super::*;
+
+    const FACTS: [&str; 5] = ["document", "sentence", "subject", "relation", "object"];
+
+    #[test]
+    fn english_is_the_default_and_finds_sentences_entities_and_facts() {
+        let got = extract(&towns(), "", None).unwrap();
+        let sentences = ["document", "sentence", "start", "end", "text"];
+        assert_eq!(
+            rows(&got, "sentences", "sentences", &sentences),
+            [
+                "0 | 0 | 0 | 47 | Ada Alder: Ada Alder was born in Quillmouth on 5 May 1920.",
+                "1 | 0 | 0 | 30 | Ada Alder: She baked bread in Quillmouth.",
+                "1 | 1 | 31 | 46 | Ada Alder: Ada Alder died.",
+                "2 | 0 | 0 | 20 | Quillmouth: A town with 6 mills.",
+            ]
+        );
+        let mentions = ["document", "sentence", "start", "end", "text", "label"];
+        assert_eq!(
+            rows(&got, "mentions", "mentions", &mentions),
+            [
+                "0 | 0 | 0 | 9 | Ada Alder | PERSON",
+                "0 | 0 | 22 | 32 | Quillmouth | GPE",
+                "0 | 0 | 36 | 46 | 5 May 1920 | DATE",
+                "1 | 0 | 19 | 29 | Quillmouth | GPE",
+                "1 | 1 | 31 | 40 | Ada Alder | PERSON",
+            ]
+        );
+        assert_eq!(
+            rows(&got, "facts", "facts", &FACTS),
+            [
+                "0 | 0 | Ada Alder | was born in | Quillmouth",
+                "0 | 0 | Ada Alder | was born on | 5 May 1920",
+                "1 | 0 | Ada Alder | baked | bread",
+                "1 | 0 | Ada Alder | baked bread in | Quillmouth",
+            ]
+        );
+        // The pronoun stands for the title, and is not its words.
+        let places = [
+            "subject_start",
+            "subject_end",
+            "relation_start",
+            "relation_end",
+            "text",
+        ];
+        assert_eq!(
+            rows(&got, "facts", "facts", &places)[2],
+            " |  | 4 | 9 | Ada Alder baked bread"
+        );
+        // Titles are a pass of their own, the same for every extractor.
+        let named = |got| {
+            rows(
+                got,
+                "named",
+                "named",
+                &["document", "start", "end", "target"],
+            )
+        };
+        let patterns = extract(&towns(), "patterns", None).unwrap();
+        assert_eq!(named(&got), named(&patterns));
+        assert_eq!(named(&got).len(), 2);
+    }
+
+    /// Some texts in many scripts, so that ranges would be seen to cut characters.
+    fn scripts() -> Value {
+        let texts = [
+            "Zoë Müller lived in Kraków, Poland. She wrote “Über den Fluß” in 1921 – it sold 20,000 copies.",
+            "Лев Толстой (Leo Tolstoy) was born in Yasnaya Polyana.\u{a0} He died in Astapovo.",
+            "東京 is the capital of Japan 🗾. The city’s governor is Yuriko Koike 👩🏽.",
+            "\u{feff}São Paulo’s mayor, José Álvarez,\n\nvisited Málaga.\r\nIt rained. ＡＢＣ met Ⅻ.",
+            "… — ‘ ’ 🜚 \u{301}\u{200d}",
+        ];
+        let all = texts.iter().enumerate();
+        let titled = all.map(|(i, text)| (format!("Titel {i} ß"), json!(text)));
+        Value::Object(titled.collect())
+    }
+
+    #[test]
+    fn ranges_are_of_whole_characters_and_of_the_words_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("corpus.json"), scripts().to_string()).unwrap();
+        let given = json!({"path": dir.path().join("corpus.json")});
+        let read = local::run::<IngestDocuments>(&dir.path().join("d"), &given, [].into()).unwrap();
+        let documents = read.port("documents").read("documents").unwrap();
+        let column = |name: &str| documents.column_by_name(name).unwrap().as_string::<i32>();
+        let (titles, texts) = (column("title"), column("text"));
+        let inputs = [("documents".to_owned(), vec![read.port("documents").clone()])];
+        let got = local::run::<Extract>(&dir.path().join("x"), &json!({}), inputs.into()).unwrap();
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut checked = 0;
+        for (table, text, start, end) in [
+            ("sentences", "text", "start", "end"),
+            ("mentions", "text", "start", "end"),
+            ("facts", "subject", "subject_start", "subject_end"),
+            ("facts", "relation", "relation_start", "relation_end"),
+            ("facts", "object", "object_start", "object_end"),
+        ] {
+            let batch = got.port(table).read(table).unwrap();
+            let number = |name: &str| {
+                batch
+                    .column_by_name(name)
+                    .unwrap()
+                    .as_primitive::<UInt64Type>()
+            };
+            let (starts, ends) = (number(start), number(end));
+            let ids = batch
+                .column_by_name("document")
+                .unwrap()
+                .as_primitive::<UInt32Type>();
+            let said = batch.column_by_name(text).unwrap().as_string::<i32>();
+            for row in (0..batch.num_rows()).filter(|row| !starts.is_null(*row)) {
+                let document = ids.value(row) as usize;
+                let range = starts.value(row) as usize..ends.value(row) as usize;
+                // Fails between the bytes of a character.
+                let slice = texts.value(document).get(range).unwrap();
+                let (said, title) = (said.value(row), titles.value(document));
+                checked += 1;
+                match text {
+                    "text" if table == "sentences" => assert_eq!(said, format!("{title}: {slice}")),
+                    // Its first and its last word; others may lie between.
+                    "relation" => {
+                        let slice = slice.to_lowercase();
+                        assert!(
+                            said.ends_with(slice.split_whitespace().next_back().unwrap()),
+                            "{said}: {slice}"
+                        );
+                    }
+                    _ => assert_eq!(said, one_line(slice)),
+                }
+            }
+        }
+        assert!(checked > 40, "{checked}");
+    }
+
+    #[test]
+    fn tables_do_not_depend_on_the_number_of_threads() {
+        // More than are extracted at once, of very different lengths.
+        let documents = (0..600).map(|i| {
+            let text =
+                format!("Ada Alder met {i} people in Quillmouth. She left for Paris, Texas. ");
+            (
+                format!("Place {i}"),
+                json!(text.repeat(1 + (i % 7) * (i % 5))),
+            )
+        });
+        let documents = Value::Object(documents.collect());
+        let tables = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let got = pool.install(|| extract(&documents, "english", None).unwrap());
+            ["sentences", "mentions", "facts", "named"]
+                .map(|table| got.port(table).read(table).unwrap())
+        };
+        let one = tables(1);
+        assert!(one[2].num_rows() > 600, "{}", one[2].num_rows());
+        for threads in [2, 5] {
+            assert_eq!(tables(threads), one, "{threads} threads");
+        }
+    }
 }

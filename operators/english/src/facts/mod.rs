@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use self::tree::Tree;
-use crate::Doc;
+use crate::{Doc, Entity};
 
 /// Longer sentences, in tokens, are no prose: nothing is looked for in them.
 const LONGEST_SENTENCE: usize = 500;
@@ -83,6 +83,16 @@ pub fn facts(text: &str, doc: &Doc, title: Option<&str>) -> Vec<Fact> {
         }
     }
     found.facts
+}
+
+/// The bytes of an entity's name as facts have it: without an article or an owner's "'s", with a
+/// beginning that the recogniser missed.
+///
+/// # Panics
+/// When `doc` is not the parse of `text`, or the entity is not one of its entities.
+#[must_use]
+pub fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
+    doc.bytes(tree::name(text, doc, entity))
 }
 
 /// Facts found so far.

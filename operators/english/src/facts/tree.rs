@@ -163,16 +163,7 @@ impl<'a> Tree<'a> {
     /// The tokens of a noun with what says more of it on its left; articles and owners are left out.
     pub(super) fn span(&self, noun: usize) -> Range<usize> {
         if let Some(entity) = self.entity(noun) {
-            let mut tokens = entity.tokens.clone();
-            // Names are sometimes found without their beginning.
-            while let Some(before) = tokens.start.checked_sub(1)
-                && self.tag(before).starts_with("NNP")
-                && self.label(before) == "compound"
-                && tokens.contains(&self.head(before))
-            {
-                tokens.start = before;
-            }
-            return self.trim(tokens);
+            return name(self.text, self.doc, entity);
         }
         let mut start = noun;
         for child in self
@@ -188,7 +179,7 @@ impl<'a> Tree<'a> {
                 _ => break,
             }
         }
-        self.trim(start..noun + 1)
+        trim(self.text, self.doc, start..noun + 1)
     }
 
     /// The first of the words that say more of an adjective or a noun in front of another one.
@@ -202,29 +193,6 @@ impl<'a> Tree<'a> {
             )
             .next();
         first.map_or(token, |first| first.min(token))
-    }
-
-    /// Leaves out what is no part of a name at its ends.
-    fn trim(&self, mut tokens: Range<usize>) -> Range<usize> {
-        let loose = |token: usize| {
-            matches!(
-                self.tag(token),
-                "DT" | "POS" | "_SP" | "," | "." | ":" | "-LRB-" | "-RRB-" | "``" | "''" | "PRP$"
-            )
-        };
-        while tokens.len() > 1 && loose(tokens.start) {
-            tokens.start += 1;
-        }
-        // What is in brackets says more of a name and is no part of it.
-        let bracket = tokens
-            .clone()
-            .skip(1)
-            .find(|token| self.word(*token) == "(");
-        tokens.end = bracket.unwrap_or(tokens.end);
-        while tokens.len() > 1 && loose(tokens.end - 1) {
-            tokens.end -= 1;
-        }
-        tokens
     }
 
     /// What a noun stands for; `None` for one that says nothing, as a pronoun does in a text without a title.
@@ -313,6 +281,44 @@ impl<'a> Tree<'a> {
             && words.iter().all(|word| title.contains(word))
             && title.iter().any(|word| !words.contains(word))
     }
+}
+
+/// The tokens of an entity's name: with a beginning that was missed, without an article or an
+/// owner's "'s".
+pub(super) fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
+    let mut tokens = entity.tokens.clone();
+    // Names are sometimes found without their beginning.
+    while let Some(before) = tokens.start.checked_sub(1)
+        && doc.tag(before).starts_with("NNP")
+        && doc.label(before) == "compound"
+        && tokens.contains(&doc.tokens[before].head)
+    {
+        tokens.start = before;
+    }
+    trim(text, doc, tokens)
+}
+
+/// Leaves out what is no part of a name at its ends.
+fn trim(text: &str, doc: &Doc, mut tokens: Range<usize>) -> Range<usize> {
+    let loose = |token: usize| {
+        matches!(
+            doc.tag(token),
+            "DT" | "POS" | "_SP" | "," | "." | ":" | "-LRB-" | "-RRB-" | "``" | "''" | "PRP$"
+        )
+    };
+    while tokens.len() > 1 && loose(tokens.start) {
+        tokens.start += 1;
+    }
+    // What is in brackets says more of a name and is no part of it.
+    let bracket = tokens
+        .clone()
+        .skip(1)
+        .find(|token| &text[doc.tokens[*token].bytes.clone()] == "(");
+    tokens.end = bracket.unwrap_or(tokens.end);
+    while tokens.len() > 1 && loose(tokens.end - 1) {
+        tokens.end -= 1;
+    }
+    tokens
 }
 
 /// A title without the last part in brackets: "Kelda (volcano)".

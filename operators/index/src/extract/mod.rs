@@ -1,14 +1,19 @@
 //! What a text holds: sentences, mentions and facts, and who finds them.
 //!
-//! [`Extractor`] is the seam: a document's title and text go in, ranges of the text come out, and nothing else decides. One
-//! implementation is one file. Where documents name each other is no part of it (`gazetteer`).
+//! Each way to find them is a file. A document's title and text go in, ranges of the text come out
+//! ([`Extracted`]), and nothing else decides. Where documents name each other is found apart from it
+//! (`gazetteer`).
 
+#[cfg(feature = "english")]
+pub mod english;
 pub mod gazetteer;
 pub mod openie;
 pub mod operator;
 pub mod patterns;
 pub mod sentences;
+pub mod writer;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Something a text mentions.
@@ -19,7 +24,7 @@ pub struct Mention {
     /// Bytes of the document's text; `None` where it is only known that the document mentions it.
     pub range: Option<Range<usize>>,
     /// What it is: `name`, `number`, `date`, `quote`, or a label of the extractor's own.
-    pub label: &'static str,
+    pub label: Cow<'static, str>,
 }
 
 /// A part of a fact.
@@ -60,8 +65,19 @@ pub struct Extracted {
     pub facts: Vec<Fact>,
 }
 
-/// Finds sentences, mentions and facts.
-pub trait Extractor: Sync {
-    /// What is found in a document. The same for the same title and text, whatever else there is.
-    fn extract(&self, title: &str, text: &str) -> Extracted;
+/// A document to extract from.
+#[derive(Debug, Clone, Copy)]
+pub struct Document<'a> {
+    /// Its id.
+    pub id: u32,
+    /// Its title.
+    pub title: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+/// Words with a blank between each two.
+fn one_line(words: &str) -> String {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    words.join(" ")
 }

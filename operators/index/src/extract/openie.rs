@@ -206,7 +206,7 @@ impl Given {
         let mentions = self.entities.iter().map(|name| Mention {
             text: name.clone(),
             range: lower.find(name, 0..text.len()),
-            label: "entity",
+            label: "entity".into(),
         });
         let facts = self.facts.iter().map(|parts| lower.fact(parts, &sentences));
         Extracted {

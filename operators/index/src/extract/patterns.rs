@@ -8,7 +8,7 @@ use std::ops::Range;
 use ahash::AHashSet;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Extracted, Extractor, Mention, sentences::sentences};
+use super::{Extracted, Mention, one_line, sentences::sentences};
 
 /// Words that join capitalised ones to a name.
 const JOINTS: &[&str] = &[
@@ -66,22 +66,18 @@ const QUOTES: &[(char, char)] = &[
 /// Longest quoted string that is a name rather than speech, in characters.
 const MAX_QUOTE: usize = 80;
 
-/// The extractor.
-pub struct Patterns;
-
-impl Extractor for Patterns {
-    fn extract(&self, title: &str, text: &str) -> Extracted {
-        let sentences = sentences(text);
-        let page = Page::of(title, text, &sentences);
-        let mut mentions = Vec::new();
-        for sentence in &sentences {
-            page.sentence(sentence, &mut mentions);
-        }
-        Extracted {
-            sentences,
-            mentions,
-            facts: Vec::new(),
-        }
+/// What is found in a document: the same for the same title and text.
+pub fn extract(title: &str, text: &str) -> Extracted {
+    let sentences = sentences(text);
+    let page = Page::of(title, text, &sentences);
+    let mut mentions = Vec::new();
+    for sentence in &sentences {
+        page.sentence(sentence, &mut mentions);
+    }
+    Extracted {
+        sentences,
+        mentions,
+        facts: Vec::new(),
     }
 }
 
@@ -157,15 +153,10 @@ impl<'a> Page<'a> {
             at = next;
         }
         found.sort_by_key(|(range, _)| (range.start, range.end));
-        out.extend(found.into_iter().map(|(range, label)| {
-            Mention {
-                text: self.text[range.clone()]
-                    .split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                range: Some(range),
-                label,
-            }
+        out.extend(found.into_iter().map(|(range, label)| Mention {
+            text: one_line(&self.text[range.clone()]),
+            range: Some(range),
+            label: label.into(),
         }));
     }
 
@@ -332,7 +323,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn told(text: &str) -> Vec<String> {
-        let got = Patterns.extract("", text);
+        let got = extract("", text);
         got.mentions
             .iter()
             .map(|m| format!("{} {}", m.label, m.text))
@@ -410,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_word_of_the_title_is_a_name_at_the_beginning() {
-        let got = Patterns.extract("Quillmouth", "Quillmouth lies on a river.");
+        let got = extract("Quillmouth", "Quillmouth lies on a river.");
         assert_eq!(got.mentions[0].text, "Quillmouth");
         assert_eq!(got.mentions[0].range, Some(0..10));
     }
@@ -422,7 +413,7 @@ mod tests {
             more in "([A-Z][a-z]{0,4} |of |the |[0-9]{1,4} |May |\"|. |[a-zé東]{1,4}){0,20}",
         ) {
             let text = format!("{more}{text}");
-            let got = Patterns.extract("Title", &text);
+            let got = extract("Title", &text);
             for mention in got.mentions {
                 let range = mention.range.unwrap();
                 let part: Vec<&str> = text[range.clone()].split_whitespace().collect();

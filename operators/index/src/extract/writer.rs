@@ -1,0 +1,262 @@
+//! The tables of `extract` on their way to the disk.
+//!
+//! Documents are read batch by batch, extracted on all threads and written in their order: no table
+//! depends on how many threads there are.
+
+use std::ops::Range;
+
+use ahash::AHashMap;
+use arrow::array::{Array, RecordBatch, StringArray, UInt32Array};
+use gfm_pipe_api::{Artifact, Context, OpResult, columns, kinds};
+use gfm_pipe_kg::tables::{Rejects, write_counts};
+use rayon::prelude::*;
+
+use super::gazetteer::Gazetteer;
+use super::{Document, Extracted};
+use crate::rows::{Cell, Rows};
+
+/// Documents that are extracted at once: their results are in memory together.
+const AT_ONCE: usize = 256;
+/// No more of them once their texts have this many bytes together.
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// Some documents of a batch.
+fn documents<'a>(
+    (ids, titles, texts): (&UInt32Array, &'a StringArray, &'a StringArray),
+    rows: Range<usize>,
+) -> Vec<Document<'a>> {
+    rows.map(|i| Document {
+        id: ids.value(i),
+        title: titles.value(i),
+        text: texts.value(i),
+    })
+    .collect()
+}
+
+/// The rows from one on that are extracted at once.
+fn some(texts: &StringArray, first: usize) -> Range<usize> {
+    let (mut behind, mut bytes) = (first, 0);
+    while behind < texts.len() && behind - first < AT_ONCE && bytes < BYTES_AT_ONCE {
+        bytes += texts.value(behind).len();
+        behind += 1;
+    }
+    first..behind
+}
+
+/// Calls `each` with all documents, some at a time.
+fn in_turn(
+    ctx: &Context,
+    artifact: &Artifact,
+    what: &str,
+    each: &mut dyn FnMut(Vec<Document<'_>>) -> OpResult<()>,
+) -> OpResult<()> {
+    let total = artifact.rows("documents")? as u64;
+    let mut done = 0;
+    for batch in artifact.batches("documents")? {
+        let batch: RecordBatch = batch?;
+        let (ids, titles) = (
+            columns::u32s(&batch, "id")?,
+            columns::text(&batch, "title")?,
+        );
+        let texts = columns::text(&batch, "text")?;
+        let mut next = 0;
+        while next < batch.num_rows() {
+            ctx.check_cancelled()?;
+            ctx.progress(done, total, "documents", what);
+            let rows = some(texts, next);
+            next = rows.end;
+            done += rows.len() as u64;
+            each(documents((ids, titles, texts), rows))?;
+        }
+    }
+    ctx.progress(done, total, "documents", what);
+    Ok(())
+}
+
+/// The tables on their way to the disk.
+pub struct Writer {
+    sentences: Rows,
+    mentions: Rows,
+    facts: Rows,
+    named: Rows,
+    /// Of files; others have none.
+    pub rejects: Rejects,
+    /// Documents without a mention, without a fact.
+    without: [u64; 2],
+    documents: u64,
+}
+
+/// The number of the sentence that a range lies in.
+fn sentence_of(sentences: &[Range<usize>], range: Option<&Range<usize>>) -> Option<u32> {
+    let range = range?;
+    let at = sentences.partition_point(|s| s.end <= range.start);
+    let sentence = sentences.get(at)?;
+    let inside = sentence.start <= range.start && range.end <= sentence.end;
+    inside.then(|| u32::try_from(at).ok()).flatten()
+}
+
+fn start(range: Option<&Range<usize>>) -> Cell<'static> {
+    Cell::Maybe(range.map(|r| r.start as u64))
+}
+
+fn end(range: Option<&Range<usize>>) -> Cell<'static> {
+    Cell::Maybe(range.map(|r| r.end as u64))
+}
+
+impl Writer {
+    /// Starts the tables.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn create(ctx: &Context) -> OpResult<Self> {
+        Ok(Writer {
+            sentences: Rows::create(ctx, "sentences", &kinds::SENTENCES, "sentences")?,
+            mentions: Rows::create(ctx, "mentions", &kinds::MENTIONS, "mentions")?,
+            facts: Rows::create(ctx, "facts", &kinds::FACTS, "facts")?,
+            named: Rows::create(ctx, "named", &kinds::NAMED, "named")?,
+            rejects: Rejects::create(ctx)?,
+            without: [0; 2],
+            documents: 0,
+        })
+    }
+
+    /// Extracts all documents.
+    ///
+    /// # Errors
+    /// When the stage is cancelled, documents cannot be read, or the disk refuses.
+    pub fn pass(
+        &mut self,
+        ctx: &Context,
+        artifact: &Artifact,
+        extract: &dyn Fn(&[Document<'_>]) -> Vec<Extracted>,
+    ) -> OpResult<()> {
+        in_turn(ctx, artifact, "extract", &mut |documents| {
+            for (document, found) in documents.iter().zip(extract(&documents)) {
+                self.document(document, &found)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn document(&mut self, document: &Document<'_>, found: &Extracted) -> OpResult<()> {
+        let id = Cell::Id(document.id);
+        self.documents += 1;
+        self.without[0] += u64::from(found.mentions.is_empty());
+        self.without[1] += u64::from(found.facts.is_empty());
+        for (number, range) in (0..).zip(&found.sentences) {
+            let text = format!("{}: {}", document.title, &document.text[range.clone()]);
+            let places = [start(Some(range)), end(Some(range))];
+            self.sentences.push([
+                id,
+                Cell::Id(number),
+                places[0],
+                places[1],
+                Cell::Text(&text),
+            ])?;
+        }
+        for mention in &found.mentions {
+            let range = mention.range.as_ref();
+            self.mentions.push([
+                id,
+                Cell::MaybeId(sentence_of(&found.sentences, range)),
+                start(range),
+                end(range),
+                Cell::Text(&mention.text),
+                Cell::Text(&mention.label),
+            ])?;
+        }
+        for fact in &found.facts {
+            let [subject, relation, object] = fact.parts();
+            let ranges = fact.parts().map(|p| p.range.as_ref());
+            let sentence = ranges
+                .iter()
+                .find_map(|r| sentence_of(&found.sentences, *r));
+            let text = format!("{} {} {}", subject.text, relation.text, object.text);
+            self.facts.push([
+                id,
+                Cell::MaybeId(sentence),
+                Cell::Text(&subject.text),
+                start(ranges[0]),
+                end(ranges[0]),
+                Cell::Text(&relation.text),
+                start(ranges[1]),
+                end(ranges[1]),
+                Cell::Text(&object.text),
+                start(ranges[2]),
+                end(ranges[2]),
+                Cell::Text(&text),
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Finds where texts name other documents.
+    ///
+    /// # Errors
+    /// As [`Writer::pass`], and when there are too many titles.
+    pub fn gazetteer(&mut self, ctx: &Context, artifact: &Artifact) -> OpResult<()> {
+        let mut titles: Vec<(u32, String)> = Vec::new();
+        for batch in artifact.batches("documents")? {
+            let batch = batch?;
+            let ids = columns::u32s(&batch, "id")?;
+            let all = ids.values().iter().zip(columns::text(&batch, "title")?);
+            titles.extend(all.map(|(id, title)| (*id, title.unwrap_or_default().to_owned())));
+        }
+        let mut first: AHashMap<&str, u32> = AHashMap::new();
+        for (id, title) in &titles {
+            first.entry(title).or_insert(*id);
+        }
+        let gazetteer = Gazetteer::of(titles.iter().map(|(id, title)| (*id, title.as_str())))?;
+        in_turn(ctx, artifact, "titles", &mut |documents| {
+            let found: Vec<_> = documents
+                .par_iter()
+                .map(|d| gazetteer.find(d.text))
+                .collect();
+            for (document, found) in documents.iter().zip(found) {
+                let own = first.get(document.title);
+                for named in found {
+                    // A piece does not name the document it is of.
+                    for target in named.documents.iter().filter(|t| Some(*t) != own) {
+                        self.named.push([
+                            Cell::Id(document.id),
+                            start(Some(&named.range)),
+                            end(Some(&named.range)),
+                            Cell::Id(*target),
+                            Cell::Text(&document.text[named.range.clone()]),
+                        ])?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Completes the tables and says how many rows they have.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(self, ctx: &Context) -> OpResult<()> {
+        let counts = [
+            ("documents", self.documents),
+            ("sentences", u64::from(self.sentences.total())),
+            ("mentions", u64::from(self.mentions.total())),
+            ("facts", u64::from(self.facts.total())),
+            ("named", u64::from(self.named.total())),
+            ("documents_without_mention", self.without[0]),
+            ("documents_without_fact", self.without[1]),
+            ("rejected", self.rejects.total()),
+        ];
+        if self.rejects.total() > 0 {
+            ctx.warn(format!(
+                "{} records, entities or facts rejected: see `gfm-pipe show {}`",
+                self.rejects.total(),
+                ctx.typed("rejects")
+            ));
+        }
+        for table in [self.sentences, self.mentions, self.facts, self.named] {
+            table.finish()?;
+        }
+        self.rejects.finish()?;
+        write_counts(ctx, &counts.map(|(name, n)| (name.to_owned(), n)))
+    }
+}
