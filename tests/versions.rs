@@ -3,7 +3,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test versions` writes the file anew, but never another output under the same VERSION.
 
-#![cfg(all(unix, feature = "gfm", feature = "static-encoder"))]
+#![cfg(all(unix, feature = "gfm", feature = "static-encoder", feature = "english"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 #[path = "versions/content.rs"]

@@ -181,12 +181,15 @@ fn pipelines_that_are_made_can_go_from_one_program_to_the_next() {
     let hydra = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/custom.yaml");
     let config = fs::read_to_string(&hydra).unwrap();
     let imported = given(
-        &mut real(&path, &["import-config", "-", "-o", "-"]),
+        &mut real(&path, &["import-config", "--lenient", "-", "-o", "-"]),
         &config,
     );
-    let from_file = real(&path, &["import-config", hydra.to_str().unwrap()])
-        .output()
-        .unwrap();
+    let from_file = real(
+        &path,
+        &["import-config", "--lenient", hydra.to_str().unwrap()],
+    )
+    .output()
+    .unwrap();
     let stages = |out: &Output| {
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         text.split_once("stages:")

@@ -167,10 +167,16 @@ fn what_cannot_fit_into_memory_is_refused_before_it_is_taken() {
 fn what_cannot_fit_into_memory_is_not_estimated_by_making_it() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    let wide = ("model.entity_model", json!({"input_dim": 65_536, "hidden_dims": vec![65_536; 100]}));
+    let wide = (
+        "model.entity_model",
+        json!({"input_dim": 65_536, "hidden_dims": vec![65_536; 100]}),
+    );
     for (name, params, given) in trainings(&d, 1) {
         let entry = op(name);
         let full = entry.validate(&with(params, &[wide.clone()])).unwrap();
-        assert!(entry.estimate(full, &given, "cpu").unwrap().is_none(), "{name}");
+        assert!(
+            entry.estimate(full, &given, "cpu").unwrap().is_none(),
+            "{name}"
+        );
     }
 }

@@ -149,13 +149,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sentences_hold_every_word_once(text in "([A-Za-zé東]{1,9}[ .!?\n\r\u{a0}]{1,3}){0,20}|.{0,40}") {
+        fn sentences_hold_every_character_once(text in "([A-Za-zé東]{1,9}[ .!?\n\r\u{a0}]{1,3}){0,20}|.{0,40}") {
             let all = sentences(&text);
             for pair in all.windows(2) {
                 prop_assert!(pair[0].end <= pair[1].start);
             }
-            for (at, word) in text.unicode_word_indices() {
-                prop_assert!(all.iter().any(|s| s.start <= at && at + word.len() <= s.end), "{:?} {:?}", all, word);
+            for (at, c) in text.char_indices().filter(|(_, c)| !c.is_whitespace()) {
+                let holding = all.iter().filter(|s| s.start <= at && at + c.len_utf8() <= s.end);
+                prop_assert_eq!(holding.count(), 1, "{:?} {:?}", &all, c);
             }
         }
     }

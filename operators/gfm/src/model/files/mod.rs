@@ -188,8 +188,8 @@ fn same(a: &Tensors, b: &Tensors) -> bool {
 }
 
 fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
-    let bytes = files::read(&base.join(file))
-        .map_err(|e| OpError::wrap("failed to read", e).file(file))?;
+    let bytes =
+        files::read(&base.join(file)).map_err(|e| OpError::wrap("failed to read", e).file(file))?;
     if let Some(error) = encoding::check(&bytes) {
         return Err(error.file(file));
     }
