@@ -173,7 +173,9 @@ fn what_cannot_fit_into_memory_is_not_estimated_by_making_it() {
     );
     for (name, params, given) in trainings(&d, 1) {
         let entry = op(name);
-        let full = entry.validate(&with(params, &[wide.clone()])).unwrap();
+        let full = entry
+            .validate(&with(params, std::slice::from_ref(&wide)))
+            .unwrap();
         assert!(
             entry.estimate(full, &given, "cpu").unwrap().is_none(),
             "{name}"
