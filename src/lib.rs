@@ -16,7 +16,6 @@ pub mod ranks;
 pub mod record;
 pub mod registry;
 pub mod report;
-mod shell;
 pub mod spec;
 pub mod store;
 pub mod ui;

@@ -11,9 +11,9 @@ use super::error::{CliError, CliResult};
 use super::output::write_new;
 use crate::init::{Data, EXAMPLE, Found, InitError, look_at, pipeline};
 use crate::plan::{Request, prepare};
-use crate::shell;
 use crate::spec::{self, LoadOptions, STDIN};
 use crate::ui::Out;
+use gfm_pipe_api::shell;
 
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
             documents.pipeline()
         }
     };
-    // What does not load is no beginning: then nothing is written, and what was there stays.
+    // A pipeline that does not load is not written, and what was there stays.
     let loaded = spec::load_text(&args.output, &text, &LoadOptions::default(), ops)
         .map_err(|e| CliError::report(e.to_string()))?;
     let stages = prepare(&loaded, &store, &Request::default())?.plan.len();

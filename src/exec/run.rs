@@ -19,9 +19,9 @@ use crate::record::{
     Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
     run_id,
 };
-use crate::shell;
 use crate::spec::Pipeline;
 use crate::store::{Exchange, Give, Remote, Store, StoreError};
+use gfm_pipe_api::shell;
 
 /// How to run.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ const EPOCHS: u64 = 10;
 /// and are missing in training.
 const ENOUGH: u64 = 50;
 
-/// How validation questions of a fine-tuning are come by.
+/// Where validation questions of a fine-tuning come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Validation {
     /// The data sets have some.

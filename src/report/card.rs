@@ -14,9 +14,9 @@ use super::rows::intervals::{self, Bar};
 use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
-use crate::shell::quote;
 use crate::ui;
 use advice::{Advice, advice};
+use gfm_pipe_api::shell::quote;
 
 /// Evaluations listed.
 const LISTED: usize = 8;

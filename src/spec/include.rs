@@ -18,7 +18,7 @@ use super::render::no_template;
 use super::source::{Sources, Span};
 use super::validate::version;
 use super::{MAX_BYTES, MAX_FILES, STDIN};
-use crate::shell;
+use gfm_pipe_api::shell;
 
 const FORM: &str = "include: [FILE, FILE], relative to the file that says so";
 

@@ -24,6 +24,7 @@ pub mod operator;
 pub mod printable;
 pub mod ranks;
 pub mod schema;
+pub mod shell;
 pub mod table;
 pub mod twins;
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{Context, OpError, OpResult, shell};
 
 /// How often a running program is looked after.
 const POLL: Duration = Duration::from_millis(50);
@@ -143,7 +143,7 @@ impl Told<'_> {
 
 /// Runs a program to its end.
 pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
-    let shown = command.words.join(" ");
+    let shown = shell::command(command.words);
     let Some((program, arguments)) = command.words.split_first() else {
         return Err(OpError::new("there is no command"));
     };

@@ -76,10 +76,13 @@ impl Training {
         };
         out.extend(chance.or_else(still));
         let trained = history.contains_key("mean_loss");
-        if trained && self.validates && !history.keys().any(|name| name.starts_with("valid:")) {
+        if trained && !history.keys().any(|name| name.starts_with("valid:")) {
+            let what = match self.validates {
+                true => self.validate,
+                false => "`train.do_eval: no` asks for it, which suits few questions only",
+            };
             out.push(format!(
-                "nothing was validated, so that the last epoch is kept, be it the best one or not: {}",
-                self.validate
+                "nothing was validated, so the last epoch is kept whether or not it is the best one: {what}"
             ));
         }
         out
@@ -282,7 +285,8 @@ mod tests {
             validates: false,
             ..training(&[])
         };
-        assert!(off.of(&h).is_empty());
+        let told = off.of(&h);
+        assert!(told[0].starts_with("nothing was validated") && told[0].contains("do_eval: no"));
         // Of no epochs there is nothing to say.
         assert!(training(&[]).of(&Values::new()).is_empty());
     }

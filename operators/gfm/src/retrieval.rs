@@ -106,7 +106,7 @@ pub(crate) struct How<'a> {
     pub weighted: bool,
     /// Questions at once.
     pub batch_size: usize,
-    /// Is told how far it is.
+    /// Where progress is reported.
     pub pass: Pass<'a>,
 }
 

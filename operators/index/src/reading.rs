@@ -1,13 +1,12 @@
 //! One file to documents: whatever its format, records with a title, a text and the way back to the file's bytes.
 
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::path::Path;
 
 use encoding_rs::Encoding;
-use gfm_pipe_api::OpResult;
+use gfm_pipe_api::{OpResult, files};
 use gfm_pipe_kg::json::Json;
 
 use crate::decode::{Decoded, decode};
@@ -66,10 +65,7 @@ pub type Each<'a> = dyn FnMut(Result<Record<'_>, Fault>) -> OpResult<()> + 'a;
 /// Why it cannot be read.
 pub fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| format!("failed to read: {e}");
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
+    let file = files::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
     // It may have grown since it was listed.

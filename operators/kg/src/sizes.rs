@@ -1,6 +1,6 @@
 //! How much there is in the files of a data set, without reading more of them than the answer needs.
 
-use std::fs::File;
+use gfm_pipe_api::files;
 use std::path::Path;
 
 use crate::json::{self, Document, Json};
@@ -14,7 +14,7 @@ const LARGEST: u64 = 256 << 20;
 
 /// Lines of a graph that look like triples, at most [`MANY`].
 pub fn triples(kg: &Path) -> u64 {
-    let Ok(file) = File::open(kg) else {
+    let Ok(file) = files::open(kg) else {
         return MANY;
     };
     let mut lines = Lines::new(file);

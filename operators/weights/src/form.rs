@@ -25,7 +25,7 @@ pub(crate) fn big_endian(file: &str) -> Refused {
         .hint(save_again(file))
 }
 
-/// What holds of any file that is no weights at all.
+/// Files that cannot be weights of any kind.
 fn no_weights(head: &[u8]) -> Option<Refused> {
     if head.is_empty() {
         return Some(

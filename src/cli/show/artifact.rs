@@ -13,9 +13,9 @@ use crate::plan::{Verdict, prepare};
 use crate::record::history::PastRun;
 use crate::record::{JournalFile, StageRecord, StageStatus, latest};
 use crate::report::Run;
-use crate::shell;
 use crate::store::{Manifest, Store, TableEntry};
 use crate::ui::Out;
+use gfm_pipe_api::shell;
 
 /// What stages left, and what each of them was connected to: of a run, or of a pipeline as it is now.
 pub struct Source {

@@ -67,7 +67,6 @@ fn cell(text: &str) -> String {
 /// With polars only the rows asked for are decoded, and long lists are abbreviated.
 #[cfg(feature = "frames")]
 mod frames {
-    use std::fs::File;
     use std::path::Path;
 
     use arrow::array::RecordBatchReader as _;
@@ -87,7 +86,7 @@ mod frames {
             return Ok(None);
         }
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        let frame = ParquetReader::new(File::open(path)?)
+        let frame = ParquetReader::new(gfm_pipe_api::files::open(path)?)
             .with_slice(Some((0, rows)))
             .finish()?;
         let names = frame.get_column_names();

@@ -653,7 +653,7 @@ impl<T: Task> Training<'_, T> {
     }
 }
 
-/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far. A score is the more, the better.
+/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far. Higher scores are better.
 fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Option<f64>) -> String {
     let shown = |score: Option<f64>| {
         let value = score.map(|s| if by.smaller { -s } else { s });

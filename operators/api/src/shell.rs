@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use gfm_pipe_api::printable::is_hidden;
+use crate::printable::is_hidden;
 
 /// A whole command.
 pub fn command(words: &[String]) -> String {
