@@ -388,6 +388,70 @@ pub const LINKS: Kind = Kind {
     }],
 };
 
+/// What nodes of a graph are.
+pub const NODES: Kind = Kind {
+    name: "nodes",
+    about: "what the nodes of a graph are: entities or documents",
+    text: &[],
+    tables: &[TableSpec {
+        name: "nodes",
+        about: "one node; row = entity id",
+        columns: &[
+            col("entity", T::U32, "entity id").id_of("entities"),
+            col("type", T::Text, "entity or document"),
+            opt(
+                "document",
+                T::U32,
+                "id of the document that a document node stands for",
+            )
+            .id_of("documents"),
+        ],
+    }],
+};
+
+/// How entities are written.
+pub const LABELS: Kind = Kind {
+    name: "labels",
+    about: "how entities are written in the documents",
+    text: &["label"],
+    tables: &[TableSpec {
+        name: "labels",
+        about: "one written form of one entity, by entity, then by first appearance",
+        columns: &[
+            col("entity", T::U32, "entity id").id_of("entities"),
+            col("label", T::Text, "the words as written"),
+            col("count", T::U64, "how often they are written like this"),
+        ],
+    }],
+};
+
+/// Weights of edges.
+pub const EDGE_WEIGHTS: Kind = Kind {
+    name: "edge_weights",
+    about: "weights of a graph's edges",
+    text: &[],
+    tables: &[TableSpec {
+        name: "edge_weights",
+        about: "one weight; row = row of `triples`",
+        columns: &[col("weight", T::F32, "weight, not negative")],
+    }],
+};
+
+/// Which facts triples were made from.
+pub const EVIDENCE: Kind = Kind {
+    name: "evidence",
+    about: "which facts the triples of a graph were made from",
+    text: &[],
+    tables: &[TableSpec {
+        name: "evidence",
+        about: "one fact of one triple, by triple, then by fact; edges of documents have none",
+        columns: &[
+            col("triple", T::U64, "row of `triples`"),
+            col("fact", T::U64, "row of `facts`"),
+        ],
+    }],
+};
+
 /// Questions of one split.
 pub const QUESTIONS: Kind = Kind {
     name: "questions",
@@ -856,7 +920,7 @@ pub const DATA: Kind = Kind {
 };
 
 /// Every kind above.
-pub const ALL: [&Kind; 31] = [
+pub const ALL: [&Kind; 35] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -873,6 +937,10 @@ pub const ALL: [&Kind; 31] = [
     &FACTS,
     &NAMED,
     &LINKS,
+    &NODES,
+    &LABELS,
+    &EDGE_WEIGHTS,
+    &EVIDENCE,
     &QUESTIONS,
     &ANSWERS,
     &EMBEDDINGS,

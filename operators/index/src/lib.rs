@@ -1,6 +1,7 @@
 //! Operators that go from a folder of documents to a graph, without a language model.
 //!
-//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions about them. What they stand on
+//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions about them, [`Extract`] finds
+//! what they mention and say, and [`BuildKg`] makes a graph of it. What they stand on
 //! is below them: which files there are (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents
 //! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they
 //! would read, for whoever writes a pipeline.
@@ -8,6 +9,7 @@
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes make an operator panic, and no
 //! file that cannot be read stops a run.
 
+mod build_kg;
 mod decode;
 mod extract;
 mod folds;
@@ -25,6 +27,7 @@ mod titles;
 
 use gfm_pipe_api::OpEntry;
 
+pub use build_kg::{BuildKg, BuildKgParams, Normalize};
 pub use extract::operator::{By, Extract, ExtractParams};
 pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
@@ -35,5 +38,6 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<IngestDocuments>(),
         OpEntry::of::<IngestQuestions>(),
         OpEntry::of::<Extract>(),
+        OpEntry::of::<BuildKg>(),
     ]
 }

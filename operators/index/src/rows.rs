@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, StringBuilder, UInt32Builder, UInt64Builder};
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float32Builder, StringBuilder, UInt32Builder, UInt64Builder,
+};
 use gfm_pipe_api::{ColType, Context, Kind, OpError, OpResult};
 use gfm_pipe_kg::tables::{Piece, Table};
 
@@ -15,6 +17,8 @@ pub enum Cell<'a> {
     MaybeId(Option<u32>),
     /// A number that may be missing.
     Maybe(Option<u64>),
+    /// A weight.
+    Weight(f32),
     /// Yes or no.
     Flag(bool),
     /// A text.
@@ -24,6 +28,7 @@ pub enum Cell<'a> {
 enum Column {
     Id(UInt32Builder),
     Number(UInt64Builder),
+    Weight(Float32Builder),
     Flag(BooleanBuilder),
     Text(StringBuilder),
 }
@@ -54,6 +59,7 @@ impl Rows {
         let columns = spec.columns.iter().map(|column| match column.ty {
             ColType::U32 => Ok(Column::Id(UInt32Builder::new())),
             ColType::U64 => Ok(Column::Number(UInt64Builder::new())),
+            ColType::F32 => Ok(Column::Weight(Float32Builder::new())),
             ColType::Bool => Ok(Column::Flag(BooleanBuilder::new())),
             ColType::Text => Ok(Column::Text(StringBuilder::new())),
             other => Err(OpError::new(format!(
@@ -87,6 +93,7 @@ impl Rows {
                 (column, cell),
                 (Column::Id(_), Cell::Id(_) | Cell::MaybeId(_))
                     | (Column::Number(_), Cell::Maybe(_))
+                    | (Column::Weight(_), Cell::Weight(_))
                     | (Column::Flag(_), Cell::Flag(_))
                     | (Column::Text(_), Cell::Text(_))
             )
@@ -101,6 +108,7 @@ impl Rows {
                 (Column::Id(b), Cell::Id(id)) => b.append_value(id),
                 (Column::Id(b), Cell::MaybeId(id)) => b.append_option(id),
                 (Column::Number(b), Cell::Maybe(n)) => b.append_option(n),
+                (Column::Weight(b), Cell::Weight(weight)) => b.append_value(weight),
                 (Column::Flag(b), Cell::Flag(flag)) => b.append_value(flag),
                 (Column::Text(b), Cell::Text(text)) => {
                     bytes += text.len();
@@ -127,6 +135,7 @@ impl Rows {
             match column {
                 Column::Id(b) => Arc::new(b.finish()),
                 Column::Number(b) => Arc::new(b.finish()),
+                Column::Weight(b) => Arc::new(b.finish()),
                 Column::Flag(b) => Arc::new(b.finish()),
                 Column::Text(b) => Arc::new(b.finish()),
             }

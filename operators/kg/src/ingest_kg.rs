@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array, UInt64Array};
+use arrow::array::UInt32Array;
 use gfm_pipe_api::{
     Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type,
     encoding, files, kinds,
@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::lines::{Line, Lines, MAX_LINE, strip};
 use crate::names::Names;
 use crate::reasons;
-use crate::tables::{Places, ROWS, Reject, Rejects, Table, write_counts, write_names};
+use crate::tables::{
+    Places, ROWS, Reject, Rejects, Table, write_counts, write_names, write_relations,
+};
 
 /// See the module.
 pub struct IngestKg;
@@ -401,26 +403,7 @@ impl Vocabulary {
         write_names(&mut table, self.entities.iter(), |_| Vec::new())?;
         table.finish()?;
 
-        let direct = self.relations.len();
-        let inverses: Vec<String> = self
-            .relations
-            .iter()
-            .map(|n| format!("inverse_{n}"))
-            .collect();
-        let names = self
-            .relations
-            .iter()
-            .chain(inverses.iter().map(String::as_str));
-        let mut table = Table::create(ctx, "relations", &kinds::RELATIONS, "relations")?;
-        write_names(&mut table, names, |ids| {
-            let inverse_of = UInt32Array::from_iter(ids.clone().map(|id| id.checked_sub(direct)));
-            let triples = UInt64Array::from_iter_values(
-                ids.map(|id| self.per_relation[(id % direct) as usize]),
-            );
-            let columns: Vec<ArrayRef> = vec![Arc::new(inverse_of), Arc::new(triples)];
-            columns
-        })?;
-        table.finish()?;
+        write_relations(ctx, &self.relations, &self.per_relation)?;
         write_counts(ctx, &self.counts)
     }
 }

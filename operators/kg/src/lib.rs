@@ -21,6 +21,8 @@ pub mod tables;
 
 use gfm_pipe_api::OpEntry;
 
+pub use audit::normal::normal;
+pub use audit::unicode::is_invisible;
 pub use audit::{Audit, AuditParams};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};

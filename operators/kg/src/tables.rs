@@ -9,6 +9,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, StringBuilder, UInt32Array, UInt64Array, UInt64Builder};
 use gfm_pipe_api::{Context, Kind, OpError, OpResult, TableSink, TableSpec, columns, kinds};
 
+use crate::names::Names;
+
 /// Most rows of a piece.
 pub const ROWS: usize = 65_536;
 /// Bytes of text after which a piece is cut.
@@ -272,6 +274,24 @@ pub fn write_names<'a>(
         0 => Ok(()),
         rows => flush(&mut texts, &mut start, rows),
     }
+}
+
+/// Writes the `relations` port: direct relations by id, then their inverses.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_relations(ctx: &Context, names: &Names, triples: &[u64]) -> OpResult<()> {
+    let direct = names.len();
+    let inverses: Vec<String> = names.iter().map(|n| format!("inverse_{n}")).collect();
+    let all = names.iter().chain(inverses.iter().map(String::as_str));
+    let mut table = Table::create(ctx, "relations", &kinds::RELATIONS, "relations")?;
+    write_names(&mut table, all, |ids| {
+        let inverse_of = UInt32Array::from_iter(ids.clone().map(|id| id.checked_sub(direct)));
+        let triples = UInt64Array::from_iter_values(ids.map(|id| triples[(id % direct) as usize]));
+        let columns: Vec<ArrayRef> = vec![Arc::new(inverse_of), Arc::new(triples)];
+        columns
+    })?;
+    table.finish()
 }
 
 /// Writes the `counts` port.

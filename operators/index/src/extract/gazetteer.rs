@@ -55,6 +55,11 @@ fn words(text: &str) -> Words {
     Words { joined, places }
 }
 
+/// What all ways to write an alias have in common: its words, whatever stands between them.
+pub fn key(alias: &str) -> String {
+    words(alias).joined
+}
+
 /// The names by which texts may mean a document of this title.
 pub fn aliases(title: &str) -> Vec<&str> {
     let title = title.trim();
@@ -104,7 +109,7 @@ impl Gazetteer {
                 continue;
             }
             for alias in aliases(title) {
-                let pattern = words(alias).joined;
+                let pattern = key(alias);
                 let at = *known.entry(pattern).or_insert_with_key(|pattern| {
                     patterns.push(pattern.clone());
                     documents.push(Vec::new());

@@ -14,7 +14,7 @@ mod documents;
 mod graph;
 mod names;
 mod nearest;
-mod normal;
+pub(crate) mod normal;
 mod questions;
 mod reach;
 mod read;
@@ -24,7 +24,7 @@ mod statistics;
 #[cfg(test)]
 mod testing;
 mod twins;
-mod unicode;
+pub(crate) mod unicode;
 
 use std::collections::BTreeMap;
 

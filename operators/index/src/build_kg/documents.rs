@@ -1,0 +1,284 @@
+//! Documents as nodes, and the edges they have.
+//!
+//! Nodes of documents come after all entities, so that an entity's id does not depend on them, and have names of their own: an
+//! entity that is called like a document is another node, tied to it by `title of`.
+
+use std::collections::BTreeMap;
+
+use ahash::{AHashMap, AHashSet};
+use gfm_pipe_kg::normal;
+
+use super::normalize::Normalize;
+use super::weights;
+use crate::extract::gazetteer;
+
+/// What an edge of a document says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// The document mentions the entity.
+    MentionedIn,
+    /// The entity is called like the document.
+    TitleOf,
+    /// The document names the other by its title.
+    NamesTitle,
+    /// The other is the next piece.
+    Next,
+}
+
+impl Says {
+    /// All of them, in the order of their edges.
+    pub const ALL: [Says; 4] = [
+        Says::MentionedIn,
+        Says::TitleOf,
+        Says::NamesTitle,
+        Says::Next,
+    ];
+
+    /// The relation's name. The reference has the first only, under another name.
+    pub fn relation(self, normalize: Normalize) -> &'static str {
+        match (self, normalize) {
+            (Says::MentionedIn, Normalize::Reference) => "is_mentioned_in",
+            (Says::MentionedIn, Normalize::Unicode) => "is mentioned in",
+            (Says::TitleOf, _) => "title of",
+            (Says::NamesTitle, _) => "mentions the title of",
+            (Says::Next, _) => "next",
+        }
+    }
+}
+
+/// An edge to a document's node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edge {
+    /// What it says.
+    pub says: Says,
+    /// Node it begins at.
+    pub head: u32,
+    /// Node it ends at.
+    pub tail: u32,
+    /// Its weight.
+    pub weight: f32,
+    /// Table and row that say so.
+    pub place: (&'static str, u64),
+}
+
+/// Names of document nodes: titles, told apart from entities and from each other.
+pub fn node_names(titles: &[String], entities: &[String]) -> Vec<String> {
+    let mut taken: AHashSet<String> = entities.iter().cloned().collect();
+    let mut next: AHashMap<&str, u64> = AHashMap::new();
+    let mut name = |title| {
+        let number = next.entry(title).or_insert(0);
+        loop {
+            let name = match *number {
+                0 => title.to_owned(),
+                1 => format!("{title} (document)"),
+                n => format!("{title} (document, {n})"),
+            };
+            *number += 1;
+            if taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    };
+    titles.iter().map(|title| name(title.as_str())).collect()
+}
+
+/// Documents that are the first with their title: the others are pieces of the same.
+fn first_with_title(titles: &[String]) -> impl Iterator<Item = (u32, &str)> {
+    let mut seen = AHashSet::new();
+    let all = (0..).zip(titles);
+    all.filter_map(move |(id, title)| seen.insert(title.as_str()).then_some((id, title.as_str())))
+}
+
+/// A document that mentions an entity, and the place that says so first.
+pub type Mentioned = ((u32, u32), (&'static str, u64));
+
+/// Edges from entities to the documents that mention them. `mentioned` has distinct pairs (document, entity).
+pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
+    let mut documents = vec![0u32; entities as usize];
+    for ((_, entity), _) in mentioned {
+        documents[*entity as usize] += 1;
+    }
+    let edge = |((document, entity), place): &Mentioned| Edge {
+        says: Says::MentionedIn,
+        head: *entity,
+        tail: entities + document,
+        weight: weights::mentioned_in(documents[*entity as usize]),
+        place: *place,
+    };
+    mentioned.iter().map(edge).collect()
+}
+
+/// Edges from entities to the documents that are called like them, whatever the case, blanks and punctuation.
+pub fn titles_of(
+    titles: &[String],
+    entities: &[String],
+    normalize: Normalize,
+    weight: f64,
+) -> Vec<Edge> {
+    let mut called: AHashMap<String, Vec<u32>> = AHashMap::new();
+    for (id, name) in (0..).zip(entities) {
+        called.entry(normal(name)).or_default().push(id);
+    }
+    called.remove("");
+    let nodes = entities.len() as u32;
+    let mut out = Vec::new();
+    for (document, title) in first_with_title(titles) {
+        let name = normalize.name(title).map(|name| normal(&name));
+        let same = name.and_then(|name| called.get(&name));
+        for entity in same.into_iter().flatten() {
+            out.push(Edge {
+                says: Says::TitleOf,
+                head: *entity,
+                tail: nodes + document,
+                weight: weight as f32,
+                place: ("documents", u64::from(document)),
+            });
+        }
+    }
+    out
+}
+
+/// Which documents name which, as it is read.
+pub struct NamedTitles {
+    /// How many documents have an alias.
+    sharing: AHashMap<String, u32>,
+    /// By document and target: how many documents have the alias, and the first row with the rarest alias.
+    pairs: BTreeMap<(u32, u32), (u32, u64)>,
+}
+
+impl NamedTitles {
+    /// None yet.
+    pub fn new(titles: &[String]) -> Self {
+        let mut sharing: AHashMap<String, u32> = AHashMap::new();
+        for (_, title) in first_with_title(titles) {
+            let keys = gazetteer::aliases(title).into_iter().map(gazetteer::key);
+            for key in keys.collect::<AHashSet<String>>() {
+                *sharing.entry(key).or_default() += 1;
+            }
+        }
+        NamedTitles {
+            sharing,
+            pairs: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a place where a document names another. A document does not name itself.
+    pub fn add(&mut self, document: u32, target: u32, words: &str, row: u64) {
+        if document == target {
+            return;
+        }
+        let sharing = self.sharing.get(&gazetteer::key(words)).copied();
+        let place = (sharing.unwrap_or(1), row);
+        self.pairs
+            .entry((document, target))
+            .and_modify(|best| *best = place.min(*best))
+            .or_insert(place);
+    }
+
+    /// The edges.
+    pub fn edges(self, entities: u32, title_weight: f64) -> Vec<Edge> {
+        let mut naming: AHashMap<u32, u32> = AHashMap::new();
+        for (_, target) in self.pairs.keys() {
+            *naming.entry(*target).or_default() += 1;
+        }
+        let edge = |((document, target), (sharing, row))| Edge {
+            says: Says::NamesTitle,
+            head: entities + document,
+            tail: entities + target,
+            weight: weights::names_title(title_weight, sharing, naming[&target]),
+            place: ("named", row),
+        };
+        self.pairs.into_iter().map(edge).collect()
+    }
+}
+
+/// Edges from each piece to the next of the same document.
+pub fn next_pieces(parents: &[u32], entities: u32) -> Vec<Edge> {
+    let pairs = (0..).zip(parents.windows(2));
+    let same = pairs.filter(|(_, pair)| pair[0] == pair[1]);
+    let edge = |(document, _): (u32, _)| Edge {
+        says: Says::Next,
+        head: entities + document,
+        tail: entities + document + 1,
+        weight: weights::PLAIN,
+        place: ("documents", u64::from(document)),
+    };
+    same.map(edge).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(all: &[&str]) -> Vec<String> {
+        all.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    /// Head, tail and weight.
+    fn plain(edges: &[Edge]) -> Vec<(u32, u32, f32)> {
+        edges.iter().map(|e| (e.head, e.tail, e.weight)).collect()
+    }
+
+    #[test]
+    fn names_of_documents_are_their_own() {
+        let titles = texts(&["london", "Orr", "Orr", "Orr", "Orr (document)", ""]);
+        assert_eq!(
+            node_names(&titles, &texts(&["london", "orr"])),
+            [
+                "london (document)",
+                "Orr",
+                "Orr (document)",
+                "Orr (document, 2)",
+                "Orr (document) (document)",
+                ""
+            ]
+        );
+    }
+
+    #[test]
+    fn what_many_documents_mention_keeps_its_edges() {
+        let all: Vec<Mentioned> = (0..4).map(|d| ((d, 1), ("facts", 0))).collect();
+        let edges = mentioned_in(&all, 2);
+        assert_eq!(plain(&edges), [0, 1, 2, 3].map(|d| (1, 2 + d, 0.5)));
+    }
+
+    #[test]
+    fn titles_are_entities_of_the_same_name() {
+        let entities = texts(&["o'hara", "ohara", "l ndon", "c++"]);
+        let titles = texts(&["O’Hara", "Lôndon", "C", "—", "O’Hara"]);
+        let edges = |normalize| plain(&titles_of(&titles, &entities, normalize, 2.0));
+        let ohara = [(0, 4, 2.0), (1, 4, 2.0)];
+        assert_eq!(edges(Normalize::Unicode), ohara);
+        assert_eq!(edges(Normalize::Reference)[2..], [(2, 5, 2.0)]);
+    }
+
+    #[test]
+    fn a_named_document_shares_its_alias() {
+        let titles = texts(&["Paris (France)", "Paris (Texas)", "Ann Arbor", "Ann Arbor"]);
+        let mut named = NamedTitles::new(&titles);
+        for (row, (document, target, words)) in (0..).zip([
+            (2, 1, "Paris"),
+            (2, 0, "Paris"),
+            (3, 0, "Paris"),
+            (0, 2, "Ann  Arbor"),
+            (0, 2, "Ann Arbor"),
+            (1, 1, "Paris"),
+        ]) {
+            named.add(document, target, words, row);
+        }
+        let edges = named.edges(10, 4.0);
+        let half = (4.0 / 2.0 / 2f64.sqrt()) as f32;
+        assert_eq!(
+            plain(&edges),
+            [(10, 12, 4.0), (12, 10, half), (12, 11, 2.0), (13, 10, half)]
+        );
+        assert_eq!(edges[0].place, ("named", 3));
+    }
+
+    #[test]
+    fn pieces_follow_each_other() {
+        let edges = next_pieces(&[0, 0, 2, 3, 3, 3], 7);
+        assert_eq!(plain(&edges), [(7, 8, 1.0), (10, 11, 1.0), (11, 12, 1.0)]);
+        assert!(next_pieces(&[], 7).is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+//! Entities and how they are written.
+//!
+//! Ids are given by the place of first appearance: document, then facts before mentions, then row. Facts and mentions are read
+//! one after the other, so ids are known only when all has been read ([`Entities::order`]).
+
+use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_kg::names::Names;
+
+/// Where an entity appears: document, table, row, position in the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Appearance {
+    /// Document id.
+    pub document: u32,
+    /// Which table says so.
+    pub source: Source,
+    /// Row of that table.
+    pub row: u64,
+    /// Which part of the row: the subject is before the object.
+    pub part: u8,
+}
+
+/// A table that names entities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// What documents say.
+    Facts,
+    /// What they mention.
+    Mentions,
+}
+
+impl Source {
+    /// The name of the table.
+    pub fn table(self) -> &'static str {
+        match self {
+            Source::Facts => "facts",
+            Source::Mentions => "mentions",
+        }
+    }
+}
+
+/// A written form.
+struct Form {
+    entity: u32,
+    count: u64,
+    first: Appearance,
+}
+
+/// Entities by their names while tables are read. Numbers are provisional.
+pub struct Entities {
+    names: Names,
+    first: Vec<Appearance>,
+    written: Names,
+    forms: Vec<Form>,
+}
+
+/// Entities with their ids.
+pub struct Ordered {
+    /// Names by id.
+    pub names: Vec<String>,
+    /// Ids by provisional number.
+    pub ids: Vec<u32>,
+    /// Entity, written form, how often, by entity, then by first appearance.
+    pub labels: Vec<(u32, String, u64)>,
+}
+
+/// The error for more names than ids.
+pub fn too_many(what: &str) -> OpError {
+    OpError::new(format!("too many distinct {what}: ids have 32 bits"))
+        .hint("divide the documents into several data sets")
+}
+
+impl Entities {
+    /// None yet.
+    pub fn new() -> Self {
+        Entities {
+            names: Names::new(u32::MAX),
+            first: Vec::new(),
+            written: Names::new(u32::MAX),
+            forms: Vec::new(),
+        }
+    }
+
+    /// Counts an appearance and gives the entity's provisional number.
+    ///
+    /// # Errors
+    /// When there are more entities than ids.
+    pub fn add(&mut self, written: &str, name: &str, at: Appearance) -> OpResult<u32> {
+        let entity = self.names.intern(name);
+        let entity = entity.ok_or_else(|| too_many("entities"))?;
+        match self.first.get_mut(entity as usize) {
+            Some(first) => *first = at.min(*first),
+            None => self.first.push(at),
+        }
+        let form = self.written.intern(written.trim());
+        let form = form.ok_or_else(|| too_many("written forms of entities"))?;
+        match self.forms.get_mut(form as usize) {
+            Some(form) => {
+                form.count += 1;
+                form.first = at.min(form.first);
+            }
+            None => self.forms.push(Form {
+                entity,
+                count: 1,
+                first: at,
+            }),
+        }
+        Ok(entity)
+    }
+
+    /// Gives the ids.
+    pub fn order(self) -> Ordered {
+        let mut numbers: Vec<u32> = (0..self.names.len()).collect();
+        numbers.sort_unstable_by_key(|n| self.first[*n as usize]);
+        let mut ids = vec![0; numbers.len()];
+        for (id, number) in (0..).zip(&numbers) {
+            ids[*number as usize] = id;
+        }
+        let names = numbers.iter().map(|n| self.names.get(*n).to_owned());
+        let names = names.collect();
+        let mut forms: Vec<(u32, &Form, &str)> = self
+            .forms
+            .iter()
+            .zip(self.written.iter())
+            .map(|(form, text)| (ids[form.entity as usize], form, text))
+            .collect();
+        forms.sort_unstable_by_key(|(id, form, _)| (*id, form.first));
+        let labels = forms
+            .into_iter()
+            .map(|(id, form, text)| (id, text.to_owned(), form.count))
+            .collect();
+        Ordered { names, ids, labels }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ids_follow_documents_whatever_is_read_first() {
+        let at = |document, source, row, part| Appearance {
+            document,
+            source,
+            row,
+            part,
+        };
+        let mut all = Entities::new();
+        let facts = [("B", 0, 0), ("c", 0, 1), ("C", 1, 0)];
+        for (written, row, part) in facts {
+            let place = at(row as u32, Source::Facts, row, part);
+            all.add(written, &written.to_lowercase(), place).unwrap();
+        }
+        // Read last, but of the first document.
+        for (row, written) in (0..).zip(["A ", "b", "A"]) {
+            let place = at(0, Source::Mentions, row, 0);
+            let name = written.trim().to_lowercase();
+            all.add(written, &name, place).unwrap();
+        }
+        let late = all.add("d", "d", at(9, Source::Facts, 9, 0)).unwrap();
+        let early = all.add("e", "e", at(0, Source::Mentions, 9, 0)).unwrap();
+        let ordered = all.order();
+        assert_eq!(ordered.names, ["b", "c", "a", "e", "d"]);
+        assert_eq!(ordered.ids[late as usize], 4);
+        assert_eq!(ordered.ids[early as usize], 3);
+        let labels: Vec<String> = ordered
+            .labels
+            .iter()
+            .map(|(id, text, count)| format!("{id} {text} {count}"))
+            .collect();
+        assert_eq!(
+            labels,
+            [
+                "0 B 1", "0 b 1", "1 c 1", "1 C 1", "2 A 2", "3 e 1", "4 d 1"
+            ]
+        );
+    }
+}

@@ -1,0 +1,370 @@
+//! The operator: what is read, in which order, and what is rejected.
+
+use gfm_pipe_api::{
+    Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
+};
+use gfm_pipe_kg::names::Names;
+use gfm_pipe_kg::tables::{Reject, Rejects};
+use serde::{Deserialize, Serialize};
+
+use super::documents::{self, Edge, Mentioned, NamedTitles};
+use super::entities::{Appearance, Entities, Source, too_many};
+use super::normalize::Normalize;
+use super::read;
+use super::triples::{Said, Triples};
+use super::write::{self, Graph};
+
+/// See the module.
+pub struct BuildKg;
+
+/// Its parameters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BuildKgParams {
+    /// Which written forms are the same entity.
+    pub normalize: Normalize,
+    /// Whether documents are nodes.
+    pub document_nodes: bool,
+    /// Weight of edges that titles give.
+    pub title_weight: f64,
+}
+
+impl Operator for BuildKg {
+    type Params = BuildKgParams;
+    const NAME: &'static str = "build-kg";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "makes a graph of what documents mention and say, with the documents as nodes";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new(
+                "normalize",
+                Type::one_of(&["unicode", "reference"]),
+                "unicode",
+                "which written forms are the same entity. unicode: NFKC and case folding, every script is kept; reference: \
+                 GFM-RAG's rule, which keeps a-z and 0-9 only and makes entities of facts alone",
+            ),
+            Field::new(
+                "document_nodes",
+                Type::Bool,
+                true,
+                "documents are nodes after all entities, with edges of their own; no: entities and facts only",
+            ),
+            Field::new(
+                "title_weight",
+                Type::float(0.0),
+                1.0,
+                "weight of `title of` and `mentions the title of` edges, where a fact has 1",
+            )
+            .at_most(1e6, "weights have 32 bits, and facts must still count"),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        let port = |name, kind, arity, about| InPort::of(name, kind, arity, about);
+        vec![
+            port(
+                "documents",
+                &[&kinds::DOCUMENTS],
+                Arity::One,
+                "documents with their titles",
+            ),
+            port(
+                "facts",
+                &[&kinds::FACTS],
+                Arity::One,
+                "what they say: triples",
+            ),
+            port(
+                "mentions",
+                &[&kinds::MENTIONS],
+                Arity::Optional,
+                "what they mention: entities besides those of facts; not read with `normalize: reference`",
+            ),
+            port(
+                "named",
+                &[&kinds::NAMED],
+                Arity::Optional,
+                "where they name each other: edges between documents",
+            ),
+            port(
+                "sources",
+                &[&kinds::SOURCES],
+                Arity::Optional,
+                "which are pieces of one: edges from each to the next",
+            ),
+        ]
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        let port = |name, kind, about| OutPort { name, kind, about };
+        vec![
+            port(
+                "entities",
+                &kinds::ENTITIES,
+                "entities by first appearance in the documents, then nodes of documents",
+            ),
+            port(
+                "relations",
+                &kinds::RELATIONS,
+                "relations of facts by first appearance, then those of documents, then all inverses",
+            ),
+            port(
+                "triples",
+                &kinds::TRIPLES,
+                "distinct facts by first appearance, then edges of documents",
+            ),
+            port(
+                "links",
+                &kinds::LINKS,
+                "entities of each document, and its own node",
+            ),
+            port("nodes", &kinds::NODES, "which nodes are documents"),
+            port(
+                "labels",
+                &kinds::LABELS,
+                "how entities and documents are written",
+            ),
+            port("edge_weights", &kinds::EDGE_WEIGHTS, "a weight per triple"),
+            port("evidence", &kinds::EVIDENCE, "the facts of each triple"),
+            port(
+                "places",
+                &kinds::PLACES,
+                "the first row that gave each triple: `source` is the table, `line` its row, counted from one",
+            ),
+            port(
+                "rejects",
+                &kinds::REJECTS,
+                "facts and mentions of which no name is left; `source` and `line` as in `places`",
+            ),
+            port(
+                "counts",
+                &kinds::COUNTS,
+                "facts, mentions, entities, triples, edges of documents by what they say",
+            ),
+        ]
+    }
+
+    fn run(params: BuildKgParams, ctx: &Context) -> OpResult<()> {
+        let titles = read::titles(ctx, ctx.input("documents")?)?;
+        let mut reading = Reading::new(ctx, &titles, params.normalize)?;
+        reading.facts(ctx)?;
+        // The reference takes entities from facts only.
+        if params.normalize == Normalize::Unicode {
+            reading.mentions(ctx)?;
+        }
+        let graph = reading.graph(ctx, &params)?;
+        write::graph(ctx, &graph, &titles, params.normalize)
+    }
+}
+
+/// Facts and mentions as they are read. Entities have provisional numbers.
+struct Reading<'a> {
+    titles: &'a [String],
+    normalize: Normalize,
+    entities: Entities,
+    relations: Names,
+    facts: Vec<Said>,
+    mentioned: Vec<(u32, u32, Source, u64)>,
+    rejects: Rejects,
+    read: [u64; 2],
+}
+
+impl<'a> Reading<'a> {
+    fn new(ctx: &Context, titles: &'a [String], normalize: Normalize) -> OpResult<Self> {
+        Ok(Reading {
+            titles,
+            normalize,
+            entities: Entities::new(),
+            // Inverses take as many ids again.
+            relations: Names::new(u32::MAX / 2),
+            facts: Vec::new(),
+            mentioned: Vec::new(),
+            rejects: Rejects::create(ctx)?,
+            read: [0; 2],
+        })
+    }
+
+    fn documents(&self) -> OpResult<u32> {
+        u32::try_from(self.titles.len()).map_err(|_| too_many("documents"))
+    }
+
+    fn reject(&mut self, at: &Appearance, reason: &str, text: &str) -> OpResult<()> {
+        self.rejects.push(&Reject {
+            source: at.source.table(),
+            line: Some(at.row + 1),
+            item: Some(&self.titles[at.document as usize]),
+            reason,
+            text,
+        })
+    }
+
+    fn entity(&mut self, written: &str, name: &str, at: Appearance) -> OpResult<u32> {
+        let entity = self.entities.add(written, name, at)?;
+        self.mentioned
+            .push((at.document, entity, at.source, at.row));
+        Ok(entity)
+    }
+
+    fn facts(&mut self, ctx: &Context) -> OpResult<()> {
+        let documents = self.documents()?;
+        read::facts(ctx, ctx.input("facts")?, documents, &mut |fact| {
+            self.fact(&fact)
+        })
+    }
+
+    fn fact(&mut self, fact: &read::Fact<'_>) -> OpResult<()> {
+        self.read[0] += 1;
+        let at = |part| Appearance {
+            document: fact.document,
+            source: Source::Facts,
+            row: fact.row,
+            part,
+        };
+        let names = fact.parts.map(|part| self.normalize.name(part));
+        let [Some(subject), Some(relation), Some(object)] = &names else {
+            let parts = ["subject", "relation", "object"].iter().zip(&names);
+            let empty = parts
+                .filter(|(_, name)| name.is_none())
+                .map(|(part, _)| part);
+            let empty: Vec<&str> = empty.copied().collect();
+            let reason = format!(
+                "no letter or digit is left of the {}",
+                empty.join(" and the ")
+            );
+            return self.reject(&at(0), &reason, &fact.parts.join(", "));
+        };
+        let head = self.entity(fact.parts[0], subject, at(0))?;
+        let tail = self.entity(fact.parts[2], object, at(1))?;
+        let relation = self.relations.intern(relation);
+        let relation = relation.ok_or_else(|| too_many("relations"))?;
+        self.facts.push(Said {
+            triple: [head, relation, tail],
+            fact: fact.row,
+        });
+        Ok(())
+    }
+
+    fn mentions(&mut self, ctx: &Context) -> OpResult<()> {
+        let Some(artifact) = ctx.input_opt("mentions") else {
+            return Ok(());
+        };
+        let documents = self.documents()?;
+        read::mentions(ctx, artifact, documents, &mut |mention| {
+            self.read[1] += 1;
+            let at = Appearance {
+                document: mention.document,
+                source: Source::Mentions,
+                row: mention.row,
+                part: 0,
+            };
+            match self.normalize.name(mention.text) {
+                Some(name) => self.entity(mention.text, &name, at).map(drop),
+                None => {
+                    let reason = "no letter or digit is left of the mention";
+                    self.reject(&at, reason, mention.text)
+                }
+            }
+        })
+    }
+
+    /// Gives ids and adds the edges of documents.
+    fn graph(self, ctx: &Context, params: &BuildKgParams) -> OpResult<Graph> {
+        let documents = self.documents()?;
+        let rejected = self.rejects.total();
+        if rejected > 0 {
+            ctx.warn(format!(
+                "{rejected} facts or mentions rejected: see `gfm-pipe show {}`",
+                ctx.typed("rejects")
+            ));
+        }
+        self.rejects.finish()?;
+        let ordered = self.entities.order();
+        let entities = ordered.names.len() as u32;
+        if params.document_nodes && entities.checked_add(documents).is_none() {
+            return Err(too_many("entities and documents"));
+        }
+        let id = |number: u32| ordered.ids[number as usize];
+        let triples = Triples::of(self.facts.into_iter().map(|said| Said {
+            triple: [id(said.triple[0]), said.triple[1], id(said.triple[2])],
+            ..said
+        }));
+        let mut all: Vec<(u32, u32, Source, u64)> = self.mentioned;
+        for mentioned in &mut all {
+            mentioned.1 = id(mentioned.1);
+        }
+        all.sort_unstable();
+        all.dedup_by_key(|(document, entity, ..)| (*document, *entity));
+        let mentioned: Vec<Mentioned> = all
+            .into_iter()
+            .map(|(document, entity, source, row)| ((document, entity), (source.table(), row)))
+            .collect();
+        let mut graph = Graph {
+            names: ordered.names,
+            entities,
+            labels: ordered.labels,
+            relations: self.relations,
+            triples,
+            edges: Vec::new(),
+            mentioned,
+            documents: params.document_nodes.then_some(documents),
+            read: self.read,
+            rejected,
+        };
+        if params.document_nodes {
+            graph.edges = edges(ctx, &graph, self.titles, params)?;
+            let names = documents::node_names(self.titles, &graph.names);
+            graph.names.extend(names);
+        }
+        if graph.triples.all.is_empty() && graph.edges.is_empty() {
+            return Err(nothing(params));
+        }
+        Ok(graph)
+    }
+}
+
+/// Edges of documents, by what they say.
+fn edges(
+    ctx: &Context,
+    graph: &Graph,
+    titles: &[String],
+    params: &BuildKgParams,
+) -> OpResult<Vec<Edge>> {
+    let documents = titles.len() as u32;
+    let (entities, weight) = (graph.entities, params.title_weight);
+    let mut out = documents::mentioned_in(&graph.mentioned, entities);
+    out.extend(documents::titles_of(
+        titles,
+        &graph.names,
+        params.normalize,
+        weight,
+    ));
+    if let Some(artifact) = ctx.input_opt("named") {
+        let mut named = NamedTitles::new(titles);
+        read::named(ctx, artifact, documents, &mut |row| {
+            named.add(row.document, row.target, row.text, row.row);
+            Ok(())
+        })?;
+        out.extend(named.edges(entities, weight));
+    }
+    if let Some(artifact) = ctx.input_opt("sources") {
+        let parents = read::parents(ctx, artifact, documents)?;
+        out.extend(documents::next_pieces(&parents, entities));
+    }
+    Ok(out)
+}
+
+fn nothing(params: &BuildKgParams) -> OpError {
+    let error = OpError::new("the graph would have no edge");
+    error.hint(match params {
+        BuildKgParams {
+            document_nodes: false,
+            ..
+        } => "there is no fact: leave `document_nodes` at yes, or extract facts",
+        BuildKgParams {
+            normalize: Normalize::Reference,
+            ..
+        } => "there is no fact, and `normalize: reference` takes nothing else: use `unicode`, or extract facts",
+        _ => "there is neither a fact nor a mention: connect `mentions`, and see what `extract` found",
+    })
+}

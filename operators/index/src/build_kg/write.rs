@@ -1,0 +1,183 @@
+//! A graph as tables.
+
+use gfm_pipe_api::{Context, OpResult, kinds};
+use gfm_pipe_kg::names::Names;
+use gfm_pipe_kg::tables::{Places, Table, write_counts, write_names, write_relations};
+
+use super::documents::{Edge, Mentioned, Says};
+use super::entities::too_many;
+use super::normalize::Normalize;
+use super::triples::Triples;
+use super::weights;
+use crate::rows::{Cell, Rows};
+
+/// A graph with its ids.
+pub struct Graph {
+    /// Names of nodes: entities, then documents.
+    pub names: Vec<String>,
+    /// How many of the nodes are entities.
+    pub entities: u32,
+    /// Entity, written form, how often.
+    pub labels: Vec<(u32, String, u64)>,
+    /// Relations of facts.
+    pub relations: Names,
+    /// Triples of facts.
+    pub triples: Triples,
+    /// Edges of documents, by what they say.
+    pub edges: Vec<Edge>,
+    /// Which documents mention which entities; sorted.
+    pub mentioned: Vec<Mentioned>,
+    /// How many documents are nodes; `None` where they are none.
+    pub documents: Option<u32>,
+    /// Facts and mentions that were read.
+    pub read: [u64; 2],
+    /// How many of them could not be used.
+    pub rejected: u64,
+}
+
+/// Writes all tables but `rejects`.
+///
+/// # Errors
+/// When there are more relations than ids, or the disk refuses.
+pub fn graph(
+    ctx: &Context,
+    graph: &Graph,
+    titles: &[String],
+    normalize: Normalize,
+) -> OpResult<()> {
+    let mut table = Table::create(ctx, "entities", &kinds::ENTITIES, "entities")?;
+    write_names(&mut table, graph.names.iter().map(String::as_str), |_| {
+        Vec::new()
+    })?;
+    table.finish()?;
+    nodes(ctx, graph)?;
+    labels(ctx, graph, titles)?;
+    links(ctx, graph)?;
+    triples(ctx, graph, normalize)?;
+    counts(ctx, graph, titles.len() as u64)
+}
+
+fn nodes(ctx: &Context, graph: &Graph) -> OpResult<()> {
+    let mut table = Rows::create(ctx, "nodes", &kinds::NODES, "nodes")?;
+    for id in 0..graph.names.len() as u32 {
+        let document = id.checked_sub(graph.entities);
+        let kind = match document {
+            Some(_) => "document",
+            None => "entity",
+        };
+        table.push([Cell::Id(id), Cell::Text(kind), Cell::MaybeId(document)])?;
+    }
+    table.finish()
+}
+
+fn labels(ctx: &Context, graph: &Graph, titles: &[String]) -> OpResult<()> {
+    let mut table = Rows::create(ctx, "labels", &kinds::LABELS, "labels")?;
+    for (entity, label, count) in &graph.labels {
+        table.push([
+            Cell::Id(*entity),
+            Cell::Text(label),
+            Cell::Maybe(Some(*count)),
+        ])?;
+    }
+    if graph.documents.is_some() {
+        for (node, title) in (graph.entities..).zip(titles) {
+            table.push([Cell::Id(node), Cell::Text(title), Cell::Maybe(Some(1))])?;
+        }
+    }
+    table.finish()
+}
+
+/// A document's entities, then its own node: ids of nodes are above those of entities.
+fn links(ctx: &Context, graph: &Graph) -> OpResult<()> {
+    let mut table = Rows::create(ctx, "links", &kinds::LINKS, "links")?;
+    let mut of_entities = graph.mentioned.iter().map(|(pair, _)| *pair).peekable();
+    for document in 0..graph.documents.unwrap_or(0) {
+        while let Some((_, entity)) = of_entities.next_if(|(d, _)| *d == document) {
+            table.push([Cell::Id(document), Cell::Id(entity)])?;
+        }
+        table.push([Cell::Id(document), Cell::Id(graph.entities + document)])?;
+    }
+    for (document, entity) in of_entities {
+        table.push([Cell::Id(document), Cell::Id(entity)])?;
+    }
+    table.finish()
+}
+
+/// Triples with what belongs to each, and relations, which are numbered by them.
+fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
+    let mut names = Names::new(u32::MAX / 2);
+    for name in graph.relations.iter() {
+        names.intern(name);
+    }
+    let mut per_relation = vec![0u64; names.len() as usize];
+    let mut table = Rows::create(ctx, "triples", &kinds::TRIPLES, "triples")?;
+    let mut edge_weights = Rows::create(ctx, "edge_weights", &kinds::EDGE_WEIGHTS, "edge_weights")?;
+    let mut places = Places::create(ctx)?;
+    let mut push = |[head, relation, tail]: [u32; 3], weight, (source, row): (&str, u64)| {
+        places.push("triples", u64::from(table.total()), source, row + 1)?;
+        edge_weights.push([Cell::Weight(weight)])?;
+        table.push([Cell::Id(head), Cell::Id(relation), Cell::Id(tail)])
+    };
+    let mut evidence = graph.triples.evidence.iter().peekable();
+    for (row, triple) in (0..).zip(&graph.triples.all) {
+        // Sorted: the first is the earliest fact.
+        let first = evidence.next().map_or(0, |(_, fact)| *fact);
+        while evidence.next_if(|(triple, _)| *triple == row).is_some() {}
+        per_relation[triple[1] as usize] += 1;
+        push(*triple, weights::PLAIN, ("facts", first))?;
+    }
+    for edge in &graph.edges {
+        let relation = names.intern(edge.says.relation(normalize));
+        let relation = relation.ok_or_else(|| too_many("relations"))?;
+        per_relation.resize(names.len() as usize, 0);
+        per_relation[relation as usize] += 1;
+        push([edge.head, relation, edge.tail], edge.weight, edge.place)?;
+    }
+    table.finish()?;
+    edge_weights.finish()?;
+    places.finish()?;
+    let mut table = Rows::create(ctx, "evidence", &kinds::EVIDENCE, "evidence")?;
+    for (triple, fact) in &graph.triples.evidence {
+        table.push([Cell::Maybe(Some(*triple)), Cell::Maybe(Some(*fact))])?;
+    }
+    table.finish()?;
+    write_relations(ctx, &names, &per_relation)
+}
+
+fn counts(ctx: &Context, graph: &Graph, documents: u64) -> OpResult<()> {
+    let mut with_entity: Vec<u32> = graph.mentioned.iter().map(|((d, _), _)| *d).collect();
+    with_entity.dedup();
+    let edges = graph.edges.len() as u64;
+    let facts = graph.triples.all.len() as u64;
+    let mut counts: Vec<(String, u64)> = [
+        ("documents", documents),
+        ("facts", graph.read[0]),
+        ("mentions", graph.read[1]),
+        ("rejected", graph.rejected),
+        ("entities", u64::from(graph.entities)),
+        ("document_nodes", u64::from(graph.documents.unwrap_or(0))),
+        ("labels", graph.labels.len() as u64),
+        ("triples", facts + edges),
+        ("triples_of_facts", facts),
+        ("duplicates", graph.triples.duplicates),
+        ("self_loops", graph.triples.self_loops),
+        ("mentioned_entities", graph.mentioned.len() as u64),
+        (
+            "documents_without_entity",
+            documents - with_entity.len() as u64,
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    for says in Says::ALL {
+        let name = match says {
+            Says::MentionedIn => "edges_is_mentioned_in",
+            Says::TitleOf => "edges_title_of",
+            Says::NamesTitle => "edges_mentions_the_title_of",
+            Says::Next => "edges_next",
+        };
+        let of = graph.edges.iter().filter(|e| e.says == says).count();
+        counts.push((name.to_owned(), of as u64));
+    }
+    write_counts(ctx, &counts)
+}
