@@ -76,8 +76,9 @@ pub fn foreign(bytes: &[u8]) -> Option<Encoding> {
     })
 }
 
-/// Whether bytes are evidently units of 16 or 32 bits: one unit in eight at least is an ASCII character, one of them is
-/// punctuation or white space, and no unit is a NUL or beyond Unicode.
+/// Whether bytes are evidently units of 16 or 32 bits: one unit in eight at least is an ASCII
+/// character, one of them is punctuation or white space, and no unit is a NUL or beyond Unicode. Of
+/// bytes that are UTF-8 as well it must be every second unit: a text may hold a stray NUL.
 fn evident(head: &[u8], wide: bool, little: bool) -> bool {
     let size = if wide { 4 } else { 2 };
     let (mut units, mut ascii, mut between) = (0usize, 0usize, 0usize);
@@ -95,7 +96,13 @@ fn evident(head: &[u8], wide: bool, little: bool) -> bool {
             between += usize::from(c.is_ascii_whitespace() || c.is_ascii_punctuation());
         }
     }
-    between > 0 && ascii * 8 >= units
+    let utf8 = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        // The head may end inside a character.
+        Err(e) => e.error_len().is_none(),
+    };
+    let share = if utf8 { 2 } else { 8 };
+    between > 0 && ascii * share >= units
 }
 
 /// The error for a text that is not UTF-8 but evidently something else, or that only points to the
@@ -176,6 +183,7 @@ mod tests {
             "a\0b\0c",
             "\0\0\0\0,",
             "a\0\0b,c,d",
+            "ada,r,oak\na\0,r,b\0",
             "ａ,ｂ,ｃ",
         ] {
             assert_eq!(foreign(text.as_bytes()), None, "{text:?}");

@@ -855,8 +855,8 @@ mod tests {
             (json!(null), "split", None),
             (json!({"tokens": 0}), "split.tokens", None),
             (
-                json!({"tokens": 1, "lap": 1}),
-                "split.lap",
+                json!({"tokens": 1, "overlaps": 1}),
+                "split.overlaps",
                 Some("did you mean `overlap`?"),
             ),
         ] {

@@ -8,7 +8,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use gfm_pipe_api::{OpResult, table};
+use gfm_pipe_api::{OpResult, files, table};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
@@ -68,6 +68,7 @@ fn damaged(e: &dyn std::fmt::Display) -> String {
 }
 
 fn open(path: &Path, title: &str, text: &str) -> Result<ParquetRecordBatchReader, String> {
+    files::metadata(path).map_err(|e| format!("failed to read: {e}"))?;
     let file = table::open(path).map_err(|e| damaged(&e))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
     let schema = builder.schema().clone();
