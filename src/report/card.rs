@@ -215,7 +215,16 @@ impl Left<'_> {
                 Some(format!("gfm-pipe show {}.findings", quote(&a.stage))),
             ));
         }
-        out.extend(self.summaries.iter().flat_map(advice));
+        for stage in &self.journal.stages {
+            let remarks = stage.warnings.iter();
+            out.extend(remarks.map(|w| Advice::new(format!("{}: {w}", stage.name), None)));
+        }
+        let remarked = |s: &Summary| {
+            let mut stages = self.journal.stages.iter();
+            stages.any(|stage| stage.name == s.stage && !stage.warnings.is_empty())
+        };
+        let summaries = self.summaries.iter();
+        out.extend(summaries.flat_map(|s| advice(s, remarked(s))));
         let done = self.journal.status == RunStatus::Ok;
         if done && self.summaries.is_empty() {
             out.push(self.unmeasured());

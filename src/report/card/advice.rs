@@ -29,14 +29,15 @@ impl Advice {
     }
 }
 
-/// What follows from an evaluation.
-pub(super) fn advice(s: &Summary) -> Vec<Advice> {
+/// What follows from an evaluation. Where its operator `remarked` on the result, what beats the model
+/// was said there.
+pub(super) fn advice(s: &Summary, remarked: bool) -> Vec<Advice> {
     let mut out = Vec::new();
     let system = &s.system.name;
     if let Some(a) = &s.against {
         let other = &a.other.name;
         match a.verdict {
-            "worse" => out.push(Advice::new(
+            "worse" if !remarked => out.push(Advice::new(
                 format!("{other} beats {system} on {}. Train longer (`train.num_epoch`), start from a pre-trained model (`train.checkpoint`), or use a stronger text encoder.", s.set()),
                 None,
             )),

@@ -68,6 +68,24 @@ fn advice_of(card: &Card) -> Vec<(&str, Option<&str>)> {
 }
 
 #[test]
+fn what_operators_remark_on_is_on_the_card() {
+    let mut ok = journal(
+        RunStatus::Ok,
+        &[
+            ("finetune", "finetune", StageStatus::Ran),
+            ("evaluate", "evaluate", StageStatus::Cached),
+        ],
+    );
+    ok.stages[0].warnings = vec!["the loss did not fall".to_owned()];
+    ok.stages[1].warnings = vec!["bm25 is better than the model".to_owned()];
+    let got = card(&ok, &[summary("evaluate", "worse")], &[]);
+    let next = advice_of(&got);
+    assert_eq!(next[0].0, "finetune: the loss did not fall");
+    assert_eq!(next[1].0, "evaluate: bm25 is better than the model");
+    assert!(!next.iter().any(|n| n.0.contains(" beats ")), "{next:?}");
+}
+
+#[test]
 fn one_evaluation_is_a_figure_with_what_to_compare_it_with() {
     let ok = journal(
         RunStatus::Ok,
