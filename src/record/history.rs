@@ -33,7 +33,10 @@ pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
         Err(e) => return Err(StoreError::io("read", &folder)(e)),
     };
     let mut names: Vec<String> = listing
-        .filter_map(|f| f.ok()?.file_name().into_string().ok())
+        .flatten()
+        // A folder of such a name is not a journal.
+        .filter(|f| f.file_type().is_ok_and(|t| t.is_file()))
+        .filter_map(|f| f.file_name().into_string().ok())
         .filter_map(|f| f.strip_suffix(".json").map(str::to_owned))
         .filter(|name| is_run(name))
         .collect();

@@ -199,6 +199,8 @@ fn gc_touches_objects_only() {
     symlink(&outside, lab.path("store/work/link")).unwrap();
     symlink(&outside, lab.path("store/cache/link")).unwrap();
     fs::write(lab.path("store/cache/file"), "").unwrap();
+    // A folder in the place of a journal.
+    fs::create_dir_all(lab.path("store/runs/foo.json")).unwrap();
 
     let used = store.disk_used();
     let garbage = store.garbage(&BTreeSet::new(), ALL).unwrap();

@@ -198,7 +198,7 @@ impl Operator for IngestDocuments {
     }
 
     fn files(params: &DocumentsParams, base: &Path) -> Vec<InputFile> {
-        Listing::keyed(&params.path, params.listing(base), &params.wanted())
+        Listing::keyed(&params.path, base, params.listing(base), &params.wanted())
     }
 
     fn fingerprint(params: &DocumentsParams, base: &Path) -> Option<String> {

@@ -152,15 +152,25 @@ impl Listing {
 
     /// The files for a stage's key; one that is absent where there is nothing to read, so that the run says so before it starts.
     pub fn files(path: &Path, base: &Path, wanted: &Wanted) -> Vec<InputFile> {
-        Listing::keyed(path, Listing::of(path, base, wanted), wanted)
+        Listing::keyed(path, base, Listing::of(path, base, wanted), wanted)
     }
 
     /// As [`Listing::files`], of a listing that was made for `path`.
-    pub fn keyed(path: &Path, listing: Result<Listing, Absent>, wanted: &Wanted) -> Vec<InputFile> {
+    pub fn keyed(
+        path: &Path,
+        base: &Path,
+        listing: Result<Listing, Absent>,
+        wanted: &Wanted,
+    ) -> Vec<InputFile> {
         match listing {
             Err(absent) => vec![InputFile::elsewhere(path, absent)],
             Ok(listing) if listing.found.is_empty() => {
-                vec![InputFile::elsewhere(path, listing.nothing(wanted))]
+                // The folder is there; what is missing are files in it.
+                let missing = match within(base, path).is_dir() {
+                    true => path.join("*"),
+                    false => path.to_owned(),
+                };
+                vec![InputFile::elsewhere(missing, listing.nothing(wanted))]
             }
             Ok(listing) => {
                 let found = listing.found.into_iter();
@@ -479,6 +489,8 @@ mod tests {
     fn a_folder_with_nothing_to_read_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let files = || Listing::files(Path::new("."), dir.path(), &WANTED);
+        // What is said to be missing is not the folder, which is there.
+        assert_eq!(files()[0].path, Path::new("./*"));
         assert_eq!(
             files()[0].absent.as_ref().unwrap().why,
             "there is no file in it"
