@@ -141,7 +141,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
                 err.text(&e.text(look(std::io::stderr().is_terminal())));
                 e.code()
             });
-            // What nobody could read must not pass for a success.
+            // Output that could not be written must not count as success.
             match out.failure() {
                 Some(why) if code == exit::OK => unwritten(&why, &err),
                 _ => code,

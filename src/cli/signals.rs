@@ -96,7 +96,7 @@ fn has(set: u64, signal: i32) -> bool {
     set.checked_shr(bit).is_some_and(|rest| rest & 1 == 1)
 }
 
-/// The signals this process ignores. Linux tells; elsewhere none are known to be ignored.
+/// The signals this process ignores. Linux reports them; elsewhere none are known to be ignored.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

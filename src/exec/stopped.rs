@@ -66,7 +66,7 @@ impl From<DecideError> for Stopped {
     }
 }
 
-/// An operator stopped though nobody asked it to.
+/// An operator stopped without being asked to.
 pub(super) fn late(timeout: Option<Duration>) -> Stopped {
     match timeout {
         Some(t) => Stopped::new(

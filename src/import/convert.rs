@@ -73,7 +73,7 @@ impl Import<'_> {
         self.problem(key, message);
     }
 
-    /// A key that nobody knows.
+    /// An unknown key.
     pub fn unknown(&mut self, key: impl Into<String>, value: impl std::fmt::Display) {
         let (key, value) = (key.into(), value.to_string());
         self.problem(&key, format!("`{key}` is not known ({value})"));
@@ -207,7 +207,7 @@ impl Import<'_> {
                 let key = path_text(&p.path);
                 self.wrong(
                     &key,
-                    format!("`{key}` has to be mended: {}{hint}", p.message),
+                    format!("`{key}` must be corrected: {}{hint}", p.message),
                 );
             }
         }
@@ -223,7 +223,7 @@ impl Import<'_> {
         Ok(json!({"version": 1, "name": self.name(), "vars": vars, "stages": stages}))
     }
 
-    /// What nobody took out of the configuration.
+    /// Keys of the configuration that were not used.
     fn left_over(&mut self) {
         for (key, value) in std::mem::take(&mut self.root) {
             let within = format!("{key}.");
@@ -248,9 +248,9 @@ impl Import<'_> {
             Value::String(text) if text.contains("${") => {
                 let path = path.join(".");
                 let why = format!("`{text}` needs a running Hydra");
-                self.note(format!("`{path}` has to be mended: {why}"));
+                self.note(format!("`{path}` must be corrected: {why}"));
                 let key = written_as(&path);
-                self.problem(&key, format!("`{key}` has to be mended: {why}"));
+                self.problem(&key, format!("`{key}` must be corrected: {why}"));
             }
             Value::Array(items) => items.iter().for_each(|v| self.references(path, v)),
             Value::Object(map) => {

@@ -54,7 +54,7 @@ impl Import<'_> {
                 };
                 self.wrong(
                     "doc_ranker._target_",
-                    format!("`doc_ranker`: {why}: idf_topk stands in its place"),
+                    format!("`doc_ranker`: {why}: idf_topk is used instead"),
                 );
                 "idf_topk"
             }
@@ -78,7 +78,7 @@ impl Import<'_> {
                 let key = "datasets._target_";
                 self.wrong(
                     key,
-                    format!("`{key}` has to be mended: {op} reads a {expected}, found {given}"),
+                    format!("`{key}` must be corrected: {op} reads a {expected}, found {given}"),
                 );
             }
         }
@@ -191,7 +191,7 @@ impl Import<'_> {
         let settings = given.clone();
         let mut with = Tree::new();
         let Some(name) = name else {
-            self.note("no text encoder is named: `encoder: static` stands in its place");
+            self.note("no text encoder is named: `encoder: static` is used instead");
             self.unused(given);
             return Ok(Encoder {
                 model: "static".to_owned(),
@@ -203,7 +203,7 @@ impl Import<'_> {
         if !taken {
             let key = "text_emb_model.text_emb_model_name";
             self.wrong(key, format!(
-                "`text_emb_model` is `{name}`: this version embeds with the compiled-in static encoder only; `encoder: static` stands in its place, so weights trained with the other one do not fit"
+                "`text_emb_model` is `{name}`: this version embeds with the compiled-in static encoder only; `encoder: static` is used instead, so weights trained with the other one do not fit"
             ));
             self.unused(given);
             return Ok(Encoder {
@@ -229,7 +229,7 @@ impl Import<'_> {
         })
     }
 
-    /// Says which keys of another encoder the static one has no use for; those nobody knows are
+    /// Says which keys of another encoder the static one does not use; unknown ones are
     /// listed.
     fn unused(&mut self, given: Tree) {
         let known = [

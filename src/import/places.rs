@@ -49,7 +49,7 @@ impl Places {
         self.of.insert(path, Place::Override(text.to_owned()));
     }
 
-    /// Notes that a key stands in another place than it was written.
+    /// Records that a key moved away from where it was written.
     pub fn moved(&mut self, to: impl Into<String>, from: impl Into<String>) {
         self.moved.push((to.into(), from.into()));
     }

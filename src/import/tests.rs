@@ -286,15 +286,15 @@ fn what_is_not_understood_is_refused_with_its_place() {
     let want = [
         at("3:5") + "`defaults`: there is no text_emb_model/my_encoder.yaml",
         at("11:5")
-            + "`datasets.cfgs.root` has to be mended: `${oc.env:DATA}/sets` needs a running Hydra",
+            + "`datasets.cfgs.root` must be corrected: `${oc.env:DATA}/sets` needs a running Hydra",
         at("13:5") + "`datasets.cfgs.text_emb_model_cfgs` is not known (\"${text_emb_model}\")",
         at("14:5") + "`datasets.cfgs.sharded` is not known (true)",
         at("28:5") + "`model.entity_model.dropout` is not known (0.1)",
-        at("32:3") + "`optimizer._target_` has to be mended: expected torch.optim.AdamW",
+        at("32:3") + "`optimizer._target_` must be corrected: expected torch.optim.AdamW",
         at("34:3") + "`optimizer.momentum` is not known (0.9)",
-        at("36:17") + "`task.metric[1]` has to be mended: `hits@zero` is no metric",
-        at("38:3") + "`train.num_epoch` has to be mended: expected a whole number",
-        at("38:3") + "`train.num_epoch` has to be mended: `${..epochs}` needs a running Hydra",
+        at("36:17") + "`task.metric[1]` must be corrected: `hits@zero` is no metric",
+        at("38:3") + "`train.num_epoch` must be corrected: expected a whole number",
+        at("38:3") + "`train.num_epoch` must be corrected: `${..epochs}` needs a running Hydra",
         at("40:3") + "`train.gradient_accumulation` is not known (4)",
     ];
     for (got, want) in got.iter().zip(&want) {

@@ -43,7 +43,7 @@ pub struct DataSet {
     pub kg: PathBuf,
     /// Whether there are documents: their texts and their entities.
     pub documents: bool,
-    /// Number of training questions; `None` where there are none. It is [`MANY`] where the file cannot be read: whoever reads it
+    /// Number of training questions; `None` where there are none. It is [`MANY`] where the file cannot be read: the stage that reads it
     /// says what is wrong.
     pub train: Option<u64>,
     /// Number of validation questions.

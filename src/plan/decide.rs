@@ -351,7 +351,7 @@ pub struct StagePlan {
     pub verdict: Verdict,
     /// Whether its operator computes on a GPU where there is one.
     pub on_gpu: bool,
-    /// What running it takes on the device asked for, where that can be told.
+    /// What running it takes on the device asked for, where an estimate can be made.
     pub estimate: Option<Estimate>,
 }
 

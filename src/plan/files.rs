@@ -85,7 +85,7 @@ fn rested(stamp: &Stamp, now: SystemTime) -> bool {
 }
 
 /// Waits until a later write must leave another stamp than this one: until the file is older than the
-/// grain of its file system's clock. A time in the future tells nothing and is not waited for.
+/// grain of its file system's clock. A time in the future is useless and is not waited for.
 fn settle(stamp: &Stamp) {
     let times = [stamp.modified_ns, stamp.changed_ns.unsigned_abs()];
     let coarse = times.iter().all(|ns| ns.is_multiple_of(1_000_000));
@@ -190,7 +190,7 @@ impl Files {
             }
             settle(&stamp);
             let digest = files::digest_of(path)?;
-            // What was hashed while it was written is nobody's content.
+            // A digest taken while the file was written describes no version of it.
             if stamp
                 .difference(&Stamp::of(&files::metadata(path)?))
                 .is_some()
@@ -275,7 +275,7 @@ mod tests {
         assert_ne!(files.digest(&path).unwrap().0, one);
     }
 
-    /// Content alone does not tell: a reader in between may have met half of the file.
+    /// Content alone is not enough: a reader in between may have seen half of the file.
     #[test]
     fn the_same_bytes_written_again_are_a_change() {
         let dir = tempfile::tempdir().unwrap();

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(pace.left(1_000), None);
         pace.count(2_000, "steps", 0, 200);
         pace.count(12_000, "steps", 100, 200);
-        // 100 ms a step; nobody knows what a validation takes.
+        // 100 ms a step; the time of a validation is not known yet.
         assert_eq!(pace.left(12_000), left(10.0, true));
         assert_eq!(pace.left(15_000), left(7.0, true));
         // A sample takes ten times as long as a step.
@@ -150,7 +150,7 @@ mod tests {
         let mut pace = Pace::default();
         pace.count(0, "steps", 0, 10);
         pace.count(8_000, "steps", 8, 10);
-        // The last two steps, whose count was not told: the next thing is announced with nothing done.
+        // The last two steps were not reported: the next thing is announced with nothing done.
         pace.count(10_000, "samples", 0, 4);
         pace.count(12_000, "samples", 1, 4);
         assert_eq!(pace.left(12_000), left(2.0 * 10.0 / 8.0 + 3.0 * 2.0, false));

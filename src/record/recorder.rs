@@ -97,7 +97,7 @@ impl EventSink for Recorder {
         let Some(to_writer) = inner.to_writer.clone() else {
             return;
         };
-        // A writer that stopped (a full disk) has its reason, which `finish` tells.
+        // A writer that stopped (a full disk) has its reason, which `finish` reports.
         let send = |recorded: Recorded| drop(to_writer.send(recorded));
         if let Event::Progress { stage, unit, .. } = event {
             let now = Instant::now();

@@ -363,8 +363,8 @@ fn told(a: &Against) -> String {
     let p = a.p.as_ref().map(|p| format!(", p = {p}"));
     let (range, p) = (range.unwrap_or_default(), p.unwrap_or_default());
     let verdict = match a.verdict {
-        "better" => "the model is better, told apart statistically",
-        "worse" => "the model is worse, told apart statistically",
+        "better" => "the model is better, a significant difference",
+        "worse" => "the model is worse, a significant difference",
         "not told apart" => "not told apart from the model",
         _ => "not tested",
     };

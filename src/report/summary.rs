@@ -48,7 +48,7 @@ pub struct Summary {
     pub questions: u64,
     /// Of them those that could not be put to it.
     pub unasked: u64,
-    /// The best system that is no model, or else the best other one.
+    /// The best system that is not a model, or else the best other one.
     pub against: Option<Against>,
     /// What a perfect ranking reaches.
     pub ceiling: Option<f64>,

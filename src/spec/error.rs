@@ -58,7 +58,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A path on one line: it also stands in comments of YAML.
+/// A path on one line: it is also written into YAML comments.
 fn shown_path(file: &Path) -> String {
     one_line(&file.display().to_string()).into_owned()
 }

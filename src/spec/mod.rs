@@ -81,7 +81,7 @@ pub fn load(file: &Path, opts: &LoadOptions, ops: &[OpEntry]) -> Result<Pipeline
     load_text(file, &include::main_text(file, &opts.base)?, opts, ops)
 }
 
-/// As [`load`], for the text that stands in the file, or will.
+/// As [`load`], for a text that is, or will be, the content of the file.
 ///
 /// # Errors
 /// Every mistake found.

@@ -533,7 +533,7 @@ fn operator<'a>(
 fn as_written(entry: &Entry, path: &[PathSeg], sources: &Sources) -> Option<AsWritten> {
     let text = entry.plain(path)?;
     let span = entry.locate(path, false);
-    // A shell takes the quotes off that stand in an override.
+    // A shell removes the quotes of an override.
     let quoted = match sources.get(span.source) {
         Source::Override(_) => format!("'\"{text}\"'"),
         Source::File { .. } => format!("\"{text}\""),

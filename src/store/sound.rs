@@ -1,7 +1,7 @@
 //! Whether objects still have the bytes they were written with, and what follows where one has not.
 //!
 //! An object is read again only where its stamp is not the one it had when it was last read: a copied
-//! store is read once, an old one too. Bytes that rot under an unchanged stamp are met by whoever opens
+//! store is read once, an old one too. Bytes that rot under an unchanged stamp are found by the stage that opens
 //! the table, because [`gfm_pipe_api::TableFile`] compares the digest.
 
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ pub enum Found {
     Damaged,
 }
 
-/// What to tell where results were forgotten: `n` is how many.
+/// The warning about forgotten results: `n` is how many.
 pub(crate) fn distrusted(n: u64) -> String {
     let what = match n {
         1 => "1 stored result that may have been computed from it is".to_owned(),

@@ -1,7 +1,7 @@
 //! Looking for damage: every manifest, and every object that one names.
 //!
 //! Invariant: nothing is changed but the memory of what objects hold. Through it the next run knows what is
-//! damaged, also where nobody would have opened it, and computes it anew.
+//! damaged, even if it would not have been opened, and computes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +54,7 @@ impl Store {
         let folder = self.root().join("stages");
         let mut out = Vec::new();
         for file in entries(&folder)? {
-            // What others put there is not ours to judge.
+            // Files that others put there are not checked.
             if !is_named(&file, "json") || !is_file(&file) {
                 continue;
             }

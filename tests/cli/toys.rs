@@ -266,7 +266,7 @@ fn a_signal_that_was_ignored_at_start_stays_ignored() {
     goes_on();
     for name in ["HUP", "INT"] {
         signal(name, pid);
-        // The second is told after the signal.
+        // The second is reported after the signal.
         goes_on();
         goes_on();
     }

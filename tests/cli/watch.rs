@@ -200,7 +200,7 @@ fn validations_are_counted_in_the_time_left() {
     file.at(3.0, &started("finetune"));
     file.at(3.0, &samples(0));
     file.train("finetune", 3.0, 0, 500);
-    // Ten steps a second; nobody knows yet how long a validation takes. Last time all of it took 60 s.
+    // Ten steps a second; the time of a validation is not known yet. Last time all of it took 60 s.
     let line = line_of(&file, 53.0, "finetune");
     assert!(
         line.contains("500/1,000 steps  at least 50 s left"),

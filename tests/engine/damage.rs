@@ -115,7 +115,7 @@ fn silent_rot_is_never_computed_from() {
     let want = fs::read(&object).unwrap();
     let edited = YAML.replace("prefix: x", "prefix: y");
     lab.rot(&object);
-    // Nobody opens it here.
+    // It is not opened here.
     assert_eq!(told(&lab.run(YAML)), ["a cached", "c cached"]);
     let summary = lab.run(&edited);
     assert_eq!(
@@ -157,7 +157,7 @@ stages:
     assert_eq!(told(&healed), ["a ran artifact damaged", "c cached"]);
 }
 
-/// What was found out by looking closer is known to the next run, also where nobody opens the table.
+/// What was found out by looking closer is known to the next run, even if the table is not opened.
 #[test]
 fn what_verify_and_a_printing_verb_find_is_computed_again() {
     let (lab, object) = lab();
@@ -197,7 +197,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
         store.put_manifest(&manifest.sealed()).unwrap();
     };
     forget();
-    // By itself that is no reason to compute anything.
+    // That alone is not a reason to compute anything.
     assert_eq!(told(&lab.run(YAML)), ["a cached", "c cached"]);
     fs::write(&object, "rubbish").unwrap();
     let found = store.verify(true, &|_, _| {}).unwrap();

@@ -220,7 +220,7 @@ fn gc_touches_objects_only() {
         assert!(fs::symlink_metadata(&kept).is_ok(), "{}", kept.display());
     }
     assert!(fs::symlink_metadata(lab.path("store/work/link")).is_err());
-    // And again: what is not ours is in nobody's way.
+    // And again: foreign files do not get in the way.
     let garbage = store.garbage(&BTreeSet::new(), ALL).unwrap();
     assert!(garbage.is_empty(), "{garbage:?}");
     assert!(store.verify(true, &|_, _| {}).unwrap().damages.is_empty());

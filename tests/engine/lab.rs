@@ -116,7 +116,7 @@ impl Lab {
         result.unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Changes a byte of an object as a disk that fails does: nothing but the bytes tells of it.
+    /// Changes a byte of an object as a disk that fails does: only the bytes show it.
     pub fn rot(&self, object: &Path) {
         let mut bytes = fs::read(object).unwrap();
         let middle = bytes.len() / 2;

@@ -339,7 +339,7 @@ fn a_damaged_object_is_not_given() {
     lab.run(YAML);
     let (object, _) = lab.store().objects().unwrap().remove(0);
     lab.rot(&object);
-    // Nobody opens it, so the run believes it: only whoever sends it looks.
+    // It is not opened, so the run trusts it; it is checked when it is sent.
     let (_, warnings) = team.run(&lab);
     assert!(
         warnings.iter().any(|w| w.contains("is damaged")),
@@ -389,7 +389,7 @@ fn a_folder_that_refuses_costs_a_warning() {
         spoil(&team.folder.path().join("shared/v1"));
         refused(&team.folder.path().join("shared"), &lab, what);
     }
-    // Where nobody may write, not even root.
+    // A place where not even root may write.
     if cfg!(target_os = "linux") {
         refused(Path::new("/proc"), &Team::new().machine(), "no permission");
     }

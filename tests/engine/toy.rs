@@ -324,7 +324,7 @@ impl Operator for Misbehave {
             }
             "write-nothing" => Ok(()),
             "rewrite-input" => {
-                // As `cp same.txt f.txt` does: whoever reads in between meets half of it.
+                // As `cp same.txt f.txt` does: a reader in between sees half of it.
                 let path = ctx.path(p.path.unwrap_or_default());
                 let text = fs::read_to_string(&path).unwrap();
                 fs::write(&path, &text[..text.len() / 2]).unwrap();

@@ -19,7 +19,7 @@ fn a_configuration_that_is_not_understood_makes_no_pipeline() {
     let text = said(&refused);
     for want in [
         "\n  tests/import/custom.yaml:34:3: `optimizer.momentum` is not known (0.9)\n",
-        "\n  tests/import/custom.yaml:32:3: `optimizer._target_` has to be mended",
+        "\n  tests/import/custom.yaml:32:3: `optimizer._target_` must be corrected",
         "hint: ",
         "--lenient",
     ] {

@@ -57,7 +57,7 @@ impl TableFile {
     /// The table batch by batch, from a file that was checked as [`TableFile::open`] does.
     ///
     /// # Errors
-    /// See [`TableFile::open`]; and when it is no Parquet file.
+    /// See [`TableFile::open`]; and when it is not a Parquet file.
     pub fn batches(&self) -> parquet::errors::Result<ParquetRecordBatchReader> {
         table::reader_of(self.open()?)
     }

@@ -1,4 +1,4 @@
-//! Files that stand in another one's place: what they are, and how to get the right one.
+//! Files that are not what their names say: what they are, and how to get the right one.
 
 /// A file that is not what its name says.
 #[derive(Debug, Clone, PartialEq, Eq)]

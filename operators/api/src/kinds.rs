@@ -263,7 +263,7 @@ pub const SOURCES: Kind = Kind {
             col(
                 "title",
                 T::Text,
-                "title as the file gives it, before equal ones were told apart",
+                "title as the file gives it, before equal ones were made different",
             ),
         ],
     }],

@@ -1,6 +1,6 @@
 //! How deep a Parquet file's columns are nested, found before the library reads its schema.
 //!
-//! The library makes nested types by recursion, and so does whoever drops them: a footer of two megabytes can nest 200,000 groups,
+//! The library builds nested types by recursion, and dropping them recurses too: a footer of two megabytes can nest 200,000 groups,
 //! which overflows the stack. Only the list of columns in the footer is looked at here (Thrift's compact protocol, fields by
 //! number as parquet.thrift has them).
 
@@ -62,7 +62,7 @@ fn of_footer(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// What is left to read. Methods give `None` where the bytes are no Thrift.
+/// What is left to read. Methods give `None` where the bytes are not Thrift.
 struct Walk<'a>(&'a [u8]);
 
 /// Kinds of values by their numbers.
@@ -131,7 +131,7 @@ impl Walk<'_> {
         Some((head & 0xf, count))
     }
 
-    /// Passes a value over; `item` says whether it stands in a list, where booleans take a byte.
+    /// Passes a value over; `item` says whether it is in a list, where booleans take a byte.
     fn skip(&mut self, kind: u8, item: bool, depth: usize) -> Option<()> {
         if depth > MAX_SKIP {
             return None;

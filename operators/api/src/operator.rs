@@ -256,7 +256,7 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
-    /// What the user should know about a result before relying on it, and what to try: told at the end of a run, whether the result was
+    /// What the user should know about a result before relying on it, and what to try: reported at the end of a run, whether the result was
     /// computed or cached. A text is one line, lower case, without a full stop.
     ///
     /// # Errors

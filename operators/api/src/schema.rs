@@ -89,7 +89,7 @@ impl Problem {
 /// How the user wrote a value, for messages: `007` is the number 7, but the user knows it as `007`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AsWritten {
-    /// The value as it stands in the file.
+    /// The value as it is written in the file.
     pub text: String,
     /// What to write there instead so that it is read as text.
     pub quoted: String,
@@ -569,7 +569,7 @@ impl Found<'_> {
     }
 
     /// What to do where a number or a boolean should be text. What it is read as (7) is not what was meant (007), so
-    /// nothing is quoted where nobody knows what was written.
+    /// nothing is quoted where the written form is not known.
     fn quote(&self, path: &[PathSeg]) -> String {
         match (self.written)(path) {
             Some(w) => format!("write it in quotes: {}", w.quoted),
@@ -929,7 +929,7 @@ mod tests {
                 "expected a whole number from 0 to 9, found the number 99999999999999999999 ()",
             ]
         );
-        // Where nobody knows what was written, nothing is quoted that was not.
+        // Where the written form is not known, no quotes are added.
         assert_eq!(
             told(s.normalize(&json!({"a": true})).unwrap_err()),
             ["expected text, found `true` (write it in quotes)"]

@@ -37,7 +37,7 @@ pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter
 /// [`crate::TableFile::batches`], which checks their bytes.
 ///
 /// # Errors
-/// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
+/// When the file cannot be opened, is not a Parquet file, or nests its columns too deep.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
     reader_of(open(path)?)
 }
@@ -45,7 +45,7 @@ pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
 /// Opens a Parquet file that may come from anywhere.
 ///
 /// # Errors
-/// When the file cannot be opened, is no Parquet file, or nests its columns too deep.
+/// When the file cannot be opened, is not a Parquet file, or nests its columns too deep.
 pub fn open(path: &Path) -> Result<File> {
     let mut file = crate::files::open(path)?;
     nesting::check(&mut file)?;
@@ -55,7 +55,7 @@ pub fn open(path: &Path) -> Result<File> {
 /// Reads an open Parquet file in batches.
 ///
 /// # Errors
-/// When it is no Parquet file.
+/// When it is not a Parquet file.
 pub fn reader_of(file: File) -> Result<ParquetRecordBatchReader> {
     ParquetRecordBatchReaderBuilder::try_new(file)?
         .with_batch_size(BATCH_ROWS)

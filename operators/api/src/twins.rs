@@ -1,6 +1,6 @@
 //! Relations of a graph that say the same thing twice, in one direction or in both.
 //!
-//! A near-duplicate gives away the triples of the other relation: whoever knows that (a, `also born in`, b) holds, knows that
+//! A near-duplicate gives away the triples of the other relation: if (a, `also born in`, b) is in the graph, then
 //! (a, `born in`, b) does. So the audit reports them and pre-training does not leave them beside the triples it asks for; both use
 //! what is defined here.
 

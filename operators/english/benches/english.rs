@@ -69,7 +69,7 @@ fn main() {
     );
 }
 
-/// Time that this process has had a processor: on a machine that others use, it tells more than the clock. Not a number
+/// Time that this process has had a processor: on a machine that others use, it is a better measure than the clock. Not a number
 /// where there is no /proc.
 fn cpu_seconds() -> f64 {
     /// Ticks of the kernel's counters in a second.

@@ -70,7 +70,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Gives back what grows with a text, after a long one.
+    /// Frees the buffers that grew with a long text.
     fn give_back_long(&mut self) {
         if self.words.capacity() > KEPT_TOKENS {
             (self.spans, self.words) = (Vec::new(), Vec::new());

@@ -57,7 +57,7 @@ fn looks_like_file(argument: &str) -> bool {
         .file_stem()
         .and_then(|s| s.to_str())
         .unwrap_or_default();
-    // A line of a script, an address and the like are no names of files.
+    // Lines of a script, addresses and the like are not file names.
     let letters = |c: char| c.is_alphanumeric() || "._-+@/".contains(c);
     let lengths = path.components().all(|c| c.as_os_str().len() < 200) && argument.len() < LONGEST;
     // `0.5` is a number, `-x.y` a flag.
@@ -86,7 +86,7 @@ pub(crate) fn seen(files: &[String], command: &[String], base: &Path) -> Vec<(Pa
     out
 }
 
-/// What to do about files of `base` that a failed program was told of (in `command`) or speaks of
+/// What to do about files of `base` that the command of a failed program names (in `command`) or
 /// (in `said`), and did not get.
 pub(crate) fn forgotten(
     command: &[String],

@@ -303,7 +303,7 @@ fn graph_models(
             total: passes * questions,
         },
     };
-    // What comes after the models is not forgotten when the time left is told.
+    // The work after the models is part of the time left.
     told(ctx, 0, questions);
     let mut before = 0;
     for (system, of, background) in trained {

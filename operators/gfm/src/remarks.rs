@@ -8,7 +8,7 @@ use gfm_pipe_api::{Artifact, OpResult, columns};
 
 use crate::baselines::BASELINES;
 
-/// What systems are judged by; the closing table has its interval, too.
+/// The metric that systems are compared by; the closing table shows its interval.
 const METRIC: &str = "recall@5";
 
 /// Cross-entropy of scores that say nothing is ln 2; so near it, a loss has not left it.

@@ -168,7 +168,7 @@ impl Setting {
             Some(embeddings) => Questions::read(questions, embeddings)?,
             None => Questions::bare(questions)?,
         };
-        // Without a graph nobody looks at entities.
+        // Without a graph no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
         Ok(Setting {

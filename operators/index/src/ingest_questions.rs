@@ -143,7 +143,7 @@ impl Operator for IngestQuestions {
             port(
                 "counts",
                 &kinds::COUNTS,
-                "by split: questions, those without a gold document, gold titles that are no document",
+                "by split: questions, those without a gold document, gold titles without a document",
             ),
         ]
     }

@@ -4,7 +4,7 @@
 //! what they mention and say, and [`BuildKg`] makes a graph of it. What they stand on
 //! is below them: which files there are (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents
 //! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they
-//! would read, for whoever writes a pipeline.
+//! would read, for `init`, which writes a pipeline.
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes make an operator panic, and no
 //! file that cannot be read stops a run.

@@ -1,7 +1,7 @@
 //! The files below a folder, behind a pattern, or one file: in a fixed order, each once, with the reason where one is not read.
 //!
 //! Hidden files and folders (`.git`) are passed over. Links are followed; one that leads back into a folder it lies in is refused,
-//! and a file that is reached twice is read once. Only regular files are read: a FIFO would hang whoever opens it.
+//! and a file that is reached twice is read once. Only regular files are read: opening a FIFO would hang.
 
 use std::collections::BTreeMap;
 use std::fs;

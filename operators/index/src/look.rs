@@ -1,4 +1,5 @@
-//! What the operators would read, without reading more of it than that takes: for whoever writes a pipeline for a folder.
+//! Which files the operators would read, found without reading the files themselves. `init` uses
+//! this to write a pipeline for a folder.
 
 use std::path::{Path, PathBuf};
 

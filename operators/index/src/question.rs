@@ -20,7 +20,7 @@ pub struct Read {
     pub answers: Vec<String>,
     /// One-based line where it begins.
     pub line: u64,
-    /// Gold titles that are no document.
+    /// Gold titles without a document.
     pub unknown: u64,
     /// Gold titles that were found by their spelling alone.
     pub loose: u64,
@@ -39,7 +39,7 @@ pub struct Place<'a> {
     pub cells: bool,
 }
 
-/// Reads a record; `None` where it is no question, which was rejected then.
+/// Reads a record; `None` where it is not a question; then it was rejected.
 ///
 /// # Errors
 /// Whatever `faults` gives.

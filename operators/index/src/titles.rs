@@ -131,7 +131,7 @@ mod tests {
                 "Intro (2)"
             ]
         );
-        // A title that is written somewhere is left to whoever has it.
+        // A title that a document states itself stays with that document.
         assert_eq!(
             named(
                 &[("X", 0), ("X", 0), ("X (2)", 0), ("X (a)", 0), ("X", 1)],

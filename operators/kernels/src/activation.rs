@@ -33,7 +33,7 @@ pub(crate) trait Activate {
 
 pub(crate) struct Relu;
 
-/// Compared so that a NaN stays one: `x > 0` would make it 0, and nobody would see it.
+/// Compared so that a NaN stays a NaN: `x > 0` would turn it into 0 and hide it.
 impl Activate for Relu {
     #[inline(always)]
     fn value<T: Real>(x: T) -> T {

@@ -26,7 +26,7 @@ pub fn triples(kg: &Path) -> u64 {
                 count += u64::from(strip(&text).split(',').count() == 3);
             }
             Ok(None) => return count,
-            // Whoever reads it says what is wrong.
+            // The stage that reads it says what is wrong.
             Err(_) => return MANY,
         }
     }

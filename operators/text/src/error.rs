@@ -50,7 +50,7 @@ pub enum EncoderError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file is something else than its name says, or holds weights that are no numbers.
+    /// A file is something else than its name says, or holds weights that are not numbers.
     #[error("{}: {problem}", path.display())]
     Refused {
         /// The file.

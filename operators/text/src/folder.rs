@@ -94,7 +94,8 @@ pub(crate) fn json_if_there<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// The modules of a folder, as far as they can be read: whoever loads it says what is wrong with them.
+/// The modules of a folder, as far as they can be read. Loading the folder reports what is wrong
+/// with them.
 fn modules(folder: &Path) -> Vec<Module> {
     modules::listed(folder).ok().flatten().unwrap_or_default()
 }

@@ -51,7 +51,7 @@ impl Refused {
 
 impl From<candle_core::Error> for Refused {
     fn from(mut e: candle_core::Error) -> Self {
-        // Where in the program it happened helps nobody.
+        // A backtrace does not help the user.
         while let candle_core::Error::WithBacktrace { inner, .. } = e {
             e = *inner;
         }

@@ -90,7 +90,7 @@ impl Machine<'_> {
         self.made = self.made.saturating_add(objects);
         match self.made > MAX_OBJECTS {
             true => Err(End::Refused(Refused::new(format!(
-                "its pickle makes more than {MAX_OBJECTS} objects: it is no file of weights"
+                "its pickle makes more than {MAX_OBJECTS} objects: it is not a file of weights"
             )))),
             false => Ok(()),
         }
@@ -99,7 +99,7 @@ impl Machine<'_> {
     fn push(&mut self, item: Item) -> Result<(), End> {
         if item.depth > MAX_DEPTH {
             return Err(End::Refused(Refused::new(format!(
-                "its pickle nests objects more than {MAX_DEPTH} levels deep: it is no file of weights"
+                "its pickle nests objects more than {MAX_DEPTH} levels deep: it is not a file of weights"
             ))));
         }
         self.stack.push(item);

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, read_safetensors, unwrapped};
 use zip::write::SimpleFileOptions;
 
-/// A file of a folder of its own.
+/// A file in its own folder.
 struct Written {
     _folder: tempfile::TempDir,
     path: PathBuf,

@@ -1,7 +1,7 @@
 //! Names in place of ids.
 //!
 //! A column of ids says of which kind of artifact (`Column::id_of`); which artifact that is follows from what the stage, and
-//! the stages before it, were connected to. Where two of that kind are equally near, nobody knows, and ids stay.
+//! the stages before it, were connected to. Where two of that kind are equally near, it is not known which one is meant, and ids stay.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -240,7 +240,7 @@ impl Condition {
         })
     }
 
-    /// For each row, whether it has the value, or a list with it. Of a missing value nobody knows, and it is left out.
+    /// For each row, whether it has the value, or a list with it. Rows with a missing value are left out.
     fn holds(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let column = batch.column(self.column);
         let (items, ends): (_, Vec<(usize, usize)>) = match column.data_type() {

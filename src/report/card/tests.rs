@@ -117,13 +117,13 @@ fn one_evaluation_is_a_figure_with_what_to_compare_it_with() {
     );
     assert_eq!(
         got.facts[0].about,
-        "the model is better, told apart statistically: difference +0.200 (+0.100 to +0.300), p = 0.0010"
+        "the model is better, a significant difference: difference +0.200 (+0.100 to +0.300), p = 0.0010"
     );
     assert_eq!(
         got.facts[1].about,
         "what a perfect ranking reaches; model (idf_topk) has 90 % of it"
     );
-    // The ceiling is far, and nobody audited the data.
+    // The ceiling is far, and the data was not audited.
     let next = advice_of(&got);
     assert!(
         next[0].0.starts_with("Look at the questions of d, test"),

@@ -18,7 +18,7 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>) -> Vec<Range<u
         let Some(close) = inside else {
             continue;
         };
-        // Whoever is named before the bracket.
+        // The person named before the bracket.
         let Some(subject) = (open > sentence.start)
             .then(|| open - 1)
             .filter(|before| tree.is_name(*before))

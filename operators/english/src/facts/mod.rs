@@ -15,7 +15,7 @@ use std::ops::Range;
 use self::tree::Tree;
 use crate::{Doc, Entity};
 
-/// Longer sentences, in tokens, are no prose: nothing is looked for in them.
+/// Longer sentences, in tokens, are not prose and are skipped.
 const LONGEST_SENTENCE: usize = 500;
 
 /// Subject or object of a fact.
@@ -133,7 +133,7 @@ impl Facts<'_> {
     /// Adds a fact, unless it says nothing or is there already.
     fn add_relation(&mut self, subject: &Argument, relation: Relation, object: &Argument) {
         let mut object = object.clone();
-        // "Lund University lies in Lund": said of itself, a part of the title is a thing of its own.
+        // "Lund University lies in Lund": here a part of the title names something else.
         if subject.is_title && self.tree.is_part_of_title(object.bytes.clone()) {
             object.is_title = false;
         }

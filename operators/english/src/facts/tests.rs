@@ -221,7 +221,7 @@ fn the_title_stands_behind_pronouns_and_kinds() {
         let want: Vec<String> = want.iter().map(|w| format!("{name} | {w}")).collect();
         assert_eq!(found(text, title), want, "{text}");
     }
-    // Without a title nobody knows who it is.
+    // Without a title the pronoun cannot be resolved.
     exactly("It was produced by Northern Light Pictures.", None, &[]);
 }
 

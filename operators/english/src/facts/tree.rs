@@ -257,7 +257,7 @@ impl<'a> Tree<'a> {
         if let Some(form) = words.strip_prefix(&title[..]) {
             return form.iter().all(|word| COMPANIES.contains(&word.as_str()));
         }
-        // A place in a title is a thing of its own: "Lund" in "Lund University".
+        // A place in a title is not the thing that the title names: "Lund" in "Lund University".
         let is_place = matches!(self.kind(name), Some("GPE" | "LOC" | "NORP"));
         !words.is_empty() && !is_place && words.iter().all(|word| title.contains(word))
     }
@@ -298,7 +298,7 @@ pub(super) fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
     trim(text, doc, tokens)
 }
 
-/// Leaves out what is no part of a name at its ends.
+/// Trims words that do not belong to a name from both of its ends.
 fn trim(text: &str, doc: &Doc, mut tokens: Range<usize>) -> Range<usize> {
     let loose = |token: usize| {
         matches!(
@@ -309,7 +309,7 @@ fn trim(text: &str, doc: &Doc, mut tokens: Range<usize>) -> Range<usize> {
     while tokens.len() > 1 && loose(tokens.start) {
         tokens.start += 1;
     }
-    // What is in brackets says more of a name and is no part of it.
+    // Text in brackets describes the name and does not belong to it.
     let bracket = tokens
         .clone()
         .skip(1)

@@ -159,7 +159,7 @@ impl Affixes {
 
     /// Calls `cut` with each chunk of `text`, with the tokens so far and with its place.
     ///
-    /// A single space between two words is no chunk: it is noted at the token before it.
+    /// A single space between two words is not a chunk: the token before it records it.
     fn chunks(
         &self,
         text: &str,

@@ -59,7 +59,7 @@ impl Phrases {
         let mut at = 0;
         for (start, length) in found {
             let (first, last) = (old[start], old[start + length - 1]);
-            // With a space inside it, it is no special case.
+            // With a space inside it, it is not a special case.
             let Some(pieces) = rules.special(&text[first.start..last.end]) else {
                 continue;
             };

@@ -46,7 +46,7 @@ impl Background {
 
 impl Network<'_> {
     /// The background of this model on this graph, from relation states `[2R, d]`; `known` are its states after each layer, where
-    /// somebody computed them before. `None` for aggregates that have none. `told` hears how many layers of how many are computed.
+    /// they were computed before. `None` for aggregates that have none. `told` is called with how many layers of how many are computed.
     ///
     /// # Errors
     /// When shapes do not fit.

@@ -83,7 +83,7 @@ impl<'a> Retriever<'a> {
         self.prepared_telling(known, &|_, _| {})
     }
 
-    /// The same; `told` hears how many layers of how many are computed.
+    /// The same; `told` is called with how many layers of how many are computed.
     ///
     /// # Errors
     /// See [`Retriever::prepared`].

@@ -29,7 +29,7 @@ pub struct LayerParams {
     pub norm: Option<(Tensor, Tensor)>,
 }
 
-/// max(x, 0), and NaN of a NaN: candle's own makes it 0, so that nobody would see it.
+/// max(x, 0), and NaN of a NaN: candle's own turns it into 0 and hides it.
 ///
 /// # Errors
 /// When the tensor is not contiguous, or of another element type than the model's.

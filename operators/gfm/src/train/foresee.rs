@@ -1,4 +1,5 @@
-//! What a training takes, foreseen from its first batches: on a GPU by its data sheet, on the CPU by timing a small step.
+//! Estimates of the time and memory of a training from its first batches: on a GPU by its data
+//! sheet, on the CPU by timing a small step.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +133,7 @@ impl<'a> Foresight<'a> {
         self.valid += batches as f64 * cost(self.config, graph, &reach, scored);
     }
 
-    /// What was foreseen; `None` where there was nothing to look at, or it does not fit.
+    /// The estimate; `None` where there was nothing to look at, or the training does not fit.
     pub fn estimate(self) -> Option<Estimate> {
         if self.too_large || self.shapes.is_empty() {
             return None;

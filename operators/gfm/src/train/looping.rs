@@ -271,7 +271,7 @@ struct Training<'a, T: Task> {
 
 impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
-        // What will be counted is known before any of it is done: whoever looks at the time left must not forget the validations.
+        // All totals are reported before the first step, so that the time left includes validations.
         self.pass(0).at(0, 1);
         let taken = self.state.optimizer.steps;
         self.ctx.progress(taken, self.total, "steps", "");

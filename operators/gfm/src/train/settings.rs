@@ -419,7 +419,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         )
         .at_most(1024.0, "each is a thread with a data set in memory")
         .no_effect(),
-        Field::new("timeout", Type::int(1), 60, "minutes that ranks wait for each other; one process has nobody to wait for")
+        Field::new("timeout", Type::int(1), 60, "minutes that ranks wait for each other; one process does not wait")
             .at_most(525_600.0, "it is a year")
             .no_effect(),
         Field::new(

@@ -16,7 +16,7 @@ const COST: f64 = 1.5e7;
 /// Most nodes and messages a node of the graph that is timed.
 const MOST: (usize, usize) = (4_000, 64);
 
-/// Width of its text embeddings. Projecting them is no part of what grows with a graph.
+/// Width of its text embeddings. The cost of projecting them does not grow with the graph.
 const TEXT: usize = 8;
 
 /// Seconds for a unit of [`Reach::cost`].

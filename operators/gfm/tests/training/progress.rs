@@ -61,7 +61,7 @@ fn a_training_announces_its_validations_and_reports_them() {
         assert!(each > 4 && total % 3 == 0, "{name}: {total}");
         assert!(name == "finetune" || each == 24, "{total}");
         assert!(done.is_sorted() && done.last() == Some(&total), "{done:?}");
-        // Batches of 4 within an epoch: not only its end is told.
+        // Batches of 4 within an epoch: progress is reported before its end.
         assert!(done.iter().any(|n| n % each != 0), "{name}: {done:?}");
         assert_eq!(
             all[0].0, "validation samples",

@@ -61,7 +61,7 @@ pub struct Edge {
     pub place: (&'static str, u64),
 }
 
-/// Names of document nodes: titles, told apart from entities and from each other.
+/// Names of document nodes: titles, made different from entities and from each other.
 pub fn node_names(titles: &[String], entities: &[String]) -> Vec<String> {
     let mut taken: AHashSet<String> = entities.iter().cloned().collect();
     let mut next: AHashMap<&str, u64> = AHashMap::new();

@@ -25,7 +25,7 @@ impl Normalize {
     }
 }
 
-/// NFKC, folded, without what nobody sees, blanks made one.
+/// NFKC, case folded, without invisible characters, runs of blanks made one.
 fn unicode(text: &str) -> String {
     let seen = text.nfkc().filter(|c| !is_invisible(*c));
     let folded: String = seen.flat_map(fold).nfkc().collect();

@@ -51,7 +51,7 @@ pub fn read(text: &str, wanted: &str, each: &mut Each<'_>) -> OpResult<()> {
                 continue;
             }
         }
-        // Empty lines before a record are no part of it, but of what was read with it.
+        // Empty lines before a record were read with it but do not belong to it.
         let to = (reader.position().byte() as usize).min(text.len());
         let whole = text.get(from..to).unwrap_or_default();
         let bare = whole.trim_matches(['\r', '\n']);

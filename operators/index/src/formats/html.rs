@@ -1,6 +1,6 @@
 //! HTML to plain text: one pass over its tokens.
 //!
-//! A tree is not needed for a text, and without one a page may be nested however deeply. What nobody reads is left out (scripts,
+//! A tree is not needed for a text, and without one a page may be nested however deeply. What is not shown to readers is left out (scripts,
 //! styles, navigation); an element of that kind that is never closed is not, because it would take the rest of the page with it.
 
 use encoding_rs::Encoding;
@@ -10,7 +10,7 @@ use html5gum::{StartTag, Token, Tokenizer};
 use super::Plain;
 use crate::titles::one_line;
 
-/// Elements whose content is no part of the text.
+/// Elements whose content does not belong to the text.
 const SKIPPED: &[&str] = &[
     "script", "style", "template", "noscript", "nav", "svg", "math", "iframe", "object", "canvas",
     "noframes", "noembed",

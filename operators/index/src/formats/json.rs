@@ -45,7 +45,7 @@ fn message(e: &serde_json::Error) -> String {
     text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
-/// Reads a JSON file: a list of records, an object of records by key, or one record, which `is_record` tells by its keys. A
+/// Reads a JSON file: a list of records, an object of records by key, or one record, which `is_record` recognises by its keys. A
 /// list in an object of records stands for its items.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Markdown and plain text with front matter.
 //!
-//! Marks are taken out (a link becomes its words), because whoever reads sentences stumbles over them. Front matter gives a title
-//! and is no part of the text; what looks like it but is not YAML or TOML stays.
+//! Marks are taken out (a link becomes its words), because they disturb the extraction of sentences. Front matter gives a title
+//! and does not belong to the text; what looks like it but is not YAML or TOML stays.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 

@@ -1,4 +1,4 @@
-//! The formats of files: told by the ending of a name, checked by the first bytes.
+//! The formats of files: chosen by the ending of a name, checked by the first bytes.
 
 mod csv;
 pub mod html;

@@ -16,7 +16,7 @@ pub struct Row {
     pub key: Option<String>,
     /// Its value; of CSV an object of texts.
     pub value: Json,
-    /// Where it stands in the text, its key included.
+    /// Its range in the text, the key included.
     pub span: Range<usize>,
     /// One-based line where it begins.
     pub line: u64,

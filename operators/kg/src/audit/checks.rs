@@ -220,7 +220,7 @@ checks! {
         "remove them";
     INVISIBLE_CHARACTER: "invisible-character", Warning, Texts, &[],
         "a name, title, text, question or question id with a character that is not seen: a zero-width space or joiner (joiners only next to ASCII or at an end), byte order mark, soft hyphen, control of the direction of writing (marks, embeddings, overrides, isolates), invisible operator, filler, tag or U+2028, U+2029",
-        "texts with characters nobody sees: names with and without them are different names, and controls of the direction show a text in another order than it has",
+        "texts with invisible characters: names with and without them are different names, and characters that control direction show a text in another order than it has",
         "remove them";
     NOT_NFC: "not-nfc", Warning, Texts, &[],
         "a name, title, text or question that Unicode's normal form C changes",
@@ -255,8 +255,8 @@ checks! {
         "names in quotation marks, as CSV writes fields: kg.txt has no quoting, so they are part of the name",
         "write names without them; commas inside a name have to go as well";
     NEAR_DUPLICATE_RELATION: "near-duplicate-relation", Warning, Relations, &[],
-        "a relation of whose distinct pairs of two entities (head, tail) at least 80 %, and at least 3, stand under another relation too, as they are or with head and tail exchanged; of two such relations the one that comes first is not reported. Pairs of entities that more than 64 distinct triples join are not compared",
-        "relations that state facts of another one again: whoever knows one triple knows the other, so link prediction is too easy and the same facts count twice",
+        "a relation that shares at least 80 %, and at least 3, of its distinct pairs of entities (head, tail) with another relation, in the same direction or with head and tail exchanged. Of two such relations, the one that comes first is not reported. Pairs of entities joined by more than 64 distinct triples are not compared",
+        "relations that repeat the facts of another one: each triple gives away another, so link prediction is too easy and the same facts count twice",
         "keep one of the two: every triple has its inverse already. (Pre-training hides such triples together, see `task.twin_share`)";
     DUPLICATE_TRIPLE: "duplicate-triple", Warning, Triples, &[],
         "a triple that an earlier line has already",

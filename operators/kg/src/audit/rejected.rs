@@ -183,7 +183,7 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     if fields.len() > MOST_FIELDS {
         return (format!("{} fields in one line", fields.len()), None);
     }
-    // Whoever put the name in quotation marks has said where it ends.
+    // Quotation marks around a name say where it ends.
     if line.contains('"')
         && let Some(Ok(triple)) = csv::fields(line).map(<[String; 3]>::try_from)
     {

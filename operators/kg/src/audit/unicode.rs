@@ -225,7 +225,7 @@ pub fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether the character at a place is one nobody sees and no script needs: joiners between letters that are not ASCII shape them,
+/// Whether the character at a place is invisible and not needed by a script: joiners between letters that are not ASCII shape them,
 /// tags behind a black flag make a flag of a country.
 fn hidden(text: &str, at: usize, c: char) -> bool {
     if is_tag(c) {
