@@ -56,8 +56,8 @@ fn the_schema_takes_every_pipeline_of_the_project_and_refuses_mistakes() {
     }
 }
 
-/// The page with every block of code that names a file of the example (after the language) holding that file, and the files
-/// named.
+/// The page with every block of code that names a file of the example (after the language) holding
+/// that file, and the files named.
 fn with_example(page: &str) -> (String, Vec<String>) {
     let (mut out, mut named) = (String::new(), Vec::new());
     let mut lines = page.lines();

@@ -13,7 +13,8 @@ use crate::ui::Out;
 /// Arguments of `import-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A configuration of GFM-RAG: stage2_kg_pretrain.yaml, stage2_qa_finetune.yaml or one like them (`-`: standard input)
+    /// A configuration of GFM-RAG: stage2_kg_pretrain.yaml, stage2_qa_finetune.yaml or one like
+    /// them (`-`: standard input)
     file: PathBuf,
     /// Overrides as Hydra takes them: train.batch_size=4, text_emb_model=bge_large_en
     #[arg(value_name = "KEY=VALUE")]

@@ -18,7 +18,8 @@ use gfm_pipe_api::shell;
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or documents: a folder, a file, or a quoted pattern
+    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or documents: a
+    /// folder, a file, or a quoted pattern
     #[arg(required_unless_present = "example")]
     data: Option<PathBuf>,
     /// Write the three-document example of docs/data.md into this folder, and a pipeline for it

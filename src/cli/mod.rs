@@ -159,7 +159,8 @@ fn unwritten(why: &str, err: &Out) -> u8 {
     e.code()
 }
 
-/// What clap says instead of a verb: help and the version on standard output, mistakes on standard error.
+/// What clap says instead of a verb: help and the version on standard output, mistakes on standard
+/// error.
 fn refused(e: &clap::Error, err: &Out) -> u8 {
     if e.use_stderr() {
         // It quotes arguments, which may be names of files from anywhere.

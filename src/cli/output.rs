@@ -1,7 +1,8 @@
 //! Files that verbs write for the user.
 //!
-//! Invariant: a file that was there is whole at every instant: the new one is written beside it and takes its name when it
-//! is complete. So neither a full disk nor a killed process costs the old one.
+//! Invariant: a file that was there is whole at every instant: the new one is written beside it and
+//! takes its name when it is complete. So neither a full disk nor a killed process costs the old
+//! one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -13,8 +14,8 @@ use crate::store::StoreError;
 use crate::store::atomic::{TempFile, sync_dir};
 use crate::ui::Out;
 
-/// Writes a document to a file, or to standard output where it is called `-`; a file that is there already is replaced only
-/// with `force`. Gives whether it is a file.
+/// Writes a document to a file, or to standard output where it is called `-`; a file that is there
+/// already is replaced only with `force`. Gives whether it is a file.
 pub fn write_new(path: &Path, text: &str, force: bool, out: &Out) -> CliResult<bool> {
     if path == Path::new(STDOUT) {
         out.document(text);

@@ -36,8 +36,8 @@ pub struct Args {
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// A run by its name, the start of it, or `latest`; `gfm-pipe runs` lists them. One alone is compared with the run of its
-    /// pipeline before it
+    /// A run by its name, the start of it, or `latest`; `gfm-pipe runs` lists them. One alone is
+    /// compared with the run of its pipeline before it
     #[arg(value_name = "OLD", default_value = "latest")]
     old: String,
     /// The run to compare the first one with

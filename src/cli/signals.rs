@@ -1,7 +1,7 @@
 //! Ctrl-C: once to stop in order, twice to stop at once.
 //!
-//! A signal that was ignored when the process started stays ignored: `nohup` and shells that start jobs in
-//! the background ask for that.
+//! A signal that was ignored when the process started stays ignored: `nohup` and shells that start
+//! jobs in the background ask for that.
 
 use std::io;
 

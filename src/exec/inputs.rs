@@ -1,5 +1,5 @@
-//! What a stage reads, before and after it ran: tables of the store that may have rotted, and files that
-//! may have changed.
+//! What a stage reads, before and after it ran: tables of the store that may have rotted, and files
+//! that may have changed.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,8 @@ use gfm_pipe_api::{Level, Metric, Reporter};
 
 use crate::record::{Event, EventSink};
 
-/// Operators report every step; listeners get at most about ten a second of each thing that is counted.
+/// Operators report every step; listeners get at most about ten a second of each thing that is
+/// counted.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// No step yet.

@@ -1,7 +1,7 @@
 //! One stage from lookup to record. Runs on a blocking thread.
 //!
-//! Invariant: a stage is stored only when its operator succeeded, wrote every declared table, and nobody
-//! touched its input files since the key was made.
+//! Invariant: a stage is stored only when its operator succeeded, wrote every declared table, and
+//! nobody touched its input files since the key was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -142,7 +142,8 @@ impl StageRunner {
                 continue;
             };
             let ports = store.artifacts(&stage.name, &stage.op, &manifest);
-            // A stage that fails to deliver has its result all the same: it can be shown, and is cached next time.
+            // A stage that fails to deliver has its result all the same: it can be shown, and is
+            // cached next time.
             record.rows = manifest.rows();
             record.bytes = manifest.tables().map(|t| t.bytes).sum();
             let digests = manifest.ports.iter();

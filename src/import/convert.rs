@@ -131,8 +131,8 @@ impl Import<'_> {
         }
     }
 
-    /// Puts keys into a section that were written elsewhere (`from` is what their paths begin with there). Where it has another value
-    /// already, that stays and the moved one is listed.
+    /// Puts keys into a section that were written elsewhere (`from` is what their paths begin with
+    /// there). Where it has another value already, that stays and the moved one is listed.
     fn moved(&mut self, section: &str, from: &str, keys: Tree) {
         let slot = self.root.entry(section).or_insert(Value::Null);
         if slot.is_null() {

@@ -161,7 +161,8 @@ struct Chosen {
 struct Merged {
     tree: Map<String, Value>,
     groups: Vec<(String, String)>,
-    /// Keys of groups whose file is not there and that could change the training, with what to say of each.
+    /// Keys of groups whose file is not there and that could change the training, with what to say
+    /// of each.
     missing: Vec<(String, String)>,
 }
 
@@ -256,7 +257,8 @@ impl Groups {
     }
 }
 
-/// Parts of a configuration that say how a run is started and logged. They cannot change what is trained.
+/// Parts of a configuration that say how a run is started and logged. They cannot change what is
+/// trained.
 const NO_EFFECT: [&str; 8] = [
     "hydra",
     "wandb",

@@ -277,7 +277,8 @@ fn a_moved_key_fills_an_empty_place_and_is_listed_where_it_loses() {
     );
 }
 
-/// Everything that would change the training and is not understood is refused, each with its key and its place.
+/// Everything that would change the training and is not understood is refused, each with its key
+/// and its place.
 #[test]
 fn what_is_not_understood_is_refused_with_its_place() {
     let got = problems(&folder().join("custom.yaml"), &[]);

@@ -1,7 +1,9 @@
-//! Documents without a graph, and questions beside them: what is there, and a first pipeline for it.
+//! Documents without a graph, and questions beside them: what is there, and a first pipeline for
+//! it.
 //!
-//! What counts as a document or a question is up to the operators that read them (`gfm_pipe_index::look`). A file of questions is
-//! known by its name (`train`, `valid`, `test`, `questions`) and by what is in it, so that `test.json` may hold documents.
+//! What counts as a document or a question is up to the operators that read them
+//! (`gfm_pipe_index::look`). A file of questions is known by its name (`train`, `valid`, `test`,
+//! `questions`) and by what is in it, so that `test.json` may hold documents.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,8 @@ pub enum Split {
 }
 
 impl Split {
-    /// The parameter and port of `ingest-questions`. Questions that are not divided are asked as test questions are.
+    /// The parameter and port of `ingest-questions`. Questions that are not divided are asked as
+    /// test questions are.
     fn port(self) -> &'static str {
         match self {
             Split::Train => "train",
@@ -87,7 +90,8 @@ pub struct Documents {
     pub unused: Vec<PathBuf>,
 }
 
-/// Looks for documents behind a path, and for questions in the same folder, its `raw` and its `questions`.
+/// Looks for documents behind a path, and for questions in the same folder, its `raw` and its
+/// `questions`.
 ///
 /// # Errors
 /// When there is no file that is read as documents.
@@ -197,7 +201,8 @@ fn split_of(file: &Path) -> Option<Split> {
     }
 }
 
-/// A path below a folder as `ingest-documents` names it: characters of patterns stand for themselves.
+/// A path below a folder as `ingest-documents` names it: characters of patterns stand for
+/// themselves.
 fn name_below(path: &Path) -> String {
     let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
     let name = parts.collect::<Vec<_>>().join("/");
@@ -205,8 +210,8 @@ fn name_below(path: &Path) -> String {
 }
 
 impl Documents {
-    /// Of a folder with questions and a single file of documents, this file is read. What is given may leave out the questions by
-    /// itself, as `*.md` does; then they are not named.
+    /// Of a folder with questions and a single file of documents, this file is read. What is given
+    /// may leave out the questions by itself, as `*.md` does; then they are not named.
     fn simplify(&mut self, folder: &Path) {
         if let ([only], []) = (self.files.read.as_slice(), self.files.refused.as_slice())
             && self.path.is_dir()
@@ -555,7 +560,8 @@ mod tests {
             assert_eq!(found.files.read.len(), 1);
             let stages = written(&found);
             let ops: Vec<&str> = stages.iter().map(|s| s.1).collect();
-            // Questions that are not divided are left out beside test questions, which have no gold documents here.
+            // Questions that are not divided are left out beside test questions, which have no gold
+            // documents here.
             let last = match picked {
                 0 => "embed",
                 p if p & 4 > 0 => "retrieve",

@@ -1,4 +1,5 @@
-//! The example of docs/data.md: the smallest data set with everything in it. The page shows these files; a test compares them.
+//! The example of docs/data.md: the smallest data set with everything in it. The page shows these
+//! files; a test compares them.
 
 use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
 

@@ -1,8 +1,9 @@
 //! A first pipeline for a folder of data: which files are there, and what can be made of them.
 //!
-//! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions, `raw/dataset_corpus.json`), for one
-//! data set or for a folder of several, a bare `kg.txt`, and documents without a graph. Invariant: the pipeline written loads,
-//! and names only files that were found.
+//! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions,
+//! `raw/dataset_corpus.json`), for one data set or for a folder of several, a bare `kg.txt`, and
+//! documents without a graph. Invariant: the pipeline written loads, and names only files that were
+//! found.
 
 mod documents;
 mod example;
@@ -43,8 +44,8 @@ pub struct DataSet {
     pub kg: PathBuf,
     /// Whether there are documents: their texts and their entities.
     pub documents: bool,
-    /// Number of training questions; `None` where there are none. It is [`MANY`] where the file cannot be read: the stage that reads it
-    /// says what is wrong.
+    /// Number of training questions; `None` where there are none. It is [`MANY`] where the file
+    /// cannot be read: the stage that reads it says what is wrong.
     pub train: Option<u64>,
     /// Number of validation questions.
     pub valid: Option<u64>,
@@ -63,7 +64,8 @@ impl DataSet {
         self.documents && self.test.is_some()
     }
 
-    /// Whether its documents are read with its questions: there are some to train on or to evaluate on.
+    /// Whether its documents are read with its questions: there are some to train on or to evaluate
+    /// on.
     pub fn questioned(&self) -> bool {
         self.asked() || self.tested()
     }
@@ -176,7 +178,8 @@ pub enum Data {
     Documents(Documents),
 }
 
-/// Looks for data sets in a folder, and where there are none for documents. A file or a pattern of files can only name documents.
+/// Looks for data sets in a folder, and where there are none for documents. A file or a pattern of
+/// files can only name documents.
 ///
 /// # Errors
 /// When there is neither, or the folder cannot be read.
@@ -192,7 +195,8 @@ pub fn look_at(path: &Path) -> Result<Data, InitError> {
     }
     match find(path) {
         Ok(found) => Ok(Data::Sets(found)),
-        // What belongs to a graph that is missing (its documents' entities) would be read as documents.
+        // What belongs to a graph that is missing (its documents' entities) would be read as
+        // documents.
         Err(InitError::NoGraph(folder)) if !folder.join(STAGE1).is_dir() => {
             match documents::find(&folder) {
                 Ok(documents) => Ok(Data::Documents(documents)),
@@ -390,7 +394,8 @@ mod tests {
         let all = [KG, DOCS[0], DOCS[1], TRAIN];
         give(&at("set"), &all);
         give(&at("other"), &[KG]);
-        // A graph alone before the whole set, a copy after it, and one that differs in its questions.
+        // A graph alone before the whole set, a copy after it, and one that differs in its
+        // questions.
         let copy = |to: &str, files: &[&str]| {
             for f in files {
                 let path = at(to).join(f);

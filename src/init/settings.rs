@@ -1,8 +1,9 @@
 //! How long a first pipeline trains: from how much there is to train on.
 //!
-//! A training of a few steps learns nothing. So small data sets get smaller batches, and as many epochs as it takes to come to a
-//! number of steps after which trainings on sets of 3 to 300 documents had learned; docs/training.md has the figures.
-//! Batches come first, because every epoch ends in a checkpoint.
+//! A training of a few steps learns nothing. So small data sets get smaller batches, and as many
+//! epochs as it takes to come to a number of steps after which trainings on sets of 3 to 300
+//! documents had learned; docs/training.md has the figures. Batches come first, because every epoch
+//! ends in a checkpoint.
 
 use gfm_pipe_kg::sizes::{self, MANY};
 
@@ -20,8 +21,8 @@ const STEPS: u64 = 300;
 pub const PRETRAIN_STEPS: u64 = 1000;
 /// Epochs of fine-tuning where there are questions enough.
 const EPOCHS: u64 = 10;
-/// Fewest training questions of which some are held out to choose the best epoch. A few questions say nothing about an epoch,
-/// and are missing in training.
+/// Fewest training questions of which some are held out to choose the best epoch. A few questions
+/// say nothing about an epoch, and are missing in training.
 const ENOUGH: u64 = 50;
 
 /// Where validation questions of a fine-tuning come from.

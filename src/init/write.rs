@@ -420,7 +420,8 @@ fn batch(size: u64) -> String {
     }
 }
 
-/// A number of steps for people: it is about as many, because some triples and questions are held out.
+/// A number of steps for people: it is about as many, because some triples and questions are held
+/// out.
 fn steps(n: u64) -> String {
     match n {
         1 => "1 step".to_owned(),

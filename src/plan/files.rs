@@ -1,8 +1,8 @@
 //! Digests of the files operators read, hashed once per change, and whether a file changed since.
 //!
-//! Invariant: a remembered digest is used only when the file cannot have changed since. A file that was
-//! touched shortly before it was hashed is never remembered, because a later write within the clock's
-//! grain would leave the same times.
+//! Invariant: a remembered digest is used only when the file cannot have changed since. A file that
+//! was touched shortly before it was hashed is never remembered, because a later write within the
+//! clock's grain would leave the same times.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,12 @@ use gfm_pipe_api::files::{self, Stamp};
 use super::fingerprint::FileId;
 use crate::store::{Digests, Store};
 
-/// A file must have rested this long before it was hashed to be remembered: longer than the grain of
-/// any file system's clock.
+/// A file must have rested this long before it was hashed to be remembered: longer than the grain
+/// of any file system's clock.
 const REST: Duration = Duration::from_secs(3);
 
-/// The grain of a clock that gives fractions of a millisecond: the time between two ticks of a kernel.
+/// The grain of a clock that gives fractions of a millisecond: the time between two ticks of a
+/// kernel.
 const TICK: Duration = Duration::from_millis(20);
 
 /// The grain of a clock that gives whole seconds, or pairs of them.
@@ -84,8 +85,8 @@ fn rested(stamp: &Stamp, now: SystemTime) -> bool {
         .is_ok_and(|age| age >= REST)
 }
 
-/// Waits until a later write must leave another stamp than this one: until the file is older than the
-/// grain of its file system's clock. A time in the future is useless and is not waited for.
+/// Waits until a later write must leave another stamp than this one: until the file is older than
+/// the grain of its file system's clock. A time in the future is useless and is not waited for.
 fn settle(stamp: &Stamp) {
     let times = [stamp.modified_ns, stamp.changed_ns.unsigned_abs()];
     let coarse = times.iter().all(|ns| ns.is_multiple_of(1_000_000));

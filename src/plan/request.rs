@@ -22,7 +22,8 @@ pub struct Request {
     pub force: Vec<String>,
     /// A store elsewhere, for what the store lacks.
     pub remote: Option<Arc<Remote>>,
-    /// For which device a plan estimates memory and time: `cpu`, or a GPU's name, empty where it is not known. A run needs no estimates.
+    /// For which device a plan estimates memory and time: `cpu`, or a GPU's name, empty where it is
+    /// not known. A run needs no estimates.
     pub estimates: Option<String>,
 }
 

@@ -39,8 +39,8 @@ fn is_main(m: &ui::MetricRow<'_>) -> bool {
     m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
 }
 
-/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those whose artifacts are gone are
-/// left out.
+/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those
+/// whose artifacts are gone are left out.
 pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for (stage, batch) in tables(store, journal) {
@@ -83,8 +83,9 @@ impl fmt::Display for Headline {
 /// The metric of [`Headline`].
 const HEADLINE: &str = "recall@5";
 
-/// What the model reaches with the first ranker that the pipeline names, in the pipeline's last evaluation of a model. Never the
-/// best of several rankers: to choose one by its result on the test set is to fit it to that set.
+/// What the model reaches with the first ranker that the pipeline names, in the pipeline's last
+/// evaluation of a model. Never the best of several rankers: to choose one by its result on the
+/// test set is to fit it to that set.
 pub fn headline(store: &Store, journal: &JournalFile) -> Option<Headline> {
     let tables = tables(store, journal);
     tables

@@ -1,8 +1,8 @@
 //! Earlier runs: their journals, and which of them are pinned.
 //!
-//! Runs are in the order of their numbers: their names say when they started by a clock that may have been
-//! wrong. Runs of earlier versions have no number; they come first, by name. A pinned run is one whose
-//! artifacts `gc` keeps; the pin is a file beside its journal.
+//! Runs are in the order of their numbers: their names say when they started by a clock that may
+//! have been wrong. Runs of earlier versions have no number; they come first, by name. A pinned run
+//! is one whose artifacts `gc` keeps; the pin is a file beside its journal.
 
 use std::fs;
 use std::path::PathBuf;

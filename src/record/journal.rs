@@ -128,7 +128,8 @@ impl EventSink for Journal {
         if let Some(line) = log_line(event)
             && let Some(log) = &mut inner.log
         {
-            // Further lines are indented, so that none passes for an event; a log is read on terminals, too.
+            // Further lines are indented, so that none passes for an event; a log is read on
+            // terminals, too.
             let line = lines(&line).replace('\n', "\n    ");
             let _ = writeln!(log, "{} {line}", utc(SystemTime::now()));
             let _ = log.flush();

@@ -1,7 +1,8 @@
 //! How fast a stage gets through what it counts, and how long the rest takes.
 //!
-//! A stage may count several things, each with a total of its own: a training counts steps and the samples it validates on. Time goes
-//! to whatever was counted in it, so that the rest of each has its own speed.
+//! A stage may count several things, each with a total of its own: a training counts steps and the
+//! samples it validates on. Time goes to whatever was counted in it, so that the rest of each has
+//! its own speed.
 
 /// Time that a stage still takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +58,8 @@ impl Pace {
         };
         let more = done - self.units[at].done;
         if let Some((before, last)) = self.last {
-            // Time in which nothing of this unit was counted was spent on the unit before, or before anything was counted.
+            // Time in which nothing of this unit was counted was spent on the unit before, or
+            // before anything was counted.
             let spent_on = if more > 0 { at } else { last };
             let unit = &mut self.units[spent_on];
             if more > 0 || unit.timed > 0 {
@@ -74,8 +76,8 @@ impl Pace {
         !self.units.is_empty() && self.units.iter().all(|u| u.done >= u.total)
     }
 
-    /// Time that what was announced still takes, by its speed so far; `None` where nothing is known of that, or nothing is left to
-    /// count.
+    /// Time that what was announced still takes, by its speed so far; `None` where nothing is known
+    /// of that, or nothing is left to count.
     pub fn left(&self, now_ms: u64) -> Option<Left> {
         let (last, _) = self.last?;
         let (mut ms, mut at_least, mut known) = (0.0, false, false);

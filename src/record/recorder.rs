@@ -22,8 +22,8 @@ use super::read::{EVENTS_FORMAT, Head, Recorded};
 use super::time::now_ms;
 use crate::store::{Store, StoreError};
 
-/// Progress is written down at most this often for each thing that a stage counts; the last one before it counts something else, or
-/// ends, always is.
+/// Progress is written down at most this often for each thing that a stage counts; the last one
+/// before it counts something else, or ends, always is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the table is replaced at most while a stage goes on.

@@ -7,8 +7,8 @@ use super::history::names;
 use super::journal::journal;
 use crate::store::Store;
 
-/// The number of a run that starts. Best effort: where the last number cannot be read, it is looked for
-/// in the journals, and where the new one cannot be kept, the next run looks there.
+/// The number of a run that starts. Best effort: where the last number cannot be read, it is looked
+/// for in the journals, and where the new one cannot be kept, the next run looks there.
 pub(super) fn next(store: &Store) -> u64 {
     let file = File::options()
         .create(true)
@@ -19,8 +19,8 @@ pub(super) fn next(store: &Store) -> u64 {
     let Ok(mut file) = file else {
         return highest(store) + 1;
     };
-    // Where the file system has no locks, two runs that start at once may get one number: their names
-    // order them then.
+    // Where the file system has no locks, two runs that start at once may get one number: their
+    // names order them then.
     let _ = file.lock();
     let mut text = String::new();
     let last = Read::by_ref(&mut file)

@@ -196,8 +196,9 @@ impl StageState {
         }
     }
 
-    /// Time it still takes, by the speed of what it counts; where that says nothing yet or not all, by what it took last time. `None` where
-    /// that is not known, or over: it takes longer than was thought.
+    /// Time it still takes, by the speed of what it counts; where that says nothing yet or not all,
+    /// by what it took last time. `None` where that is not known, or over: it takes longer than was
+    /// thought.
     pub fn left(&self, now_ms: u64) -> Option<Left> {
         if self.phase != Phase::Running || self.pace.is_over() {
             return None;

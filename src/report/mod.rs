@@ -1,8 +1,10 @@
 //! A run as one HTML page that needs nothing else: no network, no script, no second file.
 //!
-//! The parts read tables of the run from the store and become plain values ([`evaluation`], [`training`], [`questions`], …) or drawings
-//! ([`svg`], [`rows`]); the [`card`] at the top sums them up; `page.html` puts them together. Invariant: a report is a function of the run's journal and artifacts alone. What is
-//! gone or was written by another version is named in its place; it fails no report.
+//! The parts read tables of the run from the store and become plain values ([`evaluation`],
+//! [`training`], [`questions`], …) or drawings ([`svg`], [`rows`]); the [`card`] at the top sums
+//! them up; `page.html` puts them together. Invariant: a report is a function of the run's journal
+//! and artifacts alone. What is gone or was written by another version is named in its place; it
+//! fails no report.
 
 mod audit;
 mod card;

@@ -24,8 +24,8 @@ pub struct Training {
     pub outcome: Option<Outcome>,
 }
 
-/// The outcome of a training: the best value of the validation metric that chooses the epoch, or the
-/// last loss where nothing was validated.
+/// The outcome of a training: the best value of the validation metric that chooses the epoch, or
+/// the last loss where nothing was validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The metric's name.

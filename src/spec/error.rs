@@ -85,8 +85,8 @@ struct Shown {
 }
 
 impl Shown {
-    /// What stands below the line: space up to the mistake, and a mark of `len` characters. Both are as wide as what is
-    /// above them, escapes included; tabs stay tabs.
+    /// What stands below the line: space up to the mistake, and a mark of `len` characters. Both
+    /// are as wide as what is above them, escapes included; tabs stay tabs.
     fn mark(&self, len: usize) -> (String, String) {
         let from = self.text.char_indices().nth(self.before);
         let (before, rest) = self

@@ -40,7 +40,8 @@ pub(super) fn main_text(file: &Path, base: &Path) -> Result<String, SpecErrors> 
     })
 }
 
-/// A pipeline of this text with everything it includes, merged. `None` when there is no tree to go on with, which is reported.
+/// A pipeline of this text with everything it includes, merged. `None` when there is no tree to go
+/// on with, which is reported.
 pub(super) fn read(
     file: &Path,
     text: &str,

@@ -136,7 +136,8 @@ impl Entry {
 }
 
 impl Entry {
-    /// The plain scalar that stands at exactly this path inside the value; `None` for anything else, templates included.
+    /// The plain scalar that stands at exactly this path inside the value; `None` for anything
+    /// else, templates included.
     pub fn plain(&self, path: &[PathSeg]) -> Option<&str> {
         let mut node = &self.value;
         for seg in path {

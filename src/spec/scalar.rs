@@ -1,8 +1,9 @@
 //! What a plain scalar means: null, boolean, number or text, by the core schema of YAML 1.2.
 //!
-//! `yes`, `no`, `on` and `off` stay text: a parameter that is a boolean reads them, one that is text keeps them, and a
-//! country code `no` survives. Numbers that JSON cannot hold (`.inf`, `.nan`, `1e999`) stay text too, and so do numbers that are
-//! not zero but too small for a float (`1e-400`): as a parameter that is a number they are refused, never silently changed.
+//! `yes`, `no`, `on` and `off` stay text: a parameter that is a boolean reads them, one that is
+//! text keeps them, and a country code `no` survives. Numbers that JSON cannot hold (`.inf`,
+//! `.nan`, `1e999`) stay text too, and so do numbers that are not zero but too small for a float
+//! (`1e-400`): as a parameter that is a number they are refused, never silently changed.
 
 use serde_json::{Number, Value};
 

@@ -1,8 +1,8 @@
 //! Digests of files that were read before, so that a file that did not change is not read again.
 //!
-//! A digest is remembered with the file's [`Stamp`]. It is only a memory: one that is lost, cannot be
-//! read or cannot be written costs time, nothing else. Several processes may have one: each adds what
-//! it learned to what is there.
+//! A digest is remembered with the file's [`Stamp`]. It is only a memory: one that is lost, cannot
+//! be read or cannot be written costs time, nothing else. Several processes may have one: each adds
+//! what it learned to what is there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -141,7 +141,8 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Bytes of a file, or of all files below a folder, as far as they can be seen; links are not followed.
+/// Bytes of a file, or of all files below a folder, as far as they can be seen; links are not
+/// followed.
 fn size(path: &Path) -> u64 {
     match fs::symlink_metadata(path) {
         Ok(m) if m.is_dir() => {

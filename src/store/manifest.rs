@@ -114,8 +114,8 @@ pub struct Manifest {
     pub made_on: MadeOn,
     /// When it was finished, UTC.
     pub made_at: String,
-    /// Whether its operator could read no input without comparing it with its digest. Earlier versions
-    /// did not compare.
+    /// Whether its operator could read no input without comparing it with its digest. Earlier
+    /// versions did not compare.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inputs_checked: bool,
     /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots. [`Manifest::sealed`] sets it.
@@ -178,7 +178,8 @@ pub enum Lookup {
 }
 
 impl Store {
-    /// Looks for a finished stage and checks that its objects are what was written ([`Look::Stamp`]).
+    /// Looks for a finished stage and checks that its objects are what was written
+    /// ([`Look::Stamp`]).
     ///
     /// # Errors
     /// When the store cannot be read, or the manifest has an unknown version.

@@ -39,8 +39,8 @@ type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
 pub struct Committed {
     /// Its ports.
     pub ports: BTreeMap<String, PortEntry>,
-    /// Stored stages that were forgotten: they may have been computed from an object that was damaged
-    /// and is healed now.
+    /// Stored stages that were forgotten: they may have been computed from an object that was
+    /// damaged and is healed now.
     pub distrusted: u64,
 }
 
@@ -318,8 +318,8 @@ impl Arrival {
         written.map_err(StoreError::io("write", &path))
     }
 
-    /// Gives it its final name, and how many stages were distrusted by that (see [`Committed`]); `None`,
-    /// and nothing is kept, when it is not the object that was expected.
+    /// Gives it its final name, and how many stages were distrusted by that (see [`Committed`]);
+    /// `None`, and nothing is kept, when it is not the object that was expected.
     pub(super) fn store(
         self,
         store: &Store,

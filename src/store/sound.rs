@@ -1,8 +1,8 @@
 //! Whether objects still have the bytes they were written with, and what follows where one has not.
 //!
-//! An object is read again only where its stamp is not the one it had when it was last read: a copied
-//! store is read once, an old one too. Bytes that rot under an unchanged stamp are found by the stage that opens
-//! the table, because [`gfm_pipe_api::TableFile`] compares the digest.
+//! An object is read again only where its stamp is not the one it had when it was last read: a
+//! copied store is read once, an old one too. Bytes that rot under an unchanged stamp are found by
+//! the stage that opens the table, because [`gfm_pipe_api::TableFile`] compares the digest.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -173,8 +173,9 @@ impl Store {
             .collect())
     }
 
-    /// Called before an object gets its final name. Where a damaged one is there, what may have been
-    /// computed from it is forgotten, so that it is computed anew; gives how many stages that were.
+    /// Called before an object gets its final name. Where a damaged one is there, what may have
+    /// been computed from it is forgotten, so that it is computed anew; gives how many stages that
+    /// were.
     pub(super) fn heal(&self, entry: &TableEntry) -> Result<u64, StoreError> {
         if !matches!(
             self.check(&entry.digest, entry.bytes, Look::Bytes),

@@ -1,7 +1,7 @@
 //! Looking for damage: every manifest, and every object that one names.
 //!
-//! Invariant: nothing is changed but the memory of what objects hold. Through it the next run knows what is
-//! damaged, even if it would not have been opened, and computes it anew.
+//! Invariant: nothing is changed but the memory of what objects hold. Through it the next run knows
+//! what is damaged, even if it would not have been opened, and computes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -73,8 +73,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Every object on disk, with its size: files in the place that their digest gives them. Links are
-    /// not followed, and what others put there is passed over.
+    /// Every object on disk, with its size: files in the place that their digest gives them. Links
+    /// are not followed, and what others put there is passed over.
     ///
     /// # Errors
     /// When a folder cannot be read.

@@ -194,7 +194,8 @@ impl HumanUi {
     }
 }
 
-/// Time a stage still takes: by the speed of what it counts, and as long as that says little, by what it took last time.
+/// Time a stage still takes: by the speed of what it counts, and as long as that says little, by
+/// what it took last time.
 fn left(spent: f64, measured: Option<Left>, expected: Option<f64>) -> Option<Left> {
     let about = |seconds: f64| Left {
         seconds: seconds.max(0.0),

@@ -1,8 +1,9 @@
 //! Where output goes, and the only way to a terminal.
 //!
-//! Invariant: what reaches a terminal moves no cursor and hides nothing, whatever names, paths and programs' output are in
-//! it. [`Out::text`] escapes every hidden character but those of our own styles, which [`styled`] marks with a number that
-//! no text from outside can know. Documents for programs ([`Out::document`]) go out as they are, unless to a terminal.
+//! Invariant: what reaches a terminal moves no cursor and hides nothing, whatever names, paths and
+//! programs' output are in it. [`Out::text`] escapes every hidden character but those of our own
+//! styles, which [`styled`] marks with a number that no text from outside can know. Documents for
+//! programs ([`Out::document`]) go out as they are, unless to a terminal.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -10,9 +11,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use gfm_pipe_api::printable::lines;
 
-/// How a style of ours begins: an escape sequence as terminals know them, with a number first that is drawn anew for every
-/// process and taken out on the way. It is cut into parameters of at most four digits: `console`, which measures lines, does
-/// not take longer ones for a style.
+/// How a style of ours begins: an escape sequence as terminals know them, with a number first that
+/// is drawn anew for every process and taken out on the way. It is cut into parameters of at most
+/// four digits: `console`, which measures lines, does not take longer ones for a style.
 static MARK: LazyLock<String> = LazyLock::new(|| {
     let number = RandomState::new().hash_one("styles");
     let parts = [0, 16, 32, 48].map(|shift| (number >> shift) % 10_000);
@@ -86,7 +87,8 @@ impl Out {
         self.text(&format!("{text}\n"));
     }
 
-    /// Writes a document that programs read (JSON, YAML, HTML, a script): byte by byte what it is, unless to a terminal.
+    /// Writes a document that programs read (JSON, YAML, HTML, a script): byte by byte what it is,
+    /// unless to a terminal.
     pub fn document(&self, text: &str) {
         if self.inner().terminal {
             self.text(text);
@@ -105,14 +107,16 @@ impl Out {
         self.write("\x1b[?25h\x1b[?1049l");
     }
 
-    /// Draws lines from the top of the screen. The rest of each line is cleared, and the rest of the screen; nothing scrolls.
+    /// Draws lines from the top of the screen. The rest of each line is cleared, and the rest of
+    /// the screen; nothing scrolls.
     pub fn draw(&self, lines: &[String]) {
         let lines: Vec<String> = lines.iter().map(|l| shown(l)).collect();
         let text = lines.join("\x1b[K\r\n");
         self.write(&format!("\x1b[H{text}\x1b[K\x1b[J"));
     }
 
-    /// Why something could not be written, if so. A reader that went away is not a failure: it has what it wanted.
+    /// Why something could not be written, if so. A reader that went away is not a failure: it has
+    /// what it wanted.
     pub fn failure(&self) -> Option<String> {
         let inner = self.inner();
         let failed = inner.failed.as_ref();

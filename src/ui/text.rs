@@ -68,8 +68,9 @@ pub fn reasons(all: &[String]) -> String {
     one_line(&out).into_owned()
 }
 
-/// Lines of a table: the first row is its head, the first `left` columns are aligned to the left, the rest to the right. Cells
-/// are shown escaped, each on one line; this is done here because their width counts.
+/// Lines of a table: the first row is its head, the first `left` columns are aligned to the left,
+/// the rest to the right. Cells are shown escaped, each on one line; this is done here because
+/// their width counts.
 pub fn table(rows: &[Vec<String>], left: usize) -> Vec<String> {
     let shown = |row: &Vec<String>| row.iter().map(|c| one_line(c).into_owned()).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();

@@ -59,7 +59,8 @@ fn runs_are_listed_compared_and_pinned() {
         let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
         assert_eq!(runs[1]["stages"][2]["status"], "ran");
         assert_snapshot!("diff", told(&mut toy(&path, &["diff", "latest"])));
-        // One alone is compared with the one before it, whichever it is; and no run with itself unless that is asked.
+        // One alone is compared with the one before it, whichever it is; and no run with itself
+        // unless that is asked.
         assert_eq!(
             told(&mut toy(&path, &["diff"])),
             told(&mut toy(&path, &["diff", &name(0), &name(1)]))

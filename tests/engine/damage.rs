@@ -108,7 +108,8 @@ fn an_edit_of_the_same_size_is_computed_again() {
     assert_eq!(fs::read(&object).unwrap(), whole);
 }
 
-/// Bytes that rot while size and times stay are met by the stage that opens them, and computed anew first.
+/// Bytes that rot while size and times stay are met by the stage that opens them, and computed anew
+/// first.
 #[test]
 fn silent_rot_is_never_computed_from() {
     let (lab, object) = lab();

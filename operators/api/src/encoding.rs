@@ -1,7 +1,7 @@
 //! Texts in another encoding than UTF-8, recognised by their first bytes.
 //!
-//! Editors and shells on Windows write UTF-16. Read as UTF-8 such a file is a stream of NULs and broken characters, which no
-//! parser's message explains. Every reader of text looks here first.
+//! Editors and shells on Windows write UTF-16. Read as UTF-8 such a file is a stream of NULs and
+//! broken characters, which no parser's message explains. Every reader of text looks here first.
 
 use crate::error::OpError;
 

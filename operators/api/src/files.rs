@@ -1,7 +1,8 @@
 //! The one way files are opened for reading, and how a change of a file is noticed.
 //!
 //! Invariant: nothing here waits for a writer. A pipe, a socket or a device in place of a file is
-//! refused before it is opened, because opening one may block for ever and reading one may never end.
+//! refused before it is opened, because opening one may block for ever and reading one may never
+//! end.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};

@@ -12,7 +12,8 @@ pub struct Mistaken {
 /// What a Git LFS pointer starts with.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// The pointer that Git leaves in a large file's place until `git lfs pull` is run, by the file's first bytes.
+/// The pointer that Git leaves in a large file's place until `git lfs pull` is run, by the file's
+/// first bytes.
 pub fn git_lfs(head: &[u8]) -> Option<Mistaken> {
     if !head.starts_with(LFS) {
         return None;

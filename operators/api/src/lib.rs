@@ -5,8 +5,9 @@
 //! operators share: artifact kinds ([`kinds`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
 //! error type [`OpError`].
 //!
-//! Invariant: nothing here knows the engine, a terminal, the environment (but for the memory there is) or candle. Caching, scheduling and the store
-//! live in the root package; they drive operators only through what is public here.
+//! Invariant: nothing here knows the engine, a terminal, the environment (but for the memory there
+//! is) or candle. Caching, scheduling and the store live in the root package; they drive operators
+//! only through what is public here.
 
 pub mod artifact;
 pub mod columns;

@@ -1,7 +1,8 @@
 //! Whether what a stage is about to take fits into memory.
 //!
-//! A [`Demand`] lists buffers that will certainly exist at the same time, so that what would fit is never refused; a demand that
-//! is met may still run out of memory. Where the system does not say what is available, nothing is refused.
+//! A [`Demand`] lists buffers that will certainly exist at the same time, so that what would fit is
+//! never refused; a demand that is met may still run out of memory. Where the system does not say
+//! what is available, nothing is refused.
 
 use std::fmt;
 use std::fs;
@@ -37,7 +38,8 @@ impl Demand {
         parts.fold(0, |n, (_, bytes)| n.saturating_add(*bytes))
     }
 
-    /// Checks that it fits into what is available now; `lower` says which parameters make it smaller.
+    /// Checks that it fits into what is available now; `lower` says which parameters make it
+    /// smaller.
     ///
     /// # Errors
     /// When it does not fit.
@@ -88,8 +90,8 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Bytes that this process can still take, swap included: the least of what the system, the control groups around the process
-/// and its own limit on addresses leave. `None` where none of them says.
+/// Bytes that this process can still take, swap included: the least of what the system, the control
+/// groups around the process and its own limit on addresses leave. `None` where none of them says.
 pub fn available() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let system = read("/proc/meminfo").as_deref().and_then(of_system);
@@ -126,7 +128,8 @@ fn of_addresses(limits: &str, status: &str) -> Option<u64> {
     Some(limit.saturating_sub(kibibytes(status, "VmSize:")?))
 }
 
-/// What the control groups of a process leave, by its `/proc/self/cgroup`: version 2, and version 1's memory controller.
+/// What the control groups of a process leave, by its `/proc/self/cgroup`: version 2, and version
+/// 1's memory controller.
 fn of_groups(text: &str, swap: u64) -> Option<u64> {
     let paths = text.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -138,7 +141,8 @@ fn of_groups(text: &str, swap: u64) -> Option<u64> {
         }
     });
     let left = paths.filter_map(|(root, path)| {
-        // A group's limit holds for those in it. In a container the path may be one of the host's: then the root is ours.
+        // A group's limit holds for those in it. In a container the path may be one of the host's:
+        // then the root is ours.
         let path = Path::new(path.trim_start_matches('/'));
         let folders = path.ancestors().map(|p| Path::new(root).join(p));
         folders.filter_map(|folder| of_group(&folder, swap)).min()

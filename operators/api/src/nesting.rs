@@ -1,8 +1,9 @@
 //! How deep a Parquet file's columns are nested, found before the library reads its schema.
 //!
-//! The library builds nested types by recursion, and dropping them recurses too: a footer of two megabytes can nest 200,000 groups,
-//! which overflows the stack. Only the list of columns in the footer is looked at here (Thrift's compact protocol, fields by
-//! number as parquet.thrift has them).
+//! The library builds nested types by recursion, and dropping them recurses too: a footer of two
+//! megabytes can nest 200,000 groups, which overflows the stack. Only the list of columns in the
+//! footer is looked at here (Thrift's compact protocol, fields by number as parquet.thrift has
+//! them).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,7 +21,8 @@ fn too_deep() -> ParquetError {
     ))
 }
 
-/// Checks how deep the columns of a file are nested. What is broken otherwise is left to the library.
+/// Checks how deep the columns of a file are nested. What is broken otherwise is left to the
+/// library.
 ///
 /// # Errors
 /// When they are nested too deep, or the file cannot be read.

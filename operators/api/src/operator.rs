@@ -226,8 +226,9 @@ pub trait Operator: 'static {
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
-    /// What running it takes, from the inputs that are there (those that are yet to be made are missing). `device` is `cpu`, or the name of a
-    /// GPU, which is empty where it is not known. `None` where it cannot tell, or uses no GPU and is asked about one.
+    /// What running it takes, from the inputs that are there (those that are yet to be made are
+    /// missing). `device` is `cpu`, or the name of a GPU, which is empty where it is not known.
+    /// `None` where it cannot tell, or uses no GPU and is asked about one.
     ///
     /// # Errors
     /// When an input cannot be read.
@@ -256,8 +257,9 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
-    /// What the user should know about a result before relying on it, and what to try: reported at the end of a run, whether the result was
-    /// computed or cached. A text is one line, lower case, without a full stop.
+    /// What the user should know about a result before relying on it, and what to try: reported at
+    /// the end of a run, whether the result was computed or cached. A text is one line, lower case,
+    /// without a full stop.
     ///
     /// # Errors
     /// When an output cannot be read.
@@ -280,7 +282,8 @@ pub struct Estimate {
     pub memory: u64,
     /// Seconds on a device of this name.
     pub seconds: f64,
-    /// Name of the device whose speed was assumed: `cpu`, which was timed for a moment, or a GPU's, which has a data sheet.
+    /// Name of the device whose speed was assumed: `cpu`, which was timed for a moment, or a GPU's,
+    /// which has a data sheet.
     pub device: String,
 }
 

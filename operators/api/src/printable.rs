@@ -1,14 +1,16 @@
 //! Text from outside on its way to a terminal or a log file.
 //!
-//! Names, paths, cells and the output of programs may hold characters that move the cursor, colour or hide what follows, or
-//! turn the direction of a line. The functions here are the only way such text is shown: they write every character that
-//! [`is_hidden`] as JSON would (`\u001b`). So a JSON document stays the same document, and escaping twice changes nothing.
+//! Names, paths, cells and the output of programs may hold characters that move the cursor, colour
+//! or hide what follows, or turn the direction of a line. The functions here are the only way such
+//! text is shown: they write every character that [`is_hidden`] as JSON would (`\u001b`). So a JSON
+//! document stays the same document, and escaping twice changes nothing.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character is not seen as itself: controls, line and paragraph separators, marks that change the direction of
-/// text, and characters without a width (Unicode's Default_Ignorable_Code_Point and the interlinear annotations).
+/// Whether a character is not seen as itself: controls, line and paragraph separators, marks that
+/// change the direction of text, and characters without a width (Unicode's
+/// Default_Ignorable_Code_Point and the interlinear annotations).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

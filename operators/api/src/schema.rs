@@ -568,8 +568,8 @@ impl Found<'_> {
         (self.written)(path).is_none_or(|w| w.text == read)
     }
 
-    /// What to do where a number or a boolean should be text. What it is read as (7) is not what was meant (007), so
-    /// nothing is quoted where the written form is not known.
+    /// What to do where a number or a boolean should be text. What it is read as (7) is not what
+    /// was meant (007), so nothing is quoted where the written form is not known.
     fn quote(&self, path: &[PathSeg]) -> String {
         match (self.written)(path) {
             Some(w) => format!("write it in quotes: {}", w.quoted),

@@ -1,7 +1,8 @@
 //! Words of a command line as a person could paste them into a shell.
 //!
-//! What a shell would not take as it stands is quoted; what a terminal would not show as it stands is written as an escape
-//! inside `$'…'`, which bash, zsh and ksh read. So the text that is shown is the command that runs, and nothing else.
+//! What a shell would not take as it stands is quoted; what a terminal would not show as it stands
+//! is written as an escape inside `$'…'`, which bash, zsh and ksh read. So the text that is shown
+//! is the command that runs, and nothing else.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,16 +1,18 @@
 //! Relations of a graph that say the same thing twice, in one direction or in both.
 //!
-//! A near-duplicate gives away the triples of the other relation: if (a, `also born in`, b) is in the graph, then
-//! (a, `born in`, b) does. So the audit reports them and pre-training does not leave them beside the triples it asks for; both use
-//! what is defined here.
+//! A near-duplicate gives away the triples of the other relation: if (a, `also born in`, b) is in
+//! the graph, then (a, `born in`, b) does. So the audit reports them and pre-training does not
+//! leave them beside the triples it asks for; both use what is defined here.
 
 use std::collections::BTreeMap;
 
-/// The share of a relation's pairs from which on a relation that has them too is its near-duplicate.
+/// The share of a relation's pairs from which on a relation that has them too is its
+/// near-duplicate.
 pub const SHARE: f64 = 0.8;
 
-/// Most distinct triples between two entities that are compared with each other. Entities that more relations join say
-/// nothing about any two of these, and comparing them all would take the square of their number.
+/// Most distinct triples between two entities that are compared with each other. Entities that more
+/// relations join say nothing about any two of these, and comparing them all would take the square
+/// of their number.
 const MOST: usize = 64;
 
 /// A relation most of whose pairs of entities another relation has too.
@@ -28,8 +30,8 @@ pub struct Twin {
     pub pairs: u64,
 }
 
-/// The near-duplicates among the relations of these triples, from a given share of shared pairs on; by relation, then by the
-/// other one.
+/// The near-duplicates among the relations of these triples, from a given share of shared pairs on;
+/// by relation, then by the other one.
 pub fn twins(triples: impl IntoIterator<Item = [u32; 3]>, share: f64) -> Vec<Twin> {
     // Each triple by the two entities it joins, whatever its direction.
     let mut joins: Vec<(u32, u32, u32, bool)> = triples
@@ -85,7 +87,8 @@ mod tests {
 
     #[test]
     fn duplicates_are_found_in_either_direction() {
-        // Relation 1 has four of the five pairs of 0 as they are, 2 has them all reversed, 3 has one.
+        // Relation 1 has four of the five pairs of 0 as they are, 2 has them all reversed, 3 has
+        // one.
         let pairs = [(0, 1), (1, 2), (5, 3), (3, 4), (4, 0)];
         let mut triples: Vec<[u32; 3]> = pairs.iter().map(|(h, t)| [*h, 0, *t]).collect();
         triples.extend(pairs[..4].iter().map(|(h, t)| [*h, 1, *t]));

@@ -1,5 +1,6 @@
 //! Tokens a second: `cargo bench -p gfm-pipe-english -- TEXTS`. TEXTS is a JSON object of texts, as
-//! `raw/dataset_corpus.json` is. One JSON line out. benches/spacy_speed.py does the same with spaCy.
+//! `raw/dataset_corpus.json` is. One JSON line out. benches/spacy_speed.py does the same with
+//! spaCy.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -69,13 +70,14 @@ fn main() {
     );
 }
 
-/// Time that this process has had a processor: on a machine that others use, it is a better measure than the clock. Not a number
-/// where there is no /proc.
+/// Time that this process has had a processor: on a machine that others use, it is a better measure
+/// than the clock. Not a number where there is no /proc.
 fn cpu_seconds() -> f64 {
     /// Ticks of the kernel's counters in a second.
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in brackets, may hold spaces. Fields 14 and 15 are ticks for the program and the kernel.
+    // The name of the program, in brackets, may hold spaces. Fields 14 and 15 are ticks for the
+    // program and the kernel.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |n: usize| fields.split_whitespace().nth(n)?.parse::<f64>().ok();
     match (ticks(11), ticks(12)) {

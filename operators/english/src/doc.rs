@@ -45,7 +45,8 @@ pub struct Doc {
 }
 
 impl PartialEq for Doc {
-    /// Compares what was found by one pipeline; numbers of names of two pipelines cannot be compared.
+    /// Compares what was found by one pipeline; numbers of names of two pipelines cannot be
+    /// compared.
     fn eq(&self, other: &Self) -> bool {
         (&self.tokens, &self.entities, &self.sentences)
             == (&other.tokens, &other.entities, &other.sentences)

@@ -6,7 +6,8 @@ use crate::names::{NameId, Names};
 use crate::scorer::{self, REDUCED, Scorer, Scores};
 use crate::weights::Weights;
 
-/// Tokens a state looks at: the next one, the first of the open entity, and the one before the next if one is open.
+/// Tokens a state looks at: the next one, the first of the open entity, and the one before the next
+/// if one is open.
 const SLOTS: usize = 3;
 
 /// What a move does. Entities are numbered as the labels of [`Recogniser`].

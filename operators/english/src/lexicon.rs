@@ -90,7 +90,8 @@ impl Lexicon {
         }
     }
 
-    /// A word in lower case, by the Unicode version of the tables: letters that are newer stay as they are.
+    /// A word in lower case, by the Unicode version of the tables: letters that are newer stay as
+    /// they are.
     fn lower_case(&self, word: &str) -> String {
         let newer = |c: char| c.is_uppercase() && !self.upper.contains(c);
         if word.is_ascii() || !word.contains(newer) {

@@ -1,11 +1,13 @@
-//! A small English pipeline: text to tokens, part-of-speech tags, dependency parse, sentences and named entities.
+//! A small English pipeline: text to tokens, part-of-speech tags, dependency parse, sentences and
+//! named entities.
 //!
-//! It computes what spaCy's `en_core_web_sm` 3.8.0 computes, from the same weights, without Python. Nothing here knows of
-//! pipelines or artifacts.
+//! It computes what spaCy's `en_core_web_sm` 3.8.0 computes, from the same weights, without Python.
+//! Nothing here knows of pipelines or artifacts.
 //!
-//! The way of a text: `tokenizer` cuts it into words, `lexicon` turns words into numbers, `tok2vec` into rows that know
-//! their neighbours; `tagger`, `parser` and `entities` read these rows. A result depends on the text alone: not on other
-//! texts, not on the number of threads, not on the processor. [`facts`] makes statements of a parse.
+//! The way of a text: `tokenizer` cuts it into words, `lexicon` turns words into numbers, `tok2vec`
+//! into rows that know their neighbours; `tagger`, `parser` and `entities` read these rows. A
+//! result depends on the text alone: not on other texts, not on the number of threads, not on the
+//! processor. [`facts`] makes statements of a parse.
 //!
 //! ```
 //! # #[cfg(feature = "builtin")] {

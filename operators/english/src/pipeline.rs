@@ -102,7 +102,8 @@ impl English {
         Ok(LOADED.get_or_init(|| loaded).clone())
     }
 
-    /// Loads a pipeline from the contents of its files: weights (safetensors in 16 or 32 bits) and `english.json`.
+    /// Loads a pipeline from the contents of its files: weights (safetensors in 16 or 32 bits) and
+    /// `english.json`.
     ///
     /// # Errors
     /// A file that is malformed, of an unknown format, or does not fit the other.
@@ -142,8 +143,8 @@ impl English {
         docs.pop().expect("one text gives one result")
     }
 
-    /// Parses texts on all threads of the current pool. The result of a text does not depend on the others, on their
-    /// order, or on the number of threads.
+    /// Parses texts on all threads of the current pool. The result of a text does not depend on the
+    /// others, on their order, or on the number of threads.
     pub fn parse_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<Doc> {
         let batches: Vec<Vec<Doc>> = batches(texts)
             .into_par_iter()

@@ -1,7 +1,8 @@
 //! Matrix products with weights that are arranged once for the processor's vectors.
 //!
-//! Every element of a result is added up term by term in the order of the inputs, with fused multiply-adds. So a row's
-//! result depends on that row alone, whatever stands beside it, and is the same with every set of vector instructions.
+//! Every element of a result is added up term by term in the order of the inputs, with fused
+//! multiply-adds. So a row's result depends on that row alone, whatever stands beside it, and is
+//! the same with every set of vector instructions.
 
 use std::ops::Range;
 
@@ -20,7 +21,8 @@ pub(crate) struct Packed<const K: usize> {
 }
 
 impl<const K: usize> Packed<K> {
-    /// Arranges `columns` columns; `weight` is given column and input. Missing columns of the last panel are zero.
+    /// Arranges `columns` columns; `weight` is given column and input. Missing columns of the last
+    /// panel are zero.
     pub(crate) fn new(
         columns: usize,
         weight: impl Fn(usize, usize) -> f32,
@@ -51,7 +53,8 @@ impl<const K: usize> Packed<K> {
         self.bias.len()
     }
 
-    /// The product of each row of inputs, which begin at `starts` in `x`: `starts.len()` rows of [`Packed::width`].
+    /// The product of each row of inputs, which begin at `starts` in `x`: `starts.len()` rows of
+    /// [`Packed::width`].
     pub(crate) fn apply(&self, x: &[f32], starts: &[usize], out: &mut [f32]) {
         pulp::Arch::new().dispatch(Product {
             weights: self,
@@ -99,7 +102,8 @@ impl<const K: usize> WithSimd for Product<'_, K> {
     }
 }
 
-/// Stores the vectors of a row one by one: copied as a slice, the sums would be kept in memory instead of registers.
+/// Stores the vectors of a row one by one: copied as a slice, the sums would be kept in memory
+/// instead of registers.
 #[inline(always)]
 fn store<S: Simd>(out: &mut [S::f32s], part: usize, [a, b, c]: [S::f32s; VECTORS]) {
     out[part] = a;

@@ -1,7 +1,7 @@
 //! Scores of moves: what parser and entity recogniser make of the tokens a state looks at.
 //!
-//! Each place a state looks at (a slot) adds a row that depends on the slot and the token alone. These rows are computed
-//! for a block of tokens at once, and kept for the last few blocks.
+//! Each place a state looks at (a slot) adds a row that depends on the slot and the token alone.
+//! These rows are computed for a block of tokens at once, and kept for the last few blocks.
 
 use std::collections::VecDeque;
 
@@ -150,7 +150,8 @@ impl<'a, const SLOTS: usize> Scores<'a, SLOTS> {
         scores
     }
 
-    /// Computes the rows of the next block of tokens, in place of the oldest block if there are too many.
+    /// Computes the rows of the next block of tokens, in place of the oldest block if there are too
+    /// many.
     fn next_block(&mut self) {
         let memory = &mut *self.memory;
         let mut block = if self.kept == KEPT_BLOCKS {

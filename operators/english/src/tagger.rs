@@ -33,7 +33,8 @@ impl Heads {
         })
     }
 
-    /// Puts the reduced rows of encoded tokens into `reduced` and, if there are any, calls `tag` with the best tags.
+    /// Puts the reduced rows of encoded tokens into `reduced` and, if there are any, calls `tag`
+    /// with the best tags.
     pub(crate) fn apply(
         &self,
         encoded: &Encoded<'_>,

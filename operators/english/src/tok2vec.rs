@@ -1,8 +1,9 @@
 //! Words to rows of numbers that know their neighbours.
 //!
-//! Each word's features are looked up in hashed embedding tables and mixed by one block; four more blocks then let each
-//! row see the rows beside it. Texts are worked on in pieces of bounded length. A piece takes four rows of its neighbours
-//! along on either side, so that its own rows are those of the whole text, to the last bit.
+//! Each word's features are looked up in hashed embedding tables and mixed by one block; four more
+//! blocks then let each row see the rows beside it. Texts are worked on in pieces of bounded
+//! length. A piece takes four rows of its neighbours along on either side, so that its own rows are
+//! those of the whole text, to the last bit.
 
 use std::ops::Range;
 
@@ -136,7 +137,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
         })
     }
 
-    /// Encodes texts, whose tokens lie one after another in `words`, and hands on the rows in order.
+    /// Encodes texts, whose tokens lie one after another in `words`, and hands on the rows in
+    /// order.
     pub(crate) fn encode(
         &self,
         words: &[Word],
@@ -192,7 +194,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
             }
         }
         for (done, layer) in self.layers.iter().enumerate() {
-            // A row is right as long as its neighbours were, so each layer leaves out one more at the ends.
+            // A row is right as long as its neighbours were, so each layer leaves out one more at
+            // the ends.
             let rows = |piece: &Piece| piece.row + done + 1..piece.row + piece.rows() - done - 1;
             memory.places.clear();
             memory
@@ -258,7 +261,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
     }
 }
 
-/// The tokens a piece needs, its own and up to `DEPTH` beside them in the same text, each with its row.
+/// The tokens a piece needs, its own and up to `DEPTH` beside them in the same text, each with its
+/// row.
 fn around(piece: &Piece) -> impl Iterator<Item = (usize, usize)> + use<> {
     let start = piece
         .tokens

@@ -98,7 +98,8 @@ fn what_was_seen_before_changes_nothing() {
 fn long_texts_need_time_in_proportion() {
     const MEGABYTE: usize = 1 << 20;
     let english = English::new().unwrap();
-    // A megabyte that is one token or a few: a search that starts again at each character would take hours.
+    // A megabyte that is one token or a few: a search that starts again at each character would
+    // take hours.
     for unit in [
         "a", ".", "-", " ", "\n", "@", "a@", "a.", "é", "a:/", "1.", "ab-",
     ] {

@@ -1,4 +1,5 @@
-//! The systems that are not trained: dense, BM25, personalised PageRank and their fusion; and what each system must be connected to.
+//! The systems that are not trained: dense, BM25, personalised PageRank and their fusion; and what
+//! each system must be connected to.
 
 use gfm_pipe_api::{Connected, Context, Field, OpError, OpResult, Problem, Type};
 
@@ -57,7 +58,8 @@ pub(crate) fn wired(inputs: &Connected) -> impl Fn(&str) -> bool {
     |port| inputs.get(port).is_some_and(|from| !from.is_empty())
 }
 
-/// What is wrong when a system was asked for by name and cannot run; `ways` says what can be done besides connecting what it needs.
+/// What is wrong when a system was asked for by name and cannot run; `ways` says what can be done
+/// besides connecting what it needs.
 pub(crate) fn unwired(system: &str, inputs: &Connected, ways: &str) -> Option<Problem> {
     let missing = missing(system, &wired(inputs));
     if missing.is_empty() {
@@ -84,7 +86,8 @@ pub(crate) struct Baselines<'a> {
 
 /// What baselines give for a question.
 pub(crate) struct Scores {
-    /// Scores of all documents by system, in the order of [`Baselines::names`]; `None`: the question could not be asked.
+    /// Scores of all documents by system, in the order of [`Baselines::names`]; `None`: the
+    /// question could not be asked.
     pub documents: Vec<(&'static str, Option<Vec<f64>>)>,
     /// Masses of all entities, by personalised PageRank.
     pub entities: Option<Vec<f64>>,

@@ -235,7 +235,8 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
     Ok(out)
 }
 
-/// The encoder's name for `config.json`: what is given, where it is the name of the encoder that the model was trained with.
+/// The encoder's name for `config.json`: what is given, where it is the name of the encoder that
+/// the model was trained with.
 fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
     let trained = &model.origin.encoder;
     let Some(given) = given else {

@@ -62,7 +62,8 @@ pub(crate) struct Sure {
 }
 
 impl Sure {
-    /// Checks that the resamples of at least this many systems fit into memory, before anything is measured.
+    /// Checks that the resamples of at least this many systems fit into memory, before anything is
+    /// measured.
     ///
     /// # Errors
     /// When they do not.

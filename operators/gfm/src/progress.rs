@@ -31,8 +31,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Reports that `done` of the pass's `of` parts are through; where it has none, it is. Of several ranks the first one reports, and its parts stand for those of
-    /// the others.
+    /// Reports that `done` of the pass's `of` parts are through; where it has none, it is. Of
+    /// several ranks the first one reports, and its parts stand for those of the others.
     pub fn at(&self, done: usize, of: usize) {
         let part = match of {
             0 => self.units,

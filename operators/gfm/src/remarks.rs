@@ -1,5 +1,5 @@
-//! What the user should know about a training or an evaluation before relying on it, and what to try: made from the tables, so that a
-//! cached result has it too.
+//! What the user should know about a training or an evaluation before relying on it, and what to
+//! try: made from the tables, so that a cached result has it too.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ const NEAR: f64 = 0.01;
 /// A loss that ends at this share of its first value has not fallen.
 const FALLEN: f64 = 0.99;
 
-/// Where a sum of losses ends below this share of its first value, something was learned whatever one of its parts says.
+/// Where a sum of losses ends below this share of its first value, something was learned whatever
+/// one of its parts says.
 const LEARNED: f64 = 0.9;
 
 /// Losses at the end whose mean is looked at: one alone is of one batch.

@@ -336,7 +336,8 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
 /// The first documents of a question with their scores, best first.
 pub(crate) type List = Vec<(u32, f64)>;
 
-/// The `depth` best documents. One that is ranked without a score has the ranker's, the sum of nothing.
+/// The `depth` best documents. One that is ranked without a score has the ranker's, the sum of
+/// nothing.
 pub(crate) fn first(scores: &[f64], depth: usize) -> List {
     let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
     let best = top(scores, depth).into_iter();

@@ -1,5 +1,5 @@
-//! `retrieve`: the documents a system finds for questions, whether or not anybody knows the right ones. The system is a model, or
-//! one that needs no training.
+//! `retrieve`: the documents a system finds for questions, whether or not anybody knows the right
+//! ones. The system is a model, or one that needs no training.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ const MODEL: &str = "model";
 /// What may be asked.
 const SYSTEMS: [&str; 5] = [MODEL, "dense", "bm25", "ppr", "rrf"];
 
-/// Questions whose documents are scored together by a system that is not trained: their scores are held until then.
+/// Questions whose documents are scored together by a system that is not trained: their scores are
+/// held until then.
 const AT_ONCE: usize = 64;
 
 /// The operator.

@@ -34,7 +34,8 @@ pub trait Scorer {
     }
 }
 
-/// Checks that scores, rows of `nodes` of them, are numbers; `of` names a row. Ranked as they are, others would only look bad.
+/// Checks that scores, rows of `nodes` of them, are numbers; `of` names a row. Ranked as they are,
+/// others would only look bad.
 ///
 /// # Errors
 /// When one is NaN or infinite.

@@ -6,8 +6,9 @@ use gfm_pipe_api::twins::twins;
 
 use crate::sampling::Triple;
 
-/// Relations, inverses included, and their near-duplicates. Invariant: with two relations their inverses are duplicates too, and
-/// both are duplicates of each other, whichever of them has the other's pairs of nodes.
+/// Relations, inverses included, and their near-duplicates. Invariant: with two relations their
+/// inverses are duplicates too, and both are duplicates of each other, whichever of them has the
+/// other's pairs of nodes.
 #[derive(Debug, Default)]
 pub struct Twins {
     /// Number of direct relations.
@@ -16,8 +17,8 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// The near-duplicates among `relations` direct relations of these triples, from a share of common pairs on; none without a
-    /// share.
+    /// The near-duplicates among `relations` direct relations of these triples, from a share of
+    /// common pairs on; none without a share.
     pub fn find(relations: usize, triples: &[Triple], share: Option<f64>) -> Self {
         let mut out = Twins {
             direct: relations as u32,
@@ -72,7 +73,8 @@ impl Twins {
         others.is_some_and(|others| others.contains(&other))
     }
 
-    /// Triples without some of them and without what states these under a near-duplicate of their relation.
+    /// Triples without some of them and without what states these under a near-duplicate of their
+    /// relation.
     pub fn without(&self, all: Vec<Triple>, gone: &HashSet<Triple>) -> Vec<Triple> {
         // Relations of what goes, by its two nodes in either direction.
         let mut between: HashMap<(u32, u32), Vec<u32>> = HashMap::new();
@@ -94,7 +96,8 @@ impl Twins {
 mod tests {
     use super::*;
 
-    /// Five pairs under relation 0, four of them under 1, all of them reversed under 2; 3 holds in both directions.
+    /// Five pairs under relation 0, four of them under 1, all of them reversed under 2; 3 holds in
+    /// both directions.
     fn triples() -> Vec<Triple> {
         let pairs = [(0, 1), (1, 2), (5, 3), (3, 4), (4, 0)];
         let mut out: Vec<Triple> = pairs.iter().map(|(h, t)| [*h, 0, *t]).collect();

@@ -1,16 +1,19 @@
 //! Bytes of a file to text, with the way back from an offset in the text to one in the file.
 //!
-//! UTF-8 with and without a byte order mark, UTF-16 with one, any encoding that is named (by the user or by an HTML page), and
-//! Latin-1, which is recognised because its text is hardly ever valid UTF-8. Browsers read Latin-1 as Windows-1252, which adds
-//! quotation marks and dashes; so does this.
+//! UTF-8 with and without a byte order mark, UTF-16 with one, any encoding that is named (by the
+//! user or by an HTML page), and Latin-1, which is recognised because its text is hardly ever valid
+//! UTF-8. Browsers read Latin-1 as Windows-1252, which adds quotation marks and dashes; so does
+//! this.
 //!
-//! Invariant: whatever the bytes are, the result is a text or a reason. Nothing is replaced silently.
+//! Invariant: whatever the bytes are, the result is a text or a reason. Nothing is replaced
+//! silently.
 
 use std::ops::Range;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// Text between two places whose offsets are kept, in bytes: what is scanned at most to answer a question.
+/// Text between two places whose offsets are kept, in bytes: what is scanned at most to answer a
+/// question.
 const STRIDE: usize = 4096;
 
 /// How many bytes of the file a character takes.
@@ -39,7 +42,8 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// The bytes of the file that a range of the text was read from; `None` where that is not known.
+    /// The bytes of the file that a range of the text was read from; `None` where that is not
+    /// known.
     pub fn bytes(&self, range: &Range<usize>) -> Option<Range<u64>> {
         Some(self.byte(range.start)?..self.byte(range.end)?)
     }
@@ -70,8 +74,8 @@ fn length(text: &str, unit: Unit) -> u64 {
     n as u64
 }
 
-/// Reads bytes as text. `named` is the encoding the user gave; `hint` is one the file itself claims to have, which only counts
-/// where the bytes are not UTF-8.
+/// Reads bytes as text. `named` is the encoding the user gave; `hint` is one the file itself claims
+/// to have, which only counts where the bytes are not UTF-8.
 ///
 /// # Errors
 /// Why this is not a text.
@@ -143,7 +147,8 @@ fn nul(bytes: &[u8]) -> String {
     format!("the file is not a text: byte {at} is 0")
 }
 
-/// Bytes as UTF-8, where they are, or were before a few of them were damaged. `None` for another encoding.
+/// Bytes as UTF-8, where they are, or were before a few of them were damaged. `None` for another
+/// encoding.
 fn utf8(bytes: &[u8], mark: usize) -> Option<Decoded> {
     let size = (mark + bytes.len()) as u64;
     if let Ok(text) = std::str::from_utf8(bytes) {

@@ -1,4 +1,5 @@
-//! Splits for cross-validation: which questions train and which test, the same for the same ids and seed.
+//! Splits for cross-validation: which questions train and which test, the same for the same ids and
+//! seed.
 
 use gfm_pipe_api::{Field, Problem, Schema, Type};
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,8 @@ impl Folds {
         problems
     }
 
-    /// Where each question goes. Groups are dealt out in an order that the seed decides, so that folds are equally large.
+    /// Where each question goes. Groups are dealt out in an order that the seed decides, so that
+    /// folds are equally large.
     pub fn divide(&self, ids: &[&str]) -> Vec<Part> {
         let groups: Vec<&str> = ids.iter().map(|id| group(id)).collect();
         let mut order: Vec<([u8; 32], &str)> =

@@ -1,9 +1,11 @@
 //! `ingest-documents`: a folder, a file or a pattern of files to documents.
 //!
-//! Files are read twice: once for their titles, because a title that comes twice changes both, and once for their texts, which are
-//! written as they come. So the memory holds the titles and one file, however many there are.
+//! Files are read twice: once for their titles, because a title that comes twice changes both, and
+//! once for their texts, which are written as they come. So the memory holds the titles and one
+//! file, however many there are.
 //!
-//! The names of the files are in the stage's key by [`Operator::fingerprint`], their contents by [`Operator::files`].
+//! The names of the files are in the stage's key by [`Operator::fingerprint`], their contents by
+//! [`Operator::files`].
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

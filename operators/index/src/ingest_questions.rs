@@ -1,7 +1,8 @@
 //! `ingest-questions`: raw questions, tied to documents by title.
 //!
-//! No entity is known here, so no question is askable in the sense of the `questions` kind; what ranks documents by their texts
-//! needs none. One port per split, so that a changed test file retrains nothing.
+//! No entity is known here, so no question is askable in the sense of the `questions` kind; what
+//! ranks documents by their texts needs none. One port per split, so that a changed test file
+//! retrains nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -218,8 +219,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Reads the questions of a split; of questions with the same id the first is kept, among all splits where they are
-    /// divided again.
+    /// Reads the questions of a split; of questions with the same id the first is kept, among all
+    /// splits where they are divided again.
     fn split(&mut self, path: &Path, part: Part, pooled: bool) -> OpResult<()> {
         let listing = Listing::of(path, &self.ctx.base, &WANTED)
             .map_err(|absent| OpError::new(absent.why).hint(absent.hint).file(path))?;

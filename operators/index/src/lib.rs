@@ -1,13 +1,14 @@
 //! Operators that go from a folder of documents to a graph, without a language model.
 //!
-//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions about them, [`Extract`] finds
-//! what they mention and say, and [`BuildKg`] makes a graph of it. What they stand on
-//! is below them: which files there are (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents
-//! in them (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they
-//! would read, for `init`, which writes a pipeline.
+//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions
+//! about them, [`Extract`] finds what they mention and say, and [`BuildKg`] makes a graph of it.
+//! What they stand on is below them: which files there are (`listing`), their bytes as text
+//! (`decode`), formats (`formats`, a file each), documents in them (`reading`), titles (`titles`),
+//! pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they would read,
+//! for `init`, which writes a pipeline.
 //!
-//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes make an operator panic, and no
-//! file that cannot be read stops a run.
+//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes
+//! make an operator panic, and no file that cannot be read stops a run.
 
 mod build_kg;
 mod decode;

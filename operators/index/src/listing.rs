@@ -1,7 +1,9 @@
-//! The files below a folder, behind a pattern, or one file: in a fixed order, each once, with the reason where one is not read.
+//! The files below a folder, behind a pattern, or one file: in a fixed order, each once, with the
+//! reason where one is not read.
 //!
-//! Hidden files and folders (`.git`) are passed over. Links are followed; one that leads back into a folder it lies in is refused,
-//! and a file that is reached twice is read once. Only regular files are read: opening a FIFO would hang.
+//! Hidden files and folders (`.git`) are passed over. Links are followed; one that leads back into
+//! a folder it lies in is refused, and a file that is reached twice is read once. Only regular
+//! files are read: opening a FIFO would hang.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +16,8 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::formats::Format;
 
-/// Folders within folders that are looked into: far deeper than people go, and no chain of folders fills the stack.
+/// Folders within folders that are looked into: far deeper than people go, and no chain of folders
+/// fills the stack.
 pub const MAX_DEPTH: usize = 64;
 
 /// What to check where a path leads nowhere.
@@ -69,7 +72,8 @@ pub struct Wanted {
 }
 
 impl Listing {
-    /// Lists what `path` names: a file, a folder or a pattern. `base` is what relative paths are relative to.
+    /// Lists what `path` names: a file, a folder or a pattern. `base` is what relative paths are
+    /// relative to.
     ///
     /// # Errors
     /// When it names nothing that could be read, with what to do.
@@ -131,7 +135,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The same without the files that one of these patterns names: a file, or a folder with all that is in it.
+    /// The same without the files that one of these patterns names: a file, or a folder with all
+    /// that is in it.
     #[must_use]
     pub fn without(mut self, except: &[String]) -> Listing {
         let patterns: Vec<Pattern> = except.iter().filter_map(|p| Pattern::new(p).ok()).collect();
@@ -150,7 +155,8 @@ impl Listing {
         self
     }
 
-    /// The files for a stage's key; one that is absent where there is nothing to read, so that the run says so before it starts.
+    /// The files for a stage's key; one that is absent where there is nothing to read, so that the
+    /// run says so before it starts.
     pub fn files(path: &Path, base: &Path, wanted: &Wanted) -> Vec<InputFile> {
         Listing::keyed(path, base, Listing::of(path, base, wanted), wanted)
     }
@@ -310,8 +316,8 @@ impl Listing {
     }
 }
 
-/// Files that are another one of the list, by position, with the name of that. One that was reached without a link comes before
-/// those that links lead to.
+/// Files that are another one of the list, by position, with the name of that. One that was reached
+/// without a link comes before those that links lead to.
 fn reached_twice(root: &Path, entries: &[(PathBuf, u64)]) -> AHashMap<usize, String> {
     let real_root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let real: Vec<PathBuf> = entries
@@ -448,7 +454,8 @@ mod tests {
             )
         );
         assert_eq!(png.0, "p.png");
-        // From elsewhere, names stay what they are below the folder, and paths are what the user would write.
+        // From elsewhere, names stay what they are below the folder, and paths are what the user
+        // would write.
         let name = dir.path().file_name().unwrap();
         let base = dir.path().parent().unwrap();
         let other = Listing::of(Path::new(name), base, &WANTED).unwrap();

@@ -32,7 +32,8 @@ pub struct Asked {
     pub with_gold: u64,
 }
 
-/// The folder that a path of documents stands for: itself, the one a file is in, or the one a pattern begins in.
+/// The folder that a path of documents stands for: itself, the one a file is in, or the one a
+/// pattern begins in.
 pub fn folder(path: &Path) -> PathBuf {
     folder_of(path)
 }

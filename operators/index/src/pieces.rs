@@ -75,7 +75,8 @@ impl Split {
         self == Split::Word(Word::None)
     }
 
-    /// Pieces of a text, in order, without blanks at their ends. Every word is in one; a text without any is one piece.
+    /// Pieces of a text, in order, without blanks at their ends. Every word is in one; a text
+    /// without any is one piece.
     pub fn pieces(self, text: &str) -> Vec<Range<usize>> {
         let whole = trimmed(text, 0..text.len());
         let pieces = match self {
@@ -100,8 +101,8 @@ fn has_words(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
 }
 
-/// Parts between empty lines; one without a letter or digit (a rule of dashes) belongs to the one before it, the first to the
-/// one after it.
+/// Parts between empty lines; one without a letter or digit (a rule of dashes) belongs to the one
+/// before it, the first to the one after it.
 fn paragraphs(text: &str) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut open: Option<Range<usize>> = None;
@@ -161,7 +162,8 @@ fn by_length(text: &str, tokens: usize, overlap: usize) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     let (mut first, mut next, mut words) = (0, 0, 0);
     while next < units.len() {
-        // At least one new unit a piece, so that this ends: `units` has none of more words than fit.
+        // At least one new unit a piece, so that this ends: `units` has none of more words than
+        // fit.
         while next < units.len() && words + units[next].words <= tokens {
             words += units[next].words;
             next += 1;

@@ -1,5 +1,5 @@
-//! A record of a question file to a question. What a record has besides, or in another form, is rejected one by one and never
-//! loses the question.
+//! A record of a question file to a question. What a record has besides, or in another form, is
+//! rejected one by one and never loses the question.
 
 use std::collections::HashSet;
 
@@ -35,7 +35,8 @@ pub type Faults<'a> = dyn FnMut(Option<&str>, &str, &str) -> OpResult<()> + 'a;
 pub struct Place<'a> {
     /// What an id begins with where the record has none.
     pub stem: &'a str,
-    /// Whether it is from CSV, where a cell stands for a list: as JSON, or with bars between the items.
+    /// Whether it is from CSV, where a cell stands for a list: as JSON, or with bars between the
+    /// items.
     pub cells: bool,
 }
 
@@ -200,7 +201,8 @@ impl Item<'_, '_> {
         Ok(out)
     }
 
-    /// The distinct titles of the documents that are needed: as texts, as `[title, sentence]`, or as objects with a title.
+    /// The distinct titles of the documents that are needed: as texts, as `[title, sentence]`, or
+    /// as objects with a title.
     fn gold_titles(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
         let (mut out, mut seen) = (Vec::new(), HashSet::new());
         for name in ["supporting_facts", "supporting_documents"] {

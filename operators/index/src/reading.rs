@@ -1,4 +1,5 @@
-//! One file to documents: whatever its format, records with a title, a text and the way back to the file's bytes.
+//! One file to documents: whatever its format, records with a title, a text and the way back to the
+//! file's bytes.
 
 use std::io::Read;
 use std::ops::Range;
@@ -13,8 +14,8 @@ use crate::decode::{Decoded, decode};
 use crate::formats::rows::{self, Expected, Row};
 use crate::formats::{Fault, Format, Plain, disguised, html, markdown, parquet};
 
-/// Most fields of a single record in a file of its own. An object of more is a corpus, one of whose titles happens to be the name
-/// of the field.
+/// Most fields of a single record in a file of its own. An object of more is a corpus, one of whose
+/// titles happens to be the name of the field.
 const RECORD_KEYS: usize = 64;
 
 /// How files are read.
@@ -43,8 +44,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The bytes of the file a piece of the text was read from; those of the whole record for `None`, and where it is not
-    /// known exactly.
+    /// The bytes of the file a piece of the text was read from; those of the whole record for
+    /// `None`, and where it is not known exactly.
     pub fn bytes(&self, piece: Option<&Range<usize>>) -> Option<Range<u64>> {
         let (decoded, span) = self.place.as_ref()?;
         let part = piece.and_then(|p| self.plain.source(p));
@@ -149,7 +150,8 @@ pub fn read(path: &Path, format: Format, how: &How, each: &mut Each<'_>) -> OpRe
 /// A file that is one document.
 fn page(decoded: &Decoded, format: Format) -> Result<Record<'_>, Fault> {
     let text = decoded.text.as_str();
-    // These libraries are fuzzed by their makers; should one panic all the same, the other files are read.
+    // These libraries are fuzzed by their makers; should one panic all the same, the other files
+    // are read.
     let read = catch_unwind(|| match format {
         Format::Html => {
             let page = html::read(text);

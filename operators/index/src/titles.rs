@@ -37,8 +37,9 @@ pub struct Written {
     pub file: u32,
 }
 
-/// Makes titles different from each other: those that are the same get their folder, what is the same still gets a number.
-/// `folders` are those of the files. A title that only one document has never changes.
+/// Makes titles different from each other: those that are the same get their folder, what is the
+/// same still gets a number. `folders` are those of the files. A title that only one document has
+/// never changes.
 pub fn distinct(written: &[Written], folders: &[&str]) -> Vec<String> {
     let mut times: AHashMap<&str, usize> = AHashMap::new();
     for w in written {

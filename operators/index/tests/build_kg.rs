@@ -290,9 +290,10 @@ fn texts(value: &Value) -> Vec<String> {
     all.map(|v| v.as_str().unwrap().to_owned()).collect()
 }
 
-/// GFM-RAG 2.0's constructor on the same documents and answers. Its faults are undone here, one by one: of several relations
-/// of a pair only the last is kept, an entity named like a document is the document, and numbers are names (`extract` rejects
-/// them, so they are given as texts). `equivalent` edges are not made by this operator.
+/// GFM-RAG 2.0's constructor on the same documents and answers. Its faults are undone here, one by
+/// one: of several relations of a pair only the last is kept, an entity named like a document is
+/// the document, and numbers are names (`extract` rejects them, so they are given as texts).
+/// `equivalent` edges are not made by this operator.
 #[test]
 fn with_the_references_rule_it_is_the_references_graph() {
     let Some(case) = shared("parity2/pipeline/case.json") else {

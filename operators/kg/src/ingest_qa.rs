@@ -1,11 +1,13 @@
 //! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a graph.
 //!
 //! Reads the usual layout under `root`: `raw/dataset_corpus.json`, and where they are there
-//! `processed/stage1/document2entities.json` and `processed/stage1/{train,valid,test}.json`. Every title is a document, those of
-//! document2entities first and in its order, because every title of the corpus is a candidate when a retriever is evaluated. One
-//! port per split, so that a changed test file retrains nothing. The entity-document matrix is `build-documents`'.
+//! `processed/stage1/document2entities.json` and `processed/stage1/{train,valid,test}.json`. Every
+//! title is a document, those of document2entities first and in its order, because every title of
+//! the corpus is a candidate when a retriever is evaluated. One port per split, so that a changed
+//! test file retrains nothing. The entity-document matrix is `build-documents`'.
 //!
-//! Without `entities` there is no graph: titles, texts and questions are read, and names of entities are not looked at.
+//! Without `entities` there is no graph: titles, texts and questions are read, and names of
+//! entities are not looked at.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -189,7 +189,8 @@ pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
     read.map_err(|e| syntax(&e, bytes).file(shown))
 }
 
-/// Whether a text was read to the end of a value and has more behind it. The parser has no other sign of it.
+/// Whether a text was read to the end of a value and has more behind it. The parser has no other
+/// sign of it.
 fn goes_on(e: &serde_json::Error) -> bool {
     e.to_string().starts_with("trailing characters")
 }

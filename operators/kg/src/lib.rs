@@ -1,8 +1,10 @@
 //! Operators that read knowledge graphs and question sets.
 //!
-//! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus and its questions to those
-//! ids, and [`Audit`] (a folder: [`audit`]) says what is wrong with both. What they share is below them: where a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds ([`sizes`]), reasons
-//! of rejection (`reasons`) and the tables every ingest writes (`tables`).
+//! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus
+//! and its questions to those ids, and [`Audit`] (a folder: [`audit`]) says what is wrong with
+//! both. What they share is below them: where a data set keeps what ([`layout`]), line reading
+//! (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds
+//! ([`sizes`]), reasons of rejection (`reasons`) and the tables every ingest writes (`tables`).
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
 //! input makes an operator panic. Graph tensors, embeddings and training are not here.

@@ -77,7 +77,8 @@ impl<R: Read> Lines<R> {
         self.read
     }
 
-    /// The first `wanted` bytes or more, fewer where the file is shorter. For a look before the first line is taken.
+    /// The first `wanted` bytes or more, fewer where the file is shorter. For a look before the
+    /// first line is taken.
     ///
     /// # Errors
     /// When reading fails.

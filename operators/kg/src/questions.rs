@@ -359,7 +359,8 @@ impl Split<'_> {
     }
 }
 
-/// Writes the `info` table of a split: how many questions it has, and how many of them name no entity.
+/// Writes the `info` table of a split: how many questions it has, and how many of them name no
+/// entity.
 ///
 /// # Errors
 /// When the disk refuses.

@@ -1,4 +1,5 @@
-//! How much there is in the files of a data set, without reading more of them than the answer needs.
+//! How much there is in the files of a data set, without reading more of them than the answer
+//! needs.
 
 use gfm_pipe_api::files;
 use std::path::Path;

@@ -455,7 +455,8 @@ fn without_a_graph_no_name_of_an_entity_is_looked_at() {
         assert_eq!(rows(&local, "links"), 0);
         let test = local.port("test").read("questions").unwrap();
         let list = |name| columns::list_u32(&test, name).unwrap();
-        // T3 is the first of the corpus, and the fourth behind the three titles of document2entities.
+        // T3 is the first of the corpus, and the fourth behind the three titles of
+        // document2entities.
         assert_eq!(
             list("supporting_documents"),
             [vec![if mentions { 3 } else { 0 }]]

@@ -109,7 +109,8 @@ pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Checks that a file named by another one lies in the folder: what lies elsewhere is not part of the model's identity.
+/// Checks that a file named by another one lies in the folder: what lies elsewhere is not part of
+/// the model's identity.
 pub(crate) fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
     let mut parts = Path::new(path).components();
     if parts.all(|c| matches!(c, std::path::Component::Normal(_))) {
@@ -235,7 +236,8 @@ pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, Enco
     Ok(settings.truncation_side.as_deref() == Some("left"))
 }
 
-/// Keys beside the length that change how the network is made, under their names of earlier and later versions.
+/// Keys beside the length that change how the network is made, under their names of earlier and
+/// later versions.
 const ARGUMENTS: [&str; 7] = [
     "model_args",
     "tokenizer_args",

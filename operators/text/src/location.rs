@@ -65,8 +65,8 @@ impl Location {
         }
     }
 
-    /// The model's name: what a folder is called, or a model of the hub, without the organisation that is taken where none is
-    /// named.
+    /// The model's name: what a folder is called, or a model of the hub, without the organisation
+    /// that is taken where none is named.
     pub(crate) fn name(&self) -> String {
         match self {
             Location::Static => "static".to_owned(),

@@ -86,8 +86,8 @@ impl Pooling {
     }
 }
 
-/// Scales a row to norm 1; a row without a direction becomes exactly zero. One that is not finite becomes NaN as a whole: a zero
-/// would hide it.
+/// Scales a row to norm 1; a row without a direction becomes exactly zero. One that is not finite
+/// becomes NaN as a whole: a zero would hide it.
 pub(crate) fn normalise(row: &mut [f32]) -> bool {
     // f64: the squares of a long text's sum neither overflow nor lose the small components.
     let norm = row

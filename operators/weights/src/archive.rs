@@ -1,4 +1,5 @@
-//! PyTorch's archives: a zip file with a pickle of a dictionary of tensors, and the tensors' bytes beside it.
+//! PyTorch's archives: a zip file with a pickle of a dictionary of tensors, and the tensors' bytes
+//! beside it.
 //!
 //! Reading is candle's; what it would not survive is found before it looks.
 
@@ -33,7 +34,8 @@ pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> 
     };
     let mut out = Tensors::new();
     for (name, info) in pth.tensor_infos() {
-        // A broken file may claim any shape; the tensors are stored as they are, so none is larger than the file.
+        // A broken file may claim any shape; the tensors are stored as they are, so none is larger
+        // than the file.
         let dims = info.layout.dims();
         let bytes = dims
             .iter()

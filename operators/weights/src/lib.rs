@@ -1,8 +1,9 @@
 //! Files of weights that other programs wrote: PyTorch archives (`.pth`, `.bin`) and safetensors.
 //!
-//! Purpose: one place where such bytes become tensors, for the graph model and for text encoders. Invariant: whatever the
-//! bytes, reading gives tensors whose values are all finite, or an error that says what the file is and what to do about it.
-//! It neither panics nor exhausts the stack, and takes memory in proportion to the file. Not here: which tensors a model needs.
+//! Purpose: one place where such bytes become tensors, for the graph model and for text encoders.
+//! Invariant: whatever the bytes, reading gives tensors whose values are all finite, or an error
+//! that says what the file is and what to do about it. It neither panics nor exhausts the stack,
+//! and takes memory in proportion to the file. Not here: which tensors a model needs.
 
 mod archive;
 mod finite;

@@ -1,8 +1,9 @@
 //! A pickle looked at before a library reads it: how deep and how large what it makes would be.
 //!
-//! The library builds nested objects, and cloning or dropping one recurses once a level: 200,000 levels overflow the stack. A
-//! pickle may also copy what it made before, so that forty bytes become a terabyte. Both are found here, by going through the
-//! same instructions with nothing but depths and sizes. Where the library would stop with an error, this stops without one.
+//! The library builds nested objects, and cloning or dropping one recurses once a level: 200,000
+//! levels overflow the stack. A pickle may also copy what it made before, so that forty bytes
+//! become a terabyte. Both are found here, by going through the same instructions with nothing but
+//! depths and sizes. Where the library would stop with an error, this stops without one.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use crate::Refused;
 
 /// Levels that objects may be nested; PyTorch's state dictionaries have about ten.
 const MAX_DEPTH: u32 = 200;
-/// Objects (of 64 bytes) made and copied in all; a model of a thousand tensors has some fifty thousand.
+/// Objects (of 64 bytes) made and copied in all; a model of a thousand tensors has some fifty
+/// thousand.
 const MAX_OBJECTS: u64 = 4_000_000;
 
 /// An object on the machine's stack.
@@ -172,7 +174,8 @@ impl Machine<'_> {
                 self.take(n)?;
                 self.plain(0)
             }
-            // True, false, nothing; an empty tuple, list, dictionary (the library takes `d` for one).
+            // True, false, nothing; an empty tuple, list, dictionary (the library takes `d` for
+            // one).
             0x88 | 0x89 | b'N' | b')' | b']' | b'}' | b'd' => self.plain(0),
             b'(' => {
                 self.count(1)?;

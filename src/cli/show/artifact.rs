@@ -17,7 +17,8 @@ use crate::store::{Manifest, Store, TableEntry};
 use crate::ui::Out;
 use gfm_pipe_api::shell;
 
-/// What stages left, and what each of them was connected to: of a run, or of a pipeline as it is now.
+/// What stages left, and what each of them was connected to: of a run, or of a pipeline as it is
+/// now.
 pub struct Source {
     manifests: BTreeMap<String, Manifest>,
     inputs: BTreeMap<String, Vec<(String, String)>>,
@@ -68,8 +69,9 @@ impl Source {
         })
     }
 
-    /// The stages as a run left them. Where no run is named, it is the latest one that ended; or, where that one left the stage
-    /// out, the latest run of its pipeline that did not, which is said.
+    /// The stages as a run left them. Where no run is named, it is the latest one that ended; or,
+    /// where that one left the stage out, the latest run of its pipeline that did not, which is
+    /// said.
     pub fn stored(stage: &str, run: Option<&str>, store: &Store, err: &Out) -> CliResult<Self> {
         let runs = all(store, err)?;
         let journal = match run {

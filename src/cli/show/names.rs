@@ -1,7 +1,8 @@
 //! Names in place of ids.
 //!
-//! A column of ids says of which kind of artifact (`Column::id_of`); which artifact that is follows from what the stage, and
-//! the stages before it, were connected to. Where two of that kind are equally near, it is not known which one is meant, and ids stay.
+//! A column of ids says of which kind of artifact (`Column::id_of`); which artifact that is follows
+//! from what the stage, and the stages before it, were connected to. Where two of that kind are
+//! equally near, it is not known which one is meant, and ids stay.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -33,7 +34,8 @@ enum Dictionary {
 }
 
 impl Names {
-    /// Reads the names that columns of a table stand for. What is not known is said, and stays an id.
+    /// Reads the names that columns of a table stand for. What is not known is said, and stays an
+    /// id.
     pub fn read(
         spec: &TableSpec,
         source: &Source,
@@ -135,8 +137,8 @@ impl Dictionary {
     }
 }
 
-/// The artifact of a kind that is nearest to a port: of the stage itself, else of what it takes, else of the stages these come
-/// from and what those take, and so on.
+/// The artifact of a kind that is nearest to a port: of the stage itself, else of what it takes,
+/// else of the stages these come from and what those take, and so on.
 fn artifact(source: &Source, at: (&str, &str), kind: &str) -> Result<(String, String), String> {
     let mut near: BTreeSet<(String, String)> = BTreeSet::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();

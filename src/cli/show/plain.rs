@@ -54,7 +54,8 @@ pub fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Vec<Stri
     Ok(out)
 }
 
-/// A value on one line, cut where it is long; invisible characters, and those that change the direction of others, are written out.
+/// A value on one line, cut where it is long; invisible characters, and those that change the
+/// direction of others, are written out.
 fn cell(text: &str) -> String {
     let short: String = text.chars().take(CELL).collect();
     if text.chars().nth(CELL).is_none() {

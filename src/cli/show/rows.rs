@@ -1,4 +1,5 @@
-//! Rows of a table that were asked for: those that match, in the order wanted, of the columns wanted.
+//! Rows of a table that were asked for: those that match, in the order wanted, of the columns
+//! wanted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -240,7 +241,8 @@ impl Condition {
         })
     }
 
-    /// For each row, whether it has the value, or a list with it. Rows with a missing value are left out.
+    /// For each row, whether it has the value, or a list with it. Rows with a missing value are
+    /// left out.
     fn holds(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let column = batch.column(self.column);
         let (items, ends): (_, Vec<(usize, usize)>) = match column.data_type() {

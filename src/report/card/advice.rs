@@ -29,8 +29,8 @@ impl Advice {
     }
 }
 
-/// What follows from an evaluation. Where its operator `remarked` on the result, what beats the model
-/// was said there.
+/// What follows from an evaluation. Where its operator `remarked` on the result, what beats the
+/// model was said there.
 pub(super) fn advice(s: &Summary, remarked: bool) -> Vec<Advice> {
     let mut out = Vec::new();
     let system = &s.system.name;

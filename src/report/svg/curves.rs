@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::scale::{Scale, label};
 use super::{Svg, text_width};
 
-/// Width and height of the drawing, the legend aside: about the width of a phone, where it is read without being much reduced.
+/// Width and height of the drawing, the legend aside: about the width of a phone, where it is read
+/// without being much reduced.
 const SIZE: (f64, f64) = (440.0, 210.0);
 /// Room for labels: left, right, top, bottom.
 const ROOM: (f64, f64, f64, f64) = (56.0, 14.0, 8.0, 38.0);

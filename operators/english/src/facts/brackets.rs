@@ -90,7 +90,8 @@ fn add(
     found.add_relation(subject, relation, &object);
 }
 
-/// The tokens of a date that begins at a token: "5 May 1920", "May 5, 1920", "May 1920", "1920", "c. 1920".
+/// The tokens of a date that begins at a token: "5 May 1920", "May 5, 1920", "May 1920", "1920",
+/// "c. 1920".
 fn date_at(tree: &Tree<'_>, start: usize, end: usize) -> Option<Range<usize>> {
     let in_range = |token: usize| (token < end).then_some(token);
     let is_number = |token: usize, digits: Range<usize>| {

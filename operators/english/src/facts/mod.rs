@@ -1,7 +1,8 @@
 //! Facts by rules over the parse: who did what to whom, what is what, whose is what.
 //!
-//! A fact has a subject, a relation and an object, each with its place in the text. Pronouns ("she"), nouns of a kind ("the
-//! film") and parts of its name stand for the title of the text, if it has one. The rules look at one sentence at a time.
+//! A fact has a subject, a relation and an object, each with its place in the text. Pronouns
+//! ("she"), nouns of a kind ("the film") and parts of its name stand for the title of the text, if
+//! it has one. The rules look at one sentence at a time.
 
 mod brackets;
 mod clauses;

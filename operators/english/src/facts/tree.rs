@@ -143,7 +143,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The names of a noun: in "the capital, Ellis", of the capital; the noun itself if it has none, or is one.
+    /// The names of a noun: in "the capital, Ellis", of the capital; the noun itself if it has
+    /// none, or is one.
     pub(super) fn names(&self, noun: usize) -> Vec<usize> {
         if !self.is_name(noun) {
             let named = self.labelled(noun, &["appos"]).filter(|a| self.is_name(*a));
@@ -160,7 +161,8 @@ impl<'a> Tree<'a> {
         matches!(self.tag(token), "WDT" | "WP")
     }
 
-    /// The tokens of a noun with what says more of it on its left; articles and owners are left out.
+    /// The tokens of a noun with what says more of it on its left; articles and owners are left
+    /// out.
     pub(super) fn span(&self, noun: usize) -> Range<usize> {
         if let Some(entity) = self.entity(noun) {
             return name(self.text, self.doc, entity);
@@ -195,7 +197,8 @@ impl<'a> Tree<'a> {
         first.map_or(token, |first| first.min(token))
     }
 
-    /// What a noun stands for; `None` for one that says nothing, as a pronoun does in a text without a title.
+    /// What a noun stands for; `None` for one that says nothing, as a pronoun does in a text
+    /// without a title.
     pub(super) fn noun(&self, token: usize) -> Option<Argument> {
         let tag = self.tag(token);
         if tag.starts_with("PRP") {
@@ -244,13 +247,15 @@ impl<'a> Tree<'a> {
                 .all(|child| matches!(self.label(*child), "det" | "punct" | "relcl"))
     }
 
-    /// Whether a name is the title, a part of it ("Brandt" for "Ada Brandt"), or the title of a company with its form.
+    /// Whether a name is the title, a part of it ("Brandt" for "Ada Brandt"), or the title of a
+    /// company with its form.
     fn is_of_title(&self, name: usize, tokens: Range<usize>) -> bool {
         let Some(title) = &self.title else {
             return false;
         };
         let words: Vec<String> = words(&self.text[self.bytes(tokens.clone())]).collect();
-        // A text begins with what it is about, written out: "Ludwig Norbert Carbyn" for "Ludwig N. Carbyn".
+        // A text begins with what it is about, written out: "Ludwig Norbert Carbyn" for "Ludwig N.
+        // Carbyn".
         if tokens.start <= FIRST_WORDS && words.last() == title.last() {
             return true;
         }
@@ -262,7 +267,8 @@ impl<'a> Tree<'a> {
         !words.is_empty() && !is_place && words.iter().all(|word| title.contains(word))
     }
 
-    /// Whether words are the title, as it is written: a title need not be a name, nor a noun ("Untouchable is a series").
+    /// Whether words are the title, as it is written: a title need not be a name, nor a noun
+    /// ("Untouchable is a series").
     fn is_whole_title(&self, tokens: Range<usize>) -> bool {
         let text = &self.text[self.bytes(tokens)];
         self.title.as_ref().is_some_and(|title| {

@@ -1,7 +1,7 @@
 //! From the parser's arcs to the final tree.
 //!
-//! The parser can only make arcs that do not cross. An arc that would cross is attached further up, with a label of two
-//! parts: its own, and that of its real head, which is then looked for below.
+//! The parser can only make arcs that do not cross. An arc that would cross is attached further up,
+//! with a label of two parts: its own, and that of its real head, which is then looked for below.
 
 use super::ROOT;
 use crate::names::{NameId, Names};
@@ -157,7 +157,8 @@ impl Children {
         Children(children)
     }
 
-    /// The first token below `top`, level by level, that fits. What does not go on is left out, with all below it.
+    /// The first token below `top`, level by level, that fits. What does not go on is left out,
+    /// with all below it.
     fn find(
         &self,
         top: usize,

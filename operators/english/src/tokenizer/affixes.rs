@@ -1,7 +1,8 @@
 //! Rules that find a prefix, a suffix or an infix.
 //!
-//! They stand for the model's regular expressions, whose parts are single characters, fixed strings and runs of dots, with
-//! conditions on the characters around them. So no engine is needed, and a search looks at each character once.
+//! They stand for the model's regular expressions, whose parts are single characters, fixed strings
+//! and runs of dots, with conditions on the characters around them. So no engine is needed, and a
+//! search looks at each character once.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Texts to tokens.
 //!
-//! A text is cut at white space into chunks, a chunk into words by special cases, prefixes, suffixes and infixes; a second
-//! pass over the whole text looks for special cases that came apart. The rules are the model's own, read from its tables.
+//! A text is cut at white space into chunks, a chunk into words by special cases, prefixes,
+//! suffixes and infixes; a second pass over the whole text looks for special cases that came apart.
+//! The rules are the model's own, read from its tables.
 
 mod affixes;
 mod phrases;
@@ -192,7 +193,8 @@ impl Affixes {
         self.specials.get(text).map(Vec::as_slice)
     }
 
-    /// Adds the words of a chunk to `pieces`; with `specials` off, as if there were no special cases.
+    /// Adds the words of a chunk to `pieces`; with `specials` off, as if there were no special
+    /// cases.
     fn cut(&self, chunk: &str, specials: bool, pieces: &mut Vec<Piece>) {
         let special = |text| self.special(text).filter(|_| specials);
         if let Some(special) = special(chunk) {

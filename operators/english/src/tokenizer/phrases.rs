@@ -1,7 +1,7 @@
 //! The second pass over a text: special cases that came apart in the first one.
 //!
-//! Beside other marks a special case may be cut up before it is seen whole. This pass finds the words it is cut into and
-//! puts the special case's own words in their place.
+//! Beside other marks a special case may be cut up before it is seen whole. This pass finds the
+//! words it is cut into and puts the special case's own words in their place.
 
 use super::{Affixes, Span, append};
 use crate::Map;

@@ -1,8 +1,9 @@
 //! Whether a text is a URL, an address of mail, or the name of a host.
 //!
-//! The model has one regular expression for it: an optional scheme, an optional user, then an IPv4 number or a domain,
-//! then an optional port and an optional rest. Here the parts are looked for one after another. The characters that end
-//! a host (`:`, `/`, `?`, `#`) and `@` occur in no host, so there is little to try and nothing to try twice.
+//! The model has one regular expression for it: an optional scheme, an optional user, then an IPv4
+//! number or a domain, then an optional port and an optional rest. Here the parts are looked for
+//! one after another. The characters that end a host (`:`, `/`, `?`, `#`) and `@` occur in no host,
+//! so there is little to try and nothing to try twice.
 
 use std::sync::Arc;
 
@@ -114,7 +115,8 @@ impl Url {
             && labels.split('.').all(is_label)
     }
 
-    /// An IPv4 number that is not of a private network. Digits may be of any script where a range does not fix them.
+    /// An IPv4 number that is not of a private network. Digits may be of any script where a range
+    /// does not fix them.
     fn is_address(&self, host: &str) -> bool {
         if host.len() > LONGEST_ADDRESS {
             return false;

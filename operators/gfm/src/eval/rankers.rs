@@ -45,8 +45,9 @@ impl Ranker {
         }
     }
 
-    /// Scores to rank documents by: those of [`Ranker::documents`], with [`NO_SCORE`] for documents that mention no entity. Their
-    /// sums are 0, which says nothing about them, and scores are mostly negative: as they are, such documents would come first.
+    /// Scores to rank documents by: those of [`Ranker::documents`], with [`NO_SCORE`] for documents
+    /// that mention no entity. Their sums are 0, which says nothing about them, and scores are
+    /// mostly negative: as they are, such documents would come first.
     pub fn ranking<T: Float>(self, scores: &[T], matrix: &EntityDocuments) -> Vec<T> {
         let mut out = self.documents(scores, matrix);
         for &document in matrix.without_entities() {
@@ -55,7 +56,8 @@ impl Ranker {
         out
     }
 
-    /// Scores of all documents for one question, as the reference gives them; `scores` has one value an entity.
+    /// Scores of all documents for one question, as the reference gives them; `scores` has one
+    /// value an entity.
     pub fn documents<T: Float>(self, scores: &[T], matrix: &EntityDocuments) -> Vec<T> {
         let mut sums = vec![0.0f64; matrix.num_documents()];
         let mut add = |entity: u32, value: f64| {

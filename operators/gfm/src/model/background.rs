@@ -45,8 +45,9 @@ impl Background {
 }
 
 impl Network<'_> {
-    /// The background of this model on this graph, from relation states `[2R, d]`; `known` are its states after each layer, where
-    /// they were computed before. `None` for aggregates that have none. `told` is called with how many layers of how many are computed.
+    /// The background of this model on this graph, from relation states `[2R, d]`; `known` are its
+    /// states after each layer, where they were computed before. `None` for aggregates that have
+    /// none. `told` is called with how many layers of how many are computed.
     ///
     /// # Errors
     /// When shapes do not fit.

@@ -1,8 +1,8 @@
 //! `pretrain`: trains a QueryGNN to complete the triples of one graph or of many.
 //!
-//! Invariant: a triple that is validated on stands in no graph that messages are passed on, neither itself nor its inverse nor
-//! the same fact under a near-duplicate of its relation (but with `valid_fraction: 0`, the reference's way, where training
-//! triples are ranked).
+//! Invariant: a triple that is validated on stands in no graph that messages are passed on, neither
+//! itself nor its inverse nor the same fact under a near-duplicate of its relation (but with
+//! `valid_fraction: 0`, the reference's way, where training triples are ranked).
 
 mod params;
 mod task;

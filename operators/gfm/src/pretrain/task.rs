@@ -112,7 +112,8 @@ struct Split {
 }
 
 impl Split {
-    /// A seeded fraction of the graph's triples, taken out of it with their twins; at fraction 0 a sample that stays in it.
+    /// A seeded fraction of the graph's triples, taken out of it with their twins; at fraction 0 a
+    /// sample that stays in it.
     fn drawn(all: Vec<Triple>, fraction: f64, twins: &Twins, most: usize, seed: u64) -> Self {
         let order = permutation(all.len(), &mut rng(seed, "validation triples"));
         let held_out = fraction > 0.0;
@@ -138,7 +139,8 @@ impl Split {
         }
     }
 
-    /// These triples, or a seeded sample of them; none of them and of their twins stays in the graph.
+    /// These triples, or a seeded sample of them; none of them and of their twins stays in the
+    /// graph.
     fn given(all: Vec<Triple>, given: &[Triple], twins: &Twins, most: usize, seed: u64) -> Self {
         let chosen: HashSet<Triple> = given.iter().copied().collect();
         let mut valid = sorted(&chosen);

@@ -39,7 +39,8 @@ pub(crate) struct Foresight<'a> {
     pub device: &'a str,
     shapes: Vec<Shape<'a>>,
     samples: Vec<usize>,
-    /// What the batches cost that were looked at, and all validations of an epoch, in the unit of [`Reach::cost`].
+    /// What the batches cost that were looked at, and all validations of an epoch, in the unit of
+    /// [`Reach::cost`].
     costs: Vec<f64>,
     valid: f64,
     /// A data set's step does not fit into this machine's memory: the training will say so.
@@ -69,8 +70,8 @@ impl<'a> Foresight<'a> {
         }
     }
 
-    /// Looks at the first batches of a data set with this many samples. A batch that cannot fit into
-    /// memory is not made.
+    /// Looks at the first batches of a data set with this many samples. A batch that cannot fit
+    /// into memory is not made.
     pub fn look(
         &mut self,
         (graph, text): (&Graph, usize),
@@ -120,7 +121,8 @@ impl<'a> Foresight<'a> {
         }
     }
 
-    /// Looks at a batch of a validation, of which an epoch has `batches`. `background`: whether it is computed once for all of them.
+    /// Looks at a batch of a validation, of which an epoch has `batches`. `background`: whether it
+    /// is computed once for all of them.
     pub fn look_at_validation(
         &mut self,
         graph: &Graph,

@@ -37,8 +37,9 @@ pub struct Ranking<'a> {
 }
 
 impl Ranking<'_> {
-    /// About how many batches rank these triples, and where the queries of one of them start. Triples that stand in the graph are ranked
-    /// one by one where each has its own edges taken out.
+    /// About how many batches rank these triples, and where the queries of one of them start.
+    /// Triples that stand in the graph are ranked one by one where each has its own edges taken
+    /// out.
     pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
         let alone = self.edges == EvalEdges::Triple
             && triples

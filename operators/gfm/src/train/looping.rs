@@ -271,7 +271,8 @@ struct Training<'a, T: Task> {
 
 impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
-        // All totals are reported before the first step, so that the time left includes validations.
+        // All totals are reported before the first step, so that the time left includes
+        // validations.
         self.pass(0).at(0, 1);
         let taken = self.state.optimizer.steps;
         self.ctx.progress(taken, self.total, "steps", "");
@@ -437,7 +438,8 @@ impl<T: Task> Training<'_, T> {
         Ok(())
     }
 
-    /// Checks that the weights are numbers: the last step's loss says nothing about what that step made of them.
+    /// Checks that the weights are numbers: the last step's loss says nothing about what that step
+    /// made of them.
     fn sound(&self) -> OpResult<()> {
         self.state.params.check_finite().map_err(|e| {
             let steps = self.state.optimizer.steps;
@@ -653,7 +655,8 @@ impl<T: Task> Training<'_, T> {
     }
 }
 
-/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far. Higher scores are better.
+/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far.
+/// Higher scores are better.
 fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Option<f64>) -> String {
     let shown = |score: Option<f64>| {
         let value = score.map(|s| if by.smaller { -s } else { s });

@@ -1,4 +1,5 @@
-//! What a training on the CPU holds at the same time, at the least, so that one that cannot fit is refused before it starts.
+//! What a training on the CPU holds at the same time, at the least, so that one that cannot fit is
+//! refused before it starts.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::memory::Demand;
@@ -70,7 +71,8 @@ fn certain(
         .and("negatives", &[queries, sizes.candidates.unwrap_or(0), 4])
 }
 
-/// Checks that a step fits: by sizes alone, then, where that does, with the states that its first batch reaches.
+/// Checks that a step fits: by sizes alone, then, where that does, with the states that its first
+/// batch reaches.
 ///
 /// # Errors
 /// When it does not.
@@ -84,7 +86,8 @@ pub(crate) fn check_step(
     with_states(params, sizes, queries, &first()).check(sizes.lower)
 }
 
-/// The same with the states before the first layer and after each: the backward pass needs them all.
+/// The same with the states before the first layer and after each: the backward pass needs them
+/// all.
 fn with_states(params: &Params, sizes: &Sizes, queries: usize, first: &Foreseen) -> Demand {
     let config = &params.config;
     let widths = std::iter::once(&config.input_dim).chain(&config.hidden_dims);

@@ -1,4 +1,5 @@
-//! How fast this machine takes training steps: a small one of the same model is timed, so that whatever a step is made of has its part.
+//! How fast this machine takes training steps: a small one of the same model is timed, so that
+//! whatever a step is made of has its part.
 
 use std::time::Instant;
 
@@ -10,7 +11,8 @@ use crate::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQue
 use crate::ops::Seeds;
 use crate::tensor::tensor;
 
-/// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten milliseconds' work of two cores.
+/// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten
+/// milliseconds' work of two cores.
 const COST: f64 = 1.5e7;
 
 /// Most nodes and messages a node of the graph that is timed.
@@ -29,7 +31,8 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
-    /// Times this machine with a model of these dimensions, on a graph with `degree` edges a node and batches of `batch`.
+    /// Times this machine with a model of these dimensions, on a graph with `degree` edges a node
+    /// and batches of `batch`.
     pub fn measure(config: &ModelConfig, degree: f64, batch: usize, dtype: DType) -> Result<Self> {
         let width = config.input_dim as f64;
         let degree = (degree.round() as usize).clamp(1, MOST.1);
@@ -63,7 +66,8 @@ impl Speed {
             gnn.backward(&mut pass, &dscores)?;
             Ok((forward, start.elapsed().as_secs_f64()))
         };
-        // The first time memory is asked for and threads start. Of the others the faster one was disturbed less.
+        // The first time memory is asked for and threads start. Of the others the faster one was
+        // disturbed less.
         once()?;
         let (first, second) = (once()?, once()?);
         let (forward, step) = if first.1 < second.1 { first } else { second };

@@ -126,8 +126,8 @@ pub(crate) trait Task: Sync {
     /// Number of samples a data set is validated on; 0: it is not.
     fn validated(&self, data: &Self::Data) -> usize;
 
-    /// Validation metrics of a data set that is validated on, the same names for each; all ranks of the context take part. The pass is told
-    /// how far it is.
+    /// Validation metrics of a data set that is validated on, the same names for each; all ranks of
+    /// the context take part. The pass is told how far it is.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.

@@ -1,4 +1,5 @@
-//! Numbers that are none, documents that nothing is known of, and sizes that cannot be: each stage says so.
+//! Numbers that are none, documents that nothing is known of, and sizes that cannot be: each stage
+//! says so.
 
 use std::path::Path;
 

@@ -175,7 +175,8 @@ fn a_question_is_answered_as_in_the_evaluation_by_any_system() {
     assert_eq!(found[0].0, "doc 7");
 }
 
-/// What is wrong with what is connected, and what to do: before anything runs, and where a stage is run without such a look.
+/// What is wrong with what is connected, and what to do: before anything runs, and where a stage is
+/// run without such a look.
 fn refused(op_name: &str, params: &Value, given: &Inputs) -> (String, String) {
     let entry = op(op_name);
     let full = entry.validate(params).unwrap();

@@ -1,4 +1,5 @@
-//! Nothing that takes long is silent: validations, evaluations and backgrounds report how far they are, and what is yet to come is announced.
+//! Nothing that takes long is silent: validations, evaluations and backgrounds report how far they
+//! are, and what is yet to come is announced.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -56,7 +57,8 @@ fn a_training_announces_its_validations_and_reports_them() {
         let params = with(params, &[("train.valid_fraction", json!(0.5))]);
         let all = heard(&dir.path().join(name), name, &params, &given);
         let (done, total) = counted(&all, "validation samples");
-        // After each of three epochs: half of 48 triples, or the questions that a hash chooses of 24.
+        // After each of three epochs: half of 48 triples, or the questions that a hash chooses of
+        // 24.
         let each = total / 3;
         assert!(each > 4 && total % 3 == 0, "{name}: {total}");
         assert!(name == "finetune" || each == 24, "{total}");

@@ -1,7 +1,8 @@
 //! Documents as nodes, and the edges they have.
 //!
-//! Nodes of documents come after all entities, so that an entity's id does not depend on them, and have names of their own: an
-//! entity that is called like a document is another node, tied to it by `title of`.
+//! Nodes of documents come after all entities, so that an entity's id does not depend on them, and
+//! have names of their own: an entity that is called like a document is another node, tied to it by
+//! `title of`.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +93,8 @@ fn first_with_title(titles: &[String]) -> impl Iterator<Item = (u32, &str)> {
 /// A document that mentions an entity, and the place that says so first.
 pub type Mentioned = ((u32, u32), (&'static str, u64));
 
-/// Edges from entities to the documents that mention them. `mentioned` has distinct pairs (document, entity).
+/// Edges from entities to the documents that mention them. `mentioned` has distinct pairs
+/// (document, entity).
 pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
     let mut documents = vec![0u32; entities as usize];
     for ((_, entity), _) in mentioned {
@@ -108,7 +110,8 @@ pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
     mentioned.iter().map(edge).collect()
 }
 
-/// Edges from entities to the documents that are called like them, whatever the case, blanks and punctuation.
+/// Edges from entities to the documents that are called like them, whatever the case, blanks and
+/// punctuation.
 pub fn titles_of(
     titles: &[String],
     entities: &[String],
@@ -142,7 +145,8 @@ pub fn titles_of(
 pub struct NamedTitles {
     /// How many documents have an alias.
     sharing: AHashMap<String, u32>,
-    /// By document and target: how many documents have the alias, and the first row with the rarest alias.
+    /// By document and target: how many documents have the alias, and the first row with the rarest
+    /// alias.
     pairs: BTreeMap<(u32, u32), (u32, u64)>,
 }
 

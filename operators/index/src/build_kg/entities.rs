@@ -1,7 +1,8 @@
 //! Entities and how they are written.
 //!
-//! Ids are given by the place of first appearance: document, then facts before mentions, then row. Facts and mentions are read
-//! one after the other, so ids are known only when all has been read ([`Entities::order`]).
+//! Ids are given by the place of first appearance: document, then facts before mentions, then row.
+//! Facts and mentions are read one after the other, so ids are known only when all has been read
+//! ([`Entities::order`]).
 
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kg::names::Names;

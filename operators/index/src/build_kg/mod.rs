@@ -1,7 +1,8 @@
 //! `build-kg`: mentions and facts of documents become a graph.
 //!
-//! One thread reads the tables in their order, so that no output depends on how many there are. Memory is the vocabulary and
-//! some bytes for each fact, mention and edge; texts of documents are not read.
+//! One thread reads the tables in their order, so that no output depends on how many there are.
+//! Memory is the vocabulary and some bytes for each fact, mention and edge; texts of documents are
+//! not read.
 
 mod documents;
 mod entities;

@@ -10,7 +10,8 @@ use unicode_normalization::UnicodeNormalization as _;
 pub enum Normalize {
     /// NFKC and case folding: every script is kept.
     Unicode,
-    /// GFM-RAG's rule: lower case, and a blank for all that is not a Latin letter or a digit of ASCII.
+    /// GFM-RAG's rule: lower case, and a blank for all that is not a Latin letter or a digit of
+    /// ASCII.
     Reference,
 }
 
@@ -34,8 +35,8 @@ fn unicode(text: &str) -> String {
     words.join(" ")
 }
 
-/// Full case folding. By way of capitals, because two small letters may have the same (σ and ς), and a letter may have a capital
-/// of two (ß). The dotless ı would become an i, which it is not.
+/// Full case folding. By way of capitals, because two small letters may have the same (σ and ς),
+/// and a letter may have a capital of two (ß). The dotless ı would become an i, which it is not.
 fn fold(c: char) -> impl Iterator<Item = char> {
     let dotless = (c == 'ı').then_some(c);
     let others = (c != 'ı').then(|| {

@@ -1,6 +1,7 @@
 //! How much edges weigh: by type, by share, by frequency.
 //!
-//! What many documents mention says little about any of them. Such hubs keep all their edges; each weighs less.
+//! What many documents mention says little about any of them. Such hubs keep all their edges; each
+//! weighs less.
 
 /// A fact, and the step from a piece to the next.
 pub const PLAIN: f32 = 1.0;
@@ -10,8 +11,8 @@ pub fn mentioned_in(documents: u32) -> f32 {
     (1.0 / f64::from(documents.max(1)).sqrt()) as f32
 }
 
-/// An edge between documents of which one names the other: `title` shared among the documents that have this alias, and less the
-/// more documents name the same one.
+/// An edge between documents of which one names the other: `title` shared among the documents that
+/// have this alias, and less the more documents name the same one.
 pub fn names_title(title: f64, sharing: u32, naming: u32) -> f32 {
     (title / f64::from(sharing.max(1)) / f64::from(naming.max(1)).sqrt()) as f32
 }

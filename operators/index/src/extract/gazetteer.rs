@@ -1,8 +1,8 @@
 //! Titles of documents as a gazetteer: where texts name other documents.
 //!
-//! An alias is a title without a trailing "(…)", and the part before its first comma where that has two words. Words are compared
-//! as they are written, so that a film called "It" is not in every text. This is a pass of its own over all texts: a new title
-//! changes no document's extraction.
+//! An alias is a title without a trailing "(…)", and the part before its first comma where that has
+//! two words. Words are compared as they are written, so that a film called "It" is not in every
+//! text. This is a pass of its own over all texts: a new title changes no document's extraction.
 
 use std::ops::Range;
 
@@ -95,7 +95,8 @@ fn usable(alias: &str) -> bool {
 }
 
 impl Gazetteer {
-    /// The gazetteer of some documents' titles; of equal titles (the pieces of a document) the first counts.
+    /// The gazetteer of some documents' titles; of equal titles (the pieces of a document) the
+    /// first counts.
     ///
     /// # Errors
     /// When there are more titles than an automaton can hold.
@@ -137,8 +138,8 @@ impl Gazetteer {
         })
     }
 
-    /// Where a text names documents: from left to right, the longest alias each time. A single word at the very beginning does
-    /// not count, because every sentence begins with a capital.
+    /// Where a text names documents: from left to right, the longest alias each time. A single word
+    /// at the very beginning does not count, because every sentence begins with a capital.
     pub fn find(&self, text: &str) -> Vec<Named> {
         let words = words(text);
         let mut out = Vec::new();

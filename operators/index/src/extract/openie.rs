@@ -1,7 +1,7 @@
 //! `by: file`: facts that another program extracted, as GFM-RAG and HippoRAG write them.
 //!
-//! A record is tied to a document by its title, else by its passage ("title\ntext", or the text alone). A fact is three texts;
-//! anything else in its place is rejected, one by one.
+//! A record is tied to a document by its title, else by its passage ("title\ntext", or the text
+//! alone). A fact is three texts; anything else in its place is rejected, one by one.
 
 use std::ops::Range;
 
@@ -26,7 +26,8 @@ pub struct Given {
 pub struct Corpus {
     /// Documents by title: several where they are pieces of one.
     titles: AHashMap<String, Vec<u32>>,
-    /// Documents by what their texts have in common however they are broken into lines; `None` where several do.
+    /// Documents by what their texts have in common however they are broken into lines; `None`
+    /// where several do.
     texts: AHashMap<blake3::Hash, Option<u32>>,
     /// The same by document.
     digests: Vec<blake3::Hash>,
@@ -103,7 +104,8 @@ impl Corpus {
 /// Takes what cannot be used: what it is about, the reason, what it is.
 pub type Faults<'a> = dyn FnMut(Option<&str>, &str, &str) -> OpResult<()> + 'a;
 
-/// What a record says, and about which document; `None` where it is not about any, which was rejected unless it is a total.
+/// What a record says, and about which document; `None` where it is not about any, which was
+/// rejected unless it is a total.
 ///
 /// # Errors
 /// Whatever `faults` gives.

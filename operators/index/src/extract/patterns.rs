@@ -1,7 +1,8 @@
-//! `by: patterns`: capitalised spans, numbers, dates and quoted strings. No model, any script; no facts.
+//! `by: patterns`: capitalised spans, numbers, dates and quoted strings. No model, any script; no
+//! facts.
 //!
-//! Capitals say nothing at the beginning of a sentence, so a word there is a name only where the text has it elsewhere, too.
-//! Scripts without capitals give numbers, dates and quoted strings.
+//! Capitals say nothing at the beginning of a sentence, so a word there is a name only where the
+//! text has it elsewhere, too. Scripts without capitals give numbers, dates and quoted strings.
 
 use std::ops::Range;
 
@@ -295,7 +296,8 @@ impl<'a> Page<'a> {
             let inner = &text[start..start + length];
             let bare = inner.trim().trim_end_matches([',', '.', ';']);
             let size = bare.chars().count();
-            // Speech is longer, or ends like a sentence; what is between two strings begins or ends with a blank.
+            // Speech is longer, or ends like a sentence; what is between two strings begins or ends
+            // with a blank.
             if (1..=MAX_QUOTE).contains(&size)
                 && bare.chars().any(char::is_alphanumeric)
                 && inner.trim() == inner

@@ -1,7 +1,7 @@
 //! Sentences of a text, by the rules of Unicode (UAX 29), in any script.
 //!
-//! These rules end a sentence at every line break and behind every "Dr."; lines that are wrapped and well-known abbreviations
-//! are put together again.
+//! These rules end a sentence at every line break and behind every "Dr."; lines that are wrapped
+//! and well-known abbreviations are put together again.
 
 use std::ops::Range;
 
@@ -63,7 +63,8 @@ fn unwrapped(text: &str) -> String {
             false => out.push_str(&line[bare.len()..]),
         }
     }
-    // Blanks at the end of a line may be longer than a byte; then nothing was put together that matters.
+    // Blanks at the end of a line may be longer than a byte; then nothing was put together that
+    // matters.
     match out.len() == text.len() {
         true => out,
         false => text.to_owned(),

@@ -1,7 +1,8 @@
 //! HTML to plain text: one pass over its tokens.
 //!
-//! A tree is not needed for a text, and without one a page may be nested however deeply. What is not shown to readers is left out (scripts,
-//! styles, navigation); an element of that kind that is never closed is not, because it would take the rest of the page with it.
+//! A tree is not needed for a text, and without one a page may be nested however deeply. What is
+//! not shown to readers is left out (scripts, styles, navigation); an element of that kind that is
+//! never closed is not, because it would take the rest of the page with it.
 
 use encoding_rs::Encoding;
 use html5gum::emitters::default::DefaultEmitter;
@@ -247,7 +248,8 @@ impl Reader {
             self.title = Some(one_line(text)).filter(|t| !t.is_empty());
             return;
         }
-        // Entities are shorter in the text than in the page: where each of its words stood is not known.
+        // Entities are shorter in the text than in the page: where each of its words stood is not
+        // known.
         let exact = text.len() == source.len();
         if self.verbatim > 0 {
             self.plain.push(text, source);

@@ -1,7 +1,7 @@
 //! Records of JSON and JSON Lines, one at a time.
 //!
-//! A JSON text is checked as a whole first and then read member by member, so that a file of many documents is never held as a
-//! tree. The parser bounds how deeply a member may be nested.
+//! A JSON text is checked as a whole first and then read member by member, so that a file of many
+//! documents is never held as a tree. The parser bounds how deeply a member may be nested.
 
 use std::ops::Range;
 
@@ -45,8 +45,8 @@ fn message(e: &serde_json::Error) -> String {
     text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
-/// Reads a JSON file: a list of records, an object of records by key, or one record, which `is_record` recognises by its keys. A
-/// list in an object of records stands for its items.
+/// Reads a JSON file: a list of records, an object of records by key, or one record, which
+/// `is_record` recognises by its keys. A list in an object of records stands for its items.
 ///
 /// # Errors
 /// Whatever `each` gives.
@@ -105,8 +105,8 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// Python writes `NaN` and `Infinity`, which are not JSON, for what is missing: a blank text in the result, which is as long as
-/// the text. `None` where there are none.
+/// Python writes `NaN` and `Infinity`, which are not JSON, for what is missing: a blank text in the
+/// result, which is as long as the text. `None` where there are none.
 fn without_nan(text: &str) -> Option<String> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
     let mut bytes = text.as_bytes().to_vec();
@@ -192,7 +192,8 @@ impl Members<'_> {
             let member = &self.text[span.clone()];
             let mut values = serde_json::Deserializer::from_str(member).into_iter::<String>();
             let Some(Ok(key)) = values.next() else {
-                // Cannot be: the whole text was checked. A lone surrogate in a key is the exception.
+                // Cannot be: the whole text was checked. A lone surrogate in a key is the
+                // exception.
                 let line = self.lines.line(span.start);
                 each(Err(Fault {
                     line: Some(line),

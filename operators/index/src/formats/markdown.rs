@@ -1,7 +1,8 @@
 //! Markdown and plain text with front matter.
 //!
-//! Marks are taken out (a link becomes its words), because they disturb the extraction of sentences. Front matter gives a title
-//! and does not belong to the text; what looks like it but is not YAML or TOML stays.
+//! Marks are taken out (a link becomes its words), because they disturb the extraction of
+//! sentences. Front matter gives a title and does not belong to the text; what looks like it but is
+//! not YAML or TOML stays.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 

@@ -234,7 +234,8 @@ impl Plain {
         });
     }
 
-    /// Ends the last line, and leaves this many empty ones before what follows; nothing at the beginning.
+    /// Ends the last line, and leaves this many empty ones before what follows; nothing at the
+    /// beginning.
     pub fn break_line(&mut self, empty: usize) {
         let end = self.text.trim_end_matches([' ', '\t']).len();
         self.text.truncate(end);

@@ -1,4 +1,5 @@
-//! Records of JSON, JSON Lines and CSV, one at a time, with the part of the text each was read from.
+//! Records of JSON, JSON Lines and CSV, one at a time, with the part of the text each was read
+//! from.
 //!
 //! What cannot be read is given as a fault, and the next record follows.
 

@@ -29,8 +29,9 @@ pub fn counts(local: &Local) -> Vec<String> {
     rows(local, "counts", "counts", &["name", "value"])
 }
 
-/// A file or folder of the shared data, or `None` (with the reason printed) where it is absent. `GFM_SHARED` names it, else it is
-/// `shared` beside the workspace; `GFM_REQUIRE_SHARED=1` makes a missing one fail.
+/// A file or folder of the shared data, or `None` (with the reason printed) where it is absent.
+/// `GFM_SHARED` names it, else it is `shared` beside the workspace; `GFM_REQUIRE_SHARED=1` makes a
+/// missing one fail.
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn shared(what: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -100,8 +100,8 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     close_sums(what, got, want, 1);
 }
 
-/// The same for sums of up to so many terms: rounding errors of terms that cancel stay in the sum, and
-/// they grow as the root of the number of terms.
+/// The same for sums of up to so many terms: rounding errors of terms that cancel stay in the sum,
+/// and they grow as the root of the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");

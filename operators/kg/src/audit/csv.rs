@@ -1,5 +1,5 @@
-//! Checks of a graph that was written as CSV: a line that names the columns, and quotes around fields. `kg.txt` knows neither:
-//! both become part of names.
+//! Checks of a graph that was written as CSV: a line that names the columns, and quotes around
+//! fields. `kg.txt` knows neither: both become part of names.
 
 use super::checks;
 use super::data::{Data, Finding};

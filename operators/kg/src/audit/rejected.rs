@@ -214,7 +214,8 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     }
 }
 
-/// What is said of a line that was probably this triple, and the line without the commas of its names.
+/// What is said of a line that was probably this triple, and the line without the commas of its
+/// names.
 fn repaired(plain: &str, triple: &[String; 3]) -> (String, Option<String>) {
     let [head, relation, tail] = triple;
     let without = triple

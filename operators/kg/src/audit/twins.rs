@@ -5,7 +5,8 @@ use gfm_pipe_api::twins::{SHARE, Twin, twins};
 use super::checks;
 use super::data::{Data, Finding};
 
-/// Fewest shared pairs that are reported: one or two are chance where a graph has thousands of relations.
+/// Fewest shared pairs that are reported: one or two are chance where a graph has thousands of
+/// relations.
 const FEWEST: u64 = 3;
 
 /// Relations that have the pairs of entities of another one, or their own the other way round.

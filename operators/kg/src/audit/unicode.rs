@@ -214,9 +214,9 @@ fn repaired(text: &str) -> String {
     out
 }
 
-/// Whether a character takes no room or only changes how others are shown: zero-width characters, controls of the direction
-/// of writing, line separators, fillers and tags. Variation selectors are not among them: they choose a shape of the
-/// character before.
+/// Whether a character takes no room or only changes how others are shown: zero-width characters,
+/// controls of the direction of writing, line separators, fillers and tags. Variation selectors are
+/// not among them: they choose a shape of the character before.
 pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
@@ -225,8 +225,8 @@ pub fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether the character at a place is invisible and not needed by a script: joiners between letters that are not ASCII shape them,
-/// tags behind a black flag make a flag of a country.
+/// Whether the character at a place is invisible and not needed by a script: joiners between
+/// letters that are not ASCII shape them, tags behind a black flag make a flag of a country.
 fn hidden(text: &str, at: usize, c: char) -> bool {
     if is_tag(c) {
         return !text[..at].trim_end_matches(is_tag).ends_with('\u{1f3f4}');

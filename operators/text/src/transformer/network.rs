@@ -28,8 +28,9 @@ pub(super) fn class_of(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Checks that the `architectures` of a configuration are classes of the network that its `model_type` chooses: a network of the
-/// same weights and another position or attention would give other vectors.
+/// Checks that the `architectures` of a configuration are classes of the network that its
+/// `model_type` chooses: a network of the same weights and another position or attention would give
+/// other vectors.
 pub(super) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
     let named = match config.get("architectures") {
         None | Some(Value::Null) => return Ok(()),

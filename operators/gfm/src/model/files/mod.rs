@@ -1,8 +1,9 @@
 //! Models as files outside the store: weights of other programs come in, ours go out.
 //!
-//! A folder as the reference saves one (`config.json` beside `model.pth` or `model.safetensors`), or one file of weights: a
-//! PyTorch `.pth`, `.safetensors`, or a `.parquet` with the columns of a `model` artifact's `weights`. Invariant: whatever the
-//! bytes, reading gives tensors of finite values, or an error that names the file; no tensor is larger than the file it comes from.
+//! A folder as the reference saves one (`config.json` beside `model.pth` or `model.safetensors`),
+//! or one file of weights: a PyTorch `.pth`, `.safetensors`, or a `.parquet` with the columns of a
+//! `model` artifact's `weights`. Invariant: whatever the bytes, reading gives tensors of finite
+//! values, or an error that names the file; no tensor is larger than the file it comes from.
 
 mod pth;
 mod reference;

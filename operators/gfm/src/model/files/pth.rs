@@ -1,7 +1,8 @@
 //! PyTorch's `.pth`: a zip archive with a pickle of `{"model": {name: tensor}}`, and the tensors' bytes beside it.
 //!
-//! Only writing is here (reading: `gfm-pipe-weights`). It is the small part of pickle's protocol 2 that `torch.load(weights_only=True)` takes: a
-//! dictionary of dense f32 tensors, each a view of a storage of its own. The same tensors give the same bytes.
+//! Only writing is here (reading: `gfm-pipe-weights`). It is the small part of pickle's protocol 2
+//! that `torch.load(weights_only=True)` takes: a dictionary of dense f32 tensors, each a view of a
+//! storage of its own. The same tensors give the same bytes.
 
 use std::io::{Cursor, Write};
 
