@@ -80,9 +80,6 @@ impl fmt::Display for Headline {
     }
 }
 
-/// The metric of [`Headline`].
-const HEADLINE: &str = "recall@5";
-
 /// What the model reaches with the first ranker that the pipeline names, in the pipeline's last
 /// evaluation of a model. Never the best of several rankers: to choose one by its result on the
 /// test set is to fit it to that set.
@@ -97,13 +94,13 @@ pub fn headline(store: &Store, journal: &JournalFile) -> Option<Headline> {
 fn first(stage: &str, batch: &RecordBatch) -> Option<Headline> {
     let rows = ui::metric_rows(batch);
     let mut rows = rows.iter().filter(|m| is_main(m) && m.system == "model");
-    let m = rows.find(|m| m.metric == HEADLINE)?;
+    let m = rows.find(|m| m.metric == ui::HEADLINE)?;
     Some(Headline {
         stage: stage.to_owned(),
         dataset: m.dataset.to_owned(),
         split: m.split.to_owned(),
         system: m.name(),
-        metric: HEADLINE,
+        metric: ui::HEADLINE,
         value: m.value,
     })
 }

@@ -9,12 +9,12 @@ mod advice;
 use serde::Serialize;
 
 use super::audit::Audit;
-use super::evaluation::{HEADLINE, interval};
+use super::evaluation::interval;
 use super::rows::intervals::{self, Bar};
 use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
-use crate::ui;
+use crate::ui::{self, HEADLINE};
 use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
 

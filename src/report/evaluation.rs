@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::rows::intervals::{self, Bar};
 use super::run::{Lacking, Run, other_version};
 use super::summary::{self, Summary};
-use crate::ui::{self, metric_rows};
+use crate::ui::{self, HEADLINE, metric_rows};
 
 /// Columns of the main table.
 const STANDARD: [&str; 7] = [
@@ -25,8 +25,6 @@ const STANDARD: [&str; 7] = [
 const FILTERED: [&str; 4] = ["hits@1", "hits@2", "hits@5", "mrr_filtered"];
 /// What is drawn.
 const DRAWN: [&str; 2] = ["recall@5", "all-gold@5"];
-/// What an evaluation is summed up by, and groups are broken down by.
-pub(super) const HEADLINE: &str = "recall@5";
 
 /// A figure.
 #[derive(Debug, Clone, Serialize)]

@@ -1,7 +1,8 @@
 //! An evaluation in a few figures: the pipeline's first system, the best one to compare it with,
 //! and what can be reached.
 
-use super::evaluation::{Comparison, Figures, HEADLINE, System, Value};
+use super::evaluation::{Comparison, Figures, System, Value};
+use crate::ui::HEADLINE;
 
 /// A system with its value.
 #[derive(Debug, Clone, PartialEq)]

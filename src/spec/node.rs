@@ -118,27 +118,25 @@ impl Entry {
 impl Entry {
     /// The text of the scalar at `path` inside the value, or of the one that a template there expands to more.
     pub fn text(&self, path: &[PathSeg]) -> Option<&str> {
-        let mut node = &self.value;
-        for seg in path {
-            node = match (seg, &node.kind) {
-                (PathSeg::Key(k), Kind::Map(entries)) => {
-                    &entries.iter().find(|e| e.key.text == *k)?.value
-                }
-                (PathSeg::Index(i), Kind::List(items)) => items.get(*i)?,
-                _ => break,
-            };
-        }
-        match &node.kind {
+        match &self.reached(path)?.0.kind {
             Kind::Scalar { text, .. } => Some(text),
             Kind::List(_) | Kind::Map(_) => None,
         }
     }
-}
 
-impl Entry {
     /// The plain scalar that stands at exactly this path inside the value; `None` for anything
     /// else, templates included.
     pub fn plain(&self, path: &[PathSeg]) -> Option<&str> {
+        let (node, whole) = self.reached(path)?;
+        match &node.kind {
+            Kind::Scalar { text, plain: true } if whole && !is_template(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The node that a path leads to, and whether the whole path was followed: it ends early at a
+    /// scalar. `None` for a key or an item that is not there.
+    fn reached(&self, path: &[PathSeg]) -> Option<(&Node, bool)> {
         let mut node = &self.value;
         for seg in path {
             node = match (seg, &node.kind) {
@@ -146,13 +144,10 @@ impl Entry {
                     &entries.iter().find(|e| e.key.text == *k)?.value
                 }
                 (PathSeg::Index(i), Kind::List(items)) => items.get(*i)?,
-                _ => return None,
+                _ => return Some((node, false)),
             };
         }
-        match &node.kind {
-            Kind::Scalar { text, plain: true } if !is_template(text) => Some(text),
-            _ => None,
-        }
+        Some((node, true))
     }
 }
 

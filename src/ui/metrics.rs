@@ -7,6 +7,9 @@ use arrow::datatypes::{Float64Type, UInt64Type};
 
 use super::text::{count, table};
 
+/// The metric that sums up an evaluation where only one is shown.
+pub const HEADLINE: &str = "recall@5";
+
 /// Metrics worth a column, in order.
 pub const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
 

@@ -4,7 +4,6 @@
 //! never refused; a demand that is met may still run out of memory. Where the system does not say
 //! what is available, nothing is refused.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -60,12 +59,12 @@ impl Demand {
         let named: Vec<String> = parts
             .iter()
             .take(4)
-            .map(|(what, bytes)| format!("{what} {}", Bytes(*bytes)))
+            .map(|(what, bytes)| format!("{what} {}", shown(*bytes)))
             .collect();
         Err(OpError::new(format!(
             "this needs at least {} of memory and {} are available ({})",
-            Bytes(self.total()),
-            Bytes(there),
+            shown(self.total()),
+            shown(there),
             named.join(", ")
         ))
         .hint(format!(
@@ -75,19 +74,8 @@ impl Demand {
 }
 
 /// An amount of memory for people.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let mut amount = self.0 as f64 / 1024.0;
-        let mut unit = 0;
-        while amount >= 1024.0 && unit + 1 < UNITS.len() {
-            amount /= 1024.0;
-            unit += 1;
-        }
-        write!(f, "{amount:.1} {}", UNITS[unit])
-    }
+fn shown(bytes: u64) -> bytesize::Display {
+    bytesize::ByteSize(bytes).display().iec()
 }
 
 /// Bytes that this process can still take, swap included: the least of what the system, the control

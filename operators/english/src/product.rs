@@ -128,44 +128,36 @@ pub(crate) fn rows<S: Simd, const K: usize>(
     out: &mut [f32],
 ) {
     let width = weights.width();
-    let panels = width / PANEL;
-    let mut done = 0;
-    let mut rest = starts;
+    let (mut starts, mut out) = (starts, out);
     if S::REGISTER_COUNT >= 32 {
-        while let Some((tile, after)) = rest.split_first_chunk::<8>() {
-            let tile_rows = tile.map(|start| row_at::<K>(x, start));
-            let out = &mut out[done * width..(done + 8) * width];
-            for panel in 0..panels {
-                tile_of(
-                    simd,
-                    weights.panel(panel),
-                    tile_rows,
-                    &mut out[panel * PANEL..],
-                    width,
-                );
-            }
-            (rest, done) = (after, done + 8);
+        (starts, out) = tiles::<S, K, 8>(simd, weights, x, starts, out);
+    }
+    (starts, out) = tiles::<S, K, 4>(simd, weights, x, starts, out);
+    for (start, out) in starts.iter().zip(out.chunks_exact_mut(width)) {
+        one_row(simd, weights, row_at::<K>(x, *start), 0..width / PANEL, out);
+    }
+}
+
+/// As many tiles of `ROWS` rows as there are; returns the rows that are left, with their outputs.
+#[inline(always)]
+fn tiles<'a, S: Simd, const K: usize, const ROWS: usize>(
+    simd: S,
+    weights: &Packed<K>,
+    x: &[f32],
+    mut starts: &'a [usize],
+    mut out: &'a mut [f32],
+) -> (&'a [usize], &'a mut [f32]) {
+    let width = weights.width();
+    while let Some((tile, after)) = starts.split_first_chunk::<ROWS>() {
+        let rows = tile.map(|start| row_at::<K>(x, start));
+        let (these, others) = out.split_at_mut(ROWS * width);
+        for panel in 0..width / PANEL {
+            let place = &mut these[panel * PANEL..];
+            tile_of(simd, weights.panel(panel), rows, place, width);
         }
+        (starts, out) = (after, others);
     }
-    while let Some((tile, after)) = rest.split_first_chunk::<4>() {
-        let tile_rows = tile.map(|start| row_at::<K>(x, start));
-        let out = &mut out[done * width..(done + 4) * width];
-        for panel in 0..panels {
-            tile_of(
-                simd,
-                weights.panel(panel),
-                tile_rows,
-                &mut out[panel * PANEL..],
-                width,
-            );
-        }
-        (rest, done) = (after, done + 4);
-    }
-    for start in rest {
-        let out = &mut out[done * width..(done + 1) * width];
-        one_row(simd, weights, row_at::<K>(x, *start), 0..panels, out);
-        done += 1;
-    }
+    (starts, out)
 }
 
 /// One panel of `ROWS` rows.

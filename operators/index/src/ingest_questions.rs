@@ -14,12 +14,12 @@ use gfm_pipe_api::{
 use gfm_pipe_kg::names::Names;
 use gfm_pipe_kg::questions::{self, Question};
 use gfm_pipe_kg::reasons;
-use gfm_pipe_kg::tables::{Piece, Places, Reject, Rejects, Table, write_counts};
+use gfm_pipe_kg::tables::{Piece, Places, Rejects, Table, write_counts};
 use serde::{Deserialize, Serialize};
 
 use crate::folds::{self, Folds, Part};
 use crate::formats::rows::{self as records, Expected};
-use crate::formats::{Fault, Format};
+use crate::formats::{Fault, Format, rejecting};
 use crate::golds::Titles;
 use crate::ingest_documents::{MAX_FILE, encoding_field};
 use crate::listing::{Found, Listing, Wanted};
@@ -265,16 +265,7 @@ impl Job<'_> {
                 Ok(row) => row,
                 Err(fault) => return fault.push(source, rejects),
             };
-            let line = Some(row.line);
-            let mut push = |item: Option<&str>, reason: &str, text: &str| {
-                rejects.push(&Reject {
-                    source,
-                    line,
-                    item,
-                    reason,
-                    text,
-                })
-            };
+            let mut push = rejecting(rejects, source, row.line);
             let read = question::read(row, &place, titles, &mut push)?;
             let Some(read) = read else { return Ok(()) };
             let id = &read.question.id;

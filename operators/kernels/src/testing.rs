@@ -20,6 +20,15 @@ pub struct Grouped {
     pub b: Vec<u32>,
 }
 
+#[cfg(feature = "gpu-emulation")]
+impl Grouped {
+    /// Edges of the largest group.
+    pub fn largest(&self) -> usize {
+        let sizes = self.offsets.windows(2).map(|w| (w[1] - w[0]) as usize);
+        sizes.max().unwrap_or(0)
+    }
+}
+
 impl Edges {
     fn grouped(&self, n: usize, key: fn(&Edge) -> Edge) -> Grouped {
         let mut sorted: Vec<_> = self.list.iter().map(key).collect();

@@ -9,7 +9,6 @@ use gfm_pipe_api::{
     Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
     OutPort, Problem, Schema, Type, kinds,
 };
-use gfm_pipe_kg::tables::Reject;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +17,7 @@ use super::patterns;
 use super::writer::Writer;
 use super::{Document, Extracted};
 use crate::formats::rows::{self as records, Expected};
-use crate::formats::{Fault, Format};
+use crate::formats::{Fault, Format, rejecting};
 use crate::ingest_documents::MAX_FILE;
 use crate::listing::{Listing, Wanted};
 use crate::reading;
@@ -228,16 +227,7 @@ fn given(
                 Ok(row) => row,
                 Err(fault) => return fault.push(source, rejects),
             };
-            let line = Some(row.line);
-            let mut push = |item: Option<&str>, reason: &str, text: &str| {
-                rejects.push(&Reject {
-                    source,
-                    line,
-                    item,
-                    reason,
-                    text,
-                })
-            };
+            let mut push = rejecting(rejects, source, row.line);
             let Some((document, given)) = openie::read(row, &corpus, &mut push)? else {
                 return Ok(());
             };

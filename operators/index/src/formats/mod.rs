@@ -194,6 +194,23 @@ impl Fault {
     }
 }
 
+/// How a reader rejects parts of the record of this line: by item, reason and text.
+pub fn rejecting<'a>(
+    rejects: &'a mut Rejects,
+    source: &'a str,
+    line: u64,
+) -> impl FnMut(Option<&str>, &str, &str) -> OpResult<()> + use<'a> {
+    move |item, reason, text| {
+        rejects.push(&Reject {
+            source,
+            line: Some(line),
+            item,
+            reason,
+            text,
+        })
+    }
+}
+
 /// A text without its markup, and which part of the source each part of it came from.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plain {

@@ -1,14 +1,17 @@
 //! What the tests share: small folders, running the operators, reading their tables.
-#![allow(clippy::unwrap_used, clippy::print_stderr, dead_code)]
+#![allow(clippy::unwrap_used, dead_code, unused_imports)]
+
+mod shared;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Artifact, OpResult, columns};
 use gfm_pipe_kg::{IngestKg, IngestQa};
 use serde_json::json;
+pub use shared::shared;
 
 /// Runs `ingest-kg` on these bytes.
 pub fn ingest_bytes(bytes: &[u8]) -> OpResult<(tempfile::TempDir, Local)> {
@@ -86,26 +89,4 @@ pub fn places(local: &Local) -> Vec<String> {
     (0..batch.num_rows())
         .map(|i| format!("{}[{}] {}:{}", tables[i], rows[i], sources[i], lines[i]))
         .collect()
-}
-
-/// A folder of the shared data, or `None` (with the reason printed) where it is absent. `GFM_SHARED` names it, else it is
-/// `shared` beside the workspace; `GFM_REQUIRE_SHARED=1` makes a missing one fail.
-pub fn shared(what: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = std::env::var_os("GFM_SHARED").map_or(workspace.join("../shared"), PathBuf::from);
-    let path = root.join(what);
-    if path.exists() {
-        return Some(path);
-    }
-    let required = std::env::var("GFM_REQUIRE_SHARED").is_ok_and(|v| v == "1");
-    assert!(
-        !required,
-        "{} is missing and GFM_REQUIRE_SHARED=1",
-        path.display()
-    );
-    eprintln!(
-        "skipped: {} is missing (GFM_SHARED says where it is)",
-        path.display()
-    );
-    None
 }
