@@ -20,7 +20,7 @@ pub struct Grouped {
     pub b: Vec<u32>,
 }
 
-#[cfg(feature = "gpu-emulation")]
+#[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
 impl Grouped {
     /// Edges of the largest group.
     pub fn largest(&self) -> usize {
