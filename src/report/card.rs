@@ -14,6 +14,7 @@ use super::rows::intervals::{self, Bar};
 use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
+use crate::spec::STDIN;
 use crate::ui::{self, HEADLINE};
 use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
@@ -229,7 +230,8 @@ impl Left<'_> {
         if done && self.summaries.is_empty() {
             out.push(self.unmeasured());
         }
-        if !self.has_audit() {
+        // A pipeline from standard input has no file to name.
+        if !self.has_audit() && self.journal.file != STDIN {
             out.push(Advice::new(
                 "Look for faults of the data: misspelled names, leaks between splits.",
                 Some(format!("gfm-pipe audit {}", quote(&self.journal.file))),

@@ -1,0 +1,70 @@
+//! The artifact kinds of the built-in operators. Constants, so that `&kinds::X` lives for ever
+//! wherever it is written; kinds are equal when their names are.
+
+mod audit;
+mod documents;
+mod evaluation;
+mod graph;
+mod ingest;
+mod programs;
+mod training;
+
+pub use audit::*;
+pub use documents::*;
+pub use evaluation::*;
+pub use graph::*;
+pub use ingest::*;
+pub use programs::*;
+pub use training::*;
+
+use crate::kind::Kind;
+
+/// Every kind above.
+pub const ALL: [&Kind; 35] = [
+    &ENTITIES,
+    &RELATIONS,
+    &TRIPLES,
+    &REJECTS,
+    &PLACES,
+    &COUNTS,
+    &AUDIT,
+    &FINDINGS,
+    &STATISTICS,
+    &DOCUMENTS,
+    &SOURCES,
+    &SENTENCES,
+    &MENTIONS,
+    &FACTS,
+    &NAMED,
+    &LINKS,
+    &NODES,
+    &LABELS,
+    &EDGE_WEIGHTS,
+    &EVIDENCE,
+    &QUESTIONS,
+    &ANSWERS,
+    &EMBEDDINGS,
+    &GRAPH,
+    &ENTITY_DOCUMENTS,
+    &MODEL,
+    &BACKGROUND,
+    &OPTIMIZER,
+    &HISTORY,
+    &METRICS,
+    &COMPARISONS,
+    &RANKS,
+    &RANKINGS,
+    &FILES,
+    &DATA,
+];
+
+/// The names of [`ALL`], in its order.
+pub const NAMES: [&str; ALL.len()] = {
+    let mut names = [""; ALL.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = ALL[i].name;
+        i += 1;
+    }
+    names
+};
