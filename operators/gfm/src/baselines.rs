@@ -1,15 +1,17 @@
 //! The systems that are not trained: dense, BM25, personalised PageRank and their fusion; and what
 //! each system must be connected to.
 
+use arrow::array::Array;
 use gfm_pipe_api::{Connected, Context, Field, OpError, OpResult, Problem, Type};
 
 use crate::documents::Embeddings;
 use crate::eval::bm25::Bm25;
 use crate::eval::dense::Dense;
-use crate::eval::ppr::{Ppr, specificity};
+use crate::eval::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use crate::eval::rankers::Ranker;
 use crate::eval::rrf::fuse;
 use crate::eval::{BadShape, EntityDocuments};
+use crate::passages::{Passages, weighted_triples};
 use crate::retrieval::Setting;
 
 /// Their names.
@@ -18,14 +20,34 @@ pub(crate) const BASELINES: [&str; 4] = ["dense", "bm25", "ppr", "rrf"];
 /// What `rrf` fuses.
 const FUSED: [&str; 3] = ["dense", "bm25", "ppr"];
 
-/// The parameter of personalised PageRank.
-pub(crate) fn node_specificity() -> Field {
-    Field::new(
+/// How personalised PageRank walks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walking {
+    /// `node_specificity`.
+    pub node_specificity: bool,
+    /// `restart`.
+    pub restart: Option<f64>,
+}
+
+/// The parameters of [`Walking`].
+pub(crate) fn fields() -> Vec<Field> {
+    let specificity = Field::new(
         "node_specificity",
         Type::Bool,
         true,
-        "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly",
-    )
+        "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly. Not looked at where `starts` is connected",
+    );
+    let restart = Field::new(
+        "restart",
+        Type::Float {
+            min: 0.01,
+            max: 1.0,
+        }
+        .or_null(),
+        serde_json::Value::Null,
+        "probability with which ppr returns to the question at each step; null: 0.5 as in HippoRAG, 0.3 where `nodes` says that documents are nodes",
+    );
+    vec![specificity, restart]
 }
 
 /// The ports a system needs besides `corpus` and `questions`, and that `wired` does not have.
@@ -78,10 +100,28 @@ pub(crate) struct Baselines<'a> {
     setting: &'a Setting,
     /// Of [`BASELINES`], in that order, those that were wanted and can be asked.
     pub names: Vec<&'static str>,
-    node_specificity: bool,
+    walking: Walking,
     dense: Option<Dense>,
     bm25: Option<Bm25>,
-    ppr: Option<(Ppr, &'a EntityDocuments)>,
+    ppr: Option<Walk<'a>>,
+}
+
+/// Personalised PageRank and how it ranks documents.
+struct Walk<'a> {
+    on: Ppr,
+    matrix: &'a EntityDocuments,
+    /// Where documents are nodes.
+    passages: Option<Passages>,
+}
+
+impl Walk<'_> {
+    /// Scores of documents from the masses of nodes.
+    fn documents(&self, masses: &[f64]) -> Vec<f64> {
+        match &self.passages {
+            Some(passages) => passages.ranking(masses),
+            None => Ranker::Simple.ranking(masses, self.matrix),
+        }
+    }
 }
 
 /// What baselines give for a question.
@@ -99,7 +139,7 @@ impl<'a> Baselines<'a> {
         ctx: &Context,
         setting: &'a Setting,
         wanted: &dyn Fn(&str) -> bool,
-        node_specificity: bool,
+        walking: Walking,
     ) -> OpResult<Self> {
         let wired = |port: &str| ctx.input_opt(port).is_some();
         let mut names = Vec::new();
@@ -124,11 +164,27 @@ impl<'a> Baselines<'a> {
             |name: &str| names.contains(&name) || (fused && missing(name, &wired).is_empty());
         let ppr = || -> OpResult<_> {
             let on = setting.on_graph()?;
-            let triples = on.input.graph.triples();
-            let heads: Vec<u32> = triples.iter().map(|t| t[0]).collect();
-            let tails: Vec<u32> = triples.iter().map(|t| t[2]).collect();
-            let walk = Ppr::new(on.input.graph.nodes(), &heads, &tails).map_err(shape)?;
-            Ok((walk, &on.matrix))
+            let nodes = on.input.graph.nodes();
+            let walk = match ctx.input_opt("edge_weights") {
+                Some(weights) => Ppr::new(nodes, weighted_triples(ctx.input("graph")?, weights)?),
+                None => {
+                    let triples = on.input.graph.triples().into_iter();
+                    Ppr::new(nodes, triples.map(|[head, _, tail]| (head, tail, 1.0)))
+                }
+            };
+            let passages = ctx.input_opt("nodes");
+            let passages = passages.map(|of| Passages::read(of, nodes, setting.titles.len()));
+            let passages = passages.transpose()?.flatten();
+            let restart = match passages {
+                Some(_) => RESTART_WITH_PASSAGES,
+                None => RESTART,
+            };
+            let restart = walking.restart.unwrap_or(restart);
+            Ok(Walk {
+                on: walk.map_err(shape)?.restart(restart),
+                matrix: &on.matrix,
+                passages,
+            })
         };
         let bm25 = || {
             let pairs = setting.titles.iter().zip(&setting.texts);
@@ -140,7 +196,7 @@ impl<'a> Baselines<'a> {
             ppr: uses("ppr").then(ppr).transpose()?,
             setting,
             names,
-            node_specificity,
+            walking,
         })
     }
 
@@ -155,22 +211,23 @@ impl<'a> Baselines<'a> {
             .bm25
             .as_ref()
             .map(|b| b.scores(&questions.texts[question]));
-        let walk = |(walk, matrix): &(Ppr, &EntityDocuments)| {
-            let entities = &questions.entities[question];
-            walk.masses(&specificity(entities, matrix, self.node_specificity))
+        let walk = |walk: &Walk<'_>| {
+            let starts = questions.walk(question, walk.matrix, self.walking.node_specificity);
+            walk.on.masses(&starts)
         };
         let masses = self.ppr.as_ref().map(walk).transpose().map_err(shape)?;
         let entities = masses.flatten();
         let by_walk = self.ppr.as_ref().zip(entities.as_ref());
-        let by_walk = by_walk.map(|((_, matrix), m)| Ranker::Simple.ranking(m, matrix));
+        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
+        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.setting.whole(s));
         let mut documents = vec![
-            ("dense", by_text.transpose().map_err(shape)?),
-            ("bm25", by_word),
-            ("ppr", by_walk),
+            ("dense", whole(by_text.transpose().map_err(shape)?)),
+            ("bm25", whole(by_word)),
+            ("ppr", whole(by_walk)),
         ];
         if self.names.contains(&"rrf") {
             let parts: Vec<Option<&[f64]>> = documents.iter().map(|s| s.1.as_deref()).collect();
-            documents.push(("rrf", fuse(&parts)));
+            documents.push(("rrf", whole(fuse(&parts))));
         }
         documents.retain(|(name, _)| self.names.contains(name));
         Ok(Scores {

@@ -1,11 +1,16 @@
 //! Documents, links and questions as fine-tuning and evaluation use them.
 
+use std::collections::HashSet;
+
 use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
 
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::Gold;
+use crate::eval::ppr::specificity;
+use crate::finetune::seeds;
 use crate::inputs::vectors;
 use crate::judged::Asked;
+use crate::starts::{Starts, read_starts};
 
 /// Reads an `entity-documents` artifact.
 pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
@@ -39,6 +44,8 @@ pub(crate) struct Questions {
     pub gold_titles: Vec<u32>,
     pub hops: Vec<Option<u32>>,
     pub groups: Vec<Vec<String>>,
+    /// Nodes each starts from, where these are given; else they start from their entities.
+    starts: Option<Vec<Starts>>,
     /// Row-major.
     embeddings: Vec<f32>,
     pub text_dim: usize,
@@ -87,11 +94,93 @@ impl Questions {
                 .map(|i| hops.is_valid(i).then(|| hops.value(i)))
                 .collect(),
             groups: columns::list_text(&q, "groups")?,
+            starts: None,
             embeddings: Vec::new(),
             text_dim: 0,
             encoder_digest: String::new(),
             encoder: String::new(),
         })
+    }
+
+    /// The same questions with where they start.
+    pub fn starting(self, starts: Option<&Artifact>) -> OpResult<Self> {
+        let starts = starts.map(|starts| read_starts(starts, &self.texts, &self.name));
+        Ok(Questions {
+            starts: starts.transpose()?,
+            ..self
+        })
+    }
+
+    /// All questions of several splits, one after the other. The parts are embedded by one encoder,
+    /// and all or none say where they start.
+    ///
+    /// # Errors
+    /// When that is not so, or two questions have the same id.
+    pub fn joined(parts: Vec<Questions>) -> OpResult<Self> {
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else {
+            return Err(OpError::new("nothing is connected to input `questions`"));
+        };
+        let mut splits = vec![all.split.clone()];
+        for part in parts {
+            if (part.text_dim, &part.encoder_digest) != (all.text_dim, &all.encoder_digest) {
+                return Err(OpError::new(format!(
+                    "questions `{}` and `{}` are embedded with {} and {}",
+                    all.name, part.name, all.encoder, part.encoder
+                ))
+                .hint("give all `embed` stages the same `model`"));
+            }
+            if !splits.contains(&part.split) {
+                splits.push(part.split);
+            }
+            all.ids.extend(part.ids);
+            all.texts.extend(part.texts);
+            all.entities.extend(part.entities);
+            all.supporting_entities.extend(part.supporting_entities);
+            all.supporting_documents.extend(part.supporting_documents);
+            all.gold_titles.extend(part.gold_titles);
+            all.hops.extend(part.hops);
+            all.groups.extend(part.groups);
+            all.starts = all.starts.zip(part.starts).map(|(mut all, part)| {
+                all.extend(part);
+                all
+            });
+            all.embeddings.extend(part.embeddings);
+        }
+        all.split = splits.join("+");
+        let mut seen = HashSet::new();
+        match all.ids.iter().find(|id| !seen.insert(id.as_str())) {
+            None => Ok(all),
+            Some(id) => Err(OpError::new(format!(
+                "two questions have the id {id:?}: rankings and ranks name questions by their ids"
+            ))
+            .hint("connect splits that have no question in common")),
+        }
+    }
+
+    /// Nodes that a model starts from for question `i`: those given, or its entities, with weight 1
+    /// / number of documents where `weighted`, else 1.
+    pub fn seeds(&self, i: usize, documents: &EntityDocuments, weighted: bool) -> Starts {
+        match &self.starts {
+            Some(starts) => starts[i].clone(),
+            None => seeds(&self.entities[i], documents, weighted),
+        }
+    }
+
+    /// Nodes that personalised PageRank starts from for question `i`: those given, or its entities.
+    pub fn walk(&self, i: usize, documents: &EntityDocuments, weighted: bool) -> Starts {
+        match &self.starts {
+            Some(starts) => starts[i].clone(),
+            None => specificity(&self.entities[i], documents, weighted),
+        }
+    }
+
+    /// Whether question `i` starts from a node at all.
+    pub fn starts_somewhere(&self, i: usize) -> bool {
+        match &self.starts {
+            Some(starts) => !starts[i].is_empty(),
+            None => !self.entities[i].is_empty(),
+        }
     }
 
     /// Number of questions.
@@ -139,6 +228,13 @@ impl Questions {
         }
     }
 
+    /// Only questions known to have at least this many hops.
+    pub fn of_hops(&self, hops: u32) -> Self {
+        let all = 0..self.len();
+        let rows: Vec<usize> = all.filter(|i| self.hops[*i] >= Some(hops)).collect();
+        self.subset(&rows)
+    }
+
     /// Only these questions.
     pub fn subset(&self, rows: &[usize]) -> Self {
         let pick = |v: &Vec<Vec<u32>>| rows.iter().map(|i| v[*i].clone()).collect();
@@ -151,6 +247,10 @@ impl Questions {
             gold_titles: rows.iter().map(|i| self.gold_titles[*i]).collect(),
             hops: rows.iter().map(|i| self.hops[*i]).collect(),
             groups: rows.iter().map(|i| self.groups[*i].clone()).collect(),
+            starts: self
+                .starts
+                .as_ref()
+                .map(|starts| rows.iter().map(|i| starts[*i].clone()).collect()),
             embeddings: rows
                 .iter()
                 .flat_map(|i| self.embedding(*i))
@@ -167,7 +267,10 @@ impl Questions {
                 .iter()
                 .position(|l| l.iter().any(|x| *x as usize >= n))
         };
+        let starts = self.starts.iter().flatten();
+        let mut far = starts.map(|s| s.iter().any(|(node, _)| *node as usize >= nodes));
         let bad = fits(&self.entities, nodes)
+            .or_else(|| far.position(|far| far))
             .or_else(|| fits(&self.supporting_entities, nodes))
             .or_else(|| fits(&self.supporting_documents, documents));
         match bad {

@@ -14,18 +14,18 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::baselines::{Baselines, listed, missing, node_specificity, unwired, wired};
+use crate::baselines::{self, Baselines, Walking, listed, missing, unwired, wired};
 use crate::buffers::Lease;
 use crate::divided::Dividing;
 use crate::documents::Questions;
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::{Answer, Gold};
 use crate::eval::rankers::Ranker;
-use crate::inputs::{connected, problem_error};
+use crate::inputs::{connected, problem_error, zip_problem};
 use crate::judged::{self, Report, Sure, Target};
 use crate::progress::Pass;
 use crate::remarks::on_evaluation;
-use crate::retrieval::{self, How, List, Rankings, Setting, first, ranker_type};
+use crate::retrieval::{self, How, List, OF_QUESTIONS, Rankings, Setting, first, ranker_type};
 
 /// Systems beside the models, and the model without training.
 const BASELINES: [&str; 5] = ["untrained", "dense", "bm25", "ppr", "rrf"];
@@ -42,6 +42,8 @@ pub struct Params {
     rankers: Vec<String>,
     baselines: Vec<String>,
     node_specificity: bool,
+    restart: Option<f64>,
+    hops_at_least: Option<u32>,
     resamples: usize,
     seed: u64,
     top_k: usize,
@@ -56,6 +58,15 @@ pub struct Params {
 enum Divide {
     Questions,
     Graph,
+}
+
+impl Params {
+    fn walking(&self) -> Walking {
+        Walking {
+            node_specificity: self.node_specificity,
+            restart: self.restart,
+        }
+    }
 }
 
 impl Operator for Evaluate {
@@ -83,8 +94,17 @@ impl Operator for Evaluate {
                 "systems beside the model, those that what is connected allows: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
                  `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, two at least",
             ),
-            node_specificity(),
         ];
+        fields.extend(baselines::fields());
+        fields.push(
+            Field::new(
+                "hops_at_least",
+                Type::int(1).or_null(),
+                serde_json::Value::Null,
+                "only questions of at least this many hops; those whose number of hops is not known are left out, too",
+            )
+            .at_most(f64::from(u32::MAX), "hops are counted with 32 bits"),
+        );
         fields.extend(judged::fields());
         fields.extend(retrieval::fields());
         fields.push(
@@ -170,12 +190,21 @@ impl Operator for Evaluate {
         let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
         let mut setting = Setting::read(ctx, true)?;
         setting.dividing = dividing;
+        let asked = setting.questions.len();
+        if let Some(hops) = p.hops_at_least {
+            setting.questions = setting.questions.of_hops(hops);
+            ctx.info(format!(
+                "{} of {asked} questions have at least {hops} hops",
+                setting.questions.len()
+            ));
+        }
         let questions = &setting.questions;
         if questions.len() == 0 {
-            ctx.warn(format!(
-                "`{}` holds no questions: nothing is measured",
-                questions.name
-            ));
+            let none = match asked {
+                0 => "holds no questions",
+                _ => "holds no questions of so many hops",
+            };
+            ctx.warn(format!("`{}` {none}: nothing is measured", questions.name));
         }
         let sure = Sure {
             resamples: p.resamples,
@@ -221,7 +250,7 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
     let able = |name: &str| missing(name, &wired).is_empty();
     let some = wired("model") || wired("pretrained");
     if some || p.baselines.iter().any(|name| able(name)) {
-        return None;
+        return zip_problem(inputs, &["questions"], &OF_QUESTIONS);
     }
     let problem = Problem::at_root(
         "nothing can be evaluated: no model is connected, and no baseline has its ports",
@@ -337,6 +366,7 @@ fn told(ctx: &Context, done: usize, questions: usize) {
 struct Judge<'a, 'b> {
     system: Arc<str>,
     rankers: Vec<Ranker>,
+    setting: &'a Setting,
     matrix: &'a EntityDocuments,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
@@ -363,6 +393,7 @@ impl<'a, 'b> Judge<'a, 'b> {
         Ok(Judge {
             system: system.into(),
             rankers,
+            setting,
             matrix: &setting.on_graph()?.matrix,
             systems,
             waiting: Vec::new(),
@@ -385,6 +416,7 @@ impl<'a, 'b> Judge<'a, 'b> {
                 let mut list = List::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
                     let documents = ranker.ranking(scores, self.matrix);
+                    let documents = self.setting.whole(documents);
                     if r == 0 {
                         list = first(&documents, RANKED);
                     }
@@ -438,7 +470,7 @@ fn baselines(
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let wanted = |name: &str| p.baselines.iter().any(|b| b == name);
-    let by = Baselines::new(ctx, setting, &wanted, p.node_specificity)?;
+    let by = Baselines::new(ctx, setting, &wanted, p.walking())?;
     let names = &by.names;
     let questions = setting.questions.len();
     let all = &*systems;

@@ -31,12 +31,15 @@ pub mod gpu;
 mod import_model;
 mod inputs;
 mod judged;
+mod passages;
+mod pieces;
 mod pretrain;
 mod progress;
 mod remarks;
 mod retrieval;
 mod retrieve;
 pub mod scorer;
+mod starts;
 pub mod twins;
 
 use gfm_pipe_api::OpEntry;

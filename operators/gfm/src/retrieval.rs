@@ -14,9 +14,10 @@ use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::rankers::NO_SCORE;
 use crate::eval::{EntityDocuments, top};
-use crate::finetune::{each_scored, seeds};
-use crate::inputs::{LoadedGraph, same_encoder};
+use crate::finetune::each_scored;
+use crate::inputs::{LoadedGraph, same_encoder, zipped};
 use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
+use crate::pieces::Pieces;
 use crate::progress::Pass;
 use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
@@ -28,6 +29,9 @@ pub(crate) const NUMBERED: &str = "entities are numbered with 32 bits";
 
 /// Names of the rankers.
 pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
+
+/// Ports whose artifacts belong together by position: each may have one for each of `questions`.
+pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
 
 /// The ports of [`Setting::read`], `background` and `corpus_embeddings`.
 pub(crate) fn ports() -> Vec<InPort> {
@@ -56,12 +60,41 @@ pub(crate) fn ports() -> Vec<InPort> {
             Arity::One,
             "titles and texts of the documents",
         ),
-        InPort::of("questions", &[&kinds::QUESTIONS], Arity::One, "questions"),
+        InPort::of(
+            "questions",
+            &[&kinds::QUESTIONS],
+            Arity::Many,
+            "questions; several splits are asked as one",
+        ),
         InPort::of(
             "question_embeddings",
             &[&kinds::EMBEDDINGS],
-            Arity::Optional,
+            Arity::Any,
             "their embeddings, for models and dense",
+        ),
+        InPort::of(
+            "starts",
+            &[&kinds::STARTS],
+            Arity::Any,
+            "nodes that the questions start from, with weights, for models and ppr; without it they start from their entities",
+        ),
+        InPort::of(
+            "nodes",
+            &[&kinds::NODES],
+            Arity::Optional,
+            "which nodes of the graph are documents: of these ppr ranks a document by its own node, not by its entities",
+        ),
+        InPort::of(
+            "edge_weights",
+            &[&kinds::EDGE_WEIGHTS],
+            Arity::Optional,
+            "weights of the graph's triples, for ppr; without it each weighs 1",
+        ),
+        InPort::of(
+            "sources",
+            &[&kinds::SOURCES],
+            Arity::Optional,
+            "which documents are pieces of one: every system ranks it by its best piece",
         ),
         InPort::of(
             "corpus_embeddings",
@@ -86,7 +119,7 @@ pub(crate) fn fields() -> Vec<Field> {
             "init_entities_weight",
             Type::Bool,
             true,
-            "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1",
+            "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1; not looked at where `starts` is connected",
         ),
         Field::new("batch_size", Type::int(1), 8, "questions scored at once")
             .at_most(65_536.0, "each has a state of every entity")
@@ -120,6 +153,8 @@ pub(crate) struct Setting {
     pub texts: StringArray,
     /// The questions.
     pub questions: Questions,
+    /// Which documents are pieces of one, where some are.
+    pieces: Option<Pieces>,
     /// Who divides the graph, where ranks do.
     pub dividing: Option<Arc<Dividing>>,
 }
@@ -163,11 +198,19 @@ impl Setting {
             .filter(|_| wants_graph)
             .map(|(graph, documents)| OnGraph::read(graph, documents, titles.len()))
             .transpose()?;
-        let questions = ctx.input("questions")?;
-        let questions = match ctx.input_opt("question_embeddings") {
-            Some(embeddings) => Questions::read(questions, embeddings)?,
-            None => Questions::bare(questions)?,
-        };
+        zipped(ctx, &["questions"], &OF_QUESTIONS)?;
+        let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
+        let parts = ctx.inputs("questions").iter().enumerate();
+        let parts = parts.map(|(i, questions)| {
+            let read = match embeddings.get(i) {
+                Some(embeddings) => Questions::read(questions, embeddings)?,
+                None => Questions::bare(questions)?,
+            };
+            read.starting(starts.get(i))
+        });
+        let questions = Questions::joined(parts.collect::<OpResult<_>>()?)?;
+        let pieces = ctx.input_opt("sources");
+        let pieces = pieces.map(|sources| Pieces::read(sources, titles.len()));
         // Without a graph no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
@@ -176,6 +219,7 @@ impl Setting {
             titles: titles.clone(),
             texts: texts.clone(),
             questions,
+            pieces: pieces.transpose()?.flatten(),
             dividing: None,
         })
     }
@@ -196,18 +240,27 @@ impl Setting {
         if !self.has_graph() {
             return;
         }
-        let entities = self.questions.entities.iter();
-        let lost = entities.filter(|e| e.is_empty()).count();
+        let all = 0..self.questions.len();
+        let lost = all.filter(|i| !self.questions.starts_somewhere(*i)).count();
         if lost > 0 {
             ctx.warn(format!(
-                "{lost} of {} questions have no known entity: {then}",
+                "{lost} of {} questions have no known entity to start from: {then}",
                 self.questions.len()
             ));
         }
     }
 
-    /// Gives the entity scores of every question that has a known entity to `take`, in order, by the model of a port, with its
-    /// background if there is one.
+    /// Scores to rank documents by, from those of all pieces: of a document in pieces the first
+    /// has the best score, and the others come last.
+    pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
+        if let Some(pieces) = &self.pieces {
+            pieces.fold(&mut scores);
+        }
+        scores
+    }
+
+    /// Gives the entity scores of every question that starts somewhere to `take`, in order, by the
+    /// model of a port, with its background if there is one.
     pub fn ask(
         &self,
         ctx: &Context,
@@ -261,9 +314,9 @@ impl Setting {
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let OnGraph { input, matrix } = self.on_graph()?;
-        let entities = self.questions.entities.iter();
-        let seeds: Vec<Vec<(u32, f64)>> =
-            entities.map(|e| seeds(e, matrix, how.weighted)).collect();
+        let all = 0..self.questions.len();
+        let seeds = all.map(|i| self.questions.seeds(i, matrix, how.weighted));
+        let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;
         // Of a divided graph each rank holds a part.
         if self.dividing.is_none() {
@@ -336,11 +389,12 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
 /// The first documents of a question with their scores, best first.
 pub(crate) type List = Vec<(u32, f64)>;
 
-/// The `depth` best documents. One that is ranked without a score has the ranker's, the sum of
-/// nothing.
+/// The `depth` best documents, without those that are only pieces of others. One that is ranked
+/// without a score has the ranker's, the sum of nothing.
 pub(crate) fn first(scores: &[f64], depth: usize) -> List {
     let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
     let best = top(scores, depth).into_iter();
+    let best = best.filter(|d| !scores[*d as usize].is_nan());
     best.map(|d| (d, shown(scores[d as usize]))).collect()
 }
 

@@ -10,12 +10,12 @@ use gfm_pipe_api::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::baselines::{Baselines, node_specificity, unwired};
+use crate::baselines::{self, Baselines, Walking, unwired};
 use crate::buffers::Lease;
 use crate::eval::rankers::Ranker;
-use crate::inputs::{connected, problem_error};
+use crate::inputs::{connected, problem_error, zip_problem};
 use crate::progress::Pass;
-use crate::retrieval::{self, How, List, Rankings, Setting, first, ranker_type};
+use crate::retrieval::{self, How, List, OF_QUESTIONS, Rankings, Setting, first, ranker_type};
 
 /// The system that is trained.
 const MODEL: &str = "model";
@@ -38,8 +38,18 @@ pub struct Params {
     documents: usize,
     top_k: usize,
     node_specificity: bool,
+    restart: Option<f64>,
     init_entities_weight: bool,
     batch_size: usize,
+}
+
+impl Params {
+    fn walking(&self) -> Walking {
+        Walking {
+            node_specificity: self.node_specificity,
+            restart: self.restart,
+        }
+    }
 }
 
 impl Operator for Retrieve {
@@ -74,7 +84,7 @@ impl Operator for Retrieve {
             .at_most(1e6, "each is a row of `rankings`"),
         ];
         fields.extend(retrieval::fields());
-        fields.push(node_specificity());
+        fields.extend(baselines::fields());
         Schema::new(fields)
     }
 
@@ -123,7 +133,7 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
         MODEL => ", or take a system that needs no model: `system: bm25`",
         _ => "",
     };
-    unwired(&p.system, inputs, ways)
+    unwired(&p.system, inputs, ways).or_else(|| zip_problem(inputs, &["questions"], &OF_QUESTIONS))
 }
 
 fn by_model(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> {
@@ -139,7 +149,7 @@ fn by_model(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> 
     let background = ctx.input_opt("background");
     let (mut rankings, system) = (Rankings::default(), MODEL.into());
     setting.ask(ctx, ctx.input("model")?, background, how, |i, scores| {
-        let documents = ranker.ranking(scores, matrix);
+        let documents = setting.whole(ranker.ranking(scores, matrix));
         rankings.add(&system, i, first(&documents, p.documents));
     })?;
     Ok(rankings)
@@ -149,7 +159,7 @@ fn by_baseline(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Ranking
     if p.system == "ppr" {
         setting.warn_of_unaskable(ctx, "nothing is retrieved for them");
     }
-    let by = Baselines::new(ctx, setting, &|name| name == p.system, p.node_specificity)?;
+    let by = Baselines::new(ctx, setting, &|name| name == p.system, p.walking())?;
     let (mut rankings, system) = (Rankings::default(), Arc::from(p.system.as_str()));
     let all: Vec<usize> = (0..setting.questions.len()).collect();
     let pass = Pass::whole(ctx, "questions", all.len());

@@ -1,7 +1,8 @@
 //! Operators that go from a folder of documents to a graph, without a language model.
 //!
 //! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions
-//! about them, [`Extract`] finds what they mention and say, and [`BuildKg`] makes a graph of it.
+//! about them, [`Extract`] finds what they mention and say, [`BuildKg`] makes a graph of it, and
+//! [`LinkQuestions`] finds where in it the search for a question starts.
 //! What they stand on is below them: which files there are (`listing`), their bytes as text
 //! (`decode`), formats (`formats`, a file each), documents in them (`reading`), titles (`titles`),
 //! pieces (`pieces`), gold titles (`golds`) and folds (`folds`). `look` says what they would read,
@@ -18,6 +19,7 @@ mod formats;
 mod golds;
 mod ingest_documents;
 mod ingest_questions;
+mod link_questions;
 mod listing;
 pub mod look;
 mod pieces;
@@ -32,6 +34,7 @@ pub use build_kg::{BuildKg, BuildKgParams, Normalize};
 pub use extract::operator::{By, Extract, ExtractParams};
 pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
+pub use link_questions::{LinkParams, LinkQuestions};
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<OpEntry> {
@@ -40,5 +43,6 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<IngestQuestions>(),
         OpEntry::of::<Extract>(),
         OpEntry::of::<BuildKg>(),
+        OpEntry::of::<LinkQuestions>(),
     ]
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float32Builder, StringBuilder, UInt32Builder, UInt64Builder,
+    ArrayRef, BooleanBuilder, Float32Builder, Float64Builder, StringBuilder, UInt32Builder,
+    UInt64Builder,
 };
 use gfm_pipe_api::{ColType, Context, Kind, OpError, OpResult};
 use gfm_pipe_kg::tables::{Piece, Table};
@@ -19,6 +20,8 @@ pub enum Cell<'a> {
     Maybe(Option<u64>),
     /// A weight.
     Weight(f32),
+    /// A weight that is summed.
+    Score(f64),
     /// Yes or no.
     Flag(bool),
     /// A text.
@@ -29,6 +32,7 @@ enum Column {
     Id(UInt32Builder),
     Number(UInt64Builder),
     Weight(Float32Builder),
+    Score(Float64Builder),
     Flag(BooleanBuilder),
     Text(StringBuilder),
 }
@@ -60,6 +64,7 @@ impl Rows {
             ColType::U32 => Ok(Column::Id(UInt32Builder::new())),
             ColType::U64 => Ok(Column::Number(UInt64Builder::new())),
             ColType::F32 => Ok(Column::Weight(Float32Builder::new())),
+            ColType::F64 => Ok(Column::Score(Float64Builder::new())),
             ColType::Bool => Ok(Column::Flag(BooleanBuilder::new())),
             ColType::Text => Ok(Column::Text(StringBuilder::new())),
             other => Err(OpError::new(format!(
@@ -94,6 +99,7 @@ impl Rows {
                 (Column::Id(_), Cell::Id(_) | Cell::MaybeId(_))
                     | (Column::Number(_), Cell::Maybe(_))
                     | (Column::Weight(_), Cell::Weight(_))
+                    | (Column::Score(_), Cell::Score(_))
                     | (Column::Flag(_), Cell::Flag(_))
                     | (Column::Text(_), Cell::Text(_))
             )
@@ -109,6 +115,7 @@ impl Rows {
                 (Column::Id(b), Cell::MaybeId(id)) => b.append_option(id),
                 (Column::Number(b), Cell::Maybe(n)) => b.append_option(n),
                 (Column::Weight(b), Cell::Weight(weight)) => b.append_value(weight),
+                (Column::Score(b), Cell::Score(score)) => b.append_value(score),
                 (Column::Flag(b), Cell::Flag(flag)) => b.append_value(flag),
                 (Column::Text(b), Cell::Text(text)) => {
                     bytes += text.len();
@@ -136,6 +143,7 @@ impl Rows {
                 Column::Id(b) => Arc::new(b.finish()),
                 Column::Number(b) => Arc::new(b.finish()),
                 Column::Weight(b) => Arc::new(b.finish()),
+                Column::Score(b) => Arc::new(b.finish()),
                 Column::Flag(b) => Arc::new(b.finish()),
                 Column::Text(b) => Arc::new(b.finish()),
             }

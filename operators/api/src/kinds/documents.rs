@@ -231,6 +231,47 @@ pub const QUESTIONS: Kind = Kind {
     ],
 };
 
+/// Where the search for each question starts.
+pub const STARTS: Kind = Kind {
+    name: "starts",
+    about: "nodes of a graph that questions start from, with their weights and why",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "starts",
+            about: "one node that one source gives one question, by question, then by source, then by weight; weights of one node are added",
+            columns: &[
+                col("question", T::U32, "row of `questions`"),
+                col("node", T::U32, "entity id").id_of("entities"),
+                col(
+                    "source",
+                    T::Text,
+                    "title, entity, fact, sentence or document",
+                ),
+                col("weight", T::F64, "weight, above 0"),
+                col(
+                    "text",
+                    T::Text,
+                    "words of the question, the fact, the sentence, or the document's title",
+                ),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on all of them",
+            columns: &[
+                col("questions", T::U64, "number of questions"),
+                col("nodes", T::U64, "number of nodes of the graph"),
+                col(
+                    "texts_digest",
+                    T::Text,
+                    "digest of the questions' texts, to match starts with their questions",
+                ),
+            ],
+        },
+    ],
+};
+
 /// Answers that count as right.
 pub const ANSWERS: Kind = Kind {
     name: "answers",

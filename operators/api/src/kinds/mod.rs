@@ -20,7 +20,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 35] = [
+pub const ALL: [&Kind; 36] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -42,6 +42,7 @@ pub const ALL: [&Kind; 35] = [
     &EDGE_WEIGHTS,
     &EVIDENCE,
     &QUESTIONS,
+    &STARTS,
     &ANSWERS,
     &EMBEDDINGS,
     &GRAPH,

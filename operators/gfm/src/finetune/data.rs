@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 
 use super::Params;
-use super::scoring::seeds;
 use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
 use crate::eval::EntityDocuments;
@@ -19,6 +18,7 @@ use crate::train::foresee::port;
 struct Asked {
     questions: Artifact,
     embeddings: Artifact,
+    starts: Option<Artifact>,
 }
 
 /// Artifacts of a data set.
@@ -59,7 +59,9 @@ pub(super) fn groups(
     inputs: &Connected,
 ) -> Vec<(&'static [&'static str], &'static [&'static str])> {
     const OWN: &[&str] = &["graph", "documents", "train", "train_embeddings"];
+    const STARTS: &[&str] = &["starts"];
     const VALID: &[&str] = &["valid", "valid_embeddings"];
+    const VALID_STARTS: &[&str] = &["valid_starts"];
     const APART: &[&str] = &[
         "valid",
         "valid_embeddings",
@@ -67,11 +69,12 @@ pub(super) fn groups(
         "valid_documents",
     ];
     if inputs.get("valid_graph").is_some_and(|v| !v.is_empty()) {
-        vec![(OWN, &[]), (APART, &[])]
+        vec![(OWN, STARTS), (APART, VALID_STARTS)]
     } else {
         vec![
             (OWN, VALID),
-            (VALID, &[]),
+            (OWN, STARTS),
+            (VALID, VALID_STARTS),
             (&["valid_graph", "valid_documents"], &[]),
         ]
     }
@@ -98,20 +101,23 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
             valid,
         })
     };
-    let asked = |questions: &str, embeddings: &str, i| {
+    let asked = |[questions, embeddings, starts]: [&str; 3], i| {
         Some(Asked {
             questions: at(questions, i)?,
             embeddings: at(embeddings, i)?,
+            starts: at(starts, i),
         })
     };
+    let of_train = ["train", "train_embeddings", "starts"];
+    let of_valid = ["valid", "valid_embeddings", "valid_starts"];
     let mut out = Vec::new();
     for i in 0..port(inputs, "graph").len() {
-        let valid = asked("valid", "valid_embeddings", i).filter(|_| !apart);
-        let train = asked("train", "train_embeddings", i);
+        let valid = asked(of_valid, i).filter(|_| !apart);
+        let train = asked(of_train, i);
         out.push(set(("graph", "documents"), i, train, valid)?);
     }
     for i in 0..port(inputs, "valid_graph").len() {
-        let valid = asked("valid", "valid_embeddings", i);
+        let valid = asked(of_valid, i);
         out.push(set(("valid_graph", "valid_documents"), i, None, valid)?);
     }
     Ok(out)
@@ -175,6 +181,7 @@ impl DataSet {
         }
         let read = |asked: &Asked| -> OpResult<Questions> {
             let q = Questions::read(&asked.questions, &asked.embeddings)?;
+            let q = q.starting(asked.starts.as_ref())?;
             q.check(input.graph.nodes(), documents.num_documents())?;
             Ok(q)
         };
@@ -206,10 +213,7 @@ impl DataSet {
         }
         let split = |questions: Questions| Split {
             seeds: (0..questions.len())
-                .map(|i| {
-                    let entities = &questions.entities[i];
-                    seeds(entities, &documents, p.train.own.init_entities_weight)
-                })
+                .map(|i| questions.seeds(i, &documents, p.train.own.init_entities_weight))
                 .collect(),
             questions,
         };
@@ -227,11 +231,11 @@ impl DataSet {
     }
 }
 
-/// Questions with a known question entity, gold entity and gold document.
+/// Questions that start somewhere, and have a known gold entity and gold document.
 fn usable(q: &Questions) -> Vec<usize> {
     (0..q.len())
         .filter(|i| {
-            !q.entities[*i].is_empty()
+            q.starts_somewhere(*i)
                 && !q.supporting_entities[*i].is_empty()
                 && !q.supporting_documents[*i].is_empty()
         })

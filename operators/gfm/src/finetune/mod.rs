@@ -87,6 +87,12 @@ impl Operator for Finetune {
                 "their embeddings",
             ),
             port(
+                "starts",
+                &[&kinds::STARTS],
+                any,
+                "nodes that the training questions of each graph start from, with weights; without it they start from their entities",
+            ),
+            port(
                 "valid",
                 &[&kinds::QUESTIONS],
                 any,
@@ -97,6 +103,12 @@ impl Operator for Finetune {
                 &[&kinds::EMBEDDINGS],
                 any,
                 "their embeddings",
+            ),
+            port(
+                "valid_starts",
+                &[&kinds::STARTS],
+                any,
+                "nodes that the validation questions start from",
             ),
             port(
                 "valid_graph",

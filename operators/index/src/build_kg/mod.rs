@@ -8,7 +8,7 @@ mod documents;
 mod entities;
 mod normalize;
 mod operator;
-mod read;
+pub mod read;
 mod triples;
 mod weights;
 mod write;

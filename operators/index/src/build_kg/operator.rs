@@ -53,7 +53,7 @@ impl Operator for BuildKg {
             Field::new(
                 "title_weight",
                 Type::float(0.0),
-                1.0,
+                2.0,
                 "weight of `title of` and `mentions the title of` edges, where a fact has 1",
             )
             .at_most(1e6, "weights have 32 bits, and facts must still count"),

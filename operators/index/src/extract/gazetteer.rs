@@ -16,7 +16,7 @@ const MAX_WORDS: usize = 8;
 /// Letters of an alias that is a single word, at least.
 const MIN_LETTERS: usize = 4;
 /// An alias of more documents than these names none of them.
-const MAX_DOCUMENTS: usize = 4;
+pub const MAX_DOCUMENTS: usize = 4;
 /// Stands between words, and nowhere in one.
 const GAP: char = '\u{1f}';
 

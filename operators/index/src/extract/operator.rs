@@ -46,7 +46,7 @@ pub enum By {
     File,
 }
 
-static DOCUMENTS: [&Kind; 1] = [&kinds::DOCUMENTS];
+static DOCUMENTS: [&Kind; 2] = [&kinds::DOCUMENTS, &kinds::QUESTIONS];
 
 const NO_ENGLISH: &str = "this build has no English pipeline";
 const NO_ENGLISH_HINT: &str =
@@ -99,7 +99,7 @@ impl Operator for Extract {
             name: "documents",
             accepts: Accepts::Kinds(&DOCUMENTS),
             arity: Arity::One,
-            about: "documents with their titles",
+            about: "documents with their titles; of questions, what they mention is found for `link-questions`",
         }]
     }
 
@@ -203,6 +203,13 @@ fn given(
     path: &Path,
     out: &mut Writer,
 ) -> OpResult<AHashMap<u32, Given>> {
+    if *documents.kind == kinds::QUESTIONS {
+        return Err(OpError::new(
+            "`by: file` reads what was extracted from documents, and these are questions",
+        )
+        .artifact(&documents.name)
+        .hint("use `by: english` or `by: patterns`"));
+    }
     let corpus = Corpus::of(documents)?;
     let listing = Listing::of(path, &ctx.base, &WANTED)
         .map_err(|absent| OpError::new(absent.why).hint(absent.hint).file(path))?;

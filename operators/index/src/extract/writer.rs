@@ -43,6 +43,28 @@ fn some(texts: &StringArray, first: usize) -> Range<usize> {
     first..behind
 }
 
+/// Ids, titles and texts of a batch. Questions have neither ids nor titles: they are numbered by
+/// their rows.
+fn columns_of(
+    artifact: &Artifact,
+    batch: &RecordBatch,
+    first: u32,
+) -> OpResult<(UInt32Array, StringArray, StringArray)> {
+    if *artifact.kind == kinds::QUESTIONS {
+        let rows = batch.num_rows();
+        return Ok((
+            (first..).take(rows).collect(),
+            std::iter::repeat_n(Some(""), rows).collect(),
+            columns::text(batch, "question")?.clone(),
+        ));
+    }
+    Ok((
+        columns::u32s(batch, "id")?.clone(),
+        columns::text(batch, "title")?.clone(),
+        columns::text(batch, "text")?.clone(),
+    ))
+}
+
 /// Calls `each` with all documents, some at a time.
 fn in_turn(
     ctx: &Context,
@@ -50,26 +72,23 @@ fn in_turn(
     what: &str,
     each: &mut dyn FnMut(Vec<Document<'_>>) -> OpResult<()>,
 ) -> OpResult<()> {
-    let total = artifact.rows("documents")? as u64;
+    let table = artifact.kind.tables[0].name;
+    let total = artifact.rows(table)? as u64;
     let mut done = 0;
-    for batch in artifact.batches("documents")? {
+    for batch in artifact.batches(table)? {
         let batch: RecordBatch = batch?;
-        let (ids, titles) = (
-            columns::u32s(&batch, "id")?,
-            columns::text(&batch, "title")?,
-        );
-        let texts = columns::text(&batch, "text")?;
+        let (ids, titles, texts) = &columns_of(artifact, &batch, done as u32)?;
         let mut next = 0;
         while next < batch.num_rows() {
             ctx.check_cancelled()?;
-            ctx.progress(done, total, "documents", what);
+            ctx.progress(done, total, table, what);
             let rows = some(texts, next);
             next = rows.end;
             done += rows.len() as u64;
             each(documents((ids, titles, texts), rows))?;
         }
     }
-    ctx.progress(done, total, "documents", what);
+    ctx.progress(done, total, table, what);
     Ok(())
 }
 
@@ -144,7 +163,11 @@ impl Writer {
         self.without[0] += u64::from(found.mentions.is_empty());
         self.without[1] += u64::from(found.facts.is_empty());
         for (number, range) in (0..).zip(&found.sentences) {
-            let text = format!("{}: {}", document.title, &document.text[range.clone()]);
+            let said = &document.text[range.clone()];
+            let text = match document.title {
+                "" => said.to_owned(),
+                title => format!("{title}: {said}"),
+            };
             let places = [start(Some(range)), end(Some(range))];
             self.sentences.push([
                 id,
@@ -190,11 +213,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Finds where texts name other documents.
+    /// Finds where texts name other documents; questions have no titles to name.
     ///
     /// # Errors
     /// As [`Writer::pass`], and when there are too many titles.
     pub fn gazetteer(&mut self, ctx: &Context, artifact: &Artifact) -> OpResult<()> {
+        if *artifact.kind == kinds::QUESTIONS {
+            return Ok(());
+        }
         let mut titles: Vec<(u32, String)> = Vec::new();
         for batch in artifact.batches("documents")? {
             let batch = batch?;

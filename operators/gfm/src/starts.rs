@@ -1,0 +1,66 @@
+//! Where questions start: a `starts` artifact as weighted nodes.
+
+use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
+
+/// Nodes one question starts from with their weights, each node once.
+pub(crate) type Starts = Vec<(u32, f64)>;
+
+/// The starts of every question, in the order of the questions; nodes ascending. What several
+/// sources give one node is added.
+///
+/// # Errors
+/// When they were made for other questions, or a row leads nowhere or has no weight.
+pub(crate) fn read_starts(
+    artifact: &Artifact,
+    texts: &[String],
+    of: &str,
+) -> OpResult<Vec<Starts>> {
+    let info = artifact.read("info")?;
+    if columns::text(&info, "texts_digest")?.value(0) != texts_digest(texts) {
+        return Err(
+            OpError::new(format!("these starts were not made for `{of}`"))
+                .artifact(&artifact.name)
+                .hint("connect `questions` and `starts` of the same `link-questions` stage"),
+        );
+    }
+    let nodes = columns::u64s(&info, "nodes")?.value(0);
+    let mut out: Vec<Starts> = vec![Vec::new(); texts.len()];
+    let mut row = 0;
+    for batch in artifact.batches("starts")? {
+        let batch = batch?;
+        let (questions, of_nodes) = (
+            columns::u32s(&batch, "question")?,
+            columns::u32s(&batch, "node")?,
+        );
+        let weights = columns::f64s(&batch, "weight")?;
+        for i in 0..batch.num_rows() {
+            let (node, weight) = (of_nodes.value(i), weights.value(i));
+            let starts = out.get_mut(questions.value(i) as usize);
+            match starts {
+                Some(starts) if u64::from(node) < nodes && weight.is_finite() && weight > 0.0 => {
+                    starts.push((node, weight));
+                }
+                _ => {
+                    return Err(OpError::new(
+                        "a start is of no question or node, or its weight is not above 0",
+                    )
+                    .artifact(format!("{}.starts", artifact.name))
+                    .row(row));
+                }
+            }
+            row += 1;
+        }
+    }
+    for starts in &mut out {
+        // Stable: sums are taken in the order of the table.
+        starts.sort_by_key(|s| s.0);
+        starts.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 += next.1;
+            }
+            same
+        });
+    }
+    Ok(out)
+}

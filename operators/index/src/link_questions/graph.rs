@@ -1,0 +1,175 @@
+//! What the sources know of the graph: names, documents and their nodes, who mentions whom.
+
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+
+use crate::build_kg::read;
+
+/// See the module.
+pub struct Graph {
+    /// Names of nodes.
+    pub names: Vec<String>,
+    /// Titles of documents.
+    pub titles: Vec<String>,
+    /// The first piece of each document's whole; its own id where it is whole.
+    pub parents: Vec<u32>,
+    /// Nodes of documents, where they have some.
+    passages: Vec<Option<u32>>,
+    /// Whether a node is a document's.
+    is_passage: Vec<bool>,
+    /// Documents that mention a node; pieces of one are one.
+    frequency: Vec<u32>,
+    /// Linked nodes by document.
+    links: Vec<Vec<u32>>,
+}
+
+impl Graph {
+    /// Reads the tables.
+    ///
+    /// # Errors
+    /// When they do not belong together.
+    pub fn read(ctx: &Context) -> OpResult<Graph> {
+        let names = names(ctx.input("entities")?)?;
+        let documents = ctx.input("documents")?;
+        let titles = read::titles(ctx, documents)?;
+        let count = titles.len() as u32;
+        let parents = match ctx.input_opt("sources") {
+            Some(sources) => read::parents(ctx, sources, count)?,
+            None => (0..count).collect(),
+        };
+        let mut graph = Graph {
+            passages: vec![None; titles.len()],
+            is_passage: vec![false; names.len()],
+            frequency: vec![0; names.len()],
+            links: vec![Vec::new(); titles.len()],
+            names,
+            titles,
+            parents,
+        };
+        if let Some(nodes) = ctx.input_opt("nodes") {
+            graph.nodes(nodes)?;
+        }
+        graph.links(ctx.input("links")?)?;
+        Ok(graph)
+    }
+
+    fn nodes(&mut self, nodes: &Artifact) -> OpResult<()> {
+        let table = nodes.read("nodes")?;
+        let of = columns::u32s(&table, "document")?;
+        if table.num_rows() != self.names.len() {
+            return Err(OpError::new(format!(
+                "there are types of {} nodes, and {} entities",
+                table.num_rows(),
+                self.names.len()
+            ))
+            .artifact(&nodes.name)
+            .hint("connect `entities` and `nodes` of the same `build-kg` stage"));
+        }
+        for (node, document) in of.iter().enumerate() {
+            let Some(document) = document else { continue };
+            match self.passages.get_mut(document as usize) {
+                Some(passage) => *passage = Some(node as u32),
+                None => return Err(stray(nodes, "nodes", node)),
+            }
+            self.is_passage[node] = true;
+        }
+        Ok(())
+    }
+
+    fn links(&mut self, links: &Artifact) -> OpResult<()> {
+        let table = links.read("links")?;
+        let (documents, nodes) = (
+            columns::u32s(&table, "document")?,
+            columns::u32s(&table, "entity")?,
+        );
+        let pairs = documents.values().iter().zip(nodes.values());
+        for (row, (document, node)) in pairs.enumerate() {
+            let of = self.links.get_mut(*document as usize);
+            match of {
+                Some(of) if (*node as usize) < self.names.len() => of.push(*node),
+                _ => return Err(stray(links, "links", row)),
+            }
+        }
+        // Pieces of a document follow each other.
+        let mut last = vec![u32::MAX; self.names.len()];
+        for (of, parent) in self.links.iter().zip(&self.parents) {
+            for node in of {
+                let last = &mut last[*node as usize];
+                if *last != *parent {
+                    *last = *parent;
+                    self.frequency[*node as usize] += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a node of a table exists.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check(&self, node: u32, of: &Artifact) -> OpResult<()> {
+        match (node as usize) < self.names.len() {
+            true => Ok(()),
+            false => Err(OpError::new(format!(
+                "node {node} does not exist: there are {}",
+                self.names.len()
+            ))
+            .artifact(&of.name)
+            .hint("connect what was made from the same documents")),
+        }
+    }
+
+    /// Whether a node is an entity, not a document.
+    pub fn is_entity(&self, node: u32) -> bool {
+        !self.is_passage[node as usize]
+    }
+
+    /// 1 / number of documents that mention a node; 1 where none does.
+    pub fn specificity(&self, node: u32) -> f64 {
+        1.0 / f64::from(self.frequency[node as usize].max(1))
+    }
+
+    /// The nodes that stand for a document, with shares that have sum 1: its own, or what it
+    /// mentions.
+    pub fn shares(&self, document: u32) -> Vec<(u32, f64)> {
+        if let Some(passage) = self.passages[document as usize] {
+            return vec![(passage, 1.0)];
+        }
+        let links = self.links[document as usize].iter();
+        let shares: Vec<(u32, f64)> = links.map(|n| (*n, self.specificity(*n))).collect();
+        let sum: f64 = shares.iter().map(|s| s.1).sum();
+        shares.into_iter().map(|(n, s)| (n, s / sum)).collect()
+    }
+
+    /// Distinct nodes linked to some documents and to all pieces of them, ascending.
+    pub fn supporting(&self, documents: &[u32]) -> Vec<u32> {
+        let mut out = Vec::new();
+        for document in documents {
+            let parent = self.parents[*document as usize];
+            let pieces = (*document as usize..self.parents.len())
+                .take_while(|piece| self.parents[*piece] == parent);
+            out.extend(pieces.flat_map(|piece| self.links[piece].iter().copied()));
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+}
+
+fn stray(artifact: &Artifact, table: &str, row: usize) -> OpError {
+    OpError::new("a row names a node or document that does not exist")
+        .artifact(format!("{}.{table}", artifact.name))
+        .row(row as u64)
+        .hint("connect what was made from the same documents")
+}
+
+/// Names by entity id.
+fn names(entities: &Artifact) -> OpResult<Vec<String>> {
+    let mut out = Vec::new();
+    for batch in entities.batches("entities")? {
+        let batch = batch?;
+        let names = columns::text(&batch, "name")?;
+        out.extend(names.iter().map(|n| n.unwrap_or_default().to_owned()));
+    }
+    Ok(out)
+}

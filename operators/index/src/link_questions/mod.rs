@@ -1,0 +1,80 @@
+//! Where the search for a question starts: weighted nodes of a graph, from five sources.
+//!
+//! Each source is a file or, where two work alike, shares one ([`similar`]): documents whose titles
+//! the question names and entities it names (`named`), entities of the facts and of the sentences
+//! most like it, and documents by their text (`similar`). A source gives each node a share; its
+//! shares are scaled so that their sum is the source's weight, whatever the other sources find.
+//! `asked` are
+//! the questions, `graph` is what the sources know of the graph, `phrases` finds names in a text, `nearest` the vectors
+//! most like others.
+
+mod asked;
+mod graph;
+mod named;
+mod nearest;
+pub mod operator;
+mod params;
+mod phrases;
+mod similar;
+mod write;
+
+pub use operator::LinkQuestions;
+pub use params::LinkParams;
+
+/// A node that a source gives a question.
+#[derive(Debug, Clone, PartialEq)]
+struct Start {
+    node: u32,
+    /// Share among the starts of one source and question, above 0.
+    weight: f64,
+    /// Why: words of the question, a fact, a sentence, a title.
+    text: String,
+}
+
+/// What one source gives each question, in the order of the questions.
+type Found = Vec<Vec<Start>>;
+
+/// Starts of one source and question: shares of the same node added, scaled to this sum, the
+/// heaviest first. The text is that of the node's largest share.
+fn scaled(mut starts: Vec<Start>, sum: f64) -> Vec<Start> {
+    starts.retain(|s| s.weight > 0.0);
+    // Stable: what comes first wins a tie, and sums have one order.
+    starts.sort_by(|a, b| a.node.cmp(&b.node).then(b.weight.total_cmp(&a.weight)));
+    starts.dedup_by(|next, kept| {
+        let same = next.node == kept.node;
+        if same {
+            kept.weight += next.weight;
+        }
+        same
+    });
+    let total: f64 = starts.iter().map(|s| s.weight).sum();
+    for start in &mut starts {
+        start.weight *= sum / total;
+    }
+    starts.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.node.cmp(&b.node)));
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_a_node_are_added_and_scaled() {
+        let start = |node, weight, text: &str| Start {
+            node,
+            weight,
+            text: text.to_owned(),
+        };
+        let starts = vec![
+            start(7, 0.25, "a"),
+            start(2, 1.0, "b"),
+            start(7, 0.5, "c"),
+            start(9, 0.0, "d"),
+            start(7, 0.25, "e"),
+        ];
+        let got = scaled(starts, 0.5);
+        assert_eq!(got, [start(2, 0.25, "b"), start(7, 0.25, "c")]);
+        assert!(scaled(vec![start(1, 0.0, "x")], 1.0).is_empty());
+    }
+}

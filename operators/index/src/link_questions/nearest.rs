@@ -1,0 +1,233 @@
+//! The rows of a table most like some vectors, by cosine.
+//!
+//! Rows are read batch by batch and never held together, so that a table may be larger than the
+//! memory. Each vector's best rows are kept by one thread, in the order of the table: the result
+//! does not depend on how many threads there are.
+
+use std::cmp::Ordering;
+
+use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use rayon::prelude::*;
+
+/// A row and its cosine.
+pub type Near = (u32, f64);
+
+/// Vectors of length 1 (or 0), row-major.
+pub struct Vectors {
+    dim: usize,
+    values: Vec<f32>,
+    /// Digest of the encoder.
+    encoder: (String, String),
+    of: String,
+}
+
+impl Vectors {
+    /// Reads embeddings and the tables whose texts they were made from, one after the other.
+    ///
+    /// # Errors
+    /// When there are none, they were made from other texts, or by several encoders.
+    pub fn joined(tables: &[(&Artifact, &Artifact)]) -> OpResult<Vectors> {
+        let mut all: Option<Vectors> = None;
+        for (embeddings, of) in tables {
+            check_texts(embeddings, of)?;
+            let (dim, mut values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
+            values.chunks_exact_mut(dim.max(1)).for_each(normalise);
+            let all = all.get_or_insert_with(|| Vectors {
+                dim,
+                values: Vec::new(),
+                encoder: (String::new(), String::new()),
+                of: of.name.clone(),
+            });
+            let encoder = encoder(embeddings)?;
+            if all.values.is_empty() {
+                (all.encoder, all.dim) = (encoder, dim);
+            } else {
+                all.same_encoder(embeddings, of, dim)?;
+            }
+            all.values.extend(values);
+        }
+        all.ok_or_else(|| OpError::new("there are no embeddings"))
+    }
+
+    fn same_encoder(&self, embeddings: &Artifact, of: &Artifact, dim: usize) -> OpResult<()> {
+        let theirs = encoder(embeddings)?;
+        if (&theirs.1, dim) == (&self.encoder.1, self.dim) {
+            return Ok(());
+        }
+        Err(OpError::new(format!(
+            "`{}` is embedded with {} ({} wide), `{}` with {} ({dim} wide)",
+            self.of, self.encoder.0, self.dim, of.name, theirs.0
+        ))
+        .artifact(&embeddings.name)
+        .hint("give all `embed` stages the same `model`"))
+    }
+
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.values.len().checked_div(self.dim).unwrap_or(0)
+    }
+
+    fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.dim..][..self.dim]
+    }
+
+    /// For each vector the `k` rows most like it, the best first, of those that `wanted` takes.
+    ///
+    /// # Errors
+    /// When the rows were made from other texts, or with another encoder.
+    pub fn nearest(
+        &self,
+        ctx: &Context,
+        (embeddings, of): (&Artifact, &Artifact),
+        k: usize,
+        wanted: &(dyn Fn(usize, u32) -> bool + Sync),
+    ) -> OpResult<Vec<Vec<Near>>> {
+        check_texts(embeddings, of)?;
+        let mut best: Vec<Best> = (0..self.len()).map(|_| Best::new(k)).collect();
+        let total = embeddings.rows("vectors")? as u64;
+        let mut first = 0u32;
+        for batch in embeddings.batches("vectors")? {
+            let batch = batch?;
+            ctx.check_cancelled()?;
+            ctx.progress(u64::from(first), total, "vectors", &of.name);
+            let (dim, mut rows) = columns::vectors(&batch, "vector")?;
+            if first == 0 {
+                self.same_encoder(embeddings, of, dim)?;
+            }
+            rows.par_chunks_exact_mut(dim.max(1)).for_each(normalise);
+            best.par_iter_mut().enumerate().for_each(|(i, best)| {
+                let own = self.row(i);
+                for (row, theirs) in (first..).zip(rows.chunks_exact(dim)) {
+                    let cosine = f64::from(dot(own, theirs));
+                    if best.takes(cosine) && wanted(i, row) {
+                        best.add((row, cosine));
+                    }
+                }
+            });
+            first += batch.num_rows() as u32;
+        }
+        ctx.progress(total, total, "vectors", &of.name);
+        Ok(best.into_iter().map(|best| best.rows).collect())
+    }
+}
+
+/// The best rows so far, best first; of equal ones the first.
+struct Best {
+    k: usize,
+    rows: Vec<Near>,
+}
+
+impl Best {
+    fn new(k: usize) -> Best {
+        Best {
+            k,
+            rows: Vec::with_capacity(k.min(1024)),
+        }
+    }
+
+    fn takes(&self, cosine: f64) -> bool {
+        self.rows.len() < self.k || self.rows.last().is_some_and(|worst| cosine > worst.1)
+    }
+
+    fn add(&mut self, near: Near) {
+        // Rows come in order: an equal one has its place behind those before it.
+        let at = self
+            .rows
+            .partition_point(|kept| kept.1.total_cmp(&near.1) != Ordering::Less);
+        self.rows.truncate(self.k - 1);
+        self.rows.insert(at, near);
+    }
+}
+
+fn normalise(row: &mut [f32]) {
+    let norm = row
+        .iter()
+        .map(|x| f64::from(*x) * f64::from(*x))
+        .sum::<f64>()
+        .sqrt();
+    if norm > 0.0 {
+        for x in row {
+            *x = (f64::from(*x) / norm) as f32;
+        }
+    }
+}
+
+/// In eight sums, which a compiler keeps in one register.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (mut sums, (a8, b8)) = ([0f32; 8], (a.chunks_exact(8), b.chunks_exact(8)));
+    let rest = a8.remainder().iter().zip(b8.remainder());
+    let rest: f32 = rest.map(|(x, y)| x * y).sum();
+    for (x, y) in a8.zip(b8) {
+        for i in 0..8 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Name and digest of the encoder of embeddings.
+fn encoder(embeddings: &Artifact) -> OpResult<(String, String)> {
+    let row = embeddings.read("encoder")?;
+    let text = |name| -> OpResult<String> { Ok(columns::text(&row, name)?.value(0).to_owned()) };
+    Ok((text("name")?, text("digest")?))
+}
+
+/// Checks that embeddings were made from a table's texts.
+fn check_texts(embeddings: &Artifact, of: &Artifact) -> OpResult<()> {
+    let row = embeddings.read("encoder")?;
+    if columns::text(&row, "texts_digest")?.value(0) == texts_digest(of.texts()?) {
+        return Ok(());
+    }
+    Err(
+        OpError::new(format!("these embeddings were not made from `{}`", of.name))
+            .artifact(&embeddings.name)
+            .hint(format!(
+                "connect an `embed` stage with `in: {{texts: {}}}`",
+                of.name
+            )),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_best_rows_are_those_of_a_stable_sort(
+            cosines in prop::collection::vec(0u8..6, 0..40), k in 1usize..12,
+        ) {
+            let mut best = Best::new(k);
+            let rows: Vec<Near> = (0..).zip(cosines.iter().map(|c| f64::from(*c))).collect();
+            for near in &rows {
+                if best.takes(near.1) {
+                    best.add(*near);
+                }
+            }
+            let mut want = rows;
+            want.sort_by(|a, b| b.1.total_cmp(&a.1));
+            want.truncate(k);
+            prop_assert_eq!(best.rows, want);
+        }
+
+        #[test]
+        fn dot_is_the_sum_of_products(values in prop::collection::vec(-2i8..3, 0..40)) {
+            let a: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
+            let b: Vec<f32> = a.iter().map(|v| v + 1.0).collect();
+            let want: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
+            prop_assert_eq!(dot(&a, &b), want);
+        }
+    }
+
+    #[test]
+    fn rows_become_as_long_as_1() {
+        let mut row = [3.0, 4.0];
+        normalise(&mut row);
+        assert_eq!(row, [0.6, 0.8]);
+        let mut zero = [0.0; 2];
+        normalise(&mut zero);
+        assert_eq!(zero, [0.0; 2]);
+    }
+}

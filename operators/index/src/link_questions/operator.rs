@@ -1,0 +1,238 @@
+//! `link-questions`: the operator.
+
+use gfm_pipe_api::{
+    Arity, Connected, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
+};
+
+use super::asked::{self, Asked, SPLITS};
+use super::graph::Graph;
+use super::named::{self, ENTITY_EMBEDDINGS};
+use super::params::LinkParams;
+use super::write::{Sources, Tally};
+use super::{Found, scaled, similar, write};
+
+/// See the module.
+pub struct LinkQuestions;
+
+/// Ports that a source needs besides embeddings of the questions; they go together.
+const FACTS: [&str; 4] = ["facts", "fact_embeddings", "triples", "evidence"];
+const SENTENCES: [&str; 4] = ["sentences", "sentence_embeddings", "mentions", "labels"];
+const DOCUMENTS: &str = "corpus_embeddings";
+
+impl Operator for LinkQuestions {
+    type Params = LinkParams;
+    const NAME: &'static str = "link-questions";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is like it";
+
+    fn schema() -> Schema {
+        LinkParams::schema()
+    }
+
+    fn inputs() -> Vec<InPort> {
+        type Ports = &'static [&'static Kind];
+        let one = |name, kind: Ports, about| InPort::of(name, kind, Arity::One, about);
+        let maybe = |name, kind: Ports, about| InPort::of(name, kind, Arity::Optional, about);
+        let mut ports = vec![
+            one(
+                "documents",
+                &[&kinds::DOCUMENTS],
+                "documents: their titles name them",
+            ),
+            one("entities", &[&kinds::ENTITIES], "nodes of the graph"),
+            one("links", &[&kinds::LINKS], "entities of each document"),
+        ];
+        for split in &SPLITS {
+            ports.extend([
+                maybe(split.questions, &[&kinds::QUESTIONS], "questions"),
+                maybe(split.embeddings, &[&kinds::EMBEDDINGS], "their embeddings"),
+                maybe(
+                    split.mentions,
+                    &[&kinds::MENTIONS],
+                    "what `extract` finds in them: names that no entity has are looked up by embedding",
+                ),
+                maybe(
+                    split.mention_embeddings,
+                    &[&kinds::EMBEDDINGS],
+                    "embeddings of that",
+                ),
+            ]);
+        }
+        ports.extend([
+            maybe(
+                "nodes",
+                &[&kinds::NODES],
+                "which nodes are documents; without it a document starts at its entities",
+            ),
+            maybe(
+                "labels",
+                &[&kinds::LABELS],
+                "how entities are written; without it they are found by their names",
+            ),
+            maybe(
+                "sources",
+                &[&kinds::SOURCES],
+                "which documents are pieces of one: its gold entities are those of all pieces",
+            ),
+            maybe(
+                "facts",
+                &[&kinds::FACTS],
+                "facts: entities of those most like the question",
+            ),
+            maybe(
+                "fact_embeddings",
+                &[&kinds::EMBEDDINGS],
+                "embeddings of `facts`",
+            ),
+            maybe("triples", &[&kinds::TRIPLES], "triples, for `facts`"),
+            maybe(
+                "evidence",
+                &[&kinds::EVIDENCE],
+                "which facts they were made from",
+            ),
+            maybe(
+                "sentences",
+                &[&kinds::SENTENCES],
+                "sentences: entities of those most like the question",
+            ),
+            maybe(
+                "sentence_embeddings",
+                &[&kinds::EMBEDDINGS],
+                "embeddings of `sentences`",
+            ),
+            maybe(
+                "mentions",
+                &[&kinds::MENTIONS],
+                "what they mention, for `sentences`",
+            ),
+            maybe(
+                DOCUMENTS,
+                &[&kinds::EMBEDDINGS],
+                "embeddings of `documents`: those most like the question",
+            ),
+            maybe(
+                ENTITY_EMBEDDINGS,
+                &[&kinds::EMBEDDINGS],
+                "embeddings of `entities`, for the mentions of questions",
+            ),
+        ]);
+        ports
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        let port = |name, kind, about| OutPort { name, kind, about };
+        let mut ports = Vec::new();
+        for split in &SPLITS {
+            ports.push(port(
+                split.questions,
+                &kinds::QUESTIONS,
+                "the questions, with the entities they name and those of their gold documents",
+            ));
+            ports.push(port(
+                split.starts,
+                &kinds::STARTS,
+                "where the search for each starts, and why",
+            ));
+        }
+        ports.push(port(
+            "counts",
+            &kinds::COUNTS,
+            "starts by source, questions without any, gold documents that no start is in",
+        ));
+        ports
+    }
+
+    fn check_inputs(_: &LinkParams, inputs: &Connected) -> Vec<Problem> {
+        let wired = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+        let embedded = SPLITS.iter().any(|split| wired(split.embeddings));
+        let mentioned = SPLITS.iter().any(|split| wired(split.mentions));
+        let needs = |asked: &str, ports: &[&str]| {
+            let missing = ports.iter().filter(|port| !wired(port));
+            let missing: Vec<String> = missing.map(|port| format!("`{port}`")).collect();
+            (wired(asked) && !missing.is_empty()).then(|| {
+                let missing = missing.join(", ");
+                Problem::at_root(format!("`{asked}` needs {missing} as well"))
+                    .hint(format!("connect {missing}"))
+            })
+        };
+        let alone = |asked: &str, others: bool, missing: &str| {
+            (wired(asked) && !others).then(|| {
+                Problem::at_root(format!("`{asked}` needs {missing}"))
+                    .hint("connect them, for every split")
+            })
+        };
+        let problems = [
+            asked::problem(inputs),
+            needs("fact_embeddings", &FACTS),
+            needs("sentence_embeddings", &SENTENCES),
+            alone("fact_embeddings", embedded, "embeddings of the questions"),
+            alone(
+                "sentence_embeddings",
+                embedded,
+                "embeddings of the questions",
+            ),
+            alone(DOCUMENTS, embedded, "embeddings of the questions"),
+            alone(ENTITY_EMBEDDINGS, mentioned, "mentions of the questions"),
+        ];
+        problems.into_iter().flatten().take(1).collect()
+    }
+
+    fn run(params: LinkParams, ctx: &Context) -> OpResult<()> {
+        let graph = Graph::read(ctx)?;
+        let asked = Asked::read(ctx)?;
+        let sources = find(&params, ctx, &graph, &asked)?;
+        let (nodes, mut tally) = (graph.names.len(), Tally::default());
+        for split in &SPLITS {
+            let connected = asked.splits.iter();
+            let mut connected = connected.filter(|s| s.0.questions == split.questions);
+            let Some((_, questions, places)) = connected.next() else {
+                write::nothing(ctx, split, nodes)?;
+                continue;
+            };
+            let texts = (&asked.texts[..], places.clone());
+            write::starts(ctx, split.starts, &sources, texts, nodes)?;
+            let of = (split.questions, *questions, places.clone());
+            write::questions(ctx, of, &graph, &sources, &mut tally)?;
+        }
+        tally.write(ctx, &sources)
+    }
+}
+
+/// What all sources give that count and are connected.
+fn find(params: &LinkParams, ctx: &Context, graph: &Graph, asked: &Asked<'_>) -> OpResult<Sources> {
+    let weights = params.weights;
+    let wired = |ports: &[&str]| ports.iter().all(|port| ctx.input_opt(port).is_some());
+    let mut out = Sources::new();
+    let mut add = |source, weight: f64, found: &dyn Fn() -> OpResult<Found>| -> OpResult<()> {
+        if weight > 0.0 {
+            let found = found()?.into_iter().map(|starts| scaled(starts, weight));
+            out.push((source, found.collect()));
+        }
+        Ok(())
+    };
+    add("title", weights.title, &|| {
+        Ok(named::titles(graph, &asked.texts))
+    })?;
+    add("entity", weights.entity, &|| {
+        named::entities(ctx, graph, asked, params.similarity)
+    })?;
+    let Some(vectors) = asked.vectors(ctx)? else {
+        return Ok(out);
+    };
+    if wired(&FACTS) {
+        add("fact", weights.fact, &|| {
+            similar::facts(ctx, graph, &vectors, params.facts)
+        })?;
+    }
+    if wired(&SENTENCES) {
+        add("sentence", weights.sentence, &|| {
+            similar::sentences(ctx, graph, &vectors, params.sentences)
+        })?;
+    }
+    if wired(&[DOCUMENTS]) {
+        add("document", weights.document, &|| {
+            similar::documents(ctx, graph, &vectors, params.documents)
+        })?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,83 @@
+//! What each source counts for, and how far it looks.
+
+use gfm_pipe_api::{Field, Schema, Type};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Parameters of the operator.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LinkParams {
+    /// What the sources count for.
+    pub weights: Weights,
+    /// Facts looked at for each question.
+    pub facts: usize,
+    /// Sentences looked at.
+    pub sentences: usize,
+    /// Documents looked at.
+    pub documents: usize,
+    /// Cosine from which another name is taken for one of the question's.
+    pub similarity: f64,
+}
+
+/// Sum of the weights of each source's starts; 0: the source is not asked.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Weights {
+    /// Documents whose titles the question names.
+    pub title: f64,
+    /// Entities it names.
+    pub entity: f64,
+    /// Entities of the facts most like it.
+    pub fact: f64,
+    /// Entities of the sentences most like it.
+    pub sentence: f64,
+    /// Documents by their text.
+    pub document: f64,
+}
+
+impl LinkParams {
+    /// Their schema. The defaults were chosen on the training questions of two data sets
+    /// (docs/documents.md).
+    pub fn schema() -> Schema {
+        let weight = |name, default, about| {
+            Field::new(name, Type::float(0.0), default, about)
+                .at_most(1e6, "the other sources must still count")
+        };
+        let weights = Schema::new(vec![
+            weight(
+                "title",
+                1.0,
+                "of documents whose title or alias the question names",
+            ),
+            weight("entity", 1.0, "of entities it names"),
+            weight("fact", 0.3, "of entities of the facts most like it"),
+            weight("sentence", 0.6, "of entities of the sentences most like it"),
+            weight(
+                "document",
+                0.2,
+                "of the documents whose texts are most like it",
+            ),
+        ]);
+        let many = |name, default: u64, about| {
+            Field::new(name, Type::int(1), default, about)
+                .at_most(100_000.0, "each is held in memory for each question")
+        };
+        Schema::new(vec![
+            Field::new(
+                "weights",
+                Type::Object(weights),
+                json!({}),
+                "sum of the weights that each source gives the nodes of a question; 0: it is not asked",
+            ),
+            many("facts", 5, "facts that count for a question"),
+            many("sentences", 5, "sentences that count for a question"),
+            many("documents", 20, "documents that count for a question by their texts"),
+            Field::new(
+                "similarity",
+                Type::float(-1.0),
+                0.8,
+                "cosine from which an entity is taken for one that the question names in other words",
+            )
+            .at_most(1.0, "a cosine is not larger"),
+        ])
+    }
+}

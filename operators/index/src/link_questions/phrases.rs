@@ -1,0 +1,164 @@
+//! Names in a question: the longest known one at each place, whatever the case.
+
+use std::ops::Range;
+
+use ahash::AHashMap;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Most words of a name that is looked for.
+const MAX_WORDS: usize = 10;
+/// Stands between words, and nowhere in one.
+const GAP: char = '\u{1f}';
+
+/// Names with what they stand for.
+#[derive(Default)]
+pub struct Phrases {
+    ids: AHashMap<String, Vec<u32>>,
+    longest: usize,
+}
+
+/// A name that a question holds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Phrase<'a> {
+    /// Bytes of the question.
+    pub range: Range<usize>,
+    /// What it stands for, ascending.
+    pub ids: &'a [u32],
+}
+
+fn key<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut out = String::new();
+    for word in words {
+        out.push(GAP);
+        out.extend(word.chars().flat_map(char::to_lowercase));
+    }
+    out
+}
+
+/// Whether words are written as a name is: with a capital, a digit, or in a script without
+/// capitals.
+fn is_name(words: &str) -> bool {
+    words
+        .chars()
+        .any(|c| c.is_numeric() || (c.is_alphabetic() && (!c.is_lowercase() || c.is_uppercase())))
+}
+
+impl Phrases {
+    /// Adds a name of something.
+    pub fn add(&mut self, name: &str, id: u32) {
+        let words: Vec<&str> = name.unicode_words().collect();
+        if words.is_empty() || words.len() > MAX_WORDS {
+            return;
+        }
+        self.longest = self.longest.max(words.len());
+        let ids = self.ids.entry(key(words.into_iter())).or_default();
+        if let Err(at) = ids.binary_search(&id) {
+            ids.insert(at, id);
+        }
+    }
+
+    /// Forgets names of more than `most` things.
+    pub fn drop_shared(&mut self, most: usize) {
+        self.ids.retain(|_, ids| ids.len() <= most);
+    }
+
+    /// Names in a question, from left to right, the longest each time.
+    ///
+    /// A name counts where the question writes it as one, because most words are also the name of
+    /// something. A single word at the beginning does not: every sentence begins with a capital.
+    /// A question without any name of that form was typed without capitals: then all count.
+    pub fn find(&self, question: &str) -> Vec<Phrase<'_>> {
+        let words: Vec<(usize, &str)> = question.unicode_word_indices().collect();
+        let typed = words.iter().skip(1).any(|(_, word)| is_name(word));
+        let mut out = Vec::new();
+        let mut at = 0;
+        while at < words.len() {
+            let longest = self.longest.min(words.len() - at);
+            let found = (1..=longest).rev().find_map(|n| {
+                let phrase = &words[at..at + n];
+                let (last, word) = phrase[n - 1];
+                let range = phrase[0].0..last + word.len();
+                let ids = self.ids.get(&key(phrase.iter().map(|w| w.1)))?;
+                let counts = !typed || (is_name(&question[range.clone()]) && (at > 0 || n > 1));
+                Some((n, counts.then_some(Phrase { range, ids })))
+            });
+            match found {
+                Some((n, phrase)) => {
+                    out.extend(phrase);
+                    at += n;
+                }
+                None => at += 1,
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(names: &[&str], question: &str) -> Vec<String> {
+        let mut phrases = Phrases::default();
+        for (id, name) in (0..).zip(names) {
+            phrases.add(name, id);
+        }
+        let all = phrases.find(question).into_iter();
+        all.map(|p| format!("{} {:?}", &question[p.range], p.ids))
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_name_is_found_whatever_the_case() {
+        let names = [
+            "Hosea Kutako",
+            "Hosea Kutako airport",
+            "Namibia",
+            "film",
+            "NAMIBIA",
+        ];
+        for (question, want) in [
+            (
+                "In which country is Hosea Kutako Airport?",
+                &["Hosea Kutako Airport [1]"][..],
+            ),
+            ("Is Hosea-Kutako in namibia?", &["Hosea-Kutako [0]"]),
+            ("Which film is of Namibia?", &["Namibia [2, 4]"]),
+            ("Namibia lies where in Africa?", &[]),
+            ("Hosea Kutako flew to Rome", &["Hosea Kutako [0]"]),
+            // Without capitals, and of one word.
+            (
+                "which film is set in namibia",
+                &["film [3]", "namibia [2, 4]"],
+            ),
+            ("Namibia", &["Namibia [2, 4]"]),
+            ("", &[]),
+        ] {
+            assert_eq!(found(&names, question), want, "{question}");
+        }
+        // Scripts without capitals.
+        assert_eq!(found(&["東京"], "Where is 東京?").len(), 2);
+        assert!(found(&[], "Where is Rome?").is_empty());
+    }
+
+    #[test]
+    fn names_of_many_things_are_forgotten() {
+        let mut phrases = Phrases::default();
+        for id in 0..3 {
+            phrases.add("Mercury", id);
+        }
+        phrases.drop_shared(3);
+        assert_eq!(phrases.find("On Mercury").len(), 1);
+        phrases.drop_shared(2);
+        assert!(phrases.find("On Mercury").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(name in any::<String>(), question in any::<String>()) {
+            found(&[&name], &question);
+            found(&[&name], &format!("x {name}"));
+        }
+    }
+}
