@@ -7,6 +7,7 @@
 mod brackets;
 mod clauses;
 mod nouns;
+mod rest;
 mod tree;
 mod words;
 
@@ -71,6 +72,7 @@ pub fn facts(text: &str, doc: &Doc, title: Option<&str>) -> Vec<Fact> {
             continue;
         }
         found.sentence = number;
+        let before = found.facts.len();
         let done = brackets::find(&mut found, sentence.clone());
         for token in sentence.clone() {
             if done.iter().any(|brackets| brackets.contains(&token)) {
@@ -82,6 +84,7 @@ pub fn facts(text: &str, doc: &Doc, title: Option<&str>) -> Vec<Fact> {
                 nouns::find(&mut found, token);
             }
         }
+        rest::find(&mut found, sentence.clone(), before);
     }
     found.facts
 }

@@ -275,6 +275,25 @@ fn titles_are_known_in_whatever_way_they_are_written() {
 }
 
 #[test]
+fn what_no_rule_takes_belongs_to_the_title() {
+    for text in [
+        "Andorra, AND in ISO 3166, lies in Southern Europe.",
+        "People pay with the Bhutanese ngultrum and Indian rupee.",
+        "Telephone numbers begin with +376.",
+        "Phosphorus, symbol P, is number 15 of the periodic table and one of the nonmetals.",
+        "It was found in what is now Germany.",
+        "The year given is 1669.",
+        "ISO 4217 abbreviates the Ghanaian cedi GHS and gives it the number 936.",
+        "Clocks of the tz database zone America/Havana stand at UTC-05:00 outside daylight saving time.",
+    ] {
+        println!("{text}");
+        for f in found(text, Some(text.split([',', ' ']).next().unwrap())) {
+            println!("   {f}");
+        }
+    }
+}
+
+#[test]
 fn relations_and_arguments_have_their_places() {
     let text = "She was never seen by Karl Weiss.";
     let doc = English::new().unwrap().parse(text);

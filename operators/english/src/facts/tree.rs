@@ -225,6 +225,27 @@ impl<'a> Tree<'a> {
         })
     }
 
+    /// The title, if there is one, where no word of the sentence that begins at a token stands for
+    /// it.
+    pub(super) fn unsaid_title(&self, token: usize) -> Option<Argument> {
+        let start = self.bytes(token..token + 1).start;
+        self.title.is_some().then_some(Argument {
+            bytes: start..start,
+            is_title: true,
+            is_name: true,
+        })
+    }
+
+    /// A word as it is, as the name of something.
+    pub(super) fn code(&self, token: usize) -> Option<Argument> {
+        let bytes = self.bytes(token..token + 1);
+        (bytes.len() <= LONGEST).then_some(Argument {
+            bytes,
+            is_title: false,
+            is_name: true,
+        })
+    }
+
     /// Words that stand for the title.
     fn title(&self, tokens: Range<usize>) -> Argument {
         Argument {

@@ -111,7 +111,8 @@ pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
 }
 
 /// Edges from entities to the documents that are called like them, whatever the case, blanks and
-/// punctuation.
+/// punctuation, with or without what a title has in brackets: "Mercury (planet)" is called mercury,
+/// too. What is shared by several documents weighs less.
 pub fn titles_of(
     titles: &[String],
     entities: &[String],
@@ -124,18 +125,32 @@ pub fn titles_of(
     }
     called.remove("");
     let nodes = entities.len() as u32;
+    let name = |title: &str| normalize.name(title).map(|name| normal(&name));
+    let mut sharing: AHashMap<String, u32> = AHashMap::new();
+    for (_, title) in first_with_title(titles) {
+        let bare = gazetteer::without_brackets(title);
+        *sharing.entry(name(bare).unwrap_or_default()).or_default() += 1;
+    }
     let mut out = Vec::new();
     for (document, title) in first_with_title(titles) {
-        let name = normalize.name(title).map(|name| normal(&name));
-        let same = name.and_then(|name| called.get(&name));
-        for entity in same.into_iter().flatten() {
+        let mut edge = |entity: u32, sharing| {
             out.push(Edge {
                 says: Says::TitleOf,
-                head: *entity,
+                head: entity,
                 tail: nodes + document,
-                weight: weight as f32,
+                weight: weights::title_of(weight, sharing),
                 place: ("documents", u64::from(document)),
             });
+        };
+        let whole = name(title).unwrap_or_default();
+        for entity in called.get(&whole).into_iter().flatten() {
+            edge(*entity, 1);
+        }
+        let bare = name(gazetteer::without_brackets(title)).unwrap_or_default();
+        if bare != whole {
+            for entity in called.get(&bare).into_iter().flatten() {
+                edge(*entity, sharing[&bare]);
+            }
         }
     }
     out

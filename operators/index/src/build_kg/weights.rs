@@ -11,6 +11,12 @@ pub fn mentioned_in(documents: u32) -> f32 {
     (1.0 / f64::from(documents.max(1)).sqrt()) as f32
 }
 
+/// An edge from an entity to a document called like it: `title` shared among the documents that are
+/// called so.
+pub fn title_of(title: f64, sharing: u32) -> f32 {
+    (title / f64::from(sharing.max(1))) as f32
+}
+
 /// An edge between documents of which one names the other: `title` shared among the documents that
 /// have this alias, and less the more documents name the same one.
 pub fn names_title(title: f64, sharing: u32, naming: u32) -> f32 {

@@ -60,13 +60,18 @@ pub fn key(alias: &str) -> String {
     words(alias).joined
 }
 
-/// The names by which texts may mean a document of this title.
-pub fn aliases(title: &str) -> Vec<&str> {
+/// A title without what it has in brackets at its end: "Paris (France)" is Paris.
+pub fn without_brackets(title: &str) -> &str {
     let title = title.trim();
-    let bare = match title.strip_suffix(')').and_then(|t| t.rfind('(')) {
+    match title.strip_suffix(')').and_then(|t| t.rfind('(')) {
         Some(at) if !title[..at].trim().is_empty() => title[..at].trim(),
         _ => title,
-    };
+    }
+}
+
+/// The names by which texts may mean a document of this title.
+pub fn aliases(title: &str) -> Vec<&str> {
+    let bare = without_brackets(title);
     let mut out = vec![bare];
     if let Some((before, _)) = bare.split_once(',')
         && before.unicode_words().count() >= 2

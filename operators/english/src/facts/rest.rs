@@ -1,0 +1,108 @@
+//! What a sentence names and no other rule has a fact of: the title of the text has to do with it.
+//!
+//! "People pay with the euro" in a text on Andorra says "Andorra: people pay with: euro". The
+//! relation is made of the words between the name and the verb of the sentence.
+
+use std::ops::Range;
+
+use super::{Argument, Facts};
+
+/// Longest relation, in words.
+const MOST_WORDS: usize = 8;
+/// How far the verb of the sentence is looked for above a name.
+const DEEPEST: usize = 12;
+
+/// Adds the facts of a sentence; `from` is the first of those it has already.
+pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
+    let Some(title) = found.tree.unsaid_title(sentence.start) else {
+        return;
+    };
+    let mut said: Vec<Range<usize>> = found.facts[from..]
+        .iter()
+        .flat_map(|fact| [fact.subject.bytes.clone(), fact.object.bytes.clone()])
+        .collect();
+    for token in sentence {
+        let Some(object) = named(found, token) else {
+            continue;
+        };
+        let bytes = &object.bytes;
+        if said
+            .iter()
+            .any(|b| b.start < bytes.end && bytes.start < b.end)
+        {
+            continue;
+        }
+        let words = between(found, token);
+        let lead = if words.is_empty() { "is" } else { "" };
+        if words.len() <= MOST_WORDS {
+            said.push(bytes.clone());
+            found.add(&title, lead, &words, &object);
+        }
+    }
+}
+
+/// The name that a token is the head of: an entity, or a code such as "MLI" or "+223".
+fn named(found: &Facts<'_>, token: usize) -> Option<Argument> {
+    let tree = found.tree;
+    match tree.entity(token) {
+        Some(entity) if entity.tokens.contains(&tree.head(token)) && tree.head(token) != token => {
+            None
+        }
+        // "Bhutanese" in "Bhutanese ngultrum" says more of another noun: both are the name.
+        Some(_) if says_more_of_a_noun(found, token) => tree.noun(tree.head(token)).map(whole),
+        Some(_) => tree.noun(token).filter(|noun| !noun.is_title),
+        None if is_code(tree.word(token)) => tree.code(token),
+        None => None,
+    }
+}
+
+/// Whether a name stands in front of a noun that is no name.
+fn says_more_of_a_noun(found: &Facts<'_>, token: usize) -> bool {
+    let (tree, head) = (found.tree, found.tree.head(token));
+    let before = matches!(tree.label(token), "amod" | "compound" | "nmod");
+    before && token < head && tree.is_noun(head) && tree.entity(head).is_none()
+}
+
+fn whole(noun: Argument) -> Argument {
+    Argument {
+        is_name: true,
+        ..noun
+    }
+}
+
+/// Whether a word is written as a code is: with a digit, or in capitals alone.
+fn is_code(word: &str) -> bool {
+    let letters = || word.chars().filter(|c| c.is_alphabetic());
+    word.chars().any(|c| c.is_ascii_digit())
+        || (letters().count() >= 2 && letters().all(char::is_uppercase))
+}
+
+/// The words from a name up to the title or to the verb of its sentence, in the order of the text,
+/// with the subject of that verb. Names are left out.
+fn between(found: &Facts<'_>, token: usize) -> Vec<usize> {
+    let tree = found.tree;
+    let is_word = |token: &usize| {
+        let says = tree.word(*token).chars().any(char::is_alphabetic);
+        says && tree.entity(*token).is_none() && !tree.is_name(*token)
+    };
+    let mut words = Vec::new();
+    let mut at = token;
+    for _ in 0..DEEPEST {
+        let head = tree.head(at);
+        if head == at {
+            break;
+        }
+        at = head;
+        if tree.noun(at).is_some_and(|noun| noun.is_title) {
+            break;
+        }
+        words.push(at);
+    }
+    if tree.is_verb(at) {
+        words.extend(tree.labelled(at, &["nsubj", "nsubjpass", "neg", "prt", "auxpass"]));
+    }
+    words.retain(is_word);
+    words.sort_unstable();
+    words.dedup();
+    words
+}
