@@ -21,8 +21,8 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
         .iter()
         .flat_map(|fact| [fact.subject.bytes.clone(), fact.object.bytes.clone()])
         .collect();
-    for token in sentence {
-        let Some(object) = named(found, token) else {
+    for token in sentence.clone() {
+        let Some((token, object)) = named(found, token) else {
             continue;
         };
         let bytes = &object.bytes;
@@ -32,28 +32,55 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
         {
             continue;
         }
-        let words = between(found, token);
+        let words = between(found, token, &object);
         let lead = if words.is_empty() { "is" } else { "" };
         if words.len() <= MOST_WORDS {
             said.push(bytes.clone());
             found.add(&title, lead, &words, &object);
         }
     }
+    // A sentence without any name or fact: "Here people pay with coins".
+    if from == found.facts.len() {
+        for token in sentence {
+            let object = found.tree.noun(token).filter(|object| !object.is_title);
+            if let Some(object) = object.filter(|_| is_thing(found, token)) {
+                let words = between(found, token, &object);
+                if words.len() <= MOST_WORDS {
+                    found.add(&title, "", &words, &object);
+                }
+            }
+        }
+    }
 }
 
-/// The name that a token is the head of: an entity, or a code such as "MLI" or "+223".
-fn named(found: &Facts<'_>, token: usize) -> Option<Argument> {
+/// Whether a token is a noun that the verb of its sentence has for an object, with a preposition or
+/// without.
+fn is_thing(found: &Facts<'_>, token: usize) -> bool {
     let tree = found.tree;
-    match tree.entity(token) {
+    let verb = match tree.label(token) {
+        "dobj" | "attr" => tree.head(token),
+        "pobj" => tree.head(tree.head(token)),
+        _ => return false,
+    };
+    tree.is_noun(token) && tree.is_verb(verb) && tree.head(verb) == verb
+}
+
+/// The name that a token is in, with its head: an entity, or a code such as "MLI" or "+223".
+fn named(found: &Facts<'_>, token: usize) -> Option<(usize, Argument)> {
+    let tree = found.tree;
+    let (head, name) = match tree.entity(token) {
         Some(entity) if entity.tokens.contains(&tree.head(token)) && tree.head(token) != token => {
-            None
+            return None;
         }
         // "Bhutanese" in "Bhutanese ngultrum" says more of another noun: both are the name.
-        Some(_) if says_more_of_a_noun(found, token) => tree.noun(tree.head(token)).map(whole),
-        Some(_) => tree.noun(token).filter(|noun| !noun.is_title),
-        None if is_code(tree.word(token)) => tree.code(token),
-        None => None,
-    }
+        Some(_) if says_more_of_a_noun(found, token) => {
+            (tree.head(token), tree.noun(tree.head(token)).map(whole))
+        }
+        Some(_) => (token, tree.noun(token)),
+        None if is_code(tree.word(token)) => (token, tree.code(token)),
+        None => return None,
+    };
+    Some((head, name.filter(|name| !name.is_title)?))
 }
 
 /// Whether a name stands in front of a noun that is no name.
@@ -79,11 +106,13 @@ fn is_code(word: &str) -> bool {
 
 /// The words from a name up to the title or to the verb of its sentence, in the order of the text,
 /// with the subject of that verb. Names are left out.
-fn between(found: &Facts<'_>, token: usize) -> Vec<usize> {
+fn between(found: &Facts<'_>, token: usize, name: &Argument) -> Vec<usize> {
     let tree = found.tree;
     let is_word = |token: &usize| {
         let says = tree.word(*token).chars().any(char::is_alphabetic);
-        says && tree.entity(*token).is_none() && !tree.is_name(*token)
+        let bytes = tree.bytes(*token..*token + 1);
+        let outside = bytes.end <= name.bytes.start || name.bytes.end <= bytes.start;
+        outside && says && tree.entity(*token).is_none() && !tree.is_name(*token)
     };
     let mut words = Vec::new();
     let mut at = token;
@@ -92,11 +121,15 @@ fn between(found: &Facts<'_>, token: usize) -> Vec<usize> {
         if head == at {
             break;
         }
+        let listed = tree.label(at) == "conj" && tree.is_noun(head);
         at = head;
         if tree.noun(at).is_some_and(|noun| noun.is_title) {
             break;
         }
-        words.push(at);
+        // What is listed after something has its relation, not one to it.
+        if !listed {
+            words.push(at);
+        }
     }
     if tree.is_verb(at) {
         words.extend(tree.labelled(at, &["nsubj", "nsubjpass", "neg", "prt", "auxpass"]));

@@ -15,6 +15,7 @@ mod progress;
 mod ranks;
 mod resume;
 mod sets;
+mod starts;
 mod told;
 mod toy;
 mod twins;
