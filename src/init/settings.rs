@@ -19,6 +19,8 @@ const EPOCH: u64 = 8;
 const STEPS: u64 = 300;
 /// Most steps on a data set in an epoch of pre-training.
 pub const PRETRAIN_STEPS: u64 = 1000;
+/// Most steps of pre-training on a graph made of documents.
+const DOCUMENT_STEPS: u64 = 300;
 /// Epochs of fine-tuning where there are questions enough.
 const EPOCHS: u64 = 10;
 /// Fewest training questions of which some are held out to choose the best epoch. A few questions
@@ -66,6 +68,16 @@ impl Settings {
         // Validation questions of some sets only would choose the best epoch by these alone.
         let given = !asked.is_empty() && asked.iter().all(|s| s.valid.is_some());
         Settings::for_sizes(&triples, &questions, given)
+    }
+
+    /// For documents, whose graph is not known yet, and this many training questions about them.
+    pub fn of_questions(questions: u64, given: bool) -> Self {
+        let triples = MANY;
+        Settings {
+            // Most of what they learn comes from questions.
+            pretrain_steps: DOCUMENT_STEPS,
+            ..Settings::for_sizes(&[triples], &[questions], given)
+        }
     }
 
     fn for_sizes(triples: &[u64], questions: &[u64], given: bool) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its ports, a name, a
 //! version and a `run` function, tied together by the [`Operator`] trait. This crate holds that trait and the vocabulary
-//! operators share: artifact kinds ([`kinds`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
+//! operators share: artifact kinds ([`kinds`]), words of documents ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
 //! error type [`OpError`].
 //!
 //! Invariant: nothing here knows the engine, a terminal, the environment (but for the memory there
@@ -10,6 +10,7 @@
 //! only through what is public here.
 
 pub mod artifact;
+pub mod bm25;
 pub mod columns;
 pub mod context;
 pub mod encoding;

@@ -2,10 +2,11 @@
 //! each system must be connected to.
 
 use arrow::array::Array;
+use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::{Connected, Context, Field, OpError, OpResult, Problem, Type};
 
 use crate::documents::Embeddings;
-use crate::eval::bm25::Bm25;
+
 use crate::eval::dense::Dense;
 use crate::eval::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use crate::eval::rankers::Ranker;

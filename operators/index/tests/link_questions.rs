@@ -176,7 +176,7 @@ fn questions_start_at_what_they_name() {
             "entity_embeddings",
         ],
     );
-    let linked = link(&texts_only, &json!({})).unwrap();
+    let linked = link(&texts_only, &json!({"weights": {"word": 0}})).unwrap();
     let (rows_of, weights) = starts(&linked, &inputs);
     assert_eq!(
         rows_of,
@@ -254,6 +254,7 @@ fn every_source_gives_its_weight_and_says_why() {
         ("fact", 0.25),
         ("sentence", 0.6),
         ("document", 2.0),
+        ("word", 0.1),
     ] {
         assert!(
             (sum(source) - weight).abs() < 1e-9,
@@ -264,6 +265,7 @@ fn every_source_gives_its_weight_and_says_why() {
     let has = |row: &str| assert!(rows_of.contains(&row.to_owned()), "{row}: {rows_of:?}");
     has("0 | fact | windhoek | Hosea Kutako Airport serves Windhoek");
     has("0 | sentence | namibia | Hosea Kutako Airport: It stands in Namibia.");
+    has("0 | word | Hosea Kutako Airport | Hosea Kutako Airport");
     has("0 | document | Hosea Kutako Airport | Hosea Kutako Airport");
     // Twice the same.
     let again = link(&inputs, &params).unwrap();
@@ -271,7 +273,7 @@ fn every_source_gives_its_weight_and_says_why() {
         assert_eq!(linked.port(port).digest(), again.port(port).digest());
     }
     // A source that counts nothing gives nothing.
-    let none = json!({"weights": {"title": 0, "entity": 0, "fact": 0, "document": 0}});
+    let none = json!({"weights": {"title": 0, "entity": 0, "fact": 0, "document": 0, "word": 0}});
     let (rows_of, _) = starts(&link(&inputs, &none).unwrap(), &inputs);
     assert!(!rows_of.is_empty() && rows_of.iter().all(|row| row.contains("| sentence |")));
 }
@@ -284,7 +286,7 @@ fn names_in_other_words_are_found_by_embedding() {
     ]);
     let inputs = all("none", &asked);
     let by = |similarity: f64| {
-        let weights = json!({"title": 0, "fact": 0, "sentence": 0, "document": 0});
+        let weights = json!({"title": 0, "fact": 0, "sentence": 0, "document": 0, "word": 0});
         let params = json!({"similarity": similarity, "weights": weights});
         starts(&link(&inputs, &params).unwrap(), &inputs).0
     };
@@ -304,7 +306,8 @@ fn names_in_other_words_are_found_by_embedding() {
 fn documents_without_nodes_start_at_their_entities_and_pieces_are_one() {
     let mut inputs = all("paragraphs", &questions());
     let nodes = inputs.remove("nodes").unwrap();
-    let only = json!({"weights": {"entity": 0, "fact": 0, "sentence": 0, "document": 0}});
+    let only =
+        json!({"weights": {"entity": 0, "fact": 0, "sentence": 0, "document": 0, "word": 0}});
     let (rows_of, weights) = starts(&link(&inputs, &only).unwrap(), &inputs);
     // The first piece stands for the document; its own node is one of its links.
     assert!(rows_of.contains(&"0 | title | windhoek | Hosea Kutako Airport".to_owned()));
@@ -339,14 +342,20 @@ fn what_does_not_belong_together_is_refused() {
         link(&inputs, &json!({})).err().unwrap().to_string()
     };
     let error = swapped("fact_embeddings", "sentence_embeddings");
-    assert!(error.contains("were not made from `extract.facts`"), "{error}");
+    assert!(
+        error.contains("were not made from `extract.facts`"),
+        "{error}"
+    );
     let error = swapped("train_embeddings", "corpus_embeddings");
-    assert!(error.contains("were not made from `ingest-questions.train`"), "{error}");
+    assert!(
+        error.contains("were not made from `ingest-questions.train`"),
+        "{error}"
+    );
     // What is missing is said before anything runs.
     let entry = gfm_pipe_index::operators();
     let entry = entry.iter().find(|o| o.name == "link-questions").unwrap();
     let params = json!({
-        "weights": {"title": 1, "entity": 1, "fact": 1, "sentence": 1, "document": 1},
+        "weights": {"title": 1, "entity": 1, "fact": 1, "sentence": 1, "document": 1, "word": 1},
         "facts": 5, "sentences": 5, "documents": 20, "similarity": 0.8,
     });
     for (left_out, want) in [

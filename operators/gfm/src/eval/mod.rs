@@ -1,7 +1,6 @@
 //! Retrieval systems beside the model, and how good a ranking is.
 //!
-//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]), baselines ([`bm25`],
-//! [`dense`], [`ppr`], [`rrf`]), metrics of a question ([`metrics`]), groups of questions ([`groups`]), and how sure their means
+//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]), baselines ([`dense`], [`ppr`], [`rrf`]), metrics of a question ([`metrics`]), groups of questions ([`groups`]), and how sure their means
 //! are ([`bootstrap`]). Nothing reads an artifact, holds a tensor or knows an operator.
 //!
 //! Invariant: equal scores are ordered by lower id, everywhere, and no result depends on the number of threads: each question is
@@ -11,7 +10,6 @@ use std::cmp::Ordering;
 
 use num_traits::Float;
 
-pub mod bm25;
 pub mod bootstrap;
 pub mod dense;
 pub mod groups;

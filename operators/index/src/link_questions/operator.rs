@@ -9,7 +9,7 @@ use super::graph::Graph;
 use super::named::{self, ENTITY_EMBEDDINGS};
 use super::params::LinkParams;
 use super::write::{Sources, Tally};
-use super::{Found, scaled, similar, write};
+use super::{Found, scaled, similar, words, write};
 
 /// See the module.
 pub struct LinkQuestions;
@@ -215,6 +215,9 @@ fn find(params: &LinkParams, ctx: &Context, graph: &Graph, asked: &Asked<'_>) ->
     })?;
     add("entity", weights.entity, &|| {
         named::entities(ctx, graph, asked, params.similarity)
+    })?;
+    add("word", weights.word, &|| {
+        words::documents(ctx, graph, &asked.texts, params.documents)
     })?;
     let Some(vectors) = asked.vectors(ctx)? else {
         return Ok(out);

@@ -32,6 +32,8 @@ pub struct Weights {
     pub sentence: f64,
     /// Documents by their text.
     pub document: f64,
+    /// Documents by their words.
+    pub word: f64,
 }
 
 impl LinkParams {
@@ -55,6 +57,11 @@ impl LinkParams {
                 "document",
                 0.2,
                 "of the documents whose texts are most like it",
+            ),
+            weight(
+                "word",
+                0.1,
+                "of the documents that share its rarest words (BM25)",
             ),
         ]);
         let many = |name, default: u64, about| {

@@ -11,9 +11,9 @@ use super::{Found, Start};
 /// Facts and sentences that cosines are set beside, for each that counts.
 const BESIDE: usize = 4;
 
-/// What counts of what was found, with its cosine scaled: the best is 1, the worst of all that was
+/// What counts of what was found, with its score scaled: the best is 1, the worst of all that was
 /// looked at 0.
-fn scaled(near: &[Near], top: usize) -> Vec<(u32, f64)> {
+pub fn between_0_and_1(near: &[Near], top: usize) -> Vec<(u32, f64)> {
     let (Some(best), Some(worst)) = (near.first(), near.last()) else {
         return Vec::new();
     };
@@ -35,24 +35,26 @@ fn rows(
 ) -> OpResult<Vec<Vec<(u32, f64)>>> {
     let tables = (ctx.input(embeddings)?, ctx.input(of)?);
     let near = vectors.nearest(ctx, tables, looked_at, &|_, _| true)?;
-    Ok(near.iter().map(|near| scaled(near, top)).collect())
+    Ok(near.iter().map(|near| between_0_and_1(near, top)).collect())
 }
 
 /// Documents whose text is most like the question.
 pub fn documents(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
     let found = rows(ctx, vectors, ("corpus_embeddings", "documents"), (top, top))?;
-    let found = found.into_iter().map(|rows| {
-        let starts = rows.into_iter().flat_map(|(document, score)| {
-            let start = move |(node, share)| Start {
-                node,
-                weight: score * share,
-                text: graph.titles[document as usize].clone(),
-            };
-            graph.shares(document).into_iter().map(start)
-        });
-        starts.collect()
+    Ok(found.iter().map(|rows| of_documents(graph, rows)).collect())
+}
+
+/// Starts at documents with their scores.
+pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
+    let starts = rows.iter().flat_map(|(document, score)| {
+        let start = move |(node, share)| Start {
+            node,
+            weight: score * share,
+            text: graph.titles[*document as usize].clone(),
+        };
+        graph.shares(*document).into_iter().map(start)
     });
-    Ok(found.collect())
+    starts.collect()
 }
 
 /// Entities of the facts most like the question: each has the mean score of its facts / number of
@@ -247,11 +249,14 @@ mod tests {
     #[test]
     fn cosines_are_scaled_between_best_and_worst() {
         let near = [(4, 0.9), (2, 0.7), (7, 0.5)];
-        let got = scaled(&near, 2);
+        let got = between_0_and_1(&near, 2);
         assert_eq!(got[0], (4, 1.0));
         assert!(got[1].0 == 2 && (got[1].1 - 0.5).abs() < 1e-12);
         assert_eq!(got.len(), 2);
-        assert_eq!(scaled(&[(1, 0.3), (2, 0.3)], 5), [(1, 1.0), (2, 1.0)]);
-        assert!(scaled(&[], 5).is_empty());
+        assert_eq!(
+            between_0_and_1(&[(1, 0.3), (2, 0.3)], 5),
+            [(1, 1.0), (2, 1.0)]
+        );
+        assert!(between_0_and_1(&[], 5).is_empty());
     }
 }

@@ -5,13 +5,14 @@
 //! (`gfm_pipe_index::look`). A file of questions is known by its name (`train`, `valid`, `test`,
 //! `questions`) and by what is in it, so that `test.json` may hold documents.
 
+mod pipeline;
+
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::Absent;
 use gfm_pipe_index::look::{self, Asked, Files};
 
 use super::name_of;
-use super::write::{path as path_value, quoted};
 
 /// Folders that questions are looked for in, below that of the documents.
 const FOLDERS: [&str; 3] = ["", "raw", "questions"];
@@ -274,10 +275,10 @@ impl Documents {
 
     /// What to do once the pipeline has run.
     pub fn then(&self) -> String {
-        match (self.asked(), self.evaluated()) {
+        match (self.asked(), self.evaluated() || self.folds()) {
             (Some(_), true) => "then: gfm-pipe show evaluate.metrics".to_owned(),
             (Some(_), false) => "then: gfm-pipe show retrieve.rankings".to_owned(),
-            (None, _) => "no questions: the documents are embedded and not searched. Write questions.json, .jsonl or .csv beside \
+            (None, _) => "no questions: the documents become a graph and are not searched. Write questions.json, .jsonl or .csv beside \
                           them and run init again with --force: `retrieve` finds the documents for each"
                 .to_owned(),
         }
@@ -285,116 +286,7 @@ impl Documents {
 
     /// A pipeline for them.
     pub fn pipeline(&self) -> String {
-        let mut out = self.head();
-        let except: Vec<String> = self
-            .except
-            .iter()
-            .map(|e| path_value(Path::new(e)))
-            .collect();
-        let except = match except.is_empty() {
-            true => String::new(),
-            false => format!("except: [{}], ", except.join(", ")),
-        };
-        out.push_str(&format!(
-            "
-stages:
-  documents:              # what could not be read: gfm-pipe show documents.rejects
-    op: ingest-documents
-    with: {{path: \"{{{{ documents }}}}\", {except}split: none}}
-  d_text:
-    op: embed
-    in: {{texts: documents.documents}}
-    with: {{model: \"{{{{ encoder }}}}\"}}
-"
-        ));
-        if let Some(asked) = self.asked() {
-            self.ask(asked.split.port(), &mut out);
-        }
-        out
-    }
-
-    fn head(&self) -> String {
-        let (summary, more) = match (self.asked(), self.evaluated()) {
-            (Some(_), true) => (
-                "Reads documents and questions, and evaluates systems that need no training and no graph.",
-                "",
-            ),
-            (Some(_), false) => (
-                "Reads documents and questions, and finds the documents for each question.",
-                "# The questions do not say which documents they are about (supporting_facts), so nothing is evaluated.\n",
-            ),
-            (None, _) => (
-                "Reads and embeds documents.",
-                "# There are no questions yet. Write questions.json, .jsonl or .csv beside the documents and run `gfm-pipe init` again
-# with --force: they are searched for with `retrieve`, or evaluated where they name their documents (docs/documents.md).
-",
-            ),
-        };
-        let mut out = format!(
-            "# {summary}
-{more}#   gfm-pipe plan FILE    what would run, and why
-#   gfm-pipe run FILE     run it; run it again and finished stages are taken from the store
-# `gfm-pipe ops NAME` describes an operator and its parameters.
-name: {}
-vars:
-  documents: {}
-",
-            quoted(&self.name),
-            path_value(&self.path)
-        );
-        for q in &self.questions {
-            let line = format!("  {}: {}\n", q.split.port(), path_value(&q.file));
-            out.push_str(&line);
-        }
-        if !self.questions.is_empty() {
-            out.push_str(&format!("  dataset: {}\n", quoted(&self.name)));
-        }
-        out.push_str("  encoder: static         # text encoder\n");
-        out
-    }
-
-    /// The stages that read questions and ask those of a split.
-    fn ask(&self, split: &str, out: &mut String) {
-        let mut given = String::new();
-        for q in &self.questions {
-            let port = q.split.port();
-            given.push_str(&format!(", {port}: \"{{{{ {port} }}}}\""));
-        }
-        out.push_str(&format!(
-            "  questions:              # what could not be used: gfm-pipe show questions.rejects
-    op: ingest-questions
-    in: {{documents: documents.documents, sources: documents.sources}}
-    with: {{dataset: \"{{{{ dataset }}}}\"{given}}}
-  q_{split}:
-    op: embed
-    in: {{texts: questions.{split}}}
-    with: {{model: \"{{{{ encoder }}}}\", is_query: true}}
-"
-        ));
-        let (comment, op, with) = match self.evaluated() {
-            true => (
-                "gfm-pipe show evaluate.metrics, gfm-pipe show evaluate.rankings",
-                "evaluate",
-                "baselines: [dense, bm25, rrf]",
-            ),
-            false => (
-                "gfm-pipe show retrieve.rankings",
-                "retrieve",
-                "system: rrf, documents: 10",
-            ),
-        };
-        out.push_str(&format!(
-            "
-  {op}:               # {comment}
-    op: {op}
-    in:
-      corpus: documents.documents
-      corpus_embeddings: d_text
-      questions: questions.{split}
-      question_embeddings: q_{split}
-    with: {{{with}}}
-"
-        ));
+        pipeline::pipeline(self)
     }
 }
 

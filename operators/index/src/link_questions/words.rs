@@ -1,0 +1,42 @@
+//! Documents that share rare words with a question: codes, numbers and names that no other source
+//! has.
+
+use std::cmp::Ordering;
+
+use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::{Context, OpResult, columns};
+use rayon::prelude::*;
+
+use super::Found;
+use super::graph::Graph;
+use super::nearest::Near;
+use super::similar::{between_0_and_1, of_documents};
+
+/// The documents with the highest BM25 for each question.
+///
+/// # Errors
+/// When the documents cannot be read.
+pub fn documents(
+    ctx: &Context,
+    graph: &Graph,
+    questions: &[String],
+    top: usize,
+) -> OpResult<Found> {
+    let table = ctx.input("documents")?.read("documents")?;
+    let texts = columns::text(&table, "text")?.iter();
+    let pairs = graph.titles.iter().zip(texts);
+    let index = Bm25::new(pairs.map(|(title, text)| (title.as_str(), text.unwrap_or_default())));
+    ctx.check_cancelled()?;
+    let found = questions.par_iter().map(|question| {
+        let scores = (0..).zip(index.scores(question));
+        let mut near: Vec<Near> = scores.filter(|(_, score)| *score > 0.0).collect();
+        let order = |a: &Near, b: &Near| -> Ordering { b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)) };
+        if near.len() > top {
+            near.select_nth_unstable_by(top - 1, order);
+            near.truncate(top);
+        }
+        near.sort_by(order);
+        of_documents(graph, &between_0_and_1(&near, top))
+    });
+    Ok(found.collect())
+}

@@ -1,0 +1,387 @@
+//! The text of a first pipeline for documents: a graph of them, where the search for each question
+//! starts, a training where there are questions to train on, and what is found.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Documents, Questions, Split};
+use crate::init::settings::{Settings, Validation};
+use crate::init::write::{path as path_value, quoted};
+
+/// Splits that `ingest-questions` has ports for.
+const SPLITS: [&str; 3] = ["train", "valid", "test"];
+
+/// Adds formatted text to the end.
+macro_rules! push {
+    ($text:expr, $($arg:tt)*) => {
+        // Writing to a String cannot fail.
+        let _ = write!($text.out, $($arg)*);
+    };
+}
+
+/// The text as far as it is written, and what it is about.
+struct Text<'a> {
+    of: &'a Documents,
+    /// The split that is asked at the end.
+    asked: Option<&'static str>,
+    /// How a model is trained, where it is.
+    training: Option<Settings>,
+    out: String,
+}
+
+/// The pipeline for some documents and the questions about them.
+pub fn pipeline(of: &Documents) -> String {
+    let mut text = Text {
+        of,
+        asked: of.asked_split(),
+        training: of.trained_on().map(|questions| {
+            let valid = of.questions.iter().any(|q| q.split == Split::Valid);
+            Settings::of_questions(questions.asked.questions, valid && !of.folds())
+        }),
+        out: String::new(),
+    };
+    text.head();
+    text.documents();
+    text.embeddings();
+    text.graph();
+    if text.training.is_some() {
+        text.train();
+    }
+    if text.asked.is_some() {
+        text.end();
+    }
+    text.out
+}
+
+impl Documents {
+    /// Questions that a model can be trained on: they say which documents they are about.
+    pub fn trained_on(&self) -> Option<&Questions> {
+        let train = self.questions.iter().find(|q| q.split == Split::Train);
+        train.filter(|q| q.asked.with_gold > 0)
+    }
+
+    /// Whether training questions are divided, because no others could be tested with.
+    pub fn folds(&self) -> bool {
+        self.trained_on().is_some() && self.questions.iter().all(|q| q.split.port() != "test")
+    }
+
+    /// The split that is asked at the end.
+    fn asked_split(&self) -> Option<&'static str> {
+        match self.folds() {
+            true => Some("test"),
+            false => self.asked().map(|q| q.split.port()),
+        }
+    }
+}
+
+impl Text<'_> {
+    /// Splits whose questions are read, in the order of the ports.
+    fn splits(&self) -> Vec<&'static str> {
+        let given = |port: &str| self.of.questions.iter().any(|q| q.split.port() == port);
+        let used = |port: &&str| match *port {
+            "train" => self.training.is_some(),
+            "valid" => self
+                .training
+                .as_ref()
+                .is_some_and(|t| t.validation == Validation::Given),
+            _ => false,
+        };
+        let folded = |port: &&str| self.of.folds() && *port == "test";
+        let asked = |port: &&str| self.asked == Some(*port);
+        let all = SPLITS.into_iter();
+        all.filter(|p| folded(p) || (given(p) && (used(p) || asked(p))))
+            .collect()
+    }
+
+    fn head(&mut self) {
+        let (summary, more) = match (self.asked, self.training.is_some(), self.of.evaluated()) {
+            (Some(_), true, _) => (
+                "Makes a graph of documents, and trains a retriever on questions about them.",
+                "",
+            ),
+            (Some(_), false, true) => (
+                "Makes a graph of documents, and evaluates systems that need no training.",
+                "# There are no training questions: train.json beside the documents, and a model is trained.\n",
+            ),
+            (Some(_), false, false) => (
+                "Makes a graph of documents, and finds the documents for each question.",
+                "# The questions do not say which documents they are about (supporting_facts), so nothing is evaluated.\n",
+            ),
+            (None, ..) => (
+                "Makes a graph of documents.",
+                "# There are no questions yet. Write questions.json, .jsonl or .csv beside the documents and run `gfm-pipe init` again
+# with --force: they are searched for with `retrieve`, or evaluated where they name their documents (docs/documents.md).
+",
+            ),
+        };
+        push!(
+            self,
+            "# {summary}
+{more}#   gfm-pipe plan FILE    what would run, and why
+#   gfm-pipe run FILE     run it; run it again and finished stages are taken from the store
+# `gfm-pipe ops NAME` describes an operator and its parameters.
+name: {}
+vars:
+  documents: {}
+",
+            quoted(&self.of.name),
+            path_value(&self.of.path)
+        );
+        for q in &self.of.questions {
+            push!(self, "  {}: {}\n", q.split.port(), path_value(&q.file));
+        }
+        if !self.of.questions.is_empty() {
+            push!(self, "  dataset: {}\n", quoted(&self.of.name));
+        }
+        push!(self, "  encoder: static         # text encoder\n");
+        if let Some(training) = &self.training {
+            push!(
+                self,
+                "  dim: 64                 # width of node states
+  pretrain_steps: {}     # at most
+  finetune_epochs: {}
+  lr: {}
+",
+                training.pretrain_steps,
+                training.finetune_epochs,
+                training.lr
+            );
+        }
+    }
+
+    fn documents(&mut self) {
+        let except = self.of.except.iter().map(|e| path_value(Path::new(e)));
+        let except: Vec<String> = except.collect();
+        let except = match except.is_empty() {
+            true => String::new(),
+            false => format!("except: [{}], ", except.join(", ")),
+        };
+        push!(
+            self,
+            "
+stages:
+  documents:              # what could not be read: gfm-pipe show documents.rejects
+    op: ingest-documents
+    with: {{path: \"{{{{ documents }}}}\", {except}split: none}}
+"
+        );
+        if !self.of.questions.is_empty() {
+            let mut given = String::new();
+            for q in &self.of.questions {
+                let port = q.split.port();
+                let _ = write!(given, ", {port}: \"{{{{ {port} }}}}\"");
+            }
+            if self.of.folds() {
+                given.push_str(", folds: {k: 5, fold: 0}");
+            }
+            push!(
+                self,
+                "  questions:              # what could not be used: gfm-pipe show questions.rejects
+    op: ingest-questions
+    in: {{documents: documents.documents, sources: documents.sources}}
+    with: {{dataset: \"{{{{ dataset }}}}\"{given}}}
+"
+            );
+        }
+        push!(
+            self,
+            "  extract:                # sentences, mentions and facts: gfm-pipe show extract.facts
+    op: extract
+    in: {{documents: documents.documents}}
+  kg:                     # gfm-pipe show kg.triples --names
+    op: build-kg
+    in:
+      documents: documents.documents
+      sources: documents.sources
+      facts: extract.facts
+      mentions: extract.mentions
+      named: extract.named
+
+"
+        );
+    }
+
+    fn embeddings(&mut self) {
+        let stages = [
+            ("d_text", "documents.documents"),
+            ("s_text", "extract.sentences"),
+            ("f_text", "extract.facts"),
+            ("rels", "kg.relations"),
+        ];
+        for (name, of) in stages {
+            push!(
+                self,
+                "  {name}:
+    op: embed
+    in: {{texts: {of}}}
+    with: {{model: \"{{{{ encoder }}}}\"}}
+"
+            );
+        }
+        for split in self.splits() {
+            push!(
+                self,
+                "  q_{split}:
+    op: embed
+    in: {{texts: questions.{split}}}
+    with: {{model: \"{{{{ encoder }}}}\", is_query: true}}
+"
+            );
+        }
+    }
+
+    fn graph(&mut self) {
+        push!(
+            self,
+            "
+  graph:
+    op: build-graph
+    in: {{triples: kg.triples, entities: kg.entities, relations: rels}}
+  docs:
+    op: build-documents
+    in: {{entities: kg.entities, documents: documents.documents, links: kg.links}}
+"
+        );
+        let splits = self.splits();
+        let Some(last) = splits.last() else {
+            return;
+        };
+        push!(
+            self,
+            "  link:                   # where the search starts, and why: gfm-pipe show link.{last}_starts --names
+    op: link-questions
+    in:
+      documents: documents.documents
+      sources: documents.sources
+      corpus_embeddings: d_text
+      entities: kg.entities
+      nodes: kg.nodes
+      labels: kg.labels
+      links: kg.links
+      triples: kg.triples
+      evidence: kg.evidence
+      facts: extract.facts
+      fact_embeddings: f_text
+      sentences: extract.sentences
+      sentence_embeddings: s_text
+      mentions: extract.mentions
+"
+        );
+        for split in splits {
+            push!(
+                self,
+                "      {split}: questions.{split}
+      {split}_embeddings: q_{split}
+"
+            );
+        }
+    }
+
+    fn train(&mut self) {
+        let Some(training) = &self.training else {
+            return;
+        };
+        let (valid, fraction) = match training.validation {
+            Validation::Given => (
+                "
+      valid: link.valid
+      valid_embeddings: q_valid
+      valid_starts: link.valid_starts",
+                String::new(),
+            ),
+            Validation::HeldOut(part) => ("", format!(", valid_fraction: {part}")),
+            Validation::None => ("", ", do_eval: no".to_owned()),
+        };
+        let batch = training.finetune_batch;
+        push!(
+            self,
+            "
+  pretrain:
+    op: pretrain
+    in: {{graph: graph}}
+    with:
+      model: &model
+        entity_model:
+          input_dim: \"{{{{ dim }}}}\"
+          hidden_dims: [\"{{{{ dim }}}}\", \"{{{{ dim }}}}\", \"{{{{ dim }}}}\", \"{{{{ dim }}}}\", \"{{{{ dim }}}}\", \"{{{{ dim }}}}\"]
+      task: {{num_negative: 256, strict_negative: yes, adversarial_temperature: 1}}
+      optimizer: {{lr: \"{{{{ lr }}}}\"}}
+      train: {{batch_size: 8, num_epoch: 1, batch_per_epoch: \"{{{{ pretrain_steps }}}}\"}}
+  finetune:
+    op: finetune
+    in:
+      init: pretrain.model
+      graph: graph
+      documents: docs
+      train: link.train
+      train_embeddings: q_train
+      starts: link.train_starts{valid}
+    with:
+      model: *model
+      optimizer: {{lr: \"{{{{ lr }}}}\"}}
+      train: {{batch_size: {batch}, num_epoch: \"{{{{ finetune_epochs }}}}\"{fraction}}}
+"
+        );
+    }
+
+    /// What is asked at the end, of the best system there is.
+    fn end(&mut self) {
+        let Some(split) = self.asked else {
+            return;
+        };
+        let trained = self.training.is_some();
+        let evaluates = self.of.folds() || self.of.evaluated();
+        let (op, shown) = match evaluates {
+            true => (
+                "evaluate",
+                "gfm-pipe show evaluate.metrics, gfm-pipe show evaluate.rankings",
+            ),
+            false => ("retrieve", "gfm-pipe show retrieve.rankings"),
+        };
+        push!(
+            self,
+            "
+  {op}:               # {shown}
+    op: {op}
+    in:
+"
+        );
+        if trained {
+            push!(self, "      model: finetune.model\n");
+        }
+        if trained && evaluates {
+            push!(self, "      pretrained: pretrain.model\n");
+        }
+        push!(
+            self,
+            "      graph: graph
+      documents: docs
+      nodes: kg.nodes
+      edge_weights: kg.edge_weights
+      corpus: documents.documents
+      sources: documents.sources
+      corpus_embeddings: d_text
+      questions: link.{split}
+      question_embeddings: q_{split}
+      starts: link.{split}_starts
+"
+        );
+        match (evaluates, trained) {
+            (true, _) => {
+                push!(
+                    self,
+                    "    with: {{rankers: [simple, idf, idf_topk, topk]}}\n"
+                );
+            }
+            (false, true) => {
+                push!(
+                    self,
+                    "    with: {{system: model, ranker: simple, documents: 10}}\n"
+                );
+            }
+            (false, false) => {
+                push!(self, "    with: {{system: ppr, documents: 10}}\n");
+            }
+        }
+    }
+}
