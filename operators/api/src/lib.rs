@@ -12,6 +12,7 @@
 pub mod artifact;
 pub mod columns;
 pub mod context;
+pub mod delivery;
 pub mod encoding;
 pub mod error;
 pub mod files;

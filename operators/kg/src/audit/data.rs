@@ -9,6 +9,7 @@ use gfm_pipe_api::OpResult;
 use super::checks::Check;
 use super::graph::Graph;
 use crate::names::Names;
+pub use crate::read::{Documents, Relation};
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,28 +128,6 @@ impl Places {
             *slot = line;
         }
     }
-}
-
-/// A relation.
-#[derive(Debug)]
-pub struct Relation {
-    /// Its name.
-    pub name: String,
-    /// Whether it is one of the graph's own, not the inverse of one.
-    pub direct: bool,
-}
-
-/// Documents.
-#[derive(Debug, Default)]
-pub struct Documents {
-    /// Titles.
-    pub titles: Vec<String>,
-    /// Texts.
-    pub texts: Vec<String>,
-    /// Whether the corpus has them.
-    pub in_corpus: Vec<bool>,
-    /// Distinct entities of each, where links are connected.
-    pub entities: Option<Vec<Vec<u32>>>,
 }
 
 /// A question.
