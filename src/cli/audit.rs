@@ -9,7 +9,7 @@ use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
 use gfm_pipe_kg::audit::{
-    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, read_findings, read_summary,
+    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
 };
 use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
 use serde_json::{Value, json};
@@ -292,7 +292,7 @@ fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
             "stage": set.target.stage,
             "verdict": judgement(&set.summary),
             "not_there": set.missing.files,
-            "checks_not_made": CHECKS.len() - set.summary.len(),
+            "checks_not_made": not_made(&set.summary),
             "summary": summary,
             "findings": findings,
             "statistics": set.statistics,

@@ -49,7 +49,7 @@ pub fn stray(artifact: &Artifact, row: usize, what: &str) -> OpError {
     ))
     .artifact(&artifact.name)
     .row(row as u64)
-    .hint("connect ports of the same ingest-kg and ingest-qa")
+    .hint("connect ports of the same ingest-kg and ingest-qa, or of stages that read the same documents")
 }
 
 /// Triples in file order: head, relation, tail. No more are read than 32 bits number.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::Array;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
-use super::data::{Data, First, Place, Places, Question, Rejected, Split};
+use super::data::{Data, First, Place, Places, Question, Rejected, Said, Split};
 use super::graph::Graph;
 use crate::names::entity_names;
 use crate::read::{documents, links, relations, stray, triples};
@@ -26,6 +26,11 @@ impl Data {
             documents.entities = Some(links(artifact, documents.titles.len(), entities.len())?);
         }
         let titles = documents.as_ref().map(|d| d.titles.len());
+        let document_nodes = match ctx.input_opt("nodes") {
+            Some(artifact) => nodes(artifact, entities.len() as usize)?,
+            None => Vec::new(),
+        };
+        let said = said(ctx, titles.unwrap_or_default())?;
         let mut splits = Vec::new();
         for artifact in ctx.inputs("questions") {
             splits.push(split(artifact, entities.len(), titles)?);
@@ -54,12 +59,90 @@ impl Data {
             entities,
             relations,
             triples,
+            document_nodes,
             documents,
+            said,
             splits,
             rejects,
             places,
         })
     }
+}
+
+/// Which entities stand for documents.
+fn nodes(artifact: &Artifact, entities: usize) -> OpResult<Vec<bool>> {
+    let mut out = vec![false; entities];
+    let mut row = 0;
+    for batch in artifact.batches("nodes")? {
+        let batch = batch?;
+        let ids = columns::u32s(&batch, "entity")?.values();
+        for (id, kind) in ids.iter().zip(columns::text(&batch, "type")?) {
+            let node = out.get_mut(*id as usize);
+            *node.ok_or_else(|| stray(artifact, row, "entity"))? = kind == Some("document");
+            row += 1;
+        }
+    }
+    Ok(out)
+}
+
+/// Labels that no other way to extract gives: `by: english` is the English pipeline's.
+const ENGLISH: [&str; 4] = ["PERSON", "GPE", "NORP", "WORK_OF_ART"];
+
+fn said(ctx: &Context, documents: usize) -> OpResult<Said> {
+    let mut said = Said::default();
+    if let Some(artifact) = ctx.input_opt("sources") {
+        said.sources = Some(sources(artifact, documents)?);
+    }
+    if let Some(artifact) = ctx.input_opt("mentions") {
+        said.mentions = Some(having(artifact, "mentions", documents)?);
+        for batch in artifact.batches("mentions")? {
+            let labels = batch?;
+            let labels = columns::text(&labels, "label")?;
+            said.english |= labels.iter().flatten().any(|l| ENGLISH.contains(&l));
+        }
+    }
+    if let Some(artifact) = ctx.input_opt("facts") {
+        said.facts = Some(having(artifact, "facts", documents)?);
+    }
+    Ok(said)
+}
+
+fn sources(artifact: &Artifact, documents: usize) -> OpResult<Vec<(Arc<str>, u32)>> {
+    let mut out: Vec<(Arc<str>, u32)> = Vec::with_capacity(documents);
+    for batch in artifact.batches("sources")? {
+        let batch = batch?;
+        let ids = columns::u32s(&batch, "document")?.values();
+        let files = columns::text(&batch, "source")?;
+        let parents = columns::u32s(&batch, "parent")?.values();
+        for ((id, file), parent) in ids.iter().zip(files).zip(parents) {
+            if *id as usize != out.len() || *parent as usize >= documents {
+                return Err(stray(artifact, out.len(), "document"));
+            }
+            let file = file.unwrap_or_default();
+            let same = out.last().filter(|(last, _)| **last == *file);
+            let file = same.map_or_else(|| file.into(), |(last, _)| Arc::clone(last));
+            out.push((file, *parent));
+        }
+    }
+    match out.len() == documents {
+        true => Ok(out),
+        false => Err(stray(artifact, out.len(), "document")),
+    }
+}
+
+/// Which documents a table has rows of.
+fn having(artifact: &Artifact, table: &str, documents: usize) -> OpResult<Vec<bool>> {
+    let mut out = vec![false; documents];
+    let mut row = 0;
+    for batch in artifact.batches(table)? {
+        let batch = batch?;
+        for id in columns::u32s(&batch, "document")?.values() {
+            let document = out.get_mut(*id as usize);
+            *document.ok_or_else(|| stray(artifact, row, "document"))? = true;
+            row += 1;
+        }
+    }
+    Ok(out)
 }
 
 fn split(artifact: &Artifact, entities: u32, documents: Option<usize>) -> OpResult<Split> {
