@@ -220,7 +220,7 @@ mod tests {
                 "",
                 "note a-note: 2 of 1,000 lines: what it means",
                 "",
-                "1 check without findings, 42 checks not made",
+                "1 check without findings, 46 checks not made",
                 "not there, not looked at: raw/x.json (documents)",
                 "data: not fit: 3 errors",
             ]

@@ -263,7 +263,7 @@ checks! {
         "documents in which no mention was found: nothing leads to them in the graph but their titles",
         "see whether the text is prose, and in the language of the extractor: `by: patterns` takes any";
     OTHER_LANGUAGE: "other-language", Warning, Documents, &["documents", "mentions"],
-        "a document whose text of at least 20 words is reliably in another language than English (by letters and trigrams, as the crate whatlang says), where `mentions` has labels that `extract` gives with `by: english`",
+        "a document of at least 20 words, of which fewer than one in ten is a frequent English one, and whose first 4 KiB are reliably in another language (by letters and trigrams, as the crate whatlang says), where `mentions` has labels that `extract` gives with `by: english`",
         "documents in another language that were extracted as English: their mentions and facts are few, and wrong",
         "extract them with `by: patterns`, or leave them out (`except`)";
     UNREACHABLE_GOLD: "unreachable-gold", Warning, GoldTitles, &["documents", "links", "questions"],

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use checks::{CHECKS, Check, ERRORS, STRICT, Severity, Unit, WARNINGS, meant};
+pub use rejected::TABLES;
 pub use report::{FindingRow, SummaryRow, failing, not_made, read_findings, read_summary};
 pub use statistics::{NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 

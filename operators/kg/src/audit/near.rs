@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
 use gfm_pipe_api::OpResult;
 
 use super::checks;
@@ -77,7 +78,9 @@ fn sets(documents: &Documents, stop: Stop<'_>) -> OpResult<(Vec<usize>, Vec<Set>
     let mut order: Vec<(u32, u64)> = counted.map(|same| (same.len() as u32, same[0])).collect();
     drop(all);
     order.sort_unstable();
-    let position: HashMap<u64, u32> = order.iter().map(|(_, hash)| *hash).zip(0..).collect();
+    let mut position: HashMap<u64, u32, RandomState> = HashMap::default();
+    position.extend(order.iter().map(|(_, hash)| *hash).zip(0..));
+    drop(order);
     let mut sets = Vec::with_capacity(hashed.len());
     for runs in hashed {
         let mut set: Set = runs.iter().map(|hash| position[hash]).collect();
@@ -128,7 +131,7 @@ fn near(
     of_one: impl Fn(usize, usize) -> bool,
     stop: Stop<'_>,
 ) -> OpResult<Vec<(usize, usize, usize, usize)>> {
-    let mut index: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut index: HashMap<u32, Vec<u32>, RandomState> = HashMap::default();
     let mut out = Vec::new();
     for (at, set) in sets.iter().enumerate() {
         if at % 256 == 0 {

@@ -89,8 +89,9 @@ pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
     }
 }
 
-/// Tables that `build-kg` makes a graph of: what it rejects names them as its source.
-const TABLES: [&str; 2] = ["facts", "mentions"];
+/// Tables that `build-kg` makes a graph of: what it rejects, and places of triples, name them as
+/// their source.
+pub const TABLES: [&str; 2] = ["facts", "mentions"];
 
 fn is_unknown_entity(check: &Check) -> bool {
     [

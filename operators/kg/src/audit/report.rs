@@ -71,7 +71,7 @@ pub fn population(data: &Data, unit: Unit) -> u64 {
         }
         Unit::GoldTitles => questions().map(|q| q.gold_titles as usize).sum(),
         Unit::Rejects => data.rejects.len(),
-        Unit::Texts => data.graph.len() + direct + 2 * titles + 2 * questions().count(),
+        Unit::Texts => data.named().count() + direct + 2 * titles + 2 * questions().count(),
     };
     count as u64
 }
