@@ -141,7 +141,7 @@ const AUDIT: &str = "# The audit
 What is wrong with a data set, before anything is trained on it. Lists are generated from the checks themselves: `UPDATE_GOLDEN=1 cargo test --test docs` \
 writes this page, CI fails when it is stale.
 
-    gfm-pipe audit DATA                     # a folder, as `init` takes it: one data set or several
+    gfm-pipe audit DATA                     # a folder, as `init` takes it: one data set or several, or documents
     gfm-pipe audit pipeline.yaml            # what a pipeline reads
     gfm-pipe audit DATA --strict            # ends with 1 when there is an error
     gfm-pipe audit DATA --strict=leaked-question,unreachable-gold
