@@ -171,6 +171,9 @@ training starts only when the audit has passed ([pipeline.md](pipeline.md#inputs
     with: {layers: 6, strict: [errors]}
 ```
 
+For a graph that `build-kg` made of documents, connect `nodes`, `sources`, `mentions` and `facts` as well: \
+[documents.md](documents.md#what-is-wrong-with-documents).
+
 `gfm-pipe show audit.summary`, `audit.findings`, `audit.statistics`, `audit.statistics.degrees` and `audit.statistics.relation_counts` are its tables \
 ([artifacts.md](artifacts.md#audit)). With `strict`, the stage fails when a check has findings, in every run; its tables are kept, and a change of \
 `strict` reruns nothing. A run without `--keep-going` starts no other stage from then on.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::checks;
 use super::data::{Data, Finding};
-use super::unicode::shown;
+use super::unicode::{beginning, shown};
 use super::words::{parts, words};
 
 /// Lines or sentences that are looked at from each end.
@@ -47,21 +47,12 @@ pub fn boilerplate(data: &Data) -> Vec<Finding> {
         let (count, all) = (rows.len() - 1, all.len() - 1);
         let message = format!(
             "begins or ends with `{}`, as do {count} of the other {all} documents",
-            excerpt(part)
+            shown(&beginning(part))
         );
         let (place, title) = (data.document(row), &documents.titles[row]);
         Some(Finding::new(&checks::BOILERPLATE, place, title, message))
     });
     findings.collect()
-}
-
-fn excerpt(part: &str) -> String {
-    const MOST: usize = 80;
-    let mut text: String = part.chars().take(MOST).collect();
-    if text.len() < part.len() {
-        text.push('…');
-    }
-    shown(&text)
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ checks! {
         "entities named by documents that the graph does not have: no path leads to the document through them",
         "spell the name as the graph does, or add triples of it";
     REJECTED_VALUE: "rejected-value", Warning, Rejects, REJECTS,
-        "any other rejected item: of documents and questions: a value of the wrong type, a missing or repeated key",
+        "any other rejected item of documents and questions: a value of the wrong type, a missing or repeated key",
         "values of questions and documents that could not be used",
         "give the value the type that the message names";
     REJECTED_FACT: "rejected-fact", Warning, Rejects, REJECTS,

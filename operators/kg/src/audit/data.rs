@@ -255,7 +255,7 @@ impl Data {
             .filter(|(id, _)| !self.is_document(*id))
     }
 
-    /// Triples that do not lead to or from a document, with their rows.
+    /// Triples between entities that do not stand for documents.
     pub fn facts(&self) -> impl Iterator<Item = [u32; 3]> {
         let all = self.triples.iter().copied();
         all.filter(|[head, _, tail]| !self.is_document(*head) && !self.is_document(*tail))

@@ -9,7 +9,7 @@ use super::checks::{self, Check};
 use super::csv;
 use super::data::{Data, Finding, Rejected, Stop};
 use super::nearest::{Nearest, equals_alone, listed};
-use super::unicode::shown;
+use super::unicode::{beginning, shown};
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
 use crate::reasons;
 
@@ -104,15 +104,10 @@ fn is_unknown_entity(check: &Check) -> bool {
 
 /// The reason, with what it is about, as far as that fits a line.
 fn told(row: &Rejected) -> String {
-    const MOST: usize = 80;
     if row.text.is_empty() {
         return row.reason.clone();
     }
-    let mut text: String = row.text.chars().take(MOST).collect();
-    if text.len() < row.text.len() {
-        text.push('…');
-    }
-    format!("{}: {text}", row.reason)
+    format!("{}: {}", row.reason, beginning(&row.text))
 }
 
 /// Names like unknown ones. The indexes are made when the first one is met, and every name is looked up once.

@@ -21,16 +21,14 @@ pub fn possible(check: &Check, connected: impl Fn(&str) -> bool) -> bool {
 /// How many checks were not made. Those on what was extracted count only where one of them was
 /// made: most data sets have no extraction.
 pub fn not_made(summary: &[SummaryRow]) -> usize {
-    let made = |check: &&&Check| summary.iter().any(|row| row.check == check.name);
-    let extracted = |check: &&&Check| {
-        let needs = check.needs.iter();
-        needs
-            .into_iter()
-            .any(|port| ["mentions", "facts"].contains(port))
+    let made = |check: &Check| summary.iter().any(|row| row.check == check.name);
+    let extracted = |check: &Check| {
+        let mut needs = check.needs.iter();
+        needs.any(|port| ["mentions", "facts"].contains(port))
     };
-    let any = CHECKS.iter().filter(extracted).any(|check| made(&check));
-    let all = CHECKS.iter().filter(|check| any || !extracted(check));
-    all.filter(|check| !made(check)).count()
+    let any = CHECKS.iter().any(|check| extracted(check) && made(check));
+    let counted = CHECKS.iter().filter(|check| any || !extracted(check));
+    counted.filter(|check| !made(check)).count()
 }
 
 /// How many things of a unit there are.

@@ -143,6 +143,16 @@ pub fn shown(text: &str) -> String {
     chars.collect()
 }
 
+/// As much of a text as fits a line.
+pub fn beginning(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut out: String = text.chars().take(MOST).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
 /// A text around `length` characters at a place.
 fn excerpt(text: &str, at: usize, length: usize) -> String {
     const AROUND: usize = 20;
