@@ -166,7 +166,9 @@ mod tests {
         assert_eq!(targets.len(), 1);
         assert_eq!(targets[0].name(), "docs");
         assert_eq!(targets[0].path("a/b.txt"), "docs/a/b.txt");
-        assert_eq!(targets[0].path("facts"), "facts");
+        for table in ["facts", "mentions", "documents", "named"] {
+            assert_eq!(targets[0].path(table), table);
+        }
         assert_eq!(
             inputs(&pipeline, "audit"),
             [

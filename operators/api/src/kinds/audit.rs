@@ -36,7 +36,7 @@ pub const FINDINGS: Kind = Kind {
             opt(
                 "source",
                 T::Text,
-                "file, relative to the data set or the folder of documents; `facts` and `mentions` are tables",
+                "file, relative to the data set or the folder of documents; `facts`, `mentions`, `documents` and `named` are tables",
             ),
             opt(
                 "line",

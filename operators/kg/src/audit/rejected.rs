@@ -91,7 +91,7 @@ pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
 
 /// Tables that `build-kg` makes a graph of: what it rejects, and places of triples, name them as
 /// their source.
-pub const TABLES: [&str; 2] = ["facts", "mentions"];
+pub const TABLES: [&str; 4] = ["facts", "mentions", "documents", "named"];
 
 fn is_unknown_entity(check: &Check) -> bool {
     [
