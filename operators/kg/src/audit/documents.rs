@@ -3,31 +3,47 @@
 use std::collections::HashMap;
 
 use super::checks;
-use super::data::{Data, Finding};
+use super::data::{Data, Documents, Finding};
 use super::words::words;
 use crate::layout::MENTIONS;
 
 /// Documents without a text, with the text of another, too long, or without an entity; entities
 /// without a document.
 pub fn documents(data: &Data, max_words: usize) -> Vec<Finding> {
-    let mut out = Vec::new();
     let Some(documents) = &data.documents else {
-        return out;
+        return Vec::new();
     };
-    let corpus = |row| data.document(row);
+    let mut out = texts(data, documents, max_words);
+    out.extend(links(data, documents));
+    out
+}
+
+fn texts(data: &Data, documents: &Documents, max_words: usize) -> Vec<Finding> {
+    let mut out = Vec::new();
     let mut first: HashMap<&str, usize> = HashMap::new();
+    // Where no document has any, none were looked for: patterns give no facts.
+    let found = |having: &Option<Vec<bool>>| having.clone().filter(|all| all.contains(&true));
+    let extracted = [
+        (
+            found(&data.said.mentions),
+            &checks::DOCUMENT_WITHOUT_MENTION,
+            "no mention was found in the text",
+        ),
+        (
+            found(&data.said.facts),
+            &checks::DOCUMENT_WITHOUT_FACT,
+            "no fact was found in the text",
+        ),
+    ];
     for (row, text) in documents.texts.iter().enumerate() {
-        let title = &documents.titles[row];
+        let mut tell = |check, message: String| {
+            let (place, title) = (data.document(row), &documents.titles[row]);
+            out.push(Finding::new(check, place, title, message));
+        };
         if text.trim().is_empty() {
             // One without a place in the corpus is told of elsewhere.
             if documents.in_corpus[row] {
-                let message = "the text is empty";
-                out.push(Finding::new(
-                    &checks::EMPTY_DOCUMENT,
-                    corpus(row),
-                    title,
-                    message,
-                ));
+                tell(&checks::EMPTY_DOCUMENT, "the text is empty".to_owned());
             }
             continue;
         }
@@ -36,43 +52,26 @@ pub fn documents(data: &Data, max_words: usize) -> Vec<Finding> {
             let message = format!(
                 "the text has {number} words, and encoders read the first {max_words} or so: what comes later is not found by its meaning"
             );
-            out.push(Finding::new(
-                &checks::LONG_DOCUMENT,
-                corpus(row),
-                title,
-                message,
-            ));
+            tell(&checks::LONG_DOCUMENT, message);
         }
-        for (having, check, message) in [
-            (
-                &data.said.mentions,
-                &checks::DOCUMENT_WITHOUT_MENTION,
-                "no mention was found in the text",
-            ),
-            (
-                &data.said.facts,
-                &checks::DOCUMENT_WITHOUT_FACT,
-                "no fact was found in the text",
-            ),
-        ] {
-            // Where no document has any, none were looked for: patterns give no facts.
-            let some = having.as_ref().filter(|all| all.contains(&true));
-            if some.is_some_and(|all| !all[row]) {
-                out.push(Finding::new(check, corpus(row), title, message));
+        for (having, check, message) in &extracted {
+            if having.as_ref().is_some_and(|all| !all[row]) {
+                tell(check, (*message).to_owned());
             }
         }
         let earlier = *first.entry(text).or_insert(row);
         if earlier != row {
-            let at = corpus(earlier).map_or(String::new(), |p| format!(" ({p})"));
+            let at = data.document(earlier);
+            let at = at.map_or(String::new(), |p| format!(" ({p})"));
             let message = format!("has the text of `{}`{at}", documents.titles[earlier]);
-            out.push(Finding::new(
-                &checks::DUPLICATE_DOCUMENT,
-                corpus(row),
-                title,
-                message,
-            ));
+            tell(&checks::DUPLICATE_DOCUMENT, message);
         }
     }
+    out
+}
+
+fn links(data: &Data, documents: &Documents) -> Vec<Finding> {
+    let mut out = Vec::new();
     let Some(entities) = &documents.entities else {
         return out;
     };
