@@ -3,14 +3,19 @@
 //! Invariant: the stages that read data are those a pipeline for it has (of `init`, or the given one), so that a run takes
 //! their results from the store, and an audit those of a run.
 
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gfm_pipe_api::{Kind, OpEntry, kinds};
+use gfm_pipe_index::look;
+use gfm_pipe_kg::audit::TABLES;
 use gfm_pipe_kg::layout;
 use serde_json::{Value, json};
 
+pub use self::documents::of_documents;
 use crate::init::DataSet;
 use crate::spec::{Limits, Origin, Pipeline, PortRef, Stage, Written};
 
@@ -34,6 +39,9 @@ impl Target {
 
     /// A file that findings name, as the user would write its path.
     pub fn path(&self, source: &str) -> String {
+        if TABLES.contains(&source) {
+            return source.to_owned();
+        }
         let kg = self.kg.as_ref();
         if let Some(kg) = kg.filter(|kg| kg.file_name().is_some_and(|name| name == source)) {
             return kg.display().to_string();
@@ -56,7 +64,7 @@ pub enum AuditError {
     #[error("{0}")]
     Parameters(String),
     /// Nothing in the pipeline reads data.
-    #[error("{}: no stage reads data: there is no ingest-kg and no ingest-qa", .0.display())]
+    #[error("{}: no stage reads data: there is no ingest-kg, no ingest-qa and no build-kg", .0.display())]
     NoData(PathBuf),
     /// A graph that is not all there.
     #[error("{place}: stage `{stage}` has its entities from `{from}`, which gives no {missing}")]
@@ -122,21 +130,12 @@ impl Maker<'_> {
         entities: &PortRef,
         qa: Option<&Stage>,
     ) -> Result<Stage, AuditError> {
-        let port = |stage: &Stage, kind: &Kind| -> Vec<PortRef> {
-            let ports = stage.op.outputs.iter().filter(|p| *p.kind == *kind);
-            ports
-                .map(|p| PortRef {
-                    stage: stage.name.clone(),
-                    port: p.name.to_owned(),
-                })
-                .collect()
-        };
         let mut inputs = Inputs::from([("entities".to_owned(), vec![entities.clone()])]);
         for (name, kind) in [
             ("triples", &kinds::TRIPLES),
             ("relations", &kinds::RELATIONS),
         ] {
-            let first = port(graph, kind).into_iter().next();
+            let first = ports(graph, kind).into_iter().next();
             let first = first.ok_or_else(|| AuditError::NoGraph {
                 place: self.origin.to_string(),
                 stage: qa.unwrap_or(graph).name.clone(),
@@ -146,8 +145,8 @@ impl Maker<'_> {
             inputs.insert(name.to_owned(), vec![first]);
         }
         for (name, kind) in [("rejects", &kinds::REJECTS), ("places", &kinds::PLACES)] {
-            let mut all = port(graph, kind);
-            all.extend(qa.map(|s| port(s, kind)).unwrap_or_default());
+            let mut all = ports(graph, kind);
+            all.extend(qa.map(|s| ports(s, kind)).unwrap_or_default());
             inputs.insert(name.to_owned(), all);
         }
         if let Some(qa) = qa {
@@ -156,9 +155,13 @@ impl Maker<'_> {
                 ("links", &kinds::LINKS),
                 ("questions", &kinds::QUESTIONS),
             ] {
-                inputs.insert(name.to_owned(), port(qa, kind));
+                inputs.insert(name.to_owned(), ports(qa, kind));
             }
         }
+        self.audit_of(name, inputs)
+    }
+
+    fn audit_of(&self, name: String, mut inputs: Inputs) -> Result<Stage, AuditError> {
         inputs.retain(|_, from| !from.is_empty());
         let params = match self.options.layers {
             Some(layers) => json!({"layers": layers}),
@@ -166,6 +169,17 @@ impl Maker<'_> {
         };
         self.stage(name, "audit", &params, inputs)
     }
+}
+
+/// The output ports of a kind that a stage has.
+fn ports(stage: &Stage, kind: &Kind) -> Vec<PortRef> {
+    let ports = stage.op.outputs.iter().filter(|p| *p.kind == *kind);
+    ports
+        .map(|p| PortRef {
+            stage: stage.name.clone(),
+            port: p.name.to_owned(),
+        })
+        .collect()
 }
 
 fn entities_of(kg: &Stage) -> PortRef {
@@ -270,6 +284,12 @@ pub fn of_pipeline(
             made.push(maker(kg, ops, options).audit(name, kg, &entities_of(kg), None)?);
         }
     }
+    for kg in pipeline.stages.iter().filter(|s| s.op.name == "build-kg") {
+        if audited.insert(kg.name.clone()) {
+            let name = free(&pipeline, &made, &kg.name);
+            made.push(maker(kg, ops, options).built(name, kg, &pipeline.stages)?);
+        }
+    }
     names.extend(made.iter().map(|s| s.name.clone()));
     pipeline.stages.extend(made);
     if names.is_empty() {
@@ -313,9 +333,10 @@ fn target(pipeline: &Pipeline, stage: String) -> Target {
     let root = source("documents", "ingest-qa", "root")
         .or_else(|| source("questions", "ingest-qa", "root"));
     let kg = source("entities", "ingest-kg", "path");
+    let documents = source("documents", "ingest-documents", "path");
     Target {
         kg: kg.or_else(|| Some(root.as_ref()?.join(layout::KG))),
-        root,
+        root: root.or_else(|| Some(look::folder(&documents?))),
         stage,
     }
 }
@@ -327,7 +348,7 @@ mod tests {
     use crate::registry::builtin;
     use crate::spec::{LoadOptions, load};
 
-    fn loaded(yaml: &str) -> Pipeline {
+    pub(super) fn loaded(yaml: &str) -> Pipeline {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("p.yaml");
         std::fs::write(&file, yaml).unwrap();
@@ -399,7 +420,10 @@ mod tests {
         let yaml = "stages: {x: {op: exec, with: {command: [x], outputs: {entities: entities}}}}";
         let made = of_pipeline(loaded(yaml), &builtin(), AuditOptions::default());
         let e = made.err().unwrap().to_string();
-        assert!(e.ends_with("there is no ingest-kg and no ingest-qa"), "{e}");
+        assert!(
+            e.ends_with("there is no ingest-kg, no ingest-qa and no build-kg"),
+            "{e}"
+        );
         let yaml = "stages:
   x: {op: exec, with: {command: [x], outputs: {entities: entities}}}
   qa: {op: ingest-qa, in: {entities: x.entities}, with: {root: x, dataset: x}}

@@ -67,7 +67,7 @@ fn everything() -> Golden {
     let place = |name: &str| dir.path().join(name).display().to_string();
     let opts = LoadOptions {
         base: root(),
-        vars: ["shape", "given", "files"]
+        vars: ["shape", "given", "files", "dataset"]
             .map(|name| (name.to_owned(), place(name)))
             .to_vec(),
         ..LoadOptions::default()

@@ -9,7 +9,7 @@ use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
 use gfm_pipe_kg::audit::{
-    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, read_findings, read_summary,
+    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
 };
 use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
 use serde_json::{Value, json};
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use super::args::{Common, RemoteArg};
 use super::error::{CliError, CliResult, exit};
 use super::{look, signals};
-use crate::audit::{AuditError, AuditOptions, Target, of_data, of_pipeline};
+use crate::audit::{AuditError, AuditOptions, Target, of_data, of_documents, of_pipeline};
 use crate::exec::{self, RunOptions};
-use crate::init::{DataSet, Found, LeftOut, find};
+use crate::init::{Data, DataSet, Found, LeftOut, look_at};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::record::RunStatus;
@@ -33,7 +33,7 @@ const FIRST: usize = 3;
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or a pipeline, for what it reads
+    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several, or of documents; or a pipeline, for what it reads
     path: PathBuf,
     /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of these [without names: errors]
     #[arg(
@@ -214,9 +214,16 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>, 
         )
         .hint("name a pipeline, or leave them out"));
     }
-    let found = find(&args.path)?;
-    let (pipeline, targets) = of_data(&args.path, &found.sets, ops, options)?;
-    Ok((pipeline, targets, found))
+    match look_at(&args.path)? {
+        Data::Sets(found) => {
+            let (pipeline, targets) = of_data(&args.path, &found.sets, ops, options)?;
+            Ok((pipeline, targets, found))
+        }
+        Data::Documents(documents) => {
+            let (pipeline, targets) = of_documents(&documents, ops, options)?;
+            Ok((pipeline, targets, Found::default()))
+        }
+    }
 }
 
 fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited> {
@@ -292,7 +299,7 @@ fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
             "stage": set.target.stage,
             "verdict": judgement(&set.summary),
             "not_there": set.missing.files,
-            "checks_not_made": CHECKS.len() - set.summary.len(),
+            "checks_not_made": not_made(&set.summary),
             "summary": summary,
             "findings": findings,
             "statistics": set.statistics,

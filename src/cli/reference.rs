@@ -141,7 +141,7 @@ const AUDIT: &str = "# The audit
 What is wrong with a data set, before anything is trained on it. Lists are generated from the checks themselves: `UPDATE_GOLDEN=1 cargo test --test docs` \
 writes this page, CI fails when it is stale.
 
-    gfm-pipe audit DATA                     # a folder, as `init` takes it: one data set or several
+    gfm-pipe audit DATA                     # a folder, as `init` takes it: one data set or several, or documents
     gfm-pipe audit pipeline.yaml            # what a pipeline reads
     gfm-pipe audit DATA --strict            # ends with 1 when there is an error
     gfm-pipe audit DATA --strict=leaked-question,unreachable-gold
@@ -170,6 +170,9 @@ training starts only when the audit has passed ([pipeline.md](pipeline.md#inputs
       places: [kg.places, qa.places]        # without it, findings have no lines
     with: {layers: 6, strict: [errors]}
 ```
+
+For a graph that `build-kg` made of documents, connect `nodes`, `sources`, `mentions` and `facts` as well: \
+[documents.md](documents.md#what-is-wrong-with-documents).
 
 `gfm-pipe show audit.summary`, `audit.findings`, `audit.statistics`, `audit.statistics.degrees` and `audit.statistics.relation_counts` are its tables \
 ([artifacts.md](artifacts.md#audit)). With `strict`, the stage fails when a check has findings, in every run; its tables are kept, and a change of \

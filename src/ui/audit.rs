@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gfm_pipe_api::printable::one_line;
-use gfm_pipe_kg::audit::{CHECKS, SummaryRow};
+use gfm_pipe_kg::audit::{SummaryRow, not_made};
 
 use super::human::Look;
 use super::text::{count, number};
@@ -93,8 +93,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
     }
     let clean = v.summary.iter().filter(|r| r.count == 0).count() as u64;
     lines.push(String::new());
-    let not_made = (CHECKS.len() - v.summary.len()) as u64;
-    lines.push(match not_made {
+    lines.push(match not_made(v.summary) as u64 {
         0 => format!("{} without findings", number(clean, "check")),
         n => format!(
             "{} without findings, {} not made",
@@ -221,7 +220,7 @@ mod tests {
                 "",
                 "note a-note: 2 of 1,000 lines: what it means",
                 "",
-                "1 check without findings, 38 checks not made",
+                "1 check without findings, 46 checks not made",
                 "not there, not looked at: raw/x.json (documents)",
                 "data: not fit: 3 errors",
             ]

@@ -220,6 +220,7 @@ stages:
 #[test]
 fn what_cannot_be_audited_is_refused() {
     let (_dir, path) = fixtures(&["family"]);
+    fs::create_dir(path.join("empty")).unwrap();
     fs::write(
         path.join("p.yaml"),
         "stages: {x: {op: exec, with: {command: [x], outputs: {d: data}}}}",
@@ -227,8 +228,8 @@ fn what_cannot_be_audited_is_refused() {
     .unwrap();
     for (args, said) in [
         (
-            &["audit", "family/raw"][..],
-            "found no processed/stage1/kg.txt",
+            &["audit", "empty"][..],
+            "found no processed/stage1/kg.txt, no kg.txt and no documents",
         ),
         (&["audit", "p.yaml"], "no stage reads data"),
         (&["audit", "family", "-p", "a=b"], "this is a folder"),
@@ -282,4 +283,26 @@ fn an_audit_is_no_run() {
     let (shown, err, code) = run(&path, &["show", "kg.counts"]);
     assert_eq!(code, 0, "{err}");
     assert!(shown.contains("triples"), "{shown}");
+}
+
+#[test]
+fn a_folder_of_documents_is_audited_with_a_graph_that_is_made_of_it() {
+    let (_dir, path) = fixtures(&["faults-documents"]);
+    let (told, said, code) = run(&path, &["audit", "faults-documents/docs"]);
+    assert_eq!(code, 0, "{said}");
+    for line in [
+        "faults-documents/docs/plan.pdf: PDF is not read",
+        "faults-documents/docs/rye mill.txt: rye mill: shares",
+        "faults-documents/docs/ada.txt: ada: begins or ends with `Written for the almanac of Quillmouth.`",
+        "near-duplicate-document: 1 of 13 documents",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let strict = ["audit", "faults-documents/docs", "--strict=boilerplate"];
+    let (_, said, code) = run(&path, &strict);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("forbidden by --strict: boilerplate (1)"),
+        "{said}"
+    );
 }

@@ -13,6 +13,7 @@ pub mod artifact;
 pub mod bm25;
 pub mod columns;
 pub mod context;
+pub mod delivery;
 pub mod encoding;
 pub mod error;
 pub mod files;

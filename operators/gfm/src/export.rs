@@ -6,15 +6,12 @@
 //! are found when the folder is read ([`crate::model::files`]).
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use arrow::array::{StringArray, UInt64Array};
+use gfm_pipe_api::delivery::{self, Measure};
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema,
-    Type, columns, files, kinds,
+    Type, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -138,49 +135,27 @@ impl Operator for Export {
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
-        let files = contents(&p, ctx)?;
-        let batch = columns::batch(
-            &kinds::FILES.tables[0],
-            vec![
-                Arc::new(StringArray::from_iter_values(files.iter().map(|f| f.0))),
-                Arc::new(UInt64Array::from_iter_values(
-                    files.iter().map(|f| f.1.len() as u64),
-                )),
-                Arc::new(StringArray::from_iter_values(
-                    files
-                        .iter()
-                        .map(|f| blake3::hash(&f.1).to_hex().to_string()),
-                )),
-            ],
-        )?;
-        ctx.write("files", "files", &batch)
+        let mut files = Vec::new();
+        for (name, bytes) in contents(&p, ctx)? {
+            let mut measure = Measure::default();
+            delivery::put(&mut measure, &bytes)?;
+            files.push(measure.listed(name));
+        }
+        delivery::list(ctx, "files", &files)
     }
 
     fn deliver(p: &Params, ctx: &Context, outputs: &BTreeMap<String, Artifact>) -> OpResult<()> {
         let folder = ctx.path(&p.path);
-        let table = outputs
+        let list = outputs
             .get("files")
-            .ok_or_else(|| OpError::new("the list of files is missing"))?
-            .read("files")?;
-        let (names, digests) = (
-            columns::text(&table, "name")?,
-            columns::text(&table, "digest")?,
-        );
-        let right = |i: usize| {
-            files::read(&folder.join(names.value(i)))
-                .is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == digests.value(i))
-        };
-        let wrong: Vec<&str> = (0..table.num_rows())
-            .filter(|i| !right(*i))
-            .map(|i| names.value(i))
-            .collect();
+            .ok_or_else(|| OpError::new("the list of files is missing"))?;
+        let wrong = delivery::outdated(&folder, list)?;
         if wrong.is_empty() {
             return Ok(());
         }
-        fs::create_dir_all(&folder).map_err(|e| cannot("create", &p.path, e))?;
         for (name, bytes) in contents(p, ctx)? {
-            if wrong.contains(&name) {
-                write(&folder, name, &bytes).map_err(|e| cannot("write", &p.path.join(name), e))?;
+            if wrong.iter().any(|w| w == name) {
+                delivery::write(&folder, &p.path, name, |out| delivery::put(out, &bytes))?;
             }
         }
         ctx.info(format!(
@@ -190,12 +165,6 @@ impl Operator for Export {
         ));
         Ok(())
     }
-}
-
-fn cannot(what: &str, path: &Path, e: std::io::Error) -> OpError {
-    OpError::wrap(format!("failed to {what}"), e)
-        .file(path)
-        .hint("check the parameter `path`, free space and permissions")
 }
 
 /// Names and bytes of the files.
@@ -252,22 +221,6 @@ fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
     .hint(format!(
         "leave the parameter out: the name is taken from the embeddings. Where a folder holds {given}, call the folder so"
     )))
-}
-
-/// Writes a file under another name, then renames it.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    #[cfg(unix)]
-    {
-        // Temporary files are private; these are for other programs.
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-    }
-    file.persist(folder.join(name))?;
-    Ok(())
 }
 
 #[cfg(test)]

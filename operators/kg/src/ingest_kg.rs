@@ -136,15 +136,12 @@ enum Parsed<'a> {
 
 fn parse<'a>(line: &Line<'a>) -> Parsed<'a> {
     if line.too_long() {
-        return Parsed::Wrong(format!(
-            "the line has {} bytes, more than {MAX_LINE}; its beginning is kept",
-            line.len
-        ));
+        return Parsed::Wrong(reasons::too_long(line.len, MAX_LINE));
     }
     let text = match std::str::from_utf8(line.bytes) {
         Ok(text) => strip(text),
         Err(e) => {
-            return Parsed::Wrong(format!("not UTF-8 from byte {} on", e.valid_up_to() + 1));
+            return Parsed::Wrong(reasons::not_utf8(e.valid_up_to() + 1));
         }
     };
     if text.is_empty() {

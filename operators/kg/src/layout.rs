@@ -12,3 +12,8 @@ pub const SPLITS: [(&str, &str); 3] = [
     ("valid", "processed/stage1/valid.json"),
     ("test", "processed/stage1/test.json"),
 ];
+
+/// Questions of a split before they were tied to a graph.
+pub fn raw_split(split: &str) -> String {
+    format!("raw/{split}.json")
+}

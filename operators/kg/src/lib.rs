@@ -1,10 +1,11 @@
 //! Operators that read knowledge graphs and question sets.
 //!
-//! Each operator is one file: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a corpus
-//! and its questions to those ids, and [`Audit`] (a folder: [`audit`]) says what is wrong with
-//! both. What they share is below them: where a data set keeps what ([`layout`]), line reading
-//! (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds
-//! ([`sizes`]), reasons of rejection (`reasons`) and the tables every ingest writes (`tables`).
+//! Each operator is one file or folder: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a
+//! corpus and its questions to those ids, [`Audit`] ([`audit`]) says what is wrong with both, and
+//! [`WriteDataset`] (`write_dataset`) writes such files again. What they share is below them: where
+//! a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in
+//! file order (`json`), how much a file holds ([`sizes`]), reasons of rejection (`reasons`), the
+//! tables every ingest writes (`tables`) and how they are read again (`read`).
 //!
 //! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
 //! input makes an operator panic. Graph tensors, embeddings and training are not here.
@@ -17,9 +18,11 @@ pub mod layout;
 mod lines;
 pub mod names;
 pub mod questions;
+mod read;
 pub mod reasons;
 pub mod sizes;
 pub mod tables;
+mod write_dataset;
 
 use gfm_pipe_api::OpEntry;
 
@@ -28,6 +31,7 @@ pub use audit::unicode::is_invisible;
 pub use audit::{Audit, AuditParams};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};
+pub use write_dataset::{WriteDataset, WriteParams};
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<OpEntry> {
@@ -35,6 +39,7 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<IngestKg>(),
         OpEntry::of::<IngestQa>(),
         OpEntry::of::<Audit>(),
+        OpEntry::of::<WriteDataset>(),
     ]
 }
 
@@ -50,13 +55,14 @@ mod tests {
             json!({"path": "data/kg.txt"}),
             json!({"root": "data", "dataset": "atlas"}),
             json!({"layers": 2, "strict": ["errors", "self-loop"]}),
+            json!({"path": "out"}),
         ];
         assert_eq!(operators().len(), given.len());
         for (op, params) in operators().iter().zip(given) {
             let full = op.validate(&params).unwrap();
             let files = op.files(&full, std::path::Path::new("")).unwrap();
-            // What an audit looks at are artifacts.
-            assert_eq!(files.is_empty(), op.name == "audit", "{}", op.name);
+            let reads_artifacts = ["audit", "write-dataset"].contains(&op.name);
+            assert_eq!(files.is_empty(), reads_artifacts, "{}", op.name);
         }
     }
 }

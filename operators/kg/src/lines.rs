@@ -185,7 +185,12 @@ impl<R: Read> Lines<R> {
 /// Removes whitespace from both ends as Python's `str.strip` does: Unicode whitespace and U+001C to U+001F, which Rust's
 /// `trim` keeps. The byte order mark is no whitespace.
 pub fn strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    text.trim_matches(is_blank)
+}
+
+/// Whether [`strip`] removes a character.
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]

@@ -12,6 +12,27 @@ pub fn fields_found(reason: &str) -> Option<usize> {
 
 const FIELDS: &str = "expected 3 fields separated by commas, found ";
 
+/// A line of a graph with more bytes than are read.
+pub fn too_long(bytes: u64, most: usize) -> String {
+    format!("{TOO_LONG}{bytes} bytes, more than {most}; its beginning is kept")
+}
+
+const TOO_LONG: &str = "the line has ";
+
+/// A line of a graph that is not UTF-8 from a byte on, counted from one.
+pub fn not_utf8(byte: usize) -> String {
+    format!("{NOT_UTF8}{byte} on")
+}
+
+const NOT_UTF8: &str = "not UTF-8 from byte ";
+
+/// Whether a reason is about a line of a graph.
+pub fn of_line(reason: &str) -> bool {
+    [FIELDS, TOO_LONG, NOT_UTF8]
+        .iter()
+        .any(|beginning| reason.starts_with(beginning))
+}
+
 /// An entity of a document.
 pub const DOCUMENT_ENTITY: &str = "entity not in the graph";
 /// An entity a question asks from.
@@ -39,5 +60,9 @@ mod tests {
     fn the_number_of_fields_comes_back() {
         assert_eq!(fields_found(&fields(5)), Some(5));
         assert_eq!(fields_found(DOCUMENT_ENTITY), None);
+        for reason in [fields(2), too_long(9, 3), not_utf8(1)] {
+            assert!(of_line(&reason), "{reason}");
+        }
+        assert!(!of_line(GOLD_TITLE));
     }
 }

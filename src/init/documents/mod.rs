@@ -45,7 +45,7 @@ pub enum Split {
 impl Split {
     /// The parameter and port of `ingest-questions`. Questions that are not divided are asked as
     /// test questions are.
-    fn port(self) -> &'static str {
+    pub fn port(self) -> &'static str {
         match self {
             Split::Train => "train",
             Split::Valid => "valid",

@@ -33,8 +33,16 @@ pub const FINDINGS: Kind = Kind {
         columns: &[
             col("check", T::Text, "name of the check"),
             col("severity", T::Text, "error, warning or note"),
-            opt("source", T::Text, "file, relative to the data set"),
-            opt("line", T::U64, "one-based line of that file"),
+            opt(
+                "source",
+                T::Text,
+                "file, relative to the data set or the folder of documents; `facts`, `mentions`, `documents` and `named` are tables",
+            ),
+            opt(
+                "line",
+                T::U64,
+                "one-based line of that file, or row of that table",
+            ),
             opt(
                 "item",
                 T::Text,

@@ -11,11 +11,15 @@ pub const REJECTS: Kind = Kind {
         name: "rejects",
         about: "one rejected line, item or value",
         columns: &[
-            col("source", T::Text, "file, relative to the data set"),
+            col(
+                "source",
+                T::Text,
+                "file, relative to the data set; of `build-kg` and `write-dataset` a table",
+            ),
             opt(
                 "line",
                 T::U64,
-                "one-based line; of JSON files the line where the item begins",
+                "one-based line; of JSON files the line where the item begins, of tables the row",
             ),
             opt(
                 "item",
@@ -43,11 +47,15 @@ pub const PLACES: Kind = Kind {
                 "triples, documents, or the split of questions: train, valid, test",
             ),
             col("row", T::U64, "row of that table"),
-            col("source", T::Text, "file, relative to the data set"),
+            col(
+                "source",
+                T::Text,
+                "file, relative to the data set; of `build-kg` a table",
+            ),
             col(
                 "line",
                 T::U64,
-                "one-based line; of JSON files the line where the item begins",
+                "one-based line; of JSON files the line where the item begins, of tables the row",
             ),
         ],
     }],

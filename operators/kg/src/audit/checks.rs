@@ -151,13 +151,17 @@ checks! {
         "questions with the id of an earlier one: they are left out",
         "give each question an id of its own";
     QUESTION_WITHOUT_ENTITY: "question-without-entity", Error, Questions, QUESTIONS,
-        "a question none of whose `question_entities` is an entity of the graph",
+        "a question none of whose `question_entities` is an entity of the graph, where at least one question of any split has one: those of `ingest-questions` have none",
         "questions that cannot be asked, because they name no entity of the graph: they score 0 and teach nothing",
         "name an entity of the graph in `question_entities`, as the graph spells it";
     QUESTION_WITHOUT_GOLD: "question-without-gold", Error, Questions, QUESTIONS,
         "a question none of whose `supporting_facts` is the title of a document",
         "questions without a known gold document: nothing can be right for them",
         "name titles of the corpus in `supporting_facts`";
+    REJECTED_DOCUMENT: "rejected-document", Error, Rejects, REJECTS,
+        "anything else that an ingest or `extract` rejected: a file of documents or a part of it, a record of what was extracted",
+        "files and records that could not be read, or not as they are: what is in them is lost",
+        "convert the file, or correct the record, as the message says; leave out what is not a document (`except`)";
     UNKNOWN_GOLD_TITLE: "unknown-gold-title", Error, GoldTitles, REJECTS,
         "a title of a question's `supporting_facts` that is no title of a document",
         "gold titles that are no document: these can never be found, which lowers every recall",
@@ -187,11 +191,15 @@ checks! {
         "entities named by documents that the graph does not have: no path leads to the document through them",
         "spell the name as the graph does, or add triples of it";
     REJECTED_VALUE: "rejected-value", Warning, Rejects, REJECTS,
-        "any other rejected item: a value of the wrong type, a missing or repeated key",
+        "any other rejected item of documents and questions: a value of the wrong type, a missing or repeated key",
         "values of questions and documents that could not be used",
         "give the value the type that the message names";
+    REJECTED_FACT: "rejected-fact", Warning, Rejects, REJECTS,
+        "a fact or mention that `build-kg` rejected, because no letter or digit is left of a name",
+        "facts and mentions without a name: they are not in the graph",
+        "nothing, where it is punctuation; names in other scripts need `normalize: unicode`";
     SIMILAR_ENTITIES: "similar-entities", Warning, Entities, &[],
-        "an entity whose normalised name another one has that is in more triples (or as many and came first)",
+        "an entity whose normalised name another one has that is in more triples (or as many and came first); nodes of documents do not count",
         "entities whose names differ only by case, spaces or punctuation: what is known of one thing is split between several",
         "spell the name one way, in the graph, the documents and the questions";
     SIMILAR_RELATIONS: "similar-relations", Warning, Relations, &[],
@@ -199,7 +207,7 @@ checks! {
         "relations whose names differ only by case, spaces or punctuation",
         "spell the relation one way";
     SIMILAR_TITLES: "similar-titles", Warning, Documents, DOCUMENTS,
-        "a document whose normalised title an earlier one has",
+        "a document whose normalised title an earlier one has; pieces of a document do not count",
         "documents whose titles differ only by case, spaces or punctuation: they may be one",
         "spell the title one way, in the corpus, document2entities.json and `supporting_facts`";
     PADDED_NAME: "padded-name", Warning, Texts, &[],
@@ -227,7 +235,7 @@ checks! {
         "texts in which accents are characters of their own: the same name from elsewhere will be another name",
         "normalise all texts to NFC";
     DOCUMENT_WITHOUT_ENTITY: "document-without-entity", Warning, Documents, LINKS,
-        "a document linked to no entity of the graph",
+        "a document linked to no entity of the graph, or only to nodes of documents",
         "documents that mention no entity of the graph: no search over the graph finds them",
         "name the document's entities in document2entities.json, as the graph spells them";
     EMPTY_DOCUMENT: "empty-document", Warning, Documents, DOCUMENTS,
@@ -238,6 +246,26 @@ checks! {
         "a document whose text, which is not blank, an earlier document has",
         "documents with the same text: they compete for one place in every ranking",
         "keep one of them";
+    NEAR_DUPLICATE_DOCUMENT: "near-duplicate-document", Warning, Documents, DOCUMENTS,
+        "a document such that an earlier one, which is not reported itself, shares at least 80 % of the distinct runs of three words that the two have together. Documents with fewer than 10 such runs are not compared, nor are equal texts and pieces of one document",
+        "documents that are almost the same: they compete for one place in every ranking",
+        "keep the one that is current";
+    BOILERPLATE: "boilerplate", Warning, Documents, DOCUMENTS,
+        "a line (of a text without line breaks a sentence) of at least three words that is among the first three or the last three of at least 5 documents and at least 10 % of them; given once, with the first document. Equal texts count once, pieces as the whole document",
+        "text that many documents begin or end with, such as menus and notices: it makes them look alike, and says nothing about them",
+        "remove it before the documents are read";
+    LONG_DOCUMENT: "long-document", Warning, Documents, DOCUMENTS,
+        "a document of more than `max_words` words; of scripts without blanks, each character is a word",
+        "documents that are longer than encoders read: they cut texts off, so that what comes later is not found by its meaning",
+        "cut documents into pieces, with `split` of `ingest-documents`";
+    DOCUMENT_WITHOUT_MENTION: "document-without-mention", Warning, Documents, &["documents", "mentions"],
+        "a document with a text of which `mentions` has no row, where it has rows of others",
+        "documents in which no mention was found: nothing leads to them in the graph but their titles",
+        "see whether the text is prose, and in the language of the extractor: `by: patterns` takes any";
+    OTHER_LANGUAGE: "other-language", Warning, Documents, &["documents", "mentions"],
+        "a document of at least 20 words, of which fewer than one in ten is a frequent English one, and whose first 4 KiB are reliably in another language (by letters and trigrams, as the crate whatlang says), where `mentions` has labels that `extract` gives with `by: english`",
+        "documents in another language that were extracted as English: their mentions and facts are few, and wrong",
+        "extract them with `by: patterns`, or leave them out (`except`)";
     UNREACHABLE_GOLD: "unreachable-gold", Warning, GoldTitles, &["documents", "links", "questions"],
         "a gold document of a question with known entities such that no path of at most `layers` triples, in either direction, leads from these to an entity the document mentions",
         "gold documents that are too far away in the graph: a model of so many layers cannot find them",
@@ -255,7 +283,7 @@ checks! {
         "names in quotation marks, as CSV writes fields: kg.txt has no quoting, so they are part of the name",
         "write names without them; commas inside a name have to go as well";
     NEAR_DUPLICATE_RELATION: "near-duplicate-relation", Warning, Relations, &[],
-        "a relation that shares at least 80 %, and at least 3, of its distinct pairs of entities (head, tail) with another relation, in the same direction or with head and tail exchanged. Of two such relations, the one that comes first is not reported. Pairs of entities joined by more than 64 distinct triples are not compared",
+        "a relation that shares at least 80 %, and at least 3, of its distinct pairs of entities (head, tail) with another relation, in the same direction or with head and tail exchanged. Of two such relations, the one that comes first is not reported. Pairs of entities joined by more than 64 distinct triples are not compared, nor are edges of documents",
         "relations that repeat the facts of another one: each triple gives away another, so link prediction is too easy and the same facts count twice",
         "keep one of the two: every triple has its inverse already. (Pre-training hides such triples together, see `task.twin_share`)";
     DUPLICATE_TRIPLE: "duplicate-triple", Warning, Triples, &[],
@@ -271,7 +299,7 @@ checks! {
         "triples that lead nowhere",
         "see whether the tail is what was meant";
     RARE_RELATION: "rare-relation", Note, Relations, &[],
-        "a relation with a single triple",
+        "a relation with a single triple, where `facts` is not connected: texts use most relations once",
         "relations that are used once: nothing can be learned about them but their name",
         "use one name for what is one relation";
     INVERSE_RELATION: "inverse-relation", Note, Relations, &[],
@@ -283,13 +311,17 @@ checks! {
         "relations whose triples are given in both directions",
         "nothing, where it holds both ways (`is married to`); else remove the reversed lines: every triple has its inverse already";
     ISOLATED_ENTITY: "isolated-entity", Note, Entities, &[],
-        "an entity in no triple with another entity",
+        "an entity in no triple with another entity; nodes of documents do not count",
         "entities without a neighbour",
         "add triples of them, or remove them";
     SMALL_COMPONENT: "small-component", Note, Components, &[],
         "a connected component of several entities that is not the largest",
         "parts of the graph that nothing connects with its main part: no search crosses the gap",
         "see whether a name is spelled differently there";
+    DOCUMENT_WITHOUT_FACT: "document-without-fact", Note, Documents, &["documents", "facts"],
+        "a document with a text of which `facts` has no row, where it has rows of others",
+        "documents in which no fact was found: the graph knows what they mention, but not what they say",
+        "nothing, where the text is a list or a table";
     UNLINKED_ENTITY: "unlinked-entity", Note, Entities, LINKS,
         "an entity that no document mentions",
         "entities of no document: they connect, but lead to nothing",

@@ -82,7 +82,7 @@ pub fn header(data: &Data) -> Vec<Finding> {
 
 /// Names of entities and relations in quotation marks.
 pub fn quoted(data: &Data) -> Vec<Finding> {
-    let entities = (0u32..).zip(data.entities.iter());
+    let entities = data.named();
     let entities = entities.map(|(id, name)| (name, "name", data.entity(id)));
     let relations = data
         .direct()

@@ -8,7 +8,9 @@ use gfm_pipe_api::OpResult;
 
 use super::checks::Check;
 use super::graph::Graph;
+use crate::layout::CORPUS;
 use crate::names::Names;
+pub use crate::read::{Documents, Relation};
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,12 @@ impl Places {
         places.next()
     }
 
+    /// Whether a file gives rows of a table.
+    pub fn gives(&self, source: &str, table: &str) -> bool {
+        let files = self.0.get(table);
+        files.is_some_and(|files| files.iter().any(|f| *f.source == *source))
+    }
+
     /// Says where a row is, of a table of `rows`.
     pub fn put(&mut self, table: &str, row: usize, rows: usize, source: &str, line: u64) {
         if !self.0.contains_key(table) {
@@ -129,26 +137,17 @@ impl Places {
     }
 }
 
-/// A relation.
-#[derive(Debug)]
-pub struct Relation {
-    /// Its name.
-    pub name: String,
-    /// Whether it is one of the graph's own, not the inverse of one.
-    pub direct: bool,
-}
-
-/// Documents.
+/// What is known of documents besides their texts, where it is connected.
 #[derive(Debug, Default)]
-pub struct Documents {
-    /// Titles.
-    pub titles: Vec<String>,
-    /// Texts.
-    pub texts: Vec<String>,
-    /// Whether the corpus has them.
-    pub in_corpus: Vec<bool>,
-    /// Distinct entities of each, where links are connected.
-    pub entities: Option<Vec<Vec<u32>>>,
+pub struct Said {
+    /// The file of each, and the first piece of the same document.
+    pub sources: Option<Vec<(Arc<str>, u32)>>,
+    /// Whether each mentions something.
+    pub mentions: Option<Vec<bool>>,
+    /// Whether mentions have labels of the English pipeline.
+    pub english: bool,
+    /// Whether each says something.
+    pub facts: Option<Vec<bool>>,
 }
 
 /// A question.
@@ -194,6 +193,8 @@ pub struct Rejected {
 pub struct Data {
     /// Entities by id.
     pub entities: Names,
+    /// Which entities stand for documents; empty where that is not connected.
+    pub document_nodes: Vec<bool>,
     /// Relations by id, inverses included.
     pub relations: Vec<Relation>,
     /// Triples in file order: head, relation, tail.
@@ -204,6 +205,8 @@ pub struct Data {
     pub first: First,
     /// Documents, where connected.
     pub documents: Option<Documents>,
+    /// What else is known of them.
+    pub said: Said,
     /// Splits with questions: train, valid, test, then others.
     pub splits: Vec<Split>,
     /// What was rejected.
@@ -240,6 +243,48 @@ impl First {
 }
 
 impl Data {
+    /// Whether an entity stands for a document.
+    pub fn is_document(&self, id: u32) -> bool {
+        self.document_nodes.get(id as usize) == Some(&true)
+    }
+
+    /// Entities that do not stand for documents, with their names.
+    pub fn named(&self) -> impl Iterator<Item = (u32, &str)> + Clone {
+        (0u32..)
+            .zip(self.entities.iter())
+            .filter(|(id, _)| !self.is_document(*id))
+    }
+
+    /// Triples between entities that do not stand for documents.
+    pub fn facts(&self) -> impl Iterator<Item = [u32; 3]> {
+        let all = self.triples.iter().copied();
+        all.filter(|[head, _, tail]| !self.is_document(*head) && !self.is_document(*tail))
+    }
+
+    /// Where a document's text is.
+    pub fn document(&self, row: usize) -> Option<Place> {
+        self.document_in(CORPUS, row)
+    }
+
+    /// Where a document is in a file of the data set; where it is elsewhere, if that file does not
+    /// have it.
+    pub fn document_in(&self, file: &str, row: usize) -> Option<Place> {
+        let place = self.places.within(file, "documents", row);
+        place.or_else(|| {
+            let (source, _) = self.said.sources.as_ref()?.get(row)?;
+            Some(Place {
+                source: Arc::clone(source),
+                line: None,
+            })
+        })
+    }
+
+    /// The first piece of a document; itself where it is whole.
+    pub fn parent(&self, row: usize) -> usize {
+        let sources = self.said.sources.as_ref();
+        sources.map_or(row, |all| all[row].1 as usize)
+    }
+
     /// Where a triple is written.
     pub fn triple(&self, row: usize) -> Option<Place> {
         self.places.of("triples", row)

@@ -3,44 +3,75 @@
 use std::collections::HashMap;
 
 use super::checks;
-use super::data::{Data, Finding};
-use crate::layout::{CORPUS, MENTIONS};
+use super::data::{Data, Documents, Finding};
+use super::words::words;
+use crate::layout::MENTIONS;
 
-/// Documents without a text, with the text of another, or without an entity; entities without a document.
-pub fn documents(data: &Data) -> Vec<Finding> {
-    let mut out = Vec::new();
+/// Documents without a text, with the text of another, too long, or without an entity; entities
+/// without a document.
+pub fn documents(data: &Data, max_words: usize) -> Vec<Finding> {
     let Some(documents) = &data.documents else {
-        return out;
+        return Vec::new();
     };
-    let corpus = |row| data.places.within(CORPUS, "documents", row);
+    let mut out = texts(data, documents, max_words);
+    out.extend(links(data, documents));
+    out
+}
+
+fn texts(data: &Data, documents: &Documents, max_words: usize) -> Vec<Finding> {
+    let mut out = Vec::new();
     let mut first: HashMap<&str, usize> = HashMap::new();
+    // Where no document has any, none were looked for: patterns give no facts.
+    let found = |having: &Option<Vec<bool>>| having.clone().filter(|all| all.contains(&true));
+    let extracted = [
+        (
+            found(&data.said.mentions),
+            &checks::DOCUMENT_WITHOUT_MENTION,
+            "no mention was found in the text",
+        ),
+        (
+            found(&data.said.facts),
+            &checks::DOCUMENT_WITHOUT_FACT,
+            "no fact was found in the text",
+        ),
+    ];
     for (row, text) in documents.texts.iter().enumerate() {
-        let title = &documents.titles[row];
+        let mut tell = |check, message: String| {
+            let (place, title) = (data.document(row), &documents.titles[row]);
+            out.push(Finding::new(check, place, title, message));
+        };
         if text.trim().is_empty() {
             // One without a place in the corpus is told of elsewhere.
             if documents.in_corpus[row] {
-                let message = "the text is empty";
-                out.push(Finding::new(
-                    &checks::EMPTY_DOCUMENT,
-                    corpus(row),
-                    title,
-                    message,
-                ));
+                tell(&checks::EMPTY_DOCUMENT, "the text is empty".to_owned());
             }
             continue;
         }
+        let number = words(text).count();
+        if number > max_words {
+            let message = format!(
+                "the text has {number} words, and encoders read the first {max_words} or so: what comes later is not found by its meaning"
+            );
+            tell(&checks::LONG_DOCUMENT, message);
+        }
+        for (having, check, message) in &extracted {
+            if having.as_ref().is_some_and(|all| !all[row]) {
+                tell(check, (*message).to_owned());
+            }
+        }
         let earlier = *first.entry(text).or_insert(row);
         if earlier != row {
-            let at = corpus(earlier).map_or(String::new(), |p| format!(" ({p})"));
+            let at = data.document(earlier);
+            let at = at.map_or(String::new(), |p| format!(" ({p})"));
             let message = format!("has the text of `{}`{at}", documents.titles[earlier]);
-            out.push(Finding::new(
-                &checks::DUPLICATE_DOCUMENT,
-                corpus(row),
-                title,
-                message,
-            ));
+            tell(&checks::DUPLICATE_DOCUMENT, message);
         }
     }
+    out
+}
+
+fn links(data: &Data, documents: &Documents) -> Vec<Finding> {
+    let mut out = Vec::new();
     let Some(entities) = &documents.entities else {
         return out;
     };
@@ -49,10 +80,11 @@ pub fn documents(data: &Data) -> Vec<Finding> {
         for &entity in mentioned {
             linked[entity as usize] = true;
         }
-        if mentioned.is_empty() {
+        // A document's own node says nothing of what it is about.
+        if mentioned.iter().all(|entity| data.is_document(*entity)) {
             out.push(Finding::new(
                 &checks::DOCUMENT_WITHOUT_ENTITY,
-                data.places.within(MENTIONS, "documents", row),
+                data.document_in(MENTIONS, row),
                 &documents.titles[row],
                 "mentions no entity of the graph",
             ));
@@ -75,6 +107,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn long_texts_and_those_without_mention_or_fact_are_told() {
+        let data = graph("a,r,b\na,is mentioned in,A\nb,is mentioned in,A");
+        let texts = [
+            ("A", "one two three", &["a", "b", "A"][..]),
+            ("B", "one, two.", &["A"]),
+            ("C", " ", &["a"]),
+        ];
+        let mut data = with_documents(data, &texts);
+        data.document_nodes = vec![false, false, true];
+        data.said.mentions = Some(vec![true, false, false]);
+        data.said.facts = Some(vec![false, true, false]);
+        assert_eq!(
+            told(&documents(&data, 2)),
+            [
+                "long-document corpus.json:2 A: the text has 3 words, and encoders read the first 2 or so: what comes later is not found by its meaning",
+                "document-without-fact corpus.json:2 A: no fact was found in the text",
+                "document-without-mention corpus.json:3 B: no mention was found in the text",
+                "empty-document corpus.json:4 C: the text is empty",
+                "document-without-entity corpus.json:3 B: mentions no entity of the graph",
+            ]
+        );
+        // Nobody looked for facts.
+        data.said.facts = Some(vec![false; 3]);
+        assert_eq!(told(&documents(&data, 3)).len(), 3);
+    }
+
+    #[test]
     fn texts_and_links_are_looked_at() {
         let mut data = with_documents(
             graph("a,r,b\nc,r,a"),
@@ -90,7 +149,7 @@ mod tests {
             documents.in_corpus[3] = false;
         }
         assert_eq!(
-            told(&documents(&data)),
+            told(&documents(&data, 300)),
             [
                 "empty-document corpus.json:3 B: the text is empty",
                 "duplicate-document corpus.json:4 C: has the text of `A` (corpus.json:2)",

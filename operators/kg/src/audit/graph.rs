@@ -153,7 +153,7 @@ pub fn relations(data: &Data) -> Vec<Finding> {
         names.insert(name, id);
     }
     for (id, name) in data.direct() {
-        if uses[id] == 1 {
+        if uses[id] == 1 && data.said.facts.is_none() {
             out.push(Finding::new(
                 &checks::RARE_RELATION,
                 data.relation(id),
@@ -184,6 +184,10 @@ pub fn components(data: &Data) -> Vec<Finding> {
     for (first, size) in components {
         let name = data.entities.get(first);
         let place = data.entity(first);
+        if size == 1 && data.is_document(first) {
+            // A document that names nothing: the checks of documents report it.
+            continue;
+        }
         if size == 1 {
             let why = match data.graph.degree(first) {
                 0 => "it is in no triple",

@@ -7,12 +7,15 @@
 //! `strict` makes the stage fail when checks have findings. It is applied when the result is delivered, so that the tables are
 //! kept and can be looked at, and it is in no key.
 
+mod boilerplate;
 mod checks;
 mod csv;
 mod data;
 mod documents;
 mod graph;
+mod language;
 mod names;
+mod near;
 mod nearest;
 pub(crate) mod normal;
 mod questions;
@@ -25,6 +28,7 @@ mod statistics;
 mod testing;
 mod twins;
 pub(crate) mod unicode;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -36,7 +40,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use checks::{CHECKS, Check, ERRORS, STRICT, Severity, Unit, WARNINGS, meant};
-pub use report::{FindingRow, SummaryRow, failing, read_findings, read_summary};
+pub use rejected::TABLES;
+pub use report::{FindingRow, SummaryRow, failing, not_made, read_findings, read_summary};
 pub use statistics::{NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 
 use self::data::{Data, Finding};
@@ -51,6 +56,8 @@ pub struct AuditParams {
     layers: usize,
     /// Names suggested for an unknown one.
     nearest: usize,
+    /// Words of a document that an encoder reads.
+    max_words: usize,
     /// Checks that must have no finding.
     strict: Vec<String>,
 }
@@ -61,7 +68,7 @@ const SHOWN: usize = 5;
 impl Operator for Audit {
     type Params = AuditParams;
     const NAME: &'static str = "audit";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str =
         "checks a graph, its documents and questions for faults, and says where each stands";
 
@@ -78,6 +85,12 @@ impl Operator for Audit {
                 Type::Int { min: 0, max: 20 },
                 3,
                 "names suggested at most for one that is not known",
+            ),
+            Field::new(
+                "max_words",
+                Type::Int { min: 1, max: 1_000_000 },
+                300,
+                "longest document, in words: encoders cut texts off, most after 256 to 512 tokens, which are 200 to 400 words",
             ),
             Field::new(
                 "strict",
@@ -137,6 +150,30 @@ impl Operator for Audit {
                 Arity::Any,
                 "where things were written; without it findings have no lines",
             ),
+            InPort::of(
+                "nodes",
+                &[&kinds::NODES],
+                Arity::Optional,
+                "which entities stand for documents: their names are titles, which are checked once",
+            ),
+            InPort::of(
+                "sources",
+                &[&kinds::SOURCES],
+                Arity::Optional,
+                "the files of documents, and which are pieces of one",
+            ),
+            InPort::of(
+                "mentions",
+                &[&kinds::MENTIONS],
+                Arity::Optional,
+                "what documents mention",
+            ),
+            InPort::of(
+                "facts",
+                &[&kinds::FACTS],
+                Arity::Optional,
+                "what documents say",
+            ),
         ]
     }
 
@@ -163,8 +200,11 @@ impl Operator for Audit {
     fn check_inputs(params: &AuditParams, inputs: &Connected) -> Vec<Problem> {
         let connected = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
         let mut problems = Vec::new();
-        if connected("links") && !connected("documents") {
-            problems.push(Problem::at_root("`links` are of documents").hint("connect `documents`"));
+        for port in ["links", "sources", "mentions", "facts"] {
+            if connected(port) && !connected("documents") {
+                let problem = Problem::at_root(format!("`{port}` are of documents"));
+                problems.push(problem.hint("connect `documents`"));
+            }
         }
         for word in &params.strict {
             let Some(check) = CHECKS.iter().find(|c| c.name == word) else {
@@ -213,7 +253,10 @@ impl Operator for Audit {
         step(4, "characters")?;
         findings.extend(unicode::characters(&data, &stop)?);
         step(5, "documents")?;
-        findings.extend(documents::documents(&data));
+        findings.extend(documents::documents(&data, params.max_words));
+        findings.extend(near::near_duplicates(&data, &stop)?);
+        findings.extend(boilerplate::boilerplate(&data));
+        findings.extend(language::languages(&data, &stop)?);
         step(6, "questions")?;
         findings.extend(questions::questions(&data));
         findings.extend(questions::repeated(&data));

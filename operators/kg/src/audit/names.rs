@@ -3,18 +3,17 @@
 use super::checks::{self, Check};
 use super::data::{Data, Finding, Place};
 use super::normal::groups;
-use crate::layout::CORPUS;
 
 /// Entities, relations and titles that are the same but for case, spaces and punctuation.
 pub fn similar(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
-    let degree = |id: usize| data.graph.degree(id as u32);
+    let named: Vec<(u32, &str)> = data.named().collect();
     spelled(
         &checks::SIMILAR_ENTITIES,
-        &groups(data.entities.iter()),
-        |id| data.entities.get(id as u32),
-        degree,
-        |id| data.entity(id as u32),
+        &groups(named.iter().map(|(_, name)| *name)),
+        |i| named[i].1,
+        |i| data.graph.degree(named[i].0),
+        |i| data.entity(named[i].0),
         &mut out,
     );
     let mut uses = vec![0; data.relations.len()];
@@ -31,12 +30,15 @@ pub fn similar(data: &Data) -> Vec<Finding> {
         &mut out,
     );
     if let Some(documents) = &data.documents {
+        // Pieces of a document have its title.
+        let whole = (0..documents.titles.len()).filter(|row| data.parent(*row) == *row);
+        let whole: Vec<usize> = whole.collect();
         spelled(
             &checks::SIMILAR_TITLES,
-            &groups(documents.titles.iter().map(String::as_str)),
-            |i| documents.titles[i].as_str(),
+            &groups(whole.iter().map(|row| documents.titles[*row].as_str())),
+            |i| documents.titles[whole[i]].as_str(),
             |_| 0,
-            |i| data.places.within(CORPUS, "documents", i),
+            |i| data.document(whole[i]),
             &mut out,
         );
     }
@@ -75,6 +77,30 @@ fn spelled<'a>(
 mod tests {
     use super::super::testing::{graph, told, with_documents};
     use super::*;
+
+    #[test]
+    fn documents_as_nodes_and_pieces_are_spelled_as_their_titles() {
+        let mut data = graph("oak town,title of,Oak Town\noak-town,is mentioned in,Oak Town");
+        data = with_documents(
+            data,
+            &[
+                ("Oak Town", "", &[]),
+                ("Oak Town", "", &[]),
+                ("oak town", "", &[]),
+            ],
+        );
+        data.document_nodes = vec![false, true, false];
+        data.places = super::super::data::Places::default();
+        let sources = [("a.txt", 0), ("a.txt", 0), ("b.txt", 2)];
+        data.said.sources = Some(sources.map(|(file, parent)| (file.into(), parent)).into());
+        assert_eq!(
+            told(&similar(&data)),
+            [
+                "similar-entities - oak-town: differs from `oak town` by case, spaces or punctuation only [oak town]",
+                "similar-titles b.txt oak town: differs from `Oak Town` (a.txt) by case, spaces or punctuation only [Oak Town]",
+            ]
+        );
+    }
 
     #[test]
     fn the_most_used_spelling_is_suggested() {

@@ -10,9 +10,11 @@ use super::normal::normal;
 /// Questions without a beginning or an end.
 pub fn questions(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
+    // Questions that nobody tied to a graph start at no entity, and are not meant to.
+    let tied = data.questions().any(|(_, _, q)| !q.entities.is_empty());
     for (split, row, question) in data.questions() {
         let place = || data.places.of(&split.name, row);
-        if question.entities.is_empty() {
+        if tied && question.entities.is_empty() {
             out.push(Finding::new(
                 &checks::QUESTION_WITHOUT_ENTITY,
                 place(),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arrow::array::Array;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
-use super::data::{Data, Documents, First, Place, Places, Question, Rejected, Relation, Split};
+use super::data::{Data, First, Place, Places, Question, Rejected, Said, Split};
 use super::graph::Graph;
 use crate::names::entity_names;
+use crate::read::{documents, links, relations, stray, triples};
 
 impl Data {
     /// Reads what is connected.
@@ -25,6 +26,11 @@ impl Data {
             documents.entities = Some(links(artifact, documents.titles.len(), entities.len())?);
         }
         let titles = documents.as_ref().map(|d| d.titles.len());
+        let document_nodes = match ctx.input_opt("nodes") {
+            Some(artifact) => nodes(artifact, entities.len() as usize)?,
+            None => Vec::new(),
+        };
+        let said = said(ctx, titles.unwrap_or_default())?;
         let mut splits = Vec::new();
         for artifact in ctx.inputs("questions") {
             splits.push(split(artifact, entities.len(), titles)?);
@@ -53,7 +59,9 @@ impl Data {
             entities,
             relations,
             triples,
+            document_nodes,
             documents,
+            said,
             splits,
             rejects,
             places,
@@ -61,81 +69,76 @@ impl Data {
     }
 }
 
-fn relations(artifact: &Artifact) -> OpResult<Vec<Relation>> {
-    let mut out = Vec::new();
-    for batch in artifact.batches("relations")? {
+/// Which entities stand for documents.
+fn nodes(artifact: &Artifact, entities: usize) -> OpResult<Vec<bool>> {
+    let mut out = vec![false; entities];
+    let mut row = 0;
+    for batch in artifact.batches("nodes")? {
         let batch = batch?;
-        let names = columns::text(&batch, "name")?;
-        let inverse = columns::u32s(&batch, "inverse_of")?;
-        out.extend(names.iter().zip(inverse).map(|(name, inverse)| Relation {
-            name: name.unwrap_or_default().to_owned(),
-            direct: inverse.is_none(),
-        }));
-    }
-    Ok(out)
-}
-
-/// An id that is no row of the table it points into.
-fn stray(artifact: &Artifact, row: usize, what: &str) -> OpError {
-    OpError::new(format!(
-        "there is no such {what}: the inputs are not of one data set"
-    ))
-    .artifact(&artifact.name)
-    .row(row as u64)
-    .hint("connect ports of the same ingest-kg and ingest-qa")
-}
-
-fn triples(artifact: &Artifact, entities: u32, relations: usize) -> OpResult<Vec<[u32; 3]>> {
-    let mut out = Vec::with_capacity(artifact.rows("triples")?);
-    for batch in artifact.batches("triples")? {
-        let batch = batch?;
-        let column = |name| Ok::<_, OpError>(columns::u32s(&batch, name)?.values());
-        let (heads, relation, tails) = (column("head")?, column("relation")?, column("tail")?);
-        for ((head, relation), tail) in heads.iter().zip(relation).zip(tails) {
-            let what = if *head >= entities || *tail >= entities {
-                "entity"
-            } else if *relation as usize >= relations {
-                "relation"
-            } else {
-                out.push([*head, *relation, *tail]);
-                continue;
-            };
-            return Err(stray(artifact, out.len(), what));
+        let ids = columns::u32s(&batch, "entity")?.values();
+        for (id, kind) in ids.iter().zip(columns::text(&batch, "type")?) {
+            let node = out.get_mut(*id as usize);
+            *node.ok_or_else(|| stray(artifact, row, "entity"))? = kind == Some("document");
+            row += 1;
         }
     }
-    if u32::try_from(out.len()).is_err() {
-        return Err(OpError::new("more than 4294967295 triples").artifact(&artifact.name));
-    }
     Ok(out)
 }
 
-fn documents(artifact: &Artifact) -> OpResult<Documents> {
-    let mut out = Documents::default();
-    let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    for batch in artifact.batches("documents")? {
-        let batch = batch?;
-        out.titles
-            .extend(columns::text(&batch, "title")?.iter().map(owned));
-        out.texts
-            .extend(columns::text(&batch, "text")?.iter().map(owned));
-        let there = columns::bools(&batch, "in_corpus")?;
-        out.in_corpus.extend(there.iter().map(|b| b == Some(true)));
+/// Labels that no other way to extract gives: `by: english` is the English pipeline's.
+const ENGLISH: [&str; 4] = ["PERSON", "GPE", "NORP", "WORK_OF_ART"];
+
+fn said(ctx: &Context, documents: usize) -> OpResult<Said> {
+    let mut said = Said::default();
+    if let Some(artifact) = ctx.input_opt("sources") {
+        said.sources = Some(sources(artifact, documents)?);
     }
-    Ok(out)
+    if let Some(artifact) = ctx.input_opt("mentions") {
+        said.mentions = Some(having(artifact, "mentions", documents)?);
+        for batch in artifact.batches("mentions")? {
+            let labels = batch?;
+            let labels = columns::text(&labels, "label")?;
+            said.english |= labels.iter().flatten().any(|l| ENGLISH.contains(&l));
+        }
+    }
+    if let Some(artifact) = ctx.input_opt("facts") {
+        said.facts = Some(having(artifact, "facts", documents)?);
+    }
+    Ok(said)
 }
 
-fn links(artifact: &Artifact, documents: usize, entities: u32) -> OpResult<Vec<Vec<u32>>> {
-    let mut out = vec![Vec::new(); documents];
-    let mut row = 0;
-    for batch in artifact.batches("links")? {
+fn sources(artifact: &Artifact, documents: usize) -> OpResult<Vec<(Arc<str>, u32)>> {
+    let mut out: Vec<(Arc<str>, u32)> = Vec::with_capacity(documents);
+    for batch in artifact.batches("sources")? {
         let batch = batch?;
-        let from = columns::u32s(&batch, "document")?.values();
-        for (document, entity) in from.iter().zip(columns::u32s(&batch, "entity")?.values()) {
-            match out.get_mut(*document as usize) {
-                Some(list) if *entity < entities => list.push(*entity),
-                Some(_) => return Err(stray(artifact, row, "entity")),
-                None => return Err(stray(artifact, row, "document")),
+        let ids = columns::u32s(&batch, "document")?.values();
+        let files = columns::text(&batch, "source")?;
+        let parents = columns::u32s(&batch, "parent")?.values();
+        for ((id, file), parent) in ids.iter().zip(files).zip(parents) {
+            if *id as usize != out.len() || *parent as usize >= documents {
+                return Err(stray(artifact, out.len(), "document"));
             }
+            let file = file.unwrap_or_default();
+            let same = out.last().filter(|(last, _)| **last == *file);
+            let file = same.map_or_else(|| file.into(), |(last, _)| Arc::clone(last));
+            out.push((file, *parent));
+        }
+    }
+    match out.len() == documents {
+        true => Ok(out),
+        false => Err(stray(artifact, out.len(), "document")),
+    }
+}
+
+/// Which documents a table has rows of.
+fn having(artifact: &Artifact, table: &str, documents: usize) -> OpResult<Vec<bool>> {
+    let mut out = vec![false; documents];
+    let mut row = 0;
+    for batch in artifact.batches(table)? {
+        let batch = batch?;
+        for id in columns::u32s(&batch, "document")?.values() {
+            let document = out.get_mut(*id as usize);
+            *document.ok_or_else(|| stray(artifact, row, "document"))? = true;
             row += 1;
         }
     }

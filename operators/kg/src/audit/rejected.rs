@@ -9,7 +9,7 @@ use super::checks::{self, Check};
 use super::csv;
 use super::data::{Data, Finding, Rejected, Stop};
 use super::nearest::{Nearest, equals_alone, listed};
-use super::unicode::shown;
+use super::unicode::{beginning, shown};
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
 use crate::reasons;
 
@@ -28,7 +28,7 @@ pub fn rejected(data: &Data, nearest: usize, stop: Stop<'_>) -> OpResult<Vec<Fin
         if i % 64 == 0 {
             stop()?;
         }
-        let check = check_of(row);
+        let check = check_of(data, row);
         let (message, suggestion) = match check.name {
             _ if *check == checks::COMMA_IN_NAME => commas(&row.text, &known),
             _ if is_unknown_entity(check) => (
@@ -54,10 +54,18 @@ pub fn rejected(data: &Data, nearest: usize, stop: Stop<'_>) -> OpResult<Vec<Fin
 }
 
 /// The check a rejected row belongs to.
-pub fn check_of(row: &Rejected) -> &'static Check {
+pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
     let source = &*row.place.source;
-    let of_split = SPLITS.iter().any(|(_, file)| *file == source);
-    if !of_split && source != CORPUS && source != MENTIONS {
+    if TABLES.contains(&source) {
+        return &checks::REJECTED_FACT;
+    }
+    let of_split = SPLITS.iter().any(|(_, file)| *file == source)
+        || data
+            .splits
+            .iter()
+            .any(|s| data.places.gives(source, &s.name));
+    let of_set = of_split || source == CORPUS || source == MENTIONS;
+    if !of_set && (reasons::of_line(&row.reason) || data.places.gives(source, "triples")) {
         return match reasons::fields_found(&row.reason) {
             Some(n) if n > 3 => &checks::COMMA_IN_NAME,
             _ => &checks::REJECTED_TRIPLE,
@@ -75,9 +83,15 @@ pub fn check_of(row: &Rejected) -> &'static Check {
         reason if of_split && row.item.is_none() && reason.ends_with(reasons::NO_OBJECT) => {
             &checks::REJECTED_QUESTION
         }
-        _ => &checks::REJECTED_VALUE,
+        _ if of_set => &checks::REJECTED_VALUE,
+        // Files of documents and of what was extracted from them have any names.
+        _ => &checks::REJECTED_DOCUMENT,
     }
 }
+
+/// Tables that `build-kg` makes a graph of: what it rejects, and places of triples, name them as
+/// their source.
+pub const TABLES: [&str; 4] = ["facts", "mentions", "documents", "named"];
 
 fn is_unknown_entity(check: &Check) -> bool {
     [
@@ -90,15 +104,10 @@ fn is_unknown_entity(check: &Check) -> bool {
 
 /// The reason, with what it is about, as far as that fits a line.
 fn told(row: &Rejected) -> String {
-    const MOST: usize = 80;
     if row.text.is_empty() {
         return row.reason.clone();
     }
-    let mut text: String = row.text.chars().take(MOST).collect();
-    if text.len() < row.text.len() {
-        text.push('…');
-    }
-    format!("{}: {text}", row.reason)
+    format!("{}: {}", row.reason, beginning(&row.text))
 }
 
 /// Names like unknown ones. The indexes are made when the first one is met, and every name is looked up once.
@@ -162,7 +171,7 @@ impl<'a> Known<'a> {
         let unknown = data
             .rejects
             .iter()
-            .filter(|r| is_unknown_entity(check_of(r)));
+            .filter(|r| is_unknown_entity(check_of(data, r)));
         Known {
             data,
             named: unknown.map(|r| r.text.as_str()).collect(),
@@ -284,6 +293,83 @@ mod tests {
             commas("acme, inc,is in,oak town", &known).0,
             "4 fields in `acme, inc,is in,oak town`: probably head `acme, inc`, relation `is in`, tail `oak town`"
         );
+    }
+
+    #[test]
+    fn rows_of_other_ingests_have_their_checks_whatever_their_files_are_called() {
+        let mut data = graph("a,r,b");
+        data.splits.push(super::super::data::Split {
+            name: "test".to_owned(),
+            questions: Vec::new(),
+        });
+        data.places.put("test", 0, 1, "asked.csv", 2);
+        data.places.put("triples", 0, 1, "facts", 1);
+        for (source, item, reason, check) in [
+            (
+                "facts",
+                Some("A"),
+                "no letter or digit is left of the subject",
+                "rejected-fact",
+            ),
+            (
+                "mentions",
+                Some("A"),
+                "no letter or digit is left of the mention",
+                "rejected-fact",
+            ),
+            (
+                "graph.txt",
+                None,
+                "not UTF-8 from byte 2 on",
+                "rejected-triple",
+            ),
+            (
+                "kg.txt",
+                None,
+                "whatever another program says",
+                "rejected-triple",
+            ),
+            (
+                "asked.csv",
+                Some("q"),
+                reasons::GOLD_TITLE,
+                "unknown-gold-title",
+            ),
+            (
+                "asked.csv",
+                None,
+                "the record is a number, not an object",
+                "rejected-question",
+            ),
+            (
+                "asked.csv",
+                Some("q"),
+                "`hops` is not a whole number",
+                "rejected-value",
+            ),
+            (
+                "notes/old.pdf",
+                None,
+                "PDF is not read: convert it",
+                "rejected-document",
+            ),
+            (
+                "openie.json",
+                None,
+                "the record is a number, not an object",
+                "rejected-document",
+            ),
+            (
+                "docs.json",
+                Some("A"),
+                reasons::TITLE_TWICE,
+                "duplicate-title",
+            ),
+        ] {
+            data.places.put("triples", 0, 1, "kg.txt", 1);
+            let row = row(source, 1, item, reason, "x");
+            assert_eq!(check_of(&data, &row).name, check, "{source}: {reason}");
+        }
     }
 
     #[test]

@@ -18,6 +18,19 @@ pub fn possible(check: &Check, connected: impl Fn(&str) -> bool) -> bool {
     check.needs.iter().all(|port| connected(port))
 }
 
+/// How many checks were not made. Those on what was extracted count only where one of them was
+/// made: most data sets have no extraction.
+pub fn not_made(summary: &[SummaryRow]) -> usize {
+    let made = |check: &Check| summary.iter().any(|row| row.check == check.name);
+    let extracted = |check: &Check| {
+        let mut needs = check.needs.iter();
+        needs.any(|port| ["mentions", "facts"].contains(port))
+    };
+    let any = CHECKS.iter().any(|check| extracted(check) && made(check));
+    let counted = CHECKS.iter().filter(|check| any || !extracted(check));
+    counted.filter(|check| !made(check)).count()
+}
+
 /// How many things of a unit there are.
 pub fn population(data: &Data, unit: Unit) -> u64 {
     let documents = data.documents.as_ref();
@@ -25,14 +38,14 @@ pub fn population(data: &Data, unit: Unit) -> u64 {
     let questions = || data.questions().map(|(_, _, q)| q);
     let rejected = |picked: &[&Check]| {
         let rows = data.rejects.iter();
-        rows.filter(|r| picked.contains(&check_of(r))).count()
+        rows.filter(|r| picked.contains(&check_of(data, r))).count()
     };
     let direct = data.direct().count();
     let count = match unit {
         Unit::Lines => {
             data.triples.len() + rejected(&[&checks::REJECTED_TRIPLE, &checks::COMMA_IN_NAME])
         }
-        Unit::Entities => data.graph.len(),
+        Unit::Entities => data.named().count(),
         Unit::Relations => direct,
         Unit::Triples => data.triples.len(),
         Unit::Components => data.graph.components().len(),
@@ -56,7 +69,7 @@ pub fn population(data: &Data, unit: Unit) -> u64 {
         }
         Unit::GoldTitles => questions().map(|q| q.gold_titles as usize).sum(),
         Unit::Rejects => data.rejects.len(),
-        Unit::Texts => data.graph.len() + direct + 2 * titles + 2 * questions().count(),
+        Unit::Texts => data.named().count() + direct + 2 * titles + 2 * questions().count(),
     };
     count as u64
 }

@@ -1,6 +1,8 @@
 //! Data made by hand, for the tests of the checks.
 
-use super::data::{Data, Documents, Finding, First, Place, Places, Question, Relation, Split};
+use super::data::{
+    Data, Documents, Finding, First, Place, Places, Question, Relation, Said, Split,
+};
 use super::graph::Graph;
 use crate::names::Names;
 
@@ -29,7 +31,9 @@ pub fn graph(lines: &str) -> Data {
         relations: relations.iter().map(direct).collect(),
         entities,
         triples,
+        document_nodes: Vec::new(),
         documents: None,
+        said: Said::default(),
         splits: Vec::new(),
         rejects: Vec::new(),
         places,

@@ -11,7 +11,7 @@ const FEWEST: u64 = 3;
 
 /// Relations that have the pairs of entities of another one, or their own the other way round.
 pub fn near_duplicates(data: &Data) -> Vec<Finding> {
-    let all = twins(data.triples.iter().copied(), SHARE);
+    let all = twins(data.facts(), SHARE);
     let all: Vec<Twin> = all.into_iter().filter(|t| t.shared >= FEWEST).collect();
     let mut out = Vec::new();
     for of_one in all.chunk_by(|a, b| a.relation == b.relation) {

@@ -7,7 +7,6 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use super::checks::{self, Check};
 use super::data::{Data, Finding, Place, Stop};
-use crate::layout::CORPUS;
 
 /// What stands in a text that should not.
 struct Damage {
@@ -40,7 +39,7 @@ pub fn characters(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
             out.push(Finding::new(d.check, place(), item, message).suggest(d.suggestion));
         }
     };
-    for (id, name) in (0u32..).zip(data.entities.iter()) {
+    for (id, name) in data.named() {
         if id % 65_536 == 0 {
             stop()?;
         }
@@ -54,7 +53,7 @@ pub fn characters(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
             if row % 1024 == 0 {
                 stop()?;
             }
-            let place = || data.places.within(CORPUS, "documents", row);
+            let place = || data.document(row);
             look(Form::Name, title, title, "title", &place);
             look(Form::Text, title, &documents.texts[row], "text", &place);
         }
@@ -142,6 +141,16 @@ pub fn shown(text: &str) -> String {
         c => c.to_string(),
     });
     chars.collect()
+}
+
+/// As much of a text as fits a line.
+pub fn beginning(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut out: String = text.chars().take(MOST).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
 }
 
 /// A text around `length` characters at a place.

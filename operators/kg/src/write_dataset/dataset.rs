@@ -1,0 +1,307 @@
+//! What is written: names in their written forms, and the files made of them.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use gfm_pipe_api::{Context, OpError, OpResult, delivery};
+use serde::Serialize;
+
+use super::questions::{self, Split};
+use super::written::{distinct, fits_line, for_line};
+use crate::layout::{CORPUS, KG, MENTIONS, raw_split};
+use crate::lines::MAX_LINE;
+use crate::names::entity_names;
+use crate::read::{Documents, documents, links, relations, triples};
+use crate::tables::{ROWS, Reject};
+
+/// Takes what is written differently or left out.
+pub type Report<'a> = &'a mut dyn FnMut(&Reject<'_>) -> OpResult<()>;
+
+/// A file of the data set.
+#[derive(Debug, Clone, Copy)]
+pub enum File {
+    /// The graph.
+    Kg,
+    /// Which entities documents mention.
+    Mentions,
+    /// Titles and texts.
+    Corpus,
+    /// Questions of a split, with their entities.
+    Split(&'static str, &'static str),
+    /// Questions of a split, without.
+    Raw(&'static str),
+}
+
+impl File {
+    /// Its name in the folder.
+    pub fn name(self) -> String {
+        match self {
+            File::Kg => KG.to_owned(),
+            File::Mentions => MENTIONS.to_owned(),
+            File::Corpus => CORPUS.to_owned(),
+            File::Split(_, name) => name.to_owned(),
+            File::Raw(split) => raw_split(split),
+        }
+    }
+}
+
+/// A data set with names as they are written.
+pub struct Dataset {
+    entities: Vec<String>,
+    relations: Vec<String>,
+    triples: Vec<[u32; 3]>,
+    documents: Option<Documents>,
+    splits: Vec<Split>,
+}
+
+impl Dataset {
+    /// Reads what is connected. What is written differently or left out goes to `report`.
+    ///
+    /// # Errors
+    /// When a table cannot be read, tables do not belong together, or there is no triple.
+    pub fn read(ctx: &Context, report: Report<'_>) -> OpResult<Dataset> {
+        let (entities, relations, triples) = graph(ctx, report)?;
+        ctx.check_cancelled()?;
+        // kg.txt knows entities by their triples.
+        let mut known = vec![false; entities.len()];
+        for [head, _, tail] in &triples {
+            known[*head as usize] = true;
+            known[*tail as usize] = true;
+        }
+        let mut left_out = vec![0u64; entities.len()];
+        let mut documents = ctx.input_opt("documents").map(documents).transpose()?;
+        if let Some(documents) = &mut documents {
+            let number = entities.len() as u32;
+            let mut linked = match ctx.input_opt("links") {
+                Some(artifact) => links(artifact, documents.titles.len(), number)?,
+                None => vec![Vec::new(); documents.titles.len()],
+            };
+            for entities in &mut linked {
+                retain(entities, &known, |e| left_out[e] += 1);
+            }
+            documents.entities = Some(linked);
+            for change in distinct(&mut documents.titles, |_, _| None) {
+                let written = &documents.titles[change.row];
+                let reason = format!("another document has this title: written as `{written}`");
+                report(&row("documents", change.row, &reason, &change.name))?;
+            }
+        }
+        let titles = documents.as_ref().map_or(&[][..], |d| &d.titles);
+        let titles: HashSet<&str> = titles.iter().map(String::as_str).collect();
+        let mut splits = questions::read(ctx, entities.len() as u32, &titles, report)?;
+        for split in &mut splits {
+            for question in &mut split.questions {
+                let row = &mut question.row;
+                for list in [&mut row.entities, &mut row.supporting_entities] {
+                    retain(list, &known, |e| left_out[e] += 1);
+                }
+            }
+        }
+        for (id, lists) in left_out.into_iter().enumerate() {
+            if !known[id] {
+                let reason = format!(
+                    "the entity is in no triple, and kg.txt has no other place for it: left out of {lists} lists of documents and questions"
+                );
+                report(&row("entities", id, &reason, &entities[id]))?;
+            }
+        }
+        Ok(Dataset {
+            entities,
+            relations,
+            triples,
+            documents,
+            splits,
+        })
+    }
+
+    /// The files that are written, for what is connected.
+    pub fn files(&self) -> Vec<File> {
+        let mut files = vec![File::Kg];
+        if self.documents.is_some() {
+            files.extend([File::Mentions, File::Corpus]);
+        }
+        for split in &self.splits {
+            files.extend([File::Split(split.name, split.file), File::Raw(split.name)]);
+        }
+        files
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// When the user wants to stop or the disk refuses.
+    pub fn write(&self, ctx: &Context, file: File, out: &mut dyn Write) -> OpResult<()> {
+        match file {
+            File::Kg => self.kg(ctx, out),
+            File::Mentions => members(ctx, out, ["{", "}"], self.mentions()),
+            File::Corpus => members(ctx, out, ["{", "}"], self.corpus()),
+            File::Split(name, _) => {
+                let items = self.questions(name).map(|q| {
+                    let entity = |id: &u32| self.entities[*id as usize].clone();
+                    json(&q.json(self.titles(), Some(&entity)))
+                });
+                members(ctx, out, ["[", "]"], items)
+            }
+            File::Raw(name) => {
+                let items = self.questions(name);
+                let items = items.map(|q| json(&q.json(self.titles(), None)));
+                members(ctx, out, ["[", "]"], items)
+            }
+        }
+    }
+
+    fn kg(&self, ctx: &Context, out: &mut dyn Write) -> OpResult<()> {
+        for (row, [head, relation, tail]) in self.triples.iter().enumerate() {
+            if row % ROWS == 0 {
+                ctx.check_cancelled()?;
+            }
+            let head = &self.entities[*head as usize];
+            let relation = &self.relations[*relation as usize];
+            let tail = &self.entities[*tail as usize];
+            delivery::put(out, format!("{head},{relation},{tail}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Every title with the names of its entities: documents are numbered in this order.
+    fn mentions(&self) -> impl Iterator<Item = OpResult<String>> {
+        let documents = self.documents.iter();
+        let all = documents.flat_map(|d| d.titles.iter().zip(d.entities.iter().flatten()));
+        all.map(|(title, entities)| {
+            let names = entities.iter().map(|id| &self.entities[*id as usize]);
+            member(title, &names.collect::<Vec<_>>())
+        })
+    }
+
+    fn corpus(&self) -> impl Iterator<Item = OpResult<String>> {
+        let documents = self.documents.iter();
+        documents.flat_map(|d| {
+            let all = d.titles.iter().zip(&d.texts).zip(&d.in_corpus);
+            all.filter(|(_, there)| **there)
+                .map(|((title, text), _)| member(title, text))
+        })
+    }
+
+    fn titles(&self) -> &[String] {
+        self.documents.as_ref().map_or(&[], |d| &d.titles)
+    }
+
+    fn questions(&self, split: &str) -> impl Iterator<Item = &questions::Asked> {
+        let splits = self.splits.iter().filter(move |s| s.name == split);
+        splits.flat_map(|s| &s.questions)
+    }
+}
+
+/// A row of a table, for `rejects`.
+fn row<'a>(table: &'a str, row: usize, reason: &'a str, text: &'a str) -> Reject<'a> {
+    Reject {
+        source: table,
+        line: Some(row as u64 + 1),
+        item: None,
+        reason,
+        text,
+    }
+}
+
+/// Takes entities out that the files do not have.
+fn retain(entities: &mut Vec<u32>, known: &[bool], mut left_out: impl FnMut(usize)) {
+    entities.retain(|id| {
+        let id = *id as usize;
+        if !known[id] {
+            left_out(id);
+        }
+        known[id]
+    });
+}
+
+type Graph = (Vec<String>, Vec<String>, Vec<[u32; 3]>);
+
+/// Entities and direct relations as they are written, and the triples that fit a line.
+fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
+    let names = entity_names(ctx.input("entities")?)?;
+    let mut entities: Vec<String> = names.iter().map(str::to_owned).collect();
+    drop(names);
+    let relations = relations(ctx.input("relations")?)?;
+    let direct = relations.into_iter().take_while(|r| r.direct);
+    let mut relations: Vec<String> = direct.map(|r| r.name).collect();
+    let input = ctx.input("triples")?;
+    let mut triples = triples(input, entities.len() as u32, relations.len())?;
+    let mut ends = vec![[false; 2]; entities.len()];
+    for [head, _, tail] in &triples {
+        ends[*head as usize][0] = true;
+        ends[*tail as usize][1] = true;
+    }
+    // A name that no triple has is not written.
+    let changed = distinct(&mut entities, |id, name| {
+        let [head, tail] = ends[id];
+        let fits = fits_line(name, head, tail) || !(head || tail);
+        (!fits).then(|| for_line(name))
+    });
+    let of_relations = distinct(&mut relations, |_, name| {
+        (!fits_line(name, false, false)).then(|| for_line(name))
+    });
+    let all = [
+        ("entities", &entities, changed),
+        ("relations", &relations, of_relations),
+    ];
+    for (table, names, changed) in all {
+        for change in changed {
+            let why = match change.numbered {
+                true => {
+                    "kg.txt cannot hold the name, and without commas and line breaks it would be another one's"
+                }
+                false => "kg.txt cannot hold commas, line breaks, and blanks at the ends of a line",
+            };
+            let reason = format!("{why}: written as `{}`", names[change.row]);
+            report(&row(table, change.row, &reason, &change.name))?;
+        }
+    }
+    let mut at = 0;
+    let mut too_long = Vec::new();
+    triples.retain(|[head, relation, tail]| {
+        let ends = entities[*head as usize].len() + entities[*tail as usize].len();
+        let fits = ends + relations[*relation as usize].len() + 2 <= MAX_LINE;
+        if !fits {
+            too_long.push((at, *head));
+        }
+        at += 1;
+        fits
+    });
+    for (at, head) in too_long {
+        let reason = format!("the line would have more than the {MAX_LINE} bytes that are read");
+        report(&row("triples", at, &reason, &entities[head as usize]))?;
+    }
+    if triples.is_empty() {
+        return Err(OpError::new("the graph has no triple that can be written")
+            .artifact(&input.name)
+            .hint("a kg.txt without a triple is not read again"));
+    }
+    Ok((entities, relations, triples))
+}
+
+fn json(value: &impl Serialize) -> OpResult<String> {
+    serde_json::to_string(value).map_err(|e| OpError::wrap("failed to make JSON", e))
+}
+
+fn member(key: &str, value: &impl Serialize) -> OpResult<String> {
+    Ok(format!("{}: {}", json(&key)?, json(value)?))
+}
+
+/// Writes an object or a list, a member a line.
+fn members(
+    ctx: &Context,
+    out: &mut dyn Write,
+    [open, close]: [&str; 2],
+    items: impl Iterator<Item = OpResult<String>>,
+) -> OpResult<()> {
+    delivery::put(out, open.as_bytes())?;
+    for (i, item) in items.enumerate() {
+        if i % 1024 == 0 {
+            ctx.check_cancelled()?;
+        }
+        let between = if i == 0 { "\n " } else { ",\n " };
+        delivery::put(out, between.as_bytes())?;
+        delivery::put(out, item?.as_bytes())?;
+    }
+    delivery::put(out, format!("\n{close}\n").as_bytes())
+}

@@ -1,0 +1,246 @@
+//! Questions from their tables, and as JSON.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::Array;
+use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+
+use super::dataset::Report;
+use crate::json::Json;
+use crate::layout::SPLITS;
+use crate::names::Names;
+use crate::questions::Question;
+use crate::read::stray;
+use crate::reasons;
+use crate::tables::Reject;
+
+/// A question with what its row does not hold.
+pub struct Asked {
+    /// The row.
+    pub row: Question,
+    /// Answers besides the first.
+    pub aliases: Vec<String>,
+    /// Titles that stand for gold documents that do not exist.
+    pub missing: Vec<String>,
+}
+
+/// Questions of a split.
+pub struct Split {
+    /// train, valid or test.
+    pub name: &'static str,
+    /// Its file.
+    pub file: &'static str,
+    /// Its questions.
+    pub questions: Vec<Asked>,
+}
+
+/// Answers by split and question.
+type Answers = HashMap<(String, String), Vec<String>>;
+
+/// Reads all splits that are connected, in the order of [`SPLITS`].
+///
+/// # Errors
+/// When a table cannot be read, an id is of no document or entity, or a split comes twice.
+pub fn read(
+    ctx: &Context,
+    entities: u32,
+    titles: &HashSet<&str>,
+    report: Report<'_>,
+) -> OpResult<Vec<Split>> {
+    let mut answers = match ctx.input_opt("answers") {
+        Some(artifact) => answers(artifact)?,
+        None => Answers::new(),
+    };
+    let mut splits: Vec<Split> = Vec::new();
+    for artifact in ctx.inputs("questions") {
+        ctx.check_cancelled()?;
+        let info = artifact.read("info")?;
+        let name = columns::text(&info, "split")?.iter().flatten().next();
+        let name = name.unwrap_or_default();
+        let Some((name, file)) = SPLITS.iter().find(|(split, _)| *split == name) else {
+            let names = SPLITS.map(|(name, _)| name).join(", ");
+            return Err(
+                OpError::new(format!("there is no file for a split `{name}`"))
+                    .artifact(&artifact.name)
+                    .hint(format!("the layout has files for {names}")),
+            );
+        };
+        if splits.iter().any(|s| s.name == *name) {
+            return Err(
+                OpError::new(format!("two of the connected splits are `{name}`"))
+                    .artifact(&artifact.name)
+                    .hint("connect each split once, and use a stage for each data set"),
+            );
+        }
+        let mut split = Split {
+            name,
+            file,
+            questions: Vec::new(),
+        };
+        let (mut at, mut seen) = (0, Names::new(u32::MAX));
+        rows(artifact, entities, titles.len(), &mut |question| {
+            at += 1;
+            let mut reject = |reason: &str| {
+                report(&Reject {
+                    source: name,
+                    line: Some(at),
+                    item: Some(&question.id),
+                    reason,
+                    text: &question.text,
+                })
+            };
+            if let Some(reason) = refused(&question, &seen) {
+                return reject(&reason);
+            }
+            seen.intern(&question.id);
+            let missing = stand_ins(&question, titles);
+            if !missing.is_empty() {
+                let n = missing.len();
+                reject(&format!(
+                    "gold titles that are not documents: {n} made-up titles stand for them, so that recall still counts them"
+                ))?;
+            }
+            let known = answers.remove(&((*name).to_owned(), question.id.clone()));
+            let mut aliases = known.unwrap_or_default();
+            aliases.retain(|a| question.answer.as_ref() != Some(a));
+            split.questions.push(Asked {
+                row: question,
+                aliases,
+                missing,
+            });
+            Ok(())
+        })?;
+        splits.push(split);
+    }
+    let order = |s: &Split| SPLITS.iter().position(|(name, _)| *name == s.name);
+    splits.sort_by_key(order);
+    Ok(splits)
+}
+
+/// Why a reader would leave a question out.
+fn refused(question: &Question, seen: &Names) -> Option<String> {
+    let why = match question {
+        q if q.id.is_empty() => "no usable `id`",
+        q if q.text.trim().is_empty() => "no usable `question` text",
+        q => return seen.find(&q.id).map(|_| reasons::ID_TWICE.to_owned()),
+    };
+    Some(format!("{why}{}", reasons::SKIPPED))
+}
+
+/// Titles of no document, for the gold titles of a question that are not known.
+fn stand_ins(question: &Question, titles: &HashSet<&str>) -> Vec<String> {
+    let known = question.documents.len();
+    let missing = (question.gold_titles as usize).saturating_sub(known);
+    let all = (1..).map(|n| format!("missing gold document {n} of {}", question.id));
+    all.filter(|title| !titles.contains(title.as_str()))
+        .take(missing)
+        .collect()
+}
+
+fn answers(artifact: &Artifact) -> OpResult<Answers> {
+    let mut out = Answers::new();
+    for batch in artifact.batches("answers")? {
+        let batch = batch?;
+        let text = |name| columns::text(&batch, name);
+        let (split, question, answer) = (text("split")?, text("question")?, text("answer")?);
+        for i in 0..batch.num_rows() {
+            let key = (split.value(i).to_owned(), question.value(i).to_owned());
+            out.entry(key).or_default().push(answer.value(i).to_owned());
+        }
+    }
+    Ok(out)
+}
+
+/// Gives the rows of a split one after another.
+fn rows(
+    artifact: &Artifact,
+    entities: u32,
+    documents: usize,
+    each: &mut dyn FnMut(Question) -> OpResult<()>,
+) -> OpResult<()> {
+    let mut at = 0;
+    for batch in artifact.batches("questions")? {
+        let batch = batch?;
+        let text = |name| columns::text(&batch, name);
+        let (ids, texts, answers) = (text("id")?, text("question")?, text("answer")?);
+        let [from, supporting, gold] = [
+            "question_entities",
+            "supporting_entities",
+            "supporting_documents",
+        ]
+        .map(|name| columns::list_u32(&batch, name));
+        let lists = from?.into_iter().zip(supporting?).zip(gold?);
+        let titles = columns::u32s(&batch, "gold_titles")?;
+        let hops = columns::u32s(&batch, "hops")?;
+        let groups = columns::list_text(&batch, "groups")?;
+        for (i, (((from, supporting), gold), groups)) in lists.zip(groups).enumerate() {
+            if from.iter().chain(&supporting).any(|e| *e >= entities) {
+                return Err(stray(artifact, at, "entity"));
+            }
+            if gold.iter().any(|d| *d as usize >= documents) {
+                return Err(stray(artifact, at, "document"));
+            }
+            at += 1;
+            each(Question {
+                id: ids.value(i).to_owned(),
+                text: texts.value(i).to_owned(),
+                answer: answers.is_valid(i).then(|| answers.value(i).to_owned()),
+                entities: from,
+                supporting_entities: supporting,
+                documents: gold,
+                gold_titles: titles.value(i),
+                hops: hops.is_valid(i).then(|| hops.value(i)),
+                groups,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Asked {
+    /// The question as readers take it; without `entity`, which gives a name to an id, as it was
+    /// before it was tied to a graph.
+    pub fn json(&self, titles: &[String], entity: Option<&dyn Fn(&u32) -> String>) -> Json {
+        let q = &self.row;
+        let list = |texts: Vec<String>| Json::List(texts.into_iter().map(Json::Text).collect());
+        let mut fields = vec![
+            ("id", Json::Text(q.id.clone())),
+            ("question", Json::Text(q.text.clone())),
+        ];
+        if let Some(answer) = &q.answer {
+            fields.push(("answer", Json::Text(answer.clone())));
+        }
+        if !self.aliases.is_empty() {
+            fields.push(("answer_aliases", list(self.aliases.clone())));
+        }
+        if let Some(entity) = entity {
+            let names = |ids: &[u32]| list(ids.iter().map(entity).collect());
+            fields.push(("question_entities", names(&q.entities)));
+            fields.push(("supporting_entities", names(&q.supporting_entities)));
+        }
+        let gold = q.documents.iter().map(|d| titles[*d as usize].clone());
+        let gold = gold.chain(self.missing.iter().cloned());
+        fields.push(("supporting_facts", list(gold.collect())));
+        if let Some(hops) = q.hops {
+            fields.push(("hops", Json::Number(hops.into())));
+        }
+        // Readers put `type` before the names of `group`, which may hold any.
+        let (kind, groups) = match q.groups.split_first() {
+            Some((first, rest)) if first.starts_with(TYPE) => (Some(&first[TYPE.len()..]), rest),
+            _ => (None, q.groups.as_slice()),
+        };
+        if let Some(kind) = kind {
+            fields.push(("type", Json::Text(kind.to_owned())));
+        }
+        if !groups.is_empty() {
+            fields.push(("group", list(groups.to_vec())));
+        }
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Json::Object(fields.collect())
+    }
+}
+
+/// How the group of a question's `type` begins.
+const TYPE: &str = "type=";
