@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
+use gfm_pipe_api::kept::{Id, Kept, New};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult, files};
@@ -17,7 +17,7 @@ use crate::embed::{About, NUMBERS, Sink};
 use crate::error::EncoderError;
 use crate::settings::Settings;
 use crate::transformer::{Prompt, Tokenised, Transformer};
-use crate::vectors::{TextId, Vectors, text_id};
+use crate::vectors::{self, text_id};
 
 /// Rows written at once.
 const ROWS: usize = 16_384;
@@ -25,8 +25,6 @@ const ROWS: usize = 16_384;
 const BATCH_TOKENS: usize = 512;
 /// Batches between two looks at whether vectors are to be kept.
 const WAVE: usize = 16;
-/// Vectors computed for this long are kept: a killed stage loses no more.
-const KEEP_EVERY: Duration = Duration::from_secs(15);
 /// Digest of the files that decide an embedding.
 fn folder_digest(folder: &Path) -> OpResult<String> {
     let mut hasher = blake3::Hasher::new();
@@ -90,7 +88,7 @@ pub(crate) fn embed(
     }
     let prompt = encoder.prompt(how.instruct).map_err(failed)?;
     let dim = encoder.dim();
-    let kept = Vectors::open(&ctx.cache, &cache_name(&digest, how.settings), dim);
+    let kept = vectors::open(&ctx.cache, &cache_name(&digest, how.settings));
     let job = Job {
         encoder: &encoder,
         prompt: &prompt,
@@ -183,7 +181,7 @@ fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32
 struct Job<'a> {
     encoder: &'a Transformer,
     prompt: &'a Prompt,
-    kept: &'a Vectors,
+    kept: &'a Kept,
     batch: usize,
     ctx: &'a Context,
 }
@@ -195,14 +193,13 @@ impl Job<'_> {
             .and("vectors", &[distinct.texts.len(), dim, size_of::<f32>()])
             .check("`truncate_dim` or the number of texts")?;
         let mut out = vec![0.0_f32; distinct.texts.len() * dim];
-        let ids: Vec<TextId> = distinct
+        let ids: Vec<Id> = distinct
             .texts
             .iter()
             .map(|t| text_id(self.prompt.text(), t))
             .collect();
         let mut known = vec![false; ids.len()];
-        let wanted = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-        self.kept.read(&wanted, |i, vector| {
+        vectors::read(self.kept, &ids, dim, |i, vector| {
             out[i * dim..][..dim].copy_from_slice(vector);
             known[i] = true;
         });
@@ -247,16 +244,15 @@ impl Job<'_> {
                 for (t, vector) in batch.iter().zip(vectors.chunks_exact(dim)) {
                     let i = missing[*t];
                     out[i * dim..][..dim].copy_from_slice(vector);
-                    new.ids.push(ids[i]);
+                    new.push(ids[i], vectors::to_bytes(vector));
                     computed_here.push(i as u64);
                 }
-                new.vectors.extend(vectors);
             }
             if let Some(stopped) = stopped {
                 self.keep(&mut new);
                 return Err(stopped);
             }
-            if new.since.elapsed() >= KEEP_EVERY {
+            if new.is_due() {
                 self.keep(&mut new);
             }
         }
@@ -305,27 +301,8 @@ impl Job<'_> {
 
     /// Keeps what is new. That this fails costs time later, not the stage.
     fn keep(&self, new: &mut New) {
-        let new = std::mem::take(new);
-        if let Err(e) = self.kept.write(&new.ids, new.vectors) {
-            self.ctx
-                .warn(format!("vectors are not kept for later runs: {e}"));
-        }
-    }
-}
-
-/// Vectors not kept yet.
-struct New {
-    ids: Vec<TextId>,
-    vectors: Vec<f32>,
-    since: Instant,
-}
-
-impl Default for New {
-    fn default() -> Self {
-        New {
-            ids: Vec::new(),
-            vectors: Vec::new(),
-            since: Instant::now(),
+        if let Err(e) = new.keep(self.kept) {
+            self.ctx.warn(e.to_string());
         }
     }
 }
@@ -409,7 +386,7 @@ mod tests {
             messages: std::sync::Mutex::default(),
         });
         ctx.reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
-        let kept = Vectors::open(cache, &cache_name("digest", &settings), encoder.dim());
+        let kept = vectors::open(cache, &cache_name("digest", &settings));
         let job = Job {
             encoder: &encoder,
             prompt: &prompt,

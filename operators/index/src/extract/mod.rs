@@ -1,12 +1,13 @@
 //! What a text holds: sentences, mentions and facts, and who finds them.
 //!
 //! Each way to find them is a file. A document's title and text go in, ranges of the text come out
-//! ([`Extracted`]), and nothing else decides. Where documents name each other is found apart from
-//! it (`gazetteer`).
+//! ([`Extracted`]), and nothing else decides, so that it can be kept between runs (`kept`). Where
+//! documents name each other is found apart from it (`gazetteer`).
 
 #[cfg(feature = "english")]
 pub mod english;
 pub mod gazetteer;
+pub mod kept;
 pub mod openie;
 pub mod operator;
 pub mod patterns;

@@ -12,6 +12,8 @@ use gfm_pipe_api::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "english")]
+use super::kept::Keeping;
 use super::openie::{self, Corpus, Given};
 use super::patterns;
 use super::writer::Writer;
@@ -164,12 +166,12 @@ impl Operator for Extract {
                 let none = Given::default();
                 let extract =
                     |d: &Document<'_>| given.get(&d.id).unwrap_or(&none).extracted(d.text);
-                out.pass(ctx, documents, &|all| one_by_one(all, extract))?;
+                out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
             }
             (By::English, None) => english(ctx, documents, &mut out)?,
             (By::Patterns | By::File, None) => {
                 let extract = |d: &Document<'_>| patterns::extract(d.title, d.text);
-                out.pass(ctx, documents, &|all| one_by_one(all, extract))?;
+                out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
             }
         }
         out.gazetteer(ctx, documents)?;
@@ -179,8 +181,14 @@ impl Operator for Extract {
 
 #[cfg(feature = "english")]
 fn english(ctx: &Context, documents: &Artifact, out: &mut Writer) -> OpResult<()> {
-    let english = super::english::English::load()?;
-    out.pass(ctx, documents, &|all| english.extract(all))
+    use super::english::English;
+    let english = English::load()?;
+    let mut keeping = Keeping::open(ctx, &English::name());
+    out.pass(ctx, documents, &mut |all| {
+        keeping.extract(all, |missing| Ok(english.extract(missing)))
+    })?;
+    keeping.report();
+    Ok(())
 }
 
 #[cfg(not(feature = "english"))]
