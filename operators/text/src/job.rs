@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gfm_pipe_api::kept::{Id, Kept, New};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
-use gfm_pipe_api::{Collective, Context, OpError, OpResult, files};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use rayon::prelude::*;
 
 use crate::embed::{About, NUMBERS, Sink};
 use crate::error::EncoderError;
+use crate::model::{explained, load};
 use crate::settings::Settings;
 use crate::transformer::{Prompt, Tokenised, Transformer};
 use crate::vectors::{self, text_id};
@@ -25,24 +26,6 @@ const ROWS: usize = 16_384;
 const BATCH_TOKENS: usize = 512;
 /// Batches between two looks at whether vectors are to be kept.
 const WAVE: usize = 16;
-/// Digest of the files that decide an embedding.
-fn folder_digest(folder: &Path) -> OpResult<String> {
-    let mut hasher = blake3::Hasher::new();
-    for (file, _) in crate::folder::deciding_files(folder) {
-        let path = folder.join(&file);
-        if path.is_file() {
-            hasher
-                .update(file.to_string_lossy().as_bytes())
-                .update(&[0]);
-            let failed = |e| OpError::wrap("failed to read", e).file(&path);
-            let mut own = blake3::Hasher::new();
-            own.update_reader(files::open(&path).map_err(failed)?)
-                .map_err(failed)?;
-            hasher.update(own.finalize().as_bytes());
-        }
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
 
 /// What the pipeline says of how texts are embedded.
 pub(crate) struct How<'a> {
@@ -51,15 +34,6 @@ pub(crate) struct How<'a> {
     pub(crate) instruct: Option<&'a str>,
     /// Texts at a time.
     pub(crate) batch: usize,
-}
-
-fn explained(what: String, e: EncoderError) -> OpError {
-    let hint = e.hint();
-    let e = OpError::wrap(what, e);
-    match hint {
-        Some(hint) => e.hint(hint),
-        None => e,
-    }
 }
 
 /// Embeds texts with the model of a folder, and writes them.
@@ -72,21 +46,15 @@ pub(crate) fn embed(
     (name, folder): (&str, &Path),
     how: &How<'_>,
 ) -> OpResult<About> {
-    let failed = |e| explained(format!("failed to load the encoder {name}"), e);
-    let digest = folder_digest(folder)?;
-    let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
+    let (encoder, digest) = load(("encoder", name), folder, || {
+        Transformer::load(folder, how.settings)
+    })?;
     if let Some(note) = encoder.note() {
         ctx.info(format!("{name}: {note}"));
     }
-    // Vectors are kept under the digest: it must be that of what was read.
-    if folder_digest(folder)? != digest {
-        return Err(
-            OpError::new(format!("the encoder {name} changed while it was read"))
-                .file(folder)
-                .hint("run again"),
-        );
-    }
-    let prompt = encoder.prompt(how.instruct).map_err(failed)?;
+    let prompt = encoder
+        .prompt(how.instruct)
+        .map_err(|e| explained(format!("failed to load the encoder {name}"), e))?;
     let dim = encoder.dim();
     let kept = vectors::open(&ctx.cache, &cache_name(&digest, how.settings));
     let job = Job {
