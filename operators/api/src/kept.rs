@@ -71,11 +71,12 @@ impl Kept {
     pub fn open(cache: &Path, what: &str, name: &str) -> Self {
         let folder = cache.join(what).join(name);
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut packs: Vec<PathBuf> = entries
-            .map(|e| e.path())
+        let packs = entries.map(|e| e.path());
+        let mut packs: Vec<PathBuf> = packs
             .filter(|p| p.extension().is_some_and(|e| e == ENDING))
             .collect();
-        packs.sort();
+        // Of equal ids the youngest counts: it was made where an older one is damaged.
+        packs.sort_by_cached_key(|path| files::metadata(path).and_then(|m| m.modified()).ok());
         let mut places = HashMap::new();
         for (pack, path) in (0..).zip(&packs) {
             // A pack that another process has just removed, or a broken one, is not there.
@@ -333,10 +334,19 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(found(dir.path(), &["a", "b"]), [None, None], "{length}");
         }
+        // What is made again counts, wherever the damaged one is.
+        let mut bytes = whole.clone();
+        bytes[0] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        kept.write(&all[..1]).unwrap();
+        assert_eq!(
+            found(dir.path(), &["a", "b"]),
+            some(&["first entry", "second entry"])
+        );
         // Removed by another process after it was opened.
-        std::fs::write(&path, &whole).unwrap();
         let opened = Kept::open(dir.path(), "what", "name");
-        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir_all(&kept.folder).unwrap();
         opened.read(&[named("a")], |_, _| panic!("it is gone"));
     }
 

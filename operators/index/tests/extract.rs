@@ -218,9 +218,32 @@ fn parameters_that_cannot_be_are_refused() {
         "only `by: file` reads a file"
     );
     assert_eq!(
-        of(json!({"by": "transformer"})),
-        "`transformer` is not implemented yet"
+        of(json!({"by": "patterns", "model": "x"})),
+        "only `by: transformer` has a model"
     );
+    assert_eq!(
+        of(json!({"by": "patterns", "revision": "x"})),
+        "only `by: transformer` has a model"
+    );
+    for params in [
+        json!({"by": "transformer"}),
+        json!({"by": "transformer", "model": " "}),
+    ] {
+        assert_eq!(
+            of(params),
+            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub"
+        );
+    }
+}
+
+#[cfg(not(feature = "transformers"))]
+#[test]
+fn a_build_without_transformers_refuses_them_by_name() {
+    let op = OpEntry::of::<Extract>();
+    let params = json!({"by": "transformer", "model": "x"});
+    let problems = op.validate(&params).unwrap_err();
+    assert_eq!(problems[0].message, "this build runs no transformers");
+    assert!(problems[0].hint.as_deref().unwrap().contains("encoders"));
 }
 
 #[cfg(not(feature = "english"))]

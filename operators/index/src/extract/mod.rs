@@ -7,11 +7,14 @@
 #[cfg(feature = "english")]
 pub mod english;
 pub mod gazetteer;
+#[cfg(any(feature = "english", feature = "transformers"))]
 pub mod kept;
 pub mod openie;
 pub mod operator;
 pub mod patterns;
 pub mod sentences;
+#[cfg(feature = "transformers")]
+pub mod transformer;
 pub mod writer;
 
 use std::borrow::Cow;

@@ -207,6 +207,10 @@ fn near(
         );
     }
     let (dim, vectors) = columns::vectors(&artifact.read("vectors")?, "vector")?;
+    if vectors.len() != names.len() * dim {
+        let problem = format!("there are not {} vectors", names.len());
+        return Err(OpError::new(problem).artifact(&artifact.name));
+    }
     Demand::new()
         .and(
             "vectors of length one",
