@@ -71,10 +71,11 @@ impl<'a> Keeping<'a> {
     pub fn report(&self) {
         if self.taken > 0 {
             self.ctx.info(format!(
-                "extracted {} of {} documents, {} were kept",
+                "extracted {} of {} documents, {} {} kept",
                 self.extracted,
                 self.extracted + self.taken,
-                self.taken
+                self.taken,
+                if self.taken == 1 { "was" } else { "were" }
             ));
         }
     }
