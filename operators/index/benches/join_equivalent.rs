@@ -1,6 +1,6 @@
-//! Seconds of `join-equivalent`: `cargo bench -p gfm-pipe-index --bench join_equivalent -- NAMES DIM EXACT`,
-//! with as many names, their vectors in clusters of about four, and `exact` as the operator has it.
-//! One JSON line out.
+//! Seconds of `join-equivalent`:
+//! `cargo bench -p gfm-pipe-index --bench join_equivalent -- NAMES DIM EXACT`, with as many names,
+//! their vectors in clusters of four, and `exact` as the operator has it. One JSON line out.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -42,7 +42,10 @@ fn main() {
     let threads = rayon::current_num_threads();
     println!(
         "{}",
-        json!({"names": count, "dim": dim, "exact": exact, "threads": threads, "seconds": seconds, "edges": edges})
+        json!({
+            "names": count, "dim": dim, "exact": exact,
+            "threads": threads, "seconds": seconds, "edges": edges,
+        })
     );
 }
 

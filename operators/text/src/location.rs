@@ -239,7 +239,8 @@ pub(crate) fn absent(repo: &Repo) -> String {
     )
 }
 
-/// What to do without the hub: take the encoder that needs none, if one is wanted, or get the model here by hand.
+/// What to do without the hub: take the encoder that needs none, if one is wanted, or get the model
+/// here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
     let instead = match cfg!(feature = "static-encoder") && repo.what == "encoder" {
         true => {

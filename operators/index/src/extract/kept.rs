@@ -263,9 +263,9 @@ mod tests {
         #[test]
         fn everything_comes_back(text in "([A-Za-zé東]{1,9}[ .!?\n\"“”0-9]{1,3}){0,20}", word in ".{0,9}") {
             let mut found = patterns::extract("Title", &text);
-            let parts: Vec<Part> = found.mentions.iter().map(|m| Part { text: m.text.clone(), range: m.range.clone() }).collect();
             let own = Part { text: word, range: None };
-            for part in parts {
+            for mention in found.mentions.clone() {
+                let part = Part { text: mention.text, range: mention.range };
                 let subject = Part { text: own.text.clone(), ..part.clone() };
                 found.facts.push(Fact { subject, relation: own.clone(), object: part });
             }

@@ -323,7 +323,8 @@ fn add(ctx: &Context, pairs: &[Pair], relations: &mut Relations, weight: f64) ->
     let mut added = 0;
     for pair in pairs.iter().filter(|p| !joined.contains(&p.ids)) {
         let [head, tail] = pair.ids;
-        push([head, equivalent, tail], (weight * pair.cosine) as f32)?;
+        let cosine = pair.cosine.clamp(0.0, 1.0);
+        push([head, equivalent, tail], (weight * cosine) as f32)?;
         added += 1;
     }
     relations.triples[equivalent as usize] += added;

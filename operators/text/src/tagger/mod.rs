@@ -140,8 +140,11 @@ impl Tagger {
         }
         let all = texts.iter().zip(tokens).zip(labels);
         let spans = all.map(|((text, tokens), labels)| {
-            let words = tokens.words.into_iter();
-            let words: Vec<(Word, usize)> = words.map(|w| (w.clone(), labels[w.token])).collect();
+            let label = |word: Word| {
+                let label = labels[word.token];
+                (word, label)
+            };
+            let words: Vec<(Word, usize)> = tokens.words.into_iter().map(label).collect();
             self.labels.spans(text.text, &words, &text.sentences)
         });
         Ok(spans.collect())
