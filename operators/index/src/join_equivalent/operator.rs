@@ -2,7 +2,7 @@
 
 use ahash::AHashSet;
 use arrow::array::Array;
-use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
@@ -195,17 +195,7 @@ fn near(
     params: &JoinParams,
 ) -> OpResult<Pairs> {
     let artifact = ctx.input("embeddings")?;
-    let encoder = artifact.read("encoder")?;
-    if columns::text(&encoder, "texts_digest")?.value(0) != texts_digest(names) {
-        let of = &ctx.input("entities")?.name;
-        return Err(
-            OpError::new(format!("these embeddings were not made from `{of}`"))
-                .artifact(&artifact.name)
-                .hint(format!(
-                    "connect an `embed` stage with `in: {{texts: {of}}}`"
-                )),
-        );
-    }
+    check_made_from(artifact, names, &ctx.input("entities")?.name)?;
     let (dim, vectors) = columns::vectors(&artifact.read("vectors")?, "vector")?;
     if vectors.len() != names.len() * dim {
         let problem = format!("there are not {} vectors", names.len());
