@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use crate::columns;
 use crate::error::{OpError, OpResult};
 use crate::files;
 use crate::kind::Kind;
@@ -169,6 +170,29 @@ impl Artifact {
 fn reader_schema(reader: &ParquetRecordBatchReader) -> arrow::datatypes::SchemaRef {
     use arrow::array::RecordBatchReader;
     reader.schema()
+}
+
+/// Checks that embeddings were made from these texts, which `of` names.
+///
+/// # Errors
+/// When they were not, or cannot be read.
+pub fn check_made_from<S: AsRef<str>>(
+    embeddings: &Artifact,
+    texts: impl IntoIterator<Item = S>,
+    of: &str,
+) -> OpResult<()> {
+    let encoder = embeddings.read("encoder")?;
+    let digest = columns::text(&encoder, "texts_digest")?;
+    if digest.iter().next().flatten() == Some(&texts_digest(texts)) {
+        return Ok(());
+    }
+    Err(
+        OpError::new(format!("these embeddings were not made from `{of}`"))
+            .artifact(&embeddings.name)
+            .hint(format!(
+                "connect an `embed` stage with `in: {{texts: {of}}}`"
+            )),
+    )
 }
 
 /// Digest of a sequence of texts, hex: ties vectors to the table they were made from.

@@ -18,6 +18,7 @@ pub mod encoding;
 pub mod error;
 pub mod files;
 pub mod foreign;
+pub mod kept;
 pub mod kind;
 pub mod kinds;
 pub mod local;

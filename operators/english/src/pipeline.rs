@@ -102,6 +102,13 @@ impl English {
         Ok(LOADED.get_or_init(|| loaded).clone())
     }
 
+    /// The files compiled into the binary, which decide what it finds.
+    #[cfg(feature = "builtin")]
+    #[must_use]
+    pub fn files() -> [&'static [u8]; 2] {
+        [crate::builtin::WEIGHTS, crate::builtin::TABLES]
+    }
+
     /// Loads a pipeline from the contents of its files: weights (safetensors in 16 or 32 bits) and
     /// `english.json`.
     ///

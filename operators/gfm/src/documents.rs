@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
+use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::check_made_from, columns};
 
 use crate::eval::EntityDocuments;
 use crate::eval::metrics::Gold;
@@ -298,16 +298,8 @@ impl Embeddings {
     /// Reads them, and holds that they were made from these texts.
     pub fn read(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Self> {
         let (dim, values) = vectors(artifact, "vectors")?;
+        check_made_from(artifact, texts, of)?;
         let encoder = artifact.read("encoder")?;
-        if columns::text(&encoder, "texts_digest")?.value(0) != texts_digest(texts) {
-            return Err(
-                OpError::new(format!("these embeddings were not made from `{of}`"))
-                    .artifact(&artifact.name)
-                    .hint(format!(
-                        "connect an `embed` stage with `in: {{texts: {of}}}`"
-                    )),
-            );
-        }
         Ok(Embeddings {
             dim,
             values,

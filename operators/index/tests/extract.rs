@@ -37,6 +37,35 @@ fn towns() -> Value {
     })
 }
 
+#[cfg(feature = "english")]
+#[test]
+fn only_new_documents_are_parsed_and_the_tables_are_the_same() {
+    const PORTS: [&str; 5] = ["sentences", "mentions", "facts", "named", "counts"];
+    let dir = tempfile::tempdir().unwrap();
+    let run = |to: &str, corpus: &Value| {
+        fs::write(dir.path().join("corpus.json"), corpus.to_string()).unwrap();
+        let given = json!({"path": dir.path().join("corpus.json")});
+        let to = dir.path().join(to);
+        let read = local::run::<IngestDocuments>(&to.join("d"), &given, [].into()).unwrap();
+        let inputs = [("documents".to_owned(), vec![read.port("documents").clone()])];
+        let got = local::run::<Extract>(&to, &json!({}), inputs.into()).unwrap();
+        let tables = PORTS.map(|p| got.port(p).read(p).unwrap());
+        let said: Vec<String> = got.messages.into_iter().map(|(_, text)| text).collect();
+        (tables, said)
+    };
+    let (_, said) = run("one", &towns());
+    assert!(said.is_empty(), "{said:?}");
+    let mut more = towns();
+    // Its title is named in the others: that is never kept.
+    more["6 mills"] = json!("The mills of Quillmouth were sold to Bea Cooper in 1931.");
+    let (with, said) = run("one", &more);
+    assert_eq!(said, ["extracted 1 of 4 documents, 3 were kept"]);
+    let (without, said) = run("two", &more);
+    assert!(said.is_empty(), "{said:?}");
+    assert_eq!(with, without);
+    assert!(with.iter().all(|table| table.num_rows() > 0));
+}
+
 #[test]
 fn patterns_find_sentences_mentions_and_named_documents() {
     let got = extract(&towns(), "patterns", None).unwrap();
@@ -189,9 +218,32 @@ fn parameters_that_cannot_be_are_refused() {
         "only `by: file` reads a file"
     );
     assert_eq!(
-        of(json!({"by": "transformer"})),
-        "`transformer` is not implemented yet"
+        of(json!({"by": "patterns", "model": "x"})),
+        "only `by: transformer` has a model"
     );
+    assert_eq!(
+        of(json!({"by": "patterns", "revision": "x"})),
+        "only `by: transformer` has a model"
+    );
+    for params in [
+        json!({"by": "transformer"}),
+        json!({"by": "transformer", "model": " "}),
+    ] {
+        assert_eq!(
+            of(params),
+            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub"
+        );
+    }
+}
+
+#[cfg(not(feature = "transformers"))]
+#[test]
+fn a_build_without_transformers_refuses_them_by_name() {
+    let op = OpEntry::of::<Extract>();
+    let params = json!({"by": "transformer", "model": "x"});
+    let problems = op.validate(&params).unwrap_err();
+    assert_eq!(problems[0].message, "this build runs no transformers");
+    assert!(problems[0].hint.as_deref().unwrap().contains("encoders"));
 }
 
 #[cfg(not(feature = "english"))]

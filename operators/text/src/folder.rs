@@ -101,6 +101,7 @@ fn modules(folder: &Path) -> Vec<Module> {
 }
 
 /// The folders of a model that may hold weights, relative to it: itself, and those of its modules.
+#[cfg(feature = "hub")]
 pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
     let subs = modules(folder).into_iter().map(|m| m.path);
     let subs = subs.filter(|p| !p.is_empty());

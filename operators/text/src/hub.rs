@@ -439,6 +439,7 @@ mod tests {
         Repo {
             id: "org/tiny".to_owned(),
             revision: "main".to_owned(),
+            what: "encoder",
         }
     }
 

@@ -6,18 +6,19 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
+use gfm_pipe_api::kept::{Id, Kept, New};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
-use gfm_pipe_api::{Collective, Context, OpError, OpResult, files};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use rayon::prelude::*;
 
 use crate::embed::{About, NUMBERS, Sink};
 use crate::error::EncoderError;
+use crate::model::{explained, load};
 use crate::settings::Settings;
 use crate::transformer::{Prompt, Tokenised, Transformer};
-use crate::vectors::{TextId, Vectors, text_id};
+use crate::vectors::{self, text_id};
 
 /// Rows written at once.
 const ROWS: usize = 16_384;
@@ -25,26 +26,6 @@ const ROWS: usize = 16_384;
 const BATCH_TOKENS: usize = 512;
 /// Batches between two looks at whether vectors are to be kept.
 const WAVE: usize = 16;
-/// Vectors computed for this long are kept: a killed stage loses no more.
-const KEEP_EVERY: Duration = Duration::from_secs(15);
-/// Digest of the files that decide an embedding.
-fn folder_digest(folder: &Path) -> OpResult<String> {
-    let mut hasher = blake3::Hasher::new();
-    for (file, _) in crate::folder::deciding_files(folder) {
-        let path = folder.join(&file);
-        if path.is_file() {
-            hasher
-                .update(file.to_string_lossy().as_bytes())
-                .update(&[0]);
-            let failed = |e| OpError::wrap("failed to read", e).file(&path);
-            let mut own = blake3::Hasher::new();
-            own.update_reader(files::open(&path).map_err(failed)?)
-                .map_err(failed)?;
-            hasher.update(own.finalize().as_bytes());
-        }
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
 
 /// What the pipeline says of how texts are embedded.
 pub(crate) struct How<'a> {
@@ -53,15 +34,6 @@ pub(crate) struct How<'a> {
     pub(crate) instruct: Option<&'a str>,
     /// Texts at a time.
     pub(crate) batch: usize,
-}
-
-fn explained(what: String, e: EncoderError) -> OpError {
-    let hint = e.hint();
-    let e = OpError::wrap(what, e);
-    match hint {
-        Some(hint) => e.hint(hint),
-        None => e,
-    }
 }
 
 /// Embeds texts with the model of a folder, and writes them.
@@ -74,23 +46,17 @@ pub(crate) fn embed(
     (name, folder): (&str, &Path),
     how: &How<'_>,
 ) -> OpResult<About> {
-    let failed = |e| explained(format!("failed to load the encoder {name}"), e);
-    let digest = folder_digest(folder)?;
-    let encoder = Transformer::load(folder, how.settings).map_err(failed)?;
+    let (encoder, digest) = load(("encoder", name), folder, || {
+        Transformer::load(folder, how.settings)
+    })?;
     if let Some(note) = encoder.note() {
         ctx.info(format!("{name}: {note}"));
     }
-    // Vectors are kept under the digest: it must be that of what was read.
-    if folder_digest(folder)? != digest {
-        return Err(
-            OpError::new(format!("the encoder {name} changed while it was read"))
-                .file(folder)
-                .hint("run again"),
-        );
-    }
-    let prompt = encoder.prompt(how.instruct).map_err(failed)?;
+    let prompt = encoder
+        .prompt(how.instruct)
+        .map_err(|e| explained(format!("failed to load the encoder {name}"), e))?;
     let dim = encoder.dim();
-    let kept = Vectors::open(&ctx.cache, &cache_name(&digest, how.settings), dim);
+    let kept = vectors::open(&ctx.cache, &cache_name(&digest, how.settings));
     let job = Job {
         encoder: &encoder,
         prompt: &prompt,
@@ -183,7 +149,7 @@ fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32
 struct Job<'a> {
     encoder: &'a Transformer,
     prompt: &'a Prompt,
-    kept: &'a Vectors,
+    kept: &'a Kept,
     batch: usize,
     ctx: &'a Context,
 }
@@ -195,14 +161,13 @@ impl Job<'_> {
             .and("vectors", &[distinct.texts.len(), dim, size_of::<f32>()])
             .check("`truncate_dim` or the number of texts")?;
         let mut out = vec![0.0_f32; distinct.texts.len() * dim];
-        let ids: Vec<TextId> = distinct
+        let ids: Vec<Id> = distinct
             .texts
             .iter()
             .map(|t| text_id(self.prompt.text(), t))
             .collect();
         let mut known = vec![false; ids.len()];
-        let wanted = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-        self.kept.read(&wanted, |i, vector| {
+        vectors::read(self.kept, &ids, dim, |i, vector| {
             out[i * dim..][..dim].copy_from_slice(vector);
             known[i] = true;
         });
@@ -247,16 +212,15 @@ impl Job<'_> {
                 for (t, vector) in batch.iter().zip(vectors.chunks_exact(dim)) {
                     let i = missing[*t];
                     out[i * dim..][..dim].copy_from_slice(vector);
-                    new.ids.push(ids[i]);
+                    new.push(ids[i], vectors::to_bytes(vector));
                     computed_here.push(i as u64);
                 }
-                new.vectors.extend(vectors);
             }
             if let Some(stopped) = stopped {
                 self.keep(&mut new);
                 return Err(stopped);
             }
-            if new.since.elapsed() >= KEEP_EVERY {
+            if new.is_due() {
                 self.keep(&mut new);
             }
         }
@@ -305,27 +269,8 @@ impl Job<'_> {
 
     /// Keeps what is new. That this fails costs time later, not the stage.
     fn keep(&self, new: &mut New) {
-        let new = std::mem::take(new);
-        if let Err(e) = self.kept.write(&new.ids, new.vectors) {
-            self.ctx
-                .warn(format!("vectors are not kept for later runs: {e}"));
-        }
-    }
-}
-
-/// Vectors not kept yet.
-struct New {
-    ids: Vec<TextId>,
-    vectors: Vec<f32>,
-    since: Instant,
-}
-
-impl Default for New {
-    fn default() -> Self {
-        New {
-            ids: Vec::new(),
-            vectors: Vec::new(),
-            since: Instant::now(),
+        if let Err(e) = new.keep(self.kept) {
+            self.ctx.warn(e.to_string());
         }
     }
 }
@@ -409,7 +354,7 @@ mod tests {
             messages: std::sync::Mutex::default(),
         });
         ctx.reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
-        let kept = Vectors::open(cache, &cache_name("digest", &settings), encoder.dim());
+        let kept = vectors::open(cache, &cache_name("digest", &settings));
         let job = Job {
             encoder: &encoder,
             prompt: &prompt,

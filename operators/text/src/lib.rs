@@ -23,11 +23,14 @@ mod hub;
 #[cfg(feature = "transformers")]
 mod job;
 mod location;
+mod model;
 mod modules;
 mod pooling;
 mod settings;
 mod static_encoder;
 mod static_format;
+#[cfg(feature = "transformers")]
+mod tagger;
 #[cfg(feature = "transformers")]
 mod transformer;
 #[cfg(feature = "transformers")]
@@ -36,8 +39,11 @@ mod vectors;
 pub use error::EncoderError;
 #[cfg(feature = "transformers")]
 pub use job::batches;
+pub use model::Model;
 pub use settings::{Round, Settings};
 pub use static_encoder::{Encoded, StaticEncoder};
+#[cfg(feature = "transformers")]
+pub use tagger::{Span, Tagger, Text};
 #[cfg(feature = "transformers")]
 pub use transformer::{Prompt, Tokenised, Transformer};
 

@@ -29,6 +29,8 @@ pub(crate) struct Repo {
     pub(crate) id: String,
     /// A branch, tag or commit.
     pub(crate) revision: String,
+    /// What it is for: `encoder` or `model`, for messages.
+    pub(crate) what: &'static str,
 }
 
 /// What is wrong with a model's name, if anything.
@@ -61,6 +63,7 @@ impl Location {
             Location::Hub(Repo {
                 id,
                 revision: revision.unwrap_or("main").to_owned(),
+                what: "encoder",
             })
         }
     }
@@ -231,14 +234,15 @@ pub(crate) fn fetch(repo: &Repo, _: &dyn Reporter, _: &Cancel) -> OpResult<()> {
 /// What to say of a model that is not here.
 pub(crate) fn absent(repo: &Repo) -> String {
     format!(
-        "the encoder {} (revision {}) is not on this machine yet",
-        repo.id, repo.revision
+        "the {} {} (revision {}) is not on this machine yet",
+        repo.what, repo.id, repo.revision
     )
 }
 
-/// What to do without the hub: take the encoder that needs none, or get the model here by hand.
+/// What to do without the hub: take the encoder that needs none, if one is wanted, or get the model
+/// here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
-    let instead = match cfg!(feature = "static-encoder") {
+    let instead = match cfg!(feature = "static-encoder") && repo.what == "encoder" {
         true => {
             "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
         }

@@ -1,7 +1,5 @@
 //! `by: english`: the compiled-in English pipeline. Sentences are the parser's, mentions the named
 //! entities, and facts come from rules over the parse.
-//!
-//! Nothing is kept between runs: when the stage runs again, every text is parsed again.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,6 +25,15 @@ impl English {
     pub fn load() -> OpResult<Self> {
         let failed = |e| OpError::wrap("failed to load the compiled-in English pipeline", e);
         Pipeline::new().map(English).map_err(failed)
+    }
+
+    /// Names the extractor with its weights.
+    pub fn name() -> String {
+        let mut hasher = blake3::Hasher::new();
+        for file in Pipeline::files() {
+            hasher.update(blake3::hash(file).as_bytes());
+        }
+        format!("english {}", hasher.finalize().to_hex())
     }
 
     /// What is found in some documents, in their order. The same for each, whatever the others are.

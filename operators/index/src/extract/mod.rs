@@ -1,16 +1,20 @@
 //! What a text holds: sentences, mentions and facts, and who finds them.
 //!
 //! Each way to find them is a file. A document's title and text go in, ranges of the text come out
-//! ([`Extracted`]), and nothing else decides. Where documents name each other is found apart from
-//! it (`gazetteer`).
+//! ([`Extracted`]), and nothing else decides, so that it can be kept between runs (`kept`). Where
+//! documents name each other is found apart from it (`gazetteer`).
 
 #[cfg(feature = "english")]
 pub mod english;
 pub mod gazetteer;
+#[cfg(any(feature = "english", feature = "transformers"))]
+pub mod kept;
 pub mod openie;
 pub mod operator;
 pub mod patterns;
 pub mod sentences;
+#[cfg(feature = "transformers")]
+pub mod transformer;
 pub mod writer;
 
 use std::borrow::Cow;

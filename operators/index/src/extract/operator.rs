@@ -9,9 +9,13 @@ use gfm_pipe_api::{
     Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
     OutPort, Problem, Schema, Type, kinds,
 };
+#[cfg(feature = "transformers")]
+use gfm_pipe_api::{Cancel, Reporter};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "english", feature = "transformers"))]
+use super::kept::Keeping;
 use super::openie::{self, Corpus, Given};
 use super::patterns;
 use super::writer::Writer;
@@ -32,6 +36,10 @@ pub struct ExtractParams {
     pub by: By,
     /// Files of facts, for `by: file`.
     pub path: Option<PathBuf>,
+    /// The model, for `by: transformer`.
+    pub model: Option<String>,
+    /// Its revision on the hub.
+    pub revision: Option<String>,
 }
 
 /// Who extracts.
@@ -42,6 +50,8 @@ pub enum By {
     English,
     /// Capitals, numbers, dates, quotes.
     Patterns,
+    /// A model for token classification.
+    Transformer,
     /// Another program did.
     File,
 }
@@ -52,6 +62,10 @@ const NO_ENGLISH: &str = "this build has no English pipeline";
 const NO_ENGLISH_HINT: &str =
     "build with `--features english` (it is on by default), or use `by: patterns`";
 
+const NO_TRANSFORMERS: &str = "this build runs no transformers";
+const NO_TRANSFORMERS_HINT: &str =
+    "build with `--features encoders` (it is on by default), or use `by: patterns`";
+
 const WANTED: Wanted = Wanted {
     format: None,
     formats: &[Format::Json, Format::JsonLines],
@@ -59,6 +73,14 @@ const WANTED: Wanted = Wanted {
 };
 
 impl ExtractParams {
+    #[cfg(feature = "transformers")]
+    fn model(&self, base: &Path) -> Option<gfm_pipe_text::Model> {
+        let model = self.model.as_deref();
+        let model = model.filter(|_| self.by == By::Transformer)?;
+        let revision = self.revision.as_deref();
+        Some(gfm_pipe_text::Model::of(model, revision, base))
+    }
+
     fn file(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.by == By::File)
     }
@@ -73,8 +95,8 @@ impl Operator for Extract {
 
     fn schema() -> Schema {
         let by = Type::OneOf {
-            words: &["english", "patterns", "file"],
-            planned: &["transformer"],
+            words: &["english", "patterns", "transformer", "file"],
+            planned: &[],
         };
         Schema::new(vec![
             Field::new(
@@ -82,8 +104,9 @@ impl Operator for Extract {
                 by,
                 "english",
                 "english: named entities, and facts by rules over a parse; patterns: capitalised \
-                 spans, numbers, dates and quoted strings, without facts; file: what GFM-RAG or \
-                 HippoRAG extracted",
+                 spans, numbers, dates and quoted strings, without facts; transformer: names by a \
+                 model for token classification, without facts; file: what GFM-RAG or HippoRAG \
+                 extracted",
             ),
             Field::new(
                 "path",
@@ -91,6 +114,24 @@ impl Operator for Extract {
                 serde_json::Value::Null,
                 "with `by: file`: OpenIE results as JSON or JSONL, a file, a folder or a pattern",
             ),
+            // Files of models are in the key by what they hold.
+            Field::new(
+                "model",
+                Type::Text.or_null(),
+                serde_json::Value::Null,
+                "with `by: transformer`: a folder, or a name of the Hugging Face hub \
+                 (`dslim/bert-base-NER`), which a run downloads once; BERT, RoBERTa or DeBERTa for \
+                 token classification",
+            )
+            .no_effect(),
+            Field::new(
+                "revision",
+                Type::Text.or_null(),
+                serde_json::Value::Null,
+                "branch, tag or commit of a hub name (main); what it stood for at the first \
+                 download is kept",
+            )
+            .no_effect(),
         ])
     }
 
@@ -128,23 +169,65 @@ impl Operator for Extract {
     }
 
     fn check(params: &ExtractParams) -> Vec<Problem> {
-        let mut problems = match (params.by, &params.path) {
-            (By::File, None) => vec![Problem::at("by", "`by: file` needs the `path` of a file")],
-            (By::English | By::Patterns, Some(_)) => {
-                vec![Problem::at("path", "only `by: file` reads a file")]
-            }
-            _ => Vec::new(),
-        };
+        let model = params
+            .model
+            .as_deref()
+            .filter(|model| !model.trim().is_empty());
+        let mut problems = Vec::new();
+        let mut needs =
+            |by, key, given: bool, problem: &str, only: &str| match (params.by == by, given) {
+                (true, false) => problems.push(Problem::at("by", problem)),
+                (false, true) => problems.push(Problem::at(key, only)),
+                _ => {}
+            };
+        needs(
+            By::File,
+            "path",
+            params.path.is_some(),
+            "`by: file` needs the `path` of a file",
+            "only `by: file` reads a file",
+        );
+        needs(
+            By::Transformer,
+            "model",
+            model.is_some(),
+            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub",
+            "only `by: transformer` has a model",
+        );
+        if params.by != By::Transformer && params.revision.is_some() {
+            let problem = "only `by: transformer` has a model";
+            problems.push(Problem::at("revision", problem));
+        }
         if params.by == By::English && !cfg!(feature = "english") {
             problems.push(Problem::at("by", NO_ENGLISH).hint(NO_ENGLISH_HINT));
+        }
+        if params.by == By::Transformer && !cfg!(feature = "transformers") {
+            problems.push(Problem::at("by", NO_TRANSFORMERS).hint(NO_TRANSFORMERS_HINT));
         }
         problems
     }
 
     fn files(params: &ExtractParams, base: &Path) -> Vec<InputFile> {
+        #[cfg(feature = "transformers")]
+        if let Some(model) = params.model(base) {
+            return model.files(base);
+        }
         params
             .file()
             .map_or_else(Vec::new, |path| Listing::files(path, base, &WANTED))
+    }
+
+    #[cfg(feature = "transformers")]
+    fn fetch(
+        params: &ExtractParams,
+        base: &Path,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> OpResult<()> {
+        match params.model(base) {
+            Some(model) => model.fetch(reporter, cancel),
+            None => Ok(()),
+        }
     }
 
     fn fingerprint(params: &ExtractParams, base: &Path) -> Option<String> {
@@ -164,12 +247,13 @@ impl Operator for Extract {
                 let none = Given::default();
                 let extract =
                     |d: &Document<'_>| given.get(&d.id).unwrap_or(&none).extracted(d.text);
-                out.pass(ctx, documents, &|all| one_by_one(all, extract))?;
+                out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
             }
             (By::English, None) => english(ctx, documents, &mut out)?,
+            (By::Transformer, None) => transformer(&params, ctx, documents, &mut out)?,
             (By::Patterns | By::File, None) => {
                 let extract = |d: &Document<'_>| patterns::extract(d.title, d.text);
-                out.pass(ctx, documents, &|all| one_by_one(all, extract))?;
+                out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
             }
         }
         out.gazetteer(ctx, documents)?;
@@ -179,13 +263,45 @@ impl Operator for Extract {
 
 #[cfg(feature = "english")]
 fn english(ctx: &Context, documents: &Artifact, out: &mut Writer) -> OpResult<()> {
-    let english = super::english::English::load()?;
-    out.pass(ctx, documents, &|all| english.extract(all))
+    use super::english::English;
+    let english = English::load()?;
+    let mut keeping = Keeping::open(ctx, &English::name());
+    out.pass(ctx, documents, &mut |all| {
+        keeping.extract(all, |missing| Ok(english.extract(missing)))
+    })?;
+    keeping.report();
+    Ok(())
 }
 
 #[cfg(not(feature = "english"))]
 fn english(_: &Context, _: &Artifact, _: &mut Writer) -> OpResult<()> {
     Err(OpError::new(NO_ENGLISH).hint(NO_ENGLISH_HINT))
+}
+
+#[cfg(feature = "transformers")]
+fn transformer(
+    params: &ExtractParams,
+    ctx: &Context,
+    documents: &Artifact,
+    out: &mut Writer,
+) -> OpResult<()> {
+    use super::transformer::Transformer;
+    let model = params.model(&ctx.base);
+    let model = model.ok_or_else(|| OpError::new("there is no `model`"))?;
+    let transformer = Transformer::load(&model, ctx)?;
+    let mut keeping = Keeping::open(ctx, &transformer.name());
+    out.pass(ctx, documents, &mut |all| {
+        Transformer::in_parts(all, |part| {
+            keeping.extract(part, |missing| transformer.extract(missing))
+        })
+    })?;
+    keeping.report();
+    Ok(())
+}
+
+#[cfg(not(feature = "transformers"))]
+fn transformer(_: &ExtractParams, _: &Context, _: &Artifact, _: &mut Writer) -> OpResult<()> {
+    Err(OpError::new(NO_TRANSFORMERS).hint(NO_TRANSFORMERS_HINT))
 }
 
 /// Extracts from each document by itself, on all threads.

@@ -142,15 +142,15 @@ impl Writer {
     /// Extracts all documents.
     ///
     /// # Errors
-    /// When the stage is cancelled, documents cannot be read, or the disk refuses.
+    /// When the stage is cancelled, documents cannot be read, `extract` fails, or the disk refuses.
     pub fn pass(
         &mut self,
         ctx: &Context,
         artifact: &Artifact,
-        extract: &dyn Fn(&[Document<'_>]) -> Vec<Extracted>,
+        extract: &mut dyn FnMut(&[Document<'_>]) -> OpResult<Vec<Extracted>>,
     ) -> OpResult<()> {
         in_turn(ctx, artifact, "extract", &mut |documents| {
-            for (document, found) in documents.iter().zip(extract(&documents)) {
+            for (document, found) in documents.iter().zip(extract(&documents)?) {
                 self.document(document, &found)?;
             }
             Ok(())

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
@@ -30,7 +30,7 @@ impl Vectors {
     pub fn joined(tables: &[(&Artifact, &Artifact)]) -> OpResult<Vectors> {
         let mut all: Option<Vectors> = None;
         for (embeddings, of) in tables {
-            check_texts(embeddings, of)?;
+            check_made_from(embeddings, &of.texts()?, &of.name)?;
             let (dim, mut values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
             values.chunks_exact_mut(dim.max(1)).for_each(normalise);
             let all = all.get_or_insert_with(|| Vectors {
@@ -83,7 +83,7 @@ impl Vectors {
         k: usize,
         wanted: &(dyn Fn(usize, u32) -> bool + Sync),
     ) -> OpResult<Vec<Vec<Near>>> {
-        check_texts(embeddings, of)?;
+        check_made_from(embeddings, &of.texts()?, &of.name)?;
         let mut best: Vec<Best> = (0..self.len()).map(|_| Best::new(k)).collect();
         let total = embeddings.rows("vectors")? as u64;
         let mut first = 0u32;
@@ -171,22 +171,6 @@ fn encoder(embeddings: &Artifact) -> OpResult<(String, String)> {
     let row = embeddings.read("encoder")?;
     let text = |name| -> OpResult<String> { Ok(columns::text(&row, name)?.value(0).to_owned()) };
     Ok((text("name")?, text("digest")?))
-}
-
-/// Checks that embeddings were made from a table's texts.
-fn check_texts(embeddings: &Artifact, of: &Artifact) -> OpResult<()> {
-    let row = embeddings.read("encoder")?;
-    if columns::text(&row, "texts_digest")?.value(0) == texts_digest(of.texts()?) {
-        return Ok(());
-    }
-    Err(
-        OpError::new(format!("these embeddings were not made from `{}`", of.name))
-            .artifact(&embeddings.name)
-            .hint(format!(
-                "connect an `embed` stage with `in: {{texts: {}}}`",
-                of.name
-            )),
-    )
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ struct Layer {
 }
 
 /// The network without a head.
-pub(super) struct Bert {
+pub(crate) struct Bert {
     words: Tensor,
     /// Of positions, from the first one a text has; BERT's have the embedding of the first kind of token added.
     positions: Tensor,

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::tokens::Tokens;
 
 /// One of them.
-pub(super) enum Library {
+pub(crate) enum Library {
     Nomic(nomic_bert::NomicBertModel),
     Qwen(qwen3::Model),
 }
 
 /// A network with the length of its states and of the longest text.
-pub(super) struct Sized {
+pub(crate) struct Sized {
     pub(super) network: Library,
     pub(super) width: usize,
     pub(super) longest: usize,

@@ -6,9 +6,9 @@
 
 mod bert;
 mod library;
-mod network;
+pub(crate) mod network;
 mod ops;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,12 @@ use tokens::Tokens;
 pub struct Tokenised(Vec<u32>);
 
 impl Tokenised {
-    #[cfg(test)]
     pub(crate) fn of(ids: Vec<u32>) -> Self {
         Tokenised(ids)
+    }
+
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.0
     }
 
     /// Its tokens, special ones included; at least one.
@@ -81,14 +84,14 @@ struct Dense {
 }
 
 /// What candle says, without where in the program it says so.
-fn told(mut e: candle_core::Error) -> String {
+pub(crate) fn told(mut e: candle_core::Error) -> String {
     while let candle_core::Error::WithBacktrace { inner, .. } = e {
         e = *inner;
     }
     e.to_string()
 }
 
-fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
+pub(crate) fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
     EncoderError::Model {
         path: path.to_owned(),
         problem: e.to_string(),
@@ -104,7 +107,9 @@ fn refused(path: &Path, e: Refused) -> EncoderError {
 }
 
 /// All tensors of files of weights, and what was done to their names.
-fn tensors(files: &[PathBuf]) -> Result<(HashMap<String, Tensor>, Option<String>), EncoderError> {
+pub(crate) fn tensors(
+    files: &[PathBuf],
+) -> Result<(HashMap<String, Tensor>, Option<String>), EncoderError> {
     let mut all = Tensors::new();
     for path in files {
         let bin = path.extension().is_some_and(|e| e == "bin");
@@ -405,7 +410,7 @@ impl Transformer {
 }
 
 /// The tokenizer, cutting texts at `longest` tokens and filling none up.
-fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+pub(crate) fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
     let path = &of.join(TOKENIZER);
     let bytes = folder::read(path)?;
     let at_start = folder::cut_at_start(of, &bytes)?;

@@ -9,13 +9,13 @@ use super::library::{self, Sized};
 use super::tokens::Tokens;
 
 /// One of them.
-pub(super) enum Network {
+pub(crate) enum Network {
     Own(Bert),
     Library(Sized),
 }
 
 /// How the classes of a `model_type` are called; nothing where there is no such network here.
-pub(super) fn class_of(kind: &str) -> Option<&'static str> {
+pub(crate) fn class_of(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "bert" => "Bert",
         "roberta" => "Roberta",
@@ -31,7 +31,7 @@ pub(super) fn class_of(kind: &str) -> Option<&'static str> {
 /// Checks that the `architectures` of a configuration are classes of the network that its
 /// `model_type` chooses: a network of the same weights and another position or attention would give
 /// other vectors.
-pub(super) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
+pub(crate) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
     let named = match config.get("architectures") {
         None | Some(Value::Null) => return Ok(()),
         Some(Value::Array(named)) => named,
@@ -53,7 +53,7 @@ pub(super) fn agrees(class: &str, config: &Value) -> std::result::Result<(), Str
 
 impl Network {
     /// The network of a `model_type` that [`class_of`] knows.
-    pub(super) fn load(kind: &str, vb: VarBuilder<'_>, config: &Value) -> Result<Self> {
+    pub(crate) fn load(kind: &str, vb: VarBuilder<'_>, config: &Value) -> Result<Self> {
         Ok(match kind {
             "nomic_bert" => Network::Library(library::nomic(vb, config)?),
             "qwen3" => Network::Library(library::qwen(vb, config)?),
@@ -66,7 +66,7 @@ impl Network {
     }
 
     /// Length of a state.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Network::Own(network) => network.width,
             Network::Library(network) => network.width,
@@ -74,7 +74,7 @@ impl Network {
     }
 
     /// Tokens a text may have.
-    pub(super) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         match self {
             Network::Own(network) => network.longest,
             Network::Library(network) => network.longest,
@@ -82,7 +82,7 @@ impl Network {
     }
 
     /// States of the last layer: `tokens x width`.
-    pub(super) fn forward(&self, batch: &Tokens) -> Result<Tensor> {
+    pub(crate) fn forward(&self, batch: &Tokens) -> Result<Tensor> {
         match self {
             Network::Own(network) => network.forward(batch),
             Network::Library(network) => network.network.forward(batch),

@@ -2,16 +2,16 @@
 
 /// A batch.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     /// Of all texts.
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// Of each text; at least 1.
-    pub(super) lengths: Vec<u32>,
+    pub(crate) lengths: Vec<u32>,
 }
 
 impl Tokens {
     /// Puts texts one behind the other.
-    pub(super) fn of<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
+    pub(crate) fn of<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let mut out = Tokens::default();
         for ids in texts {
             out.ids.extend_from_slice(ids);

@@ -1,0 +1,86 @@
+//! `by: transformer`: mentions are what a model for token classification takes for names.
+//!
+//! Sentences are found by rules, as for `patterns`; there are no facts.
+
+use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_text::{Model, Span, Tagger, Text};
+use rayon::prelude::*;
+
+use super::{Document, Extracted, Mention, one_line, sentences};
+
+/// Documents that go through the model together: it takes much longer than anything else, and what
+/// it found is kept after each of them.
+const AT_ONCE: usize = 64;
+
+/// The extractor.
+pub struct Transformer<'a> {
+    ctx: &'a Context,
+    tagger: Tagger,
+    digest: String,
+}
+
+impl<'a> Transformer<'a> {
+    /// The extractor of a model.
+    ///
+    /// # Errors
+    /// When the model is not here, or cannot be loaded.
+    pub fn load(model: &Model, ctx: &'a Context) -> OpResult<Self> {
+        let (tagger, digest) = Tagger::of(model, ctx)?;
+        Ok(Transformer {
+            ctx,
+            tagger,
+            digest,
+        })
+    }
+
+    /// Names the extractor with its model.
+    pub fn name(&self) -> String {
+        format!("transformer {}", self.digest)
+    }
+
+    /// Calls `each` with parts of the documents that are not too large.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn in_parts<'d>(
+        documents: &[Document<'d>],
+        mut each: impl FnMut(&[Document<'d>]) -> OpResult<Vec<Extracted>>,
+    ) -> OpResult<Vec<Extracted>> {
+        let mut out = Vec::with_capacity(documents.len());
+        for part in documents.chunks(AT_ONCE) {
+            out.extend(each(part)?);
+        }
+        Ok(out)
+    }
+
+    /// What is found in some documents, in their order. The same for each, whatever the others are.
+    ///
+    /// # Errors
+    /// When a text or the model is refused, or the stage is cancelled.
+    pub fn extract(&self, documents: &[Document<'_>]) -> OpResult<Vec<Extracted>> {
+        let texts: Vec<Text<'_>> = documents
+            .par_iter()
+            .map(|document| Text {
+                text: document.text,
+                sentences: sentences::sentences(document.text),
+            })
+            .collect();
+        let spans = self.tagger.tag(self.ctx, &texts)?;
+        let found = texts.into_iter().zip(spans);
+        Ok(found
+            .map(|(Text { text, sentences }, spans)| Extracted {
+                sentences,
+                mentions: spans.into_iter().map(|span| mention(text, span)).collect(),
+                facts: Vec::new(),
+            })
+            .collect())
+    }
+}
+
+fn mention(text: &str, Span { range, label }: Span) -> Mention {
+    Mention {
+        text: one_line(&text[range.clone()]),
+        range: Some(range),
+        label: label.into(),
+    }
+}

@@ -1,0 +1,191 @@
+//! The nearest of very many vectors, found among those in the same part of space.
+//!
+//! Each vector is in the list of the centre nearest to it, and is compared with what is in the
+//! lists of its [`PROBES`] nearest centres. So a neighbour may be missed, seldom. The rows come in
+//! an order that does not depend on the input (by digest): the first rows are a random sample, which
+//! the centres are made of, and equal sets give equal centres.
+
+use gfm_pipe_api::{Context, OpResult};
+use rayon::prelude::*;
+
+use super::nearest::{Near, Wanted, nearest, nearest_first};
+use super::points::Points;
+
+/// Lists that a vector's neighbours are looked for in.
+const PROBES: usize = 16;
+/// Vectors in a centre's sample.
+const SAMPLE: usize = 32;
+/// How often centres move to the middle of the sample's vectors that are nearest to them.
+const ROUNDS: usize = 4;
+/// Lists that are searched at once: what they give is in memory together.
+const AT_ONCE: usize = 64;
+
+/// For each vector the nearest others, almost always.
+///
+/// # Errors
+/// When the stage is cancelled.
+pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<Vec<Vec<Near>>> {
+    let lists = Lists::of(ctx, points)?;
+    let mut out: Vec<Vec<Near>> = vec![Vec::new(); points.len()];
+    let total = lists.members.len() as u64;
+    let waves = lists
+        .members
+        .chunks(AT_ONCE)
+        .zip(lists.asking.chunks(AT_ONCE));
+    for (wave, (members, asking)) in waves.enumerate() {
+        ctx.progress((wave * AT_ONCE) as u64, total, "lists", "near names");
+        let pairs = members.par_iter().zip(asking);
+        let found: OpResult<Vec<_>> = pairs
+            .map(|(members, asking)| {
+                nearest(ctx, &points.select(asking), &points.select(members), wanted)
+            })
+            .collect();
+        for ((members, asking), found) in members.iter().zip(asking).zip(found?) {
+            for (query, near) in asking.iter().zip(found) {
+                for (key, cosine) in near {
+                    let key = members[key as usize];
+                    // What one of both finds, the other need not find.
+                    out[*query as usize].push((key, cosine));
+                    out[key as usize].push((*query, cosine));
+                }
+            }
+        }
+        out.par_iter_mut().for_each(|near| {
+            near.sort_unstable_by(nearest_first);
+            near.dedup();
+            near.truncate(wanted.most);
+        });
+    }
+    ctx.progress(total, total, "lists", "near names");
+    Ok(out)
+}
+
+/// Rows by the centre nearest to them.
+struct Lists {
+    /// Rows of each list, ascending.
+    members: Vec<Vec<u32>>,
+    /// Rows whose neighbours may be in each list, ascending.
+    asking: Vec<Vec<u32>>,
+}
+
+impl Lists {
+    fn of(ctx: &Context, points: &Points) -> OpResult<Lists> {
+        let centres = centres(ctx, points)?;
+        let mut lists = Lists {
+            members: vec![Vec::new(); centres.len()],
+            asking: vec![Vec::new(); centres.len()],
+        };
+        let probes = nearest(ctx, points, &centres, any(PROBES))?;
+        for (row, near) in (0..).zip(probes) {
+            for (rank, (centre, _)) in near.into_iter().enumerate() {
+                if rank == 0 {
+                    lists.members[centre as usize].push(row);
+                }
+                lists.asking[centre as usize].push(row);
+            }
+        }
+        Ok(lists)
+    }
+}
+
+/// The nearest ones, however far they are.
+fn any(most: usize) -> Wanted {
+    let at_least = -2.0;
+    Wanted { most, at_least }
+}
+
+fn centres(ctx: &Context, points: &Points) -> OpResult<Points> {
+    // Comparing with centres takes about as long as comparing with what is in the lists.
+    let count = (4.0 * (points.len() as f64).sqrt()).ceil() as usize;
+    let count = count.min(points.len());
+    let sample = points.first(points.len().min(count * SAMPLE));
+    let mut centres = points.first(count);
+    for _ in 0..ROUNDS {
+        let nearest = nearest(ctx, &sample, &centres, any(1))?;
+        centres = moved(&centres, &sample, &nearest);
+    }
+    Ok(centres)
+}
+
+/// Centres in the middle of the vectors nearest to them.
+fn moved(centres: &Points, sample: &Points, nearest: &[Vec<Near>]) -> Points {
+    let dim = centres.dim();
+    let mut sums = vec![0.0_f64; centres.len() * dim];
+    for (row, near) in nearest.iter().enumerate() {
+        for (centre, _) in near {
+            let sum = &mut sums[*centre as usize * dim..][..dim];
+            for (sum, x) in sum.iter_mut().zip(sample.row(row)) {
+                *sum += f64::from(*x);
+            }
+        }
+    }
+    let mut out = Points::new(dim);
+    for (centre, sum) in sums.chunks_exact(dim).enumerate() {
+        // Where nothing is near, or what is near cancels out, it stays.
+        match sum.iter().map(|x| x * x).sum::<f64>() > 1e-12 {
+            true => out.push(sum.iter().copied()),
+            false => out.push(centres.row(centre).iter().map(|x| f64::from(*x))),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::nearest::tests::clustered;
+    use super::*;
+    use gfm_pipe_api::local;
+
+    #[test]
+    fn almost_all_neighbours_are_found() {
+        let ctx = local::context();
+        let wanted = Wanted {
+            most: 8,
+            at_least: 0.8,
+        };
+        for (seed, centres) in [(1, 30), (2, 400), (3, 2000)] {
+            let points = clustered(seed, 6000, centres, 24);
+            let exact = nearest(&ctx, &points, &points, wanted).unwrap();
+            let got = approximate(&ctx, &points, wanted).unwrap();
+            let (mut there, mut found) = (0, 0);
+            for (exact, got) in exact.iter().zip(&got) {
+                there += exact.len();
+                found += exact.iter().filter(|near| got.contains(near)).count();
+            }
+            assert!(
+                there > 6000 * 2,
+                "{there} neighbours around {centres} centres"
+            );
+            let recall = found as f64 / there as f64;
+            assert!(recall >= 0.95, "recall {recall} around {centres} centres");
+        }
+    }
+
+    #[test]
+    fn equal_vectors_and_few_vectors_are_no_trouble() {
+        let ctx = local::context();
+        let wanted = Wanted {
+            most: 3,
+            at_least: 0.9,
+        };
+        assert!(
+            approximate(&ctx, &Points::new(4), wanted)
+                .unwrap()
+                .is_empty()
+        );
+        for count in [1, 2, 100] {
+            let mut points = Points::new(2);
+            for _ in 0..count {
+                points.push([3.0, 4.0].into_iter());
+            }
+            let near = approximate(&ctx, &points, wanted).unwrap();
+            assert!(near.iter().all(|n| n.len() == count.min(3)));
+        }
+        let mut opposite = Points::new(1);
+        opposite.push([1.0].into_iter());
+        opposite.push([-1.0].into_iter());
+        let near = approximate(&ctx, &opposite, wanted).unwrap();
+        assert_eq!(near, [vec![(0, 1.0)], vec![(1, 1.0)]]);
+    }
+}

@@ -1,0 +1,218 @@
+//! Token classification: what a transformer takes for names in a text.
+//!
+//! `labels.rs` says what labels mean and makes spans of words, `words.rs` makes words of tokens,
+//! `windows.rs` cuts what is longer than the network reads, `network.rs` runs it.
+//!
+//! Invariant: a text's spans depend on the text, its sentences and the model alone, not on the
+//! texts beside it.
+
+mod labels;
+mod network;
+#[cfg(test)]
+mod tests;
+mod windows;
+mod words;
+
+use std::ops::Range;
+use std::path::Path;
+
+use gfm_pipe_api::{Context, OpError, OpResult};
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+use crate::error::EncoderError;
+use crate::folder::{CONFIG, Recipe, TOKENIZER};
+use crate::job::batches;
+use crate::model::{self, Model, explained};
+use crate::transformer::{Tokenised, broken, tokenizer};
+use labels::Labels;
+pub use labels::Span;
+use network::{Classifier, checked};
+use windows::{Window, windows};
+use words::{Token, Word, words};
+
+/// Most tokens of a window: models for token classification were trained with no more, and
+/// attention takes time by the square.
+const LONGEST: usize = 512;
+/// Windows of a batch, at most.
+const BATCH: usize = 32;
+/// Characters of a text that an error shows.
+const SHOWN: usize = 60;
+
+/// A model for token classification.
+pub struct Tagger {
+    tokenizer: Tokenizer,
+    /// Special tokens before and behind a window.
+    around: [Vec<u32>; 2],
+    network: Classifier,
+    labels: Labels,
+    /// Tokens of a window besides the special ones.
+    room: usize,
+}
+
+/// A text with its sentences.
+#[derive(Debug, Clone)]
+pub struct Text<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Bytes of its sentences, ascending.
+    pub sentences: Vec<Range<usize>>,
+}
+
+/// A text as tokens and as words.
+struct Tokens {
+    ids: Vec<u32>,
+    words: Vec<Word>,
+}
+
+impl Tagger {
+    /// Loads a model; gives it with the digest of its files.
+    ///
+    /// # Errors
+    /// When it is not here, or a file is missing, broken, or asks for what is not implemented.
+    pub fn of(model: &Model, ctx: &Context) -> OpResult<(Self, String)> {
+        let folder = model.folder(ctx)?;
+        model::load(("model", &model.name()), &folder, || Tagger::load(&folder))
+    }
+
+    /// Loads a folder.
+    ///
+    /// # Errors
+    /// See [`Tagger::of`].
+    pub fn load(folder: &Path) -> Result<Self, EncoderError> {
+        let recipe = Recipe::read(folder)?;
+        let config = folder.join(CONFIG);
+        checked(&recipe.network, &config)?;
+        let labels = Labels::read(&recipe.network, &config)?;
+        let network = Classifier::load(&recipe, &config, labels.len())?;
+        let longest = network.longest().min(LONGEST);
+        let longest = recipe.max_tokens.map_or(longest, |n| n.min(longest));
+        let mut tokenizer = tokenizer(folder, longest)?;
+        let path = folder.join(TOKENIZER);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| broken(&path, e))?;
+        let around = around(&tokenizer).map_err(|e| broken(&path, e))?;
+        let special: usize = around.iter().map(Vec::len).sum();
+        let Some(room) = longest.checked_sub(special).filter(|room| *room > 0) else {
+            let problem = format!("{longest} tokens leave no room beside {special} special ones");
+            return Err(broken(&path, problem));
+        };
+        Ok(Tagger {
+            tokenizer,
+            around,
+            network,
+            labels,
+            room,
+        })
+    }
+
+    /// The spans of each text.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses, a tokenizer of another model, or the user stopping.
+    pub fn tag(&self, ctx: &Context, texts: &[Text<'_>]) -> OpResult<Vec<Vec<Span>>> {
+        let tokens: OpResult<Vec<Tokens>> = texts.par_iter().map(|t| self.tokens(t.text)).collect();
+        let tokens = tokens?;
+        let of_text = |(text, tokens): (usize, &Tokens)| {
+            let all = windows(tokens.ids.len(), self.room).into_iter();
+            all.map(move |window| (text, window)).collect::<Vec<_>>()
+        };
+        let pieces: Vec<(usize, Window)> = tokens.iter().enumerate().flat_map(of_text).collect();
+        let inputs: Vec<Tokenised> = pieces
+            .iter()
+            .map(|(text, window)| self.input(&tokens[*text].ids[window.seen.clone()]))
+            .collect();
+        let batches = batches(&inputs, BATCH);
+        let decided: OpResult<Vec<Vec<Vec<usize>>>> = batches
+            .par_iter()
+            .map(|batch| {
+                ctx.check_cancelled()?;
+                self.decided(batch, &pieces, &inputs)
+            })
+            .collect();
+        let mut labels: Vec<Vec<usize>> = tokens.iter().map(|t| vec![0; t.ids.len()]).collect();
+        for (batch, decided) in batches.iter().zip(decided?) {
+            for (piece, decided) in batch.iter().zip(decided) {
+                let (text, window) = &pieces[*piece];
+                labels[*text][window.decided.clone()].copy_from_slice(&decided);
+            }
+        }
+        let all = texts.iter().zip(tokens).zip(labels);
+        let spans = all.map(|((text, tokens), labels)| {
+            let label = |word: Word| {
+                let label = labels[word.token];
+                (word, label)
+            };
+            let words: Vec<(Word, usize)> = tokens.words.into_iter().map(label).collect();
+            self.labels.spans(text.text, &words, &text.sentences)
+        });
+        Ok(spans.collect())
+    }
+
+    fn tokens(&self, text: &str) -> OpResult<Tokens> {
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| {
+            let start: String = text.chars().take(SHOWN).collect();
+            OpError::new(format!("the text {start:?}… cannot be tokenised: {e}"))
+        })?;
+        let tokens = encoding.get_offsets().iter().zip(encoding.get_word_ids());
+        let tokens = tokens.map(|(bytes, word)| Token {
+            bytes: *bytes,
+            word: *word,
+        });
+        Ok(Tokens {
+            words: words(text, tokens),
+            ids: encoding.get_ids().to_vec(),
+        })
+    }
+
+    fn input(&self, ids: &[u32]) -> Tokenised {
+        let [before, behind] = &self.around;
+        Tokenised::of([before, ids, behind].concat())
+    }
+
+    /// The labels of the tokens that each window of a batch decides.
+    fn decided(
+        &self,
+        batch: &[usize],
+        pieces: &[(usize, Window)],
+        inputs: &[Tokenised],
+    ) -> OpResult<Vec<Vec<usize>>> {
+        let of: Vec<&Tokenised> = batch.iter().map(|piece| &inputs[*piece]).collect();
+        let failed = |e| explained("failed to classify tokens".to_owned(), e);
+        let scores = self.network.scores(&of).map_err(failed)?;
+        if scores.iter().flatten().any(|x| !x.is_finite()) {
+            let problem = "the model gave a score that is not finite";
+            return Err(OpError::new(problem).hint("its weights are damaged"));
+        }
+        let labels = batch.iter().zip(scores).map(|(piece, scores)| {
+            let Window { seen, decided } = &pieces[*piece].1;
+            let first = self.around[0].len() + decided.start - seen.start;
+            let rows = scores.chunks_exact(self.labels.len());
+            rows.skip(first).take(decided.len()).map(highest).collect()
+        });
+        Ok(labels.collect())
+    }
+}
+
+/// The number of the highest score; of equal ones the first.
+fn highest(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// The special tokens that the tokenizer puts before and behind a text.
+fn around(tokenizer: &Tokenizer) -> tokenizers::Result<[Vec<u32>; 2]> {
+    let encoding = tokenizer.encode("a", true)?;
+    let special = encoding.get_special_tokens_mask();
+    let ids = encoding.get_ids();
+    let before = special.iter().take_while(|s| **s == 1).count();
+    let behind = special[before..].iter().rev().take_while(|s| **s == 1);
+    let behind = ids.len() - behind.count();
+    Ok([ids[..before].to_vec(), ids[behind..].to_vec()])
+}
