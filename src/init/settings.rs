@@ -21,6 +21,8 @@ const STEPS: u64 = 300;
 pub const PRETRAIN_STEPS: u64 = 1000;
 /// Most steps of pre-training on a graph made of documents.
 const DOCUMENT_STEPS: u64 = 300;
+/// The learning rate on such a graph.
+const DOCUMENT_LR: f64 = 0.002;
 /// Epochs of fine-tuning where there are questions enough.
 const EPOCHS: u64 = 10;
 /// Fewest training questions of which some are held out to choose the best epoch. A few questions
@@ -76,6 +78,7 @@ impl Settings {
         Settings {
             // Most of what they learn comes from questions.
             pretrain_steps: DOCUMENT_STEPS,
+            lr: DOCUMENT_LR,
             ..Settings::for_sizes(&[triples], &[questions], given)
         }
     }

@@ -153,7 +153,7 @@ fn documents_without_a_graph_are_searched() {
         .iter()
         .map(|row| row["system"].to_string())
         .collect();
-    for system in ["bm25", "dense", "rrf"] {
+    for system in ["model", "bm25", "dense", "ppr", "rrf"] {
         assert!(systems.contains(&format!("\"{system}\"")), "{systems:?}");
     }
 
@@ -164,7 +164,7 @@ fn documents_without_a_graph_are_searched() {
     let init = ["init", "mixed", "--force"];
     filters().bind(|| assert_snapshot!("init_documents_plain", told(&mut real(&path, &init))));
     run();
-    assert_eq!(first("retrieve.rankings", "rrf"), "\"Smith\"");
+    assert_eq!(first("retrieve.rankings", "ppr"), "\"Smith\"");
 
     fs::remove_dir_all(path.join("mixed/questions")).unwrap();
     filters().bind(|| assert_snapshot!("init_documents_alone", told(&mut real(&path, &init))));
@@ -196,5 +196,5 @@ fn documents_alone_have_the_pipeline_that_init_writes() {
         stages.collect()
     };
     assert_eq!(told(&shipped), told(&made));
-    assert_eq!(shipped.stages.len(), 5);
+    assert_eq!(shipped.stages.len(), 17);
 }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_api::{Absent, OpResult};
+use gfm_pipe_api::{Absent, OpError, OpResult};
+use gfm_pipe_kg::other_language;
 
 use crate::formats::Format;
 use crate::formats::rows;
@@ -13,6 +14,9 @@ use crate::ingest_questions::EXPECTED;
 use crate::listing::{Listing, Wanted, folder_of};
 use crate::question::{self, Place};
 use crate::reading;
+
+/// Documents that are looked at to tell their language.
+const LOOKED_AT: usize = 50;
 
 /// Files that `ingest-documents` finds behind a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +65,39 @@ pub fn documents(path: &Path, except: &[String]) -> Result<Files, Absent> {
         read: listing.found.into_iter().map(|f| f.name).collect(),
         refused: listing.refused.into_iter().map(|f| f.name).collect(),
     })
+}
+
+/// The language of most of some documents, where it is reliably another than English.
+pub fn language(path: &Path, files: &Files) -> Option<&'static str> {
+    let folder = folder(path);
+    let how = reading::How {
+        title: "title".to_owned(),
+        text: "text".to_owned(),
+        encoding: None,
+        max_bytes: MAX_FILE as u64,
+    };
+    let (mut seen, mut others) = (0, Vec::new());
+    for name in &files.read {
+        let Ok(format) = Format::of_name(name) else {
+            continue;
+        };
+        // Nothing that cannot be read matters here; the error ends a file that has enough.
+        let _ = reading::read(&folder.join(name), format, &how, &mut |record| {
+            if let Ok(record) = record {
+                seen += 1;
+                others.extend(other_language(&record.plain.text));
+            }
+            match seen < LOOKED_AT {
+                true => Ok(()),
+                false => Err(OpError::new("enough documents were read")),
+            }
+        });
+        if seen >= LOOKED_AT {
+            break;
+        }
+    }
+    let most = *others.first()?;
+    (2 * others.len() > seen).then_some(most)
 }
 
 /// The questions of a file; `None` where `ingest-questions` finds none in it.
@@ -128,6 +165,28 @@ mod tests {
             assert_eq!(got, want, "{name}");
         }
         assert_eq!(questions(&dir.path().join("no.json")), None);
+    }
+
+    #[test]
+    fn the_language_is_told_by_most_documents() {
+        let dir = tempfile::tempdir().unwrap();
+        let german = "Die Mühle in Quillmouth wurde im Jahr 1820 von Ada Alder gebaut, nachdem die \
+                      alte Mühle am Fluss abgebrannt war und niemand wusste warum.";
+        let english = "The mill in Quillmouth was built by Ada Alder in the year 1820, after the \
+                       old mill by the river had burnt down, and nobody knew why.";
+        let told = || {
+            let files = documents(dir.path(), &[]).unwrap();
+            language(dir.path(), &files)
+        };
+        fs::write(dir.path().join("a.txt"), german).unwrap();
+        assert_eq!(told(), Some("German"));
+        fs::write(dir.path().join("b.txt"), english).unwrap();
+        assert_eq!(told(), None);
+        let many = format!(
+            "[{{\"title\": \"A\", \"text\": {german:?}}}, {{\"title\": \"B\", \"text\": {german:?}}}]"
+        );
+        fs::write(dir.path().join("c.json"), many).unwrap();
+        assert_eq!(told(), Some("German"));
     }
 
     #[test]

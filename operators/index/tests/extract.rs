@@ -289,6 +289,7 @@ mod english {
                 "0 | 0 | 36 | 46 | 5 May 1920 | DATE",
                 "1 | 0 | 19 | 29 | Quillmouth | GPE",
                 "1 | 1 | 31 | 40 | Ada Alder | PERSON",
+                "2 | 0 | 12 | 13 | 6 | CARDINAL",
             ]
         );
         assert_eq!(

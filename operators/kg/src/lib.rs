@@ -26,6 +26,7 @@ mod write_dataset;
 
 use gfm_pipe_api::OpEntry;
 
+pub use audit::language::other_language;
 pub use audit::normal::normal;
 pub use audit::unicode::is_invisible;
 pub use audit::{Audit, AuditParams};

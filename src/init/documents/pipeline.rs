@@ -183,11 +183,15 @@ stages:
 "
             );
         }
+        let by = match self.of.language {
+            Some(_) => "\n    with: {by: patterns}",
+            None => "",
+        };
         push!(
             self,
             "  extract:                # sentences, mentions and facts: gfm-pipe show extract.facts
     op: extract
-    in: {{documents: documents.documents}}
+    in: {{documents: documents.documents}}{by}
   kg:                     # gfm-pipe show kg.triples --names
     op: build-kg
     in:
@@ -370,13 +374,13 @@ stages:
             (true, _) => {
                 push!(
                     self,
-                    "    with: {{rankers: [simple, idf, idf_topk, topk]}}\n"
+                    "    with: {{rankers: [idf, simple, idf_topk, topk]}}\n"
                 );
             }
             (false, true) => {
                 push!(
                     self,
-                    "    with: {{system: model, ranker: simple, documents: 10}}\n"
+                    "    with: {{system: model, ranker: idf, documents: 10}}\n"
                 );
             }
             (false, false) => {

@@ -32,8 +32,12 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
         {
             continue;
         }
-        let words = between(found, token, &object);
-        let lead = if words.is_empty() { "is" } else { "" };
+        let (words, of_title) = between(found, token, &object);
+        let lead = if words.is_empty() && of_title {
+            "is"
+        } else {
+            ""
+        };
         if words.len() <= MOST_WORDS {
             said.push(bytes.clone());
             found.add(&title, lead, &words, &object);
@@ -44,7 +48,7 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
         for token in sentence {
             let object = found.tree.noun(token).filter(|object| !object.is_title);
             if let Some(object) = object.filter(|_| is_thing(found, token)) {
-                let words = between(found, token, &object);
+                let (words, _) = between(found, token, &object);
                 if words.len() <= MOST_WORDS {
                     found.add(&title, "", &words, &object);
                 }
@@ -105,8 +109,8 @@ fn is_code(word: &str) -> bool {
 }
 
 /// The words from a name up to the title or to the verb of its sentence, in the order of the text,
-/// with the subject of that verb. Names are left out.
-fn between(found: &Facts<'_>, token: usize, name: &Argument) -> Vec<usize> {
+/// with the subject of that verb; and whether it is the title that was come to. Names are left out.
+fn between(found: &Facts<'_>, token: usize, name: &Argument) -> (Vec<usize>, bool) {
     let tree = found.tree;
     let is_word = |token: &usize| {
         let says = tree.word(*token).chars().any(char::is_alphabetic);
@@ -115,6 +119,7 @@ fn between(found: &Facts<'_>, token: usize, name: &Argument) -> Vec<usize> {
         outside && says && tree.entity(*token).is_none() && !tree.is_name(*token)
     };
     let mut words = Vec::new();
+    let mut of_title = false;
     let mut at = token;
     for _ in 0..DEEPEST {
         let head = tree.head(at);
@@ -123,7 +128,8 @@ fn between(found: &Facts<'_>, token: usize, name: &Argument) -> Vec<usize> {
         }
         let listed = tree.label(at) == "conj" && tree.is_noun(head);
         at = head;
-        if tree.noun(at).is_some_and(|noun| noun.is_title) {
+        of_title = tree.noun(at).is_some_and(|noun| noun.is_title);
+        if of_title {
             break;
         }
         // What is listed after something has its relation, not one to it.
@@ -137,5 +143,5 @@ fn between(found: &Facts<'_>, token: usize, name: &Argument) -> Vec<usize> {
     words.retain(is_word);
     words.sort_unstable();
     words.dedup();
-    words
+    (words, of_title)
 }

@@ -1,12 +1,11 @@
 //! Where the search for a question starts: weighted nodes of a graph, from six sources.
 //!
-//! Each source is a file or, where two work alike, shares one ([`similar`]): documents whose titles
-//! the question names and entities it names (`named`), entities of the facts and of the sentences
-//! most like it, and documents by their text (`similar`) and by their words (`words`). A source gives each node a share; its
-//! shares are scaled so that their sum is the source's weight, whatever the other sources find.
-//! `asked` are
-//! the questions, `graph` is what the sources know of the graph, `phrases` finds names in a text, `nearest` the vectors
-//! most like others.
+//! The sources are documents whose titles the question names and entities it names (`named`),
+//! documents that share its rare words (`words`), entities of the facts and of the sentences most
+//! like it, and documents by their text (`similar`). A source gives each node a share; its shares
+//! are scaled so that their sum is the source's weight, whatever the other sources find. `asked` are
+//! the questions, `graph` is what the sources know of the graph, `phrases` finds names in a text,
+//! `nearest` the vectors most like others.
 
 mod asked;
 mod graph;

@@ -48,7 +48,7 @@ pub fn languages(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
 }
 
 /// The language of a text that is long enough and reliably not English.
-fn other_language(text: &str) -> Option<&'static str> {
+pub fn other_language(text: &str) -> Option<&'static str> {
     let mut end = LOOKED_AT.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -13,7 +13,7 @@ mod csv;
 mod data;
 mod documents;
 mod graph;
-mod language;
+pub mod language;
 mod names;
 mod near;
 mod nearest;
