@@ -299,6 +299,7 @@ mod english {
                 "0 | 0 | Ada Alder | was born on | 5 May 1920",
                 "1 | 0 | Ada Alder | baked | bread",
                 "1 | 0 | Ada Alder | baked bread in | Quillmouth",
+                "2 | 0 | Quillmouth | town with mills | 6",
             ]
         );
         // The pronoun stands for the title, and is not its words.
