@@ -143,19 +143,22 @@ impl Artifact {
                     .artifact(&self.name),
             );
         }
-        let batch = self.read(first.name)?;
-        let columns = self
-            .kind
-            .text
-            .iter()
-            .map(|c| crate::columns::text(&batch, c))
-            .collect::<OpResult<Vec<_>>>()?;
-        Ok((0..batch.num_rows())
-            .map(|row| {
+        // Batch by batch: the texts are often a small part of the table.
+        let mut texts = Vec::new();
+        for batch in self.batches(first.name)? {
+            let batch = batch.map_err(|e| self.broken(first.name, e))?;
+            let columns = self
+                .kind
+                .text
+                .iter()
+                .map(|c| crate::columns::text(&batch, c))
+                .collect::<OpResult<Vec<_>>>()?;
+            texts.extend((0..batch.num_rows()).map(|row| {
                 let parts: Vec<&str> = columns.iter().map(|c| c.value(row)).collect();
                 parts.join("\n")
-            })
-            .collect())
+            }));
+        }
+        Ok(texts)
     }
 
     fn broken(

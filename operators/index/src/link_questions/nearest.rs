@@ -1,14 +1,20 @@
 //! The rows of a table most like some vectors, by cosine.
 //!
 //! Rows are read batch by batch and never held together, so that a table may be larger than the
-//! memory. Each vector's best rows are kept by one thread, in the order of the table: the result
-//! does not depend on how many threads there are.
+//! memory. Each vector's best rows are kept by one thread, in the order of the table. Products of
+//! matrices say which rows come into question, and sums in a fixed order decide: the result depends
+//! neither on the processor nor on how many threads there are.
 
 use std::cmp::Ordering;
 
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use gfm_pipe_kernels::gemm::{Mat, gemm};
 use rayon::prelude::*;
+
+/// Vectors and rows whose products are computed at once: they fit into the L2 cache.
+const AT_ONCE: usize = 32;
+const ROWS: usize = 1024;
 
 /// A row and its cosine.
 pub type Near = (u32, f64);
@@ -96,19 +102,54 @@ impl Vectors {
                 self.same_encoder(embeddings, of, dim)?;
             }
             rows.par_chunks_exact_mut(dim.max(1)).for_each(normalise);
-            best.par_iter_mut().enumerate().for_each(|(i, best)| {
-                let own = self.row(i);
-                for (row, theirs) in (first..).zip(rows.chunks_exact(dim)) {
-                    let cosine = f64::from(dot(own, theirs));
-                    if best.takes(cosine) && wanted(i, row) {
-                        best.add((row, cosine));
-                    }
-                }
-            });
+            best.par_chunks_mut(AT_ONCE)
+                .enumerate()
+                .for_each(|(part, best)| {
+                    self.compare(part * AT_ONCE, best, (first, &rows), wanted);
+                });
             first += batch.num_rows() as u32;
         }
         ctx.progress(total, total, "vectors", &of.name);
         Ok(best.into_iter().map(|best| best.rows).collect())
+    }
+
+    /// Compares the vectors from one on, as many as `best` has, with rows of a table, of which
+    /// `first` is the number of the first.
+    fn compare(
+        &self,
+        from: usize,
+        best: &mut [Best],
+        (first, rows): (u32, &[f32]),
+        wanted: &(dyn Fn(usize, u32) -> bool + Sync),
+    ) {
+        let dim = self.dim;
+        // Two sums of `dim` products of unit vectors differ by less than `dim` roundings; twice
+        // that leaves room for their lengths.
+        let error = 2.0 * dim as f64 * f64::from(f32::EPSILON);
+        let own = Mat::new(
+            &self.values[from * dim..][..best.len() * dim],
+            best.len(),
+            dim,
+        );
+        let mut products = vec![0.0; best.len() * ROWS];
+        for (first, rows) in (first..).step_by(ROWS).zip(rows.chunks(ROWS * dim)) {
+            let count = rows.len() / dim;
+            let products = &mut products[..best.len() * count];
+            gemm(products, own, Mat::new(rows, count, dim).t(), false);
+            let of_each = products.chunks_exact(count);
+            for (i, (best, products)) in (from..).zip(best.iter_mut().zip(of_each)) {
+                for ((row, theirs), product) in (first..).zip(rows.chunks_exact(dim)).zip(products)
+                {
+                    if !best.takes(f64::from(*product) + error) {
+                        continue;
+                    }
+                    let cosine = f64::from(dot(self.row(i), theirs));
+                    if best.takes(cosine) && wanted(i, row) {
+                        best.add((row, cosine));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -202,6 +243,54 @@ mod tests {
             let b: Vec<f32> = a.iter().map(|v| v + 1.0).collect();
             let want: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
             prop_assert_eq!(dot(&a, &b), want);
+        }
+    }
+
+    /// Rows of length 1; some are there several times.
+    fn points(count: usize, dim: usize, mut state: u32) -> Vec<f32> {
+        let mut out: Vec<f32> = Vec::new();
+        for i in 0..count {
+            if i % 7 == 6 {
+                out.extend_from_within((i - 3) * dim..(i - 2) * dim);
+                continue;
+            }
+            let row = (0..dim).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            });
+            let mut row: Vec<f32> = row.collect();
+            normalise(&mut row);
+            out.extend(row);
+        }
+        out
+    }
+
+    #[test]
+    fn the_nearest_are_those_of_comparing_one_by_one() {
+        let (dim, first, k) = (20, 5, 9);
+        let rows = points(2 * ROWS + 300, dim, 1);
+        let vectors = Vectors {
+            dim,
+            values: points(AT_ONCE + 3, dim, 2),
+            encoder: (String::new(), String::new()),
+            of: String::new(),
+        };
+        let wanted = |i: usize, row: u32| (row as usize + i) % 5 != 0;
+        for part in 0..2 {
+            let from = part * AT_ONCE;
+            let mut got: Vec<Best> = (from..vectors.len().min(from + AT_ONCE))
+                .map(|_| Best::new(k))
+                .collect();
+            vectors.compare(from, &mut got, (first, &rows), &wanted);
+            for (i, got) in (from..).zip(got) {
+                let all = (first..).zip(rows.chunks_exact(dim));
+                let all = all.filter(|(row, _)| wanted(i, *row));
+                let cosine = |theirs| f64::from(dot(vectors.row(i), theirs));
+                let mut want: Vec<Near> = all.map(|(row, r)| (row, cosine(r))).collect();
+                want.sort_by(|a, b| b.1.total_cmp(&a.1));
+                want.truncate(k);
+                assert_eq!(got.rows, want, "{i}");
+            }
         }
     }
 
