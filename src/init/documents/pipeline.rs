@@ -371,11 +371,14 @@ stages:
 "
         );
         match (evaluates, trained) {
-            (true, _) => {
+            (true, true) => {
                 push!(
                     self,
                     "    with: {{rankers: [idf, simple, idf_topk, topk]}}\n"
                 );
+            }
+            (true, false) => {
+                push!(self, "    with: {{baselines: [dense, bm25, ppr, rrf]}}\n");
             }
             (false, true) => {
                 push!(

@@ -275,7 +275,7 @@ mod tests {
             encoder: (String::new(), String::new()),
             of: String::new(),
         };
-        let wanted = |i: usize, row: u32| (row as usize + i) % 5 != 0;
+        let wanted = |i: usize, row: u32| !(row as usize + i).is_multiple_of(5);
         for part in 0..2 {
             let from = part * AT_ONCE;
             let mut got: Vec<Best> = (from..vectors.len().min(from + AT_ONCE))
