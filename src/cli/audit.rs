@@ -33,7 +33,8 @@ const FIRST: usize = 3;
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several, or of documents; or a pipeline, for what it reads
+    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several, or of documents; or a
+    /// pipeline, for what it reads
     path: PathBuf,
     /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of these [without names: errors]
     #[arg(

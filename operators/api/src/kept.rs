@@ -5,7 +5,7 @@
 //! damaged, or cannot be read, is as good as absent. Several processes may read and write a folder
 //! at once, because a pack gets its name when it is complete.
 //!
-//! Not here: what an id depends on (whoever opens the folder says so), removing (`gfm-pipe gc`).
+//! The caller decides what an id depends on. `gfm-pipe gc --cache` removes the folder.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,8 +1,9 @@
 //! What an operator of gfm-pipe is.
 //!
-//! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its ports, a name, a
-//! version and a `run` function, tied together by the [`Operator`] trait. This crate holds that trait and the vocabulary
-//! operators share: artifact kinds ([`kinds`]), words of documents ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
+//! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its
+//! ports, a name, a version and a `run` function, tied together by the [`Operator`] trait. This
+//! crate holds that trait and the vocabulary operators share: artifact kinds ([`kinds`]), words of
+//! documents ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
 //! error type [`OpError`].
 //!
 //! Invariant: nothing here knows the engine, a terminal, the environment (but for the memory there

@@ -25,8 +25,8 @@ impl Pieces {
         Ok((!whole).then_some(Pieces(parents)))
     }
 
-    /// Gives each first piece the best score of its document, and all others NaN, which every
-    /// ranking puts last.
+    /// Sets the score of each first piece to the best of its document, and those of the other
+    /// pieces to NaN, which every ranking puts last.
     pub fn fold(&self, scores: &mut [f64]) {
         for (piece, parent) in self.0.iter().enumerate() {
             let parent = *parent as usize;

@@ -42,7 +42,7 @@ pub fn relations(artifact: &Artifact) -> OpResult<Vec<Relation>> {
     Ok(out)
 }
 
-/// An id that is no row of the table it points into.
+/// An id that is not a row of the table it refers to.
 pub fn stray(artifact: &Artifact, row: usize, what: &str) -> OpError {
     OpError::new(format!(
         "there is no such {what}: the inputs are not of one data set"

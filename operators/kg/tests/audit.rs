@@ -120,8 +120,8 @@ fn planted() -> Vec<Fault> {
 fn every_planted_fault_is_found_in_its_place_and_no_other() {
     let got = audited(&fixture("faults"));
     let planted = planted();
-    // Faults of documents are planted in a folder of their own, which the tests of `build-kg`'s crate
-    // read, as they do for facts that it rejects.
+    // Faults of documents are planted in a folder of their own, which the tests of `build-kg`'s
+    // crate read, as they do for facts that it rejects.
     let page = fs::read_to_string(fixture("faults-documents/README.md")).unwrap();
     let of_documents = page
         .lines()

@@ -393,7 +393,8 @@ proptest! {
         }
         entities.check();
         relations.check();
-        // Documents keep their ids; links and questions name the same entities, but for those that no triple has.
+        // Documents keep their ids; links and questions name the same entities, but for those that
+        // no triple has.
         let known = |ids: &[u32]| -> Vec<u32> {
             ids.iter().filter_map(|e| entities.0.get(e).copied()).collect()
         };

@@ -1,7 +1,9 @@
 //! Retrieval systems beside the model, and how good a ranking is.
 //!
-//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]), baselines ([`dense`], [`ppr`], [`rrf`]), metrics of a question ([`metrics`]), groups of questions ([`groups`]), and how sure their means
-//! are ([`bootstrap`]). Nothing reads an artifact, holds a tensor or knows an operator.
+//! Everything here is a pure function of numbers: entity scores to document scores ([`rankers`]),
+//! baselines ([`dense`], [`ppr`], [`rrf`]), metrics of a question ([`metrics`]), groups of
+//! questions ([`groups`]), and how sure their means are ([`bootstrap`]). Nothing reads an artifact,
+//! holds a tensor or knows an operator.
 //!
 //! Invariant: equal scores are ordered by lower id, everywhere, and no result depends on the number of threads: each question is
 //! computed by one thread, in one order, with f64 sums. Callers may run questions in parallel.

@@ -1,13 +1,14 @@
-//! Personalised PageRank from where a question starts, as HippoRAG retrieves (Gutiérrez et al. 2024).
+//! Personalised PageRank from where a question starts, as HippoRAG retrieves (Gutiérrez et al.
+//! 2024).
 //!
-//! The graph is undirected: two nodes are joined with a weight that is the sum of the weights of the
-//! direct triples between them, in either direction (without weights each counts 1: several
+//! The graph is undirected: two nodes are joined with a weight that is the sum of the weights of
+//! the direct triples between them, in either direction (without weights each counts 1: several
 //! relations, or one triple several times, are a stronger tie); a triple from a node to itself
 //! counts once. At every step the walker returns to the question's start nodes with a probability
-//! of [`RESTART`] or as [`Ppr::restart`] says, and always from a node without an edge; to which of them is drawn by their weights: those
-//! given, or HippoRAG's node specificity ([`specificity`]). A document scores the mass of its own
-//! node where documents are nodes, as in HippoRAG 2 (Gutiérrez et al. 2025), otherwise that of its
-//! entities (`Ranker::Simple`).
+//! of [`RESTART`] or as [`Ppr::restart`] says, and always from a node without an edge; to which of
+//! them is drawn by their weights: those given, or HippoRAG's node specificity ([`specificity`]). A
+//! document scores the mass of its own node where documents are nodes, as in HippoRAG 2 (Gutiérrez
+//! et al. 2025), otherwise that of its entities (`Ranker::Simple`).
 
 use super::{BadShape, EntityDocuments};
 
@@ -95,8 +96,8 @@ impl Ppr {
         Ppr { restart, ..self }
     }
 
-    /// Mass of every node for a question, in sum 1, from its start nodes with their weights (above 0;
-    /// of a node given twice the first counts); `None` without a start node.
+    /// Mass of every node for a question, in sum 1, from its start nodes with their weights (above
+    /// 0; of a node given twice the first counts); `None` without a start node.
     ///
     /// # Errors
     /// When an id is out of range.

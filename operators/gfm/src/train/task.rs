@@ -127,7 +127,7 @@ pub(crate) trait Task: Sync {
     fn validated(&self, data: &Self::Data) -> usize;
 
     /// Validation metrics of a data set that is validated on, the same names for each; all ranks of
-    /// the context take part. The pass is told how far it is.
+    /// the context take part. The pass reports its progress.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.

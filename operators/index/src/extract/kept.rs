@@ -169,7 +169,8 @@ mod tests {
 
     use crate::extract::patterns;
 
-    /// Extracts from texts with a title each; gives what was found and the texts that were not kept.
+    /// Extracts from texts with a title each; gives what was found and the texts that were not
+    /// kept.
     fn run(ctx: &Context, extractor: &str, texts: &[[&str; 2]]) -> (Vec<Extracted>, Vec<String>) {
         let documents: Vec<Document<'_>> = (0..)
             .zip(texts)

@@ -2,8 +2,8 @@
 //!
 //! Each vector is in the list of the centre nearest to it, and is compared with what is in the
 //! lists of its [`PROBES`] nearest centres. So a neighbour may be missed, seldom. The rows come in
-//! an order that does not depend on the input (by digest): the first rows are a random sample, which
-//! the centres are made of, and equal sets give equal centres.
+//! an order that does not depend on the input (by digest): the first rows are a random sample,
+//! which the centres are made of, and equal sets give equal centres.
 
 use gfm_pipe_api::{Context, OpResult};
 use rayon::prelude::*;

@@ -3,8 +3,9 @@
 //! The sources are documents whose titles the question names and entities it names (`named`),
 //! documents that share its rare words (`words`), entities of the facts and of the sentences most
 //! like it, and documents by their text (`similar`). A source gives each node a share; its shares
-//! are scaled so that their sum is the source's weight, whatever the other sources find. `asked` are
-//! the questions, `graph` is what the sources know of the graph, `phrases` finds names in a text,
+//! are scaled so that their sum is the source's weight, whatever the other sources find. `asked`
+//! are the questions, `graph` is what the sources know of the graph, `phrases` finds names in a
+//! text,
 //! `nearest` the vectors most like others.
 
 mod asked;

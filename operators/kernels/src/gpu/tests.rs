@@ -104,8 +104,8 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
 }
 
 /// The same for sums of up to so many terms. Where the terms of a hub cancel, their rounding errors
-/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow as the root of the
-/// number of terms.
+/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow as the root of
+/// the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");

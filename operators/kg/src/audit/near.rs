@@ -3,7 +3,7 @@
 //! A document is the set of its runs of three words. Two are near-duplicates when their sets share
 //! most of what either has (Jaccard). All pairs are found without comparing all: sets that share so
 //! much share at least one of their rarest members, so an index of these few leads to all
-//! candidates (prefix filtering, as in AllPairs). Runs are told apart by a hash of 64 bits that is
+//! candidates (prefix filtering, as in AllPairs). Runs are compared by a hash of 64 bits that is
 //! the same on every machine.
 
 use std::collections::HashMap;

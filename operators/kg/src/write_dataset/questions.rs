@@ -60,7 +60,7 @@ pub fn read(
         let Some((name, file)) = SPLITS.iter().find(|(split, _)| *split == name) else {
             let names = SPLITS.map(|(name, _)| name).join(", ");
             return Err(
-                OpError::new(format!("there is no file for a split `{name}`"))
+                OpError::new(format!("the layout has no file for split `{name}`"))
                     .artifact(&artifact.name)
                     .hint(format!("the layout has files for {names}")),
             );

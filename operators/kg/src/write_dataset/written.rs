@@ -16,9 +16,9 @@ pub struct Changed {
     pub numbered: bool,
 }
 
-/// Gives each name a written form of its own. `fit` gives the form of a name that a file cannot hold
-/// as it is. Names that need no change keep theirs; the others get a number where their form is
-/// taken.
+/// Gives each name a written form of its own. `fit` gives the form of a name that a file cannot
+/// hold as it is. Names that need no change keep theirs; the others get a number where their form
+/// is taken.
 pub fn distinct(names: &mut [String], fit: impl Fn(usize, &str) -> Option<String>) -> Vec<Changed> {
     let mut taken = Names::new(u32::MAX);
     let mut open = Vec::new();
