@@ -23,6 +23,7 @@ mod join_equivalent;
 mod link_questions;
 mod listing;
 pub mod look;
+mod near;
 mod pieces;
 mod question;
 mod reading;

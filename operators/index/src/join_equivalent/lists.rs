@@ -8,8 +8,8 @@
 use gfm_pipe_api::{Context, OpResult};
 use rayon::prelude::*;
 
-use super::nearest::{Near, Wanted, nearest, nearest_first};
-use super::points::Points;
+use crate::near::nearest::{Near, Wanted, any, nearest, nearest_first};
+use crate::near::points::Points;
 
 /// Lists that a vector's neighbours are looked for in.
 const PROBES: usize = 16;
@@ -88,12 +88,6 @@ impl Lists {
     }
 }
 
-/// The nearest ones, however far they are.
-fn any(most: usize) -> Wanted {
-    let at_least = -2.0;
-    Wanted { most, at_least }
-}
-
 fn centres(ctx: &Context, points: &Points) -> OpResult<Points> {
     // Comparing with centres takes about as long as comparing with what is in the lists.
     let count = (4.0 * (points.len() as f64).sqrt()).ceil() as usize;
@@ -133,8 +127,8 @@ fn moved(centres: &Points, sample: &Points, nearest: &[Vec<Near>]) -> Points {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::nearest::tests::clustered;
     use super::*;
+    use crate::near::nearest::tests::clustered;
     use gfm_pipe_api::local;
 
     #[test]

@@ -6,8 +6,9 @@ use ahash::AHashSet;
 use gfm_pipe_api::{Context, OpResult};
 
 use super::lists::approximate;
-use super::nearest::{Near, Wanted, nearest};
-use super::points::Points;
+use crate::near::digits;
+use crate::near::nearest::{Near, Wanted, nearest};
+use crate::near::points::Points;
 
 /// Cosines are compared within rounding: equal vectors are joined at a threshold of one.
 const ROUNDING: f64 = 1e-6;
@@ -43,11 +44,6 @@ pub struct Pairs {
     pub without_vector: u64,
     /// Names that were not compared with all others.
     pub approximate: u64,
-}
-
-/// The digits of a name, which tell years and numbers apart.
-fn digits(name: &str) -> String {
-    name.chars().filter(|c| c.is_numeric()).collect()
 }
 
 /// The near pairs among some names: their ids, in any order, with rows of `vectors`.
@@ -125,9 +121,9 @@ fn joined(near: &[Vec<Near>], mutual: bool) -> Vec<([u32; 2], f64)> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::nearest::tests::{clustered, numbers};
-    use super::super::points::dot;
     use super::*;
+    use crate::near::nearest::tests::{clustered, numbers};
+    use crate::near::points::dot;
     use gfm_pipe_api::local;
     use proptest::prelude::*;
 
@@ -223,12 +219,6 @@ mod tests {
             ..RULES
         };
         assert_eq!(plain(&names, &vectors, &far), [[1, 2]]);
-    }
-
-    #[test]
-    fn digits_of_all_scripts_count() {
-        assert_eq!(digits("World Cup 1990, No. ٣"), "1990٣");
-        assert_eq!(digits("World Cup"), "");
     }
 
     /// Every pair compared, by the definition.

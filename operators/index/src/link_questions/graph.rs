@@ -28,7 +28,7 @@ impl Graph {
     /// # Errors
     /// When they do not belong together.
     pub fn read(ctx: &Context) -> OpResult<Graph> {
-        let names = names(ctx.input("entities")?)?;
+        let names = ctx.input("entities")?.texts()?;
         let documents = ctx.input("documents")?;
         let titles = read::titles(ctx, documents)?;
         let count = titles.len() as u32;
@@ -161,15 +161,4 @@ fn stray(artifact: &Artifact, table: &str, row: usize) -> OpError {
         .artifact(format!("{}.{table}", artifact.name))
         .row(row as u64)
         .hint("connect what was made from the same documents")
-}
-
-/// Names by entity id.
-fn names(entities: &Artifact) -> OpResult<Vec<String>> {
-    let mut out = Vec::new();
-    for batch in entities.batches("entities")? {
-        let batch = batch?;
-        let names = columns::text(&batch, "name")?;
-        out.extend(names.iter().map(|n| n.unwrap_or_default().to_owned()));
-    }
-    Ok(out)
 }

@@ -11,6 +11,7 @@ use super::nearest::Vectors;
 use super::phrases::Phrases;
 use super::{Found, Start};
 use crate::extract::gazetteer::{self, MAX_DOCUMENTS};
+use crate::near::digits;
 
 /// The port that entities are found by in other words, with the mentions of the questions.
 pub const ENTITY_EMBEDDINGS: &str = "entity_embeddings";
@@ -162,7 +163,7 @@ fn by_embedding(
     let wanted = |row: usize, node: u32| {
         graph.is_entity(node)
             && open(row)
-            && digits(texts.value(row)).eq(digits(&graph.names[node as usize]))
+            && digits(texts.value(row)) == digits(&graph.names[node as usize])
     };
     let vectors = Vectors::joined(&[(vectors, mentions)])?;
     let nearest = vectors.nearest(ctx, (entities, ctx.input("entities")?), 1, &wanted)?;
@@ -177,9 +178,4 @@ fn by_embedding(
         }
     }
     Ok(())
-}
-
-/// Digits of a name: "1990 Cup" and "1994 Cup" are two things, however alike they are.
-fn digits(name: &str) -> impl Iterator<Item = char> + '_ {
-    name.chars().filter(|c| c.is_numeric())
 }

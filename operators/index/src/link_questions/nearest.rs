@@ -1,29 +1,23 @@
 //! The rows of a table most like some vectors, by cosine.
 //!
 //! Rows are read batch by batch and never held together, so that a table may be larger than the
-//! memory. Each vector's best rows are kept by one thread, in the order of the table. Products of
-//! matrices say which rows come into question, and sums in a fixed order decide: the result depends
-//! neither on the processor nor on how many threads there are.
-
-use std::cmp::Ordering;
+//! memory. Where batches are cut and how many threads there are does not change the result.
 
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
-use gfm_pipe_kernels::gemm::{Mat, gemm};
 use rayon::prelude::*;
 
-/// Vectors and rows whose products are computed at once: they fit into the L2 cache.
-const AT_ONCE: usize = 32;
-const ROWS: usize = 1024;
+pub use crate::near::nearest::Near;
+use crate::near::nearest::{Takes, any, nearest_first, nearest_of};
+use crate::near::points::Points;
 
-/// A row and its cosine.
-pub type Near = (u32, f64);
+/// Rows that a thread compares at once.
+const ROWS: usize = 4096;
 
-/// Vectors of length 1 (or 0), row-major.
+/// Vectors of texts and who made them.
 pub struct Vectors {
-    dim: usize,
-    values: Vec<f32>,
-    /// Digest of the encoder.
+    points: Points,
+    /// Name and digest of the encoder.
     encoder: (String, String),
     of: String,
 }
@@ -37,48 +31,50 @@ impl Vectors {
         let mut all: Option<Vectors> = None;
         for (embeddings, of) in tables {
             check_made_from(embeddings, &of.texts()?, &of.name)?;
-            let (dim, mut values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
-            values.chunks_exact_mut(dim.max(1)).for_each(normalise);
-            let all = all.get_or_insert_with(|| Vectors {
-                dim,
-                values: Vec::new(),
-                encoder: (String::new(), String::new()),
-                of: of.name.clone(),
-            });
-            let encoder = encoder(embeddings)?;
-            if all.values.is_empty() {
-                (all.encoder, all.dim) = (encoder, dim);
-            } else {
-                all.same_encoder(embeddings, of, dim)?;
+            let (dim, values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
+            // A table without rows says nothing of the length of a vector.
+            if values.is_empty() {
+                continue;
             }
-            all.values.extend(values);
+            let all = match &mut all {
+                Some(all) => {
+                    all.same_encoder(embeddings, of, dim)?;
+                    all
+                }
+                None => all.insert(Vectors {
+                    points: Points::new(dim),
+                    encoder: encoder(embeddings)?,
+                    of: of.name.clone(),
+                }),
+            };
+            push(&mut all.points, &values);
         }
-        all.ok_or_else(|| OpError::new("there are no embeddings"))
+        let none = || Vectors {
+            points: Points::new(0),
+            encoder: (String::new(), String::new()),
+            of: String::new(),
+        };
+        Ok(all.unwrap_or_else(none))
     }
 
     fn same_encoder(&self, embeddings: &Artifact, of: &Artifact, dim: usize) -> OpResult<()> {
         let theirs = encoder(embeddings)?;
-        if (&theirs.1, dim) == (&self.encoder.1, self.dim) {
+        if (&theirs.1, dim) == (&self.encoder.1, self.points.dim()) {
             return Ok(());
         }
         Err(OpError::new(format!(
             "`{}` is embedded with {} ({} wide), `{}` with {} ({dim} wide)",
-            self.of, self.encoder.0, self.dim, of.name, theirs.0
+            self.of,
+            self.encoder.0,
+            self.points.dim(),
+            of.name,
+            theirs.0
         ))
         .artifact(&embeddings.name)
         .hint("give all `embed` stages the same `model`"))
     }
 
-    /// Number of vectors.
-    pub fn len(&self) -> usize {
-        self.values.len().checked_div(self.dim).unwrap_or(0)
-    }
-
-    fn row(&self, i: usize) -> &[f32] {
-        &self.values[i * self.dim..][..self.dim]
-    }
-
-    /// For each vector the `k` rows most like it, the best first, of those that `wanted` takes.
+    /// For each vector the `k` rows most like it, the best first, of those that `takes` allows.
     ///
     /// # Errors
     /// When the rows were made from other texts, or with another encoder.
@@ -87,124 +83,55 @@ impl Vectors {
         ctx: &Context,
         (embeddings, of): (&Artifact, &Artifact),
         k: usize,
-        wanted: &(dyn Fn(usize, u32) -> bool + Sync),
+        takes: &Takes<'_>,
     ) -> OpResult<Vec<Vec<Near>>> {
         check_made_from(embeddings, &of.texts()?, &of.name)?;
-        let mut best: Vec<Best> = (0..self.len()).map(|_| Best::new(k)).collect();
+        let mut best: Vec<Vec<Near>> = vec![Vec::new(); self.points.len()];
+        if best.is_empty() {
+            return Ok(best);
+        }
         let total = embeddings.rows("vectors")? as u64;
         let mut first = 0u32;
         for batch in embeddings.batches("vectors")? {
             let batch = batch?;
             ctx.check_cancelled()?;
             ctx.progress(u64::from(first), total, "vectors", &of.name);
-            let (dim, mut rows) = columns::vectors(&batch, "vector")?;
+            let (dim, values) = columns::vectors(&batch, "vector")?;
             if first == 0 {
                 self.same_encoder(embeddings, of, dim)?;
             }
-            rows.par_chunks_exact_mut(dim.max(1)).for_each(normalise);
-            best.par_chunks_mut(AT_ONCE)
-                .enumerate()
-                .for_each(|(part, best)| {
-                    self.compare(part * AT_ONCE, best, (first, &rows), wanted);
-                });
+            let parts = values.par_chunks(ROWS * dim).enumerate();
+            let found: OpResult<Vec<_>> = parts
+                .map(|(part, values)| {
+                    let from = first + (part * ROWS) as u32;
+                    let mut rows = Points::new(dim);
+                    push(&mut rows, values);
+                    let takes = |i: usize, row: u32| takes(i, from + row);
+                    let near = nearest_of(ctx, &self.points, &rows, any(k), &takes)?;
+                    Ok((from, near))
+                })
+                .collect();
+            for (from, near) in found? {
+                for (best, near) in best.iter_mut().zip(near) {
+                    best.extend(near.into_iter().map(|(row, cosine)| (from + row, cosine)));
+                }
+            }
+            best.par_iter_mut().for_each(|best| {
+                best.sort_unstable_by(nearest_first);
+                best.truncate(k);
+            });
             first += batch.num_rows() as u32;
         }
         ctx.progress(total, total, "vectors", &of.name);
-        Ok(best.into_iter().map(|best| best.rows).collect())
-    }
-
-    /// Compares the vectors from one on, as many as `best` has, with rows of a table, of which
-    /// `first` is the number of the first.
-    fn compare(
-        &self,
-        from: usize,
-        best: &mut [Best],
-        (first, rows): (u32, &[f32]),
-        wanted: &(dyn Fn(usize, u32) -> bool + Sync),
-    ) {
-        let dim = self.dim;
-        // Two sums of `dim` products of unit vectors differ by less than `dim` roundings; twice
-        // that leaves room for their lengths.
-        let error = 2.0 * dim as f64 * f64::from(f32::EPSILON);
-        let own = Mat::new(
-            &self.values[from * dim..][..best.len() * dim],
-            best.len(),
-            dim,
-        );
-        let mut products = vec![0.0; best.len() * ROWS];
-        for (first, rows) in (first..).step_by(ROWS).zip(rows.chunks(ROWS * dim)) {
-            let count = rows.len() / dim;
-            let products = &mut products[..best.len() * count];
-            gemm(products, own, Mat::new(rows, count, dim).t(), false);
-            let of_each = products.chunks_exact(count);
-            for (i, (best, products)) in (from..).zip(best.iter_mut().zip(of_each)) {
-                for ((row, theirs), product) in (first..).zip(rows.chunks_exact(dim)).zip(products)
-                {
-                    if !best.takes(f64::from(*product) + error) {
-                        continue;
-                    }
-                    let cosine = f64::from(dot(self.row(i), theirs));
-                    if best.takes(cosine) && wanted(i, row) {
-                        best.add((row, cosine));
-                    }
-                }
-            }
-        }
+        Ok(best)
     }
 }
 
-/// The best rows so far, best first; of equal ones the first.
-struct Best {
-    k: usize,
-    rows: Vec<Near>,
-}
-
-impl Best {
-    fn new(k: usize) -> Best {
-        Best {
-            k,
-            rows: Vec::with_capacity(k.min(1024)),
-        }
+/// Adds row-major vectors.
+fn push(points: &mut Points, values: &[f32]) {
+    for row in values.chunks_exact(points.dim().max(1)) {
+        points.push(row.iter().map(|x| f64::from(*x)));
     }
-
-    fn takes(&self, cosine: f64) -> bool {
-        self.rows.len() < self.k || self.rows.last().is_some_and(|worst| cosine > worst.1)
-    }
-
-    fn add(&mut self, near: Near) {
-        // Rows come in order: an equal one has its place behind those before it.
-        let at = self
-            .rows
-            .partition_point(|kept| kept.1.total_cmp(&near.1) != Ordering::Less);
-        self.rows.truncate(self.k - 1);
-        self.rows.insert(at, near);
-    }
-}
-
-fn normalise(row: &mut [f32]) {
-    let norm = row
-        .iter()
-        .map(|x| f64::from(*x) * f64::from(*x))
-        .sum::<f64>()
-        .sqrt();
-    if norm > 0.0 {
-        for x in row {
-            *x = (f64::from(*x) / norm) as f32;
-        }
-    }
-}
-
-/// In eight sums, which a compiler keeps in one register.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (mut sums, (a8, b8)) = ([0f32; 8], (a.chunks_exact(8), b.chunks_exact(8)));
-    let rest = a8.remainder().iter().zip(b8.remainder());
-    let rest: f32 = rest.map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }
 
 /// Name and digest of the encoder of embeddings.
@@ -216,91 +143,70 @@ fn encoder(embeddings: &Artifact) -> OpResult<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
-    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::Arc;
 
-    proptest! {
-        #[test]
-        fn the_best_rows_are_those_of_a_stable_sort(
-            cosines in prop::collection::vec(0u8..6, 0..40), k in 1usize..12,
-        ) {
-            let mut best = Best::new(k);
-            let rows: Vec<Near> = (0..).zip(cosines.iter().map(|c| f64::from(*c))).collect();
-            for near in &rows {
-                if best.takes(near.1) {
-                    best.add(*near);
-                }
-            }
-            let mut want = rows;
-            want.sort_by(|a, b| b.1.total_cmp(&a.1));
-            want.truncate(k);
-            prop_assert_eq!(best.rows, want);
-        }
+    use arrow::array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
+    use gfm_pipe_api::artifact::texts_digest;
+    use gfm_pipe_api::{Kind, kinds, local};
 
-        #[test]
-        fn dot_is_the_sum_of_products(values in prop::collection::vec(-2i8..3, 0..40)) {
-            let a: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
-            let b: Vec<f32> = a.iter().map(|v| v + 1.0).collect();
-            let want: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
-            prop_assert_eq!(dot(&a, &b), want);
-        }
+    use crate::near::nearest::tests::numbers;
+    use crate::near::points::dot;
+
+    const DIM: usize = 3;
+
+    fn made(dir: &Path, kind: &'static Kind, name: &str, tables: Vec<Vec<ArrayRef>>) -> Artifact {
+        let tables = kind.tables.iter().zip(tables);
+        let tables = tables.map(|(spec, columns)| columns::batch(spec, columns).unwrap());
+        local::artifact(dir, kind, name, tables.collect()).unwrap()
     }
 
-    /// Rows of length 1; some are there several times.
-    fn points(count: usize, dim: usize, mut state: u32) -> Vec<f32> {
-        let mut out: Vec<f32> = Vec::new();
-        for i in 0..count {
-            if i % 7 == 6 {
-                out.extend_from_within((i - 3) * dim..(i - 2) * dim);
-                continue;
-            }
-            let row = (0..dim).map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            });
-            let mut row: Vec<f32> = row.collect();
-            normalise(&mut row);
-            out.extend(row);
-        }
-        out
+    /// A table of so many texts, and vectors that a seed gives for them.
+    fn table(dir: &Path, name: &str, count: usize, seed: u64) -> (Artifact, Artifact) {
+        let texts: Vec<String> = (0..count).map(|i| format!("{name} {i}")).collect();
+        let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let number = |n: usize| -> ArrayRef { Arc::new(UInt64Array::from(vec![n as u64])) };
+        let entities: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from_iter_values(0..count as u32)),
+            Arc::new(StringArray::from(texts.clone())),
+        ];
+        let of = made(dir, &kinds::ENTITIES, name, vec![entities]);
+        let mut value = numbers(seed);
+        // Few different values: many rows are equally near.
+        let values = (0..count * DIM).map(|_| (2.0 * value()).round() as f32);
+        let vectors = vec![columns::build_vectors(DIM, values.collect()).unwrap()];
+        let about: Vec<ArrayRef> = vec![
+            text("toy"),
+            text("toy-digest"),
+            Arc::new(UInt32Array::from(vec![DIM as u32])),
+            number(count),
+            number(0),
+            text(&texts_digest(&texts)),
+        ];
+        let name = format!("embedded-{name}");
+        let embeddings = made(dir, &kinds::EMBEDDINGS, &name, vec![vectors, about]);
+        (embeddings, of)
     }
 
     #[test]
-    fn the_nearest_are_those_of_comparing_one_by_one() {
-        let (dim, first, k) = (20, 5, 9);
-        let rows = points(2 * ROWS + 300, dim, 1);
-        let vectors = Vectors {
-            dim,
-            values: points(AT_ONCE + 3, dim, 2),
-            encoder: (String::new(), String::new()),
-            of: String::new(),
-        };
-        let wanted = |i: usize, row: u32| !(row as usize + i).is_multiple_of(5);
-        for part in 0..2 {
-            let from = part * AT_ONCE;
-            let mut got: Vec<Best> = (from..vectors.len().min(from + AT_ONCE))
-                .map(|_| Best::new(k))
-                .collect();
-            vectors.compare(from, &mut got, (first, &rows), &wanted);
-            for (i, got) in (from..).zip(got) {
-                let all = (first..).zip(rows.chunks_exact(dim));
-                let all = all.filter(|(row, _)| wanted(i, *row));
-                let cosine = |theirs| f64::from(dot(vectors.row(i), theirs));
-                let mut want: Vec<Near> = all.map(|(row, r)| (row, cosine(r))).collect();
-                want.sort_by(|a, b| b.1.total_cmp(&a.1));
-                want.truncate(k);
-                assert_eq!(got.rows, want, "{i}");
-            }
+    fn the_best_rows_of_a_long_table_are_those_of_a_sort() {
+        let dir = tempfile::tempdir().unwrap();
+        let (asked, questions) = table(dir.path(), "questions", 5, 1);
+        let (rows, names) = table(dir.path(), "names", 2 * ROWS + 100, 2);
+        let vectors = Vectors::joined(&[(&asked, &questions)]).unwrap();
+        let takes = |i: usize, row: u32| !(i + row as usize).is_multiple_of(3);
+        let ctx = local::context();
+        let got = vectors.nearest(&ctx, (&rows, &names), 20, &takes).unwrap();
+        let all = Vectors::joined(&[(&rows, &names)]).unwrap();
+        for (i, got) in got.into_iter().enumerate() {
+            let taken = (0..all.points.len() as u32).filter(|row| takes(i, *row));
+            let cosine = |row: u32| dot(vectors.points.row(i), all.points.row(row as usize));
+            let mut want: Vec<Near> = taken.map(|row| (row, cosine(row))).collect();
+            want.sort_by(nearest_first);
+            want.truncate(20);
+            assert_eq!(got, want, "{i}");
         }
-    }
-
-    #[test]
-    fn rows_become_as_long_as_1() {
-        let mut row = [3.0, 4.0];
-        normalise(&mut row);
-        assert_eq!(row, [0.6, 0.8]);
-        let mut zero = [0.0; 2];
-        normalise(&mut zero);
-        assert_eq!(zero, [0.0; 2]);
     }
 }

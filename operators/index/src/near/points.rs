@@ -1,6 +1,6 @@
 //! Vectors of length one.
 
-/// Vectors of length one, row-major.
+/// Vectors of length one, or zero, row-major.
 pub struct Points {
     dim: usize,
     values: Vec<f32>,
@@ -21,10 +21,11 @@ impl Points {
         }
     }
 
-    /// Adds a vector, shortened to length one.
+    /// Adds a vector, scaled to length one; the zero vector stays what it is.
     pub fn push(&mut self, vector: impl ExactSizeIterator<Item = f64> + Clone) {
         debug_assert_eq!(vector.len(), self.dim, "a vector of another length");
         let norm = vector.clone().map(|x| x * x).sum::<f64>().sqrt();
+        let norm = if norm > 0.0 { norm } else { 1.0 };
         self.values.extend(vector.map(|x| (x / norm) as f32));
     }
 

@@ -32,6 +32,15 @@ pub fn nearest_first(a: &Near, b: &Near) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
+/// The nearest ones, however far they are.
+pub fn any(most: usize) -> Wanted {
+    let at_least = -2.0;
+    Wanted { most, at_least }
+}
+
+/// Whether a key may be given for a query.
+pub type Takes<'a> = dyn Fn(usize, u32) -> bool + Sync + 'a;
+
 /// For each query the nearest keys.
 ///
 /// # Errors
@@ -42,11 +51,25 @@ pub fn nearest(
     keys: &Points,
     wanted: Wanted,
 ) -> OpResult<Vec<Vec<Near>>> {
+    nearest_of(ctx, queries, keys, wanted, &|_, _| true)
+}
+
+/// For each query the nearest of the keys that `takes` allows.
+///
+/// # Errors
+/// When the stage is cancelled.
+pub fn nearest_of(
+    ctx: &Context,
+    queries: &Points,
+    keys: &Points,
+    wanted: Wanted,
+    takes: &Takes<'_>,
+) -> OpResult<Vec<Vec<Near>>> {
     let blocks = queries.len().div_ceil(QUERIES);
     let of_block = |block: usize| {
         let from = block * QUERIES;
         let to = queries.len().min(from + QUERIES);
-        block_of(ctx, queries, (from, to), keys, wanted)
+        block_of(ctx, queries, (from, to), keys, (wanted, takes))
     };
     let all: OpResult<Vec<Vec<Vec<Near>>>> = (0..blocks).into_par_iter().map(of_block).collect();
     Ok(all?.into_iter().flatten().collect())
@@ -57,7 +80,7 @@ fn block_of(
     queries: &Points,
     (from, to): (usize, usize),
     keys: &Points,
-    wanted: Wanted,
+    (wanted, takes): (Wanted, &Takes<'_>),
 ) -> OpResult<Vec<Vec<Near>>> {
     let dim = queries.dim();
     let mut candidates: Vec<Candidates> =
@@ -71,8 +94,9 @@ fn block_of(
         let a = Mat::new(queries.rows(from, to), to - from, dim);
         let b = Mat::new(keys.rows(first, behind), count, dim).t();
         gemm(products, a, b, false);
-        for (of_query, products) in candidates.iter_mut().zip(products.chunks_exact(count)) {
-            of_query.add(first as u32, products);
+        let of_queries = candidates.iter_mut().zip(products.chunks_exact(count));
+        for (query, (of_query, products)) in (from..).zip(of_queries) {
+            of_query.add(first as u32, products, |key| takes(query, key));
         }
     }
     let exact = |(query, candidates): (usize, Candidates)| {
@@ -107,9 +131,9 @@ impl Candidates {
         }
     }
 
-    fn add(&mut self, first: u32, products: &[f32]) {
+    fn add(&mut self, first: u32, products: &[f32], takes: impl Fn(u32) -> bool) {
         for (key, product) in (first..).zip(products) {
-            if *product >= self.floor {
+            if *product >= self.floor && takes(key) {
                 self.all.push((key, *product));
                 if self.all.len() >= self.limit {
                     self.thin();
@@ -180,10 +204,11 @@ pub mod tests {
         out
     }
 
-    fn slow(queries: &Points, keys: &Points, wanted: Wanted) -> Vec<Vec<Near>> {
+    fn slow(queries: &Points, keys: &Points, wanted: Wanted, takes: &Takes<'_>) -> Vec<Vec<Near>> {
         let of = |query: usize| {
-            let cosine = |key: usize| dot(queries.row(query), keys.row(key));
-            let mut all: Vec<Near> = (0..keys.len()).map(|k| (k as u32, cosine(k))).collect();
+            let cosine = |key: u32| dot(queries.row(query), keys.row(key as usize));
+            let taken = (0..keys.len() as u32).filter(|key| takes(query, *key));
+            let mut all: Vec<Near> = taken.map(|key| (key, cosine(key))).collect();
             all.sort_by(nearest_first);
             all.retain(|near| near.1 >= wanted.at_least);
             all.truncate(wanted.most);
@@ -204,7 +229,10 @@ pub mod tests {
             let queries = clustered(seed, queries, centres, dim);
             let wanted = Wanted { most, at_least };
             let got = nearest(&local::context(), &queries, &keys, wanted).unwrap();
-            prop_assert_eq!(got, slow(&queries, &keys, wanted));
+            prop_assert_eq!(got, slow(&queries, &keys, wanted, &|_, _| true));
+            let takes = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
+            let got = nearest_of(&local::context(), &queries, &keys, wanted, &takes).unwrap();
+            prop_assert_eq!(got, slow(&queries, &keys, wanted, &takes));
         }
     }
 

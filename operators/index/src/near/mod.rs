@@ -1,0 +1,23 @@
+//! Vectors of length one and the nearest of them, for names and for questions.
+//!
+//! `points.rs` is the vectors, `nearest.rs` the exact search.
+
+pub mod nearest;
+pub mod points;
+
+/// The digits of a name: "1990 Cup" and "1994 Cup" are two things, however near they are.
+pub fn digits(name: &str) -> String {
+    name.chars().filter(|c| c.is_numeric()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digits;
+
+    #[test]
+    fn digits_of_all_scripts_count() {
+        assert_eq!(digits("Cup 1990 (x2)"), "19902");
+        assert_eq!(digits("٣ and 3"), "٣3");
+        assert_eq!(digits("none"), "");
+    }
+}
