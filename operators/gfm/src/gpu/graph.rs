@@ -9,7 +9,7 @@ use gfm_pipe_kernels::rspmm::ByRelation;
 
 use super::Result;
 use super::weights::upload;
-use crate::graph::Graph;
+use crate::graph::{EdgesByRelation, Graph};
 use crate::model::{ModelConfig, Reach};
 use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
 use crate::tensor::to_f64;
@@ -24,6 +24,7 @@ pub(crate) struct DeviceGraph<S: State> {
     pub relations: usize,
     degrees: Option<Degrees<S::Acc>>,
     path: Path,
+    by_relation: EdgesByRelation,
     /// Every row of every query, for the number of queries used last.
     whole: Mutex<Option<(usize, Arc<DeviceRows>)>>,
 }
@@ -74,31 +75,34 @@ impl<S: State> DeviceGraph<S> {
         let path = config.message_func.path();
         let (into, out_of) = path.flow(graph);
         let by_relation = graph.by_relation();
-        let by_relation = match path {
-            Path::Fused => by_relation,
-            Path::Plain => ByRelation {
-                destination: by_relation.source,
-                source: by_relation.destination,
-                ..by_relation
-            },
-        };
         let aggregate = config.aggregate_func;
         let counted = matches!(aggregate, AggregateFunc::Mean | AggregateFunc::Pna);
         let made = || -> Result<Self> {
+            let (destination, source) = match path {
+                Path::Fused => (&by_relation.head, &by_relation.tail),
+                Path::Plain => (&by_relation.tail, &by_relation.head),
+            };
+            let order = ByRelation {
+                offsets: &by_relation.offsets,
+                destination,
+                source,
+            };
+            let edges = Edges::new(gpu, into, out_of, order)?;
             Ok(DeviceGraph {
-                edges: Edges::new(gpu, into, out_of, by_relation)?,
+                edges,
                 embeddings: upload(gpu, &embeddings)?,
                 nodes: graph.nodes(),
                 relations: 2 * graph.relations(),
                 degrees: match counted {
                     true => {
-                        let counts = message_counts::<f64>(graph.by_source());
+                        let counts = message_counts::<f64>(graph.by_tail());
                         let pna = aggregate == AggregateFunc::Pna;
                         Some(Degrees::new(gpu, &counts, pna)?)
                     }
                     false => None,
                 },
                 path,
+                by_relation,
                 whole: Mutex::new(None),
             })
         };
@@ -131,21 +135,21 @@ impl<S: State> DeviceGraph<S> {
         let degrees = match &self.degrees {
             None => None,
             Some(known) => {
-                let mut counts = message_counts::<f64>(graph.by_source());
-                for v in &found.sources {
-                    counts[*v as usize] -= 1.0;
+                let mut counts = message_counts::<f64>(graph.by_tail());
+                for edge in &found.edges {
+                    counts[edge.tail as usize] -= 1.0;
                 }
                 Some(Degrees::new(gpu, &counts, known.scales.is_some())?)
             }
         };
         let (into, out_of) = match self.path {
-            Path::Fused => (found.by_destination, found.by_source),
-            Path::Plain => (found.by_source, found.by_destination),
+            Path::Fused => (found.by_head, found.by_tail),
+            Path::Plain => (found.by_tail, found.by_head),
         };
         let marks = Marks {
             into,
             out_of,
-            by_relation: found.by_relation,
+            by_relation: self.by_relation.places_of(&found.edges),
         };
         Ok(Removed {
             marks: DeviceMarks::new(gpu, &marks)?,
