@@ -18,7 +18,7 @@ pub use config::ModelConfig;
 pub use network::{Compute, Grads, Memory, Network, Tape};
 pub(crate) use params::head_name;
 pub use params::{Class, Params, Taken};
-pub(crate) use params::{rng, size, uniform};
+pub(crate) use params::{rng, shapes, size, uniform};
 pub use query_gnn::{QueryGnn, TailQuery};
 pub use reach::Reach;
 pub(crate) use reach::zeros_are_silent;
