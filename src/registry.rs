@@ -9,6 +9,7 @@ pub fn builtin() -> Vec<OpEntry> {
     all.extend(gfm_pipe_text::operators());
     #[cfg(feature = "gfm")]
     all.extend(gfm_pipe_gfm::operators());
+    all.extend(gfm_pipe_eval::operators());
     all.extend(gfm_pipe_exec::operators());
     all
 }

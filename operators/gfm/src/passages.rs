@@ -2,8 +2,7 @@
 //! weigh.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
-
-use crate::eval::rankers::NO_SCORE;
+use gfm_pipe_eval::rankers::NO_SCORE;
 
 /// The nodes of documents, by document.
 pub(crate) struct Passages(Vec<Option<u32>>);

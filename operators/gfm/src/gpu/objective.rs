@@ -1,11 +1,11 @@
 //! What a step minimises, on the device: batches found by the CPU, losses and their gradients.
 
+use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::gpu::losses::{Loss, Positives, Sparse};
 use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
 use super::Result;
-use crate::eval::EntityDocuments;
 use crate::loss::ListLoss;
 use crate::model::Reach;
 use crate::ops::Seeds;
@@ -75,17 +75,6 @@ pub(super) struct Value<A: State> {
     pub parts: Vector<f64>,
     pub weights: Vec<f64>,
     pub grad: Vector<A>,
-}
-
-fn on_device(loss: ListLoss) -> Loss {
-    match loss {
-        ListLoss::Bce {
-            adversarial_temperature,
-        } => Loss::Bce {
-            temperature: adversarial_temperature,
-        },
-        ListLoss::ListCe => Loss::ListCe,
-    }
 }
 
 /// A gradient in the scores' own type.
@@ -161,7 +150,7 @@ impl QuestionObjective {
         let parts = gpu.dirty(self.terms.len() * rows)?;
         let positives = |gold: &[Vec<u32>]| Positives::new(gpu, gold.iter().map(Vec::as_slice));
         for (i, term) in self.terms.iter().enumerate() {
-            let loss = on_device(term.loss);
+            let loss = term.loss.on_device();
             let part: View<'_, f64> = parts.part(i * rows, rows);
             match (&self.matrices, term.documents) {
                 (Some([entities, documents]), true) => {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::optimizer::{Adam, sum_of_squares};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
@@ -18,7 +19,6 @@ use super::scoring::OnGraph;
 use super::sums::Sums;
 use super::weights::{Weights, upload};
 use super::{Result, device_error};
-use crate::eval::EntityDocuments;
 use crate::graph::Graph;
 use crate::model::{ModelConfig, Params};
 use crate::optimizer::{Moments, Optimizer};

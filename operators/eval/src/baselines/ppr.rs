@@ -10,7 +10,7 @@
 //! document scores the mass of its own node where documents are nodes, as in HippoRAG 2 (Gutiérrez
 //! et al. 2025), otherwise that of its entities (`Ranker::Simple`).
 
-use super::{BadShape, EntityDocuments};
+use crate::{BadShape, EntityDocuments};
 
 /// Probability of returning to the question's start nodes, as in HippoRAG.
 pub const RESTART: f64 = 0.5;
@@ -163,8 +163,8 @@ pub fn specificity(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::rankers::Ranker;
     use super::*;
+    use crate::rankers::SIMPLE;
 
     /// Triples of weight 1.
     fn plain(pairs: &[(u32, u32)]) -> Vec<(u32, u32, f64)> {
@@ -210,7 +210,7 @@ mod tests {
         // A document scores the mass of its entities.
         let documents = EntityDocuments::from_pairs(3, 2, [(1, 0), (2, 0), (0, 1)]).unwrap();
         close(
-            &Ranker::Simple.documents(&masses, &documents),
+            &SIMPLE.whole().documents(&masses, &documents),
             &[5.0 / 12.0, 7.0 / 12.0],
         );
     }

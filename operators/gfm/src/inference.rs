@@ -1,34 +1,27 @@
-//! Questions put to a model on a graph: what `evaluate` and `retrieve` read, and how documents are ranked.
+//! Entity scores of questions by a model on a graph: what `evaluate` and `retrieve` read, and how
+//! they ask.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, Float64Array, StringArray, UInt32Array};
+use arrow::array::{Array, StringArray};
 use candle_core::{Result as TensorResult, Tensor};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
 };
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::pieces::Pieces;
+use gfm_pipe_eval::rankers::top_k_field;
 
 use crate::build_background::read_background;
 use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
-use crate::eval::rankers::NO_SCORE;
-use crate::eval::{EntityDocuments, top};
-use crate::finetune::each_scored;
 use crate::inputs::{LoadedGraph, same_encoder, zipped};
 use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
-use crate::pieces::Pieces;
 use crate::progress::Pass;
+use crate::question_scores::{Seeded, each_scored};
 use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
-
-/// Entities there may be.
-pub(crate) const MAX_ENTITIES: f64 = u32::MAX as f64;
-/// Why.
-pub(crate) const NUMBERED: &str = "entities are numbered with 32 bits";
-
-/// Names of the rankers.
-pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
 
 /// Ports whose artifacts belong together by position: each may have one for each of `questions`.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
@@ -108,13 +101,7 @@ pub(crate) fn ports() -> Vec<InPort> {
 /// The parameters that say how questions are put.
 pub(crate) fn fields() -> Vec<Field> {
     vec![
-        Field::new(
-            "top_k",
-            Type::int(1),
-            20,
-            "entities that count, for topk and idf_topk",
-        )
-        .at_most(MAX_ENTITIES, NUMBERED),
+        top_k_field(),
         Field::new(
             "init_entities_weight",
             Type::Bool,
@@ -125,11 +112,6 @@ pub(crate) fn fields() -> Vec<Field> {
             .at_most(65_536.0, "each has a state of every entity")
             .no_effect(),
     ]
-}
-
-/// What [`fields`] are not.
-pub(crate) fn ranker_type() -> Type {
-    Type::one_of(&RANKERS)
 }
 
 /// How questions are put to a model.
@@ -155,7 +137,7 @@ pub(crate) struct Setting {
     pub questions: Questions,
     /// Which documents are pieces of one, where some are.
     pieces: Option<Pieces>,
-    /// Who divides the graph, where ranks do.
+    /// How ranks divide the graph, where they do.
     pub dividing: Option<Arc<Dividing>>,
 }
 
@@ -235,7 +217,7 @@ impl Setting {
         self.graph.is_some()
     }
 
-    /// Warns of questions that cannot be asked; `then` says what becomes of them.
+    /// Warns of questions that cannot be asked; `then` says what happens to them.
     pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
         if !self.has_graph() {
             return;
@@ -250,8 +232,8 @@ impl Setting {
         }
     }
 
-    /// Scores to rank documents by, from those of all pieces: of a document in pieces the first
-    /// has the best score, and the others come last.
+    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets the
+    /// best score of them, and the others come last.
     pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
         if let Some(pieces) = &self.pieces {
             pieces.fold(&mut scores);
@@ -259,8 +241,8 @@ impl Setting {
         scores
     }
 
-    /// Gives the entity scores of every question that starts somewhere to `take`, in order, by the
-    /// model of a port, with its background if there is one.
+    /// Passes the entity scores of every question that starts somewhere to `take`, in order. They
+    /// are those of a port's model, with its background if there is one.
     pub fn ask(
         &self,
         ctx: &Context,
@@ -275,7 +257,7 @@ impl Setting {
         let graph = ctx.input("graph")?;
         let background = match (&self.dividing, background) {
             (Some(_), Some(known)) => {
-                // Nobody holds all of a divided graph's states.
+                // No rank holds all states of a divided graph.
                 ctx.info(format!(
                     "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
                     known.name
@@ -318,13 +300,16 @@ impl Setting {
         let seeds = all.map(|i| self.questions.seeds(i, matrix, how.weighted));
         let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;
-        // Of a divided graph each rank holds a part.
+        // Each rank holds only a part of a divided graph.
         if self.dividing.is_none() {
             let queries = how.batch_size.min(self.questions.len());
             check_memory(&weights.0.config, graph.nodes(), queries)?;
         }
         let ask = |by: &dyn Scorer| {
-            let asked = (&self.questions, &seeds[..]);
+            let asked = Seeded {
+                questions: &self.questions,
+                seeds: &seeds,
+            };
             each_scored(how.pass, by, graph.nodes(), asked, how.batch_size, take)
         };
         match &self.dividing {
@@ -364,8 +349,8 @@ impl StoredModel {
     }
 }
 
-/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only projection of texts,
-/// `rel_mlp`, takes the place (a random one would measure nothing).
+/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only
+/// projection of texts, `rel_mlp`, takes its place (a random one would measure nothing).
 fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
     stored.fits(input, name)?;
     if stored.params.class == Class::GNNRetriever {
@@ -384,50 +369,4 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
         Ok(out)
     };
     build().map_err(tensor_error)
-}
-
-/// The first documents of a question with their scores, best first.
-pub(crate) type List = Vec<(u32, f64)>;
-
-/// The `depth` best documents, without those that are only pieces of others. One that is ranked
-/// without a score has the ranker's, the sum of nothing.
-pub(crate) fn first(scores: &[f64], depth: usize) -> List {
-    let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
-    let best = top(scores, depth).into_iter();
-    let best = best.filter(|d| !scores[*d as usize].is_nan());
-    best.map(|d| (d, shown(scores[d as usize]))).collect()
-}
-
-/// The first documents of systems for questions.
-#[derive(Default)]
-pub(crate) struct Rankings {
-    /// Question, system, rank, document, score.
-    rows: Vec<(usize, Arc<str>, u32, u32, f64)>,
-}
-
-impl Rankings {
-    /// Adds what a system lists for a question.
-    pub fn add(&mut self, system: &Arc<str>, question: usize, list: List) {
-        let rows = (1..).zip(list);
-        self.rows
-            .extend(rows.map(|(rank, (d, score))| (question, Arc::clone(system), rank, d, score)));
-    }
-
-    /// Writes the `rankings` port.
-    pub fn write(&self, ctx: &Context, ids: &[String], titles: &StringArray) -> OpResult<()> {
-        let r = &self.rows;
-        let rankings = columns::batch(
-            &kinds::RANKINGS.tables[0],
-            vec![
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &ids[x.0]))),
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &x.1))),
-                Arc::new(UInt32Array::from_iter_values(r.iter().map(|x| x.2))),
-                Arc::new(StringArray::from_iter_values(
-                    r.iter().map(|x| titles.value(x.3 as usize)),
-                )),
-                Arc::new(Float64Array::from_iter_values(r.iter().map(|x| x.4))),
-            ],
-        )?;
-        ctx.write("rankings", "rankings", &rankings)
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Embeddings come from an `embed` stage; a zero vector (an empty or unknown text) scores 0 against everything.
 
-use super::BadShape;
+use crate::BadShape;
 
 /// Document embeddings, ready for questions.
 pub struct Dense {

@@ -2,7 +2,7 @@
 //!
 //! A document scores the sum of 1 / (60 + rank) over the systems, with one-based ranks. A system that could not be asked has no part.
 
-use super::top;
+use crate::top;
 
 /// What dampens the first ranks; the paper's value.
 const DAMPING: f64 = 60.0;
