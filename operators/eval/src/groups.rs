@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// Name of the group that is reported apart: wordings never seen in training.
 pub const PARAPHRASE: &str = "paraphrase";
 
-/// The groups a question counts in: `all`, `hops=2`, `gold=3` (number of gold documents), then names
-/// from the data (`type=…`). Paraphrases count in `paraphrase` only: all other groups are about
-/// wordings like those seen in training, so that they add up to `all`.
+/// The groups a question counts in: `all`, `hops=2`, `gold=3` (number of gold documents), then
+/// names from the data (`type=…`). Paraphrases count in `paraphrase` only: all other groups are
+/// about wordings like those seen in training, so that they add up to `all`.
 pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     if names.iter().any(|n| n == PARAPHRASE) {
         return vec![PARAPHRASE.to_owned()];

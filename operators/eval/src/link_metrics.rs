@@ -105,8 +105,8 @@ pub struct Rank {
     pub tail: bool,
 }
 
-/// The rank of `target` among the nodes outside `truth`, 1 + the number of those that score at least
-/// as high, and the number of nodes outside `truth`.
+/// The rank of `target` among the nodes outside `truth`, 1 + the number of those that score at
+/// least as high, and the number of nodes outside `truth`.
 pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
     let score = scores[target as usize];
     let better = scores.iter().filter(|s| **s >= score).count();
@@ -226,8 +226,9 @@ mod tests {
         ];
         let names: Vec<String> = names.map(str::to_owned).to_vec();
         let values = means(&ranks, &names).unwrap();
-        // Among 2 candidates one negative is drawn: it is worse with probability 1, 6/9 and 0. Among 3 candidates two are
-        // drawn, and at most one may be better: 1, 1 - (3/9)^2 and 0.
+        // With 2 candidates one negative is drawn, which is worse with probability 1, 6/9 and 0.
+        // With 3 candidates two are drawn, of which at most one may be better: 1, 1 - (3/9)^2 and
+        // 0.
         let want = [
             5.0,
             1.35 / 3.0,

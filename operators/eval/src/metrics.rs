@@ -3,9 +3,9 @@
 //! Standard metrics are over *all* gold items of a question, also those that no system can find (a
 //! title that is not in the corpus), so they cannot exceed what [`Answer::perfect`] reaches. The
 //! reference's published figures are on *filtered* ranks, where the other gold items are removed
-//! before an item is ranked, and over known gold items: `hits@k`, `mrr_filtered` (the mean over gold
-//! items) and `mape` are those. A question that a system cannot be asked scores 0 in everything and
-//! counts (in `mape`, an error, it counts as if nothing had been predicted: 1).
+//! before an item is ranked, and over known gold items: `hits@k`, `mrr_filtered` (the mean over
+//! gold items) and `mape` are those. A question that a system cannot be asked scores 0 in
+//! everything and counts (in `mape`, an error, it counts as if nothing had been predicted: 1).
 //!
 //! A new metric is one [`MetricKind`] in this file and its place in [`METRICS`].
 
@@ -441,7 +441,8 @@ mod tests {
 
     #[test]
     fn hand_computed_values() {
-        // Ranking: 3, 1, 0, 2, 4. Gold 1 and 2 at places 1 and 3, ranks 2 and 4; filtered ranks 2 and 3.
+        // Ranking: 3, 1, 0, 2, 4. Gold 1 and 2 at places 1 and 3, ranks 2 and 4; filtered ranks 2
+        // and 3.
         let scores = [-1.0, 0.0, -2.0, 1.0, -3.0];
         let gold = Gold {
             items: &[2, 1],
@@ -489,7 +490,7 @@ mod tests {
                 0.5,
                 1.0,
                 0.0,
-                // The ideal of the first three has three gold items.
+                // The best three items are all gold.
                 (1.0 + 1.0 / log3) / (1.0 + 1.0 / log3 + 0.5),
                 1.0,
                 0.5,
@@ -498,7 +499,7 @@ mod tests {
                 (sum_of_likely(&scores) - 2.0).abs() / 2.0,
             ],
         );
-        // With k = 5 the ideal has four.
+        // With k = 5 the best ranking has four.
         let ideal = 1.0 + 1.0 / log3 + 0.5 + 1.0 / log5;
         close(
             &score(Some(&scores), gold, &[NDCG.at(5)]),
@@ -529,8 +530,9 @@ mod tests {
 
     #[test]
     fn the_filtered_figure_can_exceed_the_ceiling() {
-        // Three gold documents first: no ranking is better. The standard recall@2 is 2/3, the ceiling too; the filtered one,
-        // which the reference prints as recall@2, ranks each as if the others were not there.
+        // Three gold documents come first, and no ranking is better. The standard recall@2 and the
+        // ceiling are 2/3. The filtered figure, which the reference prints as recall@2, ranks each
+        // as if the others were not there.
         let scores = [9.0, 8.0, 7.0, 1.0];
         let gold = Gold {
             items: &[0, 1, 2],

@@ -1,4 +1,4 @@
-//! Rankers, ranks and metrics are those of the reference (tests/parity/qa_small, made with it).
+//! Rankers, ranks and metrics equal the reference's, which made tests/parity/qa_small.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -120,7 +120,8 @@ fn parity_qa_small_rankers() {
         let want = expected.f32(&format!("{name}.pred"));
         close(&got, &wide(&want), 1e-5, name);
     }
-    // The fixture has document scores in f32 only; from f64 entity scores they are the dense product.
+    // The fixture has document scores in f32 only; from f64 entity scores they are the dense
+    // product.
     let scores = Fixture::open("expected_f64.safetensors").f64("scores");
     let dense = inputs.f32("ent2doc_dense");
     for row in scores.chunks_exact(ENTITIES) {

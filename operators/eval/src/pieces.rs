@@ -1,4 +1,4 @@
-//! Documents that are read in pieces: what is ranked is the document, by its best piece.
+//! Documents that are read in pieces are ranked by their best piece.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
@@ -9,7 +9,7 @@ impl Pieces {
     /// Reads a `sources` artifact; `None` where every document is whole.
     ///
     /// # Errors
-    /// When it is not of that many documents.
+    /// When it is of another number of documents.
     pub fn read(sources: &Artifact, documents: usize) -> OpResult<Option<Pieces>> {
         let table = sources.read("sources")?;
         let parents = columns::u32s(&table, "parent")?.values().to_vec();

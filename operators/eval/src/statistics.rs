@@ -180,9 +180,9 @@ fn quantile(sorted: &[f64], p: f64) -> f64 {
 }
 
 /// Two-sided p-values of a paired randomisation test (sign flips of each question's difference:
-/// Fisher 1935; for retrieval, Smucker, Allan and Carterette 2007), one per column of `differences`.
-/// Each is an estimate from `flips` random flips, (1 + those at least as extreme) / (1 + flips), so
-/// it is never 0. `None` without flips or differences.
+/// Fisher 1935; for retrieval, Smucker, Allan and Carterette 2007), one per column of
+/// `differences`. Each is an estimate from `flips` random flips, (1 + those at least as extreme) /
+/// (1 + flips), so it is never 0. `None` without flips or differences.
 ///
 /// # Errors
 /// Those of `check`.
@@ -219,8 +219,8 @@ pub fn sign_flip<E: Send>(
     Ok(Some(p.collect()))
 }
 
-/// p-values of a family of tests, raised so that the chance of any false alarm among them is that of
-/// a single test (Holm 1979).
+/// p-values of a family of tests, raised so that the chance of any false alarm among them is that
+/// of a single test (Holm 1979).
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn resamples_agree_with_drawing_rows_one_by_one() {
-        // The same streams, added up the slow way: 130 resamples are three products, the last one short.
+        // The same streams, added up row by row. 130 resamples are three products; the last is
+        // shorter.
         let data: Vec<Vec<f64>> = (0..37)
             .map(|i| vec![f64::from(i % 5) / 4.0, f64::from(i * i % 7), 0.25])
             .collect();
@@ -291,7 +292,8 @@ mod tests {
 
     #[test]
     fn intervals_agree_with_the_normal_one_where_that_holds() {
-        // 400 questions, 300 of them right: the mean .75 has standard error sqrt(.75 * .25 / 400) = .02165.
+        // 400 questions, 300 of them right: the mean .75 has standard error sqrt(.75 * .25 / 400) =
+        // .02165.
         let values: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i % 4 > 0))).collect();
         let Interval { low, high } = intervals(&rows(&values), 4000, NAMED).unwrap()[0];
         assert!((low - (0.75 - 1.96 * 0.02165)).abs() < 0.004, "{low}");
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_from_nothing() {
+    fn too_few_questions_have_no_interval() {
         assert_eq!(intervals(&rows(&[1.0]), 100, NAMED), None);
         assert_eq!(intervals(&rows(&[1.0, 0.0]), 0, NAMED), None);
         assert_eq!(intervals(&Values::default(), 100, NAMED), None);
@@ -335,13 +337,14 @@ mod tests {
 
     #[test]
     fn flips_agree_with_all_of_them() {
-        // Exact: of the 2^5 sign patterns of 3, 1, 1, 2, 1 those with |sum| >= 6 are 8, 6 and their negatives: sum 8 in one way,
-        // sum 6 by flipping one of the three ones, so 2 * 4 / 32.
+        // Exact: among the 2^5 sign patterns of 3, 1, 1, 2, 1, those with |sum| >= 6 have the sums
+        // 8 and 6 and their negatives. There is one way to 8, and three to 6 (flipping one of the
+        // ones): 2 * 4 / 32.
         let p = sign_flip(&rows(&[3.0, 1.0, 1.0, 2.0, -1.0]), 20_000, NAMED).unwrap()[0];
         assert!((p - 0.25).abs() < 0.01, "{p}");
         // No difference anywhere is no evidence.
         assert_eq!(sign_flip(&rows(&[0.0; 4]), 100, NAMED).unwrap(), [1.0]);
-        // Forty questions all better: as rare as can be seen.
+        // Forty questions, all better: the smallest p-value that 999 flips can show.
         assert_eq!(sign_flip(&rows(&[1.0; 40]), 999, NAMED).unwrap(), [0.001]);
     }
 

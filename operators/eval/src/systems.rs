@@ -101,7 +101,7 @@ impl Named for System {
     }
 }
 
-/// What `evaluate` sets beside the models.
+/// What `evaluate` compares the models with.
 pub fn beside_models() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| with_baselines(&UNTRAINED));
     &NAMES

@@ -12,12 +12,12 @@ use gfm_pipe_eval::systems::{BASELINES, BM25, DENSE, FUSED, PPR, RRF, System, Wa
 use gfm_pipe_eval::{BadShape, EntityDocuments};
 
 use crate::documents::Embeddings;
-use crate::inference::Setting;
+use crate::inference::Inputs;
 use crate::passages::{Passages, weighted_triples};
 
 /// Baselines, ready to be asked.
 pub(crate) struct Baselines<'a> {
-    setting: &'a Setting,
+    inputs: &'a Inputs,
     /// Those of [`BASELINES`] that were wanted and can be asked, in that order.
     pub systems: Vec<&'static System>,
     walking: Walking,
@@ -57,7 +57,7 @@ impl<'a> Baselines<'a> {
     /// Makes those that `wanted` chooses and the stage's ports allow; reports which it leaves out.
     pub fn new(
         ctx: &Context,
-        setting: &'a Setting,
+        inputs: &'a Inputs,
         wanted: &dyn Fn(&System) -> bool,
         walking: Walking,
     ) -> OpResult<Self> {
@@ -84,7 +84,7 @@ impl<'a> Baselines<'a> {
         }
         let uses = |system: &System| has(system) || (has(&RRF) && able(system));
         let ppr = || -> OpResult<_> {
-            let on = setting.on_graph()?;
+            let on = inputs.on_graph()?;
             let nodes = on.input.graph.nodes();
             let walk = match ctx.input_opt("edge_weights") {
                 Some(weights) => Ppr::new(nodes, weighted_triples(ctx.input("graph")?, weights)?),
@@ -94,7 +94,7 @@ impl<'a> Baselines<'a> {
                 }
             };
             let passages = ctx.input_opt("nodes");
-            let passages = passages.map(|of| Passages::read(of, nodes, setting.titles.len()));
+            let passages = passages.map(|of| Passages::read(of, nodes, inputs.titles.len()));
             let passages = passages.transpose()?.flatten();
             let restart = match passages {
                 Some(_) => RESTART_WITH_PASSAGES,
@@ -108,14 +108,14 @@ impl<'a> Baselines<'a> {
             })
         };
         let bm25 = || {
-            let pairs = setting.titles.iter().zip(&setting.texts);
+            let pairs = inputs.titles.iter().zip(&inputs.texts);
             Bm25::new(pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or(""))))
         };
         Ok(Baselines {
-            dense: uses(&DENSE).then(|| dense(ctx, setting)).transpose()?,
+            dense: uses(&DENSE).then(|| dense(ctx, inputs)).transpose()?,
             bm25: uses(&BM25).then(bm25),
             ppr: uses(&PPR).then(ppr).transpose()?,
-            setting,
+            inputs,
             systems,
             walking,
         })
@@ -128,7 +128,7 @@ impl<'a> Baselines<'a> {
 
     /// Asks them a question.
     pub fn ask(&self, question: usize) -> OpResult<Scores> {
-        let questions = &self.setting.questions;
+        let questions = &self.inputs.questions;
         let by_text = self
             .dense
             .as_ref()
@@ -145,7 +145,7 @@ impl<'a> Baselines<'a> {
         let entities = masses.flatten();
         let by_walk = self.ppr.as_ref().zip(entities.as_ref());
         let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
-        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.setting.whole(s));
+        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.inputs.whole(s));
         let mut documents = vec![
             (&DENSE, whole(by_text.transpose().map_err(shape)?)),
             (&BM25, whole(by_word)),
@@ -164,10 +164,10 @@ impl<'a> Baselines<'a> {
 }
 
 /// Embeddings of the corpus, by the encoder of the questions.
-fn dense(ctx: &Context, setting: &Setting) -> OpResult<Dense> {
+fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
     let (corpus, artifact) = (ctx.input("corpus")?, ctx.input("corpus_embeddings")?);
     let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
-    let questions = &setting.questions;
+    let questions = &inputs.questions;
     if (&e.digest, e.dim) != (&questions.encoder_digest, questions.text_dim) {
         return Err(OpError::new(format!(
             "questions `{}` are embedded with {} ({} wide), the corpus with {} ({} wide)",

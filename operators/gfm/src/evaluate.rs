@@ -28,7 +28,7 @@ use crate::baselines::Baselines;
 use crate::buffers::Lease;
 use crate::divided::Dividing;
 use crate::documents::Questions;
-use crate::inference::{self, How, OF_QUESTIONS, Setting};
+use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
 use crate::progress::Pass;
 
@@ -195,17 +195,17 @@ impl Operator for Evaluate {
             return Err(problem_error(problem));
         }
         let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
-        let mut setting = Setting::read(ctx, true)?;
-        setting.dividing = dividing;
-        let asked = setting.questions.len();
+        let mut inputs = Inputs::read(ctx, true)?;
+        inputs.dividing = dividing;
+        let asked = inputs.questions.len();
         if let Some(hops) = p.hops_at_least {
-            setting.questions = setting.questions.of_hops(hops);
+            inputs.questions = inputs.questions.of_hops(hops);
             ctx.info(format!(
                 "{} of {asked} questions have at least {hops} hops",
-                setting.questions.len()
+                inputs.questions.len()
             ));
         }
-        let questions = &setting.questions;
+        let questions = &inputs.questions;
         if questions.is_empty() {
             let none = match asked {
                 0 => "holds no questions",
@@ -218,27 +218,27 @@ impl Operator for Evaluate {
             seed: p.seed,
         };
         resampling.check_memory(1 + p.rankers.len())?;
-        setting.warn_of_unaskable(ctx, "the graph systems score 0 on them");
+        inputs.warn_of_unaskable(ctx, "the graph systems score 0 on them");
         let mut systems = Systems {
             questions,
             results: Results::new(questions),
             rankings: Rankings::default(),
         };
-        graph_models(&p, ctx, &setting, &mut systems)?;
-        if let Some(dividing) = &setting.dividing {
+        graph_models(&p, ctx, &inputs, &mut systems)?;
+        if let Some(dividing) = &inputs.dividing {
             dividing.report(ctx)?;
         }
-        baselines(&p, ctx, &setting, &mut systems)?;
+        baselines(&p, ctx, &inputs, &mut systems)?;
         if ctx.ranks.rank() > 0 {
             return Ok(());
         }
         systems.results.add_ceiling(Target::Document);
-        if setting.has_graph() {
+        if inputs.has_graph() {
             systems.results.add_ceiling(Target::Entity);
         }
         systems.results.write(ctx, &resampling)?;
         systems.results.write_ranks(ctx)?;
-        systems.rankings.write(ctx, &questions.ids, &setting.titles)
+        systems.rankings.write(ctx, &questions.ids, &inputs.titles)
     }
 }
 
@@ -306,7 +306,7 @@ impl Systems<'_> {
 fn graph_models(
     p: &Params,
     ctx: &Context,
-    setting: &Setting,
+    inputs: &Inputs,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let model = ctx.input_opt("model");
@@ -317,8 +317,8 @@ fn graph_models(
     let untrained = p.wants(&UNTRAINED);
     let passes = trained.iter().filter(|(_, of, _)| of.is_some()).count()
         + usize::from(untrained && model.is_some());
-    let questions = setting.questions.len();
-    let how = |before: usize, note| How {
+    let questions = inputs.questions.len();
+    let options = |before: usize, note| AskOptions {
         weighted: p.init_entities_weight,
         batch_size: p.batch_size,
         pass: Pass {
@@ -335,9 +335,9 @@ fn graph_models(
     let mut before = 0;
     for (system, of, background) in trained {
         let Some(of) = of else { continue };
-        let mut collector = Collector::new(p, ctx, setting, systems, system.name)?;
-        let how = how(before, system.name);
-        setting.ask(ctx, of, background, how, |i, s| collector.take(i, s))?;
+        let mut collector = Collector::new(p, ctx, inputs, systems, system.name)?;
+        let options = options(before, system.name);
+        inputs.ask(ctx, of, background, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
         before += 1;
     }
@@ -345,9 +345,9 @@ fn graph_models(
         return Ok(());
     }
     if let Some(model) = model {
-        let mut collector = Collector::new(p, ctx, setting, systems, UNTRAINED.name)?;
-        let how = how(before, UNTRAINED.name);
-        setting.ask_untrained(ctx, model, p.seed, how, |i, s| collector.take(i, s))?;
+        let mut collector = Collector::new(p, ctx, inputs, systems, UNTRAINED.name)?;
+        let options = options(before, UNTRAINED.name);
+        inputs.ask_untrained(ctx, model, p.seed, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
     } else {
         ctx.info("`untrained` is left out: nothing is connected to `model`");
@@ -364,7 +364,7 @@ fn report_baselines(ctx: &Context, done: usize, questions: usize) {
 struct Collector<'a, 'b> {
     system: Arc<str>,
     rankers: Vec<Ranker>,
-    setting: &'a Setting,
+    inputs: &'a Inputs,
     matrix: &'a EntityDocuments,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
@@ -386,7 +386,7 @@ impl<'a, 'b> Collector<'a, 'b> {
     fn new(
         p: &Params,
         ctx: &Context,
-        setting: &'a Setting,
+        inputs: &'a Inputs,
         systems: &'a mut Systems<'b>,
         system: &str,
     ) -> OpResult<Self> {
@@ -395,8 +395,8 @@ impl<'a, 'b> Collector<'a, 'b> {
         Ok(Collector {
             system: system.into(),
             rankers: p.rankers.iter().map(|r| r.0.top_k(p.top_k)).collect(),
-            setting,
-            matrix: &setting.on_graph()?.matrix,
+            inputs,
+            matrix: &inputs.on_graph()?.matrix,
             systems,
             waiting: Vec::new(),
             answered: Vec::new(),
@@ -418,7 +418,7 @@ impl<'a, 'b> Collector<'a, 'b> {
                 let mut list = RankedList::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
                     let documents = ranker.ranking(scores, self.matrix);
-                    let documents = self.setting.whole(documents);
+                    let documents = self.inputs.whole(documents);
                     if r == 0 {
                         list = first(&documents, RANKED);
                     }
@@ -476,12 +476,12 @@ struct BaselineAnswers {
 fn baselines(
     p: &Params,
     ctx: &Context,
-    setting: &Setting,
+    inputs: &Inputs,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let by = Baselines::new(ctx, setting, &|system| p.wants(system), p.walking())?;
+    let by = Baselines::new(ctx, inputs, &|system| p.wants(system), p.walking())?;
     let baselines = &by.systems;
-    let questions = setting.questions.len();
+    let questions = inputs.questions.len();
     let all = &*systems;
     let mine = part(questions, ctx.ranks.rank(), ctx.ranks.size());
     let asked = AtomicUsize::new(0);

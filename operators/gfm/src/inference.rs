@@ -26,7 +26,7 @@ use crate::tensor_error;
 /// Ports whose artifacts belong together by position: each may have one for each of `questions`.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
 
-/// The ports of [`Setting::read`], `background` and `corpus_embeddings`.
+/// The ports of [`Inputs::read`], `background` and `corpus_embeddings`.
 pub(crate) fn ports() -> Vec<InPort> {
     vec![
         InPort::of(
@@ -116,7 +116,7 @@ pub(crate) fn fields() -> Vec<Field> {
 
 /// How questions are put to a model.
 #[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
+pub(crate) struct AskOptions<'a> {
     /// `init_entities_weight`.
     pub weighted: bool,
     /// Questions at once.
@@ -125,10 +125,10 @@ pub(crate) struct How<'a> {
     pub pass: Pass<'a>,
 }
 
-/// What questions are asked of.
-pub(crate) struct Setting {
+/// The inputs of `evaluate` and `retrieve` in memory.
+pub(crate) struct Inputs {
     /// The graph, where one is connected and wanted.
-    graph: Option<OnGraph>,
+    graph: Option<GraphInputs>,
     /// Titles of the documents.
     pub titles: StringArray,
     /// Texts of the documents.
@@ -142,16 +142,16 @@ pub(crate) struct Setting {
 }
 
 /// A graph and the documents its entities are in.
-pub(crate) struct OnGraph {
+pub(crate) struct GraphInputs {
     /// The graph.
     pub input: LoadedGraph,
     /// Which documents mention an entity.
     pub matrix: EntityDocuments,
 }
 
-impl OnGraph {
+impl GraphInputs {
     fn read(graph: &Artifact, documents: &Artifact, titles: usize) -> OpResult<Self> {
-        let on = OnGraph {
+        let on = GraphInputs {
             input: LoadedGraph::read(graph)?,
             matrix: read_entity_documents(documents)?,
         };
@@ -167,7 +167,7 @@ impl OnGraph {
     }
 }
 
-impl Setting {
+impl Inputs {
     /// Reads the inputs of [`ports`]; the graph and its documents only where a system wants them.
     pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
         let table = ctx.input("corpus")?.read("documents")?;
@@ -178,7 +178,7 @@ impl Setting {
         let connected = ctx.input_opt("graph").zip(ctx.input_opt("documents"));
         let graph = connected
             .filter(|_| wants_graph)
-            .map(|(graph, documents)| OnGraph::read(graph, documents, titles.len()))
+            .map(|(graph, documents)| GraphInputs::read(graph, documents, titles.len()))
             .transpose()?;
         zipped(ctx, &["questions"], &OF_QUESTIONS)?;
         let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
@@ -196,7 +196,7 @@ impl Setting {
         // Without a graph no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
-        Ok(Setting {
+        Ok(Inputs {
             graph,
             titles: titles.clone(),
             texts: texts.clone(),
@@ -207,7 +207,7 @@ impl Setting {
     }
 
     /// The graph, which a system needs.
-    pub fn on_graph(&self) -> OpResult<&OnGraph> {
+    pub fn on_graph(&self) -> OpResult<&GraphInputs> {
         let needed = || OpError::new("nothing is connected to inputs `graph` and `documents`");
         self.graph.as_ref().ok_or_else(needed)
     }
@@ -232,8 +232,8 @@ impl Setting {
         }
     }
 
-    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets the
-    /// best score of them, and the others come last.
+    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets
+    /// the best score of them, and the others come last.
     pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
         if let Some(pieces) = &self.pieces {
             pieces.fold(&mut scores);
@@ -248,7 +248,7 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         background: Option<&Artifact>,
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let input = &self.on_graph()?.input;
@@ -269,7 +269,7 @@ impl Setting {
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
-        self.ask_weights(ctx, (&weights, background), how, take)
+        self.ask_weights(ctx, (&weights, background), options, take)
     }
 
     /// The same by a model of the same dimensions with random weights.
@@ -278,31 +278,31 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         seed: u64,
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
         let class = Class::GNNRetriever;
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
-        self.ask_weights(ctx, (&weights, None), how, take)
+        self.ask_weights(ctx, (&weights, None), options, take)
     }
 
     fn ask_weights(
         &self,
         ctx: &Context,
         weights: (&Weights, Option<Vec<Tensor>>),
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
-        let OnGraph { input, matrix } = self.on_graph()?;
+        let GraphInputs { input, matrix } = self.on_graph()?;
         let all = 0..self.questions.len();
-        let seeds = all.map(|i| self.questions.seeds(i, matrix, how.weighted));
+        let seeds = all.map(|i| self.questions.seeds(i, matrix, options.weighted));
         let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;
         // Each rank holds only a part of a divided graph.
         if self.dividing.is_none() {
-            let queries = how.batch_size.min(self.questions.len());
+            let queries = options.batch_size.min(self.questions.len());
             check_memory(&weights.0.config, graph.nodes(), queries)?;
         }
         let ask = |by: &dyn Scorer| {
@@ -310,7 +310,14 @@ impl Setting {
                 questions: &self.questions,
                 seeds: &seeds,
             };
-            each_scored(how.pass, by, graph.nodes(), asked, how.batch_size, take)
+            each_scored(
+                options.pass,
+                by,
+                graph.nodes(),
+                asked,
+                options.batch_size,
+                take,
+            )
         };
         match &self.dividing {
             Some(dividing) => {
@@ -349,8 +356,8 @@ impl StoredModel {
     }
 }
 
-/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only
-/// projection of texts, `rel_mlp`, takes its place (a random one would measure nothing).
+/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its
+/// only projection of texts, `rel_mlp`, takes its place (a random one would measure nothing).
 fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
     stored.fits(input, name)?;
     if stored.params.class == Class::GNNRetriever {

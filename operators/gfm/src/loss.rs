@@ -1,10 +1,10 @@
 //! Losses on scores with their gradients, in f64 whatever the model computes in.
 //!
-//! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of negatives
-//! are constants: no gradient flows through them. A batch may be one of several parts that are
-//! computed in different places: every loss is divided by the rows of the whole batch, so that the
-//! losses and gradients of parts add up to those of the whole. Invariant: with no usable row the
-//! loss is 0 with gradient 0, never NaN.
+//! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of
+//! negatives are constants: no gradient flows through them. A batch may be one of several parts
+//! that are computed in different places: every loss is divided by the rows of the whole batch, so
+//! that the losses and gradients of parts add up to those of the whole. Invariant: with no usable
+//! row the loss is 0 with gradient 0, never NaN.
 //!
 //! A new fine-tuning loss is one [`LossKind`] in this file and its place in [`LOSSES`].
 
@@ -84,11 +84,11 @@ pub static BCE: LossKind = LossKind {
     has_temperature: true,
     counts: |_| true,
     row: |row, grad| bce_row(row, grad),
-    on_device: |temperature| Loss::Bce { temperature },
+    on_device: Some(|temperature| Loss::Bce { temperature }),
 };
 
-/// -ln(p / (Σ p + 1e-5) + 1e-5) averaged over the positives, p the sigmoid of the score. Rows without
-/// positives do not count.
+/// -ln(p / (Σ p + 1e-5) + 1e-5) averaged over the positives, p the sigmoid of the score. Rows
+/// without positives do not count.
 pub static LIST_CE: LossKind = LossKind {
     name: "ListCELoss",
     meaning: "cross-entropy of each positive's share of all probabilities",
@@ -96,7 +96,7 @@ pub static LIST_CE: LossKind = LossKind {
     has_temperature: false,
     counts: |positives| !positives.is_empty(),
     row: |row, grad| list_ce_row(row, grad),
-    on_device: |_| Loss::ListCe,
+    on_device: Some(|_| Loss::ListCe),
 };
 
 /// Every fine-tuning loss, in the order of schemas.
@@ -119,8 +119,9 @@ pub struct LossKind {
     counts: fn(&[u32]) -> bool,
     /// The loss of a row that counts; writes the gradient of its scores.
     row: fn(&Row<'_>, &mut [f64]) -> f64,
-    /// The same on a GPU, with a temperature.
-    on_device: fn(f64) -> Loss,
+    /// The kernel of a GPU, with a temperature. Without one, a training on a GPU computes the loss
+    /// on the CPU.
+    on_device: Option<fn(f64) -> Loss>,
 }
 
 /// A row of scores.
@@ -216,6 +217,15 @@ impl fmt::Debug for ListLoss {
 const EPS: f64 = 1e-5;
 
 impl LossKind {
+    /// The same loss as if no GPU had a kernel for it.
+    #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+    pub(crate) const fn without_kernel(&self) -> LossKind {
+        LossKind {
+            on_device: None,
+            ..*self
+        }
+    }
+
     /// The loss with this temperature of the negatives' weights, where it has one; 0 weighs them
     /// equally.
     pub const fn at(&'static self, temperature: f64) -> ListLoss {
@@ -232,9 +242,10 @@ impl ListLoss {
         positives.iter().filter(|p| (self.kind.counts)(p)).count()
     }
 
-    /// The kernel that computes it on a GPU.
-    pub(crate) fn on_device(&self) -> Loss {
-        (self.kind.on_device)(self.temperature)
+    /// The kernel that computes it on a GPU, where there is one.
+    pub(crate) fn on_device(&self) -> Option<Loss> {
+        let kernel = self.kind.on_device?;
+        Some(kernel(self.temperature))
     }
 
     /// Loss of scores `[B, columns]` against the positive columns of each row; `used` is

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 
 use gfm_pipe_api::{Artifact, OpResult, columns};
 
-/// Cross-entropy of scores that say nothing is ln 2; so near it, a loss has not left it.
+/// Distance from ln 2, the cross-entropy of random scores, within which a loss has learned nothing.
 const NEAR: f64 = 0.01;
 
-/// A loss that ends at this share of its first value has not fallen.
+/// A loss that ends above this share of its first value has not fallen.
 const FALLEN: f64 = 0.99;
 
-/// Where a sum of losses ends below this share of its first value, something was learned whatever
-/// one of its parts says.
+/// Where a sum of losses ends below this share of its first value, something was learned, whatever
+/// one of its parts shows.
 const LEARNED: f64 = 0.9;
 
-/// Losses at the end whose mean is looked at: one alone is of one batch.
+/// Number of last losses that are averaged: a single one is of one batch only.
 const LAST: usize = 3;
 
-/// What is known of a training besides its history.
+/// What is known about a training besides its history.
 pub(crate) struct Training {
     /// Losses that are binary cross-entropies: names of parts, or the whole where it has none.
     pub entropies: Vec<Option<String>>,

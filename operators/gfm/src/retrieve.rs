@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baselines::Baselines;
 use crate::buffers::Lease;
-use crate::inference::{self, How, OF_QUESTIONS, Setting};
+use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
 use crate::progress::Pass;
 
@@ -114,13 +114,13 @@ impl Operator for Retrieve {
             return Err(problem_error(problem));
         }
         let wants_graph = [&MODEL, &PPR, &RRF].iter().any(|s| p.system.is(s));
-        let setting = Setting::read(ctx, wants_graph)?;
+        let inputs = Inputs::read(ctx, wants_graph)?;
         let rankings = if p.system.is(&MODEL) {
-            by_model(&p, ctx, &setting)?
+            by_model(&p, ctx, &inputs)?
         } else {
-            by_baseline(&p, ctx, &setting)?
+            by_baseline(&p, ctx, &inputs)?
         };
-        rankings.write(ctx, &setting.questions.ids, &setting.titles)
+        rankings.write(ctx, &inputs.questions.ids, &inputs.titles)
     }
 }
 
@@ -136,31 +136,37 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
         .or_else(|| zip_problem(inputs, &["questions"], &OF_QUESTIONS))
 }
 
-fn by_model(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> {
-    setting.warn_of_unaskable(ctx, "nothing is retrieved for them");
+fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
+    inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
     let ranker = p.ranker.0.top_k(p.top_k);
-    let matrix = &setting.on_graph()?.matrix;
-    let how = How {
+    let matrix = &inputs.on_graph()?.matrix;
+    let options = AskOptions {
         weighted: p.init_entities_weight,
         batch_size: p.batch_size,
-        pass: Pass::whole(ctx, "questions", setting.questions.len()),
+        pass: Pass::whole(ctx, "questions", inputs.questions.len()),
     };
     let background = ctx.input_opt("background");
     let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
-    setting.ask(ctx, ctx.input("model")?, background, how, |i, scores| {
-        let documents = setting.whole(ranker.ranking(scores, matrix));
-        rankings.add(&system, i, first(&documents, p.documents));
-    })?;
+    inputs.ask(
+        ctx,
+        ctx.input("model")?,
+        background,
+        options,
+        |i, scores| {
+            let documents = inputs.whole(ranker.ranking(scores, matrix));
+            rankings.add(&system, i, first(&documents, p.documents));
+        },
+    )?;
     Ok(rankings)
 }
 
-fn by_baseline(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> {
+fn by_baseline(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
     if p.system.is(&PPR) {
-        setting.warn_of_unaskable(ctx, "nothing is retrieved for them");
+        inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
     }
-    let by = Baselines::new(ctx, setting, &|system| p.system.is(system), p.walking())?;
+    let by = Baselines::new(ctx, inputs, &|system| p.system.is(system), p.walking())?;
     let (mut rankings, system) = (Rankings::default(), Arc::from(p.system.name));
-    let all: Vec<usize> = (0..setting.questions.len()).collect();
+    let all: Vec<usize> = (0..inputs.questions.len()).collect();
     let pass = Pass::whole(ctx, "questions", all.len());
     for (chunk, part) in all.chunks(AT_ONCE).enumerate() {
         ctx.check_cancelled()?;

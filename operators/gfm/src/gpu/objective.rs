@@ -1,6 +1,7 @@
 //! What a step minimises, on the device: batches found by the CPU, losses and their gradients.
 
 use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_kernels::Real;
 use gfm_pipe_kernels::gpu::losses::{Loss, Positives, Sparse};
 use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
@@ -77,6 +78,45 @@ pub(super) struct Value<A: State> {
     pub grad: Vector<A>,
 }
 
+/// What a loss is computed on.
+struct Scored<'a, A: State> {
+    /// `[B, columns]`.
+    scores: View<'a, A>,
+    /// Positive columns of each row.
+    gold: &'a [Vec<u32>],
+    weight: f64,
+    /// Rows of the whole batch that the loss is the mean of.
+    used: usize,
+}
+
+/// Adds `weight` times the gradient of a loss to `grad`, and writes each row's part of the loss to
+/// `parts`: by a kernel, or on the CPU for a loss that has none.
+fn add_loss<A: State + Real>(
+    loss: ListLoss,
+    on: &Scored<'_, A>,
+    grad: View<'_, f64>,
+    parts: View<'_, f64>,
+) -> Result<()> {
+    if let Some(kernel) = loss.on_device() {
+        let gold = Positives::new(on.scores.gpu(), on.gold.iter().map(Vec::as_slice))?;
+        return kernel.value(on.scores, &gold, (on.weight, on.used), grad, parts);
+    }
+    let scores: Vec<f64> = on.scores.read()?.into_iter().map(A::f64).collect();
+    let columns = scores.len() / on.gold.len().max(1);
+    let (mut sums, mut of_rows) = (grad.read()?, Vec::new());
+    for (row, gold) in on.gold.iter().enumerate() {
+        let row = row * columns..(row + 1) * columns;
+        let gold = std::slice::from_ref(gold);
+        let value = loss.value(&scores[row.clone()], columns, gold, on.used);
+        of_rows.push(value.loss);
+        for (sum, g) in sums[row].iter_mut().zip(value.grad) {
+            *sum += on.weight * g;
+        }
+    }
+    grad.write(&sums)?;
+    parts.write(&of_rows)
+}
+
 /// A gradient in the scores' own type.
 fn narrow<S: State>(gpu: &Gpu, grad: &Vector<f64>) -> Result<Vector<S::Acc>> {
     let out = gpu.dirty(grad.len())?;
@@ -148,24 +188,30 @@ impl QuestionObjective {
         let rows = gold_entities.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
         let parts = gpu.dirty(self.terms.len() * rows)?;
-        let positives = |gold: &[Vec<u32>]| Positives::new(gpu, gold.iter().map(Vec::as_slice));
         for (i, term) in self.terms.iter().enumerate() {
-            let loss = term.loss.on_device();
             let part: View<'_, f64> = parts.part(i * rows, rows);
             match (&self.matrices, term.documents) {
                 (Some([entities, documents]), true) => {
-                    let gold = positives(gold_documents)?;
                     let of_docs = gpu.zeros::<f64>(rows * self.documents)?;
                     entities.sum_over(scores.view(), of_docs.view(), rows, 1.0)?;
                     let dgrad = gpu.zeros::<f64>(of_docs.len())?;
-                    let how = (1.0, term.loss.used(&whole.documents));
-                    loss.value(of_docs.view(), &gold, how, dgrad.view(), part)?;
+                    let on = Scored {
+                        scores: of_docs.view(),
+                        gold: gold_documents,
+                        weight: 1.0,
+                        used: term.loss.used(&whole.documents),
+                    };
+                    add_loss(term.loss, &on, dgrad.view(), part)?;
                     documents.sum_over(dgrad.view(), grad.view(), rows, term.weight)?;
                 }
                 _ => {
-                    let gold = positives(gold_entities)?;
-                    let how = (term.weight, term.loss.used(&whole.entities));
-                    loss.value(scores.view(), &gold, how, grad.view(), part)?;
+                    let on = Scored {
+                        scores: scores.view(),
+                        gold: gold_entities,
+                        weight: term.weight,
+                        used: term.loss.used(&whole.entities),
+                    };
+                    add_loss(term.loss, &on, grad.view(), part)?;
                 }
             }
         }
@@ -174,5 +220,40 @@ impl QuestionObjective {
             weights: self.terms.iter().map(|t| t.weight).collect(),
             grad: narrow::<S>(gpu, &grad)?,
         })
+    }
+}
+
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::gpu::tests::{device, some};
+    use crate::loss::{BCE, LIST_CE, LossKind};
+
+    #[test]
+    fn a_loss_without_a_kernel_is_computed_on_the_cpu() {
+        let Some(gpu) = device() else { return };
+        static WITHOUT: [LossKind; 2] = [BCE.without_kernel(), LIST_CE.without_kernel()];
+        let (rows, columns) = (3, 5);
+        let gold = [vec![0, 2], vec![], vec![4]];
+        let scores = gpu.vector(&some(rows * columns, 1)).unwrap();
+        for (with, without) in [&BCE, &LIST_CE].into_iter().zip(&WITHOUT) {
+            let values = |kind: &'static LossKind| {
+                let loss = kind.at(0.2);
+                let on = Scored {
+                    scores: scores.view(),
+                    gold: &gold,
+                    weight: 0.7,
+                    used: loss.used(&gold),
+                };
+                let grad = gpu.vector(&some(rows * columns, 2)).unwrap();
+                let parts = gpu.zeros::<f64>(rows).unwrap();
+                add_loss(loss, &on, grad.view(), parts.view()).unwrap();
+                [grad.read().unwrap(), parts.read().unwrap()].concat()
+            };
+            for (a, b) in values(with).into_iter().zip(values(without)) {
+                assert!((a - b).abs() < 1e-12, "{}: {a} {b}", with.name);
+            }
+        }
     }
 }

@@ -19,10 +19,11 @@ use crate::scorer::{Scorer, check_scores};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EvalEdges {
-    /// A triple's own edge and its inverse, as in training with strict negatives: the metric does not depend on the
-    /// batch size.
+    /// A triple's own edge and its inverse, as in training with strict negatives: the metric does
+    /// not depend on the batch size.
     Triple,
-    /// The edges every row of the batch could ask for (the reference's way): depends on the batch size.
+    /// The edges that any row of the batch could ask for, as in the reference: the metric depends
+    /// on the batch size.
     Batch,
 }
 
@@ -33,12 +34,12 @@ pub struct Ranking<'a> {
     pub batch_size: usize,
     /// For which triples edges are removed.
     pub edges: EvalEdges,
-    /// Which edges of a triple betray it.
+    /// Which edges of a triple give its answer away.
     pub easy: EasyEdges<'a>,
 }
 
 impl Ranking<'_> {
-    /// About how many batches rank these triples, and where the queries of one of them start.
+    /// About how many batches rank these triples, and where the queries of one batch start.
     /// Triples that stand in the graph are ranked one by one where each has its own edges taken
     /// out.
     pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
@@ -54,7 +55,8 @@ impl Ranking<'_> {
     }
 }
 
-/// Ranks tail and head of every triple, of several ranks each its share or all of them together; all get all of them.
+/// Ranks tail and head of every triple. Several processes each rank their share, or all of them
+/// rank all together; each returns the ranks of all triples.
 ///
 /// # Errors
 /// When the user interrupts, shapes do not fit, or a rank is gone.
@@ -67,9 +69,10 @@ pub(crate) fn rank_links(
     how: Ranking<'_>,
 ) -> OpResult<Vec<Rank>> {
     let ctx = pass.ctx;
-    let mine = match by.together() {
-        true => 0..triples.len(),
-        false => share(triples.len(), &*ctx.ranks, how),
+    let mine = if by.together() {
+        0..triples.len()
+    } else {
+        share(triples.len(), &*ctx.ranks, how)
     };
     let mut out = [Vec::new(), Vec::new()];
     // Every triple is asked for twice.
