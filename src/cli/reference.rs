@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::registry::audit_tables::{CHECKS, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 use gfm_pipe_api::{Kind, OpEntry};
-use gfm_pipe_kg::audit::{CHECKS, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 
 use super::ops::{arity, parameters};
 

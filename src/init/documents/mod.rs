@@ -2,15 +2,15 @@
 //! it.
 //!
 //! What counts as a document or a question is up to the operators that read them
-//! (`gfm_pipe_index::look`). A file of questions is known by its name (`train`, `valid`, `test`,
+//! (`crate::registry::look`). A file of questions is known by its name (`train`, `valid`, `test`,
 //! `questions`) and by what is in it, so that `test.json` may hold documents.
 
 mod pipeline;
 
 use std::path::{Path, PathBuf};
 
+use crate::registry::look::{self, Asked, Files};
 use gfm_pipe_api::Absent;
-use gfm_pipe_index::look::{self, Asked, Files};
 
 use super::name_of;
 

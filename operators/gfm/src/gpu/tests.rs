@@ -26,7 +26,7 @@ const TEXT: usize = 5;
 
 /// The device that tests run on: the emulation if it was built, else the first CUDA device if
 /// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
-fn device() -> Option<Gpu> {
+pub(super) fn device() -> Option<Gpu> {
     let asked = std::env::var("GFM_PIPE_LOCAL_DEVICE").is_ok_and(|d| d == "cuda");
     if cfg!(feature = "gpu-emulation") || asked {
         return Some(crate::device::open(0).unwrap());

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::graph::{Edge, Graph};
-use crate::loss::{ListLoss, link_prediction};
+use crate::loss::{BCE, LIST_CE, link_prediction};
 use crate::optimizer::Optimizer;
 use crate::sampling::{Batch, Triple, Truth, batch};
 use crate::scorer::OnCpu;
 use crate::tensor::{tensor, to_f64};
-use crate::train::link_eval::filtered_rank;
+use gfm_pipe_eval::link_metrics::filtered_rank;
 use gfm_pipe_kernels::adamw::AdamW;
 
 pub(super) type Tensors = BTreeMap<String, Tensor>;
@@ -356,7 +356,9 @@ fn parity_kgc_small_f64() {
 fn parity_kgc_small_metrics() {
     use crate::progress::Pass;
     use crate::sampling::EasyEdges;
-    use crate::train::link_eval::{EvalEdges, Ranking, metrics, rank_links};
+    use gfm_pipe_eval::link_metrics::means;
+
+    use crate::train::link_eval::{EvalEdges, Ranking, rank_links};
     let how = |batch_size, edges| Ranking {
         batch_size,
         edges,
@@ -386,7 +388,7 @@ fn parity_kgc_small_metrics() {
         .as_object()
         .unwrap();
         let names: Vec<String> = want.keys().cloned().collect();
-        for (name, value) in metrics(&ranks, &names).unwrap() {
+        for (name, value) in means(&ranks, &names).unwrap() {
             let want = want[&name].as_f64().unwrap();
             // The reference adds up in f32.
             assert!(
@@ -439,16 +441,16 @@ fn qa(dtype: DType) {
         .map(|(embedding, seeds)| Question { embedding, seeds })
         .collect();
     let (tol, embeddings) = (c.tol, c.embeddings.clone());
-    let bce = ListLoss::Bce {
-        adversarial_temperature: 0.2,
-    };
+    let bce = BCE.at(0.2);
     let by = |params: &Params, compute| {
         let model = Retriever::new(params, &g, &embeddings).compute(compute);
         let mut pass = model.forward(&questions).unwrap();
         let scores = floats(&pass.scores);
         let (a, b) = (
             bce.value(&scores, 60, &gold, bce.used(&gold)),
-            ListLoss::ListCe.value(&scores, 60, &gold, ListLoss::ListCe.used(&gold)),
+            LIST_CE
+                .at(0.0)
+                .value(&scores, 60, &gold, LIST_CE.at(0.0).used(&gold)),
         );
         let grad = a
             .grad

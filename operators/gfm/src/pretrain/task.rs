@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
+use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
@@ -21,7 +22,7 @@ use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight};
-use crate::train::link_eval::{metrics, rank_links};
+use crate::train::link_eval::rank_links;
 use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, By, Step, Task};
 use crate::twins::Twins;
@@ -393,7 +394,7 @@ impl Task for LinkPrediction<'_> {
             },
             By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
         }?;
-        metrics(&ranks, &self.p.metrics())
+        link_metrics::means(&ranks, &self.p.metrics())
     }
 
     fn best_by(&self) -> BestBy {
