@@ -1,7 +1,8 @@
-//! Layer normalisation (Ba et al., 2016), the activation and the shortcut of a layer, fused, forward and backward.
+//! Layer normalisation (Ba et al., 2016), the activation and the shortcut of a layer, fused,
+//! forward and backward.
 //!
-//! Rows are `dim` wide. The forward pass turns the linear output into the normalised values in place, because these (and
-//! not the linear output) are what the backward pass needs.
+//! Rows are `dim` wide. The forward pass turns the linear output into the normalised values in
+//! place, because these (and not the linear output) are what the backward pass needs.
 
 use rayon::prelude::*;
 
@@ -32,9 +33,11 @@ pub struct Normed<'a, T> {
     pub rstd: &'a [T],
 }
 
-/// `out = activation(norm(lin)) + shortcut`; `lin` becomes the normalised values and `rstd` (one per row) 1 / deviation.
+/// `out = activation(norm(lin)) + shortcut`; `lin` becomes the normalised values and `rstd` (one
+/// per row) 1 / deviation.
 ///
-/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` stays as it is.
+/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` stays
+/// as it is.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -101,7 +104,8 @@ pub(crate) fn forward<A: Activate, T: Real>(
     }
 }
 
-/// Eight running sums, so that the compiler may use vector registers; the order is part of the result.
+/// Eight running sums, so that the compiler may use vector registers; the order is part of the
+/// result.
 #[inline(always)]
 fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut acc = [T::zero(); 8];
@@ -133,10 +137,11 @@ fn sum<T: Real>(a: &[T]) -> T {
     acc.iter().copied().sum::<T>() + rest
 }
 
-/// Backward of [`norm_activate`] up to the linear output: gives its gradient; adds to `dgamma`, `dbeta`.
+/// Backward of [`norm_activate`] up to the linear output: gives its gradient; adds to `dgamma`,
+/// `dbeta`.
 ///
-/// `dout` is the gradient of the output (the shortcut's part of it is
-/// the caller's: it is `dout` itself).
+/// `dout` is the gradient of the output (the shortcut's part of it is the caller's: it is `dout`
+/// itself).
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -268,7 +273,8 @@ mod tests {
             let (mut dlin, mut dg, mut db) = (vec![0.0; n], vec![0.0; dim], vec![0.0; dim]);
             norm_activate_backward(&mut dlin, dout, Normed { values: &normed, rstd: &rstd }, affine, activation, Some((&mut dg, &mut db)), dim);
             let h = 1e-6;
-            // Near a kink of the ReLU the two sides differ: skip coordinates whose difference quotients disagree.
+            // Near a kink of the ReLU the two sides differ: skip coordinates whose difference
+            // quotients disagree.
             let quotient = |f: &dyn Fn(f64) -> f64| {
                 let (up, mid, down) = (f(h), f(0.0), f(-h));
                 ((up - mid) / h, (mid - down) / h)

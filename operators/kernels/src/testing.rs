@@ -6,7 +6,8 @@ use crate::rspmm::{ByRelation, Csr};
 
 type Edge = (u32, u32, u32);
 
-/// Edges as (destination, source, relation), and everything the kernels want made from them the obvious way.
+/// Edges as (destination, source, relation), and everything the kernels want made from them the
+/// obvious way.
 #[derive(Debug)]
 pub struct Edges {
     pub list: Vec<Edge>,

@@ -1,12 +1,15 @@
-//! `ingest-kg`: a `kg.txt` of `head,relation,tail` lines becomes entities, relations with inverses, and triples of ids.
+//! `ingest-kg`: a `kg.txt` of `head,relation,tail` lines becomes entities, relations with inverses,
+//! and triples of ids.
 //!
-//! Lines are read as the reference reads them (Python's text mode, `str.strip`, a split at every comma) and ids are given by
-//! first appearance, head before tail, so that graphs and weights mean the same here and there. Two things differ on
-//! purpose: rejected lines are kept with their number, and a relation that is really named `inverse_x` keeps a row of its
-//! own beside the inverse of `x`; row = id always.
+//! Lines are read as the reference reads them (Python's text mode, `str.strip`, a split at every
+//! comma) and ids are given by first appearance, head before tail, so that graphs and weights mean
+//! the same here and there. Two things differ on purpose: rejected lines are kept with their
+//! number, and a relation that is really named `inverse_x` keeps a row of its own beside the
+//! inverse of `x`; row = id always.
 //!
-//! Memory is the vocabulary plus 12 bytes a triple (kept to count duplicates; the triples themselves are written as they are
-//! read). Edges with inverses and their order are `build-graph`'s.
+//! Memory is the vocabulary plus 12 bytes a triple (kept to count duplicates; the triples
+//! themselves are written as they are read). Edges with inverses and their order are
+//! `build-graph`'s.
 
 use std::fs::File;
 use std::io::Read;

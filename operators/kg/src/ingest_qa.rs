@@ -1,4 +1,5 @@
-//! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a graph.
+//! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a
+//! graph.
 //!
 //! Reads the usual layout under `root`: `raw/dataset_corpus.json`, and where they are there
 //! `processed/stage1/document2entities.json` and `processed/stage1/{train,valid,test}.json`. Every
@@ -377,7 +378,8 @@ fn write_documents(
         if text.is_none() {
             rejects.push(&Reject {
                 source: MENTIONS,
-                // What no text gives its title came from the mentions, which are the first ids in their order.
+                // What no text gives its title came from the mentions, which are the first ids in
+                // their order.
                 line: mentions.get(id as usize).map(|(_, placed)| placed.line),
                 item: Some(title),
                 reason: reasons::NOT_IN_CORPUS,

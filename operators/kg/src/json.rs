@@ -1,9 +1,10 @@
 //! JSON with the order of its keys and with every repeated key, and errors that say where.
 //!
-//! `serde_json::Value` forgets that a key came twice; data sets made by scripts do contain that, and a title that silently
-//! overwrites another is a lost document. [`unique`] gives Python's reading (first place, last value) and hands over what it
-//! loses. The lines where the items of a file's list, or the keys of its object, begin are looked up in the text beside the
-//! parser, which does not tell them. Nothing here knows questions or documents.
+//! `serde_json::Value` forgets that a key came twice; data sets made by scripts do contain that,
+//! and a title that silently overwrites another is a lost document. [`unique`] gives Python's
+//! reading (first place, last value) and hands over what it loses. The lines where the items of a
+//! file's list, or the keys of its object, begin are looked up in the text beside the parser, which
+//! does not tell them. Nothing here knows questions or documents.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ use serde_json::Number;
 
 use crate::names::Names;
 
-/// Longest single text, in bytes: far above any document, and it keeps text columns within their 32-bit offsets.
+/// Longest single text, in bytes: far above any document, and it keeps text columns within their
+/// 32-bit offsets.
 const MAX_TEXT: usize = 1 << 30;
 
 /// A JSON value.
@@ -236,8 +238,8 @@ fn placed(json: Json, starts: &[u64]) -> Document {
     }
 }
 
-/// One-based lines where the members of the outermost list or object begin, of a text that is JSON. A line ends with LF, as
-/// in the parser's errors.
+/// One-based lines where the members of the outermost list or object begin, of a text that is JSON.
+/// A line ends with LF, as in the parser's errors.
 fn starts(bytes: &[u8]) -> Vec<u64> {
     let mut lines = Vec::new();
     let mut line = 1;
@@ -294,8 +296,8 @@ fn syntax(e: &serde_json::Error, bytes: &[u8]) -> OpError {
         .column(column as u64)
 }
 
-/// Pairs by distinct key, as Python reads an object: the place of the first, the value of the last. Values that are
-/// overwritten go to `overwritten`.
+/// Pairs by distinct key, as Python reads an object: the place of the first, the value of the last.
+/// Values that are overwritten go to `overwritten`.
 ///
 /// # Errors
 /// Whatever `overwritten` gives.

@@ -1,4 +1,5 @@
-//! Where a data set keeps what, as the training guide lays it out; paths are relative to the data set's folder.
+//! Where a data set keeps what, as the training guide lays it out; paths are relative to the data
+//! set's folder.
 
 /// The graph.
 pub const KG: &str = "processed/stage1/kg.txt";

@@ -7,8 +7,9 @@
 //! file order (`json`), how much a file holds ([`sizes`]), reasons of rejection (`reasons`), the
 //! tables every ingest writes (`tables`) and how they are read again (`read`).
 //!
-//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
-//! input makes an operator panic. Graph tensors, embeddings and training are not here.
+//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is
+//! dropped silently, and no input makes an operator panic. Graph tensors, embeddings and training
+//! are not here.
 
 pub mod audit;
 mod ingest_kg;

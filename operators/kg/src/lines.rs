@@ -1,8 +1,9 @@
 //! Lines of a text file as Python's text mode gives them, from bytes, in bounded memory.
 //!
-//! `\n`, `\r\n` and a lone `\r` end a line; nothing else does (not U+2028, not U+0085). A line longer than the reader's limit
-//! is given by its beginning only and says so, because one missing line break in a file of gigabytes must not fill the
-//! memory. Whether bytes are UTF-8 is the caller's question.
+//! `\n`, `\r\n` and a lone `\r` end a line; nothing else does (not U+2028, not U+0085). A line
+//! longer than the reader's limit is given by its beginning only and says so, because one missing
+//! line break in a file of gigabytes must not fill the memory. Whether bytes are UTF-8 is the
+//! caller's question.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -120,7 +121,8 @@ impl<R: Read> Lines<R> {
             }
             scanned = self.end - self.start;
             if scanned > self.max || long.is_some() {
-                // The head of the line stays at the front of the buffer, the rest is counted and forgotten.
+                // The head of the line stays at the front of the buffer, the rest is counted and
+                // forgotten.
                 let first = long.is_none();
                 let long = long.get_or_insert_default();
                 if first {
@@ -182,8 +184,8 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Removes whitespace from both ends as Python's `str.strip` does: Unicode whitespace and U+001C to U+001F, which Rust's
-/// `trim` keeps. The byte order mark is no whitespace.
+/// Removes whitespace from both ends as Python's `str.strip` does: Unicode whitespace and U+001C to
+/// U+001F, which Rust's `trim` keeps. The byte order mark is no whitespace.
 pub fn strip(text: &str) -> &str {
     text.trim_matches(is_blank)
 }

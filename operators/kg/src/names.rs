@@ -1,7 +1,8 @@
 //! Names interned to ids by first appearance.
 //!
-//! Invariant: ids are dense, id `i` is the `i`-th distinct name given. Names lie end to end in one buffer and the table
-//! holds ids only, so that a vocabulary costs its text plus about 16 bytes a name: graphs have tens of millions of them.
+//! Invariant: ids are dense, id `i` is the `i`-th distinct name given. Names lie end to end in one
+//! buffer and the table holds ids only, so that a vocabulary costs its text plus about 16 bytes a
+//! name: graphs have tens of millions of them.
 
 use ahash::RandomState;
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};

@@ -1,7 +1,8 @@
 //! One split of questions: JSON items to ids.
 //!
-//! Invariant: a question with an id and a text is kept whatever else is missing; names that are not in the graph or the
-//! corpus are rejected one by one and never change how many gold titles a question has.
+//! Invariant: a question with an id and a text is kept whatever else is missing; names that are not
+//! in the graph or the corpus are rejected one by one and never change how many gold titles a
+//! question has.
 
 use std::sync::Arc;
 

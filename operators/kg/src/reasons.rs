@@ -1,4 +1,5 @@
-//! Why input was rejected, where somebody has to know the reason again: the ingests write these, `audit` sorts by them.
+//! Why input was rejected, where somebody has to know the reason again: the ingests write these,
+//! `audit` sorts by them.
 
 /// A line of a graph that has another number of fields than three.
 pub fn fields(found: usize) -> String {

@@ -1,8 +1,8 @@
 //! Tables an ingest writes piece by piece: open, append, finish.
 //!
-//! Invariant: no piece holds more than [`ROWS`] rows or much more than [`BYTES`] of text, so that a text column's 32-bit
-//! offsets never overflow and rejects never fill the memory. Where pieces are cut depends on the content only: the same
-//! input gives the same bytes.
+//! Invariant: no piece holds more than [`ROWS`] rows or much more than [`BYTES`] of text, so that a
+//! text column's 32-bit offsets never overflow and rejects never fill the memory. Where pieces are
+//! cut depends on the content only: the same input gives the same bytes.
 
 use std::sync::Arc;
 
@@ -171,8 +171,8 @@ impl Rejects {
     }
 }
 
-/// The `places` port: where rows of other tables were written. A port of its own, so that a line that moved changes no
-/// other artifact.
+/// The `places` port: where rows of other tables were written. A port of its own, so that a line
+/// that moved changes no other artifact.
 pub struct Places {
     table: Table,
     piece: Piece,

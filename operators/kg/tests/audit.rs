@@ -1,4 +1,5 @@
-//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every rejected row of dirty data.
+//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every
+//! rejected row of dirty data.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -88,7 +88,8 @@ fn builtin() -> OpResult<StaticEncoder> {
         .hint("build with `--features static-encoder` (it is on by default)"))
 }
 
-/// Without its tokenizer, which a stage that is cached does not need. A build without the encoder cannot run the stage; any constant serves.
+/// Without its tokenizer, which a stage that is cached does not need. A build without the encoder
+/// cannot run the stage; any constant serves.
 fn builtin_digest() -> Option<String> {
     #[cfg(feature = "static-encoder")]
     return Some(StaticEncoder::builtin_digest().to_owned());

@@ -1,8 +1,10 @@
-//! A model folder as sentence-transformers keeps it: which files decide an embedding, and what they say.
+//! A model folder as sentence-transformers keeps it: which files decide an embedding, and what they
+//! say.
 //!
-//! Purpose: turn `config.json`, `modules.json`, the modules' own files and `sentence_bert_config.json` into one [`Recipe`], or say which file
-//! asks for what this build cannot do. Invariant: a key that would change an embedding and is not understood is refused, never passed over.
-//! Not here: weights (`transformer`), where a folder comes from (`location`).
+//! Purpose: turn `config.json`, `modules.json`, the modules' own files and
+//! `sentence_bert_config.json` into one [`Recipe`], or say which file asks for what this build
+//! cannot do. Invariant: a key that would change an embedding and is not understood is refused,
+//! never passed over. Not here: weights (`transformer`), where a folder comes from (`location`).
 
 use std::path::{Path, PathBuf};
 
@@ -153,8 +155,9 @@ pub(crate) fn weights(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     Ok(Vec::new())
 }
 
-/// Every file of a model folder that can change an embedding, relative to it, and whether the folder is none without it. The list of a
-/// folder that is not there, or is broken, is that of the files any folder needs: whoever reads them says what is wrong.
+/// Every file of a model folder that can change an embedding, relative to it, and whether the
+/// folder is none without it. The list of a folder that is not there, or is broken, is that of the
+/// files any folder needs: whoever reads them says what is wrong.
 pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
     let mut out: Vec<(PathBuf, bool)> = vec![(CONFIG.into(), true), (TOKENIZER.into(), true)];
     let optional = [MODULES, PROMPTS, TOKENIZER_CONFIG];
@@ -214,7 +217,8 @@ impl Recipe {
     }
 }
 
-/// Whether texts are cut at their beginning, of a folder with these bytes as tokenizer; refuses what transformers would make of the tokenizer besides what its file says.
+/// Whether texts are cut at their beginning, of a folder with these bytes as tokenizer; refuses
+/// what transformers would make of the tokenizer besides what its file says.
 pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, EncoderError> {
     #[derive(Deserialize, Default)]
     struct Settings {

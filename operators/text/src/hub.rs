@@ -1,7 +1,8 @@
 //! Getting a model from the Hugging Face hub into its cache on this machine.
 //!
-//! Purpose: the files that decide an embedding, of one commit, whole and checked. Invariant: what is there when this returns is a snapshot as
-//! the hub's own tools make it; an interrupted download goes on where it stopped. Not here: where the cache is (`location`).
+//! Purpose: the files that decide an embedding, of one commit, whole and checked. Invariant: what
+//! is there when this returns is a snapshot as the hub's own tools make it; an interrupted download
+//! goes on where it stopped. Not here: where the cache is (`location`).
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -31,7 +32,8 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// By `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and those of [`Cache::from_env`].
+    /// By `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and those of
+    /// [`Cache::from_env`].
     pub(crate) fn from_env() -> Hub {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let kept = var("HF_TOKEN_PATH").map_or_else(|| Cache::home().join("token"), PathBuf::from);
@@ -47,7 +49,8 @@ impl Hub {
     /// Makes the snapshot of a model whole.
     ///
     /// # Errors
-    /// Without a network, without leave, when the model is none this build can use, or the user stops.
+    /// Without a network, without leave, when the model is none this build can use, or the user
+    /// stops.
     pub(crate) fn fetch(
         &self,
         repo: &Repo,
@@ -205,7 +208,8 @@ impl Hub {
             Failure::Damaged(path) => OpError::new(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
             Failure::Api(e) => {
                 let hint = match status(&e) {
-                    // The hub says 401 of what does not exist, too, to those who do not say who they are.
+                    // The hub says 401 of what does not exist, too, to those who do not say who
+                    // they are.
                     Some(401 | 403) => format!("it may be private or ask for consent (accept its terms on its page, and set HF_TOKEN to a token that may read it), or not exist: a folder here is written `./{}`", repo.id),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
                     _ => format!("without a network here: {}", by_hand(repo, &self.cache)),
@@ -315,7 +319,8 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// A hub of one model, which cuts the first answer with weights short, and says what it was asked.
+    /// A hub of one model, which cuts the first answer with weights short, and says what it was
+    /// asked.
     struct Served {
         files: Vec<(&'static str, Vec<u8>)>,
         asked: Mutex<Vec<String>>,

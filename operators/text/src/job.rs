@@ -1,7 +1,8 @@
-//! Embedding all texts of a stage with a transformer: each text once, none that is known from earlier, in batches of like lengths.
+//! Embedding all texts of a stage with a transformer: each text once, none that is known from
+//! earlier, in batches of like lengths.
 //!
-//! Invariant: what is computed is kept within seconds, so that a killed stage goes on. Not here: parameters (`embed`), the network
-//! (`transformer`).
+//! Invariant: what is computed is kept within seconds, so that a killed stage goes on. Not here:
+//! parameters (`embed`), the network (`transformer`).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -186,7 +187,8 @@ impl Job<'_> {
             .encoder
             .tokenise(self.prompt, &texts)
             .map_err(|e| self.refused(e, distinct, &missing))?;
-        // Long texts come first and short ones last: whoever takes every n-th batch has as much to do as the others.
+        // Long texts come first and short ones last: whoever takes every n-th batch has as much to
+        // do as the others.
         let (rank, size) = (self.ctx.ranks.rank(), self.ctx.ranks.size());
         let batches = batches(&tokens, self.batch).into_iter();
         let batches: Vec<Vec<usize>> = batches.skip(rank).step_by(size).collect();
@@ -275,7 +277,8 @@ impl Job<'_> {
     }
 }
 
-/// Places of texts in batches: of nearly equal length, the longest first, so that a run's last batches are its shortest.
+/// Places of texts in batches: of nearly equal length, the longest first, so that a run's last
+/// batches are its shortest.
 pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));

@@ -1,11 +1,12 @@
 //! Text encoders of gfm-pipe.
 //!
 //! Purpose: turn the names of relations and entities, questions and documents into vectors.
-//! Invariant: an encoder is a pure function of the text and of the model its digest names.
-//! Not here: reading or writing artifacts, except the operator's own.
+//! Invariant: an encoder is a pure function of the text and of the model its digest names. Not
+//! here: reading or writing artifacts, except the operator's own.
 //!
-//! With the feature `static-encoder` (default) a small model is compiled in (`StaticEncoder::builtin`); with `transformers` model folders of
-//! sentence-transformers are read; with `hub` they are downloaded by their names.
+//! With the feature `static-encoder` (default) a small model is compiled in
+//! (`StaticEncoder::builtin`); with `transformers` model folders of sentence-transformers are read;
+//! with `hub` they are downloaded by their names.
 
 #![cfg_attr(
     not(feature = "transformers"),

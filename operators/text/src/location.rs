@@ -1,4 +1,5 @@
-//! Where an encoder's files are: compiled in, in a folder, or under a name of the Hugging Face hub, whose cache on this machine holds them.
+//! Where an encoder's files are: compiled in, in a folder, or under a name of the Hugging Face hub,
+//! whose cache on this machine holds them.
 //!
 //! Not here: downloading (`hub`), reading them (`folder`).
 
@@ -155,7 +156,8 @@ impl Cache {
         let snapshot = self.of(repo).join("snapshots").join(&commit);
         let nowhere = self.of(repo).join(".no_exist").join(&commit);
         let told = |file: &Path| snapshot.join(file).is_file() || nowhere.join(file).is_file();
-        // Without a list of modules, or word that there is none, what follows the network is not known.
+        // Without a list of modules, or word that there is none, what follows the network is not
+        // known.
         let whole = deciding_files(&snapshot)
             .iter()
             .all(|(file, required)| !required || snapshot.join(file).is_file());

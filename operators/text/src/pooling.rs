@@ -1,4 +1,5 @@
-//! Tokens' states of a text to one vector (Reimers and Gurevych, Sentence-BERT, 2019), and vectors to norm 1.
+//! Tokens' states of a text to one vector (Reimers and Gurevych, Sentence-BERT, 2019), and vectors
+//! to norm 1.
 
 /// How.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl Pooling {
         }
     }
 
-    /// Pools `states`, row-major `tokens x width`, of which the first `prompt` tokens belong to the prompt.
+    /// Pools `states`, row-major `tokens x width`, of which the first `prompt` tokens belong to the
+    /// prompt.
     pub(crate) fn pool(&self, states: &[f32], width: usize, prompt: usize) -> Vec<f32> {
         let tokens = states.len() / width;
         // Something is left to pool even of a text that is its prompt alone.

@@ -2,9 +2,9 @@
 //!
 //! Purpose: text -> unit-norm vector from a table distilled from all-MiniLM-L6-v2 (int8 rows, one
 //! scale each, the token's weight inside the scale), in microseconds and without a download.
-//! Invariant: a row depends on its own text alone (not on its neighbours, the batch or the number of
-//! threads) and has norm 1, or is all zeros when no token of the text is known. Never NaN.
-//! Not here: the files' layout (`static_format`), the operator, any other encoder.
+//! Invariant: a row depends on its own text alone (not on its neighbours, the batch or the number
+//! of threads) and has norm 1, or is all zeros when no token of the text is known. Never NaN. Not
+//! here: the files' layout (`static_format`), the operator, any other encoder.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -49,7 +49,8 @@ pub struct Encoded {
     pub dim: usize,
     /// Row-major, one row per text in the order given.
     pub values: Vec<f32>,
-    /// Rows that are the zero vector because their text is empty or holds no known token, ascending.
+    /// Rows that are the zero vector because their text is empty or holds no known token,
+    /// ascending.
     pub zero_rows: Vec<usize>,
 }
 
@@ -101,8 +102,8 @@ impl StaticEncoder {
         Ok(LOADED.get_or_init(|| loaded).clone())
     }
 
-    /// What [`StaticEncoder::digest`] of the compiled-in encoder is, without building its tokenizer: a
-    /// stage that turns out to be cached needs no more.
+    /// What [`StaticEncoder::digest`] of the compiled-in encoder is, without building its
+    /// tokenizer: a stage that turns out to be cached needs no more.
     #[cfg(feature = "static-encoder")]
     #[must_use]
     pub fn builtin_digest() -> &'static str {
@@ -197,8 +198,8 @@ impl StaticEncoder {
         self.0.dim
     }
 
-    /// BLAKE3 of everything that decides an embedding (configuration, vocabulary, table), in hex. It
-    /// belongs in the key of a stage that embeds.
+    /// BLAKE3 of everything that decides an embedding (configuration, vocabulary, table), in hex.
+    /// It belongs in the key of a stage that embeds.
     pub fn digest(&self) -> &str {
         let model = &*self.0;
         model

@@ -1,9 +1,9 @@
 //! The files of a static encoder: `config.json`, `vocab.txt` and `model.safetensors`.
 //!
 //! Purpose: turn three byte strings into checked parts, or say which file is wrong and how.
-//! Invariant: a [`Parts`] is consistent (one table row and one finite scale per vocabulary entry, an
-//! unknown token that exists), so that encoding needs no further checks.
-//! Not here: tokenising and averaging (`static_encoder`).
+//! Invariant: a [`Parts`] is consistent (one table row and one finite scale per vocabulary entry,
+//! an unknown token that exists), so that encoding needs no further checks. Not here: tokenising
+//! and averaging (`static_encoder`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -36,8 +36,8 @@ pub(crate) struct TokenizerConfig {
     pub(crate) max_input_chars_per_word: usize,
 }
 
-/// A loaded model, checked, with the table left in its bytes: decoding 30,000 rows at start-up would
-/// cost more than the few rows a run asks for.
+/// A loaded model, checked, with the table left in its bytes: decoding 30,000 rows at start-up
+/// would cost more than the few rows a run asks for.
 pub(crate) struct Parts {
     pub(crate) config: Config,
     /// Token -> id, the id being its line; in the map type the tokenizer takes.

@@ -1,4 +1,5 @@
-//! Vectors of texts, kept between runs: a graph with a thousand new names embeds a thousand names, and a killed stage goes on.
+//! Vectors of texts, kept between runs: a graph with a thousand new names embeds a thousand names,
+//! and a killed stage goes on.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The checks: their names, how much a finding matters, what it means and what to do about it. docs/audit.md lists them; a
-//! test compares it with this table.
+//! The checks: their names, how much a finding matters, what it means and what to do about it.
+//! docs/audit.md lists them; a test compares it with this table.
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,8 @@ use super::data::{Data, Finding};
 pub struct Graph {
     /// First neighbour by entity; one more at the end.
     offsets: Vec<usize>,
-    /// Other ends of triples; one that is in several triples comes several times. A self-loop gives two.
+    /// Other ends of triples; one that is in several triples comes several times. A self-loop gives
+    /// two.
     neighbours: Vec<u32>,
 }
 

@@ -1,11 +1,12 @@
 //! `audit`: what is wrong with a data set, before anything is trained on it.
 //!
-//! Looks at what the ingests read, and at what they rejected, and says of each fault where it stands. Each file beside this one
-//! is a group of checks, as functions over plain data ([`data`]); their names, severities and meanings are one table
-//! ([`checks`]). Invariant: `findings` holds every finding, `summary` every check that the connected inputs allow.
+//! Looks at what the ingests read, and at what they rejected, and says of each fault where it
+//! stands. Each file beside this one is a group of checks, as functions over plain data ([`data`]);
+//! their names, severities and meanings are one table ([`checks`]). Invariant: `findings` holds
+//! every finding, `summary` every check that the connected inputs allow.
 //!
-//! `strict` makes the stage fail when checks have findings. It is applied when the result is delivered, so that the tables are
-//! kept and can be looked at, and it is in no key.
+//! `strict` makes the stage fail when checks have findings. It is applied when the result is
+//! delivered, so that the tables are kept and can be looked at, and it is in no key.
 
 mod boilerplate;
 mod checks;

@@ -1,9 +1,9 @@
 //! The names most like a given one, among very many.
 //!
-//! Names are compared by their normal form, of which the first [`LONGEST`] characters count. Candidates share trigrams; the
-//! [`CLOSE`] best of them are ordered by edit distance. An index from trigrams to names finds the candidates, and gives
-//! what comparing with every name would: a name similar enough shares so many trigrams that the commonest ones
-//! need not be looked through.
+//! Names are compared by their normal form, of which the first [`LONGEST`] characters count.
+//! Candidates share trigrams; the [`CLOSE`] best of them are ordered by edit distance. An index
+//! from trigrams to names finds the candidates, and gives what comparing with every name would: a
+//! name similar enough shares so many trigrams that the commonest ones need not be looked through.
 
 use std::collections::HashMap;
 
@@ -18,13 +18,14 @@ const CLOSE: usize = 32;
 /// Smallest similarity by edit distance.
 const LEAST: f64 = 0.5;
 
-/// Whether names of `a` and `b` distinct trigrams, `shared` of them in both, are similar enough: a Dice coefficient
-/// of at least 0.4.
+/// Whether names of `a` and `b` distinct trigrams, `shared` of them in both, are similar enough: a
+/// Dice coefficient of at least 0.4.
 fn similar(shared: u64, a: u64, b: u64) -> bool {
     shared > 0 && 5 * shared >= a + b
 }
 
-/// How many trigrams a name similar to one with `a` trigrams shares with it at least: it has no fewer than it shares.
+/// How many trigrams a name similar to one with `a` trigrams shares with it at least: it has no
+/// fewer than it shares.
 fn least_shared(a: usize) -> usize {
     a.div_ceil(4).max(1)
 }

@@ -7,8 +7,9 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::unicode::is_invisible;
 
-/// The normal form: Unicode NFKC, lower case, without white space, control characters and punctuation. Between two digits they
-/// leave one space, because `1.5` is not `15`. Signs that make another thing (`C++`, `C#`, `50%`) stay.
+/// The normal form: Unicode NFKC, lower case, without white space, control characters and
+/// punctuation. Between two digits they leave one space, because `1.5` is not `15`. Signs that make
+/// another thing (`C++`, `C#`, `50%`) stay.
 pub fn normal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     if text.is_ascii() {
@@ -46,7 +47,8 @@ fn is_gap(c: char) -> bool {
         || matches!(c, '\u{2000}'..='\u{206f}' | '\u{2e00}'..='\u{2e7f}' | '\u{3000}'..='\u{303f}')
 }
 
-/// Groups of two and more names with the same normal form, by their first; names of which nothing is left are in none.
+/// Groups of two and more names with the same normal form, by their first; names of which nothing
+/// is left are in none.
 pub fn groups<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<Vec<usize>> {
     // Hashes first: hardly any name needs its normal form kept.
     let hasher = RandomState::with_seeds(5, 6, 7, 8);

@@ -6,8 +6,8 @@ use super::checks;
 use super::data::{Data, Finding, Stop};
 use super::graph::Graph;
 
-/// Searches between two sets of entities, from both ends: each looks at few entities of a graph, where a search from one end
-/// soon looks at most.
+/// Searches between two sets of entities, from both ends: each looks at few entities of a graph,
+/// where a search from one end soon looks at most.
 pub struct Search<'a> {
     graph: &'a Graph,
     /// For each entity, which search saw it last from either end: two numbers a search.
@@ -27,7 +27,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether a path of at most `hops` triples, whatever their direction, leads from one of `from` to one of `to`.
+    /// Whether a path of at most `hops` triples, whatever their direction, leads from one of `from`
+    /// to one of `to`.
     pub fn reaches(&mut self, from: &[u32], to: &[u32], hops: usize) -> bool {
         // Marks of earlier searches are smaller and mean nothing.
         self.number += 2;

@@ -1,5 +1,5 @@
-//! What the ingests rejected: every row becomes a finding, unknown names with the names they may mean, lines with too many
-//! commas with the triple they may be.
+//! What the ingests rejected: every row becomes a finding, unknown names with the names they may
+//! mean, lines with too many commas with the triple they may be.
 
 use std::collections::{HashMap, HashSet};
 
@@ -110,7 +110,8 @@ fn told(row: &Rejected) -> String {
     format!("{}: {}", row.reason, beginning(&row.text))
 }
 
-/// Names like unknown ones. The indexes are made when the first one is met, and every name is looked up once.
+/// Names like unknown ones. The indexes are made when the first one is met, and every name is
+/// looked up once.
 struct Suggestions<'a> {
     most: usize,
     data: &'a Data,
@@ -159,7 +160,8 @@ impl<'a> Suggestions<'a> {
     }
 }
 
-/// Names that documents and questions use: the graph's, and those it does not have because a comma is in them.
+/// Names that documents and questions use: the graph's, and those it does not have because a comma
+/// is in them.
 struct Known<'a> {
     data: &'a Data,
     named: HashSet<&'a str>,

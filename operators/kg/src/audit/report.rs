@@ -247,7 +247,8 @@ pub struct FindingRow {
 }
 
 impl FindingRow {
-    /// `file:line: item: message (nearest: …)`, or `(perhaps: …)` where the suggestion is no known name; `file` gives a source as a path.
+    /// `file:line: item: message (nearest: …)`, or `(perhaps: …)` where the suggestion is no known
+    /// name; `file` gives a source as a path.
     pub fn line(&self, file: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         if let Some(source) = &self.source {

@@ -133,7 +133,8 @@ fn told(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
     }
 }
 
-/// A text on one line, with controls and the like by their numbers: some change how everything behind them looks.
+/// A text on one line, with controls and the like by their numbers: some change how everything
+/// behind them looks.
 pub fn shown(text: &str) -> String {
     let chars = text.chars().map(|c| match c {
         '\n' | '\t' | '\r' => ' '.to_string(),
@@ -179,7 +180,8 @@ fn byte(c: char) -> Option<u8> {
     }
 }
 
-/// The character that the mojibake at the beginning of a text stands for, and its length in characters.
+/// The character that the mojibake at the beginning of a text stands for, and its length in
+/// characters.
 fn misread(text: &str) -> Option<(char, usize)> {
     let mut chars = text.chars();
     let lead = chars.next()?;

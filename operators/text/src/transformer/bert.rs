@@ -1,5 +1,6 @@
-//! BERT (Devlin et al., 2018), RoBERTa and XLM-RoBERTa (Liu et al., 2019; Conneau et al., 2019) and MPNet (Song et al., 2020): one network,
-//! told apart by how positions enter and what weights are called.
+//! BERT (Devlin et al., 2018), RoBERTa and XLM-RoBERTa (Liu et al., 2019; Conneau et al., 2019) and
+//! MPNet (Song et al., 2020): one network, told apart by how positions enter and what weights are
+//! called.
 
 use std::sync::Arc;
 
@@ -92,7 +93,8 @@ impl Config {
         })
     }
 
-    /// The position of a text's first token: the families after BERT count from behind the padding token's number.
+    /// The position of a text's first token: the families after BERT count from behind the padding
+    /// token's number.
     fn first_position(&self) -> usize {
         match self.model_type.as_str() {
             "bert" => 0,
@@ -114,7 +116,8 @@ struct Layer {
 /// The network without a head.
 pub(crate) struct Bert {
     words: Tensor,
-    /// Of positions, from the first one a text has; BERT's have the embedding of the first kind of token added.
+    /// Of positions, from the first one a text has; BERT's have the embedding of the first kind of
+    /// token added.
     positions: Tensor,
     norm: AddNorm,
     layers: Vec<Layer>,
@@ -278,8 +281,9 @@ fn distance_bias(table: &Tensor) -> Result<DistanceBias> {
     })
 }
 
-/// The bucket of a distance (key position minus query position): one each for small ones, then ever wider ones up to 128, in two halves by
-/// sign (Raffel et al., 2020). In single precision like the original, so that the borders are the same.
+/// The bucket of a distance (key position minus query position): one each for small ones, then ever
+/// wider ones up to 128, in two halves by sign (Raffel et al., 2020). In single precision like the
+/// original, so that the borders are the same.
 fn bucket(distance: i64, buckets: usize) -> usize {
     let half = buckets / 2;
     let side = if distance > 0 { half } else { 0 };

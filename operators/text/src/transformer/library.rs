@@ -1,6 +1,8 @@
-//! Networks that candle-transformers has: NomicBERT (Nussbaum et al., 2024) and Qwen3 (Qwen team, 2025).
+//! Networks that candle-transformers has: NomicBERT (Nussbaum et al., 2024) and Qwen3 (Qwen team,
+//! 2025).
 //!
-//! They take rectangular batches. A text goes through by itself: nothing is filled up, and its numbers cannot depend on those beside it.
+//! They take rectangular batches. A text goes through by itself: nothing is filled up, and its
+//! numbers cannot depend on those beside it.
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;

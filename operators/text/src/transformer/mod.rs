@@ -1,8 +1,9 @@
 //! Transformer encoders: tokens, network, pooling.
 //!
-//! Purpose: a model folder of sentence-transformers to a function from texts to vectors, with the numbers sentence-transformers gives.
-//! Invariant: a text's vector depends on the text, the prompt and the model alone, not on the batch it is in.
-//! Not here: what a folder's files say (`folder`), which texts go into a batch (`job`).
+//! Purpose: a model folder of sentence-transformers to a function from texts to vectors, with the
+//! numbers sentence-transformers gives. Invariant: a text's vector depends on the text, the prompt
+//! and the model alone, not on the batch it is in. Not here: what a folder's files say (`folder`),
+//! which texts go into a batch (`job`).
 
 mod bert;
 mod library;

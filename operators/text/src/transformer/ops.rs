@@ -1,7 +1,8 @@
-//! What the networks are made of, over `tokens x width` tensors of texts that lie one behind the other.
+//! What the networks are made of, over `tokens x width` tensors of texts that lie one behind the
+//! other.
 //!
-//! In single precision on the CPU the project's own kernels do it, fused and on one thread (batches run beside each other); everywhere else
-//! candle's operations do, and in tests both are compared.
+//! In single precision on the CPU the project's own kernels do it, fused and on one thread (batches
+//! run beside each other); everywhere else candle's operations do, and in tests both are compared.
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor, bail,
@@ -250,7 +251,8 @@ fn square(bias: &DistanceBias, heads: usize, n: usize, device: &Device) -> Resul
 /// Texts one behind the other, and filled up to the longest.
 pub(super) struct Padded {
     pub(super) longest: usize,
-    /// For every place of the filled-up batch its token; a place behind a text's end has its last one.
+    /// For every place of the filled-up batch its token; a place behind a text's end has its last
+    /// one.
     from: Tensor,
     /// For every token its place.
     to: Tensor,
