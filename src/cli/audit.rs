@@ -290,7 +290,7 @@ fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
             .iter()
             .map(|r| {
                 json!({
-                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.of,
+                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.population,
                     "unit": r.unit, "meaning": r.meaning, "action": r.action,
                 })
             })

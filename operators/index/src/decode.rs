@@ -92,10 +92,11 @@ pub fn decode(
     }
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         let body = &bytes[mark..];
-        return match encoding == UTF_8 {
-            true => utf8(body, mark)
-                .ok_or_else(|| "the file has a UTF-8 byte order mark, but is not UTF-8".to_owned()),
-            false => Ok(with(encoding, body, mark)),
+        return if encoding == UTF_8 {
+            utf8(body, mark)
+                .ok_or_else(|| "the file has a UTF-8 byte order mark, but is not UTF-8".to_owned())
+        } else {
+            Ok(with(encoding, body, mark))
         };
     }
     if let Some(encoding) = named.filter(|e| *e != UTF_8) {

@@ -60,11 +60,12 @@ pub struct DocumentsParams {
 /// # Errors
 /// What it should be.
 pub fn check_encoding(name: &str) -> Result<(), String> {
-    match name == "auto" || Encoding::for_label(name.as_bytes()).is_some() {
-        true => Ok(()),
-        false => Err(format!(
+    if name == "auto" || Encoding::for_label(name.as_bytes()).is_some() {
+        Ok(())
+    } else {
+        Err(format!(
             "`{name}` is not an encoding: expected auto, utf-8, utf-16le, windows-1252, shift_jis or another one that browsers know"
-        )),
+        ))
     }
 }
 

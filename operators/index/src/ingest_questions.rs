@@ -12,7 +12,7 @@ use gfm_pipe_api::{
     Problem, Schema, Type, kinds,
 };
 use gfm_pipe_kg::names::Names;
-use gfm_pipe_kg::questions::{self, Question};
+use gfm_pipe_kg::questions::{self, Question, SplitInfo};
 use gfm_pipe_kg::reasons;
 use gfm_pipe_kg::tables::{Piece, Places, Rejects, Table, write_counts};
 use serde::{Deserialize, Serialize};
@@ -369,6 +369,12 @@ fn write_split(
     }
     questions::append(&mut table, kept)?;
     table.finish()?;
-    questions::write_info(ctx, dataset, name, (tally.questions, tally.questions))?;
+    let info = SplitInfo {
+        dataset,
+        split: name,
+        questions: tally.questions,
+        not_askable: tally.questions,
+    };
+    info.write(ctx)?;
     Ok(tally)
 }

@@ -172,9 +172,10 @@ impl Listing {
             Err(absent) => vec![InputFile::elsewhere(path, absent)],
             Ok(listing) if listing.found.is_empty() => {
                 // The folder is there; what is missing are files in it.
-                let missing = match within(base, path).is_dir() {
-                    true => path.join("*"),
-                    false => path.to_owned(),
+                let missing = if within(base, path).is_dir() {
+                    path.join("*")
+                } else {
+                    path.to_owned()
                 };
                 vec![InputFile::elsewhere(missing, listing.nothing(wanted))]
             }
@@ -214,12 +215,13 @@ impl Listing {
             .take(3)
             .map(|(reason, n)| format!("{n} refused: {reason}"))
             .collect();
-        match reasons.is_empty() {
-            true => absent("there is no file in it".to_owned(), read),
-            false => absent(
+        if reasons.is_empty() {
+            absent("there is no file in it".to_owned(), read)
+        } else {
+            absent(
                 "none of its files can be read".to_owned(),
                 format!("{}; {read}", reasons.join("; ")),
-            ),
+            )
         }
     }
 
@@ -228,21 +230,24 @@ impl Listing {
             Some(format) => Ok(format),
             None => Format::of_name(&name),
         };
-        let format = format.and_then(|format| match wanted.formats.contains(&format) {
-            true => Ok(format),
-            false => Err(format!("{} is not read here", format.name())),
+        let format = format.and_then(|format| {
+            if wanted.formats.contains(&format) {
+                Ok(format)
+            } else {
+                Err(format!("{} is not read here", format.name()))
+            }
         });
         // Parquet is read piece by piece, everything else as a whole.
-        let format =
-            format.and_then(
-                |format| match size > wanted.max_bytes && format != Format::Parquet {
-                    true => Err(format!(
-                        "the file has {size} bytes, more than the {} of `max_file_bytes`",
-                        wanted.max_bytes
-                    )),
-                    false => Ok(format),
-                },
-            );
+        let format = format.and_then(|format| {
+            if size > wanted.max_bytes && format != Format::Parquet {
+                Err(format!(
+                    "the file has {size} bytes, more than the {} of `max_file_bytes`",
+                    wanted.max_bytes
+                ))
+            } else {
+                Ok(format)
+            }
+        });
         match format {
             Ok(format) => self.found.push(Found { path, name, format }),
             Err(reason) => self.refused.push(Refused { name, reason }),
@@ -298,9 +303,10 @@ impl Listing {
                 }
             }
         }
-        let twice = match linked {
-            true => reached_twice(&full, &entries),
-            false => AHashMap::new(),
+        let twice = if linked {
+            reached_twice(&full, &entries)
+        } else {
+            AHashMap::new()
         };
         for (i, (path, size)) in entries.into_iter().enumerate() {
             let name = shown(&path);
@@ -340,9 +346,10 @@ fn reached_twice(root: &Path, entries: &[(PathBuf, u64)]) -> AHashMap<usize, Str
 /// A folder, as it can be opened: the empty path is where the run is.
 fn within(base: &Path, root: &Path) -> PathBuf {
     let full = base.join(root);
-    match full.as_os_str().is_empty() {
-        true => PathBuf::from("."),
-        false => full,
+    if full.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        full
     }
 }
 
@@ -351,9 +358,10 @@ fn absent(why: String, hint: String) -> Absent {
 }
 
 fn full_or_here(root: &Path) -> String {
-    match root.as_os_str().is_empty() {
-        true => "the working directory".to_owned(),
-        false => root.display().to_string(),
+    if root.as_os_str().is_empty() {
+        "the working directory".to_owned()
+    } else {
+        root.display().to_string()
     }
 }
 

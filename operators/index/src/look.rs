@@ -87,9 +87,10 @@ pub fn language(path: &Path, files: &Files) -> Option<&'static str> {
                 seen += 1;
                 others.extend(other_language(&record.plain.text));
             }
-            match seen < LOOKED_AT {
-                true => Ok(()),
-                false => Err(OpError::new("enough documents were read")),
+            if seen < LOOKED_AT {
+                Ok(())
+            } else {
+                Err(OpError::new("enough documents were read"))
             }
         });
         if seen >= LOOKED_AT {

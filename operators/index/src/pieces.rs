@@ -84,9 +84,10 @@ impl Split {
             Split::Word(Word::Paragraphs) => paragraphs(text),
             Split::Tokens { tokens, overlap } => by_length(text, tokens, overlap),
         };
-        match pieces.is_empty() {
-            true => vec![whole],
-            false => pieces,
+        if pieces.is_empty() {
+            vec![whole]
+        } else {
+            pieces
         }
     }
 }

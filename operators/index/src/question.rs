@@ -308,8 +308,9 @@ impl Item<'_, '_> {
 fn few(names: &[String]) -> String {
     const MOST: usize = 3;
     let shown: Vec<&str> = names.iter().take(MOST).map(String::as_str).collect();
-    match names.len() > MOST {
-        true => format!("{}, … ({} in all)", shown.join(", "), names.len()),
-        false => shown.join(", "),
+    if names.len() > MOST {
+        format!("{}, … ({} in all)", shown.join(", "), names.len())
+    } else {
+        shown.join(", ")
     }
 }

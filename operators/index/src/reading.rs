@@ -98,9 +98,10 @@ pub fn text(
         _ => None,
     };
     let decoded = decode(bytes, named, hint)?;
-    match decoded.text.trim().is_empty() {
-        true => Err("the file holds nothing but blanks".to_owned()),
-        false => Ok(decoded),
+    if decoded.text.trim().is_empty() {
+        Err("the file holds nothing but blanks".to_owned())
+    } else {
+        Ok(decoded)
     }
 }
 

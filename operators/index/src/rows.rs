@@ -130,9 +130,10 @@ impl Rows {
                 self.name
             ))
         })?;
-        match self.piece.add(bytes) {
-            true => self.flush(),
-            false => Ok(()),
+        if self.piece.add(bytes) {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 

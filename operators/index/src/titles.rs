@@ -17,9 +17,10 @@ pub fn of_name(name: &str) -> String {
         None => last,
     };
     let title = one_line(&stem.replace('_', " "));
-    match title.is_empty() {
-        true => last.to_owned(),
-        false => title,
+    if title.is_empty() {
+        last.to_owned()
+    } else {
+        title
     }
 }
 

@@ -244,11 +244,10 @@ pub(crate) fn absent(repo: &Repo) -> String {
 /// What to do without the hub: take the encoder that needs none, if one is wanted, or get the model
 /// here by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
-    let instead = match cfg!(feature = "static-encoder") && repo.what == "encoder" {
-        true => {
-            "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
-        }
-        false => "",
+    let instead = if cfg!(feature = "static-encoder") && repo.what == "encoder" {
+        "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
+    } else {
+        ""
     };
     format!(
         "{instead}get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put all JSON files of https://huggingface.co/{id}/tree/{revision}, those in its folders too, and model.safetensors (or pytorch_model.bin) into a folder and write `model: ./FOLDER`",

@@ -38,9 +38,10 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<(), Refused> {
         n => format!(", and {n} more values that are not finite"),
     };
     let place = index(at, tensor.dims());
-    let problem = match wide {
-        true => format!("`{name}` holds a value at {place} that is too large for f32{more}"),
-        false => format!("`{name}` holds {value} at {place}{more}"),
+    let problem = if wide {
+        format!("`{name}` holds a value at {place} that is too large for f32{more}")
+    } else {
+        format!("`{name}` holds {value} at {place}{more}")
     };
     Err(Refused::new(problem)
         .hint("the training that wrote it went astray, or the file is damaged: use an earlier one"))

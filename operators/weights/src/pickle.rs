@@ -90,11 +90,12 @@ impl Machine<'_> {
     /// Counts what was made or copied.
     fn count(&mut self, objects: u64) -> Result<(), End> {
         self.made = self.made.saturating_add(objects);
-        match self.made > MAX_OBJECTS {
-            true => Err(End::Refused(Refused::new(format!(
+        if self.made > MAX_OBJECTS {
+            Err(End::Refused(Refused::new(format!(
                 "its pickle makes more than {MAX_OBJECTS} objects: it is not a file of weights"
-            )))),
-            false => Ok(()),
+            ))))
+        } else {
+            Ok(())
         }
     }
 

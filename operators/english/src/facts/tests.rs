@@ -6,9 +6,12 @@ use crate::English;
 
 fn found(text: &str, title: Option<&str>) -> Vec<String> {
     let doc = English::new().unwrap().parse(text);
-    let say = |argument: &Argument| match argument.is_title {
-        true => format!("[{}]", title.unwrap()),
-        false => text[argument.bytes.clone()].to_owned(),
+    let say = |argument: &Argument| {
+        if argument.is_title {
+            format!("[{}]", title.unwrap())
+        } else {
+            text[argument.bytes.clone()].to_owned()
+        }
     };
     facts(text, &doc, title)
         .iter()

@@ -102,9 +102,10 @@ fn of(document: &Document<'_>, fact: &facts::Fact) -> Fact {
     let argument = |argument: &Argument| {
         let range = words(document.text, argument.bytes.clone());
         let said = one_line(&document.text[argument.bytes.clone()]);
-        let text = match argument.is_title {
-            true => one_line(document.title),
-            false => said.clone(),
+        let text = if argument.is_title {
+            one_line(document.title)
+        } else {
+            said.clone()
         };
         // A pronoun, or a part of the title, is not the title's words.
         let range = range.filter(|_| said == text);

@@ -250,9 +250,10 @@ impl<'a> Page<'a> {
             let joints = (0..2)
                 .take_while(|i| JOINTS.contains(&self.word(words, behind + i)) && close(behind + i))
                 .count();
-            match joints > 0 && is_capital(self.word(words, behind + joints)) {
-                true => behind += joints + 1,
-                false => break,
+            if joints > 0 && is_capital(self.word(words, behind + joints)) {
+                behind += joints + 1
+            } else {
+                break;
             }
         }
         let mut first = at;

@@ -27,9 +27,10 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
             Some(open) => open.start..at + part.len(),
             None => at..at + part.len(),
         };
-        match goes_on(&flat[range.clone()]) {
-            true => open = Some(range),
-            false => push(&mut out, text, range),
+        if goes_on(&flat[range.clone()]) {
+            open = Some(range)
+        } else {
+            push(&mut out, text, range)
         }
     }
     if let Some(range) = open {
@@ -58,16 +59,18 @@ fn unwrapped(text: &str) -> String {
             first.is_some_and(char::is_alphanumeric)
         });
         out.push_str(bare);
-        match bare.len() >= WRAPPED && next {
-            true => out.extend(std::iter::repeat_n(' ', line.len() - bare.len())),
-            false => out.push_str(&line[bare.len()..]),
+        if bare.len() >= WRAPPED && next {
+            out.extend(std::iter::repeat_n(' ', line.len() - bare.len()))
+        } else {
+            out.push_str(&line[bare.len()..])
         }
     }
     // Blanks at the end of a line may be longer than a byte; then nothing was put together that
     // matters.
-    match out.len() == text.len() {
-        true => out,
-        false => text.to_owned(),
+    if out.len() == text.len() {
+        out
+    } else {
+        text.to_owned()
     }
 }
 

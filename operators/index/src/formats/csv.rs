@@ -27,9 +27,10 @@ pub fn read(text: &str, wanted: &str, each: &mut Each<'_>) -> OpResult<()> {
     else {
         let most = headers.iter().max_by_key(|(_, h)| h.len());
         let names = most.map(|(_, h)| h.join(", ")).unwrap_or_default();
-        return each(Err(Fault::file(match names.is_empty() {
-            true => "the file has no header line".to_owned(),
-            false => format!("the header has no column `{wanted}`; it has: {names}"),
+        return each(Err(Fault::file(if names.is_empty() {
+            "the file has no header line".to_owned()
+        } else {
+            format!("the header has no column `{wanted}`; it has: {names}")
         })));
     };
     let mut reader = reader(text, *separator);

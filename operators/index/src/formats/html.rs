@@ -265,9 +265,10 @@ impl Reader {
                 }
             } else {
                 let from = source.start + at;
-                let source = match exact {
-                    true => from..from + bare.len(),
-                    false => source.clone(),
+                let source = if exact {
+                    from..from + bare.len()
+                } else {
+                    source.clone()
                 };
                 self.plain.push(bare, source);
                 if bare.len() < word.len() {

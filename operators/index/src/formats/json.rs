@@ -95,9 +95,10 @@ pub fn read_lines(
         .find(|l| !l.trim().is_empty())
         .unwrap_or_default();
     let several_lines = !is_json(first) || first.trim_start().starts_with('[');
-    match several_lines && is_json(text) {
-        true => read(text, is_record, each),
-        false => lines(text, each),
+    if several_lines && is_json(text) {
+        read(text, is_record, each)
+    } else {
+        lines(text, each)
     }
 }
 

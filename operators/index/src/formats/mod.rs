@@ -282,13 +282,15 @@ impl Plain {
             .checked_sub(1)?;
         let (first, last) = (self.runs.get(first)?, self.runs.get(last)?);
         let exact = |r: &Run| r.text.len() == r.source.len();
-        let start = match exact(first) {
-            true => first.source.start + range.start.saturating_sub(first.text.start),
-            false => first.source.start,
+        let start = if exact(first) {
+            first.source.start + range.start.saturating_sub(first.text.start)
+        } else {
+            first.source.start
         };
-        let end = match exact(last) {
-            true => last.source.start + (range.end - last.text.start).min(last.text.len()),
-            false => last.source.end,
+        let end = if exact(last) {
+            last.source.start + (range.end - last.text.start).min(last.text.len())
+        } else {
+            last.source.end
         };
         (start <= end).then_some(start..end)
     }

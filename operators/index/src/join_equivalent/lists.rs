@@ -116,9 +116,10 @@ fn moved(centres: &Points, sample: &Points, nearest: &[Vec<Near>]) -> Points {
     let mut out = Points::new(dim);
     for (centre, sum) in sums.chunks_exact(dim).enumerate() {
         // Where nothing is near, or what is near cancels out, it stays.
-        match sum.iter().map(|x| x * x).sum::<f64>() > 1e-12 {
-            true => out.push(sum.iter().copied()),
-            false => out.push(centres.row(centre).iter().map(|x| f64::from(*x))),
+        if sum.iter().map(|x| x * x).sum::<f64>() > 1e-12 {
+            out.push(sum.iter().copied())
+        } else {
+            out.push(centres.row(centre).iter().map(|x| f64::from(*x)))
         }
     }
     out

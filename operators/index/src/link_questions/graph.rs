@@ -108,14 +108,15 @@ impl Graph {
     /// # Errors
     /// When it does not.
     pub fn check(&self, node: u32, of: &Artifact) -> OpResult<()> {
-        match (node as usize) < self.names.len() {
-            true => Ok(()),
-            false => Err(OpError::new(format!(
+        if (node as usize) < self.names.len() {
+            Ok(())
+        } else {
+            Err(OpError::new(format!(
                 "node {node} does not exist: there are {}",
                 self.names.len()
             ))
             .artifact(&of.name)
-            .hint("connect what was made from the same documents")),
+            .hint("connect what was made from the same documents"))
         }
     }
 

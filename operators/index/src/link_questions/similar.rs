@@ -18,9 +18,12 @@ pub fn between_0_and_1(near: &[Near], top: usize) -> Vec<(u32, f64)> {
         return Vec::new();
     };
     let spread = best.1 - worst.1;
-    let score = |cosine: f64| match spread > 0.0 {
-        true => (cosine - worst.1) / spread,
-        false => 1.0,
+    let score = |cosine: f64| {
+        if spread > 0.0 {
+            (cosine - worst.1) / spread
+        } else {
+            1.0
+        }
     };
     let top = near.iter().take(top);
     top.map(|(row, cosine)| (*row, score(*cosine))).collect()

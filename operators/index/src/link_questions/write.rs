@@ -135,7 +135,13 @@ pub fn nothing(ctx: &Context, split: &Split, nodes: usize) -> OpResult<()> {
     let mut table = Table::create(ctx, split.questions, &kinds::QUESTIONS, "questions")?;
     questions::append(&mut table, Vec::new())?;
     table.finish()?;
-    questions::write_info(ctx, "", split.questions, (0, 0))
+    let info = SplitInfo {
+        dataset: "",
+        split: split.questions,
+        questions: 0,
+        not_askable: 0,
+    };
+    info.write(ctx)
 }
 
 /// What is counted over all splits.

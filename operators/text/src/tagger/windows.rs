@@ -21,9 +21,10 @@ pub(super) fn windows(tokens: usize, room: usize) -> Vec<Window> {
     while decided < tokens {
         let end = tokens.min(start + room);
         let next = start + step;
-        let until = match end == tokens {
-            true => tokens,
-            false => (next + end) / 2,
+        let until = if end == tokens {
+            tokens
+        } else {
+            (next + end) / 2
         };
         out.push(Window {
             seen: start..end,

@@ -114,9 +114,10 @@ pub(crate) fn tensors(
     let mut all = Tensors::new();
     for path in files {
         let bin = path.extension().is_some_and(|e| e == "bin");
-        let read = match bin {
-            true => read_archive(path, None),
-            false => read_safetensors(path).map(|(tensors, _)| tensors),
+        let read = if bin {
+            read_archive(path, None)
+        } else {
+            read_safetensors(path).map(|(tensors, _)| tensors)
         };
         all.extend(read.map_err(|e| refused(path, e))?);
     }
