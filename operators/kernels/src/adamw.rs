@@ -5,13 +5,13 @@ use rayon::prelude::*;
 
 use crate::Real;
 
-/// Elements handled by one task.
+/// Number of elements that one task handles.
 const TASK: usize = 1 << 15;
 
-/// Hyper-parameters.
+/// Hyper-parameters of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// Learning rate.
+    /// Learning rate of this step.
     pub lr: f64,
     /// Decay rates of the two moments.
     pub betas: (f64, f64),

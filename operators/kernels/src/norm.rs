@@ -10,7 +10,7 @@ use crate::Real;
 use crate::activation::{Activate, Activation, by_activation};
 use crate::simd::vectorised;
 
-/// Rows handled by one task.
+/// Number of rows that one task handles.
 const TASK_ROWS: usize = 512;
 /// Epsilon under the square root, as in PyTorch's default.
 const EPS: f64 = 1e-5;
@@ -18,13 +18,13 @@ const EPS: f64 = 1e-5;
 /// Scale and shift of the normalisation, `dim` values each.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine<'a, T> {
-    /// Scale.
+    /// The scale.
     pub gamma: &'a [T],
-    /// Shift.
+    /// The shift.
     pub beta: &'a [T],
 }
 
-/// What the forward pass leaves for the backward pass.
+/// The results of the forward pass that the backward pass needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Normed<'a, T> {
     /// The normalised values (without normalisation: the linear output).
@@ -36,8 +36,8 @@ pub struct Normed<'a, T> {
 /// `out = activation(norm(lin)) + shortcut`; `lin` becomes the normalised values and `rstd` (one
 /// per row) 1 / deviation.
 ///
-/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` stays
-/// as it is.
+/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` is
+/// not written.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -137,11 +137,11 @@ fn sum<T: Real>(a: &[T]) -> T {
     acc.iter().copied().sum::<T>() + rest
 }
 
-/// Backward of [`norm_activate`] up to the linear output: gives its gradient; adds to `dgamma`,
-/// `dbeta`.
+/// The backward pass of [`norm_activate`]: computes the gradient of the linear output, and adds to
+/// `dgamma` and `dbeta`.
 ///
-/// `dout` is the gradient of the output (the shortcut's part of it is the caller's: it is `dout`
-/// itself).
+/// `dout` is the gradient of the output. (The caller handles the shortcut, whose gradient is `dout`
+/// itself.)
 ///
 /// # Panics
 /// When lengths do not fit.

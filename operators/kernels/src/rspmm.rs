@@ -3,9 +3,9 @@
 //!
 //! This is the sum aggregate of NBFNet (Zhu et al., 2021, eq. 6 and 7). Shapes: `x`, `out` and
 //! their gradients are `batch x nodes x dim`, `w` is `relations x dim` and shared by the batch.
-//! Edges come as CSR by destination for the forward pass, by source for the gradient of `x`, and in
-//! relation order for the gradient of `w`; the sum over the edges of a relation is cut into
-//! segments whose results are added in order, without locks.
+//! Edges are given as CSR by destination for the forward pass, by source for the gradient of `x`,
+//! and in relation order for the gradient of `w`. The sum over the edges of a relation is divided
+//! into segments, whose results are added in order, without locks.
 
 use rayon::prelude::*;
 
@@ -14,9 +14,9 @@ use crate::message::Message;
 use crate::rows::cut;
 use crate::simd::vectorised;
 
-/// Rows computed by one task.
+/// Number of rows that one task computes.
 const TASK_NODES: usize = 128;
-/// Edges of one relation summed by one task.
+/// Number of edges of one relation that one task sums.
 const SEGMENT: usize = 512;
 
 /// Edges grouped by one of their ends.
@@ -24,14 +24,14 @@ const SEGMENT: usize = 512;
 pub struct Csr<'a> {
     /// `nodes + 1` offsets into the other two.
     pub offsets: &'a [u32],
-    /// The node at the other end.
+    /// The node at the other end of each edge.
     pub other: &'a [u32],
-    /// The relation.
+    /// The relation of each edge.
     pub relation: &'a [u32],
 }
 
 impl Csr<'_> {
-    /// Number of nodes.
+    /// Number of nodes that the edges are grouped by.
     pub fn nodes(&self) -> usize {
         self.offsets.len() - 1
     }
@@ -42,14 +42,14 @@ impl Csr<'_> {
 pub struct ByRelation<'a> {
     /// `relations + 1` offsets into the other two.
     pub offsets: &'a [u32],
-    /// Where the message goes.
+    /// The node that receives the message.
     pub destination: &'a [u32],
-    /// Where it comes from.
+    /// The node that sends the message.
     pub source: &'a [u32],
 }
 
-/// Calls `f(out[b, v], (b, v), others, relations, scratch)` for every row of `out`, with the edges
-/// grouped at v, in parallel; `scratch` is as many values for `f` to write on.
+/// Calls `f(out[b, v], (b, v), others, relations, scratch)` for every row of `out` in parallel,
+/// with the edges grouped at v. `scratch` is memory for `f`.
 pub(crate) fn for_rows<T: Real>(
     out: &mut [T],
     edges: Csr<'_>,

@@ -298,7 +298,7 @@ fn what_no_rule_takes_belongs_to_the_title() {
             "Telephone numbers begin with +376.",
             vec!["numbers begin with | +376"],
         ),
-        // Who is named already is not the title's.
+        // A name that is in another fact is not related to the title.
         ("Otto Brandt moved to Ellis.", vec![]),
     ] {
         let facts = found(text, title);
@@ -307,7 +307,7 @@ fn what_no_rule_takes_belongs_to_the_title() {
             .filter_map(|f| f.strip_prefix("[Andorra] | "))
             .collect();
         assert_eq!(of_title, want, "{text}");
-        // Without a title nobody is there to say it of.
+        // Without a title, there is no subject for such facts.
         assert!(found(text, None).iter().all(|f| !f.starts_with('[')));
     }
 }

@@ -78,7 +78,7 @@ impl ExtractParams {
         let model = self.model.as_deref();
         let model = model.filter(|_| self.by == By::Transformer)?;
         let revision = self.revision.as_deref();
-        Some(gfm_pipe_text::Model::of(model, revision, base))
+        Some(gfm_pipe_text::Model::parse(model, revision, base))
     }
 
     fn file(&self) -> Option<&Path> {

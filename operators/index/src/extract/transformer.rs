@@ -25,7 +25,7 @@ impl<'a> Transformer<'a> {
     /// # Errors
     /// When the model is missing, or cannot be loaded.
     pub fn load(model: &Model, ctx: &'a Context) -> OpResult<Self> {
-        let (tagger, digest) = Tagger::of(model, ctx)?;
+        let (tagger, digest) = Tagger::from_model(model, ctx)?;
         Ok(Transformer {
             ctx,
             tagger,
