@@ -374,7 +374,7 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
     let build = || -> TensorResult<Weights> {
         let p = &stored.params;
         let mut out = Weights::init(Class::GNNRetriever, &p.config, p.text_dim, 0, p.dtype())?;
-        out.take_over(p.tensors())?;
+        out.take_over(&p.to_map())?;
         for part in ["weight", "bias"] {
             out.set(
                 &format!("question_mlp.{part}"),

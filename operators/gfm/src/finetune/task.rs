@@ -134,9 +134,9 @@ impl Task for QuestionAnswering<'_> {
         let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
             .compute(common.path)
             .recompute(common.recompute);
-        let mut pass = model.forward(&questions).map_err(tensor_error)?;
+        let mut pass = model.forward(&questions)?;
         let (loss, dscores) = self.loss_of(&pass.scores, &gold)?;
-        let grads = model.backward(&mut pass, &dscores).map_err(tensor_error)?;
+        let grads = model.backward(&mut pass, &dscores)?;
         Ok(loss.step(false, grads))
     }
 

@@ -92,7 +92,7 @@ impl<S: State> DeviceGraph<S> {
                 relations: 2 * graph.relations(),
                 degrees: match counted {
                     true => {
-                        let counts = message_counts::<f64>(graph);
+                        let counts = message_counts::<f64>(graph.by_source());
                         let pna = aggregate == AggregateFunc::Pna;
                         Some(Degrees::new(gpu, &counts, pna)?)
                     }
@@ -131,7 +131,7 @@ impl<S: State> DeviceGraph<S> {
         let degrees = match &self.degrees {
             None => None,
             Some(known) => {
-                let mut counts = message_counts::<f64>(graph);
+                let mut counts = message_counts::<f64>(graph.by_source());
                 for v in &found.sources {
                     counts[*v as usize] -= 1.0;
                 }

@@ -165,8 +165,9 @@ impl Setup {
 fn same_grads(typed: &Typed<f64>, params: &Params, want: &Grads) {
     let values = typed.grads.values.read().unwrap();
     let mut seen = 0;
+    let want = want.named();
     let check = |name: &str, t: Tensor| {
-        close(name, &to_f64(&t)?, &to_f64(&want[name])?);
+        close(name, &to_f64(&t)?, &to_f64(want[name])?);
         seen += 1;
         Ok(())
     };

@@ -116,16 +116,11 @@ impl Check {
         self.seen.extend([index, ty]);
     }
 
-    fn layers(&mut self, tape: &super::network::Tape, layers: usize, tol: f64) {
+    fn layers(&mut self, tape: &super::Tape, layers: usize, tol: f64) {
         for i in 0..layers {
-            let (update, hidden) = tape.layer(i);
-            let before = if i == 0 {
-                tape.first()
-            } else {
-                tape.layer(i - 1).1.clone()
-            };
-            self.close(&format!("layer{i}.update"), update, tol);
-            self.close(&format!("layer{i}.hidden"), hidden, tol);
+            let (before, hidden) = (tape.states(i), tape.states(i + 1));
+            self.close(&format!("layer{i}.update"), &tape.features(i), tol);
+            self.close(&format!("layer{i}.hidden"), &hidden, tol);
             self.close(&format!("layer{i}.out"), &(hidden - before).unwrap(), tol);
         }
     }
@@ -269,26 +264,32 @@ fn kgc(dtype: DType) {
         let grads = gnn.backward(&mut pass, &dscores).unwrap();
         (pass, value.loss, grads)
     };
-    for compute in [Compute::Dense, Compute::Sparse] {
+    for compute in [Compute::Sparse, Compute::Auto] {
         let (pass, value, grads) = by(&c.params, compute);
         c.check.close("scores", &pass.scores, tol);
         c.check.close_values("loss", &[value], tol);
         for (name, _) in c.params.clone().iter() {
-            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+            c.check
+                .close(&format!("grad.{name}"), grads.named()[&name], tol);
         }
     }
-    let (pass, value, grads) = by(&c.params, Compute::Whole);
+    let (pass, value, grads) = by(&c.params, Compute::Dense);
     // Steps are taken as in training.
     let loss = |params: &Params| by(params, Compute::Auto);
     let rel = QueryGnn::new(&c.params, &pruned, &embeddings)
         .relations()
         .unwrap();
     c.check.close("relation_representation", &rel, tol);
-    c.check.layers(pass.tape(), 3, tol);
+    let layers = QueryGnn::new(&c.params, &pruned, &embeddings)
+        .compute(Compute::Dense)
+        .forward(&b.queries, b.candidates.clone())
+        .unwrap();
+    c.check.layers(layers.tape(), 3, tol);
     c.check.close("scores", &pass.scores, tol);
     c.check.close_values("loss", &[value], tol);
     for (name, _) in c.params.clone().iter() {
-        c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        c.check
+            .close(&format!("grad.{name}"), grads.named()[&name], tol);
     }
     steps(&mut c, |p| {
         let (_, l, g) = loss(p);
@@ -459,29 +460,32 @@ fn qa(dtype: DType) {
         let grads = model.backward(&mut pass, &dscores).unwrap();
         (pass, [a.loss, b.loss, 0.3 * a.loss + 0.7 * b.loss], grads)
     };
-    for compute in [Compute::Dense, Compute::Sparse] {
+    for compute in [Compute::Sparse, Compute::Auto] {
         let (pass, values, grads) = by(&c.params, compute);
         c.check.close("scores", &pass.scores, tol);
         c.check.close_values("loss", &[values[2]], tol);
         for (name, _) in c.params.clone().iter() {
-            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+            c.check
+                .close(&format!("grad.{name}"), grads.named()[&name], tol);
         }
     }
-    let (pass, values, grads) = by(&c.params, Compute::Whole);
+    let (pass, values, grads) = by(&c.params, Compute::Dense);
     let loss = |params: &Params| by(params, Compute::Auto);
-    c.check.layers(pass.tape(), 3, tol);
-    c.check.close("question_repr", &pass.tape().query(), tol);
-    c.check.close(
-        "relation_representation",
-        &pass.tape().relation_states(),
-        tol,
-    );
+    let layers = Retriever::new(&c.params, &g, &embeddings)
+        .compute(Compute::Dense)
+        .forward(&questions)
+        .unwrap();
+    c.check.layers(layers.tape(), 3, tol);
+    c.check.close("question_repr", layers.tape().query(), tol);
+    c.check
+        .close("relation_representation", pass.tape().relations(), tol);
     c.check.close("scores", &pass.scores, tol);
     for (name, value) in ["loss_bce", "loss_listce", "loss"].iter().zip(values) {
         c.check.close_values(name, &[value], tol);
     }
     for (name, _) in c.params.clone().iter() {
-        c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        c.check
+            .close(&format!("grad.{name}"), grads.named()[&name], tol);
     }
     steps(&mut c, |p| {
         let (_, l, g) = loss(p);

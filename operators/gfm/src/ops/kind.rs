@@ -1,4 +1,4 @@
-//! Which functions a layer is made of, under the reference's words.
+//! Which functions a layer is made of, by the reference's words.
 
 use gfm_pipe_kernels::activation::Activation;
 use gfm_pipe_kernels::rspmm::Csr;
@@ -45,8 +45,8 @@ impl AggregateFunc {
     /// Width of the aggregate, in multiples of d, as the layer's linear map sees it.
     pub fn width(self) -> usize {
         match self {
+            AggregateFunc::Sum | AggregateFunc::Mean | AggregateFunc::Max | AggregateFunc::Min => 1,
             AggregateFunc::Pna => 12,
-            _ => 1,
         }
     }
 }
@@ -110,8 +110,8 @@ impl MessageFunc {
     /// The path the reference trains this message function on.
     pub fn path(self) -> Path {
         match self {
+            MessageFunc::TransE | MessageFunc::DistMult => Path::Fused,
             MessageFunc::RotatE => Path::Plain,
-            _ => Path::Fused,
         }
     }
 }

@@ -330,17 +330,15 @@ impl Task for LinkPrediction<'_> {
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
             .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
-        let run = || {
-            let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
-            let (loss, dscores) = self.loss(&pass.scores, batched.all.len())?;
-            Ok(Step {
-                whole: false,
-                loss,
-                parts: Vec::new(),
-                grads: gnn.backward(&mut pass, &dscores)?,
-            })
-        };
-        run().map_err(tensor_error)
+        let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
+        let loss = self.loss(&pass.scores, batched.all.len());
+        let (loss, dscores) = loss.map_err(tensor_error)?;
+        Ok(Step {
+            whole: false,
+            loss,
+            parts: Vec::new(),
+            grads: gnn.backward(&mut pass, &dscores)?,
+        })
     }
 
     fn prepare(
