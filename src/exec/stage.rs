@@ -495,12 +495,8 @@ impl StageRunner {
             other => other?,
         }
         tables.check_complete()?;
-        Arc::try_unwrap(tables).map_err(|_| {
-            Stopped::new(
-                "the operator kept its outputs after it returned",
-                Some("this is a fault of the operator, not of the pipeline: please report it"),
-            )
-        })
+        let kept = |_| OpError::internal("the operator kept its outputs after it returned");
+        Ok(Arc::try_unwrap(tables).map_err(kept)?)
     }
 }
 

@@ -109,11 +109,11 @@ fn evident(head: &[u8], wide: bool, little: bool) -> bool {
 /// file that is meant; `None` where its first bytes may be UTF-8.
 pub fn check(bytes: &[u8]) -> Option<OpError> {
     if let Some(pointer) = crate::foreign::git_lfs(bytes) {
-        return Some(OpError::new(pointer.problem).hint(pointer.hint));
+        return Some(OpError::data(pointer.problem).hint(pointer.hint));
     }
     let encoding = foreign(bytes)?;
     Some(
-        OpError::new(format!("the file is {}, not UTF-8", encoding.describe()))
+        OpError::data(format!("the file is {}, not UTF-8", encoding.describe()))
             .hint(encoding.hint()),
     )
 }

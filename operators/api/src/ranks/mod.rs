@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::threads::{on_threads, threads};
-use crate::error::{OpError, OpResult};
+use crate::error::{ErrorKind, OpError, OpResult};
 
 /// Numbers that ranks add up.
 #[derive(Debug)]
@@ -180,7 +180,8 @@ pub fn gather<T: Serialize + DeserializeOwned>(
     ranks: &dyn Collective,
     mine: &T,
 ) -> OpResult<Vec<T>> {
-    let unclear = |e| OpError::wrap("ranks do not understand each other", e);
+    let unclear =
+        |e| OpError::wrap("ranks do not understand each other", e).with_kind(ErrorKind::User);
     let mine = serde_json::to_vec(mine).map_err(unclear)?;
     let all = ranks.all_gather(mine)?;
     all.iter()
