@@ -189,9 +189,10 @@ impl StageRunner {
         if role == Role::FromCache && elsewhere.is_none() {
             let damaged = reasons.contains(&Reason::ArtifactDamaged);
             return Err(Stopped::new(
-                match damaged {
-                    true => "left out by the selection, but its result in the store is damaged",
-                    false => "left out by the selection, but not in the store",
+                if damaged {
+                    "left out by the selection, but its result in the store is damaged"
+                } else {
+                    "left out by the selection, but not in the store"
                 },
                 Some("run it without --only or --from"),
             ));

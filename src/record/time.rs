@@ -61,7 +61,10 @@ mod tests {
 
     #[test]
     fn clocks_that_are_off_do_not_panic() {
-        assert_eq!(utc(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            utc(UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00Z"
+        );
         let far = UNIX_EPOCH + Duration::from_millis(LAST + 1000);
         assert_eq!(utc(far), "9999-12-31T23:59:59Z");
         assert!(run_id(far).starts_with("99991231-235959-999-"));

@@ -171,9 +171,10 @@ impl Team {
         self.watch
             .wait(None, |known| {
                 if let Some(told) = &known.trouble {
-                    return Some(Err(match known.aborted {
-                        true => OpError::Cancelled,
-                        false => told.error(),
+                    return Some(Err(if known.aborted {
+                        OpError::Cancelled
+                    } else {
+                        told.error()
                     }));
                 }
                 while let Some((_, message)) = known.inbox.pop_front() {

@@ -175,9 +175,10 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
         .filter(|peer| peer.calls < call)
         .map(|peer| peer.member.to_string())
         .collect();
-    let who = match behind.is_empty() {
-        true => "the ranks are".to_owned(),
-        false => format!("{} did not come:", behind.join(", ")),
+    let who = if behind.is_empty() {
+        "the ranks are".to_owned()
+    } else {
+        format!("{} did not come:", behind.join(", "))
     };
     Told {
         kind: ErrorKind::Resource,

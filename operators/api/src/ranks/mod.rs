@@ -58,9 +58,10 @@ pub trait Collective {
     /// # Errors
     /// See above.
     fn broadcast(&self, root: usize, mine: Vec<u8>) -> OpResult<Vec<u8>> {
-        let to = match self.rank() == root {
-            true => vec![mine; self.size()],
-            false => vec![Vec::new(); self.size()],
+        let to = if self.rank() == root {
+            vec![mine; self.size()]
+        } else {
+            vec![Vec::new(); self.size()]
         };
         Ok(self.exchange(to)?.swap_remove(root))
     }
