@@ -230,7 +230,9 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>, 
 fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited> {
     let port = |name: &str| {
         let found = ports.get(name).cloned();
-        found.ok_or_else(|| gfm_pipe_api::OpError::new(format!("the audit has no port `{name}`")))
+        found.ok_or_else(|| {
+            gfm_pipe_api::OpError::internal(format!("the audit has no port `{name}`"))
+        })
     };
     let numbers = port("statistics")?.read("statistics")?;
     let names = columns::text(&numbers, "name")?.iter();

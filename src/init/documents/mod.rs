@@ -119,9 +119,10 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     let mut ports = Vec::new();
     questions.retain(|q| {
         let first = !ports.contains(&q.split.port());
-        match first {
-            true => ports.push(q.split.port()),
-            false => unused.push(q.file.clone()),
+        if first {
+            ports.push(q.split.port())
+        } else {
+            unused.push(q.file.clone())
         }
         first
     });
@@ -180,9 +181,10 @@ fn candidates(folder: &Path) -> Vec<PathBuf> {
 
 /// A folder, as it can be opened: the empty path is the working directory.
 fn here(folder: &Path) -> &Path {
-    match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
     }
 }
 
