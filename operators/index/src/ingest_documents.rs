@@ -240,7 +240,7 @@ impl Operator for IngestDocuments {
         }
         job.texts(&written, &distinct, params.split, &mut out)?;
         if distinct.is_empty() {
-            return Err(OpError::new("no document could be read")
+            return Err(OpError::data("no document could be read")
                 .file(&params.path)
                 .hint(out.reasons.join("; ")));
         }
@@ -316,7 +316,7 @@ impl Job<'_> {
     ) -> OpResult<()> {
         let mut all = written.iter().zip(distinct);
         let changed = |file: usize| {
-            OpError::new("the file changed while it was read")
+            OpError::resource("the file changed while it was read")
                 .file(&self.files[file].path)
                 .hint("run again once nothing writes to it")
         };

@@ -57,9 +57,9 @@ impl Rows {
         kind: &'static Kind,
         table: &'static str,
     ) -> OpResult<Rows> {
-        let spec = kind
-            .table(table)
-            .ok_or_else(|| OpError::new(format!("kind `{}` has no table `{table}`", kind.name)))?;
+        let spec = kind.table(table).ok_or_else(|| {
+            OpError::internal(format!("kind `{}` has no table `{table}`", kind.name))
+        })?;
         let columns = spec.columns.iter().map(|column| match column.ty {
             ColType::U32 => Ok(Column::Id(UInt32Builder::new())),
             ColType::U64 => Ok(Column::Number(UInt64Builder::new())),
@@ -67,7 +67,7 @@ impl Rows {
             ColType::F64 => Ok(Column::Score(Float64Builder::new())),
             ColType::Bool => Ok(Column::Flag(BooleanBuilder::new())),
             ColType::Text => Ok(Column::Text(StringBuilder::new())),
-            other => Err(OpError::new(format!(
+            other => Err(OpError::internal(format!(
                 "column `{}` is {}",
                 column.name,
                 other.name()
@@ -92,7 +92,7 @@ impl Rows {
     /// # Errors
     /// When the values do not fit the columns, there are too many rows, or the disk refuses.
     pub fn push<const N: usize>(&mut self, cells: [Cell<'_>; N]) -> OpResult<()> {
-        let misfit = || OpError::new(format!("a row does not fit table `{}`", self.name));
+        let misfit = || OpError::internal(format!("a row does not fit table `{}`", self.name));
         let fits = |(column, cell): (&Column, &Cell<'_>)| {
             matches!(
                 (column, cell),
@@ -125,7 +125,7 @@ impl Rows {
             }
         }
         self.total = self.total.checked_add(1).ok_or_else(|| {
-            OpError::new(format!(
+            OpError::data(format!(
                 "table `{}` has more than 4294967295 rows",
                 self.name
             ))

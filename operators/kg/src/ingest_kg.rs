@@ -327,7 +327,7 @@ impl<'a> Ingest<'a> {
 
     fn triple(&mut self, [head, relation, tail]: [&str; 3], line: u64) -> OpResult<()> {
         let full = |what: &str, limit: u32| {
-            OpError::new(format!(
+            OpError::data(format!(
                 "more than {limit} distinct {what}: ids have 32 bits"
             ))
             .file(self.shown)
@@ -387,7 +387,7 @@ impl<'a> Ingest<'a> {
     }
 
     fn no_triple(&self) -> OpError {
-        let error = OpError::new(format!("no triple in {} lines", self.lines)).file(self.shown);
+        let error = OpError::data(format!("no triple in {} lines", self.lines)).file(self.shown);
         match &self.first_reject {
             Some((line, reason)) => error.line(*line).hint(format!(
                 "line {line}: {reason}; a line is `head,relation,tail`"

@@ -259,7 +259,7 @@ fn object(
             })
         }),
         other => Err(
-            OpError::new(format!("this is {}, not an object", other.what()))
+            OpError::data(format!("this is {}, not an object", other.what()))
                 .file(shown)
                 .hint(object_hint(source, &other)),
         ),
@@ -299,7 +299,7 @@ fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Placed>> {
             }])
         }
         other => Err(
-            OpError::new(format!("this is {}, not a list", other.what()))
+            OpError::data(format!("this is {}, not a list", other.what()))
                 .file(shown)
                 .hint("the file is one list of questions, [{\"id\": …, \"question\": …}, …], or one question a line"),
         ),
@@ -315,11 +315,11 @@ fn known_titles(
     let mut titles = Names::new(u32::MAX);
     for (title, _) in mentions.iter().chain(corpus) {
         titles.intern(title).ok_or_else(|| {
-            OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS))
+            OpError::data("more than 4294967295 documents").file(params.root.join(CORPUS))
         })?;
     }
     if titles.is_empty() {
-        return Err(OpError::new("the corpus has no document")
+        return Err(OpError::data("the corpus has no document")
             .file(params.root.join(CORPUS))
             .hint("the file is one object, {\"title\": \"text\", …}"));
     }
@@ -329,7 +329,7 @@ fn known_titles(
 fn id_of(titles: &Names, title: &str) -> OpResult<u32> {
     titles
         .find(title)
-        .ok_or_else(|| OpError::new(format!("document `{title}` has no id")))
+        .ok_or_else(|| OpError::internal(format!("document `{title}` has no id")))
 }
 
 fn write_documents(

@@ -291,7 +291,7 @@ fn syntax(e: &serde_json::Error, bytes: &[u8]) -> OpError {
     let line = bytes.split(|&b| b == b'\n').nth(e.line().saturating_sub(1));
     let before = line.map_or(&[][..], |l| &l[..e.column().min(l.len())]);
     let column = before.iter().filter(|&&b| b & 0xc0 != 0x80).count().max(1);
-    OpError::new(format!("not valid JSON: {message}"))
+    OpError::data(format!("not valid JSON: {message}"))
         .line(e.line() as u64)
         .column(column as u64)
 }
@@ -310,7 +310,7 @@ pub fn unique<V>(
     for (key, value) in pairs {
         let at = seen
             .intern(&key)
-            .ok_or_else(|| OpError::new("more than 4294967295 distinct keys"))?
+            .ok_or_else(|| OpError::data("more than 4294967295 distinct keys"))?
             as usize;
         match out.get_mut(at) {
             Some((_, earlier)) => {

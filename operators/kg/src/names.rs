@@ -100,11 +100,11 @@ pub fn entity_names(artifact: &Artifact) -> OpResult<Names> {
         let ids = columns::u32s(&batch, "id")?;
         for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
             if names.intern(name.unwrap_or_default()) != Some(*id) {
-                return Err(
-                    OpError::new("an entity's row is not its id, or its name comes twice")
-                        .artifact(&artifact.name)
-                        .row(u64::from(*id)),
-                );
+                return Err(OpError::data(
+                    "an entity's row is not its id, or its name comes twice",
+                )
+                .artifact(&artifact.name)
+                .row(u64::from(*id)));
             }
         }
     }

@@ -75,7 +75,7 @@ pub fn triples(artifact: &Artifact, entities: u32, relations: usize) -> OpResult
         }
     }
     if u32::try_from(out.len()).is_err() {
-        return Err(OpError::new("more than 4294967295 triples").artifact(&artifact.name));
+        return Err(OpError::data("more than 4294967295 triples").artifact(&artifact.name));
     }
     Ok(out)
 }

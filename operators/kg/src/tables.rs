@@ -30,9 +30,9 @@ impl Table {
     /// # Errors
     /// When the kind has no such table or the store refuses.
     pub fn create(ctx: &Context, port: &str, kind: &'static Kind, table: &str) -> OpResult<Table> {
-        let spec = kind
-            .table(table)
-            .ok_or_else(|| OpError::new(format!("kind `{}` has no table `{table}`", kind.name)))?;
+        let spec = kind.table(table).ok_or_else(|| {
+            OpError::internal(format!("kind `{}` has no table `{table}`", kind.name))
+        })?;
         let sink = ctx.outputs.create(port, table, Arc::new(spec.schema(0)))?;
         Ok(Table { sink, spec })
     }

@@ -79,7 +79,10 @@ impl Params {
 
 #[cfg(feature = "static-encoder")]
 fn builtin() -> OpResult<StaticEncoder> {
-    StaticEncoder::builtin().map_err(|e| OpError::wrap("failed to load the compiled-in encoder", e))
+    StaticEncoder::builtin().map_err(|e| {
+        OpError::wrap("failed to load the compiled-in encoder", e)
+            .with_kind(gfm_pipe_api::ErrorKind::Internal)
+    })
 }
 
 #[cfg(not(feature = "static-encoder"))]
@@ -304,10 +307,12 @@ fn with_static(ctx: &Context, texts: &[String]) -> OpResult<About> {
                 .row((i * CHUNK) as u64)
         })?;
         if let Some(at) = encoded.values.iter().position(|x| !x.is_finite()) {
-            return Err(OpError::new("the encoder gave a vector that is not finite")
-                .artifact(&input.name)
-                .row((i * CHUNK + at / dim) as u64)
-                .hint("its table is damaged"));
+            return Err(
+                OpError::internal("the encoder gave a vector that is not finite")
+                    .artifact(&input.name)
+                    .row((i * CHUNK + at / dim) as u64)
+                    .hint("its table is damaged"),
+            );
         }
         zero_rows += encoded.zero_rows.len() as u64;
         sink.write(encoded.values)?;

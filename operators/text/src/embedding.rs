@@ -247,8 +247,10 @@ impl Job<'_> {
             .encode(&of, self.prompt)
             .map_err(|e| explained("failed to encode texts".to_owned(), e))?;
         if vectors.iter().any(|x| !x.is_finite()) {
-            return Err(OpError::new("the encoder gave a vector that is not finite")
-                .hint("its weights are damaged, or too coarse (`torch_dtype`)"));
+            return Err(
+                OpError::data("the encoder gave a vector that is not finite")
+                    .hint("its weights are damaged, or too coarse (`torch_dtype`)"),
+            );
         }
         let n: u64 = of.iter().map(|t| t.tokens() as u64).sum();
         let now = done.fetch_add(n, Ordering::Relaxed) + n;
@@ -263,7 +265,7 @@ impl Job<'_> {
         };
         let text = missing.get(row).map(|i| *i as u32);
         let row = distinct.of_row.iter().position(|t| Some(*t) == text);
-        let e = OpError::new(format!("the text cannot be tokenised: {reason}"));
+        let e = OpError::data(format!("the text cannot be tokenised: {reason}"));
         match (row, self.ctx.input_opt("texts")) {
             (Some(row), Some(input)) => e.artifact(&input.name).row(row as u64),
             _ => e,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::ErrorKind;
+
 /// The layout version of a static encoder's folder that this build reads.
 pub(crate) const STATIC_FORMAT: u32 = 1;
 
@@ -60,6 +62,8 @@ pub enum EncoderError {
         problem: String,
         /// What to do about it.
         hint: Option<String>,
+        /// Who can correct it.
+        kind: ErrorKind,
     },
     /// A network that this build does not have.
     #[error("{}: model_type `{kind}` is not implemented", path.display())]
@@ -90,7 +94,17 @@ impl EncoderError {
             path: path.to_owned(),
             problem: pointer.problem,
             hint: Some(pointer.hint.to_owned()),
+            kind: ErrorKind::Data,
         })
+    }
+
+    /// Who can correct it. `None` where the cause decides.
+    pub(crate) fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            EncoderError::Refused { kind, .. } => Some(*kind),
+            EncoderError::Architecture { .. } => Some(ErrorKind::User),
+            _ => None,
+        }
     }
 
     /// What the user can do, where the message does not say it.

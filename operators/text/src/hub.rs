@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gfm_pipe_api::{Cancel, OpError, OpResult, Reporter, files};
+use gfm_pipe_api::{Cancel, ErrorKind, OpError, OpResult, Reporter, files};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use sha2::{Digest, Sha256};
@@ -85,7 +85,7 @@ impl Hub {
                 Ok(News::End(done)) => return done.map_err(|e| self.explain(repo, e)),
                 Err(mpsc::RecvTimeoutError::Timeout) => (),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(OpError::new("the download ended without a word"));
+                    return Err(OpError::internal("the download ended without a word"));
                 }
             }
         }
@@ -211,15 +211,20 @@ impl Hub {
         match failure {
             Failure::Io(e) => OpError::wrap(what, e).file(self.cache.model_folder(repo)),
             Failure::NoEncoder(why) => OpError::new(format!("{}: {why}", repo.id)).hint("a model of sentence-transformers with tokenizer.json and safetensors or pytorch_model.bin is expected"),
-            Failure::Damaged(path) => OpError::new(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
+            Failure::Damaged(path) => OpError::resource(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
             Failure::Api(e) => {
-                let hint = match status(&e) {
+                let status = status(&e);
+                let hint = match status {
                     // Without a token, the hub also answers 401 for models that do not exist.
                     Some(401 | 403) => format!("it may be private or ask for consent (accept its terms on its page, and set HF_TOKEN to a token that may read it), or not exist: a folder here is written `./{}`", repo.id),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
                     _ => format!("without a network here: {}", by_hand(repo, &self.cache)),
                 };
-                OpError::wrap(what, e).hint(hint)
+                let kind = match status {
+                    Some(401 | 403 | 404) => ErrorKind::User,
+                    _ => ErrorKind::Resource,
+                };
+                OpError::wrap(what, e).with_kind(kind).hint(hint)
             }
         }
     }

@@ -107,8 +107,12 @@ fn digest(of: &Path) -> OpResult<String> {
 
 /// Turns an error of a model into an error of an operator.
 pub(crate) fn explained(what: String, e: EncoderError) -> OpError {
-    let hint = e.hint();
+    let (hint, kind) = (e.hint(), e.kind());
     let e = OpError::wrap(what, e);
+    let e = match kind {
+        Some(kind) => e.with_kind(kind),
+        None => e,
+    };
     match hint {
         Some(hint) => e.hint(hint),
         None => e,
@@ -131,7 +135,7 @@ pub(crate) fn load<T>(
     // Results are kept under the digest, so it must be that of the files that were read.
     if digest(folder)? != before {
         let problem = format!("the {what} {name} changed while it was read");
-        return Err(OpError::new(problem).file(folder).hint("run again"));
+        return Err(OpError::resource(problem).file(folder).hint("run again"));
     }
     Ok((read, before))
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use gfm_pipe_api::{ErrorKind, OpError};
 
 pub use archive::read_archive;
 pub use finite::check as check_finite;
@@ -30,6 +31,8 @@ pub struct Refused {
     pub problem: String,
     /// What to do about it, where something is known.
     pub hint: Option<String>,
+    /// Who can correct it: the data, unless the file could not be read.
+    pub kind: ErrorKind,
 }
 
 impl Refused {
@@ -38,6 +41,7 @@ impl Refused {
         Refused {
             problem: problem.into(),
             hint: None,
+            kind: ErrorKind::Data,
         }
     }
 
@@ -61,7 +65,12 @@ impl From<candle_core::Error> for Refused {
 
 impl From<std::io::Error> for Refused {
     fn from(e: std::io::Error) -> Self {
-        Refused::new(e.to_string())
+        let message = e.to_string();
+        let kind = OpError::wrap("", e).kind();
+        Refused {
+            kind,
+            ..Refused::new(message)
+        }
     }
 }
 

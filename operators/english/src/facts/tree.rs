@@ -135,7 +135,7 @@ impl<'a> Tree<'a> {
         self.tag(token).starts_with("NN")
     }
 
-    /// Whether a noun is part of a named entity.
+    /// Whether a noun is a name: by the kind of its entity, else by its tag.
     pub(super) fn is_name(&self, token: usize) -> bool {
         match self.kind(token) {
             Some(kind) => !NO_NAMES.contains(&kind),

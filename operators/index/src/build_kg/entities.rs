@@ -66,7 +66,7 @@ pub struct Ordered {
 
 /// The error for more names than ids.
 pub fn too_many(what: &str) -> OpError {
-    OpError::new(format!("too many distinct {what}: ids have 32 bits"))
+    OpError::data(format!("too many distinct {what}: ids have 32 bits"))
         .hint("divide the documents into several data sets")
 }
 

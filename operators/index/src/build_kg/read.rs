@@ -76,7 +76,7 @@ pub fn titles(ctx: &Context, artifact: &Artifact) -> OpResult<Vec<String>> {
         let titles = columns::text(batch, "title")?;
         for ((row, id), title) in (first..).zip(ids.values()).zip(titles) {
             if u64::from(*id) != row {
-                return Err(OpError::new("a document's row is not its id")
+                return Err(OpError::data("a document's row is not its id")
                     .artifact(&artifact.name)
                     .row(row));
             }

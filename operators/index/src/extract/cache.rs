@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use gfm_pipe_api::kept::{self, Id, Kept, New};
-use gfm_pipe_api::{Context, OpError, OpResult, Operator};
+use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, Operator};
 
 use super::operator::Extract;
 use super::{Document, Extracted, Fact, Mention, Part, one_line};
@@ -64,7 +64,7 @@ impl<'a> ExtractionCache<'a> {
             self.keep();
         }
         let all = out.into_iter().collect::<Option<Vec<_>>>();
-        all.ok_or_else(|| OpError::new("an extractor left out a document"))
+        all.ok_or_else(|| OpError::internal("an extractor left out a document"))
     }
 
     /// Reports how many documents were extracted, if some were taken from the cache.
@@ -125,7 +125,9 @@ fn encode(text: &str, found: &Extracted) -> OpResult<Vec<u8>> {
         .iter()
         .map(|fact| fact.parts().map(|p| part(&p.text, p.range.as_ref())));
     let stored: Stored = (sentences.collect(), mentions.collect(), facts.collect());
-    serde_json::to_vec(&stored).map_err(|e| OpError::wrap("failed to keep what was extracted", e))
+    serde_json::to_vec(&stored).map_err(|e| {
+        OpError::wrap("failed to keep what was extracted", e).with_kind(ErrorKind::Internal)
+    })
 }
 
 /// Decodes an entry. `None` where it does not fit this text.

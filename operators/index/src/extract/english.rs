@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_api::{ErrorKind, OpError, OpResult};
 use gfm_pipe_english::facts::{self, Argument};
 use gfm_pipe_english::{Doc, English as Pipeline};
 use rayon::prelude::*;
@@ -23,7 +23,10 @@ impl English {
     /// # Errors
     /// When the compiled-in weights are damaged, which the tests exclude.
     pub fn load() -> OpResult<Self> {
-        let failed = |e| OpError::wrap("failed to load the compiled-in English pipeline", e);
+        let failed = |e| {
+            OpError::wrap("failed to load the compiled-in English pipeline", e)
+                .with_kind(ErrorKind::Internal)
+        };
         Pipeline::new().map(English).map_err(failed)
     }
 

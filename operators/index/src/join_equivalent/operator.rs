@@ -250,7 +250,7 @@ impl Relations {
                 }
                 if out.names.intern(names.value(i)) != Some(*id) {
                     let problem = "a relation's row is not its id, or its name comes twice";
-                    return Err(OpError::new(problem)
+                    return Err(OpError::data(problem)
                         .artifact(&artifact.name)
                         .row(u64::from(*id)));
                 }
@@ -263,7 +263,7 @@ impl Relations {
     /// The id of the relation between near names. If it is new, it is the last.
     fn equivalent(&mut self) -> OpResult<u32> {
         let id = self.names.intern(RELATION);
-        let id = id.ok_or_else(|| OpError::new("there are too many relations for 32-bit ids"))?;
+        let id = id.ok_or_else(|| OpError::data("there are too many relations for 32-bit ids"))?;
         self.triples.resize(self.names.len() as usize, 0);
         Ok(id)
     }

@@ -291,7 +291,7 @@ impl Operator for Audit {
         }
         let port = |name: &str| {
             let found = outputs.get(name);
-            found.ok_or_else(|| OpError::new(format!("the port `{name}` is missing")))
+            found.ok_or_else(|| OpError::internal(format!("the port `{name}` is missing")))
         };
         let summary = read_summary(port("summary")?)?;
         let failing = failing(&params.strict, &summary);
@@ -315,7 +315,7 @@ impl Operator for Audit {
         if more > 0 {
             places.push(format!("\n  … and {more} more"));
         }
-        Err(OpError::new(format!(
+        Err(OpError::data(format!(
             "the data has what `strict` forbids: {}{}",
             counts.join(", "),
             places.concat()

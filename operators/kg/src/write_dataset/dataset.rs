@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use gfm_pipe_api::{Context, OpError, OpResult, delivery};
+use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, delivery};
 use serde::Serialize;
 
 use super::names::{distinct, fits_line, for_line};
@@ -272,7 +272,7 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
         report(&row("triples", at, &reason, &entities[head as usize]))?;
     }
     if triples.is_empty() {
-        return Err(OpError::new("the graph has no triple that can be written")
+        return Err(OpError::data("the graph has no triple that can be written")
             .artifact(&input.name)
             .hint("a kg.txt without a triple is not read again"));
     }
@@ -280,7 +280,8 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
 }
 
 fn json(value: &impl Serialize) -> OpResult<String> {
-    serde_json::to_string(value).map_err(|e| OpError::wrap("failed to make JSON", e))
+    serde_json::to_string(value)
+        .map_err(|e| OpError::wrap("failed to make JSON", e).with_kind(ErrorKind::Internal))
 }
 
 fn member(key: &str, value: &impl Serialize) -> OpResult<String> {

@@ -166,7 +166,7 @@ impl Operator for WriteDataset {
         let folder = ctx.path(&params.path);
         let list = outputs
             .get("files")
-            .ok_or_else(|| OpError::new("the list of files is missing"))?;
+            .ok_or_else(|| OpError::internal("the list of files is missing"))?;
         let outdated = delivery::outdated(&folder, list)?;
         if outdated.is_empty() {
             return Ok(());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_transformers::models::debertav2::{self, DebertaV2Model};
+use gfm_pipe_api::ErrorKind;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
 use serde_json::Value;
 
@@ -38,6 +39,7 @@ pub(super) fn checked(config: &Value, path: &Path) -> std::result::Result<(), En
             path: path.to_owned(),
             problem: format!("model_type `{kind}` is not implemented for token classification"),
             hint: Some(format!("implemented are {ARCHITECTURES}")),
+            kind: ErrorKind::User,
         });
     };
     agrees(class, config).map_err(|problem| broken(path, problem))
@@ -74,6 +76,7 @@ impl Classifier {
                 path: named.to_owned(),
                 problem: "it has no `classifier.weight`, so it labels no tokens".to_owned(),
                 hint: Some("use a model that was fine-tuned for token classification".to_owned()),
+                kind: ErrorKind::User,
             });
         };
         if rows != labels {

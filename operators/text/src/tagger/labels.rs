@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use gfm_pipe_api::ErrorKind;
 use serde_json::Value;
 
 use super::words::Word;
@@ -59,6 +60,7 @@ fn wrong(config: &Path, problem: &str) -> EncoderError {
              `\"id2label\": {\"0\": \"O\", \"1\": \"B-PER\", \"2\": \"I-PER\", …}`"
                 .to_owned(),
         ),
+        kind: ErrorKind::Data,
     }
 }
 

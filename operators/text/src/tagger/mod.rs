@@ -154,7 +154,7 @@ impl Tagger {
     fn tokens(&self, text: &str) -> OpResult<Tokens> {
         let encoding = self.tokenizer.encode(text, false).map_err(|e| {
             let start: String = text.chars().take(SHOWN).collect();
-            OpError::new(format!("the text {start:?}… cannot be tokenised: {e}"))
+            OpError::data(format!("the text {start:?}… cannot be tokenised: {e}"))
         })?;
         let tokens = encoding.get_offsets().iter().zip(encoding.get_word_ids());
         let tokens = tokens.map(|(bytes, word)| Token {
@@ -184,7 +184,7 @@ impl Tagger {
         let scores = self.network.scores(&of).map_err(failed)?;
         if scores.iter().flatten().any(|x| !x.is_finite()) {
             let problem = "the model gave a score that is not finite";
-            return Err(OpError::new(problem).hint("its weights are damaged"));
+            return Err(OpError::data(problem).hint("its weights are damaged"));
         }
         let labels = batch.iter().zip(scores).map(|(piece, scores)| {
             let Window { seen, decided } = &pieces[*piece].1;

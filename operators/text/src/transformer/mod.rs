@@ -104,6 +104,7 @@ fn refused(path: &Path, e: Refused) -> EncoderError {
         path: path.to_owned(),
         problem: e.problem,
         hint: e.hint,
+        kind: e.kind,
     }
 }
 
