@@ -25,12 +25,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::baselines::Baselines;
-use crate::buffers::Lease;
-use crate::divided::Dividing;
 use crate::documents::Questions;
 use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
-use crate::progress::Pass;
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::progress::Pass;
 
 /// Depth of the `rankings` port.
 const RANKED: usize = 20;

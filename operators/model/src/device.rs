@@ -1,11 +1,18 @@
 //! Which device computes: the CPU, or a GPU that is opened once and shared by all stages of a process.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::Tensor;
 use gfm_pipe_api::{Context, Device, OpError, OpResult};
 use gfm_pipe_kernels::gpu::{Error, Gpu};
 
-use crate::gpu::device_error;
+use crate::backend::{Backend, StepSettings};
+use crate::gpu::{Sums, device_error, trainer};
+use crate::graph::Graph;
+use crate::host::{Cpu, DividedCpu};
+use crate::model::Params;
+use crate::optimizer::Optimizer;
+use crate::scorer::{OnCpu, Scorer};
 
 /// Devices that are open, by number.
 static OPEN: Mutex<Vec<(usize, Gpu)>> = Mutex::new(Vec::new());
@@ -27,7 +34,7 @@ pub fn resolve(name: &str, local: usize) -> OpResult<String> {
             Ok(own(local).map_or_else(|_| "cpu".to_owned(), |n| format!("cuda:{n}")))
         }
         Some(Device::Auto | Device::Cpu) => Ok("cpu".to_owned()),
-        None => Err(OpError::new(format!("`{name}` is no device"))
+        None => Err(OpError::new(format!("`{name}` is not a device"))
             .hint("devices are auto, cpu, cuda and cuda:N")),
     }
 }
@@ -69,10 +76,56 @@ pub fn name(device: &str) -> OpResult<String> {
 }
 
 /// The GPU a stage computes on; `None` for the CPU.
-pub(crate) fn gpu(ctx: &Context) -> OpResult<Option<Gpu>> {
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn gpu(ctx: &Context) -> OpResult<Option<Gpu>> {
     match Device::parse(&ctx.device) {
         Some(Device::Cuda(n)) => open(n).map(Some),
         _ => Ok(None),
+    }
+}
+
+/// The backend of a stage, which continues from these weights and this optimizer state. They are the same on every rank.
+/// `divided`: whether ranks divide graphs.
+///
+/// # Errors
+/// When the device cannot run such steps, or has too little memory.
+pub fn backend(
+    ctx: &Context,
+    params: &Params,
+    optimizer: &Optimizer,
+    settings: StepSettings,
+    divided: bool,
+) -> OpResult<Box<dyn Backend>> {
+    if let Some(gpu) = gpu(ctx)? {
+        let trainer = trainer(&gpu, params, optimizer, settings, Sums::of(ctx, &gpu)?)?;
+        ctx.info(format!("training on {}", gpu.name()));
+        return Ok(trainer);
+    }
+    settings.for_cpu()?;
+    let cpu = Cpu::new(params, optimizer, settings, Arc::clone(&ctx.ranks));
+    if divided {
+        Ok(Box::new(DividedCpu(cpu)))
+    } else {
+        Ok(Box::new(cpu))
+    }
+}
+
+/// Calls `use_it` with a scorer on the stage's device. `background` is that of model and graph, where it was computed
+/// before.
+///
+/// # Errors
+/// When something cannot be computed.
+pub fn with_scorer<R>(
+    ctx: &Context,
+    (params, background): (&Params, Option<Vec<Tensor>>),
+    (graph, embeddings): (&Graph, &Tensor),
+    use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
+) -> OpResult<R> {
+    match gpu(ctx)? {
+        Some(gpu) => crate::gpu::with_scorer(&gpu, params, (graph, embeddings), use_it),
+        None => use_it(&OnCpu::known(params, (graph, embeddings), background)?),
     }
 }
 

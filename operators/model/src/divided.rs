@@ -21,7 +21,7 @@ use crate::tensor::to_f64;
 use crate::tensor_error;
 
 /// Why a model with such an aggregate is none for divided graphs, and what to do.
-pub(crate) fn unfit(aggregate: AggregateFunc) -> Option<(String, &'static str)> {
+pub fn unfit(aggregate: AggregateFunc) -> Option<(String, &'static str)> {
     let name = format!("{aggregate:?}").to_lowercase();
     (!aggregate.adds()).then(|| {
         (
@@ -32,7 +32,7 @@ pub(crate) fn unfit(aggregate: AggregateFunc) -> Option<(String, &'static str)> 
 }
 
 /// How the graphs of a stage are divided: over which ranks; and what these sent each other.
-pub(crate) struct Dividing {
+pub struct Dividing {
     ranks: Shared,
     sent: Arc<Mutex<Sent>>,
     /// What [`Dividing::once`] made.
@@ -156,7 +156,7 @@ impl Dividing {
 }
 
 /// A graph of which this rank holds a part.
-pub(crate) struct Divided {
+pub struct Divided {
     part: Part,
     cut: Cut,
     ranks: Shared,
@@ -245,7 +245,7 @@ fn amount(bytes: f64) -> String {
 }
 
 /// A model on a divided graph: all ranks ask for the same scores, in the same order, and all of them get them.
-pub(crate) struct OverRanks<'a> {
+pub struct OverRanks<'a> {
     params: &'a Params,
     divided: &'a Divided,
     /// Embeddings of relation names, `[2R, text]`.
@@ -290,7 +290,7 @@ impl Scorer for OverRanks<'_> {
 }
 
 /// Stops where the user asked to. Ranks that score together agree on where: none waits for one that has stopped.
-pub(crate) fn check_cancelled(ctx: &Context, by: &dyn Scorer) -> OpResult<()> {
+pub fn check_cancelled(ctx: &Context, by: &dyn Scorer) -> OpResult<()> {
     if !by.together() {
         return ctx.check_cancelled();
     }

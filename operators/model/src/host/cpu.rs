@@ -4,7 +4,7 @@ use gfm_pipe_api::ranks::Shared;
 use gfm_pipe_api::{OpError, OpResult};
 
 use super::losses::{Losses, link_loss, question_losses};
-use super::{
+use crate::backend::{
     Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source, StepResult,
     StepSettings, Term,
 };
@@ -15,7 +15,7 @@ use crate::scorer::{OnCpu, Scorer};
 use crate::tensor_error;
 
 /// Training on whole graphs.
-pub(super) struct Cpu {
+pub(crate) struct Cpu {
     pub params: Params,
     optimizer: Optimizer,
     pub settings: StepSettings,
@@ -23,7 +23,7 @@ pub(super) struct Cpu {
 }
 
 /// What a step found, before the optimizer.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// See [`StepResult::whole`].
     pub whole: bool,
     pub loss: f64,
@@ -33,7 +33,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub fn new(losses: Losses, grads: Grads, whole: bool) -> Self {
+    pub(super) fn new(losses: Losses, grads: Grads, whole: bool) -> Self {
         Found {
             whole,
             loss: losses.total,
@@ -78,7 +78,7 @@ impl Cpu {
         self.optimizer
             .step_scaled(&mut self.params, &found.grads, factor)
             .map_err(tensor_error)?;
-        Ok(Pending::Done(StepResult {
+        Ok(Pending::done(StepResult {
             whole: found.whole,
             loss: found.loss,
             parts: found.parts,

@@ -2,21 +2,15 @@
 //! accounts; a [`Backend`] makes steps of batches, and scores.
 
 mod batch;
-mod cpu;
-mod divided;
-mod losses;
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{OpError, OpResult};
 
 pub use self::batch::{Batch, Gold, LinkBatch, Prepared, Preparer, QuestionBatch, Term};
-use self::cpu::Cpu;
-use self::divided::Divided;
-use crate::device;
-use crate::divided::Divided as DividedGraph;
-use crate::gpu::{OnDevice, QueuedStep, Sums, trainer};
+use crate::divided::Divided;
 use crate::graph::Graph;
 use crate::model::{Compute, Params};
 use crate::optimizer::Optimizer;
@@ -55,6 +49,13 @@ impl StepSettings {
     }
 }
 
+/// What a device keeps of a data set for as long as the data set is in memory. Only the device's backend knows the types.
+#[derive(Default)]
+pub struct Kept {
+    pub(crate) graph: OnceLock<Box<dyn Any + Send + Sync>>,
+    pub(crate) objective: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
 /// A data set's graph, and what backends keep of it.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -63,14 +64,14 @@ pub struct Source<'a> {
     /// Embeddings of relation names, `[2R, text]`.
     pub embeddings: &'a Tensor,
     /// This rank's part of the graph, where ranks divide it; `graph` may be empty then.
-    pub(crate) divided: Option<&'a DividedGraph>,
-    /// The device's copy; filled by the first step.
-    pub kept: &'a OnDevice,
+    pub divided: Option<&'a Divided>,
+    /// What a device keeps of it; filled by the first step.
+    pub kept: &'a Kept,
 }
 
 impl<'a> Source<'a> {
     /// A whole graph.
-    pub fn whole(graph: &'a Graph, embeddings: &'a Tensor, kept: &'a OnDevice) -> Self {
+    pub fn whole(graph: &'a Graph, embeddings: &'a Tensor, kept: &'a Kept) -> Self {
         Source {
             graph,
             embeddings,
@@ -94,23 +95,25 @@ pub struct StepResult {
 }
 
 /// A step that may not be done yet.
-pub enum Pending {
-    /// It is done.
-    Done(StepResult),
-    /// A device computes it.
-    Queued(QueuedStep),
-}
+pub struct Pending(Box<dyn FnOnce() -> OpResult<StepResult>>);
 
 impl Pending {
+    /// A step that is done.
+    pub(crate) fn done(result: StepResult) -> Self {
+        Pending(Box::new(move || Ok(result)))
+    }
+
+    /// A step that `wait` waits for.
+    pub(crate) fn queued(wait: impl FnOnce() -> OpResult<StepResult> + 'static) -> Self {
+        Pending(Box::new(wait))
+    }
+
     /// Waits until the step is done.
     ///
     /// # Errors
     /// When the device reports one.
     pub fn wait(self) -> OpResult<StepResult> {
-        match self {
-            Pending::Done(result) => Ok(result),
-            Pending::Queued(step) => step.wait(),
-        }
+        (self.0)()
     }
 }
 
@@ -136,44 +139,4 @@ pub trait Backend: Send {
     /// # Errors
     /// When the device reports one.
     fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>>;
-}
-
-/// The backend of a stage, which continues from these weights and this optimizer state. They are the same on every rank.
-/// `divided`: whether ranks divide graphs.
-///
-/// # Errors
-/// When the device cannot run such steps, or has too little memory.
-pub fn backend(
-    ctx: &Context,
-    params: &Params,
-    optimizer: &Optimizer,
-    settings: StepSettings,
-    divided: bool,
-) -> OpResult<Box<dyn Backend>> {
-    if let Some(gpu) = device::gpu(ctx)? {
-        let trainer = trainer(&gpu, params, optimizer, settings, Sums::of(ctx, &gpu)?)?;
-        ctx.info(format!("training on {}", gpu.name()));
-        return Ok(trainer);
-    }
-    settings.for_cpu()?;
-    let cpu = Cpu::new(params, optimizer, settings, Arc::clone(&ctx.ranks));
-    if divided {
-        Ok(Box::new(Divided(cpu)))
-    } else {
-        Ok(Box::new(cpu))
-    }
-}
-
-/// A backend on this process's CPU, without other ranks.
-///
-/// # Errors
-/// When a CPU cannot run such steps.
-pub fn on_cpu(
-    params: &Params,
-    optimizer: &Optimizer,
-    settings: StepSettings,
-) -> OpResult<Box<dyn Backend>> {
-    settings.for_cpu()?;
-    let alone = Arc::new(gfm_pipe_api::ranks::Single);
-    Ok(Box::new(Cpu::new(params, optimizer, settings, alone)))
 }

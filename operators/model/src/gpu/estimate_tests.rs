@@ -59,7 +59,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
     let optimizer = Optimizer::new(adamw, &params).unwrap();
     let mut trainer =
         super::trainer(&gpu, &params, &optimizer, settings, super::Sums::Alone).unwrap();
-    let kept = OnDevice::default();
+    let kept = Kept::default();
     let on = Source::whole(&graph, &embeddings, &kept);
     let seeds: Seeds = (0..batch as u32)
         .map(|q| vec![(5 * q, 1.0), (5 * q + 1, 1.0)])

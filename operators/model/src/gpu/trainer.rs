@@ -1,9 +1,6 @@
 //! Training on a device. Weights, moments and data sets stay on the device; a step is queued, and
 //! its loss is read later.
 
-use std::any::Any;
-use std::sync::OnceLock;
-
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::adamw::AdamW;
@@ -29,15 +26,8 @@ use crate::sampling::Triple;
 use crate::scorer::Scorer;
 use crate::tensor_error;
 
-/// What the device keeps of a data set for as long as the data set is in memory.
-#[derive(Default)]
-pub struct OnDevice {
-    graph: OnceLock<Box<dyn Any + Send + Sync>>,
-    objective: OnceLock<QuestionObjective>,
-}
-
 /// A step that is queued.
-pub struct QueuedStep {
+pub(super) struct QueuedStep {
     loss: LossParts,
     /// The sum of the squares of all gradients, if they are clipped.
     squares: Option<Vector<f64>>,
@@ -45,7 +35,7 @@ pub struct QueuedStep {
 
 impl QueuedStep {
     /// Waits until the step is done.
-    pub(crate) fn wait(self) -> OpResult<StepResult> {
+    fn wait(self) -> OpResult<StepResult> {
         let weights = &self.loss.weights;
         let values = self.loss.parts.read().map_err(device_error)?;
         let rows = values.len() / weights.len().max(1);
@@ -305,11 +295,12 @@ impl<S: State> DeviceTrainer<S> {
         if on.kept.objective.get().is_none() {
             let terms = questions.terms.clone();
             let made = QuestionObjective::new(self.gpu(), terms, questions.documents);
-            let _ = on.kept.objective.set(made.map_err(device_error)?);
+            let _ = on.kept.objective.set(Box::new(made.map_err(device_error)?));
         }
-        match on.kept.objective.get() {
+        let kept = on.kept.objective.get().and_then(|o| o.downcast_ref());
+        match kept {
             Some(objective) => Ok(objective),
-            None => unreachable!("it was made above"),
+            None => unreachable!("a data set is used by one trainer"),
         }
     }
 
@@ -322,7 +313,7 @@ impl<S: State> DeviceTrainer<S> {
         let loss = loss.map_err(device_error)?;
         self.sums.add_up(&self.grads.values)?;
         let queued = self.optimizer_step(loss, factor).map_err(device_error)?;
-        Ok(Pending::Queued(queued))
+        Ok(Pending::queued(move || queued.wait()))
     }
 }
 

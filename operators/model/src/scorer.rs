@@ -1,20 +1,18 @@
-//! Scores of all nodes, on whichever device.
+//! Scores of all nodes by a model, whatever computes them.
 
 use std::cell::OnceCell;
 
 use candle_core::Tensor;
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::{OpError, OpResult};
 
-use crate::device;
-use crate::gpu;
 use crate::graph::Graph;
-use crate::inputs::LoadedGraph;
-use crate::model::{Params, QueryGnn, Question, Retriever, TailQuery};
+use crate::graph::TailQuery;
+use crate::model::{Params, QueryGnn, Question, Retriever};
 use crate::sampling::Triple;
 use crate::tensor::to_f64;
 use crate::tensor_error;
 
-/// Whoever gives scores of all nodes of a graph by a model.
+/// Computes scores of all nodes of a graph by a model.
 pub trait Scorer {
     /// Of questions, `[B, N]`.
     ///
@@ -28,7 +26,8 @@ pub trait Scorer {
     /// See above.
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>>;
 
-    /// Whether all ranks compute every score together: each of them must ask for all, in the same order. Else each asks for what it wants.
+    /// Whether all ranks compute every score together: each of them must ask for all, in the same order. Else each rank may
+    /// ask for different ones.
     fn together(&self) -> bool {
         false
     }
@@ -39,11 +38,7 @@ pub trait Scorer {
 ///
 /// # Errors
 /// When one is NaN or infinite.
-pub(crate) fn check_scores(
-    scores: &[f64],
-    nodes: usize,
-    of: impl Fn(usize) -> String,
-) -> OpResult<()> {
+pub fn check_scores(scores: &[f64], nodes: usize, of: impl Fn(usize) -> String) -> OpResult<()> {
     let Some(at) = scores.iter().position(|s| !s.is_finite()) else {
         return Ok(());
     };
@@ -56,12 +51,12 @@ pub(crate) fn check_scores(
 }
 
 /// A model on a graph on the CPU.
-pub(crate) struct OnCpu<'a> {
+pub struct OnCpu<'a> {
     params: &'a Params,
     graph: &'a Graph,
     /// Embeddings of relation names, `[2R, text]`.
     embeddings: &'a Tensor,
-    /// What no question changes: computed, or taken from who computed it before, when questions are first asked.
+    /// What no question changes: computed when the first question comes, unless it was given.
     ready: OnceCell<Retriever<'a>>,
 }
 
@@ -79,10 +74,10 @@ impl<'a> OnCpu<'a> {
     /// The same with a background that was computed before.
     pub fn known(
         params: &'a Params,
-        input: &'a LoadedGraph,
+        (graph, embeddings): (&'a Graph, &'a Tensor),
         background: Option<Vec<Tensor>>,
     ) -> OpResult<Self> {
-        let out = OnCpu::new(params, &input.graph, &input.embeddings);
+        let out = OnCpu::new(params, graph, embeddings);
         out.prepared(background)?;
         Ok(out)
     }
@@ -110,19 +105,6 @@ impl Scorer for OnCpu<'_> {
         let pruned = self.graph.without(gone.iter().copied());
         let model = QueryGnn::new(self.params, &pruned, self.embeddings);
         to_f64(&model.score_all(queries)?).map_err(tensor_error)
-    }
-}
-
-/// Calls `use_it` with a scorer on the stage's device. `background` is that of model and graph, where it was computed before.
-pub(crate) fn with_scorer<R>(
-    ctx: &Context,
-    (params, background): (&Params, Option<Vec<Tensor>>),
-    input: &LoadedGraph,
-    use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
-) -> OpResult<R> {
-    match device::gpu(ctx)? {
-        Some(gpu) => gpu::with_scorer(&gpu, params, (&input.graph, &input.embeddings), use_it),
-        None => use_it(&OnCpu::known(params, input, background)?),
     }
 }
 

@@ -4,11 +4,31 @@
 //! This module is the only bridge between the two.
 
 use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Storage, Tensor, WithDType, bail};
 use gfm_pipe_kernels::Real;
 
-use crate::buffers::Pool;
+/// Buffers that are not in use at the moment.
+pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
+
+impl<T> Pool<T> {
+    /// An empty pool.
+    pub const fn new() -> Self {
+        Pool(Mutex::new(Vec::new()))
+    }
+
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Vec<Vec<T>>) -> R) -> R {
+        // Whatever is in there is only memory.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Pool::new()
+    }
+}
 
 /// Element types the model computes in.
 pub trait Elem: Real + WithDType {

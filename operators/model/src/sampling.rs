@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use rand_chacha::rand_core::Rng;
 
-use crate::graph::Graph;
-use crate::model::TailQuery;
+use crate::graph::{Graph, TailQuery};
 use crate::twins::Twins;
 
 /// A triple (head, relation, tail) of direct or inverse relations.

@@ -10,18 +10,9 @@ use super::network::Network;
 use super::params::Grads;
 use super::passes::Tape;
 use super::reach::Compute;
-use crate::graph::Graph;
+use crate::graph::{Graph, TailQuery};
 use crate::ops::{self, Seeds};
 use crate::tensor_error;
-
-/// "Which node is the tail of (head, relation, ?)": inverse relations ask for heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TailQuery {
-    /// Node the query starts from.
-    pub head: u32,
-    /// Relation id, inverses included.
-    pub relation: u32,
-}
 
 /// The model on one graph with one set of relation embeddings.
 pub struct QueryGnn<'a> {

@@ -4,22 +4,24 @@ use gfm_pipe_api::{OpError, OpResult};
 
 use super::cpu::{Cpu, Found, questions};
 use super::losses::{link_loss, question_losses};
-use super::{Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source};
-use crate::divided::{Divided as DividedGraph, OverRanks};
+use crate::backend::{
+    Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
+};
+use crate::divided::{Divided, OverRanks};
 use crate::model::Params;
 use crate::model::partition::{PartitionedGnn, PartitionedRetriever};
 use crate::optimizer::Optimizer;
 use crate::scorer::Scorer;
 
 /// Training on divided graphs.
-pub(super) struct Divided(pub Cpu);
+pub(crate) struct DividedCpu(pub Cpu);
 
-fn part_of<'a>(on: Source<'a>) -> OpResult<&'a DividedGraph> {
+fn part_of<'a>(on: Source<'a>) -> OpResult<&'a Divided> {
     let whole = || OpError::new("ranks divide graphs, and this one is whole");
     on.divided.ok_or_else(whole)
 }
 
-impl Divided {
+impl DividedCpu {
     fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<Found> {
         let (divided, settings) = (part_of(on)?, &self.0.settings);
         let part = divided.part();
@@ -50,7 +52,7 @@ impl Divided {
     }
 }
 
-impl Backend for Divided {
+impl Backend for DividedCpu {
     fn preparer(&self) -> Preparer {
         self.0.preparer()
     }

@@ -358,7 +358,7 @@ fn parity_kgc_small_metrics() {
     use crate::sampling::EasyEdges;
     use gfm_pipe_eval::link_metrics::means;
 
-    use crate::train::link_eval::{EvalEdges, Ranking, rank_links};
+    use crate::link_ranks::{EvalEdges, Ranking, rank_links};
     let how = |batch_size, edges| Ranking {
         batch_size,
         edges,

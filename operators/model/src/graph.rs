@@ -45,6 +45,15 @@ impl Edge {
     }
 }
 
+/// "Which node is the tail of (head, relation, ?)": inverse relations ask for heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TailQuery {
+    /// Node the query starts from.
+    pub head: u32,
+    /// Relation id, inverses included.
+    pub relation: u32,
+}
+
 /// Counting sort of things with these keys, all below `groups`, stable: where each group begins, and which thing stands
 /// where.
 fn sorted(groups: usize, keys: impl Iterator<Item = u32> + Clone) -> (Vec<u32>, Vec<u32>) {
@@ -200,11 +209,7 @@ impl Graph {
 
     /// The tables `edges` and `nodes` of a `graph` artifact, from direct triples: edges by head, and where each node's
     /// begin.
-    pub(crate) fn tables(
-        nodes: usize,
-        relations: usize,
-        triples: &[[u32; 3]],
-    ) -> [Vec<ArrayRef>; 2] {
+    pub fn tables(nodes: usize, relations: usize, triples: &[[u32; 3]]) -> [Vec<ArrayRef>; 2] {
         let edges = with_inverses(relations, triples);
         let (offsets, order) = sorted(nodes, edges.iter().map(|e| e.head));
         let pick = |f: fn(&Edge) -> u32| -> ArrayRef {

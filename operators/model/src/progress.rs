@@ -4,7 +4,8 @@ use gfm_pipe_api::Context;
 
 /// A pass that is a part of a larger count.
 #[derive(Clone, Copy)]
-pub(crate) struct Pass<'a> {
+pub struct Pass<'a> {
+    /// Where progress is reported.
     pub ctx: &'a Context,
     /// What is counted.
     pub unit: &'a str,

@@ -24,10 +24,14 @@ use crate::sampling::{Batch, EasyEdges};
 use gfm_pipe_eval::EntityDocuments;
 
 /// A batch, as far as memory and time of a step on it depend on it.
-pub(crate) struct BatchShape<'a> {
+pub struct BatchShape<'a> {
+    /// Which model.
     pub class: Class,
+    /// Its dimensions.
     pub config: &'a ModelConfig,
+    /// How the step is computed.
     pub settings: StepSettings,
+    /// The graph of its data set.
     pub graph: &'a Graph,
     /// Width of text embeddings.
     pub text: usize,
@@ -45,7 +49,7 @@ pub(crate) struct BatchShape<'a> {
 
 /// What a step takes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StepCost {
+pub struct StepCost {
     /// Bytes on the device, of weights, moments and graph too.
     pub memory: usize,
     /// Floating-point operations of matrix products.
@@ -254,12 +258,7 @@ const PER_STEP: f64 = 1e-3;
 
 /// The memory of the largest of some steps, and the time of `steps` average ones, on the device of
 /// this name; on an H100 if its data sheet is not known.
-pub(crate) fn estimate(
-    costs: &[StepCost],
-    steps: u64,
-    settings: &StepSettings,
-    device: &str,
-) -> Estimate {
+pub fn estimate(costs: &[StepCost], steps: u64, settings: &StepSettings, device: &str) -> Estimate {
     let sheet = SHEETS.iter().find(|s| device.contains(s.name));
     let sheet = sheet.unwrap_or(&SHEETS[0]);
     let rate = match settings.states {

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use gfm_pipe_api::OpResult;
 use gfm_pipe_eval::EntityDocuments;
 
-use super::{LinkBatch, QuestionBatch};
+use crate::backend::{LinkBatch, QuestionBatch};
 use crate::loss::link_prediction;
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;

@@ -2,7 +2,6 @@
 //! computed in them (every page is a fault and is cleared first).
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
 
 use gfm_pipe_kernels::pages::ask_for_large;
 
@@ -10,27 +9,6 @@ use crate::tensor::Elem;
 
 /// Buffers kept for later.
 const KEPT: usize = 128;
-
-/// Buffers nobody uses at the moment.
-pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
-
-impl<T> Pool<T> {
-    /// An empty pool.
-    pub const fn new() -> Self {
-        Pool(Mutex::new(Vec::new()))
-    }
-
-    fn with<R>(&self, change: impl FnOnce(&mut Vec<Vec<T>>) -> R) -> R {
-        // Whatever is in there is only memory.
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<T> Default for Pool<T> {
-    fn default() -> Self {
-        Pool::new()
-    }
-}
 
 /// A buffer that goes back when dropped.
 pub struct Buffer<T: Elem>(Vec<T>);

@@ -42,7 +42,7 @@ impl Ranking<'_> {
     /// About how many batches rank these triples, and where the queries of one batch start.
     /// Triples that stand in the graph are ranked one by one where each has its own edges taken
     /// out.
-    pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
+    pub fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
         let alone = self.edges == EvalEdges::Triple
             && triples
                 .iter()
@@ -60,7 +60,7 @@ impl Ranking<'_> {
 ///
 /// # Errors
 /// When the user interrupts, shapes do not fit, or a rank is gone.
-pub(crate) fn rank_links(
+pub fn rank_links(
     pass: Pass<'_>,
     by: &dyn Scorer,
     graph: &Graph,

@@ -255,18 +255,18 @@ pub(crate) fn shapes(
 }
 
 /// Number of values of a model's parameters.
-pub(crate) fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize {
+pub fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize {
     let all = shapes(class, config, text_dim).into_iter();
     all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// A seed for one purpose, so that streams of the same run never share numbers.
-pub(crate) fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
+pub fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
     gfm_pipe_api::random::stream(seed, purpose)
 }
 
 /// A uniform number in [0, 1) with 24 random bits, as PyTorch draws f32.
-pub(crate) fn uniform(rng: &mut impl Rng) -> f32 {
+pub fn uniform(rng: &mut impl Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }
 
@@ -352,6 +352,17 @@ impl Params {
             Ok(()) => Ok(params),
             Err(refused) => bail!("parameter {refused}"),
         }
+    }
+
+    /// These parameters as a retriever's. A pre-trained model has no projection for questions: its only projection of texts,
+    /// that of relation names, takes its place (a random one would measure nothing).
+    #[must_use]
+    pub fn as_retriever(&self) -> Self {
+        let mut out = self.clone();
+        out.class = Class::GNNRetriever;
+        let questions = out.tensors.questions.take();
+        out.tensors.questions = questions.or_else(|| Some(self.tensors.relations.clone()));
+        out
     }
 
     /// Checks that every value is a finite number.

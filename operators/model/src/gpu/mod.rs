@@ -18,7 +18,7 @@
 
 mod backward;
 mod error;
-pub(crate) mod estimate;
+pub mod estimate;
 #[cfg(all(test, feature = "gpu-emulation"))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod estimate_tests;
@@ -44,4 +44,4 @@ mod weights;
 pub(crate) use error::device_error;
 pub(crate) use scoring::with_scorer;
 pub use sums::Sums;
-pub use trainer::{OnDevice, QueuedStep, trainer};
+pub use trainer::trainer;

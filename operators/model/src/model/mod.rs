@@ -20,10 +20,13 @@ pub use background::Background;
 pub use config::ModelConfig;
 pub use network::Network;
 pub(crate) use params::head_name;
+pub(crate) use params::shapes;
 pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
-pub(crate) use params::{rng, shapes, size, uniform};
+pub use params::{rng, size, uniform};
 pub use passes::Tape;
-pub use query_gnn::{QueryGnn, TailQuery};
+pub use query_gnn::QueryGnn;
+
+pub use crate::graph::TailQuery;
 pub(crate) use reach::zeros_are_silent;
 pub use reach::{Compute, Reach};
 pub use retriever::{Question, Retriever};
