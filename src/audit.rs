@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::registry::audit_tables::TABLES;
 use crate::registry::layout;
-use crate::registry::look;
+use crate::registry::preview;
 use gfm_pipe_api::{Kind, OpEntry, kinds};
 use serde_json::{Value, json};
 
@@ -336,7 +336,7 @@ fn target(pipeline: &Pipeline, stage: String) -> Target {
     let documents = source("documents", "ingest-documents", "path");
     Target {
         kg: kg.or_else(|| Some(root.as_ref()?.join(layout::KG))),
-        root: root.or_else(|| Some(look::folder(&documents?))),
+        root: root.or_else(|| Some(preview::folder(&documents?))),
         stage,
     }
 }

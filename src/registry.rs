@@ -7,7 +7,7 @@
 use gfm_pipe_api::{OpEntry, OpResult};
 
 pub use gfm_pipe_exec::kill_all as kill_programs;
-pub use gfm_pipe_index::look;
+pub use gfm_pipe_index::preview;
 pub use gfm_pipe_kg::audit as audit_tables;
 pub use gfm_pipe_kg::layout;
 pub use gfm_pipe_kg::sizes;

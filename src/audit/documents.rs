@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::registry::look;
+use crate::registry::preview;
 use gfm_pipe_api::{OpEntry, kinds};
 use serde_json::json;
 
@@ -118,7 +118,7 @@ pub fn of_documents(
     let target = Target {
         stage: audit.name.clone(),
         kg: None,
-        root: Some(look::folder(&documents.path)),
+        root: Some(preview::folder(&documents.path)),
     };
     stages.push(audit);
     let pipeline = Pipeline {

@@ -230,7 +230,9 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>, 
 fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited> {
     let port = |name: &str| {
         let found = ports.get(name).cloned();
-        found.ok_or_else(|| gfm_pipe_api::OpError::new(format!("the audit has no port `{name}`")))
+        found.ok_or_else(|| {
+            gfm_pipe_api::OpError::internal(format!("the audit has no port `{name}`"))
+        })
     };
     let numbers = port("statistics")?.read("statistics")?;
     let names = columns::text(&numbers, "name")?.iter();
@@ -290,7 +292,7 @@ fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
             .iter()
             .map(|r| {
                 json!({
-                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.of,
+                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.population,
                     "unit": r.unit, "meaning": r.meaning, "action": r.action,
                 })
             })

@@ -37,9 +37,10 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let gpu = device.starts_with("cuda");
     let request = Request {
         remote: remote.clone(),
-        estimates: Some(match gpu {
-            true => gpu_name(device),
-            false => "cpu".to_owned(),
+        estimates: Some(if gpu {
+            gpu_name(device)
+        } else {
+            "cpu".to_owned()
         }),
         ..args.select.request()
     };

@@ -328,9 +328,10 @@ mod tests {
         for f in files {
             let path = root.join(f);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let text = match f.ends_with(".txt") {
-                true => format!("a,b,{}\n", root.display()),
-                false => format!("[{{\"id\": {:?}}}]", root.display()),
+            let text = if f.ends_with(".txt") {
+                format!("a,b,{}\n", root.display())
+            } else {
+                format!("[{{\"id\": {:?}}}]", root.display())
             };
             fs::write(path, text).unwrap();
         }

@@ -22,9 +22,10 @@ pub struct LeftOut {
 impl LeftOut {
     /// In words.
     pub fn describe(&self) -> String {
-        let what = match self.linked {
-            true => "the same folder as",
-            false => "has no file that is not in",
+        let what = if self.linked {
+            "the same folder as"
+        } else {
+            "has no file that is not in"
         };
         format!("left out: {what} {}", self.of.display())
     }

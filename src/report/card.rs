@@ -169,9 +169,10 @@ impl Left<'_> {
                 fact("fit", &about, "good", Some("data"))
             }
             (None, []) => {
-                let about = match self.has_audit() {
-                    true => "the audit was not part of this run, or did not come to its end",
-                    false => "no stage of the pipeline audits the data",
+                let about = if self.has_audit() {
+                    "the audit was not part of this run, or did not come to its end"
+                } else {
+                    "no stage of the pipeline audits the data"
                 };
                 fact("not done", about, "", None)
             }
@@ -315,9 +316,10 @@ fn comparison(s: &Summary) -> Vec<Fact> {
     let mut out = Vec::new();
     if let Some(a) = &s.against {
         out.push(Fact {
-            name: match a.is_baseline {
-                true => "Best baseline",
-                false => "Best other system",
+            name: if a.is_baseline {
+                "Best baseline"
+            } else {
+                "Best other system"
             },
             value: format!("{} {}", a.other.name, figure(a.other.value)),
             about: told(a),
@@ -330,14 +332,12 @@ fn comparison(s: &Summary) -> Vec<Fact> {
         });
     } else {
         out.push(Fact {
-            name: match s.is_model {
-                true => "Best baseline",
-                false => "Model",
-            },
+            name: if s.is_model { "Best baseline" } else { "Model" },
             value: "none".to_owned(),
-            about: match s.is_model {
-                true => "nothing was evaluated beside the model",
-                false => "only systems that learn nothing were evaluated",
+            about: if s.is_model {
+                "nothing was evaluated beside the model"
+            } else {
+                "only systems that learn nothing were evaluated"
             }
             .to_owned(),
             tone: "",

@@ -86,10 +86,7 @@ pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option
     let without_ranker = |s: &System| matches!(s.ranker.as_str(), "-" | "");
     let given = *measured.first()?;
     let is_model = !without_ranker(given.0);
-    let (first, value) = match is_model {
-        true => given,
-        false => best(&|_| true)?,
-    };
+    let (first, value) = if is_model { given } else { best(&|_| true)? };
     let baseline = best(&|s| without_ranker(s) && s.system != first.system);
     let other = || best(&|s| s.system != first.system);
     let is_baseline = baseline.is_some();

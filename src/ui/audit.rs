@@ -68,7 +68,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
                 look.paint(colour, severity),
                 row.check,
                 count(row.count),
-                count(row.of),
+                count(row.population),
                 row.unit,
                 row.meaning
             ));

@@ -70,7 +70,7 @@ pub(crate) fn weighted_triples(
     for batch in graph.batches("edges")? {
         let batch = batch?;
         let column = |name| columns::u32s(&batch, name);
-        let (heads, tails) = (column("destination")?, column("source")?);
+        let (heads, tails) = (column("head")?, column("tail")?);
         let positions = column("position")?;
         for (i, position) in positions.values().iter().enumerate() {
             // Inverses stand behind all direct triples.

@@ -168,7 +168,7 @@ pub fn timed(
         queue: median(queue),
         share: maker.prepare(0).share(),
         loss,
-        peak: gpu.used().1,
+        peak: gpu.used().peak,
     })
 }
 

@@ -215,7 +215,11 @@ pub(crate) fn head_name(i: usize) -> String {
 }
 
 /// Names and shapes in the reference's order.
-fn shapes(class: Class, config: &ModelConfig, text_dim: usize) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn shapes(
+    class: Class,
+    config: &ModelConfig,
+    text_dim: usize,
+) -> Vec<(String, Vec<usize>)> {
     let d = config.input_dim;
     let mut out = Vec::new();
     for (i, width) in config.hidden_dims.iter().enumerate() {

@@ -56,8 +56,8 @@ pub(super) fn graph(inputs: &Tensors, nodes: usize, relations: usize) -> Graph {
     let edges: Vec<Edge> = triples(&inputs["edge_index"], &inputs["edge_type"])
         .into_iter()
         .map(|[h, r, t]| Edge {
-            destination: h,
-            source: t,
+            head: h,
+            tail: t,
             relation: r,
         })
         .collect();
@@ -108,7 +108,7 @@ impl Check {
         let mut got: Vec<Triple> = got
             .list()
             .iter()
-            .map(|e| [e.destination, e.relation, e.source])
+            .map(|e| [e.head, e.relation, e.tail])
             .collect();
         want.sort_unstable();
         got.sort_unstable();
@@ -480,7 +480,7 @@ fn qa(dtype: DType) {
     c.check.layers(layers.tape(), 3, tol);
     c.check.close("question_repr", layers.tape().query(), tol);
     c.check
-        .close("relation_representation", pass.tape().relations(), tol);
+        .close("relation_representation", layers.tape().relations(), tol);
     c.check.close("scores", &pass.scores, tol);
     for (name, value) in ["loss_bce", "loss_listce", "loss"].iter().zip(values) {
         c.check.close_values(name, &[value], tol);
@@ -598,8 +598,8 @@ fn parity_negatives() {
     let num: Vec<i64> = (0..5)
         .map(|i| {
             let e = Edge {
-                destination: heads[i] as u32,
-                source: tails[i] as u32,
+                head: heads[i] as u32,
+                tail: tails[i] as u32,
                 relation: relations[i] as u32,
             };
             whole.list().iter().filter(|x| **x == e).count() as i64

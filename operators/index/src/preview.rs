@@ -1,5 +1,4 @@
-//! Which files the operators would read, found without reading the files themselves. `init` uses
-//! this to write a pipeline for a folder.
+//! Reports which files the operators would read. `init` uses this to write a pipeline for a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -8,56 +7,56 @@ use gfm_pipe_kg::other_language;
 
 use crate::formats::Format;
 use crate::formats::rows;
-use crate::golds::Titles;
+use crate::gold_titles::Titles;
 use crate::ingest_documents::MAX_FILE;
 use crate::ingest_questions::EXPECTED;
 use crate::listing::{Listing, Wanted, folder_of};
 use crate::question::{self, Place};
 use crate::reading;
 
-/// Documents that are looked at to tell their language.
+/// Number of documents that are read to recognise their language.
 const LOOKED_AT: usize = 50;
 
-/// Files that `ingest-documents` finds behind a path.
+/// The files that `ingest-documents` finds for a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
-    /// Names, below [`folder`] with `/`, of the files it reads.
+    /// Names of the files it reads, relative to [`folder`], with `/`.
     pub read: Vec<String>,
     /// Names of the files it rejects without opening them.
     pub refused: Vec<String>,
 }
 
-/// Questions of a file, as `ingest-questions` counts them.
+/// The number of questions in a file, as `ingest-questions` counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Questions.
+pub struct QuestionFile {
+    /// Number of questions.
     pub questions: u64,
-    /// Those that name documents.
+    /// Number of questions that name documents.
     pub with_gold: u64,
 }
 
-/// The folder that a path of documents stands for: itself, the one a file is in, or the one a
-/// pattern begins in.
+/// The folder of a path of documents: itself, the one that contains a file, or the one that a
+/// pattern begins with.
 pub fn folder(path: &Path) -> PathBuf {
     folder_of(path)
 }
 
-/// A name as an item of `except`: characters of patterns stand for themselves.
+/// A name as an item of `except`, with the special characters of patterns escaped.
 pub fn literal(name: &str) -> String {
     glob::Pattern::escape(name)
 }
 
-/// What `ingest-documents` finds behind a path: a folder, a file or a pattern.
+/// Lists what `ingest-documents` finds for a path: a folder, a file or a pattern.
 ///
 /// # Errors
-/// When there is nothing that it could read, with what to do.
+/// When there is nothing to read, with what to do.
 pub fn documents(path: &Path, except: &[String]) -> Result<Files, Absent> {
     let wanted = Wanted {
         format: None,
         formats: Format::ALL,
         max_bytes: MAX_FILE as u64,
     };
-    let listing = Listing::of(path, Path::new(""), &wanted)?.without(except);
+    let listing = Listing::new(path, Path::new(""), &wanted)?.without(except);
     if listing.found.is_empty() {
         return Err(listing.nothing(&wanted));
     }
@@ -67,10 +66,10 @@ pub fn documents(path: &Path, except: &[String]) -> Result<Files, Absent> {
     })
 }
 
-/// The language of most of some documents, where it is reliably another than English.
+/// The language of most of the documents, where it is reliably not English.
 pub fn language(path: &Path, files: &Files) -> Option<&'static str> {
     let folder = folder(path);
-    let how = reading::How {
+    let options = reading::ReadOptions {
         title: "title".to_owned(),
         text: "text".to_owned(),
         encoding: None,
@@ -81,15 +80,17 @@ pub fn language(path: &Path, files: &Files) -> Option<&'static str> {
         let Ok(format) = Format::of_name(name) else {
             continue;
         };
-        // Nothing that cannot be read matters here; the error ends a file that has enough.
-        let _ = reading::read(&folder.join(name), format, &how, &mut |record| {
+        // Errors are ignored: one of them ends the file when enough was read, and the others are
+        // reported by the run.
+        let _ = reading::read(&folder.join(name), format, &options, &mut |record| {
             if let Ok(record) = record {
                 seen += 1;
                 others.extend(other_language(&record.plain.text));
             }
-            match seen < LOOKED_AT {
-                true => Ok(()),
-                false => Err(OpError::new("enough documents were read")),
+            if seen < LOOKED_AT {
+                Ok(())
+            } else {
+                Err(OpError::new("enough documents were read"))
             }
         });
         if seen >= LOOKED_AT {
@@ -100,8 +101,8 @@ pub fn language(path: &Path, files: &Files) -> Option<&'static str> {
     (2 * others.len() > seen).then_some(most)
 }
 
-/// The questions of a file; `None` where `ingest-questions` finds none in it.
-pub fn questions(file: &Path) -> Option<Asked> {
+/// Counts the questions of a file. `None` where `ingest-questions` finds none in it.
+pub fn questions(file: &Path) -> Option<QuestionFile> {
     let name = file.file_name()?.to_string_lossy();
     let format = Format::of_name(&name).ok()?;
     if !Format::RECORDS.contains(&format) {
@@ -114,7 +115,7 @@ pub fn questions(file: &Path) -> Option<Asked> {
         cells: format == Format::Csv,
     };
     let titles = Titles::default();
-    let mut asked = Asked::default();
+    let mut asked = QuestionFile::default();
     let mut each = |row: Result<rows::Row, _>| -> OpResult<()> {
         let Ok(row) = row else { return Ok(()) };
         let read = question::read(row, &place, &titles, &mut |_, _, _| Ok(()))?;

@@ -1,9 +1,9 @@
-//! The names most like a given one, among very many.
+//! Suggestions for an unknown name: the most similar ones among very many.
 //!
-//! Names are compared by their normal form, of which the first [`LONGEST`] characters count. Candidates share trigrams; the
-//! [`CLOSE`] best of them are ordered by edit distance. An index from trigrams to names finds the candidates, and gives
-//! what comparing with every name would: a name similar enough shares so many trigrams that the commonest ones
-//! need not be looked through.
+//! Names are compared by the first [`LONGEST`] characters of their normal form. Candidates share
+//! trigrams, and the [`CLOSE`] best of them are ordered by edit distance. An index from trigrams to
+//! names finds the same candidates as a comparison with every name: a name that is similar enough
+//! shares so many trigrams that the most common ones need not be searched.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,21 @@ use ahash::RandomState;
 
 use super::normal::normal;
 
-/// Characters of a name that count.
+/// Number of characters of a name that are compared.
 const LONGEST: usize = 256;
-/// Candidates ordered by edit distance.
+/// Number of candidates that are ordered by edit distance.
 const CLOSE: usize = 32;
-/// Smallest similarity by edit distance.
+/// Smallest similarity by edit distance of a suggestion.
 const LEAST: f64 = 0.5;
 
-/// Whether names of `a` and `b` distinct trigrams, `shared` of them in both, are similar enough: a Dice coefficient
-/// of at least 0.4.
+/// Whether names of `a` and `b` distinct trigrams, `shared` of them in both, are similar enough: a
+/// Dice coefficient of at least 0.4.
 fn similar(shared: u64, a: u64, b: u64) -> bool {
     shared > 0 && 5 * shared >= a + b
 }
 
-/// How many trigrams a name similar to one with `a` trigrams shares with it at least: it has no fewer than it shares.
+/// The least number of trigrams that a similar name shares with a name of `a` trigrams. (A name has
+/// no fewer trigrams than it shares.)
 fn least_shared(a: usize) -> usize {
     a.div_ceil(4).max(1)
 }
@@ -37,7 +38,7 @@ fn compared(name: &str) -> String {
     }
 }
 
-/// Distinct trigrams of a compared name, with its ends marked; a character takes 21 bits.
+/// Distinct trigrams of a name with its ends marked, at 21 bits per character.
 fn trigrams(compared: &str) -> Vec<u64> {
     let ends = ['\u{2}', '\u{2}'].into_iter();
     let chars: Vec<u64> = ends
@@ -54,7 +55,7 @@ fn trigrams(compared: &str) -> Vec<u64> {
     out
 }
 
-/// How two compared names are alike by edit distance, 1 for equal ones.
+/// Similarity of two names by edit distance; 1 for equal ones.
 fn alike(a: &str, b: &str) -> f64 {
     let longer = a.chars().count().max(b.chars().count()).max(1);
     // No name is longer than a few hundred characters.
@@ -64,14 +65,14 @@ fn alike(a: &str, b: &str) -> f64 {
 /// A candidate: position of the name, shared trigrams, trigrams of both.
 type Candidate = (u32, u64, u64);
 
-/// The best candidates, by trigrams and then by edit distance.
+/// The best candidates, chosen by trigrams and ordered by edit distance.
 fn best(
     query: &str,
     mut found: Vec<Candidate>,
     k: usize,
     name: impl Fn(u32) -> String,
 ) -> Vec<u32> {
-    // Shares are compared without rounding: a/b > c/d where ad > cb.
+    // Fractions are compared without rounding: a/b > c/d where ad > cb.
     found.sort_unstable_by(|a, b| (b.1 * a.2).cmp(&(a.1 * b.2)).then(a.0.cmp(&b.0)));
     found.truncate(CLOSE);
     let mut scored: Vec<(f64, u32)> = found
@@ -83,18 +84,18 @@ fn best(
     scored.into_iter().take(k).map(|(_, id)| id).collect()
 }
 
-/// An index over names.
+/// An index of names by trigram.
 pub struct Nearest {
     compared: Vec<Box<str>>,
     sizes: Vec<u32>,
     lists: HashMap<u64, (usize, usize), RandomState>,
     postings: Vec<u32>,
-    /// Trigrams shared with the name asked for, by name; all zero between questions.
+    /// Number of trigrams shared with the name being looked up, by name; all zero between look-ups.
     shared: Vec<u16>,
 }
 
 impl Nearest {
-    /// An index over these names; positions are u32.
+    /// Builds the index; positions of names are `u32`.
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let compared: Vec<Box<str>> = names.map(|n| compared(n).into()).collect();
         let mut lists: HashMap<u64, (usize, usize), _> =
@@ -132,7 +133,7 @@ impl Nearest {
         }
     }
 
-    /// Positions of at most `k` names most like this one, the likest first.
+    /// Positions of at most `k` names, the most similar first.
     pub fn find(&mut self, name: &str, k: usize) -> Vec<u32> {
         let query = compared(name);
         if query.is_empty() {
@@ -145,7 +146,7 @@ impl Nearest {
         };
         let mut lists: Vec<&[u32]> = trigrams.iter().map(list).collect();
         lists.sort_by_key(|l| l.len());
-        // Whoever shares enough is in one of the shorter lists.
+        // A name that shares enough trigrams is in one of the shorter lists.
         let (short, long) = lists.split_at(lists.len() + 1 - least_shared(lists.len()));
         let mut touched = Vec::new();
         for id in short.iter().copied().flatten() {
@@ -174,13 +175,13 @@ impl Nearest {
     }
 }
 
-/// Names to choose from, for a message.
+/// A list of names for a message: "`a`, `b`".
 pub fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     let quoted: Vec<String> = names.map(|n| format!("`{n}`")).collect();
     (!quoted.is_empty()).then(|| quoted.join(", "))
 }
 
-/// The order of names, of which those that are the same but for case and punctuation come alone.
+/// Only the names that differ by nothing but case and punctuation, if there are any; else all.
 pub fn equals_alone(name: &str, found: Vec<u32>, of: impl Fn(u32) -> String) -> Vec<u32> {
     let query = normal(name);
     let same: Vec<u32> = found
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Compares with every name.
+    /// The obvious version: compares with every name.
     fn slow(names: &[String], name: &str, k: usize) -> Vec<u32> {
         let query = compared(name);
         if query.is_empty() {

@@ -1,19 +1,19 @@
-//! What was extracted from documents, kept between runs: one more document costs one more
-//! extraction, and a killed stage goes on.
+//! Keeps what was extracted from documents between runs: one more document costs one more
+//! extraction, and a killed stage continues.
 //!
-//! An entry depends on the extractor and on the document's own title and text, and on nothing else.
-//! Where texts name other documents depends on all titles, and is not kept.
+//! An entry depends only on the extractor and on the document's own title and text. Where texts
+//! name other documents depends on all titles, so it is not kept.
 
 use std::ops::Range;
 
 use gfm_pipe_api::kept::{self, Id, Kept, New};
-use gfm_pipe_api::{Context, OpError, OpResult, Operator};
+use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, Operator};
 
 use super::operator::Extract;
 use super::{Document, Extracted, Fact, Mention, Part, one_line};
 
-/// Extracts what an earlier run did not extract.
-pub struct Keeping<'a> {
+/// The extractions of earlier runs, to which new ones are added.
+pub struct ExtractionCache<'a> {
     ctx: &'a Context,
     kept: Kept,
     new: New,
@@ -21,13 +21,13 @@ pub struct Keeping<'a> {
     extracted: u64,
 }
 
-impl<'a> Keeping<'a> {
-    /// Keeps what `extractor` finds; the word must name everything that decides it besides the
-    /// document and the operator's version.
+impl<'a> ExtractionCache<'a> {
+    /// Opens the cache of an extractor. `extractor` must identify everything that a result depends
+    /// on besides the document and the operator's version.
     pub fn open(ctx: &'a Context, extractor: &str) -> Self {
         let all = format!("{} {extractor}", Extract::VERSION);
         let name = &blake3::hash(all.as_bytes()).to_hex()[..32];
-        Keeping {
+        ExtractionCache {
             ctx,
             kept: Kept::open(&ctx.cache, "extracted", name),
             new: New::default(),
@@ -36,10 +36,10 @@ impl<'a> Keeping<'a> {
         }
     }
 
-    /// What is found in some documents: what is kept, and of the others what `extract` finds.
+    /// Extracts from documents: takes what is in the cache, and calls `extract` for the others.
     ///
     /// # Errors
-    /// Those of `extract`.
+    /// The errors of `extract`.
     pub fn extract(
         &mut self,
         documents: &[Document<'_>],
@@ -64,10 +64,10 @@ impl<'a> Keeping<'a> {
             self.keep();
         }
         let all = out.into_iter().collect::<Option<Vec<_>>>();
-        all.ok_or_else(|| OpError::new("an extractor left out a document"))
+        all.ok_or_else(|| OpError::internal("an extractor left out a document"))
     }
 
-    /// Says how many documents were extracted, where some were not.
+    /// Reports how many documents were extracted, if some were taken from the cache.
     pub fn report(&self) {
         if self.taken > 0 {
             self.ctx.info(format!(
@@ -80,7 +80,7 @@ impl<'a> Keeping<'a> {
         }
     }
 
-    /// That this fails costs time later, not the stage.
+    /// Writes new entries. A failure only costs time later, so it does not fail the stage.
     fn keep(&mut self) {
         if let Err(e) = self.new.keep(&self.kept) {
             self.ctx.warn(e.to_string());
@@ -88,8 +88,8 @@ impl<'a> Keeping<'a> {
     }
 }
 
-/// A stopped stage keeps what it has.
-impl Drop for Keeping<'_> {
+/// A stage that is stopped writes what it has.
+impl Drop for ExtractionCache<'_> {
     fn drop(&mut self) {
         self.keep();
     }
@@ -100,7 +100,7 @@ fn document_id(document: &Document<'_>) -> Id {
     kept::id("gfm-pipe what was extracted from a document", &parts)
 }
 
-/// A text and its range; without the text where it is the range's words.
+/// A text and its range. The text is omitted where it equals the words of the range.
 type StoredPart = (Option<String>, Option<(usize, usize)>);
 /// Sentences, mentions with their labels, facts.
 type Stored = (
@@ -125,10 +125,12 @@ fn encode(text: &str, found: &Extracted) -> OpResult<Vec<u8>> {
         .iter()
         .map(|fact| fact.parts().map(|p| part(&p.text, p.range.as_ref())));
     let stored: Stored = (sentences.collect(), mentions.collect(), facts.collect());
-    serde_json::to_vec(&stored).map_err(|e| OpError::wrap("failed to keep what was extracted", e))
+    serde_json::to_vec(&stored).map_err(|e| {
+        OpError::wrap("failed to keep what was extracted", e).with_kind(ErrorKind::Internal)
+    })
 }
 
-/// `None` for what is not the encoding of something in this text.
+/// Decodes an entry. `None` where it does not fit this text.
 fn decode(text: &str, bytes: &[u8]) -> Option<Extracted> {
     let (sentences, mentions, facts): Stored = serde_json::from_slice(bytes).ok()?;
     let range = |(start, end): (usize, usize)| text.get(start..end).map(|_| start..end);
@@ -169,14 +171,14 @@ mod tests {
 
     use crate::extract::patterns;
 
-    /// Extracts from texts with a title each; gives what was found and the texts that were not
-    /// kept.
+    /// Extracts from texts with a title each. Returns what was found, and the texts that were not
+    /// in the cache.
     fn run(ctx: &Context, extractor: &str, texts: &[[&str; 2]]) -> (Vec<Extracted>, Vec<String>) {
         let documents: Vec<Document<'_>> = (0..)
             .zip(texts)
             .map(|(id, [title, text])| Document { id, title, text })
             .collect();
-        let mut keeping = Keeping::open(ctx, extractor);
+        let mut cache = ExtractionCache::open(ctx, extractor);
         let (mut found, mut extracted) = (Vec::new(), Vec::new());
         for some in documents.chunks(3) {
             let each = |missing: &[Document<'_>]| {
@@ -184,7 +186,7 @@ mod tests {
                 let of = |d: &Document<'_>| patterns::extract(d.title, d.text);
                 Ok(missing.iter().map(of).collect())
             };
-            found.extend(keeping.extract(some, each).unwrap());
+            found.extend(cache.extract(some, each).unwrap());
         }
         (found, extracted)
     }
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(extracted.len(), 4);
         let (again, extracted) = run(&ctx, "a", &TEXTS);
         assert_eq!((&again, extracted.len()), (&first, 0));
-        // A new one among them, and in another order.
+        // With a new text, and in another order.
         let new = ["Five", "A new text of Lowmere."];
         let more = [TEXTS[3], TEXTS[1], new, TEXTS[0], TEXTS[2]];
         let (found, extracted) = run(&ctx, "a", &more);
@@ -219,7 +221,7 @@ mod tests {
         let (fresh, _) = run(&context(&dir.path().join("other")), "a", &more);
         assert_eq!(found, fresh, "the same without what was kept");
         assert_eq!(found[3], first[0]);
-        // What else decides is part of it.
+        // The extractor is part of the entry's id.
         assert_eq!(run(&ctx, "another", &TEXTS).1.len(), 4);
         let retitled = [["Uno", TEXTS[0][1]], TEXTS[1]];
         assert_eq!(run(&ctx, "a", &retitled).1, [TEXTS[0][1]]);
@@ -234,11 +236,11 @@ mod tests {
             let of = |d: &Document<'_>| patterns::extract(d.title, d.text);
             Ok(d.iter().map(of).collect())
         };
-        let mut keeping = Keeping::open(&ctx, "a");
-        keeping.extract(&documents[..2], extract).unwrap();
+        let mut cache = ExtractionCache::open(&ctx, "a");
+        cache.extract(&documents[..2], extract).unwrap();
         let fails = |_: &[Document<'_>]| Err(OpError::new("stopped"));
-        keeping.extract(&documents[2..], fails).unwrap_err();
-        drop(keeping);
+        cache.extract(&documents[2..], fails).unwrap_err();
+        drop(cache);
         assert_eq!(run(&ctx, "a", &TEXTS).1, [TEXTS[2][1], TEXTS[3][1]]);
     }
 

@@ -1,7 +1,8 @@
-//! Embedding all texts of a stage with a transformer: each text once, none that is known from earlier, in batches of like lengths.
+//! Embeds all texts of a stage with a transformer: each distinct text once, unless its vector is
+//! kept from an earlier run, in batches of similar lengths.
 //!
-//! Invariant: what is computed is kept within seconds, so that a killed stage goes on. Not here: parameters (`embed`), the network
-//! (`transformer`).
+//! Invariant: vectors are kept within seconds after they are computed, so that a killed stage
+//! continues. Parameters are in `embed`, the network is in `transformer`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,51 +21,52 @@ use crate::settings::Settings;
 use crate::transformer::{Prompt, Tokenised, Transformer};
 use crate::vectors::{self, text_id};
 
-/// Rows written at once.
+/// Rows that are written at once.
 const ROWS: usize = 16_384;
-/// Tokens of a batch on the CPU, where a larger one leaves the caches and is no faster.
+/// Tokens of a batch on the CPU. Larger batches do not fit the caches and are not faster.
 const BATCH_TOKENS: usize = 512;
-/// Batches between two looks at whether vectors are to be kept.
+/// Batches between two checks whether to write vectors to the cache.
 const WAVE: usize = 16;
 
-/// What the pipeline says of how texts are embedded.
-pub(crate) struct How<'a> {
+/// Options of the pipeline for embedding texts.
+pub(crate) struct EmbedOptions<'a> {
     pub(crate) settings: &'a Settings,
-    /// Put before each text; none leaves it to the model.
+    /// The text that is put before each text. `None` leaves the choice to the model.
     pub(crate) instruct: Option<&'a str>,
-    /// Texts at a time.
+    /// Most texts in a batch.
     pub(crate) batch: usize,
 }
 
-/// Embeds texts with the model of a folder, and writes them.
+/// Embeds texts with the model of a folder, and writes the vectors.
 ///
 /// # Errors
-/// A folder that is no model this build runs, a text the tokenizer refuses, or the user stopping.
+/// When this build cannot run the model, the tokenizer refuses a text, or the user stops.
 pub(crate) fn embed(
     ctx: &Context,
     texts: &[String],
-    (name, folder): (&str, &Path),
-    how: &How<'_>,
+    name: &str,
+    folder: &Path,
+    options: &EmbedOptions<'_>,
 ) -> OpResult<About> {
-    let (encoder, digest) = load(("encoder", name), folder, || {
-        Transformer::load(folder, how.settings)
+    let (encoder, digest) = load("encoder", name, folder, || {
+        Transformer::load(folder, options.settings)
     })?;
     if let Some(note) = encoder.note() {
         ctx.info(format!("{name}: {note}"));
     }
     let prompt = encoder
-        .prompt(how.instruct)
+        .prompt(options.instruct)
         .map_err(|e| explained(format!("failed to load the encoder {name}"), e))?;
     let dim = encoder.dim();
-    let kept = vectors::open(&ctx.cache, &cache_name(&digest, how.settings));
+    let kept = vectors::open(&ctx.cache, &cache_name(&digest, options.settings));
     let job = Job {
         encoder: &encoder,
         prompt: &prompt,
         kept: &kept,
-        batch: how.batch,
+        batch: options.batch,
         ctx,
     };
-    let distinct = Distinct::of(texts);
+    let distinct = Distinct::new(texts);
     let vectors = job.run(&distinct)?;
     let mut sink = Sink::new(ctx, dim)?;
     for rows in distinct.of_row.chunks(ROWS) {
@@ -83,21 +85,21 @@ pub(crate) fn embed(
     })
 }
 
-/// What vectors depend on besides the text and what is put before it.
+/// Everything that a vector depends on besides the text and the prompt.
 fn cache_name(digest: &str, settings: &Settings) -> String {
     let all = format!("{digest} {settings:?} {NUMBERS}");
     blake3::hash(all.as_bytes()).to_hex()[..32].to_owned()
 }
 
-/// Each text once.
+/// The distinct texts.
 struct Distinct<'a> {
     texts: Vec<&'a str>,
-    /// For every row the place of its text.
+    /// For every row, the index of its text.
     of_row: Vec<u32>,
 }
 
 impl<'a> Distinct<'a> {
-    fn of(rows: &'a [String]) -> Self {
+    fn new(rows: &'a [String]) -> Self {
         let mut places: HashMap<&str, u32> = HashMap::new();
         let mut texts = Vec::new();
         let of_row = rows.iter().map(|text| {
@@ -113,7 +115,7 @@ impl<'a> Distinct<'a> {
     }
 }
 
-/// What rank 0 knows.
+/// Which texts are known, according to rank 0.
 fn agreed(ranks: &dyn Collective, known: Vec<bool>) -> OpResult<Vec<bool>> {
     if ranks.size() == 1 {
         return Ok(known);
@@ -123,7 +125,7 @@ fn agreed(ranks: &dyn Collective, known: Vec<bool>) -> OpResult<Vec<bool>> {
     Ok(known.into_iter().map(|k| k == 1).collect())
 }
 
-/// Gives rank 0 the vectors that the others computed.
+/// Sends the vectors that other ranks computed to rank 0.
 fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32]) -> OpResult<()> {
     let mut to = vec![Vec::new(); ranks.size()];
     if ranks.rank() > 0 {
@@ -145,7 +147,7 @@ fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32
     Ok(())
 }
 
-/// Texts to vectors, those known from earlier runs first.
+/// Turns texts into vectors, first those that are kept from earlier runs.
 struct Job<'a> {
     encoder: &'a Transformer,
     prompt: &'a Prompt,
@@ -171,7 +173,7 @@ impl Job<'_> {
             out[i * dim..][..dim].copy_from_slice(vector);
             known[i] = true;
         });
-        // Others may see less of what is kept: rank 0 says what is missing.
+        // Other ranks may see fewer kept vectors, so rank 0 decides what is missing.
         known = agreed(&*self.ctx.ranks, known)?;
         let missing: Vec<usize> = (0..ids.len()).filter(|i| !known[*i]).collect();
         if missing.len() < ids.len() {
@@ -186,7 +188,7 @@ impl Job<'_> {
             .encoder
             .tokenise(self.prompt, &texts)
             .map_err(|e| self.refused(e, distinct, &missing))?;
-        // Long texts come first and short ones last: whoever takes every n-th batch has as much to do as the others.
+        // Batches are ordered by length, so taking every n-th batch divides the work evenly.
         let (rank, size) = (self.ctx.ranks.rank(), self.ctx.ranks.size());
         let batches = batches(&tokens, self.batch).into_iter();
         let batches: Vec<Vec<usize>> = batches.skip(rank).step_by(size).collect();
@@ -198,7 +200,7 @@ impl Job<'_> {
         for wave in batches.chunks(WAVE) {
             let computed: Vec<OpResult<Vec<f32>>> = wave
                 .par_iter()
-                .map(|batch| self.batch(batch, &tokens, (&done, total)))
+                .map(|batch| self.batch(batch, &tokens, &done, total))
                 .collect();
             let mut stopped = None;
             for (batch, vectors) in wave.iter().zip(computed) {
@@ -235,7 +237,8 @@ impl Job<'_> {
         &self,
         batch: &[usize],
         tokens: &[Tokenised],
-        (done, total): (&AtomicU64, u64),
+        done: &AtomicU64,
+        total: u64,
     ) -> OpResult<Vec<f32>> {
         self.ctx.check_cancelled()?;
         let of: Vec<&Tokenised> = batch.iter().map(|t| &tokens[*t]).collect();
@@ -244,8 +247,10 @@ impl Job<'_> {
             .encode(&of, self.prompt)
             .map_err(|e| explained("failed to encode texts".to_owned(), e))?;
         if vectors.iter().any(|x| !x.is_finite()) {
-            return Err(OpError::new("the encoder gave a vector that is not finite")
-                .hint("its weights are damaged, or too coarse (`torch_dtype`)"));
+            return Err(
+                OpError::data("the encoder gave a vector that is not finite")
+                    .hint("its weights are damaged, or too coarse (`torch_dtype`)"),
+            );
         }
         let n: u64 = of.iter().map(|t| t.tokens() as u64).sum();
         let now = done.fetch_add(n, Ordering::Relaxed) + n;
@@ -253,21 +258,22 @@ impl Job<'_> {
         Ok(vectors)
     }
 
-    /// Says which row of the input holds the text that was refused.
+    /// The error for a refused text, with its row in the input.
     fn refused(&self, e: EncoderError, distinct: &Distinct<'_>, missing: &[usize]) -> OpError {
         let EncoderError::Tokenise { row, reason } = e else {
             return explained("failed to encode a text".to_owned(), e);
         };
         let text = missing.get(row).map(|i| *i as u32);
         let row = distinct.of_row.iter().position(|t| Some(*t) == text);
-        let e = OpError::new(format!("the text cannot be tokenised: {reason}"));
+        let e = OpError::data(format!("the text cannot be tokenised: {reason}"));
         match (row, self.ctx.input_opt("texts")) {
             (Some(row), Some(input)) => e.artifact(&input.name).row(row as u64),
             _ => e,
         }
     }
 
-    /// Keeps what is new. That this fails costs time later, not the stage.
+    /// Writes new vectors to the cache. A failure only costs time later, so it does not fail the
+    /// stage.
     fn keep(&self, new: &mut New) {
         if let Err(e) = new.keep(self.kept) {
             self.ctx.warn(e.to_string());
@@ -275,7 +281,8 @@ impl Job<'_> {
     }
 }
 
-/// Places of texts in batches: of nearly equal length, the longest first, so that a run's last batches are its shortest.
+/// Divides texts into batches of nearly equal length, the longest first, so that a run's last
+/// batches are its shortest.
 pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));
@@ -305,7 +312,7 @@ mod tests {
 
     use gfm_pipe_api::{Cancel, Level, Reporter, local, ranks};
 
-    /// Counts tokens done, collects messages, and stops a stage after its first batch.
+    /// Counts finished tokens, collects messages, and stops a stage after its first batch.
     struct Watch {
         stop: Option<Cancel>,
         tokens: AtomicU64,
@@ -363,7 +370,7 @@ mod tests {
             ctx: &ctx,
         };
         let rows: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
-        let distinct = Distinct::of(&rows);
+        let distinct = Distinct::new(&rows);
         let got = job.run(&distinct).map(|vectors| {
             let of = |i: &u32| vectors[*i as usize * encoder.dim()..][..encoder.dim()].to_vec();
             distinct.of_row.iter().map(of).collect()
@@ -422,7 +429,7 @@ mod tests {
         let (want, whole, _) = run(&dir.path().join("one"), &texts, 4, false);
         let want = want.unwrap();
         for size in [2, 3] {
-            // Some are known from earlier: to rank 0 alone, whose word counts.
+            // Some vectors are kept from earlier, but only rank 0 has them, and it decides.
             let cache = |rank: usize| dir.path().join(format!("{size} of {rank}"));
             let (_, known, _) = run(&cache(0), &texts[..30], 4, false);
             let got: Vec<_> = std::thread::scope(|scope| {
@@ -446,7 +453,7 @@ mod tests {
     #[test]
     fn batches_hold_every_text_once_and_are_not_too_large() {
         let tokens: Vec<Tokenised> = (0..100)
-            .map(|i| Tokenised::of((0..1 + (i * 37) % 700).collect()))
+            .map(|i| Tokenised::new((0..1 + (i * 37) % 700).collect()))
             .collect();
         let all = batches(&tokens, 8);
         let mut seen: Vec<usize> = all.iter().flatten().copied().collect();

@@ -1,4 +1,4 @@
-//! Which network a folder's `config.json` asks for.
+//! Chooses the network for a folder's `config.json`.
 
 use candle_core::{Error, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -8,13 +8,13 @@ use super::bert::Bert;
 use super::library::{self, Sized};
 use super::tokens::Tokens;
 
-/// One of them.
+/// A supported network.
 pub(crate) enum Network {
     Own(Bert),
     Library(Sized),
 }
 
-/// How the classes of a `model_type` are called; nothing where there is no such network here.
+/// The prefix of the class names of a `model_type`. `None` for an unsupported network.
 pub(crate) fn class_of(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "bert" => "Bert",
@@ -28,8 +28,8 @@ pub(crate) fn class_of(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Checks that the `architectures` of a configuration are classes of the network that its
-/// `model_type` chooses: a network of the same weights and another position or attention would give
+/// Checks that the `architectures` of a configuration are classes of the network for its
+/// `model_type`: a network with the same weights and other positions or attention would compute
 /// other vectors.
 pub(crate) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
     let named = match config.get("architectures") {
@@ -52,7 +52,7 @@ pub(crate) fn agrees(class: &str, config: &Value) -> std::result::Result<(), Str
 }
 
 impl Network {
-    /// The network of a `model_type` that [`class_of`] knows.
+    /// Loads the network for a `model_type` that [`class_of`] knows.
     pub(crate) fn load(kind: &str, vb: VarBuilder<'_>, config: &Value) -> Result<Self> {
         Ok(match kind {
             "nomic_bert" => Network::Library(library::nomic(vb, config)?),
@@ -65,7 +65,7 @@ impl Network {
         })
     }
 
-    /// Length of a state.
+    /// Width of a state.
     pub(crate) fn width(&self) -> usize {
         match self {
             Network::Own(network) => network.width,
@@ -73,7 +73,7 @@ impl Network {
         }
     }
 
-    /// Tokens a text may have.
+    /// Most tokens in a text.
     pub(crate) fn longest(&self) -> usize {
         match self {
             Network::Own(network) => network.longest,

@@ -1,4 +1,4 @@
-//! Titles that questions name, tied to documents.
+//! Matches titles that questions name with documents.
 
 use ahash::AHashMap;
 use gfm_pipe_api::{Artifact, OpResult, columns};
@@ -6,33 +6,33 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::titles::one_line;
 
-/// Titles of documents.
+/// The titles of documents, in three indexes.
 #[derive(Debug, Default)]
 pub struct Titles {
-    /// Ids by title; of a document in pieces the first.
+    /// Ids by exact title. For a document in pieces, the id of the first piece.
     exact: AHashMap<String, u32>,
-    /// Ids by spelling; `None` where several documents have it.
+    /// Ids by normalised spelling; `None` where several documents share it.
     loose: AHashMap<String, Option<u32>>,
-    /// Titles of the documents whose files give them the same one, by that.
+    /// By the title in the file: the titles of the documents that have it in common.
     written: AHashMap<String, Vec<String>>,
 }
 
-/// What a title names.
+/// The documents that a title names.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Tie {
+pub enum TitleMatch {
     /// A document with this title.
     Exact(u32),
-    /// The only document whose title differs from it in case, width or blanks alone.
+    /// The only document whose title differs only in case, width or blanks.
     Loose(u32),
-    /// This one, whose title other documents would have, too.
+    /// This document, whose title other documents had in their files, too.
     First(u32, Vec<String>),
-    /// Several documents, none of which has just this title.
+    /// Several documents, none of which has exactly this title.
     Several(Vec<String>),
-    /// None.
+    /// No document.
     Unknown,
 }
 
-/// What spellings of a title have in common.
+/// The normalised spelling of a title: without differences in case, width and blanks.
 fn spelling(title: &str) -> String {
     one_line(
         &title
@@ -44,11 +44,11 @@ fn spelling(title: &str) -> String {
 }
 
 impl Titles {
-    /// Titles of documents, and where their files gave several the same one.
+    /// Reads the titles of documents, and which of them were the same in their files.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn of(documents: &Artifact, sources: Option<&Artifact>) -> OpResult<Titles> {
+    pub fn read(documents: &Artifact, sources: Option<&Artifact>) -> OpResult<Titles> {
         let mut titles = Titles::default();
         for batch in documents.batches("documents")? {
             let batch = batch?;
@@ -104,20 +104,20 @@ impl Titles {
             .or_insert(Some(id));
     }
 
-    /// What a title names.
-    pub fn find(&self, title: &str) -> Tie {
+    /// Looks a title up.
+    pub fn find(&self, title: &str) -> TitleMatch {
         let same = self.written.get(title);
         let exact = self.exact.get(title).copied();
         match (exact, same) {
             (Some(id), Some(names)) => {
                 let others = names.iter().filter(|name| *name != title);
-                Tie::First(id, others.cloned().collect())
+                TitleMatch::First(id, others.cloned().collect())
             }
-            (Some(id), None) => Tie::Exact(id),
-            (None, Some(names)) => Tie::Several(names.clone()),
+            (Some(id), None) => TitleMatch::Exact(id),
+            (None, Some(names)) => TitleMatch::Several(names.clone()),
             (None, None) => match self.loose.get(&spelling(title)) {
-                Some(Some(id)) => Tie::Loose(*id),
-                _ => Tie::Unknown,
+                Some(Some(id)) => TitleMatch::Loose(*id),
+                _ => TitleMatch::Unknown,
             },
         }
     }
@@ -139,14 +139,14 @@ mod tests {
     fn titles_are_found_exactly_or_as_the_only_one_of_their_spelling() {
         let known = titles(&["Paris", "Paris (France)", "Sao", "sao", "Paris", "Ａ 1"]);
         for (title, want) in [
-            ("Paris", Tie::Exact(0)),
-            ("Paris_(france)", Tie::Loose(1)),
-            (" paris  (France) ", Tie::Loose(1)),
-            ("a 1", Tie::Loose(5)),
-            ("Sao", Tie::Exact(2)),
-            ("SAO", Tie::Unknown),
-            ("Lyon", Tie::Unknown),
-            ("", Tie::Unknown),
+            ("Paris", TitleMatch::Exact(0)),
+            ("Paris_(france)", TitleMatch::Loose(1)),
+            (" paris  (France) ", TitleMatch::Loose(1)),
+            ("a 1", TitleMatch::Loose(5)),
+            ("Sao", TitleMatch::Exact(2)),
+            ("SAO", TitleMatch::Unknown),
+            ("Lyon", TitleMatch::Unknown),
+            ("", TitleMatch::Unknown),
         ] {
             assert_eq!(known.find(title), want, "{title}");
         }
@@ -162,11 +162,14 @@ mod tests {
         known
             .written
             .insert("Plan".to_owned(), names(&["Plan (a)", "Plan (b)"]));
-        assert_eq!(known.find("Intro"), Tie::First(0, names(&["Intro (a)"])));
+        assert_eq!(
+            known.find("Intro"),
+            TitleMatch::First(0, names(&["Intro (a)"]))
+        );
         assert_eq!(
             known.find("Plan"),
-            Tie::Several(names(&["Plan (a)", "Plan (b)"]))
+            TitleMatch::Several(names(&["Plan (a)", "Plan (b)"]))
         );
-        assert_eq!(known.find("Plan (b)"), Tie::Exact(3));
+        assert_eq!(known.find("Plan (b)"), TitleMatch::Exact(3));
     }
 }

@@ -1,26 +1,26 @@
-//! The questions of all splits, one after the other.
+//! The questions of all splits, in one list.
 
 use std::ops::Range;
 
 use gfm_pipe_api::{Artifact, Connected, Context, OpResult, Problem};
 
-use super::nearest::Vectors;
+use super::nearest::{Embedded, Vectors};
 
-/// Ports of one split.
+/// The ports of one split.
 pub struct Split {
-    /// Its questions, in and out.
+    /// Input and output of questions.
     pub questions: &'static str,
-    /// Their embeddings.
+    /// Input: embeddings of the questions.
     pub embeddings: &'static str,
-    /// What they mention.
+    /// Input: mentions in the questions.
     pub mentions: &'static str,
-    /// Embeddings of that.
+    /// Input: embeddings of the mentions.
     pub mention_embeddings: &'static str,
-    /// Where they start, out.
+    /// Output: the nodes that the questions start from.
     pub starts: &'static str,
 }
 
-/// Ports of all splits.
+/// The ports of all splits.
 pub const SPLITS: [Split; 3] = [
     Split {
         questions: "train",
@@ -45,21 +45,31 @@ pub const SPLITS: [Split; 3] = [
     },
 ];
 
-/// See the module.
-pub struct Asked<'a> {
+/// The questions of all connected splits.
+pub struct QuestionSet<'a> {
     /// Texts of all questions.
     pub texts: Vec<String>,
-    /// Those splits that are connected, with the places of their questions.
-    pub splits: Vec<(&'static Split, &'a Artifact, Range<usize>)>,
+    /// The connected splits.
+    pub splits: Vec<ConnectedSplit<'a>>,
 }
 
-impl<'a> Asked<'a> {
-    /// Reads them.
+/// A split that is connected.
+pub struct ConnectedSplit<'a> {
+    /// Its ports.
+    pub ports: &'static Split,
+    /// Its `questions` artifact.
+    pub questions: &'a Artifact,
+    /// The range of its questions among those of all splits.
+    pub rows: Range<usize>,
+}
+
+impl<'a> QuestionSet<'a> {
+    /// Reads the questions.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn read(ctx: &'a Context) -> OpResult<Asked<'a>> {
-        let mut all = Asked {
+    pub fn read(ctx: &'a Context) -> OpResult<QuestionSet<'a>> {
+        let mut all = QuestionSet {
             texts: Vec::new(),
             splits: Vec::new(),
         };
@@ -67,21 +77,27 @@ impl<'a> Asked<'a> {
             if let Some(questions) = ctx.input_opt(split.questions) {
                 let first = all.texts.len();
                 all.texts.extend(questions.texts()?);
-                all.splits.push((split, questions, first..all.texts.len()));
+                all.splits.push(ConnectedSplit {
+                    ports: split,
+                    questions,
+                    rows: first..all.texts.len(),
+                });
             }
         }
         Ok(all)
     }
 
-    /// Embeddings of all questions; `None` where they are not connected.
+    /// Reads the embeddings of all questions. `None` where they are not connected.
     ///
     /// # Errors
-    /// When they were made from other texts, or by several encoders.
+    /// When they are embeddings of other texts, or of several encoders.
     pub fn vectors(&self, ctx: &Context) -> OpResult<Option<Vectors>> {
         let each = self.splits.iter();
-        let tables = each.map(|(split, questions, _)| {
-            let embeddings = ctx.input_opt(split.embeddings)?;
-            Some((embeddings, *questions))
+        let tables = each.map(|split| {
+            Some(Embedded {
+                texts: split.questions,
+                embeddings: ctx.input_opt(split.ports.embeddings)?,
+            })
         });
         tables
             .collect::<Option<Vec<_>>>()
@@ -89,11 +105,11 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What is wrong with the ports of the splits.
+/// A mistake in the connections of the splits, if any.
 pub fn problem(inputs: &Connected) -> Option<Problem> {
     let wired = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
-    let asked: Vec<&Split> = SPLITS.iter().filter(|s| wired(s.questions)).collect();
-    if asked.is_empty() {
+    let wanted: Vec<&Split> = SPLITS.iter().filter(|s| wired(s.questions)).collect();
+    if wanted.is_empty() {
         return Some(Problem::at_root("no questions are connected").hint(
             "connect `train`, `valid` or `test` to questions of an `ingest-questions` stage",
         ));
@@ -114,8 +130,8 @@ pub fn problem(inputs: &Connected) -> Option<Problem> {
             return Some(Problem::at_root(text).hint(format!("connect `{missing}` as well")));
         }
     }
-    let without = asked.iter().find(|s| !wired(s.embeddings));
-    let with = asked.iter().find(|s| wired(s.embeddings));
+    let without = wanted.iter().find(|s| !wired(s.embeddings));
+    let with = wanted.iter().find(|s| wired(s.embeddings));
     let (without, with) = (without?, with?);
     let text = format!(
         "`{}` is connected, but `{}` is not",

@@ -1,24 +1,24 @@
-//! Written forms of names: what a file can hold, and never two the same.
+//! Written forms of names, which a file can hold and which are all different.
 
 use std::collections::HashMap;
 
 use crate::lines::is_blank;
 use crate::names::Names;
 
-/// A name that is written differently.
+/// A name whose written form differs.
 #[derive(Debug, PartialEq)]
 pub struct Changed {
-    /// Its row.
+    /// Position in the list of names.
     pub row: usize,
-    /// The name.
+    /// The original name.
     pub name: String,
-    /// Whether a number tells it from another name.
+    /// Whether a number was appended to distinguish it from another name.
     pub numbered: bool,
 }
 
-/// Gives each name a written form of its own. `fit` gives the form of a name that a file cannot
-/// hold as it is. Names that need no change keep theirs; the others get a number where their form
-/// is taken.
+/// Replaces each name by a distinct written form. `fit` returns the form of a name that a file
+/// cannot hold as it is. Names that need no change keep theirs; the others get a number where their
+/// form is taken.
 pub fn distinct(names: &mut [String], fit: impl Fn(usize, &str) -> Option<String>) -> Vec<Changed> {
     let mut taken = Names::new(u32::MAX);
     let mut open = Vec::new();
@@ -30,7 +30,7 @@ pub fn distinct(names: &mut [String], fit: impl Fn(usize, &str) -> Option<String
             open.push((row, form.unwrap_or_else(|| name.clone())));
         }
     }
-    // Numbers that were tried, so that many equal names do not start over each time.
+    // The last number tried, so that many equal names do not start over each time.
     let mut tried: HashMap<String, u32> = HashMap::new();
     let mut changed = Vec::with_capacity(open.len());
     for (row, form) in open {
@@ -52,24 +52,26 @@ pub fn distinct(names: &mut [String], fit: impl Fn(usize, &str) -> Option<String
     changed
 }
 
-/// Whether a line of kg.txt gives a field back as it is: at its beginning and its end, where the
-/// line is stripped, only if it has no blank there.
+/// Whether a field of a line of kg.txt is read back unchanged. At the beginning and the end, where
+/// the line is stripped, it must not have a blank.
 pub fn fits_line(name: &str, at_beginning: bool, at_end: bool) -> bool {
     let stripped = at_beginning && name.starts_with(is_blank) || at_end && name.ends_with(is_blank);
     !(stripped || name.contains(breaks))
 }
 
-/// The form of a name that does not fit a line. What is left without a character is `unnamed`.
+/// The form of a name that does not fit a line. If no character is left, it is `unnamed`.
 pub fn for_line(name: &str) -> String {
     let parts = name.split(|c| is_blank(c) || breaks(c));
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-    match parts.is_empty() {
-        true => "unnamed".to_owned(),
-        false => parts.join(" "),
+    if parts.is_empty() {
+        "unnamed".to_owned()
+    } else {
+        parts.join(" ")
     }
 }
 
-/// What ends a field or a line. Text with NULs is taken for another encoding.
+/// Whether a character ends a field or a line, or is NUL: a text with NULs looks like another
+/// encoding.
 fn breaks(c: char) -> bool {
     matches!(c, ',' | '\n' | '\r' | '\0')
 }

@@ -1,4 +1,4 @@
-//! Whether a path leads from a question to its gold documents that is short enough for the model.
+//! Checks that a path short enough for the model leads from a question to its gold documents.
 
 use gfm_pipe_api::OpResult;
 
@@ -6,18 +6,19 @@ use super::checks;
 use super::data::{Data, Finding, Stop};
 use super::graph::Graph;
 
-/// Searches between two sets of entities, from both ends: each looks at few entities of a graph, where a search from one end
-/// soon looks at most.
+/// Searches for a path between two sets of entities, from both ends. This visits few entities of a
+/// graph; a search from one end would soon visit most of them.
 pub struct Search<'a> {
     graph: &'a Graph,
-    /// For each entity, which search saw it last from either end: two numbers a search.
+    /// For each entity, the last search that visited it, and from which end: two numbers per
+    /// search.
     seen: Vec<u64>,
     number: u64,
     edge: [Vec<u32>; 2],
 }
 
 impl<'a> Search<'a> {
-    /// Searches in a graph.
+    /// A search in a graph.
     pub fn new(graph: &'a Graph) -> Self {
         Search {
             graph,
@@ -27,9 +28,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether a path of at most `hops` triples, whatever their direction, leads from one of `from` to one of `to`.
+    /// Whether a path of at most `hops` triples, whatever their direction, leads from one of `from`
+    /// to one of `to`.
     pub fn reaches(&mut self, from: &[u32], to: &[u32], hops: usize) -> bool {
-        // Marks of earlier searches are smaller and mean nothing.
+        // Marks of earlier searches are smaller and are ignored.
         self.number += 2;
         for (side, entities) in [from, to].into_iter().enumerate() {
             self.edge[side].clear();
@@ -72,7 +74,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Gold documents that no path of at most `layers` triples reaches.
+/// Reports gold documents that no path of at most `layers` triples reaches.
 ///
 /// # Errors
 /// When the user wants to stop.
@@ -105,7 +107,7 @@ pub fn gold(data: &Data, layers: usize, stop: Stop<'_>) -> OpResult<Vec<Finding>
             };
             out.push(Finding::new(
                 &checks::UNREACHABLE_GOLD,
-                data.places.of(&split.name, row),
+                data.places.first(&split.name, row),
                 &question.id,
                 message,
             ));
@@ -117,11 +119,11 @@ pub fn gold(data: &Data, layers: usize, stop: Stop<'_>) -> OpResult<Vec<Finding>
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::testing::{graph, told, with_documents, with_split};
+    use super::super::testing::{graph, reported, with_documents, with_split};
     use super::*;
     use proptest::prelude::*;
 
-    /// Distances by going round and round.
+    /// The obvious version: marks neighbours of marked entities, `hops` times.
     fn slow(pairs: &[(u32, u32)], from: &[u32], to: &[u32], hops: usize) -> bool {
         let mut near: Vec<bool> = (0..15).map(|e| from.contains(&e)).collect();
         for _ in 0..hops {
@@ -143,7 +145,7 @@ mod tests {
                 (prop::collection::vec(0u32..15, 0..3), prop::collection::vec(0u32..15, 0..3), 0usize..6), 1..6),
         ) {
             let triples: Vec<[u32; 3]> = pairs.iter().map(|(a, b)| [*a, 0, *b]).collect();
-            let graph = Graph::of(&triples, 15);
+            let graph = Graph::new(&triples, 15);
             let mut search = Search::new(&graph);
             for (from, to, hops) in asked {
                 prop_assert_eq!(search.reaches(&from, &to, hops), slow(&pairs, &from, &to, hops));
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn gold_documents_out_of_reach_are_told() {
+    fn gold_documents_out_of_reach_are_reported() {
         let data = graph("a,r,b\nc,r,b\nc,r,d\nx,r,y");
         let data = with_documents(
             data,
@@ -163,7 +165,7 @@ mod tests {
             "test",
             &[("q1", "?", &["a"], &[0, 1, 2]), ("q2", "?", &[], &[0])],
         );
-        let found = |layers| told(&gold(&data, layers, &|| Ok(())).unwrap());
+        let found = |layers| reported(&gold(&data, layers, &|| Ok(())).unwrap());
         let far = "unreachable-gold test.json:2 q1: no path of at most 3 triples leads to gold document `X`";
         let bare =
             "unreachable-gold test.json:2 q1: gold document `None` mentions no entity of the graph";

@@ -1,10 +1,10 @@
-//! Documents that are almost the same.
+//! Finds documents that are almost the same.
 //!
-//! A document is the set of its runs of three words. Two are near-duplicates when their sets share
-//! most of what either has (Jaccard). All pairs are found without comparing all: sets that share so
-//! much share at least one of their rarest members, so an index of these few leads to all
-//! candidates (prefix filtering, as in AllPairs). Runs are compared by a hash of 64 bits that is
-//! the same on every machine.
+//! A document is compared as the set of its runs of three words. Two documents are near-duplicates
+//! when their sets share most of their union (Jaccard). All pairs are found without comparing all:
+//! sets that share so much also share at least one of their rarest members, so an index of these
+//! few leads to all candidates (prefix filtering, as in AllPairs). Runs are compared by a 64-bit
+//! hash that is the same on every machine.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use super::checks;
 use super::data::{Data, Documents, Finding, Stop};
 use super::words::words;
 
-/// Words of a run.
+/// Number of words in a run.
 const RUN: usize = 3;
-/// Fewest distinct runs of a document that is compared: short ones differ by little.
+/// Documents with fewer distinct runs are not compared: short ones differ by little.
 const FEWEST: usize = 10;
 
 /// A set as positions in the order of all runs, the rarest first.
 type Set = Vec<u32>;
 
-/// Documents that share most of an earlier one. Documents with the text of an earlier one are not
-/// compared: they are reported by another check.
+/// Reports documents that share most of an earlier one. Documents with the same text as an earlier
+/// one are not compared: another check reports them.
 ///
 /// # Errors
 /// When the user wants to stop.
@@ -123,8 +123,9 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The sets that share at least 80 % with an earlier one that is not such a set itself: its row,
-/// the earlier row, how many members they share, and how many they have together.
+/// Finds the sets that share at least 80 % with an earlier set that is not such a set itself.
+/// Returns the row, the earlier row, the number of shared members and the number of members of
+/// both.
 fn near(
     rows: &[usize],
     sets: &[Set],
@@ -137,8 +138,7 @@ fn near(
         if at % 256 == 0 {
             stop()?;
         }
-        // A set that is near shares at least four fifths of this one's members, so at least one of
-        // these.
+        // A near set shares at least four fifths of this set's members, so at least one of these.
         let beginning = &set[..=set.len() - (set.len() * 4).div_ceil(5)];
         let met = beginning.iter().filter_map(|run| index.get(run)).flatten();
         let mut candidates: Vec<u32> = met.copied().collect();
@@ -169,7 +169,7 @@ fn near(
     Ok(out)
 }
 
-/// How many members two sorted sets share.
+/// Number of members that two sorted sets share.
 fn shared(a: &[u32], b: &[u32]) -> usize {
     let (mut i, mut j, mut count) = (0, 0, 0);
     while i < a.len() && j < b.len() {
@@ -189,12 +189,12 @@ fn shared(a: &[u32], b: &[u32]) -> usize {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// The obvious version: every document with every earlier one that is not reported.
+    /// The obvious version: compares every document with every earlier one that is not reported.
     fn slow(sets: &[Set]) -> Vec<(usize, usize)> {
         let mut out: Vec<(usize, usize)> = Vec::new();
         for (i, set) in sets.iter().enumerate() {
@@ -244,7 +244,7 @@ mod tests {
                 ("G", "one two three", &[]),
             ],
         );
-        let found = |data: &Data| told(&near_duplicates(data, &|| Ok(())).unwrap());
+        let found = |data: &Data| reported(&near_duplicates(data, &|| Ok(())).unwrap());
         assert_eq!(
             found(&data),
             [
@@ -253,7 +253,7 @@ mod tests {
             ]
         );
         let pieces = [0, 1, 0, 3, 4, 5, 6].map(|parent| ("x.txt".into(), parent));
-        data.said.sources = Some(pieces.into());
+        data.details.sources = Some(pieces.into());
         assert_eq!(found(&data).len(), 1);
     }
 

@@ -1,23 +1,24 @@
-//! A network with a head that scores labels.
+//! A network with a head that scores the labels of tokens.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_transformers::models::debertav2::{self, DebertaV2Model};
+use gfm_pipe_api::ErrorKind;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
 use serde_json::Value;
 
 use crate::error::EncoderError;
 use crate::folder::Recipe;
-use crate::transformer::network::{Network, agrees, class_of};
+use crate::transformer::architecture::{Network, agrees, class_of};
 use crate::transformer::tokens::Tokens;
-use crate::transformer::{Tokenised, broken, tensors, told};
+use crate::transformer::{Tokenised, broken, candle_message, tensors};
 
-/// What networks there are, for messages.
+/// The supported networks, for messages.
 const ARCHITECTURES: &str = "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, MPNet and DeBERTa (v2 and v3)";
 
-/// How the classes of a `model_type` are called; nothing where there is no such network here.
+/// The prefix of the class names of a `model_type`. `None` for an unsupported network.
 fn class(kind: &str) -> Option<&'static str> {
     match kind {
         "deberta-v2" => Some("DebertaV2"),
@@ -30,7 +31,7 @@ fn kind(config: &Value) -> &str {
     config["model_type"].as_str().unwrap_or_default()
 }
 
-/// Checks that a configuration, which lies at a path, is that of a network here.
+/// Checks that a configuration is that of a supported network; `path` is for messages.
 pub(super) fn checked(config: &Value, path: &Path) -> std::result::Result<(), EncoderError> {
     let kind = kind(config);
     let Some(class) = class(kind) else {
@@ -38,6 +39,7 @@ pub(super) fn checked(config: &Value, path: &Path) -> std::result::Result<(), En
             path: path.to_owned(),
             problem: format!("model_type `{kind}` is not implemented for token classification"),
             hint: Some(format!("implemented are {ARCHITECTURES}")),
+            kind: ErrorKind::User,
         });
     };
     agrees(class, config).map_err(|problem| broken(path, problem))
@@ -48,7 +50,7 @@ enum Body {
     Deberta(Box<DebertaV2Model>),
 }
 
-/// See the module.
+/// A network with a head that scores the labels of tokens.
 pub(super) struct Classifier {
     body: Body,
     width: usize,
@@ -74,6 +76,7 @@ impl Classifier {
                 path: named.to_owned(),
                 problem: "it has no `classifier.weight`, so it labels no tokens".to_owned(),
                 hint: Some("use a model that was fine-tuned for token classification".to_owned()),
+                kind: ErrorKind::User,
             });
         };
         if rows != labels {
@@ -82,7 +85,8 @@ impl Classifier {
             );
             return Err(broken(config, problem));
         }
-        Self::from_weights(vb, &recipe.network, labels).map_err(|e| broken(named, told(e)))
+        Self::from_weights(vb, &recipe.network, labels)
+            .map_err(|e| broken(named, candle_message(e)))
     }
 
     fn from_weights(vb: VarBuilder<'_>, config: &Value, labels: usize) -> Result<Self> {
@@ -111,25 +115,25 @@ impl Classifier {
         })
     }
 
-    /// Tokens of a text, special ones included, at most.
+    /// Most tokens in a text, including special ones.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
-    /// For each text the scores of its tokens' labels, `tokens x labels`.
+    /// For each text, the scores of its tokens' labels: `tokens x labels`.
     pub(super) fn scores(
         &self,
         batch: &[&Tokenised],
     ) -> std::result::Result<Vec<Vec<f32>>, EncoderError> {
         let states = match &self.body {
             Body::Known(network) => {
-                let tokens = Tokens::of(batch.iter().map(|t| t.ids()));
+                let tokens = Tokens::concat(batch.iter().map(|t| t.ids()));
                 network.forward(&tokens)
             }
             Body::Deberta(network) => one_by_one(network, batch),
         };
         let states = states.and_then(|x| x.flatten_all()?.to_vec1::<f32>());
-        let states = states.map_err(|e| EncoderError::Network(told(e)))?;
+        let states = states.map_err(|e| EncoderError::Network(candle_message(e)))?;
         let mut start = 0;
         let of_text = |text: &&Tokenised| {
             let end = start + text.tokens() * self.width;
@@ -150,14 +154,14 @@ impl Classifier {
     }
 }
 
-/// Labels that the head has.
+/// Number of labels of the head.
 fn head_rows(vb: &VarBuilder<'_>) -> Option<usize> {
     let weight = vb.pp("classifier").get_unchecked("weight").ok()?;
     Some(weight.dims2().ok()?.0)
 }
 
 fn deberta_config(config: &Value) -> Result<debertav2::Config> {
-    // The library has it, and nothing here to compare it with.
+    // The library supports this, but no test here compares it.
     if config["conv_kernel_size"].as_u64().is_some_and(|n| n > 0) {
         bail!("config.json: `conv_kernel_size` is not implemented");
     }
@@ -165,7 +169,7 @@ fn deberta_config(config: &Value) -> Result<debertav2::Config> {
         .map_err(|e| candle_core::Error::Msg(format!("config.json: {e}")))
 }
 
-/// The library takes rectangular batches. A text goes through by itself: nothing is filled up.
+/// Runs each text by itself, because the library takes only rectangular batches: nothing is padded.
 fn one_by_one(network: &DebertaV2Model, batch: &[&Tokenised]) -> Result<Tensor> {
     let states = batch.iter().map(|text| {
         let ids = Tensor::new(text.ids(), &Device::Cpu)?.unsqueeze(0)?;
