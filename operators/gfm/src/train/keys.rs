@@ -160,7 +160,7 @@ pub fn best_by_problem(given: &str, allowed: &[String]) -> Option<Problem> {
     (!allowed.iter().any(|a| a == given)).then(|| {
         Problem::at(
             "train.best_by",
-            format!("`{given}` is no metric of this validation"),
+            format!("`{given}` is not a metric of this validation"),
         )
         .hint(format!(
             "one of {} (more in `task.metric`)",
