@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::registry::audit_tables::TABLES;
+use crate::registry::layout;
+use crate::registry::preview;
 use gfm_pipe_api::{Kind, OpEntry, kinds};
-use gfm_pipe_index::preview;
-use gfm_pipe_kg::audit::TABLES;
-use gfm_pipe_kg::layout;
 use serde_json::{Value, json};
 
 pub use self::documents::of_documents;

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use crate::registry::preview;
 use gfm_pipe_api::{OpEntry, kinds};
-use gfm_pipe_index::preview;
 use serde_json::json;
 
 use super::{AuditError, AuditOptions, Inputs, Maker, Target, entities_of, ports};

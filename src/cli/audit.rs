@@ -5,13 +5,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::registry::audit_tables::{
+    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
+};
+use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
 use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
-use gfm_pipe_kg::audit::{
-    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
-};
-use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
 use serde_json::{Value, json};
 
 use super::args::{Common, RemoteArg};

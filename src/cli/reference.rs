@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::registry::audit_tables::{CHECKS, DOCUMENT_NUMBERS, NUMBERS, QUESTION_NUMBERS};
 use gfm_pipe_api::{Kind, OpEntry};
-use gfm_pipe_kg::audit::{CHECKS, DOCUMENT_NUMBERS, NUMBERS, QUESTION_NUMBERS};
 
 use super::ops::{arity, parameters};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::registry::audit_tables::{SummaryRow, not_made};
 use gfm_pipe_api::printable::one_line;
-use gfm_pipe_kg::audit::{SummaryRow, not_made};
 
 use super::human::Look;
 use super::text::{count, number};

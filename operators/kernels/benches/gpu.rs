@@ -21,7 +21,7 @@ use std::time::Instant;
 use common::{median, triples};
 use gfm_pipe_kernels::activation::Activation;
 use gfm_pipe_kernels::gpu::messages::{DeviceRows, Edges, Function, Messages};
-use gfm_pipe_kernels::gpu::norms::{Norm, NormGrads};
+use gfm_pipe_kernels::gpu::norms::{Affine, Norm, NormGrads, Normed};
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
 use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Error, Gpu, State, Vector};
@@ -181,13 +181,19 @@ impl Bench {
         let (rstd, grads) = (acc(rows)?, acc(3 * d)?);
         let norm = Norm::<S> {
             bias: bias.view(),
-            affine: Some((gamma.view(), beta.view())),
+            affine: Some(Affine {
+                scale: gamma.view(),
+                shift: beta.view(),
+            }),
             activation: Activation::Relu,
             dim: d,
         };
         let of_norm = || NormGrads {
             bias: grads.part(0, d),
-            affine: Some((grads.part(d, d), grads.part(2 * d, d))),
+            affine: Some(Affine {
+                scale: grads.part(d, d),
+                shift: grads.part(2 * d, d),
+            }),
         };
         let states = (n * size_of::<S>()) as f64;
         let sent = (graph.count * BATCH * d * size_of::<S>()) as f64;
@@ -223,8 +229,11 @@ impl Bench {
                 "norm backward",
                 5.0 * states,
                 self.seconds(|| {
-                    let left = (g.view(), rstd.view());
-                    norm.backward(left, dy.view(), y.view(), of_norm())
+                    let normed = Normed {
+                        values: g.view(),
+                        rstd: rstd.view(),
+                    };
+                    norm.backward(normed, dy.view(), y.view(), of_norm())
                 })?,
             ),
         ];

@@ -2,15 +2,15 @@
 //! it.
 //!
 //! What counts as a document or a question is up to the operators that read them
-//! (`gfm_pipe_index::preview`). A file of questions is known by its name (`train`, `valid`, `test`,
+//! (`crate::registry::preview`). A file of questions is known by its name (`train`, `valid`, `test`,
 //! `questions`) and by what is in it, so that `test.json` may hold documents.
 
 mod pipeline;
 
 use std::path::{Path, PathBuf};
 
+use crate::registry::preview::{self, Files, QuestionFile};
 use gfm_pipe_api::Absent;
-use gfm_pipe_index::preview::{self, Files, QuestionFile};
 
 use super::name_of;
 

@@ -1,254 +1,203 @@
-//! What a training takes on a GPU, before it runs: memory by going through a step's allocations, time by what a step computes and moves.
+//! Memory and time of a training on a GPU, before it runs.
 //!
-//! Memory is held against what the emulated device counts (tests). Time is a model: it knows a device by its data sheet, assumes shares of it,
-//! and is no measurement.
+//! Memory comes from running a step on a device that only counts ([`Gpu::counting`]): the same code
+//! allocates the same vectors in the same order, so nothing here repeats what a step allocates. Time
+//! is a model: the products' operations and the bytes that kernels move, divided by assumed shares
+//! of what a device's data sheet promises. It is not a measurement.
 
-use gfm_pipe_api::Estimate;
-use gfm_pipe_kernels::gpu::messages::chunk_count;
+use candle_core::DType;
+use gfm_pipe_api::{Estimate, OpError, OpResult};
+use gfm_pipe_kernels::gpu::{Gpu, State};
+use gfm_pipe_kernels::rows::Rows;
+use half::bf16;
 
-use crate::model::{ModelConfig, Reach};
-use crate::ops::AggregateFunc;
+use super::error::{Result, device_error};
+use super::graph::DeviceGraph;
+use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Whole};
+use super::trainer::{DeviceTrainer, How};
+use crate::graph::Graph;
+use crate::loss::LIST_CE;
+use crate::model::{Class, ModelConfig, Reach, TailQuery, shapes, size};
+use crate::ops::Seeds;
+use crate::sampling::Batch;
+use gfm_pipe_eval::EntityDocuments;
 
-/// A step's sizes.
-#[derive(Debug, Clone)]
-pub(crate) struct Shape<'a> {
+/// A batch, as far as memory and time of a step on it depend on it.
+pub(crate) struct BatchShape<'a> {
+    pub class: Class,
     pub config: &'a ModelConfig,
-    /// Bytes of a state's value, and of a weight's.
-    pub bytes: (usize, usize),
-    /// Values of all parameters.
-    pub params: usize,
+    pub how: How,
+    pub graph: &'a Graph,
     /// Width of text embeddings.
     pub text: usize,
-    pub nodes: usize,
-    /// Edges, inverses included.
-    pub edges: usize,
-    /// 2R.
-    pub relations: usize,
-    pub batch: usize,
-    /// Seeds of all queries together.
+    /// Number of queries.
+    pub queries: usize,
+    /// Number of seeds of all queries together.
     pub seeds: usize,
-    /// Candidates of each query; all nodes where there are none.
+    /// Number of candidates of each query; `None` if all nodes are scored.
     pub candidates: Option<usize>,
-    /// Documents, where losses are over them.
+    /// Number of documents; 0 if no loss ranks documents.
     pub documents: usize,
-    pub recompute: bool,
-    /// Rows before the first layer and after each.
-    pub rows: Vec<usize>,
-    /// Whether these are all rows of all queries.
-    pub whole: bool,
-    /// Messages of each layer.
-    pub messages: Vec<u64>,
+    /// The rows to compute.
+    pub reach: Reach,
 }
 
-/// Bytes that are allocated, and most that were.
-#[derive(Default)]
-struct Ledger {
-    now: usize,
-    peak: usize,
+/// What a step takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepCost {
+    /// Bytes on the device, of weights, moments and graph too.
+    pub memory: usize,
+    /// Floating-point operations of matrix products.
+    flops: f64,
+    /// Bytes that kernels read and write.
+    moved: f64,
 }
 
-impl Ledger {
-    fn take(&mut self, bytes: usize) -> usize {
-        self.now += bytes;
-        self.peak = self.peak.max(self.now);
-        bytes
-    }
-
-    fn give(&mut self, bytes: usize) {
-        self.now -= bytes;
-    }
-}
-
-impl Shape<'_> {
-    /// Rows and messages of a reach.
-    pub fn of_reach(&mut self, reach: &Reach, messages: Vec<u64>) {
-        self.rows = reach
-            .rows
-            .iter()
-            .map(gfm_pipe_kernels::rows::Rows::len)
-            .collect();
-        self.whole = reach.is_whole();
-        self.messages = messages;
-    }
-
-    /// Width of a layer's features, as they are kept, in multiples of d.
-    fn width(&self) -> usize {
-        match self.config.aggregate_func {
-            AggregateFunc::Pna => 4,
-            _ => 1,
-        }
-    }
-
-    fn by_rows(&self) -> bool {
-        self.candidates.is_none() && !self.config.concat_hidden && self.config.num_mlp_layer == 2
-    }
-
-    /// Bytes that a graph takes as long as it is in memory.
-    pub fn graph_bytes(&self) -> usize {
-        let (_, acc) = self.bytes;
-        let groupings = 2 * 4 * (self.nodes + 1 + 2 * self.edges) + 2 * 4 * self.edges;
-        groupings + 4 * chunk_count(self.edges, self.relations) + self.relations * self.text * acc
-    }
-
-    /// Bytes of weights, gradients, moments, and of a step on one graph at its largest.
-    pub fn memory(&self) -> usize {
-        let (s, a) = self.bytes;
-        let (d, config) = (self.config.input_dim, self.config);
-        let layers = config.layers();
-        let mut m = Ledger::default();
-        m.take(self.params * (4 * a + s));
-        m.take(self.graph_bytes());
-        let rows = |n: usize| 4 * (self.nodes + 1 + 2 * n + self.nodes * (self.batch + 1));
-        match self.whole {
-            true => m.take(rows(self.rows[0])),
-            false => m.take(self.rows.iter().map(|n| rows(*n)).sum()),
+impl BatchShape<'_> {
+    /// Memory and work of a step on this batch.
+    ///
+    /// # Errors
+    /// When the sizes do not belong together.
+    pub fn cost(self) -> OpResult<StepCost> {
+        let (flops, moved) = self.work();
+        let memory = match self.how.states {
+            DType::F64 => self.memory::<f64>(),
+            DType::BF16 => self.memory::<bf16>(),
+            _ => self.memory::<f32>(),
         };
-        // Relations, queries and what they are made of, boundary.
-        m.take(self.relations * d * a + self.batch * (d + self.text) * a);
-        m.take(self.seeds * (d * a + a + 4));
-        let mut states = vec![m.take(self.rows[0] * d * s)];
-        let mut kept = Vec::new();
-        let layer = |m: &mut Ledger, i: usize| {
-            let (n, out) = (self.rows[i + 1], config.hidden_dims[i]);
-            let start = m.take(n * 4);
-            let features = m.take(n * self.width() * d * s);
-            let wide = match self.width() {
-                1 => 0,
-                _ => m.take(n * 12 * d * s),
-            };
-            let gathered = if self.whole { 0 } else { m.take(n * d * s) };
-            let left = features + m.take(n * out * s);
-            let y = m.take(n * out * s);
-            let rstd = m.take(n * a);
-            m.give(start + wide + gathered);
-            (y, left + rstd)
-        };
-        for i in 0..layers {
-            m.take(self.relations * d * (a + s));
-            let wide = m.take(self.relations * d * a);
-            m.give(wide);
-            let (y, left) = layer(&mut m, i);
-            states.push(y);
-            if self.recompute {
-                m.give(left);
-                kept.push(0);
-            } else {
-                kept.push(left);
+        Ok(StepCost {
+            memory: memory?,
+            flops,
+            moved,
+        })
+    }
+
+    /// The most that a step has allocated on the device at any time.
+    fn memory<S: State>(self) -> OpResult<usize> {
+        let nodes = self.graph.nodes();
+        let links = (0..nodes as u32).map(|e| (e, e % self.documents.max(1) as u32));
+        let links = links.take(if self.documents > 0 { nodes } else { 0 });
+        let documents = EntityDocuments::from_pairs(nodes, self.documents, links)
+            .map_err(|e| OpError::new(e.to_string()))?;
+        let gpu = Gpu::counting();
+        self.run_step::<S>(&gpu, &documents).map_err(device_error)?;
+        Ok(gpu.used().peak)
+    }
+
+    /// Runs a step whose numbers mean nothing.
+    fn run_step<S: State>(self, gpu: &Gpu, documents: &EntityDocuments) -> Result<()> {
+        let shapes = shapes(self.class, self.config, self.text);
+        let mut trainer = DeviceTrainer::<S>::without_values(gpu, self.config, shapes, self.how)?;
+        let embeddings = gpu.dirty(2 * self.graph.relations() * self.text)?;
+        let graph = DeviceGraph::<S>::new(self.graph, embeddings, self.config)?;
+        let loss = match self.candidates {
+            Some(candidates) => {
+                let host = self.graph;
+                trainer.link_gradients(host, &graph, self.link_batch(candidates))?
             }
-        }
-        let seen = self.batch * self.candidates.unwrap_or(self.nodes);
-        let f = config.output_dim() + d;
-        m.take(self.batch * f * a);
-        let last = self.rows[layers];
-        let mut head = 0;
-        let scores = if self.by_rows() {
-            let p = m.take(last * f * s);
-            let scores = m.take(seen * a);
-            if self.recompute {
-                m.give(p);
-            } else {
-                head = p;
-            }
-            scores
-        } else {
-            m.take(seen * config.output_dim() * a);
-            m.take(seen * f * a * (config.num_mlp_layer - 1));
-            m.take(seen * a)
-        };
-        // The loss and its gradient, in f64 and then narrow.
-        let wide = m.take(seen * 8 + 2 * 8 * self.batch * self.documents);
-        m.take(seen * a);
-        m.give(wide + scores);
-        // Backward: the head.
-        let mut upper = if self.by_rows() {
-            let p = if self.recompute {
-                m.take(last * f * s)
-            } else {
-                head
-            };
-            let partial = m.take(256.min(self.nodes.div_ceil(32)) * 2 * self.batch * f * a);
-            m.give(partial);
-            let dy = m.take(last * config.output_dim() * s);
-            m.give(p);
-            dy
-        } else {
-            let dx = m.take(seen * f * a);
-            let dseen = m.take(seen * config.output_dim() * a);
-            m.give(dx + dseen);
-            m.take(dseen);
-            m.take(last * config.hidden_dims.last().copied().unwrap_or(d) * s)
-        };
-        m.take(self.seeds * d * a + self.relations * d * a);
-        for i in (0..layers).rev() {
-            let (n, out) = (self.rows[i + 1], config.hidden_dims[i]);
-            if let Some(y) = states.pop() {
-                m.give(y);
-            }
-            let left = match kept.pop() {
-                Some(0) | None => {
-                    let (y, left) = layer(&mut m, i);
-                    m.give(y);
-                    left
+            None => {
+                let term = |documents| Term {
+                    loss: LIST_CE.at(0.0),
+                    weight: 1.0,
+                    documents,
+                };
+                let mut terms = vec![term(false)];
+                if self.documents > 0 {
+                    terms.push(term(true));
                 }
-                Some(left) => left,
-            };
-            let dlin = m.take(n * out * s);
-            let parts = n.div_ceil(n.div_ceil(1024).max(64)).max(1);
-            let partial = m.take(parts * 3 * out * a);
-            m.give(partial);
-            let features = n * self.width() * d * s;
-            m.give(left - features);
-            let gathered = if self.whole { 0 } else { m.take(n * d * s) };
-            let dstate = m.take(n * d * s);
-            let wide = match self.width() {
-                1 => 0,
-                _ => m.take(n * 12 * d * s),
-            };
-            let mut dinput = m.take(n * if self.width() == 1 { 1 } else { 12 } * d * s);
-            m.give(dlin + gathered + wide);
-            let dx = m.take(self.rows[i] * d * s);
-            let dprojected = m.take(self.relations * d * a);
-            if self.width() != 1 {
-                dinput += m.take(features);
+                let objective = QuestionObjective::new(gpu, terms, documents)?;
+                trainer.question_gradients(&objective, &graph, self.question_batch())?
             }
-            let partial = m.take(chunk_count(self.edges, self.relations) * d * a);
-            m.give(partial + upper + features + dstate + dinput + dprojected);
-            upper = dx;
-        }
-        m.peak
+        };
+        trainer.step(loss, 1.0)?;
+        Ok(())
     }
 
-    /// Floating-point operations of products, and bytes that kernels read and write, of a step.
+    /// Seeds of this number, as evenly over the queries as possible.
+    fn seeds(&self) -> Seeds {
+        let (nodes, queries) = (self.graph.nodes().max(1), self.queries.max(1));
+        let mut seeds = vec![Vec::new(); self.queries];
+        for i in 0..self.seeds {
+            seeds[i % queries].push(((i / queries % nodes) as u32, 1.0));
+        }
+        seeds
+    }
+
+    fn link_batch(self, candidates: usize) -> LinkBatch {
+        let nodes = self.graph.nodes().max(1);
+        let nodes = (0..candidates).map(|c| (c % nodes) as u32).collect();
+        let query = TailQuery {
+            head: 0,
+            relation: 0,
+        };
+        LinkBatch {
+            seeds: self.seeds(),
+            batch: Batch {
+                queries: vec![query; self.queries],
+                candidates: vec![nodes; self.queries],
+            },
+            gone: Vec::new(),
+            temperature: 1.0,
+            rows: self.queries,
+            reach: self.reach,
+        }
+    }
+
+    fn question_batch(self) -> QuestionBatch {
+        let nothing = vec![Vec::new(); self.queries];
+        QuestionBatch {
+            texts: vec![0.0; self.queries * self.text],
+            seeds: self.seeds(),
+            entities: nothing.clone(),
+            documents: nothing.clone(),
+            whole: Whole {
+                entities: nothing.clone(),
+                documents: nothing,
+            },
+            reach: self.reach,
+        }
+    }
+
+    /// Floating-point operations of products, and bytes that kernels read and write.
     fn work(&self) -> (f64, f64) {
-        let (s, a) = self.bytes;
-        let (s, a, d) = (s as f64, a as f64, self.config.input_dim as f64);
+        // Bytes of a state's value, and of a weight's.
+        let (s, a) = match self.how.states {
+            DType::BF16 => (2.0, 4.0),
+            DType::F64 => (8.0, 8.0),
+            _ => (4.0, 4.0),
+        };
+        let d = self.config.input_dim as f64;
+        let messages = self
+            .reach
+            .messages(self.graph, self.config.message_func.path());
+        let rows: Vec<usize> = self.reach.rows.iter().map(Rows::len).collect();
         let (mut flops, mut moved) = (0.0, 0.0);
-        for (i, messages) in self.messages.iter().enumerate() {
-            let (m, out) = (self.rows[i + 1] as f64, self.config.hidden_dims[i] as f64);
+        for (i, messages) in messages.iter().enumerate() {
+            let (m, out) = (rows[i + 1] as f64, self.config.hidden_dims[i] as f64);
             let wide = self.config.aggregate_func.width() as f64;
             // Forward, and backward to input and weights.
-            flops += 3.0 * 2.0 * m * (1.0 + wide) * d * out;
-            if self.recompute {
-                flops += 2.0 * m * (1.0 + wide) * d * out;
-            }
-            // One state a message forward and back to the states, two back to the relations.
+            let product = 2.0 * m * (1.0 + wide) * d * out;
+            flops += product * if self.how.recompute { 4.0 } else { 3.0 };
+            // Per message, one state forward and one back to the states, two to the relations.
             moved += 4.0 * *messages as f64 * d * s;
             // Rows pass through gathers, products, norms and back.
             moved += 24.0 * m * d.max(out) * s;
         }
         let f = self.config.output_dim() as f64 + d;
-        let last = match self.by_rows() {
-            true => self.rows.last().copied().unwrap_or(0),
-            false => self.batch * self.candidates.unwrap_or(self.nodes),
+        let by_rows = !self.config.concat_hidden && self.config.num_mlp_layer == 2;
+        let scored = match self.candidates {
+            None if by_rows => rows.last().copied().unwrap_or(0),
+            None => self.queries * self.graph.nodes(),
+            Some(candidates) => self.queries * candidates,
         } as f64;
-        flops += 3.0 * 2.0 * last * self.config.output_dim() as f64 * f;
-        moved += 6.0 * last * f * s;
-        moved += 8.0 * self.params as f64 * a;
+        flops += 3.0 * 2.0 * scored * self.config.output_dim() as f64 * f;
+        moved += 6.0 * scored * f * s;
+        moved += 8.0 * size(self.class, self.config, self.text) as f64 * a;
         (flops, moved)
     }
 }
 
-/// A device's data sheet: TFLOP/s of products of f32, of TF32, of bf16, and TB/s of its memory.
+/// A device's data sheet: TFLOP/s of products in f32, TF32 and bf16, and TB/s of its memory.
 struct Sheet {
     name: &'static str,
     f32: f64,
@@ -288,30 +237,31 @@ const SHEETS: [Sheet; 4] = [
     },
 ];
 
-/// Shares of the data sheet that products and kernels are taken to reach.
-const SHARES: (f64, f64) = (0.7, 0.5);
-/// Seconds of a step that no size explains: launches, and the loss on its way back.
+/// The share of a data sheet's product speed that products are assumed to reach.
+const PRODUCT_SHARE: f64 = 0.7;
+/// The share of a data sheet's memory speed that kernels are assumed to reach.
+const MEMORY_SHARE: f64 = 0.5;
+/// Seconds per step that do not depend on its size: launches, and the download of the loss.
 const PER_STEP: f64 = 1e-3;
 
-/// Of steps of these shapes: the memory of the largest and the time of `steps` of the average one, on a device of this name (an H100 where it is
-/// not known).
-pub(crate) fn estimate(shapes: &[Shape<'_>], steps: u64, tf32: bool, device: &str) -> Estimate {
+/// The memory of the largest of some steps, and the time of `steps` average ones, on the device of
+/// this name; on an H100 if its data sheet is not known.
+pub(crate) fn estimate(costs: &[StepCost], steps: u64, how: &How, device: &str) -> Estimate {
     let sheet = SHEETS.iter().find(|s| device.contains(s.name));
     let sheet = sheet.unwrap_or(&SHEETS[0]);
-    let memory = shapes.iter().map(Shape::memory).max().unwrap_or(0);
-    let seconds = |shape: &Shape<'_>| {
-        let (flops, moved) = shape.work();
-        let rate = match (shape.bytes.0, tf32) {
-            (2, _) => sheet.bf16,
-            (8, _) => sheet.f32 / 2.0,
-            (_, true) => sheet.tf32,
-            _ => sheet.f32,
-        };
-        flops / (rate * 1e12 * SHARES.0) + moved / (sheet.memory * 1e12 * SHARES.1) + PER_STEP
+    let rate = match how.states {
+        DType::BF16 => sheet.bf16,
+        DType::F64 => sheet.f32 / 2.0,
+        _ if how.tf32 => sheet.tf32,
+        _ => sheet.f32,
     };
-    let mean = shapes.iter().map(seconds).sum::<f64>() / shapes.len().max(1) as f64;
+    let seconds = |cost: &StepCost| {
+        let products = cost.flops / (rate * 1e12 * PRODUCT_SHARE);
+        products + cost.moved / (sheet.memory * 1e12 * MEMORY_SHARE) + PER_STEP
+    };
+    let mean = costs.iter().map(seconds).sum::<f64>() / costs.len().max(1) as f64;
     Estimate {
-        memory: memory as u64,
+        memory: costs.iter().map(|c| c.memory).max().unwrap_or(0) as u64,
         seconds: mean * steps as f64,
         device: sheet.name.to_owned(),
     }

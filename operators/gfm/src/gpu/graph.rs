@@ -1,20 +1,18 @@
-//! A graph on the device, and edges taken out of it for one batch.
+//! A graph on the device, edges taken out of it for one batch, and the rows of a batch.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Tensor;
 use gfm_pipe_kernels::gpu::messages::{DeviceMarks, DeviceRows, Edges, Marks};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 use gfm_pipe_kernels::rspmm::ByRelation;
 
-use super::Result;
+use super::error::Result;
 use super::weights::upload;
-use crate::graph::Graph;
+use crate::graph::{EdgesByRelation, Graph};
 use crate::model::{ModelConfig, Reach};
 use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
-use crate::tensor::to_f64;
 
-/// A graph as one model's messages run on it.
+/// A graph, with its edges in the direction in which one model's messages travel.
 pub(crate) struct DeviceGraph<S: State> {
     pub edges: Edges,
     /// Embeddings of relation names, `[2R, text]`.
@@ -22,94 +20,110 @@ pub(crate) struct DeviceGraph<S: State> {
     pub nodes: usize,
     /// 2R.
     pub relations: usize,
+    aggregate: AggregateFunc,
     degrees: Option<Degrees<S::Acc>>,
     path: Path,
-    /// Every row of every query, for the number of queries used last.
-    whole: Mutex<Option<(usize, Arc<DeviceRows>)>>,
+    by_relation: EdgesByRelation,
+    /// Every row of every query, of the last batch that needed them, for the next one.
+    all_rows: Mutex<Option<AllRows>>,
 }
 
-/// Edges that are out of the graph.
+struct AllRows {
+    queries: usize,
+    rows: Arc<DeviceRows>,
+}
+
+/// Edges that are out of the graph for one batch.
 pub(crate) struct Removed<S: State> {
     marks: DeviceMarks,
     degrees: Option<Degrees<S::Acc>>,
 }
 
-/// What a mean or PNA needs of each node.
+/// What mean and PNA need of each node.
 pub(super) struct Degrees<A: State> {
-    /// Numbers of messages, the boundary included.
+    /// The number of messages into each node, counting the boundary.
     pub counts: Vector<A>,
-    /// PNA's functions of them.
-    pub scales: Option<[Vector<A>; 2]>,
+    /// PNA's functions of that number.
+    pub scales: Option<DegreeScales<A>>,
+}
+
+/// PNA's two functions of a node's degree, see [`degree_scales`].
+pub(super) struct DegreeScales<A: State> {
+    pub scale: Vector<A>,
+    pub inverse: Vector<A>,
 }
 
 impl<A: State> Degrees<A> {
-    fn new(gpu: &Gpu, counts: &[f64], pna: bool) -> Result<Self> {
-        Ok(Degrees {
-            counts: upload(gpu, counts)?,
-            scales: match pna {
-                true => {
-                    let [scale, inverse] = degree_scales(counts);
-                    Some([upload(gpu, &scale)?, upload(gpu, &inverse)?])
-                }
-                false => None,
-            },
-        })
+    /// What an aggregate needs, from the number of messages into each node.
+    fn of(
+        gpu: &Gpu,
+        aggregate: AggregateFunc,
+        counts: impl FnOnce() -> Vec<f64>,
+    ) -> Result<Option<Self>> {
+        let pna = match aggregate {
+            AggregateFunc::Sum | AggregateFunc::Max | AggregateFunc::Min => return Ok(None),
+            AggregateFunc::Mean => false,
+            AggregateFunc::Pna => true,
+        };
+        let counts = counts();
+        let scales = if pna {
+            let [scale, inverse] = degree_scales(&counts);
+            Some(DegreeScales {
+                scale: upload(gpu, &scale)?,
+                inverse: upload(gpu, &inverse)?,
+            })
+        } else {
+            None
+        };
+        Ok(Some(Degrees {
+            counts: upload(gpu, &counts)?,
+            scales,
+        }))
     }
 }
 
-/// The rows of every layer on a device, with those on the host.
+/// The rows of every layer, on the host and on the device.
 pub(crate) struct DeviceReach {
     pub host: Reach,
+    /// Rows before the first layer and after each. Layers with the same rows share them.
     pub rows: Vec<Arc<DeviceRows>>,
 }
 
 impl<S: State> DeviceGraph<S> {
-    pub fn new(
-        gpu: &Gpu,
-        graph: &Graph,
-        embeddings: &Tensor,
-        config: &ModelConfig,
-    ) -> candle_core::Result<Self> {
-        let embeddings = to_f64(embeddings)?;
+    /// Copies a graph to the device of its relations' embeddings.
+    pub fn new(graph: &Graph, embeddings: Vector<S::Acc>, config: &ModelConfig) -> Result<Self> {
+        let gpu = embeddings.gpu();
         let path = config.message_func.path();
         let (into, out_of) = path.flow(graph);
         let by_relation = graph.by_relation();
-        let by_relation = match path {
-            Path::Fused => by_relation,
-            Path::Plain => ByRelation {
-                destination: by_relation.source,
-                source: by_relation.destination,
-                ..by_relation
-            },
+        let (destination, source) = match path {
+            Path::Fused => (&by_relation.head, &by_relation.tail),
+            Path::Plain => (&by_relation.tail, &by_relation.head),
         };
-        let aggregate = config.aggregate_func;
-        let counted = matches!(aggregate, AggregateFunc::Mean | AggregateFunc::Pna);
-        let made = || -> Result<Self> {
-            Ok(DeviceGraph {
-                edges: Edges::new(gpu, into, out_of, by_relation)?,
-                embeddings: upload(gpu, &embeddings)?,
-                nodes: graph.nodes(),
-                relations: 2 * graph.relations(),
-                degrees: match counted {
-                    true => {
-                        let counts = message_counts::<f64>(graph.by_source());
-                        let pna = aggregate == AggregateFunc::Pna;
-                        Some(Degrees::new(gpu, &counts, pna)?)
-                    }
-                    false => None,
-                },
-                path,
-                whole: Mutex::new(None),
-            })
+        let order = ByRelation {
+            offsets: &by_relation.offsets,
+            destination,
+            source,
         };
-        made().map_err(candle_core::Error::wrap)
+        let counts = || message_counts::<f64>(into);
+        Ok(DeviceGraph {
+            edges: Edges::new(gpu, into, out_of, order)?,
+            nodes: graph.nodes(),
+            relations: 2 * graph.relations(),
+            aggregate: config.aggregate_func,
+            degrees: Degrees::of(gpu, config.aggregate_func, counts)?,
+            path,
+            by_relation,
+            all_rows: Mutex::new(None),
+            embeddings,
+        })
     }
 
     pub fn gpu(&self) -> &Gpu {
         self.embeddings.gpu()
     }
 
-    /// What a mean or PNA needs.
+    /// What mean and PNA need of each node; `None` for the other aggregates.
     pub(super) fn degrees<'a>(
         &'a self,
         removed: Option<&'a Removed<S>>,
@@ -120,68 +134,67 @@ impl<S: State> DeviceGraph<S> {
         }
     }
 
-    /// The edges of these triples, their duplicates and inverses, ready to be taken out.
+    /// The edges of these triples, with their duplicates and inverses, ready to be taken out.
     pub fn removal(
         &self,
         graph: &Graph,
         triples: impl IntoIterator<Item = [u32; 3]>,
     ) -> Result<Removed<S>> {
         let found = graph.places_of(triples);
-        let gpu = self.gpu();
-        let degrees = match &self.degrees {
-            None => None,
-            Some(known) => {
-                let mut counts = message_counts::<f64>(graph.by_source());
-                for v in &found.sources {
-                    counts[*v as usize] -= 1.0;
-                }
-                Some(Degrees::new(gpu, &counts, known.scales.is_some())?)
+        let counts = || {
+            let mut counts = message_counts::<f64>(self.path.flow(graph).0);
+            for edge in &found.edges {
+                counts[edge.tail as usize] -= 1.0;
             }
+            counts
         };
+        let degrees = Degrees::of(self.gpu(), self.aggregate, counts)?;
         let (into, out_of) = match self.path {
-            Path::Fused => (found.by_destination, found.by_source),
-            Path::Plain => (found.by_source, found.by_destination),
+            Path::Fused => (found.by_head, found.by_tail),
+            Path::Plain => (found.by_tail, found.by_head),
         };
         let marks = Marks {
             into,
             out_of,
-            by_relation: found.by_relation,
+            by_relation: self.by_relation.places_of(&found.edges),
         };
         Ok(Removed {
-            marks: DeviceMarks::new(gpu, &marks)?,
+            marks: DeviceMarks::new(self.gpu(), &marks)?,
             degrees,
         })
     }
 
-    /// Takes edges out, or puts them back.
+    /// Takes edges out of the graph; a second call puts them back.
     pub fn flip(&self, removed: &Removed<S>) -> Result<()> {
         self.edges.flip(&removed.marks)
     }
 
-    /// Rows on the device. Those of every query are kept for the next batch.
+    /// Copies the rows of a batch to the device. Those of every query are kept for the next batch.
     pub fn rows(&self, reach: Reach) -> Result<DeviceReach> {
-        let first = &reach.rows[0];
-        let all = first.nodes() * first.queries();
-        // Nothing but every row of every query has that many rows in every layer and no background.
-        let whole = reach.is_whole();
-        let rows = match whole {
-            true => {
-                let mut kept = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = kept.as_ref().filter(|k| k.0 == first.queries());
-                let one = match known {
-                    Some((_, rows)) => Arc::clone(rows),
-                    None => Arc::new(DeviceRows::new(&self.edges, first)?),
-                };
-                debug_assert_eq!(one.len(), all);
-                *kept = Some((first.queries(), Arc::clone(&one)));
-                vec![one; reach.rows.len()]
-            }
-            false => reach
-                .rows
-                .iter()
-                .map(|rows| DeviceRows::new(&self.edges, rows).map(Arc::new))
-                .collect::<Result<_>>()?,
+        let rows = if reach.is_whole() {
+            vec![self.all_rows(&reach)?; reach.rows.len()]
+        } else {
+            let rows = reach.rows.iter();
+            let rows = rows.map(|rows| DeviceRows::new(&self.edges, rows).map(Arc::new));
+            rows.collect::<Result<_>>()?
         };
         Ok(DeviceReach { host: reach, rows })
+    }
+
+    /// The rows that every layer of a whole reach has.
+    fn all_rows(&self, reach: &Reach) -> Result<Arc<DeviceRows>> {
+        let first = &reach.rows[0];
+        let queries = first.queries();
+        let mut kept = self.all_rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.queries == queries) {
+            return Ok(Arc::clone(&kept.rows));
+        }
+        let rows = Arc::new(DeviceRows::new(&self.edges, first)?);
+        debug_assert_eq!(rows.len(), first.nodes() * queries, "rows of every query");
+        *kept = Some(AllRows {
+            queries,
+            rows: Arc::clone(&rows),
+        });
+        Ok(rows)
     }
 }

@@ -1,4 +1,4 @@
-//! Gradients that ranks add up.
+//! The sum of all ranks' gradients.
 
 use std::any::Any;
 
@@ -6,23 +6,24 @@ use gfm_pipe_api::ranks::{Numbers, Shared, gather};
 use gfm_pipe_api::{Context, OpResult};
 use gfm_pipe_kernels::gpu::{Gpu, Ring, State, Vector};
 
-use super::device_error;
+use super::error::device_error;
 
 /// How the gradients of a step are added up over ranks.
 pub enum Sums {
-    /// There are no others.
+    /// There is one rank.
     Alone,
-    /// Through the host's memory: works wherever ranks do, also for several on one device.
+    /// Through the host's memory: works everywhere, and for several ranks on one device.
     Host(Shared),
-    /// By the devices, which queue it as they do all else.
+    /// By the devices, in order with all other work that is queued.
     Devices(Ring),
 }
 
 impl Sums {
-    /// Those of a stage's ranks: by their devices where each has one of its own and NCCL, else through the host. All ranks agree.
+    /// Chooses for the ranks of a stage: their devices if each has one of its own and NCCL, else the
+    /// host. All ranks choose the same.
     ///
     /// # Errors
-    /// When a rank is gone, or a device reports an error.
+    /// If a rank is gone, or a device reports an error.
     pub fn of(ctx: &Context, gpu: &Gpu) -> OpResult<Self> {
         let ranks = &ctx.ranks;
         let size = ranks.size();

@@ -1,5 +1,5 @@
-//! The model on a device (the emulation, or a CUDA device where `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it) against the CPU's, in f64:
-//! scores and gradients of every kind of model that has rows.
+//! The model on a device against the CPU's, in f64: scores and gradients of every kind of model. The
+//! device is the emulation, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::adamw::AdamW;
@@ -7,10 +7,10 @@ use gfm_pipe_kernels::gpu::Gpu;
 use proptest::prelude::*;
 
 use super::How;
-use super::forward::{Ask, Query};
 use super::graph::DeviceGraph;
-use super::scoring::OnGraph;
-use super::trainer::Typed;
+use super::model::{BatchInput, QuerySource};
+use super::scoring::{DeviceScorer, upload_tensor};
+use super::trainer::DeviceTrainer;
 use crate::graph::Graph;
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Reach, Retriever, TailQuery,
@@ -24,8 +24,9 @@ const NODES: usize = 11;
 const RELATIONS: usize = 3;
 const TEXT: usize = 5;
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
-fn device() -> Option<Gpu> {
+/// The device that tests run on: the emulation if it was built, else the first CUDA device if
+/// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+pub(super) fn device() -> Option<Gpu> {
     let asked = std::env::var("GFM_PIPE_LOCAL_DEVICE").is_ok_and(|d| d == "cuda");
     if cfg!(feature = "gpu-emulation") || asked {
         return Some(crate::device::open(0).unwrap());
@@ -130,7 +131,7 @@ impl Setup {
         Params::init(class, &self.config, TEXT, self.seed, DType::F64).unwrap()
     }
 
-    fn typed(&self, gpu: &Gpu, params: &Params) -> Typed<f64> {
+    fn trainer(&self, gpu: &Gpu, params: &Params) -> DeviceTrainer<f64> {
         let adamw = AdamW {
             lr: 0.01,
             betas: (0.9, 0.999),
@@ -144,11 +145,11 @@ impl Setup {
             recompute: self.recompute,
             clip_norm: None,
         };
-        Typed::new(gpu, params, &optimizer, (how, super::Sums::Alone)).unwrap()
+        DeviceTrainer::new(gpu, params, &optimizer, how, super::Sums::Alone).unwrap()
     }
 
     fn device(&self, gpu: &Gpu, graph: &Graph, embeddings: &Tensor) -> DeviceGraph<f64> {
-        DeviceGraph::new(gpu, graph, embeddings, &self.config).unwrap()
+        DeviceGraph::new(graph, upload_tensor(gpu, embeddings).unwrap(), &self.config).unwrap()
     }
 
     fn reach(&self, graph: &Graph, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Reach {
@@ -162,8 +163,8 @@ impl Setup {
     }
 }
 
-fn same_grads(typed: &Typed<f64>, params: &Params, want: &Grads) {
-    let values = typed.grads.values.read().unwrap();
+fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
+    let values = trainer.grads.values.read().unwrap();
     let mut seen = 0;
     let want = want.named();
     let check = |name: &str, t: Tensor| {
@@ -171,7 +172,11 @@ fn same_grads(typed: &Typed<f64>, params: &Params, want: &Grads) {
         seen += 1;
         Ok(())
     };
-    typed.weights.places.unpack(&values, params, check).unwrap();
+    trainer
+        .weights
+        .places
+        .unpack(&values, params, check)
+        .unwrap();
     assert_eq!(seen, want.len());
 }
 
@@ -180,7 +185,10 @@ fn check_links(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::QueryGNN);
-    let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));
+    let (trainer, device) = (
+        s.trainer(&gpu, &params),
+        s.device(&gpu, &graph, &embeddings),
+    );
     let queries: Vec<TailQuery> = s
         .triples
         .iter()
@@ -210,8 +218,8 @@ fn check_links(s: &Setup) {
     let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
     let seeds: Seeds = queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
     let removed = device.removal(&graph, gone.iter().copied()).unwrap();
-    let ask = Ask {
-        query: Query::Relations(&relations),
+    let input = BatchInput {
+        query: QuerySource::Relations(&relations),
         seeds: &seeds,
         candidates: Some(&candidates),
         reach: device
@@ -220,16 +228,16 @@ fn check_links(s: &Setup) {
         removed: Some(&removed),
     };
     device.flip(&removed).unwrap();
-    let model = typed.model(&device);
-    let (scores, tape) = model.forward(ask).unwrap();
+    let model = trainer.model(&device);
+    let (scores, tape) = model.forward(input).unwrap();
     close("scores", &scores.read().unwrap(), &want);
     let d = gpu.vector(&dscores).unwrap();
-    model.backward(tape, d.view(), &typed.grads).unwrap();
+    model.backward(tape, d.view(), &trainer.grads).unwrap();
     device.flip(&removed).unwrap();
-    same_grads(&typed, &params, &grads);
+    same_grads(&trainer, &params, &grads);
 
-    // All nodes, without a tape.
-    let on = OnGraph::new(typed.model(&device), &graph);
+    // Scores of all nodes.
+    let on = DeviceScorer::new(trainer.model(&device), &graph);
     let all = on.links(&gone, &queries).unwrap();
     let want = to_f64(&cpu.score_all(&queries).unwrap()).unwrap();
     close("scores of all nodes", &all, &want);
@@ -247,7 +255,10 @@ fn check_questions(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
     let params = s.params(Class::GNNRetriever);
-    let (typed, device) = (s.typed(&gpu, &params), s.device(&gpu, &graph, &embeddings));
+    let (trainer, device) = (
+        s.trainer(&gpu, &params),
+        s.device(&gpu, &graph, &embeddings),
+    );
     let texts: Vec<f32> = some(2 * TEXT, s.seed ^ 3)
         .iter()
         .map(|x| *x as f32)
@@ -276,20 +287,20 @@ fn check_questions(s: &Setup) {
     let d = tensor(dscores.clone(), pass.scores.shape()).unwrap();
     let grads = cpu.backward(&mut pass, &d).unwrap();
 
-    let ask = Ask {
-        query: Query::Texts(&texts),
+    let input = BatchInput {
+        query: QuerySource::Texts(&texts),
         seeds: &seeds,
         candidates: None,
         reach: device.rows(s.reach(&graph, &seeds, None)).unwrap(),
         removed: None,
     };
-    let model = typed.model(&device);
-    let (scores, tape) = model.forward(ask).unwrap();
+    let model = trainer.model(&device);
+    let (scores, tape) = model.forward(input).unwrap();
     close("scores", &scores.read().unwrap(), &want);
     let d = gpu.vector(&dscores).unwrap();
-    model.backward(tape, d.view(), &typed.grads).unwrap();
-    same_grads(&typed, &params, &grads);
-    let on = OnGraph::new(typed.model(&device), &graph);
+    model.backward(tape, d.view(), &trainer.grads).unwrap();
+    same_grads(&trainer, &params, &grads);
+    let on = DeviceScorer::new(trainer.model(&device), &graph);
     for _ in 0..2 {
         close(
             "scores over a background",

@@ -1,4 +1,5 @@
-//! All parameters of a model in one vector on the device, and whatever else has their shape: gradients and moments.
+//! All parameters of a model in one vector on the device, and what is laid out the same way:
+//! gradients and moments.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +8,17 @@ use gfm_pipe_kernels::gpu::products::Matrix;
 use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
-use super::Result;
+use super::error::Result;
 use crate::model::Params;
 use crate::tensor::{tensor, to_f64};
 
-/// Values between which a parameter starts: kernels read four at a time.
+/// Every parameter starts at a multiple of this many values: kernels read four at a time.
 const ALIGNED: usize = 64;
 
-/// Where a parameter lies.
+/// Where one parameter lies.
 #[derive(Debug, Clone)]
 struct Slot {
-    at: usize,
+    first: usize,
     shape: Vec<usize>,
 }
 
@@ -35,15 +36,17 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn of(params: &Params) -> Self {
+    /// Lays out parameters of these names and shapes, in the order of their names.
+    pub fn new(shapes: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         let mut out = Places::default();
-        for (name, t) in params.iter() {
+        let shapes: BTreeMap<String, Vec<usize>> = shapes.into_iter().collect();
+        for (name, shape) in shapes {
             let slot = Slot {
-                at: out.len,
-                shape: t.dims().to_vec(),
+                first: out.len,
+                shape,
             };
             out.len += slot.len().next_multiple_of(ALIGNED);
-            out.slots.insert(name.to_owned(), slot);
+            out.slots.insert(name, slot);
         }
         out
     }
@@ -51,43 +54,43 @@ impl Places {
     fn slot(&self, name: &str) -> &Slot {
         match self.slots.get(name) {
             Some(slot) => slot,
-            // Names are made by this crate, for parameters that every model of this configuration has.
+            // This crate makes the names, and every model of this configuration has them.
             None => unreachable!("no parameter `{name}`"),
         }
     }
 
-    /// The part of a vector that is a parameter's.
+    /// One parameter's part of a vector.
     pub fn part<'a, A: State>(&self, values: &'a Vector<A>, name: &str) -> View<'a, A> {
         let slot = self.slot(name);
-        values.part(slot.at, slot.len())
+        values.part(slot.first, slot.len())
     }
 
-    /// The same as a matrix.
+    /// One parameter's part of a vector, as a matrix.
     pub fn matrix<'a, A: State>(&self, values: &'a Vector<A>, name: &str) -> Matrix<'a, A> {
         let shape = &self.slot(name).shape;
         Matrix::new(self.part(values, name), shape[0], shape[1])
     }
 
-    /// Columns `from..from + columns` of a matrix.
+    /// Columns `first..first + columns` of a matrix.
     pub fn columns<'a, A: State>(
         &self,
         values: &'a Vector<A>,
         name: &str,
-        from: usize,
+        first: usize,
         columns: usize,
     ) -> Matrix<'a, A> {
         let shape = &self.slot(name).shape;
         let all = self.part(values, name);
-        let rest = all.part(from, all.len() - from);
+        let rest = all.part(first, all.len() - first);
         Matrix::strided(rest, shape[0], columns, shape[1])
     }
 
-    /// Values between parameters included.
+    /// Number of values, including the gaps between parameters.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// One vector of all values.
+    /// Copies all parameters into one vector; gaps are zero.
     pub fn pack<'t>(
         &self,
         tensors: impl Fn(&str) -> Option<&'t Tensor>,
@@ -97,12 +100,12 @@ impl Places {
             let Some(t) = tensors(name) else {
                 candle_core::bail!("no values of parameter `{name}`")
             };
-            out[slot.at..][..slot.len()].copy_from_slice(&to_f64(t)?);
+            out[slot.first..][..slot.len()].copy_from_slice(&to_f64(t)?);
         }
         Ok(out)
     }
 
-    /// A tensor for each parameter, of the element type of `like`.
+    /// Passes each parameter to `take`, as a tensor of the element type of `like`.
     pub fn unpack(
         &self,
         values: &[f64],
@@ -110,7 +113,7 @@ impl Places {
         mut take: impl FnMut(&str, Tensor) -> candle_core::Result<()>,
     ) -> candle_core::Result<()> {
         for (name, slot) in &self.slots {
-            let part = values[slot.at..][..slot.len()].to_vec();
+            let part = values[slot.first..][..slot.len()].to_vec();
             let t = tensor(part, slot.shape.clone())?.to_dtype(like.dtype())?;
             take(name, t)?;
         }
@@ -118,16 +121,16 @@ impl Places {
     }
 }
 
-/// Parameters on a device: as they are trained, and as states are multiplied with them.
+/// Parameters on a device, in two element types.
 pub(crate) struct Weights<S: State> {
     pub places: Places,
-    /// Trained, and what is small is computed with these.
+    /// The trained values; small products use them.
     pub values: Vector<S::Acc>,
-    /// The same in the states' element type.
+    /// The same values in the states' element type; products with states use them.
     pub low: Vector<S>,
 }
 
-/// f64 values on a device in another type.
+/// Copies f64 values to a device, in another element type.
 pub(super) fn upload<A: State>(gpu: &Gpu, values: &[f64]) -> Result<Vector<A>> {
     let values: Vec<A::Acc> = values
         .iter()
@@ -140,23 +143,31 @@ pub(super) fn upload<A: State>(gpu: &Gpu, values: &[f64]) -> Result<Vector<A>> {
 }
 
 impl<S: State> Weights<S> {
-    /// Copies a model's parameters.
+    /// Copies a model's parameters to a device.
     pub fn new(gpu: &Gpu, params: &Params) -> candle_core::Result<Self> {
-        let places = Places::of(params);
+        let shapes = params
+            .iter()
+            .map(|(name, t)| (name.to_owned(), t.dims().to_vec()));
+        let places = Places::new(shapes);
         let values = places.pack(|name| params.get(name).ok())?;
         let made = || -> Result<Self> {
-            let out = Weights {
-                values: upload::<S::Acc>(gpu, &values)?,
-                low: gpu.dirty(values.len())?,
-                places: places.clone(),
-            };
+            let out = Weights::with(upload::<S::Acc>(gpu, &values)?, places)?;
             out.lower()?;
             Ok(out)
         };
         made().map_err(candle_core::Error::wrap)
     }
 
-    /// Makes [`Weights::low`] anew, after a step.
+    /// Weights with these values; [`Weights::low`] is not set yet.
+    pub fn with(values: Vector<S::Acc>, places: Places) -> Result<Self> {
+        Ok(Weights {
+            low: values.gpu().dirty(values.len())?,
+            values,
+            places,
+        })
+    }
+
+    /// Computes [`Weights::low`] again, after a step.
     pub fn lower(&self) -> Result<()> {
         cast(self.low.view(), self.values.view())
     }
@@ -170,13 +181,49 @@ impl<S: State> Weights<S> {
         self.places.part(&self.values, name)
     }
 
-    /// A parameter that is a matrix.
+    /// A parameter, as a matrix.
     pub fn matrix(&self, name: &str) -> Matrix<'_, S::Acc> {
         self.places.matrix(&self.values, name)
     }
 
-    /// Some of its columns, to be multiplied with states.
-    pub fn low_columns(&self, name: &str, from: usize, columns: usize) -> Matrix<'_, S> {
-        self.places.columns(&self.low, name, from, columns)
+    /// Columns `first..first + columns` of a matrix.
+    pub fn columns(&self, name: &str, first: usize, columns: usize) -> Matrix<'_, S::Acc> {
+        self.places.columns(&self.values, name, first, columns)
+    }
+
+    /// The same columns in the states' element type.
+    pub fn low_columns(&self, name: &str, first: usize, columns: usize) -> Matrix<'_, S> {
+        self.places.columns(&self.low, name, first, columns)
+    }
+}
+
+/// Gradients of all parameters, laid out as these are.
+pub(crate) struct Gradients<S: State> {
+    places: Places,
+    pub values: Vector<S::Acc>,
+}
+
+impl<S: State> Gradients<S> {
+    /// Zeros; the gaps between parameters stay zero.
+    pub fn new(weights: &Weights<S>) -> Result<Self> {
+        Ok(Gradients {
+            values: weights.gpu().zeros(weights.places.len())?,
+            places: weights.places.clone(),
+        })
+    }
+
+    /// A parameter's gradient.
+    pub fn part(&self, name: &str) -> View<'_, S::Acc> {
+        self.places.part(&self.values, name)
+    }
+
+    /// A parameter's gradient, as a matrix.
+    pub fn matrix(&self, name: &str) -> Matrix<'_, S::Acc> {
+        self.places.matrix(&self.values, name)
+    }
+
+    /// Columns `first..first + columns` of a matrix's gradient.
+    pub fn columns(&self, name: &str, first: usize, columns: usize) -> Matrix<'_, S::Acc> {
+        self.places.columns(&self.values, name, first, columns)
     }
 }

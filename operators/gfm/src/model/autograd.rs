@@ -46,18 +46,14 @@ impl<'a> Plain<'a> {
         let ids = |f: fn(&Edge) -> u32| {
             Tensor::new(edges.iter().map(f).collect::<Vec<_>>(), &Device::Cpu)
         };
-        let (head, tail, ty) = (
-            ids(|e| e.destination)?,
-            ids(|e| e.source)?,
-            ids(|e| e.relation)?,
-        );
+        let (head, tail, ty) = (ids(|e| e.head)?, ids(|e| e.tail)?, ids(|e| e.relation)?);
         let (to, from) = match self.config.message_func {
             MessageFunc::RotatE => (tail, head),
             _ => (head, tail),
         };
         // Every edge has its inverse: as many edges come in as go out.
         let mut count = vec![1f64; self.graph.nodes()];
-        edges.iter().for_each(|e| count[e.source as usize] += 1.0);
+        edges.iter().for_each(|e| count[e.tail as usize] += 1.0);
         let count = tensor(count, (self.graph.nodes(), 1))?;
         let mut mask = vec![0f64; self.graph.nodes()];
         for (v, w) in seeds {

@@ -21,7 +21,7 @@ pub use config::ModelConfig;
 pub use network::Network;
 pub(crate) use params::head_name;
 pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
-pub(crate) use params::{rng, size, uniform};
+pub(crate) use params::{rng, shapes, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::{QueryGnn, TailQuery};
 pub(crate) use reach::zeros_are_silent;

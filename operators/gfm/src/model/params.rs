@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Tensor, bail};
 use gfm_pipe_weights::{Refused, check_finite};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::ModelConfig;
@@ -215,7 +215,11 @@ pub(crate) fn head_name(i: usize) -> String {
 }
 
 /// Names and shapes in the reference's order.
-fn shapes(class: Class, config: &ModelConfig, text_dim: usize) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn shapes(
+    class: Class,
+    config: &ModelConfig,
+    text_dim: usize,
+) -> Vec<(String, Vec<usize>)> {
     let d = config.input_dim;
     let mut out = Vec::new();
     for (i, width) in config.hidden_dims.iter().enumerate() {
@@ -258,10 +262,7 @@ pub(crate) fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize
 
 /// A seed for one purpose, so that streams of the same run never share numbers.
 pub(crate) fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.update(purpose.as_bytes());
-    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    gfm_pipe_api::random::stream(seed, purpose)
 }
 
 /// A uniform number in [0, 1) with 24 random bits, as PyTorch draws f32.

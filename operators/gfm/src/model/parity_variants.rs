@@ -50,7 +50,7 @@ fn update(features: &Tensor, kind: LayerKind, graph: &crate::graph::Graph, d: us
     let degree: Vec<f64> = (0..n)
         .map(|v| {
             let edges = graph.list();
-            (edges.iter().filter(|e| e.source as usize == v).count() as f64 + 1.0).ln()
+            (edges.iter().filter(|e| e.tail as usize == v).count() as f64 + 1.0).ln()
         })
         .collect();
     let mean = degree.iter().sum::<f64>() / n as f64;

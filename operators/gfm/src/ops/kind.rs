@@ -100,8 +100,8 @@ impl Path {
     /// Edges in the direction messages run: grouped by who receives, and by who sends.
     pub fn flow(self, graph: &Graph) -> (Csr<'_>, Csr<'_>) {
         match self {
-            Path::Fused => (graph.by_destination(), graph.by_source()),
-            Path::Plain => (graph.by_source(), graph.by_destination()),
+            Path::Fused => (graph.by_head(), graph.by_tail()),
+            Path::Plain => (graph.by_tail(), graph.by_head()),
         }
     }
 }

@@ -280,7 +280,8 @@ impl<S: State> Aggregate<'_, S> {
         &self,
         features: View<'_, S>,
         dfeatures: View<'_, S>,
-        (dstate, dy): (View<'_, S>, Option<View<'_, S>>),
+        dstate: View<'_, S>,
+        dy: Option<View<'_, S>>,
         grads: AggregateGrads<'_, S>,
     ) -> Result<(), Error> {
         self.check();

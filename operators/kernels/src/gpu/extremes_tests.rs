@@ -114,9 +114,10 @@ impl Setup {
             relations: given.drelations.view(),
             starts: started.then(|| given.dstarts.view()),
         };
-        let own = (dstate.view(), Some(dy.view()));
         let (features, shares) = (given.features.view(), given.shares.view());
-        aggregate.backward(features, shares, own, grads).unwrap();
+        aggregate
+            .backward(features, shares, dstate.view(), Some(dy.view()), grads)
+            .unwrap();
         given
     }
 

@@ -68,9 +68,19 @@ struct Args {
     columns: u32,
 }
 
+/// How the losses of rows are averaged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mean {
+    /// Factor of the gradient; not of the loss itself.
+    pub weight: f64,
+    /// Number of rows that the mean is over: those of the whole batch, of which other ranks may
+    /// compute some. List-wise cross-entropy counts only rows that have positives.
+    pub over: usize,
+}
+
 impl Loss {
-    /// Each row's part of the loss (their sum is the loss) into `loss`; adds `weight` times its gradient to `grad`, like the scores. The loss is
-    /// the mean over `used` rows: those of the whole batch, of list-wise cross-entropy those that have positives.
+    /// Writes each row's share of the mean loss to `loss`, and adds the weighted gradient to `grad`,
+    /// which has the shape of `scores`.
     ///
     /// # Errors
     /// When the device does not do it.
@@ -81,7 +91,7 @@ impl Loss {
         self,
         scores: View<'_, A>,
         positives: &Positives,
-        (weight, used): (f64, usize),
+        mean: Mean,
         grad: View<'_, f64>,
         loss: View<'_, f64>,
     ) -> Result<(), Error> {
@@ -101,8 +111,8 @@ impl Loss {
             offsets: positives.offsets.at,
             positives: positives.columns.at,
             temperature,
-            weight,
-            used: used as f64,
+            weight: mean.weight,
+            used: mean.over as f64,
             rows: rows as u32,
             columns: columns as u32,
         };

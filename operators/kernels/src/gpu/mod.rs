@@ -7,6 +7,7 @@
 //! Work is queued in order on one stream; only [`Vector::read`] and [`Gpu::wait`] wait for it. No kernel adds atomically,
 //! so equal work gives equal bits.
 
+mod counting;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod driver;
@@ -98,10 +99,19 @@ impl std::fmt::Debug for Gpu {
 /// Memory of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Nobody has it.
+    /// Memory that no process uses.
     pub free: usize,
-    /// There is.
+    /// All memory.
     pub total: usize,
+}
+
+/// Memory that the vectors of one [`Gpu`] use, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// At the moment.
+    pub now: usize,
+    /// The most since [`Gpu::forget_peak`], or since the device was opened.
+    pub peak: usize,
 }
 
 impl Gpu {
@@ -127,7 +137,13 @@ impl Gpu {
         Gpu::with(Box::new(emulated::Emulated::default()))
     }
 
-    #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
+    /// A device without memory and kernels, which only counts what vectors would take: whatever runs
+    /// on it computes nothing, and [`Gpu::used`] is what it takes on a real device. Reading a vector
+    /// gives zeros.
+    pub fn counting() -> Self {
+        Gpu::with(Box::new(counting::Counting::default()))
+    }
+
     fn with(driver: Box<dyn Driver>) -> Self {
         let shared = Shared {
             driver,
@@ -153,13 +169,15 @@ impl Gpu {
         self.shared.driver.memory()
     }
 
-    /// Bytes that vectors take now, and took at most since [`Gpu::forget_peak`].
-    pub fn used(&self) -> (usize, usize) {
-        let load = |x: &AtomicUsize| x.load(Ordering::Relaxed);
-        (load(&self.shared.used), load(&self.shared.peak))
+    /// Memory that vectors use.
+    pub fn used(&self) -> Used {
+        Used {
+            now: self.shared.used.load(Ordering::Relaxed),
+            peak: self.shared.peak.load(Ordering::Relaxed),
+        }
     }
 
-    /// Starts to measure the most that vectors take.
+    /// Starts to measure [`Used::peak`] again.
     pub fn forget_peak(&self) {
         let now = self.shared.used.load(Ordering::Relaxed);
         self.shared.peak.store(now, Ordering::Relaxed);

@@ -8,8 +8,23 @@ use crate::activation::Activation;
 /// Rows of a block: one warp each.
 const WARPS: u32 = 8;
 
-/// Scale and shift of a normalisation, or their gradients.
-pub type Affine<'a, A> = (View<'a, A>, View<'a, A>);
+/// Scale and shift of a normalisation, `dim` values each, or their gradients.
+#[derive(Clone, Copy)]
+pub struct Affine<'a, A> {
+    /// The factor of each column.
+    pub scale: View<'a, A>,
+    /// What is added to each column.
+    pub shift: View<'a, A>,
+}
+
+/// What a normalisation keeps for its backward pass.
+#[derive(Clone, Copy)]
+pub struct Normed<'a, S: State> {
+    /// Normalised values, `rows x dim`.
+    pub values: View<'a, S>,
+    /// 1 / standard deviation of each row.
+    pub rstd: View<'a, S::Acc>,
+}
 
 /// What follows a layer's linear map.
 #[derive(Clone, Copy)]
@@ -80,9 +95,7 @@ fn code(activation: Activation) -> u32 {
 impl<S: State> Norm<'_, S> {
     fn rows(&self, x: View<'_, S>) -> usize {
         assert_eq!(self.bias.len(), self.dim, "bias");
-        let fits = |(g, b): (View<'_, S::Acc>, View<'_, S::Acc>)| {
-            (g.len(), b.len()) == (self.dim, self.dim)
-        };
+        let fits = |a: Affine<'_, S::Acc>| (a.scale.len(), a.shift.len()) == (self.dim, self.dim);
         assert!(self.affine.is_none_or(fits), "scale and shift");
         x.len() / self.dim.max(1)
     }
@@ -109,8 +122,8 @@ impl<S: State> Norm<'_, S> {
             y: y.at,
             rstd: rstd.at,
             bias: self.bias.at,
-            gamma: address(self.affine.map(|a| a.0)),
-            beta: address(self.affine.map(|a| a.1)),
+            gamma: address(self.affine.map(|a| a.scale)),
+            beta: address(self.affine.map(|a| a.shift)),
             shortcut: address(shortcut),
             rows: rows as u32,
             n: self.dim as u32,
@@ -130,24 +143,25 @@ impl<S: State> Norm<'_, S> {
     /// When lengths do not fit.
     pub fn backward(
         &self,
-        (normed, rstd): (View<'_, S>, View<'_, S::Acc>),
+        normed: Normed<'_, S>,
         dy: View<'_, S>,
         dlin: View<'_, S>,
         grads: NormGrads<'_, S::Acc>,
     ) -> Result<(), Error> {
         let (rows, n) = (self.rows(dy), self.dim);
-        assert_eq!((normed.len(), dlin.len()), (dy.len(), dy.len()), "output");
-        assert_eq!(rstd.len(), rows, "one deviation a row");
+        let values = normed.values.len();
+        assert_eq!((values, dlin.len()), (dy.len(), dy.len()), "output");
+        assert_eq!(normed.rstd.len(), rows, "one deviation per row");
         let gpu = dy.gpu();
         let per = rows.div_ceil(MAX_PARTS).max(64);
         let parts = rows.div_ceil(per);
         let partial = gpu.dirty::<S::Acc>(parts * 3 * n)?;
         let args = BackArgs {
             dy: dy.at,
-            normed: normed.at,
-            rstd: rstd.at,
-            gamma: address(self.affine.map(|a| a.0)),
-            beta: address(self.affine.map(|a| a.1)),
+            normed: normed.values.at,
+            rstd: normed.rstd.at,
+            gamma: address(self.affine.map(|a| a.scale)),
+            beta: address(self.affine.map(|a| a.shift)),
             dlin: dlin.at,
             partial: partial.at,
             rows: rows as u32,
@@ -171,9 +185,9 @@ impl<S: State> Norm<'_, S> {
         let all = gpu.vector(&[0, parts as u32])?;
         join_rows(partial.view(), all.view(), sums.view(), 3 * n)?;
         grads.bias.copy(sums.part(0, n))?;
-        if let Some((gamma, beta)) = grads.affine {
-            gamma.copy(sums.part(n, n))?;
-            beta.copy(sums.part(2 * n, n))?;
+        if let Some(affine) = grads.affine {
+            affine.scale.copy(sums.part(n, n))?;
+            affine.shift.copy(sums.part(2 * n, n))?;
         }
         Ok(())
     }

@@ -75,21 +75,23 @@ pub struct Adam<'a, A: State> {
     pub v: View<'a, A>,
 }
 
+/// Scales gradients down if their norm is too large.
+pub struct Clip {
+    /// [`sum_of_squares`] of the gradients.
+    pub squares: Vector<f64>,
+    /// The largest norm that is not scaled down.
+    pub norm: f64,
+}
+
 impl<A: State<Acc = A>> Adam<'_, A> {
-    /// Step `step` (one-based), as [`AdamW::step`]; `clip` is [`sum_of_squares`] of the gradients and the largest norm they may have:
-    /// longer ones are scaled down.
+    /// Queues step `step` (one-based), as [`AdamW::step`].
     ///
     /// # Errors
     /// When the device does not do it.
     ///
     /// # Panics
     /// When lengths differ.
-    pub fn step(
-        &self,
-        adamw: &AdamW,
-        step: u64,
-        clip: Option<(&Vector<f64>, f64)>,
-    ) -> Result<(), Error> {
+    pub fn step(&self, adamw: &AdamW, step: u64, clip: Option<&Clip>) -> Result<(), Error> {
         let n = self.param.len();
         assert_eq!(
             (self.grad.len(), self.m.len(), self.v.len()),
@@ -103,7 +105,7 @@ impl<A: State<Acc = A>> Adam<'_, A> {
             grad: self.grad.at,
             m: self.m.at,
             v: self.v.at,
-            squares: clip.map_or(0, |c| c.0.at),
+            squares: clip.map_or(0, |c| c.squares.at),
             count: n as u64,
             b1,
             b2,
@@ -113,7 +115,7 @@ impl<A: State<Acc = A>> Adam<'_, A> {
             root: (1.0 - b2.powf(t)).sqrt(),
             keep: 1.0 - adamw.lr * adamw.weight_decay,
             eps: adamw.eps,
-            most: clip.map_or(0.0, |c| c.1),
+            most: clip.map_or(0.0, |c| c.norm),
         };
         let (grid, block) = flat(n);
         let name = format!("adamw_{}", A::TAG);

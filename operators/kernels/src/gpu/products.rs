@@ -60,6 +60,11 @@ impl<'a, E: Element> Matrix<'a, E> {
         }
     }
 
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     fn place(&self) -> Place {
         Place {
             at: self.view.at,

@@ -19,39 +19,52 @@ struct GatherArgs {
     width: u32,
 }
 
-/// The states of `from` that rows `to` see, `to.len() x dim`; `far` are those of nodes without a row.
-///
-/// # Errors
-/// When the device does not do it (so for all functions here).
-///
-/// # Panics
-/// When lengths do not fit (so for all functions here).
-pub fn gather_states<S: State>(
-    (from, to): (&DeviceRows, &DeviceRows),
-    x: View<'_, S>,
-    far: Option<View<'_, S>>,
-    out: View<'_, S>,
-    dim: usize,
-) -> Result<(), Error> {
-    assert_eq!(
-        (x.len(), out.len()),
-        (from.len() * dim, to.len() * dim),
-        "states"
-    );
-    assert_eq!(from.map().len(), to.map().len(), "rows of another graph");
-    let args = GatherArgs {
-        x: x.at,
-        far: address(far),
-        out: out.at,
-        row_node: to.node().at,
-        row_query: to.query().at,
-        map: from.map().at,
-        rows: to.len() as u32,
-        d: dim as u32,
-        width: from.queries() as u32 + 1,
-    };
-    let name = format!("gather_states_{}", S::TAG);
-    out.gpu().launch_rows(&name, to.len(), dim, &args)
+/// Which rows' states are copied to which rows.
+#[derive(Clone, Copy)]
+pub struct Gather<'a> {
+    /// The rows that have states.
+    pub from: &'a DeviceRows,
+    /// The rows that need them.
+    pub to: &'a DeviceRows,
+}
+
+impl Gather<'_> {
+    /// Copies to each row of `to` the state of the same node and query, `to.len() x dim`. `far` are
+    /// the states of nodes without a row, `nodes x dim`; zero if there are none.
+    ///
+    /// # Errors
+    /// If the device reports one.
+    ///
+    /// # Panics
+    /// If lengths do not match.
+    pub fn states<S: State>(
+        &self,
+        x: View<'_, S>,
+        far: Option<View<'_, S>>,
+        out: View<'_, S>,
+        dim: usize,
+    ) -> Result<(), Error> {
+        let (from, to) = (self.from, self.to);
+        assert_eq!(
+            (x.len(), out.len()),
+            (from.len() * dim, to.len() * dim),
+            "states"
+        );
+        assert_eq!(from.map().len(), to.map().len(), "rows of another graph");
+        let args = GatherArgs {
+            x: x.at,
+            far: address(far),
+            out: out.at,
+            row_node: to.node().at,
+            row_query: to.query().at,
+            map: from.map().at,
+            rows: to.len() as u32,
+            d: dim as u32,
+            width: from.queries() as u32 + 1,
+        };
+        let name = format!("gather_states_{}", S::TAG);
+        out.gpu().launch_rows(&name, to.len(), dim, &args)
+    }
 }
 
 /// Some columns of rows with more of them.
@@ -79,6 +92,15 @@ struct TakeArgs {
     column: u32,
 }
 
+/// States of nodes without a row.
+#[derive(Clone, Copy)]
+pub struct Far<'a, S> {
+    /// `nodes x dim`
+    pub states: View<'a, S>,
+    /// The node of each state that is taken.
+    pub node: View<'a, u32>,
+}
+
 /// `out[j, block] = x[index[j]]`; where that is [`crate::rows::NONE`] it is `far`'s state of that node, or zero.
 ///
 /// # Errors
@@ -88,7 +110,7 @@ struct TakeArgs {
 /// See [`gather_states`].
 pub fn take_states<S: State>(
     x: View<'_, S>,
-    far: Option<(View<'_, S>, View<'_, u32>)>,
+    far: Option<Far<'_, S>>,
     index: View<'_, u32>,
     out: View<'_, S::Acc>,
     block: Block,
@@ -97,10 +119,10 @@ pub fn take_states<S: State>(
     assert!(block.column + block.dim <= block.stride, "columns");
     let args = TakeArgs {
         x: x.at,
-        far: address(far.map(|f| f.0)),
+        far: address(far.map(|f| f.states)),
         out: out.at,
         index: index.at,
-        node: address(far.map(|f| f.1)),
+        node: address(far.map(|f| f.node)),
         rows: index.len() as u32,
         d: block.dim as u32,
         stride: block.stride as u32,

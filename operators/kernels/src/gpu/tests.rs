@@ -7,15 +7,15 @@ use proptest::prelude::*;
 use super::heads::{Head, HeadGrads};
 use super::losses::Sparse;
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Marks, Messages, Starts};
-use super::norms::{Norm, NormGrads};
-use super::optimizer::{Adam, sum_of_squares};
+use super::norms::{self, Norm, NormGrads};
+use super::optimizer::{Adam, Clip, sum_of_squares};
 use super::products::{Matrix, product};
 use super::rows::{
-    Block, CastFrom, Groups, add_from_states, add_to_states, bias_rows, cast, divide_rows,
-    gather_states, give_states, relu_backward, set_at, sum_rows, take_states, weigh_rows,
+    Block, CastFrom, Far, Gather, Groups, add_from_states, add_to_states, bias_rows, cast,
+    divide_rows, give_states, relu_backward, set_at, sum_rows, take_states, weigh_rows,
     weigh_rows_backward,
 };
-use super::{Gpu, State, Vector};
+use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
 use crate::layer::{self, Aggregate, Layer};
@@ -486,7 +486,10 @@ fn rows_are_moved_as_told() {
     let node = gpu.vector(&[0u32, 2, 0, 1]).unwrap();
     take_states(
         x.view(),
-        Some((far.view(), node.view())),
+        Some(Far {
+            states: far.view(),
+            node: node.view(),
+        }),
         index.view(),
         out.view(),
         block,
@@ -604,7 +607,11 @@ fn gathered_states_are_those_a_layer_sees() {
     let (x_on, far_on) = (up::<f64>(&gpu, &x), up::<f64>(&gpu, &far));
     let (from_on, to_on) = (rows(&from), rows(&to));
     for seen in [None, Some(far_on.view())] {
-        gather_states((&from_on, &to_on), x_on.view(), seen, out.view(), 3).unwrap();
+        let gather = Gather {
+            from: &from_on,
+            to: &to_on,
+        };
+        gather.states(x_on.view(), seen, out.view(), 3).unwrap();
         let want: Vec<f64> = (0..4)
             .flat_map(|v| (0..3).map(move |q| (v, q)))
             .flat_map(|(v, q)| match (from.find(v, q), seen) {
@@ -662,7 +669,10 @@ where
     let (x, dy) = (up::<S>(&gpu, &x), up::<S>(&gpu, &dy));
     let on = Norm::<S> {
         bias: bias.view(),
-        affine: norm.then(|| (gamma.view(), beta.view())),
+        affine: norm.then(|| norms::Affine {
+            scale: gamma.view(),
+            shift: beta.view(),
+        }),
         activation,
         dim,
     };
@@ -677,10 +687,16 @@ where
         let params = [(); 3].map(|()| gpu.dirty::<S::Acc>(dim).unwrap());
         let grads = NormGrads {
             bias: params[0].view(),
-            affine: norm.then(|| (params[1].view(), params[2].view())),
+            affine: norm.then(|| norms::Affine {
+                scale: params[1].view(),
+                shift: params[2].view(),
+            }),
         };
         on.backward(
-            (lin.view(), rstd_on.view()),
+            norms::Normed {
+                values: lin.view(),
+                rstd: rstd_on.view(),
+            },
             dy.view(),
             dlin_on.view(),
             grads,
@@ -809,9 +825,9 @@ proptest! {
                 g.iter_mut().for_each(|x| *x *= most / (norm + 1e-6));
             }
             settings.step(step, &mut p, &g, &mut m, &mut v);
-            let squares = clip.map(|_| sum_of_squares(grad.view()).unwrap());
+            let clip = clip.map(|norm| Clip { squares: sum_of_squares(grad.view()).unwrap(), norm });
             let adam = Adam { param: on[0].view(), grad: grad.view(), m: on[1].view(), v: on[2].view() };
-            adam.step(&settings, step, squares.as_ref().zip(clip)).unwrap();
+            adam.step(&settings, step, clip.as_ref()).unwrap();
         }
         close("parameters", &on[0], &p);
         close("second moments", &on[2], &v);
@@ -841,11 +857,23 @@ fn memory_is_counted_and_kernels_are_checked() {
     let gpu = Gpu::emulated();
     let a = gpu.zeros::<f64>(100).unwrap();
     drop(gpu.zeros::<f32>(10).unwrap());
-    assert_eq!(gpu.used(), (800, 840));
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 800,
+            peak: 840
+        }
+    );
     gpu.forget_peak();
-    assert_eq!(gpu.used(), (800, 800));
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 800,
+            peak: 800
+        }
+    );
     drop(a);
-    assert_eq!(gpu.used().0, 0);
+    assert_eq!(gpu.used().now, 0);
     let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
     assert!(wrong.unwrap_err().to_string().contains("another size"));
     let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);

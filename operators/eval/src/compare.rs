@@ -1,7 +1,8 @@
-//! `compare`: several evaluations of the same questions in one table: what ablations end in.
+//! `compare`: several evaluations of the same questions in one table, as for ablations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use gfm_pipe_api::named::Named;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
     columns, kinds,
@@ -9,9 +10,10 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::documents::Questions;
-use crate::eval::metrics::Answer;
-use crate::judged::{self, Report, Sure, Target};
+use crate::metrics::Answer;
+use crate::questions::QuestionSet;
+use crate::systems::MODEL;
+use crate::tables::{CEILING, Resampling, Results, Source, Target};
 
 /// The operator.
 pub struct Compare;
@@ -36,10 +38,10 @@ impl Operator for Compare {
         let mut fields = vec![Field::new(
             "systems",
             Type::list(Type::Text),
-            json!(["model"]),
+            json!([MODEL.name]),
             "what is taken of each evaluation: names as in its metrics, with all their rankers",
         )];
-        fields.extend(judged::fields());
+        fields.extend(Resampling::fields());
         Schema::new(fields)
     }
 
@@ -77,49 +79,63 @@ impl Operator for Compare {
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
-        let questions = Questions::bare(ctx.input("questions")?)?;
-        let gold = questions.golds();
-        let mut report = Report::new(questions.asked(&gold));
-        let mut labels: Vec<String> = vec![judged::CEILING.to_owned()];
+        let questions = QuestionSet::read(ctx.input("questions")?)?;
+        let mut results = Results::new(&questions);
+        let mut labels: Vec<String> = Vec::new();
         for artifact in ctx.inputs("ranks") {
             for system in &p.systems {
                 let label = label(artifact, system);
-                if labels.contains(&label) {
+                if label == CEILING || labels.contains(&label) {
                     return Err(OpError::new(format!("`{label}` is in the table already"))
                         .artifact(&artifact.name)
                         .hint("connect each evaluation once, of stages with other names"));
                 }
-                for ((ranker, target), answers) in answers(artifact, system, &questions)? {
-                    report.add((&label, &ranker), target, answers);
+                for answers in read_answers(artifact, system, &questions)? {
+                    let source = Source {
+                        system: &label,
+                        ranker: &answers.ranker,
+                        target: answers.target,
+                    };
+                    results.add(source, answers.of_questions);
                 }
                 labels.push(label);
             }
         }
-        let sure = Sure {
+        let resampling = Resampling {
             resamples: p.resamples,
             seed: p.seed,
         };
-        // The ceiling is named there, too.
-        sure.check_memory(labels.len() - 1)?;
-        let perfect = (0..questions.len()).map(|i| Answer::perfect(questions.document_gold(i)));
-        report.ceiling(Target::Document, perfect.collect());
-        report.write(ctx, &sure)
+        resampling.check_memory(labels.len())?;
+        results.add_ceiling(Target::Document);
+        results.write(ctx, &resampling)
     }
 }
 
-/// What a system of an evaluation is called: by the stage, and by the system where it is not the model.
+/// What a system of an evaluation is called: the stage for the model, the stage and the system for
+/// others.
 fn label(artifact: &Artifact, system: &str) -> String {
     let stage = artifact.name.rsplit_once('.').map_or("?", |n| n.0);
-    match system {
-        "model" => stage.to_owned(),
-        other => format!("{stage} {other}"),
+    if system == MODEL.name {
+        stage.to_owned()
+    } else {
+        format!("{stage} {system}")
     }
 }
 
-/// The answers of a system by ranker and target, in the order of the table, each in the order of the questions.
-type Answers<A> = Vec<((String, Target), Vec<A>)>;
+/// A system's answers by one ranker for one target.
+struct Answers<A> {
+    ranker: String,
+    target: Target,
+    /// In the order of the questions.
+    of_questions: Vec<A>,
+}
 
-fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult<Answers<Answer>> {
+/// The answers of a system by ranker and target, in the order of the table.
+fn read_answers(
+    artifact: &Artifact,
+    system: &str,
+    questions: &QuestionSet,
+) -> OpResult<Vec<Answers<Answer>>> {
     let t = artifact.read("ranks")?;
     let text = |name| columns::text(&t, name);
     let (question, systems) = (text("question")?, text("system")?);
@@ -127,8 +143,8 @@ fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult
     let (asked, gold) = (columns::bools(&t, "asked")?, columns::u32s(&t, "gold")?);
     let ranks = columns::list_u32(&t, "ranks")?;
     let place: HashMap<&str, usize> = questions.ids.iter().map(String::as_str).zip(0..).collect();
-    let mut found: Answers<Option<Answer>> = Vec::new();
-    let others = || {
+    let mut found: Vec<Answers<Option<Answer>>> = Vec::new();
+    let other_questions = || {
         OpError::new(format!(
             "these ranks are of other questions than `{}`",
             questions.name
@@ -140,29 +156,33 @@ fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult
         if systems.value(i) != system {
             continue;
         }
-        let target = match target.value(i) {
-            "entity" => Target::Entity,
-            _ => Target::Document,
-        };
-        let of = (ranker.value(i).to_owned(), target);
-        let at = match found.iter().position(|f| f.0 == of) {
-            Some(at) => at,
-            None => {
-                found.push((of, vec![None; questions.len()]));
-                found.len() - 1
-            }
-        };
-        let places = ranks.iter().map(|r| (*r as usize).saturating_sub(1));
-        let places = asked.value(i).then(|| places.collect());
-        let row = place.get(question.value(i)).ok_or_else(others)?;
-        let known = Answer::perfect(questions.document_gold(*row)).total;
-        if target == Target::Document && gold.value(i) as usize != known {
-            return Err(others());
+        let ranker = ranker.value(i);
+        let target = *Target::named(target.value(i)).ok_or_else(|| {
+            let target = target.value(i);
+            OpError::new(format!("these ranks are of an unknown target, `{target}`"))
+                .artifact(&artifact.name)
+        })?;
+        let known = found
+            .iter()
+            .position(|f| f.ranker == ranker && f.target == target);
+        let known = known.unwrap_or_else(|| {
+            found.push(Answers {
+                ranker: ranker.to_owned(),
+                target,
+                of_questions: vec![None; questions.len()],
+            });
+            found.len() - 1
+        });
+        let row = *place.get(question.value(i)).ok_or_else(other_questions)?;
+        let gold_documents = Answer::perfect(questions.document_gold(row)).total;
+        if target == Target::Document && gold.value(i) as usize != gold_documents {
+            return Err(other_questions());
         }
-        found[at].1[*row] = Some(Answer::at(places, gold.value(i) as usize));
+        let answer = Answer::of_ranks(asked.value(i), &ranks, gold.value(i));
+        found[known].of_questions[row] = Some(answer);
     }
     if found.is_empty() {
-        let known: std::collections::BTreeSet<&str> = systems.iter().flatten().collect();
+        let known: BTreeSet<&str> = systems.iter().flatten().collect();
         let known: Vec<&str> = known.into_iter().collect();
         return Err(OpError::new(format!("no system is called `{system}`"))
             .artifact(&artifact.name)
@@ -170,9 +190,13 @@ fn answers(artifact: &Artifact, system: &str, questions: &Questions) -> OpResult
     }
     found
         .into_iter()
-        .map(|(of, answers)| {
-            let answers: Option<Vec<Answer>> = answers.into_iter().collect();
-            Ok((of, answers.ok_or_else(others)?))
+        .map(|answers| {
+            let of_questions: Option<Vec<Answer>> = answers.of_questions.into_iter().collect();
+            Ok(Answers {
+                ranker: answers.ranker,
+                target: answers.target,
+                of_questions: of_questions.ok_or_else(other_questions)?,
+            })
         })
         .collect()
 }

@@ -10,16 +10,16 @@
 //! document scores the mass of its own node where documents are nodes, as in HippoRAG 2 (Gutiérrez
 //! et al. 2025), otherwise that of its entities (`Ranker::Simple`).
 
-use super::{BadShape, EntityDocuments};
+use crate::{BadShape, EntityDocuments};
 
 /// Probability of returning to the question's start nodes, as in HippoRAG.
 pub const RESTART: f64 = 0.5;
-/// The same where documents are nodes: they are a step farther away.
+/// The same where documents are nodes, which are one step farther away.
 pub const RESTART_WITH_PASSAGES: f64 = 0.3;
 /// Iteration stops when the masses change by less than this in sum.
 const TOLERANCE: f64 = 1e-9;
-/// And here in any case. The change shrinks by 1 - restart at every step: about 30 are needed for
-/// 0.5, 60 for 0.3, 400 for 0.05.
+/// Most steps. The change shrinks by the factor 1 - restart at every step: about 30 steps are
+/// needed for 0.5, 60 for 0.3, 400 for 0.05.
 const MAX_STEPS: usize = 400;
 
 /// A graph to walk on.
@@ -33,8 +33,7 @@ pub struct Ppr {
 }
 
 impl Ppr {
-    /// From the heads, tails and weights of the direct triples. Those that weigh nothing are left
-    /// out.
+    /// From the heads, tails and weights of the direct triples. Those of weight 0 are left out.
     ///
     /// # Errors
     /// When an id is out of range, or a weight is negative or not finite.
@@ -96,8 +95,9 @@ impl Ppr {
         Ppr { restart, ..self }
     }
 
-    /// Mass of every node for a question, in sum 1, from its start nodes with their weights (above
-    /// 0; of a node given twice the first counts); `None` without a start node.
+    /// Mass of every node for a question, in sum 1, from its start nodes with their weights, which
+    /// are above 0. When a node is given twice, the first weight counts. `None` without a start
+    /// node.
     ///
     /// # Errors
     /// When an id is out of range.
@@ -146,8 +146,9 @@ impl Ppr {
     }
 }
 
-/// Question entities with their weights: 1 / number of documents that mention the entity (HippoRAG, section 2.3), 1 where none
-/// does, as its program has it; or 1 for all.
+/// Question entities with their weights. Where `weighted`, a weight is 1 / number of documents that
+/// mention the entity (HippoRAG, section 2.3), or 1 where none does, as in its program. Else all
+/// weights are 1.
 pub fn specificity(
     entities: &[u32],
     documents: &EntityDocuments,
@@ -163,8 +164,8 @@ pub fn specificity(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::rankers::Ranker;
     use super::*;
+    use crate::rankers::SIMPLE;
 
     /// Triples of weight 1.
     fn plain(pairs: &[(u32, u32)]) -> Vec<(u32, u32, f64)> {
@@ -177,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_specific_entity_pulls_more() {
-        // Two entities without an edge: mass stays where it starts. Entity 0 is in three documents, 1 in one, 2 in none.
+        // Two entities without an edge: mass stays where it starts. Entity 0 is in three documents,
+        // 1 in one, 2 in none.
         let graph = Ppr::new(3, plain(&[])).unwrap();
         let pairs = [(0, 0), (0, 1), (0, 2), (1, 0)];
         let documents = EntityDocuments::from_pairs(3, 3, pairs).unwrap();
@@ -202,23 +204,24 @@ mod tests {
 
     #[test]
     fn hand_computed_masses_on_a_path() {
-        // 0 - 1 - 2 from 0: x0 = 1/2 + x1/4, x1 = x0/2 + x2/2, x2 = x1/4, so x1 = 2/7, x0 = 4/7 + 0, x2 = 1/14 … exactly:
-        // x1 = x0/2 + x1/8 => x0 = 7/4 x1; 7/4 x1 = 1/2 + x1/4 => x1 = 1/3, x0 = 7/12, x2 = 1/12.
+        // 0 - 1 - 2 from 0: x0 = 1/2 + x1/4, x1 = x0/2 + x2/2, x2 = x1/4, so x1 = 2/7, x0 = 4/7 +
+        // 0, x2 = 1/14 … exactly: x1 = x0/2 + x1/8 => x0 = 7/4 x1; 7/4 x1 = 1/2 + x1/4 => x1 = 1/3,
+        // x0 = 7/12, x2 = 1/12.
         let graph = Ppr::new(3, plain(&[(0, 1), (2, 1)])).unwrap();
         let masses = graph.masses(&even(&[0])).unwrap().unwrap();
         close(&masses, &[7.0 / 12.0, 1.0 / 3.0, 1.0 / 12.0]);
         // A document scores the mass of its entities.
         let documents = EntityDocuments::from_pairs(3, 2, [(1, 0), (2, 0), (0, 1)]).unwrap();
         close(
-            &Ranker::Simple.documents(&masses, &documents),
+            &SIMPLE.whole().documents(&masses, &documents),
             &[5.0 / 12.0, 7.0 / 12.0],
         );
     }
 
     #[test]
     fn several_triples_between_two_entities_weigh_more() {
-        // 1 has two triples with 0 (one each way) and one with 2; from 1: x0 = x1/2 * 2/3 = x1/3, x2 = x1/6,
-        // x1 = 1/2 + (x0 + x2)/2 = 1/2 + x1/4 => x1 = 2/3, x0 = 2/9, x2 = 1/9.
+        // 1 has two triples with 0 (one each way) and one with 2; from 1: x0 = x1/2 * 2/3 = x1/3,
+        // x2 = x1/6, x1 = 1/2 + (x0 + x2)/2 = 1/2 + x1/4 => x1 = 2/3, x0 = 2/9, x2 = 1/9.
         let graph = Ppr::new(3, plain(&[(0, 1), (1, 0), (1, 2)])).unwrap();
         close(
             &graph.masses(&even(&[1])).unwrap().unwrap(),
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn heavier_triples_are_taken_more_often() {
-        // The same walk as above, by weights; a triple without weight is no way anywhere.
+        // The same walk as above, by weights; a triple of weight 0 is ignored.
         let triples = [(1, 0, 1.5), (0, 1, 0.5), (2, 1, 1.0), (3, 1, 0.0)];
         let graph = Ppr::new(4, triples).unwrap();
         close(
@@ -252,15 +255,16 @@ mod tests {
 
     #[test]
     fn a_loop_keeps_half_of_what_leaves() {
-        // 0 has a loop and an edge to 1: x1 = x0/4, x0 = 1/2 + x0/4 + x1/2 => x0 (1 - 1/4 - 1/8) = 1/2 => x0 = 4/5.
+        // 0 has a loop and an edge to 1: x1 = x0/4, x0 = 1/2 + x0/4 + x1/2 => x0 (1 - 1/4 - 1/8) =
+        // 1/2 => x0 = 4/5.
         let graph = Ppr::new(2, plain(&[(0, 0), (0, 1)])).unwrap();
         close(&graph.masses(&even(&[0])).unwrap().unwrap(), &[0.8, 0.2]);
     }
 
     #[test]
     fn mass_on_isolated_entities_returns_to_the_question() {
-        // 0 - 1, 2 alone; from {0, 2} (and 0 named twice): x2 = 1/4 + x2/4 (its own half of what returns),
-        // x2 = 1/3; x0 = 1/4 + x2/4 + x1/2 = 1/3 + x1/2, x1 = x0/2 => x0 = 4/9, x1 = 2/9.
+        // 0 - 1, 2 alone; from {0, 2} (and 0 named twice): x2 = 1/4 + x2/4 (its own half of what
+        // returns), x2 = 1/3; x0 = 1/4 + x2/4 + x1/2 = 1/3 + x1/2, x1 = x0/2 => x0 = 4/9, x1 = 2/9.
         let graph = Ppr::new(3, plain(&[(0, 1)])).unwrap();
         let masses = graph.masses(&even(&[2, 0, 0])).unwrap().unwrap();
         close(&masses, &[4.0 / 9.0, 2.0 / 9.0, 1.0 / 3.0]);

@@ -1,24 +1,48 @@
-//! How sure a mean over questions is, and whether two systems differ: bootstrap intervals and a paired test.
+//! How sure a mean over questions is, and whether two systems differ: bootstrap intervals, a paired
+//! test, and a correction for several tests.
 //!
-//! Questions are what varies: intervals are over questions like these, not over trainings. All columns share the same resamples and
-//! sign flips, so differences are paired. Each resample has a random stream of its own and sums are cut by sizes: no number
-//! depends on the number of threads. docs/metrics.md says what the numbers mean.
+//! Questions are what varies: intervals are over questions like these, not over trainings. All
+//! columns share the same resamples and sign flips, so differences are paired. Each resample has a
+//! random stream of its own and sums are cut by sizes, so no number depends on the number of
+//! threads. docs/metrics.md says what the numbers mean.
 
+use gfm_pipe_api::random::stream;
 use gfm_pipe_kernels::gemm::{Mat, gemm};
+use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 
-use crate::model::rng;
-
 /// Mass of an interval.
 const LEVEL: f64 = 0.95;
-/// Resamples of one product: enough to use a processor well, few enough to fit its memory when questions are many.
+/// Resamples of one product: enough to use a processor well, few enough to fit its memory when
+/// there are many questions.
 const AT_ONCE: usize = 64;
 
-/// Lower and upper end of a 95 % interval.
-pub type Interval = (f64, f64);
+/// A 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
 
-/// Asked between pieces of the work; an error stops it.
+/// Names the random streams of resamples and flips.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams<'a> {
+    /// The user's seed.
+    pub seed: u64,
+    /// What is resampled; other purposes draw other numbers.
+    pub purpose: &'a str,
+}
+
+impl Streams<'_> {
+    fn of(self, what: &str, draw: usize) -> ChaCha8Rng {
+        stream(self.seed, &format!("{what} {} {draw}", self.purpose))
+    }
+}
+
+/// Called between pieces of the work; an error stops it.
 pub type Check<'a, E> = &'a (dyn Fn() -> Result<(), E> + Sync);
 
 /// Values of several figures for several questions.
@@ -29,7 +53,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// From one row a question, all of the same length.
+    /// From one row per question, all of the same length.
     pub fn new(rows: impl IntoIterator<Item = Vec<f64>>) -> Self {
         let mut out = Values::default();
         for row in rows {
@@ -71,7 +95,8 @@ impl Values {
         sums
     }
 
-    /// Sums of the columns under `draws` random weightings of the questions: one row a draw. `weigh` writes the weights of a draw.
+    /// Sums of the columns under `draws` random weightings of the questions: one row per draw.
+    /// `weigh` writes the weights of a draw.
     fn weighted<E: Send>(
         &self,
         draws: usize,
@@ -106,16 +131,16 @@ impl Values {
     }
 }
 
-/// 95 % percentile bootstrap intervals of the means of the columns (Efron and Tibshirani 1993, chapter 13), from `resamples`
-/// samples of as many questions, with replacement. `None` without resamples or with fewer than two questions: one question says
-/// nothing about others.
+/// 95 % percentile bootstrap intervals of the means of the columns (Efron and Tibshirani 1993,
+/// chapter 13), from `resamples` samples of as many questions, with replacement. `None` without
+/// resamples or with fewer than two questions: one question says nothing about others.
 ///
 /// # Errors
-/// What `check` gives.
+/// Those of `check`.
 pub fn intervals<E: Send>(
     values: &Values,
     resamples: usize,
-    (seed, purpose): (u64, &str),
+    streams: Streams<'_>,
     check: Check<'_, E>,
 ) -> Result<Option<Vec<Interval>>, E> {
     let n = values.len();
@@ -123,7 +148,7 @@ pub fn intervals<E: Send>(
         return Ok(None);
     }
     let weigh = |r: usize, weights: &mut [f64]| {
-        let mut rng = rng(seed, &format!("bootstrap {purpose} {r}"));
+        let mut rng = streams.of("bootstrap", r);
         for _ in 0..n {
             weights[below(&mut rng, n)] += 1.0;
         }
@@ -133,7 +158,10 @@ pub fn intervals<E: Send>(
     let of = (0..values.columns).into_par_iter().map(|c| {
         let mut sorted: Vec<f64> = samples.iter().map(|s| s[c] / n as f64).collect();
         sorted.sort_by(f64::total_cmp);
-        (quantile(&sorted, tail), quantile(&sorted, 1.0 - tail))
+        Interval {
+            low: quantile(&sorted, tail),
+            high: quantile(&sorted, 1.0 - tail),
+        }
     });
     Ok(Some(of.collect()))
 }
@@ -151,23 +179,24 @@ fn quantile(sorted: &[f64], p: f64) -> f64 {
     sorted[low] + part * (sorted[high] - sorted[low])
 }
 
-/// Two-sided p-values of a paired randomisation test (sign flips of each question's difference: Fisher 1935; for retrieval,
-/// Smucker, Allan and Carterette 2007), one a column of `differences`. An estimate from `flips` random flips,
-/// (1 + as extreme ones) / (1 + flips), so never 0.
+/// Two-sided p-values of a paired randomisation test (sign flips of each question's difference:
+/// Fisher 1935; for retrieval, Smucker, Allan and Carterette 2007), one per column of
+/// `differences`. Each is an estimate from `flips` random flips, (1 + those at least as extreme) /
+/// (1 + flips), so it is never 0. `None` without flips or differences.
 ///
 /// # Errors
-/// What `check` gives.
+/// Those of `check`.
 pub fn sign_flip<E: Send>(
     differences: &Values,
     flips: usize,
-    (seed, purpose): (u64, &str),
+    streams: Streams<'_>,
     check: Check<'_, E>,
 ) -> Result<Option<Vec<f64>>, E> {
     if flips == 0 || differences.is_empty() {
         return Ok(None);
     }
     let weigh = |r: usize, weights: &mut [f64]| {
-        let mut rng = rng(seed, &format!("flips {purpose} {r}"));
+        let mut rng = streams.of("flips", r);
         for signs in weights.chunks_mut(64) {
             let bits = rng.next_u64();
             for (i, sign) in signs.iter_mut().enumerate() {
@@ -182,7 +211,7 @@ pub fn sign_flip<E: Send>(
         .into_iter()
         .enumerate()
         .map(|(c, mean)| {
-            // Sums in another order differ in their last bits: an equal one must count as as extreme.
+            // Sums in another order differ in their last bits; an equal sum must count as extreme.
             let limit = (mean * n).abs() - 1e-9;
             let extreme = sums.iter().filter(|s| s[c].abs() >= limit).count();
             (1 + extreme) as f64 / (1 + flips) as f64
@@ -190,8 +219,8 @@ pub fn sign_flip<E: Send>(
     Ok(Some(p.collect()))
 }
 
-/// p-values of a family of tests, raised so that the chance of one false alarm among them stays what a single one's is
-/// (Holm 1979).
+/// p-values of a family of tests, raised so that the chance of any false alarm among them is that
+/// of a single test (Holm 1979).
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -209,7 +238,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const NAMED: (u64, &str) = (1, "test");
+    const NAMED: Streams<'static> = named(1, "test");
+
+    const fn named(seed: u64, purpose: &str) -> Streams<'_> {
+        Streams { seed, purpose }
+    }
 
     fn rows(values: &[f64]) -> Values {
         Values::new(values.iter().map(|v| vec![*v]))
@@ -219,16 +252,16 @@ mod tests {
         Ok(())
     }
 
-    fn intervals(values: &Values, resamples: usize, named: (u64, &str)) -> Option<Vec<Interval>> {
-        super::intervals(values, resamples, named, &go_on).unwrap()
+    fn intervals(values: &Values, resamples: usize, streams: Streams<'_>) -> Option<Vec<Interval>> {
+        super::intervals(values, resamples, streams, &go_on).unwrap()
     }
 
-    fn sign_flip(values: &Values, flips: usize, named: (u64, &str)) -> Option<Vec<f64>> {
-        super::sign_flip(values, flips, named, &go_on).unwrap()
+    fn sign_flip(values: &Values, flips: usize, streams: Streams<'_>) -> Option<Vec<f64>> {
+        super::sign_flip(values, flips, streams, &go_on).unwrap()
     }
 
     #[test]
-    fn who_asks_to_stop_is_heard() {
+    fn an_error_of_the_check_stops_the_work() {
         let stop = || Err("stopped");
         let values = rows(&[1.0, 0.0, 1.0]);
         assert_eq!(super::intervals(&values, 9, NAMED, &stop), Err("stopped"));
@@ -237,15 +270,16 @@ mod tests {
 
     #[test]
     fn resamples_agree_with_drawing_rows_one_by_one() {
-        // The same streams, added up the slow way: 130 resamples are three products, the last one short.
+        // The same streams, added up row by row. 130 resamples are three products; the last is
+        // shorter.
         let data: Vec<Vec<f64>> = (0..37)
             .map(|i| vec![f64::from(i % 5) / 4.0, f64::from(i * i % 7), 0.25])
             .collect();
         let got = intervals(&Values::new(data.clone()), 130, NAMED).unwrap();
-        for (c, (low, high)) in got.into_iter().enumerate() {
+        for (c, Interval { low, high }) in got.into_iter().enumerate() {
             let mut means: Vec<f64> = (0..130)
                 .map(|r| {
-                    let mut rng = rng(NAMED.0, &format!("bootstrap {} {r}", NAMED.1));
+                    let mut rng = NAMED.of("bootstrap", r);
                     let drawn = (0..37).map(|_| data[below(&mut rng, 37)][c]);
                     drawn.sum::<f64>() / 37.0
                 })
@@ -258,21 +292,25 @@ mod tests {
 
     #[test]
     fn intervals_agree_with_the_normal_one_where_that_holds() {
-        // 400 questions, 300 of them right: the mean .75 has standard error sqrt(.75 * .25 / 400) = .02165.
+        // 400 questions, 300 of them right: the mean .75 has standard error sqrt(.75 * .25 / 400) =
+        // .02165.
         let values: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i % 4 > 0))).collect();
-        let (low, high) = intervals(&rows(&values), 4000, NAMED).unwrap()[0];
+        let Interval { low, high } = intervals(&rows(&values), 4000, NAMED).unwrap()[0];
         assert!((low - (0.75 - 1.96 * 0.02165)).abs() < 0.004, "{low}");
         assert!((high - (0.75 + 1.96 * 0.02165)).abs() < 0.004, "{high}");
     }
 
     #[test]
-    fn nothing_is_said_from_nothing() {
+    fn too_few_questions_have_no_interval() {
         assert_eq!(intervals(&rows(&[1.0]), 100, NAMED), None);
         assert_eq!(intervals(&rows(&[1.0, 0.0]), 0, NAMED), None);
         assert_eq!(intervals(&Values::default(), 100, NAMED), None);
         assert_eq!(
             intervals(&rows(&[0.5; 9]), 100, NAMED).unwrap(),
-            [(0.5, 0.5)]
+            [Interval {
+                low: 0.5,
+                high: 0.5
+            }]
         );
         assert!(Values::default().means().is_empty());
         assert_eq!(sign_flip(&Values::default(), 100, NAMED), None);
@@ -293,32 +331,33 @@ mod tests {
         assert_eq!(run(1), run(3));
         assert_ne!(
             intervals(&values, 200, NAMED),
-            intervals(&values, 200, (2, "test"))
+            intervals(&values, 200, named(2, "test"))
         );
     }
 
     #[test]
     fn flips_agree_with_all_of_them() {
-        // Exact: of the 2^5 sign patterns of 3, 1, 1, 2, 1 those with |sum| >= 6 are 8, 6 and their negatives: sum 8 in one way,
-        // sum 6 by flipping one of the three ones, so 2 * 4 / 32.
+        // Exact: among the 2^5 sign patterns of 3, 1, 1, 2, 1, those with |sum| >= 6 have the sums
+        // 8 and 6 and their negatives. There is one way to 8, and three to 6 (flipping one of the
+        // ones): 2 * 4 / 32.
         let p = sign_flip(&rows(&[3.0, 1.0, 1.0, 2.0, -1.0]), 20_000, NAMED).unwrap()[0];
         assert!((p - 0.25).abs() < 0.01, "{p}");
         // No difference anywhere is no evidence.
         assert_eq!(sign_flip(&rows(&[0.0; 4]), 100, NAMED).unwrap(), [1.0]);
-        // Forty questions all better: as rare as can be seen.
+        // Forty questions, all better: the smallest p-value that 999 flips can show.
         assert_eq!(sign_flip(&rows(&[1.0; 40]), 999, NAMED).unwrap(), [0.001]);
     }
 
     #[test]
     fn a_true_null_is_rejected_as_often_as_promised() {
         // 300 experiments of 30 questions whose differences are symmetric around 0.
-        let mut rng = rng(5, "null");
+        let mut rng = stream(5, "null");
         let mut low = 0;
         for i in 0..300 {
             let values: Vec<f64> = (0..30)
                 .map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 0.5)
                 .collect();
-            let p = sign_flip(&rows(&values), 400, (i, "null")).unwrap()[0];
+            let p = sign_flip(&rows(&values), 400, named(i, "null")).unwrap()[0];
             low += usize::from(p <= 0.1);
         }
         // 30 expected, standard deviation 5.2.

@@ -1,13 +1,15 @@
-//! Reciprocal rank fusion: several rankings to one (Cormack, Clarke and Büttcher 2009).
+//! Reciprocal rank fusion: one ranking from several (Cormack, Clarke and Büttcher 2009).
 //!
-//! A document scores the sum of 1 / (60 + rank) over the systems, with one-based ranks. A system that could not be asked has no part.
+//! A document scores the sum of 1 / (60 + rank) over the systems, with one-based ranks. A system
+//! that could not be asked is left out.
 
-use super::top;
+use crate::top;
 
-/// What dampens the first ranks; the paper's value.
+/// Dampens the first ranks; the paper's value.
 const DAMPING: f64 = 60.0;
 
-/// Fused scores of all documents, from the scores each system gives them; `None` when none could be asked.
+/// Fused scores of all documents, from the scores of each system; `None` when no system could be
+/// asked.
 pub fn fuse(systems: &[Option<&[f64]>]) -> Option<Vec<f64>> {
     let mut fused: Option<Vec<f64>> = None;
     for scores in systems.iter().flatten() {
@@ -36,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_asked_is_no_ranking() {
+    fn without_an_answer_there_is_no_ranking() {
         assert_eq!(fuse(&[None, None]), None);
         assert_eq!(fuse(&[]), None);
     }

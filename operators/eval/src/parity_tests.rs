@@ -1,4 +1,4 @@
-//! Rankers, ranks and metrics are those of the reference (tests/parity/qa_small, made with it).
+//! Rankers, ranks and metrics equal the reference's, which made tests/parity/qa_small.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::bootstrap::Values;
-use super::metrics::{Gold, Metric, filtered_ranks, predicted, score};
-use super::rankers::Ranker;
-use super::{EntityDocuments, places};
+use crate::metrics::{Gold, HITS, MAPE, MRR_FILTERED, filtered_ranks, score, sum_of_likely};
+use crate::rankers::{IDF, IDF_TOPK, Ranker, SIMPLE, TOPK};
+use crate::statistics::Values;
+use crate::{EntityDocuments, places};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/qa_small")
@@ -58,11 +58,11 @@ const ENTITIES: usize = 60;
 const DOCUMENTS: usize = 26;
 
 const RANKERS: [(&str, Ranker); 5] = [
-    ("doc.simple", Ranker::Simple),
-    ("doc.idf", Ranker::Idf),
-    ("doc.topk10", Ranker::TopK(10)),
-    ("doc.idf_topk20", Ranker::IdfTopK(20)),
-    ("doc.idf_topk5", Ranker::IdfTopK(5)),
+    ("doc.simple", SIMPLE.whole()),
+    ("doc.idf", IDF.whole()),
+    ("doc.topk10", TOPK.top_k(10)),
+    ("doc.idf_topk20", IDF_TOPK.top_k(20)),
+    ("doc.idf_topk5", IDF_TOPK.top_k(5)),
 ];
 
 fn matrix(inputs: &Fixture) -> EntityDocuments {
@@ -113,14 +113,15 @@ fn parity_qa_small_rankers() {
     );
     let scores = expected.f32("scores");
     for (name, ranker) in RANKERS {
-        let got: Vec<f32> = scores
+        let got: Vec<f64> = scores
             .chunks_exact(ENTITIES)
-            .flat_map(|row| ranker.documents(row, &matrix))
+            .flat_map(|row| ranker.documents(&wide(row), &matrix))
             .collect();
         let want = expected.f32(&format!("{name}.pred"));
-        close(&wide(&got), &wide(&want), 1e-5, name);
+        close(&got, &wide(&want), 1e-5, name);
     }
-    // The fixture has document scores in f32 only; from f64 entity scores they are the dense product.
+    // The fixture has document scores in f32 only; from f64 entity scores they are the dense
+    // product.
     let scores = Fixture::open("expected_f64.safetensors").f64("scores");
     let dense = inputs.f32("ent2doc_dense");
     for row in scores.chunks_exact(ENTITIES) {
@@ -133,9 +134,9 @@ fn parity_qa_small_rankers() {
                 })
                 .collect()
         };
-        let simple = Ranker::Simple.documents(row, &matrix);
+        let simple = SIMPLE.whole().documents(row, &matrix);
         close(&simple, &product(&|_| 1.0), 1e-12, "simple in f64");
-        let idf = Ranker::Idf.documents(row, &matrix);
+        let idf = IDF.whole().documents(row, &matrix);
         close(&idf, &product(&|e| weights[e]), 1e-12, "idf in f64");
     }
 }
@@ -182,7 +183,7 @@ fn parity_qa_small_ranks() {
             let places = places(row, gold);
             filtered.extend(filtered_ranks(&places));
             raw.extend(places);
-            sums.push(predicted(row));
+            sums.push(sum_of_likely(row));
         }
         assert_eq!(raw, expected.usize(&format!("{name}.raw_rank")), "{name}");
         assert_eq!(filtered, expected.usize(&format!("{name}.rank")), "{name}");
@@ -196,18 +197,18 @@ fn parity_qa_small_metrics_train_batch() {
     let case: serde_json::Value =
         serde_json::from_slice(&fs::read(folder().join("case.json")).unwrap()).unwrap();
     let metrics = [
-        ("mrr", Metric::MrrFiltered),
-        ("hits@1", Metric::Hits(1)),
-        ("hits@2", Metric::Hits(2)),
-        ("hits@3", Metric::Hits(3)),
-        ("hits@5", Metric::Hits(5)),
-        ("hits@10", Metric::Hits(10)),
+        ("mrr", MRR_FILTERED.whole()),
+        ("hits@1", HITS.at(1)),
+        ("hits@2", HITS.at(2)),
+        ("hits@3", HITS.at(3)),
+        ("hits@5", HITS.at(5)),
+        ("hits@10", HITS.at(10)),
         // The reference's recall is its hits by another name.
-        ("recall@1", Metric::Hits(1)),
-        ("recall@2", Metric::Hits(2)),
-        ("recall@5", Metric::Hits(5)),
-        ("recall@10", Metric::Hits(10)),
-        ("mape", Metric::Mape),
+        ("recall@1", HITS.at(1)),
+        ("recall@2", HITS.at(2)),
+        ("recall@5", HITS.at(5)),
+        ("recall@10", HITS.at(10)),
+        ("mape", MAPE.whole()),
     ];
     let kinds = metrics.map(|m| m.1);
     for (name, width, scores, gold) in views() {

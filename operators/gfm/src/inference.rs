@@ -1,39 +1,32 @@
-//! Questions put to a model on a graph: what `evaluate` and `retrieve` read, and how documents are ranked.
+//! Entity scores of questions by a model on a graph: what `evaluate` and `retrieve` read, and how
+//! they ask.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, Float64Array, StringArray, UInt32Array};
+use arrow::array::{Array, StringArray};
 use candle_core::{Result as TensorResult, Tensor};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
 };
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::pieces::Pieces;
+use gfm_pipe_eval::rankers::top_k_field;
 
 use crate::build_background::read_background;
 use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
-use crate::eval::rankers::NO_SCORE;
-use crate::eval::{EntityDocuments, top};
-use crate::finetune::each_scored;
 use crate::inputs::{LoadedGraph, same_encoder, zipped};
 use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
-use crate::pieces::Pieces;
 use crate::progress::Pass;
+use crate::question_scores::{Seeded, each_scored};
 use crate::scorer::{Scorer, with_scorer};
 use crate::tensor_error;
-
-/// Entities there may be.
-pub(crate) const MAX_ENTITIES: f64 = u32::MAX as f64;
-/// Why.
-pub(crate) const NUMBERED: &str = "entities are numbered with 32 bits";
-
-/// Names of the rankers.
-pub(crate) const RANKERS: [&str; 4] = ["simple", "idf", "topk", "idf_topk"];
 
 /// Ports whose artifacts belong together by position: each may have one for each of `questions`.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
 
-/// The ports of [`Setting::read`], `background` and `corpus_embeddings`.
+/// The ports of [`Inputs::read`], `background` and `corpus_embeddings`.
 pub(crate) fn ports() -> Vec<InPort> {
     vec![
         InPort::of(
@@ -108,13 +101,7 @@ pub(crate) fn ports() -> Vec<InPort> {
 /// The parameters that say how questions are put.
 pub(crate) fn fields() -> Vec<Field> {
     vec![
-        Field::new(
-            "top_k",
-            Type::int(1),
-            20,
-            "entities that count, for topk and idf_topk",
-        )
-        .at_most(MAX_ENTITIES, NUMBERED),
+        top_k_field(),
         Field::new(
             "init_entities_weight",
             Type::Bool,
@@ -127,14 +114,9 @@ pub(crate) fn fields() -> Vec<Field> {
     ]
 }
 
-/// What [`fields`] are not.
-pub(crate) fn ranker_type() -> Type {
-    Type::one_of(&RANKERS)
-}
-
 /// How questions are put to a model.
 #[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
+pub(crate) struct AskOptions<'a> {
     /// `init_entities_weight`.
     pub weighted: bool,
     /// Questions at once.
@@ -143,10 +125,10 @@ pub(crate) struct How<'a> {
     pub pass: Pass<'a>,
 }
 
-/// What questions are asked of.
-pub(crate) struct Setting {
+/// The inputs of `evaluate` and `retrieve` in memory.
+pub(crate) struct Inputs {
     /// The graph, where one is connected and wanted.
-    graph: Option<OnGraph>,
+    graph: Option<GraphInputs>,
     /// Titles of the documents.
     pub titles: StringArray,
     /// Texts of the documents.
@@ -155,21 +137,21 @@ pub(crate) struct Setting {
     pub questions: Questions,
     /// Which documents are pieces of one, where some are.
     pieces: Option<Pieces>,
-    /// Who divides the graph, where ranks do.
+    /// How ranks divide the graph, where they do.
     pub dividing: Option<Arc<Dividing>>,
 }
 
 /// A graph and the documents its entities are in.
-pub(crate) struct OnGraph {
+pub(crate) struct GraphInputs {
     /// The graph.
     pub input: LoadedGraph,
     /// Which documents mention an entity.
     pub matrix: EntityDocuments,
 }
 
-impl OnGraph {
+impl GraphInputs {
     fn read(graph: &Artifact, documents: &Artifact, titles: usize) -> OpResult<Self> {
-        let on = OnGraph {
+        let on = GraphInputs {
             input: LoadedGraph::read(graph)?,
             matrix: read_entity_documents(documents)?,
         };
@@ -185,7 +167,7 @@ impl OnGraph {
     }
 }
 
-impl Setting {
+impl Inputs {
     /// Reads the inputs of [`ports`]; the graph and its documents only where a system wants them.
     pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
         let table = ctx.input("corpus")?.read("documents")?;
@@ -196,7 +178,7 @@ impl Setting {
         let connected = ctx.input_opt("graph").zip(ctx.input_opt("documents"));
         let graph = connected
             .filter(|_| wants_graph)
-            .map(|(graph, documents)| OnGraph::read(graph, documents, titles.len()))
+            .map(|(graph, documents)| GraphInputs::read(graph, documents, titles.len()))
             .transpose()?;
         zipped(ctx, &["questions"], &OF_QUESTIONS)?;
         let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
@@ -214,7 +196,7 @@ impl Setting {
         // Without a graph no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
-        Ok(Setting {
+        Ok(Inputs {
             graph,
             titles: titles.clone(),
             texts: texts.clone(),
@@ -225,7 +207,7 @@ impl Setting {
     }
 
     /// The graph, which a system needs.
-    pub fn on_graph(&self) -> OpResult<&OnGraph> {
+    pub fn on_graph(&self) -> OpResult<&GraphInputs> {
         let needed = || OpError::new("nothing is connected to inputs `graph` and `documents`");
         self.graph.as_ref().ok_or_else(needed)
     }
@@ -235,7 +217,7 @@ impl Setting {
         self.graph.is_some()
     }
 
-    /// Warns of questions that cannot be asked; `then` says what becomes of them.
+    /// Warns of questions that cannot be asked; `then` says what happens to them.
     pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
         if !self.has_graph() {
             return;
@@ -250,8 +232,8 @@ impl Setting {
         }
     }
 
-    /// Scores to rank documents by, from those of all pieces: of a document in pieces the first
-    /// has the best score, and the others come last.
+    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets
+    /// the best score of them, and the others come last.
     pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
         if let Some(pieces) = &self.pieces {
             pieces.fold(&mut scores);
@@ -259,14 +241,14 @@ impl Setting {
         scores
     }
 
-    /// Gives the entity scores of every question that starts somewhere to `take`, in order, by the
-    /// model of a port, with its background if there is one.
+    /// Passes the entity scores of every question that starts somewhere to `take`, in order. They
+    /// are those of a port's model, with its background if there is one.
     pub fn ask(
         &self,
         ctx: &Context,
         model: &Artifact,
         background: Option<&Artifact>,
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let input = &self.on_graph()?.input;
@@ -275,7 +257,7 @@ impl Setting {
         let graph = ctx.input("graph")?;
         let background = match (&self.dividing, background) {
             (Some(_), Some(known)) => {
-                // Nobody holds all of a divided graph's states.
+                // No rank holds all states of a divided graph.
                 ctx.info(format!(
                     "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
                     known.name
@@ -287,7 +269,7 @@ impl Setting {
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
-        self.ask_weights(ctx, (&weights, background), how, take)
+        self.ask_weights(ctx, (&weights, background), options, take)
     }
 
     /// The same by a model of the same dimensions with random weights.
@@ -296,36 +278,46 @@ impl Setting {
         ctx: &Context,
         model: &Artifact,
         seed: u64,
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
         let class = Class::GNNRetriever;
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
-        self.ask_weights(ctx, (&weights, None), how, take)
+        self.ask_weights(ctx, (&weights, None), options, take)
     }
 
     fn ask_weights(
         &self,
         ctx: &Context,
         weights: (&Weights, Option<Vec<Tensor>>),
-        how: How<'_>,
+        options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
-        let OnGraph { input, matrix } = self.on_graph()?;
+        let GraphInputs { input, matrix } = self.on_graph()?;
         let all = 0..self.questions.len();
-        let seeds = all.map(|i| self.questions.seeds(i, matrix, how.weighted));
+        let seeds = all.map(|i| self.questions.seeds(i, matrix, options.weighted));
         let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;
-        // Of a divided graph each rank holds a part.
+        // Each rank holds only a part of a divided graph.
         if self.dividing.is_none() {
-            let queries = how.batch_size.min(self.questions.len());
+            let queries = options.batch_size.min(self.questions.len());
             check_memory(&weights.0.config, graph.nodes(), queries)?;
         }
         let ask = |by: &dyn Scorer| {
-            let asked = (&self.questions, &seeds[..]);
-            each_scored(how.pass, by, graph.nodes(), asked, how.batch_size, take)
+            let asked = Seeded {
+                questions: &self.questions,
+                seeds: &seeds,
+            };
+            each_scored(
+                options.pass,
+                by,
+                graph.nodes(),
+                asked,
+                options.batch_size,
+                take,
+            )
         };
         match &self.dividing {
             Some(dividing) => {
@@ -364,8 +356,8 @@ impl StoredModel {
     }
 }
 
-/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its only projection of texts,
-/// `rel_mlp`, takes the place (a random one would measure nothing).
+/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its
+/// only projection of texts, `rel_mlp`, takes its place (a random one would measure nothing).
 fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
     stored.fits(input, name)?;
     if stored.params.class == Class::GNNRetriever {
@@ -384,50 +376,4 @@ fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weig
         Ok(out)
     };
     build().map_err(tensor_error)
-}
-
-/// The first documents of a question with their scores, best first.
-pub(crate) type List = Vec<(u32, f64)>;
-
-/// The `depth` best documents, without those that are only pieces of others. One that is ranked
-/// without a score has the ranker's, the sum of nothing.
-pub(crate) fn first(scores: &[f64], depth: usize) -> List {
-    let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
-    let best = top(scores, depth).into_iter();
-    let best = best.filter(|d| !scores[*d as usize].is_nan());
-    best.map(|d| (d, shown(scores[d as usize]))).collect()
-}
-
-/// The first documents of systems for questions.
-#[derive(Default)]
-pub(crate) struct Rankings {
-    /// Question, system, rank, document, score.
-    rows: Vec<(usize, Arc<str>, u32, u32, f64)>,
-}
-
-impl Rankings {
-    /// Adds what a system lists for a question.
-    pub fn add(&mut self, system: &Arc<str>, question: usize, list: List) {
-        let rows = (1..).zip(list);
-        self.rows
-            .extend(rows.map(|(rank, (d, score))| (question, Arc::clone(system), rank, d, score)));
-    }
-
-    /// Writes the `rankings` port.
-    pub fn write(&self, ctx: &Context, ids: &[String], titles: &StringArray) -> OpResult<()> {
-        let r = &self.rows;
-        let rankings = columns::batch(
-            &kinds::RANKINGS.tables[0],
-            vec![
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &ids[x.0]))),
-                Arc::new(StringArray::from_iter_values(r.iter().map(|x| &x.1))),
-                Arc::new(UInt32Array::from_iter_values(r.iter().map(|x| x.2))),
-                Arc::new(StringArray::from_iter_values(
-                    r.iter().map(|x| titles.value(x.3 as usize)),
-                )),
-                Arc::new(Float64Array::from_iter_values(r.iter().map(|x| x.4))),
-            ],
-        )?;
-        ctx.write("rankings", "rankings", &rankings)
-    }
 }

@@ -5,33 +5,26 @@ use gfm_pipe_api::ranks::part;
 
 use crate::divided::check_cancelled;
 use crate::documents::Questions;
-use crate::eval::EntityDocuments;
 use crate::model::Question;
 use crate::progress::Pass;
 use crate::scorer::{Scorer, check_scores};
+use crate::starts::Starts;
 
-/// Weighted question entities: 1 / number of documents, or 1.
-pub(crate) fn seeds(
-    entities: &[u32],
-    documents: &EntityDocuments,
-    weighted: bool,
-) -> Vec<(u32, f64)> {
-    entities
-        .iter()
-        .map(|e| {
-            let w = if weighted { documents.weight(*e) } else { 1.0 };
-            (*e, w)
-        })
-        .collect()
+/// Questions and the nodes each starts from.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeded<'a> {
+    pub questions: &'a Questions,
+    pub seeds: &'a [Starts],
 }
 
-/// Gives the entity scores of each question that has entities to `take`, in order, and keeps none of them; of several ranks, each gives those of
-/// its share, also where all of them scored all questions together.
+/// Passes the entity scores of each question that starts somewhere to `take`, in order, and keeps
+/// none of them. Each rank passes on the scores of its own share, also where all ranks scored all
+/// questions together.
 pub(crate) fn each_scored(
     pass: Pass<'_>,
     by: &dyn Scorer,
     nodes: usize,
-    (questions, seeds): (&Questions, &[Vec<(u32, f64)>]),
+    Seeded { questions, seeds }: Seeded<'_>,
     batch_size: usize,
     mut take: impl FnMut(usize, &[f64]),
 ) -> OpResult<()> {
@@ -40,9 +33,10 @@ pub(crate) fn each_scored(
         .filter(|i| !seeds[*i].is_empty())
         .collect();
     let mine = part(askable.len(), ctx.ranks.rank(), ctx.ranks.size());
-    let scored = match by.together() {
-        true => 0..askable.len(),
-        false => mine.clone(),
+    let scored = if by.together() {
+        0..askable.len()
+    } else {
+        mine.clone()
     };
     let mut places = scored.clone();
     let (mut through, all) = (0, scored.len());

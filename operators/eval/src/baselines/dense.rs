@@ -1,8 +1,9 @@
 //! Cosine of question and document embeddings.
 //!
-//! Embeddings come from an `embed` stage; a zero vector (an empty or unknown text) scores 0 against everything.
+//! Embeddings come from an `embed` stage; a zero vector (an empty or unknown text) scores 0 against
+//! everything.
 
-use super::BadShape;
+use crate::BadShape;
 
 /// Document embeddings, ready for questions.
 pub struct Dense {
@@ -22,11 +23,11 @@ impl Dense {
     /// From row-major vectors of length `dim`; a document's id is its row.
     ///
     /// # Errors
-    /// When the values are no whole number of rows.
+    /// When the values do not make whole rows.
     pub fn new(dim: usize, vectors: Vec<f32>) -> Result<Self, BadShape> {
         if dim == 0 || !vectors.len().is_multiple_of(dim) {
             return Err(BadShape(format!(
-                "{} values are no rows of length {dim}",
+                "{} values are not rows of length {dim}",
                 vectors.len()
             )));
         }

@@ -1,15 +1,15 @@
-//! Documents that are read in pieces: what is ranked is the document, by its best piece.
+//! Documents that are read in pieces are ranked by their best piece.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
-/// The first piece of each piece's document, by piece.
-pub(crate) struct Pieces(Vec<u32>);
+/// For each piece, the first piece of its document.
+pub struct Pieces(Vec<u32>);
 
 impl Pieces {
     /// Reads a `sources` artifact; `None` where every document is whole.
     ///
     /// # Errors
-    /// When it is not of that many documents.
+    /// When it is of another number of documents.
     pub fn read(sources: &Artifact, documents: usize) -> OpResult<Option<Pieces>> {
         let table = sources.read("sources")?;
         let parents = columns::u32s(&table, "parent")?.values().to_vec();
@@ -41,8 +41,8 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::rankers::NO_SCORE;
-    use crate::eval::{places, top};
+    use crate::rankers::NO_SCORE;
+    use crate::{places, top};
 
     #[test]
     fn a_document_has_the_place_of_its_best_piece() {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// Name of the group that is reported apart: wordings never seen in training.
 pub const PARAPHRASE: &str = "paraphrase";
 
-/// The groups a question counts in: `all`, `hops=2`, `gold=3` (number of gold documents), then names from the data (`type=…`).
-/// Paraphrases count in `paraphrase` only: all other groups are about wordings like those seen in training, so that they add
-/// up to `all`.
+/// The groups a question counts in: `all`, `hops=2`, `gold=3` (number of gold documents), then
+/// names from the data (`type=…`). Paraphrases count in `paraphrase` only: all other groups are
+/// about wordings like those seen in training, so that they add up to `all`.
 pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     if names.iter().any(|n| n == PARAPHRASE) {
         return vec![PARAPHRASE.to_owned()];
@@ -19,9 +19,10 @@ pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     for name in names {
         // A name of the data must not mix with what is counted.
         let counted = ["hops=", "gold="].iter().any(|p| name.starts_with(p));
-        let name = match counted && !groups.contains(name) {
-            true => format!("group:{name}"),
-            false => name.clone(),
+        let name = if counted && !groups.contains(name) {
+            format!("group:{name}")
+        } else {
+            name.clone()
         };
         if !groups.contains(&name) {
             groups.push(name);
@@ -46,7 +47,8 @@ fn order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
-/// Groups in order, each with its questions, ascending; `of[question]` are the question's groups (see [`groups`]).
+/// Groups in order, each with its questions, ascending; `of[question]` are the question's groups
+/// (see [`groups`]).
 pub fn members(of: &[Vec<String>]) -> Vec<(String, Vec<usize>)> {
     let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (question, names) in of.iter().enumerate() {
