@@ -227,7 +227,7 @@ fn every_rejected_row_of_dirty_data_is_a_finding() {
         .collect();
     assert_eq!(found.len(), rows);
     assert!(found.iter().all(|f| f.line.is_some()));
-    // A byte order mark, a NUL and bytes that are no UTF-8 are told of, too.
+    // A byte order mark, a NUL and bytes that are not UTF-8 are reported, too.
     for (check, line) in [
         ("invisible-character", 1),
         ("control-character", 28),

@@ -139,10 +139,10 @@ fn files_are_those_of_the_layout() {
     fs::write(copy.join("processed/stage1/kg.txt"), "a,r,b\n").unwrap();
     fs::write(copy.join("notes.txt"), "mine").unwrap();
     let again = write(first.inputs(), &copy, &dir.path().join("w2")).unwrap();
-    let told = &again.messages.last().unwrap().1;
+    let reported = &again.messages.last().unwrap().1;
     assert!(
-        told.starts_with("processed/stage1/kg.txt, raw/dataset_corpus.json written to "),
-        "{told}"
+        reported.starts_with("processed/stage1/kg.txt, raw/dataset_corpus.json written to "),
+        "{reported}"
     );
     assert_eq!(modified("raw/train.json"), before);
     assert_eq!(text("notes.txt"), "mine");
@@ -431,9 +431,9 @@ proptest! {
             .filter(|(h, t)| plain.relations[**h as usize] != named[**t as usize]).count();
         let titles = texts(documents, "documents", "title");
         let retitled = titles.iter().zip(&plain.titles).filter(|(a, b)| a != b).count();
-        let told = texts(written.port("rejects"), "rejects", "source");
+        let reported = texts(written.port("rejects"), "rejects", "source");
         let reasons = texts(written.port("rejects"), "rejects", "reason");
-        let count = |source: &str, how: &str| told.iter().zip(&reasons)
+        let count = |source: &str, how: &str| reported.iter().zip(&reasons)
             .filter(|(s, r)| *s == source && r.contains(how)).count();
         prop_assert_eq!(count("entities", "written as"), renamed);
         prop_assert!(count("relations", "written as") >= renamed_relations);
