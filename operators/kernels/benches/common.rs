@@ -87,10 +87,7 @@ pub fn triples(nodes: usize, triples: usize, relations: usize) -> Vec<[u32; 3]> 
     let mut out = Vec::new();
     while out.len() < triples {
         let i = out.len();
-        let mut pick = |n: usize, law: &PowerLaw| match i < n {
-            true => i as u32,
-            false => law.draw(&mut rng),
-        };
+        let mut pick = |n: usize, law: &PowerLaw| if i < n { i as u32 } else { law.draw(&mut rng) };
         let (h, r) = (pick(nodes, &of_node), pick(relations, &of_relation));
         let t = of_node.draw(&mut rng);
         if h != t && seen.insert([h, r, t]) {

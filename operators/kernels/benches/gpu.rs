@@ -277,9 +277,10 @@ impl Bench {
             "\n{:28} {:5} {:>7} {:>5} {:>7} {:>9} {:>9} {:>8}",
             "product", "type", "m", "n", "k", "ms", "TFLOP/s", "of most"
         );
-        let shapes = match self.small {
-            true => vec![(256, 16)],
-            false => vec![(160_000, 64), (80_000, 512), (800_000, 512)],
+        let shapes = if self.small {
+            vec![(256, 16)]
+        } else {
+            vec![(160_000, 64), (80_000, 512), (800_000, 512)]
         };
         for shape in shapes {
             self.products::<f32>("f32", shape, f32s)?;
@@ -300,13 +301,14 @@ impl Bench {
             "copy GB/s",
             "of copy"
         );
-        let graphs = match self.small {
-            true => vec![("tiny", 40, 120, 3, 16)],
-            false => vec![
+        let graphs = if self.small {
+            vec![("tiny", 40, 120, 3, 16)]
+        } else {
+            vec![
                 ("M", 20_000, 100_000, 2_000, 64),
                 ("L", 10_000, 50_000, 1_000, 512),
                 ("100k", 100_000, 320_000, 1_000, 512),
-            ],
+            ]
         };
         for (label, nodes, count, relations, d) in graphs {
             let graph = OnDevice::new(&self.gpu, (nodes, count, relations))?;

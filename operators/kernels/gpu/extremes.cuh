@@ -10,7 +10,7 @@
 
 // `column` of `stride` columns is where the values lie that a kernel works on. `flag` is min instead of max, squares of parts instead
 // of messages, the plain path instead of the fused one.
-struct Aggregate {
+struct AggregateArgs {
   const void *x, *w, *boundary, *counts;
   void *features, *grads, *dboundary, *partial;
   const u32 *row_node, *row_query, *map, *offsets, *other, *relation, *start, *parts;
@@ -32,7 +32,7 @@ template <class S, int W, int P> __device__ __forceinline__ void store_wide(cons
   each_column<W, P>([&](int p, int k) { row[c + p * (d / 2) + k] = from.of[p].at[k]; });
 }
 
-template <class S, int W, int P> __device__ __forceinline__ Part<S, W, P> start_of(const Aggregate &a, u32 i, u32 c) {
+template <class S, int W, int P> __device__ __forceinline__ Part<S, W, P> start_of(const AggregateArgs &a, u32 i, u32 c) {
   Part<S, W, P> out;
   out.zero();
   if (a.start && a.start[i] != NONE)
@@ -57,13 +57,13 @@ template <class S, int W, int P> struct ExtremeOf {
   typedef Part<S, W, P> Q;
   Q total[N];
   // Every part may begin with the boundary: an extreme does not count.
-  __device__ __forceinline__ void begin(const Aggregate &a, u32 i, u32 c) { total[0] = start_of<S, W, P>(a, i, c); }
-  __device__ __forceinline__ void add(const Aggregate &a, const Q &, const Q &, const Q &m) {
+  __device__ __forceinline__ void begin(const AggregateArgs &a, u32 i, u32 c) { total[0] = start_of<S, W, P>(a, i, c); }
+  __device__ __forceinline__ void add(const AggregateArgs &a, const Q &, const Q &, const Q &m) {
     if (a.flag) keep_min(total[0], m);
     else keep_max(total[0], m);
   }
-  __device__ __forceinline__ void join(const Aggregate &a, const Q *parts) { add(a, parts[0], parts[0], parts[0]); }
-  __device__ __forceinline__ void finish(const Aggregate &a, u32 i, u32 c) {
+  __device__ __forceinline__ void join(const AggregateArgs &a, const Q *parts) { add(a, parts[0], parts[0], parts[0]); }
+  __device__ __forceinline__ void finish(const AggregateArgs &a, u32 i, u32 c) {
     total[0].store(static_cast<S *>(a.features) + size_t(i) * a.stride + a.column, c, a.d);
   }
 };
@@ -74,21 +74,21 @@ template <class S, int W, int P> struct PnaOf {
   typedef Part<S, W, P> Q;
   // Sum, max, min, sum of squares.
   Q total[N];
-  __device__ __forceinline__ void begin(const Aggregate &a, u32 i, u32 c) {
+  __device__ __forceinline__ void begin(const AggregateArgs &a, u32 i, u32 c) {
     total[0].zero(), total[3].zero();
     total[1] = total[2] = start_of<S, W, P>(a, i, c);
   }
-  __device__ __forceinline__ void add(const Aggregate &a, const Q &x, const Q &w, const Q &m) {
+  __device__ __forceinline__ void add(const AggregateArgs &a, const Q &x, const Q &w, const Q &m) {
     total[0].add(m), keep_max(total[1], m), keep_min(total[2], m);
     each_column<W, P>([&](int p, int k) {
       Acc<S> s = x.of[p].at[k], t = w.of[p].at[k], y = m.of[p].at[k];
       total[3].of[p].at[k] += a.flag ? s * s + t * t : y * y;
     });
   }
-  __device__ __forceinline__ void join(const Aggregate &, const Q *parts) {
+  __device__ __forceinline__ void join(const AggregateArgs &, const Q *parts) {
     total[0].add(parts[0]), keep_max(total[1], parts[1]), keep_min(total[2], parts[2]), total[3].add(parts[3]);
   }
-  __device__ __forceinline__ void finish(const Aggregate &a, u32 i, u32 c) {
+  __device__ __forceinline__ void finish(const AggregateArgs &a, u32 i, u32 c) {
     typedef Acc<S> A;
     Q start = start_of<S, W, P>(a, i, c);
     A count = static_cast<const A *>(a.counts)[a.row_node[i]];
@@ -110,17 +110,17 @@ template <class S, int W, int P> struct SplitOf {
   static constexpr int N = 1;
   typedef Part<S, W, P> Q;
   Q total[N], best;
-  __device__ __forceinline__ void begin(const Aggregate &a, u32 i, u32 c) {
+  __device__ __forceinline__ void begin(const AggregateArgs &a, u32 i, u32 c) {
     total[0].zero();
     best.load(static_cast<const S *>(a.features) + size_t(i) * a.stride + a.column, c, a.d);
   }
-  __device__ __forceinline__ void add(const Aggregate &, const Q &, const Q &, const Q &m) {
+  __device__ __forceinline__ void add(const AggregateArgs &, const Q &, const Q &, const Q &m) {
     each_column<W, P>([&](int p, int k) {
       if (stored_as<S>(m.of[p].at[k], best.of[p].at[k])) total[0].of[p].at[k] += 1;
     });
   }
-  __device__ __forceinline__ void join(const Aggregate &, const Q *parts) { total[0].add(parts[0]); }
-  __device__ __forceinline__ void finish(const Aggregate &a, u32 i, u32 c) {
+  __device__ __forceinline__ void join(const AggregateArgs &, const Q *parts) { total[0].add(parts[0]); }
+  __device__ __forceinline__ void finish(const AggregateArgs &a, u32 i, u32 c) {
     typedef Acc<S> A;
     S *grads = static_cast<S *>(a.grads) + size_t(i) * a.stride + a.column;
     Q g, own, start = start_of<S, W, P>(a, i, c);
@@ -151,7 +151,7 @@ template <class S, int W, int P> struct SplitOf {
 };
 
 template <class S, class M, int W, class Op>
-__device__ __forceinline__ void add_edges(const Aggregate &a, u32 q, u32 from, u32 to, u32 c, Op &op) {
+__device__ __forceinline__ void add_edges(const AggregateArgs &a, u32 q, u32 from, u32 to, u32 c, Op &op) {
   const S *x = static_cast<const S *>(a.x), *w = static_cast<const S *>(a.w);
   for (u32 e = from; e < to; e += AHEAD) {
     u32 row[AHEAD], relation[AHEAD];
@@ -179,7 +179,7 @@ __device__ __forceinline__ void add_edges(const Aggregate &a, u32 q, u32 from, u
 }
 
 template <template <class, int, int> class Op> struct OverRows {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const Aggregate &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const AggregateArgs &a) {
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     u32 v = a.row_node[i], from = a.offsets[v], to = a.offsets[v + 1];
@@ -195,7 +195,7 @@ template <template <class, int, int> class Op> struct OverRows {
 
 // Parts are (row, first edge, end); `partial` has N rows of accumulators for each.
 template <template <class, int, int> class Op> struct OverParts {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const Aggregate &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const AggregateArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j];
@@ -211,7 +211,7 @@ template <template <class, int, int> class Op> struct OverParts {
 
 // Joins, in `parts`, are (row, first part, end).
 template <template <class, int, int> class Op> struct JoinOver {
-  template <class S> __device__ static __forceinline__ void run(const Aggregate &a) {
+  template <class S> __device__ static __forceinline__ void run(const AggregateArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j];
@@ -230,9 +230,9 @@ template <template <class, int, int> class Op> struct JoinOver {
 };
 
 #define OVER_ROWS(name, Op) \
-  FOR_MESSAGES(ALONE, name, Aggregate, OverRows<Op>) \
-  FOR_MESSAGES(ALONE, name##_part, Aggregate, OverParts<Op>) \
-  FOR_TYPES(ALONE, name##_join, Aggregate, JoinOver<Op>)
+  FOR_MESSAGES(ALONE, name, AggregateArgs, OverRows<Op>) \
+  FOR_MESSAGES(ALONE, name##_part, AggregateArgs, OverParts<Op>) \
+  FOR_TYPES(ALONE, name##_join, AggregateArgs, JoinOver<Op>)
 OVER_ROWS(extreme, ExtremeOf)
 OVER_ROWS(pna, PnaOf)
 OVER_ROWS(split_extreme, SplitOf)

@@ -43,13 +43,13 @@ template <class A> __device__ __forceinline__ A slope(u32 which, A x) {
 }
 
 // `lin` (without its bias) becomes the normalised values; without `gamma` only the bias is added.
-struct Norm {
+struct NormForwardArgs {
   void *lin, *y, *rstd;
   const void *bias, *gamma, *beta, *shortcut;
   u32 rows, n, activation;
 };
 struct NormForward {
-  template <class S> __device__ static __forceinline__ void run(const Norm &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormForwardArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     // All lanes of a warp have the same row.
@@ -77,16 +77,16 @@ struct NormForward {
     }
   }
 };
-FOR_TYPES(TOGETHER, norm_forward, Norm, NormForward)
+FOR_TYPES(TOGETHER, norm_forward, NormForwardArgs, NormForward)
 
-struct NormBack {
+struct NormBackwardArgs {
   const void *dy, *normed, *rstd, *gamma, *beta;
   void *dlin, *partial;
   u32 rows, n, activation, per;
 };
 // The gradient of the linear output.
 struct NormBackward {
-  template <class S> __device__ static __forceinline__ void run(const NormBack &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormBackwardArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -110,11 +110,11 @@ struct NormBackward {
     }
   }
 };
-FOR_TYPES(TOGETHER, norm_backward, NormBack, NormBackward)
+FOR_TYPES(TOGETHER, norm_backward, NormBackwardArgs, NormBackward)
 
 // Sums over `per` rows at a time: `partial` has three rows a chunk, of bias, scale and shift.
 struct NormSums {
-  template <class S> __device__ static __forceinline__ void run(const NormBack &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormBackwardArgs &a) {
     typedef Acc<S> A;
     SHARED(A, sums);
     u32 c = blockIdx.x * 32 + threadIdx.x, chunk = blockIdx.y;
@@ -143,4 +143,4 @@ struct NormSums {
   }
   __device__ static __forceinline__ u32 min_of(u32 x, u32 y) { return x < y ? x : y; }
 };
-FOR_TYPES(TOGETHER, norm_sums, NormBack, NormSums)
+FOR_TYPES(TOGETHER, norm_sums, NormBackwardArgs, NormSums)

@@ -3,7 +3,7 @@
 #pragma once
 #include "common.cuh"
 
-struct Scores {
+struct ScoresArgs {
   void *p;
   const void *far, *share, *w2, *b2, *dscores;
   void *scores, *partial;
@@ -13,7 +13,7 @@ struct Scores {
 
 // One warp a pair of node and query; queries of a node are neighbours, because they read much the same.
 struct Score {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u64 pair = u64(blockIdx.x) * blockDim.y + threadIdx.y;
     if (pair >= u64(a.nodes) * a.queries) return;
@@ -32,12 +32,12 @@ struct Score {
     if (threadIdx.x == 0) static_cast<A *>(a.scores)[size_t(q) * a.nodes + v] = sum + static_cast<const A *>(a.b2)[0];
   }
 };
-FOR_TYPES(TOGETHER, scores, Scores, Score)
+FOR_TYPES(TOGETHER, scores, ScoresArgs, Score)
 
 // Gradients of the queries' share and of the second map, over `per` nodes at a time: `partial` has, for each chunk, `queries` rows of the
 // first and as many of the second.
 struct ScoreSums {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u32 chunk = blockIdx.x, q = blockIdx.y;
     u32 from = chunk * a.per, to = from + a.per < a.nodes ? from + a.per : a.nodes;
@@ -57,11 +57,11 @@ struct ScoreSums {
     }
   }
 };
-FOR_TYPES(ALONE, score_sums, Scores, ScoreSums)
+FOR_TYPES(ALONE, score_sums, ScoresArgs, ScoreSums)
 
 // `p` becomes its own gradient.
 struct ScoreBack {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -78,4 +78,4 @@ struct ScoreBack {
     }
   }
 };
-FOR_TYPES(ALONE, score_back, Scores, ScoreBack)
+FOR_TYPES(ALONE, score_back, ScoresArgs, ScoreBack)

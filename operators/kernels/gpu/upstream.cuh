@@ -4,13 +4,14 @@
 
 // Gradient of a message into a row: what each edge that attains the extreme receives; for PNA, of the sum of messages, of edges that
 // attain the maximum and the minimum, and of the sum of squares (of parts, where `parts` says so), in the order of `features`.
-struct Upstream {
+struct UpstreamArgs {
   const void *features, *grads;
   u32 stride, pna, parts;
 };
+CHECK_LAYOUT(UpstreamArgs)
 
 template <class S, int W, int P>
-__device__ __forceinline__ void message_grad(const Upstream &a, u32 row, u32 c, u32 d, const Part<S, W, P> &m, Part<S, W, P> &g, Part<S, W, P> &square) {
+__device__ __forceinline__ void message_grad(const UpstreamArgs &a, u32 row, u32 c, u32 d, const Part<S, W, P> &m, Part<S, W, P> &g, Part<S, W, P> &square) {
   const S *best = static_cast<const S *>(a.features) + size_t(row) * a.stride, *grads = static_cast<const S *>(a.grads) + size_t(row) * a.stride;
   u32 first = 0, end = d;
   g.zero(), square.zero();
@@ -31,14 +32,14 @@ __device__ __forceinline__ void message_grad(const Upstream &a, u32 row, u32 c, 
 
 // `sum += 2 part square`, where parts of messages are squared.
 template <class S, int W, int P>
-__device__ __forceinline__ void add_square_grad(const Upstream &a, const Part<S, W, P> &part, const Part<S, W, P> &square, Part<S, W, P> &sum) {
+__device__ __forceinline__ void add_square_grad(const UpstreamArgs &a, const Part<S, W, P> &part, const Part<S, W, P> &square, Part<S, W, P> &sum) {
   if (a.pna && a.parts)
     each_column<W, P>([&](int p, int k) { sum.of[p].at[k] += (part.of[p].at[k] + part.of[p].at[k]) * square.of[p].at[k]; });
 }
 
 // Rows are whole: what a row of a node gets from the node itself is of the same row.
-struct UpstreamState {
-  Upstream up;
+struct UpstreamStateArgs {
+  UpstreamArgs up;
   const void *x, *w, *dstate, *dy;
   void *out;
   const u32 *row_node, *row_query, *map, *offsets, *other, *relation, *parts;
@@ -46,7 +47,7 @@ struct UpstreamState {
 };
 
 template <class S, class M, int W>
-__device__ __forceinline__ void add_upstream(const UpstreamState &a, u32 i, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
+__device__ __forceinline__ void add_upstream(const UpstreamStateArgs &a, u32 i, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
   u32 q = a.row_query[i];
   Part<S, W, M::P> xs;
   xs.load(static_cast<const S *>(a.x) + size_t(i) * a.d, c, a.d);
@@ -65,7 +66,7 @@ __device__ __forceinline__ void add_upstream(const UpstreamState &a, u32 i, u32 
 }
 
 template <class S, int W, int P>
-__device__ __forceinline__ void add_own(const UpstreamState &a, u32 i, u32 c, Part<S, W, P> &sum) {
+__device__ __forceinline__ void add_own(const UpstreamStateArgs &a, u32 i, u32 c, Part<S, W, P> &sum) {
   Part<S, W, P> g;
   g.load(static_cast<const S *>(a.dstate) + size_t(i) * a.d, c, a.d);
   sum.add(g);
@@ -76,7 +77,7 @@ __device__ __forceinline__ void add_own(const UpstreamState &a, u32 i, u32 c, Pa
 }
 
 struct SumUpstreamState {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamState &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamStateArgs &a) {
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     u32 u = a.row_node[i], from = a.offsets[u], to = a.offsets[u + 1];
@@ -90,10 +91,10 @@ struct SumUpstreamState {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_state_grad, UpstreamState, SumUpstreamState)
+FOR_MESSAGES(ALONE, upstream_state_grad, UpstreamStateArgs, SumUpstreamState)
 
 struct SumUpstreamStatePart {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamState &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamStateArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j], from = a.parts[3 * j + 1];
@@ -106,18 +107,18 @@ struct SumUpstreamStatePart {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_state_grad_part, UpstreamState, SumUpstreamStatePart)
+FOR_MESSAGES(ALONE, upstream_state_grad_part, UpstreamStateArgs, SumUpstreamStatePart)
 
 // As `RelationGrad`; `of` is the relation of each chunk.
-struct UpstreamRelation {
-  Upstream up;
+struct UpstreamRelationArgs {
+  UpstreamArgs up;
   const void *x, *w;
   void *out;
   const u32 *to_offsets, *to_query, *map, *chunks, *of, *receiver, *sender;
   u32 rows, d, width;
 };
 struct SumUpstreamRelation {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamRelation &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamRelationArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     const S *x = static_cast<const S *>(a.x);
@@ -143,17 +144,17 @@ struct SumUpstreamRelation {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_relation_grad, UpstreamRelation, SumUpstreamRelation)
+FOR_MESSAGES(ALONE, upstream_relation_grad, UpstreamRelationArgs, SumUpstreamRelation)
 
 // Turns the gradients of PNA's mean and deviation into those of the sum of messages and of the sum of squares, and adds the boundary's.
-struct MomentsGrad {
+struct MomentsGradArgs {
   const void *features, *counts, *boundary;
   void *grads, *dboundary;
   const u32 *row_node, *start;
   u32 rows, d;
 };
 struct GradOfMoments {
-  template <class S> __device__ static __forceinline__ void run(const MomentsGrad &a) {
+  template <class S> __device__ static __forceinline__ void run(const MomentsGradArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -175,18 +176,18 @@ struct GradOfMoments {
     }
   }
 };
-FOR_TYPES(ALONE, moments_grad, MomentsGrad, GradOfMoments)
+FOR_TYPES(ALONE, moments_grad, MomentsGradArgs, GradOfMoments)
 
 // PNA's features by statistic (4 d a row), and times three functions of the node's degree: 1 and two scales (12 d a row). There the
 // order is feature, statistic, function.
-struct Scaled {
+struct ScaleFeaturesArgs {
   void *features, *wide;
   const void *scale, *inverse;
   const u32 *row_node;
   u32 rows, d;
 };
 struct Scale {
-  template <class S> __device__ static __forceinline__ void run(const Scaled &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScaleFeaturesArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -200,9 +201,9 @@ struct Scale {
     }
   }
 };
-FOR_TYPES(ALONE, scale_features, Scaled, Scale)
+FOR_TYPES(ALONE, scale_features, ScaleFeaturesArgs, Scale)
 struct ScaleBack {
-  template <class S> __device__ static __forceinline__ void run(const Scaled &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScaleFeaturesArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -216,4 +217,4 @@ struct ScaleBack {
     }
   }
 };
-FOR_TYPES(ALONE, scale_features_grad, Scaled, ScaleBack)
+FOR_TYPES(ALONE, scale_features_grad, ScaleFeaturesArgs, ScaleBack)

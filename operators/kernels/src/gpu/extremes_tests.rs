@@ -190,9 +190,10 @@ impl Setup {
         let d = self.dim;
         let g = &self.graph;
         let (into, out_of, rel) = (g.by_destination(), g.by_source(), g.by_relation());
-        let squares = match Self::parts(function, path) {
-            true => Squares::Parts,
-            false => Squares::Message,
+        let squares = if Self::parts(function, path) {
+            Squares::Parts
+        } else {
+            Squares::Message
         };
         let rows = |x: &[f64]| self.by_query(x, d, 0..d);
         let x = rows(&self.x);
