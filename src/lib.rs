@@ -6,7 +6,6 @@
 
 pub mod audit;
 pub mod cli;
-mod device;
 pub mod exec;
 pub mod import;
 pub mod init;

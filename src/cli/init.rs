@@ -39,9 +39,10 @@ pub struct Args {
 pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
     // The pipeline itself may go to standard output.
-    let say = match args.output == Path::new(STDIN) {
-        true => err,
-        false => out,
+    let say = if args.output == Path::new(STDIN) {
+        err
+    } else {
+        out
     };
     let data = match (&args.example, &args.data) {
         (Some(folder), _) => {
@@ -65,9 +66,10 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         .map_err(|e| CliError::report(e.to_string()))?;
     let stages = prepare(&loaded, &store, &Request::default())?.plan.len();
     let is_file = write_new(&args.output, &text, args.force, out)?;
-    say.line(&match is_file {
-        true => format!("{} written: {stages} stages", args.output.display()),
-        false => format!("{stages} stages"),
+    say.line(&if is_file {
+        format!("{} written: {stages} stages", args.output.display())
+    } else {
+        format!("{stages} stages")
     });
     for remark in remarks(&found) {
         say.line(&remark);

@@ -8,9 +8,9 @@ use gfm_pipe_api::OpEntry;
 use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
-use crate::device::gpu_name;
 use crate::plan::{Request, prepare};
 use crate::record::durations;
+use crate::registry::gpu_name;
 use crate::store::Store;
 use crate::ui::{Out, plan_text};
 
@@ -37,9 +37,10 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let gpu = device.starts_with("cuda");
     let request = Request {
         remote: remote.clone(),
-        estimates: Some(match gpu {
-            true => gpu_name(device),
-            false => "cpu".to_owned(),
+        estimates: Some(if gpu {
+            gpu_name(device)
+        } else {
+            "cpu".to_owned()
         }),
         ..args.select.request()
     };

@@ -24,7 +24,7 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
             cancel.cancel();
             signals.next().await;
             // The store is usable at every instant; programs of stages would go on without anybody.
-            gfm_pipe_exec::kill_all();
+            crate::registry::kill_programs();
             #[expect(clippy::exit)]
             std::process::exit(i32::from(exit::INTERRUPTED));
         });
@@ -80,9 +80,10 @@ impl Signals {
     async fn next(&mut self) {
         std::future::poll_fn(|context| {
             let mut signals = self.0.iter_mut();
-            match signals.any(|signal| signal.poll_recv(context).is_ready()) {
-                true => std::task::Poll::Ready(()),
-                false => std::task::Poll::Pending,
+            if signals.any(|signal| signal.poll_recv(context).is_ready()) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
             }
         })
         .await;

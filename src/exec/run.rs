@@ -271,13 +271,12 @@ pub fn run(
             }
             // A run never claims success for a stage it has not seen end.
             (None, _) => {
-                let mut r = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
-                r.error = Some(match &scheduled {
+                let error = match &scheduled {
                     Err(e) => format!("the scheduler failed: {e}"),
                     Ok(()) => "the scheduler never started it".to_owned(),
-                });
-                r.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
-                wired(r, stage)
+                };
+                let record = StageRecord::engine_failed(&stage.name, stage.op.name, error);
+                wired(record, stage)
             }
         };
         stages.push(record);

@@ -98,9 +98,8 @@ impl Node for StageNode {
         let work = tokio::spawn(work(Arc::clone(&stage), role, shared, signals));
         // The permit is held until everybody was told that the stage ended: nobody shall hear of more at once than there may be.
         let ((record, ports), _permit) = work.await.unwrap_or_else(|e| {
-            let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
-            record.error = Some(format!("the engine failed: {e}"));
-            record.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
+            let error = format!("the engine failed: {e}");
+            let record = StageRecord::engine_failed(&stage.name, stage.op.name, error);
             self.shared.halted.store(true, Ordering::Relaxed);
             ((record, None), None)
         });
@@ -201,9 +200,8 @@ async fn work(
     let (record, ports) = match blocking.await {
         Ok(done) => done,
         Err(e) => {
-            let mut record = StageRecord::new(&stage.name, stage.op.name, StageStatus::Failed);
-            record.error = Some(format!("the engine failed: {e}"));
-            record.hint = Some("this is a fault of gfm-pipe: please report it".to_owned());
+            let error = format!("the engine failed: {e}");
+            let record = StageRecord::engine_failed(&stage.name, stage.op.name, error);
             (record, None)
         }
     };

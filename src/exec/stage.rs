@@ -189,9 +189,10 @@ impl StageRunner {
         if role == Role::FromCache && elsewhere.is_none() {
             let damaged = reasons.contains(&Reason::ArtifactDamaged);
             return Err(Stopped::new(
-                match damaged {
-                    true => "left out by the selection, but its result in the store is damaged",
-                    false => "left out by the selection, but not in the store",
+                if damaged {
+                    "left out by the selection, but its result in the store is damaged"
+                } else {
+                    "left out by the selection, but not in the store"
                 },
                 Some("run it without --only or --from"),
             ));
@@ -495,12 +496,8 @@ impl StageRunner {
             other => other?,
         }
         tables.check_complete()?;
-        Arc::try_unwrap(tables).map_err(|_| {
-            Stopped::new(
-                "the operator kept its outputs after it returned",
-                Some("this is a fault of the operator, not of the pipeline: please report it"),
-            )
-        })
+        let kept = |_| OpError::internal("the operator kept its outputs after it returned");
+        Ok(Arc::try_unwrap(tables).map_err(kept)?)
     }
 }
 

@@ -28,16 +28,11 @@ impl Stopped {
 
 impl From<OpError> for Stopped {
     fn from(e: OpError) -> Self {
-        match e {
-            OpError::Cancelled => Stopped::Cancelled,
-            OpError::Failed(f) => {
-                let full = f.source.as_deref().and_then(|e| full_disk(e));
-                Stopped::Failed {
-                    message: f.to_string(),
-                    hint: f.hint.or(full.map(ToOwned::to_owned)),
-                }
-            }
-        }
+        let OpError::Failed(failure) = &e else {
+            return Stopped::Cancelled;
+        };
+        let full = || failure.source.as_deref().and_then(|e| full_disk(e));
+        Stopped::new(failure.to_string(), e.advice().or_else(full))
     }
 }
 
@@ -75,10 +70,7 @@ pub(super) fn late(timeout: Option<Duration>) -> Stopped {
                 "raise the stage's `timeout`; a training goes on from its last checkpoint when it runs again",
             ),
         ),
-        None => Stopped::new(
-            "the operator stopped without a reason",
-            Some("this is a fault of the operator, not of the pipeline: please report it"),
-        ),
+        None => OpError::internal("the operator stopped without a reason").into(),
     }
 }
 
@@ -86,9 +78,9 @@ pub(super) fn late(timeout: Option<Duration>) -> Stopped {
 pub(crate) fn caught<T>(code: impl FnOnce() -> OpResult<T>) -> OpResult<T> {
     panics::catch(code).unwrap_or_else(|panic| {
         let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
-        Err(
-            OpError::new(format!("the operator panicked{place}: {}", panic.message))
-                .hint("this is a fault of the operator, not of the pipeline: please report it"),
-        )
+        let message = panic.message;
+        Err(OpError::internal(format!(
+            "the operator panicked{place}: {message}"
+        )))
     })
 }

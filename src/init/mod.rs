@@ -14,9 +14,9 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::registry::layout::{CORPUS, KG, MENTIONS, SPLITS};
+use crate::registry::sizes::{self, MANY};
 use gfm_pipe_api::{Absent, files};
-use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
-use gfm_pipe_kg::sizes::{self, MANY};
 
 pub use documents::Documents;
 pub use example::EXAMPLE;
@@ -328,9 +328,10 @@ mod tests {
         for f in files {
             let path = root.join(f);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let text = match f.ends_with(".txt") {
-                true => format!("a,b,{}\n", root.display()),
-                false => format!("[{{\"id\": {:?}}}]", root.display()),
+            let text = if f.ends_with(".txt") {
+                format!("a,b,{}\n", root.display())
+            } else {
+                format!("[{{\"id\": {:?}}}]", root.display())
             };
             fs::write(path, text).unwrap();
         }

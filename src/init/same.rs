@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
+use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
 
 use super::DataSet;
 
@@ -22,9 +22,10 @@ pub struct LeftOut {
 impl LeftOut {
     /// In words.
     pub fn describe(&self) -> String {
-        let what = match self.linked {
-            true => "the same folder as",
-            false => "has no file that is not in",
+        let what = if self.linked {
+            "the same folder as"
+        } else {
+            "has no file that is not in"
         };
         format!("left out: {what} {}", self.of.display())
     }

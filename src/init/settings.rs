@@ -5,7 +5,7 @@
 //! documents had learned; docs/training.md has the figures. Batches come first, because every epoch
 //! ends in a checkpoint.
 
-use gfm_pipe_kg::sizes::{self, MANY};
+use crate::registry::sizes::{self, MANY};
 
 use super::DataSet;
 
@@ -113,9 +113,10 @@ impl Settings {
             finetune_steps,
             validation,
             // A short training has to take larger steps.
-            lr: match finetune_steps * EPOCHS < STEPS {
-                true => 0.002,
-                false => 0.001,
+            lr: if finetune_steps * EPOCHS < STEPS {
+                0.002
+            } else {
+                0.001
             },
         }
     }

@@ -284,9 +284,10 @@ vars:
         }
         let bare = !self.names(|s| !s.questioned()).is_empty();
         if bare {
-            let (stage, list) = match self.questioned() {
-                true => ("audit_graph", "bare"),
-                false => ("audit", "known"),
+            let (stage, list) = if self.questioned() {
+                ("audit_graph", "bare")
+            } else {
+                ("audit", "known")
             };
             push!(
                 self,
@@ -306,9 +307,10 @@ vars:
     }
 
     fn pretrain(&mut self) {
-        let graphs = match self.many {
-            true => quoted("graph[*]"),
-            false => "graph".to_owned(),
+        let graphs = if self.many {
+            quoted("graph[*]")
+        } else {
+            "graph".to_owned()
         };
         let batch = batch(self.settings.pretrain_batch);
         let widths = ["\"{{ dim }}\""; 6].join(", ");
@@ -389,10 +391,11 @@ vars:
     }
 
     fn evaluate(&mut self) {
-        let models = match self.trains() {
-            true => "      model: finetune.model\n      pretrained: pretrain.model\n",
+        let models = if self.trains() {
+            "      model: finetune.model\n      pretrained: pretrain.model\n"
+        } else {
             // The systems that need no training.
-            false => "",
+            ""
         };
         push!(
             self,

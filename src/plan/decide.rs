@@ -40,8 +40,8 @@ impl DecideError {
                     "paths are relative to the working directory; -C DIR changes it".to_owned()
                 }))
             }
-            DecideError::Operator(OpError::Failed(f)) => f.hint.clone(),
-            DecideError::Files(_) | DecideError::Operator(OpError::Cancelled) => None,
+            DecideError::Operator(e) => e.advice().map(ToOwned::to_owned),
+            DecideError::Files(_) => None,
             DecideError::Store(e) => e.hint(),
         }
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, Level, Nowhere, OpEntry, OpError, OpResult, Reporter, ranks,
+    Artifact, Cancel, Context, ErrorKind, Level, Nowhere, OpEntry, OpError, OpResult, Reporter,
+    ranks,
 };
 use gfm_pipe_ranks::{Order as Told, Team};
 use serde_json::Value;
@@ -97,7 +98,7 @@ impl Helper<'_> {
 
     fn prepare(&self, order: Value) -> OpResult<Work> {
         let order: Order = serde_json::from_value(order)
-            .map_err(|e| OpError::wrap("rank 0 is not understood", e))?;
+            .map_err(|e| OpError::wrap("rank 0 is not understood", e).with_kind(ErrorKind::User))?;
         let op = self.ops.iter().find(|op| op.name == order.op);
         let op = op.ok_or_else(|| OpError::new(format!("there is no operator `{}`", order.op)))?;
         let mut inputs = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use gfm_pipe_api::ranks::{Shared, single};
-use gfm_pipe_api::{Artifact, Cancel, OpError, OpResult};
+use gfm_pipe_api::{Artifact, Cancel, ErrorKind, OpError, OpResult};
 use gfm_pipe_ranks::{Session, Team};
 
 use super::order::{Given, Order};
@@ -140,8 +140,10 @@ impl Lead {
                 .collect(),
             files: files.to_vec(),
         };
-        let order = serde_json::to_value(order)
-            .map_err(|e| OpError::wrap("failed to write an order for the other ranks", e))?;
+        let order = serde_json::to_value(order).map_err(|e| {
+            OpError::wrap("failed to write an order for the other ranks", e)
+                .with_kind(ErrorKind::Internal)
+        })?;
         let session = self.team.start(order, cancel)?;
         self.busy.store(true, Ordering::Relaxed);
         Ok(Together {

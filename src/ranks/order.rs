@@ -77,14 +77,8 @@ impl Given {
                 let damaged = e.kind() == std::io::ErrorKind::InvalidData;
                 let place = format!("{}.{}", self.name, t.name);
                 let store = store.root().display();
-                let text = match damaged {
-                    true => format!("input {place} cannot be used"),
-                    false => format!("input {place} is not in the store {store}"),
-                };
-                OpError::wrap(text, e).hint(match damaged {
-                    true => "run again: what is damaged is computed anew",
-                    false => "every rank must see the same store: put it on a file system that all hosts share (--store)",
-                })
+                let text = if damaged { format!("input {place} cannot be used") } else { format!("input {place} is not in the store {store}") };
+                OpError::wrap(text, e).hint(if damaged { "run again: what is damaged is computed anew" } else { "every rank must see the same store: put it on a file system that all hosts share (--store)" })
             })?;
             tables.push(table);
         }

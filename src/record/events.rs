@@ -138,6 +138,15 @@ impl StageRecord {
         }
     }
 
+    /// A stage that failed through a fault of the engine.
+    pub fn engine_failed(name: &str, op: &str, error: impl Into<String>) -> Self {
+        StageRecord {
+            error: Some(error.into()),
+            hint: Some("this is a fault of gfm-pipe: please report it".to_owned()),
+            ..StageRecord::new(name, op, StageStatus::Failed)
+        }
+    }
+
     /// The part scripts may rely on.
     pub fn summary(&self) -> StageSummary {
         StageSummary {

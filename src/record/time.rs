@@ -1,21 +1,13 @@
 //! Wall-clock times as text, UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Year, month, day, and milliseconds of the day.
-fn civil(t: SystemTime) -> (u64, u64, u64, u64) {
-    let ms = ms(t);
-    let (days, ms) = (ms / 86_400_000, ms % 86_400_000);
-    // Days since 0000-03-01 in cycles of 400 years: leap days then come last in their year.
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    (year, month, day, ms)
+/// The last time that has four digits for its year: 9999-12-31T23:59:59.999Z.
+const LAST: u64 = 253_402_300_799_999;
+
+/// A time that has a text: clocks that are off are moved into the years 1970 to 9999.
+fn printable(t: SystemTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(ms(t).min(LAST))
 }
 
 /// Milliseconds since 1970, UTC.
@@ -31,39 +23,31 @@ pub fn now_ms() -> u64 {
 
 /// `2026-11-23T05:12:07Z`.
 pub fn utc(t: SystemTime) -> String {
-    let (y, mo, d, ms) = civil(t);
-    let s = ms / 1000;
-    format!(
-        "{y:04}-{mo:02}-{d:02}T{:02}:{:02}:{:02}Z",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
-    )
+    humantime::format_rfc3339_seconds(printable(t)).to_string()
 }
 
 /// A name for a run that sorts by time and differs between processes: `20261123-051207-123-4f2a`.
 pub fn run_id(t: SystemTime) -> String {
-    let (y, mo, d, ms) = civil(t);
-    let s = ms / 1000;
+    let time = humantime::format_rfc3339_millis(printable(t)).to_string();
+    let name: String = time
+        .chars()
+        .filter_map(|c| match c {
+            'T' | '.' => Some('-'),
+            '0'..='9' => Some(c),
+            _ => None,
+        })
+        .collect();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&std::process::id().to_le_bytes());
     let nanos = t.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     hasher.update(&nanos.to_le_bytes());
     let tail = hasher.finalize().to_hex();
-    format!(
-        "{y:04}{mo:02}{d:02}-{:02}{:02}{:02}-{:03}-{}",
-        s / 3600,
-        s / 60 % 60,
-        s % 60,
-        ms % 1000,
-        &tail[..4]
-    )
+    format!("{name}-{}", &tail[..4])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn days_are_counted_right() {
@@ -73,6 +57,17 @@ mod tests {
         assert_eq!(at(951_868_799), "2000-02-29T23:59:59Z");
         assert_eq!(at(1_767_225_599), "2025-12-31T23:59:59Z");
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn clocks_that_are_off_do_not_panic() {
+        assert_eq!(
+            utc(UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00Z"
+        );
+        let far = UNIX_EPOCH + Duration::from_millis(LAST + 1000);
+        assert_eq!(utc(far), "9999-12-31T23:59:59Z");
+        assert!(run_id(far).starts_with("99991231-235959-999-"));
     }
 
     #[test]

@@ -150,10 +150,14 @@ fn first(t: &arrow::array::RecordBatch) -> Result<(Vec<Finding>, usize), OpError
 
 fn numbers(t: &arrow::array::RecordBatch) -> Result<Vec<(String, String)>, OpError> {
     let (name, value) = (columns::text(t, "name")?, columns::f64s(t, "value")?);
-    let shown = |x: f64| match x.fract() == 0.0 && x.abs() < 1e15 {
-        true => ui::count(x.abs() as u64),
-        false if x.abs() < 0.01 => format!("{x:.2e}"),
-        false => format!("{x:.2}"),
+    let shown = |x: f64| {
+        if x.fract() == 0.0 && x.abs() < 1e15 {
+            ui::count(x.abs() as u64)
+        } else if x.abs() < 0.01 {
+            format!("{x:.2e}")
+        } else {
+            format!("{x:.2}")
+        }
     };
     let rows = (0..t.num_rows()).map(|i| (name.value(i).to_owned(), shown(value.value(i))));
     Ok(rows.collect())

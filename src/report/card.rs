@@ -15,9 +15,10 @@ use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
 use crate::spec::STDIN;
-use crate::ui::{self, HEADLINE};
+use crate::ui;
 use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
+use gfm_pipe_eval::shown::headline_metric;
 
 /// Evaluations listed.
 const LISTED: usize = 8;
@@ -99,7 +100,7 @@ impl Left<'_> {
     /// The card.
     pub fn card(&self) -> Card {
         let mut card = Card {
-            metric: HEADLINE,
+            metric: headline_metric(),
             troubles: self.troubles(),
             next: self.next(),
             ..Card::default()
@@ -168,9 +169,10 @@ impl Left<'_> {
                 fact("fit", &about, "good", Some("data"))
             }
             (None, []) => {
-                let about = match self.has_audit() {
-                    true => "the audit was not part of this run, or did not come to its end",
-                    false => "no stage of the pipeline audits the data",
+                let about = if self.has_audit() {
+                    "the audit was not part of this run, or did not come to its end"
+                } else {
+                    "no stage of the pipeline audits the data"
                 };
                 fact("not done", about, "", None)
             }
@@ -293,7 +295,7 @@ fn headline(s: &Summary) -> Headline {
         .interval
         .map(|i| format!("95 % interval {}; ", interval(i)));
     Headline {
-        label: format!("{HEADLINE} of {}", s.system.name),
+        label: format!("{} of {}", headline_metric(), s.system.name),
         value: figure(s.system.value),
         about: format!(
             "{}{} of {}",
@@ -302,7 +304,7 @@ fn headline(s: &Summary) -> Headline {
             s.set()
         ),
         drawing: Some(intervals::draw(
-            &format!("{HEADLINE} of {}", s.set()),
+            &format!("{} of {}", headline_metric(), s.set()),
             &bars,
             s.ceiling,
         )),
@@ -314,9 +316,10 @@ fn comparison(s: &Summary) -> Vec<Fact> {
     let mut out = Vec::new();
     if let Some(a) = &s.against {
         out.push(Fact {
-            name: match a.is_baseline {
-                true => "Best baseline",
-                false => "Best other system",
+            name: if a.is_baseline {
+                "Best baseline"
+            } else {
+                "Best other system"
             },
             value: format!("{} {}", a.other.name, figure(a.other.value)),
             about: told(a),
@@ -329,14 +332,12 @@ fn comparison(s: &Summary) -> Vec<Fact> {
         });
     } else {
         out.push(Fact {
-            name: match s.is_model {
-                true => "Best baseline",
-                false => "Model",
-            },
+            name: if s.is_model { "Best baseline" } else { "Model" },
             value: "none".to_owned(),
-            about: match s.is_model {
-                true => "nothing was evaluated beside the model",
-                false => "only systems that learn nothing were evaluated",
+            about: if s.is_model {
+                "nothing was evaluated beside the model"
+            } else {
+                "only systems that learn nothing were evaluated"
             }
             .to_owned(),
             tone: "",

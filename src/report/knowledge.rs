@@ -179,9 +179,10 @@ impl Knowledge {
         while by[e as usize] != start {
             let [h, r, t] = self.triples[by[e as usize] as usize];
             let before = if h == e { t } else { h };
-            let arrow = match before == h {
-                true => format!(" —{}→ ", self.relation(r)),
-                false => format!(" ←{}— ", self.relation(r)),
+            let arrow = if before == h {
+                format!(" —{}→ ", self.relation(r))
+            } else {
+                format!(" ←{}— ", self.relation(r))
             };
             steps.push(format!("{arrow}{}", self.name(e)));
             e = before;

@@ -94,9 +94,10 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
         }
     }
     // An audit says more of the graph than the graph itself.
-    let graphs = match audits.is_empty() {
-        true => knowledge::statistics(&run),
-        false => Vec::new(),
+    let graphs = if audits.is_empty() {
+        knowledge::statistics(&run)
+    } else {
+        Vec::new()
     };
     let card = card::Left {
         journal,
@@ -138,9 +139,10 @@ fn unseen(c: char) -> bool {
 fn shown(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        match unseen(c) {
-            true => out.push_str(&format!("<U+{:04X}>", u32::from(c))),
-            false => out.push(c),
+        if unseen(c) {
+            out.push_str(&format!("<U+{:04X}>", u32::from(c)))
+        } else {
+            out.push(c)
         }
     }
     out

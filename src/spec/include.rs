@@ -28,12 +28,14 @@ const FORM: &str = "include: [FILE, FILE], relative to the file that says so";
 /// When it cannot be read.
 pub(super) fn main_text(file: &Path, base: &Path) -> Result<String, SpecErrors> {
     named(file, base).map_err(|t| {
-        let hint = t.hint.or_else(|| match t.missing {
-            true => Some("the path is relative to the working directory (-C)".to_owned()),
-            false => base
-                .join(file)
-                .is_dir()
-                .then(|| instead_of_folder(file, base)),
+        let hint = t.hint.or_else(|| {
+            if t.missing {
+                Some("the path is relative to the working directory (-C)".to_owned())
+            } else {
+                base.join(file)
+                    .is_dir()
+                    .then(|| instead_of_folder(file, base))
+            }
         });
         let message = format!("{} the pipeline{}", t.what, t.why);
         SpecErrors::whole(shown(file), message, hint)
@@ -101,21 +103,23 @@ pub(super) fn variables(
 
 /// A file by the name that places of mistakes show.
 pub(super) fn shown(file: &Path) -> &Path {
-    match file == Path::new(STDIN) {
-        true => Path::new("<stdin>"),
-        false => file,
+    if file == Path::new(STDIN) {
+        Path::new("<stdin>")
+    } else {
+        file
     }
 }
 
 /// What to do where a folder was named instead of a pipeline.
 fn instead_of_folder(folder: &Path, base: &Path) -> String {
     let inside = folder.join("pipeline.yaml");
-    match base.join(&inside).is_file() {
-        true => format!("name the pipeline in it: {}", shell::path(&inside)),
-        false => format!(
+    if base.join(&inside).is_file() {
+        format!("name the pipeline in it: {}", shell::path(&inside))
+    } else {
+        format!(
             "`gfm-pipe init {}` writes a pipeline for a folder of data",
             shell::path(folder)
-        ),
+        )
     }
 }
 

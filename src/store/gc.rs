@@ -129,9 +129,10 @@ impl Store {
 /// Removes a file, a link (not what it points to) or a folder; what is gone already is removed.
 fn remove(path: &Path) -> Result<(), StoreError> {
     let folder = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
-    let removed = match folder {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
+    let removed = if folder {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
     };
     match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

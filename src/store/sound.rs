@@ -92,9 +92,10 @@ impl Store {
                 found
             }
         };
-        Ok(match found == digest {
-            true => Found::Sound,
-            false => Found::Damaged,
+        Ok(if found == digest {
+            Found::Sound
+        } else {
+            Found::Damaged
         })
     }
 

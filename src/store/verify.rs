@@ -156,9 +156,10 @@ impl Store {
         // What is gone cannot have been computed from.
         let there = found.iter().filter(|d| d.path.exists());
         let digests = there.filter_map(|d| d.path.file_stem()?.to_str());
-        let suspects = match found.is_empty() {
-            true => Vec::new(),
-            false => self.suspects(&digests.collect())?,
+        let suspects = if found.is_empty() {
+            Vec::new()
+        } else {
+            self.suspects(&digests.collect())?
         };
         let suspects = suspects.into_iter();
         out.suspects = suspects

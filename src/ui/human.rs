@@ -89,9 +89,10 @@ impl HumanUi {
         let pace = inner.pace.entry(stage.to_owned()).or_default();
         pace.count(ms, unit, done, total);
         let last_time = inner.expected.get(stage).copied();
-        let left = match pace.is_over() {
-            true => None,
-            false => left(spent, pace.left(ms), last_time),
+        let left = if pace.is_over() {
+            None
+        } else {
+            left(spent, pace.left(ms), last_time)
         };
         let left = left.map_or(String::new(), |l| {
             let how = if l.at_least { "at least" } else { "about" };

@@ -95,7 +95,7 @@ impl Artifact {
     /// When the artifact has no such table.
     pub fn file(&self, table: &str) -> OpResult<&TableFile> {
         self.tables.iter().find(|t| t.name == table).ok_or_else(|| {
-            OpError::new(format!("artifact has no table `{table}`")).artifact(&self.name)
+            OpError::internal(format!("artifact has no table `{table}`")).artifact(&self.name)
         })
     }
 

@@ -9,15 +9,15 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Float32Type, Int64Type, UInt32Type};
 
-use crate::error::{OpError, OpResult};
+use crate::error::{ErrorKind, OpError, OpResult};
 use crate::kind::TableSpec;
 
 fn typed<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> OpResult<&'a A> {
     let column = batch
         .column_by_name(name)
-        .ok_or_else(|| OpError::new(format!("table has no column `{name}`")))?;
+        .ok_or_else(|| OpError::data(format!("table has no column `{name}`")))?;
     column.as_any().downcast_ref::<A>().ok_or_else(|| {
-        OpError::new(format!(
+        OpError::data(format!(
             "column `{name}` has the unexpected type {}",
             column.data_type()
         ))
@@ -82,7 +82,7 @@ fn inner<P: ArrowPrimitiveType>(
         .as_any()
         .downcast_ref::<PrimitiveArray<P>>()
         .ok_or_else(|| {
-            OpError::new(format!(
+            OpError::data(format!(
                 "lists of column `{name}` hold the unexpected type {}",
                 values.data_type()
             ))
@@ -124,7 +124,7 @@ pub fn list_text(batch: &RecordBatch, name: &str) -> OpResult<Vec<Vec<String>>> 
             let values = values
                 .as_any()
                 .downcast_ref::<StringArray>()
-                .ok_or_else(|| OpError::new(format!("lists of column `{name}` hold no text")))?;
+                .ok_or_else(|| OpError::data(format!("lists of column `{name}` hold no text")))?;
             Ok(values.iter().flatten().map(str::to_owned).collect())
         })
         .collect()
@@ -155,7 +155,7 @@ pub fn vectors(batch: &RecordBatch, name: &str) -> OpResult<(usize, Vec<f32>)> {
     if !values.chunks(4096).all(all)
         && let Some(at) = values.iter().position(|v| !v.is_finite())
     {
-        return Err(OpError::new(format!(
+        return Err(OpError::data(format!(
             "column `{name}` holds {} at place {} of a vector",
             values[at],
             at % dim
@@ -237,8 +237,10 @@ pub fn batch(spec: &TableSpec, columns: Vec<ArrayRef>) -> OpResult<RecordBatch> 
             _ => None,
         })
         .unwrap_or(0);
-    RecordBatch::try_new(Arc::new(spec.schema(dim)), columns)
-        .map_err(|e| OpError::wrap(format!("columns do not fit table `{}`", spec.name), e))
+    RecordBatch::try_new(Arc::new(spec.schema(dim)), columns).map_err(|e| {
+        OpError::wrap(format!("columns do not fit table `{}`", spec.name), e)
+            .with_kind(ErrorKind::Internal)
+    })
 }
 
 #[cfg(test)]
@@ -256,6 +258,7 @@ mod tests {
         assert_eq!(vectors(&batch(good.clone()), "vector").unwrap(), (2, good));
         for (bad, said) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
             let e = vectors(&batch(vec![0.0, 1.0, 2.0, bad]), "vector").unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Data);
             assert_eq!(
                 e.to_string(),
                 format!("row 1: column `vector` holds {said} at place 1 of a vector")

@@ -209,9 +209,10 @@ impl Context {
 
     /// A port of this stage as one types it in a shell, for messages: shells read brackets.
     pub fn typed(&self, port: &str) -> String {
-        match self.stage.contains('[') {
-            true => format!("'{}.{port}'", self.stage),
-            false => format!("{}.{port}", self.stage),
+        if self.stage.contains('[') {
+            format!("'{}.{port}'", self.stage)
+        } else {
+            format!("{}.{port}", self.stage)
         }
     }
 

@@ -109,11 +109,11 @@ fn evident(head: &[u8], wide: bool, little: bool) -> bool {
 /// file that is meant; `None` where its first bytes may be UTF-8.
 pub fn check(bytes: &[u8]) -> Option<OpError> {
     if let Some(pointer) = crate::foreign::git_lfs(bytes) {
-        return Some(OpError::new(pointer.problem).hint(pointer.hint));
+        return Some(OpError::data(pointer.problem).hint(pointer.hint));
     }
     let encoding = foreign(bytes)?;
     Some(
-        OpError::new(format!("the file is {}, not UTF-8", encoding.describe()))
+        OpError::data(format!("the file is {}, not UTF-8", encoding.describe()))
             .hint(encoding.hint()),
     )
 }
@@ -124,17 +124,23 @@ mod tests {
     use super::*;
 
     fn utf16(text: &str, little: bool) -> Vec<u8> {
-        let bytes = |u: u16| match little {
-            true => u.to_le_bytes(),
-            false => u.to_be_bytes(),
+        let bytes = |u: u16| {
+            if little {
+                u.to_le_bytes()
+            } else {
+                u.to_be_bytes()
+            }
         };
         text.encode_utf16().flat_map(bytes).collect()
     }
 
     fn utf32(text: &str, little: bool) -> Vec<u8> {
-        let bytes = |c: char| match little {
-            true => u32::from(c).to_le_bytes(),
-            false => u32::from(c).to_be_bytes(),
+        let bytes = |c: char| {
+            if little {
+                u32::from(c).to_le_bytes()
+            } else {
+                u32::from(c).to_be_bytes()
+            }
         };
         text.chars().flat_map(bytes).collect()
     }

@@ -1,10 +1,65 @@
-//! The error an operator gives back: where, what, and what to do next.
+//! The error an operator returns: its kind, what went wrong and where, and what to do next.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 /// Result of anything an operator does.
 pub type OpResult<T> = Result<T, OpError>;
+
+/// What to do about an error of kind [`ErrorKind::Internal`].
+pub const FAULT_OF_OPERATOR: &str =
+    "this is a fault of the operator, not of the pipeline: please report it";
+
+/// Who or what can put an error right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The user, by changing the pipeline, a parameter, an option or the setup.
+    User,
+    /// Whoever made the data: a file or table has the wrong content.
+    Data,
+    /// More or working resources: memory, disk, network, a device, another process.
+    Resource,
+    /// Nothing is wrong: the user asked to stop.
+    Interrupted,
+    /// Only a programmer: the code broke a promise of its own.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind of an error that `source` caused: what the operating system refused is by its
+    /// reason the user's or the machine's matter, anything else is wrong content.
+    fn caused_by(source: &(dyn Error + 'static)) -> Self {
+        use io::ErrorKind as Io;
+        let mut cause = Some(source);
+        while let Some(e) = cause {
+            if let Some(e) = e.downcast_ref::<OpError>() {
+                return e.kind();
+            }
+            let Some(e) = e.downcast_ref::<io::Error>() else {
+                cause = e.source();
+                continue;
+            };
+            return match e.kind() {
+                Io::NotFound
+                | Io::PermissionDenied
+                | Io::AlreadyExists
+                | Io::NotADirectory
+                | Io::IsADirectory
+                | Io::InvalidInput
+                | Io::InvalidFilename
+                | Io::ReadOnlyFilesystem => ErrorKind::User,
+                Io::InvalidData | Io::UnexpectedEof => ErrorKind::Data,
+                _ => ErrorKind::Resource,
+            };
+        }
+        ErrorKind::Data
+    }
+}
 
 /// Where in the user's data something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +114,8 @@ pub enum OpError {
 /// The body of [`OpError::Failed`].
 #[derive(Debug)]
 pub struct Failure {
+    /// Who or what can put it right.
+    pub kind: ErrorKind,
     /// What went wrong: lower case, no full stop.
     pub message: String,
     /// What the user can do about it.
@@ -84,17 +141,46 @@ impl fmt::Display for Failure {
 }
 
 impl OpError {
-    /// What the user can do about it, where something is known.
-    pub fn advice(&self) -> Option<&str> {
+    /// Who or what can put it right.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            OpError::Failed(failure) => failure.hint.as_deref(),
-            OpError::Cancelled => None,
+            OpError::Failed(failure) => failure.kind,
+            OpError::Cancelled => ErrorKind::Interrupted,
         }
     }
 
-    /// An error with a message (lower case, no full stop).
+    /// What the user can do about it, where something is known.
+    pub fn advice(&self) -> Option<&str> {
+        let OpError::Failed(failure) = self else {
+            return None;
+        };
+        let internal = (failure.kind == ErrorKind::Internal).then_some(FAULT_OF_OPERATOR);
+        failure.hint.as_deref().or(internal)
+    }
+
+    /// An error of kind [`ErrorKind::User`] with a message (lower case, no full stop).
     pub fn new(message: impl Into<String>) -> Self {
+        OpError::of_kind(ErrorKind::User, message)
+    }
+
+    /// An error of kind [`ErrorKind::Data`].
+    pub fn data(message: impl Into<String>) -> Self {
+        OpError::of_kind(ErrorKind::Data, message)
+    }
+
+    /// An error of kind [`ErrorKind::Resource`].
+    pub fn resource(message: impl Into<String>) -> Self {
+        OpError::of_kind(ErrorKind::Resource, message)
+    }
+
+    /// An error of kind [`ErrorKind::Internal`]; it asks the user to report it.
+    pub fn internal(message: impl Into<String>) -> Self {
+        OpError::of_kind(ErrorKind::Internal, message)
+    }
+
+    fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
         OpError::Failed(Box::new(Failure {
+            kind,
             message: message.into(),
             hint: None,
             place: Place::default(),
@@ -102,12 +188,21 @@ impl OpError {
         }))
     }
 
-    /// An error that wraps a cause: `message` says what was being done.
+    /// An error that wraps a cause: `message` says what was being done. The cause decides the kind;
+    /// [`OpError::with_kind`] corrects it.
     pub fn wrap(
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        OpError::new(message).map(|f| f.source = Some(source.into()))
+        let source = source.into();
+        let kind = ErrorKind::caused_by(source.as_ref());
+        OpError::of_kind(kind, message).map(|f| f.source = Some(source))
+    }
+
+    /// Changes the kind.
+    #[must_use]
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
+        self.map(|f| f.kind = kind)
     }
 
     /// Adds what to do next.
@@ -163,5 +258,40 @@ impl From<arrow::error::ArrowError> for OpError {
 impl From<parquet::errors::ParquetError> for OpError {
     fn from(e: parquet::errors::ParquetError) -> Self {
         OpError::wrap("failed to read or write a Parquet file", e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn internal_errors_ask_to_be_reported() {
+        let e = OpError::internal("two and two are five");
+        assert_eq!(e.kind(), ErrorKind::Internal);
+        assert_eq!(e.advice(), Some(FAULT_OF_OPERATOR));
+        assert_eq!(e.hint("count again").advice(), Some("count again"));
+        assert_eq!(OpError::new("no such column").advice(), None);
+    }
+
+    #[test]
+    fn the_cause_decides_the_kind() {
+        let of =
+            |kind: io::ErrorKind| OpError::wrap("failed to read", io::Error::from(kind)).kind();
+        assert_eq!(of(io::ErrorKind::NotFound), ErrorKind::User);
+        assert_eq!(of(io::ErrorKind::InvalidData), ErrorKind::Data);
+        assert_eq!(of(io::ErrorKind::StorageFull), ErrorKind::Resource);
+        let json = serde_json::from_str::<u8>("x").unwrap_err();
+        assert_eq!(
+            OpError::wrap("failed to parse", json).kind(),
+            ErrorKind::Data
+        );
+        let disk = io::Error::from(io::ErrorKind::StorageFull);
+        let below = OpError::wrap("failed to write", disk);
+        let e = OpError::wrap("failed to store", below);
+        assert_eq!(e.kind(), ErrorKind::Resource);
+        assert_eq!(e.with_kind(ErrorKind::User).kind(), ErrorKind::User);
+        assert_eq!(OpError::Cancelled.kind(), ErrorKind::Interrupted);
     }
 }

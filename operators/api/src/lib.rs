@@ -24,9 +24,11 @@ pub mod kind;
 pub mod kinds;
 pub mod local;
 pub mod memory;
+pub mod named;
 mod nesting;
 pub mod operator;
 pub mod printable;
+pub mod random;
 pub mod ranks;
 pub mod schema;
 pub mod shell;
@@ -37,7 +39,7 @@ pub use artifact::{Artifact, DamagedTable, TableFile};
 pub use context::{
     Cancel, Context, Device, Environment, Level, Metric, Nowhere, Outputs, Reporter, TableSink,
 };
-pub use error::{OpError, OpResult, Place};
+pub use error::{ErrorKind, FAULT_OF_OPERATOR, OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};
 pub use operator::{
     Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,

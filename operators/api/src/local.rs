@@ -84,9 +84,9 @@ impl Outputs for FolderOutputs {
             .iter()
             .find(|p| p.name == port)
             .and_then(|p| p.kind.table(table))
-            .ok_or_else(|| OpError::new(format!("no table `{port}.{table}` is declared")))?;
+            .ok_or_else(|| OpError::internal(format!("no table `{port}.{table}` is declared")))?;
         if let Some(why) = spec.mismatch(&schema) {
-            return Err(OpError::new(format!("table `{port}.{table}`: {why}")));
+            return Err(OpError::internal(format!("table `{port}.{table}`: {why}")));
         }
         let path = self.dir.join(format!("{port}.{table}.parquet"));
         let file =
@@ -177,7 +177,7 @@ pub fn artifact(
             .lock()
             .ok()
             .and_then(|mut w| w.remove(&("given".to_owned(), spec.name.to_owned())))
-            .ok_or_else(|| OpError::new("the table was not written"))?;
+            .ok_or_else(|| OpError::internal("the table was not written"))?;
         // Several artifacts of one kind may share a folder.
         let path = dir.join(format!("{name}.{}.parquet", spec.name));
         fs::rename(&file.path, &path)
@@ -315,7 +315,7 @@ fn run_entry_as(
     let lead = ctx.ranks.rank() == 0;
     let mut written = written
         .lock()
-        .map_err(|_| OpError::new("a writer panicked"))?
+        .map_err(|_| OpError::internal("a writer panicked"))?
         .clone();
     let mut outputs = BTreeMap::new();
     for port in op.outputs.iter().filter(|_| lead) {
@@ -324,7 +324,7 @@ fn run_entry_as(
             let file = written
                 .remove(&(port.name.to_owned(), spec.name.to_owned()))
                 .ok_or_else(|| {
-                    OpError::new(format!(
+                    OpError::internal(format!(
                         "table `{}.{}` was not written",
                         port.name, spec.name
                     ))
@@ -346,12 +346,12 @@ fn run_entry_as(
     let messages = reporter
         .messages
         .lock()
-        .map_err(|_| OpError::new("a reporter panicked"))?
+        .map_err(|_| OpError::internal("a reporter panicked"))?
         .clone();
     let metrics = reporter
         .metrics
         .lock()
-        .map_err(|_| OpError::new("a reporter panicked"))?
+        .map_err(|_| OpError::internal("a reporter panicked"))?
         .clone();
     Ok(Local {
         outputs,

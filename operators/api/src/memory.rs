@@ -61,7 +61,7 @@ impl Demand {
             .take(4)
             .map(|(what, bytes)| format!("{what} {}", shown(*bytes)))
             .collect();
-        Err(OpError::new(format!(
+        Err(OpError::resource(format!(
             "this needs at least {} of memory and {} are available ({})",
             shown(self.total()),
             shown(there),
@@ -168,6 +168,7 @@ fn of_group(folder: &Path, swap: u64) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_does_not_fit_is_refused_with_its_parts() {
@@ -178,6 +179,7 @@ mod tests {
         let e = demand
             .check_against(Some(1 << 30), "`train.batch_size`")
             .unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Resource);
         assert_eq!(
             e.to_string(),
             "this needs at least 2.0 GiB of memory and 1.0 GiB are available (states 2.0 GiB, weights 3.0 MiB)"

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::artifact::Artifact;
 use crate::context::{Cancel, Context, Reporter};
-use crate::error::{OpError, OpResult};
+use crate::error::{ErrorKind, OpError, OpResult};
 use crate::kind::Kind;
 use crate::schema::{Problem, Schema};
 
@@ -336,7 +336,7 @@ pub struct OpEntry {
 fn parse<P: DeserializeOwned>(op: &str, value: Value) -> OpResult<P> {
     serde_json::from_value(value).map_err(|e| {
         OpError::wrap(format!("parameters of `{op}` do not fit its schema"), e)
-            .hint("this is a fault of the operator, not of the pipeline: please report it")
+            .with_kind(ErrorKind::Internal)
     })
 }
 

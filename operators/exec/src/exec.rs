@@ -240,7 +240,7 @@ fn fresh(workdir: &Path) -> OpResult<PathBuf> {
             Err(e) => return Err(OpError::wrap("failed to create", e).file(folder)),
         }
     }
-    Err(OpError::new("no folder for the program"))
+    Err(OpError::resource("no folder for the program"))
 }
 
 fn create(folder: &Path) -> OpResult<()> {

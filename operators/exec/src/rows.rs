@@ -30,7 +30,7 @@ pub(crate) fn batch(
             .map_err(|e| OpError::wrap("expected a JSON object", e).line(number))?;
         let known = |name: &String| spec.columns.iter().any(|c| c.name == name);
         if let Some(name) = row.keys().find(|name| !known(name)) {
-            return Err(OpError::new(format!("there is no column `{name}`")).line(number));
+            return Err(OpError::data(format!("there is no column `{name}`")).line(number));
         }
         rows.push((number, row));
     }
@@ -54,7 +54,7 @@ impl<'a> Cells<'a> {
     fn wrong(&self, number: u64, found: &Value) -> OpError {
         let Column { name, ty, .. } = self.column;
         let found = shown(found);
-        OpError::new(format!(
+        OpError::data(format!(
             "column `{name}`: expected {}, found {found}",
             ty.name()
         ))
@@ -69,7 +69,7 @@ impl<'a> Cells<'a> {
                 None | Some(Value::Null) if self.column.nullable => None,
                 None | Some(Value::Null) => {
                     let name = self.column.name;
-                    let e = OpError::new(format!("column `{name}` has no value"));
+                    let e = OpError::data(format!("column `{name}` has no value"));
                     return Err(e.line(*number));
                 }
                 Some(v) => Some(read(v).ok_or_else(|| self.wrong(*number, v))?),
@@ -144,7 +144,7 @@ fn column(rows: &[(u64, Row)], column: &Column, dim: &mut Option<usize>) -> OpRe
             for (list, (number, _)) in lists.into_iter().zip(rows) {
                 let Some(list) = list.filter(|l| l.len() == n) else {
                     let message = format!("column `{}`: expected {n} numbers", column.name);
-                    return Err(OpError::new(message).line(*number));
+                    return Err(OpError::data(message).line(*number));
                 };
                 b.values().append_slice(&list);
                 b.append(true);

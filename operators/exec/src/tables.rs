@@ -114,14 +114,14 @@ pub(crate) fn take(ctx: &Context, port: &str, kind: &Kind, folder: &Path) -> OpR
             (true, false) => Batches::parquet(&parquet)?,
             (false, true) => Batches::jsonl(&jsonl, spec)?,
             (true, true) => {
-                return Err(OpError::new(format!(
+                return Err(OpError::data(format!(
                     "the program wrote both {0}.parquet and {0}.jsonl",
                     spec.name
                 ))
                 .file(shown(folder)));
             }
             (false, false) => {
-                return Err(OpError::new(format!(
+                return Err(OpError::data(format!(
                     "the program did not write {0}.parquet or {0}.jsonl",
                     spec.name
                 ))
@@ -216,14 +216,14 @@ fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<Record
     let given = batch.schema();
     let known = |name: &str| spec.columns.iter().any(|c| c.name == name);
     if let Some(f) = given.fields().iter().find(|f| !known(f.name())) {
-        return Err(OpError::new(format!("there is no column `{}`", f.name())));
+        return Err(OpError::data(format!("there is no column `{}`", f.name())));
     }
     let mut arrays: Vec<ArrayRef> = Vec::new();
     let mut dim = 0;
     for c in spec.columns {
         let array = batch
             .column_by_name(c.name)
-            .ok_or_else(|| OpError::new(format!("column `{}` is missing", c.name)))?;
+            .ok_or_else(|| OpError::data(format!("column `{}` is missing", c.name)))?;
         let to = c.ty.arrow(match c.ty {
             ColType::Vector => vector_length(array)?,
             _ => 0,
@@ -236,11 +236,11 @@ fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<Record
         if !c.nullable
             && let Some(i) = (0..array.len()).find(|i| array.is_null(*i))
         {
-            let e = OpError::new(format!("column `{}` has no value", c.name));
+            let e = OpError::data(format!("column `{}` has no value", c.name));
             return Err(e.row(first + i as u64));
         }
         if hollow(&array) {
-            return Err(OpError::new(format!(
+            return Err(OpError::data(format!(
                 "a list in column `{}` has an item without a value",
                 c.name
             )));
@@ -327,11 +327,11 @@ fn vector_length(array: &ArrayRef) -> OpResult<usize> {
             .flatten()
             .map(|v| v.len())
             .next(),
-        other => return Err(OpError::new(format!("a column of vectors is {other}"))),
+        other => return Err(OpError::data(format!("a column of vectors is {other}"))),
     };
     length
         .filter(|n| *n > 0)
-        .ok_or_else(|| OpError::new("a column of vectors has none"))
+        .ok_or_else(|| OpError::data("a column of vectors has none"))
 }
 
 /// Whether an item of a list is missing.

@@ -56,11 +56,12 @@ impl Operator for BuildBackground {
         let stored = read_model(model)?;
         let input = LoadedGraph::read(graph)?;
         stored.fits(&input, &model.name)?;
-        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings)
-            .prepared_telling(None, &|done, all| {
+        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings).prepared_with(
+            None,
+            &|done, all| {
                 ctx.progress(done as u64, all as u64, "layers", "");
-            })
-            .map_err(tensor_error)?;
+            },
+        )?;
         let Some(background) = ready.background() else {
             return Err(OpError::new(
                 "this model has no background: its aggregate_func looks at single messages, and each may come from a query",

@@ -1,5 +1,5 @@
 //! The graph foundation model of gfm-pipe: query-conditioned NBFNet (GFM-RAG, Luo et al., 2025), its training and its
-//! evaluation, as operators.
+//! evaluation, as operators. How good a ranking is, and systems without a model, are `gfm-pipe-eval`.
 //!
 //! From the outside in: the operators ([`operators`]) read artifacts and drive the training loop (`train`), which
 //! drives the model ([`model`]), which is made of a few operations with hand-written gradients ([`ops`]) over the kernels
@@ -7,7 +7,6 @@
 
 pub mod buffers;
 pub mod device;
-pub mod eval;
 pub mod graph;
 pub mod loss;
 pub mod model;
@@ -21,7 +20,6 @@ mod baselines;
 mod build_background;
 mod build_documents;
 mod build_graph;
-mod compare;
 mod divided;
 mod documents;
 mod evaluate;
@@ -29,14 +27,13 @@ mod export;
 mod finetune;
 pub mod gpu;
 mod import_model;
+mod inference;
 mod inputs;
-mod judged;
 mod passages;
-mod pieces;
 mod pretrain;
 mod progress;
+mod question_scores;
 mod remarks;
-mod retrieval;
 mod retrieve;
 pub mod scorer;
 mod starts;
@@ -54,7 +51,6 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<build_background::BuildBackground>(),
         OpEntry::of::<retrieve::Retrieve>(),
         OpEntry::of::<evaluate::Evaluate>(),
-        OpEntry::of::<compare::Compare>(),
         OpEntry::of::<import_model::ImportModel>(),
         OpEntry::of::<export::Export>(),
     ]

@@ -42,7 +42,7 @@ impl Optimizer {
                     exp_avg: t.zeros_like()?,
                     exp_avg_sq: t.zeros_like()?,
                 };
-                Ok((n.to_owned(), zero))
+                Ok((n, zero))
             })
             .collect::<Result<_>>()?;
         Ok(Optimizer {
@@ -70,37 +70,35 @@ impl Optimizer {
             lr: self.settings.lr * factor,
             ..self.settings
         };
-        let names: Vec<String> = params.iter().map(|(n, _)| n.to_owned()).collect();
-        for name in names {
-            let Some(grad) = grads.get(&name) else {
+        let mut grads = grads.named();
+        for (name, param) in params.tensors.named_mut() {
+            let Some(grad) = grads.remove(&name) else {
                 bail!("parameter `{name}` has no gradient")
             };
             let Some(moments) = self.moments.get_mut(&name) else {
                 bail!("the optimizer has no state for parameter `{name}`")
             };
-            let param = params.get(&name)?;
-            let new = by_dtype!(param.dtype(), T =>
+            *param = by_dtype!(param.dtype(), T =>
                 update::<T>(&settings, self.steps, param, grad, moments)?);
-            params.set(&name, new)?;
         }
         Ok(())
     }
 }
 
-/// Scales all gradients so that the norm of all together is at most `most`, as PyTorch's `clip_grad_norm_`; gives the norm
+/// Scales all gradients so that the norm of all together is at most `most`, as PyTorch's `clip_grad_norm_`; returns the norm
 /// before.
 ///
 /// # Errors
 /// When a gradient cannot be read.
 pub fn clip(grads: &mut Grads, most: f64) -> Result<f64> {
     let mut squares = 0.0;
-    for grad in grads.values() {
+    for grad in grads.named().values() {
         squares += by_dtype!(grad.dtype(), T => sum_of_squares::<T>(grad)?);
     }
     let norm = squares.sqrt();
     let factor = most / (norm + 1e-6);
     if factor < 1.0 {
-        for grad in grads.values_mut() {
+        for grad in grads.named_mut().into_values() {
             *grad = (&*grad * factor)?;
         }
     }
@@ -138,17 +136,25 @@ fn update<T: Elem>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::ops::Linear;
 
     #[test]
     fn gradients_are_scaled_together_and_only_when_too_long() {
         let make = || {
-            Grads::from([
-                ("a".to_owned(), tensor(vec![3.0f64, 0.0], 2).unwrap()),
-                ("b".to_owned(), tensor(vec![0.0f64, 4.0], 2).unwrap()),
-            ])
+            let relations = Linear {
+                weight: tensor(vec![0.0f64, 4.0], 2).unwrap(),
+                bias: tensor(vec![3.0f64, 0.0], 2).unwrap(),
+            };
+            Grads {
+                layers: Vec::new(),
+                head: Vec::new(),
+                relations,
+                questions: None,
+            }
         };
         let values = |g: &Grads| -> Vec<f64> {
-            g.values()
+            g.named()
+                .values()
                 .flat_map(|t| t.to_vec1::<f64>().unwrap())
                 .collect()
         };

@@ -222,7 +222,7 @@ impl EasyEdges<'_> {
 
 /// The edges of a node as triples (node, relation, other).
 fn out_of(graph: &Graph, node: u32) -> impl Iterator<Item = Triple> + '_ {
-    let edges = graph.by_destination();
+    let edges = graph.by_head();
     let at = node as usize;
     (edges.offsets[at] as usize..edges.offsets[at + 1] as usize)
         .map(move |i| [node, edges.relation[i], edges.other[i]])

@@ -90,7 +90,7 @@ impl<'a> OnCpu<'a> {
     fn prepared(&self, background: Option<Vec<Tensor>>) -> OpResult<&Retriever<'a>> {
         if self.ready.get().is_none() {
             let model = Retriever::new(self.params, self.graph, self.embeddings);
-            let made = model.prepared(background).map_err(tensor_error)?;
+            let made = model.prepared(background)?;
             let _ = self.ready.set(made);
         }
         match self.ready.get() {
@@ -102,16 +102,14 @@ impl<'a> OnCpu<'a> {
 
 impl Scorer for OnCpu<'_> {
     fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>> {
-        let scores = self.prepared(None)?.score_all(batch);
-        scores.and_then(|s| to_f64(&s)).map_err(tensor_error)
+        let scores = self.prepared(None)?.score_all(batch)?;
+        to_f64(&scores).map_err(tensor_error)
     }
 
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>> {
         let pruned = self.graph.without(gone.iter().copied());
-        QueryGnn::new(self.params, &pruned, self.embeddings)
-            .score_all(queries)
-            .and_then(|s| to_f64(&s))
-            .map_err(tensor_error)
+        let model = QueryGnn::new(self.params, &pruned, self.embeddings);
+        to_f64(&model.score_all(queries)?).map_err(tensor_error)
     }
 }
 

@@ -1,9 +1,11 @@
-//! Relational sparse-dense product: `out[v] = Σ over edges (v <- u, r) of message(x[u], w[r])`, forward and backward.
+//! Relational sparse-dense product: `out[v] = Σ over edges (v <- u, r) of message(x[u], w[r])`,
+//! forward and backward.
 //!
-//! This is the sum aggregate of NBFNet (Zhu et al., 2021, eq. 6 and 7). Shapes: `x`, `out` and their gradients are
-//! `batch x nodes x dim`, `w` is `relations x dim` and shared by the batch. Edges come as CSR by destination for the
-//! forward pass, by source for the gradient of `x`, and in relation order for the gradient of `w`; the sum over the edges
-//! of a relation is cut into segments whose results are added in order, without locks.
+//! This is the sum aggregate of NBFNet (Zhu et al., 2021, eq. 6 and 7). Shapes: `x`, `out` and
+//! their gradients are `batch x nodes x dim`, `w` is `relations x dim` and shared by the batch.
+//! Edges are given as CSR by destination for the forward pass, by source for the gradient of `x`,
+//! and in relation order for the gradient of `w`. The sum over the edges of a relation is divided
+//! into segments, whose results are added in order, without locks.
 
 use rayon::prelude::*;
 
@@ -12,9 +14,9 @@ use crate::message::Message;
 use crate::rows::cut;
 use crate::simd::vectorised;
 
-/// Rows computed by one task.
+/// Number of rows that one task computes.
 const TASK_NODES: usize = 128;
-/// Edges of one relation summed by one task.
+/// Number of edges of one relation that one task sums.
 const SEGMENT: usize = 512;
 
 /// Edges grouped by one of their ends.
@@ -22,14 +24,14 @@ const SEGMENT: usize = 512;
 pub struct Csr<'a> {
     /// `nodes + 1` offsets into the other two.
     pub offsets: &'a [u32],
-    /// The node at the other end.
+    /// The node at the other end of each edge.
     pub other: &'a [u32],
-    /// The relation.
+    /// The relation of each edge.
     pub relation: &'a [u32],
 }
 
 impl Csr<'_> {
-    /// Number of nodes.
+    /// Number of nodes that the edges are grouped by.
     pub fn nodes(&self) -> usize {
         self.offsets.len() - 1
     }
@@ -40,14 +42,14 @@ impl Csr<'_> {
 pub struct ByRelation<'a> {
     /// `relations + 1` offsets into the other two.
     pub offsets: &'a [u32],
-    /// Where the message goes.
+    /// The node that receives the message.
     pub destination: &'a [u32],
-    /// Where it comes from.
+    /// The node that sends the message.
     pub source: &'a [u32],
 }
 
-/// Calls `f(out[b, v], (b, v), others, relations, scratch)` for every row of `out`, with the edges grouped at v, in
-/// parallel; `scratch` is as many values for `f` to write on.
+/// Calls `f(out[b, v], (b, v), others, relations, scratch)` for every row of `out` in parallel,
+/// with the edges grouped at v. `scratch` is memory for `f`.
 pub(crate) fn for_rows<T: Real>(
     out: &mut [T],
     edges: Csr<'_>,
@@ -88,8 +90,9 @@ pub(crate) fn for_rows<T: Real>(
         });
 }
 
-/// Adds to `dw[r]` what `f(sum, (b, r), destinations, sources, scratch)` adds to `sum` for the edges of r, segment by segment and
-/// for every graph b of the batch, in parallel; sums of segments are added in order.
+/// Adds to `dw[r]` what `f(sum, (b, r), destinations, sources, scratch)` adds to `sum` for the
+/// edges of r, segment by segment and for every graph b of the batch, in parallel; sums of segments
+/// are added in order.
 pub(crate) fn for_relations<T: Real>(
     dw: &mut [T],
     edges: ByRelation<'_>,
@@ -176,7 +179,8 @@ pub fn rspmm<M: Message, T: Real>(out: &mut [T], edges: Csr<'_>, x: &[T], w: &[T
     );
 }
 
-/// `dx[b, u] += Σ_(v,u,r) g[b, v]ᵀ ∂message/∂x` over the edges grouped by their source `u`, `g` being the output's gradient.
+/// `dx[b, u] += Σ_(v,u,r) g[b, v]ᵀ ∂message/∂x` over the edges grouped by their source `u`, `g`
+/// being the output's gradient.
 ///
 /// # Panics
 /// When lengths do not fit, or an edge names a node or relation outside.
@@ -238,8 +242,9 @@ pub fn rspmm_relation_grad<M: Message, T: Real>(
     );
 }
 
-/// `dweight[e] += Σ_b g[b, v] · message(x[b, u], w[r])` for the edges e = (v <- u, r) in the order of `edges`, grouped by `v`: the gradient
-/// of a weight that multiplies the message of an edge (1 in this model, which learns none).
+/// `dweight[e] += Σ_b g[b, v] · message(x[b, u], w[r])` for the edges e = (v <- u, r) in the order
+/// of `edges`, grouped by `v`: the gradient of a weight that multiplies the message of an edge (1
+/// in this model, which learns none).
 ///
 /// # Panics
 /// When lengths do not fit, or an edge names a node or relation outside.
@@ -293,8 +298,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Forward against the obvious loop; both gradients because the map is linear in x and in w:
-        /// <g, f(x, w)> = <dx, x> = <dw, w> summed over all coordinates, checked coordinate by coordinate below.
+        /// Forward against the obvious loop; both gradients because the map is linear in x and in
+        /// w: <g, f(x, w)> = <dx, x> = <dw, w> summed over all coordinates, checked coordinate by
+        /// coordinate below.
         #[test]
         fn equals_the_obvious_loop((edges, batch, dim, numbers) in graphs()) {
             let n = batch * edges.nodes * dim;
@@ -336,7 +342,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// The sum of messages is linear in the edges' weights: the slope for one is what the loss gains from a second edge like it.
+        /// The sum of messages is linear in the edges' weights: the slope for one is what the loss
+        /// gains from a second edge like it.
         #[test]
         fn a_weight_s_gradient_is_what_the_edge_once_more_would_add((edges, batch, dim, numbers) in graphs()) {
             let n = batch * edges.nodes * dim;

@@ -1,4 +1,4 @@
-//! Random graphs, grouped the obvious way.
+//! Random graphs for tests, with edges grouped in the obvious way.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,8 @@ use crate::rspmm::{ByRelation, Csr};
 
 type Edge = (u32, u32, u32);
 
-/// Edges as (destination, source, relation), and everything the kernels want made from them the obvious way.
+/// Edges as (destination, source, relation), and the groupings that the kernels need, made in the
+/// obvious way.
 #[derive(Debug)]
 pub struct Edges {
     pub list: Vec<Edge>,
@@ -22,7 +23,7 @@ pub struct Grouped {
 
 #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
 impl Grouped {
-    /// Edges of the largest group.
+    /// Number of edges in the largest group.
     pub fn largest(&self) -> usize {
         let sizes = self.offsets.windows(2).map(|w| (w[1] - w[0]) as usize);
         sizes.max().unwrap_or(0)

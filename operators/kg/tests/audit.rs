@@ -1,4 +1,5 @@
-//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every rejected row of dirty data.
+//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every
+//! rejected row of dirty data.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -11,8 +12,8 @@ use common::{ingest_bytes, ingest_file, ingest_questions, shared};
 use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Artifact, OpEntry, OpError, OpResult, columns};
 use gfm_pipe_kg::audit::{
-    Audit, CHECKS, FindingRow, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS, STRICT, SummaryRow, not_made,
-    read_findings, read_summary,
+    Audit, CHECKS, DOCUMENT_NUMBERS, FindingRow, NUMBERS, QUESTION_NUMBERS, STRICT, SummaryRow,
+    not_made, read_findings, read_summary,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -164,7 +165,7 @@ fn every_planted_fault_is_found_in_its_place_and_no_other() {
     for row in &got.summary {
         let found = got.findings.iter().filter(|f| f.check == row.check).count();
         assert_eq!(row.count, found as u64, "{}", row.check);
-        assert!(row.count <= row.of, "{row:?}");
+        assert!(row.count <= row.population, "{row:?}");
     }
 }
 
@@ -193,10 +194,10 @@ fn clean_data_has_neither_errors_nor_warnings() {
         assert_eq!(got.statistics.get(name), Some(&value), "{name}");
     }
     let splits = ["train", "valid", "test"];
-    let of_splits = OF_QUESTIONS
+    let of_splits = QUESTION_NUMBERS
         .iter()
         .flat_map(|(name, _)| splits.map(|s| format!("{name}.{s}")));
-    let plain = NUMBERS.iter().chain(OF_DOCUMENTS);
+    let plain = NUMBERS.iter().chain(DOCUMENT_NUMBERS);
     let documented: BTreeSet<String> = plain
         .map(|(n, _)| (*n).to_owned())
         .chain(of_splits)
@@ -309,7 +310,7 @@ proptest! {
             .sum();
         prop_assert_eq!(found, rejected as u64);
         for row in &summary {
-            prop_assert!(row.count <= row.of || row.unit == "names and texts", "{:?}", row);
+            prop_assert!(row.count <= row.population || row.unit == "names and texts", "{:?}", row);
         }
         let mut ended = true;
         read_findings(local.port("findings"), |row| {

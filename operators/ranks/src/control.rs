@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gfm_pipe_api::{Cancel, OpError, OpResult};
+use gfm_pipe_api::{Cancel, ErrorKind, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -78,6 +78,7 @@ impl Member {
 /// What went wrong, in words for a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Told {
+    pub kind: ErrorKind,
     pub message: String,
     pub hint: Option<String>,
 }
@@ -85,13 +86,14 @@ pub(crate) struct Told {
 impl Told {
     pub fn of(e: &OpError) -> Self {
         Told {
+            kind: e.kind(),
             message: e.to_string(),
             hint: e.advice().map(ToOwned::to_owned),
         }
     }
 
     pub fn error(&self) -> OpError {
-        let e = OpError::new(self.message.clone());
+        let e = OpError::new(self.message.clone()).with_kind(self.kind);
         match &self.hint {
             Some(hint) => e.hint(hint.clone()),
             None => e,
@@ -308,6 +310,7 @@ impl Watch {
     /// Takes a rank for gone. The first one is the reason for all that follows.
     fn lost(&self, member: &Member, how: &str) {
         self.fail(Told {
+            kind: ErrorKind::Resource,
             message: format!("{member} {how}"),
             hint: Some(
                 "start the run again, with as many ranks or others: a training goes on from its last checkpoint"
@@ -389,6 +392,7 @@ impl Watch {
                     && known.failed.is_none()
                 {
                     let told = Told {
+                        kind: told.kind,
                         message: format!("{member}: {}", told.message),
                         hint: told.hint.clone(),
                     };
@@ -556,7 +560,7 @@ fn missing(size: usize, met: &[(Member, Vec<Claim>, TcpStream)], at: &Meeting) -
         .filter(|rank| !there(rank))
         .map(|r| r.to_string())
         .collect();
-    OpError::new(format!(
+    OpError::resource(format!(
         "rank {} did not connect to rank 0 (TCP, {} port {})",
         missing.join(", rank "),
         at.host,
@@ -578,6 +582,7 @@ fn difference(here: &Member, ours: &[Claim], member: &Member, theirs: &[Claim]) 
         })
         .find(|(_, a, b)| a != b)
         .map(|(claim, a, b)| Told {
+            kind: ErrorKind::User,
             message: format!(
                 "{member} has another {}: {} there, {} on {here}",
                 claim.what,

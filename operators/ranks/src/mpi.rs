@@ -146,9 +146,10 @@ impl Collective for Mpi {
         let process = self.world.process_at_rank(root as i32);
         let mut length = mine.len() as u64;
         process.broadcast_into(&mut length);
-        let mut all = match self.rank() == root {
-            true => mine,
-            false => vec![0; length as usize],
+        let mut all = if self.rank() == root {
+            mine
+        } else {
+            vec![0; length as usize]
         };
         for piece in all.chunks_mut(MOST) {
             process.broadcast_into(piece);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gfm_pipe_api::ranks::Shared;
-use gfm_pipe_api::{Cancel, Collective, OpError, OpResult};
+use gfm_pipe_api::{Cancel, Collective, ErrorKind, OpError, OpResult};
 use serde_json::Value;
 
 use crate::control::{
@@ -58,7 +58,8 @@ impl Team {
             let caller = Arc::clone(&caller);
             move || caller.calls()
         };
-        let unclear = |e| OpError::wrap("ranks do not understand each other", e);
+        let unclear =
+            |e| OpError::wrap("ranks do not understand each other", e).with_kind(ErrorKind::User);
         let (watch, members) = if ranks.rank() == 0 {
             let door = Door::open().map_err(|e| OpError::wrap("rank 0 cannot listen", e))?;
             let text = serde_json::to_vec(&door.meeting).map_err(unclear)?;
@@ -170,9 +171,10 @@ impl Team {
         self.watch
             .wait(None, |known| {
                 if let Some(told) = &known.trouble {
-                    return Some(Err(match known.aborted {
-                        true => OpError::Cancelled,
-                        false => told.error(),
+                    return Some(Err(if known.aborted {
+                        OpError::Cancelled
+                    } else {
+                        told.error()
                     }));
                 }
                 while let Some((_, message)) = known.inbox.pop_front() {
@@ -333,6 +335,7 @@ impl Session<'_> {
                 // It computes something long, or waits for a device that waits for others. The run's own failure is the one to tell.
                 let hint = "start the run again: what is stored is not computed again";
                 team.watch.fail(Told {
+                    kind: ErrorKind::Resource,
                     message: "other ranks did not stop".to_owned(),
                     hint: Some(hint.to_owned()),
                 });
@@ -347,6 +350,7 @@ impl Session<'_> {
             !team.caller.is_stuck() && ends.iter().flatten().all(|e| !e.stuck && e.calls == calls);
         if !in_step {
             *lock(&team.broken) = Some(Told {
+                kind: ErrorKind::Resource,
                 message: "the ranks are out of step: they stopped in different places of an earlier stage".to_owned(),
                 hint: Some("start the run again: what is stored is not computed again".to_owned()),
             });

@@ -196,9 +196,12 @@ fn all_ranks_may_fail_on_the_same_and_go_on() {
         },
         |team| {
             let first = AtomicBool::new(true);
-            obey(&team, |_| match first.swap(false, Ordering::Relaxed) {
-                true => Err(OpError::new("the loss became NaN")),
-                false => Ok(()),
+            obey(&team, |_| {
+                if first.swap(false, Ordering::Relaxed) {
+                    Err(OpError::new("the loss became NaN"))
+                } else {
+                    Ok(())
+                }
             });
         },
     );

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gfm_pipe_api::{Cancel, Collective, OpError, OpResult};
+use gfm_pipe_api::{Cancel, Collective, ErrorKind, OpError, OpResult};
 
 use crate::control::{Told, Watch, lock};
 
@@ -60,7 +60,7 @@ impl Caller {
             .name("gfm-rank-calls".to_owned())
             .spawn(run)
             .map_err(|e| OpError::wrap("failed to start a thread", e))?;
-        let gone = |_| OpError::new("MPI ended while it started");
+        let gone = |_| OpError::resource("MPI ended while it started");
         let (rank, size) = told.recv().map_err(gone)??;
         Ok(Arc::new(Caller {
             rank,
@@ -122,7 +122,7 @@ impl Caller {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let sent = lock(&self.jobs).as_ref().map(|jobs| jobs.send(job));
         if !matches!(sent, Some(Ok(()))) {
-            return Err(OpError::new("MPI has ended"));
+            return Err(OpError::resource("MPI has ended"));
         }
         let start = Instant::now();
         let patience = *lock(&self.patience);
@@ -134,7 +134,7 @@ impl Caller {
                     return done;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(OpError::new("MPI ended in the middle of a call"));
+                    return Err(OpError::resource("MPI ended in the middle of a call"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -175,11 +175,13 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
         .filter(|peer| peer.calls < call)
         .map(|peer| peer.member.to_string())
         .collect();
-    let who = match behind.is_empty() {
-        true => "the ranks are".to_owned(),
-        false => format!("{} did not come:", behind.join(", ")),
+    let who = if behind.is_empty() {
+        "the ranks are".to_owned()
+    } else {
+        format!("{} did not come:", behind.join(", "))
     };
     Told {
+        kind: ErrorKind::Resource,
         message: format!(
             "{who} waited for in a collective operation for {} min",
             waited.as_secs().div_ceil(60)

@@ -1,5 +1,5 @@
-//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for all-MiniLM-L6-v2 and all-mpnet-base-v2 where
-//! `scripts/fetch-encoders` has put them.
+//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for
+//! all-MiniLM-L6-v2 and all-mpnet-base-v2 where `scripts/fetch-encoders` has put them.
 #![cfg(feature = "transformers")]
 #![allow(
     clippy::unwrap_used,
@@ -79,7 +79,8 @@ fn tiny_models_give_the_vectors_of_sentence_transformers() {
             ("truncated", &truncated, None),
         ] {
             if model == "nomic_bert" && settings.normalize {
-                // Its numbers are by a network alone, without what sentence-transformers does after it.
+                // Its numbers are by a network alone, without what sentence-transformers does after
+                // it.
                 continue;
             }
             let want: Vec<Vec<f32>> = serde_json::from_value(expected[model][way].clone()).unwrap();

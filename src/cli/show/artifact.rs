@@ -174,9 +174,10 @@ fn record<'a>(journal: &'a JournalFile, stage: &str, named: bool) -> CliResult<&
                 known.join(", ")
             ),
         };
-        let which = match named {
-            true => format!("run {}", journal.run),
-            false => "the latest run".to_owned(),
+        let which = if named {
+            format!("run {}", journal.run)
+        } else {
+            "the latest run".to_owned()
         };
         CliError::usage(format!(
             "{which}, of pipeline `{}`, has no stage `{stage}`",

@@ -215,8 +215,9 @@ fn dictionary(
         return Ok(Dictionary::Texts(texts));
     }
     let refs: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    Ok(Dictionary::Rows(match refs.is_empty() {
-        true => StringArray::from(Vec::<&str>::new()),
-        false => concat(&refs)?.as_string::<i32>().clone(),
+    Ok(Dictionary::Rows(if refs.is_empty() {
+        StringArray::from(Vec::<&str>::new())
+    } else {
+        concat(&refs)?.as_string::<i32>().clone()
     }))
 }

@@ -119,12 +119,13 @@ pub fn read(path: &Path, query: &Query<'_>, names: &Names) -> Result<Found, Refu
     let filters = filters.collect::<Result<Vec<_>, _>>()?;
     let sort = query.sort.iter().map(|key| {
         let at = column(&key.column)?;
-        match schema.field(at).data_type().is_nested() {
-            true => Err(Refused::Query(CliError::usage(format!(
+        if schema.field(at).data_type().is_nested() {
+            Err(Refused::Query(CliError::usage(format!(
                 "`{}` is a column of lists, which have no order",
                 key.column
-            )))),
-            false => Ok((at, key.descending)),
+            ))))
+        } else {
+            Ok((at, key.descending))
         }
     });
     let sort = sort.collect::<Result<Vec<_>, _>>()?;
@@ -214,9 +215,10 @@ impl Condition {
             other => (other, false),
         };
         let text = StringArray::from(vec![filter.value.as_str()]);
-        let value = match item.is_nested() {
-            true => new_null_array(item, 1),
-            false => cast(&text, item)?,
+        let value = if item.is_nested() {
+            new_null_array(item, 1)
+        } else {
+            cast(&text, item)?
         };
         if value.is_null(0) {
             let what = match item {

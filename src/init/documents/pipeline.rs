@@ -67,9 +67,10 @@ impl Documents {
 
     /// The split that is asked at the end.
     fn asked_split(&self) -> Option<&'static str> {
-        match self.folds() {
-            true => Some("test"),
-            false => self.asked().map(|q| q.split.port()),
+        if self.folds() {
+            Some("test")
+        } else {
+            self.asked().map(|q| q.split.port())
         }
     }
 }
@@ -152,9 +153,10 @@ vars:
     fn documents(&mut self) {
         let except = self.of.except.iter().map(|e| path_value(Path::new(e)));
         let except: Vec<String> = except.collect();
-        let except = match except.is_empty() {
-            true => String::new(),
-            false => format!("except: [{}], ", except.join(", ")),
+        let except = if except.is_empty() {
+            String::new()
+        } else {
+            format!("except: [{}], ", except.join(", "))
         };
         push!(
             self,
@@ -335,12 +337,13 @@ stages:
         };
         let trained = self.training.is_some();
         let evaluates = self.of.folds() || self.of.evaluated();
-        let (op, shown) = match evaluates {
-            true => (
+        let (op, shown) = if evaluates {
+            (
                 "evaluate",
                 "gfm-pipe show evaluate.metrics, gfm-pipe show evaluate.rankings",
-            ),
-            false => ("retrieve", "gfm-pipe show retrieve.rankings"),
+            )
+        } else {
+            ("retrieve", "gfm-pipe show retrieve.rankings")
         };
         push!(
             self,

@@ -61,10 +61,11 @@ pub fn draw(nodes: &[Node]) -> String {
             let (from, to) = (at[pair[0]], at[pair[1]]);
             let (x1, y1, x2, y2) = (from.0 + from.2, from.1, to.0, to.1);
             let bend = (x2 - x1) / 2.0;
-            let _ = match path.is_empty() {
-                true => write!(path, "M{x1:.1},{y1:.1}"),
+            let _ = if path.is_empty() {
+                write!(path, "M{x1:.1},{y1:.1}")
+            } else {
                 // Straight through the layer it passes.
-                false => write!(path, " L{x1:.1},{y1:.1}"),
+                write!(path, " L{x1:.1},{y1:.1}")
             };
             let (a, b) = (x1 + bend, x2 - bend);
             let _ = write!(path, " C{a:.1},{y1:.1} {b:.1},{y2:.1} {x2:.1},{y2:.1}");

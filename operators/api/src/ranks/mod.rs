@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::threads::{on_threads, threads};
-use crate::error::{OpError, OpResult};
+use crate::error::{ErrorKind, OpError, OpResult};
 
 /// Numbers that ranks add up.
 #[derive(Debug)]
@@ -58,9 +58,10 @@ pub trait Collective {
     /// # Errors
     /// See above.
     fn broadcast(&self, root: usize, mine: Vec<u8>) -> OpResult<Vec<u8>> {
-        let to = match self.rank() == root {
-            true => vec![mine; self.size()],
-            false => vec![Vec::new(); self.size()],
+        let to = if self.rank() == root {
+            vec![mine; self.size()]
+        } else {
+            vec![Vec::new(); self.size()]
         };
         Ok(self.exchange(to)?.swap_remove(root))
     }
@@ -180,7 +181,8 @@ pub fn gather<T: Serialize + DeserializeOwned>(
     ranks: &dyn Collective,
     mine: &T,
 ) -> OpResult<Vec<T>> {
-    let unclear = |e| OpError::wrap("ranks do not understand each other", e);
+    let unclear =
+        |e| OpError::wrap("ranks do not understand each other", e).with_kind(ErrorKind::User);
     let mine = serde_json::to_vec(mine).map_err(unclear)?;
     let all = ranks.all_gather(mine)?;
     all.iter()

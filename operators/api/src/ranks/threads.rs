@@ -24,7 +24,7 @@ impl Collective for Thread {
     }
 
     fn exchange(&self, to: Vec<Vec<u8>>) -> OpResult<Vec<Vec<u8>>> {
-        let gone = |rank| move || OpError::new(format!("rank {rank} is gone"));
+        let gone = |rank| move || OpError::resource(format!("rank {rank} is gone"));
         for (rank, message) in to.into_iter().enumerate() {
             let sender = self.to[rank].lock().unwrap_or_else(PoisonError::into_inner);
             sender.send(message).ok().ok_or_else(gone(rank))?;

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
-use gfm_pipe_gfm::eval::EntityDocuments;
+use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_gfm::gpu::{
     How, LinkBatch, OnDevice, Pending, QuestionBatch, Source, Sums, Term, Trainer, Whole, trainer,
 };
-use gfm_pipe_gfm::loss::ListLoss;
+use gfm_pipe_gfm::loss::{BCE, LIST_CE};
 use gfm_pipe_gfm::model::{Params, Reach};
 use gfm_pipe_gfm::ops::Seeds;
 use gfm_pipe_gfm::sampling::{Truth, batch};
@@ -238,10 +238,8 @@ impl Bench<'_> {
             weight,
             documents: false,
         };
-        let bce = ListLoss::Bce {
-            adversarial_temperature: 0.2,
-        };
-        let terms = || vec![term(bce, 0.3), term(ListLoss::ListCe, 0.7)];
+        let bce = BCE.at(0.2);
+        let terms = || vec![term(bce, 0.3), term(LIST_CE.at(0.0), 0.7)];
         match ready {
             Ready::Links(batch) => self.trainer.links(on, batch, 1.0),
             Ready::Questions(batch) => {

@@ -104,7 +104,6 @@ fn compute(name: &str) -> Compute {
         "auto" => Compute::Auto,
         "dense" => Compute::Dense,
         "sparse" => Compute::Sparse,
-        "whole" => Compute::Whole,
         other => panic!("unknown way {other}"),
     }
 }

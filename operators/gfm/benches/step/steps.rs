@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_gfm::loss::{ListLoss, link_prediction};
+use gfm_pipe_gfm::loss::{BCE, LIST_CE, link_prediction};
 use gfm_pipe_gfm::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
 };
@@ -183,13 +183,13 @@ impl<'a> Bench<'a> {
             .recompute(self.case.recompute);
         let mut pass = model.forward(&questions).unwrap();
         let scores = to_f64(&pass.scores).unwrap();
-        let bce = ListLoss::Bce {
-            adversarial_temperature: 0.2,
-        };
+        let bce = BCE.at(0.2);
         let nodes = w.graph.nodes();
         let (a, b) = (
             bce.value(&scores, nodes, &w.gold, bce.used(&w.gold)),
-            ListLoss::ListCe.value(&scores, nodes, &w.gold, ListLoss::ListCe.used(&w.gold)),
+            LIST_CE
+                .at(0.0)
+                .value(&scores, nodes, &w.gold, LIST_CE.at(0.0).used(&w.gold)),
         );
         let grad: Vec<f64> = a
             .grad

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
+use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
 use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
-use crate::eval::EntityDocuments;
 use crate::gpu::{OnDevice, Source};
 use crate::graph::Graph;
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
@@ -187,7 +187,7 @@ impl DataSet {
         };
         let all = self.train.as_ref().map(read).transpose()?;
         let given = self.valid.as_ref().map(read).transpose()?;
-        let given = given.filter(|q| q.len() > 0 || all.is_none());
+        let given = given.filter(|q| !q.is_empty() || all.is_none());
         let usable = all.as_ref().map(usable).unwrap_or_default();
         let unusable = all.as_ref().map_or(0, |q| q.len() - usable.len());
         let fraction = p.train.own.valid_fraction;

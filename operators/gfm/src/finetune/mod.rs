@@ -5,7 +5,6 @@
 
 mod data;
 mod params;
-mod scoring;
 mod task;
 
 use std::collections::BTreeMap;
@@ -28,7 +27,6 @@ use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights,
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
-pub(crate) use scoring::{each_scored, seeds};
 use task::QuestionAnswering;
 
 /// The operator.

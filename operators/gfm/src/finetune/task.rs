@@ -6,21 +6,21 @@ use std::ops::Range;
 use candle_core::Tensor;
 use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Estimate, OpResult};
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::metrics::score;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
 use super::data::{Data, data_sets_of};
 use super::params::{TARGETS, name_of};
-use super::scoring::each_scored;
 use crate::divided::{Divided, OverRanks};
 use crate::documents::Questions;
-use crate::eval::EntityDocuments;
-use crate::eval::metrics::score;
 use crate::gpu::{Pending, QuestionBatch, Term, Trainer, Whole};
 use crate::model::partition::PartitionedRetriever;
 use crate::model::{Class, Grads, ModelConfig, Params as Weights, Question, Reach, Retriever};
 use crate::ops::Seeds;
 use crate::progress::Pass;
+use crate::question_scores::{Seeded, each_scored};
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
@@ -80,7 +80,7 @@ impl Task for QuestionAnswering<'_> {
     }
 
     fn warning(&self, data: &Data) -> Option<String> {
-        if data.about == "given" && data.valid.questions.len() == 0 {
+        if data.about == "given" && data.valid.questions.is_empty() {
             return Some(
                 "there is no validation question: it has no part in choosing the epoch".to_owned(),
             );
@@ -134,9 +134,9 @@ impl Task for QuestionAnswering<'_> {
         let model = Retriever::new(params, &data.input.graph, &data.input.embeddings)
             .compute(common.path)
             .recompute(common.recompute);
-        let mut pass = model.forward(&questions).map_err(tensor_error)?;
+        let mut pass = model.forward(&questions)?;
         let (loss, dscores) = self.loss_of(&pass.scores, &gold)?;
-        let grads = model.backward(&mut pass, &dscores).map_err(tensor_error)?;
+        let grads = model.backward(&mut pass, &dscores)?;
         Ok(loss.step(false, grads))
     }
 
@@ -190,7 +190,10 @@ impl Task for QuestionAnswering<'_> {
                 ]
             })
             .collect();
-        let asked = (q, data.valid.seeds.as_slice());
+        let asked = Seeded {
+            questions: q,
+            seeds: &data.valid.seeds,
+        };
         // What is counted a rank was counted for all of them; ranks that divide graphs score a batch together.
         let batch_size = match data.divided {
             Some(_) => self.p.train.common.batch_size,
@@ -414,7 +417,7 @@ pub(super) fn foresee(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::loss::ListLoss;
+    use crate::loss::{BCE, LIST_CE};
 
     /// Entity 0 in documents 0 and 1, 1 in 1, 2 in none, 3 in 0 and 2.
     fn documents() -> EntityDocuments {
@@ -430,12 +433,7 @@ mod tests {
             [0.3 + 1.1, 0.3 - 0.2, 1.1]
         );
         let positives = vec![vec![0], vec![1, 2]];
-        for f in [
-            ListLoss::ListCe,
-            ListLoss::Bce {
-                adversarial_temperature: 0.0,
-            },
-        ] {
+        for f in [LIST_CE.at(0.0), BCE.at(0.0)] {
             let value = |s: &[f64]| f.value(&to_documents(s, 4, &docs), 3, &positives, 2);
             let mut grad = vec![0.0; 8];
             from_documents(&value(&scores).grad, 0.5, 4, &docs, &mut grad);

@@ -15,12 +15,12 @@ use super::error::{Result, device_error};
 use super::graph::DeviceGraph;
 use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Whole};
 use super::trainer::{DeviceTrainer, How};
-use crate::eval::EntityDocuments;
 use crate::graph::Graph;
-use crate::loss::ListLoss;
+use crate::loss::LIST_CE;
 use crate::model::{Class, ModelConfig, Reach, TailQuery, shapes, size};
 use crate::ops::Seeds;
 use crate::sampling::Batch;
+use gfm_pipe_eval::EntityDocuments;
 
 /// A batch, as far as memory and time of a step on it depend on it.
 pub(crate) struct BatchShape<'a> {
@@ -97,7 +97,7 @@ impl BatchShape<'_> {
             }
             None => {
                 let term = |documents| Term {
-                    loss: ListLoss::ListCe,
+                    loss: LIST_CE.at(0.0),
                     weight: 1.0,
                     documents,
                 };

@@ -113,10 +113,10 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
             documents: gold,
             reach: reach(),
         };
-        let documents = crate::eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
+        let documents = gfm_pipe_eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
         let terms = || {
             vec![Term {
-                loss: crate::loss::ListLoss::ListCe,
+                loss: crate::loss::LIST_CE.at(0.0),
                 weight: 1.0,
                 documents: false,
             }]

@@ -8,7 +8,7 @@ use gfm_pipe_kernels::rspmm::ByRelation;
 
 use super::error::Result;
 use super::weights::upload;
-use crate::graph::Graph;
+use crate::graph::{EdgesByRelation, Graph};
 use crate::model::{ModelConfig, Reach};
 use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
 
@@ -23,6 +23,7 @@ pub(crate) struct DeviceGraph<S: State> {
     aggregate: AggregateFunc,
     degrees: Option<Degrees<S::Acc>>,
     path: Path,
+    by_relation: EdgesByRelation,
     /// Every row of every query, of the last batch that needed them, for the next one.
     all_rows: Mutex<Option<AllRows>>,
 }
@@ -95,21 +96,24 @@ impl<S: State> DeviceGraph<S> {
         let path = config.message_func.path();
         let (into, out_of) = path.flow(graph);
         let by_relation = graph.by_relation();
-        let by_relation = match path {
-            Path::Fused => by_relation,
-            Path::Plain => ByRelation {
-                destination: by_relation.source,
-                source: by_relation.destination,
-                ..by_relation
-            },
+        let (destination, source) = match path {
+            Path::Fused => (&by_relation.head, &by_relation.tail),
+            Path::Plain => (&by_relation.tail, &by_relation.head),
         };
+        let order = ByRelation {
+            offsets: &by_relation.offsets,
+            destination,
+            source,
+        };
+        let counts = || message_counts::<f64>(into);
         Ok(DeviceGraph {
-            edges: Edges::new(gpu, into, out_of, by_relation)?,
+            edges: Edges::new(gpu, into, out_of, order)?,
             nodes: graph.nodes(),
             relations: 2 * graph.relations(),
             aggregate: config.aggregate_func,
-            degrees: Degrees::of(gpu, config.aggregate_func, || message_counts::<f64>(graph))?,
+            degrees: Degrees::of(gpu, config.aggregate_func, counts)?,
             path,
+            by_relation,
             all_rows: Mutex::new(None),
             embeddings,
         })
@@ -138,21 +142,21 @@ impl<S: State> DeviceGraph<S> {
     ) -> Result<Removed<S>> {
         let found = graph.places_of(triples);
         let counts = || {
-            let mut counts = message_counts::<f64>(graph);
-            for v in &found.sources {
-                counts[*v as usize] -= 1.0;
+            let mut counts = message_counts::<f64>(self.path.flow(graph).0);
+            for edge in &found.edges {
+                counts[edge.tail as usize] -= 1.0;
             }
             counts
         };
         let degrees = Degrees::of(self.gpu(), self.aggregate, counts)?;
         let (into, out_of) = match self.path {
-            Path::Fused => (found.by_destination, found.by_source),
-            Path::Plain => (found.by_source, found.by_destination),
+            Path::Fused => (found.by_head, found.by_tail),
+            Path::Plain => (found.by_tail, found.by_head),
         };
         let marks = Marks {
             into,
             out_of,
-            by_relation: found.by_relation,
+            by_relation: self.by_relation.places_of(&found.edges),
         };
         Ok(Removed {
             marks: DeviceMarks::new(self.gpu(), &marks)?,

@@ -1,12 +1,13 @@
 //! What a step minimises: batches as the CPU prepares them, and losses with their gradients on the
 //! device.
 
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_kernels::Real;
 use gfm_pipe_kernels::gpu::losses::{Loss, Mean, Positives, Sparse};
 use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
 use super::error::Result;
-use crate::eval::EntityDocuments;
 use crate::loss::ListLoss;
 use crate::model::Reach;
 use crate::ops::Seeds;
@@ -102,15 +103,47 @@ pub(super) struct Gold<'a> {
     pub whole: &'a Whole,
 }
 
-fn on_device(loss: ListLoss) -> Loss {
-    match loss {
-        ListLoss::Bce {
-            adversarial_temperature,
-        } => Loss::Bce {
-            temperature: adversarial_temperature,
-        },
-        ListLoss::ListCe => Loss::ListCe,
+/// What a loss is computed on.
+struct Scored<'a, A: State> {
+    /// `[B, columns]`.
+    scores: View<'a, A>,
+    /// Positive columns of each row.
+    gold: &'a [Vec<u32>],
+    weight: f64,
+    /// Rows of the whole batch that the loss is the mean of.
+    used: usize,
+}
+
+/// Adds `weight` times the gradient of a loss to `grad`, and writes each row's part of the loss to
+/// `parts`: by a kernel, or on the CPU for a loss that has none.
+fn add_loss<A: State + Real>(
+    loss: ListLoss,
+    on: &Scored<'_, A>,
+    grad: View<'_, f64>,
+    parts: View<'_, f64>,
+) -> Result<()> {
+    if let Some(kernel) = loss.on_device() {
+        let gold = Positives::new(on.scores.gpu(), on.gold.iter().map(Vec::as_slice))?;
+        let mean = Mean {
+            weight: on.weight,
+            over: on.used,
+        };
+        return kernel.value(on.scores, &gold, mean, grad, parts);
     }
+    let scores: Vec<f64> = on.scores.read()?.into_iter().map(A::f64).collect();
+    let columns = scores.len() / on.gold.len().max(1);
+    let (mut sums, mut of_rows) = (grad.read()?, Vec::new());
+    for (row, gold) in on.gold.iter().enumerate() {
+        let row = row * columns..(row + 1) * columns;
+        let gold = std::slice::from_ref(gold);
+        let value = loss.value(&scores[row.clone()], columns, gold, on.used);
+        of_rows.push(value.loss);
+        for (sum, g) in sums[row].iter_mut().zip(value.grad) {
+            *sum += on.weight * g;
+        }
+    }
+    grad.write(&sums)?;
+    parts.write(&of_rows)
 }
 
 /// Rounds a gradient to the scores' element type.
@@ -198,13 +231,13 @@ impl QuestionObjective {
             match self.documents.as_ref().filter(|_| term.documents) {
                 Some(documents) => documents.loss(term, gold, scores.view(), grad.view(), part)?,
                 None => {
-                    let positives = positives(gpu, gold.entities)?;
-                    let mean = Mean {
+                    let on = Scored {
+                        scores: scores.view(),
+                        gold: gold.entities,
                         weight: term.weight,
-                        over: term.loss.used(&gold.whole.entities),
+                        used: term.loss.used(&gold.whole.entities),
                     };
-                    let loss = on_device(term.loss);
-                    loss.value(scores.view(), &positives, mean, grad.view(), part)?;
+                    add_loss(term.loss, &on, grad.view(), part)?;
                 }
             }
         }
@@ -230,22 +263,54 @@ impl DocumentMatrices {
         part: View<'_, f64>,
     ) -> Result<()> {
         let (gpu, rows) = (scores.gpu(), gold.documents.len());
-        let positives = positives(gpu, gold.documents)?;
         let sums = gpu.zeros::<f64>(rows * self.count)?;
         self.entities_of_document
             .sum_over(scores, sums.view(), rows, 1.0)?;
         let dsums = gpu.zeros::<f64>(sums.len())?;
         // The term's weight is applied when the gradient goes back to the entities.
-        let mean = Mean {
+        let on = Scored {
+            scores: sums.view(),
+            gold: gold.documents,
             weight: 1.0,
-            over: term.loss.used(&gold.whole.documents),
+            used: term.loss.used(&gold.whole.documents),
         };
-        on_device(term.loss).value(sums.view(), &positives, mean, dsums.view(), part)?;
+        add_loss(term.loss, &on, dsums.view(), part)?;
         self.documents_of_entity
             .sum_over(dsums.view(), grad, rows, term.weight)
     }
 }
 
-fn positives(gpu: &Gpu, gold: &[Vec<u32>]) -> Result<Positives> {
-    Positives::new(gpu, gold.iter().map(Vec::as_slice))
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::gpu::tests::{device, some};
+    use crate::loss::{BCE, LIST_CE, LossKind};
+
+    #[test]
+    fn a_loss_without_a_kernel_is_computed_on_the_cpu() {
+        let Some(gpu) = device() else { return };
+        static WITHOUT: [LossKind; 2] = [BCE.without_kernel(), LIST_CE.without_kernel()];
+        let (rows, columns) = (3, 5);
+        let gold = [vec![0, 2], vec![], vec![4]];
+        let scores = gpu.vector(&some(rows * columns, 1)).unwrap();
+        for (with, without) in [&BCE, &LIST_CE].into_iter().zip(&WITHOUT) {
+            let values = |kind: &'static LossKind| {
+                let loss = kind.at(0.2);
+                let on = Scored {
+                    scores: scores.view(),
+                    gold: &gold,
+                    weight: 0.7,
+                    used: loss.used(&gold),
+                };
+                let grad = gpu.vector(&some(rows * columns, 2)).unwrap();
+                let parts = gpu.zeros::<f64>(rows).unwrap();
+                add_loss(loss, &on, grad.view(), parts.view()).unwrap();
+                [grad.read().unwrap(), parts.read().unwrap()].concat()
+            };
+            for (a, b) in values(with).into_iter().zip(values(without)) {
+                assert!((a - b).abs() < 1e-12, "{}: {a} {b}", with.name);
+            }
+        }
+    }
 }

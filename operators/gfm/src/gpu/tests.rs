@@ -26,7 +26,7 @@ const TEXT: usize = 5;
 
 /// The device that tests run on: the emulation if it was built, else the first CUDA device if
 /// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
-fn device() -> Option<Gpu> {
+pub(super) fn device() -> Option<Gpu> {
     let asked = std::env::var("GFM_PIPE_LOCAL_DEVICE").is_ok_and(|d| d == "cuda");
     if cfg!(feature = "gpu-emulation") || asked {
         return Some(crate::device::open(0).unwrap());
@@ -166,8 +166,9 @@ impl Setup {
 fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
     let values = trainer.grads.values.read().unwrap();
     let mut seen = 0;
+    let want = want.named();
     let check = |name: &str, t: Tensor| {
-        close(name, &to_f64(&t)?, &to_f64(&want[name])?);
+        close(name, &to_f64(&t)?, &to_f64(want[name])?);
         seen += 1;
         Ok(())
     };

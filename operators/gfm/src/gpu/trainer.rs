@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::optimizer::{Adam, Clip, sum_of_squares};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
@@ -20,7 +21,6 @@ use super::objective::{
 use super::scoring::{DeviceScorer, upload_tensor};
 use super::sums::Sums;
 use super::weights::{Gradients, Places, Weights, upload};
-use crate::eval::EntityDocuments;
 use crate::graph::Graph;
 use crate::model::{ModelConfig, Params};
 use crate::optimizer::{Moments, Optimizer};

@@ -1,27 +1,31 @@
 //! The model: configuration, parameters, network, and the two tasks it is trained for.
 
 mod background;
+mod backward;
 mod config;
 pub mod files;
+mod forward;
+mod head;
+mod layer;
 mod network;
 mod params;
 pub mod partition;
+mod passes;
 mod query_gnn;
 mod reach;
 mod retriever;
-mod rowhead;
-mod rowwise;
 mod store;
 
 pub use background::Background;
 pub use config::ModelConfig;
-pub use network::{Compute, Grads, Memory, Network, Tape};
+pub use network::Network;
 pub(crate) use params::head_name;
-pub use params::{Class, Params, Taken};
+pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
 pub(crate) use params::{rng, shapes, size, uniform};
+pub use passes::Tape;
 pub use query_gnn::{QueryGnn, TailQuery};
-pub use reach::Reach;
 pub(crate) use reach::zeros_are_silent;
+pub use reach::{Compute, Reach};
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 

@@ -1,15 +1,17 @@
-//! Parameters under the reference's names, their initialisation, and taking over those of another model.
+//! Parameters with the reference's names, their initialisation, and taking over those of another model.
+//!
+//! Names are written here only: elsewhere, parameters and their gradients are fields of [`ModelTensors`].
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
 use gfm_pipe_weights::{Refused, check_finite};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::ModelConfig;
-use crate::ops::{HeadParams, LayerParams};
+use crate::ops::Linear;
 use crate::tensor::tensor;
 
 /// Which of the reference's two models the parameters are for.
@@ -31,7 +33,147 @@ impl Class {
     }
 }
 
-/// Named parameter tensors.
+/// Scale and shift of a layer norm, `[out]` each, or their gradients.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// The scale.
+    pub weight: Tensor,
+    /// The shift.
+    pub bias: Tensor,
+}
+
+/// One layer's parameters, or their gradients.
+#[derive(Debug, Clone)]
+pub struct LayerParams {
+    /// `[out, 2 d]` (`[out, 13 d]` for PNA): the first d columns apply to the node's state, the others to the aggregate.
+    pub linear: Linear,
+    /// Where the model normalises.
+    pub norm: Option<Norm>,
+    /// The two maps that make the layer's own view of the relations, `[d, d]` each.
+    pub projection: [Linear; 2],
+}
+
+/// All tensors of a model: its parameters, or their gradients.
+#[derive(Debug, Clone)]
+pub struct ModelTensors {
+    /// The layers.
+    pub layers: Vec<LayerParams>,
+    /// The scoring head's linear maps ([`crate::ops::head`]).
+    pub head: Vec<Linear>,
+    /// From embeddings of relation names to relation states, `[d, text]`.
+    pub relations: Linear,
+    /// From embeddings of questions to query vectors, `[d, text]`; only a retriever has it.
+    pub questions: Option<Linear>,
+}
+
+/// Gradients of a model's parameters.
+pub type Grads = ModelTensors;
+
+/// Writes down the name and the tensor of every parameter: `$iter` and `$($borrow)+` choose between shared and mutable
+/// borrows.
+macro_rules! named {
+    ($self:ident, $iter:ident, $($borrow:tt)+) => {{
+        let mut out = BTreeMap::new();
+        for (i, layer) in $self.layers.$iter().enumerate() {
+            let p = layer_name(i);
+            out.insert(format!("{p}.linear.weight"), $($borrow)+ layer.linear.weight);
+            out.insert(format!("{p}.linear.bias"), $($borrow)+ layer.linear.bias);
+            if let Some(norm) = $($borrow)+ layer.norm {
+                out.insert(format!("{p}.layer_norm.weight"), $($borrow)+ norm.weight);
+                out.insert(format!("{p}.layer_norm.bias"), $($borrow)+ norm.bias);
+            }
+            for (map, j) in layer.projection.$iter().zip(PROJECTION) {
+                let p = format!("{p}.relation_projection.{j}");
+                out.insert(format!("{p}.weight"), $($borrow)+ map.weight);
+                out.insert(format!("{p}.bias"), $($borrow)+ map.bias);
+            }
+        }
+        for (i, map) in $self.head.$iter().enumerate() {
+            let p = head_name(i);
+            out.insert(format!("{p}.weight"), $($borrow)+ map.weight);
+            out.insert(format!("{p}.bias"), $($borrow)+ map.bias);
+        }
+        out.insert(format!("{RELATIONS}.weight"), $($borrow)+ $self.relations.weight);
+        out.insert(format!("{RELATIONS}.bias"), $($borrow)+ $self.relations.bias);
+        if let Some(map) = $($borrow)+ $self.questions {
+            out.insert(format!("{QUESTIONS}.weight"), $($borrow)+ map.weight);
+            out.insert(format!("{QUESTIONS}.bias"), $($borrow)+ map.bias);
+        }
+        out
+    }};
+}
+
+impl ModelTensors {
+    /// The tensors by their parameter's name, in the order of names.
+    pub fn named(&self) -> BTreeMap<String, &Tensor> {
+        named!(self, iter, &)
+    }
+
+    /// See [`ModelTensors::named`].
+    pub fn named_mut(&mut self) -> BTreeMap<String, &mut Tensor> {
+        named!(self, iter_mut, &mut)
+    }
+
+    /// Zeros in the same shapes.
+    ///
+    /// # Errors
+    /// When candle cannot make a tensor.
+    pub fn zeros_like(&self) -> Result<Self> {
+        let mut out = self.clone();
+        for tensor in out.named_mut().into_values() {
+            *tensor = tensor.zeros_like()?;
+        }
+        Ok(out)
+    }
+
+    /// From a tensor for each name and shape; `tensor` makes or finds them.
+    fn build(
+        class: Class,
+        config: &ModelConfig,
+        text_dim: usize,
+        mut tensor: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let shapes: BTreeMap<String, Vec<usize>> =
+            shapes(class, config, text_dim).into_iter().collect();
+        let mut one = |name: String| match shapes.get(&name) {
+            Some(shape) => tensor(&name, shape),
+            None => bail!("no parameter `{name}`"),
+        };
+        let mut map = |name: String| -> Result<Linear> {
+            Ok(Linear {
+                weight: one(format!("{name}.weight"))?,
+                bias: one(format!("{name}.bias"))?,
+            })
+        };
+        let mut layers = Vec::new();
+        for i in 0..config.layers() {
+            let p = layer_name(i);
+            let [first, second] = PROJECTION.map(|j| format!("{p}.relation_projection.{j}"));
+            layers.push(LayerParams {
+                linear: map(format!("{p}.linear"))?,
+                norm: if config.layer_norm {
+                    let Linear { weight, bias } = map(format!("{p}.layer_norm"))?;
+                    Some(Norm { weight, bias })
+                } else {
+                    None
+                },
+                projection: [map(first)?, map(second)?],
+            });
+        }
+        let head = (0..config.num_mlp_layer).map(|i| map(head_name(i)));
+        Ok(ModelTensors {
+            layers,
+            head: head.collect::<Result<_>>()?,
+            relations: map(RELATIONS.to_owned())?,
+            questions: match class {
+                Class::QueryGNN => None,
+                Class::GNNRetriever => Some(map(QUESTIONS.to_owned())?),
+            },
+        })
+    }
+}
+
+/// A model's parameters.
 #[derive(Debug, Clone)]
 pub struct Params {
     /// Which model they are for.
@@ -40,7 +182,8 @@ pub struct Params {
     pub config: ModelConfig,
     /// Width of text embeddings.
     pub text_dim: usize,
-    tensors: BTreeMap<String, Tensor>,
+    /// The parameters.
+    pub tensors: ModelTensors,
 }
 
 /// What [`Params::take_over`] did.
@@ -52,6 +195,18 @@ pub struct Taken {
     pub kept: Vec<String>,
     /// Tensors of the other model that have no place here.
     pub left: Vec<String>,
+}
+
+/// Name of the map from embeddings of relation names to relation states.
+pub(crate) const RELATIONS: &str = "rel_mlp";
+/// Name of the map from embeddings of questions to query vectors.
+pub(crate) const QUESTIONS: &str = "question_mlp";
+/// Numbers of the projection's two maps: the activation between counts as a module.
+pub(crate) const PROJECTION: [usize; 2] = [0, 2];
+
+/// Name of layer `i`.
+pub(crate) fn layer_name(i: usize) -> String {
+    format!("entity_model.layers.{i}")
 }
 
 /// Name of the head's linear map `i`: the activations between count as modules.
@@ -68,7 +223,7 @@ pub(crate) fn shapes(
     let d = config.input_dim;
     let mut out = Vec::new();
     for (i, width) in config.hidden_dims.iter().enumerate() {
-        let p = format!("entity_model.layers.{i}");
+        let p = layer_name(i);
         if config.layer_norm {
             out.push((format!("{p}.layer_norm.weight"), vec![*width]));
             out.push((format!("{p}.layer_norm.bias"), vec![*width]));
@@ -78,7 +233,7 @@ pub(crate) fn shapes(
             vec![*width, (1 + config.aggregate_func.width()) * d],
         ));
         out.push((format!("{p}.linear.bias"), vec![*width]));
-        for j in [0, 2] {
+        for j in PROJECTION {
             out.push((format!("{p}.relation_projection.{j}.weight"), vec![d, d]));
             out.push((format!("{p}.relation_projection.{j}.bias"), vec![d]));
         }
@@ -90,11 +245,11 @@ pub(crate) fn shapes(
         out.push((format!("{p}.weight"), vec![rows, f]));
         out.push((format!("{p}.bias"), vec![rows]));
     }
-    out.push(("rel_mlp.weight".to_owned(), vec![d, text_dim]));
-    out.push(("rel_mlp.bias".to_owned(), vec![d]));
+    out.push((format!("{RELATIONS}.weight"), vec![d, text_dim]));
+    out.push((format!("{RELATIONS}.bias"), vec![d]));
     if class == Class::GNNRetriever {
-        out.push(("question_mlp.weight".to_owned(), vec![d, text_dim]));
-        out.push(("question_mlp.bias".to_owned(), vec![d]));
+        out.push((format!("{QUESTIONS}.weight"), vec![d, text_dim]));
+        out.push((format!("{QUESTIONS}.bias"), vec![d]));
     }
     out
 }
@@ -107,10 +262,7 @@ pub(crate) fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize
 
 /// A seed for one purpose, so that streams of the same run never share numbers.
 pub(crate) fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.update(purpose.as_bytes());
-    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    gfm_pipe_api::random::stream(seed, purpose)
 }
 
 /// A uniform number in [0, 1) with 24 random bits, as PyTorch draws f32.
@@ -138,8 +290,7 @@ impl Params {
             .filter(|(n, s)| n.ends_with(".weight") && s.len() == 2)
             .map(|(n, s)| (n.trim_end_matches(".weight").to_owned(), s[1]))
             .collect();
-        let mut tensors = BTreeMap::new();
-        for (name, shape) in shapes {
+        let tensors = ModelTensors::build(class, config, text_dim, |name, shape| {
             let n: usize = shape.iter().product();
             let module = name.rsplit_once('.').map_or("", |x| x.0);
             let values: Vec<f32> = match fan_in.get(module) {
@@ -153,8 +304,8 @@ impl Params {
                 None if name.ends_with(".weight") => vec![1.0; n],
                 None => vec![0.0; n],
             };
-            tensors.insert(name, tensor(values, shape)?.to_dtype(dtype)?);
-        }
+            tensor(values, shape)?.to_dtype(dtype)
+        })?;
         Ok(Params {
             class,
             config: config.clone(),
@@ -184,13 +335,18 @@ impl Params {
             }
         }
         if let Some(name) = tensors.keys().find(|n| !want.iter().any(|(w, _)| w == *n)) {
-            bail!("parameter `{name}` is none of a {}", class.name());
+            bail!("parameter `{name}` is not one of a {}", class.name());
         }
+        let mut tensors = tensors;
+        let take = |name: &str, _: &[usize]| match tensors.remove(name) {
+            Some(t) => Ok(t),
+            None => bail!("parameter `{name}` is missing"),
+        };
         let params = Params {
             class,
             config: config.clone(),
             text_dim,
-            tensors,
+            tensors: ModelTensors::build(class, config, text_dim, take)?,
         };
         match params.check_finite() {
             Ok(()) => Ok(params),
@@ -203,8 +359,9 @@ impl Params {
     /// # Errors
     /// When one is not; the error names the parameter, the value and its place.
     pub fn check_finite(&self) -> std::result::Result<(), Refused> {
-        let mut all = self.tensors.iter();
-        all.try_for_each(|(name, tensor)| check_finite(name, tensor))
+        let named = self.tensors.named();
+        let mut all = named.into_iter();
+        all.try_for_each(|(name, tensor)| check_finite(&name, tensor))
     }
 
     /// Replaces every parameter that another model has in the same shape.
@@ -213,13 +370,13 @@ impl Params {
     /// When a tensor cannot be converted to this model's element type.
     pub fn take_over(&mut self, other: &BTreeMap<String, Tensor>) -> Result<Taken> {
         let mut report = Taken::default();
-        for (name, mine) in &mut self.tensors {
-            match other.get(name) {
+        for (name, mine) in self.tensors.named_mut() {
+            match other.get(&name) {
                 Some(t) if t.dims() == mine.dims() => {
                     *mine = t.to_dtype(mine.dtype())?;
-                    report.taken.push(name.clone());
+                    report.taken.push(name);
                 }
-                _ => report.kept.push(name.clone()),
+                _ => report.kept.push(name),
             }
         }
         let taken = |n: &&String| !report.taken.contains(*n);
@@ -227,19 +384,25 @@ impl Params {
         Ok(report)
     }
 
-    /// The tensors by name.
-    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
-        &self.tensors
+    /// The parameters by name, in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        self.tensors.named().into_iter()
     }
 
-    /// A parameter.
+    /// A copy of the parameters by name. It shares their memory.
+    pub fn to_map(&self) -> BTreeMap<String, Tensor> {
+        self.iter().map(|(name, t)| (name, t.clone())).collect()
+    }
+
+    /// A parameter by its name.
     ///
     /// # Errors
     /// When there is none of that name.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| candle_core::Error::Msg(format!("no parameter `{name}`")))
+        match self.tensors.named().remove(name) {
+            Some(tensor) => Ok(tensor),
+            None => bail!("no parameter `{name}`"),
+        }
     }
 
     /// Replaces a parameter by one of the same shape.
@@ -247,73 +410,24 @@ impl Params {
     /// # Errors
     /// When there is none of that name and shape.
     pub fn set(&mut self, name: &str, value: Tensor) -> Result<()> {
-        let old = self.get(name)?;
-        if old.dims() != value.dims() {
-            bail!(
-                "parameter `{name}` is {:?}, not {:?}",
-                old.dims(),
-                value.dims()
-            );
+        let Some(place) = self.tensors.named_mut().remove(name) else {
+            bail!("no parameter `{name}`")
+        };
+        if place.dims() != value.dims() {
+            let (old, new) = (place.dims(), value.dims());
+            bail!("parameter `{name}` is {old:?}, not {new:?}");
         }
-        self.tensors.insert(name.to_owned(), value);
+        *place = value;
         Ok(())
-    }
-
-    /// All parameters, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(n, t)| (n.as_str(), t))
     }
 
     /// Number of values in all parameters.
     pub fn count(&self) -> usize {
-        self.tensors.values().map(Tensor::elem_count).sum()
+        self.iter().map(|(_, t)| t.elem_count()).sum()
     }
 
     /// Element type.
     pub fn dtype(&self) -> DType {
-        self.tensors
-            .values()
-            .next()
-            .map_or(DType::F32, Tensor::dtype)
-    }
-
-    /// The parameters of layer `i`.
-    ///
-    /// # Errors
-    /// When there is no such layer.
-    pub fn layer(&self, i: usize) -> Result<LayerParams> {
-        let p = format!("entity_model.layers.{i}");
-        Ok(LayerParams {
-            weight: self.get(&format!("{p}.linear.weight"))?.clone(),
-            bias: self.get(&format!("{p}.linear.bias"))?.clone(),
-            norm: if self.config.layer_norm {
-                Some((
-                    self.get(&format!("{p}.layer_norm.weight"))?.clone(),
-                    self.get(&format!("{p}.layer_norm.bias"))?.clone(),
-                ))
-            } else {
-                None
-            },
-        })
-    }
-
-    /// The parameters of the head.
-    ///
-    /// # Errors
-    /// Never for parameters of this type; the signature follows [`Params::get`].
-    pub fn head(&self) -> Result<HeadParams> {
-        let map = |i| -> Result<(Tensor, Tensor)> {
-            let p = head_name(i);
-            Ok((
-                self.get(&format!("{p}.weight"))?.clone(),
-                self.get(&format!("{p}.bias"))?.clone(),
-            ))
-        };
-        Ok(HeadParams {
-            first: map(0)?,
-            rest: (1..self.config.num_mlp_layer)
-                .map(map)
-                .collect::<Result<_>>()?,
-        })
+        self.tensors.relations.weight.dtype()
     }
 }

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::graph::{Edge, Graph};
-use crate::loss::{ListLoss, link_prediction};
+use crate::loss::{BCE, LIST_CE, link_prediction};
 use crate::optimizer::Optimizer;
 use crate::sampling::{Batch, Triple, Truth, batch};
 use crate::scorer::OnCpu;
 use crate::tensor::{tensor, to_f64};
-use crate::train::link_eval::filtered_rank;
+use gfm_pipe_eval::link_metrics::filtered_rank;
 use gfm_pipe_kernels::adamw::AdamW;
 
 pub(super) type Tensors = BTreeMap<String, Tensor>;
@@ -56,8 +56,8 @@ pub(super) fn graph(inputs: &Tensors, nodes: usize, relations: usize) -> Graph {
     let edges: Vec<Edge> = triples(&inputs["edge_index"], &inputs["edge_type"])
         .into_iter()
         .map(|[h, r, t]| Edge {
-            destination: h,
-            source: t,
+            head: h,
+            tail: t,
             relation: r,
         })
         .collect();
@@ -108,7 +108,7 @@ impl Check {
         let mut got: Vec<Triple> = got
             .list()
             .iter()
-            .map(|e| [e.destination, e.relation, e.source])
+            .map(|e| [e.head, e.relation, e.tail])
             .collect();
         want.sort_unstable();
         got.sort_unstable();
@@ -116,16 +116,11 @@ impl Check {
         self.seen.extend([index, ty]);
     }
 
-    fn layers(&mut self, tape: &super::network::Tape, layers: usize, tol: f64) {
+    fn layers(&mut self, tape: &super::Tape, layers: usize, tol: f64) {
         for i in 0..layers {
-            let (update, hidden) = tape.layer(i);
-            let before = if i == 0 {
-                tape.first()
-            } else {
-                tape.layer(i - 1).1.clone()
-            };
-            self.close(&format!("layer{i}.update"), update, tol);
-            self.close(&format!("layer{i}.hidden"), hidden, tol);
+            let (before, hidden) = (tape.states(i), tape.states(i + 1));
+            self.close(&format!("layer{i}.update"), &tape.features(i), tol);
+            self.close(&format!("layer{i}.hidden"), &hidden, tol);
             self.close(&format!("layer{i}.out"), &(hidden - before).unwrap(), tol);
         }
     }
@@ -269,26 +264,32 @@ fn kgc(dtype: DType) {
         let grads = gnn.backward(&mut pass, &dscores).unwrap();
         (pass, value.loss, grads)
     };
-    for compute in [Compute::Dense, Compute::Sparse] {
+    for compute in [Compute::Sparse, Compute::Auto] {
         let (pass, value, grads) = by(&c.params, compute);
         c.check.close("scores", &pass.scores, tol);
         c.check.close_values("loss", &[value], tol);
         for (name, _) in c.params.clone().iter() {
-            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+            c.check
+                .close(&format!("grad.{name}"), grads.named()[&name], tol);
         }
     }
-    let (pass, value, grads) = by(&c.params, Compute::Whole);
+    let (pass, value, grads) = by(&c.params, Compute::Dense);
     // Steps are taken as in training.
     let loss = |params: &Params| by(params, Compute::Auto);
     let rel = QueryGnn::new(&c.params, &pruned, &embeddings)
         .relations()
         .unwrap();
     c.check.close("relation_representation", &rel, tol);
-    c.check.layers(pass.tape(), 3, tol);
+    let layers = QueryGnn::new(&c.params, &pruned, &embeddings)
+        .compute(Compute::Dense)
+        .forward(&b.queries, b.candidates.clone())
+        .unwrap();
+    c.check.layers(layers.tape(), 3, tol);
     c.check.close("scores", &pass.scores, tol);
     c.check.close_values("loss", &[value], tol);
     for (name, _) in c.params.clone().iter() {
-        c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        c.check
+            .close(&format!("grad.{name}"), grads.named()[&name], tol);
     }
     steps(&mut c, |p| {
         let (_, l, g) = loss(p);
@@ -355,7 +356,9 @@ fn parity_kgc_small_f64() {
 fn parity_kgc_small_metrics() {
     use crate::progress::Pass;
     use crate::sampling::EasyEdges;
-    use crate::train::link_eval::{EvalEdges, Ranking, metrics, rank_links};
+    use gfm_pipe_eval::link_metrics::means;
+
+    use crate::train::link_eval::{EvalEdges, Ranking, rank_links};
     let how = |batch_size, edges| Ranking {
         batch_size,
         edges,
@@ -385,7 +388,7 @@ fn parity_kgc_small_metrics() {
         .as_object()
         .unwrap();
         let names: Vec<String> = want.keys().cloned().collect();
-        for (name, value) in metrics(&ranks, &names).unwrap() {
+        for (name, value) in means(&ranks, &names).unwrap() {
             let want = want[&name].as_f64().unwrap();
             // The reference adds up in f32.
             assert!(
@@ -438,16 +441,16 @@ fn qa(dtype: DType) {
         .map(|(embedding, seeds)| Question { embedding, seeds })
         .collect();
     let (tol, embeddings) = (c.tol, c.embeddings.clone());
-    let bce = ListLoss::Bce {
-        adversarial_temperature: 0.2,
-    };
+    let bce = BCE.at(0.2);
     let by = |params: &Params, compute| {
         let model = Retriever::new(params, &g, &embeddings).compute(compute);
         let mut pass = model.forward(&questions).unwrap();
         let scores = floats(&pass.scores);
         let (a, b) = (
             bce.value(&scores, 60, &gold, bce.used(&gold)),
-            ListLoss::ListCe.value(&scores, 60, &gold, ListLoss::ListCe.used(&gold)),
+            LIST_CE
+                .at(0.0)
+                .value(&scores, 60, &gold, LIST_CE.at(0.0).used(&gold)),
         );
         let grad = a
             .grad
@@ -459,29 +462,32 @@ fn qa(dtype: DType) {
         let grads = model.backward(&mut pass, &dscores).unwrap();
         (pass, [a.loss, b.loss, 0.3 * a.loss + 0.7 * b.loss], grads)
     };
-    for compute in [Compute::Dense, Compute::Sparse] {
+    for compute in [Compute::Sparse, Compute::Auto] {
         let (pass, values, grads) = by(&c.params, compute);
         c.check.close("scores", &pass.scores, tol);
         c.check.close_values("loss", &[values[2]], tol);
         for (name, _) in c.params.clone().iter() {
-            c.check.close(&format!("grad.{name}"), &grads[name], tol);
+            c.check
+                .close(&format!("grad.{name}"), grads.named()[&name], tol);
         }
     }
-    let (pass, values, grads) = by(&c.params, Compute::Whole);
+    let (pass, values, grads) = by(&c.params, Compute::Dense);
     let loss = |params: &Params| by(params, Compute::Auto);
-    c.check.layers(pass.tape(), 3, tol);
-    c.check.close("question_repr", &pass.tape().query(), tol);
-    c.check.close(
-        "relation_representation",
-        &pass.tape().relation_states(),
-        tol,
-    );
+    let layers = Retriever::new(&c.params, &g, &embeddings)
+        .compute(Compute::Dense)
+        .forward(&questions)
+        .unwrap();
+    c.check.layers(layers.tape(), 3, tol);
+    c.check.close("question_repr", layers.tape().query(), tol);
+    c.check
+        .close("relation_representation", layers.tape().relations(), tol);
     c.check.close("scores", &pass.scores, tol);
     for (name, value) in ["loss_bce", "loss_listce", "loss"].iter().zip(values) {
         c.check.close_values(name, &[value], tol);
     }
     for (name, _) in c.params.clone().iter() {
-        c.check.close(&format!("grad.{name}"), &grads[name], tol);
+        c.check
+            .close(&format!("grad.{name}"), grads.named()[&name], tol);
     }
     steps(&mut c, |p| {
         let (_, l, g) = loss(p);
@@ -592,8 +598,8 @@ fn parity_negatives() {
     let num: Vec<i64> = (0..5)
         .map(|i| {
             let e = Edge {
-                destination: heads[i] as u32,
-                source: tails[i] as u32,
+                head: heads[i] as u32,
+                tail: tails[i] as u32,
                 relation: relations[i] as u32,
             };
             whole.list().iter().filter(|x| **x == e).count() as i64

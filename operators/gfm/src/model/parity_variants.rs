@@ -1,21 +1,28 @@
 //! Parity with the reference in everything a model may be configured to: tests/parity/{layer_variants,model_variants}.
 
 use candle_core::{DType, Tensor};
+use gfm_pipe_kernels::rows::Rows;
 
+use super::layer::{LayerGrads, LayerInput};
+use super::network::{project, project_backward};
 use super::parity::{Check, case_json, floats, graph, load, tail_form};
 use super::*;
 use crate::ops::{
-    self, AggregateFunc, Boundary, LayerInput, LayerKind, LayerParams, MessageFunc, Path,
+    self, AggregateFunc, Boundary, Degrees, LayerKind, Linear, MessageFunc, Path, by_message,
 };
 use crate::sampling::EasyEdges;
 use crate::tensor::tensor;
 
 fn layer_params(weights: &super::parity::Tensors, prefix: &str) -> LayerParams {
-    let get = |name: &str| weights[&format!("{prefix}.{name}")].clone();
+    let map = |name: &str| Linear {
+        weight: weights[&format!("{prefix}.{name}.weight")].clone(),
+        bias: weights[&format!("{prefix}.{name}.bias")].clone(),
+    };
+    let Linear { weight, bias } = map("layer_norm");
     LayerParams {
-        weight: get("linear.weight"),
-        bias: get("linear.bias"),
-        norm: Some((get("layer_norm.weight"), get("layer_norm.bias"))),
+        linear: map("linear"),
+        norm: Some(Norm { weight, bias }),
+        projection: [0, 2].map(|j| map(&format!("relation_projection.{j}"))),
     }
 }
 
@@ -43,7 +50,7 @@ fn update(features: &Tensor, kind: LayerKind, graph: &crate::graph::Graph, d: us
     let degree: Vec<f64> = (0..n)
         .map(|v| {
             let edges = graph.list();
-            (edges.iter().filter(|e| e.source as usize == v).count() as f64 + 1.0).ln()
+            (edges.iter().filter(|e| e.tail as usize == v).count() as f64 + 1.0).ln()
         })
         .collect();
     let mean = degree.iter().sum::<f64>() / n as f64;
@@ -151,9 +158,9 @@ fn one_variant(
     (batch, d): (usize, usize),
 ) {
     let params = layer_params(weights, prefix);
-    let projection =
-        |j: usize, part: &str| &weights[&format!("{prefix}.relation_projection.{j}.{part}")];
     let n = graph.nodes();
+    let degrees = Degrees::<f32>::new(kind, graph);
+    let rows = Rows::new(n, 1, |_, q| q < 1);
     let (mut updates, mut outs) = (Vec::new(), Vec::new());
     let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
     let mut summed: Vec<(String, Tensor)> = Vec::new();
@@ -163,12 +170,7 @@ fn one_variant(
     };
     for b in 0..batch {
         let relation = row(&inputs["relation"], b).squeeze(0).unwrap();
-        let hidden = ops::linear(&relation, projection(0, "weight"), projection(0, "bias"))
-            .unwrap()
-            .relu()
-            .unwrap();
-        let projected =
-            ops::linear(&hidden, projection(2, "weight"), projection(2, "bias")).unwrap();
+        let projection = project(&relation, &params.projection).unwrap();
         let x = row(&inputs[&format!("{input}.input")], b);
         // The reference's boundary is dense here: every node starts.
         let boundary = Boundary {
@@ -177,38 +179,48 @@ fn one_variant(
                 .squeeze(0)
                 .unwrap(),
         };
+        let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
         let layer = LayerInput {
+            kind,
             graph,
+            degrees: &degrees,
+            from: &rows,
+            to: &rows,
             x: &x,
-            relations: &projected,
+            far: None,
+            relations: &projection.relations,
             boundary: &boundary,
         };
-        let (out, tape) = ops::layer(kind, &layer, &params).unwrap();
+        let dout: Vec<f32> = floats(&row(&inputs["grad_out"], b))
+            .iter()
+            .map(|x| *x as f32)
+            .collect();
+        let (out, features, g, dboundary) = by_message!(kind.message, M => {
+            let (out, saved) = layer.forward::<M>(&params).unwrap();
+            let features = tensor(saved.features.to_vec(), (1, n, saved.features.len() / n)).unwrap();
+            let mut dboundary = vec![0.0; boundary.rows.elem_count()];
+            let g: LayerGrads<f32> =
+                layer.backward::<M>(&params, Some(saved), &dout, &mut dboundary).unwrap();
+            (out, features, g, dboundary)
+        });
         updates.push(
-            update(tape.features(), kind, graph, d)
+            update(&features, kind, graph, d)
                 .to_dtype(DType::F64)
                 .unwrap(),
         );
-        outs.push(out);
-        let dout = row(&inputs["grad_out"], b);
-        let g = ops::layer_backward(kind, graph, &tape, &boundary, &params, &dout).unwrap();
-        let second = ops::linear_backward(&hidden, projection(2, "weight"), &g.relations).unwrap();
-        let open = hidden.gt(0f64).unwrap().to_dtype(DType::F32).unwrap();
-        let first = ops::linear_backward(
-            &relation,
-            projection(0, "weight"),
-            &(second.x * open).unwrap(),
-        )
-        .unwrap();
-        per_row[0].push(g.x);
-        per_row[1].push(g.boundary.unsqueeze(0).unwrap());
-        per_row[2].push(first.x.unsqueeze(0).unwrap());
-        let (gamma, beta) = g.params.norm.unwrap();
+        outs.push(tensor(out.to_vec(), (1, n, d)).unwrap());
+        let maps = &params.projection;
+        let projected = project_backward(&relation, maps, &projection, &g.relations).unwrap();
+        per_row[0].push(tensor(g.x.to_vec(), (1, n, d)).unwrap());
+        per_row[1].push(tensor(dboundary, (1, n, d)).unwrap());
+        per_row[2].push(projected.relations.unsqueeze(0).unwrap());
+        let norm = g.norm.unwrap();
+        let [first, second] = projected.params;
         for (name, g) in [
-            ("layer_norm.weight", gamma),
-            ("layer_norm.bias", beta),
-            ("linear.weight", g.params.weight),
-            ("linear.bias", g.params.bias),
+            ("layer_norm.weight", norm.weight),
+            ("layer_norm.bias", norm.bias),
+            ("linear.weight", g.linear.weight),
+            ("linear.bias", g.linear.bias),
             ("relation_projection.0.weight", first.weight),
             ("relation_projection.0.bias", first.bias),
             ("relation_projection.2.weight", second.weight),
@@ -217,7 +229,7 @@ fn one_variant(
             add(name, g);
         }
     }
-    // Not everything is stored for every variant; `none_forgotten` holds that all that is gets compared.
+    // Not everything is stored for every variant; `none_forgotten` checks that all that is gets compared.
     let stored: Vec<String> = check.want.keys().cloned().collect();
     if stored.contains(&format!("{name}.update")) {
         close(

@@ -1,11 +1,18 @@
 //! QueryGNN: tail prediction for triples, the pre-training task.
 
 use candle_core::{Result, Tensor, bail};
+use gfm_pipe_api::OpResult;
 
 use super::Params;
-use super::network::{Compute, Grads, Memory, Network};
+use super::backward::NetworkGrads;
+use super::forward::Queries;
+use super::network::Network;
+use super::params::Grads;
+use super::passes::Tape;
+use super::reach::Compute;
 use crate::graph::Graph;
 use crate::ops::{self, Seeds};
+use crate::tensor_error;
 
 /// "Which node is the tail of (head, relation, ?)": inverse relations ask for heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,26 +32,21 @@ pub struct QueryGnn<'a> {
 
 /// A forward pass's memory.
 pub struct Pass {
-    memory: Memory,
+    tape: Tape,
     /// Scores of the candidates, `[B, M]`.
     pub scores: Tensor,
-    seeds: Seeds,
     queries: Vec<TailQuery>,
 }
 
 impl Pass {
-    /// See [`Memory::share`].
+    /// See [`Tape::share`].
     pub fn share(&self) -> f64 {
-        self.memory.share()
+        self.tape.share()
     }
 
-    /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
-    pub(crate) fn tape(&self) -> &super::Tape {
-        match &self.memory {
-            Memory::Whole { tape, .. } => tape,
-            Memory::Rows(_) => panic!("rows have no tape of whole tensors"),
-        }
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
     }
 }
 
@@ -80,28 +82,32 @@ impl<'a> QueryGnn<'a> {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn relations(&self) -> Result<Tensor> {
+    #[cfg(test)]
+    pub(crate) fn relations(&self) -> Result<Tensor> {
         relation_states(self.network.params, self.embeddings)
     }
 
-    fn start(&self, relations: &Tensor, queries: &[TailQuery]) -> Result<(Tensor, Seeds)> {
-        start(relations, queries, self.network.graph.nodes())
+    /// Relation states `[2R, d]`, query vectors `[B, d]`, seeds.
+    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, Seeds)> {
+        let nodes = self.network.graph.nodes();
+        start(self.network.params, self.embeddings, queries, nodes).map_err(tensor_error)
     }
 
     /// Scores of candidate tails, the same number for every query.
     ///
     /// # Errors
     /// When ids are outside the graph.
-    pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> Result<Pass> {
-        let relations = self.relations()?;
-        let (query, seeds) = self.start(&relations, queries)?;
-        let (scores, memory) =
-            self.network
-                .scores((&relations, &query), &seeds, Some(candidates))?;
+    pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> OpResult<Pass> {
+        let (relations, vectors, seeds) = self.start(queries)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        let (scores, tape) = self.network.scores(&start, Some(candidates))?;
         Ok(Pass {
-            memory,
+            tape,
             scores,
-            seeds,
             queries: queries.to_vec(),
         })
     }
@@ -110,45 +116,39 @@ impl<'a> QueryGnn<'a> {
     ///
     /// # Errors
     /// When ids are outside the graph.
-    pub fn score_all(&self, queries: &[TailQuery]) -> Result<Tensor> {
-        let relations = self.relations()?;
-        let (query, seeds) = self.start(&relations, queries)?;
-        self.network.score_all(&relations, &query, &seeds, None)
+    pub fn score_all(&self, queries: &[TailQuery]) -> OpResult<Tensor> {
+        let (relations, vectors, seeds) = self.start(queries)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        self.network.score_all(&start, None)
     }
 
     /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit, or rows were used up before.
-    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> Result<Grads> {
-        let mut grads = Grads::new();
-        let (drel, dquery) =
-            self.network
-                .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
-        let back = (&drel, &dquery);
-        start_backward(
-            self.network.params,
-            self.embeddings,
-            &pass.queries,
-            back,
-            &mut grads,
-        )?;
-        Ok(grads)
+    /// When shapes do not fit, or the pass was used before.
+    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
+        let network = self.network.gradients(&mut pass.tape, dscores)?;
+        grads(network, self.embeddings, &pass.queries, self.network.params).map_err(tensor_error)
     }
 }
 
 /// Relation states `[2R, d]` of the embeddings of relation names, `[2R, text]`.
 pub(super) fn relation_states(params: &Params, embeddings: &Tensor) -> Result<Tensor> {
-    let (weight, bias) = (params.get("rel_mlp.weight")?, params.get("rel_mlp.bias")?);
-    ops::linear(embeddings, weight, bias)
+    ops::linear(embeddings, &params.tensors.relations)
 }
 
-/// Query vectors `[B, d]` and seeds of queries on a graph of that many nodes.
+/// Relation states `[2R, d]`, query vectors `[B, d]` and seeds of queries on a graph of that many nodes.
 pub(super) fn start(
-    relations: &Tensor,
+    params: &Params,
+    embeddings: &Tensor,
     queries: &[TailQuery],
     nodes: usize,
-) -> Result<(Tensor, Seeds)> {
+) -> Result<(Tensor, Tensor, Seeds)> {
+    let relations = relation_states(params, embeddings)?;
     let count = relations.dims2()?.0;
     let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
     for q in queries {
@@ -159,23 +159,27 @@ pub(super) fn start(
         seeds.push(vec![(q.head, 1.0)]);
     }
     let ids = Tensor::new(ids, relations.device())?;
-    Ok((relations.index_select(&ids, 0)?.contiguous()?, seeds))
+    let vectors = relations.index_select(&ids, 0)?.contiguous()?;
+    Ok((relations, vectors, seeds))
 }
 
-/// Backward of [`start`] and [`relation_states`]: from the gradients of relation states and queries.
-pub(super) fn start_backward(
-    params: &Params,
+/// Gradients of all parameters, from those of the network: the backward pass of [`start`].
+pub(super) fn grads(
+    network: NetworkGrads,
     embeddings: &Tensor,
     queries: &[TailQuery],
-    (drelations, dquery): (&Tensor, &Tensor),
-    grads: &mut Grads,
-) -> Result<()> {
+    params: &Params,
+) -> Result<Grads> {
     // The query is a row of the relation states: its gradient goes back there.
     let ids: Vec<u32> = queries.iter().map(|q| q.relation).collect();
-    let ids = Tensor::new(ids, drelations.device())?;
-    let drel = drelations.index_add(&ids, dquery, 0)?.contiguous()?;
-    let g = ops::linear_backward(embeddings, params.get("rel_mlp.weight")?, &drel)?;
-    grads.insert("rel_mlp.weight".to_owned(), g.weight);
-    grads.insert("rel_mlp.bias".to_owned(), g.bias);
-    Ok(())
+    let ids = Tensor::new(ids, network.relations.device())?;
+    let drelations = network.relations.index_add(&ids, &network.query, 0)?;
+    let weight = &params.tensors.relations.weight;
+    let relations = ops::linear_backward(embeddings, weight, &drelations.contiguous()?)?;
+    Ok(Grads {
+        layers: network.layers,
+        head: network.head,
+        relations: relations.params,
+        questions: None,
+    })
 }

@@ -8,13 +8,59 @@ use gfm_pipe_kernels::rows::Rows;
 use gfm_pipe_kernels::rspmm::Csr;
 use rayon::prelude::*;
 
+use serde::{Deserialize, Serialize};
+
 use super::ModelConfig;
-use super::network::Compute;
 use crate::graph::Graph;
 use crate::ops::{MessageFunc, Path, Seeds};
 
-/// Farther than was looked; of models with more layers than this counts, all that far is computed.
+/// More hops than were counted. A model with more layers than this computes every state that far away.
 pub(super) const FAR: u8 = u8::MAX;
+
+/// Which states a pass computes. All give the same scores and gradients but for rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compute {
+    /// Dense or sparse, whichever is less work for the sizes at hand.
+    #[default]
+    Auto,
+    /// Every state of every query.
+    Dense,
+    /// Only states that differ between queries or matter for the scores; the others once for the batch, or not at all.
+    Sparse,
+}
+
+/// Rows of the states that each layer reads and writes.
+pub(super) struct LayerRows {
+    /// Rows of the states before each layer and after the last.
+    pub states: Vec<Rows>,
+    /// Rows that each layer computes, where other ranks compute the others; they come first among the states.
+    pub own: Option<Vec<Rows>>,
+}
+
+impl LayerRows {
+    /// Rows that layer `i` reads.
+    pub fn read(&self, i: usize) -> &Rows {
+        &self.states[i]
+    }
+
+    /// Rows that layer `i` writes.
+    pub fn written(&self, i: usize) -> &Rows {
+        match &self.own {
+            Some(own) => &own[i],
+            None => &self.states[i + 1],
+        }
+    }
+}
+
+impl From<Reach> for LayerRows {
+    fn from(reach: Reach) -> Self {
+        LayerRows {
+            states: reach.rows,
+            own: None,
+        }
+    }
+}
 
 /// Rows of the states before the first layer and after each.
 pub struct Reach {
@@ -24,17 +70,17 @@ pub struct Reach {
     whole: bool,
 }
 
-/// What a pass is asked for.
-pub struct Asked<'a> {
+/// What the scores of a pass depend on.
+pub struct Request<'a> {
     /// Where queries start.
     pub seeds: &'a Seeds,
-    /// Nodes whose scores are wanted, for each query; all where there is none.
+    /// Nodes whose scores are wanted, for each query; all where this is `None`.
     pub candidates: Option<&'a [Vec<u32>]>,
     /// Number of layers.
     pub layers: usize,
     /// Whether a state of zeros sends nothing, so that the background before the first layer needs no rows.
     pub zeros_are_silent: bool,
-    /// Whether somebody knows the background, so that it needs no rows at all.
+    /// Whether the background's states are known, so that it needs no rows at all.
     pub background: bool,
 }
 
@@ -82,7 +128,7 @@ impl Reach {
         }
     }
 
-    /// One row a node, of the background, everywhere; none before the first layer where `silent`.
+    /// One row for each node, the background's; none before the first layer where `silent`.
     pub fn background(nodes: usize, layers: usize, silent: bool) -> Self {
         let all = Rows::new(nodes, 0, |_, _| true);
         let first = Rows::new(nodes, 0, |_, _| !silent);
@@ -99,7 +145,8 @@ impl Reach {
         self.whole
     }
 
-    /// The rows a model computes, in the way asked for; of aggregates other than sum and mean all. `background`: whether its states are known.
+    /// The rows a model computes with `compute`; aggregates other than sum and mean compute all. `background`: whether its
+    /// states are known.
     pub fn chosen(
         config: &ModelConfig,
         graph: &Graph,
@@ -109,38 +156,39 @@ impl Reach {
     ) -> Self {
         let path = config.message_func.path();
         let whole = || Reach::whole(graph.nodes(), seeds.len(), config.layers());
-        if !config.aggregate_func.adds() || matches!(compute, Compute::Dense | Compute::Whole) {
+        if !config.aggregate_func.adds() || compute == Compute::Dense {
             return whole();
         }
-        let asked = Asked {
+        let request = Request {
             seeds,
             candidates,
             layers: config.layers(),
             zeros_are_silent: zeros_are_silent(config.message_func),
             background,
         };
-        let needed = Reach::needed(graph, path, &asked);
+        let needed = Reach::needed(graph, path, &request);
         if compute == Compute::Sparse {
             return needed;
         }
         let whole = whole();
         let cost = |r: &Reach| r.cost(graph, path, config.input_dim);
-        match cost(&needed) < cost(&whole) {
-            true => needed,
-            false => whole,
+        if cost(&needed) < cost(&whole) {
+            needed
+        } else {
+            whole
         }
     }
 
     /// Only what has to be computed.
-    pub fn needed(graph: &Graph, path: Path, asked: &Asked<'_>) -> Self {
+    pub fn needed(graph: &Graph, path: Path, request: &Request<'_>) -> Self {
         let (into, out_of) = path.flow(graph);
-        let (nodes, queries, layers) = (graph.nodes(), asked.seeds.len(), asked.layers);
-        let from_seeds: Vec<Vec<u8>> = asked
+        let (nodes, queries, layers) = (graph.nodes(), request.seeds.len(), request.layers);
+        let from_seeds: Vec<Vec<u8>> = request
             .seeds
             .par_iter()
             .map(|seeds| hops(out_of, starts(seeds), layers))
             .collect();
-        let to_candidates: Option<Vec<Vec<u8>>> = asked.candidates.map(|all| {
+        let to_candidates: Option<Vec<Vec<u8>>> = request.candidates.map(|all| {
             let each = all.par_iter();
             each.map(|c| hops(into, c.iter().copied(), layers))
                 .collect()
@@ -151,12 +199,12 @@ impl Reach {
                 None => true,
             };
             let reached = |v: usize, q: usize| usize::from(from_seeds[q][v]) <= layer;
-            let silent = layer == 0 && asked.zeros_are_silent;
+            let silent = layer == 0 && request.zeros_are_silent;
             Rows::new(nodes, queries, |v, q| {
                 if q < queries {
                     reached(v, q) && matters(v, q)
                 } else {
-                    !asked.background
+                    !request.background
                         && !silent
                         && (0..queries).any(|q| matters(v, q) && !reached(v, q))
                 }
@@ -168,7 +216,7 @@ impl Reach {
         }
     }
 
-    /// Rows after the layers, of layers x queries x nodes: what is left of the work there would be.
+    /// Rows that layers compute, as a share of layers x queries x nodes.
     pub fn share(&self) -> f64 {
         let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
         let all: usize = self.rows[1..].iter().map(|r| r.nodes() * r.queries()).sum();
@@ -181,7 +229,7 @@ impl Reach {
         layers.map(|rows| messages(rows, graph, path)).collect()
     }
 
-    /// About how long the layers take, in no unit: rows for the linear maps, rows times edges for the messages.
+    /// About how long the layers take, without a unit: rows for the linear maps, rows times edges for the messages.
     pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
         cost(&self.rows[1..], graph, path, dim)
     }
@@ -206,5 +254,8 @@ pub(super) fn cost(to: &[Rows], graph: &Graph, path: Path, dim: usize) -> f64 {
 
 /// Whether a state of zeros sends a message of zeros.
 pub(crate) fn zeros_are_silent(message: MessageFunc) -> bool {
-    !matches!(message, MessageFunc::TransE)
+    match message {
+        MessageFunc::TransE => false,
+        MessageFunc::DistMult | MessageFunc::RotatE => true,
+    }
 }

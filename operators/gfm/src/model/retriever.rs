@@ -1,13 +1,20 @@
 //! GNNRetriever: entity scores for questions, the fine-tuning task.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+use gfm_pipe_api::OpResult;
 
 use super::Params;
 use super::background::Background;
-use super::network::{Compute, Grads, Memory, Network};
+use super::backward::NetworkGrads;
+use super::forward::Queries;
+use super::network::Network;
+use super::params::Grads;
+use super::passes::Tape;
 use super::query_gnn::relation_states;
+use super::reach::Compute;
 use crate::graph::Graph;
-use crate::ops::{self, Seeds};
+use crate::ops::{self, Linear, Seeds};
+use crate::tensor_error;
 
 /// A question as the model sees it.
 #[derive(Debug, Clone, Copy)]
@@ -36,26 +43,21 @@ struct Prepared {
 
 /// A forward pass's memory.
 pub struct Pass {
-    memory: Memory,
+    tape: Tape,
     /// Scores of all nodes, `[B, N]`.
     pub scores: Tensor,
-    seeds: Seeds,
     questions: Tensor,
 }
 
 impl Pass {
-    /// See [`Memory::share`].
+    /// See [`Tape::share`].
     pub fn share(&self) -> f64 {
-        self.memory.share()
+        self.tape.share()
     }
 
-    /// The network's tape, of [`Compute::Whole`].
     #[cfg(test)]
-    pub(crate) fn tape(&self) -> &super::Tape {
-        match &self.memory {
-            Memory::Whole { tape, .. } => tape,
-            Memory::Rows(_) => panic!("rows have no tape of whole tensors"),
-        }
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
     }
 }
 
@@ -74,26 +76,26 @@ impl<'a> Retriever<'a> {
         }
     }
 
-    /// Computes once what no question changes; [`Retriever::score_all`] then computes of each question only what it reaches. `known` are
-    /// the background's states, where somebody computed them before.
+    /// Computes once what no question changes; [`Retriever::score_all`] then computes for each question only the states that
+    /// it reaches. `known` are the background's states, where they were computed before.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn prepared(self, known: Option<Vec<Tensor>>) -> Result<Self> {
-        self.prepared_telling(known, &|_, _| {})
+    pub fn prepared(self, known: Option<Vec<Tensor>>) -> OpResult<Self> {
+        self.prepared_with(known, &|_, _| {})
     }
 
-    /// The same; `told` is called with how many layers of how many are computed.
+    /// As [`Retriever::prepared`]; `progress` is called with how many layers of how many are done.
     ///
     /// # Errors
     /// See [`Retriever::prepared`].
-    pub fn prepared_telling(
+    pub fn prepared_with(
         mut self,
         known: Option<Vec<Tensor>>,
-        told: &dyn Fn(usize, usize),
-    ) -> Result<Self> {
-        let relations = self.relations()?;
-        let background = self.network.background(&relations, known, told)?;
+        progress: &dyn Fn(usize, usize),
+    ) -> OpResult<Self> {
+        let relations = self.relations().map_err(tensor_error)?;
+        let background = self.network.background(&relations, known, progress)?;
         self.prepared = Some(Prepared {
             relations,
             background,
@@ -129,23 +131,30 @@ impl<'a> Retriever<'a> {
     }
 
     /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
-    fn start(&self, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Tensor, Seeds)> {
-        let relations = self.relations()?;
-        let (query, text, seeds) = start(self.network.params, batch)?;
-        Ok((relations, query, text, seeds))
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<(Tensor, Tensor, Tensor, Seeds)> {
+        let run = || {
+            let relations = self.relations()?;
+            let (vectors, text, seeds) = start(self.network.params, batch)?;
+            Ok((relations, vectors, text, seeds))
+        };
+        run().map_err(tensor_error)
     }
 
     /// Scores of all nodes, with a tape.
     ///
     /// # Errors
     /// When embeddings have another width than the model's.
-    pub fn forward(&self, batch: &[Question<'_>]) -> Result<Pass> {
-        let (relations, query, questions, seeds) = self.start(batch)?;
-        let (scores, memory) = self.network.scores((&relations, &query), &seeds, None)?;
+    pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<Pass> {
+        let (relations, vectors, questions, seeds) = self.start(batch)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        let (scores, tape) = self.network.scores(&start, None)?;
         Ok(Pass {
-            memory,
+            tape,
             scores,
-            seeds,
             questions,
         })
     }
@@ -154,24 +163,32 @@ impl<'a> Retriever<'a> {
     ///
     /// # Errors
     /// When embeddings have another width than the model's.
-    pub fn score_all(&self, batch: &[Question<'_>]) -> Result<Tensor> {
-        let (relations, query, _, seeds) = self.start(batch)?;
-        self.network
-            .score_all(&relations, &query, &seeds, self.background())
+    pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
+        let (relations, vectors, _, seeds) = self.start(batch)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        self.network.score_all(&start, self.background())
     }
 
     /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
     ///
     /// # Errors
-    /// When shapes do not fit, or rows were used up before.
-    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> Result<Grads> {
-        let mut grads = Grads::new();
-        let (drel, dquery) =
-            self.network
-                .gradients(&mut pass.memory, dscores, &pass.seeds, &mut grads)?;
-        let inputs = (self.embeddings, &pass.questions);
-        start_backward(self.network.params, inputs, (&drel, &dquery), &mut grads)?;
-        Ok(grads)
+    /// When shapes do not fit, or the pass was used before.
+    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
+        let network = self.network.gradients(&mut pass.tape, dscores)?;
+        let params = self.network.params;
+        grads(network, self.embeddings, &pass.questions, params).map_err(tensor_error)
+    }
+}
+
+/// The map from embeddings of questions to query vectors.
+fn question_map(params: &Params) -> Result<&Linear> {
+    match &params.tensors.questions {
+        Some(map) => Ok(map),
+        None => bail!("a {} answers no questions", params.class.name()),
     }
 }
 
@@ -180,27 +197,26 @@ pub(super) fn start(params: &Params, batch: &[Question<'_>]) -> Result<(Tensor, 
     let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
     let shape = (batch.len(), params.text_dim);
     let text = crate::tensor::tensor(text, shape)?.to_dtype(params.dtype())?;
-    let weight = params.get("question_mlp.weight")?;
-    let query = ops::linear(&text, weight, params.get("question_mlp.bias")?)?;
+    let vectors = ops::linear(&text, question_map(params)?)?;
     let seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
-    Ok((query, text, seeds))
+    Ok((vectors, text, seeds))
 }
 
-/// Backward of [`start`] and of the relation states: from the embeddings of relations and questions, and the gradients of relation states and
-/// queries.
-pub(super) fn start_backward(
+/// Gradients of all parameters, from those of the network: the backward pass of [`start`] and of the relation states.
+pub(super) fn grads(
+    network: NetworkGrads,
+    embeddings: &Tensor,
+    questions: &Tensor,
     params: &Params,
-    (embeddings, questions): (&Tensor, &Tensor),
-    (drelations, dquery): (&Tensor, &Tensor),
-    grads: &mut Grads,
-) -> Result<()> {
-    for (name, input, dy) in [
-        ("rel_mlp", embeddings, drelations),
-        ("question_mlp", questions, dquery),
-    ] {
-        let g = ops::linear_backward(input, params.get(&format!("{name}.weight"))?, dy)?;
-        grads.insert(format!("{name}.weight"), g.weight);
-        grads.insert(format!("{name}.bias"), g.bias);
-    }
-    Ok(())
+) -> Result<Grads> {
+    let map = question_map(params)?;
+    let of_questions = ops::linear_backward(questions, &map.weight, &network.query)?;
+    let weight = &params.tensors.relations.weight;
+    let of_relations = ops::linear_backward(embeddings, weight, &network.relations)?;
+    Ok(Grads {
+        layers: network.layers,
+        head: network.head,
+        relations: of_relations.params,
+        questions: Some(of_questions.params),
+    })
 }

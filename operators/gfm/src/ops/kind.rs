@@ -1,4 +1,4 @@
-//! Which functions a layer is made of, under the reference's words.
+//! Which functions a layer is made of, by the reference's words.
 
 use gfm_pipe_kernels::activation::Activation;
 use gfm_pipe_kernels::rspmm::Csr;
@@ -45,8 +45,8 @@ impl AggregateFunc {
     /// Width of the aggregate, in multiples of d, as the layer's linear map sees it.
     pub fn width(self) -> usize {
         match self {
+            AggregateFunc::Sum | AggregateFunc::Mean | AggregateFunc::Max | AggregateFunc::Min => 1,
             AggregateFunc::Pna => 12,
-            _ => 1,
         }
     }
 }
@@ -100,8 +100,8 @@ impl Path {
     /// Edges in the direction messages run: grouped by who receives, and by who sends.
     pub fn flow(self, graph: &Graph) -> (Csr<'_>, Csr<'_>) {
         match self {
-            Path::Fused => (graph.by_destination(), graph.by_source()),
-            Path::Plain => (graph.by_source(), graph.by_destination()),
+            Path::Fused => (graph.by_head(), graph.by_tail()),
+            Path::Plain => (graph.by_tail(), graph.by_head()),
         }
     }
 }
@@ -110,8 +110,8 @@ impl MessageFunc {
     /// The path the reference trains this message function on.
     pub fn path(self) -> Path {
         match self {
+            MessageFunc::TransE | MessageFunc::DistMult => Path::Fused,
             MessageFunc::RotatE => Path::Plain,
-            _ => Path::Fused,
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Pretrain;
 impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";

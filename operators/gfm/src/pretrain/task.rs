@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
+use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
@@ -21,7 +22,7 @@ use crate::scorer::{OnCpu, Scorer};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 use crate::train::foresee::{Foreseen, Foresight};
-use crate::train::link_eval::{metrics, rank_links};
+use crate::train::link_eval::rank_links;
 use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, By, Step, Task};
 use crate::twins::Twins;
@@ -62,7 +63,7 @@ impl DataSet {
             Some(given) => Split::given(direct, &given, &twins, own.fast_test, p.seed),
             None => Split::drawn(direct, own.valid_fraction, &twins, own.fast_test, p.seed),
         };
-        let graph = Graph::from_triples(nodes, relations, &split.train);
+        let graph = input.graph.without(split.held_out.iter().copied());
         let config = p.model.entity_model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
@@ -107,6 +108,8 @@ fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult
 struct Split {
     train: Vec<Triple>,
     valid: Vec<Triple>,
+    /// Triples of the graph that are not trained on, each once.
+    held_out: Vec<Triple>,
     /// Where the validation triples come from, for the log.
     about: &'static str,
 }
@@ -124,13 +127,15 @@ impl Split {
         };
         let chosen: HashSet<Triple> = order.iter().take(wanted).map(|i| all[*i]).collect();
         let valid = sorted(&chosen);
+        let (train, left_out) = if held_out {
+            divide(twins, all, &chosen)
+        } else {
+            (all, Vec::new())
+        };
         Split {
-            train: if held_out {
-                twins.without(all, &chosen)
-            } else {
-                all
-            },
+            train,
             valid,
+            held_out: left_out,
             about: if held_out {
                 "held out"
             } else {
@@ -147,12 +152,23 @@ impl Split {
         let order = permutation(valid.len(), &mut rng(seed, "validation triples"));
         valid = order.into_iter().take(most).map(|i| valid[i]).collect();
         valid.sort_unstable();
+        let (train, held_out) = divide(twins, all, &chosen);
         Split {
-            train: twins.without(all, &chosen),
+            train,
             valid,
+            held_out,
             about: "given",
         }
     }
+}
+
+/// Triples that are trained on, and those that are not: the chosen ones and their twins.
+fn divide(twins: &Twins, all: Vec<Triple>, chosen: &HashSet<Triple>) -> (Vec<Triple>, Vec<Triple>) {
+    let before: HashSet<Triple> = all.iter().copied().collect();
+    let train = twins.without(all, chosen);
+    let kept: HashSet<Triple> = train.iter().copied().collect();
+    let held_out = before.difference(&kept).copied().collect();
+    (train, sorted(&held_out))
 }
 
 fn sorted(triples: &HashSet<Triple>) -> Vec<Triple> {
@@ -330,17 +346,15 @@ impl Task for LinkPrediction<'_> {
         let gnn = QueryGnn::new(params, &graph, &data.embeddings)
             .compute(self.p.train.common.path)
             .recompute(self.p.train.common.recompute);
-        let run = || {
-            let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
-            let (loss, dscores) = self.loss(&pass.scores, batched.all.len())?;
-            Ok(Step {
-                whole: false,
-                loss,
-                parts: Vec::new(),
-                grads: gnn.backward(&mut pass, &dscores)?,
-            })
-        };
-        run().map_err(tensor_error)
+        let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
+        let loss = self.loss(&pass.scores, batched.all.len());
+        let (loss, dscores) = loss.map_err(tensor_error)?;
+        Ok(Step {
+            whole: false,
+            loss,
+            parts: Vec::new(),
+            grads: gnn.backward(&mut pass, &dscores)?,
+        })
     }
 
     fn prepare(
@@ -380,7 +394,7 @@ impl Task for LinkPrediction<'_> {
             },
             By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
         }?;
-        metrics(&ranks, &self.p.metrics())
+        link_metrics::means(&ranks, &self.p.metrics())
     }
 
     fn best_by(&self) -> BestBy {
@@ -438,7 +452,12 @@ mod tests {
             s.train.len(),
             all.iter().filter(|t| !s.valid.contains(t)).count()
         );
-        let graph = Graph::from_triples(8, 3, &s.train);
+        let graph = Graph::from_triples(8, 3, &all).without(s.held_out.iter().copied());
+        let mut left = graph.triples();
+        left.sort_unstable();
+        let mut train = s.train.clone();
+        train.sort_unstable();
+        assert_eq!(left, train);
         for [h, r, t] in &s.valid {
             assert!(!graph.contains([*h, *r, *t]) && !graph.contains([*t, r + 3, *h]));
         }

@@ -1,9 +1,10 @@
-//! Filtered link prediction: how well a QueryGNN ranks the true tail and head of a triple among all nodes.
+//! Filtered link prediction: ranks of the true tail and head of a triple among all nodes.
 
 use std::ops::Range;
 
 use gfm_pipe_api::ranks::{gather, part};
-use gfm_pipe_api::{Collective, OpError, OpResult};
+use gfm_pipe_api::{Collective, OpResult};
+use gfm_pipe_eval::link_metrics::{Rank, filtered_rank};
 use serde::{Deserialize, Serialize};
 
 use crate::divided::check_cancelled;
@@ -18,10 +19,11 @@ use crate::scorer::{Scorer, check_scores};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EvalEdges {
-    /// A triple's own edge and its inverse, as in training with strict negatives: the metric does not depend on the
-    /// batch size.
+    /// A triple's own edge and its inverse, as in training with strict negatives: the metric does
+    /// not depend on the batch size.
     Triple,
-    /// The edges every row of the batch could ask for (the reference's way): depends on the batch size.
+    /// The edges that any row of the batch could ask for, as in the reference: the metric depends
+    /// on the batch size.
     Batch,
 }
 
@@ -32,12 +34,12 @@ pub struct Ranking<'a> {
     pub batch_size: usize,
     /// For which triples edges are removed.
     pub edges: EvalEdges,
-    /// Which edges of a triple betray it.
+    /// Which edges of a triple give its answer away.
     pub easy: EasyEdges<'a>,
 }
 
 impl Ranking<'_> {
-    /// About how many batches rank these triples, and where the queries of one of them start.
+    /// About how many batches rank these triples, and where the queries of one batch start.
     /// Triples that stand in the graph are ranked one by one where each has its own edges taken
     /// out.
     pub(crate) fn batches(&self, graph: &Graph, triples: &[Triple]) -> (usize, Seeds) {
@@ -53,30 +55,8 @@ impl Ranking<'_> {
     }
 }
 
-/// Rank of the true node among the nodes that are no other true answer; ties count against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rank {
-    /// One-based rank.
-    pub rank: u64,
-    /// Number of nodes it was ranked against.
-    pub negatives: u64,
-    /// Whether a tail was asked for (else a head).
-    pub tail: bool,
-}
-
-/// 1 + the number of nodes outside `truth` that score at least as high as `target`.
-pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
-    let score = scores[target as usize];
-    let better = scores.iter().filter(|s| **s >= score).count();
-    let among_truth = truth
-        .iter()
-        .filter(|t| scores[**t as usize] >= score)
-        .count();
-    let rank = 1 + better - among_truth;
-    (rank as u64, (scores.len() - truth.len()) as u64)
-}
-
-/// Ranks tail and head of every triple, of several ranks each its share or all of them together; all get all of them.
+/// Ranks tail and head of every triple. Several processes each rank their share, or all of them
+/// rank all together; each returns the ranks of all triples.
 ///
 /// # Errors
 /// When the user interrupts, shapes do not fit, or a rank is gone.
@@ -89,9 +69,10 @@ pub(crate) fn rank_links(
     how: Ranking<'_>,
 ) -> OpResult<Vec<Rank>> {
     let ctx = pass.ctx;
-    let mine = match by.together() {
-        true => 0..triples.len(),
-        false => share(triples.len(), &*ctx.ranks, how),
+    let mine = if by.together() {
+        0..triples.len()
+    } else {
+        share(triples.len(), &*ctx.ranks, how)
     };
     let mut out = [Vec::new(), Vec::new()];
     // Every triple is asked for twice.
@@ -176,166 +157,4 @@ fn share(triples: usize, ranks: &dyn Collective, how: Ranking<'_>) -> Range<usiz
 
 fn edge(q: TailQuery, tail: u32) -> Triple {
     [q.head, q.relation, tail]
-}
-
-/// Checks a metric's name: mr, mrr, hits@k, hits@k_n, any with `-tail`.
-///
-/// # Errors
-/// What is wrong with it, for the user.
-pub fn check_metric(name: &str) -> Result<(), String> {
-    parse(name).map(|_| ())
-}
-
-enum Metric {
-    Mr,
-    Mrr,
-    Hits(u64),
-    /// hits@k among n candidates, estimated without bias from the false positive rate.
-    HitsOf(u64, u64),
-}
-
-fn parse(name: &str) -> Result<(Metric, bool), String> {
-    let wrong =
-        || format!("`{name}` is no metric; use mr, mrr, hits@k or hits@k_n, also with `-tail`");
-    let (base, tail) = match name.strip_suffix("-tail") {
-        Some(base) => (base, true),
-        None => (name, false),
-    };
-    let number = |s: &str| s.parse::<u64>().ok().filter(|k| *k > 0).ok_or_else(wrong);
-    let metric = match base {
-        "mr" => Metric::Mr,
-        "mrr" => Metric::Mrr,
-        _ => match base
-            .strip_prefix("hits@")
-            .map(|k| k.split_once('_').ok_or(k))
-        {
-            Some(Ok((k, n))) => {
-                let (k, n) = (number(k)?, number(n)?);
-                if k > n {
-                    return Err(wrong());
-                }
-                Metric::HitsOf(k, n)
-            }
-            Some(Err(k)) => Metric::Hits(number(k)?),
-            None => return Err(wrong()),
-        },
-    };
-    Ok((metric, tail))
-}
-
-/// Values of metrics over ranks; 0 where nothing was ranked.
-///
-/// # Errors
-/// When a name is no metric.
-pub fn metrics(ranks: &[Rank], names: &[String]) -> OpResult<Vec<(String, f64)>> {
-    names
-        .iter()
-        .map(|name| {
-            let (metric, tail) = parse(name).map_err(OpError::new)?;
-            let used: Vec<&Rank> = ranks.iter().filter(|r| !tail || r.tail).collect();
-            let sum: f64 = used
-                .iter()
-                .map(|r| match metric {
-                    Metric::Mr => r.rank as f64,
-                    Metric::Mrr => 1.0 / r.rank as f64,
-                    Metric::Hits(k) => f64::from(u8::from(r.rank <= k)),
-                    Metric::HitsOf(k, n) => hits_of(r, k, n),
-                })
-                .sum();
-            Ok((name.clone(), sum / used.len().max(1) as f64))
-        })
-        .collect()
-}
-
-/// Probability that fewer than k of n - 1 random negatives rank above the target.
-fn hits_of(r: &Rank, k: u64, n: u64) -> f64 {
-    let p = (r.rank - 1) as f64 / r.negatives.max(1) as f64;
-    let mut choose = 1.0;
-    let mut total = 0.0;
-    for i in 0..k.min(n) {
-        total += choose * p.powi(i as i32) * (1.0 - p).powi((n - 1 - i) as i32);
-        choose *= (n - 1 - i) as f64 / (i + 1) as f64;
-    }
-    total
-}
-
-/// Whether less of a metric is better.
-pub fn smaller_is_better(name: &str) -> bool {
-    matches!(parse(name), Ok((Metric::Mr, _)))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn rank(rank: u64, tail: bool) -> Rank {
-        Rank {
-            rank,
-            negatives: 9,
-            tail,
-        }
-    }
-
-    #[test]
-    fn hand_computed_metrics() {
-        let ranks = [rank(1, true), rank(4, true), rank(10, false)];
-        let names = [
-            "mr",
-            "mrr",
-            "hits@3",
-            "mr-tail",
-            "mrr-tail",
-            "hits@1-tail",
-            "hits@1_2",
-            "hits@2_3",
-        ];
-        let names: Vec<String> = names.map(str::to_owned).to_vec();
-        let values = metrics(&ranks, &names).unwrap();
-        // Among 2 candidates one negative is drawn: it is worse with probability 1, 6/9 and 0. Among 3 candidates two are
-        // drawn, and at most one may be better: 1, 1 - (3/9)^2 and 0.
-        let want = [
-            5.0,
-            1.35 / 3.0,
-            1.0 / 3.0,
-            2.5,
-            0.625,
-            0.5,
-            (1.0 + 6.0 / 9.0) / 3.0,
-            (1.0 + 8.0 / 9.0) / 3.0,
-        ];
-        for ((name, got), want) in values.iter().zip(want) {
-            assert!((got - want).abs() < 1e-12, "{name}: {got} {want}");
-        }
-    }
-
-    #[test]
-    fn names_that_are_no_metrics_are_refused() {
-        for name in [
-            "",
-            "mrr@1",
-            "hits@0",
-            "hits@",
-            "hits@5_3",
-            "hits@1_",
-            "map",
-            "-tail",
-            "hits@1-head",
-        ] {
-            assert!(check_metric(name).is_err(), "{name}");
-        }
-        for name in ["mr", "mrr-tail", "hits@10", "hits@10_50", "hits@1_2-tail"] {
-            assert!(check_metric(name).is_ok(), "{name}");
-        }
-        assert!(smaller_is_better("mr-tail") && !smaller_is_better("mrr"));
-    }
-
-    #[test]
-    fn ties_count_against_and_other_true_answers_do_not() {
-        let scores = [0.5, 0.9, 0.5, 0.1, 0.9];
-        // Node 0 against 1 and 3 (2 and 4 are true too): one better, and itself.
-        assert_eq!(filtered_rank(&scores, 0, &[0, 2, 4]), (2, 2));
-        assert_eq!(filtered_rank(&scores, 0, &[0]), (4, 4));
-        assert_eq!(filtered_rank(&scores, 4, &[4]), (2, 4));
-    }
 }

@@ -7,6 +7,7 @@ use gfm_pipe_kernels::adamw::AdamW;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::schedule::decay_field;
 use crate::model::ModelConfig;
 use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 
@@ -377,12 +378,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         .at_most(1e9, "null clips nothing"),
         Field::new("warmup_steps", Type::int(0), 0, "steps in which the learning rate rises to `optimizer.lr` in a line")
             .at_most(1e9, "no training has more steps"),
-        Field::new(
-            "decay",
-            Type::one_of(&["none", "cosine", "linear"]),
-            "none",
-            "how the learning rate falls after the warm-up, to zero at the last step",
-        ),
+        decay_field(),
         Field::new(
             "dtype",
             Type::one_of(&["f32", "f64", "tf32", "bf16"]),

@@ -59,7 +59,7 @@ pub(crate) fn start_weights(
             let stored = read_model(init)?;
             Some(Start {
                 name: init.name.clone(),
-                tensors: stored.params.tensors().clone(),
+                tensors: stored.params.to_map(),
                 config: Some(stored.params.config),
                 encoder: (
                     Some(stored.origin.encoder),

@@ -44,16 +44,11 @@ pub(crate) struct Step {
 impl Step {
     /// The part of a rank that has no row of a batch.
     pub fn nothing(params: &Params, parts: usize) -> OpResult<Self> {
-        let zeros = params
-            .iter()
-            .map(|(name, t)| Ok((name.to_owned(), t.zeros_like()?)));
         Ok(Step {
             whole: false,
             loss: 0.0,
             parts: vec![0.0; parts],
-            grads: zeros
-                .collect::<candle_core::Result<_>>()
-                .map_err(tensor_error)?,
+            grads: params.tensors.zeros_like().map_err(tensor_error)?,
         })
     }
 }

@@ -19,7 +19,7 @@ use super::rows::{
 use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
-use crate::layer::{self, Layer};
+use crate::layer::{self, Aggregate, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
@@ -279,7 +279,11 @@ impl Setup {
                 at: &self.at,
                 rows: &n.boundary,
             },
-            counts: self.mean.then_some(&n.counts[..]),
+            aggregate: if self.mean {
+                Aggregate::Mean(&n.counts)
+            } else {
+                Aggregate::Sum
+            },
         };
         let mut out = Wanted {
             sum: vec![0.0; self.to.len() * d],
@@ -293,8 +297,12 @@ impl Setup {
             ..layer
         };
         layer::messages::<M, f64>(&seen, &mut out.far);
-        let grads = (&n.dstate[..], &n.dsum[..]);
-        layer::through_messages::<M, f64>(&layer, grads, &n.dy, &mut out.dx, &mut out.drelations);
+        let own = layer::OwnGrads {
+            state: &n.dstate,
+            dy: &n.dy,
+        };
+        let (dx, dw) = (&mut out.dx, &mut out.drelations);
+        layer::sum_backward::<M, f64>(&layer, own, &n.dsum, dx, dw);
         out
     }
 

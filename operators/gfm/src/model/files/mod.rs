@@ -260,8 +260,7 @@ pub fn safetensors_bytes(params: &Params, config: &StoredConfig) -> OpResult<Vec
     };
     let json = serde_json::to_string(config).map_err(|e| failed(e.into()))?;
     let meta = std::collections::HashMap::from([(METADATA.to_owned(), json)]);
-    let tensors: Vec<(&str, Tensor)> = params.iter().map(|(n, t)| (n, t.clone())).collect();
-    let views = tensors.iter().map(|(n, t)| (*n, t));
+    let views = params.tensors.named();
     safetensors::serialize(views, Some(meta)).map_err(|e| failed(e.into()))
 }
 

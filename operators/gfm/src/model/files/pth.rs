@@ -28,10 +28,12 @@ pub fn write_pth(params: &Params) -> OpResult<Vec<u8>> {
             .map_err(|e| failed(e.into()))?;
         zip.write_all(bytes).map_err(|e| failed(e.into()))
     };
-    let shapes: Vec<(&str, &[usize])> = params.iter().map(|(n, t)| (n, t.dims())).collect();
+    let tensors = params.tensors.named();
+    let shapes = tensors.iter().map(|(n, t)| (n.as_str(), t.dims()));
+    let shapes: Vec<(&str, &[usize])> = shapes.collect();
     entry("data.pkl", &pickle(&shapes))?;
     entry("byteorder", b"little")?;
-    for (i, (_, t)) in params.iter().enumerate() {
+    for (i, t) in tensors.values().enumerate() {
         let values: Vec<f32> = values(t).map_err(tensor_error)?;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         entry(&format!("data/{i}"), &bytes)?;

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Part;
 use crate::buffers::Buffer;
-use crate::tensor::Elem;
+use crate::model::forward;
+use crate::model::passes::Taped;
 
 /// Numbers that ranks send each other.
-pub(super) trait Number: Elem {
+pub(super) trait Number: Taped {
     fn message(numbers: &[Self]) -> Vec<u8>;
     fn read(message: &[u8], count: usize) -> OpResult<Vec<Self>>;
     fn to_sum(numbers: &mut [Self]) -> Numbers<'_>;
@@ -145,61 +146,6 @@ impl<'a> Exchange<'a> {
         self.ranks.exchange(messages)
     }
 
-    /// The states that `layer` sees, of all rows of the part, from those of own nodes: these come first, then copies as their ranks send them.
-    pub fn states<T: Number>(
-        &self,
-        layer: usize,
-        rows: &Rows,
-        own: &[T],
-        width: usize,
-    ) -> OpResult<Buffer<T>> {
-        let messages = self.part.to().iter().map(|nodes| {
-            let mut out = Vec::new();
-            for v in nodes {
-                let at = rows.of(*v as usize);
-                out.extend_from_slice(&own[at.start * width..at.end * width]);
-            }
-            T::message(&out)
-        });
-        let got = self.send(messages.collect(), |t| &mut t.layers[layer].forward)?;
-        let mut out = Buffer::dirty(rows.len() * width);
-        out[..own.len()].copy_from_slice(own);
-        for (nodes, message) in self.part.from().iter().zip(&got) {
-            let at = rows.of_all(nodes);
-            let to = &mut out[at.start * width..at.end * width];
-            to.copy_from_slice(&T::read(message, to.len())?);
-        }
-        Ok(out)
-    }
-
-    /// Backward of [`Exchange::states`]: adds to the gradients of own rows, in the order of ranks, what these had as gradients of their copies.
-    pub fn gradients<T: Number>(
-        &self,
-        layer: usize,
-        rows: &Rows,
-        dx: &mut [T],
-        width: usize,
-    ) -> OpResult<()> {
-        let messages = self.part.from().iter().map(|nodes| {
-            let at = rows.of_all(nodes);
-            T::message(&dx[at.start * width..at.end * width])
-        });
-        let got = self.send(messages.collect(), |t| &mut t.layers[layer].backward)?;
-        for (nodes, message) in self.part.to().iter().zip(&got) {
-            let count: usize = nodes.iter().map(|v| rows.of(*v as usize).len()).sum();
-            let theirs = T::read(message, count * width)?;
-            let mut theirs = theirs.as_slice();
-            for v in nodes {
-                let at = rows.of(*v as usize);
-                let to = &mut dx[at.start * width..at.end * width];
-                let (mine, rest) = theirs.split_at(to.len());
-                to.iter_mut().zip(mine).for_each(|(o, g)| *o += *g);
-                theirs = rest;
-            }
-        }
-        Ok(())
-    }
-
     /// Sums of scores over ranks, in place.
     pub fn sum_scores<T: Number>(&self, scores: &mut [T]) -> OpResult<()> {
         let (size, rank) = (self.ranks.size(), self.ranks.rank());
@@ -230,5 +176,56 @@ impl<'a> Exchange<'a> {
             out.extend(places.iter().map(|(r, i)| parts[*r][q * counts[*r] + i]));
         }
         Ok(out)
+    }
+}
+
+impl<T: Number> forward::Exchange<T> for Exchange<'_> {
+    /// States of own nodes come first, then copies as their ranks send them.
+    fn states(&self, layer: usize, rows: &Rows, own: &[T], width: usize) -> OpResult<Buffer<T>> {
+        let messages = self.part.to().iter().map(|nodes| {
+            let mut out = Vec::new();
+            for v in nodes {
+                let at = rows.of(*v as usize);
+                out.extend_from_slice(&own[at.start * width..at.end * width]);
+            }
+            T::message(&out)
+        });
+        let got = self.send(messages.collect(), |t| &mut t.layers[layer].forward)?;
+        let mut out = Buffer::dirty(rows.len() * width);
+        out[..own.len()].copy_from_slice(own);
+        for (nodes, message) in self.part.from().iter().zip(&got) {
+            let at = rows.of_all(nodes);
+            let to = &mut out[at.start * width..at.end * width];
+            to.copy_from_slice(&T::read(message, to.len())?);
+        }
+        Ok(out)
+    }
+
+    /// In the order of ranks, the gradients that these computed of their copies.
+    fn gradients(
+        &self,
+        layer: usize,
+        rows: &Rows,
+        dx: &mut Buffer<T>,
+        width: usize,
+    ) -> OpResult<()> {
+        let messages = self.part.from().iter().map(|nodes| {
+            let at = rows.of_all(nodes);
+            T::message(&dx[at.start * width..at.end * width])
+        });
+        let got = self.send(messages.collect(), |t| &mut t.layers[layer].backward)?;
+        for (nodes, message) in self.part.to().iter().zip(&got) {
+            let count: usize = nodes.iter().map(|v| rows.of(*v as usize).len()).sum();
+            let theirs = T::read(message, count * width)?;
+            let mut theirs = theirs.as_slice();
+            for v in nodes {
+                let at = rows.of(*v as usize);
+                let to = &mut dx[at.start * width..at.end * width];
+                let (mine, rest) = theirs.split_at(to.len());
+                to.iter_mut().zip(mine).for_each(|(o, g)| *o += *g);
+                theirs = rest;
+            }
+        }
+        Ok(())
     }
 }

@@ -8,8 +8,10 @@ use super::Part;
 use super::exchange::{Exchange, Number, Traffic};
 use super::network::{PartNetwork, PartTape};
 use crate::graph::Graph;
-use crate::model::network::{Compute, Grads, Network};
-use crate::model::{Params, Question, TailQuery, query_gnn, retriever};
+use crate::model::forward::Queries;
+use crate::model::network::Network;
+use crate::model::{Compute, Grads, Params, Question, TailQuery, query_gnn, retriever};
+use crate::ops::Seeds;
 use crate::tensor::tensor;
 use crate::tensor_error;
 
@@ -100,28 +102,23 @@ macro_rules! settings {
 impl LinkPass {
     /// States this rank computed, of all there are of its nodes: layers x queries x nodes.
     pub fn share(&self) -> f64 {
-        self.tape.share
+        self.tape.tape.share()
     }
 }
 
 impl QuestionPass {
     /// See [`LinkPass::share`].
     pub fn share(&self) -> f64 {
-        self.tape.share
+        self.tape.tape.share()
     }
 }
 
 impl<'a> PartitionedGnn<'a> {
     settings!();
 
-    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, crate::ops::Seeds)> {
-        let nodes = self.inner.exchange.part.nodes();
-        let run = || {
-            let relations = query_gnn::relation_states(self.inner.network.params, self.embeddings)?;
-            let (query, seeds) = query_gnn::start(&relations, queries, nodes)?;
-            Ok((relations, query, seeds))
-        };
-        run().map_err(tensor_error)
+    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, Seeds)> {
+        let (params, nodes) = (self.inner.network.params, self.inner.exchange.part.nodes());
+        query_gnn::start(params, self.embeddings, queries, nodes).map_err(tensor_error)
     }
 
     /// Scores of candidate tails, the same number for every query; all in ids of the whole graph.
@@ -129,10 +126,13 @@ impl<'a> PartitionedGnn<'a> {
     /// # Errors
     /// When ids are outside the graph, the aggregate is none that adds, or ranks cannot talk.
     pub fn forward(&self, queries: &[TailQuery], candidates: &[Vec<u32>]) -> OpResult<LinkPass> {
-        let (relations, query, seeds) = self.start(queries)?;
-        let (scores, tape) = self
-            .inner
-            .scores((&relations, &query), &seeds, Some(candidates))?;
+        let (relations, vectors, seeds) = self.start(queries)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        let (scores, tape) = self.inner.scores(&start, Some(candidates))?;
         Ok(LinkPass {
             tape,
             scores,
@@ -145,8 +145,12 @@ impl<'a> PartitionedGnn<'a> {
     /// # Errors
     /// See [`PartitionedGnn::forward`].
     pub fn score_all(&self, queries: &[TailQuery]) -> OpResult<Tensor> {
-        let (relations, query, seeds) = self.start(queries)?;
-        self.inner.score_all((&relations, &query), &seeds)
+        let (relations, vectors, seeds) = self.start(queries)?;
+        self.inner.score_all(&Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        })
     }
 
     /// This rank's share of the gradients of all parameters, from the gradient of the scores of all ranks: their sum is the gradient. The
@@ -155,19 +159,16 @@ impl<'a> PartitionedGnn<'a> {
     /// # Errors
     /// When shapes do not fit, the memory was used before, or ranks cannot talk.
     pub fn backward(&self, pass: &mut LinkPass, dscores: &Tensor) -> OpResult<Grads> {
-        let mut grads = Grads::new();
-        let (drel, dquery) = self.inner.gradients(&mut pass.tape, dscores, &mut grads)?;
-        let (params, back) = (self.inner.network.params, (&drel, &dquery));
-        query_gnn::start_backward(params, self.embeddings, &pass.queries, back, &mut grads)
-            .map_err(tensor_error)?;
-        Ok(grads)
+        let network = self.inner.gradients(&mut pass.tape, dscores)?;
+        let params = self.inner.network.params;
+        query_gnn::grads(network, self.embeddings, &pass.queries, params).map_err(tensor_error)
     }
 }
 
 impl<'a> PartitionedRetriever<'a> {
     settings!();
 
-    fn start(&self, batch: &[Question<'_>]) -> OpResult<([Tensor; 3], crate::ops::Seeds)> {
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<([Tensor; 3], Seeds)> {
         let params = self.inner.network.params;
         let run = || {
             let relations = query_gnn::relation_states(params, self.embeddings)?;
@@ -182,8 +183,13 @@ impl<'a> PartitionedRetriever<'a> {
     /// # Errors
     /// When embeddings have another width than the model's, seeds are outside the graph, the aggregate is none that adds, or ranks cannot talk.
     pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<QuestionPass> {
-        let ([relations, query, questions], seeds) = self.start(batch)?;
-        let (scores, tape) = self.inner.scores((&relations, &query), &seeds, None)?;
+        let ([relations, vectors, questions], seeds) = self.start(batch)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        let (scores, tape) = self.inner.scores(&start, None)?;
         Ok(QuestionPass {
             tape,
             scores,
@@ -196,8 +202,12 @@ impl<'a> PartitionedRetriever<'a> {
     /// # Errors
     /// See [`PartitionedRetriever::forward`].
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
-        let ([relations, query, _], seeds) = self.start(batch)?;
-        self.inner.score_all((&relations, &query), &seeds)
+        let ([relations, vectors, _], seeds) = self.start(batch)?;
+        self.inner.score_all(&Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        })
     }
 
     /// This rank's share of the gradients of all parameters, from the gradient of the scores of all ranks: their sum is the gradient. The
@@ -206,15 +216,9 @@ impl<'a> PartitionedRetriever<'a> {
     /// # Errors
     /// When shapes do not fit, the memory was used before, or ranks cannot talk.
     pub fn backward(&self, pass: &mut QuestionPass, dscores: &Tensor) -> OpResult<Grads> {
-        let mut grads = Grads::new();
-        let (drel, dquery) = self.inner.gradients(&mut pass.tape, dscores, &mut grads)?;
-        let (params, inputs) = (
-            self.inner.network.params,
-            (self.embeddings, &pass.questions),
-        );
-        retriever::start_backward(params, inputs, (&drel, &dquery), &mut grads)
-            .map_err(tensor_error)?;
-        Ok(grads)
+        let network = self.inner.gradients(&mut pass.tape, dscores)?;
+        let params = self.inner.network.params;
+        retriever::grads(network, self.embeddings, &pass.questions, params).map_err(tensor_error)
     }
 }
 
@@ -223,7 +227,11 @@ impl<'a> PartitionedRetriever<'a> {
 /// # Errors
 /// When ranks cannot talk, or do not compute the same.
 pub fn sum_grads(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
-    if grads.values().all(|share| share.dtype() == DType::F32) {
+    if grads
+        .named()
+        .values()
+        .all(|share| share.dtype() == DType::F32)
+    {
         sum_typed::<f32>(grads, ranks)
     } else {
         sum_typed::<f64>(grads, ranks)
@@ -233,7 +241,7 @@ pub fn sum_grads(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
 /// All in one message, in the order of names.
 fn sum_typed<T: Number>(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
     let mut numbers: Vec<T> = Vec::new();
-    for share in grads.values() {
+    for share in grads.named().values() {
         let values = share
             .to_dtype(T::DTYPE)
             .and_then(|s| s.flatten_all()?.to_vec1());
@@ -241,7 +249,7 @@ fn sum_typed<T: Number>(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<(
     }
     ranks.all_reduce(T::to_sum(&mut numbers))?;
     let mut rest = numbers.as_slice();
-    for share in grads.values_mut() {
+    for share in grads.named_mut().into_values() {
         let (mine, more) = rest.split_at(share.elem_count());
         let sum = tensor(mine.to_vec(), share.shape()).and_then(|t| t.to_dtype(share.dtype()));
         *share = sum.map_err(tensor_error)?;

@@ -96,13 +96,13 @@ impl Part {
                 let Some(sender) = part.local(into.other[i]) else {
                     continue;
                 };
-                let (destination, source) = match path {
+                let (head, tail) = match path {
                     Path::Fused => (local, sender),
                     Path::Plain => (sender, local),
                 };
                 edges.push(Edge {
-                    destination,
-                    source,
+                    head,
+                    tail,
                     relation: into.relation[i],
                 });
             }

@@ -147,7 +147,7 @@ impl Partition {
 
 /// With every edge there is its inverse: who sends to a node is whom it sends to.
 fn neighbours(graph: &Graph, v: u32) -> &[u32] {
-    let edges = graph.by_destination();
+    let edges = graph.by_head();
     let at = edges.offsets[v as usize] as usize..edges.offsets[v as usize + 1] as usize;
     &edges.other[at]
 }

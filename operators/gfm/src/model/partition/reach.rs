@@ -1,8 +1,8 @@
-//! Which states a pass over parts has to compute: as [`crate::model::Reach`], found together.
+//! Which states a pass over parts has to compute: as [`crate::model::Reach`], found by all ranks together.
 //!
-//! Hops are counted in rounds. A rank follows the edges it has, and where they lead to another's node, or from one, the two tell each other
-//! before the next round. In the end a node and its copies have the same hops, so that the rows which one rank sends are those for which the
-//! other has places.
+//! Hops are counted in rounds. A rank follows the edges it has; where they lead to another rank's node, or from one, the
+//! two ranks send each other what they found before the next round. In the end a node and its copies have the same hops, so
+//! that the rows which one rank sends are those for which the other has places.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::gather;
@@ -10,23 +10,22 @@ use gfm_pipe_kernels::rspmm::Csr;
 use rayon::prelude::*;
 
 use super::exchange::Exchange;
-use super::rows::PartRows;
+use super::rows::part_rows;
 use crate::graph::Graph;
 use crate::model::ModelConfig;
-use crate::model::network::Compute;
-use crate::model::reach::{FAR, cost, starts, zeros_are_silent};
+use crate::model::reach::{Compute, FAR, LayerRows, cost, starts, zeros_are_silent};
 use crate::ops::Seeds;
 
 /// Hops from some nodes, for each query, to every node that is here.
 struct Hops {
-    /// For each query, of each local number.
+    /// For each query, the hops of each local number.
     of: Vec<Vec<u8>>,
-    /// For each query, whom the last round found.
+    /// For each query, the nodes that the last round found.
     found: Vec<Vec<u32>>,
 }
 
 impl Hops {
-    /// None from these, which all ranks know.
+    /// No hops yet from these nodes, which all ranks know.
     fn new(nodes: usize, from: impl Iterator<Item = Vec<u32>>) -> Self {
         let mut out = Hops {
             of: Vec::new(),
@@ -62,20 +61,24 @@ impl Hops {
     }
 
     /// Hops of some nodes as a message, query by query.
-    fn say(&self, nodes: impl Iterator<Item = u32> + Clone) -> Vec<u8> {
+    fn message(&self, nodes: impl Iterator<Item = u32> + Clone) -> Vec<u8> {
         let queries = self.of.iter();
         queries
             .flat_map(|hops| nodes.clone().map(|v| hops[v as usize]))
             .collect()
     }
 
-    /// Takes what a message says of some nodes: what is nearer counts, and is found.
-    fn hear(&mut self, nodes: impl Iterator<Item = u32> + Clone, message: &[u8]) -> OpResult<()> {
+    /// Reads a message about some nodes: smaller hops count, and their nodes are found.
+    fn receive(
+        &mut self,
+        nodes: impl Iterator<Item = u32> + Clone,
+        message: &[u8],
+    ) -> OpResult<()> {
         let count = nodes.clone().count() * self.of.len();
-        let said = gfm_pipe_api::ranks::numbers_of::<u8>(message, count)?;
-        let mut said = said.into_iter();
+        let hops = gfm_pipe_api::ranks::numbers_of::<u8>(message, count)?;
+        let mut received = hops.into_iter();
         for (hops, found) in self.of.iter_mut().zip(&mut self.found) {
-            for (v, hop) in nodes.clone().zip(&mut said) {
+            for (v, hop) in nodes.clone().zip(&mut received) {
                 if hop < hops[v as usize] {
                     hops[v as usize] = hop;
                     found.push(v);
@@ -85,44 +88,45 @@ impl Hops {
         Ok(())
     }
 
-    /// Own nodes' hops to those that have copies.
-    fn tell_copies(&mut self, exchange: &Exchange<'_>) -> OpResult<()> {
+    /// Sends the hops of own nodes to the ranks that have copies of them.
+    fn send_to_copies(&mut self, exchange: &Exchange<'_>) -> OpResult<()> {
         let part = exchange.part;
         let to = part
             .to()
             .iter()
-            .map(|nodes| self.say(nodes.iter().copied()));
+            .map(|nodes| self.message(nodes.iter().copied()));
         let got = exchange.send(to.collect(), |t| &mut t.reach)?;
         for (nodes, message) in part.from().iter().zip(&got) {
-            self.hear(nodes.start as u32..nodes.end as u32, message)?;
+            self.receive(nodes.start as u32..nodes.end as u32, message)?;
         }
         Ok(())
     }
 
-    /// Copies' hops to those that have the nodes.
-    fn tell_owners(&mut self, exchange: &Exchange<'_>) -> OpResult<()> {
+    /// Sends the hops of copies to the ranks that own the nodes.
+    fn send_to_owners(&mut self, exchange: &Exchange<'_>) -> OpResult<()> {
         let part = exchange.part;
         let from = part.from().iter();
-        let to = from.map(|nodes| self.say(nodes.start as u32..nodes.end as u32));
+        let to = from.map(|nodes| self.message(nodes.start as u32..nodes.end as u32));
         let got = exchange.send(to.collect(), |t| &mut t.reach)?;
         for (nodes, message) in part.to().iter().zip(&got) {
-            self.hear(nodes.iter().copied(), message)?;
+            self.receive(nodes.iter().copied(), message)?;
         }
         Ok(())
     }
 }
 
-/// The rows to compute, in the way asked for; seeds and candidates are those that are here, copies among them. All ranks decide the same.
+/// The rows to compute with `compute`; seeds and candidates are those that are here, copies among them. All ranks decide
+/// the same.
 pub(super) fn chosen(
     exchange: &Exchange<'_>,
     (config, graph): (&ModelConfig, &Graph),
     compute: Compute,
     (seeds, candidates): (&Seeds, Option<Vec<Vec<u32>>>),
-) -> OpResult<PartRows> {
+) -> OpResult<LayerRows> {
     let (part, queries, layers) = (exchange.part, seeds.len(), config.layers());
-    let whole = || PartRows::new(part, (layers, queries), |_, _, q| q < queries);
+    let whole = || part_rows(part, layers, queries, |_, _, q| q < queries);
     // Hops are counted up to what is far.
-    if matches!(compute, Compute::Dense | Compute::Whole) || layers >= usize::from(FAR) {
+    if compute == Compute::Dense || layers >= usize::from(FAR) {
         return Ok(whole());
     }
     let path = config.message_func.path();
@@ -133,16 +137,16 @@ pub(super) fn chosen(
         reached.step(out_of, hop as u8);
         // No layer sees copies of what the last one reaches.
         if hop < layers {
-            reached.tell_copies(exchange)?;
+            reached.send_to_copies(exchange)?;
         }
     }
     let mut needed = candidates.map(|all| Hops::new(nodes, all.into_iter()));
     if let Some(needed) = &mut needed {
         for hop in 1..=layers {
             needed.step(into, hop as u8);
-            needed.tell_owners(exchange)?;
+            needed.send_to_owners(exchange)?;
         }
-        needed.tell_copies(exchange)?;
+        needed.send_to_copies(exchange)?;
     }
     let silent = zeros_are_silent(config.message_func);
     let matters = |layer: usize, v: usize, q: usize| match &needed {
@@ -150,7 +154,7 @@ pub(super) fn chosen(
         None => true,
     };
     let reaches = |layer: usize, v: usize, q: usize| usize::from(reached.of[q][v]) <= layer;
-    let sparse = PartRows::new(part, (layers, queries), |layer, v, q| {
+    let sparse = part_rows(part, layers, queries, |layer, v, q| {
         if q < queries {
             return reaches(layer, v, q) && matters(layer, v, q);
         }
@@ -162,11 +166,15 @@ pub(super) fn chosen(
     }
     // The slowest rank decides.
     let whole = whole();
-    let cost = |rows: &PartRows| cost(&rows.to, graph, path, config.input_dim);
+    let cost = |rows: &LayerRows| {
+        let written = rows.own.as_deref().unwrap_or_default();
+        cost(written, graph, path, config.input_dim)
+    };
     let all = gather(exchange.ranks, &(cost(&sparse), cost(&whole)))?;
     let most = |of: fn(&(f64, f64)) -> f64| all.iter().map(of).fold(0.0, f64::max);
-    match most(|c| c.0) < most(|c| c.1) {
-        true => Ok(sparse),
-        false => Ok(whole),
+    if most(|c| c.0) < most(|c| c.1) {
+        Ok(sparse)
+    } else {
+        Ok(whole)
     }
 }

@@ -1,57 +1,51 @@
-//! Which rows a rank computes and sees, and which scores are its own.
+//! Which rows a rank computes and reads, and which scores are its own.
 
 use gfm_pipe_kernels::rows::Rows;
 
 use super::Part;
+use crate::model::forward::Seen;
+use crate::model::reach::LayerRows;
 
-/// Rows of this rank. Those of own nodes come first, because these have the first local numbers.
-pub(super) struct PartRows {
-    /// Of the states that each layer sees, copies included; then of own nodes alone after the last.
-    pub states: Vec<Rows>,
-    /// Of each layer's output: of own nodes.
-    pub to: Vec<Rows>,
-}
-
-impl PartRows {
-    /// The rows for which `has(layer, node, query)` holds, of the states before each layer and after the last.
-    pub fn new(
-        part: &Part,
-        (layers, queries): (usize, usize),
-        has: impl Fn(usize, usize, usize) -> bool,
-    ) -> Self {
-        let (own, all) = (part.own().len(), part.graph().nodes());
-        let of = |layer: usize, nodes: usize, until: usize| {
-            Rows::new(nodes, queries, |v, q| v < until && has(layer, v, q))
-        };
-        let seen = (0..layers).map(|i| of(i, all, all));
-        PartRows {
-            states: seen.chain([of(layers, own, own)]).collect(),
-            to: (1..=layers).map(|i| of(i, all, own)).collect(),
-        }
-    }
-
-    /// Rows computed here, of layers x queries x own nodes.
-    pub fn share(&self, part: &Part) -> f64 {
-        let rows: usize = self.to.iter().map(Rows::len).sum();
-        let all: usize = self.to.iter().map(|r| r.queries() * part.own().len()).sum();
-        rows as f64 / all.max(1) as f64
+/// The rows for which `has(layer, node, query)` holds, of the states before each layer and after the last. Those of own
+/// nodes come first, because these have the first local numbers; each layer writes own nodes only.
+pub(super) fn part_rows(
+    part: &Part,
+    layers: usize,
+    queries: usize,
+    has: impl Fn(usize, usize, usize) -> bool,
+) -> LayerRows {
+    let (own, all) = (part.own().len(), part.graph().nodes());
+    let of = |layer: usize, nodes: usize, until: usize| {
+        Rows::new(nodes, queries, |v, q| v < until && has(layer, v, q))
+    };
+    let read = (0..layers).map(|i| of(i, all, all));
+    LayerRows {
+        states: read.chain([of(layers, own, own)]).collect(),
+        own: Some((1..=layers).map(|i| of(i, all, own)).collect()),
     }
 }
 
-/// What this rank scores.
-pub(super) struct Asked {
-    /// Own candidates of each query, in local numbers; as many for each, so that some are only there to fill up. None: all own nodes, row by
-    /// row.
-    pub nodes: Option<Vec<Vec<u32>>>,
-    /// Number of scores of a query here.
+/// Rows computed here, as a share of layers x queries x own nodes.
+pub(super) fn share(rows: &LayerRows, part: &Part) -> f64 {
+    let written = || (0..rows.states.len() - 1).map(|i| rows.written(i));
+    let computed: usize = written().map(Rows::len).sum();
+    let all: usize = written().map(|r| r.queries() * part.own().len()).sum();
+    computed as f64 / all.max(1) as f64
+}
+
+/// Which scores this rank computes.
+pub(super) struct OwnScores {
+    /// Which states the head sees, in local numbers. Own candidates are as many for each query, so that some only fill up.
+    pub seen: Seen,
+    /// Number of scores that a query has here.
     pub width: usize,
     /// Where the scores of candidates belong among all of a query, without what fills up; none where all nodes are scored.
     pub places: Option<Vec<Vec<usize>>>,
-    /// Number of scores of a query.
+    /// Number of scores that a query has on all ranks together.
     pub columns: usize,
 }
 
-impl Asked {
+impl OwnScores {
     pub fn new(
         part: &Part,
         queries: usize,
@@ -60,8 +54,12 @@ impl Asked {
     ) -> Self {
         let own = part.own().len() as u32;
         let Some(candidates) = candidates else {
-            return Asked {
-                nodes: (!by_rows).then(|| vec![(0..own).collect(); queries]),
+            return OwnScores {
+                seen: if by_rows {
+                    Seen::ByRows
+                } else {
+                    Seen::Nodes(vec![(0..own).collect(); queries])
+                },
                 width: own as usize,
                 places: None,
                 columns: part.nodes(),
@@ -80,15 +78,15 @@ impl Asked {
         for of_query in &mut nodes {
             of_query.resize(width, 0);
         }
-        Asked {
-            nodes: Some(nodes),
+        OwnScores {
+            seen: Seen::Nodes(nodes),
             width,
             places: Some(places),
             columns: candidates.first().map_or(0, Vec::len),
         }
     }
 
-    /// Where each own score belongs: `f(own, all)` of row-major `[B, width]` and `[B, columns]`.
+    /// Calls `f(own, all)` for each own score: its place in `[B, width]` and in `[B, columns]`, row by row.
     pub fn for_places(&self, part: &Part, queries: usize, mut f: impl FnMut(usize, usize)) {
         for q in 0..queries {
             let (mine, all) = (q * self.width, q * self.columns);

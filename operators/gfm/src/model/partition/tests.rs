@@ -117,20 +117,21 @@ struct Found {
     grads: Grads,
 }
 
-fn holds(name: &str, found: &[Found], want: &Found) -> Result<(), TestCaseError> {
+fn same_found(name: &str, found: &[Found], want: &Found) -> Result<(), TestCaseError> {
     for (rank, got) in found.iter().enumerate() {
         let name = |what: &str| format!("{name}, rank {rank}: {what}");
         same(&name("scores"), &got.scores, &want.scores)?;
         prop_assert_eq!(got.scores.dims(), want.scores.dims());
         same(&name("all scores"), &got.all, &want.all)?;
         prop_assert_eq!(got.all.dims(), want.all.dims());
+        let (got, want) = (got.grads.named(), want.grads.named());
         prop_assert_eq!(
-            got.grads.keys().collect::<Vec<_>>(),
-            want.grads.keys().collect::<Vec<_>>()
+            got.keys().collect::<Vec<_>>(),
+            want.keys().collect::<Vec<_>>()
         );
-        for (k, g) in &want.grads {
-            same(&name(k), &got.grads[k], g)?;
-            prop_assert_eq!(got.grads[k].dims(), g.dims());
+        for (k, g) in want {
+            same(&name(&k), got[&k], g)?;
+            prop_assert_eq!(got[&k].dims(), g.dims());
         }
     }
     Ok(())
@@ -247,7 +248,7 @@ proptest! {
         let easy = if pairs { EasyEdges::Pair } else { EasyEdges::Relation };
 
         let cut = easy.removed(&graph, gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Whole);
+        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&queries, candidates.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
@@ -256,7 +257,7 @@ proptest! {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
                 let found = case.links((ranks, &partition), (easy, &gone), &queries, &candidates, &dscores);
-                holds(&format!("{ranks} ranks"), &found, &want)?;
+                same_found(&format!("{ranks} ranks"), &found, &want)?;
             }
         }
     }
@@ -278,7 +279,7 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * nodes, seed + 9), (3, nodes)).unwrap();
 
-        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Whole);
+        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
@@ -287,7 +288,7 @@ proptest! {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
                 let found = case.questions((ranks, &partition), &questions, &dscores);
-                holds(&format!("{ranks} ranks"), &found, &want)?;
+                same_found(&format!("{ranks} ranks"), &found, &want)?;
             }
         }
     }
@@ -330,7 +331,7 @@ proptest! {
         let dscores = tensor(numbers(12, seed + 9), (3, 4)).unwrap();
         let gone: Vec<[u32; 3]> = graph.triples().into_iter().step_by(7).collect();
         let cut = graph.without(gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Whole);
+        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&queries, asked.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
@@ -338,7 +339,7 @@ proptest! {
             let partition = Arc::new(Partition::streamed(&graph, ranks, 4));
             let easy = (EasyEdges::Relation, &gone[..]);
             let found = case(&params).links((ranks, &partition), easy, &queries, &asked, &dscores);
-            holds(&format!("links, {ranks} ranks"), &found, &want)?;
+            same_found(&format!("links, {ranks} ranks"), &found, &want)?;
         }
 
         let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
@@ -350,14 +351,14 @@ proptest! {
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * 60, seed + 9), (3, 60)).unwrap();
-        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Whole);
+        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
         for ranks in [2, 4] {
             let partition = owners(60, ranks, seed);
             let found = case(&params).questions((ranks, &partition), &questions, &dscores);
-            holds(&format!("questions, {ranks} ranks"), &found, &want)?;
+            same_found(&format!("questions, {ranks} ranks"), &found, &want)?;
         }
     }
 }
@@ -416,7 +417,7 @@ fn traffic_is_what_the_lists_say() {
         let dscores = pass.scores.ones_like().unwrap();
         let mut grads = model.backward(&mut pass, &dscores).unwrap();
         sum_grads(&mut grads, ranks).unwrap();
-        assert!(grads.values().all(|g| g.dtype() == DType::F32));
+        assert!(grads.named().values().all(|g| g.dtype() == DType::F32));
         let row = 2 * 8 * 4;
         let copies: usize = part.to().iter().map(Vec::len).sum();
         let want = LayerTraffic {
