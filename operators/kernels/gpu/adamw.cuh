@@ -14,7 +14,7 @@ struct AdamStep {
   template <class A> __device__ static __forceinline__ void run(const AdamArgs &a) {
     A *p = static_cast<A *>(a.param), *m = static_cast<A *>(a.m), *v = static_cast<A *>(a.v);
     const A b1 = a.b1, b2 = a.b2, c1 = a.c1, c2 = a.c2, step = a.step_size, root = a.root, keep = a.keep, eps = a.eps;
-    // Clipping: the norm is known on the device only, and nobody waits for it.
+    // The norm of the gradients stays on the device, so that the host need not wait for it.
     A scale = 1;
     if (a.squares) {
       double factor = a.most / (sqrt(a.squares[0]) + 1e-6);
@@ -32,7 +32,8 @@ struct AdamStep {
 ALONE(adamw_f32, AdamArgs, AdamStep::run<float>(a))
 ALONE(adamw_f64, AdamArgs, AdamStep::run<double>(a))
 
-// Sums of squares in f64: of `per` values a thread block, then of those.
+// Sums of squares in f64: one per thread block, of `per` values. If `squared` is set, the values
+// are squares already.
 struct SquaresArgs {
   const void *x;
   double *out;

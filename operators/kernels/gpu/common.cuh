@@ -4,8 +4,8 @@
 // the same fields (src/gpu/layout.rs). It is defined by ALONE if its threads never wait for each
 // other, by TOGETHER if they do; both check that the struct lies in memory as the Rust side says.
 //
-// No kernel adds to memory atomically: every value has one writer, and the order of a sum depends on
-// sizes alone. So the same launch gives the same bits.
+// No kernel adds to memory atomically: every value has one writer, and the order of a sum depends
+// on sizes alone. So the same launch gives the same bits.
 #pragma once
 #include <cstddef>
 
@@ -108,8 +108,8 @@ template <> __device__ __forceinline__ void Columns<bf16, 4>::store(bf16 *p) con
 #endif
 }
 
-// The columns that one thread has of a row of width d: W at `first`, and for functions of pairs (real
-// and imaginary halves) W more half a row later.
+// The columns that one thread has of a row of width d: W at `first`, and for functions of pairs
+// (real and imaginary halves) W more half a row later.
 template <class S, int W, int P> struct Part {
   Columns<S, W> of[P];
   __device__ __forceinline__ void zero() {
@@ -151,8 +151,8 @@ template <class S, int W, int P> struct Part {
   }
 };
 
-// A product that is rounded before anything is added to it. Without this, the compiler chooses in each
-// place whether `x * y + z` is one operation or two.
+// A product that is rounded before anything is added to it. Without this, the compiler chooses in
+// each place whether `x * y + z` is one operation or two.
 __device__ __forceinline__ float rounded_product(float x, float y) {
 #ifdef GFM_EMULATED
   return x * y;
@@ -168,8 +168,8 @@ __device__ __forceinline__ double rounded_product(double x, double y) {
 #endif
 }
 
-// Calls F::run<S, M, W> with the widest W that fits. x of a block goes over the columns of a row, y over
-// rows.
+// Calls F::run<S, M, W> with the widest W that fits. x of a block goes over the columns of a row, y
+// over rows.
 template <class F, class S, class M, class A> __device__ __forceinline__ void by_width(const A &a) {
   if (a.d % (4 * M::P) == 0) F::template run<S, M, 4>(a);
   else F::template run<S, M, 1>(a);

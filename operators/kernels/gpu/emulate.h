@@ -1,10 +1,11 @@
-// Enough of CUDA for the kernels of this folder to run on the CPU, in tests on machines without a GPU.
+// Enough of CUDA for the kernels of this folder to run on the CPU, in tests on machines without a
+// GPU.
 //
-// Blocks run one after another, and the threads of a block take turns on one CPU thread: a thread runs
-// until it waits for others (at a barrier or a shuffle) or ends. A kernel computes what it computes on
-// a GPU, except for the order in which threads run that do not wait for each other. A kernel that
-// depends on that order has a data race. So `gfm_emulated_backward` reverses the turns, and tests check
-// that both orders give the same bits.
+// Blocks run one after another, and the threads of a block take turns on one CPU thread: a thread
+// runs until it waits for others (at a barrier or a shuffle) or ends. A kernel computes what it
+// computes on a GPU, except for the order in which threads run that do not wait for each other. A
+// kernel that depends on that order has a data race. So `gfm_emulated_backward` reverses the turns,
+// and tests check that both orders give the same bits.
 #pragma once
 #include <cmath>
 #include <cstdint>

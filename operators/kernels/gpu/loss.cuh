@@ -1,4 +1,5 @@
-// Losses and their gradients for scores (formulas: gfm's loss.rs), in f64 whatever the scores are. One block a row of the batch.
+// Losses and their gradients for scores (formulas: gfm's loss.rs), in f64 whatever the type of
+// scores. Every row of the batch has one block.
 #pragma once
 #include "common.cuh"
 
@@ -9,7 +10,8 @@ __device__ __forceinline__ double logistic(double x) {
   return e / (1 + e);
 }
 
-// Over all threads of a block; everybody has the result. `room` is shared memory of one value a warp.
+// The sum or maximum over all threads of a block, which all of them get. `room` is shared memory
+// for one value per warp.
 template <bool MAX> __device__ __forceinline__ double over_block(double x, double *room) {
   x = MAX ? warp_max(x) : warp_sum(x);
   if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
@@ -27,12 +29,12 @@ struct LossArgs {
   const void *scores;
   double *grad, *loss;
   const u32 *offsets, *positives;
-  // `used`: rows the mean is over. The gradient is added, times `weight`.
+  // The mean is over `used` rows. `weight` times the gradient is added to `grad`.
   double temperature, weight, used;
   u32 rows, columns;
 };
 
-// Whether a column is among the increasing positives of a row.
+// Whether a column is among the positives of a row, which are in increasing order.
 __device__ __forceinline__ bool is_positive(const LossArgs &a, u32 row, u32 column) {
   u32 low = a.offsets[row], high = a.offsets[row + 1];
   while (low < high) {
@@ -43,7 +45,8 @@ __device__ __forceinline__ bool is_positive(const LossArgs &a, u32 row, u32 colu
   return low < a.offsets[row + 1] && a.positives[low] == column;
 }
 
-// Binary cross-entropy with self-adversarial weights: of link prediction (the first column is the positive), and of lists.
+// Binary cross-entropy with self-adversarial weights, of link prediction (the first column is the
+// positive) or of lists.
 template <bool LINKS> struct CrossEntropy {
   template <class A> __device__ static __forceinline__ void run(const LossArgs &a) {
     SHARED(double, room);
@@ -115,8 +118,8 @@ struct ListCrossEntropy {
 TOGETHER(loss_list_ce_f32, LossArgs, ListCrossEntropy::run<float>(a))
 TOGETHER(loss_list_ce_f64, LossArgs, ListCrossEntropy::run<double>(a))
 
-// out[b, j] += weight * sum of x[b, other[k]] over k in offsets[j]..offsets[j + 1]: scores of documents from those of their
-// entities, and the transpose, for the gradient.
+// out[b, j] += weight * sum of x[b, other[k]] over k in offsets[j]..offsets[j + 1]. This computes
+// the scores of documents from those of their entities, and with the transpose the gradient.
 struct SumOverArgs {
   const void *x;
   double *out;

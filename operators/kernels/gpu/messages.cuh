@@ -1,12 +1,14 @@
-// Relational SpMM over rows of states (src/rows.rs): sums of messages, and their gradients for states and relations.
+// Relational SpMM over rows of states (src/rows.rs): sums of messages, and their gradients for
+// states and relations.
 //
-// A row is a pair (node, query); `map` finds the row of a pair, or that of the node's background. x of a block goes over the
-// columns of a row, y over rows. Rows with more edges than `split` are cut into parts that different blocks sum up
-// (`*_part`), which `join_parts` adds in order: a hub would else keep one block busy long after all others have ended.
+// A row is a pair (node, query). `map` finds the row of a pair, or that of the node's background. x
+// of a block goes over the columns of a row, y over rows. Rows with more edges than `split` are cut
+// into parts that different blocks sum up (`*_part`), and `join_parts` adds the parts in order.
+// Otherwise a hub would keep one block busy long after all others have ended.
 #pragma once
 #include "common.cuh"
 
-// Neighbours whose states are on their way at once.
+// The number of neighbours whose states are loaded at the same time.
 #define AHEAD 4
 
 struct MessagesArgs {
@@ -49,7 +51,7 @@ __device__ __forceinline__ void add_messages(const MessagesArgs &a, u32 q, u32 f
   }
 }
 
-// The boundary is one more message; a mean divides by the number of messages.
+// Adds the boundary, which is one more message, and for a mean divides by the number of messages.
 template <class S, int W, int P>
 __device__ __forceinline__ void finish_sum(const MessagesArgs &a, u32 i, u32 v, u32 c, Part<S, W, P> &sum) {
   if (a.start && a.start[i] != NONE) {
@@ -80,7 +82,7 @@ struct SumMessages {
 };
 FOR_MESSAGES(ALONE, messages, MessagesArgs, SumMessages)
 
-// Parts are (row, first edge, end); `out` has a row of accumulators for each.
+// A part is (row, first edge, end); `out` has a row of accumulators for each.
 struct SumMessagesPart {
   template <class S, class M, int W> __device__ static __forceinline__ void run(const MessagesArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
@@ -96,7 +98,7 @@ struct SumMessagesPart {
 };
 FOR_MESSAGES(ALONE, messages_part, MessagesArgs, SumMessagesPart)
 
-// Joins are (row, first part, end).
+// `joins` has (row, first part, end) of each row.
 struct JoinPartsArgs {
   const void *parts, *boundary, *counts;
   void *out;
@@ -120,8 +122,9 @@ struct Join {
 };
 FOR_TYPES(ALONE, join_parts, JoinPartsArgs, Join)
 
-// Gradient of the states: of row (u, q) of the input over all that was computed from it: rows of node u itself (through the
-// linear map, and the shortcut), and rows of the nodes u sends to.
+// Gradient of the states. That of row (u, q) of the input is a sum over all rows of the output that
+// were computed from it: rows of node u itself (through the linear map and the shortcut), and rows
+// of the nodes that u sends to.
 struct StateGradArgs {
   const void *dsum, *dstate, *dy, *w;
   void *out;
@@ -161,7 +164,7 @@ __device__ __forceinline__ void add_state_grads(const StateGradArgs &a, u32 at, 
     }
     return;
   }
-  // The background's state was read by every row of a neighbour whose query has no row here.
+  // Every row of a neighbour read the background's state if its query has no row here.
   for (u32 e = from; e < to; e++) {
     u32 relation = a.relation[e];
     if (relation & REMOVED) continue;
@@ -177,7 +180,7 @@ __device__ __forceinline__ void add_state_grads(const StateGradArgs &a, u32 at, 
   }
 }
 
-// Adds what row `at` of node u gets from rows of u itself.
+// Adds the gradient that row `at` of node u gets from rows of u itself.
 template <class S, int W, int P>
 __device__ __forceinline__ void add_own_grads(const StateGradArgs &a, u32 at, u32 u, u32 c, Part<S, W, P> &sum) {
   for (u32 i = a.to_offsets[u]; i < a.to_offsets[u + 1]; i++) {
@@ -225,8 +228,8 @@ struct SumStateGradPart {
 };
 FOR_MESSAGES(ALONE, state_grad_part, StateGradArgs, SumStateGradPart)
 
-// Gradient of the relations: edges in relation order, cut into chunks of one relation each. `out` has a row of accumulators for
-// every chunk; `join_rows` adds those of a relation.
+// Gradient of the relations. Edges in relation order are cut into chunks of one relation each.
+// `out` has a row of accumulators for every chunk; `join_rows` adds those of a relation.
 struct RelationGradArgs {
   const void *dsum, *x;
   void *out;
@@ -267,7 +270,8 @@ struct SumRelationGrad {
 };
 FOR_MESSAGES(ALONE, relation_grad, RelationGradArgs, SumRelationGrad)
 
-// Finds rows: `map` gets, for every pair of node and query, its row, else the background's, else NONE; `row_node` each row's node.
+// Fills `map`: for every pair of node and query its row, or the background's if it has none, or
+// NONE if there is no background. Fills `row_node` with the node of each row.
 struct RowsMapArgs {
   u32 *map, *row_node;
   const u32 *offsets, *row_query;
@@ -287,7 +291,7 @@ struct MapRows {
 };
 ALONE(rows_map, RowsMapArgs, MapRows::run(a))
 
-// Takes edges out of the graph, or puts them back: flips the mark of each of some entries.
+// Takes edges out of the graph, or puts them back, by flipping their mark.
 struct FlipMarksArgs {
   u32 *values;
   const u32 *at;

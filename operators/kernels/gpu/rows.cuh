@@ -1,8 +1,9 @@
-// Moving rows about: gathering, adding, scaling, casting; and sums over rows.
+// Kernels that move rows (gathering, adding, scaling, casting), and sums over rows.
 #pragma once
 #include "common.cuh"
 
-// The states a layer's linear map sees: of each row of the output, that of the input for the same pair.
+// The states that a layer's linear map reads: for each row of the output, the state of the input
+// for the same node and query.
 struct GatherStatesArgs {
   const void *x, *far;
   void *out;
@@ -23,7 +24,8 @@ struct Gather {
 };
 FOR_TYPES(ALONE, gather_states, GatherStatesArgs, Gather)
 
-// What the head sees: some states as accumulators, side by side with others: out[j, column..] = x[index[j]], or far[node[j]], or 0.
+// The states that the head gathers, as accumulators, side by side with those of other layers:
+// out[j, column..] = x[index[j]], or far[node[j]] if there is no such row, or 0 if there is no far.
 struct TakeStatesArgs {
   const void *x, *far;
   void *out;
@@ -44,7 +46,8 @@ struct Take {
 };
 FOR_TYPES(ALONE, take_states, TakeStatesArgs, Take)
 
-// Its backward: row[g] of x gets the sum of what was taken from it, at positions[offsets[g]..offsets[g + 1]].
+// Backward of the above: row[g] of x gets the sum of the gradients at
+// positions[offsets[g]..offsets[g + 1]].
 struct GiveStatesArgs {
   void *x;
   const void *dout;
@@ -66,7 +69,7 @@ struct Give {
 };
 FOR_TYPES(ALONE, give_states, GiveStatesArgs, Give)
 
-// to[to_at[j]] += from[from_at[j]], where no two rows go to the same one.
+// to[to_at[j]] += from[from_at[j]]. No two values of to_at are the same.
 struct AddRowsArgs {
   void *to;
   const void *from;
@@ -121,7 +124,7 @@ struct Divide {
 };
 FOR_TYPES(ALONE, divide_rows, DivideRowsArgs, Divide)
 
-// out[j] = weight[j] * x[index[j]]; without weights they are 1. Accumulators.
+// out[j] = weight[j] * x[index[j]], of accumulators. Without weights these are 1.
 struct WeighRowsArgs {
   const void *x, *weight;
   void *out;
@@ -138,7 +141,8 @@ struct Weigh {
     for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) out[c] = weight * from[c];
   }
 };
-// Its backward: x[index[j]] += weight[j] * out[j], one after the other, because rows may be taken several times. Few rows.
+// Backward of the above: x[index[j]] += weight[j] * out[j], one row after the other, because an
+// index may occur several times. There are few rows.
 struct Unweigh {
   template <class A> __device__ static __forceinline__ void run(const WeighRowsArgs &a) {
     u32 c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -155,7 +159,7 @@ ALONE(weigh_rows_f64, WeighRowsArgs, Weigh::run<double>(a))
 ALONE(unweigh_rows_f32, WeighRowsArgs, Unweigh::run<float>(a))
 ALONE(unweigh_rows_f64, WeighRowsArgs, Unweigh::run<double>(a))
 
-// x += bias[i / per] of each row i, then ReLU where asked for. Accumulators.
+// x += bias[i / per] for each row i, then ReLU if `relu`, of accumulators.
 struct BiasRowsArgs {
   void *x;
   const void *bias;
@@ -176,7 +180,7 @@ struct Bias {
 ALONE(bias_rows_f32, BiasRowsArgs, Bias::run<float>(a))
 ALONE(bias_rows_f64, BiasRowsArgs, Bias::run<double>(a))
 
-// One value after the other: what `op` says. Accumulators.
+// Changes each value as `op` says, of accumulators. Operations are numbered as in src/gpu/rows.rs.
 struct EachArgs {
   void *x;
   const void *y;
@@ -189,15 +193,15 @@ struct EachValue {
     const A *y = static_cast<const A *>(a.y);
     u64 step = u64(gridDim.x) * blockDim.x;
     for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < a.count; i += step) switch (a.op) {
-        case 0: x[i] += y[i]; break;                     // add
-        default: x[i] = y[i] <= A(0) ? A(0) : x[i];      // backward of ReLU, from its output
+        case 0: x[i] += y[i]; break;                        // add
+        case 1: x[i] = y[i] <= A(0) ? A(0) : x[i]; break;  // backward of ReLU, from its output
       }
   }
 };
 ALONE(each_f32, EachArgs, EachValue::run<float>(a))
 ALONE(each_f64, EachArgs, EachValue::run<double>(a))
 
-// Copies with a conversion.
+// Copies and converts values.
 struct CastArgs {
   void *to;
   const void *from;
@@ -218,7 +222,7 @@ struct Narrow {
 };
 ALONE(cast_f32_f64, CastArgs, Narrow::run(a))
 
-// out[j] = sum of x[first[j]..first[j + 1]], in order. Accumulators.
+// out[j] = sum of x[first[j]..first[j + 1]], in order, of accumulators.
 struct JoinRowsArgs {
   const void *x;
   void *out;
@@ -239,7 +243,7 @@ struct SumRows {
 ALONE(join_rows_f32, JoinRowsArgs, SumRows::run<float>(a))
 ALONE(join_rows_f64, JoinRowsArgs, SumRows::run<double>(a))
 
-// out[chunk] = sum of `per` rows of x. Accumulators.
+// out[chunk] = sum of `per` rows of x, of accumulators.
 struct ColumnSumsArgs {
   const void *x;
   void *out;

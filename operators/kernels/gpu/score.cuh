@@ -1,5 +1,5 @@
-// The scoring head over the rows of all nodes (src/score.rs): its first map is taken apart, `p` is its share of the states,
-// `share` of the queries, and what is between the two maps is not kept.
+// The scoring head over the rows of all nodes (src/score.rs). Its first map is the sum of two: `p`
+// is the share of the states, `share` that of the queries. Hidden values are not kept.
 #pragma once
 #include "common.cuh"
 
@@ -11,7 +11,8 @@ struct ScoresArgs {
   u32 nodes, queries, f, rows, per;
 };
 
-// One warp a pair of node and query; queries of a node are neighbours, because they read much the same.
+// Every pair of node and query has one warp. The queries of a node are neighbours, because they
+// read much of the same memory.
 struct Score {
   template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
@@ -25,7 +26,7 @@ struct Score {
     A sum = 0;
     for (u32 c = threadIdx.x; c < a.f; c += 32) {
       A h = (p ? up(p[c]) : A(0)) + share[c];
-      // A NaN is not closed out.
+      // Written so that a NaN passes the ReLU.
       if (!(h <= A(0))) sum += h * w2[c];
     }
     sum = warp_sum(sum);
@@ -34,8 +35,8 @@ struct Score {
 };
 FOR_TYPES(TOGETHER, scores, ScoresArgs, Score)
 
-// Gradients of the queries' share and of the second map, over `per` nodes at a time: `partial` has, for each chunk, `queries` rows of the
-// first and as many of the second.
+// Gradients of the queries' share and of the second map, over `per` nodes at a time. For each chunk
+// `partial` has `queries` rows of the first and as many of the second.
 struct ScoreSums {
   template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;

@@ -1,9 +1,12 @@
-// Gradients of states and relations through the aggregates of extremes.cuh, and PNA's value by value.
+// Gradients of states and relations through the aggregates of extremes.cuh, and PNA's steps that
+// work value by value.
 #pragma once
 #include "extremes.cuh"
 
-// Gradient of a message into a row: what each edge that attains the extreme receives; for PNA, of the sum of messages, of edges that
-// attain the maximum and the minimum, and of the sum of squares (of parts, where `parts` says so), in the order of `features`.
+// What the gradient of a message into a row is computed from. `grads` has, for each row, the share
+// of each edge that attains the extreme. For PNA it has, in the order of `features`, the gradient
+// of the sum of messages, the shares of edges that attain the maximum and the minimum, and the
+// gradient of the sum of squares (of parts instead of messages if `parts` is set).
 struct UpstreamArgs {
   const void *features, *grads;
   u32 stride, pna, parts;
@@ -30,14 +33,14 @@ __device__ __forceinline__ void message_grad(const UpstreamArgs &a, u32 row, u32
   }
 }
 
-// `sum += 2 part square`, where parts of messages are squared.
+// `sum += 2 part square`, if parts of messages are squared.
 template <class S, int W, int P>
 __device__ __forceinline__ void add_square_grad(const UpstreamArgs &a, const Part<S, W, P> &part, const Part<S, W, P> &square, Part<S, W, P> &sum) {
   if (a.pna && a.parts)
     each_column<W, P>([&](int p, int k) { sum.of[p].at[k] += (part.of[p].at[k] + part.of[p].at[k]) * square.of[p].at[k]; });
 }
 
-// Rows are whole: what a row of a node gets from the node itself is of the same row.
+// Rows are whole, so what a row gets from its own node comes from the same row of the output.
 struct UpstreamStateArgs {
   UpstreamArgs up;
   const void *x, *w, *dstate, *dy;
@@ -109,7 +112,7 @@ struct SumUpstreamStatePart {
 };
 FOR_MESSAGES(ALONE, upstream_state_grad_part, UpstreamStateArgs, SumUpstreamStatePart)
 
-// As `RelationGrad`; `of` is the relation of each chunk.
+// As `RelationGradArgs`; `of` is the relation of each chunk.
 struct UpstreamRelationArgs {
   UpstreamArgs up;
   const void *x, *w;
@@ -146,7 +149,8 @@ struct SumUpstreamRelation {
 };
 FOR_MESSAGES(ALONE, upstream_relation_grad, UpstreamRelationArgs, SumUpstreamRelation)
 
-// Turns the gradients of PNA's mean and deviation into those of the sum of messages and of the sum of squares, and adds the boundary's.
+// Turns the gradients of PNA's mean and deviation into those of the sum of messages and of the sum
+// of squares, and adds the boundary's.
 struct MomentsGradArgs {
   const void *features, *counts, *boundary;
   void *grads, *dboundary;
@@ -161,7 +165,7 @@ struct GradOfMoments {
     const S *features = static_cast<const S *>(a.features) + size_t(i) * 4 * a.d;
     S *grads = static_cast<S *>(a.grads) + size_t(i) * 4 * a.d;
     A count = static_cast<const A *>(a.counts)[a.row_node[i]];
-    // The least deviation as it was stored.
+    // The smallest deviation, as it was stored.
     A least = up(Down<S>::of(sqrt_of(A(MIN_VARIANCE))));
     for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
       A mean = up(features[c]), deviation = up(features[3 * a.d + c]);
@@ -178,8 +182,8 @@ struct GradOfMoments {
 };
 FOR_TYPES(ALONE, moments_grad, MomentsGradArgs, GradOfMoments)
 
-// PNA's features by statistic (4 d a row), and times three functions of the node's degree: 1 and two scales (12 d a row). There the
-// order is feature, statistic, function.
+// PNA's features by statistic (4 d values per row), and the same times three functions of the
+// node's degree, 1 and two scales (12 d values per row, in the order feature, statistic, function).
 struct ScaleFeaturesArgs {
   void *features, *wide;
   const void *scale, *inverse;

@@ -24,7 +24,6 @@ pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
 pub(crate) use params::{rng, shapes, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::{QueryGnn, TailQuery};
-pub(crate) use reach::zeros_are_silent;
 pub use reach::{Compute, Reach};
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};

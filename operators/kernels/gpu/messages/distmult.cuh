@@ -1,8 +1,8 @@
 // DistMult: x * w, value by value (src/message/distmult.rs).
 //
-// `message` adds message(x, w) to `to`. `write` replaces `to` by it, with the same bits in every kernel:
-// the search for edges that attain an extreme compares bits. `of_x` and `of_w` add the gradients of x
-// and w for a gradient g of the message.
+// `message` adds message(x, w) to `to`. `write` replaces `to` by it, with the same bits in every
+// kernel: the search for edges that attain an extreme compares bits. `of_x` and `of_w` add the
+// gradients of x and w for a gradient g of the message.
 #pragma once
 #include "../common.cuh"
 

@@ -1,5 +1,5 @@
-//! A CUDA device, through the driver's interface and cuBLAS. Both are loaded when the first device is
-//! opened.
+//! A CUDA device, through the driver's interface and cuBLAS. Both are loaded when the first device
+//! is opened.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
@@ -41,8 +41,8 @@ pub(super) struct Cuda {
 #[derive(Clone, Copy)]
 struct Function(sys::CUfunction);
 
-// SAFETY: CUDA's handles may be used from any thread whose current context is the device's, which every
-// method makes sure of. cuBLAS's handle is only used while the lock on `functions` is held.
+// SAFETY: CUDA's handles may be used from any thread whose current context is the device's, which
+// every method makes sure of. cuBLAS's handle is only used while the lock on `functions` is held.
 unsafe impl Send for Cuda {}
 // SAFETY: as above.
 unsafe impl Sync for Cuda {}
@@ -104,9 +104,9 @@ impl Cuda {
         if has < OLDEST {
             return Err(Error::OldDevice { name, has });
         }
-        // SAFETY: the driver returned the device, the context is the device's, and the image is a fat
-        // binary made by nvcc that lives as long as the program. Handles are used only after they
-        // were made.
+        // SAFETY: the driver returned the device, the context is the device's, and the image is a
+        // fat binary made by nvcc that lives as long as the program. Handles are used only after
+        // they were made.
         unsafe {
             let context = cu::primary_ctx::retain(device).map_err(check("making a context"))?;
             cu::ctx::set_current(context).map_err(check("making the context current"))?;
@@ -215,8 +215,8 @@ impl Driver for Cuda {
 
     fn free(&self, at: u64, _: usize) {
         if self.enter().is_ok() {
-            // SAFETY: `allocate` returned `at`, and its only owner frees it. Work that was queued before
-            // runs before the memory is freed.
+            // SAFETY: `allocate` returned `at`, and its only owner frees it. Work that was queued
+            // before runs before the memory is freed.
             let _ = unsafe { cu::free_async(at, self.stream) };
         }
     }
@@ -230,7 +230,8 @@ impl Driver for Cuda {
 
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: as in `fill`. The host's memory is pageable, so it has been read when the call returns.
+        // SAFETY: as in `fill`. The host's memory is pageable, so it has been read when the call
+        // returns.
         unsafe { cu::memcpy_htod_async(to, from, self.stream) }
             .map_err(check("copying to the device"))
     }
@@ -258,9 +259,10 @@ impl Driver for Cuda {
         let [x, y, z] = launch.grid;
         let [bx, by, bz] = launch.block;
         let mut args = [launch.args.cast_mut()];
-        // SAFETY: the kernel takes one struct, which lies in memory as the caller's does (asserted in
-        // gpu/generated.h; tests on the emulation compare the two types), and which is copied before
-        // the call returns. The addresses in it are those of vectors whose lengths the callers check.
+        // SAFETY: the kernel takes one struct, which lies in memory as the caller's does (asserted
+        // in gpu/generated.h; tests on the emulation compare the two types), and which is copied
+        // before the call returns. The addresses in it are those of vectors whose lengths the
+        // callers check.
         unsafe {
             cu::launch_kernel(
                 f,
@@ -314,10 +316,9 @@ impl Driver for Cuda {
             .functions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // cuBLAS's matrices are column-major: it takes every matrix here for its transpose, and
-        // (a b)ᵀ = bᵀ aᵀ.
-        // SAFETY: callers make sure that the matrices lie in memory of ours. The two scales are read
-        // before the call returns (the default pointer mode is the host's).
+        // cuBLAS's matrices are column-major: it takes every matrix here for its transpose, and (a
+        // b)ᵀ = bᵀ aᵀ. SAFETY: callers make sure that the matrices lie in memory of ours. The two
+        // scales are read before the call returns (the default pointer mode is the host's).
         unsafe {
             blas::gemm_ex(
                 self.blas,
@@ -375,8 +376,8 @@ impl Driver for Cuda {
         self.enter()?;
         let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         match &*joined {
-            // SAFETY: callers make sure that so many numbers lie there. The communicator was joined with
-            // this device, in the stream's context.
+            // SAFETY: callers make sure that so many numbers lie there. The communicator was joined
+            // with this device, in the stream's context.
             Some(ring) => unsafe { ring.add_up(at, count, kind, self.stream) },
             None => Err(failed("adding up over devices", "no ring was joined")),
         }

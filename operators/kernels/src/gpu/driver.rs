@@ -50,8 +50,8 @@ pub(super) struct Place {
     pub transposed: bool,
 }
 
-/// `c = a b`, or `c += a b`: `m x k` times `k x n`. `a` and `b` have the same type. Types are all f64,
-/// or any mixture of f32 and bf16.
+/// `c = a b`, or `c += a b`: `m x k` times `k x n`. `a` and `b` have the same type. Types are all
+/// f64, or any mixture of f32 and bf16.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     not(any(feature = "cuda", feature = "gpu-emulation")),

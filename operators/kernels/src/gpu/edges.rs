@@ -101,8 +101,8 @@ impl DeviceMarks {
 /// The order in which sums over the edges of each relation are made.
 #[derive(Debug, PartialEq, Eq)]
 struct Chunks {
-    /// Edges in relation order are cut at these places into chunks of one relation each; every chunk
-    /// has a row of partial sums.
+    /// Edges in relation order are cut at these places into chunks of one relation each; every
+    /// chunk has a row of partial sums.
     offsets: Vec<u32>,
     /// Row `j` after a level is the sum of rows `level[j]..level[j + 1]` before it.
     levels: Vec<Vec<u32>>,
@@ -155,8 +155,8 @@ fn relations_of(ends: &[u32], offsets: &[u32]) -> Vec<u32> {
 }
 
 impl Edges {
-    /// Copies a graph to a device: edges grouped by the node that receives, by the node that sends, and
-    /// by relation, where `destination` is the node that receives.
+    /// Copies a graph to a device: edges grouped by the node that receives, by the node that sends,
+    /// and by relation, where `destination` is the node that receives.
     ///
     /// # Errors
     /// If there is not enough memory.

@@ -110,9 +110,9 @@ impl Driver for Emulated {
         let text = |s: &str| CString::new(s).map_err(|e| failed(&what(), e));
         let (name, type_name) = (text(launch.name)?, text(launch.layout.name)?);
         let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: `args` points to a struct of `layout`, which the emulation compares with the one that
-        // the kernel takes. There is one launch at a time. The addresses in the struct are those of
-        // live vectors, whose lengths the callers check, as for a GPU.
+        // SAFETY: `args` points to a struct of `layout`, which the emulation compares with the one
+        // that the kernel takes. There is one launch at a time. The addresses in the struct are
+        // those of live vectors, whose lengths the callers check, as for a GPU.
         let code = unsafe {
             gfm_emulated_backward(BACKWARD.load(Ordering::SeqCst).into());
             gfm_emulated_launch(

@@ -1,8 +1,8 @@
 //! The aggregates max, min and PNA, forward and backward, from states to features.
 //!
-//! They need *whole* rows: every node has one for every query, in input and output alike. `M` is the
-//! number of rows, `d` the width of states. The backward pass computes messages again and compares
-//! them with the extremes, to find the edges that attain them.
+//! They need *whole* rows: every node has one for every query, in input and output alike. `M` is
+//! the number of rows, `d` the width of states. The backward pass computes messages again and
+//! compares them with the extremes, to find the edges that attain them.
 
 use super::device_rows::DeviceRows;
 use super::edges::SPLIT;
@@ -32,7 +32,8 @@ pub struct Aggregate<'a, S: State> {
     pub path: Path,
     /// Messages, over whole rows, without states of nodes without a row.
     pub messages: Messages<'a, S>,
-    /// One more message into every row, zero for rows without a start. No two rows have the same start.
+    /// One more message into every row, zero for rows without a start. No two rows have the same
+    /// start.
     pub starts: Option<Starts<'a, S>>,
 }
 
@@ -114,8 +115,8 @@ impl<S: State> Aggregate<'_, S> {
         }
     }
 
-    /// Runs a kernel over the rows of the output; over hubs' rows in parts, which have `totals` rows of
-    /// accumulators each.
+    /// Runs a kernel over the rows of the output; over hubs' rows in parts, which have `totals`
+    /// rows of accumulators each.
     fn over_rows(&self, name: &str, totals: usize, args: AggregateArgs) -> Result<(), Error> {
         let m = &self.messages;
         let gpu = m.x.gpu();
@@ -171,15 +172,16 @@ impl<S: State> Aggregate<'_, S> {
         }
     }
 
-    /// Gradients of states, relations and starts, from the features of [`Aggregate::forward`] and their
-    /// gradient, which is overwritten. `dstate` (`M x d`), and `dy` if there is a shortcut, are added to
-    /// the gradient of the states.
+    /// Gradients of states, relations and starts, from the features of [`Aggregate::forward`] and
+    /// their gradient, which is overwritten. `dstate` (`M x d`), and `dy` if there is a shortcut,
+    /// are added to the gradient of the states.
     ///
     /// # Errors
     /// If the device reports one, or has no memory for partial sums.
     ///
     /// # Panics
-    /// If lengths do not match, rows are not whole, or only one of starts and their gradient is given.
+    /// If lengths do not match, rows are not whole, or only one of starts and their gradient is
+    /// given.
     pub fn backward(
         &self,
         features: View<'_, S>,

@@ -1,5 +1,5 @@
-//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are few, so that edges
-//! and boundaries do tie.
+//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are
+//! few, so that edges and boundaries do tie.
 
 mod reference;
 
@@ -36,7 +36,8 @@ fn wide<E: Tested>(x: &Vector<E>) -> Vec<f64> {
     x.read().unwrap().into_iter().map(Tested::wide).collect()
 }
 
-/// What the device gave: features; gradients of states, relations, starts; and what is left of the features' gradient.
+/// What the device gave: features; gradients of states, relations, starts; and what is left of the
+/// features' gradient.
 struct Given<S: Tested>
 where
     S::Acc: Tested,

@@ -1,5 +1,5 @@
-//! The scoring head over the rows of all nodes, as in [`crate::score`]. Here the scores of one query
-//! lie together.
+//! The scoring head over the rows of all nodes, as in [`crate::score`]. Here the scores of one
+//! query lie together.
 
 use super::device_rows::DeviceRows;
 use super::layout::kernel_arguments;
@@ -63,8 +63,8 @@ impl<S: State> Head<'_, S> {
         }
     }
 
-    /// Scores, `queries x nodes`. `far` is the first map's share of nodes without a row; zero if there is
-    /// none.
+    /// Scores, `queries x nodes`. `far` is the first map's share of nodes without a row; zero if
+    /// there is none.
     ///
     /// # Errors
     /// If the device reports one.
@@ -87,7 +87,8 @@ impl<S: State> Head<'_, S> {
         out.gpu().launch(&name, grid, [32, WARPS, 1], 0, &args)
     }
 
-    /// Backward, for states that are zero for all nodes without a row. `p` becomes its own gradient.
+    /// Backward, for states that are zero for all nodes without a row. `p` becomes its own
+    /// gradient.
     ///
     /// # Errors
     /// If the device reports one, or has no memory for partial sums.

@@ -1,9 +1,9 @@
 //! Structs that kernels take, described once.
 //!
 //! [`kernel_arguments`] defines a struct on the Rust side with a description of it. From all
-//! descriptions [`kernels_header`] makes `gpu/generated.h`, in which the C++ side finds the size and
-//! the offset of every field of its own definition asserted: a struct that differs, or that has no
-//! description, does not compile. A test compares the file with what is generated.
+//! descriptions [`kernels_header`] makes `gpu/generated.h`, in which the C++ side finds the size
+//! and the offset of every field of its own definition asserted: a struct that differs, or that has
+//! no description, does not compile. A test compares the file with what is generated.
 
 use std::fmt::Write;
 

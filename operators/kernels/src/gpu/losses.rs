@@ -66,8 +66,8 @@ pub struct Mean {
 }
 
 impl Loss {
-    /// Writes each row's share of the mean loss to `loss`, and adds the weighted gradient to `grad`,
-    /// which has the shape of `scores`.
+    /// Writes each row's share of the mean loss to `loss`, and adds the weighted gradient to
+    /// `grad`, which has the shape of `scores`.
     ///
     /// # Errors
     /// If the device reports one.

@@ -78,7 +78,8 @@ impl<S: State> Messages<'_, S> {
         );
     }
 
-    /// Sums of messages and boundary, `to.len() x dim`, divided by each node's count if there are counts.
+    /// Sums of messages and boundary, `to.len() x dim`, divided by each node's count if there are
+    /// counts.
     ///
     /// # Errors
     /// If the device reports one.
@@ -176,8 +177,8 @@ impl<S: State> Messages<'_, S> {
         gpu.launch_rows(&name, parts.rows(), self.dim, &join)
     }
 
-    /// Gradient of the states, `from.len() x dim`, from the gradients of the sums, of the states that
-    /// the linear map read, and of the output if there is a shortcut, each `to.len() x dim`.
+    /// Gradient of the states, `from.len() x dim`, from the gradients of the sums, of the states
+    /// that the linear map read, and of the output if there is a shortcut, each `to.len() x dim`.
     ///
     /// # Errors
     /// If the device reports one.

@@ -1,12 +1,13 @@
 //! The kernels on a GPU: its memory, launches, and matrix products.
 //!
-//! A [`Gpu`] is a CUDA device (feature `cuda`; libraries are loaded when a device is opened, nothing is
-//! linked), its emulation (feature `gpu-emulation`: the kernels' sources compiled for the CPU), or a
-//! device that only counts memory ([`Gpu::counting`]). All of them get the same launches with the same
-//! arguments, so everything but the CUDA driver's own calls is tested without a GPU.
+//! A [`Gpu`] is a CUDA device (feature `cuda`; libraries are loaded when a device is opened,
+//! nothing is linked), its emulation (feature `gpu-emulation`: the kernels' sources compiled for
+//! the CPU), or a device that only counts memory ([`Gpu::counting`]). All of them get the same
+//! launches with the same arguments, so everything but the CUDA driver's own calls is tested
+//! without a GPU.
 //!
-//! Work is queued in order on one stream. Only [`Vector::read`], [`View::read`] and [`Gpu::wait`] wait
-//! for it. No kernel adds atomically, so the same work gives the same bits.
+//! Work is queued in order on one stream. Only [`Vector::read`], [`View::read`] and [`Gpu::wait`]
+//! wait for it. No kernel adds atomically, so the same work gives the same bits.
 
 mod counting;
 #[cfg(feature = "cuda")]
@@ -127,7 +128,8 @@ impl Gpu {
     /// Opens CUDA device `ordinal`, or the emulation if this build has only that.
     ///
     /// # Errors
-    /// If there is no such device, its driver or libraries cannot be used, or this build has neither.
+    /// If there is no such device, its driver or libraries cannot be used, or this build has
+    /// neither.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
         #[cfg(feature = "cuda")]
         return Ok(Gpu::with(Box::new(cuda::Cuda::open(ordinal)?)));
@@ -148,7 +150,8 @@ impl Gpu {
     }
 
     /// A device without memory and kernels that counts what vectors would take. Work on it computes
-    /// nothing, [`Gpu::used`] is what the work would take on a real device, and vectors read as zeros.
+    /// nothing, [`Gpu::used`] is what the work would take on a real device, and vectors read as
+    /// zeros.
     pub fn counting() -> Self {
         Gpu::with(Box::new(counting::Counting::default()))
     }
@@ -252,8 +255,8 @@ impl Gpu {
         Ok(out)
     }
 
-    /// Queues a kernel; nothing if the grid is empty. `shared` is the number of bytes that the threads
-    /// of a block share.
+    /// Queues a kernel; nothing if the grid is empty. `shared` is the number of bytes that the
+    /// threads of a block share.
     fn launch<A: Arguments>(
         &self,
         name: &str,
@@ -460,7 +463,8 @@ fn address<E>(view: Option<View<'_, E>>) -> u64 {
     view.map_or(0, |v| v.at)
 }
 
-/// Grid and block of a kernel over single values. There are few enough threads for each to have work.
+/// Grid and block of a kernel over single values. There are few enough threads for each to have
+/// work.
 fn flat(count: usize) -> ([usize; 3], [u32; 3]) {
     ([count.div_ceil(256).min(1 << 14), 1, 1], [256, 1, 1])
 }

@@ -13,8 +13,8 @@ use super::driver::Kind;
 /// A device's membership in a ring.
 pub(super) struct Communicator(sys::ncclComm_t);
 
-// SAFETY: NCCL's communicators may be used from any thread, by one at a time. The lock around this one
-// makes sure of that.
+// SAFETY: NCCL's communicators may be used from any thread, by one at a time. The lock around this
+// one makes sure of that.
 unsafe impl Send for Communicator {}
 
 fn failed(what: &str, e: &nccl::NcclError) -> Error {
@@ -65,8 +65,8 @@ impl Communicator {
     /// Queues the sum of `count` numbers over the ring, in place.
     ///
     /// # Safety
-    /// `count` numbers of type `kind` must lie at `at` on the device that joined, and the stream must
-    /// belong to its context.
+    /// `count` numbers of type `kind` must lie at `at` on the device that joined, and the stream
+    /// must belong to its context.
     pub unsafe fn add_up(
         &self,
         at: u64,
@@ -99,8 +99,8 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        // SAFETY: nothing else holds the communicator. Other members may be gone, so this does not wait
-        // for them. Errors cannot be reported from here.
+        // SAFETY: nothing else holds the communicator. Other members may be gone, so this does not
+        // wait for them. Errors cannot be reported from here.
         let _ = unsafe { nccl::comm_abort(self.0) };
     }
 }

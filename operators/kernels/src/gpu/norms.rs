@@ -69,8 +69,8 @@ impl<S: State> Norm<'_, S> {
         x.len() / self.dim.max(1)
     }
 
-    /// `y = activation(norm(lin + bias)) + shortcut`. `lin` becomes the normalised values, and `rstd`
-    /// 1 / standard deviation of each row.
+    /// `y = activation(norm(lin + bias)) + shortcut`. `lin` becomes the normalised values, and
+    /// `rstd` 1 / standard deviation of each row.
     ///
     /// # Errors
     /// If the device reports one.
@@ -104,8 +104,8 @@ impl<S: State> Norm<'_, S> {
         y.gpu().launch(&name, grid, [32, WARPS, 1], 0, &args)
     }
 
-    /// Gradients of the linear output and of the parameters, which are replaced, from that of the output.
-    /// The gradient of the shortcut is `dy` itself, which the caller adds.
+    /// Gradients of the linear output and of the parameters, which are replaced, from that of the
+    /// output. The gradient of the shortcut is `dy` itself, which the caller adds.
     ///
     /// # Errors
     /// If the device reports one, or has no memory for partial sums.

@@ -1,4 +1,5 @@
-//! An AdamW step over all parameters at once, and the norm of all gradients, which stays on the device.
+//! An AdamW step over all parameters at once, and the norm of all gradients, which stays on the
+//! device.
 
 use super::layout::kernel_arguments;
 use super::{Error, State, Vector, View, flat};

@@ -25,8 +25,8 @@ impl Gpu {
         self.shared.driver.ring_name()
     }
 
-    /// Joins a ring of `size` different devices as number `rank`, and waits for all others. A device is
-    /// in one ring at a time.
+    /// Joins a ring of `size` different devices as number `rank`, and waits for all others. A
+    /// device is in one ring at a time.
     ///
     /// # Errors
     /// If there is no NCCL, or it reports one.

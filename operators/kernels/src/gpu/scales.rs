@@ -3,8 +3,8 @@
 use super::layout::kernel_arguments;
 use super::{Error, State, View};
 
-/// PNA's functions of a node's degree: features are multiplied by 1 and by each of these. Both have a
-/// value for each node.
+/// PNA's functions of a node's degree: features are multiplied by 1 and by each of these. Both have
+/// a value for each node.
 #[derive(Clone, Copy)]
 pub struct Scales<'a, A> {
     /// Larger for larger degrees.
@@ -39,8 +39,9 @@ impl<A: State<Acc = A>> Scales<'_, A> {
         features.gpu().launch_rows(&name, rows, 4 * d, &args)
     }
 
-    /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`. `node` is the node
-    /// of each row. Column `12 c + 3 s + f` is function f of the degree times statistic s of feature c.
+    /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`. `node` is the
+    /// node of each row. Column `12 c + 3 s + f` is function f of the degree times statistic s of
+    /// feature c.
     ///
     /// # Errors
     /// If the device reports one.
@@ -57,8 +58,8 @@ impl<A: State<Acc = A>> Scales<'_, A> {
         self.launch("scale_features", features, wide, node, dim)
     }
 
-    /// Backward of [`Scales::widen`]: the gradient of the features, `rows x 4 d`, from that of the linear
-    /// map's input.
+    /// Backward of [`Scales::widen`]: the gradient of the features, `rows x 4 d`, from that of the
+    /// linear map's input.
     ///
     /// # Errors
     /// If the device reports one.

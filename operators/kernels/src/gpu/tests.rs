@@ -1,5 +1,5 @@
-//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of a block's threads, or, where
-//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
+//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of
+//! a block's threads, or, where `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -27,7 +27,8 @@ use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+/// What tests run on: the emulation where it was built, else the first CUDA device, if
+/// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 pub(super) fn device() -> Option<Gpu> {
     #[cfg(feature = "gpu-emulation")]
     return Some(Gpu::emulated());
@@ -126,8 +127,8 @@ fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize
     }
 }
 
-/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in order, and the other way round; a device
-/// in whatever order it likes.
+/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in
+/// order, and the other way round; a device in whatever order it likes.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     #[cfg(feature = "gpu-emulation")]
     use super::emulated::run_backward;

@@ -8,8 +8,8 @@ use crate::Real;
 #[derive(Debug, Clone, Copy)]
 pub struct DistMult;
 
-/// Calls `$f::<T, N>(from, …)` for columns `from..from + N`, until all `$columns` are done. A loop of
-/// known length has no code before and after it, which counts for short rows.
+/// Calls `$f::<T, N>(from, …)` for columns `from..from + N`, until all `$columns` are done. A loop
+/// of known length has no code before and after it, which counts for short rows.
 macro_rules! by_columns {
     ($columns:expr, $T:ident, $f:ident($($arg:expr),*)) => {
         let columns: usize = $columns;

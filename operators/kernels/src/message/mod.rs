@@ -6,9 +6,9 @@
 //!
 //! A new message function takes one file here, with its formulas and all its properties; a line in
 //! the table below; and one file in `gpu/messages/`, with the formulas for the GPU. Everything else
-//! is generated from the table: the values of [`Function`] and what they are called, the choice of a
-//! type by value ([`by_message_function`](crate::by_message_function)), and the list of GPU kernels
-//! (`gpu/generated.h`).
+//! is generated from the table: the values of [`Function`] and what they are called, the choice of
+//! a type by value ([`by_message_function`](crate::by_message_function)), and the list of GPU
+//! kernels (`gpu/generated.h`).
 
 mod distmult;
 mod each;
@@ -18,6 +18,8 @@ mod transe;
 pub use distmult::DistMult;
 pub use rotate::RotatE;
 pub use transe::TransE;
+
+use serde::{Deserialize, Serialize};
 
 use crate::Real;
 
@@ -29,8 +31,8 @@ pub trait Message: Copy + Send + Sync + 'static {
     const PATH: Path;
     /// Whether the message of a state of zeros is zero, whatever the relation.
     const ZEROS_ARE_SILENT: bool;
-    /// Whether PNA on the fused path takes the deviation of state and relation by themselves,
-    /// `x² + w²`, instead of the message's, as the reference's kernel does.
+    /// Whether PNA on the fused path sums the squares of state and relation, `x² + w²`, instead of
+    /// those of messages, as the reference's kernel does.
     const SQUARES_OF_PARTS: bool = false;
 
     /// `out = message(x, w)`, bit for bit what [`Message::add`] adds.
@@ -69,8 +71,8 @@ pub trait Message: Copy + Send + Sync + 'static {
 /// of its pair), and because they share the gradient of tied extremes differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// The reference's fused kernel: (h, r, t) sends from t to h. Every tied edge receives the whole
-    /// gradient, or half of it if the boundary ties too, which then receives the other half.
+    /// The reference's fused kernel: (h, r, t) sends from t to h. Every tied edge receives the
+    /// whole gradient, or half of it if the boundary ties too, which then receives the other half.
     Fused,
     /// The reference's plain message passing: (h, r, t) sends from h to t. Ties share the gradient
     /// equally; a tie at exactly zero has one share more, which is lost, because PyTorch's
@@ -82,15 +84,22 @@ pub enum Path {
 /// macro that this one defines.
 macro_rules! message_functions {
     ($d:tt; $($(#[$meta:meta])* $name:literal => $Type:ident,)*) => {
-        /// A message function, as a value.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        /// A message function, as a value. Its serialized form is its name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
         pub enum Function {
-            $($(#[$meta])* $Type,)*
+            $(
+                $(#[$meta])*
+                #[serde(rename = $name)]
+                $Type,
+            )*
         }
 
         impl Function {
             /// All message functions.
             pub const ALL: &'static [Function] = &[$(Function::$Type),*];
+
+            /// The names of all message functions.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
 
             /// The name in configurations, and in the names of GPU kernels and their files.
             pub const fn name(self) -> &'static str {
@@ -157,6 +166,7 @@ message_functions! {
     /// `x + w`.
     "transe" => TransE,
     /// `x ∘ w`.
+    #[default]
     "distmult" => DistMult,
     /// Complex product of `x` and `w`.
     "rotate" => RotatE,

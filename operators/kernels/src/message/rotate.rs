@@ -1,5 +1,5 @@
-//! RotatE (Sun et al., 2019): complex product of `x` and `w`. The first half of a row holds the real,
-//! the second half the imaginary parts.
+//! RotatE (Sun et al., 2019): complex product of `x` and `w`. The first half of a row holds the
+//! real, the second half the imaginary parts.
 
 use super::{Message, Path};
 use crate::Real;
