@@ -166,7 +166,7 @@ mod tests {
             check: format!("a-{severity}"),
             severity: severity.to_owned(),
             count,
-            of: 1000,
+            population: 1000,
             unit: "lines".to_owned(),
             meaning: "what it means".to_owned(),
             action: "mend it".to_owned(),

@@ -5,6 +5,7 @@
 //! drives the model ([`model`]), which is made of a few operations with hand-written gradients ([`ops`]) over the kernels
 //! crate. Everything is computed in the element type of the weights: f32 in training, f64 in checks.
 
+pub mod backend;
 pub mod buffers;
 pub mod device;
 pub mod graph;

@@ -243,9 +243,9 @@ fn on_device(args: &Args, name: &str) {
                 compute: compute(name),
                 recompute: args.recompute,
             };
-            let how = device::how(dtype, args.recompute);
+            let settings = device::settings(dtype, case.compute, args.recompute);
             let from = work.from;
-            match device::timed(&gpu, &work, &truth, (&case, how), args.steps) {
+            match device::timed(&gpu, &work, &truth, (&case, settings), args.steps) {
                 Err(e) if args.json => println!(
                     "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {dtype}\", \
                      \"error\": {:?}}}",

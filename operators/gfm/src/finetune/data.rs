@@ -6,9 +6,10 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
+use crate::backend::Source;
 use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
-use crate::gpu::{OnDevice, Source};
+use crate::gpu::OnDevice;
 use crate::graph::Graph;
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::foresee::port;
@@ -124,11 +125,12 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
 }
 
 impl Data {
-    /// What a GPU trains on.
+    /// What backends train on.
     pub fn source(&self) -> Source<'_> {
         Source {
             graph: &self.input.graph,
             embeddings: &self.input.embeddings,
+            divided: self.divided.as_ref(),
             kept: &self.kept,
         }
     }

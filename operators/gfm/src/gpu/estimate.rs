@@ -13,20 +13,21 @@ use half::bf16;
 
 use super::error::{Result, device_error};
 use super::graph::DeviceGraph;
-use super::objective::{LinkBatch, QuestionBatch, QuestionObjective, Term, Whole};
-use super::trainer::{DeviceTrainer, How};
+use super::objective::QuestionObjective;
+use super::trainer::DeviceTrainer;
+use crate::backend::{Gold, LinkBatch, QuestionBatch, StepSettings, Term};
 use crate::graph::Graph;
 use crate::loss::LIST_CE;
 use crate::model::{Class, ModelConfig, Reach, TailQuery, shapes, size};
 use crate::ops::Seeds;
-use crate::sampling::Batch;
+use crate::sampling::{Batch, EasyEdges};
 use gfm_pipe_eval::EntityDocuments;
 
 /// A batch, as far as memory and time of a step on it depend on it.
 pub(crate) struct BatchShape<'a> {
     pub class: Class,
     pub config: &'a ModelConfig,
-    pub how: How,
+    pub settings: StepSettings,
     pub graph: &'a Graph,
     /// Width of text embeddings.
     pub text: usize,
@@ -60,7 +61,7 @@ impl BatchShape<'_> {
     /// When the sizes do not belong together.
     pub fn cost(self) -> OpResult<StepCost> {
         let (flops, moved) = self.work();
-        let memory = match self.how.states {
+        let memory = match self.settings.states {
             DType::F64 => self.memory::<f64>(),
             DType::BF16 => self.memory::<bf16>(),
             _ => self.memory::<f32>(),
@@ -87,13 +88,15 @@ impl BatchShape<'_> {
     /// Runs a step whose numbers mean nothing.
     fn run_step<S: State>(self, gpu: &Gpu, documents: &EntityDocuments) -> Result<()> {
         let shapes = shapes(self.class, self.config, self.text);
-        let mut trainer = DeviceTrainer::<S>::without_values(gpu, self.config, shapes, self.how)?;
+        let mut trainer =
+            DeviceTrainer::<S>::without_values(gpu, self.config, shapes, self.settings)?;
         let embeddings = gpu.dirty(2 * self.graph.relations() * self.text)?;
         let graph = DeviceGraph::<S>::new(self.graph, embeddings, self.config)?;
         let loss = match self.candidates {
             Some(candidates) => {
                 let host = self.graph;
-                trainer.link_gradients(host, &graph, self.link_batch(candidates))?
+                let links = self.link_batch(candidates);
+                trainer.link_gradients(host, &graph, &links, (self.reach, Vec::new()))?
             }
             None => {
                 let term = |documents| Term {
@@ -105,11 +108,12 @@ impl BatchShape<'_> {
                 if self.documents > 0 {
                     terms.push(term(true));
                 }
-                let objective = QuestionObjective::new(gpu, terms, documents)?;
-                trainer.question_gradients(&objective, &graph, self.question_batch())?
+                let objective = QuestionObjective::new(gpu, terms.clone(), documents)?;
+                let questions = self.question_batch(terms, documents);
+                trainer.question_gradients(&objective, &graph, &questions, self.reach)?
             }
         };
-        trainer.step(loss, 1.0)?;
+        trainer.optimizer_step(loss, 1.0)?;
         Ok(())
     }
 
@@ -123,7 +127,7 @@ impl BatchShape<'_> {
         seeds
     }
 
-    fn link_batch(self, candidates: usize) -> LinkBatch {
+    fn link_batch(&self, candidates: usize) -> LinkBatch<'static> {
         let nodes = self.graph.nodes().max(1);
         let nodes = (0..candidates).map(|c| (c % nodes) as u32).collect();
         let query = TailQuery {
@@ -136,32 +140,36 @@ impl BatchShape<'_> {
                 queries: vec![query; self.queries],
                 candidates: vec![nodes; self.queries],
             },
-            gone: Vec::new(),
+            asked: Vec::new(),
+            easy: EasyEdges::Relation,
             temperature: 1.0,
             rows: self.queries,
-            reach: self.reach,
         }
     }
 
-    fn question_batch(self) -> QuestionBatch {
-        let nothing = vec![Vec::new(); self.queries];
+    fn question_batch<'d>(
+        &self,
+        terms: Vec<Term>,
+        documents: &'d EntityDocuments,
+    ) -> QuestionBatch<'d> {
+        let nothing = || Gold {
+            entities: vec![Vec::new(); self.queries],
+            documents: vec![Vec::new(); self.queries],
+        };
         QuestionBatch {
             texts: vec![0.0; self.queries * self.text],
             seeds: self.seeds(),
-            entities: nothing.clone(),
-            documents: nothing.clone(),
-            whole: Whole {
-                entities: nothing.clone(),
-                documents: nothing,
-            },
-            reach: self.reach,
+            gold: nothing(),
+            whole: nothing(),
+            terms,
+            documents,
         }
     }
 
     /// Floating-point operations of products, and bytes that kernels read and write.
     fn work(&self) -> (f64, f64) {
         // Bytes of a state's value, and of a weight's.
-        let (s, a) = match self.how.states {
+        let (s, a) = match self.settings.states {
             DType::BF16 => (2.0, 4.0),
             DType::F64 => (8.0, 8.0),
             _ => (4.0, 4.0),
@@ -177,7 +185,7 @@ impl BatchShape<'_> {
             let wide = self.config.aggregate_func.width() as f64;
             // Forward, and backward to input and weights.
             let product = 2.0 * m * (1.0 + wide) * d * out;
-            flops += product * if self.how.recompute { 4.0 } else { 3.0 };
+            flops += product * if self.settings.recompute { 4.0 } else { 3.0 };
             // Per message, one state forward and one back to the states, two to the relations.
             moved += 4.0 * *messages as f64 * d * s;
             // Rows pass through gathers, products, norms and back.
@@ -246,13 +254,18 @@ const PER_STEP: f64 = 1e-3;
 
 /// The memory of the largest of some steps, and the time of `steps` average ones, on the device of
 /// this name; on an H100 if its data sheet is not known.
-pub(crate) fn estimate(costs: &[StepCost], steps: u64, how: &How, device: &str) -> Estimate {
+pub(crate) fn estimate(
+    costs: &[StepCost],
+    steps: u64,
+    settings: &StepSettings,
+    device: &str,
+) -> Estimate {
     let sheet = SHEETS.iter().find(|s| device.contains(s.name));
     let sheet = sheet.unwrap_or(&SHEETS[0]);
-    let rate = match how.states {
+    let rate = match settings.states {
         DType::BF16 => sheet.bf16,
         DType::F64 => sheet.f32 / 2.0,
-        _ if how.tf32 => sheet.tf32,
+        _ if settings.tf32 => sheet.tf32,
         _ => sheet.f32,
     };
     let seconds = |cost: &StepCost| {

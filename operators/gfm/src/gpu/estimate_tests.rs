@@ -4,9 +4,10 @@ use candle_core::DType;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::Gpu;
 
+use super::OnDevice;
 use super::estimate::BatchShape;
 use super::tests::some;
-use super::{How, LinkBatch, OnDevice, QuestionBatch, Source, Term};
+use crate::backend::{Batch, Gold, LinkBatch, QuestionBatch, Source, StepSettings, Term};
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
 use crate::ops::{AggregateFunc, Seeds};
@@ -41,9 +42,10 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         Class::GNNRetriever
     };
     let params = Params::init(class, config, text, 1, DType::F32).unwrap();
-    let how = How {
+    let settings = StepSettings {
         states: DType::F32,
         tf32: false,
+        compute,
         recompute,
         clip_norm: None,
     };
@@ -55,13 +57,10 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
     };
     let gpu = Gpu::emulated();
     let optimizer = Optimizer::new(adamw, &params).unwrap();
-    let mut trainer = super::trainer(&gpu, &params, &optimizer, how, super::Sums::Alone).unwrap();
+    let mut trainer =
+        super::trainer(&gpu, &params, &optimizer, settings, super::Sums::Alone).unwrap();
     let kept = OnDevice::default();
-    let on = Source {
-        graph: &graph,
-        embeddings: &embeddings,
-        kept: &kept,
-    };
+    let on = Source::whole(&graph, &embeddings, &kept);
     let seeds: Seeds = (0..batch as u32)
         .map(|q| vec![(5 * q, 1.0), (5 * q + 1, 1.0)])
         .collect();
@@ -69,60 +68,57 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         .map(|q| (0..17).map(|i| 7 * i + q).collect())
         .collect();
     let asked = links.then_some(&candidates[..]);
-    let reach = || Reach::chosen(config, &graph, compute, (&seeds, asked), false);
+    let reach = Reach::chosen(config, &graph, compute, (&seeds, asked), false);
     let shape = BatchShape {
         class,
         config,
-        how,
+        settings,
         graph: &graph,
         text,
         queries: batch,
         seeds: 2 * batch,
         candidates: links.then_some(17),
         documents: 0,
-        reach: reach(),
+        reach,
     };
     let estimated = shape.cost().unwrap().memory;
-    let pending = if links {
+    let documents = gfm_pipe_eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
+    let batch = if links {
         let queries = seeds.iter().map(|s| TailQuery {
             head: s[0].0,
             relation: 1,
         });
-        let batch = LinkBatch {
+        Batch::Links(LinkBatch {
             batch: crate::sampling::Batch {
                 queries: queries.collect(),
                 candidates: candidates.clone(),
             },
             seeds: seeds.clone(),
-            gone: vec![triples[0]],
-            reach: reach(),
+            asked: vec![triples[0]],
+            easy: crate::sampling::EasyEdges::Relation,
             temperature: 0.5,
             rows: batch,
-        };
-        trainer.links(on, batch, 1.0)
+        })
     } else {
-        let gold = vec![vec![3u32, 9]; batch];
-        let batch = QuestionBatch {
+        let gold = || Gold {
+            entities: vec![vec![3u32, 9]; batch],
+            documents: vec![vec![3u32, 9]; batch],
+        };
+        Batch::Questions(QuestionBatch {
             texts: vec![0.5; batch * text],
             seeds: seeds.clone(),
-            entities: gold.clone(),
-            whole: super::Whole {
-                entities: gold.clone(),
-                documents: gold.clone(),
-            },
-            documents: gold,
-            reach: reach(),
-        };
-        let documents = gfm_pipe_eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
-        let terms = || {
-            vec![Term {
+            gold: gold(),
+            whole: gold(),
+            terms: vec![Term {
                 loss: crate::loss::LIST_CE.at(0.0),
                 weight: 1.0,
                 documents: false,
-            }]
-        };
-        trainer.questions(on, (&documents, &terms), batch, 1.0)
+            }],
+            documents: &documents,
+        })
     };
+    let prepared = trainer.preparer().prepare(on, batch);
+    let pending = trainer.step(on, prepared, 1.0);
     assert!(pending.unwrap().wait().unwrap().loss.is_finite());
     Memory {
         estimated,

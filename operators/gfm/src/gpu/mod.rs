@@ -42,7 +42,6 @@ mod trainer;
 mod weights;
 
 pub(crate) use error::device_error;
-pub use objective::{LinkBatch, QuestionBatch, Term, Whole};
 pub(crate) use scoring::with_scorer;
 pub use sums::Sums;
-pub use trainer::{How, OnDevice, Pending, Source, Taken, Trainer, trainer};
+pub use trainer::{OnDevice, QueuedStep, trainer};

@@ -1,5 +1,4 @@
-//! What a step minimises: batches as the CPU prepares them, and losses with their gradients on the
-//! device.
+//! What a step minimises: losses with their gradients on the device.
 
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::Real;
@@ -8,61 +7,8 @@ use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
 use super::error::Result;
+use crate::backend::{QuestionBatch, Term};
 use crate::loss::ListLoss;
-use crate::model::Reach;
-use crate::ops::Seeds;
-use crate::sampling::{Batch, Triple};
-
-/// A pre-training batch, ready for the device.
-pub struct LinkBatch {
-    /// Queries and candidates, the true one first.
-    pub batch: Batch,
-    /// Where each query starts: at its head, with weight 1.
-    pub seeds: Seeds,
-    /// Triples to take out of the graph while the batch runs.
-    pub gone: Vec<Triple>,
-    /// The rows to compute.
-    pub reach: Reach,
-    /// Temperature of the self-adversarial negatives.
-    pub temperature: f64,
-    /// Queries of the whole batch, of which other ranks may compute some.
-    pub rows: usize,
-}
-
-/// A fine-tuning batch, ready for the device.
-pub struct QuestionBatch {
-    /// Embeddings, `[B, text]`.
-    pub texts: Vec<f32>,
-    /// Where each question starts.
-    pub seeds: Seeds,
-    /// Gold entities of each question.
-    pub entities: Vec<Vec<u32>>,
-    /// Gold documents of each question.
-    pub documents: Vec<Vec<u32>>,
-    /// The rows to compute.
-    pub reach: Reach,
-    /// The batch over which the losses are means.
-    pub whole: Whole,
-}
-
-/// The gold of a whole batch of questions, of which other ranks may compute some.
-pub struct Whole {
-    /// Gold entities of each question.
-    pub entities: Vec<Vec<u32>>,
-    /// Gold documents of each question.
-    pub documents: Vec<Vec<u32>>,
-}
-
-/// One of the losses that are added up.
-#[derive(Debug, Clone, Copy)]
-pub struct Term {
-    /// The loss function.
-    pub loss: ListLoss,
-    /// Its weight in the sum.
-    pub weight: f64,
-    /// Whether it ranks documents; otherwise it ranks entities.
-    pub documents: bool,
-}
 
 /// What fine-tuning minimises on one data set.
 pub(crate) struct QuestionObjective {
@@ -91,16 +37,6 @@ pub(super) struct LossParts {
     pub parts: Vector<f64>,
     /// The weight of each term.
     pub weights: Vec<f64>,
-}
-
-/// What a batch of questions should find.
-#[derive(Clone, Copy)]
-pub(super) struct Gold<'a> {
-    /// Gold entities of each question.
-    pub entities: &'a [Vec<u32>],
-    /// Gold documents of each question.
-    pub documents: &'a [Vec<u32>],
-    pub whole: &'a Whole,
 }
 
 /// What a loss is computed on.
@@ -219,23 +155,23 @@ impl QuestionObjective {
     /// The weighted sum of all terms.
     pub(super) fn loss<S: State>(
         &self,
-        gold: Gold<'_>,
+        batch: &QuestionBatch<'_>,
         scores: &Vector<S::Acc>,
     ) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
-        let rows = gold.entities.len();
+        let rows = batch.seeds.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
         let parts = gpu.dirty(self.terms.len() * rows)?;
         for (i, term) in self.terms.iter().enumerate() {
             let part = parts.part(i * rows, rows);
             match self.documents.as_ref().filter(|_| term.documents) {
-                Some(documents) => documents.loss(term, gold, scores.view(), grad.view(), part)?,
+                Some(documents) => documents.loss(term, batch, scores.view(), grad.view(), part)?,
                 None => {
                     let on = Scored {
                         scores: scores.view(),
-                        gold: gold.entities,
+                        gold: &batch.gold.entities,
                         weight: term.weight,
-                        used: term.loss.used(&gold.whole.entities),
+                        used: term.loss.used(&batch.whole.entities),
                     };
                     add_loss(term.loss, &on, grad.view(), part)?;
                 }
@@ -257,12 +193,12 @@ impl DocumentMatrices {
     fn loss<A: State>(
         &self,
         term: &Term,
-        gold: Gold<'_>,
+        batch: &QuestionBatch<'_>,
         scores: View<'_, A>,
         grad: View<'_, f64>,
         part: View<'_, f64>,
     ) -> Result<()> {
-        let (gpu, rows) = (scores.gpu(), gold.documents.len());
+        let (gpu, rows) = (scores.gpu(), batch.seeds.len());
         let sums = gpu.zeros::<f64>(rows * self.count)?;
         self.entities_of_document
             .sum_over(scores, sums.view(), rows, 1.0)?;
@@ -270,9 +206,9 @@ impl DocumentMatrices {
         // The term's weight is applied when the gradient goes back to the entities.
         let on = Scored {
             scores: sums.view(),
-            gold: gold.documents,
+            gold: &batch.gold.documents,
             weight: 1.0,
-            used: term.loss.used(&gold.whole.documents),
+            used: term.loss.used(&batch.whole.documents),
         };
         add_loss(term.loss, &on, dsums.view(), part)?;
         self.documents_of_entity

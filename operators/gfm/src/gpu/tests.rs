@@ -6,11 +6,11 @@ use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::Gpu;
 use proptest::prelude::*;
 
-use super::How;
 use super::graph::DeviceGraph;
 use super::model::{BatchInput, QuerySource};
 use super::scoring::{DeviceScorer, upload_tensor};
 use super::trainer::DeviceTrainer;
+use crate::backend::StepSettings;
 use crate::graph::Graph;
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Reach, Retriever, TailQuery,
@@ -139,13 +139,14 @@ impl Setup {
             weight_decay: 0.01,
         };
         let optimizer = Optimizer::new(adamw, params).unwrap();
-        let how = How {
+        let settings = StepSettings {
             states: DType::F64,
             tf32: false,
+            compute: self.compute,
             recompute: self.recompute,
             clip_norm: None,
         };
-        DeviceTrainer::new(gpu, params, &optimizer, how, super::Sums::Alone).unwrap()
+        DeviceTrainer::new(gpu, params, &optimizer, settings, super::Sums::Alone).unwrap()
     }
 
     fn device(&self, gpu: &Gpu, graph: &Graph, embeddings: &Tensor) -> DeviceGraph<f64> {

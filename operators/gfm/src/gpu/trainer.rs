@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
-use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::optimizer::{Adam, Clip, sum_of_squares};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
@@ -15,15 +14,18 @@ use half::bf16;
 use super::error::{Result, device_error};
 use super::graph::DeviceGraph;
 use super::model::{BatchInput, Model, QuerySource};
-use super::objective::{
-    Gold, LinkBatch, LossParts, QuestionBatch, QuestionObjective, Term, Value, link_loss,
-};
+use super::objective::{LossParts, QuestionObjective, Value, link_loss};
 use super::scoring::{DeviceScorer, upload_tensor};
 use super::sums::Sums;
 use super::weights::{Gradients, Places, Weights, upload};
+use crate::backend::{
+    Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source, StepResult,
+    StepSettings,
+};
 use crate::graph::Graph;
-use crate::model::{ModelConfig, Params};
+use crate::model::{ModelConfig, Params, Reach};
 use crate::optimizer::{Moments, Optimizer};
+use crate::sampling::Triple;
 use crate::scorer::Scorer;
 use crate::tensor_error;
 
@@ -34,38 +36,16 @@ pub struct OnDevice {
     objective: OnceLock<QuestionObjective>,
 }
 
-/// A data set's graph, and the device's copy of it.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    /// The graph.
-    pub graph: &'a Graph,
-    /// Embeddings of relation names, `[2R, text]`.
-    pub embeddings: &'a Tensor,
-    /// The device's copy; filled by the first step.
-    pub kept: &'a OnDevice,
-}
-
 /// A step that is queued.
-pub struct Pending {
+pub struct QueuedStep {
     loss: LossParts,
     /// The sum of the squares of all gradients, if they are clipped.
     squares: Option<Vector<f64>>,
 }
 
-/// The result of a step. With several ranks, the losses are this rank's share: those of all ranks
-/// add up to the batch's.
-pub struct Taken {
-    /// The weighted sum of all terms.
-    pub loss: f64,
-    /// The value of each term.
-    pub parts: Vec<f64>,
-    /// Norm of the gradients of all ranks, if they are clipped.
-    pub norm: Option<f64>,
-}
-
-impl Pending {
+impl QueuedStep {
     /// Waits until the step is done.
-    pub fn wait(self) -> OpResult<Taken> {
+    pub(crate) fn wait(self) -> OpResult<StepResult> {
         let weights = &self.loss.weights;
         let values = self.loss.parts.read().map_err(device_error)?;
         let rows = values.len() / weights.len().max(1);
@@ -74,64 +54,13 @@ impl Pending {
             Some(s) => s.read().map_err(device_error)?.first().map(|s| s.sqrt()),
             None => None,
         };
-        Ok(Taken {
+        Ok(StepResult {
+            whole: false,
             loss: parts.iter().zip(weights).map(|(p, w)| p * w).sum(),
             parts,
             norm,
         })
     }
-}
-
-/// How steps are computed.
-#[derive(Debug, Clone, Copy)]
-pub struct How {
-    /// Element type of states.
-    pub states: DType,
-    /// Whether products of f32 may round their factors to TF32.
-    pub tf32: bool,
-    /// Whether the backward pass computes layers again instead of keeping what it needs of them.
-    pub recompute: bool,
-    /// Largest norm of all gradients together.
-    pub clip_norm: Option<f64>,
-}
-
-impl How {
-    /// Checks that a CPU can run such steps.
-    pub fn for_cpu(&self) -> OpResult<()> {
-        let name = match (self.tf32, self.states) {
-            (true, _) => "tf32",
-            (_, DType::BF16) => "bf16",
-            _ => return Ok(()),
-        };
-        Err(OpError::new(format!(
-            "`train.dtype: {name}` is for GPUs, and this stage runs on the CPU"
-        ))
-        .hint("run with `--device cuda`, or set `train.dtype: f32`"))
-    }
-}
-
-/// Training on a device, whatever the element type of states.
-pub trait Trainer: Send {
-    /// Queues a pre-training step. `factor` multiplies the learning rate.
-    fn links(&mut self, on: Source<'_>, batch: LinkBatch, factor: f64) -> OpResult<Pending>;
-
-    /// Queues a fine-tuning step. The first step on a data set asks for its loss terms.
-    fn questions(
-        &mut self,
-        on: Source<'_>,
-        documents: (&EntityDocuments, &dyn Fn() -> Vec<Term>),
-        batch: QuestionBatch,
-        factor: f64,
-    ) -> OpResult<Pending>;
-
-    /// Copies the weights, and the optimizer's state if one is given, from the device.
-    fn pull(&self, params: &mut Params, optimizer: Option<&mut Optimizer>) -> OpResult<()>;
-
-    /// A scorer with the current weights.
-    fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>>;
-
-    /// The device.
-    fn gpu(&self) -> &Gpu;
 }
 
 /// Training with states of type `S`.
@@ -142,7 +71,7 @@ pub(super) struct DeviceTrainer<S: State> {
     moments: DeviceMoments<S>,
     adamw: AdamW,
     steps: u64,
-    how: How,
+    settings: StepSettings,
     sums: Sums,
 }
 
@@ -158,18 +87,18 @@ pub fn trainer(
     gpu: &Gpu,
     params: &Params,
     optimizer: &Optimizer,
-    how: How,
+    settings: StepSettings,
     sums: Sums,
-) -> OpResult<Box<dyn Trainer>> {
-    Ok(match how.states {
+) -> OpResult<Box<dyn Backend>> {
+    Ok(match settings.states {
         DType::F64 => Box::new(DeviceTrainer::<f64>::new(
-            gpu, params, optimizer, how, sums,
+            gpu, params, optimizer, settings, sums,
         )?),
         DType::BF16 => Box::new(DeviceTrainer::<bf16>::new(
-            gpu, params, optimizer, how, sums,
+            gpu, params, optimizer, settings, sums,
         )?),
         _ => Box::new(DeviceTrainer::<f32>::new(
-            gpu, params, optimizer, how, sums,
+            gpu, params, optimizer, settings, sums,
         )?),
     })
 }
@@ -198,11 +127,11 @@ impl<S: State> DeviceTrainer<S> {
         gpu: &Gpu,
         params: &Params,
         optimizer: &Optimizer,
-        how: How,
+        settings: StepSettings,
         sums: Sums,
     ) -> OpResult<Self> {
         // Another stage may train in f32 on the same device at the same time.
-        let gpu = &gpu.with_tf32(how.tf32);
+        let gpu = &gpu.with_tf32(settings.tf32);
         let weights = Weights::<S>::new(gpu, params).map_err(tensor_error)?;
         let moments = |of: fn(&Moments) -> &Tensor| -> OpResult<Vector<S::Acc>> {
             let packed = weights.places.pack(|n| optimizer.moments.get(n).map(of));
@@ -218,7 +147,7 @@ impl<S: State> DeviceTrainer<S> {
             weights,
             adamw: optimizer.settings,
             steps: optimizer.steps,
-            how,
+            settings,
             sums,
         })
     }
@@ -229,7 +158,7 @@ impl<S: State> DeviceTrainer<S> {
         gpu: &Gpu,
         config: &ModelConfig,
         shapes: Vec<(String, Vec<usize>)>,
-        how: How,
+        settings: StepSettings,
     ) -> Result<Self> {
         let places = Places::new(shapes);
         let len = places.len();
@@ -249,7 +178,7 @@ impl<S: State> DeviceTrainer<S> {
                 weight_decay: 0.0,
             },
             steps: 0,
-            how,
+            settings,
             sums: Sums::Alone,
         })
     }
@@ -259,7 +188,7 @@ impl<S: State> DeviceTrainer<S> {
             config: &self.config,
             weights: &self.weights,
             graph,
-            recompute: self.how.recompute,
+            recompute: self.settings.recompute,
         }
     }
 
@@ -279,9 +208,9 @@ impl<S: State> DeviceTrainer<S> {
     }
 
     /// The optimizer's step.
-    pub(super) fn step(&mut self, loss: LossParts, factor: f64) -> Result<Pending> {
+    pub(super) fn optimizer_step(&mut self, loss: LossParts, factor: f64) -> Result<QueuedStep> {
         self.steps += 1;
-        let clip = match self.how.clip_norm {
+        let clip = match self.settings.clip_norm {
             Some(norm) => Some(Clip {
                 squares: sum_of_squares(self.grads.values.view())?,
                 norm,
@@ -300,7 +229,7 @@ impl<S: State> DeviceTrainer<S> {
         };
         adam.step(&adamw, self.steps, clip.as_ref())?;
         self.weights.lower()?;
-        Ok(Pending {
+        Ok(QueuedStep {
             loss,
             squares: clip.map(|clip| clip.squares),
         })
@@ -315,24 +244,25 @@ impl<S: State> DeviceTrainer<S> {
         })
     }
 
-    /// Computes the gradients of a pre-training batch.
+    /// Computes the gradients of a pre-training batch, over these rows, without the edges of `gone`.
     pub(super) fn link_gradients(
         &self,
         host: &Graph,
         graph: &DeviceGraph<S>,
-        links: LinkBatch,
+        links: &LinkBatch<'_>,
+        (reach, gone): (Reach, Vec<Triple>),
     ) -> Result<LossParts> {
         if links.batch.queries.is_empty() {
             return self.no_queries(vec![1.0]);
         }
-        let removed = graph.removal(host, links.gone)?;
+        let removed = graph.removal(host, gone)?;
         let queries = &links.batch.queries;
         let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
         let input = BatchInput {
             query: QuerySource::Relations(&relations),
             seeds: &links.seeds,
             candidates: Some(&links.batch.candidates),
-            reach: graph.rows(links.reach)?,
+            reach: graph.rows(reach)?,
             removed: Some(&removed),
         };
         graph.flip(&removed)?;
@@ -343,12 +273,13 @@ impl<S: State> DeviceTrainer<S> {
         loss
     }
 
-    /// Computes the gradients of a fine-tuning batch.
+    /// Computes the gradients of a fine-tuning batch, over these rows.
     pub(super) fn question_gradients(
         &self,
         objective: &QuestionObjective,
         graph: &DeviceGraph<S>,
-        questions: QuestionBatch,
+        questions: &QuestionBatch<'_>,
+        reach: Reach,
     ) -> Result<LossParts> {
         if questions.seeds.is_empty() {
             return self.no_queries(objective.terms.iter().map(|t| t.weight).collect());
@@ -357,52 +288,70 @@ impl<S: State> DeviceTrainer<S> {
             query: QuerySource::Texts(&questions.texts),
             seeds: &questions.seeds,
             candidates: None,
-            reach: graph.rows(questions.reach)?,
+            reach: graph.rows(reach)?,
             removed: None,
         };
-        let gold = Gold {
-            entities: &questions.entities,
-            documents: &questions.documents,
-            whole: &questions.whole,
-        };
-        self.gradients(graph, input, |scores| objective.loss::<S>(gold, scores))
+        self.gradients(graph, input, |scores| {
+            objective.loss::<S>(questions, scores)
+        })
+    }
+
+    /// What fine-tuning minimises on a data set, copied to the device by the first call.
+    fn objective_of<'a>(
+        &self,
+        on: Source<'a>,
+        questions: &QuestionBatch<'_>,
+    ) -> OpResult<&'a QuestionObjective> {
+        if on.kept.objective.get().is_none() {
+            let terms = questions.terms.clone();
+            let made = QuestionObjective::new(self.gpu(), terms, questions.documents);
+            let _ = on.kept.objective.set(made.map_err(device_error)?);
+        }
+        match on.kept.objective.get() {
+            Some(objective) => Ok(objective),
+            None => unreachable!("it was made above"),
+        }
+    }
+
+    fn gpu(&self) -> &Gpu {
+        self.weights.gpu()
     }
 
     /// The step of all ranks, from the gradients of each.
     fn finish(&mut self, loss: Result<LossParts>, factor: f64) -> OpResult<Pending> {
         let loss = loss.map_err(device_error)?;
         self.sums.add_up(&self.grads.values)?;
-        self.step(loss, factor).map_err(device_error)
+        let queued = self.optimizer_step(loss, factor).map_err(device_error)?;
+        Ok(Pending::Queued(queued))
     }
 }
 
-impl<S: State> Trainer for DeviceTrainer<S> {
-    fn links(&mut self, on: Source<'_>, batch: LinkBatch, factor: f64) -> OpResult<Pending> {
-        let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
-        let loss = self.link_gradients(on.graph, graph, batch);
-        self.finish(loss, factor)
-    }
-
-    fn questions(
-        &mut self,
-        on: Source<'_>,
-        (documents, terms): (&EntityDocuments, &dyn Fn() -> Vec<Term>),
-        batch: QuestionBatch,
-        factor: f64,
-    ) -> OpResult<Pending> {
-        let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
-        if on.kept.objective.get().is_none() {
-            let made = QuestionObjective::new(self.gpu(), terms(), documents);
-            let _ = on.kept.objective.set(made.map_err(device_error)?);
+impl<S: State> Backend for DeviceTrainer<S> {
+    fn preparer(&self) -> Preparer {
+        Preparer {
+            rows: Some((self.config.clone(), self.settings.compute)),
+            threads: preparing_threads(),
         }
-        let Some(objective) = on.kept.objective.get() else {
-            unreachable!("it was made above")
+    }
+
+    fn step(&mut self, on: Source<'_>, prepared: Prepared<'_>, factor: f64) -> OpResult<Pending> {
+        let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
+        let Some(reach) = prepared.reach else {
+            return Err(OpError::internal("a batch was not prepared for a device"));
         };
-        let loss = self.question_gradients(objective, graph, batch);
+        let loss = match &prepared.batch {
+            Batch::Links(links) => {
+                self.link_gradients(on.graph, graph, links, (reach, prepared.gone))
+            }
+            Batch::Questions(questions) => {
+                let objective = self.objective_of(on, questions)?;
+                self.question_gradients(objective, graph, questions, reach)
+            }
+        };
         self.finish(loss, factor)
     }
 
-    fn pull(&self, params: &mut Params, optimizer: Option<&mut Optimizer>) -> OpResult<()> {
+    fn pull(&self, params: &mut Params, optimizer: &mut Optimizer) -> OpResult<()> {
         let places = &self.weights.places;
         let read = |v: &Vector<S::Acc>| -> OpResult<Vec<f64>> {
             let values = v.read().map_err(device_error)?;
@@ -415,9 +364,6 @@ impl<S: State> Trainer for DeviceTrainer<S> {
         let values = read(&self.weights.values)?;
         let set = |name: &str, t: Tensor| params.set(name, t);
         places.unpack(&values, &like, set).map_err(tensor_error)?;
-        let Some(optimizer) = optimizer else {
-            return Ok(());
-        };
         type Moment = fn(&mut Moments) -> &mut Tensor;
         let moments: [(_, Moment); 2] = [
             (&self.moments.first, |m| &mut m.exp_avg),
@@ -442,8 +388,11 @@ impl<S: State> Trainer for DeviceTrainer<S> {
         let graph = graph_of::<S>(self.gpu(), on, &self.config)?;
         Ok(Box::new(DeviceScorer::new(self.model(graph), on.graph)))
     }
+}
 
-    fn gpu(&self) -> &Gpu {
-        self.weights.gpu()
-    }
+/// Threads that prepare batches: on large graphs one alone takes longer than the device's step. What each has prepared
+/// waits in memory.
+fn preparing_threads() -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (cpus / 3).clamp(1, 6)
 }

@@ -8,23 +8,20 @@ use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
-use crate::divided::{Divided, Dividing, OverRanks};
-use crate::gpu::{LinkBatch, OnDevice, Pending, Source, Trainer};
+use crate::backend::{Batch, LinkBatch, Source};
+use crate::divided::{Divided, Dividing};
+use crate::gpu::OnDevice;
 use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
-use crate::loss::link_prediction;
-use crate::model::partition::PartitionedGnn;
-use crate::model::{Class, ModelConfig, Params as Weights, QueryGnn, Reach, rng, uniform};
-use crate::ops::Seeds;
+use crate::model::{Class, rng, uniform};
 use crate::progress::Pass;
-use crate::sampling::{Batch, Triple, Truth, batch, permutation};
-use crate::scorer::{OnCpu, Scorer};
-use crate::tensor::{tensor, to_f64};
+use crate::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
+use crate::scorer::Scorer;
 use crate::tensor_error;
-use crate::train::foresee::{Foreseen, Foresight};
+use crate::train::foresee::{FirstBatch, Foresight};
 use crate::train::link_eval::rank_links;
 use crate::train::memory::Sizes;
-use crate::train::{Batched, BestBy, By, Step, Task};
+use crate::train::{Batched, BestBy, Task};
 use crate::twins::Twins;
 
 /// Artifacts of a data set.
@@ -182,81 +179,15 @@ impl Data {
         Source {
             graph: &self.graph,
             embeddings: &self.embeddings,
+            divided: self.divided.as_ref(),
             kept: &self.kept,
         }
     }
 }
 
 impl LinkPrediction<'_> {
-    /// A step that all ranks take together, each on its part of the graph.
-    fn step_together(
-        &self,
-        data: &Data,
-        divided: &Divided,
-        params: &Weights,
-        batch: &Batch,
-    ) -> OpResult<Step> {
-        let part = divided.part();
-        let graph = part.without(self.p.easy_edges(&data.twins), batch.asked());
-        let gnn = PartitionedGnn::new(params, part, &data.embeddings, &**divided.ranks())?
-            .on(&graph)
-            .compute(self.p.train.common.path)
-            .recompute(self.p.train.common.recompute);
-        let mut pass = gnn.forward(&batch.queries, &batch.candidates)?;
-        let loss = self.loss(&pass.scores, batch.queries.len());
-        let (loss, dscores) = loss.map_err(tensor_error)?;
-        let grads = gnn.backward(&mut pass, &dscores)?;
-        divided.stepped(&gnn.traffic());
-        Ok(Step {
-            whole: true,
-            loss,
-            parts: Vec::new(),
-            grads,
-        })
-    }
-
-    /// The loss of some rows of a batch of `rows`, and its gradient for their scores.
-    fn loss(&self, scores: &Tensor, rows: usize) -> candle_core::Result<(f64, Tensor)> {
-        let task = &self.p.task;
-        let value = link_prediction(
-            &to_f64(scores)?,
-            1 + task.num_negative,
-            task.adversarial_temperature,
-            rows,
-        );
-        let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
-        Ok((value.loss, dscores))
-    }
-
-    /// A batch with all that the CPU finds out about it.
-    fn ready(
-        &self,
-        data: &Data,
-        config: &ModelConfig,
-        batched: &Batched<'_>,
-        rng: &mut ChaCha8Rng,
-    ) -> LinkBatch {
-        let whole = self.batch(data, batched.all, rng);
-        let batch = whole.part(batched.mine.clone());
-        let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
-        let asked = (&seeds, Some(&batch.candidates[..]));
-        let compute = self.p.train.common.path;
-        LinkBatch {
-            reach: Reach::chosen(config, &data.graph, compute, asked, false),
-            gone: self
-                .p
-                .easy_edges(&data.twins)
-                .of_triples(&data.graph, whole.asked()),
-            temperature: self.p.task.adversarial_temperature,
-            seeds,
-            batch,
-            rows: batched.all.len(),
-        }
-    }
-
     /// Queries and candidates of some training triples.
-    fn batch(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Batch {
+    fn queries(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Queries {
         let task = &self.p.task;
         let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
         let strict = task.strict_negative;
@@ -273,7 +204,6 @@ pub(super) struct LinkPrediction<'a> {
 
 impl Task for LinkPrediction<'_> {
     type Data = Data;
-    type Ready = LinkBatch;
 
     fn samples(&self, data: &Data) -> usize {
         data.split.train.len()
@@ -285,21 +215,6 @@ impl Task for LinkPrediction<'_> {
             candidates: Some(1 + self.p.task.num_negative),
             documents: 0,
             lower: "`train.batch_size`, `task.num_negative`, `model.entity_model.input_dim` or the number of layers",
-        }
-    }
-
-    fn foreseen(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> Foreseen {
-        let mut numbers_of = rng(self.p.seed, "an estimate");
-        let batched = Batched {
-            all: numbers,
-            mine: 0..numbers.len(),
-        };
-        let ready = self.ready(data, config, &batched, &mut numbers_of);
-        Foreseen {
-            seeds: ready.seeds.len(),
-            candidates: Some(1 + self.p.task.num_negative),
-            documents: 0,
-            reach: ready.reach,
         }
     }
 
@@ -317,8 +232,8 @@ impl Task for LinkPrediction<'_> {
         )
     }
 
-    fn divided<'d>(&self, data: &'d Data) -> Option<&'d Divided> {
-        data.divided.as_ref()
+    fn source<'d>(&self, data: &'d Data) -> Source<'d> {
+        data.source()
     }
 
     fn warning(&self, _data: &Data) -> Option<String> {
@@ -329,71 +244,38 @@ impl Task for LinkPrediction<'_> {
         Vec::new()
     }
 
-    fn step(
-        &self,
-        data: &Data,
-        params: &Weights,
+    fn batch<'d>(
+        &'d self,
+        data: &'d Data,
         batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
-    ) -> OpResult<Step> {
-        let whole = self.batch(data, batched.all, rng);
-        if let Some(divided) = &data.divided {
-            return self.step_together(data, divided, params, &whole);
-        }
-        let easy = self.p.easy_edges(&data.twins);
-        let graph = easy.removed(&data.graph, whole.asked());
-        let b = whole.part(batched.mine.clone());
-        let gnn = QueryGnn::new(params, &graph, &data.embeddings)
-            .compute(self.p.train.common.path)
-            .recompute(self.p.train.common.recompute);
-        let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
-        let loss = self.loss(&pass.scores, batched.all.len());
-        let (loss, dscores) = loss.map_err(tensor_error)?;
-        Ok(Step {
-            whole: false,
-            loss,
-            parts: Vec::new(),
-            grads: gnn.backward(&mut pass, &dscores)?,
+    ) -> Batch<'d> {
+        let whole = self.queries(data, batched.all, rng);
+        let batch = whole.part(batched.mine.clone());
+        let queries = batch.queries.iter();
+        Batch::Links(LinkBatch {
+            seeds: queries.map(|q| vec![(q.head, 1.0)]).collect(),
+            batch,
+            asked: whole.asked().collect(),
+            easy: self.p.easy_edges(&data.twins),
+            temperature: self.p.task.adversarial_temperature,
+            rows: batched.all.len(),
         })
-    }
-
-    fn prepare(
-        &self,
-        data: &Data,
-        params: &Weights,
-        batched: &Batched<'_>,
-        rng: &mut ChaCha8Rng,
-    ) -> OpResult<LinkBatch> {
-        Ok(self.ready(data, &params.config, batched, rng))
-    }
-
-    fn launch(
-        &self,
-        data: &Data,
-        trainer: &mut dyn Trainer,
-        ready: LinkBatch,
-        factor: f64,
-    ) -> OpResult<Pending> {
-        trainer.links(data.source(), ready, factor)
     }
 
     fn validated(&self, data: &Data) -> usize {
         data.split.valid.len()
     }
 
-    fn validate(&self, pass: Pass<'_>, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
-        let rank = |by: &dyn Scorer| {
-            let (truth, valid) = (&data.truth, &data.split.valid);
-            let how = self.p.ranking(&data.twins);
-            rank_links(pass, by, &data.graph, truth, valid, how)
-        };
-        let ranks = match by {
-            By::Cpu(params) => match &data.divided {
-                Some(divided) => rank(&OverRanks::new(params, divided, &data.embeddings)),
-                None => rank(&OnCpu::new(params, &data.graph, &data.embeddings)),
-            },
-            By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
-        }?;
+    fn validate(
+        &self,
+        pass: Pass<'_>,
+        data: &Data,
+        scorer: &dyn Scorer,
+    ) -> OpResult<Vec<(String, f64)>> {
+        let (truth, valid) = (&data.truth, &data.split.valid);
+        let how = self.p.ranking(&data.twins);
+        let ranks = rank_links(pass, scorer, &data.graph, truth, valid, how)?;
         link_metrics::means(&ranks, &self.p.metrics())
     }
 
@@ -425,7 +307,7 @@ pub(super) fn foresee(
         let samples = task.samples(&data);
         let sizes = task.sizes(&data);
         out.look((&data.graph, text), (samples, &sizes), |numbers| {
-            task.foreseen(&data, &config, numbers)
+            FirstBatch::of(&task, &data, (&config, settings.steps.compute), numbers)
         });
         let how = p.ranking(&data.twins);
         let (batches, seeds) = how.batches(&data.graph, &data.split.valid);

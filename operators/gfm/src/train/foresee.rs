@@ -8,7 +8,7 @@ use gfm_pipe_api::{Artifact, Estimate};
 use super::memory::Sizes;
 use super::speed::{Speed, cost};
 use super::visits::Course;
-use super::{LoopSettings, memory};
+use super::{Batched, LoopSettings, Task, memory};
 use crate::gpu::estimate::{BatchShape, StepCost, estimate};
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Reach, rng};
@@ -18,15 +18,34 @@ use crate::sampling::permutation;
 /// Batches of each data set that are looked at.
 const LOOKED_AT: usize = 2;
 
-/// A batch of a data set, as far as memory and time depend on it.
-pub(crate) struct Foreseen {
+/// A batch of a data set, as far as memory and time depend on it besides sizes.
+pub(crate) struct FirstBatch {
     pub reach: Reach,
     /// Seeds of all queries together.
     pub seeds: usize,
-    /// Candidates of each query.
-    pub candidates: Option<usize>,
-    /// Documents, where losses are over them.
-    pub documents: usize,
+}
+
+impl FirstBatch {
+    /// The batch of these samples. What is drawn at random does not matter: only sizes do.
+    pub fn of<T: Task>(
+        task: &T,
+        data: &T::Data,
+        (config, compute): (&ModelConfig, Compute),
+        samples: &[usize],
+    ) -> Self {
+        let batched = Batched {
+            all: samples,
+            mine: 0..samples.len(),
+        };
+        let batch = task.batch(data, &batched, &mut rng(0, "an estimate"));
+        let candidates = batch.candidates();
+        let seeds = batch.seeds();
+        let graph = task.source(data).graph;
+        FirstBatch {
+            reach: Reach::chosen(config, graph, compute, (seeds, candidates), false),
+            seeds: seeds.iter().map(Vec::len).sum(),
+        }
+    }
 }
 
 /// What is foreseen of a training.
@@ -81,11 +100,11 @@ impl<'a> Foresight<'a> {
         &mut self,
         (graph, text): (&Graph, usize),
         (samples, sizes): (usize, &Sizes),
-        batch: impl Fn(&[usize]) -> Foreseen,
+        batch: impl Fn(&[usize]) -> FirstBatch,
     ) {
         self.samples.push(samples);
-        let how = &self.settings.how;
-        let numbers = (text, how.states.size_in_bytes());
+        let settings = &self.settings.steps;
+        let numbers = (text, settings.states.size_in_bytes());
         let queries = self.settings.batch_size.min(samples);
         let model = (self.class, self.config);
         if memory::check_sizes(model, numbers, sizes, queries).is_err() {
@@ -95,7 +114,7 @@ impl<'a> Foresight<'a> {
         let order = permutation(samples, &mut rng(self.settings.seed, "order of epoch 1"));
         for numbers in order.chunks(self.settings.batch_size).take(LOOKED_AT) {
             let seen = batch(numbers);
-            let scored = numbers.len() * seen.candidates.unwrap_or(graph.nodes());
+            let scored = numbers.len() * sizes.candidates.unwrap_or(graph.nodes());
             self.costs
                 .push(cost(self.config, graph, &seen.reach, scored));
             if self.steps.is_empty() {
@@ -105,13 +124,13 @@ impl<'a> Foresight<'a> {
             let shape = BatchShape {
                 class: self.class,
                 config: self.config,
-                how: *how,
+                settings: *settings,
                 graph,
                 text,
                 queries: numbers.len(),
                 seeds: seen.seeds,
-                candidates: seen.candidates,
-                documents: seen.documents,
+                candidates: sizes.candidates,
+                documents: sizes.documents,
                 reach: seen.reach,
             };
             match shape.cost() {
@@ -151,7 +170,7 @@ impl<'a> Foresight<'a> {
         if self.device == CPU {
             let a_step = self.costs.iter().sum::<f64>() / self.costs.len() as f64;
             let valid = self.valid * f64::from(self.settings.num_epoch);
-            let dtype = self.settings.how.states;
+            let dtype = self.settings.steps.states;
             let speed = Speed::measure(self.config, self.degree, self.queries, dtype).ok()?;
             return Some(Estimate {
                 memory: self.steps.iter().map(|s| s.memory).max().unwrap_or(0) as u64,
@@ -162,7 +181,7 @@ impl<'a> Foresight<'a> {
         Some(estimate(
             &self.steps,
             steps,
-            &self.settings.how,
+            &self.settings.steps,
             self.device,
         ))
     }

@@ -21,7 +21,7 @@ mod task;
 mod together;
 mod visits;
 
-pub use ahead::{ahead, threads as ahead_threads};
+pub use ahead::ahead;
 pub use loader::{Load, Loader};
 pub(crate) use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};
@@ -29,4 +29,4 @@ pub(crate) use outputs::{output_ports, write_outcome};
 pub use schedule::{Decay, Schedule};
 pub(crate) use start::{Start, start_problem, start_weights};
 pub use task::BestBy;
-pub(crate) use task::{Batched, By, Step, Task};
+pub(crate) use task::{Batched, Task};
