@@ -1,10 +1,13 @@
-//! Kernels of a device against what it can do: `cargo bench -p gfm-pipe-kernels --features cuda --bench gpu -- [--small]`.
+//! Kernels of a device against what it can do: `cargo bench -p gfm-pipe-kernels --features cuda
+//! --bench gpu -- [--small]`.
 //!
-//! Copies and large products tell what the device can do at most. Products in the shapes of the model's layers stand beside the large
-//! ones of their type; messages, their gradients and norms, for all states of eight queries, beside a copy over as much memory as the states
-//! take. Counted are bytes that a kernel asks for: a state for each message, and each state read or written once for what it does besides. Where
-//! states lie in a cache, that can be more than the memory gives. Every time is the mean over many launches, after which it is
-//! waited once. `--small` makes everything small, for the emulation (feature `gpu-emulation`).
+//! Copies and large products tell what the device can do at most. Products in the shapes of the
+//! model's layers stand beside the large ones of their type; messages, their gradients and norms,
+//! for all states of eight queries, beside a copy over as much memory as the states take. Counted
+//! are bytes that a kernel asks for: a state for each message, and each state read or written once
+//! for what it does besides. Where states lie in a cache, that can be more than the memory gives.
+//! Every time is the mean over many launches, after which it is waited once. `--small` makes
+//! everything small, for the emulation (feature `gpu-emulation`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,
@@ -104,7 +107,8 @@ impl Bench {
         Ok(2.0 * (n as f64).powi(3) / s / 1e12)
     }
 
-    /// Products of a layer, `rows` states of `d`: forward, gradient of states, gradient of the weight.
+    /// Products of a layer, `rows` states of `d`: forward, gradient of states, gradient of the
+    /// weight.
     fn products<S: State>(
         &self,
         name: &str,
@@ -224,7 +228,8 @@ impl Bench {
                 4.0 * states,
                 self.seconds(|| norm.forward(g.view(), rstd.view(), Some(x.view()), y.view()))?,
             ),
-            // What was left of it, the output's gradient, its own; and once more the first two for the parameters.
+            // What was left of it, the output's gradient, its own; and once more the first two for
+            // the parameters.
             (
                 "norm backward",
                 5.0 * states,
@@ -277,9 +282,10 @@ impl Bench {
             "\n{:28} {:5} {:>7} {:>5} {:>7} {:>9} {:>9} {:>8}",
             "product", "type", "m", "n", "k", "ms", "TFLOP/s", "of most"
         );
-        let shapes = match self.small {
-            true => vec![(256, 16)],
-            false => vec![(160_000, 64), (80_000, 512), (800_000, 512)],
+        let shapes = if self.small {
+            vec![(256, 16)]
+        } else {
+            vec![(160_000, 64), (80_000, 512), (800_000, 512)]
         };
         for shape in shapes {
             self.products::<f32>("f32", shape, f32s)?;
@@ -300,13 +306,14 @@ impl Bench {
             "copy GB/s",
             "of copy"
         );
-        let graphs = match self.small {
-            true => vec![("tiny", 40, 120, 3, 16)],
-            false => vec![
+        let graphs = if self.small {
+            vec![("tiny", 40, 120, 3, 16)]
+        } else {
+            vec![
                 ("M", 20_000, 100_000, 2_000, 64),
                 ("L", 10_000, 50_000, 1_000, 512),
                 ("100k", 100_000, 320_000, 1_000, 512),
-            ],
+            ]
         };
         for (label, nodes, count, relations, d) in graphs {
             let graph = OnDevice::new(&self.gpu, (nodes, count, relations))?;

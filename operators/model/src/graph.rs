@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, UInt64Array};
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
+use gfm_pipe_kernels::message::Path;
 use gfm_pipe_kernels::rspmm::Csr;
 
 /// A directed edge: the triple (head, relation, tail).
@@ -299,6 +300,15 @@ impl Graph {
     /// Number of edges, inverses included.
     pub fn edges(&self) -> usize {
         self.by_head.other.len()
+    }
+
+    /// Edges in the direction in which messages travel: grouped by the node that receives, and by the
+    /// node that sends.
+    pub fn flow(&self, path: Path) -> (Csr<'_>, Csr<'_>) {
+        match path {
+            Path::Fused => (self.by_head(), self.by_tail()),
+            Path::Plain => (self.by_tail(), self.by_head()),
+        }
     }
 
     /// Edges grouped by head.

@@ -171,7 +171,7 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
         .at_most(MAX_WIDTH, "weights grow with its square"),
         Field::new(
             "message_func",
-            Type::one_of(&["transe", "distmult", "rotate"]),
+            Type::one_of(MessageFunc::NAMES),
             "distmult",
             "how a neighbour's state and a relation make a message",
         ),

@@ -1,5 +1,5 @@
-//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are few, so that edges
-//! and boundaries do tie.
+//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are
+//! few, so that edges and boundaries do tie.
 
 mod reference;
 
@@ -36,7 +36,8 @@ fn wide<E: Tested>(x: &Vector<E>) -> Vec<f64> {
     x.read().unwrap().into_iter().map(Tested::wide).collect()
 }
 
-/// What the device gave: features; gradients of states, relations, starts; and what is left of the features' gradient.
+/// What the device gave: features; gradients of states, relations, starts; and what is left of the
+/// features' gradient.
 struct Given<S: Tested>
 where
     S::Acc: Tested,
@@ -190,9 +191,10 @@ impl Setup {
         let d = self.dim;
         let g = &self.graph;
         let (into, out_of, rel) = (g.by_destination(), g.by_source(), g.by_relation());
-        let squares = match Self::parts(function, path) {
-            true => Squares::Parts,
-            false => Squares::Message,
+        let squares = if Self::parts(function, path) {
+            Squares::Parts
+        } else {
+            Squares::Message
         };
         let rows = |x: &[f64]| self.by_query(x, d, 0..d);
         let x = rows(&self.x);

@@ -1,10 +1,11 @@
-//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of a block's threads, or, where
-//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
+//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of
+//! a block's threads, or, where `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
 
 use half::bf16;
 use proptest::prelude::*;
 
 use super::heads::{Head, HeadGrads};
+use super::layout::kernel_arguments;
 use super::losses::Sparse;
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Marks, Messages, Starts};
 use super::norms::{self, Norm, NormGrads};
@@ -26,7 +27,8 @@ use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+/// What tests run on: the emulation where it was built, else the first CUDA device, if
+/// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 pub(super) fn device() -> Option<Gpu> {
     #[cfg(feature = "gpu-emulation")]
     return Some(Gpu::emulated());
@@ -109,9 +111,10 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");
-    let spread = match E::SINGLE {
-        true => (terms.max(1) as f64).sqrt(),
-        false => 1.0,
+    let spread = if E::SINGLE {
+        (terms.max(1) as f64).sqrt()
+    } else {
+        1.0
     };
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let g = g.wide();
@@ -124,8 +127,8 @@ fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize
     }
 }
 
-/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in order, and the other way round; a device
-/// in whatever order it likes.
+/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in
+/// order, and the other way round; a device in whatever order it likes.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     #[cfg(feature = "gpu-emulation")]
     use super::emulated::run_backward;
@@ -851,6 +854,35 @@ fn scores_are_summed_over_documents() {
     close("documents", &out, &[3.5, 1.0, 2.0, 21.0, 1.0, 9.0]);
 }
 
+kernel_arguments! {
+    struct NoKernelTakesThis {
+        x: u64,
+    }
+}
+
+#[test]
+fn structs_are_described() {
+    assert_eq!(LAYOUTS.len(), 1);
+    assert_eq!((LAYOUTS[0].name, LAYOUTS[0].size), ("NoKernelTakesThis", 8));
+}
+
+#[test]
+fn a_device_may_only_count() {
+    let gpu = Gpu::counting();
+    let x = gpu.vector(&[1.0f64; 100]).unwrap();
+    let sums = gpu.zeros::<f64>(10).unwrap();
+    sum_rows(x.view(), sums.view(), 10).unwrap();
+    assert_eq!(sums.read().unwrap(), [0.0; 10]);
+    // The sums of one part, and where it starts and ends.
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 880,
+            peak: 880 + 80 + 8
+        }
+    );
+}
+
 #[cfg(feature = "gpu-emulation")]
 #[test]
 fn memory_is_counted_and_kernels_are_checked() {
@@ -874,9 +906,10 @@ fn memory_is_counted_and_kernels_are_checked() {
     );
     drop(a);
     assert_eq!(gpu.used().now, 0);
-    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
-    assert!(wrong.unwrap_err().to_string().contains("another size"));
-    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
+    let args = NoKernelTakesThis { x: 0 };
+    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
+    assert!(wrong.unwrap_err().to_string().contains("another struct"));
+    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
     assert!(none.unwrap_err().to_string().contains("no such kernel"));
 }
 

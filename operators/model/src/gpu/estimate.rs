@@ -1,9 +1,9 @@
 //! Memory and time of a training on a GPU, before it runs.
 //!
 //! Memory comes from running a step on a device that only counts ([`Gpu::counting`]): the same code
-//! allocates the same vectors in the same order, so nothing here repeats what a step allocates. Time
-//! is a model: the products' operations and the bytes that kernels move, divided by assumed shares
-//! of what a device's data sheet promises. It is not a measurement.
+//! allocates the same vectors in the same order, so nothing here repeats what a step allocates.
+//! Time is a model: the products' operations and the bytes that kernels move, divided by assumed
+//! shares of what a device's data sheet promises. It is not a measurement.
 
 use candle_core::DType;
 use gfm_pipe_api::{Estimate, OpError, OpResult};

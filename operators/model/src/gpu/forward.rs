@@ -10,7 +10,7 @@ use super::graph::{DeviceReach, Removed};
 use super::head::{HeadInput, HeadTape};
 use super::layer::{LayerInput, LayerTape};
 use super::model::{Background, BatchInput, Boundary, Model, Projection, Queries};
-use crate::model::{Reach, zeros_are_silent};
+use crate::model::Reach;
 use crate::ops::Seeds;
 
 /// What a forward pass leaves for the backward pass.
@@ -160,7 +160,7 @@ impl<S: State> Model<'_, S> {
 
     /// What does not depend on the query. Only sum and mean have it.
     pub fn background(&self) -> Result<Background<S>> {
-        let silent = zeros_are_silent(self.config.message_func);
+        let silent = self.config.message_func.zeros_are_silent();
         let reach = Reach::background(self.graph.nodes, self.config.layers(), silent);
         let reach = self.graph.rows(reach)?;
         let relations = Arc::new(self.relations()?);

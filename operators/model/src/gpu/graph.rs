@@ -94,7 +94,7 @@ impl<S: State> DeviceGraph<S> {
     pub fn new(graph: &Graph, embeddings: Vector<S::Acc>, config: &ModelConfig) -> Result<Self> {
         let gpu = embeddings.gpu();
         let path = config.message_func.path();
-        let (into, out_of) = path.flow(graph);
+        let (into, out_of) = graph.flow(path);
         let by_relation = graph.by_relation();
         let (destination, source) = match path {
             Path::Fused => (&by_relation.head, &by_relation.tail),
@@ -142,7 +142,7 @@ impl<S: State> DeviceGraph<S> {
     ) -> Result<Removed<S>> {
         let found = graph.places_of(triples);
         let counts = || {
-            let mut counts = message_counts::<f64>(self.path.flow(graph).0);
+            let mut counts = message_counts::<f64>(graph.flow(self.path).0);
             for edge in &found.edges {
                 counts[edge.tail as usize] -= 1.0;
             }

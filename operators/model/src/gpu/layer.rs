@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_kernels::gpu::extremes::{Aggregate, AggregateGrads, Kind, Path};
+use gfm_pipe_kernels::gpu::extremes::{Aggregate, AggregateGrads, Kind};
 use gfm_pipe_kernels::gpu::messages::{Messages, Starts};
 use gfm_pipe_kernels::gpu::norms::{Affine, Norm, NormGrads, Normed};
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
@@ -13,9 +13,9 @@ use gfm_pipe_kernels::gpu::{State, Vector, View};
 use super::error::Result;
 use super::graph::{DeviceReach, Removed};
 use super::linear::{Then, input_grad, linear, parameters_grad};
-use super::model::{Boundary, Model, Projection, StartRows, function};
+use super::model::{Boundary, Model, Projection, StartRows};
 use super::weights::Gradients;
-use crate::ops::{AggregateFunc, MessageFunc};
+use crate::ops::AggregateFunc;
 
 /// What layer `index` reads.
 #[derive(Clone, Copy)]
@@ -66,13 +66,6 @@ struct LinearInputGrads<'a, S: State> {
     states: Vector<S>,
     /// Of the layer's output, if a shortcut adds the states to it.
     shortcut: Option<View<'a, S>>,
-}
-
-fn path(message: MessageFunc) -> Path {
-    match message.path() {
-        crate::ops::Path::Fused => Path::Fused,
-        crate::ops::Path::Plain => Path::Plain,
-    }
 }
 
 /// Name of a layer's parameter.
@@ -150,7 +143,7 @@ impl<'a, S: State> Model<'a, S> {
 
     fn messages<'m>(&'m self, input: &LayerInput<'m, S>) -> Messages<'m, S> {
         Messages {
-            function: function(self.config.message_func),
+            function: self.config.message_func,
             edges: &self.graph.edges,
             from: &input.reach.rows[input.index],
             to: &input.reach.rows[input.index + 1],
@@ -175,7 +168,7 @@ impl<'a, S: State> Model<'a, S> {
         };
         Some(Aggregate {
             kind,
-            path: path(self.config.message_func),
+            path: self.config.message_func.path(),
             messages: self.messages(input),
             starts,
         })

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_kernels::gpu::messages::Function;
 use gfm_pipe_kernels::gpu::rows::{add_to_states, set_at, weigh_rows};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 use gfm_pipe_kernels::rows::{NONE, Rows};
@@ -13,7 +12,7 @@ use super::graph::{DeviceGraph, DeviceReach, Removed};
 use super::linear::{Then, linear};
 use super::weights::{Weights, upload};
 use crate::model::ModelConfig;
-use crate::ops::{MessageFunc, Seeds};
+use crate::ops::Seeds;
 
 /// A model on a graph.
 #[derive(Clone, Copy)]
@@ -114,15 +113,6 @@ impl<S: State> Background<S> {
     pub(super) fn before(&self, i: usize) -> Option<View<'_, S>> {
         let states = &self.states[i];
         (!states.is_empty()).then(|| states.view())
-    }
-}
-
-/// The kernels of a message function.
-pub(super) fn function(message: MessageFunc) -> Function {
-    match message {
-        MessageFunc::TransE => Function::TransE,
-        MessageFunc::DistMult => Function::DistMult,
-        MessageFunc::RotatE => Function::RotatE,
     }
 }
 

@@ -19,8 +19,8 @@ pub enum Sums {
 }
 
 impl Sums {
-    /// Chooses for the ranks of a stage: their devices if each has one of its own and NCCL, else the
-    /// host. All ranks choose the same.
+    /// Chooses for the ranks of a stage: their devices if each has one of its own and NCCL, else
+    /// the host. All ranks choose the same.
     ///
     /// # Errors
     /// If a rank is gone, or a device reports an error.

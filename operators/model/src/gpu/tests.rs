@@ -1,5 +1,5 @@
-//! The model on a device against the CPU's, in f64: scores and gradients of every kind of model. The
-//! device is the emulation, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it.
+//! The model on a device against the CPU's, in f64: scores and gradients of every kind of model.
+//! The device is the emulation, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::adamw::AdamW;

@@ -90,7 +90,7 @@ impl<T: Elem> LayerInput<'_, T> {
     }
 
     fn kernel<'a>(&'a self, views: &'a Views<'_, T>) -> Result<Layer<'a, T>> {
-        let (into, out_of) = self.kind.path.flow(self.graph);
+        let (into, out_of) = self.graph.flow(self.kind.path);
         let bias = views.bias.slice()?;
         let (dim, out) = (self.boundary.rows.dims2()?.1, bias.len());
         Ok(Layer {

@@ -25,12 +25,11 @@ pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
 pub use params::{rng, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::QueryGnn;
-
-pub use crate::graph::TailQuery;
-pub(crate) use reach::zeros_are_silent;
 pub use reach::{Compute, Reach};
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
+
+pub use crate::graph::TailQuery;
 
 #[cfg(test)]
 pub(crate) fn test_rng(seed: u64) -> rand_chacha::ChaCha8Rng {

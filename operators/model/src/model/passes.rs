@@ -8,7 +8,7 @@ use super::background::Background;
 use super::backward::NetworkGrads;
 use super::forward::{Keep, Pass, Queries, Run, Seen, TypedTape};
 use super::network::{Network, check_nodes, project};
-use super::reach::{Reach, zeros_are_silent};
+use super::reach::Reach;
 use crate::ops::{Boundary, First};
 use crate::tensor::{Elem, tensor, view};
 use crate::tensor_error;
@@ -228,7 +228,7 @@ impl Network<'_> {
         let (nodes, dim) = (self.graph.nodes(), config.input_dim);
         let layers = self.params.tensors.layers.iter();
         let projections = layers.map(|layer| project(relations, &layer.projection));
-        let first = if zeros_are_silent(config.message_func) {
+        let first = if config.message_func.zeros_are_silent() {
             None
         } else {
             Some(tensor(vec![T::zero(); nodes * dim], (nodes, dim))?)
@@ -261,7 +261,7 @@ impl Network<'_> {
     ) -> OpResult<Vec<Tensor>> {
         let config = &self.params.config;
         let nodes = self.graph.nodes();
-        let silent = zeros_are_silent(config.message_func);
+        let silent = config.message_func.zeros_are_silent();
         let rows = Reach::background(nodes, config.layers(), silent).into();
         let boundary = Boundary::none::<T>(config.input_dim).map_err(tensor_error)?;
         let layers = self.layers::<M, T>(&Run {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelConfig;
 use crate::graph::Graph;
-use crate::ops::{MessageFunc, Path, Seeds};
+use crate::ops::{Path, Seeds};
 
 /// More hops than were counted. A model with more layers than this computes every state that far away.
 pub(super) const FAR: u8 = u8::MAX;
@@ -163,7 +163,7 @@ impl Reach {
             seeds,
             candidates,
             layers: config.layers(),
-            zeros_are_silent: zeros_are_silent(config.message_func),
+            zeros_are_silent: config.message_func.zeros_are_silent(),
             background,
         };
         let needed = Reach::needed(graph, path, &request);
@@ -181,7 +181,7 @@ impl Reach {
 
     /// Only what has to be computed.
     pub fn needed(graph: &Graph, path: Path, request: &Request<'_>) -> Self {
-        let (into, out_of) = path.flow(graph);
+        let (into, out_of) = graph.flow(path);
         let (nodes, queries, layers) = (graph.nodes(), request.seeds.len(), request.layers);
         let from_seeds: Vec<Vec<u8>> = request
             .seeds
@@ -237,7 +237,7 @@ impl Reach {
 
 /// Messages into some rows.
 fn messages(rows: &Rows, graph: &Graph, path: Path) -> u64 {
-    let (into, _) = path.flow(graph);
+    let (into, _) = graph.flow(path);
     let nodes = into.offsets.windows(2).enumerate();
     nodes
         .map(|(v, w)| rows.of(v).len() as u64 * u64::from(w[1] - w[0]))
@@ -250,12 +250,4 @@ pub(super) fn cost(to: &[Rows], graph: &Graph, path: Path, dim: usize) -> f64 {
     let messages: u64 = to.iter().map(|rows| messages(rows, graph, path)).sum();
     let dim = dim as f64;
     rows as f64 * dim * dim / 8.0 + messages as f64 * (dim + 16.0)
-}
-
-/// Whether a state of zeros sends a message of zeros.
-pub(crate) fn zeros_are_silent(message: MessageFunc) -> bool {
-    match message {
-        MessageFunc::TransE => false,
-        MessageFunc::DistMult | MessageFunc::RotatE => true,
-    }
 }

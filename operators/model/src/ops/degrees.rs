@@ -3,7 +3,7 @@
 use gfm_pipe_kernels::layer::{Aggregate, Squares, Statistics, Ties};
 use gfm_pipe_kernels::rspmm::Csr;
 
-use super::{AggregateFunc, LayerKind, MessageFunc, Path};
+use super::{AggregateFunc, LayerKind, Path};
 use crate::graph::Graph;
 use crate::tensor::Elem;
 
@@ -46,7 +46,7 @@ pub(crate) struct Degrees<T> {
 impl<T: Elem> Degrees<T> {
     /// For layers of this kind on a graph.
     pub fn new(kind: LayerKind, graph: &Graph) -> Self {
-        let counts = || message_counts(kind.path.flow(graph).0);
+        let counts = || message_counts(graph.flow(kind.path).0);
         let (counts, scales) = match kind.aggregate {
             AggregateFunc::Sum | AggregateFunc::Max | AggregateFunc::Min => {
                 (Vec::new(), Default::default())
@@ -71,11 +71,11 @@ impl<T: Elem> Degrees<T> {
             Path::Fused => Ties::Halves,
             Path::Plain => Ties::Equal,
         };
-        let squares = match (self.kind.path, self.kind.message) {
-            (Path::Fused, MessageFunc::TransE) => Squares::Parts,
-            (Path::Fused, MessageFunc::DistMult | MessageFunc::RotatE) | (Path::Plain, _) => {
-                Squares::Message
-            }
+        let parts = self.kind.message.squares_of_parts() && self.kind.path == Path::Fused;
+        let squares = if parts {
+            Squares::Parts
+        } else {
+            Squares::Message
         };
         match self.kind.aggregate {
             AggregateFunc::Sum => Aggregate::Sum,

@@ -28,24 +28,4 @@ fn same(what: &str, a: usize, b: usize) -> Result<()> {
     Ok(())
 }
 
-/// Runs `$body` with `$M` being the type of the message function `$which`.
-macro_rules! by_message {
-    ($which:expr, $M:ident => $body:expr) => {
-        match $which {
-            $crate::ops::MessageFunc::TransE => {
-                type $M = gfm_pipe_kernels::message::TransE;
-                $body
-            }
-            $crate::ops::MessageFunc::DistMult => {
-                type $M = gfm_pipe_kernels::message::DistMult;
-                $body
-            }
-            $crate::ops::MessageFunc::RotatE => {
-                type $M = gfm_pipe_kernels::message::RotatE;
-                $body
-            }
-        }
-    };
-}
-
-pub(crate) use by_message;
+pub(crate) use gfm_pipe_kernels::by_message_function as by_message;

@@ -68,9 +68,10 @@ impl Setup {
     }
 
     pub(super) fn start(&self, row: usize) -> Vec<f64> {
-        match row.is_multiple_of(3) {
-            true => self.starts[row / 3 * self.dim..][..self.dim].to_vec(),
-            false => vec![0.0; self.dim],
+        if row.is_multiple_of(3) {
+            self.starts[row / 3 * self.dim..][..self.dim].to_vec()
+        } else {
+            vec![0.0; self.dim]
         }
     }
 
@@ -124,9 +125,10 @@ impl Setup {
                 row[d + c] = row[d + c].max(*m);
                 row[2 * d + c] = row[2 * d + c].min(*m);
                 let (x, w) = (self.x(u)[c], self.relation(r)[c]);
-                row[3 * d + c] += match Self::parts(function, path) {
-                    true => x * x + w * w,
-                    false => m * m,
+                row[3 * d + c] += if Self::parts(function, path) {
+                    x * x + w * w
+                } else {
+                    m * m
                 };
             }
         });
@@ -175,9 +177,10 @@ impl Setup {
                 for c in 0..d {
                     let (mean, square) = (row * width + c, row * width + 3 * d + c);
                     let deviation = features[square];
-                    let variance = match deviation > least {
-                        true => g[square] / (2.0 * deviation),
-                        false => 0.0,
+                    let variance = if deviation > least {
+                        g[square] / (2.0 * deviation)
+                    } else {
+                        0.0
                     };
                     g[mean] = (g[mean] - 2.0 * features[mean] * variance) / count;
                     g[square] = variance / count;
@@ -282,9 +285,12 @@ fn message(function: Function, x: &[f64], w: &[f64]) -> Vec<f64> {
 fn message_grads(function: Function, g: &[f64], x: &[f64], w: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let turned = |g: &[f64], by: &[f64]| -> Vec<f64> {
         let half = g.len() / 2;
-        let one = |i: usize| match i < half {
-            true => g[i] * by[i] + g[half + i] * by[half + i],
-            false => g[i] * by[i - half] - g[i - half] * by[i],
+        let one = |i: usize| {
+            if i < half {
+                g[i] * by[i] + g[half + i] * by[half + i]
+            } else {
+                g[i] * by[i - half] - g[i - half] * by[i]
+            }
         };
         (0..g.len()).map(one).collect()
     };

@@ -49,7 +49,7 @@ impl Part {
             )));
         }
         let (path, owners, ranks) = (message.path(), partition.owners(), partition.ranks());
-        let (into, out_of) = path.flow(graph);
+        let (into, out_of) = graph.flow(path);
         let own = partition.of(rank);
         let around = |offsets: &[u32], v: u32| {
             offsets[v as usize] as usize..offsets[v as usize + 1] as usize

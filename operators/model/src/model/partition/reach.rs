@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::rows::part_rows;
 use crate::graph::Graph;
 use crate::model::ModelConfig;
-use crate::model::reach::{Compute, FAR, LayerRows, cost, starts, zeros_are_silent};
+use crate::model::reach::{Compute, FAR, LayerRows, cost, starts};
 use crate::ops::Seeds;
 
 /// Hops from some nodes, for each query, to every node that is here.
@@ -130,7 +130,7 @@ pub(super) fn chosen(
         return Ok(whole());
     }
     let path = config.message_func.path();
-    let (into, out_of) = path.flow(graph);
+    let (into, out_of) = graph.flow(path);
     let nodes = graph.nodes();
     let mut reached = Hops::new(nodes, seeds.iter().map(|s| starts(s).collect()));
     for hop in 1..=layers {
@@ -148,7 +148,7 @@ pub(super) fn chosen(
         }
         needed.send_to_copies(exchange)?;
     }
-    let silent = zeros_are_silent(config.message_func);
+    let silent = config.message_func.zeros_are_silent();
     let matters = |layer: usize, v: usize, q: usize| match &needed {
         Some(hops) => usize::from(hops.of[q][v]) <= layers - layer,
         None => true,
