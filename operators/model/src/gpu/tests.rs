@@ -31,17 +31,12 @@ pub(super) fn device() -> Option<Gpu> {
     if cfg!(feature = "gpu-emulation") || asked {
         return Some(crate::device::open(0).unwrap());
     }
-    eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+    gfm_pipe_testing::skip("gpu", "GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
     None
 }
 
 pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (x >> 40) as f64 / (1 << 23) as f64 - 1.0
-    };
-    std::iter::repeat_with(next).take(n).collect()
+    gfm_pipe_testing::Random::new(seed).signed(n)
 }
 
 fn config() -> impl Strategy<Value = ModelConfig> {
