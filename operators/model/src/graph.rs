@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, UInt64Array};
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
+use gfm_pipe_kernels::csr::Csr;
 use gfm_pipe_kernels::message::Path;
-use gfm_pipe_kernels::rspmm::Csr;
 
 /// A directed edge: the triple (head, relation, tail).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -20,11 +20,11 @@ use super::rows::{
 use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
+use crate::csr::{ByRelation, Csr};
 use crate::layer::{self, Aggregate, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
-use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gfm_pipe_kernels::csr::ByRelation;
 use gfm_pipe_kernels::gpu::messages::{DeviceMarks, DeviceRows, Edges, Marks};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
-use gfm_pipe_kernels::rspmm::ByRelation;
 
 use super::error::Result;
 use super::weights::upload;

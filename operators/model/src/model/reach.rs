@@ -4,8 +4,8 @@
 //! the whole batch, the background's. And the state of a node after layer k matters only when a candidate is at most
 //! L - k hops away. Both are exact for sum and mean. Hops follow the messages.
 
+use gfm_pipe_kernels::csr::Csr;
 use gfm_pipe_kernels::rows::Rows;
-use gfm_pipe_kernels::rspmm::Csr;
 use rayon::prelude::*;
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What aggregates need to know of each node's degree.
 
+use gfm_pipe_kernels::csr::Csr;
 use gfm_pipe_kernels::layer::{Aggregate, Squares, Statistics, Ties};
-use gfm_pipe_kernels::rspmm::Csr;
 
 use super::{AggregateFunc, LayerKind, Path};
 use crate::graph::Graph;

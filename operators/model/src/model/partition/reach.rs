@@ -6,7 +6,7 @@
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::gather;
-use gfm_pipe_kernels::rspmm::Csr;
+use gfm_pipe_kernels::csr::Csr;
 use rayon::prelude::*;
 
 use super::exchange::Exchange;
