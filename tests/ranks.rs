@@ -313,7 +313,7 @@ fn a_killed_rank_ends_the_run_which_others_go_on_with() {
     let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let resumed = lines
         .map_while(Result::ok)
-        .any(|line| line.contains("going on from the checkpoint after step"));
+        .any(|line| line.contains("continuing from the checkpoint after step"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(resumed);

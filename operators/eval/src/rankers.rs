@@ -118,14 +118,17 @@ pub const MAX_ENTITIES: f64 = u32::MAX as f64;
 /// Why there are no more.
 pub const NUMBERED: &str = "entities are numbered with 32 bits";
 
+/// Default of the parameter `top_k`, for all operators that have it.
+pub const DEFAULT_TOP_K: usize = 20;
+
 /// The parameter `top_k`.
-pub fn top_k_field() -> Field {
+pub fn top_k_field(default: usize) -> Field {
     static ABOUT: LazyLock<String> = LazyLock::new(|| {
         let users = RANKERS.iter().filter(|r| r.uses_top_k);
         let users: Vec<&str> = users.map(|r| r.name).collect();
         format!("entities that count, for {}", listed(&users, "and"))
     });
-    Field::new("top_k", Type::int(1), 20, &ABOUT).at_most(MAX_ENTITIES, NUMBERED)
+    Field::new("top_k", Type::int(1), default, &ABOUT).at_most(MAX_ENTITIES, NUMBERED)
 }
 
 /// The scores of a question's entities, for a ranker.

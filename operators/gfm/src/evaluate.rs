@@ -12,7 +12,9 @@ use gfm_pipe_api::{
 };
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::metrics::{Answer, Gold};
-use gfm_pipe_eval::rankers::{Ranker, RankerName, default_first, ranker_type};
+use gfm_pipe_eval::rankers::{
+    DEFAULT_TOP_K, Ranker, RankerName, default_first, ranker_type, top_k_field,
+};
 use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
 use gfm_pipe_eval::remarks::on_evaluation;
 use gfm_pipe_eval::systems::{
@@ -113,6 +115,7 @@ impl Operator for Evaluate {
             .at_most(f64::from(u32::MAX), "hops are counted with 32 bits"),
         );
         fields.extend(Resampling::fields());
+        fields.push(top_k_field(DEFAULT_TOP_K));
         fields.extend(inference::fields());
         fields.push(
             Field::new(

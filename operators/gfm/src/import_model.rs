@@ -1,4 +1,4 @@
-//! `import-model`: a model that was trained elsewhere, for evaluation or as a start.
+//! `import-model`: reads a model that was trained elsewhere, to evaluate it or to train it further.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::EncoderId;
-use crate::train::Start;
+use crate::train::StartModel;
 use gfm_pipe_model::model::files::{input_files, read_checkpoint};
 use gfm_pipe_model::model::{Origin, Params as Weights, write_model};
 
-/// The operator.
+/// The operator `import-model`.
 pub struct ImportModel;
 
 /// Parameters of `import-model`.
@@ -33,7 +33,7 @@ impl Operator for ImportModel {
         Schema::new(vec![Field::required(
             "path",
             Type::Path,
-            "folder with config.json and model.pth or model.safetensors, or a file of weights with config.json beside it",
+            "folder with config.json and model.pth or model.safetensors, or a file of weights next to a config.json",
         )])
     }
 
@@ -42,7 +42,7 @@ impl Operator for ImportModel {
             name: "graph",
             accepts: Accepts::Kinds(&[&kinds::GRAPH]),
             arity: Arity::One,
-            about: "a graph the model is used on: its encoder has to be the model's",
+            about: "a graph that the model is used on: both need the same encoder",
         }]
     }
 
@@ -63,12 +63,12 @@ impl Operator for ImportModel {
         let given = read_checkpoint(&ctx.base, &p.path)?;
         let file = given.file.clone();
         let config = given.config.clone().ok_or_else(|| {
-            OpError::new("nothing says what model these weights are of")
+            OpError::new("there is no configuration for these weights")
                 .file(&file)
-                .hint("put the config.json that belongs to them beside them")
+                .hint("put the config.json of the model next to them")
         })?;
-        let start = Start::given(ctx, given);
-        start.check(ctx, &encoder)?;
+        let start = StartModel::from_file(ctx, given);
+        start.check_encoder(ctx, &encoder)?;
         let params = Weights::from_tensors(
             config.class,
             &config.entity_model,

@@ -11,12 +11,11 @@ use gfm_pipe_api::{
 };
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::pieces::Pieces;
-use gfm_pipe_eval::rankers::top_k_field;
 
 use crate::build_background::read_background;
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{LoadedGraph, same_encoder, zipped};
-use crate::question_scores::{Seeded, each_scored};
+use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
 use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
@@ -102,7 +101,6 @@ pub(crate) fn ports() -> Vec<InPort> {
 /// The parameters that say how questions are put.
 pub(crate) fn fields() -> Vec<Field> {
     vec![
-        top_k_field(),
         Field::new(
             "init_entities_weight",
             Type::Bool,
@@ -307,11 +305,11 @@ impl Inputs {
             check_memory(&weights.0.config, graph.nodes(), queries)?;
         }
         let ask = |by: &dyn Scorer| {
-            let asked = Seeded {
+            let asked = SeededQuestions {
                 questions: &self.questions,
                 seeds: &seeds,
             };
-            each_scored(
+            score_each(
                 options.pass,
                 by,
                 graph.nodes(),

@@ -1,4 +1,4 @@
-//! Entity scores of many questions, a batch at a time.
+//! Entity scores of many questions, computed in batches.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::part;
@@ -10,21 +10,21 @@ use gfm_pipe_model::model::Question;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::{Scorer, check_scores};
 
-/// Questions and the nodes each starts from.
+/// Questions and the nodes that each starts from.
 #[derive(Clone, Copy)]
-pub(crate) struct Seeded<'a> {
+pub(crate) struct SeededQuestions<'a> {
     pub questions: &'a Questions,
     pub seeds: &'a [Starts],
 }
 
-/// Passes the entity scores of each question that starts somewhere to `take`, in order, and keeps
-/// none of them. Each rank passes on the scores of its own share, also where all ranks scored all
-/// questions together.
-pub(crate) fn each_scored(
+/// Calls `take` with the entity scores of each question that has a node to start from, in order.
+/// Each rank does so only for its own share of the questions, even if all ranks scored all questions
+/// together.
+pub(crate) fn score_each(
     pass: Pass<'_>,
     by: &dyn Scorer,
     nodes: usize,
-    Seeded { questions, seeds }: Seeded<'_>,
+    SeededQuestions { questions, seeds }: SeededQuestions<'_>,
     batch_size: usize,
     mut take: impl FnMut(usize, &[f64]),
 ) -> OpResult<()> {
@@ -39,8 +39,8 @@ pub(crate) fn each_scored(
         mine.clone()
     };
     let mut places = scored.clone();
-    let (mut through, all) = (0, scored.len());
-    pass.at(through, all);
+    let (mut done, all) = (0, scored.len());
+    pass.at(done, all);
     for rows in askable[scored].chunks(batch_size.max(1)) {
         check_cancelled(ctx, by)?;
         let batch: Vec<Question<'_>> = rows
@@ -61,8 +61,8 @@ pub(crate) fn each_scored(
                 take(*i, scores);
             }
         }
-        through += batch.len();
-        pass.at(through, all);
+        done += batch.len();
+        pass.at(done, all);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use gfm_pipe_api::{
     Arity, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem, Schema, Type,
     kinds,
 };
-use gfm_pipe_eval::rankers::{self, RankerName, ranker_type};
+use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, RankerName, ranker_type, top_k_field};
 use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
 use gfm_pipe_eval::systems::{MODEL, PPR, RRF, SystemName, Walking, askable};
 use rayon::prelude::*;
@@ -79,6 +79,7 @@ impl Operator for Retrieve {
             )
             .at_most(1e6, "each is a row of `rankings`"),
         ];
+        fields.push(top_k_field(DEFAULT_TOP_K));
         fields.extend(inference::fields());
         fields.extend(Walking::fields());
         Schema::new(fields)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_eval::EntityDocuments;
-use gfm_pipe_gfm::train::ahead;
+use gfm_pipe_gfm::train::prefetch;
 use gfm_pipe_kernels::gpu::Gpu;
 use gfm_pipe_model::backend::{
     Backend, Batch, Gold, Kept, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
@@ -143,7 +143,7 @@ pub fn timed(
         let before = Instant::now();
         (maker.prepare(i), before.elapsed().as_secs_f64())
     };
-    let step = ahead(threads, 0..filling + steps, make, |next| {
+    let step = prefetch(threads, 0..filling + steps, make, |next| {
         let mut pending: Option<Pending> = None;
         let mut start = Instant::now();
         for i in 0..filling + steps {

@@ -1,4 +1,5 @@
-//! Data sets of fine-tuning: a graph with its documents, questions to train on, questions to validate on.
+//! Data sets of fine-tuning: a graph with its documents, training questions and validation
+//! questions.
 
 use std::collections::BTreeMap;
 
@@ -8,56 +9,61 @@ use gfm_pipe_eval::EntityDocuments;
 use super::Params;
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
-use crate::train::foresee::port;
+use crate::train::estimate::port;
 use gfm_pipe_model::backend::{Kept, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 
-/// Questions and their embeddings.
+/// The input artifacts of one set of questions.
 #[derive(Clone)]
-struct Asked {
+struct QuestionArtifacts {
     questions: Artifact,
     embeddings: Artifact,
     starts: Option<Artifact>,
 }
 
-/// Artifacts of a data set.
+/// The input artifacts of a data set.
 #[derive(Clone)]
 pub(super) struct DataSet {
     graph: Artifact,
     documents: Artifact,
-    train: Option<Asked>,
-    valid: Option<Asked>,
+    train: Option<QuestionArtifacts>,
+    valid: Option<QuestionArtifacts>,
 }
 
-/// A data set in memory.
+/// A data set, loaded into memory.
 pub(super) struct Data {
     pub kept: Kept,
-    /// Of the graph the relations only, where ranks divide graphs.
+    /// The graph and its embeddings. Where ranks divide graphs, the graph has no edges.
     pub input: LoadedGraph,
-    /// Number of its nodes.
+    /// Number of nodes of the whole graph.
     pub nodes: usize,
-    /// This rank's part of it, where ranks divide graphs.
+    /// This rank's part of the graph, where ranks divide graphs.
     pub divided: Option<Divided>,
     pub documents: EntityDocuments,
     pub train: Split,
     pub valid: Split,
-    /// Training questions that cannot be trained on.
+    /// Number of training questions that cannot be trained on.
     pub unusable: usize,
     /// Where the validation questions come from, for the log.
     pub about: &'static str,
 }
 
-/// Questions with what they start from.
+/// Questions and the nodes that each starts from.
 pub(super) struct Split {
     pub questions: Questions,
     pub seeds: Vec<Vec<(u32, f64)>>,
 }
 
-/// Ports whose artifacts belong together by position, each group with those of it that may be empty.
-pub(super) fn groups(
-    inputs: &Connected,
-) -> Vec<(&'static [&'static str], &'static [&'static str])> {
+/// Ports whose artifacts belong together by position.
+pub(super) struct PortGroup {
+    pub required: &'static [&'static str],
+    /// Ports that may be empty.
+    pub optional: &'static [&'static str],
+}
+
+/// The groups of ports that belong together by position.
+pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
     const OWN: &[&str] = &["graph", "documents", "train", "train_embeddings"];
     const STARTS: &[&str] = &["starts"];
     const VALID: &[&str] = &["valid", "valid_embeddings"];
@@ -68,31 +74,32 @@ pub(super) fn groups(
         "valid_graph",
         "valid_documents",
     ];
+    let group = |required, optional| PortGroup { required, optional };
     if inputs.get("valid_graph").is_some_and(|v| !v.is_empty()) {
-        vec![(OWN, STARTS), (APART, VALID_STARTS)]
+        vec![group(OWN, STARTS), group(APART, VALID_STARTS)]
     } else {
         vec![
-            (OWN, VALID),
-            (OWN, STARTS),
-            (VALID, VALID_STARTS),
-            (&["valid_graph", "valid_documents"], &[]),
+            group(OWN, VALID),
+            group(OWN, STARTS),
+            group(VALID, VALID_STARTS),
+            group(&["valid_graph", "valid_documents"], &[]),
         ]
     }
 }
 
-/// The data sets of all ports: first those to train on, then those only validated on.
+/// The data sets of all ports: first the training ones, then those for validation only.
 pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
-    for (ports, optional) in groups(&connected(ctx)) {
-        zipped(ctx, ports, optional)?;
+    for group in groups(&connected(ctx)) {
+        zipped(ctx, group.required, group.optional)?;
     }
     data_sets_of(&ctx.inputs)
 }
 
-/// The same of artifacts by port.
+/// The same as [`data_sets`], from the artifacts by port.
 pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult<Vec<DataSet>> {
     let apart = !port(inputs, "valid_graph").is_empty();
     let at = |name: &str, i: usize| port(inputs, name).get(i).cloned();
-    let set = |(graph, documents): (&str, &str), i, train, valid| -> OpResult<DataSet> {
+    let set = |graph: &str, documents: &str, i, train, valid| -> OpResult<DataSet> {
         let missing = |port: &str| OpError::new(format!("nothing is connected to input `{port}`"));
         Ok(DataSet {
             graph: at(graph, i).ok_or_else(|| missing(graph))?,
@@ -101,8 +108,8 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
             valid,
         })
     };
-    let asked = |[questions, embeddings, starts]: [&str; 3], i| {
-        Some(Asked {
+    let artifacts = |[questions, embeddings, starts]: [&str; 3], i| {
+        Some(QuestionArtifacts {
             questions: at(questions, i)?,
             embeddings: at(embeddings, i)?,
             starts: at(starts, i),
@@ -112,19 +119,19 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
     let of_valid = ["valid", "valid_embeddings", "valid_starts"];
     let mut out = Vec::new();
     for i in 0..port(inputs, "graph").len() {
-        let valid = asked(of_valid, i).filter(|_| !apart);
-        let train = asked(of_train, i);
-        out.push(set(("graph", "documents"), i, train, valid)?);
+        let valid = artifacts(of_valid, i).filter(|_| !apart);
+        let train = artifacts(of_train, i);
+        out.push(set("graph", "documents", i, train, valid)?);
     }
     for i in 0..port(inputs, "valid_graph").len() {
-        let valid = asked(of_valid, i);
-        out.push(set(("valid_graph", "valid_documents"), i, None, valid)?);
+        let valid = artifacts(of_valid, i);
+        out.push(set("valid_graph", "valid_documents", i, None, valid)?);
     }
     Ok(out)
 }
 
 impl Data {
-    /// What backends train on.
+    /// The graph and embeddings, as backends need them.
     pub fn source(&self) -> Source<'_> {
         Source {
             graph: &self.input.graph,
@@ -136,13 +143,13 @@ impl Data {
 }
 
 impl DataSet {
-    /// What the data set is called, by its questions.
+    /// The data set's name, which its questions store.
     pub fn name(&self) -> OpResult<String> {
-        let asked = self.train.as_ref().or(self.valid.as_ref());
-        let Some(asked) = asked else {
+        let artifacts = self.train.as_ref().or(self.valid.as_ref());
+        let Some(artifacts) = artifacts else {
             return Ok(self.graph.name.clone());
         };
-        let info = asked.questions.read("info")?;
+        let info = artifacts.questions.read("info")?;
         Ok(columns::text(&info, "dataset")?.value(0).to_owned())
     }
 
@@ -151,22 +158,23 @@ impl DataSet {
         &self.graph.name
     }
 
-    /// Whether it is there for validation only.
+    /// Whether the data set is for validation only.
     pub fn only_validates(&self) -> bool {
         self.train.is_none()
     }
 
-    /// Encoders of all its texts, the graph's first.
+    /// Encoders of all texts of the data set, the graph's first.
     pub fn encoders(&self) -> OpResult<Vec<EncoderId>> {
         let mut out = vec![EncoderId::of_graph(&self.graph)?];
-        for asked in self.train.iter().chain(&self.valid) {
-            out.push(EncoderId::of_embeddings(&asked.embeddings)?);
+        for artifacts in self.train.iter().chain(&self.valid) {
+            out.push(EncoderId::of_embeddings(&artifacts.embeddings)?);
         }
         Ok(out)
     }
 
-    /// Reads it and splits its questions. `hold_out`: whether a part of the training questions is validated on where no
-    /// others are given. Where ranks divide graphs, only this rank's part is kept.
+    /// Reads the data set and splits its questions. `hold_out`: whether a part of the training
+    /// questions is held out for validation if no validation questions are given. Where ranks divide
+    /// graphs, only this rank's part is kept.
     pub fn read(&self, p: &Params, hold_out: bool, dividing: Option<&Dividing>) -> OpResult<Data> {
         let mut input = LoadedGraph::read(&self.graph)?;
         let documents = read_entity_documents(&self.documents)?;
@@ -180,9 +188,9 @@ impl DataSet {
             .artifact(&self.documents.name)
             .hint("make both from the same ingest-kg stage"));
         }
-        let read = |asked: &Asked| -> OpResult<Questions> {
-            let q = Questions::read(&asked.questions, &asked.embeddings)?;
-            let q = q.starting(asked.starts.as_ref())?;
+        let read = |artifacts: &QuestionArtifacts| -> OpResult<Questions> {
+            let q = Questions::read(&artifacts.questions, &artifacts.embeddings)?;
+            let q = q.starting(artifacts.starts.as_ref())?;
             q.check(input.graph.nodes(), documents.num_documents())?;
             Ok(q)
         };
@@ -232,7 +240,7 @@ impl DataSet {
     }
 }
 
-/// Questions that start somewhere, and have a known gold entity and gold document.
+/// Questions that have a node to start from, a known gold entity and a known gold document.
 fn usable(q: &Questions) -> Vec<usize> {
     (0..q.len())
         .filter(|i| {
@@ -243,7 +251,8 @@ fn usable(q: &Questions) -> Vec<usize> {
         .collect()
 }
 
-/// A number in [0, 1) from seed and id: the same question falls on the same side whatever else the file holds.
+/// A number in [0, 1) from seed and id, so that the split of a question does not depend on the other
+/// questions.
 fn hashed(seed: u64, id: &str) -> f64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());

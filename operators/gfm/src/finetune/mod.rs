@@ -1,7 +1,8 @@
-//! `finetune`: trains a GNNRetriever on questions and the entities of their gold documents, over one data set or many.
+//! `finetune`: trains a GNNRetriever on questions and the entities of their gold documents, over one
+//! or more data sets.
 //!
-//! Invariant: no question is both trained and validated on, and the best epoch is never chosen on a test split (nothing here
-//! sees one).
+//! Invariant: no question is both trained and validated on, and the best epoch is never chosen by a
+//! test split, because this operator has no input for one.
 
 mod data;
 mod params;
@@ -10,8 +11,6 @@ mod task;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use std::sync::Arc;
-
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, Kind, OpResult,
     Operator, OutPort, Problem, Schema, kinds,
@@ -19,11 +18,10 @@ use gfm_pipe_api::{
 
 use crate::inputs::{EncoderId, labels, zip_problem};
 use crate::remarks::Training;
-use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
+use crate::train::operator::{Job, train};
+use crate::train::{output_ports, start_problem};
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
-use gfm_pipe_model::optimizer::Optimizer;
-use gfm_pipe_model::tensor_error;
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
@@ -88,13 +86,13 @@ impl Operator for Finetune {
                 "starts",
                 &[&kinds::STARTS],
                 any,
-                "nodes that the training questions of each graph start from, with weights; without it they start from their entities",
+                "nodes that the training questions of each graph start from, with weights; otherwise they start from their entities",
             ),
             port(
                 "valid",
                 &[&kinds::QUESTIONS],
                 any,
-                "validation questions of each graph (of each `valid_graph` where that is connected)",
+                "validation questions of each graph (of each `valid_graph` if that is connected)",
             ),
             port(
                 "valid_embeddings",
@@ -112,7 +110,7 @@ impl Operator for Finetune {
                 "valid_graph",
                 &[&kinds::GRAPH],
                 any,
-                "graphs of the validation questions, where they are not those trained on",
+                "graphs of the validation questions, if they differ from the training graphs",
             ),
             port(
                 "valid_documents",
@@ -140,8 +138,8 @@ impl Operator for Finetune {
     fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
         let start = start_problem(inputs, p.train.common.checkpoint.as_deref());
         let zips = groups(inputs).into_iter();
-        let zips = zips.filter_map(|(ports, optional)| zip_problem(inputs, ports, optional));
-        // The first says it: a port is in several groups.
+        let zips = zips.filter_map(|group| zip_problem(inputs, group.required, group.optional));
+        // A port is in several groups, so the first problem is enough.
         start.into_iter().chain(zips.take(1)).collect()
     }
 
@@ -154,7 +152,7 @@ impl Operator for Finetune {
         inputs: &BTreeMap<String, Vec<Artifact>>,
         device: &str,
     ) -> OpResult<Option<Estimate>> {
-        task::foresee(&p, inputs, device)
+        task::estimate(p, inputs, device)
     }
 
     fn on_ranks(_: &Params) -> bool {
@@ -176,56 +174,30 @@ impl Operator for Finetune {
             .map_or(Ok(Vec::new()), |h| training.remarks(h))
     }
 
-    fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
+    fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let sets = data_sets(ctx)?;
         let mut encoders = Vec::new();
         for set in &sets {
             encoders.extend(set.encoders()?);
         }
-        let encoder = EncoderId::same(&encoders)?;
-        let checkpoint = p.train.common.checkpoint.clone();
-        let weights = start_weights(
-            ctx,
-            Class::GNNRetriever,
-            &mut p.model,
-            checkpoint.as_deref(),
-            encoder,
-            (p.seed, p.train.common.dtype()),
-        )?;
-        let p = Arc::new(p);
-        let common = &p.train.common;
-        let dividing = Dividing::new(ctx, common.divides_graphs())?;
-        if let Some(dividing) = &dividing {
-            dividing.check(&p.model.entity_model.config())?;
-        }
-        let names: Vec<String> = sets
-            .iter()
-            .map(DataSet::name)
-            .collect::<OpResult<Vec<_>>>()?;
-        let names = labels(names);
+        let names: Vec<String> = sets.iter().map(DataSet::name).collect::<OpResult<_>>()?;
+        let labels = labels(names);
         if sets.len() > 1 {
-            for (name, set) in names.iter().zip(&sets) {
-                ctx.info(format!("data set {name} is on {}", set.graph()));
+            for (label, set) in labels.iter().zip(&sets) {
+                ctx.info(format!("data set {label} is on {}", set.graph()));
             }
         }
-        // Where validation questions come with graphs of their own, or nothing is validated, all others are trained on.
+        // Questions are held out only if there is no other validation.
         let hold_out = p.train.own.do_eval && !sets.iter().any(DataSet::only_validates);
-        let loader = Loader::new(
-            names,
-            common.max_datasets_in_memory,
-            common.data_loading_workers,
-            {
-                let (p, dividing) = (Arc::clone(&p), dividing.clone());
-                Box::new(move |i| sets[i].read(&p, hold_out, dividing.as_deref()))
-            },
-        );
-        let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
-        let task = QuestionAnswering { p: &p };
-        let settings = common.settings(p.seed);
-        let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
-        if let Some(dividing) = &dividing {
-            dividing.report(ctx)?;
-        }
-        write_outcome(ctx, Self::NAME, encoder, &out)
+        let job = Job {
+            operator: Self::NAME,
+            class: Class::GNNRetriever,
+            encoder: EncoderId::same(&encoders)?,
+            labels,
+        };
+        let read = move |i: usize, p: &Params, dividing: Option<&Dividing>| {
+            sets[i].read(p, hold_out, dividing)
+        };
+        train(ctx, p, job, read, QuestionAnswering::new)
     }
 }

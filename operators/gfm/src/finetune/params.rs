@@ -1,22 +1,23 @@
-//! The `with:` of `finetune`: the training guide's keys under their names, and our own.
+//! The `with:` parameters of `finetune`: those of GFM-RAG's training guide, and new ones.
 
 use std::sync::LazyLock;
 
 use gfm_pipe_api::named::listed;
 use gfm_pipe_api::{Field, PathSeg, Problem, Schema, Type};
 use gfm_pipe_eval::metrics::{self, MRR_FILTERED, Metric};
-use gfm_pipe_eval::rankers::{self, Ranker, RankerName, ranker_type, top_k_field};
+use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, Ranker, RankerName, ranker_type, top_k_field};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::train::BestBy;
-use crate::train::keys::{Train, best_by_problem};
+use crate::train::operator::TrainingParams;
 use crate::train::settings::{
-    Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
+    Common, Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field,
+    optimizer_field, top_fields, train_fields,
 };
 use gfm_pipe_model::loss::{LOSSES, ListLoss, LossName};
 
-/// What is ranked, in the order of the history.
+/// What is ranked, in the order of the history's metrics.
 pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
 
 /// Parameters of `finetune`.
@@ -64,7 +65,7 @@ pub(super) struct TrainSettings {
     best_by: String,
 }
 
-/// `doc_ranker`.
+/// The mapping `doc_ranker`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DocRanker {
     name: RankerName,
@@ -80,21 +81,43 @@ impl DocRanker {
                 rankers::DEFAULT.name,
                 "how entity scores become document scores",
             ),
-            top_k_field(),
+            top_k_field(DEFAULT_TOP_K),
         ])
     }
 
-    /// The ranker.
+    /// The ranker, with `top_k` applied.
     pub fn ranker(&self) -> Ranker {
         self.name.0.top_k(self.top_k)
     }
 }
 
 impl LossSettings {
-    /// The function.
+    /// The loss function, with its temperature.
     pub fn function(&self) -> ListLoss {
         let temperature = self.loss.adversarial_temperature.unwrap_or(0.0);
         self.loss.target.kind.at(temperature)
+    }
+}
+
+impl TrainingParams for Params {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    fn optimizer(&self) -> &OptimizerSettings {
+        &self.optimizer
+    }
+
+    fn common(&self) -> &Common {
+        &self.train.common
     }
 }
 
@@ -107,7 +130,7 @@ impl Params {
             .map(|l| l.name.as_str())
     }
 
-    /// Metrics of the validation: those asked for, and the default of `train.best_by`.
+    /// Validation metrics: those in `task.metric`, and the default of `train.best_by`.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut out: Vec<Metric> = Vec::new();
         let asked = self.task.metric.iter().filter_map(|n| Metric::parse(n));
@@ -119,7 +142,7 @@ impl Params {
         out
     }
 
-    /// Their names in the history, by target.
+    /// Names of the metrics in the history, for each target.
     fn metric_names(&self) -> Vec<String> {
         TARGETS
             .iter()
@@ -127,7 +150,7 @@ impl Params {
             .collect()
     }
 
-    /// What the best epoch is chosen by.
+    /// The metric that the best epoch is chosen by.
     pub(super) fn best_by(&self) -> BestBy {
         let metric = self.train.own.best_by.clone();
         let parsed = metric.split_once(':').and_then(|(_, m)| Metric::parse(m));
@@ -137,7 +160,7 @@ impl Params {
         }
     }
 
-    /// What the schema cannot express.
+    /// Problems that the schema cannot express.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut out = self.model.entity_model.problems();
         out.extend(self.optimizer.problems());
@@ -182,7 +205,7 @@ pub(super) fn name_of(target: &str, metric: Metric) -> String {
     format!("{target}:{}", metric.name())
 }
 
-/// Names of the losses that have a temperature.
+/// Names of the losses that have a temperature, for messages.
 static WITH_TEMPERATURE: LazyLock<String> = LazyLock::new(|| {
     let losses = LOSSES.iter().filter(|l| l.has_temperature);
     let names: Vec<&str> = losses.map(|l| l.name).collect();
@@ -191,14 +214,18 @@ static WITH_TEMPERATURE: LazyLock<String> = LazyLock::new(|| {
 
 static TEMPERATURE_ABOUT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{}: weighs negatives by softmax(score / temperature); 0 or null weighs them equally",
+        "{}: weights negatives by softmax(score / temperature); 0 or null weights them equally",
         *WITH_TEMPERATURE
     )
 });
 
 fn loss_schema() -> Schema {
     Schema::new(vec![
-        Field::required("name", Type::Text, "free; names the loss in the history"),
+        Field::required(
+            "name",
+            Type::Text,
+            "any name; it names the loss in the history",
+        ),
         Field::required(
             "loss",
             Type::Object(Schema::new(vec![
@@ -213,7 +240,7 @@ fn loss_schema() -> Schema {
                     json!(null),
                     &TEMPERATURE_ABOUT,
                 )
-                .at_most(1e6, "they are weighed equally long before"),
+                .at_most(1e6, "negatives already have equal weights far below it"),
             ])),
             "the loss function",
         ),
@@ -226,12 +253,12 @@ fn loss_schema() -> Schema {
                     1.0,
                     "factor of this loss in the sum",
                 )
-                .at_most(1e6, "gradients leave single precision beyond it"),
+                .at_most(1e6, "gradients overflow single precision above it"),
                 Field::new(
                     "is_doc_loss",
                     Type::Bool,
                     false,
-                    "on document scores (sums of entity scores) against gold documents, instead of entities",
+                    "whether the loss compares document scores (sums of entity scores) with gold documents, instead of entities",
                 ),
             ]),
             "how the loss is used",
@@ -239,14 +266,14 @@ fn loss_schema() -> Schema {
     ])
 }
 
-/// Everything that may stand under `with:`.
+/// The schema of `with:`.
 pub(super) fn schema() -> Schema {
     let task = Schema::new(vec![
         Field::new(
             "strict_negative",
             Type::Bool,
             true,
-            "not read by the reference either",
+            "GFM-RAG does not read it either",
         )
         .no_effect(),
         Field::new(
@@ -259,7 +286,7 @@ pub(super) fn schema() -> Schema {
                 "mrr", "hits@1", "hits@2", "hits@3", "hits@5", "hits@10", "hits@20", "hits@50",
                 "hits@100"
             ]),
-            "metrics of the validation, for entities and documents; recall@k and mrr are the standard ones, hits@k and mrr_filtered on filtered ranks",
+            "metrics of the validation, for entities and documents; recall@k and mrr are the standard ones, hits@k and mrr_filtered use filtered ranks",
         ),
         Field::new(
             "losses",
@@ -272,12 +299,16 @@ pub(super) fn schema() -> Schema {
                  "loss": {"_target_": "gfmrag.losses.ListCELoss", "adversarial_temperature": null},
                  "cfg": {"weight": 0.7, "is_doc_loss": false}},
             ]),
-            "losses, added up with their weights",
+            "losses; their weighted sum is minimised",
         ),
     ]);
-    let mut train = train_fields(20, true, true);
+    let mut train = train_fields(&TrainDefaults {
+        num_epoch: 20,
+        save_best_only: true,
+        save_pretrained: true,
+    });
     train.extend([
-        Field::new("do_eval", Type::Bool, true, "validates after each epoch and keeps the best; no trains on all questions and keeps the last"),
+        Field::new("do_eval", Type::Bool, true, "yes validates after each epoch and keeps the best one; no trains on all questions and keeps the last one"),
         Field::new(
             "init_entities_weight",
             Type::Bool,
@@ -288,13 +319,13 @@ pub(super) fn schema() -> Schema {
             "valid_fraction",
             Type::Float { min: 0.0, max: 0.5 },
             0.1,
-            "without `in.valid`: fraction of the questions, by a hash of seed and id, to validate on instead of training",
+            "without `in.valid`: fraction of the questions, chosen by a hash of seed and id, that are used for validation instead of training",
         ),
         Field::new(
             "best_by",
             Type::Text,
             name_of("entity", MRR_FILTERED.whole()),
-            "metric of the validation that chooses the best epoch, e.g. document:recall@5: entity: or document: before mrr_filtered or one of task.metric; over several data sets their plain mean",
+            "metric of the validation that chooses the best epoch, e.g. document:recall@5: entity: or document:, then mrr_filtered or one of task.metric; over several data sets, their plain mean",
         ),
     ]);
     let mut fields = top_fields();

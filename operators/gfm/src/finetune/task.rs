@@ -1,6 +1,7 @@
 //! Questions as a task of the training loop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Estimate, OpResult};
@@ -10,22 +11,22 @@ use rand_chacha::ChaCha8Rng;
 use super::Params;
 use super::data::{Data, data_sets_of};
 use super::params::{TARGETS, name_of};
-use crate::question_scores::{Seeded, each_scored};
-use crate::train::foresee::{FirstBatch, Foresight, port};
+use crate::question_scores::{SeededQuestions, score_each};
+use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator, port};
 use crate::train::memory::Sizes;
-use crate::train::{Batched, BestBy, Task};
+use crate::train::{BatchSamples, BestBy, Task};
 use gfm_pipe_model::backend::{Batch, Gold, QuestionBatch, Source, Term};
 use gfm_pipe_model::model::Class;
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 
-/// The task.
-pub(super) struct QuestionAnswering<'a> {
-    pub p: &'a Params,
+/// Question answering, with the parameters of `finetune`.
+pub(super) struct QuestionAnswering {
+    p: Arc<Params>,
 }
 
-impl Task for QuestionAnswering<'_> {
+impl Task for QuestionAnswering {
     type Data = Data;
 
     fn samples(&self, data: &Data) -> usize {
@@ -59,12 +60,12 @@ impl Task for QuestionAnswering<'_> {
     fn warning(&self, data: &Data) -> Option<String> {
         if data.about == "given" && data.valid.questions.is_empty() {
             return Some(
-                "there is no validation question: it has no part in choosing the epoch".to_owned(),
+                "there are no validation questions: this data set does not affect which epoch is chosen".to_owned(),
             );
         }
         (data.unusable > 0).then(|| {
             format!(
-                "{} training questions have no known question entity, gold entity or gold document: not trained on",
+                "{} training questions have no known question entity, gold entity or gold document and are left out",
                 data.unusable
             )
         })
@@ -78,7 +79,7 @@ impl Task for QuestionAnswering<'_> {
     fn batch<'d>(
         &'d self,
         data: &'d Data,
-        batched: &Batched<'_>,
+        samples: &BatchSamples<'_>,
         _rng: &mut ChaCha8Rng,
     ) -> Batch<'d> {
         let train = &data.train;
@@ -89,7 +90,7 @@ impl Task for QuestionAnswering<'_> {
                 documents: pick(&train.questions.supporting_documents),
             }
         };
-        let numbers = batched.mine();
+        let numbers = samples.mine();
         let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
         let losses = self.p.task.losses.iter();
         let terms = losses.map(|l| Term {
@@ -101,7 +102,7 @@ impl Task for QuestionAnswering<'_> {
             texts: texts.copied().collect(),
             seeds: numbers.iter().map(|i| train.seeds[*i].clone()).collect(),
             gold: of(numbers),
-            whole: of(batched.all),
+            whole: of(samples.all),
             terms: terms.collect(),
             documents: &data.documents,
         })
@@ -125,7 +126,7 @@ impl Task for QuestionAnswering<'_> {
         let metrics = self.p.metrics();
         let ranker = self.p.doc_ranker.ranker();
         let q = &data.valid.questions;
-        // A question that starts nowhere counts as one for which nothing is found.
+        // A question without a node to start from counts as one for which nothing is found.
         let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
             .map(|i| {
                 [
@@ -134,17 +135,18 @@ impl Task for QuestionAnswering<'_> {
                 ]
             })
             .collect();
-        let asked = Seeded {
+        let seeded = SeededQuestions {
             questions: q,
             seeds: &data.valid.seeds,
         };
-        // The batch size is that of all ranks together. Where they divide graphs, each of them computes whole batches.
+        // The batch size counts the rows of all ranks. Where ranks divide graphs, each of them computes
+        // whole batches.
         let batch_size = match data.divided {
             Some(_) => self.p.train.common.batch_size,
             None => self.p.train.common.batch_size.div_ceil(ctx.ranks.size()),
         };
         let mut scored = Vec::new();
-        each_scored(pass, scorer, data.nodes, asked, batch_size, |i, row| {
+        score_each(pass, scorer, data.nodes, seeded, batch_size, |i, row| {
             let documents = ranker.ranking(row, &data.documents);
             scored.push((
                 i,
@@ -173,44 +175,53 @@ impl Task for QuestionAnswering<'_> {
     }
 }
 
-impl QuestionAnswering<'_> {
-    /// Documents, where a loss is over them.
+impl QuestionAnswering {
+    pub fn new(p: Arc<Params>) -> Self {
+        QuestionAnswering { p }
+    }
+
+    /// Number of documents, if any loss is over documents, else 0.
     fn ranked_documents(&self, data: &Data) -> usize {
         let over = self.p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
         usize::from(over) * data.documents.num_documents()
     }
 }
 
-/// What a training takes.
-pub(super) fn foresee(
-    p: &Params,
+/// Estimates the time and memory of a training on these inputs.
+pub(super) fn estimate(
+    p: Params,
     inputs: &BTreeMap<String, Vec<Artifact>>,
     device: &str,
 ) -> OpResult<Option<Estimate>> {
-    // All that a data set is made of must be there.
-    let ports = ["graph", "documents", "train", "train_embeddings"];
-    if ports.iter().any(|name| port(inputs, name).is_empty()) {
+    let needed = ["graph", "documents", "train", "train_embeddings"];
+    if needed.iter().any(|name| port(inputs, name).is_empty()) {
         return Ok(None);
     }
+    let task = QuestionAnswering::new(Arc::new(p));
+    let p = &*task.p;
     let (config, settings) = (
         p.model.entity_model.config(),
         p.train.common.settings(p.seed),
     );
-    let mut out = Foresight::new(Class::GNNRetriever, &config, &settings, device);
-    let task = QuestionAnswering { p };
+    let mut out = TrainingEstimator::new(Class::GNNRetriever, &config, &settings, device);
     for set in data_sets_of(inputs)?.iter().filter(|s| !s.only_validates()) {
         let data = set.read(p, p.train.own.do_eval, None)?;
-        let input = (&data.input.graph, data.input.text_dim);
-        let samples = (task.samples(&data), &task.sizes(&data));
-        out.look(input, samples, |numbers| {
-            FirstBatch::of(&task, &data, (&config, settings.steps.compute), numbers)
+        let shape = DataSetShape {
+            graph: &data.input.graph,
+            text_dim: data.input.text_dim,
+            samples: task.samples(&data),
+            sizes: task.sizes(&data),
+        };
+        let compute = settings.steps.compute;
+        out.add(&shape, |numbers| {
+            FirstBatch::of(&task, &data, &config, compute, numbers)
         });
         if task.validated(&data) > 0 {
             let size = p.train.common.batch_size;
-            let asked = data.valid.seeds.iter().filter(|s| !s.is_empty());
-            let first: Seeds = asked.clone().take(size).cloned().collect();
-            let batches = (asked.count().div_ceil(size), &first);
-            out.look_at_validation(&data.input.graph, batches, true);
+            let askable = data.valid.seeds.iter().filter(|s| !s.is_empty());
+            let first: Seeds = askable.clone().take(size).cloned().collect();
+            let batches = askable.count().div_ceil(size);
+            out.add_validation(&data.input.graph, batches, &first, true);
         }
     }
     Ok(out.estimate())

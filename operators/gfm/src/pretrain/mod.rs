@@ -1,15 +1,14 @@
-//! `pretrain`: trains a QueryGNN to complete the triples of one graph or of many.
+//! `pretrain`: trains a QueryGNN to complete the triples of one or more graphs.
 //!
-//! Invariant: a triple that is validated on stands in no graph that messages are passed on, neither
-//! itself nor its inverse nor the same fact under a near-duplicate of its relation (but with
-//! `valid_fraction: 0`, the reference's way, where training triples are ranked).
+//! Invariant: a validation triple is in no graph that messages are passed on. This holds for the
+//! triple, its inverse, and the same fact under a near-duplicate of its relation. The exception is
+//! `valid_fraction: 0`, which ranks training triples as GFM-RAG does.
 
 mod params;
 mod task;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, OpResult, Operator,
@@ -18,12 +17,11 @@ use gfm_pipe_api::{
 
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
 use crate::remarks::Training;
-use crate::train::foresee::port;
-use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
+use crate::train::estimate::port;
+use crate::train::operator::{Job, train};
+use crate::train::{output_ports, start_problem};
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
-use gfm_pipe_model::optimizer::Optimizer;
-use gfm_pipe_model::tensor_error;
 
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
@@ -49,13 +47,13 @@ impl Operator for Pretrain {
                 name: "graph",
                 accepts: Accepts::Kinds(&[&kinds::GRAPH]),
                 arity: Arity::Many,
-                about: "the graphs to learn, one a data set",
+                about: "the graphs to train on, one per data set",
             },
             InPort {
                 name: "valid",
                 accepts: Accepts::Kinds(&[&kinds::TRIPLES]),
                 arity: Arity::Any,
-                about: "triples to validate on, one artifact a graph; taken out of the graph where they stand in it",
+                about: "validation triples, one artifact per graph; they are removed from the graph",
             },
             InPort {
                 name: "init",
@@ -89,7 +87,7 @@ impl Operator for Pretrain {
         inputs: &BTreeMap<String, Vec<Artifact>>,
         device: &str,
     ) -> OpResult<Option<Estimate>> {
-        task::foresee(&p, port(inputs, "graph"), port(inputs, "valid"), device)
+        task::estimate(p, port(inputs, "graph"), port(inputs, "valid"), device)
     }
 
     fn on_ranks(_: &Params) -> bool {
@@ -111,35 +109,19 @@ impl Operator for Pretrain {
             .map_or(Ok(Vec::new()), |h| training.remarks(h))
     }
 
-    fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
+    fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let n = zipped(ctx, &["graph"], &["valid"])?;
         let graphs = ctx.inputs("graph");
         let encoders: Vec<EncoderId> = graphs
             .iter()
             .map(EncoderId::of_graph)
             .collect::<OpResult<_>>()?;
-        let encoder = EncoderId::same(&encoders)?;
-        let checkpoint = p.train.common.checkpoint.clone();
-        let weights = start_weights(
-            ctx,
-            Class::QueryGNN,
-            &mut p.model,
-            checkpoint.as_deref(),
-            encoder,
-            (p.seed, p.train.common.dtype()),
-        )?;
-        let p = Arc::new(p);
-        let common = &p.train.common;
-        let dividing = Dividing::new(ctx, common.divides_graphs())?;
-        if let Some(dividing) = &dividing {
-            dividing.check(&p.model.entity_model.config())?;
-        }
-        // A graph does not say what it is a graph of, and stage names may change without changing a result: the history
-        // counts data sets, the log says which is which.
-        let names = labels((1..=n).map(|i| i.to_string()).collect());
+        // Stage names must not change a result, and a graph has no name of its own. So the history
+        // numbers the data sets, and the log says which is which.
+        let labels = labels((1..=n).map(|i| i.to_string()).collect());
         if n > 1 {
-            for (name, graph) in names.iter().zip(graphs) {
-                ctx.info(format!("data set {name} is {}", graph.name));
+            for (label, graph) in labels.iter().zip(graphs) {
+                ctx.info(format!("data set {label} is {}", graph.name));
             }
         }
         let sets: Vec<DataSet> = graphs
@@ -150,22 +132,14 @@ impl Operator for Pretrain {
                 valid: ctx.inputs("valid").get(i).cloned(),
             })
             .collect();
-        let loader = Loader::new(
-            names,
-            common.max_datasets_in_memory,
-            common.data_loading_workers,
-            {
-                let (p, dividing) = (Arc::clone(&p), dividing.clone());
-                Box::new(move |i| sets[i].read(&p, dividing.as_deref()))
-            },
-        );
-        let optimizer = Optimizer::new(p.optimizer.adamw(), &weights).map_err(tensor_error)?;
-        let task = LinkPrediction { p: &p };
-        let settings = common.settings(p.seed);
-        let out = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
-        if let Some(dividing) = &dividing {
-            dividing.report(ctx)?;
-        }
-        write_outcome(ctx, Self::NAME, encoder, &out)
+        let job = Job {
+            operator: Self::NAME,
+            class: Class::QueryGNN,
+            encoder: EncoderId::same(&encoders)?,
+            labels,
+        };
+        let read =
+            move |i: usize, p: &Params, dividing: Option<&Dividing>| sets[i].read(p, dividing);
+        train(ctx, p, job, read, LinkPrediction::new)
     }
 }

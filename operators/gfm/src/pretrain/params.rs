@@ -1,4 +1,4 @@
-//! The `with:` of `pretrain`: the training guide's keys under their names, and our own.
+//! The `with:` parameters of `pretrain`: those of GFM-RAG's training guide, and new ones.
 
 use gfm_pipe_api::{Field, Problem, Schema, Type};
 use gfm_pipe_eval::link_metrics;
@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::train::BestBy;
-use crate::train::keys::{Train, best_by_problem};
+use crate::train::operator::TrainingParams;
 use crate::train::settings::{
-    Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
+    Common, Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field,
+    optimizer_field, top_fields, train_fields,
 };
 use gfm_pipe_model::link_ranks::{EvalEdges, Ranking};
 use gfm_pipe_model::sampling::EasyEdges;
@@ -41,8 +42,30 @@ pub(super) struct TrainSettings {
     pub best_by: String,
 }
 
+impl TrainingParams for Params {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    fn optimizer(&self) -> &OptimizerSettings {
+        &self.optimizer
+    }
+
+    fn common(&self) -> &Common {
+        &self.train.common
+    }
+}
+
 impl Params {
-    /// Which edges are taken away before a triple is scored.
+    /// Which edges are removed before a triple is scored.
     pub(super) fn easy_edges<'a>(&self, twins: &'a Twins) -> EasyEdges<'a> {
         if self.model.entity_model.remove_one_hop {
             EasyEdges::Pair
@@ -62,7 +85,7 @@ impl Params {
         }
     }
 
-    /// Names of the metrics of the validation: those asked for, and the default of `train.best_by`.
+    /// Names of the validation metrics: those in `task.metric`, and the default of `train.best_by`.
     pub(super) fn metrics(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for name in self.task.metric.iter().map(String::as_str).chain(["mrr"]) {
@@ -73,7 +96,7 @@ impl Params {
         names
     }
 
-    /// What the best epoch is chosen by.
+    /// The metric that the best epoch is chosen by.
     pub(super) fn best_by(&self) -> BestBy {
         BestBy {
             smaller: link_metrics::smaller_is_better(&self.train.own.best_by),
@@ -81,7 +104,7 @@ impl Params {
         }
     }
 
-    /// What the schema cannot express.
+    /// Problems that the schema cannot express.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut out = self.model.entity_model.problems();
         out.extend(self.optimizer.problems());
@@ -95,7 +118,7 @@ impl Params {
     }
 }
 
-/// Everything that may stand under `with:`.
+/// The schema of `with:`.
 pub(super) fn schema() -> Schema {
     let task = Schema::new(vec![
         Field::new("num_negative", Type::int(1), 256, "negatives per triple")
@@ -112,7 +135,7 @@ pub(super) fn schema() -> Schema {
             1.0,
             "weights negatives by softmax(score / temperature); 0 weighs them equally",
         )
-        .at_most(1e6, "they are weighed equally long before"),
+        .at_most(1e6, "negatives already have equal weights far below it"),
         Field::new(
             "metric",
             Type::list(Type::Form {
@@ -126,31 +149,35 @@ pub(super) fn schema() -> Schema {
             "twin_share",
             Type::Float { min: 0.5, max: 1.0 }.or_null(),
             gfm_pipe_api::twins::SHARE,
-            "two relations are near-duplicates when this share of one's pairs of entities, as they are or reversed, are pairs of the other (or of the relation itself, reversed): \
-             a triple's twins under near-duplicates leave the graph with it, for validation and for each step; null leaves them, as the reference",
+            "two relations are near-duplicates if this share of the entity pairs of one, as they are or reversed, are pairs of the other (or of the relation itself, reversed): \
+             when a triple is removed from the graph, for validation or in a step, its twins under near-duplicates are removed too; null keeps them, as GFM-RAG does",
         ),
     ]);
-    let mut train = train_fields(10, false, false);
+    let mut train = train_fields(&TrainDefaults {
+        num_epoch: 10,
+        save_best_only: false,
+        save_pretrained: false,
+    });
     train.extend([
-        Field::new("fast_test", Type::int(1), 500, "at most this many triples of a data set are validated on")
+        Field::new("fast_test", Type::int(1), 500, "maximum number of validation triples of a data set")
             .at_most(1e9, "each is ranked against all entities"),
         Field::new(
             "valid_fraction",
             Type::Float { min: 0.0, max: 0.5 },
             0.05,
-            "without `in.valid`: fraction of a graph's triples held out for validation (with inverses; at most fast_test); 0 validates on training triples, as the reference",
+            "without `in.valid`: fraction of a graph's triples held out for validation (with inverses; at most fast_test); 0 validates on training triples, as GFM-RAG does",
         ),
         Field::new(
             "eval_edges",
             Type::one_of(&["triple", "batch"]),
             "triple",
-            "edges removed while validating: each triple's own, or all the batch could ask for, as the reference",
+            "edges removed during validation: each triple's own, or those of the whole batch, as GFM-RAG does",
         ),
         Field::new(
             "best_by",
             Type::Text,
             "mrr",
-            "metric of the validation that chooses the best epoch: mrr or one of task.metric; over several data sets their plain mean",
+            "metric of the validation that chooses the best epoch: mrr or one of task.metric; over several data sets, their plain mean",
         ),
     ]);
     let mut fields = top_fields();
@@ -159,7 +186,10 @@ pub(super) fn schema() -> Schema {
         Field::group("task", task, "the task"),
         optimizer_field(),
         Field::group("train", Schema::new(train), "the loop"),
-        Field::refused("doc_ranker", "pre-training ranks no documents: remove it"),
+        Field::refused(
+            "doc_ranker",
+            "pre-training does not rank documents: remove it",
+        ),
     ]);
     Schema::new(fields)
 }

@@ -1,6 +1,7 @@
 //! Link prediction as a task of the training loop.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
@@ -9,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Params;
 use crate::inputs::LoadedGraph;
-use crate::train::foresee::{FirstBatch, Foresight};
+use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator};
 use crate::train::memory::Sizes;
-use crate::train::{Batched, BestBy, Task};
+use crate::train::{BatchSamples, BestBy, Task};
 use gfm_pipe_model::backend::{Batch, Kept, LinkBatch, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
@@ -23,18 +24,18 @@ use gfm_pipe_model::scorer::Scorer;
 use gfm_pipe_model::tensor_error;
 use gfm_pipe_model::twins::Twins;
 
-/// Artifacts of a data set.
+/// The input artifacts of a data set.
 pub(super) struct DataSet {
     pub graph: Artifact,
     pub valid: Option<Artifact>,
 }
 
-/// A data set in memory.
+/// A data set, loaded into memory.
 pub(super) struct Data {
     kept: Kept,
     /// The graph without the triples that are held out.
     graph: Graph,
-    /// This rank's part of it, where ranks divide graphs.
+    /// This rank's part of the graph, where ranks divide graphs.
     divided: Option<Divided>,
     embeddings: Tensor,
     truth: Truth,
@@ -43,7 +44,8 @@ pub(super) struct Data {
 }
 
 impl DataSet {
-    /// Reads it and splits its triples, and cuts this rank's part where ranks divide graphs.
+    /// Reads the data set and splits its triples. Where ranks divide graphs, also cuts this rank's
+    /// part.
     pub fn read(&self, p: &Params, dividing: Option<&Dividing>) -> OpResult<Data> {
         let input = LoadedGraph::read(&self.graph)?.into_dtype(p.train.common.dtype())?;
         let (nodes, relations) = (input.graph.nodes(), input.graph.relations());
@@ -66,7 +68,7 @@ impl DataSet {
             kept: Kept::default(),
             graph,
             divided,
-            // Held-out triples are true too: neither negatives nor competitors in the ranking.
+            // Held-out triples are true too: they must not be negatives or competitors in the ranking.
             truth: Truth::new(nodes, relations, &all),
             twins,
             split,
@@ -75,7 +77,7 @@ impl DataSet {
     }
 }
 
-/// Validation triples given from outside.
+/// Reads the validation triples of input `valid`.
 fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult<Vec<Triple>> {
     let table = artifact.read("triples")?;
     let (h, r, t) = (
@@ -91,7 +93,7 @@ fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult
     };
     match list.iter().position(outside) {
         None => Ok(list),
-        Some(row) => Err(OpError::new(format!(
+        Some(row) => Err(OpError::data(format!(
             "a validation triple names an entity or relation outside the graph's {nodes} entities and {relations} relations"
         ))
         .artifact(format!("{}.triples", artifact.name))
@@ -100,19 +102,19 @@ fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult
     }
 }
 
-/// Training and validation triples.
+/// The triples of a data set, split for training and validation.
 struct Split {
     train: Vec<Triple>,
     valid: Vec<Triple>,
-    /// Triples of the graph that are not trained on, each once.
+    /// Triples that are removed from the graph, each once.
     held_out: Vec<Triple>,
     /// Where the validation triples come from, for the log.
     about: &'static str,
 }
 
 impl Split {
-    /// A seeded fraction of the graph's triples, taken out of it with their twins; at fraction 0 a
-    /// sample that stays in it.
+    /// Validates on a seeded fraction of the graph's triples, at most `most`, which leave the graph
+    /// with their twins. At fraction 0 it validates on a sample that stays in the graph.
     fn drawn(all: Vec<Triple>, fraction: f64, twins: &Twins, most: usize, seed: u64) -> Self {
         let order = permutation(all.len(), &mut rng(seed, "validation triples"));
         let held_out = fraction > 0.0;
@@ -140,8 +142,8 @@ impl Split {
         }
     }
 
-    /// These triples, or a seeded sample of them; none of them and of their twins stays in the
-    /// graph.
+    /// Validates on the given triples, or on a seeded sample of `most` of them. All given triples leave
+    /// the graph with their twins.
     fn given(all: Vec<Triple>, given: &[Triple], twins: &Twins, most: usize, seed: u64) -> Self {
         let chosen: HashSet<Triple> = given.iter().copied().collect();
         let mut valid = sorted(&chosen);
@@ -158,7 +160,8 @@ impl Split {
     }
 }
 
-/// Triples that are trained on, and those that are not: the chosen ones and their twins.
+/// Splits triples into those that stay in the graph and those that leave it: the chosen ones and
+/// their twins.
 fn divide(twins: &Twins, all: Vec<Triple>, chosen: &HashSet<Triple>) -> (Vec<Triple>, Vec<Triple>) {
     let before: HashSet<Triple> = all.iter().copied().collect();
     let train = twins.without(all, chosen);
@@ -184,8 +187,12 @@ impl Data {
     }
 }
 
-impl LinkPrediction<'_> {
-    /// Queries and candidates of some training triples.
+impl LinkPrediction {
+    pub fn new(p: Arc<Params>) -> Self {
+        LinkPrediction { p }
+    }
+
+    /// Queries and candidates for training triples with these numbers.
     fn queries(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Queries {
         let task = &self.p.task;
         let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
@@ -196,12 +203,12 @@ impl LinkPrediction<'_> {
     }
 }
 
-/// The task.
-pub(super) struct LinkPrediction<'a> {
-    pub p: &'a Params,
+/// Link prediction, with the parameters of `pretrain`.
+pub(super) struct LinkPrediction {
+    p: Arc<Params>,
 }
 
-impl Task for LinkPrediction<'_> {
+impl Task for LinkPrediction {
     type Data = Data;
 
     fn samples(&self, data: &Data) -> usize {
@@ -246,11 +253,11 @@ impl Task for LinkPrediction<'_> {
     fn batch<'d>(
         &'d self,
         data: &'d Data,
-        batched: &Batched<'_>,
+        samples: &BatchSamples<'_>,
         rng: &mut ChaCha8Rng,
     ) -> Batch<'d> {
-        let whole = self.queries(data, batched.all, rng);
-        let batch = whole.part(batched.mine.clone());
+        let whole = self.queries(data, samples.all, rng);
+        let batch = whole.part(samples.mine.clone());
         let queries = batch.queries.iter();
         Batch::Links(LinkBatch {
             seeds: queries.map(|q| vec![(q.head, 1.0)]).collect(),
@@ -258,7 +265,7 @@ impl Task for LinkPrediction<'_> {
             asked: whole.asked().collect(),
             easy: self.p.easy_edges(&data.twins),
             temperature: self.p.task.adversarial_temperature,
-            rows: batched.all.len(),
+            rows: samples.all.len(),
         })
     }
 
@@ -283,34 +290,39 @@ impl Task for LinkPrediction<'_> {
     }
 }
 
-/// What a training takes.
-pub(super) fn foresee(
-    p: &Params,
+/// Estimates the time and memory of a training on these graphs.
+pub(super) fn estimate(
+    p: Params,
     graphs: &[Artifact],
     valid: &[Artifact],
     device: &str,
 ) -> OpResult<Option<Estimate>> {
+    let task = LinkPrediction::new(Arc::new(p));
+    let p = &*task.p;
     let (config, settings) = (
         p.model.entity_model.config(),
         p.train.common.settings(p.seed),
     );
-    let mut out = Foresight::new(Class::QueryGNN, &config, &settings, device);
-    let task = LinkPrediction { p };
+    let mut out = TrainingEstimator::new(Class::QueryGNN, &config, &settings, device);
     for (i, graph) in graphs.iter().enumerate() {
         let set = DataSet {
             graph: graph.clone(),
             valid: valid.get(i).cloned(),
         };
         let data = set.read(p, None)?;
-        let text = data.embeddings.dims2().map_err(tensor_error)?.1;
-        let samples = task.samples(&data);
-        let sizes = task.sizes(&data);
-        out.look((&data.graph, text), (samples, &sizes), |numbers| {
-            FirstBatch::of(&task, &data, (&config, settings.steps.compute), numbers)
+        let shape = DataSetShape {
+            graph: &data.graph,
+            text_dim: data.embeddings.dims2().map_err(tensor_error)?.1,
+            samples: task.samples(&data),
+            sizes: task.sizes(&data),
+        };
+        let compute = settings.steps.compute;
+        out.add(&shape, |numbers| {
+            FirstBatch::of(&task, &data, &config, compute, numbers)
         });
-        let how = p.ranking(&data.twins);
-        let (batches, seeds) = how.batches(&data.graph, &data.split.valid);
-        out.look_at_validation(&data.graph, (batches, &seeds), false);
+        let ranking = p.ranking(&data.twins);
+        let (batches, seeds) = ranking.batches(&data.graph, &data.split.valid);
+        out.add_validation(&data.graph, batches, &seeds, false);
     }
     Ok(out.estimate())
 }
@@ -353,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn given_triples_leave_the_graph_also_those_that_are_not_scored() {
+    fn all_given_triples_leave_the_graph_even_unscored_ones() {
         let given: Vec<Triple> = vec![[0, 0, 1], [1, 1, 2], [7, 2, 7], [0, 0, 1]];
         let s = Split::given(triples(), &given, &Twins::default(), 2, 3);
         assert_eq!(s.valid.len(), 2);

@@ -1,8 +1,10 @@
-//! Checkpoints: everything a killed training needs to go on, in one safetensors file in the stage's private folder.
+//! Checkpoints: everything that a stopped training needs to continue, in one safetensors file in the
+//! stage's private folder.
 //!
-//! The file is written under another name, synced and renamed, so it is whole or absent at any instant. A damaged or
-//! foreign one is set aside and training starts over: it can only cost time, never change a result. Random generators
-//! need no state here: every step draws from a stream of its own, named by seed, epoch and place.
+//! The file is written under another name, synced and renamed, so at any instant it is either
+//! complete or absent. A damaged or foreign checkpoint is set aside and training starts over: that
+//! costs time but never changes a result. The state of random generators is not stored, because
+//! every step draws from its own stream, named by seed, epoch and place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -13,7 +15,7 @@ use gfm_pipe_api::{Context, OpError, OpResult, files};
 use serde::{Deserialize, Serialize};
 
 use super::History;
-use super::visits::{Course, Place};
+use super::epoch_plan::{EpochPlan, Place};
 use gfm_pipe_model::model::Params;
 use gfm_pipe_model::optimizer::{Moments, Optimizer};
 
@@ -24,21 +26,21 @@ const FORMAT: u32 = 2;
 pub(super) struct Checkpoint {
     pub params: Params,
     pub optimizer: Optimizer,
+    /// Weights of the best epoch so far.
     pub best: Params,
-    /// The rest.
     pub progress: Progress,
 }
 
-/// How far training is.
+/// How far training has come, and what it has measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Where in the epoch, the data set included.
+    /// The next step.
     pub place: Place,
     pub best_epoch: u32,
     pub best_score: Option<f64>,
-    /// Sums over the current epoch: of the loss, then of its parts.
+    /// Sums over the current epoch, of the loss and then of each of its parts.
     pub sums: Vec<f64>,
-    /// Sum and number of losses since the last one in the history.
+    /// Sum and number of the losses since the last `loss` in the history.
     pub recent: (f64, u64),
     pub history: Vec<History>,
 }
@@ -67,7 +69,8 @@ impl Checkpoint {
         }
     }
 
-    pub fn note(&mut self, metric: impl Into<String>, value: f64) {
+    /// Adds a value to the history.
+    pub fn record(&mut self, metric: impl Into<String>, value: f64) {
         self.progress.history.push(History {
             epoch: self.progress.place.epoch,
             step: self.optimizer.steps,
@@ -76,8 +79,8 @@ impl Checkpoint {
         });
     }
 
-    /// Takes the current weights as the best ones.
-    pub fn keep(&mut self, score: Option<f64>) {
+    /// Keeps the current weights as the best ones.
+    pub fn keep_as_best(&mut self, score: Option<f64>) {
         self.progress.best_score = score;
         self.progress.best_epoch = self.progress.place.epoch;
         self.best = self.params.clone();
@@ -123,12 +126,13 @@ pub(super) fn save(ctx: &Context, c: &Checkpoint) -> OpResult<()> {
         .map_err(|e| failed(e.into()))
 }
 
-/// The checkpoint left by an earlier run of the same stage with the same key, if there is a usable one, and its file's content.
+/// The checkpoint of an earlier run of the same stage with the same key, and the bytes of its file.
+/// One that cannot be used is set aside.
 pub(super) fn load(
     ctx: &Context,
     params: &Params,
     optimizer: &Optimizer,
-    course: &Course,
+    plan: &EpochPlan,
     sums: usize,
 ) -> OpResult<Option<(Checkpoint, Vec<u8>)>> {
     let file = path(ctx);
@@ -138,7 +142,7 @@ pub(super) fn load(
     let bytes = files::read(&file).map_err(|e| e.to_string());
     let found = bytes.and_then(|bytes| {
         let c = read(&bytes, params, optimizer)?;
-        Ok((fits(c, course, sums)?, bytes))
+        Ok((check_plan(c, plan, sums)?, bytes))
     });
     match found {
         Ok(found) => Ok(Some(found)),
@@ -156,9 +160,10 @@ pub(super) fn load(
     }
 }
 
-fn fits(c: Checkpoint, course: &Course, sums: usize) -> Result<Checkpoint, String> {
+/// Checks that this training reaches the checkpoint's place and sums as many losses.
+fn check_plan(c: Checkpoint, plan: &EpochPlan, sums: usize) -> Result<Checkpoint, String> {
     let p = &c.progress;
-    if !course.holds(p.place, c.optimizer.steps) {
+    if !plan.reaches(p.place, c.optimizer.steps) {
         return Err(format!(
             "step {} is not step {} on data set {} of epoch {}",
             c.optimizer.steps,
@@ -173,7 +178,7 @@ fn fits(c: Checkpoint, course: &Course, sums: usize) -> Result<Checkpoint, Strin
     Ok(c)
 }
 
-/// A checkpoint from its file's content.
+/// Parses the bytes of a checkpoint file. Weights and moments must have the shapes of `params`.
 pub(super) fn read(
     bytes: &[u8],
     params: &Params,
@@ -184,7 +189,7 @@ pub(super) fn read(
         .metadata()
         .as_ref()
         .and_then(|m| m.get("gfm-pipe"))
-        .ok_or("it is none of ours")?;
+        .ok_or("it was not written by gfm-pipe")?;
     let version: serde_json::Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
     if version["format"] != FORMAT {
         return Err(format!("it has format {}, not {FORMAT}", version["format"]));

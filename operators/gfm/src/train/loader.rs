@@ -1,9 +1,9 @@
-//! Data sets in memory: at most so many at once, the next ones read in the background.
+//! Keeps a limited number of data sets in memory and reads the next ones in the background.
 //!
-//! The caller says which data set it wants now and which it will want after; the loader keeps a window of those that come
-//! soonest and drops the rest. Invariant: never more data sets are held than allowed, and what a caller gets does not
-//! depend on the number of workers. A worker's failure waits in the data set's place and comes out, cause and all, when
-//! that data set is wanted.
+//! The caller names the data set that it needs now and those that it will need next. The loader
+//! keeps the first of them and drops the rest. Invariant: the loader never holds more data sets
+//! than allowed, and its results do not depend on the number of workers. An error of a worker is
+//! stored, and returned when that data set is requested.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,8 @@ use gfm_pipe_api::{Context, OpError, OpResult};
 /// Reads data set number `i`.
 pub type Load<D> = Box<dyn Fn(usize) -> OpResult<D> + Send + Sync>;
 
-/// How often somebody who waits looks whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting caller checks for cancellation.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 
 enum Slot<D> {
     Loading,
@@ -27,7 +27,7 @@ enum Slot<D> {
 
 struct State<D> {
     slots: BTreeMap<usize, Slot<D>>,
-    /// Data sets to hold, the one wanted first in front.
+    /// Data sets to hold, in the order they are needed.
     window: Vec<usize>,
     stop: bool,
 }
@@ -36,12 +36,13 @@ struct Shared<D> {
     state: Mutex<State<D>>,
     changed: Condvar,
     load: Load<D>,
-    /// For messages.
+    /// Name of each data set, for messages.
     labels: Vec<String>,
-    most: usize,
+    /// Maximum number of data sets in memory.
+    capacity: usize,
 }
 
-/// The loader.
+/// Loads data sets with background threads.
 pub struct Loader<D: Send + Sync + 'static> {
     shared: Arc<Shared<D>>,
     workers: Vec<JoinHandle<()>>,
@@ -49,13 +50,14 @@ pub struct Loader<D: Send + Sync + 'static> {
 
 impl<D> Shared<D> {
     fn lock(&self) -> MutexGuard<'_, State<D>> {
-        // No code that can panic runs under the lock, so a poisoned state is a whole one.
+        // No code that can panic runs under the lock, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The first data set of the window that nobody has read or reads yet, if there is room; marks it as being read.
+    /// Picks the first data set of the window that is neither read nor being read, if there is room,
+    /// and marks it as being read. `only` restricts the choice to one data set.
     fn claim(&self, state: &mut State<D>, only: Option<usize>) -> Option<usize> {
-        if state.slots.len() >= self.most {
+        if state.slots.len() >= self.capacity {
             return None;
         }
         let next = state
@@ -67,6 +69,7 @@ impl<D> Shared<D> {
         Some(next)
     }
 
+    /// Reads a data set and stores the result, unless the window has moved on.
     fn fill(&self, set: usize) {
         let read = catch_unwind(AssertUnwindSafe(|| (self.load)(set))).unwrap_or_else(|panic| {
             let why = panic
@@ -74,11 +77,10 @@ impl<D> Shared<D> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(OpError::new(format!(
+            Err(OpError::internal(format!(
                 "reading data set `{}` panicked: {why}",
                 self.labels[set]
-            ))
-            .hint("this is a fault of gfm-pipe: please report it"))
+            )))
         });
         let mut state = self.lock();
         if state.window.contains(&set) {
@@ -94,6 +96,7 @@ impl<D> Shared<D> {
         self.changed.notify_all();
     }
 
+    /// The loop of a background thread.
     fn work(&self) {
         let mut state = self.lock();
         while !state.stop {
@@ -112,11 +115,12 @@ impl<D> Shared<D> {
 }
 
 impl<D: Send + Sync + 'static> Loader<D> {
-    /// A loader that holds at most `most` data sets (one at least) and reads ahead with up to `workers` threads.
-    pub fn new(labels: Vec<String>, most: usize, workers: usize, load: Load<D>) -> Self {
-        let most = most.max(1);
+    /// A loader that holds at most `capacity` data sets (at least one) and reads ahead with up to
+    /// `workers` threads.
+    pub fn new(labels: Vec<String>, capacity: usize, workers: usize, load: Load<D>) -> Self {
+        let capacity = capacity.max(1);
         // One data set is in use; only the others can be read ahead.
-        let useful = most.min(labels.len()).saturating_sub(1);
+        let useful = capacity.min(labels.len()).saturating_sub(1);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 slots: BTreeMap::new(),
@@ -126,12 +130,12 @@ impl<D: Send + Sync + 'static> Loader<D> {
             changed: Condvar::new(),
             load,
             labels,
-            most,
+            capacity,
         });
         let workers = (0..workers.min(useful))
             .filter_map(|_| {
                 let shared = Arc::clone(&shared);
-                // A thread that cannot be had costs time only: the caller reads what it needs itself.
+                // Without the thread, the caller reads what it needs itself.
                 std::thread::Builder::new()
                     .name("data-loader".to_owned())
                     .spawn(move || shared.work())
@@ -151,10 +155,11 @@ impl<D: Send + Sync + 'static> Loader<D> {
         &self.shared.labels
     }
 
-    /// A data set. The one got before should be let go by now, or it stays in memory besides.
+    /// Returns a data set, waiting for it if needed. Drop the previous one before the call, or it
+    /// stays in memory as well.
     ///
     /// # Errors
-    /// When it cannot be read, or the user wants to stop.
+    /// When the data set cannot be read, or the user interrupts.
     pub fn get(
         &self,
         ctx: &Context,
@@ -164,7 +169,7 @@ impl<D: Send + Sync + 'static> Loader<D> {
         let mut state = self.shared.lock();
         state.window = vec![wanted];
         for set in upcoming {
-            if state.window.len() >= self.shared.most {
+            if state.window.len() >= self.shared.capacity {
                 break;
             }
             if !state.window.contains(&set) {
@@ -196,7 +201,7 @@ impl<D: Send + Sync + 'static> Loader<D> {
             state = self
                 .shared
                 .changed
-                .wait_timeout(state, LOOK)
+                .wait_timeout(state, CANCEL_INTERVAL)
                 .map_or_else(|e| e.into_inner().0, |(state, _)| state);
         }
     }
@@ -207,7 +212,7 @@ impl<D: Send + Sync + 'static> Drop for Loader<D> {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // Its panics are caught inside; there is nothing left to say.
+            // The worker catches and reports panics itself.
             let _ = worker.join();
         }
     }
@@ -222,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how many of its kind are alive, and the most there ever were.
+    /// Counts its live instances, and the largest number there ever was.
     struct Counted(usize, Arc<(AtomicUsize, AtomicUsize)>);
 
     impl Counted {
@@ -244,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_allowed_are_held_and_every_one_is_the_one_asked_for() {
-        for (most, workers) in [(1, 4), (2, 0), (2, 1), (3, 4), (10, 4)] {
+    fn the_capacity_is_respected_and_the_requested_data_set_returned() {
+        for (capacity, workers) in [(1, 4), (2, 0), (2, 1), (3, 4), (10, 4)] {
             let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
             let inner = Arc::clone(&counts);
             let load: Load<Counted> = Box::new(move |i| {
@@ -253,7 +258,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
                 Ok(data)
             });
-            let loader = Loader::new(names(6), most, workers, load);
+            let loader = Loader::new(names(6), capacity, workers, load);
             let ctx = local::context();
             let visits: Vec<usize> = (0..60).map(|i| i * 7 % 6).collect();
             for (at, set) in visits.iter().enumerate() {
@@ -263,31 +268,34 @@ mod tests {
                 assert_eq!(got.0, *set);
             }
             drop(loader);
-            assert!(counts.1.load(Ordering::SeqCst) <= most, "{most} {workers}");
+            assert!(
+                counts.1.load(Ordering::SeqCst) <= capacity,
+                "{capacity} {workers}"
+            );
             assert_eq!(counts.0.load(Ordering::SeqCst), 0);
         }
     }
 
     #[test]
-    fn the_next_one_is_read_while_the_first_is_used() {
-        let (tell, told) = std::sync::mpsc::channel();
-        let tell = Mutex::new(tell);
+    fn the_next_data_set_is_read_while_the_first_is_used() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
         let load: Load<usize> = Box::new(move |i| {
-            tell.lock().unwrap().send(i).unwrap();
+            sender.lock().unwrap().send(i).unwrap();
             Ok(i)
         });
         let loader = Loader::new(names(3), 2, 1, load);
         let first = loader.get(&local::context(), 0, [1, 2]).unwrap();
         let seen: Vec<usize> = (0..2)
-            .map(|_| told.recv_timeout(Duration::from_secs(20)).unwrap())
+            .map(|_| receiver.recv_timeout(Duration::from_secs(20)).unwrap())
             .collect();
         assert_eq!((*first, seen), (0, vec![0, 1]));
         // The third has no room while two are held.
-        assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
     }
 
     #[test]
-    fn a_failure_comes_out_with_its_cause_when_the_data_set_is_wanted() {
+    fn an_error_is_returned_with_its_cause_when_the_data_set_is_requested() {
         for workers in [0, 3] {
             let load: Load<usize> = Box::new(|i| match i {
                 1 => Err(
@@ -309,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_when_the_user_stops() {
+    fn waiting_ends_when_the_user_interrupts() {
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let gone = Mutex::new(gone);
         let load: Load<usize> = Box::new(move |i| {

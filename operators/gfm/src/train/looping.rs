@@ -1,8 +1,9 @@
 //! The training loop: epochs, data sets, steps, validation, the best epoch, checkpoints.
 //!
-//! Invariant: what happens in step s on a data set in epoch e depends on seed, e, the data set and s alone (every step draws
-//! from a stream of its own), so a run that was killed and continued from a checkpoint ends in the same weights, history and
-//! optimizer as one that was not. Nothing here that reaches an output depends on clocks, log intervals or loaders.
+//! Invariant: step s on a data set in epoch e depends only on the seed, e, the data set and s, since
+//! every step draws from its own random stream. A run that was stopped and continued from a
+//! checkpoint therefore ends in the same weights, history and optimizer as one that was not. No
+//! output depends on clocks, log intervals or loaders.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,17 @@ use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, Metric, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 
-use super::ahead::ahead;
-use super::checkpoint::{self, Checkpoint};
-use super::foresee::FirstBatch;
+use super::checkpoint::{self, Checkpoint, Progress};
+use super::epoch_plan::EpochPlan;
+use super::estimate::FirstBatch;
 use super::loader::Loader;
 use super::memory;
 use super::meter::Meter;
+use super::prefetch::prefetch;
+use super::rank_sync;
 use super::schedule::Schedule;
-use super::task::{Batched, BestBy, Task};
-use super::together;
-use super::visits::Course;
-use gfm_pipe_model::backend::{Backend, Pending, Prepared, Source, StepSettings};
+use super::task::{BatchSamples, BestBy, Task};
+use gfm_pipe_model::backend::{Backend, Pending, Prepared, Source, StepResult, StepSettings};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::device::{self, backend};
 use gfm_pipe_model::model::{Params, rng};
@@ -28,28 +29,28 @@ use gfm_pipe_model::optimizer::Optimizer;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::sampling::permutation;
 
-/// Values of the loss in the history per epoch (fewer where an epoch has fewer steps).
+/// Number of `loss` values per epoch in the history, or fewer if an epoch has fewer steps.
 const LOSSES_PER_EPOCH: u64 = 10;
 
-/// What to do when numbers become NaN or infinite.
-const ASTRAY: &str = "lower `optimizer.lr`, or set `train.clip_norm`";
+/// Hint for numbers that became NaN or infinite.
+const NOT_FINITE_HINT: &str = "lower `optimizer.lr`, or set `train.clip_norm`";
 
-/// The loop's own settings.
+/// Settings of the loop.
 #[derive(Debug, Clone)]
 pub struct LoopSettings {
-    /// Seed of everything random.
+    /// Seed of all random streams.
     pub seed: u64,
-    /// Samples a step.
+    /// Samples per step.
     pub batch_size: usize,
     /// Epochs.
     pub num_epoch: u32,
     /// Steps between log lines.
     pub log_interval: u64,
-    /// At most this many steps a data set and epoch.
+    /// Maximum number of steps per data set and epoch.
     pub batch_per_epoch: Option<usize>,
     /// How steps are computed.
     pub steps: StepSettings,
-    /// The learning rate's course.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
     /// Steps between checkpoints.
     pub checkpoint_steps: Option<u64>,
@@ -64,21 +65,21 @@ pub struct LoopSettings {
 pub struct History {
     /// One-based epoch; 0 before training.
     pub epoch: u32,
-    /// Steps taken.
+    /// Steps done so far.
     pub step: u64,
-    /// Name.
+    /// Name of the metric.
     pub metric: String,
-    /// Value.
+    /// Value of the metric.
     pub value: f64,
 }
 
-/// What training gives.
+/// The result of a training.
 pub struct Outcome {
-    /// Weights of the best epoch (of the last one where nothing is validated).
+    /// Weights of the best epoch, or of the last epoch without validation.
     pub params: Params,
-    /// Which epoch that is; 0 when no epoch was better than the start.
+    /// That epoch, or 0 if no epoch was better than the start.
     pub epoch: u32,
-    /// Steps taken in all.
+    /// Total number of steps.
     pub steps: u64,
     /// Losses and metrics.
     pub history: Vec<History>,
@@ -89,8 +90,9 @@ pub struct Outcome {
 /// Trains.
 ///
 /// # Errors
-/// When the user interrupts (a checkpoint is written first), the loss is no number, or something cannot be computed.
-pub(crate) fn run<T: Task>(
+/// When the user interrupts (a checkpoint is written first), the loss is not a number, or something
+/// cannot be computed.
+pub(super) fn run<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
@@ -104,37 +106,18 @@ pub(crate) fn run<T: Task>(
         settings.steps.for_cpu()?;
     }
     let Survey {
-        course,
+        plan,
         validated,
         divided,
     } = survey(ctx, settings, task, loader, on_cpu.then_some(&params))?;
-    if course.per_epoch() == 0 {
-        return Err(OpError::new("there is nothing to train on")
+    if plan.per_epoch() == 0 {
+        return Err(OpError::data("there is nothing to train on")
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
     }
-    let sums = 1 + task.parts().len();
-    let ranks = &*ctx.ranks;
-    ranks.be_patient(Some(settings.patience));
-    // Of several ranks the first one keeps the checkpoints; the others continue from the same.
-    let found = if ranks.rank() == 0 {
-        checkpoint::load(ctx, &params, &optimizer, &course, sums)?
-    } else {
-        None
-    };
-    let read = |text: &[u8]| checkpoint::read(text, &params, &optimizer);
-    let found = together::checkpoint(ranks, found, read)?;
-    let state = match found {
-        Some(found) => {
-            ctx.reporter.resumed_at(found.optimizer.steps);
-            ctx.info(format!(
-                "going on from the checkpoint after step {}",
-                found.optimizer.steps
-            ));
-            found
-        }
-        None => Checkpoint::start(params, optimizer, course.start(1), sums),
-    };
-    let total = course.per_epoch() * u64::from(settings.num_epoch);
+    let losses = 1 + task.parts().len();
+    ctx.ranks.be_patient(Some(settings.patience));
+    let state = first_state(ctx, &plan, params, optimizer, losses)?;
+    let total = plan.per_epoch() * u64::from(settings.num_epoch);
     let (start, optimizer) = (&state.params, &state.optimizer);
     let backend = backend(ctx, start, optimizer, settings.steps, divided)?;
     let mut training = Training {
@@ -144,24 +127,17 @@ pub(crate) fn run<T: Task>(
         settings,
         task,
         loader,
-        course,
+        plan,
         validated,
         total,
         state,
         last_saved: Instant::now(),
-        torn: false,
-        meter: Meter::new(sums - 1),
+        has_uncounted_step: false,
+        meter: Meter::new(losses - 1),
     };
     let result = training.all_epochs();
     if matches!(result, Err(OpError::Cancelled)) {
-        match training.settle() {
-            Ok(()) | Err(OpError::Cancelled) => {}
-            Err(e) => return Err(e),
-        }
-        // A backend that made a step which does not count has no weights worth saving.
-        if !training.torn {
-            training.save()?;
-        }
+        training.save_after_interrupt()?;
     }
     result?;
     training.pull()?;
@@ -175,27 +151,54 @@ pub(crate) fn run<T: Task>(
     })
 }
 
-/// What a look at every data set found.
+/// The state that training starts in: that of the checkpoint if there is one, else the beginning.
+/// Rank 0 keeps the checkpoints; the other ranks receive its state.
+fn first_state(
+    ctx: &Context,
+    plan: &EpochPlan,
+    params: Params,
+    optimizer: Optimizer,
+    losses: usize,
+) -> OpResult<Checkpoint> {
+    let ranks = &*ctx.ranks;
+    let found = if ranks.rank() == 0 {
+        checkpoint::load(ctx, &params, &optimizer, plan, losses)?
+    } else {
+        None
+    };
+    let read = |text: &[u8]| checkpoint::read(text, &params, &optimizer);
+    let Some(found) = rank_sync::share_checkpoint(ranks, found, read)? else {
+        return Ok(Checkpoint::start(params, optimizer, plan.start(1), losses));
+    };
+    ctx.reporter.resumed_at(found.optimizer.steps);
+    ctx.info(format!(
+        "continuing from the checkpoint after step {}",
+        found.optimizer.steps
+    ));
+    Ok(found)
+}
+
+/// What is known after each data set was read once.
 struct Survey {
-    course: Course,
-    /// How many samples of each data set are validated on after every epoch.
+    plan: EpochPlan,
+    /// Number of validation samples of each data set that has any.
     validated: Vec<usize>,
     /// Whether ranks divide the graphs.
     divided: bool,
 }
 
-/// Looks at every data set once: sizes decide the course, and what cannot be read, or does not fit
-/// into memory, is found before hours of training. `on_cpu` are the weights, where the CPU trains
-/// them.
+/// Reads every data set once. The sizes decide the plan, and a data set that cannot be read or does
+/// not fit into memory is found before hours of training. `cpu_weights` are the weights if they are
+/// trained on the CPU.
 fn survey<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
     loader: &Loader<T::Data>,
-    on_cpu: Option<&Params>,
+    cpu_weights: Option<&Params>,
 ) -> OpResult<Survey> {
     let (mut validated, mut divided) = (Vec::new(), false);
-    let mut course = Course {
+    let mut plan = EpochPlan {
         seed: settings.seed,
         batch_size: settings.batch_size,
         cap: settings.batch_per_epoch,
@@ -204,38 +207,38 @@ fn survey<T: Task>(
     };
     for set in 0..loader.count() {
         let data = loader.get(ctx, set, set + 1..loader.count())?;
-        let named = |text: String| match loader.labels() {
+        let labelled = |text: String| match loader.labels() {
             [_] => text,
             labels => format!("data set {}: {text}", labels[set]),
         };
-        ctx.info(named(task.describe(&data)));
+        ctx.info(labelled(task.describe(&data)));
         let part = task.source(&data).divided;
         divided |= part.is_some();
         if let Some(part) = part {
-            ctx.info(named(part.describe()));
+            ctx.info(labelled(part.describe()));
         }
         if let Some(warning) = task.warning(&data) {
-            ctx.warn(named(warning));
+            ctx.warn(labelled(warning));
         }
-        if let Some(params) = on_cpu.filter(|_| part.is_none()) {
-            fits(ctx, settings, task, &data, params)?;
+        if let Some(params) = cpu_weights.filter(|_| part.is_none()) {
+            check_memory(ctx, settings, task, &data, params)?;
         }
-        course.samples.push(task.samples(&data));
+        plan.samples.push(task.samples(&data));
         let samples = task.validated(&data);
         if samples > 0 {
-            course.validated.push(set);
+            plan.validated.push(set);
             validated.push(samples);
         }
     }
     Ok(Survey {
-        course,
+        plan,
         validated,
         divided,
     })
 }
 
-/// Checks that a step on a data set fits into memory, by its first batch. Ranks share a batch.
-fn fits<T: Task>(
+/// Checks by the first batch that a step on a data set fits into memory. Ranks divide the batch.
+fn check_memory<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
@@ -248,36 +251,37 @@ fn fits<T: Task>(
     if queries == 0 {
         return Ok(());
     }
-    let model = (&params.config, settings.steps.compute);
-    let first = || FirstBatch::of(task, data, model, &order[..queries]);
+    let (config, compute) = (&params.config, settings.steps.compute);
+    let first = || FirstBatch::of(task, data, config, compute, &order[..queries]);
     memory::check_step(params, &task.sizes(data), queries, first)
 }
 
 /// A step that the backend may still be computing.
 struct Queued {
     step: Pending,
-    /// Number of its data set.
+    /// Index of the data set.
     set: usize,
-    /// Samples of its batch.
+    /// Number of samples in the batch.
     samples: usize,
 }
 
 struct Training<'a, T: Task> {
-    /// Makes the steps. The weights in `state` are as old as the last [`Training::pull`].
+    /// Computes the steps. The weights in `state` are as old as the last [`Training::pull`].
     backend: Box<dyn Backend>,
     queued: Option<Queued>,
     ctx: &'a Context,
     settings: &'a LoopSettings,
     task: &'a T,
     loader: &'a Loader<T::Data>,
-    course: Course,
-    /// Samples of the data sets that are validated on, in the order of the course.
+    plan: EpochPlan,
+    /// Number of validation samples of each data set in [`EpochPlan::validated`].
     validated: Vec<usize>,
+    /// Number of steps of all epochs.
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
-    /// Whether the backend made a step that does not count.
-    torn: bool,
+    /// Whether the backend computed a step that does not count. Its weights must not be saved.
+    has_uncounted_step: bool,
     meter: Meter,
 }
 
@@ -285,43 +289,41 @@ impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
         // All totals are reported before the first step, so that the time left includes
         // validations.
-        self.pass(0).at(0, 1);
-        let taken = self.state.optimizer.steps;
-        self.ctx.progress(taken, self.total, "steps", "");
+        self.validation_pass(0).at(0, 1);
+        let done = self.state.optimizer.steps;
+        self.ctx.progress(done, self.total, "steps", "");
         while self.state.progress.place.epoch <= self.settings.num_epoch {
-            let order = self.course.order(self.state.progress.place.epoch);
+            let order = self.plan.order(self.state.progress.place.epoch);
             while let Some(set) = order.get(self.state.progress.place.visit) {
-                self.visit(*set)?;
+                self.train_on(*set)?;
                 let place = self.state.progress.place;
-                self.state.progress.place = self.course.next_set(place);
+                self.state.progress.place = self.plan.next_set(place);
             }
             self.finish_epoch()?;
             let next = self.state.progress.place.epoch + 1;
-            self.state.progress.place = self.course.start(next);
+            self.state.progress.place = self.plan.start(next);
             self.save()?;
         }
         Ok(())
     }
 
-    /// The rest of an epoch's steps on one data set.
-    fn visit(&mut self, set: usize) -> OpResult<()> {
+    /// Runs the remaining steps of an epoch on one data set.
+    fn train_on(&mut self, set: usize) -> OpResult<()> {
         let place = self.state.progress.place;
-        let data = self
-            .loader
-            .get(self.ctx, set, self.course.upcoming(place))?;
-        let (seed, epoch, of_set) = (self.settings.seed, place.epoch, self.course.suffix(set));
+        let data = self.loader.get(self.ctx, set, self.plan.upcoming(place))?;
+        let (seed, epoch, of_set) = (self.settings.seed, place.epoch, self.plan.suffix(set));
         let order = permutation(
-            self.course.samples[set],
+            self.plan.samples[set],
             &mut rng(seed, &format!("order of epoch {epoch}{of_set}")),
         );
         let batches: Vec<&[usize]> = order
             .chunks(self.settings.batch_size)
-            .take(self.course.steps(set))
+            .take(self.plan.steps(set))
             .collect();
         let ctx = self.ctx;
         let (task, preparer) = (self.task, self.backend.preparer());
         let source = task.source(&data);
-        let batched = |i: usize| Batched {
+        let samples = |i: usize| BatchSamples {
             all: batches[i],
             mine: if source.divided.is_some() {
                 0..batches[i].len()
@@ -329,26 +331,26 @@ impl<T: Task> Training<'_, T> {
                 part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size())
             },
         };
-        // Batches are prepared while those before are computed.
+        // Batches are prepared while earlier ones are computed.
         let make = |i: usize| {
             let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
-            preparer.prepare(source, task.batch(&data, &batched(i), &mut numbers))
+            preparer.prepare(source, task.batch(&data, &samples(i), &mut numbers))
         };
         let steps = place.step..batches.len();
-        ahead(preparer.threads, steps.clone(), make, |next| {
+        prefetch(preparer.threads, steps.clone(), make, |next| {
             for i in steps {
                 self.check_cancelled()?;
                 let Some(batch) = next() else { break };
                 self.settle()?;
-                // A checkpoint has the step that was just settled.
+                // A checkpoint written now contains the step that was just settled.
                 self.check_cancelled()?;
-                self.launch(source, batch, (set, batches[i].len()))?;
+                self.launch(source, batch, set, batches[i].len())?;
             }
             self.settle()
         })
     }
 
-    /// Stops a process that is alone; several ranks agree on where they stop when they add up a step.
+    /// Stops if this is the only process. Several ranks agree on where to stop when they add up losses.
     fn check_cancelled(&self) -> OpResult<()> {
         if self.ctx.ranks.size() == 1 {
             self.ctx.check_cancelled()
@@ -362,7 +364,8 @@ impl<T: Task> Training<'_, T> {
         &mut self,
         on: Source<'_>,
         batch: Prepared<'_>,
-        (set, samples): (usize, usize),
+        set: usize,
+        samples: usize,
     ) -> OpResult<()> {
         let step = self.state.optimizer.steps + 1;
         let factor = self.settings.schedule.factor(step, self.total);
@@ -375,21 +378,21 @@ impl<T: Task> Training<'_, T> {
         Ok(())
     }
 
-    /// Waits for the step that was started, if there is one, and writes down what it gave.
+    /// Waits for the step that was started, if there is one, and records its result.
     fn settle(&mut self) -> OpResult<()> {
         let Some(Queued { step, set, samples }) = self.queued.take() else {
             return Ok(());
         };
         let mut result = step.wait()?;
-        let agreed = together::step(self.ctx, &mut result);
-        self.torn |= agreed.is_err();
+        let agreed = rank_sync::sum_losses(self.ctx, &mut result);
+        self.has_uncounted_step |= agreed.is_err();
         let stop = agreed?;
-        self.finite("loss", result.loss, set)?;
+        self.check_finite("loss", result.loss, set)?;
         if let Some(norm) = result.norm {
-            self.finite("norm of the gradients", norm, set)?;
+            self.check_finite("norm of the gradients", norm, set)?;
         }
         self.state.optimizer.steps += 1;
-        self.account((result.loss, &result.parts), result.norm, samples)?;
+        self.record_step(&result, samples)?;
         if stop {
             Err(OpError::Cancelled)
         } else {
@@ -403,8 +406,8 @@ impl<T: Task> Training<'_, T> {
         self.backend.pull(&mut state.params, &mut state.optimizer)
     }
 
-    /// Checks that the loss of a step, or another figure of it, is a number.
-    fn finite(&self, what: &str, value: f64, set: usize) -> OpResult<()> {
+    /// Checks that a value of the last step is a number.
+    fn check_finite(&self, what: &str, value: f64, set: usize) -> OpResult<()> {
         let epoch = self.state.progress.place.epoch;
         if !value.is_finite() {
             let on = match self.loader.labels() {
@@ -415,76 +418,73 @@ impl<T: Task> Training<'_, T> {
                 "the {what} became {value} in step {}{on} of epoch {epoch}",
                 self.state.progress.place.step + 1
             ))
-            .hint(ASTRAY));
+            .hint(NOT_FINITE_HINT));
         }
         Ok(())
     }
 
-    /// Checks that the weights are numbers: the last step's loss says nothing about what that step
-    /// made of them.
-    fn sound(&self) -> OpResult<()> {
+    /// Checks that the weights are numbers. The last step's loss does not show what that step did to
+    /// them.
+    fn check_weights(&self) -> OpResult<()> {
         self.state.params.check_finite().map_err(|e| {
             let steps = self.state.optimizer.steps;
             OpError::new(format!(
-                "the weights went astray by step {steps}: {}",
+                "the weights are not finite after step {steps}: {}",
                 e.problem
             ))
-            .hint(ASTRAY)
+            .hint(NOT_FINITE_HINT)
         })
     }
 
-    /// What is written down about a step; and a checkpoint where one is due.
-    fn account(
-        &mut self,
-        (loss, parts): (f64, &[f64]),
-        norm: Option<f64>,
-        samples: usize,
-    ) -> OpResult<()> {
+    /// Records a finished step in the progress and the history, and writes a checkpoint if it is
+    /// time for one.
+    fn record_step(&mut self, result: &StepResult, samples: usize) -> OpResult<()> {
         let settings = self.settings;
+        let loss = result.loss;
         let state = &mut self.state;
         let epoch = state.progress.place.epoch;
         let progress = &mut state.progress;
         progress.place.step += 1;
-        let values = || std::iter::once(loss).chain(parts.iter().copied());
+        let values = || std::iter::once(loss).chain(result.parts.iter().copied());
         for (sum, value) in progress.sums.iter_mut().zip(values()) {
             *sum += value;
         }
-        self.meter.end(samples, values(), norm);
+        self.meter.end(samples, values(), result.norm);
         progress.recent = (progress.recent.0 + loss, progress.recent.1 + 1);
-        let (taken, per_epoch) = (state.optimizer.steps, self.course.per_epoch());
+        let (done, per_epoch) = (state.optimizer.steps, self.plan.per_epoch());
         let part = |step: u64| step * LOSSES_PER_EPOCH / per_epoch;
-        if part(taken) > part(taken - 1) {
+        if part(done) > part(done - 1) {
             let mean = progress.recent.0 / progress.recent.1 as f64;
             progress.recent = (0.0, 0);
-            state.note("loss", mean);
+            state.record("loss", mean);
         }
         let total = self.total;
         let note = format!("epoch {epoch} loss {loss:.4}");
-        self.ctx.progress(taken, total, "steps", &note);
-        if taken.is_multiple_of(settings.log_interval) {
+        self.ctx.progress(done, total, "steps", &note);
+        if done.is_multiple_of(settings.log_interval) {
             self.ctx
-                .info(format!("epoch {epoch} step {taken}/{total} loss {loss:.4}"));
+                .info(format!("epoch {epoch} step {done}/{total} loss {loss:.4}"));
             self.report();
         }
-        if self.due() {
+        if self.checkpoint_due() {
             self.save()?;
         }
         Ok(())
     }
 
-    /// Reports the means of the steps since it last did.
+    /// Reports means over the steps since the last report.
     fn report(&mut self) {
         let (epoch, step) = (self.state.progress.place.epoch, self.state.optimizer.steps);
         let factor = self.settings.schedule.factor(step, self.total);
         let rate = self.state.optimizer.settings.lr * factor;
         self.meter
-            .report(self.ctx, (epoch, step), &self.task.parts(), rate);
+            .report(self.ctx, epoch, step, &self.task.parts(), rate);
     }
 
-    /// One value of the history, which is reported as well.
-    fn note(&mut self, metric: impl AsRef<str>, value: f64) {
+    /// Adds a value to the history and reports it.
+    fn record(&mut self, metric: impl AsRef<str>, value: f64) {
         let name = metric.as_ref();
-        self.state.note(name, value);
+        self.state.record(name, value);
         self.ctx.metric(Metric {
             epoch: self.state.progress.place.epoch,
             step: self.state.optimizer.steps,
@@ -493,67 +493,64 @@ impl<T: Task> Training<'_, T> {
         });
     }
 
-    /// Mean losses, validation, and whether this epoch is the best one. All or nothing: a stop in between repeats it.
+    /// Validates, records the mean losses, and decides whether this epoch is the best. If it is
+    /// interrupted, nothing of it counts and it is repeated.
     fn finish_epoch(&mut self) -> OpResult<()> {
-        // The steps since the last report: else an epoch shorter than the interval would report nothing.
+        // An epoch shorter than the log interval would otherwise report nothing.
         self.report();
         self.pull()?;
-        self.sound()?;
-        together::same(&*self.ctx.ranks, &self.state.params)?;
-        let measured = self.validate()?;
+        self.check_weights()?;
+        rank_sync::check_same_weights(&*self.ctx.ranks, &self.state.params)?;
+        let metrics = self.validate()?;
         let epoch = self.state.progress.place.epoch;
-        let sums = std::mem::replace(
-            &mut self.state.progress.sums,
-            vec![0.0; 1 + self.task.parts().len()],
-        );
-        let steps = self.course.per_epoch() as f64;
-        let mean = sums[0] / steps;
-        self.note("mean_loss", mean);
-        for (part, sum) in self.task.parts().iter().zip(&sums[1..]) {
-            self.note(format!("mean_loss:{part}"), sum / steps);
-        }
-        let Some(measured) = measured else {
-            self.ctx.info(format!("epoch {epoch} loss {mean:.4}"));
-            self.state.keep(None);
+        let loss = self.record_mean_losses();
+        let Some(metrics) = metrics else {
+            self.ctx.info(format!("epoch {epoch} loss {loss:.4}"));
+            self.state.keep_as_best(None);
             return Ok(());
         };
-        let shown: Vec<String> = measured
-            .mean
-            .iter()
-            .take(6)
-            .map(|(n, x)| format!("{n} {x:.4}"))
-            .collect();
+        let shown = metrics.mean.iter().take(6);
+        let shown: Vec<String> = shown.map(|(n, x)| format!("{n} {x:.4}")).collect();
         self.ctx.info(format!(
-            "epoch {epoch} loss {mean:.4} valid {}",
+            "epoch {epoch} loss {loss:.4} valid {}",
             shown.join(" ")
         ));
-        let by = self.task.best_by();
-        let score = measured
-            .mean
-            .iter()
-            .find(|(n, _)| *n == by.metric)
-            .map(|(_, v)| if by.smaller { -v } else { *v });
-        for (name, value) in measured.each.into_iter().chain(measured.mean) {
-            self.note(format!("valid:{name}"), value);
+        for (name, value) in metrics.each.iter().chain(&metrics.mean) {
+            self.record(format!("valid:{name}"), *value);
         }
-        // Strictly better wins: of equal epochs the first one stays.
-        let best = self.state.progress.best_score;
-        if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
-            self.state.keep(Some(score));
-        }
-        let progress = &self.state.progress;
-        let message = chosen(
-            &by,
-            (epoch, score),
-            progress.best_epoch,
-            progress.best_score,
-        );
-        self.ctx.info(message);
+        self.choose_best(&metrics.mean);
         Ok(())
     }
 
-    /// The validation on a data set after this epoch, among those of all epochs.
-    fn pass(&self, at: usize) -> Pass<'_> {
+    /// Records the epoch's mean loss and the means of its parts. Returns the mean loss.
+    fn record_mean_losses(&mut self) -> f64 {
+        let parts = self.task.parts();
+        let zero = vec![0.0; 1 + parts.len()];
+        let sums = std::mem::replace(&mut self.state.progress.sums, zero);
+        let steps = self.plan.per_epoch() as f64;
+        let mean = sums[0] / steps;
+        self.record("mean_loss", mean);
+        for (part, sum) in parts.iter().zip(&sums[1..]) {
+            self.record(format!("mean_loss:{part}"), sum / steps);
+        }
+        mean
+    }
+
+    /// Keeps the weights if this epoch is better than all before. Of equal epochs the first is kept.
+    fn choose_best(&mut self, metrics: &[(String, f64)]) {
+        let by = self.task.best_by();
+        let chosen = metrics.iter().find(|(name, _)| *name == by.metric);
+        let score = chosen.map(|(_, v)| if by.smaller { -v } else { *v });
+        let best = self.state.progress.best_score;
+        if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
+            self.state.keep_as_best(Some(score));
+        }
+        let message = best_epoch_message(&by, score, &self.state.progress);
+        self.ctx.info(message);
+    }
+
+    /// Progress of the validation on data set `at` in this epoch, as a part of all validations.
+    fn validation_pass(&self, at: usize) -> Pass<'_> {
         let each: usize = self.validated.iter().sum();
         let epochs = self.state.progress.place.epoch.saturating_sub(1) as usize;
         Pass {
@@ -566,15 +563,18 @@ impl<T: Task> Training<'_, T> {
         }
     }
 
-    fn validate(&self) -> OpResult<Option<Measured>> {
+    /// Validates on every data set that has validation samples; `None` without any.
+    fn validate(&self) -> OpResult<Option<Metrics>> {
         let epoch = self.state.progress.place.epoch;
-        let mut out = Measured::default();
-        let several = self.course.validated.len() > 1;
-        for (at, set) in self.course.validated.iter().enumerate() {
-            let upcoming = self.course.upcoming_in_validation(epoch, at);
+        let mut out = Metrics::default();
+        let several = self.plan.validated.len() > 1;
+        for (at, set) in self.plan.validated.iter().enumerate() {
+            let upcoming = self.plan.upcoming_in_validation(epoch, at);
             let data = self.loader.get(self.ctx, *set, upcoming)?;
             let scorer = self.backend.scorer(self.task.source(&data))?;
-            let metrics = self.task.validate(self.pass(at), &data, &*scorer)?;
+            let metrics = self
+                .task
+                .validate(self.validation_pass(at), &data, &*scorer)?;
             let label = &self.loader.labels()[*set];
             for (i, (name, value)) in metrics.into_iter().enumerate() {
                 if several {
@@ -587,15 +587,27 @@ impl<T: Task> Training<'_, T> {
             }
         }
         for (_, sum) in &mut out.mean {
-            *sum /= self.course.validated.len() as f64;
+            *sum /= self.plan.validated.len() as f64;
         }
         Ok(Some(out).filter(|m| !m.mean.is_empty()))
     }
 
-    fn due(&self) -> bool {
+    fn checkpoint_due(&self) -> bool {
         let steps = self.settings.checkpoint_steps;
         steps.is_some_and(|n| self.state.optimizer.steps.is_multiple_of(n))
             || self.last_saved.elapsed().as_secs_f64() >= self.settings.checkpoint_seconds
+    }
+
+    /// Counts the step that is still running, then writes a checkpoint.
+    fn save_after_interrupt(&mut self) -> OpResult<()> {
+        match self.settle() {
+            Ok(()) | Err(OpError::Cancelled) => {}
+            Err(e) => return Err(e),
+        }
+        if self.has_uncounted_step {
+            return Ok(());
+        }
+        self.save()
     }
 
     fn save(&mut self) -> OpResult<()> {
@@ -604,32 +616,33 @@ impl<T: Task> Training<'_, T> {
             return Ok(());
         }
         self.pull()?;
-        // What is saved can be gone on from.
-        self.sound()?;
+        // Training must be able to continue from what is saved.
+        self.check_weights()?;
         checkpoint::save(self.ctx, &self.state)?;
         self.last_saved = Instant::now();
         Ok(())
     }
 }
 
-/// What an epoch has of the metric that chooses the best one, and which epoch is kept so far.
-/// Higher scores are better.
-fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Option<f64>) -> String {
+/// The log line about this epoch's score and the best epoch so far. Higher scores are better.
+fn best_epoch_message(by: &BestBy, score: Option<f64>, progress: &Progress) -> String {
     let shown = |score: Option<f64>| {
         let value = score.map(|s| if by.smaller { -s } else { s });
         value.map_or("not measured".to_owned(), |v| format!("{v:.4}"))
     };
+    let (epoch, best) = (progress.place.epoch, progress.best_epoch);
     let this = format!("epoch {epoch} {} {}", by.metric, shown(score));
-    match kept {
+    match progress.best_score {
         None => format!("{this}: no epoch is better than the start so far"),
         Some(_) if best == epoch => format!("{this}: the best so far, this epoch is kept"),
-        Some(_) => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
+        kept => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
     }
 }
 
-/// A validation: each data set's metrics under its name where there are several, and the plain means over data sets.
+/// Metrics of a validation: with several data sets, those of each one under its name, and always
+/// their plain means.
 #[derive(Default)]
-struct Measured {
+struct Metrics {
     each: Vec<(String, f64)>,
     mean: Vec<(String, f64)>,
 }

@@ -1,30 +1,49 @@
-//! What a training on the CPU holds at the same time, at the least, so that one that cannot fit is
-//! refused before it starts.
+//! Lower bounds of the memory that a training on the CPU needs, so that one that cannot fit is
+//! rejected before it starts.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::memory::Demand;
 
-use super::foresee::FirstBatch;
+use super::estimate::FirstBatch;
 use gfm_pipe_model::model::{Class, ModelConfig, Params, size};
 
-/// Copies of the weights: they themselves, their two moments and the best epoch's.
+/// Copies of the weights: the weights, their two moments, and those of the best epoch.
 const COPIES: usize = 4;
 
 /// Sizes of a data set that memory depends on.
 pub(crate) struct Sizes {
     pub nodes: usize,
-    /// Candidates of each query; all nodes where there are none.
+    /// Candidates per query; `None` scores all nodes.
     pub candidates: Option<usize>,
-    /// Documents, where losses are over them.
+    /// Number of documents, if any loss is over documents, else 0.
     pub documents: usize,
-    /// Parameters that make it smaller, for messages.
+    /// Parameters that reduce memory, for messages.
     pub lower: &'static str,
 }
 
-/// Checks that the weights of a model fit, before there are any.
+/// Sizes of a model that memory depends on.
+pub(crate) struct ModelSize<'a> {
+    pub config: &'a ModelConfig,
+    /// Number of weights.
+    pub weights: usize,
+    /// Bytes per number.
+    pub bytes: usize,
+}
+
+impl<'a> ModelSize<'a> {
+    fn of(params: &'a Params) -> Self {
+        ModelSize {
+            config: &params.config,
+            weights: params.count(),
+            bytes: params.dtype().size_in_bytes(),
+        }
+    }
+}
+
+/// Checks that the weights of a model fit into memory, before they are allocated.
 ///
 /// # Errors
-/// When they do not.
+/// When they do not fit.
 pub(crate) fn check_weights(
     class: Class,
     config: &ModelConfig,
@@ -36,71 +55,52 @@ pub(crate) fn check_weights(
         .check("`model.entity_model.input_dim`, `hidden_dims` or `num_mlp_layer`")
 }
 
-/// Checks that the weights of a model and what a step on this many queries holds for certain fit,
-/// before there is any of it. `bytes` is the size of a number.
+/// Checks by sizes alone that a model and a step on this many queries fit into memory.
 ///
 /// # Errors
-/// When they do not.
-pub(crate) fn check_sizes(
-    (class, config): (Class, &ModelConfig),
-    (text, bytes): (usize, usize),
-    sizes: &Sizes,
-    queries: usize,
-) -> OpResult<()> {
-    let weights = size(class, config, text);
-    certain((config, weights, bytes), sizes, queries).check(sizes.lower)
+/// When they do not fit.
+pub(crate) fn check_sizes(model: &ModelSize<'_>, sizes: &Sizes, queries: usize) -> OpResult<()> {
+    certain(model, sizes, queries).check(sizes.lower)
 }
 
-/// What a step on this many queries holds, whatever their reach, of a model with so many weights of
-/// so many bytes.
-fn certain(
-    (config, weights, bytes): (&ModelConfig, usize, usize),
-    sizes: &Sizes,
-    queries: usize,
-) -> Demand {
-    let seen = sizes.candidates.unwrap_or(sizes.nodes);
-    // Of scores there are the model's, a copy in f64, and their gradient.
+/// What a step on this many queries needs, whatever nodes it reaches.
+fn certain(model: &ModelSize<'_>, sizes: &Sizes, queries: usize) -> Demand {
+    let scored = sizes.candidates.unwrap_or(sizes.nodes);
+    // Scores are held three times: the model's, a copy in f64, and their gradient.
     Demand::new()
-        .and("weights", &[COPIES, weights, bytes])
+        .and("weights", &[COPIES, model.weights, model.bytes])
         .and(
             "places of states",
-            &[config.layers() + 1, sizes.nodes, queries + 1, 4],
+            &[model.config.layers() + 1, sizes.nodes, queries + 1, 4],
         )
-        .and("scores", &[queries, seen, bytes + 16])
+        .and("scores", &[queries, scored, model.bytes + 16])
         .and("scores of documents", &[queries, sizes.documents, 16])
         .and("negatives", &[queries, sizes.candidates.unwrap_or(0), 4])
 }
 
-/// Checks that a step fits: by sizes alone, then, where that does, with the states that its first
-/// batch reaches.
+/// Checks that a step fits into memory: by sizes alone, and if those fit, also with the states that
+/// its first batch reaches.
 ///
 /// # Errors
-/// When it does not.
+/// When it does not fit.
 pub(crate) fn check_step(
     params: &Params,
     sizes: &Sizes,
     queries: usize,
     first: impl FnOnce() -> FirstBatch,
 ) -> OpResult<()> {
-    certain(numbers(params), sizes, queries).check(sizes.lower)?;
-    with_states(params, sizes, queries, &first()).check(sizes.lower)
+    let model = ModelSize::of(params);
+    check_sizes(&model, sizes, queries)?;
+    with_states(&model, sizes, queries, &first()).check(sizes.lower)
 }
 
-/// The same with the states before the first layer and after each: the backward pass needs them
-/// all.
-fn with_states(params: &Params, sizes: &Sizes, queries: usize, first: &FirstBatch) -> Demand {
-    let config = &params.config;
-    let widths = std::iter::once(&config.input_dim).chain(&config.hidden_dims);
+/// The same as [`certain`], with the states before the first layer and after each: the backward
+/// pass needs them all.
+fn with_states(model: &ModelSize<'_>, sizes: &Sizes, queries: usize, first: &FirstBatch) -> Demand {
+    let widths = std::iter::once(&model.config.input_dim).chain(&model.config.hidden_dims);
     let rows = first.reach.rows.iter();
     let states: usize = rows.zip(widths).map(|(rows, d)| rows.len() * d).sum();
-    let (_, _, bytes) = numbers(params);
-    certain(numbers(params), sizes, queries).and("states", &[states, bytes])
-}
-
-/// Configuration, number of weights, and bytes of each.
-fn numbers(params: &Params) -> (&ModelConfig, usize, usize) {
-    let bytes = params.dtype().size_in_bytes();
-    (&params.config, params.count(), bytes)
+    certain(model, sizes, queries).and("states", &[states, model.bytes])
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use gfm_pipe_model::model::Reach;
 
     #[test]
-    fn a_steps_buffers_are_added_up() {
+    fn the_buffers_of_a_step_are_added_up() {
         let config = ModelConfig::new(8, vec![8, 8]);
         let params = Params::init(Class::QueryGNN, &config, 16, 1, DType::F32).unwrap();
         let sizes = Sizes {
@@ -129,12 +129,12 @@ mod tests {
         let places = 3 * 100 * 4 * 4;
         let (scores, negatives) = (3 * 11 * 20, 3 * 11 * 4);
         let states = 3 * (3 * 100 * 8) * 4;
-        let demand = with_states(&params, &sizes, 3, &first);
+        let demand = with_states(&ModelSize::of(&params), &sizes, 3, &first);
         assert_eq!(
             demand.total(),
             weights + places + scores + negatives + states
         );
-        // A thousand billion negatives are refused by sizes alone: nothing is looked at.
+        // So many negatives are rejected by sizes alone, before any batch is made.
         let many = Sizes {
             candidates: Some(1_000_000_000_000),
             ..sizes
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_cannot_fit_are_refused_before_they_are_made() {
+    fn weights_too_large_for_memory_are_rejected_before_allocation() {
         let config = ModelConfig::new(65_536, vec![65_536; 1000]);
         let e = check_weights(Class::QueryGNN, &config, 256, 4).unwrap_err();
         assert!(e.advice().unwrap().contains("input_dim"), "{e}");

@@ -1,6 +1,7 @@
-//! What a training tells while it goes on: means of the steps since it last did.
+//! Metrics that a training reports while it runs: means over the steps since the last report.
 //!
-//! Nothing here is part of the training's state: a checkpoint does not hold it, and no output depends on it.
+//! Nothing here is part of the training's state: a checkpoint does not contain it, and no output
+//! depends on it.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,17 @@ use gfm_pipe_api::{Context, Metric};
 pub(super) struct Meter {
     steps: u64,
     samples: usize,
-    /// Of the loss, then of its parts.
+    /// Sum of the loss, then of each of its parts.
     losses: Vec<f64>,
-    /// Of the gradients' norm, where steps have one.
+    /// Sum of the gradients' norms, if steps compute one.
     norms: Option<f64>,
-    /// In steps alone: neither reading, validation nor checkpoints.
+    /// Time spent in steps only, without reading, validation and checkpoints.
     spent: Duration,
     begun: Instant,
 }
 
 impl Meter {
-    /// For a loss and its `parts`.
+    /// A meter for a loss that has `parts` parts.
     pub fn new(parts: usize) -> Self {
         Meter {
             steps: 0,
@@ -32,12 +33,12 @@ impl Meter {
         }
     }
 
-    /// A step begins.
+    /// Marks the start of a step.
     pub fn begin(&mut self) {
         self.begun = Instant::now();
     }
 
-    /// It ended.
+    /// Marks the end of a step. `losses` are the loss and its parts.
     pub fn end(&mut self, samples: usize, losses: impl Iterator<Item = f64>, norm: Option<f64>) {
         self.spent += self.begun.elapsed();
         self.steps += 1;
@@ -50,13 +51,12 @@ impl Meter {
         }
     }
 
-    /// Reports the means since the last report, and starts over; nothing where there was no step.
-    pub fn report(&mut self, ctx: &Context, at: (u32, u64), parts: &[String], rate: f64) {
+    /// Reports the means since the last report and resets them. Without any step it reports nothing.
+    pub fn report(&mut self, ctx: &Context, epoch: u32, step: u64, parts: &[String], rate: f64) {
         if self.steps == 0 {
             return;
         }
-        let (epoch, step) = at;
-        let tell = |name: &str, value: f64| {
+        let report = |name: &str, value: f64| {
             ctx.metric(Metric {
                 epoch,
                 step,
@@ -65,18 +65,18 @@ impl Meter {
             });
         };
         let steps = self.steps as f64;
-        tell("loss", self.losses[0] / steps);
+        report("loss", self.losses[0] / steps);
         for (part, sum) in parts.iter().zip(&self.losses[1..]) {
-            tell(&format!("loss:{part}"), sum / steps);
+            report(&format!("loss:{part}"), sum / steps);
         }
-        tell("lr", rate);
+        report("lr", rate);
         if let Some(sum) = self.norms {
-            tell("grad_norm", sum / steps);
+            report("grad_norm", sum / steps);
         }
         let seconds = self.spent.as_secs_f64();
-        tell("step_seconds", seconds / steps);
+        report("step_seconds", seconds / steps);
         if seconds > 0.0 {
-            tell("samples_per_second", self.samples as f64 / seconds);
+            report("samples_per_second", self.samples as f64 / seconds);
         }
         *self = Meter::new(parts.len());
     }

@@ -1,31 +1,32 @@
-//! Training: one loop for both tasks, over any number of data sets, and what belongs to it.
+//! Training: one loop for both tasks, over any number of data sets.
 //!
-//! `looping` drives; a [`Task`] says how a batch becomes a loss and what is measured; [`Loader`] keeps data sets in memory;
-//! `visits` says which one comes when; `checkpoint` makes a killed run go on.
+//! [`operator`] is what the operators `pretrain` and `finetune` call. It starts the loop in
+//! `looping`. A [`Task`] defines how a batch becomes a loss and what validation measures. A
+//! [`Loader`] keeps data sets in memory, `epoch_plan` decides their order, and `checkpoint` lets a
+//! stopped run continue.
 
-mod ahead;
 mod checkpoint;
-pub(crate) mod foresee;
-pub mod keys;
+mod epoch_plan;
+pub(crate) mod estimate;
+mod initial_weights;
 mod loader;
 mod looping;
 pub(crate) mod memory;
 mod meter;
+pub(crate) mod operator;
 mod outputs;
+mod prefetch;
+mod rank_sync;
 mod schedule;
 pub mod settings;
 mod speed;
-mod start;
 mod task;
-mod together;
-mod visits;
 
-pub use ahead::ahead;
+pub(crate) use initial_weights::{StartModel, start_problem};
 pub use loader::{Load, Loader};
-pub(crate) use looping::run as run_loop;
 pub use looping::{History, LoopSettings, Outcome};
-pub(crate) use outputs::{output_ports, write_outcome};
+pub(crate) use outputs::output_ports;
+pub use prefetch::prefetch;
 pub use schedule::{Decay, Schedule};
-pub(crate) use start::{Start, start_problem, start_weights};
 pub use task::BestBy;
-pub(crate) use task::{Batched, Task};
+pub(crate) use task::{BatchSamples, Task};

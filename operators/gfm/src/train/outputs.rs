@@ -1,4 +1,4 @@
-//! What training leaves: the ports `model`, `optimizer` and `history` of both operators.
+//! The outputs of both training operators: `model`, `optimizer` and `history`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use gfm_pipe_model::optimizer::Optimizer;
 use gfm_pipe_model::tensor::to_f32;
 use gfm_pipe_model::tensor_error;
 
-/// The output ports; `best` says which weights the model has.
+/// The output ports. `best` describes which weights the model has.
 pub(crate) fn output_ports(best: &'static str) -> Vec<OutPort> {
     let port = |name, kind, about| OutPort { name, kind, about };
     vec![
@@ -27,7 +27,7 @@ pub(crate) fn output_ports(best: &'static str) -> Vec<OutPort> {
     ]
 }
 
-/// Writes all of them.
+/// Writes all outputs of a training.
 pub(crate) fn write_outcome(
     ctx: &Context,
     operator: &str,

@@ -94,7 +94,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn course(warmup_steps: u64, decay: &'static DecayKind, total: u64) -> Vec<f64> {
+    fn factors(warmup_steps: u64, decay: &'static DecayKind, total: u64) -> Vec<f64> {
         let s = Schedule {
             warmup_steps,
             decay: Choice(decay),
@@ -111,22 +111,22 @@ mod tests {
 
     #[test]
     fn the_default_is_exactly_one() {
-        assert!(course(0, &CONSTANT, 7).iter().all(|f| *f == 1.0));
+        assert!(factors(0, &CONSTANT, 7).iter().all(|f| *f == 1.0));
     }
 
     #[test]
-    fn it_rises_in_a_line_and_falls_to_zero_at_the_last_step() {
-        close(&course(4, &CONSTANT, 6), &[0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
-        close(&course(2, &LINEAR, 6), &[0.5, 1.0, 0.75, 0.5, 0.25, 0.0]);
-        let c = course(2, &COSINE, 6);
+    fn warm_up_is_linear_and_decay_ends_at_zero() {
+        close(&factors(4, &CONSTANT, 6), &[0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        close(&factors(2, &LINEAR, 6), &[0.5, 1.0, 0.75, 0.5, 0.25, 0.0]);
+        let c = factors(2, &COSINE, 6);
         let r = std::f64::consts::FRAC_1_SQRT_2;
         close(&c, &[0.5, 1.0, (1.0 + r) / 2.0, 0.5, (1.0 - r) / 2.0, 0.0]);
-        close(&course(0, &LINEAR, 4), &[0.75, 0.5, 0.25, 0.0]);
+        close(&factors(0, &LINEAR, 4), &[0.75, 0.5, 0.25, 0.0]);
     }
 
     #[test]
     fn a_warm_up_longer_than_the_training_only_rises() {
-        close(&course(8, &LINEAR, 4), &[0.125, 0.25, 0.375, 0.5]);
-        assert!(course(4, &COSINE, 4).iter().all(|f| f.is_finite()));
+        close(&factors(8, &LINEAR, 4), &[0.125, 0.25, 0.375, 0.5]);
+        assert!(factors(4, &COSINE, 4).iter().all(|f| f.is_finite()));
     }
 }

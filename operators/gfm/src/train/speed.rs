@@ -1,5 +1,5 @@
-//! How fast this machine takes training steps: a small one of the same model is timed, so that
-//! whatever a step is made of has its part.
+//! How fast this machine computes training steps: a small step of the same model is timed, so that
+//! every part of a step counts.
 
 use std::time::Instant;
 
@@ -13,17 +13,21 @@ use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::tensor::tensor;
 use gfm_pipe_model::tensor_error;
 
-/// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten
-/// milliseconds' work of two cores.
+/// Cost of the layers in the timed step, in the unit of [`Reach::cost`]: about ten milliseconds on
+/// two cores.
 const COST: f64 = 1.5e7;
 
-/// Most nodes and messages a node of the graph that is timed.
-const MOST: (usize, usize) = (4_000, 64);
+/// Largest number of nodes of the timed graph.
+const MAX_NODES: usize = 4_000;
 
-/// Width of its text embeddings. The cost of projecting them does not grow with the graph.
+/// Largest number of edges per node of the timed graph.
+const MAX_DEGREE: usize = 64;
+
+/// Width of the timed graph's text embeddings. The cost of projecting them does not grow with the
+/// graph.
 const TEXT: usize = 8;
 
-/// Seconds for a unit of [`Reach::cost`].
+/// Seconds per unit of [`Reach::cost`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Speed {
     /// Forward, as in a validation.
@@ -33,8 +37,8 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
-    /// Times this machine with a model of these dimensions, on a graph with `degree` edges a node
-    /// and batches of `batch`.
+    /// Times this machine with a model of these dimensions, on a graph with `degree` edges per node
+    /// and batches of `batch` queries.
     pub fn measure(
         config: &ModelConfig,
         degree: f64,
@@ -42,10 +46,10 @@ impl Speed {
         dtype: DType,
     ) -> OpResult<Self> {
         let width = config.input_dim as f64;
-        let degree = (degree.round() as usize).clamp(1, MOST.1);
-        let a_row = width * width / 8.0 + degree as f64 * (width + 16.0);
-        let nodes = COST / (a_row * (batch * config.layers()) as f64);
-        let nodes = (nodes as usize).clamp(16, MOST.0);
+        let degree = (degree.round() as usize).clamp(1, MAX_DEGREE);
+        let row_cost = width * width / 8.0 + degree as f64 * (width + 16.0);
+        let nodes = COST / (row_cost * (batch * config.layers()) as f64);
+        let nodes = (nodes as usize).clamp(16, MAX_NODES);
         let mut numbers = rng(0, "a graph to time");
         let mut pick = |n: usize| (numbers.next_u64() % n as u64) as u32;
         // Each triple is two edges.
@@ -75,7 +79,7 @@ impl Speed {
             gnn.backward(&mut pass, &dscores)?;
             Ok((forward, start.elapsed().as_secs_f64()))
         };
-        // The first time memory is asked for and threads start. Of the others the faster one was
+        // The first run allocates memory and starts threads. The faster of the other two was
         // disturbed less.
         once()?;
         let (first, second) = (once()?, once()?);
@@ -90,8 +94,8 @@ impl Speed {
     }
 }
 
-/// What layers and head cost: the head scores `seen` pairs, each about a row of a layer.
-pub(crate) fn cost(config: &ModelConfig, graph: &Graph, reach: &Reach, seen: usize) -> f64 {
+/// Cost of layers and head. The head scores `scored` pairs, each about as much as a row of a layer.
+pub(crate) fn cost(config: &ModelConfig, graph: &Graph, reach: &Reach, scored: usize) -> f64 {
     let (path, width) = (config.message_func.path(), config.input_dim);
-    reach.cost(graph, path, width) + seen as f64 * (width * width) as f64 / 8.0
+    reach.cost(graph, path, width) + scored as f64 * (width * width) as f64 / 8.0
 }

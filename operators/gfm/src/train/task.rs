@@ -1,4 +1,4 @@
-//! What a task adds to the training loop.
+//! What the training loop asks of a task.
 
 use std::ops::Range;
 
@@ -10,58 +10,59 @@ use gfm_pipe_model::backend::{Batch, Source};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 
-/// Sample numbers of a batch, which ranks share.
+/// Sample numbers of a batch that ranks compute together.
 #[derive(Debug, Clone)]
-pub(crate) struct Batched<'a> {
-    /// Of the whole batch: whatever is drawn at random or decides on other rows is drawn and decided for all of them, on every rank.
+pub(crate) struct BatchSamples<'a> {
+    /// All rows of the batch. Every rank draws random numbers for all of them, so that all ranks draw
+    /// the same.
     pub all: &'a [usize],
-    /// The rows that this rank computes; there may be none. All of them where ranks divide graphs.
+    /// The rows that this rank computes, possibly none. Where ranks divide graphs, all rows.
     pub mine: Range<usize>,
 }
 
-impl Batched<'_> {
+impl BatchSamples<'_> {
     /// Sample numbers of the rows that this rank computes.
     pub fn mine(&self) -> &[usize] {
         &self.all[self.mine.clone()]
     }
 }
 
-/// Pre-training or fine-tuning: how a batch becomes a loss, and what is measured after an epoch.
+/// Pre-training or fine-tuning: how a batch becomes a loss, and what validation measures.
 pub(crate) trait Task: Sync {
-    /// A data set in memory.
+    /// A data set, loaded into memory.
     type Data: Send + Sync + 'static;
 
     /// Number of training samples of a data set.
     fn samples(&self, data: &Self::Data) -> usize;
 
-    /// Sizes of a data set that memory depends on.
+    /// Sizes of a data set, to estimate the memory of a step.
     fn sizes(&self, data: &Self::Data) -> Sizes;
 
-    /// What to tell the user about a data set before training starts.
+    /// One line about a data set for the log, before training starts.
     fn describe(&self, data: &Self::Data) -> String;
 
-    /// A data set's graph.
+    /// A data set's graph and embeddings, as backends need them.
     fn source<'d>(&self, data: &'d Self::Data) -> Source<'d>;
 
-    /// What the user should look at in a data set, if anything.
+    /// A warning about a data set, if it looks wrong.
     fn warning(&self, data: &Self::Data) -> Option<String>;
 
-    /// Names of the loss's parts, where it has several.
+    /// Names of the loss's parts; empty if the loss has only one.
     fn parts(&self) -> Vec<String>;
 
-    /// This rank's rows of a batch. Whatever is drawn at random is drawn for the whole batch.
+    /// This rank's rows of a batch. Random numbers are drawn for the whole batch.
     fn batch<'d>(
         &'d self,
         data: &'d Self::Data,
-        batched: &Batched<'_>,
+        samples: &BatchSamples<'_>,
         rng: &mut ChaCha8Rng,
     ) -> Batch<'d>;
 
-    /// Number of samples a data set is validated on; 0: it is not.
+    /// Number of validation samples of a data set.
     fn validated(&self, data: &Self::Data) -> usize;
 
-    /// Validation metrics of a data set that is validated on, the same names for each; all ranks of
-    /// the context take part. The pass reports its progress.
+    /// Validation metrics of a data set that has validation samples. The names are the same for
+    /// every data set. All ranks take part, and `pass` reports the progress.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.
@@ -72,15 +73,15 @@ pub(crate) trait Task: Sync {
         scorer: &dyn Scorer,
     ) -> OpResult<Vec<(String, f64)>>;
 
-    /// The metric the best epoch is chosen by.
+    /// The metric that the best epoch is chosen by.
     fn best_by(&self) -> BestBy;
 }
 
-/// Which metric chooses the best epoch, and which way.
+/// The metric that chooses the best epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BestBy {
-    /// Name, as [`Task::validate`] gives it.
+    /// Name, as [`Task::validate`] returns it.
     pub metric: String,
-    /// Whether less is better.
+    /// Whether smaller values are better.
     pub smaller: bool,
 }

@@ -191,7 +191,7 @@ fn a_training_goes_on_however_ranks_share_it() {
         stop_ranks(3, &folder, name, &params, &given, 4);
         stop_ranks(3, &folder, name, &divided, &given, 7);
         let out = on_ranks(2, &folder, name, &divided, &given);
-        assert!(said(&out[0], "going on from the checkpoint after step"));
+        assert!(said(&out[0], "continuing from the checkpoint after step"));
         same_training(&whole, &folder, 1e-9);
     }
 }

@@ -135,7 +135,7 @@ fn a_model_comes_back_by_import_and_is_evaluated() {
         .unwrap()
         .to_string();
     assert!(
-        e.contains("nothing says what model these weights are of"),
+        e.contains("there is no configuration for these weights"),
         "{e}"
     );
 }

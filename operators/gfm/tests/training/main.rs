@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-mod astray;
+mod bad_values;
 mod baselines;
 mod divided;
 mod evaluation;
@@ -13,9 +13,9 @@ mod keys;
 mod learning;
 mod progress;
 mod ranks;
+mod reported_metrics;
 mod resume;
 mod sets;
 mod starts;
-mod told;
 mod toy;
 mod twins;

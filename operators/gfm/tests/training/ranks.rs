@@ -140,7 +140,7 @@ fn a_training_goes_on_with_another_number_of_ranks() {
         stop_ranks(2, &folder, name, &params, &given, 3);
         stop_ranks(3, &folder, name, &params, &given, 5);
         let out = on_ranks(1, &folder, name, &params, &given);
-        assert!(said(&out[0], "going on from the checkpoint after step"));
+        assert!(said(&out[0], "continuing from the checkpoint after step"));
         same_training(&whole, &folder, 1e-9);
     }
 }

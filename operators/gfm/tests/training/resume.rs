@@ -114,7 +114,7 @@ pub fn stopped_and_ended(
         .unwrap();
     let out = pool.install(|| local::run_entry(&op(name), folder, params, given.clone()).unwrap());
     assert!(
-        said(&out, "going on from the checkpoint"),
+        said(&out, "continuing from the checkpoint"),
         "{:?}",
         out.messages
     );
@@ -201,7 +201,7 @@ fn a_training_stopped_at_any_moment_loses_no_step_it_told_of() {
     }
     assert!(told > 5);
     let out = local::run_entry(&entry, &folder, &params, given).unwrap();
-    assert!(said(&out, "going on from the checkpoint"));
+    assert!(said(&out, "continuing from the checkpoint"));
     assert_eq!(digests(&out), want);
 }
 

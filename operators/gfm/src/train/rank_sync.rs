@@ -1,7 +1,8 @@
 //! What the ranks of a training send each other.
 //!
-//! Every rank holds the same weights and the same optimizer state, and makes the same step from the same sums. Invariant: a
-//! step counts on all ranks or on none, so that all are at the same place whenever they stop.
+//! Every rank holds the same weights and the same optimizer state, and computes the same step from
+//! the same sums. Invariant: a step counts on all ranks or on none, so all ranks stop at the same
+//! place.
 
 use gfm_pipe_api::ranks::{bytes, gather, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
@@ -12,21 +13,22 @@ use gfm_pipe_model::model::Params;
 use gfm_pipe_model::tensor::to_f64;
 use gfm_pipe_model::tensor_error;
 
-/// Adds up a step's loss and its parts over ranks, where no rank has the whole. Returns whether to stop after the step.
+/// Adds up a step's loss and its parts over ranks, unless each rank computed the whole batch.
+/// Returns whether to stop after this step.
 ///
 /// # Errors
 /// When a rank is gone.
-pub(super) fn step(ctx: &Context, step: &mut StepResult) -> OpResult<bool> {
+pub(super) fn sum_losses(ctx: &Context, step: &mut StepResult) -> OpResult<bool> {
     if step.whole {
-        values(ctx, &mut 0.0, &mut [])
+        sum(ctx, &mut 0.0, &mut [])
     } else {
-        values(ctx, &mut step.loss, &mut step.parts)
+        sum(ctx, &mut step.loss, &mut step.parts)
     }
 }
 
-/// Adds up losses. Ranks may be asked to stop at different moments: a rank that was says so here, where all others learn it
-/// in the same step.
-fn values(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
+/// Adds up losses over ranks. Each rank also sends whether it was asked to stop, because ranks may
+/// be asked at different moments: all of them learn of it in the same step.
+fn sum(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
     let stop = ctx.cancel.is_cancelled();
     if ctx.ranks.size() == 1 {
         return Ok(stop);
@@ -44,11 +46,11 @@ fn values(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
     Ok(sums[1] > 0.0)
 }
 
-/// The checkpoint that rank 0 found, on every rank: the others read its bytes with `read`.
+/// Sends the checkpoint that rank 0 found to all ranks. The others parse its bytes with `read`.
 ///
 /// # Errors
-/// When a rank is gone, or cannot read it.
-pub(super) fn checkpoint(
+/// When a rank is gone, or cannot read the checkpoint.
+pub(super) fn share_checkpoint(
     ranks: &dyn Collective,
     found: Option<(Checkpoint, Vec<u8>)>,
     read: impl FnOnce(&[u8]) -> Result<Checkpoint, String>,
@@ -61,17 +63,18 @@ pub(super) fn checkpoint(
     if ranks.rank() > 0 && !text.is_empty() {
         let read = read(&text);
         checkpoint = Some(read.map_err(|why| {
-            OpError::new(format!("rank 0's checkpoint cannot be used here: {why}"))
+            OpError::data(format!("rank 0's checkpoint cannot be used here: {why}"))
         })?);
     }
     Ok(checkpoint)
 }
 
-/// Checks that all ranks have the same weights: nothing else would show that they compute differently.
+/// Checks that all ranks have the same weights. Nothing else would show that they compute
+/// differently.
 ///
 /// # Errors
-/// When they do not, or a rank is gone.
-pub(super) fn same(ranks: &dyn Collective, params: &Params) -> OpResult<()> {
+/// When weights differ, or a rank is gone.
+pub(super) fn check_same_weights(ranks: &dyn Collective, params: &Params) -> OpResult<()> {
     if ranks.size() == 1 {
         return Ok(());
     }
@@ -82,7 +85,7 @@ pub(super) fn same(ranks: &dyn Collective, params: &Params) -> OpResult<()> {
     let digests = gather(ranks, &hasher.finalize().to_hex().to_string())?;
     match digests.iter().position(|d| *d != digests[0]) {
         None => Ok(()),
-        Some(rank) => Err(OpError::new(format!(
+        Some(rank) => Err(OpError::resource(format!(
             "rank {rank} has other weights than rank 0 after the same steps"
         ))
         .hint("the ranks' machines compute differently: use the same kind for all, or report it")),

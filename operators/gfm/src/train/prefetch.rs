@@ -1,40 +1,40 @@
-//! Things that are made before they are wanted, by threads beside the one that wants them.
+//! Makes items in background threads before they are needed.
 
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
-/// Calls `take` with a function that gives what `make` makes of each number in turn, and `None` after the last. Each of `threads` threads
-/// is one ahead at most.
-pub fn ahead<R: Send, O>(
+/// Calls `consume` with a function that returns `make(number)` for each number in turn, then `None`.
+/// `threads` threads run `make`; each is at most one item ahead.
+pub fn prefetch<R: Send, O>(
     threads: usize,
     numbers: Range<usize>,
     make: impl Fn(usize) -> R + Sync,
-    take: impl FnOnce(&mut dyn FnMut() -> Option<R>) -> O,
+    consume: impl FnOnce(&mut dyn FnMut() -> Option<R>) -> O,
 ) -> O {
     let make = &make;
     std::thread::scope(|scope| {
-        let mut made = Vec::new();
+        let mut receivers = Vec::new();
         for first in 0..threads.max(1) {
-            // Whoever has made one waits until it is taken.
-            let (give, got) = sync_channel(0);
-            made.push(got);
+            // Without a buffer, a thread waits until its item is received.
+            let (sender, receiver) = sync_channel(0);
+            receivers.push(receiver);
             let mine = numbers.clone().skip(first).step_by(threads.max(1));
             scope.spawn(move || {
                 for number in mine {
-                    if give.send(make(number)).is_err() {
-                        // Nobody wants any more.
+                    if sender.send(make(number)).is_err() {
+                        // The consumer has stopped.
                         return;
                     }
                 }
             });
         }
-        let mut turns = made.iter().cycle();
+        let mut turns = receivers.iter().cycle();
         let mut left = numbers.len();
-        let out = take(&mut || {
+        let out = consume(&mut || {
             left = left.checked_sub(1)?;
             turns.next()?.recv().ok()
         });
-        drop(made);
+        drop(receivers);
         out
     })
 }
@@ -45,11 +45,11 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn everything_comes_in_order_whoever_makes_it() {
+    fn items_come_in_order_with_any_number_of_threads() {
         for threads in 1..5 {
             for numbers in [0..0, 3..4, 2..23] {
                 let want: Vec<usize> = numbers.clone().map(|n| n * n).collect();
-                let all = ahead(
+                let all = prefetch(
                     threads,
                     numbers,
                     |n| n * n,
@@ -61,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_early_waits_for_no_more_than_is_being_made() {
+    fn stopping_early_makes_no_more_than_was_begun() {
         let made = AtomicUsize::new(0);
         let make = |_| made.fetch_add(1, Ordering::SeqCst);
-        ahead(3, 0..1000, make, |next| {
+        prefetch(3, 0..1000, make, |next| {
             next();
             next();
         });

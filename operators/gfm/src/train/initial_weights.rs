@@ -1,7 +1,9 @@
-//! What a model starts from: fresh weights, those of another stage's model, or those of a file.
+//! The weights that training starts from: random ones, those of another stage's model, or those of
+//! a file.
 //!
-//! Invariant: weights are only taken over for the encoder they were trained with, as far as that is known; what is taken, what
-//! stays as initialised and what is left behind is said.
+//! Invariant: weights are only copied if they were trained with the same encoder, as far as that is
+//! known. The log says which parameters are copied, which stay as initialised, and which are not
+//! used.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,19 +18,21 @@ use gfm_pipe_model::model::files::{GivenModel, read_checkpoint};
 use gfm_pipe_model::model::{Class, ModelConfig, Params, read_model};
 use gfm_pipe_model::tensor_error;
 
-/// Weights to start from.
-pub(crate) struct Start {
-    /// For messages.
+/// A model whose weights training starts from.
+pub(crate) struct StartModel {
+    /// Artifact or file, for messages.
     name: String,
-    /// By name, f32.
+    /// Weights by name, in f32.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Dimensions of the model they come from, where these are known.
+    /// The model's dimensions, if they are known.
     config: Option<ModelConfig>,
-    /// The encoder it was trained with: name and digest, as far as known.
-    encoder: (Option<String>, Option<String>),
+    /// Name of the encoder that the model was trained with, if it is known.
+    encoder: Option<String>,
+    /// Digest of that encoder, if it is known.
+    encoder_digest: Option<String>,
 }
 
-/// The problem with two models to start from.
+/// Reports that both `init` and `train.checkpoint` are given.
 pub(crate) fn start_problem(inputs: &Connected, checkpoint: Option<&Path>) -> Option<Problem> {
     let init = inputs.get("init").and_then(|i| i.first())?;
     let path = checkpoint?.display();
@@ -40,16 +44,18 @@ pub(crate) fn start_problem(inputs: &Connected, checkpoint: Option<&Path>) -> Op
     )
 }
 
-/// Initial weights: fresh ones, with those of the `init` port or the checkpoint where there is one.
+/// Initial weights: random ones, overwritten by those of the `init` port or the checkpoint, if there
+/// is one.
 ///
-/// A checkpoint that is a folder brings its dimensions along: they replace those of `model`, as in the reference.
-pub(crate) fn start_weights(
+/// If the checkpoint is a folder, its dimensions replace those of `model`, as in GFM-RAG.
+pub(super) fn initial_weights(
     ctx: &Context,
     class: Class,
     model: &mut Model,
     checkpoint: Option<&Path>,
     encoder: &EncoderId,
-    (seed, dtype): (u64, DType),
+    seed: u64,
+    dtype: DType,
 ) -> OpResult<Params> {
     if let Some(p) = start_problem(&connected(ctx), checkpoint) {
         return Err(problem_error(p));
@@ -57,14 +63,12 @@ pub(crate) fn start_weights(
     let start = match (ctx.input_opt("init"), checkpoint) {
         (Some(init), _) => {
             let stored = read_model(init)?;
-            Some(Start {
+            Some(StartModel {
                 name: init.name.clone(),
                 tensors: stored.params.to_map(),
                 config: Some(stored.params.config),
-                encoder: (
-                    Some(stored.origin.encoder),
-                    Some(stored.origin.encoder_digest),
-                ),
+                encoder: Some(stored.origin.encoder),
+                encoder_digest: Some(stored.origin.encoder_digest),
             })
         }
         (None, Some(path)) => {
@@ -73,7 +77,7 @@ pub(crate) fn start_weights(
             if let Some(config) = given.config.as_ref().filter(|_| folder) {
                 adopt(ctx, model, &config.entity_model, path);
             }
-            Some(Start::given(ctx, given))
+            Some(StartModel::from_file(ctx, given))
         }
         (None, None) => None,
     };
@@ -82,14 +86,14 @@ pub(crate) fn start_weights(
     let mut weights =
         Params::init(class, &config, encoder.dim, seed, dtype).map_err(tensor_error)?;
     if let Some(start) = start {
-        start.check(ctx, encoder)?;
-        start.fill(ctx, &mut weights)?;
+        start.check_encoder(ctx, encoder)?;
+        start.copy_into(ctx, &mut weights)?;
     }
     ctx.info(format!("{} parameters", weights.count()));
     Ok(weights)
 }
 
-/// Takes the dimensions of a checkpoint.
+/// Replaces the dimensions of `model` by those of a checkpoint, and logs them if they differ.
 fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
     if model.entity_model.config() != *config {
         ctx.info(format!(
@@ -97,56 +101,52 @@ fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
             path.display(),
             config.input_dim,
             config.layers(),
-            word(&config.message_func),
-            word(&config.aggregate_func),
+            setting(&config.message_func),
+            setting(&config.aggregate_func),
         ));
         model.entity_model.adopt(config);
     }
 }
 
-/// A setting as it is written.
-fn word(value: &impl serde::Serialize) -> String {
+/// A setting as it is written in a pipeline.
+fn setting(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
     json.as_str().unwrap_or_default().to_owned()
 }
 
-impl Start {
-    /// What a file gave.
-    pub fn given(ctx: &Context, given: GivenModel) -> Self {
+impl StartModel {
+    /// A model that was read from a file. Logs what its configuration contains that is not used.
+    pub fn from_file(ctx: &Context, given: GivenModel) -> Self {
         let name = given.file.display().to_string();
         if let Some(note) = &given.note {
             ctx.info(format!("{name}: {note}"));
         }
         let ignored = given.config.iter().flat_map(|c| &c.ignored);
         for key in ignored {
-            ctx.warn(format!(
-                "{name}: {key} of its configuration means nothing here"
-            ));
+            ctx.warn(format!("{name}: {key} of its configuration is ignored"));
         }
         let config = given.config;
-        Start {
+        StartModel {
             name,
             tensors: given.tensors,
-            encoder: match &config {
-                Some(c) => (c.encoder.clone(), c.encoder_digest.clone()),
-                None => (None, None),
-            },
+            encoder: config.as_ref().and_then(|c| c.encoder.clone()),
+            encoder_digest: config.as_ref().and_then(|c| c.encoder_digest.clone()),
             config: config.map(|c| c.entity_model),
         }
     }
 
-    /// Holds that the weights were made for this encoder, as far as they say.
-    pub fn check(&self, ctx: &Context, encoder: &EncoderId) -> OpResult<()> {
+    /// Checks that the model was trained with this encoder, as far as its encoder is known.
+    pub fn check_encoder(&self, ctx: &Context, encoder: &EncoderId) -> OpResult<()> {
         let width = |name: &str| {
             let dims = self.tensors.get(name)?.dims();
             (dims.len() == 2).then(|| dims[1])
         };
-        let (name, digest) = &self.encoder;
+        let (name, digest) = (&self.encoder, &self.encoder_digest);
         let theirs = name.as_deref().unwrap_or("an encoder it does not name");
         let wide = width("rel_mlp.weight").unwrap_or(encoder.dim);
         if digest.as_ref().is_some_and(|d| *d != encoder.digest) || wide != encoder.dim {
             return Err(OpError::new(format!(
-                "the start model was trained with {theirs} ({wide} wide) and the graph is embedded with {} ({} wide): its weights mean nothing here",
+                "the start model was trained with {theirs} ({wide} wide) and the graph is embedded with {} ({} wide): its weights cannot be used",
                 encoder.name, encoder.dim
             ))
             .artifact(&self.name)
@@ -154,23 +154,23 @@ impl Start {
         }
         if digest.is_none() && name.as_ref().is_some_and(|n| !same_name(n, &encoder.name)) {
             ctx.warn(format!(
-                "{} was trained with {theirs}, the graph is embedded with {}: if these are not the same, its weights mean nothing here",
+                "{} was trained with {theirs}, the graph is embedded with {}: if these are not the same, its weights cannot be used",
                 self.name, encoder.name
             ));
         }
         Ok(())
     }
 
-    /// Holds that the weights are those of the same function: where shapes fit, nothing else would tell.
-    fn same_function(&self, config: &ModelConfig) -> OpResult<()> {
+    /// Checks that both models compute the same function. Matching shapes would not show a difference.
+    fn check_same_function(&self, config: &ModelConfig) -> OpResult<()> {
         let Some(theirs) = &self.config else {
             return Ok(());
         };
         let settings = |c: &ModelConfig| {
             [
-                ("message_func", word(&c.message_func)),
-                ("aggregate_func", word(&c.aggregate_func)),
-                ("activation", word(&c.activation)),
+                ("message_func", setting(&c.message_func)),
+                ("aggregate_func", setting(&c.aggregate_func)),
+                ("activation", setting(&c.activation)),
                 (
                     "short_cut",
                     if c.short_cut { "yes" } else { "no" }.to_owned(),
@@ -194,15 +194,16 @@ impl Start {
         .hint("set the same under `model.entity_model`"))
     }
 
-    fn fill(&self, ctx: &Context, weights: &mut Params) -> OpResult<()> {
-        self.same_function(&weights.config)?;
+    /// Copies the weights that fit into `weights`, and logs which.
+    fn copy_into(&self, ctx: &Context, weights: &mut Params) -> OpResult<()> {
+        self.check_same_function(&weights.config)?;
         let report = weights.take_over(&self.tensors).map_err(tensor_error)?;
-        // The head's last bias fits any model: a start without any matrix is none.
+        // The last bias of the head fits any model, so at least one matrix has to fit.
         let matrix = |name: &String| self.tensors.get(name).is_some_and(|t| t.dims().len() == 2);
         if !report.taken.iter().any(matrix) {
             let theirs = match &self.config {
                 Some(c) => format!("input_dim {} and {} layers", c.input_dim, c.layers()),
-                None => format!("other tensors ({})", some(&report.left)),
+                None => format!("other tensors ({})", first_names(&report.left)),
             };
             return Err(OpError::new(format!(
                 "no parameter of the start model fits: it has {theirs}, this stage input_dim {} and {} layers",
@@ -212,20 +213,20 @@ impl Start {
             .artifact(&self.name)
             .hint("give both the same `model.entity_model`"));
         }
-        let mut said = format!("{} parameters taken from {}", report.taken.len(), self.name);
+        let mut message = format!("{} parameters taken from {}", report.taken.len(), self.name);
         if !report.kept.is_empty() {
-            said += &format!("; stay as initialised: {}", report.kept.join(", "));
+            message += &format!("; stay as initialised: {}", report.kept.join(", "));
         }
         if !report.left.is_empty() {
-            said += &format!("; have no place here: {}", some(&report.left));
+            message += &format!("; have no place here: {}", first_names(&report.left));
         }
-        ctx.info(said);
+        ctx.info(message);
         Ok(())
     }
 }
 
-/// The first few names.
-fn some(names: &[String]) -> String {
+/// The first few names, for messages.
+fn first_names(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let mut text = names
         .iter()

@@ -1,7 +1,8 @@
-//! Which data set is trained on when: the course of an epoch, and a place in it.
+//! The order of training steps: which data set an epoch visits when, and a place between two steps.
 //!
-//! An epoch visits every data set once, in an order drawn from the seed, and takes each one's batches in a row. Invariant:
-//! the course depends on seed, epoch and the data sets' sizes alone, so that a place is found again after a stop.
+//! An epoch visits every data set once, in an order drawn from the seed, and runs all its batches
+//! before the next. Invariant: the plan depends only on the seed, the epoch and the sizes of the
+//! data sets, so a run that was stopped finds its place again.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,39 +14,39 @@ use gfm_pipe_model::sampling::permutation;
 pub(super) struct Place {
     /// One-based epoch.
     pub epoch: u32,
-    /// Data sets of this epoch that are through; all of them: the validation comes next.
+    /// Number of data sets that this epoch has finished. After the last one comes the validation.
     pub visit: usize,
-    /// The data set being trained on (any number when none is left).
+    /// The data set being trained on; arbitrary when none is left.
     pub set: usize,
-    /// Steps taken on it in this epoch.
+    /// Steps done on it in this epoch.
     pub step: usize,
 }
 
-/// Sizes of the data sets and how batches are made of them.
-pub(super) struct Course {
+/// The steps of every epoch, by the sizes of the data sets.
+pub(super) struct EpochPlan {
     pub seed: u64,
     pub batch_size: usize,
-    /// At most this many steps a data set and epoch.
+    /// Maximum number of steps per data set and epoch.
     pub cap: Option<usize>,
-    /// Samples of each data set.
+    /// Number of training samples of each data set.
     pub samples: Vec<usize>,
-    /// Data sets that are validated on, in order.
+    /// Data sets with validation samples, in order.
     pub validated: Vec<usize>,
 }
 
-impl Course {
-    /// Steps on a data set in each epoch.
+impl EpochPlan {
+    /// Steps on a data set in each epoch, at most [`EpochPlan::cap`].
     pub fn steps(&self, set: usize) -> usize {
         let all = self.samples[set].div_ceil(self.batch_size);
         self.cap.map_or(all, |cap| cap.min(all))
     }
 
-    /// Steps of an epoch.
+    /// Steps of an epoch, over all data sets.
     pub fn per_epoch(&self) -> u64 {
         (0..self.samples.len()).map(|s| self.steps(s) as u64).sum()
     }
 
-    /// Data sets to train on in the order of an epoch.
+    /// The data sets of an epoch that have steps, in the order they are visited.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
         let all: Vec<usize> = (0..self.samples.len())
             .filter(|s| self.steps(*s) > 0)
@@ -57,7 +58,7 @@ impl Course {
             .collect()
     }
 
-    /// Where an epoch starts.
+    /// The place where an epoch starts.
     pub fn start(&self, epoch: u32) -> Place {
         Place {
             epoch,
@@ -67,7 +68,7 @@ impl Course {
         }
     }
 
-    /// Where the next data set of an epoch starts.
+    /// The place where the next data set of an epoch starts.
     pub fn next_set(&self, place: Place) -> Place {
         let visit = place.visit + 1;
         Place {
@@ -78,11 +79,14 @@ impl Course {
         }
     }
 
-    /// Whether a place read from a checkpoint lies on this course after so many steps.
-    pub fn holds(&self, place: Place, taken: u64) -> bool {
+    /// Whether this plan reaches `place` after `taken` steps. A checkpoint of another plan does not.
+    pub fn reaches(&self, place: Place, taken: u64) -> bool {
         let order = self.order(place.epoch);
-        let through = place.visit.min(order.len());
-        let before: u64 = order[..through].iter().map(|s| self.steps(*s) as u64).sum();
+        let finished = place.visit.min(order.len());
+        let before: u64 = order[..finished]
+            .iter()
+            .map(|s| self.steps(*s) as u64)
+            .sum();
         let fits = match order.get(place.visit) {
             Some(set) => *set == place.set && place.step <= self.steps(*set),
             None => place.visit == order.len() && place.step == 0,
@@ -91,7 +95,7 @@ impl Course {
         place.epoch > 0 && fits && taken == epochs * self.per_epoch() + before + place.step as u64
     }
 
-    /// What the name of a random stream ends in to belong to a data set; nothing where there is only one.
+    /// Suffix for the name of a data set's random stream; empty where there is only one data set.
     pub fn suffix(&self, set: usize) -> String {
         if self.samples.len() == 1 {
             String::new()
@@ -100,7 +104,8 @@ impl Course {
         }
     }
 
-    /// Data sets that will be wanted after a place: enough to name each one that will be wanted at all.
+    /// Data sets that are needed after a place, soonest first. It lists every data set that is still
+    /// needed at least once.
     pub fn upcoming(&self, place: Place) -> Vec<usize> {
         let rest = self.order(place.epoch);
         let mut out = rest.get(place.visit + 1..).unwrap_or(&[]).to_vec();
@@ -109,7 +114,7 @@ impl Course {
         out
     }
 
-    /// The same from within the validation of an epoch.
+    /// The same as [`EpochPlan::upcoming`], during the validation of an epoch.
     pub fn upcoming_in_validation(&self, epoch: u32, at: usize) -> Vec<usize> {
         let mut out = self.validated.get(at + 1..).unwrap_or(&[]).to_vec();
         out.extend(self.order(epoch + 1));
@@ -122,8 +127,8 @@ impl Course {
 mod tests {
     use super::*;
 
-    fn course() -> Course {
-        Course {
+    fn plan() -> EpochPlan {
+        EpochPlan {
             seed: 7,
             batch_size: 4,
             cap: Some(3),
@@ -133,49 +138,49 @@ mod tests {
     }
 
     #[test]
-    fn the_cap_holds_for_every_data_set_by_itself() {
-        let c = course();
-        let steps: Vec<usize> = (0..4).map(|s| c.steps(s)).collect();
+    fn the_cap_applies_to_each_data_set() {
+        let p = plan();
+        let steps: Vec<usize> = (0..4).map(|s| p.steps(s)).collect();
         assert_eq!(steps, [2, 0, 3, 1]);
-        assert_eq!(c.per_epoch(), 6);
+        assert_eq!(p.per_epoch(), 6);
     }
 
     #[test]
-    fn every_epoch_visits_all_that_have_samples_in_an_order_of_its_own() {
-        let c = course();
-        let orders: Vec<Vec<usize>> = (1..=12).map(|e| c.order(e)).collect();
+    fn every_epoch_visits_each_nonempty_data_set_once() {
+        let p = plan();
+        let orders: Vec<Vec<usize>> = (1..=12).map(|e| p.order(e)).collect();
         for order in &orders {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, [0, 2, 3]);
         }
         assert!(orders.iter().any(|o| *o != orders[0]));
-        assert_eq!(c.order(3), course().order(3));
+        assert_eq!(p.order(3), plan().order(3));
     }
 
     #[test]
-    fn places_are_those_of_the_course_and_no_others() {
-        let c = course();
+    fn only_places_of_the_plan_are_reached() {
+        let p = plan();
         let mut taken = 0;
         for epoch in 1..=3 {
-            let mut place = c.start(epoch);
+            let mut place = p.start(epoch);
             while place.visit < 3 {
-                for step in 0..=c.steps(place.set) {
+                for step in 0..=p.steps(place.set) {
                     let here = Place { step, ..place };
-                    assert!(c.holds(here, taken + step as u64), "{here:?}");
-                    assert!(!c.holds(here, taken + step as u64 + 1));
+                    assert!(p.reaches(here, taken + step as u64), "{here:?}");
+                    assert!(!p.reaches(here, taken + step as u64 + 1));
                 }
                 let elsewhere = Place {
                     set: (place.set + 1) % 4,
                     ..place
                 };
-                assert!(!c.holds(elsewhere, taken));
-                taken += c.steps(place.set) as u64;
-                place = c.next_set(place);
+                assert!(!p.reaches(elsewhere, taken));
+                taken += p.steps(place.set) as u64;
+                place = p.next_set(place);
             }
-            assert!(c.holds(place, taken), "before the validation: {place:?}");
+            assert!(p.reaches(place, taken), "before the validation: {place:?}");
         }
-        assert!(!c.holds(
+        assert!(!p.reaches(
             Place {
                 epoch: 0,
                 visit: 0,

@@ -1,0 +1,85 @@
+//! What a training operator does when it runs: initial weights, data sets, the loop, the outputs.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::model::Class;
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::tensor_error;
+
+use super::initial_weights::initial_weights;
+use super::looping::run as run_loop;
+use super::outputs::write_outcome;
+use super::settings::{Common, Model, OptimizerSettings};
+use super::{Loader, Task};
+use crate::inputs::EncoderId;
+
+/// Parameters of a training operator, as far as all of them have the same.
+pub(crate) trait TrainingParams: Send + Sync + 'static {
+    fn seed(&self) -> u64;
+    fn model(&self) -> &Model;
+    fn model_mut(&mut self) -> &mut Model;
+    fn optimizer(&self) -> &OptimizerSettings;
+    fn common(&self) -> &Common;
+}
+
+/// Which model a training operator trains, and on what.
+pub(crate) struct Job<'a> {
+    /// The operator's name, for the model's origin.
+    pub operator: &'static str,
+    pub class: Class,
+    /// The encoder of all texts.
+    pub encoder: &'a EncoderId,
+    /// One label for each data set.
+    pub labels: Vec<String>,
+}
+
+/// Trains a model and writes the operator's outputs. `read` loads data set `i`; a rank reads only
+/// its part where ranks divide graphs.
+///
+/// # Errors
+/// When the user interrupts, the loss is not a number, or something cannot be read or computed.
+pub(crate) fn train<P: TrainingParams, T: Task>(
+    ctx: &Context,
+    mut params: P,
+    job: Job<'_>,
+    read: impl Fn(usize, &P, Option<&Dividing>) -> OpResult<T::Data> + Send + Sync + 'static,
+    task: impl FnOnce(Arc<P>) -> T,
+) -> OpResult<()> {
+    let (seed, dtype) = (params.seed(), params.common().dtype());
+    let checkpoint = params.common().checkpoint.clone();
+    let weights = initial_weights(
+        ctx,
+        job.class,
+        params.model_mut(),
+        checkpoint.as_deref(),
+        job.encoder,
+        seed,
+        dtype,
+    )?;
+    let params = Arc::new(params);
+    let common = params.common();
+    let dividing = Dividing::new(ctx, common.divides_graphs())?;
+    if let Some(dividing) = &dividing {
+        dividing.check(&params.model().entity_model.config())?;
+    }
+    let loader = Loader::new(
+        job.labels,
+        common.max_datasets_in_memory,
+        common.data_loading_workers,
+        {
+            let (params, dividing) = (Arc::clone(&params), dividing.clone());
+            Box::new(move |i| read(i, &params, dividing.as_deref()))
+        },
+    );
+    let adamw = params.optimizer().adamw();
+    let optimizer = Optimizer::new(adamw, &weights).map_err(tensor_error)?;
+    let settings = common.settings(seed);
+    let task = task(Arc::clone(&params));
+    let outcome = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
+    if let Some(dividing) = &dividing {
+        dividing.report(ctx)?;
+    }
+    write_outcome(ctx, job.operator, job.encoder, &outcome)
+}
