@@ -1,4 +1,4 @@
-//! Baselines for questions of an operator's inputs: dense, BM25, personalised PageRank and their
+//! Asks the baselines for an operator's questions: dense, BM25, personalised PageRank and their
 //! fusion.
 
 use arrow::array::Array;
@@ -18,7 +18,7 @@ use crate::passages::{Passages, weighted_triples};
 /// Baselines, ready to be asked.
 pub(crate) struct Baselines<'a> {
     inputs: &'a Inputs,
-    /// Those of [`BASELINES`] that were wanted and can be asked, in that order.
+    /// Those of [`BASELINES`] that were requested and can be asked, in that order.
     pub systems: Vec<&'static System>,
     walking: Walking,
     dense: Option<Dense>,
@@ -30,7 +30,7 @@ pub(crate) struct Baselines<'a> {
 struct Walk<'a> {
     on: Ppr,
     matrix: &'a EntityDocuments,
-    /// Where documents are nodes.
+    /// The nodes of documents, if documents are nodes.
     passages: Option<Passages>,
 }
 
@@ -54,7 +54,8 @@ pub(crate) struct Scores {
 }
 
 impl<'a> Baselines<'a> {
-    /// Makes those that `wanted` chooses and the stage's ports allow; reports which it leaves out.
+    /// Prepares the systems that `wanted` selects and the connected ports allow. Logs which ones are
+    /// left out.
     pub fn new(
         ctx: &Context,
         inputs: &'a Inputs,
@@ -121,12 +122,12 @@ impl<'a> Baselines<'a> {
         })
     }
 
-    /// Whether this system is asked.
+    /// Whether this system is among them.
     pub fn has(&self, system: &System) -> bool {
         self.systems.iter().any(|s| s.is(system))
     }
 
-    /// Asks them a question.
+    /// Asks all systems a question.
     pub fn ask(&self, question: usize) -> OpResult<Scores> {
         let questions = &self.inputs.questions;
         let by_text = self
@@ -145,7 +146,7 @@ impl<'a> Baselines<'a> {
         let entities = masses.flatten();
         let by_walk = self.ppr.as_ref().zip(entities.as_ref());
         let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
-        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.inputs.whole(s));
+        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.inputs.merge_pieces(s));
         let mut documents = vec![
             (&DENSE, whole(by_text.transpose().map_err(shape)?)),
             (&BM25, whole(by_word)),
@@ -163,7 +164,7 @@ impl<'a> Baselines<'a> {
     }
 }
 
-/// Embeddings of the corpus, by the encoder of the questions.
+/// Reads the embeddings of the corpus, which must have the encoder of the questions.
 fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
     let (corpus, artifact) = (ctx.input("corpus")?, ctx.input("corpus_embeddings")?);
     let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
@@ -180,5 +181,5 @@ fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
 }
 
 fn shape(e: BadShape) -> OpError {
-    OpError::wrap("inputs do not belong together", e)
+    OpError::wrap("the inputs do not belong together", e)
 }

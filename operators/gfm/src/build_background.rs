@@ -1,4 +1,5 @@
-//! `build-background`: what a model makes of a graph before anybody asks, so that a question costs only what it reaches.
+//! `build-background`: the states that a model computes on a graph without any question, so that a
+//! question only costs the nodes that it reaches.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use gfm_pipe_model::model::{Retriever, read_model};
 use gfm_pipe_model::tensor::{tensor, to_f32};
 use gfm_pipe_model::tensor_error;
 
-/// The operator.
+/// The operator `build-background`.
 pub struct BuildBackground;
 
 /// It has no parameters.
@@ -27,8 +28,7 @@ impl Operator for BuildBackground {
     type Params = Params;
     const NAME: &'static str = "build-background";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str =
-        "states of all nodes that no query has reached, once for a model and a graph";
+    const ABOUT: &'static str = "computes once for a model and a graph the states that nodes have before a query reaches them";
 
     fn schema() -> Schema {
         Schema::default()
@@ -37,7 +37,11 @@ impl Operator for BuildBackground {
     fn inputs() -> Vec<InPort> {
         let port = |name, kind, about| InPort::of(name, kind, Arity::One, about);
         vec![
-            port("model", &[&kinds::MODEL], "the model; sum or mean"),
+            port(
+                "model",
+                &[&kinds::MODEL],
+                "the model; its aggregate must be sum or mean",
+            ),
             port("graph", &[&kinds::GRAPH], "the graph"),
         ]
     }
@@ -64,18 +68,18 @@ impl Operator for BuildBackground {
         )?;
         let Some(background) = ready.background() else {
             return Err(OpError::new(
-                "this model has no background: its aggregate_func looks at single messages, and each may come from a query",
+                "this model has no background: its aggregate_func depends on single messages, and each may come from a query",
             )
             .artifact(&model.name)
             .hint("leave the stage out: `retrieve` and `evaluate` work without it"));
         };
         let states = background.states();
         let [inner, last, info] = kinds::BACKGROUND.tables else {
-            return Err(OpError::new("the kind's tables changed"));
+            return Err(OpError::internal("the kind's tables changed"));
         };
         let (outermost, before) = states
             .split_last()
-            .ok_or_else(|| OpError::new("the model has no layers"))?;
+            .ok_or_else(|| OpError::internal("the model has no layers"))?;
         write(ctx, inner, stored.params.config.input_dim, before)?;
         write(
             ctx,
@@ -96,7 +100,7 @@ impl Operator for BuildBackground {
     }
 }
 
-/// Writes the states of some layers, `width` wide, one layer after the other.
+/// Writes states of width `width`, one layer after the other.
 fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> OpResult<()> {
     let schema = Arc::new(table.schema(width));
     let mut sink = ctx.outputs.create("background", table.name, schema)?;
@@ -104,12 +108,12 @@ fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> O
         ctx.check_cancelled()?;
         let values = to_f32(states).map_err(tensor_error)?;
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(OpError::new(format!(
-                "the model's states are not numbers: that of entity {} holds {}",
+            return Err(OpError::data(format!(
+                "the model's states are not finite: that of entity {} contains {}",
                 at / width.max(1),
                 values[at]
             ))
-            .hint("its weights are too large to compute with: train it again with a lower `optimizer.lr`"));
+            .hint("its weights are too large: train it again with a lower `optimizer.lr`"));
         }
         sink.write(&columns::batch(
             table,
@@ -119,7 +123,10 @@ fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> O
     sink.finish()
 }
 
-/// States after each layer, `[N, out]`, from a `background` artifact, which must be of this model and graph.
+/// Reads the states after each layer, `[N, out]`, from a `background` artifact.
+///
+/// # Errors
+/// When it was computed from another model or graph.
 pub(crate) fn read_background(
     artifact: &Artifact,
     model: &Artifact,

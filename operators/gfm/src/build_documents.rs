@@ -1,4 +1,4 @@
-//! `build-documents`: which entities stand in which documents, as CSR by entity, with entity weights.
+//! `build-documents`: which documents mention which entities, as CSR by entity, with entity weights.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use gfm_pipe_api::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The operator.
+/// The operator `build-documents`.
 pub struct BuildDocuments;
 
 /// It has no parameters.
@@ -64,7 +64,7 @@ impl Operator for BuildDocuments {
             .position(|(e, d)| *e as usize >= entities || *d as usize >= documents)
         {
             return Err(
-                OpError::new("a link names an entity or document that does not exist")
+                OpError::data("a link names an entity or document that does not exist")
                     .artifact(format!("{}.links", links.name))
                     .row(row as u64)
                     .hint("connect entities, documents and links made from the same ingest stages"),
@@ -91,7 +91,7 @@ impl Operator for BuildDocuments {
         let weight = Float32Array::from_iter_values(weight);
 
         let [matrix, per_entity, info] = kinds::ENTITY_DOCUMENTS.tables else {
-            return Err(OpError::new("the kind's tables changed"));
+            return Err(OpError::internal("the kind's tables changed"));
         };
         let rows = columns::batch(
             matrix,

@@ -1,4 +1,4 @@
-//! `build-graph`: triples and relation embeddings to a graph ready for message passing.
+//! `build-graph`: turns triples and relation embeddings into a graph for message passing.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use gfm_pipe_model::graph::Graph;
 
-/// The operator.
+/// The operator `build-graph`.
 pub struct BuildGraph;
 
 /// It has no parameters.
@@ -40,13 +40,13 @@ impl Operator for BuildGraph {
                 name: "entities",
                 accepts: Accepts::Kinds(&[&kinds::ENTITIES]),
                 arity: Arity::One,
-                about: "entities: nodes",
+                about: "entities, which become nodes",
             },
             InPort {
                 name: "relations",
                 accepts: Accepts::Kinds(&[&kinds::EMBEDDINGS]),
                 arity: Arity::One,
-                about: "embeddings of relation names, inverses included",
+                about: "embeddings of relation names, including inverses",
             },
         ]
     }
@@ -94,7 +94,8 @@ impl Operator for BuildGraph {
             .row(row as u64)
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
-        // ingest-kg knows a relation by its triples only, so a number that is too large means that the embeddings are of something else.
+        // ingest-kg finds relations in triples only, so every relation has one. Any other number means
+        // that the embeddings belong to something else.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
         if used != relations {
             return Err(OpError::new(format!(
@@ -106,15 +107,15 @@ impl Operator for BuildGraph {
             .hint("connect the embeddings of the `relations` of the same ingest-kg stage"));
         }
         if list.len() > (u32::MAX / 2) as usize {
-            return Err(OpError::new(
-                "more than 2^31 triples do not fit this graph format",
+            return Err(OpError::data(
+                "more than 2^31 triples do not fit into this graph format",
             ));
         }
 
         let spec = |name| {
             kinds::GRAPH
                 .table(name)
-                .ok_or_else(|| OpError::new("unknown table"))
+                .ok_or_else(|| OpError::internal("unknown table"))
         };
         let write =
             |name, columns| ctx.write("graph", name, &columns::batch(spec(name)?, columns)?);

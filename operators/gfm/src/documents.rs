@@ -1,4 +1,4 @@
-//! Documents, links and questions as fine-tuning and evaluation use them.
+//! Documents, links and questions, as fine-tuning and evaluation use them.
 
 use std::ops::Deref;
 
@@ -20,24 +20,26 @@ pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocum
     );
     let count = |name| -> OpResult<usize> { Ok(columns::u64s(&info, name)?.value(0) as usize) };
     let pairs = e.values().iter().copied().zip(d.values().iter().copied());
-    EntityDocuments::from_pairs(count("entities")?, count("documents")?, pairs)
-        .map_err(|e| OpError::wrap("the matrix does not fit itself", e).artifact(&artifact.name))
+    EntityDocuments::from_pairs(count("entities")?, count("documents")?, pairs).map_err(|e| {
+        OpError::wrap("the entity-document matrix is inconsistent", e).artifact(&artifact.name)
+    })
 }
 
-/// Nodes that a model starts from for entities of a question, with weight 1 / number of documents
-/// where `weighted` (0 for an entity that no document mentions), else 1.
+/// The nodes of a question's entities. If `weighted`, the weight is 1 / number of documents that
+/// mention the entity (0 if there are none), else 1.
 fn seeds(entities: &[u32], documents: &EntityDocuments, weighted: bool) -> Starts {
     let weight = |e: u32| if weighted { documents.weight(e) } else { 1.0 };
     entities.iter().map(|e| (*e, weight(*e))).collect()
 }
 
-/// Questions with their embeddings and with the nodes they start from.
+/// Questions with their embeddings and the nodes that they start from.
 #[derive(Debug, Clone)]
 pub(crate) struct Questions {
     set: QuestionSet,
-    /// Nodes each starts from, where these are given; else they start from their entities.
+    /// Nodes that each question starts from, if they are given. Otherwise questions start from their
+    /// entities.
     starts: Option<Vec<Starts>>,
-    /// Row-major.
+    /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,
     pub text_dim: usize,
     pub encoder_digest: String,
@@ -53,7 +55,7 @@ impl Deref for Questions {
 }
 
 impl Questions {
-    /// Reads questions and the embeddings made from them.
+    /// Reads questions and their embeddings.
     pub fn read(questions: &Artifact, embeddings: &Artifact) -> OpResult<Self> {
         let bare = Questions::bare(questions)?;
         let v = Embeddings::read(embeddings, &bare.texts, &questions.name)?;
@@ -78,7 +80,7 @@ impl Questions {
         })
     }
 
-    /// The same questions with the nodes they start from.
+    /// The same questions with the nodes that they start from.
     pub fn starting(self, starts: Option<&Artifact>) -> OpResult<Self> {
         let starts = starts.map(|starts| read_starts(starts, &self.texts, &self.name));
         Ok(Questions {
@@ -87,11 +89,11 @@ impl Questions {
         })
     }
 
-    /// All questions of several splits, one after the other. The parts are embedded by one encoder,
-    /// and either all or none have nodes to start from.
+    /// All questions of several splits, one after the other. Either all splits or none have nodes to
+    /// start from.
     ///
     /// # Errors
-    /// When that is not so, or two questions have the same id.
+    /// When the splits were embedded by different encoders, or two questions have the same id.
     pub fn joined(parts: Vec<Questions>) -> OpResult<Self> {
         let mut parts = parts.into_iter();
         let Some(mut all) = parts.next() else {
@@ -116,8 +118,8 @@ impl Questions {
         Ok(all)
     }
 
-    /// Nodes that a model starts from for question `i`: those given, or its entities, with weight 1
-    /// / number of documents where `weighted`, else 1.
+    /// Nodes that a model starts from for question `i`: those given, or its entities. If `weighted`, an
+    /// entity has the weight 1 / number of its documents, else 1.
     pub fn seeds(&self, i: usize, documents: &EntityDocuments, weighted: bool) -> Starts {
         match &self.starts {
             Some(starts) => starts[i].clone(),
@@ -133,7 +135,7 @@ impl Questions {
         }
     }
 
-    /// Whether question `i` starts from a node at all.
+    /// Whether question `i` has a node to start from.
     pub fn starts_somewhere(&self, i: usize) -> bool {
         match &self.starts {
             Some(starts) => !starts[i].is_empty(),
@@ -146,14 +148,14 @@ impl Questions {
         &self.embeddings[i * self.text_dim..][..self.text_dim]
     }
 
-    /// Only questions known to have at least this many hops.
+    /// The questions that are known to have at least this many hops.
     pub fn of_hops(&self, hops: u32) -> Self {
         let all = 0..self.len();
         let rows: Vec<usize> = all.filter(|i| self.hops[*i] >= Some(hops)).collect();
         self.subset(&rows)
     }
 
-    /// Only these questions.
+    /// The questions of these rows.
     pub fn subset(&self, rows: &[usize]) -> Self {
         let starts = self.starts.as_ref();
         let starts = starts.map(|starts| rows.iter().map(|i| starts[*i].clone()).collect());
@@ -168,7 +170,7 @@ impl Questions {
         }
     }
 
-    /// Checks that ids fit the graph and the documents.
+    /// Checks that all ids exist in the graph and the documents.
     pub fn check(&self, nodes: usize, documents: usize) -> OpResult<()> {
         let fits = |lists: &[Vec<u32>], n: usize| {
             lists
@@ -183,7 +185,7 @@ impl Questions {
             .or_else(|| fits(&self.supporting_documents, documents));
         match bad {
             None => Ok(()),
-            Some(row) => Err(OpError::new(format!(
+            Some(row) => Err(OpError::data(format!(
                 "the question names an entity or document outside {nodes} entities and {documents} documents"
             ))
             .artifact(format!("{}.questions", self.name))
@@ -193,7 +195,7 @@ impl Questions {
     }
 }
 
-/// Embeddings of a table's texts.
+/// Embeddings of the texts of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Embeddings {
     pub dim: usize,
@@ -203,7 +205,7 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
-    /// Reads them, and checks that they were made from these texts.
+    /// Reads embeddings, and checks that they were made from these texts.
     pub fn read(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Self> {
         let (dim, values) = vectors(artifact, "vectors")?;
         check_made_from(artifact, texts, of)?;

@@ -1,5 +1,5 @@
-//! `evaluate`: how well the model retrieves, beside the same model with less training and the usual
-//! baselines, on the same questions, with intervals and paired tests.
+//! `evaluate`: how well the model retrieves, compared with the same model with less training and
+//! with the usual baselines, on the same questions, with intervals and paired tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,13 +34,13 @@ use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::progress::Pass;
 
-/// Depth of the `rankings` port.
-const RANKED: usize = 20;
+/// Number of documents per question and system in the output `rankings`.
+const LISTED: usize = 20;
 
-/// The operator.
+/// The operator `evaluate`.
 pub struct Evaluate;
 
-/// Its parameters.
+/// Parameters of `evaluate`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     rankers: Vec<RankerName>,
@@ -65,7 +65,7 @@ enum Divide {
 }
 
 impl Params {
-    /// Whether a system is to be evaluated beside the models.
+    /// Whether a system is evaluated in addition to the models.
     fn wants(&self, system: &System) -> bool {
         self.baselines.iter().any(|b| b.is(system))
     }
@@ -91,7 +91,7 @@ impl Operator for Evaluate {
                 "rankers",
                 Type::list(ranker_type()),
                 json!(default_first()),
-                "document rankers of the models; `rankings` holds the first one's",
+                "document rankers of the models; `rankings` contains those of the first one",
             ),
             Field::new(
                 "baselines",
@@ -100,8 +100,8 @@ impl Operator for Evaluate {
                     min: 0,
                 },
                 json!(beside_models()),
-                "systems beside the model, those that what is connected allows: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
-                 `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, two at least",
+                "systems in addition to the model, if their inputs are connected: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
+                 `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, at least two",
             ),
         ];
         fields.extend(Walking::fields());
@@ -110,7 +110,7 @@ impl Operator for Evaluate {
                 "hops_at_least",
                 Type::int(1).or_null(),
                 serde_json::Value::Null,
-                "only questions of at least this many hops; those whose number of hops is not known are left out, too",
+                "only questions of at least this many hops; questions with an unknown number of hops are left out",
             )
             .at_most(f64::from(u32::MAX), "hops are counted with 32 bits"),
         );
@@ -122,9 +122,9 @@ impl Operator for Evaluate {
                 "divide",
                 Type::one_of(&["questions", "graph"]),
                 "questions",
-                "what several ranks share: questions, each rank with the whole graph; graph the nodes of the graph, all ranks together scoring the same questions, \
-                 for a graph whose states do not fit one rank's memory (CPU only; models with the aggregates sum and mean; `background` is not used then). One rank \
-                 has nothing to share. The numbers are the same but for rounding",
+                "what several ranks divide: questions divides the questions, and each rank has the whole graph; graph divides the nodes of the graph, and all ranks together score the same questions, \
+                 for a graph whose states do not fit into one rank's memory (CPU only; models with the aggregates sum and mean; `background` is not used then). It does not matter \
+                 for one rank. The numbers are the same except for rounding",
             )
             .no_effect(),
         );
@@ -137,7 +137,7 @@ impl Operator for Evaluate {
                 "model",
                 &[&kinds::MODEL],
                 Arity::Optional,
-                "the model; without it the other systems are evaluated alone",
+                "the model; without it, only the other systems are evaluated",
             ),
             InPort::of(
                 "pretrained",
@@ -161,7 +161,7 @@ impl Operator for Evaluate {
             port(
                 "comparisons",
                 &kinds::COMPARISONS,
-                "the first system (the model with its first ranker, where there is one) against the others",
+                "the first system (the model with its first ranker, if there is one) compared with the others",
             ),
             port(
                 "ranks",
@@ -181,7 +181,7 @@ impl Operator for Evaluate {
     }
 
     fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
-        lacking(p, inputs).into_iter().collect()
+        missing_inputs(p, inputs).into_iter().collect()
     }
 
     fn remarks(_: &Params, outputs: &BTreeMap<String, Artifact>) -> OpResult<Vec<String>> {
@@ -193,8 +193,8 @@ impl Operator for Evaluate {
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
-        // What cannot work is refused before anything is read.
-        if let Some(problem) = lacking(&p, &connected(ctx)) {
+        // Missing inputs are reported before anything is read.
+        if let Some(problem) = missing_inputs(&p, &connected(ctx)) {
             return Err(problem_error(problem));
         }
         let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
@@ -211,8 +211,8 @@ impl Operator for Evaluate {
         let questions = &inputs.questions;
         if questions.is_empty() {
             let none = match asked {
-                0 => "holds no questions",
-                _ => "holds no questions of so many hops",
+                0 => "has no questions",
+                _ => "has no questions of so many hops",
             };
             ctx.warn(format!("`{}` {none}: nothing is measured", questions.name));
         }
@@ -221,7 +221,7 @@ impl Operator for Evaluate {
             seed: p.seed,
         };
         resampling.check_memory(1 + p.rankers.len())?;
-        inputs.warn_of_unaskable(ctx, "the graph systems score 0 on them");
+        inputs.warn_of_questions_without_start(ctx, "the graph systems score 0 on them");
         let mut systems = Systems {
             questions,
             results: Results::new(questions),
@@ -245,8 +245,8 @@ impl Operator for Evaluate {
     }
 }
 
-/// What is missing where a connected model cannot be asked, or no system can.
-fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
+/// Reports what is missing if a connected model, or every system, lacks an input.
+fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
     let connected = is_connected(inputs);
     for (port, system) in [
         ("model", &MODEL),
@@ -276,11 +276,10 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
     Some(problem.hint(ways.join("; ")))
 }
 
-/// Questions that are ranked together once a model has scored them; their scores are held until
-/// then.
-const AT_ONCE: usize = 64;
+/// Number of questions whose scores are collected before they are ranked in parallel.
+const RANKED_AT_ONCE: usize = 64;
 
-/// What the systems answered so far.
+/// The answers of all systems so far.
 struct Systems<'a> {
     questions: &'a Questions,
     results: Results<'a>,
@@ -299,14 +298,14 @@ impl Systems<'_> {
         Answer::of(scores, self.gold(target, i))
     }
 
-    /// The answers of a system that was asked nothing.
-    fn unasked(&self, target: Target) -> Vec<Answer> {
+    /// Answers without scores to every question.
+    fn empty_answers(&self, target: Target) -> Vec<Answer> {
         let all = 0..self.questions.len();
         all.map(|i| self.answer(target, i, None)).collect()
     }
 }
 
-/// Asks the model, the model before fine-tuning, and one with random weights.
+/// Asks the model, the model before fine-tuning, and a model with random weights.
 fn graph_models(
     p: &Params,
     ctx: &Context,
@@ -334,7 +333,7 @@ fn graph_models(
             total: passes * questions,
         },
     };
-    // The time left includes the baselines, which are asked later.
+    // Announced now, so that the time left includes the baselines, which are asked later.
     report_baselines(ctx, 0, questions);
     let mut before = 0;
     for (system, of, background) in trained {
@@ -359,12 +358,12 @@ fn graph_models(
     Ok(())
 }
 
-/// Reports how many questions the baselines were asked.
+/// Reports how many questions the baselines have answered.
 fn report_baselines(ctx: &Context, done: usize, questions: usize) {
     ctx.progress(done as u64, questions as u64, "questions to baselines", "");
 }
 
-/// Makes answers of a model's entity scores, by every ranker, and keeps no scores.
+/// Turns a model's entity scores into answers by every ranker, without keeping the scores.
 struct Collector<'a, 'b> {
     system: Arc<str>,
     rankers: Vec<Ranker>,
@@ -380,9 +379,9 @@ struct Collector<'a, 'b> {
 struct Answered {
     question: usize,
     entities: Answer,
-    /// By ranker.
+    /// One answer for each ranker.
     documents: Vec<Answer>,
-    /// The first documents of the first ranker.
+    /// The first documents, by the first ranker.
     list: RankedList,
 }
 
@@ -409,7 +408,7 @@ impl<'a, 'b> Collector<'a, 'b> {
 
     fn take(&mut self, question: usize, scores: &[f64]) {
         self.waiting.push((question, scores.to_vec()));
-        if self.waiting.len() == AT_ONCE {
+        if self.waiting.len() == RANKED_AT_ONCE {
             self.flush();
         }
     }
@@ -422,9 +421,9 @@ impl<'a, 'b> Collector<'a, 'b> {
                 let mut list = RankedList::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
                     let documents = ranker.ranking(scores, self.matrix);
-                    let documents = self.inputs.whole(documents);
+                    let documents = self.inputs.merge_pieces(documents);
                     if r == 0 {
-                        list = first(&documents, RANKED);
+                        list = first(&documents, LISTED);
                     }
                     self.systems.answer(Target::Document, *i, Some(&documents))
                 });
@@ -443,8 +442,8 @@ impl<'a, 'b> Collector<'a, 'b> {
     /// Adds the answers of all ranks to the results.
     fn finish(mut self, ctx: &Context) -> OpResult<()> {
         self.flush();
-        let mut entities = self.systems.unasked(Target::Entity);
-        let mut documents = vec![self.systems.unasked(Target::Document); self.rankers.len()];
+        let mut entities = self.systems.empty_answers(Target::Entity);
+        let mut documents = vec![self.systems.empty_answers(Target::Document); self.rankers.len()];
         for answered in all_of(&*ctx.ranks, self.answered)? {
             let i = answered.question;
             entities[i] = answered.entities;
@@ -470,9 +469,9 @@ impl<'a, 'b> Collector<'a, 'b> {
 /// The answers of the baselines to a question.
 #[derive(Serialize, Deserialize)]
 struct BaselineAnswers {
-    /// Of personalised PageRank.
+    /// The answer of personalised PageRank.
     entities: Option<Answer>,
-    /// By system, in the order of [`Baselines::systems`].
+    /// Answer and list of each system, in the order of [`Baselines::systems`].
     documents: Vec<(Answer, Option<RankedList>)>,
 }
 
@@ -489,9 +488,10 @@ fn baselines(
     let all = &*systems;
     let mine = part(questions, ctx.ranks.rank(), ctx.ranks.size());
     let asked = AtomicUsize::new(0);
-    let through = || match (1 + asked.fetch_add(1, Relaxed), mine.len()) {
-        (n, of) if n == of => report_baselines(ctx, questions, questions),
-        (n, of) => report_baselines(ctx, questions * n / of, questions),
+    let report = || {
+        // This rank's share of the questions stands for all of them.
+        let done = 1 + asked.fetch_add(1, Relaxed);
+        report_baselines(ctx, questions * done / mine.len(), questions);
     };
     let answers: OpResult<Vec<BaselineAnswers>> = mine
         .clone()
@@ -501,9 +501,9 @@ fn baselines(
             let scores = by.ask(i)?;
             let documents = scores.documents.iter().map(|s| {
                 let answer = all.answer(Target::Document, i, s.as_deref());
-                (answer, s.as_ref().map(|s| first(s, RANKED)))
+                (answer, s.as_ref().map(|s| first(s, LISTED)))
             });
-            through();
+            report();
             let masses = scores.entities.as_deref();
             Ok(BaselineAnswers {
                 entities: by.has(&PPR).then(|| all.answer(Target::Entity, i, masses)),

@@ -1,9 +1,10 @@
-//! `export`: a model as files for other programs.
+//! `export`: writes a model as files for other programs.
 //!
-//! The files lie where `path` says, outside the store; the artifact says which they are. Invariant: after a run in which the
-//! stage ran or was cached, the folder holds these files with this content; a file that is right already is not touched, one that
-//! is written is whole or absent at any instant, and no other file is touched. Weights of another export that stay beside them
-//! are found when the folder is read ([`gfm_pipe_model::model::files`]).
+//! The files are written to `path`, outside the store; the artifact lists them. Invariant: after the
+//! stage ran or was cached, the folder contains these files with this content. Files that are
+//! already correct, and all other files, are not touched. At any instant, a file being written is
+//! either complete or absent. Weights of another export in the same folder are detected when the
+//! folder is read ([`gfm_pipe_model::model::files`]).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use gfm_pipe_model::model::files::{
 };
 use gfm_pipe_model::model::{StoredConfig, StoredModel, read_model};
 
-/// The operator.
+/// The operator `export`.
 pub struct Export;
 
 /// Parameters of `export`.
@@ -63,39 +64,39 @@ impl Operator for Export {
                 "text_emb_model_name",
                 Type::Text.or_null(),
                 json!(null),
-                "name the reference loads the encoder by; null: the name of the encoder the model was trained with. Another encoder's name is refused",
+                "name by which GFM-RAG loads the encoder; null: the name of the encoder that the model was trained with. The name of another encoder is an error",
             ),
             Field::new(
                 "normalize",
                 Type::Bool,
                 false,
-                "whether the reference normalises the encoder's vectors",
+                "whether GFM-RAG normalises the encoder's vectors",
             ),
             Field::new(
                 "batch_size",
                 Type::int(1),
                 32,
-                "texts the reference embeds at once",
+                "number of texts that GFM-RAG embeds at once",
             )
             .at_most(65_536.0, "each is held in memory"),
             Field::new(
                 "query_instruct",
                 Type::Text.or_null(),
                 json!(null),
-                "text the reference puts before questions",
+                "text that GFM-RAG puts before questions",
             ),
             Field::new(
                 "passage_instruct",
                 Type::Text.or_null(),
                 json!(null),
-                "text the reference puts before other texts",
+                "text that GFM-RAG puts before other texts",
             ),
         ]);
         Schema::new(vec![
             Field::required(
                 "path",
                 Type::Path,
-                "folder the files go into; made where it is missing",
+                "folder for the files; created if it is missing",
             )
             .no_effect(),
             Field::new(
@@ -105,12 +106,12 @@ impl Operator for Export {
                     min: 1,
                 },
                 json!(["pth", "safetensors"]),
-                "pth: model.pth; safetensors: model.safetensors; parquet: weights.parquet; config.json stands beside them",
+                "pth: model.pth; safetensors: model.safetensors; parquet: weights.parquet; config.json is always written",
             ),
             Field::group(
                 "text_emb_model",
                 encoder,
-                "the encoder in config.json, under the reference's keys",
+                "the encoder in config.json, under GFM-RAG's keys",
             ),
         ])
     }
@@ -150,7 +151,7 @@ impl Operator for Export {
         let folder = ctx.path(&p.path);
         let list = outputs
             .get("files")
-            .ok_or_else(|| OpError::new("the list of files is missing"))?;
+            .ok_or_else(|| OpError::internal("the list of files is missing"))?;
         let wrong = delivery::outdated(&folder, list)?;
         if wrong.is_empty() {
             return Ok(());
@@ -169,7 +170,7 @@ impl Operator for Export {
     }
 }
 
-/// Names and bytes of the files.
+/// Names and content of the files.
 fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>> {
     let model = read_model(ctx.input("model")?)?;
     let params = &model.params;
@@ -206,8 +207,8 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
     Ok(out)
 }
 
-/// The encoder's name for `config.json`: what is given, where it is the name of the encoder that
-/// the model was trained with.
+/// The encoder's name for `config.json`. A given name must be one of the encoder that the model was
+/// trained with.
 fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
     let trained = &model.origin.encoder;
     let Some(given) = given else {
@@ -221,7 +222,7 @@ fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
         model.params.text_dim
     ))
     .hint(format!(
-        "leave the parameter out: the name is taken from the embeddings. Where a folder holds {given}, call the folder so"
+        "leave the parameter out: the name is taken from the embeddings. If {given} is in a folder, give the folder this name"
     )))
 }
 
@@ -255,7 +256,7 @@ mod tests {
                 .ends_with("the model was trained with the encoder static (256 wide)"),
             "{e}"
         );
-        // By its short name or with its organisation, as it is written.
+        // The organisation may be left out, and the name stays as it is written.
         let model = trained_with("all-mpnet-base-v2");
         for name in [
             "all-mpnet-base-v2",

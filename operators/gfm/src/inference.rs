@@ -1,5 +1,5 @@
-//! Entity scores of questions by a model on a graph: what `evaluate` and `retrieve` read, and how
-//! they ask.
+//! What `evaluate` and `retrieve` share: their inputs, and how they get the entity scores of questions
+//! from a model.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 use gfm_pipe_model::tensor_error;
 
-/// Ports whose artifacts belong together by position: each may have one for each of `questions`.
+/// Ports that may have one artifact for each one of `questions`, in the same order.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
 
-/// The ports of [`Inputs::read`], `background` and `corpus_embeddings`.
+/// The input ports of both operators, besides models.
 pub(crate) fn ports() -> Vec<InPort> {
     vec![
         InPort::of(
@@ -39,7 +39,7 @@ pub(crate) fn ports() -> Vec<InPort> {
             "background",
             &[&kinds::BACKGROUND],
             Arity::Optional,
-            "the background of `model` on `graph`; computed where it is not given",
+            "the background of `model` on `graph`; computed if it is not given",
         ),
         InPort::of(
             "documents",
@@ -57,7 +57,7 @@ pub(crate) fn ports() -> Vec<InPort> {
             "questions",
             &[&kinds::QUESTIONS],
             Arity::Many,
-            "questions; several splits are asked as one",
+            "questions; several splits are treated as one",
         ),
         InPort::of(
             "question_embeddings",
@@ -69,25 +69,25 @@ pub(crate) fn ports() -> Vec<InPort> {
             "starts",
             &[&kinds::STARTS],
             Arity::Any,
-            "nodes that the questions start from, with weights, for models and ppr; without it they start from their entities",
+            "nodes that the questions start from, with weights, for models and ppr; otherwise they start from their entities",
         ),
         InPort::of(
             "nodes",
             &[&kinds::NODES],
             Arity::Optional,
-            "which nodes of the graph are documents: of these ppr ranks a document by its own node, not by its entities",
+            "which nodes of the graph are documents: ppr ranks such a document by its own node, not by its entities",
         ),
         InPort::of(
             "edge_weights",
             &[&kinds::EDGE_WEIGHTS],
             Arity::Optional,
-            "weights of the graph's triples, for ppr; without it each weighs 1",
+            "weights of the graph's triples, for ppr; otherwise each has the weight 1",
         ),
         InPort::of(
             "sources",
             &[&kinds::SOURCES],
             Arity::Optional,
-            "which documents are pieces of one: every system ranks it by its best piece",
+            "which documents are pieces of the same document: every system ranks that one by its best piece",
         ),
         InPort::of(
             "corpus_embeddings",
@@ -98,14 +98,14 @@ pub(crate) fn ports() -> Vec<InPort> {
     ]
 }
 
-/// The parameters that say how questions are put.
+/// The parameters that both operators have, besides `top_k`.
 pub(crate) fn fields() -> Vec<Field> {
     vec![
         Field::new(
             "init_entities_weight",
             Type::Bool,
             true,
-            "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1; not looked at where `starts` is connected",
+            "as in the model's training: yes starts a question entity with weight 1 / number of its documents, no with 1; ignored if `starts` is connected",
         ),
         Field::new("batch_size", Type::int(1), 8, "questions scored at once")
             .at_most(65_536.0, "each has a state of every entity")
@@ -113,36 +113,32 @@ pub(crate) fn fields() -> Vec<Field> {
     ]
 }
 
-/// How questions are put to a model.
+/// How a model is asked.
 #[derive(Clone, Copy)]
 pub(crate) struct AskOptions<'a> {
-    /// `init_entities_weight`.
+    /// The parameter `init_entities_weight`.
     pub weighted: bool,
-    /// Questions at once.
+    /// Number of questions that are scored at once.
     pub batch_size: usize,
     /// Where progress is reported.
     pub pass: Pass<'a>,
 }
 
-/// The inputs of `evaluate` and `retrieve` in memory.
+/// The inputs of `evaluate` and `retrieve`, loaded into memory.
 pub(crate) struct Inputs {
-    /// The graph, where one is connected and wanted.
+    /// The graph, if one is connected and needed.
     graph: Option<GraphInputs>,
-    /// Titles of the documents.
     pub titles: StringArray,
-    /// Texts of the documents.
     pub texts: StringArray,
-    /// The questions.
     pub questions: Questions,
-    /// Which documents are pieces of one, where some are.
+    /// Which documents are pieces of the same document, if any are.
     pieces: Option<Pieces>,
-    /// How ranks divide the graph, where they do.
+    /// How ranks divide the graph, if they do.
     pub dividing: Option<Arc<Dividing>>,
 }
 
-/// A graph and the documents its entities are in.
+/// A graph and the documents that mention its entities.
 pub(crate) struct GraphInputs {
-    /// The graph.
     pub input: LoadedGraph,
     /// Which documents mention an entity.
     pub matrix: EntityDocuments,
@@ -167,7 +163,8 @@ impl GraphInputs {
 }
 
 impl Inputs {
-    /// Reads the inputs of [`ports`]; the graph and its documents only where a system wants them.
+    /// Reads the inputs of [`ports`], except `background` and `corpus_embeddings`. The graph and its
+    /// documents are only read if `wants_graph`.
     pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
         let table = ctx.input("corpus")?.read("documents")?;
         let (titles, texts) = (
@@ -192,7 +189,7 @@ impl Inputs {
         let questions = Questions::joined(parts.collect::<OpResult<_>>()?)?;
         let pieces = ctx.input_opt("sources");
         let pieces = pieces.map(|sources| Pieces::read(sources, titles.len()));
-        // Without a graph no system uses entities.
+        // Without a graph, no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
         Ok(Inputs {
@@ -205,7 +202,10 @@ impl Inputs {
         })
     }
 
-    /// The graph, which a system needs.
+    /// The graph.
+    ///
+    /// # Errors
+    /// When there is none.
     pub fn on_graph(&self) -> OpResult<&GraphInputs> {
         let needed = || OpError::new("nothing is connected to inputs `graph` and `documents`");
         self.graph.as_ref().ok_or_else(needed)
@@ -216,8 +216,8 @@ impl Inputs {
         self.graph.is_some()
     }
 
-    /// Warns of questions that cannot be asked; `then` says what happens to them.
-    pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
+    /// Warns of questions without a node to start from. `consequence` says what happens to them.
+    pub fn warn_of_questions_without_start(&self, ctx: &Context, consequence: &str) {
         if !self.has_graph() {
             return;
         }
@@ -225,23 +225,23 @@ impl Inputs {
         let lost = all.filter(|i| !self.questions.starts_somewhere(*i)).count();
         if lost > 0 {
             ctx.warn(format!(
-                "{lost} of {} questions have no known entity to start from: {then}",
+                "{lost} of {} questions have no known entity to start from: {consequence}",
                 self.questions.len()
             ));
         }
     }
 
-    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets
-    /// the best score of them, and the others come last.
-    pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
+    /// Merges the scores of pieces: the first piece of a document gets the best score of all its
+    /// pieces, and the others come last.
+    pub fn merge_pieces(&self, mut scores: Vec<f64>) -> Vec<f64> {
         if let Some(pieces) = &self.pieces {
             pieces.fold(&mut scores);
         }
         scores
     }
 
-    /// Passes the entity scores of every question that starts somewhere to `take`, in order. They
-    /// are those of a port's model, with its background if there is one.
+    /// Scores the questions with a model, and its background if there is one. Calls `take` with the
+    /// entity scores of every question that has a node to start from, in order.
     pub fn ask(
         &self,
         ctx: &Context,
@@ -252,11 +252,11 @@ impl Inputs {
     ) -> OpResult<()> {
         let input = &self.on_graph()?.input;
         same_encoder(&self.questions, input)?;
-        let weights = usable(read_model(model)?, input, &model.name)?;
+        let weights = retriever(read_model(model)?, input, &model.name)?;
         let graph = ctx.input("graph")?;
         let background = match (&self.dividing, background) {
             (Some(_), Some(known)) => {
-                // No rank holds all states of a divided graph.
+                // A rank does not hold all states of a divided graph.
                 ctx.info(format!(
                     "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
                     known.name
@@ -268,10 +268,10 @@ impl Inputs {
         let background: Option<Vec<Tensor>> = background
             .map(|b| read_background(b, model, graph))
             .transpose()?;
-        self.ask_weights(ctx, (&weights, background), options, take)
+        self.ask_weights(ctx, &weights, background, options, take)
     }
 
-    /// The same by a model of the same dimensions with random weights.
+    /// The same as [`Inputs::ask`], with random weights in a model of the same dimensions.
     pub fn ask_untrained(
         &self,
         ctx: &Context,
@@ -284,13 +284,14 @@ impl Inputs {
         let class = Class::GNNRetriever;
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
-        self.ask_weights(ctx, (&weights, None), options, take)
+        self.ask_weights(ctx, &weights, None, options, take)
     }
 
     fn ask_weights(
         &self,
         ctx: &Context,
-        weights: (&Weights, Option<Vec<Tensor>>),
+        weights: &Weights,
+        background: Option<Vec<Tensor>>,
         options: AskOptions<'_>,
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
@@ -302,7 +303,7 @@ impl Inputs {
         // Each rank holds only a part of a divided graph.
         if self.dividing.is_none() {
             let queries = options.batch_size.min(self.questions.len());
-            check_memory(&weights.0.config, graph.nodes(), queries)?;
+            check_memory(&weights.config, graph.nodes(), queries)?;
         }
         let ask = |by: &dyn Scorer| {
             let asked = SeededQuestions {
@@ -320,16 +321,16 @@ impl Inputs {
         };
         match &self.dividing {
             Some(dividing) => {
-                let divided = dividing.once(ctx, graph, &weights.0.config)?;
-                ask(&OverRanks::new(weights.0, &divided, &input.embeddings))
+                let divided = dividing.once(ctx, graph, &weights.config)?;
+                ask(&OverRanks::new(weights, &divided, &input.embeddings))
             }
-            None => with_scorer(ctx, weights, (graph, &input.embeddings), ask),
+            None => with_scorer(ctx, (weights, background), (graph, &input.embeddings), ask),
         }
     }
 }
 
-/// Checks that what a batch of questions takes fits into memory: scores in two types, and a place
-/// for every state.
+/// Checks that a batch of questions fits into memory: the scores in two types, and a place for every
+/// state.
 fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResult<()> {
     Demand::new()
         .and("scores", &[questions, nodes, 4 + 8])
@@ -340,8 +341,11 @@ fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResul
         .check("`batch_size`")
 }
 
-/// A model as a retriever on this graph.
-fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
+/// Turns a model into a retriever for this graph.
+///
+/// # Errors
+/// When the graph was embedded by another encoder.
+fn retriever(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
     input.fits(&stored, name)?;
     match stored.params.class {
         Class::GNNRetriever => Ok(stored.params),

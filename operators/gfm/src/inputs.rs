@@ -1,8 +1,8 @@
-//! What training and evaluation read besides documents and questions: graphs in memory, who embedded what, and ports that
-//! take several data sets.
+//! Inputs of training and evaluation other than documents and questions: graphs, encoders, and ports
+//! that take several data sets.
 //!
-//! Invariant: numbers of two encoders are never mixed. Everything one model sees was embedded by one encoder, and that is
-//! checked from one-row tables before anything large is read.
+//! Invariant: embeddings of two encoders are never mixed. Everything that a model sees was embedded
+//! by one encoder, which is checked from one-row tables before anything large is read.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, Problem, columns};
@@ -13,17 +13,16 @@ use gfm_pipe_model::model::StoredModel;
 use gfm_pipe_model::tensor::tensor;
 use gfm_pipe_model::tensor_error;
 
-/// A `graph` artifact in memory.
+/// A `graph` artifact, loaded into memory.
 pub(crate) struct LoadedGraph {
-    /// The graph.
     pub graph: Graph,
     /// Relation embeddings, `[2R, text]`.
     pub embeddings: Tensor,
     /// Width of text embeddings.
     pub text_dim: usize,
-    /// Encoder's name.
+    /// Name of the encoder.
     pub encoder: String,
-    /// Encoder's digest.
+    /// Digest of the encoder.
     pub encoder_digest: String,
 }
 
@@ -42,57 +41,57 @@ impl LoadedGraph {
         })
     }
 
-    /// Checks that a model knows the encoder that this graph is embedded with. `name` is the model's artifact.
+    /// Checks that a model was trained with the encoder of this graph. `name` is the model's artifact.
     pub fn fits(&self, model: &StoredModel, name: &str) -> OpResult<()> {
         if model.origin.encoder_digest == self.encoder_digest {
             return Ok(());
         }
         Err(OpError::new(format!(
-            "the model was trained with the encoder {}, the graph is embedded with {}",
+            "the model was trained with the encoder {}, but the graph is embedded with {}",
             model.origin.encoder, self.encoder
         ))
         .artifact(name)
-        .hint("embed with the encoder the model was trained with"))
+        .hint("embed with the encoder that the model was trained with"))
     }
 
-    /// The same with embeddings of another element type, for a model that computes in it.
+    /// Converts the embeddings to the element type that a model computes in.
     pub fn into_dtype(mut self, dtype: DType) -> OpResult<Self> {
         self.embeddings = self.embeddings.to_dtype(dtype).map_err(tensor_error)?;
         Ok(self)
     }
 }
 
-/// The column `vector` of a table of an artifact: length of a vector, and all values.
+/// Reads the column `vector` of an artifact's table: the length of a vector, and all values.
 pub(crate) fn vectors(artifact: &Artifact, table: &str) -> OpResult<(usize, Vec<f32>)> {
     columns::vectors(&artifact.read(table)?, "vector")
         .map_err(|e| e.artifact(format!("{}.{table}", artifact.name)))
 }
 
-/// The encoder some texts were embedded with.
+/// The encoder that texts were embedded with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EncoderId {
     /// The artifact, `STAGE.PORT`.
     pub of: String,
-    /// Encoder's name.
+    /// Name of the encoder.
     pub name: String,
-    /// Encoder's digest.
+    /// Digest of the encoder.
     pub digest: String,
     /// Length of its vectors.
     pub dim: usize,
 }
 
 impl EncoderId {
-    /// Of a graph's relations.
+    /// The encoder of a graph's relations.
     pub fn of_graph(artifact: &Artifact) -> OpResult<Self> {
-        Self::read(artifact, "info", ("encoder", "encoder_digest"))
+        Self::read(artifact, "info", "encoder", "encoder_digest")
     }
 
-    /// Of embeddings.
+    /// The encoder of an `embeddings` artifact.
     pub fn of_embeddings(artifact: &Artifact) -> OpResult<Self> {
-        Self::read(artifact, "encoder", ("name", "digest"))
+        Self::read(artifact, "encoder", "name", "digest")
     }
 
-    fn read(artifact: &Artifact, table: &str, (name, digest): (&str, &str)) -> OpResult<Self> {
+    fn read(artifact: &Artifact, table: &str, name: &str, digest: &str) -> OpResult<Self> {
         let row = artifact.read(table)?;
         let text =
             |column| -> OpResult<String> { Ok(columns::text(&row, column)?.value(0).to_owned()) };
@@ -104,7 +103,7 @@ impl EncoderId {
         })
     }
 
-    /// Holds that all were embedded with the first one's encoder, and gives it.
+    /// Checks that all are the same encoder, and returns it.
     pub fn same(ids: &[EncoderId]) -> OpResult<&EncoderId> {
         let first = ids
             .first()
@@ -123,16 +122,18 @@ impl EncoderId {
     }
 }
 
-/// Whether two names can be those of one encoder: a name without an organisation fits that of any.
+/// Whether two names can mean the same encoder. A name without an organisation matches any
+/// organisation.
 pub(crate) fn same_name(a: &str, b: &str) -> bool {
     let short = |name: &str| name.rsplit('/').next().map(str::to_owned);
-    match a.contains('/') && b.contains('/') {
-        true => a == b,
-        false => short(a) == short(b),
+    if a.contains('/') && b.contains('/') {
+        a == b
+    } else {
+        short(a) == short(b)
     }
 }
 
-/// Holds that questions and graph were embedded by one encoder.
+/// Checks that questions and graph were embedded by one encoder.
 pub(crate) fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
     if q.encoder_digest == graph.encoder_digest && q.text_dim == graph.text_dim {
         return Ok(());
@@ -144,8 +145,9 @@ pub(crate) fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
     .hint("give both `embed` stages the same `model`"))
 }
 
-/// What is wrong with ports whose artifacts belong together by position: they must have the same number of them, and where these
-/// are stages of a `foreach`, for the same values in the same order. A port of `optional` may be empty.
+/// Checks ports whose artifacts belong together by position. All need the same number of artifacts;
+/// if these come from a `foreach`, also the same values in the same order. Ports in `optional` may be
+/// empty.
 pub(crate) fn zip_problem(
     inputs: &Connected,
     ports: &[&str],
@@ -166,7 +168,7 @@ pub(crate) fn zip_problem(
                 "data sets are put together by position, but {}",
                 counts.join(", ")
             ))
-            .hint("give every one of these ports one artifact a data set, in the same order"),
+            .hint("give each of these ports one artifact per data set, in the same order"),
         );
     }
     for (i, a) in first.iter().enumerate() {
@@ -187,12 +189,12 @@ pub(crate) fn zip_problem(
     None
 }
 
-/// What stands between the brackets of a stage that `foreach` made.
+/// The text in the brackets of a stage that `foreach` made.
 fn label(name: &str) -> Option<&str> {
     Some(name.split_once('[')?.1.split_once(']')?.0)
 }
 
-/// What a stage that runs was given, by name.
+/// Names of the artifacts that a running stage was given, by port.
 pub(crate) fn connected(ctx: &Context) -> Connected {
     let names = |all: &Vec<Artifact>| all.iter().map(|a| a.name.clone()).collect();
     let inputs = ctx.inputs.iter();
@@ -201,7 +203,7 @@ pub(crate) fn connected(ctx: &Context) -> Connected {
         .collect()
 }
 
-/// [`zip_problem`] of what a stage that runs was given, as an error; else the number of data sets.
+/// Runs [`zip_problem`] on the inputs of a running stage. Returns the number of data sets.
 pub(crate) fn zipped(ctx: &Context, ports: &[&str], optional: &[&str]) -> OpResult<usize> {
     match zip_problem(&connected(ctx), ports, optional) {
         None => Ok(ports.first().map_or(0, |p| ctx.inputs(p).len())),
@@ -209,7 +211,7 @@ pub(crate) fn zipped(ctx: &Context, ports: &[&str], optional: &[&str]) -> OpResu
     }
 }
 
-/// A problem of what is connected, where it is met by a stage that runs.
+/// A problem with what is connected, as the error of a running stage.
 pub(crate) fn problem_error(problem: Problem) -> OpError {
     let error = OpError::new(problem.message);
     match problem.hint {
@@ -218,9 +220,10 @@ pub(crate) fn problem_error(problem: Problem) -> OpError {
     }
 }
 
-/// Labels for the data sets of one stage: position and name are enough to find one, whatever the stages are called.
+/// Unique labels for the data sets of one stage: repeated names get their position.
 ///
-/// Outputs name data sets by these, so they come from content alone: renaming a stage changes no result.
+/// Outputs contain these labels, so they must depend on content only: renaming a stage must not
+/// change a result.
 pub(crate) fn labels(names: Vec<String>) -> Vec<String> {
     names
         .iter()

@@ -1,30 +1,30 @@
-//! What the user should know about a training before relying on it, and what to try. It is made
-//! from the tables, so that a cached result has it too.
+//! Warnings about a training that learned nothing or was not validated, and what to try. They are
+//! made from the output tables, so that a cached result has them too.
 
 use std::collections::BTreeMap;
 
 use gfm_pipe_api::{Artifact, OpResult, columns};
 
-/// Distance from ln 2, the cross-entropy of random scores, within which a loss has learned nothing.
+/// Distance from ln 2, the cross-entropy of random scores, within which a loss counts as chance.
 const NEAR: f64 = 0.01;
 
-/// A loss that ends above this share of its first value has not fallen.
+/// A loss that ends above this share of its first value counts as not fallen.
 const FALLEN: f64 = 0.99;
 
-/// Where a sum of losses ends below this share of its first value, something was learned, whatever
-/// one of its parts shows.
+/// If a sum of losses ends below this share of its first value, something was learned, whatever its
+/// parts show.
 const LEARNED: f64 = 0.9;
 
-/// Number of last losses that are averaged: a single one is of one batch only.
+/// Number of final losses that are averaged, because a single one is noisy.
 const LAST: usize = 3;
 
-/// What is known about a training besides its history.
+/// What the remarks need to know about a training besides its history.
 pub(crate) struct Training {
-    /// Losses that are binary cross-entropies: names of parts, or the whole where it has none.
+    /// Losses that are binary cross-entropies: names of parts, or `None` for the whole loss.
     pub entropies: Vec<Option<String>>,
-    /// Whether it was meant to be validated.
+    /// Whether validation was requested.
     pub validates: bool,
-    /// How it gets something to validate on.
+    /// How the user provides validation data.
     pub validate: &'static str,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Training {
 type Values = BTreeMap<String, Vec<f64>>;
 
 impl Training {
-    /// Remarks on a training, by its `history`.
+    /// Remarks on a training, from its `history`.
     pub fn remarks(&self, history: &Artifact) -> OpResult<Vec<String>> {
         let t = history.read("history")?;
         let (names, values) = (columns::text(&t, "metric")?, columns::f64s(&t, "value")?);
@@ -61,7 +61,7 @@ impl Training {
             };
             let near = (value - std::f64::consts::LN_2).abs() < NEAR;
             near.then(|| {
-                format!("{name} ended at chance, {value:.3} (ln 2, as of scores that say nothing): {try_this}")
+                format!("{name} ended at chance, {value:.3} (ln 2, the value for random scores): {try_this}")
             })
         });
         let still = || {
@@ -75,10 +75,10 @@ impl Training {
             let what = if self.validates {
                 self.validate
             } else {
-                "`train.do_eval: no` asks for it, which suits few questions only"
+                "`train.do_eval` is no, which is only right for few questions"
             };
             out.push(format!(
-                "nothing was validated, so the last epoch is kept whether or not it is the best one: {what}"
+                "nothing was validated, so the last epoch is kept even if it is not the best: {what}"
             ));
         }
         out
@@ -119,39 +119,39 @@ mod tests {
     #[test]
     fn a_loss_at_chance_or_that_did_not_fall_is_reported() {
         let valid: (&str, &[f64]) = ("valid:mrr", &[0.1]);
-        let said = |t: &Training, h: &Values| t.of(h);
+        let remarks_on = |t: &Training, h: &Values| t.of(h);
         let falling = history(&[0.9, 0.6, 0.4, 0.3], &[valid]);
-        assert!(said(&training(&[]), &falling).is_empty());
-        // From bad to chance: it fell, and says nothing all the same.
+        assert!(remarks_on(&training(&[]), &falling).is_empty());
+        // It fell to chance, so it learned nothing all the same.
         let chance = history(&[0.9, 0.72, 0.695, 0.693, 0.692], &[valid]);
-        let remarks = said(&training(&[]), &chance);
+        let remarks = remarks_on(&training(&[]), &chance);
         assert!(
             remarks[0].starts_with("the loss ended at chance, 0.693"),
             "{remarks:?}"
         );
         assert_eq!(remarks.len(), 1);
         let still = history(&[0.40, 0.45, 0.41], &[valid]);
-        let remarks = said(&training(&[]), &still);
+        let remarks = remarks_on(&training(&[]), &still);
         assert!(
             remarks[0].starts_with("the loss did not fall, from 0.400 to 0.420"),
             "{remarks:?}"
         );
-        // One step has nothing to be compared with.
-        assert!(said(&training(&[]), &history(&[0.5], &[valid])).is_empty());
-        // In a sum of losses, the part that is a cross-entropy is at chance.
+        // A single value has nothing to be compared with.
+        assert!(remarks_on(&training(&[]), &history(&[0.5], &[valid])).is_empty());
+        // Of a sum of losses, only the part that is a cross-entropy can be at chance.
         let part: (&str, &[f64]) = ("mean_loss:bce", &[0.75, 0.69]);
         let learned = history(&[6.0, 5.0, 4.5], &[valid, part]);
-        assert!(said(&training(&["bce"]), &learned).is_empty());
+        assert!(remarks_on(&training(&["bce"]), &learned).is_empty());
         let sum = history(&[6.0, 5.9, 5.8], &[valid, part]);
-        let remarks = said(&training(&["bce"]), &sum);
+        let remarks = remarks_on(&training(&["bce"]), &sum);
         assert!(
             remarks[0].contains("the loss `bce` ended at chance, 0.690"),
             "{remarks:?}"
         );
-        assert!(said(&training(&["other"]), &sum).is_empty());
+        assert!(remarks_on(&training(&["other"]), &sum).is_empty());
         // A sum that happens to be ln 2 is not at chance.
         assert!(
-            said(
+            remarks_on(
                 &training(&["other"]),
                 &history(&[0.9, 0.693, 0.693], &[valid])
             )
@@ -174,9 +174,10 @@ mod tests {
         };
         let remarks = off.of(&h);
         assert!(
-            remarks[0].starts_with("nothing was validated") && remarks[0].contains("do_eval: no")
+            remarks[0].starts_with("nothing was validated")
+                && remarks[0].contains("`train.do_eval` is no")
         );
-        // Of no epochs there is nothing to say.
+        // Without an epoch there is no remark.
         assert!(training(&[]).of(&Values::new()).is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! `retrieve`: the documents that a system finds for questions, whether or not the right ones are
-//! known. The system is a model, or one that needs no training.
+//! `retrieve`: the documents that a system finds for questions, whether or not the correct ones are
+//! known. The system is a model or a baseline that needs no training.
 
 use std::sync::Arc;
 
@@ -19,14 +19,13 @@ use crate::inputs::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::progress::Pass;
 
-/// Questions whose documents are scored together by a system that is not trained: their scores are
-/// held until then.
-const AT_ONCE: usize = 64;
+/// Number of questions that a baseline scores in parallel before their lists are stored.
+const SCORED_AT_ONCE: usize = 64;
 
-/// The operator.
+/// The operator `retrieve`.
 pub struct Retrieve;
 
-/// Its parameters.
+/// Parameters of `retrieve`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     system: SystemName,
@@ -63,7 +62,7 @@ impl Operator for Retrieve {
                 Type::one_of(askable()),
                 MODEL.name,
                 "what finds the documents: model (needs `model`, `graph`, `documents` and `question_embeddings`); dense (`question_embeddings` and `corpus_embeddings`); \
-                 bm25 (words of the corpus, no other port); ppr, personalised PageRank (`graph` and `documents`); rrf, the fusion of those of the last three that what is connected allows",
+                 bm25 (words of the corpus, no other port); ppr, personalised PageRank (`graph` and `documents`); rrf, the fusion of dense, bm25 and ppr, or of those whose inputs are connected",
             ),
             Field::new(
                 "ranker",
@@ -106,12 +105,12 @@ impl Operator for Retrieve {
     }
 
     fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
-        lacking(p, inputs).into_iter().collect()
+        missing_inputs(p, inputs).into_iter().collect()
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
-        if let Some(problem) = lacking(&p, &connected(ctx)) {
+        if let Some(problem) = missing_inputs(&p, &connected(ctx)) {
             return Err(problem_error(problem));
         }
         let wants_graph = [&MODEL, &PPR, &RRF].iter().any(|s| p.system.is(s));
@@ -125,10 +124,10 @@ impl Operator for Retrieve {
     }
 }
 
-/// What is missing to ask the system, among the connected inputs.
-fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
+/// Reports what the system needs that is not connected.
+fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
     let ways = if p.system.is(&MODEL) {
-        ", or take a system that needs no model: `system: bm25`"
+        ", or use a system that needs no model: `system: bm25`"
     } else {
         ""
     };
@@ -138,7 +137,7 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
 }
 
 fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
-    inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
+    inputs.warn_of_questions_without_start(ctx, "nothing is retrieved for them");
     let ranker = p.ranker.0.top_k(p.top_k);
     let matrix = &inputs.on_graph()?.matrix;
     let options = AskOptions {
@@ -154,7 +153,7 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
         background,
         options,
         |i, scores| {
-            let documents = inputs.whole(ranker.ranking(scores, matrix));
+            let documents = inputs.merge_pieces(ranker.ranking(scores, matrix));
             rankings.add(&system, i, first(&documents, p.documents));
         },
     )?;
@@ -163,15 +162,15 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
 
 fn by_baseline(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
     if p.system.is(&PPR) {
-        inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
+        inputs.warn_of_questions_without_start(ctx, "nothing is retrieved for them");
     }
     let by = Baselines::new(ctx, inputs, &|system| p.system.is(system), p.walking())?;
     let (mut rankings, system) = (Rankings::default(), Arc::from(p.system.name));
     let all: Vec<usize> = (0..inputs.questions.len()).collect();
     let pass = Pass::whole(ctx, "questions", all.len());
-    for (chunk, part) in all.chunks(AT_ONCE).enumerate() {
+    for (chunk, part) in all.chunks(SCORED_AT_ONCE).enumerate() {
         ctx.check_cancelled()?;
-        pass.at(chunk * AT_ONCE, all.len());
+        pass.at(chunk * SCORED_AT_ONCE, all.len());
         let lists: OpResult<Vec<RankedList>> = part
             .par_iter()
             .map(|i| {

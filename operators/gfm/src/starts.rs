@@ -1,15 +1,16 @@
-//! Where questions start: a `starts` artifact as weighted nodes.
+//! Reads `starts` artifacts: the weighted nodes that each question starts from.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
 
-/// Nodes one question starts from with their weights, each node once.
+/// The nodes that a question starts from, with their weights. Each node occurs once.
 pub(crate) type Starts = Vec<(u32, f64)>;
 
-/// The starts of every question, in the order of the questions; nodes ascending. What several
-/// sources give one node is added.
+/// Reads the starts of every question, in the order of the questions, with ascending nodes. Weights
+/// of the same node are added.
 ///
 /// # Errors
-/// When they were made for other questions, or a row leads nowhere or has no weight.
+/// When the artifact was made for other questions, or a row has an unknown question or node or an
+/// invalid weight.
 pub(crate) fn read_starts(
     artifact: &Artifact,
     texts: &[String],
@@ -41,8 +42,8 @@ pub(crate) fn read_starts(
                     starts.push((node, weight));
                 }
                 _ => {
-                    return Err(OpError::new(
-                        "a start is of no question or node, or its weight is not above 0",
+                    return Err(OpError::data(
+                        "a start has an unknown question or node, or its weight is not above 0",
                     )
                     .artifact(format!("{}.starts", artifact.name))
                     .row(row));
@@ -52,7 +53,7 @@ pub(crate) fn read_starts(
         }
     }
     for starts in &mut out {
-        // Stable: sums are taken in the order of the table.
+        // A stable sort, so that weights are added in the order of the table.
         starts.sort_by_key(|s| s.0);
         starts.dedup_by(|next, kept| {
             let same = next.0 == kept.0;

@@ -293,5 +293,5 @@ fn several_splits_are_asked_as_one_and_questions_of_few_hops_left_out() {
 
     let none = run("none", params(3), &given(&[&d.questions])).unwrap();
     assert!(said(&none, "0 of 24 questions have at least 3 hops"));
-    assert!(said(&none, "holds no questions of so many hops"));
+    assert!(said(&none, "has no questions of so many hops"));
 }
