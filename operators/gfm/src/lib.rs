@@ -1,6 +1,6 @@
-//! Operators of the graph foundation model: graph tensors, training, retrieval and evaluation. They read artifacts and
-//! drive the training loop ([`train`]), which drives `gfm-pipe-model`. How good a ranking is, and systems without a model,
-//! are `gfm-pipe-eval`.
+//! Operators of the graph foundation model: graph tensors, training, retrieval and evaluation. They
+//! read artifacts and run the training loop ([`train`]) on `gfm-pipe-model`. Metrics, and systems
+//! that need no model, are in `gfm-pipe-eval`.
 
 pub mod train;
 

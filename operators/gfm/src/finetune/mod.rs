@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, Kind, OpResult,
-    Operator, OutPort, Problem, Schema, kinds,
+    Arity, Artifact, Connected, Context, Estimate, InPort, InputFile, OpResult, Operator, OutPort,
+    Problem, Schema, kinds,
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem};
@@ -27,7 +27,7 @@ use data::{DataSet, data_sets, groups};
 pub use params::Params;
 use task::QuestionAnswering;
 
-/// The operator.
+/// The operator `finetune`.
 pub struct Finetune;
 
 impl Operator for Finetune {
@@ -43,26 +43,14 @@ impl Operator for Finetune {
     }
 
     fn inputs() -> Vec<InPort> {
-        fn port(
-            name: &'static str,
-            kind: &'static [&'static Kind],
-            arity: Arity,
-            about: &'static str,
-        ) -> InPort {
-            InPort {
-                name,
-                accepts: Accepts::Kinds(kind),
-                arity,
-                about,
-            }
-        }
+        let port = InPort::of;
         let (many, any) = (Arity::Many, Arity::Any);
         vec![
             port(
                 "graph",
                 &[&kinds::GRAPH],
                 many,
-                "the graphs, one a data set",
+                "the graphs, one per data set",
             ),
             port(
                 "documents",

@@ -26,7 +26,7 @@ use gfm_pipe_model::model::Class;
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
 
-/// The operator.
+/// The operator `pretrain`.
 pub struct Pretrain;
 
 impl Operator for Pretrain {

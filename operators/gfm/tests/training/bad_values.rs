@@ -1,11 +1,11 @@
-//! Numbers that are none, documents that nothing is known of, and sizes that cannot be: each stage
-//! says so.
+//! Values that are not numbers, documents without entities, and models that are too large for
+//! memory: stages reject them or handle them.
 
 use std::path::Path;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use gfm_pipe_api::{Artifact, columns, local};
+use gfm_pipe_api::{Artifact, ErrorKind, columns, local};
 use serde_json::json;
 
 use crate::toy::*;
@@ -30,7 +30,7 @@ fn with_table(
     local::artifact(&dir, a.kind, &a.name, tables.collect()).unwrap()
 }
 
-/// Embeddings with one vector made of this number.
+/// The same embeddings with one vector filled with this number.
 fn with_vector(dir: &Path, a: &Artifact, row: usize, value: f32) -> Artifact {
     with_table(dir, a, "vectors", |batch| {
         let (dim, mut values) = columns::vectors(&batch, "vector").unwrap();
@@ -41,7 +41,7 @@ fn with_vector(dir: &Path, a: &Artifact, row: usize, value: f32) -> Artifact {
 }
 
 #[test]
-fn weights_and_vectors_that_are_no_numbers_are_refused_by_name() {
+fn weights_and_vectors_that_are_not_finite_are_rejected_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let model = finetuned(dir.path(), &d, 1);
@@ -75,11 +75,11 @@ fn weights_and_vectors_that_are_no_numbers_are_refused_by_name() {
 }
 
 #[test]
-fn numbers_that_go_astray_stop_the_stage_where_they_do() {
+fn scores_and_losses_that_are_not_finite_stop_the_stage() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let model = finetuned(dir.path(), &d, 1);
-    // A finite vector whose projection is not.
+    // A finite vector whose projection is not finite.
     let asked = with_vector(dir.path(), &d.question_embeddings, 3, f32::MAX);
     let mut given = evaluate_inputs(&model, &d, &[]);
     given.insert("question_embeddings".to_owned(), vec![asked.clone()]);
@@ -135,7 +135,7 @@ fn documents_without_entities_are_ranked_last() {
             );
         }
     }
-    // Nor do the systems that go over entities list it among twenty of twenty-four.
+    // Systems that rank by entities do not list it among the first 20 of 24 documents.
     let params = json!({"rankers": ["simple"], "baselines": ["ppr", "untrained"], "resamples": 0});
     let out = run(dir.path(), "evaluate", params, given).unwrap();
     let t = out.port("rankings").read("rankings").unwrap();
@@ -151,21 +151,21 @@ fn documents_without_entities_are_ranked_last() {
 }
 
 #[test]
-fn what_cannot_fit_into_memory_is_refused_before_it_is_taken() {
+fn models_too_large_for_memory_are_rejected_before_allocation() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let wide = json!({"input_dim": 65_536, "hidden_dims": vec![65_536; 100]});
     for (op, params, given) in trainings(&d, 1) {
         let params = with(params, &[("model.entity_model", wide.clone())]);
         let e = run(dir.path(), op, params, given).err().unwrap();
-        assert!(e.to_string().contains("this needs at least"), "{op}: {e}");
+        assert_eq!(e.kind(), ErrorKind::Resource, "{op}: {e}");
         assert!(e.advice().unwrap().contains("input_dim"), "{op}");
     }
 }
 
-/// `plan` looks at a training before it runs: it must not take what the training would refuse.
+/// `plan` estimates a training before it runs, and must not allocate what the training would reject.
 #[test]
-fn what_cannot_fit_into_memory_is_not_estimated_by_making_it() {
+fn models_too_large_for_memory_are_not_allocated_for_an_estimate() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let wide = (

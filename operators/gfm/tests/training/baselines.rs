@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::toy::*;
 
-/// What `evaluate` and `retrieve` take of a data set without a model.
+/// Inputs of `evaluate` and `retrieve` without a model: those of `ports`, corpus and questions.
 fn given(d: &Data, ports: &[&str]) -> Inputs {
     let all = [
         ("graph", &d.graph),
@@ -26,7 +26,7 @@ fn given(d: &Data, ports: &[&str]) -> Inputs {
     inputs(&kept)
 }
 
-/// Lists by system and question: documents with scores.
+/// Documents with scores, by system and question.
 fn lists(rankings: &Artifact) -> BTreeMap<(String, String), Vec<(String, f64)>> {
     let t = rankings.read("rankings").unwrap();
     let text = |name, i| columns::text(&t, name).unwrap().value(i).to_owned();
@@ -51,7 +51,7 @@ fn systems(out: &Local) -> Vec<String> {
     first.map(|(_, s)| s.clone()).collect()
 }
 
-/// Figures over documents and all questions, by system and metric.
+/// Metrics of document rankings over all questions, by system and metric.
 fn figures(out: &Local) -> BTreeMap<(String, String), f64> {
     let t = out.port("metrics").read("metrics").unwrap();
     let text = |name, i| columns::text(&t, name).unwrap().value(i).to_owned();
@@ -116,7 +116,7 @@ fn what_is_connected_decides_which_systems_are_evaluated() {
                 assert_eq!(list, lists_of_whole[&of], "{of:?}");
             }
         }
-        // Entities are ranked where there is a graph.
+        // Entities are ranked if there is a graph.
         let t = out.port("metrics").read("metrics").unwrap();
         let target = columns::text(&t, "target").unwrap();
         let on_graph = ports.contains(&"graph");
@@ -138,7 +138,7 @@ fn what_is_connected_decides_which_systems_are_evaluated() {
 }
 
 #[test]
-fn a_question_is_answered_as_in_the_evaluation_by_any_system() {
+fn retrieve_lists_the_same_documents_as_evaluate() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let all = given(&d, &[GRAPH, TEXTS].concat());
@@ -170,14 +170,14 @@ fn a_question_is_answered_as_in_the_evaluation_by_any_system() {
             assert_eq!(list, want[&of], "{of:?}");
         }
     }
-    // A word of the question is in one document: "what comes two after 7".
+    // Only one document contains the last word of "what comes two after 7".
     let found = &want[&("bm25".to_owned(), "q7".to_owned())];
     assert_eq!(found[0].0, "doc 7");
 }
 
-/// What is wrong with what is connected, and what to do: before anything runs, and where a stage is
-/// run without such a look.
-fn refused(op_name: &str, params: &Value, given: &Inputs) -> (String, String) {
+/// Message and hint for wrong connections. Checks that they are the same before anything runs and
+/// when a stage runs without that check.
+fn rejected(op_name: &str, params: &Value, given: &Inputs) -> (String, String) {
     let entry = op(op_name);
     let full = entry.validate(params).unwrap();
     let names = |all: &Vec<Artifact>| all.iter().map(|a| a.name.clone()).collect();
@@ -195,11 +195,11 @@ fn refused(op_name: &str, params: &Value, given: &Inputs) -> (String, String) {
 }
 
 #[test]
-fn a_system_without_its_ports_is_refused_by_name() {
+fn a_system_without_its_ports_is_rejected_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let retrieve = |system: &str, ports: &[&str]| {
-        refused("retrieve", &json!({"system": system}), &given(&d, ports))
+        rejected("retrieve", &json!({"system": system}), &given(&d, ports))
     };
     let (message, hint) = retrieve("model", &[GRAPH, TEXTS].concat());
     assert_eq!(
@@ -233,7 +233,7 @@ fn a_system_without_its_ports_is_refused_by_name() {
         all.insert(port.to_owned(), vec![model.port("model").clone()]);
         all
     };
-    let evaluate = |all: &Inputs| refused("evaluate", &json!({}), all);
+    let evaluate = |all: &Inputs| rejected("evaluate", &json!({}), all);
     let (message, hint) = evaluate(&with("model", &["graph", "question_embeddings"]));
     assert_eq!(
         message,
@@ -245,7 +245,7 @@ fn a_system_without_its_ports_is_refused_by_name() {
         message.contains("`pretrained` needs `question_embeddings`"),
         "{message}"
     );
-    // A background is of a model.
+    // A background needs its model.
     let (message, _) = evaluate(&with("background", &[GRAPH, TEXTS].concat()));
     assert_eq!(
         message,
@@ -253,7 +253,7 @@ fn a_system_without_its_ports_is_refused_by_name() {
     );
 
     let nothing = json!({"baselines": ["ppr", "untrained"]});
-    let (message, hint) = refused("evaluate", &nothing, &given(&d, &TEXTS));
+    let (message, hint) = rejected("evaluate", &nothing, &given(&d, &TEXTS));
     assert!(message.starts_with("nothing can be evaluated"), "{message}");
     assert!(
         hint.contains("connect `graph` and `documents` for `ppr`"),
@@ -263,10 +263,10 @@ fn a_system_without_its_ports_is_refused_by_name() {
 }
 
 #[test]
-fn dense_takes_no_vectors_of_two_encoders() {
+fn dense_rejects_vectors_of_two_encoders() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    // As wide, so that only the encoder's digest tells them apart.
+    // The same width, so that only the encoder's digest differs.
     let other = Toy {
         name: "other",
         encoder: ("other-encoder", TOY.encoder.1),

@@ -1,4 +1,4 @@
-//! Ranks that divide graphs compute what one rank computes with all of them.
+//! Ranks that divide graphs compute the same as one rank with the whole graphs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn graph() -> (&'static str, Value) {
     ("train.divide", json!("graph"))
 }
 
-/// Divided graphs are computed on the CPU: where the suite runs on a GPU, there is nothing to compare.
+/// Graphs can only be divided on the CPU, so these tests are skipped if the suite runs on a GPU.
 fn on_cpu() -> bool {
     let device = local::context().device;
     if device != "cpu" {
@@ -30,7 +30,7 @@ fn f64s(params: Value) -> Value {
     with(params, &[("train.dtype", json!("f64"))])
 }
 
-/// 2 and 3 ranks, against one that shares nothing.
+/// Compares 2 and 3 ranks with one rank.
 fn equal_divided(name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
     let dir = tempfile::tempdir().unwrap();
     let one = run_in(dir.path(), "alone", name, params, given).unwrap();
@@ -44,7 +44,7 @@ fn equal_divided(name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
         let mut many = on_ranks(size, &folder, name, &params, given);
         same_history(&one, &many[0]);
         same_training(&alone, &folder, 1e-9);
-        // The same again are the same bits.
+        // Running it again gives the same bits.
         let again = dir.path().join(format!("{size} again"));
         let again = on_ranks(size, &again, name, &params, given);
         assert_eq!(digests(&many[0]), digests(&again[0]));
@@ -54,7 +54,7 @@ fn equal_divided(name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
 }
 
 #[test]
-fn pretraining_on_divided_graphs_is_that_of_one_rank() {
+fn pretraining_on_divided_graphs_equals_one_rank() {
     if !on_cpu() {
         return;
     }
@@ -62,8 +62,8 @@ fn pretraining_on_divided_graphs_is_that_of_one_rank() {
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
     let params = with(f64s(pretrain_params(2)), &[("train.batch_size", json!(7))]);
-    for told in equal_divided("pretrain", &params, &given) {
-        assert!(said(&told, "divided over"), "{:?}", told.messages);
+    for out in equal_divided("pretrain", &params, &given) {
+        assert!(said(&out, "divided over"), "{:?}", out.messages);
     }
     let more = [
         ("train.batch_size", json!(3)),
@@ -90,11 +90,11 @@ fn pretraining_on_divided_graphs_is_that_of_one_rank() {
     };
     let sets = [uneven("a", 21), uneven("b", 26)].map(|toy| toy.make(dir.path()));
     let given = inputs(&sets.each_ref().map(|d| ("graph", &d.graph)));
-    // One data set in memory: each is read, and cut, again and again.
+    // With one data set in memory, each is read and cut again and again.
     let few = [("train.max_datasets_in_memory", json!(1))];
     let params = with(with(params, &more), &few);
     equal_divided("pretrain", &params, &given);
-    // A validation whose triples have their own edges taken out, one by one.
+    // A validation that removes the edges of each triple separately.
     let own = [
         ("train.valid_fraction", json!(0)),
         ("train.eval_edges", json!("triple")),
@@ -104,7 +104,7 @@ fn pretraining_on_divided_graphs_is_that_of_one_rank() {
 }
 
 #[test]
-fn finetuning_on_divided_graphs_is_that_of_one_rank() {
+fn finetuning_on_divided_graphs_equals_one_rank() {
     if !on_cpu() {
         return;
     }
@@ -131,8 +131,8 @@ fn finetuning_on_divided_graphs_is_that_of_one_rank() {
     let params = with(params, &changes);
     equal_divided("finetune", &params, &finetune_inputs(&[&d]));
     let given = finetune_inputs(&[&d, &e]);
-    let told = equal_divided("finetune", &params, &given);
-    for (size, out) in [2, 3].into_iter().zip(told) {
+    let outputs = equal_divided("finetune", &params, &given);
+    for (size, out) in [2, 3].into_iter().zip(outputs) {
         for set in ["toy", "other"] {
             let cut = format!("data set {set}: divided over {size} ranks: rank 0 has");
             assert!(said(&out, &cut), "{:?}", out.messages);
@@ -146,7 +146,7 @@ fn finetuning_on_divided_graphs_is_that_of_one_rank() {
 }
 
 #[test]
-fn ranks_that_have_nothing_compute_along() {
+fn ranks_without_nodes_take_part() {
     if !on_cpu() {
         return;
     }
@@ -175,7 +175,7 @@ fn ranks_that_have_nothing_compute_along() {
 }
 
 #[test]
-fn a_training_goes_on_however_ranks_share_it() {
+fn a_training_continues_with_another_division() {
     if !on_cpu() {
         return;
     }
@@ -196,7 +196,7 @@ fn a_training_goes_on_however_ranks_share_it() {
     }
 }
 
-/// What stands in the columns of a metric table that name a row, and its value.
+/// The values of a metrics table by the text of the columns that identify a row.
 fn measured(metrics: &Artifact) -> BTreeMap<String, f64> {
     let table = metrics.read("metrics").unwrap();
     let names = ["system", "ranker", "target", "group", "metric"];
@@ -209,7 +209,7 @@ fn measured(metrics: &Artifact) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn an_evaluation_on_a_divided_graph_measures_the_same() {
+fn an_evaluation_on_a_divided_graph_equals_one_rank() {
     if !on_cpu() {
         return;
     }
@@ -224,7 +224,7 @@ fn an_evaluation_on_a_divided_graph_measures_the_same() {
         &finetune,
     )
     .unwrap();
-    // Messages of the other model run the other way.
+    // In the other model, messages run in the opposite direction.
     let rotate = with(
         pretrain_params(1),
         &[("model.entity_model.message_func", json!("rotate"))],
@@ -261,7 +261,7 @@ fn an_evaluation_on_a_divided_graph_measures_the_same() {
         }
         let messages = &many[0].messages;
         let cuts = messages.iter().filter(|m| m.1.contains("divided over"));
-        // Once for each way of messages: the model's is also the untrained one's.
+        // One cut per direction of messages. The untrained model shares that of the model.
         assert_eq!(cuts.count(), 2, "{messages:?}");
         assert!(said(&many[0], "is not used: each rank"), "{messages:?}");
         assert!(said(
@@ -271,8 +271,8 @@ fn an_evaluation_on_a_divided_graph_measures_the_same() {
     }
 }
 
-/// What each rank of a stage ends with, on some device.
-fn ended(size: usize, device: &str, name: &str, params: &Value, given: &Inputs) -> Vec<String> {
+/// The error with its hint, or the result, of each rank of a stage on this device.
+fn results(size: usize, device: &str, name: &str, params: &Value, given: &Inputs) -> Vec<String> {
     let entry = op(name);
     let full = entry.validate(params).unwrap();
     let run = |ranks| {
@@ -300,7 +300,7 @@ fn ended(size: usize, device: &str, name: &str, params: &Value, given: &Inputs) 
 }
 
 #[test]
-fn a_gpu_is_refused_where_graphs_are_divided() {
+fn divided_graphs_are_rejected_on_a_gpu() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let divided = |params| with(params, &[graph()]);
@@ -317,18 +317,18 @@ fn a_gpu_is_refused_where_graphs_are_divided() {
         ),
         ("evaluate", json!({"divide": "graph"}), Inputs::new()),
     ] {
-        for error in ended(2, "cuda:0", name, &params, &given) {
+        for error in results(2, "cuda:0", name, &params, &given) {
             assert!(error.contains("on the CPU, not on a GPU"), "{error}");
             assert!(error.contains("--device cpu"), "{error}");
         }
-        // Whatever one rank says of its GPU, it has nothing to divide.
-        let alone = &ended(1, "cuda:0", name, &params, &given)[0];
+        // One rank has nothing to divide, so its error, if any, is a different one.
+        let alone = &results(1, "cuda:0", name, &params, &given)[0];
         assert!(!alone.contains("divided graphs"), "{alone}");
     }
 }
 
 #[test]
-fn aggregates_that_do_not_add_are_refused() {
+fn aggregates_that_do_not_add_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
@@ -345,7 +345,7 @@ fn aggregates_that_do_not_add_are_refused() {
             assert!(problems[0].hint.is_some());
         }
     }
-    // What is known only when the stage runs: the model of a folder to start from, or that is evaluated.
+    // These models are only known when the stage runs: one in a folder, and one that is evaluated.
     let max = [("model.entity_model.aggregate_func", json!("max"))];
     let params = with(pretrain_params(1), &max);
     let model = run_in(dir.path(), "max", "pretrain", &params, &given).unwrap();
@@ -363,7 +363,7 @@ fn aggregates_that_do_not_add_are_refused() {
         ("finetune", start, finetune_inputs(&[&d])),
         ("evaluate", json!({"divide": "graph"}), asked),
     ] {
-        for error in ended(2, "cpu", name, &params, &given) {
+        for error in results(2, "cpu", name, &params, &given) {
             assert!(error.contains("aggregate_func is max"), "{error}");
             assert!(error.contains("leave `divide` out"), "{error}");
         }
@@ -373,7 +373,7 @@ fn aggregates_that_do_not_add_are_refused() {
 }
 
 #[test]
-fn a_batch_of_all_ranks_is_counted_once() {
+fn the_batch_size_is_per_rank_unless_graphs_are_divided() {
     for (name, params) in [
         ("pretrain", pretrain_params(1)),
         ("finetune", finetune_params(1)),
@@ -387,7 +387,7 @@ fn a_batch_of_all_ranks_is_counted_once() {
     }
 }
 
-/// Asks a rank to stop when it says something.
+/// Stops a rank at a message with this text.
 struct StopAtMessage(Cancel, &'static str);
 
 impl Reporter for StopAtMessage {
@@ -429,7 +429,7 @@ fn ranks_that_score_together_stop_together() {
                 };
                 let ended = entry.run(full.clone(), &ctx);
                 assert!(matches!(ended, Err(OpError::Cancelled)), "{ended:?}");
-                // Nobody was told that another is gone.
+                // All ranks must end with `Cancelled` before any of them is gone.
                 stop.wait();
             });
         }

@@ -1,4 +1,4 @@
-//! What the tables of an evaluation say fits together, and `compare` says the same of them.
+//! The tables of an evaluation agree with each other, and `compare` computes the same from them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::toy::*;
 
-/// A row of the metrics: system with ranker, target, group, metric.
-type Of = [String; 4];
+/// Key of a row of the metrics: system with ranker, target, group, metric.
+type RowKey = [String; 4];
 
-/// What the four tables of an evaluation say must fit together.
+/// Checks that the four tables of an evaluation agree.
 pub fn tables_agree(out: &Local) {
     let labels = |t: &RecordBatch, i: usize| {
         let of = |name| columns::text(t, name).unwrap().value(i).to_owned();
@@ -26,7 +26,7 @@ pub fn tables_agree(out: &Local) {
     let t = out.port("metrics").read("metrics").unwrap();
     let f = |name| columns::f64s(&t, name).unwrap();
     let (value, low, high) = (f("value"), f("low"), f("high"));
-    let mut metrics: BTreeMap<Of, f64> = BTreeMap::new();
+    let mut metrics: BTreeMap<RowKey, f64> = BTreeMap::new();
     for i in 0..t.num_rows() {
         let of = |name| columns::text(&t, name).unwrap().value(i).to_owned();
         let row = [labels(&t, i), of("target"), of("group"), of("metric")];
@@ -174,7 +174,7 @@ fn ranks_of_other_questions_are_not_compared() {
     };
     let known = d.questions.read("questions").unwrap();
     let known = columns::text(&known, "id").unwrap().value(0).to_owned();
-    // One that is not asked here; and one of all that are.
+    // A question that is not among these, and only one of all.
     for (name, id) in [("other.ranks", "nobody asked this"), ("few.ranks", &known)] {
         let given = inputs(&[("ranks", &ranks(name, &[id])), ("questions", &d.questions)]);
         let e = run(dir.path(), "compare", json!({}), given).err().unwrap();

@@ -1,4 +1,4 @@
-//! Models as files: what is exported trains on as if it had never left.
+//! Models as files: an exported model can be trained further as if it had stayed in the store.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ fn at(path: &Path) -> Value {
     path.to_str().unwrap().into()
 }
 
-/// A folder with a model that was pre-trained on the toy graph, and the artifact it was made from.
+/// Exports a model that was pre-trained on the toy graph. Returns the folder and the model.
 fn exported(dir: &Path, d: &Data) -> (std::path::PathBuf, gfm_pipe_api::Artifact) {
     let graph = inputs(&[("graph", &d.graph)]);
     let pre = run(dir, "pretrain", pretrain_params(1), graph).unwrap();
@@ -35,7 +35,7 @@ fn exported(dir: &Path, d: &Data) -> (std::path::PathBuf, gfm_pipe_api::Artifact
 }
 
 #[test]
-fn a_checkpoint_is_the_same_start_as_the_model_it_was_exported_from() {
+fn starting_from_an_exported_model_equals_starting_from_the_model() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -66,7 +66,7 @@ fn a_checkpoint_is_the_same_start_as_the_model_it_was_exported_from() {
             .unwrap();
         assert!(files.iter().any(|f| f.required));
     }
-    // Without any file of weights but safetensors, the folder is read by that.
+    // If the folder has only safetensors, these are read.
     std::fs::remove_file(folder.join("model.pth")).unwrap();
     let params = with(finetune_params(1), &[("train.checkpoint", at(&folder))]);
     let out = run_in(dir.path(), "safe", "finetune", &params, &given).unwrap();
@@ -74,7 +74,7 @@ fn a_checkpoint_is_the_same_start_as_the_model_it_was_exported_from() {
 }
 
 #[test]
-fn a_folder_brings_its_dimensions_and_a_file_does_not() {
+fn a_folder_sets_the_dimensions_and_a_file_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, _) = exported(dir.path(), &d);
@@ -116,7 +116,7 @@ fn a_folder_brings_its_dimensions_and_a_file_does_not() {
 }
 
 #[test]
-fn a_model_comes_back_by_import_and_is_evaluated() {
+fn an_exported_model_can_be_imported_with_its_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -141,7 +141,7 @@ fn a_model_comes_back_by_import_and_is_evaluated() {
 }
 
 #[test]
-fn a_start_that_does_not_fit_says_why() {
+fn a_start_model_that_does_not_fit_is_an_error_with_its_cause() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -156,8 +156,8 @@ fn a_start_that_does_not_fit_says_why() {
     };
     let e = error(&[("train.checkpoint", at(&folder))], true);
     assert!(e.contains("there are two models to start from"), "{e}");
-    // The parity model was made for embeddings of another width.
-    // Tests run in their package's folder, which is elsewhere where they were not built.
+    // The parity model was made for embeddings of another width. Tests run in the folder of their
+    // package, which may differ from the one they were built in.
     let here = std::env::current_dir().unwrap();
     let wide = here.join("../../tests/parity/wheel/query");
     let e = error(&[("train.checkpoint", at(&wide))], false);
@@ -169,7 +169,7 @@ fn a_start_that_does_not_fit_says_why() {
 }
 
 #[test]
-fn a_delivered_file_is_mended_and_others_are_left_alone() {
+fn a_damaged_delivered_file_is_written_again_and_others_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -203,7 +203,7 @@ fn a_delivered_file_is_mended_and_others_are_left_alone() {
 }
 
 #[test]
-fn weights_of_another_function_are_refused_though_all_shapes_fit() {
+fn weights_of_another_function_are_rejected_even_if_all_shapes_fit() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -225,7 +225,7 @@ fn weights_of_another_function_are_refused_though_all_shapes_fit() {
             e.contains(&format!("computes something else with its weights: {key}")),
             "{e}"
         );
-        // A file with its configuration beside it says as much.
+        // The same for a file with its configuration next to it.
         let params = with(
             params,
             &[("train.checkpoint", at(&folder.join("model.pth")))],
@@ -237,7 +237,7 @@ fn weights_of_another_function_are_refused_though_all_shapes_fit() {
 }
 
 #[test]
-fn what_stands_beside_weights_counts_and_stale_weights_are_found() {
+fn config_json_is_read_and_stale_weights_are_detected() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (folder, model) = exported(dir.path(), &d);
@@ -251,7 +251,7 @@ fn what_stands_beside_weights_counts_and_stale_weights_are_found() {
             &graph,
         )
     };
-    // Both files of one export: the digest in one of them is known for both.
+    // Both files are of one export, so the digest in one of them is known for both.
     let out = import(&folder).unwrap();
     assert!(
         !out.messages
@@ -282,7 +282,7 @@ fn what_stands_beside_weights_counts_and_stale_weights_are_found() {
 }
 
 #[test]
-fn what_is_connected_is_checked_before_anything_runs() {
+fn connections_are_checked_before_anything_runs() {
     let problem = |op_name: &str, params: Value, connected: &[(&str, &[&str])]| {
         let entry = op(op_name);
         let params = entry.validate(&params).unwrap();

@@ -1,11 +1,11 @@
-//! Every key does what its documentation says, and those without an effect have none.
+//! Every parameter does what its documentation says, and those without an effect have none.
 
 use serde_json::{Value, json};
 
 use crate::toy::*;
-use gfm_pipe_api::{Effect, OpEntry, Type};
+use gfm_pipe_api::{Effect, ErrorKind, OpEntry, Type};
 
-/// Another value for every parameter that says it has no effect. A new one has to be added here.
+/// Another value for every parameter that is declared to have no effect. Add new ones here.
 fn other(op: &str, path: &str) -> Value {
     match path {
         "model._target_" if op == "pretrain" => json!("gfmrag.models.QueryGNN"),
@@ -39,7 +39,7 @@ fn without_effect(op: &OpEntry) -> Vec<String> {
         .collect()
 }
 
-/// Makes the mappings on the way to a value.
+/// The value inside the nested mappings of its path.
 fn nested(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |v, key| json!({ key: v }))
 }
@@ -170,7 +170,7 @@ fn parameters_with_an_effect_are_in_the_key_and_change_the_result() {
 }
 
 #[test]
-fn words_that_do_not_work_yet_are_refused_by_name() {
+fn words_that_are_not_implemented_are_rejected_by_name() {
     for name in ["pretrain", "finetune"] {
         let entry = op(name);
         for (path, field) in entry.schema.leaves() {
@@ -242,7 +242,7 @@ fn the_best_epoch_is_chosen_by_the_metric_asked_for() {
         let out = run_in(dir.path(), &folder, name, &params, given).unwrap();
         let values = history(out.port("history"), &format!("valid:{by}"));
         assert_eq!(values.len(), 6);
-        // The first of the best ones.
+        // The first of the best epochs.
         let better = |a: f64, b: f64| if smaller { a < b } else { a > b };
         let best = (0..6).fold(0, |best, i| {
             if better(values[i], values[best]) {
@@ -277,7 +277,8 @@ fn edges_removed_per_triple_or_per_batch_while_validating() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
-    // On training triples, whose edges stand in the graph. Without training: 0 epochs have no validation, so one step.
+    // Validates on training triples, whose edges are in the graph. One step with a learning rate of 0
+    // is needed, because 0 epochs have no validation.
     let score = |edges: &str, batch_size: u32| {
         let params = with(
             pretrain_params(1),
@@ -295,7 +296,7 @@ fn edges_removed_per_triple_or_per_batch_while_validating() {
         history(out.port("history"), "valid:mrr")[0]
     };
     assert_eq!(score("triple", 3), score("triple", 8));
-    // The reference's way: the metric depends on the batch size.
+    // As in GFM-RAG, the metric depends on the batch size.
     assert_ne!(score("batch", 3), score("batch", 8));
     assert_ne!(score("batch", 3), score("triple", 3));
 }
@@ -323,7 +324,7 @@ fn without_validation_the_last_epoch_is_kept_and_every_question_is_trained_on() 
 fn given_validation_triples_leave_the_graph() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    // Every fourth triple, and one of another file that the graph does not hold.
+    // Every fourth triple, and one that is not in the graph.
     let mut held: Vec<[u32; 3]> = TOY.ring().into_iter().step_by(4).collect();
     held.push([0, 0, 5]);
     let valid = TOY.triples(dir.path(), "valid", &held);
@@ -334,18 +335,15 @@ fn given_validation_triples_leave_the_graph() {
 
     let valid = TOY.triples(dir.path(), "outside", &[[0, 0, 1], [0, 2, 1]]);
     let given = inputs(&[("graph", &d.graph), ("valid", &valid)]);
-    let e = run(dir.path(), "pretrain", pretrain_params(1), given)
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        e.starts_with("outside[toy].triples row 1: a validation triple names"),
-        "{e}"
-    );
+    let e = run(dir.path(), "pretrain", pretrain_params(1), given);
+    let e = e.err().unwrap();
+    assert_eq!(e.kind(), ErrorKind::Data);
+    let place = e.to_string();
+    assert!(place.starts_with("outside[toy].triples row 1: "), "{place}");
 }
 
 #[test]
-fn what_does_not_fit_is_said() {
+fn inputs_and_parameters_that_do_not_fit_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let mut wrong = finetune_inputs(&[&d]);

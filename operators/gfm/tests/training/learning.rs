@@ -1,4 +1,4 @@
-//! Training learns, and what it learns is evaluated.
+//! Training learns, and evaluation shows it.
 
 use gfm_pipe_api::columns;
 use serde_json::json;
@@ -13,16 +13,16 @@ fn pretraining_learns_the_ring() {
     let given = inputs(&[("graph", &d.graph)]);
     let out = run(dir.path(), "pretrain", pretrain_params(12), given).unwrap();
     let loss = history(out.port("history"), "mean_loss");
-    // Negatives are drawn anew every step, so a single epoch's loss is noisy.
+    // Every step draws new negatives, so the loss of a single epoch is noisy.
     let late = loss[8..].iter().sum::<f64>() / 4.0;
     assert!(late < 0.7 * loss[0], "{loss:?}");
     assert_eq!(history(out.port("history"), "valid:mrr").len(), 12);
-    // 43 triples in batches of 4: 11 steps, ten values an epoch, whatever the log interval.
+    // 43 triples in batches of 4 are 11 steps, with ten values per epoch at any log interval.
     assert_eq!(history(out.port("history"), "loss").len(), 120);
 }
 
 #[test]
-fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
+fn finetuning_a_pretrained_model_learns_and_is_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let graph = inputs(&[("graph", &d.graph)]);
@@ -77,7 +77,7 @@ fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
 }
 
 #[test]
-fn f64_training_takes_the_same_course_as_f32() {
+fn f64_training_has_the_same_losses_as_f32() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     for (name, params, given) in trainings(&d, 2) {

@@ -1,6 +1,6 @@
-//! The training operators on tiny graphs: they learn, repeat themselves exactly, go on after a
-//! stop, take several data sets, and every key does what its documentation says. Values that are
-//! not numbers, or too large, are refused.
+//! The training operators on tiny graphs: they learn, are reproducible, continue after a stop, take
+//! several data sets, and every parameter does what its documentation says. Values that are not
+//! numbers, or too large, are rejected.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 

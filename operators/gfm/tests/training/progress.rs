@@ -1,5 +1,5 @@
-//! Nothing that takes long is silent: validations, evaluations and backgrounds report how far they
-//! are, and what is yet to come is announced.
+//! Everything that takes long reports its progress: validations, evaluations and backgrounds. Work
+//! that comes later is announced. And the estimates of `plan`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::toy::*;
 
-/// Keeps what is reported: unit, units through, units in all.
+/// Collects reported progress: unit, units done, total units.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(String, u64, u64)>>);
+struct Progress(Mutex<Vec<(String, u64, u64)>>);
 
-impl Reporter for Heard {
+impl Reporter for Progress {
     fn progress(&self, done: u64, total: u64, unit: &str, _note: &str) {
         let mut all = self.0.lock().unwrap();
         all.push((unit.to_owned(), done, total));
@@ -23,23 +23,23 @@ impl Reporter for Heard {
     fn resumed_at(&self, _step: u64) {}
 }
 
-/// What an operator reports.
-fn heard(dir: &Path, name: &str, params: &Value, given: &Inputs) -> Vec<(String, u64, u64)> {
-    let heard = Arc::new(Heard::default());
+/// The progress that an operator reports.
+fn progress_of(dir: &Path, name: &str, params: &Value, given: &Inputs) -> Vec<(String, u64, u64)> {
+    let reporter = Arc::new(Progress::default());
     let ctx = Context {
         inputs: given.clone(),
         outputs: Arc::new(Nowhere),
-        reporter: heard.clone(),
+        reporter: reporter.clone(),
         workdir: dir.join("work"),
         ..local::context()
     };
     std::fs::create_dir_all(&ctx.workdir).unwrap();
     let entry = op(name);
     entry.run(entry.validate(params).unwrap(), &ctx).unwrap();
-    std::mem::take(&mut *heard.0.lock().unwrap())
+    std::mem::take(&mut *reporter.0.lock().unwrap())
 }
 
-/// Units through of one kind in order, and how many there are in all.
+/// The numbers of done units in order, and the total, for one unit.
 fn counted(all: &[(String, u64, u64)], unit: &str) -> (Vec<u64>, u64) {
     let of_unit = all.iter().filter(|(u, ..)| u == unit);
     let done: Vec<u64> = of_unit.clone().map(|(_, done, _)| *done).collect();
@@ -55,10 +55,9 @@ fn a_training_announces_its_validations_and_reports_them() {
     let d = data(dir.path());
     for (name, params, given) in trainings(&d, 3) {
         let params = with(params, &[("train.valid_fraction", json!(0.5))]);
-        let all = heard(&dir.path().join(name), name, &params, &given);
+        let all = progress_of(&dir.path().join(name), name, &params, &given);
         let (done, total) = counted(&all, "validation samples");
-        // After each of three epochs: half of 48 triples, or the questions that a hash chooses of
-        // 24.
+        // In each of three epochs: half of 48 triples, or those of 24 questions that a hash chooses.
         let each = total / 3;
         assert!(each > 4 && total % 3 == 0, "{name}: {total}");
         assert!(name == "finetune" || each == 24, "{total}");
@@ -84,13 +83,13 @@ fn a_training_announces_its_validations_and_reports_them() {
 }
 
 #[test]
-fn evaluations_and_backgrounds_report_how_far_they_are() {
+fn evaluations_and_backgrounds_report_their_progress() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let model = finetuned(dir.path(), &d, 1);
     let given = evaluate_inputs(&model, &d, &[("corpus_embeddings", &d.corpus_embeddings)]);
     let n = u64::from(NODES);
-    let all = heard(dir.path(), "evaluate", &json!({"resamples": 9}), &given);
+    let all = progress_of(dir.path(), "evaluate", &json!({"resamples": 9}), &given);
     let (done, total) = counted(&all, "questions to models");
     // `model` and `untrained`.
     assert_eq!((total, done.last()), (2 * n, Some(&(2 * n))));
@@ -111,16 +110,16 @@ fn evaluations_and_backgrounds_report_how_far_they_are() {
     let mut given = given;
     given.remove("corpus_embeddings");
     for (system, batches) in [("model", vec![0, 8, 16, 24]), ("bm25", vec![0, 24])] {
-        let all = heard(dir.path(), "retrieve", &json!({"system": system}), &given);
+        let all = progress_of(dir.path(), "retrieve", &json!({"system": system}), &given);
         assert_eq!(counted(&all, "questions"), (batches, n), "{system}");
     }
     let given = inputs(&[("model", model.port("model")), ("graph", &d.graph)]);
-    let all = heard(dir.path(), "build-background", &json!({}), &given);
+    let all = progress_of(dir.path(), "build-background", &json!({}), &given);
     assert_eq!(counted(&all, "layers"), (vec![0, 1, 2, 3], 3));
 }
 
 #[test]
-fn the_metric_that_chooses_the_epoch_is_told() {
+fn the_metric_that_chooses_the_epoch_is_logged() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let params = with(pretrain_params(3), &[("train.valid_fraction", json!(0.25))]);
@@ -149,7 +148,7 @@ fn the_metric_that_chooses_the_epoch_is_told() {
 }
 
 #[test]
-fn what_a_training_takes_on_this_machine_is_foreseen() {
+fn the_time_and_memory_of_a_training_are_estimated() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     for (name, params, given) in trainings(&d, 40) {
@@ -166,12 +165,13 @@ fn what_a_training_takes_on_this_machine_is_foreseen() {
             })
         };
         let (few, many) = (seconds(1, &given).unwrap(), seconds(1000, &given).unwrap());
-        // Clocks of a busy machine say little, but a thousand times the work is not a tenth of it.
+        // Clocks of a busy machine are imprecise, so a thousand times the work must take at least ten
+        // times as long.
         assert!(
             few > 0.0 && many > 10.0 * few && many.is_finite(),
             "{name}: {few} {many}"
         );
-        // Nothing is known of a graph that is yet to be made.
+        // Without the graph there is no estimate.
         let mut without = given.clone();
         without.remove("graph");
         assert_eq!(seconds(1, &without), None);

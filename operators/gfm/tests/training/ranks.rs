@@ -1,4 +1,4 @@
-//! Several ranks compute what one computes with the whole batch.
+//! Several ranks compute the same as one rank with the whole batch.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::resume::stop_ranks;
 use crate::toy::*;
 
-/// Weights, moments and the best weights after the last step, in the type they were trained in.
+/// Weights, moments and the best weights after the last step, in the type of the training.
 fn trained(folder: &Path) -> HashMap<String, Tensor> {
     let file = folder.join("work/checkpoint.safetensors");
     candle_core::safetensors::load(file, &Device::Cpu).unwrap()
@@ -64,7 +64,8 @@ pub fn on_ranks(
     local::run_on_ranks(size, &op(name), folder, params, given).unwrap()
 }
 
-/// 1 to 4 ranks, whose shares of a batch differ, the last batch having fewer rows than there are ranks.
+/// Compares 2 to 4 ranks with one. Shares of a batch differ, and the last batch has fewer rows than
+/// there are ranks.
 fn equal_on_any_number(name: &str, params: &Value, given: &Inputs) {
     let dir = tempfile::tempdir().unwrap();
     let alone = dir.path().join("alone");
@@ -75,7 +76,7 @@ fn equal_on_any_number(name: &str, params: &Value, given: &Inputs) {
         let many = on_ranks(size, &folder, name, params, given);
         same_training(&alone, &folder, 1e-9);
         same_history(&one, &many[0]);
-        // The same again are the same bits.
+        // Running it again gives the same bits.
         let again = dir.path().join(format!("{size} again"));
         let again = on_ranks(size, &again, name, params, given);
         assert_eq!(digests(&many[0]), digests(&again[0]));
@@ -129,7 +130,7 @@ fn finetuning_does_not_depend_on_ranks() {
 }
 
 #[test]
-fn a_training_goes_on_with_another_number_of_ranks() {
+fn a_training_continues_with_another_number_of_ranks() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     for (name, params, given) in trainings(&d, 2) {

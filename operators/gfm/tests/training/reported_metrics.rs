@@ -1,4 +1,4 @@
-//! What a training tells while it goes on.
+//! The metrics that a training reports while it runs.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,17 @@ use serde_json::json;
 use crate::resume::stopped_and_ended;
 use crate::toy::*;
 
-/// Steps and values of a metric, as told.
-fn told(out: &Local, name: &str) -> Vec<(u64, f64)> {
+/// Steps and values of a metric, as reported.
+fn reported(out: &Local, name: &str) -> Vec<(u64, f64)> {
     let all = out.metrics.iter().filter(|m| m.name == name);
     all.map(|m| (m.step, m.value)).collect()
 }
 
 fn steps(out: &Local, name: &str) -> Vec<u64> {
-    told(out, name).into_iter().map(|(step, _)| step).collect()
+    reported(out, name)
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect()
 }
 
 fn close(a: f64, b: f64) {
@@ -23,7 +26,7 @@ fn close(a: f64, b: f64) {
 }
 
 #[test]
-fn means_over_the_log_interval_and_what_an_epoch_leaves_over() {
+fn means_are_reported_per_log_interval_and_at_the_end_of_an_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
@@ -53,26 +56,26 @@ fn means_over_the_log_interval_and_what_an_epoch_leaves_over() {
     ] {
         assert_eq!(steps(&out, name), at, "{name}");
     }
-    let losses = told(&each, "loss");
+    let losses = reported(&each, "loss");
     assert_eq!(losses.len(), 22);
     let mut from = 0;
-    for (step, mean) in told(&out, "loss") {
+    for (step, mean) in reported(&out, "loss") {
         let to = step as usize;
         let sum: f64 = losses[from..to].iter().map(|(_, v)| v).sum();
         close(mean, sum / (to - from) as f64);
         from = to;
     }
-    for (step, rate) in told(&each, "lr") {
+    for (step, rate) in reported(&each, "lr") {
         let factor = match step {
             1..5 => step as f64 / 5.0,
             _ => 1.0 - (step - 5) as f64 / 17.0,
         };
         close(rate, 0.01 * factor);
     }
-    assert!(told(&out, "grad_norm").iter().all(|(_, v)| *v > 0.0));
+    assert!(reported(&out, "grad_norm").iter().all(|(_, v)| *v > 0.0));
     for name in ["mean_loss", "valid:mrr"] {
         assert_eq!(steps(&out, name), [11, 22], "{name}");
-        let values: Vec<f64> = told(&out, name).into_iter().map(|(_, v)| v).collect();
+        let values: Vec<f64> = reported(&out, name).into_iter().map(|(_, v)| v).collect();
         assert_eq!(values, history(out.port("history"), name), "{name}");
     }
     let epochs: BTreeSet<(u32, u64)> = out.metrics.iter().map(|m| (m.epoch, m.step)).collect();
@@ -81,7 +84,7 @@ fn means_over_the_log_interval_and_what_an_epoch_leaves_over() {
 }
 
 #[test]
-fn parts_of_a_loss_are_told_by_name_and_a_norm_only_where_there_is_one() {
+fn parts_of_a_loss_are_reported_and_a_norm_only_with_clipping() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let out = run(
@@ -96,10 +99,10 @@ fn parts_of_a_loss_are_told_by_name_and_a_norm_only_where_there_is_one() {
     let parts: Vec<&&str> = names.iter().filter(|n| n.starts_with("loss:")).collect();
     assert!(parts.len() > 1, "{names:?}");
     for part in parts {
-        // An epoch is shorter than the interval: its mean is what is told at its end.
+        // An epoch is shorter than the interval, so its mean is reported at its end.
         let means = history(out.port("history"), &format!("mean_{part}"));
         assert_eq!(means.len(), 2);
-        for ((_, value), mean) in told(&out, part).into_iter().zip(means) {
+        for ((_, value), mean) in reported(&out, part).into_iter().zip(means) {
             close(value, mean);
         }
     }
@@ -107,7 +110,7 @@ fn parts_of_a_loss_are_told_by_name_and_a_norm_only_where_there_is_one() {
 }
 
 #[test]
-fn a_training_that_goes_on_tells_what_comes_after_its_checkpoint() {
+fn a_continued_training_reports_only_what_follows_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
@@ -115,6 +118,6 @@ fn a_training_that_goes_on_tells_what_comes_after_its_checkpoint() {
     let whole = run_in(dir.path(), "whole", "pretrain", &params, &given).unwrap();
     let folder = dir.path().join("again");
     let out = stopped_and_ended(&folder, "pretrain", &params, &given, &[14], 2);
-    assert_eq!(told(&out, "loss"), told(&whole, "loss")[14..]);
+    assert_eq!(reported(&out, "loss"), reported(&whole, "loss")[14..]);
     assert_eq!(steps(&out, "valid:mrr"), [22]);
 }

@@ -1,4 +1,4 @@
-//! A training that was stopped goes on and ends in the same bytes.
+//! A training that was stopped continues and ends in the same bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ impl Reporter for StopAfter {
     fn resumed_at(&self, _step: u64) {}
 }
 
-/// Runs the operator until it has taken some steps, then stops it.
+/// Runs the operator for this many steps, then stops it.
 fn stop(folder: &Path, name: &str, params: &Value, given: &Inputs, steps: u64) {
     std::fs::create_dir_all(folder.join("work")).unwrap();
     let cancel = Cancel::default();
@@ -51,7 +51,7 @@ fn stop(folder: &Path, name: &str, params: &Value, given: &Inputs, steps: u64) {
     assert_eq!(reporter.seen.load(Ordering::SeqCst), steps);
 }
 
-/// The same on several ranks, of which only the first is asked to stop. All of them stop.
+/// The same on several ranks. Only the first is asked to stop, but all of them stop.
 pub fn stop_ranks(
     size: usize,
     folder: &Path,
@@ -96,7 +96,7 @@ pub fn stop_ranks(
     });
 }
 
-/// Stops an operator after each of these numbers of steps (one after the other in the same folder) and lets it end.
+/// Runs an operator in one folder, stops it after each of these numbers of steps, and then lets it end.
 pub fn stopped_and_ended(
     folder: &Path,
     name: &str,
@@ -121,7 +121,7 @@ pub fn stopped_and_ended(
     out
 }
 
-/// Numbers of steps to stop after, in rising order, from a seed.
+/// Random numbers of steps to stop after, in rising order.
 fn random_stops(seed: u64, n: usize, total: u64) -> Vec<u64> {
     let mut random = Random::new(seed);
     let mut stop = || 1 + random.bits() % (total - 1);
@@ -137,7 +137,7 @@ fn a_stopped_finetuning_ends_in_the_same_bytes() {
     let d = data(dir.path());
     let (params, given) = (finetune_params(3), finetune_inputs(&[&d]));
     let want = digests(&run_in(dir.path(), "whole", "finetune", &params, &given).unwrap());
-    // The last one is the last step of the first epoch: the stop comes within its validation.
+    // Step 6 is the last one of the first epoch, so the stop comes during its validation.
     for (i, threads, stops) in [(0, 1, vec![1]), (1, 2, vec![4, 8, 13]), (2, 3, vec![6])] {
         let folder = dir.path().join(format!("again{i}"));
         let out = stopped_and_ended(&folder, "finetune", &params, &given, &stops, threads);
@@ -145,7 +145,7 @@ fn a_stopped_finetuning_ends_in_the_same_bytes() {
     }
 }
 
-/// What a training took, and where it went on from.
+/// The last step that a training reported, and the step that it continued from.
 #[derive(Default)]
 struct Seen {
     done: AtomicU64,
@@ -164,9 +164,9 @@ impl Reporter for Seen {
     }
 }
 
-/// Not only between steps: a device may be computing one, or about to be given one.
+/// The stop may come while a device computes a step, or just before it gets one.
 #[test]
-fn a_training_stopped_at_any_moment_loses_no_step_it_told_of() {
+fn a_training_stopped_at_any_moment_keeps_every_reported_step() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
@@ -176,7 +176,7 @@ fn a_training_stopped_at_any_moment_loses_no_step_it_told_of() {
     std::fs::create_dir_all(folder.join("work")).unwrap();
     let entry = op("pretrain");
     let full = entry.validate(&params).unwrap();
-    let mut told = 0;
+    let mut reported = 0;
     for attempt in 0..25u64 {
         let seen = Arc::new(Seen::default());
         let after = std::time::Duration::from_micros(4_000 + 3_700 * (attempt * 7 % 11));
@@ -189,17 +189,20 @@ fn a_training_stopped_at_any_moment_loses_no_step_it_told_of() {
         };
         match entry.run(full.clone(), &ctx) {
             Err(OpError::Cancelled) => {}
-            // It wrote nothing: this context's outputs go nowhere.
+            // It ended, but wrote nothing, because the outputs of this context go nowhere.
             _ => break,
         }
         let resumed = seen.resumed.load(Ordering::SeqCst);
-        // An attempt that ended before it looked says nothing.
+        // An attempt may end before it reads the checkpoint.
         if resumed > 0 {
-            assert!(resumed >= told, "went on from {resumed} after {told}");
+            assert!(
+                resumed >= reported,
+                "continued from {resumed} after {reported}"
+            );
         }
-        told = told.max(seen.done.load(Ordering::SeqCst));
+        reported = reported.max(seen.done.load(Ordering::SeqCst));
     }
-    assert!(told > 5);
+    assert!(reported > 5);
     let out = local::run_entry(&entry, &folder, &params, given).unwrap();
     assert!(said(&out, "continuing from the checkpoint"));
     assert_eq!(digests(&out), want);
@@ -213,7 +216,7 @@ fn a_stopped_pretraining_ends_in_the_same_bytes() {
     let params = with(
         pretrain_params(2),
         &[
-            // 43 steps an epoch: losses of several steps make one row of the history.
+            // An epoch has 43 steps, so a row of the history is the mean of several losses.
             ("train.batch_size", json!(1)),
             ("train.warmup_steps", json!(5)),
             ("train.decay", json!("cosine")),
@@ -261,7 +264,7 @@ fn stopped_trainings_over_several_data_sets_end_in_the_same_bytes() {
 
 #[test]
 fn a_stopped_evaluation_starts_over_and_ends_in_the_same_bytes() {
-    /// Stops at the message that says a system is being scored.
+    /// Stops at a message that contains this text.
     struct StopAt(&'static str, Cancel);
     impl Reporter for StopAt {
         fn progress(&self, _done: u64, _total: u64, _unit: &str, _note: &str) {}
@@ -299,13 +302,14 @@ fn a_stopped_evaluation_starts_over_and_ends_in_the_same_bytes() {
 }
 
 #[test]
-fn a_checkpoint_that_is_none_of_ours_is_set_aside() {
+fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let (params, given) = (finetune_params(1), finetune_inputs(&[&d]));
     let want = run_in(dir.path(), "whole", "finetune", &params, &given).unwrap();
     let file = |folder: &str| dir.path().join(folder).join("work/checkpoint.safetensors");
-    // A finished training leaves its last checkpoint here (the engine removes the folder): of another course it is no use.
+    // A finished training leaves its last checkpoint here, since only the engine removes the folder.
+    // With another batch size, the checkpoint belongs to another plan.
     let longer = with(params.clone(), &[("train.batch_size", json!(3))]);
     run_in(dir.path(), "longer", "finetune", &longer, &given).unwrap();
     let foreign = std::fs::read(file("longer")).unwrap();

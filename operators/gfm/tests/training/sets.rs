@@ -1,4 +1,4 @@
-//! Several data sets: pre-training on three graphs, fine-tuning on two, and everything that can go wrong between them.
+//! Several data sets: pre-training on three graphs, fine-tuning on two, and inputs that do not match.
 
 use gfm_pipe_api::Artifact;
 use gfm_pipe_api::local::Local;
@@ -45,7 +45,7 @@ fn pretraining_on_three_graphs_and_finetuning_on_two() {
     let h = out.port("history");
     let loss = history(h, "mean_loss");
     assert!(loss[6] + loss[7] < 1.4 * loss[0], "{loss:?}");
-    // Every data set under its name, and the plain mean.
+    // The history has every data set under its name, and the plain mean.
     let each: Vec<Vec<f64>> = ["1", "2", "3"]
         .map(|n| history(h, &format!("valid:{n}:mrr")))
         .into();
@@ -66,7 +66,7 @@ fn pretraining_on_three_graphs_and_finetuning_on_two() {
         let of = |set: &str| history(h, &format!("valid:{set}:entity:mrr_filtered"))[epoch];
         assert!((mean - (of("a") + of("b")) / 2.0).abs() < 1e-12);
     }
-    // The model is that of the best mean.
+    // The model has the weights of the epoch with the best mean.
     let best = score
         .iter()
         .enumerate()
@@ -75,7 +75,7 @@ fn pretraining_on_three_graphs_and_finetuning_on_two() {
 }
 
 #[test]
-fn memory_and_loaders_change_nothing() {
+fn memory_limits_and_loaders_do_not_change_results() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b, c) = (A.make(dir.path()), B.make(dir.path()), C.make(dir.path()));
     let given = graphs(&[&a, &b, &c]);
@@ -97,10 +97,10 @@ fn memory_and_loaders_change_nothing() {
 }
 
 #[test]
-fn the_cap_of_steps_holds_for_every_data_set_by_itself() {
+fn the_cap_of_steps_applies_to_each_data_set() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b, c) = (A.make(dir.path()), B.make(dir.path()), C.make(dir.path()));
-    // Without a cap the data sets take 8, 9 and 6 steps, whichever comes first.
+    // Without a cap the data sets have 8, 9 and 6 steps, in any order.
     for (cap, want) in [(json!(null), 23), (json!(7), 7 + 7 + 6), (json!(2), 6)] {
         let params = with(pretrain_params(1), &[("train.batch_per_epoch", cap)]);
         let folder = format!("cap{want}");
@@ -113,8 +113,7 @@ fn the_cap_of_steps_holds_for_every_data_set_by_itself() {
 }
 
 #[test]
-fn one_data_set_is_trained_as_ever() {
-    // One data set under `many` ports names no data set in its history.
+fn a_single_data_set_has_no_label_in_the_history() {
     let dir = tempfile::tempdir().unwrap();
     let a = A.make(dir.path());
     let out = run(
@@ -139,7 +138,7 @@ fn one_data_set_is_trained_as_ever() {
 }
 
 #[test]
-fn counts_must_agree_and_the_error_names_the_ports() {
+fn ports_with_different_counts_are_rejected_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (A.make(dir.path()), B.make(dir.path()));
     let mut given = finetune_inputs(&[&a, &b]);
@@ -166,7 +165,7 @@ fn counts_must_agree_and_the_error_names_the_ports() {
 }
 
 #[test]
-fn two_encoders_are_an_error_that_names_both_data_sets() {
+fn two_encoders_are_rejected_and_both_data_sets_named() {
     let dir = tempfile::tempdir().unwrap();
     let a = A.make(dir.path());
     let other = Toy {
@@ -198,7 +197,7 @@ fn two_encoders_are_an_error_that_names_both_data_sets() {
 }
 
 #[test]
-fn a_data_set_that_cannot_be_read_says_why() {
+fn a_data_set_that_cannot_be_read_is_an_error_with_its_cause() {
     let dir = tempfile::tempdir().unwrap();
     let (a, mut b, c) = (A.make(dir.path()), B.make(dir.path()), C.make(dir.path()));
     for t in &mut b.graph.tables {
@@ -222,7 +221,7 @@ fn a_data_set_that_cannot_be_read_says_why() {
 }
 
 #[test]
-fn validation_on_graphs_of_their_own() {
+fn validation_questions_can_have_their_own_graphs() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b, c) = (A.make(dir.path()), B.make(dir.path()), C.make(dir.path()));
     let mut given = finetune_inputs(&[&a]);
@@ -247,7 +246,7 @@ fn validation_on_graphs_of_their_own() {
         !names.iter().any(|n| n.starts_with("valid:a:")),
         "{names:?}"
     );
-    // All 16 questions are trained on: nothing is held out where validation has graphs of its own.
+    // All 16 questions are trained on: nothing is held out, since validation has its own graphs.
     assert!(said(
         &out,
         "data set a: 16 nodes, 16 documents, 16 training questions, 0 validation"

@@ -1,5 +1,5 @@
-//! Questions that start from given nodes, documents that are nodes, documents in pieces, several
-//! splits at once.
+//! Questions that start from given nodes, documents that are nodes, documents in pieces, and several
+//! splits of questions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Artifact, Kind, columns, kinds};
+use gfm_pipe_api::{Artifact, ErrorKind, Kind, columns, kinds};
 use serde_json::json;
 
 use crate::toy::*;
@@ -30,7 +30,7 @@ fn made(dir: &Path, kind: &'static Kind, name: &str, tables: Vec<Vec<ArrayRef>>)
     local::artifact(dir, kind, name, tables).unwrap()
 }
 
-/// Starts of these questions: question, node, weight.
+/// A `starts` artifact for these questions, from rows of question, node and weight.
 fn starts_of(dir: &Path, questions: &Artifact, rows: &[(u32, u32, f64)]) -> Artifact {
     let asked = questions.texts().unwrap();
     let info: Vec<ArrayRef> = vec![
@@ -48,8 +48,8 @@ fn starts_of(dir: &Path, questions: &Artifact, rows: &[(u32, u32, f64)]) -> Arti
     made(dir, &kinds::STARTS, "starts", vec![starts, info])
 }
 
-/// What the toy's questions start from without starts: each from its own entity, which two
-/// documents mention. In two parts: parts are added.
+/// The starts that the toy's questions have by default: each its own entity, which two documents
+/// mention. The weight is given in two parts, which are added.
 fn own_entities(dir: &Path, questions: &Artifact) -> Artifact {
     let rows: Vec<(u32, u32, f64)> = (0..NODES)
         .flat_map(|i| [(i, i, 0.125), (i, i, 0.375)])
@@ -58,7 +58,7 @@ fn own_entities(dir: &Path, questions: &Artifact) -> Artifact {
 }
 
 #[test]
-fn starts_at_the_entities_change_nothing() {
+fn starts_at_the_entities_do_not_change_the_result() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let starts = own_entities(dir.path(), &d.questions);
@@ -77,7 +77,7 @@ fn starts_at_the_entities_change_nothing() {
     let plain = evaluated("plain", &[]);
     let from_starts = evaluated("from-starts", &[("starts", &starts)]);
     assert_eq!(digests(&plain), digests(&from_starts));
-    // Other starts find other things.
+    // Other starts change the result.
     let rows: Vec<(u32, u32, f64)> = (0..NODES).map(|i| (i, (i + 7) % NODES, 1.0)).collect();
     let elsewhere = starts_of(dir.path(), &d.questions, &rows);
     let moved = evaluated("moved", &[("starts", &elsewhere)]);
@@ -85,10 +85,10 @@ fn starts_at_the_entities_change_nothing() {
 }
 
 #[test]
-fn starts_of_other_questions_and_astray_ones_are_refused() {
+fn starts_of_other_questions_or_with_bad_rows_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    let refused = |starts: &Artifact| {
+    let rejected = |starts: &Artifact| {
         let given = inputs(&[
             ("graph", &d.graph),
             ("documents", &d.documents),
@@ -97,11 +97,12 @@ fn starts_of_other_questions_and_astray_ones_are_refused() {
             ("starts", starts),
         ]);
         let params = json!({"baselines": ["ppr"], "resamples": 0});
-        let error = run_in(dir.path(), "refused", "evaluate", &params, &given).err();
-        error.unwrap().to_string()
+        let error = run_in(dir.path(), "rejected", "evaluate", &params, &given).err();
+        error.unwrap()
     };
     let corpus = starts_of(dir.path(), &d.corpus, &[]);
-    assert!(refused(&corpus).contains("were not made for `questions[toy]`"));
+    let error = rejected(&corpus).to_string();
+    assert!(error.contains("were not made for `questions[toy]`"));
     for row in [
         (NODES, 0, 1.0),
         (0, NODES, 1.0),
@@ -111,11 +112,8 @@ fn starts_of_other_questions_and_astray_ones_are_refused() {
         (0, 0, f64::INFINITY),
     ] {
         let starts = starts_of(dir.path(), &d.questions, &[(0, 1, 1.0), row]);
-        let error = refused(&starts);
-        assert!(
-            error.contains("its weight is not above 0"),
-            "{row:?} {error}"
-        );
+        let error = rejected(&starts);
+        assert_eq!(error.kind(), ErrorKind::Data, "{row:?} {error}");
     }
 }
 
@@ -134,8 +132,7 @@ fn listed(out: &Local) -> Vec<(String, f64)> {
 fn documents_that_are_nodes_are_ranked_by_their_own_mass_over_weighted_edges() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    // Nodes 4 and 5 stand for documents 0 and 1, and no triple but that of 0 and 4 weighs
-    // anything.
+    // Nodes 4 and 5 stand for documents 0 and 1. Only the triple of 0 and 4 has a weight above 0.
     let document = |node| match node {
         4 => Some(0),
         5 => Some(1),
@@ -172,11 +169,11 @@ fn documents_that_are_nodes_are_ranked_by_their_own_mass_over_weighted_edges() {
     let params = json!({"system": "ppr", "documents": 3, "restart": 0.25});
     let out = run_in(dir.path(), "r", "retrieve", &params, &given(&weights)).unwrap();
     let got = listed(&out);
-    // Two nodes with restart 1/4: 4/7 at the start and 3/7 at the document.
+    // Two nodes with restart 1/4 have the masses 4/7 (the start) and 3/7 (the document).
     assert_eq!(got[0].0, "doc 0");
     assert!((got[0].1 - 3.0 / 7.0).abs() < 1e-8, "{got:?}");
     assert_eq!(got[1], ("doc 1".to_owned(), 0.0));
-    // Without a restart of one's own, a walk over documents returns with 0.3.
+    // By default, a walk over documents has the restart 0.3.
     let params = json!({"system": "ppr", "documents": 1});
     let out = run_in(dir.path(), "r2", "retrieve", &params, &given(&weights)).unwrap();
     let share = 0.7 / 1.7;
@@ -187,7 +184,7 @@ fn documents_that_are_nodes_are_ranked_by_their_own_mass_over_weighted_edges() {
     let error = run_in(dir.path(), "r3", "retrieve", &params, &given(&short)).err();
     let error = error.unwrap().to_string();
     assert!(
-        error.contains("1 weights, and the graph has 3 triples"),
+        error.contains("1 weights, but the graph has 3 triples"),
         "{error}"
     );
 }
@@ -196,7 +193,7 @@ fn documents_that_are_nodes_are_ranked_by_their_own_mass_over_weighted_edges() {
 fn a_document_in_pieces_is_listed_once() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
-    // Pairs of documents are pieces of one.
+    // Each pair of documents is one document in two pieces.
     let n = NODES as usize;
     let nothing: ArrayRef = Arc::new(UInt64Array::from(vec![None::<u64>; n]));
     let titles: Vec<String> = (0..NODES).map(|i| format!("doc {}", i / 2 * 2)).collect();
@@ -249,7 +246,7 @@ fn a_document_in_pieces_is_listed_once() {
 }
 
 #[test]
-fn several_splits_are_asked_as_one_and_questions_of_few_hops_left_out() {
+fn several_splits_are_joined_and_questions_of_few_hops_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = |questions: &[&Artifact]| {
@@ -269,7 +266,7 @@ fn several_splits_are_asked_as_one_and_questions_of_few_hops_left_out() {
         "{error}"
     );
 
-    // The same questions in two splits of other ids.
+    // The same questions in two splits.
     let table = d.questions.read("questions").unwrap();
     let info = d.questions.read("info").unwrap();
     let part = |name: &str, rows: std::ops::Range<usize>| {

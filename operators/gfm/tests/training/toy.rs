@@ -1,5 +1,6 @@
-//! Tiny data sets: rings whose relations follow from each other (two steps are `two`), a document per entity, questions two
-//! hops along the ring. And ways to run operators on them.
+//! Tiny data sets, and functions that run operators on them. The graph is a ring in which one
+//! relation follows from the other (two steps are `two`). Each entity has a document, and questions
+//! ask for the node two hops along the ring.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub fn run(dir: &Path, name: &str, params: Value, inputs: Inputs) -> Result<Loca
     local::run_entry(&op(name), &out, &params, inputs)
 }
 
-/// The same in a folder of its own.
+/// The same as [`run`], in its own folder.
 pub fn run_in(
     dir: &Path,
     folder: &str,
@@ -54,6 +55,7 @@ pub fn digests(out: &Local) -> Vec<String> {
     out.outputs.values().map(Artifact::digest).collect()
 }
 
+/// Whether a message contains this text.
 pub fn said(out: &Local, part: &str) -> bool {
     out.messages.iter().any(|m| m.1.contains(part))
 }
@@ -81,12 +83,13 @@ fn one_table(dir: &Path, kind: &'static Kind, name: &str, columns: Vec<ArrayRef>
 /// What makes one data set differ from another.
 #[derive(Debug, Clone, Copy)]
 pub struct Toy {
-    /// Data set; artifacts are named `PORT[name]`.
+    /// Name of the data set; artifacts are named `PORT[name]`.
     pub name: &'static str,
     pub nodes: u32,
-    /// Encoder and length of its vectors.
+    /// Name of the encoder and length of its vectors.
     pub encoder: (&'static str, usize),
-    /// Triples besides the ring's. In a ring alone many nodes score the same, and rounding decides which is first.
+    /// Triples in addition to the ring's. In a plain ring many nodes have the same score, and rounding
+    /// decides their order.
     pub chords: &'static [[u32; 3]],
 }
 
@@ -186,7 +189,7 @@ impl Toy {
         graph
     }
 
-    /// The graph of other triples than the ring's, below `dir` in a folder of its own.
+    /// A graph of other triples than the ring's, in its own folder below `dir`.
     pub fn graph_of(self, dir: &Path, triples: &[[u32; 3]], relations: &[&str]) -> Artifact {
         let dir = dir.join(format!("graph-{}", self.name));
         std::fs::create_dir_all(&dir).unwrap();
@@ -198,7 +201,7 @@ impl Toy {
         self.graph(&dir, &entities, &triples, relations)
     }
 
-    /// Writes the data set below `dir`, in a folder of its own.
+    /// Writes the data set to its own folder below `dir`.
     pub fn make(self, dir: &Path) -> Data {
         let folder = dir.join(format!("data-{}", self.name));
         std::fs::create_dir_all(&folder).unwrap();
@@ -309,7 +312,7 @@ pub fn finetune_inputs(sets: &[&Data]) -> Inputs {
     inputs(&list)
 }
 
-/// Both trainings of a data set: operator, parameters, inputs.
+/// Pre-training and fine-tuning on a data set: operator, parameters, inputs.
 pub fn trainings(d: &Data, epochs: u32) -> [(&'static str, Value, Inputs); 2] {
     let graph = inputs(&[("graph", &d.graph)]);
     [
@@ -324,7 +327,7 @@ pub fn finetuned(dir: &Path, d: &Data, epochs: u32) -> Local {
     run_in(dir, "model", "finetune", &params, &given).unwrap()
 }
 
-/// What `evaluate` takes of a data set, and more.
+/// The inputs of `evaluate` for a data set, and more.
 pub fn evaluate_inputs(model: &Local, d: &Data, more: &[(&str, &Artifact)]) -> Inputs {
     let mut all = vec![
         ("model", model.port("model")),

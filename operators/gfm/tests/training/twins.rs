@@ -1,10 +1,10 @@
-//! Facts that are stated twice: their twins are hidden with them.
+//! Facts that a graph states twice: their twins are removed with them.
 
 use serde_json::{Value, json};
 
 use crate::toy::*;
 
-/// Triples without any pattern: what is held out cannot be guessed.
+/// Triples without any pattern, so that held-out ones cannot be guessed.
 fn random(nodes: u32, count: usize) -> Vec<[u32; 3]> {
     let mut state = 12_345u64;
     let mut draw = |below: u32| {
@@ -18,15 +18,15 @@ fn random(nodes: u32, count: usize) -> Vec<[u32; 3]> {
         .collect()
 }
 
-/// How triples are stated again, and the relations they then have.
-type Again = (
+/// Name, how a triple is stated again, and the relations of the graph.
+type Repetition = (
     &'static str,
     fn([u32; 3]) -> [u32; 3],
     &'static [&'static str],
 );
 
 #[test]
-fn a_graph_that_states_its_facts_twice_is_no_easier() {
+fn a_graph_that_states_its_facts_twice_is_not_easier() {
     const NODES: u32 = 60;
     let dir = tempfile::tempdir().unwrap();
     let facts = random(NODES, 150);
@@ -56,7 +56,7 @@ fn a_graph_that_states_its_facts_twice_is_no_easier() {
     };
     let (plain, messages) = mrr("plain", &facts, &["likes", "knows"], json!(0.8));
     assert!(!messages.iter().any(|m| m.1.contains("near-duplicates")));
-    let again: [Again; 3] = [
+    let again: [Repetition; 3] = [
         ("reversed", |[h, r, t]| [t, r, h], &["likes", "knows"]),
         (
             "reverse-of",
