@@ -54,8 +54,8 @@ pub(crate) struct Scores {
 }
 
 impl<'a> Baselines<'a> {
-    /// Prepares the systems that `wanted` selects and the connected ports allow. Logs which ones are
-    /// left out.
+    /// Prepares the systems that `wanted` selects and the connected ports allow. Logs which ones
+    /// are left out.
     pub fn new(
         ctx: &Context,
         inputs: &'a Inputs,

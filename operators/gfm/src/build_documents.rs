@@ -1,4 +1,5 @@
-//! `build-documents`: which documents mention which entities, as CSR by entity, with entity weights.
+//! `build-documents`: which documents mention which entities, as CSR by entity, with entity
+//! weights.
 
 use std::sync::Arc;
 

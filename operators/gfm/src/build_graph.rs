@@ -94,8 +94,8 @@ impl Operator for BuildGraph {
             .row(row as u64)
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
-        // ingest-kg finds relations in triples only, so every relation has one. Any other number means
-        // that the embeddings belong to something else.
+        // ingest-kg finds relations in triples only, so every relation has one. Any other number
+        // means that the embeddings belong to something else.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
         if used != relations {
             return Err(OpError::new(format!(

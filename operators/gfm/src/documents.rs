@@ -36,8 +36,8 @@ fn seeds(entities: &[u32], documents: &EntityDocuments, weighted: bool) -> Start
 #[derive(Debug, Clone)]
 pub(crate) struct Questions {
     set: QuestionSet,
-    /// Nodes that each question starts from, if they are given. Otherwise questions start from their
-    /// entities.
+    /// Nodes that each question starts from, if they are given. Otherwise questions start from
+    /// their entities.
     starts: Option<Vec<Starts>>,
     /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,
@@ -89,8 +89,8 @@ impl Questions {
         })
     }
 
-    /// All questions of several splits, one after the other. Either all splits or none have nodes to
-    /// start from.
+    /// All questions of several splits, one after the other. Either all splits or none have nodes
+    /// to start from.
     ///
     /// # Errors
     /// When the splits were embedded by different encoders, or two questions have the same id.
@@ -118,8 +118,8 @@ impl Questions {
         Ok(all)
     }
 
-    /// Nodes that a model starts from for question `i`: those given, or its entities. If `weighted`, an
-    /// entity has the weight 1 / number of its documents, else 1.
+    /// Nodes that a model starts from for question `i`: those given, or its entities. If
+    /// `weighted`, an entity has the weight 1 / number of its documents, else 1.
     pub fn seeds(&self, i: usize, documents: &EntityDocuments, weighted: bool) -> Starts {
         match &self.starts {
             Some(starts) => starts[i].clone(),

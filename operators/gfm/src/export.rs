@@ -1,7 +1,7 @@
 //! `export`: writes a model as files for other programs.
 //!
-//! The files are written to `path`, outside the store; the artifact lists them. Invariant: after the
-//! stage ran or was cached, the folder contains these files with this content. Files that are
+//! The files are written to `path`, outside the store; the artifact lists them. Invariant: after
+//! the stage ran or was cached, the folder contains these files with this content. Files that are
 //! already correct, and all other files, are not touched. At any instant, a file being written is
 //! either complete or absent. Weights of another export in the same folder are detected when the
 //! folder is read ([`gfm_pipe_model::model::files`]).

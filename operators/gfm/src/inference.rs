@@ -1,5 +1,5 @@
-//! What `evaluate` and `retrieve` share: their inputs, and how they get the entity scores of questions
-//! from a model.
+//! What `evaluate` and `retrieve` share: their inputs, and how they get the entity scores of
+//! questions from a model.
 
 use std::sync::Arc;
 
@@ -163,8 +163,8 @@ impl GraphInputs {
 }
 
 impl Inputs {
-    /// Reads the inputs of [`ports`], except `background` and `corpus_embeddings`. The graph and its
-    /// documents are only read if `wants_graph`.
+    /// Reads the inputs of [`ports`], except `background` and `corpus_embeddings`. The graph and
+    /// its documents are only read if `wants_graph`.
     pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
         let table = ctx.input("corpus")?.read("documents")?;
         let (titles, texts) = (
@@ -329,8 +329,8 @@ impl Inputs {
     }
 }
 
-/// Checks that a batch of questions fits into memory: the scores in two types, and a place for every
-/// state.
+/// Checks that a batch of questions fits into memory: the scores in two types, and a place for
+/// every state.
 fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResult<()> {
     Demand::new()
         .and("scores", &[questions, nodes, 4 + 8])

@@ -1,5 +1,5 @@
-//! Inputs of training and evaluation other than documents and questions: graphs, encoders, and ports
-//! that take several data sets.
+//! Inputs of training and evaluation other than documents and questions: graphs, encoders, and
+//! ports that take several data sets.
 //!
 //! Invariant: embeddings of two encoders are never mixed. Everything that a model sees was embedded
 //! by one encoder, which is checked from one-row tables before anything large is read.
@@ -41,7 +41,8 @@ impl LoadedGraph {
         })
     }
 
-    /// Checks that a model was trained with the encoder of this graph. `name` is the model's artifact.
+    /// Checks that a model was trained with the encoder of this graph. `name` is the model's
+    /// artifact.
     pub fn fits(&self, model: &StoredModel, name: &str) -> OpResult<()> {
         if model.origin.encoder_digest == self.encoder_digest {
             return Ok(());
@@ -146,8 +147,8 @@ pub(crate) fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
 }
 
 /// Checks ports whose artifacts belong together by position. All need the same number of artifacts;
-/// if these come from a `foreach`, also the same values in the same order. Ports in `optional` may be
-/// empty.
+/// if these come from a `foreach`, also the same values in the same order. Ports in `optional` may
+/// be empty.
 pub(crate) fn zip_problem(
     inputs: &Connected,
     ports: &[&str],

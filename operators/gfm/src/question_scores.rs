@@ -18,8 +18,8 @@ pub(crate) struct SeededQuestions<'a> {
 }
 
 /// Calls `take` with the entity scores of each question that has a node to start from, in order.
-/// Each rank does so only for its own share of the questions, even if all ranks scored all questions
-/// together.
+/// Each rank does so only for its own share of the questions, even if all ranks scored all
+/// questions together.
 pub(crate) fn score_each(
     pass: Pass<'_>,
     by: &dyn Scorer,

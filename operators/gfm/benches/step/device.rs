@@ -1,4 +1,5 @@
-//! Steps on a device, taken as the training loop takes them: the CPU prepares a step while the device computes the one before.
+//! Training steps on a device, run as in the training loop: the CPU prepares a step while the
+//! device computes the previous one.
 
 use std::time::Instant;
 
@@ -23,20 +24,20 @@ use crate::common::median;
 use crate::steps::{Case, start};
 use crate::work::Work;
 
-/// Steps that do not count.
+/// Number of first steps that are not timed.
 const WARM_UP: usize = 3;
 
-/// A device of this name (`cuda`, `cuda:N`).
+/// Opens a device by name (`cuda` or `cuda:N`).
 pub fn open(name: &str) -> Gpu {
     let number = match name.strip_prefix("cuda") {
         Some("") => 0,
         Some(n) => n.trim_start_matches(':').parse().unwrap(),
-        None => panic!("`{name}` is no device: cuda, cuda:N"),
+        None => panic!("`{name}` is not a device: cuda, cuda:N"),
     };
     Gpu::open(number).unwrap_or_else(|e| panic!("{e}: {}", e.hint()))
 }
 
-/// How steps of a `train.dtype` are computed.
+/// Settings of steps with this `train.dtype`.
 pub fn settings(dtype: &str, compute: Compute, recompute: bool) -> StepSettings {
     let (states, tf32) = match dtype {
         "f32" => (DType::F32, false),
@@ -55,19 +56,19 @@ pub fn settings(dtype: &str, compute: Compute, recompute: bool) -> StepSettings 
 
 /// Medians in seconds.
 pub struct Timed {
-    /// From one step's end to the next one's, as the training loop takes them.
+    /// Time per step as in the training loop, where steps overlap.
     pub step: f64,
-    /// A step that was prepared before: queued, and waited for.
+    /// Time of a prepared step by itself, from queueing to its end.
     pub alone: f64,
-    /// What the CPU does before a step is queued.
+    /// Time that the CPU needs to prepare a step.
     pub prepare: f64,
-    /// Until a step is queued.
+    /// Time to queue a prepared step.
     pub queue: f64,
-    /// States computed, of layers x queries x nodes.
+    /// Share of layers x queries x nodes whose states were computed.
     pub share: f64,
-    /// Of the first step.
+    /// Loss of the first step.
     pub loss: f64,
-    /// Most bytes of device memory that vectors took.
+    /// Peak of device memory, in bytes.
     pub peak: usize,
 }
 
@@ -79,7 +80,7 @@ struct Bench<'a> {
     backend: Box<dyn Backend>,
 }
 
-/// Makes batches.
+/// Prepares batches.
 struct Maker<'a> {
     work: &'a Work,
     truth: &'a Truth,
@@ -90,7 +91,7 @@ struct Maker<'a> {
     kept: Kept,
 }
 
-/// Times a case's steps.
+/// Times the steps of a case.
 pub fn timed(
     gpu: &Gpu,
     work: &Work,
@@ -136,7 +137,8 @@ pub fn timed(
             alone.push(start.elapsed().as_secs_f64());
         }
     }
-    // As the training loop does: steps are prepared by several threads beside it. The first ones find nothing ready.
+    // As in the training loop, several threads prepare steps. The first steps have to wait for
+    // them.
     let filling = 2 * threads;
     let mut prepare = Vec::new();
     let make = |i| {
@@ -176,11 +178,11 @@ pub fn timed(
 }
 
 fn op(e: gfm_pipe_kernels::gpu::Error) -> gfm_pipe_api::OpError {
-    gfm_pipe_api::OpError::new(e.to_string()).hint(e.hint())
+    gfm_pipe_api::OpError::resource(e.to_string()).hint(e.hint())
 }
 
 impl Maker<'_> {
-    /// What the training loop finds out before a step.
+    /// Prepares a batch as the training loop does.
     fn prepare(&self, i: usize) -> Prepared<'_> {
         let on = Source::whole(&self.work.graph, self.embeddings, &self.kept);
         self.preparer.prepare(on, self.batch(i))

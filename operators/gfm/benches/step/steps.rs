@@ -1,4 +1,4 @@
-//! Steps of both tasks, with the time of each phase, and questions.
+//! Training steps of both tasks on the CPU, timed by phase, and questions.
 
 use std::time::Instant;
 
@@ -17,35 +17,33 @@ use rand_chacha::ChaCha8Rng;
 use crate::work::Work;
 use crate::{NEGATIVES, TEXT};
 
-/// Seconds of sampling, forward, backward and optimizer, and the loss.
+/// Seconds of sampling, forward, backward and optimizer.
 pub type Phases = [f64; 4];
 
-/// What is measured.
+/// What a benchmark measures.
 #[derive(Clone)]
 pub struct Case {
     /// `kg`: pre-training; `qa`: fine-tuning.
     pub task: String,
     /// Width of states.
     pub dim: usize,
-    /// Layers.
+    /// Number of layers.
     pub layers: usize,
-    /// Which states are computed.
+    /// Which states are computed; see `train.path`.
     pub compute: Compute,
     /// See `train.recompute`.
     pub recompute: bool,
 }
 
-/// A step.
+/// A timed step.
 pub struct Step {
-    /// Its time.
     pub phases: Phases,
-    /// Its loss.
     pub loss: f64,
-    /// States computed, of layers x queries x nodes.
+    /// Share of layers x queries x nodes whose states were computed.
     pub share: f64,
 }
 
-/// A model in training.
+/// A model in training, and its data.
 pub struct Bench<'a> {
     work: &'a Work,
     truth: Truth,
@@ -56,7 +54,7 @@ pub struct Bench<'a> {
     rng: ChaCha8Rng,
 }
 
-/// A case's model and optimizer before the first step, and the embeddings of relations.
+/// The model and optimizer of a case before the first step, and the embeddings of relations.
 pub fn start(work: &Work, case: &Case) -> (Params, Optimizer, Tensor) {
     let class = if case.task == "kg" {
         Class::QueryGNN
@@ -90,7 +88,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A step.
+    /// Runs step `i`.
     pub fn step(&mut self, i: usize) -> Step {
         match self.case.task.as_str() {
             "kg" => self.kg(i),
@@ -104,7 +102,8 @@ impl<'a> Bench<'a> {
             .collect()
     }
 
-    /// Seconds to answer each question by itself; with `prepared`, after what no question changes was computed, and how long that took.
+    /// Seconds to answer each question separately, and the seconds of preparation. With `prepared`,
+    /// the preparation computes the background, which no question changes.
     pub fn ask(&self, prepared: bool) -> (Vec<f64>, f64) {
         let start = Instant::now();
         let mut model = Retriever::new(&self.params, &self.work.graph, &self.embeddings)
@@ -151,7 +150,8 @@ impl<'a> Bench<'a> {
         self.finish(start, [sampled, forward], &grads, (value.loss, share))
     }
 
-    /// The optimizer's part of a step, of which sampling and the forward pass ended so long after its start.
+    /// Runs the optimizer and returns the timed step. `sampled` and `forward` are the seconds from
+    /// `start` to the end of sampling and of the forward pass.
     fn finish(
         &mut self,
         start: Instant,

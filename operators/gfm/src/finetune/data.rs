@@ -173,8 +173,8 @@ impl DataSet {
     }
 
     /// Reads the data set and splits its questions. `hold_out`: whether a part of the training
-    /// questions is held out for validation if no validation questions are given. Where ranks divide
-    /// graphs, only this rank's part is kept.
+    /// questions is held out for validation if no validation questions are given. Where ranks
+    /// divide graphs, only this rank's part is kept.
     pub fn read(&self, p: &Params, hold_out: bool, dividing: Option<&Dividing>) -> OpResult<Data> {
         let mut input = LoadedGraph::read(&self.graph)?;
         let documents = read_entity_documents(&self.documents)?;
@@ -251,8 +251,8 @@ fn usable(q: &Questions) -> Vec<usize> {
         .collect()
 }
 
-/// A number in [0, 1) from seed and id, so that the split of a question does not depend on the other
-/// questions.
+/// A number in [0, 1) from seed and id, so that the split of a question does not depend on the
+/// other questions.
 fn hashed(seed: u64, id: &str) -> f64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());

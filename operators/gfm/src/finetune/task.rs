@@ -139,8 +139,8 @@ impl Task for QuestionAnswering {
             questions: q,
             seeds: &data.valid.seeds,
         };
-        // The batch size counts the rows of all ranks. Where ranks divide graphs, each of them computes
-        // whole batches.
+        // The batch size counts the rows of all ranks. Where ranks divide graphs, each of them
+        // computes whole batches.
         let batch_size = match data.divided {
             Some(_) => self.p.train.common.batch_size,
             None => self.p.train.common.batch_size.div_ceil(ctx.ranks.size()),

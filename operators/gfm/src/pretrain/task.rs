@@ -68,7 +68,8 @@ impl DataSet {
             kept: Kept::default(),
             graph,
             divided,
-            // Held-out triples are true too: they must not be negatives or competitors in the ranking.
+            // Held-out triples are true too: they must not be negatives or competitors in the
+            // ranking.
             truth: Truth::new(nodes, relations, &all),
             twins,
             split,
@@ -142,8 +143,8 @@ impl Split {
         }
     }
 
-    /// Validates on the given triples, or on a seeded sample of `most` of them. All given triples leave
-    /// the graph with their twins.
+    /// Validates on the given triples, or on a seeded sample of `most` of them. All given triples
+    /// leave the graph with their twins.
     fn given(all: Vec<Triple>, given: &[Triple], twins: &Twins, most: usize, seed: u64) -> Self {
         let chosen: HashSet<Triple> = given.iter().copied().collect();
         let mut valid = sorted(&chosen);

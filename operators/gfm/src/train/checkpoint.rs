@@ -1,5 +1,5 @@
-//! Checkpoints: everything that a stopped training needs to continue, in one safetensors file in the
-//! stage's private folder.
+//! Checkpoints: everything that a stopped training needs to continue, in one safetensors file in
+//! the stage's private folder.
 //!
 //! The file is written under another name, synced and renamed, so at any instant it is either
 //! complete or absent. A damaged or foreign checkpoint is set aside and training starts over: that

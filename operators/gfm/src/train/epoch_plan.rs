@@ -79,7 +79,8 @@ impl EpochPlan {
         }
     }
 
-    /// Whether this plan reaches `place` after `taken` steps. A checkpoint of another plan does not.
+    /// Whether this plan reaches `place` after `taken` steps. A checkpoint of another plan does
+    /// not.
     pub fn reaches(&self, place: Place, taken: u64) -> bool {
         let order = self.order(place.epoch);
         let finished = place.visit.min(order.len());
@@ -104,8 +105,8 @@ impl EpochPlan {
         }
     }
 
-    /// Data sets that are needed after a place, soonest first. It lists every data set that is still
-    /// needed at least once.
+    /// Data sets that are needed after a place, soonest first. It lists every data set that is
+    /// still needed at least once.
     pub fn upcoming(&self, place: Place) -> Vec<usize> {
         let rest = self.order(place.epoch);
         let mut out = rest.get(place.visit + 1..).unwrap_or(&[]).to_vec();

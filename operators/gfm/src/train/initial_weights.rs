@@ -44,8 +44,8 @@ pub(crate) fn start_problem(inputs: &Connected, checkpoint: Option<&Path>) -> Op
     )
 }
 
-/// Initial weights: random ones, overwritten by those of the `init` port or the checkpoint, if there
-/// is one.
+/// Initial weights: random ones, overwritten by those of the `init` port or the checkpoint, if
+/// there is one.
 ///
 /// If the checkpoint is a folder, its dimensions replace those of `model`, as in GFM-RAG.
 pub(super) fn initial_weights(
@@ -161,7 +161,8 @@ impl StartModel {
         Ok(())
     }
 
-    /// Checks that both models compute the same function. Matching shapes would not show a difference.
+    /// Checks that both models compute the same function. Matching shapes would not show a
+    /// difference.
     fn check_same_function(&self, config: &ModelConfig) -> OpResult<()> {
         let Some(theirs) = &self.config else {
             return Ok(());

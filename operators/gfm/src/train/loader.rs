@@ -54,8 +54,8 @@ impl<D> Shared<D> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Picks the first data set of the window that is neither read nor being read, if there is room,
-    /// and marks it as being read. `only` restricts the choice to one data set.
+    /// Picks the first data set of the window that is neither read nor being read, if there is
+    /// room, and marks it as being read. `only` restricts the choice to one data set.
     fn claim(&self, state: &mut State<D>, only: Option<usize>) -> Option<usize> {
         if state.slots.len() >= self.capacity {
             return None;

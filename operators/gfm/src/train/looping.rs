@@ -1,7 +1,7 @@
 //! The training loop: epochs, data sets, steps, validation, the best epoch, checkpoints.
 //!
-//! Invariant: step s on a data set in epoch e depends only on the seed, e, the data set and s, since
-//! every step draws from its own random stream. A run that was stopped and continued from a
+//! Invariant: step s on a data set in epoch e depends only on the seed, e, the data set and s,
+//! since every step draws from its own random stream. A run that was stopped and continued from a
 //! checkpoint therefore ends in the same weights, history and optimizer as one that was not. No
 //! output depends on clocks, log intervals or loaders.
 
@@ -350,7 +350,8 @@ impl<T: Task> Training<'_, T> {
         })
     }
 
-    /// Stops if this is the only process. Several ranks agree on where to stop when they add up losses.
+    /// Stops if this is the only process. Several ranks agree on where to stop when they add up
+    /// losses.
     fn check_cancelled(&self) -> OpResult<()> {
         if self.ctx.ranks.size() == 1 {
             self.ctx.check_cancelled()
@@ -423,8 +424,8 @@ impl<T: Task> Training<'_, T> {
         Ok(())
     }
 
-    /// Checks that the weights are numbers. The last step's loss does not show what that step did to
-    /// them.
+    /// Checks that the weights are numbers. The last step's loss does not show what that step did
+    /// to them.
     fn check_weights(&self) -> OpResult<()> {
         self.state.params.check_finite().map_err(|e| {
             let steps = self.state.optimizer.steps;
@@ -536,7 +537,8 @@ impl<T: Task> Training<'_, T> {
         mean
     }
 
-    /// Keeps the weights if this epoch is better than all before. Of equal epochs the first is kept.
+    /// Keeps the weights if this epoch is better than all before. Of equal epochs the first is
+    /// kept.
     fn choose_best(&mut self, metrics: &[(String, f64)]) {
         let by = self.task.best_by();
         let chosen = metrics.iter().find(|(name, _)| *name == by.metric);

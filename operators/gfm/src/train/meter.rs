@@ -51,7 +51,8 @@ impl Meter {
         }
     }
 
-    /// Reports the means since the last report and resets them. Without any step it reports nothing.
+    /// Reports the means since the last report and resets them. Without any step it reports
+    /// nothing.
     pub fn report(&mut self, ctx: &Context, epoch: u32, step: u64, parts: &[String], rate: f64) {
         if self.steps == 0 {
             return;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
-/// Calls `consume` with a function that returns `make(number)` for each number in turn, then `None`.
-/// `threads` threads run `make`; each is at most one item ahead.
+/// Calls `consume` with a function that returns `make(number)` for each number in turn, then
+/// `None`. `threads` threads run `make`; each is at most one item ahead.
 pub fn prefetch<R: Send, O>(
     threads: usize,
     numbers: Range<usize>,

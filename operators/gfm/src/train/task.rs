@@ -13,8 +13,8 @@ use gfm_pipe_model::scorer::Scorer;
 /// Sample numbers of a batch that ranks compute together.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchSamples<'a> {
-    /// All rows of the batch. Every rank draws random numbers for all of them, so that all ranks draw
-    /// the same.
+    /// All rows of the batch. Every rank draws random numbers for all of them, so that all ranks
+    /// draw the same.
     pub all: &'a [usize],
     /// The rows that this rank computes, possibly none. Where ranks divide graphs, all rows.
     pub mine: Range<usize>,

@@ -163,7 +163,8 @@ fn models_too_large_for_memory_are_rejected_before_allocation() {
     }
 }
 
-/// `plan` estimates a training before it runs, and must not allocate what the training would reject.
+/// `plan` estimates a training before it runs, and must not allocate what the training would
+/// reject.
 #[test]
 fn models_too_large_for_memory_are_not_allocated_for_an_estimate() {
     let dir = tempfile::tempdir().unwrap();

@@ -277,8 +277,8 @@ fn edges_removed_per_triple_or_per_batch_while_validating() {
     let dir = tempfile::tempdir().unwrap();
     let d = data(dir.path());
     let given = inputs(&[("graph", &d.graph)]);
-    // Validates on training triples, whose edges are in the graph. One step with a learning rate of 0
-    // is needed, because 0 epochs have no validation.
+    // Validates on training triples, whose edges are in the graph. One step with a learning rate of
+    // 0 is needed, because 0 epochs have no validation.
     let score = |edges: &str, batch_size: u32| {
         let params = with(
             pretrain_params(1),

@@ -57,7 +57,8 @@ fn a_training_announces_its_validations_and_reports_them() {
         let params = with(params, &[("train.valid_fraction", json!(0.5))]);
         let all = progress_of(&dir.path().join(name), name, &params, &given);
         let (done, total) = counted(&all, "validation samples");
-        // In each of three epochs: half of 48 triples, or those of 24 questions that a hash chooses.
+        // In each of three epochs: half of 48 triples, or those of 24 questions that a hash
+        // chooses.
         let each = total / 3;
         assert!(each > 4 && total % 3 == 0, "{name}: {total}");
         assert!(name == "finetune" || each == 24, "{total}");
@@ -165,8 +166,8 @@ fn the_time_and_memory_of_a_training_are_estimated() {
             })
         };
         let (few, many) = (seconds(1, &given).unwrap(), seconds(1000, &given).unwrap());
-        // Clocks of a busy machine are imprecise, so a thousand times the work must take at least ten
-        // times as long.
+        // Clocks of a busy machine are imprecise, so a thousand times the work must take at least
+        // ten times as long.
         assert!(
             few > 0.0 && many > 10.0 * few && many.is_finite(),
             "{name}: {few} {many}"

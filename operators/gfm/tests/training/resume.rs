@@ -96,7 +96,8 @@ pub fn stop_ranks(
     });
 }
 
-/// Runs an operator in one folder, stops it after each of these numbers of steps, and then lets it end.
+/// Runs an operator in one folder, stops it after each of these numbers of steps, and then lets it
+/// end.
 pub fn stopped_and_ended(
     folder: &Path,
     name: &str,
@@ -308,8 +309,8 @@ fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     let (params, given) = (finetune_params(1), finetune_inputs(&[&d]));
     let want = run_in(dir.path(), "whole", "finetune", &params, &given).unwrap();
     let file = |folder: &str| dir.path().join(folder).join("work/checkpoint.safetensors");
-    // A finished training leaves its last checkpoint here, since only the engine removes the folder.
-    // With another batch size, the checkpoint belongs to another plan.
+    // A finished training leaves its last checkpoint here, since only the engine removes the
+    // folder. With another batch size, the checkpoint belongs to another plan.
     let longer = with(params.clone(), &[("train.batch_size", json!(3))]);
     run_in(dir.path(), "longer", "finetune", &longer, &given).unwrap();
     let foreign = std::fs::read(file("longer")).unwrap();

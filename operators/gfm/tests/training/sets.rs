@@ -1,4 +1,5 @@
-//! Several data sets: pre-training on three graphs, fine-tuning on two, and inputs that do not match.
+//! Several data sets: pre-training on three graphs, fine-tuning on two, and inputs that do not
+//! match.
 
 use gfm_pipe_api::Artifact;
 use gfm_pipe_api::local::Local;

@@ -1,5 +1,5 @@
-//! Questions that start from given nodes, documents that are nodes, documents in pieces, and several
-//! splits of questions.
+//! Questions that start from given nodes, documents that are nodes, documents in pieces, and
+//! several splits of questions.
 
 use std::path::Path;
 use std::sync::Arc;

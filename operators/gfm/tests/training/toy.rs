@@ -88,8 +88,8 @@ pub struct Toy {
     pub nodes: u32,
     /// Name of the encoder and length of its vectors.
     pub encoder: (&'static str, usize),
-    /// Triples in addition to the ring's. In a plain ring many nodes have the same score, and rounding
-    /// decides their order.
+    /// Triples in addition to the ring's. In a plain ring many nodes have the same score, and
+    /// rounding decides their order.
     pub chords: &'static [[u32; 3]],
 }
 

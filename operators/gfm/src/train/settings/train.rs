@@ -82,7 +82,8 @@ impl Common {
         self.divide == Divide::Graph
     }
 
-    /// See [`gfm_pipe_api::Operator::per_rank`]. Ranks that divide graphs all compute the same batch.
+    /// See [`gfm_pipe_api::Operator::per_rank`]. Ranks that divide graphs all compute the same
+    /// batch.
     pub fn per_rank(&self) -> &'static [&'static str] {
         match self.divide {
             Divide::Batch => &["train.batch_size"],
