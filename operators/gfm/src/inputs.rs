@@ -166,7 +166,7 @@ pub(crate) fn zip_problem(
             .collect();
         return Some(
             Problem::at_root(format!(
-                "data sets are put together by position, but {}",
+                "data sets are matched by position, but {}",
                 counts.join(", ")
             ))
             .hint("give each of these ports one artifact per data set, in the same order"),
@@ -178,7 +178,7 @@ pub(crate) fn zip_problem(
         if let Some(port) = other {
             return Some(
                 Problem::at_root(format!(
-                    "data sets are put together by position, but number {} is `{a}` in `{}` and `{}` in `{port}`",
+                    "data sets are matched by position, but number {} is `{a}` in `{}` and `{}` in `{port}`",
                     i + 1,
                     ports[0],
                     of(port)[i]

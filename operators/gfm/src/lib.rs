@@ -18,7 +18,6 @@ mod inputs;
 mod passages;
 mod pretrain;
 mod question_scores;
-mod remarks;
 mod retrieve;
 mod starts;
 

@@ -17,8 +17,8 @@ use gfm_pipe_api::{
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem};
-use crate::remarks::Training;
 use crate::train::operator::{Job, train};
+use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
@@ -175,7 +175,7 @@ impl Operator for Finetune {
                 ctx.info(format!("data set {label} is on {}", set.graph()));
             }
         }
-        // Questions are held out only if there is no other validation.
+        // Nothing is held out without validation, or if validation has its own graphs.
         let hold_out = p.train.own.do_eval && !sets.iter().any(DataSet::only_validates);
         let job = Job {
             operator: Self::NAME,

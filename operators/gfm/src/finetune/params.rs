@@ -133,8 +133,8 @@ impl Params {
     /// Validation metrics: those in `task.metric`, and the default of `train.best_by`.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut out: Vec<Metric> = Vec::new();
-        let asked = self.task.metric.iter().filter_map(|n| Metric::parse(n));
-        for metric in asked.chain([MRR_FILTERED.whole()]) {
+        let requested = self.task.metric.iter().filter_map(|n| Metric::parse(n));
+        for metric in requested.chain([MRR_FILTERED.whole()]) {
             if !out.contains(&metric) {
                 out.push(metric);
             }
@@ -273,7 +273,7 @@ pub(super) fn schema() -> Schema {
             "strict_negative",
             Type::Bool,
             true,
-            "GFM-RAG does not read it either",
+            "not used; GFM-RAG does not use it either",
         )
         .no_effect(),
         Field::new(
@@ -313,7 +313,7 @@ pub(super) fn schema() -> Schema {
             "init_entities_weight",
             Type::Bool,
             true,
-            "a question entity starts with weight 1 / number of its documents, else 1",
+            "yes starts a question entity with weight 1 / number of its documents, no with 1",
         ),
         Field::new(
             "valid_fraction",

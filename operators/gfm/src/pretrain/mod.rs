@@ -16,9 +16,9 @@ use gfm_pipe_api::{
 };
 
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
-use crate::remarks::Training;
 use crate::train::estimate::port;
 use crate::train::operator::{Job, train};
+use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;

@@ -162,8 +162,8 @@ impl<'a> TrainingEstimator<'a> {
         seeds: &Seeds,
         background: bool,
     ) {
-        let asked = (seeds, None);
-        let reach = Reach::chosen(self.config, graph, Compute::Auto, asked, background);
+        let queries = (seeds, None);
+        let reach = Reach::chosen(self.config, graph, Compute::Auto, queries, background);
         let scored = seeds.len() * graph.nodes();
         self.validation_cost += batches as f64 * cost(self.config, graph, &reach, scored);
     }

@@ -188,7 +188,7 @@ impl StartModel {
             return Ok(());
         }
         Err(OpError::new(format!(
-            "the start model computes something else with its weights: {}",
+            "the start model computes another function with its weights: {}",
             differ.join(", ")
         ))
         .artifact(&self.name)
@@ -214,12 +214,16 @@ impl StartModel {
             .artifact(&self.name)
             .hint("give both the same `model.entity_model`"));
         }
-        let mut message = format!("{} parameters taken from {}", report.taken.len(), self.name);
+        let mut message = format!(
+            "{} parameters copied from {}",
+            report.taken.len(),
+            self.name
+        );
         if !report.kept.is_empty() {
-            message += &format!("; stay as initialised: {}", report.kept.join(", "));
+            message += &format!("; left as initialised: {}", report.kept.join(", "));
         }
         if !report.left.is_empty() {
-            message += &format!("; have no place here: {}", first_names(&report.left));
+            message += &format!("; not used: {}", first_names(&report.left));
         }
         ctx.info(message);
         Ok(())

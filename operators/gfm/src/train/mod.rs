@@ -17,9 +17,11 @@ pub(crate) mod operator;
 mod outputs;
 mod prefetch;
 mod rank_sync;
+pub(crate) mod remarks;
 mod schedule;
 pub mod settings;
 mod speed;
+mod survey;
 mod task;
 
 pub(crate) use initial_weights::{StartModel, start_problem};

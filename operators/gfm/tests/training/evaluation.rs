@@ -48,7 +48,7 @@ pub fn tables_agree(out: &Local) {
     }
     assert!(below > 100, "{below}");
 
-    // Every figure over all questions can be made from the ranks.
+    // Metrics over all questions can be computed from the ranks.
     let ranks = out.port("ranks").read("ranks").unwrap();
     let of_row = columns::list_u32(&ranks, "ranks").unwrap();
     let gold = columns::u32s(&ranks, "gold").unwrap();
@@ -72,7 +72,7 @@ pub fn tables_agree(out: &Local) {
         }
     }
 
-    // Differences are differences of the metrics, and both sides of a test are the same questions.
+    // Differences are those of the metrics, and both systems of a test have the same questions.
     let t = out.port("comparisons").read("comparisons").unwrap();
     let f = |name| columns::f64s(&t, name).unwrap();
     let n = |name| columns::u64s(&t, name).unwrap();
@@ -91,8 +91,9 @@ pub fn tables_agree(out: &Local) {
     }
 }
 
-/// An evaluation compared with itself under another name has its own figures, and no difference.
-pub fn comparing_gives_the_same_figures(dir: &Path, d: &Data, evaluation: &Local) {
+/// Checks that an evaluation, compared with itself under another name, has the same metrics and no
+/// difference.
+pub fn comparing_computes_the_same_metrics(dir: &Path, d: &Data, evaluation: &Local) {
     let named = |name: &str| Artifact {
         name: name.to_owned(),
         ..evaluation.port("ranks").clone()

@@ -59,7 +59,7 @@ fn starting_from_an_exported_model_equals_starting_from_the_model() {
         assert_eq!(digests(&out), digests(&want), "{name}");
         assert!(said(
             &out,
-            "stay as initialised: question_mlp.bias, question_mlp.weight"
+            "left as initialised: question_mlp.bias, question_mlp.weight"
         ));
         let files = op("finetune")
             .files(&op("finetune").validate(&params).unwrap(), Path::new(""))
@@ -111,7 +111,7 @@ fn a_folder_sets_the_dimensions_and_a_file_does_not() {
     assert_eq!(layers(&out), 2);
     assert!(said(
         &out,
-        "have no place here: entity_model.layers.0.layer_norm.bias"
+        "not used: entity_model.layers.0.layer_norm.bias"
     ));
 }
 
@@ -222,7 +222,9 @@ fn weights_of_another_function_are_rejected_even_if_all_shapes_fit() {
         let out = run_in(dir.path(), "other", "pretrain", &params, &given);
         let e = out.err().unwrap().to_string();
         assert!(
-            e.contains(&format!("computes something else with its weights: {key}")),
+            e.contains(&format!(
+                "computes another function with its weights: {key}"
+            )),
             "{e}"
         );
         // The same for a file with its configuration next to it.

@@ -3,7 +3,7 @@
 use gfm_pipe_api::columns;
 use serde_json::json;
 
-use crate::evaluation::{comparing_gives_the_same_figures, tables_agree};
+use crate::evaluation::{comparing_computes_the_same_metrics, tables_agree};
 use crate::toy::*;
 
 #[test]
@@ -30,7 +30,7 @@ fn finetuning_a_pretrained_model_learns_and_is_evaluated() {
     let mut with_init = finetune_inputs(&[&d]);
     with_init.insert("init".to_owned(), vec![pre.port("model").clone()]);
     let out = run(dir.path(), "finetune", finetune_params(25), with_init).unwrap();
-    let kept = "stay as initialised: question_mlp.bias, question_mlp.weight";
+    let kept = "left as initialised: question_mlp.bias, question_mlp.weight";
     assert!(said(&out, kept), "{:?}", out.messages);
     let loss = history(out.port("history"), "mean_loss");
     assert!(loss[24] < 0.5 * loss[0], "{loss:?}");
@@ -73,7 +73,7 @@ fn finetuning_a_pretrained_model_learns_and_is_evaluated() {
     let rankings = out.port("rankings").read("rankings").unwrap();
     assert_eq!(rankings.num_rows(), 7 * 24 * 20);
     tables_agree(&out);
-    comparing_gives_the_same_figures(dir.path(), &d, &out);
+    comparing_computes_the_same_metrics(dir.path(), &d, &out);
 }
 
 #[test]

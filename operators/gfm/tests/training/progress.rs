@@ -1,5 +1,5 @@
 //! Everything that takes long reports its progress: validations, evaluations and backgrounds. Work
-//! that comes later is announced. And the estimates of `plan`.
+//! that comes later is announced. Also tests the estimates of `plan`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -145,7 +145,7 @@ fn ports_with_different_counts_are_rejected_by_name() {
     let mut given = finetune_inputs(&[&a, &b]);
     given.get_mut("train").unwrap().pop();
     let e = error(run(dir.path(), "finetune", finetune_params(1), given));
-    let want = "data sets are put together by position, but `graph` has 2, `documents` has 2, `train` has 1, `train_embeddings` has 2";
+    let want = "data sets are matched by position, but `graph` has 2, `documents` has 2, `train` has 1, `train_embeddings` has 2";
     assert_eq!(e, want);
 
     let mut given = finetune_inputs(&[&a, &b]);
