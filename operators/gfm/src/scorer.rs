@@ -121,7 +121,7 @@ pub(crate) fn with_scorer<R>(
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     match device::gpu(ctx)? {
-        Some(gpu) => gpu::with_scorer(&gpu, params, (&input.graph, &input.embeddings), use_it),
+        Some(gpu) => gpu::with_scorer(&gpu, params, &input.graph, &input.embeddings, use_it),
         None => use_it(&OnCpu::known(params, input, background)?),
     }
 }
