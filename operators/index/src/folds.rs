@@ -50,7 +50,12 @@ pub fn field() -> Field {
             },
             "the fold that is tested, from 0; the others train",
         ),
-        Field::new("seed", Type::int(0), 0, "another seed divides otherwise"),
+        Field::new(
+            "seed",
+            Type::int(0),
+            0,
+            "another seed gives another division",
+        ),
         Field::new(
             "valid",
             Type::Bool,

@@ -124,7 +124,7 @@ impl Operator for IngestDocuments {
             Field::required(
                 "path",
                 Type::Path,
-                "a folder (with those in it), a file, or a pattern such as docs/**/*.md; hidden files are left out",
+                "a folder (with its subfolders), a file, or a pattern such as docs/**/*.md; hidden files are left out",
             ),
             Field::new(
                 "except",

@@ -81,7 +81,7 @@ impl Operator for IngestQuestions {
     type Params = QuestionsParams;
     const NAME: &'static str = "ingest-questions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "reads questions from JSON, JSONL or CSV and ties them to documents by title; no entities are needed";
+    const ABOUT: &'static str = "reads questions from JSON, JSONL or CSV and links them to documents by title; no entities are needed";
 
     fn schema() -> Schema {
         let split =
@@ -115,7 +115,7 @@ impl Operator for IngestQuestions {
                 name: "sources",
                 accepts: Accepts::Kinds(&SOURCES),
                 arity: Arity::Optional,
-                about: "where they were read: says which titles were given to several documents",
+                about: "where documents were read: shows which titles several documents share",
             },
         ]
     }

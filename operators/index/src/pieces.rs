@@ -48,13 +48,13 @@ pub fn field() -> Field {
         Field::required(
             "tokens",
             tokens,
-            "words (of Unicode: each ideograph is one) of a piece at most; pieces end with a sentence where one ends in time",
+            "most words of a piece (words of Unicode: each ideograph is one); pieces end with a sentence where one ends in time",
         ),
         Field::new(
             "overlap",
             overlap,
             0,
-            "words at most that a piece repeats from the end of the one before, in whole sentences",
+            "most words that a piece repeats from the end of the one before, in whole sentences",
         ),
     ]);
     let ty = Type::WordsOr {

@@ -175,19 +175,19 @@ mod tests {
                       alte Mühle am Fluss abgebrannt war und niemand wusste warum.";
         let english = "The mill in Quillmouth was built by Ada Alder in the year 1820, after the \
                        old mill by the river had burnt down, and nobody knew why.";
-        let told = || {
+        let found = || {
             let files = documents(dir.path(), &[]).unwrap();
             language(dir.path(), &files)
         };
         fs::write(dir.path().join("a.txt"), german).unwrap();
-        assert_eq!(told(), Some("German"));
+        assert_eq!(found(), Some("German"));
         fs::write(dir.path().join("b.txt"), english).unwrap();
-        assert_eq!(told(), None);
+        assert_eq!(found(), None);
         let many = format!(
             "[{{\"title\": \"A\", \"text\": {german:?}}}, {{\"title\": \"B\", \"text\": {german:?}}}]"
         );
         fs::write(dir.path().join("c.json"), many).unwrap();
-        assert_eq!(told(), Some("German"));
+        assert_eq!(found(), Some("German"));
     }
 
     #[test]
@@ -203,19 +203,19 @@ mod tests {
             let files = documents(dir.path(), &except).unwrap();
             (files.read.join(" "), files.refused.join(" "))
         };
-        let told = |read: &str, refused: &str| (read.to_owned(), refused.to_owned());
+        let files = |read: &str, refused: &str| (read.to_owned(), refused.to_owned());
         assert_eq!(
             names(&[]),
-            told("a.txt b/c.md b/d/e.txt train.json", "old.pdf")
+            files("a.txt b/c.md b/d/e.txt train.json", "old.pdf")
         );
         assert_eq!(
             names(&["train.json", "b/d"]),
-            told("a.txt b/c.md", "old.pdf")
+            files("a.txt b/c.md", "old.pdf")
         );
-        assert_eq!(names(&["*.*"]), told("b/c.md b/d/e.txt", ""));
+        assert_eq!(names(&["*.*"]), files("b/c.md b/d/e.txt", ""));
         assert_eq!(
             names(&["**/*.md", "*.pdf"]),
-            told("a.txt b/d/e.txt train.json", "")
+            files("a.txt b/d/e.txt train.json", "")
         );
         let none = documents(dir.path(), &["*".to_owned()]).unwrap_err();
         assert_eq!(none.why, "there is no file in it");

@@ -291,7 +291,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
-    fn told(format: Format, bytes: &[u8]) -> Vec<String> {
+    fn records(format: Format, bytes: &[u8]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         fs::write(&path, bytes).unwrap();
@@ -331,7 +331,7 @@ mod tests {
     fn records_have_titles_and_texts() {
         let json = "{\"A\": \"x\",\n\"B\": [\"y\", \"z\"], \"C\": 3, \"D\": {\"text\": \"w\"}, \" \": \"\"}";
         assert_eq!(
-            told(Format::Json, json.as_bytes()),
+            records(Format::Json, json.as_bytes()),
             [
                 "A | x | \"A\": \"x\"",
                 "B | y\nz | \"B\": [\"y\", \"z\"]",
@@ -342,7 +342,7 @@ mod tests {
         );
         let lines = "{\"title\": 1984, \"text\": \"x\"}\n{\"body\": \"y\", \"title\": \"T\"}\n{\"text\": null}\n{\"title\": \"T\", \"text\": \"\"}";
         assert_eq!(
-            told(Format::JsonLines, lines.as_bytes()),
+            records(Format::JsonLines, lines.as_bytes()),
             [
                 "1984 | x | {\"title\": 1984, \"text\": \"x\"}",
                 "2 T: there is no field `text`; there are: body, title",
@@ -351,7 +351,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(Format::Csv, b"title,text\nCaf\xe9,\"a\nb\"\n"),
+            records(Format::Csv, b"title,text\nCaf\xe9,\"a\nb\"\n"),
             ["Café | a\nb | Caf\u{fffd},\"a\nb\""]
         );
     }
@@ -361,11 +361,11 @@ mod tests {
         let titles = (0..RECORD_KEYS).map(|i| format!("\"T{i}\": \"x\""));
         let pairs: Vec<String> = titles.chain(["\"text\": \"y\"".to_owned()]).collect();
         let corpus = format!("{{{}}}", pairs.join(", "));
-        let got = told(Format::Json, corpus.as_bytes());
+        let got = records(Format::Json, corpus.as_bytes());
         assert_eq!(got.len(), RECORD_KEYS + 1);
         let record = format!("{{{}}}", pairs[1..].join(", "));
         assert_eq!(
-            told(Format::Json, record.as_bytes()),
+            records(Format::Json, record.as_bytes()),
             [format!("- | y | {record}")]
         );
     }
@@ -373,14 +373,14 @@ mod tests {
     #[test]
     fn files_of_one_document() {
         assert_eq!(
-            told(Format::Text, b"\xef\xbb\xbf words"),
+            records(Format::Text, b"\xef\xbb\xbf words"),
             ["- | words |  words"]
         );
         assert_eq!(
-            told(Format::Text, b"<!DOCTYPE html><h1>T</h1>x"),
+            records(Format::Text, b"<!DOCTYPE html><h1>T</h1>x"),
             ["T | x | <!DOCTYPE html><h1>T</h1>x"]
         );
-        assert_eq!(told(Format::Markdown, b"# T\n"), ["T |  | # T\n"]);
+        assert_eq!(records(Format::Markdown, b"# T\n"), ["T |  | # T\n"]);
         for (format, bytes, reason) in [
             (Format::Text, &b""[..], "0 : the file is empty"),
             (
@@ -399,11 +399,11 @@ mod tests {
                 "0 : the file is a PDF: convert it, for example with `pdftotext FILE.pdf`",
             ),
         ] {
-            assert_eq!(told(format, bytes), [reason]);
+            assert_eq!(records(format, bytes), [reason]);
         }
-        let damaged = told(Format::Text, "naïve é \u{e9}x".replace('x', "").as_bytes());
+        let damaged = records(Format::Text, "naïve é \u{e9}x".replace('x', "").as_bytes());
         assert_eq!(damaged.len(), 1);
-        let damaged = told(Format::Text, b"na\xc3\xafve caf\xc3\xa9 \xff");
+        let damaged = records(Format::Text, b"na\xc3\xafve caf\xc3\xa9 \xff");
         assert!(
             damaged[0].contains("not UTF-8") && damaged[1].starts_with("- | naïve"),
             "{damaged:?}"
@@ -436,7 +436,7 @@ mod tests {
             ],
             format in prop::sample::select(Format::ALL),
         ) {
-            told(format, &bytes);
+            records(format, &bytes);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::rspmm::{ByRelation, Csr};
+use crate::csr::{ByRelation, Csr};
 
 type Edge = (u32, u32, u32);
 
@@ -55,18 +55,6 @@ impl Edges {
     }
     pub fn by_relation(&self) -> Grouped {
         self.grouped(self.relations, |(v, u, r)| (*r, *v, *u))
-    }
-    pub fn slow(&self, x: &[f64], w: &[f64], batch: usize, dim: usize) -> Vec<f64> {
-        let mut out = vec![0.0; x.len()];
-        for b in 0..batch {
-            for (v, u, r) in &self.list {
-                for i in 0..dim {
-                    out[(b * self.nodes + *v as usize) * dim + i] +=
-                        x[(b * self.nodes + *u as usize) * dim + i] * w[*r as usize * dim + i];
-                }
-            }
-        }
-        out
     }
 }
 

@@ -48,13 +48,13 @@ impl Operator for IngestKg {
     const NAME: &'static str = "ingest-kg";
     const VERSION: u32 = 3;
     const ABOUT: &'static str =
-        "reads a kg.txt (head,relation,tail a line) into entities, relations and triples";
+        "reads a kg.txt (one `head,relation,tail` per line) into entities, relations and triples";
 
     fn schema() -> Schema {
         Schema::new(vec![Field::required(
             "path",
             Type::Path,
-            "the kg.txt: one `head,relation,tail` a line, UTF-8, no quoting",
+            "the kg.txt: one `head,relation,tail` per line, UTF-8, no quoting",
         )])
     }
 
@@ -82,7 +82,7 @@ impl Operator for IngestKg {
             OutPort {
                 name: "rejects",
                 kind: &kinds::REJECTS,
-                about: "lines that are no triple, with number, text and reason",
+                about: "lines that are not triples, with number, text and reason",
             },
             OutPort {
                 name: "places",

@@ -120,7 +120,7 @@ impl Operator for Embed {
         let kwargs = Schema::new(vec![
             precision(
                 "torch_dtype",
-                "what weights are rounded to (auto: what config.json names); computing is in float32",
+                "the precision to which weights are rounded (auto: the one in config.json); computing is in float32",
             ),
             precision("dtype", "the same by its newer name"),
         ]);
@@ -129,7 +129,7 @@ impl Operator for Embed {
                 "model",
                 Type::Form { form: "`static`, a folder or a hub name", check: location::check },
                 "static",
-                "encoder: `static` is compiled in and needs no download; a folder of sentence-transformers; a name of the Hugging Face hub (`all-mpnet-base-v2`, `BAAI/bge-small-en-v1.5`), which a run downloads once",
+                "encoder: `static` is compiled in and needs no download; a folder of sentence-transformers; a name on the Hugging Face hub (`all-mpnet-base-v2`, `BAAI/bge-small-en-v1.5`), which a run downloads once",
             )
             .no_effect(),
             Field::new(
@@ -145,16 +145,16 @@ impl Operator for Embed {
                 false,
                 "the texts are questions: `query_instruct` is put before them, else `passage_instruct`; the static encoder treats both alike",
             ),
-            Field::new("normalize", Type::Bool, false, "vectors to norm 1, whatever the model's own modules do"),
-            Field::new("batch_size", Type::int(1), 32, "texts at a time, at most; changes no result")
+            Field::new("normalize", Type::Bool, false, "scale vectors to norm 1, whatever the model's own modules do"),
+            Field::new("batch_size", Type::int(1), 32, "most texts in a batch; changes no result")
                 .at_most(65_536.0, "their states are held together")
                 .no_effect(),
             Field::new("query_instruct", text(), None::<&str>, "put before questions; null: the model's default prompt, if any"),
             Field::new("passage_instruct", text(), None::<&str>, "put before all other texts; null: the model's default prompt, if any"),
-            Field::new("truncate_dim", number(), None::<i64>, "only the first numbers of a vector (Matryoshka models)")
+            Field::new("truncate_dim", number(), None::<i64>, "keep only this many numbers of a vector, the first ones (Matryoshka models)")
                 .at_most(65_536.0, "no model has more"),
-            Field::new("max_seq_length", number(), None::<i64>, "tokens of a text, at most; null: what the model says")
-                .at_most(1_048_576.0, "attention takes memory by its square"),
+            Field::new("max_seq_length", number(), None::<i64>, "most tokens of a text; null: the model's limit")
+                .at_most(1_048_576.0, "the memory of attention grows with its square"),
             Field::new("model_kwargs", Type::Nullable(Box::new(Type::Object(kwargs))), None::<i64>, "what the model is loaded with"),
         ])
     }

@@ -470,7 +470,9 @@ mod tests {
         hub.fetch(&repo(), &Collected::default(), &Cancel::default())
     }
 
-    fn message_and_hint(e: &OpError) -> (String, String) {
+    /// The message and the hint of an error, which must be of this kind.
+    fn explained(kind: ErrorKind, e: &OpError) -> (String, String) {
+        assert_eq!(e.kind(), kind, "{e}");
         let OpError::Failed(failure) = e else {
             panic!("{e}")
         };
@@ -537,8 +539,10 @@ mod tests {
             ..Served::new()
         }
         .start();
-        let (message, hint) =
-            message_and_hint(&fetch(&hub(dir.path(), address.clone(), None)).unwrap_err());
+        let (message, hint) = explained(
+            ErrorKind::User,
+            &fetch(&hub(dir.path(), address.clone(), None)).unwrap_err(),
+        );
         assert!(
             message.contains("org/tiny") && hint.contains("HF_TOKEN"),
             "{message} / {hint}"
@@ -548,7 +552,8 @@ mod tests {
             ..repo()
         };
         let here = hub(dir.path(), address, Some("secret"));
-        let (message, hint) = message_and_hint(
+        let (message, hint) = explained(
+            ErrorKind::User,
             &here
                 .fetch(&other, &Collected::default(), &Cancel::default())
                 .unwrap_err(),
@@ -561,14 +566,14 @@ mod tests {
             offline: true,
             ..here
         };
-        let (message, hint) = message_and_hint(&fetch(&offline).unwrap_err());
+        let (message, hint) = explained(ErrorKind::User, &fetch(&offline).unwrap_err());
         assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
         assert!(
             hint.contains("models--org--tiny") && hint.contains("model.safetensors"),
             "{hint}"
         );
         let nobody = hub(dir.path(), "http://127.0.0.1:9".to_owned(), None);
-        let (message, hint) = message_and_hint(&fetch(&nobody).unwrap_err());
+        let (message, hint) = explained(ErrorKind::Resource, &fetch(&nobody).unwrap_err());
         assert!(
             message.contains("org/tiny") && hint.contains("without a network"),
             "{message} / {hint}"
@@ -588,7 +593,7 @@ mod tests {
         }
         .start();
         let lied = hub(dir.path(), address, None);
-        let (message, hint) = message_and_hint(&fetch(&lied).unwrap_err());
+        let (message, hint) = explained(ErrorKind::Resource, &fetch(&lied).unwrap_err());
         assert!(
             message.contains("damaged") && hint == "run again",
             "{message} / {hint}"
@@ -598,7 +603,7 @@ mod tests {
         bare.files.retain(|(n, _)| *n != "tokenizer.json");
         let (address, _) = bare.start();
         let bare = hub(&dir.path().join("bare"), address, None);
-        let (message, _) = message_and_hint(&fetch(&bare).unwrap_err());
+        let (message, _) = explained(ErrorKind::User, &fetch(&bare).unwrap_err());
         assert!(message.contains("tokenizer.json"), "{message}");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Repo {
 pub(crate) fn check(model: &str) -> Result<(), String> {
     if model.trim().is_empty() {
         return Err(
-            "a model is expected: `static`, a folder, or a name of the Hugging Face hub".to_owned(),
+            "a model is expected: `static`, a folder, or a name on the Hugging Face hub".to_owned(),
         );
     }
     Ok(())
@@ -181,7 +181,7 @@ pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<Inpu
         Location::Folder(path) if !base.join(path).join(folder::CONFIG).is_file() => {
             vec![InputFile::elsewhere(path.join(folder::CONFIG), Absent {
                 why: "no such file, so the folder holds no encoder".to_owned(),
-                hint: "`model` is `static`, a folder of sentence-transformers (config.json, tokenizer.json, model.safetensors, …; relative to the working directory), or a name of the Hugging Face hub".to_owned(),
+                hint: "`model` is `static`, a folder of sentence-transformers (config.json, tokenizer.json, model.safetensors, …; relative to the working directory), or a name on the Hugging Face hub".to_owned(),
             })]
         }
         Location::Folder(folder) => of(folder),

@@ -51,7 +51,7 @@ impl Model {
                 let absent = Absent {
                     why: "no such file, so the folder holds no model".to_owned(),
                     hint: "`model` is a folder (config.json, tokenizer.json, model.safetensors; \
-                           relative to the working directory), or a name of the Hugging Face hub"
+                           relative to the working directory), or a name on the Hugging Face hub"
                         .to_owned(),
                 };
                 vec![InputFile::elsewhere(path.join(CONFIG), absent)]

@@ -109,13 +109,15 @@ fn real_models_give_the_golden_vectors() {
         .collect();
     let bytes = std::fs::read(golden.join("expected.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    for model in ["all-MiniLM-L6-v2", "all-mpnet-base-v2"] {
+    let real = [
+        ("all-MiniLM-L6-v2", "encoder-minilm"),
+        ("all-mpnet-base-v2", "encoder-mpnet"),
+    ];
+    for (model, name) in real {
         let folder = models.join(model);
         if !folder.is_dir() {
-            println!(
-                "skipped: no {}: scripts/fetch-encoders gets it",
-                folder.display()
-            );
+            let reason = format!("no {}: scripts/fetch-encoders gets it", folder.display());
+            gfm_pipe_testing::skip(name, &reason);
             continue;
         }
         let want = tensors.tensor(&format!("{model}.embedding")).unwrap();
@@ -152,7 +154,7 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
     };
     let expected =
         "expected one Transformer, then one Pooling, then any number of Dense and Normalize";
-    for (text, told) in [
+    for (text, reported) in [
         ("[]".to_owned(), "it lists no module"),
         (list(&[&network]), "there is no Pooling"),
         (list(&[&pooling, &norm]), "module 1 is a Pooling"),
@@ -177,10 +179,10 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
         let (_dir, folder) = changed("bert", "modules.json", |_| text.clone());
         let e = Transformer::load(&folder, &Settings::default()).err();
         let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
-        let want = format!("modules.json: {told}: {expected}");
+        let want = format!("modules.json: {reported}: {expected}");
         assert!(e.ends_with(&want), "{text}: {e}");
     }
-    for (text, told) in [
+    for (text, reported) in [
         (
             list(&[&network, &pooling, &same]),
             "two modules are called `1`",
@@ -192,7 +194,7 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
         let e = Transformer::load(&folder, &Settings::default()).err();
         let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
         assert!(
-            e.contains("modules.json") && e.contains(told),
+            e.contains("modules.json") && e.contains(reported),
             "{text}: {e}"
         );
     }
@@ -244,7 +246,7 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
         };
         e.to_string()
     };
-    for (file, from, to, told) in [
+    for (file, from, to, reported) in [
         ("config.json", "\"bert\"", "\"t5\"", "model_type `t5`"),
         ("config.json", "\"gelu\"", "\"swish\"", "hidden_act `swish`"),
         (
@@ -359,7 +361,7 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
         ),
     ] {
         let message = refused(file, from, to);
-        assert!(message.contains(told), "{file}: {message}");
+        assert!(message.contains(reported), "{file}: {message}");
     }
     let bytes = std::fs::read(fixtures().join("bert/model.safetensors")).unwrap();
     for cut in [0, 7, 100, bytes.len() - 1] {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::schedule::decay_field;
-use crate::model::ModelConfig;
-use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
+use gfm_pipe_model::model::ModelConfig;
+use gfm_pipe_model::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 
 /// `model`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

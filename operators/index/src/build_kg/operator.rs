@@ -42,7 +42,7 @@ impl Operator for BuildKg {
                 Type::one_of(&["unicode", "reference"]),
                 "unicode",
                 "which written forms are the same entity. unicode: NFKC and case folding, every script is kept; reference: \
-                 GFM-RAG's rule, which keeps a-z and 0-9 only and makes entities of facts alone",
+                 GFM-RAG's rule, which keeps only a-z and 0-9, and makes entities only of facts",
             ),
             Field::new(
                 "document_nodes",
@@ -135,12 +135,12 @@ impl Operator for BuildKg {
             port(
                 "rejects",
                 &kinds::REJECTS,
-                "facts and mentions of which no name is left; `source` and `line` as in `places`",
+                "facts and mentions without a name after normalising; `source` and `line` as in `places`",
             ),
             port(
                 "counts",
                 &kinds::COUNTS,
-                "facts, mentions, entities, triples, edges of documents by what they say",
+                "facts, mentions, entities, triples, edges of documents by kind",
             ),
         ]
     }

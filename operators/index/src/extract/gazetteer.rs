@@ -275,8 +275,8 @@ mod tests {
                     Some((n, format!("{part} [{known}]")))
                 });
                 match longest {
-                    Some((n, told)) => {
-                        want.push(told);
+                    Some((n, reported)) => {
+                        want.push(reported);
                         at += n;
                     }
                     None => at += 1,

@@ -296,7 +296,7 @@ mod tests {
         corpus
     }
 
-    fn told(json: &str) -> (Option<(u32, OpenIeRecord)>, Vec<String>) {
+    fn read_record(json: &str) -> (Option<(u32, OpenIeRecord)>, Vec<String>) {
         let row = Row {
             key: None,
             value: serde_json::from_str(json).unwrap(),
@@ -348,7 +348,7 @@ mod tests {
             ),
             ("[]", Err(": the record is a list, not an object: []")),
         ] {
-            let (got, faults) = told(json);
+            let (got, faults) = read_record(json);
             match want {
                 Ok(id) => assert_eq!((got.unwrap().0, faults), (id, vec![]), "{json}"),
                 Err(fault) => assert_eq!(
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn facts_are_three_texts() {
-        let (got, faults) = told(
+        let (got, faults) = read_record(
             r#"{"title": "Paris", "extracted_entities": ["Paris", " ", 3], "extracted_triples":
                [[" Paris ", "is", "x"], ["a", "b"], ["a", "b", "c", "d"], ["a", "", "c"], ["a", ["b"], "c"], ["a", "b", null], "a", 7]}"#,
         );

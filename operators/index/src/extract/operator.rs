@@ -119,7 +119,7 @@ impl Operator for Extract {
                 "model",
                 Type::Text.or_null(),
                 serde_json::Value::Null,
-                "with `by: transformer`: a folder, or a name of the Hugging Face hub \
+                "with `by: transformer`: a folder, or a name on the Hugging Face hub \
                  (`dslim/bert-base-NER`), which a run downloads once; BERT, RoBERTa or DeBERTa for \
                  token classification",
             )
@@ -140,7 +140,7 @@ impl Operator for Extract {
             name: "documents",
             accepts: Accepts::Kinds(&DOCUMENTS),
             arity: Arity::One,
-            about: "documents with their titles; of questions, what they mention is found for `link-questions`",
+            about: "documents with their titles, or questions, whose mentions are for `link-questions`",
         }]
     }
 
@@ -191,7 +191,7 @@ impl Operator for Extract {
             By::Transformer,
             "model",
             model.is_some(),
-            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub",
+            "`by: transformer` needs a `model`: a folder, or a name on the Hugging Face hub",
             "only `by: transformer` has a model",
         );
         if params.by != By::Transformer && params.revision.is_some() {

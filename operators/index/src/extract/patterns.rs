@@ -326,7 +326,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn told(text: &str) -> Vec<String> {
+    fn found(text: &str) -> Vec<String> {
         let got = extract("", text);
         got.mentions
             .iter()
@@ -362,7 +362,7 @@ mod tests {
             ),
             ("no names here", &[]),
         ] {
-            assert_eq!(told(text), want, "{text}");
+            assert_eq!(found(text), want, "{text}");
         }
     }
 
@@ -393,7 +393,7 @@ mod tests {
             ("彼は「羅生門」を書いた。", &["quote 羅生門"]),
             ("an open \" mark", &[]),
         ] {
-            let got = told(text);
+            let got = found(text);
             let got: Vec<&str> = got.iter().map(String::as_str).collect();
             let without: Vec<&&str> = want
                 .iter()

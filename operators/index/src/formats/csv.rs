@@ -97,7 +97,7 @@ fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
 #[cfg(test)]
 mod tests {
     use crate::formats::Format;
-    use crate::formats::rows::testing::told;
+    use crate::formats::rows::testing::lines;
 
     #[test]
     fn csv_finds_its_separator_and_its_records() {
@@ -132,7 +132,7 @@ mod tests {
             ),
             ("", &[" : the file has no header line"]),
         ] {
-            assert_eq!(told(Format::Csv, text), want, "{text}");
+            assert_eq!(lines(Format::Csv, text), want, "{text}");
         }
     }
 }

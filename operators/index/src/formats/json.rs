@@ -324,7 +324,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::formats::Format;
-    use crate::formats::rows::testing::told;
+    use crate::formats::rows::testing::lines;
     use proptest::prelude::*;
 
     #[test]
@@ -395,7 +395,7 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(Format::Json, text), want, "{text}");
+            assert_eq!(lines(Format::Json, text), want, "{text}");
         }
     }
 
@@ -418,20 +418,20 @@ mod tests {
             ),
             ("", &[]),
         ] {
-            assert_eq!(told(Format::JsonLines, text), want, "{text}");
+            assert_eq!(lines(Format::JsonLines, text), want, "{text}");
         }
     }
 
     #[test]
     fn deep_values_are_faults_and_the_next_is_read() {
         let deep = format!("[{}{}, 1]", "[".repeat(100_000), "]".repeat(100_000));
-        let got = told(Format::Json, &deep);
+        let got = lines(Format::Json, &deep);
         assert_eq!(
             got[0],
             "1 : the value cannot be read: recursion limit exceeded"
         );
         assert_eq!(got[1], "1 1 1 <1>");
-        let got = told(Format::JsonLines, &format!("{}\n1", "[".repeat(100_000)));
+        let got = lines(Format::JsonLines, &format!("{}\n1", "[".repeat(100_000)));
         assert_eq!(
             got,
             [

@@ -165,7 +165,7 @@ mod tests {
         path
     }
 
-    fn told(path: &Path) -> Vec<String> {
+    fn lines(path: &Path) -> Vec<String> {
         let mut out = Vec::new();
         read(path, "title", "text", &mut |row| {
             out.push(match row {
@@ -195,7 +195,7 @@ mod tests {
                 let columns = vec![("title", numbers), ("other", other), ("text", text.clone())];
                 let path = file(dir.path(), columns, compression);
                 assert_eq!(
-                    told(&path),
+                    lines(&path),
                     ["0 Some(\"1984\") Some(\"x\")", "1 Some(\"7\") None"]
                 );
             }
@@ -211,13 +211,13 @@ mod tests {
             vec![("body", floats.clone())],
             Compression::SNAPPY,
         );
-        assert_eq!(told(&path), ["there is no column `text`; there are: body"]);
+        assert_eq!(lines(&path), ["there is no column `text`; there are: body"]);
         let path = file(dir.path(), vec![("text", floats)], Compression::SNAPPY);
         assert_eq!(
-            told(&path),
+            lines(&path),
             ["rows from 0 on cannot be read: column `text` holds Float64, not text"]
         );
-        assert!(told(&dir.path().join("none.parquet"))[0].starts_with("failed to read"));
+        assert!(lines(&dir.path().join("none.parquet"))[0].starts_with("failed to read"));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..3000).map(|i| format!("t{i}")),
         ));
-        let got = told(&file(
+        let got = lines(&file(
             dir.path(),
             vec![("text", texts)],
             Compression::SNAPPY,
@@ -251,7 +251,7 @@ mod tests {
                 bytes.truncate(cut);
             }
             fs::write(&path, bytes).unwrap();
-            told(&path);
+            lines(&path);
         }
     }
 }

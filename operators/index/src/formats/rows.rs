@@ -66,7 +66,7 @@ pub mod testing {
     };
 
     /// Records as `line number key=value span`, faults as `line item: reason`.
-    pub fn told(format: Format, text: &str) -> Vec<String> {
+    pub fn lines(format: Format, text: &str) -> Vec<String> {
         let mut out = Vec::new();
         super::read(text, format, &TEXT, &mut |row| {
             out.push(match row {

@@ -48,14 +48,14 @@ impl Operator for JoinEquivalent {
                 "threshold",
                 Type::float(0.0),
                 0.8,
-                "cosine of two names' vectors, at least",
+                "least cosine of the vectors of two names that are joined",
             )
             .at_most(1.0, "a cosine is no larger"),
             Field::new(
                 "neighbours",
                 Type::int(1),
                 10,
-                "how many of the names nearest to a name count; those with other digits do not",
+                "number of nearest names that count for each name; names with other digits are ignored",
             )
             .at_most(1000.0, "they are held in memory for each name"),
             Field::new(
@@ -76,7 +76,7 @@ impl Operator for JoinEquivalent {
                 Type::int(0),
                 50_000,
                 "most names with the same digits (or none) that are all compared with each other; \
-                 of more, almost all near pairs are found",
+                 for more names, almost all near pairs are found",
             )
             .at_most(1e9, "there are no more ids"),
         ])

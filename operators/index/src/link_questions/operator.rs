@@ -23,7 +23,7 @@ impl Operator for LinkQuestions {
     type Params = LinkParams;
     const NAME: &'static str = "link-questions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is like it";
+    const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is similar to it";
 
     fn schema() -> Schema {
         LinkParams::schema()
@@ -49,12 +49,12 @@ impl Operator for LinkQuestions {
                 maybe(
                     split.mentions,
                     &[&kinds::MENTIONS],
-                    "what `extract` finds in them: names that no entity has are looked up by embedding",
+                    "mentions that `extract` finds in the questions: names that no entity has are looked up by embedding",
                 ),
                 maybe(
                     split.mention_embeddings,
                     &[&kinds::EMBEDDINGS],
-                    "embeddings of that",
+                    "embeddings of these mentions",
                 ),
             ]);
         }
@@ -77,7 +77,7 @@ impl Operator for LinkQuestions {
             maybe(
                 "facts",
                 &[&kinds::FACTS],
-                "facts: entities of those most like the question",
+                "facts: the entities of the most similar ones are starts",
             ),
             maybe(
                 "fact_embeddings",
@@ -88,12 +88,12 @@ impl Operator for LinkQuestions {
             maybe(
                 "evidence",
                 &[&kinds::EVIDENCE],
-                "which facts they were made from",
+                "which facts the triples were made from",
             ),
             maybe(
                 "sentences",
                 &[&kinds::SENTENCES],
-                "sentences: entities of those most like the question",
+                "sentences: the entities of the most similar ones are starts",
             ),
             maybe(
                 "sentence_embeddings",
@@ -103,12 +103,12 @@ impl Operator for LinkQuestions {
             maybe(
                 "mentions",
                 &[&kinds::MENTIONS],
-                "what they mention, for `sentences`",
+                "mentions of the documents, for `sentences`",
             ),
             maybe(
                 DOCUMENTS,
                 &[&kinds::EMBEDDINGS],
-                "embeddings of `documents`: those most like the question",
+                "embeddings of `documents`: the most similar ones are starts",
             ),
             maybe(
                 ENTITY_EMBEDDINGS,
@@ -126,7 +126,7 @@ impl Operator for LinkQuestions {
             ports.push(port(
                 split.questions,
                 &kinds::QUESTIONS,
-                "the questions, with the entities they name and those of their gold documents",
+                "the questions, with the entities that they name and those of their gold documents",
             ));
             ports.push(port(
                 split.starts,
@@ -137,7 +137,7 @@ impl Operator for LinkQuestions {
         ports.push(port(
             "counts",
             &kinds::COUNTS,
-            "starts by source, questions without any, gold documents that no start is in",
+            "starts by source, questions without a start, gold documents without a start",
         ));
         ports
     }

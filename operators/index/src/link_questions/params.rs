@@ -48,20 +48,24 @@ impl LinkParams {
             weight(
                 "title",
                 1.0,
-                "of documents whose title or alias the question names",
+                "weight of documents whose title or alias the question names",
             ),
-            weight("entity", 1.0, "of entities it names"),
-            weight("fact", 0.3, "of entities of the facts most like it"),
-            weight("sentence", 0.6, "of entities of the sentences most like it"),
+            weight("entity", 1.0, "weight of entities that the question names"),
+            weight("fact", 0.3, "weight of entities of the most similar facts"),
+            weight(
+                "sentence",
+                0.6,
+                "weight of entities of the most similar sentences",
+            ),
             weight(
                 "document",
                 0.2,
-                "of the documents whose texts are most like it",
+                "weight of documents with the most similar texts",
             ),
             weight(
                 "word",
                 0.1,
-                "of the documents that share its rarest words (BM25)",
+                "weight of documents that share the question's rarest words (BM25)",
             ),
         ]);
         let many = |name, default: u64, about| {
@@ -82,7 +86,7 @@ impl LinkParams {
                 "similarity",
                 Type::float(-1.0),
                 0.8,
-                "cosine from which an entity is taken for one that the question names in other words",
+                "least cosine at which an entity counts as one that the question names in other words",
             )
             .at_most(1.0, "a cosine is not larger"),
         ])

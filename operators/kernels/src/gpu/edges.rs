@@ -3,7 +3,7 @@
 use super::layout::kernel_arguments;
 use super::sums::join_rows;
 use super::{Error, Gpu, State, Vector, View};
-use crate::rspmm::{ByRelation, Csr};
+use crate::csr::{ByRelation, Csr};
 
 /// Edges of a node that one block adds up. The edges of a node with more are cut into parts.
 pub(super) const SPLIT: usize = 512;

@@ -6,14 +6,12 @@ mod reference;
 use half::bf16;
 use proptest::prelude::*;
 
-use self::reference::{Case, MIN_VARIANCE, QUERIES, Setup, Which};
+use self::reference::{Case, QUERIES, Setup, Which};
 use super::extremes::{Aggregate, AggregateGrads, Kind, Path};
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Messages, Starts};
 use super::scales::Scales;
 use super::tests::{Tested, both_ways, close, device, some, up, without_every_third};
 use super::{Gpu, Vector};
-use crate::extremes::{Order, Squares, Upstream, extreme, input_grad, relation_grad, square_sum};
-use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::rows::{NONE, Rows};
 use crate::testing::{Edges as Graph, by_relation, csr};
 
@@ -185,92 +183,6 @@ impl Setup {
             }
         }
     }
-
-    /// Rows as the CPU's kernels have them, query by query.
-    fn by_query(&self, rows: &[f64], width: usize, columns: std::ops::Range<usize>) -> Vec<f64> {
-        let at = (0..QUERIES).flat_map(|q| (0..self.graph.nodes).map(move |v| v * QUERIES + q));
-        at.flat_map(|i| rows[i * width..][..width][columns.clone()].to_vec())
-            .collect()
-    }
-
-    fn check_cpu<M: Message>(&self, function: Function, path: Path) {
-        let Some(gpu) = device() else { return };
-        let edges = self.edges(&gpu);
-        let d = self.dim;
-        let g = &self.graph;
-        let (into, out_of, rel) = (g.by_destination(), g.by_source(), g.by_relation());
-        let squares = if Self::parts(function, path) {
-            Squares::Parts
-        } else {
-            Squares::Message
-        };
-        let rows = |x: &[f64]| self.by_query(x, d, 0..d);
-        let x = rows(&self.x);
-        let starts: Vec<f64> = (0..self.rows()).flat_map(|i| self.start(i)).collect();
-        let starts = rows(&starts);
-        for which in ALL {
-            let got = self.run::<f64>(
-                &edges,
-                Case {
-                    which,
-                    path,
-                    function,
-                },
-            );
-            let (features, shares) = (wide(&got.features), wide(&got.shares));
-            let width = self.width(which);
-            let part = |x: &[f64], k: usize| self.by_query(x, width, k * d..(k + 1) * d);
-            let best = |order| {
-                let mut out = starts.clone();
-                extreme::<M, f64>(&mut out, order, csr(&into), &x, &self.relations, d);
-                out
-            };
-            let mut ends = Vec::new();
-            let (mut sum, mut square) = (None, None);
-            match which {
-                Which::Max => ends.push((best(Order::Max), part(&shares, 0))),
-                Which::Min => ends.push((best(Order::Min), part(&shares, 0))),
-                Which::Pna => {
-                    ends.push((best(Order::Max), part(&shares, 1)));
-                    ends.push((best(Order::Min), part(&shares, 2)));
-                    sum = Some(part(&shares, 0));
-                    square = Some(part(&shares, 3));
-                    let mut second: Vec<f64> = starts.iter().map(|s| s * s).collect();
-                    let w = &self.relations;
-                    square_sum::<M, f64>(&mut second, squares, csr(&into), &x, w, d);
-                    let (mean, deviation) = (part(&features, 0), part(&features, 3));
-                    for (i, second) in second.iter().enumerate() {
-                        let second = second / self.counts[i / d % g.nodes];
-                        let variance = (second - mean[i] * mean[i]).max(MIN_VARIANCE);
-                        assert!((deviation[i] * deviation[i] - variance).abs() < 1e-12);
-                    }
-                }
-            }
-            let first = usize::from(which == Which::Pna);
-            for (k, (best, _)) in ends.iter().enumerate() {
-                assert_eq!(&part(&features, first + k), best);
-            }
-            let ends: Vec<_> = ends.iter().map(|(a, b)| (&a[..], &b[..])).collect();
-            let upstream = Upstream {
-                sum: sum.as_deref(),
-                square: square.as_deref().map(|s| (s, squares)),
-                extremes: &ends,
-            };
-            let mut dx = rows(&self.dstate);
-            dx.iter_mut().zip(rows(&self.dy)).for_each(|(a, b)| *a += b);
-            let mut dw = vec![0.0; self.relations.len()];
-            let w = &self.relations;
-            input_grad::<M, f64>(&mut dx, csr(&out_of), &upstream, &x, w, d);
-            let order = by_relation(&rel);
-            relation_grad::<M, f64>(&mut dw, order, &upstream, &x, w, g.nodes, d);
-            for (a, b) in rows(&wide(&got.dx)).iter().zip(&dx) {
-                assert!((a - b).abs() < 1e-9, "{which:?}: state {a} {b}");
-            }
-            for (a, b) in wide(&got.drelations).iter().zip(&dw) {
-                assert!((a - b).abs() < 1e-9, "{which:?}: relation {a} {b}");
-            }
-        }
-    }
 }
 
 fn setups(edges: std::ops::Range<usize>) -> impl Strategy<Value = Setup> {
@@ -300,15 +212,6 @@ proptest! {
     fn aggregates_equal_obvious_loops(s in setups(0..120)) {
         s.check_all::<f64>();
         s.check_all::<f32>();
-    }
-
-    #[test]
-    fn aggregates_equal_the_cpus(s in setups(0..150)) {
-        for path in PATHS {
-            s.check_cpu::<TransE>(Function::TransE, path);
-            s.check_cpu::<DistMult>(Function::DistMult, path);
-            s.check_cpu::<RotatE>(Function::RotatE, path);
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! with the threads of a block in both orders, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks
 //! for it.
 
+use gfm_pipe_testing::Random;
 use half::bf16;
 use proptest::prelude::*;
 
@@ -20,11 +21,11 @@ use super::rows::{
 use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
+use crate::csr::{ByRelation, Csr};
 use crate::layer::{self, Aggregate, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
-use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
@@ -40,7 +41,7 @@ pub(super) fn device() -> Option<Gpu> {
         let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
             Ok("cuda") => Some(Gpu::open(0).unwrap()),
             _ => {
-                eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+                gfm_pipe_testing::skip("gpu", "GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
                 None
             }
         };
@@ -50,11 +51,7 @@ pub(super) fn device() -> Option<Gpu> {
 
 /// Numbers in -1..1, the same for the same seed.
 pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
-    let mix =
-        |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (0..n as u64)
-        .map(|i| (mix(i + 1) >> 40) as f64 / (1 << 23) as f64 - 1.0)
-        .collect()
+    Random::new(seed).signed(n)
 }
 
 /// Element types, with the error allowed for sums of some hundred values of about 1.
@@ -922,7 +919,7 @@ fn a_ring_of_one_adds_up_what_it_has() {
     let name = match gpu.ring_name() {
         Ok(name) => name,
         Err(e) => {
-            eprintln!("skipped: {e}");
+            gfm_pipe_testing::skip("nccl", &e.to_string());
             return;
         }
     };

@@ -137,7 +137,7 @@ impl Operator for Audit {
                 "questions",
                 &[&kinds::QUESTIONS],
                 Arity::Any,
-                "questions, a split each",
+                "questions, one artifact per split",
             ),
             InPort::of(
                 "rejects",
@@ -183,7 +183,7 @@ impl Operator for Audit {
             OutPort {
                 name: "summary",
                 kind: &kinds::AUDIT,
-                about: "the checks that were made, with their numbers of findings",
+                about: "the checks that were made, each with its number of findings",
             },
             OutPort {
                 name: "findings",

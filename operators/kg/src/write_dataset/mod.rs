@@ -47,7 +47,7 @@ impl Operator for WriteDataset {
             Field::required(
                 "path",
                 Type::Path,
-                "folder that raw/ and processed/stage1/ go into; made where it is missing. Other files in it are not touched",
+                "folder for raw/ and processed/stage1/; created where it is missing. Other files in it are not touched",
             )
             .no_effect(),
         ])
@@ -90,7 +90,7 @@ impl Operator for WriteDataset {
                 "questions",
                 &[&kinds::QUESTIONS],
                 Arity::Any,
-                "questions, a split each: train.json, valid.json, test.json",
+                "questions, one artifact per split: train.json, valid.json, test.json",
             ),
             port(
                 "answers",
