@@ -18,31 +18,11 @@ use arrow::datatypes::UInt64Type;
 use gfm_pipe::spec::{LoadOptions, load};
 use gfm_pipe_api::local;
 use gfm_pipe_kg::IngestKg;
+use gfm_pipe_testing::Random;
 use serde_json::json;
 
-/// Numbers of a round: SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n.max(1) as u64).unwrap()
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
-        all[self.below(all.len())]
-    }
-}
-
 /// A seed, changed in a few places: bytes, pieces of other seeds, words that mean something.
-fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Rng) -> Vec<u8> {
+fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Random) -> Vec<u8> {
     let mut out = seeds[rng.below(seeds.len())].clone();
     for _ in 0..1 + rng.below(6) {
         let at = rng.below(out.len() + 1);
@@ -83,7 +63,7 @@ fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Runs rounds; a panic tells its round and leaves the input in a file.
-fn rounds(name: &str, usual: u64, round: impl Fn(&mut Rng, &Path) -> Vec<u8>) {
+fn rounds(name: &str, usual: u64, round: impl Fn(&mut Random, &Path) -> Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let time = std::env::var("FUZZ_SECONDS").ok();
     let time = time.map(|s| Duration::from_secs(s.parse().unwrap()));
@@ -96,7 +76,7 @@ fn rounds(name: &str, usual: u64, round: impl Fn(&mut Rng, &Path) -> Vec<u8>) {
         let seed = if n < usual { n } else { fresh.wrapping_add(n) };
         let input = std::cell::RefCell::new(Vec::new());
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let given = round(&mut Rng(seed), dir.path());
+            let given = round(&mut Random::new(seed), dir.path());
             input.replace(given);
         }));
         if let Err(panic) = done {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use gfm_pipe_testing::Random;
 use serde_json::Value;
 
 /// The fixture pipeline, with a checkpoint after every step (which changes no key and no result).
@@ -109,17 +110,13 @@ fn killed_at_random_moments_it_ends_in_the_same_artifacts() {
     let want = run(whole.path());
     let took = begin.elapsed();
 
-    let mut seed = SystemTime::now()
+    let seed = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_nanos() as u64;
     let named = format!("moments drawn from {seed}");
-    let mut random = |below: Duration| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        below.mul_f64((seed >> 11) as f64 / (1u64 << 53) as f64)
-    };
+    let mut numbers = Random::new(seed);
+    let mut random = |below: Duration| below.mul_f64(numbers.unit());
     let store = again.path();
     let soon = Duration::from_millis(10);
     // Each training once for certain, right after its first checkpoint; then anywhere.

@@ -140,15 +140,45 @@ fn metrics_are_shown_as_one_json_array() {
     ] {
         assert!(rows.iter().any(|r| r["system"] == system), "{system}");
     }
-    for row in &rows {
-        let value = row["value"].as_f64().unwrap();
-        assert!((0.0..=1.0).contains(&value), "{row:?}");
-    }
+    metrics_fit_each_other(&rows);
     assert!(
         rows.iter().any(|r| r["system"] == "ceiling"
             && r["metric"] == "recall@5"
             && r["group"] == "hops=2")
     );
+}
+
+/// Intervals contain their values, more places never find less, and the model finds no more
+/// than its ceiling.
+fn metrics_fit_each_other(rows: &[BTreeMap<String, Value>]) {
+    let number = |row: &BTreeMap<String, Value>, key: &str| row[key].as_f64().unwrap();
+    let mut at: BTreeMap<(String, String), BTreeMap<u32, f64>> = BTreeMap::new();
+    for row in rows {
+        let (low, value, high) = (
+            number(row, "low"),
+            number(row, "value"),
+            number(row, "high"),
+        );
+        assert!(low <= value && value <= high, "{row:?}");
+        let text = |key: &str| row[key].as_str().unwrap();
+        if let Some((metric, places)) = text("metric").split_once('@')
+            && ["recall", "hits", "all-gold"].contains(&metric)
+        {
+            let of = ["system", "ranker", "target", "group"].map(text).join(" ");
+            let curve = at.entry((of, metric.to_owned())).or_default();
+            curve.insert(places.parse().unwrap(), value);
+        }
+    }
+    assert!(at.values().any(|curve| curve.len() > 2));
+    for (of, curve) in &at {
+        let values: Vec<f64> = curve.values().copied().collect();
+        assert!(values.is_sorted(), "{of:?}: {curve:?}");
+        let ceiling = at.get(&(of.0.replacen("model ", "ceiling ", 1), of.1.clone()));
+        let ceiling = ceiling.into_iter().flat_map(|c| c.iter());
+        for (places, most) in ceiling {
+            assert!(curve[places] <= *most, "{of:?} at {places}");
+        }
+    }
 }
 
 #[test]

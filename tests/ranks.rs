@@ -1,7 +1,6 @@
 //! Several ranks over a real MPI: `cargo test --features mpi --test ranks`. Without `mpirun` the tests say so and pass.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ const PIPELINE: &str = "pipelines/ci.yaml";
 fn can_start() -> bool {
     let found = Command::new("mpirun").arg("--version").output().is_ok();
     if !found {
-        eprintln!("skipped: there is no mpirun (Debian: openmpi-bin)");
+        gfm_pipe_testing::skip("mpirun", "there is no mpirun (Debian: openmpi-bin)");
     }
     found
 }

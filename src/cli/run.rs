@@ -84,7 +84,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let ranks = match ranks::launched() {
-        Some(launch) => match meet(launch, &pipeline, ops, (&store, &device)) {
+        Some(launch) => match meet(launch, &pipeline, ops, &store, &device) {
             Ok(team) if launch.rank > 0 => {
                 return Ok(follow(&Arc::new(team), ops, &store, &device));
             }
@@ -95,25 +95,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         },
         None => None,
     };
-    let usual = RunOptions::default();
-    let options = RunOptions {
-        request: Request {
-            remote: args.remote.open(!args.no_push)?,
-            ..args.select.request()
-        },
-        keep_going: args.keep_going,
-        room: Room {
-            jobs: u32::from(args.jobs),
-            cpu: args.cpus.unwrap_or(usual.room.cpu),
-            gpu: args.gpus,
-            memory: args.memory.map(|m| m.as_u64()).or_else(memory),
-        },
-        device,
-        allow_exec: args.allow_exec,
-        environment: std::env::vars_os().collect(),
-        lead: ranks.clone(),
-        recorded: true,
-    };
+    let options = options(args, device, ranks.clone())?;
     let cancel = Cancel::default();
     let err = Out::stderr();
     if let Some(lead) = &ranks {
@@ -130,18 +112,14 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         ..look(std::io::stdout().is_terminal())
     };
     let json = args.log_format == LogFormat::Json;
-    let mut listener: Arc<dyn EventSink> = if json {
+    let mut sinks: Vec<Arc<dyn EventSink>> = vec![if json {
         Arc::new(JsonUi::new(out.clone()))
     } else {
         Arc::new(HumanUi::new(out.clone(), look))
-    };
+    }];
     let tensorboard = args.tensorboard.clone().map(TensorBoard::new).map(Arc::new);
-    if let Some(tensorboard) = &tensorboard {
-        listener = Arc::new(Fanout(vec![
-            listener,
-            Arc::clone(tensorboard) as Arc<dyn EventSink>,
-        ]));
-    }
+    sinks.extend(tensorboard.clone().map(|t| t as Arc<dyn EventSink>));
+    let listener = Arc::new(Fanout(sinks));
     let summary = exec::run(&pipeline, &store, &options, listener, &cancel);
     // Before anything is said of errors: the others wait.
     if let Some(lead) = &ranks {
@@ -168,12 +146,35 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     })
 }
 
+fn options(args: &Args, device: String, lead: Option<Arc<Lead>>) -> CliResult<RunOptions> {
+    let usual = RunOptions::default();
+    Ok(RunOptions {
+        request: Request {
+            remote: args.remote.open(!args.no_push)?,
+            ..args.select.request()
+        },
+        keep_going: args.keep_going,
+        room: Room {
+            jobs: u32::from(args.jobs),
+            cpu: args.cpus.unwrap_or(usual.room.cpu),
+            gpu: args.gpus,
+            memory: args.memory.map(|m| m.as_u64()).or_else(memory),
+        },
+        device,
+        allow_exec: args.allow_exec,
+        environment: std::env::vars_os().collect(),
+        lead,
+        recorded: true,
+    })
+}
+
 /// Meets the other ranks.
 fn meet(
     launch: Launch,
     pipeline: &Pipeline,
     ops: &[OpEntry],
-    (store, device): (&Store, &str),
+    store: &Store,
+    device: &str,
 ) -> OpResult<Team> {
     let claims = ranks::claims(pipeline, ops, store, Path::new(""), device);
     let mut settings = Settings::default();

@@ -13,13 +13,13 @@ use super::permits::{Permits, Room};
 use super::schedule::{Shared, schedule, wired};
 use super::stage::{StageRunner, tell};
 use crate::plan::select::Role;
-use crate::plan::{Request, RequestError, StagePlan, Verdict, expected, prepare_run};
+use crate::plan::{Prepared, Request, RequestError, StagePlan, Verdict, expected, prepare_run};
 use crate::ranks::Lead;
 use crate::record::{
     Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
     run_id,
 };
-use crate::spec::Pipeline;
+use crate::spec::{Pipeline, Stage};
 use crate::store::{Exchange, Give, Remote, Store, StoreError};
 use gfm_pipe_api::shell;
 
@@ -129,6 +129,9 @@ fn opened(pipeline: &Pipeline, plan: &[StagePlan]) -> BTreeSet<String> {
     inputs.map(|from| from.stage.clone()).collect()
 }
 
+/// Artifacts by stage and port.
+pub type Artifacts = BTreeMap<String, BTreeMap<String, Artifact>>;
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunSummary {
@@ -139,7 +142,7 @@ pub struct RunSummary {
     /// Every stage of the pipeline, in the order written.
     pub stages: Vec<StageRecord>,
     /// Artifacts of the stages that are stored, by stage and port.
-    pub artifacts: BTreeMap<String, BTreeMap<String, Artifact>>,
+    pub artifacts: Artifacts,
     /// The run's log.
     pub log: PathBuf,
     /// What could not be recorded.
@@ -155,11 +158,62 @@ impl RunSummary {
     }
 }
 
-/// Runs a pipeline. Returns when every stage has ended; `cancel` makes that soon. The store is made when the request fits and
-/// it does not exist yet, so that a wrong request leaves nothing behind.
+/// Who hears of a run's events: the caller, and the files of a run that is recorded.
+struct Recording {
+    journal: Option<Arc<Journal>>,
+    recorder: Option<Arc<Recorder>>,
+    sink: Arc<dyn EventSink>,
+}
+
+impl Recording {
+    fn start(
+        run: &str,
+        pipeline: &Pipeline,
+        store: &Store,
+        recorded: bool,
+        listener: Arc<dyn EventSink>,
+    ) -> Self {
+        let name = &pipeline.name;
+        let journal = recorded.then(|| Arc::new(Journal::start(store, run, name, &pipeline.file)));
+        let recorder = recorded.then(|| Arc::new(Recorder::start(store, run, name)));
+        let mut sinks = vec![listener];
+        sinks.extend(journal.clone().map(|j| j as Arc<dyn EventSink>));
+        sinks.extend(recorder.clone().map(|r| r as Arc<dyn EventSink>));
+        Recording {
+            journal,
+            recorder,
+            sink: Arc::new(Fanout(sinks)),
+        }
+    }
+
+    fn message(&self, stage: &Stage, text: String) {
+        self.sink.emit(&Event::Message {
+            stage: stage.name.clone(),
+            level: Level::Info,
+            text,
+        });
+    }
+
+    /// Warnings about stages' results come at the end, where they are seen, and where a cached
+    /// result has them too.
+    fn warnings_of(&self, stages: &[StageRecord]) {
+        for record in stages {
+            for text in &record.warnings {
+                self.sink.emit(&Event::Message {
+                    stage: record.name.clone(),
+                    level: Level::Warn,
+                    text: text.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Runs a pipeline. Returns when every stage has ended; `cancel` makes that soon. The store is made
+/// when the request fits and it does not exist yet, so that a wrong request leaves nothing behind.
 ///
 /// # Errors
-/// When nothing could be started. A stage that fails is no error here: it is in the summary.
+/// When nothing could be started. A stage that fails is not an error here: it is in the summary.
 pub fn run(
     pipeline: &Pipeline,
     store: &Store,
@@ -167,7 +221,8 @@ pub fn run(
     listener: Arc<dyn EventSink>,
     cancel: &Cancel,
 ) -> Result<RunSummary, RunError> {
-    let mut prepared = prepare_run(pipeline, store, &options.request)?;
+    let request = &options.request;
+    let mut prepared = prepare_run(pipeline, store, request)?;
     if !options.allow_exec {
         let commands = running_commands(pipeline, &prepared.plan);
         if !commands.is_empty() {
@@ -176,25 +231,11 @@ pub fn run(
     }
     let store = &Store::open(store.root())?;
     let _in_use = store.in_use(cancel)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("gfm-pipe")
-        .thread_stack_size(8 << 20)
-        .enable_all()
-        .build()
-        .map_err(RunError::Scheduler)?;
+    let runtime = runtime()?;
 
     let run = run_id(SystemTime::now());
-    let journal = options
-        .recorded
-        .then(|| Arc::new(Journal::start(store, &run, &pipeline.name, &pipeline.file)));
-    let recorder = options
-        .recorded
-        .then(|| Arc::new(Recorder::start(store, &run, &pipeline.name)));
-    let mut sinks = vec![listener];
-    sinks.extend(journal.clone().map(|j| j as Arc<dyn EventSink>));
-    sinks.extend(recorder.clone().map(|r| r as Arc<dyn EventSink>));
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(sinks));
+    let recording = Recording::start(&run, pipeline, store, options.recorded, listener);
+    let sink = &recording.sink;
     sink.emit(&Event::RunStarted {
         run: run.clone(),
         pipeline: pipeline.name.clone(),
@@ -202,28 +243,90 @@ pub fn run(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         expected: expected(&prepared.plan, &durations(store, &pipeline.name)),
     });
-
-    if let Some(remote) = &options.request.remote {
+    if let Some(remote) = &request.remote {
         tell(remote, sink.as_ref());
     }
-    fetch(
-        pipeline,
-        &mut prepared,
-        &options.request.base,
-        &sink,
-        cancel,
-    );
-    let troubles: BTreeMap<_, _> = prepared
-        .troubles
-        .into_iter()
-        .map(|t| (t.stage, t.error))
-        .collect();
-    // A file that is missing is better told now than in an hour: nothing starts then.
+    fetch(pipeline, &mut prepared, &request.base, sink, cancel);
+
+    let roles = std::mem::take(&mut prepared.roles);
+    let shared = shared(pipeline, prepared, options, &recording, cancel);
+    let planner = &shared.runner.planner;
+    let names = pipeline.stages.iter().map(|s| s.name.clone());
+    let forced: BTreeSet<String> = names.filter(|n| planner.is_forced(n)).collect();
+    let scheduled = runtime.block_on(schedule(pipeline, &roles, &shared));
+    planner.save();
+
+    let scheduled = scheduled.map_err(|e| e.to_string());
+    let (stages, artifacts) = results(pipeline, &roles, &shared, &scheduled);
+    let status = status(&stages, &roles, cancel);
+    recording.warnings_of(&stages);
+    let mut warnings = Vec::new();
+    if let Some(Err(e)) = recording
+        .journal
+        .as_ref()
+        .map(|j| j.finish(status, &stages))
+    {
+        warnings.push(format!("the run's journal is not complete: {e}"));
+    }
+    // The run is done and recorded, however long this takes and wherever it stops.
+    let remote = request.remote.as_ref().map(|remote| {
+        push(remote, store, &stages, &forced, cancel);
+        tell(remote, sink.as_ref());
+        (remote.name().to_owned(), remote.exchange())
+    });
+    sink.emit(&Event::RunFinished {
+        status,
+        stages: stages.iter().map(StageRecord::summary).collect(),
+    });
+    if let Some(Err(e)) = recording.recorder.map(|r| r.finish()) {
+        warnings.push(format!("the run's events are not complete: {e}"));
+    }
+    Ok(RunSummary {
+        run,
+        status,
+        stages,
+        artifacts,
+        log: recording.journal.map(|j| j.log_path()).unwrap_or_default(),
+        warnings,
+        remote,
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("gfm-pipe")
+        .thread_stack_size(8 << 20)
+        .enable_all()
+        .build()
+        .map_err(RunError::Scheduler)
+}
+
+/// What the stages of a run share.
+fn shared(
+    pipeline: &Pipeline,
+    prepared: Prepared,
+    options: &RunOptions,
+    recording: &Recording,
+    cancel: &Cancel,
+) -> Arc<Shared> {
+    let troubles = prepared.troubles.into_iter().map(|t| (t.stage, t.error));
+    let troubles: BTreeMap<_, _> = troubles.collect();
+    // A file that is missing is better reported now than in an hour: nothing starts then.
     let doomed = !troubles.is_empty();
-    let shared = Arc::new(Shared {
+    let permits = Permits::new(options.room);
+    for stage in &pipeline.stages {
+        if let Some(beyond) = permits.beyond(stage.limits.resources) {
+            recording.message(
+                stage,
+                format!("asks for {beyond}: it runs with all there is"),
+            );
+        }
+    }
+    Arc::new(Shared {
         runner: StageRunner {
             planner: prepared.planner,
-            sink: Arc::clone(&sink),
+            sink: Arc::clone(&recording.sink),
             cancel: cancel.clone(),
             base: options.request.base.clone(),
             device: options.device.clone(),
@@ -233,31 +336,25 @@ pub fn run(
             troubles,
             opened: opened(pipeline, &prepared.plan),
         },
-        permits: Permits::new(options.room),
+        permits,
         keep_going: options.keep_going,
         halted: AtomicBool::new(doomed && !options.keep_going),
         ended: Mutex::new(HashMap::new()),
-    });
-    for stage in &pipeline.stages {
-        if let Some(beyond) = shared.permits.beyond(stage.limits.resources) {
-            sink.emit(&Event::Message {
-                stage: stage.name.clone(),
-                level: Level::Info,
-                text: format!("asks for {beyond}: it runs with all there is"),
-            });
-        }
-    }
-    let planner = &shared.runner.planner;
-    let names = pipeline.stages.iter().map(|s| s.name.clone());
-    let forced: BTreeSet<String> = names.filter(|n| planner.is_forced(n)).collect();
-    let scheduled = runtime.block_on(schedule(pipeline, &prepared.roles, &shared));
-    shared.runner.planner.save();
+    })
+}
 
+/// How every stage of the pipeline ended, and the artifacts of those that are stored.
+fn results(
+    pipeline: &Pipeline,
+    roles: &[Role],
+    shared: &Shared,
+    scheduled: &Result<(), String>,
+) -> (Vec<StageRecord>, Artifacts) {
     let mut ended =
         std::mem::take(&mut *shared.ended.lock().unwrap_or_else(PoisonError::into_inner));
     let mut stages = Vec::new();
     let mut artifacts = BTreeMap::new();
-    for (stage, role) in pipeline.stages.iter().zip(&prepared.roles) {
+    for (stage, role) in pipeline.stages.iter().zip(roles) {
         let record = match (ended.remove(&stage.name), role) {
             (Some((record, ports)), _) => {
                 if let Some(ports) = ports {
@@ -271,7 +368,7 @@ pub fn run(
             }
             // A run never claims success for a stage it has not seen end.
             (None, _) => {
-                let error = match &scheduled {
+                let error = match scheduled {
                     Err(e) => format!("the scheduler failed: {e}"),
                     Ok(()) => "the scheduler never started it".to_owned(),
                 };
@@ -281,52 +378,21 @@ pub fn run(
         };
         stages.push(record);
     }
-    let failed = stages.iter().any(|s| s.status == StageStatus::Failed);
+    (stages, artifacts)
+}
+
+fn status(stages: &[StageRecord], roles: &[Role], cancel: &Cancel) -> RunStatus {
     let undone = stages
         .iter()
-        .zip(&prepared.roles)
+        .zip(roles)
         .any(|(s, role)| s.status == StageStatus::Skipped && *role != Role::Skip);
-    let status = match (cancel.is_cancelled() && undone, failed) {
-        (true, _) => RunStatus::Interrupted,
-        (false, true) => RunStatus::Failed,
-        (false, false) => RunStatus::Ok,
-    };
-    // At the end, where they are seen, and where a cached result has them too.
-    for record in &stages {
-        for text in &record.warnings {
-            sink.emit(&Event::Message {
-                stage: record.name.clone(),
-                level: Level::Warn,
-                text: text.clone(),
-            });
-        }
+    if cancel.is_cancelled() && undone {
+        RunStatus::Interrupted
+    } else if stages.iter().any(|s| s.status == StageStatus::Failed) {
+        RunStatus::Failed
+    } else {
+        RunStatus::Ok
     }
-    let mut warnings = Vec::new();
-    if let Some(Err(e)) = journal.as_ref().map(|j| j.finish(status, &stages)) {
-        warnings.push(format!("the run's journal is not complete: {e}"));
-    }
-    // The run is done and recorded, however long this takes and wherever it stops.
-    let remote = options.request.remote.as_ref().map(|remote| {
-        push(remote, store, &stages, &forced, cancel);
-        tell(remote, sink.as_ref());
-        (remote.name().to_owned(), remote.exchange())
-    });
-    sink.emit(&Event::RunFinished {
-        status,
-        stages: stages.iter().map(StageRecord::summary).collect(),
-    });
-    if let Some(Err(e)) = recorder.map(|r| r.finish()) {
-        warnings.push(format!("the run's events are not complete: {e}"));
-    }
-    Ok(RunSummary {
-        run,
-        status,
-        stages,
-        artifacts,
-        log: journal.map(|j| j.log_path()).unwrap_or_default(),
-        warnings,
-        remote,
-    })
 }
 
 /// Gives the remote what the run has stored and it lacks.

@@ -36,6 +36,14 @@ const TRIES: u32 = 5;
 /// How often a waiting stage looks whether it shall stop.
 const POLL: Duration = Duration::from_millis(50);
 
+/// What an operator is run on: its stage, what it reads, and a folder of its own.
+struct Job<'a> {
+    stage: &'a Stage,
+    inputs: &'a BTreeMap<String, Vec<Artifact>>,
+    decision: &'a Decision,
+    workdir: &'a Path,
+}
+
 /// Runs stages of one run.
 pub(super) struct StageRunner {
     pub(super) planner: Planner,
@@ -117,7 +125,11 @@ impl StageRunner {
     }
 
     fn warn(&self, stage: &Stage, text: &str) {
-        StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(Level::Warn, text);
+        self.message(stage, Level::Warn, text);
+    }
+
+    fn message(&self, stage: &Stage, level: Level, text: &str) {
+        StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(level, text);
     }
 
     /// Gets the stage's artifacts and delivers them.
@@ -187,15 +199,7 @@ impl StageRunner {
             Outcome::Run(reasons) => (reasons, None),
         };
         if role == Role::FromCache && elsewhere.is_none() {
-            let damaged = reasons.contains(&Reason::ArtifactDamaged);
-            return Err(Stopped::new(
-                if damaged {
-                    "left out by the selection, but its result in the store is damaged"
-                } else {
-                    "left out by the selection, but not in the store"
-                },
-                Some("run it without --only or --from"),
-            ));
+            return Err(not_stored(&reasons));
         }
         record.reasons = reasons.iter().map(Reason::to_string).collect();
         let store = self.planner.store();
@@ -203,7 +207,7 @@ impl StageRunner {
         let _lock = store.lock(key, &stage.name, &self.cancel, |holder| {
             let whom = holder.map_or_else(|| "another process".to_owned(), |h| h.to_string());
             let text = format!("waiting for {whom}, which computes the same");
-            StageReporter::new(&stage.name, Arc::clone(&self.sink)).message(Level::Info, &text);
+            self.message(stage, Level::Info, &text);
         })?;
         let forced = self.planner.is_forced(&stage.name);
         if !forced && let Lookup::Hit(manifest) = store.lookup(&decision.key, &stage.op)? {
@@ -287,7 +291,13 @@ impl StageRunner {
         }
         fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
         fail::fail_point!("stage-started");
-        let result = self.tried(stage, (inputs, decision), &workdir, record);
+        let job = Job {
+            stage,
+            inputs,
+            decision,
+            workdir: &workdir,
+        };
+        let result = self.tried(&job, record);
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
@@ -395,17 +405,16 @@ impl StageRunner {
     }
 
     /// Computes, again where that fails and the stage has retries.
-    fn tried(
-        &self,
-        stage: &Stage,
-        (inputs, decision): (&BTreeMap<String, Vec<Artifact>>, &Decision),
-        workdir: &Path,
-        record: &mut StageRecord,
-    ) -> Result<StageTables, Stopped> {
+    fn tried(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<StageTables, Stopped> {
+        let Job {
+            stage,
+            inputs,
+            decision,
+            workdir,
+        } = *job;
         let mut tried = 0;
-        let files = &decision.ingredients.files;
         loop {
-            let stopped = match self.compute(stage, (inputs, files), workdir, record) {
+            let stopped = match self.compute(job, record) {
                 Err(stopped) => self.damaged_input(inputs, stopped),
                 done => return done,
             };
@@ -469,20 +478,15 @@ impl StageRunner {
         together.end(result)
     }
 
-    fn compute(
-        &self,
-        stage: &Stage,
-        (inputs, files): (&BTreeMap<String, Vec<Artifact>>, &[FileId]),
-        workdir: &Path,
-        record: &mut StageRecord,
-    ) -> Result<StageTables, Stopped> {
+    fn compute(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<StageTables, Stopped> {
+        let stage = job.stage;
         let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
-        let mut ctx = self.context(stage, inputs.clone(), &tables, &reporter, workdir);
+        let mut ctx = self.context(stage, job.inputs.clone(), &tables, &reporter, job.workdir);
         ctx.cancel = self.cancel.within(stage.limits.timeout);
         let result = match &self.lead {
             Some(lead) if stage.op.on_ranks(&stage.params)? => {
-                self.together(lead, stage, &mut ctx, files)
+                self.together(lead, stage, &mut ctx, &job.decision.ingredients.files)
             }
             _ => caught(|| stage.op.run(stage.params.clone(), &ctx)),
         };
@@ -501,7 +505,17 @@ impl StageRunner {
     }
 }
 
-/// Tells what went wrong with the remote.
+/// Why a stage that the selection left out cannot be taken from the store.
+fn not_stored(reasons: &[Reason]) -> Stopped {
+    let text = if reasons.contains(&Reason::ArtifactDamaged) {
+        "left out by the selection, but its result in the store is damaged"
+    } else {
+        "left out by the selection, but not in the store"
+    };
+    Stopped::new(text, Some("run it without --only or --from"))
+}
+
+/// Reports what went wrong with the remote.
 pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
     for text in remote.news() {
         sink.emit(&Event::Message {

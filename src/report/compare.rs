@@ -143,7 +143,7 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     )
 }
 
-/// What differs; `show` makes a value readable, `by` says how far two are apart.
+/// What differs between two runs; `show` makes a value readable, `by` the change of one.
 fn changes<V: PartialEq>(
     a: &BTreeMap<String, V>,
     b: &BTreeMap<String, V>,
@@ -249,7 +249,7 @@ fn pair(stage: &str, a: &Answers, b: &Answers) -> Vec<Paired> {
     out
 }
 
-/// With its sign, and no sign on what is shown as zero.
+/// A number with its sign; a number that is shown as zero has none.
 fn signed(x: f64) -> String {
     match format!("{x:+.3}").as_str() {
         "-0.000" | "+0.000" => "0.000".to_owned(),

@@ -1,4 +1,4 @@
-//! What an `evaluate` stage measured, as tables and drawings.
+//! The results of an `evaluate` stage as tables and drawings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,7 +98,7 @@ pub struct Evaluation {
     group_rows: Vec<Row>,
     first: String,
     comparisons: Vec<Comparison>,
-    /// What the card at the top says of it.
+    /// Its part of the card at the top.
     #[serde(skip)]
     pub summary: Option<Summary>,
 }
@@ -113,7 +113,7 @@ pub(super) struct Value {
 /// A system with its ranker.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct System {
-    /// Both, as tables have it.
+    /// Both, as in tables.
     pub name: String,
     pub system: String,
     pub ranker: String,
@@ -124,7 +124,7 @@ impl System {
         self.system == CEILING
     }
 
-    /// Whether it goes from entities to documents as another does, or has no entities.
+    /// Whether its documents are comparable with another system's: by the same ranker, or by none.
     fn like(&self, other: &System) -> bool {
         self.ranker == NO_RANKER || self.ranker == other.ranker
     }
@@ -143,7 +143,8 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// The group that stands for all: of paraphrases alone, these.
+    /// The group that stands for all questions: `all`, or the first one where there are only
+    /// paraphrases.
     pub fn whole(&self) -> &str {
         let all = self.groups.iter().find(|g| *g == "all");
         all.or(self.groups.first()).map_or("all", String::as_str)
@@ -245,7 +246,7 @@ fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
         let v = value(s)?;
         Some(Cell {
             value: format!("{:.3}", v.value),
-            // Many columns: the intervals are in the stage's metrics.
+            // There are many columns; the intervals are in the stage's metrics.
             interval: None,
             best: !s.is_ceiling() && v.value >= best && best > 0.0,
         })

@@ -552,7 +552,7 @@ mod tests {
         ] {
             let text = unit.repeat((1 << 20) / unit.len());
             let (_, _) = read(&text);
-            assert!(began.elapsed().as_secs() < 60, "{unit:?}");
+            assert!(began.elapsed().as_secs() < 5, "{unit:?}");
         }
     }
 }

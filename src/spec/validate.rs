@@ -344,6 +344,22 @@ fn stem(file: &Path) -> String {
     }
 }
 
+/// The mapping of a stage that a misplaced key belongs under, and what to say about it.
+fn belongs_under(op: &OpEntry, key: &str) -> Option<(&'static str, String)> {
+    let (place, what) = if op.inputs.iter().any(|p| p.name == key) {
+        ("in", "an input")
+    } else if op.schema.fields.iter().any(|f| f.name == key) {
+        ("with", "a parameter")
+    } else {
+        return None;
+    };
+    let name = op.name;
+    Some((
+        place,
+        format!("`{key}` is {what} of `{name}`: put it under `{place}:`"),
+    ))
+}
+
 /// The stages that an entry of `stages` makes: one, or one for each value of its `foreach`.
 fn stage<'a>(
     entry: &'a Entry,
@@ -378,25 +394,7 @@ fn stage<'a>(
     };
     let get = |key: &str| body.iter().find(|e| e.key.text == key);
     let op = get("op").and_then(|e| operator(&e.value, e, ops, mistakes));
-    let belongs = |key: &str| {
-        let op = op?;
-        if op.inputs.iter().any(|p| p.name == key) {
-            Some((
-                "in",
-                format!("`{key}` is an input of `{}`: put it under `in:`", op.name),
-            ))
-        } else if op.schema.fields.iter().any(|f| f.name == key) {
-            Some((
-                "with",
-                format!(
-                    "`{key}` is a parameter of `{}`: put it under `with:`",
-                    op.name
-                ),
-            ))
-        } else {
-            None
-        }
-    };
+    let belongs = |key: &str| belongs_under(op?, key);
     let meant = keys(body, &names(&STAGE_KEYS), belongs, mistakes);
     let flawed = |key: &str| entry.value.flawed || meant.contains(&key);
     if get("op").is_none() && !flawed("op") {

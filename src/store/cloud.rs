@@ -66,3 +66,54 @@ pub(super) fn cloud(
     };
     Ok((objects, prefix))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures_util::TryStreamExt;
+    use gfm_pipe_testing::Bucket;
+    use object_store::{Error, ObjectStoreExt, PutMode, PutPayload};
+
+    /// All that a remote may ask of a client, over HTTP.
+    #[tokio::test]
+    async fn a_client_puts_gets_lists_and_deletes() {
+        let bucket = Bucket::start().unwrap();
+        let (objects, prefix) = cloud("s3://models/team", &bucket.variables("tester")).unwrap();
+        let place = prefix.clone().join("a b.json");
+        let put = |text: &'static str, mode: PutMode| {
+            let payload = PutPayload::from_static(text.as_bytes());
+            objects.put_opts(&place, payload, mode.into())
+        };
+        put("one", PutMode::Create).await.unwrap();
+        let again = put("two", PutMode::Create).await.unwrap_err();
+        assert!(matches!(again, Error::AlreadyExists { .. }), "{again}");
+        put("three", PutMode::Overwrite).await.unwrap();
+        let got = objects.get(&place).await.unwrap().bytes().await.unwrap();
+        assert_eq!(&got[..], b"three");
+        assert_eq!(&objects.get_range(&place, 1..3).await.unwrap()[..], b"hr");
+        assert_eq!(objects.head(&place).await.unwrap().size, 5);
+        let all: Vec<_> = objects.list(Some(&prefix)).try_collect().await.unwrap();
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].location, place);
+        objects.delete(&place).await.unwrap();
+        let gone = objects.head(&place).await.unwrap_err();
+        assert!(matches!(gone, Error::NotFound { .. }), "{gone}");
+        assert!(bucket.objects().is_empty());
+        for kind in ["CREATE", "PUT", "GET", "HEAD", "LIST", "DELETE"] {
+            assert!(bucket.requests(kind) > 0, "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_is_refused() {
+        let bucket = Bucket::start().unwrap();
+        let (objects, prefix) = cloud("s3://models/team", &bucket.variables("else")).unwrap();
+        let refused = objects.head(&prefix.join("a")).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::PermissionDenied { .. }),
+            "{refused}"
+        );
+        assert_eq!(bucket.requests("REFUSED"), 1);
+    }
+}

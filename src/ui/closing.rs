@@ -48,69 +48,83 @@ fn compared(c: &Closing<'_>) -> BTreeSet<String> {
         .collect()
 }
 
+/// Adds a line to a text.
+fn push(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
+}
+
 /// Metrics, disk used, and how the run ended.
 pub fn closing(c: &Closing<'_>) -> String {
     let mut out = String::new();
+    metrics_and_warnings(c, &mut out);
+    push(&mut out, "");
+    disk_and_remote(c, &mut out);
+    outcome(c, &mut out);
+    out
+}
+
+fn metrics_and_warnings(c: &Closing<'_>, out: &mut String) {
     let mut batches = Vec::new();
-    // An object shared by several stages takes its room once.
-    let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
     let mut unreadable = BTreeSet::new();
     let compared = compared(c);
     // Stages in the order written, so that tables come out in it too.
     for record in &c.summary.stages {
-        let Some(ports) = c.summary.artifacts.get(&record.name) else {
-            continue;
-        };
-        for artifact in ports.values() {
-            for t in &artifact.tables {
-                objects.insert(&t.digest, t.bytes);
+        let ports = c.summary.artifacts.get(&record.name);
+        let artifacts = ports.into_iter().flat_map(|p| p.values());
+        for artifact in artifacts.filter(|a| *a.kind == kinds::METRICS) {
+            if compared.contains(&record.name) {
+                continue;
             }
-            if *artifact.kind == kinds::METRICS && !compared.contains(&record.name) {
-                match artifact.read("metrics") {
-                    Ok(batch) => batches.push((record.name.clone(), batch)),
-                    Err(e) => drop(unreadable.insert(e.to_string())),
-                }
+            match artifact.read("metrics") {
+                Ok(batch) => batches.push((record.name.clone(), batch)),
+                Err(e) => drop(unreadable.insert(e.to_string())),
             }
         }
     }
-    let mut push = |line: &str| {
-        out.push_str(line);
-        out.push('\n');
-    };
     let tables = metrics_tables(&batches);
     if !tables.is_empty() {
-        push("");
+        push(out, "");
         for line in tables {
-            push(&line);
+            push(out, &line);
         }
     }
-    for e in unreadable {
-        push(&format!("{} {e}", c.look.paint("33;1", "warning:")));
+    let of_stages = c.summary.stages.iter().flat_map(|record| {
+        let texts = record.warnings.iter();
+        texts.map(|text| format!("{}: {text}", record.name))
+    });
+    let of_run = c.summary.warnings.iter().cloned();
+    for text in unreadable.into_iter().chain(of_stages).chain(of_run) {
+        push(out, &format!("{} {text}", c.look.paint("33;1", "warning:")));
     }
-    for record in &c.summary.stages {
-        for w in &record.warnings {
-            let head = c.look.paint("33;1", "warning:");
-            push(&format!("{head} {}: {w}", record.name));
-        }
+}
+
+fn disk_and_remote(c: &Closing<'_>, out: &mut String) {
+    // An object shared by several stages takes its room once.
+    let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
+    let artifacts = c.summary.artifacts.values().flat_map(|p| p.values());
+    for table in artifacts.flat_map(|a| &a.tables) {
+        objects.insert(&table.digest, table.bytes);
     }
-    for w in &c.summary.warnings {
-        push(&format!("{} {w}", c.look.paint("33;1", "warning:")));
-    }
-    push("");
-    push(&format!(
+    let line = format!(
         "disk: {} for this run's artifacts, {} in {}",
         bytes(objects.values().sum()),
         bytes(c.store.disk_used()),
         c.store.root().display()
-    ));
+    );
+    push(out, &line);
     if let Some((name, exchange)) = &c.summary.remote {
         let moved = |m: Moved| format!("{} ({})", number(m.stages, "stage"), bytes(m.bytes));
-        push(&format!(
+        let line = format!(
             "remote: {} taken from {name}, {} given to it",
             moved(exchange.fetched),
             moved(exchange.pushed)
-        ));
+        );
+        push(out, &line);
     }
+}
+
+fn outcome(c: &Closing<'_>, out: &mut String) {
     let of = |status| {
         let stages = c.summary.stages.iter();
         stages.filter(|s| s.status == status).count()
@@ -132,16 +146,15 @@ pub fn closing(c: &Closing<'_>) -> String {
         RunStatus::Failed => c.look.paint("31;1", "failed"),
         RunStatus::Interrupted | RunStatus::Running => c.look.paint("33;1", "interrupted"),
     };
-    push(&format!(
-        "{word}: {} in {}",
-        parts.join(", "),
-        duration(c.seconds)
-    ));
+    let line = format!("{word}: {} in {}", parts.join(", "), duration(c.seconds));
+    push(out, &line);
     if c.summary.status != RunStatus::Ok {
-        push(&format!("log: {}", c.summary.log.display()));
+        push(out, &format!("log: {}", c.summary.log.display()));
     }
     if c.summary.status == RunStatus::Interrupted {
-        push("run the same command again to go on: finished stages are kept");
+        push(
+            out,
+            "run the same command again to go on: finished stages are kept",
+        );
     }
-    out
 }

@@ -81,8 +81,15 @@ impl HumanUi {
         self.bars.suspend(|| self.out.line(text));
     }
 
-    fn progress(&self, inner: &mut Inner, stage: &str, done: u64, total: u64, what: (&str, &str)) {
-        let (unit, note) = what;
+    fn progress(
+        &self,
+        inner: &mut Inner,
+        stage: &str,
+        done: u64,
+        total: u64,
+        unit: &str,
+        note: &str,
+    ) {
         let now = Instant::now();
         let (start, last) = *inner.told.entry(stage.to_owned()).or_insert((now, now));
         let (ms, spent) = (now_ms(), now.duration_since(start).as_secs_f64());
@@ -247,7 +254,7 @@ impl EventSink for HumanUi {
                 total,
                 unit,
                 note,
-            } => self.progress(&mut inner, stage, *done, *total, (unit, note)),
+            } => self.progress(&mut inner, stage, *done, *total, unit, note),
             Event::Message { stage, text, .. }
                 if inner.closing.contains(&(stage.clone(), text.clone())) => {}
             Event::Message { stage, level, text } => {

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gfm_pipe_testing::Random;
+
 use crate::program::{folder, told, toy};
 
 /// A mounted file system; gone when dropped, also when a test fails.
@@ -24,10 +26,7 @@ impl Disk {
                     |e| e.to_string(),
                     |done| String::from_utf8_lossy(&done.stderr).trim().to_owned(),
                 );
-                #[expect(clippy::print_stderr)]
-                {
-                    eprintln!("skipped: mounting a file system in memory was refused: {why}");
-                }
+                gfm_pipe_testing::skip("tmpfs", &format!("mount refused: {why}"));
                 None
             }
         }
@@ -58,19 +57,9 @@ impl Drop for Disk {
 /// Five files that no compression makes small, each the input of a stage.
 fn pipeline(path: &Path) {
     let mut yaml = "name: toys\nstages:\n".to_owned();
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     for name in ["a", "b", "c", "d", "e"] {
-        let mut text = String::new();
-        while text.len() < 100_000 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            text.push_str(&format!("{:016x}", state ^ (state >> 29)));
-            if state >> 61 == 0 {
-                text.push('\n');
-            }
-        }
-        fs::write(path.join(format!("{name}.txt")), text).unwrap();
+        fs::write(path.join(format!("{name}.txt")), random.text(100_000)).unwrap();
         yaml.push_str(&format!(
             "  {name}: {{op: source, with: {{path: {name}.txt}}}}\n"
         ));

@@ -9,7 +9,7 @@ use crate::program::{folder, real, stdout, text};
 #[test]
 fn a_python_script_is_a_stage() {
     if Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: there is no python3");
+        gfm_pipe_testing::skip("python3", "there is no python3");
         return;
     }
     let (_dir, store) = folder();

@@ -216,9 +216,7 @@ fn ignores_int() -> bool {
 fn ctrl_c_stops_in_order_with_130() {
     for name in ["INT", "TERM"] {
         if name == "INT" && ignores_int() {
-            println!(
-                "skipped: SIGINT is ignored, as in jobs that a script starts in the background"
-            );
+            gfm_pipe_testing::skip("sigint", "SIGINT is ignored");
             continue;
         }
         let (_dir, path) = folder();

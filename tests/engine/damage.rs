@@ -260,9 +260,9 @@ fn copy_folder(from: &Path, to: &Path) {
         let from = entry.unwrap().path();
         let to = to.join(from.file_name().unwrap());
         if from.is_dir() {
-            copy_folder(&from, &to)
+            copy_folder(&from, &to);
         } else {
-            drop(fs::copy(&from, &to).unwrap())
+            fs::copy(&from, &to).unwrap();
         }
     }
 }

@@ -142,10 +142,7 @@ mod tests {
             "\u{7f}\u{1}0",
         ]);
         let Ok(output) = said("bash", &command(&all)) else {
-            #[expect(clippy::print_stderr)]
-            {
-                eprintln!("skipped: there is no bash");
-            }
+            gfm_pipe_testing::skip("bash", "there is no bash");
             return;
         };
         let mut want = all[2..].join("\0");

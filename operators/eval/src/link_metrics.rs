@@ -156,8 +156,12 @@ impl LinkMetric {
     }
 
     fn checked(name: &str) -> Result<LinkMetric, String> {
-        LinkMetric::parse(name)
-            .ok_or_else(|| format!("`{name}` is no metric; use {}, also with `{TAIL}`", *FORMS))
+        LinkMetric::parse(name).ok_or_else(|| {
+            format!(
+                "`{name}` is not a metric; use {}, also with `{TAIL}`",
+                *FORMS
+            )
+        })
     }
 
     /// Its mean over ranks; 0 where nothing was ranked.

@@ -210,7 +210,7 @@ pub static FORMS: LazyLock<String> = LazyLock::new(|| {
 pub fn check_name(name: &str) -> Result<(), String> {
     match Metric::parse(name) {
         Some(_) => Ok(()),
-        None => Err(format!("`{name}` is no metric; use {}", *FORMS)),
+        None => Err(format!("`{name}` is not a metric; use {}", *FORMS)),
     }
 }
 

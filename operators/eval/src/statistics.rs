@@ -342,7 +342,7 @@ mod tests {
         // ones): 2 * 4 / 32.
         let p = sign_flip(&rows(&[3.0, 1.0, 1.0, 2.0, -1.0]), 20_000, NAMED).unwrap()[0];
         assert!((p - 0.25).abs() < 0.01, "{p}");
-        // No difference anywhere is no evidence.
+        // Without any difference there is no evidence.
         assert_eq!(sign_flip(&rows(&[0.0; 4]), 100, NAMED).unwrap(), [1.0]);
         // Forty questions, all better: the smallest p-value that 999 flips can show.
         assert_eq!(sign_flip(&rows(&[1.0; 40]), 999, NAMED).unwrap(), [0.001]);

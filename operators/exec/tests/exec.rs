@@ -1,7 +1,6 @@
 //! Programs as stages, run by a real shell.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-#![allow(clippy::print_stdout, reason = "says why it skips")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -363,7 +362,7 @@ fn a_helper_that_talks_on_is_left_behind() {
         .status()
         .is_err()
     {
-        println!("skipped: there is no setsid");
+        gfm_pipe_testing::skip("setsid", "there is no setsid (util-linux)");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -10,11 +10,11 @@ use gfm_pipe_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::buffers::Lease;
 use crate::inputs::{LoadedGraph, vectors};
-use crate::model::{Retriever, read_model};
-use crate::tensor::{tensor, to_f32};
-use crate::tensor_error;
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::model::{Retriever, read_model};
+use gfm_pipe_model::tensor::{tensor, to_f32};
+use gfm_pipe_model::tensor_error;
 
 /// The operator.
 pub struct BuildBackground;
@@ -55,7 +55,7 @@ impl Operator for BuildBackground {
         let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
         let stored = read_model(model)?;
         let input = LoadedGraph::read(graph)?;
-        stored.fits(&input, &model.name)?;
+        input.fits(&stored, &model.name)?;
         let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings).prepared_with(
             None,
             &|done, all| {

@@ -8,7 +8,7 @@ use gfm_pipe_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::graph::Graph;
+use gfm_pipe_model::graph::Graph;
 
 /// The operator.
 pub struct BuildGraph;

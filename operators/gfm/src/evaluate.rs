@@ -25,12 +25,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::baselines::Baselines;
-use crate::buffers::Lease;
-use crate::divided::Dividing;
 use crate::documents::Questions;
 use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
-use crate::progress::Pass;
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::progress::Pass;
 
 /// Depth of the `rankings` port.
 const RANKED: usize = 20;
@@ -273,7 +273,8 @@ fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
     Some(problem.hint(ways.join("; ")))
 }
 
-/// Questions looked at together once a model has scored them: their scores are held until then.
+/// Questions that are ranked together once a model has scored them; their scores are held until
+/// then.
 const AT_ONCE: usize = 64;
 
 /// What the systems answered so far.
@@ -302,7 +303,7 @@ impl Systems<'_> {
     }
 }
 
-/// The model, before fine-tuning, and before any training.
+/// Asks the model, the model before fine-tuning, and one with random weights.
 fn graph_models(
     p: &Params,
     ctx: &Context,
@@ -330,7 +331,7 @@ fn graph_models(
             total: passes * questions,
         },
     };
-    // The work after the models is part of the time left.
+    // The time left includes the baselines, which are asked later.
     report_baselines(ctx, 0, questions);
     let mut before = 0;
     for (system, of, background) in trained {

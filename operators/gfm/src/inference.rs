@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, StringArray};
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::Tensor;
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
@@ -14,14 +14,15 @@ use gfm_pipe_eval::pieces::Pieces;
 use gfm_pipe_eval::rankers::top_k_field;
 
 use crate::build_background::read_background;
-use crate::divided::{Dividing, OverRanks};
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{LoadedGraph, same_encoder, zipped};
-use crate::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
-use crate::progress::Pass;
 use crate::question_scores::{Seeded, each_scored};
-use crate::scorer::{Scorer, with_scorer};
-use crate::tensor_error;
+use gfm_pipe_model::device::with_scorer;
+use gfm_pipe_model::divided::{Dividing, OverRanks};
+use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::Scorer;
+use gfm_pipe_model::tensor_error;
 
 /// Ports whose artifacts belong together by position: each may have one for each of `questions`.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
@@ -324,7 +325,7 @@ impl Inputs {
                 let divided = dividing.once(ctx, graph, &weights.0.config)?;
                 ask(&OverRanks::new(weights.0, &divided, &input.embeddings))
             }
-            None => with_scorer(ctx, weights, input, ask),
+            None => with_scorer(ctx, weights, (graph, &input.embeddings), ask),
         }
     }
 }
@@ -341,39 +342,11 @@ fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResul
         .check("`batch_size`")
 }
 
-impl StoredModel {
-    /// Checks that the model knows the encoder a graph is embedded with.
-    pub(crate) fn fits(&self, input: &LoadedGraph, name: &str) -> OpResult<()> {
-        if self.origin.encoder_digest == input.encoder_digest {
-            return Ok(());
-        }
-        Err(OpError::new(format!(
-            "the model was trained with the encoder {}, the graph is embedded with {}",
-            self.origin.encoder, input.encoder
-        ))
-        .artifact(name)
-        .hint("embed with the encoder the model was trained with"))
-    }
-}
-
-/// A model as a retriever on this graph. A pre-trained one has no projection for questions: its
-/// only projection of texts, `rel_mlp`, takes its place (a random one would measure nothing).
+/// A model as a retriever on this graph.
 fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
-    stored.fits(input, name)?;
-    if stored.params.class == Class::GNNRetriever {
-        return Ok(stored.params);
+    input.fits(&stored, name)?;
+    match stored.params.class {
+        Class::GNNRetriever => Ok(stored.params),
+        Class::QueryGNN => Ok(stored.params.as_retriever()),
     }
-    let build = || -> TensorResult<Weights> {
-        let p = &stored.params;
-        let mut out = Weights::init(Class::GNNRetriever, &p.config, p.text_dim, 0, p.dtype())?;
-        out.take_over(&p.to_map())?;
-        for part in ["weight", "bias"] {
-            out.set(
-                &format!("question_mlp.{part}"),
-                p.get(&format!("rel_mlp.{part}"))?.clone(),
-            )?;
-        }
-        Ok(out)
-    };
-    build().map_err(tensor_error)
 }

@@ -3,12 +3,12 @@
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::part;
 
-use crate::divided::check_cancelled;
 use crate::documents::Questions;
-use crate::model::Question;
-use crate::progress::Pass;
-use crate::scorer::{Scorer, check_scores};
 use crate::starts::Starts;
+use gfm_pipe_model::divided::check_cancelled;
+use gfm_pipe_model::model::Question;
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::{Scorer, check_scores};
 
 /// Questions and the nodes each starts from.
 #[derive(Clone, Copy)]

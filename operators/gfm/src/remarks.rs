@@ -138,7 +138,7 @@ mod tests {
         );
         // One step has nothing to be compared with.
         assert!(said(&training(&[]), &history(&[0.5], &[valid])).is_empty());
-        // Of a sum of losses, the part that is an entropy is at chance.
+        // In a sum of losses, the part that is a cross-entropy is at chance.
         let part: (&str, &[f64]) = ("mean_loss:bce", &[0.75, 0.69]);
         let learned = history(&[6.0, 5.0, 4.5], &[valid, part]);
         assert!(said(&training(&["bce"]), &learned).is_empty());

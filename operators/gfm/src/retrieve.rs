@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::baselines::Baselines;
-use crate::buffers::Lease;
 use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
-use crate::progress::Pass;
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::progress::Pass;
 
 /// Questions whose documents are scored together by a system that is not trained: their scores are
 /// held until then.

@@ -222,6 +222,7 @@ pub fn add_rows<T: Real>(out: &mut [T], data: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gfm_pipe_testing::Random;
     use proptest::prelude::*;
 
     fn slow(a: Mat<'_, f64>, b: Mat<'_, f64>) -> Vec<f64> {
@@ -238,11 +239,7 @@ mod tests {
     }
 
     fn numbers(n: usize, seed: u64) -> Vec<f64> {
-        (0..n as u64)
-            .map(|i| {
-                ((i.wrapping_mul(0x9E37_79B9).wrapping_add(seed * 77)) % 1000) as f64 / 500.0 - 1.0
-            })
-            .collect()
+        Random::new(seed).signed(n)
     }
 
     proptest! {

@@ -9,7 +9,7 @@
 
 pub mod activation;
 pub mod adamw;
-pub mod extremes;
+pub mod csr;
 pub mod gemm;
 pub mod gpu;
 pub mod layer;
@@ -18,7 +18,6 @@ pub mod norm;
 pub mod pages;
 mod real;
 pub mod rows;
-pub mod rspmm;
 pub mod score;
 mod simd;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Real;
+use crate::csr::row;
 use crate::rows::{NONE, Rows, cut};
-use crate::rspmm::row;
 use crate::simd::vectorised;
 
 /// Tasks of a pass.
@@ -200,15 +200,11 @@ pub fn scores_backward<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gfm_pipe_testing::Random;
     use proptest::prelude::*;
 
     fn some(n: usize, seed: u64) -> Vec<f64> {
-        let mix = |i: u64| {
-            (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-        };
-        (0..n as u64)
-            .map(|i| (mix(i + 1) >> 40) as f64 / (1 << 23) as f64 - 1.0)
-            .collect()
+        Random::new(seed).signed(n)
     }
 
     proptest! {

@@ -279,15 +279,12 @@ pub fn attend(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gfm_pipe_testing::Random;
     use proptest::prelude::*;
 
     fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        (0..n as u64)
-            .map(|i| {
-                let x = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ seed) >> 40;
-                x as f32 / (1u64 << 23) as f32 - 1.0
-            })
-            .collect()
+        let numbers = Random::new(seed).signed(n);
+        numbers.into_iter().map(|x| x as f32).collect()
     }
 
     #[test]

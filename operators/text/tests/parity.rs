@@ -109,13 +109,15 @@ fn real_models_give_the_golden_vectors() {
         .collect();
     let bytes = std::fs::read(golden.join("expected.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    for model in ["all-MiniLM-L6-v2", "all-mpnet-base-v2"] {
+    let real = [
+        ("all-MiniLM-L6-v2", "encoder-minilm"),
+        ("all-mpnet-base-v2", "encoder-mpnet"),
+    ];
+    for (model, name) in real {
         let folder = models.join(model);
         if !folder.is_dir() {
-            println!(
-                "skipped: no {}: scripts/fetch-encoders gets it",
-                folder.display()
-            );
+            let reason = format!("no {}: scripts/fetch-encoders gets it", folder.display());
+            gfm_pipe_testing::skip(name, &reason);
             continue;
         }
         let want = tensors.tensor(&format!("{model}.embedding")).unwrap();

@@ -107,7 +107,7 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let of = kinds::ALL.iter().find(|k| k.name == kind);
     let spec = of.and_then(|k: &&Kind| k.table(&entry.name));
     let names = match spec {
-        Some(spec) if args.names => Names::read(spec, &source, (stage, port), &store, err)?,
+        Some(spec) if args.names => Names::read(spec, &source, stage, port, &store, err)?,
         _ => Names::default(),
     };
     if args.names && spec.is_none_or(|s| s.columns.iter().all(|c| c.id_of.is_none())) {

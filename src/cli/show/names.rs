@@ -39,7 +39,8 @@ impl Names {
     pub fn read(
         spec: &TableSpec,
         source: &Source,
-        at: (&str, &str),
+        stage: &str,
+        port: &str,
         store: &Store,
         err: &Out,
     ) -> CliResult<Self> {
@@ -48,9 +49,9 @@ impl Names {
         for column in spec.columns {
             let Some(kind) = column.id_of else { continue };
             if !by_kind.contains_key(kind) {
-                let found = match artifact(source, at, kind) {
+                let found = match artifact(source, stage, port, kind) {
                     Ok((stage, port)) => Some(Arc::new(
-                        dictionary(source, (&stage, &port), kind, store).map_err(|e| {
+                        dictionary(source, &stage, &port, kind, store).map_err(|e| {
                             CliError::failed(format!("failed to read {stage}.{port}: {e}"))
                         })?,
                     )),
@@ -139,10 +140,10 @@ impl Dictionary {
 
 /// The artifact of a kind that is nearest to a port: of the stage itself, else of what it takes,
 /// else of the stages these come from and what those take, and so on.
-fn artifact(source: &Source, at: (&str, &str), kind: &str) -> Result<(String, String), String> {
+fn artifact(source: &Source, of: &str, port: &str, kind: &str) -> Result<(String, String), String> {
     let mut near: BTreeSet<(String, String)> = BTreeSet::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut stages: BTreeSet<String> = BTreeSet::from([at.0.to_owned()]);
+    let mut stages: BTreeSet<String> = BTreeSet::from([of.to_owned()]);
     while !stages.is_empty() {
         for stage in &stages {
             let own = source.ports(stage).into_iter();
@@ -174,16 +175,14 @@ fn artifact(source: &Source, at: (&str, &str), kind: &str) -> Result<(String, St
             .collect();
         near.clear();
     }
-    Err(format!(
-        "nothing that {}.{} was made from has them",
-        at.0, at.1
-    ))
+    Err(format!("nothing that {of}.{port} was made from has them"))
 }
 
 /// The names of an artifact.
 fn dictionary(
     source: &Source,
-    (stage, port): (&str, &str),
+    stage: &str,
+    port: &str,
     kind: &str,
     store: &Store,
 ) -> Result<Dictionary, AnyError> {

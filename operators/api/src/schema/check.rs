@@ -42,6 +42,20 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
+/// Reports that a value is not of its type.
+fn wrong(
+    ty: &Type,
+    v: &Value,
+    path: &[PathSeg],
+    out: &mut Found<'_>,
+    hint: Option<String>,
+) -> Value {
+    let found = out.describe(path, v);
+    let message = format!("expected {}, found {found}", ty.describe());
+    report(path, out, message, hint);
+    Value::Null
+}
+
 /// Checks a value; `limit` is why a number may not be larger.
 pub(super) fn check(
     ty: &Type,
@@ -50,29 +64,23 @@ pub(super) fn check(
     out: &mut Found<'_>,
     limit: Option<&'static str>,
 ) -> Value {
-    let wrong = |path: &[PathSeg], out: &mut Found<'_>, hint: Option<String>| {
-        let found = out.describe(path, v);
-        let message = format!("expected {}, found {found}", ty.describe());
-        report(path, out, message, hint);
-        Value::Null
-    };
     match (ty, v) {
         (Type::Nullable(_), Value::Null) => Value::Null,
         (Type::Nullable(inner), v) => check(inner, v, path, out, limit),
-        (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(path, out, None), Value::Bool),
+        (Type::Bool, v) => as_switch(v).map_or_else(|| wrong(ty, v, path, out, None), Value::Bool),
         (Type::Int { min, max }, Value::Number(n)) => match n.as_i64() {
             Some(i) if i >= *min && i <= *max => v.clone(),
             // Whole numbers that do not fit 64 bits arrive as floating-point ones.
             _ if n.as_f64().is_some_and(|x| x > *max as f64) => {
-                wrong(path, out, limit.map(str::to_owned))
+                wrong(ty, v, path, out, limit.map(str::to_owned))
             }
-            _ => wrong(path, out, None),
+            _ => wrong(ty, v, path, out, None),
         },
         (Type::Float { min, max }, Value::Number(n)) => match n.as_f64() {
             // Adding zero makes 0 of -0: the same number, so that both give the same key.
             Some(x) if x >= *min && x <= *max => Value::from(x + 0.0),
-            Some(x) if x > *max => wrong(path, out, limit.map(str::to_owned)),
-            _ => wrong(path, out, None),
+            Some(x) if x > *max => wrong(ty, v, path, out, limit.map(str::to_owned)),
+            _ => wrong(ty, v, path, out, None),
         },
         (Type::Word, Value::String(_)) => v.clone(),
         (Type::Word, Value::Number(n)) if n.is_i64() && out.reads_as(path, v) => {
@@ -81,44 +89,27 @@ pub(super) fn check(
         // 0755 would become 755, 3.10 would become 3.1, and `True` true.
         (Type::Word, Value::Number(_) | Value::Bool(_)) => {
             let hint = out.quote(path) + ", or as part of a word: \"--x={{ x }}\"";
-            wrong(path, out, Some(hint))
+            wrong(ty, v, path, out, Some(hint))
         }
-        (Type::Text | Type::Path, Value::String(s)) => {
-            if matches!(ty, Type::Path) && s.is_empty() {
-                return wrong(path, out, None);
-            }
-            v.clone()
-        }
+        (Type::Path, Value::String(s)) if s.is_empty() => wrong(ty, v, path, out, None),
+        (Type::Text | Type::Path, Value::String(_)) => v.clone(),
         (Type::Text | Type::Path, Value::Number(_) | Value::Bool(_)) => {
             let hint = out.quote(path);
-            wrong(path, out, Some(hint))
+            wrong(ty, v, path, out, Some(hint))
         }
-        (Type::OneOf { words, planned }, Value::String(s)) => {
-            if words.contains(&s.as_str()) {
-                v.clone()
-            } else if planned.contains(&s.as_str()) {
-                report(
-                    path,
-                    out,
-                    format!("`{s}` is not implemented yet"),
-                    Some(format!("works so far: {}", words.join(", "))),
-                );
-                Value::Null
-            } else {
-                wrong(
-                    path,
-                    out,
-                    nearest(s, words.iter().copied()).map(|n| format!("did you mean `{n}`?")),
-                )
-            }
+        (Type::OneOf { words, planned }, Value::String(s)) if planned.contains(&s.as_str()) => {
+            let message = format!("`{s}` is not implemented yet");
+            let hint = format!("works so far: {}", words.join(", "));
+            report(path, out, message, Some(hint));
+            Value::Null
         }
-        (Type::WordsOr { words, .. }, Value::String(s)) => {
+        (Type::OneOf { words, .. } | Type::WordsOr { words, .. }, Value::String(s)) => {
             if words.contains(&s.as_str()) {
-                v.clone()
-            } else {
-                let near = nearest(s, words.iter().copied());
-                wrong(path, out, near.map(|n| format!("did you mean `{n}`?")))
+                return v.clone();
             }
+            let near = nearest(s, words.iter().copied());
+            let hint = near.map(|n| format!("did you mean `{n}`?"));
+            wrong(ty, v, path, out, hint)
         }
         (Type::WordsOr { schema, .. }, Value::Object(_)) => schema.walk(v, path, out),
         (Type::Form { check, .. }, Value::String(s)) => match check(s) {
@@ -128,49 +119,54 @@ pub(super) fn check(
                 Value::Null
             }
         },
-        (Type::List { item, min }, Value::Array(items)) => {
-            if items.len() < *min {
-                return wrong(path, out, Some(format!("give at least {min}")));
-            }
-            let items = items
-                .iter()
-                .enumerate()
-                .map(|(i, v)| {
-                    path.push(PathSeg::Index(i));
-                    let v = check(item, v, path, out, limit);
-                    path.pop();
-                    v
-                })
-                .collect();
-            Value::Array(items)
+        (Type::List { min, .. }, Value::Array(items)) if items.len() < *min => {
+            wrong(ty, v, path, out, Some(format!("give at least {min}")))
+        }
+        (Type::List { item, .. }, Value::Array(items)) => {
+            let checked = items.iter().enumerate().map(|(i, v)| {
+                path.push(PathSeg::Index(i));
+                let v = check(item, v, path, out, limit);
+                path.pop();
+                v
+            });
+            Value::Array(checked.collect())
         }
         (Type::Object(s), Value::Object(_) | Value::Null) => s.walk(v, path, out),
         (Type::Map { .. }, Value::Null) => Value::Object(Map::new()),
-        (
-            Type::Map {
-                key,
-                check: is_key,
-                value,
-            },
-            Value::Object(given),
-        ) => {
-            let mut full = Map::new();
-            for (name, v) in given {
-                path.push(PathSeg::Key(name.clone()));
-                if !is_key(name) {
-                    let shown: String = name.chars().take(60).collect();
-                    out.problems.push(Problem {
-                        path: path.clone(),
-                        message: format!("expected {key}, found `{shown}`"),
-                        hint: None,
-                        on_key: true,
-                    });
-                }
-                full.insert(name.clone(), check(value, v, path, out, None));
-                path.pop();
-            }
-            Value::Object(full)
-        }
-        _ => wrong(path, out, None),
+        (Type::Map { .. }, Value::Object(given)) => map(ty, given, path, out),
+        _ => wrong(ty, v, path, out, None),
     }
+}
+
+/// Checks the keys and values of a map.
+fn map(
+    ty: &Type,
+    given: &Map<String, Value>,
+    path: &mut Vec<PathSeg>,
+    out: &mut Found<'_>,
+) -> Value {
+    let Type::Map {
+        key,
+        check: is_key,
+        value,
+    } = ty
+    else {
+        return Value::Null;
+    };
+    let mut full = Map::new();
+    for (name, v) in given {
+        path.push(PathSeg::Key(name.clone()));
+        if !is_key(name) {
+            let shown: String = name.chars().take(60).collect();
+            out.problems.push(Problem {
+                path: path.clone(),
+                message: format!("expected {key}, found `{shown}`"),
+                hint: None,
+                on_key: true,
+            });
+        }
+        full.insert(name.clone(), check(value, v, path, out, None));
+        path.pop();
+    }
+    Value::Object(full)
 }

@@ -5,16 +5,16 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_eval::EntityDocuments;
-use gfm_pipe_gfm::backend::{
-    Backend, Batch, Gold, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
-    StepSettings, Term,
-};
-use gfm_pipe_gfm::gpu::{OnDevice, Sums, trainer};
-use gfm_pipe_gfm::loss::{BCE, LIST_CE};
-use gfm_pipe_gfm::model::Compute;
-use gfm_pipe_gfm::sampling::{EasyEdges, Truth, batch};
 use gfm_pipe_gfm::train::ahead;
 use gfm_pipe_kernels::gpu::Gpu;
+use gfm_pipe_model::backend::{
+    Backend, Batch, Gold, Kept, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
+    StepSettings, Term,
+};
+use gfm_pipe_model::gpu::{Sums, trainer};
+use gfm_pipe_model::loss::{BCE, LIST_CE};
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::sampling::{EasyEdges, Truth, batch};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -75,7 +75,7 @@ pub struct Timed {
 struct Bench<'a> {
     work: &'a Work,
     embeddings: Tensor,
-    kept: OnDevice,
+    kept: Kept,
     backend: Box<dyn Backend>,
 }
 
@@ -87,7 +87,7 @@ struct Maker<'a> {
     embeddings: &'a Tensor,
     documents: EntityDocuments,
     preparer: Preparer,
-    kept: OnDevice,
+    kept: Kept,
 }
 
 /// Times a case's steps.
@@ -108,11 +108,11 @@ pub fn timed(
         embeddings: &embeddings,
         documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
         preparer: backend.preparer(),
-        kept: OnDevice::default(),
+        kept: Kept::default(),
     };
     let mut bench = Bench {
         backend,
-        kept: OnDevice::default(),
+        kept: Kept::default(),
         work,
         embeddings: embeddings.clone(),
     };

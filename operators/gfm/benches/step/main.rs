@@ -22,8 +22,8 @@ mod work;
 use std::path::PathBuf;
 
 use common::{copy_gbytes, median, product_gflops};
-use gfm_pipe_gfm::model::Compute;
-use gfm_pipe_gfm::sampling::Truth;
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::sampling::Truth;
 use steps::{Bench, Case, Step};
 use work::{Work, made, read};
 

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_gfm::loss::{BCE, LIST_CE, link_prediction};
-use gfm_pipe_gfm::model::{
+use gfm_pipe_kernels::adamw::AdamW;
+use gfm_pipe_model::loss::{BCE, LIST_CE, link_prediction};
+use gfm_pipe_model::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
 };
-use gfm_pipe_gfm::optimizer::Optimizer;
-use gfm_pipe_gfm::sampling::{Truth, batch};
-use gfm_pipe_gfm::tensor::{tensor, to_f64};
-use gfm_pipe_kernels::adamw::AdamW;
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::sampling::{Truth, batch};
+use gfm_pipe_model::tensor::{tensor, to_f64};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -6,13 +6,12 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
-use crate::backend::Source;
-use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
-use crate::gpu::OnDevice;
-use crate::graph::Graph;
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::foresee::port;
+use gfm_pipe_model::backend::{Kept, Source};
+use gfm_pipe_model::divided::{Divided, Dividing};
+use gfm_pipe_model::graph::Graph;
 
 /// Questions and their embeddings.
 #[derive(Clone)]
@@ -33,7 +32,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    pub kept: OnDevice,
+    pub kept: Kept,
     /// Of the graph the relations only, where ranks divide graphs.
     pub input: LoadedGraph,
     /// Number of its nodes.
@@ -220,7 +219,7 @@ impl DataSet {
             questions,
         };
         Ok(Data {
-            kept: OnDevice::default(),
+            kept: Kept::default(),
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,

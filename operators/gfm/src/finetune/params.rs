@@ -9,12 +9,12 @@ use gfm_pipe_eval::rankers::{self, Ranker, RankerName, ranker_type, top_k_field}
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::loss::{LOSSES, ListLoss, LossName};
 use crate::train::BestBy;
 use crate::train::keys::{Train, best_by_problem};
 use crate::train::settings::{
     Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
 };
+use gfm_pipe_model::loss::{LOSSES, ListLoss, LossName};
 
 /// What is ranked, in the order of the history.
 pub(super) const TARGETS: [&str; 2] = ["entity", "document"];

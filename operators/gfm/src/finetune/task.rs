@@ -10,15 +10,15 @@ use rand_chacha::ChaCha8Rng;
 use super::Params;
 use super::data::{Data, data_sets_of};
 use super::params::{TARGETS, name_of};
-use crate::backend::{Batch, Gold, QuestionBatch, Source, Term};
-use crate::model::Class;
-use crate::ops::Seeds;
-use crate::progress::Pass;
 use crate::question_scores::{Seeded, each_scored};
-use crate::scorer::Scorer;
 use crate::train::foresee::{FirstBatch, Foresight, port};
 use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, Task};
+use gfm_pipe_model::backend::{Batch, Gold, QuestionBatch, Source, Term};
+use gfm_pipe_model::model::Class;
+use gfm_pipe_model::ops::Seeds;
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::Scorer;
 
 /// The task.
 pub(super) struct QuestionAnswering<'a> {

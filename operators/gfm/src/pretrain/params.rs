@@ -5,14 +5,14 @@ use gfm_pipe_eval::link_metrics;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::sampling::EasyEdges;
 use crate::train::BestBy;
 use crate::train::keys::{Train, best_by_problem};
-use crate::train::link_eval::{EvalEdges, Ranking};
 use crate::train::settings::{
     Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
 };
-use crate::twins::Twins;
+use gfm_pipe_model::link_ranks::{EvalEdges, Ranking};
+use gfm_pipe_model::sampling::EasyEdges;
+use gfm_pipe_model::twins::Twins;
 
 /// Parameters of `pretrain`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,21 +8,20 @@ use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
-use crate::backend::{Batch, LinkBatch, Source};
-use crate::divided::{Divided, Dividing};
-use crate::gpu::OnDevice;
-use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
-use crate::model::{Class, rng, uniform};
-use crate::progress::Pass;
-use crate::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
-use crate::scorer::Scorer;
-use crate::tensor_error;
 use crate::train::foresee::{FirstBatch, Foresight};
-use crate::train::link_eval::rank_links;
 use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, Task};
-use crate::twins::Twins;
+use gfm_pipe_model::backend::{Batch, Kept, LinkBatch, Source};
+use gfm_pipe_model::divided::{Divided, Dividing};
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::link_ranks::rank_links;
+use gfm_pipe_model::model::{Class, rng, uniform};
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
+use gfm_pipe_model::scorer::Scorer;
+use gfm_pipe_model::tensor_error;
+use gfm_pipe_model::twins::Twins;
 
 /// Artifacts of a data set.
 pub(super) struct DataSet {
@@ -32,7 +31,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    kept: OnDevice,
+    kept: Kept,
     /// The graph without the triples that are held out.
     graph: Graph,
     /// This rank's part of it, where ranks divide graphs.
@@ -64,7 +63,7 @@ impl DataSet {
         let config = p.model.entity_model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
-            kept: OnDevice::default(),
+            kept: Kept::default(),
             graph,
             divided,
             // Held-out triples are true too: neither negatives nor competitors in the ranking.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::History;
 use super::visits::{Course, Place};
-use crate::model::Params;
-use crate::optimizer::{Moments, Optimizer};
+use gfm_pipe_model::model::Params;
+use gfm_pipe_model::optimizer::{Moments, Optimizer};
 
 /// Version of the file's layout.
 const FORMAT: u32 = 2;

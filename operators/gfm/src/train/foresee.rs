@@ -9,11 +9,11 @@ use super::memory::Sizes;
 use super::speed::{Speed, cost};
 use super::visits::Course;
 use super::{Batched, LoopSettings, Task, memory};
-use crate::gpu::estimate::{BatchShape, StepCost, estimate};
-use crate::graph::Graph;
-use crate::model::{Class, Compute, ModelConfig, Reach, rng};
-use crate::ops::Seeds;
-use crate::sampling::permutation;
+use gfm_pipe_model::gpu::estimate::{BatchShape, StepCost, estimate};
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, Reach, rng};
+use gfm_pipe_model::ops::Seeds;
+use gfm_pipe_model::sampling::permutation;
 
 /// Batches of each data set that are looked at.
 const LOOKED_AT: usize = 2;

@@ -9,11 +9,11 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::backend::StepSettings;
-use crate::divided::unfit;
-use crate::model::Compute;
-use crate::model::files::input_files;
-use crate::ops::AggregateFunc;
+use gfm_pipe_model::backend::StepSettings;
+use gfm_pipe_model::divided::unfit;
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::model::files::input_files;
+use gfm_pipe_model::ops::AggregateFunc;
 
 use super::{Decay, LoopSettings, Schedule};
 
@@ -160,7 +160,7 @@ pub fn best_by_problem(given: &str, allowed: &[String]) -> Option<Problem> {
     (!allowed.iter().any(|a| a == given)).then(|| {
         Problem::at(
             "train.best_by",
-            format!("`{given}` is no metric of this validation"),
+            format!("`{given}` is not a metric of this validation"),
         )
         .hint(format!(
             "one of {} (more in `task.metric`)",

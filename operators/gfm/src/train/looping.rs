@@ -20,13 +20,13 @@ use super::schedule::Schedule;
 use super::task::{Batched, BestBy, Task};
 use super::together;
 use super::visits::Course;
-use crate::backend::{Backend, Pending, Prepared, Source, StepSettings, backend};
-use crate::buffers::Lease;
-use crate::device;
-use crate::model::{Params, rng};
-use crate::optimizer::Optimizer;
-use crate::progress::Pass;
-use crate::sampling::permutation;
+use gfm_pipe_model::backend::{Backend, Pending, Prepared, Source, StepSettings};
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::device::{self, backend};
+use gfm_pipe_model::model::{Params, rng};
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::sampling::permutation;
 
 /// Values of the loss in the history per epoch (fewer where an epoch has fewer steps).
 const LOSSES_PER_EPOCH: u64 = 10;

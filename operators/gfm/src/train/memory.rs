@@ -5,7 +5,7 @@ use gfm_pipe_api::OpResult;
 use gfm_pipe_api::memory::Demand;
 
 use super::foresee::FirstBatch;
-use crate::model::{Class, ModelConfig, Params, size};
+use gfm_pipe_model::model::{Class, ModelConfig, Params, size};
 
 /// Copies of the weights: they themselves, their two moments and the best epoch's.
 const COPIES: usize = 4;
@@ -109,7 +109,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::model::Reach;
+    use gfm_pipe_model::model::Reach;
 
     #[test]
     fn a_steps_buffers_are_added_up() {

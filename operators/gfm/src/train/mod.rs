@@ -7,7 +7,6 @@ mod ahead;
 mod checkpoint;
 pub(crate) mod foresee;
 pub mod keys;
-pub mod link_eval;
 mod loader;
 mod looping;
 pub(crate) mod memory;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::schedule::decay_field;
-use crate::model::ModelConfig;
-use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
+use gfm_pipe_model::model::ModelConfig;
+use gfm_pipe_model::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 
 /// `model`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
         .at_most(MAX_WIDTH, "weights grow with its square"),
         Field::new(
             "message_func",
-            Type::one_of(&["transe", "distmult", "rotate"]),
+            Type::one_of(MessageFunc::NAMES),
             "distmult",
             "how a neighbour's state and a relation make a message",
         ),

@@ -7,11 +7,11 @@ use candle_core::DType;
 use gfm_pipe_api::OpResult;
 use rand_chacha::rand_core::Rng;
 
-use crate::graph::Graph;
-use crate::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQuery, rng};
-use crate::ops::Seeds;
-use crate::tensor::tensor;
-use crate::tensor_error;
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQuery, rng};
+use gfm_pipe_model::ops::Seeds;
+use gfm_pipe_model::tensor::tensor;
+use gfm_pipe_model::tensor_error;
 
 /// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten
 /// milliseconds' work of two cores.

@@ -12,9 +12,9 @@ use gfm_pipe_api::{Connected, Context, OpError, OpResult, Problem};
 use super::memory::check_weights;
 use super::settings::Model;
 use crate::inputs::{EncoderId, connected, problem_error, same_name};
-use crate::model::files::{GivenModel, read_checkpoint};
-use crate::model::{Class, ModelConfig, Params, read_model};
-use crate::tensor_error;
+use gfm_pipe_model::model::files::{GivenModel, read_checkpoint};
+use gfm_pipe_model::model::{Class, ModelConfig, Params, read_model};
+use gfm_pipe_model::tensor_error;
 
 /// Weights to start from.
 pub(crate) struct Start {

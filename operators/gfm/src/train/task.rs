@@ -6,9 +6,9 @@ use gfm_pipe_api::OpResult;
 use rand_chacha::ChaCha8Rng;
 
 use super::memory::Sizes;
-use crate::backend::{Batch, Source};
-use crate::progress::Pass;
-use crate::scorer::Scorer;
+use gfm_pipe_model::backend::{Batch, Source};
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::Scorer;
 
 /// Sample numbers of a batch, which ranks share.
 #[derive(Debug, Clone)]

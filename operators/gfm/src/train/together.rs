@@ -7,10 +7,10 @@ use gfm_pipe_api::ranks::{bytes, gather, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 
 use super::checkpoint::Checkpoint;
-use crate::backend::StepResult;
-use crate::model::Params;
-use crate::tensor::to_f64;
-use crate::tensor_error;
+use gfm_pipe_model::backend::StepResult;
+use gfm_pipe_model::model::Params;
+use gfm_pipe_model::tensor::to_f64;
+use gfm_pipe_model::tensor_error;
 
 /// Adds up a step's loss and its parts over ranks, where no rank has the whole. Returns whether to stop after the step.
 ///

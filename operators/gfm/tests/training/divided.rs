@@ -17,11 +17,11 @@ fn graph() -> (&'static str, Value) {
 }
 
 /// Divided graphs are computed on the CPU: where the suite runs on a GPU, there is nothing to compare.
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn on_cpu() -> bool {
     let device = local::context().device;
     if device != "cpu" {
-        eprintln!("skipped: ranks that divide graphs do not compute on {device}");
+        let reason = format!("ranks that divide graphs do not compute on {device}");
+        gfm_pipe_testing::skip("divided-on-gpu", &reason);
     }
     device == "cpu"
 }

@@ -66,8 +66,8 @@ fn finetuning_takes_over_a_pretrained_model_learns_and_is_evaluated() {
     );
     assert!(value("model", "recall@1") > value("pretrained", "recall@1"));
     for system in ["untrained", "dense", "bm25", "ppr", "rrf"] {
-        let v = value(system, "recall@5");
-        assert!((0.0..=1.0).contains(&v), "{system}: {v}");
+        let (first, five) = (value(system, "recall@1"), value(system, "recall@5"));
+        assert!(first <= five && five > 0.0, "{system}: {first} {five}");
     }
     assert_eq!(value("ceiling", "recall@5"), 1.0);
     let rankings = out.port("rankings").read("rankings").unwrap();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Cancel, Context, Level, OpError, Reporter};
+use gfm_pipe_testing::Random;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -122,15 +123,9 @@ pub fn stopped_and_ended(
 
 /// Numbers of steps to stop after, in rising order, from a seed.
 fn random_stops(seed: u64, n: usize, total: u64) -> Vec<u64> {
-    let mut state = seed;
-    let mut out: Vec<u64> = (0..n)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            1 + (state >> 33) % (total - 1)
-        })
-        .collect();
+    let mut random = Random::new(seed);
+    let mut stop = || 1 + random.bits() % (total - 1);
+    let mut out: Vec<u64> = (0..n).map(|_| stop()).collect();
     out.sort_unstable();
     out.dedup();
     out

@@ -1,12 +1,9 @@
 //! Tables of an operator's outputs as plain texts.
 #![allow(dead_code, unused_imports, reason = "each test takes what it needs")]
 
-#[path = "../../../kg/tests/common/shared.rs"]
-mod shared;
-
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use gfm_pipe_api::local::Local;
-pub use shared::shared;
+pub use gfm_pipe_testing::shared;
 
 /// The rows of a port's table: the named columns, joined by ` | `; missing values are empty.
 pub fn rows(local: &Local, port: &str, table: &str, columns: &[&str]) -> Vec<String> {

@@ -1,11 +1,11 @@
-//! Bias, layer normalisation, activation and shortcut of a layer, fused: what [`crate::norm`] does.
+//! Bias, layer normalisation, activation and shortcut of a layer, fused, as in [`crate::norm`].
 
-use super::messages::join_rows;
-use super::rows::MAX_PARTS;
+use super::layout::kernel_arguments;
+use super::sums::{MAX_PARTS, join_rows};
 use super::{Error, State, View, address};
 use crate::activation::Activation;
 
-/// Rows of a block: one warp each.
+/// Rows per block; each has one warp.
 const WARPS: u32 = 8;
 
 /// Scale and shift of a normalisation, `dim` values each, or their gradients.
@@ -29,11 +29,11 @@ pub struct Normed<'a, S: State> {
 /// What follows a layer's linear map.
 #[derive(Clone, Copy)]
 pub struct Norm<'a, S: State> {
-    /// `dim` values.
+    /// Bias of the linear map, `dim` values.
     pub bias: View<'a, S::Acc>,
-    /// Scale and shift of the normalisation; without them there is none.
+    /// Scale and shift of the normalisation; `None` if there is no normalisation.
     pub affine: Option<Affine<'a, S::Acc>>,
-    /// Activation.
+    /// Activation function.
     pub activation: Activation,
     /// Width of rows.
     pub dim: usize,
@@ -46,37 +46,6 @@ pub struct NormGrads<'a, A: State> {
     pub bias: View<'a, A>,
     /// Of scale and shift.
     pub affine: Option<Affine<'a, A>>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct ForwardArgs {
-    lin: u64,
-    y: u64,
-    rstd: u64,
-    bias: u64,
-    gamma: u64,
-    beta: u64,
-    shortcut: u64,
-    rows: u32,
-    n: u32,
-    activation: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct BackArgs {
-    dy: u64,
-    normed: u64,
-    rstd: u64,
-    gamma: u64,
-    beta: u64,
-    dlin: u64,
-    partial: u64,
-    rows: u32,
-    n: u32,
-    activation: u32,
-    per: u32,
 }
 
 fn code(activation: Activation) -> u32 {
@@ -100,13 +69,14 @@ impl<S: State> Norm<'_, S> {
         x.len() / self.dim.max(1)
     }
 
-    /// `y = activation(norm(lin + bias)) + shortcut`; `lin` becomes the normalised values, `rstd` (one a row) 1 / deviation.
+    /// `y = activation(norm(lin + bias)) + shortcut`. `lin` becomes the normalised values, and
+    /// `rstd` 1 / standard deviation of each row.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn forward(
         &self,
         lin: View<'_, S>,
@@ -117,7 +87,7 @@ impl<S: State> Norm<'_, S> {
         let rows = self.rows(lin);
         assert_eq!((y.len(), rstd.len()), (lin.len(), rows), "output");
         assert!(shortcut.is_none_or(|s| s.len() == y.len()), "shortcut");
-        let args = ForwardArgs {
+        let args = NormForwardArgs {
             lin: lin.at,
             y: y.at,
             rstd: rstd.at,
@@ -134,13 +104,14 @@ impl<S: State> Norm<'_, S> {
         y.gpu().launch(&name, grid, [32, WARPS, 1], 0, &args)
     }
 
-    /// Gradients of the linear output and of the parameters (these are replaced) from that of the output; the shortcut's is the caller's.
+    /// Gradients of the linear output and of the parameters, which are replaced, from that of the
+    /// output. The gradient of the shortcut is `dy` itself, which the caller adds.
     ///
     /// # Errors
-    /// When the device does not do it, or has no memory for partial sums.
+    /// If the device reports one, or has no memory for partial sums.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn backward(
         &self,
         normed: Normed<'_, S>,
@@ -156,7 +127,7 @@ impl<S: State> Norm<'_, S> {
         let per = rows.div_ceil(MAX_PARTS).max(64);
         let parts = rows.div_ceil(per);
         let partial = gpu.dirty::<S::Acc>(parts * 3 * n)?;
-        let args = BackArgs {
+        let args = NormBackwardArgs {
             dy: dy.at,
             normed: normed.values.at,
             rstd: normed.rstd.at,
@@ -190,5 +161,34 @@ impl<S: State> Norm<'_, S> {
             affine.shift.copy(sums.part(2 * n, n))?;
         }
         Ok(())
+    }
+}
+
+kernel_arguments! {
+    struct NormForwardArgs {
+        lin: u64,
+        y: u64,
+        rstd: u64,
+        bias: u64,
+        gamma: u64,
+        beta: u64,
+        shortcut: u64,
+        rows: u32,
+        n: u32,
+        activation: u32,
+    }
+
+    struct NormBackwardArgs {
+        dy: u64,
+        normed: u64,
+        rstd: u64,
+        gamma: u64,
+        beta: u64,
+        dlin: u64,
+        partial: u64,
+        rows: u32,
+        n: u32,
+        activation: u32,
+        per: u32,
     }
 }

@@ -1,10 +1,13 @@
-//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of a block's threads, or, where
-//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
+//! A device compared with the CPU's kernels, on random shapes and rows. The device is the emulation,
+//! with the threads of a block in both orders, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks
+//! for it.
 
+use gfm_pipe_testing::Random;
 use half::bf16;
 use proptest::prelude::*;
 
 use super::heads::{Head, HeadGrads};
+use super::layout::kernel_arguments;
 use super::losses::Sparse;
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Marks, Messages, Starts};
 use super::norms::{self, Norm, NormGrads};
@@ -18,26 +21,27 @@ use super::rows::{
 use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
+use crate::csr::{ByRelation, Csr};
 use crate::layer::{self, Aggregate, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
-use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+/// The device that tests run on: the emulation if it was built, else the first CUDA device if
+/// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 pub(super) fn device() -> Option<Gpu> {
     #[cfg(feature = "gpu-emulation")]
     return Some(Gpu::emulated());
     #[cfg(not(feature = "gpu-emulation"))]
     {
-        // One for all tests: to open it takes longer than most of them.
+        // All tests share one, because opening it takes longer than most of them.
         static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
         let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
             Ok("cuda") => Some(Gpu::open(0).unwrap()),
             _ => {
-                eprintln!("skipped: GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
+                gfm_pipe_testing::skip("gpu", "GFM_PIPE_LOCAL_DEVICE=cuda runs it on a device");
                 None
             }
         };
@@ -47,14 +51,10 @@ pub(super) fn device() -> Option<Gpu> {
 
 /// Numbers in -1..1, the same for the same seed.
 pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
-    let mix =
-        |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (0..n as u64)
-        .map(|i| (mix(i + 1) >> 40) as f64 / (1 << 23) as f64 - 1.0)
-        .collect()
+    Random::new(seed).signed(n)
 }
 
-/// Element types, and how close sums of some hundred values of about 1 come.
+/// Element types, with the error allowed for sums of some hundred values of about 1.
 pub(super) trait Tested: State {
     const CLOSE: f64;
     /// Whether it is f32.
@@ -103,15 +103,16 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     close_sums(what, got, want, 1);
 }
 
-/// The same for sums of up to so many terms. Where the terms of a hub cancel, their rounding errors
-/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow as the root of
+/// As [`close`], for sums of up to `terms` terms. If the terms of a hub cancel, their rounding errors
+/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow with the root of
 /// the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");
-    let spread = match E::SINGLE {
-        true => (terms.max(1) as f64).sqrt(),
-        false => 1.0,
+    let spread = if E::SINGLE {
+        (terms.max(1) as f64).sqrt()
+    } else {
+        1.0
     };
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let g = g.wide();
@@ -124,8 +125,8 @@ fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize
     }
 }
 
-/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in order, and the other way round; a device
-/// in whatever order it likes.
+/// Runs a check twice, and checks that both give the same bits. The emulation runs the threads of a
+/// block forward, then backward; a device runs them in any order.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     #[cfg(feature = "gpu-emulation")]
     use super::emulated::run_backward;
@@ -851,6 +852,35 @@ fn scores_are_summed_over_documents() {
     close("documents", &out, &[3.5, 1.0, 2.0, 21.0, 1.0, 9.0]);
 }
 
+kernel_arguments! {
+    struct NoKernelTakesThis {
+        x: u64,
+    }
+}
+
+#[test]
+fn structs_are_described() {
+    assert_eq!(LAYOUTS.len(), 1);
+    assert_eq!((LAYOUTS[0].name, LAYOUTS[0].size), ("NoKernelTakesThis", 8));
+}
+
+#[test]
+fn a_device_may_only_count() {
+    let gpu = Gpu::counting();
+    let x = gpu.vector(&[1.0f64; 100]).unwrap();
+    let sums = gpu.zeros::<f64>(10).unwrap();
+    sum_rows(x.view(), sums.view(), 10).unwrap();
+    assert_eq!(sums.read().unwrap(), [0.0; 10]);
+    // The sums of one part, and where it starts and ends.
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 880,
+            peak: 880 + 80 + 8
+        }
+    );
+}
+
 #[cfg(feature = "gpu-emulation")]
 #[test]
 fn memory_is_counted_and_kernels_are_checked() {
@@ -874,9 +904,10 @@ fn memory_is_counted_and_kernels_are_checked() {
     );
     drop(a);
     assert_eq!(gpu.used().now, 0);
-    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
-    assert!(wrong.unwrap_err().to_string().contains("another size"));
-    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
+    let args = NoKernelTakesThis { x: 0 };
+    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
+    assert!(wrong.unwrap_err().to_string().contains("another struct"));
+    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
     assert!(none.unwrap_err().to_string().contains("no such kernel"));
 }
 
@@ -888,7 +919,7 @@ fn a_ring_of_one_adds_up_what_it_has() {
     let name = match gpu.ring_name() {
         Ok(name) => name,
         Err(e) => {
-            eprintln!("skipped: {e}");
+            gfm_pipe_testing::skip("nccl", &e.to_string());
             return;
         }
     };

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::{Layer, add};
 use crate::Real;
+use crate::csr::row;
 use crate::message::Message;
 use crate::rows::cut;
-use crate::rspmm::row;
 use crate::simd::vectorised;
 
 /// The reference's lower bound of a variance.

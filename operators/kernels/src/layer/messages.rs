@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use super::aggregate::{Aggregate, Squares};
 use super::{AHEAD, Layer, PARTIAL_BYTES, TASKS, add, prefetch};
 use crate::Real;
+use crate::csr::row;
 use crate::message::Message;
 use crate::rows::{NONE, cut};
-use crate::rspmm::row;
 use crate::simd::vectorised;
 
 /// What a row of the output gives back to its node's own state.

@@ -19,11 +19,11 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::activation::{Activation, by_activation};
+use crate::csr::{Csr, row};
 use crate::gemm::{Mat, product};
 use crate::message::Message;
 use crate::norm::{Affine, forward as norm_forward};
 use crate::rows::{NONE, Rows, cut};
-use crate::rspmm::{Csr, row};
 use crate::simd::vectorised;
 
 pub use self::aggregate::{Aggregate, Squares, Statistics, Ties, messages};

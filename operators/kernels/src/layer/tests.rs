@@ -4,6 +4,7 @@ use super::messages;
 use super::*;
 use crate::message::{DistMult, RotatE, TransE};
 use crate::testing::{Edges, Grouped, csr, graphs};
+use gfm_pipe_testing::Random;
 use proptest::prelude::*;
 
 const DIM: usize = 4;
@@ -85,14 +86,8 @@ type Gradients = [Vec<f64>; 7];
 
 impl Setup {
     fn numbers(&self, seed: u64) -> Numbers {
-        let mut n = seed;
-        let mut some = |len: usize| -> Vec<f64> {
-            let next = || {
-                n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (n >> 40) as f64 / (1 << 23) as f64 - 1.0
-            };
-            std::iter::repeat_with(next).take(len).collect()
-        };
+        let mut random = Random::new(seed);
+        let mut some = |len: usize| random.signed(len);
         Numbers {
             x: some(self.from.len() * DIM),
             relations: some(self.edges.relations * DIM),
@@ -279,7 +274,7 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
         any::<bool>(),
         any::<u64>(),
     )
-        .prop_map(|((edges, ..), marks, join, shortcut, seed)| {
+        .prop_map(|(edges, marks, join, shortcut, seed)| {
             let nodes = edges.nodes;
             let mark = |v: usize, q: usize, bit: u8| marks[(v * 3 + q) % 64] >> bit & 1 == 1;
             // Two queries and the background; every pair may be there, before and after.

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use super::aggregate::{MIN_VARIANCE, Statistics, Ties, quarters};
 use super::{Aggregate, Layer, add};
 use crate::Real;
+use crate::csr::row;
 use crate::message::Message;
 use crate::rows::cut;
-use crate::rspmm::row;
 use crate::simd::vectorised;
 
 /// Gradients of boundary states, by index.

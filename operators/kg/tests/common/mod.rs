@@ -1,8 +1,6 @@
 //! What the tests share: small folders, running the operators, reading their tables.
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
-mod shared;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,8 +8,8 @@ use std::path::Path;
 use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Artifact, OpResult, columns};
 use gfm_pipe_kg::{IngestKg, IngestQa};
+pub use gfm_pipe_testing::shared;
 use serde_json::json;
-pub use shared::shared;
 
 /// Runs `ingest-kg` on these bytes.
 pub fn ingest_bytes(bytes: &[u8]) -> OpResult<(tempfile::TempDir, Local)> {
