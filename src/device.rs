@@ -1,8 +1,9 @@
-//! Devices, for whoever starts a run.
+//! Devices that a run can use.
 
 use gfm_pipe_api::OpResult;
 
-/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`. `auto` and `cuda` without a number are device `local`.
+/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`. `auto` and
+/// `cuda` without a number are device `local`.
 ///
 /// # Errors
 /// When a CUDA device was asked for and cannot be used: why, and what to do.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::kept::{self, Id, Kept, New};
+use gfm_pipe_api::result_cache::{self, Id, New, ResultCache};
 use gfm_pipe_api::{Context, OpError, OpResult, Operator};
 
 use super::operator::Extract;
@@ -15,7 +15,7 @@ use super::{Document, Extracted, Fact, Mention, Part, one_line};
 /// Extracts what an earlier run did not extract.
 pub struct Keeping<'a> {
     ctx: &'a Context,
-    kept: Kept,
+    kept: ResultCache,
     new: New,
     taken: u64,
     extracted: u64,
@@ -29,7 +29,7 @@ impl<'a> Keeping<'a> {
         let name = &blake3::hash(all.as_bytes()).to_hex()[..32];
         Keeping {
             ctx,
-            kept: Kept::open(&ctx.cache, "extracted", name),
+            kept: ResultCache::open(&ctx.cache, "extracted", name),
             new: New::default(),
             taken: 0,
             extracted: 0,
@@ -97,7 +97,7 @@ impl Drop for Keeping<'_> {
 
 fn document_id(document: &Document<'_>) -> Id {
     let parts = [document.title, document.text];
-    kept::id("gfm-pipe what was extracted from a document", &parts)
+    result_cache::id("gfm-pipe what was extracted from a document", &parts)
 }
 
 /// A text and its range; without the text where it is the range's words.
