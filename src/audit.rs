@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::registry::audit_tables::TABLES;
+use crate::registry::layout;
+use crate::registry::preview;
 use gfm_pipe_api::{Kind, OpEntry, kinds};
-use gfm_pipe_index::look;
-use gfm_pipe_kg::audit::TABLES;
-use gfm_pipe_kg::layout;
 use serde_json::{Value, json};
 
 pub use self::documents::of_documents;
@@ -338,7 +338,7 @@ fn target(pipeline: &Pipeline, stage: String) -> Target {
     let documents = source("documents", "ingest-documents", "path");
     Target {
         kg: kg.or_else(|| Some(root.as_ref()?.join(layout::KG))),
-        root: root.or_else(|| Some(look::folder(&documents?))),
+        root: root.or_else(|| Some(preview::folder(&documents?))),
         stage,
     }
 }

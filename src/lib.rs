@@ -7,7 +7,6 @@
 
 pub mod audit;
 pub mod cli;
-mod device;
 pub mod exec;
 pub mod import;
 pub mod init;

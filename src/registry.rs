@@ -1,6 +1,16 @@
 //! The operators this binary has. A crate of operators is one line here.
+//!
+//! This is the only file under `src/` that names crates of operators (a test checks it). What the
+//! engine needs of them besides the operators themselves is passed on below: where a data set keeps
+//! its files, how much a file holds, the tables of the audit, devices, and ending programs.
 
-use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::{OpEntry, OpResult};
+
+pub use gfm_pipe_exec::kill_all as kill_programs;
+pub use gfm_pipe_index::preview;
+pub use gfm_pipe_kg::audit as audit_tables;
+pub use gfm_pipe_kg::layout;
+pub use gfm_pipe_kg::sizes;
 
 /// Every built-in operator, in the order `gfm-pipe ops` lists them.
 pub fn builtin() -> Vec<OpEntry> {
@@ -9,8 +19,46 @@ pub fn builtin() -> Vec<OpEntry> {
     all.extend(gfm_pipe_text::operators());
     #[cfg(feature = "gfm")]
     all.extend(gfm_pipe_gfm::operators());
+    all.extend(gfm_pipe_eval::operators());
     all.extend(gfm_pipe_exec::operators());
     all
+}
+
+/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`. `auto` and
+/// `cuda` without a number are device `local`.
+///
+/// # Errors
+/// When a CUDA device was asked for and cannot be used: why, and what to do.
+#[cfg(feature = "gfm")]
+pub fn resolve_device(name: &str, local: usize) -> OpResult<String> {
+    gfm_pipe_gfm::device::resolve(name, local)
+}
+
+/// The device that a name stands for: in a build without the model it is always the CPU.
+///
+/// # Errors
+/// When a CUDA device was asked for.
+#[cfg(not(feature = "gfm"))]
+pub fn resolve_device(name: &str, _: usize) -> OpResult<String> {
+    match gfm_pipe_api::Device::parse(name) {
+        Some(gfm_pipe_api::Device::Cuda(n)) => Err(gfm_pipe_api::OpError::new(format!(
+            "cuda:{n} was asked for, and this gfm-pipe was built without CUDA"
+        ))
+        .hint("build it with `cargo build --release --features cuda` (docs/cuda.md), or use `--device cpu`")),
+        Some(gfm_pipe_api::Device::Auto | gfm_pipe_api::Device::Cpu) | None => Ok("cpu".to_owned()),
+    }
+}
+
+/// The name of a CUDA device; empty where it cannot be opened, as in a plan for another machine.
+pub fn gpu_name(device: &str) -> String {
+    #[cfg(feature = "gfm")]
+    let name = gfm_pipe_gfm::device::name(device);
+    #[cfg(not(feature = "gfm"))]
+    let name: Option<String> = {
+        let _ = device;
+        None
+    };
+    name.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -98,6 +98,45 @@ fn the_page_on_data_shows_the_example_that_init_writes() {
     assert_eq!(named, all, "every file is shown once");
 }
 
+/// The page with each marked table (`<!-- table: NAME -->`, up to the next empty line) as the crate
+/// of evaluation makes it.
+fn with_tables(page: &str) -> String {
+    let mut out = String::new();
+    let mut lines = page.lines();
+    let mut tables = gfm_pipe_eval::pages::tables().into_iter();
+    while let Some(line) = lines.next() {
+        out.push_str(line);
+        out.push('\n');
+        if line.starts_with("<!-- table: ") {
+            let (name, table) = tables
+                .next()
+                .unwrap_or_else(|| panic!("{line} is not a table"));
+            assert_eq!(line, format!("<!-- table: {name} -->"));
+            out.push_str(&table);
+            out.push_str("\n\n");
+            // What stood there before.
+            lines.find(|l| l.is_empty()).unwrap();
+        }
+    }
+    assert_eq!(tables.next(), None, "every table has its place");
+    out
+}
+
+#[test]
+fn the_page_on_metrics_shows_every_metric_and_ranker() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let written = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    let text = with_tables(&written);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    } else {
+        assert!(
+            written == text,
+            "docs/metrics.md is stale: UPDATE_GOLDEN=1 cargo test --test docs"
+        );
+    }
+}
+
 #[test]
 fn generated_pages_are_up_to_date() {
     let ops = builtin();

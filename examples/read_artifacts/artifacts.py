@@ -1,4 +1,4 @@
-"""Where the tables of the latest run are: `gfm-pipe show STAGE.PORT --path` says it."""
+"""Finds the tables of the latest run with `gfm-pipe show STAGE.PORT --path`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Recall made anew from the ranks of the gold documents, with DuckDB, beside what `evaluate` says."""
+"""Computes recall from the ranks of the gold documents with DuckDB, and compares it with `evaluate`."""
 
 import duckdb
 
@@ -25,6 +25,6 @@ rows = duckdb.sql(f"""
     order by recall desc, system, ranker
 """).fetchall()
 assert rows, "nothing was compared"
-for system, ranker, made, told in rows:
-    assert abs(made - told) < 1e-12, (system, ranker, made, told)
+for system, ranker, made, reported in rows:
+    assert abs(made - reported) < 1e-12, (system, ranker, made, reported)
     print(f"{system} {ranker} {made:.3f}")

@@ -1,4 +1,4 @@
-"""The closing table of a run, drawn again with polars."""
+"""Prints the table at the end of a run again, with polars."""
 
 import polars as pl
 

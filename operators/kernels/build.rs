@@ -1,5 +1,5 @@
-//! Compiles the GPU kernels of `gpu/`: with nvcc for devices (feature `cuda`), with the C++ compiler for their emulation (feature
-//! `gpu-emulation`). Without these features it does nothing.
+//! Compiles the GPU kernels of `gpu/`: with nvcc for devices (feature `cuda`), with the C++
+//! compiler for their emulation (feature `gpu-emulation`). Without these features it does nothing.
 
 fn main() {
     println!("cargo::rerun-if-changed=gpu");

@@ -93,7 +93,7 @@ def rank(model):
     nodes = len(show("kg.entities"))
     rel_emb = torch.tensor([r["vector"] for r in show("graph.graph.relation_embeddings")])
     graph = Data(
-        edge_index=torch.tensor([[e["destination"] for e in edges], [e["source"] for e in edges]]),
+        edge_index=torch.tensor([[e["head"] for e in edges], [e["tail"] for e in edges]]),
         edge_type=torch.tensor([e["relation"] for e in edges]),
         num_nodes=nodes,
         num_relations=len(rel_emb),

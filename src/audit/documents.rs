@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use crate::registry::preview;
 use gfm_pipe_api::{OpEntry, kinds};
-use gfm_pipe_index::look;
 use serde_json::json;
 
 use super::{AuditError, AuditOptions, Inputs, Maker, Target, entities_of, ports};
@@ -118,7 +118,7 @@ pub fn of_documents(
     let target = Target {
         stage: audit.name.clone(),
         kg: None,
-        root: Some(look::folder(&documents.path)),
+        root: Some(preview::folder(&documents.path)),
     };
     stages.push(audit);
     let pipeline = Pipeline {

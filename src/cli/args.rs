@@ -7,10 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::error::{CliError, CliResult};
-use crate::device;
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::ranks;
+use crate::registry::resolve_device;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
 use gfm_pipe_api::{Device, OpEntry};
@@ -199,7 +199,7 @@ impl Common {
     /// of its own, unless one is named.
     pub fn open_device(&self) -> CliResult<String> {
         let local = ranks::launched().map_or(0, |l| l.local_rank);
-        device::resolve(&self.device, local).map_err(|e| {
+        resolve_device(&self.device, local).map_err(|e| {
             CliError::usage(format!("--device {}: {e}", self.device)).hint_opt(e.advice())
         })
     }

@@ -5,13 +5,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::registry::audit_tables::{
+    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
+};
+use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
 use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
-use gfm_pipe_kg::audit::{
-    CHECKS, ERRORS, FindingRow, STRICT, SummaryRow, failing, not_made, read_findings, read_summary,
-};
-use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
 use serde_json::{Value, json};
 
 use super::args::{Common, RemoteArg};
@@ -295,7 +295,7 @@ fn told_json(audited: &[Audited], left_out: &[LeftOut]) -> OpResult<Value> {
             .iter()
             .map(|r| {
                 json!({
-                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.of,
+                    "check": r.check, "severity": r.severity, "count": r.count, "of": r.population,
                     "unit": r.unit, "meaning": r.meaning, "action": r.action,
                 })
             })

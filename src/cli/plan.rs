@@ -8,9 +8,9 @@ use gfm_pipe_api::OpEntry;
 use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
-use crate::device::gpu_name;
 use crate::plan::{Request, prepare};
 use crate::record::durations;
+use crate::registry::gpu_name;
 use crate::store::Store;
 use crate::ui::{Out, plan_text};
 

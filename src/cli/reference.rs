@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::registry::audit_tables::{CHECKS, DOCUMENT_NUMBERS, NUMBERS, QUESTION_NUMBERS};
 use gfm_pipe_api::{Kind, OpEntry};
-use gfm_pipe_kg::audit::{CHECKS, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
 
 use super::ops::{arity, parameters};
 
@@ -219,11 +219,11 @@ pub fn audit() -> String {
         }),
     );
     out.push_str("\n## Numbers\n");
-    let of_split = OF_QUESTIONS.iter().map(|(name, about)| {
+    let of_split = QUESTION_NUMBERS.iter().map(|(name, about)| {
         let about = format!("{about}; `{name}.valid` and `{name}.test` likewise");
         [format!("`{name}.train`"), about]
     });
-    let plain = NUMBERS.iter().chain(OF_DOCUMENTS);
+    let plain = NUMBERS.iter().chain(DOCUMENT_NUMBERS);
     let plain = plain.map(|(name, about)| [code(name), (*about).to_owned()]);
     table(&mut out, ["name", "value"], plain.chain(of_split));
     out

@@ -24,7 +24,7 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
             cancel.cancel();
             signals.next().await;
             // The store is usable at every instant; programs of stages would go on without anybody.
-            gfm_pipe_exec::kill_all();
+            crate::registry::kill_programs();
             #[expect(clippy::exit)]
             std::process::exit(i32::from(exit::INTERRUPTED));
         });

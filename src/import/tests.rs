@@ -294,7 +294,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
         at("28:5") + "`model.entity_model.dropout` is not known (0.1)",
         at("32:3") + "`optimizer._target_` must be corrected: expected torch.optim.AdamW",
         at("34:3") + "`optimizer.momentum` is not known (0.9)",
-        at("36:17") + "`task.metric[1]` must be corrected: `hits@zero` is no metric",
+        at("36:17") + "`task.metric[1]` must be corrected: `hits@zero` is not a metric",
         at("38:3") + "`train.num_epoch` must be corrected: expected a whole number",
         at("38:3") + "`train.num_epoch` must be corrected: `${..epochs}` needs a running Hydra",
         at("40:3") + "`train.gradient_accumulation` is not known (4)",

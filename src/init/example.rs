@@ -1,7 +1,7 @@
 //! The example of docs/data.md: the smallest data set with everything in it. The page shows these
 //! files; a test compares them.
 
-use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
+use crate::registry::layout::{CORPUS, KG, MENTIONS, SPLITS};
 
 /// The files of the example: path in the data set's folder, and text.
 pub const EXAMPLE: [(&str, &str); 5] = [

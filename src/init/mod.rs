@@ -14,9 +14,9 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::registry::layout::{CORPUS, KG, MENTIONS, SPLITS};
+use crate::registry::sizes::{self, MANY};
 use gfm_pipe_api::{Absent, files};
-use gfm_pipe_kg::layout::{CORPUS, KG, MENTIONS, SPLITS};
-use gfm_pipe_kg::sizes::{self, MANY};
 
 pub use documents::Documents;
 pub use example::EXAMPLE;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use gfm_pipe_kg::layout::{CORPUS, MENTIONS, SPLITS};
+use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
 
 use super::DataSet;
 

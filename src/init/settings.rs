@@ -5,7 +5,7 @@
 //! documents had learned; docs/training.md has the figures. Batches come first, because every epoch
 //! ends in a checkpoint.
 
-use gfm_pipe_kg::sizes::{self, MANY};
+use crate::registry::sizes::{self, MANY};
 
 use super::DataSet;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow::array::RecordBatch;
+use gfm_pipe_eval::shown::headline_metric;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ fn tables(store: &Store, journal: &JournalFile) -> Vec<(String, RecordBatch)> {
 }
 
 fn is_main(m: &ui::MetricRow<'_>) -> bool {
-    m.group == "all" && m.target == "document" && ui::MAIN.contains(&m.metric)
+    m.group == "all" && m.target == "document" && ui::is_main(m.metric)
 }
 
 /// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those
@@ -94,13 +95,13 @@ pub fn headline(store: &Store, journal: &JournalFile) -> Option<Headline> {
 fn first(stage: &str, batch: &RecordBatch) -> Option<Headline> {
     let rows = ui::metric_rows(batch);
     let mut rows = rows.iter().filter(|m| is_main(m) && m.system == "model");
-    let m = rows.find(|m| m.metric == ui::HEADLINE)?;
+    let m = rows.find(|m| m.metric == headline_metric())?;
     Some(Headline {
         stage: stage.to_owned(),
         dataset: m.dataset.to_owned(),
         split: m.split.to_owned(),
         system: m.name(),
-        metric: ui::HEADLINE,
+        metric: headline_metric(),
         value: m.value,
     })
 }

@@ -15,9 +15,10 @@ use super::summary::{Against, Summary};
 use super::training::Training;
 use crate::record::{JournalFile, RunStatus, StageRecord, StageStatus};
 use crate::spec::STDIN;
-use crate::ui::{self, HEADLINE};
+use crate::ui;
 use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
+use gfm_pipe_eval::shown::headline_metric;
 
 /// Evaluations listed.
 const LISTED: usize = 8;
@@ -99,7 +100,7 @@ impl CardInputs<'_> {
     /// The card.
     pub fn card(&self) -> Card {
         let mut card = Card {
-            metric: HEADLINE,
+            metric: headline_metric(),
             troubles: self.troubles(),
             next: self.next(),
             ..Card::default()
@@ -294,7 +295,7 @@ fn headline(s: &Summary) -> Headline {
         .interval
         .map(|i| format!("95 % interval {}; ", interval(i)));
     Headline {
-        label: format!("{HEADLINE} of {}", s.system.name),
+        label: format!("{} of {}", headline_metric(), s.system.name),
         value: figure(s.system.value),
         about: format!(
             "{}{} of {}",
@@ -303,7 +304,7 @@ fn headline(s: &Summary) -> Headline {
             s.set()
         ),
         drawing: Some(intervals::draw(
-            &format!("{HEADLINE} of {}", s.set()),
+            &format!("{} of {}", headline_metric(), s.set()),
             &bars,
             s.ceiling,
         )),

@@ -1,9 +1,16 @@
 //! Two runs side by side as one page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use arrow::array::Array;
+use gfm_pipe_api::named::Named;
 use gfm_pipe_api::{OpError, columns};
+use gfm_pipe_eval::metrics::{Answer, Metric};
+use gfm_pipe_eval::shown::{HEADLINE, MAIN, label};
+use gfm_pipe_eval::statistics::{Interval, Streams, Values, intervals, sign_flip};
+use gfm_pipe_eval::systems::MODEL;
+use gfm_pipe_eval::tables::Target;
 use minijinja::context;
 use serde::Serialize;
 
@@ -12,15 +19,18 @@ use super::svg::curves::{self, Series};
 use super::{ReportError, of, page, stages};
 use crate::record::{JournalFile, diff};
 use crate::store::Store;
-use crate::ui::{self, MAIN};
+use crate::ui;
 
 /// Questions listed.
 const LISTED: usize = 20;
 /// Sign flips and resamples of the paired test.
 const RESAMPLES: usize = 2000;
-const SEED: u64 = 1024;
+const STREAMS: Streams<'static> = Streams {
+    seed: 1024,
+    purpose: "two runs",
+};
 
-/// Something that is not the same.
+/// A difference between the runs.
 #[derive(Serialize)]
 struct Change {
     name: String,
@@ -34,7 +44,7 @@ struct Change {
 struct Paired {
     stage: String,
     system: String,
-    metric: &'static str,
+    metric: String,
     old: String,
     new: String,
     change: String,
@@ -45,7 +55,7 @@ struct Paired {
     questions: usize,
 }
 
-/// A question that went another way.
+/// A question that is answered differently.
 #[derive(Serialize)]
 struct Moved {
     stage: String,
@@ -93,7 +103,7 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
             ));
             continue;
         }
-        match (places(&a, &stage), places(&b, &stage)) {
+        match (answers(&a, &stage), answers(&b, &stage)) {
             (Ok(x), Ok(y)) => {
                 paired.extend(pair(&stage, &x, &y));
                 moved.extend(moves(&stage, &x, &y));
@@ -133,7 +143,7 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     )
 }
 
-/// What differs; `show` makes a value readable, `by` says how far two are apart.
+/// What differs between two runs; `show` makes a value readable, `by` the change of one.
 fn changes<V: PartialEq>(
     a: &BTreeMap<String, V>,
     b: &BTreeMap<String, V>,
@@ -163,61 +173,46 @@ fn times(journal: &JournalFile) -> BTreeMap<String, String> {
     each.collect()
 }
 
-/// What a system found for a question.
-#[derive(PartialEq)]
-struct Found {
-    /// Number of gold documents.
-    gold: u32,
-    /// Ranks of those in the corpus.
-    ranks: Vec<u32>,
-}
+/// Answers by system with its ranker, and question.
+type Answers = BTreeMap<(String, String), Answer>;
 
-/// By system with its ranker, and question.
-type Places = BTreeMap<(String, String), Found>;
-
-fn places(run: &Run<'_>, stage: &str) -> Result<Places, Lacking> {
+/// The answers of a stage's systems that rank documents.
+fn answers(run: &Run<'_>, stage: &str) -> Result<Answers, Lacking> {
     let t = run.table((stage, "ranks"), "ranks")?;
-    let read = || -> Result<Places, OpError> {
+    let read = || -> Result<Answers, OpError> {
         let text = |name| columns::text(&t, name);
         let (question, system) = (text("question")?, text("system")?);
         let (ranker, target) = (text("ranker")?, text("target")?);
-        let gold = columns::u32s(&t, "gold")?;
+        let (asked, gold) = (columns::bools(&t, "asked")?, columns::u32s(&t, "gold")?);
         let ranks = columns::list_u32(&t, "ranks")?;
         let rows = ranks.into_iter().enumerate();
         Ok(rows
-            .filter(|(i, _)| target.value(*i) == "document")
+            .filter(|(i, _)| target.value(*i) == Target::Document.name())
             .map(|(i, ranks)| {
-                let system = match ranker.value(i) {
-                    "-" => system.value(i).to_owned(),
-                    ranker => format!("{} ({ranker})", system.value(i)),
-                };
+                let system = label(system.value(i), ranker.value(i));
                 let of = (system, question.value(i).to_owned());
-                let gold = gold.value(i);
-                (of, Found { gold, ranks })
+                let answer = Answer::of_ranks(asked.value(i), &ranks, gold.value(i));
+                (of, answer)
             })
             .collect())
     };
     read().map_err(other_version)
 }
 
-fn value(metric: &str, Found { gold, ranks }: &Found) -> f64 {
-    let found = |k: u32| ranks.iter().filter(|r| **r <= k).count() as f64;
-    let gold = f64::from((*gold).max(1));
-    match metric {
-        "recall@2" => found(2) / gold,
-        "recall@5" => found(5) / gold,
-        "all-gold@5" => f64::from(u8::from(found(5) >= gold)),
-        // The last of MAIN, mrr.
-        _ => ranks.first().map_or(0.0, |r| 1.0 / f64::from(*r)),
-    }
+fn value(metric: Metric, answer: &Answer) -> f64 {
+    answer
+        .values(&[metric])
+        .first()
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Systems that both runs asked the same questions.
-fn pair(stage: &str, a: &Places, b: &Places) -> Vec<Paired> {
+fn pair(stage: &str, a: &Answers, b: &Answers) -> Vec<Paired> {
     let systems: BTreeSet<&String> = a.keys().map(|k| &k.0).collect();
     let mut out = Vec::new();
     for system in systems {
-        let both: Vec<(&Found, &Found)> = a
+        let both: Vec<(&Answer, &Answer)> = a
             .iter()
             .filter(|(k, _)| &k.0 == system)
             .filter_map(|(k, x)| Some((x, b.get(k)?)))
@@ -233,18 +228,17 @@ fn pair(stage: &str, a: &Places, b: &Places) -> Vec<Paired> {
             let n = values.len() as f64;
             let mean = |of: fn(&(f64, f64)) -> f64| values.iter().map(of).sum::<f64>() / n;
             let (old, new) = (mean(|v| v.0), mean(|v| v.1));
-            let differences: Vec<Vec<f64>> = values.iter().map(|v| vec![v.1 - v.0]).collect();
-            let (interval, p) = sure(&differences);
-            let count = |sign: f64| differences.iter().filter(|d| d[0] * sign > 1e-12).count();
+            let differences: Vec<f64> = values.iter().map(|v| v.1 - v.0).collect();
+            let Certainty { interval, p } = certainty(&differences);
+            let count = |sign: f64| differences.iter().filter(|d| *d * sign > 1e-12).count();
             out.push(Paired {
                 stage: stage.to_owned(),
                 system: system.clone(),
-                metric,
+                metric: metric.name(),
                 old: format!("{old:.3}"),
                 new: format!("{new:.3}"),
                 change: signed(new - old),
-                interval: interval
-                    .map(|(low, high)| format!("{} to {}", signed(low), signed(high))),
+                interval: interval.map(|i| format!("{} to {}", signed(i.low), signed(i.high))),
                 p: p.map(|p| format!("{p:.4}")),
                 better: count(1.0),
                 worse: count(-1.0),
@@ -255,7 +249,7 @@ fn pair(stage: &str, a: &Places, b: &Places) -> Vec<Paired> {
     out
 }
 
-/// With its sign, and no sign on what is shown as zero.
+/// A number with its sign; a number that is shown as zero has none.
 fn signed(x: f64) -> String {
     match format!("{x:+.3}").as_str() {
         "-0.000" | "+0.000" => "0.000".to_owned(),
@@ -263,43 +257,42 @@ fn signed(x: f64) -> String {
     }
 }
 
-/// The 95 % interval of the mean difference and the p-value of its paired test.
-#[cfg(feature = "gfm")]
-fn sure(differences: &[Vec<f64>]) -> (Option<(f64, f64)>, Option<f64>) {
-    use gfm_pipe_gfm::eval::bootstrap::{Values, intervals, sign_flip};
-    let values = Values::new(differences.iter().cloned());
-    let named = (SEED, "two runs");
-    let go_on = || Ok::<(), std::convert::Infallible>(());
-    let interval = intervals(&values, RESAMPLES, named, &go_on);
-    let p = sign_flip(&values, RESAMPLES, named, &go_on);
-    let (Ok(interval), Ok(p)) = (interval, p);
-    (interval.map(|i| i[0]), p.map(|p| p[0]))
+/// The 95 % interval of a mean difference and the p-value of its paired test, where there are any.
+#[derive(Default)]
+struct Certainty {
+    interval: Option<Interval>,
+    p: Option<f64>,
 }
 
-/// A build without evaluation has no statistics.
-#[cfg(not(feature = "gfm"))]
-fn sure(_: &[Vec<f64>]) -> (Option<(f64, f64)>, Option<f64>) {
-    let _ = (SEED, RESAMPLES);
-    (None, None)
+fn certainty(differences: &[f64]) -> Certainty {
+    let values = Values::new(differences.iter().map(|d| vec![*d]));
+    let go_on = || Ok::<(), Infallible>(());
+    let Ok(interval) = intervals(&values, RESAMPLES, STREAMS, &go_on);
+    let Ok(p) = sign_flip(&values, RESAMPLES, STREAMS, &go_on);
+    Certainty {
+        interval: interval.and_then(|all| all.first().copied()),
+        p: p.and_then(|all| all.first().copied()),
+    }
 }
 
-/// Questions whose share of gold documents among the first five changed, for the model, with by how much.
-fn moves(stage: &str, a: &Places, b: &Places) -> Vec<(f64, Moved)> {
+/// The model's questions whose [`HEADLINE`] changed, each with the size of the change.
+fn moves(stage: &str, a: &Answers, b: &Answers) -> Vec<(f64, Moved)> {
     a.iter()
-        .filter(|(k, _)| k.0.split(" (").next() == Some("model"))
+        .filter(|(k, _)| k.0.split(" (").next() == Some(MODEL.name))
         .filter_map(|(k, x)| {
             let y = b.get(k)?;
-            let change = (value("recall@5", y) - value("recall@5", x)).abs();
-            let told = |found: &Found| {
-                let ranks: Vec<String> = found.ranks.iter().take(8).map(u32::to_string).collect();
+            let change = (value(HEADLINE, y) - value(HEADLINE, x)).abs();
+            let shown = |answer: &Answer| {
+                let ranks = answer.ranks().into_iter().take(8);
+                let ranks: Vec<String> = ranks.map(|rank| rank.to_string()).collect();
                 ranks.join(", ")
             };
             let moved = Moved {
                 stage: stage.to_owned(),
                 question: k.1.clone(),
                 system: k.0.clone(),
-                old: told(x),
-                new: told(y),
+                old: shown(x),
+                new: shown(y),
             };
             (change > 0.0).then_some((change, moved))
         })

@@ -1,30 +1,18 @@
-//! What an `evaluate` stage measured, as tables and drawings.
+//! The results of an `evaluate` stage as tables and drawings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::Array;
 use gfm_pipe_api::columns;
+use gfm_pipe_eval::metrics::{HITS, RECALL};
+use gfm_pipe_eval::shown::{DRAWN, FILTERED, STANDARD, headline_metric, names};
+use gfm_pipe_eval::tables::{CEILING, NO_RANKER};
 use serde::Serialize;
 
 use super::rows::intervals::{self, Bar};
 use super::run::{Lacking, Run, other_version};
 use super::summary::{self, Summary};
-use crate::ui::{self, HEADLINE, metric_rows};
-
-/// Columns of the main table.
-const STANDARD: [&str; 7] = [
-    "recall@2",
-    "recall@5",
-    "all-gold@5",
-    "precision@5",
-    "ndcg@10",
-    "mrr",
-    "map",
-];
-/// Columns of the table of filtered figures.
-const FILTERED: [&str; 4] = ["hits@1", "hits@2", "hits@5", "mrr_filtered"];
-/// What is drawn.
-const DRAWN: [&str; 2] = ["recall@5", "all-gold@5"];
+use crate::ui::{self, metric_rows};
 
 /// A figure.
 #[derive(Debug, Clone, Serialize)]
@@ -110,7 +98,7 @@ pub struct Evaluation {
     group_rows: Vec<Row>,
     first: String,
     comparisons: Vec<Comparison>,
-    /// What the card at the top says of it.
+    /// Its part of the card at the top.
     #[serde(skip)]
     pub summary: Option<Summary>,
 }
@@ -125,7 +113,7 @@ pub(super) struct Value {
 /// A system with its ranker.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct System {
-    /// Both, as tables have it.
+    /// Both, as in tables.
     pub name: String,
     pub system: String,
     pub ranker: String,
@@ -133,12 +121,12 @@ pub(super) struct System {
 
 impl System {
     pub fn is_ceiling(&self) -> bool {
-        self.system == "ceiling"
+        self.system == CEILING
     }
 
-    /// Whether it goes from entities to documents as another does, or has no entities.
+    /// Whether its documents are comparable with another system's: by the same ranker, or by none.
     fn like(&self, other: &System) -> bool {
-        self.ranker == "-" || self.ranker == other.ranker
+        self.ranker == NO_RANKER || self.ranker == other.ranker
     }
 }
 
@@ -155,7 +143,8 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// The group that stands for all: of paraphrases alone, these.
+    /// The group that stands for all questions: `all`, or the first one where there are only
+    /// paraphrases.
     pub fn whole(&self) -> &str {
         let all = self.groups.iter().find(|g| *g == "all");
         all.or(self.groups.first()).map_or("all", String::as_str)
@@ -209,13 +198,19 @@ pub(super) fn interval((low, high): (f64, f64)) -> String {
     format!("{low:.3} to {high:.3}")
 }
 
-/// Rows of systems; `columns` are (group, metric).
-fn rows(f: &Figures, systems: &[&System], columns: &[(&str, &str)]) -> Vec<Row> {
+/// A column of a table of figures.
+struct Column<'a> {
+    group: &'a str,
+    metric: &'a str,
+}
+
+/// Rows of systems.
+fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
     let best: Vec<f64> = columns
         .iter()
-        .map(|(g, m)| {
+        .map(|c| {
             let real = f.systems.iter().filter(|s| !s.is_ceiling());
-            let values = real.filter_map(|s| Some(f.get(&s.name, g, m)?.value));
+            let values = real.filter_map(|s| Some(f.get(&s.name, c.group, c.metric)?.value));
             values.fold(f64::NEG_INFINITY, f64::max)
         })
         .collect();
@@ -227,8 +222,8 @@ fn rows(f: &Figures, systems: &[&System], columns: &[(&str, &str)]) -> Vec<Row> 
             cells: columns
                 .iter()
                 .zip(&best)
-                .map(|((g, m), best)| {
-                    let v = f.get(&s.name, g, m)?;
+                .map(|(c, best)| {
+                    let v = f.get(&s.name, c.group, c.metric)?;
                     Some(Cell {
                         value: format!("{:.3}", v.value),
                         interval: v.interval.map(interval),
@@ -243,7 +238,7 @@ fn rows(f: &Figures, systems: &[&System], columns: &[(&str, &str)]) -> Vec<Row> 
 
 /// A group's figures by system.
 fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
-    let value = |s: &System| f.get(&s.name, group, HEADLINE);
+    let value = |s: &System| f.get(&s.name, group, headline_metric());
     let real = systems.iter().filter(|s| !s.is_ceiling());
     let values = real.filter_map(|s| value(s)).map(|v| v.value);
     let best = values.fold(0.0, f64::max);
@@ -251,7 +246,7 @@ fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
         let v = value(s)?;
         Some(Cell {
             value: format!("{:.3}", v.value),
-            // Many columns: the intervals are in the stage's metrics.
+            // There are many columns; the intervals are in the stage's metrics.
             interval: None,
             best: !s.is_ceiling() && v.value >= best && best > 0.0,
         })
@@ -276,7 +271,7 @@ fn chart(f: &Figures, systems: &[&System], metric: &'static str) -> Chart {
             })
         })
         .collect();
-    let ceiling = f.get("ceiling", f.whole(), metric).map(|v| v.value);
+    let ceiling = f.get(CEILING, f.whole(), metric).map(|v| v.value);
     let title = format!("{metric} over all questions");
     Chart {
         title: metric,
@@ -296,20 +291,27 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
         ));
     }
     let whole = f.whole();
-    let all: Vec<(&str, &str)> = STANDARD.iter().map(|m| (whole, *m)).collect();
-    let filtered: Vec<(&str, &str)> = FILTERED.iter().map(|m| (whole, *m)).collect();
+    let of_all = |metrics: Vec<&'static str>| -> Vec<Column<'_>> {
+        let metrics = metrics.into_iter();
+        let column = |metric| Column {
+            group: whole,
+            metric,
+        };
+        metrics.map(column).collect()
+    };
     let n = |g: &str| {
         let first = f.systems.first()?;
-        Some(f.get(&first.name, g, HEADLINE)?.n)
+        Some(f.get(&first.name, g, headline_metric())?.n)
     };
     let above = [2, 5, 1].into_iter().find_map(|k| {
-        let ceiling = f.get("ceiling", whole, &format!("recall@{k}"))?.value;
-        let (system, hits) = f.systems.iter().find_map(|s| {
-            let hits = f.get(&s.name, whole, &format!("hits@{k}"))?.value;
-            (hits > ceiling + 5e-4).then_some((&s.name, hits))
+        let (recall, hits) = (RECALL.at(k).name(), HITS.at(k).name());
+        let ceiling = f.get(CEILING, whole, &recall)?.value;
+        let (system, value) = f.systems.iter().find_map(|s| {
+            let value = f.get(&s.name, whole, &hits)?.value;
+            (value > ceiling + 5e-4).then_some((&s.name, value))
         })?;
         Some(format!(
-            "{system} has a filtered hits@{k} of {hits:.3}; no ranking at all can have a recall@{k} above {ceiling:.3}"
+            "{system} has a filtered {hits} of {value:.3}; no ranking at all can have a {recall} above {ceiling:.3}"
         ))
     });
     let (first, comparisons) = comparisons(run, stage, whole)?;
@@ -321,14 +323,17 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
         stage: stage.to_owned(),
         questions: ui::number(questions, "question"),
         unasked: f.unasked,
-        standard: STANDARD.to_vec(),
-        rows: rows(&f, &main, &all),
-        other_rows: rows(&f, &others, &all),
-        filtered: FILTERED.to_vec(),
-        filtered_rows: rows(&f, &main, &filtered),
+        standard: names(&STANDARD),
+        rows: rows(&f, &main, &of_all(names(&STANDARD))),
+        other_rows: rows(&f, &others, &of_all(names(&STANDARD))),
+        filtered: names(&FILTERED),
+        filtered_rows: rows(&f, &main, &of_all(names(&FILTERED))),
         above_ceiling: above,
-        charts: DRAWN.iter().map(|m| chart(&f, &main, m)).collect(),
-        by_group: HEADLINE,
+        charts: names(&DRAWN)
+            .into_iter()
+            .map(|m| chart(&f, &main, m))
+            .collect(),
+        by_group: headline_metric(),
         group_rows: f
             .groups
             .iter()
@@ -362,7 +367,7 @@ fn comparisons(
         let (difference, p) = (f64s("difference")?, f64s("p_holm")?);
         let (low, high) = (f64s("low")?, f64s("high")?);
         let (better, worse) = (columns::u64s(&t, "better")?, columns::u64s(&t, "worse")?);
-        let shown: BTreeSet<&str> = DRAWN.into_iter().collect();
+        let shown: BTreeSet<&str> = names(&DRAWN).into_iter().collect();
         let first = if t.num_rows() > 0 {
             system.value(0)
         } else {

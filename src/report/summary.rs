@@ -1,8 +1,9 @@
 //! An evaluation in a few figures: the pipeline's first system, the best one to compare it with,
 //! and what can be reached.
 
+use gfm_pipe_eval::shown::headline_metric;
+
 use super::evaluation::{Comparison, Figures, System, Value};
-use crate::ui::HEADLINE;
 
 /// A system with its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +65,9 @@ impl Summary {
     }
 }
 
-/// Sums up an evaluation; nothing where its first system has no [`HEADLINE`].
+/// Sums up an evaluation; nothing where its first system has no value of [`headline_metric`].
 pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option<Summary> {
-    let value = |s: &System| f.get(&s.name, f.whole(), HEADLINE);
+    let value = |s: &System| f.get(&s.name, f.whole(), headline_metric());
     let measured: Vec<(&System, Value)> = f
         .systems
         .iter()
@@ -90,7 +91,7 @@ pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option
     let other = || best(&|s| s.system != first.system);
     let is_baseline = baseline.is_some();
     let against = baseline.or_else(other).filter(|_| is_model).map(|other| {
-        let rows = comparisons.iter().filter(|c| c.metric == HEADLINE);
+        let rows = comparisons.iter().filter(|c| c.metric == headline_metric());
         let compared = rows.into_iter().find(|c| c.other == other.0.name);
         Against {
             is_baseline,
@@ -116,7 +117,7 @@ pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option
         unasked: f.unasked,
         against,
         ceiling: ceiling
-            .and_then(|c| f.get(&c.name, f.whole(), HEADLINE))
+            .and_then(|c| f.get(&c.name, f.whole(), headline_metric()))
             .map(|v| v.value),
         better_ranker: ranker.filter(|r| r.1.value > value.value).map(named),
         system: named((first, value)),
@@ -143,7 +144,7 @@ pub(super) mod tests {
                     system: (*system).to_owned(),
                     ranker: (*ranker).to_owned(),
                 },
-                ("all", HEADLINE),
+                ("all", headline_metric()),
                 Value {
                     value: *value,
                     interval: Some((value - 0.1, value + 0.1)),
@@ -170,9 +171,9 @@ pub(super) mod tests {
             ("ceiling", "-", 1.0),
         ]);
         let comparisons = [
-            compared("bm25", HEADLINE, "better"),
+            compared("bm25", headline_metric(), "better"),
             compared("ppr", "mrr", "better"),
-            compared("ppr", HEADLINE, "not told apart"),
+            compared("ppr", headline_metric(), "not told apart"),
         ];
         let s = of("evaluate", &f, &comparisons).unwrap();
         assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::registry::audit_tables::{SummaryRow, not_made};
 use gfm_pipe_api::printable::one_line;
-use gfm_pipe_kg::audit::{SummaryRow, not_made};
 
 use super::human::Look;
 use super::text::{count, number};
@@ -68,7 +68,7 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
                 look.paint(colour, severity),
                 row.check,
                 count(row.count),
-                count(row.of),
+                count(row.population),
                 row.unit,
                 row.meaning
             ));
@@ -166,7 +166,7 @@ mod tests {
             check: format!("a-{severity}"),
             severity: severity.to_owned(),
             count,
-            of: 1000,
+            population: 1000,
             unit: "lines".to_owned(),
             meaning: "what it means".to_owned(),
             action: "mend it".to_owned(),

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gfm_pipe_api::kinds;
+use gfm_pipe_eval::systems::MODEL;
+use gfm_pipe_eval::tables::CEILING;
 
 use super::human::Look;
 use super::metrics::{metric_rows, metrics_tables};
@@ -36,7 +38,7 @@ fn compared(c: &Closing<'_>) -> BTreeSet<String> {
         };
         let rows = metric_rows(&batch);
         rows.iter()
-            .all(|m| ["model", "ceiling"].contains(&m.system))
+            .all(|m| [MODEL.name, CEILING].contains(&m.system))
     };
     let stages = c.summary.stages.iter();
     stages

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, UInt64Type};
 
+use gfm_pipe_eval::shown::{MAIN, headline_metric, label, names};
+use gfm_pipe_eval::systems::MODEL;
+
 use super::text::{count, table};
 
-/// The metric that sums up an evaluation where only one is shown.
-pub const HEADLINE: &str = "recall@5";
-
-/// Metrics worth a column, in order.
-pub const MAIN: [&str; 4] = ["recall@2", "recall@5", "all-gold@5", "mrr"];
-
-/// The one whose interval is shown.
-const SURE: &str = "recall@5";
+/// Whether a metric has a column in the closing tables.
+pub fn is_main(metric: &str) -> bool {
+    names(&MAIN).contains(&metric)
+}
 
 /// A row of a table of kind `metrics`.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +38,14 @@ pub struct MetricRow<'a> {
     pub interval: Option<(f64, f64)>,
     /// Number of questions.
     pub n: u64,
-    /// Of them those that could not be asked; 0 where the table does not say.
+    /// Number of them that could not be asked; 0 where the table does not say.
     pub unasked: u64,
 }
 
 impl MetricRow<'_> {
     /// `model (idf_topk)`, `dense`.
     pub fn name(&self) -> String {
-        match self.ranker {
-            "-" | "" => self.system.to_owned(),
-            ranker => format!("{} ({ranker})", self.system),
-        }
+        label(self.system, self.ranker)
     }
 }
 
@@ -109,8 +105,8 @@ struct Cells {
     n: u64,
 }
 
-/// Lines for every data set and split in tables of kind `metrics`, each with the stage it is of: systems by main metrics over all
-/// questions, then the model by number of hops.
+/// Lines for every data set and split in tables of kind `metrics`, each given with its stage:
+/// systems by main metrics over all questions, then the model by number of hops.
 pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
     let mut stages: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let set = |m: &MetricRow<'_>| format!("{}, {}", m.dataset, m.split);
@@ -119,7 +115,7 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
             stages.entry(set(&m)).or_default().insert(stage);
         }
     }
-    // Systems and groups keep the order of the table: the evaluation puts them in a telling one.
+    // Systems and groups keep the order of the table.
     let mut splits: Vec<(String, Vec<(String, Cells)>)> = Vec::new();
     let rows = |(stage, batch)| metric_rows(batch).into_iter().map(move |m| (stage, m));
     for (stage, m) in tables.iter().map(|(s, b)| (s, b)).flat_map(rows) {
@@ -128,10 +124,12 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
         }
         let row = match (m.group, m.system) {
             ("all", _) => m.name(),
-            (group, "model") if group.starts_with("hops=") => format!("  {}, {group}", m.name()),
+            (group, system) if system == MODEL.name && group.starts_with("hops=") => {
+                format!("  {}, {group}", m.name())
+            }
             _ => continue,
         };
-        // Two evaluations on the same questions are told apart by their stages.
+        // Two evaluations on the same questions are distinguished by their stages.
         let set = match (set(&m), stages.get(&set(&m)).map_or(0, BTreeSet::len)) {
             (set, 0 | 1) => set,
             (set, _) => format!("{stage}: {set}"),
@@ -139,7 +137,7 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
         let rows = entry(&mut splits, set);
         let cells = entry(rows, row);
         cells.values.insert(m.metric.to_owned(), m.value);
-        if m.metric == SURE {
+        if m.metric == headline_metric() {
             cells.interval = m.interval;
         }
         cells.n = m.n;
@@ -149,12 +147,12 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
         // Stable: systems first, the model's groups after them.
         rows.sort_by_key(|(name, _)| name.starts_with(' '));
         let mut lines = vec![vec![head]];
-        lines[0].extend(MAIN.iter().map(|m| (*m).to_owned()));
-        lines[0].push(format!("95 % of {SURE}"));
+        lines[0].extend(names(&MAIN).into_iter().map(str::to_owned));
+        lines[0].push(format!("95 % of {}", headline_metric()));
         lines[0].push("questions".to_owned());
         for (name, cells) in rows {
             let mut line = vec![name];
-            line.extend(MAIN.iter().map(|m| match cells.values.get(*m) {
+            line.extend(names(&MAIN).into_iter().map(|m| match cells.values.get(m) {
                 Some(v) => format!("{v:.3}"),
                 None => "-".to_owned(),
             }));

@@ -18,7 +18,7 @@ pub use audit::{Verdict, judged, judgement, verdict};
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};
 pub use json::JsonUi;
-pub use metrics::{HEADLINE, MAIN, MetricRow, metric_rows, metrics_tables};
+pub use metrics::{MetricRow, is_main, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
 pub use text::{bytes, count, duration, number, reasons, rows, table};

@@ -1,4 +1,4 @@
-//! One block of a network: a product, the largest of three pieces, and layer normalisation.
+//! A block of a network: a product, the maximum of three pieces, and layer normalisation.
 
 use pulp::{Simd, WithSimd};
 
@@ -6,12 +6,12 @@ use crate::error::EnglishError;
 use crate::product::{Packed, rows};
 use crate::weights::Weights;
 
-/// Numbers in a row.
+/// Width of a row.
 pub(crate) const WIDTH: usize = 96;
-/// Pieces of which the largest is taken.
+/// Number of pieces, of which the maximum is taken.
 const PIECES: usize = 3;
 const EPSILON: f32 = 1e-8;
-/// Rows whose products are kept at once: few enough to stay in the cache.
+/// Number of rows whose products are kept at once: few enough to stay in the cache.
 const ROWS: usize = 64;
 
 /// A block with `K` inputs.
@@ -22,7 +22,7 @@ pub(crate) struct Block<const K: usize> {
     shift: [f32; WIDTH],
 }
 
-/// Where rows come from and go to.
+/// Where the rows of a block are read and written.
 pub(crate) struct Rows<'a> {
     pub(crate) x: &'a [f32],
     /// Where each row's inputs begin in `x`.
@@ -30,7 +30,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) out: &'a mut [f32],
     /// Where each row's outputs begin in `out`.
     pub(crate) places: &'a [usize],
-    /// Whether to add to an output the row that lies in its place in `x`.
+    /// Whether to add to each output the row of `x` at the same place.
     pub(crate) residual: bool,
 }
 
@@ -54,7 +54,7 @@ impl<const K: usize> Block<K> {
         })
     }
 
-    /// Runs the block on rows; `scratch` is memory to use.
+    /// Runs the block on rows. `scratch` is reused memory.
     pub(crate) fn apply(&self, rows: Rows<'_>, scratch: &mut Vec<f32>) {
         scratch.resize(ROWS * self.weights.width(), 0.0);
         pulp::Arch::new().dispatch(Run {
@@ -127,7 +127,7 @@ fn normalise(row: &mut [f32; WIDTH], gain: &[f32; WIDTH], shift: &[f32; WIDTH]) 
     }
 }
 
-/// A sum in an order that is the same with all vector instructions.
+/// A sum in an order that does not depend on the vector instructions.
 #[inline(always)]
 fn sum(row: &[f32; WIDTH]) -> f32 {
     const LANES: usize = 16;

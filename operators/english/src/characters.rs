@@ -3,7 +3,7 @@
 /// A set of characters, kept as ranges of code points.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CharSet {
-    /// One bit for each ASCII character: nearly every question is about one.
+    /// One bit for each ASCII character, because nearly every look-up is for one.
     ascii: u128,
     ranges: Box<[(u32, u32)]>,
 }
@@ -46,7 +46,7 @@ impl CharSet {
         at > 0 && code <= self.ranges[at - 1].1
     }
 
-    /// Whether the first character after `text` has begun is in the set.
+    /// Whether the first character of `text` is in the set.
     pub(crate) fn starts(&self, text: &str) -> bool {
         text.chars().next().is_some_and(|c| self.contains(c))
     }

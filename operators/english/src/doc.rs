@@ -1,11 +1,11 @@
-//! What is found in a text.
+//! A parsed text.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::names::{NameId, Names};
 
-/// Names of everything a text is annotated with.
+/// Names of all annotations.
 #[derive(Debug, Default)]
 pub(crate) struct AllNames {
     pub(crate) tags: Names,
@@ -13,26 +13,26 @@ pub(crate) struct AllNames {
     pub(crate) kinds: Names,
 }
 
-/// A token. Places are bytes of the text.
+/// A token of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its bytes in the text.
+    /// Byte range in the text.
     pub bytes: Range<usize>,
-    /// The token it depends on; itself for the root of a sentence.
+    /// Index of the token it depends on; its own index for the root of a sentence.
     pub head: usize,
     pub(crate) tag: NameId,
     pub(crate) label: NameId,
 }
 
-/// A named entity.
+/// A named entity of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
-    /// Its tokens.
+    /// Indexes of its tokens.
     pub tokens: Range<usize>,
     pub(crate) kind: NameId,
 }
 
-/// What is found in one text. It does not hold the text.
+/// A parsed text. It does not contain the text itself.
 #[derive(Debug, Clone)]
 pub struct Doc {
     pub(crate) names: Arc<AllNames>,
@@ -40,12 +40,12 @@ pub struct Doc {
     pub tokens: Vec<Token>,
     /// The entities, from left to right; they do not overlap.
     pub entities: Vec<Entity>,
-    /// The tokens of each sentence. Together they are all tokens.
+    /// The tokens of each sentence. Every token is in one sentence.
     pub sentences: Vec<Range<usize>>,
 }
 
 impl PartialEq for Doc {
-    /// Compares what was found by one pipeline; numbers of names of two pipelines cannot be
+    /// Compares results of the same pipeline. Numbers of names from two pipelines cannot be
     /// compared.
     fn eq(&self, other: &Self) -> bool {
         (&self.tokens, &self.entities, &self.sentences)
@@ -72,7 +72,7 @@ impl Doc {
         self.names.kinds.name(entity.kind)
     }
 
-    /// The bytes from the first to the last of some tokens, which must not be empty.
+    /// The byte range from the first to the last of these tokens, which must not be empty.
     #[must_use]
     pub fn bytes(&self, tokens: Range<usize>) -> Range<usize> {
         self.tokens[tokens.start].bytes.start..self.tokens[tokens.end - 1].bytes.end

@@ -1,4 +1,4 @@
-//! The recogniser of named entities: one move for each token, from left to right.
+//! Recognises named entities: one move for each token, from left to right.
 
 use crate::doc::Entity;
 use crate::error::EnglishError;
@@ -6,18 +6,18 @@ use crate::names::{NameId, Names};
 use crate::scorer::{self, REDUCED, Scorer, Scores};
 use crate::weights::Weights;
 
-/// Tokens a state looks at: the next one, the first of the open entity, and the one before the next
-/// if one is open.
+/// Number of tokens that a state uses: the next one, the first of the open entity, and, if an
+/// entity is open, the one before the next.
 const SLOTS: usize = 3;
 
-/// What a move does. Entities are numbered as the labels of [`Recogniser`].
+/// A move of the recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
     /// Opens an entity.
     Begin(NameId),
-    /// Goes on with the open one.
+    /// Continues the open entity.
     In(NameId),
-    /// Closes it after this token.
+    /// Closes the open entity after this token.
     Last(NameId),
     /// An entity of one token.
     Unit(NameId),
@@ -29,7 +29,7 @@ enum Move {
 pub(crate) struct Recogniser {
     scorer: Scorer<SLOTS>,
     moves: Vec<Move>,
-    /// The class of the move out of entities, which is chosen where no score is a number.
+    /// The class of the move outside of entities, which is chosen where no score is a number.
     out: usize,
 }
 
@@ -65,7 +65,7 @@ impl Recogniser {
         Ok(Recogniser { scorer, moves, out })
     }
 
-    /// Finds the entities of a text, of which `reduced` has a row for each token.
+    /// Finds the entities of a text. `reduced` has a row for each token.
     pub(crate) fn run(
         &self,
         reduced: &[[f32; REDUCED]],
@@ -110,7 +110,7 @@ impl Recogniser {
         found
     }
 
-    /// The valid move with the highest score, the first one of equals.
+    /// The valid move with the highest score; of equal ones, the first.
     fn best(&self, scores: &[f32], valid: impl Fn(Move) -> bool) -> Move {
         let (mut best, mut highest) = (self.moves[self.out], f32::NEG_INFINITY);
         for (made, score) in self.moves.iter().zip(scores) {

@@ -32,7 +32,7 @@ pub(crate) fn embedding_keys(id: u64, seed: u64) -> [u32; 4] {
         .wrapping_mul(0x87c3_7b91_1142_53d5)
         .rotate_left(31)
         .wrapping_mul(0x4cf5_ad43_2745_937f);
-    // The length of the key, 8, goes into both halves.
+    // The length of the key, 8, is mixed into both halves.
     let (mut a, mut b) = (seed ^ k ^ 8, seed ^ 8);
     a = a.wrapping_add(b);
     b = b.wrapping_add(a);

@@ -1,4 +1,4 @@
-//! Words to numbers: the features from which the networks know a word.
+//! Turns words into the features that the networks use.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ const LONG_WORD: usize = 100;
 const SUFFIX_CHARACTERS: usize = 3;
 const STRING_SEED: u64 = 1;
 
-/// The features of a word that do not depend on where it stands.
+/// The features of a word that do not depend on its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Features {
     pub(crate) norm: u64,
     pub(crate) prefix: u64,
     pub(crate) suffix: u64,
     pub(crate) shape: u64,
-    /// Whether the word is white space alone.
+    /// Whether the word is only white space.
     pub(crate) white: bool,
 }
 
@@ -79,7 +79,7 @@ impl Lexicon {
         }
     }
 
-    /// The id of a word's norm. Tables are asked for the word as it is written.
+    /// The id of a word's norm, looked up for the word as it is written.
     fn norm(&self, word: &str) -> u64 {
         if let Some(norm) = self.norms.get(&self.id(word)) {
             return self.id(norm);
@@ -90,8 +90,7 @@ impl Lexicon {
         }
     }
 
-    /// A word in lower case, by the Unicode version of the tables: letters that are newer stay as
-    /// they are.
+    /// A word in lower case, by the Unicode version of the tables: newer letters stay unchanged.
     fn lower_case(&self, word: &str) -> String {
         let newer = |c: char| c.is_uppercase() && !self.upper.contains(c);
         if word.is_ascii() || !word.contains(newer) {

@@ -2,12 +2,12 @@
 //! named entities.
 //!
 //! It computes what spaCy's `en_core_web_sm` 3.8.0 computes, from the same weights, without Python.
-//! Nothing here knows of pipelines or artifacts.
+//! It does not depend on pipelines or artifacts.
 //!
-//! The way of a text: `tokenizer` cuts it into words, `lexicon` turns words into numbers, `tok2vec`
-//! into rows that know their neighbours; `tagger`, `parser` and `entities` read these rows. A
-//! result depends on the text alone: not on other texts, not on the number of threads, not on the
-//! processor. [`facts`] makes statements of a parse.
+//! `tokenizer` cuts a text into words. `lexicon` turns words into numbers, and `tok2vec` turns
+//! these into rows that depend on their neighbours. `tagger`, `parser` and `entities` read these
+//! rows. [`facts`] finds statements in a parse. A result depends only on the text: not on other
+//! texts, on the number of threads, or on the processor.
 //!
 //! ```
 //! # #[cfg(feature = "builtin")] {
@@ -50,7 +50,7 @@ pub use pipeline::English;
 /// A map with a fast hash.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
-/// The files compiled in.
+/// The files that are compiled into the binary.
 #[cfg(feature = "builtin")]
 mod builtin {
     pub(crate) static TABLES: &[u8] = include_bytes!("../../../data/models/english/english.json");

@@ -2,10 +2,10 @@
 
 use crate::Map;
 
-/// The number of a name. What it names depends on where it stands.
+/// The number of a name in a list of names.
 pub(crate) type NameId = u16;
 
-/// A list of different names.
+/// A list of distinct names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     names: Vec<String>,
@@ -13,7 +13,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The number of a name, which is added if it is new.
+    /// The number of a name. A new name is added.
     pub(crate) fn add(&mut self, name: &str) -> NameId {
         if let Some(id) = self.ids.get(name) {
             return *id;

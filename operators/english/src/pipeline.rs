@@ -1,4 +1,4 @@
-//! The whole pipeline: its parts, and the way of a text through them.
+//! The whole pipeline, which passes a text through all parts.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +19,10 @@ use crate::tok2vec::{self, Tok2Vec, Word};
 use crate::tokenizer::{self, Span, Tokenizer};
 use crate::weights::Weights;
 
-/// Tag and label of white space.
+/// The tag of white space.
 const WHITE_TAG: &str = "_SP";
 const WHITE_LABEL: &str = "dep";
-/// Texts are worked on together up to this many bytes, about 800 tokens.
+/// Texts are processed together up to this many bytes, about 800 tokens.
 const BATCH_BYTES: usize = 4096;
 /// Memory for at most this many tokens is kept for the next texts.
 const KEPT_TOKENS: usize = 1 << 15;
@@ -38,22 +38,22 @@ pub struct English(Arc<Model>);
 struct Model {
     lexicon: Lexicon,
     tokenizer: Tokenizer,
-    /// Serves tagger and parser.
+    /// The network of the tagger and the parser.
     shared: Tok2Vec<{ 6 * crate::block::WIDTH }>,
     shared_heads: Heads,
     parser: Parser,
-    /// Serves the entity recogniser.
+    /// The network of the entity recogniser.
     own: Tok2Vec<{ 4 * crate::block::WIDTH }>,
     own_heads: Heads,
     recogniser: Recogniser,
     white_tag: NameId,
     white_label: NameId,
     names: Arc<AllNames>,
-    /// Memory of threads that are done, for the next ones.
+    /// Memory of finished threads, to be reused.
     idle: Mutex<Vec<Memory>>,
 }
 
-/// What one thread remembers, and memory to use. None of it changes a result.
+/// Caches and reused memory of one thread. None of it changes a result.
 #[derive(Default)]
 struct Memory {
     chunks: tokenizer::Memory,
@@ -87,10 +87,10 @@ impl std::fmt::Debug for English {
 }
 
 impl English {
-    /// The pipeline compiled into the binary, loaded at the first call and shared after it.
+    /// The pipeline that is compiled into the binary. It is loaded at the first call, then shared.
     ///
     /// # Errors
-    /// None in a binary whose tests pass; damaged files at build time would show here.
+    /// When the files were damaged at build time, which the tests exclude.
     #[cfg(feature = "builtin")]
     pub fn new() -> Result<Self, EnglishError> {
         static LOADED: std::sync::OnceLock<English> = std::sync::OnceLock::new();
@@ -98,11 +98,11 @@ impl English {
             return Ok(loaded.clone());
         }
         let loaded = Self::from_parts(crate::builtin::WEIGHTS, crate::builtin::TABLES)?;
-        // Two threads may both have loaded it: the same bytes, so either will do.
+        // If two threads loaded it at once, both have the same content.
         Ok(LOADED.get_or_init(|| loaded).clone())
     }
 
-    /// The files compiled into the binary, which decide what it finds.
+    /// The files that are compiled into the binary, on which all results depend.
     #[cfg(feature = "builtin")]
     #[must_use]
     pub fn files() -> [&'static [u8]; 2] {
@@ -113,12 +113,12 @@ impl English {
     /// `english.json`.
     ///
     /// # Errors
-    /// A file that is malformed, of an unknown format, or does not fit the other.
+    /// When a file is malformed, has an unknown format, or does not fit the other.
     pub fn from_parts(weights: &[u8], tables: &[u8]) -> Result<Self, EnglishError> {
         let mut tables = Tables::read(tables)?;
         let weights = Weights::read(weights)?;
         let mut names = AllNames::default();
-        // A tag's number is its place in the list: nothing may be added before or among them.
+        // A tag's number is its position in the list, so nothing may be added before or among them.
         for (at, tag) in tables.tags.iter().enumerate() {
             if usize::from(names.tags.add(tag)) != at {
                 let problem = format!("the tag {tag} is there twice");
@@ -143,15 +143,15 @@ impl English {
         })))
     }
 
-    /// Parses one text.
+    /// Parses one text on the current thread.
     #[must_use]
     pub fn parse(&self, text: &str) -> Doc {
         let mut docs = self.with_memory(|memory| self.0.parse(&[text], memory));
         docs.pop().expect("one text gives one result")
     }
 
-    /// Parses texts on all threads of the current pool. The result of a text does not depend on the
-    /// others, on their order, or on the number of threads.
+    /// Parses texts on all threads of the current pool. The result for a text does not depend on
+    /// other texts, on their order, or on the number of threads.
     pub fn parse_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Vec<Doc> {
         let batches: Vec<Vec<Doc>> = batches(texts)
             .into_par_iter()
@@ -175,7 +175,7 @@ impl English {
     }
 }
 
-/// Texts that are worked on together.
+/// Divides texts into batches that are processed together.
 fn batches<T: AsRef<str>>(texts: &[T]) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -312,7 +312,7 @@ impl Model {
     }
 }
 
-/// The features of a word, remembered unless it is long.
+/// The features of a word. They are remembered unless the word is long.
 fn features(lexicon: &Lexicon, memory: &mut Map<Box<str>, Features>, word: &str) -> Features {
     if let Some(known) = memory.get(word) {
         return *known;

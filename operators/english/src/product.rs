@@ -1,8 +1,8 @@
 //! Matrix products with weights that are arranged once for the processor's vectors.
 //!
-//! Every element of a result is added up term by term in the order of the inputs, with fused
-//! multiply-adds. So a row's result depends on that row alone, whatever stands beside it, and is
-//! the same with every set of vector instructions.
+//! Every element of a result is summed term by term in the order of the inputs, with fused
+//! multiply-adds. So a row's result depends only on that row, and is the same with every set of
+//! vector instructions.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 
 /// Columns of a panel: three vectors of AVX-512, six of AVX2.
 pub(crate) const PANEL: usize = 48;
-/// Vectors of a row that are added up at once.
+/// Number of vectors of a row that are summed at once.
 const VECTORS: usize = 3;
 
 /// A matrix with `K` rows, one for each input, in panels of columns.
@@ -21,8 +21,8 @@ pub(crate) struct Packed<const K: usize> {
 }
 
 impl<const K: usize> Packed<K> {
-    /// Arranges `columns` columns; `weight` is given column and input. Missing columns of the last
-    /// panel are zero.
+    /// Arranges `columns` columns. `weight` returns the weight for a column and an input. Missing
+    /// columns of the last panel are zero.
     pub(crate) fn new(
         columns: usize,
         weight: impl Fn(usize, usize) -> f32,
@@ -48,13 +48,13 @@ impl<const K: usize> Packed<K> {
         }
     }
 
-    /// Columns of a result, those that fill up the last panel included.
+    /// Number of columns of a result, including the padding of the last panel.
     pub(crate) fn width(&self) -> usize {
         self.bias.len()
     }
 
-    /// The product of each row of inputs, which begin at `starts` in `x`: `starts.len()` rows of
-    /// [`Packed::width`].
+    /// Computes the product of each row of inputs, which begin at `starts` in `x`: `starts.len()`
+    /// rows of [`Packed::width`].
     pub(crate) fn apply(&self, x: &[f32], starts: &[usize], out: &mut [f32]) {
         pulp::Arch::new().dispatch(Product {
             weights: self,
@@ -64,7 +64,7 @@ impl<const K: usize> Packed<K> {
         });
     }
 
-    /// Some panels of one row's product. They lie in `out` where they do in a whole row.
+    /// Computes some panels of one row's product, at the same places in `out` as in a whole row.
     pub(crate) fn apply_panels(&self, row: &[f32; K], panels: Range<usize>, out: &mut [f32]) {
         struct Panels<'a, const K: usize>(&'a Packed<K>, &'a [f32; K], Range<usize>, &'a mut [f32]);
         impl<const K: usize> WithSimd for Panels<'_, K> {
@@ -102,8 +102,8 @@ impl<const K: usize> WithSimd for Product<'_, K> {
     }
 }
 
-/// Stores the vectors of a row one by one: copied as a slice, the sums would be kept in memory
-/// instead of registers.
+/// Stores the vectors of a row one by one. If they were copied as a slice, the sums would be kept
+/// in memory instead of registers.
 #[inline(always)]
 fn store<S: Simd>(out: &mut [S::f32s], part: usize, [a, b, c]: [S::f32s; VECTORS]) {
     out[part] = a;
@@ -118,7 +118,7 @@ fn row_at<const K: usize>(x: &[f32], start: usize) -> &[f32; K] {
         .expect("every row lies inside the matrix")
 }
 
-/// All rows, in tiles that fit the registers.
+/// Computes all rows, in tiles that fit the registers.
 #[inline(always)]
 pub(crate) fn rows<S: Simd, const K: usize>(
     simd: S,
@@ -138,7 +138,8 @@ pub(crate) fn rows<S: Simd, const K: usize>(
     }
 }
 
-/// As many tiles of `ROWS` rows as there are; returns the rows that are left, with their outputs.
+/// Computes as many tiles of `ROWS` rows as there are. Returns the remaining rows, with their
+/// outputs.
 #[inline(always)]
 fn tiles<'a, S: Simd, const K: usize, const ROWS: usize>(
     simd: S,
@@ -160,7 +161,7 @@ fn tiles<'a, S: Simd, const K: usize, const ROWS: usize>(
     (starts, out)
 }
 
-/// One panel of `ROWS` rows.
+/// Computes one panel of `ROWS` rows.
 #[inline(always)]
 fn tile_of<S: Simd, const K: usize, const ROWS: usize>(
     simd: S,
@@ -190,7 +191,7 @@ fn tile_of<S: Simd, const K: usize, const ROWS: usize>(
     }
 }
 
-/// Panels of one row, several at once: one alone would wait for each addition.
+/// Computes panels of one row, several at once: a single one would wait for each addition.
 #[inline(always)]
 pub(crate) fn one_row<S: Simd, const K: usize>(
     simd: S,
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(weights.width(), 240);
         let x: Vec<f32> = (0..40 * 32 + K).map(|i| number(i + 7)).collect();
         for rows in [0, 1, 2, 3, 4, 5, 8, 11, 13, 21, 40] {
-            // Rows overlap, as the encoder's do.
+            // Rows overlap, as in the encoder.
             let starts: Vec<usize> = (0..rows).map(|r| r * 32).collect();
             let mut out = vec![f32::NAN; rows * weights.width()];
             weights.apply(&x, &starts, &mut out);

@@ -1,7 +1,8 @@
-//! Scores of moves: what parser and entity recogniser make of the tokens a state looks at.
+//! Scores the moves of the parser and of the entity recogniser.
 //!
-//! Each place a state looks at (a slot) adds a row that depends on the slot and the token alone.
-//! These rows are computed for a block of tokens at once, and kept for the last few blocks.
+//! A state uses the tokens in a number of slots. Each slot adds a row that depends only on the slot
+//! and its token. These rows are computed for a block of tokens at once, and kept for the last few
+//! blocks.
 
 use std::collections::VecDeque;
 
@@ -12,17 +13,17 @@ use crate::error::EnglishError;
 use crate::product::{PANEL, Packed, one_row};
 use crate::weights::Weights;
 
-/// Numbers that scoring keeps of a token.
+/// Width of a token's reduced row, which scoring uses.
 pub(crate) const REDUCED: usize = 64;
-/// Hidden units.
+/// Number of hidden units.
 const HIDDEN: usize = 64;
-/// Pieces of which the larger is taken.
+/// Number of pieces, of which the maximum is taken.
 const PIECES: usize = 2;
-/// Numbers that a slot adds.
+/// Width of the row that a slot adds.
 const SUMS: usize = HIDDEN * PIECES;
-/// Tokens whose rows are computed at once.
+/// Number of tokens whose rows are computed at once.
 const BLOCK: usize = 256;
-/// Blocks that are kept. Rows of tokens further back are computed again when they are asked for.
+/// Number of blocks that are kept. Rows of tokens further back are computed again when needed.
 const KEPT_BLOCKS: usize = 4;
 
 /// The weights of one scorer with a number of slots.
@@ -35,7 +36,7 @@ pub(crate) struct Scorer<const SLOTS: usize> {
     upper: Packed<HIDDEN>,
 }
 
-/// The weights that reduce a token's row to [`REDUCED`] numbers, as read: tensor and bias.
+/// Reads the weights that reduce a token's row to [`REDUCED`] numbers: tensor and bias.
 pub(crate) fn reduction(
     weights: &Weights<'_>,
     name: &str,
@@ -84,15 +85,15 @@ pub(crate) struct Scores<'a, const SLOTS: usize> {
     scorer: &'a Scorer<SLOTS>,
     reduced: &'a [[f32; REDUCED]],
     memory: &'a mut Memory,
-    /// Number of the first block that is kept.
+    /// Index of the first block that is kept.
     first: usize,
     kept: usize,
 }
 
-/// Memory to use.
+/// Reused memory.
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// Kept blocks first, then ones to use again.
+    /// First the blocks that are kept, then those that can be reused.
     blocks: VecDeque<Vec<f32>>,
     starts: Vec<usize>,
     again: Vec<f32>,
@@ -172,7 +173,7 @@ impl<'a, const SLOTS: usize> Scores<'a, SLOTS> {
         memory.blocks.insert(self.kept - 1, block);
     }
 
-    /// The row of a token whose block is not kept any more.
+    /// Computes the row of a token whose block is no longer kept.
     fn compute_again(&mut self, slot: usize, token: usize, row: &mut [f32; SUMS]) {
         let (start, end) = (slot * SUMS, (slot + 1) * SUMS);
         let again = &mut self.memory.again;

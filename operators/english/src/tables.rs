@@ -1,6 +1,5 @@
-//! `english.json`: everything the pipeline needs besides weights.
-//!
-//! Here the file is only read; each part checks what it takes from it.
+//! Reads `english.json`: everything that the pipeline needs besides weights. Each part checks the
+//! values it uses.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::error::EnglishError;
 /// The layout of `english.json` that this build reads.
 const FORMAT: u32 = 1;
 
-/// The whole file.
+/// The content of `english.json`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Tables {
     /// Embedding tables of the network that tagger and parser share.
@@ -28,7 +27,7 @@ pub(crate) struct Tables {
     pub(crate) symbols: Map<String, u64>,
     /// Norms by the id of the word.
     pub(crate) norms: Map<u64, String>,
-    /// Norms by the word, where there is none by its id.
+    /// Norms by word, for words without a norm by id.
     pub(crate) base_norms: Map<String, String>,
     pub(crate) prefixes: Vec<Rule>,
     pub(crate) suffixes: Vec<Rule>,
@@ -38,7 +37,7 @@ pub(crate) struct Tables {
     classes: Map<String, Vec<(u32, u32)>>,
 }
 
-/// One embedding table.
+/// The size and seed of an embedding table.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Embedding {
     pub(crate) attr: String,
@@ -54,7 +53,7 @@ pub(crate) struct Rule {
     #[serde(default)]
     pub(crate) dots: bool,
     pub(crate) class: Option<String>,
-    /// Classes of the characters that must stand before.
+    /// Classes of the characters that must come before.
     #[serde(default)]
     pub(crate) behind: Vec<String>,
     pub(crate) ahead: Option<String>,
@@ -63,7 +62,7 @@ pub(crate) struct Rule {
 
 impl Tables {
     pub(crate) fn read(json: &[u8]) -> Result<Self, EnglishError> {
-        /// Read before the rest: a later format may have other fields.
+        /// Read before the rest, because a later format may have other fields.
         #[derive(Deserialize)]
         struct Version {
             format: u32,
@@ -78,7 +77,7 @@ impl Tables {
         serde_json::from_slice(json).map_err(bad)
     }
 
-    /// A class of characters by its name.
+    /// The class of characters with this name.
     pub(crate) fn class(&self, name: &str) -> Result<Arc<CharSet>, EnglishError> {
         let ranges = self
             .classes

@@ -1,4 +1,4 @@
-//! The tagger, and the reduction of the same rows for the parser: one product serves both.
+//! The tagger, and the reduction of the same rows for the parser. One product computes both.
 
 use crate::block::WIDTH;
 use crate::error::EnglishError;
@@ -8,7 +8,7 @@ use crate::scorer::{REDUCED, reduction};
 use crate::tok2vec::Encoded;
 use crate::weights::Weights;
 
-/// What is made of each row of a network.
+/// The weights that are applied to each row of a network.
 pub(crate) struct Heads {
     /// The reduced row first, then a score for each tag.
     weights: Packed<WIDTH>,
@@ -16,7 +16,7 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    /// The reduction for the scorer `name`; with `tags`, the tagger as well.
+    /// Loads the reduction for the scorer `name` and, with `tags`, the tagger.
     pub(crate) fn load(
         weights: &Weights<'_>,
         name: &str,
@@ -33,8 +33,8 @@ impl Heads {
         })
     }
 
-    /// Puts the reduced rows of encoded tokens into `reduced` and, if there are any, calls `tag`
-    /// with the best tags.
+    /// Writes the reduced rows of encoded tokens to `reduced`. With a tagger, calls `tag` with the
+    /// best tags.
     pub(crate) fn apply(
         &self,
         encoded: &Encoded<'_>,

@@ -1,8 +1,8 @@
-//! Words to rows of numbers that know their neighbours.
+//! Turns words into rows of numbers that depend on the neighbouring words.
 //!
-//! Each word's features are looked up in hashed embedding tables and mixed by one block; four more
-//! blocks then let each row see the rows beside it. Texts are worked on in pieces of bounded
-//! length. A piece takes four rows of its neighbours along on either side, so that its own rows are
+//! Each word's features are looked up in hashed embedding tables and mixed by one block. Four more
+//! blocks then let each row depend on its neighbours. Texts are processed in pieces of limited
+//! length. A piece includes four rows of its neighbours on either side, so that its own rows are
 //! those of the whole text, to the last bit.
 
 use std::ops::Range;
@@ -15,9 +15,9 @@ use crate::lexicon::Features;
 use crate::tables::Embedding;
 use crate::weights::Weights;
 
-/// Layers of the encoder; each sees one row further.
+/// Number of layers of the encoder; each reaches one row further.
 const DEPTH: usize = 4;
-/// Inputs of an encoder's layer: a row and its two neighbours.
+/// Number of inputs of an encoder's layer: a row and its two neighbours.
 const WINDOW: usize = 3 * WIDTH;
 /// Longest piece of a text that is encoded at once.
 const PIECE_TOKENS: usize = 256;
@@ -29,11 +29,11 @@ const REMEMBERED_WORDS: usize = 1 << 15;
 const ATTRIBUTES: [&str; 6] = ["NORM", "PREFIX", "SUFFIX", "SHAPE", "SPACY", "IS_SPACE"];
 type Columns = [u64; ATTRIBUTES.len()];
 
-/// What the networks know of a token.
+/// The features of a token.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Word {
     pub(crate) features: Features,
-    /// Whether one space follows.
+    /// Whether one space follows the token.
     pub(crate) space: bool,
 }
 
@@ -63,14 +63,14 @@ struct Table {
     numbers: Vec<f32>,
 }
 
-/// A network; `MIX` is the number of its tables times the width.
+/// A network. `MIX` is the number of its tables times the width.
 pub(crate) struct Tok2Vec<const MIX: usize> {
     tables: Vec<Table>,
     mix: Block<MIX>,
     layers: [Block<WINDOW>; DEPTH],
 }
 
-/// Mixed words seen before, and memory to use. It belongs to one network.
+/// The mixed rows of earlier words, and reused memory. It belongs to one network.
 #[derive(Default)]
 pub(crate) struct Memory {
     slots: Map<Columns, usize>,
@@ -82,7 +82,7 @@ pub(crate) struct Memory {
     places: Vec<usize>,
 }
 
-/// Encoded tokens.
+/// The rows of encoded tokens.
 pub(crate) struct Encoded<'a> {
     pub(crate) tokens: Range<usize>,
     pub(crate) x: &'a [f32],
@@ -90,11 +90,11 @@ pub(crate) struct Encoded<'a> {
     pub(crate) starts: &'a [usize],
 }
 
-/// Tokens of one text that are encoded together, with what is around them.
+/// Tokens of one text that are encoded together, with their surrounding tokens.
 struct Piece {
     tokens: Range<usize>,
     text: Range<usize>,
-    /// The first of its rows, which is that of the token `DEPTH` before its first one.
+    /// Its first row, which is that of the token `DEPTH` before its first token.
     row: usize,
 }
 
@@ -137,8 +137,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
         })
     }
 
-    /// Encodes texts, whose tokens lie one after another in `words`, and hands on the rows in
-    /// order.
+    /// Encodes texts, whose tokens are stored one after another in `words`, and passes on the rows
+    /// in order.
     pub(crate) fn encode(
         &self,
         words: &[Word],
@@ -194,8 +194,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
             }
         }
         for (done, layer) in self.layers.iter().enumerate() {
-            // A row is right as long as its neighbours were, so each layer leaves out one more at
-            // the ends.
+            // A row is correct only if its neighbours were, so each layer leaves out one more row
+            // at the ends.
             let rows = |piece: &Piece| piece.row + done + 1..piece.row + piece.rows() - done - 1;
             memory.places.clear();
             memory
@@ -217,12 +217,12 @@ impl<const MIX: usize> Tok2Vec<MIX> {
         then(Encoded {
             tokens: first.tokens.start..last.tokens.end,
             x: &memory.x,
-            // The last layer computed the rows of the tokens alone.
+            // The last layer computed only the rows of the piece's own tokens.
             starts: &memory.places,
         });
     }
 
-    /// What a word is remembered by: the columns this network has.
+    /// The key by which a word is remembered: the columns of this network.
     fn key(&self, word: &Word) -> Columns {
         let mut key = word.columns();
         key[self.tables.len()..].fill(0);
@@ -261,8 +261,8 @@ impl<const MIX: usize> Tok2Vec<MIX> {
     }
 }
 
-/// The tokens a piece needs, its own and up to `DEPTH` beside them in the same text, each with its
-/// row.
+/// The tokens that a piece needs, each with its row: its own, and up to `DEPTH` on either side in
+/// the same text.
 fn around(piece: &Piece) -> impl Iterator<Item = (usize, usize)> + use<> {
     let start = piece
         .tokens
@@ -276,7 +276,7 @@ fn around(piece: &Piece) -> impl Iterator<Item = (usize, usize)> + use<> {
 }
 
 impl Table {
-    /// The vector of an id: the sum of four rows.
+    /// The vector for an id: the sum of four rows.
     fn row(&self, id: u64) -> [f32; WIDTH] {
         let [a, b, c, d] = embedding_keys(id, self.seed).map(|key| {
             let row = (key % self.rows) as usize;

@@ -1,11 +1,11 @@
-//! The file of weights: named tensors of numbers in 16 or 32 bits.
+//! Reads the file of weights: named tensors of 16-bit or 32-bit numbers.
 
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::EnglishError;
 
-/// The tensors of a file.
+/// The tensors of a file, by name.
 pub(crate) struct Weights<'a>(SafeTensors<'a>);
 
 impl<'a> Weights<'a> {
@@ -15,7 +15,7 @@ impl<'a> Weights<'a> {
             .map_err(|error| EnglishError::Weights(error.to_string()))
     }
 
-    /// The numbers of a tensor, which must have this shape and be finite.
+    /// Reads the numbers of a tensor, which must have this shape and be finite.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EnglishError> {
         let bad = |problem: String| EnglishError::Weights(format!("{name}: {problem}"));
         let tensor = self.0.tensor(name).map_err(|e| bad(e.to_string()))?;

@@ -10,11 +10,11 @@ use gfm_pipe_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::buffers::Lease;
 use crate::inputs::{LoadedGraph, vectors};
-use crate::model::{Retriever, read_model};
-use crate::tensor::{tensor, to_f32};
-use crate::tensor_error;
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::model::{Retriever, read_model};
+use gfm_pipe_model::tensor::{tensor, to_f32};
+use gfm_pipe_model::tensor_error;
 
 /// The operator.
 pub struct BuildBackground;
@@ -55,12 +55,13 @@ impl Operator for BuildBackground {
         let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
         let stored = read_model(model)?;
         let input = LoadedGraph::read(graph)?;
-        stored.fits(&input, &model.name)?;
-        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings)
-            .prepared_telling(None, &|done, all| {
+        input.fits(&stored, &model.name)?;
+        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings).prepared_with(
+            None,
+            &|done, all| {
                 ctx.progress(done as u64, all as u64, "layers", "");
-            })
-            .map_err(tensor_error)?;
+            },
+        )?;
         let Some(background) = ready.background() else {
             return Err(OpError::new(
                 "this model has no background: its aggregate_func looks at single messages, and each may come from a query",

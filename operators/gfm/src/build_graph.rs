@@ -8,7 +8,7 @@ use gfm_pipe_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::graph::with_inverses;
+use gfm_pipe_model::graph::Graph;
 
 /// The operator.
 pub struct BuildGraph;
@@ -20,8 +20,9 @@ pub struct Params {}
 impl Operator for BuildGraph {
     type Params = Params;
     const NAME: &'static str = "build-graph";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "adds inverse edges, sorts edges by destination and by relation, attaches relation embeddings";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str =
+        "adds inverse edges, sorts edges by head, attaches relation embeddings";
 
     fn schema() -> Schema {
         Schema::default()
@@ -93,7 +94,7 @@ impl Operator for BuildGraph {
             .row(row as u64)
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
-        // ingest-kg knows a relation by its triples only, so a number that is too large tells of embeddings of something else.
+        // ingest-kg knows a relation by its triples only, so a number that is too large means that the embeddings are of something else.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
         if used != relations {
             return Err(OpError::new(format!(
@@ -110,30 +111,6 @@ impl Operator for BuildGraph {
             ));
         }
 
-        let edges = with_inverses(relations, &list);
-        let mut order: Vec<u32> = (0..edges.len() as u32).collect();
-        order.sort_by_key(|i| (edges[*i as usize].destination, *i));
-        let mut degree = vec![0u32; nodes];
-        for e in &edges {
-            degree[e.destination as usize] += 1;
-        }
-        let mut next = 0u64;
-        let offset: Vec<u64> = degree
-            .iter()
-            .map(|d| {
-                let at = next;
-                next += u64::from(*d);
-                at
-            })
-            .collect();
-        let mut by_relation: Vec<u32> = (0..order.len() as u32).collect();
-        by_relation.sort_by_key(|row| (edges[order[*row as usize] as usize].relation, *row));
-
-        let pick = |f: fn(&crate::graph::Edge) -> u32| {
-            Arc::new(UInt32Array::from_iter_values(
-                order.iter().map(|i| f(&edges[*i as usize])),
-            ))
-        };
         let spec = |name| {
             kinds::GRAPH
                 .table(name)
@@ -141,26 +118,9 @@ impl Operator for BuildGraph {
         };
         let write =
             |name, columns| ctx.write("graph", name, &columns::batch(spec(name)?, columns)?);
-        write(
-            "edges",
-            vec![
-                pick(|e| e.destination),
-                pick(|e| e.source),
-                pick(|e| e.relation),
-                Arc::new(UInt32Array::from(order.clone())),
-            ],
-        )?;
-        write(
-            "nodes",
-            vec![
-                Arc::new(UInt64Array::from(offset)),
-                Arc::new(UInt32Array::from(degree)),
-            ],
-        )?;
-        write(
-            "relation_order",
-            vec![Arc::new(UInt32Array::from(by_relation))],
-        )?;
+        let [edges, of_nodes] = Graph::tables(nodes, relations, &list);
+        write("edges", edges)?;
+        write("nodes", of_nodes)?;
         let (dim, values) = columns::vectors(&vectors, "vector")
             .map_err(|e| e.artifact(format!("{}.vectors", embeddings.name)))?;
         write(

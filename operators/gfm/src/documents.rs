@@ -1,15 +1,13 @@
 //! Documents, links and questions as fine-tuning and evaluation use them.
 
-use std::collections::HashSet;
+use std::ops::Deref;
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::check_made_from, columns};
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::baselines::ppr::specificity;
+use gfm_pipe_eval::questions::QuestionSet;
 
-use crate::eval::EntityDocuments;
-use crate::eval::metrics::Gold;
-use crate::eval::ppr::specificity;
-use crate::finetune::seeds;
 use crate::inputs::vectors;
-use crate::judged::Asked;
 use crate::starts::{Starts, read_starts};
 
 /// Reads an `entity-documents` artifact.
@@ -26,24 +24,17 @@ pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocum
         .map_err(|e| OpError::wrap("the matrix does not fit itself", e).artifact(&artifact.name))
 }
 
-/// Questions of a split with their embeddings.
+/// Nodes that a model starts from for entities of a question, with weight 1 / number of documents
+/// where `weighted` (0 for an entity that no document mentions), else 1.
+fn seeds(entities: &[u32], documents: &EntityDocuments, weighted: bool) -> Starts {
+    let weight = |e: u32| if weighted { documents.weight(e) } else { 1.0 };
+    entities.iter().map(|e| (*e, weight(*e))).collect()
+}
+
+/// Questions with their embeddings and with the nodes they start from.
 #[derive(Debug, Clone)]
 pub(crate) struct Questions {
-    /// `STAGE.PORT`, for messages.
-    pub name: String,
-    /// Data set.
-    pub dataset: String,
-    /// Split.
-    pub split: String,
-    pub ids: Vec<String>,
-    pub texts: Vec<String>,
-    /// Distinct question entities.
-    pub entities: Vec<Vec<u32>>,
-    pub supporting_entities: Vec<Vec<u32>>,
-    pub supporting_documents: Vec<Vec<u32>>,
-    pub gold_titles: Vec<u32>,
-    pub hops: Vec<Option<u32>>,
-    pub groups: Vec<Vec<String>>,
+    set: QuestionSet,
     /// Nodes each starts from, where these are given; else they start from their entities.
     starts: Option<Vec<Starts>>,
     /// Row-major.
@@ -51,6 +42,14 @@ pub(crate) struct Questions {
     pub text_dim: usize,
     pub encoder_digest: String,
     pub encoder: String,
+}
+
+impl Deref for Questions {
+    type Target = QuestionSet;
+
+    fn deref(&self) -> &QuestionSet {
+        &self.set
+    }
 }
 
 impl Questions {
@@ -69,31 +68,8 @@ impl Questions {
 
     /// Reads questions without embeddings.
     pub fn bare(questions: &Artifact) -> OpResult<Self> {
-        use arrow::array::Array;
-        let q = questions.read("questions")?;
-        let info = questions.read("info")?;
-        let texts = questions.texts()?;
-        let strings = |name| -> OpResult<Vec<String>> {
-            Ok(columns::text(&q, name)?
-                .iter()
-                .map(|s| s.unwrap_or_default().to_owned())
-                .collect())
-        };
-        let hops = columns::u32s(&q, "hops")?;
         Ok(Questions {
-            name: questions.name.clone(),
-            dataset: columns::text(&info, "dataset")?.value(0).to_owned(),
-            split: columns::text(&info, "split")?.value(0).to_owned(),
-            ids: strings("id")?,
-            texts,
-            entities: columns::list_u32(&q, "question_entities")?,
-            supporting_entities: columns::list_u32(&q, "supporting_entities")?,
-            supporting_documents: columns::list_u32(&q, "supporting_documents")?,
-            gold_titles: columns::u32s(&q, "gold_titles")?.values().to_vec(),
-            hops: (0..q.num_rows())
-                .map(|i| hops.is_valid(i).then(|| hops.value(i)))
-                .collect(),
-            groups: columns::list_text(&q, "groups")?,
+            set: QuestionSet::read(questions)?,
             starts: None,
             embeddings: Vec::new(),
             text_dim: 0,
@@ -102,7 +78,7 @@ impl Questions {
         })
     }
 
-    /// The same questions with where they start.
+    /// The same questions with the nodes they start from.
     pub fn starting(self, starts: Option<&Artifact>) -> OpResult<Self> {
         let starts = starts.map(|starts| read_starts(starts, &self.texts, &self.name));
         Ok(Questions {
@@ -112,7 +88,7 @@ impl Questions {
     }
 
     /// All questions of several splits, one after the other. The parts are embedded by one encoder,
-    /// and all or none say where they start.
+    /// and either all or none have nodes to start from.
     ///
     /// # Errors
     /// When that is not so, or two questions have the same id.
@@ -121,7 +97,6 @@ impl Questions {
         let Some(mut all) = parts.next() else {
             return Err(OpError::new("nothing is connected to input `questions`"));
         };
-        let mut splits = vec![all.split.clone()];
         for part in parts {
             if (part.text_dim, &part.encoder_digest) != (all.text_dim, &all.encoder_digest) {
                 return Err(OpError::new(format!(
@@ -130,32 +105,15 @@ impl Questions {
                 ))
                 .hint("give all `embed` stages the same `model`"));
             }
-            if !splits.contains(&part.split) {
-                splits.push(part.split);
-            }
-            all.ids.extend(part.ids);
-            all.texts.extend(part.texts);
-            all.entities.extend(part.entities);
-            all.supporting_entities.extend(part.supporting_entities);
-            all.supporting_documents.extend(part.supporting_documents);
-            all.gold_titles.extend(part.gold_titles);
-            all.hops.extend(part.hops);
-            all.groups.extend(part.groups);
+            all.set.append(part.set);
             all.starts = all.starts.zip(part.starts).map(|(mut all, part)| {
                 all.extend(part);
                 all
             });
             all.embeddings.extend(part.embeddings);
         }
-        all.split = splits.join("+");
-        let mut seen = HashSet::new();
-        match all.ids.iter().find(|id| !seen.insert(id.as_str())) {
-            None => Ok(all),
-            Some(id) => Err(OpError::new(format!(
-                "two questions have the id {id:?}: rankings and ranks name questions by their ids"
-            ))
-            .hint("connect splits that have no question in common")),
-        }
+        all.check_ids()?;
+        Ok(all)
     }
 
     /// Nodes that a model starts from for question `i`: those given, or its entities, with weight 1
@@ -183,49 +141,9 @@ impl Questions {
         }
     }
 
-    /// Number of questions.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
     /// The embedding of question `i`.
     pub fn embedding(&self, i: usize) -> &[f32] {
         &self.embeddings[i * self.text_dim..][..self.text_dim]
-    }
-
-    /// What a report on them has to know; `gold` is their [`Questions::golds`].
-    pub fn asked<'a>(&'a self, gold: &'a [u32]) -> Asked<'a> {
-        Asked {
-            dataset: &self.dataset,
-            split: &self.split,
-            ids: &self.ids,
-            hops: &self.hops,
-            gold,
-            groups: &self.groups,
-        }
-    }
-
-    /// Numbers of gold documents.
-    pub fn golds(&self) -> Vec<u32> {
-        let total = |i| self.document_gold(i).total;
-        (0..self.len()).map(total).collect()
-    }
-
-    /// Gold entities of question `i`.
-    pub fn entity_gold(&self, i: usize) -> Gold<'_> {
-        let items = &self.supporting_entities[i];
-        Gold {
-            items,
-            total: items.len() as u32,
-        }
-    }
-
-    /// Gold documents of question `i`, those not in the corpus counted.
-    pub fn document_gold(&self, i: usize) -> Gold<'_> {
-        Gold {
-            items: &self.supporting_documents[i],
-            total: self.gold_titles[i],
-        }
     }
 
     /// Only questions known to have at least this many hops.
@@ -237,26 +155,16 @@ impl Questions {
 
     /// Only these questions.
     pub fn subset(&self, rows: &[usize]) -> Self {
-        let pick = |v: &Vec<Vec<u32>>| rows.iter().map(|i| v[*i].clone()).collect();
+        let starts = self.starts.as_ref();
+        let starts = starts.map(|starts| rows.iter().map(|i| starts[*i].clone()).collect());
+        let embeddings = rows.iter().flat_map(|i| self.embedding(*i));
         Questions {
-            ids: rows.iter().map(|i| self.ids[*i].clone()).collect(),
-            texts: rows.iter().map(|i| self.texts[*i].clone()).collect(),
-            entities: pick(&self.entities),
-            supporting_entities: pick(&self.supporting_entities),
-            supporting_documents: pick(&self.supporting_documents),
-            gold_titles: rows.iter().map(|i| self.gold_titles[*i]).collect(),
-            hops: rows.iter().map(|i| self.hops[*i]).collect(),
-            groups: rows.iter().map(|i| self.groups[*i].clone()).collect(),
-            starts: self
-                .starts
-                .as_ref()
-                .map(|starts| rows.iter().map(|i| starts[*i].clone()).collect()),
-            embeddings: rows
-                .iter()
-                .flat_map(|i| self.embedding(*i))
-                .copied()
-                .collect(),
-            ..self.clone()
+            set: self.set.subset(rows),
+            starts,
+            embeddings: embeddings.copied().collect(),
+            text_dim: self.text_dim,
+            encoder_digest: self.encoder_digest.clone(),
+            encoder: self.encoder.clone(),
         }
     }
 
@@ -295,7 +203,7 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
-    /// Reads them, and holds that they were made from these texts.
+    /// Reads them, and checks that they were made from these texts.
     pub fn read(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Self> {
         let (dim, values) = vectors(artifact, "vectors")?;
         check_made_from(artifact, texts, of)?;

@@ -1,5 +1,5 @@
-//! `evaluate`: how well the model retrieves, beside the same model with less training and the usual baselines, on the same
-//! questions, with intervals and paired tests.
+//! `evaluate`: how well the model retrieves, beside the same model with less training and the usual
+//! baselines, on the same questions, with intervals and paired tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +10,27 @@ use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem,
     Schema, Type, kinds,
 };
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::metrics::{Answer, Gold};
+use gfm_pipe_eval::rankers::{Ranker, RankerName, default_first, ranker_type};
+use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
+use gfm_pipe_eval::remarks::on_evaluation;
+use gfm_pipe_eval::systems::{
+    BM25, MODEL, PPR, PRETRAINED, System, SystemName, UNTRAINED, Walking, beside_models,
+    is_connected, listed,
+};
+use gfm_pipe_eval::tables::{NO_RANKER, Resampling, Results, Source, Target};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::baselines::{self, Baselines, Walking, listed, missing, unwired, wired};
-use crate::buffers::Lease;
-use crate::divided::Dividing;
+use crate::baselines::Baselines;
 use crate::documents::Questions;
-use crate::eval::EntityDocuments;
-use crate::eval::metrics::{Answer, Gold};
-use crate::eval::rankers::Ranker;
+use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
-use crate::judged::{self, Report, Sure, Target};
-use crate::progress::Pass;
-use crate::remarks::on_evaluation;
-use crate::retrieval::{self, How, List, OF_QUESTIONS, Rankings, Setting, first, ranker_type};
-
-/// Systems beside the models, and the model without training.
-const BASELINES: [&str; 5] = ["untrained", "dense", "bm25", "ppr", "rrf"];
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::progress::Pass;
 
 /// Depth of the `rankings` port.
 const RANKED: usize = 20;
@@ -39,8 +41,8 @@ pub struct Evaluate;
 /// Its parameters.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
-    rankers: Vec<String>,
-    baselines: Vec<String>,
+    rankers: Vec<RankerName>,
+    baselines: Vec<SystemName>,
     node_specificity: bool,
     restart: Option<f64>,
     hops_at_least: Option<u32>,
@@ -52,7 +54,7 @@ pub struct Params {
     divide: Divide,
 }
 
-/// What ranks share.
+/// What several ranks divide among themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Divide {
@@ -61,6 +63,11 @@ enum Divide {
 }
 
 impl Params {
+    /// Whether a system is to be evaluated beside the models.
+    fn wants(&self, system: &System) -> bool {
+        self.baselines.iter().any(|b| b.is(system))
+    }
+
     fn walking(&self) -> Walking {
         Walking {
             node_specificity: self.node_specificity,
@@ -81,21 +88,21 @@ impl Operator for Evaluate {
             Field::new(
                 "rankers",
                 Type::list(ranker_type()),
-                json!(["idf_topk", "simple", "idf", "topk"]),
+                json!(default_first()),
                 "document rankers of the models; `rankings` holds the first one's",
             ),
             Field::new(
                 "baselines",
                 Type::List {
-                    item: Box::new(Type::one_of(&BASELINES)),
+                    item: Box::new(Type::one_of(beside_models())),
                     min: 0,
                 },
-                json!(BASELINES),
+                json!(beside_models()),
                 "systems beside the model, those that what is connected allows: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
                  `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, two at least",
             ),
         ];
-        fields.extend(baselines::fields());
+        fields.extend(Walking::fields());
         fields.push(
             Field::new(
                 "hops_at_least",
@@ -105,8 +112,8 @@ impl Operator for Evaluate {
             )
             .at_most(f64::from(u32::MAX), "hops are counted with 32 bits"),
         );
-        fields.extend(judged::fields());
-        fields.extend(retrieval::fields());
+        fields.extend(Resampling::fields());
+        fields.extend(inference::fields());
         fields.push(
             Field::new(
                 "divide",
@@ -136,7 +143,7 @@ impl Operator for Evaluate {
                 "the model before fine-tuning",
             ),
         ];
-        ports.extend(retrieval::ports());
+        ports.extend(inference::ports());
         ports
     }
 
@@ -183,95 +190,97 @@ impl Operator for Evaluate {
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let _lease = Lease;
-        // What cannot be is refused before anything is read.
+        // What cannot work is refused before anything is read.
         if let Some(problem) = lacking(&p, &connected(ctx)) {
             return Err(problem_error(problem));
         }
         let dividing = Dividing::new(ctx, p.divide == Divide::Graph)?;
-        let mut setting = Setting::read(ctx, true)?;
-        setting.dividing = dividing;
-        let asked = setting.questions.len();
+        let mut inputs = Inputs::read(ctx, true)?;
+        inputs.dividing = dividing;
+        let asked = inputs.questions.len();
         if let Some(hops) = p.hops_at_least {
-            setting.questions = setting.questions.of_hops(hops);
+            inputs.questions = inputs.questions.of_hops(hops);
             ctx.info(format!(
                 "{} of {asked} questions have at least {hops} hops",
-                setting.questions.len()
+                inputs.questions.len()
             ));
         }
-        let questions = &setting.questions;
-        if questions.len() == 0 {
+        let questions = &inputs.questions;
+        if questions.is_empty() {
             let none = match asked {
                 0 => "holds no questions",
                 _ => "holds no questions of so many hops",
             };
             ctx.warn(format!("`{}` {none}: nothing is measured", questions.name));
         }
-        let sure = Sure {
+        let resampling = Resampling {
             resamples: p.resamples,
             seed: p.seed,
         };
-        sure.check_memory(1 + p.rankers.len())?;
-        setting.warn_of_unaskable(ctx, "the graph systems score 0 on them");
-        let gold = questions.golds();
+        resampling.check_memory(1 + p.rankers.len())?;
+        inputs.warn_of_unaskable(ctx, "the graph systems score 0 on them");
         let mut systems = Systems {
             questions,
-            report: Report::new(questions.asked(&gold)),
+            results: Results::new(questions),
             rankings: Rankings::default(),
         };
-        graph_models(&p, ctx, &setting, &mut systems)?;
-        if let Some(dividing) = &setting.dividing {
+        graph_models(&p, ctx, &inputs, &mut systems)?;
+        if let Some(dividing) = &inputs.dividing {
             dividing.report(ctx)?;
         }
-        baselines(&p, ctx, &setting, &mut systems)?;
+        baselines(&p, ctx, &inputs, &mut systems)?;
         if ctx.ranks.rank() > 0 {
             return Ok(());
         }
-        systems.ceiling(setting.has_graph());
-        systems.report.write(ctx, &sure)?;
-        systems.report.write_ranks(ctx)?;
-        systems.rankings.write(ctx, &questions.ids, &setting.titles)
+        systems.results.add_ceiling(Target::Document);
+        if inputs.has_graph() {
+            systems.results.add_ceiling(Target::Entity);
+        }
+        systems.results.write(ctx, &resampling)?;
+        systems.results.write_ranks(ctx)?;
+        systems.rankings.write(ctx, &questions.ids, &inputs.titles)
     }
 }
 
-/// What is wrong when models cannot be asked, or nothing can, of what is connected.
+/// What is missing where a connected model cannot be asked, or no system can.
 fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
-    let wired = wired(inputs);
+    let connected = is_connected(inputs);
     for (port, system) in [
-        ("model", "model"),
-        ("pretrained", "pretrained"),
-        ("background", "model"),
+        ("model", &MODEL),
+        ("pretrained", &PRETRAINED),
+        ("background", &MODEL),
     ] {
-        if wired(port)
-            && let Some(problem) = unwired(system, inputs, "")
+        if connected(port)
+            && let Some(problem) = system.problem(inputs, "")
         {
             return Some(problem);
         }
     }
-    let able = |name: &str| missing(name, &wired).is_empty();
-    let some = wired("model") || wired("pretrained");
-    if some || p.baselines.iter().any(|name| able(name)) {
+    let able = |system: &SystemName| system.missing(&connected).is_empty();
+    if connected("model") || connected("pretrained") || p.baselines.iter().any(able) {
         return zip_problem(inputs, &["questions"], &OF_QUESTIONS);
     }
     let problem = Problem::at_root(
         "nothing can be evaluated: no model is connected, and no baseline has its ports",
     );
-    let ways = p.baselines.iter().map(|name| {
-        let ports = missing(name, &wired);
-        format!("connect {} for `{name}`", listed(&ports))
+    let ways = p.baselines.iter().map(|system| {
+        let ports = system.missing(&connected);
+        format!("connect {} for `{}`", listed(&ports), system.name)
     });
     let ways: Vec<String> = ways
-        .chain(["put `bm25` in `baselines`".to_owned()])
+        .chain([format!("put `{}` in `baselines`", BM25.name)])
         .collect();
     Some(problem.hint(ways.join("; ")))
 }
 
-/// Questions looked at together once a model has scored them: their scores are held until then.
+/// Questions that are ranked together once a model has scored them; their scores are held until
+/// then.
 const AT_ONCE: usize = 64;
 
-/// What systems said.
+/// What the systems answered so far.
 struct Systems<'a> {
     questions: &'a Questions,
-    report: Report<'a>,
+    results: Results<'a>,
     rankings: Rankings,
 }
 
@@ -287,40 +296,30 @@ impl Systems<'_> {
         Answer::of(scores, self.gold(target, i))
     }
 
-    /// What is there of a system that was asked nothing.
-    fn silent(&self, target: Target) -> Vec<Answer> {
+    /// The answers of a system that was asked nothing.
+    fn unasked(&self, target: Target) -> Vec<Answer> {
         let all = 0..self.questions.len();
         all.map(|i| self.answer(target, i, None)).collect()
     }
-
-    fn ceiling(&mut self, entities: bool) {
-        let targets = [Target::Document, Target::Entity];
-        for target in &targets[..1 + usize::from(entities)] {
-            let target = *target;
-            let perfect = (0..self.questions.len()).map(|i| Answer::perfect(self.gold(target, i)));
-            let perfect = perfect.collect();
-            self.report.ceiling(target, perfect);
-        }
-    }
 }
 
-/// The model, before fine-tuning, and before any training.
+/// Asks the model, the model before fine-tuning, and one with random weights.
 fn graph_models(
     p: &Params,
     ctx: &Context,
-    setting: &Setting,
+    inputs: &Inputs,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let model = ctx.input_opt("model");
     let trained = [
-        ("model", model, ctx.input_opt("background")),
-        ("pretrained", ctx.input_opt("pretrained"), None),
+        (&MODEL, model, ctx.input_opt("background")),
+        (&PRETRAINED, ctx.input_opt("pretrained"), None),
     ];
-    let untrained = p.baselines.iter().any(|b| b == "untrained");
+    let untrained = p.wants(&UNTRAINED);
     let passes = trained.iter().filter(|(_, of, _)| of.is_some()).count()
         + usize::from(untrained && model.is_some());
-    let questions = setting.questions.len();
-    let how = |before: usize, note| How {
+    let questions = inputs.questions.len();
+    let options = |before: usize, note| AskOptions {
         weighted: p.init_entities_weight,
         batch_size: p.batch_size,
         pass: Pass {
@@ -332,25 +331,25 @@ fn graph_models(
             total: passes * questions,
         },
     };
-    // The work after the models is part of the time left.
-    told(ctx, 0, questions);
+    // The time left includes the baselines, which are asked later.
+    report_baselines(ctx, 0, questions);
     let mut before = 0;
     for (system, of, background) in trained {
         let Some(of) = of else { continue };
-        let mut judge = Judge::new(p, ctx, setting, systems, system)?;
-        let how = how(before, system);
-        setting.ask(ctx, of, background, how, |i, s| judge.take(i, s))?;
-        judge.finish(ctx)?;
+        let mut collector = Collector::new(p, ctx, inputs, systems, system.name)?;
+        let options = options(before, system.name);
+        inputs.ask(ctx, of, background, options, |i, s| collector.take(i, s))?;
+        collector.finish(ctx)?;
         before += 1;
     }
     if !untrained {
         return Ok(());
     }
     if let Some(model) = model {
-        let mut judge = Judge::new(p, ctx, setting, systems, "untrained")?;
-        let how = how(before, "untrained");
-        setting.ask_untrained(ctx, model, p.seed, how, |i, s| judge.take(i, s))?;
-        judge.finish(ctx)?;
+        let mut collector = Collector::new(p, ctx, inputs, systems, UNTRAINED.name)?;
+        let options = options(before, UNTRAINED.name);
+        inputs.ask_untrained(ctx, model, p.seed, options, |i, s| collector.take(i, s))?;
+        collector.finish(ctx)?;
     } else {
         ctx.info("`untrained` is left out: nothing is connected to `model`");
     }
@@ -358,46 +357,50 @@ fn graph_models(
 }
 
 /// Reports how many questions the baselines were asked.
-fn told(ctx: &Context, done: usize, questions: usize) {
+fn report_baselines(ctx: &Context, done: usize, questions: usize) {
     ctx.progress(done as u64, questions as u64, "questions to baselines", "");
 }
 
 /// Makes answers of a model's entity scores, by every ranker, and keeps no scores.
-struct Judge<'a, 'b> {
+struct Collector<'a, 'b> {
     system: Arc<str>,
     rankers: Vec<Ranker>,
-    setting: &'a Setting,
+    inputs: &'a Inputs,
     matrix: &'a EntityDocuments,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
-    judged: Vec<Judged>,
+    answered: Vec<Answered>,
 }
 
-/// A question: its entities, its documents by ranker, and the first ranker's list.
-type Judged = (usize, Answer, Vec<Answer>, List);
+/// A model's answers to a question.
+#[derive(Serialize, Deserialize)]
+struct Answered {
+    question: usize,
+    entities: Answer,
+    /// By ranker.
+    documents: Vec<Answer>,
+    /// The first documents of the first ranker.
+    list: RankedList,
+}
 
-impl<'a, 'b> Judge<'a, 'b> {
+impl<'a, 'b> Collector<'a, 'b> {
     fn new(
         p: &Params,
         ctx: &Context,
-        setting: &'a Setting,
+        inputs: &'a Inputs,
         systems: &'a mut Systems<'b>,
         system: &str,
     ) -> OpResult<Self> {
         let asked = systems.questions.len();
         ctx.info(format!("scoring {asked} questions with `{system}`"));
-        let named = p.rankers.iter();
-        let rankers: Vec<Ranker> = named
-            .filter_map(|n| Ranker::from_name(n, p.top_k))
-            .collect();
-        Ok(Judge {
+        Ok(Collector {
             system: system.into(),
-            rankers,
-            setting,
-            matrix: &setting.on_graph()?.matrix,
+            rankers: p.rankers.iter().map(|r| r.0.top_k(p.top_k)).collect(),
+            inputs,
+            matrix: &inputs.on_graph()?.matrix,
             systems,
             waiting: Vec::new(),
-            judged: Vec::new(),
+            answered: Vec::new(),
         })
     }
 
@@ -409,114 +412,124 @@ impl<'a, 'b> Judge<'a, 'b> {
     }
 
     fn flush(&mut self) {
-        let judged: Vec<Judged> = self
+        let answered: Vec<Answered> = self
             .waiting
             .par_iter()
             .map(|(i, scores)| {
-                let mut list = List::new();
+                let mut list = RankedList::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
                     let documents = ranker.ranking(scores, self.matrix);
-                    let documents = self.setting.whole(documents);
+                    let documents = self.inputs.whole(documents);
                     if r == 0 {
                         list = first(&documents, RANKED);
                     }
                     self.systems.answer(Target::Document, *i, Some(&documents))
                 });
-                let by_ranker = by_ranker.collect();
-                let entity = self.systems.answer(Target::Entity, *i, Some(scores));
-                (*i, entity, by_ranker, list)
+                Answered {
+                    documents: by_ranker.collect(),
+                    question: *i,
+                    entities: self.systems.answer(Target::Entity, *i, Some(scores)),
+                    list,
+                }
             })
             .collect();
         self.waiting.clear();
-        self.judged.extend(judged);
+        self.answered.extend(answered);
     }
 
-    /// Reports what all ranks judged.
+    /// Adds the answers of all ranks to the results.
     fn finish(mut self, ctx: &Context) -> OpResult<()> {
         self.flush();
-        let mut entities = self.systems.silent(Target::Entity);
-        let mut documents = vec![self.systems.silent(Target::Document); self.rankers.len()];
-        for (i, entity, by_ranker, list) in all_of(&*ctx.ranks, self.judged)? {
-            entities[i] = entity;
-            for (answers, answer) in documents.iter_mut().zip(by_ranker) {
+        let mut entities = self.systems.unasked(Target::Entity);
+        let mut documents = vec![self.systems.unasked(Target::Document); self.rankers.len()];
+        for answered in all_of(&*ctx.ranks, self.answered)? {
+            let i = answered.question;
+            entities[i] = answered.entities;
+            for (answers, answer) in documents.iter_mut().zip(answered.documents) {
                 answers[i] = answer;
             }
-            self.systems.rankings.add(&self.system, i, list);
+            self.systems.rankings.add(&self.system, i, answered.list);
         }
-        let report = &mut self.systems.report;
-        report.add((&self.system, "-"), Target::Entity, entities);
+        let results = &mut self.systems.results;
+        let source = |target, ranker| Source {
+            system: &self.system,
+            ranker,
+            target,
+        };
+        results.add(source(Target::Entity, NO_RANKER), entities);
         for (ranker, answers) in self.rankers.iter().zip(documents) {
-            let of = (&*self.system, ranker.name());
-            report.add(of, Target::Document, answers);
+            results.add(source(Target::Document, ranker.name()), answers);
         }
         Ok(())
     }
 }
 
-/// What the systems that are not trained here gave for a question.
+/// The answers of the baselines to a question.
 #[derive(Serialize, Deserialize)]
-struct Given {
+struct BaselineAnswers {
     /// Of personalised PageRank.
     entities: Option<Answer>,
-    /// By system, in the order of `names`.
-    documents: Vec<(Answer, Option<List>)>,
+    /// By system, in the order of [`Baselines::systems`].
+    documents: Vec<(Answer, Option<RankedList>)>,
 }
 
-/// The systems that are not trained here.
+/// Asks the systems that need no training.
 fn baselines(
     p: &Params,
     ctx: &Context,
-    setting: &Setting,
+    inputs: &Inputs,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let wanted = |name: &str| p.baselines.iter().any(|b| b == name);
-    let by = Baselines::new(ctx, setting, &wanted, p.walking())?;
-    let names = &by.names;
-    let questions = setting.questions.len();
+    let by = Baselines::new(ctx, inputs, &|system| p.wants(system), p.walking())?;
+    let baselines = &by.systems;
+    let questions = inputs.questions.len();
     let all = &*systems;
     let mine = part(questions, ctx.ranks.rank(), ctx.ranks.size());
     let asked = AtomicUsize::new(0);
     let through = || match (1 + asked.fetch_add(1, Relaxed), mine.len()) {
-        (n, of) if n == of => told(ctx, questions, questions),
-        (n, of) => told(ctx, questions * n / of, questions),
+        (n, of) if n == of => report_baselines(ctx, questions, questions),
+        (n, of) => report_baselines(ctx, questions * n / of, questions),
     };
-    let given: OpResult<Vec<Given>> = mine
+    let answers: OpResult<Vec<BaselineAnswers>> = mine
         .clone()
         .into_par_iter()
         .map(|i| {
             ctx.check_cancelled()?;
             let scores = by.ask(i)?;
-            let documents = scores.documents.iter().map(|(_, s)| {
+            let documents = scores.documents.iter().map(|s| {
                 let answer = all.answer(Target::Document, i, s.as_deref());
                 (answer, s.as_ref().map(|s| first(s, RANKED)))
             });
             through();
             let masses = scores.entities.as_deref();
-            Ok(Given {
-                entities: names
-                    .contains(&"ppr")
-                    .then(|| all.answer(Target::Entity, i, masses)),
+            Ok(BaselineAnswers {
+                entities: by.has(&PPR).then(|| all.answer(Target::Entity, i, masses)),
                 documents: documents.collect(),
             })
         })
         .collect();
     let mut entities = Vec::new();
-    let mut documents: Vec<Vec<Answer>> = vec![Vec::new(); names.len()];
-    let mut lists: Vec<Vec<Option<List>>> = vec![Vec::new(); names.len()];
-    for given in all_of(&*ctx.ranks, given?)? {
-        entities.extend(given.entities);
-        for (at, (answer, list)) in given.documents.into_iter().enumerate() {
-            documents[at].push(answer);
-            lists[at].push(list);
+    let mut documents: Vec<Vec<Answer>> = vec![Vec::new(); baselines.len()];
+    let mut lists: Vec<Vec<Option<RankedList>>> = vec![Vec::new(); baselines.len()];
+    for answers in all_of(&*ctx.ranks, answers?)? {
+        entities.extend(answers.entities);
+        for (b, (answer, list)) in answers.documents.into_iter().enumerate() {
+            documents[b].push(answer);
+            lists[b].push(list);
         }
     }
-    for ((name, answers), lists) in names.iter().zip(documents).zip(lists) {
-        if *name == "ppr" {
+    for ((system, answers), lists) in baselines.iter().zip(documents).zip(lists) {
+        let source = |target| Source {
+            system: system.name,
+            ranker: NO_RANKER,
+            target,
+        };
+        if system.is(&PPR) {
             let entities = std::mem::take(&mut entities);
-            systems.report.add((name, "-"), Target::Entity, entities);
+            systems.results.add(source(Target::Entity), entities);
         }
-        systems.report.add((name, "-"), Target::Document, answers);
-        let system = Arc::from(*name);
+        systems.results.add(source(Target::Document), answers);
+        let system = Arc::from(system.name);
         for (i, list) in lists.into_iter().enumerate() {
             systems.rankings.add(&system, i, list.unwrap_or_default());
         }

@@ -3,7 +3,7 @@
 //! The files lie where `path` says, outside the store; the artifact says which they are. Invariant: after a run in which the
 //! stage ran or was cached, the folder holds these files with this content; a file that is right already is not touched, one that
 //! is written is whole or absent at any instant, and no other file is touched. Weights of another export that stay beside them
-//! are found when the folder is read ([`crate::model::files`]).
+//! are found when the folder is read ([`gfm_pipe_model::model::files`]).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::inputs::same_name;
-use crate::model::files::{Encoder, config_json, parquet_bytes, safetensors_bytes, write_pth};
-use crate::model::{StoredConfig, StoredModel, read_model};
+use gfm_pipe_model::model::files::{
+    Encoder, config_json, parquet_bytes, safetensors_bytes, write_pth,
+};
+use gfm_pipe_model::model::{StoredConfig, StoredModel, read_model};
 
 /// The operator.
 pub struct Export;
@@ -227,7 +229,7 @@ fn encoder_name(given: Option<&str>, model: &StoredModel) -> OpResult<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::{Class, ModelConfig, Origin, Params as Weights};
+    use gfm_pipe_model::model::{Class, ModelConfig, Origin, Params as Weights};
 
     #[test]
     fn the_encoders_name_is_that_of_the_embeddings() {

@@ -9,9 +9,9 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::EncoderId;
-use crate::model::files::{input_files, read_checkpoint};
-use crate::model::{Origin, Params as Weights, write_model};
 use crate::train::Start;
+use gfm_pipe_model::model::files::{input_files, read_checkpoint};
+use gfm_pipe_model::model::{Origin, Params as Weights, write_model};
 
 /// The operator.
 pub struct ImportModel;

@@ -8,9 +8,10 @@ use candle_core::{DType, Tensor};
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, Problem, columns};
 
 use crate::documents::Questions;
-use crate::graph::Graph;
-use crate::tensor::tensor;
-use crate::tensor_error;
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::StoredModel;
+use gfm_pipe_model::tensor::tensor;
+use gfm_pipe_model::tensor_error;
 
 /// A `graph` artifact in memory.
 pub(crate) struct LoadedGraph {
@@ -39,6 +40,19 @@ impl LoadedGraph {
             encoder: encoder.name,
             encoder_digest: encoder.digest,
         })
+    }
+
+    /// Checks that a model knows the encoder that this graph is embedded with. `name` is the model's artifact.
+    pub fn fits(&self, model: &StoredModel, name: &str) -> OpResult<()> {
+        if model.origin.encoder_digest == self.encoder_digest {
+            return Ok(());
+        }
+        Err(OpError::new(format!(
+            "the model was trained with the encoder {}, the graph is embedded with {}",
+            model.origin.encoder, self.encoder
+        ))
+        .artifact(name)
+        .hint("embed with the encoder the model was trained with"))
     }
 
     /// The same with embeddings of another element type, for a model that computes in it.

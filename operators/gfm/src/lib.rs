@@ -1,48 +1,29 @@
-//! The graph foundation model of gfm-pipe: query-conditioned NBFNet (GFM-RAG, Luo et al., 2025), its training and its
-//! evaluation, as operators.
-//!
-//! From the outside in: the operators ([`operators`]) read artifacts and drive the training loop (`train`), which
-//! drives the model ([`model`]), which is made of a few operations with hand-written gradients ([`ops`]) over the kernels
-//! crate. Everything is computed in the element type of the weights: f32 in training, f64 in checks.
+//! Operators of the graph foundation model: graph tensors, training, retrieval and evaluation. They read artifacts and
+//! drive the training loop ([`train`]), which drives `gfm-pipe-model`. How good a ranking is, and systems without a model,
+//! are `gfm-pipe-eval`.
 
-pub mod buffers;
-pub mod device;
-pub mod eval;
-pub mod graph;
-pub mod loss;
-pub mod model;
-pub mod ops;
-pub mod optimizer;
-pub mod sampling;
-pub mod tensor;
 pub mod train;
 
 mod baselines;
 mod build_background;
 mod build_documents;
 mod build_graph;
-mod compare;
-mod divided;
 mod documents;
 mod evaluate;
 mod export;
 mod finetune;
-pub mod gpu;
 mod import_model;
+mod inference;
 mod inputs;
-mod judged;
 mod passages;
-mod pieces;
 mod pretrain;
-mod progress;
+mod question_scores;
 mod remarks;
-mod retrieval;
 mod retrieve;
-pub mod scorer;
 mod starts;
-pub mod twins;
 
 use gfm_pipe_api::OpEntry;
+pub use gfm_pipe_model::device;
 
 /// The operators of this crate.
 pub fn operators() -> Vec<OpEntry> {
@@ -54,13 +35,7 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<build_background::BuildBackground>(),
         OpEntry::of::<retrieve::Retrieve>(),
         OpEntry::of::<evaluate::Evaluate>(),
-        OpEntry::of::<compare::Compare>(),
         OpEntry::of::<import_model::ImportModel>(),
         OpEntry::of::<export::Export>(),
     ]
-}
-
-/// An error of the tensor library, as an operator's.
-pub(crate) fn tensor_error(e: candle_core::Error) -> gfm_pipe_api::OpError {
-    gfm_pipe_api::OpError::wrap("failed to compute", e)
 }

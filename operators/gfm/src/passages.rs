@@ -1,9 +1,8 @@
-//! What personalised PageRank reads besides a graph: which nodes are documents, and what its edges
-//! weigh.
+//! What personalised PageRank reads besides a graph: which nodes are documents, and the weights of
+//! triples.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
-
-use crate::eval::rankers::NO_SCORE;
+use gfm_pipe_eval::rankers::NO_SCORE;
 
 /// The nodes of documents, by document.
 pub(crate) struct Passages(Vec<Option<u32>>);
@@ -12,7 +11,7 @@ impl Passages {
     /// Reads a `nodes` artifact; `None` where no document is a node.
     ///
     /// # Errors
-    /// When it is not of that many nodes, or names a document that does not exist.
+    /// When it is of another number of nodes, or names a document that does not exist.
     pub fn read(of: &Artifact, nodes: usize, documents: usize) -> OpResult<Option<Passages>> {
         let table = of.read("nodes")?;
         let stands_for = columns::u32s(&table, "document")?;
@@ -40,7 +39,7 @@ impl Passages {
         Ok(any.then_some(Passages(passages)))
     }
 
-    /// Scores to rank documents by: the masses of their nodes.
+    /// Scores to rank documents by: the masses of their own nodes.
     pub fn ranking(&self, masses: &[f64]) -> Vec<f64> {
         let mass = |node: &Option<u32>| node.map_or(NO_SCORE, |node| masses[node as usize]);
         self.0.iter().map(mass).collect()
@@ -71,7 +70,7 @@ pub(crate) fn weighted_triples(
     for batch in graph.batches("edges")? {
         let batch = batch?;
         let column = |name| columns::u32s(&batch, name);
-        let (heads, tails) = (column("destination")?, column("source")?);
+        let (heads, tails) = (column("head")?, column("tail")?);
         let positions = column("position")?;
         for (i, position) in positions.values().iter().enumerate() {
             // Inverses stand behind all direct triples.

@@ -1,27 +1,23 @@
-//! `retrieve`: the documents a system finds for questions, whether or not anybody knows the right
-//! ones. The system is a model, or one that needs no training.
+//! `retrieve`: the documents that a system finds for questions, whether or not the right ones are
+//! known. The system is a model, or one that needs no training.
 
 use std::sync::Arc;
 
 use gfm_pipe_api::{
-    Arity, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Problem,
-    Schema, Type, kinds,
+    Arity, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem, Schema, Type,
+    kinds,
 };
+use gfm_pipe_eval::rankers::{self, RankerName, ranker_type};
+use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
+use gfm_pipe_eval::systems::{MODEL, PPR, RRF, SystemName, Walking, askable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::baselines::{self, Baselines, Walking, unwired};
-use crate::buffers::Lease;
-use crate::eval::rankers::Ranker;
+use crate::baselines::Baselines;
+use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
 use crate::inputs::{connected, problem_error, zip_problem};
-use crate::progress::Pass;
-use crate::retrieval::{self, How, List, OF_QUESTIONS, Rankings, Setting, first, ranker_type};
-
-/// The system that is trained.
-const MODEL: &str = "model";
-
-/// What may be asked.
-const SYSTEMS: [&str; 5] = [MODEL, "dense", "bm25", "ppr", "rrf"];
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::progress::Pass;
 
 /// Questions whose documents are scored together by a system that is not trained: their scores are
 /// held until then.
@@ -33,8 +29,8 @@ pub struct Retrieve;
 /// Its parameters.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
-    system: String,
-    ranker: String,
+    system: SystemName,
+    ranker: RankerName,
     documents: usize,
     top_k: usize,
     node_specificity: bool,
@@ -64,15 +60,15 @@ impl Operator for Retrieve {
         let mut fields = vec![
             Field::new(
                 "system",
-                Type::one_of(&SYSTEMS),
-                MODEL,
+                Type::one_of(askable()),
+                MODEL.name,
                 "what finds the documents: model (needs `model`, `graph`, `documents` and `question_embeddings`); dense (`question_embeddings` and `corpus_embeddings`); \
                  bm25 (words of the corpus, no other port); ppr, personalised PageRank (`graph` and `documents`); rrf, the fusion of those of the last three that what is connected allows",
             ),
             Field::new(
                 "ranker",
                 ranker_type(),
-                "idf_topk",
+                rankers::DEFAULT.name,
                 "how a model's entity scores become document scores",
             ),
             Field::new(
@@ -83,8 +79,8 @@ impl Operator for Retrieve {
             )
             .at_most(1e6, "each is a row of `rankings`"),
         ];
-        fields.extend(retrieval::fields());
-        fields.extend(baselines::fields());
+        fields.extend(inference::fields());
+        fields.extend(Walking::fields());
         Schema::new(fields)
     }
 
@@ -96,7 +92,7 @@ impl Operator for Retrieve {
             "the model, for `system: model`",
         );
         let mut ports = vec![model];
-        ports.extend(retrieval::ports());
+        ports.extend(inference::ports());
         ports
     }
 
@@ -117,60 +113,69 @@ impl Operator for Retrieve {
         if let Some(problem) = lacking(&p, &connected(ctx)) {
             return Err(problem_error(problem));
         }
-        let wants_graph = ["model", "ppr", "rrf"].contains(&&*p.system);
-        let setting = Setting::read(ctx, wants_graph)?;
-        let rankings = match p.system.as_str() {
-            MODEL => by_model(&p, ctx, &setting)?,
-            _ => by_baseline(&p, ctx, &setting)?,
+        let wants_graph = [&MODEL, &PPR, &RRF].iter().any(|s| p.system.is(s));
+        let inputs = Inputs::read(ctx, wants_graph)?;
+        let rankings = if p.system.is(&MODEL) {
+            by_model(&p, ctx, &inputs)?
+        } else {
+            by_baseline(&p, ctx, &inputs)?
         };
-        rankings.write(ctx, &setting.questions.ids, &setting.titles)
+        rankings.write(ctx, &inputs.questions.ids, &inputs.titles)
     }
 }
 
-/// What is wrong when the system cannot be asked, of what is connected.
+/// What is missing to ask the system, among the connected inputs.
 fn lacking(p: &Params, inputs: &Connected) -> Option<Problem> {
-    let ways = match p.system.as_str() {
-        MODEL => ", or take a system that needs no model: `system: bm25`",
-        _ => "",
+    let ways = if p.system.is(&MODEL) {
+        ", or take a system that needs no model: `system: bm25`"
+    } else {
+        ""
     };
-    unwired(&p.system, inputs, ways).or_else(|| zip_problem(inputs, &["questions"], &OF_QUESTIONS))
+    p.system
+        .problem(inputs, ways)
+        .or_else(|| zip_problem(inputs, &["questions"], &OF_QUESTIONS))
 }
 
-fn by_model(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> {
-    setting.warn_of_unaskable(ctx, "nothing is retrieved for them");
-    let ranker = Ranker::from_name(&p.ranker, p.top_k)
-        .ok_or_else(|| OpError::new(format!("no ranker is called `{}`", p.ranker)))?;
-    let matrix = &setting.on_graph()?.matrix;
-    let how = How {
+fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
+    inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
+    let ranker = p.ranker.0.top_k(p.top_k);
+    let matrix = &inputs.on_graph()?.matrix;
+    let options = AskOptions {
         weighted: p.init_entities_weight,
         batch_size: p.batch_size,
-        pass: Pass::whole(ctx, "questions", setting.questions.len()),
+        pass: Pass::whole(ctx, "questions", inputs.questions.len()),
     };
     let background = ctx.input_opt("background");
-    let (mut rankings, system) = (Rankings::default(), MODEL.into());
-    setting.ask(ctx, ctx.input("model")?, background, how, |i, scores| {
-        let documents = setting.whole(ranker.ranking(scores, matrix));
-        rankings.add(&system, i, first(&documents, p.documents));
-    })?;
+    let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
+    inputs.ask(
+        ctx,
+        ctx.input("model")?,
+        background,
+        options,
+        |i, scores| {
+            let documents = inputs.whole(ranker.ranking(scores, matrix));
+            rankings.add(&system, i, first(&documents, p.documents));
+        },
+    )?;
     Ok(rankings)
 }
 
-fn by_baseline(p: &Params, ctx: &Context, setting: &Setting) -> OpResult<Rankings> {
-    if p.system == "ppr" {
-        setting.warn_of_unaskable(ctx, "nothing is retrieved for them");
+fn by_baseline(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
+    if p.system.is(&PPR) {
+        inputs.warn_of_unaskable(ctx, "nothing is retrieved for them");
     }
-    let by = Baselines::new(ctx, setting, &|name| name == p.system, p.walking())?;
-    let (mut rankings, system) = (Rankings::default(), Arc::from(p.system.as_str()));
-    let all: Vec<usize> = (0..setting.questions.len()).collect();
+    let by = Baselines::new(ctx, inputs, &|system| p.system.is(system), p.walking())?;
+    let (mut rankings, system) = (Rankings::default(), Arc::from(p.system.name));
+    let all: Vec<usize> = (0..inputs.questions.len()).collect();
     let pass = Pass::whole(ctx, "questions", all.len());
     for (chunk, part) in all.chunks(AT_ONCE).enumerate() {
         ctx.check_cancelled()?;
         pass.at(chunk * AT_ONCE, all.len());
-        let lists: OpResult<Vec<List>> = part
+        let lists: OpResult<Vec<RankedList>> = part
             .par_iter()
             .map(|i| {
-                let scores = by.ask(*i)?.documents.into_iter().find_map(|s| s.1);
-                Ok(scores.map_or_else(List::new, |s| first(&s, p.documents)))
+                let scores = by.ask(*i)?.documents.into_iter().find_map(|s| s);
+                Ok(scores.map_or_else(RankedList::new, |s| first(&s, p.documents)))
             })
             .collect();
         for (i, list) in part.iter().zip(lists?) {

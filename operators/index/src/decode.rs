@@ -1,54 +1,51 @@
-//! Bytes of a file to text, with the way back from an offset in the text to one in the file.
+//! Decodes the bytes of a file to text, and maps offsets in the text back to offsets in the file.
 //!
-//! UTF-8 with and without a byte order mark, UTF-16 with one, any encoding that is named (by the
-//! user or by an HTML page), and Latin-1, which is recognised because its text is hardly ever valid
-//! UTF-8. Browsers read Latin-1 as Windows-1252, which adds quotation marks and dashes; so does
-//! this.
+//! Reads UTF-8 with and without a byte order mark, UTF-16 with one, any encoding that is named (by
+//! the user or by an HTML page), and Latin-1, which is recognised because its text is hardly ever
+//! valid UTF-8. Like browsers, it reads Latin-1 as Windows-1252, which adds quotation marks and
+//! dashes.
 //!
-//! Invariant: whatever the bytes are, the result is a text or a reason. Nothing is replaced
-//! silently.
+//! Invariant: for any bytes, the result is a text or a reason. Nothing is replaced silently.
 
 use std::ops::Range;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// Text between two places whose offsets are kept, in bytes: what is scanned at most to answer a
-/// question.
+/// Bytes of text between two offsets that are stored. A look-up scans at most this much.
 const STRIDE: usize = 4096;
 
-/// How many bytes of the file a character takes.
+/// The number of bytes that a character takes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// As many as in the text.
+    /// The same number as in the text.
     Utf8,
-    /// One.
+    /// One byte.
     Single,
-    /// Two, or four.
+    /// Two bytes, or four.
     Utf16,
 }
 
-/// The text of a file.
+/// The text of a file, and where it was in the file.
 #[derive(Debug)]
 pub struct Decoded {
     /// The text, without a byte order mark.
     pub text: String,
-    /// What had to be replaced, where something had to be.
+    /// What had to be replaced, if anything.
     pub damage: Option<String>,
-    /// `None` where an offset in the text says nothing about the file.
+    /// `None` where offsets in the text cannot be mapped to the file.
     unit: Option<Unit>,
-    /// Offsets in the text and in the file, ascending.
+    /// Pairs of offsets, in the text and in the file, ascending.
     points: Vec<(usize, u64)>,
     size: u64,
 }
 
 impl Decoded {
-    /// The bytes of the file that a range of the text was read from; `None` where that is not
-    /// known.
+    /// The bytes of the file that a range of the text was read from, where that is known.
     pub fn bytes(&self, range: &Range<usize>) -> Option<Range<u64>> {
         Some(self.byte(range.start)?..self.byte(range.end)?)
     }
 
-    /// The whole file.
+    /// The range of the whole file.
     pub fn whole(&self) -> Range<u64> {
         0..self.size
     }
@@ -74,11 +71,11 @@ fn length(text: &str, unit: Unit) -> u64 {
     n as u64
 }
 
-/// Reads bytes as text. `named` is the encoding the user gave; `hint` is one the file itself claims
-/// to have, which only counts where the bytes are not UTF-8.
+/// Reads bytes as text. `named` is the encoding that the user gave. `hint` is the one that the file
+/// itself claims to have; it counts only where the bytes are not UTF-8.
 ///
 /// # Errors
-/// Why this is not a text.
+/// The reason why this is not a text.
 pub fn decode(
     bytes: &[u8],
     named: Option<&'static Encoding>,
@@ -92,10 +89,11 @@ pub fn decode(
     }
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         let body = &bytes[mark..];
-        return match encoding == UTF_8 {
-            true => utf8(body, mark)
-                .ok_or_else(|| "the file has a UTF-8 byte order mark, but is not UTF-8".to_owned()),
-            false => Ok(with(encoding, body, mark)),
+        return if encoding == UTF_8 {
+            utf8(body, mark)
+                .ok_or_else(|| "the file has a UTF-8 byte order mark, but is not UTF-8".to_owned())
+        } else {
+            Ok(with(encoding, body, mark))
         };
     }
     if let Some(encoding) = named.filter(|e| *e != UTF_8) {
@@ -147,7 +145,7 @@ fn nul(bytes: &[u8]) -> String {
     format!("the file is not a text: byte {at} is 0")
 }
 
-/// Bytes as UTF-8, where they are, or were before a few of them were damaged. `None` for another
+/// Reads bytes that are UTF-8, or were before a few of them were damaged. `None` for another
 /// encoding.
 fn utf8(bytes: &[u8], mark: usize) -> Option<Decoded> {
     let size = (mark + bytes.len()) as u64;

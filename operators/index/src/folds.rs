@@ -1,26 +1,26 @@
-//! Splits for cross-validation: which questions train and which test, the same for the same ids and
-//! seed.
+//! Splits for cross-validation: which questions are for training and which for testing. The same
+//! ids and seed give the same splits.
 
 use gfm_pipe_api::{Field, Problem, Schema, Type};
 use serde::{Deserialize, Serialize};
 
-/// Most folds: each is a training of its own.
+/// Most folds. (Each fold is a training of its own.)
 const MAX_FOLDS: i64 = 1000;
 
-/// Parameters.
+/// The parameter `folds`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Folds {
     /// Number of folds.
     pub k: u64,
-    /// The one that is tested.
+    /// The fold that is used for testing, from 0.
     pub fold: u64,
     /// Seed of the division.
     pub seed: u64,
-    /// Whether the fold after it validates.
+    /// Whether the next fold is used for validation.
     pub valid: bool,
 }
 
-/// Where a question goes.
+/// What a question is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Training.
@@ -31,7 +31,7 @@ pub enum Part {
     Test,
 }
 
-/// The parameter.
+/// The schema of the parameter `folds`.
 pub fn field() -> Field {
     let schema = Schema::new(vec![
         Field::required(
@@ -50,7 +50,12 @@ pub fn field() -> Field {
             },
             "the fold that is tested, from 0; the others train",
         ),
-        Field::new("seed", Type::int(0), 0, "another seed divides otherwise"),
+        Field::new(
+            "seed",
+            Type::int(0),
+            0,
+            "another seed gives another division",
+        ),
         Field::new(
             "valid",
             Type::Bool,
@@ -67,7 +72,7 @@ pub fn field() -> Field {
 }
 
 impl Folds {
-    /// What is wrong with the parameters.
+    /// Mistakes in the parameters.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.fold >= self.k {
@@ -88,8 +93,8 @@ impl Folds {
         problems
     }
 
-    /// Where each question goes. Groups are dealt out in an order that the seed decides, so that
-    /// folds are equally large.
+    /// The part of each question. Groups are dealt out in an order that depends on the seed, so
+    /// that folds have equal sizes.
     pub fn divide(&self, ids: &[&str]) -> Vec<Part> {
         let groups: Vec<&str> = ids.iter().map(|id| group(id)).collect();
         let mut order: Vec<([u8; 32], &str)> =
@@ -119,7 +124,7 @@ impl Folds {
     }
 }
 
-/// The question a one-hop part belongs to (`sub_ID_0` to `ID`); others are their own.
+/// The id that a question is grouped by: `ID` for a one-hop part `sub_ID_0`, else its own.
 fn group(id: &str) -> &str {
     let part = id
         .strip_prefix("sub_")

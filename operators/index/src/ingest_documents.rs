@@ -1,11 +1,11 @@
-//! `ingest-documents`: a folder, a file or a pattern of files to documents.
+//! `ingest-documents`: reads a folder, a file or a pattern of files into documents.
 //!
-//! Files are read twice: once for their titles, because a title that comes twice changes both, and
-//! once for their texts, which are written as they come. So the memory holds the titles and one
-//! file, however many there are.
+//! Files are read twice: once for their titles, because two equal titles both change, and once for
+//! their texts, which are written as they are read. So memory holds the titles and one file,
+//! however many files there are.
 //!
-//! The names of the files are in the stage's key by [`Operator::fingerprint`], their contents by
-//! [`Operator::files`].
+//! The names of the files are in the stage's key through [`Operator::fingerprint`], and their
+//! contents through [`Operator::files`].
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use serde_json::json;
 use crate::formats::{Fault, Format};
 use crate::listing::{Found, Listing, Wanted, check_pattern};
 use crate::pieces::{self, Split};
-use crate::reading::{self, How, Record};
+use crate::reading::{self, ReadOptions, Record};
 use crate::rows::{Cell, Rows};
-use crate::titles::{self, Written};
+use crate::titles::{self, SourceTitle};
 
 /// Largest file that is read as a whole: text columns of twice this still have 32-bit offsets.
 pub const MAX_FILE: i64 = 512 << 20;
-/// Records between two looks at whether to stop.
+/// Records between two checks for cancellation.
 const BEAT: u64 = 1024;
 
-/// See the module.
+/// The operator `ingest-documents`.
 pub struct IngestDocuments;
 
 /// Parameters of [`IngestDocuments`].
@@ -43,28 +43,29 @@ pub struct DocumentsParams {
     pub except: Vec<String>,
     /// Format of all files, or `auto`.
     pub format: String,
-    /// Field of titles.
+    /// Name of the field or column with the title.
     pub title: String,
-    /// Field of texts.
+    /// Name of the field or column with the text.
     pub text: String,
     /// Encoding of all files, or `auto`.
     pub encoding: String,
-    /// How documents are cut.
+    /// The parameter `split`: how documents are cut.
     pub split: Split,
-    /// Bytes of a file at most.
+    /// Largest file, in bytes.
     pub max_file_bytes: u64,
 }
 
 /// Whether a name is `auto` or that of an encoding.
 ///
 /// # Errors
-/// What it should be.
+/// What the name should be.
 pub fn check_encoding(name: &str) -> Result<(), String> {
-    match name == "auto" || Encoding::for_label(name.as_bytes()).is_some() {
-        true => Ok(()),
-        false => Err(format!(
+    if name == "auto" || Encoding::for_label(name.as_bytes()).is_some() {
+        Ok(())
+    } else {
+        Err(format!(
             "`{name}` is not an encoding: expected auto, utf-8, utf-16le, windows-1252, shift_jis or another one that browsers know"
-        )),
+        ))
     }
 }
 
@@ -106,7 +107,7 @@ impl DocumentsParams {
     }
 
     fn listing(&self, base: &Path) -> Result<Listing, Absent> {
-        let listing = Listing::of(&self.path, base, &self.wanted())?;
+        let listing = Listing::new(&self.path, base, &self.wanted())?;
         Ok(listing.without(&self.except))
     }
 }
@@ -123,7 +124,7 @@ impl Operator for IngestDocuments {
             Field::required(
                 "path",
                 Type::Path,
-                "a folder (with those in it), a file, or a pattern such as docs/**/*.md; hidden files are left out",
+                "a folder (with its subfolders), a file, or a pattern such as docs/**/*.md; hidden files are left out",
             ),
             Field::new(
                 "except",
@@ -218,7 +219,7 @@ impl Operator for IngestDocuments {
         })?;
         let job = Job {
             ctx,
-            how: How {
+            options: ReadOptions {
                 title: params.title.clone(),
                 text: params.text.clone(),
                 encoding: Encoding::for_label(params.encoding.as_bytes()),
@@ -239,7 +240,7 @@ impl Operator for IngestDocuments {
         }
         job.texts(&written, &distinct, params.split, &mut out)?;
         if distinct.is_empty() {
-            return Err(OpError::new("no document could be read")
+            return Err(OpError::data("no document could be read")
                 .file(&params.path)
                 .hint(out.reasons.join("; ")));
         }
@@ -248,19 +249,19 @@ impl Operator for IngestDocuments {
     }
 }
 
-/// Takes the number of a file, and what is in it.
-type EachOf<'a> = dyn FnMut(usize, Result<Record<'_>, Fault>) -> OpResult<()> + 'a;
+/// Called with the number of a file and each record or fault in it.
+type EachRecord<'a> = dyn FnMut(usize, Result<Record<'_>, Fault>) -> OpResult<()> + 'a;
 
-/// The files and how they are read.
+/// The files, and the options for reading them.
 struct Job<'a> {
     ctx: &'a Context,
-    how: How,
+    options: ReadOptions,
     files: &'a [Found],
 }
 
 impl Job<'_> {
-    /// Reads every file; `each` gets its number and what is in it.
-    fn read(&self, done: u64, each: &mut EachOf<'_>) -> OpResult<()> {
+    /// Reads every file, and calls `each` with its number and each record or fault in it.
+    fn read(&self, done: u64, each: &mut EachRecord<'_>) -> OpResult<()> {
         let total = 2 * self.files.len() as u64;
         let mut records = 0u64;
         for (i, file) in self.files.iter().enumerate() {
@@ -270,7 +271,7 @@ impl Job<'_> {
             reading::read(
                 &self.ctx.path(&file.path),
                 file.format,
-                &self.how,
+                &self.options,
                 &mut |record| {
                     records += 1;
                     if records.is_multiple_of(BEAT) {
@@ -285,8 +286,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The titles of all documents, as the files give them.
-    fn titles(&self) -> OpResult<Vec<Written>> {
+    /// The titles of all documents, as in their files.
+    fn titles(&self) -> OpResult<Vec<SourceTitle>> {
         let mut written = Vec::new();
         self.read(0, &mut |file, record| {
             if let Ok(record) = record {
@@ -297,25 +298,25 @@ impl Job<'_> {
         Ok(written)
     }
 
-    fn written(&self, file: usize, record: &Record<'_>) -> OpResult<Written> {
+    fn written(&self, file: usize, record: &Record<'_>) -> OpResult<SourceTitle> {
         let title = match &record.title {
             Some(title) => title.clone(),
             None => titles::of_name(&self.files[file].name),
         };
         let file = u32::try_from(file).map_err(|e| OpError::wrap("too many files", e))?;
-        Ok(Written { title, file })
+        Ok(SourceTitle { title, file })
     }
 
     fn texts(
         &self,
-        written: &[Written],
+        written: &[SourceTitle],
         distinct: &[String],
         split: Split,
         out: &mut Writer<'_>,
     ) -> OpResult<()> {
         let mut all = written.iter().zip(distinct);
         let changed = |file: usize| {
-            OpError::new("the file changed while it was read")
+            OpError::resource("the file changed while it was read")
                 .file(&self.files[file].path)
                 .hint("run again once nothing writes to it")
         };
@@ -365,15 +366,15 @@ struct Document<'a> {
     parent: u32,
 }
 
-/// The tables on their way to the disk.
+/// Writes the tables.
 struct Writer<'a> {
     ctx: &'a Context,
     documents: Rows,
     sources: Rows,
     rejects: Rejects,
-    /// Documents without a text.
+    /// Number of documents without a text.
     empty: u64,
-    /// The first rejects, for a message.
+    /// The reasons of the first rejects, for a message.
     reasons: Vec<String>,
 }
 

@@ -1,8 +1,8 @@
-//! `ingest-questions`: raw questions, tied to documents by title.
+//! `ingest-questions`: reads raw questions, and links them to documents by title.
 //!
-//! No entity is known here, so no question is askable in the sense of the `questions` kind; what
-//! ranks documents by their texts needs none. One port per split, so that a changed test file
-//! retrains nothing.
+//! No entity is known here, so no question is askable in the sense of the kind `questions`. Systems
+//! that rank documents by their texts do not need entities. There is one port per split, so that a
+//! changed test file retrains nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use gfm_pipe_api::{
     Problem, Schema, Type, kinds,
 };
 use gfm_pipe_kg::names::Names;
-use gfm_pipe_kg::questions::{self, Question};
+use gfm_pipe_kg::questions::{self, Question, SplitInfo};
 use gfm_pipe_kg::reasons;
 use gfm_pipe_kg::tables::{Piece, Places, Rejects, Table, write_counts};
 use serde::{Deserialize, Serialize};
@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use crate::folds::{self, Folds, Part};
 use crate::formats::rows::{self as records, Expected};
 use crate::formats::{Fault, Format, rejecting};
-use crate::golds::Titles;
+use crate::gold_titles::Titles;
 use crate::ingest_documents::{MAX_FILE, encoding_field};
 use crate::listing::{Found, Listing, Wanted};
-use crate::question::{self, Place, Read};
+use crate::question::{self, Place, ReadQuestion};
 use crate::rows::{Cell, Rows};
 use crate::{reading, titles};
 
-/// See the module.
+/// The operator `ingest-questions`.
 pub struct IngestQuestions;
 
 /// Parameters of [`IngestQuestions`].
@@ -35,15 +35,15 @@ pub struct IngestQuestions;
 pub struct QuestionsParams {
     /// Name of the data set.
     pub dataset: String,
-    /// Training questions.
+    /// Path of the training questions.
     pub train: Option<PathBuf>,
-    /// Validation questions.
+    /// Path of the validation questions.
     pub valid: Option<PathBuf>,
-    /// Test questions.
+    /// Path of the test questions.
     pub test: Option<PathBuf>,
     /// Encoding of all files, or `auto`.
     pub encoding: String,
-    /// How all questions are divided again.
+    /// Redistributes all questions over the splits.
     pub folds: Option<Folds>,
 }
 
@@ -62,14 +62,14 @@ const WANTED: Wanted = Wanted {
     max_bytes: MAX_FILE as u64,
 };
 
-/// What records of questions have.
+/// How records of questions are recognised.
 pub const EXPECTED: Expected<'static> = Expected {
     column: "question",
     is_record: &|keys| keys.contains(&"question"),
 };
 
 impl QuestionsParams {
-    /// The splits that are given.
+    /// The splits that have a path.
     fn given(&self) -> impl Iterator<Item = (&'static str, Part, &Path)> {
         let paths = [&self.train, &self.valid, &self.test];
         let all = SPLITS.iter().zip(paths);
@@ -81,7 +81,7 @@ impl Operator for IngestQuestions {
     type Params = QuestionsParams;
     const NAME: &'static str = "ingest-questions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "reads questions from JSON, JSONL or CSV and ties them to documents by title; no entities are needed";
+    const ABOUT: &'static str = "reads questions from JSON, JSONL or CSV and links them to documents by title; no entities are needed";
 
     fn schema() -> Schema {
         let split =
@@ -115,7 +115,7 @@ impl Operator for IngestQuestions {
                 name: "sources",
                 accepts: Accepts::Kinds(&SOURCES),
                 arity: Arity::Optional,
-                about: "where they were read: says which titles were given to several documents",
+                about: "where documents were read: shows which titles several documents share",
             },
         ]
     }
@@ -169,15 +169,15 @@ impl Operator for IngestQuestions {
     fn fingerprint(params: &QuestionsParams, base: &Path) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
         for (name, _, path) in params.given() {
-            // Which of the files are of which split.
+            // The key depends on which files belong to which split.
             hasher.update(name.as_bytes());
-            Listing::of(path, base, &WANTED).ok()?.digest(&mut hasher);
+            Listing::new(path, base, &WANTED).ok()?.digest(&mut hasher);
         }
         Some(hasher.finalize().to_hex().to_string())
     }
 
     fn run(params: QuestionsParams, ctx: &Context) -> OpResult<()> {
-        let titles = Titles::of(ctx.input("documents")?, ctx.input_opt("sources"))?;
+        let titles = Titles::read(ctx.input("documents")?, ctx.input_opt("sources"))?;
         let mut job = Job {
             ctx,
             titles,
@@ -203,11 +203,11 @@ impl Operator for IngestQuestions {
     }
 }
 
-/// A question and where it goes.
-struct Asked {
+/// A question and the split it belongs to.
+struct AssignedQuestion {
     part: Part,
     source: String,
-    read: Read,
+    read: ReadQuestion,
 }
 
 struct Job<'a> {
@@ -215,14 +215,14 @@ struct Job<'a> {
     titles: Titles,
     encoding: Option<&'static Encoding>,
     rejects: Rejects,
-    questions: Vec<Asked>,
+    questions: Vec<AssignedQuestion>,
 }
 
 impl Job<'_> {
-    /// Reads the questions of a split; of questions with the same id the first is kept, among all
-    /// splits where they are divided again.
+    /// Reads the questions of a split. Of questions with the same id, the first is kept; where the
+    /// splits are `pooled`, the first among all of them.
     fn split(&mut self, path: &Path, part: Part, pooled: bool) -> OpResult<()> {
-        let listing = Listing::of(path, &self.ctx.base, &WANTED)
+        let listing = Listing::new(path, &self.ctx.base, &WANTED)
             .map_err(|absent| OpError::new(absent.why).hint(absent.hint).file(path))?;
         for refused in &listing.refused {
             Fault::file(refused.reason.clone()).push(&refused.name, &mut self.rejects)?;
@@ -273,7 +273,7 @@ impl Job<'_> {
                 return push(Some(id), reasons::ID_TWICE, &read.question.text);
             }
             seen.intern(id);
-            questions.push(Asked {
+            questions.push(AssignedQuestion {
                 part,
                 source: source.to_owned(),
                 read,
@@ -295,7 +295,7 @@ impl Job<'_> {
         let mut counts = Vec::new();
         let (mut loose, mut made) = (0, 0);
         let total = questions.len();
-        let mut parts: [Vec<Asked>; 3] = Default::default();
+        let mut parts: [Vec<AssignedQuestion>; 3] = Default::default();
         for question in questions {
             loose += question.read.loose;
             made += u64::from(question.read.made);
@@ -343,7 +343,7 @@ fn write_split(
     ctx: &Context,
     dataset: &str,
     name: &str,
-    asked: Vec<Asked>,
+    asked: Vec<AssignedQuestion>,
     places: &mut Places,
     answers: &mut Rows,
 ) -> OpResult<Tally> {
@@ -351,7 +351,7 @@ fn write_split(
     let mut table = Table::create(ctx, name, &kinds::QUESTIONS, "questions")?;
     let mut piece = Piece::default();
     let mut kept: Vec<Question> = Vec::new();
-    for Asked { source, read, .. } in asked {
+    for AssignedQuestion { source, read, .. } in asked {
         places.push(name, tally.questions, &source, read.line)?;
         for answer in &read.answers {
             answers.push([name, read.question.id.as_str(), answer].map(Cell::Text))?;
@@ -369,6 +369,12 @@ fn write_split(
     }
     questions::append(&mut table, kept)?;
     table.finish()?;
-    questions::write_info(ctx, dataset, name, (tally.questions, tally.questions))?;
+    let info = SplitInfo {
+        dataset,
+        split: name,
+        questions: tally.questions,
+        not_askable: tally.questions,
+    };
+    info.write(ctx)?;
     Ok(tally)
 }

@@ -1,30 +1,34 @@
 //! Operators that go from a folder of documents to a graph, without a language model.
 //!
-//! [`IngestDocuments`] reads files of many formats into documents, [`IngestQuestions`] questions
-//! about them, [`Extract`] finds what they mention and say, and [`BuildKg`] makes a graph of it.
-//! [`JoinEquivalent`] adds edges between near names. [`LinkQuestions`] finds where in the graph the
-//! search for a question starts. What they stand on is below them: which files there are
-//! (`listing`), their bytes as text (`decode`), formats (`formats`, a file each), documents in them
-//! (`reading`), titles (`titles`), pieces (`pieces`), gold titles (`golds`) and folds (`folds`).
-//! `look` says what they would read, for `init`, which writes a pipeline.
+//! - [`IngestDocuments`] reads files of many formats into documents.
+//! - [`IngestQuestions`] reads questions about them.
+//! - [`Extract`] finds what the documents mention and which facts they state.
+//! - [`BuildKg`] makes a graph of mentions and facts.
+//! - [`JoinEquivalent`] adds edges between entities with similar names.
+//! - [`LinkQuestions`] finds where in the graph the search for a question starts.
 //!
-//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. No bytes
-//! make an operator panic, and no file that cannot be read stops a run.
+//! The other modules are shared: the list of files (`listing`), bytes to text (`decode`), formats
+//! (`formats`, one file each), documents in a file (`reading`), titles (`titles`), pieces
+//! (`pieces`), gold titles (`gold_titles`) and folds (`folds`). [`preview`] reports what the
+//! operators would read, for `init`, which writes a pipeline.
+//!
+//! Invariant: everything in the input ends up in a table, in `rejects` or in `counts`. No input
+//! makes an operator panic, and no file that cannot be read stops a run.
 
 mod build_kg;
 mod decode;
 mod extract;
 mod folds;
 mod formats;
-mod golds;
+mod gold_titles;
 mod ingest_documents;
 mod ingest_questions;
 mod join_equivalent;
 mod link_questions;
 mod listing;
-pub mod look;
 mod near;
 mod pieces;
+pub mod preview;
 mod question;
 mod reading;
 mod rows;

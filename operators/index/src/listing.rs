@@ -1,9 +1,9 @@
-//! The files below a folder, behind a pattern, or one file: in a fixed order, each once, with the
-//! reason where one is not read.
+//! Lists the files in a folder or for a pattern: in a fixed order, each once, with the reason for
+//! every file that is not read.
 //!
-//! Hidden files and folders (`.git`) are passed over. Links are followed; one that leads back into
-//! a folder it lies in is refused, and a file that is reached twice is read once. Only regular
-//! files are read: opening a FIFO would hang.
+//! Hidden files and folders (`.git`) are skipped. Links are followed. A link to a folder that
+//! contains the link is refused, and a file that is reached twice is read once. Only regular files
+//! are read: opening a FIFO would hang.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,29 +16,29 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::formats::Format;
 
-/// Folders within folders that are looked into: far deeper than people go, and no chain of folders
-/// fills the stack.
+/// Depth to which nested folders are read: far deeper than people nest them, and safe for the
+/// stack.
 pub const MAX_DEPTH: usize = 64;
 
-/// What to check where a path leads nowhere.
+/// A hint for a path that does not exist.
 const FROM: &str =
     "the path is relative to the working directory of the run, which `-C DIR` changes";
 
-/// How names are matched: `*` does not cross a `/`.
+/// Options for patterns: `*` does not match `/`.
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: false,
 };
 
-/// A file to be read.
+/// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Path as the user would write it.
     pub path: PathBuf,
-    /// Path below the folder that is read, with `/`: what tables name it by.
+    /// Path below the folder that is read, with `/`. Tables use this name.
     pub name: String,
-    /// What is in it.
+    /// The format of its content.
     pub format: Format,
 }
 
@@ -47,23 +47,23 @@ pub struct Found {
 pub struct Refused {
     /// As [`Found::name`].
     pub name: String,
-    /// Why.
+    /// Why it is not read.
     pub reason: String,
 }
 
-/// What there is to read.
+/// The files behind a path.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Files in order.
+    /// Files to read, in order.
     pub found: Vec<Found>,
     /// Files that are not read, in order.
     pub refused: Vec<Refused>,
 }
 
-/// Which files are wanted.
+/// Which files an operator reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// What every file is, whatever its name ends in.
+    /// The format of every file, regardless of its name.
     pub format: Option<Format>,
     /// Formats that are read.
     pub formats: &'static [Format],
@@ -72,12 +72,12 @@ pub struct Wanted {
 }
 
 impl Listing {
-    /// Lists what `path` names: a file, a folder or a pattern. `base` is what relative paths are
-    /// relative to.
+    /// Lists the files that `path` names: a file, a folder or a pattern. Relative paths are
+    /// relative to `base`.
     ///
     /// # Errors
-    /// When it names nothing that could be read, with what to do.
-    pub fn of(path: &Path, base: &Path, wanted: &Wanted) -> Result<Listing, Absent> {
+    /// When there is nothing to read, with what to do.
+    pub fn new(path: &Path, base: &Path, wanted: &Wanted) -> Result<Listing, Absent> {
         let full = base.join(path);
         let mut listing = Listing::default();
         match fs::metadata(&full) {
@@ -135,8 +135,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The same without the files that one of these patterns names: a file, or a folder with all
-    /// that is in it.
+    /// Removes the files that one of these patterns names: a file, or a folder with everything in
+    /// it.
     #[must_use]
     pub fn without(mut self, except: &[String]) -> Listing {
         let patterns: Vec<Pattern> = except.iter().filter_map(|p| Pattern::new(p).ok()).collect();
@@ -155,13 +155,13 @@ impl Listing {
         self
     }
 
-    /// The files for a stage's key; one that is absent where there is nothing to read, so that the
-    /// run says so before it starts.
+    /// The files for a stage's key. Where there is nothing to read, this is one absent file, so
+    /// that the run reports it before it starts.
     pub fn files(path: &Path, base: &Path, wanted: &Wanted) -> Vec<InputFile> {
-        Listing::keyed(path, base, Listing::of(path, base, wanted), wanted)
+        Listing::keyed(path, base, Listing::new(path, base, wanted), wanted)
     }
 
-    /// As [`Listing::files`], of a listing that was made for `path`.
+    /// As [`Listing::files`], for a listing of `path` that already exists.
     pub fn keyed(
         path: &Path,
         base: &Path,
@@ -171,10 +171,11 @@ impl Listing {
         match listing {
             Err(absent) => vec![InputFile::elsewhere(path, absent)],
             Ok(listing) if listing.found.is_empty() => {
-                // The folder is there; what is missing are files in it.
-                let missing = match within(base, path).is_dir() {
-                    true => path.join("*"),
-                    false => path.to_owned(),
+                // The folder exists; what is missing is the files in it.
+                let missing = if within(base, path).is_dir() {
+                    path.join("*")
+                } else {
+                    path.to_owned()
                 };
                 vec![InputFile::elsewhere(missing, listing.nothing(wanted))]
             }
@@ -185,7 +186,8 @@ impl Listing {
         }
     }
 
-    /// What decides a result besides the files' contents: their names, and what is not read.
+    /// Adds what a result depends on besides the contents of files: their names, and what is not
+    /// read.
     pub fn digest(&self, hasher: &mut blake3::Hasher) {
         let mut add = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
@@ -201,7 +203,7 @@ impl Listing {
         }
     }
 
-    /// Says that nothing can be read, and why.
+    /// The error that nothing can be read, with the reason.
     pub fn nothing(&self, wanted: &Wanted) -> Absent {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
         for file in &self.refused {
@@ -214,12 +216,13 @@ impl Listing {
             .take(3)
             .map(|(reason, n)| format!("{n} refused: {reason}"))
             .collect();
-        match reasons.is_empty() {
-            true => absent("there is no file in it".to_owned(), read),
-            false => absent(
+        if reasons.is_empty() {
+            absent("there is no file in it".to_owned(), read)
+        } else {
+            absent(
                 "none of its files can be read".to_owned(),
                 format!("{}; {read}", reasons.join("; ")),
-            ),
+            )
         }
     }
 
@@ -228,21 +231,24 @@ impl Listing {
             Some(format) => Ok(format),
             None => Format::of_name(&name),
         };
-        let format = format.and_then(|format| match wanted.formats.contains(&format) {
-            true => Ok(format),
-            false => Err(format!("{} is not read here", format.name())),
+        let format = format.and_then(|format| {
+            if wanted.formats.contains(&format) {
+                Ok(format)
+            } else {
+                Err(format!("{} is not read here", format.name()))
+            }
         });
-        // Parquet is read piece by piece, everything else as a whole.
-        let format =
-            format.and_then(
-                |format| match size > wanted.max_bytes && format != Format::Parquet {
-                    true => Err(format!(
-                        "the file has {size} bytes, more than the {} of `max_file_bytes`",
-                        wanted.max_bytes
-                    )),
-                    false => Ok(format),
-                },
-            );
+        // Parquet is read piece by piece, all other formats as a whole.
+        let format = format.and_then(|format| {
+            if size > wanted.max_bytes && format != Format::Parquet {
+                Err(format!(
+                    "the file has {size} bytes, more than the {} of `max_file_bytes`",
+                    wanted.max_bytes
+                ))
+            } else {
+                Ok(format)
+            }
+        });
         match format {
             Ok(format) => self.found.push(Found { path, name, format }),
             Err(reason) => self.refused.push(Refused { name, reason }),
@@ -298,9 +304,10 @@ impl Listing {
                 }
             }
         }
-        let twice = match linked {
-            true => reached_twice(&full, &entries),
-            false => AHashMap::new(),
+        let twice = if linked {
+            reached_twice(&full, &entries)
+        } else {
+            AHashMap::new()
         };
         for (i, (path, size)) in entries.into_iter().enumerate() {
             let name = shown(&path);
@@ -316,8 +323,8 @@ impl Listing {
     }
 }
 
-/// Files that are another one of the list, by position, with the name of that. One that was reached
-/// without a link comes before those that links lead to.
+/// Files that are the same as another one of the list: by position, the name of the other one. A
+/// file that was reached without a link is preferred to one behind a link.
 fn reached_twice(root: &Path, entries: &[(PathBuf, u64)]) -> AHashMap<usize, String> {
     let real_root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let real: Vec<PathBuf> = entries
@@ -337,12 +344,13 @@ fn reached_twice(root: &Path, entries: &[(PathBuf, u64)]) -> AHashMap<usize, Str
         .collect()
 }
 
-/// A folder, as it can be opened: the empty path is where the run is.
+/// The path by which a folder can be opened: the empty path is the working directory.
 fn within(base: &Path, root: &Path) -> PathBuf {
     let full = base.join(root);
-    match full.as_os_str().is_empty() {
-        true => PathBuf::from("."),
-        false => full,
+    if full.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        full
     }
 }
 
@@ -351,9 +359,10 @@ fn absent(why: String, hint: String) -> Absent {
 }
 
 fn full_or_here(root: &Path) -> String {
-    match root.as_os_str().is_empty() {
-        true => "the working directory".to_owned(),
-        false => root.display().to_string(),
+    if root.as_os_str().is_empty() {
+        "the working directory".to_owned()
+    } else {
+        root.display().to_string()
     }
 }
 
@@ -361,7 +370,7 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-/// A path with `/` on every system.
+/// A path with `/` as the separator on every system.
 fn shown(path: &Path) -> String {
     let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
     parts.collect::<Vec<_>>().join("/")
@@ -370,7 +379,7 @@ fn shown(path: &Path) -> String {
 /// Whether a text is a pattern of files.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the pattern.
 pub fn check_pattern(text: &str) -> Result<(), String> {
     match Pattern::new(text) {
         Ok(_) => Ok(()),
@@ -378,7 +387,8 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
     }
 }
 
-/// The folder that `path` stands for: itself, the one a file is in, or the one a pattern begins in.
+/// The folder of `path`: itself, the one that contains a file, or the one that a pattern begins
+/// with.
 pub fn folder_of(path: &Path) -> PathBuf {
     match pattern(path) {
         _ if path.is_dir() => path.to_owned(),
@@ -387,7 +397,8 @@ pub fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// The folder a pattern begins in, and the rest of it; `None` for a path without `*`, `?` and `[`.
+/// The folder that a pattern begins with, and the rest of it. `None` for a path without `*`, `?`
+/// and `[`.
 fn pattern(path: &Path) -> Option<(PathBuf, Result<Pattern, glob::PatternError>)> {
     let special = |c: &Component<'_>| {
         let bytes = c.as_os_str().as_encoded_bytes();
@@ -441,7 +452,7 @@ mod tests {
             put(dir.path(), name);
         }
         fs::write(dir.path().join("big.txt"), "x".repeat(101)).unwrap();
-        let listing = Listing::of(Path::new(""), dir.path(), &WANTED).unwrap();
+        let listing = Listing::new(Path::new(""), dir.path(), &WANTED).unwrap();
         assert_eq!(names(&listing), ["README", "a/c/x.html", "a/z.md", "b.txt"]);
         let [big, png] = refused(&listing)[..] else {
             panic!("{listing:?}")
@@ -454,11 +465,11 @@ mod tests {
             )
         );
         assert_eq!(png.0, "p.png");
-        // From elsewhere, names stay what they are below the folder, and paths are what the user
-        // would write.
+        // From another directory, names are still relative to the folder, and paths are as the user
+        // would write them.
         let name = dir.path().file_name().unwrap();
         let base = dir.path().parent().unwrap();
-        let other = Listing::of(Path::new(name), base, &WANTED).unwrap();
+        let other = Listing::new(Path::new(name), base, &WANTED).unwrap();
         assert_eq!(names(&other), names(&listing));
         assert_eq!(other.found[3].path, Path::new(name).join("b.txt"));
     }
@@ -469,14 +480,14 @@ mod tests {
         for name in ["d/a.md", "d/b.txt", "d/e/c.md", "d/e/f/g.md", "d/[x].md"] {
             put(dir.path(), name);
         }
-        let of = |path: &str| Listing::of(Path::new(path), dir.path(), &WANTED);
+        let of = |path: &str| Listing::new(Path::new(path), dir.path(), &WANTED);
         for (path, want) in [
             ("d/*.md", &["[x].md", "a.md"][..]),
             ("d/**/*.md", &["[x].md", "a.md", "e/c.md", "e/f/g.md"]),
             ("d/?.*", &["a.md", "b.txt"]),
             ("*/e/*.md", &["d/e/c.md"]),
             ("d/b.txt", &["b.txt"]),
-            // The name of a file counts before its reading as a pattern.
+            // The name of an existing file takes precedence over its meaning as a pattern.
             ("d/[x].md", &["[x].md"]),
         ] {
             assert_eq!(names(&of(path).unwrap()), want, "{path}");
@@ -496,7 +507,7 @@ mod tests {
     fn a_folder_with_nothing_to_read_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let files = || Listing::files(Path::new("."), dir.path(), &WANTED);
-        // What is said to be missing is not the folder, which is there.
+        // The folder exists, so it is not reported as missing.
         assert_eq!(files()[0].path, Path::new("./*"));
         assert_eq!(
             files()[0].absent.as_ref().unwrap().why,
@@ -516,7 +527,7 @@ mod tests {
     fn names_and_reasons_are_in_the_digest_and_places_are_not() {
         let digest = |root: &Path| {
             let mut hasher = blake3::Hasher::new();
-            Listing::of(root, Path::new(""), &WANTED)
+            Listing::new(root, Path::new(""), &WANTED)
                 .unwrap()
                 .digest(&mut hasher);
             hasher.finalize()
@@ -547,7 +558,7 @@ mod tests {
         symlink(out.path().join("far.txt"), dir.path().join("docs/same.txt")).unwrap();
         symlink("nowhere.txt", dir.path().join("docs/gone.txt")).unwrap();
         let socket = std::os::unix::net::UnixListener::bind(dir.path().join("docs/s.txt")).unwrap();
-        let listing = Listing::of(Path::new("docs"), dir.path(), &WANTED).unwrap();
+        let listing = Listing::new(Path::new("docs"), dir.path(), &WANTED).unwrap();
         drop(socket);
         assert_eq!(names(&listing), ["out/far.txt", "z.txt"]);
         let all = refused(&listing);
@@ -566,7 +577,7 @@ mod tests {
         let deep = "d/".repeat(MAX_DEPTH + 3);
         put(dir.path(), &format!("{deep}x.txt"));
         put(dir.path(), "x.txt");
-        let listing = Listing::of(Path::new(""), dir.path(), &WANTED).unwrap();
+        let listing = Listing::new(Path::new(""), dir.path(), &WANTED).unwrap();
         assert_eq!(names(&listing), ["x.txt"]);
         assert!(listing.refused[0].reason.contains("deeper"), "{listing:?}");
     }

@@ -1,4 +1,4 @@
-//! Texts cut into pieces: paragraphs, or so many words.
+//! Cuts texts into pieces: paragraphs, or a number of words.
 
 use std::ops::Range;
 
@@ -6,17 +6,17 @@ use gfm_pipe_api::{Field, Schema, Type};
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How documents are cut.
+/// The parameter `split`: how documents are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", untagged)]
 pub enum Split {
-    /// By a word.
+    /// A way with a name.
     Word(Word),
-    /// By length.
+    /// Pieces of a limited length.
     Tokens {
-        /// Words of a piece at most.
+        /// Most words in a piece.
         tokens: usize,
-        /// Words at most that a piece has from the end of the one before.
+        /// Most words that a piece repeats from the end of the one before.
         overlap: usize,
     },
 }
@@ -25,16 +25,16 @@ pub enum Split {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
-    /// Not at all.
+    /// Documents stay whole.
     None,
-    /// Where a line is empty.
+    /// Documents are cut at empty lines.
     Paragraphs,
 }
 
-/// Most words of a piece: more than any encoder reads at once.
+/// Upper bound of `tokens`: more than any encoder reads at once.
 const MAX_TOKENS: i64 = 1_000_000;
 
-/// The parameter.
+/// The schema of the parameter `split`.
 pub fn field() -> Field {
     let tokens = Type::Int {
         min: 1,
@@ -48,13 +48,13 @@ pub fn field() -> Field {
         Field::required(
             "tokens",
             tokens,
-            "words (of Unicode: each ideograph is one) of a piece at most; pieces end with a sentence where one ends in time",
+            "most words of a piece (words of Unicode: each ideograph is one); pieces end with a sentence where one ends in time",
         ),
         Field::new(
             "overlap",
             overlap,
             0,
-            "words at most that a piece repeats from the end of the one before, in whole sentences",
+            "most words that a piece repeats from the end of the one before, in whole sentences",
         ),
     ]);
     let ty = Type::WordsOr {
@@ -75,8 +75,8 @@ impl Split {
         self == Split::Word(Word::None)
     }
 
-    /// Pieces of a text, in order, without blanks at their ends. Every word is in one; a text
-    /// without any is one piece.
+    /// The pieces of a text, in order, without blanks at their ends. Every word is in a piece. A
+    /// text without words is one piece.
     pub fn pieces(self, text: &str) -> Vec<Range<usize>> {
         let whole = trimmed(text, 0..text.len());
         let pieces = match self {
@@ -84,9 +84,10 @@ impl Split {
             Split::Word(Word::Paragraphs) => paragraphs(text),
             Split::Tokens { tokens, overlap } => by_length(text, tokens, overlap),
         };
-        match pieces.is_empty() {
-            true => vec![whole],
-            false => pieces,
+        if pieces.is_empty() {
+            vec![whole]
+        } else {
+            pieces
         }
     }
 }
@@ -101,8 +102,8 @@ fn has_words(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
 }
 
-/// Parts between empty lines; one without a letter or digit (a rule of dashes) belongs to the one
-/// before it, the first to the one after it.
+/// The parts between empty lines. A part without a letter or digit (a rule of dashes) belongs to
+/// the part before it, or to the one after it if it is the first.
 fn paragraphs(text: &str) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut open: Option<Range<usize>> = None;
@@ -130,7 +131,7 @@ fn paragraphs(text: &str) -> Vec<Range<usize>> {
     out
 }
 
-/// A sentence, or a part of one that is too long: where it stands, and how many words it has.
+/// A sentence, or a part of one that is too long, with its number of words.
 struct Unit {
     range: Range<usize>,
     words: usize,
@@ -162,8 +163,7 @@ fn by_length(text: &str, tokens: usize, overlap: usize) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     let (mut first, mut next, mut words) = (0, 0, 0);
     while next < units.len() {
-        // At least one new unit a piece, so that this ends: `units` has none of more words than
-        // fit.
+        // Every piece has at least one new unit, so the loop ends: no unit has more words than fit.
         while next < units.len() && words + units[next].words <= tokens {
             words += units[next].words;
             next += 1;

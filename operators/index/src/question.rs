@@ -1,5 +1,5 @@
-//! A record of a question file to a question. What a record has besides, or in another form, is
-//! rejected one by one and never loses the question.
+//! Reads a record of a question file. Fields that cannot be used are rejected one by one, and the
+//! question is kept.
 
 use std::collections::HashSet;
 
@@ -9,47 +9,46 @@ use gfm_pipe_kg::questions::Question;
 use gfm_pipe_kg::reasons;
 
 use crate::formats::rows::Row;
-use crate::golds::{Tie, Titles};
+use crate::gold_titles::{TitleMatch, Titles};
 
-/// A question with the answers that count as right.
+/// A question and its answers, as read from a record.
 #[derive(Debug, Default)]
-pub struct Read {
-    /// The row.
+pub struct ReadQuestion {
+    /// The row of the `questions` table.
     pub question: Question,
     /// The answer and its aliases, distinct.
     pub answers: Vec<String>,
     /// One-based line where it begins.
     pub line: u64,
-    /// Gold titles without a document.
+    /// Number of gold titles without a document.
     pub unknown: u64,
-    /// Gold titles that were found by their spelling alone.
+    /// Number of gold titles that match only by normalised spelling.
     pub loose: u64,
-    /// Whether its id was made up here.
+    /// Whether the id was generated, because the record had none.
     pub made: bool,
 }
 
-/// Takes what cannot be used: the question's id, the reason, what it is.
+/// Receives what cannot be used: the question's id, the reason and the value.
 pub type Faults<'a> = dyn FnMut(Option<&str>, &str, &str) -> OpResult<()> + 'a;
 
-/// Where a record stands.
+/// The file of a record.
 pub struct Place<'a> {
-    /// What an id begins with where the record has none.
+    /// Prefix of the generated id of a record without one.
     pub stem: &'a str,
-    /// Whether it is from CSV, where a cell stands for a list: as JSON, or with bars between the
-    /// items.
+    /// Whether it is CSV, where a cell can hold a list: as JSON, or with bars between the items.
     pub cells: bool,
 }
 
-/// Reads a record; `None` where it is not a question; then it was rejected.
+/// Reads a record. `None` where it is not a question, which was rejected.
 ///
 /// # Errors
-/// Whatever `faults` gives.
+/// The errors of `faults`.
 pub fn read(
     row: Row,
     place: &Place<'_>,
     titles: &Titles,
     faults: &mut Faults<'_>,
-) -> OpResult<Option<Read>> {
+) -> OpResult<Option<ReadQuestion>> {
     let Row {
         key,
         value,
@@ -97,10 +96,10 @@ pub fn read(
         item.fault(&format!("`{name}` is given twice: the last counts"), &value)?;
     }
     let answers = item.answers(&mut fields)?;
-    let mut read = Read {
+    let mut read = ReadQuestion {
         line,
         made,
-        ..Read::default()
+        ..ReadQuestion::default()
     };
     let golds = item.gold_titles(&mut fields)?;
     read.question.gold_titles = u32::try_from(golds.len()).unwrap_or(u32::MAX);
@@ -131,7 +130,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// A field with a value; an empty cell has none.
+    /// Takes a field that has a value; an empty cell has none.
     fn take(&mut self, name: &str) -> Option<Json> {
         let at = self.pairs.iter().position(|(k, _)| k == name)?;
         let value = self.pairs.swap_remove(at).1;
@@ -142,7 +141,7 @@ impl Fields {
         }
     }
 
-    /// The items of a field that is a list; a single value is a list of one.
+    /// Takes the items of a list; a single value is a list of one.
     fn list(&mut self, name: &str) -> Vec<Json> {
         match self.take(name) {
             None => Vec::new(),
@@ -165,7 +164,7 @@ fn push_distinct(texts: &mut Vec<String>, seen: &mut HashSet<String>, text: Stri
     }
 }
 
-/// The question being read and where its faults go.
+/// The question being read, and the receiver of its faults.
 struct Item<'a, 'b> {
     id: &'a str,
     faults: &'a mut Faults<'b>,
@@ -176,10 +175,10 @@ impl Item<'_, '_> {
         (self.faults)(Some(self.id), reason, text)
     }
 
-    /// The answer and its aliases.
+    /// The answer and its aliases, distinct.
     fn answers(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
         let (mut out, mut seen) = (Vec::new(), HashSet::new());
-        // An answer of CSV is one text, whatever is in it.
+        // In CSV, an answer is one text, whatever it contains.
         let answers = match fields.take("answer") {
             Some(Json::List(items)) => items,
             other => other.into_iter().collect(),
@@ -201,8 +200,8 @@ impl Item<'_, '_> {
         Ok(out)
     }
 
-    /// The distinct titles of the documents that are needed: as texts, as `[title, sentence]`, or
-    /// as objects with a title.
+    /// The distinct titles of the gold documents, given as texts, as `[title, sentence]`, or as
+    /// objects with a title.
     fn gold_titles(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
         let (mut out, mut seen) = (Vec::new(), HashSet::new());
         for name in ["supporting_facts", "supporting_documents"] {
@@ -236,12 +235,12 @@ impl Item<'_, '_> {
         Ok(out)
     }
 
-    /// The document of a title, and whether only its spelling is the same.
+    /// The document of a title, and whether it matches only by normalised spelling.
     fn tie(&mut self, title: &str, titles: &Titles) -> OpResult<Option<(u32, bool)>> {
         Ok(match titles.find(title) {
-            Tie::Exact(id) => Some((id, false)),
-            Tie::Loose(id) => Some((id, true)),
-            Tie::First(id, others) => {
+            TitleMatch::Exact(id) => Some((id, false)),
+            TitleMatch::Loose(id) => Some((id, true)),
+            TitleMatch::First(id, others) => {
                 let reason = format!(
                     "other documents have this title in their files, too ({}): taken as the one that kept it",
                     few(&others)
@@ -249,7 +248,7 @@ impl Item<'_, '_> {
                 self.fault(&reason, title)?;
                 Some((id, false))
             }
-            Tie::Several(names) => {
+            TitleMatch::Several(names) => {
                 let reason = format!(
                     "several documents have this title: name one of {}",
                     few(&names)
@@ -257,7 +256,7 @@ impl Item<'_, '_> {
                 self.fault(&reason, title)?;
                 None
             }
-            Tie::Unknown => {
+            TitleMatch::Unknown => {
                 self.fault(reasons::GOLD_TITLE, title)?;
                 None
             }
@@ -304,12 +303,13 @@ impl Item<'_, '_> {
     }
 }
 
-/// The first of some names.
+/// The first few of some names, for a message.
 fn few(names: &[String]) -> String {
     const MOST: usize = 3;
     let shown: Vec<&str> = names.iter().take(MOST).map(String::as_str).collect();
-    match names.len() > MOST {
-        true => format!("{}, … ({} in all)", shown.join(", "), names.len()),
-        false => shown.join(", "),
+    if names.len() > MOST {
+        format!("{}, … ({} in all)", shown.join(", "), names.len())
+    } else {
+        shown.join(", ")
     }
 }

@@ -1,5 +1,5 @@
-//! One file to documents: whatever its format, records with a title, a text and the way back to the
-//! file's bytes.
+//! Reads a file of any format into documents, which are records with a title, a text and the bytes
+//! of the file they came from.
 
 use std::io::Read;
 use std::ops::Range;
@@ -14,38 +14,38 @@ use crate::decode::{Decoded, decode};
 use crate::formats::rows::{self, Expected, Row};
 use crate::formats::{Fault, Format, Plain, disguised, html, markdown, parquet};
 
-/// Most fields of a single record in a file of its own. An object of more is a corpus, one of whose
-/// titles happens to be the name of the field.
+/// Most fields of a record that is alone in its file. An object with more is a corpus that happens
+/// to have a title with the name of the field.
 const RECORD_KEYS: usize = 64;
 
-/// How files are read.
+/// Options for reading files.
 #[derive(Debug, Clone)]
-pub struct How {
+pub struct ReadOptions {
     /// The field or column with the title.
     pub title: String,
     /// The field or column with the text.
     pub text: String,
-    /// The encoding of texts, where it is not to be recognised.
+    /// The encoding of texts; `None` to recognise it.
     pub encoding: Option<&'static Encoding>,
-    /// Bytes of a file at most.
+    /// Largest file, in bytes.
     pub max_bytes: u64,
 }
 
-/// A document as a file gives it.
+/// A document as it is in a file.
 pub struct Record<'a> {
-    /// Its title, where it has one of its own.
+    /// The title, where the document has one of its own.
     pub title: Option<String>,
-    /// Its text.
+    /// The text without markup.
     pub plain: Plain,
-    /// Number in a file of several.
+    /// Number of the record, in a file of several.
     pub row: Option<u64>,
-    /// The file's text, and where in it the whole record stands; `None` where files have no text.
+    /// The file's text, and the range of the whole record in it. `None` for formats without text.
     place: Option<(&'a Decoded, Range<usize>)>,
 }
 
 impl Record<'_> {
-    /// The bytes of the file a piece of the text was read from; those of the whole record for
-    /// `None`, and where it is not known exactly.
+    /// The bytes of the file that a piece of the text was read from. For `None`, and where this is
+    /// not known exactly, the bytes of the whole record.
     pub fn bytes(&self, piece: Option<&Range<usize>>) -> Option<Range<u64>> {
         let (decoded, span) = self.place.as_ref()?;
         let part = piece.and_then(|p| self.plain.source(p));
@@ -57,19 +57,19 @@ impl Record<'_> {
     }
 }
 
-/// Takes documents and faults in the order of the file.
+/// Receives documents and faults in the order of the file.
 pub type Each<'a> = dyn FnMut(Result<Record<'_>, Fault>) -> OpResult<()> + 'a;
 
-/// A file's bytes.
+/// Reads a file's bytes.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// The reason why it cannot be read.
 pub fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| format!("failed to read: {e}");
     let file = files::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    // It may have grown since it was listed.
+    // The file may have grown since it was listed.
     if bytes.len() as u64 > max {
         return Err(format!(
             "the file has more bytes than the {max} of `max_file_bytes`"
@@ -78,10 +78,10 @@ pub fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A file's text.
+/// Reads a file's text.
 ///
 /// # Errors
-/// Why it has none.
+/// The reason why it has none.
 pub fn text(
     bytes: &[u8],
     format: Format,
@@ -98,19 +98,25 @@ pub fn text(
         _ => None,
     };
     let decoded = decode(bytes, named, hint)?;
-    match decoded.text.trim().is_empty() {
-        true => Err("the file holds nothing but blanks".to_owned()),
-        false => Ok(decoded),
+    if decoded.text.trim().is_empty() {
+        Err("the file holds nothing but blanks".to_owned())
+    } else {
+        Ok(decoded)
     }
 }
 
 /// Reads a file's documents.
 ///
 /// # Errors
-/// Whatever `each` gives.
-pub fn read(path: &Path, format: Format, how: &How, each: &mut Each<'_>) -> OpResult<()> {
+/// The errors of `each`.
+pub fn read(
+    path: &Path,
+    format: Format,
+    options: &ReadOptions,
+    each: &mut Each<'_>,
+) -> OpResult<()> {
     if format == Format::Parquet {
-        return parquet::read(path, (&how.title, &how.text), &mut |row| match row {
+        return parquet::read(path, &options.title, &options.text, &mut |row| match row {
             Ok((number, title, Some(text))) => each(Ok(Record {
                 title: title.filter(|t| !t.trim().is_empty()),
                 plain: text_of(text),
@@ -120,13 +126,14 @@ pub fn read(path: &Path, format: Format, how: &How, each: &mut Each<'_>) -> OpRe
             Ok((number, title, None)) => each(Err(Fault {
                 line: None,
                 item: title,
-                reason: format!("row {number} has no value in `{}`", how.text),
+                reason: format!("row {number} has no value in `{}`", options.text),
                 text: String::new(),
             })),
             Err(fault) => each(Err(fault)),
         });
     }
-    let decoded = bytes(path, how.max_bytes).and_then(|bytes| text(&bytes, format, how.encoding));
+    let decoded =
+        bytes(path, options.max_bytes).and_then(|bytes| text(&bytes, format, options.encoding));
     let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(reason) => return each(Err(Fault::file(reason))),
@@ -138,20 +145,20 @@ pub fn read(path: &Path, format: Format, how: &How, each: &mut Each<'_>) -> OpRe
         return each(page(&decoded, format));
     }
     let expected = Expected {
-        column: &how.text,
-        is_record: &|keys| keys.len() <= RECORD_KEYS && keys.contains(&how.text.as_str()),
+        column: &options.text,
+        is_record: &|keys| keys.len() <= RECORD_KEYS && keys.contains(&options.text.as_str()),
     };
     rows::read(&decoded.text, format, &expected, &mut |row| match row {
-        Ok(row) => each(of_row(row, how, &decoded)),
+        Ok(row) => each(of_row(row, options, &decoded)),
         Err(fault) => each(Err(fault)),
     })
 }
 
-/// A file that is one document.
+/// Reads a file that is one document.
 fn page(decoded: &Decoded, format: Format) -> Result<Record<'_>, Fault> {
     let text = decoded.text.as_str();
-    // These libraries are fuzzed by their makers; should one panic all the same, the other files
-    // are read.
+    // The authors of these libraries fuzz them. If one panics all the same, the other files are
+    // still read.
     let read = catch_unwind(|| match format {
         Format::Html => {
             let page = html::read(text);
@@ -161,7 +168,7 @@ fn page(decoded: &Decoded, format: Format) -> Result<Record<'_>, Fault> {
             let text = markdown::markdown(text);
             (text.title, text.plain)
         }
-        // A page without an ending.
+        // An HTML page whose file name has no ending.
         _ if looks_like_html(text) => {
             let page = html::read(text);
             (page.title, page.plain)
@@ -192,7 +199,7 @@ fn looks_like_html(text: &str) -> bool {
     })
 }
 
-/// A text that says nothing about where its parts came from.
+/// A text whose parts cannot be mapped to the source.
 fn text_of(text: String) -> Plain {
     Plain {
         text,
@@ -200,7 +207,7 @@ fn text_of(text: String) -> Plain {
     }
 }
 
-/// A text, or a list of texts as lines.
+/// A text, or a list of texts joined as lines.
 fn as_text(value: Json) -> Result<String, Json> {
     match value {
         Json::Text(text) => Ok(text),
@@ -218,7 +225,7 @@ fn as_text(value: Json) -> Result<String, Json> {
     }
 }
 
-fn of_row<'a>(row: Row, how: &How, decoded: &'a Decoded) -> Result<Record<'a>, Fault> {
+fn of_row<'a>(row: Row, options: &ReadOptions, decoded: &'a Decoded) -> Result<Record<'a>, Fault> {
     let Row {
         key,
         value,
@@ -236,22 +243,22 @@ fn of_row<'a>(row: Row, how: &How, decoded: &'a Decoded) -> Result<Record<'a>, F
         Json::Object(fields) => {
             let names: Vec<&str> = fields.iter().map(|f| f.0.as_str()).collect();
             let find = |name: &str| fields.iter().rev().find(|f| f.0 == name).map(|f| &f.1);
-            let title = match find(&how.title) {
+            let title = match find(&options.title) {
                 Some(Json::Text(title)) => Some(title.clone()),
                 Some(Json::Number(number)) => Some(number.to_string()),
                 _ => None,
             };
             let title = title.filter(|t| !t.trim().is_empty()).or(key);
-            let Some(text) = find(&how.text) else {
+            let Some(text) = find(&options.text) else {
                 let reason = format!(
                     "there is no field `{}`; there are: {}",
-                    how.text,
+                    options.text,
                     names.join(", ")
                 );
                 return Err(fault(title, reason, &Json::Object(fields)));
             };
             let text = as_text(text.clone()).map_err(|other| {
-                let reason = format!("`{}` is {}, not a text", how.text, other.what());
+                let reason = format!("`{}` is {}, not a text", options.text, other.what());
                 fault(title.clone(), reason, &other)
             })?;
             (title, text)
@@ -284,18 +291,18 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
-    fn told(format: Format, bytes: &[u8]) -> Vec<String> {
+    fn records(format: Format, bytes: &[u8]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         fs::write(&path, bytes).unwrap();
-        let how = How {
+        let options = ReadOptions {
             title: "title".to_owned(),
             text: "text".to_owned(),
             encoding: None,
             max_bytes: 1 << 20,
         };
         let mut out = Vec::new();
-        read(&path, format, &how, &mut |record| {
+        read(&path, format, &options, &mut |record| {
             out.push(match record {
                 Ok(r) => {
                     let at = r.bytes(None).unwrap_or_default();
@@ -324,7 +331,7 @@ mod tests {
     fn records_have_titles_and_texts() {
         let json = "{\"A\": \"x\",\n\"B\": [\"y\", \"z\"], \"C\": 3, \"D\": {\"text\": \"w\"}, \" \": \"\"}";
         assert_eq!(
-            told(Format::Json, json.as_bytes()),
+            records(Format::Json, json.as_bytes()),
             [
                 "A | x | \"A\": \"x\"",
                 "B | y\nz | \"B\": [\"y\", \"z\"]",
@@ -335,7 +342,7 @@ mod tests {
         );
         let lines = "{\"title\": 1984, \"text\": \"x\"}\n{\"body\": \"y\", \"title\": \"T\"}\n{\"text\": null}\n{\"title\": \"T\", \"text\": \"\"}";
         assert_eq!(
-            told(Format::JsonLines, lines.as_bytes()),
+            records(Format::JsonLines, lines.as_bytes()),
             [
                 "1984 | x | {\"title\": 1984, \"text\": \"x\"}",
                 "2 T: there is no field `text`; there are: body, title",
@@ -344,7 +351,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(Format::Csv, b"title,text\nCaf\xe9,\"a\nb\"\n"),
+            records(Format::Csv, b"title,text\nCaf\xe9,\"a\nb\"\n"),
             ["Café | a\nb | Caf\u{fffd},\"a\nb\""]
         );
     }
@@ -354,11 +361,11 @@ mod tests {
         let titles = (0..RECORD_KEYS).map(|i| format!("\"T{i}\": \"x\""));
         let pairs: Vec<String> = titles.chain(["\"text\": \"y\"".to_owned()]).collect();
         let corpus = format!("{{{}}}", pairs.join(", "));
-        let got = told(Format::Json, corpus.as_bytes());
+        let got = records(Format::Json, corpus.as_bytes());
         assert_eq!(got.len(), RECORD_KEYS + 1);
         let record = format!("{{{}}}", pairs[1..].join(", "));
         assert_eq!(
-            told(Format::Json, record.as_bytes()),
+            records(Format::Json, record.as_bytes()),
             [format!("- | y | {record}")]
         );
     }
@@ -366,14 +373,14 @@ mod tests {
     #[test]
     fn files_of_one_document() {
         assert_eq!(
-            told(Format::Text, b"\xef\xbb\xbf words"),
+            records(Format::Text, b"\xef\xbb\xbf words"),
             ["- | words |  words"]
         );
         assert_eq!(
-            told(Format::Text, b"<!DOCTYPE html><h1>T</h1>x"),
+            records(Format::Text, b"<!DOCTYPE html><h1>T</h1>x"),
             ["T | x | <!DOCTYPE html><h1>T</h1>x"]
         );
-        assert_eq!(told(Format::Markdown, b"# T\n"), ["T |  | # T\n"]);
+        assert_eq!(records(Format::Markdown, b"# T\n"), ["T |  | # T\n"]);
         for (format, bytes, reason) in [
             (Format::Text, &b""[..], "0 : the file is empty"),
             (
@@ -392,11 +399,11 @@ mod tests {
                 "0 : the file is a PDF: convert it, for example with `pdftotext FILE.pdf`",
             ),
         ] {
-            assert_eq!(told(format, bytes), [reason]);
+            assert_eq!(records(format, bytes), [reason]);
         }
-        let damaged = told(Format::Text, "naïve é \u{e9}x".replace('x', "").as_bytes());
+        let damaged = records(Format::Text, "naïve é \u{e9}x".replace('x', "").as_bytes());
         assert_eq!(damaged.len(), 1);
-        let damaged = told(Format::Text, b"na\xc3\xafve caf\xc3\xa9 \xff");
+        let damaged = records(Format::Text, b"na\xc3\xafve caf\xc3\xa9 \xff");
         assert!(
             damaged[0].contains("not UTF-8") && damaged[1].starts_with("- | naïve"),
             "{damaged:?}"
@@ -429,7 +436,7 @@ mod tests {
             ],
             format in prop::sample::select(Format::ALL),
         ) {
-            told(format, &bytes);
+            records(format, &bytes);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A table being written row by row: cut into pieces as every ingest cuts them.
+//! Writes a table row by row. Rows are collected into pieces as in every ingest.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use arrow::array::{
 use gfm_pipe_api::{ColType, Context, Kind, OpError, OpResult};
 use gfm_pipe_kg::tables::{Piece, Table};
 
-/// A value of a row.
+/// A value in a row.
 #[derive(Debug, Clone, Copy)]
 pub enum Cell<'a> {
-    /// An id.
+    /// An id (u32).
     Id(u32),
     /// An id that may be missing.
     MaybeId(Option<u32>),
     /// A number that may be missing.
     Maybe(Option<u64>),
-    /// A weight.
+    /// A weight in single precision.
     Weight(f32),
-    /// A weight that is summed.
+    /// A weight in double precision, because it is summed.
     Score(f64),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
-    /// A text.
+    /// A string.
     Text(&'a str),
 }
 
@@ -37,7 +37,7 @@ enum Column {
     Text(StringBuilder),
 }
 
-/// A table on its way to the disk.
+/// A table that is being written.
 pub struct Rows {
     table: Table,
     name: &'static str,
@@ -57,9 +57,9 @@ impl Rows {
         kind: &'static Kind,
         table: &'static str,
     ) -> OpResult<Rows> {
-        let spec = kind
-            .table(table)
-            .ok_or_else(|| OpError::new(format!("kind `{}` has no table `{table}`", kind.name)))?;
+        let spec = kind.table(table).ok_or_else(|| {
+            OpError::internal(format!("kind `{}` has no table `{table}`", kind.name))
+        })?;
         let columns = spec.columns.iter().map(|column| match column.ty {
             ColType::U32 => Ok(Column::Id(UInt32Builder::new())),
             ColType::U64 => Ok(Column::Number(UInt64Builder::new())),
@@ -67,7 +67,7 @@ impl Rows {
             ColType::F64 => Ok(Column::Score(Float64Builder::new())),
             ColType::Bool => Ok(Column::Flag(BooleanBuilder::new())),
             ColType::Text => Ok(Column::Text(StringBuilder::new())),
-            other => Err(OpError::new(format!(
+            other => Err(OpError::internal(format!(
                 "column `{}` is {}",
                 column.name,
                 other.name()
@@ -82,7 +82,7 @@ impl Rows {
         })
     }
 
-    /// Rows so far: the id of the next.
+    /// Number of rows so far, which is the id of the next row.
     pub fn total(&self) -> u32 {
         self.total
     }
@@ -90,9 +90,9 @@ impl Rows {
     /// Adds a row, its values in the order of the columns.
     ///
     /// # Errors
-    /// When the values are others than the columns', there are too many rows, or the disk refuses.
+    /// When the values do not fit the columns, there are too many rows, or the disk refuses.
     pub fn push<const N: usize>(&mut self, cells: [Cell<'_>; N]) -> OpResult<()> {
-        let misfit = || OpError::new(format!("a row does not fit table `{}`", self.name));
+        let misfit = || OpError::internal(format!("a row does not fit table `{}`", self.name));
         let fits = |(column, cell): (&Column, &Cell<'_>)| {
             matches!(
                 (column, cell),
@@ -104,7 +104,7 @@ impl Rows {
                     | (Column::Text(_), Cell::Text(_))
             )
         };
-        // A row that was begun cannot be taken back.
+        // Checked first, because a row cannot be removed once it was begun.
         if self.columns.len() != N || !self.columns.iter().zip(&cells).all(fits) {
             return Err(misfit());
         }
@@ -125,14 +125,15 @@ impl Rows {
             }
         }
         self.total = self.total.checked_add(1).ok_or_else(|| {
-            OpError::new(format!(
+            OpError::data(format!(
                 "table `{}` has more than 4294967295 rows",
                 self.name
             ))
         })?;
-        match self.piece.add(bytes) {
-            true => self.flush(),
-            false => Ok(()),
+        if self.piece.add(bytes) {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 

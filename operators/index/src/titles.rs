@@ -1,4 +1,4 @@
-//! Titles of documents: from a file's name, and one for each document.
+//! Titles of documents: from a file's name, and made distinct.
 
 use ahash::{AHashMap, AHashSet};
 
@@ -9,7 +9,7 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The title a file's name gives: without its ending, `_` as spaces.
+/// The title for a file's name: without its ending, with spaces for `_`.
 pub fn of_name(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     let stem = match ending(last) {
@@ -17,9 +17,10 @@ pub fn of_name(name: &str) -> String {
         None => last,
     };
     let title = one_line(&stem.replace('_', " "));
-    match title.is_empty() {
-        true => last.to_owned(),
-        false => title,
+    if title.is_empty() {
+        last.to_owned()
+    } else {
+        title
     }
 }
 
@@ -28,19 +29,18 @@ pub fn folder(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// A title as a document's source gives it.
+/// A title as it is in a document's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The title.
+pub struct SourceTitle {
+    /// The title on one line.
     pub title: String,
-    /// File, as an index.
+    /// Index of the file.
     pub file: u32,
 }
 
-/// Makes titles different from each other: those that are the same get their folder, what is the
-/// same still gets a number. `folders` are those of the files. A title that only one document has
-/// never changes.
-pub fn distinct(written: &[Written], folders: &[&str]) -> Vec<String> {
+/// Makes titles distinct: equal titles get their folder, and titles that are still equal get a
+/// number. `folders` has the folder of each file. A title that only one document has never changes.
+pub fn distinct(written: &[SourceTitle], folders: &[&str]) -> Vec<String> {
     let mut times: AHashMap<&str, usize> = AHashMap::new();
     for w in written {
         *times.entry(&w.title).or_default() += 1;
@@ -98,9 +98,9 @@ mod tests {
     }
 
     fn named(all: &[(&str, u32)], folders: &[&str]) -> Vec<String> {
-        let written: Vec<Written> = all
+        let written: Vec<SourceTitle> = all
             .iter()
-            .map(|(title, file)| Written {
+            .map(|(title, file)| SourceTitle {
                 title: (*title).to_owned(),
                 file: *file,
             })
@@ -132,7 +132,7 @@ mod tests {
                 "Intro (2)"
             ]
         );
-        // A title that a document states itself stays with that document.
+        // A document keeps a title that is exactly its own.
         assert_eq!(
             named(
                 &[("X", 0), ("X", 0), ("X (2)", 0), ("X (a)", 0), ("X", 1)],

@@ -85,7 +85,7 @@ fn data(name: &str) -> PathBuf {
 }
 
 /// Errors and warnings as `check source: message`.
-fn told(findings: &[FindingRow]) -> Vec<String> {
+fn reported(findings: &[FindingRow]) -> Vec<String> {
     let bad = findings.iter().filter(|f| f.severity != "note");
     bad.map(|f| format!("{} {}", f.check, f.line(str::to_owned)))
         .collect()
@@ -111,7 +111,7 @@ fn every_planted_fault_of_documents_is_found_in_its_file_and_no_other() {
     let place = |f: &FindingRow| (f.check.clone(), f.source.clone().unwrap_or_default());
     let mut got: Vec<(String, String)> = found.iter().filter(wanted).map(place).collect();
     got.sort();
-    assert_eq!(got, planted, "{:#?}", told(&found));
+    assert_eq!(got, planted, "{:#?}", reported(&found));
 }
 
 /// How many errors and warnings there are of each check.
@@ -137,7 +137,7 @@ fn a_graph_of_clean_documents_has_hardly_a_finding() {
         counted(&found),
         BTreeMap::from([("similar-entities", 3)]),
         "{:#?}",
-        told(&found)
+        reported(&found)
     );
     // Without `nodes` every entity that is named like a document is like its node.
     let mut inputs = made.inputs();
@@ -154,7 +154,7 @@ fn a_graph_of_clean_documents_has_hardly_a_finding() {
         "near-duplicate-document",
         "similar-entities",
     ];
-    assert_eq!(checks, expected, "{:#?}", told(&found));
+    assert_eq!(checks, expected, "{:#?}", reported(&found));
     assert!(found.len() < 40, "{}", found.len());
 }
 
@@ -178,7 +178,7 @@ fn english_documents_are_not_taken_for_others() {
         "similar-titles",
         "rejected-triple",
     ] {
-        assert!(!counts.contains_key(check), "{:#?}", told(&found));
+        assert!(!counts.contains_key(check), "{:#?}", reported(&found));
     }
 }
 

@@ -231,7 +231,7 @@ fn parameters_that_cannot_be_are_refused() {
     ] {
         assert_eq!(
             of(params),
-            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub"
+            "`by: transformer` needs a `model`: a folder, or a name on the Hugging Face hub"
         );
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use common::{counts, rows};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{OpEntry, OpResult};
+use gfm_pipe_api::{ErrorKind, OpEntry, OpResult};
 use gfm_pipe_index::IngestDocuments;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -259,12 +259,14 @@ fn fields_formats_and_encodings_are_parameters() {
 fn nothing_to_read_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let e = ingest(&json!({"path": dir.path().join("none")})).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::User);
     assert!(
         e.to_string().ends_with("there is no such file or folder"),
         "{e}"
     );
     put(dir.path(), "x.jsonl", "{\"title\": \"T\"}");
     let e = ingest(&json!({"path": dir.path()})).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Data);
     assert!(e.to_string().ends_with("no document could be read"), "{e}");
     assert_eq!(
         e.advice(),

@@ -12,7 +12,7 @@ use arrow::array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
 use common::{counts, rows};
 use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Artifact, OpResult, columns, kinds};
+use gfm_pipe_api::{Artifact, ErrorKind, OpResult, columns, kinds};
 use gfm_pipe_index::{BuildKg, Extract, IngestDocuments, JoinEquivalent};
 use serde_json::{Value, json};
 
@@ -197,6 +197,7 @@ fn tables_of_other_stages_are_refused() {
     let refused = |port: &str, artifact: &Artifact| {
         let given = [(port, Some(artifact))];
         let e = join(dir.path(), &json!({}), [&graph; 2], &given).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::User, "{e}");
         format!("{e} ({})", e.advice().unwrap_or_default())
     };
     let vectors = embeddings(&dir.path().join("o"), &["another".to_owned()]);

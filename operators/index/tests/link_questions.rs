@@ -379,7 +379,10 @@ fn what_does_not_belong_together_is_refused() {
             .map(|(port, all)| (port.clone(), all.iter().map(|a| a.name.clone()).collect()))
             .collect();
         let problems = entry.check_inputs(&params, &connected);
-        let told: Vec<String> = problems.iter().map(|p| p.message.clone()).collect();
-        assert!(told.iter().any(|t| t.contains(want)), "{want}: {told:?}");
+        let reported: Vec<String> = problems.iter().map(|p| p.message.clone()).collect();
+        assert!(
+            reported.iter().any(|t| t.contains(want)),
+            "{want}: {reported:?}"
+        );
     }
 }

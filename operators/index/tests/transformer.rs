@@ -10,7 +10,7 @@ use std::path::Path;
 
 use common::{counts, rows};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{OpEntry, OpResult};
+use gfm_pipe_api::{ErrorKind, OpEntry, OpResult};
 use gfm_pipe_index::{Extract, IngestDocuments};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -214,6 +214,7 @@ fn a_stage_reads_the_files_of_its_model_and_says_what_is_wrong_with_them() {
         .replace("id2label", "labels");
     fs::write(&config, text).unwrap();
     let e = extract(dir.path(), "x", &documents()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Data);
     let said = format!("{e:?}");
     assert!(
         said.contains("config.json") && said.contains("`id2label` is missing"),

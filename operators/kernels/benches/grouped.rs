@@ -1,6 +1,6 @@
 //! Edges as kernels read them.
 
-use gfm_pipe_kernels::rspmm::{ByRelation, Csr};
+use gfm_pipe_kernels::csr::{ByRelation, Csr};
 
 /// Edges grouped by one end, two more numbers beside each.
 pub struct Grouped {

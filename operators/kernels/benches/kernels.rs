@@ -16,7 +16,7 @@ mod grouped;
 use common::{copy_gbytes, product_gflops, seconds, triples};
 use gfm_pipe_kernels::activation::Activation;
 use gfm_pipe_kernels::gemm::{Mat, gemm, gemm_tn};
-use gfm_pipe_kernels::layer::{Boundary, Layer, messages, through_messages};
+use gfm_pipe_kernels::layer::{Aggregate, Boundary, Layer, OwnGrads, messages, sum_backward};
 use gfm_pipe_kernels::message::DistMult;
 use gfm_pipe_kernels::pages::ask_for_large;
 use gfm_pipe_kernels::rows::Rows;
@@ -104,7 +104,7 @@ fn rspmm() {
             activation: Activation::Relu,
             shortcut: true,
             boundary: Boundary { at: &[], rows: &[] },
-            counts: None,
+            aggregate: Aggregate::Sum,
         };
         let mut y = some(x.len());
         let mut dw = vec![0f32; w.len()];
@@ -125,7 +125,8 @@ fn rspmm() {
                 "backward",
                 sent + 5.0 * states,
                 seconds(times, || {
-                    through_messages::<DistMult, _>(&layer, (&g, &g), &g, &mut y, &mut dw);
+                    let own = OwnGrads { state: &g, dy: &g };
+                    sum_backward::<DistMult, _>(&layer, own, &g, &mut y, &mut dw);
                 }),
             ),
         ];

@@ -2,7 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-struct Adam {
+struct AdamArgs {
   void *param;
   const void *grad;
   void *m, *v;
@@ -11,10 +11,10 @@ struct Adam {
   double b1, b2, c1, c2, step_size, root, keep, eps, most;
 };
 struct AdamStep {
-  template <class A> __device__ static __forceinline__ void run(const Adam &a) {
+  template <class A> __device__ static __forceinline__ void run(const AdamArgs &a) {
     A *p = static_cast<A *>(a.param), *m = static_cast<A *>(a.m), *v = static_cast<A *>(a.v);
     const A b1 = a.b1, b2 = a.b2, c1 = a.c1, c2 = a.c2, step = a.step_size, root = a.root, keep = a.keep, eps = a.eps;
-    // Clipping: the norm is known on the device only, and nobody waits for it.
+    // The norm of the gradients stays on the device, so that the host need not wait for it.
     A scale = 1;
     if (a.squares) {
       double factor = a.most / (sqrt(a.squares[0]) + 1e-6);
@@ -29,18 +29,19 @@ struct AdamStep {
     }
   }
 };
-ALONE(adamw_f32, Adam, AdamStep::run<float>(a))
-ALONE(adamw_f64, Adam, AdamStep::run<double>(a))
+ALONE(adamw_f32, AdamArgs, AdamStep::run<float>(a))
+ALONE(adamw_f64, AdamArgs, AdamStep::run<double>(a))
 
-// Sums of squares in f64: of `per` values a thread block, then of those.
-struct Squares {
+// Sums of squares in f64: one per thread block, of `per` values. If `squared` is set, the values
+// are squares already.
+struct SquaresArgs {
   const void *x;
   double *out;
   u64 count, per;
   u32 squared;
 };
 struct SumSquares {
-  template <class A> __device__ static __forceinline__ void run(const Squares &a) {
+  template <class A> __device__ static __forceinline__ void run(const SquaresArgs &a) {
     SHARED(double, room);
     u64 from = blockIdx.x * a.per, to = from + a.per < a.count ? from + a.per : a.count;
     double sum = 0;
@@ -58,5 +59,5 @@ struct SumSquares {
     }
   }
 };
-TOGETHER(squares_f32, Squares, SumSquares::run<float>(a))
-TOGETHER(squares_f64, Squares, SumSquares::run<double>(a))
+TOGETHER(squares_f32, SquaresArgs, SumSquares::run<float>(a))
+TOGETHER(squares_f64, SquaresArgs, SumSquares::run<double>(a))

@@ -1,9 +1,18 @@
-// What all kernels share: element types, vectors of columns, message functions.
+// What all kernels share: entries, element types, vectors of columns.
 //
-// A kernel takes one struct by value (its twin in Rust is in src/gpu/kernels) and is entered through ALONE (its threads never
-// wait for each other) or TOGETHER (they do). No kernel adds to memory atomically: every value has one writer, and sums are made
-// in an order that depends on sizes alone, so the same launch gives the same bits.
+// A kernel takes one struct by value, which the Rust side defines too, under the same name and with
+// the same fields (src/gpu/layout.rs). It is defined by ALONE if its threads never wait for each
+// other, by TOGETHER if they do; both check that the struct lies in memory as the Rust side says.
+//
+// No kernel adds to memory atomically: every value has one writer, and the order of a sum depends
+// on sizes alone. So the same launch gives the same bits.
 #pragma once
+#include <cstddef>
+
+// Asserts the size of a struct and the offsets of its fields; generated.h has one for each struct.
+template <class Args> struct LayoutOf;
+#define CHECK_LAYOUT(args) static_assert(LayoutOf<args>::matches<args>(), #args);
+
 #ifdef GFM_EMULATED
 #include "emulate.h"
 #else
@@ -13,6 +22,7 @@
   extern __shared__ __align__(16) unsigned char shared_bytes[]; \
   type *name = reinterpret_cast<type *>(shared_bytes)
 #define ALONE(name, args, call) \
+  CHECK_LAYOUT(args)            \
   extern "C" __global__ void __launch_bounds__(256) name(const __grid_constant__ args a) { call; }
 #define TOGETHER(name, args, call) ALONE(name, args, call)
 #endif
@@ -21,12 +31,12 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef __nv_bfloat16 bf16;
 
-// No row, no edge.
+// In place of the index of a row: there is none.
 #define NONE 0xffffffffu
-// An edge whose relation has this bit is taken out of the graph for now.
+// An edge whose relation has this bit is out of the graph for now.
 #define REMOVED 0x80000000u
 
-// Element types: how values lie in memory (S), and what is computed with (Acc<S>).
+// Element types: S is how values lie in memory, Acc<S> is what they are computed with.
 template <class S> struct AccOf { typedef S type; };
 template <> struct AccOf<bf16> { typedef float type; };
 template <class S> using Acc = typename AccOf<S>::type;
@@ -39,7 +49,7 @@ template <> struct Down<float> { __device__ static __forceinline__ float of(floa
 template <> struct Down<double> { __device__ static __forceinline__ double of(double x) { return x; } };
 template <> struct Down<bf16> { __device__ static __forceinline__ bf16 of(float x) { return __float2bfloat16(x); } };
 
-// W neighbouring columns of a row. Rows start at multiples of 16 bytes wherever W is 4.
+// W neighbouring columns of a row. If W is 4, rows start at multiples of 16 bytes.
 template <class S, int W> struct Columns {
   Acc<S> at[W];
   __device__ __forceinline__ void zero() {
@@ -98,8 +108,8 @@ template <> __device__ __forceinline__ void Columns<bf16, 4>::store(bf16 *p) con
 #endif
 }
 
-// The columns one thread has of a row of width d: W at `first`, and for functions of pairs (real and imaginary halves) W more half
-// a row later.
+// The columns that one thread has of a row of width d: W at `first`, and for functions of pairs
+// (real and imaginary halves) W more half a row later.
 template <class S, int W, int P> struct Part {
   Columns<S, W> of[P];
   __device__ __forceinline__ void zero() {
@@ -114,7 +124,7 @@ template <class S, int W, int P> struct Part {
 #pragma unroll
     for (int p = 0; p < P; p++) of[p].store(row + first + p * (d / 2));
   }
-  // Without rounding to S.
+  // Stores accumulators, not rounded to S.
   __device__ __forceinline__ void store_sums(Acc<S> *row, u32 first, u32 d) const {
 #pragma unroll
     for (int p = 0; p < P; p++)
@@ -141,7 +151,8 @@ template <class S, int W, int P> struct Part {
   }
 };
 
-// A product that is rounded: compilers make `x * y + z` one operation or two, as they like in each place.
+// A product that is rounded before anything is added to it. Without this, the compiler chooses in
+// each place whether `x * y + z` is one operation or two.
 __device__ __forceinline__ float rounded_product(float x, float y) {
 #ifdef GFM_EMULATED
   return x * y;
@@ -157,86 +168,29 @@ __device__ __forceinline__ double rounded_product(double x, double y) {
 #endif
 }
 
-// Message functions (formulas and papers: src/message.rs). `message` adds message(x, w) to `to`, `of_x` and `of_w` add the
-// gradients of x and w for a gradient g of the message. `write` replaces `to` by the message, with the same bits in every kernel:
-// who looks for the edges that attain an extreme compares.
-struct TransE {
-  static constexpr int P = 1;
-  template <class Q> __device__ static __forceinline__ void message(Q &to, const Q &x, const Q &w) { to.add(x), to.add(w); }
-  template <class Q> __device__ static __forceinline__ void write(Q &to, const Q &x, const Q &w) { to = x, to.add(w); }
-  template <class Q> __device__ static __forceinline__ void of_x(Q &to, const Q &g, const Q &) { to.add(g); }
-  template <class Q> __device__ static __forceinline__ void of_w(Q &to, const Q &g, const Q &) { to.add(g); }
-};
-struct DistMult {
-  static constexpr int P = 1;
-  template <class S, int W, int P>
-  __device__ static __forceinline__ void message(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
-#pragma unroll
-    for (int i = 0; i < W; i++) to.of[0].at[i] += x.of[0].at[i] * w.of[0].at[i];
-  }
-  template <class S, int W, int P>
-  __device__ static __forceinline__ void write(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
-#pragma unroll
-    for (int i = 0; i < W; i++) to.of[0].at[i] = rounded_product(x.of[0].at[i], w.of[0].at[i]);
-  }
-  template <class Q> __device__ static __forceinline__ void of_x(Q &to, const Q &g, const Q &w) { message(to, g, w); }
-  template <class Q> __device__ static __forceinline__ void of_w(Q &to, const Q &g, const Q &x) { message(to, g, x); }
-};
-struct RotatE {
-  static constexpr int P = 2;
-  template <class S, int W, int P>
-  __device__ static __forceinline__ void message(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
-#pragma unroll
-    for (int i = 0; i < W; i++) {
-      to.of[0].at[i] += x.of[0].at[i] * w.of[0].at[i] - x.of[1].at[i] * w.of[1].at[i];
-      to.of[1].at[i] += x.of[0].at[i] * w.of[1].at[i] + x.of[1].at[i] * w.of[0].at[i];
-    }
-  }
-  template <class S, int W, int P>
-  __device__ static __forceinline__ void write(Part<S, W, P> &to, const Part<S, W, P> &x, const Part<S, W, P> &w) {
-#pragma unroll
-    for (int i = 0; i < W; i++) {
-      to.of[0].at[i] = rounded_product(x.of[0].at[i], w.of[0].at[i]) - rounded_product(x.of[1].at[i], w.of[1].at[i]);
-      to.of[1].at[i] = rounded_product(x.of[0].at[i], w.of[1].at[i]) + rounded_product(x.of[1].at[i], w.of[0].at[i]);
-    }
-  }
-  // The gradient is the product with the conjugate.
-  template <class S, int W, int P>
-  __device__ static __forceinline__ void of_x(Part<S, W, P> &to, const Part<S, W, P> &g, const Part<S, W, P> &w) {
-#pragma unroll
-    for (int i = 0; i < W; i++) {
-      to.of[0].at[i] += g.of[0].at[i] * w.of[0].at[i] + g.of[1].at[i] * w.of[1].at[i];
-      to.of[1].at[i] += g.of[1].at[i] * w.of[0].at[i] - g.of[0].at[i] * w.of[1].at[i];
-    }
-  }
-  template <class Q> __device__ static __forceinline__ void of_w(Q &to, const Q &g, const Q &x) { of_x(to, g, x); }
-};
-
-// Runs F::run<S, M, W> over all columns: x of the block goes over the columns of a row, y over rows.
+// Calls F::run<S, M, W> with the widest W that fits. x of a block goes over the columns of a row, y
+// over rows.
 template <class F, class S, class M, class A> __device__ __forceinline__ void by_width(const A &a) {
   if (a.d % (4 * M::P) == 0) F::template run<S, M, 4>(a);
   else F::template run<S, M, 1>(a);
 }
 
+// Defines a kernel for every element type of states.
 #define FOR_TYPES(HOW, name, args, F) \
   HOW(name##_f32, args, F::run<float>(a)) \
   HOW(name##_f64, args, F::run<double>(a)) \
   HOW(name##_bf16, args, F::run<bf16>(a))
 
+// Defines a kernel for one message function and every element type of states.
 #define FOR_MESSAGES_OF(HOW, name, args, F, M, tag) \
   HOW(name##_##tag##_f32, args, (by_width<F, float, M>(a))) \
   HOW(name##_##tag##_f64, args, (by_width<F, double, M>(a))) \
   HOW(name##_##tag##_bf16, args, (by_width<F, bf16, M>(a)))
 
-#define FOR_MESSAGES(HOW, name, args, F) \
-  FOR_MESSAGES_OF(HOW, name, args, F, TransE, transe) \
-  FOR_MESSAGES_OF(HOW, name, args, F, DistMult, distmult) \
-  FOR_MESSAGES_OF(HOW, name, args, F, RotatE, rotate)
-
 __device__ __forceinline__ float sqrt_of(float x) { return sqrtf(x); }
 __device__ __forceinline__ double sqrt_of(double x) { return sqrt(x); }
 
-// Sum over the lanes of a warp, in a fixed order; every lane has it.
+// The sum over the lanes of a warp, in a fixed order. Every lane gets it.
 template <class T> __device__ __forceinline__ T warp_sum(T x) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
@@ -250,3 +204,5 @@ template <class T> __device__ __forceinline__ T warp_max(T x) {
   }
   return x;
 }
+
+#include "generated.h"

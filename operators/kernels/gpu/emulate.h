@@ -1,9 +1,11 @@
-// Enough of CUDA for the kernels of this folder to run on the CPU: for tests, on machines without a GPU.
+// Enough of CUDA for the kernels of this folder to run on the CPU, in tests on machines without a
+// GPU.
 //
-// One block after another; the threads of a block take turns on one CPU thread. A thread runs until it waits for others (a
-// barrier, a shuffle) or ends. What a kernel computes is what a GPU computes, but for the order in which threads that do not wait
-// for each other run: a kernel that depends on that order has a data race. So the turns go forward or backward by
-// `gfm_emulated_backward`, and tests hold that both give the same bits.
+// Blocks run one after another, and the threads of a block take turns on one CPU thread: a thread
+// runs until it waits for others (at a barrier or a shuffle) or ends. A kernel computes what it
+// computes on a GPU, except for the order in which threads run that do not wait for each other. A
+// kernel that depends on that order has a data race. So `gfm_emulated_backward` reverses the turns,
+// and tests check that both orders give the same bits.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -43,8 +45,8 @@ namespace emulated {
 
 enum class Wait { Nothing, Block, Warp, Ended };
 
-// A stack of its own, kept from block to block. It is entered once with setcontext; from then on jumps take turns, which (unlike
-// swapcontext) ask nothing of the system.
+// A thread's own stack, kept from block to block. It is entered once with setcontext. From then on
+// jumps change stacks, which make no system calls, unlike swapcontext.
 struct Fiber {
   std::vector<char> stack = std::vector<char>(64 << 10);
   ucontext_t context;
@@ -65,7 +67,7 @@ inline std::vector<char> shared;
 inline size_t current;
 inline std::jmp_buf scheduler;
 inline bool backward;
-// Whether the running kernel says that its threads never wait: they then need no stacks of their own.
+// Whether the running kernel is declared with ALONE: its threads need no stacks of their own.
 inline bool alone;
 inline void (*body)(const void *);
 inline const void *arguments;
@@ -100,7 +102,7 @@ inline void resume(size_t thread) {
   setcontext(&context);
 }
 
-// Whether all threads of a range wait for the same thing, or have ended.
+// Whether all threads of a range wait for `what` or have ended, and at least one waits.
 inline bool all_wait(size_t from, size_t to, Wait what) {
   bool any = false;
   for (size_t i = from; i < to; i++) {
@@ -161,18 +163,19 @@ template <class T> T shuffle(T value, unsigned source) {
   yield(Wait::Warp);
   T out = value;
   if (first + source < threads.size()) std::memcpy(&out, threads[first + source].shuffled, sizeof(T));
-  // Nobody may write the next value before everybody has read this one.
+  // No thread may write its next value before all have read this one.
   yield(Wait::Warp);
   return out;
 }
 
-struct Kernel { void (*run)(const void *); size_t size; bool alone; };
+// `args` is the name of the struct that the kernel takes.
+struct Kernel { void (*run)(const void *); const char *args; size_t size; bool alone; };
 inline std::map<std::string, Kernel> &kernels() {
   static std::map<std::string, Kernel> all;
   return all;
 }
 struct Register {
-  Register(const char *name, void (*run)(const void *), size_t size, bool alone) { kernels()[name] = {run, size, alone}; }
+  Register(const char *name, Kernel kernel) { kernels()[name] = kernel; }
 };
 
 }  // namespace emulated
@@ -193,18 +196,19 @@ struct Register {
 #define SHARED(type, name) type *name = reinterpret_cast<type *>(emulated::shared.data())
 template <class T> T __ldg(const T *p) { return *p; }
 
-#define EMULATED_ENTRY(name, args, call, alone)                                                            \
+#define EMULATED_ENTRY(name, args, call, alone)                                                    \
+  CHECK_LAYOUT(args)                                                                                \
   static void name##_entry(const void *p) { const args &a = *static_cast<const args *>(p); call; } \
-  static emulated::Register name##_registered(#name, name##_entry, sizeof(args), alone);
+  static emulated::Register name##_registered(#name, {name##_entry, #args, sizeof(args), alone});
 #define ALONE(name, args, call) EMULATED_ENTRY(name, args, call, true)
 #define TOGETHER(name, args, call) EMULATED_ENTRY(name, args, call, false)
 
 #define EMULATED_INTERFACE                                                                                            \
   extern "C" int gfm_emulated_launch(const char *name, const unsigned *grid, const unsigned *block, size_t bytes,      \
-                                     const void *args, size_t size) {                                                  \
+                                     const void *args, const char *type, size_t size) {                                \
     auto found = emulated::kernels().find(name);                                                                       \
     if (found == emulated::kernels().end()) return 1;                                                                  \
-    if (found->second.size != size) return 2;                                                                          \
+    if (std::strcmp(found->second.args, type) != 0 || found->second.size != size) return 2;                            \
     emulated::alone = found->second.alone;                                                                             \
     emulated::body = found->second.run;                                                                                \
     emulated::arguments = args;                                                                                        \

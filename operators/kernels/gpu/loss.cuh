@@ -1,4 +1,5 @@
-// Losses and their gradients for scores (formulas: gfm's loss.rs), in f64 whatever the scores are. One block a row of the batch.
+// Losses and their gradients for scores (formulas: gfm's loss.rs), in f64 whatever the type of
+// scores. Every row of the batch has one block.
 #pragma once
 #include "common.cuh"
 
@@ -9,7 +10,8 @@ __device__ __forceinline__ double logistic(double x) {
   return e / (1 + e);
 }
 
-// Over all threads of a block; everybody has the result. `room` is shared memory of one value a warp.
+// The sum or maximum over all threads of a block, which all of them get. `room` is shared memory
+// for one value per warp.
 template <bool MAX> __device__ __forceinline__ double over_block(double x, double *room) {
   x = MAX ? warp_max(x) : warp_sum(x);
   if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
@@ -23,17 +25,17 @@ template <bool MAX> __device__ __forceinline__ double over_block(double x, doubl
   return out;
 }
 
-struct Loss {
+struct LossArgs {
   const void *scores;
   double *grad, *loss;
   const u32 *offsets, *positives;
-  // `used`: rows the mean is over. The gradient is added, times `weight`.
+  // The mean is over `used` rows. `weight` times the gradient is added to `grad`.
   double temperature, weight, used;
   u32 rows, columns;
 };
 
-// Whether a column is among the increasing positives of a row.
-__device__ __forceinline__ bool is_positive(const Loss &a, u32 row, u32 column) {
+// Whether a column is among the positives of a row, which are in increasing order.
+__device__ __forceinline__ bool is_positive(const LossArgs &a, u32 row, u32 column) {
   u32 low = a.offsets[row], high = a.offsets[row + 1];
   while (low < high) {
     u32 mid = low + (high - low) / 2;
@@ -43,9 +45,10 @@ __device__ __forceinline__ bool is_positive(const Loss &a, u32 row, u32 column) 
   return low < a.offsets[row + 1] && a.positives[low] == column;
 }
 
-// Binary cross-entropy with self-adversarial weights: of link prediction (the first column is the positive), and of lists.
+// Binary cross-entropy with self-adversarial weights, of link prediction (the first column is the
+// positive) or of lists.
 template <bool LINKS> struct CrossEntropy {
-  template <class A> __device__ static __forceinline__ void run(const Loss &a) {
+  template <class A> __device__ static __forceinline__ void run(const LossArgs &a) {
     SHARED(double, room);
     u32 b = blockIdx.x;
     const A *scores = static_cast<const A *>(a.scores) + size_t(b) * a.columns;
@@ -76,15 +79,15 @@ template <bool LINKS> struct CrossEntropy {
     loss = over_block<false>(loss, room);
     if (threadIdx.x == 0) a.loss[b] = loss;
   }
-  __device__ static __forceinline__ bool positive(const Loss &a, u32 row, u32 column) { return LINKS ? column == 0 : is_positive(a, row, column); }
+  __device__ static __forceinline__ bool positive(const LossArgs &a, u32 row, u32 column) { return LINKS ? column == 0 : is_positive(a, row, column); }
 };
-TOGETHER(loss_links_f32, Loss, CrossEntropy<true>::run<float>(a))
-TOGETHER(loss_links_f64, Loss, CrossEntropy<true>::run<double>(a))
-TOGETHER(loss_bce_f32, Loss, CrossEntropy<false>::run<float>(a))
-TOGETHER(loss_bce_f64, Loss, CrossEntropy<false>::run<double>(a))
+TOGETHER(loss_links_f32, LossArgs, CrossEntropy<true>::run<float>(a))
+TOGETHER(loss_links_f64, LossArgs, CrossEntropy<true>::run<double>(a))
+TOGETHER(loss_bce_f32, LossArgs, CrossEntropy<false>::run<float>(a))
+TOGETHER(loss_bce_f64, LossArgs, CrossEntropy<false>::run<double>(a))
 
 struct ListCrossEntropy {
-  template <class A> __device__ static __forceinline__ void run(const Loss &a) {
+  template <class A> __device__ static __forceinline__ void run(const LossArgs &a) {
     SHARED(double, room);
     const double eps = 1e-5;
     u32 b = blockIdx.x, from = a.offsets[b], to = a.offsets[b + 1];
@@ -112,12 +115,12 @@ struct ListCrossEntropy {
     if (threadIdx.x == 0) a.loss[b] = loss;
   }
 };
-TOGETHER(loss_list_ce_f32, Loss, ListCrossEntropy::run<float>(a))
-TOGETHER(loss_list_ce_f64, Loss, ListCrossEntropy::run<double>(a))
+TOGETHER(loss_list_ce_f32, LossArgs, ListCrossEntropy::run<float>(a))
+TOGETHER(loss_list_ce_f64, LossArgs, ListCrossEntropy::run<double>(a))
 
-// out[b, j] += weight * sum of x[b, other[k]] over k in offsets[j]..offsets[j + 1]: scores of documents from those of their
-// entities, and the transpose, for the gradient.
-struct SumOver {
+// out[b, j] += weight * sum of x[b, other[k]] over k in offsets[j]..offsets[j + 1]. This computes
+// the scores of documents from those of their entities, and with the transpose the gradient.
+struct SumOverArgs {
   const void *x;
   double *out;
   const u32 *offsets, *other;
@@ -125,7 +128,7 @@ struct SumOver {
   u32 from_columns, to_columns;
 };
 struct SumThem {
-  template <class A> __device__ static __forceinline__ void run(const SumOver &a) {
+  template <class A> __device__ static __forceinline__ void run(const SumOverArgs &a) {
     u32 j = blockIdx.x * blockDim.x + threadIdx.x, b = blockIdx.y;
     if (j >= a.to_columns) return;
     const A *x = static_cast<const A *>(a.x) + size_t(b) * a.from_columns;
@@ -134,5 +137,5 @@ struct SumThem {
     a.out[size_t(b) * a.to_columns + j] += a.weight * sum;
   }
 };
-ALONE(sum_over_f32, SumOver, SumThem::run<float>(a))
-ALONE(sum_over_f64, SumOver, SumThem::run<double>(a))
+ALONE(sum_over_f32, SumOverArgs, SumThem::run<float>(a))
+ALONE(sum_over_f64, SumOverArgs, SumThem::run<double>(a))

@@ -1,15 +1,17 @@
-// Relational SpMM over rows of states (src/rows.rs): sums of messages, and their gradients for states and relations.
+// Relational SpMM over rows of states (src/rows.rs): sums of messages, and their gradients for
+// states and relations.
 //
-// A row is a pair (node, query); `map` finds the row of a pair, or that of the node's background. x of a block goes over the
-// columns of a row, y over rows. Rows with more edges than `split` are cut into parts that different blocks sum up
-// (`*_part`), which `join_parts` adds in order: a hub would else keep one block busy long after all others have ended.
+// A row is a pair (node, query). `map` finds the row of a pair, or that of the node's background. x
+// of a block goes over the columns of a row, y over rows. Rows with more edges than `split` are cut
+// into parts that different blocks sum up (`*_part`), and `join_parts` adds the parts in order.
+// Otherwise a hub would keep one block busy long after all others have ended.
 #pragma once
 #include "common.cuh"
 
-// Neighbours whose states are on their way at once.
+// The number of neighbours whose states are loaded at the same time.
 #define AHEAD 4
 
-struct Messages {
+struct MessagesArgs {
   const void *x, *w, *far, *boundary, *counts;
   void *out;
   const u32 *row_node, *row_query, *map, *offsets, *other, *relation, *start, *parts;
@@ -18,7 +20,7 @@ struct Messages {
 
 // Adds the messages of some edges into node v to the sum of query q.
 template <class S, class M, int W>
-__device__ __forceinline__ void add_messages(const Messages &a, u32 q, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
+__device__ __forceinline__ void add_messages(const MessagesArgs &a, u32 q, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
   const S *x = static_cast<const S *>(a.x), *w = static_cast<const S *>(a.w), *far = static_cast<const S *>(a.far);
   for (u32 e = from; e < to; e += AHEAD) {
     const S *state[AHEAD];
@@ -49,9 +51,9 @@ __device__ __forceinline__ void add_messages(const Messages &a, u32 q, u32 from,
   }
 }
 
-// The boundary is one more message; a mean divides by the number of messages.
+// Adds the boundary, which is one more message, and for a mean divides by the number of messages.
 template <class S, int W, int P>
-__device__ __forceinline__ void finish_sum(const Messages &a, u32 i, u32 v, u32 c, Part<S, W, P> &sum) {
+__device__ __forceinline__ void finish_sum(const MessagesArgs &a, u32 i, u32 v, u32 c, Part<S, W, P> &sum) {
   if (a.start && a.start[i] != NONE) {
     Part<Acc<S>, W, P> start;
     start.load(static_cast<const Acc<S> *>(a.boundary) + size_t(a.start[i]) * a.d, c, a.d);
@@ -65,7 +67,7 @@ __device__ __forceinline__ void finish_sum(const Messages &a, u32 i, u32 v, u32 
 }
 
 struct SumMessages {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const Messages &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const MessagesArgs &a) {
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     u32 v = a.row_node[i], q = a.row_query[i], from = a.offsets[v], to = a.offsets[v + 1];
@@ -78,11 +80,11 @@ struct SumMessages {
     }
   }
 };
-FOR_MESSAGES(ALONE, messages, Messages, SumMessages)
+FOR_MESSAGES(ALONE, messages, MessagesArgs, SumMessages)
 
-// Parts are (row, first edge, end); `out` has a row of accumulators for each.
+// A part is (row, first edge, end); `out` has a row of accumulators for each.
 struct SumMessagesPart {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const Messages &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const MessagesArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j], q = a.row_query[i];
@@ -94,17 +96,17 @@ struct SumMessagesPart {
     }
   }
 };
-FOR_MESSAGES(ALONE, messages_part, Messages, SumMessagesPart)
+FOR_MESSAGES(ALONE, messages_part, MessagesArgs, SumMessagesPart)
 
-// Joins are (row, first part, end).
-struct JoinParts {
+// `joins` has (row, first part, end) of each row.
+struct JoinPartsArgs {
   const void *parts, *boundary, *counts;
   void *out;
   const u32 *joins, *start, *row_node;
   u32 rows, d;
 };
 struct Join {
-  template <class S> __device__ static __forceinline__ void run(const JoinParts &a) {
+  template <class S> __device__ static __forceinline__ void run(const JoinPartsArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.joins[3 * j], from = a.joins[3 * j + 1], to = a.joins[3 * j + 2];
@@ -118,11 +120,12 @@ struct Join {
     }
   }
 };
-FOR_TYPES(ALONE, join_parts, JoinParts, Join)
+FOR_TYPES(ALONE, join_parts, JoinPartsArgs, Join)
 
-// Gradient of the states: of row (u, q) of the input over all that was computed from it: rows of node u itself (through the
-// linear map, and the shortcut), and rows of the nodes u sends to.
-struct StateGrad {
+// Gradient of the states. That of row (u, q) of the input is a sum over all rows of the output that
+// were computed from it: rows of node u itself (through the linear map and the shortcut), and rows
+// of the nodes that u sends to.
+struct StateGradArgs {
   const void *dsum, *dstate, *dy, *w;
   void *out;
   const u32 *row_node, *row_query, *map, *to_offsets, *to_query, *to_map, *offsets, *other, *relation, *parts;
@@ -130,7 +133,7 @@ struct StateGrad {
 };
 
 template <class S, class M, int W>
-__device__ __forceinline__ void add_state_grads(const StateGrad &a, u32 at, u32 u, u32 q, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
+__device__ __forceinline__ void add_state_grads(const StateGradArgs &a, u32 at, u32 u, u32 q, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
   const S *dsum = static_cast<const S *>(a.dsum), *w = static_cast<const S *>(a.w);
   bool background = q + 1 == a.width;
   if (!background) {
@@ -161,7 +164,7 @@ __device__ __forceinline__ void add_state_grads(const StateGrad &a, u32 at, u32 
     }
     return;
   }
-  // The background's state was read by every row of a neighbour whose query has no row here.
+  // Every row of a neighbour read the background's state if its query has no row here.
   for (u32 e = from; e < to; e++) {
     u32 relation = a.relation[e];
     if (relation & REMOVED) continue;
@@ -177,9 +180,9 @@ __device__ __forceinline__ void add_state_grads(const StateGrad &a, u32 at, u32 
   }
 }
 
-// Adds what row `at` of node u gets from rows of u itself.
+// Adds the gradient that row `at` of node u gets from rows of u itself.
 template <class S, int W, int P>
-__device__ __forceinline__ void add_own_grads(const StateGrad &a, u32 at, u32 u, u32 c, Part<S, W, P> &sum) {
+__device__ __forceinline__ void add_own_grads(const StateGradArgs &a, u32 at, u32 u, u32 c, Part<S, W, P> &sum) {
   for (u32 i = a.to_offsets[u]; i < a.to_offsets[u + 1]; i++) {
     if (a.map[size_t(u) * a.width + a.to_query[i]] != at) continue;
     Part<S, W, P> g;
@@ -193,7 +196,7 @@ __device__ __forceinline__ void add_own_grads(const StateGrad &a, u32 at, u32 u,
 }
 
 struct SumStateGrad {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const StateGrad &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const StateGradArgs &a) {
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     u32 u = a.row_node[i], q = a.row_query[i], from = a.offsets[u], to = a.offsets[u + 1];
@@ -207,10 +210,10 @@ struct SumStateGrad {
     }
   }
 };
-FOR_MESSAGES(ALONE, state_grad, StateGrad, SumStateGrad)
+FOR_MESSAGES(ALONE, state_grad, StateGradArgs, SumStateGrad)
 
 struct SumStateGradPart {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const StateGrad &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const StateGradArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j], u = a.row_node[i], q = a.row_query[i], from = a.parts[3 * j + 1];
@@ -223,18 +226,18 @@ struct SumStateGradPart {
     }
   }
 };
-FOR_MESSAGES(ALONE, state_grad_part, StateGrad, SumStateGradPart)
+FOR_MESSAGES(ALONE, state_grad_part, StateGradArgs, SumStateGradPart)
 
-// Gradient of the relations: edges in relation order, cut into chunks of one relation each. `out` has a row of accumulators for
-// every chunk; `join_rows` adds those of a relation.
-struct RelationGrad {
+// Gradient of the relations. Edges in relation order are cut into chunks of one relation each.
+// `out` has a row of accumulators for every chunk; `join_rows` adds those of a relation.
+struct RelationGradArgs {
   const void *dsum, *x;
   void *out;
   const u32 *to_offsets, *to_query, *map, *chunks, *receiver, *sender;
   u32 rows, d, width;
 };
 struct SumRelationGrad {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const RelationGrad &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const RelationGradArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     const S *dsum = static_cast<const S *>(a.dsum), *x = static_cast<const S *>(a.x);
@@ -265,16 +268,17 @@ struct SumRelationGrad {
     }
   }
 };
-FOR_MESSAGES(ALONE, relation_grad, RelationGrad, SumRelationGrad)
+FOR_MESSAGES(ALONE, relation_grad, RelationGradArgs, SumRelationGrad)
 
-// Finds rows: `map` gets, for every pair of node and query, its row, else the background's, else NONE; `row_node` each row's node.
-struct RowsMap {
+// Fills `map`: for every pair of node and query its row, or the background's if it has none, or
+// NONE if there is no background. Fills `row_node` with the node of each row.
+struct RowsMapArgs {
   u32 *map, *row_node;
   const u32 *offsets, *row_query;
   u32 nodes, width;
 };
 struct MapRows {
-  __device__ static __forceinline__ void run(const RowsMap &a) {
+  __device__ static __forceinline__ void run(const RowsMapArgs &a) {
     u32 v = blockIdx.x * blockDim.x + threadIdx.x;
     if (v >= a.nodes) return;
     u32 from = a.offsets[v], to = a.offsets[v + 1];
@@ -285,18 +289,18 @@ struct MapRows {
     for (u32 i = from; i < to; i++) map[a.row_query[i]] = i, a.row_node[i] = v;
   }
 };
-ALONE(rows_map, RowsMap, MapRows::run(a))
+ALONE(rows_map, RowsMapArgs, MapRows::run(a))
 
-// Takes edges out of the graph, or puts them back: flips the mark of each of some entries.
-struct FlipMarks {
+// Takes edges out of the graph, or puts them back, by flipping their mark.
+struct FlipMarksArgs {
   u32 *values;
   const u32 *at;
   u32 count;
 };
 struct Flip {
-  __device__ static __forceinline__ void run(const FlipMarks &a) {
+  __device__ static __forceinline__ void run(const FlipMarksArgs &a) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < a.count) a.values[a.at[i]] ^= REMOVED;
   }
 };
-ALONE(flip_marks, FlipMarks, Flip::run(a))
+ALONE(flip_marks, FlipMarksArgs, Flip::run(a))

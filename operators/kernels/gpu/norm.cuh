@@ -1,8 +1,9 @@
-// Bias, layer normalisation (Ba et al., 2016), activation and shortcut of a layer, fused, forward and backward. One warp a row.
+// Bias, layer normalisation (Ba et al., 2016), activation and shortcut of a layer, fused, forward
+// and backward. Every row has one warp.
 #pragma once
 #include "common.cuh"
 
-// Numbers of src/activation.rs. ReLU is compared so that a NaN stays one.
+// Activations are numbered as in src/gpu/norms.rs. ReLU compares so that a NaN stays a NaN.
 __device__ __forceinline__ float exp_of(float x) { return expf(x); }
 __device__ __forceinline__ double exp_of(double x) { return exp(x); }
 __device__ __forceinline__ float expm1_of(float x) { return expm1f(x); }
@@ -26,7 +27,8 @@ template <class A> __device__ __forceinline__ A activate(u32 which, A x) {
     case 4: return sigmoid(x);
     case 5: return x > A(0) ? x : expm1_of(x);
     case 6: return x > A(0) ? x : A(0.01) * x;
-    default: return x > A(20) ? x : log1p_of(exp_of(x));
+    case 7: return x > A(20) ? x : log1p_of(exp_of(x));
+    default: return A(0) / A(0);
   }
 }
 template <class A> __device__ __forceinline__ A slope(u32 which, A x) {
@@ -38,21 +40,22 @@ template <class A> __device__ __forceinline__ A slope(u32 which, A x) {
     case 4: { A s = sigmoid(x); return s * (A(1) - s); }
     case 5: return x > A(0) ? A(1) : exp_of(x);
     case 6: return x > A(0) ? A(1) : A(0.01);
-    default: return x > A(20) ? A(1) : sigmoid(x);
+    case 7: return x > A(20) ? A(1) : sigmoid(x);
+    default: return A(0) / A(0);
   }
 }
 
-// `lin` (without its bias) becomes the normalised values; without `gamma` only the bias is added.
-struct Norm {
+// `lin` (without its bias) becomes the normalised values. Without `gamma` only the bias is added.
+struct NormForwardArgs {
   void *lin, *y, *rstd;
   const void *bias, *gamma, *beta, *shortcut;
   u32 rows, n, activation;
 };
 struct NormForward {
-  template <class S> __device__ static __forceinline__ void run(const Norm &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormForwardArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
-    // All lanes of a warp have the same row.
+    // All lanes of a warp return together, because they have the same row.
     if (i >= a.rows) return;
     S *lin = static_cast<S *>(a.lin) + size_t(i) * a.n, *y = static_cast<S *>(a.y) + size_t(i) * a.n;
     const A *bias = static_cast<const A *>(a.bias), *gamma = static_cast<const A *>(a.gamma), *beta = static_cast<const A *>(a.beta);
@@ -77,16 +80,16 @@ struct NormForward {
     }
   }
 };
-FOR_TYPES(TOGETHER, norm_forward, Norm, NormForward)
+FOR_TYPES(TOGETHER, norm_forward, NormForwardArgs, NormForward)
 
-struct NormBack {
+struct NormBackwardArgs {
   const void *dy, *normed, *rstd, *gamma, *beta;
   void *dlin, *partial;
   u32 rows, n, activation, per;
 };
-// The gradient of the linear output.
+// The gradient of the linear map's output.
 struct NormBackward {
-  template <class S> __device__ static __forceinline__ void run(const NormBack &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormBackwardArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -110,11 +113,11 @@ struct NormBackward {
     }
   }
 };
-FOR_TYPES(TOGETHER, norm_backward, NormBack, NormBackward)
+FOR_TYPES(TOGETHER, norm_backward, NormBackwardArgs, NormBackward)
 
-// Sums over `per` rows at a time: `partial` has three rows a chunk, of bias, scale and shift.
+// Sums over `per` rows at a time. `partial` has three rows per chunk: of bias, scale and shift.
 struct NormSums {
-  template <class S> __device__ static __forceinline__ void run(const NormBack &a) {
+  template <class S> __device__ static __forceinline__ void run(const NormBackwardArgs &a) {
     typedef Acc<S> A;
     SHARED(A, sums);
     u32 c = blockIdx.x * 32 + threadIdx.x, chunk = blockIdx.y;
@@ -143,4 +146,4 @@ struct NormSums {
   }
   __device__ static __forceinline__ u32 min_of(u32 x, u32 y) { return x < y ? x : y; }
 };
-FOR_TYPES(TOGETHER, norm_sums, NormBack, NormSums)
+FOR_TYPES(TOGETHER, norm_sums, NormBackwardArgs, NormSums)

@@ -1,9 +1,9 @@
-// The scoring head over the rows of all nodes (src/score.rs): its first map is taken apart, `p` is its share of the states,
-// `share` of the queries, and what is between the two maps is not kept.
+// The scoring head over the rows of all nodes (src/score.rs). Its first map is the sum of two: `p`
+// is the share of the states, `share` that of the queries. Hidden values are not kept.
 #pragma once
 #include "common.cuh"
 
-struct Scores {
+struct ScoresArgs {
   void *p;
   const void *far, *share, *w2, *b2, *dscores;
   void *scores, *partial;
@@ -11,9 +11,10 @@ struct Scores {
   u32 nodes, queries, f, rows, per;
 };
 
-// One warp a pair of node and query; queries of a node are neighbours, because they read much the same.
+// Every pair of node and query has one warp. The queries of a node are neighbours, because they
+// read much of the same memory.
 struct Score {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u64 pair = u64(blockIdx.x) * blockDim.y + threadIdx.y;
     if (pair >= u64(a.nodes) * a.queries) return;
@@ -25,19 +26,19 @@ struct Score {
     A sum = 0;
     for (u32 c = threadIdx.x; c < a.f; c += 32) {
       A h = (p ? up(p[c]) : A(0)) + share[c];
-      // A NaN is not closed out.
+      // Written so that a NaN passes the ReLU.
       if (!(h <= A(0))) sum += h * w2[c];
     }
     sum = warp_sum(sum);
     if (threadIdx.x == 0) static_cast<A *>(a.scores)[size_t(q) * a.nodes + v] = sum + static_cast<const A *>(a.b2)[0];
   }
 };
-FOR_TYPES(TOGETHER, scores, Scores, Score)
+FOR_TYPES(TOGETHER, scores, ScoresArgs, Score)
 
-// Gradients of the queries' share and of the second map, over `per` nodes at a time: `partial` has, for each chunk, `queries` rows of the
-// first and as many of the second.
+// Gradients of the queries' share and of the second map, over `per` nodes at a time. For each chunk
+// `partial` has `queries` rows of the first and as many of the second.
 struct ScoreSums {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u32 chunk = blockIdx.x, q = blockIdx.y;
     u32 from = chunk * a.per, to = from + a.per < a.nodes ? from + a.per : a.nodes;
@@ -57,11 +58,11 @@ struct ScoreSums {
     }
   }
 };
-FOR_TYPES(ALONE, score_sums, Scores, ScoreSums)
+FOR_TYPES(ALONE, score_sums, ScoresArgs, ScoreSums)
 
 // `p` becomes its own gradient.
 struct ScoreBack {
-  template <class S> __device__ static __forceinline__ void run(const Scores &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScoresArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -78,4 +79,4 @@ struct ScoreBack {
     }
   }
 };
-FOR_TYPES(ALONE, score_back, Scores, ScoreBack)
+FOR_TYPES(ALONE, score_back, ScoresArgs, ScoreBack)

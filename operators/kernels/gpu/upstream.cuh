@@ -1,16 +1,20 @@
-// Gradients of states and relations through the aggregates of extremes.cuh, and PNA's value by value.
+// Gradients of states and relations through the aggregates of extremes.cuh, and PNA's steps that
+// work value by value.
 #pragma once
 #include "extremes.cuh"
 
-// Gradient of a message into a row: what each edge that attains the extreme receives; for PNA, of the sum of messages, of edges that
-// attain the maximum and the minimum, and of the sum of squares (of parts, where `parts` says so), in the order of `features`.
-struct Upstream {
+// What the gradient of a message into a row is computed from. `grads` has, for each row, the share
+// of each edge that attains the extreme. For PNA it has, in the order of `features`, the gradient
+// of the sum of messages, the shares of edges that attain the maximum and the minimum, and the
+// gradient of the sum of squares (of parts instead of messages if `parts` is set).
+struct UpstreamArgs {
   const void *features, *grads;
   u32 stride, pna, parts;
 };
+CHECK_LAYOUT(UpstreamArgs)
 
 template <class S, int W, int P>
-__device__ __forceinline__ void message_grad(const Upstream &a, u32 row, u32 c, u32 d, const Part<S, W, P> &m, Part<S, W, P> &g, Part<S, W, P> &square) {
+__device__ __forceinline__ void message_grad(const UpstreamArgs &a, u32 row, u32 c, u32 d, const Part<S, W, P> &m, Part<S, W, P> &g, Part<S, W, P> &square) {
   const S *best = static_cast<const S *>(a.features) + size_t(row) * a.stride, *grads = static_cast<const S *>(a.grads) + size_t(row) * a.stride;
   u32 first = 0, end = d;
   g.zero(), square.zero();
@@ -29,16 +33,16 @@ __device__ __forceinline__ void message_grad(const Upstream &a, u32 row, u32 c, 
   }
 }
 
-// `sum += 2 part square`, where parts of messages are squared.
+// `sum += 2 part square`, if parts of messages are squared.
 template <class S, int W, int P>
-__device__ __forceinline__ void add_square_grad(const Upstream &a, const Part<S, W, P> &part, const Part<S, W, P> &square, Part<S, W, P> &sum) {
+__device__ __forceinline__ void add_square_grad(const UpstreamArgs &a, const Part<S, W, P> &part, const Part<S, W, P> &square, Part<S, W, P> &sum) {
   if (a.pna && a.parts)
     each_column<W, P>([&](int p, int k) { sum.of[p].at[k] += (part.of[p].at[k] + part.of[p].at[k]) * square.of[p].at[k]; });
 }
 
-// Rows are whole: what a row of a node gets from the node itself is of the same row.
-struct UpstreamState {
-  Upstream up;
+// Rows are whole, so what a row gets from its own node comes from the same row of the output.
+struct UpstreamStateArgs {
+  UpstreamArgs up;
   const void *x, *w, *dstate, *dy;
   void *out;
   const u32 *row_node, *row_query, *map, *offsets, *other, *relation, *parts;
@@ -46,7 +50,7 @@ struct UpstreamState {
 };
 
 template <class S, class M, int W>
-__device__ __forceinline__ void add_upstream(const UpstreamState &a, u32 i, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
+__device__ __forceinline__ void add_upstream(const UpstreamStateArgs &a, u32 i, u32 from, u32 to, u32 c, Part<S, W, M::P> &sum) {
   u32 q = a.row_query[i];
   Part<S, W, M::P> xs;
   xs.load(static_cast<const S *>(a.x) + size_t(i) * a.d, c, a.d);
@@ -65,7 +69,7 @@ __device__ __forceinline__ void add_upstream(const UpstreamState &a, u32 i, u32 
 }
 
 template <class S, int W, int P>
-__device__ __forceinline__ void add_own(const UpstreamState &a, u32 i, u32 c, Part<S, W, P> &sum) {
+__device__ __forceinline__ void add_own(const UpstreamStateArgs &a, u32 i, u32 c, Part<S, W, P> &sum) {
   Part<S, W, P> g;
   g.load(static_cast<const S *>(a.dstate) + size_t(i) * a.d, c, a.d);
   sum.add(g);
@@ -76,7 +80,7 @@ __device__ __forceinline__ void add_own(const UpstreamState &a, u32 i, u32 c, Pa
 }
 
 struct SumUpstreamState {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamState &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamStateArgs &a) {
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     u32 u = a.row_node[i], from = a.offsets[u], to = a.offsets[u + 1];
@@ -90,10 +94,10 @@ struct SumUpstreamState {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_state_grad, UpstreamState, SumUpstreamState)
+FOR_MESSAGES(ALONE, upstream_state_grad, UpstreamStateArgs, SumUpstreamState)
 
 struct SumUpstreamStatePart {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamState &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamStateArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     u32 i = a.parts[3 * j], from = a.parts[3 * j + 1];
@@ -106,18 +110,18 @@ struct SumUpstreamStatePart {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_state_grad_part, UpstreamState, SumUpstreamStatePart)
+FOR_MESSAGES(ALONE, upstream_state_grad_part, UpstreamStateArgs, SumUpstreamStatePart)
 
-// As `RelationGrad`; `of` is the relation of each chunk.
-struct UpstreamRelation {
-  Upstream up;
+// As `RelationGradArgs`; `of` is the relation of each chunk.
+struct UpstreamRelationArgs {
+  UpstreamArgs up;
   const void *x, *w;
   void *out;
   const u32 *to_offsets, *to_query, *map, *chunks, *of, *receiver, *sender;
   u32 rows, d, width;
 };
 struct SumUpstreamRelation {
-  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamRelation &a) {
+  template <class S, class M, int W> __device__ static __forceinline__ void run(const UpstreamRelationArgs &a) {
     u32 j = blockIdx.x * blockDim.y + threadIdx.y;
     if (j >= a.rows) return;
     const S *x = static_cast<const S *>(a.x);
@@ -143,24 +147,25 @@ struct SumUpstreamRelation {
     }
   }
 };
-FOR_MESSAGES(ALONE, upstream_relation_grad, UpstreamRelation, SumUpstreamRelation)
+FOR_MESSAGES(ALONE, upstream_relation_grad, UpstreamRelationArgs, SumUpstreamRelation)
 
-// Turns the gradients of PNA's mean and deviation into those of the sum of messages and of the sum of squares, and adds the boundary's.
-struct MomentsGrad {
+// Turns the gradients of PNA's mean and deviation into those of the sum of messages and of the sum
+// of squares, and adds the boundary's.
+struct MomentsGradArgs {
   const void *features, *counts, *boundary;
   void *grads, *dboundary;
   const u32 *row_node, *start;
   u32 rows, d;
 };
 struct GradOfMoments {
-  template <class S> __device__ static __forceinline__ void run(const MomentsGrad &a) {
+  template <class S> __device__ static __forceinline__ void run(const MomentsGradArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
     const S *features = static_cast<const S *>(a.features) + size_t(i) * 4 * a.d;
     S *grads = static_cast<S *>(a.grads) + size_t(i) * 4 * a.d;
     A count = static_cast<const A *>(a.counts)[a.row_node[i]];
-    // The least deviation as it was stored.
+    // The smallest deviation, as it was stored.
     A least = up(Down<S>::of(sqrt_of(A(MIN_VARIANCE))));
     for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
       A mean = up(features[c]), deviation = up(features[3 * a.d + c]);
@@ -175,18 +180,18 @@ struct GradOfMoments {
     }
   }
 };
-FOR_TYPES(ALONE, moments_grad, MomentsGrad, GradOfMoments)
+FOR_TYPES(ALONE, moments_grad, MomentsGradArgs, GradOfMoments)
 
-// PNA's features by statistic (4 d a row), and times three functions of the node's degree: 1 and two scales (12 d a row). There the
-// order is feature, statistic, function.
-struct Scaled {
+// PNA's features by statistic (4 d values per row), and the same times three functions of the
+// node's degree, 1 and two scales (12 d values per row, in the order feature, statistic, function).
+struct ScaleFeaturesArgs {
   void *features, *wide;
   const void *scale, *inverse;
   const u32 *row_node;
   u32 rows, d;
 };
 struct Scale {
-  template <class S> __device__ static __forceinline__ void run(const Scaled &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScaleFeaturesArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -200,9 +205,9 @@ struct Scale {
     }
   }
 };
-FOR_TYPES(ALONE, scale_features, Scaled, Scale)
+FOR_TYPES(ALONE, scale_features, ScaleFeaturesArgs, Scale)
 struct ScaleBack {
-  template <class S> __device__ static __forceinline__ void run(const Scaled &a) {
+  template <class S> __device__ static __forceinline__ void run(const ScaleFeaturesArgs &a) {
     typedef Acc<S> A;
     u32 i = blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= a.rows) return;
@@ -216,4 +221,4 @@ struct ScaleBack {
     }
   }
 };
-FOR_TYPES(ALONE, scale_features_grad, Scaled, ScaleBack)
+FOR_TYPES(ALONE, scale_features_grad, ScaleFeaturesArgs, ScaleBack)

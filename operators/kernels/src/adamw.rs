@@ -1,16 +1,17 @@
-//! One AdamW step (Loshchilov and Hutter, 2019) as PyTorch does it: decay first, then the bias-corrected update.
+//! One AdamW step (Loshchilov and Hutter, 2019) as PyTorch does it: decay first, then the
+//! bias-corrected update.
 
 use rayon::prelude::*;
 
 use crate::Real;
 
-/// Elements handled by one task.
+/// Number of elements that one task handles.
 const TASK: usize = 1 << 15;
 
-/// Hyper-parameters.
+/// Hyper-parameters of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// Learning rate.
+    /// Learning rate of this step.
     pub lr: f64,
     /// Decay rates of the two moments.
     pub betas: (f64, f64),
@@ -67,7 +68,8 @@ mod tests {
         };
         let (mut p, mut m, mut v) = ([2.0f64], [0.0], [0.0]);
         opt.step(1, &mut p, &[4.0], &mut m, &mut v);
-        // Decay: 2 * (1 - 0.1 * 0.5) = 1.9; bias-corrected moments are 4 and 16, so the update is 0.1 * 4 / 4.
+        // Decay: 2 * (1 - 0.1 * 0.5) = 1.9; bias-corrected moments are 4 and 16, so the update is
+        // 0.1 * 4 / 4.
         assert!((p[0] - 1.8).abs() < 1e-9);
         assert!((m[0] - 0.4).abs() < 1e-12 && (v[0] - 0.016).abs() < 1e-12);
     }

@@ -1,16 +1,18 @@
 //! Dense matrix products with results that do not depend on the number of threads.
 //!
-//! The `gemm` crate does the arithmetic, one thread per call; this module cuts the work. Cuts depend on sizes only.
+//! The `gemm` crate does the arithmetic, one thread per call. This module divides the work, by
+//! sizes only.
 
 use rayon::prelude::*;
 
 use crate::Real;
 
-/// Rows of a product computed by one task: enough work to pay for a task, little enough to stay in the L2 cache.
+/// Rows of a product that one task computes: enough work to pay for a task, and little enough to
+/// stay in the L2 cache.
 const TASK_ROWS: usize = 512;
-/// Terms of a long sum added up by one task.
+/// Terms of a long sum that one task adds.
 const TASK_TERMS: usize = 4096;
-/// A long sum is cut into at most this many partial results, which bounds their memory.
+/// A long sum is divided into at most this many partial results, which limits their memory.
 const MAX_PARTS: usize = 16;
 
 /// A matrix read in place, `rows x cols`, or its transpose.
@@ -51,7 +53,7 @@ impl<'a, T: Real> Mat<'a, T> {
         }
     }
 
-    /// The transpose, without moving anything.
+    /// The transpose, without copying.
     #[must_use]
     pub fn t(self) -> Self {
         Mat {
@@ -105,9 +107,10 @@ pub(crate) fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumu
     if a.rows == 0 || b.cols == 0 {
         return;
     }
-    // SAFETY: `Mat`'s constructors hold that every element (i, j) with i < rows, j < cols lies inside `data` at
-    // i * row_stride + j * col_stride (transposing and cutting rows keep this), `c` was checked above, it is borrowed
-    // mutably and so overlaps neither `a` nor `b`, and strides fit isize because slices do.
+    // SAFETY: `Mat`'s constructors ensure that every element (i, j) with i < rows, j < cols lies
+    // inside `data` at i * row_stride + j * col_stride, and transposing and cutting rows keep this.
+    // `c` was checked above. It is borrowed mutably, so it overlaps neither `a` nor `b`. Strides
+    // fit isize because slices do.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -135,8 +138,9 @@ pub(crate) fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumu
 
 /// `c = a b` (or `c += a b`) for a tall `a`: tasks are blocks of rows.
 ///
-/// Rows of `a` that are zero are skipped. States are zero far from a query's start in the first layer, and gradients are
-/// zero far from the candidates in the last ones, so this saves much there and changes nothing.
+/// Rows of `a` that are zero are skipped. States are zero far from a query's start in the first
+/// layer, and gradients are zero far from the candidates in the last ones, so this saves much there
+/// and changes nothing.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -160,8 +164,8 @@ pub fn gemm<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool
         });
 }
 
-/// `c += aᵀ b` for tall `a` (`k x m`) and `b` (`k x n`): the sum over `k` is cut into parts, added in order. Terms with a
-/// zero row in `a` or `b` are skipped.
+/// `c += aᵀ b` for tall `a` (`k x m`) and `b` (`k x n`): the sum over `k` is cut into parts, added
+/// in order. Terms with a zero row in `a` or `b` are skipped.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -190,7 +194,7 @@ pub fn gemm_tn<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>) {
     }
 }
 
-/// Adds up the rows of a row-major `rows x out.len()` matrix into `out`.
+/// Adds the rows of a row-major `rows x out.len()` matrix to `out`.
 pub fn add_rows<T: Real>(out: &mut [T], data: &[T]) {
     let cols = out.len();
     if cols == 0 || data.is_empty() {

@@ -1,7 +1,8 @@
-//! Layer normalisation (Ba et al., 2016), the activation and the shortcut of a layer, fused, forward and backward.
+//! Layer normalisation (Ba et al., 2016), the activation and the shortcut of a layer, fused,
+//! forward and backward.
 //!
-//! Rows are `dim` wide. The forward pass turns the linear output into the normalised values in place, because these (and
-//! not the linear output) are what the backward pass needs.
+//! Rows are `dim` wide. The forward pass turns the linear output into the normalised values in
+//! place, because these (and not the linear output) are what the backward pass needs.
 
 use rayon::prelude::*;
 
@@ -9,7 +10,7 @@ use crate::Real;
 use crate::activation::{Activate, Activation, by_activation};
 use crate::simd::vectorised;
 
-/// Rows handled by one task.
+/// Number of rows that one task handles.
 const TASK_ROWS: usize = 512;
 /// Epsilon under the square root, as in PyTorch's default.
 const EPS: f64 = 1e-5;
@@ -17,13 +18,13 @@ const EPS: f64 = 1e-5;
 /// Scale and shift of the normalisation, `dim` values each.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine<'a, T> {
-    /// Scale.
+    /// The scale.
     pub gamma: &'a [T],
-    /// Shift.
+    /// The shift.
     pub beta: &'a [T],
 }
 
-/// What the forward pass leaves for the backward pass.
+/// The results of the forward pass that the backward pass needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Normed<'a, T> {
     /// The normalised values (without normalisation: the linear output).
@@ -32,9 +33,11 @@ pub struct Normed<'a, T> {
     pub rstd: &'a [T],
 }
 
-/// `out = activation(norm(lin)) + shortcut`; `lin` becomes the normalised values and `rstd` (one per row) 1 / deviation.
+/// `out = activation(norm(lin)) + shortcut`; `lin` becomes the normalised values and `rstd` (one
+/// per row) 1 / deviation.
 ///
-/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` stays as it is.
+/// Without `affine` there is no normalisation: `out = activation(lin) + shortcut`, and `rstd` is
+/// not written.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -101,7 +104,8 @@ pub(crate) fn forward<A: Activate, T: Real>(
     }
 }
 
-/// Eight running sums, so that the compiler may use vector registers; the order is part of the result.
+/// Eight running sums, so that the compiler may use vector registers; the order is part of the
+/// result.
 #[inline(always)]
 fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut acc = [T::zero(); 8];
@@ -133,10 +137,11 @@ fn sum<T: Real>(a: &[T]) -> T {
     acc.iter().copied().sum::<T>() + rest
 }
 
-/// Backward of [`norm_activate`] up to the linear output: gives its gradient; adds to `dgamma`, `dbeta`.
+/// The backward pass of [`norm_activate`]: computes the gradient of the linear output, and adds to
+/// `dgamma` and `dbeta`.
 ///
-/// `dout` is the gradient of the output (the shortcut's part of it is
-/// the caller's: it is `dout` itself).
+/// `dout` is the gradient of the output. (The caller handles the shortcut, whose gradient is `dout`
+/// itself.)
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -268,7 +273,8 @@ mod tests {
             let (mut dlin, mut dg, mut db) = (vec![0.0; n], vec![0.0; dim], vec![0.0; dim]);
             norm_activate_backward(&mut dlin, dout, Normed { values: &normed, rstd: &rstd }, affine, activation, Some((&mut dg, &mut db)), dim);
             let h = 1e-6;
-            // Near a kink of the ReLU the two sides differ: skip coordinates whose difference quotients disagree.
+            // Near a kink of the ReLU the two sides differ: skip coordinates whose difference
+            // quotients disagree.
             let quotient = |f: &dyn Fn(f64) -> f64| {
                 let (up, mid, down) = (f(h), f(0.0), f(-h));
                 ((up - mid) / h, (mid - down) / h)

@@ -1,11 +1,12 @@
-//! Large pages for large buffers: states are read in no order, and with pages of 4 KiB the processor looks up another one for nearly
-//! every row.
+//! Large pages for large buffers. States are read in random order, and with pages of 4 KiB the
+//! processor has to look up another page for nearly every row.
 
-/// Buffers smaller than this are not worth a call.
+/// For smaller buffers, in bytes, a call is not worth its cost.
 #[cfg(target_os = "linux")]
 const LARGE: usize = 8 << 20;
 
-/// Asks the system to back a buffer, its spare capacity included, with large pages from now on. A wish: nothing depends on it but time.
+/// Asks the system to back a buffer, including its spare capacity, with large pages from now on.
+/// This affects only speed.
 pub fn ask_for_large<T>(buffer: &Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -13,12 +14,14 @@ pub fn ask_for_large<T>(buffer: &Vec<T>) {
         if bytes < LARGE {
             return;
         }
-        // The advice is for whole pages: those that lie wholly inside. 64 KiB is a multiple of every page size in use.
+        // The advice must cover whole pages, so it covers those that lie entirely inside. 64 KiB is
+        // a multiple of every page size in use.
         let page = 1 << 16;
         let start = (buffer.as_ptr() as usize).next_multiple_of(page);
         let end = (buffer.as_ptr() as usize + bytes) / page * page;
-        // SAFETY: the range lies inside memory this buffer owns, and this advice changes neither its content nor who may use it. An error
-        // (a system without large pages) is no matter.
+        // SAFETY: the range lies inside memory that this buffer owns, and the advice changes
+        // neither its content nor its permissions. An error (a system without large pages) does no
+        // harm.
         unsafe {
             libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE);
         }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Real;
+use crate::csr::row;
 use crate::rows::{NONE, Rows, cut};
-use crate::rspmm::row;
 use crate::simd::vectorised;
 
 /// Tasks of a pass.

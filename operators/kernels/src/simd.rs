@@ -1,10 +1,11 @@
-//! Loops compiled for what the processor has.
+//! Loops compiled for the processor's vector instructions.
 
-/// Runs `f` compiled with the vector instructions this processor has (AVX2, AVX-512). `f` and all it calls must be inlined, so the closure
-/// is to be marked `#[inline(always)]`.
+/// Runs `f` compiled with the vector instructions of this processor (AVX2, AVX-512). `f` and
+/// everything that it calls must be inlined, so mark the closure `#[inline(always)]`.
 ///
-/// It is a `FnMut` on purpose: called as the `FnOnce` that pulp takes, a closure goes through a function of its own which the compiler need
-/// not inline, and a large one then runs with SSE2 alone.
+/// It is a `FnMut` on purpose. As the `FnOnce` that pulp takes, a closure would go through a
+/// separate function, which the compiler need not inline; a large closure would then run with SSE2
+/// only.
 #[inline(always)]
 pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
     struct Call<F>(F);

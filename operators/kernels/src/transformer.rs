@@ -1,30 +1,35 @@
-//! Rows of a transformer encoder on the CPU: linear maps with their activation, self-attention, the sum with layer normalisation.
+//! Kernels of a transformer encoder on the CPU: linear maps with their activation, self-attention,
+//! and the sum with layer normalisation.
 //!
-//! Texts of a batch lie one behind the other, `tokens x width`, without padding: nothing is computed for what is not there. All functions
-//! run on the calling thread, since a caller has many batches and gives each thread its own. Single precision alone.
+//! The texts of a batch are stored one after another, `tokens x width`, without padding. All
+//! functions run on the calling thread, because a caller has many batches and gives each thread its
+//! own. Single precision only.
 
 use crate::gemm::{Mat, product};
 use crate::simd::vectorised;
 
-/// Rows of a linear map finished while they are in the cache.
+/// Rows of a linear map that are finished while they are in the cache.
 const BLOCK: usize = 128;
-/// Partial results of a sum or a maximum over a row: the compiler may not reorder additions by itself.
+/// Number of partial results of a sum or a maximum over a row, because the compiler may not reorder
+/// additions by itself.
 const LANES: usize = 16;
 
-/// What follows a linear map.
+/// The function after a linear map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// Nothing.
+    /// No function.
     None,
-    /// x times the normal distribution's share below x (Hendrycks and Gimpel, 2016), by the error function.
+    /// x times the normal distribution's share below x (Hendrycks and Gimpel, 2016), by the error
+    /// function.
     Gelu,
-    /// The same by the hyperbolic tangent's approximation.
+    /// The same, with the approximation by the hyperbolic tangent.
     GeluTanh,
     /// max(x, 0).
     Relu,
 }
 
-/// e^x to an ulp or two: 2^n times a polynomial on +-ln(2)/2, whose next term is below 6e-9. Below -87 it is e^-87, above 88 e^88.
+/// e^x to an ulp or two: 2^n times a polynomial on +-ln(2)/2, whose next term is below 6e-9. Below
+/// -87 it is e^-87, above 88 e^88.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // ln(2) in two parts, the first with few digits, so that n times it is exact.
@@ -49,7 +54,8 @@ fn exp(x: f32) -> f32 {
     p * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }
 
-/// The error function to 5e-7, of which 1.5e-7 are the formula's (Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26).
+/// The error function, to 5e-7, of which 1.5e-7 is the error of the formula (Abramowitz and Stegun,
+/// Handbook of Mathematical Functions, 7.1.26).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let a = x.abs();
@@ -66,7 +72,7 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// A NaN stays one; `max` would make it 0.
+/// Keeps a NaN, which `max` would turn into 0.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x <= 0.0 { 0.0 } else { x }
@@ -79,8 +85,8 @@ fn gelu_tanh(x: f32) -> f32 {
     0.5 * x * (2.0 - 2.0 / (exp(2.0 * u) + 1.0))
 }
 
-/// `out = gate(x weight + bias)`: `x` is `rows x k`, `weight` row-major `k x n` (the transpose of what PyTorch keeps), `bias` of length n or
-/// empty, `out` `rows x n`.
+/// `out = gate(x weight + bias)`: `x` is `rows x k`, `weight` row-major `k x n` (the transpose of
+/// what PyTorch keeps), `bias` of length n or empty, `out` `rows x n`.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -114,7 +120,7 @@ pub fn linear(out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], k: usize
     }
 }
 
-/// Sum over a row, in lanes.
+/// The sum over a row, in lanes.
 #[inline(always)]
 fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
@@ -128,7 +134,8 @@ fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// `x = norm(x + residual) * gain + shift`, each row `gain.len()` wide: layer normalisation (Ba et al., 2016) with the biased variance.
+/// `x = norm(x + residual) * gain + shift`, each row `gain.len()` wide: layer normalisation (Ba et
+/// al., 2016) with the biased variance.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -153,17 +160,18 @@ pub fn add_norm(x: &mut [f32], residual: &[f32], gain: &[f32], shift: &[f32], ep
     );
 }
 
-/// What is added to the score of a pair of tokens by their distance, for each head: distances beyond `reach` count as `reach`.
+/// The bias of the score of a pair of tokens, by head and distance. Distances beyond `reach` count
+/// as `reach`.
 #[derive(Debug, Clone)]
 pub struct DistanceBias {
     /// `heads x (2 reach + 1)`: of key position minus query position, from `-reach` up.
     pub values: Vec<f32>,
-    /// The largest distance told apart.
+    /// The largest distance with a bias of its own.
     pub reach: usize,
 }
 
 impl DistanceBias {
-    /// Adds the biases of one head to a row of scores: that of the query at position `i`, keys in order.
+    /// Adds the biases of one head to the row of scores of the query at position `i`.
     #[inline(always)]
     fn add(&self, scores: &mut [f32], head: usize, i: usize) {
         let width = 2 * self.reach + 1;
@@ -209,10 +217,11 @@ fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Self-attention (Vaswani et al., 2017) of texts that lie one behind the other, each seeing itself alone.
+/// Self-attention (Vaswani et al., 2017) within each of several texts that are stored one after
+/// another.
 ///
-/// `qkv` is `tokens x 3 width`: queries, keys and values side by side, each `heads` stretches of `width / heads`; `lengths` are the tokens of
-/// each text; `out` is `tokens x width`.
+/// `qkv` is `tokens x 3 width`: queries, keys and values side by side, each `heads` stretches of
+/// `width / heads`; `lengths` are the tokens of each text; `out` is `tokens x width`.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -299,7 +308,7 @@ mod tests {
         assert!(exp(-1e9) < 2e-38 && exp(1e9).is_finite());
     }
 
-    /// One text at a time, one pair of tokens at a time, in double precision.
+    /// The obvious version: one pair of tokens at a time, in double precision.
     fn slow_attention(
         qkv: &[f32],
         lengths: &[u32],

@@ -1,12 +1,15 @@
-//! `ingest-kg`: a `kg.txt` of `head,relation,tail` lines becomes entities, relations with inverses, and triples of ids.
+//! `ingest-kg`: a `kg.txt` of `head,relation,tail` lines becomes entities, relations with inverses,
+//! and triples of ids.
 //!
-//! Lines are read as the reference reads them (Python's text mode, `str.strip`, a split at every comma) and ids are given by
-//! first appearance, head before tail, so that graphs and weights mean the same here and there. Two things differ on
-//! purpose: rejected lines are kept with their number, and a relation that is really named `inverse_x` keeps a row of its
-//! own beside the inverse of `x`; row = id always.
+//! Lines are read as the reference reads them: Python's text mode, `str.strip`, a split at every
+//! comma. Ids follow first appearance, head before tail, so that graphs and weights mean the same
+//! in both programs. Two things differ on purpose: rejected lines are kept with their number, and a
+//! relation that is really named `inverse_x` keeps a row of its own beside the inverse of `x`. A
+//! row is always its id.
 //!
-//! Memory is the vocabulary plus 12 bytes a triple (kept to count duplicates; the triples themselves are written as they are
-//! read). Edges with inverses and their order are `build-graph`'s.
+//! Memory is the vocabulary plus 12 bytes per triple, which are kept to count duplicates; the
+//! triples themselves are written as they are read. `build-graph` makes the edges with inverses,
+//! and their order.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,17 +30,17 @@ use crate::tables::{
     Places, ROWS, Reject, Rejects, Table, write_counts, write_names, write_relations,
 };
 
-/// See the module.
+/// The operator `ingest-kg`.
 pub struct IngestKg;
 
 /// Parameters of [`IngestKg`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KgParams {
-    /// The file.
+    /// Path of the `kg.txt`.
     pub path: PathBuf,
 }
 
-/// Bytes between two looks at the clock and at the user's wish to stop.
+/// Bytes between two reports of progress and checks for cancellation.
 const BEAT: u64 = 4 << 20;
 
 impl Operator for IngestKg {
@@ -45,13 +48,13 @@ impl Operator for IngestKg {
     const NAME: &'static str = "ingest-kg";
     const VERSION: u32 = 3;
     const ABOUT: &'static str =
-        "reads a kg.txt (head,relation,tail a line) into entities, relations and triples";
+        "reads a kg.txt (one `head,relation,tail` per line) into entities, relations and triples";
 
     fn schema() -> Schema {
         Schema::new(vec![Field::required(
             "path",
             Type::Path,
-            "the kg.txt: one `head,relation,tail` a line, UTF-8, no quoting",
+            "the kg.txt: one `head,relation,tail` per line, UTF-8, no quoting",
         )])
     }
 
@@ -79,7 +82,7 @@ impl Operator for IngestKg {
             OutPort {
                 name: "rejects",
                 kind: &kinds::REJECTS,
-                about: "lines that are no triple, with number, text and reason",
+                about: "lines that are not triples, with number, text and reason",
             },
             OutPort {
                 name: "places",
@@ -127,7 +130,7 @@ fn open(ctx: &Context, shown: &Path) -> OpResult<(File, u64)> {
     Ok((file, about.len()))
 }
 
-/// What a line is.
+/// A line, parsed.
 enum Parsed<'a> {
     Blank,
     Triple([&'a str; 3]),
@@ -157,7 +160,7 @@ fn parse<'a>(line: &Line<'a>) -> Parsed<'a> {
     Parsed::Wrong(reasons::fields(found))
 }
 
-/// Triples on their way into the table, and all of them packed for counting duplicates.
+/// Collects triples for the table, and keeps all of them packed to count duplicates.
 struct Triples {
     table: Table,
     head: Vec<u32>,
@@ -207,7 +210,7 @@ impl Triples {
     fn finish(mut self) -> OpResult<u64> {
         self.flush()?;
         self.table.finish()?;
-        // Pieces are freed while the whole fills up, so that the two are never in memory together.
+        // Pieces are freed while `all` grows, so that both are never in memory as a whole.
         let mut all = Vec::with_capacity(usize::try_from(self.total).unwrap_or(0));
         for piece in self.packed {
             all.extend(piece);
@@ -233,7 +236,7 @@ struct Ingest<'a> {
     loops: u64,
 }
 
-/// What is known after the last line.
+/// The names and counts after the last line.
 struct Vocabulary {
     entities: Names,
     relations: Names,
@@ -324,7 +327,7 @@ impl<'a> Ingest<'a> {
 
     fn triple(&mut self, [head, relation, tail]: [&str; 3], line: u64) -> OpResult<()> {
         let full = |what: &str, limit: u32| {
-            OpError::new(format!(
+            OpError::data(format!(
                 "more than {limit} distinct {what}: ids have 32 bits"
             ))
             .file(self.shown)
@@ -384,7 +387,7 @@ impl<'a> Ingest<'a> {
     }
 
     fn no_triple(&self) -> OpError {
-        let error = OpError::new(format!("no triple in {} lines", self.lines)).file(self.shown);
+        let error = OpError::data(format!("no triple in {} lines", self.lines)).file(self.shown);
         match &self.first_reject {
             Some((line, reason)) => error.line(*line).hint(format!(
                 "line {line}: {reason}; a line is `head,relation,tail`"

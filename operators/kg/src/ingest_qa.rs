@@ -1,13 +1,14 @@
-//! `ingest-qa`: a corpus, the entities of its documents and its questions, tied to the ids of a graph.
+//! `ingest-qa`: a corpus, the entities of its documents and its questions, linked to the ids of a
+//! graph.
 //!
-//! Reads the usual layout under `root`: `raw/dataset_corpus.json`, and where they are there
+//! Reads the usual layout under `root`: `raw/dataset_corpus.json`, and if they exist
 //! `processed/stage1/document2entities.json` and `processed/stage1/{train,valid,test}.json`. Every
-//! title is a document, those of document2entities first and in its order, because every title of
-//! the corpus is a candidate when a retriever is evaluated. One port per split, so that a changed
-//! test file retrains nothing. The entity-document matrix is `build-documents`'.
+//! title is a document, because every title of the corpus is a candidate when a retriever is
+//! evaluated; titles of document2entities come first, in its order. There is one port per split, so
+//! that a changed test file retrains nothing. `build-documents` makes the entity-document matrix.
 //!
 //! Without `entities` there is no graph: titles, texts and questions are read, and names of
-//! entities are not looked at.
+//! entities are ignored.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::questions::{Known, Split, Tally};
 use crate::reasons;
 use crate::tables::{Piece, Places, ROWS, Reject, Rejects, Table, write_counts};
 
-/// See the module.
+/// The operator `ingest-qa`.
 pub struct IngestQa;
 
 /// Parameters of [`IngestQa`].
@@ -135,9 +136,10 @@ impl Operator for IngestQa {
             Ok(())
         };
         step(0, MENTIONS)?;
-        let mentions = match layout.mentions {
-            true => object(ctx, &params.root, MENTIONS, &mut rejects)?,
-            false => Vec::new(),
+        let mentions = if layout.mentions {
+            object(ctx, &params.root, MENTIONS, &mut rejects)?
+        } else {
+            Vec::new()
         };
         step(1, CORPUS)?;
         let corpus = object(ctx, &params.root, CORPUS, &mut rejects)?;
@@ -193,7 +195,7 @@ impl Operator for IngestQa {
     }
 }
 
-/// Which of the files that may be missing are there.
+/// Which of the optional files exist.
 struct Layout {
     mentions: bool,
     /// In the order of [`SPLITS`].
@@ -219,7 +221,7 @@ impl Layout {
         })
     }
 
-    /// Says what is not there, and what follows from that.
+    /// Reports which files are missing, and what follows from that.
     fn tell(&self, ctx: &Context, graph: bool) {
         match (graph, self.mentions) {
             (true, false) => ctx.warn(format!(
@@ -257,18 +259,19 @@ fn object(
             })
         }),
         other => Err(
-            OpError::new(format!("this is {}, not an object", other.what()))
+            OpError::data(format!("this is {}, not an object", other.what()))
                 .file(shown)
                 .hint(object_hint(source, &other)),
         ),
     }
 }
 
-/// What a file that maps titles looks like, and how a list of objects becomes one.
+/// A hint: what a file that maps titles looks like, and how to convert a list of objects.
 fn object_hint(source: &str, found: &Document) -> String {
-    let (value, field) = match source == CORPUS {
-        true => ("\"text\"", "text"),
-        false => ("[\"entity\", …]", "entities"),
+    let (value, field) = if source == CORPUS {
+        ("\"text\"", "text")
+    } else {
+        ("[\"entity\", …]", "entities")
     };
     let form = format!("the file is one object, {{\"title\": {value}, …}}");
     let slurp = match found {
@@ -296,14 +299,14 @@ fn list(ctx: &Context, root: &Path, source: &str) -> OpResult<Vec<Placed>> {
             }])
         }
         other => Err(
-            OpError::new(format!("this is {}, not a list", other.what()))
+            OpError::data(format!("this is {}, not a list", other.what()))
                 .file(shown)
                 .hint("the file is one list of questions, [{\"id\": …, \"question\": …}, …], or one question a line"),
         ),
     }
 }
 
-/// Every title once, by document id.
+/// Every distinct title, by document id.
 fn known_titles(
     params: &QaParams,
     mentions: &[(String, Placed)],
@@ -312,11 +315,11 @@ fn known_titles(
     let mut titles = Names::new(u32::MAX);
     for (title, _) in mentions.iter().chain(corpus) {
         titles.intern(title).ok_or_else(|| {
-            OpError::new("more than 4294967295 documents").file(params.root.join(CORPUS))
+            OpError::data("more than 4294967295 documents").file(params.root.join(CORPUS))
         })?;
     }
     if titles.is_empty() {
-        return Err(OpError::new("the corpus has no document")
+        return Err(OpError::data("the corpus has no document")
             .file(params.root.join(CORPUS))
             .hint("the file is one object, {\"title\": \"text\", …}"));
     }
@@ -326,7 +329,7 @@ fn known_titles(
 fn id_of(titles: &Names, title: &str) -> OpResult<u32> {
     titles
         .find(title)
-        .ok_or_else(|| OpError::new(format!("document `{title}` has no id")))
+        .ok_or_else(|| OpError::internal(format!("document `{title}` has no id")))
 }
 
 fn write_documents(
@@ -377,7 +380,8 @@ fn write_documents(
         if text.is_none() {
             rejects.push(&Reject {
                 source: MENTIONS,
-                // What no text gives its title came from the mentions, which are the first ids in their order.
+                // A title without a text came from the mentions, which have the first ids, in their
+                // order.
                 line: mentions.get(id as usize).map(|(_, placed)| placed.line),
                 item: Some(title),
                 reason: reasons::NOT_IN_CORPUS,
@@ -404,7 +408,7 @@ fn write_documents(
     table.finish()
 }
 
-/// Writes the entities of documents: the names given, looked up in those of the graph.
+/// Writes the entities of documents: their names, looked up in those of the graph.
 fn write_links(
     ctx: &Context,
     named: Option<(&Names, Vec<(String, Placed)>)>,
@@ -418,7 +422,7 @@ fn write_links(
     let nobody = Names::new(0);
     let looked = named.is_some();
     let (entities, mentions) = named.unwrap_or((&nobody, Vec::new()));
-    // Titles of the corpus alone mention nothing.
+    // Titles that only the corpus has mention nothing.
     let mut bare = u64::from(titles.len()) - mentions.len() as u64;
     let mut write = |documents: &mut Vec<u32>, linked: &mut Vec<u32>| {
         table.append(vec![

@@ -1,9 +1,10 @@
-//! JSON with the order of its keys and with every repeated key, and errors that say where.
+//! JSON with the order of its keys and with every repeated key, and errors with a place.
 //!
-//! `serde_json::Value` forgets that a key came twice; data sets made by scripts do contain that, and a title that silently
-//! overwrites another is a lost document. [`unique`] gives Python's reading (first place, last value) and hands over what it
-//! loses. The lines where the items of a file's list, or the keys of its object, begin are looked up in the text beside the
-//! parser, which does not tell them. Nothing here knows questions or documents.
+//! `serde_json::Value` forgets that a key occurred twice. Data sets made by scripts do contain
+//! that, and a title that silently overwrites another is a lost document. [`unique`] reads an
+//! object as Python does (first place, last value) and reports the values it drops. The parser does
+//! not report the lines where the items of a list, or the keys of an object, begin; they are found
+//! in the text.
 
 use std::path::Path;
 
@@ -14,17 +15,18 @@ use serde_json::Number;
 
 use crate::names::Names;
 
-/// Longest single text, in bytes: far above any document, and it keeps text columns within their 32-bit offsets.
+/// Longest single text, in bytes: far above any document, and it keeps text columns within their
+/// 32-bit offsets.
 const MAX_TEXT: usize = 1 << 30;
 
-/// A JSON value.
+/// A JSON value, with every pair of an object in file order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
     /// null
     Null,
     /// true, false
     Bool(bool),
-    /// A number.
+    /// A number, as written.
     Number(Number),
     /// A text.
     Text(String),
@@ -35,7 +37,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// What kind of value this is, for messages.
+    /// The kind of value, for messages.
     pub fn what(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -47,11 +49,11 @@ impl Json {
         }
     }
 
-    /// A text as it is, anything else as compact JSON.
+    /// A text without quotes, or anything else as compact JSON.
     pub fn shown(&self) -> String {
         match self {
             Json::Text(s) => s.clone(),
-            // Values that were read can be written: no map has keys other than texts.
+            // Values that were read can be written, because all keys are texts.
             other => serde_json::to_string(other).unwrap_or_default(),
         }
     }
@@ -140,7 +142,7 @@ pub struct Placed {
     pub line: u64,
 }
 
-/// A JSON file.
+/// The content of a JSON file.
 #[derive(Debug, PartialEq)]
 pub enum Document {
     /// A list.
@@ -154,7 +156,7 @@ pub enum Document {
 }
 
 impl Document {
-    /// What kind of value this is, for messages.
+    /// The kind of document, for messages.
     pub fn what(&self) -> &'static str {
         match self {
             Document::List(_) => "a list",
@@ -189,8 +191,8 @@ pub fn read(path: &Path, shown: &Path) -> OpResult<Document> {
     read.map_err(|e| syntax(&e, bytes).file(shown))
 }
 
-/// Whether a text was read to the end of a value and has more behind it. The parser has no other
-/// sign of it.
+/// Whether a value was read to its end and more text follows. The parser reports this only in its
+/// message.
 fn goes_on(e: &serde_json::Error) -> bool {
     e.to_string().starts_with("trailing characters")
 }
@@ -236,13 +238,13 @@ fn placed(json: Json, starts: &[u64]) -> Document {
     }
 }
 
-/// One-based lines where the members of the outermost list or object begin, of a text that is JSON. A line ends with LF, as
-/// in the parser's errors.
+/// One-based lines where the members of the outermost list or object begin, in valid JSON. A line
+/// ends with LF, as in the parser's errors.
 fn starts(bytes: &[u8]) -> Vec<u64> {
     let mut lines = Vec::new();
     let mut line = 1;
     let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
-    // Whether the next thing at depth 1 is a member.
+    // Whether the next token at depth 1 begins a member.
     let mut fresh = false;
     for &b in bytes {
         if quoted {
@@ -289,16 +291,16 @@ fn syntax(e: &serde_json::Error, bytes: &[u8]) -> OpError {
     let line = bytes.split(|&b| b == b'\n').nth(e.line().saturating_sub(1));
     let before = line.map_or(&[][..], |l| &l[..e.column().min(l.len())]);
     let column = before.iter().filter(|&&b| b & 0xc0 != 0x80).count().max(1);
-    OpError::new(format!("not valid JSON: {message}"))
+    OpError::data(format!("not valid JSON: {message}"))
         .line(e.line() as u64)
         .column(column as u64)
 }
 
-/// Pairs by distinct key, as Python reads an object: the place of the first, the value of the last. Values that are
-/// overwritten go to `overwritten`.
+/// Pairs by distinct key, as Python reads an object: the place of the first, the value of the last.
+/// Calls `overwritten` with every value that is dropped.
 ///
 /// # Errors
-/// Whatever `overwritten` gives.
+/// The errors of `overwritten`.
 pub fn unique<V>(
     pairs: Vec<(String, V)>,
     mut overwritten: impl FnMut(&str, &V) -> OpResult<()>,
@@ -308,7 +310,7 @@ pub fn unique<V>(
     for (key, value) in pairs {
         let at = seen
             .intern(&key)
-            .ok_or_else(|| OpError::new("more than 4294967295 distinct keys"))?
+            .ok_or_else(|| OpError::data("more than 4294967295 distinct keys"))?
             as usize;
         match out.get_mut(at) {
             Some((_, earlier)) => {
@@ -385,9 +387,10 @@ mod tests {
                     format!("{space}{key}{space}{value}{space}")
                 });
                 let members: Vec<String> = members.collect();
-                match list {
-                    true => format!("[{}]", members.join(",")),
-                    false => format!("{{{}}}", members.join(",")),
+                if list {
+                    format!("[{}]", members.join(","))
+                } else {
+                    format!("{{{}}}", members.join(","))
                 }
             })
         })

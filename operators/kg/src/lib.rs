@@ -1,14 +1,16 @@
 //! Operators that read knowledge graphs and question sets.
 //!
-//! Each operator is one file or folder: [`IngestKg`] turns a `kg.txt` into ids, [`IngestQa`] ties a
-//! corpus and its questions to those ids, [`Audit`] ([`audit`]) says what is wrong with both, and
-//! [`WriteDataset`] (`write_dataset`) writes such files again. What they share is below them: where
-//! a data set keeps what ([`layout`]), line reading (`lines`), interned names (`names`), JSON in
-//! file order (`json`), how much a file holds ([`sizes`]), reasons of rejection (`reasons`), the
-//! tables every ingest writes (`tables`) and how they are read again (`read`).
+//! Each operator is one file or folder. [`IngestKg`] turns a `kg.txt` into ids. [`IngestQa`] links
+//! a corpus and its questions to those ids. [`Audit`] ([`audit`]) reports what is wrong with both.
+//! [`WriteDataset`] (`write_dataset`) writes such files again.
 //!
-//! Invariant: whatever is in the input ends up in a table, in `rejects` or in `counts`. Nothing is dropped silently, and no
-//! input makes an operator panic. Graph tensors, embeddings and training are not here.
+//! The other modules are shared: where the files of a data set are ([`layout`]), line reading
+//! (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds
+//! ([`sizes`]), reasons of rejection (`reasons`), the tables that every ingest writes (`tables`),
+//! and reading them back (`read`).
+//!
+//! Invariant: everything in the input ends up in a table, in `rejects` or in `counts`. Nothing is
+//! dropped silently, and no input makes an operator panic.
 
 pub mod audit;
 mod ingest_kg;

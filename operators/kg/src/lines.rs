@@ -1,16 +1,16 @@
-//! Lines of a text file as Python's text mode gives them, from bytes, in bounded memory.
+//! Reads lines of a text file as Python's text mode does, from bytes, in bounded memory.
 //!
-//! `\n`, `\r\n` and a lone `\r` end a line; nothing else does (not U+2028, not U+0085). A line longer than the reader's limit
-//! is given by its beginning only and says so, because one missing line break in a file of gigabytes must not fill the
-//! memory. Whether bytes are UTF-8 is the caller's question.
+//! `\n`, `\r\n` and a lone `\r` end a line; nothing else does (not U+2028, not U+0085). For a line
+//! longer than the limit, the reader returns only the beginning and the length, because one missing
+//! line break in a file of gigabytes must not fill the memory. The caller checks for UTF-8.
 
 use std::io::{self, ErrorKind, Read};
 
 /// Longest line kept whole, in bytes.
 pub const MAX_LINE: usize = 16 << 20;
-/// How much is kept of a longer one.
+/// Bytes kept of a longer line.
 const KEPT_OF_LONG: usize = 1024;
-/// First size of the buffer.
+/// Initial size of the buffer, in bytes.
 const BUFFER: usize = 256 << 10;
 
 /// A line without its end.
@@ -18,7 +18,7 @@ const BUFFER: usize = 256 << 10;
 pub struct Line<'a> {
     /// One-based number.
     pub number: u64,
-    /// Its bytes; the first of them only when the line is too long.
+    /// Its bytes, or only the first of them when the line is too long.
     pub bytes: &'a [u8],
     /// Its length in bytes, more than `bytes` holds when the line is too long.
     pub len: u64,
@@ -44,7 +44,7 @@ pub struct Lines<R> {
     read: u64,
 }
 
-/// What is left of a line that does not fit the buffer.
+/// The beginning of a line that does not fit the buffer, and its length so far.
 #[derive(Default)]
 struct Long {
     head: usize,
@@ -52,12 +52,12 @@ struct Long {
 }
 
 impl<R: Read> Lines<R> {
-    /// Lines of `inner`.
+    /// A reader of the lines of `inner`.
     pub fn new(inner: R) -> Self {
         Lines::with_sizes(inner, BUFFER, MAX_LINE)
     }
 
-    /// The same with other sizes of the buffer and of the longest line kept whole, for tests.
+    /// The same with other limits: the size of the buffer, and the longest line kept whole.
     pub fn with_sizes(inner: R, buffer: usize, max: usize) -> Self {
         Lines {
             inner,
@@ -77,8 +77,8 @@ impl<R: Read> Lines<R> {
         self.read
     }
 
-    /// The first `wanted` bytes or more, fewer where the file is shorter. For a look before the
-    /// first line is taken.
+    /// The first `wanted` bytes or more (fewer if the file is shorter), to inspect them before the
+    /// first line is read.
     ///
     /// # Errors
     /// When reading fails.
@@ -120,7 +120,8 @@ impl<R: Read> Lines<R> {
             }
             scanned = self.end - self.start;
             if scanned > self.max || long.is_some() {
-                // The head of the line stays at the front of the buffer, the rest is counted and forgotten.
+                // The head of the line stays at the front of the buffer. The rest is counted and
+                // discarded.
                 let first = long.is_none();
                 let long = long.get_or_insert_default();
                 if first {
@@ -182,8 +183,8 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Removes whitespace from both ends as Python's `str.strip` does: Unicode whitespace and U+001C to U+001F, which Rust's
-/// `trim` keeps. The byte order mark is no whitespace.
+/// Removes whitespace from both ends as Python's `str.strip` does: Unicode whitespace and U+001C to
+/// U+001F, which Rust's `trim` keeps. The byte order mark is not whitespace.
 pub fn strip(text: &str) -> &str {
     text.trim_matches(is_blank)
 }

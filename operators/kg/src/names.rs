@@ -1,7 +1,8 @@
 //! Names interned to ids by first appearance.
 //!
-//! Invariant: ids are dense, id `i` is the `i`-th distinct name given. Names lie end to end in one buffer and the table
-//! holds ids only, so that a vocabulary costs its text plus about 16 bytes a name: graphs have tens of millions of them.
+//! Invariant: ids are dense, and id `i` is the `i`-th distinct name. Names lie end to end in one
+//! buffer, and the table holds ids only. So a vocabulary costs its text plus about 16 bytes per
+//! name: graphs have tens of millions of them.
 
 use ahash::RandomState;
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
@@ -40,17 +41,17 @@ impl Names {
         self.ends.len() as u32
     }
 
-    /// Whether there is none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The name of an id that was given out.
+    /// The name with an id that [`Names::intern`] returned.
     pub fn get(&self, id: u32) -> &str {
         slice(&self.text, &self.ends, id)
     }
 
-    /// The id of a name, if it was given.
+    /// The id of a name that was interned.
     pub fn find(&self, name: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(name);
         self.table
@@ -58,7 +59,7 @@ impl Names {
             .copied()
     }
 
-    /// The id of a name, a new one if need be; `None` when the vocabulary is full.
+    /// The id of a name, new if need be. `None` when the vocabulary is full.
     pub fn intern(&mut self, name: &str) -> Option<u32> {
         if let Some(id) = self.find(name) {
             return Some(id);
@@ -91,7 +92,7 @@ impl Names {
 /// The names of an `entities` artifact; ids are its rows.
 ///
 /// # Errors
-/// When a row is not its id, or a name comes twice.
+/// When a row is not its id, or a name occurs twice.
 pub fn entity_names(artifact: &Artifact) -> OpResult<Names> {
     let mut names = Names::new(u32::MAX);
     for batch in artifact.batches("entities")? {
@@ -99,11 +100,11 @@ pub fn entity_names(artifact: &Artifact) -> OpResult<Names> {
         let ids = columns::u32s(&batch, "id")?;
         for (id, name) in ids.values().iter().zip(columns::text(&batch, "name")?) {
             if names.intern(name.unwrap_or_default()) != Some(*id) {
-                return Err(
-                    OpError::new("an entity's row is not its id, or its name comes twice")
-                        .artifact(&artifact.name)
-                        .row(u64::from(*id)),
-                );
+                return Err(OpError::data(
+                    "an entity's row is not its id, or its name comes twice",
+                )
+                .artifact(&artifact.name)
+                .row(u64::from(*id)));
             }
         }
     }

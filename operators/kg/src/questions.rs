@@ -1,7 +1,8 @@
 //! One split of questions: JSON items to ids.
 //!
-//! Invariant: a question with an id and a text is kept whatever else is missing; names that are not in the graph or the
-//! corpus are rejected one by one and never change how many gold titles a question has.
+//! Invariant: a question with an id and a text is kept whatever else is missing; names that are not
+//! in the graph or the corpus are rejected one by one and never change how many gold titles a
+//! question has.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use crate::names::Names;
 use crate::reasons;
 use crate::tables::{Piece, Places, Reject, Rejects, Table};
 
-/// What names are looked up in.
+/// The names that a split's names are looked up in.
 pub struct Known<'a> {
-    /// Entities of the graph, where there is one: names of entities are not looked at otherwise.
+    /// Entities of the graph. Without a graph, names of entities are ignored.
     pub entities: Option<&'a Names>,
     /// Titles of the documents.
     pub titles: &'a Names,
@@ -24,7 +25,7 @@ pub struct Known<'a> {
 /// A question, as a row of the `questions` table.
 #[derive(Debug, Default)]
 pub struct Question {
-    /// Its id.
+    /// Id, unique in the split.
     pub id: String,
     /// The question itself.
     pub text: String,
@@ -34,7 +35,7 @@ pub struct Question {
     pub entities: Vec<u32>,
     /// Entities of its gold documents.
     pub supporting_entities: Vec<u32>,
-    /// Gold documents.
+    /// Ids of its gold documents.
     pub documents: Vec<u32>,
     /// Distinct gold titles, known or not.
     pub gold_titles: u32,
@@ -45,7 +46,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// Bytes of its texts and lists, more or less.
+    /// Approximate bytes of its texts and lists.
     pub fn bytes(&self) -> usize {
         self.id.len()
             + self.text.len()
@@ -55,36 +56,36 @@ impl Question {
     }
 }
 
-/// What was counted in a split.
+/// Counts of a split.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Questions kept.
+    /// Questions that were kept.
     pub questions: u64,
-    /// Of them without a known entity.
+    /// Kept questions without a known entity.
     pub not_askable: u64,
-    /// Of them without a gold title that is a document.
+    /// Kept questions without a gold title that is a document.
     pub without_gold: u64,
-    /// Question entities the graph does not have, distinct per question.
+    /// Question entities that the graph does not have, distinct per question.
     pub unknown_entities: u64,
-    /// Supporting entities the graph does not have, distinct per question.
+    /// Supporting entities that the graph does not have, distinct per question.
     pub unknown_supporting: u64,
     /// Gold titles without a document, distinct per question.
     pub unknown_titles: u64,
 }
 
-/// One split on its way from JSON to the `questions` and `info` tables.
+/// Converts one split from JSON to the `questions` and `info` tables.
 pub struct Split<'a> {
-    /// Data set.
+    /// Name of the data set, for the `info` table.
     pub dataset: &'a str,
-    /// train, valid or test; the name of the output port.
+    /// `train`, `valid` or `test`: also the name of the output port.
     pub name: &'a str,
     /// File, relative to the data set.
     pub source: &'a str,
-    /// Known names.
+    /// The names to look up.
     pub known: Known<'a>,
 }
 
-/// The item being read and where its faults go.
+/// The item being read, and the table for what is rejected of it.
 struct Item<'a, 'b> {
     source: &'a str,
     id: &'a str,
@@ -103,7 +104,7 @@ impl Item<'_, '_> {
         })
     }
 
-    /// The distinct texts of a list; whatever is no text is rejected.
+    /// The distinct texts of a list. Everything that is not a text is rejected.
     fn texts(&mut self, name: &str, value: Option<Json>) -> OpResult<Names> {
         let mut texts = Names::new(u32::MAX);
         match value {
@@ -145,7 +146,7 @@ impl Item<'_, '_> {
         Ok((ids, unknown))
     }
 
-    /// An optional text; null is none.
+    /// An optional text; null means none.
     fn text(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<String>> {
         match value {
             None | Some(Json::Null) => Ok(None),
@@ -160,7 +161,27 @@ impl Item<'_, '_> {
         }
     }
 
-    /// An optional small whole number; null is none.
+    /// The distinct groups of a question: its `type`, then the names of `group`.
+    fn groups(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
+        let mut groups = Names::new(u32::MAX);
+        if let Some(kind) = self.text("type", fields.take("type"))? {
+            groups.intern(&format!("type={kind}"));
+        }
+        match fields.take("group") {
+            None | Some(Json::Null) => {}
+            Some(Json::Text(s)) => {
+                groups.intern(&s);
+            }
+            several => {
+                for name in self.texts("group", several)?.iter() {
+                    groups.intern(name);
+                }
+            }
+        }
+        Ok(groups.iter().map(str::to_owned).collect())
+    }
+
+    /// An optional small whole number; null means none.
     fn number(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<u32>> {
         let value = match value {
             None | Some(Json::Null) => return Ok(None),
@@ -177,6 +198,16 @@ impl Item<'_, '_> {
         )?;
         Ok(None)
     }
+}
+
+/// An item with a usable id and text, and its other fields.
+struct Record {
+    id: String,
+    text: String,
+    line: u64,
+    fields: Fields,
+    /// Keys that occur twice, each with the value that does not count.
+    repeated: Vec<(String, String)>,
 }
 
 /// Fields of an item, taken by name.
@@ -234,18 +265,20 @@ impl Split<'_> {
                 append(&mut table, std::mem::take(&mut kept))?;
             }
         }
-        // An empty split still is a table with its columns.
+        // An empty split is still a table with its columns.
         append(&mut table, kept)?;
         table.finish()?;
-        write_info(
-            ctx,
-            self.dataset,
-            self.name,
-            (tally.questions, tally.not_askable),
-        )?;
+        let info = SplitInfo {
+            dataset: self.dataset,
+            split: self.name,
+            questions: tally.questions,
+            not_askable: tally.not_askable,
+        };
+        info.write(ctx)?;
         Ok(tally)
     }
 
+    /// Reads an item. Returns `None` where it is left out, with the reason in `rejects`.
     fn question(
         &self,
         position: usize,
@@ -254,55 +287,16 @@ impl Split<'_> {
         tally: &mut Tally,
         rejects: &mut Rejects,
     ) -> OpResult<Option<Question>> {
-        let Placed { json: item, line } = item;
-        let mut whole = |id: Option<&str>, reason: String, text: &str| {
-            rejects.push(&Reject {
-                source: self.source,
-                line: Some(line),
-                item: id,
-                reason: &reason,
-                text,
-            })
-        };
-        let shown = item.shown();
-        let Json::Object(pairs) = item else {
-            let reason = format!(
-                "item {position} of the list is {}{}",
-                item.what(),
-                reasons::NO_OBJECT
-            );
-            whole(None, reason, &shown)?;
+        let Some(record) = self.record(position, item, seen, rejects)? else {
             return Ok(None);
         };
-        let mut repeated = Vec::new();
-        let mut fields = Fields(json::unique(pairs, |key, value| {
-            repeated.push((key.to_owned(), value.shown()));
-            Ok(())
-        })?);
-        let Some(id) = id_of(fields.take("id").as_ref()) else {
-            let reason = format!(
-                "item {position} of the list has no usable `id`{}",
-                reasons::SKIPPED
-            );
-            whole(None, reason, &shown)?;
-            return Ok(None);
-        };
-        let text = match fields.take("question") {
-            Some(Json::Text(s)) if !s.trim().is_empty() => s,
-            _ => {
-                whole(
-                    Some(&id),
-                    format!("no usable `question` text{}", reasons::SKIPPED),
-                    &shown,
-                )?;
-                return Ok(None);
-            }
-        };
-        if seen.find(&id).is_some() {
-            whole(Some(&id), reasons::ID_TWICE.to_owned(), &shown)?;
-            return Ok(None);
-        }
-        seen.intern(&id);
+        let Record {
+            id,
+            text,
+            line,
+            mut fields,
+            repeated,
+        } = record;
         let mut item = Item {
             source: self.source,
             id: &id,
@@ -312,8 +306,8 @@ impl Split<'_> {
         for (key, value) in repeated {
             item.reject(&format!("`{key}` is given twice: the last counts"), &value)?;
         }
-        let nobody = Names::new(0);
-        let known = self.known.entities.unwrap_or(&nobody);
+        let no_names = Names::new(0);
+        let known = self.known.entities.unwrap_or(&no_names);
         let mut names = |item: &mut Item<'_, '_>, field| match self.known.entities {
             Some(_) => item.texts(field, fields.take(field)),
             None => Ok(Names::new(0)),
@@ -330,21 +324,7 @@ impl Split<'_> {
         tally.unknown_titles += unknown;
         let answer = item.text("answer", fields.take("answer"))?;
         let hops = item.number("hops", fields.take("hops"))?;
-        let mut groups = Names::new(u32::MAX);
-        if let Some(kind) = item.text("type", fields.take("type"))? {
-            groups.intern(&format!("type={kind}"));
-        }
-        match fields.take("group") {
-            None | Some(Json::Null) => {}
-            Some(Json::Text(s)) => {
-                groups.intern(&s);
-            }
-            several => {
-                for name in item.texts("group", several)?.iter() {
-                    groups.intern(name);
-                }
-            }
-        }
+        let groups = item.groups(&mut fields)?;
         Ok(Some(Question {
             text,
             answer,
@@ -353,31 +333,95 @@ impl Split<'_> {
             documents,
             gold_titles: gold.len(),
             hops,
-            groups: groups.iter().map(str::to_owned).collect(),
+            groups,
             id,
+        }))
+    }
+
+    /// The fields of an item that has a new id and a text. Anything else is rejected as a whole.
+    fn record(
+        &self,
+        position: usize,
+        item: Placed,
+        seen: &mut Names,
+        rejects: &mut Rejects,
+    ) -> OpResult<Option<Record>> {
+        let Placed { json: item, line } = item;
+        let shown = item.shown();
+        let mut reject = |id: Option<&str>, reason: String| {
+            rejects.push(&Reject {
+                source: self.source,
+                line: Some(line),
+                item: id,
+                reason: &reason,
+                text: &shown,
+            })
+        };
+        let Json::Object(pairs) = item else {
+            let (what, end) = (item.what(), reasons::NO_OBJECT);
+            reject(None, format!("item {position} of the list is {what}{end}"))?;
+            return Ok(None);
+        };
+        let mut repeated = Vec::new();
+        let mut fields = Fields(json::unique(pairs, |key, value| {
+            repeated.push((key.to_owned(), value.shown()));
+            Ok(())
+        })?);
+        let skipped = reasons::SKIPPED;
+        let Some(id) = id_of(fields.take("id").as_ref()) else {
+            let reason = format!("item {position} of the list has no usable `id`{skipped}");
+            reject(None, reason)?;
+            return Ok(None);
+        };
+        let text = match fields.take("question") {
+            Some(Json::Text(s)) if !s.trim().is_empty() => s,
+            _ => {
+                reject(Some(&id), format!("no usable `question` text{skipped}"))?;
+                return Ok(None);
+            }
+        };
+        if seen.find(&id).is_some() {
+            reject(Some(&id), reasons::ID_TWICE.to_owned())?;
+            return Ok(None);
+        }
+        seen.intern(&id);
+        Ok(Some(Record {
+            id,
+            text,
+            line,
+            fields,
+            repeated,
         }))
     }
 }
 
-/// Writes the `info` table of a split: how many questions it has, and how many of them name no
-/// entity.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn write_info(
-    ctx: &Context,
-    dataset: &str,
-    split: &str,
-    (questions, not_askable): (u64, u64),
-) -> OpResult<()> {
-    let mut info = Table::create(ctx, split, &kinds::QUESTIONS, "info")?;
-    info.append(vec![
-        Arc::new(StringArray::from_iter_values([dataset])),
-        Arc::new(StringArray::from_iter_values([split])),
-        Arc::new(UInt64Array::from_iter_values([questions])),
-        Arc::new(UInt64Array::from_iter_values([not_askable])),
-    ])?;
-    info.finish()
+/// The row of a split's `info` table.
+pub struct SplitInfo<'a> {
+    /// Name of the data set.
+    pub dataset: &'a str,
+    /// `train`, `valid` or `test`: also the name of the output port.
+    pub split: &'a str,
+    /// Number of questions.
+    pub questions: u64,
+    /// Number of questions without a known entity.
+    pub not_askable: u64,
+}
+
+impl SplitInfo<'_> {
+    /// Writes the table.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, ctx: &Context) -> OpResult<()> {
+        let mut info = Table::create(ctx, self.split, &kinds::QUESTIONS, "info")?;
+        info.append(vec![
+            Arc::new(StringArray::from_iter_values([self.dataset])),
+            Arc::new(StringArray::from_iter_values([self.split])),
+            Arc::new(UInt64Array::from_iter_values([self.questions])),
+            Arc::new(UInt64Array::from_iter_values([self.not_askable])),
+        ])?;
+        info.finish()
+    }
 }
 
 /// Appends questions to the `questions` table of a split.

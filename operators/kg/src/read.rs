@@ -1,30 +1,30 @@
-//! Tables of a graph and its documents as plain data, checked so that no id leads nowhere.
+//! Reads tables of a graph and its documents into plain data, and checks that every id is valid.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
-/// A relation.
+/// A row of the `relations` table.
 #[derive(Debug)]
 pub struct Relation {
-    /// Its name.
+    /// Name, as the graph spells it.
     pub name: String,
-    /// Whether it is one of the graph's own, not the inverse of one.
+    /// Whether it is one of the graph's own relations, not the inverse of one.
     pub direct: bool,
 }
 
-/// Documents.
+/// The `documents` table by column, with the entities of each document.
 #[derive(Debug, Default)]
 pub struct Documents {
-    /// Titles.
+    /// Title of each document.
     pub titles: Vec<String>,
-    /// Texts.
+    /// Text of each document.
     pub texts: Vec<String>,
-    /// Whether the corpus has them.
+    /// Whether the corpus has the document.
     pub in_corpus: Vec<bool>,
-    /// Distinct entities of each, where links are connected.
+    /// Distinct entities of each document, where links are connected.
     pub entities: Option<Vec<Vec<u32>>>,
 }
 
-/// Relations by id.
+/// Reads the relations, by id.
 ///
 /// # Errors
 /// When the table cannot be read, or an id is not a row of the table it points into.
@@ -42,7 +42,7 @@ pub fn relations(artifact: &Artifact) -> OpResult<Vec<Relation>> {
     Ok(out)
 }
 
-/// An id that is not a row of the table it refers to.
+/// The error for an id that is not a row of the table it refers to.
 pub fn stray(artifact: &Artifact, row: usize, what: &str) -> OpError {
     OpError::new(format!(
         "there is no such {what}: the inputs are not of one data set"
@@ -52,7 +52,7 @@ pub fn stray(artifact: &Artifact, row: usize, what: &str) -> OpError {
     .hint("connect ports of the same ingest-kg and ingest-qa, or of stages that read the same documents")
 }
 
-/// Triples in file order: head, relation, tail. No more are read than 32 bits number.
+/// Reads triples in file order: head, relation, tail. There are at most `u32::MAX`.
 ///
 /// # Errors
 /// When the table cannot be read, or an id is not a row of the table it points into.
@@ -75,12 +75,12 @@ pub fn triples(artifact: &Artifact, entities: u32, relations: usize) -> OpResult
         }
     }
     if u32::try_from(out.len()).is_err() {
-        return Err(OpError::new("more than 4294967295 triples").artifact(&artifact.name));
+        return Err(OpError::data("more than 4294967295 triples").artifact(&artifact.name));
     }
     Ok(out)
 }
 
-/// Documents by id, without their entities.
+/// Reads documents by id, without their entities.
 ///
 /// # Errors
 /// When the table cannot be read, or an id is not a row of the table it points into.
@@ -99,7 +99,7 @@ pub fn documents(artifact: &Artifact) -> OpResult<Documents> {
     Ok(out)
 }
 
-/// The entities of each document.
+/// Reads the entities of each document.
 ///
 /// # Errors
 /// When the table cannot be read, or an id is not a row of the table it points into.

@@ -1,6 +1,6 @@
-//! Why input was rejected, where somebody has to know the reason again: the ingests write these, `audit` sorts by them.
+//! Reasons of rejection that are read again: the ingests write them, and `audit` sorts by them.
 
-/// A line of a graph that has another number of fields than three.
+/// The reason for a line of a graph that does not have three fields.
 pub fn fields(found: usize) -> String {
     format!("{FIELDS}{found}")
 }
@@ -12,14 +12,14 @@ pub fn fields_found(reason: &str) -> Option<usize> {
 
 const FIELDS: &str = "expected 3 fields separated by commas, found ";
 
-/// A line of a graph with more bytes than are read.
+/// The reason for a line of a graph with more bytes than are read.
 pub fn too_long(bytes: u64, most: usize) -> String {
     format!("{TOO_LONG}{bytes} bytes, more than {most}; its beginning is kept")
 }
 
 const TOO_LONG: &str = "the line has ";
 
-/// A line of a graph that is not UTF-8 from a byte on, counted from one.
+/// The reason for a line of a graph that is not UTF-8 from a byte on, counted from one.
 pub fn not_utf8(byte: usize) -> String {
     format!("{NOT_UTF8}{byte} on")
 }
@@ -33,13 +33,13 @@ pub fn of_line(reason: &str) -> bool {
         .any(|beginning| reason.starts_with(beginning))
 }
 
-/// An entity of a document.
+/// An entity that a document names.
 pub const DOCUMENT_ENTITY: &str = "entity not in the graph";
-/// An entity a question asks from.
+/// An entity that a question asks from.
 pub const QUESTION_ENTITY: &str = "question entity not in the graph";
 /// An entity of a question's gold documents.
 pub const SUPPORTING_ENTITY: &str = "supporting entity not in the graph";
-/// A gold document.
+/// A gold document that is not there.
 pub const GOLD_TITLE: &str = "gold title not in the corpus";
 /// A document without a text.
 pub const NOT_IN_CORPUS: &str = "the title is not in dataset_corpus.json: kept with an empty text";
@@ -47,9 +47,9 @@ pub const NOT_IN_CORPUS: &str = "the title is not in dataset_corpus.json: kept w
 pub const TITLE_TWICE: &str = "the title is given twice: the last counts";
 /// A question with the id of an earlier one.
 pub const ID_TWICE: &str = "another question has this id: the first is kept";
-/// How the reasons end for which a question is left out.
+/// The end of every reason that leaves a question out.
 pub const SKIPPED: &str = ": skipped";
-/// What belongs into a list of questions.
+/// The end of the reason for an item of a list of questions that is not an object.
 pub const NO_OBJECT: &str = ", not an object";
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! How much there is in the files of a data set, without reading more of them than the answer
-//! needs.
+//! How much the files of a data set hold, without reading more of them than the answer needs.
 
 use gfm_pipe_api::files;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::path::Path;
 use crate::json::{self, Document, Json};
 use crate::lines::{Lines, strip};
 
-/// What is not counted to its end, or cannot be read: many.
+/// The count of anything that is not counted to its end, or cannot be read.
 pub const MANY: u64 = 1_000_000;
 
 /// Largest file of questions that is read to be counted, in bytes.

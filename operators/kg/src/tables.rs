@@ -1,8 +1,8 @@
-//! Tables an ingest writes piece by piece: open, append, finish.
+//! Tables that an ingest writes piece by piece: create, append, finish.
 //!
-//! Invariant: no piece holds more than [`ROWS`] rows or much more than [`BYTES`] of text, so that a text column's 32-bit
-//! offsets never overflow and rejects never fill the memory. Where pieces are cut depends on the content only: the same
-//! input gives the same bytes.
+//! Invariant: no piece holds more than [`ROWS`] rows or much more than [`BYTES`] of text, so that a
+//! text column's 32-bit offsets never overflow and rejects never fill the memory. Where pieces are
+//! cut depends on the content only: the same input gives the same bytes.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use gfm_pipe_api::{Context, Kind, OpError, OpResult, TableSink, TableSpec, colum
 
 use crate::names::Names;
 
-/// Most rows of a piece.
+/// Most rows in a piece.
 pub const ROWS: usize = 65_536;
 /// Bytes of text after which a piece is cut.
 pub const BYTES: usize = 64 << 20;
 /// Most bytes of a rejected text that are kept.
 const REJECT_TEXT: usize = 1 << 20;
 
-/// A table being written.
+/// A table of an output port that is being written.
 pub struct Table {
     sink: Box<dyn TableSink>,
     spec: &'static TableSpec,
@@ -30,9 +30,9 @@ impl Table {
     /// # Errors
     /// When the kind has no such table or the store refuses.
     pub fn create(ctx: &Context, port: &str, kind: &'static Kind, table: &str) -> OpResult<Table> {
-        let spec = kind
-            .table(table)
-            .ok_or_else(|| OpError::new(format!("kind `{}` has no table `{table}`", kind.name)))?;
+        let spec = kind.table(table).ok_or_else(|| {
+            OpError::internal(format!("kind `{}` has no table `{table}`", kind.name))
+        })?;
         let sink = ctx.outputs.create(port, table, Arc::new(spec.schema(0)))?;
         Ok(Table { sink, spec })
     }
@@ -54,7 +54,7 @@ impl Table {
     }
 }
 
-/// A piece of a text column under construction.
+/// Counts the rows and bytes of the piece that is being collected.
 #[derive(Default)]
 pub struct Piece {
     rows: usize,
@@ -62,34 +62,34 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Counts a row with this much text; true when the piece should be written now.
+    /// Counts a row with this much text. Returns whether the piece should be written now.
     pub fn add(&mut self, bytes: usize) -> bool {
         self.rows += 1;
         self.bytes += bytes;
         self.rows >= ROWS || self.bytes >= BYTES
     }
 
-    /// Number of rows; the piece is empty afterwards.
+    /// Returns the number of rows, and starts the next piece.
     pub fn take(&mut self) -> usize {
         std::mem::take(self).rows
     }
 }
 
-/// Something that could not be used.
+/// Input that could not be used: a row of the `rejects` table.
 pub struct Reject<'a> {
     /// File, relative to the data set.
     pub source: &'a str,
-    /// One-based line; of JSON files the line where the item begins.
+    /// One-based line. In JSON files, the line where the item begins.
     pub line: Option<u64>,
     /// Question id or document title, for JSON files.
     pub item: Option<&'a str>,
-    /// Why.
+    /// Why it could not be used.
     pub reason: &'a str,
-    /// What, as written.
+    /// The input as it was written.
     pub text: &'a str,
 }
 
-/// The `rejects` port.
+/// Writes the `rejects` port.
 pub struct Rejects {
     table: Table,
     piece: Piece,
@@ -119,7 +119,7 @@ impl Rejects {
         })
     }
 
-    /// Adds a row.
+    /// Adds a row; a long text is cut.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -143,7 +143,7 @@ impl Rejects {
         Ok(())
     }
 
-    /// Rows so far.
+    /// Number of rows so far.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -171,8 +171,8 @@ impl Rejects {
     }
 }
 
-/// The `places` port: where rows of other tables were written. A port of its own, so that a line that moved changes no
-/// other artifact.
+/// Writes the `places` port: where the rows of other tables are in the input files. It is a port of
+/// its own, so that a line that moved changes no other artifact.
 pub struct Places {
     table: Table,
     piece: Piece,
@@ -198,7 +198,7 @@ impl Places {
         })
     }
 
-    /// Says where a row of a table was written.
+    /// Adds the line of a row of a table.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -235,7 +235,7 @@ impl Places {
     }
 }
 
-/// The longest beginning of at most `max` bytes that ends between two characters.
+/// The longest prefix of at most `max` bytes that ends between two characters.
 fn head(text: &str, max: usize) -> &str {
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {
@@ -244,7 +244,7 @@ fn head(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-/// Writes an id column beside a name column, a piece at a time.
+/// Writes an id column and a name column, one piece at a time.
 ///
 /// # Errors
 /// When the disk refuses or a row count does not fit u32.

@@ -1,4 +1,5 @@
-//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every rejected row of dirty data.
+//! `audit` on the fixtures: every planted fault with its place, nothing in clean data, every
+//! rejected row of dirty data.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use common::{ingest_bytes, ingest_file, ingest_questions, shared};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Artifact, OpEntry, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, ErrorKind, OpEntry, OpError, OpResult, columns};
 use gfm_pipe_kg::audit::{
-    Audit, CHECKS, FindingRow, NUMBERS, OF_DOCUMENTS, OF_QUESTIONS, STRICT, SummaryRow, not_made,
-    read_findings, read_summary,
+    Audit, CHECKS, DOCUMENT_NUMBERS, FindingRow, NUMBERS, QUESTION_NUMBERS, STRICT, SummaryRow,
+    not_made, read_findings, read_summary,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -164,7 +165,7 @@ fn every_planted_fault_is_found_in_its_place_and_no_other() {
     for row in &got.summary {
         let found = got.findings.iter().filter(|f| f.check == row.check).count();
         assert_eq!(row.count, found as u64, "{}", row.check);
-        assert!(row.count <= row.of, "{row:?}");
+        assert!(row.count <= row.population, "{row:?}");
     }
 }
 
@@ -193,10 +194,10 @@ fn clean_data_has_neither_errors_nor_warnings() {
         assert_eq!(got.statistics.get(name), Some(&value), "{name}");
     }
     let splits = ["train", "valid", "test"];
-    let of_splits = OF_QUESTIONS
+    let of_splits = QUESTION_NUMBERS
         .iter()
         .flat_map(|(name, _)| splits.map(|s| format!("{name}.{s}")));
-    let plain = NUMBERS.iter().chain(OF_DOCUMENTS);
+    let plain = NUMBERS.iter().chain(DOCUMENT_NUMBERS);
     let documented: BTreeSet<String> = plain
         .map(|(n, _)| (*n).to_owned())
         .chain(of_splits)
@@ -226,7 +227,7 @@ fn every_rejected_row_of_dirty_data_is_a_finding() {
         .collect();
     assert_eq!(found.len(), rows);
     assert!(found.iter().all(|f| f.line.is_some()));
-    // A byte order mark, a NUL and bytes that are no UTF-8 are told of, too.
+    // A byte order mark, a NUL and bytes that are not UTF-8 are reported, too.
     for (check, line) in [
         ("invisible-character", 1),
         ("control-character", 28),
@@ -309,7 +310,7 @@ proptest! {
             .sum();
         prop_assert_eq!(found, rejected as u64);
         for row in &summary {
-            prop_assert!(row.count <= row.of || row.unit == "names and texts", "{:?}", row);
+            prop_assert!(row.count <= row.population || row.unit == "names and texts", "{:?}", row);
         }
         let mut ended = true;
         read_findings(local.port("findings"), |row| {
@@ -365,8 +366,10 @@ fn a_graph_alone_is_audited() {
     );
 }
 
-fn failure(result: OpResult<Local>) -> (String, String) {
+/// The message and the hint of an error, which must be of this kind.
+fn failure(kind: ErrorKind, result: OpResult<Local>) -> (String, String) {
     match result {
+        Err(e) if e.kind() != kind => panic!("{:?}, not {kind:?}: {e}", e.kind()),
         Err(OpError::Failed(f)) => (f.to_string(), f.hint.unwrap_or_default()),
         Err(OpError::Cancelled) => panic!("cancelled"),
         Ok(_) => panic!("no error"),
@@ -384,7 +387,7 @@ fn strict_fails_after_the_tables_are_written() {
         assert!(out.join("findings.findings.parquet").is_file() || words == ["erors"]);
         result
     };
-    let (message, hint) = failure(strict(&["leaked-question", "self-loop"]));
+    let (message, hint) = failure(ErrorKind::Data, strict(&["leaked-question", "self-loop"]));
     assert_eq!(
         message,
         "the data has what `strict` forbids: leaked-question (1), self-loop (1)\n  \
@@ -392,13 +395,13 @@ fn strict_fails_after_the_tables_are_written() {
          self-loop: kg.txt:37: lone rock: `lone rock,lies on,lone rock` leads from an entity to itself"
     );
     assert!(hint.contains("gfm-pipe show audit.findings"), "{hint}");
-    let (message, _) = failure(strict(&["errors"]));
+    let (message, _) = failure(ErrorKind::Data, strict(&["errors"]));
     assert!(
         message.contains("rejected-triple (1), comma-in-name (1)"),
         "{message}"
     );
     assert!(message.ends_with("… and 6 more"), "{message}");
-    let (message, _) = failure(strict(&["erors"]));
+    let (message, _) = failure(ErrorKind::User, strict(&["erors"]));
     assert!(message.starts_with("strict[0]: "), "{message}");
     assert!(strict(&[]).is_ok());
 
@@ -452,7 +455,10 @@ fn ports_of_two_data_sets_are_noticed() {
     for port in ["entities", "relations", "triples"] {
         let mut mixed = connected.clone();
         mixed.insert(port.to_owned(), vec![other.port(port).clone()]);
-        let (message, hint) = failure(run(mixed, &json!({}), &dir.path().join("audit")));
+        let (message, hint) = failure(
+            ErrorKind::User,
+            run(mixed, &json!({}), &dir.path().join("audit")),
+        );
         assert!(message.contains("not of one data set"), "{port}: {message}");
         assert!(hint.contains("same ingest-kg"), "{hint}");
     }

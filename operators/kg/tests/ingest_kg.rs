@@ -6,7 +6,7 @@ mod common;
 use std::collections::{HashMap, HashSet};
 
 use common::{counts, ids, ingest_bytes, places, rejects, texts, triples};
-use gfm_pipe_api::{Level, OpError, columns, encoding};
+use gfm_pipe_api::{ErrorKind, Level, OpError, columns, encoding};
 use proptest::prelude::*;
 
 /// Whole text, lists, linear search: what the operator must give.
@@ -237,7 +237,9 @@ fn the_same_input_gives_the_same_bytes() {
     }
 }
 
-fn failure(e: OpError) -> (String, String) {
+/// The message and the hint of an error, which must be of this kind.
+fn failure(kind: ErrorKind, e: OpError) -> (String, String) {
+    assert_eq!(e.kind(), kind, "{e}");
     match e {
         OpError::Failed(f) => (f.to_string(), f.hint.unwrap_or_default()),
         OpError::Cancelled => panic!("cancelled"),
@@ -246,7 +248,7 @@ fn failure(e: OpError) -> (String, String) {
 
 #[test]
 fn a_file_without_a_triple_is_an_error_that_says_why() {
-    let (message, hint) = failure(ingest_bytes(b"\nx\ty\tz\n").err().unwrap());
+    let (message, hint) = failure(ErrorKind::Data, ingest_bytes(b"\nx\ty\tz\n").err().unwrap());
     assert!(
         message.ends_with("kg.txt:2: no triple in 2 lines"),
         "{message}"
@@ -255,7 +257,7 @@ fn a_file_without_a_triple_is_an_error_that_says_why() {
         hint,
         "line 2: expected 3 fields separated by commas, found 1; a line is `head,relation,tail`"
     );
-    let (message, hint) = failure(ingest_bytes(b"").err().unwrap());
+    let (message, hint) = failure(ErrorKind::Data, ingest_bytes(b"").err().unwrap());
     assert!(
         message.ends_with("kg.txt: no triple in 0 lines"),
         "{message}"
@@ -277,7 +279,7 @@ fn a_file_in_another_encoding_is_refused_by_its_name() {
         (little, "UTF-16 (little-endian)", "UTF-16LE "),
         (wide, "UTF-32 (big-endian)", "UTF-32BE "),
     ] {
-        let (message, hint) = failure(ingest_bytes(&bytes).err().unwrap());
+        let (message, hint) = failure(ErrorKind::Data, ingest_bytes(&bytes).err().unwrap());
         let want = format!("kg.txt: the file is {what}, not UTF-8");
         assert!(message.ends_with(&want), "{message}");
         assert!(hint.contains(&format!("iconv -f {from}-t UTF-8")), "{hint}");
@@ -289,10 +291,13 @@ fn a_missing_file_and_a_folder_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let missing = common::ingest_file(std::path::Path::new("no/such/kg.txt"), &out);
-    let (message, hint) = failure(missing.err().unwrap());
+    let (message, hint) = failure(ErrorKind::User, missing.err().unwrap());
     assert_eq!(message, "no/such/kg.txt: there is no such file");
     assert!(hint.contains("`path`") && hint.contains("-C DIR"), "{hint}");
-    let (message, hint) = failure(common::ingest_file(dir.path(), &out).err().unwrap());
+    let (message, hint) = failure(
+        ErrorKind::User,
+        common::ingest_file(dir.path(), &out).err().unwrap(),
+    );
     assert!(
         message.ends_with("this is a folder, not a kg.txt"),
         "{message}"

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{counts, ids, ingest_bytes, ingest_questions, places, rejects, texts};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Level, OpError, columns};
+use gfm_pipe_api::{ErrorKind, Level, OpError, columns};
 use gfm_pipe_kg::IngestQa;
 
 const KG: &[u8] = b"a,r,b\nb,s,c\nc,r,d\n";
@@ -234,8 +234,10 @@ fn everything_unusable_is_rejected_with_its_reason() {
     );
 }
 
-fn failure(result: Result<Local, OpError>) -> (String, String) {
+/// The message and the hint of an error, which must be of this kind.
+fn failure(kind: ErrorKind, result: Result<Local, OpError>) -> (String, String) {
     match result {
+        Err(e) if e.kind() != kind => panic!("{:?}, not {kind:?}: {e}", e.kind()),
         Err(OpError::Failed(f)) => (f.to_string(), f.hint.unwrap_or_default()),
         Err(OpError::Cancelled) => panic!("cancelled"),
         Ok(_) => panic!("no error"),
@@ -284,14 +286,20 @@ fn errors_say_where_and_what_to_do() {
     ];
     for (files, message, hint) in cases {
         let (_dir, result) = run(files);
-        let (got, got_hint) = failure(result);
+        let missing = message.ends_with("no such file");
+        let kind = if missing {
+            ErrorKind::User
+        } else {
+            ErrorKind::Data
+        };
+        let (got, got_hint) = failure(kind, result);
         assert!(got.ends_with(message), "{got}\nexpected {message}");
         assert!(got_hint.contains(hint), "{got_hint}\nexpected {hint}");
     }
     let (_dir, graph) = ingest_bytes(KG).unwrap();
     let out = tempfile::tempdir().unwrap();
     let result = ingest_questions(Path::new("no/data"), graph.port("entities"), out.path());
-    let (message, hint) = failure(result);
+    let (message, hint) = failure(ErrorKind::User, result);
     assert_eq!(message, "no/data: there is no such folder");
     assert!(hint.contains("`root`"), "{hint}");
 }
@@ -335,7 +343,7 @@ fn files_in_another_form_say_how_they_become_right() {
     ];
     for (files, message, hint) in cases {
         let (_dir, result) = run(files);
-        let (got, got_hint) = failure(result);
+        let (got, got_hint) = failure(ErrorKind::Data, result);
         assert!(got.ends_with(message), "{got}\nexpected {message}");
         assert!(got_hint.contains(hint), "{got_hint}\nexpected {hint}");
     }

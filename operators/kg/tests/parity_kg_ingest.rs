@@ -110,7 +110,8 @@ fn parity_kg_ingest_collision() {
     let (_dir, local) = run("collision");
     check_graph("collision", &local);
     let names = texts(local.port("relations"), "relations", "name");
-    // `inverse_knows` is a relation of the file (1) and the inverse of `knows` (3): each has its row.
+    // `inverse_knows` is a relation of the file (1) and the inverse of `knows` (3): each has its
+    // row.
     assert_eq!(
         names,
         [

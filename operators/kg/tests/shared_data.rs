@@ -1,4 +1,5 @@
-//! Real data sets, counted against an independent reading (Python's own text mode, `strip`, `split` and `json`).
+//! Real data sets, counted against an independent reading (Python's own text mode, `strip`, `split`
+//! and `json`).
 #![allow(clippy::unwrap_used)]
 
 mod common;

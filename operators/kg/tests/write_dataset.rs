@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, StringArray, UInt32Array, UInt64Array};
 use common::{ids, ingest_file, ingest_questions, rejects, shared, texts, triples};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Artifact, Kind, OpError, OpResult, columns, kinds};
+use gfm_pipe_api::{Artifact, ErrorKind, Kind, OpError, OpResult, columns, kinds};
 use gfm_pipe_kg::WriteDataset;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -139,10 +139,10 @@ fn files_are_those_of_the_layout() {
     fs::write(copy.join("processed/stage1/kg.txt"), "a,r,b\n").unwrap();
     fs::write(copy.join("notes.txt"), "mine").unwrap();
     let again = write(first.inputs(), &copy, &dir.path().join("w2")).unwrap();
-    let told = &again.messages.last().unwrap().1;
+    let reported = &again.messages.last().unwrap().1;
     assert!(
-        told.starts_with("processed/stage1/kg.txt, raw/dataset_corpus.json written to "),
-        "{told}"
+        reported.starts_with("processed/stage1/kg.txt, raw/dataset_corpus.json written to "),
+        "{reported}"
     );
     assert_eq!(modified("raw/train.json"), before);
     assert_eq!(text("notes.txt"), "mine");
@@ -431,9 +431,9 @@ proptest! {
             .filter(|(h, t)| plain.relations[**h as usize] != named[**t as usize]).count();
         let titles = texts(documents, "documents", "title");
         let retitled = titles.iter().zip(&plain.titles).filter(|(a, b)| a != b).count();
-        let told = texts(written.port("rejects"), "rejects", "source");
+        let reported = texts(written.port("rejects"), "rejects", "source");
         let reasons = texts(written.port("rejects"), "rejects", "reason");
-        let count = |source: &str, how: &str| told.iter().zip(&reasons)
+        let count = |source: &str, how: &str| reported.iter().zip(&reasons)
             .filter(|(s, r)| *s == source && r.contains(how)).count();
         prop_assert_eq!(count("entities", "written as"), renamed);
         prop_assert!(count("relations", "written as") >= renamed_relations);
@@ -488,8 +488,10 @@ fn what_the_files_cannot_hold_is_reported() {
     );
 }
 
-fn failure(result: OpResult<Local>) -> (String, String) {
+/// The message and the hint of an error, which must be of this kind.
+fn failure(kind: ErrorKind, result: OpResult<Local>) -> (String, String) {
     match result {
+        Err(e) if e.kind() != kind => panic!("{:?}, not {kind:?}: {e}", e.kind()),
         Err(OpError::Failed(f)) => (f.to_string(), f.hint.unwrap_or_default()),
         _ => panic!("no error"),
     }
@@ -503,7 +505,7 @@ fn what_does_not_belong_together_is_refused() {
     let mut inputs = first.inputs();
     let train = first.qa.port("train").clone();
     inputs.insert("questions".to_owned(), vec![train.clone(), train]);
-    let (message, _) = failure(write(inputs, &copy, &dir.path().join("w")));
+    let (message, _) = failure(ErrorKind::User, write(inputs, &copy, &dir.path().join("w")));
     assert!(
         message.ends_with("two of the connected splits are `train`"),
         "{message}"
@@ -512,11 +514,10 @@ fn what_does_not_belong_together_is_refused() {
         entities: vec!["a".to_owned()],
         ..Plain::default()
     };
-    let (message, hint) = failure(write(
-        empty.inputs(&dir.path().join("in")),
-        &copy,
-        dir.path(),
-    ));
+    let (message, hint) = failure(
+        ErrorKind::Data,
+        write(empty.inputs(&dir.path().join("in")), &copy, dir.path()),
+    );
     assert!(
         message.ends_with("the graph has no triple that can be written"),
         "{message}"

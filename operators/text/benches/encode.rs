@@ -1,4 +1,5 @@
-//! Strings a second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`. TEXTS has one text a line. One JSON line out.
+//! Strings a second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`. TEXTS has
+//! one text a line. One JSON line out.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -1,6 +1,7 @@
 //! Prints how long loading the compiled-in encoder takes and how many texts a second it encodes.
 //!
-//! `cargo run -p gfm-pipe-text --example encoder_speed [FILE]`: one text a line, made-up names without a file.
+//! `cargo run -p gfm-pipe-text --example encoder_speed [FILE]`: one text a line, made-up names
+//! without a file.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! `embed`: texts of any artifact that has them, to vectors.
+//! `embed`: turns the texts of any artifact that has some into vectors.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::StaticEncoder;
 use crate::location::{self, Cache, Location};
 use crate::settings::{Round, Settings};
 
-/// Texts the static encoder takes between two looks at whether to stop.
+/// Texts that the static encoder takes between two checks for cancellation.
 const CHUNK: usize = 16_384;
-/// Enters the key: raised when a transformer's numbers change.
+/// Part of the key. Raise it when a transformer's numbers change.
 pub(crate) const NUMBERS: u32 = 1;
 
-/// The operator.
+/// The operator `embed`.
 pub struct Embed;
 
-/// Its parameters.
+/// Parameters of [`Embed`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     model: String,
@@ -38,7 +38,7 @@ pub struct Params {
     model_kwargs: Option<Kwargs>,
 }
 
-/// What a model is loaded with.
+/// The parameter `model_kwargs`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Kwargs {
     torch_dtype: Option<String>,
@@ -47,7 +47,7 @@ pub struct Kwargs {
 
 impl Params {
     fn location(&self, base: &Path) -> Location {
-        Location::of(&self.model, self.revision.as_deref(), base)
+        Location::parse(&self.model, self.revision.as_deref(), base)
     }
 
     fn settings(&self) -> Settings {
@@ -66,7 +66,7 @@ impl Params {
         }
     }
 
-    /// What is put before each text; none leaves it to the model.
+    /// The text that is put before each text. `None` leaves the choice to the model.
     fn instruct(&self) -> Option<&str> {
         let own = if self.is_query {
             &self.query_instruct
@@ -79,7 +79,10 @@ impl Params {
 
 #[cfg(feature = "static-encoder")]
 fn builtin() -> OpResult<StaticEncoder> {
-    StaticEncoder::builtin().map_err(|e| OpError::wrap("failed to load the compiled-in encoder", e))
+    StaticEncoder::builtin().map_err(|e| {
+        OpError::wrap("failed to load the compiled-in encoder", e)
+            .with_kind(gfm_pipe_api::ErrorKind::Internal)
+    })
 }
 
 #[cfg(not(feature = "static-encoder"))]
@@ -88,7 +91,8 @@ fn builtin() -> OpResult<StaticEncoder> {
         .hint("build with `--features static-encoder` (it is on by default)"))
 }
 
-/// Without its tokenizer, which a stage that is cached does not need. A build without the encoder cannot run the stage; any constant serves.
+/// The digest of the compiled-in encoder, without loading its tokenizer, which a cached stage does
+/// not need. A build without the encoder cannot run the stage, so any constant serves.
 fn builtin_digest() -> Option<String> {
     #[cfg(feature = "static-encoder")]
     return Some(StaticEncoder::builtin_digest().to_owned());
@@ -116,7 +120,7 @@ impl Operator for Embed {
         let kwargs = Schema::new(vec![
             precision(
                 "torch_dtype",
-                "what weights are rounded to (auto: what config.json names); computing is in float32",
+                "the precision to which weights are rounded (auto: the one in config.json); computing is in float32",
             ),
             precision("dtype", "the same by its newer name"),
         ]);
@@ -125,7 +129,7 @@ impl Operator for Embed {
                 "model",
                 Type::Form { form: "`static`, a folder or a hub name", check: location::check },
                 "static",
-                "encoder: `static` is compiled in and needs no download; a folder of sentence-transformers; a name of the Hugging Face hub (`all-mpnet-base-v2`, `BAAI/bge-small-en-v1.5`), which a run downloads once",
+                "encoder: `static` is compiled in and needs no download; a folder of sentence-transformers; a name on the Hugging Face hub (`all-mpnet-base-v2`, `BAAI/bge-small-en-v1.5`), which a run downloads once",
             )
             .no_effect(),
             Field::new(
@@ -141,16 +145,16 @@ impl Operator for Embed {
                 false,
                 "the texts are questions: `query_instruct` is put before them, else `passage_instruct`; the static encoder treats both alike",
             ),
-            Field::new("normalize", Type::Bool, false, "vectors to norm 1, whatever the model's own modules do"),
-            Field::new("batch_size", Type::int(1), 32, "texts at a time, at most; changes no result")
+            Field::new("normalize", Type::Bool, false, "scale vectors to norm 1, whatever the model's own modules do"),
+            Field::new("batch_size", Type::int(1), 32, "most texts in a batch; changes no result")
                 .at_most(65_536.0, "their states are held together")
                 .no_effect(),
             Field::new("query_instruct", text(), None::<&str>, "put before questions; null: the model's default prompt, if any"),
             Field::new("passage_instruct", text(), None::<&str>, "put before all other texts; null: the model's default prompt, if any"),
-            Field::new("truncate_dim", number(), None::<i64>, "only the first numbers of a vector (Matryoshka models)")
+            Field::new("truncate_dim", number(), None::<i64>, "keep only this many numbers of a vector, the first ones (Matryoshka models)")
                 .at_most(65_536.0, "no model has more"),
-            Field::new("max_seq_length", number(), None::<i64>, "tokens of a text, at most; null: what the model says")
-                .at_most(1_048_576.0, "attention takes memory by its square"),
+            Field::new("max_seq_length", number(), None::<i64>, "most tokens of a text; null: the model's limit")
+                .at_most(1_048_576.0, "the memory of attention grows with its square"),
             Field::new("model_kwargs", Type::Nullable(Box::new(Type::Object(kwargs))), None::<i64>, "what the model is loaded with"),
         ])
     }
@@ -217,7 +221,7 @@ impl Operator for Embed {
     }
 
     fn on_ranks(params: &Params) -> bool {
-        // The static encoder takes less time than to send what it gives.
+        // The static encoder takes less time than sending its vectors.
         params.model != "static"
     }
 
@@ -228,13 +232,13 @@ impl Operator for Embed {
         let about = match &location {
             Location::Static => with_static(ctx, &texts)?,
             Location::Folder(folder) => {
-                with_transformer(&params, ctx, &texts, (&location, &ctx.path(folder)))?
+                with_transformer(&params, ctx, &texts, &location, &ctx.path(folder))?
             }
             Location::Hub(repo) => {
                 let folder = Cache::from_env().snapshot(repo);
-                // It was there when the stage's key was made.
+                // The files were there when the stage's key was made.
                 let folder = folder.ok_or_else(|| OpError::new(location::absent(repo)))?;
-                with_transformer(&params, ctx, &texts, (&location, &folder))?
+                with_transformer(&params, ctx, &texts, &location, &folder)?
             }
         };
         let table = &kinds::EMBEDDINGS.tables[1];
@@ -253,7 +257,7 @@ impl Operator for Embed {
     }
 }
 
-/// What is told of the encoder.
+/// The row of the `encoder` table.
 pub(crate) struct About {
     pub(crate) name: String,
     pub(crate) digest: String,
@@ -261,7 +265,7 @@ pub(crate) struct About {
     pub(crate) zero_rows: u64,
 }
 
-/// The table of vectors, being written.
+/// The table of vectors that is being written.
 pub(crate) struct Sink {
     to: Box<dyn TableSink>,
     dim: usize,
@@ -303,10 +307,12 @@ fn with_static(ctx: &Context, texts: &[String]) -> OpResult<About> {
                 .row((i * CHUNK) as u64)
         })?;
         if let Some(at) = encoded.values.iter().position(|x| !x.is_finite()) {
-            return Err(OpError::new("the encoder gave a vector that is not finite")
-                .artifact(&input.name)
-                .row((i * CHUNK + at / dim) as u64)
-                .hint("its table is damaged"));
+            return Err(
+                OpError::internal("the encoder gave a vector that is not finite")
+                    .artifact(&input.name)
+                    .row((i * CHUNK + at / dim) as u64)
+                    .hint("its table is damaged"),
+            );
         }
         zero_rows += encoded.zero_rows.len() as u64;
         sink.write(encoded.values)?;
@@ -334,15 +340,16 @@ fn with_transformer(
     params: &Params,
     ctx: &Context,
     texts: &[String],
-    (location, folder): (&Location, &Path),
+    location: &Location,
+    folder: &Path,
 ) -> OpResult<About> {
     let settings = params.settings();
-    let how = crate::job::How {
+    let options = crate::embedding::EmbedOptions {
         settings: &settings,
         instruct: params.instruct(),
         batch: params.batch_size,
     };
-    crate::job::embed(ctx, texts, (&location.name(), folder), &how)
+    crate::embedding::embed(ctx, texts, &location.name(), folder, &options)
 }
 
 #[cfg(not(feature = "transformers"))]
@@ -350,7 +357,8 @@ fn with_transformer(
     _: &Params,
     _: &Context,
     _: &[String],
-    (location, _): (&Location, &Path),
+    location: &Location,
+    _: &Path,
 ) -> OpResult<About> {
     Err(OpError::new(format!(
         "this build cannot run the encoder {}",

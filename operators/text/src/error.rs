@@ -1,19 +1,21 @@
-//! Why an encoder could not be loaded or a text could not be encoded.
+//! Errors of encoders: one could not be loaded, or a text could not be encoded.
 
 use std::path::{Path, PathBuf};
+
+use gfm_pipe_api::ErrorKind;
 
 /// The layout version of a static encoder's folder that this build reads.
 pub(crate) const STATIC_FORMAT: u32 = 1;
 
-/// See the module.
+/// Why an encoder could not be loaded, or a text could not be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
     /// A file of a static encoder could not be read.
     #[error("{}: {source}; a static model folder holds config.json, vocab.txt and model.safetensors", path.display())]
     Read {
-        /// The file that was asked for.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file of a static encoder was read but is not what it should be.
@@ -26,12 +28,12 @@ pub enum EncoderError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A static encoder was written in a layout this build does not know.
+    /// A static encoder has a layout that this build does not know.
     #[error(
         "config.json: format {found} is not known, this build reads format {STATIC_FORMAT}; use a matching model or build"
     )]
     Format {
-        /// The version found.
+        /// The version in the file.
         found: u32,
     },
     /// A file of a transformer could not be read.
@@ -42,7 +44,8 @@ pub enum EncoderError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file of a transformer was read, but it is broken, or asks for what is not implemented.
+    /// A file of a transformer was read, but it is broken, or needs something that is not
+    /// implemented.
     #[error("{}: {problem}", path.display())]
     Model {
         /// The file.
@@ -50,7 +53,7 @@ pub enum EncoderError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file is something else than its name says, or holds weights that are not numbers.
+    /// A file is not what its name says, or has weights that are not numbers.
     #[error("{}: {problem}", path.display())]
     Refused {
         /// The file.
@@ -59,13 +62,15 @@ pub enum EncoderError {
         problem: String,
         /// What to do about it.
         hint: Option<String>,
+        /// Who can correct it.
+        kind: ErrorKind,
     },
-    /// A network of another kind.
+    /// A network that this build does not have.
     #[error("{}: model_type `{kind}` is not implemented", path.display())]
     Architecture {
-        /// The network's configuration.
+        /// Path of the network's configuration.
         path: PathBuf,
-        /// What it says.
+        /// The network that it names.
         kind: String,
     },
     /// The tokenizer refused a text.
@@ -73,7 +78,7 @@ pub enum EncoderError {
     Tokenise {
         /// Position in the slice of texts, from 0.
         row: usize,
-        /// What the tokenizer said.
+        /// The tokenizer's message.
         reason: String,
     },
     /// The network refused a batch.
@@ -82,17 +87,27 @@ pub enum EncoderError {
 }
 
 impl EncoderError {
-    /// The error of a file that Git LFS put a pointer in the place of, if one did.
+    /// The error for a file that is only a Git LFS pointer, if it is one.
     pub(crate) fn of_pointer(path: &Path, bytes: &[u8]) -> Option<EncoderError> {
         let pointer = gfm_pipe_api::foreign::git_lfs(bytes)?;
         Some(EncoderError::Refused {
             path: path.to_owned(),
             problem: pointer.problem,
             hint: Some(pointer.hint.to_owned()),
+            kind: ErrorKind::Data,
         })
     }
 
-    /// What the user can do about it, where the message does not say.
+    /// Who can correct it. `None` where the cause decides.
+    pub(crate) fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            EncoderError::Refused { kind, .. } => Some(*kind),
+            EncoderError::Architecture { .. } => Some(ErrorKind::User),
+            _ => None,
+        }
+    }
+
+    /// What the user can do, where the message does not say it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             EncoderError::ReadModel { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(

@@ -1,8 +1,9 @@
-//! A model folder as sentence-transformers keeps it: which files decide an embedding, and what they say.
+//! Reads a model folder in the layout of sentence-transformers: the files that determine an
+//! embedding, except weights.
 //!
-//! Purpose: turn `config.json`, `modules.json`, the modules' own files and `sentence_bert_config.json` into one [`Recipe`], or say which file
-//! asks for what this build cannot do. Invariant: a key that would change an embedding and is not understood is refused, never passed over.
-//! Not here: weights (`transformer`), where a folder comes from (`location`).
+//! `config.json`, `modules.json`, the modules' own files and `sentence_bert_config.json` become one
+//! [`Recipe`], or an error that names the file that asks for something this build cannot do.
+//! Invariant: a key that would change an embedding and is not understood is refused, never ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,11 @@ use serde_json::Value;
 use crate::error::EncoderError;
 use crate::modules::{self, MODULES, Module, Step};
 
-/// The network's configuration.
+/// File of the network's configuration.
 pub(crate) const CONFIG: &str = "config.json";
-/// The fast tokenizer.
+/// File of the fast tokenizer.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// Length of input.
+/// Files that may give the longest input.
 const LENGTH: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -27,11 +28,11 @@ const LENGTH: [&str; 7] = [
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 ];
-/// Prompts by name.
+/// File of prompts, by name.
 const PROMPTS: &str = "config_sentence_transformers.json";
-/// The tokenizer's settings, as far as they say more than its file.
+/// File of settings of the tokenizer that its own file does not have.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// Weights, the first that is there.
+/// Files of weights; the first that exists is used.
 pub(crate) const WEIGHTS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -39,20 +40,20 @@ pub(crate) const WEIGHTS: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// What a model folder says.
+/// The content of a model folder, except weights.
 #[derive(Debug, Clone)]
 pub(crate) struct Recipe {
-    /// `config.json` as it is.
+    /// `config.json`, unchanged.
     pub(crate) network: Value,
-    /// What follows the network.
+    /// The steps after the network, in order.
     pub(crate) steps: Vec<Step>,
     /// The longest input in tokens that the folder asks for.
     pub(crate) max_tokens: Option<usize>,
     /// Whether texts are lower-cased first.
     pub(crate) lower_case: bool,
-    /// Put before every text unless the pipeline says what is.
+    /// The text that is put before every text, unless the pipeline gives another.
     pub(crate) prompt: Option<String>,
-    /// The files of weights: one, or the parts.
+    /// The files of weights: one file, or its parts.
     pub(crate) weights: Vec<PathBuf>,
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Enc
     serde_json::from_slice(&bytes).map_err(|e| invalid(path, e.to_string()))
 }
 
-/// What a file says, or nothing where there is none. Something else in its place is refused.
+/// Reads a JSON file. `None` where it does not exist; a file that is not JSON is refused.
 pub(crate) fn json_if_there<T: serde::de::DeserializeOwned>(
     path: &Path,
 ) -> Result<Option<T>, EncoderError> {
@@ -94,13 +95,14 @@ pub(crate) fn json_if_there<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// The modules of a folder, as far as they can be read. Loading the folder reports what is wrong
-/// with them.
+/// The modules of a folder, as far as they can be read. Loading the folder reports mistakes in
+/// them.
 fn modules(folder: &Path) -> Vec<Module> {
     modules::listed(folder).ok().flatten().unwrap_or_default()
 }
 
-/// The folders of a model that may hold weights, relative to it: itself, and those of its modules.
+/// The folders of a model that may hold weights, relative to it: the model's own, and those of its
+/// modules.
 #[cfg(feature = "hub")]
 pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
     let subs = modules(folder).into_iter().map(|m| m.path);
@@ -110,8 +112,8 @@ pub(crate) fn weight_folders(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Checks that a file named by another one lies in the folder: what lies elsewhere is not part of
-/// the model's identity.
+/// Checks that a file named by another one is in the folder: files elsewhere are not part of the
+/// model's identity.
 pub(crate) fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
     let mut parts = Path::new(path).components();
     if parts.all(|c| matches!(c, std::path::Component::Normal(_))) {
@@ -123,7 +125,7 @@ pub(crate) fn inside(named_by: &Path, path: &str) -> Result<(), EncoderError> {
     ))
 }
 
-/// The parts an index of weights names, in order of their names.
+/// The parts that an index of weights lists, in the order of their names.
 fn parts(index: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     #[derive(Deserialize)]
     struct Index {
@@ -138,7 +140,7 @@ fn parts(index: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     Ok(names.into_iter().map(|n| folder.join(n)).collect())
 }
 
-/// Files of weights of a folder; empty where there are none.
+/// The files of weights in a folder; empty where there are none.
 pub(crate) fn weights(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     for name in WEIGHTS {
         let path = folder.join(name);
@@ -153,8 +155,9 @@ pub(crate) fn weights(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     Ok(Vec::new())
 }
 
-/// Every file of a model folder that can change an embedding, relative to it, and whether the folder is none without it. The list of a
-/// folder that is not there, or is broken, is that of the files any folder needs: whoever reads them says what is wrong.
+/// Every file of a model folder that can change an embedding, relative to the folder, and whether
+/// it is required. For a folder that does not exist or is broken, the list has the files that every
+/// folder needs: reading them reports what is wrong.
 pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
     let mut out: Vec<(PathBuf, bool)> = vec![(CONFIG.into(), true), (TOKENIZER.into(), true)];
     let optional = [MODULES, PROMPTS, TOKENIZER_CONFIG];
@@ -179,7 +182,7 @@ pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
             out.extend(of_folder(&sub));
         }
     }
-    // Last, because they are large: where they are, the rest is, too.
+    // Weights come last, because they are large: where they exist, the other files do, too.
     match of_folder(Path::new("")) {
         none if none.is_empty() => out.push((WEIGHTS[0].into(), true)),
         files => out.extend(files),
@@ -188,10 +191,10 @@ pub(crate) fn deciding_files(folder: &Path) -> Vec<(PathBuf, bool)> {
 }
 
 impl Recipe {
-    /// Reads what a folder says.
+    /// Reads a folder.
     ///
     /// # Errors
-    /// A file that is missing, no JSON, or asks for what this build cannot do.
+    /// When a file is missing, is not JSON, or asks for something this build cannot do.
     pub(crate) fn read(folder: &Path) -> Result<Recipe, EncoderError> {
         let network: Value = json(&folder.join(CONFIG))?;
         let steps = modules::steps(folder, &network)?;
@@ -214,7 +217,8 @@ impl Recipe {
     }
 }
 
-/// Whether texts are cut at their beginning, of a folder with these bytes as tokenizer; refuses what transformers would make of the tokenizer besides what its file says.
+/// Whether the tokenizer with these bytes cuts texts at their beginning. Refuses settings with
+/// which transformers would change the tokenizer beyond its file.
 pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, EncoderError> {
     #[derive(Deserialize, Default)]
     struct Settings {
@@ -237,7 +241,7 @@ pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, Enco
     Ok(settings.truncation_side.as_deref() == Some("left"))
 }
 
-/// Keys beside the length that change how the network is made, under their names of earlier and
+/// Keys besides the length that change how the network is loaded, with their names in earlier and
 /// later versions.
 const ARGUMENTS: [&str; 7] = [
     "model_args",
@@ -249,12 +253,12 @@ const ARGUMENTS: [&str; 7] = [
     "config_kwargs",
 ];
 
-/// Whether there is anything in it.
+/// Whether a value is set: not null, false or empty.
 fn is_set(value: &Value) -> bool {
     !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
 }
 
-/// Longest input and whether to lower-case.
+/// The longest input, and whether texts are lower-cased.
 fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
     #[derive(Deserialize)]
     struct Length {
@@ -266,7 +270,7 @@ fn length(folder: &Path) -> Result<(Option<usize>, bool), EncoderError> {
     }
     #[derive(Deserialize, Default)]
     struct Tokenizer {
-        // Written as a float of 1e30 where there is no limit.
+        // Without a limit, it is written as the float 1e30.
         model_max_length: Option<f64>,
     }
     let mut lower_case = false;

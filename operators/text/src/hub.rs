@@ -1,13 +1,14 @@
-//! Getting a model from the Hugging Face hub into its cache on this machine.
+//! Downloads a model from the Hugging Face hub into its cache on this machine.
 //!
-//! Purpose: the files that decide an embedding, of one commit, whole and checked. Invariant: what is there when this returns is a snapshot as
-//! the hub's own tools make it; an interrupted download goes on where it stopped. Not here: where the cache is (`location`).
+//! The files that determine an embedding are downloaded from one commit, complete and checked.
+//! Invariant: afterwards there is a snapshot as the hub's own tools make it. An interrupted
+//! download continues where it stopped. `location` knows where the cache is.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gfm_pipe_api::{Cancel, OpError, OpResult, Reporter, files};
+use gfm_pipe_api::{Cancel, ErrorKind, OpError, OpResult, Reporter, files};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use sha2::{Digest, Sha256};
@@ -18,10 +19,10 @@ use crate::modules::MODULES;
 
 /// Attempts after a connection that broke.
 const RETRIES: usize = 5;
-/// How long to wait for news before looking whether to stop.
+/// How long to wait for progress before checking for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the environment says about the hub.
+/// Settings of the hub from the environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Hub {
     pub(crate) cache: Cache,
@@ -31,7 +32,8 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// By `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and those of [`Cache::from_env`].
+    /// Reads `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE` and the variables of
+    /// [`Cache::from_env`].
     pub(crate) fn from_env() -> Hub {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let kept = var("HF_TOKEN_PATH").map_or_else(|| Cache::home().join("token"), PathBuf::from);
@@ -44,10 +46,11 @@ impl Hub {
         }
     }
 
-    /// Makes the snapshot of a model whole.
+    /// Completes the snapshot of a model.
     ///
     /// # Errors
-    /// Without a network, without leave, when the model is none this build can use, or the user stops.
+    /// When there is no network or no permission, this build cannot use the model, or the user
+    /// stops.
     pub(crate) fn fetch(
         &self,
         repo: &Repo,
@@ -64,12 +67,12 @@ impl Hub {
             ))
             .hint(by_hand(repo, &self.cache)));
         }
-        let (tell, news) = mpsc::channel();
+        let (sender, news) = mpsc::channel();
         let (hub, of) = (self.clone(), repo.clone());
-        // On a thread of its own: a connection that hangs must not keep the user from stopping.
+        // On a separate thread, so that the user can stop even when a connection hangs.
         std::thread::spawn(move || {
-            let done = hub.download(&of, &tell);
-            let _ = tell.send(News::End(done));
+            let done = hub.download(&of, &sender);
+            let _ = sender.send(News::End(done));
         });
         loop {
             if cancel.is_cancelled() {
@@ -82,7 +85,7 @@ impl Hub {
                 Ok(News::End(done)) => return done.map_err(|e| self.explain(repo, e)),
                 Err(mpsc::RecvTimeoutError::Timeout) => (),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(OpError::new("the download ended without a word"));
+                    return Err(OpError::internal("the download ended without a word"));
                 }
             }
         }
@@ -100,7 +103,7 @@ impl Hub {
         api.build()
     }
 
-    fn download(&self, repo: &Repo, tell: &mpsc::Sender<News>) -> Result<(), Failure> {
+    fn download(&self, repo: &Repo, sender: &mpsc::Sender<News>) -> Result<(), Failure> {
         let api = self.api()?;
         let model = |revision: &str| {
             hf_hub::Repo::with_revision(
@@ -110,7 +113,11 @@ impl Hub {
             )
         };
         let info = api.repo(model(&repo.revision)).info()?;
-        let snapshot = self.cache.of(repo).join("snapshots").join(&info.sha);
+        let snapshot = self
+            .cache
+            .model_folder(repo)
+            .join("snapshots")
+            .join(&info.sha);
         let there = |file: &Path| {
             info.siblings
                 .iter()
@@ -122,21 +129,21 @@ impl Hub {
                 return Ok(());
             }
             let name = file.to_string_lossy().replace('\\', "/");
-            let progress = Tell {
-                tell: tell.clone(),
+            let progress = ProgressSender {
+                news: sender.clone(),
                 file: name.clone(),
                 done: 0,
                 total: 0,
             };
             checked(&at.download_with_progress(&name, progress)?)
         };
-        // What says which other files there are comes first.
+        // The files that list other files come first.
         for file in [CONFIG, MODULES] {
             if there(Path::new(file)) {
                 get(Path::new(file))?;
             }
         }
-        // So is an index of weights, which names their parts; weights themselves come last.
+        // An index of weights also lists files. The weights themselves come last.
         let folders = weight_folders(&snapshot);
         let of = |folder: &PathBuf| {
             let mut all = WEIGHTS.iter().map(|name| folder.join(name));
@@ -158,11 +165,13 @@ impl Hub {
             {
                 continue;
             }
-            match there(&file) {
-                true => get(&file)?,
-                false if required => missing.push(file.display().to_string()),
-                // The hub's own tools leave word in this way.
-                false => self.nowhere(repo, &info.sha, &file)?,
+            if there(&file) {
+                get(&file)?;
+            } else if required {
+                missing.push(file.display().to_string());
+            } else {
+                // The hub's own tools record a missing file in this way.
+                self.nowhere(repo, &info.sha, &file)?;
             }
         }
         if !missing.is_empty() {
@@ -174,7 +183,7 @@ impl Hub {
         for file in weights.iter().flatten().rev() {
             get(file)?;
         }
-        // A branch is what it is now; the next run asks nobody.
+        // Records the commit of a branch, so that the next run does not ask the hub.
         let cache = hf_hub::Cache::new(self.cache.path().to_owned());
         cache.repo(model(&repo.revision)).create_ref(&info.sha)?;
         Ok(())
@@ -183,7 +192,7 @@ impl Hub {
     fn nowhere(&self, repo: &Repo, commit: &str, file: &Path) -> Result<(), Failure> {
         let path = self
             .cache
-            .of(repo)
+            .model_folder(repo)
             .join(".no_exist")
             .join(commit)
             .join(file);
@@ -200,17 +209,22 @@ impl Hub {
             repo.id, repo.revision
         );
         match failure {
-            Failure::Io(e) => OpError::wrap(what, e).file(self.cache.of(repo)),
+            Failure::Io(e) => OpError::wrap(what, e).file(self.cache.model_folder(repo)),
             Failure::NoEncoder(why) => OpError::new(format!("{}: {why}", repo.id)).hint("a model of sentence-transformers with tokenizer.json and safetensors or pytorch_model.bin is expected"),
-            Failure::Damaged(path) => OpError::new(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
+            Failure::Damaged(path) => OpError::resource(format!("{what}: a file arrived damaged and was removed")).file(path).hint("run again"),
             Failure::Api(e) => {
-                let hint = match status(&e) {
-                    // The hub says 401 of what does not exist, too, to those who do not say who they are.
+                let status = status(&e);
+                let hint = match status {
+                    // Without a token, the hub also answers 401 for models that do not exist.
                     Some(401 | 403) => format!("it may be private or ask for consent (accept its terms on its page, and set HF_TOKEN to a token that may read it), or not exist: a folder here is written `./{}`", repo.id),
                     Some(404) => format!("there is no such model or revision; is `{}` meant to be a folder here? write it `./{}`", repo.id, repo.id),
                     _ => format!("without a network here: {}", by_hand(repo, &self.cache)),
                 };
-                OpError::wrap(what, e).hint(hint)
+                let kind = match status {
+                    Some(401 | 403 | 404) => ErrorKind::User,
+                    _ => ErrorKind::Resource,
+                };
+                OpError::wrap(what, e).with_kind(kind).hint(hint)
             }
         }
     }
@@ -227,7 +241,7 @@ fn status(e: &ApiError) -> Option<u16> {
     }
 }
 
-/// Holds that a file is what its name in the cache says: large ones are called by their SHA-256.
+/// Checks that a file matches its name in the cache: large files are named by their SHA-256.
 fn checked(path: &Path) -> Result<(), Failure> {
     let blob = std::fs::canonicalize(path)?;
     let name = blob
@@ -277,14 +291,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-struct Tell {
-    tell: mpsc::Sender<News>,
+struct ProgressSender {
+    news: mpsc::Sender<News>,
     file: String,
     done: u64,
     total: u64,
 }
 
-impl Progress for Tell {
+impl Progress for ProgressSender {
     fn init(&mut self, size: usize, _file: &str) {
         self.total = size as u64;
         self.done = 0;
@@ -292,8 +306,8 @@ impl Progress for Tell {
 
     fn update(&mut self, size: usize) {
         self.done += size as u64;
-        // Nobody listens any more when the user has stopped.
-        let _ = self.tell.send(News::Bytes {
+        // After the user stopped, there is no receiver any more.
+        let _ = self.news.send(News::Bytes {
             file: self.file.clone(),
             done: self.done,
             total: self.total,
@@ -315,13 +329,13 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// A hub of one model, which cuts the first answer with weights short, and says what it was asked.
+    /// A hub with one model. It cuts off its first answer with weights, and records the requests.
     struct Served {
         files: Vec<(&'static str, Vec<u8>)>,
         asked: Mutex<Vec<String>>,
         token: Option<&'static str>,
         cut: Mutex<bool>,
-        /// Whether weights are called by another digest than theirs.
+        /// Whether weights are named by a wrong digest.
         lie: bool,
     }
 
@@ -350,7 +364,7 @@ mod tests {
             }
         }
 
-        /// Starts; gives the address.
+        /// Starts the server. Returns its address.
         fn start(self) -> (String, Arc<Served>) {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = format!("http://{}", listener.local_addr().unwrap());
@@ -413,8 +427,8 @@ mod tests {
                 return stream.write_all(head("404 Not Found", "", 0).as_bytes());
             };
             let etag = if name.ends_with("safetensors") {
-                let told: &[u8] = if self.lie { b"other" } else { bytes };
-                Sha256::digest(told)
+                let hashed: &[u8] = if self.lie { b"other" } else { bytes };
+                Sha256::digest(hashed)
                     .iter()
                     .map(|b| format!("{b:02x}"))
                     .collect()
@@ -456,7 +470,9 @@ mod tests {
         hub.fetch(&repo(), &Collected::default(), &Cancel::default())
     }
 
-    fn told(e: &OpError) -> (String, String) {
+    /// The message and the hint of an error, which must be of this kind.
+    fn explained(kind: ErrorKind, e: &OpError) -> (String, String) {
+        assert_eq!(e.kind(), kind, "{e}");
         let OpError::Failed(failure) = e else {
             panic!("{e}")
         };
@@ -495,7 +511,7 @@ mod tests {
             .filter(|a| a.contains("safetensors") && !a.ends_with(" 0"))
             .count();
         assert_eq!(later, 1, "the rest alone is asked for: {asked:?}");
-        // Nobody is asked again, not even without a network.
+        // The hub is not asked again, and no network is needed.
         let offline = Hub {
             offline: true,
             ..here.clone()
@@ -508,7 +524,7 @@ mod tests {
             ..repo()
         };
         assert_eq!(here.cache.snapshot(&pinned), Some(snapshot.clone()));
-        // A file that is lost is missed, and got again.
+        // A file that was lost is downloaded again.
         std::fs::remove_file(snapshot.join("tokenizer.json")).unwrap();
         assert_eq!(here.cache.snapshot(&repo()), None);
         fetch(&here).unwrap();
@@ -523,7 +539,10 @@ mod tests {
             ..Served::new()
         }
         .start();
-        let (message, hint) = told(&fetch(&hub(dir.path(), address.clone(), None)).unwrap_err());
+        let (message, hint) = explained(
+            ErrorKind::User,
+            &fetch(&hub(dir.path(), address.clone(), None)).unwrap_err(),
+        );
         assert!(
             message.contains("org/tiny") && hint.contains("HF_TOKEN"),
             "{message} / {hint}"
@@ -533,7 +552,8 @@ mod tests {
             ..repo()
         };
         let here = hub(dir.path(), address, Some("secret"));
-        let (message, hint) = told(
+        let (message, hint) = explained(
+            ErrorKind::User,
             &here
                 .fetch(&other, &Collected::default(), &Cancel::default())
                 .unwrap_err(),
@@ -546,14 +566,14 @@ mod tests {
             offline: true,
             ..here
         };
-        let (message, hint) = told(&fetch(&offline).unwrap_err());
+        let (message, hint) = explained(ErrorKind::User, &fetch(&offline).unwrap_err());
         assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
         assert!(
             hint.contains("models--org--tiny") && hint.contains("model.safetensors"),
             "{hint}"
         );
         let nobody = hub(dir.path(), "http://127.0.0.1:9".to_owned(), None);
-        let (message, hint) = told(&fetch(&nobody).unwrap_err());
+        let (message, hint) = explained(ErrorKind::Resource, &fetch(&nobody).unwrap_err());
         assert!(
             message.contains("org/tiny") && hint.contains("without a network"),
             "{message} / {hint}"
@@ -573,7 +593,7 @@ mod tests {
         }
         .start();
         let lied = hub(dir.path(), address, None);
-        let (message, hint) = told(&fetch(&lied).unwrap_err());
+        let (message, hint) = explained(ErrorKind::Resource, &fetch(&lied).unwrap_err());
         assert!(
             message.contains("damaged") && hint == "run again",
             "{message} / {hint}"
@@ -583,7 +603,7 @@ mod tests {
         bare.files.retain(|(n, _)| *n != "tokenizer.json");
         let (address, _) = bare.start();
         let bare = hub(&dir.path().join("bare"), address, None);
-        let (message, _) = told(&fetch(&bare).unwrap_err());
+        let (message, _) = explained(ErrorKind::User, &fetch(&bare).unwrap_err());
         assert!(message.contains("tokenizer.json"), "{message}");
     }
 }

@@ -1,6 +1,5 @@
-//! Where an encoder's files are: compiled in, in a folder, or under a name of the Hugging Face hub, whose cache on this machine holds them.
-//!
-//! Not here: downloading (`hub`), reading them (`folder`).
+//! Finds an encoder's files: compiled in, in a folder, or in this machine's cache of the Hugging
+//! Face hub. `hub` downloads them, and `folder` reads them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +10,12 @@ use gfm_pipe_api::{Absent, Cancel, InputFile, OpResult, Reporter, files};
 use crate::folder::{self, deciding_files};
 use crate::modules;
 
-/// What `model:` says.
+/// The value of `model:`, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// The compiled-in encoder.
     Static,
-    /// A folder of this machine, as written.
+    /// A folder on this machine, as written.
     Folder(PathBuf),
     /// A model of the hub.
     Hub(Repo),
@@ -33,19 +32,19 @@ pub(crate) struct Repo {
     pub(crate) what: &'static str,
 }
 
-/// What is wrong with a model's name, if anything.
+/// Checks a model's name. The error says what is wrong with it.
 pub(crate) fn check(model: &str) -> Result<(), String> {
     if model.trim().is_empty() {
         return Err(
-            "a model is expected: `static`, a folder, or a name of the Hugging Face hub".to_owned(),
+            "a model is expected: `static`, a folder, or a name on the Hugging Face hub".to_owned(),
         );
     }
     Ok(())
 }
 
 impl Location {
-    /// Understands `model:`. `base` is what relative paths are relative to.
-    pub(crate) fn of(model: &str, revision: Option<&str>, base: &Path) -> Location {
+    /// Parses the value of `model:`. Relative paths are relative to `base`.
+    pub(crate) fn parse(model: &str, revision: Option<&str>, base: &Path) -> Location {
         let written_as_path = model.starts_with(['.', '/', '~'])
             || model.contains('\\')
             || model.matches('/').count() > 1;
@@ -54,7 +53,7 @@ impl Location {
         } else if written_as_path || base.join(model).is_dir() {
             Location::Folder(home(model))
         } else {
-            // As sentence-transformers has it.
+            // As in sentence-transformers.
             let id = if model.contains('/') {
                 model.to_owned()
             } else {
@@ -68,8 +67,7 @@ impl Location {
         }
     }
 
-    /// The model's name: what a folder is called, or a model of the hub, without the organisation
-    /// that is taken where none is named.
+    /// The model's name: that of the folder, or that on the hub, without the default organisation.
     pub(crate) fn name(&self) -> String {
         match self {
             Location::Static => "static".to_owned(),
@@ -86,7 +84,7 @@ impl Location {
     }
 }
 
-/// `~` as a shell has it.
+/// Expands `~` as a shell does.
 fn home(model: &str) -> PathBuf {
     match (model.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => Path::new(&home).join(rest),
@@ -99,7 +97,7 @@ fn home(model: &str) -> PathBuf {
 pub(crate) struct Cache(PathBuf);
 
 impl Cache {
-    /// By `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HOME`, the first that is set.
+    /// Uses `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` or `HOME`, the first that is set.
     pub(crate) fn from_env() -> Cache {
         let var = |name: &str| {
             std::env::var_os(name)
@@ -110,7 +108,7 @@ impl Cache {
         Cache(own.unwrap_or_else(|| Cache::home().join("hub")))
     }
 
-    /// The folder of the hub's tools, which a token lies in.
+    /// The folder of the hub's tools, which contains the token.
     pub(crate) fn home() -> PathBuf {
         let var = |name: &str| {
             std::env::var_os(name)
@@ -129,46 +127,48 @@ impl Cache {
         Cache(path.to_owned())
     }
 
-    /// The folder itself.
+    /// Path of the cache.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where a model's files lie.
-    pub(crate) fn of(&self, repo: &Repo) -> PathBuf {
+    /// The folder of a model in the cache.
+    pub(crate) fn model_folder(&self, repo: &Repo) -> PathBuf {
         self.0
             .join(format!("models--{}", repo.id.replace('/', "--")))
     }
 
-    /// The commit a revision stands for, as far as this machine knows.
+    /// The commit of a revision, as far as this machine knows it.
     pub(crate) fn commit(&self, repo: &Repo) -> Option<String> {
-        let known = files::read_text(&self.of(repo).join("refs").join(&repo.revision)).ok();
+        let known =
+            files::read_text(&self.model_folder(repo).join("refs").join(&repo.revision)).ok();
         let known = known
             .map(|commit| commit.trim().to_owned())
             .filter(|c| !c.is_empty());
         known.or_else(|| is_commit(&repo.revision).then(|| repo.revision.clone()))
     }
 
-    /// The folder of a model's files, if all that decide an embedding are there.
+    /// The folder of a model's files, if all files that determine an embedding are there.
     pub(crate) fn snapshot(&self, repo: &Repo) -> Option<PathBuf> {
         let commit = self.commit(repo)?;
-        let snapshot = self.of(repo).join("snapshots").join(&commit);
-        let nowhere = self.of(repo).join(".no_exist").join(&commit);
-        let told = |file: &Path| snapshot.join(file).is_file() || nowhere.join(file).is_file();
-        // Without a list of modules, or word that there is none, what follows the network is not known.
+        let snapshot = self.model_folder(repo).join("snapshots").join(&commit);
+        let nowhere = self.model_folder(repo).join(".no_exist").join(&commit);
+        let is_known = |file: &Path| snapshot.join(file).is_file() || nowhere.join(file).is_file();
+        // The steps after the network are known only if there is a list of modules, or a record
+        // that the model has none.
         let whole = deciding_files(&snapshot)
             .iter()
             .all(|(file, required)| !required || snapshot.join(file).is_file());
-        (whole && told(Path::new(modules::MODULES))).then_some(snapshot)
+        (whole && is_known(Path::new(modules::MODULES))).then_some(snapshot)
     }
 }
 
-/// Whether a revision is a commit: such a name cannot come to mean something else.
+/// Whether a revision is a commit, whose meaning cannot change.
 pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The files a stage reads.
+/// The files that a stage reads, for its key.
 pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<InputFile> {
     let of = |folder: &Path| {
         let files = deciding_files(&base.join(folder)).into_iter();
@@ -181,14 +181,14 @@ pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<Inpu
         Location::Folder(path) if !base.join(path).join(folder::CONFIG).is_file() => {
             vec![InputFile::elsewhere(path.join(folder::CONFIG), Absent {
                 why: "no such file, so the folder holds no encoder".to_owned(),
-                hint: "`model` is `static`, a folder of sentence-transformers (config.json, tokenizer.json, model.safetensors, …; relative to the working directory), or a name of the Hugging Face hub".to_owned(),
+                hint: "`model` is `static`, a folder of sentence-transformers (config.json, tokenizer.json, model.safetensors, …; relative to the working directory), or a name on the Hugging Face hub".to_owned(),
             })]
         }
         Location::Folder(folder) => of(folder),
         Location::Hub(repo) => match cache.snapshot(repo) {
             Some(snapshot) => of(&snapshot),
             None => vec![InputFile::elsewhere(
-                cache.of(repo),
+                cache.model_folder(repo),
                 Absent {
                     why: absent(repo),
                     hint: if offline() {
@@ -205,7 +205,7 @@ pub(crate) fn files(location: &Location, base: &Path, cache: &Cache) -> Vec<Inpu
     }
 }
 
-/// Whether the environment forbids to ask the hub.
+/// Whether the environment forbids using the hub.
 pub(crate) fn offline() -> bool {
     ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
         .iter()
@@ -215,13 +215,13 @@ pub(crate) fn offline() -> bool {
         })
 }
 
-/// Gets a model of the hub here.
+/// Downloads a model of the hub.
 #[cfg(feature = "hub")]
 pub(crate) fn fetch(repo: &Repo, reporter: &dyn Reporter, cancel: &Cancel) -> OpResult<()> {
     crate::hub::Hub::from_env().fetch(repo, reporter, cancel)
 }
 
-/// Says how to get a model of the hub here.
+/// Fails with a hint how to get a model of the hub, because this build cannot download.
 #[cfg(not(feature = "hub"))]
 pub(crate) fn fetch(repo: &Repo, _: &dyn Reporter, _: &Cancel) -> OpResult<()> {
     let e = OpError::new(format!(
@@ -231,7 +231,7 @@ pub(crate) fn fetch(repo: &Repo, _: &dyn Reporter, _: &Cancel) -> OpResult<()> {
     Err(e.hint(by_hand(repo, &Cache::from_env())))
 }
 
-/// What to say of a model that is not here.
+/// The message for a model that is not on this machine.
 pub(crate) fn absent(repo: &Repo) -> String {
     format!(
         "the {} {} (revision {}) is not on this machine yet",
@@ -239,14 +239,13 @@ pub(crate) fn absent(repo: &Repo) -> String {
     )
 }
 
-/// What to do without the hub: take the encoder that needs none, if one is wanted, or get the model
-/// here by hand.
+/// A hint for working without the hub: use the static encoder where an encoder is wanted, or copy
+/// the model's files by hand.
 pub(crate) fn by_hand(repo: &Repo, cache: &Cache) -> String {
-    let instead = match cfg!(feature = "static-encoder") && repo.what == "encoder" {
-        true => {
-            "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
-        }
-        false => "",
+    let instead = if cfg!(feature = "static-encoder") && repo.what == "encoder" {
+        "`-p encoder=static` takes the compiled-in encoder instead (in a pipeline without this variable: `model: static`); or "
+    } else {
+        ""
     };
     format!(
         "{instead}get it on another machine: `hf download {id} --revision {revision}`, then copy models--{dashes} of its cache into {cache}; or put all JSON files of https://huggingface.co/{id}/tree/{revision}, those in its folders too, and model.safetensors (or pytorch_model.bin) into a folder and write `model: ./FOLDER`",

@@ -1,4 +1,4 @@
-//! Models in folders and under names of the hub, for whoever runs them.
+//! Models in folders and on the hub, for other operators.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use crate::error::EncoderError;
 use crate::folder::{self, CONFIG};
 use crate::location::{self, Cache, Location, Repo};
 
-/// What `model:` says where it is no encoder: a folder, or a name of the Hugging Face hub.
+/// The value of `model:` for a model that is not an encoder: a folder, or a name on the Hugging
+/// Face hub.
 pub struct Model(Place);
 
 enum Place {
@@ -17,13 +18,13 @@ enum Place {
 }
 
 impl Model {
-    /// Understands `model:`. `base` is what relative paths are relative to.
-    pub fn of(model: &str, revision: Option<&str>, base: &Path) -> Self {
-        Model(match Location::of(model, revision, base) {
+    /// Parses the value of `model:`. Relative paths are relative to `base`.
+    pub fn parse(model: &str, revision: Option<&str>, base: &Path) -> Self {
+        Model(match Location::parse(model, revision, base) {
             Location::Static => Place::Folder(PathBuf::from(model)),
             Location::Folder(path) => Place::Folder(path),
             Location::Hub(repo) => Place::Hub(Repo {
-                // The organisation of sentence-transformers is that of encoders.
+                // The default organisation is for encoders only.
                 id: model.to_owned(),
                 what: "model",
                 ..repo
@@ -38,19 +39,19 @@ impl Model {
         }
     }
 
-    /// Its name, for messages.
+    /// The model's name, for messages.
     pub fn name(&self) -> String {
         self.location().name()
     }
 
-    /// Its files, for `Operator::files`.
+    /// The model's files, for `Operator::files`.
     pub fn files(&self, base: &Path) -> Vec<InputFile> {
         match &self.0 {
             Place::Folder(path) if !base.join(path).join(CONFIG).is_file() => {
                 let absent = Absent {
                     why: "no such file, so the folder holds no model".to_owned(),
                     hint: "`model` is a folder (config.json, tokenizer.json, model.safetensors; \
-                           relative to the working directory), or a name of the Hugging Face hub"
+                           relative to the working directory), or a name on the Hugging Face hub"
                         .to_owned(),
                 };
                 vec![InputFile::elsewhere(path.join(CONFIG), absent)]
@@ -59,10 +60,10 @@ impl Model {
         }
     }
 
-    /// Gets a model of the hub here, for `Operator::fetch`.
+    /// Downloads a model of the hub, for `Operator::fetch`.
     ///
     /// # Errors
-    /// When the hub does not give it.
+    /// When the download fails.
     pub fn fetch(&self, reporter: &dyn Reporter, cancel: &Cancel) -> OpResult<()> {
         match &self.0 {
             Place::Folder(_) => Ok(()),
@@ -70,7 +71,7 @@ impl Model {
         }
     }
 
-    /// The folder of its files.
+    /// The folder of the model's files.
     ///
     /// # Errors
     /// When a model of the hub is not on this machine.
@@ -85,7 +86,7 @@ impl Model {
     }
 }
 
-/// Digest of the files that decide what a model gives.
+/// Digest of the files that determine a model's results.
 fn digest(of: &Path) -> OpResult<String> {
     let mut hasher = blake3::Hasher::new();
     for (file, _) in folder::deciding_files(of) {
@@ -104,31 +105,37 @@ fn digest(of: &Path) -> OpResult<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// An error of a model as one of an operator.
+/// Turns an error of a model into an error of an operator.
 pub(crate) fn explained(what: String, e: EncoderError) -> OpError {
-    let hint = e.hint();
+    let (hint, kind) = (e.hint(), e.kind());
     let e = OpError::wrap(what, e);
+    let e = match kind {
+        Some(kind) => e.with_kind(kind),
+        None => e,
+    };
     match hint {
         Some(hint) => e.hint(hint),
         None => e,
     }
 }
 
-/// Loads a model with `read`; gives it with the digest of its files.
+/// Loads a model with `read`. Returns it with the digest of its files. `what` and `name` are for
+/// messages.
 ///
 /// # Errors
-/// Those of `read`, and when the files change meanwhile.
+/// The errors of `read`, and when the files change meanwhile.
 pub(crate) fn load<T>(
-    (what, name): (&str, &str),
+    what: &str,
+    name: &str,
     folder: &Path,
     read: impl FnOnce() -> Result<T, EncoderError>,
 ) -> OpResult<(T, String)> {
     let before = digest(folder)?;
     let read = read().map_err(|e| explained(format!("failed to load the {what} {name}"), e))?;
-    // Results are kept under the digest: it must be that of what was read.
+    // Results are kept under the digest, so it must be that of the files that were read.
     if digest(folder)? != before {
         let problem = format!("the {what} {name} changed while it was read");
-        return Err(OpError::new(problem).file(folder).hint("run again"));
+        return Err(OpError::resource(problem).file(folder).hint("run again"));
     }
     Ok((read, before))
 }

@@ -1,8 +1,8 @@
-//! `modules.json`: what turns a network's states into a text's vector, in order.
+//! Reads `modules.json`: the steps that turn a network's states into a text's vector.
 //!
 //! Invariant: a list that sentence-transformers would not run, or would run as something else, is
-//! refused with the file and what is expected there. A folder without the file is a network with
-//! the mean of its states, as it is for sentence-transformers.
+//! refused with the file and what is expected in it. A folder without the file is a network
+//! followed by the mean of its states, as in sentence-transformers.
 
 use std::path::{Path, PathBuf};
 
@@ -13,23 +13,23 @@ use crate::error::EncoderError;
 use crate::folder::{CONFIG, inside, invalid, json, json_if_there};
 use crate::pooling::{Mode, Pooling};
 
-/// The file.
+/// Name of the file.
 pub(crate) const MODULES: &str = "modules.json";
-/// What it has to list, for messages.
+/// What the file must list, for messages.
 const EXPECTED: &str =
     "expected one Transformer, then one Pooling, then any number of Dense and Normalize";
 
-/// What follows the network, in order.
+/// A step after the network.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
-    /// Tokens' states to one vector.
+    /// Pools the states of tokens into one vector.
     Pool(Pooling),
-    /// A linear map of the vector, whose folder holds weights, and its activation.
+    /// A linear map of the vector, with weights in a folder, and an activation.
     Dense {
         folder: PathBuf,
         config: DenseConfig,
     },
-    /// To norm 1.
+    /// Scales the vector to norm 1.
     Normalise,
 }
 
@@ -55,7 +55,7 @@ fn yes() -> bool {
 pub(crate) struct Module {
     #[serde(default)]
     name: Option<String>,
-    /// Its folder, relative to the model's; empty for the model's own.
+    /// Folder relative to the model's; empty for the model's own.
     #[serde(default)]
     pub(crate) path: String,
     #[serde(rename = "type")]
@@ -63,13 +63,13 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// The last part of its class: `Pooling`.
+    /// The last part of the class's name, such as `Pooling`.
     pub(crate) fn class(&self) -> &str {
         self.class.rsplit('.').next().unwrap_or(&self.class)
     }
 }
 
-/// The list as it is written, or nothing where there is no such file.
+/// Reads the list as it is written. `None` where the file does not exist.
 pub(crate) fn listed(folder: &Path) -> Result<Option<Vec<Module>>, EncoderError> {
     let path = folder.join(MODULES);
     let all = json_if_there::<Vec<Module>>(&path)?;
@@ -79,7 +79,7 @@ pub(crate) fn listed(folder: &Path) -> Result<Option<Vec<Module>>, EncoderError>
     Ok(all)
 }
 
-/// What follows the network that `network` (the folder's `config.json`) describes.
+/// The steps after the network that `network` (the folder's `config.json`) describes.
 pub(crate) fn steps(folder: &Path, network: &Value) -> Result<Vec<Step>, EncoderError> {
     let Some(listed) = listed(folder)? else {
         return Ok(vec![Step::Pool(Pooling::mean())]);
@@ -88,8 +88,8 @@ pub(crate) fn steps(folder: &Path, network: &Value) -> Result<Vec<Step>, Encoder
     let mut names: Vec<&str> = Vec::new();
     for (i, module) in listed.iter().enumerate() {
         in_place(i, module).map_err(|problem| invalid(&path, problem))?;
-        // sentence-transformers keeps modules by name: of two with one name, the first would be
-        // gone.
+        // sentence-transformers stores modules by name, so the first of two with the same name
+        // would be lost.
         if let Some(name) = module.name.as_deref() {
             if names.contains(&name) {
                 return Err(invalid(&path, format!("two modules are called `{name}`")));
@@ -108,7 +108,7 @@ pub(crate) fn steps(folder: &Path, network: &Value) -> Result<Vec<Step>, Encoder
     followers.map(|m| step(folder, m, network)).collect()
 }
 
-/// Checks that a module of the list may stand at its place.
+/// Checks that a module may be at its place in the list.
 fn in_place(place: usize, module: &Module) -> Result<(), String> {
     let class = module.class();
     let nth = place + 1;
@@ -143,7 +143,7 @@ fn step(folder: &Path, module: &Module, network: &Value) -> Result<Step, Encoder
 
 fn dense(path: &Path) -> Result<DenseConfig, EncoderError> {
     let config: DenseConfig = json(path)?;
-    // Newer files say which of a text's vectors is mapped: the one there is.
+    // Newer files say which of a text's vectors is mapped; there is only one here.
     let usual = |key: &str, value: &Value| {
         matches!(key, "module_input_name" | "module_output_name") && value == "sentence_embedding"
     };
@@ -157,7 +157,7 @@ fn dense(path: &Path) -> Result<DenseConfig, EncoderError> {
     }
 }
 
-/// Modes by the switch and by the word that name them.
+/// Modes with their switch and their word.
 const MODES: [(&str, &str, Mode); 6] = [
     ("pooling_mode_cls_token", "cls", Mode::Cls),
     ("pooling_mode_max_tokens", "max", Mode::Max),
@@ -175,7 +175,7 @@ const MODES: [(&str, &str, Mode); 6] = [
     ("pooling_mode_lasttoken", "lasttoken", Mode::Last),
 ];
 
-/// `1_Pooling/config.json`: modes are switches, or, in newer files, one word.
+/// Reads `1_Pooling/config.json`. Modes are switches or, in newer files, a word.
 fn pooling(path: &Path, network: &Value) -> Result<Pooling, EncoderError> {
     let config: Map<String, Value> = json(path)?;
     let switch = |key: &str| match config.get(key) {
@@ -193,7 +193,7 @@ fn pooling(path: &Path, network: &Value) -> Result<Pooling, EncoderError> {
             }
             "pooling_mode" | "include_prompt" => {}
             key if MODES.iter().any(|m| m.0 == key) => {}
-            // What is off or not set changes nothing.
+            // A key that is off or not set changes nothing.
             _ if value.is_null() || value == false => {}
             key => return Err(invalid(path, format!("`{key}`: {value} is not understood"))),
         }
@@ -202,7 +202,7 @@ fn pooling(path: &Path, network: &Value) -> Result<Pooling, EncoderError> {
         None | Some(Value::Null) => {
             let mut modes = Vec::new();
             for (key, _, mode) in MODES {
-                // The mean is used where the file says nothing.
+                // The mean is the default.
                 if switch(key)?.unwrap_or(mode == Mode::Mean) {
                     modes.push(mode);
                 }
@@ -224,7 +224,7 @@ fn pooling(path: &Path, network: &Value) -> Result<Pooling, EncoderError> {
     })
 }
 
-/// The mode that an entry of `pooling_mode` names.
+/// The mode for an entry of `pooling_mode`.
 fn word(path: &Path, entry: &Value) -> Result<Mode, EncoderError> {
     let found = MODES.into_iter().find(|(_, word, _)| entry == word);
     found.map(|(_, _, mode)| mode).ok_or_else(|| {
@@ -236,7 +236,7 @@ fn word(path: &Path, entry: &Value) -> Result<Mode, EncoderError> {
     })
 }
 
-/// Checks that a width named here is the one that the network's configuration names.
+/// Checks that a width is the one in the network's configuration.
 fn fits(path: &Path, key: &str, value: &Value, network: &Value) -> Result<(), EncoderError> {
     let widths = ["hidden_size", "n_embd"];
     let width = widths

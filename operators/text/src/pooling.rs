@@ -1,13 +1,14 @@
-//! Tokens' states of a text to one vector (Reimers and Gurevych, Sentence-BERT, 2019), and vectors to norm 1.
+//! Pools the states of a text's tokens into one vector (Reimers and Gurevych, Sentence-BERT, 2019),
+//! and scales vectors to norm 1.
 
-/// How.
+/// A way to pool states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The first token's state.
     Cls,
     /// The largest value of each column.
     Max,
-    /// The mean.
+    /// The mean of all states.
     Mean,
     /// The sum, divided by the square root of the number of tokens.
     MeanSqrtLength,
@@ -17,7 +18,7 @@ pub(crate) enum Mode {
     Last,
 }
 
-/// Modes, whose vectors are put side by side.
+/// One or more modes, whose vectors are concatenated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pooling {
     pub(crate) modes: Vec<Mode>,
@@ -33,10 +34,11 @@ impl Pooling {
         }
     }
 
-    /// Pools `states`, row-major `tokens x width`, of which the first `prompt` tokens belong to the prompt.
+    /// Pools `states`, row-major `tokens x width`, of which the first `prompt` tokens belong to the
+    /// prompt.
     pub(crate) fn pool(&self, states: &[f32], width: usize, prompt: usize) -> Vec<f32> {
         let tokens = states.len() / width;
-        // Something is left to pool even of a text that is its prompt alone.
+        // At least one token is pooled, even if the text is only its prompt.
         let from = if self.include_prompt {
             0
         } else {
@@ -46,14 +48,14 @@ impl Pooling {
         for mode in &self.modes {
             let rows = states.chunks_exact(width).skip(from);
             match mode {
-                // A prompt left out of the count does not move the first token.
+                // The first token is the text's own, even if the prompt is left out.
                 Mode::Cls => out.extend_from_slice(&states[..width]),
                 Mode::Last => out.extend_from_slice(&states[(tokens - 1) * width..]),
                 Mode::Max => {
                     let mut most = vec![f32::NEG_INFINITY; width];
                     for row in rows {
                         for (m, x) in most.iter_mut().zip(row) {
-                            // A NaN stays; `max` would pass it over.
+                            // Keeps a NaN, which `max` would drop.
                             if *x > *m || x.is_nan() {
                                 *m = *x;
                             }
@@ -86,10 +88,10 @@ impl Pooling {
     }
 }
 
-/// Scales a row to norm 1; a row without a direction becomes exactly zero. One that is not finite
-/// becomes NaN as a whole: a zero would hide it.
+/// Scales a row to norm 1. A row without a direction becomes exactly zero. A row that is not finite
+/// becomes NaN as a whole, because a zero would hide it.
 pub(crate) fn normalise(row: &mut [f32]) -> bool {
-    // f64: the squares of a long text's sum neither overflow nor lose the small components.
+    // In f64, the squares of a long text's sum neither overflow nor lose the small components.
     let norm = row
         .iter()
         .map(|&value| f64::from(value) * f64::from(value))

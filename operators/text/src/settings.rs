@@ -1,28 +1,28 @@
-//! What a pipeline says of a transformer beside its name.
+//! Settings of a transformer in a pipeline.
 
-/// What the pipeline says beside the model.
+/// The settings that the pipeline gives besides the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// Vectors to norm 1, whatever the folder says.
+    /// Scale vectors to norm 1, whatever the folder says.
     pub normalize: bool,
-    /// Only the first numbers of a vector.
+    /// Keep only this many numbers of a vector.
     pub truncate_dim: Option<usize>,
-    /// What weights are rounded to; computing is in single precision.
+    /// The precision to which weights are rounded. Computing is in single precision.
     pub round: Round,
-    /// A shorter input than the folder asks for.
+    /// Longest input in tokens, if shorter than the folder's.
     pub max_tokens: Option<usize>,
 }
 
-/// Precision of weights.
+/// The precision to which weights are rounded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Round {
-    /// They stay as they are.
+    /// Weights stay as they are.
     #[default]
     No,
-    /// To what the folder's configuration names.
+    /// The precision in the folder's configuration.
     Auto,
-    /// To IEEE half precision.
+    /// IEEE half precision.
     Float16,
-    /// To the upper half of a single.
+    /// bfloat16: the upper half of a single.
     BFloat16,
 }

@@ -1,10 +1,10 @@
 //! The static encoder: a table of token vectors, averaged. No neural network runs.
 //!
-//! Purpose: text -> unit-norm vector from a table distilled from all-MiniLM-L6-v2 (int8 rows, one
-//! scale each, the token's weight inside the scale), in microseconds and without a download.
-//! Invariant: a row depends on its own text alone (not on its neighbours, the batch or the number of
-//! threads) and has norm 1, or is all zeros when no token of the text is known. Never NaN.
-//! Not here: the files' layout (`static_format`), the operator, any other encoder.
+//! The table is distilled from all-MiniLM-L6-v2: int8 rows with one scale each, which includes the
+//! token's weight. Encoding a text takes microseconds and needs no download. Invariant: a row
+//! depends only on its own text (not on its neighbours, the batch or the number of threads). It has
+//! norm 1, or is all zeros when no token of the text is known, and is never NaN. `static_format`
+//! has the layout of the files.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,7 +22,7 @@ use crate::error::EncoderError;
 use crate::pooling::normalise;
 use crate::static_format::{self, CONFIG_FILE, Parts, TABLE_FILE, VOCAB_FILE};
 
-/// BERT's tokenizer without special tokens: `[CLS]` written in a text is text.
+/// BERT's tokenizer without special tokens: `[CLS]` in a text is text.
 type BertTokenizer = TokenizerImpl<
     WordPiece,
     BertNormalizer,
@@ -37,7 +37,7 @@ mod builtin {
     pub(super) const CONFIG: &[u8] =
         include_bytes!("../../../data/models/static-minilm/config.json");
     pub(super) const VOCAB: &[u8] = include_bytes!("../../../data/models/static-minilm/vocab.txt");
-    // A static: a constant this large could be copied into every place that names it.
+    // A static, because a constant of this size could be copied wherever it is used.
     pub(super) static TABLE: &[u8] =
         include_bytes!("../../../data/models/static-minilm/model.safetensors");
 }
@@ -49,7 +49,7 @@ pub struct Encoded {
     pub dim: usize,
     /// Row-major, one row per text in the order given.
     pub values: Vec<f32>,
-    /// Rows that are the zero vector because their text is empty or holds no known token, ascending.
+    /// Rows that are the zero vector, because their text is empty or has no known token, ascending.
     pub zero_rows: Vec<usize>,
 }
 
@@ -61,12 +61,12 @@ struct Model {
     name: String,
     dim: usize,
     tokenizer: BertTokenizer,
-    /// Contributes nothing: an average over an unknown word says nothing about it.
+    /// The id of unknown tokens, which are left out of the average.
     unknown: u32,
     table: Cow<'static, [u8]>,
     rows: Range<usize>,
     scales: Vec<f32>,
-    /// Hash of the small files, taken at loading; the table is added when the digest is asked for.
+    /// Hash of the small files, computed at loading. The table is added when the digest is needed.
     small_files: blake3::Hasher,
     digest: OnceLock<String>,
 }
@@ -82,10 +82,10 @@ impl std::fmt::Debug for StaticEncoder {
 }
 
 impl StaticEncoder {
-    /// The encoder compiled into the binary, loaded at the first call and shared after it.
+    /// The encoder that is compiled into the binary. It is loaded at the first call, then shared.
     ///
     /// # Errors
-    /// None in a binary whose tests pass; a damaged model folder at build time would show here.
+    /// When the model folder was damaged at build time, which the tests exclude.
     #[cfg(feature = "static-encoder")]
     pub fn builtin() -> Result<Self, EncoderError> {
         static LOADED: OnceLock<StaticEncoder> = OnceLock::new();
@@ -97,12 +97,12 @@ impl StaticEncoder {
             builtin::VOCAB,
             Cow::Borrowed(builtin::TABLE),
         )?;
-        // Two threads may both have loaded it: the same bytes, so either will do.
+        // If two threads loaded it at once, both have the same content.
         Ok(LOADED.get_or_init(|| loaded).clone())
     }
 
-    /// What [`StaticEncoder::digest`] of the compiled-in encoder is, without building its tokenizer: a
-    /// stage that turns out to be cached needs no more.
+    /// The digest of the compiled-in encoder, without building its tokenizer, which a cached stage
+    /// does not need.
     #[cfg(feature = "static-encoder")]
     #[must_use]
     pub fn builtin_digest() -> &'static str {
@@ -118,7 +118,7 @@ impl StaticEncoder {
     /// Loads an encoder from the contents of its three files.
     ///
     /// # Errors
-    /// A file that is malformed, of an unknown format, or does not fit the others.
+    /// When a file is malformed, has an unknown format, or does not fit the others.
     pub fn from_bytes(config: &[u8], vocab: &[u8], table: Vec<u8>) -> Result<Self, EncoderError> {
         Self::load(config, vocab, Cow::Owned(table))
     }
@@ -126,7 +126,7 @@ impl StaticEncoder {
     /// Loads an encoder from a folder with `config.json`, `vocab.txt` and `model.safetensors`.
     ///
     /// # Errors
-    /// As [`StaticEncoder::from_bytes`], or a file that cannot be read.
+    /// As [`StaticEncoder::from_bytes`], and when a file cannot be read.
     pub fn from_dir(folder: &Path) -> Result<Self, EncoderError> {
         let read = |name: &str| {
             let path = folder.join(name);
@@ -185,7 +185,7 @@ impl StaticEncoder {
         })))
     }
 
-    /// Name of the model, as its `config.json` gives it.
+    /// The model's name in its `config.json`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
@@ -197,8 +197,8 @@ impl StaticEncoder {
         self.0.dim
     }
 
-    /// BLAKE3 of everything that decides an embedding (configuration, vocabulary, table), in hex. It
-    /// belongs in the key of a stage that embeds.
+    /// BLAKE3 of everything that determines an embedding (configuration, vocabulary, table), in
+    /// hex. It is part of the key of a stage that embeds.
     pub fn digest(&self) -> &str {
         let model = &*self.0;
         model
@@ -209,7 +209,7 @@ impl StaticEncoder {
     /// Embeds texts, in parallel on the current rayon pool.
     ///
     /// # Errors
-    /// The tokenizer refusing a text, with its row; no text is known to cause this.
+    /// When the tokenizer refuses a text, with its row. No text is known to cause this.
     pub fn encode<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Encoded, EncoderError> {
         let mut values = vec![0.0_f32; texts.len() * self.0.dim];
         let known: Vec<bool> = values
@@ -235,9 +235,9 @@ impl StaticEncoder {
 }
 
 impl Model {
-    /// Fills `out` (zeros on entry); false if it stays zero.
+    /// Fills `out`, which must be zero. Returns false if it stays zero.
     fn encode_row(&self, text: &str, out: &mut [f32]) -> tokenizers::Result<bool> {
-        // Offsets, the only difference to `encode`, are not wanted.
+        // Unlike `encode`, this computes no offsets.
         let encoding = self.tokenizer.encode_fast(text, false)?;
         let table = &self.table[self.rows.clone()];
         for &id in encoding.get_ids() {
@@ -269,7 +269,7 @@ fn finish_digest(small_files: &blake3::Hasher, table: &[u8]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// The length in front keeps two splits of the same bytes apart.
+/// Hashes a file after its length, so that another division of the same bytes has another hash.
 fn hash_file(hasher: &mut blake3::Hasher, file: &[u8]) {
     hasher
         .update(&(file.len() as u64).to_le_bytes())

@@ -1,9 +1,8 @@
 //! The files of a static encoder: `config.json`, `vocab.txt` and `model.safetensors`.
 //!
-//! Purpose: turn three byte strings into checked parts, or say which file is wrong and how.
-//! Invariant: a [`Parts`] is consistent (one table row and one finite scale per vocabulary entry, an
-//! unknown token that exists), so that encoding needs no further checks.
-//! Not here: tokenising and averaging (`static_encoder`).
+//! Three byte strings become checked parts, or an error that says which file is wrong and how.
+//! Invariant: a [`Parts`] is consistent (one table row and one finite scale per vocabulary entry,
+//! and an unknown token that exists), so that encoding needs no further checks.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,7 +18,7 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const VOCAB_FILE: &str = "vocab.txt";
 pub(crate) const TABLE_FILE: &str = "model.safetensors";
 
-/// `config.json`: only what encoding needs. The origin and licence notes beside it are for people.
+/// `config.json`: only what encoding needs. Its notes on origin and licence are for readers.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Config {
     pub(crate) name: String,
@@ -27,7 +26,7 @@ pub(crate) struct Config {
     pub(crate) tokenizer: TokenizerConfig,
 }
 
-/// The knobs of BERT's tokenizer.
+/// Settings of BERT's tokenizer.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TokenizerConfig {
     pub(crate) lowercase: bool,
@@ -36,15 +35,15 @@ pub(crate) struct TokenizerConfig {
     pub(crate) max_input_chars_per_word: usize,
 }
 
-/// A loaded model, checked, with the table left in its bytes: decoding 30,000 rows at start-up would
-/// cost more than the few rows a run asks for.
+/// A loaded and checked model. The table stays in its bytes: decoding 30,000 rows at start-up would
+/// cost more than the few rows that a run needs.
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    /// Token -> id, the id being its line; in the map type the tokenizer takes.
+    /// Ids of tokens, which are their lines, in the tokenizer's map type.
     pub(crate) vocab: AHashMap<String, u32>,
     pub(crate) unknown: u32,
     pub(crate) table: Cow<'static, [u8]>,
-    /// Where the int8 rows lie inside `table`.
+    /// The range of the int8 rows in `table`.
     pub(crate) rows: Range<usize>,
     pub(crate) scales: Vec<f32>,
 }
@@ -75,7 +74,7 @@ pub(crate) fn parse(
 }
 
 fn parse_config(bytes: &[u8]) -> Result<Config, EncoderError> {
-    /// Read before the rest: a later format may have other fields.
+    /// Read before the rest, because a later format may have other fields.
     #[derive(Deserialize)]
     struct Version {
         format: u32,
@@ -143,14 +142,14 @@ fn parse_table(
         .iter()
         .map(|bytes| f32::from_le_bytes(*bytes))
         .collect();
-    // A row is its scale times whole numbers of one byte.
+    // A row is its scale times int8 numbers.
     let finite = |scale: &f32| (scale * 128.0).is_finite();
     if let Some(row) = scales.iter().position(|scale| !finite(scale)) {
         return Err(bad(format!(
             "scales: row {row} is not a finite number, or so large that its row is not"
         )));
     }
-    // `rows` is a slice of `bytes`, so the difference of their addresses is its offset.
+    // `rows` is a slice of `bytes`, so the difference of their addresses is the offset.
     let start = rows.as_ptr().addr() - bytes.as_ptr().addr();
     Ok((start..start + rows.len(), scales))
 }

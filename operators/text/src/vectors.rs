@@ -1,20 +1,21 @@
-//! Vectors of texts, kept between runs: a graph with a thousand new names embeds a thousand names, and a killed stage goes on.
+//! Keeps vectors of texts between runs: a graph with a thousand new names embeds a thousand names,
+//! and a killed stage continues.
 
 use std::path::Path;
 
 use gfm_pipe_api::result_cache::{self, Id, ResultCache};
 
-/// The name of a text among all texts with all prompts.
+/// The id of a text with a prompt.
 pub(crate) fn text_id(prompt: &str, text: &str) -> Id {
     result_cache::id("gfm-pipe text of a vector", &[prompt, text])
 }
 
-/// The vectors of the encoder and settings that `name` stands for.
+/// Opens the vectors of the encoder and settings that `name` identifies.
 pub(crate) fn open(cache: &Path, name: &str) -> ResultCache {
     ResultCache::open(cache, "vectors", name)
 }
 
-/// Calls `found` with the number and the vector of each text that is there.
+/// Calls `found` with the index and the vector of each text that is kept.
 pub(crate) fn read(
     kept: &ResultCache,
     ids: &[Id],
@@ -32,7 +33,7 @@ pub(crate) fn read(
     });
 }
 
-/// A vector as it is kept.
+/// The bytes in which a vector is kept.
 pub(crate) fn to_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|x| x.to_le_bytes()).collect()
 }

@@ -1,5 +1,5 @@
-//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for all-MiniLM-L6-v2 and all-mpnet-base-v2 where
-//! `scripts/fetch-encoders` has put them.
+//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for
+//! all-MiniLM-L6-v2 and all-mpnet-base-v2 where `scripts/fetch-encoders` has put them.
 #![cfg(feature = "transformers")]
 #![allow(
     clippy::unwrap_used,
@@ -79,7 +79,8 @@ fn tiny_models_give_the_vectors_of_sentence_transformers() {
             ("truncated", &truncated, None),
         ] {
             if model == "nomic_bert" && settings.normalize {
-                // Its numbers are by a network alone, without what sentence-transformers does after it.
+                // Its numbers are by a network alone, without what sentence-transformers does after
+                // it.
                 continue;
             }
             let want: Vec<Vec<f32>> = serde_json::from_value(expected[model][way].clone()).unwrap();
@@ -153,7 +154,7 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
     };
     let expected =
         "expected one Transformer, then one Pooling, then any number of Dense and Normalize";
-    for (text, told) in [
+    for (text, reported) in [
         ("[]".to_owned(), "it lists no module"),
         (list(&[&network]), "there is no Pooling"),
         (list(&[&pooling, &norm]), "module 1 is a Pooling"),
@@ -178,10 +179,10 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
         let (_dir, folder) = changed("bert", "modules.json", |_| text.clone());
         let e = Transformer::load(&folder, &Settings::default()).err();
         let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
-        let want = format!("modules.json: {told}: {expected}");
+        let want = format!("modules.json: {reported}: {expected}");
         assert!(e.ends_with(&want), "{text}: {e}");
     }
-    for (text, told) in [
+    for (text, reported) in [
         (
             list(&[&network, &pooling, &same]),
             "two modules are called `1`",
@@ -193,7 +194,7 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
         let e = Transformer::load(&folder, &Settings::default()).err();
         let e = e.unwrap_or_else(|| panic!("{text} is taken")).to_string();
         assert!(
-            e.contains("modules.json") && e.contains(told),
+            e.contains("modules.json") && e.contains(reported),
             "{text}: {e}"
         );
     }
@@ -245,7 +246,7 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
         };
         e.to_string()
     };
-    for (file, from, to, told) in [
+    for (file, from, to, reported) in [
         ("config.json", "\"bert\"", "\"t5\"", "model_type `t5`"),
         ("config.json", "\"gelu\"", "\"swish\"", "hidden_act `swish`"),
         (
@@ -360,7 +361,7 @@ fn a_folder_that_is_wrong_says_where_and_never_panics() {
         ),
     ] {
         let message = refused(file, from, to);
-        assert!(message.contains(told), "{file}: {message}");
+        assert!(message.contains(reported), "{file}: {message}");
     }
     let bytes = std::fs::read(fixtures().join("bert/model.safetensors")).unwrap();
     for cut in [0, 7, 100, bytes.len() - 1] {

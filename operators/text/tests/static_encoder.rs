@@ -1,5 +1,5 @@
-//! The compiled-in encoder against vectors written by `scripts/distill-static/distill.py`, and what it
-//! promises about every text.
+//! The compiled-in encoder against vectors written by `scripts/distill-static/distill.py`, and what
+//! it promises about every text.
 #![cfg(feature = "static-encoder")]
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,7 +1,7 @@
-//! PyTorch's archives: a zip file with a pickle of a dictionary of tensors, and the tensors' bytes
-//! beside it.
+//! Reads PyTorch archives: zip files with a pickle of a dictionary of tensors, and the tensors'
+//! bytes.
 //!
-//! Reading is candle's; what it would not survive is found before it looks.
+//! candle does the reading. Content with which it would panic or exhaust memory is refused before.
 
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -12,17 +12,17 @@ use zip::ZipArchive;
 
 use crate::{Refused, Tensors, check_finite, form, pickle};
 
-/// A pickle of a thousand tensors has some hundred kilobytes.
+/// Largest pickle, in bytes. (That of a thousand tensors has some hundred kilobytes.)
 const MAX_PICKLE: u64 = 64 << 20;
 
-/// Tensors of a file: those under `key` where that is given and there, else those of the whole.
+/// Reads the tensors of a file: those under `key`, if it is given and exists, else all.
 ///
 /// # Errors
-/// When it is not such a file, or a value is not finite.
+/// When it is not an archive, or a value is not finite.
 pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> {
     look(file)?;
     let size = files::metadata(file)?.len();
-    // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes it.
+    // The library's reader panics where a tuple of the pickle is shorter than PyTorch writes.
     let open = |key: Option<&str>| {
         std::panic::catch_unwind(|| PthTensors::new(file, key))
             .map_err(|_| Refused::new("its pickle is not one that PyTorch writes"))?
@@ -34,7 +34,7 @@ pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> 
     };
     let mut out = Tensors::new();
     for (name, info) in pth.tensor_infos() {
-        // A broken file may claim any shape; the tensors are stored as they are, so none is larger
+        // A broken file may claim any shape. Tensors are stored uncompressed, so none is larger
         // than the file.
         let dims = info.layout.dims();
         let bytes = dims
@@ -55,7 +55,7 @@ pub fn read_archive(file: &Path, key: Option<&str>) -> Result<Tensors, Refused> 
     Ok(out)
 }
 
-/// Looks at a file before the library does: what it is, its byte order, and what its pickles make.
+/// Checks a file before the library reads it: its format, its byte order, and its pickles.
 fn look(file: &Path) -> Result<(), Refused> {
     let named = file.file_name().unwrap_or_default().to_string_lossy();
     let mut head = Vec::new();

@@ -1,4 +1,4 @@
-//! Weights are numbers: a NaN or an infinity among them is refused by name and place.
+//! Refuses weights that are NaN or infinite, by name and position.
 
 use candle_core::{DType, Tensor};
 
@@ -7,7 +7,7 @@ use crate::Refused;
 /// Checks that all values of a tensor are finite, in f32.
 ///
 /// # Errors
-/// When one is not; the error names the tensor, the value and its place.
+/// When one is not. The error names the tensor, the value and its position.
 pub fn check(name: &str, tensor: &Tensor) -> Result<(), Refused> {
     if !tensor.dtype().is_float() {
         return Ok(());
@@ -23,7 +23,7 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<(), Refused> {
             tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
         ),
     };
-    // Without a branch for each value, so that it takes no longer than reading them.
+    // No branch for each value, so that checking takes no longer than reading.
     let all = |chunk: &[f32]| chunk.iter().fold(true, |ok, v| ok & v.is_finite());
     if values.chunks(4096).all(all) {
         return Ok(());
@@ -38,15 +38,16 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<(), Refused> {
         n => format!(", and {n} more values that are not finite"),
     };
     let place = index(at, tensor.dims());
-    let problem = match wide {
-        true => format!("`{name}` holds a value at {place} that is too large for f32{more}"),
-        false => format!("`{name}` holds {value} at {place}{more}"),
+    let problem = if wide {
+        format!("`{name}` holds a value at {place} that is too large for f32{more}")
+    } else {
+        format!("`{name}` holds {value} at {place}{more}")
     };
     Err(Refused::new(problem)
         .hint("the training that wrote it went astray, or the file is damaged: use an earlier one"))
 }
 
-/// `[3, 17]`
+/// The position of a value in a tensor, as `[3, 17]`.
 fn index(mut at: usize, dims: &[usize]) -> String {
     let mut parts = Vec::new();
     for n in dims.iter().rev() {

@@ -1,19 +1,19 @@
-//! What a file is by its first bytes, so that one that holds no weights is named for what it is.
+//! Recognises the format of a file by its first bytes, for errors about files that are not weights.
 
 use gfm_pipe_api::foreign::git_lfs;
 
 use crate::Refused;
 
-/// Bytes that are enough to tell.
+/// Number of bytes that are needed to recognise a format.
 pub(crate) const HEAD: usize = 512;
 
 /// The start of every file that `torch.save` wrote before PyTorch 1.6: a pickle of a magic number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const ZIP: &[u8] = b"PK\x03\x04";
-/// Every file with this ending has it.
+/// The start of every Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 
-/// How a file becomes one that can be read.
+/// A hint how to save a file so that it can be read.
 fn save_again(file: &str) -> String {
     format!(
         "save it again in PyTorch: torch.save(torch.load(\"{file}\", map_location=\"cpu\", weights_only=True), \"{file}\")"
@@ -25,7 +25,7 @@ pub(crate) fn big_endian(file: &str) -> Refused {
         .hint(save_again(file))
 }
 
-/// Files that cannot be weights of any kind.
+/// The error for a file that cannot be weights of any kind.
 fn no_weights(head: &[u8]) -> Option<Refused> {
     if head.is_empty() {
         return Some(
@@ -45,7 +45,7 @@ fn no_weights(head: &[u8]) -> Option<Refused> {
         })
 }
 
-/// What a file is that should be a PyTorch archive and is none.
+/// The error for a file that should be a PyTorch archive, but is not one.
 pub(crate) fn not_an_archive(head: &[u8], file: &str) -> Option<Refused> {
     if head.starts_with(ZIP) {
         return None;
@@ -73,7 +73,7 @@ pub(crate) fn not_an_archive(head: &[u8], file: &str) -> Option<Refused> {
             Refused::new("it is a safetensors file").hint("let its name end with .safetensors"),
         );
     }
-    // A protocol of 2 or more says so in its first two bytes.
+    // Pickles of protocol 2 or later begin with these two bytes.
     if head[0] == 0x80 && head.get(1).is_some_and(|version| *version < 8) {
         return Some(
             Refused::new("it is a bare pickle, not an archive of torch.save")
@@ -83,7 +83,7 @@ pub(crate) fn not_an_archive(head: &[u8], file: &str) -> Option<Refused> {
     None
 }
 
-/// What a file is that should be safetensors and is none.
+/// The error for a file that should be safetensors, but is not.
 pub(crate) fn not_safetensors(bytes: &[u8]) -> Option<Refused> {
     if let Some(refused) = no_weights(&bytes[..bytes.len().min(HEAD)]) {
         return Some(refused);
@@ -92,7 +92,8 @@ pub(crate) fn not_safetensors(bytes: &[u8]) -> Option<Refused> {
         .then(|| Refused::new("it is a PyTorch file").hint("let its name end with .pth or .bin"))
 }
 
-/// The length of a header in eight bytes, then the header: a JSON object.
+/// Whether a file begins like safetensors: eight bytes with the length of a header, then the
+/// header, a JSON object.
 fn is_safetensors(head: &[u8]) -> bool {
     let length = head.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
     length.is_some_and(|n| n < 1 << 32) && head.get(8) == Some(&b'{')

@@ -1,9 +1,8 @@
 //! Files of weights that other programs wrote: PyTorch archives (`.pth`, `.bin`) and safetensors.
 //!
-//! Purpose: one place where such bytes become tensors, for the graph model and for text encoders.
-//! Invariant: whatever the bytes, reading gives tensors whose values are all finite, or an error
-//! that says what the file is and what to do about it. It neither panics nor exhausts the stack,
-//! and takes memory in proportion to the file. Not here: which tensors a model needs.
+//! The graph model and the text encoders read their weights here. Invariant: for any bytes, reading
+//! returns tensors whose values are all finite, or an error that says what the file is and what to
+//! do about it. It does not panic or exhaust the stack, and takes memory in proportion to the file.
 
 mod archive;
 mod finite;
@@ -15,12 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use gfm_pipe_api::{ErrorKind, OpError};
 
 pub use archive::read_archive;
 pub use finite::check as check_finite;
 pub use names::unwrapped;
 
-/// Tensors by name.
+/// Tensors by their names in the file.
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// Why a file of weights is refused.
@@ -31,6 +31,8 @@ pub struct Refused {
     pub problem: String,
     /// What to do about it, where something is known.
     pub hint: Option<String>,
+    /// Who can correct it: the data, unless the file could not be read.
+    pub kind: ErrorKind,
 }
 
 impl Refused {
@@ -39,6 +41,7 @@ impl Refused {
         Refused {
             problem: problem.into(),
             hint: None,
+            kind: ErrorKind::Data,
         }
     }
 
@@ -52,7 +55,7 @@ impl Refused {
 
 impl From<candle_core::Error> for Refused {
     fn from(mut e: candle_core::Error) -> Self {
-        // A backtrace does not help the user.
+        // Users cannot do anything with a backtrace.
         while let candle_core::Error::WithBacktrace { inner, .. } = e {
             e = *inner;
         }
@@ -62,14 +65,19 @@ impl From<candle_core::Error> for Refused {
 
 impl From<std::io::Error> for Refused {
     fn from(e: std::io::Error) -> Self {
-        Refused::new(e.to_string())
+        let message = e.to_string();
+        let kind = OpError::wrap("", e).kind();
+        Refused {
+            kind,
+            ..Refused::new(message)
+        }
     }
 }
 
-/// The tensors of a safetensors file, and its metadata.
+/// Reads the tensors of a safetensors file, and its metadata.
 ///
 /// # Errors
-/// When it is not such a file, or a value is not finite.
+/// When it is not safetensors, or a value is not finite.
 pub fn read_safetensors(file: &Path) -> Result<(Tensors, HashMap<String, String>), Refused> {
     let bytes = gfm_pipe_api::files::read(file)?;
     if let Some(refused) = form::not_safetensors(&bytes) {

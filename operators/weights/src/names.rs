@@ -1,22 +1,22 @@
-//! Names of tensors without what wrappers put before them.
+//! Removes the prefixes of wrappers from names of tensors.
 
 use crate::{Refused, Tensors};
 
-/// What DataParallel and DistributedDataParallel put before every name.
+/// The prefix that DataParallel and DistributedDataParallel put before every name.
 const PARALLEL: &str = "module.";
-/// What `torch.compile` puts where a module was compiled: before every name, or inside.
+/// What `torch.compile` puts into names, at the beginning or inside.
 const COMPILED: &str = "_orig_mod.";
 
-/// A name without `_orig_mod.`, wherever it stands: no module of a model is called so.
+/// A name without `_orig_mod.` anywhere: no module of a model has this name.
 fn without_compiled(name: &str) -> String {
     let parts = name.split('.');
     let kept: Vec<&str> = parts.filter(|part| *part != "_orig_mod").collect();
     kept.join(".")
 }
 
-/// The same tensors without wrappers in their names, and what was taken away, if anything.
+/// Removes wrappers from names. Also returns a note on what was removed, if anything.
 ///
-/// `module.` goes only where every name has it: a model may have a part that is called so.
+/// `module.` is removed only if every name has it, because a part of a model may have this name.
 ///
 /// # Errors
 /// When two tensors would have the same name.

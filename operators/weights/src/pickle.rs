@@ -1,21 +1,21 @@
-//! A pickle looked at before a library reads it: how deep and how large what it makes would be.
+//! Checks the depth and size of a pickle's objects before a library reads it.
 //!
-//! The library builds nested objects, and cloning or dropping one recurses once a level: 200,000
-//! levels overflow the stack. A pickle may also copy what it made before, so that forty bytes
-//! become a terabyte. Both are found here, by going through the same instructions with nothing but
-//! depths and sizes. Where the library would stop with an error, this stops without one.
+//! The library builds nested objects, and cloning or dropping one recurses once per level: 200,000
+//! levels overflow the stack. A pickle may also copy earlier objects, so that forty bytes become a
+//! terabyte. Both are found here by going through the same instructions with only depths and sizes.
+//! Where the library would stop with an error, this check stops without one.
 
 use std::collections::HashMap;
 
 use crate::Refused;
 
-/// Levels that objects may be nested; PyTorch's state dictionaries have about ten.
+/// Most levels of nested objects. (PyTorch's state dictionaries have about ten.)
 const MAX_DEPTH: u32 = 200;
-/// Objects (of 64 bytes) made and copied in all; a model of a thousand tensors has some fifty
-/// thousand.
+/// Most objects (of 64 bytes) that are made and copied in total. (A model of a thousand tensors has
+/// some fifty thousand.)
 const MAX_OBJECTS: u64 = 4_000_000;
 
-/// An object on the machine's stack.
+/// An object on the stack of the pickle machine.
 #[derive(Clone, Copy)]
 struct Item {
     depth: u32,
@@ -29,11 +29,11 @@ const ONE: Item = Item {
     mark: false,
 };
 
-/// Why the walk ends.
+/// Why the check ends.
 enum End {
-    /// The library reports what is wrong, or there is nothing more.
+    /// The pickle ends, or the library will report what is wrong.
     Quiet,
-    /// What this is here for.
+    /// The pickle is too deep or too large.
     Refused(Refused),
 }
 
@@ -44,10 +44,10 @@ struct Machine<'a> {
     made: u64,
 }
 
-/// Checks that what a pickle makes is neither too deep nor too large.
+/// Checks that a pickle's objects are neither too deep nor too large.
 ///
 /// # Errors
-/// When it is.
+/// When they are.
 pub(crate) fn check(pickle: &[u8]) -> Result<(), Refused> {
     let mut machine = Machine {
         rest: pickle,
@@ -87,14 +87,15 @@ impl Machine<'_> {
         self.stack.pop().ok_or(End::Quiet)
     }
 
-    /// Counts what was made or copied.
+    /// Counts objects that were made or copied.
     fn count(&mut self, objects: u64) -> Result<(), End> {
         self.made = self.made.saturating_add(objects);
-        match self.made > MAX_OBJECTS {
-            true => Err(End::Refused(Refused::new(format!(
+        if self.made > MAX_OBJECTS {
+            Err(End::Refused(Refused::new(format!(
                 "its pickle makes more than {MAX_OBJECTS} objects: it is not a file of weights"
-            )))),
-            false => Ok(()),
+            ))))
+        } else {
+            Ok(())
         }
     }
 
@@ -108,14 +109,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A new object without parts, with this many bytes of text.
+    /// Pushes a new object without parts, with this many bytes of text.
     fn plain(&mut self, text: usize) -> Result<(), End> {
         let objects = 1 + text as u64 / 64;
         self.count(objects)?;
         self.push(Item { objects, ..ONE })
     }
 
-    /// A new object that holds the last `n`.
+    /// Replaces the last `n` objects by a new object that contains them.
     fn around(&mut self, n: usize) -> Result<(), End> {
         let mut out = ONE;
         for _ in 0..n {
@@ -125,7 +126,7 @@ impl Machine<'_> {
         self.push(out)
     }
 
-    /// What lies above the last mark, which goes, too.
+    /// Removes the objects above the last mark, and the mark.
     fn pop_to_mark(&mut self) -> Result<Item, End> {
         let mut out = Item { depth: 0, ..ONE };
         loop {
@@ -139,7 +140,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Puts an object into the last one.
+    /// Adds an object to the last one.
     fn add_to_last(&mut self, item: Item) -> Result<(), End> {
         let mut last = self.pop()?;
         last.add(item);

@@ -5,6 +5,7 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
+use gfm_pipe_api::ErrorKind;
 use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, read_safetensors, unwrapped};
 use zip::write::SimpleFileOptions;
 
@@ -67,10 +68,23 @@ fn pth(name: &str, values: [f32; 3], order: &str) -> Vec<u8> {
 
 fn refused(name: &str, content: &[u8]) -> Refused {
     let file = written(name, content);
-    if name.ends_with(".safetensors") {
-        return read_safetensors(&file.path).unwrap_err();
+    let e = if name.ends_with(".safetensors") {
+        read_safetensors(&file.path).unwrap_err()
+    } else {
+        read_archive(&file.path, None).unwrap_err()
+    };
+    assert_eq!(e.kind, ErrorKind::Data, "{e}");
+    e
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_fault_of_the_data() {
+    for e in [
+        read_safetensors("none.safetensors".as_ref()).unwrap_err(),
+        read_archive("none.pth".as_ref(), None).unwrap_err(),
+    ] {
+        assert_eq!(e.kind, ErrorKind::User, "{e}");
     }
-    read_archive(&file.path, None).unwrap_err()
 }
 
 fn safetensors_of(name: &str, tensor: Tensor) -> Vec<u8> {

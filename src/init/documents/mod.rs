@@ -2,15 +2,15 @@
 //! it.
 //!
 //! What counts as a document or a question is up to the operators that read them
-//! (`gfm_pipe_index::look`). A file of questions is known by its name (`train`, `valid`, `test`,
+//! (`crate::registry::preview`). A file of questions is known by its name (`train`, `valid`, `test`,
 //! `questions`) and by what is in it, so that `test.json` may hold documents.
 
 mod pipeline;
 
 use std::path::{Path, PathBuf};
 
+use crate::registry::preview::{self, Files, QuestionFile};
 use gfm_pipe_api::Absent;
-use gfm_pipe_index::look::{self, Asked, Files};
 
 use super::name_of;
 
@@ -71,7 +71,7 @@ pub struct Questions {
     /// Its path, as the user would write it.
     pub file: PathBuf,
     /// How many there are.
-    pub asked: Asked,
+    pub asked: QuestionFile,
 }
 
 /// Documents that were found.
@@ -99,13 +99,13 @@ pub struct Documents {
 /// # Errors
 /// When there is no file that is read as documents.
 pub fn find(given: &Path) -> Result<Documents, Absent> {
-    let folder = look::folder(given);
+    let folder = preview::folder(given);
     let mut questions = Vec::new();
     let mut unused = Vec::new();
     let mut all = Vec::new();
     for file in candidates(&folder) {
         // A file that was named is documents, whatever it is called.
-        let Some(asked) = look::questions(&file).filter(|_| file != given) else {
+        let Some(asked) = preview::questions(&file).filter(|_| file != given) else {
             continue;
         };
         all.push(file.clone());
@@ -129,9 +129,9 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     unused.sort();
     let below = |file: &PathBuf| Some(name_below(file.strip_prefix(&folder).ok()?));
     let except: Vec<String> = all.iter().filter_map(below).collect();
-    let files = look::documents(given, &except).map_err(|absent| {
+    let files = preview::documents(given, &except).map_err(|absent| {
         // Without the questions there is nothing left.
-        match look::documents(given, &[]) {
+        match preview::documents(given, &[]) {
             Ok(_) => Absent {
                 why: "it holds questions and no documents".to_owned(),
                 hint: absent.hint,
@@ -139,7 +139,7 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
             Err(absent) => absent,
         }
     })?;
-    let language = look::language(given, &files);
+    let language = preview::language(given, &files);
     let mut found = Documents {
         language,
         name: name_for(&folder),
@@ -213,7 +213,7 @@ fn split_of(file: &Path) -> Option<Split> {
 fn name_below(path: &Path) -> String {
     let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
     let name = parts.collect::<Vec<_>>().join("/");
-    look::literal(&name)
+    preview::literal(&name)
 }
 
 impl Documents {
@@ -227,7 +227,9 @@ impl Documents {
             self.path = folder.join(only);
             self.except.clear();
         }
-        if !self.except.is_empty() && look::documents(&self.path, &[]).as_ref() == Ok(&self.files) {
+        if !self.except.is_empty()
+            && preview::documents(&self.path, &[]).as_ref() == Ok(&self.files)
+        {
             self.except.clear();
         }
     }

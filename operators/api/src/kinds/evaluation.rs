@@ -16,7 +16,7 @@ pub const METRICS: Kind = Kind {
             col(
                 "system",
                 T::Text,
-                "model, pretrained, untrained, dense, bm25, ppr, rrf (of `compare`: a stage), or ceiling: what a perfect ranking reaches",
+                "the system (docs/metrics.md lists them; of `compare`: a stage), or ceiling: what a perfect ranking reaches",
             ),
             col(
                 "ranker",
@@ -28,7 +28,7 @@ pub const METRICS: Kind = Kind {
             col(
                 "metric",
                 T::Text,
-                "recall@k, precision@k, all-gold@k, ndcg@k, mrr, map; filtered: hits@k, mrr_filtered",
+                "name of the metric, such as recall@5: docs/metrics.md lists them",
             ),
             col("value", T::F64, "mean over the group's questions"),
             opt("low", T::F64, "lower end of its 95 % interval"),

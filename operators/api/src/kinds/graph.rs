@@ -146,21 +146,11 @@ pub const GRAPH: Kind = Kind {
     tables: &[
         TableSpec {
             name: "edges",
-            about: "one directed edge, inverses included, sorted by destination (CSR), then by original position",
+            about: "one directed edge, inverses included, sorted by head (CSR), then by original position",
             columns: &[
-                col(
-                    "destination",
-                    T::U32,
-                    "node that receives the message: the triple's head",
-                )
-                .id_of("entities"),
-                col(
-                    "source",
-                    T::U32,
-                    "node that sends the message: the triple's tail",
-                )
-                .id_of("entities"),
+                col("head", T::U32, "the triple's head").id_of("entities"),
                 col("relation", T::U32, "relation id, 0..2R").id_of("relations"),
+                col("tail", T::U32, "the triple's tail").id_of("entities"),
                 col(
                     "position",
                     T::U32,
@@ -171,15 +161,7 @@ pub const GRAPH: Kind = Kind {
         TableSpec {
             name: "nodes",
             about: "one node; row = entity id",
-            columns: &[
-                col("offset", T::U64, "first of its edges in `edges`"),
-                col("degree", T::U32, "number of its edges"),
-            ],
-        },
-        TableSpec {
-            name: "relation_order",
-            about: "rows of `edges` sorted by relation, then by row",
-            columns: &[col("edge", T::U32, "row of `edges`")],
+            columns: &[col("offset", T::U64, "first of its edges in `edges`")],
         },
         TableSpec {
             name: "relation_embeddings",

@@ -1,4 +1,5 @@
-//! Births and deaths in brackets: "Ada Brandt (born 5 May 1920 in Lübeck; died 3 March 1999)".
+//! Finds births and deaths in brackets: "Ada Brandt (born 5 May 1920 in Lübeck; died 3 March
+//! 1999)".
 
 use std::ops::Range;
 
@@ -6,10 +7,10 @@ use super::tree::Tree;
 use super::words::MONTHS;
 use super::{Argument, Facts, Relation};
 
-/// Longest text in brackets, in tokens.
+/// Longest text in brackets that is examined, in tokens.
 const LONGEST: usize = 60;
 
-/// Adds the facts in the brackets of a sentence. Returns the brackets in which there were any.
+/// Adds the facts in the brackets of a sentence. Returns the brackets that contained some.
 pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>) -> Vec<Range<usize>> {
     let tree = found.tree;
     let mut done = Vec::new();

@@ -1,18 +1,18 @@
-//! Facts of a verb: subject, verb, object; what is what; passives; prepositions.
+//! Finds the facts of a verb: subject, verb and object; "X is Y"; passives; prepositions.
 
 use super::tree::Tree;
 use super::words::BE;
 use super::{Argument, Facts};
 
-/// How far a subject is looked for above a verb.
+/// Number of levels above a verb in which a subject is searched.
 const DEEPEST: usize = 3;
-/// How many "of" are followed from an object: "in the north of the island of Arvo".
+/// Number of "of" that are followed from an object: "in the north of the island of Arvo".
 const MOST_OF: usize = 3;
 
 /// The subject of a verb.
 struct Subject {
     noun: Argument,
-    /// What of it: "capital" in "Its capital is Ellis".
+    /// The words for what it owns: "capital" in "Its capital is Ellis".
     of: Vec<usize>,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn find(found: &mut Facts<'_>, verb: usize) {
                 continue;
             };
             let mut tokens = subject.of.clone();
-            // "Its capital is Ellis" says the same as "capital: Ellis".
+            // "Its capital is Ellis" means the same as "capital: Ellis".
             if !(is_be && !subject.of.is_empty() && object.between.is_empty()) {
                 tokens.extend(&relation);
             }
@@ -48,7 +48,7 @@ pub(super) fn find(found: &mut Facts<'_>, verb: usize) {
     }
 }
 
-/// The words of a verb that belong into a relation.
+/// The words of a verb that are part of a relation.
 fn relation(tree: &Tree<'_>, verb: usize, depth: usize) -> Vec<usize> {
     let negated = tree.labelled(verb, &["neg"]).next().is_some();
     let mut words = vec![verb];
@@ -111,7 +111,7 @@ fn plain(noun: Argument) -> Subject {
     }
 }
 
-/// The owners of a noun, each with the noun's words: "Its capital", "the capital of Arvo".
+/// The owners of a noun, each with the noun's words, as in "Its capital" and "the capital of Arvo".
 fn owned(tree: &Tree<'_>, noun: usize) -> Vec<Subject> {
     if !tree.is_noun(noun) || tree.is_name(noun) {
         return Vec::new();
@@ -134,7 +134,7 @@ fn owned(tree: &Tree<'_>, noun: usize) -> Vec<Subject> {
         .collect()
 }
 
-/// Whom a noun says something about: in "Jaws is a film", and in "Jaws, a film", the film is Jaws.
+/// The names that a noun describes: in "Jaws is a film" and in "Jaws, a film", the film is Jaws.
 fn behind(tree: &Tree<'_>, noun: usize, depth: usize) -> Vec<Argument> {
     let head = tree.head(noun);
     if !tree.is_name(noun) && depth < DEEPEST {
@@ -156,7 +156,7 @@ fn direct_object(token: usize) -> Object {
     }
 }
 
-/// Whether a thing without a name comes with an "of" or an owner, so that alone it says little.
+/// Whether a thing without a name has an "of" or an owner, so that it means little alone.
 fn says_more(tree: &Tree<'_>, noun: usize) -> bool {
     let mut of = tree.labelled(noun, &["prep"]);
     !tree.is_name(noun)
@@ -168,7 +168,7 @@ fn says_more(tree: &Tree<'_>, noun: usize) -> bool {
 fn objects(tree: &Tree<'_>, verb: usize) -> Vec<Object> {
     let mut objects = Vec::new();
     let direct: Vec<usize> = tree.labelled(verb, &["dobj"]).collect();
-    // "won awards at": a thing without a name belongs into the relation.
+    // "won awards at": a thing without a name is part of the relation.
     let things: Vec<usize> = direct
         .iter()
         .copied()
@@ -213,7 +213,7 @@ fn objects(tree: &Tree<'_>, verb: usize) -> Vec<Object> {
     objects
 }
 
-/// The objects of a preposition. A thing without a name is followed by its own "of".
+/// The objects of a preposition. For a thing without a name, the objects of its own "of" follow.
 pub(super) fn prepositional_tokens(
     tree: &Tree<'_>,
     prep: usize,

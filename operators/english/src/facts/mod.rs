@@ -1,8 +1,9 @@
-//! Facts by rules over the parse: who did what to whom, what is what, whose is what.
+//! Finds facts by rules over the parse: who did what to whom, what something is, and to whom it
+//! belongs.
 //!
-//! A fact has a subject, a relation and an object, each with its place in the text. Pronouns
-//! ("she"), nouns of a kind ("the film") and parts of its name stand for the title of the text, if
-//! it has one. The rules look at one sentence at a time.
+//! A fact has a subject, a relation and an object, each with its place in the text. If the text has
+//! a title, pronouns ("she"), generic nouns ("the film") and parts of the title stand for it. The
+//! rules look at one sentence at a time.
 
 mod brackets;
 mod clauses;
@@ -23,7 +24,8 @@ const LONGEST_SENTENCE: usize = 500;
 /// Subject or object of a fact.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Argument {
-    /// Its bytes in the text. Where it is the title, of what stands for it; empty if no word does.
+    /// Byte range in the text. For the title, the range of the words that stand for it; empty if
+    /// there are none.
     pub bytes: Range<usize>,
     /// Whether the title of the text is meant.
     pub is_title: bool,
@@ -31,29 +33,29 @@ pub struct Argument {
     pub is_name: bool,
 }
 
-/// How a subject and an object belong together.
+/// How a subject and an object are related.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Relation {
     /// Its words in lower case: "was directed by".
     pub text: String,
-    /// The bytes from the first to the last of these words; other words may lie between them.
+    /// Byte range from the first to the last of these words. Other words may lie between them.
     pub bytes: Range<usize>,
 }
 
-/// A fact.
+/// A fact that a text states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fact {
-    /// Number of the sentence it is from.
+    /// Index of its sentence.
     pub sentence: usize,
-    /// Whom or what it is about.
+    /// The person or thing that it is about.
     pub subject: Argument,
-    /// What it says.
+    /// What it says about the subject.
     pub relation: Relation,
-    /// Whom or what else it is about.
+    /// The person or thing that the relation leads to.
     pub object: Argument,
 }
 
-/// The facts of a text, of which `doc` is the parse, from its start to its end and each once.
+/// Finds the distinct facts of a text in their order. `doc` is its parse.
 ///
 /// # Panics
 /// When `doc` is not the parse of `text`.
@@ -89,8 +91,8 @@ pub fn facts(text: &str, doc: &Doc, title: Option<&str>) -> Vec<Fact> {
     found.facts
 }
 
-/// The bytes of an entity's name as facts have it: without an article or an owner's "'s", with a
-/// beginning that the recogniser missed.
+/// The byte range of an entity's name, as in facts: without an article or a possessive "'s", and
+/// with a beginning that the recogniser missed.
 ///
 /// # Panics
 /// When `doc` is not the parse of `text`, or the entity is not one of its entities.
@@ -99,7 +101,7 @@ pub fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
     doc.bytes(tree::name(text, doc, entity))
 }
 
-/// Facts found so far.
+/// The facts found so far.
 struct Facts<'a> {
     tree: &'a Tree<'a>,
     text: &'a str,
@@ -109,7 +111,7 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Adds a fact whose relation is made of a lead, which is not in the text, and of tokens.
+    /// Adds a fact whose relation consists of `lead`, which is not in the text, and of tokens.
     fn add(&mut self, subject: &Argument, lead: &str, tokens: &[usize], object: &Argument) {
         let mut text = lead.to_owned();
         for token in tokens {
@@ -124,7 +126,7 @@ impl Facts<'_> {
         let places = tokens.iter().copied();
         let bytes = match (places.clone().min(), places.max()) {
             (Some(first), Some(last)) => self.tree.bytes(first..last + 1),
-            // No word says it: what is between the two does.
+            // No word expresses the relation, so its range is the text between the two.
             _ => {
                 let (a, b) = (&subject.bytes, &object.bytes);
                 let (a, b) = if a.start <= b.start { (a, b) } else { (b, a) };
@@ -134,10 +136,10 @@ impl Facts<'_> {
         self.add_relation(subject, Relation { text, bytes }, object);
     }
 
-    /// Adds a fact, unless it says nothing or is there already.
+    /// Adds a fact, unless it is trivial or already there.
     fn add_relation(&mut self, subject: &Argument, relation: Relation, object: &Argument) {
         let mut object = object.clone();
-        // "Lund University lies in Lund": here a part of the title names something else.
+        // "Lund University lies in Lund": here, a part of the title names something else.
         if subject.is_title && self.tree.is_part_of_title(object.bytes.clone()) {
             object.is_title = false;
         }

@@ -1,12 +1,12 @@
-//! Facts of a noun: appositions ("Ada, a chemist") and possessives ("her husband, Karl").
+//! Finds the facts of a noun: appositions ("Ada, a chemist") and possessives ("her husband, Karl").
 
 use super::clauses::prepositional_tokens;
 use super::words::BE;
 use super::{Argument, Facts};
 
-/// What an apposition says.
+/// The relation of an apposition.
 const IS: &str = "is";
-/// What a place says of the place named before it: "Duluth, Minnesota".
+/// The relation of a place to the place after it: "Duluth, Minnesota".
 const IS_IN: &str = "is in";
 
 /// Adds the facts of a noun.
@@ -44,7 +44,7 @@ fn apposition(found: &mut Facts<'_>, noun: usize) {
     if object.is_title || tree.tag(thing) == "NNS" {
         return;
     }
-    // Whose it is, the possessive says.
+    // The possessive states whose it is.
     if tree.labelled(thing, &["poss"]).next().is_none() {
         found.add(&subject, IS, &[], &object);
     }
@@ -74,7 +74,7 @@ fn possessive(found: &mut Facts<'_>, noun: usize) {
         return;
     }
     let (words, owned): (Vec<usize>, Vec<usize>) = if tree.is_name(noun) {
-        // The words in front of the name: "husband" in "her husband Karl".
+        // The words before the name: "husband" in "her husband Karl".
         let name = tree.span(noun);
         let before = tree
             .labelled(noun, &["compound", "amod", "nmod"])

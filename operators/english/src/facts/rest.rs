@@ -1,7 +1,7 @@
-//! What a sentence names and no other rule has a fact of: the title of the text has to do with it.
+//! Relates names that are in no other fact to the title of the text.
 //!
-//! "People pay with the euro" in a text on Andorra says "Andorra: people pay with: euro". The
-//! relation is made of the words between the name and the verb of the sentence.
+//! "People pay with the euro" in a text on Andorra becomes "Andorra: people pay with: euro". The
+//! relation consists of the words between the name and the verb of the sentence.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::{Argument, Facts};
 
 /// Longest relation, in words.
 const MOST_WORDS: usize = 8;
-/// How far the verb of the sentence is looked for above a name.
+/// Number of levels above a name in which the verb of the sentence is searched.
 const DEEPEST: usize = 12;
 
-/// Adds the facts of a sentence; `from` is the first of those it has already.
+/// Adds the facts of a sentence. `from` is the index of the first fact that it already has.
 pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
     let Some(title) = found.tree.unsaid_title(sentence.start) else {
         return;
@@ -57,8 +57,8 @@ pub(super) fn find(found: &mut Facts<'_>, sentence: Range<usize>, from: usize) {
     }
 }
 
-/// Whether a token is a noun that the verb of its sentence has for an object, with a preposition or
-/// without.
+/// Whether a token is a noun that is an object of its sentence's verb, with or without a
+/// preposition.
 fn is_thing(found: &Facts<'_>, token: usize) -> bool {
     let tree = found.tree;
     let verb = match tree.label(token) {
@@ -69,14 +69,14 @@ fn is_thing(found: &Facts<'_>, token: usize) -> bool {
     tree.is_noun(token) && tree.is_verb(verb) && tree.head(verb) == verb
 }
 
-/// The name that a token is in, with its head: an entity, or a code such as "MLI" or "+223".
+/// The name that contains a token, with its head: an entity, or a code such as "MLI" or "+223".
 fn named(found: &Facts<'_>, token: usize) -> Option<(usize, Argument)> {
     let tree = found.tree;
     let (head, name) = match tree.entity(token) {
         Some(entity) if entity.tokens.contains(&tree.head(token)) && tree.head(token) != token => {
             return None;
         }
-        // "Bhutanese" in "Bhutanese ngultrum" says more of another noun: both are the name.
+        // "Bhutanese" in "Bhutanese ngultrum" modifies another noun: both together are the name.
         Some(_) if says_more_of_a_noun(found, token) => {
             (tree.head(token), tree.noun(tree.head(token)).map(whole))
         }
@@ -87,7 +87,7 @@ fn named(found: &Facts<'_>, token: usize) -> Option<(usize, Argument)> {
     Some((head, name.filter(|name| !name.is_title)?))
 }
 
-/// Whether a name stands in front of a noun that is no name.
+/// Whether a name is in front of a noun that is not a name.
 fn says_more_of_a_noun(found: &Facts<'_>, token: usize) -> bool {
     let (tree, head) = (found.tree, found.tree.head(token));
     let before = matches!(tree.label(token), "amod" | "compound" | "nmod");
@@ -101,7 +101,7 @@ fn whole(noun: Argument) -> Argument {
     }
 }
 
-/// Whether a word is written as a code is: with a digit, or in capitals alone.
+/// Whether a word is written like a code: with a digit, or only in capitals.
 fn is_code(word: &str) -> bool {
     let letters = || word.chars().filter(|c| c.is_alphabetic());
     word.chars().any(|c| c.is_ascii_digit())
@@ -109,7 +109,7 @@ fn is_code(word: &str) -> bool {
 }
 
 /// The words from a name up to the title or to the verb of its sentence, in the order of the text,
-/// with the subject of that verb; and whether it is the title that was come to. Names are left out.
+/// with the subject of that verb, and whether the title was reached. Names are left out.
 fn between(found: &Facts<'_>, token: usize, name: &Argument) -> (Vec<usize>, bool) {
     let tree = found.tree;
     let is_word = |token: &usize| {
@@ -132,7 +132,7 @@ fn between(found: &Facts<'_>, token: usize, name: &Argument) -> (Vec<usize>, boo
         if of_title {
             break;
         }
-        // What is listed after something has its relation, not one to it.
+        // A later member of a list has the relation of the first member, not a relation to it.
         if !listed {
             words.push(at);
         }

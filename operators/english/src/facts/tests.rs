@@ -6,9 +6,12 @@ use crate::English;
 
 fn found(text: &str, title: Option<&str>) -> Vec<String> {
     let doc = English::new().unwrap().parse(text);
-    let say = |argument: &Argument| match argument.is_title {
-        true => format!("[{}]", title.unwrap()),
-        false => text[argument.bytes.clone()].to_owned(),
+    let say = |argument: &Argument| {
+        if argument.is_title {
+            format!("[{}]", title.unwrap())
+        } else {
+            text[argument.bytes.clone()].to_owned()
+        }
     };
     facts(text, &doc, title)
         .iter()
@@ -295,7 +298,7 @@ fn what_no_rule_takes_belongs_to_the_title() {
             "Telephone numbers begin with +376.",
             vec!["numbers begin with | +376"],
         ),
-        // Who is named already is not the title's.
+        // A name that is in another fact is not related to the title.
         ("Otto Brandt moved to Ellis.", vec![]),
     ] {
         let facts = found(text, title);
@@ -304,7 +307,7 @@ fn what_no_rule_takes_belongs_to_the_title() {
             .filter_map(|f| f.strip_prefix("[Andorra] | "))
             .collect();
         assert_eq!(of_title, want, "{text}");
-        // Without a title nobody is there to say it of.
+        // Without a title, there is no subject for such facts.
         assert!(found(text, None).iter().all(|f| !f.starts_with('[')));
     }
 }

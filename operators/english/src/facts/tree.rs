@@ -1,4 +1,4 @@
-//! A parsed text as the rules see it: words, children, and what a noun stands for.
+//! A parsed text in the form that the rules use: words, children, and what a noun stands for.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use super::Argument;
 use super::words::{COMPANIES, GENERIC, NO_NAMES, PRONOUNS};
 use crate::{Doc, Entity};
 
-/// Longest argument, in bytes.
+/// Longest subject or object, in bytes.
 const LONGEST: usize = 100;
-/// A name that begins at one of this many tokens begins the text.
+/// A name that begins at one of the first tokens, up to this one, begins the text.
 const FIRST_WORDS: usize = 2;
-/// Most members of a list ("A, B and C") that are looked at.
+/// Most members of a list ("A, B and C") that are used.
 const MOST_MEMBERS: usize = 24;
 
 pub(super) struct Tree<'a> {
@@ -90,7 +90,7 @@ impl<'a> Tree<'a> {
         &self.children[self.starts[token]..self.starts[token + 1]]
     }
 
-    /// The children with one of some labels.
+    /// The children of a token with one of these labels.
     pub(super) fn labelled<'b>(
         &'b self,
         token: usize,
@@ -110,7 +110,7 @@ impl<'a> Tree<'a> {
         self.entity(token).map(|entity| self.doc.kind(entity))
     }
 
-    /// A token and those that are listed after it: "A, B and C".
+    /// A token and the other members of its list: "A, B and C".
     pub(super) fn members(&self, token: usize) -> Vec<usize> {
         let mut members = vec![token];
         let mut at = 0;
@@ -126,7 +126,7 @@ impl<'a> Tree<'a> {
         if self.tag(token).starts_with("VB") {
             return !matches!(self.label(token), "aux" | "auxpass");
         }
-        // The tagger takes some verbs for adjectives or nouns where the parser does not.
+        // The tagger tags some verbs as adjectives or nouns where the parser does not.
         let has = |label: &str| self.labelled(token, &[label]).next().is_some();
         has("nsubj") && has("dobj")
     }
@@ -135,7 +135,7 @@ impl<'a> Tree<'a> {
         self.tag(token).starts_with("NN")
     }
 
-    /// Whether a noun is a name.
+    /// Whether a noun is a name: by the kind of its entity, else by its tag.
     pub(super) fn is_name(&self, token: usize) -> bool {
         match self.kind(token) {
             Some(kind) => !NO_NAMES.contains(&kind),
@@ -143,8 +143,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The names of a noun: in "the capital, Ellis", of the capital; the noun itself if it has
-    /// none, or is one.
+    /// The names that a noun has, as the capital in "the capital, Ellis". The noun itself if it has
+    /// none, or is a name.
     pub(super) fn names(&self, noun: usize) -> Vec<usize> {
         if !self.is_name(noun) {
             let named = self.labelled(noun, &["appos"]).filter(|a| self.is_name(*a));
@@ -156,13 +156,12 @@ impl<'a> Tree<'a> {
         vec![noun]
     }
 
-    /// "who", "which" and "that" for a noun before them.
+    /// Whether a token is "who", "which" or "that" for a noun before it.
     pub(super) fn is_relative(&self, token: usize) -> bool {
         matches!(self.tag(token), "WDT" | "WP")
     }
 
-    /// The tokens of a noun with what says more of it on its left; articles and owners are left
-    /// out.
+    /// The tokens of a noun with its modifiers on the left, without articles and owners.
     pub(super) fn span(&self, noun: usize) -> Range<usize> {
         if let Some(entity) = self.entity(noun) {
             return name(self.text, self.doc, entity);
@@ -184,7 +183,7 @@ impl<'a> Tree<'a> {
         trim(self.text, self.doc, start..noun + 1)
     }
 
-    /// The first of the words that say more of an adjective or a noun in front of another one.
+    /// The first modifier of an adjective or a noun that is in front of another noun.
     fn left_end(&self, token: usize) -> usize {
         let first = self
             .labelled(
@@ -197,7 +196,7 @@ impl<'a> Tree<'a> {
         first.map_or(token, |first| first.min(token))
     }
 
-    /// What a noun stands for; `None` for one that says nothing, as a pronoun does in a text
+    /// What a noun stands for. `None` for one without a meaning, such as a pronoun in a text
     /// without a title.
     pub(super) fn noun(&self, token: usize) -> Option<Argument> {
         let tag = self.tag(token);
@@ -225,7 +224,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// The title, if there is one, where no word of the sentence that begins at a token stands for
+    /// The title as a subject, for a sentence (beginning at `token`) in which no word stands for
     /// it.
     pub(super) fn unsaid_title(&self, token: usize) -> Option<Argument> {
         let start = self.bytes(token..token + 1).start;
@@ -236,7 +235,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// A word as it is, as the name of something.
+    /// A word, unchanged, as a name.
     pub(super) fn code(&self, token: usize) -> Option<Argument> {
         let bytes = self.bytes(token..token + 1);
         (bytes.len() <= LONGEST).then_some(Argument {
@@ -246,7 +245,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Words that stand for the title.
+    /// The title, with the words that stand for it.
     fn title(&self, tokens: Range<usize>) -> Argument {
         Argument {
             bytes: self.bytes(tokens),
@@ -255,7 +254,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// "The film" and the like.
+    /// Whether a noun is generic, like "the film".
     fn is_generic(&self, token: usize) -> bool {
         let is_the = |child: usize| self.is_one_of(child, &["the", "this"]);
         self.title.is_some()
@@ -275,7 +274,7 @@ impl<'a> Tree<'a> {
             return false;
         };
         let words: Vec<String> = words(&self.text[self.bytes(tokens.clone())]).collect();
-        // A text begins with what it is about, written out: "Ludwig Norbert Carbyn" for "Ludwig N.
+        // A text often begins with its title in full: "Ludwig Norbert Carbyn" for "Ludwig N.
         // Carbyn".
         if tokens.start <= FIRST_WORDS && words.last() == title.last() {
             return true;
@@ -288,7 +287,7 @@ impl<'a> Tree<'a> {
         !words.is_empty() && !is_place && words.iter().all(|word| title.contains(word))
     }
 
-    /// Whether words are the title, as it is written: a title need not be a name, nor a noun
+    /// Whether words are the title as it is written. A title need not be a name or a noun
     /// ("Untouchable is a series").
     fn is_whole_title(&self, tokens: Range<usize>) -> bool {
         let text = &self.text[self.bytes(tokens)];
@@ -298,7 +297,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Whether the words at some bytes are some of the title's, and not all.
+    /// Whether the words in a byte range are some but not all of the title's words.
     pub(super) fn is_part_of_title(&self, bytes: Range<usize>) -> bool {
         let Some(title) = &self.title else {
             return false;
@@ -310,8 +309,8 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The tokens of an entity's name: with a beginning that was missed, without an article or an
-/// owner's "'s".
+/// The tokens of an entity's name: with a beginning that the recogniser missed, and without an
+/// article or a possessive "'s".
 pub(super) fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
     let mut tokens = entity.tokens.clone();
     // Names are sometimes found without their beginning.
@@ -325,7 +324,7 @@ pub(super) fn name(text: &str, doc: &Doc, entity: &Entity) -> Range<usize> {
     trim(text, doc, tokens)
 }
 
-/// Trims words that do not belong to a name from both of its ends.
+/// Removes words that are not part of a name from both of its ends.
 fn trim(text: &str, doc: &Doc, mut tokens: Range<usize>) -> Range<usize> {
     let loose = |token: usize| {
         matches!(
@@ -336,7 +335,7 @@ fn trim(text: &str, doc: &Doc, mut tokens: Range<usize>) -> Range<usize> {
     while tokens.len() > 1 && loose(tokens.start) {
         tokens.start += 1;
     }
-    // Text in brackets describes the name and does not belong to it.
+    // Text in brackets describes the name and is not part of it.
     let bracket = tokens
         .clone()
         .skip(1)

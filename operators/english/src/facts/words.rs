@@ -1,12 +1,12 @@
-//! Lists of words.
+//! Word lists of the rules.
 
-/// Pronouns that may stand for what a text is about.
+/// Pronouns that may stand for the title of a text.
 pub(super) const PRONOUNS: [&str; 14] = [
     "he", "she", "it", "they", "him", "her", "them", "his", "hers", "its", "their", "theirs",
     "himself", "itself",
 ];
 
-/// Nouns that, with "the" or "this" and nothing else, may stand for what a text is about.
+/// Nouns that may stand for the title of a text, with "the" or "this" and nothing else.
 pub(super) const GENERIC: [&str; 153] = [
     "actor",
     "actress",
@@ -166,7 +166,7 @@ pub(super) const GENERIC: [&str; 153] = [
 /// Forms of "be".
 pub(super) const BE: [&str; 8] = ["is", "are", "was", "were", "be", "been", "being", "'s"];
 
-/// Names of months, and how they are cut short.
+/// Names of months, and their abbreviations.
 pub(super) const MONTHS: [&str; 23] = [
     "january",
     "february",
@@ -198,7 +198,7 @@ pub(super) const NO_NAMES: [&str; 7] = [
     "CARDINAL", "ORDINAL", "PERCENT", "MONEY", "QUANTITY", "DATE", "TIME",
 ];
 
-/// Forms of companies, which a name may end with.
+/// Legal forms of companies, which a name may end with.
 pub(super) const COMPANIES: [&str; 14] = [
     "ag",
     "co",

@@ -1,12 +1,12 @@
-//! From the parser's arcs to the final tree.
+//! Turns the parser's arcs into the final tree.
 //!
 //! The parser can only make arcs that do not cross. An arc that would cross is attached further up,
-//! with a label of two parts: its own, and that of its real head, which is then looked for below.
+//! with a label of two parts: its own, and that of its real head, which is then searched below.
 
 use super::ROOT;
 use crate::names::{NameId, Names};
 
-/// Between the parts of a label.
+/// Separates the parts of a label.
 const BETWEEN: &str = "||";
 /// Edges settle within this many passes, or are taken as they are.
 const MOST_PASSES: usize = 12;
@@ -14,7 +14,7 @@ const MOST_PASSES: usize = 12;
 /// The parts of labels.
 pub(super) struct Labels {
     pub(super) root: NameId,
-    /// Of each name that is a label of two parts: both.
+    /// The two parts of each label that has two.
     parts: Vec<Option<(NameId, NameId)>>,
 }
 
@@ -40,7 +40,7 @@ impl Labels {
     }
 }
 
-/// A finished parse.
+/// The heads, labels and sentence starts of a text.
 pub(crate) struct Parse {
     /// A token that is its own head is the root of a sentence.
     pub(crate) heads: Vec<usize>,
@@ -86,7 +86,7 @@ pub(super) fn finish(
     }
 }
 
-/// The first and last token below each token, itself included.
+/// The first and the last token below each token, including itself.
 struct Edges {
     low: Vec<usize>,
     high: Vec<usize>,
@@ -143,7 +143,7 @@ impl Edges {
     }
 }
 
-/// The children of each token by their places, those outside its edges left out.
+/// The children of each token in order, without those outside its edges.
 struct Children(Vec<Vec<usize>>);
 
 impl Children {
@@ -157,8 +157,8 @@ impl Children {
         Children(children)
     }
 
-    /// The first token below `top`, level by level, that fits. What does not go on is left out,
-    /// with all below it.
+    /// The first fitting token below `top`, level by level. A token that `goes_on` rejects is
+    /// skipped with everything below it.
     fn find(
         &self,
         top: usize,

@@ -14,7 +14,7 @@ use crate::names::{NameId, Names};
 use crate::scorer::{self, REDUCED, Scorer, Scores};
 use crate::weights::Weights;
 
-/// Tokens a state looks at.
+/// Number of tokens that a state uses.
 pub(crate) const SLOTS: usize = 8;
 /// The label of tokens that are their own head.
 const ROOT: &str = "ROOT";
@@ -28,7 +28,7 @@ pub(crate) struct Parser {
     parts: Labels,
 }
 
-/// Memory to use.
+/// Reused memory.
 #[derive(Default)]
 pub(crate) struct Memory {
     state: State,
@@ -63,7 +63,7 @@ impl Parser {
         })
     }
 
-    /// Parses a text, of which `reduced` has a row for each token.
+    /// Parses a text. `reduced` has a row for each token.
     pub(crate) fn run(
         &self,
         reduced: &[[f32; REDUCED]],
@@ -86,7 +86,7 @@ impl Parser {
         finish(heads, labels, &self.parts, is_white)
     }
 
-    /// The valid move with the highest score, the first one of equals.
+    /// The valid move with the highest score; of equal ones, the first.
     fn best(&self, scores: &[f32], valid: [bool; 5]) -> (Move, usize) {
         let (mut best, mut highest) = ((Move::Reduce, self.classes[1].start), f32::NEG_INFINITY);
         for ((made, classes), valid) in Move::ALL.into_iter().zip(&self.classes).zip(valid) {

@@ -1,11 +1,11 @@
-//! What the parser has done so far: a stack, a buffer, and arcs.
+//! The parser's state: a stack, a buffer, and the arcs made so far.
 
-/// What a move does; the label of an arc is apart from it.
+/// A move of the parser, without the label of an arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Move {
     /// Puts the first token of the buffer on the stack.
     Shift,
-    /// Takes a token off the stack.
+    /// Removes a token from the stack.
     Reduce,
     /// Makes the first token of the buffer the head of the top of the stack.
     Left,
@@ -25,23 +25,23 @@ impl Move {
     ];
 }
 
-/// Stands for no token.
+/// The value for no token.
 const NONE: u32 = u32::MAX;
 
-/// What is known of one token.
+/// The state of one token.
 #[derive(Debug, Clone, Copy)]
 struct Node {
     head: u32,
-    /// Class of the move that attached it.
+    /// The class of the move that attached it.
     class: u16,
-    /// The child attached last, on either side.
+    /// The last child that was attached, on the left.
     last_left: u32,
     last_right: u32,
-    /// The child that the same head got on the same side before this one.
+    /// The previous child of the same head on the same side.
     before: u32,
-    /// Whether it was put back into the buffer, and so must not be shifted again.
+    /// Whether it was put back into the buffer, so that it must not be shifted again.
     once: bool,
-    /// Whether a sentence starts here: no arc may cross.
+    /// Whether a sentence starts here, so that no arc may cross.
     wall: bool,
 }
 
@@ -55,7 +55,7 @@ const NEW: Node = Node {
     wall: false,
 };
 
-/// See the module. The memory is used again for the next text.
+/// The parser's state. Its memory is reused for the next text.
 #[derive(Default)]
 pub(crate) struct State {
     nodes: Vec<Node>,
@@ -157,7 +157,7 @@ impl State {
             Move::Reduce => {
                 self.stack.pop();
                 let node = &mut self.nodes[stack as usize];
-                // Back to the buffer: it may still find a head.
+                // It goes back to the buffer, where it may still get a head.
                 if node.head == NONE && !self.stack.is_empty() {
                     node.once = true;
                     self.back.push(stack);
@@ -190,7 +190,7 @@ impl State {
     fn attach(&mut self, child: u32, head: u32, class: u16) {
         let old = self.nodes[child as usize].head;
         if old != NONE {
-            // Only the child that its head got last can be attached again.
+            // Only the last child of its head can be attached again.
             let before = self.nodes[child as usize].before;
             let old = &mut self.nodes[old as usize];
             if old.last_right == child {

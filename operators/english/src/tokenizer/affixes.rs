@@ -1,8 +1,8 @@
 //! Rules that find a prefix, a suffix or an infix.
 //!
-//! They stand for the model's regular expressions, whose parts are single characters, fixed strings
-//! and runs of dots, with conditions on the characters around them. So no engine is needed, and a
-//! search looks at each character once.
+//! They replace the model's regular expressions, whose parts are single characters, fixed strings
+//! and runs of dots, with conditions on the characters around them. So no regular-expression engine
+//! is needed, and a search visits each character once.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Body {
 
 struct Rule {
     body: Body,
-    /// Sets of the characters that must stand before, in order.
+    /// Sets of the characters that must come before, in order.
     behind: Vec<Arc<CharSet>>,
     ahead: Option<Arc<CharSet>>,
     ahead_not: Option<Arc<CharSet>>,
@@ -107,10 +107,10 @@ impl Rule {
     }
 }
 
-/// A list of rules.
+/// Rules of one kind: for prefixes, suffixes or infixes.
 pub(super) struct Rules {
     rules: Vec<Rule>,
-    /// Characters a match can begin with, among ASCII. All others have to be tried.
+    /// ASCII characters with which a match can begin. All other characters have to be tried.
     first: CharSet,
 }
 

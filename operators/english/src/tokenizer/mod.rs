@@ -1,7 +1,7 @@
-//! Texts to tokens.
+//! Cuts texts into tokens.
 //!
-//! A text is cut at white space into chunks, a chunk into words by special cases, prefixes,
-//! suffixes and infixes; a second pass over the whole text looks for special cases that came apart.
+//! A text is cut into chunks at white space. A chunk is cut into words by special cases, prefixes,
+//! suffixes and infixes. A second pass over the whole text joins special cases that were cut apart.
 //! The rules are the model's own, read from its tables.
 
 mod affixes;
@@ -38,7 +38,7 @@ impl Piece {
     }
 }
 
-/// A token before anything but its place is known.
+/// A token of which only the place is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Span {
     pub(crate) space: bool,
 }
 
-/// The words of chunks seen before.
+/// The words of earlier chunks.
 #[derive(Default)]
 pub(crate) struct Memory {
     chunks: Map<Box<str>, (usize, usize)>,
@@ -61,7 +61,7 @@ pub(crate) struct Tokenizer {
     phrases: Phrases,
 }
 
-/// How a chunk is cut into words.
+/// The rules for cutting a chunk into words.
 struct Affixes {
     prefixes: Rules,
     suffixes: Rules,
@@ -80,7 +80,7 @@ impl Tokenizer {
         Ok(Tokenizer { rules, phrases })
     }
 
-    /// Puts the tokens of `text` into `tokens`, which is emptied before.
+    /// Writes the tokens of `text` to `tokens`, which is cleared first.
     pub(crate) fn run(&self, text: &str, memory: &mut Memory, tokens: &mut Vec<Span>) {
         tokens.clear();
         self.rules.chunks(text, tokens, |chunk, tokens, at| {

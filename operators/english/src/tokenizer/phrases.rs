@@ -1,16 +1,16 @@
-//! The second pass over a text: special cases that came apart in the first one.
+//! The second pass over a text: joins special cases that were cut apart in the first pass.
 //!
-//! Beside other marks a special case may be cut up before it is seen whole. This pass finds the
-//! words it is cut into and puts the special case's own words in their place.
+//! Next to punctuation, a special case may be cut apart before it is recognised. This pass finds
+//! the words into which it was cut, and replaces them by the special case's own words.
 
 use super::{Affixes, Span, append};
 use crate::Map;
 
-/// The words of a special case, cut as if there were none.
+/// The words into which a special case is cut when special cases are ignored.
 type Words = Box<[Box<str>]>;
 
 pub(super) struct Phrases {
-    /// What to look for, by its first word.
+    /// The sequences to find, by first word.
     by_first: Map<Box<str>, Vec<Words>>,
 }
 
@@ -45,12 +45,12 @@ impl Phrases {
         if found.is_empty() {
             return;
         }
-        // The longest ones first, then from left to right.
+        // The longest first, then from left to right.
         found.sort_unstable_by_key(|(start, length)| (std::cmp::Reverse(*length), *start));
         let mut taken = vec![false; tokens.len()];
         found.retain(|&(start, length)| {
             let free = !taken[start] && !taken[start + length - 1];
-            // One that is refused keeps its tokens from others, too.
+            // Even a refused sequence blocks its tokens for others.
             taken[start..start + length].fill(true);
             free
         });

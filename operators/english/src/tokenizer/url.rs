@@ -1,9 +1,9 @@
-//! Whether a text is a URL, an address of mail, or the name of a host.
+//! Recognises URLs, mail addresses and host names.
 //!
-//! The model has one regular expression for it: an optional scheme, an optional user, then an IPv4
-//! number or a domain, then an optional port and an optional rest. Here the parts are looked for
-//! one after another. The characters that end a host (`:`, `/`, `?`, `#`) and `@` occur in no host,
-//! so there is little to try and nothing to try twice.
+//! The model has one regular expression for them: an optional scheme, an optional user, then an
+//! IPv4 address or a domain, then an optional port and an optional rest. Here the parts are parsed
+//! one after another. The characters that end a host (`:`, `/`, `?`, `#`) and `@` never occur in a
+//! host, so there is little backtracking.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::tables::Tables;
 const LONGEST_LABEL: usize = 64;
 /// Shortest and longest top-level domain.
 const TOP_LEVEL: std::ops::RangeInclusive<usize> = 2..=63;
-/// Longest IPv4 number as text, in bytes: a digit may take four.
+/// Longest IPv4 address as text, in bytes: a digit may take four.
 const LONGEST_ADDRESS: usize = 15 * 4;
 /// Stands for a digit that is not ASCII.
 const ANY_DIGIT: u8 = u8::MAX;
@@ -27,7 +27,7 @@ pub(super) struct Url {
     domain: Arc<CharSet>,
 }
 
-/// A character that can begin or end the label of a domain.
+/// Whether a character can begin or end the label of a domain.
 fn is_alphanumeric(c: char) -> bool {
     c.is_ascii_alphanumeric() || ('\u{a1}'..='\u{ffff}').contains(&c)
 }
@@ -42,7 +42,7 @@ impl Url {
     }
 
     pub(super) fn matches(&self, text: &str) -> bool {
-        // Every host has a dot, and most texts do not.
+        // Every host has a dot, and most texts have none.
         if !text.contains('.') {
             return false;
         }
@@ -56,7 +56,7 @@ impl Url {
             .any(|host| self.is_host(&text[host..]))
     }
 
-    /// Where a text goes on after "https://".
+    /// Offset after a scheme such as "https://".
     fn after_scheme(&self, text: &str) -> Option<usize> {
         let colon = text.find(':')?;
         let scheme = &text[..colon];
@@ -67,7 +67,7 @@ impl Url {
         .then_some(colon + 3)
     }
 
-    /// Whether a text, from its start, is a host with all that may follow one.
+    /// Whether a text is a host, with everything that may follow one.
     fn is_host(&self, text: &str) -> bool {
         match self.host_end(text) {
             Some(end) => {
@@ -78,7 +78,7 @@ impl Url {
         }
     }
 
-    /// Where the characters end that a host may have; `None` if it is followed by another one.
+    /// Offset where the characters of a host end. `None` if a character follows that cannot.
     fn host_end(&self, text: &str) -> Option<usize> {
         for (at, c) in text.char_indices() {
             if matches!(c, ':' | '/' | '?' | '#') {
@@ -91,12 +91,12 @@ impl Url {
         Some(text.len())
     }
 
-    /// Letters of top-level domains, and digits of numbers.
+    /// Whether a character is a letter of top-level domains, or a digit of an address.
     fn in_domain(&self, c: char) -> bool {
         self.domain.contains(c) || self.decimal.contains(c)
     }
 
-    /// A port, and anything after `/`, `?` or `#`.
+    /// Whether a text is an optional port, and anything after `/`, `?` or `#`.
     fn is_rest(&self, text: &str) -> bool {
         let Some(port) = text.strip_prefix(':') else {
             return text.is_empty() || text.starts_with(['/', '?', '#']);
@@ -115,8 +115,8 @@ impl Url {
             && labels.split('.').all(is_label)
     }
 
-    /// An IPv4 number that is not of a private network. Digits may be of any script where a range
-    /// does not fix them.
+    /// Whether a host is an IPv4 address outside of private networks. Where a range does not fix
+    /// them, digits may be of any script.
     fn is_address(&self, host: &str) -> bool {
         if host.len() > LONGEST_ADDRESS {
             return false;
@@ -153,7 +153,7 @@ impl Url {
         head(first) && middle(second) && middle(third) && tail(last) && !private
     }
 
-    /// The digits of a number; one that is not ASCII stands for any.
+    /// The digits of a number. A digit that is not ASCII becomes [`ANY_DIGIT`].
     fn digits(&self, number: &str) -> Option<Vec<u8>> {
         number
             .chars()
@@ -184,7 +184,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What Python's `re` says with the model's own pattern.
+    /// Compares with the results of Python's `re` and the model's own pattern.
     #[test]
     fn urls_are_those_of_the_pattern() {
         let url = Url::new(&Tables::read(crate::builtin::TABLES).unwrap()).unwrap();

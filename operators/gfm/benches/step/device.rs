@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
-use gfm_pipe_gfm::eval::EntityDocuments;
-use gfm_pipe_gfm::gpu::{
-    How, LinkBatch, OnDevice, Pending, QuestionBatch, Source, Sums, Term, Trainer, Whole, trainer,
-};
-use gfm_pipe_gfm::loss::ListLoss;
-use gfm_pipe_gfm::model::{Params, Reach};
-use gfm_pipe_gfm::ops::Seeds;
-use gfm_pipe_gfm::sampling::{Truth, batch};
-use gfm_pipe_gfm::train::{ahead, ahead_threads as threads};
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_gfm::train::ahead;
 use gfm_pipe_kernels::gpu::Gpu;
+use gfm_pipe_model::backend::{
+    Backend, Batch, Gold, Kept, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
+    StepSettings, Term,
+};
+use gfm_pipe_model::gpu::{Sums, trainer};
+use gfm_pipe_model::loss::{BCE, LIST_CE};
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::sampling::{EasyEdges, Truth, batch};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -35,17 +36,18 @@ pub fn open(name: &str) -> Gpu {
     Gpu::open(number).unwrap_or_else(|e| panic!("{e}: {}", e.hint()))
 }
 
-/// How steps of a `train.dtype` are taken.
-pub fn how(dtype: &str, recompute: bool) -> How {
+/// How steps of a `train.dtype` are computed.
+pub fn settings(dtype: &str, compute: Compute, recompute: bool) -> StepSettings {
     let (states, tf32) = match dtype {
         "f32" => (DType::F32, false),
         "tf32" => (DType::F32, true),
         "bf16" => (DType::BF16, false),
         other => panic!("unknown type {other}"),
     };
-    How {
+    StepSettings {
         states,
         tf32,
+        compute,
         recompute,
         clip_norm: None,
     }
@@ -69,18 +71,12 @@ pub struct Timed {
     pub peak: usize,
 }
 
-enum Ready {
-    Links(LinkBatch),
-    Questions(QuestionBatch),
-}
-
 /// A model in training on a device.
 struct Bench<'a> {
     work: &'a Work,
     embeddings: Tensor,
-    documents: EntityDocuments,
-    kept: OnDevice,
-    trainer: Box<dyn Trainer>,
+    kept: Kept,
+    backend: Box<dyn Backend>,
 }
 
 /// Makes batches.
@@ -88,7 +84,10 @@ struct Maker<'a> {
     work: &'a Work,
     truth: &'a Truth,
     case: &'a Case,
-    params: &'a Params,
+    embeddings: &'a Tensor,
+    documents: EntityDocuments,
+    preparer: Preparer,
+    kept: Kept,
 }
 
 /// Times a case's steps.
@@ -96,24 +95,28 @@ pub fn timed(
     gpu: &Gpu,
     work: &Work,
     truth: &Truth,
-    (case, how): (&Case, How),
+    (case, settings): (&Case, StepSettings),
     steps: usize,
 ) -> OpResult<Timed> {
     gpu.forget_peak();
     let (params, optimizer, embeddings) = start(work, case);
-    let mut bench = Bench {
-        documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
-        trainer: trainer(gpu, &params, &optimizer, how, Sums::Alone)?,
-        kept: OnDevice::default(),
-        work,
-        embeddings,
-    };
+    let backend = trainer(gpu, &params, &optimizer, settings, Sums::Alone)?;
     let maker = Maker {
         work,
         truth,
         case,
-        params: &params,
+        embeddings: &embeddings,
+        documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
+        preparer: backend.preparer(),
+        kept: Kept::default(),
     };
+    let mut bench = Bench {
+        backend,
+        kept: Kept::default(),
+        work,
+        embeddings: embeddings.clone(),
+    };
+    let threads = maker.preparer.threads;
     let (mut alone, mut queue) = (Vec::new(), Vec::new());
     let mut loss = 0.0;
     let half = steps.div_ceil(2);
@@ -134,13 +137,13 @@ pub fn timed(
         }
     }
     // As the training loop does: steps are prepared by several threads beside it. The first ones find nothing ready.
-    let filling = 2 * threads();
+    let filling = 2 * threads;
     let mut prepare = Vec::new();
     let make = |i| {
         let before = Instant::now();
         (maker.prepare(i), before.elapsed().as_secs_f64())
     };
-    let step = ahead(threads(), 0..filling + steps, make, |next| {
+    let step = ahead(threads, 0..filling + steps, make, |next| {
         let mut pending: Option<Pending> = None;
         let mut start = Instant::now();
         for i in 0..filling + steps {
@@ -166,9 +169,9 @@ pub fn timed(
         alone: median(alone),
         prepare: median(prepare),
         queue: median(queue),
-        share: maker.prepare(0).share(),
+        share: maker.prepare(0).reach.map_or(1.0, |r| r.share()),
         loss,
-        peak: gpu.used().1,
+        peak: gpu.used().peak,
     })
 }
 
@@ -178,76 +181,52 @@ fn op(e: gfm_pipe_kernels::gpu::Error) -> gfm_pipe_api::OpError {
 
 impl Maker<'_> {
     /// What the training loop finds out before a step.
-    fn prepare(&self, i: usize) -> Ready {
-        let (w, compute) = (self.work, self.case.compute);
-        let reach = |seeds: &Seeds, candidates: Option<&[Vec<u32>]>| {
-            let asked = (seeds, candidates);
-            Reach::chosen(&self.params.config, &w.graph, compute, asked, false)
-        };
-        match self.case.task.as_str() {
-            "kg" => {
-                let mut rng = ChaCha8Rng::seed_from_u64(7 + i as u64);
-                let positives = &w.positives[i % w.positives.len()];
-                let batch = batch(self.truth, positives, NEGATIVES, true, || {
-                    rng.random::<f32>()
-                });
-                let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-                Ready::Links(LinkBatch {
-                    reach: reach(&seeds, Some(&batch.candidates)),
-                    gone: batch.asked().collect(),
-                    temperature: 1.0,
-                    seeds,
-                    rows: batch.queries.len(),
-                    batch,
-                })
-            }
-            _ => Ready::Questions(QuestionBatch {
-                texts: w.questions.concat(),
-                reach: reach(&w.seeds, None),
-                entities: w.gold.clone(),
-                documents: vec![Vec::new(); w.gold.len()],
-                whole: Whole {
-                    entities: w.gold.clone(),
-                    documents: vec![Vec::new(); w.gold.len()],
-                },
-                seeds: w.seeds.clone(),
-            }),
-        }
+    fn prepare(&self, i: usize) -> Prepared<'_> {
+        let on = Source::whole(&self.work.graph, self.embeddings, &self.kept);
+        self.preparer.prepare(on, self.batch(i))
     }
-}
 
-impl Ready {
-    /// States computed, of all there are.
-    fn share(&self) -> f64 {
-        match self {
-            Ready::Links(b) => b.reach.share(),
-            Ready::Questions(b) => b.reach.share(),
+    fn batch(&self, i: usize) -> Batch<'_> {
+        let w = self.work;
+        if self.case.task == "kg" {
+            let mut rng = ChaCha8Rng::seed_from_u64(7 + i as u64);
+            let positives = &w.positives[i % w.positives.len()];
+            let batch = batch(self.truth, positives, NEGATIVES, true, || {
+                rng.random::<f32>()
+            });
+            let queries = batch.queries.iter();
+            return Batch::Links(LinkBatch {
+                seeds: queries.map(|q| vec![(q.head, 1.0)]).collect(),
+                asked: batch.asked().collect(),
+                easy: EasyEdges::Relation,
+                temperature: 1.0,
+                rows: batch.queries.len(),
+                batch,
+            });
         }
-    }
-}
-
-impl Bench<'_> {
-    fn launch(&mut self, ready: Ready) -> OpResult<Pending> {
-        let on = Source {
-            graph: &self.work.graph,
-            embeddings: &self.embeddings,
-            kept: &self.kept,
-        };
         let term = |loss, weight| Term {
             loss,
             weight,
             documents: false,
         };
-        let bce = ListLoss::Bce {
-            adversarial_temperature: 0.2,
+        let gold = || Gold {
+            entities: w.gold.clone(),
+            documents: vec![Vec::new(); w.gold.len()],
         };
-        let terms = || vec![term(bce, 0.3), term(ListLoss::ListCe, 0.7)];
-        match ready {
-            Ready::Links(batch) => self.trainer.links(on, batch, 1.0),
-            Ready::Questions(batch) => {
-                self.trainer
-                    .questions(on, (&self.documents, &terms), batch, 1.0)
-            }
-        }
+        Batch::Questions(QuestionBatch {
+            texts: w.questions.concat(),
+            seeds: w.seeds.clone(),
+            gold: gold(),
+            whole: gold(),
+            terms: vec![term(BCE.at(0.2), 0.3), term(LIST_CE.at(0.0), 0.7)],
+            documents: &self.documents,
+        })
+    }
+}
+
+impl Bench<'_> {
+    fn launch(&mut self, batch: Prepared<'_>) -> OpResult<Pending> {
+        let on = Source::whole(&self.work.graph, &self.embeddings, &self.kept);
+        self.backend.step(on, batch, 1.0)
     }
 }

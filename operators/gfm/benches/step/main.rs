@@ -22,8 +22,8 @@ mod work;
 use std::path::PathBuf;
 
 use common::{copy_gbytes, median, product_gflops};
-use gfm_pipe_gfm::model::Compute;
-use gfm_pipe_gfm::sampling::Truth;
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::sampling::Truth;
 use steps::{Bench, Case, Step};
 use work::{Work, made, read};
 
@@ -104,7 +104,6 @@ fn compute(name: &str) -> Compute {
         "auto" => Compute::Auto,
         "dense" => Compute::Dense,
         "sparse" => Compute::Sparse,
-        "whole" => Compute::Whole,
         other => panic!("unknown way {other}"),
     }
 }
@@ -244,9 +243,9 @@ fn on_device(args: &Args, name: &str) {
                 compute: compute(name),
                 recompute: args.recompute,
             };
-            let how = device::how(dtype, args.recompute);
+            let settings = device::settings(dtype, case.compute, args.recompute);
             let from = work.from;
-            match device::timed(&gpu, &work, &truth, (&case, how), args.steps) {
+            match device::timed(&gpu, &work, &truth, (&case, settings), args.steps) {
                 Err(e) if args.json => println!(
                     "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {dtype}\", \
                      \"error\": {:?}}}",

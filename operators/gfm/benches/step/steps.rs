@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
-use gfm_pipe_gfm::loss::{ListLoss, link_prediction};
-use gfm_pipe_gfm::model::{
+use gfm_pipe_kernels::adamw::AdamW;
+use gfm_pipe_model::loss::{BCE, LIST_CE, link_prediction};
+use gfm_pipe_model::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
 };
-use gfm_pipe_gfm::optimizer::Optimizer;
-use gfm_pipe_gfm::sampling::{Truth, batch};
-use gfm_pipe_gfm::tensor::{tensor, to_f64};
-use gfm_pipe_kernels::adamw::AdamW;
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::sampling::{Truth, batch};
+use gfm_pipe_model::tensor::{tensor, to_f64};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -183,13 +183,13 @@ impl<'a> Bench<'a> {
             .recompute(self.case.recompute);
         let mut pass = model.forward(&questions).unwrap();
         let scores = to_f64(&pass.scores).unwrap();
-        let bce = ListLoss::Bce {
-            adversarial_temperature: 0.2,
-        };
+        let bce = BCE.at(0.2);
         let nodes = w.graph.nodes();
         let (a, b) = (
             bce.value(&scores, nodes, &w.gold, bce.used(&w.gold)),
-            ListLoss::ListCe.value(&scores, nodes, &w.gold, ListLoss::ListCe.used(&w.gold)),
+            LIST_CE
+                .at(0.0)
+                .value(&scores, nodes, &w.gold, LIST_CE.at(0.0).used(&w.gold)),
         );
         let grad: Vec<f64> = a
             .grad

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use gfm_pipe_gfm::graph::Graph;
+use gfm_pipe_model::graph::Graph;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
+use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
-use crate::divided::{Divided, Dividing};
 use crate::documents::{Questions, read_entity_documents};
-use crate::eval::EntityDocuments;
-use crate::gpu::{OnDevice, Source};
-use crate::graph::Graph;
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::foresee::port;
+use gfm_pipe_model::backend::{Kept, Source};
+use gfm_pipe_model::divided::{Divided, Dividing};
+use gfm_pipe_model::graph::Graph;
 
 /// Questions and their embeddings.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    pub kept: OnDevice,
+    pub kept: Kept,
     /// Of the graph the relations only, where ranks divide graphs.
     pub input: LoadedGraph,
     /// Number of its nodes.
@@ -124,11 +124,12 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
 }
 
 impl Data {
-    /// What a GPU trains on.
+    /// What backends train on.
     pub fn source(&self) -> Source<'_> {
         Source {
             graph: &self.input.graph,
             embeddings: &self.input.embeddings,
+            divided: self.divided.as_ref(),
             kept: &self.kept,
         }
     }
@@ -187,7 +188,7 @@ impl DataSet {
         };
         let all = self.train.as_ref().map(read).transpose()?;
         let given = self.valid.as_ref().map(read).transpose()?;
-        let given = given.filter(|q| q.len() > 0 || all.is_none());
+        let given = given.filter(|q| !q.is_empty() || all.is_none());
         let usable = all.as_ref().map(usable).unwrap_or_default();
         let unusable = all.as_ref().map_or(0, |q| q.len() - usable.len());
         let fraction = p.train.own.valid_fraction;
@@ -218,7 +219,7 @@ impl DataSet {
             questions,
         };
         Ok(Data {
-            kept: OnDevice::default(),
+            kept: Kept::default(),
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,

@@ -5,7 +5,6 @@
 
 mod data;
 mod params;
-mod scoring;
 mod task;
 
 use std::collections::BTreeMap;
@@ -18,17 +17,16 @@ use gfm_pipe_api::{
     Operator, OutPort, Problem, Schema, kinds,
 };
 
-use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem};
-use crate::model::Class;
-use crate::optimizer::Optimizer;
 use crate::remarks::Training;
-use crate::tensor_error;
 use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::model::Class;
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::tensor_error;
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
-pub(crate) use scoring::{each_scored, seeds};
 use task::QuestionAnswering;
 
 /// The operator.

@@ -1,24 +1,23 @@
 //! The `with:` of `finetune`: the training guide's keys under their names, and our own.
 
+use std::sync::LazyLock;
+
+use gfm_pipe_api::named::listed;
 use gfm_pipe_api::{Field, PathSeg, Problem, Schema, Type};
+use gfm_pipe_eval::metrics::{self, MRR_FILTERED, Metric};
+use gfm_pipe_eval::rankers::{self, Ranker, RankerName, ranker_type, top_k_field};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::eval::metrics::Metric;
-use crate::eval::rankers::Ranker;
-use crate::loss::ListLoss;
-use crate::retrieval::{MAX_ENTITIES, NUMBERED};
 use crate::train::BestBy;
 use crate::train::keys::{Train, best_by_problem};
 use crate::train::settings::{
     Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
 };
+use gfm_pipe_model::loss::{LOSSES, ListLoss, LossName};
 
 /// What is ranked, in the order of the history.
 pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
-
-const METRICS: &str =
-    "mrr, map, mrr_filtered, hits@k, recall@k, precision@k, all-gold@k, ndcg@k or mape";
 
 /// Parameters of `finetune`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,7 +46,7 @@ pub(super) struct LossSettings {
 #[derive(Debug, Serialize, Deserialize)]
 struct LossFunction {
     #[serde(rename = "_target_")]
-    target: String,
+    target: LossName,
     adversarial_temperature: Option<f64>,
 }
 
@@ -68,7 +67,7 @@ pub(super) struct TrainSettings {
 /// `doc_ranker`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DocRanker {
-    name: String,
+    name: RankerName,
     top_k: usize,
 }
 
@@ -77,42 +76,25 @@ impl DocRanker {
         Schema::new(vec![
             Field::new(
                 "name",
-                Type::one_of(&["simple", "idf", "topk", "idf_topk"]),
-                "idf_topk",
+                ranker_type(),
+                rankers::DEFAULT.name,
                 "how entity scores become document scores",
             ),
-            Field::new(
-                "top_k",
-                Type::int(1),
-                20,
-                "entities that count, for topk and idf_topk",
-            )
-            .at_most(MAX_ENTITIES, NUMBERED),
+            top_k_field(),
         ])
     }
 
     /// The ranker.
     pub fn ranker(&self) -> Ranker {
-        Ranker::from_name(&self.name, self.top_k).unwrap_or(Ranker::IdfTopK(self.top_k))
-    }
-}
-
-impl LossFunction {
-    fn is_bce(&self) -> bool {
-        self.target.ends_with("BCELoss")
+        self.name.0.top_k(self.top_k)
     }
 }
 
 impl LossSettings {
     /// The function.
     pub fn function(&self) -> ListLoss {
-        if self.loss.is_bce() {
-            ListLoss::Bce {
-                adversarial_temperature: self.loss.adversarial_temperature.unwrap_or(0.0),
-            }
-        } else {
-            ListLoss::ListCe
-        }
+        let temperature = self.loss.adversarial_temperature.unwrap_or(0.0);
+        self.loss.target.kind.at(temperature)
     }
 }
 
@@ -120,14 +102,16 @@ impl Params {
     /// Names of the losses that are binary cross-entropies.
     pub(super) fn entropies(&self) -> impl Iterator<Item = &str> {
         let losses = self.task.losses.iter();
-        losses.filter(|l| l.loss.is_bce()).map(|l| l.name.as_str())
+        losses
+            .filter(|l| l.loss.target.kind.cross_entropy)
+            .map(|l| l.name.as_str())
     }
 
     /// Metrics of the validation: those asked for, and the default of `train.best_by`.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut out: Vec<Metric> = Vec::new();
         let asked = self.task.metric.iter().filter_map(|n| Metric::parse(n));
-        for metric in asked.chain([Metric::MrrFiltered]) {
+        for metric in asked.chain([MRR_FILTERED.whole()]) {
             if !out.contains(&metric) {
                 out.push(metric);
             }
@@ -174,11 +158,12 @@ impl Params {
             problem
         };
         for (i, l) in self.task.losses.iter().enumerate() {
-            if !l.loss.is_bce() && l.loss.adversarial_temperature.is_some() {
+            let has_temperature = l.loss.target.kind.has_temperature;
+            if !has_temperature && l.loss.adversarial_temperature.is_some() {
                 out.push(at(
                     i,
                     &["loss", "adversarial_temperature"],
-                    "only BCELoss has an adversarial_temperature".to_owned(),
+                    format!("only {} has an adversarial_temperature", *WITH_TEMPERATURE),
                 ));
             }
             if self.task.losses[..i].iter().any(|o| o.name == l.name) {
@@ -197,11 +182,19 @@ pub(super) fn name_of(target: &str, metric: Metric) -> String {
     format!("{target}:{}", metric.name())
 }
 
-fn check_metric(name: &str) -> Result<(), String> {
-    Metric::parse(name)
-        .map(|_| ())
-        .ok_or_else(|| format!("`{name}` is no metric; use {METRICS}"))
-}
+/// Names of the losses that have a temperature.
+static WITH_TEMPERATURE: LazyLock<String> = LazyLock::new(|| {
+    let losses = LOSSES.iter().filter(|l| l.has_temperature);
+    let names: Vec<&str> = losses.map(|l| l.name).collect();
+    listed(&names, "or")
+});
+
+static TEMPERATURE_ABOUT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}: weighs negatives by softmax(score / temperature); 0 or null weighs them equally",
+        *WITH_TEMPERATURE
+    )
+});
 
 fn loss_schema() -> Schema {
     Schema::new(vec![
@@ -211,19 +204,14 @@ fn loss_schema() -> Schema {
             Type::Object(Schema::new(vec![
                 Field::required(
                     "_target_",
-                    Type::one_of(&[
-                        "gfmrag.losses.BCELoss",
-                        "gfmrag.losses.ListCELoss",
-                        "BCELoss",
-                        "ListCELoss",
-                    ]),
+                    Type::one_of(LossName::words()),
                     "class of the loss",
                 ),
                 Field::new(
                     "adversarial_temperature",
                     Type::float(0.0).or_null(),
                     json!(null),
-                    "BCELoss: weighs negatives by softmax(score / temperature); 0 or null weighs them equally",
+                    &TEMPERATURE_ABOUT,
                 )
                 .at_most(1e6, "they are weighed equally long before"),
             ])),
@@ -264,8 +252,8 @@ pub(super) fn schema() -> Schema {
         Field::new(
             "metric",
             Type::list(Type::Form {
-                form: METRICS,
-                check: check_metric,
+                form: &metrics::FORMS,
+                check: metrics::check_name,
             }),
             json!([
                 "mrr", "hits@1", "hits@2", "hits@3", "hits@5", "hits@10", "hits@20", "hits@50",
@@ -305,7 +293,7 @@ pub(super) fn schema() -> Schema {
         Field::new(
             "best_by",
             Type::Text,
-            name_of("entity", Metric::MrrFiltered),
+            name_of("entity", MRR_FILTERED.whole()),
             "metric of the validation that chooses the best epoch, e.g. document:recall@5: entity: or document: before mrr_filtered or one of task.metric; over several data sets their plain mean",
         ),
     ]);

@@ -16,14 +16,14 @@ use gfm_pipe_api::{
     OutPort, Problem, Schema, kinds,
 };
 
-use crate::divided::Dividing;
 use crate::inputs::{EncoderId, labels, zip_problem, zipped};
-use crate::model::Class;
-use crate::optimizer::Optimizer;
 use crate::remarks::Training;
-use crate::tensor_error;
 use crate::train::foresee::port;
 use crate::train::{Loader, output_ports, run_loop, start_problem, start_weights, write_outcome};
+use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::model::Class;
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::tensor_error;
 
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
@@ -34,7 +34,7 @@ pub struct Pretrain;
 impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";

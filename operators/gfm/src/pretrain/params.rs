@@ -1,17 +1,18 @@
 //! The `with:` of `pretrain`: the training guide's keys under their names, and our own.
 
 use gfm_pipe_api::{Field, Problem, Schema, Type};
+use gfm_pipe_eval::link_metrics;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::sampling::EasyEdges;
 use crate::train::BestBy;
 use crate::train::keys::{Train, best_by_problem};
-use crate::train::link_eval::{EvalEdges, Ranking, check_metric, smaller_is_better};
 use crate::train::settings::{
     Model, OptimizerSettings, model_field, optimizer_field, top_fields, train_fields,
 };
-use crate::twins::Twins;
+use gfm_pipe_model::link_ranks::{EvalEdges, Ranking};
+use gfm_pipe_model::sampling::EasyEdges;
+use gfm_pipe_model::twins::Twins;
 
 /// Parameters of `pretrain`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ impl Params {
     /// What the best epoch is chosen by.
     pub(super) fn best_by(&self) -> BestBy {
         BestBy {
-            smaller: smaller_is_better(&self.train.own.best_by),
+            smaller: link_metrics::smaller_is_better(&self.train.own.best_by),
             metric: self.train.own.best_by.clone(),
         }
     }
@@ -115,8 +116,8 @@ pub(super) fn schema() -> Schema {
         Field::new(
             "metric",
             Type::list(Type::Form {
-                form: "mr, mrr, hits@k or hits@k_n, also with -tail",
-                check: check_metric,
+                form: &link_metrics::SCHEMA_FORM,
+                check: link_metrics::check_name,
             }),
             json!(["mr", "mrr", "hits@1", "hits@3", "hits@10"]),
             "metrics of the validation; hits@k_n estimates hits@k among n candidates, -tail counts tails only",

@@ -4,27 +4,24 @@ use std::collections::HashSet;
 
 use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
+use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
-use crate::divided::{Divided, Dividing, OverRanks};
-use crate::gpu::{LinkBatch, OnDevice, Pending, Source, Trainer};
-use crate::graph::Graph;
 use crate::inputs::LoadedGraph;
-use crate::loss::link_prediction;
-use crate::model::partition::PartitionedGnn;
-use crate::model::{Class, ModelConfig, Params as Weights, QueryGnn, Reach, rng, uniform};
-use crate::ops::Seeds;
-use crate::progress::Pass;
-use crate::sampling::{Batch, Triple, Truth, batch, permutation};
-use crate::scorer::{OnCpu, Scorer};
-use crate::tensor::{tensor, to_f64};
-use crate::tensor_error;
-use crate::train::foresee::{Foreseen, Foresight};
-use crate::train::link_eval::{metrics, rank_links};
+use crate::train::foresee::{FirstBatch, Foresight};
 use crate::train::memory::Sizes;
-use crate::train::{Batched, BestBy, By, Step, Task};
-use crate::twins::Twins;
+use crate::train::{Batched, BestBy, Task};
+use gfm_pipe_model::backend::{Batch, Kept, LinkBatch, Source};
+use gfm_pipe_model::divided::{Divided, Dividing};
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::link_ranks::rank_links;
+use gfm_pipe_model::model::{Class, rng, uniform};
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
+use gfm_pipe_model::scorer::Scorer;
+use gfm_pipe_model::tensor_error;
+use gfm_pipe_model::twins::Twins;
 
 /// Artifacts of a data set.
 pub(super) struct DataSet {
@@ -34,7 +31,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    kept: OnDevice,
+    kept: Kept,
     /// The graph without the triples that are held out.
     graph: Graph,
     /// This rank's part of it, where ranks divide graphs.
@@ -62,11 +59,11 @@ impl DataSet {
             Some(given) => Split::given(direct, &given, &twins, own.fast_test, p.seed),
             None => Split::drawn(direct, own.valid_fraction, &twins, own.fast_test, p.seed),
         };
-        let graph = Graph::from_triples(nodes, relations, &split.train);
+        let graph = input.graph.without(split.held_out.iter().copied());
         let config = p.model.entity_model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
-            kept: OnDevice::default(),
+            kept: Kept::default(),
             graph,
             divided,
             // Held-out triples are true too: neither negatives nor competitors in the ranking.
@@ -107,6 +104,8 @@ fn read_triples(artifact: &Artifact, nodes: usize, relations: usize) -> OpResult
 struct Split {
     train: Vec<Triple>,
     valid: Vec<Triple>,
+    /// Triples of the graph that are not trained on, each once.
+    held_out: Vec<Triple>,
     /// Where the validation triples come from, for the log.
     about: &'static str,
 }
@@ -124,13 +123,15 @@ impl Split {
         };
         let chosen: HashSet<Triple> = order.iter().take(wanted).map(|i| all[*i]).collect();
         let valid = sorted(&chosen);
+        let (train, left_out) = if held_out {
+            divide(twins, all, &chosen)
+        } else {
+            (all, Vec::new())
+        };
         Split {
-            train: if held_out {
-                twins.without(all, &chosen)
-            } else {
-                all
-            },
+            train,
             valid,
+            held_out: left_out,
             about: if held_out {
                 "held out"
             } else {
@@ -147,12 +148,23 @@ impl Split {
         let order = permutation(valid.len(), &mut rng(seed, "validation triples"));
         valid = order.into_iter().take(most).map(|i| valid[i]).collect();
         valid.sort_unstable();
+        let (train, held_out) = divide(twins, all, &chosen);
         Split {
-            train: twins.without(all, &chosen),
+            train,
             valid,
+            held_out,
             about: "given",
         }
     }
+}
+
+/// Triples that are trained on, and those that are not: the chosen ones and their twins.
+fn divide(twins: &Twins, all: Vec<Triple>, chosen: &HashSet<Triple>) -> (Vec<Triple>, Vec<Triple>) {
+    let before: HashSet<Triple> = all.iter().copied().collect();
+    let train = twins.without(all, chosen);
+    let kept: HashSet<Triple> = train.iter().copied().collect();
+    let held_out = before.difference(&kept).copied().collect();
+    (train, sorted(&held_out))
 }
 
 fn sorted(triples: &HashSet<Triple>) -> Vec<Triple> {
@@ -166,81 +178,15 @@ impl Data {
         Source {
             graph: &self.graph,
             embeddings: &self.embeddings,
+            divided: self.divided.as_ref(),
             kept: &self.kept,
         }
     }
 }
 
 impl LinkPrediction<'_> {
-    /// A step that all ranks take together, each on its part of the graph.
-    fn step_together(
-        &self,
-        data: &Data,
-        divided: &Divided,
-        params: &Weights,
-        batch: &Batch,
-    ) -> OpResult<Step> {
-        let part = divided.part();
-        let graph = part.without(self.p.easy_edges(&data.twins), batch.asked());
-        let gnn = PartitionedGnn::new(params, part, &data.embeddings, &**divided.ranks())?
-            .on(&graph)
-            .compute(self.p.train.common.path)
-            .recompute(self.p.train.common.recompute);
-        let mut pass = gnn.forward(&batch.queries, &batch.candidates)?;
-        let loss = self.loss(&pass.scores, batch.queries.len());
-        let (loss, dscores) = loss.map_err(tensor_error)?;
-        let grads = gnn.backward(&mut pass, &dscores)?;
-        divided.stepped(&gnn.traffic());
-        Ok(Step {
-            whole: true,
-            loss,
-            parts: Vec::new(),
-            grads,
-        })
-    }
-
-    /// The loss of some rows of a batch of `rows`, and its gradient for their scores.
-    fn loss(&self, scores: &Tensor, rows: usize) -> candle_core::Result<(f64, Tensor)> {
-        let task = &self.p.task;
-        let value = link_prediction(
-            &to_f64(scores)?,
-            1 + task.num_negative,
-            task.adversarial_temperature,
-            rows,
-        );
-        let dscores = tensor(value.grad, scores.shape())?.to_dtype(scores.dtype())?;
-        Ok((value.loss, dscores))
-    }
-
-    /// A batch with all that the CPU finds out about it.
-    fn ready(
-        &self,
-        data: &Data,
-        config: &ModelConfig,
-        batched: &Batched<'_>,
-        rng: &mut ChaCha8Rng,
-    ) -> LinkBatch {
-        let whole = self.batch(data, batched.all, rng);
-        let batch = whole.part(batched.mine.clone());
-        let seeds: Seeds = batch.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
-        let asked = (&seeds, Some(&batch.candidates[..]));
-        let compute = self.p.train.common.path;
-        LinkBatch {
-            reach: Reach::chosen(config, &data.graph, compute, asked, false),
-            gone: self
-                .p
-                .easy_edges(&data.twins)
-                .of_triples(&data.graph, whole.asked()),
-            temperature: self.p.task.adversarial_temperature,
-            seeds,
-            batch,
-            rows: batched.all.len(),
-        }
-    }
-
     /// Queries and candidates of some training triples.
-    fn batch(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Batch {
+    fn queries(&self, data: &Data, numbers: &[usize], rng: &mut ChaCha8Rng) -> Queries {
         let task = &self.p.task;
         let triples: Vec<Triple> = numbers.iter().map(|i| data.split.train[*i]).collect();
         let strict = task.strict_negative;
@@ -257,7 +203,6 @@ pub(super) struct LinkPrediction<'a> {
 
 impl Task for LinkPrediction<'_> {
     type Data = Data;
-    type Ready = LinkBatch;
 
     fn samples(&self, data: &Data) -> usize {
         data.split.train.len()
@@ -269,21 +214,6 @@ impl Task for LinkPrediction<'_> {
             candidates: Some(1 + self.p.task.num_negative),
             documents: 0,
             lower: "`train.batch_size`, `task.num_negative`, `model.entity_model.input_dim` or the number of layers",
-        }
-    }
-
-    fn foreseen(&self, data: &Data, config: &ModelConfig, numbers: &[usize]) -> Foreseen {
-        let mut numbers_of = rng(self.p.seed, "an estimate");
-        let batched = Batched {
-            all: numbers,
-            mine: 0..numbers.len(),
-        };
-        let ready = self.ready(data, config, &batched, &mut numbers_of);
-        Foreseen {
-            seeds: ready.seeds.len(),
-            candidates: Some(1 + self.p.task.num_negative),
-            documents: 0,
-            reach: ready.reach,
         }
     }
 
@@ -301,8 +231,8 @@ impl Task for LinkPrediction<'_> {
         )
     }
 
-    fn divided<'d>(&self, data: &'d Data) -> Option<&'d Divided> {
-        data.divided.as_ref()
+    fn source<'d>(&self, data: &'d Data) -> Source<'d> {
+        data.source()
     }
 
     fn warning(&self, _data: &Data) -> Option<String> {
@@ -313,74 +243,39 @@ impl Task for LinkPrediction<'_> {
         Vec::new()
     }
 
-    fn step(
-        &self,
-        data: &Data,
-        params: &Weights,
+    fn batch<'d>(
+        &'d self,
+        data: &'d Data,
         batched: &Batched<'_>,
         rng: &mut ChaCha8Rng,
-    ) -> OpResult<Step> {
-        let whole = self.batch(data, batched.all, rng);
-        if let Some(divided) = &data.divided {
-            return self.step_together(data, divided, params, &whole);
-        }
-        let easy = self.p.easy_edges(&data.twins);
-        let graph = easy.removed(&data.graph, whole.asked());
-        let b = whole.part(batched.mine.clone());
-        let gnn = QueryGnn::new(params, &graph, &data.embeddings)
-            .compute(self.p.train.common.path)
-            .recompute(self.p.train.common.recompute);
-        let run = || {
-            let mut pass = gnn.forward(&b.queries, b.candidates.clone())?;
-            let (loss, dscores) = self.loss(&pass.scores, batched.all.len())?;
-            Ok(Step {
-                whole: false,
-                loss,
-                parts: Vec::new(),
-                grads: gnn.backward(&mut pass, &dscores)?,
-            })
-        };
-        run().map_err(tensor_error)
-    }
-
-    fn prepare(
-        &self,
-        data: &Data,
-        params: &Weights,
-        batched: &Batched<'_>,
-        rng: &mut ChaCha8Rng,
-    ) -> OpResult<LinkBatch> {
-        Ok(self.ready(data, &params.config, batched, rng))
-    }
-
-    fn launch(
-        &self,
-        data: &Data,
-        trainer: &mut dyn Trainer,
-        ready: LinkBatch,
-        factor: f64,
-    ) -> OpResult<Pending> {
-        trainer.links(data.source(), ready, factor)
+    ) -> Batch<'d> {
+        let whole = self.queries(data, batched.all, rng);
+        let batch = whole.part(batched.mine.clone());
+        let queries = batch.queries.iter();
+        Batch::Links(LinkBatch {
+            seeds: queries.map(|q| vec![(q.head, 1.0)]).collect(),
+            batch,
+            asked: whole.asked().collect(),
+            easy: self.p.easy_edges(&data.twins),
+            temperature: self.p.task.adversarial_temperature,
+            rows: batched.all.len(),
+        })
     }
 
     fn validated(&self, data: &Data) -> usize {
         data.split.valid.len()
     }
 
-    fn validate(&self, pass: Pass<'_>, data: &Data, by: By<'_>) -> OpResult<Vec<(String, f64)>> {
-        let rank = |by: &dyn Scorer| {
-            let (truth, valid) = (&data.truth, &data.split.valid);
-            let how = self.p.ranking(&data.twins);
-            rank_links(pass, by, &data.graph, truth, valid, how)
-        };
-        let ranks = match by {
-            By::Cpu(params) => match &data.divided {
-                Some(divided) => rank(&OverRanks::new(params, divided, &data.embeddings)),
-                None => rank(&OnCpu::new(params, &data.graph, &data.embeddings)),
-            },
-            By::Gpu(trainer) => rank(&*trainer.scorer(data.source())?),
-        }?;
-        metrics(&ranks, &self.p.metrics())
+    fn validate(
+        &self,
+        pass: Pass<'_>,
+        data: &Data,
+        scorer: &dyn Scorer,
+    ) -> OpResult<Vec<(String, f64)>> {
+        let (truth, valid) = (&data.truth, &data.split.valid);
+        let how = self.p.ranking(&data.twins);
+        let ranks = rank_links(pass, scorer, &data.graph, truth, valid, how)?;
+        link_metrics::means(&ranks, &self.p.metrics())
     }
 
     fn best_by(&self) -> BestBy {
@@ -411,7 +306,7 @@ pub(super) fn foresee(
         let samples = task.samples(&data);
         let sizes = task.sizes(&data);
         out.look((&data.graph, text), (samples, &sizes), |numbers| {
-            task.foreseen(&data, &config, numbers)
+            FirstBatch::of(&task, &data, (&config, settings.steps.compute), numbers)
         });
         let how = p.ranking(&data.twins);
         let (batches, seeds) = how.batches(&data.graph, &data.split.valid);
@@ -438,7 +333,12 @@ mod tests {
             s.train.len(),
             all.iter().filter(|t| !s.valid.contains(t)).count()
         );
-        let graph = Graph::from_triples(8, 3, &s.train);
+        let graph = Graph::from_triples(8, 3, &all).without(s.held_out.iter().copied());
+        let mut left = graph.triples();
+        left.sort_unstable();
+        let mut train = s.train.clone();
+        train.sort_unstable();
+        assert_eq!(left, train);
         for [h, r, t] in &s.valid {
             assert!(!graph.contains([*h, *r, *t]) && !graph.contains([*t, r + 3, *h]));
         }

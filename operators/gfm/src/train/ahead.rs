@@ -3,12 +3,6 @@
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
-/// Threads that make batches ready for a GPU: on large graphs one alone takes longer than the GPU's step. What each has made waits in memory.
-pub fn threads() -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    (cpus / 3).clamp(1, 6)
-}
-
 /// Calls `take` with a function that gives what `make` makes of each number in turn, and `None` after the last. Each of `threads` threads
 /// is one ahead at most.
 pub fn ahead<R: Send, O>(

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::History;
 use super::visits::{Course, Place};
-use crate::model::Params;
-use crate::optimizer::{Moments, Optimizer};
+use gfm_pipe_model::model::Params;
+use gfm_pipe_model::optimizer::{Moments, Optimizer};
 
 /// Version of the file's layout.
 const FORMAT: u32 = 2;
@@ -202,7 +202,7 @@ pub(super) fn read(
     let mut fill = |prefix: &str| -> Result<Params, String> {
         let mut out = params.clone();
         for (name, _) in params.iter() {
-            out.set(name, take(format!("{prefix}.{name}"))?)
+            out.set(&name, take(format!("{prefix}.{name}"))?)
                 .map_err(|e| e.to_string())?;
         }
         out.check_finite().map_err(|e| e.to_string())?;
@@ -222,7 +222,7 @@ pub(super) fn read(
             exp_avg: moment("exp_avg")?,
             exp_avg_sq: moment("exp_avg_sq")?,
         };
-        moments.insert(name.to_owned(), m);
+        moments.insert(name, m);
     }
     Ok(Checkpoint {
         params: current,

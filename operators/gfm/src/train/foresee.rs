@@ -3,31 +3,49 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
 use gfm_pipe_api::{Artifact, Estimate};
 
 use super::memory::Sizes;
 use super::speed::{Speed, cost};
 use super::visits::Course;
-use super::{LoopSettings, memory};
-use crate::gpu::estimate::{Shape, estimate};
-use crate::graph::Graph;
-use crate::model::{Class, Compute, ModelConfig, Reach, rng, size};
-use crate::ops::Seeds;
-use crate::sampling::permutation;
+use super::{Batched, LoopSettings, Task, memory};
+use gfm_pipe_model::gpu::estimate::{BatchShape, StepCost, estimate};
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, Reach, rng};
+use gfm_pipe_model::ops::Seeds;
+use gfm_pipe_model::sampling::permutation;
 
 /// Batches of each data set that are looked at.
 const LOOKED_AT: usize = 2;
 
-/// A batch of a data set, as far as memory and time depend on it.
-pub(crate) struct Foreseen {
+/// A batch of a data set, as far as memory and time depend on it besides sizes.
+pub(crate) struct FirstBatch {
     pub reach: Reach,
     /// Seeds of all queries together.
     pub seeds: usize,
-    /// Candidates of each query.
-    pub candidates: Option<usize>,
-    /// Documents, where losses are over them.
-    pub documents: usize,
+}
+
+impl FirstBatch {
+    /// The batch of these samples. What is drawn at random does not matter: only sizes do.
+    pub fn of<T: Task>(
+        task: &T,
+        data: &T::Data,
+        (config, compute): (&ModelConfig, Compute),
+        samples: &[usize],
+    ) -> Self {
+        let batched = Batched {
+            all: samples,
+            mine: 0..samples.len(),
+        };
+        let batch = task.batch(data, &batched, &mut rng(0, "an estimate"));
+        let candidates = batch.candidates();
+        let seeds = batch.seeds();
+        let graph = task.source(data).graph;
+        FirstBatch {
+            reach: Reach::chosen(config, graph, compute, (seeds, candidates), false),
+            seeds: seeds.iter().map(Vec::len).sum(),
+        }
+    }
 }
 
 /// What is foreseen of a training.
@@ -37,7 +55,11 @@ pub(crate) struct Foresight<'a> {
     pub settings: &'a LoopSettings,
     /// Name of the device; [`CPU`] is the processor.
     pub device: &'a str,
-    shapes: Vec<Shape<'a>>,
+    /// What a step on each batch that was looked at takes on a GPU.
+    steps: Vec<StepCost>,
+    /// Edges per node and number of queries of the first of these batches.
+    degree: f64,
+    queries: usize,
     samples: Vec<usize>,
     /// What the batches cost that were looked at, and all validations of an epoch, in the unit of
     /// [`Reach::cost`].
@@ -62,7 +84,9 @@ impl<'a> Foresight<'a> {
             config,
             settings,
             device,
-            shapes: Vec::new(),
+            steps: Vec::new(),
+            degree: 0.0,
+            queries: 0,
             samples: Vec::new(),
             costs: Vec::new(),
             valid: 0.0,
@@ -76,11 +100,11 @@ impl<'a> Foresight<'a> {
         &mut self,
         (graph, text): (&Graph, usize),
         (samples, sizes): (usize, &Sizes),
-        batch: impl Fn(&[usize]) -> Foreseen,
+        batch: impl Fn(&[usize]) -> FirstBatch,
     ) {
         self.samples.push(samples);
-        let how = &self.settings.how;
-        let numbers = (text, how.states.size_in_bytes());
+        let settings = &self.settings.steps;
+        let numbers = (text, settings.states.size_in_bytes());
         let queries = self.settings.batch_size.min(samples);
         let model = (self.class, self.config);
         if memory::check_sizes(model, numbers, sizes, queries).is_err() {
@@ -90,34 +114,29 @@ impl<'a> Foresight<'a> {
         let order = permutation(samples, &mut rng(self.settings.seed, "order of epoch 1"));
         for numbers in order.chunks(self.settings.batch_size).take(LOOKED_AT) {
             let seen = batch(numbers);
-            let mut shape = Shape {
-                config: self.config,
-                bytes: match how.states {
-                    DType::BF16 => (2, 4),
-                    DType::F64 => (8, 8),
-                    _ => (4, 4),
-                },
-                params: size(self.class, self.config, text),
-                text,
-                nodes: graph.nodes(),
-                edges: graph.edges(),
-                relations: 2 * graph.relations(),
-                batch: numbers.len(),
-                seeds: seen.seeds,
-                candidates: seen.candidates,
-                documents: seen.documents,
-                recompute: how.recompute,
-                rows: Vec::new(),
-                whole: false,
-                messages: Vec::new(),
-            };
-            let scored = numbers.len() * seen.candidates.unwrap_or(graph.nodes());
+            let scored = numbers.len() * sizes.candidates.unwrap_or(graph.nodes());
             self.costs
                 .push(cost(self.config, graph, &seen.reach, scored));
-            let path = self.config.message_func.path();
-            let messages = seen.reach.messages(graph, path);
-            shape.of_reach(&seen.reach, messages);
-            self.shapes.push(shape);
+            if self.steps.is_empty() {
+                self.degree = graph.edges() as f64 / graph.nodes().max(1) as f64;
+                self.queries = numbers.len();
+            }
+            let shape = BatchShape {
+                class: self.class,
+                config: self.config,
+                settings: *settings,
+                graph,
+                text,
+                queries: numbers.len(),
+                seeds: seen.seeds,
+                candidates: sizes.candidates,
+                documents: sizes.documents,
+                reach: seen.reach,
+            };
+            match shape.cost() {
+                Ok(cost) => self.steps.push(cost),
+                Err(_) => self.too_large = true,
+            }
         }
     }
 
@@ -137,7 +156,7 @@ impl<'a> Foresight<'a> {
 
     /// The estimate; `None` where there was nothing to look at, or the training does not fit.
     pub fn estimate(self) -> Option<Estimate> {
-        if self.too_large || self.shapes.is_empty() {
+        if self.too_large || self.steps.is_empty() {
             return None;
         }
         let course = Course {
@@ -151,20 +170,18 @@ impl<'a> Foresight<'a> {
         if self.device == CPU {
             let a_step = self.costs.iter().sum::<f64>() / self.costs.len() as f64;
             let valid = self.valid * f64::from(self.settings.num_epoch);
-            let first = self.shapes.first()?;
-            let degree = first.edges as f64 / first.nodes.max(1) as f64;
-            let dtype = self.settings.how.states;
-            let speed = Speed::measure(self.config, degree, first.batch, dtype).ok()?;
+            let dtype = self.settings.steps.states;
+            let speed = Speed::measure(self.config, self.degree, self.queries, dtype).ok()?;
             return Some(Estimate {
-                memory: self.shapes.iter().map(Shape::memory).max().unwrap_or(0) as u64,
+                memory: self.steps.iter().map(|s| s.memory).max().unwrap_or(0) as u64,
                 seconds: speed.step * a_step * steps as f64 + speed.forward * valid,
                 device: CPU.to_owned(),
             });
         }
         Some(estimate(
-            &self.shapes,
+            &self.steps,
             steps,
-            self.settings.how.tf32,
+            &self.settings.steps,
             self.device,
         ))
     }

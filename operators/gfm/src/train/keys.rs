@@ -9,11 +9,11 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::divided::unfit;
-use crate::gpu::How;
-use crate::model::Compute;
-use crate::model::files::input_files;
-use crate::ops::AggregateFunc;
+use gfm_pipe_model::backend::StepSettings;
+use gfm_pipe_model::divided::unfit;
+use gfm_pipe_model::model::Compute;
+use gfm_pipe_model::model::files::input_files;
+use gfm_pipe_model::ops::AggregateFunc;
 
 use super::{Decay, LoopSettings, Schedule};
 
@@ -88,7 +88,7 @@ impl Common {
         }
     }
 
-    /// What the loop is told.
+    /// The loop's settings.
     pub fn settings(&self, seed: u64) -> LoopSettings {
         LoopSettings {
             seed,
@@ -96,8 +96,7 @@ impl Common {
             num_epoch: self.num_epoch,
             log_interval: self.log_interval,
             batch_per_epoch: self.batch_per_epoch,
-            clip_norm: self.clip_norm,
-            how: self.how(),
+            steps: self.steps(),
             schedule: Schedule {
                 warmup_steps: self.warmup_steps,
                 decay: self.decay,
@@ -116,14 +115,15 @@ impl Common {
         }
     }
 
-    /// How a GPU takes steps.
-    fn how(&self) -> How {
-        How {
+    /// How steps are computed.
+    fn steps(&self) -> StepSettings {
+        StepSettings {
             states: match self.dtype {
                 Precision::Bf16 => DType::BF16,
                 _ => self.dtype(),
             },
             tf32: self.dtype == Precision::Tf32,
+            compute: self.path,
             recompute: self.recompute,
             clip_norm: self.clip_norm,
         }
@@ -160,7 +160,7 @@ pub fn best_by_problem(given: &str, allowed: &[String]) -> Option<Problem> {
     (!allowed.iter().any(|a| a == given)).then(|| {
         Problem::at(
             "train.best_by",
-            format!("`{given}` is no metric of this validation"),
+            format!("`{given}` is not a metric of this validation"),
         )
         .hint(format!(
             "one of {} (more in `task.metric`)",

@@ -8,26 +8,25 @@ use std::time::{Duration, Instant};
 
 use gfm_pipe_api::ranks::part;
 use gfm_pipe_api::{Context, Metric, OpError, OpResult};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::ahead::{self, ahead};
+use super::ahead::ahead;
 use super::checkpoint::{self, Checkpoint};
+use super::foresee::FirstBatch;
 use super::loader::Loader;
 use super::memory;
 use super::meter::Meter;
 use super::schedule::Schedule;
-use super::task::{Batched, BestBy, By, Step, Task};
+use super::task::{Batched, BestBy, Task};
 use super::together;
 use super::visits::Course;
-use crate::buffers::Lease;
-use crate::device;
-use crate::gpu::{How, Pending, Sums, Trainer, trainer};
-use crate::model::{Params, rng};
-use crate::optimizer::{Optimizer, clip};
-use crate::progress::Pass;
-use crate::sampling::permutation;
-use crate::tensor_error;
+use gfm_pipe_model::backend::{Backend, Pending, Prepared, Source, StepSettings};
+use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::device::{self, backend};
+use gfm_pipe_model::model::{Params, rng};
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::sampling::permutation;
 
 /// Values of the loss in the history per epoch (fewer where an epoch has fewer steps).
 const LOSSES_PER_EPOCH: u64 = 10;
@@ -48,10 +47,8 @@ pub struct LoopSettings {
     pub log_interval: u64,
     /// At most this many steps a data set and epoch.
     pub batch_per_epoch: Option<usize>,
-    /// Largest norm of all gradients together.
-    pub clip_norm: Option<f64>,
-    /// How a GPU takes steps.
-    pub(crate) how: How,
+    /// How steps are computed.
+    pub steps: StepSettings,
     /// The learning rate's course.
     pub schedule: Schedule,
     /// Steps between checkpoints.
@@ -102,12 +99,15 @@ pub(crate) fn run<T: Task>(
     optimizer: Optimizer,
 ) -> OpResult<Outcome> {
     let _lease = Lease;
-    let gpu = device::gpu(ctx)?;
-    if gpu.is_none() {
-        settings.how.for_cpu()?;
+    let on_cpu = device::gpu(ctx)?.is_none();
+    if on_cpu {
+        settings.steps.for_cpu()?;
     }
-    let on_cpu = gpu.is_none().then_some(&params);
-    let (course, validated) = survey(ctx, settings, task, loader, on_cpu)?;
+    let Survey {
+        course,
+        validated,
+        divided,
+    } = survey(ctx, settings, task, loader, on_cpu.then_some(&params))?;
     if course.per_epoch() == 0 {
         return Err(OpError::new("there is nothing to train on")
             .hint("there is no training sample (is there a train.json?), or every one was held out or unusable: see the messages before"));
@@ -115,10 +115,11 @@ pub(crate) fn run<T: Task>(
     let sums = 1 + task.parts().len();
     let ranks = &*ctx.ranks;
     ranks.be_patient(Some(settings.patience));
-    // Of several ranks the first one keeps the checkpoints; the others go on from the same.
-    let found = match ranks.rank() {
-        0 => checkpoint::load(ctx, &params, &optimizer, &course, sums)?,
-        _ => None,
+    // Of several ranks the first one keeps the checkpoints; the others continue from the same.
+    let found = if ranks.rank() == 0 {
+        checkpoint::load(ctx, &params, &optimizer, &course, sums)?
+    } else {
+        None
     };
     let read = |text: &[u8]| checkpoint::read(text, &params, &optimizer);
     let found = together::checkpoint(ranks, found, read)?;
@@ -134,20 +135,11 @@ pub(crate) fn run<T: Task>(
         None => Checkpoint::start(params, optimizer, course.start(1), sums),
     };
     let total = course.per_epoch() * u64::from(settings.num_epoch);
-    let on_gpu = match gpu {
-        Some(gpu) => {
-            let (params, optimizer) = (&state.params, &state.optimizer);
-            let trainer = trainer(&gpu, params, optimizer, settings.how, Sums::of(ctx, &gpu)?)?;
-            ctx.info(format!("training on {}", gpu.name()));
-            Some(OnGpu {
-                trainer,
-                queued: None,
-            })
-        }
-        None => None,
-    };
+    let (start, optimizer) = (&state.params, &state.optimizer);
+    let backend = backend(ctx, start, optimizer, settings.steps, divided)?;
     let mut training = Training {
-        on_gpu,
+        backend,
+        queued: None,
         ctx,
         settings,
         task,
@@ -166,7 +158,7 @@ pub(crate) fn run<T: Task>(
             Ok(()) | Err(OpError::Cancelled) => {}
             Err(e) => return Err(e),
         }
-        // What a device has beyond the steps that count is of no checkpoint.
+        // A backend that made a step which does not count has no weights worth saving.
         if !training.torn {
             training.save()?;
         }
@@ -183,17 +175,26 @@ pub(crate) fn run<T: Task>(
     })
 }
 
+/// What a look at every data set found.
+struct Survey {
+    course: Course,
+    /// How many samples of each data set are validated on after every epoch.
+    validated: Vec<usize>,
+    /// Whether ranks divide the graphs.
+    divided: bool,
+}
+
 /// Looks at every data set once: sizes decide the course, and what cannot be read, or does not fit
 /// into memory, is found before hours of training. `on_cpu` are the weights, where the CPU trains
-/// them. Returns also how many samples of each data set are validated on after every epoch.
+/// them.
 fn survey<T: Task>(
     ctx: &Context,
     settings: &LoopSettings,
     task: &T,
     loader: &Loader<T::Data>,
     on_cpu: Option<&Params>,
-) -> OpResult<(Course, Vec<usize>)> {
-    let mut validated = Vec::new();
+) -> OpResult<Survey> {
+    let (mut validated, mut divided) = (Vec::new(), false);
     let mut course = Course {
         seed: settings.seed,
         batch_size: settings.batch_size,
@@ -208,13 +209,15 @@ fn survey<T: Task>(
             labels => format!("data set {}: {text}", labels[set]),
         };
         ctx.info(named(task.describe(&data)));
-        if let Some(divided) = task.divided(&data) {
-            ctx.info(named(divided.describe()));
+        let part = task.source(&data).divided;
+        divided |= part.is_some();
+        if let Some(part) = part {
+            ctx.info(named(part.describe()));
         }
         if let Some(warning) = task.warning(&data) {
             ctx.warn(named(warning));
         }
-        if let Some(params) = on_cpu.filter(|_| task.divided(&data).is_none()) {
+        if let Some(params) = on_cpu.filter(|_| part.is_none()) {
             fits(ctx, settings, task, &data, params)?;
         }
         course.samples.push(task.samples(&data));
@@ -224,7 +227,11 @@ fn survey<T: Task>(
             validated.push(samples);
         }
     }
-    Ok((course, validated))
+    Ok(Survey {
+        course,
+        validated,
+        divided,
+    })
 }
 
 /// Checks that a step on a data set fits into memory, by its first batch. Ranks share a batch.
@@ -241,19 +248,24 @@ fn fits<T: Task>(
     if queries == 0 {
         return Ok(());
     }
-    let first = || task.foreseen(data, &params.config, &order[..queries]);
+    let model = (&params.config, settings.steps.compute);
+    let first = || FirstBatch::of(task, data, model, &order[..queries]);
     memory::check_step(params, &task.sizes(data), queries, first)
 }
 
-/// A GPU that takes the steps. What stands in the checkpoint is as old as the last [`Training::pull`].
-struct OnGpu {
-    trainer: Box<dyn Trainer>,
-    /// A step that it may still be computing: its data set and number of samples.
-    queued: Option<(Pending, usize, usize)>,
+/// A step that the backend may still be computing.
+struct Queued {
+    step: Pending,
+    /// Number of its data set.
+    set: usize,
+    /// Samples of its batch.
+    samples: usize,
 }
 
 struct Training<'a, T: Task> {
-    on_gpu: Option<OnGpu>,
+    /// Makes the steps. The weights in `state` are as old as the last [`Training::pull`].
+    backend: Box<dyn Backend>,
+    queued: Option<Queued>,
     ctx: &'a Context,
     settings: &'a LoopSettings,
     task: &'a T,
@@ -264,7 +276,7 @@ struct Training<'a, T: Task> {
     total: u64,
     state: Checkpoint,
     last_saved: Instant,
-    /// Whether the device has taken a step that does not count.
+    /// Whether the backend made a step that does not count.
     torn: bool,
     meter: Meter,
 }
@@ -307,118 +319,88 @@ impl<T: Task> Training<'_, T> {
             .take(self.course.steps(set))
             .collect();
         let ctx = self.ctx;
-        let divided = self.task.divided(&data).is_some();
+        let (task, preparer) = (self.task, self.backend.preparer());
+        let source = task.source(&data);
         let batched = |i: usize| Batched {
             all: batches[i],
-            mine: match divided {
-                true => 0..batches[i].len(),
-                false => part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size()),
+            mine: if source.divided.is_some() {
+                0..batches[i].len()
+            } else {
+                part(batches[i].len(), ctx.ranks.rank(), ctx.ranks.size())
             },
         };
-        let numbers = |i: usize| rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
+        // Batches are prepared while those before are computed.
+        let make = |i: usize| {
+            let mut numbers = rng(seed, &format!("step {i} of epoch {epoch}{of_set}"));
+            preparer.prepare(source, task.batch(&data, &batched(i), &mut numbers))
+        };
         let steps = place.step..batches.len();
-        if self.on_gpu.is_none() {
+        ahead(preparer.threads, steps.clone(), make, |next| {
             for i in steps {
                 self.check_cancelled()?;
-                self.step(&data, set, &batched(i), numbers(i))?;
-            }
-            return Ok(());
-        }
-        // While steps before are computed.
-        let (task, params) = (self.task, self.state.params.clone());
-        let make = |i: usize| task.prepare(&data, &params, &batched(i), &mut numbers(i));
-        ahead(ahead::threads(), steps.clone(), make, |next| {
-            for i in steps {
-                self.check_cancelled()?;
-                let Some(ready) = next() else { break };
+                let Some(batch) = next() else { break };
                 self.settle()?;
-                // Whoever stopped it saw the step that was just settled.
+                // A checkpoint has the step that was just settled.
                 self.check_cancelled()?;
-                self.launch(&data, ready?, (set, batches[i].len()))?;
+                self.launch(source, batch, (set, batches[i].len()))?;
             }
             self.settle()
         })
     }
 
-    /// One step on the CPU.
-    fn step(
-        &mut self,
-        data: &T::Data,
-        set: usize,
-        batch: &Batched<'_>,
-        mut numbers: ChaCha8Rng,
-    ) -> OpResult<()> {
-        let params = &self.state.params;
-        self.meter.begin();
-        let mut step = match batch.mine.is_empty() {
-            true => Step::nothing(params, self.task.parts().len())?,
-            false => self.task.step(data, params, batch, &mut numbers)?,
-        };
-        let stop = together::step(self.ctx, &mut step)?;
-        self.take(step, set, batch.all.len())?;
-        match stop {
-            true => Err(OpError::Cancelled),
-            false => Ok(()),
-        }
-    }
-
     /// Stops a process that is alone; several ranks agree on where they stop when they add up a step.
     fn check_cancelled(&self) -> OpResult<()> {
-        match self.ctx.ranks.size() {
-            1 => self.ctx.check_cancelled(),
-            _ => Ok(()),
+        if self.ctx.ranks.size() == 1 {
+            self.ctx.check_cancelled()
+        } else {
+            Ok(())
         }
     }
 
-    /// Queues a step on the GPU.
+    /// Starts a step.
     fn launch(
         &mut self,
-        data: &T::Data,
-        ready: T::Ready,
+        on: Source<'_>,
+        batch: Prepared<'_>,
         (set, samples): (usize, usize),
     ) -> OpResult<()> {
         let step = self.state.optimizer.steps + 1;
         let factor = self.settings.schedule.factor(step, self.total);
         self.meter.begin();
-        if let Some(on) = &mut self.on_gpu {
-            let pending = self.task.launch(data, &mut *on.trainer, ready, factor)?;
-            on.queued = Some((pending, set, samples));
-        }
+        self.queued = Some(Queued {
+            step: self.backend.step(on, batch, factor)?,
+            set,
+            samples,
+        });
         Ok(())
     }
 
-    /// Waits for the step that is queued on the GPU, if there is one, and writes down what it gave.
+    /// Waits for the step that was started, if there is one, and writes down what it gave.
     fn settle(&mut self) -> OpResult<()> {
-        let queued = self.on_gpu.as_mut().and_then(|on| on.queued.take());
-        let Some((pending, set, samples)) = queued else {
+        let Some(Queued { step, set, samples }) = self.queued.take() else {
             return Ok(());
         };
-        let mut taken = pending.wait()?;
-        let agreed = together::taken(self.ctx, &mut taken);
+        let mut result = step.wait()?;
+        let agreed = together::step(self.ctx, &mut result);
         self.torn |= agreed.is_err();
         let stop = agreed?;
-        self.finite("loss", taken.loss, set)?;
-        if let Some(norm) = taken.norm {
+        self.finite("loss", result.loss, set)?;
+        if let Some(norm) = result.norm {
             self.finite("norm of the gradients", norm, set)?;
         }
         self.state.optimizer.steps += 1;
-        self.account((taken.loss, &taken.parts), taken.norm, samples)?;
-        match stop {
-            true => Err(OpError::Cancelled),
-            false => Ok(()),
+        self.account((result.loss, &result.parts), result.norm, samples)?;
+        if stop {
+            Err(OpError::Cancelled)
+        } else {
+            Ok(())
         }
     }
 
-    /// Copies weights and optimizer from the GPU that trains them.
+    /// Copies weights and the optimizer's state from the backend.
     fn pull(&mut self) -> OpResult<()> {
-        match &self.on_gpu {
-            Some(on) => {
-                let state = &mut self.state;
-                on.trainer
-                    .pull(&mut state.params, Some(&mut state.optimizer))
-            }
-            None => Ok(()),
-        }
+        let state = &mut self.state;
+        self.backend.pull(&mut state.params, &mut state.optimizer)
     }
 
     /// Checks that the loss of a step, or another figure of it, is a number.
@@ -449,28 +431,6 @@ impl<T: Task> Training<'_, T> {
             ))
             .hint(ASTRAY)
         })
-    }
-
-    /// One optimizer step.
-    fn take(&mut self, mut step: Step, set: usize, samples: usize) -> OpResult<()> {
-        let settings = self.settings;
-        self.finite("loss", step.loss, set)?;
-        let norm = match settings.clip_norm {
-            Some(most) => Some(clip(&mut step.grads, most).map_err(tensor_error)?),
-            None => None,
-        };
-        if let Some(norm) = norm {
-            self.finite("norm of the gradients", norm, set)?;
-        }
-        let state = &mut self.state;
-        let factor = settings
-            .schedule
-            .factor(state.optimizer.steps + 1, self.total);
-        state
-            .optimizer
-            .step_scaled(&mut state.params, &step.grads, factor)
-            .map_err(tensor_error)?;
-        self.account((step.loss, &step.parts), norm, samples)
     }
 
     /// What is written down about a step; and a checkpoint where one is due.
@@ -512,7 +472,7 @@ impl<T: Task> Training<'_, T> {
         Ok(())
     }
 
-    /// Tells the means of the steps since it last did.
+    /// Reports the means of the steps since it last did.
     fn report(&mut self) {
         let (epoch, step) = (self.state.progress.place.epoch, self.state.optimizer.steps);
         let factor = self.settings.schedule.factor(step, self.total);
@@ -521,7 +481,7 @@ impl<T: Task> Training<'_, T> {
             .report(self.ctx, (epoch, step), &self.task.parts(), rate);
     }
 
-    /// One value of the history, which is told as well.
+    /// One value of the history, which is reported as well.
     fn note(&mut self, metric: impl AsRef<str>, value: f64) {
         let name = metric.as_ref();
         self.state.note(name, value);
@@ -535,7 +495,7 @@ impl<T: Task> Training<'_, T> {
 
     /// Mean losses, validation, and whether this epoch is the best one. All or nothing: a stop in between repeats it.
     fn finish_epoch(&mut self) -> OpResult<()> {
-        // What the interval left over: else an epoch shorter than it would tell nothing.
+        // The steps since the last report: else an epoch shorter than the interval would report nothing.
         self.report();
         self.pull()?;
         self.sound()?;
@@ -582,13 +542,13 @@ impl<T: Task> Training<'_, T> {
             self.state.keep(Some(score));
         }
         let progress = &self.state.progress;
-        let told = chosen(
+        let message = chosen(
             &by,
             (epoch, score),
             progress.best_epoch,
             progress.best_score,
         );
-        self.ctx.info(told);
+        self.ctx.info(message);
         Ok(())
     }
 
@@ -613,11 +573,8 @@ impl<T: Task> Training<'_, T> {
         for (at, set) in self.course.validated.iter().enumerate() {
             let upcoming = self.course.upcoming_in_validation(epoch, at);
             let data = self.loader.get(self.ctx, *set, upcoming)?;
-            let by = match &self.on_gpu {
-                Some(on) => By::Gpu(&*on.trainer),
-                None => By::Cpu(&self.state.params),
-            };
-            let metrics = self.task.validate(self.pass(at), &data, by)?;
+            let scorer = self.backend.scorer(self.task.source(&data))?;
+            let metrics = self.task.validate(self.pass(at), &data, &*scorer)?;
             let label = &self.loader.labels()[*set];
             for (i, (name, value)) in metrics.into_iter().enumerate() {
                 if several {
@@ -662,11 +619,11 @@ fn chosen(by: &BestBy, (epoch, score): (u32, Option<f64>), best: u32, kept: Opti
         let value = score.map(|s| if by.smaller { -s } else { s });
         value.map_or("not measured".to_owned(), |v| format!("{v:.4}"))
     };
-    let told = format!("epoch {epoch} {} {}", by.metric, shown(score));
+    let this = format!("epoch {epoch} {} {}", by.metric, shown(score));
     match kept {
-        None => format!("{told}: no epoch is better than the start so far"),
-        Some(_) if best == epoch => format!("{told}: the best so far, this epoch is kept"),
-        Some(_) => format!("{told}: epoch {best} stays the best, with {}", shown(kept)),
+        None => format!("{this}: no epoch is better than the start so far"),
+        Some(_) if best == epoch => format!("{this}: the best so far, this epoch is kept"),
+        Some(_) => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
     }
 }
 

@@ -4,8 +4,8 @@
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::memory::Demand;
 
-use super::foresee::Foreseen;
-use crate::model::{Class, ModelConfig, Params, size};
+use super::foresee::FirstBatch;
+use gfm_pipe_model::model::{Class, ModelConfig, Params, size};
 
 /// Copies of the weights: they themselves, their two moments and the best epoch's.
 const COPIES: usize = 4;
@@ -80,7 +80,7 @@ pub(crate) fn check_step(
     params: &Params,
     sizes: &Sizes,
     queries: usize,
-    first: impl FnOnce() -> Foreseen,
+    first: impl FnOnce() -> FirstBatch,
 ) -> OpResult<()> {
     certain(numbers(params), sizes, queries).check(sizes.lower)?;
     with_states(params, sizes, queries, &first()).check(sizes.lower)
@@ -88,7 +88,7 @@ pub(crate) fn check_step(
 
 /// The same with the states before the first layer and after each: the backward pass needs them
 /// all.
-fn with_states(params: &Params, sizes: &Sizes, queries: usize, first: &Foreseen) -> Demand {
+fn with_states(params: &Params, sizes: &Sizes, queries: usize, first: &FirstBatch) -> Demand {
     let config = &params.config;
     let widths = std::iter::once(&config.input_dim).chain(&config.hidden_dims);
     let rows = first.reach.rows.iter();
@@ -109,7 +109,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::model::Reach;
+    use gfm_pipe_model::model::Reach;
 
     #[test]
     fn a_steps_buffers_are_added_up() {
@@ -121,11 +121,9 @@ mod tests {
             documents: 0,
             lower: "`train.batch_size`",
         };
-        let first = Foreseen {
+        let first = FirstBatch {
             reach: Reach::whole(100, 3, 2),
             seeds: 3,
-            candidates: Some(11),
-            documents: 0,
         };
         let weights = 4 * 4 * params.count() as u64;
         let places = 3 * 100 * 4 * 4;

@@ -8,10 +8,10 @@ use gfm_pipe_api::{Context, OpError, OpResult, OutPort, columns, kinds};
 
 use super::{History, Outcome};
 use crate::inputs::EncoderId;
-use crate::model::{Origin, write_model};
-use crate::optimizer::Optimizer;
-use crate::tensor::to_f32;
-use crate::tensor_error;
+use gfm_pipe_model::model::{Origin, write_model};
+use gfm_pipe_model::optimizer::Optimizer;
+use gfm_pipe_model::tensor::to_f32;
+use gfm_pipe_model::tensor_error;
 
 /// The output ports; `best` says which weights the model has.
 pub(crate) fn output_ports(best: &'static str) -> Vec<OutPort> {

@@ -7,8 +7,9 @@ use gfm_pipe_kernels::adamw::AdamW;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::model::ModelConfig;
-use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
+use super::schedule::decay_field;
+use gfm_pipe_model::model::ModelConfig;
+use gfm_pipe_model::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 
 /// `model`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,7 +171,7 @@ pub fn model_field(class: &'static [&'static str]) -> Field {
         .at_most(MAX_WIDTH, "weights grow with its square"),
         Field::new(
             "message_func",
-            Type::one_of(&["transe", "distmult", "rotate"]),
+            Type::one_of(MessageFunc::NAMES),
             "distmult",
             "how a neighbour's state and a relation make a message",
         ),
@@ -377,12 +378,7 @@ pub fn train_fields(epochs: u32, save_best_only: bool, save_pretrained: bool) ->
         .at_most(1e9, "null clips nothing"),
         Field::new("warmup_steps", Type::int(0), 0, "steps in which the learning rate rises to `optimizer.lr` in a line")
             .at_most(1e9, "no training has more steps"),
-        Field::new(
-            "decay",
-            Type::one_of(&["none", "cosine", "linear"]),
-            "none",
-            "how the learning rate falls after the warm-up, to zero at the last step",
-        ),
+        decay_field(),
         Field::new(
             "dtype",
             Type::one_of(&["f32", "f64", "tf32", "bf16"]),

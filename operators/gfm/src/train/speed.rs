@@ -3,13 +3,15 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Result};
+use candle_core::DType;
+use gfm_pipe_api::OpResult;
 use rand_chacha::rand_core::Rng;
 
-use crate::graph::Graph;
-use crate::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQuery, rng};
-use crate::ops::Seeds;
-use crate::tensor::tensor;
+use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQuery, rng};
+use gfm_pipe_model::ops::Seeds;
+use gfm_pipe_model::tensor::tensor;
+use gfm_pipe_model::tensor_error;
 
 /// What a graph's layers cost in the step that is timed, in the unit of [`Reach::cost`]: about ten
 /// milliseconds' work of two cores.
@@ -33,7 +35,12 @@ pub(crate) struct Speed {
 impl Speed {
     /// Times this machine with a model of these dimensions, on a graph with `degree` edges a node
     /// and batches of `batch`.
-    pub fn measure(config: &ModelConfig, degree: f64, batch: usize, dtype: DType) -> Result<Self> {
+    pub fn measure(
+        config: &ModelConfig,
+        degree: f64,
+        batch: usize,
+        dtype: DType,
+    ) -> OpResult<Self> {
         let width = config.input_dim as f64;
         let degree = (degree.round() as usize).clamp(1, MOST.1);
         let a_row = width * width / 8.0 + degree as f64 * (width + 16.0);
@@ -47,8 +54,10 @@ impl Speed {
             .map(|_| [pick(nodes), pick(2), pick(nodes)])
             .collect();
         let graph = Graph::from_triples(nodes, 2, &triples);
-        let params = Params::init(Class::QueryGNN, config, TEXT, 0, dtype)?;
-        let embeddings = tensor(vec![0.5f32; 4 * TEXT], (4, TEXT))?.to_dtype(dtype)?;
+        let params = Params::init(Class::QueryGNN, config, TEXT, 0, dtype).map_err(tensor_error)?;
+        let embeddings = tensor(vec![0.5f32; 4 * TEXT], (4, TEXT))
+            .and_then(|t| t.to_dtype(dtype))
+            .map_err(tensor_error)?;
         let queries: Vec<TailQuery> = (0..batch)
             .map(|_| TailQuery {
                 head: pick(nodes),
@@ -58,11 +67,11 @@ impl Speed {
         let all: Vec<u32> = (0..nodes as u32).collect();
         let candidates = vec![all; batch];
         let gnn = QueryGnn::new(&params, &graph, &embeddings).compute(Compute::Dense);
-        let once = || -> Result<(f64, f64)> {
+        let once = || -> OpResult<(f64, f64)> {
             let start = Instant::now();
             let mut pass = gnn.forward(&queries, candidates.clone())?;
             let forward = start.elapsed().as_secs_f64();
-            let dscores = pass.scores.ones_like()?;
+            let dscores = pass.scores.ones_like().map_err(tensor_error)?;
             gnn.backward(&mut pass, &dscores)?;
             Ok((forward, start.elapsed().as_secs_f64()))
         };

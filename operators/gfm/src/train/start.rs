@@ -12,9 +12,9 @@ use gfm_pipe_api::{Connected, Context, OpError, OpResult, Problem};
 use super::memory::check_weights;
 use super::settings::Model;
 use crate::inputs::{EncoderId, connected, problem_error, same_name};
-use crate::model::files::{GivenModel, read_checkpoint};
-use crate::model::{Class, ModelConfig, Params, read_model};
-use crate::tensor_error;
+use gfm_pipe_model::model::files::{GivenModel, read_checkpoint};
+use gfm_pipe_model::model::{Class, ModelConfig, Params, read_model};
+use gfm_pipe_model::tensor_error;
 
 /// Weights to start from.
 pub(crate) struct Start {
@@ -59,7 +59,7 @@ pub(crate) fn start_weights(
             let stored = read_model(init)?;
             Some(Start {
                 name: init.name.clone(),
-                tensors: stored.params.tensors().clone(),
+                tensors: stored.params.to_map(),
                 config: Some(stored.params.config),
                 encoder: (
                     Some(stored.origin.encoder),

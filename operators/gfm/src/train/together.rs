@@ -1,44 +1,31 @@
-//! What the ranks of a training tell each other.
+//! What the ranks of a training send each other.
 //!
-//! Every rank holds the same weights and the same optimizer, and makes the same step from the same sums. Invariant: a step counts on all ranks or
-//! on none, so that all are at the same place whenever they stop.
+//! Every rank holds the same weights and the same optimizer state, and makes the same step from the same sums. Invariant: a
+//! step counts on all ranks or on none, so that all are at the same place whenever they stop.
 
 use gfm_pipe_api::ranks::{bytes, gather, numbers_of};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 
 use super::checkpoint::Checkpoint;
-use super::task::Step;
-use crate::gpu::Taken;
-use crate::model::Params;
-use crate::model::partition::sum_grads;
-use crate::tensor::to_f64;
-use crate::tensor_error;
+use gfm_pipe_model::backend::StepResult;
+use gfm_pipe_model::model::Params;
+use gfm_pipe_model::tensor::to_f64;
+use gfm_pipe_model::tensor_error;
 
-/// Adds up a step over ranks: its gradients, and its loss and parts where no rank has the whole. Gives whether to stop after it.
+/// Adds up a step's loss and its parts over ranks, where no rank has the whole. Returns whether to stop after the step.
 ///
 /// # Errors
-/// When a rank is gone; when shapes do not fit.
-pub(super) fn step(ctx: &Context, step: &mut Step) -> OpResult<bool> {
-    let stop = match step.whole {
-        true => values(ctx, &mut 0.0, &mut [])?,
-        false => values(ctx, &mut step.loss, &mut step.parts)?,
-    };
-    if ctx.ranks.size() > 1 {
-        // All in one message: they are small beside the work that made them.
-        sum_grads(&mut step.grads, &*ctx.ranks)?;
+/// When a rank is gone.
+pub(super) fn step(ctx: &Context, step: &mut StepResult) -> OpResult<bool> {
+    if step.whole {
+        values(ctx, &mut 0.0, &mut [])
+    } else {
+        values(ctx, &mut step.loss, &mut step.parts)
     }
-    Ok(stop)
 }
 
-/// The same for a step whose gradients were added up on devices.
-///
-/// # Errors
-/// See [`step`].
-pub(super) fn taken(ctx: &Context, taken: &mut Taken) -> OpResult<bool> {
-    values(ctx, &mut taken.loss, &mut taken.parts)
-}
-
-/// Adds up losses. Ranks may be asked to stop at different moments: whoever is says so here, where all hear it in the same step.
+/// Adds up losses. Ranks may be asked to stop at different moments: a rank that was says so here, where all others learn it
+/// in the same step.
 fn values(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
     let stop = ctx.cancel.is_cancelled();
     if ctx.ranks.size() == 1 {
@@ -57,7 +44,7 @@ fn values(ctx: &Context, loss: &mut f64, parts: &mut [f64]) -> OpResult<bool> {
     Ok(sums[1] > 0.0)
 }
 
-/// The checkpoint that rank 0 found, on every rank: what it is made of, `text`, is read by the others with `read`.
+/// The checkpoint that rank 0 found, on every rank: the others read its bytes with `read`.
 ///
 /// # Errors
 /// When a rank is gone, or cannot read it.
@@ -80,7 +67,7 @@ pub(super) fn checkpoint(
     Ok(checkpoint)
 }
 
-/// Holds that all ranks have the same weights: where they compute differently, nothing else would tell.
+/// Checks that all ranks have the same weights: nothing else would show that they compute differently.
 ///
 /// # Errors
 /// When they do not, or a rank is gone.

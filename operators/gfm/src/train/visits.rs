@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::rng;
-use crate::sampling::permutation;
+use gfm_pipe_model::model::rng;
+use gfm_pipe_model::sampling::permutation;
 
 /// A place between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -263,7 +263,7 @@ fn the_best_epoch_is_chosen_by_the_metric_asked_for() {
         .unwrap_err();
     assert_eq!(
         problems[0].message,
-        "`document:recall@5` is no metric of this validation"
+        "`document:recall@5` is not a metric of this validation"
     );
     let allowed = "one of entity:mape, entity:recall@1, entity:hits@2, entity:mrr_filtered, document:mape, document:recall@1, document:hits@2, document:mrr_filtered (more in `task.metric`)";
     assert_eq!(problems[0].hint.as_deref(), Some(allowed));

@@ -16,8 +16,8 @@ pub const NODES: u32 = 24;
 pub type Inputs = BTreeMap<String, Vec<Artifact>>;
 
 pub fn op(name: &str) -> OpEntry {
-    gfm_pipe_gfm::operators()
-        .into_iter()
+    let all = gfm_pipe_gfm::operators().into_iter();
+    all.chain(gfm_pipe_eval::operators())
         .find(|o| o.name == name)
         .unwrap()
 }

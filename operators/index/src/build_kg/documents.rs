@@ -1,8 +1,8 @@
-//! Documents as nodes, and the edges they have.
+//! Document nodes and their edges.
 //!
-//! Nodes of documents come after all entities, so that an entity's id does not depend on them, and
-//! have names of their own: an entity that is called like a document is another node, tied to it by
-//! `title of`.
+//! Document nodes come after all entities, so that an entity's id does not depend on them. Their
+//! names are distinct from those of entities: an entity with the name of a document is another
+//! node, linked to it by `title of`.
 
 use std::collections::BTreeMap;
 
@@ -13,56 +13,56 @@ use super::normalize::Normalize;
 use super::weights;
 use crate::extract::gazetteer;
 
-/// What an edge of a document says.
+/// The kinds of edges of document nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum EdgeKind {
     /// The document mentions the entity.
     MentionedIn,
-    /// The entity is called like the document.
+    /// The entity has the name of the document.
     TitleOf,
-    /// The document names the other by its title.
+    /// The document names the other document by its title.
     NamesTitle,
-    /// The other is the next piece.
+    /// The other document is the next piece.
     Next,
 }
 
-impl Says {
-    /// All of them, in the order of their edges.
-    pub const ALL: [Says; 4] = [
-        Says::MentionedIn,
-        Says::TitleOf,
-        Says::NamesTitle,
-        Says::Next,
+impl EdgeKind {
+    /// All kinds, in the order in which their edges are written.
+    pub const ALL: [EdgeKind; 4] = [
+        EdgeKind::MentionedIn,
+        EdgeKind::TitleOf,
+        EdgeKind::NamesTitle,
+        EdgeKind::Next,
     ];
 
-    /// The relation's name. The reference has the first only, under another name.
+    /// The relation's name. The reference has only the first kind, under another name.
     pub fn relation(self, normalize: Normalize) -> &'static str {
         match (self, normalize) {
-            (Says::MentionedIn, Normalize::Reference) => "is_mentioned_in",
-            (Says::MentionedIn, Normalize::Unicode) => "is mentioned in",
-            (Says::TitleOf, _) => "title of",
-            (Says::NamesTitle, _) => "mentions the title of",
-            (Says::Next, _) => "next",
+            (EdgeKind::MentionedIn, Normalize::Reference) => "is_mentioned_in",
+            (EdgeKind::MentionedIn, Normalize::Unicode) => "is mentioned in",
+            (EdgeKind::TitleOf, _) => "title of",
+            (EdgeKind::NamesTitle, _) => "mentions the title of",
+            (EdgeKind::Next, _) => "next",
         }
     }
 }
 
-/// An edge to a document's node.
+/// An edge to a document node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
-    /// What it says.
-    pub says: Says,
-    /// Node it begins at.
+    /// The kind of edge.
+    pub kind: EdgeKind,
+    /// Node where it begins.
     pub head: u32,
-    /// Node it ends at.
+    /// Node where it ends.
     pub tail: u32,
-    /// Its weight.
+    /// Weight for walks over the graph.
     pub weight: f32,
-    /// Table and row that say so.
+    /// The table and row that the edge comes from.
     pub place: (&'static str, u64),
 }
 
-/// Names of document nodes: titles, made different from entities and from each other.
+/// Names of document nodes: titles, made distinct from entities and from each other.
 pub fn node_names(titles: &[String], entities: &[String]) -> Vec<String> {
     let mut taken: AHashSet<String> = entities.iter().cloned().collect();
     let mut next: AHashMap<&str, u64> = AHashMap::new();
@@ -83,14 +83,14 @@ pub fn node_names(titles: &[String], entities: &[String]) -> Vec<String> {
     titles.iter().map(|title| name(title.as_str())).collect()
 }
 
-/// Documents that are the first with their title: the others are pieces of the same.
+/// The first document with each title: the others are pieces of the same document.
 fn first_with_title(titles: &[String]) -> impl Iterator<Item = (u32, &str)> {
     let mut seen = AHashSet::new();
     let all = (0..).zip(titles);
     all.filter_map(move |(id, title)| seen.insert(title.as_str()).then_some((id, title.as_str())))
 }
 
-/// A document that mentions an entity, and the place that says so first.
+/// A pair of document and entity that it mentions, and the table and row of the first mention.
 pub type Mentioned = ((u32, u32), (&'static str, u64));
 
 /// Edges from entities to the documents that mention them. `mentioned` has distinct pairs
@@ -101,7 +101,7 @@ pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
         documents[*entity as usize] += 1;
     }
     let edge = |((document, entity), place): &Mentioned| Edge {
-        says: Says::MentionedIn,
+        kind: EdgeKind::MentionedIn,
         head: *entity,
         tail: entities + document,
         weight: weights::mentioned_in(documents[*entity as usize]),
@@ -110,9 +110,9 @@ pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
     mentioned.iter().map(edge).collect()
 }
 
-/// Edges from entities to the documents that are called like them, whatever the case, blanks and
-/// punctuation, with or without what a title has in brackets: "Mercury (planet)" is called mercury,
-/// too. What is shared by several documents weighs less.
+/// Edges from entities to the documents with the same name. Case, blanks, punctuation and a part of
+/// the title in brackets are ignored: "Mercury (planet)" has the name mercury, too. A name that
+/// several documents share weighs less.
 pub fn titles_of(
     titles: &[String],
     entities: &[String],
@@ -135,7 +135,7 @@ pub fn titles_of(
     for (document, title) in first_with_title(titles) {
         let mut edge = |entity: u32, sharing| {
             out.push(Edge {
-                says: Says::TitleOf,
+                kind: EdgeKind::TitleOf,
                 head: entity,
                 tail: nodes + document,
                 weight: weights::title_of(weight, sharing),
@@ -156,17 +156,17 @@ pub fn titles_of(
     out
 }
 
-/// Which documents name which, as it is read.
+/// Collects which documents name which others.
 pub struct NamedTitles {
-    /// How many documents have an alias.
+    /// Number of documents that have an alias.
     sharing: AHashMap<String, u32>,
-    /// By document and target: how many documents have the alias, and the first row with the rarest
-    /// alias.
+    /// By document and target: the number of documents with the rarest alias used, and the first
+    /// row that uses it.
     pairs: BTreeMap<(u32, u32), (u32, u64)>,
 }
 
 impl NamedTitles {
-    /// None yet.
+    /// Knows the titles, but no names yet.
     pub fn new(titles: &[String]) -> Self {
         let mut sharing: AHashMap<String, u32> = AHashMap::new();
         for (_, title) in first_with_title(titles) {
@@ -194,14 +194,14 @@ impl NamedTitles {
             .or_insert(place);
     }
 
-    /// The edges.
+    /// Edges from each document to those that it names.
     pub fn edges(self, entities: u32, title_weight: f64) -> Vec<Edge> {
         let mut naming: AHashMap<u32, u32> = AHashMap::new();
         for (_, target) in self.pairs.keys() {
             *naming.entry(*target).or_default() += 1;
         }
         let edge = |((document, target), (sharing, row))| Edge {
-            says: Says::NamesTitle,
+            kind: EdgeKind::NamesTitle,
             head: entities + document,
             tail: entities + target,
             weight: weights::names_title(title_weight, sharing, naming[&target]),
@@ -216,7 +216,7 @@ pub fn next_pieces(parents: &[u32], entities: u32) -> Vec<Edge> {
     let pairs = (0..).zip(parents.windows(2));
     let same = pairs.filter(|(_, pair)| pair[0] == pair[1]);
     let edge = |(document, _): (u32, _)| Edge {
-        says: Says::Next,
+        kind: EdgeKind::Next,
         head: entities + document,
         tail: entities + document + 1,
         weight: weights::PLAIN,

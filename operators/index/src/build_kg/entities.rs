@@ -1,31 +1,31 @@
-//! Entities and how they are written.
+//! Entities and their written forms.
 //!
-//! Ids are given by the place of first appearance: document, then facts before mentions, then row.
-//! Facts and mentions are read one after the other, so ids are known only when all has been read
+//! Ids follow first appearance: by document, then facts before mentions, then by row. Facts and
+//! mentions are read one after the other, so ids are known only when everything has been read
 //! ([`Entities::order`]).
 
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kg::names::Names;
 
-/// Where an entity appears: document, table, row, position in the row.
+/// A place where an entity appears, in the order of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Appearance {
     /// Document id.
     pub document: u32,
-    /// Which table says so.
+    /// The table.
     pub source: Source,
-    /// Row of that table.
+    /// Row of the table.
     pub row: u64,
-    /// Which part of the row: the subject is before the object.
+    /// Part of the row: the subject comes before the object.
     pub part: u8,
 }
 
 /// A table that names entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// What documents say.
+    /// The table `facts`.
     Facts,
-    /// What they mention.
+    /// The table `mentions`.
     Mentions,
 }
 
@@ -39,14 +39,14 @@ impl Source {
     }
 }
 
-/// A written form.
+/// A written form of an entity, and how often it occurs.
 struct Form {
     entity: u32,
     count: u64,
     first: Appearance,
 }
 
-/// Entities by their names while tables are read. Numbers are provisional.
+/// Entities by name, while tables are read. Their numbers are provisional.
 pub struct Entities {
     names: Names,
     first: Vec<Appearance>,
@@ -54,24 +54,24 @@ pub struct Entities {
     forms: Vec<Form>,
 }
 
-/// Entities with their ids.
+/// Entities in the order of their ids.
 pub struct Ordered {
     /// Names by id.
     pub names: Vec<String>,
     /// Ids by provisional number.
     pub ids: Vec<u32>,
-    /// Entity, written form, how often, by entity, then by first appearance.
+    /// Entity, written form and count, ordered by entity and first appearance.
     pub labels: Vec<(u32, String, u64)>,
 }
 
 /// The error for more names than ids.
 pub fn too_many(what: &str) -> OpError {
-    OpError::new(format!("too many distinct {what}: ids have 32 bits"))
+    OpError::data(format!("too many distinct {what}: ids have 32 bits"))
         .hint("divide the documents into several data sets")
 }
 
 impl Entities {
-    /// None yet.
+    /// No entities yet.
     pub fn new() -> Self {
         Entities {
             names: Names::new(u32::MAX),
@@ -81,7 +81,7 @@ impl Entities {
         }
     }
 
-    /// Counts an appearance and gives the entity's provisional number.
+    /// Counts an appearance. Returns the entity's provisional number.
     ///
     /// # Errors
     /// When there are more entities than ids.
@@ -108,7 +108,7 @@ impl Entities {
         Ok(entity)
     }
 
-    /// Gives the ids.
+    /// Assigns the ids.
     pub fn order(self) -> Ordered {
         let mut numbers: Vec<u32> = (0..self.names.len()).collect();
         numbers.sort_unstable_by_key(|n| self.first[*n as usize]);
@@ -152,7 +152,7 @@ mod tests {
             let place = at(row as u32, Source::Facts, row, part);
             all.add(written, &written.to_lowercase(), place).unwrap();
         }
-        // Read last, but of the first document.
+        // Read last, but in the first document.
         for (row, written) in (0..).zip(["A ", "b", "A"]) {
             let place = at(0, Source::Mentions, row, 0);
             let name = written.trim().to_lowercase();

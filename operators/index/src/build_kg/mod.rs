@@ -1,8 +1,7 @@
-//! `build-kg`: mentions and facts of documents become a graph.
+//! `build-kg`: makes a graph of the mentions and facts of documents.
 //!
-//! One thread reads the tables in their order, so that no output depends on how many there are.
-//! Memory is the vocabulary and some bytes for each fact, mention and edge; texts of documents are
-//! not read.
+//! One thread reads the tables in order, so no output depends on the number of threads. Memory is
+//! the vocabulary and some bytes for each fact, mention and edge. Texts of documents are not read.
 
 mod documents;
 mod entities;

@@ -1,4 +1,4 @@
-//! Which written forms are the same name.
+//! Decides which written forms are the same name.
 
 use gfm_pipe_kg::is_invisible;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,12 @@ use unicode_normalization::UnicodeNormalization as _;
 pub enum Normalize {
     /// NFKC and case folding: every script is kept.
     Unicode,
-    /// GFM-RAG's rule: lower case, and a blank for all that is not a Latin letter or a digit of
-    /// ASCII.
+    /// GFM-RAG's rule: lower case, and a blank for everything except ASCII letters and digits.
     Reference,
 }
 
 impl Normalize {
-    /// The name that a text stands for; `None` where nothing in it can be a name.
+    /// The name for a text. `None` where nothing in it can be a name.
     pub fn name(self, text: &str) -> Option<String> {
         let name = match self {
             Normalize::Unicode => unicode(text),
@@ -26,7 +25,7 @@ impl Normalize {
     }
 }
 
-/// NFKC, case folded, without invisible characters, runs of blanks made one.
+/// NFKC and case folding, without invisible characters, with single blanks.
 fn unicode(text: &str) -> String {
     let seen = text.nfkc().filter(|c| !is_invisible(*c));
     let folded: String = seen.flat_map(fold).nfkc().collect();
@@ -35,8 +34,8 @@ fn unicode(text: &str) -> String {
     words.join(" ")
 }
 
-/// Full case folding. By way of capitals, because two small letters may have the same (σ and ς),
-/// and a letter may have a capital of two (ß). The dotless ı would become an i, which it is not.
+/// Full case folding, through capitals: two small letters may share a capital (σ and ς), and a
+/// letter may have two capitals (ß). The dotless ı is excluded, because it would become an i.
 fn fold(c: char) -> impl Iterator<Item = char> {
     let dotless = (c == 'ı').then_some(c);
     let others = (c != 'ı').then(|| {
@@ -47,7 +46,7 @@ fn fold(c: char) -> impl Iterator<Item = char> {
     dotless.into_iter().chain(others.into_iter().flatten())
 }
 
-/// Runs of blanks stay, as they do there.
+/// Runs of blanks stay, as in the reference.
 fn reference(text: &str) -> String {
     let kept = |c: char| if c.is_ascii_alphanumeric() { c } else { ' ' };
     let name: String = text.to_lowercase().chars().map(kept).collect();

@@ -1,4 +1,4 @@
-//! The operator: what is read, in which order, and what is rejected.
+//! The operator `build-kg`: what is read, in which order, and what is rejected.
 
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
@@ -11,20 +11,20 @@ use super::documents::{self, Edge, Mentioned, NamedTitles};
 use super::entities::{Appearance, Entities, Source, too_many};
 use super::normalize::Normalize;
 use super::read;
-use super::triples::{Said, Triples};
+use super::triples::{FactTriple, Triples};
 use super::write::{self, Graph};
 
-/// See the module.
+/// The operator `build-kg`.
 pub struct BuildKg;
 
-/// Its parameters.
+/// Parameters of [`BuildKg`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BuildKgParams {
     /// Which written forms are the same entity.
     pub normalize: Normalize,
     /// Whether documents are nodes.
     pub document_nodes: bool,
-    /// Weight of edges that titles give.
+    /// Weight of edges that come from titles.
     pub title_weight: f64,
 }
 
@@ -42,7 +42,7 @@ impl Operator for BuildKg {
                 Type::one_of(&["unicode", "reference"]),
                 "unicode",
                 "which written forms are the same entity. unicode: NFKC and case folding, every script is kept; reference: \
-                 GFM-RAG's rule, which keeps a-z and 0-9 only and makes entities of facts alone",
+                 GFM-RAG's rule, which keeps only a-z and 0-9, and makes entities only of facts",
             ),
             Field::new(
                 "document_nodes",
@@ -135,12 +135,12 @@ impl Operator for BuildKg {
             port(
                 "rejects",
                 &kinds::REJECTS,
-                "facts and mentions of which no name is left; `source` and `line` as in `places`",
+                "facts and mentions without a name after normalising; `source` and `line` as in `places`",
             ),
             port(
                 "counts",
                 &kinds::COUNTS,
-                "facts, mentions, entities, triples, edges of documents by what they say",
+                "facts, mentions, entities, triples, edges of documents by kind",
             ),
         ]
     }
@@ -158,13 +158,13 @@ impl Operator for BuildKg {
     }
 }
 
-/// Facts and mentions as they are read. Entities have provisional numbers.
+/// Collects facts and mentions while they are read. Entities have provisional numbers.
 struct Reading<'a> {
     titles: &'a [String],
     normalize: Normalize,
     entities: Entities,
     relations: Names,
-    facts: Vec<Said>,
+    facts: Vec<FactTriple>,
     mentioned: Vec<(u32, u32, Source, u64)>,
     rejects: Rejects,
     read: [u64; 2],
@@ -176,7 +176,7 @@ impl<'a> Reading<'a> {
             titles,
             normalize,
             entities: Entities::new(),
-            // Inverses take as many ids again.
+            // Inverses need as many ids again.
             relations: Names::new(u32::MAX / 2),
             facts: Vec::new(),
             mentioned: Vec::new(),
@@ -238,7 +238,7 @@ impl<'a> Reading<'a> {
         let tail = self.entity(fact.parts[2], object, at(1))?;
         let relation = self.relations.intern(relation);
         let relation = relation.ok_or_else(|| too_many("relations"))?;
-        self.facts.push(Said {
+        self.facts.push(FactTriple {
             triple: [head, relation, tail],
             fact: fact.row,
         });
@@ -268,7 +268,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Gives ids and adds the edges of documents.
+    /// Assigns ids, and adds the edges of documents.
     fn graph(self, ctx: &Context, params: &BuildKgParams) -> OpResult<Graph> {
         let documents = self.documents()?;
         let rejected = self.rejects.total();
@@ -285,9 +285,9 @@ impl<'a> Reading<'a> {
             return Err(too_many("entities and documents"));
         }
         let id = |number: u32| ordered.ids[number as usize];
-        let triples = Triples::of(self.facts.into_iter().map(|said| Said {
-            triple: [id(said.triple[0]), said.triple[1], id(said.triple[2])],
-            ..said
+        let triples = Triples::new(self.facts.into_iter().map(|fact| FactTriple {
+            triple: [id(fact.triple[0]), fact.triple[1], id(fact.triple[2])],
+            ..fact
         }));
         let mut all: Vec<(u32, u32, Source, u64)> = self.mentioned;
         for mentioned in &mut all {
@@ -323,7 +323,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Edges of documents, by what they say.
+/// The edges of documents, kind by kind.
 fn edges(
     ctx: &Context,
     graph: &Graph,

@@ -1,21 +1,21 @@
-//! The tables that a graph is made from, checked so that no document id leads nowhere.
+//! Reads the tables that a graph is made from, and checks that every document id is valid.
 
 use arrow::array::RecordBatch;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 /// A row of `facts`.
 pub struct Fact<'a> {
-    /// Its row.
+    /// Row number.
     pub row: u64,
     /// Document id.
     pub document: u32,
-    /// Subject, relation, object as written.
+    /// Subject, relation and object as written.
     pub parts: [&'a str; 3],
 }
 
 /// A row of `mentions`.
 pub struct Mention<'a> {
-    /// Its row.
+    /// Row number.
     pub row: u64,
     /// Document id.
     pub document: u32,
@@ -25,17 +25,17 @@ pub struct Mention<'a> {
 
 /// A row of `named`.
 pub struct Named<'a> {
-    /// Its row.
+    /// Row number.
     pub row: u64,
-    /// Document with the text.
+    /// The document with the text.
     pub document: u32,
-    /// Document that is named.
+    /// The document that is named.
     pub target: u32,
     /// The words.
     pub text: &'a str,
 }
 
-/// Calls `each` with the batches of a table and the row each begins with.
+/// Calls `each` with the batches of a table, and the row at which each begins.
 fn batches(
     ctx: &Context,
     artifact: &Artifact,
@@ -55,7 +55,7 @@ fn batches(
     Ok(())
 }
 
-/// A row about a document that does not exist.
+/// The error for a row about a document that does not exist.
 fn stray(artifact: &Artifact, row: u64, documents: u32) -> OpError {
     OpError::new(format!(
         "a row is about a document that does not exist: there are {documents}"
@@ -65,7 +65,7 @@ fn stray(artifact: &Artifact, row: u64, documents: u32) -> OpError {
     .hint("connect the `documents` that `extract` was given, and what it made of them")
 }
 
-/// Titles by document id.
+/// Reads titles, by document id.
 ///
 /// # Errors
 /// When a row is not its id, or the table cannot be read.
@@ -76,7 +76,7 @@ pub fn titles(ctx: &Context, artifact: &Artifact) -> OpResult<Vec<String>> {
         let titles = columns::text(batch, "title")?;
         for ((row, id), title) in (first..).zip(ids.values()).zip(titles) {
             if u64::from(*id) != row {
-                return Err(OpError::new("a document's row is not its id")
+                return Err(OpError::data("a document's row is not its id")
                     .artifact(&artifact.name)
                     .row(row));
             }
@@ -90,7 +90,7 @@ pub fn titles(ctx: &Context, artifact: &Artifact) -> OpResult<Vec<String>> {
 /// Reads facts in their order.
 ///
 /// # Errors
-/// When a fact is of no document, the table cannot be read, or `each` fails.
+/// When the document of a fact does not exist, the table cannot be read, or `each` fails.
 pub fn facts(
     ctx: &Context,
     artifact: &Artifact,
@@ -120,7 +120,7 @@ pub fn facts(
 /// Reads mentions in their order.
 ///
 /// # Errors
-/// When a mention is of no document, the table cannot be read, or `each` fails.
+/// When the document of a mention does not exist, the table cannot be read, or `each` fails.
 pub fn mentions(
     ctx: &Context,
     artifact: &Artifact,
@@ -148,7 +148,7 @@ pub fn mentions(
 /// Reads where documents name each other.
 ///
 /// # Errors
-/// When a row is of no document, the table cannot be read, or `each` fails.
+/// When a document does not exist, the table cannot be read, or `each` fails.
 pub fn named(
     ctx: &Context,
     artifact: &Artifact,
@@ -175,10 +175,10 @@ pub fn named(
     })
 }
 
-/// The first piece of each document's whole, by document id.
+/// The first piece of the same document, by document id.
 ///
 /// # Errors
-/// When there is not a row for every document, or the table cannot be read.
+/// When a document has no row, or the table cannot be read.
 pub fn parents(ctx: &Context, artifact: &Artifact, documents: u32) -> OpResult<Vec<u32>> {
     let mut out: Vec<u32> = Vec::new();
     batches(ctx, artifact, "sources", &mut |first, batch| {

@@ -1,10 +1,10 @@
-//! Facts as triples: each distinct one once, with the facts that say it.
+//! Turns facts into distinct triples, each with the facts behind it.
 
 use ahash::AHashMap;
 
-/// A fact in ids.
+/// A fact as ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Said {
+pub struct FactTriple {
     /// Head, relation, tail.
     pub triple: [u32; 3],
     /// Row of `facts`.
@@ -16,20 +16,20 @@ pub struct Said {
 pub struct Triples {
     /// Head, relation, tail.
     pub all: Vec<[u32; 3]>,
-    /// Row of `all`, row of `facts`; sorted.
+    /// Pairs of a row of `all` and a row of `facts`, sorted.
     pub evidence: Vec<(u64, u64)>,
-    /// Facts that say what an earlier one says.
+    /// Number of facts that repeat an earlier one.
     pub duplicates: u64,
-    /// Triples from an entity to itself.
+    /// Number of triples from an entity to itself.
     pub self_loops: u64,
 }
 
 impl Triples {
-    /// The triples of facts in their order.
-    pub fn of(facts: impl IntoIterator<Item = Said>) -> Triples {
+    /// Collects the triples of facts, in their order.
+    pub fn new(facts: impl IntoIterator<Item = FactTriple>) -> Triples {
         let mut out = Triples::default();
         let mut known: AHashMap<[u32; 3], u64> = AHashMap::new();
-        for Said { triple, fact } in facts {
+        for FactTriple { triple, fact } in facts {
             let next = out.all.len() as u64;
             let row = *known.entry(triple).or_insert(next);
             if row == next {
@@ -52,8 +52,10 @@ mod tests {
     #[test]
     fn a_triple_is_there_once_with_all_its_facts() {
         let facts = [[0, 0, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1]];
-        let said = (5..).zip(facts).map(|(fact, triple)| Said { triple, fact });
-        let got = Triples::of(said);
+        let triples = (5..)
+            .zip(facts)
+            .map(|(fact, triple)| FactTriple { triple, fact });
+        let got = Triples::new(triples);
         assert_eq!(got.all, [[0, 0, 1], [1, 0, 1], [0, 1, 1]]);
         assert_eq!(got.evidence, [(0, 5), (0, 7), (1, 6), (2, 8)]);
         assert_eq!((got.duplicates, got.self_loops), (1, 1));

@@ -1,24 +1,25 @@
-//! How much edges weigh: by type, by share, by frequency.
+//! Weights of edges: by type, by share and by frequency.
 //!
-//! What many documents mention says little about any of them. Such hubs keep all their edges; each
-//! weighs less.
+//! An entity that many documents mention says little about any of them. Such hubs keep all their
+//! edges, but each weighs less.
 
-/// A fact, and the step from a piece to the next.
+/// The weight of a fact, and of the edge from a piece to the next.
 pub const PLAIN: f32 = 1.0;
 
-/// An edge from an entity to a document: less the more documents mention it.
+/// The weight of an edge from an entity to a document that mentions it: the more documents mention
+/// it, the less.
 pub fn mentioned_in(documents: u32) -> f32 {
     (1.0 / f64::from(documents.max(1)).sqrt()) as f32
 }
 
-/// An edge from an entity to a document called like it: `title` shared among the documents that are
-/// called so.
+/// The weight of an edge from an entity to a document with its name: `title`, divided by the number
+/// of documents with this name.
 pub fn title_of(title: f64, sharing: u32) -> f32 {
     (title / f64::from(sharing.max(1))) as f32
 }
 
-/// An edge between documents of which one names the other: `title` shared among the documents that
-/// have this alias, and less the more documents name the same one.
+/// The weight of an edge from a document to one that it names: `title`, divided by the number of
+/// documents with this alias, and less the more documents name the same one.
 pub fn names_title(title: f64, sharing: u32, naming: u32) -> f32 {
     (title / f64::from(sharing.max(1)) / f64::from(naming.max(1)).sqrt()) as f32
 }

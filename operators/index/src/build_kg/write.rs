@@ -1,41 +1,41 @@
-//! A graph as tables.
+//! Writes the graph's tables.
 
 use gfm_pipe_api::{Context, OpResult, kinds};
 use gfm_pipe_kg::names::Names;
 use gfm_pipe_kg::tables::{Places, Table, write_counts, write_names, write_relations};
 
-use super::documents::{Edge, Mentioned, Says};
+use super::documents::{Edge, EdgeKind, Mentioned};
 use super::entities::too_many;
 use super::normalize::Normalize;
 use super::triples::Triples;
 use super::weights;
 use crate::rows::{Cell, Rows};
 
-/// A graph with its ids.
+/// The finished graph, with ids.
 pub struct Graph {
     /// Names of nodes: entities, then documents.
     pub names: Vec<String>,
-    /// How many of the nodes are entities.
+    /// Number of nodes that are entities.
     pub entities: u32,
-    /// Entity, written form, how often.
+    /// Entity, written form and count.
     pub labels: Vec<(u32, String, u64)>,
     /// Relations of facts.
     pub relations: Names,
     /// Triples of facts.
     pub triples: Triples,
-    /// Edges of documents, by what they say.
+    /// Edges of documents, kind by kind.
     pub edges: Vec<Edge>,
-    /// Which documents mention which entities; sorted.
+    /// Which documents mention which entities, sorted.
     pub mentioned: Vec<Mentioned>,
-    /// How many documents are nodes; `None` where they are none.
+    /// Number of document nodes; `None` where documents are not nodes.
     pub documents: Option<u32>,
-    /// Facts and mentions that were read.
+    /// Number of facts and of mentions that were read.
     pub read: [u64; 2],
-    /// How many of them could not be used.
+    /// Number of them that could not be used.
     pub rejected: u64,
 }
 
-/// Writes all tables but `rejects`.
+/// Writes all tables except `rejects`.
 ///
 /// # Errors
 /// When there are more relations than ids, or the disk refuses.
@@ -87,7 +87,8 @@ fn labels(ctx: &Context, graph: &Graph, titles: &[String]) -> OpResult<()> {
     table.finish()
 }
 
-/// A document's entities, then its own node: ids of nodes are above those of entities.
+/// Writes the entities of each document, then its own node: ids of nodes are larger than those of
+/// entities.
 fn links(ctx: &Context, graph: &Graph) -> OpResult<()> {
     let mut table = Rows::create(ctx, "links", &kinds::LINKS, "links")?;
     let mut of_entities = graph.mentioned.iter().map(|(pair, _)| *pair).peekable();
@@ -103,7 +104,8 @@ fn links(ctx: &Context, graph: &Graph) -> OpResult<()> {
     table.finish()
 }
 
-/// Triples with what belongs to each, and relations, which are numbered by them.
+/// Writes triples with their weights, evidence and places, and the relations, which get their ids
+/// from them.
 fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
     let mut names = Names::new(u32::MAX / 2);
     for name in graph.relations.iter() {
@@ -120,14 +122,14 @@ fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
     };
     let mut evidence = graph.triples.evidence.iter().peekable();
     for (row, triple) in (0..).zip(&graph.triples.all) {
-        // Sorted: the first is the earliest fact.
+        // Evidence is sorted, so the first is the earliest fact.
         let first = evidence.next().map_or(0, |(_, fact)| *fact);
         while evidence.next_if(|(triple, _)| *triple == row).is_some() {}
         per_relation[triple[1] as usize] += 1;
         push(*triple, weights::PLAIN, ("facts", first))?;
     }
     for edge in &graph.edges {
-        let relation = names.intern(edge.says.relation(normalize));
+        let relation = names.intern(edge.kind.relation(normalize));
         let relation = relation.ok_or_else(|| too_many("relations"))?;
         per_relation.resize(names.len() as usize, 0);
         per_relation[relation as usize] += 1;
@@ -169,14 +171,14 @@ fn counts(ctx: &Context, graph: &Graph, documents: u64) -> OpResult<()> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    for says in Says::ALL {
-        let name = match says {
-            Says::MentionedIn => "edges_is_mentioned_in",
-            Says::TitleOf => "edges_title_of",
-            Says::NamesTitle => "edges_mentions_the_title_of",
-            Says::Next => "edges_next",
+    for kind in EdgeKind::ALL {
+        let name = match kind {
+            EdgeKind::MentionedIn => "edges_is_mentioned_in",
+            EdgeKind::TitleOf => "edges_title_of",
+            EdgeKind::NamesTitle => "edges_mentions_the_title_of",
+            EdgeKind::Next => "edges_next",
         };
-        let of = graph.edges.iter().filter(|e| e.says == says).count();
+        let of = graph.edges.iter().filter(|e| e.kind == kind).count();
         counts.push((name.to_owned(), of as u64));
     }
     write_counts(ctx, &counts)

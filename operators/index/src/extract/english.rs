@@ -1,33 +1,36 @@
-//! `by: english`: the compiled-in English pipeline. Sentences are the parser's, mentions the named
+//! `by: english`: the compiled-in English pipeline. The parser finds sentences, mentions are named
 //! entities, and facts come from rules over the parse.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_api::{ErrorKind, OpError, OpResult};
 use gfm_pipe_english::facts::{self, Argument};
 use gfm_pipe_english::{Doc, English as Pipeline};
 use rayon::prelude::*;
 
 use super::{Document, Extracted, Fact, Mention, Part, one_line};
 
-/// Kinds of entities that name nothing: a mention only where a fact is about them.
+/// Kinds of entities that are not names. They are mentions only where a fact is about them.
 const AMOUNTS: [&str; 5] = ["CARDINAL", "MONEY", "ORDINAL", "PERCENT", "QUANTITY"];
 
-/// The extractor.
+/// The English extractor.
 pub struct English(Pipeline);
 
 impl English {
-    /// The extractor, with its weights.
+    /// Loads the weights.
     ///
     /// # Errors
-    /// None in a binary whose tests pass.
+    /// When the compiled-in weights are damaged, which the tests exclude.
     pub fn load() -> OpResult<Self> {
-        let failed = |e| OpError::wrap("failed to load the compiled-in English pipeline", e);
+        let failed = |e| {
+            OpError::wrap("failed to load the compiled-in English pipeline", e)
+                .with_kind(ErrorKind::Internal)
+        };
         Pipeline::new().map(English).map_err(failed)
     }
 
-    /// Names the extractor with its weights.
+    /// Identifies the extractor and its weights.
     pub fn name() -> String {
         let mut hasher = blake3::Hasher::new();
         for file in Pipeline::files() {
@@ -36,10 +39,11 @@ impl English {
         format!("english {}", hasher.finalize().to_hex())
     }
 
-    /// What is found in some documents, in their order. The same for each, whatever the others are.
+    /// Extracts from documents, in their order. The result for a document does not depend on the
+    /// others.
     pub fn extract(&self, documents: &[Document<'_>]) -> Vec<Extracted> {
         let texts: Vec<&str> = documents.iter().map(|d| d.text).collect();
-        // Short texts are parsed together, which is faster than one by one.
+        // Parsing short texts together is faster than one by one.
         let parses = self.0.parse_all(&texts);
         documents
             .par_iter()
@@ -58,16 +62,16 @@ fn extracted(document: &Document<'_>, parse: &Doc) -> Extracted {
             .filter_map(|tokens| said(text, parse.bytes(tokens.clone())))
             .collect(),
         mentions: mentions(text, parse, &found),
-        facts: found.iter().map(|fact| of(document, fact)).collect(),
+        facts: found.iter().map(|fact| located(document, fact)).collect(),
     }
 }
 
-/// Bytes without blanks at their ends; `None` without a letter or digit among them.
+/// The range without blanks at its ends. `None` if it has no letter or digit.
 fn words(text: &str, bytes: Range<usize>) -> Option<Range<usize>> {
     said(text, bytes).filter(|bytes| text[bytes.clone()].contains(char::is_alphanumeric))
 }
 
-/// Bytes without blanks at their ends; `None` if nothing is left.
+/// The range without blanks at its ends. `None` if nothing is left.
 fn said(text: &str, bytes: Range<usize>) -> Option<Range<usize>> {
     let part = &text[bytes.clone()];
     let start = bytes.start + (part.len() - part.trim_start().len());
@@ -98,15 +102,16 @@ fn mentions(text: &str, parse: &Doc, found: &[facts::Fact]) -> Vec<Mention> {
     parse.entities.iter().filter_map(mention).collect()
 }
 
-fn of(document: &Document<'_>, fact: &facts::Fact) -> Fact {
+fn located(document: &Document<'_>, fact: &facts::Fact) -> Fact {
     let argument = |argument: &Argument| {
         let range = words(document.text, argument.bytes.clone());
         let said = one_line(&document.text[argument.bytes.clone()]);
-        let text = match argument.is_title {
-            true => one_line(document.title),
-            false => said.clone(),
+        let text = if argument.is_title {
+            one_line(document.title)
+        } else {
+            said.clone()
         };
-        // A pronoun, or a part of the title, is not the title's words.
+        // The words of a pronoun, or of a part of the title, are not the title.
         let range = range.filter(|_| said == text);
         Part { text, range }
     };
@@ -197,7 +202,7 @@ mod tests {
         #[test]
         fn what_is_found_stands_where_it_says(
             title in "(Ada |Zoë |Lübeck ){0,2}",
-            // Words of many scripts, or anything at all.
+            // Words in many scripts, and arbitrary text.
             text in "((Ada|Zoë|Lübeck|Москва|東京|She|the film|was|is|born in|and|\\$5|20%|two|1920|,|\\.|\\(|\\)|’s|\u{a0}|é|🜚)[ \n]{0,2}){0,40}|.{0,60}",
         ) {
             let found = found(&title, &text);

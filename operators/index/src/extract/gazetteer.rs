@@ -1,8 +1,8 @@
-//! Titles of documents as a gazetteer: where texts name other documents.
+//! A gazetteer of document titles: finds where texts name other documents.
 //!
-//! An alias is a title without a trailing "(…)", and the part before its first comma where that has
-//! two words. Words are compared as they are written, so that a film called "It" is not in every
-//! text. This is a pass of its own over all texts: a new title changes no document's extraction.
+//! The aliases of a title are the title without a trailing "(…)", and the part before its first
+//! comma if that has two words. Case matters, so that a film called "It" is not found in every
+//! text. This is a separate pass over all texts, so a new title changes no document's extraction.
 
 use std::ops::Range;
 
@@ -11,35 +11,35 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use gfm_pipe_api::{OpError, OpResult};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Most words of an alias.
+/// Most words in an alias.
 const MAX_WORDS: usize = 8;
-/// Letters of an alias that is a single word, at least.
+/// Fewest letters of an alias that is a single word.
 const MIN_LETTERS: usize = 4;
-/// An alias of more documents than these names none of them.
+/// An alias that more documents share names none of them.
 pub const MAX_DOCUMENTS: usize = 4;
-/// Stands between words, and nowhere in one.
+/// Separates words, and never occurs in a word.
 const GAP: char = '\u{1f}';
 
-/// Where a text names a document.
+/// A place where a text names documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub range: Range<usize>,
     /// Documents with this alias.
     pub documents: Vec<u32>,
 }
 
-/// Aliases of documents.
+/// An automaton of the aliases of documents.
 pub struct Gazetteer {
     automaton: AhoCorasick,
-    /// Documents by alias, in the automaton's order.
+    /// The documents of each alias, in the automaton's order.
     documents: Vec<Vec<u32>>,
 }
 
-/// The words of a text, each with a gap before it and one behind the last, and where they begin.
+/// The words of a text, with a gap before each and after the last, and their positions.
 struct Words {
     joined: String,
-    /// Offset in `joined` of each word's gap, and where the word stands in the text.
+    /// For each word: the offset in `joined` of the gap before it, and its range in the text.
     places: Vec<(usize, Range<usize>)>,
 }
 
@@ -55,12 +55,12 @@ fn words(text: &str) -> Words {
     Words { joined, places }
 }
 
-/// What all ways to write an alias have in common: its words, whatever stands between them.
+/// The key of an alias: its words, regardless of what separates them.
 pub fn key(alias: &str) -> String {
     words(alias).joined
 }
 
-/// A title without what it has in brackets at its end: "Paris (France)" is Paris.
+/// A title without a part in brackets at its end: "Paris" for "Paris (France)".
 pub fn without_brackets(title: &str) -> &str {
     let title = title.trim();
     match title.strip_suffix(')').and_then(|t| t.rfind('(')) {
@@ -69,7 +69,7 @@ pub fn without_brackets(title: &str) -> &str {
     }
 }
 
-/// The names by which texts may mean a document of this title.
+/// The names by which texts may refer to a document with this title.
 pub fn aliases(title: &str) -> Vec<&str> {
     let bare = without_brackets(title);
     let mut out = vec![bare];
@@ -87,7 +87,7 @@ fn usable(alias: &str) -> bool {
     let Some(first) = words.first().and_then(|w| w.chars().next()) else {
         return false;
     };
-    // Scripts without capitals have no other sign of a name than being one.
+    // In scripts without capitals, any word may be a name.
     let starts = !first.is_lowercase();
     match words.len() {
         1 => {
@@ -100,12 +100,12 @@ fn usable(alias: &str) -> bool {
 }
 
 impl Gazetteer {
-    /// The gazetteer of some documents' titles; of equal titles (the pieces of a document) the
-    /// first counts.
+    /// Builds the gazetteer from titles of documents. Of equal titles (the pieces of a document),
+    /// only the first counts.
     ///
     /// # Errors
     /// When there are more titles than an automaton can hold.
-    pub fn of<'a>(titles: impl IntoIterator<Item = (u32, &'a str)>) -> OpResult<Gazetteer> {
+    pub fn new<'a>(titles: impl IntoIterator<Item = (u32, &'a str)>) -> OpResult<Gazetteer> {
         let mut seen = ahash::AHashSet::new();
         let mut known: AHashMap<String, usize> = AHashMap::new();
         let mut patterns: Vec<String> = Vec::new();
@@ -131,7 +131,8 @@ impl Gazetteer {
         patterns.retain(|_| *kept.next().unwrap_or(&false));
         let mut kept = keep.iter();
         documents.retain(|_| *kept.next().unwrap_or(&false));
-        // Contiguous: compact, and quick enough to build for a hundred thousand titles.
+        // A contiguous automaton is compact, and fast enough to build for a hundred thousand
+        // titles.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::ContiguousNFA))
@@ -143,8 +144,9 @@ impl Gazetteer {
         })
     }
 
-    /// Where a text names documents: from left to right, the longest alias each time. A single word
-    /// at the very beginning does not count, because every sentence begins with a capital.
+    /// Finds where a text names documents: from left to right, the longest alias each time. A
+    /// single word at the very beginning does not count, because every sentence begins with a
+    /// capital.
     pub fn find(&self, text: &str) -> Vec<Named> {
         let words = words(text);
         let mut out = Vec::new();
@@ -153,7 +155,7 @@ impl Gazetteer {
             .automaton
             .find(Input::new(&words.joined).span(from..words.joined.len()))
         {
-            // The gap behind an alias is the one before the next.
+            // The gap after an alias is also the gap before the next word.
             from = found.end() - GAP.len_utf8();
             let first = words
                 .places
@@ -184,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(titles: &[&str], text: &str) -> Vec<String> {
-        let gazetteer = Gazetteer::of((0..).zip(titles.iter().copied())).unwrap();
+        let gazetteer = Gazetteer::new((0..).zip(titles.iter().copied())).unwrap();
         let named = gazetteer.find(text).into_iter();
         named
             .map(|n| format!("{} {:?}", &text[n.range], n.documents))
@@ -273,8 +275,8 @@ mod tests {
                     Some((n, format!("{part} [{known}]")))
                 });
                 match longest {
-                    Some((n, told)) => {
-                        want.push(told);
+                    Some((n, reported)) => {
+                        want.push(reported);
                         at += n;
                     }
                     None => at += 1,

@@ -1,14 +1,14 @@
-//! What a text holds: sentences, mentions and facts, and who finds them.
+//! Extracts sentences, mentions and facts from texts.
 //!
-//! Each way to find them is a file. A document's title and text go in, ranges of the text come out
-//! ([`Extracted`]), and nothing else decides, so that it can be kept between runs (`kept`). Where
-//! documents name each other is found apart from it (`gazetteer`).
+//! Each extractor is a file. It takes a document's title and text, and returns ranges of the text
+//! ([`Extracted`]). The result depends on nothing else, so it can be kept between runs (`cache`).
+//! Where documents name each other is found in a separate pass (`gazetteer`).
 
+#[cfg(any(feature = "english", feature = "transformers"))]
+pub mod cache;
 #[cfg(feature = "english")]
 pub mod english;
 pub mod gazetteer;
-#[cfg(any(feature = "english", feature = "transformers"))]
-pub mod kept;
 pub mod openie;
 pub mod operator;
 pub mod patterns;
@@ -20,48 +20,48 @@ pub mod writer;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Something a text mentions.
+/// Something that a text mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention {
     /// Its text.
     pub text: String,
-    /// Bytes of the document's text; `None` where it is only known that the document mentions it.
+    /// Byte range in the document's text. `None` where only the fact of the mention is known.
     pub range: Option<Range<usize>>,
-    /// What it is: `name`, `number`, `date`, `quote`, or a label of the extractor's own.
+    /// The kind: `name`, `number`, `date`, `quote`, or a label of the extractor.
     pub label: Cow<'static, str>,
 }
 
-/// A part of a fact.
+/// The subject, relation or object of a fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Its text.
     pub text: String,
-    /// Bytes of the document's text; `None` where it does not stand there in these words.
+    /// Byte range in the document's text. `None` where the text does not have these words.
     pub range: Option<Range<usize>>,
 }
 
-/// A fact.
+/// A fact that a text states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// What it is about.
+    /// What the fact is about.
     pub subject: Part,
-    /// What is said.
+    /// What it says about the subject.
     pub relation: Part,
-    /// Of what.
+    /// What the relation leads to.
     pub object: Part,
 }
 
 impl Fact {
-    /// Its parts in order.
+    /// Subject, relation and object.
     pub fn parts(&self) -> [&Part; 3] {
         [&self.subject, &self.relation, &self.object]
     }
 }
 
-/// What was found in a text.
+/// The result of an extraction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extracted {
-    /// Bytes of each sentence, ascending.
+    /// Byte range of each sentence, ascending.
     pub sentences: Vec<Range<usize>>,
     /// Mentions in the order of the text.
     pub mentions: Vec<Mention>,
@@ -72,15 +72,15 @@ pub struct Extracted {
 /// A document to extract from.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
-    /// Its id.
+    /// Id in the `documents` table.
     pub id: u32,
-    /// Its title.
+    /// The title, which facts may use as their subject.
     pub title: &'a str,
     /// Its text.
     pub text: &'a str,
 }
 
-/// Words with a blank between each two.
+/// The words of a text, separated by single blanks.
 fn one_line(words: &str) -> String {
     let words: Vec<&str> = words.split_whitespace().collect();
     words.join(" ")

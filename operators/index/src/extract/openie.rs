@@ -1,7 +1,7 @@
-//! `by: file`: facts that another program extracted, as GFM-RAG and HippoRAG write them.
+//! `by: file`: facts that another program extracted, in the files of GFM-RAG and HippoRAG.
 //!
-//! A record is tied to a document by its title, else by its passage ("title\ntext", or the text
-//! alone). A fact is three texts; anything else in its place is rejected, one by one.
+//! A record is matched with a document by its title, else by its passage ("title\ntext", or the
+//! text alone). A fact is a list of three texts; anything else is rejected, one by one.
 
 use std::ops::Range;
 
@@ -12,24 +12,24 @@ use gfm_pipe_kg::json::Json;
 use super::{Extracted, Fact, Mention, Part, sentences::sentences};
 use crate::formats::rows::Row;
 
-/// What a file says about a document.
+/// The entities and facts that a file has for a document.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct OpenIeRecord {
     /// Entities, as written.
     pub entities: Vec<String>,
     /// Facts of three parts, as written.
     pub facts: Vec<[String; 3]>,
 }
 
-/// How records find their document.
+/// Finds the document of a record.
 #[derive(Default)]
 pub struct Corpus {
-    /// Documents by title: several where they are pieces of one.
+    /// Documents by title: several, where they are pieces of one.
     titles: AHashMap<String, Vec<u32>>,
-    /// Documents by what their texts have in common however they are broken into lines; `None`
-    /// where several do.
+    /// Documents by the digest of the words of their text, which does not depend on line breaks.
+    /// `None` where several documents have the same digest.
     texts: AHashMap<blake3::Hash, Option<u32>>,
-    /// The same by document.
+    /// The digest of each document.
     digests: Vec<blake3::Hash>,
 }
 
@@ -44,11 +44,11 @@ fn digest(text: &str) -> blake3::Hash {
 }
 
 impl Corpus {
-    /// The corpus of some documents.
+    /// Reads the corpus.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn of(documents: &Artifact) -> OpResult<Corpus> {
+    pub fn read(documents: &Artifact) -> OpResult<Corpus> {
         let mut corpus = Corpus::default();
         for batch in documents.batches("documents")? {
             let batch = batch?;
@@ -74,7 +74,7 @@ impl Corpus {
         self.digests.push(whole);
     }
 
-    /// The document a record is about.
+    /// The document that a record is about.
     fn find(&self, title: Option<&str>, passage: Option<&str>) -> Result<u32, String> {
         let known = title.and_then(|t| self.titles.get(t));
         if let Some(ids) = known {
@@ -101,19 +101,23 @@ impl Corpus {
     }
 }
 
-/// Takes what cannot be used: what it is about, the reason, what it is.
+/// Receives what cannot be used: the item, the reason and the value.
 pub type Faults<'a> = dyn FnMut(Option<&str>, &str, &str) -> OpResult<()> + 'a;
 
-/// What a record says, and about which document; `None` where it is not about any, which was
-/// rejected unless it is a total.
+/// Reads a record, and finds its document. `None` where there is no document; the record was
+/// rejected, unless it is a total.
 ///
 /// # Errors
-/// Whatever `faults` gives.
-pub fn read(row: Row, corpus: &Corpus, faults: &mut Faults<'_>) -> OpResult<Option<(u32, Given)>> {
+/// The errors of `faults`.
+pub fn read(
+    row: Row,
+    corpus: &Corpus,
+    faults: &mut Faults<'_>,
+) -> OpResult<Option<(u32, OpenIeRecord)>> {
     let Row { key, value, .. } = row;
     let fields = match value {
         Json::Object(fields) => fields,
-        // HippoRAG writes totals beside its documents.
+        // HippoRAG writes totals next to its documents.
         Json::Number(_) | Json::Null if key.is_some() => return Ok(None),
         Json::Text(text) if key.is_some() && text.trim().is_empty() => return Ok(None),
         other => {
@@ -136,7 +140,7 @@ pub fn read(row: Row, corpus: &Corpus, faults: &mut Faults<'_>) -> OpResult<Opti
             return Ok(None);
         }
     };
-    let mut given = Given::default();
+    let mut given = OpenIeRecord::default();
     let mut fault = |reason: &str, text: &str| faults(item.as_deref(), reason, text);
     match find("extracted_entities") {
         None | Some(Json::Null) => {}
@@ -171,7 +175,7 @@ pub fn read(row: Row, corpus: &Corpus, faults: &mut Faults<'_>) -> OpResult<Opti
     Ok(Some((document, given)))
 }
 
-/// A text that is not empty, or what it is instead.
+/// A text that is not empty, or the kind of value that it is instead.
 fn part(value: &Json) -> Result<String, &'static str> {
     match value {
         Json::Text(text) if text.trim().is_empty() => Err("empty"),
@@ -200,11 +204,11 @@ fn fact(value: &Json) -> Result<[String; 3], String> {
     ])
 }
 
-impl Given {
-    /// The same as an extraction: where its words stand in the text, as far as they do.
+impl OpenIeRecord {
+    /// Turns the record into an extraction: finds its words in the text, where they occur.
     pub fn extracted(&self, text: &str) -> Extracted {
         let sentences = sentences(text);
-        let lower = Lower::of(text);
+        let lower = Lower::new(text);
         let mentions = self.entities.iter().map(|name| Mention {
             text: name.clone(),
             range: lower.find(name, 0..text.len()),
@@ -219,22 +223,22 @@ impl Given {
     }
 }
 
-/// A text in which words are found whatever their case.
+/// A text for case-insensitive search.
 struct Lower<'a> {
     text: &'a str,
     lower: String,
 }
 
 impl<'a> Lower<'a> {
-    /// Only ASCII changes, so that offsets stay.
-    fn of(text: &'a str) -> Self {
+    /// Only ASCII letters are lowered, so that offsets do not change.
+    fn new(text: &'a str) -> Self {
         Lower {
             text,
             lower: text.to_ascii_lowercase(),
         }
     }
 
-    /// Where whole words stand: in their own case, else in any.
+    /// Finds whole words: in their own case, else in any case.
     fn find(&self, words: &str, within: Range<usize>) -> Option<Range<usize>> {
         let whole = |text: &str, words: &str| {
             let edge = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
@@ -248,10 +252,10 @@ impl<'a> Lower<'a> {
         whole(self.text, words).or_else(|| whole(&self.lower, &words.to_ascii_lowercase()))
     }
 
-    /// A fact with its places: those in the sentence that has most of its parts.
+    /// Finds the parts of a fact in the sentence that has most of them.
     fn fact(&self, parts: &[String; 3], sentences: &[Range<usize>]) -> Fact {
         let places = |within: &Range<usize>| parts.each_ref().map(|p| self.find(p, within.clone()));
-        // The subject and the object count more than the words between them.
+        // The subject and the object count more than the relation.
         let weight = |places: &[Option<Range<usize>>; 3]| {
             2 * u32::from(places[0].is_some())
                 + u32::from(places[1].is_some())
@@ -292,7 +296,7 @@ mod tests {
         corpus
     }
 
-    fn told(json: &str) -> (Option<(u32, Given)>, Vec<String>) {
+    fn read_record(json: &str) -> (Option<(u32, OpenIeRecord)>, Vec<String>) {
         let row = Row {
             key: None,
             value: serde_json::from_str(json).unwrap(),
@@ -344,7 +348,7 @@ mod tests {
             ),
             ("[]", Err(": the record is a list, not an object: []")),
         ] {
-            let (got, faults) = told(json);
+            let (got, faults) = read_record(json);
             match want {
                 Ok(id) => assert_eq!((got.unwrap().0, faults), (id, vec![]), "{json}"),
                 Err(fault) => assert_eq!(
@@ -358,7 +362,7 @@ mod tests {
 
     #[test]
     fn facts_are_three_texts() {
-        let (got, faults) = told(
+        let (got, faults) = read_record(
             r#"{"title": "Paris", "extracted_entities": ["Paris", " ", 3], "extracted_triples":
                [[" Paris ", "is", "x"], ["a", "b"], ["a", "b", "c", "d"], ["a", "", "c"], ["a", ["b"], "c"], ["a", "b", null], "a", 7]}"#,
         );
@@ -384,7 +388,7 @@ mod tests {
     #[test]
     fn parts_are_found_in_the_sentence_that_has_most_of_them() {
         let text = "Ada met Bo. Ada Alder LIKES bo, not Bob.";
-        let given = Given {
+        let given = OpenIeRecord {
             entities: vec!["Bob".to_owned(), "Nil".to_owned()],
             facts: vec![["ada".to_owned(), "likes".to_owned(), "Bo".to_owned()]],
         };

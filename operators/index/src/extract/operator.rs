@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "english", feature = "transformers"))]
-use super::kept::Keeping;
-use super::openie::{self, Corpus, Given};
+use super::cache::ExtractionCache;
+use super::openie::{self, Corpus, OpenIeRecord};
 use super::patterns;
 use super::writer::Writer;
 use super::{Document, Extracted};
@@ -26,23 +26,23 @@ use crate::ingest_documents::MAX_FILE;
 use crate::listing::{Listing, Wanted};
 use crate::reading;
 
-/// The operator.
+/// The operator `extract`.
 pub struct Extract;
 
-/// Its parameters.
+/// Parameters of [`Extract`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExtractParams {
-    /// Who extracts.
+    /// The extractor.
     pub by: By,
     /// Files of facts, for `by: file`.
     pub path: Option<PathBuf>,
     /// The model, for `by: transformer`.
     pub model: Option<String>,
-    /// Its revision on the hub.
+    /// The model's revision on the hub.
     pub revision: Option<String>,
 }
 
-/// Who extracts.
+/// An extractor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
@@ -52,7 +52,7 @@ pub enum By {
     Patterns,
     /// A model for token classification.
     Transformer,
-    /// Another program did.
+    /// Files of facts that another program extracted.
     File,
 }
 
@@ -78,7 +78,7 @@ impl ExtractParams {
         let model = self.model.as_deref();
         let model = model.filter(|_| self.by == By::Transformer)?;
         let revision = self.revision.as_deref();
-        Some(gfm_pipe_text::Model::of(model, revision, base))
+        Some(gfm_pipe_text::Model::parse(model, revision, base))
     }
 
     fn file(&self) -> Option<&Path> {
@@ -114,12 +114,12 @@ impl Operator for Extract {
                 serde_json::Value::Null,
                 "with `by: file`: OpenIE results as JSON or JSONL, a file, a folder or a pattern",
             ),
-            // Files of models are in the key by what they hold.
+            // The content of the model's files is in the key.
             Field::new(
                 "model",
                 Type::Text.or_null(),
                 serde_json::Value::Null,
-                "with `by: transformer`: a folder, or a name of the Hugging Face hub \
+                "with `by: transformer`: a folder, or a name on the Hugging Face hub \
                  (`dslim/bert-base-NER`), which a run downloads once; BERT, RoBERTa or DeBERTa for \
                  token classification",
             )
@@ -140,7 +140,7 @@ impl Operator for Extract {
             name: "documents",
             accepts: Accepts::Kinds(&DOCUMENTS),
             arity: Arity::One,
-            about: "documents with their titles; of questions, what they mention is found for `link-questions`",
+            about: "documents with their titles, or questions, whose mentions are for `link-questions`",
         }]
     }
 
@@ -191,7 +191,7 @@ impl Operator for Extract {
             By::Transformer,
             "model",
             model.is_some(),
-            "`by: transformer` needs a `model`: a folder, or a name of the Hugging Face hub",
+            "`by: transformer` needs a `model`: a folder, or a name on the Hugging Face hub",
             "only `by: transformer` has a model",
         );
         if params.by != By::Transformer && params.revision.is_some() {
@@ -232,7 +232,7 @@ impl Operator for Extract {
 
     fn fingerprint(params: &ExtractParams, base: &Path) -> Option<String> {
         let mut hasher = blake3::Hasher::new();
-        Listing::of(params.file()?, base, &WANTED)
+        Listing::new(params.file()?, base, &WANTED)
             .ok()?
             .digest(&mut hasher);
         Some(hasher.finalize().to_hex().to_string())
@@ -244,7 +244,7 @@ impl Operator for Extract {
         match (params.by, params.file()) {
             (_, Some(path)) => {
                 let given = given(ctx, documents, path, &mut out)?;
-                let none = Given::default();
+                let none = OpenIeRecord::default();
                 let extract =
                     |d: &Document<'_>| given.get(&d.id).unwrap_or(&none).extracted(d.text);
                 out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
@@ -265,11 +265,11 @@ impl Operator for Extract {
 fn english(ctx: &Context, documents: &Artifact, out: &mut Writer) -> OpResult<()> {
     use super::english::English;
     let english = English::load()?;
-    let mut keeping = Keeping::open(ctx, &English::name());
+    let mut cache = ExtractionCache::open(ctx, &English::name());
     out.pass(ctx, documents, &mut |all| {
-        keeping.extract(all, |missing| Ok(english.extract(missing)))
+        cache.extract(all, |missing| Ok(english.extract(missing)))
     })?;
-    keeping.report();
+    cache.report();
     Ok(())
 }
 
@@ -289,13 +289,13 @@ fn transformer(
     let model = params.model(&ctx.base);
     let model = model.ok_or_else(|| OpError::new("there is no `model`"))?;
     let transformer = Transformer::load(&model, ctx)?;
-    let mut keeping = Keeping::open(ctx, &transformer.name());
+    let mut cache = ExtractionCache::open(ctx, &transformer.name());
     out.pass(ctx, documents, &mut |all| {
         Transformer::in_parts(all, |part| {
-            keeping.extract(part, |missing| transformer.extract(missing))
+            cache.extract(part, |missing| transformer.extract(missing))
         })
     })?;
-    keeping.report();
+    cache.report();
     Ok(())
 }
 
@@ -304,7 +304,7 @@ fn transformer(_: &ExtractParams, _: &Context, _: &Artifact, _: &mut Writer) -> 
     Err(OpError::new(NO_TRANSFORMERS).hint(NO_TRANSFORMERS_HINT))
 }
 
-/// Extracts from each document by itself, on all threads.
+/// Extracts from each document separately, on all threads.
 fn one_by_one(
     documents: &[Document<'_>],
     extract: impl Fn(&Document<'_>) -> Extracted + Send + Sync,
@@ -312,13 +312,13 @@ fn one_by_one(
     documents.par_iter().map(extract).collect()
 }
 
-/// What files say about documents.
+/// Reads the entities and facts that files have for documents.
 fn given(
     ctx: &Context,
     documents: &Artifact,
     path: &Path,
     out: &mut Writer,
-) -> OpResult<AHashMap<u32, Given>> {
+) -> OpResult<AHashMap<u32, OpenIeRecord>> {
     if *documents.kind == kinds::QUESTIONS {
         return Err(OpError::new(
             "`by: file` reads what was extracted from documents, and these are questions",
@@ -326,13 +326,13 @@ fn given(
         .artifact(&documents.name)
         .hint("use `by: english` or `by: patterns`"));
     }
-    let corpus = Corpus::of(documents)?;
-    let listing = Listing::of(path, &ctx.base, &WANTED)
+    let corpus = Corpus::read(documents)?;
+    let listing = Listing::new(path, &ctx.base, &WANTED)
         .map_err(|absent| OpError::new(absent.why).hint(absent.hint).file(path))?;
     for refused in &listing.refused {
         Fault::file(refused.reason.clone()).push(&refused.name, &mut out.rejects)?;
     }
-    let mut all: AHashMap<u32, Given> = AHashMap::new();
+    let mut all: AHashMap<u32, OpenIeRecord> = AHashMap::new();
     for file in &listing.found {
         ctx.check_cancelled()?;
         let source = file.name.as_str();
@@ -354,7 +354,7 @@ fn given(
             let Some((document, given)) = openie::read(row, &corpus, &mut push)? else {
                 return Ok(());
             };
-            // After a restart GFM-RAG's file has documents twice.
+            // After a restart, GFM-RAG's file has documents twice.
             if let Some(earlier) = all.insert(document, given) {
                 let (entities, facts) = (earlier.entities.len(), earlier.facts.len());
                 let text = format!("{entities} entities and {facts} facts of document {document}");

@@ -1,8 +1,9 @@
-//! `by: patterns`: capitalised spans, numbers, dates and quoted strings. No model, any script; no
-//! facts.
+//! `by: patterns`: finds capitalised spans, numbers, dates and quoted strings. It needs no model,
+//! works for any script, and finds no facts.
 //!
-//! Capitals say nothing at the beginning of a sentence, so a word there is a name only where the
-//! text has it elsewhere, too. Scripts without capitals give numbers, dates and quoted strings.
+//! Capitals mean nothing at the beginning of a sentence, so a word there is a name only where the
+//! text has it elsewhere, too. In scripts without capitals, only numbers, dates and quoted strings
+//! are found.
 
 use std::ops::Range;
 
@@ -11,12 +12,12 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::{Extracted, Mention, one_line, sentences::sentences};
 
-/// Words that join capitalised ones to a name.
+/// Words that join capitalised words into one name.
 const JOINTS: &[&str] = &[
     "of", "the", "de", "la", "le", "du", "des", "del", "della", "di", "da", "do", "dos", "von",
     "van", "der", "den", "zu", "al", "el", "bin", "ibn", "y", "i",
 ];
-/// Words that begin sentences more often than names.
+/// Words that begin sentences more often than they begin names.
 const OPENERS: &[&str] = &[
     "a", "an", "the", "this", "that", "these", "those", "he", "she", "it", "they", "we", "i",
     "you", "his", "her", "its", "their", "our", "my", "in", "on", "at", "by", "for", "from",
@@ -52,7 +53,7 @@ const MONTHS: &[&str] = &[
     "Nov",
     "Dec",
 ];
-/// Marks of quotation: what opens, what closes.
+/// Quotation marks: opening and closing.
 const QUOTES: &[(char, char)] = &[
     ('"', '"'),
     ('“', '”'),
@@ -67,10 +68,10 @@ const QUOTES: &[(char, char)] = &[
 /// Longest quoted string that is a name rather than speech, in characters.
 const MAX_QUOTE: usize = 80;
 
-/// What is found in a document: the same for the same title and text.
+/// Extracts from a document. The result depends only on the title and the text.
 pub fn extract(title: &str, text: &str) -> Extracted {
     let sentences = sentences(text);
-    let page = Page::of(title, text, &sentences);
+    let page = Page::new(title, text, &sentences);
     let mut mentions = Vec::new();
     for sentence in &sentences {
         page.sentence(sentence, &mut mentions);
@@ -82,10 +83,10 @@ pub fn extract(title: &str, text: &str) -> Extracted {
     }
 }
 
-/// A text, and which of its words are names elsewhere.
+/// A text, and which of its words are names elsewhere in it.
 struct Page<'a> {
     text: &'a str,
-    /// Words with a capital that do not begin a sentence, or are in the title.
+    /// Words with a capital that do not begin a sentence, and words of the title.
     names: AHashSet<&'a str>,
     /// Words that occur in small letters.
     small: AHashSet<&'a str>,
@@ -110,7 +111,7 @@ fn is_year(word: &str) -> bool {
 }
 
 impl<'a> Page<'a> {
-    fn of(title: &'a str, text: &'a str, sentences: &[Range<usize>]) -> Self {
+    fn new(title: &'a str, text: &'a str, sentences: &[Range<usize>]) -> Self {
         let (mut names, mut small) = (AHashSet::new(), AHashSet::new());
         names.extend(title.unicode_words().filter(|w| is_capital(w)));
         for sentence in sentences {
@@ -165,7 +166,7 @@ impl<'a> Page<'a> {
         words.get(at).map_or("", |range| &self.text[range.clone()])
     }
 
-    /// What stands between a word and the next.
+    /// The text between a word and the next.
     fn gap(&self, words: &[Range<usize>], at: usize) -> &'a str {
         match (words.get(at), words.get(at + 1)) {
             (Some(a), Some(b)) => &self.text[a.end..b.start],
@@ -173,7 +174,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// How many words from here on are a date.
+    /// Number of words from here on that are a date.
     fn date(&self, words: &[Range<usize>], at: usize) -> Option<usize> {
         let word = |i: usize| self.word(words, at + i);
         let joined = |i: usize, with: &[&str]| with.contains(&self.gap(words, at + i));
@@ -222,7 +223,7 @@ impl<'a> Page<'a> {
         start..end
     }
 
-    /// The first word of the name that begins here, and the one behind its last.
+    /// The words of the name that begins here: the first, and the one after the last.
     fn name(&self, words: &[Range<usize>], at: usize) -> Option<(usize, usize)> {
         if !is_capital(self.word(words, at)) {
             return None;
@@ -250,9 +251,10 @@ impl<'a> Page<'a> {
             let joints = (0..2)
                 .take_while(|i| JOINTS.contains(&self.word(words, behind + i)) && close(behind + i))
                 .count();
-            match joints > 0 && is_capital(self.word(words, behind + joints)) {
-                true => behind += joints + 1,
-                false => break,
+            if joints > 0 && is_capital(self.word(words, behind + joints)) {
+                behind += joints + 1
+            } else {
+                break;
             }
         }
         let mut first = at;
@@ -266,19 +268,19 @@ impl<'a> Page<'a> {
                 || (alone && !self.names.contains(word))
             {
                 first = 1;
-                // What follows may begin with a joint: "The of".
+                // What follows may begin with a joining word: "The of".
                 while first < behind && !is_capital(self.word(words, first)) {
                     first += 1;
                 }
             }
         } else if behind == at + 1 && self.word(words, at).chars().count() == 1 {
-            // A lone letter: "I", "Plan B".
+            // A single letter: "I", "Plan B".
             return None;
         }
         (first < behind).then_some((first, behind))
     }
 
-    /// Quoted strings of a sentence, without their marks.
+    /// Quoted strings in a sentence, without their quotation marks.
     fn quotes(&self, sentence: &Range<usize>) -> Vec<(Range<usize>, &'static str)> {
         let text = &self.text[sentence.clone()];
         let mut out = Vec::new();
@@ -296,8 +298,8 @@ impl<'a> Page<'a> {
             let inner = &text[start..start + length];
             let bare = inner.trim().trim_end_matches([',', '.', ';']);
             let size = bare.chars().count();
-            // Speech is longer, or ends like a sentence; what is between two strings begins or ends
-            // with a blank.
+            // Speech is longer, or ends like a sentence. Text between two quoted strings begins or
+            // ends with a blank.
             if (1..=MAX_QUOTE).contains(&size)
                 && bare.chars().any(char::is_alphanumeric)
                 && inner.trim() == inner
@@ -324,7 +326,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn told(text: &str) -> Vec<String> {
+    fn found(text: &str) -> Vec<String> {
         let got = extract("", text);
         got.mentions
             .iter()
@@ -360,7 +362,7 @@ mod tests {
             ),
             ("no names here", &[]),
         ] {
-            assert_eq!(told(text), want, "{text}");
+            assert_eq!(found(text), want, "{text}");
         }
     }
 
@@ -391,7 +393,7 @@ mod tests {
             ("彼は「羅生門」を書いた。", &["quote 羅生門"]),
             ("an open \" mark", &[]),
         ] {
-            let got = told(text);
+            let got = found(text);
             let got: Vec<&str> = got.iter().map(String::as_str).collect();
             let without: Vec<&&str> = want
                 .iter()

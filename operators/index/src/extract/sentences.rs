@@ -1,15 +1,15 @@
-//! Sentences of a text, by the rules of Unicode (UAX 29), in any script.
+//! Finds the sentences of a text in any script, by the rules of Unicode (UAX 29).
 //!
-//! These rules end a sentence at every line break and behind every "Dr."; lines that are wrapped
-//! and well-known abbreviations are put together again.
+//! These rules end a sentence at every line break and after every "Dr.". Wrapped lines and
+//! sentences cut at well-known abbreviations are joined again.
 
 use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-/// A line of at least this many bytes was wrapped, and goes on in the next.
+/// A line of at least this many bytes is taken to be wrapped, so that it continues in the next.
 const WRAPPED: usize = 50;
-/// Abbreviations before a name or a number.
+/// Abbreviations that stand before a name or a number.
 const ABBREVIATIONS: &[&str] = &[
     "Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Sir", "Rev", "Hon", "Gen", "Col", "Capt", "Lt", "Sgt",
     "Sen", "Rep", "Gov", "Pres", "Mt", "Ft", "No", "Nos", "vs", "ca", "cf", "approx", "Bros", "Op",
@@ -27,9 +27,10 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
             Some(open) => open.start..at + part.len(),
             None => at..at + part.len(),
         };
-        match goes_on(&flat[range.clone()]) {
-            true => open = Some(range),
-            false => push(&mut out, text, range),
+        if goes_on(&flat[range.clone()]) {
+            open = Some(range)
+        } else {
+            push(&mut out, text, range)
         }
     }
     if let Some(range) = open {
@@ -47,7 +48,7 @@ fn push(out: &mut Vec<Range<usize>>, text: &str, range: Range<usize>) {
     }
 }
 
-/// The text with blanks for the breaks of lines that go on; of the same length.
+/// The text with blanks for the line breaks of wrapped lines. The length stays the same.
 fn unwrapped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut lines = text.split_inclusive('\n').peekable();
@@ -58,16 +59,18 @@ fn unwrapped(text: &str) -> String {
             first.is_some_and(char::is_alphanumeric)
         });
         out.push_str(bare);
-        match bare.len() >= WRAPPED && next {
-            true => out.extend(std::iter::repeat_n(' ', line.len() - bare.len())),
-            false => out.push_str(&line[bare.len()..]),
+        if bare.len() >= WRAPPED && next {
+            out.extend(std::iter::repeat_n(' ', line.len() - bare.len()))
+        } else {
+            out.push_str(&line[bare.len()..])
         }
     }
-    // Blanks at the end of a line may be longer than a byte; then nothing was put together that
-    // matters.
-    match out.len() == text.len() {
-        true => out,
-        false => text.to_owned(),
+    // A blank at the end of a line may have several bytes. Then the lengths differ, and the text
+    // stays as it is.
+    if out.len() == text.len() {
+        out
+    } else {
+        text.to_owned()
     }
 }
 
@@ -76,7 +79,7 @@ fn goes_on(part: &str) -> bool {
     let Some(before) = part.trim_end().strip_suffix('.') else {
         return false;
     };
-    // A line break ends it all the same.
+    // A line break ends the sentence all the same.
     if part.ends_with(['\n', '\r', '\u{2029}']) {
         return false;
     }

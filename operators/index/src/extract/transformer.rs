@@ -1,6 +1,6 @@
-//! `by: transformer`: mentions are what a model for token classification takes for names.
+//! `by: transformer`: a model for token classification finds mentions.
 //!
-//! Sentences are found by rules, as for `patterns`; there are no facts.
+//! Sentences are found by rules, as for `patterns`. There are no facts.
 
 use gfm_pipe_api::{Context, OpResult};
 use gfm_pipe_text::{Model, Span, Tagger, Text};
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::{Document, Extracted, Mention, one_line, sentences};
 
-/// Documents that go through the model together: it takes much longer than anything else, and what
-/// it found is kept after each of them.
+/// Number of documents that go through the model together. The model takes much longer than
+/// anything else, and the cache is written after each such part.
 const AT_ONCE: usize = 64;
 
-/// The extractor.
+/// An extractor that uses a model.
 pub struct Transformer<'a> {
     ctx: &'a Context,
     tagger: Tagger,
@@ -20,12 +20,12 @@ pub struct Transformer<'a> {
 }
 
 impl<'a> Transformer<'a> {
-    /// The extractor of a model.
+    /// Loads a model.
     ///
     /// # Errors
-    /// When the model is not here, or cannot be loaded.
+    /// When the model is missing, or cannot be loaded.
     pub fn load(model: &Model, ctx: &'a Context) -> OpResult<Self> {
-        let (tagger, digest) = Tagger::of(model, ctx)?;
+        let (tagger, digest) = Tagger::from_model(model, ctx)?;
         Ok(Transformer {
             ctx,
             tagger,
@@ -33,15 +33,15 @@ impl<'a> Transformer<'a> {
         })
     }
 
-    /// Names the extractor with its model.
+    /// Identifies the extractor and its model.
     pub fn name(&self) -> String {
         format!("transformer {}", self.digest)
     }
 
-    /// Calls `each` with parts of the documents that are not too large.
+    /// Calls `each` with parts of the documents of limited size.
     ///
     /// # Errors
-    /// Those of `each`.
+    /// The errors of `each`.
     pub fn in_parts<'d>(
         documents: &[Document<'d>],
         mut each: impl FnMut(&[Document<'d>]) -> OpResult<Vec<Extracted>>,
@@ -53,7 +53,8 @@ impl<'a> Transformer<'a> {
         Ok(out)
     }
 
-    /// What is found in some documents, in their order. The same for each, whatever the others are.
+    /// Extracts from documents, in their order. The result for a document does not depend on the
+    /// others.
     ///
     /// # Errors
     /// When a text or the model is refused, or the stage is cancelled.

@@ -1,7 +1,7 @@
-//! The tables of `extract` on their way to the disk.
+//! Writes the tables of `extract`.
 //!
-//! Documents are read batch by batch, extracted on all threads and written in their order: no table
-//! depends on how many threads there are.
+//! Documents are read in batches, extracted on all threads, and written in their order. No table
+//! depends on the number of threads.
 
 use std::ops::Range;
 
@@ -15,25 +15,29 @@ use super::gazetteer::Gazetteer;
 use super::{Document, Extracted};
 use crate::rows::{Cell, Rows};
 
-/// Documents that are extracted at once: their results are in memory together.
+/// Most documents that are extracted at once: their results are in memory together.
 const AT_ONCE: usize = 256;
-/// No more of them once their texts have this many bytes together.
+/// Bytes of text after which no more documents are added.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Some documents of a batch.
-fn documents<'a>(
-    (ids, titles, texts): (&UInt32Array, &'a StringArray, &'a StringArray),
-    rows: Range<usize>,
-) -> Vec<Document<'a>> {
+/// The columns of a batch of documents.
+struct Columns {
+    ids: UInt32Array,
+    titles: StringArray,
+    texts: StringArray,
+}
+
+/// The documents in a range of a batch.
+fn documents<'a>(columns: &'a Columns, rows: Range<usize>) -> Vec<Document<'a>> {
     rows.map(|i| Document {
-        id: ids.value(i),
-        title: titles.value(i),
-        text: texts.value(i),
+        id: columns.ids.value(i),
+        title: columns.titles.value(i),
+        text: columns.texts.value(i),
     })
     .collect()
 }
 
-/// The rows from one on that are extracted at once.
+/// The rows from `first` on that are extracted at once.
 fn some(texts: &StringArray, first: usize) -> Range<usize> {
     let (mut behind, mut bytes) = (first, 0);
     while behind < texts.len() && behind - first < AT_ONCE && bytes < BYTES_AT_ONCE {
@@ -43,29 +47,25 @@ fn some(texts: &StringArray, first: usize) -> Range<usize> {
     first..behind
 }
 
-/// Ids, titles and texts of a batch. Questions have neither ids nor titles: they are numbered by
-/// their rows.
-fn columns_of(
-    artifact: &Artifact,
-    batch: &RecordBatch,
-    first: u32,
-) -> OpResult<(UInt32Array, StringArray, StringArray)> {
+/// The columns of a batch. Questions have neither ids nor titles: their ids are their
+/// rows.
+fn columns_of(artifact: &Artifact, batch: &RecordBatch, first: u32) -> OpResult<Columns> {
     if *artifact.kind == kinds::QUESTIONS {
         let rows = batch.num_rows();
-        return Ok((
-            (first..).take(rows).collect(),
-            std::iter::repeat_n(Some(""), rows).collect(),
-            columns::text(batch, "question")?.clone(),
-        ));
+        return Ok(Columns {
+            ids: (first..).take(rows).collect(),
+            titles: std::iter::repeat_n(Some(""), rows).collect(),
+            texts: columns::text(batch, "question")?.clone(),
+        });
     }
-    Ok((
-        columns::u32s(batch, "id")?.clone(),
-        columns::text(batch, "title")?.clone(),
-        columns::text(batch, "text")?.clone(),
-    ))
+    Ok(Columns {
+        ids: columns::u32s(batch, "id")?.clone(),
+        titles: columns::text(batch, "title")?.clone(),
+        texts: columns::text(batch, "text")?.clone(),
+    })
 }
 
-/// Calls `each` with all documents, some at a time.
+/// Calls `each` with all documents, a few at a time.
 fn in_turn(
     ctx: &Context,
     artifact: &Artifact,
@@ -77,35 +77,35 @@ fn in_turn(
     let mut done = 0;
     for batch in artifact.batches(table)? {
         let batch: RecordBatch = batch?;
-        let (ids, titles, texts) = &columns_of(artifact, &batch, done as u32)?;
+        let columns = columns_of(artifact, &batch, done as u32)?;
         let mut next = 0;
         while next < batch.num_rows() {
             ctx.check_cancelled()?;
             ctx.progress(done, total, table, what);
-            let rows = some(texts, next);
+            let rows = some(&columns.texts, next);
             next = rows.end;
             done += rows.len() as u64;
-            each(documents((ids, titles, texts), rows))?;
+            each(documents(&columns, rows))?;
         }
     }
     ctx.progress(done, total, table, what);
     Ok(())
 }
 
-/// The tables on their way to the disk.
+/// The tables that are being written.
 pub struct Writer {
     sentences: Rows,
     mentions: Rows,
     facts: Rows,
     named: Rows,
-    /// Of files; others have none.
+    /// Rejected records of files. Other extractors reject nothing.
     pub rejects: Rejects,
-    /// Documents without a mention, without a fact.
+    /// Number of documents without a mention, and without a fact.
     without: [u64; 2],
     documents: u64,
 }
 
-/// The number of the sentence that a range lies in.
+/// The number of the sentence that contains a range.
 fn sentence_of(sentences: &[Range<usize>], range: Option<&Range<usize>>) -> Option<u32> {
     let range = range?;
     let at = sentences.partition_point(|s| s.end <= range.start);
@@ -232,7 +232,7 @@ impl Writer {
         for (id, title) in &titles {
             first.entry(title).or_insert(*id);
         }
-        let gazetteer = Gazetteer::of(titles.iter().map(|(id, title)| (*id, title.as_str())))?;
+        let gazetteer = Gazetteer::new(titles.iter().map(|(id, title)| (*id, title.as_str())))?;
         in_turn(ctx, artifact, "titles", &mut |documents| {
             let found: Vec<_> = documents
                 .par_iter()
@@ -241,7 +241,7 @@ impl Writer {
             for (document, found) in documents.iter().zip(found) {
                 let own = first.get(document.title);
                 for named in found {
-                    // A piece does not name the document it is of.
+                    // A piece does not name its own document.
                     for target in named.documents.iter().filter(|t| Some(*t) != own) {
                         self.named.push([
                             Cell::Id(document.id),
@@ -257,7 +257,7 @@ impl Writer {
         })
     }
 
-    /// Completes the tables and says how many rows they have.
+    /// Completes the tables, and reports the number of rows.
     ///
     /// # Errors
     /// When the disk refuses.

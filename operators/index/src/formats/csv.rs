@@ -1,4 +1,4 @@
-//! CSV with a header, a record at a time.
+//! Reads CSV with a header, one record at a time.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_kg::json::Json;
@@ -6,11 +6,11 @@ use gfm_pipe_kg::json::Json;
 use super::Fault;
 use super::rows::{Each, Row};
 
-/// Reads CSV with a header. The separator (comma, semicolon, tab or bar) is the one that makes a
+/// Reads CSV with a header. The separator (comma, semicolon, tab or bar) is the one that gives a
 /// column `wanted`.
 ///
 /// # Errors
-/// Whatever `each` gives.
+/// The errors of `each`.
 pub fn read(text: &str, wanted: &str, each: &mut Each<'_>) -> OpResult<()> {
     let header = |separator: u8| -> Vec<String> {
         let mut reader = reader(text, separator);
@@ -27,9 +27,10 @@ pub fn read(text: &str, wanted: &str, each: &mut Each<'_>) -> OpResult<()> {
     else {
         let most = headers.iter().max_by_key(|(_, h)| h.len());
         let names = most.map(|(_, h)| h.join(", ")).unwrap_or_default();
-        return each(Err(Fault::file(match names.is_empty() {
-            true => "the file has no header line".to_owned(),
-            false => format!("the header has no column `{wanted}`; it has: {names}"),
+        return each(Err(Fault::file(if names.is_empty() {
+            "the file has no header line".to_owned()
+        } else {
+            format!("the header has no column `{wanted}`; it has: {names}")
         })));
     };
     let mut reader = reader(text, *separator);
@@ -52,7 +53,7 @@ pub fn read(text: &str, wanted: &str, each: &mut Each<'_>) -> OpResult<()> {
                 continue;
             }
         }
-        // Empty lines before a record were read with it but do not belong to it.
+        // Empty lines before a record are read with it, but do not belong to it.
         let to = (reader.position().byte() as usize).min(text.len());
         let whole = text.get(from..to).unwrap_or_default();
         let bare = whole.trim_matches(['\r', '\n']);
@@ -96,7 +97,7 @@ fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
 #[cfg(test)]
 mod tests {
     use crate::formats::Format;
-    use crate::formats::rows::testing::told;
+    use crate::formats::rows::testing::lines;
 
     #[test]
     fn csv_finds_its_separator_and_its_records() {
@@ -131,7 +132,7 @@ mod tests {
             ),
             ("", &[" : the file has no header line"]),
         ] {
-            assert_eq!(told(Format::Csv, text), want, "{text}");
+            assert_eq!(lines(Format::Csv, text), want, "{text}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! HTML to plain text: one pass over its tokens.
+//! Converts HTML to plain text, in one pass over its tokens.
 //!
-//! A tree is not needed for a text, and without one a page may be nested however deeply. What is
-//! not shown to readers is left out (scripts, styles, navigation); an element of that kind that is
-//! never closed is not, because it would take the rest of the page with it.
+//! The text does not need a tree, and without one a page may be nested to any depth. Elements that
+//! readers do not see (scripts, styles, navigation) are left out, unless they are never closed:
+//! then the rest of the page would be lost with them.
 
 use encoding_rs::Encoding;
 use html5gum::emitters::default::DefaultEmitter;
@@ -11,7 +11,7 @@ use html5gum::{StartTag, Token, Tokenizer};
 use super::Plain;
 use crate::titles::one_line;
 
-/// Elements whose content does not belong to the text.
+/// Elements whose content is not part of the text.
 const SKIPPED: &[&str] = &[
     "script", "style", "template", "noscript", "nav", "svg", "math", "iframe", "object", "canvas",
     "noframes", "noembed",
@@ -64,19 +64,19 @@ const LINES: &[&str] = &[
     "tbody",
     "tfoot",
 ];
-/// How far into a page its encoding is looked for, as browsers do.
+/// Bytes at the beginning of a page that are searched for its encoding, as in browsers.
 const PRESCAN: usize = 1024;
 
-/// The text of a page.
+/// A page as plain text.
 #[derive(Debug, Default)]
 pub struct Page {
     /// The first `h1`, else the title, else the first heading.
     pub title: Option<String>,
-    /// The text; an `h1` that is the title and comes first is not in it.
+    /// The text, without an `h1` that is the title and comes first.
     pub plain: Plain,
 }
 
-/// The encoding a page says it has.
+/// The encoding that a page declares.
 pub fn encoding(bytes: &[u8]) -> Option<&'static Encoding> {
     let head = bytes[..bytes.len().min(PRESCAN)].to_ascii_lowercase();
     let at = head.windows(7).position(|w| w == b"charset")?;
@@ -91,7 +91,7 @@ pub fn encoding(bytes: &[u8]) -> Option<&'static Encoding> {
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'.'))
         .collect();
     let encoding = Encoding::for_label(&label)?;
-    // A page whose encoding could be read this way is not in one of two bytes.
+    // The declaration was read as ASCII, so the page is not in a two-byte encoding.
     Some(encoding).filter(|e| e.is_ascii_compatible())
 }
 
@@ -106,7 +106,7 @@ pub fn read(text: &str) -> Page {
             reader.token(token, &skipped);
         }
         match reader.skipping {
-            // Never closed: the page is read again with it.
+            // The element is never closed: the page is read again with its content.
             Some((name, _)) => skipped.retain(|s| *s != name),
             None => return reader.page(),
         }
@@ -116,13 +116,13 @@ pub fn read(text: &str) -> Page {
 #[derive(Default)]
 struct Reader {
     plain: Plain,
-    /// The element that is being passed over, and how many of its name are open.
+    /// The element that is being skipped, and how many of its name are open.
     skipping: Option<(&'static str, usize)>,
-    /// Open `pre` elements.
+    /// Number of open `pre` elements.
     verbatim: usize,
     in_title: bool,
     title: Option<String>,
-    /// The open heading, and where it begins in the text and among the runs.
+    /// The level of the open heading, and where it begins in the text and in the runs.
     heading: Option<(u8, usize, usize)>,
     first_h1: Option<String>,
     first_other: Option<String>,
@@ -248,8 +248,8 @@ impl Reader {
             self.title = Some(one_line(text)).filter(|t| !t.is_empty());
             return;
         }
-        // Entities are shorter in the text than in the page: where each of its words stood is not
-        // known.
+        // Entities are shorter in the text than in the page, so the positions of single words are
+        // not known.
         let exact = text.len() == source.len();
         if self.verbatim > 0 {
             self.plain.push(text, source);
@@ -265,9 +265,10 @@ impl Reader {
                 }
             } else {
                 let from = source.start + at;
-                let source = match exact {
-                    true => from..from + bare.len(),
-                    false => source.clone(),
+                let source = if exact {
+                    from..from + bare.len()
+                } else {
+                    source.clone()
                 };
                 self.plain.push(bare, source);
                 if bare.len() < word.len() {

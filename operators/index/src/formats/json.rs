@@ -1,7 +1,7 @@
-//! Records of JSON and JSON Lines, one at a time.
+//! Reads records of JSON and JSON Lines, one at a time.
 //!
-//! A JSON text is checked as a whole first and then read member by member, so that a file of many
-//! documents is never held as a tree. The parser bounds how deeply a member may be nested.
+//! A JSON text is first checked as a whole and then read member by member, so that a file of many
+//! documents is never in memory as a tree. The parser limits how deeply a member may be nested.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use super::Fault;
 use super::rows::{Each, Row};
 
-/// One-based lines of ascending places in a text.
+/// Finds the one-based lines of ascending offsets in a text.
 struct Lines<'a> {
     text: &'a str,
     at: usize,
@@ -22,7 +22,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
+    fn new(text: &'a str) -> Self {
         Lines {
             text,
             at: 0,
@@ -38,7 +38,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A parser's message without its place.
+/// A message of the parser, without the place at its end.
 fn message(e: &serde_json::Error) -> String {
     let text = e.to_string();
     let place = format!(" at line {} column {}", e.line(), e.column());
@@ -46,10 +46,11 @@ fn message(e: &serde_json::Error) -> String {
 }
 
 /// Reads a JSON file: a list of records, an object of records by key, or one record, which
-/// `is_record` recognises by its keys. A list in an object of records stands for its items.
+/// `is_record` recognises by its keys. If a value of an object of records is a list, its items are
+/// records.
 ///
 /// # Errors
-/// Whatever `each` gives.
+/// The errors of `each`.
 pub fn read(text: &str, is_record: &dyn Fn(&[&str]) -> bool, each: &mut Each<'_>) -> OpResult<()> {
     if let Err(e) = serde_json::from_str::<IgnoredAny>(text) {
         if let Some(text) = without_nan(text)
@@ -57,7 +58,7 @@ pub fn read(text: &str, is_record: &dyn Fn(&[&str]) -> bool, each: &mut Each<'_>
         {
             return read(&text, is_record, each);
         }
-        // A file of JSON Lines by another name.
+        // JSON Lines in a file with another ending.
         let goes_on = e.to_string().starts_with("trailing characters");
         if goes_on && text.trim_start().starts_with('{') {
             return lines(text, each);
@@ -68,7 +69,7 @@ pub fn read(text: &str, is_record: &dyn Fn(&[&str]) -> bool, each: &mut Each<'_>
     }
     let start = text.len() - text.trim_start().len();
     let mut reader = Members {
-        lines: Lines::of(text),
+        lines: Lines::new(text),
         number: 0,
         text,
     };
@@ -81,10 +82,10 @@ pub fn read(text: &str, is_record: &dyn Fn(&[&str]) -> bool, each: &mut Each<'_>
     }
 }
 
-/// Reads a file of one JSON value a line; one that holds a single list is read as that.
+/// Reads a file with one JSON value per line. A file with a single list is read as a list.
 ///
 /// # Errors
-/// Whatever `each` gives.
+/// The errors of `each`.
 pub fn read_lines(
     text: &str,
     is_record: &dyn Fn(&[&str]) -> bool,
@@ -95,9 +96,10 @@ pub fn read_lines(
         .find(|l| !l.trim().is_empty())
         .unwrap_or_default();
     let several_lines = !is_json(first) || first.trim_start().starts_with('[');
-    match several_lines && is_json(text) {
-        true => read(text, is_record, each),
-        false => lines(text, each),
+    if several_lines && is_json(text) {
+        read(text, is_record, each)
+    } else {
+        lines(text, each)
     }
 }
 
@@ -105,8 +107,8 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// Python writes `NaN` and `Infinity`, which are not JSON, for what is missing: a blank text in the
-/// result, which is as long as the text. `None` where there are none.
+/// Replaces `NaN` and `Infinity` by blank texts of the same length. Python writes them for missing
+/// values, but they are not JSON. `None` where there are none.
 fn without_nan(text: &str) -> Option<String> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
     let mut bytes = text.as_bytes().to_vec();
@@ -166,7 +168,7 @@ fn lines(text: &str, each: &mut Each<'_>) -> OpResult<()> {
     Ok(())
 }
 
-/// Members of lists and objects of a text that is valid JSON.
+/// Iterates over the members of lists and objects in valid JSON.
 struct Members<'a> {
     text: &'a str,
     lines: Lines<'a>,
@@ -192,8 +194,8 @@ impl Members<'_> {
             let member = &self.text[span.clone()];
             let mut values = serde_json::Deserializer::from_str(member).into_iter::<String>();
             let Some(Ok(key)) = values.next() else {
-                // Cannot be: the whole text was checked. A lone surrogate in a key is the
-                // exception.
+                // The whole text was checked, so the only possible cause is a lone surrogate in a
+                // key.
                 let line = self.lines.line(span.start);
                 each(Err(Fault {
                     line: Some(line),
@@ -274,7 +276,7 @@ impl Members<'_> {
     }
 }
 
-/// Where the members of a list or an object stand, of a text that is valid JSON from `start` on.
+/// The ranges of the members of a list or an object. The text must be valid JSON from `start` on.
 fn members(text: &str, start: usize) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
@@ -322,7 +324,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::formats::Format;
-    use crate::formats::rows::testing::told;
+    use crate::formats::rows::testing::lines;
     use proptest::prelude::*;
 
     #[test]
@@ -393,7 +395,7 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(Format::Json, text), want, "{text}");
+            assert_eq!(lines(Format::Json, text), want, "{text}");
         }
     }
 
@@ -416,20 +418,20 @@ mod tests {
             ),
             ("", &[]),
         ] {
-            assert_eq!(told(Format::JsonLines, text), want, "{text}");
+            assert_eq!(lines(Format::JsonLines, text), want, "{text}");
         }
     }
 
     #[test]
     fn deep_values_are_faults_and_the_next_is_read() {
         let deep = format!("[{}{}, 1]", "[".repeat(100_000), "]".repeat(100_000));
-        let got = told(Format::Json, &deep);
+        let got = lines(Format::Json, &deep);
         assert_eq!(
             got[0],
             "1 : the value cannot be read: recursion limit exceeded"
         );
         assert_eq!(got[1], "1 1 1 <1>");
-        let got = told(Format::JsonLines, &format!("{}\n1", "[".repeat(100_000)));
+        let got = lines(Format::JsonLines, &format!("{}\n1", "[".repeat(100_000)));
         assert_eq!(
             got,
             [
@@ -440,7 +442,7 @@ mod tests {
     }
 
     proptest! {
-        /// Members stand where a slow reading of the same values puts them.
+        /// The ranges of members are those of a slow reading of the same values.
         #[test]
         fn members_are_the_values_that_were_written(
             values in prop::collection::vec(prop_oneof![

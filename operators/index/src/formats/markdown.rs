@@ -1,23 +1,23 @@
-//! Markdown and plain text with front matter.
+//! Reads Markdown, and plain text with front matter.
 //!
-//! Marks are taken out (a link becomes its words), because they disturb the extraction of
-//! sentences. Front matter gives a title and does not belong to the text; what looks like it but is
-//! not YAML or TOML stays.
+//! Markup is removed (a link becomes its words), because it disturbs the extraction of sentences.
+//! Front matter can contain a title and is not part of the text. A block that looks like front
+//! matter but is not YAML or TOML stays.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::{Plain, html};
 use crate::titles::one_line;
 
-/// Longest front matter that is looked at: real ones have a few lines.
+/// Longest front matter that is parsed, in bytes: real ones have a few lines.
 const MAX_FRONT: usize = 64 << 10;
 
-/// A text file without its marks.
+/// A text file without markup.
 #[derive(Debug, Default)]
 pub struct Text {
     /// From the front matter, else the first heading.
     pub title: Option<String>,
-    /// The text; a heading that is the title and comes first is not in it.
+    /// The text, without a heading that is the title and comes first.
     pub plain: Plain,
 }
 
@@ -63,10 +63,10 @@ struct Reader {
     /// Whether the front matter has a title.
     named: bool,
     title: Option<String>,
-    /// Where the open heading begins in the text and among the runs.
+    /// Where the open heading begins in the text and in the runs.
     heading: Option<(usize, usize)>,
     after_heading: bool,
-    /// A block of HTML: what was seen of it, and where.
+    /// The open block of HTML: its source so far, and its range.
     html: Option<(String, std::ops::Range<usize>)>,
 }
 
@@ -77,7 +77,7 @@ impl Reader {
             Event::Start(tag) => self.start(&tag, range),
             Event::End(tag) => self.end(tag),
             Event::Text(text) => self.plain.push(&text, range),
-            // Between its backticks.
+            // The range of the text between the backticks.
             Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
                 self.plain.push(&text, range);
             }
@@ -144,7 +144,7 @@ impl Reader {
                 if let Some((all, source)) = self.html.take() {
                     let page = html::read(&all);
                     let text = page.plain.text.trim();
-                    // A heading of HTML was taken out as the title of a page, which this is not.
+                    // `html::read` removed a heading as the page's title, but this is not a page.
                     let heading = page.title.filter(|t| !text.contains(t.as_str()));
                     self.plain.break_line(1);
                     for part in [heading.as_deref().unwrap_or_default(), text] {
@@ -160,14 +160,14 @@ impl Reader {
     }
 }
 
-/// What stands before a text.
+/// The front matter of a text.
 struct Front {
     title: Option<String>,
-    /// Where the text begins.
+    /// Offset where the text begins.
     end: usize,
 }
 
-/// The front matter of a text: YAML between lines of `---`, TOML between lines of `+++`.
+/// Finds the front matter of a text: YAML between lines of `---`, or TOML between lines of `+++`.
 fn front_matter(source: &str) -> Option<Front> {
     let mut lines = source.split_inclusive('\n');
     let first = lines.next()?;
@@ -193,7 +193,7 @@ fn front_matter(source: &str) -> Option<Front> {
     None
 }
 
-/// The title a block of front matter gives, if any; `None` where the block is not front matter.
+/// The title in a block of front matter, if any. `None` where the block is not front matter.
 fn title(fence: &str, block: &str) -> Option<Option<String>> {
     let title = match fence {
         "---" => yaml_title(block)?,
@@ -215,7 +215,8 @@ fn yaml_title(block: &str) -> Option<Option<String>> {
     })
 }
 
-/// Only lines `title = "…"` are looked for; a block without any `key = value` is not TOML.
+/// The title of TOML. Only lines `title = "…"` are recognised; a block without any `key = value` is
+/// not TOML.
 fn toml_title(block: &str) -> Option<Option<String>> {
     let mut pairs = block.lines().filter_map(|line| line.split_once('='));
     pairs.clone().next()?;

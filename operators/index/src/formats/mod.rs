@@ -1,4 +1,4 @@
-//! The formats of files: chosen by the ending of a name, checked by the first bytes.
+//! Formats of files: chosen by the ending of the name, and checked by the first bytes.
 
 mod csv;
 pub mod html;
@@ -10,7 +10,7 @@ pub mod rows;
 use gfm_pipe_api::OpResult;
 use gfm_pipe_kg::tables::{Reject, Rejects};
 
-/// A format of files.
+/// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Plain text.
@@ -21,7 +21,7 @@ pub enum Format {
     Html,
     /// JSON.
     Json,
-    /// One JSON value a line.
+    /// One JSON value per line.
     JsonLines,
     /// Comma-separated values with a header.
     Csv,
@@ -41,10 +41,10 @@ impl Format {
         Format::Parquet,
     ];
 
-    /// Formats of records with named fields that stand in a text.
+    /// Text formats of records with named fields.
     pub const RECORDS: &'static [Format] = &[Format::Json, Format::JsonLines, Format::Csv];
 
-    /// The name in parameters and counts.
+    /// The name of the format in parameters and counts.
     pub fn name(self) -> &'static str {
         match self {
             Format::Text => "text",
@@ -57,15 +57,15 @@ impl Format {
         }
     }
 
-    /// The format of that name.
+    /// The format with this name.
     pub fn named(name: &str) -> Option<Format> {
         Format::ALL.iter().copied().find(|f| f.name() == name)
     }
 
-    /// What a file with this name holds; a name without an ending is a text's.
+    /// The format of a file with this name; without an ending, it is plain text.
     ///
     /// # Errors
-    /// Why such a file is not read.
+    /// The reason why such a file is not read.
     pub fn of_name(name: &str) -> Result<Format, String> {
         let ending = ending(name).map(str::to_ascii_lowercase);
         Ok(match ending.as_deref() {
@@ -91,7 +91,7 @@ pub fn ending(name: &str) -> Option<&str> {
     (plausible && !stem.is_empty()).then_some(ending)
 }
 
-/// Why files of another ending are not read, and what to do.
+/// Why files with another ending are not read, and what to do.
 fn advice(ending: &str) -> String {
     match ending {
         "pdf" => "PDF is not read: convert it, for example with `pdftotext FILE.pdf`".to_owned(),
@@ -124,7 +124,7 @@ fn advice(ending: &str) -> String {
     }
 }
 
-/// What a file that claims to be a text really is, by its first bytes; with what to do.
+/// What a file that claims to be text really is, by its first bytes, and what to do.
 pub fn disguised(bytes: &[u8]) -> Option<String> {
     let known: [(&[u8], &str); 8] = [
         (
@@ -155,21 +155,21 @@ pub fn disguised(bytes: &[u8]) -> Option<String> {
     found.map(|(_, what)| format!("the file is {what}"))
 }
 
-/// Something that could not be read, within a file or the whole of it.
+/// A file, or a part of one, that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// One-based line.
     pub line: Option<u64>,
-    /// What it would have been called.
+    /// The title or id of the part, where known.
     pub item: Option<String>,
-    /// Why.
+    /// Why it could not be read.
     pub reason: String,
-    /// What was rejected.
+    /// The rejected input.
     pub text: String,
 }
 
 impl Fault {
-    /// The whole file.
+    /// A fault of the whole file.
     pub fn file(reason: impl Into<String>) -> Fault {
         Fault {
             line: None,
@@ -179,7 +179,7 @@ impl Fault {
         }
     }
 
-    /// Puts it among the rejects, under the name of its file.
+    /// Adds it to the rejects, under the name of its file.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -194,7 +194,7 @@ impl Fault {
     }
 }
 
-/// How a reader rejects parts of the record of this line: by item, reason and text.
+/// A function that rejects parts of the record at this line: by item, reason and text.
 pub fn rejecting<'a>(
     rejects: &'a mut Rejects,
     source: &'a str,
@@ -211,26 +211,26 @@ pub fn rejecting<'a>(
     }
 }
 
-/// A text without its markup, and which part of the source each part of it came from.
+/// A text without markup, and the part of the source that each part of it came from.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plain {
-    /// The text.
+    /// The text without markup.
     pub text: String,
-    /// Parts in order; what lies between them was inserted.
+    /// The parts that come from the source, in order. What lies between them was inserted.
     pub runs: Vec<Run>,
 }
 
 /// A part of a plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Where in the text.
+    /// Range in the text.
     pub text: std::ops::Range<usize>,
-    /// Where in the source; of another length where it was written otherwise (`&amp;`).
+    /// Range in the source. Its length differs where the source is written differently (`&amp;`).
     pub source: std::ops::Range<usize>,
 }
 
 impl Plain {
-    /// A text that is its own source, from this place on.
+    /// A text that is unchanged from the source, beginning at this offset.
     pub fn verbatim(text: &str, source: usize) -> Plain {
         Plain {
             text: text.to_owned(),
@@ -251,8 +251,8 @@ impl Plain {
         });
     }
 
-    /// Ends the last line, and leaves this many empty ones before what follows; nothing at the
-    /// beginning.
+    /// Ends the last line, and inserts this many empty lines before what follows. Does nothing at
+    /// the beginning of the text.
     pub fn break_line(&mut self, empty: usize) {
         let end = self.text.trim_end_matches([' ', '\t']).len();
         self.text.truncate(end);
@@ -273,7 +273,7 @@ impl Plain {
         }
     }
 
-    /// The part of the source a range of the text was read from.
+    /// The part of the source that a range of the text was read from.
     pub fn source(&self, range: &std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
         let first = self.runs.partition_point(|r| r.text.end <= range.start);
         let last = self
@@ -282,13 +282,15 @@ impl Plain {
             .checked_sub(1)?;
         let (first, last) = (self.runs.get(first)?, self.runs.get(last)?);
         let exact = |r: &Run| r.text.len() == r.source.len();
-        let start = match exact(first) {
-            true => first.source.start + range.start.saturating_sub(first.text.start),
-            false => first.source.start,
+        let start = if exact(first) {
+            first.source.start + range.start.saturating_sub(first.text.start)
+        } else {
+            first.source.start
         };
-        let end = match exact(last) {
-            true => last.source.start + (range.end - last.text.start).min(last.text.len()),
-            false => last.source.end,
+        let end = if exact(last) {
+            last.source.start + (range.end - last.text.start).min(last.text.len())
+        } else {
+            last.source.end
         };
         (start <= end).then_some(start..end)
     }

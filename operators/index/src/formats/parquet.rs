@@ -1,6 +1,6 @@
-//! Rows of a Parquet file, a batch at a time: only the two columns that are needed are read.
+//! Reads the rows of a Parquet file in batches, and only the two columns that are needed.
 //!
-//! The library has panicked on damaged files before; here that is a fault of the file.
+//! The library has panicked on damaged files before. Here, a panic is a fault of the file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -14,19 +14,20 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::Fault;
 
-/// Rows read at once: texts of a megabyte each still fit a column.
+/// Rows that are read at once: even texts of a megabyte each fit a column.
 const ROWS: usize = 1024;
 
-/// A row: its number, title and text, where they have a value.
+/// A row: its number, and the title and text where they have a value.
 pub type Row = (u64, Option<String>, Option<String>);
 
 /// Reads the file's rows.
 ///
 /// # Errors
-/// Whatever `each` gives.
+/// The errors of `each`.
 pub fn read(
     path: &Path,
-    (title, text): (&str, &str),
+    title: &str,
+    text: &str,
     each: &mut dyn FnMut(Result<Row, Fault>) -> OpResult<()>,
 ) -> OpResult<()> {
     let mut reader = match guarded(|| open(path, title, text)) {
@@ -87,7 +88,7 @@ fn open(path: &Path, title: &str, text: &str) -> Result<ParquetRecordBatchReader
 }
 
 type Texts = Vec<Option<String>>;
-/// Titles beside texts.
+/// Pairs of title and text.
 type Pairs = Vec<(Option<String>, Option<String>)>;
 
 fn columns(batch: &RecordBatch, title: &str, text: &str) -> Result<Pairs, String> {
@@ -99,7 +100,7 @@ fn columns(batch: &RecordBatch, title: &str, text: &str) -> Result<Pairs, String
     Ok(titles.into_iter().zip(texts).collect())
 }
 
-/// A column as texts; of a dictionary, wide or short text. Titles may be whole numbers.
+/// Reads a column as texts, from a dictionary or any type of text. Titles may be whole numbers.
 fn column(batch: &RecordBatch, name: &str) -> Result<Texts, String> {
     let array = batch
         .column_by_name(name)
@@ -122,7 +123,7 @@ fn column(batch: &RecordBatch, name: &str) -> Result<Texts, String> {
             array.data_type()
         ));
     }
-    // Wide, because a batch of long texts may not fit 32-bit offsets.
+    // A wide type, because a batch of long texts may not fit 32-bit offsets.
     let array = cast(array, &DataType::LargeUtf8).map_err(|e| damaged(&e))?;
     let texts = array.as_string::<i64>();
     Ok(texts.iter().map(|t| t.map(str::to_owned)).collect())
@@ -164,9 +165,9 @@ mod tests {
         path
     }
 
-    fn told(path: &Path) -> Vec<String> {
+    fn lines(path: &Path) -> Vec<String> {
         let mut out = Vec::new();
-        read(path, ("title", "text"), &mut |row| {
+        read(path, "title", "text", &mut |row| {
             out.push(match row {
                 Ok((n, title, text)) => format!("{n} {title:?} {text:?}"),
                 Err(fault) => fault.reason,
@@ -194,7 +195,7 @@ mod tests {
                 let columns = vec![("title", numbers), ("other", other), ("text", text.clone())];
                 let path = file(dir.path(), columns, compression);
                 assert_eq!(
-                    told(&path),
+                    lines(&path),
                     ["0 Some(\"1984\") Some(\"x\")", "1 Some(\"7\") None"]
                 );
             }
@@ -210,13 +211,13 @@ mod tests {
             vec![("body", floats.clone())],
             Compression::SNAPPY,
         );
-        assert_eq!(told(&path), ["there is no column `text`; there are: body"]);
+        assert_eq!(lines(&path), ["there is no column `text`; there are: body"]);
         let path = file(dir.path(), vec![("text", floats)], Compression::SNAPPY);
         assert_eq!(
-            told(&path),
+            lines(&path),
             ["rows from 0 on cannot be read: column `text` holds Float64, not text"]
         );
-        assert!(told(&dir.path().join("none.parquet"))[0].starts_with("failed to read"));
+        assert!(lines(&dir.path().join("none.parquet"))[0].starts_with("failed to read"));
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..3000).map(|i| format!("t{i}")),
         ));
-        let got = told(&file(
+        let got = lines(&file(
             dir.path(),
             vec![("text", texts)],
             Compression::SNAPPY,
@@ -250,7 +251,7 @@ mod tests {
                 bytes.truncate(cut);
             }
             fs::write(&path, bytes).unwrap();
-            told(&path);
+            lines(&path);
         }
     }
 }

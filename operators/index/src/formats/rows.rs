@@ -1,7 +1,7 @@
-//! Records of JSON, JSON Lines and CSV, one at a time, with the part of the text each was read
-//! from.
+//! Reads records of JSON, JSON Lines and CSV, one at a time, with the part of the text that each
+//! was read from.
 //!
-//! What cannot be read is given as a fault, and the next record follows.
+//! A record that cannot be read is reported as a fault, and the next record follows.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use gfm_pipe_kg::json::Json;
 
 use super::{Fault, Format, csv, json};
 
-/// A record.
+/// A record of a file.
 #[derive(Debug, PartialEq)]
 pub struct Row {
-    /// Its key, in an object of records.
+    /// The key, in an object of records.
     pub key: Option<String>,
-    /// Its value; of CSV an object of texts.
+    /// The value; for CSV, an object of texts.
     pub value: Json,
-    /// Its range in the text, the key included.
+    /// The range in the text, including the key.
     pub span: Range<usize>,
     /// One-based line where it begins.
     pub line: u64,
@@ -25,21 +25,21 @@ pub struct Row {
     pub number: u64,
 }
 
-/// Takes records and faults in the order of the file.
+/// Receives records and faults in the order of the file.
 pub type Each<'a> = dyn FnMut(Result<Row, Fault>) -> OpResult<()> + 'a;
 
-/// What records of a file have.
+/// How records of a file are recognised.
 pub struct Expected<'a> {
     /// A column that CSV must have.
     pub column: &'a str,
-    /// Whether a JSON object with these keys is a record itself, and not one of records by key.
+    /// Whether a JSON object with these keys is a record itself, not an object of records by key.
     pub is_record: &'a dyn Fn(&[&str]) -> bool,
 }
 
 /// Reads the records of a text.
 ///
 /// # Errors
-/// Whatever `each` gives.
+/// The errors of `each`.
 pub fn read(
     text: &str,
     format: Format,
@@ -66,7 +66,7 @@ pub mod testing {
     };
 
     /// Records as `line number key=value span`, faults as `line item: reason`.
-    pub fn told(format: Format, text: &str) -> Vec<String> {
+    pub fn lines(format: Format, text: &str) -> Vec<String> {
         let mut out = Vec::new();
         super::read(text, format, &TEXT, &mut |row| {
             out.push(match row {

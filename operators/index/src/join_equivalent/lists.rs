@@ -1,9 +1,9 @@
-//! The nearest of very many vectors, found among those in the same part of space.
+//! Approximate nearest-neighbour search among very many vectors.
 //!
-//! Each vector is in the list of the centre nearest to it, and is compared with what is in the
-//! lists of its [`PROBES`] nearest centres. So a neighbour may be missed, seldom. The rows come in
-//! an order that does not depend on the input (by digest): the first rows are a random sample,
-//! which the centres are made of, and equal sets give equal centres.
+//! Each vector is in the list of the nearest centre, and is compared with the vectors in the lists
+//! of its [`PROBES`] nearest centres. So a neighbour may be missed, but rarely. The order of the
+//! rows (by digest) does not depend on the input. So the first rows are a random sample, from which
+//! the centres are computed, and equal sets give equal centres.
 
 use gfm_pipe_api::{Context, OpResult};
 use rayon::prelude::*;
@@ -11,21 +11,21 @@ use rayon::prelude::*;
 use crate::near::nearest::{Near, Wanted, any, nearest, nearest_first};
 use crate::near::points::Points;
 
-/// Lists that a vector's neighbours are looked for in.
+/// Number of lists in which a vector's neighbours are searched.
 const PROBES: usize = 16;
-/// Vectors in a centre's sample.
+/// Number of sample vectors per centre.
 const SAMPLE: usize = 32;
-/// How often centres move to the middle of the sample's vectors that are nearest to them.
+/// Number of times that centres are moved to the middle of the sample vectors nearest to them.
 const ROUNDS: usize = 4;
-/// Lists that are searched at once: what they give is in memory together.
+/// Number of lists that are searched at once: their results are in memory together.
 const AT_ONCE: usize = 64;
 
-/// For each vector the nearest others, almost always.
+/// Finds, for each vector, the nearest others, almost always.
 ///
 /// # Errors
 /// When the stage is cancelled.
 pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<Vec<Vec<Near>>> {
-    let lists = Lists::of(ctx, points)?;
+    let lists = Lists::new(ctx, points)?;
     let mut out: Vec<Vec<Near>> = vec![Vec::new(); points.len()];
     let total = lists.members.len() as u64;
     let waves = lists
@@ -44,7 +44,7 @@ pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<V
             for (query, near) in asking.iter().zip(found) {
                 for (key, cosine) in near {
                     let key = members[key as usize];
-                    // What one of both finds, the other need not find.
+                    // The search from one of the two need not find the other.
                     out[*query as usize].push((key, cosine));
                     out[key as usize].push((*query, cosine));
                 }
@@ -60,7 +60,7 @@ pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<V
     Ok(out)
 }
 
-/// Rows by the centre nearest to them.
+/// Rows by their nearest centre.
 struct Lists {
     /// Rows of each list, ascending.
     members: Vec<Vec<u32>>,
@@ -69,7 +69,7 @@ struct Lists {
 }
 
 impl Lists {
-    fn of(ctx: &Context, points: &Points) -> OpResult<Lists> {
+    fn new(ctx: &Context, points: &Points) -> OpResult<Lists> {
         let centres = centres(ctx, points)?;
         let mut lists = Lists {
             members: vec![Vec::new(); centres.len()],
@@ -89,7 +89,7 @@ impl Lists {
 }
 
 fn centres(ctx: &Context, points: &Points) -> OpResult<Points> {
-    // Comparing with centres takes about as long as comparing with what is in the lists.
+    // With this number, comparing with centres takes about as long as comparing with the lists.
     let count = (4.0 * (points.len() as f64).sqrt()).ceil() as usize;
     let count = count.min(points.len());
     let sample = points.first(points.len().min(count * SAMPLE));
@@ -101,7 +101,7 @@ fn centres(ctx: &Context, points: &Points) -> OpResult<Points> {
     Ok(centres)
 }
 
-/// Centres in the middle of the vectors nearest to them.
+/// Moves centres to the middle of the vectors nearest to them.
 fn moved(centres: &Points, sample: &Points, nearest: &[Vec<Near>]) -> Points {
     let dim = centres.dim();
     let mut sums = vec![0.0_f64; centres.len() * dim];
@@ -115,10 +115,11 @@ fn moved(centres: &Points, sample: &Points, nearest: &[Vec<Near>]) -> Points {
     }
     let mut out = Points::new(dim);
     for (centre, sum) in sums.chunks_exact(dim).enumerate() {
-        // Where nothing is near, or what is near cancels out, it stays.
-        match sum.iter().map(|x| x * x).sum::<f64>() > 1e-12 {
-            true => out.push(sum.iter().copied()),
-            false => out.push(centres.row(centre).iter().map(|x| f64::from(*x))),
+        // A centre stays where it is if nothing is near, or if the near vectors cancel out.
+        if sum.iter().map(|x| x * x).sum::<f64>() > 1e-12 {
+            out.push(sum.iter().copied())
+        } else {
+            out.push(centres.row(centre).iter().map(|x| f64::from(*x)))
         }
     }
     out

@@ -1,10 +1,10 @@
 //! `join-equivalent`: edges between entities whose names mean nearly the same.
 //!
-//! `lists.rs` searches for the nearest of very many names approximately, where the exact search of
-//! `near` takes too long; `pairs.rs` says which names are joined.
+//! `lists.rs` is an approximate search for very many names, where the exact search of `near` takes
+//! too long. `pairs.rs` decides which names are joined.
 //!
-//! Invariant: the pairs are a function of the set of names and their vectors. Neither the order of
-//! the names nor the number of threads changes them.
+//! Invariant: the pairs depend only on the set of names and their vectors, not on the order of the
+//! names or the number of threads.
 
 mod lists;
 mod operator;

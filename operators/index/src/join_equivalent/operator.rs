@@ -1,4 +1,4 @@
-//! The operator: a graph with edges between near names added to it.
+//! The operator `join-equivalent`: adds edges between near names to a graph.
 
 use ahash::AHashSet;
 use arrow::array::Array;
@@ -15,24 +15,24 @@ use serde::{Deserialize, Serialize};
 use super::pairs::{Pair, Pairs, Rules, pairs};
 use crate::rows::{Cell, Rows};
 
-/// Name of the relation.
+/// Name of the relation between near names.
 const RELATION: &str = "equivalent";
 
-/// See the module.
+/// The operator `join-equivalent`.
 pub struct JoinEquivalent;
 
-/// Its parameters.
+/// Parameters of [`JoinEquivalent`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct JoinParams {
-    /// Least cosine of two names.
+    /// Least cosine of two names that are joined.
     pub threshold: f64,
-    /// Nearest names that count.
+    /// Number of nearest names that count.
     pub neighbours: usize,
     /// Whether each name must be among the other's nearest.
     pub mutual: bool,
     /// Weight of an edge between equal vectors.
     pub weight: f64,
-    /// Most names that are all compared with each other.
+    /// Largest number of names that are all compared with each other.
     pub exact: usize,
 }
 
@@ -48,14 +48,14 @@ impl Operator for JoinEquivalent {
                 "threshold",
                 Type::float(0.0),
                 0.8,
-                "cosine of two names' vectors, at least",
+                "least cosine of the vectors of two names that are joined",
             )
             .at_most(1.0, "a cosine is no larger"),
             Field::new(
                 "neighbours",
                 Type::int(1),
                 10,
-                "how many of the names nearest to a name count; those with other digits do not",
+                "number of nearest names that count for each name; names with other digits are ignored",
             )
             .at_most(1000.0, "they are held in memory for each name"),
             Field::new(
@@ -76,7 +76,7 @@ impl Operator for JoinEquivalent {
                 Type::int(0),
                 50_000,
                 "most names with the same digits (or none) that are all compared with each other; \
-                 of more, almost all near pairs are found",
+                 for more names, almost all near pairs are found",
             )
             .at_most(1e9, "there are no more ids"),
         ])
@@ -161,7 +161,7 @@ impl Operator for JoinEquivalent {
     }
 }
 
-/// Ids of all that are no documents, with their names.
+/// Ids and names of the nodes that are not documents.
 fn entities<'a>(ctx: &Context, names: &[&'a str]) -> OpResult<Vec<(u32, &'a str)>> {
     let all = (0..).zip(names.iter().copied());
     let Some(artifact) = ctx.input_opt("nodes") else {
@@ -213,7 +213,7 @@ fn near(
         mutual: params.mutual,
         exact: params.exact,
     };
-    let found = pairs(ctx, entities, (dim, &vectors), &rules)?;
+    let found = pairs(ctx, entities, &vectors, dim, &rules)?;
     if found.without_vector > 0 {
         ctx.warn(format!(
             "{} of {} names have the zero vector and are near nothing",
@@ -224,10 +224,10 @@ fn near(
     Ok(found)
 }
 
-/// Direct relations.
+/// The direct relations of the graph.
 struct Relations {
     names: Names,
-    /// Triples of each.
+    /// Number of triples of each relation.
     triples: Vec<u64>,
 }
 
@@ -244,13 +244,13 @@ impl Relations {
             let inverse_of = columns::u32s(&batch, "inverse_of")?;
             let triples = columns::u64s(&batch, "triples")?;
             for (i, id) in ids.values().iter().enumerate() {
-                // Inverses come behind all direct relations, and are made anew.
+                // Inverses come after all direct relations, and are added again when written.
                 if inverse_of.is_valid(i) {
                     continue;
                 }
                 if out.names.intern(names.value(i)) != Some(*id) {
                     let problem = "a relation's row is not its id, or its name comes twice";
-                    return Err(OpError::new(problem)
+                    return Err(OpError::data(problem)
                         .artifact(&artifact.name)
                         .row(u64::from(*id)));
                 }
@@ -260,17 +260,17 @@ impl Relations {
         Ok(out)
     }
 
-    /// The relation of near names, the last one where it is new.
+    /// The id of the relation between near names. If it is new, it is the last.
     fn equivalent(&mut self) -> OpResult<u32> {
         let id = self.names.intern(RELATION);
-        let id = id.ok_or_else(|| OpError::new("there are too many relations for 32-bit ids"))?;
+        let id = id.ok_or_else(|| OpError::data("there are too many relations for 32-bit ids"))?;
         self.triples.resize(self.names.len() as usize, 0);
         Ok(id)
     }
 }
 
-/// Writes triples and weights: those there are, and the pairs that are not among them. Gives how
-/// many were added.
+/// Writes the existing triples and weights, and the pairs that are not among them. Returns the
+/// number of triples added.
 fn add(ctx: &Context, pairs: &[Pair], relations: &mut Relations, weight: f64) -> OpResult<u64> {
     let known = relations.names.len();
     let equivalent = relations.equivalent()?;
@@ -323,7 +323,7 @@ fn add(ctx: &Context, pairs: &[Pair], relations: &mut Relations, weight: f64) ->
     Ok(added)
 }
 
-/// The weights of the given triples, where there are some.
+/// The weights of the existing triples, where connected.
 fn given_weights(ctx: &Context, triples: &Artifact) -> OpResult<Option<Vec<f32>>> {
     let Some(artifact) = ctx.input_opt("edge_weights") else {
         return Ok(None);

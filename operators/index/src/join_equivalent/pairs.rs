@@ -1,4 +1,4 @@
-//! Which names are joined.
+//! Decides which names are joined.
 
 use std::collections::BTreeMap;
 
@@ -10,54 +10,56 @@ use crate::near::digits;
 use crate::near::nearest::{Near, Wanted, nearest};
 use crate::near::points::Points;
 
-/// Cosines are compared within rounding: equal vectors are joined at a threshold of one.
+/// Tolerance when cosines are compared, so that equal vectors are joined at a threshold of one.
 const ROUNDING: f64 = 1e-6;
 
-/// What makes two names near.
+/// The conditions under which two names are near.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Least cosine.
+    /// Least cosine of two names.
     pub threshold: f64,
-    /// Nearest names that count.
+    /// Number of nearest names that count.
     pub neighbours: usize,
     /// Whether each must be among the other's nearest.
     pub mutual: bool,
-    /// Most names that are all compared with each other.
+    /// Largest number of names that are all compared with each other.
     pub exact: usize,
 }
 
-/// Two names that are near, by id, the lower first.
+/// Two names that are near.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
-    /// The ids.
+    /// The ids, the lower one first.
     pub ids: [u32; 2],
     /// The cosine of their vectors.
     pub cosine: f64,
 }
 
-/// Pairs, and how they were found.
+/// The near pairs, and counts for messages.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pairs {
-    /// By ids.
+    /// The pairs, ordered by ids.
     pub all: Vec<Pair>,
-    /// Names with the zero vector, which is near nothing.
+    /// Number of names with the zero vector, which is near nothing.
     pub without_vector: u64,
-    /// Names that were not compared with all others.
+    /// Number of names that were not compared with all others.
     pub approximate: u64,
 }
 
-/// The near pairs among some names: their ids, in any order, with rows of `vectors`.
+/// Finds the near pairs among names. `names` are in any order. `vectors` has a row of `dim` numbers
+/// for each id.
 ///
 /// # Errors
 /// When the stage is cancelled.
 pub fn pairs(
     ctx: &Context,
     names: &[(u32, &str)],
-    (dim, vectors): (usize, &[f32]),
+    vectors: &[f32],
+    dim: usize,
     rules: &Rules,
 ) -> OpResult<Pairs> {
     let mut out = Pairs::default();
-    // Only names with equal digits may be joined: others are not compared.
+    // Only names with equal digits may be joined, so others are not compared.
     let mut groups: BTreeMap<String, Vec<([u8; 32], u32)>> = BTreeMap::new();
     for (id, name) in names {
         let vector = &vectors[*id as usize * dim..][..dim];
@@ -69,14 +71,14 @@ pub fn pairs(
         groups.entry(digits(name)).or_default().push((digest, *id));
     }
     for mut group in groups.into_values().filter(|g| g.len() > 1) {
-        // In an order that says nothing of the input's.
+        // Sorted by digest, which does not depend on the input's order.
         group.sort_unstable();
         let mut points = Points::new(dim);
         for (_, id) in &group {
             let vector = &vectors[*id as usize * dim..][..dim];
             points.push(vector.iter().map(|x| f64::from(*x)));
         }
-        // A name is the nearest to itself.
+        // The nearest vector to a name is its own.
         let wanted = Wanted {
             most: rules.neighbours + 1,
             at_least: rules.threshold - ROUNDING,
@@ -102,14 +104,14 @@ pub fn pairs(
     Ok(out)
 }
 
-/// Rows of which one is among the other's nearest, or each is.
+/// Pairs of rows where each is among the other's nearest, or only one of them unless `mutual`.
 fn joined(near: &[Vec<Near>], mutual: bool) -> Vec<([u32; 2], f64)> {
     let mut seen: AHashSet<[u32; 2]> = AHashSet::new();
     let mut out = Vec::new();
     for (row, near) in (0_u32..).zip(near) {
         for (other, cosine) in near {
             let pair = [row.min(*other), row.max(*other)];
-            // The second of both adds a pair where it must be mutual, else the first.
+            // Mutual pairs are added at the second sight, others at the first.
             if seen.insert(pair) != mutual {
                 out.push((pair, *cosine));
             }
@@ -134,9 +136,9 @@ mod tests {
         exact: usize::MAX,
     };
 
-    /// Pairs of names by their ids' names.
+    /// The pairs, with names in place of ids.
     fn by_name(names: &[(u32, &str)], dim: usize, vectors: &[f32], rules: &Rules) -> Vec<String> {
-        let got = pairs(&local::context(), names, (dim, vectors), rules).unwrap();
+        let got = pairs(&local::context(), names, vectors, dim, rules).unwrap();
         let name = |id: u32| names.iter().find(|n| n.0 == id).unwrap().1;
         let show = |p: &Pair| {
             let mut both = p.ids.map(name);
@@ -150,7 +152,7 @@ mod tests {
 
     fn plain(names: &[(u32, &str)], vectors: &[[f32; 2]], rules: &Rules) -> Vec<[u32; 2]> {
         let vectors = vectors.as_flattened();
-        let got = pairs(&local::context(), names, (2, vectors), rules).unwrap();
+        let got = pairs(&local::context(), names, vectors, 2, rules).unwrap();
         got.all.iter().map(|p| p.ids).collect()
     }
 
@@ -174,13 +176,7 @@ mod tests {
             [0.0, 0.0],
         ];
         assert_eq!(plain(&names, &vectors, &RULES), [[0, 2], [3, 4]]);
-        let all = pairs(
-            &local::context(),
-            &names,
-            (2, vectors.as_flattened()),
-            &RULES,
-        )
-        .unwrap();
+        let all = pairs(&local::context(), &names, vectors.as_flattened(), 2, &RULES).unwrap();
         assert_eq!((all.without_vector, all.approximate), (1, 0));
         // Names that are left out are not compared.
         assert_eq!(plain(&names[1..], &vectors, &RULES), [[3, 4]]);
@@ -199,7 +195,7 @@ mod tests {
 
     #[test]
     fn neighbours_must_be_mutual_unless_it_is_turned_off() {
-        // By angle: b is the nearest of a, c the nearest of b.
+        // By angle: b is nearest to a, and c is nearest to b.
         let at = |angle: f32| [angle.cos(), angle.sin()];
         let vectors = [at(0.0), at(0.3), at(0.5)];
         let names = [(0, "a"), (1, "b"), (2, "c")];
@@ -221,7 +217,7 @@ mod tests {
         assert_eq!(plain(&names, &vectors, &far), [[1, 2]]);
     }
 
-    /// Every pair compared, by the definition.
+    /// The obvious version: compares every pair, by the definition.
     fn slow(names: &[(u32, &str)], dim: usize, vectors: &[f32], rules: &Rules) -> Vec<[u32; 2]> {
         let mut units = Points::new(dim);
         for vector in vectors.chunks_exact(dim) {
@@ -310,7 +306,7 @@ mod tests {
             let (names, vectors) = case(seed, count, centres, dim);
             let names: Vec<(u32, &str)> = (0..).zip(names.iter().map(String::as_str)).collect();
             let rules = Rules { neighbours, mutual, ..RULES };
-            let got = pairs(&local::context(), &names, (dim, &vectors), &rules).unwrap();
+            let got = pairs(&local::context(), &names, &vectors, dim, &rules).unwrap();
             let got: Vec<[u32; 2]> = got.all.iter().map(|p| p.ids).collect();
             prop_assert_eq!(got, slow(&names, dim, &vectors, &rules));
         }

@@ -1,24 +1,25 @@
-//! What the sources know of the graph: names, documents and their nodes, who mentions whom.
+//! The graph as the sources need it: names, document nodes, and which documents mention which
+//! nodes.
 
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use crate::build_kg::read;
 
-/// See the module.
+/// The graph as the sources need it.
 pub struct Graph {
-    /// Names of nodes.
+    /// Names of nodes, by id.
     pub names: Vec<String>,
-    /// Titles of documents.
+    /// Titles of documents, by id.
     pub titles: Vec<String>,
-    /// The first piece of each document's whole; its own id where it is whole.
+    /// The first piece of the same document; the document itself where it is whole.
     pub parents: Vec<u32>,
-    /// Nodes of documents, where they have some.
+    /// The node of each document, where documents are nodes.
     passages: Vec<Option<u32>>,
-    /// Whether a node is a document's.
+    /// Whether a node is a document node.
     is_passage: Vec<bool>,
-    /// Documents that mention a node; pieces of one are one.
+    /// Number of documents that mention a node; the pieces of a document count as one.
     frequency: Vec<u32>,
-    /// Linked nodes by document.
+    /// Nodes linked to each document.
     links: Vec<Vec<u32>>,
 }
 
@@ -26,7 +27,7 @@ impl Graph {
     /// Reads the tables.
     ///
     /// # Errors
-    /// When they do not belong together.
+    /// When the tables do not belong together.
     pub fn read(ctx: &Context) -> OpResult<Graph> {
         let names = ctx.input("entities")?.texts()?;
         let documents = ctx.input("documents")?;
@@ -89,7 +90,7 @@ impl Graph {
                 _ => return Err(stray(links, "links", row)),
             }
         }
-        // Pieces of a document follow each other.
+        // Pieces of a document are consecutive.
         let mut last = vec![u32::MAX; self.names.len()];
         for (of, parent) in self.links.iter().zip(&self.parents) {
             for node in of {
@@ -106,31 +107,32 @@ impl Graph {
     /// Checks that a node of a table exists.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it does not exist.
     pub fn check(&self, node: u32, of: &Artifact) -> OpResult<()> {
-        match (node as usize) < self.names.len() {
-            true => Ok(()),
-            false => Err(OpError::new(format!(
+        if (node as usize) < self.names.len() {
+            Ok(())
+        } else {
+            Err(OpError::new(format!(
                 "node {node} does not exist: there are {}",
                 self.names.len()
             ))
             .artifact(&of.name)
-            .hint("connect what was made from the same documents")),
+            .hint("connect what was made from the same documents"))
         }
     }
 
-    /// Whether a node is an entity, not a document.
+    /// Whether a node is an entity, not a document node.
     pub fn is_entity(&self, node: u32) -> bool {
         !self.is_passage[node as usize]
     }
 
-    /// 1 / number of documents that mention a node; 1 where none does.
+    /// 1 / number of documents that mention a node, or 1 where none does.
     pub fn specificity(&self, node: u32) -> f64 {
         1.0 / f64::from(self.frequency[node as usize].max(1))
     }
 
-    /// The nodes that stand for a document, with shares that have sum 1: its own, or what it
-    /// mentions.
+    /// The nodes that represent a document, with shares that sum to 1: its own node, or the nodes
+    /// that it mentions.
     pub fn shares(&self, document: u32) -> Vec<(u32, f64)> {
         if let Some(passage) = self.passages[document as usize] {
             return vec![(passage, 1.0)];
@@ -141,7 +143,7 @@ impl Graph {
         shares.into_iter().map(|(n, s)| (n, s / sum)).collect()
     }
 
-    /// Distinct nodes linked to some documents and to all pieces of them, ascending.
+    /// Distinct nodes linked to these documents and to all their pieces, ascending.
     pub fn supporting(&self, documents: &[u32]) -> Vec<u32> {
         let mut out = Vec::new();
         for document in documents {

@@ -1,20 +1,21 @@
-//! Where the search for a question starts: weighted nodes of a graph, from six sources.
+//! `link-questions`: finds where the search for a question starts: weighted nodes of a graph, from
+//! six sources.
 //!
-//! The sources are documents whose titles the question names and entities it names (`named`),
-//! documents that share its rare words (`words`), entities of the facts and of the sentences most
-//! like it, and documents by their text (`similar`). A source gives each node a share; its shares
-//! are scaled so that their sum is the source's weight, whatever the other sources find. `asked`
-//! are the questions, `graph` is what the sources know of the graph, `phrases` finds names in a
-//! text,
-//! `nearest` the vectors most like others.
+//! The sources are documents whose titles the question names and entities that it names (`named`),
+//! documents that share its rare words (`words`), and entities of the most similar facts and
+//! sentences, and documents with similar texts (`similar`). A source assigns shares to nodes. The
+//! shares are scaled so that their sum is the source's weight, regardless of the other sources.
+//!
+//! `question_set` has the questions, `graph` the graph as the sources need it, `phrases` finds
+//! names in a text, and `nearest` finds the most similar vectors.
 
-mod asked;
 mod graph;
 mod named;
 mod nearest;
 pub mod operator;
 mod params;
 mod phrases;
+mod question_set;
 mod similar;
 mod words;
 mod write;
@@ -22,24 +23,24 @@ mod write;
 pub use operator::LinkQuestions;
 pub use params::LinkParams;
 
-/// A node that a source gives a question.
+/// A node that a source finds for a question.
 #[derive(Debug, Clone, PartialEq)]
 struct Start {
     node: u32,
     /// Share among the starts of one source and question, above 0.
     weight: f64,
-    /// Why: words of the question, a fact, a sentence, a title.
+    /// The reason: words of the question, a fact, a sentence or a title.
     text: String,
 }
 
-/// What one source gives each question, in the order of the questions.
+/// The starts that one source finds, by question.
 type Found = Vec<Vec<Start>>;
 
-/// Starts of one source and question: shares of the same node added, scaled to this sum, the
-/// heaviest first. The text is that of the node's largest share.
+/// Scales the starts of one source and question to this sum, the heaviest first. Shares of the same
+/// node are added, and the text is that of the node's largest share.
 fn scaled(mut starts: Vec<Start>, sum: f64) -> Vec<Start> {
     starts.retain(|s| s.weight > 0.0);
-    // Stable: what comes first wins a tie, and sums have one order.
+    // A stable sort: the first wins a tie, and sums have a fixed order.
     starts.sort_by(|a, b| a.node.cmp(&b.node).then(b.weight.total_cmp(&a.weight)));
     starts.dedup_by(|next, kept| {
         let same = next.node == kept.node;

@@ -1,27 +1,27 @@
-//! What a question names: documents by their titles, entities by any of their written forms or, in
-//! other words, by embedding.
+//! Finds what a question names: documents by their titles, and entities by any of their written
+//! forms or by embedding.
 
 use std::ops::Range;
 
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
-use super::asked::Asked;
 use super::graph::Graph;
-use super::nearest::Vectors;
+use super::nearest::{Embedded, Vectors};
 use super::phrases::Phrases;
+use super::question_set::QuestionSet;
 use super::{Found, Start};
 use crate::extract::gazetteer::{self, MAX_DOCUMENTS};
 use crate::near::digits;
 
-/// The port that entities are found by in other words, with the mentions of the questions.
+/// The port with the embeddings of entities, which are compared with mentions of the questions.
 pub const ENTITY_EMBEDDINGS: &str = "entity_embeddings";
 
-/// Documents whose title or alias a question names. One that several documents have counts for each
-/// in part.
+/// Finds documents whose title or alias a question names. A title that several documents share
+/// counts for each in part.
 pub fn titles(graph: &Graph, questions: &[String]) -> Found {
     let mut names = Phrases::default();
     for (document, title) in (0..).zip(&graph.titles) {
-        // Of a document in pieces the first stands for it.
+        // The first piece represents a document in pieces.
         if graph.parents[document as usize] == document {
             for alias in gazetteer::aliases(title) {
                 names.add(alias, document);
@@ -51,20 +51,21 @@ pub fn titles(graph: &Graph, questions: &[String]) -> Found {
     found.collect()
 }
 
-/// Entities that a question names, each by 1 / number of documents that mention it.
+/// Finds entities that a question names. The share of each is 1 / number of documents that mention
+/// it.
 ///
 /// # Errors
-/// When what is connected does not belong together.
+/// When the inputs do not belong together.
 pub fn entities(
     ctx: &Context,
     graph: &Graph,
-    asked: &Asked<'_>,
+    set: &QuestionSet<'_>,
     similarity: f64,
 ) -> OpResult<Found> {
     let names = written(ctx, graph)?;
     let mut found = Found::new();
     let mut taken: Vec<Vec<Range<usize>>> = Vec::new();
-    for question in &asked.texts {
+    for question in &set.texts {
         let phrases = names.find(question);
         let starts = phrases.iter().flat_map(|phrase| {
             phrase.ids.iter().map(|node| Start {
@@ -77,20 +78,29 @@ pub fn entities(
         taken.push(phrases.into_iter().map(|phrase| phrase.range).collect());
     }
     if let Some(entities) = ctx.input_opt(ENTITY_EMBEDDINGS) {
-        for (split, _, rows) in &asked.splits {
+        let entities = Embedded {
+            texts: ctx.input("entities")?,
+            embeddings: entities,
+        };
+        for split in &set.splits {
             let tables = ctx
-                .input_opt(split.mentions)
-                .zip(ctx.input_opt(split.mention_embeddings));
-            if let Some(tables) = tables {
-                let (taken, found) = (&taken[rows.clone()], &mut found[rows.clone()]);
-                by_embedding(ctx, graph, (tables, entities), (taken, similarity), found)?;
+                .input_opt(split.ports.mentions)
+                .zip(ctx.input_opt(split.ports.mention_embeddings));
+            if let Some((texts, embeddings)) = tables {
+                let search = Search {
+                    mentions: Embedded { texts, embeddings },
+                    entities,
+                    taken: &taken[split.rows.clone()],
+                    similarity,
+                };
+                by_embedding(ctx, graph, &search, &mut found[split.rows.clone()])?;
             }
         }
     }
     Ok(found)
 }
 
-/// Entities by their written forms, or by their names where no forms are known.
+/// The written forms of entities, or their names where no forms are known.
 fn written(ctx: &Context, graph: &Graph) -> OpResult<Phrases> {
     let mut names = Phrases::default();
     let Some(labels) = ctx.input_opt("labels") else {
@@ -110,7 +120,7 @@ fn written(ctx: &Context, graph: &Graph) -> OpResult<Phrases> {
 /// Calls `each` with the written forms of entities.
 ///
 /// # Errors
-/// When a form is of no node.
+/// When the node of a form does not exist.
 pub fn each_label(
     ctx: &Context,
     graph: &Graph,
@@ -135,15 +145,24 @@ pub fn each_label(
     Ok(())
 }
 
-/// Adds the entity most like each mention of a question that has no entity of its name.
+/// The inputs of a search for entities by embedding.
+struct Search<'a> {
+    mentions: Embedded<'a>,
+    entities: Embedded<'a>,
+    /// For each question, the ranges where names were found.
+    taken: &'a [Vec<Range<usize>>],
+    /// Least cosine.
+    similarity: f64,
+}
+
+/// Adds the most similar entity for each mention of a question that no known name overlaps.
 fn by_embedding(
     ctx: &Context,
     graph: &Graph,
-    ((mentions, vectors), entities): ((&Artifact, &Artifact), &Artifact),
-    (taken, similarity): (&[Vec<Range<usize>>], f64),
+    search: &Search<'_>,
     found: &mut [Vec<Start>],
 ) -> OpResult<()> {
-    let table = mentions.read("mentions")?;
+    let table = search.mentions.texts.read("mentions")?;
     let (of, texts) = (
         columns::u32s(&table, "document")?,
         columns::text(&table, "text")?,
@@ -154,7 +173,7 @@ fn by_embedding(
     );
     let open = |row: usize| {
         let range = starts.value(row) as usize..ends.value(row) as usize;
-        let taken = taken.get(of.value(row) as usize);
+        let taken = search.taken.get(of.value(row) as usize);
         taken.is_some_and(|taken| {
             let apart = |t: &Range<usize>| t.end <= range.start || range.end <= t.start;
             taken.iter().all(apart)
@@ -165,10 +184,11 @@ fn by_embedding(
             && open(row)
             && digits(texts.value(row)) == digits(&graph.names[node as usize])
     };
-    let vectors = Vectors::joined(&[(vectors, mentions)])?;
-    let nearest = vectors.nearest(ctx, (entities, ctx.input("entities")?), 1, &wanted)?;
+    let vectors = Vectors::joined(&[search.mentions])?;
+    let nearest = vectors.nearest(ctx, search.entities, 1, &wanted)?;
     for (row, near) in nearest.into_iter().enumerate() {
-        for (node, cosine) in near.into_iter().filter(|(_, cosine)| *cosine >= similarity) {
+        let near = near.into_iter();
+        for (node, cosine) in near.filter(|(_, cosine)| *cosine >= search.similarity) {
             let question = &mut found[of.value(row) as usize];
             question.push(Start {
                 node,

@@ -1,50 +1,60 @@
-//! The rows of a table most like some vectors, by cosine.
+//! Finds the rows of a table that are most similar to given vectors, by cosine.
 //!
-//! Rows are read batch by batch and never held together, so that a table may be larger than the
-//! memory. Where batches are cut and how many threads there are does not change the result.
+//! Rows are read in batches and are never all in memory, so a table may be larger than memory. The
+//! size of batches and the number of threads do not change the result.
 
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
 pub use crate::near::nearest::Near;
-use crate::near::nearest::{Takes, any, nearest_first, nearest_of};
+use crate::near::nearest::{Allowed, any, nearest_first, nearest_of};
 use crate::near::points::Points;
 
-/// Rows that a thread compares at once.
+/// Number of rows that a thread compares at once.
 const ROWS: usize = 4096;
 
-/// Vectors of texts and who made them.
+/// The texts of a table, and their embeddings.
+#[derive(Clone, Copy)]
+pub struct Embedded<'a> {
+    /// The table with the texts.
+    pub texts: &'a Artifact,
+    /// The vectors of the texts, in the same order.
+    pub embeddings: &'a Artifact,
+}
+
+/// Vectors of texts, and the encoder that made them.
 pub struct Vectors {
     points: Points,
     /// Name and digest of the encoder.
     encoder: (String, String),
-    of: String,
+    /// Name of the artifact with the texts, for messages.
+    texts: String,
 }
 
 impl Vectors {
-    /// Reads embeddings and the tables whose texts they were made from, one after the other.
+    /// Reads the vectors of several tables into one list.
     ///
     /// # Errors
-    /// When there are none, they were made from other texts, or by several encoders.
-    pub fn joined(tables: &[(&Artifact, &Artifact)]) -> OpResult<Vectors> {
+    /// When there are none, or they are embeddings of other texts or of several encoders.
+    pub fn joined(tables: &[Embedded<'_>]) -> OpResult<Vectors> {
         let mut all: Option<Vectors> = None;
-        for (embeddings, of) in tables {
-            check_made_from(embeddings, &of.texts()?, &of.name)?;
+        for Embedded { texts, embeddings } in tables.iter().copied() {
+            check_made_from(embeddings, &texts.texts()?, &texts.name)?;
             let (dim, values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
-            // A table without rows says nothing of the length of a vector.
+            // A table without rows does not tell the length of a vector.
             if values.is_empty() {
                 continue;
             }
             let all = match &mut all {
                 Some(all) => {
-                    all.same_encoder(embeddings, of, dim)?;
+                    all.same_encoder(embeddings, texts, dim)?;
                     all
                 }
                 None => all.insert(Vectors {
                     points: Points::new(dim),
                     encoder: encoder(embeddings)?,
-                    of: of.name.clone(),
+                    texts: texts.name.clone(),
                 }),
             };
             push(&mut all.points, &values);
@@ -52,40 +62,41 @@ impl Vectors {
         let none = || Vectors {
             points: Points::new(0),
             encoder: (String::new(), String::new()),
-            of: String::new(),
+            texts: String::new(),
         };
         Ok(all.unwrap_or_else(none))
     }
 
-    fn same_encoder(&self, embeddings: &Artifact, of: &Artifact, dim: usize) -> OpResult<()> {
+    fn same_encoder(&self, embeddings: &Artifact, texts: &Artifact, dim: usize) -> OpResult<()> {
         let theirs = encoder(embeddings)?;
         if (&theirs.1, dim) == (&self.encoder.1, self.points.dim()) {
             return Ok(());
         }
         Err(OpError::new(format!(
             "`{}` is embedded with {} ({} wide), `{}` with {} ({dim} wide)",
-            self.of,
+            self.texts,
             self.encoder.0,
             self.points.dim(),
-            of.name,
+            texts.name,
             theirs.0
         ))
         .artifact(&embeddings.name)
         .hint("give all `embed` stages the same `model`"))
     }
 
-    /// For each vector the `k` rows most like it, the best first, of those that `takes` allows.
+    /// Finds, for each vector, the `k` most similar rows that `allowed` accepts, the best first.
     ///
     /// # Errors
-    /// When the rows were made from other texts, or with another encoder.
+    /// When the rows are embeddings of other texts, or of another encoder.
     pub fn nearest(
         &self,
         ctx: &Context,
-        (embeddings, of): (&Artifact, &Artifact),
+        rows: Embedded<'_>,
         k: usize,
-        takes: &Takes<'_>,
+        allowed: &Allowed<'_>,
     ) -> OpResult<Vec<Vec<Near>>> {
-        check_made_from(embeddings, &of.texts()?, &of.name)?;
+        let Embedded { texts, embeddings } = rows;
+        check_made_from(embeddings, &texts.texts()?, &texts.name)?;
         let mut best: Vec<Vec<Near>> = vec![Vec::new(); self.points.len()];
         if best.is_empty() {
             return Ok(best);
@@ -95,10 +106,10 @@ impl Vectors {
         for batch in embeddings.batches("vectors")? {
             let batch = batch?;
             ctx.check_cancelled()?;
-            ctx.progress(u64::from(first), total, "vectors", &of.name);
+            ctx.progress(u64::from(first), total, "vectors", &texts.name);
             let (dim, values) = columns::vectors(&batch, "vector")?;
             if first == 0 {
-                self.same_encoder(embeddings, of, dim)?;
+                self.same_encoder(embeddings, texts, dim)?;
             }
             let parts = values.par_chunks(ROWS * dim).enumerate();
             let found: OpResult<Vec<_>> = parts
@@ -106,8 +117,8 @@ impl Vectors {
                     let from = first + (part * ROWS) as u32;
                     let mut rows = Points::new(dim);
                     push(&mut rows, values);
-                    let takes = |i: usize, row: u32| takes(i, from + row);
-                    let near = nearest_of(ctx, &self.points, &rows, any(k), &takes)?;
+                    let allowed = |i: usize, row: u32| allowed(i, from + row);
+                    let near = nearest_of(ctx, &self.points, &rows, any(k), &allowed)?;
                     Ok((from, near))
                 })
                 .collect();
@@ -122,7 +133,7 @@ impl Vectors {
             });
             first += batch.num_rows() as u32;
         }
-        ctx.progress(total, total, "vectors", &of.name);
+        ctx.progress(total, total, "vectors", &texts.name);
         Ok(best)
     }
 }
@@ -163,7 +174,7 @@ mod tests {
         local::artifact(dir, kind, name, tables.collect()).unwrap()
     }
 
-    /// A table of so many texts, and vectors that a seed gives for them.
+    /// A table of `count` texts, and vectors for them from a seed.
     fn table(dir: &Path, name: &str, count: usize, seed: u64) -> (Artifact, Artifact) {
         let texts: Vec<String> = (0..count).map(|i| format!("{name} {i}")).collect();
         let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
@@ -174,7 +185,7 @@ mod tests {
         ];
         let of = made(dir, &kinds::ENTITIES, name, vec![entities]);
         let mut value = numbers(seed);
-        // Few different values: many rows are equally near.
+        // Few different values, so that many rows are equally near.
         let values = (0..count * DIM).map(|_| (2.0 * value()).round() as f32);
         let vectors = vec![columns::build_vectors(DIM, values.collect()).unwrap()];
         let about: Vec<ArrayRef> = vec![
@@ -193,15 +204,23 @@ mod tests {
     #[test]
     fn the_best_rows_of_a_long_table_are_those_of_a_sort() {
         let dir = tempfile::tempdir().unwrap();
-        let (asked, questions) = table(dir.path(), "questions", 5, 1);
+        let (vectors, texts) = table(dir.path(), "questions", 5, 1);
+        let questions = Embedded {
+            texts: &texts,
+            embeddings: &vectors,
+        };
         let (rows, names) = table(dir.path(), "names", 2 * ROWS + 100, 2);
-        let vectors = Vectors::joined(&[(&asked, &questions)]).unwrap();
-        let takes = |i: usize, row: u32| !(i + row as usize).is_multiple_of(3);
+        let names = Embedded {
+            texts: &names,
+            embeddings: &rows,
+        };
+        let vectors = Vectors::joined(&[questions]).unwrap();
+        let allowed = |i: usize, row: u32| !(i + row as usize).is_multiple_of(3);
         let ctx = local::context();
-        let got = vectors.nearest(&ctx, (&rows, &names), 20, &takes).unwrap();
-        let all = Vectors::joined(&[(&rows, &names)]).unwrap();
+        let got = vectors.nearest(&ctx, names, 20, &allowed).unwrap();
+        let all = Vectors::joined(&[names]).unwrap();
         for (i, got) in got.into_iter().enumerate() {
-            let taken = (0..all.points.len() as u32).filter(|row| takes(i, *row));
+            let taken = (0..all.points.len() as u32).filter(|row| allowed(i, *row));
             let cosine = |row: u32| dot(vectors.points.row(i), all.points.row(row as usize));
             let mut want: Vec<Near> = taken.map(|row| (row, cosine(row))).collect();
             want.sort_by(nearest_first);

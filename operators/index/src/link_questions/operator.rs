@@ -1,20 +1,20 @@
-//! `link-questions`: the operator.
+//! The operator `link-questions`.
 
 use gfm_pipe_api::{
     Arity, Connected, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
 };
 
-use super::asked::{self, Asked, SPLITS};
 use super::graph::Graph;
 use super::named::{self, ENTITY_EMBEDDINGS};
 use super::params::LinkParams;
+use super::question_set::{self, QuestionSet, SPLITS};
 use super::write::{Sources, Tally};
 use super::{Found, scaled, similar, words, write};
 
-/// See the module.
+/// The operator `link-questions`.
 pub struct LinkQuestions;
 
-/// Ports that a source needs besides embeddings of the questions; they go together.
+/// The ports of the source `fact`. They are connected together.
 const FACTS: [&str; 4] = ["facts", "fact_embeddings", "triples", "evidence"];
 const SENTENCES: [&str; 4] = ["sentences", "sentence_embeddings", "mentions", "labels"];
 const DOCUMENTS: &str = "corpus_embeddings";
@@ -23,7 +23,7 @@ impl Operator for LinkQuestions {
     type Params = LinkParams;
     const NAME: &'static str = "link-questions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is like it";
+    const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is similar to it";
 
     fn schema() -> Schema {
         LinkParams::schema()
@@ -49,12 +49,12 @@ impl Operator for LinkQuestions {
                 maybe(
                     split.mentions,
                     &[&kinds::MENTIONS],
-                    "what `extract` finds in them: names that no entity has are looked up by embedding",
+                    "mentions that `extract` finds in the questions: names that no entity has are looked up by embedding",
                 ),
                 maybe(
                     split.mention_embeddings,
                     &[&kinds::EMBEDDINGS],
-                    "embeddings of that",
+                    "embeddings of these mentions",
                 ),
             ]);
         }
@@ -77,7 +77,7 @@ impl Operator for LinkQuestions {
             maybe(
                 "facts",
                 &[&kinds::FACTS],
-                "facts: entities of those most like the question",
+                "facts: the entities of the most similar ones are starts",
             ),
             maybe(
                 "fact_embeddings",
@@ -88,12 +88,12 @@ impl Operator for LinkQuestions {
             maybe(
                 "evidence",
                 &[&kinds::EVIDENCE],
-                "which facts they were made from",
+                "which facts the triples were made from",
             ),
             maybe(
                 "sentences",
                 &[&kinds::SENTENCES],
-                "sentences: entities of those most like the question",
+                "sentences: the entities of the most similar ones are starts",
             ),
             maybe(
                 "sentence_embeddings",
@@ -103,12 +103,12 @@ impl Operator for LinkQuestions {
             maybe(
                 "mentions",
                 &[&kinds::MENTIONS],
-                "what they mention, for `sentences`",
+                "mentions of the documents, for `sentences`",
             ),
             maybe(
                 DOCUMENTS,
                 &[&kinds::EMBEDDINGS],
-                "embeddings of `documents`: those most like the question",
+                "embeddings of `documents`: the most similar ones are starts",
             ),
             maybe(
                 ENTITY_EMBEDDINGS,
@@ -126,7 +126,7 @@ impl Operator for LinkQuestions {
             ports.push(port(
                 split.questions,
                 &kinds::QUESTIONS,
-                "the questions, with the entities they name and those of their gold documents",
+                "the questions, with the entities that they name and those of their gold documents",
             ));
             ports.push(port(
                 split.starts,
@@ -137,7 +137,7 @@ impl Operator for LinkQuestions {
         ports.push(port(
             "counts",
             &kinds::COUNTS,
-            "starts by source, questions without any, gold documents that no start is in",
+            "starts by source, questions without a start, gold documents without a start",
         ));
         ports
     }
@@ -162,7 +162,7 @@ impl Operator for LinkQuestions {
             })
         };
         let problems = [
-            asked::problem(inputs),
+            question_set::problem(inputs),
             needs("fact_embeddings", &FACTS),
             needs("sentence_embeddings", &SENTENCES),
             alone("fact_embeddings", embedded, "embeddings of the questions"),
@@ -179,27 +179,31 @@ impl Operator for LinkQuestions {
 
     fn run(params: LinkParams, ctx: &Context) -> OpResult<()> {
         let graph = Graph::read(ctx)?;
-        let asked = Asked::read(ctx)?;
-        let sources = find(&params, ctx, &graph, &asked)?;
+        let set = QuestionSet::read(ctx)?;
+        let sources = find(&params, ctx, &graph, &set)?;
         let (nodes, mut tally) = (graph.names.len(), Tally::default());
         for split in &SPLITS {
-            let connected = asked.splits.iter();
-            let mut connected = connected.filter(|s| s.0.questions == split.questions);
-            let Some((_, questions, places)) = connected.next() else {
+            let mut connected = set.splits.iter();
+            let connected = connected.find(|s| s.ports.questions == split.questions);
+            let Some(connected) = connected else {
                 write::nothing(ctx, split, nodes)?;
                 continue;
             };
-            let texts = (&asked.texts[..], places.clone());
-            write::starts(ctx, split.starts, &sources, texts, nodes)?;
-            let of = (split.questions, *questions, places.clone());
-            write::questions(ctx, of, &graph, &sources, &mut tally)?;
+            let rows = connected.rows.clone();
+            write::starts(ctx, split.starts, &sources, &set.texts, rows, nodes)?;
+            write::questions(ctx, connected, &graph, &sources, &mut tally)?;
         }
         tally.write(ctx, &sources)
     }
 }
 
-/// What all sources give that count and are connected.
-fn find(params: &LinkParams, ctx: &Context, graph: &Graph, asked: &Asked<'_>) -> OpResult<Sources> {
+/// The starts of all sources that have a weight and are connected.
+fn find(
+    params: &LinkParams,
+    ctx: &Context,
+    graph: &Graph,
+    set: &QuestionSet<'_>,
+) -> OpResult<Sources> {
     let weights = params.weights;
     let wired = |ports: &[&str]| ports.iter().all(|port| ctx.input_opt(port).is_some());
     let mut out = Sources::new();
@@ -211,15 +215,15 @@ fn find(params: &LinkParams, ctx: &Context, graph: &Graph, asked: &Asked<'_>) ->
         Ok(())
     };
     add("title", weights.title, &|| {
-        Ok(named::titles(graph, &asked.texts))
+        Ok(named::titles(graph, &set.texts))
     })?;
     add("entity", weights.entity, &|| {
-        named::entities(ctx, graph, asked, params.similarity)
+        named::entities(ctx, graph, set, params.similarity)
     })?;
     add("word", weights.word, &|| {
-        words::documents(ctx, graph, &asked.texts, params.documents)
+        words::documents(ctx, graph, &set.texts, params.documents)
     })?;
-    let Some(vectors) = asked.vectors(ctx)? else {
+    let Some(vectors) = set.vectors(ctx)? else {
         return Ok(out);
     };
     if wired(&FACTS) {

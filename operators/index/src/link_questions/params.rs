@@ -1,43 +1,43 @@
-//! What each source counts for, and how far it looks.
+//! Parameters: the weight of each source, and how many rows it uses.
 
 use gfm_pipe_api::{Field, Schema, Type};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Parameters of the operator.
+/// Parameters of `link-questions`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LinkParams {
-    /// What the sources count for.
+    /// Weights of the sources.
     pub weights: Weights,
-    /// Facts looked at for each question.
+    /// Number of facts that count, per question.
     pub facts: usize,
-    /// Sentences looked at.
+    /// Number of sentences that count, per question.
     pub sentences: usize,
-    /// Documents looked at.
+    /// Number of documents that count, per question.
     pub documents: usize,
-    /// Cosine from which another name is taken for one of the question's.
+    /// Least cosine at which another name counts as one of the question's.
     pub similarity: f64,
 }
 
-/// Sum of the weights of each source's starts; 0: the source is not asked.
+/// Sum of the weights of each source's starts; 0 leaves the source out.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Weights {
     /// Documents whose titles the question names.
     pub title: f64,
-    /// Entities it names.
+    /// Entities that the question names.
     pub entity: f64,
-    /// Entities of the facts most like it.
+    /// Entities of the most similar facts.
     pub fact: f64,
-    /// Entities of the sentences most like it.
+    /// Entities of the most similar sentences.
     pub sentence: f64,
-    /// Documents by their text.
+    /// Documents with the most similar texts.
     pub document: f64,
-    /// Documents by their words.
+    /// Documents that share rare words.
     pub word: f64,
 }
 
 impl LinkParams {
-    /// Their schema. The defaults were chosen on the training questions of two data sets
+    /// The schema. The defaults were chosen on the training questions of two data sets
     /// (docs/documents.md).
     pub fn schema() -> Schema {
         let weight = |name, default, about| {
@@ -48,20 +48,24 @@ impl LinkParams {
             weight(
                 "title",
                 1.0,
-                "of documents whose title or alias the question names",
+                "weight of documents whose title or alias the question names",
             ),
-            weight("entity", 1.0, "of entities it names"),
-            weight("fact", 0.3, "of entities of the facts most like it"),
-            weight("sentence", 0.6, "of entities of the sentences most like it"),
+            weight("entity", 1.0, "weight of entities that the question names"),
+            weight("fact", 0.3, "weight of entities of the most similar facts"),
+            weight(
+                "sentence",
+                0.6,
+                "weight of entities of the most similar sentences",
+            ),
             weight(
                 "document",
                 0.2,
-                "of the documents whose texts are most like it",
+                "weight of documents with the most similar texts",
             ),
             weight(
                 "word",
                 0.1,
-                "of the documents that share its rarest words (BM25)",
+                "weight of documents that share the question's rarest words (BM25)",
             ),
         ]);
         let many = |name, default: u64, about| {
@@ -73,7 +77,7 @@ impl LinkParams {
                 "weights",
                 Type::Object(weights),
                 json!({}),
-                "sum of the weights that each source gives the nodes of a question; 0: it is not asked",
+                "sum of the weights that each source gives to the nodes of a question; 0 leaves the source out",
             ),
             many("facts", 5, "facts that count for a question"),
             many("sentences", 5, "sentences that count for a question"),
@@ -82,7 +86,7 @@ impl LinkParams {
                 "similarity",
                 Type::float(-1.0),
                 0.8,
-                "cosine from which an entity is taken for one that the question names in other words",
+                "least cosine at which an entity counts as one that the question names in other words",
             )
             .at_most(1.0, "a cosine is not larger"),
         ])

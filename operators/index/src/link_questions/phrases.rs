@@ -1,28 +1,28 @@
-//! Names in a question: the longest known one at each place, whatever the case.
+//! Finds known names in a question: the longest at each place, in any case.
 
 use std::ops::Range;
 
 use ahash::AHashMap;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Most words of a name that is looked for.
+/// Most words of a name that can be found.
 const MAX_WORDS: usize = 10;
-/// Stands between words, and nowhere in one.
+/// Separates words, and never occurs in a word.
 const GAP: char = '\u{1f}';
 
-/// Names with what they stand for.
+/// Known names, with the ids of what they name.
 #[derive(Default)]
 pub struct Phrases {
     ids: AHashMap<String, Vec<u32>>,
     longest: usize,
 }
 
-/// A name that a question holds.
+/// A known name in a question.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Phrase<'a> {
-    /// Bytes of the question.
+    /// Byte range in the question.
     pub range: Range<usize>,
-    /// What it stands for, ascending.
+    /// Ids of what it names, ascending.
     pub ids: &'a [u32],
 }
 
@@ -35,7 +35,7 @@ fn key<'a>(words: impl Iterator<Item = &'a str>) -> String {
     out
 }
 
-/// Whether words are written as a name is: with a capital, a digit, or in a script without
+/// Whether words are written like a name: with a capital or a digit, or in a script without
 /// capitals.
 fn is_name(words: &str) -> bool {
     words
@@ -44,7 +44,7 @@ fn is_name(words: &str) -> bool {
 }
 
 impl Phrases {
-    /// Adds a name of something.
+    /// Adds a name for an id.
     pub fn add(&mut self, name: &str, id: u32) {
         let words: Vec<&str> = name.unicode_words().collect();
         if words.is_empty() || words.len() > MAX_WORDS {
@@ -57,16 +57,17 @@ impl Phrases {
         }
     }
 
-    /// Forgets names of more than `most` things.
+    /// Removes names of more than `most` things.
     pub fn drop_shared(&mut self, most: usize) {
         self.ids.retain(|_, ids| ids.len() <= most);
     }
 
-    /// Names in a question, from left to right, the longest each time.
+    /// Finds names in a question, from left to right, the longest each time.
     ///
-    /// A name counts where the question writes it as one, because most words are also the name of
-    /// something. A single word at the beginning does not: every sentence begins with a capital.
-    /// A question without any name of that form was typed without capitals: then all count.
+    /// A name counts only where the question writes it like one, because most words are also the
+    /// name of something. A single word at the beginning does not count, because every sentence
+    /// begins with a capital. If no name is written like one, the question was typed without
+    /// capitals: then all names count.
     pub fn find(&self, question: &str) -> Vec<Phrase<'_>> {
         let words: Vec<(usize, &str)> = question.unicode_word_indices().collect();
         let typed = words.iter().skip(1).any(|(_, word)| is_name(word));
@@ -127,7 +128,7 @@ mod tests {
             ("Which film is of Namibia?", &["Namibia [2, 4]"]),
             ("Namibia lies where in Africa?", &[]),
             ("Hosea Kutako flew to Rome", &["Hosea Kutako [0]"]),
-            // Without capitals, and of one word.
+            // Names without capitals, and names of one word.
             (
                 "which film is set in namibia",
                 &["film [3]", "namibia [2, 4]"],

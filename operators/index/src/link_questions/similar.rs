@@ -1,50 +1,69 @@
-//! What is most like a question: facts, sentences, documents.
+//! Finds facts, sentences and documents that are most similar to a question.
 
 use ahash::{AHashMap, AHashSet};
 use gfm_pipe_api::{Artifact, Context, OpResult, columns};
 
 use super::graph::Graph;
 use super::named::each_label;
-use super::nearest::{Near, Vectors};
+use super::nearest::{Embedded, Near, Vectors};
 use super::{Found, Start};
 
-/// Facts and sentences that cosines are set beside, for each that counts.
+/// Number of facts or sentences that are looked at, for each that counts: cosines are scaled by
+/// them.
 const BESIDE: usize = 4;
 
-/// What counts of what was found, with its score scaled: the best is 1, the worst of all that was
-/// looked at 0.
+/// The first `top` rows with scaled scores: 1 for the best, and 0 for the worst of all that were
+/// looked at.
 pub fn between_0_and_1(near: &[Near], top: usize) -> Vec<(u32, f64)> {
     let (Some(best), Some(worst)) = (near.first(), near.last()) else {
         return Vec::new();
     };
     let spread = best.1 - worst.1;
-    let score = |cosine: f64| match spread > 0.0 {
-        true => (cosine - worst.1) / spread,
-        false => 1.0,
+    let score = |cosine: f64| {
+        if spread > 0.0 {
+            (cosine - worst.1) / spread
+        } else {
+            1.0
+        }
     };
     let top = near.iter().take(top);
     top.map(|(row, cosine)| (*row, score(*cosine))).collect()
 }
 
-/// For each question the rows of a table that count, with their scores.
+/// The ports of a table with texts and of their embeddings.
+struct Ports {
+    texts: &'static str,
+    embeddings: &'static str,
+}
+
+/// Finds, for each question, the `top` most similar rows of a table. Scores are scaled by the
+/// `looked_at` most similar rows.
 fn rows(
     ctx: &Context,
     vectors: &Vectors,
-    (embeddings, of): (&str, &str),
-    (top, looked_at): (usize, usize),
+    ports: Ports,
+    top: usize,
+    looked_at: usize,
 ) -> OpResult<Vec<Vec<(u32, f64)>>> {
-    let tables = (ctx.input(embeddings)?, ctx.input(of)?);
-    let near = vectors.nearest(ctx, tables, looked_at, &|_, _| true)?;
+    let table = Embedded {
+        texts: ctx.input(ports.texts)?,
+        embeddings: ctx.input(ports.embeddings)?,
+    };
+    let near = vectors.nearest(ctx, table, looked_at, &|_, _| true)?;
     Ok(near.iter().map(|near| between_0_and_1(near, top)).collect())
 }
 
-/// Documents whose text is most like the question.
+/// Finds documents with the most similar texts.
 pub fn documents(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
-    let found = rows(ctx, vectors, ("corpus_embeddings", "documents"), (top, top))?;
+    let ports = Ports {
+        texts: "documents",
+        embeddings: "corpus_embeddings",
+    };
+    let found = rows(ctx, vectors, ports, top, top)?;
     Ok(found.iter().map(|rows| of_documents(graph, rows)).collect())
 }
 
-/// Starts at documents with their scores.
+/// Starts at the nodes of documents, in proportion to their scores.
 pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
     let starts = rows.iter().flat_map(|(document, score)| {
         let start = move |(node, share)| Start {
@@ -57,16 +76,15 @@ pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
     starts.collect()
 }
 
-/// Entities of the facts most like the question: each has the mean score of its facts / number of
-/// documents that mention it (as HippoRAG 2, Gutiérrez et al. 2025, does before its language model
-/// chooses among the facts).
+/// Finds entities of the most similar facts. The share of an entity is the mean score of its facts
+/// / number of documents that mention it (as in HippoRAG 2, Gutiérrez et al. 2025, before its
+/// language model chooses among the facts).
 pub fn facts(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
-    let found = rows(
-        ctx,
-        vectors,
-        ("fact_embeddings", "facts"),
-        (top, top * BESIDE),
-    )?;
+    let ports = Ports {
+        texts: "facts",
+        embeddings: "fact_embeddings",
+    };
+    let found = rows(ctx, vectors, ports, top, top * BESIDE)?;
     let wanted: AHashSet<u64> = found.iter().flatten().map(|f| u64::from(f.0)).collect();
     let ends = ends(ctx, graph, &wanted)?;
     let texts = texts(ctx.input("facts")?, "facts", &wanted)?;
@@ -85,7 +103,7 @@ pub fn facts(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpR
                 });
             }
         }
-        // Shares of a node are added up: together they are the mean.
+        // Shares of a node are added later, so each is divided here: their sum is the mean.
         for start in &mut starts {
             start.weight /= f64::from(of_node[&start.node].1);
         }
@@ -94,7 +112,7 @@ pub fn facts(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpR
     Ok(found.collect())
 }
 
-/// Heads and tails of the triples that facts were made into; each node once.
+/// The distinct heads and tails of the triples of these facts, by fact.
 fn ends(ctx: &Context, graph: &Graph, wanted: &AHashSet<u64>) -> OpResult<AHashMap<u64, Vec<u32>>> {
     let mut of_triple: AHashMap<u64, Vec<u64>> = AHashMap::new();
     for batch in ctx.input("evidence")?.batches("evidence")? {
@@ -135,7 +153,7 @@ fn ends(ctx: &Context, graph: &Graph, wanted: &AHashSet<u64>) -> OpResult<AHashM
     Ok(out)
 }
 
-/// The texts of some rows.
+/// Reads the texts of these rows.
 fn texts(
     artifact: &Artifact,
     table: &str,
@@ -155,15 +173,14 @@ fn texts(
     Ok(out)
 }
 
-/// Entities of the sentences most like the question: each has the scores of its sentences / number
-/// of documents that mention it.
+/// Finds entities of the most similar sentences. The share of an entity is the sum of the scores of
+/// its sentences / number of documents that mention it.
 pub fn sentences(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
-    let found = rows(
-        ctx,
-        vectors,
-        ("sentence_embeddings", "sentences"),
-        (top, top * BESIDE),
-    )?;
+    let ports = Ports {
+        texts: "sentences",
+        embeddings: "sentence_embeddings",
+    };
+    let found = rows(ctx, vectors, ports, top, top * BESIDE)?;
     let wanted: AHashSet<u64> = found.iter().flatten().map(|s| u64::from(s.0)).collect();
     let mentioned = mentioned(ctx, graph, &wanted)?;
     let texts = texts(ctx.input("sentences")?, "sentences", &wanted)?;
@@ -183,7 +200,7 @@ pub fn sentences(ctx: &Context, graph: &Graph, vectors: &Vectors, top: usize) ->
     Ok(found.collect())
 }
 
-/// Entities that some sentences mention, by row of `sentences`; each once.
+/// The distinct entities that these sentences mention, by row of `sentences`.
 fn mentioned(
     ctx: &Context,
     graph: &Graph,

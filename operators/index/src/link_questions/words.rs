@@ -1,5 +1,5 @@
-//! Documents that share rare words with a question: codes, numbers and names that no other source
-//! has.
+//! Finds documents that share rare words with a question: codes, numbers and names that no other
+//! source finds.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,7 @@ use super::graph::Graph;
 use super::nearest::Near;
 use super::similar::{between_0_and_1, of_documents};
 
-/// The documents with the highest BM25 for each question.
+/// Finds the documents with the highest BM25 score for each question.
 ///
 /// # Errors
 /// When the documents cannot be read.

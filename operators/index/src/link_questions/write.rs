@@ -1,26 +1,26 @@
-//! The tables of linked questions.
+//! Writes the tables of linked questions.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::AHashSet;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
-use gfm_pipe_api::{Artifact, Context, OpError, OpResult, artifact::texts_digest, columns, kinds};
-use gfm_pipe_kg::questions;
+use gfm_pipe_api::{Context, OpError, OpResult, artifact::texts_digest, columns, kinds};
+use gfm_pipe_kg::questions::{self, SplitInfo};
 use gfm_pipe_kg::tables::{Table, write_counts};
 
 use super::Found;
-use super::asked::Split;
 use super::graph::Graph;
+use super::question_set::{ConnectedSplit, Split};
 use crate::rows::{Cell, Rows};
 
-/// Starts of all sources, in their order.
+/// The starts of each source, by name.
 pub type Sources = Vec<(&'static str, Found)>;
 
-/// Sources that name an entity of the question.
+/// The sources that find what the question names.
 const NAMED: [&str; 2] = ["title", "entity"];
 
-/// Writes the starts of a split, whose questions have these places among all.
+/// Writes the starts of a split, whose questions are a range of all questions.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -28,11 +28,12 @@ pub fn starts(
     ctx: &Context,
     port: &str,
     sources: &Sources,
-    (questions, places): (&[String], Range<usize>),
+    questions: &[String],
+    rows: Range<usize>,
     nodes: usize,
 ) -> OpResult<()> {
     let mut table = Rows::create(ctx, port, &kinds::STARTS, "starts")?;
-    for (row, question) in (0..).zip(places.clone()) {
+    for (row, question) in (0..).zip(rows.clone()) {
         for (source, found) in sources {
             for start in &found[question] {
                 table.push([
@@ -48,36 +49,39 @@ pub fn starts(
     table.finish()?;
     let mut info = Rows::create(ctx, port, &kinds::STARTS, "info")?;
     info.push([
-        Cell::Maybe(Some(places.len() as u64)),
+        Cell::Maybe(Some(rows.len() as u64)),
         Cell::Maybe(Some(nodes as u64)),
-        Cell::Text(&texts_digest(&questions[places])),
+        Cell::Text(&texts_digest(&questions[rows])),
     ])?;
     info.finish()
 }
 
-/// Writes the questions of a split with the entities they name and those of their gold documents.
+/// Writes the questions of a split, with the entities that they name and those of their gold
+/// documents.
 ///
 /// # Errors
 /// When a gold document does not exist, or the disk refuses.
 pub fn questions(
     ctx: &Context,
-    (port, of, places): (&str, &Artifact, Range<usize>),
+    split: &ConnectedSplit<'_>,
     graph: &Graph,
     sources: &Sources,
     tally: &mut Tally,
 ) -> OpResult<()> {
-    let batch = of.read("questions")?;
+    let port = split.ports.questions;
+    let batch = split.questions.read("questions")?;
     let gold = columns::list_u32(&batch, "supporting_documents")?;
     let far = |documents: &Vec<u32>| documents.iter().any(|d| *d as usize >= graph.titles.len());
     if let Some(row) = gold.iter().position(far) {
         return Err(
             OpError::new("the question names a document that does not exist")
-                .artifact(format!("{}.questions", of.name))
+                .artifact(format!("{}.questions", split.questions.name))
                 .row(row as u64)
                 .hint("connect the `documents` that `ingest-questions` was given"),
         );
     }
-    let named: Vec<Vec<u32>> = places
+    let named: Vec<Vec<u32>> = split
+        .rows
         .clone()
         .map(|question| {
             let named = sources.iter().filter(|(source, _)| NAMED.contains(source));
@@ -87,7 +91,9 @@ pub fn questions(
         })
         .collect();
     let supporting: Vec<Vec<u32>> = gold.iter().map(|g| graph.supporting(g)).collect();
-    let starts: Vec<AHashSet<u32>> = places
+    let starts: Vec<AHashSet<u32>> = split
+        .rows
+        .clone()
         .map(|question| {
             let of_question = sources.iter().flat_map(|(_, found)| &found[question]);
             of_question.map(|s| s.node).collect()
@@ -100,18 +106,19 @@ pub fn questions(
         ("supporting_entities", columns::build_list_u32(&supporting)),
         ("askable", Arc::new(BooleanArray::from(askable))),
     ];
-    copy(ctx, port, (&batch, "questions"), &mut replaced)?;
-    let info = of.read("info")?;
+    copy(ctx, port, "questions", &batch, &mut replaced)?;
+    let info = split.questions.read("info")?;
     let unasked = UInt64Array::from(vec![not_askable; info.num_rows()]);
     let mut replaced: Vec<(&str, ArrayRef)> = vec![("not_askable", Arc::new(unasked))];
-    copy(ctx, port, (&info, "info"), &mut replaced)
+    copy(ctx, port, "info", &info, &mut replaced)
 }
 
-/// Writes a table of questions as it is, but for some columns.
+/// Copies a table of questions, and replaces some columns.
 fn copy(
     ctx: &Context,
     port: &str,
-    (batch, table): (&RecordBatch, &str),
+    table: &str,
+    batch: &RecordBatch,
     replaced: &mut Vec<(&str, ArrayRef)>,
 ) -> OpResult<()> {
     let schema = batch.schema();
@@ -126,19 +133,25 @@ fn copy(
     out.finish()
 }
 
-/// Writes the tables of a split that is not there.
+/// Writes empty tables for a split that is not connected.
 ///
 /// # Errors
 /// When the disk refuses.
 pub fn nothing(ctx: &Context, split: &Split, nodes: usize) -> OpResult<()> {
-    starts(ctx, split.starts, &Vec::new(), (&[], 0..0), nodes)?;
+    starts(ctx, split.starts, &Vec::new(), &[], 0..0, nodes)?;
     let mut table = Table::create(ctx, split.questions, &kinds::QUESTIONS, "questions")?;
     questions::append(&mut table, Vec::new())?;
     table.finish()?;
-    questions::write_info(ctx, "", split.questions, (0, 0))
+    let info = SplitInfo {
+        dataset: "",
+        split: split.questions,
+        questions: 0,
+        not_askable: 0,
+    };
+    info.write(ctx)
 }
 
-/// What is counted over all splits.
+/// Counts over all splits.
 #[derive(Default)]
 pub struct Tally {
     questions: u64,
@@ -148,7 +161,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts the questions of a split; gives the number of those without a start.
+    /// Counts the questions of a split. Returns the number of those without a start.
     fn add(&mut self, graph: &Graph, gold: &[Vec<u32>], starts: &[AHashSet<u32>]) -> u64 {
         let not_askable = starts.iter().filter(|s| s.is_empty()).count() as u64;
         self.questions += gold.len() as u64;

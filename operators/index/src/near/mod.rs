@@ -1,11 +1,11 @@
-//! Vectors of length one and the nearest of them, for names and for questions.
+//! Nearest-neighbour search among unit vectors, for names and for questions.
 //!
-//! `points.rs` is the vectors, `nearest.rs` the exact search.
+//! `points.rs` has the vectors, `nearest.rs` the exact search.
 
 pub mod nearest;
 pub mod points;
 
-/// The digits of a name: "1990 Cup" and "1994 Cup" are two things, however near they are.
+/// The digits of a name. "1990 Cup" and "1994 Cup" are different things, however near they are.
 pub fn digits(name: &str) -> String {
     name.chars().filter(|c| c.is_numeric()).collect()
 }

@@ -1,7 +1,9 @@
-//! The nearest of some vectors, found by comparing all pairs.
+//! Exact nearest-neighbour search, which compares all pairs.
 //!
-//! Products of blocks in 32 bits say who comes into question, sums in 64 bits decide. So the result
-//! does not depend on blocks, threads or the processor.
+//! Products of blocks in 32 bits select candidates, and sums in 64 bits decide among them. So the
+//! result does not depend on blocks, threads or the processor.
+
+use std::ops::Range;
 
 use gfm_pipe_api::{Context, OpResult};
 use gfm_pipe_kernels::gemm::{Mat, gemm};
@@ -9,39 +11,39 @@ use rayon::prelude::*;
 
 use super::points::{Points, dot};
 
-/// Queries and keys whose products are computed at once: they fit into the L2 cache.
+/// Number of queries whose products are computed at once: the block fits into the L2 cache.
 const QUERIES: usize = 256;
 const KEYS: usize = 1024;
-/// A query's candidates are thinned out when there are so many more than wanted.
+/// Number of spare candidates that a query may have before they are thinned out.
 const SPARE: usize = 64;
 
-/// What is looked for.
+/// What is searched for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// How many of the nearest.
+    /// Largest number of neighbours.
     pub most: usize,
-    /// How near at least: a cosine.
+    /// Least cosine of a neighbour.
     pub at_least: f64,
 }
 
-/// A key with its cosine.
+/// The row of a key, and its cosine.
 pub type Near = (u32, f64);
 
-/// Nearest first; of equally near ones the first row.
+/// Order of neighbours: nearest first, and by row if equally near.
 pub fn nearest_first(a: &Near, b: &Near) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
-/// The nearest ones, however far they are.
+/// The `most` nearest, however far they are.
 pub fn any(most: usize) -> Wanted {
     let at_least = -2.0;
     Wanted { most, at_least }
 }
 
-/// Whether a key may be given for a query.
-pub type Takes<'a> = dyn Fn(usize, u32) -> bool + Sync + 'a;
+/// Whether a key may be a neighbour of a query.
+pub type Allowed<'a> = dyn Fn(usize, u32) -> bool + Sync + 'a;
 
-/// For each query the nearest keys.
+/// Finds the nearest keys for each query.
 ///
 /// # Errors
 /// When the stage is cancelled.
@@ -54,7 +56,7 @@ pub fn nearest(
     nearest_of(ctx, queries, keys, wanted, &|_, _| true)
 }
 
-/// For each query the nearest of the keys that `takes` allows.
+/// Finds, for each query, the nearest of the keys that `allowed` accepts.
 ///
 /// # Errors
 /// When the stage is cancelled.
@@ -63,25 +65,28 @@ pub fn nearest_of(
     queries: &Points,
     keys: &Points,
     wanted: Wanted,
-    takes: &Takes<'_>,
+    allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
     let blocks = queries.len().div_ceil(QUERIES);
     let of_block = |block: usize| {
         let from = block * QUERIES;
         let to = queries.len().min(from + QUERIES);
-        block_of(ctx, queries, (from, to), keys, (wanted, takes))
+        block_of(ctx, queries, from..to, keys, wanted, allowed)
     };
     let all: OpResult<Vec<Vec<Vec<Near>>>> = (0..blocks).into_par_iter().map(of_block).collect();
     Ok(all?.into_iter().flatten().collect())
 }
 
+/// [`nearest_of`] for the queries in `rows`.
 fn block_of(
     ctx: &Context,
     queries: &Points,
-    (from, to): (usize, usize),
+    rows: Range<usize>,
     keys: &Points,
-    (wanted, takes): (Wanted, &Takes<'_>),
+    wanted: Wanted,
+    allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
+    let (from, to) = (rows.start, rows.end);
     let dim = queries.dim();
     let mut candidates: Vec<Candidates> =
         (from..to).map(|_| Candidates::new(dim, wanted)).collect();
@@ -96,7 +101,7 @@ fn block_of(
         gemm(products, a, b, false);
         let of_queries = candidates.iter_mut().zip(products.chunks_exact(count));
         for (query, (of_query, products)) in (from..).zip(of_queries) {
-            of_query.add(first as u32, products, |key| takes(query, key));
+            of_query.add(first as u32, products, |key| allowed(query, key));
         }
     }
     let exact = |(query, candidates): (usize, Candidates)| {
@@ -106,12 +111,12 @@ fn block_of(
     Ok((from..to).zip(candidates).map(exact).collect())
 }
 
-/// The keys that may be among the nearest of a query.
+/// The keys that may be among the nearest to a query.
 struct Candidates {
     wanted: Wanted,
-    /// How far a product in 32 bits may be from the cosine.
+    /// Largest difference between a product in 32 bits and the cosine.
     error: f32,
-    /// Products below this do not come into question.
+    /// Keys with a product below this cannot be among the nearest.
     floor: f32,
     /// Number of candidates at which they are thinned out.
     limit: usize,
@@ -120,7 +125,7 @@ struct Candidates {
 
 impl Candidates {
     fn new(dim: usize, wanted: Wanted) -> Self {
-        // A sum of n products of unit vectors is off by less than n roundings.
+        // The error of a sum of n products of unit vectors is less than n roundings.
         let error = dim as f32 * f32::EPSILON;
         Candidates {
             wanted,
@@ -131,9 +136,9 @@ impl Candidates {
         }
     }
 
-    fn add(&mut self, first: u32, products: &[f32], takes: impl Fn(u32) -> bool) {
+    fn add(&mut self, first: u32, products: &[f32], allowed: impl Fn(u32) -> bool) {
         for (key, product) in (first..).zip(products) {
-            if *product >= self.floor && takes(key) {
+            if *product >= self.floor && allowed(key) {
                 self.all.push((key, *product));
                 if self.all.len() >= self.limit {
                     self.thin();
@@ -142,7 +147,7 @@ impl Candidates {
         }
     }
 
-    /// Drops those that are surely not among the nearest.
+    /// Drops keys that are certainly not among the nearest.
     fn thin(&mut self) {
         if self.all.len() > self.wanted.most
             && let Some(last) = self.wanted.most.checked_sub(1)
@@ -153,7 +158,8 @@ impl Candidates {
             self.floor = self.floor.max(*of_last - 2.0 * self.error);
             self.all.retain(|(_, product)| *product >= self.floor);
         }
-        // Many may be equally near: then they are not looked through for each one more.
+        // Many keys may be equally near. The limit grows, so that they are not scanned again for
+        // each further key.
         self.limit = self.limit.max(2 * self.all.len());
     }
 
@@ -178,7 +184,7 @@ pub mod tests {
     use gfm_pipe_api::local;
     use proptest::prelude::*;
 
-    /// Numbers between -1 and 1 that a seed gives.
+    /// Numbers between -1 and 1 from a seed.
     pub fn numbers(seed: u64) -> impl FnMut() -> f64 {
         let mut at = 0_u64;
         move || {
@@ -190,7 +196,7 @@ pub mod tests {
         }
     }
 
-    /// Vectors around as many centres, so near that their cosine is about 0.9.
+    /// Vectors around `centres` centres, so near that their cosine is about 0.9.
     pub fn clustered(seed: u64, count: usize, centres: usize, dim: usize) -> Points {
         let mut number = numbers(seed);
         let centres: Vec<f64> = (0..centres * dim).map(|_| number()).collect();
@@ -204,10 +210,15 @@ pub mod tests {
         out
     }
 
-    fn slow(queries: &Points, keys: &Points, wanted: Wanted, takes: &Takes<'_>) -> Vec<Vec<Near>> {
+    fn slow(
+        queries: &Points,
+        keys: &Points,
+        wanted: Wanted,
+        allowed: &Allowed<'_>,
+    ) -> Vec<Vec<Near>> {
         let of = |query: usize| {
             let cosine = |key: u32| dot(queries.row(query), keys.row(key as usize));
-            let taken = (0..keys.len() as u32).filter(|key| takes(query, *key));
+            let taken = (0..keys.len() as u32).filter(|key| allowed(query, *key));
             let mut all: Vec<Near> = taken.map(|key| (key, cosine(key))).collect();
             all.sort_by(nearest_first);
             all.retain(|near| near.1 >= wanted.at_least);
@@ -230,9 +241,9 @@ pub mod tests {
             let wanted = Wanted { most, at_least };
             let got = nearest(&local::context(), &queries, &keys, wanted).unwrap();
             prop_assert_eq!(got, slow(&queries, &keys, wanted, &|_, _| true));
-            let takes = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
-            let got = nearest_of(&local::context(), &queries, &keys, wanted, &takes).unwrap();
-            prop_assert_eq!(got, slow(&queries, &keys, wanted, &takes));
+            let allowed = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
+            let got = nearest_of(&local::context(), &queries, &keys, wanted, &allowed).unwrap();
+            prop_assert_eq!(got, slow(&queries, &keys, wanted, &allowed));
         }
     }
 

@@ -1,19 +1,19 @@
-//! Vectors of length one.
+//! A list of unit vectors.
 
-/// Vectors of length one, or zero, row-major.
+/// Vectors of length one, or zero vectors, in row-major order.
 pub struct Points {
     dim: usize,
     values: Vec<f32>,
 }
 
-/// The sum of products, in the order of the numbers: the same on every processor.
+/// The dot product, summed in order: the same bits on every processor.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
     products.sum()
 }
 
 impl Points {
-    /// No vector yet.
+    /// An empty list of vectors with `dim` numbers.
     pub fn new(dim: usize) -> Self {
         Points {
             dim,
@@ -21,7 +21,7 @@ impl Points {
         }
     }
 
-    /// Adds a vector, scaled to length one; the zero vector stays what it is.
+    /// Adds a vector, scaled to length one; the zero vector is added as it is.
     pub fn push(&mut self, vector: impl ExactSizeIterator<Item = f64> + Clone) {
         debug_assert_eq!(vector.len(), self.dim, "a vector of another length");
         let norm = vector.clone().map(|x| x * x).sum::<f64>().sqrt();
@@ -29,27 +29,27 @@ impl Points {
         self.values.extend(vector.map(|x| (x / norm) as f32));
     }
 
-    /// Numbers of a vector.
+    /// Number of numbers in a vector.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// How many there are.
+    /// Number of vectors.
     pub fn len(&self) -> usize {
         self.values.len() / self.dim.max(1)
     }
 
-    /// One of them.
+    /// Vector `i`.
     pub fn row(&self, i: usize) -> &[f32] {
         self.rows(i, i + 1)
     }
 
-    /// Some of them.
+    /// Vectors `from..to`, as one slice.
     pub fn rows(&self, from: usize, to: usize) -> &[f32] {
         &self.values[from * self.dim..to * self.dim]
     }
 
-    /// The first ones.
+    /// A copy of the first `count` vectors.
     pub fn first(&self, count: usize) -> Points {
         Points {
             dim: self.dim,
@@ -57,7 +57,7 @@ impl Points {
         }
     }
 
-    /// These ones.
+    /// A copy of the vectors at these rows.
     pub fn select(&self, rows: &[u32]) -> Points {
         let mut values = Vec::with_capacity(rows.len() * self.dim);
         for row in rows {

@@ -1,4 +1,5 @@
-//! A CUDA device, through the driver's interface and cuBLAS, both loaded when the first device is opened.
+//! A CUDA device, through the driver's interface and cuBLAS. Both are loaded when the first device
+//! is opened.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
@@ -12,14 +13,14 @@ use cudarc::driver::sys::{self, CUresult};
 use super::driver::{Driver, Kind, Launch, Place, Product};
 use super::{Error, Memory};
 
-/// Bytes at an address that the driver may read words from.
+/// Aligned so that the driver may read words.
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
 
 /// The kernels, for several generations of devices.
 static KERNELS: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin")));
-/// The toolkit they were compiled with, as the driver counts versions.
+/// The version of the toolkit that compiled them, as major * 1000 + minor * 10.
 const TOOLKIT: &str = env!("GFM_CUDA_VERSION");
 /// The oldest compute capability among them.
 const OLDEST: i32 = 80;
@@ -40,8 +41,8 @@ pub(super) struct Cuda {
 #[derive(Clone, Copy)]
 struct Function(sys::CUfunction);
 
-// SAFETY: CUDA's handles may be used from any thread, once the context is the thread's current one, which every method makes it.
-// cuBLAS's handle is only used while the lock on `functions` is held.
+// SAFETY: CUDA's handles may be used from any thread whose current context is the device's, which
+// every method makes sure of. cuBLAS's handle is only used while the lock on `functions` is held.
 unsafe impl Send for Cuda {}
 // SAFETY: as above.
 unsafe impl Sync for Cuda {}
@@ -61,7 +62,8 @@ fn check(what: &str) -> impl Fn(DriverError) -> Error {
 
 impl Cuda {
     pub fn open(ordinal: usize) -> Result<Self, Error> {
-        // SAFETY: only looks whether the libraries can be loaded; to load one runs its initialisers, which NVIDIA's do no harm in.
+        // SAFETY: this only checks whether the libraries can be loaded. Loading one runs its
+        // initialisers; those of NVIDIA's libraries are harmless.
         let (driver, library) = unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
         if !driver {
             return Err(Error::NoDriver);
@@ -70,7 +72,7 @@ impl Cuda {
             return Err(Error::NoLibrary { name: "libcublas" });
         }
         let mut has: c_int = 0;
-        // SAFETY: writes one number to where it is told to.
+        // SAFETY: the call writes one number, to `has`.
         unsafe { sys::cuDriverGetVersion(&raw mut has) }
             .result()
             .map_err(check("asking for the driver's version"))?;
@@ -92,7 +94,7 @@ impl Cuda {
         let device = cu::device::get(ordinal as c_int).map_err(check("finding the device"))?;
         let name = cu::device::get_name(device).map_err(check("asking for the device's name"))?;
         let capability = |which| {
-            // SAFETY: the device is one the driver gave.
+            // SAFETY: the driver returned the device.
             unsafe { cu::device::get_attribute(device, which) }
                 .map_err(check("asking for the compute capability"))
         };
@@ -102,8 +104,9 @@ impl Cuda {
         if has < OLDEST {
             return Err(Error::OldDevice { name, has });
         }
-        // SAFETY: the device is one the driver gave, the context that of it, the image a fat binary of nvcc's, which lives as long as the
-        // program; handles are used after they were made only.
+        // SAFETY: the driver returned the device, the context is the device's, and the image is a
+        // fat binary made by nvcc that lives as long as the program. Handles are used only after
+        // they were made.
         unsafe {
             let context = cu::primary_ctx::retain(device).map_err(check("making a context"))?;
             cu::ctx::set_current(context).map_err(check("making the context current"))?;
@@ -129,7 +132,7 @@ impl Cuda {
     }
 
     fn enter(&self) -> Result<(), Error> {
-        // SAFETY: the context lives as long as this.
+        // SAFETY: the context lives as long as `self`.
         unsafe { cu::ctx::set_current(self.context) }.map_err(check("making the context current"))
     }
 
@@ -143,17 +146,17 @@ impl Cuda {
         }
         let missing = |why: &dyn std::fmt::Debug| failed(format!("finding kernel `{name}`"), why);
         let text = CString::new(name).map_err(|e| missing(&e))?;
-        // SAFETY: the module is loaded as long as this lives.
+        // SAFETY: the module stays loaded as long as `self` lives.
         let f = unsafe { cu::module::get_function(self.module, text) }.map_err(|e| missing(&e))?;
         known.insert(name.to_owned(), Function(f));
         Ok(f)
     }
 }
 
-/// Memory that is given back stays the process's: the next step asks for the same.
+/// Lets the process keep memory that is freed, because the next step allocates the same.
 ///
 /// # Safety
-/// The device must be one the driver gave, and its context current.
+/// The driver must have returned the device, and its context must be current.
 unsafe fn keep_memory(device: sys::CUdevice) -> Result<(), Error> {
     // SAFETY: the caller's; the threshold is read before the call ends.
     unsafe {
@@ -175,7 +178,8 @@ impl Drop for Cuda {
         if self.enter().is_err() {
             return;
         }
-        // SAFETY: nobody has this any more, so nobody uses its handles. What fails here has no one to tell; the system cleans up.
+        // SAFETY: nothing else holds `self`, so nothing uses its handles. Errors cannot be reported
+        // from here; the system cleans up when the process ends.
         unsafe {
             let _ = cu::stream::synchronize(self.stream);
             let _ = blas::destroy_handle(self.blas);
@@ -198,7 +202,7 @@ impl Driver for Cuda {
 
     fn allocate(&self, bytes: usize) -> Result<u64, Error> {
         self.enter()?;
-        // SAFETY: the stream lives as long as this, and all work on the memory is on it.
+        // SAFETY: the stream lives as long as `self`, and all work on the memory is on it.
         match unsafe { cu::malloc_async(self.stream, bytes) } {
             Ok(at) => Ok(at),
             Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(Error::OutOfMemory {
@@ -211,21 +215,23 @@ impl Driver for Cuda {
 
     fn free(&self, at: u64, _: usize) {
         if self.enter().is_ok() {
-            // SAFETY: `at` was given by `allocate`, and its only owner gives it back. Work that was queued before still finds it.
+            // SAFETY: `allocate` returned `at`, and its only owner frees it. Work that was queued
+            // before runs before the memory is freed.
             let _ = unsafe { cu::free_async(at, self.stream) };
         }
     }
 
     fn fill(&self, at: u64, byte: u8, bytes: usize) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: callers hold that the range lies in memory of ours.
+        // SAFETY: callers make sure that the range lies in memory of ours.
         unsafe { cu::memset_d8_async(at, byte, bytes, self.stream) }
             .map_err(check("filling memory"))
     }
 
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: as in `fill`. The memory copied from is pageable: it has been read when the call returns.
+        // SAFETY: as in `fill`. The host's memory is pageable, so it has been read when the call
+        // returns.
         unsafe { cu::memcpy_htod_async(to, from, self.stream) }
             .map_err(check("copying to the device"))
     }
@@ -253,8 +259,10 @@ impl Driver for Cuda {
         let [x, y, z] = launch.grid;
         let [bx, by, bz] = launch.block;
         let mut args = [launch.args.cast_mut()];
-        // SAFETY: the kernel takes one argument of the type that the caller's struct is the twin of (a test compares their sizes), which is
-        // copied before the call returns; addresses in it are of vectors that callers checked the lengths of.
+        // SAFETY: the kernel takes one struct, which lies in memory as the caller's does (asserted
+        // in gpu/generated.h; tests on the emulation compare the two types), and which is copied
+        // before the call returns. The addresses in it are those of vectors whose lengths the
+        // callers check.
         unsafe {
             cu::launch_kernel(
                 f,
@@ -270,7 +278,7 @@ impl Driver for Cuda {
 
     fn product(&self, p: &Product) -> Result<(), Error> {
         self.enter()?;
-        let (m, k, n) = p.sizes;
+        let (m, k, n) = (p.m, p.k, p.n);
         let fits = |x: usize| {
             c_int::try_from(x).map_err(|_| failed("a matrix product", "a size beyond 2^31"))
         };
@@ -282,31 +290,35 @@ impl Driver for Cuda {
         let compute = match p.factors {
             Kind::F64 => cublasComputeType_t::CUBLAS_COMPUTE_64F,
             Kind::F32 if p.tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-            _ => cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Kind::F32 | Kind::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
         let (one, zero) = (1.0f64, 0.0f64);
         let (one_f, zero_f) = (1.0f32, 0.0f32);
         let scale = |x: &f64, x_f: &f32| -> *const c_void {
             match p.factors {
                 Kind::F64 => std::ptr::from_ref(x).cast(),
-                _ => std::ptr::from_ref(x_f).cast(),
+                Kind::F32 | Kind::Bf16 => std::ptr::from_ref(x_f).cast(),
             }
         };
-        let beta = match p.add {
-            true => scale(&one, &one_f),
-            false => scale(&zero, &zero_f),
+        let beta = if p.add {
+            scale(&one, &one_f)
+        } else {
+            scale(&zero, &zero_f)
         };
-        let how = |place: Place| match place.transposed {
-            false => cublasOperation_t::CUBLAS_OP_N,
-            true => cublasOperation_t::CUBLAS_OP_T,
+        let how = |place: Place| {
+            if place.transposed {
+                cublasOperation_t::CUBLAS_OP_T
+            } else {
+                cublasOperation_t::CUBLAS_OP_N
+            }
         };
         let _one_at_a_time = self
             .functions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // cuBLAS counts by columns: to it every matrix here is its transpose, and (a b)ᵀ = bᵀ aᵀ.
-        // SAFETY: callers hold that the matrices lie in memory of ours; the two scales are read before the call returns (pointer mode
-        // is the host's, the default).
+        // cuBLAS's matrices are column-major: it takes every matrix here for its transpose, and (a
+        // b)ᵀ = bᵀ aᵀ. SAFETY: callers make sure that the matrices lie in memory of ours. The two
+        // scales are read before the call returns (the default pointer mode is the host's).
         unsafe {
             blas::gemm_ex(
                 self.blas,
@@ -335,7 +347,7 @@ impl Driver for Cuda {
 
     fn wait(&self) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: the stream lives as long as this.
+        // SAFETY: the stream lives as long as `self`.
         unsafe { cu::stream::synchronize(self.stream) }.map_err(check("waiting for the device"))
     }
 
@@ -364,7 +376,8 @@ impl Driver for Cuda {
         self.enter()?;
         let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         match &*joined {
-            // SAFETY: callers hold that so many numbers lie there; the communicator was joined with this device, in the stream's context.
+            // SAFETY: callers make sure that so many numbers lie there. The communicator was joined
+            // with this device, in the stream's context.
             Some(ring) => unsafe { ring.add_up(at, count, kind, self.stream) },
             None => Err(failed("adding up over devices", "no ring was joined")),
         }

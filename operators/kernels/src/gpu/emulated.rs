@@ -18,15 +18,16 @@ unsafe extern "C" {
         block: *const c_uint,
         shared: usize,
         args: *const c_void,
+        type_name: *const c_char,
         size: usize,
     ) -> c_int;
     fn gfm_emulated_backward(backward: c_int);
 }
 
-/// The emulation keeps what runs in global variables.
+/// Held during a launch: the emulation keeps the state of the running kernel in global variables.
 static RUNNING: Mutex<()> = Mutex::new(());
 
-/// Multiples of which memory starts at, as CUDA's does.
+/// Memory starts at multiples of this many bytes, as CUDA's does.
 const ALIGNED: usize = 256;
 
 /// See the module.
@@ -35,10 +36,10 @@ pub(super) struct Emulated {
     blocks: Mutex<HashMap<u64, Vec<u128>>>,
 }
 
-/// Whether a block's threads take their turns from the last to the first.
+/// Whether the threads of a block take their turns from the last to the first.
 static BACKWARD: AtomicBool = AtomicBool::new(false);
 
-/// Lets the threads of all blocks take their turns the other way round: no result may depend on it.
+/// Sets the order in which the threads of all blocks take their turns. No result may depend on it.
 #[cfg(test)]
 pub(super) fn run_backward(backward: bool) {
     BACKWARD.store(backward, Ordering::SeqCst);
@@ -67,7 +68,7 @@ impl Driver for Emulated {
 
     fn allocate(&self, bytes: usize) -> Result<u64, Error> {
         let words = (bytes + ALIGNED).div_ceil(16);
-        // Not zeros: a kernel that reads what nobody wrote is to be found out.
+        // Not zeros, so that tests notice a kernel that reads memory which was never written.
         let block = vec![0x7fbf_7fbf_7fbf_7fbf_7fbf_7fbf_7fbf_7fbf_u128; words];
         let at = (block.as_ptr() as usize).next_multiple_of(ALIGNED) as u64;
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +82,7 @@ impl Driver for Emulated {
     }
 
     fn fill(&self, at: u64, byte: u8, bytes: usize) -> Result<(), Error> {
-        // SAFETY: callers hold that the range lies in a block of ours.
+        // SAFETY: callers make sure that the range lies in a block of ours.
         unsafe { std::ptr::write_bytes(at as *mut u8, byte, bytes) };
         Ok(())
     }
@@ -106,10 +107,12 @@ impl Driver for Emulated {
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {
         let what = || format!("launching `{}`", launch.name);
-        let name = CString::new(launch.name).map_err(|e| failed(&what(), e))?;
+        let text = |s: &str| CString::new(s).map_err(|e| failed(&what(), e));
+        let (name, type_name) = (text(launch.name)?, text(launch.layout.name)?);
         let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: `args` points to `size` bytes, which the emulation compares with what the kernel takes; one launch at a time. What a
-        // kernel does with the addresses in it is the kernel's matter, as on a GPU.
+        // SAFETY: `args` points to a struct of `layout`, which the emulation compares with the one
+        // that the kernel takes. There is one launch at a time. The addresses in the struct are
+        // those of live vectors, whose lengths the callers check, as for a GPU.
         let code = unsafe {
             gfm_emulated_backward(BACKWARD.load(Ordering::SeqCst).into());
             gfm_emulated_launch(
@@ -118,21 +121,22 @@ impl Driver for Emulated {
                 launch.block.as_ptr(),
                 launch.shared as usize,
                 launch.args,
-                launch.size,
+                type_name.as_ptr(),
+                launch.layout.size,
             )
         };
         match code {
             0 => Ok(()),
             1 => Err(failed(&what(), "there is no such kernel")),
-            _ => Err(failed(&what(), "its argument has another size")),
+            _ => Err(failed(&what(), "it takes another struct")),
         }
     }
 
     fn product(&self, p: &Product) -> Result<(), Error> {
         match p.factors {
-            Kind::F64 => typed::<f64>(p, read::<f64>),
-            Kind::F32 => typed::<f32>(p, read::<f32>),
-            Kind::Bf16 => typed::<f32>(p, |place, rows, columns| {
+            Kind::F64 => multiply::<f64>(p, read::<f64>),
+            Kind::F32 => multiply::<f32>(p, read::<f32>),
+            Kind::Bf16 => multiply::<f32>(p, |place, rows, columns| {
                 let wide = read::<bf16>(place, rows, columns).into_iter();
                 wide.map(bf16::to_f32).collect()
             }),
@@ -145,11 +149,11 @@ impl Driver for Emulated {
     }
 }
 
-/// A matrix as it lies, without the gaps between its rows.
+/// Copies a matrix as it lies in memory, without the gaps between its rows.
 fn read<E: Copy>(place: Place, rows: usize, columns: usize) -> Vec<E> {
     let mut out = Vec::with_capacity(rows * columns);
     for r in 0..rows {
-        // SAFETY: callers of `product` hold that the matrix lies in a block of ours.
+        // SAFETY: callers of `product` make sure that the matrix lies in a block of ours.
         let row = unsafe {
             std::slice::from_raw_parts((place.at as *const E).add(r * place.stride), columns)
         };
@@ -158,16 +162,23 @@ fn read<E: Copy>(place: Place, rows: usize, columns: usize) -> Vec<E> {
     out
 }
 
-fn typed<T: crate::Real>(p: &Product, read: impl Fn(Place, usize, usize) -> Vec<T>) {
-    let (m, k, n) = p.sizes;
-    let open = |place: Place, rows: usize, columns: usize| match place.transposed {
-        false => read(place, rows, columns),
-        true => read(place, columns, rows),
+/// Computes a product in type `T`; `read` copies a matrix of so many rows and columns as it lies.
+fn multiply<T: crate::Real>(p: &Product, read: impl Fn(Place, usize, usize) -> Vec<T>) {
+    let Product { m, k, n, .. } = *p;
+    let copied = |place: Place, rows: usize, columns: usize| {
+        if place.transposed {
+            read(place, columns, rows)
+        } else {
+            read(place, rows, columns)
+        }
     };
-    let (a, b) = (open(p.a, m, k), open(p.b, k, n));
-    let mat = |x, place: Place, rows, columns| match place.transposed {
-        false => Mat::new(x, rows, columns),
-        true => Mat::new(x, columns, rows).t(),
+    let (a, b) = (copied(p.a, m, k), copied(p.b, k, n));
+    let mat = |x, place: Place, rows, columns| {
+        if place.transposed {
+            Mat::new(x, columns, rows).t()
+        } else {
+            Mat::new(x, rows, columns)
+        }
     };
     let mut c = vec![T::zero(); m * n];
     gemm(&mut c, mat(&a, p.a, m, k), mat(&b, p.b, k, n), false);

@@ -5,25 +5,25 @@ use std::fmt;
 /// Why something could not be done on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// This build knows no CUDA.
+    /// This build has no support for CUDA.
     NotBuilt {
-        /// The device asked for.
+        /// The device that was requested.
         ordinal: usize,
     },
     /// No driver is installed.
     NoDriver,
     /// The driver is older than this build's toolkit.
     OldDriver {
-        /// CUDA version the driver knows, as major * 1000 + minor * 10.
+        /// The newest CUDA version that the driver supports, as major * 1000 + minor * 10.
         has: i32,
-        /// That it would have to know.
+        /// The version that this build needs.
         needs: i32,
     },
     /// There are not that many devices.
     NoDevice {
-        /// The device asked for.
+        /// The device that was requested.
         ordinal: usize,
-        /// How many there are.
+        /// Number of devices.
         count: usize,
     },
     /// The device is older than the kernels of this build.
@@ -33,28 +33,28 @@ pub enum Error {
         /// Its compute capability, as major * 10 + minor.
         has: i32,
     },
-    /// A library of CUDA's is not installed.
+    /// One of CUDA's libraries is not installed.
     NoLibrary {
         /// Its name.
         name: &'static str,
     },
     /// There is not enough memory on the device.
     OutOfMemory {
-        /// Bytes asked for.
+        /// Bytes that were requested.
         wanted: usize,
-        /// Free, and in all.
+        /// The device's memory, if it could be queried.
         memory: Option<super::Memory>,
     },
     /// The driver or a library reports an error.
     Failed {
-        /// What was tried.
+        /// What failed.
         what: String,
-        /// What it says.
+        /// The error that was reported.
         why: String,
     },
 }
 
-/// Bytes for people.
+/// A number of bytes, in a unit that is easy to read.
 fn gib(bytes: usize) -> String {
     match bytes {
         0..1_048_576 => format!("{bytes} bytes"),
@@ -134,10 +134,11 @@ impl Error {
                 "install CUDA's libraries and put their folder into LD_LIBRARY_PATH, or use `--device cpu`"
             }
             Error::OutOfMemory { .. } => {
-                "lower `train.batch_size`, or set `train.recompute: true` or `train.dtype: bf16`; `gfm-pipe plan --device cuda` estimates what a stage needs"
+                "lower `train.batch_size`, or set `train.recompute: true` or `train.dtype: bf16`; \
+                 `gfm-pipe plan --device cuda` estimates what a stage needs"
             }
             Error::Failed { .. } => {
-                "`nvidia-smi` tells whether the device is well; the kernel log (dmesg) has its errors (Xid)"
+                "`nvidia-smi` shows the device's state; the kernel log (dmesg) lists its errors (Xid)"
             }
         }
     }

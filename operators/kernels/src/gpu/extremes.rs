@@ -1,148 +1,51 @@
-//! The aggregates max, min and PNA, forward and backward, from states to features: what [`crate::extremes`] has the parts of.
+//! The aggregates max, min and PNA, forward and backward, from states to features.
 //!
-//! They need *whole* rows: every node has one for every query, the same in input and output. `M` is the number of rows, `d` the
-//! width of states. Messages are computed again in the backward pass, and compared with the extremes to find who attains them.
+//! They need *whole* rows: every node has one for every query, in input and output alike. `M` is
+//! the number of rows, `d` the width of states. The backward pass computes messages again and
+//! compares them with the extremes, to find the edges that attain them.
 
-use super::messages::{DeviceRows, Function, JoinArgs, Messages, Parts, SPLIT, Starts};
+use super::device_rows::DeviceRows;
+use super::edges::SPLIT;
+use super::layout::kernel_arguments;
+use super::messages::{Messages, Starts};
 use super::{Error, State, View, address};
+pub use crate::message::Path;
 
-/// Which aggregate.
+/// An aggregate.
 #[derive(Clone, Copy)]
 pub enum Kind<'a, A> {
     /// Largest message of each feature.
     Max,
     /// Smallest message.
     Min,
-    /// Mean, max, min and standard deviation, one after the other. Means are over these counts: the number of messages of each node,
-    /// the boundary included.
+    /// Mean, max, min and standard deviation, one after the other. The counts are the number of
+    /// messages into each node, counting the boundary.
     Pna(View<'a, A>),
 }
 
-/// How edges and boundary share the gradient of an extreme that several attain, and what the deviation's squares are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
-    /// As the reference's own kernels: half for the boundary and half for *each* edge; all of it for each edge, or for the
-    /// boundary, where only one side attains it. TransE squares state and relation instead of their sum.
-    Fused,
-    /// As PyTorch's `scatter_reduce`: equal shares, of which an extreme of zero takes one more for the zeros it starts from.
-    Plain,
-}
-
-/// Messages and boundary of a layer, joined by an extreme or several statistics.
+/// Messages and boundary of a layer, aggregated by an extreme or by several statistics.
 #[derive(Clone, Copy)]
 pub struct Aggregate<'a, S: State> {
-    /// Which.
+    /// The aggregate.
     pub kind: Kind<'a, S::Acc>,
-    /// Whose conventions.
+    /// How ties are shared, and what PNA's squares are of.
     pub path: Path,
-    /// Messages, over whole rows and without far states.
+    /// Messages, over whole rows, without states of nodes without a row.
     pub messages: Messages<'a, S>,
-    /// One more message of every node, zero for rows that are not among these. No two rows have the same start.
+    /// One more message into every row, zero for rows without a start. No two rows have the same
+    /// start.
     pub starts: Option<Starts<'a, S>>,
 }
 
-/// What an aggregate's backward pass gives.
+/// The gradients that an aggregate's backward pass computes.
 #[derive(Clone, Copy)]
 pub struct AggregateGrads<'a, S: State> {
-    /// Of the states, `M x d`: replaced.
+    /// Of the states, `M x d`; replaced.
     pub x: View<'a, S>,
-    /// Of the relations, `relations x d`: replaced.
+    /// Of the relations, `relations x d`; replaced.
     pub relations: View<'a, S::Acc>,
-    /// Of the starts' rows, as many: added to what is there. None where there are no starts.
+    /// Of the starts; added to. `None` if there are no starts.
     pub starts: Option<View<'a, S::Acc>>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct AggregateArgs {
-    x: u64,
-    w: u64,
-    boundary: u64,
-    counts: u64,
-    features: u64,
-    grads: u64,
-    dboundary: u64,
-    partial: u64,
-    row_node: u64,
-    row_query: u64,
-    map: u64,
-    offsets: u64,
-    other: u64,
-    relation: u64,
-    start: u64,
-    parts: u64,
-    rows: u32,
-    d: u32,
-    width: u32,
-    split: u32,
-    stride: u32,
-    column: u32,
-    flag: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Upstream {
-    features: u64,
-    grads: u64,
-    stride: u32,
-    pna: u32,
-    parts: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct StateArgs {
-    up: Upstream,
-    x: u64,
-    w: u64,
-    dstate: u64,
-    dy: u64,
-    out: u64,
-    row_node: u64,
-    row_query: u64,
-    map: u64,
-    offsets: u64,
-    other: u64,
-    relation: u64,
-    parts: u64,
-    rows: u32,
-    d: u32,
-    width: u32,
-    split: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct RelationArgs {
-    up: Upstream,
-    x: u64,
-    w: u64,
-    out: u64,
-    to_offsets: u64,
-    to_query: u64,
-    map: u64,
-    chunks: u64,
-    of: u64,
-    receiver: u64,
-    sender: u64,
-    rows: u32,
-    d: u32,
-    width: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct MomentsArgs {
-    features: u64,
-    counts: u64,
-    boundary: u64,
-    grads: u64,
-    dboundary: u64,
-    row_node: u64,
-    start: u64,
-    rows: u32,
-    d: u32,
 }
 
 fn whole(rows: &DeviceRows) -> bool {
@@ -154,19 +57,19 @@ impl<S: State> Aggregate<'_, S> {
     pub fn width(&self) -> usize {
         match self.kind {
             Kind::Pna(_) => 4 * self.messages.dim,
-            _ => self.messages.dim,
+            Kind::Max | Kind::Min => self.messages.dim,
         }
     }
 
     fn counts(&self) -> Option<View<'_, S::Acc>> {
         match self.kind {
             Kind::Pna(counts) => Some(counts),
-            _ => None,
+            Kind::Max | Kind::Min => None,
         }
     }
 
     fn squares_of_parts(&self) -> bool {
-        self.path == Path::Fused && self.messages.function == Function::TransE
+        self.path == Path::Fused && self.messages.function.squares_of_parts()
     }
 
     fn check(&self) {
@@ -212,29 +115,30 @@ impl<S: State> Aggregate<'_, S> {
         }
     }
 
-    /// Runs a kernel over the rows that receive; hubs' rows part by part, each with `totals` rows of accumulators.
+    /// Runs a kernel over the rows of the output; over hubs' rows in parts, which have `totals`
+    /// rows of accumulators each.
     fn over_rows(&self, name: &str, totals: usize, args: AggregateArgs) -> Result<(), Error> {
         let m = &self.messages;
         let gpu = m.x.gpu();
         let kernel = |name: &str| m.function.kernel::<S>(name);
         let columns = m.function.threads(m.dim);
         gpu.launch_rows(&kernel(name), m.to.len(), columns, &args)?;
-        let Parts { parts, joins } = &m.to.receiving;
-        let (count, rows) = (parts.len() / 3, joins.len() / 3);
+        let parts = &m.to.receiving;
+        let (count, rows) = (parts.parts(), parts.rows());
         if count == 0 {
             return Ok(());
         }
         let partial = gpu.dirty::<S::Acc>(count * totals * m.dim)?;
         let args = AggregateArgs {
             partial: partial.at,
-            parts: parts.at,
+            parts: parts.parts.at,
             rows: count as u32,
             ..args
         };
         let part = kernel(&format!("{name}_part"));
         gpu.launch_rows(&part, count, columns, &args)?;
         let args = AggregateArgs {
-            parts: joins.at,
+            parts: parts.joins.at,
             rows: rows as u32,
             ..args
         };
@@ -245,10 +149,10 @@ impl<S: State> Aggregate<'_, S> {
     /// Features of every row, `M x `[`Aggregate::width`].
     ///
     /// # Errors
-    /// When the device does not do it, or has no memory for hubs' partial results.
+    /// If the device reports one, or has no memory for hubs' partial results.
     ///
     /// # Panics
-    /// When lengths do not fit, or rows are not whole.
+    /// If lengths do not match, or rows are not whole.
     pub fn forward(&self, features: View<'_, S>) -> Result<(), Error> {
         self.check();
         let rows = self.messages.to.len();
@@ -268,19 +172,22 @@ impl<S: State> Aggregate<'_, S> {
         }
     }
 
-    /// Gradients of states, relations and starts, from `features` as [`Aggregate::forward`] gave them and their gradient, which is
-    /// used up. `dstate` (`M x d`), and `dy` where there is a shortcut, are added to the gradient of the states.
+    /// Gradients of states, relations and starts, from the features of [`Aggregate::forward`] and
+    /// their gradient, which is overwritten. `dstate` (`M x d`), and `dy` if there is a shortcut,
+    /// are added to the gradient of the states.
     ///
     /// # Errors
-    /// When the device does not do it, or has no memory for partial sums.
+    /// If the device reports one, or has no memory for partial sums.
     ///
     /// # Panics
-    /// When lengths do not fit, rows are not whole, or there are starts without a gradient or the other way round.
+    /// If lengths do not match, rows are not whole, or only one of starts and their gradient is
+    /// given.
     pub fn backward(
         &self,
         features: View<'_, S>,
         dfeatures: View<'_, S>,
-        (dstate, dy): (View<'_, S>, Option<View<'_, S>>),
+        dstate: View<'_, S>,
+        dy: Option<View<'_, S>>,
         grads: AggregateGrads<'_, S>,
     ) -> Result<(), Error> {
         self.check();
@@ -308,13 +215,13 @@ impl<S: State> Aggregate<'_, S> {
                 self.moments_grad(&args)?;
                 &[1, 2]
             }
-            _ => &[0],
+            Kind::Max | Kind::Min => &[0],
         };
         for at in extremes {
             let column = at * args.d;
             self.over_rows("split_extreme", 1, AggregateArgs { column, ..args })?;
         }
-        let up = Upstream {
+        let up = UpstreamArgs {
             features: features.at,
             grads: dfeatures.at,
             stride: args.stride,
@@ -327,7 +234,7 @@ impl<S: State> Aggregate<'_, S> {
 
     fn moments_grad(&self, of: &AggregateArgs) -> Result<(), Error> {
         let m = &self.messages;
-        let args = MomentsArgs {
+        let args = MomentsGradArgs {
             features: of.features,
             counts: of.counts,
             boundary: of.boundary,
@@ -344,14 +251,14 @@ impl<S: State> Aggregate<'_, S> {
 
     fn state_grad(
         &self,
-        up: Upstream,
+        up: UpstreamArgs,
         dstate: View<'_, S>,
         dy: Option<View<'_, S>>,
         out: View<'_, S>,
     ) -> Result<(), Error> {
         let m = &self.messages;
         let out_of = &m.edges.out_of;
-        let args = StateArgs {
+        let args = UpstreamStateArgs {
             up,
             x: m.x.at,
             w: m.relations.at,
@@ -374,33 +281,18 @@ impl<S: State> Aggregate<'_, S> {
         out.gpu()
             .launch_rows(&name, m.from.len(), m.function.threads(m.dim), &args)?;
         let name = m.function.kernel::<S>("upstream_state_grad_part");
-        m.parts(&m.from.sending, &name, out, |partial, parts| {
-            let join = JoinArgs {
-                parts: partial,
-                boundary: 0,
-                counts: 0,
-                out: out.at,
-                joins: m.from.sending.joins.at,
-                start: 0,
-                row_node: args.row_node,
-                rows: 0,
-                d: args.d,
-            };
-            let args = StateArgs {
-                out: partial,
-                rows: parts,
-                ..args
-            };
-            (args, join)
+        let join = m.join(&m.from.sending, out, args.row_node);
+        m.in_parts(&m.from.sending, &name, join, |out, rows| {
+            UpstreamStateArgs { out, rows, ..args }
         })
     }
 
-    fn relation_grad(&self, up: Upstream, out: View<'_, S::Acc>) -> Result<(), Error> {
+    fn relation_grad(&self, up: UpstreamArgs, out: View<'_, S::Acc>) -> Result<(), Error> {
         let m = &self.messages;
         let edges = m.edges;
         let chunks = edges.chunks.len() - 1;
         let partial = out.gpu().dirty::<S::Acc>(chunks * m.dim)?;
-        let args = RelationArgs {
+        let args = UpstreamRelationArgs {
             up,
             x: m.x.at,
             w: m.relations.at,
@@ -420,5 +312,90 @@ impl<S: State> Aggregate<'_, S> {
         out.gpu()
             .launch_rows(&name, chunks, m.function.threads(m.dim), &args)?;
         edges.join_chunks(partial, out, m.dim)
+    }
+}
+
+kernel_arguments! {
+    struct AggregateArgs {
+        x: u64,
+        w: u64,
+        boundary: u64,
+        counts: u64,
+        features: u64,
+        grads: u64,
+        dboundary: u64,
+        partial: u64,
+        row_node: u64,
+        row_query: u64,
+        map: u64,
+        offsets: u64,
+        other: u64,
+        relation: u64,
+        start: u64,
+        parts: u64,
+        rows: u32,
+        d: u32,
+        width: u32,
+        split: u32,
+        stride: u32,
+        column: u32,
+        flag: u32,
+    }
+
+    struct UpstreamArgs {
+        features: u64,
+        grads: u64,
+        stride: u32,
+        pna: u32,
+        parts: u32,
+    }
+
+    struct UpstreamStateArgs {
+        up: UpstreamArgs,
+        x: u64,
+        w: u64,
+        dstate: u64,
+        dy: u64,
+        out: u64,
+        row_node: u64,
+        row_query: u64,
+        map: u64,
+        offsets: u64,
+        other: u64,
+        relation: u64,
+        parts: u64,
+        rows: u32,
+        d: u32,
+        width: u32,
+        split: u32,
+    }
+
+    struct UpstreamRelationArgs {
+        up: UpstreamArgs,
+        x: u64,
+        w: u64,
+        out: u64,
+        to_offsets: u64,
+        to_query: u64,
+        map: u64,
+        chunks: u64,
+        of: u64,
+        receiver: u64,
+        sender: u64,
+        rows: u32,
+        d: u32,
+        width: u32,
+    }
+
+    struct MomentsGradArgs {
+        features: u64,
+        counts: u64,
+        boundary: u64,
+        grads: u64,
+        dboundary: u64,
+        row_node: u64,
+        start: u64,
+        rows: u32,
+        d: u32,
     }
 }

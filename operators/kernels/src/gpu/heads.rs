@@ -1,18 +1,20 @@
-//! The scoring head over the rows of all nodes: what [`crate::score`] does. Scores lie query by query here.
+//! The scoring head over the rows of all nodes, as in [`crate::score`]. Here the scores of one
+//! query lie together.
 
-use super::messages::{DeviceRows, join_rows};
-use super::rows::sum_rows;
+use super::device_rows::DeviceRows;
+use super::layout::kernel_arguments;
+use super::sums::{join_rows, sum_rows};
 use super::{Error, State, View, address};
 
-/// Pairs of a block: one warp each.
+/// Pairs of node and query per block; each has one warp.
 const WARPS: u32 = 8;
-/// At most this many rows of partial sums.
+/// The largest number of rows of partial sums.
 const MAX_PARTS: usize = 256;
 
 /// A head of two maps: `score(v, q) = b2 + w2 · relu(p(v, q) + share(q))`.
 #[derive(Clone, Copy)]
 pub struct Head<'a, S: State> {
-    /// Which states there are.
+    /// The rows of states.
     pub rows: &'a DeviceRows,
     /// The first map's share of the queries, with its bias, `queries x f`.
     pub share: View<'a, S::Acc>,
@@ -22,7 +24,7 @@ pub struct Head<'a, S: State> {
     pub b2: View<'a, S::Acc>,
 }
 
-/// Gradients of a [`Head`]; they are replaced.
+/// Gradients of a [`Head`]. They are replaced.
 #[derive(Clone, Copy)]
 pub struct HeadGrads<'a, A: State> {
     /// See [`Head::share`].
@@ -33,36 +35,15 @@ pub struct HeadGrads<'a, A: State> {
     pub b2: View<'a, A>,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    p: u64,
-    far: u64,
-    share: u64,
-    w2: u64,
-    b2: u64,
-    dscores: u64,
-    scores: u64,
-    partial: u64,
-    map: u64,
-    row_node: u64,
-    row_query: u64,
-    nodes: u32,
-    queries: u32,
-    f: u32,
-    rows: u32,
-    per: u32,
-}
-
 impl<S: State> Head<'_, S> {
-    fn args(&self, p: View<'_, S>, scores: usize) -> Args {
+    fn args(&self, p: View<'_, S>, scores: usize) -> ScoresArgs {
         let (f, queries) = (self.w2.len(), self.rows.queries());
         assert_eq!(p.len(), self.rows.len() * f, "the states' share");
         assert_eq!(self.share.len(), queries * f, "the queries' share");
         assert_eq!(self.b2.len(), 1, "bias");
         let nodes = self.rows.map().len() / (queries + 1);
         assert_eq!(scores, nodes * queries, "scores");
-        Args {
+        ScoresArgs {
             p: p.at,
             far: 0,
             share: self.share.at,
@@ -82,20 +63,21 @@ impl<S: State> Head<'_, S> {
         }
     }
 
-    /// Scores, `queries x nodes`; `far` is the first map's share of the nodes without a row, zero where there is none.
+    /// Scores, `queries x nodes`. `far` is the first map's share of nodes without a row; zero if
+    /// there is none.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn scores(
         &self,
         p: View<'_, S>,
         far: Option<View<'_, S>>,
         out: View<'_, S::Acc>,
     ) -> Result<(), Error> {
-        let args = Args {
+        let args = ScoresArgs {
             far: address(far),
             scores: out.at,
             ..self.args(p, out.len())
@@ -105,13 +87,14 @@ impl<S: State> Head<'_, S> {
         out.gpu().launch(&name, grid, [32, WARPS, 1], 0, &args)
     }
 
-    /// Backward, where the state of every node without a row is zero: `p` becomes its own gradient.
+    /// Backward, for states that are zero for all nodes without a row. `p` becomes its own
+    /// gradient.
     ///
     /// # Errors
-    /// When the device does not do it, or has no memory for partial sums.
+    /// If the device reports one, or has no memory for partial sums.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn backward(
         &self,
         p: View<'_, S>,
@@ -125,7 +108,7 @@ impl<S: State> Head<'_, S> {
         let parts = nodes.div_ceil(per);
         let width = 2 * queries * f;
         let partial = gpu.dirty::<S::Acc>(parts * width)?;
-        let args = Args {
+        let args = ScoresArgs {
             dscores: dscores.at,
             partial: partial.at,
             per: per as u32,
@@ -142,5 +125,26 @@ impl<S: State> Head<'_, S> {
         sum_rows(dscores, grads.b2, 1)?;
         let name = format!("score_back_{}", S::TAG);
         gpu.launch_rows(&name, self.rows.len(), f, &args)
+    }
+}
+
+kernel_arguments! {
+    struct ScoresArgs {
+        p: u64,
+        far: u64,
+        share: u64,
+        w2: u64,
+        b2: u64,
+        dscores: u64,
+        scores: u64,
+        partial: u64,
+        map: u64,
+        row_node: u64,
+        row_query: u64,
+        nodes: u32,
+        queries: u32,
+        f: u32,
+        rows: u32,
+        per: u32,
     }
 }

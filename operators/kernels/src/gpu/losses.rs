@@ -1,35 +1,37 @@
-//! Losses and their gradients for scores, in f64: of link prediction, of lists, and sums of scores over documents.
+//! Losses of link prediction and of lists with their gradients for scores, and sums of scores over
+//! documents. All are computed in f64.
 
+use super::layout::kernel_arguments;
 use super::{Error, State, Vector, View};
 
-/// A loss over the rows of a batch.
+/// A loss. Scores have a row for each query of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loss {
-    /// Binary cross-entropy whose positive is the first column, with self-adversarial negatives.
+    /// Binary cross-entropy with self-adversarial negatives. The first column is the positive.
     Links {
-        /// 0: all negatives weigh the same.
+        /// With 0, all negatives have the same weight.
         temperature: f64,
     },
-    /// Binary cross-entropy of lists.
+    /// Binary cross-entropy of lists, with self-adversarial negatives.
     Bce {
-        /// See above.
+        /// With 0, all negatives have the same weight.
         temperature: f64,
     },
     /// List-wise cross-entropy.
     ListCe,
 }
 
-/// Increasing positive columns of each row; of [`Loss::Links`] nobody looks at them.
+/// The positive columns of each row, in increasing order. [`Loss::Links`] does not read them.
 pub struct Positives {
     offsets: Vector<u32>,
     columns: Vector<u32>,
 }
 
 impl Positives {
-    /// Copies them to a device.
+    /// Sorts positive columns and copies them to a device.
     ///
     /// # Errors
-    /// When there is not enough memory.
+    /// If there is not enough memory.
     pub fn new<'a>(
         gpu: &super::Gpu,
         rows: impl IntoIterator<Item = &'a [u32]>,
@@ -53,35 +55,30 @@ impl Positives {
     }
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    scores: u64,
-    grad: u64,
-    loss: u64,
-    offsets: u64,
-    positives: u64,
-    temperature: f64,
-    weight: f64,
-    used: f64,
-    rows: u32,
-    columns: u32,
+/// How the losses of rows are averaged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mean {
+    /// Factor of the gradient; not of the loss itself.
+    pub weight: f64,
+    /// Number of rows that the mean is over: those of the whole batch, of which other ranks may
+    /// compute some. List-wise cross-entropy counts only rows that have positives.
+    pub over: usize,
 }
 
 impl Loss {
-    /// Each row's part of the loss (their sum is the loss) into `loss`; adds `weight` times its gradient to `grad`, like the scores. The loss is
-    /// the mean over `used` rows: those of the whole batch, of list-wise cross-entropy those that have positives.
+    /// Writes each row's share of the mean loss to `loss`, and adds the weighted gradient to
+    /// `grad`, which has the shape of `scores`.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn value<A: State>(
         self,
         scores: View<'_, A>,
         positives: &Positives,
-        (weight, used): (f64, usize),
+        mean: Mean,
         grad: View<'_, f64>,
         loss: View<'_, f64>,
     ) -> Result<(), Error> {
@@ -94,15 +91,15 @@ impl Loss {
             Loss::Bce { temperature } => ("loss_bce", temperature),
             Loss::ListCe => ("loss_list_ce", 0.0),
         };
-        let args = Args {
+        let args = LossArgs {
             scores: scores.at,
             grad: grad.at,
             loss: loss.at,
             offsets: positives.offsets.at,
             positives: positives.columns.at,
             temperature,
-            weight,
-            used: used as f64,
+            weight: mean.weight,
+            used: mean.over as f64,
             rows: rows as u32,
             columns: columns as u32,
         };
@@ -113,29 +110,17 @@ impl Loss {
     }
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct SumArgs {
-    x: u64,
-    out: u64,
-    offsets: u64,
-    other: u64,
-    weight: f64,
-    from_columns: u32,
-    to_columns: u32,
-}
-
-/// A 0/1 matrix by its rows.
+/// A sparse matrix of zeros and ones, stored by rows.
 pub struct Sparse {
     offsets: Vector<u32>,
     other: Vector<u32>,
 }
 
 impl Sparse {
-    /// Copies it to a device.
+    /// Copies a matrix to a device: row `j` has ones at `other[offsets[j]..offsets[j + 1]]`.
     ///
     /// # Errors
-    /// When there is not enough memory.
+    /// If there is not enough memory.
     pub fn new(gpu: &super::Gpu, offsets: &[u32], other: &[u32]) -> Result<Self, Error> {
         Ok(Sparse {
             offsets: gpu.vector(offsets)?,
@@ -143,13 +128,13 @@ impl Sparse {
         })
     }
 
-    /// `out[b, j] += weight Σ x[b, k]` over the `k` of row `j`.
+    /// `out[b, j] += weight Σ x[b, k]` over the ones `k` of row `j`.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn sum_over<A: State>(
         &self,
         x: View<'_, A>,
@@ -159,7 +144,7 @@ impl Sparse {
     ) -> Result<(), Error> {
         let to = self.offsets.len() - 1;
         assert_eq!(out.len(), rows * to, "sums");
-        let args = SumArgs {
+        let args = SumOverArgs {
             x: x.at,
             out: out.at,
             offsets: self.offsets.at,
@@ -171,5 +156,30 @@ impl Sparse {
         let name = format!("sum_over_{}", A::TAG);
         out.gpu()
             .launch(&name, [to.div_ceil(256), rows, 1], [256, 1, 1], 0, &args)
+    }
+}
+
+kernel_arguments! {
+    struct LossArgs {
+        scores: u64,
+        grad: u64,
+        loss: u64,
+        offsets: u64,
+        positives: u64,
+        temperature: f64,
+        weight: f64,
+        used: f64,
+        rows: u32,
+        columns: u32,
+    }
+
+    struct SumOverArgs {
+        x: u64,
+        out: u64,
+        offsets: u64,
+        other: u64,
+        weight: f64,
+        from_columns: u32,
+        to_columns: u32,
     }
 }

@@ -1,15 +1,20 @@
-//! The same kernels on a GPU: memory there, launches, and matrix products.
+//! The kernels on a GPU: its memory, launches, and matrix products.
 //!
-//! A [`Gpu`] is a CUDA device (feature `cuda`: libraries are loaded when a device is opened, nothing is linked), or its emulation
-//! (feature `gpu-emulation`: the kernels' sources compiled for the CPU, with a block's threads taking turns). Both run the
-//! same launches with the same arguments, so that all but the driver's own calls is tested where there is no GPU.
+//! A [`Gpu`] is a CUDA device (feature `cuda`; libraries are loaded when a device is opened,
+//! nothing is linked), its emulation (feature `gpu-emulation`: the kernels' sources compiled for
+//! the CPU), or a device that only counts memory ([`Gpu::counting`]). All of them get the same
+//! launches with the same arguments, so everything but the CUDA driver's own calls is tested
+//! without a GPU.
 //!
-//! Work is queued in order on one stream; only [`Vector::read`] and [`Gpu::wait`] wait for it. No kernel adds atomically,
-//! so equal work gives equal bits.
+//! Work is queued in order on one stream. Only [`Vector::read`], [`View::read`] and [`Gpu::wait`]
+//! wait for it. No kernel adds atomically, so the same work gives the same bits.
 
+mod counting;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod device_rows;
 mod driver;
+mod edges;
 #[cfg(feature = "gpu-emulation")]
 mod emulated;
 mod error;
@@ -18,6 +23,7 @@ pub mod extremes;
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod extremes_tests;
 pub mod heads;
+mod layout;
 pub mod losses;
 pub mod messages;
 #[cfg(feature = "nccl")]
@@ -28,6 +34,7 @@ pub mod products;
 mod ring;
 pub mod rows;
 pub mod scales;
+mod sums;
 #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests;
@@ -36,27 +43,31 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytemuck::Pod;
 use half::bf16;
 
 use self::driver::{Driver, Launch};
 pub use self::error::Error;
+use self::layout::Arguments;
+pub use self::layout::kernels_header;
 pub use self::ring::Ring;
 use self::rows::CastFrom;
 use crate::Real;
 
-/// What lies in a device's memory.
-pub trait Element: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static {}
+/// Element types of vectors in a device's memory.
+pub trait Element: Pod + Default + Send + Sync + PartialEq + std::fmt::Debug {}
 
 impl Element for f32 {}
 impl Element for f64 {}
 impl Element for bf16 {}
 impl Element for u32 {}
 
-/// Element types of states: how they lie in memory. What is computed with them, and all that is small, is [`State::Acc`].
+/// Element types of states, as they lie in memory. Computations, and vectors that are small, use
+/// [`State::Acc`].
 pub trait State: Element + CastFrom<Self::Acc> {
-    /// Sums, weights, gradients of weights.
+    /// The type of sums, weights and gradients of weights.
     type Acc: State<Acc = Self::Acc> + Real + CastFrom<f64>;
-    /// How kernels for it are called.
+    /// The suffix of the names of its kernels.
     const TAG: &'static str;
 }
 
@@ -75,7 +86,7 @@ impl State for bf16 {
     const TAG: &'static str = "bf16";
 }
 
-/// A device. Clones are the same one.
+/// A device. Clones share it.
 #[derive(Clone)]
 pub struct Gpu {
     shared: Arc<Shared>,
@@ -98,24 +109,35 @@ impl std::fmt::Debug for Gpu {
 /// Memory of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Nobody has it.
+    /// Memory that no process uses.
     pub free: usize,
-    /// There is.
+    /// All memory.
     pub total: usize,
 }
 
+/// Memory that the vectors of one [`Gpu`] use, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// At the moment.
+    pub now: usize,
+    /// The most since [`Gpu::forget_peak`], or since the device was opened.
+    pub peak: usize,
+}
+
 impl Gpu {
-    /// Opens CUDA device `ordinal`; where only its emulation was built, that.
+    /// Opens CUDA device `ordinal`, or the emulation if this build has only that.
     ///
     /// # Errors
-    /// When there is no such device, its driver or libraries cannot be used, or this build has neither.
+    /// If there is no such device, its driver or libraries cannot be used, or this build has
+    /// neither.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
         #[cfg(feature = "cuda")]
         return Ok(Gpu::with(Box::new(cuda::Cuda::open(ordinal)?)));
         #[cfg(all(feature = "gpu-emulation", not(feature = "cuda")))]
-        return match ordinal {
-            0 => Ok(Gpu::emulated()),
-            _ => Err(Error::NoDevice { ordinal, count: 1 }),
+        return if ordinal == 0 {
+            Ok(Gpu::emulated())
+        } else {
+            Err(Error::NoDevice { ordinal, count: 1 })
         };
         #[cfg(not(any(feature = "cuda", feature = "gpu-emulation")))]
         Err(Error::NotBuilt { ordinal })
@@ -127,7 +149,13 @@ impl Gpu {
         Gpu::with(Box::new(emulated::Emulated::default()))
     }
 
-    #[cfg(any(feature = "cuda", feature = "gpu-emulation"))]
+    /// A device without memory and kernels that counts what vectors would take. Work on it computes
+    /// nothing, [`Gpu::used`] is what the work would take on a real device, and vectors read as
+    /// zeros.
+    pub fn counting() -> Self {
+        Gpu::with(Box::new(counting::Counting::default()))
+    }
+
     fn with(driver: Box<dyn Driver>) -> Self {
         let shared = Shared {
             driver,
@@ -145,36 +173,39 @@ impl Gpu {
         self.shared.driver.name()
     }
 
-    /// Its memory.
+    /// The memory of the device, as used by all processes.
     ///
     /// # Errors
-    /// When the device does not answer.
+    /// If the device does not answer.
     pub fn memory(&self) -> Result<Memory, Error> {
         self.shared.driver.memory()
     }
 
-    /// Bytes that vectors take now, and took at most since [`Gpu::forget_peak`].
-    pub fn used(&self) -> (usize, usize) {
-        let load = |x: &AtomicUsize| x.load(Ordering::Relaxed);
-        (load(&self.shared.used), load(&self.shared.peak))
+    /// Memory that vectors use.
+    pub fn used(&self) -> Used {
+        Used {
+            now: self.shared.used.load(Ordering::Relaxed),
+            peak: self.shared.peak.load(Ordering::Relaxed),
+        }
     }
 
-    /// Starts to measure the most that vectors take.
+    /// Starts to measure [`Used::peak`] again.
     pub fn forget_peak(&self) {
         let now = self.shared.used.load(Ordering::Relaxed);
         self.shared.peak.store(now, Ordering::Relaxed);
     }
 
-    /// Waits until all that was queued is done.
+    /// Waits until all queued work is done.
     ///
     /// # Errors
-    /// When something of it failed.
+    /// If some of it failed.
     pub fn wait(&self) -> Result<(), Error> {
         self.shared.driver.wait()
     }
 
-    /// The same device for whoever lets products of f32 round their factors to TF32 (10 bits of mantissa) and use tensor cores: those into
-    /// vectors that are made with this.
+    /// The same device with another setting for products of f32 into vectors that are made with the
+    /// returned handle: whether they may round their factors to TF32 (10 bits of mantissa) to use
+    /// tensor cores.
     #[must_use]
     pub fn with_tf32(&self, tf32: bool) -> Self {
         Gpu {
@@ -183,15 +214,16 @@ impl Gpu {
         }
     }
 
-    /// A vector with whatever was in its memory.
+    /// A vector whose values are not set: they are what its memory held before.
     ///
     /// # Errors
-    /// When there is not enough memory.
+    /// If there is not enough memory.
     pub fn dirty<E: Element>(&self, len: usize) -> Result<Vector<E>, Error> {
         let bytes = len * size_of::<E>();
-        let at = match bytes {
-            0 => 0,
-            _ => self.shared.driver.allocate(bytes)?,
+        let at = if bytes == 0 {
+            0
+        } else {
+            self.shared.driver.allocate(bytes)?
         };
         let now = self.shared.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.shared.peak.fetch_max(now, Ordering::Relaxed);
@@ -206,7 +238,7 @@ impl Gpu {
     /// A vector of zeros.
     ///
     /// # Errors
-    /// When there is not enough memory.
+    /// If there is not enough memory.
     pub fn zeros<E: Element>(&self, len: usize) -> Result<Vector<E>, Error> {
         let out = self.dirty(len)?;
         out.view().fill_bytes(0)?;
@@ -216,14 +248,16 @@ impl Gpu {
     /// A copy of these values.
     ///
     /// # Errors
-    /// When there is not enough memory.
+    /// If there is not enough memory.
     pub fn vector<E: Element>(&self, values: &[E]) -> Result<Vector<E>, Error> {
         let out = self.dirty(values.len())?;
         out.view().write(values)?;
         Ok(out)
     }
 
-    fn launch<A: Copy>(
+    /// Queues a kernel; nothing if the grid is empty. `shared` is the number of bytes that the
+    /// threads of a block share.
+    fn launch<A: Arguments>(
         &self,
         name: &str,
         grid: [usize; 3],
@@ -240,14 +274,12 @@ impl Gpu {
             block,
             shared: shared as u32,
             args: std::ptr::from_ref(args).cast(),
-            size: size_of::<A>(),
+            layout: A::LAYOUT,
         })
     }
-}
 
-impl Gpu {
-    /// Launches a kernel over rows, for each of which `columns` threads have something to do.
-    fn launch_rows<A: Copy>(
+    /// Queues a kernel over rows, each with work for `columns` threads.
+    fn launch_rows<A: Arguments>(
         &self,
         name: &str,
         rows: usize,
@@ -261,7 +293,7 @@ impl Gpu {
     }
 }
 
-/// Values in a device's memory.
+/// Values in a device's memory, which is freed with them.
 pub struct Vector<E> {
     gpu: Gpu,
     at: u64,
@@ -291,17 +323,17 @@ impl<E: Element> Vector<E> {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where it lies.
+    /// The device whose memory it lies in.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// All of it.
+    /// All of its values.
     pub fn view(&self) -> View<'_, E> {
         View {
             gpu: &self.gpu,
@@ -314,21 +346,22 @@ impl<E: Element> Vector<E> {
     /// Values `from..from + len`.
     ///
     /// # Panics
-    /// When there are fewer.
+    /// If there are fewer.
     pub fn part(&self, from: usize, len: usize) -> View<'_, E> {
         self.view().part(from, len)
     }
 
-    /// Its values, after all that was queued before.
+    /// Waits until all work that was queued before is done, and copies the values to the host.
     ///
     /// # Errors
-    /// When something of it failed.
+    /// If some of the work failed.
     pub fn read(&self) -> Result<Vec<E>, Error> {
         self.view().read()
     }
 }
 
-/// Part of a vector. It may be written through: the memory is the device's, and work on it is done in order.
+/// Part of a vector. It can be written through: the memory is the device's, where work is done in
+/// order.
 #[derive(Clone, Copy)]
 pub struct View<'a, E> {
     gpu: &'a Gpu,
@@ -343,12 +376,12 @@ impl<'a, E: Element> View<'a, E> {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where it lies.
+    /// The device whose memory it lies in.
     pub fn gpu(&self) -> &'a Gpu {
         self.gpu
     }
@@ -356,7 +389,7 @@ impl<'a, E: Element> View<'a, E> {
     /// See [`Vector::part`].
     ///
     /// # Panics
-    /// When there are fewer values.
+    /// If there are fewer values.
     #[must_use]
     pub fn part(&self, from: usize, len: usize) -> View<'a, E> {
         assert!(from + len <= self.len, "{from} + {len} of {}", self.len);
@@ -373,45 +406,36 @@ impl<'a, E: Element> View<'a, E> {
     /// See [`Vector::read`].
     pub fn read(&self) -> Result<Vec<E>, Error> {
         let mut out = vec![E::default(); self.len];
-        if self.len > 0 {
-            // SAFETY: `out` is that long, and every bit pattern is a value of an `Element`.
-            let bytes = unsafe {
-                std::slice::from_raw_parts_mut(
-                    out.as_mut_ptr().cast::<u8>(),
-                    size_of_val(out.as_slice()),
-                )
-            };
+        if !out.is_empty() {
+            let bytes = bytemuck::cast_slice_mut(&mut out);
             self.gpu.shared.driver.download(bytes, self.at)?;
         }
         Ok(out)
     }
 
-    /// Replaces its values.
+    /// Replaces its values. They have been read when this returns.
     ///
     /// # Errors
-    /// When the device does not take them.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When there are more or fewer.
+    /// If there are more or fewer values.
     pub fn write(&self, values: &[E]) -> Result<(), Error> {
         assert_eq!(self.len, values.len(), "values");
         if values.is_empty() {
             return Ok(());
         }
-        // SAFETY: values of an `Element` have no padding.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
-        };
+        let bytes = bytemuck::cast_slice(values);
         self.gpu.shared.driver.upload(self.at, bytes)
     }
 
     /// Copies the values of another view.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths differ.
+    /// If lengths differ.
     pub fn copy(&self, from: View<'_, E>) -> Result<(), Error> {
         assert_eq!(self.len, from.len, "values");
         if self.len == 0 {
@@ -424,25 +448,23 @@ impl<'a, E: Element> View<'a, E> {
     /// Sets every byte.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     pub fn fill_bytes(&self, byte: u8) -> Result<(), Error> {
-        match self.len {
-            0 => Ok(()),
-            len => self
-                .gpu
-                .shared
-                .driver
-                .fill(self.at, byte, len * size_of::<E>()),
+        if self.is_empty() {
+            return Ok(());
         }
+        let bytes = self.len * size_of::<E>();
+        self.gpu.shared.driver.fill(self.at, byte, bytes)
     }
 }
 
-/// The address kernels get of an optional view.
+/// The address of an optional view, as kernels take it: 0 if it is missing.
 fn address<E>(view: Option<View<'_, E>>) -> u64 {
     view.map_or(0, |v| v.at)
 }
 
-/// Threads of a block over single values, and blocks over that many; few enough that each has some work.
+/// Grid and block of a kernel over single values. There are few enough threads for each to have
+/// work.
 fn flat(count: usize) -> ([usize; 3], [u32; 3]) {
     ([count.div_ceil(256).min(1 << 14), 1, 1], [256, 1, 1])
 }

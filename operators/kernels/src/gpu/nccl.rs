@@ -1,4 +1,4 @@
-//! Sums over the devices of several processes, through NCCL, which is loaded when they join.
+//! Sums over the devices of several processes through NCCL, which is loaded when they join.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -10,10 +10,11 @@ use cudarc::nccl::sys::{self, ncclDataType_t, ncclRedOp_t};
 use super::Error;
 use super::driver::Kind;
 
-/// A device's place among those that add up numbers together.
+/// A device's membership in a ring.
 pub(super) struct Communicator(sys::ncclComm_t);
 
-// SAFETY: NCCL's communicators may be used from any thread, one at a time, which the lock around this one holds.
+// SAFETY: NCCL's communicators may be used from any thread, by one at a time. The lock around this
+// one makes sure of that.
 unsafe impl Send for Communicator {}
 
 fn failed(what: &str, e: &nccl::NcclError) -> Error {
@@ -24,14 +25,16 @@ fn failed(what: &str, e: &nccl::NcclError) -> Error {
 }
 
 fn present() -> Result<(), Error> {
-    // SAFETY: only looks whether the library can be loaded; to load it runs its initialisers, which NVIDIA's do no harm in.
-    match unsafe { sys::is_culib_present() } {
-        true => Ok(()),
-        false => Err(Error::NoLibrary { name: "libnccl" }),
+    // SAFETY: this only checks whether the library can be loaded. Loading it runs its initialisers;
+    // those of NVIDIA's libraries are harmless.
+    if unsafe { sys::is_culib_present() } {
+        Ok(())
+    } else {
+        Err(Error::NoLibrary { name: "libnccl" })
     }
 }
 
-/// A name for those who will join, made by one of them.
+/// A name for a new ring. One of its members makes it.
 pub(super) fn name() -> Result<Vec<u8>, Error> {
     present()?;
     let id = nccl::get_uniqueid().map_err(|e| failed("making a name", &e))?;
@@ -39,7 +42,7 @@ pub(super) fn name() -> Result<Vec<u8>, Error> {
 }
 
 impl Communicator {
-    /// Waits for all others. The device's context must be the thread's current one.
+    /// Joins a ring, and waits for its other members. The device's context must be current.
     pub fn join(name: &[u8], rank: usize, size: usize) -> Result<Self, Error> {
         present()?;
         let mut id = sys::ncclUniqueId { internal: [0; 128] };
@@ -59,10 +62,11 @@ impl Communicator {
         Ok(Communicator(comm))
     }
 
-    /// Queues the sum of `count` numbers of all devices, in place.
+    /// Queues the sum of `count` numbers over the ring, in place.
     ///
     /// # Safety
-    /// So many numbers of that type must lie at `at`, on the device this was joined with, and the stream be one of its context.
+    /// `count` numbers of type `kind` must lie at `at` on the device that joined, and the stream
+    /// must belong to its context.
     pub unsafe fn add_up(
         &self,
         at: u64,
@@ -76,7 +80,7 @@ impl Communicator {
             Kind::Bf16 => ncclDataType_t::ncclBfloat16,
         };
         let place = at as *mut c_void;
-        // SAFETY: the caller's; the communicator lives as long as this.
+        // SAFETY: the caller's; the communicator lives as long as `self`.
         unsafe {
             nccl::all_reduce(
                 place,
@@ -95,7 +99,8 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        // SAFETY: nobody has it any more. Others may be gone, so nobody is waited for; what fails here has no one to tell.
+        // SAFETY: nothing else holds the communicator. Other members may be gone, so this does not
+        // wait for them. Errors cannot be reported from here.
         let _ = unsafe { nccl::comm_abort(self.0) };
     }
 }

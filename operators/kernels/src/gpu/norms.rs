@@ -1,24 +1,39 @@
-//! Bias, layer normalisation, activation and shortcut of a layer, fused: what [`crate::norm`] does.
+//! Bias, layer normalisation, activation and shortcut of a layer, fused, as in [`crate::norm`].
 
-use super::messages::join_rows;
-use super::rows::MAX_PARTS;
+use super::layout::kernel_arguments;
+use super::sums::{MAX_PARTS, join_rows};
 use super::{Error, State, View, address};
 use crate::activation::Activation;
 
-/// Rows of a block: one warp each.
+/// Rows per block; each has one warp.
 const WARPS: u32 = 8;
 
-/// Scale and shift of a normalisation, or their gradients.
-pub type Affine<'a, A> = (View<'a, A>, View<'a, A>);
+/// Scale and shift of a normalisation, `dim` values each, or their gradients.
+#[derive(Clone, Copy)]
+pub struct Affine<'a, A> {
+    /// The factor of each column.
+    pub scale: View<'a, A>,
+    /// What is added to each column.
+    pub shift: View<'a, A>,
+}
+
+/// What a normalisation keeps for its backward pass.
+#[derive(Clone, Copy)]
+pub struct Normed<'a, S: State> {
+    /// Normalised values, `rows x dim`.
+    pub values: View<'a, S>,
+    /// 1 / standard deviation of each row.
+    pub rstd: View<'a, S::Acc>,
+}
 
 /// What follows a layer's linear map.
 #[derive(Clone, Copy)]
 pub struct Norm<'a, S: State> {
-    /// `dim` values.
+    /// Bias of the linear map, `dim` values.
     pub bias: View<'a, S::Acc>,
-    /// Scale and shift of the normalisation; without them there is none.
+    /// Scale and shift of the normalisation; `None` if there is no normalisation.
     pub affine: Option<Affine<'a, S::Acc>>,
-    /// Activation.
+    /// Activation function.
     pub activation: Activation,
     /// Width of rows.
     pub dim: usize,
@@ -31,37 +46,6 @@ pub struct NormGrads<'a, A: State> {
     pub bias: View<'a, A>,
     /// Of scale and shift.
     pub affine: Option<Affine<'a, A>>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct ForwardArgs {
-    lin: u64,
-    y: u64,
-    rstd: u64,
-    bias: u64,
-    gamma: u64,
-    beta: u64,
-    shortcut: u64,
-    rows: u32,
-    n: u32,
-    activation: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct BackArgs {
-    dy: u64,
-    normed: u64,
-    rstd: u64,
-    gamma: u64,
-    beta: u64,
-    dlin: u64,
-    partial: u64,
-    rows: u32,
-    n: u32,
-    activation: u32,
-    per: u32,
 }
 
 fn code(activation: Activation) -> u32 {
@@ -80,20 +64,19 @@ fn code(activation: Activation) -> u32 {
 impl<S: State> Norm<'_, S> {
     fn rows(&self, x: View<'_, S>) -> usize {
         assert_eq!(self.bias.len(), self.dim, "bias");
-        let fits = |(g, b): (View<'_, S::Acc>, View<'_, S::Acc>)| {
-            (g.len(), b.len()) == (self.dim, self.dim)
-        };
+        let fits = |a: Affine<'_, S::Acc>| (a.scale.len(), a.shift.len()) == (self.dim, self.dim);
         assert!(self.affine.is_none_or(fits), "scale and shift");
         x.len() / self.dim.max(1)
     }
 
-    /// `y = activation(norm(lin + bias)) + shortcut`; `lin` becomes the normalised values, `rstd` (one a row) 1 / deviation.
+    /// `y = activation(norm(lin + bias)) + shortcut`. `lin` becomes the normalised values, and
+    /// `rstd` 1 / standard deviation of each row.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn forward(
         &self,
         lin: View<'_, S>,
@@ -104,13 +87,13 @@ impl<S: State> Norm<'_, S> {
         let rows = self.rows(lin);
         assert_eq!((y.len(), rstd.len()), (lin.len(), rows), "output");
         assert!(shortcut.is_none_or(|s| s.len() == y.len()), "shortcut");
-        let args = ForwardArgs {
+        let args = NormForwardArgs {
             lin: lin.at,
             y: y.at,
             rstd: rstd.at,
             bias: self.bias.at,
-            gamma: address(self.affine.map(|a| a.0)),
-            beta: address(self.affine.map(|a| a.1)),
+            gamma: address(self.affine.map(|a| a.scale)),
+            beta: address(self.affine.map(|a| a.shift)),
             shortcut: address(shortcut),
             rows: rows as u32,
             n: self.dim as u32,
@@ -121,33 +104,35 @@ impl<S: State> Norm<'_, S> {
         y.gpu().launch(&name, grid, [32, WARPS, 1], 0, &args)
     }
 
-    /// Gradients of the linear output and of the parameters (these are replaced) from that of the output; the shortcut's is the caller's.
+    /// Gradients of the linear output and of the parameters, which are replaced, from that of the
+    /// output. The gradient of the shortcut is `dy` itself, which the caller adds.
     ///
     /// # Errors
-    /// When the device does not do it, or has no memory for partial sums.
+    /// If the device reports one, or has no memory for partial sums.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn backward(
         &self,
-        (normed, rstd): (View<'_, S>, View<'_, S::Acc>),
+        normed: Normed<'_, S>,
         dy: View<'_, S>,
         dlin: View<'_, S>,
         grads: NormGrads<'_, S::Acc>,
     ) -> Result<(), Error> {
         let (rows, n) = (self.rows(dy), self.dim);
-        assert_eq!((normed.len(), dlin.len()), (dy.len(), dy.len()), "output");
-        assert_eq!(rstd.len(), rows, "one deviation a row");
+        let values = normed.values.len();
+        assert_eq!((values, dlin.len()), (dy.len(), dy.len()), "output");
+        assert_eq!(normed.rstd.len(), rows, "one deviation per row");
         let gpu = dy.gpu();
         let per = rows.div_ceil(MAX_PARTS).max(64);
         let parts = rows.div_ceil(per);
         let partial = gpu.dirty::<S::Acc>(parts * 3 * n)?;
-        let args = BackArgs {
+        let args = NormBackwardArgs {
             dy: dy.at,
-            normed: normed.at,
-            rstd: rstd.at,
-            gamma: address(self.affine.map(|a| a.0)),
-            beta: address(self.affine.map(|a| a.1)),
+            normed: normed.values.at,
+            rstd: normed.rstd.at,
+            gamma: address(self.affine.map(|a| a.scale)),
+            beta: address(self.affine.map(|a| a.shift)),
             dlin: dlin.at,
             partial: partial.at,
             rows: rows as u32,
@@ -171,10 +156,39 @@ impl<S: State> Norm<'_, S> {
         let all = gpu.vector(&[0, parts as u32])?;
         join_rows(partial.view(), all.view(), sums.view(), 3 * n)?;
         grads.bias.copy(sums.part(0, n))?;
-        if let Some((gamma, beta)) = grads.affine {
-            gamma.copy(sums.part(n, n))?;
-            beta.copy(sums.part(2 * n, n))?;
+        if let Some(affine) = grads.affine {
+            affine.scale.copy(sums.part(n, n))?;
+            affine.shift.copy(sums.part(2 * n, n))?;
         }
         Ok(())
+    }
+}
+
+kernel_arguments! {
+    struct NormForwardArgs {
+        lin: u64,
+        y: u64,
+        rstd: u64,
+        bias: u64,
+        gamma: u64,
+        beta: u64,
+        shortcut: u64,
+        rows: u32,
+        n: u32,
+        activation: u32,
+    }
+
+    struct NormBackwardArgs {
+        dy: u64,
+        normed: u64,
+        rstd: u64,
+        gamma: u64,
+        beta: u64,
+        dlin: u64,
+        partial: u64,
+        rows: u32,
+        n: u32,
+        activation: u32,
+        per: u32,
     }
 }

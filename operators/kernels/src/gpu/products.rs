@@ -18,23 +18,24 @@ pub struct Matrix<'a, E> {
 }
 
 impl<'a, E: Element> Matrix<'a, E> {
-    /// A matrix.
+    /// A matrix without gaps between its rows.
     ///
     /// # Panics
-    /// When the vector is shorter.
+    /// If the vector is shorter.
     pub fn new(view: View<'a, E>, rows: usize, columns: usize) -> Self {
         Matrix::strided(view, rows, columns, columns)
     }
 
-    /// A block of `columns` columns inside rows of `stride` values.
+    /// The first `columns` of every `stride` values.
     ///
     /// # Panics
-    /// When the vector is shorter, or rows overlap.
+    /// If the vector is shorter, or rows overlap.
     pub fn strided(view: View<'a, E>, rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns, "rows overlap");
-        let needed = match rows {
-            0 => 0,
-            rows => (rows - 1) * stride + columns,
+        let needed = if rows == 0 {
+            0
+        } else {
+            (rows - 1) * stride + columns
         };
         assert!(
             view.len() >= needed,
@@ -49,7 +50,7 @@ impl<'a, E: Element> Matrix<'a, E> {
         }
     }
 
-    /// The transpose, without moving anything.
+    /// The transpose; nothing is copied.
     #[must_use]
     pub fn t(self) -> Self {
         Matrix {
@@ -58,6 +59,11 @@ impl<'a, E: Element> Matrix<'a, E> {
             transposed: !self.transposed,
             ..self
         }
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     fn place(&self) -> Place {
@@ -80,13 +86,13 @@ pub(super) fn kind<E: Element>() -> Kind {
     }
 }
 
-/// `c = a b`, or `c += a b` where `add`; sums are made in f32 of f32 and bf16, in f64 of f64.
+/// `c = a b`, or `c += a b` if `add`. Sums of f32 and bf16 are in f32, sums of f64 in f64.
 ///
 /// # Errors
-/// When the device does not do it.
+/// If the device reports one.
 ///
 /// # Panics
-/// When shapes do not fit, or `c` is a transpose.
+/// If shapes do not match, or `c` is a transpose.
 pub fn product<F: State, C: State<Acc = F::Acc>>(
     c: Matrix<'_, C>,
     a: Matrix<'_, F>,
@@ -99,21 +105,24 @@ pub fn product<F: State, C: State<Acc = F::Acc>>(
         (a.rows, b.columns),
         "the result's shape"
     );
-    assert!(!c.transposed, "the result is no transpose");
+    assert!(!c.transposed, "the result must not be a transpose");
     if c.rows == 0 || c.columns == 0 {
         return Ok(());
     }
     if a.columns == 0 {
         assert_eq!(c.stride, c.columns, "an empty sum into a block");
-        return match add {
-            true => Ok(()),
-            false => c.view.part(0, c.rows * c.columns).fill_bytes(0),
+        return if add {
+            Ok(())
+        } else {
+            c.view.part(0, c.rows * c.columns).fill_bytes(0)
         };
     }
     let gpu = c.view.gpu();
     gpu.shared.driver.product(&Product {
         tf32: gpu.tf32,
-        sizes: (a.rows, a.columns, b.columns),
+        m: a.rows,
+        k: a.columns,
+        n: b.columns,
         a: a.place(),
         b: b.place(),
         factors: kind::<F>(),

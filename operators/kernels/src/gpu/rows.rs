@@ -1,106 +1,103 @@
-//! Moving rows about: gathering, adding, scaling, casting, and sums over rows.
+//! Kernels that move rows: gathering, adding, scaling, casting.
 
 use half::bf16;
 
-use super::messages::{DeviceRows, join_rows};
+use super::device_rows::DeviceRows;
+use super::layout::kernel_arguments;
+pub use super::sums::sum_rows;
 use super::{Error, State, View, address, flat};
 
+/// Which rows' states are copied to which rows.
 #[derive(Clone, Copy)]
-#[repr(C)]
-struct GatherArgs {
-    x: u64,
-    far: u64,
-    out: u64,
-    row_node: u64,
-    row_query: u64,
-    map: u64,
-    rows: u32,
-    d: u32,
-    width: u32,
+pub struct Gather<'a> {
+    /// The rows that have states.
+    pub from: &'a DeviceRows,
+    /// The rows that need them.
+    pub to: &'a DeviceRows,
 }
 
-/// The states of `from` that rows `to` see, `to.len() x dim`; `far` are those of nodes without a row.
-///
-/// # Errors
-/// When the device does not do it (so for all functions here).
-///
-/// # Panics
-/// When lengths do not fit (so for all functions here).
-pub fn gather_states<S: State>(
-    (from, to): (&DeviceRows, &DeviceRows),
-    x: View<'_, S>,
-    far: Option<View<'_, S>>,
-    out: View<'_, S>,
-    dim: usize,
-) -> Result<(), Error> {
-    assert_eq!(
-        (x.len(), out.len()),
-        (from.len() * dim, to.len() * dim),
-        "states"
-    );
-    assert_eq!(from.map().len(), to.map().len(), "rows of another graph");
-    let args = GatherArgs {
-        x: x.at,
-        far: address(far),
-        out: out.at,
-        row_node: to.node().at,
-        row_query: to.query().at,
-        map: from.map().at,
-        rows: to.len() as u32,
-        d: dim as u32,
-        width: from.queries() as u32 + 1,
-    };
-    let name = format!("gather_states_{}", S::TAG);
-    out.gpu().launch_rows(&name, to.len(), dim, &args)
+impl Gather<'_> {
+    /// Copies to each row of `to` the state of the same node and query, `to.len() x dim`. `far` are
+    /// the states of nodes without a row, `nodes x dim`; zero if there are none.
+    ///
+    /// # Errors
+    /// If the device reports one.
+    ///
+    /// # Panics
+    /// If lengths do not match.
+    pub fn states<S: State>(
+        &self,
+        x: View<'_, S>,
+        far: Option<View<'_, S>>,
+        out: View<'_, S>,
+        dim: usize,
+    ) -> Result<(), Error> {
+        let (from, to) = (self.from, self.to);
+        assert_eq!(
+            (x.len(), out.len()),
+            (from.len() * dim, to.len() * dim),
+            "states"
+        );
+        assert_eq!(from.map().len(), to.map().len(), "rows of another graph");
+        let args = GatherStatesArgs {
+            x: x.at,
+            far: address(far),
+            out: out.at,
+            row_node: to.node().at,
+            row_query: to.query().at,
+            map: from.map().at,
+            rows: to.len() as u32,
+            d: dim as u32,
+            width: from.queries() as u32 + 1,
+        };
+        let name = format!("gather_states_{}", S::TAG);
+        out.gpu().launch_rows(&name, to.len(), dim, &args)
+    }
 }
 
-/// Some columns of rows with more of them.
+/// Some columns of wider rows.
 #[derive(Clone, Copy)]
 pub struct Block {
     /// Width of a whole row.
     pub stride: usize,
     /// First column.
     pub column: usize,
-    /// Columns.
+    /// Number of columns.
     pub dim: usize,
 }
 
+/// States of nodes without a row.
 #[derive(Clone, Copy)]
-#[repr(C)]
-struct TakeArgs {
-    x: u64,
-    far: u64,
-    out: u64,
-    index: u64,
-    node: u64,
-    rows: u32,
-    d: u32,
-    stride: u32,
-    column: u32,
+pub struct Far<'a, S> {
+    /// `nodes x dim`
+    pub states: View<'a, S>,
+    /// The node of each state that is taken.
+    pub node: View<'a, u32>,
 }
 
-/// `out[j, block] = x[index[j]]`; where that is [`crate::rows::NONE`] it is `far`'s state of that node, or zero.
+/// `out[j, block] = x[index[j]]`. If the index is [`crate::rows::NONE`], it is the node's state in
+/// `far`, or zero if there is no `far`.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn take_states<S: State>(
     x: View<'_, S>,
-    far: Option<(View<'_, S>, View<'_, u32>)>,
+    far: Option<Far<'_, S>>,
     index: View<'_, u32>,
     out: View<'_, S::Acc>,
     block: Block,
 ) -> Result<(), Error> {
     assert_eq!(out.len(), index.len() * block.stride, "rows");
     assert!(block.column + block.dim <= block.stride, "columns");
-    let args = TakeArgs {
+    let args = TakeStatesArgs {
         x: x.at,
-        far: address(far.map(|f| f.0)),
+        far: address(far.map(|f| f.states)),
         out: out.at,
         index: index.at,
-        node: address(far.map(|f| f.1)),
+        node: address(far.map(|f| f.node)),
         rows: index.len() as u32,
         d: block.dim as u32,
         stride: block.stride as u32,
@@ -110,38 +107,25 @@ pub fn take_states<S: State>(
     out.gpu().launch_rows(&name, index.len(), block.dim, &args)
 }
 
-/// Which rows of states were taken, and where: group `g` is row `row[g]`, at `positions[offsets[g]..offsets[g + 1]]`.
+/// Where rows of states were copied to by [`take_states`]: row `row[g]` to
+/// `positions[offsets[g]..offsets[g + 1]]`.
 #[derive(Clone, Copy)]
 pub struct Groups<'a> {
     /// Distinct rows.
     pub row: View<'a, u32>,
-    /// One more than rows.
+    /// One more value than rows.
     pub offsets: View<'a, u32>,
-    /// Where each was taken.
+    /// Indices of rows of the output.
     pub positions: View<'a, u32>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct GiveArgs {
-    x: u64,
-    dout: u64,
-    row: u64,
-    offsets: u64,
-    positions: u64,
-    rows: u32,
-    d: u32,
-    stride: u32,
-    column: u32,
 }
 
 /// Backward of [`take_states`], added to `dx`.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn give_states<S: State>(
     dx: View<'_, S>,
     dout: View<'_, S::Acc>,
@@ -149,7 +133,7 @@ pub fn give_states<S: State>(
     block: Block,
 ) -> Result<(), Error> {
     assert_eq!(groups.offsets.len(), groups.row.len() + 1, "groups");
-    let args = GiveArgs {
+    let args = GiveStatesArgs {
         x: dx.at,
         dout: dout.at,
         row: groups.row.at,
@@ -165,26 +149,15 @@ pub fn give_states<S: State>(
         .launch_rows(&name, groups.row.len(), block.dim, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct AddArgs {
-    to: u64,
-    from: u64,
-    to_at: u64,
-    from_at: u64,
-    rows: u32,
-    d: u32,
-}
-
 fn add_args(
     to: u64,
     from: u64,
     to_at: View<'_, u32>,
     from_at: View<'_, u32>,
     dim: usize,
-) -> AddArgs {
+) -> AddRowsArgs {
     assert_eq!(to_at.len(), from_at.len(), "rows to and from");
-    AddArgs {
+    AddRowsArgs {
         to,
         from,
         to_at: to_at.at,
@@ -194,13 +167,13 @@ fn add_args(
     }
 }
 
-/// `states[to_at[j]] += rows[from_at[j]]`, where no two go to the same row.
+/// `states[to_at[j]] += rows[from_at[j]]`. No two values of `to_at` are the same.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn add_to_states<S: State>(
     states: View<'_, S>,
     rows: View<'_, S::Acc>,
@@ -213,13 +186,13 @@ pub fn add_to_states<S: State>(
     states.gpu().launch_rows(&name, to_at.len(), dim, &args)
 }
 
-/// `rows[to_at[j]] += states[from_at[j]]`, where no two go to the same row.
+/// `rows[to_at[j]] += states[from_at[j]]`. No two values of `to_at` are the same.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn add_from_states<S: State>(
     rows: View<'_, S::Acc>,
     states: View<'_, S>,
@@ -232,25 +205,16 @@ pub fn add_from_states<S: State>(
     states.gpu().launch_rows(&name, to_at.len(), dim, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct SetArgs {
-    values: u64,
-    at: u64,
-    by: u64,
-    count: u32,
-}
-
-/// `values[at[j]] = by[j]`, where no two go to the same place.
+/// `values[at[j]] = by[j]`. No two values of `at` are the same.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn set_at(values: View<'_, u32>, at: View<'_, u32>, by: View<'_, u32>) -> Result<(), Error> {
     assert_eq!(at.len(), by.len(), "values");
-    let args = SetArgs {
+    let args = SetAtArgs {
         values: values.at,
         at: at.at,
         by: by.at,
@@ -260,23 +224,13 @@ pub fn set_at(values: View<'_, u32>, at: View<'_, u32>, by: View<'_, u32>) -> Re
     values.gpu().launch("set_at", grid, [256, 1, 1], 0, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct DivideArgs {
-    x: u64,
-    by: u64,
-    node: u64,
-    rows: u32,
-    d: u32,
-}
-
 /// `x[i] /= by[node[i]]`
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn divide_rows<S: State>(
     x: View<'_, S>,
     by: View<'_, S::Acc>,
@@ -284,7 +238,7 @@ pub fn divide_rows<S: State>(
     dim: usize,
 ) -> Result<(), Error> {
     assert_eq!(x.len(), node.len() * dim, "rows");
-    let args = DivideArgs {
+    let args = DivideRowsArgs {
         x: x.at,
         by: by.at,
         node: node.at,
@@ -295,27 +249,16 @@ pub fn divide_rows<S: State>(
     x.gpu().launch_rows(&name, node.len(), dim, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct WeighArgs {
-    x: u64,
-    weight: u64,
-    out: u64,
-    index: u64,
-    rows: u32,
-    d: u32,
-}
-
 fn weigh_args<A: State>(
     x: View<'_, A>,
     weight: Option<View<'_, A>>,
     index: View<'_, u32>,
     out: View<'_, A>,
     dim: usize,
-) -> WeighArgs {
+) -> WeighRowsArgs {
     assert_eq!(out.len(), index.len() * dim, "rows");
     assert!(weight.is_none_or(|w| w.len() == index.len()), "weights");
-    WeighArgs {
+    WeighRowsArgs {
         x: x.at,
         weight: address(weight),
         out: out.at,
@@ -328,10 +271,10 @@ fn weigh_args<A: State>(
 /// `out[j] = weight[j] x[index[j]]`
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn weigh_rows<A: State<Acc = A>>(
     x: View<'_, A>,
     weight: Option<View<'_, A>>,
@@ -347,10 +290,10 @@ pub fn weigh_rows<A: State<Acc = A>>(
 /// Backward of [`weigh_rows`]: `dx[index[j]] += weight[j] dout[j]`, in order.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn weigh_rows_backward<A: State<Acc = A>>(
     dx: View<'_, A>,
     weight: Option<View<'_, A>>,
@@ -367,24 +310,13 @@ pub fn weigh_rows_backward<A: State<Acc = A>>(
         .launch(&name, [dim.div_ceil(128), 1, 1], [128, 1, 1], 0, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct BiasArgs {
-    x: u64,
-    bias: u64,
-    rows: u32,
-    d: u32,
-    per: u32,
-    relu: u32,
-}
-
-/// `x[i] += bias[i / per]`, rows of `dim` values; then ReLU where `relu`.
+/// `x[i] += bias[i / per]`, rows of `dim` values; then ReLU if `relu`.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn bias_rows<A: State<Acc = A>>(
     x: View<'_, A>,
     bias: View<'_, A>,
@@ -394,7 +326,7 @@ pub fn bias_rows<A: State<Acc = A>>(
 ) -> Result<(), Error> {
     let rows = x.len() / dim.max(1);
     assert_eq!(bias.len(), rows.div_ceil(per.max(1)) * dim, "bias");
-    let args = BiasArgs {
+    let args = BiasRowsArgs {
         x: x.at,
         bias: bias.at,
         rows: rows as u32,
@@ -406,22 +338,20 @@ pub fn bias_rows<A: State<Acc = A>>(
     x.gpu().launch_rows(&name, rows, dim, &args)
 }
 
+/// What [`each`] does with values of `x` and `y`. The numbers are those of `gpu/rows.cuh`.
 #[derive(Clone, Copy)]
-#[repr(C)]
-struct EachArgs {
-    x: u64,
-    y: u64,
-    count: u64,
-    op: u32,
+enum EachOp {
+    Add = 0,
+    ReluBackward = 1,
 }
 
-fn each<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>, op: u32) -> Result<(), Error> {
+fn each<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>, op: EachOp) -> Result<(), Error> {
     assert_eq!(x.len(), y.len(), "values");
     let args = EachArgs {
         x: x.at,
         y: y.at,
         count: x.len() as u64,
-        op,
+        op: op as u32,
     };
     let (grid, block) = flat(x.len());
     let name = format!("each_{}", A::TAG);
@@ -431,36 +361,28 @@ fn each<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>, op: u32) -> Result<()
 /// `x += y`
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn add<A: State<Acc = A>>(x: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
-    each(x, y, 0)
+    each(x, y, EachOp::Add)
 }
 
 /// Backward of ReLU, from its output: `dx = 0` where `y` is not above zero.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn relu_backward<A: State<Acc = A>>(dx: View<'_, A>, y: View<'_, A>) -> Result<(), Error> {
-    each(dx, y, 1)
+    each(dx, y, EachOp::ReluBackward)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct CastArgs {
-    to: u64,
-    from: u64,
-    count: u64,
-}
-
-/// Which conversions there are.
+/// A conversion that there is a kernel for.
 pub trait CastFrom<E>: Sized {
-    /// The kernel; `None` where it is a copy.
+    /// The kernel's name; `None` if the types are the same, which needs only a copy.
     const KERNEL: Option<&'static str>;
 }
 
@@ -483,10 +405,10 @@ impl CastFrom<f64> for f32 {
 /// Copies with a conversion, rounding to nearest.
 ///
 /// # Errors
-/// See [`gather_states`].
+/// If the device reports one.
 ///
 /// # Panics
-/// See [`gather_states`].
+/// If lengths do not match.
 pub fn cast<To: State + CastFrom<From>, From: State>(
     to: View<'_, To>,
     from: View<'_, From>,
@@ -494,9 +416,10 @@ pub fn cast<To: State + CastFrom<From>, From: State>(
     assert_eq!(to.len(), from.len(), "values");
     let Some(kernel) = <To as CastFrom<From>>::KERNEL else {
         let bytes = to.len() * size_of::<To>();
-        return match bytes {
-            0 => Ok(()),
-            _ => to.gpu().shared.driver.copy(to.at, from.at, bytes),
+        return if bytes == 0 {
+            Ok(())
+        } else {
+            to.gpu().shared.driver.copy(to.at, from.at, bytes)
         };
     };
     let args = CastArgs {
@@ -508,46 +431,95 @@ pub fn cast<To: State + CastFrom<From>, From: State>(
     to.gpu().launch(kernel, grid, block, 0, &args)
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct ColumnArgs {
-    x: u64,
-    out: u64,
-    rows: u32,
-    d: u32,
-    per: u32,
-}
+kernel_arguments! {
+    struct GatherStatesArgs {
+        x: u64,
+        far: u64,
+        out: u64,
+        row_node: u64,
+        row_query: u64,
+        map: u64,
+        rows: u32,
+        d: u32,
+        width: u32,
+    }
 
-/// Rows of partial sums that [`super::norms`] and [`sum_rows`] make at most.
-pub(super) const MAX_PARTS: usize = 1024;
+    struct TakeStatesArgs {
+        x: u64,
+        far: u64,
+        out: u64,
+        index: u64,
+        node: u64,
+        rows: u32,
+        d: u32,
+        stride: u32,
+        column: u32,
+    }
 
-/// `out = Σ_i x[i]`, rows of `dim` values: in parts, then these in order.
-///
-/// # Errors
-/// See [`gather_states`].
-///
-/// # Panics
-/// See [`gather_states`].
-pub fn sum_rows<A: State<Acc = A>>(
-    x: View<'_, A>,
-    out: View<'_, A>,
-    dim: usize,
-) -> Result<(), Error> {
-    assert_eq!(out.len(), dim, "sums");
-    let rows = x.len() / dim.max(1);
-    let gpu = out.gpu();
-    let per = rows.div_ceil(MAX_PARTS).max(64);
-    let parts = rows.div_ceil(per);
-    let partial = gpu.dirty::<A>(parts * dim)?;
-    let args = ColumnArgs {
-        x: x.at,
-        out: partial.at,
-        rows: rows as u32,
-        d: dim as u32,
-        per: per as u32,
-    };
-    let name = format!("column_sums_{}", A::TAG);
-    gpu.launch(&name, [dim.div_ceil(128), parts, 1], [128, 1, 1], 0, &args)?;
-    let all = gpu.vector(&[0, parts as u32])?;
-    join_rows(partial.view(), all.view(), out, dim)
+    struct GiveStatesArgs {
+        x: u64,
+        dout: u64,
+        row: u64,
+        offsets: u64,
+        positions: u64,
+        rows: u32,
+        d: u32,
+        stride: u32,
+        column: u32,
+    }
+
+    struct AddRowsArgs {
+        to: u64,
+        from: u64,
+        to_at: u64,
+        from_at: u64,
+        rows: u32,
+        d: u32,
+    }
+
+    struct SetAtArgs {
+        values: u64,
+        at: u64,
+        by: u64,
+        count: u32,
+    }
+
+    struct DivideRowsArgs {
+        x: u64,
+        by: u64,
+        node: u64,
+        rows: u32,
+        d: u32,
+    }
+
+    struct WeighRowsArgs {
+        x: u64,
+        weight: u64,
+        out: u64,
+        index: u64,
+        rows: u32,
+        d: u32,
+    }
+
+    struct BiasRowsArgs {
+        x: u64,
+        bias: u64,
+        rows: u32,
+        d: u32,
+        per: u32,
+        relu: u32,
+    }
+
+    struct EachArgs {
+        x: u64,
+        y: u64,
+        count: u64,
+        op: u32,
+    }
+
+    struct CastArgs {
+        to: u64,
+        from: u64,
+        count: u64,
+    }
 }

@@ -1,20 +1,10 @@
-//! PNA's features times functions of their node's degree: the input of its linear map.
+//! PNA's features times functions of their node's degree, which its linear map reads.
 
+use super::layout::kernel_arguments;
 use super::{Error, State, View};
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct ScaledArgs {
-    features: u64,
-    wide: u64,
-    scale: u64,
-    inverse: u64,
-    row_node: u64,
-    rows: u32,
-    d: u32,
-}
-
-/// PNA's functions of a node's degree: features are multiplied by 1 and by each of two values per node.
+/// PNA's functions of a node's degree: features are multiplied by 1 and by each of these. Both have
+/// a value for each node.
 #[derive(Clone, Copy)]
 pub struct Scales<'a, A> {
     /// Larger for larger degrees.
@@ -27,18 +17,16 @@ impl<A: State<Acc = A>> Scales<'_, A> {
     fn launch<S: State<Acc = A>>(
         &self,
         name: &str,
-        (features, wide): (View<'_, S>, View<'_, S>),
+        features: View<'_, S>,
+        wide: View<'_, S>,
         node: View<'_, u32>,
         d: usize,
     ) -> Result<(), Error> {
-        assert_eq!(self.scale.len(), self.inverse.len(), "two values a node");
+        assert_eq!(self.scale.len(), self.inverse.len(), "two values per node");
         let rows = node.len();
-        assert_eq!(
-            (features.len(), wide.len()),
-            (rows * 4 * d, rows * 12 * d),
-            "features"
-        );
-        let args = ScaledArgs {
+        assert_eq!(features.len(), rows * 4 * d, "features");
+        assert_eq!(wide.len(), rows * 12 * d, "scaled features");
+        let args = ScaleFeaturesArgs {
             features: features.at,
             wide: wide.at,
             scale: self.scale.at,
@@ -51,14 +39,15 @@ impl<A: State<Acc = A>> Scales<'_, A> {
         features.gpu().launch_rows(&name, rows, 4 * d, &args)
     }
 
-    /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`; `node` is the node of each row. Column
-    /// `12 c + 3 s + f` is function f of the degree times statistic s of feature c.
+    /// The input of the linear map, `rows x 12 d`, from PNA's features, `rows x 4 d`. `node` is the
+    /// node of each row. Column `12 c + 3 s + f` is function f of the degree times statistic s of
+    /// feature c.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn widen<S: State<Acc = A>>(
         &self,
         features: View<'_, S>,
@@ -66,16 +55,17 @@ impl<A: State<Acc = A>> Scales<'_, A> {
         wide: View<'_, S>,
         dim: usize,
     ) -> Result<(), Error> {
-        self.launch("scale_features", (features, wide), node, dim)
+        self.launch("scale_features", features, wide, node, dim)
     }
 
-    /// Backward of [`Scales::widen`]: the features' gradient, `rows x 4 d`, from that of the linear map's input.
+    /// Backward of [`Scales::widen`]: the gradient of the features, `rows x 4 d`, from that of the
+    /// linear map's input.
     ///
     /// # Errors
-    /// When the device does not do it.
+    /// If the device reports one.
     ///
     /// # Panics
-    /// When lengths do not fit.
+    /// If lengths do not match.
     pub fn widen_backward<S: State<Acc = A>>(
         &self,
         dwide: View<'_, S>,
@@ -83,6 +73,18 @@ impl<A: State<Acc = A>> Scales<'_, A> {
         dfeatures: View<'_, S>,
         dim: usize,
     ) -> Result<(), Error> {
-        self.launch("scale_features_grad", (dfeatures, dwide), node, dim)
+        self.launch("scale_features_grad", dfeatures, dwide, node, dim)
+    }
+}
+
+kernel_arguments! {
+    struct ScaleFeaturesArgs {
+        features: u64,
+        wide: u64,
+        scale: u64,
+        inverse: u64,
+        row_node: u64,
+        rows: u32,
+        d: u32,
     }
 }

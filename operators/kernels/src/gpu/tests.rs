@@ -1,39 +1,42 @@
-//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of a block's threads, or, where
-//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
+//! A device compared with the CPU's kernels, on random shapes and rows. The device is the emulation,
+//! with the threads of a block in both orders, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks
+//! for it.
 
 use gfm_pipe_testing::Random;
 use half::bf16;
 use proptest::prelude::*;
 
 use super::heads::{Head, HeadGrads};
+use super::layout::kernel_arguments;
 use super::losses::Sparse;
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Marks, Messages, Starts};
-use super::norms::{Norm, NormGrads};
-use super::optimizer::{Adam, sum_of_squares};
+use super::norms::{self, Norm, NormGrads};
+use super::optimizer::{Adam, Clip, sum_of_squares};
 use super::products::{Matrix, product};
 use super::rows::{
-    Block, CastFrom, Groups, add_from_states, add_to_states, bias_rows, cast, divide_rows,
-    gather_states, give_states, relu_backward, set_at, sum_rows, take_states, weigh_rows,
+    Block, CastFrom, Far, Gather, Groups, add_from_states, add_to_states, bias_rows, cast,
+    divide_rows, give_states, relu_backward, set_at, sum_rows, take_states, weigh_rows,
     weigh_rows_backward,
 };
-use super::{Gpu, State, Vector};
+use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;
 use crate::adamw::AdamW;
-use crate::layer::{self, Layer};
+use crate::csr::{ByRelation, Csr};
+use crate::layer::{self, Aggregate, Layer};
 use crate::message::{DistMult, Message, RotatE, TransE};
 use crate::norm::{Affine, Normed, norm_activate, norm_activate_backward};
 use crate::rows::{NONE, Rows};
-use crate::rspmm::{ByRelation, Csr};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
+/// The device that tests run on: the emulation if it was built, else the first CUDA device if
+/// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 pub(super) fn device() -> Option<Gpu> {
     #[cfg(feature = "gpu-emulation")]
     return Some(Gpu::emulated());
     #[cfg(not(feature = "gpu-emulation"))]
     {
-        // One for all tests: to open it takes longer than most of them.
+        // All tests share one, because opening it takes longer than most of them.
         static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
         let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
             Ok("cuda") => Some(Gpu::open(0).unwrap()),
@@ -51,7 +54,7 @@ pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
     Random::new(seed).signed(n)
 }
 
-/// Element types, and how close sums of some hundred values of about 1 come.
+/// Element types, with the error allowed for sums of some hundred values of about 1.
 pub(super) trait Tested: State {
     const CLOSE: f64;
     /// Whether it is f32.
@@ -100,15 +103,16 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     close_sums(what, got, want, 1);
 }
 
-/// The same for sums of up to so many terms. Where the terms of a hub cancel, their rounding errors
-/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow as the root of
+/// As [`close`], for sums of up to `terms` terms. If the terms of a hub cancel, their rounding errors
+/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow with the root of
 /// the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");
-    let spread = match E::SINGLE {
-        true => (terms.max(1) as f64).sqrt(),
-        false => 1.0,
+    let spread = if E::SINGLE {
+        (terms.max(1) as f64).sqrt()
+    } else {
+        1.0
     };
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let g = g.wide();
@@ -121,8 +125,8 @@ fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize
     }
 }
 
-/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in order, and the other way round; a device
-/// in whatever order it likes.
+/// Runs a check twice, and checks that both give the same bits. The emulation runs the threads of a
+/// block forward, then backward; a device runs them in any order.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     #[cfg(feature = "gpu-emulation")]
     use super::emulated::run_backward;
@@ -274,7 +278,11 @@ impl Setup {
                 at: &self.at,
                 rows: &n.boundary,
             },
-            counts: self.mean.then_some(&n.counts[..]),
+            aggregate: if self.mean {
+                Aggregate::Mean(&n.counts)
+            } else {
+                Aggregate::Sum
+            },
         };
         let mut out = Wanted {
             sum: vec![0.0; self.to.len() * d],
@@ -288,8 +296,12 @@ impl Setup {
             ..layer
         };
         layer::messages::<M, f64>(&seen, &mut out.far);
-        let grads = (&n.dstate[..], &n.dsum[..]);
-        layer::through_messages::<M, f64>(&layer, grads, &n.dy, &mut out.dx, &mut out.drelations);
+        let own = layer::OwnGrads {
+            state: &n.dstate,
+            dy: &n.dy,
+        };
+        let (dx, dw) = (&mut out.dx, &mut out.drelations);
+        layer::sum_backward::<M, f64>(&layer, own, &n.dsum, dx, dw);
         out
     }
 
@@ -475,7 +487,10 @@ fn rows_are_moved_as_told() {
     let node = gpu.vector(&[0u32, 2, 0, 1]).unwrap();
     take_states(
         x.view(),
-        Some((far.view(), node.view())),
+        Some(Far {
+            states: far.view(),
+            node: node.view(),
+        }),
         index.view(),
         out.view(),
         block,
@@ -593,7 +608,11 @@ fn gathered_states_are_those_a_layer_sees() {
     let (x_on, far_on) = (up::<f64>(&gpu, &x), up::<f64>(&gpu, &far));
     let (from_on, to_on) = (rows(&from), rows(&to));
     for seen in [None, Some(far_on.view())] {
-        gather_states((&from_on, &to_on), x_on.view(), seen, out.view(), 3).unwrap();
+        let gather = Gather {
+            from: &from_on,
+            to: &to_on,
+        };
+        gather.states(x_on.view(), seen, out.view(), 3).unwrap();
         let want: Vec<f64> = (0..4)
             .flat_map(|v| (0..3).map(move |q| (v, q)))
             .flat_map(|(v, q)| match (from.find(v, q), seen) {
@@ -651,7 +670,10 @@ where
     let (x, dy) = (up::<S>(&gpu, &x), up::<S>(&gpu, &dy));
     let on = Norm::<S> {
         bias: bias.view(),
-        affine: norm.then(|| (gamma.view(), beta.view())),
+        affine: norm.then(|| norms::Affine {
+            scale: gamma.view(),
+            shift: beta.view(),
+        }),
         activation,
         dim,
     };
@@ -666,10 +688,16 @@ where
         let params = [(); 3].map(|()| gpu.dirty::<S::Acc>(dim).unwrap());
         let grads = NormGrads {
             bias: params[0].view(),
-            affine: norm.then(|| (params[1].view(), params[2].view())),
+            affine: norm.then(|| norms::Affine {
+                scale: params[1].view(),
+                shift: params[2].view(),
+            }),
         };
         on.backward(
-            (lin.view(), rstd_on.view()),
+            norms::Normed {
+                values: lin.view(),
+                rstd: rstd_on.view(),
+            },
             dy.view(),
             dlin_on.view(),
             grads,
@@ -798,9 +826,9 @@ proptest! {
                 g.iter_mut().for_each(|x| *x *= most / (norm + 1e-6));
             }
             settings.step(step, &mut p, &g, &mut m, &mut v);
-            let squares = clip.map(|_| sum_of_squares(grad.view()).unwrap());
+            let clip = clip.map(|norm| Clip { squares: sum_of_squares(grad.view()).unwrap(), norm });
             let adam = Adam { param: on[0].view(), grad: grad.view(), m: on[1].view(), v: on[2].view() };
-            adam.step(&settings, step, squares.as_ref().zip(clip)).unwrap();
+            adam.step(&settings, step, clip.as_ref()).unwrap();
         }
         close("parameters", &on[0], &p);
         close("second moments", &on[2], &v);
@@ -824,20 +852,62 @@ fn scores_are_summed_over_documents() {
     close("documents", &out, &[3.5, 1.0, 2.0, 21.0, 1.0, 9.0]);
 }
 
+kernel_arguments! {
+    struct NoKernelTakesThis {
+        x: u64,
+    }
+}
+
+#[test]
+fn structs_are_described() {
+    assert_eq!(LAYOUTS.len(), 1);
+    assert_eq!((LAYOUTS[0].name, LAYOUTS[0].size), ("NoKernelTakesThis", 8));
+}
+
+#[test]
+fn a_device_may_only_count() {
+    let gpu = Gpu::counting();
+    let x = gpu.vector(&[1.0f64; 100]).unwrap();
+    let sums = gpu.zeros::<f64>(10).unwrap();
+    sum_rows(x.view(), sums.view(), 10).unwrap();
+    assert_eq!(sums.read().unwrap(), [0.0; 10]);
+    // The sums of one part, and where it starts and ends.
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 880,
+            peak: 880 + 80 + 8
+        }
+    );
+}
+
 #[cfg(feature = "gpu-emulation")]
 #[test]
 fn memory_is_counted_and_kernels_are_checked() {
     let gpu = Gpu::emulated();
     let a = gpu.zeros::<f64>(100).unwrap();
     drop(gpu.zeros::<f32>(10).unwrap());
-    assert_eq!(gpu.used(), (800, 840));
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 800,
+            peak: 840
+        }
+    );
     gpu.forget_peak();
-    assert_eq!(gpu.used(), (800, 800));
+    assert_eq!(
+        gpu.used(),
+        Used {
+            now: 800,
+            peak: 800
+        }
+    );
     drop(a);
-    assert_eq!(gpu.used().0, 0);
-    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
-    assert!(wrong.unwrap_err().to_string().contains("another size"));
-    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &0u8);
+    assert_eq!(gpu.used().now, 0);
+    let args = NoKernelTakesThis { x: 0 };
+    let wrong = gpu.launch("cast_bf16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
+    assert!(wrong.unwrap_err().to_string().contains("another struct"));
+    let none = gpu.launch("cast_f16_f32", [1, 1, 1], [1, 1, 1], 0, &args);
     assert!(none.unwrap_err().to_string().contains("no such kernel"));
 }
 

@@ -1,7 +1,8 @@
-//! The layer against an obvious one, its slopes, and itself on another number of threads.
+//! The layer against an obvious one, its slopes, obvious gradients of ties, and itself on another number of threads.
 
+use super::messages;
 use super::*;
-use crate::message::{DistMult, RotatE};
+use crate::message::{DistMult, RotatE, TransE};
 use crate::testing::{Edges, Grouped, csr, graphs};
 use gfm_pipe_testing::Random;
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ struct Numbers {
     beta: Vec<f64>,
     boundary: Vec<f64>,
     counts: Vec<f64>,
+    /// Two functions of the degree of each node.
+    scales: [Vec<f64>; 2],
     /// A state of each node, for where no row has one.
     far: Vec<f64>,
 }
@@ -28,8 +31,55 @@ struct Setup {
     from: Rows,
     to: Rows,
     at: Vec<(u32, u32)>,
-    mean: bool,
+    join: Join,
     shortcut: bool,
+}
+
+/// An aggregate without its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Join {
+    Sum,
+    Mean,
+    Max(Ties),
+    Min(Ties),
+    Pna(Squares, Ties),
+}
+
+impl Join {
+    fn with(self, n: &Numbers) -> Aggregate<'_, f64> {
+        match self {
+            Join::Sum => Aggregate::Sum,
+            Join::Mean => Aggregate::Mean(&n.counts),
+            Join::Max(ties) => Aggregate::Max(ties),
+            Join::Min(ties) => Aggregate::Min(ties),
+            Join::Pna(squares, ties) => Aggregate::Pna(Statistics {
+                counts: &n.counts,
+                scales: [&n.scales[0], &n.scales[1]],
+                squares,
+                ties,
+            }),
+        }
+    }
+
+    /// Columns of the weight that see the features.
+    fn columns(self) -> usize {
+        match self {
+            Join::Pna(..) => 12 * DIM,
+            _ => DIM,
+        }
+    }
+}
+
+/// Aggregates whose gradients are slopes: with [`Ties::Halves`], tied edges receive more than that.
+fn joins() -> impl Strategy<Value = Join> {
+    prop_oneof![
+        Just(Join::Sum),
+        Just(Join::Mean),
+        Just(Join::Max(Ties::Equal)),
+        Just(Join::Min(Ties::Equal)),
+        Just(Join::Pna(Squares::Message, Ties::Equal)),
+        Just(Join::Pna(Squares::Parts, Ties::Equal)),
+    ]
 }
 
 type Gradients = [Vec<f64>; 7];
@@ -41,12 +91,13 @@ impl Setup {
         Numbers {
             x: some(self.from.len() * DIM),
             relations: some(self.edges.relations * DIM),
-            weight: some(DIM * 2 * DIM),
+            weight: some(DIM * (DIM + self.join.columns())),
             bias: some(DIM),
             gamma: some(DIM).iter().map(|x| x + 1.5).collect(),
             beta: some(DIM),
             boundary: some(self.at.len() * DIM),
             counts: some(self.edges.nodes).iter().map(|x| x + 3.0).collect(),
+            scales: [(); 2].map(|()| some(self.edges.nodes)),
             far: some(self.edges.nodes * DIM),
         }
     }
@@ -74,18 +125,18 @@ impl Setup {
                 at: &self.at,
                 rows: &n.boundary,
             },
-            counts: self.mean.then_some(&n.counts[..]),
+            aggregate: self.join.with(n),
         }
     }
 
-    /// What the forward pass fills: sums, normalised values, deviations, the output.
+    /// What the forward pass fills: features, normalised values, deviations, the output.
     fn forward<M: Message>(&self, layer: &Layer<'_, f64>) -> [Vec<f64>; 4] {
         // What is scratch or filled may hold anything before.
         let (m, junk) = (self.to.len(), f64::NAN);
-        let mut filled = [m * DIM, m * DIM, m, m * DIM].map(|len| vec![junk; len]);
-        let [sum, normed, rstd, y] = &mut filled;
+        let mut filled = [m * layer.width(), m * DIM, m, m * DIM].map(|len| vec![junk; len]);
+        let [features, normed, rstd, y] = &mut filled;
         let out = Out {
-            sum,
+            features,
             normed,
             rstd,
             y,
@@ -97,10 +148,10 @@ impl Setup {
     fn run<M: Message>(&self, n: &Numbers, dy: &[f64]) -> (Vec<f64>, Gradients) {
         let (into, out_of) = (self.edges.by_destination(), self.edges.by_source());
         let layer = self.layer(n, [&into, &out_of]);
-        let [left_sum, normed, rstd, y] = self.forward::<M>(&layer);
+        let [left_features, normed, rstd, y] = self.forward::<M>(&layer);
         let (m, junk) = (self.to.len(), f64::NAN);
         let zeros = |like: &[f64]| vec![0.0; like.len()];
-        let (mut state, mut sum) = (vec![junk; m * DIM], vec![junk; m * DIM]);
+        let (mut state, mut features) = (vec![junk; m * DIM], vec![junk; m * layer.width()]);
         let mut g = [
             zeros(&n.x),
             zeros(&n.relations),
@@ -114,19 +165,19 @@ impl Setup {
         let grads = Grads {
             x,
             state: &mut state,
-            sum: &mut sum,
+            features: &mut features,
             relations,
             boundary,
             weight,
             bias,
             affine: Some((gamma, beta)),
         };
-        let left = Left {
-            sum: &left_sum,
+        let saved = Saved {
+            features: &left_features,
             normed: &normed,
             rstd: &rstd,
         };
-        backward::<M, f64>(&layer, left, dy, grads);
+        backward::<M, f64>(&layer, saved, dy, grads);
         (y, g)
     }
 
@@ -141,27 +192,33 @@ impl Setup {
         for v in 0..self.to.nodes() {
             for (i, q) in self.to.of(v).zip(self.to.queries_of(v)) {
                 let q = *q as usize;
-                let mut sum = vec![0.0; DIM];
+                let start = self.at.iter().find(|(at, _)| *at as usize == i);
+                let start = start.map(|(_, k)| row(&n.boundary, *k as usize, DIM));
+                let mut messages = Vec::new();
+                // What the standard deviation is made of.
+                let mut squares =
+                    start.map_or(vec![0.0; DIM], |b| b.iter().map(|b| b * b).collect());
                 for (_, u, r) in self.edges.list.iter().filter(|e| e.0 as usize == v) {
-                    M::add(
-                        &mut sum,
-                        &state(*u as usize, q),
-                        row(&n.relations, *r as usize, DIM),
-                    );
+                    let (x, w) = (state(*u as usize, q), row(&n.relations, *r as usize, DIM));
+                    let mut message = vec![0.0; DIM];
+                    M::add(&mut message, &x, w);
+                    for (c, s) in squares.iter_mut().enumerate() {
+                        *s += match self.join {
+                            Join::Pna(Squares::Parts, _) => x[c] * x[c] + w[c] * w[c],
+                            _ => message[c] * message[c],
+                        };
+                    }
+                    messages.push(message);
                 }
-                for (_, k) in self.at.iter().filter(|(at, _)| *at as usize == i) {
-                    add(&mut sum, row(&n.boundary, *k as usize, DIM));
-                }
-                if self.mean {
-                    sum.iter_mut().for_each(|s| *s /= n.counts[v]);
-                }
+                messages.push(start.map_or(vec![0.0; DIM], <[f64]>::to_vec));
                 let own = state(v, q);
-                let seen = [own.clone(), sum].concat();
+                let seen = [own.clone(), self.slow_features(n, v, &messages, &squares)].concat();
+                let columns = seen.len();
                 let lin: Vec<f64> = (0..DIM)
                     .map(|o| {
                         n.bias[o]
-                            + (0..2 * DIM)
-                                .map(|k| n.weight[o * 2 * DIM + k] * seen[k])
+                            + (0..columns)
+                                .map(|k| n.weight[o * columns + k] * seen[k])
                                 .sum::<f64>()
                     })
                     .collect();
@@ -178,18 +235,52 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// The features as the reference orders the columns that see them, from the messages into node v and their squares.
+    fn slow_features(
+        &self,
+        n: &Numbers,
+        v: usize,
+        messages: &[Vec<f64>],
+        squares: &[f64],
+    ) -> Vec<f64> {
+        let column = |c: usize| messages.iter().map(move |m| m[c]);
+        let sum = |c: usize| column(c).sum::<f64>();
+        let mean = |c: usize| sum(c) / n.counts[v];
+        let max = |c: usize| column(c).fold(f64::MIN, f64::max);
+        let min = |c: usize| column(c).fold(f64::MAX, f64::min);
+        let columns = 0..DIM;
+        match self.join {
+            Join::Sum => columns.map(sum).collect(),
+            Join::Mean => columns.map(mean).collect(),
+            Join::Max(_) => columns.map(max).collect(),
+            Join::Min(_) => columns.map(min).collect(),
+            Join::Pna(..) => columns
+                .flat_map(|c| {
+                    let variance = squares[c] / n.counts[v] - mean(c) * mean(c);
+                    [mean(c), max(c), min(c), variance.max(1e-6).sqrt()]
+                })
+                .flat_map(|s| [s, s * n.scales[0][v], s * n.scales[1][v]])
+                .collect(),
+        }
+    }
+}
+
 fn setups() -> impl Strategy<Value = (Setup, u64)> {
     (
         graphs(),
         proptest::collection::vec(any::<u8>(), 64),
-        any::<(bool, bool)>(),
+        joins(),
+        any::<bool>(),
         any::<u64>(),
     )
-        .prop_map(|((edges, ..), marks, (mean, shortcut), seed)| {
+        .prop_map(|(edges, marks, join, shortcut, seed)| {
             let nodes = edges.nodes;
             let mark = |v: usize, q: usize, bit: u8| marks[(v * 3 + q) % 64] >> bit & 1 == 1;
             // Two queries and the background; every pair may be there, before and after.
-            let from = Rows::new(nodes, 2, |v, q| mark(v, q, 0));
+            // Squares of parts are TransE's, whose message of a state of zeros is not zero: all states have rows.
+            let whole = matches!(join, Join::Pna(Squares::Parts, _));
+            let from = Rows::new(nodes, 2, |v, q| whole || mark(v, q, 0));
             let to = Rows::new(nodes, 2, |v, q| mark(v, q, 1));
             let picked = (0..to.len()).filter(|i| i % 3 == 0);
             let at = picked
@@ -202,7 +293,7 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
                     from,
                     to,
                     at,
-                    mean,
+                    join,
                     shortcut,
                 },
                 seed,
@@ -211,14 +302,23 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn equals_the_obvious_loop_and_its_slopes((setup, seed) in setups(), rotate: bool) {
         let n = setup.numbers(seed);
         let dy: Vec<f64> = (0..setup.to.len() * DIM).map(|i| ((i * 7 + 3) % 11) as f64 / 5.0 - 1.0).collect();
-        let run = |n: &Numbers| if rotate { setup.run::<RotatE>(n, &dy) } else { setup.run::<DistMult>(n, &dy) };
-        let slow = |n: &Numbers| if rotate { setup.slow::<RotatE>(n, false) } else { setup.slow::<DistMult>(n, false) };
+        let parts = matches!(setup.join, Join::Pna(Squares::Parts, _));
+        let run = |n: &Numbers| match (parts, rotate) {
+            (true, _) => setup.run::<TransE>(n, &dy),
+            (false, true) => setup.run::<RotatE>(n, &dy),
+            (false, false) => setup.run::<DistMult>(n, &dy),
+        };
+        let slow = |n: &Numbers| match (parts, rotate) {
+            (true, _) => setup.slow::<TransE>(n, false),
+            (false, true) => setup.slow::<RotatE>(n, false),
+            (false, false) => setup.slow::<DistMult>(n, false),
+        };
         let (y, grads) = run(&n);
         for (a, b) in y.iter().zip(slow(&n)) {
             prop_assert!((a - b).abs() < 1e-9, "{a} {b}");
@@ -253,6 +353,79 @@ proptest! {
     }
 }
 
+/// What an edge and the boundary receive of an extreme's gradient, by the definitions of [`Ties`].
+fn shares(ties: Ties, best: f64, edges: usize, boundary: bool) -> (f64, f64) {
+    match (ties, edges, boundary) {
+        (Ties::Halves, 0, true) => (0.0, 1.0),
+        (Ties::Halves, _, true) => (0.5, 0.5),
+        (Ties::Halves, _, false) => (1.0, 0.0),
+        (Ties::Equal, ..) => {
+            let parts = edges + usize::from(boundary) + usize::from(best == 0.0);
+            let share = 1.0 / parts as f64;
+            (share, if boundary { share } else { 0.0 })
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Few different numbers, so that many edges and boundaries attain an extreme.
+    #[test]
+    fn ties_are_shared_as_defined((setup, seed) in setups(), ties in prop_oneof![Just(Ties::Halves), Just(Ties::Equal)]) {
+        let coarse = |numbers: &[f64]| -> Vec<f64> { numbers.iter().map(|x| (x * 2.0).round() / 2.0).collect() };
+        let mut n = setup.numbers(seed);
+        (n.x, n.relations, n.boundary) = (coarse(&n.x), coarse(&n.relations), coarse(&n.boundary));
+        let setup = Setup { join: Join::Max(ties), ..setup };
+        let (into, out_of) = (setup.edges.by_destination(), setup.edges.by_source());
+        let weight = vec![0.0; DIM * 2 * DIM];
+        let layer = Layer { weight: &weight, shortcut: false, ..setup.layer(&n, [&into, &out_of]) };
+        let m = setup.to.len();
+        let mut best = vec![0.0; m * DIM];
+        messages::<DistMult, f64>(&layer, &mut best);
+        let g: Vec<f64> = (0..m * DIM).map(|i| ((i * 7 + 3) % 11) as f64 / 5.0 - 1.0).collect();
+        let mut of_messages = g.clone();
+        let (mut dboundary, mut dx, mut dw) = (vec![0.0; n.boundary.len()], vec![0.0; n.x.len()], vec![0.0; n.relations.len()]);
+        layer.features_backward::<DistMult>(&best, &mut of_messages, &mut dboundary);
+        let up = messages::Upstream { aggregate: &layer.aggregate, features: &best, grads: &of_messages, dim: DIM };
+        let none = vec![0.0; m * DIM];
+        let own = OwnGrads { state: &none, dy: &none };
+        messages::backward::<DistMult, f64, _>(&layer, own, &up, &mut dx, &mut dw);
+
+        let (mut want_boundary, mut want_x, mut want_w) = (vec![0.0; dboundary.len()], vec![0.0; dx.len()], vec![0.0; dw.len()]);
+        for v in 0..setup.to.nodes() {
+            for (i, q) in setup.to.of(v).zip(setup.to.queries_of(v)) {
+                let start = setup.at.iter().find(|(at, _)| *at as usize == i).map(|(_, k)| *k as usize);
+                let edges: Vec<(usize, usize)> = setup.edges.list.iter().filter(|e| e.0 as usize == v).map(|e| {
+                    (setup.from.find(e.1 as usize, *q as usize) as usize, e.2 as usize)
+                }).collect();
+                for c in 0..DIM {
+                    let x = |at: usize| if at == NONE as usize { 0.0 } else { n.x[at * DIM + c] };
+                    let attains = |(at, r): &&(usize, usize)| x(*at) * n.relations[r * DIM + c] == best[i * DIM + c];
+                    let boundary = start.map_or(0.0, |k| n.boundary[k * DIM + c]);
+                    let tied: Vec<_> = edges.iter().filter(attains).collect();
+                    let (edge, own) = shares(ties, best[i * DIM + c], tied.len(), boundary == best[i * DIM + c]);
+                    let g = g[i * DIM + c];
+                    if let Some(k) = start {
+                        want_boundary[k * DIM + c] += g * own;
+                    }
+                    for (at, r) in tied {
+                        want_w[r * DIM + c] += g * edge * x(*at);
+                        if *at != NONE as usize {
+                            want_x[at * DIM + c] += g * edge * n.relations[r * DIM + c];
+                        }
+                    }
+                }
+            }
+        }
+        for (what, got, want) in [("boundary", &dboundary, &want_boundary), ("x", &dx, &want_x), ("w", &dw, &want_w)] {
+            for (a, b) in got.iter().zip(want) {
+                prop_assert!((a - b).abs() < 1e-9, "{what}: {a} {b}");
+            }
+        }
+    }
+}
+
 #[test]
 fn does_not_depend_on_the_number_of_threads() {
     let list = (0..6000u32)
@@ -269,7 +442,7 @@ fn does_not_depend_on_the_number_of_threads() {
         from: rows(),
         to: rows(),
         at: vec![(3, 0), (40, 1)],
-        mean: false,
+        join: Join::Pna(Squares::Message, Ties::Equal),
         shortcut: true,
     };
     let n = setup.numbers(5);

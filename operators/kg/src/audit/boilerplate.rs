@@ -1,4 +1,4 @@
-//! The same lines or sentences at the beginning or end of many documents: menus, notices, footers.
+//! Finds lines or sentences that many documents begin or end with: menus, notices, footers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,13 +7,13 @@ use super::data::{Data, Finding};
 use super::unicode::{beginning, shown};
 use super::words::{parts, words};
 
-/// Lines or sentences that are looked at from each end.
+/// Number of lines or sentences that are compared at each end.
 const DEEP: usize = 3;
-/// Fewest words of one: shorter ones are headings.
+/// Fewest words of such a line: shorter ones are headings.
 const WORDS: usize = 3;
-/// Fewest documents that have it.
+/// Fewest documents that must have the line.
 const FEWEST: usize = 5;
-/// One in so many documents at least has it.
+/// At least one in this many documents must have the line.
 const ONE_IN: usize = 10;
 
 /// Lines or sentences that many documents begin or end with, each once, in its first document.
@@ -21,7 +21,8 @@ pub fn boilerplate(data: &Data) -> Vec<Finding> {
     let Some(documents) = &data.documents else {
         return Vec::new();
     };
-    // Documents by what they begin or end with; pieces count as the whole, equal texts once.
+    // Documents by the lines they begin or end with. Pieces count as the whole document, and equal
+    // texts count once.
     let mut having: HashMap<&str, BTreeSet<usize>> = HashMap::new();
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut all = BTreeSet::new();
@@ -57,7 +58,7 @@ pub fn boilerplate(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
 
     #[test]
@@ -88,7 +89,7 @@ mod tests {
                 .iter()
                 .map(|(t, b)| (t.as_str(), *b, &[][..]))
                 .collect();
-            told(&boilerplate(&with_documents(graph("a,r,b"), &documents)))
+            reported(&boilerplate(&with_documents(graph("a,r,b"), &documents)))
         };
         assert_eq!(
             of(&bodies),

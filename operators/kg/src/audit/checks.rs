@@ -1,19 +1,19 @@
-//! The checks: their names, how much a finding matters, what it means and what to do about it. docs/audit.md lists them; a
-//! test compares it with this table.
+//! The checks: their names, how much a finding matters, what it means and what to do about it.
+//! docs/audit.md lists them; a test compares it with this table.
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Data is lost, or results will say something else than they seem to.
+    /// Data is lost, or results are misleading.
     Error,
     /// Data is probably not what was meant.
     Warning,
-    /// Worth knowing.
+    /// Worth knowing, but probably intended.
     Note,
 }
 
 impl Severity {
-    /// As tables and pages have it.
+    /// The word in tables and pages.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Error => "error",
@@ -23,24 +23,24 @@ impl Severity {
     }
 }
 
-/// What a check looks at, one by one.
+/// What a check inspects, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Lines of the graph that are not blank.
     Lines,
-    /// Entities.
+    /// Entities of the graph.
     Entities,
-    /// Direct relations.
+    /// Direct relations, without their inverses.
     Relations,
-    /// Triples.
+    /// Direct triples of the graph.
     Triples,
-    /// Connected components.
+    /// Connected components of the graph.
     Components,
-    /// Documents.
+    /// Documents of the corpus.
     Documents,
     /// Entities named by documents.
     DocumentNames,
-    /// Questions, those left out included.
+    /// Questions, including those left out.
     Questions,
     /// Entities named by questions.
     QuestionNames,
@@ -53,7 +53,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// In words.
+    /// The words in tables and pages.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Lines => "lines of the graph",
@@ -72,20 +72,20 @@ impl Unit {
     }
 }
 
-/// A check.
+/// A check, as a row of docs/audit.md.
 #[derive(Debug)]
 pub struct Check {
-    /// Its name.
+    /// Name, in kebab case.
     pub name: &'static str,
     /// How much its findings matter.
     pub severity: Severity,
-    /// What it looks at.
+    /// What it inspects.
     pub unit: Unit,
-    /// Inputs without which it is not made, besides the graph.
+    /// Inputs that it needs besides the graph.
     pub needs: &'static [&'static str],
-    /// When exactly there is a finding.
+    /// The exact condition for a finding.
     pub definition: &'static str,
-    /// What a finding means.
+    /// What a finding means for the user.
     pub meaning: &'static str,
     /// What to do about it.
     pub action: &'static str,
@@ -119,7 +119,7 @@ macro_rules! checks {
         )*
         /// Every check: errors first, then warnings, then notes.
         pub const CHECKS: &[&Check] = &[$(&$id),*];
-        /// What `strict` takes: names of checks, and words for all of a severity.
+        /// The values of `strict`: names of checks, and words for all checks of a severity.
         pub const STRICT: &[&str] = &[ERRORS, WARNINGS, $($name),*];
     };
 }
@@ -135,7 +135,7 @@ checks! {
         "lines of the graph that are no triple: these facts are lost",
         "write each fact as `head,relation,tail`, in UTF-8, on a line of its own";
     COMMA_IN_NAME: "comma-in-name", Error, Lines, REJECTS,
-        "a line of the graph with more than three fields; the suggestion is given where one reading alone is the best one: first those with a known head, relation and tail, then a known head and tail, then a known relation and one known end, where names in documents and questions are known too",
+        "a line of the graph with more than three fields. There is a suggestion where one reading is the only best one. The best readings have a known head, relation and tail; then a known head and tail; then a known relation and one known end. Names in documents and questions count as known",
         "lines of the graph with too many commas, probably inside a name: these facts are lost",
         "write the name without a comma, in the graph and wherever else it is named";
     EMPTY_NAME: "empty-name", Error, Triples, &[],
@@ -143,7 +143,7 @@ checks! {
         "triples in which a name is missing: all of these share one nameless entity",
         "complete the line or remove it";
     REJECTED_QUESTION: "rejected-question", Error, Questions, REJECTS,
-        "an item of a list of questions that is no object or has no usable `id` or `question`",
+        "an item of a list of questions that is not an object or has no usable `id` or `question`",
         "questions that cannot be read: they are left out",
         "give each question an `id` and a `question` text";
     DUPLICATE_QUESTION_ID: "duplicate-question-id", Error, Questions, REJECTS,
@@ -151,7 +151,7 @@ checks! {
         "questions with the id of an earlier one: they are left out",
         "give each question an id of its own";
     QUESTION_WITHOUT_ENTITY: "question-without-entity", Error, Questions, QUESTIONS,
-        "a question none of whose `question_entities` is an entity of the graph, where at least one question of any split has one: those of `ingest-questions` have none",
+        "a question without an entity of the graph in `question_entities`. Not checked where no question of any split has one, as from `ingest-questions`",
         "questions that cannot be asked, because they name no entity of the graph: they score 0 and teach nothing",
         "name an entity of the graph in `question_entities`, as the graph spells it";
     QUESTION_WITHOUT_GOLD: "question-without-gold", Error, Questions, QUESTIONS,
@@ -159,15 +159,15 @@ checks! {
         "questions without a known gold document: nothing can be right for them",
         "name titles of the corpus in `supporting_facts`";
     REJECTED_DOCUMENT: "rejected-document", Error, Rejects, REJECTS,
-        "anything else that an ingest or `extract` rejected: a file of documents or a part of it, a record of what was extracted",
+        "anything else that an ingest or `extract` rejected: a file of documents, a part of one, or an extracted record",
         "files and records that could not be read, or not as they are: what is in them is lost",
         "convert the file, or correct the record, as the message says; leave out what is not a document (`except`)";
     UNKNOWN_GOLD_TITLE: "unknown-gold-title", Error, GoldTitles, REJECTS,
-        "a title of a question's `supporting_facts` that is no title of a document",
+        "a title in a question's `supporting_facts` that is not the title of a document",
         "gold titles that are no document: these can never be found, which lowers every recall",
         "spell the title as the corpus does, or add the document";
     DUPLICATE_TITLE: "duplicate-title", Error, Documents, REJECTS,
-        "a title that the same file has again further down",
+        "a title that occurs again further down in the same file",
         "documents whose title comes again: only the last one is kept",
         "give each document a title of its own";
     DOCUMENT_NOT_IN_CORPUS: "document-not-in-corpus", Error, Documents, REJECTS,
@@ -175,19 +175,19 @@ checks! {
         "documents whose entities are known but whose text is missing",
         "add the text to dataset_corpus.json, or spell the title alike in both files";
     LEAKED_QUESTION: "leaked-question", Error, Questions, QUESTIONS,
-        "a question of valid or test whose normalised text a question of an earlier split has (train, valid, test)",
+        "a question of valid or test with the same normalised text as a question of an earlier split (train, valid, test)",
         "questions that are in two splits: metrics will be better than the retriever is",
         "keep the question in one split";
     UNKNOWN_QUESTION_ENTITY: "unknown-question-entity", Warning, QuestionNames, REJECTS,
-        "a name of `question_entities` that is no entity of the graph",
+        "a name in `question_entities` that is not an entity of the graph",
         "entities named by questions that the graph does not have: the search cannot start there",
         "spell the name as the graph does, or add triples of it";
     UNKNOWN_SUPPORTING_ENTITY: "unknown-supporting-entity", Warning, QuestionNames, REJECTS,
-        "a name of `supporting_entities` that is no entity of the graph",
+        "a name in `supporting_entities` that is not an entity of the graph",
         "entities of gold documents that the graph does not have: training does not learn to find them",
         "spell the name as the graph does, or add triples of it";
     UNKNOWN_DOCUMENT_ENTITY: "unknown-document-entity", Warning, DocumentNames, REJECTS,
-        "a name in document2entities.json that is no entity of the graph",
+        "a name in document2entities.json that is not an entity of the graph",
         "entities named by documents that the graph does not have: no path leads to the document through them",
         "spell the name as the graph does, or add triples of it";
     REJECTED_VALUE: "rejected-value", Warning, Rejects, REJECTS,
@@ -195,19 +195,19 @@ checks! {
         "values of questions and documents that could not be used",
         "give the value the type that the message names";
     REJECTED_FACT: "rejected-fact", Warning, Rejects, REJECTS,
-        "a fact or mention that `build-kg` rejected, because no letter or digit is left of a name",
+        "a fact or mention that `build-kg` rejected, because a name has no letter or digit left",
         "facts and mentions without a name: they are not in the graph",
         "nothing, where it is punctuation; names in other scripts need `normalize: unicode`";
     SIMILAR_ENTITIES: "similar-entities", Warning, Entities, &[],
-        "an entity whose normalised name another one has that is in more triples (or as many and came first); nodes of documents do not count",
+        "an entity with the same normalised name as one that is in more triples (or in as many, and came first); nodes of documents do not count",
         "entities whose names differ only by case, spaces or punctuation: what is known of one thing is split between several",
         "spell the name one way, in the graph, the documents and the questions";
     SIMILAR_RELATIONS: "similar-relations", Warning, Relations, &[],
-        "a relation whose normalised name another one has that is in more triples (or as many and came first)",
+        "a relation with the same normalised name as one that is in more triples (or in as many, and came first)",
         "relations whose names differ only by case, spaces or punctuation",
         "spell the relation one way";
     SIMILAR_TITLES: "similar-titles", Warning, Documents, DOCUMENTS,
-        "a document whose normalised title an earlier one has; pieces of a document do not count",
+        "a document with the same normalised title as an earlier one; pieces of a document do not count",
         "documents whose titles differ only by case, spaces or punctuation: they may be one",
         "spell the title one way, in the corpus, document2entities.json and `supporting_facts`";
     PADDED_NAME: "padded-name", Warning, Texts, &[],
@@ -219,15 +219,15 @@ checks! {
         "texts with replacement characters: something was read in the wrong encoding, and is lost",
         "take the text from its source again, in its own encoding";
     MOJIBAKE: "mojibake", Warning, Texts, &[],
-        "a name, title, text or question in which characters of Windows-1252 stand for the bytes of a UTF-8 character: Â or Ã and a continuation byte, Ä or Å and one of U+00A1 to U+00BF, â and two; dashes, dots and curved quotes count after â only",
+        "a name, title, text or question in which characters of Windows-1252 stand for the bytes of a UTF-8 character: Â or Ã and a continuation byte, Ä or Å and one of U+00A1 to U+00BF, or â and two continuation bytes; dashes, dots and curved quotes count only after â",
         "texts that were read in the wrong encoding (`Ã©` for `é`)",
         "read the source as UTF-8; the suggestion is what was probably there";
     CONTROL_CHARACTER: "control-character", Warning, Texts, &[],
-        "a name, title, text or question with a control character; in texts and questions tabs and line ends are none",
+        "a name, title, text or question with a control character; tabs and line ends are allowed in texts and questions",
         "texts with control characters",
         "remove them";
     INVISIBLE_CHARACTER: "invisible-character", Warning, Texts, &[],
-        "a name, title, text, question or question id with a character that is not seen: a zero-width space or joiner (joiners only next to ASCII or at an end), byte order mark, soft hyphen, control of the direction of writing (marks, embeddings, overrides, isolates), invisible operator, filler, tag or U+2028, U+2029",
+        "a name, title, text, question or question id with an invisible character: a zero-width space or joiner (joiners only next to ASCII or at an end), byte order mark, soft hyphen, control of the writing direction (marks, embeddings, overrides, isolates), invisible operator, filler, tag or U+2028, U+2029",
         "texts with invisible characters: names with and without them are different names, and characters that control direction show a text in another order than it has",
         "remove them";
     NOT_NFC: "not-nfc", Warning, Texts, &[],
@@ -235,7 +235,7 @@ checks! {
         "texts in which accents are characters of their own: the same name from elsewhere will be another name",
         "normalise all texts to NFC";
     DOCUMENT_WITHOUT_ENTITY: "document-without-entity", Warning, Documents, LINKS,
-        "a document linked to no entity of the graph, or only to nodes of documents",
+        "a document that is not linked to an entity of the graph, or only to nodes of documents",
         "documents that mention no entity of the graph: no search over the graph finds them",
         "name the document's entities in document2entities.json, as the graph spells them";
     EMPTY_DOCUMENT: "empty-document", Warning, Documents, DOCUMENTS,
@@ -243,35 +243,35 @@ checks! {
         "documents without a text",
         "add the text, or remove the document";
     DUPLICATE_DOCUMENT: "duplicate-document", Warning, Documents, DOCUMENTS,
-        "a document whose text, which is not blank, an earlier document has",
+        "a document with the same text as an earlier one, where the text is not blank",
         "documents with the same text: they compete for one place in every ranking",
         "keep one of them";
     NEAR_DUPLICATE_DOCUMENT: "near-duplicate-document", Warning, Documents, DOCUMENTS,
-        "a document such that an earlier one, which is not reported itself, shares at least 80 % of the distinct runs of three words that the two have together. Documents with fewer than 10 such runs are not compared, nor are equal texts and pieces of one document",
+        "a document that shares at least 80 % of the distinct runs of three words, counted over both, with an earlier document that is not reported itself. Documents with fewer than 10 such runs are not compared, nor are equal texts and pieces of one document",
         "documents that are almost the same: they compete for one place in every ranking",
         "keep the one that is current";
     BOILERPLATE: "boilerplate", Warning, Documents, DOCUMENTS,
-        "a line (of a text without line breaks a sentence) of at least three words that is among the first three or the last three of at least 5 documents and at least 10 % of them; given once, with the first document. Equal texts count once, pieces as the whole document",
+        "a line (or a sentence, in a text without line breaks) of at least three words that is among the first three or the last three of at least 5 documents and at least 10 % of them. It is reported once, with the first document. Equal texts count once, and pieces count as the whole document",
         "text that many documents begin or end with, such as menus and notices: it makes them look alike, and says nothing about them",
         "remove it before the documents are read";
     LONG_DOCUMENT: "long-document", Warning, Documents, DOCUMENTS,
-        "a document of more than `max_words` words; of scripts without blanks, each character is a word",
+        "a document of more than `max_words` words; in scripts without blanks, each character is a word",
         "documents that are longer than encoders read: they cut texts off, so that what comes later is not found by its meaning",
         "cut documents into pieces, with `split` of `ingest-documents`";
     DOCUMENT_WITHOUT_MENTION: "document-without-mention", Warning, Documents, &["documents", "mentions"],
-        "a document with a text of which `mentions` has no row, where it has rows of others",
+        "a document with a text that has no row in `mentions`, where other documents have rows",
         "documents in which no mention was found: nothing leads to them in the graph but their titles",
         "see whether the text is prose, and in the language of the extractor: `by: patterns` takes any";
     OTHER_LANGUAGE: "other-language", Warning, Documents, &["documents", "mentions"],
-        "a document of at least 20 words, of which fewer than one in ten is a frequent English one, and whose first 4 KiB are reliably in another language (by letters and trigrams, as the crate whatlang says), where `mentions` has labels that `extract` gives with `by: english`",
+        "a document of at least 20 words, of which fewer than one in ten is a frequent English word, and whose first 4 KiB are reliably in another language (by letters and trigrams, according to the crate whatlang). Checked only where `mentions` has labels of `extract` with `by: english`",
         "documents in another language that were extracted as English: their mentions and facts are few, and wrong",
         "extract them with `by: patterns`, or leave them out (`except`)";
     UNREACHABLE_GOLD: "unreachable-gold", Warning, GoldTitles, &["documents", "links", "questions"],
-        "a gold document of a question with known entities such that no path of at most `layers` triples, in either direction, leads from these to an entity the document mentions",
+        "a gold document of a question with known entities, where no path of at most `layers` triples, in either direction, leads from these entities to one that the document mentions",
         "gold documents that are too far away in the graph: a model of so many layers cannot find them",
         "add the triples that lead there, or give the model more layers";
     DUPLICATE_QUESTION: "duplicate-question", Warning, Questions, QUESTIONS,
-        "a question whose normalised text an earlier question of its split has",
+        "a question with the same normalised text as an earlier question of its split",
         "questions that are asked twice in a split",
         "keep one of them";
     HEADER_LINE: "header-line", Warning, Lines, &[],
@@ -279,7 +279,7 @@ checks! {
         "a line that names the columns: kg.txt has none, so it was read as a triple",
         "remove the line";
     QUOTED_NAME: "quoted-name", Warning, Texts, &[],
-        "a name of an entity or relation that begins and ends with a quotation mark (\"), where those between are doubled",
+        "a name of an entity or relation that begins and ends with a quotation mark (\"), and in which all others are doubled",
         "names in quotation marks, as CSV writes fields: kg.txt has no quoting, so they are part of the name",
         "write names without them; commas inside a name have to go as well";
     NEAR_DUPLICATE_RELATION: "near-duplicate-relation", Warning, Relations, &[],
@@ -287,11 +287,11 @@ checks! {
         "relations that repeat the facts of another one: each triple gives away another, so link prediction is too easy and the same facts count twice",
         "keep one of the two: every triple has its inverse already. (Pre-training hides such triples together, see `task.twin_share`)";
     DUPLICATE_TRIPLE: "duplicate-triple", Warning, Triples, &[],
-        "a triple that an earlier line has already",
+        "a triple that is the same as an earlier one",
         "triples that are given again: each counts as an edge of its own",
         "keep one of them";
     SHARED_TARGET: "shared-target", Note, Questions, QUESTIONS,
-        "a question of valid or test that is not leaked but has the known entities and the known gold documents of a question of an earlier split, neither being none",
+        "a question of valid or test that is not leaked, but has the same known entities and the same known gold documents as a question of an earlier split, with at least one of each",
         "questions that another split asks in other words",
         "keep both in one split, unless wordings are what is tested";
     SELF_LOOP: "self-loop", Note, Triples, &[],
@@ -303,11 +303,11 @@ checks! {
         "relations that are used once: nothing can be learned about them but their name",
         "use one name for what is one relation";
     INVERSE_RELATION: "inverse-relation", Note, Relations, &[],
-        "a relation named `inverse_` and the name of another",
+        "a relation whose name is `inverse_` and the name of another relation",
         "relations named like the inverse of another, which every relation has already",
         "write these triples with the other relation, head and tail exchanged, or rename it";
     SYMMETRIC_RELATION: "symmetric-relation", Note, Relations, &[],
-        "a relation of whose distinct pairs of two entities at least 80 %, and at least 3, are given in both directions; counted as for `near-duplicate-relation`",
+        "a relation with at least 80 %, and at least 3, of its distinct pairs of two entities in both directions; counted as for `near-duplicate-relation`",
         "relations whose triples are given in both directions",
         "nothing, where it holds both ways (`is married to`); else remove the reversed lines: every triple has its inverse already";
     ISOLATED_ENTITY: "isolated-entity", Note, Entities, &[],
@@ -319,7 +319,7 @@ checks! {
         "parts of the graph that nothing connects with its main part: no search crosses the gap",
         "see whether a name is spelled differently there";
     DOCUMENT_WITHOUT_FACT: "document-without-fact", Note, Documents, &["documents", "facts"],
-        "a document with a text of which `facts` has no row, where it has rows of others",
+        "a document with a text that has no row in `facts`, where other documents have rows",
         "documents in which no fact was found: the graph knows what they mention, but not what they say",
         "nothing, where the text is a list or a table";
     UNLINKED_ENTITY: "unlinked-entity", Note, Entities, LINKS,
@@ -328,7 +328,7 @@ checks! {
         "nothing, where this is meant";
 }
 
-/// The checks a word of `strict` stands for.
+/// The checks that a word of `strict` stands for.
 pub fn meant(word: &str) -> impl Iterator<Item = &'static Check> {
     let least = match word {
         ERRORS => Some(Severity::Error),

@@ -1,11 +1,11 @@
 //! Checks of a graph that was written as CSV: a line that names the columns, and quotes around
-//! fields. `kg.txt` knows neither: both become part of names.
+//! fields. `kg.txt` has neither: both become part of names.
 
 use super::checks;
 use super::data::{Data, Finding};
 use super::normal::normal;
 
-/// What columns of heads, relations and tails are called, in normal form.
+/// Names of columns for heads, relations and tails, in normal form.
 const COLUMNS: [&[&str]; 3] = [
     &[
         "head",
@@ -49,10 +49,10 @@ const COLUMNS: [&[&str]; 3] = [
         "e2",
     ],
 ];
-/// Single letters mean columns only together.
+/// Single letters name columns only when all three occur together.
 const LETTERS: [[&str; 3]; 2] = [["h", "r", "t"], ["s", "p", "o"]];
 
-/// The first line, where it names columns.
+/// Reports the first line where it names columns.
 pub fn header(data: &Data) -> Vec<Finding> {
     let Some([head, relation, tail]) = data.triples.first() else {
         return Vec::new();
@@ -80,7 +80,7 @@ pub fn header(data: &Data) -> Vec<Finding> {
     )]
 }
 
-/// Names of entities and relations in quotation marks.
+/// Reports names of entities and relations in quotation marks.
 pub fn quoted(data: &Data) -> Vec<Finding> {
     let entities = data.named();
     let entities = entities.map(|(id, name)| (name, "name", data.entity(id)));
@@ -95,14 +95,15 @@ pub fn quoted(data: &Data) -> Vec<Finding> {
     found.collect()
 }
 
-/// What a field in quotation marks means in CSV; `None` where it is not one.
+/// The content of a field in quotation marks, as CSV defines it. `None` where it is not such a
+/// field.
 fn unquoted(field: &str) -> Option<String> {
     let inner = field.trim().strip_prefix('"')?.strip_suffix('"')?;
     let plain = inner.replace("\"\"", "");
     (!inner.is_empty() && !plain.contains('"')).then(|| inner.replace("\"\"", "\""))
 }
 
-/// The fields of a line of CSV, where some of them are in quotation marks and hold commas.
+/// The fields of a line of CSV in which some are in quotation marks and contain commas.
 pub fn fields(line: &str) -> Option<Vec<String>> {
     let mut out: Vec<String> = Vec::new();
     let mut open: Option<String> = None;
@@ -123,11 +124,11 @@ pub fn fields(line: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told};
+    use super::super::testing::{graph, reported};
     use super::*;
 
     #[test]
-    fn a_line_that_names_columns_is_told() {
+    fn a_line_that_names_columns_is_reported() {
         for (line, item) in [
             ("head,relation,tail", "head"),
             ("\"Subject\",\"Predicate\",\"Object\"", "\"Subject\""),
@@ -139,7 +140,7 @@ mod tests {
             let message = format!(
                 "header-line kg.txt:1 {item}: `{line}` names the columns, and was read as a triple"
             );
-            assert_eq!(told(&header(&data)), [message]);
+            assert_eq!(reported(&header(&data)), [message]);
         }
         for text in [
             "ada,lives in,oak town\nhead,relation,tail",
@@ -158,7 +159,7 @@ mod tests {
             "\"ada\",\"lives in\",oak \"the\" town\n\"\",likes,\"\n\"a\"b\",likes,\"a \"\"b\"\"\"",
         );
         assert_eq!(
-            told(&quoted(&data)),
+            reported(&quoted(&data)),
             [
                 "quoted-name kg.txt:1 \"ada\": the name is in quotation marks, which are part of it [ada]",
                 "quoted-name kg.txt:3 \"a \"\"b\"\"\": the name is in quotation marks, which are part of it [a \"b\"]",

@@ -1,4 +1,4 @@
-//! What the checks look at, as plain data (`read.rs` makes it of artifacts), and what they find.
+//! What the checks inspect, as plain data (`read.rs` makes it from artifacts), and what they find.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::layout::CORPUS;
 use crate::names::Names;
 pub use crate::read::{Documents, Relation};
 
-/// Where something was written.
+/// A line of an input file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// File, relative to the data set.
@@ -31,23 +31,23 @@ impl fmt::Display for Place {
     }
 }
 
-/// Something that a check found.
+/// A fault that a check found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// The check.
+    /// The check that found it.
     pub check: &'static Check,
-    /// Where, if it stands in a file.
+    /// Its place, if it is in a file.
     pub place: Option<Place>,
     /// Name of an entity or relation, title of a document, id of a question.
     pub item: Option<String>,
-    /// What is wrong.
+    /// What is wrong, in words.
     pub message: String,
     /// What may have been meant.
     pub suggestion: Option<String>,
 }
 
 impl Finding {
-    /// A finding.
+    /// A finding without a suggestion.
     pub fn new(
         check: &'static Check,
         place: Option<Place>,
@@ -63,7 +63,7 @@ impl Finding {
         }
     }
 
-    /// Adds what may have been meant.
+    /// Adds a suggestion of what may have been meant.
     #[must_use]
     pub fn suggest(mut self, suggestion: Option<String>) -> Self {
         self.suggestion = suggestion;
@@ -71,30 +71,30 @@ impl Finding {
     }
 }
 
-/// Asks whether to stop; checks that take long call it about every second.
+/// Fails when the user wants to stop. Slow checks call it about every second.
 pub type Stop<'a> = &'a dyn Fn() -> OpResult<()>;
 
-/// Lines of the rows of a table that one file gives; 0 where it does not have the row.
+/// The line in one file of each row of a table; 0 where the file does not have the row.
 #[derive(Debug)]
 struct Lines {
     source: Arc<str>,
     lines: Vec<u64>,
 }
 
-/// Places of rows, by table.
+/// Places of rows in input files, by table.
 #[derive(Debug, Default)]
 pub struct Places(BTreeMap<String, Vec<Lines>>);
 
 impl Places {
-    /// Where a row is, in the first file that has it.
-    pub fn of(&self, table: &str, row: usize) -> Option<Place> {
+    /// The place of a row in the first file that has it.
+    pub fn first(&self, table: &str, row: usize) -> Option<Place> {
         self.look(table, row, |_| true)
     }
 
-    /// Where a row is in a file; where it is elsewhere, if that file does not have it.
+    /// The place of a row in a file, or its first place if that file does not have it.
     pub fn within(&self, source: &str, table: &str, row: usize) -> Option<Place> {
         self.look(table, row, |s| s == source)
-            .or_else(|| self.of(table, row))
+            .or_else(|| self.first(table, row))
     }
 
     fn look(&self, table: &str, row: usize, pick: impl Fn(&str) -> bool) -> Option<Place> {
@@ -109,13 +109,13 @@ impl Places {
         places.next()
     }
 
-    /// Whether a file gives rows of a table.
+    /// Whether a file has rows of a table.
     pub fn gives(&self, source: &str, table: &str) -> bool {
         let files = self.0.get(table);
         files.is_some_and(|files| files.iter().any(|f| *f.source == *source))
     }
 
-    /// Says where a row is, of a table of `rows`.
+    /// Records the line of a row, in a table of `rows` rows.
     pub fn put(&mut self, table: &str, row: usize, rows: usize, source: &str, line: u64) {
         if !self.0.contains_key(table) {
             self.0.insert(table.to_owned(), Vec::new());
@@ -137,31 +137,31 @@ impl Places {
     }
 }
 
-/// What is known of documents besides their texts, where it is connected.
+/// Details of documents besides their texts, where the inputs are connected.
 #[derive(Debug, Default)]
-pub struct Said {
-    /// The file of each, and the first piece of the same document.
+pub struct DocumentDetails {
+    /// The file of each document, and the first piece of the same document.
     pub sources: Option<Vec<(Arc<str>, u32)>>,
-    /// Whether each mentions something.
+    /// Whether each document has a mention.
     pub mentions: Option<Vec<bool>>,
     /// Whether mentions have labels of the English pipeline.
     pub english: bool,
-    /// Whether each says something.
+    /// Whether each document has a fact.
     pub facts: Option<Vec<bool>>,
 }
 
-/// A question.
+/// A question, with the names that the graph and the corpus know.
 #[derive(Debug, Default)]
 pub struct Question {
-    /// Its id.
+    /// Id, unique in the split.
     pub id: String,
-    /// The question.
+    /// The question itself.
     pub text: String,
-    /// Known entities it names.
+    /// Ids of the known entities that it names.
     pub entities: Vec<u32>,
-    /// Known entities of its gold documents.
+    /// Number of known entities of its gold documents.
     pub supporting: usize,
-    /// Known gold documents.
+    /// Ids of its known gold documents.
     pub documents: Vec<u32>,
     /// Gold titles, known or not.
     pub gold_titles: u32,
@@ -172,26 +172,26 @@ pub struct Question {
 pub struct Split {
     /// train, valid or test.
     pub name: String,
-    /// Its questions.
+    /// Questions by row.
     pub questions: Vec<Question>,
 }
 
-/// Something an ingest rejected.
+/// A row of a `rejects` table.
 #[derive(Debug)]
 pub struct Rejected {
-    /// Where.
+    /// Where the input is.
     pub place: Place,
     /// Question id or document title.
     pub item: Option<String>,
-    /// Why.
+    /// Why it was rejected.
     pub reason: String,
-    /// What, as written.
+    /// The input as it was written.
     pub text: String,
 }
 
-/// Everything the checks look at.
+/// Everything that the checks inspect.
 pub struct Data {
-    /// Entities by id.
+    /// Names of entities, by id.
     pub entities: Names,
     /// Which entities stand for documents; empty where that is not connected.
     pub document_nodes: Vec<bool>,
@@ -199,23 +199,23 @@ pub struct Data {
     pub relations: Vec<Relation>,
     /// Triples in file order: head, relation, tail.
     pub triples: Vec<[u32; 3]>,
-    /// Neighbours and degrees.
+    /// Neighbours and degrees of entities.
     pub graph: Graph,
     /// The first triple of each entity and of each relation.
     pub first: First,
     /// Documents, where connected.
     pub documents: Option<Documents>,
-    /// What else is known of them.
-    pub said: Said,
+    /// Further details of the documents.
+    pub details: DocumentDetails,
     /// Splits with questions: train, valid, test, then others.
     pub splits: Vec<Split>,
-    /// What was rejected.
+    /// What the ingests rejected.
     pub rejects: Vec<Rejected>,
-    /// Where rows were written.
+    /// Places of rows in input files.
     pub places: Places,
 }
 
-/// Where names come first.
+/// The first triple of each name.
 #[derive(Debug, Default)]
 pub struct First {
     /// Row of `triples` by entity; `u32::MAX` for none.
@@ -225,14 +225,14 @@ pub struct First {
 }
 
 impl First {
-    /// Looks through the triples.
-    pub fn of(triples: &[[u32; 3]], entities: usize, relations: usize) -> Self {
+    /// Finds the first triples.
+    pub fn new(triples: &[[u32; 3]], entities: usize, relations: usize) -> Self {
         let mut first = First {
             entity: vec![u32::MAX; entities],
             relation: vec![u32::MAX; relations],
         };
         for (row, &[head, relation, tail]) in triples.iter().enumerate().rev() {
-            // No more triples are read than 32 bits number.
+            // There are at most `u32::MAX` triples.
             let row = row as u32;
             first.entity[head as usize] = row;
             first.entity[tail as usize] = row;
@@ -261,17 +261,17 @@ impl Data {
         all.filter(|[head, _, tail]| !self.is_document(*head) && !self.is_document(*tail))
     }
 
-    /// Where a document's text is.
+    /// The place of a document's text.
     pub fn document(&self, row: usize) -> Option<Place> {
         self.document_in(CORPUS, row)
     }
 
-    /// Where a document is in a file of the data set; where it is elsewhere, if that file does not
+    /// The place of a document in a file of the data set, or its first place if that file does not
     /// have it.
     pub fn document_in(&self, file: &str, row: usize) -> Option<Place> {
         let place = self.places.within(file, "documents", row);
         place.or_else(|| {
-            let (source, _) = self.said.sources.as_ref()?.get(row)?;
+            let (source, _) = self.details.sources.as_ref()?.get(row)?;
             Some(Place {
                 source: Arc::clone(source),
                 line: None,
@@ -279,23 +279,23 @@ impl Data {
         })
     }
 
-    /// The first piece of a document; itself where it is whole.
+    /// The row of the first piece of the same document; the row itself for a whole document.
     pub fn parent(&self, row: usize) -> usize {
-        let sources = self.said.sources.as_ref();
+        let sources = self.details.sources.as_ref();
         sources.map_or(row, |all| all[row].1 as usize)
     }
 
-    /// Where a triple is written.
+    /// The place of a triple.
     pub fn triple(&self, row: usize) -> Option<Place> {
-        self.places.of("triples", row)
+        self.places.first("triples", row)
     }
 
-    /// Where an entity's name comes first.
+    /// The first place of an entity's name.
     pub fn entity(&self, id: u32) -> Option<Place> {
         self.triple(self.first.entity[id as usize] as usize)
     }
 
-    /// Where a relation's name comes first.
+    /// The first place of a relation's name.
     pub fn relation(&self, id: usize) -> Option<Place> {
         self.triple(self.first.relation[id] as usize)
     }

@@ -21,16 +21,16 @@ pub fn documents(data: &Data, max_words: usize) -> Vec<Finding> {
 fn texts(data: &Data, documents: &Documents, max_words: usize) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut first: HashMap<&str, usize> = HashMap::new();
-    // Where no document has any, none were looked for: patterns give no facts.
+    // Where no document has any, nothing was looked for: patterns do not find facts.
     let found = |having: &Option<Vec<bool>>| having.clone().filter(|all| all.contains(&true));
     let extracted = [
         (
-            found(&data.said.mentions),
+            found(&data.details.mentions),
             &checks::DOCUMENT_WITHOUT_MENTION,
             "no mention was found in the text",
         ),
         (
-            found(&data.said.facts),
+            found(&data.details.facts),
             &checks::DOCUMENT_WITHOUT_FACT,
             "no fact was found in the text",
         ),
@@ -41,7 +41,7 @@ fn texts(data: &Data, documents: &Documents, max_words: usize) -> Vec<Finding> {
             out.push(Finding::new(check, place, title, message));
         };
         if text.trim().is_empty() {
-            // One without a place in the corpus is told of elsewhere.
+            // A document that the corpus does not have is reported elsewhere.
             if documents.in_corpus[row] {
                 tell(&checks::EMPTY_DOCUMENT, "the text is empty".to_owned());
             }
@@ -80,7 +80,7 @@ fn links(data: &Data, documents: &Documents) -> Vec<Finding> {
         for &entity in mentioned {
             linked[entity as usize] = true;
         }
-        // A document's own node says nothing of what it is about.
+        // A document's own node does not say what the document is about.
         if mentioned.iter().all(|entity| data.is_document(*entity)) {
             out.push(Finding::new(
                 &checks::DOCUMENT_WITHOUT_ENTITY,
@@ -103,11 +103,11 @@ fn links(data: &Data, documents: &Documents) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
 
     #[test]
-    fn long_texts_and_those_without_mention_or_fact_are_told() {
+    fn long_texts_and_those_without_mention_or_fact_are_reported() {
         let data = graph("a,r,b\na,is mentioned in,A\nb,is mentioned in,A");
         let texts = [
             ("A", "one two three", &["a", "b", "A"][..]),
@@ -116,10 +116,10 @@ mod tests {
         ];
         let mut data = with_documents(data, &texts);
         data.document_nodes = vec![false, false, true];
-        data.said.mentions = Some(vec![true, false, false]);
-        data.said.facts = Some(vec![false, true, false]);
+        data.details.mentions = Some(vec![true, false, false]);
+        data.details.facts = Some(vec![false, true, false]);
         assert_eq!(
-            told(&documents(&data, 2)),
+            reported(&documents(&data, 2)),
             [
                 "long-document corpus.json:2 A: the text has 3 words, and encoders read the first 2 or so: what comes later is not found by its meaning",
                 "document-without-fact corpus.json:2 A: no fact was found in the text",
@@ -128,9 +128,9 @@ mod tests {
                 "document-without-entity corpus.json:3 B: mentions no entity of the graph",
             ]
         );
-        // Nobody looked for facts.
-        data.said.facts = Some(vec![false; 3]);
-        assert_eq!(told(&documents(&data, 3)).len(), 3);
+        // No facts were extracted.
+        data.details.facts = Some(vec![false; 3]);
+        assert_eq!(reported(&documents(&data, 3)).len(), 3);
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
             documents.in_corpus[3] = false;
         }
         assert_eq!(
-            told(&documents(&data, 300)),
+            reported(&documents(&data, 300)),
             [
                 "empty-document corpus.json:3 B: the text is empty",
                 "duplicate-document corpus.json:4 C: has the text of `A` (corpus.json:2)",

@@ -1,20 +1,21 @@
-//! Checks of the graph as a graph, and its shape: neighbours, degrees, components.
+//! The graph's shape (neighbours, degrees, components), and checks of it.
 
 use super::checks;
 use super::data::{Data, Finding};
 
-/// Who is connected with whom, directions forgotten.
+/// The neighbours of each entity, without directions.
 #[derive(Debug, Default)]
 pub struct Graph {
-    /// First neighbour by entity; one more at the end.
+    /// Start of each entity's neighbours, and the end of the last one's.
     offsets: Vec<usize>,
-    /// Other ends of triples; one that is in several triples comes several times. A self-loop gives two.
+    /// Other ends of triples. An entity in several triples occurs several times, and a self-loop
+    /// counts twice.
     neighbours: Vec<u32>,
 }
 
 impl Graph {
-    /// The graph of triples of `entities` entities.
-    pub fn of(triples: &[[u32; 3]], entities: usize) -> Self {
+    /// Builds the graph of triples over `entities` entities.
+    pub fn new(triples: &[[u32; 3]], entities: usize) -> Self {
         let mut offsets = vec![0; entities + 1];
         for [head, _, tail] in triples {
             offsets[*head as usize + 1] += 1;
@@ -38,7 +39,7 @@ impl Graph {
         }
     }
 
-    /// Number of entities.
+    /// Number of entities, including isolated ones.
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
     }
@@ -54,7 +55,7 @@ impl Graph {
         self.neighbours(entity).len()
     }
 
-    /// Connected components: each by its first entity, with its size, in the order of these.
+    /// Connected components: first entity and size, in the order of first entities.
     pub fn components(&self) -> Vec<(u32, usize)> {
         let mut seen = vec![false; self.len()];
         let mut out = Vec::new();
@@ -79,7 +80,7 @@ impl Graph {
     }
 }
 
-/// Triples: repeated ones, self-loops, missing names.
+/// Reports repeated triples, self-loops and missing names.
 pub fn triples(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut order: Vec<u32> = (0..data.triples.len() as u32).collect();
@@ -130,7 +131,7 @@ pub fn triples(data: &Data) -> Vec<Finding> {
     out
 }
 
-/// A triple as it is written.
+/// A triple as kg.txt has it.
 fn shown(data: &Data, row: usize) -> String {
     let [head, relation, tail] = data.triples[row];
     let relation = &data.relations[relation as usize].name;
@@ -141,7 +142,7 @@ fn shown(data: &Data, row: usize) -> String {
     )
 }
 
-/// Relations: used once, named like inverses.
+/// Reports relations that are used once, or are named like inverses.
 pub fn relations(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut uses = vec![0u64; data.relations.len()];
@@ -153,7 +154,7 @@ pub fn relations(data: &Data) -> Vec<Finding> {
         names.insert(name, id);
     }
     for (id, name) in data.direct() {
-        if uses[id] == 1 && data.said.facts.is_none() {
+        if uses[id] == 1 && data.details.facts.is_none() {
             out.push(Finding::new(
                 &checks::RARE_RELATION,
                 data.relation(id),
@@ -174,18 +175,18 @@ pub fn relations(data: &Data) -> Vec<Finding> {
     out
 }
 
-/// Entities without neighbours, and components apart from the largest.
+/// Reports entities without neighbours, and components other than the largest.
 pub fn components(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
     let components = data.graph.components();
-    // The first of the largest ones.
+    // Of equally large ones, the first.
     let largest = components.iter().rev().max_by_key(|(_, size)| *size);
     let largest = largest.map_or(0, |(first, _)| *first);
     for (first, size) in components {
         let name = data.entities.get(first);
         let place = data.entity(first);
         if size == 1 && data.is_document(first) {
-            // A document that names nothing: the checks of documents report it.
+            // A document that mentions nothing is reported by the checks of documents.
             continue;
         }
         if size == 1 {
@@ -207,7 +208,7 @@ pub fn components(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told};
+    use super::super::testing::{graph, reported};
     use super::*;
     use proptest::prelude::*;
 
@@ -215,7 +216,7 @@ mod tests {
     fn triples_are_looked_at_one_by_one() {
         let data = graph("a,r,b\na,r,b\nc,r,c\n,r,b\na,,b\na,r,b");
         assert_eq!(
-            told(&triples(&data)),
+            reported(&triples(&data)),
             [
                 "duplicate-triple kg.txt:2 a: `a,r,b` is given already: kg.txt:1",
                 "duplicate-triple kg.txt:6 a: `a,r,b` is given already: kg.txt:1",
@@ -227,10 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn relations_used_once_and_inverses_are_told() {
+    fn relations_used_once_and_inverses_are_reported() {
         let data = graph("a,likes,b\nb,likes,c\nb,inverse_likes,a\nc,inverse_,a\nc,inverse_,b");
         assert_eq!(
-            told(&relations(&data)),
+            reported(&relations(&data)),
             [
                 "rare-relation kg.txt:3 inverse_likes: a single triple has this relation",
                 "inverse-relation kg.txt:3 inverse_likes: named like the inverse that every relation has, here of `likes`",
@@ -242,14 +243,14 @@ mod tests {
     fn parts_of_the_graph_are_told_by_their_first_entity() {
         let data = graph("x,r,x\na,r,b\nc,r,d\nd,r,e\nf,r,g");
         assert_eq!(
-            told(&components(&data)),
+            reported(&components(&data)),
             [
                 "isolated-entity kg.txt:1 x: its triples lead nowhere else",
                 "small-component kg.txt:2 a: it and 1 more are not connected with the main part",
                 "small-component kg.txt:5 f: it and 1 more are not connected with the main part",
             ]
         );
-        assert_eq!(told(&components(&graph("a,r,b\nc,r,d"))).len(), 1);
+        assert_eq!(reported(&components(&graph("a,r,b\nc,r,d"))).len(), 1);
     }
 
     proptest! {
@@ -271,7 +272,7 @@ mod tests {
                     want.push((first, size));
                 }
             }
-            let graph = Graph::of(&triples, 12);
+            let graph = Graph::new(&triples, 12);
             prop_assert_eq!(graph.components(), want);
             for e in 0..12 {
                 let ends = pairs.iter().map(|(a, b)| usize::from(*a == e) + usize::from(*b == e)).sum::<usize>();

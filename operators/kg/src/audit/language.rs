@@ -1,5 +1,5 @@
-//! Documents in another language than English, where what they say was extracted as English.
-//! Letters and trigrams tell (whatlang), where the words are not evidently English.
+//! Finds documents in other languages that were extracted as English. Where the words are not
+//! evidently English, letters and trigrams decide (whatlang).
 
 use gfm_pipe_api::OpResult;
 
@@ -7,25 +7,25 @@ use super::checks;
 use super::data::{Data, Finding, Stop};
 use super::words::words;
 
-/// Fewest words of a text whose language can be told.
+/// Fewest words of a text whose language can be recognised.
 const WORDS: usize = 20;
-/// Bytes of a text that are looked at.
+/// Bytes of a text that are examined.
 const LOOKED_AT: usize = 4096;
-/// Frequent words of English that are rare elsewhere.
+/// Frequent English words that are rare in other languages.
 const ENGLISH: [&str; 10] = [
     "the", "of", "and", "to", "that", "with", "from", "by", "which", "this",
 ];
-/// A text is English where one word in so many is one of these, which is soon known; the crate
-/// takes two milliseconds.
+/// A text is English when one in this many words is one of [`ENGLISH`]. Counting them is fast; the
+/// crate takes two milliseconds.
 const ONE_IN: usize = 10;
 
-/// Documents that are reliably in another language.
+/// Reports documents that are reliably in another language.
 ///
 /// # Errors
 /// When the user wants to stop.
 pub fn languages(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
     let mut out = Vec::new();
-    let Some(documents) = data.documents.as_ref().filter(|_| data.said.english) else {
+    let Some(documents) = data.documents.as_ref().filter(|_| data.details.english) else {
         return Ok(out);
     };
     for (row, text) in documents.texts.iter().enumerate() {
@@ -67,7 +67,7 @@ pub fn other_language(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
                 None,
                 "The mill in Quillmouth was built in 1820 by Ada Alder, after the old mill by the river had burnt down and nobody knew why.",
             ),
-            // Names and numbers are no language.
+            // Names and numbers are not a language.
             (
                 None,
                 "Game 1: Müller 3, García 2. Game 2: Lefèvre 5, Müller 1. Game 3: García 4, Nowak 4. Game 4: Müller 2, Rossi 3. Game 5: Silva 1, Nowak 0.",
@@ -110,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_extracted_as_english_is_told() {
+    fn only_what_was_extracted_as_english_is_reported() {
         let german = "Die Mühle wurde im Jahr 1820 von Ada Alder gebaut, nachdem die alte Mühle am Fluss abgebrannt war und niemand wusste warum. ";
         let long = german.repeat(100);
         let mut data = with_documents(graph("a,r,b"), &[("M", &long, &[]), ("E", "Short.", &[])]);
-        let found = |data: &Data| told(&languages(data, &|| Ok(())).unwrap());
+        let found = |data: &Data| reported(&languages(data, &|| Ok(())).unwrap());
         assert_eq!(found(&data).len(), 0);
-        data.said.english = true;
+        data.details.english = true;
         assert_eq!(
             found(&data),
             [

@@ -1,11 +1,12 @@
 //! `audit`: what is wrong with a data set, before anything is trained on it.
 //!
-//! Looks at what the ingests read, and at what they rejected, and says of each fault where it stands. Each file beside this one
-//! is a group of checks, as functions over plain data ([`data`]); their names, severities and meanings are one table
-//! ([`checks`]). Invariant: `findings` holds every finding, `summary` every check that the connected inputs allow.
+//! The audit checks what the ingests read and what they rejected, and reports the place of each
+//! fault. Each file beside this one is a group of checks, as functions over plain data ([`data`]).
+//! Their names, severities and meanings are one table ([`checks`]). Invariant: `findings` holds
+//! every finding, and `summary` every check that the connected inputs allow.
 //!
-//! `strict` makes the stage fail when checks have findings. It is applied when the result is delivered, so that the tables are
-//! kept and can be looked at, and it is in no key.
+//! `strict` makes the stage fail when checks have findings. It is applied when the result is
+//! delivered, so that the tables are kept and can be looked at. It is not part of the key.
 
 mod boilerplate;
 mod checks;
@@ -15,15 +16,15 @@ mod documents;
 mod graph;
 pub mod language;
 mod names;
-mod near;
-mod nearest;
+mod near_duplicates;
 pub(crate) mod normal;
+mod paths;
 mod questions;
-mod reach;
 mod read;
 mod rejected;
 mod report;
 mod statistics;
+mod suggestions;
 #[cfg(test)]
 mod testing;
 mod twins;
@@ -42,19 +43,19 @@ use serde_json::json;
 pub use checks::{CHECKS, Check, ERRORS, STRICT, Severity, Unit, WARNINGS, meant};
 pub use rejected::TABLES;
 pub use report::{FindingRow, SummaryRow, failing, not_made, read_findings, read_summary};
-pub use statistics::{NUMBERS, OF_DOCUMENTS, OF_QUESTIONS};
+pub use statistics::{DOCUMENT_NUMBERS, NUMBERS, QUESTION_NUMBERS};
 
 use self::data::{Data, Finding};
 
-/// See the module.
+/// The operator `audit`.
 pub struct Audit;
 
 /// Parameters of [`Audit`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AuditParams {
-    /// Hops a model looks.
+    /// Hops of a model's search.
     layers: usize,
-    /// Names suggested for an unknown one.
+    /// Number of names suggested for an unknown one.
     nearest: usize,
     /// Words of a document that an encoder reads.
     max_words: usize,
@@ -62,7 +63,7 @@ pub struct AuditParams {
     strict: Vec<String>,
 }
 
-/// Places that an error names.
+/// Number of places that an error lists.
 const SHOWN: usize = 5;
 
 impl Operator for Audit {
@@ -70,7 +71,7 @@ impl Operator for Audit {
     const NAME: &'static str = "audit";
     const VERSION: u32 = 3;
     const ABOUT: &'static str =
-        "checks a graph, its documents and questions for faults, and says where each stands";
+        "checks a graph, its documents and questions for faults, and reports the place of each";
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -78,13 +79,13 @@ impl Operator for Audit {
                 "layers",
                 Type::Int { min: 0, max: 100 },
                 6,
-                "triples a model's search goes at most: its number of layers",
+                "the most triples that a model's search follows: its number of layers",
             ),
             Field::new(
                 "nearest",
                 Type::Int { min: 0, max: 20 },
                 3,
-                "names suggested at most for one that is not known",
+                "the most names suggested for an unknown one",
             ),
             Field::new(
                 "max_words",
@@ -136,7 +137,7 @@ impl Operator for Audit {
                 "questions",
                 &[&kinds::QUESTIONS],
                 Arity::Any,
-                "questions, a split each",
+                "questions, one artifact per split",
             ),
             InPort::of(
                 "rejects",
@@ -182,7 +183,7 @@ impl Operator for Audit {
             OutPort {
                 name: "summary",
                 kind: &kinds::AUDIT,
-                about: "the checks that were made, with their numbers of findings",
+                about: "the checks that were made, each with its number of findings",
             },
             OutPort {
                 name: "findings",
@@ -254,14 +255,14 @@ impl Operator for Audit {
         findings.extend(unicode::characters(&data, &stop)?);
         step(5, "documents")?;
         findings.extend(documents::documents(&data, params.max_words));
-        findings.extend(near::near_duplicates(&data, &stop)?);
+        findings.extend(near_duplicates::near_duplicates(&data, &stop)?);
         findings.extend(boilerplate::boilerplate(&data));
         findings.extend(language::languages(&data, &stop)?);
         step(6, "questions")?;
         findings.extend(questions::questions(&data));
         findings.extend(questions::repeated(&data));
         step(7, "ways to gold documents")?;
-        findings.extend(reach::gold(&data, params.layers, &stop)?);
+        findings.extend(paths::gold(&data, params.layers, &stop)?);
         let order = |f: &Finding| CHECKS.iter().position(|c| *c == f.check);
         findings.sort_by_cached_key(order);
         step(8, "")?;
@@ -290,7 +291,7 @@ impl Operator for Audit {
         }
         let port = |name: &str| {
             let found = outputs.get(name);
-            found.ok_or_else(|| OpError::new(format!("the port `{name}` is missing")))
+            found.ok_or_else(|| OpError::internal(format!("the port `{name}` is missing")))
         };
         let summary = read_summary(port("summary")?)?;
         let failing = failing(&params.strict, &summary);
@@ -314,13 +315,13 @@ impl Operator for Audit {
         if more > 0 {
             places.push(format!("\n  … and {more} more"));
         }
-        Err(OpError::new(format!(
+        Err(OpError::data(format!(
             "the data has what `strict` forbids: {}{}",
             counts.join(", "),
             places.concat()
         ))
         .hint(format!(
-            "all of them: gfm-pipe show {} --json; what they mean: gfm-pipe show {}; then mend the data, or take the check out of `strict`",
+            "all of them: gfm-pipe show {} --json; what they mean: gfm-pipe show {}; then correct the data, or take the check out of `strict`",
             ctx.typed("findings"),
             ctx.typed("summary")
         )))

@@ -1,10 +1,10 @@
-//! Checks of names beside each other: spellings of one thing.
+//! Compares names with each other to find different spellings of one thing.
 
 use super::checks::{self, Check};
 use super::data::{Data, Finding, Place};
 use super::normal::groups;
 
-/// Entities, relations and titles that are the same but for case, spaces and punctuation.
+/// Reports entities, relations and titles that differ only by case, spaces and punctuation.
 pub fn similar(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
     let named: Vec<(u32, &str)> = data.named().collect();
@@ -30,7 +30,7 @@ pub fn similar(data: &Data) -> Vec<Finding> {
         &mut out,
     );
     if let Some(documents) = &data.documents {
-        // Pieces of a document have its title.
+        // Pieces of a document share its title.
         let whole = (0..documents.titles.len()).filter(|row| data.parent(*row) == *row);
         let whole: Vec<usize> = whole.collect();
         spelled(
@@ -45,7 +45,7 @@ pub fn similar(data: &Data) -> Vec<Finding> {
     out
 }
 
-/// Every name of a group but the most used one, which the others should be.
+/// Reports every name of a group except the most used one, which is the suggestion.
 fn spelled<'a>(
     check: &'static Check,
     groups: &[Vec<usize>],
@@ -55,7 +55,7 @@ fn spelled<'a>(
     out: &mut Vec<Finding>,
 ) {
     for group in groups {
-        // The first of the most used ones.
+        // Of equally used ones, the first.
         let Some(main) = group.iter().copied().rev().max_by_key(|i| uses(*i)) else {
             continue;
         };
@@ -75,7 +75,7 @@ fn spelled<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
 
     #[test]
@@ -92,9 +92,9 @@ mod tests {
         data.document_nodes = vec![false, true, false];
         data.places = super::super::data::Places::default();
         let sources = [("a.txt", 0), ("a.txt", 0), ("b.txt", 2)];
-        data.said.sources = Some(sources.map(|(file, parent)| (file.into(), parent)).into());
+        data.details.sources = Some(sources.map(|(file, parent)| (file.into(), parent)).into());
         assert_eq!(
-            told(&similar(&data)),
+            reported(&similar(&data)),
             [
                 "similar-entities - oak-town: differs from `oak town` by case, spaces or punctuation only [oak town]",
                 "similar-titles b.txt oak town: differs from `Oak Town` (a.txt) by case, spaces or punctuation only [Oak Town]",
@@ -109,7 +109,7 @@ mod tests {
         );
         let data = with_documents(data, &[("A b", "", &[]), ("a B", "", &[]), ("c", "", &[])]);
         assert_eq!(
-            told(&similar(&data)),
+            reported(&similar(&data)),
             [
                 "similar-entities kg.txt:1 Oak Town: differs from `oak town` (kg.txt:2) by case, spaces or punctuation only [oak town]",
                 "similar-entities kg.txt:3 oak-town: differs from `oak town` (kg.txt:2) by case, spaces or punctuation only [oak town]",

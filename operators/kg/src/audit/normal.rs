@@ -1,4 +1,4 @@
-//! Names and texts without what people write one way and the other: case, spaces, punctuation.
+//! The normal form of names and texts: without differences in case, spaces and punctuation.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,9 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::unicode::is_invisible;
 
-/// The normal form: Unicode NFKC, lower case, without white space, control characters and punctuation. Between two digits they
-/// leave one space, because `1.5` is not `15`. Signs that make another thing (`C++`, `C#`, `50%`) stay.
+/// The normal form: Unicode NFKC, lower case, without white space, control characters and
+/// punctuation. Between two digits, one space stays for them, because `1.5` is not `15`. Signs that
+/// change the meaning (`C++`, `C#`, `50%`) stay.
 pub fn normal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     if text.is_ascii() {
@@ -46,9 +47,10 @@ fn is_gap(c: char) -> bool {
         || matches!(c, '\u{2000}'..='\u{206f}' | '\u{2e00}'..='\u{2e7f}' | '\u{3000}'..='\u{303f}')
 }
 
-/// Groups of two and more names with the same normal form, by their first; names of which nothing is left are in none.
+/// Groups of two or more names with the same normal form, ordered by their first name. Names with
+/// an empty normal form are not in any group.
 pub fn groups<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<Vec<usize>> {
-    // Hashes first: hardly any name needs its normal form kept.
+    // Hashes come first, so that the normal form of hardly any name is kept.
     let hasher = RandomState::with_seeds(5, 6, 7, 8);
     let mut hashes: Vec<(u64, usize)> = Vec::new();
     for (i, name) in names.clone().enumerate() {

@@ -1,4 +1,4 @@
-//! Checks of questions, one by one and split against split.
+//! Checks of questions, within a split and between splits.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,13 +7,13 @@ use super::checks;
 use super::data::{Data, Finding, Place};
 use super::normal::normal;
 
-/// Questions without a beginning or an end.
+/// Reports questions without an entity to start from or without a known gold document.
 pub fn questions(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
-    // Questions that nobody tied to a graph start at no entity, and are not meant to.
+    // Questions that were never linked to a graph have no entities, and are not meant to.
     let tied = data.questions().any(|(_, _, q)| !q.entities.is_empty());
     for (split, row, question) in data.questions() {
-        let place = || data.places.of(&split.name, row);
+        let place = || data.places.first(&split.name, row);
         if tied && question.entities.is_empty() {
             out.push(Finding::new(
                 &checks::QUESTION_WITHOUT_ENTITY,
@@ -39,14 +39,15 @@ pub fn questions(data: &Data) -> Vec<Finding> {
     out
 }
 
-/// A question: split and row.
+/// The split and row of a question.
 type At = (usize, usize);
 
-/// The first questions of each split with the same key.
+/// By key, the first question of each split.
 struct Firsts<K>(HashMap<K, Vec<At>>);
 
 impl<K: Eq + Hash> Firsts<K> {
-    /// Gives the first question with this key in an earlier split, and in the question's own.
+    /// Returns the first question with this key in an earlier split, and in the question's own
+    /// split.
     fn meet(&mut self, key: K, at: At) -> (Option<At>, Option<At>) {
         let firsts = self.0.entry(key).or_default();
         let own = firsts.iter().find(|f| f.0 == at.0).copied();
@@ -58,12 +59,12 @@ impl<K: Eq + Hash> Firsts<K> {
     }
 }
 
-/// Questions that come again, in their split or another.
+/// Reports questions that are repeated, in their own split or another.
 pub fn repeated(data: &Data) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut texts = Firsts(HashMap::new());
     let mut targets = Firsts(HashMap::new());
-    let place = |(split, row): At| data.places.of(&data.splits[split].name, row);
+    let place = |(split, row): At| data.places.first(&data.splits[split].name, row);
     let named = |at: At| {
         let split = &data.splits[at.0];
         let near = place(at)
@@ -115,7 +116,7 @@ pub fn repeated(data: &Data) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told, with_split};
+    use super::super::testing::{graph, reported, with_split};
     use super::*;
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
         let mut data = data;
         data.splits[0].questions[2].gold_titles = 2;
         assert_eq!(
-            told(&questions(&data)),
+            reported(&questions(&data)),
             [
                 "question-without-entity train.json:3 q2: names no entity of the graph",
                 "question-without-gold train.json:3 q2: names no gold document",
@@ -165,7 +166,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            told(&repeated(&data)),
+            reported(&repeated(&data)),
             [
                 "duplicate-question train.json:3 q2: is asked by `q1` of train (train.json:2) already",
                 "shared-target valid.json:2 v1: has the entities and gold documents of `q1` of train (train.json:2)",

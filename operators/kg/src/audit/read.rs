@@ -1,4 +1,4 @@
-//! Artifacts to plain data, checked so that no id leads nowhere.
+//! Reads artifacts into plain data, and checks that every id is valid.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow::array::Array;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
-use super::data::{Data, First, Place, Places, Question, Rejected, Said, Split};
+use super::data::{Data, DocumentDetails, First, Place, Places, Question, Rejected, Split};
 use super::graph::Graph;
 use crate::names::entity_names;
 use crate::read::{documents, links, relations, stray, triples};
 
 impl Data {
-    /// Reads what is connected.
+    /// Reads the inputs that are connected.
     ///
     /// # Errors
     /// When a table cannot be read, or tables do not belong together.
@@ -30,7 +30,7 @@ impl Data {
             Some(artifact) => nodes(artifact, entities.len() as usize)?,
             None => Vec::new(),
         };
-        let said = said(ctx, titles.unwrap_or_default())?;
+        let details = details(ctx, titles.unwrap_or_default())?;
         let mut splits = Vec::new();
         for artifact in ctx.inputs("questions") {
             splits.push(split(artifact, entities.len(), titles)?);
@@ -54,14 +54,14 @@ impl Data {
             read_places(artifact, rows, &mut places)?;
         }
         Ok(Data {
-            graph: Graph::of(&triples, entities.len() as usize),
-            first: First::of(&triples, entities.len() as usize, relations.len()),
+            graph: Graph::new(&triples, entities.len() as usize),
+            first: First::new(&triples, entities.len() as usize, relations.len()),
             entities,
             relations,
             triples,
             document_nodes,
             documents,
-            said,
+            details,
             splits,
             rejects,
             places,
@@ -85,26 +85,26 @@ fn nodes(artifact: &Artifact, entities: usize) -> OpResult<Vec<bool>> {
     Ok(out)
 }
 
-/// Labels that no other way to extract gives: `by: english` is the English pipeline's.
+/// Labels that only `extract` with `by: english` produces.
 const ENGLISH: [&str; 4] = ["PERSON", "GPE", "NORP", "WORK_OF_ART"];
 
-fn said(ctx: &Context, documents: usize) -> OpResult<Said> {
-    let mut said = Said::default();
+fn details(ctx: &Context, documents: usize) -> OpResult<DocumentDetails> {
+    let mut details = DocumentDetails::default();
     if let Some(artifact) = ctx.input_opt("sources") {
-        said.sources = Some(sources(artifact, documents)?);
+        details.sources = Some(sources(artifact, documents)?);
     }
     if let Some(artifact) = ctx.input_opt("mentions") {
-        said.mentions = Some(having(artifact, "mentions", documents)?);
+        details.mentions = Some(having(artifact, "mentions", documents)?);
         for batch in artifact.batches("mentions")? {
             let labels = batch?;
             let labels = columns::text(&labels, "label")?;
-            said.english |= labels.iter().flatten().any(|l| ENGLISH.contains(&l));
+            details.english |= labels.iter().flatten().any(|l| ENGLISH.contains(&l));
         }
     }
     if let Some(artifact) = ctx.input_opt("facts") {
-        said.facts = Some(having(artifact, "facts", documents)?);
+        details.facts = Some(having(artifact, "facts", documents)?);
     }
-    Ok(said)
+    Ok(details)
 }
 
 fn sources(artifact: &Artifact, documents: usize) -> OpResult<Vec<(Arc<str>, u32)>> {
@@ -124,13 +124,14 @@ fn sources(artifact: &Artifact, documents: usize) -> OpResult<Vec<(Arc<str>, u32
             out.push((file, *parent));
         }
     }
-    match out.len() == documents {
-        true => Ok(out),
-        false => Err(stray(artifact, out.len(), "document")),
+    if out.len() == documents {
+        Ok(out)
+    } else {
+        Err(stray(artifact, out.len(), "document"))
     }
 }
 
-/// Which documents a table has rows of.
+/// Which documents have a row in a table.
 fn having(artifact: &Artifact, table: &str, documents: usize) -> OpResult<Vec<bool>> {
     let mut out = vec![false; documents];
     let mut row = 0;
@@ -209,7 +210,7 @@ fn read_rejects(artifact: &Artifact, out: &mut Vec<Rejected>) -> OpResult<()> {
     Ok(())
 }
 
-/// Places of tables that are not connected are passed over.
+/// Reads places; those of tables that are not connected are skipped.
 fn read_places(
     artifact: &Artifact,
     rows: impl Fn(&str) -> Option<usize>,

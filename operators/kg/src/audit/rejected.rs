@@ -1,5 +1,5 @@
-//! What the ingests rejected: every row becomes a finding, unknown names with the names they may mean, lines with too many
-//! commas with the triple they may be.
+//! Turns every row that the ingests rejected into a finding. Unknown names get the most similar
+//! known names as a suggestion, and lines with too many commas the triple that was probably meant.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,21 +8,21 @@ use gfm_pipe_api::OpResult;
 use super::checks::{self, Check};
 use super::csv;
 use super::data::{Data, Finding, Rejected, Stop};
-use super::nearest::{Nearest, equals_alone, listed};
+use super::suggestions::{Nearest, equals_alone, listed};
 use super::unicode::{beginning, shown};
 use crate::layout::{CORPUS, MENTIONS, SPLITS};
 use crate::reasons;
 
-/// Most fields of a line for which a repair is looked for.
+/// Most fields of a line for which a repair is searched.
 const MOST_FIELDS: usize = 12;
 
-/// Every rejected row, by the check it belongs to.
+/// Reports every rejected row, by the check it belongs to.
 ///
 /// # Errors
 /// When the user wants to stop.
 pub fn rejected(data: &Data, nearest: usize, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
     let mut names = Suggestions::new(nearest, data);
-    let known = Known::of(data);
+    let known = Known::new(data);
     let mut out = Vec::with_capacity(data.rejects.len());
     for (i, row) in data.rejects.iter().enumerate() {
         if i % 64 == 0 {
@@ -40,7 +40,7 @@ pub fn rejected(data: &Data, nearest: usize, stop: Stop<'_>) -> OpResult<Vec<Fin
                 names.title(&row.text),
             ),
             _ if *check == checks::DOCUMENT_NOT_IN_CORPUS => (row.reason.clone(), None),
-            _ => (told(row), None),
+            _ => (message(row), None),
         };
         out.push(Finding {
             check,
@@ -84,13 +84,13 @@ pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
             &checks::REJECTED_QUESTION
         }
         _ if of_set => &checks::REJECTED_VALUE,
-        // Files of documents and of what was extracted from them have any names.
+        // Files of documents and of extracted records can have any name.
         _ => &checks::REJECTED_DOCUMENT,
     }
 }
 
-/// Tables that `build-kg` makes a graph of: what it rejects, and places of triples, name them as
-/// their source.
+/// The tables from which `build-kg` makes a graph. They are the sources of the rows it rejects, and
+/// of the places of triples.
 pub const TABLES: [&str; 4] = ["facts", "mentions", "documents", "named"];
 
 fn is_unknown_entity(check: &Check) -> bool {
@@ -102,15 +102,16 @@ fn is_unknown_entity(check: &Check) -> bool {
     .contains(&check)
 }
 
-/// The reason, with what it is about, as far as that fits a line.
-fn told(row: &Rejected) -> String {
+/// The reason, followed by as much of the text as fits a line.
+fn message(row: &Rejected) -> String {
     if row.text.is_empty() {
         return row.reason.clone();
     }
     format!("{}: {}", row.reason, beginning(&row.text))
 }
 
-/// Names like unknown ones. The indexes are made when the first one is met, and every name is looked up once.
+/// Suggests known names for unknown ones. The indexes are built at the first look-up, and every
+/// name is looked up once.
 struct Suggestions<'a> {
     most: usize,
     data: &'a Data,
@@ -159,7 +160,8 @@ impl<'a> Suggestions<'a> {
     }
 }
 
-/// Names that documents and questions use: the graph's, and those it does not have because a comma is in them.
+/// Names that documents and questions use: those of the graph, and those that it lacks because they
+/// contain a comma.
 struct Known<'a> {
     data: &'a Data,
     named: HashSet<&'a str>,
@@ -167,7 +169,7 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(data: &'a Data) -> Self {
+    fn new(data: &'a Data) -> Self {
         let unknown = data
             .rejects
             .iter()
@@ -184,7 +186,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What is said of a line with too many commas, and the line it may have been.
+/// The message for a line with too many commas, and the line that was probably meant.
 fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     let line = crate::lines::strip(line);
     let fields: Vec<&str> = line.split(',').collect();
@@ -223,8 +225,7 @@ fn commas(line: &str, known: &Known<'_>) -> (String, Option<String>) {
     }
 }
 
-/// What is said of a line that was probably this triple, and the line without the commas of its
-/// names.
+/// The message for a line that was probably this triple, and the line without commas in its names.
 fn repaired(plain: &str, triple: &[String; 3]) -> (String, Option<String>) {
     let [head, relation, tail] = triple;
     let without = triple
@@ -238,7 +239,7 @@ fn repaired(plain: &str, triple: &[String; 3]) -> (String, Option<String>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::data::Place;
-    use super::super::testing::{graph, told, with_documents};
+    use super::super::testing::{graph, reported, with_documents};
     use super::*;
 
     fn row(source: &str, line: u64, item: Option<&str>, reason: &str, text: &str) -> Rejected {
@@ -263,7 +264,7 @@ mod tests {
             reasons::DOCUMENT_ENTITY,
             "acme, inc",
         ));
-        let known = Known::of(&data);
+        let known = Known::new(&data);
         let repair = |line: &str| commas(line, &known).1;
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(
@@ -412,7 +413,7 @@ mod tests {
             row(train, 5, Some("q"), "missing `supporting_facts`", ""),
         ];
         assert_eq!(
-            told(&rejected(&data, 2, &|| Ok(())).unwrap()),
+            reported(&rejected(&data, 2, &|| Ok(())).unwrap()),
             [
                 "rejected-triple kg.txt:1 -: expected 3 fields separated by commas, found 2: a,b",
                 "rejected-triple kg.txt:2 -: not UTF-8 from byte 2 on: a\u{fffd}",

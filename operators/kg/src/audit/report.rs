@@ -1,4 +1,4 @@
-//! The tables of an audit, written and read again.
+//! Writes the tables of an audit, and reads them back.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub fn possible(check: &Check, connected: impl Fn(&str) -> bool) -> bool {
     check.needs.iter().all(|port| connected(port))
 }
 
-/// How many checks were not made. Those on what was extracted count only where one of them was
-/// made: most data sets have no extraction.
+/// Number of checks that were not made. Checks of extracted mentions and facts count only where one
+/// of them was made: most data sets have no extraction.
 pub fn not_made(summary: &[SummaryRow]) -> usize {
     let made = |check: &Check| summary.iter().any(|row| row.check == check.name);
     let extracted = |check: &Check| {
@@ -31,7 +31,7 @@ pub fn not_made(summary: &[SummaryRow]) -> usize {
     counted.filter(|check| !made(check)).count()
 }
 
-/// How many things of a unit there are.
+/// Number of things that a check of this unit inspects.
 pub fn population(data: &Data, unit: Unit) -> u64 {
     let documents = data.documents.as_ref();
     let titles = documents.map_or(0, |d| d.titles.len());
@@ -183,18 +183,18 @@ pub fn write_statistics(ctx: &Context, s: &Statistics) -> OpResult<()> {
     table.finish()
 }
 
-/// A row of the summary.
+/// A row of the port `summary`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryRow {
     /// The check.
     pub check: String,
-    /// error, warning or note.
+    /// `error`, `warning` or `note`.
     pub severity: String,
     /// Number of findings.
     pub count: u64,
-    /// How many things were looked at.
-    pub of: u64,
-    /// What these are.
+    /// Number of things that were inspected.
+    pub population: u64,
+    /// What was inspected, in words.
     pub unit: String,
     /// What a finding means.
     pub meaning: String,
@@ -219,7 +219,7 @@ pub fn read_summary(artifact: &Artifact) -> OpResult<Vec<SummaryRow>> {
         check: check.value(i).to_owned(),
         severity: severity.value(i).to_owned(),
         count: count.value(i),
-        of: of.value(i),
+        population: of.value(i),
         unit: unit.value(i).to_owned(),
         meaning: meaning.value(i).to_owned(),
         action: action.value(i).to_owned(),
@@ -227,12 +227,12 @@ pub fn read_summary(artifact: &Artifact) -> OpResult<Vec<SummaryRow>> {
     Ok((0..batch.num_rows()).map(row).collect())
 }
 
-/// A row of the findings.
+/// A row of the port `findings`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindingRow {
     /// The check.
     pub check: String,
-    /// error, warning or note.
+    /// `error`, `warning` or `note`.
     pub severity: String,
     /// File, relative to the data set.
     pub source: Option<String>,
@@ -247,7 +247,8 @@ pub struct FindingRow {
 }
 
 impl FindingRow {
-    /// `file:line: item: message (nearest: …)`, or `(perhaps: …)` where the suggestion is no known name; `file` gives a source as a path.
+    /// `file:line: item: message (nearest: …)`, or `(perhaps: …)` where the suggestion is not a
+    /// known name. `file` turns a source into a path.
     pub fn line(&self, file: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         if let Some(source) = &self.source {
@@ -262,18 +263,20 @@ impl FindingRow {
         }
         out.push_str(&self.message);
         if let Some(suggestion) = &self.suggestion {
-            let word = match self.check.starts_with("unknown-") {
-                true => "nearest",
-                false => "perhaps",
+            let word = if self.check.starts_with("unknown-") {
+                "nearest"
+            } else {
+                "perhaps"
             };
             out.push_str(&format!(" ({word}: {suggestion})"));
         }
-        // What comes from data stays on its line, moves no cursor and turns no text around.
+        // Text from the data cannot break the line, move the cursor or change the writing
+        // direction.
         shown(&out)
     }
 }
 
-/// Reads an artifact of kind `findings` one after the other, until `each` has enough.
+/// Reads an artifact of kind `findings` row by row, until `each` returns false.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -307,7 +310,7 @@ pub fn read_findings(
     Ok(())
 }
 
-/// Checks with findings among those that words of `strict` stand for.
+/// The checks with findings, among those that the words of `strict` stand for.
 pub fn failing<'a>(strict: &[String], summary: &'a [SummaryRow]) -> Vec<&'a SummaryRow> {
     let listed = |name: &str| {
         strict

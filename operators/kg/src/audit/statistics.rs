@@ -1,13 +1,13 @@
-//! Numbers on a data set.
+//! Statistics of a data set.
 
 use super::data::Data;
 
-/// What was measured.
+/// The statistics of a data set.
 #[derive(Debug, Default, PartialEq)]
 pub struct Statistics {
-    /// Numbers by name.
+    /// Numbers with their names, in the order of the table.
     pub numbers: Vec<(String, f64)>,
-    /// Entities by degree: degree, how many.
+    /// Number of entities by degree: degree, count.
     pub degrees: Vec<(u64, u64)>,
     /// Direct relations with the number of their triples, the most frequent first.
     pub relations: Vec<(String, u64)>,
@@ -31,8 +31,8 @@ pub const NUMBERS: &[(&str, &str)] = &[
     ),
     ("degree_max", "its largest"),
 ];
-/// The same of documents.
-pub const OF_DOCUMENTS: &[(&str, &str)] = &[
+/// The same for data sets with documents.
+pub const DOCUMENT_NUMBERS: &[(&str, &str)] = &[
     ("documents", "documents, with and without a text"),
     (
         "links",
@@ -42,8 +42,8 @@ pub const OF_DOCUMENTS: &[(&str, &str)] = &[
     ("documents_per_entity", "mean"),
     ("linked_entities", "entities that a document mentions"),
 ];
-/// The same of each split of questions; names end with its name, as in `questions.train`.
-pub const OF_QUESTIONS: &[(&str, &str)] = &[
+/// The same for each split of questions. The split is appended to the name: `questions.train`.
+pub const QUESTION_NUMBERS: &[(&str, &str)] = &[
     ("questions", "questions that were kept"),
     (
         "entities_per_question",
@@ -61,7 +61,7 @@ fn number(n: usize) -> f64 {
     n as f64
 }
 
-/// A share; of nothing it is 0.
+/// `part / of`, or 0 when `of` is 0.
 fn per(part: usize, of: usize) -> f64 {
     if of == 0 {
         0.0
@@ -70,7 +70,7 @@ fn per(part: usize, of: usize) -> f64 {
     }
 }
 
-/// Measures.
+/// Computes the statistics.
 pub fn statistics(data: &Data) -> Statistics {
     let mut out = Statistics::default();
     let n = data.graph.len();
@@ -122,16 +122,16 @@ pub fn statistics(data: &Data) -> Statistics {
             per(links, n),
             number(linked),
         ];
-        // Without links nothing is known of them.
+        // Without links, the numbers about entities are unknown.
         let known = if documents.entities.is_some() { 5 } else { 1 };
-        put(OF_DOCUMENTS, &values[..known], "");
+        put(DOCUMENT_NUMBERS, &values[..known], "");
     }
     for split in &data.splits {
         let count = split.questions.len();
         let entities = split.questions.iter().map(|q| q.entities.len()).sum();
         let gold = split.questions.iter().map(|q| q.documents.len()).sum();
         let values = [number(count), per(entities, count), per(gold, count)];
-        put(OF_QUESTIONS, &values, &format!(".{}", split.name));
+        put(QUESTION_NUMBERS, &values, &format!(".{}", split.name));
     }
     let mut uses = vec![0u64; data.relations.len()];
     for [_, relation, _] in &data.triples {

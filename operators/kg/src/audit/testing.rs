@@ -1,12 +1,12 @@
 //! Data made by hand, for the tests of the checks.
 
 use super::data::{
-    Data, Documents, Finding, First, Place, Places, Question, Relation, Said, Split,
+    Data, DocumentDetails, Documents, Finding, First, Place, Places, Question, Relation, Split,
 };
 use super::graph::Graph;
 use crate::names::Names;
 
-/// A graph of `head,relation,tail` lines in `kg.txt`, one triple a line.
+/// A graph of `head,relation,tail` lines in `kg.txt`, one triple per line.
 pub fn graph(lines: &str) -> Data {
     let mut entities = Names::new(u32::MAX);
     let mut relations = Names::new(u32::MAX);
@@ -26,14 +26,14 @@ pub fn graph(lines: &str) -> Data {
         direct: true,
     };
     Data {
-        graph: Graph::of(&triples, n),
-        first: First::of(&triples, n, relations.len() as usize),
+        graph: Graph::new(&triples, n),
+        first: First::new(&triples, n, relations.len() as usize),
         relations: relations.iter().map(direct).collect(),
         entities,
         triples,
         document_nodes: Vec::new(),
         documents: None,
-        said: Said::default(),
+        details: DocumentDetails::default(),
         splits: Vec::new(),
         rejects: Vec::new(),
         places,
@@ -84,7 +84,7 @@ pub fn with_split(mut data: Data, name: &str, questions: &[(&str, &str, &[&str],
 }
 
 /// Findings as `check place item: message [suggestion]`.
-pub fn told(findings: &[Finding]) -> Vec<String> {
+pub fn reported(findings: &[Finding]) -> Vec<String> {
     let all = findings.iter().map(|f| {
         let place = f.place.as_ref().map_or("-".to_owned(), Place::to_string);
         let item = f.item.as_deref().unwrap_or("-");

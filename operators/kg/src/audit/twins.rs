@@ -1,15 +1,16 @@
-//! Checks of relations beside each other: facts that are stated twice.
+//! Compares relations with each other to find facts that are stated twice.
 
 use gfm_pipe_api::twins::{SHARE, Twin, twins};
 
 use super::checks;
 use super::data::{Data, Finding};
 
-/// Fewest shared pairs that are reported: one or two are chance where a graph has thousands of
-/// relations.
+/// Fewest shared pairs that are reported: in a graph with thousands of relations, one or two occur
+/// by chance.
 const FEWEST: u64 = 3;
 
-/// Relations that have the pairs of entities of another one, or their own the other way round.
+/// Reports relations with the same pairs of entities as another one, or with their own pairs
+/// reversed.
 pub fn near_duplicates(data: &Data) -> Vec<Finding> {
     let all = twins(data.facts(), SHARE);
     let all: Vec<Twin> = all.into_iter().filter(|t| t.shared >= FEWEST).collect();
@@ -21,12 +22,13 @@ pub fn near_duplicates(data: &Data) -> Vec<Finding> {
         }
         // Of two relations that are each other's duplicate, the one that comes later is reported.
         let other = |t: &&Twin| t.other < t.relation || t.other > t.relation && !mutual(&all, t);
-        // The first of those that share most.
+        // Of those that share most, the first.
         let most = of_one.iter().filter(other).rev().max_by_key(|t| t.shared);
         if let Some(twin) = most {
-            let how = match twin.reversed {
-                true => ", with head and tail exchanged",
-                false => "",
+            let how = if twin.reversed {
+                ", with head and tail exchanged"
+            } else {
+                ""
             };
             let name = &data.relations[twin.other as usize].name;
             let message = format!("{} also stand under `{name}`{how}", share(twin));
@@ -57,7 +59,7 @@ fn finding(data: &Data, check: &'static checks::Check, twin: &Twin, message: Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{graph, told};
+    use super::super::testing::{graph, reported};
     use super::*;
 
     #[test]
@@ -71,7 +73,7 @@ mod tests {
              b,once,d\nb,seldom,d",
         );
         assert_eq!(
-            told(&near_duplicates(&data)),
+            reported(&near_duplicates(&data)),
             [
                 "near-duplicate-relation kg.txt:1 born in: 3 of its 3 pairs of entities also stand under `birthplace of`, with head and tail exchanged",
                 "near-duplicate-relation kg.txt:4 also born in: 3 of its 3 pairs of entities also stand under `born in`",
@@ -84,7 +86,7 @@ mod tests {
     fn a_relation_named_twice_and_reversed_is_reported_where_it_comes_later() {
         let data = graph("a,r,b\nc,r,d\ne,r,f\nb,back,a\nd,back,c\nf,back,e");
         assert_eq!(
-            told(&near_duplicates(&data)),
+            reported(&near_duplicates(&data)),
             [
                 "near-duplicate-relation kg.txt:4 back: 3 of its 3 pairs of entities also stand under `r`, with head and tail exchanged",
             ]

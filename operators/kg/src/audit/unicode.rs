@@ -1,4 +1,4 @@
-//! Checks of characters: what was read in the wrong encoding, and what nobody sees.
+//! Checks of characters: text that was read in the wrong encoding, and invisible characters.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use super::checks::{self, Check};
 use super::data::{Data, Finding, Place, Stop};
 
-/// What stands in a text that should not.
+/// A fault in a text.
 struct Damage {
     check: &'static Check,
     message: String,
@@ -22,7 +22,7 @@ enum Form {
     Text,
 }
 
-/// Looks through all names, titles, texts and questions.
+/// Checks all names, titles, texts and questions.
 ///
 /// # Errors
 /// When the user wants to stop.
@@ -59,44 +59,44 @@ pub fn characters(data: &Data, stop: Stop<'_>) -> OpResult<Vec<Finding>> {
         }
     }
     for (split, row, question) in data.questions() {
-        let place = || data.places.of(&split.name, row);
+        let place = || data.places.first(&split.name, row);
         look(Form::Name, &question.id, &question.id, "id", &place);
         look(Form::Text, &question.id, &question.text, "question", &place);
     }
     Ok(out)
 }
 
-/// Every kind of damage a text has, once each.
+/// The faults of a text, at most one of each kind.
 fn damage(text: &str, form: Form) -> Vec<Damage> {
     let mut out = Vec::new();
     let control = |c: char| c.is_control() && (form == Form::Name || !"\t\n\r".contains(c));
     if text.is_ascii() {
         if let Some(at) = text.find(control) {
-            out.push(told(&checks::CONTROL_CHARACTER, text, at, 1));
+            out.push(damage_at(&checks::CONTROL_CHARACTER, text, at, 1));
         }
         return out;
     }
     if let Some(at) = text.find('\u{fffd}') {
-        out.push(told(&checks::REPLACEMENT_CHARACTER, text, at, 1));
+        out.push(damage_at(&checks::REPLACEMENT_CHARACTER, text, at, 1));
     }
     if let Some((at, length)) = mojibake(text) {
-        let mut damage = told(&checks::MOJIBAKE, text, at, length);
+        let mut damage = damage_at(&checks::MOJIBAKE, text, at, length);
         damage.suggestion = Some(match form {
             Form::Name => repaired(text),
             Form::Text => repaired(&excerpt(text, at, length)),
         });
         out.push(damage);
     }
-    // C1 characters that are part of mojibake are told of already.
+    // C1 characters that are part of mojibake are already reported.
     let rest: Cow<'_, str> = match mojibake(text) {
         Some(_) => repaired(text).into(),
         None => text.into(),
     };
     if let Some(at) = rest.find(control) {
-        out.push(told(&checks::CONTROL_CHARACTER, &rest, at, 1));
+        out.push(damage_at(&checks::CONTROL_CHARACTER, &rest, at, 1));
     }
     if let Some(at) = invisible(text) {
-        let mut damage = told(&checks::INVISIBLE_CHARACTER, text, at, 1);
+        let mut damage = damage_at(&checks::INVISIBLE_CHARACTER, text, at, 1);
         if form == Form::Name {
             damage.suggestion = Some(visible(text));
         }
@@ -109,7 +109,7 @@ fn damage(text: &str, form: Form) -> Vec<Damage> {
             .zip(composed.chars())
             .take_while(|(a, b)| a == b);
         let at = same.map(|(a, _)| a.len_utf8()).sum();
-        let mut damage = told(&checks::NOT_NFC, text, at, 2);
+        let mut damage = damage_at(&checks::NOT_NFC, text, at, 2);
         damage.message = format!(
             "is not in normal form C at `{}`",
             shown(&excerpt(text, at, 2))
@@ -123,7 +123,7 @@ fn damage(text: &str, form: Form) -> Vec<Damage> {
     out
 }
 
-fn told(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
+fn damage_at(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
     let code = text[at..].chars().next().map_or(0, u32::from);
     let near = shown(&excerpt(text, at, length));
     Damage {
@@ -133,7 +133,8 @@ fn told(check: &'static Check, text: &str, at: usize, length: usize) -> Damage {
     }
 }
 
-/// A text on one line, with controls and the like by their numbers: some change how everything behind them looks.
+/// A text on one line, with control characters and the like written as numbers: some change how
+/// everything after them is shown.
 pub fn shown(text: &str) -> String {
     let chars = text.chars().map(|c| match c {
         '\n' | '\t' | '\r' => ' '.to_string(),
@@ -143,7 +144,7 @@ pub fn shown(text: &str) -> String {
     chars.collect()
 }
 
-/// As much of a text as fits a line.
+/// The beginning of a text, as much as fits a line.
 pub fn beginning(text: &str) -> String {
     const MOST: usize = 80;
     let mut out: String = text.chars().take(MOST).collect();
@@ -153,7 +154,7 @@ pub fn beginning(text: &str) -> String {
     out
 }
 
-/// A text around `length` characters at a place.
+/// The `length` characters at a byte offset, with some text around them.
 fn excerpt(text: &str, at: usize, length: usize) -> String {
     const AROUND: usize = 20;
     let before = text[..at].char_indices().rev().nth(AROUND - 1);
@@ -163,7 +164,7 @@ fn excerpt(text: &str, at: usize, length: usize) -> String {
     text[start..end].to_owned()
 }
 
-/// The byte of Windows-1252 that a character is, from 80 on; C1 characters are their own.
+/// The byte for a character in Windows-1252, from 0x80 on. C1 characters stand for themselves.
 fn byte(c: char) -> Option<u8> {
     const HIGH: [char; 27] = [
         '€', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', 'Ž', '‘', '’', '“', '”', '•',
@@ -179,7 +180,8 @@ fn byte(c: char) -> Option<u8> {
     }
 }
 
-/// The character that the mojibake at the beginning of a text stands for, and its length in characters.
+/// The character that the mojibake at the beginning of a text stands for, and the number of
+/// characters of the mojibake.
 fn misread(text: &str) -> Option<(char, usize)> {
     let mut chars = text.chars();
     let lead = chars.next()?;
@@ -190,7 +192,7 @@ fn misread(text: &str) -> Option<(char, usize)> {
     };
     let mut bytes = vec![byte(lead)?];
     for c in chars.take(length - 1) {
-        // Quotes and dashes follow capitals in good texts too.
+        // Quotes and dashes follow capitals in correct texts too.
         let common = "‚„…‘’“”–—•".contains(c);
         let plain = !('\u{a1}'..='\u{bf}').contains(&c);
         let (low, latin) = (common && length == 2, "ÄÅ".contains(lead) && plain);
@@ -203,14 +205,14 @@ fn misread(text: &str) -> Option<(char, usize)> {
     (!decoded.is_control()).then_some((decoded, length))
 }
 
-/// The first mojibake: where, and its length in characters.
+/// The first mojibake: byte offset and number of characters.
 fn mojibake(text: &str) -> Option<(usize, usize)> {
     let leads = text.match_indices(['Â', 'Ã', 'Ä', 'Å', 'â']);
     let mut found = leads.filter_map(|(at, _)| Some((at, misread(&text[at..])?.1)));
     found.next()
 }
 
-/// A text with all mojibake read again.
+/// The text with all mojibake replaced by the characters that were meant.
 fn repaired(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -234,8 +236,8 @@ pub fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Whether the character at a place is invisible and not needed by a script: joiners between
-/// letters that are not ASCII shape them, tags behind a black flag make a flag of a country.
+/// Whether the character at a byte offset is invisible and not needed by a script. Joiners between
+/// letters outside ASCII shape them, and tags after a black flag make the flag of a country.
 fn hidden(text: &str, at: usize, c: char) -> bool {
     if is_tag(c) {
         return !text[..at].trim_end_matches(is_tag).ends_with('\u{1f3f4}');
@@ -266,7 +268,7 @@ fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::testing::{graph, told, with_documents, with_split};
+    use super::super::testing::{graph, reported, with_documents, with_split};
     use super::*;
 
     fn found(text: &str, form: Form) -> Vec<(&'static str, Option<String>)> {
@@ -338,7 +340,7 @@ mod tests {
         let data = with_documents(data, &[("T\u{fffd}", "x\u{200b}y", &[])]);
         let data = with_split(data, "test", &[("q\u{202e}1", "wa\u{2028}s", &[], &[])]);
         assert_eq!(
-            told(&characters(&data, &|| Ok(())).unwrap()),
+            reported(&characters(&data, &|| Ok(())).unwrap()),
             [
                 "padded-name kg.txt:1  a : the name begins or ends with white space [a]",
                 "control-character kg.txt:1 r\u{1}: the relation has U+0001 in `r<U+0001>`",

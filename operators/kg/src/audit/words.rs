@@ -1,17 +1,18 @@
-//! Texts as words and sentences, roughly: enough to compare texts and to say how long they are.
+//! Splits texts roughly into words and sentences: enough to compare texts and to measure their
+//! length.
 
-/// The words of a text: what is between blanks and punctuation. In scripts that are written without
-/// blanks every character is one.
+/// The words of a text, separated by blanks and punctuation. In scripts without blanks, every
+/// character is a word.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
         let first = rest.chars().next()?;
-        let end = match is_word_alone(first) {
-            true => first.len_utf8(),
-            false => rest
-                .find(|c: char| !c.is_alphanumeric() || is_word_alone(c))
-                .unwrap_or(rest.len()),
+        let end = if is_word_alone(first) {
+            first.len_utf8()
+        } else {
+            rest.find(|c: char| !c.is_alphanumeric() || is_word_alone(c))
+                .unwrap_or(rest.len())
         };
         let (word, behind) = rest.split_at(end);
         rest = behind;
@@ -27,7 +28,7 @@ fn is_word_alone(c: char) -> bool {
         | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The lines of a text; of one that is a single line the sentences. None of them is blank.
+/// The lines of a text, or the sentences if it has a single line. None of them is blank.
 pub fn parts(text: &str) -> Vec<&str> {
     let text = text.trim();
     let split: Vec<&str> = if text.contains('\n') {

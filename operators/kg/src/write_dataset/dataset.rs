@@ -1,39 +1,39 @@
-//! What is written: names in their written forms, and the files made of them.
+//! The data set as it is written: names that the files can hold, and the content of the files.
 
 use std::collections::HashSet;
 use std::io::Write;
 
-use gfm_pipe_api::{Context, OpError, OpResult, delivery};
+use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, delivery};
 use serde::Serialize;
 
+use super::names::{distinct, fits_line, for_line};
 use super::questions::{self, Split};
-use super::written::{distinct, fits_line, for_line};
 use crate::layout::{CORPUS, KG, MENTIONS, raw_split};
 use crate::lines::MAX_LINE;
 use crate::names::entity_names;
 use crate::read::{Documents, documents, links, relations, triples};
 use crate::tables::{ROWS, Reject};
 
-/// Takes what is written differently or left out.
+/// Receives what is written differently or left out.
 pub type Report<'a> = &'a mut dyn FnMut(&Reject<'_>) -> OpResult<()>;
 
 /// A file of the data set.
 #[derive(Debug, Clone, Copy)]
 pub enum File {
-    /// The graph.
+    /// The triples, `kg.txt`.
     Kg,
     /// Which entities documents mention.
     Mentions,
-    /// Titles and texts.
+    /// Titles and texts of documents.
     Corpus,
     /// Questions of a split, with their entities.
     Split(&'static str, &'static str),
-    /// Questions of a split, without.
+    /// Questions of a split, without entities.
     Raw(&'static str),
 }
 
 impl File {
-    /// Its name in the folder.
+    /// The path in the folder.
     pub fn name(self) -> String {
         match self {
             File::Kg => KG.to_owned(),
@@ -55,14 +55,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads what is connected. What is written differently or left out goes to `report`.
+    /// Reads the inputs that are connected. `report` receives what is written differently or left
+    /// out.
     ///
     /// # Errors
     /// When a table cannot be read, tables do not belong together, or there is no triple.
     pub fn read(ctx: &Context, report: Report<'_>) -> OpResult<Dataset> {
         let (entities, relations, triples) = graph(ctx, report)?;
         ctx.check_cancelled()?;
-        // kg.txt knows entities by their triples.
+        // kg.txt has only the entities that are in triples.
         let mut known = vec![false; entities.len()];
         for [head, _, tail] in &triples {
             known[*head as usize] = true;
@@ -114,7 +115,7 @@ impl Dataset {
         })
     }
 
-    /// The files that are written, for what is connected.
+    /// The files to write, which depend on the connected inputs.
     pub fn files(&self) -> Vec<File> {
         let mut files = vec![File::Kg];
         if self.documents.is_some() {
@@ -126,7 +127,7 @@ impl Dataset {
         files
     }
 
-    /// Writes a file.
+    /// Writes the content of a file.
     ///
     /// # Errors
     /// When the user wants to stop or the disk refuses.
@@ -163,7 +164,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// Every title with the names of its entities: documents are numbered in this order.
+    /// Every title with the names of its entities, in the order of document ids.
     fn mentions(&self) -> impl Iterator<Item = OpResult<String>> {
         let documents = self.documents.iter();
         let all = documents.flat_map(|d| d.titles.iter().zip(d.entities.iter().flatten()));
@@ -186,13 +187,13 @@ impl Dataset {
         self.documents.as_ref().map_or(&[], |d| &d.titles)
     }
 
-    fn questions(&self, split: &str) -> impl Iterator<Item = &questions::Asked> {
+    fn questions(&self, split: &str) -> impl Iterator<Item = &questions::WrittenQuestion> {
         let splits = self.splits.iter().filter(move |s| s.name == split);
         splits.flat_map(|s| &s.questions)
     }
 }
 
-/// A row of a table, for `rejects`.
+/// A reject that refers to a row of a table.
 fn row<'a>(table: &'a str, row: usize, reason: &'a str, text: &'a str) -> Reject<'a> {
     Reject {
         source: table,
@@ -203,7 +204,7 @@ fn row<'a>(table: &'a str, row: usize, reason: &'a str, text: &'a str) -> Reject
     }
 }
 
-/// Takes entities out that the files do not have.
+/// Removes entities that the files do not have.
 fn retain(entities: &mut Vec<u32>, known: &[bool], mut left_out: impl FnMut(usize)) {
     entities.retain(|id| {
         let id = *id as usize;
@@ -216,7 +217,7 @@ fn retain(entities: &mut Vec<u32>, known: &[bool], mut left_out: impl FnMut(usiz
 
 type Graph = (Vec<String>, Vec<String>, Vec<[u32; 3]>);
 
-/// Entities and direct relations as they are written, and the triples that fit a line.
+/// Entities and direct relations as they are written, and the triples.
 fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
     let names = entity_names(ctx.input("entities")?)?;
     let mut entities: Vec<String> = names.iter().map(str::to_owned).collect();
@@ -231,7 +232,7 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
         ends[*head as usize][0] = true;
         ends[*tail as usize][1] = true;
     }
-    // A name that no triple has is not written.
+    // A name that is not in a triple is not written.
     let changed = distinct(&mut entities, |id, name| {
         let [head, tail] = ends[id];
         let fits = fits_line(name, head, tail) || !(head || tail);
@@ -246,11 +247,10 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
     ];
     for (table, names, changed) in all {
         for change in changed {
-            let why = match change.numbered {
-                true => {
-                    "kg.txt cannot hold the name, and without commas and line breaks it would be another one's"
-                }
-                false => "kg.txt cannot hold commas, line breaks, and blanks at the ends of a line",
+            let why = if change.numbered {
+                "kg.txt cannot hold the name, and without commas and line breaks it would be another one's"
+            } else {
+                "kg.txt cannot hold commas, line breaks, and blanks at the ends of a line"
             };
             let reason = format!("{why}: written as `{}`", names[change.row]);
             report(&row(table, change.row, &reason, &change.name))?;
@@ -272,7 +272,7 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
         report(&row("triples", at, &reason, &entities[head as usize]))?;
     }
     if triples.is_empty() {
-        return Err(OpError::new("the graph has no triple that can be written")
+        return Err(OpError::data("the graph has no triple that can be written")
             .artifact(&input.name)
             .hint("a kg.txt without a triple is not read again"));
     }
@@ -280,14 +280,15 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
 }
 
 fn json(value: &impl Serialize) -> OpResult<String> {
-    serde_json::to_string(value).map_err(|e| OpError::wrap("failed to make JSON", e))
+    serde_json::to_string(value)
+        .map_err(|e| OpError::wrap("failed to make JSON", e).with_kind(ErrorKind::Internal))
 }
 
 fn member(key: &str, value: &impl Serialize) -> OpResult<String> {
     Ok(format!("{}: {}", json(&key)?, json(value)?))
 }
 
-/// Writes an object or a list, a member a line.
+/// Writes an object or a list, one member per line.
 fn members(
     ctx: &Context,
     out: &mut dyn Write,

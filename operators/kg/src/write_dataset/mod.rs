@@ -1,16 +1,16 @@
 //! `write-dataset`: a graph, its documents and questions as files in the layout of GFM-RAG 1.0.
 //!
-//! Invariant: `ingest-kg` and `ingest-qa` of the folder give the same triples, documents, links and
-//! questions, in the same order. Names that the files cannot hold are written differently, what has
-//! no place in them is left out, and `rejects` reports both. Files lie outside the store, as those
-//! of `export` do ([`delivery`]).
+//! Invariant: `ingest-kg` and `ingest-qa` read the same triples, documents, links and questions
+//! from the folder, in the same order. Names that the files cannot hold are written differently,
+//! what has no place in them is left out, and `rejects` reports both. The files are outside the
+//! store, like those of `export` ([`delivery`]).
 //!
-//! `written.rs` gives every name a written form of its own, `dataset.rs` is what is written, and
-//! `questions.rs` makes JSON of questions.
+//! `names.rs` gives every name a distinct written form, `dataset.rs` writes the files, and
+//! `questions.rs` turns questions into JSON.
 
 mod dataset;
+mod names;
 mod questions;
-mod written;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize};
 use self::dataset::Dataset;
 use crate::tables::Rejects;
 
-/// See the module.
+/// The operator `write-dataset`.
 pub struct WriteDataset;
 
 /// Parameters of [`WriteDataset`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WriteParams {
-    /// The folder.
+    /// The folder to write to.
     pub path: PathBuf,
 }
 
@@ -47,7 +47,7 @@ impl Operator for WriteDataset {
             Field::required(
                 "path",
                 Type::Path,
-                "folder that raw/ and processed/stage1/ go into; made where it is missing. Other files in it are not touched",
+                "folder for raw/ and processed/stage1/; created where it is missing. Other files in it are not touched",
             )
             .no_effect(),
         ])
@@ -90,7 +90,7 @@ impl Operator for WriteDataset {
                 "questions",
                 &[&kinds::QUESTIONS],
                 Arity::Any,
-                "questions, a split each: train.json, valid.json, test.json",
+                "questions, one artifact per split: train.json, valid.json, test.json",
             ),
             port(
                 "answers",
@@ -166,12 +166,12 @@ impl Operator for WriteDataset {
         let folder = ctx.path(&params.path);
         let list = outputs
             .get("files")
-            .ok_or_else(|| OpError::new("the list of files is missing"))?;
+            .ok_or_else(|| OpError::internal("the list of files is missing"))?;
         let outdated = delivery::outdated(&folder, list)?;
         if outdated.is_empty() {
             return Ok(());
         }
-        // What is rejected was reported when the stage ran.
+        // Rejects were reported when the stage ran.
         let dataset = Dataset::read(ctx, &mut |_| Ok(()))?;
         for file in dataset.files() {
             let name = file.name();

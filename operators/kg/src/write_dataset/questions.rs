@@ -1,4 +1,4 @@
-//! Questions from their tables, and as JSON.
+//! Reads questions from their tables, and turns them into JSON.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +14,9 @@ use crate::read::stray;
 use crate::reasons;
 use crate::tables::Reject;
 
-/// A question with what its row does not hold.
-pub struct Asked {
-    /// The row.
+/// A question as it is written: its row, and what the row does not hold.
+pub struct WrittenQuestion {
+    /// The row of the table, with the ids that are written.
     pub row: Question,
     /// Answers besides the first.
     pub aliases: Vec<String>,
@@ -28,19 +28,19 @@ pub struct Asked {
 pub struct Split {
     /// train, valid or test.
     pub name: &'static str,
-    /// Its file.
+    /// Path of the file in the folder.
     pub file: &'static str,
-    /// Its questions.
-    pub questions: Vec<Asked>,
+    /// Questions in file order.
+    pub questions: Vec<WrittenQuestion>,
 }
 
-/// Answers by split and question.
+/// Answers by split and question id.
 type Answers = HashMap<(String, String), Vec<String>>;
 
-/// Reads all splits that are connected, in the order of [`SPLITS`].
+/// Reads all connected splits, in the order of [`SPLITS`].
 ///
 /// # Errors
-/// When a table cannot be read, an id is of no document or entity, or a split comes twice.
+/// When a table cannot be read, an id is not a document or entity, or a split is connected twice.
 pub fn read(
     ctx: &Context,
     entities: u32,
@@ -103,7 +103,7 @@ pub fn read(
             let known = answers.remove(&((*name).to_owned(), question.id.clone()));
             let mut aliases = known.unwrap_or_default();
             aliases.retain(|a| question.answer.as_ref() != Some(a));
-            split.questions.push(Asked {
+            split.questions.push(WrittenQuestion {
                 row: question,
                 aliases,
                 missing,
@@ -117,7 +117,7 @@ pub fn read(
     Ok(splits)
 }
 
-/// Why a reader would leave a question out.
+/// The reason why a reader would leave a question out, if any.
 fn refused(question: &Question, seen: &Names) -> Option<String> {
     let why = match question {
         q if q.id.is_empty() => "no usable `id`",
@@ -127,7 +127,7 @@ fn refused(question: &Question, seen: &Names) -> Option<String> {
     Some(format!("{why}{}", reasons::SKIPPED))
 }
 
-/// Titles of no document, for the gold titles of a question that are not known.
+/// Titles that are not documents, in place of a question's unknown gold titles.
 fn stand_ins(question: &Question, titles: &HashSet<&str>) -> Vec<String> {
     let known = question.documents.len();
     let missing = (question.gold_titles as usize).saturating_sub(known);
@@ -151,7 +151,7 @@ fn answers(artifact: &Artifact) -> OpResult<Answers> {
     Ok(out)
 }
 
-/// Gives the rows of a split one after another.
+/// Calls `each` with the rows of a split, one after another.
 fn rows(
     artifact: &Artifact,
     entities: u32,
@@ -197,9 +197,9 @@ fn rows(
     Ok(())
 }
 
-impl Asked {
-    /// The question as readers take it; without `entity`, which gives a name to an id, as it was
-    /// before it was tied to a graph.
+impl WrittenQuestion {
+    /// The question as readers expect it. `entity` returns the name for an id; without it, the
+    /// question is as it was before it was linked to a graph.
     pub fn json(&self, titles: &[String], entity: Option<&dyn Fn(&u32) -> String>) -> Json {
         let q = &self.row;
         let list = |texts: Vec<String>| Json::List(texts.into_iter().map(Json::Text).collect());
@@ -224,7 +224,7 @@ impl Asked {
         if let Some(hops) = q.hops {
             fields.push(("hops", Json::Number(hops.into())));
         }
-        // Readers put `type` before the names of `group`, which may hold any.
+        // Readers put `type` before the names of `group`, which may be anything.
         let (kind, groups) = match q.groups.split_first() {
             Some((first, rest)) if first.starts_with(TYPE) => (Some(&first[TYPE.len()..]), rest),
             _ => (None, q.groups.as_slice()),
@@ -242,5 +242,5 @@ impl Asked {
     }
 }
 
-/// How the group of a question's `type` begins.
+/// Prefix of the group for a question's `type`.
 const TYPE: &str = "type=";

@@ -1,25 +1,26 @@
-//! What labels say, and how words with labels become spans.
+//! Labels of words, and how labelled words become spans.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use gfm_pipe_api::ErrorKind;
 use serde_json::Value;
 
 use super::words::Word;
 use crate::error::EncoderError;
 
-/// Says that a word is in no span.
+/// The label of a word outside of spans.
 const OUTSIDE: &str = "O";
 
-/// A label of a word.
+/// A label, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
-    /// What the span is; `None` outside of spans.
+    /// The kind of span; `None` outside of spans.
     kind: Option<String>,
-    /// A span begins here, even behind one of the same kind.
+    /// Whether a span begins here, even after one of the same kind.
     begins: bool,
-    /// A span ends here.
+    /// Whether a span ends here.
     ends: bool,
 }
 
@@ -27,17 +28,17 @@ struct Label {
 #[derive(Debug, Clone)]
 pub(super) struct Labels(Vec<Label>);
 
-/// A part of a text that a model has a label for.
+/// A part of a text with a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub range: Range<usize>,
     /// The label, without `B-` or `I-`.
     pub label: String,
 }
 
-/// `B-` (begins), `I-` (inside), `E-` or `L-` (ends), `S-` or `U-` (begins and ends); without them,
-/// words of one kind side by side are one span.
+/// Parses `B-` (begins), `I-` (inside), `E-` or `L-` (ends), and `S-` or `U-` (begins and ends).
+/// Without them, adjacent words of one kind are one span.
 fn label(text: &str) -> Label {
     let (scheme, kind) = match text.split_once('-') {
         Some((scheme @ ("B" | "I" | "E" | "L" | "S" | "U"), kind)) => (scheme, kind),
@@ -59,11 +60,12 @@ fn wrong(config: &Path, problem: &str) -> EncoderError {
              `\"id2label\": {\"0\": \"O\", \"1\": \"B-PER\", \"2\": \"I-PER\", …}`"
                 .to_owned(),
         ),
+        kind: ErrorKind::Data,
     }
 }
 
 impl Labels {
-    /// The labels of a configuration, which lies at a path.
+    /// Reads the labels of a configuration; `path` is for messages.
     pub(super) fn read(config: &Value, path: &Path) -> Result<Labels, EncoderError> {
         let Some(all) = config.get("id2label").filter(|l| !l.is_null()) else {
             return Err(wrong(path, "`id2label` is missing: labels have no names"));
@@ -85,12 +87,12 @@ impl Labels {
         Ok(Labels(all.values().map(|name| label(name)).collect()))
     }
 
-    /// How many there are.
+    /// Number of labels.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Spans of words, each with the number of its label. No span goes beyond a sentence.
+    /// Joins words with their label numbers into spans. No span goes beyond a sentence.
     pub(super) fn spans(
         &self,
         text: &str,
@@ -98,7 +100,7 @@ impl Labels {
         sentences: &[Range<usize>],
     ) -> Vec<Span> {
         let mut out: Vec<Span> = Vec::new();
-        // The sentence of the last word, where its span may go on.
+        // The sentence of the last word, if its span may continue.
         let mut open: Option<usize> = None;
         for (Word { range, .. }, number) in words {
             let Label { kind, begins, ends } = &self.0[*number];
@@ -161,14 +163,14 @@ mod tests {
                 "Ada/B-PER Alder/I-PER saw/O Rome/B-LOC",
                 &["PER Ada Alder", "LOC Rome"][..],
             ),
-            // Two side by side.
+            // Two adjacent spans.
             ("Ada/B-PER Bea/B-PER", &["PER Ada", "PER Bea"]),
-            // As older models have it: B- only between two of a kind.
+            // As in older models: B- only between two spans of a kind.
             (
                 "Ada/I-PER Alder/I-PER Bea/B-PER",
                 &["PER Ada Alder", "PER Bea"],
             ),
-            // An inside that does not fit what comes before it begins a span.
+            // An `I-` of another kind than the span before it begins a new span.
             ("Ada/B-PER Rome/I-LOC", &["PER Ada", "LOC Rome"]),
             (
                 "Ada/PER Alder/PER ,/O Bea/PER",

@@ -1,13 +1,13 @@
-//! Token classification: what a transformer takes for names in a text.
+//! Token classification: finds names in a text with a transformer.
 //!
-//! `labels.rs` says what labels mean and makes spans of words, `words.rs` makes words of tokens,
-//! `windows.rs` cuts what is longer than the network reads, `network.rs` runs it.
+//! `classifier.rs` runs the network, `windows.rs` cuts texts that are longer than it reads,
+//! `words.rs` joins tokens into words, and `labels.rs` joins labelled words into spans.
 //!
-//! Invariant: a text's spans depend on the text, its sentences and the model alone, not on the
-//! texts beside it.
+//! Invariant: a text's spans depend only on the text, its sentences and the model, not on other
+//! texts.
 
+mod classifier;
 mod labels;
-mod network;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -20,21 +20,21 @@ use gfm_pipe_api::{Context, OpError, OpResult};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
+use crate::embedding::batches;
 use crate::error::EncoderError;
 use crate::folder::{CONFIG, Recipe, TOKENIZER};
-use crate::job::batches;
 use crate::model::{self, Model, explained};
 use crate::transformer::{Tokenised, broken, tokenizer};
+use classifier::{Classifier, checked};
 use labels::Labels;
 pub use labels::Span;
-use network::{Classifier, checked};
 use windows::{Window, windows};
 use words::{Token, Word, words};
 
-/// Most tokens of a window: models for token classification were trained with no more, and
-/// attention takes time by the square.
+/// Most tokens in a window. Models for token classification were not trained with more, and the
+/// time of attention grows with the square.
 const LONGEST: usize = 512;
-/// Windows of a batch, at most.
+/// Most windows in a batch.
 const BATCH: usize = 32;
 /// Characters of a text that an error shows.
 const SHOWN: usize = 60;
@@ -42,11 +42,11 @@ const SHOWN: usize = 60;
 /// A model for token classification.
 pub struct Tagger {
     tokenizer: Tokenizer,
-    /// Special tokens before and behind a window.
+    /// Special tokens before and after a window.
     around: [Vec<u32>; 2],
     network: Classifier,
     labels: Labels,
-    /// Tokens of a window besides the special ones.
+    /// Tokens of a window, without the special ones.
     room: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct Tagger {
 pub struct Text<'a> {
     /// The text.
     pub text: &'a str,
-    /// Bytes of its sentences, ascending.
+    /// Byte ranges of its sentences, ascending.
     pub sentences: Vec<Range<usize>>,
 }
 
@@ -66,19 +66,20 @@ struct Tokens {
 }
 
 impl Tagger {
-    /// Loads a model; gives it with the digest of its files.
+    /// Loads a model. Returns it with the digest of its files.
     ///
     /// # Errors
-    /// When it is not here, or a file is missing, broken, or asks for what is not implemented.
-    pub fn of(model: &Model, ctx: &Context) -> OpResult<(Self, String)> {
+    /// When the model or a file is missing, or a file is broken or needs something that is not
+    /// implemented.
+    pub fn from_model(model: &Model, ctx: &Context) -> OpResult<(Self, String)> {
         let folder = model.folder(ctx)?;
-        model::load(("model", &model.name()), &folder, || Tagger::load(&folder))
+        model::load("model", &model.name(), &folder, || Tagger::load(&folder))
     }
 
-    /// Loads a folder.
+    /// Loads a model from a folder.
     ///
     /// # Errors
-    /// See [`Tagger::of`].
+    /// See [`Tagger::from_model`].
     pub fn load(folder: &Path) -> Result<Self, EncoderError> {
         let recipe = Recipe::read(folder)?;
         let config = folder.join(CONFIG);
@@ -107,10 +108,10 @@ impl Tagger {
         })
     }
 
-    /// The spans of each text.
+    /// Finds the spans of each text.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses, a tokenizer of another model, or the user stopping.
+    /// When the tokenizer refuses a text or belongs to another model, or the user stops.
     pub fn tag(&self, ctx: &Context, texts: &[Text<'_>]) -> OpResult<Vec<Vec<Span>>> {
         let tokens: OpResult<Vec<Tokens>> = texts.par_iter().map(|t| self.tokens(t.text)).collect();
         let tokens = tokens?;
@@ -153,7 +154,7 @@ impl Tagger {
     fn tokens(&self, text: &str) -> OpResult<Tokens> {
         let encoding = self.tokenizer.encode(text, false).map_err(|e| {
             let start: String = text.chars().take(SHOWN).collect();
-            OpError::new(format!("the text {start:?}… cannot be tokenised: {e}"))
+            OpError::data(format!("the text {start:?}… cannot be tokenised: {e}"))
         })?;
         let tokens = encoding.get_offsets().iter().zip(encoding.get_word_ids());
         let tokens = tokens.map(|(bytes, word)| Token {
@@ -168,7 +169,7 @@ impl Tagger {
 
     fn input(&self, ids: &[u32]) -> Tokenised {
         let [before, behind] = &self.around;
-        Tokenised::of([before, ids, behind].concat())
+        Tokenised::new([before, ids, behind].concat())
     }
 
     /// The labels of the tokens that each window of a batch decides.
@@ -183,7 +184,7 @@ impl Tagger {
         let scores = self.network.scores(&of).map_err(failed)?;
         if scores.iter().flatten().any(|x| !x.is_finite()) {
             let problem = "the model gave a score that is not finite";
-            return Err(OpError::new(problem).hint("its weights are damaged"));
+            return Err(OpError::data(problem).hint("its weights are damaged"));
         }
         let labels = batch.iter().zip(scores).map(|(piece, scores)| {
             let Window { seen, decided } = &pieces[*piece].1;
@@ -195,7 +196,7 @@ impl Tagger {
     }
 }
 
-/// The number of the highest score; of equal ones the first.
+/// The index of the highest score; the first of equal ones.
 fn highest(scores: &[f32]) -> usize {
     let mut best = 0;
     for (i, score) in scores.iter().enumerate() {
@@ -206,7 +207,7 @@ fn highest(scores: &[f32]) -> usize {
     best
 }
 
-/// The special tokens that the tokenizer puts before and behind a text.
+/// The special tokens that the tokenizer puts before and after a text.
 fn around(tokenizer: &Tokenizer) -> tokenizers::Result<[Vec<u32>; 2]> {
     let encoding = tokenizer.encode("a", true)?;
     let special = encoding.get_special_tokens_mask();

@@ -30,7 +30,7 @@ const DEBERTA: [&str; 4] = [
     "attention.output.dense",
 ];
 
-/// Numbers around 0 that follow from a name.
+/// Numbers around 0, derived from a name.
 fn numbers(name: &str, count: usize) -> Vec<f32> {
     let mut bytes = vec![0; 2 * count];
     blake3::Hasher::new()
@@ -49,7 +49,7 @@ fn random(all: &mut Tensors, name: &str, shape: &[usize]) {
     );
 }
 
-/// The words that the tokenizer of a fixture knows.
+/// Size of the vocabulary of a fixture's tokenizer.
 fn vocabulary(fixture: &str) -> usize {
     let tokenizer = fixture_file(fixture);
     Tokenizer::from_bytes(tokenizer)
@@ -147,7 +147,7 @@ fn random_tagger(kind: &str, positions: usize) -> Tagger {
     load(&config(kind, LAYERS, positions), &weights, tokenizer)
 }
 
-/// A network without layers and positions, which knows some words.
+/// A network without layers and positions that labels the `known` words.
 fn knowing(positions: usize, known: &[(&str, usize)]) -> Tagger {
     let words = vocabulary("bert");
     let mut all = weights("bert", BERT, 0, words, positions);
@@ -229,7 +229,7 @@ fn names_stand_where_the_spans_say() {
             "The ARTHUR Brown jumps in São  Paulo, Brasil.",
             &["PER ARTHUR Brown", "LOC São  Paulo", "LOC Brasil"][..],
         ),
-        // The first piece of a word decides; marks are words.
+        // The first piece of a word decides. Punctuation marks are words.
         (
             "Arthurs dog: \u{1f600} Brasil?Arthur",
             &["PER Arthurs", "LOC Brasil", "PER Arthur"],
@@ -303,7 +303,7 @@ fn a_cancelled_stage_stops() {
     assert!(matches!(stopped, Err(OpError::Cancelled)));
 }
 
-/// What is said of a folder, and what to do.
+/// The error message and hint for a folder.
 fn refused(config: &Value, weights: &Tensors) -> String {
     let Err(e) = Tagger::load(folder(config, weights, "bert").path()) else {
         panic!("it was loaded");
@@ -406,7 +406,7 @@ proptest! {
             for Span { range, label } in spans {
                 prop_assert!(range.start >= end && ["PER", "LOC"].contains(&label.as_str()));
                 end = range.end;
-                // Panics inside of a character.
+                // Panics if a range ends inside a character.
                 let said = &of[range.clone()];
                 prop_assert!(said == said.trim() && said.contains(char::is_alphanumeric));
                 prop_assert!(text.sentences.iter().any(|s| s.start <= range.start && range.end <= s.end));
@@ -521,7 +521,7 @@ fn added(a: &[Vec<f64>], b: &[Vec<f64>]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// With the error function as a sum (Abramowitz and Stegun, 7.1.6).
+/// GELU, with the error function as a sum (Abramowitz and Stegun, 7.1.6).
 fn gelu(x: f64) -> f64 {
     let z = x / 2.0_f64.sqrt();
     let (mut term, mut sum) = (z, z);
@@ -532,7 +532,7 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + (-z * z).exp() * 2.0 / std::f64::consts::PI.sqrt() * sum)
 }
 
-/// Four buckets: distances up to two by themselves, longer ones by their logarithm.
+/// Four buckets: one for each distance up to two, then by logarithm.
 fn bucket(distance: f64, positions: f64) -> f64 {
     if distance.abs() <= 2.0 {
         return distance;
@@ -548,7 +548,7 @@ fn deberta_gives_the_scores_of_its_definition() {
     let ids: Vec<u32> = (0..17).map(|i| (i * 31 + 7) % 200).collect();
     let got = tagger
         .network
-        .scores(&[&Tokenised::of(ids.clone())])
+        .scores(&[&Tokenised::new(ids.clone())])
         .unwrap()
         .remove(0);
     let want = Slow(&weights).scores(&ids, 24.0);

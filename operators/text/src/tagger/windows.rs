@@ -1,18 +1,19 @@
-//! Parts of a long text that go through the network by themselves.
+//! Divides a long text into windows, which go through the network separately.
 
 use std::ops::Range;
 
-/// A part of a text's tokens.
+/// A range of a text's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Window {
     /// Tokens that the network sees.
     pub(super) seen: Range<usize>,
-    /// Tokens among them that it decides.
+    /// The tokens among them whose labels are taken from this window.
     pub(super) decided: Range<usize>,
 }
 
-/// Windows of at most `room` tokens. Neighbours share a quarter of them; of what they share, each
-/// decides the half that is farther from its edge, so that every token has others on both sides.
+/// Divides tokens into windows of at most `room` tokens. Adjacent windows share a quarter. Of the
+/// shared tokens, each window decides the half that is farther from its edge, so that every token
+/// has context on both sides.
 pub(super) fn windows(tokens: usize, room: usize) -> Vec<Window> {
     let step = room - room / 4;
     let mut out: Vec<Window> = Vec::new();
@@ -21,9 +22,10 @@ pub(super) fn windows(tokens: usize, room: usize) -> Vec<Window> {
     while decided < tokens {
         let end = tokens.min(start + room);
         let next = start + step;
-        let until = match end == tokens {
-            true => tokens,
-            false => (next + end) / 2,
+        let until = if end == tokens {
+            tokens
+        } else {
+            (next + end) / 2
         };
         out.push(Window {
             seen: start..end,

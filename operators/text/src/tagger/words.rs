@@ -1,30 +1,30 @@
-//! Words of a text, which have a label each.
+//! Joins tokens into words, each of which has a label.
 //!
-//! A model is trained to label the first token of a word; what it says of the others is of no use.
-//! Tokenizers that know blanks alone put a comma with the word before it: here, marks are words of
-//! their own, and so is every token of a script that is written without blanks.
+//! A model is trained to label the first token of a word; its labels for the others mean nothing.
+//! Tokenizers that split only at blanks join a comma with the word before it. Here, punctuation
+//! marks are words of their own, and so is every token of a script without blanks.
 
 use std::ops::Range;
 
-/// A word.
+/// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Word {
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub(super) range: Range<usize>,
-    /// Its first token.
+    /// Index of its first token.
     pub(super) token: usize,
 }
 
 /// A token as the tokenizer reports it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
-    /// Bytes of the text. They may begin or end inside of a character.
+    /// Byte range in the text, which may begin or end inside a character.
     pub(super) bytes: (usize, usize),
-    /// Number of the word, by the tokenizer's rules.
+    /// Index of the word, by the tokenizer's rules.
     pub(super) word: Option<u32>,
 }
 
-/// The words of a text's tokens.
+/// Joins a text's tokens into words.
 pub(super) fn words(text: &str, tokens: impl IntoIterator<Item = Token>) -> Vec<Word> {
     let mut out: Vec<Word> = Vec::new();
     let mut number = None;
@@ -44,7 +44,7 @@ pub(super) fn words(text: &str, tokens: impl IntoIterator<Item = Token>) -> Vec<
     out
 }
 
-/// The characters of a token, without blanks at its ends.
+/// The whole characters of a token, without blanks at its ends.
 fn whole(text: &str, (start, end): (usize, usize)) -> Range<usize> {
     let start = text.floor_char_boundary(start);
     let end = text.ceil_char_boundary(end).max(start);
@@ -53,9 +53,9 @@ fn whole(text: &str, (start, end): (usize, usize)) -> Range<usize> {
     start..start + part.trim().len()
 }
 
-/// Whether what begins at `start` belongs to the word before it.
+/// Whether the token at `start` belongs to the word before it.
 fn goes_on(text: &str, last: &Range<usize>, start: usize, first: char) -> bool {
-    // The bytes of one character may be several tokens.
+    // The bytes of one character may be divided over several tokens.
     if start < last.end {
         return true;
     }
@@ -69,7 +69,8 @@ fn is_mark(c: char) -> bool {
         || matches!(c, '¡' | '§' | '«' | '·' | '»' | '¿' | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}')
 }
 
-/// Thai, Lao, Burmese, Khmer, Chinese and Japanese.
+/// Whether a character is of a script without blanks: Thai, Lao, Burmese, Khmer, Chinese or
+/// Japanese.
 fn is_without_blanks(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
         | '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ff9f}'
@@ -80,7 +81,7 @@ fn is_without_blanks(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Words of tokens that are given by their ends, with their first tokens.
+    /// Words and their first tokens, for tokens given as (start, end, word).
     fn cut<'a>(text: &'a str, tokens: &[(usize, usize, u32)]) -> Vec<(&'a str, usize)> {
         let tokens = tokens.iter().map(|(start, end, word)| Token {
             bytes: (*start, *end),
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn tokens_inside_of_a_character_are_that_character() {
-        // A rare character as four tokens, the letters of "é" as two.
+        // A rare character as four tokens, and the bytes of "é" as two.
         let text = "né 🜚 x";
         let tokens = [
             (0, 1, 0),
@@ -145,7 +146,7 @@ mod tests {
             (8, 10, 2),
         ];
         assert_eq!(cut(text, &tokens), [("né", 0), ("🜚", 3), ("x", 7)]);
-        // Tokens that say nothing, and ends that are too far.
+        // Blank tokens, and an end beyond the text.
         assert_eq!(cut(" a", &[(0, 1, 0), (1, 9, 0)]), [("a", 1)]);
     }
 }

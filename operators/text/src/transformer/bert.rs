@@ -1,5 +1,6 @@
-//! BERT (Devlin et al., 2018), RoBERTa and XLM-RoBERTa (Liu et al., 2019; Conneau et al., 2019) and MPNet (Song et al., 2020): one network,
-//! told apart by how positions enter and what weights are called.
+//! BERT (Devlin et al., 2018), RoBERTa and XLM-RoBERTa (Liu et al., 2019; Conneau et al., 2019) and
+//! MPNet (Song et al., 2020). They are one network, and differ in how positions enter and in the
+//! names of weights.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use super::ops::{AddNorm, Attention, Linear};
 use super::tokens::Tokens;
 
-/// Distances from which on MPNet tells none apart.
+/// MPNet does not distinguish distances from here on.
 const REACH: usize = 128;
 
 /// `config.json`, as far as an embedding depends on it.
@@ -40,9 +41,9 @@ fn buckets() -> usize {
     32
 }
 
-/// Names of weights of a family.
+/// The names of weights in a family of models.
 struct Names {
-    /// Put before all of them in files of a model with a head.
+    /// Prefix of all names in files of a model with a head.
     root: &'static str,
     query: &'static str,
     key: &'static str,
@@ -92,11 +93,12 @@ impl Config {
         })
     }
 
-    /// The position of a text's first token: the families after BERT count from behind the padding token's number.
+    /// The position of a text's first token: the families after BERT start counting after the
+    /// padding token's id.
     fn first_position(&self) -> usize {
         match self.model_type.as_str() {
             "bert" => 0,
-            // 1 where the file does not say, as in the original.
+            // The default is 1, as in the original.
             _ => self.pad_token_id.unwrap_or(1) + 1,
         }
     }
@@ -114,19 +116,20 @@ struct Layer {
 /// The network without a head.
 pub(crate) struct Bert {
     words: Tensor,
-    /// Of positions, from the first one a text has; BERT's have the embedding of the first kind of token added.
+    /// Embeddings of positions, from a text's first one on. For BERT, the embedding of the first
+    /// token type is added.
     positions: Tensor,
     norm: AddNorm,
     layers: Vec<Layer>,
     attention: Attention,
     /// Length of a state.
     pub(super) width: usize,
-    /// Tokens a text may have.
+    /// Most tokens in a text.
     pub(super) longest: usize,
 }
 
 fn norm(vb: &VarBuilder, width: usize, eps: f64) -> Result<AddNorm> {
-    // Files made from TensorFlow's have the older names.
+    // Files that were converted from TensorFlow have the older names.
     let (gain, shift) = if vb.contains_tensor("gamma") {
         ("gamma", "beta")
     } else {
@@ -260,7 +263,7 @@ impl Bert {
     }
 }
 
-/// MPNet's table of buckets, `buckets x heads`, as biases by distance.
+/// Converts MPNet's table of buckets, `buckets x heads`, to biases by distance.
 fn distance_bias(table: &Tensor) -> Result<DistanceBias> {
     let (buckets, heads) = table.dims2()?;
     if buckets < 4 {
@@ -278,8 +281,9 @@ fn distance_bias(table: &Tensor) -> Result<DistanceBias> {
     })
 }
 
-/// The bucket of a distance (key position minus query position): one each for small ones, then ever wider ones up to 128, in two halves by
-/// sign (Raffel et al., 2020). In single precision like the original, so that the borders are the same.
+/// The bucket of a distance (key position minus query position): one for each small distance, then
+/// wider and wider ones up to 128, in two halves by sign (Raffel et al., 2020). Computed in single
+/// precision like the original, so that the borders are the same.
 fn bucket(distance: i64, buckets: usize) -> usize {
     let half = buckets / 2;
     let side = if distance > 0 { half } else { 0 };

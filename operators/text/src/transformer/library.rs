@@ -1,6 +1,8 @@
-//! Networks that candle-transformers has: NomicBERT (Nussbaum et al., 2024) and Qwen3 (Qwen team, 2025).
+//! Networks that candle-transformers has: NomicBERT (Nussbaum et al., 2024) and Qwen3 (Qwen team,
+//! 2025).
 //!
-//! They take rectangular batches. A text goes through by itself: nothing is filled up, and its numbers cannot depend on those beside it.
+//! They take rectangular batches. Each text goes through by itself, so nothing is padded, and its
+//! numbers cannot depend on other texts.
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -9,20 +11,20 @@ use serde_json::Value;
 
 use super::tokens::Tokens;
 
-/// One of them.
+/// A network of the library.
 pub(crate) enum Library {
     Nomic(nomic_bert::NomicBertModel),
     Qwen(qwen3::Model),
 }
 
-/// A network with the length of its states and of the longest text.
+/// A network, with the width of its states and the length of the longest text.
 pub(crate) struct Sized {
     pub(super) network: Library,
     pub(super) width: usize,
     pub(super) longest: usize,
 }
 
-/// Refuses what the library would pass over.
+/// Refuses a key that the library would ignore.
 fn refuse(config: &Value, key: &str) -> Result<()> {
     match config.get(key) {
         None | Some(Value::Null) => Ok(()),
@@ -54,7 +56,7 @@ pub(super) fn nomic(vb: VarBuilder<'_>, config: &Value) -> Result<Sized> {
 pub(super) fn qwen(vb: VarBuilder<'_>, config: &Value) -> Result<Sized> {
     refuse(config, "rope_scaling")?;
     let of: qwen3::Config = read(config)?;
-    // An encoder's files have no head, and so do not say `model.` before every name.
+    // An encoder's files have no head, so names do not begin with `model.`.
     let vb = if vb.contains_tensor("model.embed_tokens.weight") {
         vb
     } else {
@@ -77,7 +79,7 @@ impl Library {
                 .unsqueeze(0)?;
             let of = match self {
                 Library::Nomic(network) => network.forward(&ids, None, None)?,
-                // A fresh one: the network remembers what it has read. Its weights are shared.
+                // A new copy, because the network remembers what it has read. Weights are shared.
                 Library::Qwen(network) => network.clone().forward(&ids, 0)?,
             };
             states.push(of.squeeze(0)?);

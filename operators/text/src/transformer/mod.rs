@@ -1,12 +1,13 @@
 //! Transformer encoders: tokens, network, pooling.
 //!
-//! Purpose: a model folder of sentence-transformers to a function from texts to vectors, with the numbers sentence-transformers gives.
-//! Invariant: a text's vector depends on the text, the prompt and the model alone, not on the batch it is in.
-//! Not here: what a folder's files say (`folder`), which texts go into a batch (`job`).
+//! Loads a model folder of sentence-transformers, and computes the same vectors as
+//! sentence-transformers. Invariant: a text's vector depends only on the text, the prompt and the
+//! model, not on its batch. `folder` reads the other files of the folder, and `embedding` divides
+//! texts into batches.
 
+pub(crate) mod architecture;
 mod bert;
 mod library;
-pub(crate) mod network;
 mod ops;
 pub(crate) mod tokens;
 
@@ -26,7 +27,7 @@ use crate::folder::{self, CONFIG, Recipe, TOKENIZER, weights};
 use crate::modules::{DenseConfig, Step};
 use crate::pooling::normalise;
 use crate::settings::{Round, Settings};
-use network::{Network, class_of};
+use architecture::{Network, class_of};
 use tokens::Tokens;
 
 /// A text as the network sees it.
@@ -34,7 +35,7 @@ use tokens::Tokens;
 pub struct Tokenised(Vec<u32>);
 
 impl Tokenised {
-    pub(crate) fn of(ids: Vec<u32>) -> Self {
+    pub(crate) fn new(ids: Vec<u32>) -> Self {
         Tokenised(ids)
     }
 
@@ -42,13 +43,13 @@ impl Tokenised {
         &self.0
     }
 
-    /// Its tokens, special ones included; at least one.
+    /// Number of tokens, including special ones; at least one.
     pub fn tokens(&self) -> usize {
         self.0.len()
     }
 }
 
-/// A prompt: put before every text.
+/// A prompt, which is put before every text.
 #[derive(Debug, Clone, Default)]
 pub struct Prompt {
     text: String,
@@ -83,8 +84,8 @@ struct Dense {
     tanh: bool,
 }
 
-/// What candle says, without where in the program it says so.
-pub(crate) fn told(mut e: candle_core::Error) -> String {
+/// The message of a candle error, without its backtrace.
+pub(crate) fn candle_message(mut e: candle_core::Error) -> String {
     while let candle_core::Error::WithBacktrace { inner, .. } = e {
         e = *inner;
     }
@@ -103,19 +104,21 @@ fn refused(path: &Path, e: Refused) -> EncoderError {
         path: path.to_owned(),
         problem: e.problem,
         hint: e.hint,
+        kind: e.kind,
     }
 }
 
-/// All tensors of files of weights, and what was done to their names.
+/// Reads all tensors of files of weights. Also returns a note on changes to their names.
 pub(crate) fn tensors(
     files: &[PathBuf],
 ) -> Result<(HashMap<String, Tensor>, Option<String>), EncoderError> {
     let mut all = Tensors::new();
     for path in files {
         let bin = path.extension().is_some_and(|e| e == "bin");
-        let read = match bin {
-            true => read_archive(path, None),
-            false => read_safetensors(path).map(|(tensors, _)| tensors),
+        let read = if bin {
+            read_archive(path, None)
+        } else {
+            read_safetensors(path).map(|(tensors, _)| tensors)
         };
         all.extend(read.map_err(|e| refused(path, e))?);
     }
@@ -124,7 +127,7 @@ pub(crate) fn tensors(
     Ok((all.into_iter().collect(), note))
 }
 
-/// What weights are rounded to.
+/// The precision to which weights are rounded, if any.
 fn precision(round: Round, network: &Value) -> Option<DType> {
     match round {
         Round::No => None,
@@ -141,7 +144,7 @@ fn precision(round: Round, network: &Value) -> Option<DType> {
     }
 }
 
-/// Rounds what is a floating-point number.
+/// Rounds floating-point tensors to a precision.
 fn rounded(
     all: HashMap<String, Tensor>,
     to: Option<DType>,
@@ -190,7 +193,7 @@ impl Dense {
             };
             candle_core::Result::Ok((weight.t()?.flatten_all()?.to_vec1()?, bias))
         };
-        let (weight, bias) = load().map_err(|e| broken(path, told(e)))?;
+        let (weight, bias) = load().map_err(|e| broken(path, candle_message(e)))?;
         Ok(Dense {
             weight,
             bias,
@@ -217,7 +220,7 @@ impl Dense {
 }
 
 impl Prompt {
-    /// What is put before a text.
+    /// The text of the prompt.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -227,7 +230,7 @@ impl Transformer {
     /// Loads a model folder.
     ///
     /// # Errors
-    /// A file that is missing, broken, or asks for what is not implemented.
+    /// When a file is missing or broken, or needs something that is not implemented.
     pub fn load(folder: &Path, settings: &Settings) -> Result<Self, EncoderError> {
         let recipe = Recipe::read(folder)?;
         let config = folder.join(CONFIG);
@@ -242,13 +245,13 @@ impl Transformer {
                 kind: kind.to_owned(),
             });
         };
-        network::agrees(class, &recipe.network).map_err(|problem| broken(&config, problem))?;
+        architecture::agrees(class, &recipe.network).map_err(|problem| broken(&config, problem))?;
         let (all, note) = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(folder, PathBuf::as_path);
         let precision = precision(settings.round, &recipe.network);
-        let all = rounded(all, precision).map_err(|e| broken(named, told(e)))?;
+        let all = rounded(all, precision).map_err(|e| broken(named, candle_message(e)))?;
         if precision.is_some() {
-            // What is finite need not be in half precision.
+            // A finite number may overflow in half precision.
             for (name, tensor) in &all {
                 check_finite(name, tensor).map_err(|e| {
                     let hint = "leave `model_kwargs.torch_dtype` out";
@@ -257,8 +260,8 @@ impl Transformer {
             }
         }
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let network =
-            Network::load(kind, vb, &recipe.network).map_err(|e| broken(named, told(e)))?;
+        let network = Network::load(kind, vb, &recipe.network)
+            .map_err(|e| broken(named, candle_message(e)))?;
         let longest = [settings.max_tokens, recipe.max_tokens];
         let longest = longest
             .into_iter()
@@ -305,7 +308,7 @@ impl Transformer {
         })
     }
 
-    /// What was done to the weights on the way, for the user.
+    /// A note for the user on changes to the weights while loading.
     pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -315,10 +318,10 @@ impl Transformer {
         self.dim
     }
 
-    /// The prompt: `text`, or where that is none, what the model folder has as default.
+    /// The prompt: `text`, or the model folder's default.
     ///
     /// # Errors
-    /// The tokenizer refusing it.
+    /// When the tokenizer refuses it.
     pub fn prompt(&self, text: Option<&str>) -> Result<Prompt, EncoderError> {
         let text = text.or(self.prompt.as_deref()).unwrap_or_default();
         if text.is_empty() {
@@ -332,10 +335,10 @@ impl Transformer {
         })
     }
 
-    /// Tokens of texts, each after the prompt, in parallel.
+    /// Tokenises texts, each after the prompt, in parallel.
     ///
     /// # Errors
-    /// The tokenizer refusing a text.
+    /// When the tokenizer refuses a text.
     pub fn tokenise(
         &self,
         prompt: &Prompt,
@@ -373,14 +376,14 @@ impl Transformer {
     /// Vectors of a batch, row-major, on the calling thread.
     ///
     /// # Errors
-    /// A token the model has no embedding for: the tokenizer is that of another model.
+    /// When the model has no embedding for a token, because the tokenizer is that of another model.
     pub fn encode(&self, batch: &[&Tokenised], prompt: &Prompt) -> Result<Vec<f32>, EncoderError> {
-        let tokens = Tokens::of(batch.iter().map(|t| t.0.as_slice()));
+        let tokens = Tokens::concat(batch.iter().map(|t| t.0.as_slice()));
         let states = self
             .network
             .forward(&tokens)
             .and_then(|x| x.flatten_all()?.to_vec1::<f32>());
-        let states = states.map_err(|e| EncoderError::Network(told(e)))?;
+        let states = states.map_err(|e| EncoderError::Network(candle_message(e)))?;
         let width = self.network.width();
         let mut out = Vec::with_capacity(batch.len() * self.dim);
         let mut start = 0;
@@ -409,13 +412,13 @@ impl Transformer {
     }
 }
 
-/// The tokenizer, cutting texts at `longest` tokens and filling none up.
+/// Loads the tokenizer. It cuts texts at `longest` tokens and does not pad.
 pub(crate) fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
     let path = &of.join(TOKENIZER);
     let bytes = folder::read(path)?;
     let at_start = folder::cut_at_start(of, &bytes)?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| broken(path, e))?;
-    // The library takes it for granted that a text's special tokens fit.
+    // The library assumes that a text's special tokens fit.
     let added = tokenizer
         .get_post_processor()
         .map_or(0, |p| p.added_tokens(false));
@@ -450,7 +453,7 @@ mod tests {
         safetensors::serialize([(name, tensor)], None).unwrap()
     }
 
-    /// What is wrong with a file, and what to do.
+    /// The error message and hint for a file.
     fn refused(name: &str, bytes: &[u8]) -> (String, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);

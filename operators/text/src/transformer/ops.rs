@@ -1,14 +1,14 @@
-//! What the networks are made of, over `tokens x width` tensors of texts that lie one behind the other.
+//! The parts of networks, over `tokens x width` tensors of texts that are stored one after another.
 //!
-//! In single precision on the CPU the project's own kernels do it, fused and on one thread (batches run beside each other); everywhere else
-//! candle's operations do, and in tests both are compared.
+//! In single precision on the CPU they use the project's own kernels, fused and on one thread
+//! (batches run in parallel). Elsewhere they use candle's operations. Tests compare the two.
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor, bail,
 };
 use gfm_pipe_kernels::transformer::{self as kernel, DistanceBias, Gate};
 
-/// Whether the kernels can do it.
+/// Whether the project's kernels can be used.
 fn own(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
@@ -26,10 +26,10 @@ fn values(x: &Tensor) -> Result<Vec<f32>> {
     x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }
 
-/// A linear map with what follows it.
+/// A linear map and the function after it.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    /// `in x out`: the transpose of what files hold.
+    /// `in x out`: transposed from the files.
     weight: Tensor,
     bias: Option<Tensor>,
     gate: Gate,
@@ -64,7 +64,7 @@ impl CustomOp2 for LinearKernel {
 }
 
 impl Linear {
-    /// `weight` is `out x in`, as files have it.
+    /// `weight` is `out x in`, as in the files.
     pub(super) fn new(weight: &Tensor, bias: Option<Tensor>, gate: Gate) -> Result<Self> {
         let weight = weight.t()?.contiguous()?;
         let own = if own(&weight) {
@@ -159,7 +159,7 @@ impl AddNorm {
     }
 }
 
-/// Self-attention of every text with itself.
+/// Self-attention within every text.
 #[derive(Debug, Clone)]
 pub(super) struct Attention {
     pub(super) heads: usize,
@@ -192,7 +192,7 @@ impl CustomOp1 for AttentionKernel<'_> {
 }
 
 impl Attention {
-    /// `qkv` is `tokens x 3 width`; gives `tokens x width`.
+    /// `qkv` is `tokens x 3 width`. Returns `tokens x width`.
     pub(super) fn forward(&self, qkv: &Tensor, lengths: &[u32]) -> Result<Tensor> {
         if own(qkv) {
             return qkv.apply_op1_no_bwd(&AttentionKernel { of: self, lengths });
@@ -200,7 +200,7 @@ impl Attention {
         self.plain(qkv, lengths)
     }
 
-    /// By candle's operations, over texts filled up to the longest.
+    /// The same with candle's operations, over texts padded to the longest.
     fn plain(&self, qkv: &Tensor, lengths: &[u32]) -> Result<Tensor> {
         let (device, dtype) = (qkv.device(), qkv.dtype());
         let (texts, heads) = (lengths.len(), self.heads);
@@ -232,7 +232,7 @@ impl Attention {
     }
 }
 
-/// Biases of all pairs of positions: `1 x heads x n x n`.
+/// The biases of all pairs of positions: `1 x heads x n x n`.
 fn square(bias: &DistanceBias, heads: usize, n: usize, device: &Device) -> Result<Tensor> {
     let width = 2 * bias.reach + 1;
     let mut out = Vec::with_capacity(heads * n * n);
@@ -247,14 +247,14 @@ fn square(bias: &DistanceBias, heads: usize, n: usize, device: &Device) -> Resul
     Tensor::from_vec(out, (1, heads, n, n), device)
 }
 
-/// Texts one behind the other, and filled up to the longest.
+/// Maps between texts stored one after another and texts padded to the longest.
 pub(super) struct Padded {
     pub(super) longest: usize,
-    /// For every place of the filled-up batch its token; a place behind a text's end has its last one.
+    /// For every position of the padded batch, its token; the text's last token for padding.
     from: Tensor,
-    /// For every token its place.
+    /// For every token, its position in the padded batch.
     to: Tensor,
-    /// -1e4 at places behind a text's end, else 0: `texts x longest`.
+    /// -1e4 at padding, else 0: `texts x longest`.
     hidden: Tensor,
     texts: usize,
 }

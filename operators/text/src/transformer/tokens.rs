@@ -1,17 +1,17 @@
-//! Texts as tokens, one behind the other.
+//! A batch of tokenised texts, stored one after another.
 
-/// A batch.
+/// A batch of texts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tokens {
-    /// Of all texts.
+    /// The token ids of all texts.
     pub(crate) ids: Vec<u32>,
-    /// Of each text; at least 1.
+    /// The number of tokens of each text, at least 1.
     pub(crate) lengths: Vec<u32>,
 }
 
 impl Tokens {
-    /// Puts texts one behind the other.
-    pub(crate) fn of<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
+    /// Concatenates texts.
+    pub(crate) fn concat<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let mut out = Tokens::default();
         for ids in texts {
             out.ids.extend_from_slice(ids);

@@ -15,6 +15,14 @@ pub(super) enum Which {
     Pna,
 }
 
+/// What a test computes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) which: Which,
+    pub(super) path: Path,
+    pub(super) function: Function,
+}
+
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) graph: Graph,
@@ -68,9 +76,10 @@ impl Setup {
     }
 
     pub(super) fn start(&self, row: usize) -> Vec<f64> {
-        match row.is_multiple_of(3) {
-            true => self.starts[row / 3 * self.dim..][..self.dim].to_vec(),
-            false => vec![0.0; self.dim],
+        if row.is_multiple_of(3) {
+            self.starts[row / 3 * self.dim..][..self.dim].to_vec()
+        } else {
+            vec![0.0; self.dim]
         }
     }
 
@@ -106,8 +115,13 @@ impl Setup {
     }
 
     /// Features the obvious way.
-    pub(super) fn features(&self, graph: &Graph, how: (Which, Path, Function)) -> Vec<f64> {
-        let ((which, path, function), d, rows) = (how, self.dim, self.rows());
+    pub(super) fn features(&self, graph: &Graph, case: Case) -> Vec<f64> {
+        let Case {
+            which,
+            path,
+            function,
+        } = case;
+        let (d, rows) = (self.dim, self.rows());
         // Sum, max, min, sum of squares.
         let mut all = vec![0.0; rows * 4 * d];
         for row in 0..rows {
@@ -124,9 +138,10 @@ impl Setup {
                 row[d + c] = row[d + c].max(*m);
                 row[2 * d + c] = row[2 * d + c].min(*m);
                 let (x, w) = (self.x(u)[c], self.relation(r)[c]);
-                row[3 * d + c] += match Self::parts(function, path) {
-                    true => x * x + w * w,
-                    false => m * m,
+                row[3 * d + c] += if Self::parts(function, path) {
+                    x * x + w * w
+                } else {
+                    m * m
                 };
             }
         });
@@ -151,11 +166,16 @@ impl Setup {
     pub(super) fn gradients(
         &self,
         graph: &Graph,
-        (which, path, function): (Which, Path, Function),
+        case: Case,
         features: &[f64],
         mut g: Vec<f64>,
         hold: impl Fn(f64) -> f64,
     ) -> Wanted {
+        let Case {
+            which,
+            path,
+            function,
+        } = case;
         let (d, rows, width, pna) = (
             self.dim,
             self.rows(),
@@ -175,9 +195,10 @@ impl Setup {
                 for c in 0..d {
                     let (mean, square) = (row * width + c, row * width + 3 * d + c);
                     let deviation = features[square];
-                    let variance = match deviation > least {
-                        true => g[square] / (2.0 * deviation),
-                        false => 0.0,
+                    let variance = if deviation > least {
+                        g[square] / (2.0 * deviation)
+                    } else {
+                        0.0
                     };
                     g[mean] = (g[mean] - 2.0 * features[mean] * variance) / count;
                     g[square] = variance / count;
@@ -282,9 +303,12 @@ fn message(function: Function, x: &[f64], w: &[f64]) -> Vec<f64> {
 fn message_grads(function: Function, g: &[f64], x: &[f64], w: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let turned = |g: &[f64], by: &[f64]| -> Vec<f64> {
         let half = g.len() / 2;
-        let one = |i: usize| match i < half {
-            true => g[i] * by[i] + g[half + i] * by[half + i],
-            false => g[i] * by[i - half] - g[i - half] * by[i],
+        let one = |i: usize| {
+            if i < half {
+                g[i] * by[i] + g[half + i] * by[half + i]
+            } else {
+                g[i] * by[i - half] - g[i - half] * by[i]
+            }
         };
         (0..g.len()).map(one).collect()
     };

@@ -1,0 +1,103 @@
+//! Which documents mention which entities.
+
+use crate::BadShape;
+
+/// Which documents mention an entity: a 0/1 matrix in CSR form, one row an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityDocuments {
+    offsets: Vec<usize>,
+    documents: Vec<u32>,
+    num_documents: usize,
+    /// Documents that mention no entity, ascending.
+    bare: Vec<u32>,
+}
+
+impl EntityDocuments {
+    /// From (entity, document) pairs in any order; a pair given twice counts once.
+    ///
+    /// # Errors
+    /// When an id is out of range.
+    pub fn from_pairs(
+        num_entities: usize,
+        num_documents: usize,
+        pairs: impl IntoIterator<Item = (u32, u32)>,
+    ) -> Result<Self, BadShape> {
+        let mut pairs: Vec<(u32, u32)> = pairs.into_iter().collect();
+        for (entity, document) in &pairs {
+            if *entity as usize >= num_entities || *document as usize >= num_documents {
+                return Err(BadShape(format!(
+                    "pair (entity {entity}, document {document}) is outside of {num_entities} entities and {num_documents} documents"
+                )));
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut offsets = vec![0; num_entities + 1];
+        for (entity, _) in &pairs {
+            offsets[*entity as usize + 1] += 1;
+        }
+        for i in 0..num_entities {
+            offsets[i + 1] += offsets[i];
+        }
+        let mut mentions = vec![false; num_documents];
+        for (_, document) in &pairs {
+            mentions[*document as usize] = true;
+        }
+        let ids = (0..=u32::MAX).zip(mentions);
+        Ok(EntityDocuments {
+            offsets,
+            documents: pairs.into_iter().map(|p| p.1).collect(),
+            num_documents,
+            bare: ids.filter(|(_, any)| !any).map(|(id, _)| id).collect(),
+        })
+    }
+
+    /// Number of entities.
+    pub fn num_entities(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Number of documents.
+    pub fn num_documents(&self) -> usize {
+        self.num_documents
+    }
+
+    /// Documents that mention an entity, ascending.
+    pub fn documents(&self, entity: u32) -> &[u32] {
+        let entity = entity as usize;
+        &self.documents[self.offsets[entity]..self.offsets[entity + 1]]
+    }
+
+    /// Documents that mention no entity, ascending.
+    pub fn without_entities(&self) -> &[u32] {
+        &self.bare
+    }
+
+    /// 1 / number of documents that mention the entity; 0 where none does.
+    pub fn weight(&self, entity: u32) -> f64 {
+        match self.documents(entity).len() {
+            0 => 0.0,
+            n => 1.0 / n as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pairs_become_rows_and_bad_ids_are_refused() {
+        let m = EntityDocuments::from_pairs(3, 2, [(2, 1), (0, 1), (0, 0), (2, 1)]).unwrap();
+        assert_eq!(m.documents(0), [0, 1]);
+        assert!(m.documents(1).is_empty());
+        assert_eq!(m.documents(2), [1]);
+        assert_eq!((m.weight(0), m.weight(1), m.weight(2)), (0.5, 0.0, 1.0));
+        assert!(m.without_entities().is_empty());
+        let m = EntityDocuments::from_pairs(1, 4, [(0, 1), (0, 1)]).unwrap();
+        assert_eq!(m.without_entities(), [0, 2, 3]);
+        assert!(EntityDocuments::from_pairs(3, 2, [(3, 0)]).is_err());
+        assert!(EntityDocuments::from_pairs(3, 2, [(0, 2)]).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! How good a ranking is, and the retrieval systems that need no training.
+//!
+//! Most of this crate is pure functions of numbers: entity scores to document scores ([`rankers`]),
+//! systems without a model ([`baselines`]), metrics of a question ([`metrics`]) and of link
+//! prediction ([`link_metrics`]), groups of questions ([`groups`]), intervals and tests
+//! ([`statistics`]). On these stand the tables that `evaluate` and `compare` write ([`tables`],
+//! [`rankings`]) and what the user is advised about them ([`remarks`]). Nothing here holds a
+//! tensor; the engine, the model and the operators all use it.
+//!
+//! Invariant: equal scores are ordered by lower id, everywhere, and no result depends on the number
+//! of threads. Each question is computed by one thread, in one order, with f64 sums. Callers may
+//! run questions in parallel.
+
+pub mod baselines;
+mod compare;
+mod entity_documents;
+pub mod groups;
+pub mod link_metrics;
+pub mod metrics;
+mod order;
+pub mod pages;
+pub mod pieces;
+pub mod questions;
+pub mod rankers;
+pub mod rankings;
+pub mod remarks;
+pub mod shown;
+pub mod statistics;
+pub mod systems;
+pub mod tables;
+
+#[cfg(test)]
+mod parity_tests;
+
+use gfm_pipe_api::OpEntry;
+
+pub use entity_documents::EntityDocuments;
+pub use order::{places, top};
+
+/// Numbers that do not belong together: lengths differ, or an id is out of range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadShape(pub String);
+
+/// The operators of this crate.
+pub fn operators() -> Vec<OpEntry> {
+    vec![OpEntry::of::<compare::Compare>()]
+}

@@ -1,0 +1,287 @@
+//! Rankers: from entity scores to document scores.
+//!
+//! A ranker says what each entity adds to the score of every document that mentions it. Sums are
+//! taken in f64 in ascending order of entities, so that documents with the same contributions tie,
+//! and ties then go by lower id.
+//!
+//! A new ranker is one [`RankerKind`] in this file and its place in [`RANKERS`].
+
+use std::sync::LazyLock;
+
+use gfm_pipe_api::named::{Choice, Named, listed};
+use gfm_pipe_api::{Field, Type};
+
+use crate::{EntityDocuments, top};
+
+/// What a document that mentions no entity is ranked by: it comes after all others, and such
+/// documents are ordered by id.
+pub const NO_SCORE: f64 = f64::NEG_INFINITY;
+
+/// The sum of all scores of a document's entities.
+pub static SIMPLE: RankerKind = RankerKind {
+    name: "simple",
+    meaning: "sums the scores of a document's entities",
+    uses_top_k: false,
+    contributions: |query, add| {
+        for (entity, score) in query.scores() {
+            add(entity, score);
+        }
+    },
+};
+
+/// Entities that few documents mention count more.
+pub static IDF: RankerKind = RankerKind {
+    name: "idf",
+    meaning: "weighs each score by 1 / number of the entity's documents",
+    uses_top_k: false,
+    contributions: |query, add| {
+        for (entity, score) in query.scores() {
+            add(entity, score * query.matrix.weight(entity));
+        }
+    },
+};
+
+/// How many of the best entities a document mentions.
+pub static TOPK: RankerKind = RankerKind {
+    name: "topk",
+    meaning: "counts the `top_k` best entities",
+    uses_top_k: true,
+    contributions: |query, add| {
+        for entity in query.best() {
+            add(entity, 1.0);
+        }
+    },
+};
+
+/// The same where entities that few documents mention count more.
+pub static IDF_TOPK: RankerKind = RankerKind {
+    name: "idf_topk",
+    meaning: "counts each of the `top_k` best entities by 1 / number of its documents",
+    uses_top_k: true,
+    contributions: |query, add| {
+        for entity in query.best() {
+            add(entity, query.matrix.weight(entity));
+        }
+    },
+};
+
+/// Every ranker, in the order of schemas and pages.
+pub static RANKERS: [&RankerKind; 4] = [&SIMPLE, &IDF, &TOPK, &IDF_TOPK];
+
+/// The ranker where a pipeline names none.
+pub static DEFAULT: &RankerKind = &IDF_TOPK;
+
+/// A way to rank documents by entity scores.
+pub struct RankerKind {
+    /// Name in pipelines and tables.
+    pub name: &'static str,
+    /// What it does to a document, for help texts and docs/metrics.md.
+    pub meaning: &'static str,
+    /// Whether `top_k` changes its scores.
+    pub uses_top_k: bool,
+    /// Calls the second argument with each entity that counts and what it adds to its documents,
+    /// in ascending order of entities.
+    contributions: fn(&Query<'_>, &mut dyn FnMut(u32, f64)),
+}
+
+/// A parameter that names a ranker.
+pub type RankerName = Choice<RankerKind>;
+
+impl Named for RankerKind {
+    const WHAT: &'static str = "ranker";
+
+    fn all() -> &'static [&'static Self] {
+        &RANKERS
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The type of a parameter that names a ranker.
+pub fn ranker_type() -> Type {
+    static NAMES: LazyLock<Vec<&str>> = LazyLock::new(RankerKind::names);
+    Type::one_of(&NAMES)
+}
+
+/// The names of all rankers, the default one first: what `evaluate` reports.
+pub fn default_first() -> Vec<&'static str> {
+    let others = RANKERS.iter().filter(|r| r.name != DEFAULT.name);
+    std::iter::once(DEFAULT.name)
+        .chain(others.map(|r| r.name))
+        .collect()
+}
+
+/// Largest number of entities.
+pub const MAX_ENTITIES: f64 = u32::MAX as f64;
+/// Why there are no more.
+pub const NUMBERED: &str = "entities are numbered with 32 bits";
+
+/// The parameter `top_k`.
+pub fn top_k_field() -> Field {
+    static ABOUT: LazyLock<String> = LazyLock::new(|| {
+        let users = RANKERS.iter().filter(|r| r.uses_top_k);
+        let users: Vec<&str> = users.map(|r| r.name).collect();
+        format!("entities that count, for {}", listed(&users, "and"))
+    });
+    Field::new("top_k", Type::int(1), 20, &ABOUT).at_most(MAX_ENTITIES, NUMBERED)
+}
+
+/// The scores of a question's entities, for a ranker.
+struct Query<'a> {
+    /// One score per entity.
+    scores: &'a [f64],
+    matrix: &'a EntityDocuments,
+    top_k: usize,
+}
+
+impl Query<'_> {
+    /// Entities with their scores, ascending.
+    fn scores(&self) -> impl Iterator<Item = (u32, f64)> {
+        (0..=u32::MAX).zip(self.scores.iter().copied())
+    }
+
+    /// The `top_k` entities with the highest scores, in ascending order of ids.
+    fn best(&self) -> Vec<u32> {
+        let mut best = top(self.scores, self.top_k);
+        best.sort_unstable();
+        best
+    }
+}
+
+/// A ranker with its parameter.
+#[derive(Clone, Copy)]
+pub struct Ranker {
+    kind: &'static RankerKind,
+    top_k: usize,
+}
+
+impl RankerKind {
+    /// The ranker with this number of best entities, where it counts only those.
+    pub const fn top_k(&'static self, top_k: usize) -> Ranker {
+        Ranker { kind: self, top_k }
+    }
+
+    /// The ranker over all entities.
+    pub const fn whole(&'static self) -> Ranker {
+        self.top_k(usize::MAX)
+    }
+}
+
+impl Ranker {
+    /// Name in tables.
+    pub fn name(self) -> &'static str {
+        self.kind.name
+    }
+
+    /// Scores to rank documents by: those of [`Ranker::documents`], with [`NO_SCORE`] for documents
+    /// that mention no entity. Their sums are 0, which says nothing about them, and scores are
+    /// mostly negative: as they are, such documents would come first.
+    pub fn ranking(self, scores: &[f64], matrix: &EntityDocuments) -> Vec<f64> {
+        let mut out = self.documents(scores, matrix);
+        for &document in matrix.without_entities() {
+            out[document as usize] = NO_SCORE;
+        }
+        out
+    }
+
+    /// Scores of all documents for one question, as the reference computes them, from one score per
+    /// entity.
+    pub fn documents(self, scores: &[f64], matrix: &EntityDocuments) -> Vec<f64> {
+        let query = Query {
+            scores: &scores[..scores.len().min(matrix.num_entities())],
+            matrix,
+            top_k: self.top_k,
+        };
+        let mut sums = vec![0.0; matrix.num_documents()];
+        (self.kind.contributions)(&query, &mut |entity, value| {
+            for &document in matrix.documents(entity) {
+                sums[document as usize] += value;
+            }
+        });
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Entity 0 in documents 0, 1; entity 1 in 1; entity 2 in none; entity 3 in 0, 1, 2 and 3.
+    fn matrix() -> EntityDocuments {
+        let pairs = [(0, 0), (0, 1), (1, 1), (3, 0), (3, 1), (3, 2), (3, 3)];
+        EntityDocuments::from_pairs(4, 5, pairs).unwrap()
+    }
+
+    #[test]
+    fn hand_computed_scores() {
+        let scores = [2.0, -1.0, 9.0, 4.0];
+        let m = matrix();
+        assert_eq!(
+            SIMPLE.whole().documents(&scores, &m),
+            [6.0, 5.0, 4.0, 4.0, 0.0]
+        );
+        // 2 / 2, -1 / 1, 4 / 4.
+        assert_eq!(
+            IDF.whole().documents(&scores, &m),
+            [2.0, 1.0, 1.0, 1.0, 0.0]
+        );
+        // Best three: entities 2 (in no document), 3, 0.
+        assert_eq!(
+            TOPK.top_k(3).documents(&scores, &m),
+            [2.0, 2.0, 1.0, 1.0, 0.0]
+        );
+        assert_eq!(
+            IDF_TOPK.top_k(3).documents(&scores, &m),
+            [0.75, 0.75, 0.25, 0.25, 0.0]
+        );
+        assert_eq!(
+            IDF_TOPK.top_k(100).documents(&scores, &m),
+            [0.75, 1.75, 0.25, 0.25, 0.0]
+        );
+    }
+
+    #[test]
+    fn documents_without_entities_come_last() {
+        // Documents 0 and 3 mention nothing, 1 and 2 entities with negative scores.
+        let m = EntityDocuments::from_pairs(2, 4, [(0, 1), (1, 2)]).unwrap();
+        let scores = [-3.0f64, -1.0];
+        for (ranker, order) in [
+            (SIMPLE.whole(), [2, 1, 0, 3]),
+            (IDF.whole(), [2, 1, 0, 3]),
+            // Of entities beyond the first, the document has 0 like those without any.
+            (TOPK.top_k(1), [2, 1, 0, 3]),
+            (IDF_TOPK.top_k(1), [2, 1, 0, 3]),
+        ] {
+            let placed = ranker.ranking(&scores, &m);
+            assert_eq!(top(&placed, 4), order, "{}", ranker.name());
+            assert_eq!((placed[0], placed[3]), (NO_SCORE, NO_SCORE));
+            // The reference's scores stay what they are.
+            assert_eq!(ranker.documents(&scores, &m)[0], 0.0);
+        }
+        // Masses of PageRank that do not reach a document do not tie with it.
+        let masses = [1.0, 0.0];
+        assert_eq!(top(&SIMPLE.whole().ranking(&masses, &m), 4), [1, 2, 0, 3]);
+    }
+
+    #[test]
+    fn tied_entities_are_taken_by_lower_id() {
+        let scores = [1.0; 4];
+        assert_eq!(
+            TOPK.top_k(2).documents(&scores, &matrix()),
+            [1.0, 2.0, 0.0, 0.0, 0.0]
+        );
+    }
+
+    #[test]
+    fn names_are_distinct_and_the_default_is_listed_first() {
+        for ranker in RANKERS {
+            let found = RankerKind::named(ranker.name).unwrap();
+            assert!(std::ptr::eq(found, ranker), "{}", ranker.name);
+        }
+        assert!(RankerKind::named("other").is_none());
+        assert_eq!(default_first(), ["idf_topk", "simple", "idf", "topk"]);
+    }
+}

@@ -1,0 +1,475 @@
+//! Results of systems and the tables made of them: metrics with intervals, comparisons, ranks.
+//! `evaluate` and `compare` write these.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
+use gfm_pipe_api::memory::Demand;
+use gfm_pipe_api::named::Named;
+use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
+use rayon::prelude::*;
+
+use crate::groups::{groups, members};
+use crate::metrics::{Answer, Family, Metric, of_family};
+use crate::questions::QuestionSet;
+use crate::shown::{COMPARED, KS, label};
+use crate::statistics::{Interval, Streams, Values, holm, intervals, sign_flip};
+
+/// The system that stands for what no ranking can exceed.
+pub const CEILING: &str = "ceiling";
+/// The ranker of systems that have none.
+pub const NO_RANKER: &str = "-";
+/// Least number of sign flips for each system that is compared. With fewer, the correction for
+/// looking at all of them would leave no p-value below 0.05, whatever the data.
+const FLIPS: usize = 400;
+
+/// How intervals and p-values are estimated.
+#[derive(Debug, Clone, Copy)]
+pub struct Resampling {
+    /// Bootstrap resamples and sign flips; 0: neither.
+    pub resamples: usize,
+    /// Names their streams.
+    pub seed: u64,
+}
+
+impl Resampling {
+    /// Its parameters.
+    pub fn fields() -> Vec<Field> {
+        vec![
+            Field::new(
+                "resamples",
+                Type::int(0),
+                2000,
+                "bootstrap resamples for 95 % intervals, and sign flips of the paired test; 0: neither",
+            )
+            .at_most(
+                1e6,
+                "all are held in memory, and intervals no longer change",
+            ),
+            Field::new(
+                "seed",
+                Type::int(0),
+                1024,
+                "of the resamples, the flips and, in `evaluate`, the untrained weights",
+            )
+            .at_most(i64::MAX as f64, "it has 63 bits"),
+        ]
+    }
+
+    /// Checks that the resamples of at least this many systems fit into memory, before anything is
+    /// measured.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn check_memory(&self, systems: usize) -> OpResult<()> {
+        let figures = systems * with_filtered().len();
+        Demand::new()
+            .and("resamples", &[self.resamples, figures, 8])
+            .check("`resamples`")
+    }
+
+    fn streams<'a>(&self, group: &'a str) -> Streams<'a> {
+        Streams {
+            seed: self.seed,
+            purpose: group,
+        }
+    }
+}
+
+/// What is ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Documents of the corpus.
+    Document,
+    /// Entities of the graph.
+    Entity,
+}
+
+impl Named for Target {
+    const WHAT: &'static str = "target";
+
+    fn all() -> &'static [&'static Self] {
+        &[&Target::Document, &Target::Entity]
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Target::Document => "document",
+            Target::Entity => "entity",
+        }
+    }
+}
+
+/// What answered: a system, by a ranker, for documents or entities.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The system.
+    pub system: &'a str,
+    /// How its entity scores became document scores, or [`NO_RANKER`].
+    pub ranker: &'a str,
+    /// What it ranked.
+    pub target: Target,
+}
+
+/// One system's answers to all questions.
+struct SystemResults {
+    system: String,
+    ranker: String,
+    target: Target,
+    metrics: Vec<Metric>,
+    /// One per question.
+    answers: Vec<Answer>,
+    is_ceiling: bool,
+}
+
+impl SystemResults {
+    fn label(&self) -> String {
+        label(&self.system, &self.ranker)
+    }
+
+    /// Whether a difference to another says something: two systems with the same way from entities
+    /// to documents, or two such ways of one system.
+    fn comparable(&self, other: &SystemResults) -> bool {
+        self.system == other.system || self.ranker == other.ranker || other.ranker == NO_RANKER
+    }
+}
+
+/// A group of questions.
+struct Group {
+    name: String,
+    /// Its questions, ascending.
+    members: Vec<usize>,
+}
+
+/// Collects answers of systems and writes the tables.
+pub struct Results<'a> {
+    questions: &'a QuestionSet,
+    groups: Vec<Group>,
+    systems: Vec<SystemResults>,
+}
+
+fn standard() -> Vec<Metric> {
+    of_family(Family::Standard, &KS)
+}
+
+fn with_filtered() -> Vec<Metric> {
+    let mut metrics = standard();
+    metrics.extend(of_family(Family::Filtered, &KS));
+    metrics
+}
+
+impl<'a> Results<'a> {
+    /// Of these questions, without any system.
+    pub fn new(questions: &'a QuestionSet) -> Self {
+        let of_question = |i: usize| {
+            let gold = questions.document_gold(i).total;
+            groups(questions.hops[i], gold, &questions.groups[i])
+        };
+        let of_questions: Vec<Vec<String>> = (0..questions.len()).map(of_question).collect();
+        let groups = members(&of_questions).into_iter();
+        Results {
+            questions,
+            groups: groups
+                .map(|(name, members)| Group { name, members })
+                .collect(),
+            systems: Vec::new(),
+        }
+    }
+
+    /// Adds a system's answers, one per question.
+    pub fn add(&mut self, source: Source<'_>, answers: Vec<Answer>) {
+        self.systems.push(SystemResults {
+            system: source.system.to_owned(),
+            ranker: source.ranker.to_owned(),
+            target: source.target,
+            metrics: with_filtered(),
+            answers,
+            is_ceiling: false,
+        });
+    }
+
+    /// Adds what a perfect ranking would reach, by the standard metrics: filtered ones have no
+    /// ceiling.
+    pub fn add_ceiling(&mut self, target: Target) {
+        let gold = |i| match target {
+            Target::Document => self.questions.document_gold(i),
+            Target::Entity => self.questions.entity_gold(i),
+        };
+        let all = 0..self.questions.len();
+        let answers = all.map(|i| Answer::perfect(gold(i))).collect();
+        self.systems.push(SystemResults {
+            system: CEILING.to_owned(),
+            ranker: NO_RANKER.to_owned(),
+            target,
+            metrics: standard(),
+            answers,
+            is_ceiling: true,
+        });
+    }
+
+    /// Writes the ports `metrics` and `comparisons`.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the user interrupts.
+    pub fn write(&self, ctx: &Context, resampling: &Resampling) -> OpResult<()> {
+        ctx.write("metrics", "metrics", &self.metrics(ctx, resampling)?)?;
+        let comparisons = self.comparisons(ctx, resampling)?;
+        ctx.write("comparisons", "comparisons", &comparisons)?;
+        self.report_progress(ctx, 2 * self.groups.len());
+        Ok(())
+    }
+
+    /// Writes the port `ranks`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_ranks(&self, ctx: &Context) -> OpResult<()> {
+        ctx.write("ranks", "ranks", &self.ranks()?)
+    }
+
+    /// Reports how many groups have their figures: intervals first, then comparisons.
+    fn report_progress(&self, ctx: &Context, done: usize) {
+        let total = 2 * self.groups.len() as u64;
+        ctx.progress(done as u64, total, "groups of questions", "intervals");
+    }
+
+    fn metrics(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
+        struct OfGroup<'a> {
+            group: &'a Group,
+            means: Vec<f64>,
+            intervals: Option<Vec<Interval>>,
+        }
+        struct Row<'a> {
+            results: &'a SystemResults,
+            group: &'a Group,
+            metric: Metric,
+            value: f64,
+            interval: Option<Interval>,
+            unasked: usize,
+        }
+        // One set of resamples per group serves all systems: their columns lie side by side.
+        let check = || ctx.check_cancelled();
+        let mut by_group = Vec::new();
+        for (i, group) in self.groups.iter().enumerate() {
+            self.report_progress(ctx, i);
+            let row = |i: &usize| -> Vec<f64> {
+                let systems = self.systems.iter();
+                let values = systems.map(|s| s.answers[*i].values(&s.metrics));
+                values.flatten().collect()
+            };
+            let rows: Vec<Vec<f64>> = group.members.par_iter().map(row).collect();
+            let values = Values::new(rows);
+            let streams = resampling.streams(&group.name);
+            by_group.push(OfGroup {
+                group,
+                means: values.means(),
+                intervals: intervals(&values, resampling.resamples, streams, &check)?,
+            });
+        }
+        let mut rows = Vec::new();
+        let mut first = 0;
+        for results in &self.systems {
+            for of_group in &by_group {
+                let members = of_group.group.members.iter();
+                let unasked = members.filter(|i| results.answers[**i].places.is_none());
+                let unasked = unasked.count();
+                for (column, metric) in (first..).zip(&results.metrics) {
+                    rows.push(Row {
+                        results,
+                        group: of_group.group,
+                        metric: *metric,
+                        value: of_group.means[column],
+                        interval: of_group.intervals.as_ref().map(|all| all[column]),
+                        unasked,
+                    });
+                }
+            }
+            first += results.metrics.len();
+        }
+        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
+        let count = |f: &dyn Fn(&Row<'_>) -> usize| counts(&rows, f);
+        columns::batch(
+            &kinds::METRICS.tables[0],
+            vec![
+                text(&|_| self.questions.dataset.clone()),
+                text(&|_| self.questions.split.clone()),
+                text(&|r| r.results.system.clone()),
+                text(&|r| r.results.ranker.clone()),
+                text(&|r| r.results.target.name().to_owned()),
+                text(&|r| r.group.name.clone()),
+                text(&|r| r.metric.name()),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.value))),
+                numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
+                numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
+                count(&|r| r.group.members.len()),
+                count(&|r| r.unasked),
+            ],
+        )
+    }
+
+    /// The first system's document ranking, and those it is compared with.
+    fn compared(&self) -> Option<(&SystemResults, Vec<&SystemResults>)> {
+        let documents = |s: &&SystemResults| s.target == Target::Document && !s.is_ceiling;
+        let mut documents = self.systems.iter().filter(documents);
+        let first = documents.next()?;
+        Some((first, documents.filter(|s| first.comparable(s)).collect()))
+    }
+
+    /// The first system against the other document rankings.
+    fn comparisons(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
+        let mut rows: Vec<Comparison<'_>> = Vec::new();
+        let compared = self.compared();
+        if let Some((first, others)) = &compared {
+            for (i, group) in self.groups.iter().enumerate() {
+                self.report_progress(ctx, self.groups.len() + i);
+                if others.is_empty() {
+                    break;
+                }
+                rows.extend(compare(ctx, resampling, group, first, others)?);
+            }
+        }
+        let text = |f: &dyn Fn(&Comparison<'_>) -> String| texts(&rows, f);
+        let count = |f: &dyn Fn(&Comparison<'_>) -> usize| counts(&rows, f);
+        let first = compared.map_or_else(String::new, |(first, _)| first.label());
+        let differences = rows.iter().map(|r| r.difference);
+        columns::batch(
+            &kinds::COMPARISONS.tables[0],
+            vec![
+                text(&|_| self.questions.dataset.clone()),
+                text(&|_| self.questions.split.clone()),
+                text(&|_| first.clone()),
+                text(&|r| r.other.label()),
+                text(&|r| r.group.name.clone()),
+                text(&|r| r.metric.name()),
+                Arc::new(Float64Array::from_iter_values(differences)),
+                numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
+                numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
+                numbers(rows.iter().map(|r| r.p)),
+                numbers(rows.iter().map(|r| r.p_holm)),
+                count(&|r| r.better),
+                count(&|r| r.worse),
+                count(&|r| r.group.members.len()),
+            ],
+        )
+    }
+
+    fn ranks(&self) -> OpResult<RecordBatch> {
+        struct Row<'a> {
+            results: &'a SystemResults,
+            id: &'a str,
+            answer: &'a Answer,
+        }
+        let systems = self.systems.iter().filter(|s| !s.is_ceiling);
+        let rows: Vec<Row<'_>> = systems
+            .flat_map(|results| {
+                let answers = self.questions.ids.iter().zip(&results.answers);
+                answers.map(move |(id, answer)| Row {
+                    results,
+                    id,
+                    answer,
+                })
+            })
+            .collect();
+        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
+        let ranks: Vec<Vec<u32>> = rows.iter().map(|r| r.answer.ranks()).collect();
+        let asked: Vec<bool> = rows.iter().map(|r| r.answer.places.is_some()).collect();
+        let gold = rows.iter().map(|r| r.answer.total as u32);
+        columns::batch(
+            &kinds::RANKS.tables[0],
+            vec![
+                text(&|r| r.id.to_owned()),
+                text(&|r| r.results.system.clone()),
+                text(&|r| r.results.ranker.clone()),
+                text(&|r| r.results.target.name().to_owned()),
+                Arc::new(BooleanArray::from(asked)),
+                Arc::new(UInt32Array::from_iter_values(gold)),
+                columns::build_list_u32(&ranks),
+            ],
+        )
+    }
+}
+
+/// A row of `comparisons`.
+struct Comparison<'a> {
+    other: &'a SystemResults,
+    group: &'a Group,
+    metric: Metric,
+    difference: f64,
+    interval: Option<Interval>,
+    p: Option<f64>,
+    p_holm: Option<f64>,
+    better: usize,
+    worse: usize,
+}
+
+/// One system against others on a group of questions, by every metric of [`COMPARED`].
+fn compare<'a>(
+    ctx: &Context,
+    resampling: &Resampling,
+    group: &'a Group,
+    first: &SystemResults,
+    others: &[&'a SystemResults],
+) -> OpResult<Vec<Comparison<'a>>> {
+    let check = || ctx.check_cancelled();
+    let row = |i: &usize| -> Vec<f64> {
+        let own = first.answers[*i].values(&COMPARED);
+        let others = others.iter().map(|o| o.answers[*i].values(&COMPARED));
+        let difference =
+            |theirs: Vec<f64>| -> Vec<f64> { own.iter().zip(theirs).map(|(a, b)| a - b).collect() };
+        others.flat_map(difference).collect()
+    };
+    let differences: Vec<Vec<f64>> = group.members.par_iter().map(row).collect();
+    let differences = Values::new(differences);
+    let means = differences.means();
+    let streams = resampling.streams(&group.name);
+    let ends = intervals(&differences, resampling.resamples, streams, &check)?;
+    let flips = match resampling.resamples {
+        0 => 0,
+        n => n.max(FLIPS * others.len()),
+    };
+    let p = sign_flip(&differences, flips, streams, &check)?;
+    let column = |o: usize, m: usize| o * COMPARED.len() + m;
+    // A family of tests: all systems, one metric.
+    let families: Option<Vec<Vec<f64>>> = p.as_ref().map(|p| {
+        let family = |m| -> Vec<f64> { (0..others.len()).map(|o| p[column(o, m)]).collect() };
+        (0..COMPARED.len()).map(|m| holm(&family(m))).collect()
+    });
+    let mut rows = Vec::new();
+    for (o, other) in others.iter().enumerate() {
+        for (m, metric) in COMPARED.iter().enumerate() {
+            let c = column(o, m);
+            // A difference that is only rounding decides nothing.
+            let count = |sign: f64| differences.rows().filter(|d| d[c] * sign > 1e-12).count();
+            rows.push(Comparison {
+                other,
+                group,
+                metric: *metric,
+                difference: means[c],
+                interval: ends.as_ref().map(|all| all[c]),
+                p: p.as_ref().map(|p| p[c]),
+                p_holm: families.as_ref().map(|f| f[m][o]),
+                better: count(1.0),
+                worse: count(-1.0),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn texts<R>(rows: &[R], of: &dyn Fn(&R) -> String) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
+}
+
+fn counts<R>(rows: &[R], of: &dyn Fn(&R) -> usize) -> ArrayRef {
+    let counts = rows.iter().map(|r| of(r) as u64);
+    Arc::new(UInt64Array::from_iter_values(counts))
+}
+
+/// Ends of intervals and p-values. What rounding left of zero becomes zero: readers ask whether an
+/// interval contains it.
+fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    let rounded = |x: f64| if x.abs() < 1e-12 { 0.0 } else { x };
+    Arc::new(Float64Array::from_iter(values.map(|v| v.map(rounded))))
+}

@@ -1,0 +1,352 @@
+//! Entity scores of questions by a model on a graph: what `evaluate` and `retrieve` read, and how
+//! they ask.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, StringArray};
+use candle_core::Tensor;
+use gfm_pipe_api::memory::Demand;
+use gfm_pipe_api::{
+    Arity, Artifact, Context, Field, InPort, OpError, OpResult, Type, columns, kinds,
+};
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::pieces::Pieces;
+use gfm_pipe_eval::rankers::top_k_field;
+
+use crate::build_background::read_background;
+use crate::documents::{Questions, read_entity_documents};
+use crate::inputs::{LoadedGraph, same_encoder, zipped};
+use crate::question_scores::{Seeded, each_scored};
+use gfm_pipe_model::device::with_scorer;
+use gfm_pipe_model::divided::{Dividing, OverRanks};
+use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::Scorer;
+use gfm_pipe_model::tensor_error;
+
+/// Ports whose artifacts belong together by position: each may have one for each of `questions`.
+pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
+
+/// The ports of [`Inputs::read`], `background` and `corpus_embeddings`.
+pub(crate) fn ports() -> Vec<InPort> {
+    vec![
+        InPort::of(
+            "graph",
+            &[&kinds::GRAPH],
+            Arity::Optional,
+            "the graph, for models and ppr",
+        ),
+        InPort::of(
+            "background",
+            &[&kinds::BACKGROUND],
+            Arity::Optional,
+            "the background of `model` on `graph`; computed where it is not given",
+        ),
+        InPort::of(
+            "documents",
+            &[&kinds::ENTITY_DOCUMENTS],
+            Arity::Optional,
+            "entity-document matrix, for models and ppr",
+        ),
+        InPort::of(
+            "corpus",
+            &[&kinds::DOCUMENTS],
+            Arity::One,
+            "titles and texts of the documents",
+        ),
+        InPort::of(
+            "questions",
+            &[&kinds::QUESTIONS],
+            Arity::Many,
+            "questions; several splits are asked as one",
+        ),
+        InPort::of(
+            "question_embeddings",
+            &[&kinds::EMBEDDINGS],
+            Arity::Any,
+            "their embeddings, for models and dense",
+        ),
+        InPort::of(
+            "starts",
+            &[&kinds::STARTS],
+            Arity::Any,
+            "nodes that the questions start from, with weights, for models and ppr; without it they start from their entities",
+        ),
+        InPort::of(
+            "nodes",
+            &[&kinds::NODES],
+            Arity::Optional,
+            "which nodes of the graph are documents: of these ppr ranks a document by its own node, not by its entities",
+        ),
+        InPort::of(
+            "edge_weights",
+            &[&kinds::EDGE_WEIGHTS],
+            Arity::Optional,
+            "weights of the graph's triples, for ppr; without it each weighs 1",
+        ),
+        InPort::of(
+            "sources",
+            &[&kinds::SOURCES],
+            Arity::Optional,
+            "which documents are pieces of one: every system ranks it by its best piece",
+        ),
+        InPort::of(
+            "corpus_embeddings",
+            &[&kinds::EMBEDDINGS],
+            Arity::Optional,
+            "embeddings of the corpus, for dense",
+        ),
+    ]
+}
+
+/// The parameters that say how questions are put.
+pub(crate) fn fields() -> Vec<Field> {
+    vec![
+        top_k_field(),
+        Field::new(
+            "init_entities_weight",
+            Type::Bool,
+            true,
+            "as in the model's training: a question entity starts with weight 1 / number of its documents, else 1; not looked at where `starts` is connected",
+        ),
+        Field::new("batch_size", Type::int(1), 8, "questions scored at once")
+            .at_most(65_536.0, "each has a state of every entity")
+            .no_effect(),
+    ]
+}
+
+/// How questions are put to a model.
+#[derive(Clone, Copy)]
+pub(crate) struct AskOptions<'a> {
+    /// `init_entities_weight`.
+    pub weighted: bool,
+    /// Questions at once.
+    pub batch_size: usize,
+    /// Where progress is reported.
+    pub pass: Pass<'a>,
+}
+
+/// The inputs of `evaluate` and `retrieve` in memory.
+pub(crate) struct Inputs {
+    /// The graph, where one is connected and wanted.
+    graph: Option<GraphInputs>,
+    /// Titles of the documents.
+    pub titles: StringArray,
+    /// Texts of the documents.
+    pub texts: StringArray,
+    /// The questions.
+    pub questions: Questions,
+    /// Which documents are pieces of one, where some are.
+    pieces: Option<Pieces>,
+    /// How ranks divide the graph, where they do.
+    pub dividing: Option<Arc<Dividing>>,
+}
+
+/// A graph and the documents its entities are in.
+pub(crate) struct GraphInputs {
+    /// The graph.
+    pub input: LoadedGraph,
+    /// Which documents mention an entity.
+    pub matrix: EntityDocuments,
+}
+
+impl GraphInputs {
+    fn read(graph: &Artifact, documents: &Artifact, titles: usize) -> OpResult<Self> {
+        let on = GraphInputs {
+            input: LoadedGraph::read(graph)?,
+            matrix: read_entity_documents(documents)?,
+        };
+        let nodes = on.input.graph.nodes();
+        let (entities, documents) = (on.matrix.num_entities(), on.matrix.num_documents());
+        if (entities, documents) == (nodes, titles) {
+            return Ok(on);
+        }
+        Err(OpError::new(format!(
+            "graph, entity-document matrix and corpus do not belong together: {nodes} nodes, {entities} x {documents}, {titles} documents"
+        ))
+        .hint("make all three from the same ingest stages"))
+    }
+}
+
+impl Inputs {
+    /// Reads the inputs of [`ports`]; the graph and its documents only where a system wants them.
+    pub fn read(ctx: &Context, wants_graph: bool) -> OpResult<Self> {
+        let table = ctx.input("corpus")?.read("documents")?;
+        let (titles, texts) = (
+            columns::text(&table, "title")?,
+            columns::text(&table, "text")?,
+        );
+        let connected = ctx.input_opt("graph").zip(ctx.input_opt("documents"));
+        let graph = connected
+            .filter(|_| wants_graph)
+            .map(|(graph, documents)| GraphInputs::read(graph, documents, titles.len()))
+            .transpose()?;
+        zipped(ctx, &["questions"], &OF_QUESTIONS)?;
+        let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
+        let parts = ctx.inputs("questions").iter().enumerate();
+        let parts = parts.map(|(i, questions)| {
+            let read = match embeddings.get(i) {
+                Some(embeddings) => Questions::read(questions, embeddings)?,
+                None => Questions::bare(questions)?,
+            };
+            read.starting(starts.get(i))
+        });
+        let questions = Questions::joined(parts.collect::<OpResult<_>>()?)?;
+        let pieces = ctx.input_opt("sources");
+        let pieces = pieces.map(|sources| Pieces::read(sources, titles.len()));
+        // Without a graph no system uses entities.
+        let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
+        questions.check(nodes, titles.len())?;
+        Ok(Inputs {
+            graph,
+            titles: titles.clone(),
+            texts: texts.clone(),
+            questions,
+            pieces: pieces.transpose()?.flatten(),
+            dividing: None,
+        })
+    }
+
+    /// The graph, which a system needs.
+    pub fn on_graph(&self) -> OpResult<&GraphInputs> {
+        let needed = || OpError::new("nothing is connected to inputs `graph` and `documents`");
+        self.graph.as_ref().ok_or_else(needed)
+    }
+
+    /// Whether there is a graph.
+    pub fn has_graph(&self) -> bool {
+        self.graph.is_some()
+    }
+
+    /// Warns of questions that cannot be asked; `then` says what happens to them.
+    pub fn warn_of_unaskable(&self, ctx: &Context, then: &str) {
+        if !self.has_graph() {
+            return;
+        }
+        let all = 0..self.questions.len();
+        let lost = all.filter(|i| !self.questions.starts_somewhere(*i)).count();
+        if lost > 0 {
+            ctx.warn(format!(
+                "{lost} of {} questions have no known entity to start from: {then}",
+                self.questions.len()
+            ));
+        }
+    }
+
+    /// Scores to rank documents by, from those of all pieces. The first piece of a document gets
+    /// the best score of them, and the others come last.
+    pub fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
+        if let Some(pieces) = &self.pieces {
+            pieces.fold(&mut scores);
+        }
+        scores
+    }
+
+    /// Passes the entity scores of every question that starts somewhere to `take`, in order. They
+    /// are those of a port's model, with its background if there is one.
+    pub fn ask(
+        &self,
+        ctx: &Context,
+        model: &Artifact,
+        background: Option<&Artifact>,
+        options: AskOptions<'_>,
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
+        let input = &self.on_graph()?.input;
+        same_encoder(&self.questions, input)?;
+        let weights = usable(read_model(model)?, input, &model.name)?;
+        let graph = ctx.input("graph")?;
+        let background = match (&self.dividing, background) {
+            (Some(_), Some(known)) => {
+                // No rank holds all states of a divided graph.
+                ctx.info(format!(
+                    "`{}` is not used: each rank computes what it needs of the background on its part of the graph",
+                    known.name
+                ));
+                None
+            }
+            (_, background) => background,
+        };
+        let background: Option<Vec<Tensor>> = background
+            .map(|b| read_background(b, model, graph))
+            .transpose()?;
+        self.ask_weights(ctx, (&weights, background), options, take)
+    }
+
+    /// The same by a model of the same dimensions with random weights.
+    pub fn ask_untrained(
+        &self,
+        ctx: &Context,
+        model: &Artifact,
+        seed: u64,
+        options: AskOptions<'_>,
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
+        let p = read_model(model)?.params;
+        let class = Class::GNNRetriever;
+        let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
+        let weights = weights.map_err(tensor_error)?;
+        self.ask_weights(ctx, (&weights, None), options, take)
+    }
+
+    fn ask_weights(
+        &self,
+        ctx: &Context,
+        weights: (&Weights, Option<Vec<Tensor>>),
+        options: AskOptions<'_>,
+        take: impl FnMut(usize, &[f64]),
+    ) -> OpResult<()> {
+        let GraphInputs { input, matrix } = self.on_graph()?;
+        let all = 0..self.questions.len();
+        let seeds = all.map(|i| self.questions.seeds(i, matrix, options.weighted));
+        let seeds: Vec<_> = seeds.collect();
+        let graph = &input.graph;
+        // Each rank holds only a part of a divided graph.
+        if self.dividing.is_none() {
+            let queries = options.batch_size.min(self.questions.len());
+            check_memory(&weights.0.config, graph.nodes(), queries)?;
+        }
+        let ask = |by: &dyn Scorer| {
+            let asked = Seeded {
+                questions: &self.questions,
+                seeds: &seeds,
+            };
+            each_scored(
+                options.pass,
+                by,
+                graph.nodes(),
+                asked,
+                options.batch_size,
+                take,
+            )
+        };
+        match &self.dividing {
+            Some(dividing) => {
+                let divided = dividing.once(ctx, graph, &weights.0.config)?;
+                ask(&OverRanks::new(weights.0, &divided, &input.embeddings))
+            }
+            None => with_scorer(ctx, weights, (graph, &input.embeddings), ask),
+        }
+    }
+}
+
+/// Checks that what a batch of questions takes fits into memory: scores in two types, and a place
+/// for every state.
+fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResult<()> {
+    Demand::new()
+        .and("scores", &[questions, nodes, 4 + 8])
+        .and(
+            "places of states",
+            &[config.layers() + 1, nodes, questions + 1, 4],
+        )
+        .check("`batch_size`")
+}
+
+/// A model as a retriever on this graph.
+fn usable(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
+    input.fits(&stored, name)?;
+    match stored.params.class {
+        Class::GNNRetriever => Ok(stored.params),
+        Class::QueryGNN => Ok(stored.params.as_retriever()),
+    }
+}

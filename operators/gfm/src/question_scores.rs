@@ -1,0 +1,68 @@
+//! Entity scores of many questions, a batch at a time.
+
+use gfm_pipe_api::OpResult;
+use gfm_pipe_api::ranks::part;
+
+use crate::documents::Questions;
+use crate::starts::Starts;
+use gfm_pipe_model::divided::check_cancelled;
+use gfm_pipe_model::model::Question;
+use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::scorer::{Scorer, check_scores};
+
+/// Questions and the nodes each starts from.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeded<'a> {
+    pub questions: &'a Questions,
+    pub seeds: &'a [Starts],
+}
+
+/// Passes the entity scores of each question that starts somewhere to `take`, in order, and keeps
+/// none of them. Each rank passes on the scores of its own share, also where all ranks scored all
+/// questions together.
+pub(crate) fn each_scored(
+    pass: Pass<'_>,
+    by: &dyn Scorer,
+    nodes: usize,
+    Seeded { questions, seeds }: Seeded<'_>,
+    batch_size: usize,
+    mut take: impl FnMut(usize, &[f64]),
+) -> OpResult<()> {
+    let ctx = pass.ctx;
+    let askable: Vec<usize> = (0..questions.len())
+        .filter(|i| !seeds[*i].is_empty())
+        .collect();
+    let mine = part(askable.len(), ctx.ranks.rank(), ctx.ranks.size());
+    let scored = if by.together() {
+        0..askable.len()
+    } else {
+        mine.clone()
+    };
+    let mut places = scored.clone();
+    let (mut through, all) = (0, scored.len());
+    pass.at(through, all);
+    for rows in askable[scored].chunks(batch_size.max(1)) {
+        check_cancelled(ctx, by)?;
+        let batch: Vec<Question<'_>> = rows
+            .iter()
+            .map(|i| Question {
+                embedding: questions.embedding(*i),
+                seeds: &seeds[*i],
+            })
+            .collect();
+        let scores = by.questions(&batch)?;
+        check_scores(&scores, nodes, |row| {
+            let id = &questions.ids[rows[row]];
+            format!("question `{id}` of `{}`", questions.name)
+        })?;
+        let rows = rows.iter().zip(scores.chunks_exact(nodes));
+        for ((i, scores), at) in rows.zip(&mut places) {
+            if mine.contains(&at) {
+                take(*i, scores);
+            }
+        }
+        through += batch.len();
+        pass.at(through, all);
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Training on the CPU where ranks divide graphs: all of them compute every batch, each on its part of the graph.
+
+use gfm_pipe_api::{OpError, OpResult};
+
+use super::cpu::{Cpu, Found, questions};
+use super::losses::{link_loss, question_losses};
+use crate::backend::{
+    Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
+};
+use crate::divided::{Divided, OverRanks};
+use crate::model::Params;
+use crate::model::partition::{PartitionedGnn, PartitionedRetriever};
+use crate::optimizer::Optimizer;
+use crate::scorer::Scorer;
+
+/// Training on divided graphs.
+pub(crate) struct DividedCpu(pub Cpu);
+
+fn part_of<'a>(on: Source<'a>) -> OpResult<&'a Divided> {
+    let whole = || OpError::new("ranks divide graphs, and this one is whole");
+    on.divided.ok_or_else(whole)
+}
+
+impl DividedCpu {
+    fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<Found> {
+        let (divided, settings) = (part_of(on)?, &self.0.settings);
+        let part = divided.part();
+        let graph = part.without(links.easy, links.asked.iter().copied());
+        let ranks = &**divided.ranks();
+        let model = PartitionedGnn::new(&self.0.params, part, on.embeddings, ranks)?
+            .on(&graph)
+            .compute(settings.compute)
+            .recompute(settings.recompute);
+        let mut pass = model.forward(&links.batch.queries, &links.batch.candidates)?;
+        let losses = link_loss(links, &pass.scores)?;
+        let grads = model.backward(&mut pass, &losses.dscores)?;
+        divided.stepped(&model.traffic());
+        Ok(Found::new(losses, grads, true))
+    }
+
+    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<Found> {
+        let (divided, settings) = (part_of(on)?, &self.0.settings);
+        let (part, ranks) = (divided.part(), &**divided.ranks());
+        let model = PartitionedRetriever::new(&self.0.params, part, on.embeddings, ranks)?
+            .compute(settings.compute)
+            .recompute(settings.recompute);
+        let mut pass = model.forward(&questions(batch, self.0.params.text_dim))?;
+        let losses = question_losses(batch, &pass.scores)?;
+        let grads = model.backward(&mut pass, &losses.dscores)?;
+        divided.stepped(&model.traffic());
+        Ok(Found::new(losses, grads, true))
+    }
+}
+
+impl Backend for DividedCpu {
+    fn preparer(&self) -> Preparer {
+        self.0.preparer()
+    }
+
+    fn step(&mut self, on: Source<'_>, batch: Prepared<'_>, factor: f64) -> OpResult<Pending> {
+        let found = match &batch.batch {
+            Batch::Links(links) => self.links(on, links)?,
+            Batch::Questions(questions) => self.questions(on, questions)?,
+        };
+        self.0.finish(found, factor)
+    }
+
+    fn pull(&self, params: &mut Params, optimizer: &mut Optimizer) -> OpResult<()> {
+        self.0.pull(params, optimizer)
+    }
+
+    fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>> {
+        let divided = part_of(on)?;
+        Ok(Box::new(OverRanks::new(
+            &self.0.params,
+            divided,
+            on.embeddings,
+        )))
+    }
+}

@@ -1,0 +1,414 @@
+//! Losses on scores with their gradients, in f64 whatever the model computes in.
+//!
+//! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of
+//! negatives are constants: no gradient flows through them. A batch may be one of several parts
+//! that are computed in different places: every loss is divided by the rows of the whole batch, so
+//! that the losses and gradients of parts add up to those of the whole. Invariant: with no usable
+//! row the loss is 0 with gradient 0, never NaN.
+//!
+//! A new fine-tuning loss is one [`LossKind`] in this file and its place in [`LOSSES`].
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use gfm_pipe_api::named::Named;
+use gfm_pipe_kernels::gpu::losses::Loss;
+use serde::{Deserialize, Serialize};
+
+/// A loss and its gradient for the scores, `[B, M]` row-major.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// Mean over rows.
+    pub loss: f64,
+    /// Gradient, like the scores.
+    pub grad: Vec<f64>,
+}
+
+/// ln(1 + exp(x)) without overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The logistic function.
+pub fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        let e = x.exp();
+        e / (1.0 + e)
+    }
+}
+
+/// softmax(x / temperature); uniform at temperature 0.
+fn adversarial(scores: &[f64], temperature: f64) -> Vec<f64> {
+    if temperature <= 0.0 {
+        return vec![1.0 / scores.len() as f64; scores.len()];
+    }
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let e: Vec<f64> = scores
+        .iter()
+        .map(|s| ((s - max) / temperature).exp())
+        .collect();
+    let sum: f64 = e.iter().sum();
+    e.into_iter().map(|x| x / sum).collect()
+}
+
+/// Pre-training: binary cross-entropy of one positive (column 0) and negatives weighted by
+/// softmax(score / temperature) (Sun et al., 2019, self-adversarial sampling). Each row is
+/// normalised by its weights; `rows` is the number of rows of the whole batch.
+pub fn link_prediction(scores: &[f64], columns: usize, temperature: f64, rows: usize) -> Value {
+    let mut out = Value {
+        loss: 0.0,
+        grad: Vec::with_capacity(scores.len()),
+    };
+    for row in scores.chunks_exact(columns) {
+        let weights = adversarial(&row[1..], temperature);
+        let total = 1.0 + weights.iter().sum::<f64>();
+        let scale = 1.0 / (total * rows as f64);
+        out.loss += softplus(-row[0]) * scale;
+        out.grad.push((sigmoid(row[0]) - 1.0) * scale);
+        for (s, w) in row[1..].iter().zip(weights) {
+            out.loss += w * softplus(*s) * scale;
+            out.grad.push(w * sigmoid(*s) * scale);
+        }
+    }
+    out
+}
+
+/// Binary cross-entropy: positives weigh 1/n each, negatives softmax(score / temperature), and both
+/// are normalised by their sum.
+pub static BCE: LossKind = LossKind {
+    name: "BCELoss",
+    meaning: "binary cross-entropy",
+    cross_entropy: true,
+    has_temperature: true,
+    counts: |_| true,
+    row: |row, grad| bce_row(row, grad),
+    on_device: Some(|temperature| Loss::Bce { temperature }),
+};
+
+/// -ln(p / (Σ p + 1e-5) + 1e-5) averaged over the positives, p the sigmoid of the score. Rows
+/// without positives do not count.
+pub static LIST_CE: LossKind = LossKind {
+    name: "ListCELoss",
+    meaning: "cross-entropy of each positive's share of all probabilities",
+    cross_entropy: false,
+    has_temperature: false,
+    counts: |positives| !positives.is_empty(),
+    row: |row, grad| list_ce_row(row, grad),
+    on_device: Some(|_| Loss::ListCe),
+};
+
+/// Every fine-tuning loss, in the order of schemas.
+pub static LOSSES: [&LossKind; 2] = [&BCE, &LIST_CE];
+
+/// What the reference writes before a loss's name.
+const PREFIX: &str = "gfmrag.losses.";
+
+/// A loss of fine-tuning, on scores of candidates of which some are positives.
+pub struct LossKind {
+    /// Name in pipelines; the reference's files may write `gfmrag.losses.` before it.
+    pub name: &'static str,
+    /// What it is, for help texts.
+    pub meaning: &'static str,
+    /// Whether scores that say nothing have a loss of ln 2.
+    pub cross_entropy: bool,
+    /// Whether `adversarial_temperature` changes it.
+    pub has_temperature: bool,
+    /// Whether a row with these positives counts.
+    counts: fn(&[u32]) -> bool,
+    /// The loss of a row that counts; writes the gradient of its scores.
+    row: fn(&Row<'_>, &mut [f64]) -> f64,
+    /// The kernel of a GPU, with a temperature. Without one, a training on a GPU computes the loss
+    /// on the CPU.
+    on_device: Option<fn(f64) -> Loss>,
+}
+
+/// A row of scores.
+struct Row<'a> {
+    scores: &'a [f64],
+    /// Columns of the positives.
+    positives: &'a [u32],
+    /// Rows that the loss is the mean of.
+    rows: usize,
+    temperature: f64,
+}
+
+impl Named for LossKind {
+    const WHAT: &'static str = "loss";
+
+    fn all() -> &'static [&'static Self] {
+        &LOSSES
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// A parameter that names a loss, with or without the reference's prefix.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LossName {
+    /// The loss.
+    pub kind: &'static LossKind,
+    prefixed: bool,
+}
+
+impl LossName {
+    /// What a pipeline may write.
+    pub fn words() -> &'static [&'static str] {
+        static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let prefixed = LOSSES.iter().map(|l| format!("{PREFIX}{}", l.name));
+            prefixed
+                .chain(LOSSES.iter().map(|l| l.name.to_owned()))
+                .collect()
+        });
+        static SLICES: LazyLock<Vec<&str>> =
+            LazyLock::new(|| WORDS.iter().map(String::as_str).collect());
+        &SLICES
+    }
+}
+
+impl TryFrom<String> for LossName {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let (name, prefixed) = match written.strip_prefix(PREFIX) {
+            Some(name) => (name, true),
+            None => (written.as_str(), false),
+        };
+        let kind = LossKind::named(name).ok_or_else(|| {
+            format!(
+                "there is no loss `{written}`; use {}",
+                Self::words().join(", ")
+            )
+        })?;
+        Ok(LossName { kind, prefixed })
+    }
+}
+
+impl From<LossName> for String {
+    fn from(name: LossName) -> String {
+        let prefix = if name.prefixed { PREFIX } else { "" };
+        format!("{prefix}{}", name.kind.name)
+    }
+}
+
+impl fmt::Debug for LossName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name)
+    }
+}
+
+/// A fine-tuning loss with its parameter.
+#[derive(Clone, Copy)]
+pub struct ListLoss {
+    kind: &'static LossKind,
+    temperature: f64,
+}
+
+impl fmt::Debug for ListLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.kind.name, self.temperature)
+    }
+}
+
+const EPS: f64 = 1e-5;
+
+impl LossKind {
+    /// The same loss as if no GPU had a kernel for it.
+    #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+    pub(crate) const fn without_kernel(&self) -> LossKind {
+        LossKind {
+            on_device: None,
+            ..*self
+        }
+    }
+
+    /// The loss with this temperature of the negatives' weights, where it has one; 0 weighs them
+    /// equally.
+    pub const fn at(&'static self, temperature: f64) -> ListLoss {
+        ListLoss {
+            kind: self,
+            temperature,
+        }
+    }
+}
+
+impl ListLoss {
+    /// Rows that the loss is the mean of, in a whole batch with these positives.
+    pub fn used(&self, positives: &[Vec<u32>]) -> usize {
+        positives.iter().filter(|p| (self.kind.counts)(p)).count()
+    }
+
+    /// The kernel that computes it on a GPU, where there is one.
+    pub(crate) fn on_device(&self) -> Option<Loss> {
+        let kernel = self.kind.on_device?;
+        Some(kernel(self.temperature))
+    }
+
+    /// Loss of scores `[B, columns]` against the positive columns of each row; `used` is
+    /// [`ListLoss::used`] of the whole batch.
+    pub fn value(
+        &self,
+        scores: &[f64],
+        columns: usize,
+        positives: &[Vec<u32>],
+        used: usize,
+    ) -> Value {
+        let mut out = Value {
+            loss: 0.0,
+            grad: vec![0.0; scores.len()],
+        };
+        let rows = scores.chunks_exact(columns).zip(positives);
+        for ((scores, positives), grad) in rows.zip(out.grad.chunks_exact_mut(columns)) {
+            if (self.kind.counts)(positives) {
+                let row = Row {
+                    scores,
+                    positives,
+                    rows: used,
+                    temperature: self.temperature,
+                };
+                out.loss += (self.kind.row)(&row, grad);
+            }
+        }
+        out
+    }
+}
+
+fn bce_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
+    let (pos, rows, temperature) = (row.positives, row.rows, row.temperature);
+    let row = row.scores;
+    let mut positive = vec![false; row.len()];
+    for p in pos {
+        positive[*p as usize] = true;
+    }
+    let negatives: Vec<f64> = row
+        .iter()
+        .zip(&positive)
+        .filter(|(_, p)| !**p)
+        .map(|(s, _)| *s)
+        .collect();
+    let mut negative_weights = adversarial(&negatives, temperature).into_iter();
+    let total =
+        if pos.is_empty() { 0.0 } else { 1.0 } + if negatives.is_empty() { 0.0 } else { 1.0 };
+    let scale = 1.0 / (total * rows as f64);
+    let mut loss = 0.0;
+    for ((s, p), g) in row.iter().zip(&positive).zip(grad) {
+        if *p {
+            let w = scale / pos.len() as f64;
+            loss += w * softplus(-s);
+            *g = w * (sigmoid(*s) - 1.0);
+        } else {
+            let w = scale * negative_weights.next().unwrap_or(0.0);
+            loss += w * softplus(*s);
+            *g = w * sigmoid(*s);
+        }
+    }
+    loss
+}
+
+fn list_ce_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
+    let (pos, rows) = (row.positives, row.rows);
+    let row = row.scores;
+    let p: Vec<f64> = row.iter().map(|s| sigmoid(*s)).collect();
+    let sum = p.iter().sum::<f64>() + EPS;
+    let scale = 1.0 / (pos.len() as f64 * rows as f64);
+    // d/dp_i of Σ_j -ln(p_j / S + ε): own term -1 / (S (q_j + ε)) for positives, and
+    // + q_j / (S (q_j + ε)) from every positive's sum S = Σ p + ε', which every p_i is part of.
+    let (mut loss, mut through_sum) = (0.0, 0.0);
+    for j in pos {
+        let q = p[*j as usize] / sum;
+        loss -= (q + EPS).ln() * scale;
+        through_sum += q / (q + EPS) / sum * scale;
+    }
+    for (g, p) in grad.iter_mut().zip(&p) {
+        *g = through_sum * p * (1.0 - p);
+    }
+    for j in pos {
+        let p = p[*j as usize];
+        grad[*j as usize] -= scale / (sum * (p / sum + EPS)) * p * (1.0 - p);
+    }
+    loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Differences with the adversarial weights held fixed, as the gradient treats them.
+    fn check(
+        value: impl Fn(&[f64]) -> f64,
+        scores: &[f64],
+        grad: &[f64],
+    ) -> Result<(), TestCaseError> {
+        for i in 0..scores.len() {
+            let h = 1e-6;
+            let (mut up, mut down) = (scores.to_vec(), scores.to_vec());
+            up[i] += h;
+            down[i] -= h;
+            let want = (value(&up) - value(&down)) / (2.0 * h);
+            prop_assert!((grad[i] - want).abs() < 1e-7, "{i}: {} {want}", grad[i]);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn gradients_equal_finite_differences(scores in proptest::collection::vec(-4.0..4.0f64, 12), first in 0u32..3) {
+            let pos = vec![vec![first, first + 2], vec![]];
+            let ce = LIST_CE.at(0.0);
+            let g = ce.value(&scores, 6, &pos, 1).grad;
+            check(|s| ce.value(s, 6, &pos, 1).loss, &scores, &g)?;
+            // At temperature 0 the weights are constant, so plain differences apply.
+            let bce = BCE.at(0.0);
+            let g = bce.value(&scores, 6, &pos, 2).grad;
+            check(|s| bce.value(s, 6, &pos, 2).loss, &scores, &g)?;
+            let g = link_prediction(&scores, 4, 0.0, 3).grad;
+            check(|s| link_prediction(s, 4, 0.0, 3).loss, &scores, &g)?;
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_add_up_to_the_whole() {
+        let scores: Vec<f64> = (0..12).map(|i| f64::from(i * 5 % 7) - 3.0).collect();
+        let positives = vec![vec![0], vec![], vec![1, 2]];
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        for l in [LIST_CE.at(0.0), BCE.at(0.5)] {
+            let used = l.used(&positives);
+            let whole = l.value(&scores, 4, &positives, used);
+            let a = l.value(&scores[..4], 4, &positives[..1], used);
+            let b = l.value(&scores[4..], 4, &positives[1..], used);
+            near(whole.loss, a.loss + b.loss);
+            for (x, y) in whole.grad.iter().zip(a.grad.iter().chain(&b.grad)) {
+                near(*x, *y);
+            }
+        }
+        let whole = link_prediction(&scores, 4, 0.5, 3);
+        let (a, b) = (
+            link_prediction(&scores[..4], 4, 0.5, 3),
+            link_prediction(&scores[4..], 4, 0.5, 3),
+        );
+        near(whole.loss, a.loss + b.loss);
+        for (x, y) in whole.grad.iter().zip(a.grad.iter().chain(&b.grad)) {
+            near(*x, *y);
+        }
+    }
+
+    #[test]
+    fn no_positives_is_no_nan() {
+        let v = LIST_CE.at(0.0).value(&[1.0, 2.0], 2, &[vec![]], 0);
+        assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
+    }
+
+    #[test]
+    fn equal_negatives_weigh_equally_at_any_temperature() {
+        let a = link_prediction(&[0.0, 1.0, 1.0], 3, 1.0, 1);
+        let b = link_prediction(&[0.0, 1.0, 1.0], 3, 0.0, 1);
+        assert!((a.loss - b.loss).abs() < 1e-12);
+        // (softplus(0) + softplus(1)) / 2
+        assert!((a.loss - (2f64.ln() + (1.0 + 1f64.exp()).ln()) / 2.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,47 @@
+//! The model: configuration, parameters, network, and the two tasks it is trained for.
+
+mod background;
+mod backward;
+mod config;
+pub mod files;
+mod forward;
+mod head;
+mod layer;
+mod network;
+mod params;
+pub mod partition;
+mod passes;
+mod query_gnn;
+mod reach;
+mod retriever;
+mod store;
+
+pub use background::Background;
+pub use config::ModelConfig;
+pub use network::Network;
+pub(crate) use params::head_name;
+pub(crate) use params::shapes;
+pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
+pub use params::{rng, size, uniform};
+pub use passes::Tape;
+pub use query_gnn::QueryGnn;
+pub use reach::{Compute, Reach};
+pub use retriever::{Question, Retriever};
+pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
+
+pub use crate::graph::TailQuery;
+
+#[cfg(test)]
+pub(crate) fn test_rng(seed: u64) -> rand_chacha::ChaCha8Rng {
+    rng(seed, "test")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod autograd;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod parity;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod parity_variants;

@@ -1,0 +1,444 @@
+//! Parameters with the reference's names, their initialisation, and taking over those of another model.
+//!
+//! Names are written here only: elsewhere, parameters and their gradients are fields of [`ModelTensors`].
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Result, Tensor, bail};
+use gfm_pipe_weights::{Refused, check_finite};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::ModelConfig;
+use crate::ops::Linear;
+use crate::tensor::tensor;
+
+/// Which of the reference's two models the parameters are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Class {
+    /// Pre-training on triples.
+    QueryGNN,
+    /// Retrieval for questions: has a `question_mlp` besides.
+    GNNRetriever,
+}
+
+impl Class {
+    /// Name in the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::QueryGNN => "QueryGNN",
+            Class::GNNRetriever => "GNNRetriever",
+        }
+    }
+}
+
+/// Scale and shift of a layer norm, `[out]` each, or their gradients.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// The scale.
+    pub weight: Tensor,
+    /// The shift.
+    pub bias: Tensor,
+}
+
+/// One layer's parameters, or their gradients.
+#[derive(Debug, Clone)]
+pub struct LayerParams {
+    /// `[out, 2 d]` (`[out, 13 d]` for PNA): the first d columns apply to the node's state, the others to the aggregate.
+    pub linear: Linear,
+    /// Where the model normalises.
+    pub norm: Option<Norm>,
+    /// The two maps that make the layer's own view of the relations, `[d, d]` each.
+    pub projection: [Linear; 2],
+}
+
+/// All tensors of a model: its parameters, or their gradients.
+#[derive(Debug, Clone)]
+pub struct ModelTensors {
+    /// The layers.
+    pub layers: Vec<LayerParams>,
+    /// The scoring head's linear maps ([`crate::ops::head`]).
+    pub head: Vec<Linear>,
+    /// From embeddings of relation names to relation states, `[d, text]`.
+    pub relations: Linear,
+    /// From embeddings of questions to query vectors, `[d, text]`; only a retriever has it.
+    pub questions: Option<Linear>,
+}
+
+/// Gradients of a model's parameters.
+pub type Grads = ModelTensors;
+
+/// Writes down the name and the tensor of every parameter: `$iter` and `$($borrow)+` choose between shared and mutable
+/// borrows.
+macro_rules! named {
+    ($self:ident, $iter:ident, $($borrow:tt)+) => {{
+        let mut out = BTreeMap::new();
+        for (i, layer) in $self.layers.$iter().enumerate() {
+            let p = layer_name(i);
+            out.insert(format!("{p}.linear.weight"), $($borrow)+ layer.linear.weight);
+            out.insert(format!("{p}.linear.bias"), $($borrow)+ layer.linear.bias);
+            if let Some(norm) = $($borrow)+ layer.norm {
+                out.insert(format!("{p}.layer_norm.weight"), $($borrow)+ norm.weight);
+                out.insert(format!("{p}.layer_norm.bias"), $($borrow)+ norm.bias);
+            }
+            for (map, j) in layer.projection.$iter().zip(PROJECTION) {
+                let p = format!("{p}.relation_projection.{j}");
+                out.insert(format!("{p}.weight"), $($borrow)+ map.weight);
+                out.insert(format!("{p}.bias"), $($borrow)+ map.bias);
+            }
+        }
+        for (i, map) in $self.head.$iter().enumerate() {
+            let p = head_name(i);
+            out.insert(format!("{p}.weight"), $($borrow)+ map.weight);
+            out.insert(format!("{p}.bias"), $($borrow)+ map.bias);
+        }
+        out.insert(format!("{RELATIONS}.weight"), $($borrow)+ $self.relations.weight);
+        out.insert(format!("{RELATIONS}.bias"), $($borrow)+ $self.relations.bias);
+        if let Some(map) = $($borrow)+ $self.questions {
+            out.insert(format!("{QUESTIONS}.weight"), $($borrow)+ map.weight);
+            out.insert(format!("{QUESTIONS}.bias"), $($borrow)+ map.bias);
+        }
+        out
+    }};
+}
+
+impl ModelTensors {
+    /// The tensors by their parameter's name, in the order of names.
+    pub fn named(&self) -> BTreeMap<String, &Tensor> {
+        named!(self, iter, &)
+    }
+
+    /// See [`ModelTensors::named`].
+    pub fn named_mut(&mut self) -> BTreeMap<String, &mut Tensor> {
+        named!(self, iter_mut, &mut)
+    }
+
+    /// Zeros in the same shapes.
+    ///
+    /// # Errors
+    /// When candle cannot make a tensor.
+    pub fn zeros_like(&self) -> Result<Self> {
+        let mut out = self.clone();
+        for tensor in out.named_mut().into_values() {
+            *tensor = tensor.zeros_like()?;
+        }
+        Ok(out)
+    }
+
+    /// From a tensor for each name and shape; `tensor` makes or finds them.
+    fn build(
+        class: Class,
+        config: &ModelConfig,
+        text_dim: usize,
+        mut tensor: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let shapes: BTreeMap<String, Vec<usize>> =
+            shapes(class, config, text_dim).into_iter().collect();
+        let mut one = |name: String| match shapes.get(&name) {
+            Some(shape) => tensor(&name, shape),
+            None => bail!("no parameter `{name}`"),
+        };
+        let mut map = |name: String| -> Result<Linear> {
+            Ok(Linear {
+                weight: one(format!("{name}.weight"))?,
+                bias: one(format!("{name}.bias"))?,
+            })
+        };
+        let mut layers = Vec::new();
+        for i in 0..config.layers() {
+            let p = layer_name(i);
+            let [first, second] = PROJECTION.map(|j| format!("{p}.relation_projection.{j}"));
+            layers.push(LayerParams {
+                linear: map(format!("{p}.linear"))?,
+                norm: if config.layer_norm {
+                    let Linear { weight, bias } = map(format!("{p}.layer_norm"))?;
+                    Some(Norm { weight, bias })
+                } else {
+                    None
+                },
+                projection: [map(first)?, map(second)?],
+            });
+        }
+        let head = (0..config.num_mlp_layer).map(|i| map(head_name(i)));
+        Ok(ModelTensors {
+            layers,
+            head: head.collect::<Result<_>>()?,
+            relations: map(RELATIONS.to_owned())?,
+            questions: match class {
+                Class::QueryGNN => None,
+                Class::GNNRetriever => Some(map(QUESTIONS.to_owned())?),
+            },
+        })
+    }
+}
+
+/// A model's parameters.
+#[derive(Debug, Clone)]
+pub struct Params {
+    /// Which model they are for.
+    pub class: Class,
+    /// Its dimensions.
+    pub config: ModelConfig,
+    /// Width of text embeddings.
+    pub text_dim: usize,
+    /// The parameters.
+    pub tensors: ModelTensors,
+}
+
+/// What [`Params::take_over`] did.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Parameters taken from the other model.
+    pub taken: Vec<String>,
+    /// Parameters that stay as initialised.
+    pub kept: Vec<String>,
+    /// Tensors of the other model that have no place here.
+    pub left: Vec<String>,
+}
+
+/// Name of the map from embeddings of relation names to relation states.
+pub(crate) const RELATIONS: &str = "rel_mlp";
+/// Name of the map from embeddings of questions to query vectors.
+pub(crate) const QUESTIONS: &str = "question_mlp";
+/// Numbers of the projection's two maps: the activation between counts as a module.
+pub(crate) const PROJECTION: [usize; 2] = [0, 2];
+
+/// Name of layer `i`.
+pub(crate) fn layer_name(i: usize) -> String {
+    format!("entity_model.layers.{i}")
+}
+
+/// Name of the head's linear map `i`: the activations between count as modules.
+pub(crate) fn head_name(i: usize) -> String {
+    format!("entity_model.mlp.{}", 2 * i)
+}
+
+/// Names and shapes in the reference's order.
+pub(crate) fn shapes(
+    class: Class,
+    config: &ModelConfig,
+    text_dim: usize,
+) -> Vec<(String, Vec<usize>)> {
+    let d = config.input_dim;
+    let mut out = Vec::new();
+    for (i, width) in config.hidden_dims.iter().enumerate() {
+        let p = layer_name(i);
+        if config.layer_norm {
+            out.push((format!("{p}.layer_norm.weight"), vec![*width]));
+            out.push((format!("{p}.layer_norm.bias"), vec![*width]));
+        }
+        out.push((
+            format!("{p}.linear.weight"),
+            vec![*width, (1 + config.aggregate_func.width()) * d],
+        ));
+        out.push((format!("{p}.linear.bias"), vec![*width]));
+        for j in PROJECTION {
+            out.push((format!("{p}.relation_projection.{j}.weight"), vec![d, d]));
+            out.push((format!("{p}.relation_projection.{j}.bias"), vec![d]));
+        }
+    }
+    let f = config.output_dim() + d;
+    for i in 0..config.num_mlp_layer {
+        let rows = if i + 1 == config.num_mlp_layer { 1 } else { f };
+        let p = head_name(i);
+        out.push((format!("{p}.weight"), vec![rows, f]));
+        out.push((format!("{p}.bias"), vec![rows]));
+    }
+    out.push((format!("{RELATIONS}.weight"), vec![d, text_dim]));
+    out.push((format!("{RELATIONS}.bias"), vec![d]));
+    if class == Class::GNNRetriever {
+        out.push((format!("{QUESTIONS}.weight"), vec![d, text_dim]));
+        out.push((format!("{QUESTIONS}.bias"), vec![d]));
+    }
+    out
+}
+
+/// Number of values of a model's parameters.
+pub fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize {
+    let all = shapes(class, config, text_dim).into_iter();
+    all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
+/// A seed for one purpose, so that streams of the same run never share numbers.
+pub fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
+    gfm_pipe_api::random::stream(seed, purpose)
+}
+
+/// A uniform number in [0, 1) with 24 random bits, as PyTorch draws f32.
+pub fn uniform(rng: &mut impl Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
+}
+
+impl Params {
+    /// PyTorch's default initialisation: linear maps (weight and bias) uniform in ±1/sqrt(fan-in), layer norms 1 and 0.
+    ///
+    /// Every tensor has a stream of its own, so that a model with one more parameter starts equal in all others.
+    ///
+    /// # Errors
+    /// When dimensions are unusable.
+    pub fn init(
+        class: Class,
+        config: &ModelConfig,
+        text_dim: usize,
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Self> {
+        let shapes = shapes(class, config, text_dim);
+        let fan_in: BTreeMap<String, usize> = shapes
+            .iter()
+            .filter(|(n, s)| n.ends_with(".weight") && s.len() == 2)
+            .map(|(n, s)| (n.trim_end_matches(".weight").to_owned(), s[1]))
+            .collect();
+        let tensors = ModelTensors::build(class, config, text_dim, |name, shape| {
+            let n: usize = shape.iter().product();
+            let module = name.rsplit_once('.').map_or("", |x| x.0);
+            let values: Vec<f32> = match fan_in.get(module) {
+                Some(fan) => {
+                    let bound = 1.0 / (*fan as f32).sqrt();
+                    let mut rng = rng(seed, &format!("init {name}"));
+                    (0..n)
+                        .map(|_| (2.0 * uniform(&mut rng) - 1.0) * bound)
+                        .collect()
+                }
+                None if name.ends_with(".weight") => vec![1.0; n],
+                None => vec![0.0; n],
+            };
+            tensor(values, shape)?.to_dtype(dtype)
+        })?;
+        Ok(Params {
+            class,
+            config: config.clone(),
+            text_dim,
+            tensors,
+        })
+    }
+
+    /// Parameters from tensors that exist.
+    ///
+    /// # Errors
+    /// When one is missing, too many, of another shape, or holds a value that is not finite.
+    pub fn from_tensors(
+        class: Class,
+        config: &ModelConfig,
+        text_dim: usize,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self> {
+        let want = shapes(class, config, text_dim);
+        for (name, shape) in &want {
+            match tensors.get(name) {
+                None => bail!("parameter `{name}` is missing"),
+                Some(t) if t.dims() != shape => {
+                    bail!("parameter `{name}` is {:?}, expected {shape:?}", t.dims())
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(name) = tensors.keys().find(|n| !want.iter().any(|(w, _)| w == *n)) {
+            bail!("parameter `{name}` is not one of a {}", class.name());
+        }
+        let mut tensors = tensors;
+        let take = |name: &str, _: &[usize]| match tensors.remove(name) {
+            Some(t) => Ok(t),
+            None => bail!("parameter `{name}` is missing"),
+        };
+        let params = Params {
+            class,
+            config: config.clone(),
+            text_dim,
+            tensors: ModelTensors::build(class, config, text_dim, take)?,
+        };
+        match params.check_finite() {
+            Ok(()) => Ok(params),
+            Err(refused) => bail!("parameter {refused}"),
+        }
+    }
+
+    /// These parameters as a retriever's. A pre-trained model has no projection for questions: its only projection of texts,
+    /// that of relation names, takes its place (a random one would measure nothing).
+    #[must_use]
+    pub fn as_retriever(&self) -> Self {
+        let mut out = self.clone();
+        out.class = Class::GNNRetriever;
+        let questions = out.tensors.questions.take();
+        out.tensors.questions = questions.or_else(|| Some(self.tensors.relations.clone()));
+        out
+    }
+
+    /// Checks that every value is a finite number.
+    ///
+    /// # Errors
+    /// When one is not; the error names the parameter, the value and its place.
+    pub fn check_finite(&self) -> std::result::Result<(), Refused> {
+        let named = self.tensors.named();
+        let mut all = named.into_iter();
+        all.try_for_each(|(name, tensor)| check_finite(&name, tensor))
+    }
+
+    /// Replaces every parameter that another model has in the same shape.
+    ///
+    /// # Errors
+    /// When a tensor cannot be converted to this model's element type.
+    pub fn take_over(&mut self, other: &BTreeMap<String, Tensor>) -> Result<Taken> {
+        let mut report = Taken::default();
+        for (name, mine) in self.tensors.named_mut() {
+            match other.get(&name) {
+                Some(t) if t.dims() == mine.dims() => {
+                    *mine = t.to_dtype(mine.dtype())?;
+                    report.taken.push(name);
+                }
+                _ => report.kept.push(name),
+            }
+        }
+        let taken = |n: &&String| !report.taken.contains(*n);
+        report.left = other.keys().filter(taken).cloned().collect();
+        Ok(report)
+    }
+
+    /// The parameters by name, in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        self.tensors.named().into_iter()
+    }
+
+    /// A copy of the parameters by name. It shares their memory.
+    pub fn to_map(&self) -> BTreeMap<String, Tensor> {
+        self.iter().map(|(name, t)| (name, t.clone())).collect()
+    }
+
+    /// A parameter by its name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.tensors.named().remove(name) {
+            Some(tensor) => Ok(tensor),
+            None => bail!("no parameter `{name}`"),
+        }
+    }
+
+    /// Replaces a parameter by one of the same shape.
+    ///
+    /// # Errors
+    /// When there is none of that name and shape.
+    pub fn set(&mut self, name: &str, value: Tensor) -> Result<()> {
+        let Some(place) = self.tensors.named_mut().remove(name) else {
+            bail!("no parameter `{name}`")
+        };
+        if place.dims() != value.dims() {
+            let (old, new) = (place.dims(), value.dims());
+            bail!("parameter `{name}` is {old:?}, not {new:?}");
+        }
+        *place = value;
+        Ok(())
+    }
+
+    /// Number of values in all parameters.
+    pub fn count(&self) -> usize {
+        self.iter().map(|(_, t)| t.elem_count()).sum()
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.tensors.relations.weight.dtype()
+    }
+}

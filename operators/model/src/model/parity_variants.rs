@@ -1,0 +1,315 @@
+//! Parity with the reference in everything a model may be configured to: tests/parity/{layer_variants,model_variants}.
+
+use candle_core::{DType, Tensor};
+use gfm_pipe_kernels::rows::Rows;
+
+use super::layer::{LayerGrads, LayerInput};
+use super::network::{project, project_backward};
+use super::parity::{Check, case_json, floats, graph, load, tail_form};
+use super::*;
+use crate::ops::{
+    self, AggregateFunc, Boundary, Degrees, LayerKind, Linear, MessageFunc, Path, by_message,
+};
+use crate::sampling::EasyEdges;
+use crate::tensor::tensor;
+
+fn layer_params(weights: &super::parity::Tensors, prefix: &str) -> LayerParams {
+    let map = |name: &str| Linear {
+        weight: weights[&format!("{prefix}.{name}.weight")].clone(),
+        bias: weights[&format!("{prefix}.{name}.bias")].clone(),
+    };
+    let Linear { weight, bias } = map("layer_norm");
+    LayerParams {
+        linear: map("linear"),
+        norm: Some(Norm { weight, bias }),
+        projection: [0, 2].map(|j| map(&format!("relation_projection.{j}"))),
+    }
+}
+
+/// Row `b` of a tensor with a batch, as a batch of one.
+fn row(t: &Tensor, b: usize) -> Tensor {
+    t.narrow(0, b, 1).unwrap().contiguous().unwrap()
+}
+
+/// Compares on the scale of the tensor: PNA's features are sums over up to a dozen edges times powers of the degree, where an
+/// f32 of the reference itself is no closer than 1e-5 of the largest value.
+fn close(check: &mut Check, name: &str, got: &Tensor, tol: f64) {
+    let largest = floats(&check.want[name])
+        .into_iter()
+        .map(f64::abs)
+        .fold(1.0, f64::max);
+    check.close(name, got, tol * largest);
+}
+
+/// Features in the reference's order: by column, then statistic, then function of the degree.
+fn update(features: &Tensor, kind: LayerKind, graph: &crate::graph::Graph, d: usize) -> Tensor {
+    if kind.aggregate != AggregateFunc::Pna {
+        return features.clone();
+    }
+    let n = graph.nodes();
+    let degree: Vec<f64> = (0..n)
+        .map(|v| {
+            let edges = graph.list();
+            (edges.iter().filter(|e| e.tail as usize == v).count() as f64 + 1.0).ln()
+        })
+        .collect();
+    let mean = degree.iter().sum::<f64>() / n as f64;
+    let values = floats(features);
+    let mut out = Vec::new();
+    for (v, row) in values.chunks(4 * d).enumerate() {
+        let s = degree[v] / mean;
+        for c in 0..d {
+            for a in 0..4 {
+                for scale in [1.0, s, 1.0 / s.max(0.01)] {
+                    out.push(row[a * d + c] * scale);
+                }
+            }
+        }
+    }
+    tensor(out, (1, n, 12 * d)).unwrap()
+}
+
+/// Every message function and aggregate on both of the reference's paths, dense and with ties; gradients where given.
+///
+/// The reference projects each sample's own relations, so each row runs as a batch of one and gradients are added up.
+#[test]
+fn parity_layer_variants() {
+    let (inputs, weights) = (
+        load("layer_variants", "inputs"),
+        load("layer_variants", "weights"),
+    );
+    let mut check = Check {
+        want: load("layer_variants", "expected"),
+        seen: Vec::new(),
+    };
+    let (batch, d) = (3, 32);
+    let graph = graph(&inputs, 60, 12);
+    for (path, path_name) in [
+        (Path::Fused, "default"),
+        (Path::Plain, "pyg"),
+        (Path::Plain, "default"),
+    ] {
+        for (message, message_name) in [
+            (MessageFunc::DistMult, "distmult"),
+            (MessageFunc::TransE, "transe"),
+            (MessageFunc::RotatE, "rotate"),
+        ] {
+            // RotatE has one path only, under the name of the default.
+            if (message == MessageFunc::RotatE) != (path == Path::Plain && path_name == "default") {
+                continue;
+            }
+            for (aggregate, aggregate_name) in [
+                (AggregateFunc::Sum, "sum"),
+                (AggregateFunc::Mean, "mean"),
+                (AggregateFunc::Max, "max"),
+                (AggregateFunc::Min, "min"),
+                (AggregateFunc::Pna, "pna"),
+            ] {
+                for input in ["dense", "sparse"] {
+                    let name = format!("{path_name}.{message_name}.{aggregate_name}.{input}");
+                    if !check
+                        .want
+                        .keys()
+                        .any(|k| k.starts_with(&format!("{name}.")))
+                    {
+                        // The fused path refuses min.
+                        assert_eq!(
+                            (path, aggregate),
+                            (Path::Fused, AggregateFunc::Min),
+                            "{name}"
+                        );
+                        continue;
+                    }
+                    let kind = LayerKind {
+                        message,
+                        aggregate,
+                        activation: ops::ActivationFunc::Relu,
+                        shortcut: false,
+                        path,
+                    };
+                    let prefix = if aggregate == AggregateFunc::Pna {
+                        "pna"
+                    } else {
+                        "plain"
+                    };
+                    one_variant(
+                        &mut check,
+                        &name,
+                        kind,
+                        (&inputs, &weights),
+                        (prefix, input),
+                        &graph,
+                        (batch, d),
+                    );
+                }
+            }
+        }
+    }
+    check.none_forgotten(|_| false);
+}
+
+fn one_variant(
+    check: &mut Check,
+    name: &str,
+    kind: LayerKind,
+    (inputs, weights): (&super::parity::Tensors, &super::parity::Tensors),
+    (prefix, input): (&str, &str),
+    graph: &crate::graph::Graph,
+    (batch, d): (usize, usize),
+) {
+    let params = layer_params(weights, prefix);
+    let n = graph.nodes();
+    let degrees = Degrees::<f32>::new(kind, graph);
+    let rows = Rows::new(n, 1, |_, q| q < 1);
+    let (mut updates, mut outs) = (Vec::new(), Vec::new());
+    let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
+    let mut summed: Vec<(String, Tensor)> = Vec::new();
+    let mut add = |name: &str, g: Tensor| match summed.iter_mut().find(|(n, _)| n == name) {
+        Some((_, t)) => *t = (&*t + g).unwrap(),
+        None => summed.push((name.to_owned(), g)),
+    };
+    for b in 0..batch {
+        let relation = row(&inputs["relation"], b).squeeze(0).unwrap();
+        let projection = project(&relation, &params.projection).unwrap();
+        let x = row(&inputs[&format!("{input}.input")], b);
+        // The reference's boundary is dense here: every node starts.
+        let boundary = Boundary {
+            nodes: vec![(0..n as u32).collect()],
+            rows: row(&inputs[&format!("{input}.boundary")], b)
+                .squeeze(0)
+                .unwrap(),
+        };
+        let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+        let layer = LayerInput {
+            kind,
+            graph,
+            degrees: &degrees,
+            from: &rows,
+            to: &rows,
+            x: &x,
+            far: None,
+            relations: &projection.relations,
+            boundary: &boundary,
+        };
+        let dout: Vec<f32> = floats(&row(&inputs["grad_out"], b))
+            .iter()
+            .map(|x| *x as f32)
+            .collect();
+        let (out, features, g, dboundary) = by_message!(kind.message, M => {
+            let (out, saved) = layer.forward::<M>(&params).unwrap();
+            let features = tensor(saved.features.to_vec(), (1, n, saved.features.len() / n)).unwrap();
+            let mut dboundary = vec![0.0; boundary.rows.elem_count()];
+            let g: LayerGrads<f32> =
+                layer.backward::<M>(&params, Some(saved), &dout, &mut dboundary).unwrap();
+            (out, features, g, dboundary)
+        });
+        updates.push(
+            update(&features, kind, graph, d)
+                .to_dtype(DType::F64)
+                .unwrap(),
+        );
+        outs.push(tensor(out.to_vec(), (1, n, d)).unwrap());
+        let maps = &params.projection;
+        let projected = project_backward(&relation, maps, &projection, &g.relations).unwrap();
+        per_row[0].push(tensor(g.x.to_vec(), (1, n, d)).unwrap());
+        per_row[1].push(tensor(dboundary, (1, n, d)).unwrap());
+        per_row[2].push(projected.relations.unsqueeze(0).unwrap());
+        let norm = g.norm.unwrap();
+        let [first, second] = projected.params;
+        for (name, g) in [
+            ("layer_norm.weight", norm.weight),
+            ("layer_norm.bias", norm.bias),
+            ("linear.weight", g.linear.weight),
+            ("linear.bias", g.linear.bias),
+            ("relation_projection.0.weight", first.weight),
+            ("relation_projection.0.bias", first.bias),
+            ("relation_projection.2.weight", second.weight),
+            ("relation_projection.2.bias", second.bias),
+        ] {
+            add(name, g);
+        }
+    }
+    // Not everything is stored for every variant; `none_forgotten` checks that all that is gets compared.
+    let stored: Vec<String> = check.want.keys().cloned().collect();
+    if stored.contains(&format!("{name}.update")) {
+        close(
+            check,
+            &format!("{name}.update"),
+            &Tensor::cat(&updates, 0).unwrap(),
+            1e-5,
+        );
+    }
+    close(
+        check,
+        &format!("{name}.output"),
+        &Tensor::cat(&outs, 0).unwrap(),
+        1e-5,
+    );
+    if !check.want.contains_key(&format!("{name}.grad.input")) {
+        return;
+    }
+    for (what, rows) in ["input", "boundary", "relation"].iter().zip(&per_row) {
+        close(
+            check,
+            &format!("{name}.grad.{what}"),
+            &Tensor::cat(rows, 0).unwrap(),
+            1e-4,
+        );
+    }
+    for (what, g) in &summed {
+        if !stored.contains(&format!("{name}.grad.{what}")) {
+            continue;
+        }
+        close(check, &format!("{name}.grad.{what}"), g, 1e-4);
+    }
+}
+
+/// Scores of whole models with every switch.
+#[test]
+fn parity_model_variants() {
+    let (inputs, weights) = (
+        load("model_variants", "inputs"),
+        load("model_variants", "weights"),
+    );
+    let case = case_json("model_variants");
+    let mut check = Check {
+        want: load("model_variants", "expected"),
+        seen: Vec::new(),
+    };
+    let nodes = 1 + floats(&inputs["edge_index"].to_dtype(DType::F64).unwrap())
+        .into_iter()
+        .fold(0.0, f64::max) as usize;
+    let whole = graph(&inputs, nodes, 12);
+    let b = tail_form(&inputs["batch"], 12);
+    let embeddings = &inputs["rel_emb"];
+    for (name, given) in case["configs"].as_object().unwrap() {
+        let mut full = serde_json::to_value(ModelConfig::new(1, vec![1])).unwrap();
+        for (k, v) in given.as_object().unwrap() {
+            full[k] = v.clone();
+        }
+        let config: ModelConfig = serde_json::from_value(full).unwrap();
+        if case["status"][name] != "ok" {
+            let problems = config.problems();
+            assert!(
+                problems[0].1.contains("may differ from input_dim"),
+                "{problems:?}"
+            );
+            continue;
+        }
+        let prefix = format!("{name}.");
+        let tensors = weights
+            .iter()
+            .filter_map(|(n, t)| Some((n.strip_prefix(&prefix)?.to_owned(), t.clone())))
+            .collect();
+        let params = Params::from_tensors(Class::QueryGNN, &config, 48, tensors).unwrap();
+        let easy = match config.remove_one_hop {
+            true => EasyEdges::Pair,
+            false => EasyEdges::Relation,
+        };
+        let pruned = easy.removed(&whole, b.asked());
+        let gnn = QueryGnn::new(&params, &pruned, embeddings);
+        let pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
+        check.close(&format!("{name}.scores"), &pass.scores, 1e-5);
+    }
+    check.none_forgotten(|_| false);
+}

@@ -1,0 +1,173 @@
+//! The network over one rank's rows of a divided graph.
+
+use candle_core::Tensor;
+use gfm_pipe_api::{OpError, OpResult};
+
+use super::exchange::{Exchange, Number};
+use super::reach;
+use super::rows::{OwnScores, share};
+use crate::model::backward::NetworkGrads;
+use crate::model::forward::{Pass, Queries};
+use crate::model::network::{Network, check_nodes};
+use crate::model::passes::{Tape, by_types};
+use crate::model::reach::LayerRows;
+use crate::ops::Seeds;
+use crate::tensor::{Elem, tensor, view};
+use crate::tensor_error;
+
+/// The network with its parameters on one rank's part.
+pub(super) struct PartNetwork<'a> {
+    /// On the part's graph, or that graph without some edges.
+    pub network: Network<'a>,
+    pub exchange: Exchange<'a>,
+}
+
+/// A forward pass's memory.
+pub(super) struct PartTape {
+    pub tape: Tape,
+    own: OwnScores,
+    queries: usize,
+}
+
+impl PartNetwork<'_> {
+    /// Scores of candidates `[B, M]`, or of all nodes `[B, N]`, on every rank, and what the backward pass needs. Seeds and
+    /// candidates are in ids of the whole graph.
+    ///
+    /// # Errors
+    /// When something does not fit, the aggregate is not a sum or mean, or ranks cannot talk.
+    pub fn scores(
+        &self,
+        queries: &Queries<'_>,
+        candidates: Option<&[Vec<u32>]>,
+    ) -> OpResult<(Tensor, PartTape)> {
+        self.forward(queries, candidates, true)
+    }
+
+    /// Scores of all nodes `[B, N]` on every rank; nothing is kept.
+    ///
+    /// # Errors
+    /// See [`PartNetwork::scores`].
+    pub fn score_all(&self, queries: &Queries<'_>) -> OpResult<Tensor> {
+        Ok(self.forward(queries, None, false)?.0)
+    }
+
+    /// This rank's share of the gradients of the network, from the gradient of all scores. The tape's memory is used up.
+    ///
+    /// # Errors
+    /// See [`PartNetwork::scores`]; and when the tape was used before.
+    pub fn gradients(&self, tape: &mut PartTape, dscores: &Tensor) -> OpResult<NetworkGrads> {
+        let message = self.network.params.config.message_func;
+        by_types!(dscores.dtype(), message, M, T => {
+            let own = self.own_gradient::<T>(tape, dscores).map_err(tensor_error)?;
+            let exchange = Some(&self.exchange as &_);
+            self.network.backward::<M, T>(tape.tape.typed::<T>()?, &own, exchange)
+        })
+    }
+
+    fn check(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> OpResult<()> {
+        let (part, config) = (self.exchange.part, &self.network.params.config);
+        if !config.aggregate_func.adds() {
+            return Err(OpError::new(format!(
+                "a model whose aggregate_func is {:?} is not trained or used on a partitioned graph",
+                config.aggregate_func
+            ))
+            .hint("use aggregate_func sum or mean, or run it where the whole graph fits"));
+        }
+        if config.message_func.path() != part.path() {
+            return Err(OpError::new(format!(
+                "the graph was cut for messages that run the other way than those of {:?}",
+                config.message_func
+            )));
+        }
+        if self.network.graph.nodes() != part.graph().nodes() {
+            return Err(OpError::new("the graph is not that of this rank's part"));
+        }
+        check_nodes(part.nodes(), seeds, candidates).map_err(tensor_error)
+    }
+
+    fn rows(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> OpResult<LayerRows> {
+        let (network, part) = (&self.network, self.exchange.part);
+        let here = |c: &Vec<u32>| c.iter().filter_map(|v| part.local(*v)).collect();
+        let candidates = candidates.map(|all| all.iter().map(here).collect());
+        let model = (&network.params.config, network.graph);
+        reach::chosen(&self.exchange, model, network.compute, (seeds, candidates))
+    }
+
+    fn forward(
+        &self,
+        queries: &Queries<'_>,
+        candidates: Option<&[Vec<u32>]>,
+        keep: bool,
+    ) -> OpResult<(Tensor, PartTape)> {
+        self.check(queries.seeds, candidates)?;
+        let (network, part) = (&self.network, self.exchange.part);
+        let count = queries.seeds.len();
+        let seeds = part.seeds(queries.seeds);
+        let by_rows = candidates.is_none() && network.head_by_rows();
+        let own = OwnScores::new(part, count, candidates, by_rows);
+        let rows = self.rows(&seeds, candidates)?;
+        let share = share(&rows, part);
+        let local = Queries {
+            seeds: &seeds,
+            ..*queries
+        };
+        let message = network.params.config.message_func;
+        by_types!(queries.vectors.dtype(), message, M, T => {
+            let pass = Pass::<T> {
+                rows,
+                seen: own.seen.clone(),
+                tape: keep,
+                background: None,
+                exchange: Some(&self.exchange),
+            };
+            let (scores, tape) = network.forward::<M, T>(&local, pass)?;
+            let scores = self.all_scores::<T>(&own, count, &scores)?;
+            let tape = Tape::new(tape, share);
+            Ok((scores, PartTape { tape, own, queries: count }))
+        })
+    }
+
+    /// The scores of all ranks, from those of this one.
+    fn all_scores<T: Number>(
+        &self,
+        own: &OwnScores,
+        queries: usize,
+        scores: &Tensor,
+    ) -> OpResult<Tensor> {
+        let mine = scores.flatten_all().and_then(|s| s.to_vec1::<T>());
+        let mine = mine.map_err(tensor_error)?;
+        let all = match own.places {
+            None => self.exchange.all_scores(queries, &mine)?,
+            Some(_) => {
+                let mut all = vec![T::zero(); queries * own.columns];
+                let part = self.exchange.part;
+                own.for_places(part, queries, |i, at| all[at] = mine[i]);
+                self.exchange.sum_scores(&mut all)?;
+                all
+            }
+        };
+        tensor(all, (queries, own.columns)).map_err(tensor_error)
+    }
+
+    /// The gradient of this rank's scores, from that of all.
+    fn own_gradient<T: Elem>(
+        &self,
+        tape: &PartTape,
+        dscores: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (own, queries) = (&tape.own, tape.queries);
+        let all = view::<T>(dscores)?;
+        let all = all.slice()?;
+        // Checked where nothing is scored, too: all ranks must fail together.
+        if all.len() != queries * own.columns {
+            candle_core::bail!(
+                "gradient of the scores: {} numbers for {queries} queries of {}",
+                all.len(),
+                own.columns
+            );
+        }
+        let mut mine = vec![T::zero(); queries * own.width];
+        own.for_places(self.exchange.part, queries, |i, at| mine[i] = all[at]);
+        tensor(mine, (queries, own.width))
+    }
+}

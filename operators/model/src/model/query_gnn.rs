@@ -1,0 +1,176 @@
+//! QueryGNN: tail prediction for triples, the pre-training task.
+
+use candle_core::{Result, Tensor, bail};
+use gfm_pipe_api::OpResult;
+
+use super::Params;
+use super::backward::NetworkGrads;
+use super::forward::Queries;
+use super::network::Network;
+use super::params::Grads;
+use super::passes::Tape;
+use super::reach::Compute;
+use crate::graph::{Graph, TailQuery};
+use crate::ops::{self, Seeds};
+use crate::tensor_error;
+
+/// The model on one graph with one set of relation embeddings.
+pub struct QueryGnn<'a> {
+    network: Network<'a>,
+    /// Embeddings of relation names, `[2R, text]`.
+    embeddings: &'a Tensor,
+}
+
+/// A forward pass's memory.
+pub struct Pass {
+    tape: Tape,
+    /// Scores of the candidates, `[B, M]`.
+    pub scores: Tensor,
+    queries: Vec<TailQuery>,
+}
+
+impl Pass {
+    /// See [`Tape::share`].
+    pub fn share(&self) -> f64 {
+        self.tape.share()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
+    }
+}
+
+impl<'a> QueryGnn<'a> {
+    /// The model over a graph (without the edges the batch asks for).
+    pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
+        QueryGnn {
+            network: Network {
+                params,
+                graph,
+                recompute: false,
+                compute: Compute::default(),
+            },
+            embeddings,
+        }
+    }
+
+    /// See [`Network::compute`].
+    #[must_use]
+    pub fn compute(mut self, compute: Compute) -> Self {
+        self.network.compute = compute;
+        self
+    }
+
+    /// See [`Network::recompute`].
+    #[must_use]
+    pub fn recompute(mut self, recompute: bool) -> Self {
+        self.network.recompute = recompute;
+        self
+    }
+
+    /// Relation states, `[2R, d]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    #[cfg(test)]
+    pub(crate) fn relations(&self) -> Result<Tensor> {
+        relation_states(self.network.params, self.embeddings)
+    }
+
+    /// Relation states `[2R, d]`, query vectors `[B, d]`, seeds.
+    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, Seeds)> {
+        let nodes = self.network.graph.nodes();
+        start(self.network.params, self.embeddings, queries, nodes).map_err(tensor_error)
+    }
+
+    /// Scores of candidate tails, the same number for every query.
+    ///
+    /// # Errors
+    /// When ids are outside the graph.
+    pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> OpResult<Pass> {
+        let (relations, vectors, seeds) = self.start(queries)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        let (scores, tape) = self.network.scores(&start, Some(candidates))?;
+        Ok(Pass {
+            tape,
+            scores,
+            queries: queries.to_vec(),
+        })
+    }
+
+    /// Scores of all nodes, `[B, N]`, without a tape.
+    ///
+    /// # Errors
+    /// When ids are outside the graph.
+    pub fn score_all(&self, queries: &[TailQuery]) -> OpResult<Tensor> {
+        let (relations, vectors, seeds) = self.start(queries)?;
+        let start = Queries {
+            relations: &relations,
+            vectors: &vectors,
+            seeds: &seeds,
+        };
+        self.network.score_all(&start, None)
+    }
+
+    /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
+    ///
+    /// # Errors
+    /// When shapes do not fit, or the pass was used before.
+    pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
+        let network = self.network.gradients(&mut pass.tape, dscores)?;
+        grads(network, self.embeddings, &pass.queries, self.network.params).map_err(tensor_error)
+    }
+}
+
+/// Relation states `[2R, d]` of the embeddings of relation names, `[2R, text]`.
+pub(super) fn relation_states(params: &Params, embeddings: &Tensor) -> Result<Tensor> {
+    ops::linear(embeddings, &params.tensors.relations)
+}
+
+/// Relation states `[2R, d]`, query vectors `[B, d]` and seeds of queries on a graph of that many nodes.
+pub(super) fn start(
+    params: &Params,
+    embeddings: &Tensor,
+    queries: &[TailQuery],
+    nodes: usize,
+) -> Result<(Tensor, Tensor, Seeds)> {
+    let relations = relation_states(params, embeddings)?;
+    let count = relations.dims2()?.0;
+    let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
+    for q in queries {
+        if q.relation as usize >= count || q.head as usize >= nodes {
+            bail!("query ({}, {}, ?) is outside the graph", q.head, q.relation);
+        }
+        ids.push(q.relation);
+        seeds.push(vec![(q.head, 1.0)]);
+    }
+    let ids = Tensor::new(ids, relations.device())?;
+    let vectors = relations.index_select(&ids, 0)?.contiguous()?;
+    Ok((relations, vectors, seeds))
+}
+
+/// Gradients of all parameters, from those of the network: the backward pass of [`start`].
+pub(super) fn grads(
+    network: NetworkGrads,
+    embeddings: &Tensor,
+    queries: &[TailQuery],
+    params: &Params,
+) -> Result<Grads> {
+    // The query is a row of the relation states: its gradient goes back there.
+    let ids: Vec<u32> = queries.iter().map(|q| q.relation).collect();
+    let ids = Tensor::new(ids, network.relations.device())?;
+    let drelations = network.relations.index_add(&ids, &network.query, 0)?;
+    let weight = &params.tensors.relations.weight;
+    let relations = ops::linear_backward(embeddings, weight, &drelations.contiguous()?)?;
+    Ok(Grads {
+        layers: network.layers,
+        head: network.head,
+        relations: relations.params,
+        questions: None,
+    })
+}

@@ -1,0 +1,468 @@
+//! Embeds all texts of a stage with a transformer: each distinct text once, unless its vector is
+//! kept from an earlier run, in batches of similar lengths.
+//!
+//! Invariant: vectors are kept within seconds after they are computed, so that a killed stage
+//! continues. Parameters are in `embed`, the network is in `transformer`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gfm_pipe_api::memory::Demand;
+use gfm_pipe_api::ranks::{bytes, numbers_of};
+use gfm_pipe_api::result_cache::{Id, New, ResultCache};
+use gfm_pipe_api::{Collective, Context, OpError, OpResult};
+use rayon::prelude::*;
+
+use crate::embed::{About, NUMBERS, Sink};
+use crate::error::EncoderError;
+use crate::model::{explained, load};
+use crate::settings::Settings;
+use crate::transformer::{Prompt, Tokenised, Transformer};
+use crate::vectors::{self, text_id};
+
+/// Rows that are written at once.
+const ROWS: usize = 16_384;
+/// Tokens of a batch on the CPU. Larger batches do not fit the caches and are not faster.
+const BATCH_TOKENS: usize = 512;
+/// Batches between two checks whether to write vectors to the cache.
+const WAVE: usize = 16;
+
+/// Options of the pipeline for embedding texts.
+pub(crate) struct EmbedOptions<'a> {
+    pub(crate) settings: &'a Settings,
+    /// The text that is put before each text. `None` leaves the choice to the model.
+    pub(crate) instruct: Option<&'a str>,
+    /// Most texts in a batch.
+    pub(crate) batch: usize,
+}
+
+/// Embeds texts with the model of a folder, and writes the vectors.
+///
+/// # Errors
+/// When this build cannot run the model, the tokenizer refuses a text, or the user stops.
+pub(crate) fn embed(
+    ctx: &Context,
+    texts: &[String],
+    name: &str,
+    folder: &Path,
+    options: &EmbedOptions<'_>,
+) -> OpResult<About> {
+    let (encoder, digest) = load("encoder", name, folder, || {
+        Transformer::load(folder, options.settings)
+    })?;
+    if let Some(note) = encoder.note() {
+        ctx.info(format!("{name}: {note}"));
+    }
+    let prompt = encoder
+        .prompt(options.instruct)
+        .map_err(|e| explained(format!("failed to load the encoder {name}"), e))?;
+    let dim = encoder.dim();
+    let kept = vectors::open(&ctx.cache, &cache_name(&digest, options.settings));
+    let job = Job {
+        encoder: &encoder,
+        prompt: &prompt,
+        kept: &kept,
+        batch: options.batch,
+        ctx,
+    };
+    let distinct = Distinct::new(texts);
+    let vectors = job.run(&distinct)?;
+    let mut sink = Sink::new(ctx, dim)?;
+    for rows in distinct.of_row.chunks(ROWS) {
+        let mut values = Vec::with_capacity(rows.len() * dim);
+        for i in rows {
+            values.extend_from_slice(&vectors[*i as usize * dim..][..dim]);
+        }
+        sink.write(values)?;
+    }
+    sink.finish()?;
+    Ok(About {
+        name: name.to_owned(),
+        digest,
+        dim,
+        zero_rows: 0,
+    })
+}
+
+/// Everything that a vector depends on besides the text and the prompt.
+fn cache_name(digest: &str, settings: &Settings) -> String {
+    let all = format!("{digest} {settings:?} {NUMBERS}");
+    blake3::hash(all.as_bytes()).to_hex()[..32].to_owned()
+}
+
+/// The distinct texts.
+struct Distinct<'a> {
+    texts: Vec<&'a str>,
+    /// For every row, the index of its text.
+    of_row: Vec<u32>,
+}
+
+impl<'a> Distinct<'a> {
+    fn new(rows: &'a [String]) -> Self {
+        let mut places: HashMap<&str, u32> = HashMap::new();
+        let mut texts = Vec::new();
+        let of_row = rows.iter().map(|text| {
+            *places.entry(text).or_insert_with(|| {
+                texts.push(text.as_str());
+                texts.len() as u32 - 1
+            })
+        });
+        Distinct {
+            of_row: of_row.collect(),
+            texts,
+        }
+    }
+}
+
+/// Which texts are known, according to rank 0.
+fn agreed(ranks: &dyn Collective, known: Vec<bool>) -> OpResult<Vec<bool>> {
+    if ranks.size() == 1 {
+        return Ok(known);
+    }
+    let known = known.into_iter().map(u8::from).collect();
+    let known = ranks.broadcast(0, known)?;
+    Ok(known.into_iter().map(|k| k == 1).collect())
+}
+
+/// Sends the vectors that other ranks computed to rank 0.
+fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32]) -> OpResult<()> {
+    let mut to = vec![Vec::new(); ranks.size()];
+    if ranks.rank() > 0 {
+        let mut mine = bytes(computed);
+        for i in computed {
+            mine.extend(bytes(&out[*i as usize * dim..][..dim]));
+        }
+        to[0] = mine;
+    }
+    for theirs in ranks.exchange(to)? {
+        let count = theirs.len() / (size_of::<u64>() + dim * size_of::<f32>());
+        let (places, vectors) = theirs.split_at(count * size_of::<u64>());
+        let places = numbers_of::<u64>(places, count)?;
+        let vectors = numbers_of::<f32>(vectors, count * dim)?;
+        for (i, vector) in places.into_iter().zip(vectors.chunks_exact(dim)) {
+            out[i as usize * dim..][..dim].copy_from_slice(vector);
+        }
+    }
+    Ok(())
+}
+
+/// Turns texts into vectors, first those that are kept from earlier runs.
+struct Job<'a> {
+    encoder: &'a Transformer,
+    prompt: &'a Prompt,
+    kept: &'a ResultCache,
+    batch: usize,
+    ctx: &'a Context,
+}
+
+impl Job<'_> {
+    fn run(&self, distinct: &Distinct<'_>) -> OpResult<Vec<f32>> {
+        let dim = self.encoder.dim();
+        Demand::new()
+            .and("vectors", &[distinct.texts.len(), dim, size_of::<f32>()])
+            .check("`truncate_dim` or the number of texts")?;
+        let mut out = vec![0.0_f32; distinct.texts.len() * dim];
+        let ids: Vec<Id> = distinct
+            .texts
+            .iter()
+            .map(|t| text_id(self.prompt.text(), t))
+            .collect();
+        let mut known = vec![false; ids.len()];
+        vectors::read(self.kept, &ids, dim, |i, vector| {
+            out[i * dim..][..dim].copy_from_slice(vector);
+            known[i] = true;
+        });
+        // Other ranks may see fewer kept vectors, so rank 0 decides what is missing.
+        known = agreed(&*self.ctx.ranks, known)?;
+        let missing: Vec<usize> = (0..ids.len()).filter(|i| !known[*i]).collect();
+        if missing.len() < ids.len() {
+            self.ctx.info(format!(
+                "{} of {} texts are known from earlier",
+                ids.len() - missing.len(),
+                ids.len()
+            ));
+        }
+        let texts: Vec<&str> = missing.iter().map(|i| distinct.texts[*i]).collect();
+        let tokens = self
+            .encoder
+            .tokenise(self.prompt, &texts)
+            .map_err(|e| self.refused(e, distinct, &missing))?;
+        // Batches are ordered by length, so taking every n-th batch divides the work evenly.
+        let (rank, size) = (self.ctx.ranks.rank(), self.ctx.ranks.size());
+        let batches = batches(&tokens, self.batch).into_iter();
+        let batches: Vec<Vec<usize>> = batches.skip(rank).step_by(size).collect();
+        let of_batches = batches.iter().flatten();
+        let total: u64 = of_batches.map(|t| tokens[*t].tokens() as u64).sum();
+        let mut computed_here: Vec<u64> = Vec::new();
+        let done = AtomicU64::new(0);
+        let mut new = New::default();
+        for wave in batches.chunks(WAVE) {
+            let computed: Vec<OpResult<Vec<f32>>> = wave
+                .par_iter()
+                .map(|batch| self.batch(batch, &tokens, &done, total))
+                .collect();
+            let mut stopped = None;
+            for (batch, vectors) in wave.iter().zip(computed) {
+                let vectors = match vectors {
+                    Ok(vectors) => vectors,
+                    Err(e) => {
+                        stopped.get_or_insert(e);
+                        continue;
+                    }
+                };
+                for (t, vector) in batch.iter().zip(vectors.chunks_exact(dim)) {
+                    let i = missing[*t];
+                    out[i * dim..][..dim].copy_from_slice(vector);
+                    new.push(ids[i], vectors::to_bytes(vector));
+                    computed_here.push(i as u64);
+                }
+            }
+            if let Some(stopped) = stopped {
+                self.keep(&mut new);
+                return Err(stopped);
+            }
+            if new.is_due() {
+                self.keep(&mut new);
+            }
+        }
+        self.keep(&mut new);
+        if size > 1 {
+            to_first(&*self.ctx.ranks, &computed_here, dim, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn batch(
+        &self,
+        batch: &[usize],
+        tokens: &[Tokenised],
+        done: &AtomicU64,
+        total: u64,
+    ) -> OpResult<Vec<f32>> {
+        self.ctx.check_cancelled()?;
+        let of: Vec<&Tokenised> = batch.iter().map(|t| &tokens[*t]).collect();
+        let vectors = self
+            .encoder
+            .encode(&of, self.prompt)
+            .map_err(|e| explained("failed to encode texts".to_owned(), e))?;
+        if vectors.iter().any(|x| !x.is_finite()) {
+            return Err(
+                OpError::data("the encoder gave a vector that is not finite")
+                    .hint("its weights are damaged, or too coarse (`torch_dtype`)"),
+            );
+        }
+        let n: u64 = of.iter().map(|t| t.tokens() as u64).sum();
+        let now = done.fetch_add(n, Ordering::Relaxed) + n;
+        self.ctx.progress(now, total, "tokens", "");
+        Ok(vectors)
+    }
+
+    /// The error for a refused text, with its row in the input.
+    fn refused(&self, e: EncoderError, distinct: &Distinct<'_>, missing: &[usize]) -> OpError {
+        let EncoderError::Tokenise { row, reason } = e else {
+            return explained("failed to encode a text".to_owned(), e);
+        };
+        let text = missing.get(row).map(|i| *i as u32);
+        let row = distinct.of_row.iter().position(|t| Some(*t) == text);
+        let e = OpError::data(format!("the text cannot be tokenised: {reason}"));
+        match (row, self.ctx.input_opt("texts")) {
+            (Some(row), Some(input)) => e.artifact(&input.name).row(row as u64),
+            _ => e,
+        }
+    }
+
+    /// Writes new vectors to the cache. A failure only costs time later, so it does not fail the
+    /// stage.
+    fn keep(&self, new: &mut New) {
+        if let Err(e) = new.keep(self.kept) {
+            self.ctx.warn(e.to_string());
+        }
+    }
+}
+
+/// Divides texts into batches of nearly equal length, the longest first, so that a run's last
+/// batches are its shortest.
+pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for i in order {
+        let n = tokens[i].tokens();
+        match out.last_mut() {
+            Some(batch) if batch.len() < most && n <= room => {
+                batch.push(i);
+                room -= n;
+            }
+            _ => {
+                out.push(vec![i]);
+                room = BATCH_TOKENS.saturating_sub(n);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::*;
+    use std::sync::Arc;
+
+    use gfm_pipe_api::{Cancel, Level, Reporter, local, ranks};
+
+    /// Counts finished tokens, collects messages, and stops a stage after its first batch.
+    struct Watch {
+        stop: Option<Cancel>,
+        tokens: AtomicU64,
+        messages: std::sync::Mutex<Vec<String>>,
+    }
+
+    impl Reporter for Watch {
+        fn progress(&self, done: u64, _: u64, _: &str, _: &str) {
+            self.tokens.fetch_max(done, Ordering::Relaxed);
+            if let Some(stop) = &self.stop {
+                stop.cancel();
+            }
+        }
+        fn message(&self, _: Level, text: &str) {
+            self.messages.lock().unwrap().push(text.to_owned());
+        }
+        fn resumed_at(&self, _: u64) {}
+    }
+
+    fn run(
+        cache: &Path,
+        texts: &[&str],
+        batch: usize,
+        stop: bool,
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
+        run_as(ranks::single(), cache, texts, batch, stop)
+    }
+
+    fn run_as(
+        rank: ranks::Shared,
+        cache: &Path,
+        texts: &[&str],
+        batch: usize,
+        stop: bool,
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders/bert");
+        let settings = Settings::default();
+        let encoder = Transformer::load(&folder, &settings).unwrap();
+        let prompt = encoder.prompt(None).unwrap();
+        let mut ctx = local::context();
+        ctx.ranks = rank;
+        let watch = Arc::new(Watch {
+            stop: stop.then(|| ctx.cancel.clone()),
+            tokens: AtomicU64::new(0),
+            messages: std::sync::Mutex::default(),
+        });
+        ctx.reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
+        let kept = vectors::open(cache, &cache_name("digest", &settings));
+        let job = Job {
+            encoder: &encoder,
+            prompt: &prompt,
+            kept: &kept,
+            batch,
+            ctx: &ctx,
+        };
+        let rows: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+        let distinct = Distinct::new(&rows);
+        let got = job.run(&distinct).map(|vectors| {
+            let of = |i: &u32| vectors[*i as usize * encoder.dim()..][..encoder.dim()].to_vec();
+            distinct.of_row.iter().map(of).collect()
+        });
+        let messages = watch.messages.lock().unwrap().clone();
+        (got, watch.tokens.load(Ordering::Relaxed), messages)
+    }
+
+    #[test]
+    fn each_text_is_embedded_once_whatever_the_batches_and_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = ["capital of", "born in the city of", "", "capital of"];
+        let (first, tokens, messages) = run(dir.path(), &old, 2, false);
+        let first = first.unwrap();
+        assert_eq!(first[0], first[3]);
+        assert!(messages.is_empty());
+        let (fresh, of_one, _) = run(&dir.path().join("other"), &["capital of"], 1, false);
+        assert_eq!(fresh.unwrap()[0], first[0]);
+        assert!(of_one < tokens);
+        let (all, tokens, messages) = run(
+            dir.path(),
+            &["born in the city of", "new", "capital of"],
+            32,
+            false,
+        );
+        let all = all.unwrap();
+        assert_eq!((&all[0], &all[2]), (&first[1], &first[0]));
+        assert_eq!(messages, ["2 of 3 texts are known from earlier"]);
+        let (_, of_new, _) = run(&dir.path().join("third"), &["new"], 32, false);
+        assert_eq!(tokens, of_new, "only what is new is computed");
+    }
+
+    #[test]
+    fn a_stopped_stage_goes_on_with_what_it_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..200)
+            .map(|i| format!("word {i} two three {}", "four ".repeat(i % 30)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (stopped, before, _) = run(dir.path(), &texts, 2, true);
+        assert!(matches!(stopped, Err(OpError::Cancelled)));
+        let (got, after, messages) = run(dir.path(), &texts, 2, false);
+        let (want, whole, _) = run(&dir.path().join("other"), &texts, 7, false);
+        assert_eq!(got.unwrap(), want.unwrap());
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert_eq!(before + after, whole, "nothing is computed twice");
+    }
+
+    #[test]
+    fn ranks_share_the_work_and_the_first_one_has_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..90)
+            .map(|i| format!("word {i} {}", "and on ".repeat(i % 23)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (want, whole, _) = run(&dir.path().join("one"), &texts, 4, false);
+        let want = want.unwrap();
+        for size in [2, 3] {
+            // Some vectors are kept from earlier, but only rank 0 has them, and it decides.
+            let cache = |rank: usize| dir.path().join(format!("{size} of {rank}"));
+            let (_, known, _) = run(&cache(0), &texts[..30], 4, false);
+            let got: Vec<_> = std::thread::scope(|scope| {
+                let start = |rank: ranks::Shared| {
+                    let (cache, texts) = (cache(rank.rank()), &texts);
+                    scope.spawn(move || run_as(rank, &cache, texts, 4, false))
+                };
+                let started: Vec<_> = ranks::threads(size).into_iter().map(start).collect();
+                started.into_iter().map(|s| s.join().unwrap()).collect()
+            });
+            assert_eq!(got[0].0.as_ref().unwrap(), &want, "{size} ranks");
+            let computed: u64 = got.iter().map(|g| g.1).sum();
+            assert_eq!(computed + known, whole, "each text by one rank");
+            assert!(
+                got.iter()
+                    .all(|g| g.1 > (whole - known) / (2 * size as u64))
+            );
+        }
+    }
+
+    #[test]
+    fn batches_hold_every_text_once_and_are_not_too_large() {
+        let tokens: Vec<Tokenised> = (0..100)
+            .map(|i| Tokenised::new((0..1 + (i * 37) % 700).collect()))
+            .collect();
+        let all = batches(&tokens, 8);
+        let mut seen: Vec<usize> = all.iter().flatten().copied().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        for batch in &all {
+            let n: usize = batch.iter().map(|i| tokens[*i].tokens()).sum();
+            assert!(batch.len() <= 8 && (n <= BATCH_TOKENS || batch.len() == 1));
+        }
+        assert!(batches(&[], 8).is_empty());
+    }
+}

@@ -1,0 +1,91 @@
+//! Chooses the network for a folder's `config.json`.
+
+use candle_core::{Error, Result, Tensor};
+use candle_nn::VarBuilder;
+use serde_json::Value;
+
+use super::bert::Bert;
+use super::library::{self, Sized};
+use super::tokens::Tokens;
+
+/// A supported network.
+pub(crate) enum Network {
+    Own(Bert),
+    Library(Sized),
+}
+
+/// The prefix of the class names of a `model_type`. `None` for an unsupported network.
+pub(crate) fn class_of(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "bert" => "Bert",
+        "roberta" => "Roberta",
+        "xlm-roberta" => "XLMRoberta",
+        "camembert" => "Camembert",
+        "mpnet" => "MPNet",
+        "nomic_bert" => "NomicBert",
+        "qwen3" => "Qwen3",
+        _ => return None,
+    })
+}
+
+/// Checks that the `architectures` of a configuration are classes of the network for its
+/// `model_type`: a network with the same weights and other positions or attention would compute
+/// other vectors.
+pub(crate) fn agrees(class: &str, config: &Value) -> std::result::Result<(), String> {
+    let named = match config.get("architectures") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(named)) => named,
+        Some(other) => return Err(format!("architectures: expected a list, found {other}")),
+    };
+    let ends = ["Model", "For", "LMHead", "PreTrained"];
+    let of_class = |name: &Value| {
+        let rest = name.as_str().and_then(|n| n.strip_prefix(class));
+        rest.is_some_and(|rest| ends.iter().any(|end| rest.starts_with(end)))
+    };
+    match named.iter().find(|name| !of_class(name)) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "model_type {} and architectures {other} contradict each other: expected a class like {class}Model",
+            config["model_type"]
+        )),
+    }
+}
+
+impl Network {
+    /// Loads the network for a `model_type` that [`class_of`] knows.
+    pub(crate) fn load(kind: &str, vb: VarBuilder<'_>, config: &Value) -> Result<Self> {
+        Ok(match kind {
+            "nomic_bert" => Network::Library(library::nomic(vb, config)?),
+            "qwen3" => Network::Library(library::qwen(vb, config)?),
+            _ => {
+                let config = serde_json::from_value(config.clone())
+                    .map_err(|e| Error::Msg(format!("config.json: {e}")))?;
+                Network::Own(Bert::load(&vb, &config)?)
+            }
+        })
+    }
+
+    /// Width of a state.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Network::Own(network) => network.width,
+            Network::Library(network) => network.width,
+        }
+    }
+
+    /// Most tokens in a text.
+    pub(crate) fn longest(&self) -> usize {
+        match self {
+            Network::Own(network) => network.longest,
+            Network::Library(network) => network.longest,
+        }
+    }
+
+    /// States of the last layer: `tokens x width`.
+    pub(crate) fn forward(&self, batch: &Tokens) -> Result<Tensor> {
+        match self {
+            Network::Own(network) => network.forward(batch),
+            Network::Library(network) => network.network.forward(batch),
+        }
+    }
+}
