@@ -11,7 +11,6 @@ const WIDTH: usize = 100;
 const WIDE: &[&str] = &[
     "ARCHITECTURE.md",
     "docs",
-    "operators/gfm",
     "operators/kernels",
     "operators/model",
 ];
