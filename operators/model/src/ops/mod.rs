@@ -8,17 +8,17 @@
 
 mod boundary;
 mod degrees;
+mod functions;
 mod head;
-mod kind;
 mod linear;
 
 use candle_core::{Result, bail};
 
 pub use self::boundary::{Boundary, Seeds, boundary, boundary_backward};
 pub(crate) use self::degrees::{Degrees, degree_scales, message_counts};
+pub use self::functions::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc, Path};
 pub(crate) use self::head::First;
 pub use self::head::{HeadGrads, HeadTape, head, head_backward};
-pub use self::kind::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc, Path};
 pub use self::linear::{Linear, LinearGrads, linear, linear_backward, relu};
 
 fn same(what: &str, a: usize, b: usize) -> Result<()> {

@@ -14,11 +14,11 @@
 //! All ranks call the same functions in the same order, with the same queries.
 
 mod exchange;
+mod hops;
 mod models;
-mod network;
 mod part;
 mod partitioner;
-mod reach;
+mod pass;
 mod rows;
 
 pub use exchange::{LayerTraffic, Traffic};

@@ -6,7 +6,7 @@ use gfm_pipe_api::ranks::Collective;
 
 use super::Part;
 use super::exchange::{Exchange, Number, Traffic};
-use super::network::{PartNetwork, PartTape};
+use super::pass::{PartNetwork, PartTape};
 use crate::graph::Graph;
 use crate::model::forward::Queries;
 use crate::model::network::Network;

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use gfm_pipe_api::{OpError, OpResult};
 
 use super::exchange::{Exchange, Number};
-use super::reach;
+use super::hops;
 use super::rows::{OwnScores, share};
 use crate::model::backward::NetworkGrads;
 use crate::model::forward::{Pass, Queries};
@@ -90,7 +90,7 @@ impl PartNetwork<'_> {
         let here = |c: &Vec<u32>| c.iter().filter_map(|v| part.local(*v)).collect();
         let candidates = candidates.map(|all| all.iter().map(here).collect());
         let model = (&network.params.config, network.graph);
-        reach::chosen(&self.exchange, model, network.compute, (seeds, candidates))
+        hops::chosen(&self.exchange, model, network.compute, (seeds, candidates))
     }
 
     fn forward(
