@@ -2,12 +2,14 @@
 
 use crate::metrics::{Family, METRICS};
 use crate::rankers::RANKERS;
+use crate::systems::SYSTEMS;
 
 /// The tables by name, each without a line break at its end.
-pub fn tables() -> [(&'static str, String); 3] {
+pub fn tables() -> [(&'static str, String); 4] {
     [
         ("standard metrics", metrics(Family::Standard)),
         ("filtered metrics", metrics(Family::Filtered)),
+        ("systems", systems()),
         ("rankers", rankers()),
     ]
 }
@@ -16,6 +18,12 @@ fn metrics(family: Family) -> String {
     let rows = METRICS.iter().filter(|m| m.family == family);
     let rows = rows.map(|m| format!("| `{}` | {} | {} |", m.form(), m.meaning, m.formula));
     table("| name | meaning | of one question |", 3, rows)
+}
+
+fn systems() -> String {
+    let rows = SYSTEMS.iter();
+    let rows = rows.map(|s| format!("| `{}` | {} |", s.name, s.meaning));
+    table("| name | what |", 2, rows)
 }
 
 fn rankers() -> String {

@@ -12,7 +12,7 @@ const ON_GRAPH: &[&str] = &["graph", "documents", "question_embeddings"];
 /// The trained model.
 pub static MODEL: System = System {
     name: "model",
-    meaning: "the fine-tuned model",
+    meaning: "the fine-tuned model, with every ranker of `rankers`",
     ports: &["model", "graph", "documents", "question_embeddings"],
     or_ports: None,
 };
@@ -20,7 +20,7 @@ pub static MODEL: System = System {
 /// The model before fine-tuning.
 pub static PRETRAINED: System = System {
     name: "pretrained",
-    meaning: "the model before fine-tuning",
+    meaning: "the model before fine-tuning, likewise",
     ports: ON_GRAPH,
     or_ports: None,
 };
@@ -28,7 +28,7 @@ pub static PRETRAINED: System = System {
 /// The model before any training.
 pub static UNTRAINED: System = System {
     name: "untrained",
-    meaning: "a model of the same dimensions with random weights",
+    meaning: "a model of the same dimensions with random weights, of `evaluate`'s own `seed`: what the graph alone gives",
     ports: MODEL.ports,
     or_ports: None,
 };
@@ -36,7 +36,7 @@ pub static UNTRAINED: System = System {
 /// Nearest embeddings.
 pub static DENSE: System = System {
     name: "dense",
-    meaning: "cosine of question and document embeddings",
+    meaning: "cosine of question and document embeddings, by the run's own encoder",
     ports: &["corpus_embeddings", "question_embeddings"],
     or_ports: None,
 };
@@ -44,7 +44,7 @@ pub static DENSE: System = System {
 /// Common words.
 pub static BM25: System = System {
     name: "bm25",
-    meaning: "Okapi BM25 on the words of the corpus",
+    meaning: "Okapi BM25, k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5)); tokens are lower-cased runs of letters and digits, without stemming or stop list",
     ports: &[],
     or_ports: None,
 };
@@ -52,7 +52,7 @@ pub static BM25: System = System {
 /// Personalised PageRank.
 pub static PPR: System = System {
     name: "ppr",
-    meaning: "personalised PageRank from the nodes where a question starts",
+    meaning: "personalised PageRank from where the question starts, [as below](#personalised-pagerank)",
     ports: &["graph", "documents"],
     or_ports: None,
 };
@@ -60,7 +60,7 @@ pub static PPR: System = System {
 /// Reciprocal rank fusion: bm25 needs no port, and a second system makes a fusion.
 pub static RRF: System = System {
     name: "rrf",
-    meaning: "reciprocal rank fusion of dense, bm25 and ppr",
+    meaning: "reciprocal rank fusion of dense, bm25 and ppr, or of two of them where the ports of the third are not connected: sum of 1 / (60 + rank) (Cormack, Clarke and Büttcher 2009)",
     ports: DENSE.ports,
     or_ports: Some(PPR.ports),
 };
@@ -78,7 +78,7 @@ pub static FUSED: [&System; 3] = [&DENSE, &BM25, &PPR];
 pub struct System {
     /// Name in pipelines and tables.
     pub name: &'static str,
-    /// What it is.
+    /// What it is, in Markdown for docs/metrics.md.
     pub meaning: &'static str,
     /// Ports it needs besides `corpus` and `questions`.
     ports: &'static [&'static str],

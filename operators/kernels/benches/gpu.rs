@@ -1,13 +1,13 @@
-//! Kernels of a device against what it can do: `cargo bench -p gfm-pipe-kernels --features cuda
-//! --bench gpu -- [--small]`.
+//! The speed of a device's kernels, compared with what the device can do:
+//! `cargo bench -p gfm-pipe-kernels --features cuda --bench gpu -- [--small]`.
 //!
-//! Copies and large products tell what the device can do at most. Products in the shapes of the
-//! model's layers stand beside the large ones of their type; messages, their gradients and norms,
-//! for all states of eight queries, beside a copy over as much memory as the states take. Counted
-//! are bytes that a kernel asks for: a state for each message, and each state read or written once
-//! for what it does besides. Where states lie in a cache, that can be more than the memory gives.
-//! Every time is the mean over many launches, after which it is waited once. `--small` makes
-//! everything small, for the emulation (feature `gpu-emulation`).
+//! Copies and large products measure what the device can do. Products in the shapes of the model's
+//! layers are compared with large products of the same type. Messages, their gradients and norms, for
+//! all states of eight queries, are compared with a copy of as much memory as the states take. Only
+//! bytes that a kernel asks for are counted: a state for each message, and each state that it reads or
+//! writes otherwise once. A kernel whose states are in a cache can therefore be faster than memory.
+//! Every time is the mean over many launches, with one wait at their end. `--small` makes everything
+//! small, for the emulation (feature `gpu-emulation`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,
@@ -62,7 +62,7 @@ impl Bench {
     /// Numbers that are no special case.
     fn some<S: State>(&self, n: usize) -> Result<Vector<S>, Error> {
         let out = self.gpu.dirty::<S>(n)?;
-        // Cast in parts, so that no wide copy of a large vector is needed.
+        // Cast in parts, so that a large vector needs no wide copy.
         let part = n.min(1 << 20);
         let mut x = 0x9e37_79b9_7f4a_7c15_u64;
         let values: Vec<f64> = (0..part)
@@ -112,7 +112,8 @@ impl Bench {
     fn products<S: State>(
         &self,
         name: &str,
-        (rows, d): (usize, usize),
+        rows: usize,
+        d: usize,
         most: f64,
     ) -> Result<(), Error> {
         let (x, g, y) = (
@@ -162,7 +163,9 @@ impl Bench {
         &self,
         label: &str,
         graph: &OnDevice,
-        (relations, d, copy): (usize, usize, f64),
+        relations: usize,
+        d: usize,
+        copy: f64,
     ) -> Result<(), Error> {
         let gpu = &self.gpu;
         let rows = graph.rows.len();
@@ -208,7 +211,7 @@ impl Bench {
                 sent + states,
                 self.seconds(|| messages.sum(None, None, y.view()))?,
             ),
-            // The linear map's and the shortcut's gradient come to it; its own is written.
+            // Reads the gradients of linear map and shortcut besides, and writes its own.
             (
                 "state gradient",
                 sent + 3.0 * states,
@@ -216,20 +219,19 @@ impl Bench {
                     messages.state_grad(g.view(), dy.view(), Some(dy.view()), y.view())
                 })?,
             ),
-            // A state and a sum's gradient for each message.
+            // Reads a state and a sum's gradient for each message.
             (
                 "relation gradient",
                 2.0 * sent,
                 self.seconds(|| messages.relation_grad(g.view(), dw.view()))?,
             ),
-            // The linear map's output, replaced; the shortcut; the output.
+            // Replaces the linear map's output, reads the shortcut, writes the output.
             (
                 "norm",
                 4.0 * states,
                 self.seconds(|| norm.forward(g.view(), rstd.view(), Some(x.view()), y.view()))?,
             ),
-            // What was left of it, the output's gradient, its own; and once more the first two for
-            // the parameters.
+            // Reads the normalised values and the output's gradient twice, and writes its own.
             (
                 "norm backward",
                 5.0 * states,
@@ -287,10 +289,10 @@ impl Bench {
         } else {
             vec![(160_000, 64), (80_000, 512), (800_000, 512)]
         };
-        for shape in shapes {
-            self.products::<f32>("f32", shape, f32s)?;
-            rounded.products::<f32>("tf32", shape, tf32s)?;
-            self.products::<bf16>("bf16", shape, bf16s)?;
+        for (rows, d) in shapes {
+            self.products::<f32>("f32", rows, d, f32s)?;
+            rounded.products::<f32>("tf32", rows, d, tf32s)?;
+            self.products::<bf16>("bf16", rows, d, bf16s)?;
         }
         println!(
             "\n{:18} {:6} {:5} {:>8} {:>8} {:>4} {:>9} {:>9} {:>9} {:>9} {:>8}",
@@ -316,12 +318,12 @@ impl Bench {
             ]
         };
         for (label, nodes, count, relations, d) in graphs {
-            let graph = OnDevice::new(&self.gpu, (nodes, count, relations))?;
+            let graph = OnDevice::new(&self.gpu, nodes, count, relations)?;
             let n = graph.rows.len() * d;
-            let beside = (relations, d, self.copy(4 * n)?);
-            self.states::<f32>(label, &graph, beside)?;
-            let beside = (relations, d, self.copy(2 * n)?);
-            self.states::<bf16>(label, &graph, beside)?;
+            let copy = self.copy(4 * n)?;
+            self.states::<f32>(label, &graph, relations, d, copy)?;
+            let copy = self.copy(2 * n)?;
+            self.states::<bf16>(label, &graph, relations, d, copy)?;
         }
         Ok(())
     }
@@ -336,7 +338,7 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(gpu: &Gpu, (nodes, count, relations): (usize, usize, usize)) -> Result<Self, Error> {
+    fn new(gpu: &Gpu, nodes: usize, count: usize, relations: usize) -> Result<Self, Error> {
         let edges = both_ways(&triples(nodes, count, relations), relations);
         let turned = |f: fn(&[u32; 3]) -> [u32; 3]| edges.iter().map(f).collect();
         let into = Grouped::new(nodes, edges.clone());

@@ -124,7 +124,7 @@ pub fn with_scorer<R>(
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     match gpu(ctx)? {
-        Some(gpu) => crate::gpu::with_scorer(&gpu, params, (graph, embeddings), use_it),
+        Some(gpu) => crate::gpu::with_scorer(&gpu, params, graph, embeddings, use_it),
         None => use_it(&OnCpu::known(params, (graph, embeddings), background)?),
     }
 }

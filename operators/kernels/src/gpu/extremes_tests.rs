@@ -1,12 +1,12 @@
-//! Max, min and PNA on a device against obvious loops, and against the CPU's kernels. Numbers are
-//! few, so that edges and boundaries do tie.
+//! Max, min and PNA on a device, compared with simple loops and with the CPU's kernels. The numbers
+//! have few different values, so that edges and boundaries do tie.
 
 mod reference;
 
 use half::bf16;
 use proptest::prelude::*;
 
-use self::reference::{QUERIES, Setup, Which};
+use self::reference::{Case, QUERIES, Setup, Which};
 use super::extremes::{Aggregate, AggregateGrads, Kind, Path};
 use super::messages::{DeviceMarks, DeviceRows, Edges, Function, Messages, Starts};
 use super::scales::Scales;
@@ -34,8 +34,8 @@ fn wide<E: Tested>(x: &Vector<E>) -> Vec<f64> {
     x.read().unwrap().into_iter().map(Tested::wide).collect()
 }
 
-/// What the device gave: features; gradients of states, relations, starts; and what is left of the
-/// features' gradient.
+/// What the device computed: features; gradients of states, relations and starts; and what the
+/// backward pass made of the features' gradient.
 struct Given<S: Tested>
 where
     S::Acc: Tested,
@@ -60,11 +60,15 @@ impl Setup {
         rows.flat_map(|row| row[..width].to_vec()).collect()
     }
 
-    fn run<S: Tested>(&self, edges: &Edges, how: (Which, Path, Function)) -> Given<S>
+    fn run<S: Tested>(&self, edges: &Edges, case: Case) -> Given<S>
     where
         S::Acc: Tested,
     {
-        let (which, path, function) = how;
+        let Case {
+            which,
+            path,
+            function,
+        } = case;
         let (gpu, d, rows) = (edges.chunks.gpu(), self.dim, self.rows());
         let all = Rows::new(self.graph.nodes, QUERIES, |_, q| q < QUERIES);
         let on = DeviceRows::new(edges, &all).unwrap();
@@ -120,34 +124,34 @@ impl Setup {
         given
     }
 
-    fn check<S: Tested>(&self, edges: &Edges, graph: &Graph, how: (Which, Path, Function))
+    fn check<S: Tested>(&self, edges: &Edges, graph: &Graph, case: Case)
     where
         S::Acc: Tested,
     {
         both_ways(|| {
-            let got = self.run::<S>(edges, how);
+            let got = self.run::<S>(edges, case);
             let (d, hold) = (self.dim, |x: f64| S::of(x).wide());
             let features = wide(&got.features);
-            let want = self.features(graph, how);
+            let want = self.features(graph, case);
             for (i, (g, w)) in features.iter().zip(&want).enumerate() {
-                let fits = match (how.0, i / d % 4) {
+                let fits = match (case.which, i / d % 4) {
                     (Which::Pna, 0) => (g - w).abs() < S::CLOSE * w.abs().max(1.0),
                     // A small deviation is the root of a difference of large numbers.
                     (Which::Pna, 3) => (g * g - w * w).abs() < 2.0 * S::CLOSE * (w * w).max(4.0),
                     _ => *g == hold(*w),
                 };
-                assert!(fits, "feature {i} of {how:?}: {g} {w}");
+                assert!(fits, "feature {i} of {case:?}: {g} {w}");
             }
-            let g = self.upstream(how.0);
-            let want = self.gradients(graph, how, &features, g, hold);
-            near(&format!("{how:?}: shares"), &got.shares, &want.shares);
-            near(&format!("{how:?}: states"), &got.dx, &want.dx);
+            let g = self.upstream(case.which);
+            let want = self.gradients(graph, case, &features, g, hold);
+            near(&format!("{case:?}: shares"), &got.shares, &want.shares);
+            near(&format!("{case:?}: states"), &got.dx, &want.dx);
             near(
-                &format!("{how:?}: relations"),
+                &format!("{case:?}: relations"),
                 &got.drelations,
                 &want.drelations,
             );
-            near(&format!("{how:?}: starts"), &got.dstarts, &want.dstarts);
+            near(&format!("{case:?}: starts"), &got.dstarts, &want.dstarts);
             let bits = |x: &Vector<S>| x.read().unwrap();
             let acc = |x: &Vector<S::Acc>| x.read().unwrap();
             let states = (bits(&got.features), bits(&got.dx), bits(&got.shares));
@@ -166,10 +170,14 @@ impl Setup {
         for which in ALL {
             for path in PATHS {
                 for function in FUNCTIONS {
-                    let how = (which, path, function);
-                    self.check::<S>(&edges, &self.graph, how);
+                    let case = Case {
+                        which,
+                        path,
+                        function,
+                    };
+                    self.check::<S>(&edges, &self.graph, case);
                     edges.flip(&marks).unwrap();
-                    self.check::<S>(&edges, &fewer, how);
+                    self.check::<S>(&edges, &fewer, case);
                     edges.flip(&marks).unwrap();
                 }
             }
@@ -241,10 +249,25 @@ fn messages_that_are_rounded_to_the_same_value_tie() {
     let Some(gpu) = device() else { return };
     let edges = s.edges(&gpu);
     for path in PATHS {
-        s.check::<bf16>(&edges, &s.graph, (Which::Max, path, Function::TransE));
+        s.check::<bf16>(
+            &edges,
+            &s.graph,
+            Case {
+                which: Which::Max,
+                path,
+                function: Function::TransE,
+            },
+        );
     }
     // All starts and all messages are 255 to 258: without one, zero is the least.
-    let got = s.run::<bf16>(&edges, (Which::Max, Path::Fused, Function::TransE));
+    let got = s.run::<bf16>(
+        &edges,
+        Case {
+            which: Which::Max,
+            path: Path::Fused,
+            function: Function::TransE,
+        },
+    );
     let features = wide(&got.features);
     assert!(features.iter().all(|x| [255.0, 256.0, 258.0].contains(x)));
     assert!(features.contains(&256.0));
@@ -256,16 +279,20 @@ fn without_starts_the_boundary_is_zero() {
     s.starts.fill(0.0);
     let Some(gpu) = device() else { return };
     let edges = s.edges(&gpu);
-    let all = |s: &Setup, how| {
-        let got = s.run::<f64>(&edges, how);
+    let all = |s: &Setup, case| {
+        let got = s.run::<f64>(&edges, case);
         [wide(&got.features), wide(&got.dx), wide(&got.drelations)]
     };
     for which in ALL {
         for path in PATHS {
-            let how = (which, path, Function::RotatE);
-            let zeros = all(&s, how);
+            let case = Case {
+                which,
+                path,
+                function: Function::RotatE,
+            };
+            let zeros = all(&s, case);
             let starts = std::mem::take(&mut s.starts);
-            assert_eq!(all(&s, how), zeros);
+            assert_eq!(all(&s, case), zeros);
             s.starts = starts;
         }
     }
@@ -274,7 +301,7 @@ fn without_starts_the_boundary_is_zero() {
 #[test]
 fn messages_of_any_bits_are_found_again() {
     let Some(gpu) = device() else { return };
-    // No two messages are equal here: who attains an extreme is found only by the same bits.
+    // No two messages are equal here: an edge attains an extreme only if its message has the same bits.
     let dim = 6;
     let mut s = Setup::new(small(), dim, 3);
     s.x = some(s.x.len(), 4);
@@ -284,12 +311,20 @@ fn messages_of_any_bits_are_found_again() {
         for which in [Which::Max, Which::Min] {
             let edges = s.edges(&gpu);
             s.dfeatures.fill(1.0);
-            let got = s.run::<f32>(&edges, (which, Path::Fused, function));
+            let path = Path::Fused;
+            let got = s.run::<f32>(
+                &edges,
+                Case {
+                    which,
+                    path,
+                    function,
+                },
+            );
             let (features, shares) = (wide(&got.features), wide(&got.shares));
             for (f, share) in features.iter().zip(&shares) {
                 assert_eq!(*share, f64::from(*f != 0.0));
             }
-            // Every extreme is given to one edge: with TransE its gradient is one.
+            // Every extreme has one edge: with TransE, the edge's gradient is one.
             if function == Function::TransE {
                 let attained = features.iter().filter(|f| **f != 0.0).count() as f64;
                 assert_eq!(wide(&got.drelations).iter().sum::<f64>(), attained);

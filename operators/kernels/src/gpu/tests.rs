@@ -1,5 +1,6 @@
-//! A device against the CPU's kernels, on random shapes and rows: the emulation, in both orders of
-//! a block's threads, or, where `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it, a CUDA device.
+//! A device compared with the CPU's kernels, on random shapes and rows. The device is the emulation,
+//! with the threads of a block in both orders, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks
+//! for it.
 
 use gfm_pipe_testing::Random;
 use half::bf16;
@@ -28,14 +29,14 @@ use crate::rows::{NONE, Rows};
 use crate::score;
 use crate::testing::{Edges as Graph, by_relation, csr};
 
-/// What tests run on: the emulation where it was built, else the first CUDA device, if
+/// The device that tests run on: the emulation if it was built, else the first CUDA device if
 /// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
 pub(super) fn device() -> Option<Gpu> {
     #[cfg(feature = "gpu-emulation")]
     return Some(Gpu::emulated());
     #[cfg(not(feature = "gpu-emulation"))]
     {
-        // One for all tests: to open it takes longer than most of them.
+        // All tests share one, because opening it takes longer than most of them.
         static OPEN: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
         let open = || match std::env::var("GFM_PIPE_LOCAL_DEVICE").as_deref() {
             Ok("cuda") => Some(Gpu::open(0).unwrap()),
@@ -53,7 +54,7 @@ pub(super) fn some(n: usize, seed: u64) -> Vec<f64> {
     Random::new(seed).signed(n)
 }
 
-/// Element types, and how close sums of some hundred values of about 1 come.
+/// Element types, with the error allowed for sums of some hundred values of about 1.
 pub(super) trait Tested: State {
     const CLOSE: f64;
     /// Whether it is f32.
@@ -102,8 +103,8 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     close_sums(what, got, want, 1);
 }
 
-/// The same for sums of up to so many terms. Where the terms of a hub cancel, their rounding errors
-/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow as the root of
+/// As [`close`], for sums of up to `terms` terms. If the terms of a hub cancel, their rounding errors
+/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow with the root of
 /// the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
@@ -124,8 +125,8 @@ fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize
     }
 }
 
-/// Runs a check twice; results must be the same bits. The emulation runs a block's threads in
-/// order, and the other way round; a device in whatever order it likes.
+/// Runs a check twice, and checks that both give the same bits. The emulation runs the threads of a
+/// block forward, then backward; a device runs them in any order.
 pub(super) fn both_ways<R: PartialEq + std::fmt::Debug>(run: impl Fn() -> R) {
     #[cfg(feature = "gpu-emulation")]
     use super::emulated::run_backward;

@@ -274,7 +274,7 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
         any::<bool>(),
         any::<u64>(),
     )
-        .prop_map(|((edges, ..), marks, join, shortcut, seed)| {
+        .prop_map(|(edges, marks, join, shortcut, seed)| {
             let nodes = edges.nodes;
             let mark = |v: usize, q: usize, bit: u8| marks[(v * 3 + q) % 64] >> bit & 1 == 1;
             // Two queries and the background; every pair may be there, before and after.

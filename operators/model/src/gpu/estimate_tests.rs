@@ -4,10 +4,9 @@ use candle_core::DType;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::Gpu;
 
-use super::OnDevice;
 use super::estimate::BatchShape;
 use super::tests::some;
-use crate::backend::{Batch, Gold, LinkBatch, QuestionBatch, Source, StepSettings, Term};
+use crate::backend::{Batch, Gold, Kept, LinkBatch, QuestionBatch, Source, StepSettings, Term};
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
 use crate::ops::{AggregateFunc, Seeds};

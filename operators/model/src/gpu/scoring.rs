@@ -108,10 +108,10 @@ impl<S: State> Scorer for DeviceScorer<'_, S> {
 pub(crate) fn with_scorer<R>(
     gpu: &Gpu,
     params: &Params,
-    on: (&Graph, &Tensor),
+    graph: &Graph,
+    embeddings: &Tensor,
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
-    let (graph, embeddings) = on;
     match params.dtype() {
         DType::F64 => scorer_in::<f64, R>(gpu, params, graph, embeddings, use_it),
         _ => scorer_in::<f32, R>(gpu, params, graph, embeddings, use_it),

@@ -15,6 +15,14 @@ pub(super) enum Which {
     Pna,
 }
 
+/// What a test computes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) which: Which,
+    pub(super) path: Path,
+    pub(super) function: Function,
+}
+
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) graph: Graph,
@@ -107,8 +115,13 @@ impl Setup {
     }
 
     /// Features the obvious way.
-    pub(super) fn features(&self, graph: &Graph, how: (Which, Path, Function)) -> Vec<f64> {
-        let ((which, path, function), d, rows) = (how, self.dim, self.rows());
+    pub(super) fn features(&self, graph: &Graph, case: Case) -> Vec<f64> {
+        let Case {
+            which,
+            path,
+            function,
+        } = case;
+        let (d, rows) = (self.dim, self.rows());
         // Sum, max, min, sum of squares.
         let mut all = vec![0.0; rows * 4 * d];
         for row in 0..rows {
@@ -153,11 +166,16 @@ impl Setup {
     pub(super) fn gradients(
         &self,
         graph: &Graph,
-        (which, path, function): (Which, Path, Function),
+        case: Case,
         features: &[f64],
         mut g: Vec<f64>,
         hold: impl Fn(f64) -> f64,
     ) -> Wanted {
+        let Case {
+            which,
+            path,
+            function,
+        } = case;
         let (d, rows, width, pna) = (
             self.dim,
             self.rows(),
