@@ -325,7 +325,7 @@ impl Inputs {
                 let divided = dividing.once(ctx, graph, &weights.0.config)?;
                 ask(&OverRanks::new(weights.0, &divided, &input.embeddings))
             }
-            None => with_scorer(ctx, weights, (graph, &input.embeddings), ask),
+            None => with_scorer(ctx, weights.0, weights.1, graph, &input.embeddings, ask),
         }
     }
 }

@@ -8,8 +8,8 @@ use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_gfm::train::ahead;
 use gfm_pipe_kernels::gpu::Gpu;
 use gfm_pipe_model::backend::{
-    Backend, Batch, Gold, Kept, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
-    StepSettings, Term,
+    Backend, Batch, DeviceCache, Gold, LinkBatch, Pending, Prepared, Preparer, QuestionBatch,
+    Source, StepSettings, Term,
 };
 use gfm_pipe_model::gpu::{Sums, trainer};
 use gfm_pipe_model::loss::{BCE, LIST_CE};
@@ -75,7 +75,7 @@ pub struct Timed {
 struct Bench<'a> {
     work: &'a Work,
     embeddings: Tensor,
-    kept: Kept,
+    kept: DeviceCache,
     backend: Box<dyn Backend>,
 }
 
@@ -87,7 +87,7 @@ struct Maker<'a> {
     embeddings: &'a Tensor,
     documents: EntityDocuments,
     preparer: Preparer,
-    kept: Kept,
+    kept: DeviceCache,
 }
 
 /// Times a case's steps.
@@ -108,11 +108,11 @@ pub fn timed(
         embeddings: &embeddings,
         documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
         preparer: backend.preparer(),
-        kept: Kept::default(),
+        kept: DeviceCache::default(),
     };
     let mut bench = Bench {
         backend,
-        kept: Kept::default(),
+        kept: DeviceCache::default(),
         work,
         embeddings: embeddings.clone(),
     };

@@ -9,7 +9,7 @@ use super::Params;
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::foresee::port;
-use gfm_pipe_model::backend::{Kept, Source};
+use gfm_pipe_model::backend::{DeviceCache, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 
@@ -32,7 +32,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    pub kept: Kept,
+    pub kept: DeviceCache,
     /// Of the graph the relations only, where ranks divide graphs.
     pub input: LoadedGraph,
     /// Number of its nodes.
@@ -130,7 +130,7 @@ impl Data {
             graph: &self.input.graph,
             embeddings: &self.input.embeddings,
             divided: self.divided.as_ref(),
-            kept: &self.kept,
+            cache: &self.kept,
         }
     }
 }
@@ -219,7 +219,7 @@ impl DataSet {
             questions,
         };
         Ok(Data {
-            kept: Kept::default(),
+            kept: DeviceCache::default(),
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,

@@ -12,7 +12,7 @@ use crate::inputs::LoadedGraph;
 use crate::train::foresee::{FirstBatch, Foresight};
 use crate::train::memory::Sizes;
 use crate::train::{Batched, BestBy, Task};
-use gfm_pipe_model::backend::{Batch, Kept, LinkBatch, Source};
+use gfm_pipe_model::backend::{Batch, DeviceCache, LinkBatch, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::link_ranks::rank_links;
@@ -31,7 +31,7 @@ pub(super) struct DataSet {
 
 /// A data set in memory.
 pub(super) struct Data {
-    kept: Kept,
+    kept: DeviceCache,
     /// The graph without the triples that are held out.
     graph: Graph,
     /// This rank's part of it, where ranks divide graphs.
@@ -63,7 +63,7 @@ impl DataSet {
         let config = p.model.entity_model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
-            kept: Kept::default(),
+            kept: DeviceCache::default(),
             graph,
             divided,
             // Held-out triples are true too: neither negatives nor competitors in the ranking.
@@ -179,7 +179,7 @@ impl Data {
             graph: &self.graph,
             embeddings: &self.embeddings,
             divided: self.divided.as_ref(),
-            kept: &self.kept,
+            cache: &self.kept,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::visits::Course;
 use super::{Batched, LoopSettings, Task, memory};
 use gfm_pipe_model::gpu::estimate::{BatchShape, StepCost, estimate};
 use gfm_pipe_model::graph::Graph;
-use gfm_pipe_model::model::{Class, Compute, ModelConfig, Reach, rng};
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, QueryNodes, Reach, rng};
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::sampling::permutation;
 
@@ -38,11 +38,10 @@ impl FirstBatch {
             mine: 0..samples.len(),
         };
         let batch = task.batch(data, &batched, &mut rng(0, "an estimate"));
-        let candidates = batch.candidates();
         let seeds = batch.seeds();
         let graph = task.source(data).graph;
         FirstBatch {
-            reach: Reach::chosen(config, graph, compute, (seeds, candidates), false),
+            reach: Reach::chosen(config, graph, compute, batch.nodes(), false),
             seeds: seeds.iter().map(Vec::len).sum(),
         }
     }
@@ -148,8 +147,11 @@ impl<'a> Foresight<'a> {
         (batches, seeds): (usize, &Seeds),
         background: bool,
     ) {
-        let asked = (seeds, None);
-        let reach = Reach::chosen(self.config, graph, Compute::Auto, asked, background);
+        let nodes = QueryNodes {
+            seeds,
+            candidates: None,
+        };
+        let reach = Reach::chosen(self.config, graph, Compute::Auto, nodes, background);
         let scored = seeds.len() * graph.nodes();
         self.valid += batches as f64 * cost(self.config, graph, &reach, scored);
     }

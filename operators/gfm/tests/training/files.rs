@@ -276,7 +276,7 @@ fn what_stands_beside_weights_counts_and_stale_weights_are_found() {
     run_in(dir.path(), "again", "export", &params, &given).unwrap();
     let e = import(&folder).err().unwrap().to_string();
     assert!(
-        e.contains("model.pth: model.safetensors beside it holds other weights"),
+        e.contains("model.pth: model.safetensors beside it has other weights"),
         "{e}"
     );
 }

@@ -1,4 +1,5 @@
-//! Parity with the reference: every tensor of tests/parity/{kgc_small,qa_small,negatives}, in f32 and f64.
+//! Parity with the reference for every tensor in tests/parity/{kgc_small,qa_small,negatives}, in
+//! f32 and f64.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ pub(super) fn graph(inputs: &Tensors, nodes: usize, relations: usize) -> Graph {
     Graph::new(nodes, relations, &edges)
 }
 
-/// Compares tensors by name and counts them, so that a test can say that none was forgotten.
+/// Compares tensors by name and records them, so that a test can check that none was forgotten.
 pub(super) struct Check {
     pub(super) want: Tensors,
     pub(super) seen: Vec<String>,
@@ -213,7 +214,7 @@ fn cast(values: Vec<f64>, like: &Tensor) -> Tensor {
         .unwrap()
 }
 
-/// The stored batch in tail form: rows with one head ask for tails, the others for heads.
+/// The stored batch as tail queries: rows with a single head ask for tails, the others for heads.
 pub(super) fn tail_form(rows: &Tensor, relations: u32) -> Batch {
     let rows: Vec<Vec<Vec<i64>>> = rows.to_vec3().unwrap();
     let mut out = Batch {
@@ -274,7 +275,7 @@ fn kgc(dtype: DType) {
         }
     }
     let (pass, value, grads) = by(&c.params, Compute::Dense);
-    // Steps are taken as in training.
+    // Steps run as in training.
     let loss = |params: &Params| by(params, Compute::Auto);
     let rel = QueryGnn::new(&c.params, &pruned, &embeddings)
         .relations()
@@ -390,14 +391,14 @@ fn parity_kgc_small_metrics() {
         let names: Vec<String> = want.keys().cloned().collect();
         for (name, value) in means(&ranks, &names).unwrap() {
             let want = want[&name].as_f64().unwrap();
-            // The reference adds up in f32.
+            // The reference sums in f32.
             assert!(
                 (value - want).abs() < 1e-5 * want.max(1.0),
                 "{name}: {value} {want}"
             );
         }
     }
-    // Per triple the batch size changes nothing.
+    // With the edges of single triples removed, the batch size does not matter.
     let per = |n| {
         let ctx = gfm_pipe_api::local::context();
         let how = how(n, EvalEdges::Triple);
@@ -580,7 +581,7 @@ fn parity_negatives() {
     let target = ints(&inputs["rank.target"]);
     let (mut filtered, mut unfiltered) = (Vec::new(), Vec::new());
     for ((x, row), target) in rows.iter().zip(pred.chunks(60)).zip(target) {
-        // The reference counts the target itself unless a mask takes it out.
+        // The reference counts the target itself unless a mask excludes it.
         let q = TailQuery {
             head: x[0],
             relation: x[1],
@@ -606,6 +607,7 @@ fn parity_negatives() {
         })
         .collect();
     check.exact("edge_match.num", &num);
-    // Positions of matching edges in the original order; this graph keeps its own order and finds edges by content.
+    // These are positions of edges in the original order. This graph has an order of its own and
+    // finds edges by content.
     check.none_forgotten(|k| k == "edge_match.ids_sorted_within_query");
 }

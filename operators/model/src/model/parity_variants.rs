@@ -1,4 +1,5 @@
-//! Parity with the reference in everything a model may be configured to: tests/parity/{layer_variants,model_variants}.
+//! Parity with the reference for all configurations of a model:
+//! tests/parity/{layer_variants,model_variants}.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::rows::Rows;
@@ -31,8 +32,9 @@ fn row(t: &Tensor, b: usize) -> Tensor {
     t.narrow(0, b, 1).unwrap().contiguous().unwrap()
 }
 
-/// Compares on the scale of the tensor: PNA's features are sums over up to a dozen edges times powers of the degree, where an
-/// f32 of the reference itself is no closer than 1e-5 of the largest value.
+/// Compares relative to the largest value of the tensor. The features of PNA are sums over up to a
+/// dozen edges times powers of the degree, where the f32 of the reference itself has errors of 1e-5
+/// of the largest value.
 fn close(check: &mut Check, name: &str, got: &Tensor, tol: f64) {
     let largest = floats(&check.want[name])
         .into_iter()
@@ -69,9 +71,11 @@ fn update(features: &Tensor, kind: LayerKind, graph: &crate::graph::Graph, d: us
     tensor(out, (1, n, 12 * d)).unwrap()
 }
 
-/// Every message function and aggregate on both of the reference's paths, dense and with ties; gradients where given.
+/// Compares every message function and aggregate on both paths of the reference, dense and with
+/// ties, and gradients where they are stored.
 ///
-/// The reference projects each sample's own relations, so each row runs as a batch of one and gradients are added up.
+/// The reference projects the relations of each sample separately, so each row runs as a batch of
+/// one and gradients are added up.
 #[test]
 fn parity_layer_variants() {
     let (inputs, weights) = (
@@ -94,7 +98,7 @@ fn parity_layer_variants() {
             (MessageFunc::TransE, "transe"),
             (MessageFunc::RotatE, "rotate"),
         ] {
-            // RotatE has one path only, under the name of the default.
+            // RotatE has only one path, stored under the name of the default.
             if (message == MessageFunc::RotatE) != (path == Path::Plain && path_name == "default") {
                 continue;
             }
@@ -112,7 +116,7 @@ fn parity_layer_variants() {
                         .keys()
                         .any(|k| k.starts_with(&format!("{name}.")))
                     {
-                        // The fused path refuses min.
+                        // The fused path of the reference does not support min.
                         assert_eq!(
                             (path, aggregate),
                             (Path::Fused, AggregateFunc::Min),
@@ -172,7 +176,7 @@ fn one_variant(
         let relation = row(&inputs["relation"], b).squeeze(0).unwrap();
         let projection = project(&relation, &params.projection).unwrap();
         let x = row(&inputs[&format!("{input}.input")], b);
-        // The reference's boundary is dense here: every node starts.
+        // The boundary of the reference is dense here: every node is a seed.
         let boundary = Boundary {
             nodes: vec![(0..n as u32).collect()],
             rows: row(&inputs[&format!("{input}.boundary")], b)
@@ -229,7 +233,7 @@ fn one_variant(
             add(name, g);
         }
     }
-    // Not everything is stored for every variant; `none_forgotten` checks that all that is gets compared.
+    // Not every variant has all tensors. `none_forgotten` checks that all stored ones are compared.
     let stored: Vec<String> = check.want.keys().cloned().collect();
     if stored.contains(&format!("{name}.update")) {
         close(
@@ -264,7 +268,7 @@ fn one_variant(
     }
 }
 
-/// Scores of whole models with every switch.
+/// Compares the scores of whole models with every switch.
 #[test]
 fn parity_model_variants() {
     let (inputs, weights) = (
