@@ -83,11 +83,11 @@ impl Speed {
         let (first, second) = (once()?, once()?);
         let (forward, step) = if first.1 < second.1 { first } else { second };
         let seeds: Seeds = queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-        let nodes = QueryNodes {
+        let queries = QueryNodes {
             seeds: &seeds,
             candidates: None,
         };
-        let reach = Reach::chosen(config, &graph, Compute::Dense, nodes, false);
+        let reach = Reach::chosen(config, &graph, Compute::Dense, queries, false);
         let cost = cost(config, &graph, &reach, batch * nodes);
         Ok(Speed {
             forward: forward / cost,

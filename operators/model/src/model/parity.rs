@@ -296,7 +296,13 @@ fn kgc(dtype: DType) {
         let (_, l, g) = loss(p);
         (l, g)
     });
+    evaluate_kgc(&mut c, &whole);
+    c.check.none_forgotten(|_| false);
+}
 
+/// The evaluation of `kgc_small`: scores and ranks of tails and heads.
+fn evaluate_kgc(c: &mut Case, whole: &Graph) {
+    let tol = c.tol;
     let direct = triples(
         &c.inputs["target_edge_index"],
         &c.inputs["target_edge_type"],
@@ -327,7 +333,7 @@ fn kgc(dtype: DType) {
         let pruned = whole.without(asked);
         c.check.edges(&format!("eval.{side}_"), &pruned);
         let queries: Vec<TailQuery> = rows.iter().map(|r| r.0).collect();
-        let scores = QueryGnn::new(&c.params, &pruned, &embeddings)
+        let scores = QueryGnn::new(&c.params, &pruned, &c.embeddings)
             .score_all(&queries)
             .unwrap();
         c.check.close(&format!("eval.{side}_scores"), &scores, tol);
@@ -340,7 +346,6 @@ fn kgc(dtype: DType) {
         c.check.exact(&format!("eval.{side}_rank"), &ranks);
         c.check.exact(&format!("eval.{side}_mask"), &mask);
     }
-    c.check.none_forgotten(|_| false);
 }
 
 #[test]
@@ -525,29 +530,37 @@ fn parity_negatives() {
         .iter()
         .map(|x| [x[0] as u32, x[2] as u32, x[1] as u32])
         .collect();
+    compare_masks(&mut check, &truth, &rows);
+    compare_samples(&mut check, &inputs, &truth, &rows);
+    compare_ranks(&mut check, &inputs, &truth, &rows);
+    compare_edge_matches(&mut check, &inputs);
+    // These are positions of edges in the original order. This graph has an order of its own and
+    // finds edges by content.
+    check.none_forgotten(|k| k == "edge_match.ids_sorted_within_query");
+}
+
+fn tail_query([head, relation, _]: Triple) -> TailQuery {
+    TailQuery { head, relation }
+}
+
+/// Which nodes may be sampled.
+fn compare_masks(check: &mut Check, truth: &Truth, rows: &[Triple]) {
     let mask = |q: TailQuery| {
         (0..60)
             .map(|v| i64::from(!truth.tails(q).contains(&v)))
             .collect::<Vec<_>>()
     };
-    let t: Vec<i64> = rows
-        .iter()
-        .flat_map(|x| {
-            mask(TailQuery {
-                head: x[0],
-                relation: x[1],
-            })
-        })
-        .collect();
-    let h: Vec<i64> = rows
-        .iter()
-        .flat_map(|x| mask(truth.head_query(*x)))
-        .collect();
+    let tails: Vec<i64> = rows.iter().flat_map(|x| mask(tail_query(*x))).collect();
+    let heads = rows.iter().flat_map(|x| mask(truth.head_query(*x)));
+    let heads: Vec<i64> = heads.collect();
     for graph in ["train_graph", "direct_graph"] {
-        check.exact(&format!("{graph}.t_mask"), &t);
-        check.exact(&format!("{graph}.h_mask"), &h);
+        check.exact(&format!("{graph}.t_mask"), &tails);
+        check.exact(&format!("{graph}.h_mask"), &heads);
     }
+}
 
+/// Negatives from the uniform numbers that the reference drew.
+fn compare_samples(check: &mut Check, inputs: &Tensors, truth: &Truth, rows: &[Triple]) {
     let mut uniforms: Vec<f32> = inputs["rand_t"].flatten_all().unwrap().to_vec1().unwrap();
     uniforms.extend(
         inputs["rand_h"]
@@ -557,7 +570,7 @@ fn parity_negatives() {
             .unwrap(),
     );
     let mut next = uniforms.into_iter();
-    let b = batch(&truth, &rows, 10, true, || next.next().unwrap());
+    let b = batch(truth, rows, 10, true, || next.next().unwrap());
     let sampled: Vec<i64> = rows
         .iter()
         .zip(&b.candidates)
@@ -576,23 +589,25 @@ fn parity_negatives() {
         })
         .collect();
     check.exact("sampled_batch", &sampled);
+}
 
+fn compare_ranks(check: &mut Check, inputs: &Tensors, truth: &Truth, rows: &[Triple]) {
     let pred = floats(&inputs["rank.pred"]);
     let target = ints(&inputs["rank.target"]);
     let (mut filtered, mut unfiltered) = (Vec::new(), Vec::new());
     for ((x, row), target) in rows.iter().zip(pred.chunks(60)).zip(target) {
         // The reference counts the target itself unless a mask excludes it.
-        let q = TailQuery {
-            head: x[0],
-            relation: x[1],
-        };
-        filtered.push(filtered_rank(row, target as u32, truth.tails(q)).0 as i64);
+        let tails = truth.tails(tail_query(*x));
+        filtered.push(filtered_rank(row, target as u32, tails).0 as i64);
         unfiltered.push(filtered_rank(row, target as u32, &[]).0 as i64);
     }
     check.exact("rank_filtered", &filtered);
     check.exact("rank_unfiltered", &unfiltered);
+}
 
-    let whole = graph(&inputs, 60, 12);
+/// Number of edges of the graph that equal a given one.
+fn compare_edge_matches(check: &mut Check, inputs: &Tensors) {
+    let whole = graph(inputs, 60, 12);
     let queries = ints(&inputs["edge_match.queries"]);
     let (heads, rest) = queries.split_at(5);
     let (tails, relations) = rest.split_at(5);
@@ -607,7 +622,4 @@ fn parity_negatives() {
         })
         .collect();
     check.exact("edge_match.num", &num);
-    // These are positions of edges in the original order. This graph has an order of its own and
-    // finds edges by content.
-    check.none_forgotten(|k| k == "edge_match.ids_sorted_within_query");
 }

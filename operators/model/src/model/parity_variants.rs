@@ -6,7 +6,7 @@ use gfm_pipe_kernels::rows::Rows;
 
 use super::layer::{LayerGrads, LayerInput};
 use super::network::{project, project_backward};
-use super::parity::{Check, case_json, floats, graph, load, tail_form};
+use super::parity::{Check, Tensors, case_json, floats, graph, load, tail_form};
 use super::*;
 use crate::ops::{
     self, AggregateFunc, Boundary, Degrees, LayerKind, Linear, MessageFunc, Path, by_message,
@@ -14,7 +14,7 @@ use crate::ops::{
 use crate::sampling::EasyEdges;
 use crate::tensor::tensor;
 
-fn layer_params(weights: &super::parity::Tensors, prefix: &str) -> LayerParams {
+fn layer_params(weights: &Tensors, prefix: &str) -> LayerParams {
     let map = |name: &str| Linear {
         weight: weights[&format!("{prefix}.{name}.weight")].clone(),
         bias: weights[&format!("{prefix}.{name}.bias")].clone(),
@@ -139,11 +139,16 @@ fn parity_layer_variants() {
                     one_variant(
                         &mut check,
                         &name,
-                        kind,
-                        (&inputs, &weights),
-                        (prefix, input),
-                        &graph,
-                        (batch, d),
+                        &Variant {
+                            kind,
+                            inputs: &inputs,
+                            weights: &weights,
+                            prefix,
+                            input,
+                            graph: &graph,
+                            batch,
+                            d,
+                        },
                     );
                 }
             }
@@ -152,27 +157,37 @@ fn parity_layer_variants() {
     check.none_forgotten(|_| false);
 }
 
-fn one_variant(
-    check: &mut Check,
-    name: &str,
+/// One variant of a layer, with its inputs.
+struct Variant<'a> {
     kind: LayerKind,
-    (inputs, weights): (&super::parity::Tensors, &super::parity::Tensors),
-    (prefix, input): (&str, &str),
-    graph: &crate::graph::Graph,
-    (batch, d): (usize, usize),
-) {
-    let params = layer_params(weights, prefix);
-    let n = graph.nodes();
-    let degrees = Degrees::<f32>::new(kind, graph);
-    let rows = Rows::new(n, 1, |_, q| q < 1);
-    let (mut updates, mut outs) = (Vec::new(), Vec::new());
-    let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
-    let mut summed: Vec<(String, Tensor)> = Vec::new();
-    let mut add = |name: &str, g: Tensor| match summed.iter_mut().find(|(n, _)| n == name) {
-        Some((_, t)) => *t = (&*t + g).unwrap(),
-        None => summed.push((name.to_owned(), g)),
-    };
-    for b in 0..batch {
+    inputs: &'a Tensors,
+    weights: &'a Tensors,
+    /// Prefix of the names of weights.
+    prefix: &'a str,
+    /// Prefix of the names of inputs.
+    input: &'a str,
+    graph: &'a crate::graph::Graph,
+    batch: usize,
+    /// Width of states.
+    d: usize,
+}
+
+/// What a layer computes for one sample, each `[1, N, …]`; gradients of parameters by name.
+struct Sample {
+    update: Tensor,
+    out: Tensor,
+    /// Gradients of input, boundary and relations.
+    dinputs: [Tensor; 3],
+    dparams: [(&'static str, Tensor); 8],
+}
+
+impl Variant<'_> {
+    /// Runs the layer forward and backward on sample `b`.
+    fn run(&self, b: usize) -> Sample {
+        let (kind, graph, inputs, input) = (self.kind, self.graph, self.inputs, self.input);
+        let (n, d) = (graph.nodes(), self.d);
+        let params = layer_params(self.weights, self.prefix);
+        let rows = Rows::new(n, 1, |_, q| q < 1);
         let relation = row(&inputs["relation"], b).squeeze(0).unwrap();
         let projection = project(&relation, &params.projection).unwrap();
         let x = row(&inputs[&format!("{input}.input")], b);
@@ -187,7 +202,7 @@ fn one_variant(
         let layer = LayerInput {
             kind,
             graph,
-            degrees: &degrees,
+            degrees: &Degrees::<f32>::new(kind, graph),
             from: &rows,
             to: &rows,
             x: &x,
@@ -207,30 +222,50 @@ fn one_variant(
                 layer.backward::<M>(&params, Some(saved), &dout, &mut dboundary).unwrap();
             (out, features, g, dboundary)
         });
-        updates.push(
-            update(&features, kind, graph, d)
-                .to_dtype(DType::F64)
-                .unwrap(),
-        );
-        outs.push(tensor(out.to_vec(), (1, n, d)).unwrap());
         let maps = &params.projection;
         let projected = project_backward(&relation, maps, &projection, &g.relations).unwrap();
-        per_row[0].push(tensor(g.x.to_vec(), (1, n, d)).unwrap());
-        per_row[1].push(tensor(dboundary, (1, n, d)).unwrap());
-        per_row[2].push(projected.relations.unsqueeze(0).unwrap());
         let norm = g.norm.unwrap();
         let [first, second] = projected.params;
-        for (name, g) in [
-            ("layer_norm.weight", norm.weight),
-            ("layer_norm.bias", norm.bias),
-            ("linear.weight", g.linear.weight),
-            ("linear.bias", g.linear.bias),
-            ("relation_projection.0.weight", first.weight),
-            ("relation_projection.0.bias", first.bias),
-            ("relation_projection.2.weight", second.weight),
-            ("relation_projection.2.bias", second.bias),
-        ] {
-            add(name, g);
+        Sample {
+            update: update(&features, kind, graph, d)
+                .to_dtype(DType::F64)
+                .unwrap(),
+            out: tensor(out.to_vec(), (1, n, d)).unwrap(),
+            dinputs: [
+                tensor(g.x.to_vec(), (1, n, d)).unwrap(),
+                tensor(dboundary, (1, n, d)).unwrap(),
+                projected.relations.unsqueeze(0).unwrap(),
+            ],
+            dparams: [
+                ("layer_norm.weight", norm.weight),
+                ("layer_norm.bias", norm.bias),
+                ("linear.weight", g.linear.weight),
+                ("linear.bias", g.linear.bias),
+                ("relation_projection.0.weight", first.weight),
+                ("relation_projection.0.bias", first.bias),
+                ("relation_projection.2.weight", second.weight),
+                ("relation_projection.2.bias", second.bias),
+            ],
+        }
+    }
+}
+
+fn one_variant(check: &mut Check, name: &str, variant: &Variant<'_>) {
+    let (mut updates, mut outs) = (Vec::new(), Vec::new());
+    let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
+    let mut summed: Vec<(&str, Tensor)> = Vec::new();
+    for b in 0..variant.batch {
+        let sample = variant.run(b);
+        updates.push(sample.update);
+        outs.push(sample.out);
+        for (rows, g) in per_row.iter_mut().zip(sample.dinputs) {
+            rows.push(g);
+        }
+        for (name, g) in sample.dparams {
+            match summed.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, t)) => *t = (&*t + g).unwrap(),
+                None => summed.push((name, g)),
+            }
         }
     }
     // Not every variant has all tensors. `none_forgotten` checks that all stored ones are compared.
@@ -306,9 +341,10 @@ fn parity_model_variants() {
             .filter_map(|(n, t)| Some((n.strip_prefix(&prefix)?.to_owned(), t.clone())))
             .collect();
         let params = Params::from_tensors(Class::QueryGNN, &config, 48, tensors).unwrap();
-        let easy = match config.remove_one_hop {
-            true => EasyEdges::Pair,
-            false => EasyEdges::Relation,
+        let easy = if config.remove_one_hop {
+            EasyEdges::Pair
+        } else {
+            EasyEdges::Relation
         };
         let pruned = easy.removed(&whole, b.asked());
         let gnn = QueryGnn::new(&params, &pruned, embeddings);
