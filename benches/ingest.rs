@@ -1,5 +1,6 @@
-//! Large inputs: `cargo bench --bench ingest [-- --triples 10000000 --names 1000000]`. Time, throughput and peak memory of reading
-//! a kg.txt and of embedding relation names with the compiled-in encoder; each in a process of its own, for its own peak.
+//! Large inputs: `cargo bench --bench ingest [-- --triples 10000000 --names 1000000]`. Time,
+//! throughput and peak memory of reading a kg.txt and of embedding relation names with the
+//! compiled-in encoder; each in a process of its own, for its own peak.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(clippy::cast_precision_loss, reason = "sizes for people")]
 

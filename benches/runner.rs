@@ -1,4 +1,5 @@
-//! What the runner itself costs: `cargo bench --bench runner` prints a table. Toy operators, a folder on the disk of `TMPDIR`.
+//! What the runner itself costs: `cargo bench --bench runner` prints a table. Toy operators, a
+//! folder on the disk of `TMPDIR`.
 //!
 //! Medians of several rounds. Pairs that are compared are measured in turn, in one run.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -59,7 +60,8 @@ fn loaded(dir: &Path) -> Pipeline {
     load(Path::new("p.yaml"), &opts, &toy::ops()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A pipeline of chains side by side, all cached: what loading, planning and a run that does nothing take.
+/// A pipeline of chains side by side, all cached: what loading, planning and a run that does
+/// nothing take.
 fn stages(n: usize, wide: usize, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut yaml = String::from("stages:\n");

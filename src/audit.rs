@@ -1,7 +1,8 @@
-//! An audit as a pipeline: the stages that read data and look it over, for folders of data or for what a pipeline reads.
+//! An audit as a pipeline: the stages that read data and look it over, for folders of data or for
+//! what a pipeline reads.
 //!
-//! Invariant: the stages that read data are those a pipeline for it has (of `init`, or the given one), so that a run takes
-//! their results from the store, and an audit those of a run.
+//! Invariant: the stages that read data are those a pipeline for it has (of `init`, or the given
+//! one), so that a run takes their results from the store, and an audit those of a run.
 
 mod documents;
 
@@ -244,7 +245,8 @@ pub fn of_data(
     Ok((pipeline, targets))
 }
 
-/// Audits what a pipeline reads: its own audits as they are, but for `strict`, and one for each ingest without.
+/// Audits what a pipeline reads: its own audits as they are, but for `strict`, and one for each
+/// ingest without.
 ///
 /// # Errors
 /// When it reads nothing, or a graph is not all there.
@@ -256,7 +258,7 @@ pub fn of_pipeline(
     let mut audited = BTreeSet::new();
     let mut names = Vec::new();
     for stage in pipeline.stages.iter_mut().filter(|s| s.op.name == "audit") {
-        // Whoever audits decides what is fatal, and wants to see it.
+        // The person who audits decides what is fatal, and wants to see it.
         stage.params["strict"] = json!([]);
         if let Some(layers) = options.layers {
             stage.params["layers"] = json!(layers);

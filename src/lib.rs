@@ -1,8 +1,9 @@
 //! gfm-pipe: a declarative pipeline runner that trains graph foundation models for retrieval.
 //!
 //! The library knows no terminal; `cli/` and `ui/` are the only parts that talk. Data goes one way:
-//! [`spec`] (YAML to a validated pipeline) -> [`plan`] (graph, keys, reasons) -> [`exec`] (running) -> [`store`]
-//! (artifacts), with [`record`] remembering what happened and [`report`] showing it. [`init`] and [`audit`] make pipelines for data.
+//! [`spec`] (YAML to a validated pipeline) -> [`plan`] (graph, keys, reasons) -> [`exec`] (running)
+//! -> [`store`] (artifacts), with [`record`] remembering what happened and [`report`] showing it.
+//! [`init`] and [`audit`] make pipelines for data.
 
 pub mod audit;
 pub mod cli;

@@ -1,7 +1,8 @@
 //! Turning the panic of an operator into an error with its message and place.
 //!
-//! The unwinding payload knows the message only; the place is known to the panic hook. The hook here remembers both for
-//! threads that run operators (and for rayon's, on which operators compute) and leaves every other panic to the hook before it.
+//! The unwinding payload knows the message only; the place is known to the panic hook. The hook
+//! here remembers both for threads that run operators (and for rayon's, on which operators compute)
+//! and leaves every other panic to the hook before it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -63,7 +64,8 @@ fn install() {
 pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     install();
     let outer = RUNS_OPERATOR.replace(true);
-    // What an operator shares with the engine is tables in progress (dropped on failure) and the reporter (no invariants).
+    // What an operator shares with the engine is tables in progress (dropped on failure) and the
+    // reporter (no invariants).
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     RUNS_OPERATOR.set(outer);
     result.map_err(|payload| {

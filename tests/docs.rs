@@ -1,4 +1,5 @@
-//! The generated pages of docs/ are what the operators say now. `UPDATE_GOLDEN=1 cargo test --test docs` writes them.
+//! The generated pages of docs/ are what the operators say now.
+//! `UPDATE_GOLDEN=1 cargo test --test docs` writes them.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]

@@ -1,7 +1,9 @@
-//! Files from strangers: mutated pipelines and mutated graphs never make the loader or the reader panic, and lose no line.
+//! Files from strangers: mutated pipelines and mutated graphs never make the loader or the reader
+//! panic, and lose no line.
 //!
-//! Each test does a fixed number of rounds, each from its number alone, so that a failure is found again.
-//! `FUZZ_SECONDS=600 cargo test --release --test fuzz` goes on for that long, with rounds never tried before.
+//! Each test does a fixed number of rounds, each from its number alone, so that a failure is found
+//! again. `FUZZ_SECONDS=600 cargo test --release --test fuzz` goes on for that long, with rounds
+//! never tried before.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "spec/toy.rs"]
@@ -62,7 +64,7 @@ fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Random) -> Vec<u8> {
     out
 }
 
-/// Runs rounds; a panic tells its round and leaves the input in a file.
+/// Runs rounds; a panic names its round and leaves the input in a file.
 fn rounds(name: &str, usual: u64, round: impl Fn(&mut Random, &Path) -> Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let time = std::env::var("FUZZ_SECONDS").ok();

@@ -1,5 +1,5 @@
-//! The real process, killed (SIGKILL) at random moments of the fixture pipeline, ends in the artifacts of a run that was
-//! left alone. Runs with every feature the default build has.
+//! The real process, killed (SIGKILL) at random moments of the fixture pipeline, ends in the
+//! artifacts of a run that was left alone. Runs with every feature the default build has.
 
 #![cfg(all(unix, feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -71,7 +71,8 @@ fn checkpoints(store: &Path) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Starts the pipeline and kills it soon after it has written a checkpoint in a folder that had none.
+/// Starts the pipeline and kills it soon after it has written a checkpoint in a folder that had
+/// none.
 fn kill_in_a_training(store: &Path, after: Duration) {
     let before = checkpoints(store);
     let mut child = start(store);

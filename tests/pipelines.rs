@@ -1,5 +1,5 @@
-//! The shipped pipelines, through the real binary: wiring, caching, reproducibility. Runs with every feature the default
-//! build has.
+//! The shipped pipelines, through the real binary: wiring, caching, reproducibility. Runs with
+//! every feature the default build has.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -26,7 +26,7 @@ fn gfm_pipe(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs the fixture pipeline and gives the stages of its last event by name.
+/// Runs the fixture pipeline and returns the stages of its last event by name.
 fn run(store: &Path, more: &[&str]) -> BTreeMap<String, Value> {
     run_file("pipelines/ci.yaml", store, more)
 }
@@ -76,7 +76,8 @@ fn one_and_two_threads_give_the_same_artifacts_and_a_second_run_is_cached() {
     let start = Instant::now();
     let again = run(one.path(), &[]);
     assert_eq!(status(&again, "cached").len(), a.len());
-    // Two seconds is the promise of the release build; an unoptimised one on a busy machine gets more.
+    // Two seconds is the promise of the release build; an unoptimised one on a busy machine gets
+    // more.
     let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
     assert!(
         start.elapsed().as_secs_f64() < limit,

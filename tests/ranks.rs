@@ -1,4 +1,5 @@
-//! Several ranks over a real MPI: `cargo test --features mpi --test ranks`. Without `mpirun` the tests say so and pass.
+//! Several ranks over a real MPI: `cargo test --features mpi --test ranks`. Without `mpirun` the
+//! tests say so and pass.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 

@@ -1,6 +1,8 @@
-//! Reports of the loader, whole: each `tests/spec/bad/NAME.yaml` must give exactly what stands in `NAME.txt` beside it.
+//! Reports of the loader, whole: each `tests/spec/bad/NAME.yaml` must give exactly what stands in
+//! `NAME.txt` beside it.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test spec` writes the texts anew; read the difference before committing it.
+//! `UPDATE_GOLDEN=1 cargo test --test spec` writes the texts anew; read the difference before
+//! committing it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "spec/toy.rs"]

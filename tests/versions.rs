@@ -1,7 +1,9 @@
-//! An operator whose output changed has another VERSION: every built-in operator on the fixtures, compared with
-//! `tests/versions.json`. Otherwise caches would give the old output under a key that promises the new one.
+//! An operator whose output changed has another VERSION: every built-in operator on the fixtures,
+//! compared with `tests/versions.json`. Otherwise caches would return the old output under a key
+//! that promises the new one.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test versions` writes the file anew, but never another output under the same VERSION.
+//! `UPDATE_GOLDEN=1 cargo test --test versions` writes the file anew, but never another output
+//! under the same VERSION.
 
 #![cfg(all(unix, feature = "gfm", feature = "static-encoder", feature = "english"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -28,7 +30,8 @@ use serde_json::{Value, json};
 use content::{Content, TOLERANCE, scrambled};
 use judge::{Finding, Golden, Operator, Stage, judge};
 
-/// Its files are trained weights, byte for byte: another CPU's differ. It gives the shape of a model for `given`.
+/// Its files are trained weights, byte for byte: another CPU's differ. It gives the shape of a
+/// model for `given`.
 const NOT_COMPARED: &str = "shape";
 
 fn root() -> PathBuf {

@@ -36,7 +36,8 @@ pub struct Common {
     /// Device for training and evaluation: auto (a GPU where there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device_name)]
     pub device: String,
-    /// Count what is counted a rank (`train.batch_size`) for N ranks [default: those that were started]
+    /// Count what is counted a rank (`train.batch_size`) for N ranks
+    /// [default: those that were started]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub ranks: Option<u16>,
     /// Threads for computing [default: one per CPU, shared by the ranks of a host]
@@ -80,7 +81,8 @@ fn enter(dir: Option<&Path>) -> CliResult<()> {
 /// What verbs take that may look into a remote.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RemoteArg {
-    /// A store that several machines share, for what this one lacks: a folder, s3://BUCKET/PREFIX, gs://… or az://…
+    /// A store that several machines share, for what this one lacks: a folder,
+    /// s3://BUCKET/PREFIX, gs://… or az://…
     #[arg(
         long,
         value_name = "PLACE",
@@ -129,7 +131,8 @@ pub struct Select {
 }
 
 impl Select {
-    /// As the planner takes it. Paths are relative to the process's working directory, which `-C` has set.
+    /// As the planner takes it. Paths are relative to the process's working directory, which `-C`
+    /// has set.
     pub fn request(&self) -> Request {
         Request {
             base: PathBuf::new(),
@@ -150,7 +153,8 @@ fn names(given: &[String]) -> Vec<String> {
     all.map(str::to_owned).collect()
 }
 
-/// Threads for one of several ranks that share a host's CPUs. Where a launcher bound it to some of them, it has these.
+/// Threads for one of several ranks that share a host's CPUs. Where a launcher bound it to some of
+/// them, it has these.
 fn threads_of_rank() -> Option<usize> {
     let launch = ranks::launched()?;
     let mine = std::thread::available_parallelism().ok()?.get();
@@ -169,7 +173,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The process's environment; what is no text cannot be a value.
+/// The process's environment; what is not text cannot be a value.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
@@ -191,7 +195,8 @@ impl Common {
         Ok(())
     }
 
-    /// The device that `--device` stands for here, `cpu` or `cuda:N`. Each rank of a host has a GPU of its own, unless one is named.
+    /// The device that `--device` stands for here, `cpu` or `cuda:N`. Each rank of a host has a GPU
+    /// of its own, unless one is named.
     pub fn open_device(&self) -> CliResult<String> {
         let local = ranks::launched().map_or(0, |l| l.local_rank);
         resolve_device(&self.device, local).map_err(|e| {
@@ -237,7 +242,7 @@ impl Common {
         Ok(pipeline.for_ranks(ranks))
     }
 
-    /// The ranks that what is counted a rank is counted for.
+    /// How many ranks parameters that count per rank are multiplied by.
     fn ranks(&self) -> CliResult<usize> {
         let started = ranks::launched().map(|l| l.size);
         match (self.ranks.map(usize::from), started) {

@@ -36,7 +36,8 @@ pub struct Args {
     /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several, or of documents; or a
     /// pipeline, for what it reads
     path: PathBuf,
-    /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of these [without names: errors]
+    /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of
+    /// these [without names: errors]
     #[arg(
         long,
         value_name = "CHECK,…",
@@ -53,7 +54,8 @@ pub struct Args {
     /// One JSON object with every finding, for programs
     #[arg(long, conflicts_with = "all")]
     json: bool,
-    /// Layers of the model: how many triples away a gold document may be [default: 6, or as the pipeline says]
+    /// Layers of the model: how many triples away a gold document may be
+    /// [default: 6, or as the pipeline says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
     layers: Option<u32>,
     /// Let stages run programs the pipeline names, where data is made by some
@@ -94,7 +96,8 @@ struct Missing {
     unread: bool,
 }
 
-/// What is not there of data sets, by what their audits are called: the folder, or the graph where there is no more.
+/// What is not there of data sets, by what their audits are called: the folder, or the graph where
+/// there is no more.
 fn not_there(sets: &[DataSet]) -> BTreeMap<String, Missing> {
     let mut out = BTreeMap::new();
     for set in sets {
@@ -110,7 +113,7 @@ fn not_there(sets: &[DataSet]) -> BTreeMap<String, Missing> {
     out
 }
 
-/// Audits data and gives the exit code.
+/// Audits data and returns the exit code.
 pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
     args.common.apply()?;
     let (pipeline, targets, found) = described(args, ops)?;
@@ -132,7 +135,7 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         device: args.common.open_device()?,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
-        // A look at data is no run: `latest` stays what it is, and `gc` keeps what runs used.
+        // A look at data is not a run: `latest` stays what it is, and `gc` keeps what runs used.
         recorded: false,
         ..RunOptions::default()
     };

@@ -205,7 +205,8 @@ fn flow(value: &Value) -> String {
 }
 
 fn text(s: &str) -> String {
-    // What the YAML library would write on one line without or with quotes; anything longer in JSON's quotes.
+    // What the YAML library would write on one line without or with quotes; anything longer in
+    // JSON's quotes.
     let plain = serde_yaml::to_string(s).unwrap_or_default();
     let plain = plain.trim_end();
     if plain.contains('\n') || plain.starts_with(['|', '>']) {

@@ -1,7 +1,7 @@
 //! `gfm-pipe graph`: a pipeline as text for Mermaid or Graphviz.
 //!
-//! Invariant: whatever the names, the text parses. Stages get ids of their own, since a name may be a word of the
-//! language (`end`, `graph`); names and labels stand in quotes.
+//! Invariant: whatever the names, the text parses. Stages get ids of their own, since a name may be
+//! a word of the language (`end`, `graph`); names and labels stand in quotes.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

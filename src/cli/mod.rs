@@ -1,7 +1,8 @@
 //! The command line: one file a verb.
 //!
-//! Parses, calls the library, prints, and turns errors into exit codes. Invariant: results go to standard output, everything
-//! said about them to standard error; nothing is decided here that a program using the library would have to decide again.
+//! Parses, calls the library, prints, and turns errors into exit codes. Invariant: results go to
+//! standard output, everything said about them to standard error; nothing is decided here that a
+//! program using the library would have to decide again.
 
 mod args;
 mod audit;
@@ -124,8 +125,8 @@ struct OpsArgs {
     name: Option<String>,
 }
 
-/// Runs the command line of this process with these operators. A binary with operators of its own calls this with them
-/// added to [`crate::registry::builtin`].
+/// Runs the command line of this process with these operators. A binary with operators of its own
+/// calls this with them added to [`crate::registry::builtin`].
 pub fn main(ops: Vec<OpEntry>) -> ExitCode {
     main_from(std::env::args_os(), &ops)
 }
@@ -241,7 +242,7 @@ fn look(terminal: bool) -> Look {
     }
 }
 
-/// Diagnostics of the program itself, for whoever sets GFM_PIPE_LOG (`debug`, `gfm_pipe=trace`).
+/// Diagnostics of the program itself, for users who set GFM_PIPE_LOG (`debug`, `gfm_pipe=trace`).
 fn logging() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("GFM_PIPE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));

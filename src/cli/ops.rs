@@ -1,6 +1,7 @@
 //! `gfm-pipe ops`: what operators there are, and all about one of them, as text.
 //!
-//! The text is made from what an operator declares, so that it cannot go out of date. Nothing is printed here.
+//! The text is made from what an operator declares, so that it cannot go out of date. Nothing is
+//! printed here.
 
 use std::fmt::{self, Write as _};
 
@@ -163,8 +164,8 @@ fn meaning(f: &Field) -> String {
     text
 }
 
-/// Columns aligned by their widest cell, the last one free; very wide cells push the rest to the right of their own line
-/// only.
+/// Columns aligned by their widest cell, the last one free; very wide cells push the rest to the
+/// right of their own line only.
 fn table<const N: usize>(indent: usize, rows: impl Iterator<Item = [String; N]>) -> String {
     const WIDEST: usize = 40;
     let rows: Vec<[String; N]> = rows.collect();

@@ -1,4 +1,5 @@
-//! The reference pages in docs/, made from what operators declare. Nothing is printed here; a test writes and compares the files.
+//! The reference pages in docs/, made from what operators declare. Nothing is printed here; a test
+//! writes and compares the files.
 
 use std::fmt::Write as _;
 

@@ -67,7 +67,7 @@ enum LogFormat {
     Json,
 }
 
-/// Runs a pipeline and gives the exit code.
+/// Runs a pipeline and returns the exit code.
 pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     args.common.apply()?;
     let device = args.common.open_device()?;
@@ -176,7 +176,7 @@ fn meet(
     store: &Store,
     device: &str,
 ) -> OpResult<Team> {
-    let claims = ranks::claims(pipeline, ops, store, Path::new(""), device);
+    let claims = ranks::shared_setup(pipeline, ops, store, Path::new(""), device);
     let mut settings = Settings::default();
     let silence = std::env::var("GFM_PIPE_RANK_SILENCE").ok();
     if let Some(seconds) = silence.and_then(|s| s.parse().ok()) {
@@ -189,7 +189,8 @@ fn refused(e: OpError) -> CliError {
     CliError::usage(e.to_string()).hint_opt(e.advice())
 }
 
-/// Computes what rank 0 says, and gives the exit code. Rank 0 says what there is to say, unless it is gone.
+/// Computes what rank 0 orders, and returns the exit code. Rank 0 reports, unless it
+/// is gone.
 fn follow(team: &Arc<Team>, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
     let cancel = Cancel::default();
     let err = Out::stderr();
@@ -214,7 +215,8 @@ fn follow(team: &Arc<Team>, ops: &[OpEntry], store: &Store, device: &str) -> u8 
 /// How long a stage may take to end by itself after a rank is gone.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// Ends the process where it cannot end by itself: a device that adds up gradients waits for good for one that is gone.
+/// Ends the process where it cannot end by itself: a device that adds up gradients waits for good
+/// for one that is gone.
 fn guard(stuck: impl Fn() -> Option<OpError> + Send + 'static) {
     let watch = move || {
         let mut since: Option<Instant> = None;

@@ -64,7 +64,7 @@ fn status(store: &Store, run: &PastRun) -> &'static str {
     }
 }
 
-/// All runs; journals that cannot be read are told.
+/// All runs; journals that cannot be read are reported.
 pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     let (runs, bad) = history::runs(store)?;
     for e in bad {

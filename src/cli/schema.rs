@@ -1,4 +1,5 @@
-//! `gfm-pipe schema`: the JSON Schema of pipeline files, for editors, made from what operators declare.
+//! `gfm-pipe schema`: the JSON Schema of pipeline files, for editors, made from what operators
+//! declare.
 
 use gfm_pipe_api::{Arity, Field, InPort, OpEntry, Schema, Type};
 use serde_json::{Map, Value, json};
@@ -91,7 +92,8 @@ fn port(p: &InPort) -> (String, Value) {
     (p.name.to_owned(), value)
 }
 
-/// A mapping. Keys are not `required`: a file may be merged with others, and the loader says what is missing.
+/// A mapping. Keys are not `required`: a file may be merged with others, and the loader says what
+/// is missing.
 fn object(schema: &Schema) -> Value {
     let known = schema.fields.iter().filter(|f| f.refused.is_none());
     let properties: Map<String, Value> = known.map(|f| (f.name.to_owned(), field(f))).collect();

@@ -35,7 +35,7 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Draws a run until it ends; gives the run's exit code, and 0 where it still goes on.
+/// Draws a run until it ends; returns the run's exit code, and 0 where it still goes on.
 pub fn watch(args: &Args, out: &Out, err: &Out) -> CliResult<u8> {
     let store = args.store.open()?;
     let runs = all(&store, err)?;
@@ -96,7 +96,8 @@ impl Watch<'_> {
         let run = self.state.run.clone();
         let journal = record::journal_of(self.store, &run)?;
         let life = journal.map_or(Life::Unknown, |j| record::life(self.store, &j));
-        // Whether the run still writes is asked before its events are read: what it has written by then is all of them.
+        // Whether the run still writes is asked before its events are read: what it has written by
+        // then is all of them.
         let writes = self.store.run_held(&run) == Some(true);
         for recorded in self.reader.poll()? {
             self.state.apply(&recorded);

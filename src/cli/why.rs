@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// How a stage ended or would end, and why.
-struct Told {
+struct Explained {
     word: &'static str,
     reasons: Vec<String>,
     manifest: Option<Manifest>,
@@ -78,7 +78,7 @@ pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
 }
 
 /// The stages of the latest run.
-fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Told>)> {
+fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Explained>)> {
     let journal = latest(store)?.ok_or_else(|| {
         CliError::usage(format!("{} has no finished run", store.root().display()))
             .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
@@ -106,7 +106,7 @@ fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Told>)> {
         });
         all.insert(
             r.name.clone(),
-            Told {
+            Explained {
                 word,
                 reasons: r.reasons.clone(),
                 manifest,
@@ -127,7 +127,7 @@ fn planned(
     file: &std::path::Path,
     store: &Store,
     ops: &[OpEntry],
-) -> CliResult<(String, BTreeMap<String, Told>)> {
+) -> CliResult<(String, BTreeMap<String, Explained>)> {
     let pipeline = args.common.load(file, ops)?;
     let request = Request {
         remote: args.remote.open(false)?,
@@ -149,7 +149,7 @@ fn planned(
         };
         all.insert(
             p.name,
-            Told {
+            Explained {
                 word,
                 reasons,
                 manifest,
@@ -161,7 +161,7 @@ fn planned(
 }
 
 /// The stage with its reasons; below an input that changed, that input's own.
-fn tree(all: &BTreeMap<String, Told>, stage: &str, depth: usize, out: &mut String) {
+fn tree(all: &BTreeMap<String, Explained>, stage: &str, depth: usize, out: &mut String) {
     let Some(told) = all.get(stage) else {
         return;
     };

@@ -10,8 +10,9 @@ use crate::plan::{DecideError, Prepared, StageTrouble};
 use crate::record::EventSink;
 use crate::spec::Pipeline;
 
-/// Lets the operators of stages whose files are missing get them, and looks again. A failure takes the place of what was missing, and
-/// nothing more is tried then: the next one would most likely fail alike.
+/// Lets the operators of stages whose files are missing get them, and looks again. A failure takes
+/// the place of what was missing, and nothing more is tried then: the next one would most likely
+/// fail alike.
 pub(super) fn fetch(
     pipeline: &Pipeline,
     prepared: &mut Prepared,

@@ -1,7 +1,8 @@
 //! What of the machine running stages occupy.
 //!
-//! Invariant: permits are taken in one order (GPUs, memory, CPUs, then a place among the stages that run), and a stage that asks for
-//! more than there is takes all there is: so every stage gets its turn, and none waits for one that waits for it.
+//! Invariant: permits are taken in one order (GPUs, memory, CPUs, then a place among the stages
+//! that run), and a stage that asks for more than there is takes all there is: so every stage gets
+//! its turn, and none waits for one that waits for it.
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ impl StageReporter {
 
 impl Reporter for StageReporter {
     fn progress(&self, done: u64, total: u64, unit: &str, note: &str) {
-        // The last unit is always told; of several threads at the same instant one wins.
+        // The last unit is always reported; when several threads report at once, one wins.
         if !self.due(unit) && done < total {
             return;
         }

@@ -36,11 +36,13 @@ pub struct RunOptions {
     pub device: String,
     /// Whether stages may run programs the pipeline names.
     pub allow_exec: bool,
-    /// What such programs may be given of the environment: `PATH`, and what they are declared to get.
+    /// What such programs may be given of the environment: `PATH`, and what they are declared to
+    /// get.
     pub environment: Environment,
     /// The ranks that compute stages with this process, where there are others.
     pub lead: Option<Arc<Lead>>,
-    /// Whether it is a run that people look for later: it has a journal then, and `gc` keeps what it used.
+    /// Whether it is a run that people look for later: it has a journal then, and `gc` keeps what
+    /// it used.
     pub recorded: bool,
 }
 
@@ -395,7 +397,7 @@ fn status(stages: &[StageRecord], roles: &[Role], cancel: &Cancel) -> RunStatus 
     }
 }
 
-/// Gives the remote what the run has stored and it lacks.
+/// Sends the remote what the run has stored and it lacks.
 fn push(
     remote: &Remote,
     store: &Store,
@@ -404,7 +406,7 @@ fn push(
     cancel: &Cancel,
 ) {
     if cancel.is_cancelled() {
-        // Whoever stopped the run waits for its end; the next run gives the rest.
+        // The user who stopped the run waits for its end; the next run sends the rest.
         return;
     }
     let stored = stages.iter().filter_map(|s| match s.status {

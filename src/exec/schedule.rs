@@ -1,8 +1,9 @@
 //! dagrs as the scheduler.
 //!
-//! dagrs carries topology, cycle check, task spawning and signalling; everything else is this node's own business. All nodes
-//! start at once and wait for one message from each input. Invariant: every node sends exactly one message along each edge on
-//! every path, also when its work panics, because a successor that gets none would wait for ever.
+//! dagrs carries topology, cycle check, task spawning and signalling; everything else is this
+//! node's own business. All nodes start at once and wait for one message from each input.
+//! Invariant: every node sends exactly one message along each edge on every path, also when its
+//! work panics, because a successor that gets none would wait for ever.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,9 +95,11 @@ impl Node for StageNode {
         }
         let (stage, role) = (Arc::clone(&self.stage), self.role);
         let shared = Arc::clone(&self.shared);
-        // In a task of its own, so that a panic of the engine itself ends here and the messages below are still sent.
+        // In a task of its own, so that a panic of the engine itself ends here and the messages
+        // below are still sent.
         let work = tokio::spawn(work(Arc::clone(&stage), role, shared, signals));
-        // The permit is held until everybody was told that the stage ended: nobody shall hear of more at once than there may be.
+        // The permit is held until every successor knows that the stage ended: none shall see
+        // more at once than there may be.
         let ((record, ports), _permit) = work.await.unwrap_or_else(|e| {
             let error = format!("the engine failed: {e}");
             let record = StageRecord::engine_failed(&stage.name, stage.op.name, error);

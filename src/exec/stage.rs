@@ -526,7 +526,8 @@ pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
     }
 }
 
-/// How long to wait before a retry: twice as long each time, for what only needs time (a disk, a network).
+/// How long to wait before a retry: twice as long each time, for what only needs time (a disk, a
+/// network).
 fn pause(retry: u32) -> Duration {
     Duration::from_secs(1 << retry.saturating_sub(1).min(5))
 }

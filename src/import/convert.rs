@@ -1,7 +1,8 @@
 //! A configuration's tree to stages.
 //!
-//! What an operator's schema knows goes into `with`; data sets and encoder become stages. Class defaults of the reference that
-//! its configuration files do not have (no shortcut, no layer norm) are written out.
+//! What an operator's schema knows goes into `with`; data sets and encoder become stages. Class
+//! defaults of the reference that its configuration files do not have (no shortcut, no layer norm)
+//! are written out.
 
 use std::collections::BTreeSet;
 use std::path::Path;

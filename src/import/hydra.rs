@@ -1,7 +1,9 @@
-//! A Hydra configuration as one tree: overrides applied, `defaults` merged in, `${…}` references resolved.
+//! A Hydra configuration as one tree: overrides applied, `defaults` merged in, `${…}` references
+//! resolved.
 //!
-//! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not there, those of GFM-RAG 1.0.0 are
-//! known by name. Resolvers that need a running Hydra (`${now:…}`) stay as they are.
+//! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not
+//! there, those of GFM-RAG 1.0.0 are known by name. Resolvers that need a running Hydra
+//! (`${now:…}`) stay as they are.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -142,7 +144,8 @@ fn parse(file: &Path) -> Result<(Map<String, Value>, String), ImportError> {
     }
 }
 
-/// The `defaults` list: groups with the option chosen, and where the configuration's own keys come among them.
+/// The `defaults` list: groups with the option chosen, and where the configuration's own keys come
+/// among them.
 struct Groups {
     chosen: Vec<Chosen>,
     /// How many groups come before the configuration itself, which then wins over them.
@@ -341,8 +344,8 @@ fn steps(path: &str) -> Option<Vec<String>> {
     (steps.len() <= 50 && steps.iter().all(|s| !s.is_empty())).then_some(steps)
 }
 
-/// Sets a value, or removes it (`None`). It gives `None` where the way leads through something that has no parts: a number,
-/// or a reference, which is to be set where it points.
+/// Sets a value, or removes it (`None`). It gives `None` where the way leads through something that
+/// has no parts: a number, or a reference, which is to be set where it points.
 fn set(at: &mut Value, steps: &[String], value: Option<Value>) -> Option<()> {
     let (first, rest) = steps.split_first()?;
     if at.is_null() {

@@ -71,7 +71,7 @@ pub enum ImportError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is no YAML, or no mapping.
+    /// It is not YAML, or not a mapping.
     #[error("{}: {message}", file.display())]
     Yaml {
         /// The file.

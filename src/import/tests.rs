@@ -1,4 +1,5 @@
-//! Each `tests/import/NAME.yaml` must give exactly `NAME.pipeline.yaml` beside it. `UPDATE_GOLDEN=1` writes these anew.
+//! Each `tests/import/NAME.yaml` must give exactly `NAME.pipeline.yaml` beside it.
+//! `UPDATE_GOLDEN=1` writes these anew.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 

@@ -323,7 +323,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Files of a data set, which are no other's.
+    /// Files of a data set that no other set has.
     fn give(root: &Path, files: &[&str]) {
         for f in files {
             let path = root.join(f);
@@ -364,7 +364,7 @@ mod tests {
                 .enumerate()
                 .filter(|(i, _)| picked >> i & 1 == 1)
             {
-                // Names that are no text in YAML, and some that are hard to write.
+                // Names that are not text in YAML, and some that are hard to write.
                 let name = ["true", "null", "a {{ b }}", "set: \"b\"", "1e3", "~"][i];
                 give(&dir.path().join(name), files);
             }

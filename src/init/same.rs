@@ -32,7 +32,7 @@ impl LeftOut {
 }
 
 /// The data sets found in a folder, without those whose files another one has, in the same order,
-/// and those left out. Of a folder and links to it the folder stays; of two copies the first, or
+/// and those left out. A folder stays and links to it go; the first of two copies stays, or
 /// the one with more files.
 pub fn once(folder: &Path, found: Vec<DataSet>) -> (Vec<DataSet>, Vec<LeftOut>) {
     let mut contents = Contents::default();

@@ -11,7 +11,7 @@ pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A path as a value: braces of its own are no template.
+/// A path as a value: braces of its own are not a template.
 pub(super) fn path(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     if ["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {

@@ -1,7 +1,8 @@
 //! What happens to a stage: cached, or run and why.
 //!
-//! The executor and the `plan` verb ask the same [`Planner`], so a plan agrees with the run by construction. Where the output
-//! of an input stage is not known yet, neither is the stage's key; [`Planner::walk`] says so instead of guessing.
+//! The executor and the `plan` verb ask the same [`Planner`], so a plan agrees with the run by
+//! construction. Where the output of an input stage is not known yet, neither is the stage's key;
+//! [`Planner::walk`] says so instead of guessing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,7 +152,8 @@ impl Planner {
         Ok((ingredients, seen))
     }
 
-    /// What the operator adds to the key. Asked once for the same parameters: it may hash megabytes.
+    /// What the operator adds to the key. Asked once for the same parameters: it may hash
+    /// megabytes.
     fn fingerprint(&self, stage: &Stage) -> Result<Option<String>, OpError> {
         let asked = (stage.op.name, stage.params.to_string());
         let known = self.fingerprints.lock();
@@ -231,7 +233,8 @@ impl Planner {
         out
     }
 
-    /// Says what a run would do, without running; and every stage about which nothing can be said, with why.
+    /// Says what a run would do, without running; and every stage about which nothing can be said,
+    /// with why.
     pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> (Vec<StagePlan>, Vec<StageTrouble>) {
         let mut plans: BTreeMap<usize, StagePlan> = BTreeMap::new();
         let mut known: Known<'_> = BTreeMap::new();
@@ -298,7 +301,8 @@ impl Planner {
             if self.is_forced(&stage.name) {
                 reasons.push(Reason::Forced);
             }
-            // Files are looked at all the same: a missing one is better told now than in an hour.
+            // Files are looked at all the same: a missing one is better reported now than in an
+            // hour.
             let (now, _) = self.ingredients(stage, &inputs)?;
             match LastLook::read(&self.store, &self.pipeline, &stage.name) {
                 None => reasons.push(Reason::NeverRan),
@@ -364,7 +368,8 @@ pub enum Verdict {
     Remote(Box<Manifest>),
     /// It runs.
     Run(Vec<Reason>),
-    /// An input runs: the stage runs too, unless that input's output or an earlier run of this stage is the same.
+    /// An input runs: the stage runs too, unless that input's output or an earlier run of this
+    /// stage is the same.
     Depends(Vec<Reason>),
     /// The selection leaves it out but needs its output, which the store does not have.
     NotStored,

@@ -1,7 +1,8 @@
-//! Why a stage runs: the difference between what it is made of now and what it was made of when last asked for.
+//! Why a stage runs: the difference between what it is made of now and what it was made of when
+//! last asked for.
 //!
-//! The last look is kept per pipeline name and stage name. It never decides whether a stage runs (the key does); losing it
-//! costs an explanation, not a result.
+//! The last look is kept per pipeline name and stage name. It never decides whether a stage runs
+//! (the key does); losing it costs an explanation, not a result.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -169,7 +170,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Ingredients as they come back from a file: a float may differ in its last digit, and is to be compared as such.
+/// Ingredients as they come back from a file: a float may differ in its last digit, and is to be
+/// compared as such.
 fn reread(i: &Ingredients) -> Ingredients {
     let text = serde_json::to_string(&i.params).unwrap_or_default();
     let params = serde_json::from_str(&text).unwrap_or_else(|_| i.params.clone());
@@ -222,7 +224,7 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
 fn show(v: Option<&Value>) -> String {
     match v {
         None => "(unset)".to_owned(),
-        // Quoted where the quotes tell something.
+        // Quoted where quotes change the meaning.
         Some(Value::String(s)) if s.is_empty() || s.contains(char::is_whitespace) => {
             format!("{s:?}")
         }

@@ -1,8 +1,9 @@
 //! The only place where the key of a stage is made.
 //!
-//! Invariant: two stages with the same key give the same output. So a key is made of everything that can change the output
-//! and of nothing else: cache format, operator name and version, parameters with an effect, content of the inputs, content of
-//! the files read, and what the operator itself adds. Not in it: names of stages, paths, times, device, threads.
+//! Invariant: two stages with the same key give the same output. So a key is made of everything
+//! that can change the output and of nothing else: cache format, operator name and version,
+//! parameters with an effect, content of the inputs, content of the files read, and what the
+//! operator itself adds. Not in it: names of stages, paths, times, device, threads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use gfm_pipe_api::{Artifact, OpEntry, Schema, Type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Raised when the meaning of a key or of anything stored under it changes: no older entry is found then.
+/// Raised when the meaning of a key or of anything stored under it changes: no older entry is found
+/// then.
 pub const CACHE_FORMAT: u32 = 1;
 
 /// Stands in a key for a path: that there is one is part of the stage, where it points to is not.
@@ -65,7 +67,8 @@ pub struct Ingredients {
     pub operator: String,
     /// Its version.
     pub version: u32,
-    /// Parameters that can change the result, defaults filled in, paths replaced by a mark, keys sorted.
+    /// Parameters that can change the result, defaults filled in, paths replaced by a mark, keys
+    /// sorted.
     pub params: Value,
     /// What the operator adds of its own.
     pub fingerprint: Option<String>,
@@ -79,8 +82,8 @@ pub struct Ingredients {
 }
 
 impl Ingredients {
-    /// Collects what the key of a stage is made of. `params` are validated ones; `fingerprint` is what
-    /// [`OpEntry::fingerprint`] gives for them.
+    /// Collects what the key of a stage is made of. `params` are validated ones; `fingerprint` is
+    /// what [`OpEntry::fingerprint`] gives for them.
     pub fn collect(
         op: &OpEntry,
         params: &Value,
@@ -150,7 +153,8 @@ pub fn key_params(op: &OpEntry, params: &Value) -> Value {
     canonical(&without_paths(&op.schema, &op.schema.effective(params)))
 }
 
-/// Sorts the keys of every mapping, so that equal values have equal text whatever order they were written in.
+/// Sorts the keys of every mapping, so that equal values have equal text whatever order they were
+/// written in.
 fn canonical(v: &Value) -> Value {
     match v {
         Value::Object(map) => {

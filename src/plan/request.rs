@@ -110,7 +110,7 @@ pub struct Prepared {
     pub troubles: Vec<StageTrouble>,
 }
 
-/// Holds that no two stages write to one place: which of them is there at the end would be chance.
+/// Checks that no two stages write to the same place: which result stays would be chance.
 fn places(pipeline: &Pipeline) -> Result<(), RequestError> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for stage in &pipeline.stages {

@@ -1,7 +1,8 @@
 //! Order of stages, and which of them `--only`, `--from` and `--until` ask for.
 //!
-//! Pure functions on a [`Pipeline`]: no store, no files. Whether a stage is cached is decided by whoever runs the plan;
-//! here is only said which stages are wanted, and which others their inputs come from.
+//! Pure functions on a [`Pipeline`]: no store, no files. Whether a stage is cached is decided by
+//! whoever runs the plan; here is only said which stages are wanted, and which others their inputs
+//! come from.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,8 @@ use crate::spec::{Pipeline, StageName};
 
 /// What a selection wants; empty lists want everything.
 ///
-/// Several conditions together want the stages that meet all of them: `--from embed --until pretrain` is the way between.
+/// Several conditions together want the stages that meet all of them:
+/// `--from embed --until pretrain` is the way between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Exactly these stages.
@@ -61,7 +63,8 @@ fn hint(near: &Option<String>, known: &[String]) -> String {
     }
 }
 
-/// Stage indices so that each stage comes after those it depends on or is `after`; otherwise in the order written.
+/// Stage indices so that each stage comes after those it depends on or is `after`; otherwise in the
+/// order written.
 pub fn order(pipeline: &Pipeline) -> Vec<usize> {
     let upstream = upstream(pipeline, true);
     let mut missing: Vec<usize> = upstream.iter().map(Vec::len).collect();
@@ -145,8 +148,8 @@ fn indices(
     Ok(out)
 }
 
-/// The stages a name means: the one of that name, those that a pattern takes (`kg[*]`), or all that `foreach` made of the
-/// stage of that name.
+/// The stages a name means: the one of that name, those that a pattern takes (`kg[*]`), or all that
+/// `foreach` made of the stage of that name.
 pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
     if let Some(i) = pipeline.stages.iter().position(|s| s.name == name) {
         return vec![i];
@@ -167,7 +170,8 @@ pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
         .collect()
 }
 
-/// For each stage, the stages it depends on, each once; with `after`, also those it only comes after.
+/// For each stage, the stages it depends on, each once; with `after`, also those it only comes
+/// after.
 fn upstream(pipeline: &Pipeline, after: bool) -> Vec<Vec<usize>> {
     let index: HashMap<&str, usize> = pipeline
         .stages

@@ -10,7 +10,7 @@ use gfm_pipe_api::{
     Artifact, Cancel, Context, ErrorKind, Level, Nowhere, OpEntry, OpError, OpResult, Reporter,
     ranks,
 };
-use gfm_pipe_ranks::{Order as Told, Team};
+use gfm_pipe_ranks::{Order as RankOrder, Team};
 use serde_json::Value;
 
 use super::order::Order;
@@ -19,7 +19,8 @@ use crate::store::Store;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Computes what rank 0 says until the run is over. `cancel` is this process's own wish to stop, of which rank 0 is told.
+/// Computes what rank 0 says until the run is over. `cancel` is this process's own wish to stop, of
+/// which rank 0 is told.
 ///
 /// # Errors
 /// When rank 0 is gone or ended the run: what it says.
@@ -78,8 +79,8 @@ impl Helper<'_> {
     fn all(&self) -> OpResult<()> {
         loop {
             let (number, order) = match self.team.next()? {
-                Told::Over => return Ok(()),
-                Told::Compute(number, order) => (number, order),
+                RankOrder::Over => return Ok(()),
+                RankOrder::Compute(number, order) => (number, order),
             };
             let mut work = Err(OpError::Cancelled);
             let prepared = crate::exec::caught(|| {

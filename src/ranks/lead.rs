@@ -90,7 +90,8 @@ impl Lead {
         format!("{} ranks: {}", members.len(), hosts.join(", "))
     }
 
-    /// Why the stage that is computed by all ranks cannot end by itself any more: one of them is gone.
+    /// Why the stage that is computed by all ranks cannot end by itself any more: one of them is
+    /// gone.
     pub fn stuck(&self) -> Option<OpError> {
         self.team
             .lost()

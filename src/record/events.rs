@@ -1,4 +1,4 @@
-//! Events of a run: one enum, whoever listens.
+//! Events of a run: one enum for all listeners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub enum StageStatus {
     Skipped,
 }
 
-/// A stage in the closing event: the machine-readable result of a run. Its keys are a promise to scripts.
+/// A stage in the closing event: the machine-readable result of a run. Its keys are a promise to
+/// scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSummary {
     /// Stage.
@@ -70,8 +71,8 @@ pub struct StageRecord {
     pub key: Option<Key>,
     /// Seconds by the wall clock.
     pub seconds: f64,
-    /// When it began, the look into the store included: milliseconds since 1970, UTC. Missing where it was not started, and
-    /// in journals of older versions.
+    /// When it began, the look into the store included: milliseconds since 1970, UTC. Missing where
+    /// it was not started, and in journals of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
     /// When it ended.
@@ -79,8 +80,8 @@ pub struct StageRecord {
     pub ended_ms: Option<u64>,
     /// Why it ran, or why it did not.
     pub reasons: Vec<String>,
-    /// What its input ports took in this run, `STAGE.PORT` by port; empty in journals of older versions. What is kept with a cached
-    /// result has the names of the run that made it.
+    /// What its input ports took in this run, `STAGE.PORT` by port; empty in journals of older
+    /// versions. What is kept with a cached result has the names of the run that made it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Vec<String>>,
     /// Stages it waited for without taking anything of them.
@@ -219,7 +220,8 @@ pub enum Event {
         /// Steps.
         step: u64,
     },
-    /// An operator failed and is tried again: what it told before is told again, from its last checkpoint or from the start.
+    /// An operator failed and is tried again: what it reported before is reported again, from its
+    /// last checkpoint or from the start.
     StageRetried {
         /// Stage.
         stage: String,
@@ -262,7 +264,7 @@ pub trait EventSink: Send + Sync {
     fn emit(&self, event: &Event);
 }
 
-/// Tells several listeners, in order.
+/// Passes events to several listeners, in order.
 pub struct Fanout(pub Vec<Arc<dyn EventSink>>);
 
 impl EventSink for Fanout {

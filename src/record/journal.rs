@@ -1,7 +1,7 @@
 //! The journal of a run: `runs/<id>.json` and `logs/<id>.log`.
 //!
-//! It is written when the run starts and again whenever a stage was computed, so that a killed run is told from a finished
-//! one. `runs/latest` names the last run that came to its end.
+//! It is written when the run starts and again whenever a stage was computed, so that a killed run
+//! is distinguished from a finished one. `runs/latest` names the last run that came to its end.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -121,7 +121,7 @@ impl EventSink for Journal {
             Event::StageFinished(r) => r.status != StageStatus::Cached,
             _ => false,
         };
-        // A journal that cannot be written costs history, never the run; `finish` tells of it.
+        // A journal that cannot be written costs history, never the run; `finish` reports it.
         if worth_saving {
             let _ = self.save(&inner.file);
         }
@@ -196,7 +196,8 @@ pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
     read_json(&store.journal_path(&run), FORMAT)
 }
 
-/// Whether a text may name a run: it becomes part of a path, so only what these names are made of is taken.
+/// Whether a text may name a run: it becomes part of a path, so only what these names are made of
+/// is taken.
 pub(super) fn is_run(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

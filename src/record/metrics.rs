@@ -1,7 +1,7 @@
 //! Metrics of a run: one series of points a stage and name, in memory and as a table.
 //!
-//! Invariant: steps rise within a series. What an operator tells again, because it was tried again, replaces what it told
-//! before, so no step is there twice.
+//! Invariant: steps rise within a series. What an operator reports again, because it was tried
+//! again, replaces what it reported before, so no step is there twice.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub struct Point {
     pub step: u64,
     /// Value.
     pub value: f64,
-    /// When it was told: milliseconds since 1970, UTC.
+    /// When it was reported: milliseconds since 1970, UTC.
     pub time_ms: u64,
 }
 
@@ -103,7 +103,7 @@ impl Metrics {
         points.push(point);
     }
 
-    /// Drops what a stage told of steps after this one, or everything.
+    /// Drops what a stage reported about steps after this one, or everything.
     fn forget_after(&mut self, stage: &str, step: Option<u64>) {
         for series in self.series.iter_mut().filter(|s| s.stage == stage) {
             let kept = step.map_or(0, |step| series.points.partition_point(|p| p.step <= step));
@@ -128,8 +128,8 @@ impl Metrics {
         all.filter(|s| !s.points.is_empty()).collect()
     }
 
-    /// Writes them as a Parquet table (stage, epoch, step, metric, value, time), replacing what was there; `tmp` is where files
-    /// are made.
+    /// Writes them as a Parquet table (stage, epoch, step, metric, value, time), replacing what was
+    /// there; `tmp` is where files are made.
     ///
     /// # Errors
     /// When the disk refuses; the old table is still there then.

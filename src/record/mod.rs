@@ -1,14 +1,14 @@
 //! What happens in a run: events, written down while it goes on, and its journal.
 //!
-//! Invariant: recording never fails a run; what could not be recorded is told as a warning.
+//! Invariant: recording never fails a run; what could not be recorded becomes a warning.
 
 pub mod diff;
 mod events;
-mod expect;
 pub mod history;
 mod journal;
 mod metrics;
 mod pace;
+mod past_durations;
 mod read;
 mod recorder;
 mod sequence;
@@ -17,10 +17,10 @@ mod tensorboard;
 mod time;
 
 pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, StageSummary};
-pub use expect::durations;
 pub use journal::{Journal, JournalFile, journal as journal_of, latest};
 pub use metrics::{Metrics, Point, Series};
-pub use pace::{Left, Pace};
+pub use pace::{Pace, Remaining};
+pub use past_durations::durations;
 pub use read::{EventReader, Life, Recorded, events_of, life, metrics_of};
 pub use recorder::Recorder;
 pub use state::{Phase, Progress, RunState, StageState};

@@ -6,7 +6,7 @@
 
 /// Time that a stage still takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Left {
+pub struct Remaining {
     /// Seconds.
     pub seconds: f64,
     /// Whether something is yet to come whose speed is not known: it takes longer than that.
@@ -78,7 +78,7 @@ impl Pace {
 
     /// Time that what was announced still takes, by its speed so far; `None` where nothing is known
     /// of that, or nothing is left to count.
-    pub fn left(&self, now_ms: u64) -> Option<Left> {
+    pub fn left(&self, now_ms: u64) -> Option<Remaining> {
         let (last, _) = self.last?;
         let (mut ms, mut at_least, mut known) = (0.0, false, false);
         for u in self.units.iter().filter(|u| u.done < u.total) {
@@ -90,7 +90,7 @@ impl Pace {
             ms += (u.total - u.done) as f64 * u.ms as f64 / u.timed as f64;
         }
         let seconds = (ms - now_ms.saturating_sub(last) as f64) / 1000.0;
-        known.then_some(Left {
+        known.then_some(Remaining {
             seconds: seconds.max(0.0),
             at_least,
         })
@@ -101,8 +101,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn left(seconds: f64, at_least: bool) -> Option<Left> {
-        Some(Left { seconds, at_least })
+    fn left(seconds: f64, at_least: bool) -> Option<Remaining> {
+        Some(Remaining { seconds, at_least })
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Reading what a run wrote down about itself, also while it goes on.
 //!
-//! A file of events is lines of JSON: a head with the format's version, then one event each. A last line without an end is
-//! one that is being written, or was when the run was killed; a line of a kind this version does not know is passed over.
+//! A file of events is lines of JSON: a head with the format's version, then one event each. A last
+//! line without an end is one that is being written, or was when the run was killed; a line of a
+//! kind this version does not know is passed over.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -19,7 +20,8 @@ use crate::store::{Store, StoreError};
 /// Format version of a file of events.
 pub(super) const EVENTS_FORMAT: u32 = 1;
 
-/// Where locks do not tell, a run without a sign for so long is taken for killed. It gives one every few seconds.
+/// Where locks do not tell, a run without a sign for so long is taken for killed. It gives one
+/// every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The first line.
@@ -52,7 +54,8 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// Opens the events of a run; `None` where none were recorded (by an older version), or `gc` removed them.
+    /// Opens the events of a run; `None` where none were recorded (by an older version), or `gc`
+    /// removed them.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -126,8 +129,8 @@ impl EventReader {
     }
 }
 
-/// All events of a run so far, in the order they happened; `None` where none were recorded (by an older version), or `gc`
-/// removed them.
+/// All events of a run so far, in the order they happened; `None` where none were recorded (by an
+/// older version), or `gc` removed them.
 ///
 /// # Errors
 /// When they cannot be read, or have an unknown version.
@@ -136,7 +139,8 @@ pub fn events_of(store: &Store, run: &str) -> Result<Option<Vec<Recorded>>, Stor
     reader.map(|mut r| r.poll()).transpose()
 }
 
-/// All metrics of a run so far: one series a stage and name, steps rising, each step once. Empty where no events were recorded.
+/// All metrics of a run so far: one series a stage and name, steps rising, each step once. Empty
+/// where no events were recorded.
 ///
 /// # Errors
 /// See [`events_of`].
@@ -161,7 +165,8 @@ pub enum Life {
     Unknown,
 }
 
-/// Whether a run goes on: by its journal, then by its lock, and where the file system has none by its last sign of life.
+/// Whether a run goes on: by its journal, then by its lock, and where the file system has none by
+/// its last sign of life.
 pub fn life(store: &Store, journal: &JournalFile) -> Life {
     if journal.status != RunStatus::Running {
         return Life::Ended(journal.status);
@@ -199,7 +204,7 @@ pub(super) fn fault(store: &Store, run: &str) -> Vec<(PathBuf, String)> {
 }
 
 impl EventReader {
-    /// Why lines are no JSON, if some are not.
+    /// Why lines are not JSON, if some are not.
     fn check(&mut self) -> Result<Option<String>, StoreError> {
         self.poll()?;
         self.file

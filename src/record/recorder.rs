@@ -1,9 +1,9 @@
-//! Writes down what happens in a run while it goes on: `runs/<id>.events.jsonl`, and the metrics among it as a table,
-//! `runs/<id>.metrics.parquet`.
+//! Writes down what happens in a run while it goes on: `runs/<id>.events.jsonl`, and the metrics
+//! among it as a table, `runs/<id>.metrics.parquet`.
 //!
-//! A thread of its own writes, so that no training waits for a disk. The events are what counts: lines appended and flushed one
-//! by one, so that a killed run has all but perhaps the last. The table is made of them for other programs, replaced as a whole
-//! from time to time.
+//! A thread of its own writes, so that no training waits for a disk. The events are what counts:
+//! lines appended and flushed one by one, so that a killed run has all but perhaps the last. The
+//! table is made of them for other programs, replaced as a whole from time to time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,7 +29,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How often the table is replaced at most while a stage goes on.
 const TABLE_EVERY: Duration = Duration::from_secs(30);
 
-/// The table is made anew each time: of a long run that may take a while, which must stay a small part of the time.
+/// The table is made anew each time: of a long run that may take a while, which must stay a small
+/// part of the time.
 const TABLE_SHARE: u32 = 20;
 
 /// How often a silent run gives a sign of life.
@@ -49,7 +50,7 @@ struct Inner {
 }
 
 impl Recorder {
-    /// Starts to write down the events of a run. What fails is told by [`Recorder::finish`].
+    /// Starts to write down the events of a run. [`Recorder::finish`] reports what fails.
     pub fn start(store: &Store, run: &str, pipeline: &str) -> Self {
         let (to_writer, events) = channel();
         let (store, run, pipeline) = (store.clone(), run.to_owned(), pipeline.to_owned());
@@ -161,8 +162,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Everything until nobody sends any more. After a failure nothing is appended (a line after half a line would be lost, too),
-    /// but the run goes on, and so does its lock.
+    /// Everything until nobody sends any more. After a failure nothing is appended (a line after
+    /// half a line would be lost, too), but the run goes on, and so does its lock.
     fn all(mut self, events: &Receiver<Recorded>) -> Result<(), StoreError> {
         let mut done = Ok(());
         loop {

@@ -1,4 +1,5 @@
-//! What is known of a run so far, put together from its events: where each stage stands, its progress, warnings, metrics.
+//! What is known of a run so far, put together from its events: where each stage stands, its
+//! progress, warnings, metrics.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use gfm_pipe_api::Level;
 
 use super::events::{Event, RunStatus, StageRecord, StageStatus};
 use super::metrics::Metrics;
-use super::pace::{Left, Pace};
+use super::pace::{Pace, Remaining};
 use super::read::Recorded;
 
 /// So many warnings are kept, the latest ones.
@@ -199,7 +200,7 @@ impl StageState {
     /// Time it still takes, by the speed of what it counts; where that says nothing yet or not all,
     /// by what it took last time. `None` where that is not known, or over: it takes longer than was
     /// thought.
-    pub fn left(&self, now_ms: u64) -> Option<Left> {
+    pub fn left(&self, now_ms: u64) -> Option<Remaining> {
         if self.phase != Phase::Running || self.pace.is_over() {
             return None;
         }
@@ -211,7 +212,7 @@ impl StageState {
             Some(left) if !left.at_least => Some(left),
             measured => {
                 let least = measured.map_or(0.0, |l| l.seconds);
-                let whole = last_time().filter(|s| *s > least).map(|seconds| Left {
+                let whole = last_time().filter(|s| *s > least).map(|seconds| Remaining {
                     seconds,
                     at_least: false,
                 });

@@ -1,8 +1,8 @@
 //! Metrics of a run for TensorBoard: `DIR/<run>/<stage>/events.out.tfevents.…`.
 //!
-//! A file is TFRecords (length and content, each with a masked CRC-32C) of `Event` messages of TensorBoard's protocol. Four kinds
-//! of field are all that scalars need, so they are encoded here; the crates that do it were last released years ago and bring
-//! code generators or image libraries.
+//! A file is TFRecords (length and content, each with a masked CRC-32C) of `Event` messages of
+//! TensorBoard's protocol. Four kinds of field are all that scalars need, so they are encoded here;
+//! the crates that do it were last released years ago and bring code generators or image libraries.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -35,7 +35,8 @@ struct Inner {
 #[derive(Default)]
 struct Stage {
     file: Option<File>,
-    /// A stage that is tried again tells steps from this one on again: what TensorBoard read of them is void.
+    /// A stage that is tried again reports steps from this one on again: what TensorBoard read of
+    /// them is void.
     void_from: Option<u64>,
 }
 
@@ -135,7 +136,8 @@ fn version(time: f64) -> Vec<u8> {
     out
 }
 
-/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`: later steps were told in vain.
+/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`: later steps were
+/// reported in vain.
 fn restart(time: f64, step: u64) -> Vec<u8> {
     let mut out = fixed64(1, time);
     out.extend(varint(2, step));
@@ -188,7 +190,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What the package `tensorboard` (2.x) writes for the same three events with its own record writer.
+    /// What the package `tensorboard` (2.x) writes for the same three events with its own record
+    /// writer.
     #[test]
     fn the_bytes_are_those_of_tensorboard_itself() {
         let want = "1800000000000000a37f4b220900001040fc54d9411a0d627261696e2e4576656e743a32338d2fe9\

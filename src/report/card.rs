@@ -84,8 +84,8 @@ struct Trouble {
     hint: Option<String>,
 }
 
-/// What a run left, as far as the card needs it.
-pub struct Left<'a> {
+/// What the card is made from.
+pub struct CardInputs<'a> {
     /// What happened.
     pub journal: &'a JournalFile,
     /// Evaluations, in the order of the pipeline.
@@ -96,7 +96,7 @@ pub struct Left<'a> {
     pub audits: &'a [Audit],
 }
 
-impl Left<'_> {
+impl CardInputs<'_> {
     /// The card.
     pub fn card(&self) -> Card {
         let mut card = Card {
@@ -251,7 +251,7 @@ impl Left<'_> {
     }
 }
 
-impl Left<'_> {
+impl CardInputs<'_> {
     /// What to do about a run without figures.
     fn unmeasured(&self) -> Advice {
         let measures = |s: &&StageRecord| matches!(s.op.as_str(), "evaluate" | "compare");

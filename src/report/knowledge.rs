@@ -141,8 +141,8 @@ impl Knowledge {
             .map_or("?", String::as_str)
     }
 
-    /// A shortest path from one of some entities to one of others, triples read in both directions: the number of its hops, and
-    /// the path in words. `None` where there is none.
+    /// A shortest path from one of some entities to one of others, triples read in both directions:
+    /// the number of its hops, and the path in words. `None` where there is none.
     pub fn path(&self, from: &[u32], to: &[u32]) -> Option<(usize, String)> {
         const UNSEEN: u32 = u32::MAX;
         const START: u32 = u32::MAX - 1;

@@ -99,7 +99,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
     } else {
         Vec::new()
     };
-    let card = card::Left {
+    let card = card::CardInputs {
         journal,
         summaries: &summaries,
         trainings: &trainings,
@@ -151,12 +151,14 @@ fn shown(text: &str) -> String {
 /// Fills one of the templates.
 fn page(name: &str, values: Value) -> Result<String, ReportError> {
     let mut env = Environment::new();
-    // Templates are called .html, so that whatever is put in is escaped unless it says it is markup.
+    // Templates are called .html, so that whatever is put in is escaped unless it says it is
+    // markup.
     env.add_template("parts.html", include_str!("parts.html"))?;
     env.add_template("page.html", include_str!("page.html"))?;
     env.add_template("compare.html", include_str!("compare.html"))?;
     env.set_formatter(|out, state, value| {
-        // Titles and questions may have anything in them: what would ring, or turn a line around, is shown by its number.
+        // Titles and questions may have anything in them: what would ring, or turn a line around,
+        // is shown by its number.
         let text = value.as_str().filter(|_| !value.is_safe());
         match text.filter(|t| t.contains(unseen)) {
             Some(text) => escape_formatter(out, state, &Value::from(shown(text))),

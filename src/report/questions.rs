@@ -210,7 +210,8 @@ fn answer(
     }
 }
 
-/// Those that tell most: where the model finds less than others, where nobody finds all, where only the model does; then its worst.
+/// The most instructive ones: where the model finds less than others, where nobody finds all, where
+/// only the model does; then its worst.
 fn choose(systems: &[String], places: &[Vec<Places>]) -> Vec<(usize, &'static str)> {
     let Some(own) = systems.iter().position(|s| s == "model") else {
         return Vec::new();
@@ -270,7 +271,8 @@ fn read_questions(t: &RecordBatch) -> Result<Vec<(String, Question)>, OpError> {
         .collect())
 }
 
-/// Systems in order, and by system (with its first ranker) and question where it puts the gold documents.
+/// Systems in order, and by system (with its first ranker) and question where it puts the gold
+/// documents.
 fn read_places(
     t: &RecordBatch,
     place: &HashMap<&str, usize>,

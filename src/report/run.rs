@@ -1,4 +1,5 @@
-//! A finished run as a report sees it: its stages, their manifests and the tables that are still in the store.
+//! A finished run as a report sees it: its stages, their manifests and the tables that are still in
+//! the store.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,8 @@ impl<'a> Run<'a> {
         let record = self.journal.stages.iter().find(|s| s.name == stage);
         match (record, self.manifests.get(stage)) {
             (Some(r), _) if !r.inputs.is_empty() => r.inputs.clone(),
-            // An older journal does not say. A manifest has the digests of what was taken, and names that may be of another run.
+            // An older journal does not say. A manifest has the digests of what was taken, and
+            // names that may be of another run.
             (_, Some(m)) => {
                 let of = |i: &InputId| self.giver(i);
                 let ports = m.ingredients.inputs.iter();

@@ -74,8 +74,8 @@ pub fn status(s: StageStatus) -> &'static str {
     }
 }
 
-/// The journal of a run with the stages that it did not see the end of, because it was killed or goes on; where the run's events say
-/// which these are.
+/// The journal of a run with the stages that it did not see the end of, because it was killed or
+/// goes on; where the run's events say which these are.
 pub fn with_unfinished(store: &Store, journal: &JournalFile) -> JournalFile {
     let mut whole = journal.clone();
     let Ok(Some(events)) = events_of(store, &journal.run) else {
@@ -248,7 +248,8 @@ pub fn dag(stages: &[StageView]) -> String {
     dag::draw(&nodes)
 }
 
-/// When stages ran, in the order they began; nothing where the journal does not know, as those of earlier versions.
+/// When stages ran, in the order they began; nothing where the journal does not know, as those of
+/// earlier versions.
 pub fn timeline(run: &Run<'_>) -> Option<String> {
     let stages = run.journal.stages.iter();
     let times = stages.filter_map(|s| Some((s, s.started_ms?, s.ended_ms?)));

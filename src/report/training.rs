@@ -103,7 +103,8 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Training, Lacking>
     read().map_err(other_version)
 }
 
-/// A training that left no history, because it failed or was killed: what was written down while it went on.
+/// A training that left no history, because it failed or was killed: what was written down while it
+/// went on.
 pub fn recorded(stage: &str, series: &[&Series]) -> Training {
     let points = |s: &Series| s.points.iter().map(|p| (p.step as f64, p.value)).collect();
     let shown = series.iter().filter(|s| {

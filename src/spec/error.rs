@@ -1,7 +1,8 @@
 //! Mistakes of a pipeline, and their text.
 //!
-//! Invariant: a [`SpecErrors`] is never empty, is sorted by place, says nothing twice, and carries the lines it shows, so
-//! that it can be rendered after the file is gone. No colour here and nothing is printed.
+//! Invariant: a [`SpecErrors`] is never empty, is sorted by place, says nothing twice, and carries
+//! the lines it shows, so that it can be rendered after the file is gone. No colour here and
+//! nothing is printed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,13 @@ use super::source::{Source, Sources, Span};
 const SHOWN: usize = 120;
 /// How much of a long line is shown before the mistake.
 const BEFORE: usize = 40;
-/// Longest message, in characters: a message quotes what the user wrote, which may be of any length.
+/// Longest message, in characters: a message quotes what the user wrote, which may be of any
+/// length.
 const LONGEST: usize = 600;
 /// Longest line that is shown at all, in bytes: nobody wrote a longer one by hand.
 const SHOWABLE: usize = 1 << 16;
-/// Most mistakes shown. Those found later are counted, but nothing that takes long is done for them.
+/// Most mistakes shown. Those found later are counted, but nothing that takes long is done for
+/// them.
 pub(super) const MOST: usize = 1000;
 
 /// Where a mistake is.

@@ -1,7 +1,9 @@
-//! `foreach` and `matrix`: one stage as written becomes one for each value, or for each combination of values.
+//! `foreach` and `matrix`: one stage as written becomes one for each value, or for each combination
+//! of values.
 //!
-//! Invariant: a stage made here is called `NAME[LABEL]` (`NAME[A,B]` over two names), its labels are unique in the pipeline, and
-//! the order of the stages is that in which the values are declared, the last name varying fastest.
+//! Invariant: a stage made here is called `NAME[LABEL]` (`NAME[A,B]` over two names), its labels
+//! are unique in the pipeline, and the order of the stages is that in which the values are
+//! declared, the last name varying fastest.
 
 use serde_json::Value;
 
@@ -11,7 +13,8 @@ use super::node::{Entry, near, quote};
 use super::render::{Vars, bad_name};
 use super::source::Span;
 
-/// A name with the value it has inside one stage, and how that value is written in the stage's name.
+/// A name with the value it has inside one stage, and how that value is written in the stage's
+/// name.
 #[derive(Debug, Clone)]
 pub(super) struct Bound {
     pub name: String,
@@ -49,7 +52,8 @@ pub(crate) struct StageName<'a> {
 }
 
 impl<'a> StageName<'a> {
-    /// `None` when brackets are not closed, or something follows them. Spaces around labels mean nothing.
+    /// `None` when brackets are not closed, or something follows them. Spaces around labels mean
+    /// nothing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let Some((base, rest)) = text.split_once('[') else {
             let labels = None;
@@ -65,7 +69,8 @@ impl<'a> StageName<'a> {
         })
     }
 
-    /// Whether it means a stage with these labels: `*` takes any, and a single `*` any number of them.
+    /// Whether it means a stage with these labels: `*` takes any, and a single `*` any number of
+    /// them.
     pub fn takes(&self, other: &[&str]) -> bool {
         match self.labels.as_deref() {
             None => other.is_empty(),
@@ -87,7 +92,7 @@ impl<'a> StageName<'a> {
 /// Cuts `STAGE.PORT…` after the stage: a dot inside brackets belongs to a label.
 pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     let from = match text.split_once('[') {
-        // A bracket after the first dot is no part of the stage's name.
+        // A bracket after the first dot is not part of the stage's name.
         Some((before, _)) if !before.contains('.') => text.find(']').unwrap_or(0),
         _ => 0,
     };
@@ -97,7 +102,8 @@ pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Splits a list of stages at its commas: one inside brackets belongs to a name, as in `fit[a,0.001]`.
+/// Splits a list of stages at its commas: one inside brackets belongs to a name, as in
+/// `fit[a,0.001]`.
 pub(crate) fn split_names(text: &str) -> Vec<&str> {
     let mut open = false;
     text.split(move |c: char| {
@@ -121,8 +127,8 @@ pub(super) fn is_label(text: &str) -> bool {
 const FOREACH: &str = "foreach: {NAME: [VALUE, VALUE]}; several names: matrix";
 const MATRIX: &str = "matrix: {NAME: [VALUE, VALUE], NAME: [VALUE, VALUE]}";
 
-/// The scopes of the stages that a stage's body asks for: one empty scope where it asks for nothing. `None` when it cannot be
-/// said, which is reported.
+/// The scopes of the stages that a stage's body asks for: one empty scope where it asks for
+/// nothing. `None` when it cannot be said, which is reported.
 pub(super) fn scopes(
     body: &[Entry],
     vars: &Vars,

@@ -1,8 +1,9 @@
 //! The files of a pipeline: the one named, those it includes, and those of variables.
 //!
-//! One rule puts them together: mappings are merged key by key, anything else is replaced, and what comes later wins. A file's
-//! includes come before the file itself, in the order listed. Invariant: all files of a pipeline together stay within the
-//! bounds of one ([`super::MAX_BYTES`], [`super::MAX_VALUES`]), and a file is read once however often it is included.
+//! One rule puts them together: mappings are merged key by key, anything else is replaced, and what
+//! comes later wins. A file's includes come before the file itself, in the order listed. Invariant:
+//! all files of a pipeline together stay within the bounds of one ([`super::MAX_BYTES`],
+//! [`super::MAX_VALUES`]), and a file is read once however often it is included.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -68,7 +69,8 @@ pub(super) fn read(
     root.filter(|_| !files.broken)
 }
 
-/// Reads a file of variables: a mapping of names to values, each entry with its place. What is wrong is reported at `at`.
+/// Reads a file of variables: a mapping of names to values, each entry with its place. What is
+/// wrong is reported at `at`.
 pub(super) fn variables(
     file: &Path,
     base: &Path,
@@ -199,7 +201,7 @@ fn utf8(from: impl Read) -> Result<String, Trouble> {
     })
 }
 
-/// What tells files apart whatever way leads to them.
+/// What identifies a file, whatever path leads to it.
 fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
@@ -211,7 +213,8 @@ struct Files<'a> {
     mistakes: &'a mut Vec<Mistake>,
     /// Bytes of all files read so far.
     bytes: usize,
-    /// The files that are being read, each included by the one before: the name for messages, and what it is.
+    /// The files that are being read, each included by the one before: the name for messages, and
+    /// what it is.
     chain: Vec<(PathBuf, PathBuf)>,
     /// Files that were read, with their own includes.
     done: HashMap<PathBuf, Option<Node>>,
@@ -373,7 +376,8 @@ fn merge(under: Node, over: Node) -> Node {
                 let both_maps =
                     matches!((&before.kind, &e.value.kind), (Kind::Map(_), Kind::Map(_)));
                 entries[i].value = merge(before, e.value);
-                // What is said about a whole mapping (something is missing) is said where it was first written.
+                // What is said about a whole mapping (something is missing) is said where it was
+                // first written.
                 if !both_maps {
                     entries[i].key = e.key;
                 }

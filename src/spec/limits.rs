@@ -1,4 +1,5 @@
-//! What a stage may take: how often it is tried, for how long, and what of the machine. None of it is part of its key.
+//! What a stage may take: how often it is tried, for how long, and what of the machine. None of it
+//! is part of its key.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ pub struct Limits {
     pub resources: Resources,
 }
 
-/// What of the machine a stage occupies while it runs: stages run side by side only where there is room for both.
+/// What of the machine a stage occupies while it runs: stages run side by side only where there is
+/// room for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resources {
     /// CPUs.

@@ -1,9 +1,11 @@
 //! YAML text to a validated [`Pipeline`].
 //!
-//! [`load`] goes one way: text -> tree with positions (`parse`) -> included files merged below it (`include`) -> overrides of
-//! the command line applied to it (`overrides`) -> templates rendered (`render`) -> checked against the operators (`validate`, `wiring`). Invariant: it
-//! gives either a pipeline that is right in every way that can be known without running it, or all mistakes at once, each
-//! with its place ([`SpecErrors`]); whatever the text, it does not panic. Not here: whether files exist that operators read.
+//! [`load`] goes one way: text -> tree with positions (`parse`) -> included files merged below it
+//! (`include`) -> overrides of the command line applied to it (`overrides`) -> templates rendered
+//! (`render`) -> checked against the operators (`validate`, `wiring`). Invariant: it gives either a
+//! pipeline that is right in every way that can be known without running it, or all mistakes at
+//! once, each with its place ([`SpecErrors`]); whatever the text, it does not panic. Not here:
+//! whether files exist that operators read.
 
 mod error;
 mod expand;

@@ -1,8 +1,8 @@
 //! The tree of a pipeline file: scalars, lists and mappings, each with its span.
 //!
-//! Invariant: keys of a mapping are plain texts and unique; a file's nodes are at most [`super::MAX_DEPTH`] deep, and
-//! overrides add as much again, so that recursion over a tree is safe. Scalars hold text
-//! as written: what it means is decided in `scalar` and `render`.
+//! Invariant: keys of a mapping are plain texts and unique; a file's nodes are at most
+//! [`super::MAX_DEPTH`] deep, and overrides add as much again, so that recursion over a tree is
+//! safe. Scalars hold text as written: what it means is decided in `scalar` and `render`.
 
 use gfm_pipe_api::PathSeg;
 
@@ -14,7 +14,8 @@ use super::source::Span;
 pub(super) struct Node {
     pub span: Span,
     pub kind: Kind,
-    /// A part of it (not of its children) was refused, which is reported: what seems to be missing may be that part.
+    /// A part of it (not of its children) was refused, which is reported: what seems to be missing
+    /// may be that part.
     pub flawed: bool,
 }
 
@@ -88,8 +89,8 @@ impl Entry {
 
     /// Where to point for what is wrong at `path` inside the value.
     ///
-    /// A path may lead on where the tree ends (inside what a template expands to, or to a key that is missing): the
-    /// deepest place that is written counts.
+    /// A path may lead on where the tree ends (inside what a template expands to, or to a key that
+    /// is missing): the deepest place that is written counts.
     pub fn locate(&self, path: &[PathSeg], on_key: bool) -> Span {
         let mut node = &self.value;
         let mut holder = self.key.span;
@@ -116,7 +117,8 @@ impl Entry {
 }
 
 impl Entry {
-    /// The text of the scalar at `path` inside the value, or of the one that a template there expands to more.
+    /// The text of the scalar at `path` inside the value, or of the one that a template there
+    /// expands to more.
     pub fn text(&self, path: &[PathSeg]) -> Option<&str> {
         match &self.reached(path)?.0.kind {
             Kind::Scalar { text, .. } => Some(text),
@@ -152,7 +154,8 @@ impl Entry {
 }
 
 impl Node {
-    /// The span of a scalar that has text. (What an override sets has none, and neither has its key.)
+    /// The span of a scalar that has text. (What an override sets has none, and neither has its
+    /// key.)
     fn own_span(&self) -> Option<Span> {
         match &self.kind {
             Kind::Scalar { .. } if self.span.start != self.span.end => Some(self.span),
@@ -161,7 +164,8 @@ impl Node {
     }
 }
 
-/// The near name for a mistyped one. Very long words are nobody's misspelling, and comparing them costs their product.
+/// The near name for a mistyped one. Very long words are nobody's misspelling, and comparing them
+/// costs their product.
 pub(super) fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

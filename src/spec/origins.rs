@@ -1,6 +1,7 @@
 //! Where the parts of a stage were written: what `gfm-pipe config` shows beside each value.
 //!
-//! Only what stands in a file or an override has a place; a value without one is the operator's default.
+//! Only what stands in a file or an override has a place; a value without one is the operator's
+//! default.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +90,8 @@ impl Written {
         self.values.insert(path_text(path), Value { place, vars });
     }
 
-    /// How the value of a parameter was written; `None` for a default. A value inside what a template gave is the template's.
+    /// How the value of a parameter was written; `None` for a default. A value inside what a
+    /// template gave is the template's.
     pub fn value(&self, path: &[PathSeg]) -> Option<&Value> {
         (0..=path.len())
             .rev()

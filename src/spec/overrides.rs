@@ -1,8 +1,9 @@
-//! `--vars FILE`, `-p NAME=VALUE` and `--set STAGE.with.PATH=VALUE`, applied to the tree before it is templated and checked.
+//! `--vars FILE`, `-p NAME=VALUE` and `--set STAGE.with.PATH=VALUE`, applied to the tree before it
+//! is templated and checked.
 //!
-//! Invariant: what an override puts into the tree carries the override's span, key and value alike, so that any mistake
-//! in it is shown as the override. Whether a parameter exists and its value fits is not decided here: validation reports
-//! it like any other.
+//! Invariant: what an override puts into the tree carries the override's span, key and value alike,
+//! so that any mistake in it is shown as the override. Whether a parameter exists and its value
+//! fits is not decided here: validation reports it like any other.
 
 use super::LoadOptions;
 use super::error::Mistake;
@@ -39,7 +40,8 @@ pub(super) fn apply(
     }
 }
 
-/// The value of an override: a YAML scalar, or a flow list or mapping. Other than in a file, `#` and `: ` are just text.
+/// The value of an override: a YAML scalar, or a flow list or mapping. Other than in a file, `#`
+/// and `: ` are just text.
 fn read(value: &str, span: Span) -> Result<Node, Mistake> {
     let value = value.trim();
     let template = value.starts_with("{{");
@@ -161,7 +163,8 @@ fn set(root: &mut Node, target: &str, value: Node, span: Span) -> Result<(), Mis
         // The stage itself is reported as malformed.
         return Ok(());
     };
-    // A `with` made here counts as the stage's: what else is missing in it is no fault of the override.
+    // A `with` made here counts as the stage's: what else is missing in it is not a fault of the
+    // override.
     let with = entry(entries, "with", stage.key.span);
     put(with, &steps, value, span, "with")
 }

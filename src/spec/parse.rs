@@ -1,9 +1,10 @@
 //! YAML text to a tree with positions.
 //!
-//! Invariant: whatever the text, building the tree takes memory in proportion to [`super::MAX_BYTES`] and
-//! [`super::MAX_VALUES`], copies for aliases included, and recursion of at most [`super::MAX_DEPTH`]. What a pipeline never needs is refused with a way out: merge
-//! keys, tags, several documents, keys that are not plain text. A syntax error ends the reading; other mistakes are
-//! collected and the tree goes on without the part that is wrong.
+//! Invariant: whatever the text, building the tree takes memory in proportion to
+//! [`super::MAX_BYTES`] and [`super::MAX_VALUES`], copies for aliases included, and recursion of at
+//! most [`super::MAX_DEPTH`]. What a pipeline never needs is refused with a way out: merge keys,
+//! tags, several documents, keys that are not plain text. A syntax error ends the reading; other
+//! mistakes are collected and the tree goes on without the part that is wrong.
 
 use std::collections::HashMap;
 
@@ -342,7 +343,7 @@ impl Builder<'_> {
                     Ok(key) => *pending = Pending::Key(key),
                     Err((m, twice)) => {
                         self.mistakes.push(m);
-                        // Of a key that is there twice, one is still there.
+                        // A key that was there twice is still there once.
                         *flawed |= !twice;
                         *pending = Pending::Refused;
                     }
@@ -407,7 +408,8 @@ impl Builder<'_> {
     }
 }
 
-/// What stands for a key, if it can be one; else why not, and whether that is because it is there twice.
+/// What stands for a key, if it can be one; else why not, and whether that is because it is there
+/// twice.
 fn key(
     node: Node,
     seen: &mut HashMap<String, Pos>,

@@ -1,7 +1,8 @@
 //! The validated pipeline: what the rest of the engine works on.
 //!
-//! Invariant: a [`Pipeline`] made by [`super::load`] has known operators, valid parameters with defaults filled in, inputs
-//! that exist and fit by kind and arity, and no cycle. Nothing here reads files.
+//! Invariant: a [`Pipeline`] made by [`super::load`] has known operators, valid parameters with
+//! defaults filled in, inputs that exist and fit by kind and arity, and no cycle. Nothing here
+//! reads files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,9 +55,11 @@ pub struct Stage {
     pub op: OpEntry,
     /// Validated parameters with defaults filled in.
     pub params: Value,
-    /// What is connected to each input port, in the order written. Ports without a connection are absent.
+    /// What is connected to each input port, in the order written. Ports without a connection are
+    /// absent.
     pub inputs: BTreeMap<String, Vec<PortRef>>,
-    /// Stages that must have ended well before it starts, though it takes nothing of them. No part of its key.
+    /// Stages that must have ended well before it starts, though it takes nothing of them. No part
+    /// of its key.
     pub after: Vec<String>,
     /// How often it is tried, for how long, and what it occupies meanwhile.
     pub limits: Limits,
@@ -78,8 +81,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The pipeline as as many ranks run it: what its parameters count a rank is counted for all of them. One rank with these parameters computes
-    /// the same, so that keys need not know about ranks.
+    /// The pipeline as `n` ranks run it: parameters that count per rank are multiplied to count for
+    /// all of them. One rank with these parameters computes the same, so that keys need not know
+    /// about ranks.
     #[must_use]
     pub fn for_ranks(mut self, ranks: usize) -> Self {
         for stage in &mut self.stages {

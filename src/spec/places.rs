@@ -13,7 +13,7 @@ use super::parse::{Budget, Purpose, parse};
 use super::source::{Sources, Span};
 
 /// The place of every key and every item of a list, by its path (`task.losses[0].name`). Empty for
-/// a text that cannot be read: whoever reads it for its values says why.
+/// a text that cannot be read: the reader of its values reports why.
 pub(crate) fn places(file: &Path, text: &str) -> BTreeMap<String, Place> {
     let mut sources = Sources::default();
     let id = sources.add_file(file, text);

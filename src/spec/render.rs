@@ -1,9 +1,11 @@
 //! Templates in the scalars of `vars` and `with`.
 //!
-//! A scalar is plain data unless it holds `{{ … }}`. One that is exactly one expression keeps the expression's type, so
-//! `"{{ dim }}"` is a number where `dim` is; anything else becomes text. Invariant: every name in a template is declared
-//! in `vars`, an earlier one for templates in `vars` itself; rendering sees no file, no function and of the environment only
-//! what the pipeline declares (`env`), and ends by fuel. Statements (`{% … %}`) are refused: a value is an expression, not a program.
+//! A scalar is plain data unless it holds `{{ … }}`. One that is exactly one expression keeps the
+//! expression's type, so `"{{ dim }}"` is a number where `dim` is; anything else becomes text.
+//! Invariant: every name in a template is declared in `vars`, an earlier one for templates in
+//! `vars` itself; rendering sees no file, no function and of the environment only what the pipeline
+//! declares (`env`), and ends by fuel. Statements (`{% … %}`) are refused: a value is an
+//! expression, not a program.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -23,8 +25,9 @@ use super::source::Span;
 
 /// Steps a template may take.
 const FUEL: u64 = 20_000;
-/// Longest template, in bytes. The template language recurses over what it parsed, one call an operator, and has no bound
-/// of its own for chains (`a ~ a ~ …`): of this length they take at most half of a 2 MiB stack, without optimisation.
+/// Longest template, in bytes. The template language recurses over what it parsed, one call an
+/// operator, and has no bound of its own for chains (`a ~ a ~ …`): of this length they take at most
+/// half of a 2 MiB stack, without optimisation.
 const LONGEST_TEMPLATE: usize = 1000;
 /// Longest text a template may make, in bytes.
 const LONGEST: usize = 1 << 16;
@@ -95,7 +98,8 @@ pub(super) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-/// A rendered tree, and where it is not what it should be because of mistakes that are reported already.
+/// A rendered tree, and where it is not what it should be because of mistakes that are reported
+/// already.
 #[derive(Debug, Default)]
 pub(super) struct Rendered {
     pub value: Value,
@@ -234,7 +238,8 @@ impl Vars {
         places.flatten().collect()
     }
 
-    /// Renders every scalar of a value; `open` where names may be used that a mistake hides (those of a wrong `foreach`).
+    /// Renders every scalar of a value; `open` where names may be used that a mistake hides (those
+    /// of a wrong `foreach`).
     pub fn render(&self, entry: &Entry, open: bool, mistakes: &mut Vec<Mistake>) -> Rendered {
         let mut walk = Walk {
             vars: self,
@@ -298,7 +303,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Renders one scalar; `None` when it cannot be, which is reported (here, or where a variable it uses broke).
+    /// Renders one scalar; `None` when it cannot be, which is reported (here, or where a variable
+    /// it uses broke).
     fn template(&mut self, text: &str, span: Span) -> Option<Value> {
         match self.rendered(text, span) {
             Ok(value) => value,
@@ -316,7 +322,8 @@ impl Walk<'_> {
         text: &str,
         span: Span,
     ) -> Result<Option<Value>, (String, Option<String>)> {
-        // A text that stands for itself (`{{ "…" }}`), as resolved pipelines have them, may have any length.
+        // A text that stands for itself (`{{ "…" }}`), as resolved pipelines have them, may have
+        // any length.
         let literal = single(text).and_then(|inner| serde_json::from_str(inner.trim()).ok());
         if let Some(text) = literal {
             return Ok(Some(Value::String(text)));
@@ -360,7 +367,8 @@ impl Walk<'_> {
         Ok(Some(Value::String(text)))
     }
 
-    /// Whether everything a template takes from the environment is declared; what is not is reported.
+    /// Whether everything a template takes from the environment is declared; what is not is
+    /// reported.
     fn env_declared(&mut self, paths: &HashSet<String>, text: &str, span: Span) -> bool {
         let Some(declared) = &self.vars.environment else {
             return true;

@@ -57,8 +57,8 @@ fn stage(s: &Stage) -> Value {
     Value::Object(out)
 }
 
-/// The value so that loading it renders nothing: a text that looks like a template becomes one that gives the text, and so
-/// does a text with characters that YAML does not keep.
+/// The value so that loading it renders nothing: a text that looks like a template becomes one that
+/// gives the text, and so does a text with characters that YAML does not keep.
 fn literal(value: &Value) -> Value {
     match value {
         Value::String(s) if is_template(s) || s.contains(fragile) => {
@@ -84,7 +84,8 @@ fn literal(value: &Value) -> Value {
     }
 }
 
-/// Control characters, and what some versions of YAML take for the end of a line or leave out. (All have four hex digits.)
+/// Control characters, and what some versions of YAML take for the end of a line or leave out. (All
+/// have four hex digits.)
 fn fragile(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(

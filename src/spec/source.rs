@@ -1,11 +1,13 @@
 //! Where text came from: files and command-line overrides, and positions in them.
 //!
-//! Invariant: every [`Span`] names one of the [`Sources`] it was made with; lines are split exactly as the YAML parser
-//! splits them, so that its line numbers find the line. No reading of files here.
+//! Invariant: every [`Span`] names one of the [`Sources`] it was made with; lines are split exactly
+//! as the YAML parser splits them, so that its line numbers find the line. No reading of files
+//! here.
 
 use std::path::{Path, PathBuf};
 
-/// One of the [`Sources`]. The main file is the first, then come those it includes, then overrides and files of variables.
+/// One of the [`Sources`]. The main file is the first, then come those it includes, then overrides
+/// and files of variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SourceId(usize);
 

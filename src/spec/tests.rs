@@ -124,7 +124,7 @@ fn templates_make_text() {
         path(r#"{a: "{{ '{{ b }}' }}"}"#, r#""{{ a }}!""#),
         "{{ b }}!"
     );
-    // Braces that are no template stay, and so does the end of a block.
+    // Braces that are not a template stay, and so does the end of a block.
     assert_eq!(path("{}", r#""a{b}c{#d""#), "a{b}c{#d");
     let p = pipeline(
         "vars: {a: x}\nstages:\n  a:\n    op: words\n    with:\n      path: |\n        {{ a }}\n        b\n",
@@ -583,7 +583,8 @@ stages:
     assert_eq!(p.stages[1].params["path"], "data/b.2");
     let again = pipeline(&resolved_yaml(&p));
     assert_eq!(stages(&again), stages(&p));
-    // An override of a stage is one of all that are made of it; a list given for a variable makes others.
+    // An override of a stage is one of all that are made of it; a list given for a variable makes
+    // others.
     let vars = [("sets", "[x]")];
     let sets = [("kg.with.path", "{{ ds }}!")];
     let text = text

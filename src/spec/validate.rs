@@ -1,7 +1,7 @@
 //! The tree against the operators: keys, stages, parameters. Inputs and cycles are in `wiring`.
 //!
-//! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports of an unknown
-//! operator, parameters that use a broken variable) is not reported.
+//! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports
+//! of an unknown operator, parameters that use a broken variable) is not reported.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -109,7 +109,8 @@ impl Draft<'_> {
     }
 }
 
-/// Checks a whole pipeline. The result means something only when there is no mistake, here or before.
+/// Checks a whole pipeline. The result means something only when there is no mistake, here or
+/// before.
 pub(super) fn check(
     file: &Path,
     root: &Node,
@@ -194,7 +195,8 @@ pub(super) fn check(
     })
 }
 
-/// Asks the operators whether what is connected to their ports goes together, and with the parameters.
+/// Asks the operators whether what is connected to their ports goes together, and with the
+/// parameters.
 fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>) {
     for (draft, wire) in drafts.iter().zip(wires) {
         let (Some(op), Some(params)) = (&draft.op, &draft.params) else {
@@ -262,8 +264,8 @@ fn mapping<'a>(e: &'a Entry, mistakes: &mut Vec<Mistake>) -> &'a [Entry] {
     })
 }
 
-/// Reports keys that are not known and gives the known ones that may have been meant. `belongs` may know under which
-/// known key one belongs, and says so.
+/// Reports keys that are not known and returns the known ones that may have been meant. `belongs`
+/// may know under which known key one belongs, and says so.
 fn keys(
     entries: &[Entry],
     known: &[&'static str],
@@ -304,7 +306,8 @@ pub(super) fn version(e: &Entry, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Whether a text may name a stage: a name, with labels in brackets where it stands for one of several.
+/// Whether a text may name a stage: a name, with labels in brackets where it stands for one of
+/// several.
 fn is_stage_name(text: &str) -> bool {
     let plain = !text.contains(char::is_whitespace);
     StageName::parse(text).filter(|_| plain).is_some_and(|n| {
@@ -402,7 +405,7 @@ fn stage<'a>(
         mistakes
             .push(Mistake::new(entry.key.span, message).hint("`gfm-pipe ops` lists the operators"));
     }
-    // Of a wrong `foreach` nobody knows which names it would give.
+    // A wrong `foreach` leaves the names of its stages unknown.
     let scopes = scopes(body, vars, mistakes);
     let bracket = name.contains('[') && scopes.as_ref().is_some_and(|s| s[0] != Scope::new());
     if bracket {
@@ -435,7 +438,8 @@ fn stage<'a>(
     out
 }
 
-/// An operator whose ports depend on its parameters, with the ports of a stage. Of wrong parameters nobody knows which.
+/// An operator whose ports depend on its parameters, with the ports of a stage. Of wrong parameters
+/// nobody knows which.
 fn shaped<'a>(
     op: &OpEntry,
     params: Option<&Value>,
@@ -542,8 +546,8 @@ fn as_written(entry: &Entry, path: &[PathSeg], sources: &Sources) -> Option<AsWr
     })
 }
 
-/// Checks parameters. Where some could not be rendered, the others are still checked one by one, but not against each
-/// other.
+/// Checks parameters. Where some could not be rendered, the others are still checked one by one,
+/// but not against each other.
 fn params(
     op: &OpEntry,
     with: Option<&Entry>,
@@ -593,7 +597,8 @@ fn params(
     None
 }
 
-/// Whether a key is missing because it is misspelled: the misspelled one is reported with the right name in its hint.
+/// Whether a key is missing because it is misspelled: the misspelled one is reported with the right
+/// name in its hint.
 fn follows(problem: &Problem, all: &[Problem]) -> bool {
     all.iter().any(|other| {
         let Some((PathSeg::Key(_), parent)) = other.path.split_last() else {

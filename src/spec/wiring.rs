@@ -1,8 +1,8 @@
-//! Inputs of stages: what is connected to which port, whether it fits, what else a stage comes after, and whether stages wait for
-//! each other.
+//! Inputs of stages: what is connected to which port, whether it fits, what else a stage comes
+//! after, and whether stages wait for each other.
 //!
-//! Invariant: a stage with an unknown operator says nothing about ports (its own or those others ask it for), but what
-//! it depends on still counts for cycles.
+//! Invariant: a stage with an unknown operator says nothing about ports (its own or those others
+//! ask it for), but what it depends on still counts for cycles.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -192,7 +192,7 @@ impl StageInputs<'_> {
         out
     }
 
-    /// Reports a port the operator does not have; gives the one that may have been meant.
+    /// Reports a port the operator does not have; returns the one that may have been meant.
     fn unknown_port(&mut self, op: &OpEntry, entry: &Entry) -> Option<&'static str> {
         let name = entry.key.text.as_str();
         if !no_template(name, entry.key.span, "ports", self.mistakes) {
@@ -213,7 +213,8 @@ impl StageInputs<'_> {
         meant
     }
 
-    /// What is connected to a port (`None`: an unknown one, of which only the stages it names can be checked).
+    /// What is connected to a port (`None`: an unknown one, of which only the stages it names can
+    /// be checked).
     fn refs(&mut self, draft: &Draft<'_>, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
         let one = |node: &super::node::Node, span| match scalar_text(node) {
             Some(text) => Ok((text.clone(), span)),
@@ -375,7 +376,8 @@ impl StageInputs<'_> {
         Vec::new()
     }
 
-    /// The labels a stage's sibling would have, where the other goes over the same names but not over these values.
+    /// The labels a stage's sibling would have, where the other goes over the same names but not
+    /// over these values.
     fn no_sibling(&self, draft: &Draft<'_>, members: &[(Vec<&str>, usize)]) -> Option<String> {
         let (_, first) = members.iter().find(|(labels, _)| !labels.is_empty())?;
         let other = &self.drafts[*first].scope;
@@ -499,8 +501,9 @@ fn scalar_text(node: &super::node::Node) -> Option<&String> {
     }
 }
 
-/// Cycles that share no stage, each starting with its first stage in the file: the stage, and where what comes before it
-/// in the cycle is written in its inputs. Every stage that cannot start because of a cycle alone is in one or leads to one.
+/// Cycles that share no stage, each starting with its first stage in the file: the stage, and where
+/// what comes before it in the cycle is written in its inputs. Every stage that cannot start
+/// because of a cycle alone is in one or leads to one.
 fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
     let mut alive = vec![true; edges.len()];
     let mut out = Vec::new();
@@ -533,7 +536,8 @@ fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
     }
 }
 
-/// Takes out stages that need no living stage, until none is left: what stays is in a cycle or behind one.
+/// Takes out stages that need no living stage, until none is left: what stays is in a cycle or
+/// behind one.
 fn trim(edges: &[Vec<Edge>], alive: &mut [bool]) {
     let mut needs: Vec<usize> = Vec::with_capacity(edges.len());
     let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];

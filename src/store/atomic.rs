@@ -1,8 +1,9 @@
 //! The one way a file gets its final name.
 //!
-//! Write under a temporary name on the same file system, sync the file, rename it, sync the folder. Invariant: a final name
-//! never shows a half-written file, whatever the instant of a crash. Leftovers of a crash keep their temporary names and are
-//! swept by [`sweep`] once nobody holds them.
+//! Write under a temporary name on the same file system, sync the file, rename it, sync the folder.
+//! Invariant: a final name never shows a half-written file, whatever the instant of a crash.
+//! Leftovers of a crash keep their temporary names and are swept by [`sweep`] once nobody holds
+//! them.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -41,7 +42,8 @@ impl TempFile {
             let path = dir.join(format!("{PREFIX}{}-{n}", std::process::id()));
             match File::create_new(&path) {
                 Ok(file) => {
-                    // The lock only tells a sweep that the writer lives; where the file system has no locks, age decides.
+                    // The lock only tells a sweep that the writer lives; where the file system has
+                    // no locks, age decides.
                     let _ = file.try_lock();
                     return Ok(TempFile {
                         file,
@@ -61,8 +63,8 @@ impl TempFile {
         &self.path
     }
 
-    /// Syncs the file and gives it its final name, replacing what was there. The folder is not synced yet: see
-    /// [`sync_dir`], which callers with many files call once.
+    /// Syncs the file and gives it its final name, replacing what was there. The folder is not
+    /// synced yet: see [`sync_dir`], which callers with many files call once.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -137,7 +139,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_dir(dir)
 }
 
-/// Removes temporary files of dead processes from a folder. Best effort: what cannot be removed stays.
+/// Removes temporary files of dead processes from a folder. Best effort: what cannot be removed
+/// stays.
 pub fn sweep(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;

@@ -1,4 +1,5 @@
-//! Remotes in clouds: how their clients are made. Credentials and endpoints come under the names clouds' own tools use.
+//! Remotes in clouds: how their clients are made. Credentials and endpoints come under the names
+//! clouds' own tools use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use url::Url;
 
 use super::remote::RemoteError;
 
-/// A network that is gone must be found out within seconds; a large object may take as long as bytes keep coming.
+/// A network that is gone must be found out within seconds; a large object may take as long as
+/// bytes keep coming.
 fn client() -> ClientOptions {
     ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(5))

@@ -1,7 +1,8 @@
 //! Making room: what no run that is kept needs is removed.
 //!
-//! Invariant: manifests go before the objects they name, so that a crash in between leaves objects without a manifest, never
-//! a manifest without its objects. The caller holds the store alone ([`Store::alone`]): no run is going on.
+//! Invariant: manifests go before the objects they name, so that a crash in between leaves objects
+//! without a manifest, never a manifest without its objects. The caller holds the store alone
+//! ([`Store::alone`]): no run is going on.
 
 use std::collections::BTreeSet;
 use std::fs;

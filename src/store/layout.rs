@@ -68,7 +68,8 @@ impl Store {
         if !ignore.exists() {
             atomic::write(&ignore, b"*\n")?;
         }
-        // The version comes last: a store without one is still being made, and making it again is harmless.
+        // The version comes last: a store without one is still being made, and making it again is
+        // harmless.
         let version = store.root.join("version");
         if !version.exists() {
             atomic::write(&version, format!("{VERSION}\n").as_bytes())?;
@@ -85,7 +86,8 @@ impl Store {
         }
     }
 
-    /// Opens a store for looking only: nothing is made, and a store that does not exist is an empty one.
+    /// Opens a store for looking only: nothing is made, and a store that does not exist is an empty
+    /// one.
     ///
     /// # Errors
     /// When it has an unknown version.
@@ -221,8 +223,8 @@ fn is_ours(name: &str) -> bool {
     name.starts_with('.') || FILES.contains(&name) || FOLDERS.contains(&name)
 }
 
-/// A name that is a file name on every system and still readable: other characters are written as `%xx`, and a long name is
-/// cut and told apart by its digest.
+/// A name that is a file name on every system and still readable: other characters are written as
+/// `%xx`, and a long name is cut and told apart by its digest.
 pub(crate) fn file_name(name: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();

@@ -1,7 +1,8 @@
 //! Locks between processes: one per key, and one for the store as a whole.
 //!
-//! The operating system holds them, so a killed process leaves nothing to unlock. Lock files stay: removing one that another
-//! process waits on would let two in. What is written in them only tells the others whom they wait for.
+//! The operating system holds them, so a killed process leaves nothing to unlock. Lock files stay:
+//! removing one that another process waits on would let two in. What is written in them only tells
+//! the others whom they wait for.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -21,8 +22,8 @@ pub struct KeyLock {
     _file: File,
 }
 
-/// Held by a run as long as it goes on, so that others can tell it from a killed one. Its file goes with it: names of runs do
-/// not come again, so nobody else waits for it.
+/// Held by a run as long as it goes on, so that others can tell it from a killed one. Its file goes
+/// with it: names of runs do not come again, so nobody else waits for it.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
@@ -61,8 +62,8 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// Whether a lock was got; a file system without locks gives all: two processes may then compute a stage twice, with the
-/// same result.
+/// Whether a lock was got; a file system without locks gives all: two processes may then compute a
+/// stage twice, with the same result.
 fn got(tried: Result<(), TryLockError>, path: &Path) -> Result<bool, StoreError> {
     match tried {
         Ok(()) => Ok(true),
@@ -98,7 +99,8 @@ fn signed(file: &mut File) -> Option<Holder> {
 }
 
 impl Store {
-    /// A lock file is the first thing every writer writes: where it cannot be made, the store cannot be written.
+    /// A lock file is the first thing every writer writes: where it cannot be made, the store
+    /// cannot be written.
     fn open_lock(&self, path: &Path) -> Result<File, StoreError> {
         let file = File::options()
             .create(true)
@@ -109,8 +111,8 @@ impl Store {
         file.map_err(StoreError::io("write to the store", self.root()))
     }
 
-    /// Waits until no other process computes `key`, and holds it for `what`. `waiting` is called once when there is something
-    /// to wait for, with whom it is waited for where that is known.
+    /// Waits until no other process computes `key`, and holds it for `what`. `waiting` is called
+    /// once when there is something to wait for, with whom it is waited for where that is known.
     ///
     /// # Errors
     /// When the lock file cannot be made, or the user asked to stop while waiting.
@@ -152,7 +154,7 @@ impl Store {
         }
     }
 
-    /// Whether a process holds a run's lock; `None` where that cannot be told.
+    /// Whether a process holds a run's lock; `None` where that is unknown.
     pub fn run_held(&self, run: &str) -> Option<bool> {
         let file = match files::open(&self.run_lock_path(run)) {
             Ok(file) => file,
@@ -167,7 +169,8 @@ impl Store {
         }
     }
 
-    /// Holds the store together with other runs: nobody collects garbage meanwhile. Waits for somebody who does.
+    /// Holds the store together with other runs: nobody collects garbage meanwhile. Waits for
+    /// somebody who does.
     ///
     /// # Errors
     /// See [`Store::lock`].

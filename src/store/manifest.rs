@@ -51,7 +51,8 @@ pub struct MadeOn {
 }
 
 impl MadeOn {
-    /// This machine; `device` is the one asked for, and `on_gpu` whether the operator computes on it where it is a GPU.
+    /// This machine; `device` is the one asked for, and `on_gpu` whether the operator computes on
+    /// it where it is a GPU.
     pub fn here(device: &str, on_gpu: bool) -> Self {
         // Which of several GPUs it was makes no difference.
         let cuda = on_gpu && device.starts_with("cuda");
@@ -63,7 +64,8 @@ impl MadeOn {
         }
     }
 
-    /// What to tell of an artifact made elsewhere: `made on cuda`; nothing when it could have been made here.
+    /// What to tell of an artifact made elsewhere: `made on cuda`; nothing when it could have been
+    /// made here.
     pub fn differs_from(&self, here: &MadeOn) -> Option<String> {
         if self.device != here.device {
             return Some(format!("made on {}", self.device));
@@ -118,7 +120,8 @@ pub struct Manifest {
     /// versions did not compare.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inputs_checked: bool,
-    /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots. [`Manifest::sealed`] sets it.
+    /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots.
+    /// [`Manifest::sealed`] sets it.
     #[serde(default)]
     pub seal: Option<String>,
 }
@@ -141,7 +144,8 @@ impl Manifest {
         self
     }
 
-    /// What is wrong with it as the manifest of a key (its file's name); nothing when it is what was written for that key.
+    /// What is wrong with it as the manifest of a key (its file's name); nothing when it is what
+    /// was written for that key.
     pub fn fault(&self, key: &str) -> Option<String> {
         if self.key.as_str() != key {
             return Some(format!("it is the manifest of another key, {}", self.key));
@@ -256,7 +260,8 @@ impl Store {
     }
 }
 
-/// Whether a manifest has exactly the tables the operator declares: an edited or foreign one may not.
+/// Whether a manifest has exactly the tables the operator declares: an edited or foreign one may
+/// not.
 pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
     manifest.ports.len() == op.outputs.len()
         && op.outputs.iter().all(|port| {
@@ -267,8 +272,8 @@ pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
         })
 }
 
-/// Reads one of the store's JSON files; `None` when there is none. Its `format` is looked at before anything else is, so
-/// that a newer file is refused as such and not as damaged.
+/// Reads one of the store's JSON files; `None` when there is none. Its `format` is looked at before
+/// anything else is, so that a newer file is refused as such and not as damaged.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     path: &Path,
     known: u32,

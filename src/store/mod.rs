@@ -1,8 +1,9 @@
 //! The artifact store: the only place that writes artifacts.
 //!
-//! Objects are content-addressed Parquet files; a stage is one manifest that names them. Invariant: a manifest that exists
-//! names objects that were completely on disk before it, so a crash at any instant leaves a usable store. What a key *is*
-//! belongs to [`crate::plan`]; when to look one up belongs to [`crate::exec`].
+//! Objects are content-addressed Parquet files; a stage is one manifest that names them. Invariant:
+//! a manifest that exists names objects that were completely on disk before it, so a crash at any
+//! instant leaves a usable store. What a key *is* belongs to [`crate::plan`]; when to look one up
+//! belongs to [`crate::exec`].
 
 pub mod atomic;
 #[cfg(feature = "cloud")]

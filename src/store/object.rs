@@ -1,8 +1,9 @@
 //! Objects: tables on their way into the store.
 //!
-//! A [`StageTables`] takes every table of one run of one operator. Tables are written under temporary names and hashed on the
-//! way; [`StageTables::commit`] gives them their final names only when all declared tables are complete. Invariant: an object
-//! under its final name has the bytes its name is the digest of.
+//! A [`StageTables`] takes every table of one run of one operator. Tables are written under
+//! temporary names and hashed on the way; [`StageTables::commit`] gives them their final names only
+//! when all declared tables are complete. Invariant: an object under its final name has the bytes
+//! its name is the digest of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -52,7 +53,8 @@ pub struct StageTables {
 }
 
 fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> {
-    // Every change under the lock is a single insert or remove: a panic elsewhere cannot leave it half done.
+    // Every change under the lock is a single insert or remove: a panic elsewhere cannot leave it
+    // half done.
     tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -117,7 +119,8 @@ impl StageTables {
                     fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
                     folders.insert(folder.to_owned());
                 }
-                // An object already there is replaced: it has the same bytes, or is damaged and healed by this.
+                // An object already there is replaced: it has the same bytes, or is damaged and
+                // healed by this.
                 distrusted += self.store.heal(&pending.entry)?;
                 pending.temp.persist(&path)?;
                 self.store.wrote(&pending.entry.digest);
@@ -238,7 +241,8 @@ impl TableSink for ObjectSink {
 
 impl Drop for ObjectSink {
     fn drop(&mut self) {
-        // Not finished: the temporary file goes with the writer, and the table may be started again.
+        // Not finished: the temporary file goes with the writer, and the table may be started
+        // again.
         let mut tables = locked(&self.tables);
         if matches!(tables.get(&self.key), Some(State::Open)) {
             tables.remove(&self.key);

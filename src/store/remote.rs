@@ -1,9 +1,10 @@
 //! A store elsewhere that several machines share: a folder, or a bucket in a cloud.
 //!
-//! It holds the same manifests and objects under `v<cache format>/`. A run takes from it what its own store lacks and gives it
-//! what it lacks. Invariants: nothing enters the local store that does not have the digest its manifest says; a manifest is
-//! given only after its objects; and a remote that fails costs a warning and time, never a result. What fails once is not
-//! asked again in the same run.
+//! It holds the same manifests and objects under `v<cache format>/`. A run takes from it what its
+//! own store lacks and gives it what it lacks. Invariants: nothing enters the local store that does
+//! not have the digest its manifest says; a manifest is given only after its objects; and a remote
+//! that fails costs a warning and time, never a result. What fails once is not asked again in the
+//! same run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -105,13 +106,13 @@ pub struct Exchange {
 struct State {
     /// Set by the first failure: the remote is not asked again.
     gone: bool,
-    /// What the user has not been told yet.
+    /// What has not been reported to the user yet.
     news: Vec<String>,
     /// Whether it was asked for anything yet.
     met: bool,
     /// Manifests found, so that a run asks once.
     found: BTreeMap<Key, Manifest>,
-    /// Manifests that cannot be used, and were told.
+    /// Manifests that cannot be used and were reported.
     unusable: BTreeSet<Key>,
     /// Of those, the ones a newer version wrote: they are not replaced.
     newer: BTreeSet<Key>,
@@ -125,7 +126,8 @@ pub struct Remote {
     name: String,
     objects: Arc<dyn ObjectStore>,
     prefix: Place,
-    /// Of a folder: where it must be. A folder that is gone must not look like an empty one.
+    /// Where the folder must be, if the remote is one. A missing folder must not look like an empty
+    /// one.
     folder: Option<PathBuf>,
     push: bool,
     runtime: Runtime,
@@ -139,9 +141,10 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Names a remote; it is not asked yet. `address` is a folder or an address like `s3://bucket/prefix`; `options` are
-    /// names and values as clouds' own tools take them from the environment (`AWS_ACCESS_KEY_ID`), unknown ones are passed
-    /// over. Without `push`, nothing is given to it.
+    /// Names a remote; nothing is sent yet. `address` is a folder or an address like
+    /// `s3://bucket/prefix`; `options` are names and values as clouds' own tools take them from
+    /// the environment (`AWS_ACCESS_KEY_ID`), unknown ones are ignored. Without `push`, nothing is
+    /// stored there.
     ///
     /// # Errors
     /// When the address cannot be one.
@@ -261,7 +264,8 @@ impl Remote {
         objects.join(&digest[..2]).join(format!("{digest}.parquet"))
     }
 
-    /// Looks for a finished stage. `None` when there is none that can be used, or the remote cannot be asked.
+    /// Looks for a finished stage. `None` when there is none that can be used, or the remote cannot
+    /// be asked.
     pub fn find(&self, key: &Key, op: &OpEntry) -> Option<Manifest> {
         if let Some(found) = self.with(|s| s.found.get(key).cloned()) {
             return Some(found);
@@ -311,8 +315,8 @@ impl Remote {
         None
     }
 
-    /// Takes a stage into the store: its objects, then its manifest. False when that did not succeed; the stage must be
-    /// computed then.
+    /// Takes a stage into the store: its objects, then its manifest. False when that did not
+    /// succeed; the stage must be computed then.
     ///
     /// # Errors
     /// When the local store refuses, or the user asked to stop.
@@ -397,7 +401,8 @@ impl Remote {
         Ok(Some(table.bytes))
     }
 
-    /// Gives stages that the local store has to the remote. Best effort: what goes wrong is told by [`Remote::news`].
+    /// Sends stages that the local store has to the remote. Best effort: what goes wrong is
+    /// reported by [`Remote::news`].
     pub fn push(&self, store: &Store, stages: &[(Key, Give)], cancel: &Cancel) {
         if !self.push || stages.is_empty() || !self.is_there() {
             return;
@@ -405,7 +410,8 @@ impl Remote {
         let all = stream::iter(stages)
             .map(|(key, give)| self.give(store, key, *give, cancel))
             .buffer_unordered(AT_ONCE)
-            // To the end also after a failure: what was begun must be taken back. The others see it and do not begin.
+            // To the end also after a failure: what was begun must be taken back. The others see it
+            // and do not begin.
             .collect::<Vec<Result<(), Lost>>>();
         let ended = self.wait(all).unwrap_or_default();
         for lost in ended.into_iter().filter_map(Result::err) {
@@ -469,7 +475,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Gives one object, if it is not there; `None` when it is not what it should be.
+    /// Sends one object, if it is not there; `None` when its content is not what its name says.
     async fn send(
         &self,
         store: &Store,

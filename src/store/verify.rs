@@ -99,10 +99,11 @@ impl Store {
         Ok(out)
     }
 
-    /// Checks everything: names and sizes, and with `deep` every byte. `progress` hears of bytes done and in all.
+    /// Checks everything: names and sizes, and with `deep` every byte. `progress` hears of bytes
+    /// done and in all.
     ///
     /// # Errors
-    /// When the store cannot be read at all; damage is no error but a finding.
+    /// When the store cannot be read at all; damage is a finding, not an error.
     pub fn verify(
         &self,
         deep: bool,

@@ -25,7 +25,8 @@ pub struct Closing<'a> {
     pub look: Look,
 }
 
-/// Evaluations of the model alone that another stage puts into a table with others: that table says it all.
+/// Evaluations of the model alone that another stage puts into a table with others: that table says
+/// it all.
 fn compared(c: &Closing<'_>) -> BTreeSet<String> {
     let metrics = |name: &String| {
         let mut ports = c.summary.artifacts.get(name)?.values();

@@ -10,9 +10,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::out::{Out, styled};
 use super::text::{count, duration, reasons, rows};
-use crate::record::{Event, EventSink, Left, Pace, StageRecord, StageStatus, now_ms};
+use crate::record::{Event, EventSink, Pace, Remaining, StageRecord, StageStatus, now_ms};
 
-/// Without a terminal, progress is told at most this often per stage.
+/// Without a terminal, progress is reported at most this often per stage.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What the output may use.
@@ -52,7 +52,7 @@ struct Inner {
     whole: Option<ProgressBar>,
     /// Seconds that stages still to end took last time.
     expected: BTreeMap<String, f64>,
-    /// When a stage started, and when it last told its progress in plain text.
+    /// When a stage started, and when its progress was last printed as plain text.
     told: HashMap<String, (Instant, Instant)>,
     /// How fast it is.
     pace: HashMap<String, Pace>,
@@ -204,8 +204,8 @@ impl HumanUi {
 
 /// Time a stage still takes: by the speed of what it counts, and as long as that says little, by
 /// what it took last time.
-fn left(spent: f64, measured: Option<Left>, expected: Option<f64>) -> Option<Left> {
-    let about = |seconds: f64| Left {
+fn left(spent: f64, measured: Option<Remaining>, expected: Option<f64>) -> Option<Remaining> {
+    let about = |seconds: f64| Remaining {
         seconds: seconds.max(0.0),
         at_least: false,
     };
@@ -299,14 +299,14 @@ impl EventSink for HumanUi {
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, left};
+    use super::{Remaining, left};
 
     #[expect(
         clippy::unnecessary_wraps,
         reason = "it stands for what `left` gives and takes"
     )]
-    fn about(seconds: f64) -> Option<Left> {
-        Some(Left {
+    fn about(seconds: f64) -> Option<Remaining> {
+        Some(Remaining {
             seconds,
             at_least: false,
         })
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(left(90.0, None, Some(60.0)), about(0.0));
         assert_eq!(left(30.0, about(30.0), None), about(30.0));
         // Of what is yet to come without a speed, last time knows.
-        let least = Some(Left {
+        let least = Some(Remaining {
             seconds: 10.0,
             at_least: true,
         });

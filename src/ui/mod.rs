@@ -1,7 +1,7 @@
 //! How a run looks: lines and bars for people, JSON for programs.
 //!
-//! With `cli/`, the only part that writes to the terminal. Invariant: a reader that went away (a closed pipe) ends the
-//! output, not the run.
+//! With `cli/`, the only part that writes to the terminal. Invariant: a reader that went away (a
+//! closed pipe) ends the output, not the run.
 
 mod audit;
 mod closing;

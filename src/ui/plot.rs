@@ -3,8 +3,9 @@
 /// From nothing to a full block.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A curve as `rows` lines of at most `width` columns, the top line first. Where there are more values than columns, a column is
-/// the mean of its share of them; the least value is one eighth high. What is no number leaves a gap.
+/// A curve as `rows` lines of at most `width` columns, the top line first. Where there are more
+/// values than columns, a column is the mean of its share of them; the least value is one eighth
+/// high. A value that is not a number leaves a gap.
 pub fn curve(values: &[f64], width: usize, rows: usize) -> Vec<String> {
     let columns = columns(values, width);
     let (low, high) = range(&columns);
@@ -51,7 +52,8 @@ fn columns(values: &[f64], width: usize) -> Vec<f64> {
         .collect()
 }
 
-/// In eighths; 0 for what is no number. All equal values are half as high as there is room.
+/// In eighths; 0 for values that are not numbers. Where all values are equal, the bars have half
+/// the full height.
 fn height(value: f64, low: f64, high: f64, eighths: usize) -> usize {
     if !value.is_finite() {
         return 0;

@@ -1,4 +1,5 @@
-//! A run that is looked at from outside, as lines: stages, curves, warnings. Nothing here reads a file, a clock or a terminal.
+//! A run that is looked at from outside, as lines: stages, curves, warnings. Nothing here reads a
+//! file, a clock or a terminal.
 
 use console::{measure_text_width, truncate_str};
 use gfm_pipe_api::printable::one_line;
@@ -23,7 +24,7 @@ const SPARKLINES: usize = 5;
 /// Warnings shown.
 const WARNINGS: usize = 4;
 
-/// What is told as a number, not as a curve, and how.
+/// Metrics shown as a number rather than a curve, and their format.
 const NUMBERS: [(&str, &str, &str); 4] = [
     ("lr", "lr ", ""),
     ("grad_norm", "grad_norm ", ""),
@@ -110,7 +111,8 @@ impl Watched<'_> {
         )
     }
 
-    /// One line a stage; of many the ones that run, failed or ended last, and how many others there are.
+    /// One line a stage; of many the ones that run, failed or ended last, and how many others there
+    /// are.
     fn stages(&self, room: Option<usize>) -> Vec<String> {
         let all = &self.state.stages;
         let names = all.iter().map(|s| measure_text_width(&plain(&s.name)));
@@ -219,7 +221,8 @@ impl Watched<'_> {
         )
     }
 
-    /// The curves of stages with metrics: those that run first where not all have room, in the order written.
+    /// The curves of stages with metrics: those that run first where not all have room, in the
+    /// order written.
     fn curves(&self, room: Option<usize>) -> Vec<String> {
         let mut blocks: Vec<(usize, Vec<String>)> = Vec::new();
         let mut order: Vec<usize> = (0..self.state.stages.len()).collect();
@@ -289,7 +292,8 @@ impl Watched<'_> {
                 self.look.paint("36", &line)
             ));
         }
-        // Scores first, of several data sets the means before each of them, and what epochs are mostly chosen by before the rest.
+        // Scores first, of several data sets the means before each of them, and what epochs are
+        // mostly chosen by before the rest.
         let mut others: Vec<&&Series> = all.iter().filter(curved).collect();
         others.retain(|s| s.metric != main.metric);
         others.sort_by_key(|s| {
@@ -331,7 +335,7 @@ impl Watched<'_> {
     }
 }
 
-/// A time that is no measurement: `42 s`, `3 min 07 s`.
+/// A time that is not a measurement: `42 s`, `3 min 07 s`.
 fn whole(seconds: f64) -> String {
     if seconds < 99.5 {
         format!("{seconds:.0} s")

@@ -96,7 +96,7 @@ fn a_build_without_mpi_says_so_once_when_it_is_started_several_times() {
     filters().bind(|| {
         assert_snapshot!("no_mpi", as_rank(&path, 0, &["run", "x.yaml"]));
         assert_snapshot!("no_mpi_helper", as_rank(&path, 1, &["run", "x.yaml"]));
-        // Of what is no run, the first one's answer is enough.
+        // For commands that are not runs, the first answer is enough.
         assert_snapshot!("helper_lists", as_rank(&path, 1, &["ops"]));
     });
 }

@@ -1,5 +1,5 @@
-//! A disk that is full, and one that cannot be written. Both are real: a small file system in memory, which only root may
-//! mount. Where that is refused, the tests say so and end.
+//! A disk that is full, and one that cannot be written. Both are real: a small file system in
+//! memory, which only root may mount. Where that is refused, the tests say so and end.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ pub fn real(dir: &Path, args: &[&str]) -> Command {
     clean(command, dir)
 }
 
-/// The command line with toy operators: this test program, told to be it.
+/// The command line with toy operators: this test program, in the role of gfm-pipe.
 pub fn toy(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command

@@ -48,7 +48,7 @@ fn ids_have_names_wherever_they_come_from() {
     {
         fs::write(path.join("p.yaml"), format!("{YAML}{DOCS}")).unwrap();
         told(&mut real(&path, &["run", "p.yaml"]));
-        // Of a stage that makes neither entities nor titles itself.
+        // A stage that makes neither entities nor titles itself.
         let matrix = show(&["docs", "--names", "-n", "1"]);
         assert!(
             matrix.starts_with("entity     document\nada alder  Ada Alder\n"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::program::{folder, stdout, text, toy};
 
-/// A run that tells events, one after the other.
+/// A run that reports events, one after the other.
 struct Run {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -77,7 +77,8 @@ fn a_stage_is_computed_once_and_the_other_says_for_whom_it_waits() {
     let whom = format!("waiting for process {} (s), since 2", first.child.id());
     assert!(said.starts_with(&whom), "{said}");
     assert!(said.ends_with("Z, which computes the same"), "{said}");
-    // Meanwhile it goes on with what does not depend on it: that came before the end of `s`, or comes before it.
+    // Meanwhile it goes on with what does not depend on it: that came before the end of `s`, or
+    // comes before it.
     let ended: Vec<Value> = {
         second.until("stage_finished", "s");
         let ended = second

@@ -49,7 +49,8 @@ impl File {
             .push_str(&format!("{{\"time_ms\":{time},{event}}}\n"));
     }
 
-    /// A training from one step to another of 1,000, ten steps a second, with a score every 200 steps.
+    /// A training from one step to another of 1,000, ten steps a second, with a score every 200
+    /// steps.
     fn train(&mut self, stage: &str, begin: f64, from: u64, to: u64) {
         for step in from + 1..=to {
             let at = begin + (step - from) as f64 / 10.0;

@@ -116,7 +116,7 @@ fn a_parameter_without_effect_and_a_moved_file_rerun_nothing() {
 fn a_file_is_followed_by_content() {
     let lab = lab();
     lab.run(CHAIN);
-    // The same size within the same second: only the content tells.
+    // The same size within the same second: only the content differs.
     lab.write("b.txt", "THREE\n");
     assert_eq!(
         told(&lab.run(CHAIN)),

@@ -142,7 +142,8 @@ fn a_program_is_stopped_with_its_run_and_by_its_timeout() {
 fn leftovers_of_a_killed_program_are_not_used() {
     let lab = lab();
     let options = allowed(&lab);
-    // The same stage, key and all, fails once and then does not; what the first attempt wrote must be gone.
+    // The same stage, key and all, fails once and then does not; what the first attempt wrote must
+    // be gone.
     let once = lab.path("once");
     let script = format!(
         "test ! -e seen || exit 9\ntest -z \"$(ls outputs/lines)\" || exit 8\necho > seen\n\

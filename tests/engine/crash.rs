@@ -1,4 +1,5 @@
-//! Killed at any instant, the store stays usable: no unlock step, no half-written artifact, the same result in the end.
+//! Killed at any instant, the store stays usable: no unlock step, no half-written artifact, the
+//! same result in the end.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -52,7 +53,8 @@ pub fn child_run(dir: &Path) {
 fn killed_at_any_instant() {
     let want = lab().run(YAML);
 
-    // Kills spread over the length of a run: the first while the store is being made, the last around its end.
+    // Kills spread over the length of a run: the first while the store is being made, the last
+    // around its end.
     let whole = {
         let lab = lab();
         let start = Instant::now();

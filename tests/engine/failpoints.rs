@@ -1,5 +1,6 @@
-//! Killed (SIGKILL) at every step of the store, each time it comes to it: the next run ends in the artifacts of one that was
-//! left alone. `cargo test -p gfm-pipe --no-default-features --features failpoints --test engine failpoints`
+//! Killed (SIGKILL) at every step of the store, each time it comes to it: the next run ends in the
+//! artifacts of one that was left alone.
+//! `cargo test -p gfm-pipe --no-default-features --features failpoints --test engine failpoints`
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

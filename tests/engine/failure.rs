@@ -1,4 +1,5 @@
-//! Failing, panicking and interrupted stages: the run ends, says what happened, and keeps what is done.
+//! Failing, panicking and interrupted stages: the run ends, says what happened, and keeps what is
+//! done.
 
 use std::sync::Arc;
 

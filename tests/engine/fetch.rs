@@ -1,4 +1,5 @@
-//! What stages read and is elsewhere: a run gets it before anything starts, a plan says that a run will.
+//! What stages read and is elsewhere: a run gets it before anything starts, a plan says that a run
+//! will.
 
 use gfm_pipe::record::RunStatus;
 

@@ -43,7 +43,8 @@ fn damaged(store: &Store, deep: bool) -> Vec<PathBuf> {
     found.damages.into_iter().map(|d| d.path).collect()
 }
 
-/// Every file, damaged in every way: found by `verify`, and a run after it ends in the same artifacts.
+/// Every file, damaged in every way: found by `verify`, and a run after it ends in the same
+/// artifacts.
 #[test]
 fn all_damage_is_found_and_healed() {
     let lab = lab();

@@ -156,7 +156,8 @@ pub fn told(summary: &RunSummary) -> Vec<String> {
         .collect()
 }
 
-/// A file damaged in every way: gone, empty, cut, longer, and with a bit flipped in every `step`th byte, its size as it was.
+/// A file damaged in every way: gone, empty, cut, longer, and with a bit flipped in every `step`th
+/// byte, its size as it was.
 pub fn damages(whole: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
     let cut = |part: usize| Some(whole[..whole.len() * part / 4].to_vec());
     let mut ways = vec![None, Some(Vec::new()), cut(1), cut(2), cut(3)];
@@ -169,7 +170,8 @@ pub fn damages(whole: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
     ways
 }
 
-/// Whether a damaged manifest says the same: an `e` in a number became an `E`, or a name beside `null` is not read.
+/// Whether a damaged manifest says the same: an `e` in a number became an `E`, or a name beside
+/// `null` is not read.
 pub fn same_manifest(damaged: Option<&[u8]>, whole: &[u8]) -> bool {
     let read = |bytes: &[u8]| serde_json::from_slice::<Manifest>(bytes).ok();
     read(whole).is_some() && damaged.and_then(read) == read(whole)

@@ -23,7 +23,7 @@ fn a_stage_is_tried_again_as_often_as_it_says_and_no_more() {
     let lab = Lab::new();
     let summary = lab.run(&stage(2));
     assert_eq!(told(&summary), ["bad ran never ran"]);
-    // How often something may be tried is no part of what it is.
+    // The number of retries is not part of a stage's identity.
     assert_eq!(told(&lab.run(&stage(0))), ["bad cached"]);
 }
 

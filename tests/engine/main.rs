@@ -1,4 +1,5 @@
-//! The engine with toy operators: caching, failure, interruption, damage, crashes. No candle, no polars.
+//! The engine with toy operators: caching, failure, interruption, damage, crashes. No candle, no
+//! polars.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod agree;

@@ -211,7 +211,8 @@ fn a_remote_that_is_gone_is_told_once() {
     assert!(!team.folder.path().join("shared").exists());
 }
 
-/// Every file of a remote, damaged in every way: never used, and given anew by whoever computed it.
+/// Every file of a remote, damaged in every way: never used, and stored again by the machine that
+/// computed it.
 #[test]
 fn a_damaged_remote_is_never_used_and_heals() {
     let team = Team::new();
@@ -223,7 +224,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
     let mut tried = 0;
     for file in files {
         let whole = fs::read(&file).unwrap();
-        // Of a manifest every byte may be the number of rows.
+        // Every byte of a manifest may be the number of rows.
         let json = file.extension().is_some_and(|e| e == "json");
         let step = if json { 41 } else { 1 + whole.len() / 6 };
         for way in damages(&whole, step) {

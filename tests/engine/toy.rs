@@ -406,7 +406,7 @@ impl Operator for Slow {
     }
 }
 
-/// Tells a loss at every step, and a score at every fifth; goes on from its last fifth step.
+/// Reports a loss at every step, and a score at every fifth; goes on from its last fifth step.
 pub struct Fit;
 
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{gfm_pipe, run};
 
-/// Calls a verb that writes a page, and gives the page.
+/// Calls a verb that writes a page, and returns the page.
 fn page(verb: &[&str], store: &Path, file: &Path) -> String {
     let mut args = verb.to_vec();
     args.extend(["--store", store.to_str().unwrap()]);
@@ -177,7 +177,8 @@ fn a_run_becomes_a_page() {
     let facts = ["Best baseline", "Ceiling", "Audit of the data", "Run"];
     assert_eq!(shown.2, facts);
     assert!(!html.contains("Not shown"));
-    // The family set has eight test questions, and questions of other families' members cannot be taken for theirs.
+    // The family set has eight test questions, and questions of other families' members cannot be
+    // taken for theirs.
     let questions = all(&doc, "details");
     let asked = questions
         .iter()

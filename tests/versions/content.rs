@@ -1,9 +1,10 @@
 //! What a table holds, in a form that is equal wherever the table is made.
 //!
-//! Not the bytes of its file, which change with the Parquet writer. Integers, texts and lengths are digested exactly. Floats
-//! are not: a CPU with other vector instructions rounds otherwise. Of a column of floats its length as a vector is kept and
-//! its sums under eight fixed random signs. The sums of two columns differ by about the length of the columns' difference,
-//! so that comparing nine numbers compares all of them.
+//! Not the bytes of its file, which change with the Parquet writer. Integers, texts and lengths are
+//! digested exactly. Floats are not: a CPU with other vector instructions rounds otherwise. Of a
+//! column of floats its length as a vector is kept and its sums under eight fixed random signs. The
+//! sums of two columns differ by about the length of the columns' difference, so that comparing
+//! nine numbers compares all of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +13,9 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
 
-/// Relative difference of two columns of floats that are the same but for rounding. With every product and every sum of
-/// messages changed at random by up to 1.2e-7 of the row's largest value, no column moved by more than 4e-6.
+/// Relative difference of two columns of floats that are the same but for rounding. With every
+/// product and every sum of messages changed at random by up to 1.2e-7 of the row's largest value,
+/// no column moved by more than 4e-6.
 pub const TOLERANCE: f64 = 1e-4;
 
 const SIGNS: usize = 8;
@@ -22,7 +24,7 @@ const SIGNS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     pub rows: usize,
-    /// Digest of every value that is no float, and of how many floats there are where.
+    /// Digest of every value that is not a float, and of the number and places of floats.
     pub exact: String,
     /// Columns of floats.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -197,7 +199,7 @@ fn value(hasher: &mut blake3::Hasher, sketch: &mut Sketch, array: &dyn Array, ro
     }
 }
 
-/// What is no number has no place in a sum: it is digested.
+/// Values that are not numbers cannot be summed: they are digested.
 fn float(hasher: &mut blake3::Hasher, sketch: &mut Sketch, x: f64) {
     if x.is_finite() {
         sketch.add(x);

@@ -31,7 +31,7 @@ pub struct Stage {
 /// What is to be done about a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
-    /// The same key gives another output: caches would give the old one for ever.
+    /// The same key has another output: caches would return the old one for ever.
     Forgotten(String),
     /// VERSION, parameters, files or inputs changed: the golden is to be written anew.
     Stale(String),
@@ -66,14 +66,16 @@ fn difference(now: &Stage, then: &Stage) -> Option<String> {
     })
 }
 
-/// Compares all operators with how they were. Nothing found means that every VERSION tells the truth.
+/// Compares all operators with how they were. Nothing found means that every VERSION tells the
+/// truth.
 pub fn judge(then: &Golden, now: &Golden) -> Vec<Finding> {
     let stages = |all: &Golden| -> BTreeMap<String, Stage> {
         let stages = all.values().flat_map(|o| o.stages.clone());
         stages.collect()
     };
     let before = stages(then);
-    // A stage whose input is another one may give something else: nothing is known about its operator.
+    // A stage whose input is another one may give something else: nothing is known about its
+    // operator.
     let moved: BTreeSet<String> = stages(now)
         .into_iter()
         .filter(|(name, stage)| {

@@ -1,7 +1,8 @@
 //! `dedupe`: keeps each triple once.
 //!
-//! An operator is one file: parameters, ports, a name, a version, and `run`. The engine does the rest: it checks pipelines against
-//! the schema, makes the key, shows the help, stores what is written.
+//! An operator is one file: parameters, ports, a name, a version, and `run`. The engine does the
+//! rest: it checks pipelines against the schema, makes the key, shows the help, stores what is
+//! written.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ static TRIPLES: [&Kind; 1] = [&kinds::TRIPLES];
 impl Operator for Dedupe {
     type Params = Params;
     const NAME: &'static str = "dedupe";
-    // Raise it when the same inputs give another output: it is in every key, so old results are not used any more.
+    // Raise it when the same inputs give another output: it is in every key, so old results are not
+    // used any more.
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "keeps each triple once";
 

@@ -1,4 +1,5 @@
-//! gfm-pipe with one operator more. Everything else is as ever: `my-pipe run`, `my-pipe ops dedupe`, `my-pipe plan`…
+//! gfm-pipe with one operator more. Everything else is as ever: `my-pipe run`,
+//! `my-pipe ops dedupe`, `my-pipe plan`…
 
 mod dedupe;
 

@@ -129,7 +129,8 @@ impl Artifact {
         file.batches().map_err(|e| self.broken(table, e))
     }
 
-    /// The texts of an artifact whose kind has text columns; several columns are joined by a line break.
+    /// The texts of an artifact whose kind has text columns; several columns are joined by a line
+    /// break.
     ///
     /// # Errors
     /// When the kind has no text, or a file cannot be read.

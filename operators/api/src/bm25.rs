@@ -1,8 +1,8 @@
 //! Okapi BM25 over titles and texts.
 //!
-//! k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5)) with N documents of which n have the token. A token is a run of
-//! alphanumeric characters, lower-cased; there is no stemming and no stop list. A token that the question repeats counts
-//! as often as it is there.
+//! k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5)) with N documents of which n have the
+//! token. A token is a run of alphanumeric characters, lower-cased; there is no stemming and no
+//! stop list. A token that the question repeats counts as often as it is there.
 
 use std::collections::HashMap;
 
@@ -95,12 +95,12 @@ mod tests {
             ("DOG", "sat"),
             ("", "bird-song, über"),
         ]);
-        // "cat" is in one of three documents: idf = ln(1 + 2.5 / 1.5) = 0.98082925301…; twice in a document of length 4:
-        // 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 4 / 3)) = 4.4 / 3.5.
+        // "cat" is in one of three documents: idf = ln(1 + 2.5 / 1.5) = 0.98082925301…; twice in a
+        // document of length 4: 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 4 / 3)) = 4.4 / 3.5.
         let cat = 0.980_829_253_011_726_4 * 4.4 / 3.5;
         close(&index.scores("CAT?"), &[cat, 0.0, 0.0]);
-        // "sat" is in two: idf = ln(1 + 1.5 / 2.5) = ln 1.6; once each: 2.2 / (1 + 1.2 * 1.25) = 0.88 and
-        // 2.2 / (1 + 1.2 * (0.25 + 0.75 * 2 / 3)) = 2.2 / 1.9.
+        // "sat" is in two: idf = ln(1 + 1.5 / 2.5) = ln 1.6; once each: 2.2 / (1 + 1.2 * 1.25) =
+        // 0.88 and 2.2 / (1 + 1.2 * (0.25 + 0.75 * 2 / 3)) = 2.2 / 1.9.
         let sat = 0.470_003_629_245_735_5;
         close(&index.scores("sat"), &[sat * 0.88, sat * 2.2 / 1.9, 0.0]);
         // Repeated tokens count twice, unknown ones nothing.

@@ -144,7 +144,8 @@ pub fn large_list_f32(batch: &RecordBatch, name: &str) -> OpResult<Vec<Vec<f32>>
 /// A column of vectors: their length and all values, row-major.
 ///
 /// # Errors
-/// See [`text`]; or when a value is NaN or infinite: whatever is computed with it would be, too, or hide it.
+/// See [`text`]; or when a value is NaN or infinite: whatever is computed with it would be, too, or
+/// hide it.
 pub fn vectors(batch: &RecordBatch, name: &str) -> OpResult<(usize, Vec<f32>)> {
     let list: &FixedSizeListArray = typed(batch, name)?;
     let dim = usize::try_from(list.value_length()).unwrap_or(0);
@@ -212,7 +213,7 @@ pub fn build_large_list_f32(lists: &[Vec<f32>]) -> ArrayRef {
 /// Builds a column of vectors of length `dim` from row-major values.
 ///
 /// # Errors
-/// When the values are no whole number of rows.
+/// When the values do not fill whole rows.
 pub fn build_vectors(dim: usize, values: Vec<f32>) -> OpResult<ArrayRef> {
     let item = Arc::new(Field::new("item", DataType::Float32, false));
     let size = i32::try_from(dim).map_err(|e| OpError::wrap("vector too long", e))?;
@@ -225,7 +226,8 @@ pub fn build_vectors(dim: usize, values: Vec<f32>) -> OpResult<ArrayRef> {
     )?))
 }
 
-/// A batch of the given table from its columns, in order. The length of vectors is taken from the columns.
+/// A batch of the given table from its columns, in order. The length of vectors is taken from the
+/// columns.
 ///
 /// # Errors
 /// When the columns do not fit the table.

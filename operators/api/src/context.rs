@@ -61,9 +61,10 @@ pub enum Level {
     Warn,
 }
 
-/// A named number at a step of the work, to be looked at while it goes on: a loss, a rate, a score on held-out data.
+/// A named number at a step of the work, to be looked at while it goes on: a loss, a rate, a score
+/// on held-out data.
 ///
-/// It is told, not stored: what shall be kept belongs in a table.
+/// It is reported, not stored: what shall be kept belongs in a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric<'a> {
     /// One-based epoch; 0 where there are none.
@@ -84,7 +85,7 @@ pub trait Reporter: Send + Sync {
     fn message(&self, level: Level, text: &str);
     /// Training continued from a checkpoint taken after this many steps.
     fn resumed_at(&self, step: u64);
-    /// A number worth a curve. Whoever does not draw any need not listen.
+    /// A number worth a curve. A listener that draws nothing may ignore it.
     fn metric(&self, metric: Metric<'_>) {
         let _ = metric;
     }
@@ -148,7 +149,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// The device of a name; `None` where it is no device's.
+    /// The device of a name; `None` where it does not name a device.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "auto" => Some(Device::Auto),
@@ -173,17 +174,18 @@ pub struct Context {
     pub cancel: Cancel,
     /// Folder paths of parameters are relative to.
     pub base: PathBuf,
-    /// A private folder that outlives a killed run of the same stage with the same key: checkpoints go here.
-    /// It is removed once the stage is stored.
+    /// A private folder that outlives a killed run of the same stage with the same key: checkpoints
+    /// go here. It is removed once the stage is stored.
     pub workdir: PathBuf,
-    /// A folder all stages share, for what is worth keeping between runs and may be lost at any time. Others may write to
-    /// it at the same moment.
+    /// A folder all stages share, for what is worth keeping between runs and may be lost at any
+    /// time. Others may write to it at the same moment.
     pub cache: PathBuf,
     /// Device to compute on: `cpu` or `cuda:N`, see [`Device`].
     pub device: String,
     /// The environment, for operators that run programs; the others have no business with it.
     pub environment: Environment,
-    /// Who computes this stage together; alone for operators that are not [`crate::Operator::on_ranks`].
+    /// Who computes this stage together; alone for operators that are not
+    /// [`crate::Operator::on_ranks`].
     pub ranks: ranks::Shared,
 }
 

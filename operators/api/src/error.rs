@@ -20,7 +20,7 @@ pub const FAULT_OF_OPERATOR: &str =
 pub enum ErrorKind {
     /// The user, by changing the pipeline, a parameter, an option or the setup.
     User,
-    /// Whoever made the data: a file or table has the wrong content.
+    /// The author of the data: a file or table has the wrong content.
     Data,
     /// More or working resources: memory, disk, network, a device, another process.
     Resource,

@@ -1,7 +1,8 @@
 //! Artifact kinds: what tables an artifact has, and what columns they have.
 //!
-//! A kind is a static description; the engine checks every table an operator writes against it, and the documentation of
-//! artifacts is generated from it. The kinds themselves are in [`crate::kinds`].
+//! A kind is a static description; the engine checks every table an operator writes against it, and
+//! the documentation of artifacts is generated from it. The kinds themselves are in
+//! [`crate::kinds`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -217,7 +218,8 @@ impl PartialEq for Kind {
     }
 }
 
-/// A text that lives as long as the program, for names of ports that a pipeline chooses. Equal texts are kept once.
+/// A text that lives as long as the program, for names of ports that a pipeline chooses. Equal
+/// texts are kept once.
 pub fn intern(text: &str) -> &'static str {
     static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -192,7 +192,8 @@ pub fn artifact(
     })
 }
 
-/// The device that operators run on here: the CPU, or what `GFM_PIPE_LOCAL_DEVICE` names (a test suite runs on a GPU that way).
+/// The device that operators run on here: the CPU, or what `GFM_PIPE_LOCAL_DEVICE` names (a test
+/// suite runs on a GPU that way).
 fn device() -> String {
     let named = std::env::var("GFM_PIPE_LOCAL_DEVICE");
     named.unwrap_or_else(|_| "cpu".to_owned())
@@ -240,8 +241,8 @@ pub fn run_entry(
     run_entry_as(op, dir, params, inputs, ranks::single())
 }
 
-/// [`run_entry`] on as many ranks, each a thread, all with these parameters; rank 0 writes to `dir`. Gives what each had to say; only rank 0
-/// has outputs.
+/// [`run_entry`] on as many ranks, each a thread, all with these parameters; rank 0 writes to
+/// `dir`. Returns what each reported; only rank 0 has outputs.
 ///
 /// # Errors
 /// What rank 0 gives.

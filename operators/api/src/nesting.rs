@@ -64,7 +64,7 @@ fn of_footer(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// What is left to read. Methods give `None` where the bytes are not Thrift.
+/// What is left to read. Methods return `None` where the bytes are not Thrift.
 struct Walk<'a>(&'a [u8]);
 
 /// Kinds of values by their numbers.

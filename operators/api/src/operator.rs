@@ -163,11 +163,11 @@ pub trait Operator: 'static {
     const VERSION: u32;
     /// One line for `gfm-pipe ops`.
     const ABOUT: &'static str;
-    /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what [`Operator::inputs`] and
-    /// [`Operator::outputs`] give is only for documentation.
+    /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what
+    /// [`Operator::inputs`] and [`Operator::outputs`] give is only for documentation.
     const SHAPED: bool = false;
-    /// Whether the names of what is connected (`STAGE.PORT`) reach its outputs: they are part of the key then. For all others a
-    /// renamed stage changes nothing.
+    /// Whether the names of what is connected (`STAGE.PORT`) reach its outputs: they are part of
+    /// the key then. For all others a renamed stage changes nothing.
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
@@ -178,8 +178,9 @@ pub trait Operator: 'static {
     fn inputs() -> Vec<InPort>;
     /// Output ports.
     fn outputs() -> Vec<OutPort>;
-    /// The ports of a stage, of an operator that is [`Operator::SHAPED`]. `connected` are the names under the stage's `in`;
-    /// one that is not among the ports given back is a mistake of the pipeline.
+    /// The ports of a stage, of an operator that is [`Operator::SHAPED`]. `connected` are the names
+    /// under the stage's `in`; one that is not among the ports given back is a mistake of the
+    /// pipeline.
     fn ports(_params: &Self::Params, _connected: &[&str]) -> (Vec<InPort>, Vec<OutPort>) {
         (Self::inputs(), Self::outputs())
     }
@@ -187,8 +188,8 @@ pub trait Operator: 'static {
     fn check(_params: &Self::Params) -> Vec<Problem> {
         Vec::new()
     }
-    /// Checks what is connected, by port (`STAGE.PORT` in order), against each other and the parameters: what no artifact has
-    /// to be read for. The place of a problem is the stage's `in`.
+    /// Checks what is connected, by port (`STAGE.PORT` in order), against each other and the
+    /// parameters: what no artifact has to be read for. The place of a problem is the stage's `in`.
     fn check_inputs(_params: &Self::Params, _inputs: &Connected) -> Vec<Problem> {
         Vec::new()
     }
@@ -196,8 +197,9 @@ pub trait Operator: 'static {
     fn files(_params: &Self::Params, _base: &Path) -> Vec<InputFile> {
         Vec::new()
     }
-    /// Gets here what [`Operator::files`] says is elsewhere (a model of a hub). A run calls it when files of the stage are
-    /// missing, before any stage starts. Where nothing can be got, it does nothing.
+    /// Gets here what [`Operator::files`] says is elsewhere (a model of a hub). A run calls it when
+    /// files of the stage are missing, before any stage starts. Where nothing can be got, it does
+    /// nothing.
     ///
     /// # Errors
     /// Whatever went wrong, for the user.
@@ -209,7 +211,8 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
-    /// The program it runs, and its arguments, where the pipeline names one: a run refuses that unless the user allows it.
+    /// The program it runs, and its arguments, where the pipeline names one: a run refuses that
+    /// unless the user allows it.
     fn command(_params: &Self::Params) -> Option<Vec<String>> {
         None
     }
@@ -217,18 +220,20 @@ pub trait Operator: 'static {
     fn on_ranks(_params: &Self::Params) -> bool {
         false
     }
-    /// Whole numbers among its parameters that are counted a rank, as `train.batch_size`: k ranks with n each compute what one computes with
-    /// k n. Only of stages that are [`Operator::on_ranks`].
+    /// Whole numbers among its parameters that count per rank, such as `train.batch_size`: k ranks
+    /// with n each compute what one computes with k n. Only of stages that are
+    /// [`Operator::on_ranks`].
     fn per_rank(_params: &Self::Params) -> &'static [&'static str] {
         &[]
     }
-    /// What else decides the result and is neither parameter, input nor file (a compiled-in table's digest).
+    /// What else decides the result and is neither parameter, input nor file (a compiled-in table's
+    /// digest).
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
     /// What running it takes, from the inputs that are there (those that are yet to be made are
     /// missing). `device` is `cpu`, or the name of a GPU, which is empty where it is not known.
-    /// `None` where it cannot tell, or uses no GPU and is asked about one.
+    /// `None` where it does not know, or uses no GPU and is asked about one.
     ///
     /// # Errors
     /// When an input cannot be read.
@@ -244,9 +249,10 @@ pub trait Operator: 'static {
     /// # Errors
     /// Whatever went wrong, for the user.
     fn run(params: Self::Params, ctx: &Context) -> OpResult<()>;
-    /// Leaves files outside the store, where the parameters say: called with the stage's outputs whenever these are there,
-    /// computed or cached, so that a file that was deleted is there again after a cached run. Where such files go is no
-    /// part of the result: parameters for it are `no_effect`.
+    /// Leaves files outside the store, where the parameters say: called with the stage's outputs
+    /// whenever these are there, computed or cached, so that a file that was deleted is there again
+    /// after a cached run. Where such files go is not part of the result: parameters for it are
+    /// `no_effect`.
     ///
     /// # Errors
     /// Whatever went wrong, for the user.
@@ -269,7 +275,8 @@ pub trait Operator: 'static {
     ) -> OpResult<Vec<String>> {
         Ok(Vec::new())
     }
-    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in common.
+    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in
+    /// common.
     fn places(_params: &Self::Params) -> Vec<PathBuf> {
         Vec::new()
     }

@@ -16,10 +16,12 @@ use crate::nesting;
 /// Rows per batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
 
-/// Bytes of a row group, about: the writer holds one in memory, and a million vectors are a gigabyte.
+/// Bytes of a row group, about: the writer holds one in memory, and a million vectors are a
+/// gigabyte.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-/// A Parquet writer with the project's settings: zstd, and bytes that depend on nothing but the batches written.
+/// A Parquet writer with the project's settings: zstd, and bytes that depend on nothing but the
+/// batches written.
 ///
 /// # Errors
 /// When the schema has no Parquet form or writing the file's head fails.

@@ -177,7 +177,8 @@ impl Operator for Exec {
             .canonicalize()
             .map_err(|e| OpError::wrap("failed to find", e).file(&folder))?;
         let done = attempt(&params, ctx, &folder);
-        // Copies of the inputs take the most room and tell nothing; of a failed attempt the rest may be looked at.
+        // Copies of the inputs take the most room and show nothing; of a failed attempt the rest
+        // may be looked at.
         let _ = match &done {
             Ok(()) => fs::remove_dir_all(&folder),
             Err(_) => fs::remove_dir_all(folder.join(tables::INPUTS)),
@@ -225,8 +226,8 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
     Ok(())
 }
 
-/// A new folder for an attempt. What earlier ones left goes as far as it can: it may be read-only, and a program that nobody could
-/// stop (its gfm-pipe was killed) may still write there.
+/// A new folder for an attempt. What earlier ones left goes as far as it can: it may be read-only,
+/// and a program that nobody could stop (its gfm-pipe was killed) may still write there.
 fn fresh(workdir: &Path) -> OpResult<PathBuf> {
     let old = fs::read_dir(workdir).into_iter().flatten().flatten();
     for entry in old.filter(|e| e.file_name().to_string_lossy().starts_with("exec-")) {

@@ -15,11 +15,11 @@ use gfm_pipe_api::{Context, OpError, OpResult, shell};
 const POLL: Duration = Duration::from_millis(50);
 /// What a program that shall stop may take for it.
 const GRACE: Duration = Duration::from_secs(5);
-/// Bytes of a line; longer ones are told in pieces.
+/// Bytes of a line; longer ones are reported in pieces.
 const LINE: u64 = 8 << 10;
 /// Lines that go to the log.
 const LINES: u64 = 10_000;
-/// Last lines told with a failure.
+/// How many of the last lines a failure shows.
 const TAIL: usize = 20;
 
 /// What to start.
@@ -50,7 +50,8 @@ fn signal(group: u32, signal: nix::sys::signal::Signal) {
     }
 }
 
-/// Ends every program that runs, at once: for a process that is about to end without its destructors.
+/// Ends every program that runs, at once: for a process that is about to end without its
+/// destructors.
 pub fn kill_all() {
     #[cfg(unix)]
     for group in groups().iter() {
@@ -118,14 +119,14 @@ fn listen(stream: impl Read, to: &SyncSender<String>) {
     }
 }
 
-/// What the program says, told to the log as it comes.
-struct Told<'a> {
+/// What the program says, passed to the log as it comes.
+struct Output<'a> {
     ctx: &'a Context,
     lines: u64,
     last: VecDeque<String>,
 }
 
-impl Told<'_> {
+impl Output<'_> {
     fn line(&mut self, line: String) {
         self.lines += 1;
         if self.lines <= LINES {
@@ -172,7 +173,7 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
         error.hint("it is looked for on PATH, and as a file among `files`")
     })?;
     let mut running = Running::new(child);
-    // Bounded: a program that says more than can be told waits.
+    // Bounded: a program that prints faster than it can be reported waits.
     let (tell, told) = mpsc::sync_channel(1024);
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
         running.child.stdout.take().map(|s| Box::new(s) as _),
@@ -183,7 +184,7 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
         thread::spawn(move || listen(stream, &tell));
     }
     drop(tell);
-    let mut heard = Told {
+    let mut heard = Output {
         ctx,
         lines: 0,
         last: VecDeque::new(),
@@ -212,7 +213,7 @@ fn wait(
     ctx: &Context,
     running: &mut Running,
     told: &mpsc::Receiver<String>,
-    heard: &mut Told<'_>,
+    heard: &mut Output<'_>,
 ) -> OpResult<ExitStatus> {
     let failed = |e| OpError::wrap("failed to wait for the program", e);
     let mut silent = false;

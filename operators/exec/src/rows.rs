@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 type Row = Map<String, Value>;
 
-/// The rows of some lines; the first of them has this (one-based) number, and vectors have this length, which the first one
-/// seen decides.
+/// The rows of some lines; the first of them has this (one-based) number, and vectors have this
+/// length, which the first one seen decides.
 pub(crate) fn batch(
     lines: &[String],
     spec: &TableSpec,

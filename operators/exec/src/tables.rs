@@ -195,7 +195,8 @@ fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> O
     let sink = match sink {
         Some(sink) => sink,
         None => {
-            // A table without rows has its columns all the same; of free columns nobody knows which.
+            // A table without rows has its columns all the same; of free columns nobody knows
+            // which.
             let schema = if spec.columns.is_empty() {
                 batches.schema.as_ref().clone()
             } else {
@@ -207,8 +208,8 @@ fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> O
     sink.finish().map_err(|e| e.artifact(name))
 }
 
-/// A batch with the columns of the table, in its order and of its types; integers of another width, large strings and the
-/// like become what the table has where no value is lost by it.
+/// A batch with the columns of the table, in its order and of its types; integers of another width,
+/// large strings and the like become what the table has where no value is lost by it.
 fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<RecordBatch> {
     if spec.columns.is_empty() {
         return Ok(batch.clone());
@@ -250,7 +251,8 @@ fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<Record
     Ok(RecordBatch::try_new(Arc::new(spec.schema(dim)), arrays)?)
 }
 
-/// Whether a type may become another: the same sort of thing in another width. Values are checked by the cast.
+/// Whether a type may become another: the same sort of thing in another width. Values are checked
+/// by the cast.
 fn related(from: &DataType, to: &DataType) -> bool {
     use DataType as D;
     let text = |t: &D| matches!(t, D::Utf8 | D::LargeUtf8 | D::Utf8View);

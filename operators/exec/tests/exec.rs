@@ -338,7 +338,8 @@ fn the_program_sees_what_it_was_given_and_nothing_else() {
     assert_eq!(triples(dir.path()).rows("triples").unwrap(), 3);
 }
 
-/// A program that ends leaves nothing running, and one that leaves its streams open does not hold the stage.
+/// A program that ends leaves nothing running, and one that leaves its streams open does not hold
+/// the stage.
 #[test]
 fn what_a_program_started_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();

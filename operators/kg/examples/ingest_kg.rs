@@ -1,6 +1,7 @@
 //! Runs `ingest-kg` on a file without the engine and prints what was counted and how long it took:
 //!
-//!     cargo run --release -p gfm-pipe-kg --example ingest_kg -- data/atlas/processed/stage1/kg.txt /tmp/out
+//!     cargo run --release -p gfm-pipe-kg --example ingest_kg -- data/atlas/processed/stage1/kg.txt
+//!     /tmp/out
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
-//! Training steps on several ranks: `cargo bench -p gfm-pipe-ranks --features mpi --bench steps` alone, or its program started by `mpirun` (scripts/bench-ranks
-//! does both, in turn). Rank 0 prints one JSON line.
+//! Training steps on several ranks: `cargo bench -p gfm-pipe-ranks --features mpi --bench steps`
+//! alone, or its program started by `mpirun` (scripts/bench-ranks does both, in turn). Rank 0
+//! prints one JSON line.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -155,7 +156,7 @@ fn graph(dir: &Path, (nodes, edges, relations): (usize, usize, usize)) -> Artifa
     out.unwrap().port("graph").clone()
 }
 
-/// Trains, and gives what steps took.
+/// Trains, and returns how long steps took.
 fn train(ranks: Shared, dir: &Path, graph: &Artifact, params: &Value) -> Vec<(Instant, u64, u64)> {
     let ranks = Arc::new(Timed {
         of: ranks,

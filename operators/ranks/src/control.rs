@@ -1,7 +1,9 @@
-//! The connections beside MPI: one from each rank to rank 0, for heartbeats, orders and how they ended.
+//! The connections beside MPI: one from each rank to rank 0, for heartbeats, orders and how they
+//! ended.
 //!
-//! Messages are JSON behind their length. A process that ends closes its connection, which is noticed at once; one that hangs, or whose link is
-//! cut, is silent, which is noticed after [`Settings::silence`]. Rank 0 hears all others, and they hear rank 0.
+//! Messages are JSON behind their length. A process that ends closes its connection, which is
+//! noticed at once; one that hangs, or whose link is cut, is silent, which is noticed after
+//! [`Settings::silence`]. Rank 0 hears all others, and they hear rank 0.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -13,7 +15,7 @@ use gfm_pipe_api::{Cancel, ErrorKind, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Longest message taken: more is no message of ours.
+/// Longest message accepted, in bytes: anything longer does not come from another rank.
 const LONGEST: usize = 256 << 20;
 
 /// How ranks watch each other.
@@ -77,15 +79,15 @@ impl Member {
 
 /// What went wrong, in words for a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct Trouble {
     pub kind: ErrorKind,
     pub message: String,
     pub hint: Option<String>,
 }
 
-impl Told {
+impl Trouble {
     pub fn of(e: &OpError) -> Self {
-        Told {
+        Trouble {
             kind: e.kind(),
             message: e.to_string(),
             hint: e.advice().map(ToOwned::to_owned),
@@ -121,7 +123,10 @@ pub(crate) enum Message {
     /// Prepare to compute a stage.
     Order { number: u64, order: Value },
     /// Prepared, or why not.
-    Ready { number: u64, trouble: Option<Told> },
+    Ready {
+        number: u64,
+        trouble: Option<Trouble>,
+    },
     /// All are prepared: begin, or not all are.
     Go { number: u64, begin: bool },
     /// The stage ended here.
@@ -133,18 +138,19 @@ pub(crate) enum Message {
     /// The run is over.
     Over,
     /// The run ends at once.
-    Abort { told: Told },
+    Abort { told: Trouble },
 }
 
 /// How a stage ended on a rank.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Whether a collective call is still waiting for others: nothing more can be computed together.
+    /// Whether a collective call is still waiting for others: nothing more can be computed
+    /// together.
     pub stuck: bool,
     /// Collective calls begun in all.
     pub calls: u64,
     /// Why it failed, or that it was stopped.
-    pub failed: Option<Told>,
+    pub failed: Option<Trouble>,
 }
 
 /// A connection.
@@ -204,13 +210,13 @@ pub(crate) struct Peer {
 pub(crate) struct Known {
     pub peers: Vec<Arc<Mutex<Peer>>>,
     /// Why nothing more can be computed together.
-    pub trouble: Option<Told>,
+    pub trouble: Option<Trouble>,
     /// What came and is not beats, with who sent it.
     pub inbox: VecDeque<(usize, Message)>,
     /// Whether this rank's part in the stage shall end.
     pub stop: bool,
     /// A rank whose part in the stage failed, and when that was heard.
-    pub failed: Option<(Instant, Told)>,
+    pub failed: Option<(Instant, Trouble)>,
     /// Whether another rank was asked to stop.
     pub interrupted: bool,
     /// Who wants to know of that.
@@ -221,7 +227,7 @@ pub(crate) struct Known {
     pub over: bool,
 }
 
-/// Hears the other ranks and tells them that this one is there.
+/// Listens to the other ranks and lets them know that this one is alive.
 pub(crate) struct Watch {
     known: Mutex<Known>,
     changed: Condvar,
@@ -286,7 +292,7 @@ impl Watch {
             if let Err(e) = peer.wire.send(message) {
                 let member = peer.member.clone();
                 drop(peer);
-                // Whoever writes may notice before whoever reads.
+                // The writing thread may notice before the reading one.
                 match e.kind() {
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                         self.lost(&member, "ended");
@@ -309,7 +315,7 @@ impl Watch {
 
     /// Takes a rank for gone. The first one is the reason for all that follows.
     fn lost(&self, member: &Member, how: &str) {
-        self.fail(Told {
+        self.fail(Trouble {
             kind: ErrorKind::Resource,
             message: format!("{member} {how}"),
             hint: Some(
@@ -320,7 +326,7 @@ impl Watch {
     }
 
     /// Ends what is computed together.
-    pub fn fail(&self, told: Told) {
+    pub fn fail(&self, told: Trouble) {
         let mut known = self.known();
         if !known.over && known.trouble.is_none() {
             tracing::debug!("ranks: {}", told.message);
@@ -330,7 +336,8 @@ impl Watch {
         self.changed.notify_all();
     }
 
-    /// Starts the threads that listen and beat. `calls` is how many collective calls this rank has begun.
+    /// Starts the threads that listen and beat. `calls` is how many collective calls this rank has
+    /// begun.
     fn start(self: &Arc<Self>, streams: Vec<TcpStream>, calls: impl Fn() -> u64 + Send + 'static) {
         let peers = self.known().peers.clone();
         for (peer, mut stream) in peers.into_iter().zip(streams) {
@@ -391,7 +398,7 @@ impl Watch {
                     && let Some(told) = &end.failed
                     && known.failed.is_none()
                 {
-                    let told = Told {
+                    let told = Trouble {
                         kind: told.kind,
                         message: format!("{member}: {}", told.message),
                         hint: told.hint.clone(),
@@ -452,7 +459,7 @@ pub(crate) struct Door {
 impl Door {
     pub fn open() -> io::Result<Self> {
         let listener = TcpListener::bind(("0.0.0.0", 0))?;
-        // Whoever else finds the port says something else.
+        // A stranger that finds the port sends something else.
         let token =
             std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Ok(Door {
@@ -466,7 +473,7 @@ impl Door {
         })
     }
 
-    /// Waits for all other ranks, and holds that each has the same as this one.
+    /// Waits for all other ranks, and checks that each has the same as this one.
     pub fn meet(
         self,
         size: usize,
@@ -508,7 +515,7 @@ impl Door {
         }
         if let Some(told) = differs {
             for peer in &peers {
-                // Whoever does not hear it will see the connection close.
+                // A rank that does not receive it will see the connection close.
                 let _ = peer.wire.send(&Message::Abort { told: told.clone() });
             }
             return Err(told.error());
@@ -570,7 +577,7 @@ fn missing(size: usize, met: &[(Member, Vec<Claim>, TcpStream)], at: &Meeting) -
 }
 
 /// The first claim that two ranks differ in.
-fn difference(here: &Member, ours: &[Claim], member: &Member, theirs: &[Claim]) -> Option<Told> {
+fn difference(here: &Member, ours: &[Claim], member: &Member, theirs: &[Claim]) -> Option<Trouble> {
     let find =
         |all: &[Claim], what: &str| all.iter().find(|c| c.what == what).map(|c| c.value.clone());
     let absent = || "nothing".to_owned();
@@ -581,7 +588,7 @@ fn difference(here: &Member, ours: &[Claim], member: &Member, theirs: &[Claim]) 
             (claim, find(ours, what), find(theirs, what))
         })
         .find(|(_, a, b)| a != b)
-        .map(|(claim, a, b)| Told {
+        .map(|(claim, a, b)| Trouble {
             kind: ErrorKind::User,
             message: format!(
                 "{member} has another {}: {} there, {} on {here}",

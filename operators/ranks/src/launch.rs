@@ -20,7 +20,8 @@ pub struct Launch {
 
 /// Variables of a launcher: rank, size, rank on the host, number on the host.
 ///
-/// SLURM's own come last: in a batch script they are there for every program, and only `srun --mpi=…` sets one of the others.
+/// SLURM's own come last: in a batch script they are there for every program, and only
+/// `srun --mpi=…` sets one of the others.
 const LAUNCHERS: [[&str; 4]; 3] = [
     [
         "OMPI_COMM_WORLD_RANK",
@@ -57,7 +58,7 @@ impl Launch {
         found.filter(|l| l.size > 1 && l.rank < l.size)
     }
 
-    /// Holds that this build can be one of several.
+    /// Checks that this build can be one of several ranks.
     ///
     /// # Errors
     /// When it has no MPI: as many runs would work on the same store then.

@@ -1,12 +1,16 @@
 //! Ranks as processes: how they are started, find each other, and notice that one of them is gone.
 //!
-//! An existing engine carries the numbers: MPI, started by `mpirun` or `srun` ([`launch`], [`mpi`]). It says little about failures: a rank whose
-//! link is cut can hang inside it for good. So every rank has one TCP connection to rank 0 beside it ([`control`]): heartbeats, the order to
-//! compute a stage, and how that ended. All calls of MPI are made on a thread of their own ([`watched`]); whoever waits for one looks at the
-//! heartbeats meanwhile, and gives up within seconds. [`Team`] is the two together.
+//! An existing engine carries the numbers: MPI, started by `mpirun` or `srun` ([`launch`],
+//! [`mpi`]). It says little about failures: a rank whose link is cut can hang inside it for good.
+//! So every rank has one TCP connection to rank 0 beside it ([`control`]): heartbeats, the order to
+//! compute a stage, and how that ended. All calls of MPI are made on a thread of their own
+//! ([`abortable`]); the caller that waits for one watches the heartbeats meanwhile, and gives up
+//! within seconds. [`Team`] is the two together.
 //!
-//! Invariant: rank 0 decides. The others compute what they are told, in the order they are told, and nothing else.
+//! Invariant: rank 0 decides. The others compute what it orders, in its order,
+//! and nothing else.
 
+mod abortable;
 pub mod control;
 pub mod launch;
 #[cfg(feature = "mpi")]
@@ -14,7 +18,6 @@ pub mod mpi;
 mod team;
 #[cfg(test)]
 mod tests;
-mod watched;
 
 use gfm_pipe_api::OpResult;
 

@@ -21,7 +21,8 @@ impl Mpi {
     /// Starts MPI.
     ///
     /// # Errors
-    /// When it was started before, cannot be used beside threads, or knows of other ranks than the launcher.
+    /// When it was started before, cannot be used beside threads, or knows of other ranks than the
+    /// launcher.
     pub fn start(launch: Launch) -> OpResult<Self> {
         // One thread makes all calls, whatever others do.
         let started = mpi::initialize_with_threading(Threading::Funneled);

@@ -8,12 +8,13 @@ use gfm_pipe_api::ranks::Shared;
 use gfm_pipe_api::{Cancel, Collective, ErrorKind, OpError, OpResult};
 use serde_json::Value;
 
+use crate::abortable::{Abortable, Caller};
 use crate::control::{
-    Claim, Door, End, Meeting, Member, Message, Settings, Told, Watch, attend, lock,
+    Claim, Door, End, Meeting, Member, Message, Settings, Trouble, Watch, attend, lock,
 };
-use crate::watched::{Caller, Watched};
 
-/// How long rank 0 waits for the others' ends after its own part failed: those that fail on the same thing end by themselves.
+/// How long rank 0 waits for the others' ends after its own part failed: those that fail on the
+/// same thing end by themselves.
 const SAME_FAILURE: Duration = Duration::from_secs(3);
 
 /// How long they may take to stop where they do not.
@@ -30,10 +31,10 @@ pub struct Team {
     /// Orders given.
     orders: AtomicU64,
     /// Why nothing more can be computed together though all are there.
-    broken: Mutex<Option<Told>>,
+    broken: Mutex<Option<Trouble>>,
 }
 
-/// What a rank that is not the first is told to do.
+/// What rank 0 orders another rank to do.
 #[derive(Debug)]
 pub enum Order {
     /// Prepare to compute this, then [`Team::begin`].
@@ -43,7 +44,8 @@ pub enum Order {
 }
 
 impl Team {
-    /// Meets the other ranks; `link` is made on the thread that makes all its calls. Every rank must have the same `claims`.
+    /// Meets the other ranks; `link` is made on the thread that makes all its calls. Every rank
+    /// must have the same `claims`.
     ///
     /// # Errors
     /// When a rank does not come in time or has something else: which one, and what.
@@ -53,7 +55,7 @@ impl Team {
         settings: Settings,
     ) -> OpResult<Self> {
         let caller = Caller::start(link)?;
-        let ranks = Watched(Arc::clone(&caller));
+        let ranks = Abortable(Arc::clone(&caller));
         let calls = {
             let caller = Arc::clone(&caller);
             move || caller.calls()
@@ -82,7 +84,7 @@ impl Team {
 
     /// This rank.
     pub fn rank(&self) -> usize {
-        Watched(Arc::clone(&self.caller)).rank()
+        Abortable(Arc::clone(&self.caller)).rank()
     }
 
     /// All ranks, by number.
@@ -92,18 +94,18 @@ impl Team {
 
     /// The functions ranks call together.
     fn collective(&self) -> Shared {
-        Arc::new(Watched(Arc::clone(&self.caller)))
+        Arc::new(Abortable(Arc::clone(&self.caller)))
     }
 
     /// Why the ranks cannot go on, once one of them is gone or has failed.
     pub fn lost(&self) -> Option<OpError> {
         let known = self.watch.known();
         let failed = known.failed.as_ref().map(|(_, told)| told);
-        known.trouble.as_ref().or(failed).map(Told::error)
+        known.trouble.as_ref().or(failed).map(Trouble::error)
     }
 
     /// Why no stage can be computed together any more.
-    fn trouble(&self) -> Option<Told> {
+    fn trouble(&self) -> Option<Trouble> {
         self.watch
             .known()
             .trouble
@@ -111,10 +113,12 @@ impl Team {
             .or_else(|| lock(&self.broken).clone())
     }
 
-    /// Has all other ranks prepare to compute something, and waits until they are ready. For rank 0; one at a time.
+    /// Has all other ranks prepare to compute something, and waits until they are ready. For rank
+    /// 0; one at a time.
     ///
     /// # Errors
-    /// When one of them is gone, or cannot compute it: which one and why. When `cancel` says to stop.
+    /// When one of them is gone, or cannot compute it: which one and why. When `cancel` says to
+    /// stop.
     pub fn start(&self, order: Value, cancel: &Cancel) -> OpResult<Session<'_>> {
         if let Some(told) = self.trouble() {
             return Err(told.error());
@@ -192,15 +196,16 @@ impl Team {
             .unwrap_or(Ok(Order::Over))
     }
 
-    /// Says that this rank is ready to compute an order, or why not, and waits for all others; `None` where one of them is not.
+    /// Says that this rank is ready to compute an order, or why not, and waits for all others;
+    /// `None` where one of them is not.
     ///
     /// # Errors
     /// When rank 0 is gone.
     pub fn begin(&self, number: u64, ready: Result<(), &OpError>) -> OpResult<Option<Shared>> {
         let here = &self.members[self.rank()];
-        let trouble = ready.err().map(|e| Told {
+        let trouble = ready.err().map(|e| Trouble {
             message: format!("{here}: {e}"),
-            ..Told::of(e)
+            ..Trouble::of(e)
         });
         self.watch.tell(&Message::Ready { number, trouble });
         let go = self.watch.wait(None, |known| {
@@ -231,7 +236,7 @@ impl Team {
         let end = End {
             stuck: self.caller.is_stuck(),
             calls: self.caller.calls(),
-            failed: result.as_ref().err().map(Told::of),
+            failed: result.as_ref().err().map(Trouble::of),
         };
         self.watch.tell(&Message::Done { number, end });
     }
@@ -242,12 +247,12 @@ impl Team {
         known.stop || known.trouble.is_some()
     }
 
-    /// Tells rank 0 that somebody asked this process to stop.
+    /// Reports to rank 0 that somebody asked this process to stop.
     pub fn interrupt(&self) {
         self.watch.tell(&Message::Interrupt);
     }
 
-    /// From now on `cancel` is told when another rank is asked to stop. For rank 0.
+    /// From now on `cancel` is set when another rank is asked to stop. For rank 0.
     pub fn on_interrupt(&self, cancel: &Cancel) {
         let mut known = self.watch.known();
         if known.interrupted {
@@ -256,8 +261,8 @@ impl Team {
         known.interrupt = Some(cancel.clone());
     }
 
-    /// Ends the run on this rank; on rank 0 it tells the others. Gives whether MPI ended in order; else it is left in the middle of something, and
-    /// ends with the process.
+    /// Ends the run on this rank; on rank 0 it informs the others. Returns whether MPI ended in
+    /// order; else it is left in the middle of something, and ends with the process.
     pub fn close(&self) -> bool {
         let whole = self.trouble().is_none() && !self.caller.is_stuck();
         if self.rank() == 0 {
@@ -302,7 +307,8 @@ impl Session<'_> {
     /// Waits for the other ranks after this one's part has ended so.
     ///
     /// # Errors
-    /// When a rank failed though this one did not, or the other way round: as [`Session::end`] was given, or what the rank says.
+    /// When a rank failed though this one did not, or the other way round: as [`Session::end`] was
+    /// given, or what the rank says.
     pub fn end(self, result: OpResult<()>) -> OpResult<()> {
         let team = self.team;
         team.caller.heed(None);
@@ -332,9 +338,10 @@ impl Session<'_> {
                 told_to_stop = true;
             }
             if result.is_err() && start.elapsed() > STOPPING {
-                // It computes something long, or waits for a device that waits for others. The run's own failure is the one to tell.
+                // It computes something long, or waits for a device that waits for others. The
+                // run's own failure is the one to report.
                 let hint = "start the run again: what is stored is not computed again";
-                team.watch.fail(Told {
+                team.watch.fail(Trouble {
                     kind: ErrorKind::Resource,
                     message: "other ranks did not stop".to_owned(),
                     hint: Some(hint.to_owned()),
@@ -349,7 +356,7 @@ impl Session<'_> {
         let in_step =
             !team.caller.is_stuck() && ends.iter().flatten().all(|e| !e.stuck && e.calls == calls);
         if !in_step {
-            *lock(&team.broken) = Some(Told {
+            *lock(&team.broken) = Some(Trouble {
                 kind: ErrorKind::Resource,
                 message: "the ranks are out of step: they stopped in different places of an earlier stage".to_owned(),
                 hint: Some("start the run again: what is stored is not computed again".to_owned()),

@@ -163,7 +163,8 @@ fn a_rank_that_fails_ends_the_stage_with_its_message() {
             let session = team.start(json!(1), &Cancel::default()).unwrap();
             let result = session.ranks().barrier();
             let said = message(session.end(result));
-            // Nothing can be computed together any more: others still wait for what this one gave up.
+            // Nothing can be computed together any more: others still wait for what this one gave
+            // up.
             let next = message(team.start(json!(2), &Cancel::default()).map(|_| ()));
             assert!(next.contains("out of step"), "{next}");
             (said, team.close())

@@ -292,11 +292,13 @@ fn delete(request: &Request, state: &mut State) -> Response {
         return Response::new("204 No Content", "");
     }
     let body = String::from_utf8_lossy(&request.body).into_owned();
+    let mut deleted = String::new();
     for rest in body.split("<Key>").skip(1) {
         let key = rest.split("</Key>").next().unwrap_or_default();
         state.objects.remove(key);
+        deleted.push_str(&format!("<Deleted><Key>{key}</Key></Deleted>"));
     }
-    Response::new("200 OK", xml("DeleteResult", ""))
+    Response::new("200 OK", xml("DeleteResult", &deleted))
 }
 
 fn xml(name: &str, body: &str) -> String {

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gfm_pipe_api::kept::{Id, Kept, New};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
+use gfm_pipe_api::result_cache::{Id, New, ResultCache};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use rayon::prelude::*;
 
@@ -151,7 +151,7 @@ fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32
 struct Job<'a> {
     encoder: &'a Transformer,
     prompt: &'a Prompt,
-    kept: &'a Kept,
+    kept: &'a ResultCache,
     batch: usize,
     ctx: &'a Context,
 }

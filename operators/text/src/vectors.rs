@@ -3,20 +3,25 @@
 
 use std::path::Path;
 
-use gfm_pipe_api::kept::{self, Id, Kept};
+use gfm_pipe_api::result_cache::{self, Id, ResultCache};
 
 /// The id of a text with a prompt.
 pub(crate) fn text_id(prompt: &str, text: &str) -> Id {
-    kept::id("gfm-pipe text of a vector", &[prompt, text])
+    result_cache::id("gfm-pipe text of a vector", &[prompt, text])
 }
 
 /// Opens the vectors of the encoder and settings that `name` identifies.
-pub(crate) fn open(cache: &Path, name: &str) -> Kept {
-    Kept::open(cache, "vectors", name)
+pub(crate) fn open(cache: &Path, name: &str) -> ResultCache {
+    ResultCache::open(cache, "vectors", name)
 }
 
 /// Calls `found` with the index and the vector of each text that is kept.
-pub(crate) fn read(kept: &Kept, ids: &[Id], dim: usize, mut found: impl FnMut(usize, &[f32])) {
+pub(crate) fn read(
+    kept: &ResultCache,
+    ids: &[Id],
+    dim: usize,
+    mut found: impl FnMut(usize, &[f32]),
+) {
     let mut vector = Vec::with_capacity(dim);
     kept.read(ids, |i, bytes| {
         let (numbers, rest) = bytes.as_chunks();

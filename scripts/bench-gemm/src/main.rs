@@ -1,10 +1,12 @@
-//! GFLOP/s of one thread: products of the shapes of a layer's blocks (512 rows at a time), and a large one. See `run`.
+//! GFLOP/s of one thread: products of the shapes of a layer's blocks (512 rows at a time), and a
+//! large one. See `run`.
 
 use std::time::Instant;
 
 use libloading::{Library, Symbol};
 
-/// `c = a b` in f32: sizes m, n, k; a is `m x k` or stored transposed, b `k x n` or stored transposed, all row-major.
+/// `c = a b` in f32: sizes m, n, k; a is `m x k` or stored transposed, b `k x n` or stored
+/// transposed, all row-major.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,

@@ -2,8 +2,8 @@
 //! it.
 //!
 //! What counts as a document or a question is up to the operators that read them
-//! (`crate::registry::preview`). A file of questions is known by its name (`train`, `valid`, `test`,
-//! `questions`) and by what is in it, so that `test.json` may hold documents.
+//! (`crate::registry::preview`). A file of questions is known by its name (`train`, `valid`,
+//! `test`, `questions`) and by what is in it, so that `test.json` may hold documents.
 
 mod pipeline;
 

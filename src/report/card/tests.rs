@@ -51,7 +51,7 @@ fn summary(stage: &str, verdict: &'static str) -> Summary {
 }
 
 fn card(journal: &JournalFile, summaries: &[Summary], trainings: &[Training]) -> Card {
-    Left {
+    CardInputs {
         journal,
         summaries,
         trainings,

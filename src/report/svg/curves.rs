@@ -22,7 +22,7 @@ const STYLES: usize = 6;
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// Its points, x ascending; points that are no numbers are left out.
+    /// Its points, x ascending; points that are not numbers are left out.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -65,7 +65,7 @@ pub fn draw(title: &str, x_label: &str, series: &[Series]) -> String {
             let _ = write!(path, "{:.1},{:.1} ", x.at(*a), y.at(*b));
         }
         match points.as_slice() {
-            // A single value is no line.
+            // A single value does not make a line.
             [(a, b)] => svg.add(format_args!(
                 r#"<circle class="dot c{style}" cx="{:.1}" cy="{:.1}" r="3.5"/>"#,
                 x.at(*a),

@@ -159,8 +159,8 @@ fn layers(nodes: &[Node]) -> Vec<usize> {
         .collect()
 }
 
-/// The members of each layer, those near what they are connected with near to each other (the barycentre heuristic of Sugiyama,
-/// Tagawa and Toda 1981).
+/// The members of each layer, those near what they are connected with near to each other (the
+/// barycentre heuristic of Sugiyama, Tagawa and Toda 1981).
 fn ordered(routed: &Routed) -> Vec<Vec<usize>> {
     let count = routed.layer.iter().max().map_or(0, |l| l + 1);
     let mut order: Vec<Vec<usize>> = vec![Vec::new(); count];

@@ -1,7 +1,8 @@
 //! Drawings, as SVG text to be put into a page.
 //!
-//! Colours are classes of the page's style sheet, so that a drawing follows light, dark and print; what a colour says is also said
-//! by a shape, a dash or a word. Every drawing has a title for readers of screens.
+//! Colours are classes of the page's style sheet, so that a drawing follows light, dark and print;
+//! what a colour says is also said by a shape, a dash or a word. Every drawing has a title for
+//! readers of screens.
 
 pub mod curves;
 pub mod dag;
@@ -87,7 +88,8 @@ impl Svg {
     }
 }
 
-/// About as wide as a text of the page's small font is, in pixels: browsers' fonts differ, so boxes leave room.
+/// About as wide as a text of the page's small font is, in pixels: browsers' fonts differ, so boxes
+/// leave room.
 pub fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * 7.2
 }

@@ -10,7 +10,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// From a range of numbers to a range of pixels (which may run backwards). A range without width gets some.
+    /// From a range of numbers to a range of pixels (which may run backwards). A range without
+    /// width gets some.
     pub fn new((low, high): (f64, f64), (from, to): (f64, f64)) -> Self {
         let (low, high) = if low.is_finite() && high.is_finite() {
             (low, high)

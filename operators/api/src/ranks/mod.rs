@@ -1,12 +1,14 @@
 //! Ranks: processes that compute one stage together, and how they talk.
 //!
-//! A run on several ranks is one program started several times. Rank 0 runs the pipeline; where an operator is
-//! [`crate::Operator::on_ranks`], the others run the same operator on the same inputs at the same time, and all of them call
-//! the same functions of a [`Collective`] in the same order. What ranks send each other is counted in whole messages, so
-//! that whoever has none to send still takes part.
+//! A run on several ranks is one program started several times. Rank 0 runs the pipeline; where an
+//! operator is [`crate::Operator::on_ranks`], the others run the same operator on the same inputs
+//! at the same time, and all of them call the same functions of a [`Collective`] in the same order.
+//! What ranks send each other is counted in whole messages, so that a rank with none to send still
+//! takes part.
 //!
-//! Invariant: sums are taken in the order of ranks, in f64, and every rank gets the same bits. A training on k ranks is as
-//! reproducible as one on a single rank. (Devices that add up gradients themselves do it in an order of their own.)
+//! Invariant: sums are taken in the order of ranks, in f64, and every rank gets the same bits. A
+//! training on k ranks is as reproducible as one on a single rank. (Devices that add up gradients
+//! themselves do it in an order of their own.)
 
 mod threads;
 
@@ -31,7 +33,8 @@ pub enum Numbers<'a> {
 
 /// What ranks say to each other. All ranks call the same functions in the same order.
 ///
-/// Every function fails when another rank failed or cannot be reached, and then for good: the stage cannot go on.
+/// Every function fails when another rank failed or cannot be reached, and then for good: the stage
+/// cannot go on.
 pub trait Collective {
     /// This rank: 0 up to [`Collective::size`].
     fn rank(&self) -> usize;
@@ -39,7 +42,8 @@ pub trait Collective {
     /// Number of ranks W.
     fn size(&self) -> usize;
 
-    /// Sends message `i` of `to` to rank `i`, and gives what each rank sent here, by rank. Messages may have any length.
+    /// Sends message `i` of `to` to rank `i`, and returns what each rank sent here, by rank.
+    /// Messages may have any length.
     ///
     /// # Errors
     /// See above.
@@ -79,8 +83,9 @@ pub trait Collective {
         let _ = most;
     }
 
-    /// Sums over ranks, in place: as many numbers on each. Each rank adds up its share of them in rank order, in f64, and
-    /// gives it to the others: 2 (W - 1) / W of the numbers are sent by each rank, as in a ring.
+    /// Sums over ranks, in place: as many numbers on each. Each rank adds up its share of them in
+    /// rank order, in f64, and gives it to the others: 2 (W - 1) / W of the numbers are sent by
+    /// each rank, as in a ring.
     ///
     /// # Errors
     /// See above.
@@ -147,7 +152,8 @@ fn summed<T: bytemuck::Pod, C: Collective + ?Sized>(
     Ok(())
 }
 
-/// The share of `count` things that falls to a rank: shares are in rank order, and differ by one at most.
+/// The share of `count` things that falls to a rank: shares are in rank order, and differ by one at
+/// most.
 pub fn part(count: usize, rank: usize, size: usize) -> Range<usize> {
     count * rank / size..count * (rank + 1) / size
 }

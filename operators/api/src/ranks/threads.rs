@@ -1,4 +1,5 @@
-//! Ranks that are threads of one process: for tests, and for whoever wants to see a computation on k ranks without starting k programs.
+//! Ranks that are threads of one process: for tests, and to see a computation on
+//! k ranks without starting k programs.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -47,6 +47,8 @@ pub struct Field {
     pub refused: Option<&'static str>,
     /// A key that is known but works with its default only so far.
     pub fixed: bool,
+    /// Whether it is missing from a stage's key while it has its default.
+    pub later: bool,
 }
 
 impl Field {
@@ -61,6 +63,7 @@ impl Field {
             limit: None,
             refused: None,
             fixed: false,
+            later: false,
         }
     }
 
@@ -114,6 +117,26 @@ impl Field {
     pub fn no_effect(mut self) -> Self {
         self.effect = Effect::None;
         self
+    }
+
+    /// The parameter was added to an operator that has been in use. With its default, which must mean
+    /// what the operator did before, it is not part of a stage's key, so that results stay valid.
+    #[must_use]
+    pub fn added_later(mut self) -> Self {
+        self.later = true;
+        self
+    }
+
+    /// Whether a validated value is the default, as far as it can change the result.
+    fn is_default(&self, value: &Value) -> bool {
+        match (&self.ty, &self.default) {
+            (_, None) => false,
+            // A group's defaults are its members'.
+            (Type::Object(schema), Some(given)) => schema
+                .normalize(given)
+                .is_ok_and(|default| schema.effective(&default) == schema.effective(value)),
+            (ty, Some(default)) => effective_value(ty, default) == effective_value(ty, value),
+        }
     }
 
     /// Other values than the default mean something but do not work yet: they are refused by name,
@@ -268,7 +291,8 @@ impl Schema {
             .filter(|f| f.effect == Effect::Result)
             .filter_map(|f| {
                 let v = map.get(f.name)?;
-                Some((f.name.to_owned(), effective_value(&f.ty, v)))
+                let left_out = f.later && f.is_default(v);
+                (!left_out).then(|| (f.name.to_owned(), effective_value(&f.ty, v)))
             })
             .collect();
         Value::Object(kept)

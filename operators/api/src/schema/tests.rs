@@ -239,3 +239,32 @@ fn parameters_without_effect_stay_out_of_the_key() {
     assert!(kept.get("log_interval").is_none());
     assert_eq!(kept.get("seed"), Some(&json!(1024)));
 }
+
+#[test]
+fn a_parameter_that_was_added_later_is_in_the_key_only_with_another_value() {
+    let before = Schema::new(vec![Field::new("size", Type::int(1), 8, "size")]);
+    let group = Schema::new(vec![
+        Field::new("share", Type::int(0), 1, "share"),
+        Field::new("log", Type::int(0), 1, "log").no_effect(),
+    ]);
+    let after = Schema::new(vec![
+        Field::new("size", Type::int(1), 8, "size"),
+        Field::new("order", Type::int(0), 3, "order").added_later(),
+        Field::group("rest", group, "rest").added_later(),
+    ]);
+    let key = |s: &Schema, v: Value| s.effective(&s.normalize(&v).unwrap());
+    let old = key(&before, json!({}));
+    for same in [
+        json!({}),
+        json!({"order": 3}),
+        json!({"rest": {"share": 1, "log": 9}}),
+    ] {
+        assert_eq!(key(&after, same), old);
+    }
+    assert_eq!(
+        key(&after, json!({"order": 4})),
+        json!({"size": 8, "order": 4})
+    );
+    let other = key(&after, json!({"rest": {"share": 2}}));
+    assert_eq!(other, json!({"size": 8, "rest": {"share": 2}}));
+}

@@ -45,7 +45,7 @@ pub enum Type {
     Form {
         /// The form, for documentation and messages.
         form: &'static str,
-        /// Gives what is wrong.
+        /// Returns what is wrong.
         check: fn(&str) -> Result<(), String>,
     },
     /// A list.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::kept::{self, Id, Kept, New};
+use gfm_pipe_api::result_cache::{self, Id, New, ResultCache};
 use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, Operator};
 
 use super::operator::Extract;
@@ -15,7 +15,7 @@ use super::{Document, Extracted, Fact, Mention, Part, one_line};
 /// The extractions of earlier runs, to which new ones are added.
 pub struct ExtractionCache<'a> {
     ctx: &'a Context,
-    kept: Kept,
+    kept: ResultCache,
     new: New,
     taken: u64,
     extracted: u64,
@@ -29,7 +29,7 @@ impl<'a> ExtractionCache<'a> {
         let name = &blake3::hash(all.as_bytes()).to_hex()[..32];
         ExtractionCache {
             ctx,
-            kept: Kept::open(&ctx.cache, "extracted", name),
+            kept: ResultCache::open(&ctx.cache, "extracted", name),
             new: New::default(),
             taken: 0,
             extracted: 0,
@@ -97,7 +97,7 @@ impl Drop for ExtractionCache<'_> {
 
 fn document_id(document: &Document<'_>) -> Id {
     let parts = [document.title, document.text];
-    kept::id("gfm-pipe what was extracted from a document", &parts)
+    result_cache::id("gfm-pipe what was extracted from a document", &parts)
 }
 
 /// A text and its range. The text is omitted where it equals the words of the range.

@@ -1,4 +1,4 @@
-//! What every rank of a run must have the same of.
+//! The setup that all ranks of a run must have in common.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +11,9 @@ use crate::plan::Files;
 use crate::spec::Pipeline;
 use crate::store::Store;
 
-/// This rank's claims: its program, its pipeline, the files that stages read, and the kind of its device.
-pub fn claims(
+/// This rank's setup, to be compared with that of rank 0: its program, its pipeline, the files that
+/// stages read, and the kind of its device.
+pub fn shared_setup(
     pipeline: &Pipeline,
     ops: &[OpEntry],
     store: &Store,

@@ -1,4 +1,5 @@
-//! What operators keep between runs, by content: bytes under an id that names all they depend on.
+//! Results that operators keep between runs, by content: bytes under an id that names all they
+//! depend on.
 //!
 //! A folder of the cache holds packs, files that are written once. A pack is its entries' bytes one
 //! behind the other, an index of them, and a trailer. Entries and index have checksums: what is
@@ -60,13 +61,13 @@ struct Place {
 }
 
 /// What a folder of the cache held when it was opened.
-pub struct Kept {
+pub struct ResultCache {
     folder: PathBuf,
     packs: Vec<PathBuf>,
     places: HashMap<Id, Place>,
 }
 
-impl Kept {
+impl ResultCache {
     /// Reads the indexes of the packs in `cache/what/name`.
     pub fn open(cache: &Path, what: &str, name: &str) -> Self {
         let folder = cache.join(what).join(name);
@@ -82,7 +83,7 @@ impl Kept {
             // A pack that another process has just removed, or a broken one, is not there.
             places.extend(index(path, pack).into_iter().flatten());
         }
-        Kept {
+        ResultCache {
             folder,
             packs,
             places,
@@ -226,7 +227,7 @@ impl New {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn keep(&mut self, kept: &Kept) -> OpResult<()> {
+    pub fn keep(&mut self, kept: &ResultCache) -> OpResult<()> {
         kept.write(&std::mem::take(self).entries)
     }
 }
@@ -248,7 +249,7 @@ mod tests {
     fn found(cache: &Path, names: &[&str]) -> Vec<Option<String>> {
         let ids: Vec<Id> = names.iter().map(|n| named(n)).collect();
         let mut out = vec![None; ids.len()];
-        Kept::open(cache, "what", "name").read(&ids, |i, bytes| {
+        ResultCache::open(cache, "what", "name").read(&ids, |i, bytes| {
             out[i] = Some(String::from_utf8(bytes.to_vec()).unwrap());
         });
         out
@@ -281,7 +282,7 @@ mod tests {
     fn what_was_kept_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(found(dir.path(), &["a"]), [None]);
-        let kept = Kept::open(dir.path(), "what", "name");
+        let kept = ResultCache::open(dir.path(), "what", "name");
         kept.write(&entries(&[("a", "one"), ("b", ""), ("c", "three")]))
             .unwrap();
         kept.write(&entries(&[("d", "four")])).unwrap();
@@ -314,7 +315,7 @@ mod tests {
     #[test]
     fn a_damaged_entry_is_absent_and_the_others_are_there() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::open(dir.path(), "what", "name");
+        let kept = ResultCache::open(dir.path(), "what", "name");
         let all = entries(&[("a", "first entry"), ("b", "second entry")]);
         kept.write(&all).unwrap();
         let path = packs(&kept.folder).remove(0);
@@ -345,7 +346,7 @@ mod tests {
             some(&["first entry", "second entry"])
         );
         // Removed by another process after it was opened.
-        let opened = Kept::open(dir.path(), "what", "name");
+        let opened = ResultCache::open(dir.path(), "what", "name");
         std::fs::remove_dir_all(&kept.folder).unwrap();
         opened.read(&[named("a")], |_, _| panic!("it is gone"));
     }
@@ -381,7 +382,7 @@ mod tests {
             for thread in 0..4 {
                 let cache = dir.path();
                 scope.spawn(move || {
-                    let kept = Kept::open(cache, "what", "name");
+                    let kept = ResultCache::open(cache, "what", "name");
                     for i in 0..10 {
                         // Some are the same for all.
                         let name = format!("{i} of {}", if i % 2 == 0 { 0 } else { thread });
@@ -400,7 +401,7 @@ mod tests {
     fn a_folder_that_cannot_be_written_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("what"), "a file").unwrap();
-        let kept = Kept::open(dir.path(), "what", "name");
+        let kept = ResultCache::open(dir.path(), "what", "name");
         let e = kept.write(&entries(&[("a", "x")])).unwrap_err();
         assert!(e.to_string().contains("failed to keep"), "{e}");
     }

@@ -1,6 +1,8 @@
-//! Collective calls that can be given up: they are made on a thread of their own, and whoever waits looks after the other ranks.
+//! Collective calls that can be given up: they are made on a thread of their own, and the caller
+//! that waits looks after the other ranks.
 //!
-//! MPI knows no way to leave a call whose partner is gone. The thread that made it stays in it, and the process ends without it.
+//! MPI knows no way to leave a call whose partner is gone. The thread that made it stays in it, and
+//! the process ends without it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -10,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use gfm_pipe_api::{Cancel, Collective, ErrorKind, OpError, OpResult};
 
-use crate::control::{Told, Watch, lock};
+use crate::control::{Trouble, Watch, lock};
 
 type Job = Box<dyn FnOnce(&dyn Collective) + Send>;
 
 /// How often who waits looks whether somebody is gone.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long a rank waits for others after it was asked to stop: most come within that, and then all stop at the same place.
+/// How long a rank waits for others after it was asked to stop: most come within that, and then all
+/// stop at the same place.
 const COURTESY: Duration = Duration::from_secs(5);
 
 /// How long a rank may find out by itself what another one failed on.
@@ -104,7 +107,7 @@ impl Caller {
     pub fn close(&self) {
         drop(lock(&self.jobs).take());
         if let Some(thread) = lock(&self.thread).take() {
-            // Its panics are MPI's: there is nobody left to tell.
+            // Its panics are MPI's: nobody is left to hear of them.
             let _ = thread.join();
         }
     }
@@ -166,7 +169,7 @@ fn problem(watch: &Watch) -> OpResult<()> {
     }
 }
 
-fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
+fn late(watch: &Watch, call: u64, waited: Duration) -> Trouble {
     let known = watch.known();
     let behind: Vec<String> = known
         .peers
@@ -180,7 +183,7 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
     } else {
         format!("{} did not come:", behind.join(", "))
     };
-    Told {
+    Trouble {
         kind: ErrorKind::Resource,
         message: format!(
             "{who} waited for in a collective operation for {} min",
@@ -193,9 +196,9 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Told {
 }
 
 /// The ranks of a stage.
-pub(crate) struct Watched(pub Arc<Caller>);
+pub(crate) struct Abortable(pub Arc<Caller>);
 
-impl Collective for Watched {
+impl Collective for Abortable {
     fn rank(&self) -> usize {
         self.0.rank
     }

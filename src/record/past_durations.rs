@@ -10,7 +10,8 @@ use crate::store::Store;
 /// At most so many journals are read: what ran longer ago says little.
 const LATEST: usize = 30;
 
-/// Seconds each stage of a pipeline took when it was last computed. Best effort: what cannot be read says nothing.
+/// Seconds each stage of a pipeline took when it was last computed. Best effort: what cannot be
+/// read says nothing.
 pub fn durations(store: &Store, pipeline: &str) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for run in names(store).unwrap_or_default().iter().rev().take(LATEST) {
