@@ -90,7 +90,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// The first problem, with its key.
-    pub fn possible(&self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), String> {
         if let Some((key, why)) = self.problems().into_iter().next() {
             return Err(format!("{key}: {why}"));
         }

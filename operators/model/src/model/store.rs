@@ -57,7 +57,7 @@ impl StoredConfig {
             None => return Err("it has no format version".to_owned()),
         }
         let config: StoredConfig = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        config.entity_model.possible()?;
+        config.entity_model.validate()?;
         Ok(config)
     }
 

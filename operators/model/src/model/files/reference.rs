@@ -65,7 +65,7 @@ pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
         num_mlp_layer: count(entity, "num_mlp_layer")?.unwrap_or(2),
         ..ModelConfig::new(input_dim, hidden)
     };
-    config.possible()?;
+    config.validate()?;
     let known = [
         "input_dim",
         "hidden_dims",
