@@ -52,7 +52,7 @@ pub(crate) fn inverse_relation(relation: u32, direct: u32) -> u32 {
     }
 }
 
-/// The question which node is the tail of (head, relation, ?). Inverse relations ask for heads.
+/// The query (head, relation, ?) for tails. With an inverse relation it asks for heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TailQuery {
     /// The node that the query starts from.

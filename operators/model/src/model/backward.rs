@@ -64,7 +64,7 @@ impl Network<'_> {
         };
         let head = self.head_backward(&mut tape.head, &input, dscores, &mut dy);
         let head = head.map_err(tensor_error)?;
-        // The head's columns stand in the order of the layers that it saw.
+        // The head's columns are in the order of the layers that it saw.
         let mut columns = config.output_dim();
         let mut sums = Sums {
             boundary: vec![T::zero(); tape.boundary.rows.elem_count()],

@@ -1,4 +1,4 @@
-//! A partitioned graph against one rank that holds all of it.
+//! Compares a partitioned graph with a single rank that has all of it.
 
 use std::sync::Arc;
 
