@@ -164,12 +164,12 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
             audited.push(read);
         }
     }
-    let told = if args.json {
+    let written = if args.json {
         told_json(&audited, &found.left_out).map(|json| out.document(&format!("{json:#}\n")))
     } else {
-        told(&audited, args.all, out)
+        print_text(&audited, args.all, out)
     };
-    told.map_err(|e| CliError::failed(e.to_string()))?;
+    written.map_err(|e| CliError::failed(e.to_string()))?;
     let mut code = match summary.status {
         RunStatus::Ok => exit::OK,
         _ => exit::FAILED,
@@ -253,7 +253,7 @@ fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited>
 }
 
 /// Prints verdicts, one after the other.
-fn told(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
+fn print_text(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
     let look = look(std::io::stdout().is_terminal());
     for (i, set) in audited.iter().enumerate() {
         let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -94,7 +94,7 @@ fn kind(out: &mut String, kind: &Kind) {
     }
 }
 
-/// Rows of path, type, default, meaning; groups are told by their members.
+/// Rows of path, type, default, meaning; groups are shown by their members.
 pub(super) fn parameters(schema: &Schema, prefix: &str, rows: &mut Vec<[String; 4]>) {
     for f in &schema.fields {
         let path = if prefix.is_empty() {

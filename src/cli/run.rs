@@ -100,7 +100,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let err = Out::stderr();
     if let Some(lead) = &ranks {
         lead.on_interrupt(&cancel);
-        err.line(&lead.told());
+        err.line(&lead.summary());
         let watched = Arc::clone(lead);
         guard(move || watched.stuck());
     }

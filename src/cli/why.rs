@@ -46,7 +46,7 @@ pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
         Some(file) => planned(args, file, &store, ops)?,
         None => happened(&store)?,
     };
-    let Some(told) = all.get(&args.stage) else {
+    let Some(stage) = all.get(&args.stage) else {
         let known: Vec<&str> = all.keys().map(String::as_str).collect();
         let hint = match nearest(&args.stage, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -56,10 +56,10 @@ pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     };
     let mut text = format!("{head}\n");
     tree(&all, &args.stage, 0, &mut text);
-    if let Some(error) = &told.error {
+    if let Some(error) = &stage.error {
         line(&mut text, format_args!("\n{error}"));
     }
-    if let Some(m) = &told.manifest {
+    if let Some(m) = &stage.manifest {
         line(
             &mut text,
             format_args!(
@@ -162,19 +162,19 @@ fn planned(
 
 /// The stage with its reasons; below an input that changed, that input's own.
 fn tree(all: &BTreeMap<String, Explained>, stage: &str, depth: usize, out: &mut String) {
-    let Some(told) = all.get(stage) else {
+    let Some(why) = all.get(stage) else {
         return;
     };
     let indent = "  ".repeat(depth);
-    if told.reasons.is_empty() {
-        line(out, format_args!("{indent}{stage} {}", told.word));
+    if why.reasons.is_empty() {
+        line(out, format_args!("{indent}{stage} {}", why.word));
         return;
     }
     line(
         out,
-        format_args!("{indent}{stage} {}: {}", told.word, told.reasons.join(", ")),
+        format_args!("{indent}{stage} {}: {}", why.word, why.reasons.join(", ")),
     );
-    for reason in &told.reasons {
+    for reason in &why.reasons {
         let from = reason.strip_prefix("input ").and_then(|r| {
             r.strip_suffix(" changed")
                 .or_else(|| r.strip_suffix(" runs"))

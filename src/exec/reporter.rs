@@ -20,7 +20,7 @@ pub(super) struct StageReporter {
     stage: String,
     sink: Arc<dyn EventSink>,
     /// When progress was last passed on, by what was counted.
-    told: Mutex<HashMap<String, Instant>>,
+    reported: Mutex<HashMap<String, Instant>>,
     resumed: AtomicU64,
 }
 
@@ -29,7 +29,7 @@ impl StageReporter {
         StageReporter {
             stage: stage.to_owned(),
             sink,
-            told: Mutex::default(),
+            reported: Mutex::default(),
             resumed: AtomicU64::new(NONE),
         }
     }
@@ -37,15 +37,15 @@ impl StageReporter {
     /// Whether progress of what is counted is to be passed on, which takes it as done.
     fn due(&self, unit: &str) -> bool {
         let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.get_mut(unit) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        match reported.get_mut(unit) {
             Some(last) if now.duration_since(*last) < PROGRESS_EVERY => false,
             Some(last) => {
                 *last = now;
                 true
             }
             None => {
-                told.insert(unit.to_owned(), now);
+                reported.insert(unit.to_owned(), now);
                 true
             }
         }

@@ -318,8 +318,8 @@ impl StageRunner {
         }
         let committed = tables.commit()?;
         if committed.distrusted > 0 {
-            let told = distrusted(committed.distrusted);
-            let text = format!("its table in the store was damaged; {told}");
+            let why = distrusted(committed.distrusted);
+            let text = format!("its table in the store was damaged; {why}");
             self.warn(stage, &text);
         }
         let manifest = Manifest {

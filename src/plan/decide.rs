@@ -36,8 +36,8 @@ impl DecideError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DecideError::Files(files) if files.iter().any(|f| f.missing) => {
-                let told = files.iter().find_map(|f| f.hint.clone());
-                Some(told.unwrap_or_else(|| {
+                let hint = files.iter().find_map(|f| f.hint.clone());
+                Some(hint.unwrap_or_else(|| {
                     "paths are relative to the working directory; -C DIR changes it".to_owned()
                 }))
             }
@@ -283,9 +283,9 @@ impl Planner {
         // A port of which something is yet to be made says nothing.
         let (mut inputs, waits) = inputs_of(stage, known);
         inputs.retain(|port, _| !waits.iter().any(|(p, _)| p == port));
-        let told = stage.op.estimate(stage.params.clone(), &inputs, device);
+        let estimate = stage.op.estimate(stage.params.clone(), &inputs, device);
         // What is wrong with an input, the run will say.
-        told.ok().flatten()
+        estimate.ok().flatten()
     }
 
     fn judge(

@@ -149,16 +149,16 @@ impl Files {
                     );
                     let absent = f.absent.is_some() && !other;
                     let missing = e.kind() == io::ErrorKind::NotFound || absent;
-                    let told = f.absent.as_ref().filter(|_| missing);
+                    let absent = f.absent.as_ref().filter(|_| missing);
                     troubles.push(FileTrouble {
                         path: f.path.clone(),
-                        why: match told {
+                        why: match absent {
                             Some(absent) => absent.why.clone(),
                             None if missing => "no such file".to_owned(),
                             None => format!("failed to read: {e}"),
                         },
                         missing,
-                        hint: told.map(|absent| absent.hint.clone()),
+                        hint: absent.map(|absent| absent.hint.clone()),
                     });
                     continue;
                 }

@@ -20,7 +20,7 @@ use crate::store::Store;
 const POLL: Duration = Duration::from_millis(50);
 
 /// Computes what rank 0 says until the run is over. `cancel` is this process's own wish to stop, of
-/// which rank 0 is told.
+/// which is reported to rank 0.
 ///
 /// # Errors
 /// When rank 0 is gone or ended the run: what it says.

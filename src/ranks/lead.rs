@@ -76,7 +76,7 @@ impl Lead {
     }
 
     /// Who takes part, for the user: `4 ranks: 2 on a, 2 on b`.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let members = self.team.members();
         let mut hosts: Vec<(&str, usize)> = Vec::new();
         for member in members {

@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn told(events: &[Event]) -> Vec<(String, Vec<(u64, f64)>)> {
+    fn series_of(events: &[Event]) -> Vec<(String, Vec<(u64, f64)>)> {
         let mut all = Metrics::default();
         for (i, event) in events.iter().enumerate() {
             all.apply(i as u64, event);
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_retry_that_goes_on_from_a_checkpoint_replaces_what_came_after_it() {
-        let got = told(&[
+        let got = series_of(&[
             metric("loss", 10, 0.9),
             metric("loss", 20, 0.8),
             metric("valid:mrr", 20, 0.1),
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_retry_from_the_start_forgets_all_of_the_stage() {
-        let got = told(&[
+        let got = series_of(&[
             metric("loss", 10, 0.9),
             metric("valid:mrr", 10, 0.1),
             retried(),
@@ -260,8 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn a_step_told_again_replaces_what_was_told() {
-        let got = told(&[
+    fn a_step_reported_again_replaces_the_earlier_values() {
+        let got = series_of(&[
             metric("loss", 10, 0.9),
             metric("loss", 20, 0.8),
             metric("loss", 10, 0.85),

@@ -322,7 +322,7 @@ fn comparison(s: &Summary) -> Vec<Fact> {
                 "Best other system"
             },
             value: format!("{} {}", a.other.name, figure(a.other.value)),
-            about: told(a),
+            about: comparison_text(a),
             tone: match a.verdict {
                 "better" => "good",
                 "worse" => "bad",
@@ -361,7 +361,7 @@ fn comparison(s: &Summary) -> Vec<Fact> {
 }
 
 /// The difference to another system, and whether it is more than chance.
-fn told(a: &Against) -> String {
+fn comparison_text(a: &Against) -> String {
     let range = a.interval.as_ref().map(|i| format!(" ({i})"));
     let p = a.p.as_ref().map(|p| format!(", p = {p}"));
     let (range, p) = (range.unwrap_or_default(), p.unwrap_or_default());

@@ -159,7 +159,7 @@ impl Knowledge {
         }
         while let Some(e) = queue.pop_front() {
             if wanted[e as usize] {
-                return Some(self.told(e, &by, START));
+                return Some(self.path_text(e, &by, START));
             }
             for &i in &self.at[self.offsets[e as usize]..self.offsets[e as usize + 1]] {
                 let [h, _, t] = self.triples[i as usize];
@@ -173,7 +173,7 @@ impl Knowledge {
         None
     }
 
-    fn told(&self, end: u32, by: &[u32], start: u32) -> (usize, String) {
+    fn path_text(&self, end: u32, by: &[u32], start: u32) -> (usize, String) {
         let mut steps = Vec::new();
         let mut e = end;
         while by[e as usize] != start {

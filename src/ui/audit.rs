@@ -208,9 +208,9 @@ mod tests {
             all: false,
         };
         let text = verdict(&verdict_of, Look::default());
-        let told: Vec<&str> = text.lines().skip(3).collect();
+        let shown: Vec<&str> = text.lines().skip(3).collect();
         assert_eq!(
-            told,
+            shown,
             [
                 "",
                 "error a-error: 3 of 1,000 lines: what it means",

@@ -53,7 +53,7 @@ struct Inner {
     /// Seconds that stages still to end took last time.
     expected: BTreeMap<String, f64>,
     /// When a stage started, and when its progress was last printed as plain text.
-    told: HashMap<String, (Instant, Instant)>,
+    reported: HashMap<String, (Instant, Instant)>,
     /// How fast it is.
     pace: HashMap<String, Pace>,
     /// Stages and warnings about their results, which the closing lines have.
@@ -91,7 +91,7 @@ impl HumanUi {
         note: &str,
     ) {
         let now = Instant::now();
-        let (start, last) = *inner.told.entry(stage.to_owned()).or_insert((now, now));
+        let (start, last) = *inner.reported.entry(stage.to_owned()).or_insert((now, now));
         let (ms, spent) = (now_ms(), now.duration_since(start).as_secs_f64());
         let pace = inner.pace.entry(stage.to_owned()).or_default();
         pace.count(ms, unit, done, total);
@@ -132,7 +132,7 @@ impl HumanUi {
         if now.duration_since(last) < PLAIN_EVERY {
             return;
         }
-        inner.told.insert(stage.to_owned(), (start, now));
+        inner.reported.insert(stage.to_owned(), (start, now));
         let mut text = format!(
             "{stage:<w$}  {} of {} {unit}",
             count(done),
@@ -154,7 +154,7 @@ impl HumanUi {
             .expected
             .iter()
             .map(|(stage, seconds)| {
-                let started = inner.told.get(stage).map(|(start, _)| *start);
+                let started = inner.reported.get(stage).map(|(start, _)| *start);
                 let spent = started.map_or(0.0, |s| now.duration_since(s).as_secs_f64());
                 (seconds - spent).max(0.0)
             })
@@ -246,7 +246,7 @@ impl EventSink for HumanUi {
             }
             Event::StageStarted { stage, .. } => {
                 let now = Instant::now();
-                inner.told.insert(stage.clone(), (now, now));
+                inner.reported.insert(stage.clone(), (now, now));
             }
             Event::Progress {
                 stage,
@@ -276,7 +276,7 @@ impl EventSink for HumanUi {
                     bar.finish_and_clear();
                     self.bars.remove(&bar);
                 }
-                inner.told.remove(&record.name);
+                inner.reported.remove(&record.name);
                 inner.pace.remove(&record.name);
                 inner.expected.remove(&record.name);
                 if let Some(whole) = &inner.whole {

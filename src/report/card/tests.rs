@@ -205,7 +205,7 @@ fn a_run_without_an_evaluation_says_what_there_is() {
     let got = card(&journal(RunStatus::Ok, &[]), &[], &[]);
     assert!(got.headline.is_none());
     assert_eq!(advice_of(&got)[0].1, Some("gfm-pipe init DATA"));
-    for (status, told) in [
+    for (status, text) in [
         (StageStatus::Skipped, "This run left the evaluation out."),
         (
             StageStatus::Cached,
@@ -215,7 +215,7 @@ fn a_run_without_an_evaluation_says_what_there_is() {
         let ok = journal(RunStatus::Ok, &[("e", "evaluate", status)]);
         let got = card(&ok, &[], &[]);
         let next = advice_of(&got);
-        assert!(next[0].0.starts_with(told), "{next:?}");
+        assert!(next[0].0.starts_with(text), "{next:?}");
     }
 }
 
