@@ -324,7 +324,7 @@ impl Inputs {
                 let divided = dividing.once(ctx, graph, &weights.config)?;
                 ask(&OverRanks::new(weights, &divided, &input.embeddings))
             }
-            None => with_scorer(ctx, (weights, background), (graph, &input.embeddings), ask),
+            None => with_scorer(ctx, weights, background, graph, &input.embeddings, ask),
         }
     }
 }

@@ -5,10 +5,9 @@ use gfm_pipe_api::ranks::part;
 
 use crate::documents::Questions;
 use crate::starts::Starts;
-use gfm_pipe_model::divided::check_cancelled;
 use gfm_pipe_model::model::Question;
 use gfm_pipe_model::progress::Pass;
-use gfm_pipe_model::scorer::{Scorer, check_scores};
+use gfm_pipe_model::scorer::{Scorer, check_cancelled, check_scores};
 
 /// Questions and the nodes that each starts from.
 #[derive(Clone, Copy)]

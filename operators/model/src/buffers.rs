@@ -1,5 +1,5 @@
-//! Memory that is used again: a step needs the same large buffers as the one before, and fresh ones cost more than what is
-//! computed in them (every page is a fault and is cleared first).
+//! A pool of large buffers. Each step needs buffers of the same sizes as the step before, and fresh
+//! memory costs more than the computation in it: every page causes a fault and is cleared first.
 
 use std::ops::{Deref, DerefMut};
 
@@ -7,24 +7,25 @@ use gfm_pipe_kernels::pages::ask_for_large;
 
 use crate::tensor::Elem;
 
-/// Buffers kept for later.
-const KEPT: usize = 128;
+/// Most unused buffers that a pool keeps.
+const MAX_UNUSED: usize = 128;
 
-/// A buffer that goes back when dropped.
+/// A buffer that returns to its pool when dropped.
 pub struct Buffer<T: Elem>(Vec<T>);
 
 impl<T: Elem> Buffer<T> {
-    /// A buffer of this length with whatever was in it.
+    /// A buffer of `len` elements whose values are unspecified.
     pub fn dirty(len: usize) -> Self {
         let found = T::pool().with(|free| {
-            // Not one that is far too large: the next to ask may need it.
+            // A buffer that is far too large stays for a larger request.
             let fits = |b: &Vec<T>| (len..=4 * len + (1 << 20)).contains(&b.capacity());
             let all = || (0..free.len()).map(|i| (free[i].capacity(), i));
             let best = all().filter(|(_, i)| fits(&free[*i])).min();
             let too_small = all().filter(|(capacity, _)| *capacity < len).max();
             match (best, too_small) {
                 (Some((_, i)), _) => Some(free.swap_remove(i)),
-                // One that is too small makes room for one that is not, or sizes that grow step by step would pile up.
+                // A new buffer replaces one that is too small. Otherwise sizes that grow step by
+                // step would pile up.
                 (None, Some((_, i))) => {
                     drop(free.swap_remove(i));
                     None
@@ -45,7 +46,7 @@ impl<T: Elem> Buffer<T> {
         Buffer(buffer)
     }
 
-    /// A buffer of zeros.
+    /// A buffer of `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let mut buffer = Buffer::dirty(len);
         buffer.fill(T::zero());
@@ -71,7 +72,7 @@ impl<T: Elem> Drop for Buffer<T> {
         let mine = std::mem::take(&mut self.0);
         T::pool().with(|free| {
             free.push(mine);
-            if free.len() > KEPT {
+            if free.len() > MAX_UNUSED {
                 let smallest = (0..free.len()).min_by_key(|i| free[*i].capacity());
                 smallest.map(|i| free.swap_remove(i));
             }
@@ -79,7 +80,8 @@ impl<T: Elem> Drop for Buffer<T> {
     }
 }
 
-/// Gives what nobody uses back to the system when dropped: a training or an evaluation ended.
+/// Returns all unused buffers to the system when dropped. A training or an evaluation holds one
+/// while it runs.
 pub struct Lease;
 
 impl Drop for Lease {
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_has_the_length_asked_for_and_zeros_where_asked_for() {
+    fn buffers_have_the_requested_length_and_zeros_on_request() {
         let _lease = Lease;
         let mut first = Buffer::<f64>::zeros(10);
         first.fill(3.0);

@@ -1,4 +1,4 @@
-//! Which device computes: the CPU, or a GPU that is opened once and shared by all stages of a process.
+//! Chooses the device: the CPU, or a GPU that is opened once and shared by all stages of a process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,14 +14,15 @@ use crate::model::Params;
 use crate::optimizer::Optimizer;
 use crate::scorer::{OnCpu, Scorer};
 
-/// Devices that are open, by number.
+/// The open devices, each with its number.
 static OPEN: Mutex<Vec<(usize, Gpu)>> = Mutex::new(Vec::new());
 
-/// The device that a name stands for: `cpu` or `cuda:N`. `cuda` is device `local`, so that each rank of a host has its own; `auto` is that where
-/// this build knows CUDA and it can be opened, else the CPU.
+/// The device that a name stands for, `cpu` or `cuda:N`. `cuda` is device number `local`, so that
+/// each rank of a host has its own. `auto` is the same device if this build supports CUDA and the
+/// device can be opened, and the CPU otherwise.
 ///
 /// # Errors
-/// When a CUDA device was asked for and cannot be opened: why, and what to do.
+/// When the name is not that of a device, or when a CUDA device cannot be opened.
 pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     match Device::parse(name) {
         Some(Device::Cuda(0)) if name == "cuda" => Ok(format!("cuda:{}", own(local)?)),
@@ -29,7 +30,7 @@ pub fn resolve(name: &str, local: usize) -> OpResult<String> {
             open(n)?;
             Ok(format!("cuda:{n}"))
         }
-        // The emulation is for tests, and never the best there is.
+        // `auto` never chooses the emulation, which is for tests.
         Some(Device::Auto) if cfg!(feature = "cuda") => {
             Ok(own(local).map_or_else(|_| "cpu".to_owned(), |n| format!("cuda:{n}")))
         }
@@ -39,7 +40,8 @@ pub fn resolve(name: &str, local: usize) -> OpResult<String> {
     }
 }
 
-/// The device of number `local` among those that this process sees, counted around: a launcher may show each rank its own alone.
+/// The number of the device for the rank with number `local` on its host, modulo the number of
+/// devices that this process sees: a launcher may show each rank only one device.
 fn own(local: usize) -> OpResult<usize> {
     match opened(local) {
         Err(Error::NoDevice { count, .. }) if count > 0 => {
@@ -49,7 +51,7 @@ fn own(local: usize) -> OpResult<usize> {
     }
 }
 
-/// CUDA device `n`.
+/// Opens CUDA device `n`, or returns it if it is open.
 pub(crate) fn open(n: usize) -> OpResult<Gpu> {
     opened(n).map_err(device_error)
 }
@@ -64,10 +66,10 @@ fn opened(n: usize) -> Result<Gpu, Error> {
     Ok(gpu)
 }
 
-/// The name of a CUDA device.
+/// The name of a CUDA device; empty for the CPU.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When the device cannot be opened.
 pub fn name(device: &str) -> OpResult<String> {
     match Device::parse(device) {
         Some(Device::Cuda(n)) => Ok(open(n)?.name()),
@@ -75,10 +77,10 @@ pub fn name(device: &str) -> OpResult<String> {
     }
 }
 
-/// The GPU a stage computes on; `None` for the CPU.
+/// The GPU that a stage computes on; `None` for the CPU.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When the device cannot be opened.
 pub fn gpu(ctx: &Context) -> OpResult<Option<Gpu>> {
     match Device::parse(&ctx.device) {
         Some(Device::Cuda(n)) => open(n).map(Some),
@@ -86,8 +88,8 @@ pub fn gpu(ctx: &Context) -> OpResult<Option<Gpu>> {
     }
 }
 
-/// The backend of a stage, which continues from these weights and this optimizer state. They are the same on every rank.
-/// `divided`: whether ranks divide graphs.
+/// The backend of a stage. It continues from these weights and this state of the optimizer, which
+/// are the same on every rank. `divided`: whether ranks divide graphs.
 ///
 /// # Errors
 /// When the device cannot run such steps, or has too little memory.
@@ -112,20 +114,25 @@ pub fn backend(
     }
 }
 
-/// Calls `use_it` with a scorer on the stage's device. `background` is that of model and graph, where it was computed
-/// before.
+/// Calls `use_it` with a scorer on the device of the stage. `background`: the states of the
+/// background of this model and graph, if they were computed before; a GPU computes its own.
 ///
 /// # Errors
-/// When something cannot be computed.
+/// When the device cannot be opened, when shapes do not fit, or when `use_it` fails.
 pub fn with_scorer<R>(
     ctx: &Context,
-    (params, background): (&Params, Option<Vec<Tensor>>),
-    (graph, embeddings): (&Graph, &Tensor),
+    params: &Params,
+    background: Option<Vec<Tensor>>,
+    graph: &Graph,
+    embeddings: &Tensor,
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     match gpu(ctx)? {
         Some(gpu) => crate::gpu::with_scorer(&gpu, params, graph, embeddings, use_it),
-        None => use_it(&OnCpu::known(params, (graph, embeddings), background)?),
+        None => {
+            let scorer = OnCpu::with_background(params, graph, embeddings, background)?;
+            use_it(&scorer)
+        }
     }
 }
 
@@ -134,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_device_is_refused() {
+    fn names_of_other_things_are_refused() {
         assert_eq!(resolve("cpu", 0).unwrap_or_default(), "cpu");
         assert!(resolve("tpu", 0).is_err());
     }

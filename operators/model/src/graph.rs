@@ -1,8 +1,8 @@
 //! A knowledge graph ready for message passing: in memory, and as a `graph` artifact.
 //!
-//! Edges are the triples and their inverses, grouped by head and by tail. Which end receives the messages depends on the
-//! message function ([`crate::ops::Path`]). Invariants: both groupings hold the same edges, and with every (h, r, t) its
-//! inverse (t, r + R, h).
+//! Edges are the triples and their inverses, grouped by head and by tail. Which end receives the
+//! messages depends on the message function ([`crate::ops::Path`]). Invariants: both groupings
+//! contain the same edges, and for every (h, r, t) they contain its inverse (t, r + R, h).
 
 use std::sync::Arc;
 
@@ -32,31 +32,37 @@ impl Edge {
         }
     }
 
-    /// The edge of the inverse triple, of `relations` direct relations.
+    /// The edge of the inverse triple; `relations` is the number of direct relations.
     pub fn inverse(self, relations: u32) -> Self {
         Edge {
             head: self.tail,
             tail: self.head,
-            relation: if self.relation < relations {
-                self.relation + relations
-            } else {
-                self.relation - relations
-            },
+            relation: inverse_relation(self.relation, relations),
         }
     }
 }
 
-/// "Which node is the tail of (head, relation, ?)": inverse relations ask for heads.
+/// The inverse of a relation, which may itself be an inverse; `direct` is the number of direct
+/// relations.
+pub(crate) fn inverse_relation(relation: u32, direct: u32) -> u32 {
+    if relation < direct {
+        relation + direct
+    } else {
+        relation - direct
+    }
+}
+
+/// The query (head, relation, ?) for tails. With an inverse relation it asks for heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TailQuery {
-    /// Node the query starts from.
+    /// The node that the query starts from.
     pub head: u32,
     /// Relation id, inverses included.
     pub relation: u32,
 }
 
-/// Counting sort of things with these keys, all below `groups`, stable: where each group begins, and which thing stands
-/// where.
+/// Stable counting sort by keys below `groups`. Returns the offset of each group, `groups + 1` of
+/// them, and the order: the index of the item at each position.
 fn sorted(groups: usize, keys: impl Iterator<Item = u32> + Clone) -> (Vec<u32>, Vec<u32>) {
     let mut offsets = vec![0u32; groups + 1];
     for key in keys.clone() {
@@ -78,15 +84,16 @@ fn sorted(groups: usize, keys: impl Iterator<Item = u32> + Clone) -> (Vec<u32>, 
 /// Edges grouped by one of their ends.
 #[derive(Debug, Clone, Default)]
 struct Grouping {
-    /// `nodes + 1` offsets into the others.
+    /// `nodes + 1` offsets into the other fields.
     offsets: Vec<u32>,
-    /// The other end.
+    /// The other end of each edge.
     other: Vec<u32>,
     relation: Vec<u32>,
 }
 
 impl Grouping {
-    /// Groups edges by `parts(edge).0`; the other end is `parts(edge).1`. Stable in the given order.
+    /// Groups edges by `parts(edge).0`; the other end is `parts(edge).1`. Keeps the given order
+    /// within a group.
     fn new(nodes: usize, edges: &[Edge], parts: fn(&Edge) -> (u32, u32)) -> Self {
         let (offsets, order) = sorted(nodes, edges.iter().map(|e| parts(e).0));
         let at = |i: &u32| &edges[*i as usize];
@@ -97,7 +104,7 @@ impl Grouping {
         }
     }
 
-    /// Places of the edges of a node.
+    /// Positions of the edges of a node.
     fn of(&self, node: u32) -> std::ops::Range<usize> {
         self.offsets[node as usize] as usize..self.offsets[node as usize + 1] as usize
     }
@@ -110,7 +117,8 @@ impl Grouping {
         }
     }
 
-    /// The grouping without the sorted (node, other, relation) in `gone`; groups that lose nothing are copied whole.
+    /// The grouping without the edges in `gone`, which are sorted (node, other, relation). Groups
+    /// that lose nothing are copied as a whole.
     fn without(&self, gone: &[(u32, u32, u32)]) -> Grouping {
         let mut out = Grouping {
             offsets: Vec::with_capacity(self.offsets.len()),
@@ -144,7 +152,7 @@ impl Grouping {
     }
 }
 
-/// Places of some edges in each grouping.
+/// Positions of some edges in each grouping.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     pub by_head: Vec<u32>,
@@ -153,17 +161,17 @@ pub(crate) struct Places {
     pub edges: Vec<Edge>,
 }
 
-/// Edges in relation order, as a device sums gradients of relations.
+/// Edges grouped by relation: devices sum the gradients of relations in this order.
 #[derive(Debug)]
 pub(crate) struct EdgesByRelation {
-    /// `2R + 1` offsets into the others.
+    /// `2R + 1` offsets into the other fields.
     pub offsets: Vec<u32>,
     pub head: Vec<u32>,
     pub tail: Vec<u32>,
 }
 
 impl EdgesByRelation {
-    /// Where edges stand; all duplicates of each. `edges` are sorted.
+    /// Positions of these edges and of all their duplicates. `edges` must be sorted.
     pub fn places_of(&self, edges: &[Edge]) -> Vec<u32> {
         let mut out = Vec::new();
         let mut distinct = edges.to_vec();
@@ -183,17 +191,18 @@ impl EdgesByRelation {
 #[derive(Debug, Clone)]
 pub struct Graph {
     nodes: usize,
-    /// R: number of direct relations; edges have 2R.
+    /// Number of direct relations, R. With inverses there are 2R.
     relations: usize,
     by_head: Grouping,
     by_tail: Grouping,
 }
 
 impl Graph {
-    /// A graph of `nodes` nodes and `relations` direct relations from edges that include the inverses.
+    /// A graph of `nodes` nodes and `relations` direct relations, from edges that include the
+    /// inverses.
     ///
     /// # Panics
-    /// When an edge names a node outside.
+    /// When an edge names a node that is not below `nodes`.
     pub fn new(nodes: usize, relations: usize, edges: &[Edge]) -> Self {
         Graph {
             nodes,
@@ -203,13 +212,13 @@ impl Graph {
         }
     }
 
-    /// A graph from direct triples (head, relation, tail): adds the inverses.
+    /// A graph from direct triples (head, relation, tail); adds the inverses.
     pub fn from_triples(nodes: usize, relations: usize, triples: &[[u32; 3]]) -> Self {
         Graph::new(nodes, relations, &with_inverses(relations, triples))
     }
 
-    /// The tables `edges` and `nodes` of a `graph` artifact, from direct triples: edges by head, and where each node's
-    /// begin.
+    /// The columns of the tables `edges` and `nodes` of a `graph` artifact, from direct triples:
+    /// the edges sorted by head, and the row at which the edges of each node begin.
     pub fn tables(nodes: usize, relations: usize, triples: &[[u32; 3]]) -> [Vec<ArrayRef>; 2] {
         let edges = with_inverses(relations, triples);
         let (offsets, order) = sorted(nodes, edges.iter().map(|e| e.head));
@@ -232,7 +241,7 @@ impl Graph {
     /// Reads a `graph` artifact.
     ///
     /// # Errors
-    /// When tables cannot be read or ids do not fit.
+    /// When tables cannot be read, edges are not sorted by head, or ids are outside the graph.
     pub fn read(artifact: &Artifact) -> OpResult<Self> {
         let info = artifact.read("info")?;
         let nodes = columns::u64s(&info, "nodes")?.value(0) as usize;
@@ -254,7 +263,7 @@ impl Graph {
             other: tail.values().to_vec(),
             relation: relation.values().to_vec(),
         };
-        let wrong = |what: &str| OpError::new(what).artifact(format!("{}.edges", artifact.name));
+        let wrong = |what: &str| OpError::data(what).artifact(format!("{}.edges", artifact.name));
         let groups = &by_head.offsets;
         if groups.len() != nodes + 1 || groups[0] != 0 || !groups.is_sorted() {
             return Err(wrong(
@@ -287,12 +296,12 @@ impl Graph {
         })
     }
 
-    /// Number of nodes N.
+    /// Number of nodes, N.
     pub fn nodes(&self) -> usize {
         self.nodes
     }
 
-    /// Number of direct relations R.
+    /// Number of direct relations, R.
     pub fn relations(&self) -> usize {
         self.relations
     }
@@ -302,8 +311,8 @@ impl Graph {
         self.by_head.other.len()
     }
 
-    /// Edges in the direction in which messages travel: grouped by the node that receives, and by the
-    /// node that sends.
+    /// Edges in the direction of messages: grouped by the node that receives, and by the node that
+    /// sends.
     pub fn flow(&self, path: Path) -> (Csr<'_>, Csr<'_>) {
         match path {
             Path::Fused => (self.by_head(), self.by_tail()),
@@ -321,7 +330,7 @@ impl Graph {
         self.by_tail.csr()
     }
 
-    /// Edges in relation order, sorted anew.
+    /// Edges grouped by relation; sorts them on every call.
     pub(crate) fn by_relation(&self) -> EdgesByRelation {
         let edges = self.list();
         let (offsets, order) = sorted(2 * self.relations, edges.iter().map(|e| e.relation));
@@ -333,7 +342,7 @@ impl Graph {
         }
     }
 
-    /// All edges, by head.
+    /// All edges, sorted by head.
     pub fn list(&self) -> Vec<Edge> {
         let g = &self.by_head;
         let nodes = 0..self.nodes as u32;
@@ -347,7 +356,7 @@ impl Graph {
         edges.collect()
     }
 
-    /// Direct triples (head, relation, tail), by head.
+    /// Direct triples (head, relation, tail), sorted by head.
     pub fn triples(&self) -> Vec<[u32; 3]> {
         self.list()
             .into_iter()
@@ -358,8 +367,9 @@ impl Graph {
 
     /// The graph without these triples, their duplicates and their inverses.
     ///
-    /// A triple's relation may be direct or inverse; triples that are no edges are ignored. This is the reference's
-    /// `remove_easy_edges`: what a row asks for must not stand in the graph.
+    /// The relation of a triple may be direct or inverse. Triples that are not in the graph are
+    /// ignored. This is the reference's `remove_easy_edges`: the graph must not contain the answer
+    /// of a query.
     pub fn without(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Graph {
         let gone = self.gone(triples);
         if gone.is_empty() {
@@ -378,7 +388,7 @@ impl Graph {
         }
     }
 
-    /// The distinct edges of some triples and their inverses that stand in the graph.
+    /// The distinct edges of these triples and their inverses that are in the graph, sorted.
     fn gone(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Vec<Edge> {
         let mut gone: Vec<Edge> = Vec::new();
         for triple in triples {
@@ -392,7 +402,7 @@ impl Graph {
         gone
     }
 
-    /// Where the edges stand that [`Graph::without`] takes out.
+    /// Positions of the edges that [`Graph::without`] takes out.
     pub(crate) fn places_of(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Places {
         let mut out = Places::default();
         let find = |g: &Grouping, node: u32, other: u32, relation: u32, to: &mut Vec<u32>| {
@@ -407,7 +417,7 @@ impl Graph {
         out
     }
 
-    /// Whether the triple (of a direct or inverse relation) stands in the graph.
+    /// Whether the graph contains the triple, whose relation may be direct or inverse.
     pub fn contains(&self, triple: [u32; 3]) -> bool {
         self.has(&Edge::of(triple))
     }
@@ -419,7 +429,8 @@ impl Graph {
     }
 }
 
-/// Edges of direct triples: the triples in order, then their inverses in order, as the reference numbers them.
+/// Edges of direct triples: first the triples in order, then their inverses in order, as the
+/// reference numbers them.
 pub fn with_inverses(relations: usize, triples: &[[u32; 3]]) -> Vec<Edge> {
     let direct = triples.iter().map(|triple| Edge::of(*triple));
     let inverse = direct.clone().map(|e| e.inverse(relations as u32));
@@ -431,7 +442,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The edges of a graph as each of its groupings has them.
+    /// The sorted edges of a graph, from each of its groupings.
     fn flat(g: &Graph) -> [Vec<Edge>; 3] {
         let by = |g: &Grouping, make: fn(u32, u32, u32) -> Edge| -> Vec<Edge> {
             let nodes = 0..g.offsets.len() as u32 - 1;

@@ -1,10 +1,12 @@
-//! The graph foundation model of gfm-pipe: query-conditioned NBFNet (GFM-RAG, Luo et al., 2025), its loss, its optimizer
-//! and what computes them, without operators.
+//! The graph foundation model of gfm-pipe: a query-conditioned NBFNet (GFM-RAG, Luo et al., 2025),
+//! its losses, its optimizer, and the code that runs them on the CPU, on several ranks and on a
+//! GPU. It has no operators.
 //!
-//! From the bottom up: [`tensor`] and [`buffers`] are memory, [`graph`] is what messages are passed on, [`ops`] are small
-//! operations with hand-written gradients, [`model`] is the network, [`sampling`], [`loss`] and [`optimizer`] are what
-//! training needs besides, [`scorer`] computes scores of all nodes. [`backend`] says what can train; `host` and [`gpu`]
-//! are the two that do, and [`device`] chooses between them. Everything is computed in the element type of the weights:
+//! From the bottom up: [`tensor`] and [`buffers`] handle memory, [`graph`] is the graph that
+//! messages travel on, [`ops`] has small operations with hand-written gradients, and [`model`] is
+//! the network. Training also needs [`sampling`], [`loss`] and [`optimizer`]; [`scorer`] computes
+//! scores of all nodes. [`backend`] is the interface for training, `host` and [`gpu`] implement it,
+//! and [`device`] chooses between them. Everything is computed in the element type of the weights:
 //! f32 in training, f64 in checks.
 
 pub mod backend;
@@ -25,7 +27,7 @@ pub mod scorer;
 pub mod tensor;
 pub mod twins;
 
-/// An error of the tensor library, as an operator's.
+/// Converts an error of the tensor library into an operator's error.
 pub fn tensor_error(e: candle_core::Error) -> gfm_pipe_api::OpError {
     gfm_pipe_api::OpError::wrap("failed to compute", e)
 }

@@ -1,12 +1,12 @@
-//! Losses on scores with their gradients, in f64 whatever the model computes in.
+//! Losses of scores and their gradients, in f64 whatever type the model computes in.
 //!
-//! Formulas as in GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights of
-//! negatives are constants: no gradient flows through them. A batch may be one of several parts
-//! that are computed in different places: every loss is divided by the rows of the whole batch, so
-//! that the losses and gradients of parts add up to those of the whole. Invariant: with no usable
-//! row the loss is 0 with gradient 0, never NaN.
+//! The formulas are those of GFM-RAG (Luo et al., 2025, eq. 5 to 7) and its implementation. Weights
+//! of negatives are constants: no gradient flows through them. Ranks may each compute a part of a
+//! batch. Every loss is divided by the rows of the whole batch, so that the losses and gradients of
+//! the parts add up to those of the whole. Invariant: with no usable row, the loss and its gradient
+//! are 0, never NaN.
 //!
-//! A new fine-tuning loss is one [`LossKind`] in this file and its place in [`LOSSES`].
+//! To add a fine-tuning loss, write one [`LossKind`] in this file and add it to [`LOSSES`].
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -15,12 +15,12 @@ use gfm_pipe_api::named::Named;
 use gfm_pipe_kernels::gpu::losses::Loss;
 use serde::{Deserialize, Serialize};
 
-/// A loss and its gradient for the scores, `[B, M]` row-major.
+/// A loss, and its gradient with respect to the scores.
 #[derive(Debug, Clone)]
 pub struct Value {
-    /// Mean over rows.
+    /// Mean over the rows of the whole batch.
     pub loss: f64,
-    /// Gradient, like the scores.
+    /// Gradient, `[B, M]` row-major like the scores.
     pub grad: Vec<f64>,
 }
 
@@ -75,8 +75,8 @@ pub fn link_prediction(scores: &[f64], columns: usize, temperature: f64, rows: u
     out
 }
 
-/// Binary cross-entropy: positives weigh 1/n each, negatives softmax(score / temperature), and both
-/// are normalised by their sum.
+/// Binary cross-entropy. Each of n positives has weight 1/n, negatives have weights softmax(score /
+/// temperature), and all weights are divided by their sum.
 pub static BCE: LossKind = LossKind {
     name: "BCELoss",
     meaning: "binary cross-entropy",
@@ -87,8 +87,8 @@ pub static BCE: LossKind = LossKind {
     on_device: Some(|temperature| Loss::Bce { temperature }),
 };
 
-/// -ln(p / (Σ p + 1e-5) + 1e-5) averaged over the positives, p the sigmoid of the score. Rows
-/// without positives do not count.
+/// The mean of -ln(p / (Σ p + 1e-5) + 1e-5) over the positives, where p is the sigmoid of the
+/// score. Rows without positives do not count.
 pub static LIST_CE: LossKind = LossKind {
     name: "ListCELoss",
     meaning: "cross-entropy of each positive's share of all probabilities",
@@ -99,28 +99,28 @@ pub static LIST_CE: LossKind = LossKind {
     on_device: Some(|_| Loss::ListCe),
 };
 
-/// Every fine-tuning loss, in the order of schemas.
+/// Every fine-tuning loss, in the order in which schemas list them.
 pub static LOSSES: [&LossKind; 2] = [&BCE, &LIST_CE];
 
-/// What the reference writes before a loss's name.
+/// Prefix of the names of losses in the reference.
 const PREFIX: &str = "gfmrag.losses.";
 
-/// A loss of fine-tuning, on scores of candidates of which some are positives.
+/// A loss function of fine-tuning.
 pub struct LossKind {
-    /// Name in pipelines; the reference's files may write `gfmrag.losses.` before it.
+    /// Name in pipelines. The files of the reference may write `gfmrag.losses.` before it.
     pub name: &'static str,
-    /// What it is, for help texts.
+    /// A short description for help texts.
     pub meaning: &'static str,
-    /// Whether scores that say nothing have a loss of ln 2.
+    /// Whether scores of 0, which carry no information, have a loss of ln 2.
     pub cross_entropy: bool,
     /// Whether `adversarial_temperature` changes it.
     pub has_temperature: bool,
     /// Whether a row with these positives counts.
     counts: fn(&[u32]) -> bool,
-    /// The loss of a row that counts; writes the gradient of its scores.
+    /// Returns the loss of a row that counts, and writes the gradient of its scores.
     row: fn(&Row<'_>, &mut [f64]) -> f64,
-    /// The kernel of a GPU, with a temperature. Without one, a training on a GPU computes the loss
-    /// on the CPU.
+    /// The GPU kernel for a temperature. Without one, a training on a GPU computes the loss on the
+    /// CPU.
     on_device: Option<fn(f64) -> Loss>,
 }
 
@@ -129,7 +129,7 @@ struct Row<'a> {
     scores: &'a [f64],
     /// Columns of the positives.
     positives: &'a [u32],
-    /// Rows that the loss is the mean of.
+    /// Number of rows that the loss is the mean of.
     rows: usize,
     temperature: f64,
 }
@@ -146,7 +146,7 @@ impl Named for LossKind {
     }
 }
 
-/// A parameter that names a loss, with or without the reference's prefix.
+/// The value of a parameter that names a loss, with or without the reference's prefix.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LossName {
@@ -156,7 +156,7 @@ pub struct LossName {
 }
 
 impl LossName {
-    /// What a pipeline may write.
+    /// All values that a pipeline may write.
     pub fn words() -> &'static [&'static str] {
         static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
             let prefixed = LOSSES.iter().map(|l| format!("{PREFIX}{}", l.name));
@@ -217,7 +217,7 @@ impl fmt::Debug for ListLoss {
 const EPS: f64 = 1e-5;
 
 impl LossKind {
-    /// The same loss as if no GPU had a kernel for it.
+    /// The same loss without its GPU kernel.
     #[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
     pub(crate) const fn without_kernel(&self) -> LossKind {
         LossKind {
@@ -226,8 +226,8 @@ impl LossKind {
         }
     }
 
-    /// The loss with this temperature of the negatives' weights, where it has one; 0 weighs them
-    /// equally.
+    /// The loss with this temperature for the weights of negatives; with 0 all weights are equal. A
+    /// loss without a temperature ignores it.
     pub const fn at(&'static self, temperature: f64) -> ListLoss {
         ListLoss {
             kind: self,
@@ -237,18 +237,18 @@ impl LossKind {
 }
 
 impl ListLoss {
-    /// Rows that the loss is the mean of, in a whole batch with these positives.
+    /// Number of rows that the loss is the mean of, for a whole batch with these positives.
     pub fn used(&self, positives: &[Vec<u32>]) -> usize {
         positives.iter().filter(|p| (self.kind.counts)(p)).count()
     }
 
-    /// The kernel that computes it on a GPU, where there is one.
+    /// The kernel that computes the loss on a GPU, if there is one.
     pub(crate) fn on_device(&self) -> Option<Loss> {
         let kernel = self.kind.on_device?;
         Some(kernel(self.temperature))
     }
 
-    /// Loss of scores `[B, columns]` against the positive columns of each row; `used` is
+    /// The loss of scores `[B, columns]`, given the positive columns of each row. `used` is
     /// [`ListLoss::used`] of the whole batch.
     pub fn value(
         &self,
@@ -315,8 +315,9 @@ fn list_ce_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     let p: Vec<f64> = row.iter().map(|s| sigmoid(*s)).collect();
     let sum = p.iter().sum::<f64>() + EPS;
     let scale = 1.0 / (pos.len() as f64 * rows as f64);
-    // d/dp_i of Σ_j -ln(p_j / S + ε): own term -1 / (S (q_j + ε)) for positives, and
-    // + q_j / (S (q_j + ε)) from every positive's sum S = Σ p + ε', which every p_i is part of.
+    // d/dp_i of Σ_j -ln(p_j / S + ε) with S = Σ p + ε' and q_j = p_j / S: a positive i has its own
+    // term -1 / (S (q_i + ε)), and every i has + q_j / (S (q_j + ε)) for each positive j, because S
+    // contains every p_i.
     let (mut loss, mut through_sum) = (0.0, 0.0);
     for j in pos {
         let q = p[*j as usize] / sum;
@@ -338,7 +339,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Differences with the adversarial weights held fixed, as the gradient treats them.
+    /// Compares a gradient with finite differences.
     fn check(
         value: impl Fn(&[f64]) -> f64,
         scores: &[f64],
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn no_positives_is_no_nan() {
+    fn rows_without_positives_do_not_make_nan() {
         let v = LIST_CE.at(0.0).value(&[1.0, 2.0], 2, &[vec![]], 0);
         assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
     }

@@ -1,4 +1,4 @@
-//! AdamW over named parameters, with its state in the open so that training can stop and go on.
+//! AdamW over named parameters. Its state is public, so that training can stop and resume.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use crate::model::{Grads, Params};
 use crate::tensor::{Elem, by_dtype, tensor, view};
 
-/// Moments of one parameter.
+/// The moments of one parameter, in its shape.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// First moment.
+    /// First moment: running mean of the gradient.
     pub exp_avg: Tensor,
-    /// Second moment.
+    /// Second moment: running mean of the squared gradient.
     pub exp_avg_sq: Tensor,
 }
 
@@ -23,7 +23,7 @@ pub struct Moments {
 pub struct Optimizer {
     /// Hyper-parameters.
     pub settings: AdamW,
-    /// Steps taken.
+    /// Number of steps so far.
     pub steps: u64,
     /// Moments by parameter name.
     pub moments: BTreeMap<String, Moments>,
@@ -33,7 +33,7 @@ impl Optimizer {
     /// A fresh optimizer for these parameters.
     ///
     /// # Errors
-    /// When memory cannot be had.
+    /// When candle cannot create a tensor.
     pub fn new(settings: AdamW, params: &Params) -> Result<Self> {
         let moments = params
             .iter()
@@ -55,7 +55,7 @@ impl Optimizer {
     /// One step on every parameter.
     ///
     /// # Errors
-    /// When a parameter has no gradient: a silent gap there would be a wrong model.
+    /// When a parameter has no gradient: to skip it silently would train a wrong model.
     pub fn step(&mut self, params: &mut Params, grads: &Grads) -> Result<()> {
         self.step_scaled(params, grads, 1.0)
     }
@@ -85,8 +85,8 @@ impl Optimizer {
     }
 }
 
-/// Scales all gradients so that the norm of all together is at most `most`, as PyTorch's `clip_grad_norm_`; returns the norm
-/// before.
+/// Scales all gradients so that their common norm is at most `most`, like PyTorch's
+/// `clip_grad_norm_`. Returns the norm before scaling.
 ///
 /// # Errors
 /// When a gradient cannot be read.
@@ -105,7 +105,8 @@ pub fn clip(grads: &mut Grads, most: f64) -> Result<f64> {
     Ok(norm)
 }
 
-/// In f64, by rows of fixed length and added in order, so that no number of threads changes it.
+/// The sum of squares in f64. Blocks have a fixed length and are added in order, so that the result
+/// does not depend on the number of threads.
 fn sum_of_squares<T: Elem>(t: &Tensor) -> Result<f64> {
     let view = view::<T>(t)?;
     let parts: Vec<f64> = view

@@ -1,26 +1,26 @@
-//! How far a pass over samples is, as a part of everything of its kind that a stage does.
+//! Reports the progress of a pass over samples as a part of all the passes of a stage.
 
 use gfm_pipe_api::Context;
 
-/// A pass that is a part of a larger count.
+/// One pass of a stage.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     /// Where progress is reported.
     pub ctx: &'a Context,
-    /// What is counted.
+    /// Name of the unit that is counted.
     pub unit: &'a str,
-    /// What is gone through now.
+    /// Name of the pass; may be empty.
     pub note: &'a str,
-    /// Units that were through before.
+    /// Number of units in earlier passes.
     pub before: usize,
-    /// Units of this pass.
+    /// Number of units in this pass.
     pub units: usize,
-    /// Units in all.
+    /// Number of units in all passes.
     pub total: usize,
 }
 
 impl<'a> Pass<'a> {
-    /// All there is of something.
+    /// The only pass of a stage.
     pub fn whole(ctx: &'a Context, unit: &'a str, units: usize) -> Self {
         Pass {
             ctx,
@@ -32,8 +32,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Reports that `done` of the pass's `of` parts are through; where it has none, it is. Of
-    /// several ranks the first one reports, and its parts stand for those of the others.
+    /// Reports that `done` of the `of` parts of this pass are done. A pass without parts is done.
+    /// In a distributed stage only the first rank reports, and its parts stand for those of all
+    /// ranks.
     pub fn at(&self, done: usize, of: usize) {
         let part = match of {
             0 => self.units,

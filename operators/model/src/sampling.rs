@@ -1,4 +1,4 @@
-//! Negative samples, and which triples are true.
+//! Negative samples, the true answers of queries, and the edges that would give answers away.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// From direct triples of `relations` relations.
+    /// The true tails by direct triples of `relations` relations.
     pub fn new(nodes: usize, relations: usize, triples: &[Triple]) -> Self {
         let r = relations as u32;
         let mut tails: HashMap<(u32, u32), Vec<u32>> = HashMap::new();
@@ -39,14 +39,15 @@ impl Truth {
         }
     }
 
-    /// True tails of a query, ascending.
+    /// True tails of a query, in increasing order.
     pub fn tails(&self, q: TailQuery) -> &[u32] {
         self.tails
             .get(&(q.head, q.relation))
             .map_or(&[], Vec::as_slice)
     }
 
-    /// "(?, r, t)" as a tail query: the inverse relation from the tail.
+    /// The query (?, r, t) for the head of a triple, as a tail query: by the inverse relation from
+    /// the tail.
     pub fn head_query(&self, [_, relation, tail]: Triple) -> TailQuery {
         TailQuery {
             head: tail,
@@ -61,7 +62,7 @@ impl Truth {
         } else {
             0
         };
-        // A query that every node answers truly has no negative: fall back to all nodes rather than fail.
+        // A query that every node answers has no negative. All nodes are sampled then.
         if excluded == self.nodes {
             self.nodes
         } else {
@@ -69,13 +70,14 @@ impl Truth {
         }
     }
 
-    /// The `index`-th candidate in ascending order.
+    /// The `index`-th candidate in increasing order.
     pub fn candidate(&self, q: TailQuery, strict: bool, index: u32) -> u32 {
         let excluded = self.tails(q);
         if !strict || excluded.len() as u32 == self.nodes {
             return index;
         }
-        // True tail number i has (tail - i) other nodes before it; count those at or before the index-th other node.
+        // There are (tail - i) other nodes before true tail number i. Count the true tails before
+        // the candidate.
         let (mut low, mut high) = (0, excluded.len());
         while low < high {
             let mid = (low + high) / 2;
@@ -88,7 +90,7 @@ impl Truth {
         index + low as u32
     }
 
-    /// A negative from a uniform number in [0, 1): the reference truncates u * n in f32.
+    /// A negative from a uniform number `u` in [0, 1). Like the reference, truncates u * n in f32.
     pub fn negative(&self, q: TailQuery, strict: bool, u: f32) -> u32 {
         let n = self.candidates(q, strict);
         let index = (u * n as f32) as u32;
@@ -96,16 +98,18 @@ impl Truth {
     }
 }
 
-/// A pre-training batch in tail form: the first half of the triples asks for tails, the rest for heads.
+/// A pre-training batch as tail queries: the first half of the triples asks for tails, the rest for
+/// heads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// One query per triple.
     pub queries: Vec<TailQuery>,
-    /// Per query the true answer, then the negatives.
+    /// Per query, the true answer and then the negatives.
     pub candidates: Vec<Vec<u32>>,
 }
 
-/// Builds a batch; `uniform` gives numbers in [0, 1), negatives of a row after those of the row before.
+/// Builds a batch. `uniform` returns numbers in [0, 1); it is called for the negatives of one query
+/// after the other.
 pub fn batch(
     truth: &Truth,
     triples: &[Triple],
@@ -135,7 +139,7 @@ pub fn batch(
 }
 
 impl Batch {
-    /// Some rows of it.
+    /// The rows in this range.
     pub fn part(&self, rows: Range<usize>) -> Batch {
         Batch {
             queries: self.queries[rows.clone()].to_vec(),
@@ -143,7 +147,8 @@ impl Batch {
         }
     }
 
-    /// The triples all rows ask for, positives and negatives: none may stand in the graph while they are scored.
+    /// The triples that all rows ask for, positives and negatives. The graph must not contain them
+    /// while they are scored.
     pub fn asked(&self) -> impl Iterator<Item = Triple> + '_ {
         self.queries
             .iter()
@@ -152,25 +157,27 @@ impl Batch {
     }
 }
 
-/// Which edges betray the answer of a triple and are taken out of the graph before it is scored.
+/// Which edges give the answer of a triple away. They are taken out of the graph before the triple
+/// is scored.
 #[derive(Debug, Clone, Copy)]
 pub enum EasyEdges<'a> {
-    /// The triple's own, with duplicates and inverses.
+    /// The triple's own edge, with duplicates and inverses.
     Relation,
-    /// Those, and edges between its two nodes under near-duplicates of its relation.
+    /// The triple's own edge, and edges between its two nodes under near-duplicates of its
+    /// relation.
     Twins(&'a Twins),
     /// All edges between its two nodes, whatever the relation (`remove_one_hop`).
     Pair,
 }
 
 impl EasyEdges<'_> {
-    /// The easy edges of these triples; with their duplicates and inverses they are all.
+    /// The easy edges of these triples, without their duplicates and inverses.
     pub fn of_triples(
         self,
         graph: &Graph,
         triples: impl IntoIterator<Item = Triple>,
     ) -> Vec<Triple> {
-        // Every edge from t to h has its inverse here too, so one direction names them all.
+        // The inverse of every edge from t to h runs from h to t, so this direction covers both.
         match self {
             EasyEdges::Relation => triples.into_iter().collect(),
             EasyEdges::Twins(twins) => {
@@ -201,16 +208,17 @@ impl EasyEdges<'_> {
     /// Whether a triple has an easy edge in the graph.
     pub fn any(self, graph: &Graph, triple: Triple) -> bool {
         let [head, relation, tail] = triple;
-        out_of(graph, head).any(|e| e[2] == tail && self.betrays(relation, e[1]))
+        out_of(graph, head).any(|e| e[2] == tail && self.reveals(e[1], relation))
     }
 
-    /// The easy edges of all answers a query could have.
+    /// The easy edges of all answers that a query could have.
     pub fn of_query(self, graph: &Graph, q: TailQuery) -> impl Iterator<Item = Triple> {
-        out_of(graph, q.head).filter(move |e| self.betrays(q.relation, e[1]))
+        out_of(graph, q.head).filter(move |e| self.reveals(e[1], q.relation))
     }
 
-    /// Whether an edge of one relation betrays a triple of another with the same two nodes.
-    fn betrays(self, asked: u32, relation: u32) -> bool {
+    /// Whether an edge with relation `relation` gives away a triple with relation `asked` and the
+    /// same two nodes.
+    fn reveals(self, relation: u32, asked: u32) -> bool {
         match self {
             EasyEdges::Relation => asked == relation,
             EasyEdges::Twins(twins) => asked == relation || twins.are(asked, relation),
@@ -247,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn candidates_are_the_nodes_that_are_no_true_tails(
+        fn candidates_are_the_nodes_that_are_not_true_tails(
             nodes in 1u32..30,
             tails in proptest::collection::vec(0u32..30, 0..20),
         ) {
@@ -284,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn easy_edges_of_twins_are_what_states_a_triple_again(
+        fn easy_edges_of_twins_are_those_that_repeat_a_triple(
             triples in proptest::collection::vec((0u32..5, 0u32..3, 0u32..5).prop_map(|(h, r, t)| [h, r, t]), 0..20),
             gone in proptest::collection::vec((0u32..5, 0u32..3, 0u32..5).prop_map(|(h, r, t)| [h, r, t]), 0..6),
         ) {

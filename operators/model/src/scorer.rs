@@ -1,49 +1,68 @@
-//! Scores of all nodes by a model, whatever computes them.
+//! The interface to scores of all nodes, for the CPU, divided graphs and GPUs; and the scorer for
+//! the CPU.
 
 use std::cell::OnceCell;
 
 use candle_core::Tensor;
-use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_api::ranks::gather;
+use gfm_pipe_api::{Context, OpError, OpResult};
 
-use crate::graph::Graph;
-use crate::graph::TailQuery;
+use crate::graph::{Graph, TailQuery};
 use crate::model::{Params, QueryGnn, Question, Retriever};
 use crate::sampling::Triple;
 use crate::tensor::to_f64;
 use crate::tensor_error;
 
-/// Computes scores of all nodes of a graph by a model.
+/// A model on a graph that scores all nodes.
 pub trait Scorer {
-    /// Of questions, `[B, N]`.
+    /// Scores for questions, `[B, N]`.
     ///
     /// # Errors
-    /// When something cannot be computed (so for both).
+    /// When scores cannot be computed.
     fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>>;
 
-    /// Of tail queries, `[B, N]`, on the graph without some triples and their inverses.
+    /// Scores for tail queries, `[B, N]`, on the graph without the triples in `gone` and their
+    /// inverses.
     ///
     /// # Errors
-    /// See above.
+    /// When scores cannot be computed.
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>>;
 
-    /// Whether all ranks compute every score together: each of them must ask for all, in the same order. Else each rank may
-    /// ask for different ones.
+    /// Whether all ranks compute every score together. Then each rank must ask for all scores, in
+    /// the same order. Otherwise each rank may ask for different scores.
     fn together(&self) -> bool {
         false
     }
 }
 
-/// Checks that scores, rows of `nodes` of them, are numbers; `of` names a row. Ranked as they are,
-/// others would only look bad.
+/// Stops if the user asked to stop. Ranks that score together agree on it, so that none waits for a
+/// rank that has stopped.
 ///
 /// # Errors
-/// When one is NaN or infinite.
+/// [`OpError::Cancelled`] if the user asked to stop; another error when the connection to a rank
+/// fails.
+pub fn check_cancelled(ctx: &Context, scorer: &dyn Scorer) -> OpResult<()> {
+    if !scorer.together() {
+        return ctx.check_cancelled();
+    }
+    if gather(&*ctx.ranks, &ctx.cancel.is_cancelled())?.contains(&true) {
+        Err(OpError::Cancelled)
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks that all scores are finite numbers; NaN would be ranked without notice. Each row has
+/// `nodes` scores, and `of` names a row.
+///
+/// # Errors
+/// When a score is NaN or infinite.
 pub fn check_scores(scores: &[f64], nodes: usize, of: impl Fn(usize) -> String) -> OpResult<()> {
     let Some(at) = scores.iter().position(|s| !s.is_finite()) else {
         return Ok(());
     };
     let (row, entity, score) = (at / nodes.max(1), at % nodes.max(1), scores[at]);
-    Err(OpError::new(format!(
+    Err(OpError::data(format!(
         "the model gives entity {entity} the score {score} for {}",
         of(row)
     ))
@@ -56,12 +75,13 @@ pub struct OnCpu<'a> {
     graph: &'a Graph,
     /// Embeddings of relation names, `[2R, text]`.
     embeddings: &'a Tensor,
-    /// What no question changes: computed when the first question comes, unless it was given.
+    /// The retriever with its background. The first question prepares it, unless the background was
+    /// computed before.
     ready: OnceCell<Retriever<'a>>,
 }
 
 impl<'a> OnCpu<'a> {
-    /// A model on a graph.
+    /// A model on a graph; `embeddings` are those of relation names, `[2R, text]`.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         OnCpu {
             params,
@@ -71,10 +91,15 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// The same with a background that was computed before.
-    pub fn known(
+    /// Like [`OnCpu::new`], and prepares the model for questions at once. `background`: its states,
+    /// if they were computed before.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn with_background(
         params: &'a Params,
-        (graph, embeddings): (&'a Graph, &'a Tensor),
+        graph: &'a Graph,
+        embeddings: &'a Tensor,
         background: Option<Vec<Tensor>>,
     ) -> OpResult<Self> {
         let out = OnCpu::new(params, graph, embeddings);
@@ -90,7 +115,7 @@ impl<'a> OnCpu<'a> {
         }
         match self.ready.get() {
             Some(ready) => Ok(ready),
-            None => unreachable!("it was set above"),
+            None => unreachable!("the cell was set above"),
         }
     }
 }
@@ -114,15 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_score_that_is_no_number_is_an_error_with_its_question() {
+    fn a_score_that_is_not_finite_is_an_error_with_its_question() {
         let of = |row| format!("question `q{row}`");
         check_scores(&[0.0, -1.0, f64::MAX, 3.0], 2, of).unwrap();
         check_scores(&[], 0, of).unwrap();
-        for (bad, said) in [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
+        for (bad, shown) in [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
             let e = check_scores(&[0.0, 1.0, 2.0, bad], 2, of).unwrap_err();
             assert_eq!(
                 e.to_string(),
-                format!("the model gives entity 1 the score {said} for question `q1`")
+                format!("the model gives entity 1 the score {shown} for question `q1`")
             );
         }
     }

@@ -1,7 +1,7 @@
-//! Candle tensors as slices, and back.
+//! Converts candle tensors to slices, and back.
 //!
-//! The model's values live in candle tensors, so that a device is one property of them; the CPU kernels work on slices.
-//! This module is the only bridge between the two.
+//! The values of the model are candle tensors, and the CPU kernels work on slices. Only this module
+//! connects the two.
 
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{DType, Device, Result, Storage, Tensor, WithDType, bail};
 use gfm_pipe_kernels::Real;
 
-/// Buffers that are not in use at the moment.
+/// Buffers that are currently not in use.
 pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
 
 impl<T> Pool<T> {
@@ -19,7 +19,7 @@ impl<T> Pool<T> {
     }
 
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Vec<Vec<T>>) -> R) -> R {
-        // Whatever is in there is only memory.
+        // The values of unused buffers do not matter, so a panic elsewhere cannot have broken them.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -30,9 +30,9 @@ impl<T> Default for Pool<T> {
     }
 }
 
-/// Element types the model computes in.
+/// Element types that the model computes in.
 pub trait Elem: Real + WithDType {
-    /// Memory for buffers of this type.
+    /// The pool of unused buffers of this type.
     fn pool() -> &'static Pool<Self>;
 }
 
@@ -63,7 +63,7 @@ impl<T: Elem> View<'_, T> {
     /// The elements, row-major.
     ///
     /// # Errors
-    /// When the tensor has another element type or lives on another device.
+    /// When the tensor has another element type or is not in CPU memory.
     pub fn slice(&self) -> Result<&[T]> {
         match &**self.storage {
             Storage::Cpu(s) => Ok(&T::cpu_storage_as_slice(s)?[self.start..self.start + self.len]),
@@ -97,7 +97,7 @@ pub fn tensor<T: Elem>(values: Vec<T>, shape: impl Into<candle_core::Shape>) -> 
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
-/// Runs `$body` with `$T` being the element type of `$dtype`.
+/// Runs `$body` with `$T` as the element type of `$dtype`.
 macro_rules! by_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {

@@ -1,14 +1,15 @@
-//! Near-duplicates among a graph's relations, by the ids that relations of edges have.
+//! Near-duplicates among a graph's relations, by relation id with inverses.
 
 use std::collections::{HashMap, HashSet};
 
 use gfm_pipe_api::twins::twins;
 
+use crate::graph::inverse_relation;
 use crate::sampling::Triple;
 
-/// Relations, inverses included, and their near-duplicates. Invariant: with two relations their
-/// inverses are duplicates too, and both are duplicates of each other, whichever of them has the
-/// other's pairs of nodes.
+/// Relations, inverses included, and their near-duplicates. Invariant: being near-duplicates is
+/// mutual, whichever of two relations has the other's pairs of nodes, and the inverses of two
+/// near-duplicates are near-duplicates as well.
 #[derive(Debug, Default)]
 pub struct Twins {
     /// Number of direct relations.
@@ -17,8 +18,8 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// The near-duplicates among `relations` direct relations of these triples, from a share of
-    /// common pairs on; none without a share.
+    /// The near-duplicates among `relations` direct relations of these triples: relations that have
+    /// at least `share` of their pairs of nodes in common. Without a share there are none.
     pub fn find(relations: usize, triples: &[Triple], share: Option<f64>) -> Self {
         let mut out = Twins {
             direct: relations as u32,
@@ -29,9 +30,10 @@ impl Twins {
         };
         for twin in twins(triples.iter().copied(), share) {
             let relation = twin.relation;
-            let other = match twin.reversed {
-                true => out.inverse(twin.other),
-                false => twin.other,
+            let other = if twin.reversed {
+                out.inverse(twin.other)
+            } else {
+                twin.other
             };
             for (a, b) in [
                 (relation, other),
@@ -45,19 +47,16 @@ impl Twins {
     }
 
     fn inverse(&self, relation: u32) -> u32 {
-        match relation < self.direct {
-            true => relation + self.direct,
-            false => relation - self.direct,
-        }
+        inverse_relation(relation, self.direct)
     }
 
     /// Number of direct relations that have near-duplicates.
     pub fn len(&self) -> usize {
-        // With a relation its inverse is there.
+        // The inverse of each relation is in there too.
         self.of.len() / 2
     }
 
-    /// Whether there are none.
+    /// Whether no relation has near-duplicates.
     pub fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
@@ -67,27 +66,27 @@ impl Twins {
         self.of.contains_key(&relation)
     }
 
-    /// Whether a relation is a near-duplicate of another.
+    /// Whether two relations are near-duplicates.
     pub fn are(&self, relation: u32, other: u32) -> bool {
         let others = self.of.get(&relation);
         others.is_some_and(|others| others.contains(&other))
     }
 
-    /// Triples without some of them and without what states these under a near-duplicate of their
-    /// relation.
+    /// Triples without those in `gone` and without triples that repeat one of them under a
+    /// near-duplicate of its relation.
     pub fn without(&self, all: Vec<Triple>, gone: &HashSet<Triple>) -> Vec<Triple> {
-        // Relations of what goes, by its two nodes in either direction.
+        // Relations of the removed triples by their two nodes, in both directions.
         let mut between: HashMap<(u32, u32), Vec<u32>> = HashMap::new();
         for [head, relation, tail] in gone.iter().filter(|t| self.has(t[1])) {
             between.entry((*head, *tail)).or_default().push(*relation);
             let inverse = self.inverse(*relation);
             between.entry((*tail, *head)).or_default().push(inverse);
         }
-        let stated = |[head, relation, tail]: &Triple| {
-            let asked = between.get(&(*head, *tail));
-            asked.is_some_and(|asked| asked.iter().any(|a| self.are(*a, *relation)))
+        let repeats = |[head, relation, tail]: &Triple| {
+            let removed = between.get(&(*head, *tail));
+            removed.is_some_and(|removed| removed.iter().any(|r| self.are(*r, *relation)))
         };
-        let kept = all.into_iter().filter(|t| !gone.contains(t) && !stated(t));
+        let kept = all.into_iter().filter(|t| !gone.contains(t) && !repeats(t));
         kept.collect()
     }
 }
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_states_a_triple_again_goes_with_it() {
+    fn triples_that_repeat_a_removed_one_are_removed_too() {
         let all = triples();
         let twins = Twins::find(5, &all, Some(0.8));
         let left = |gone: &[Triple]| -> Vec<Triple> {

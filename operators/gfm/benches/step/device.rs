@@ -9,8 +9,8 @@ use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_gfm::train::prefetch;
 use gfm_pipe_kernels::gpu::Gpu;
 use gfm_pipe_model::backend::{
-    Backend, Batch, Gold, Kept, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
-    StepSettings, Term,
+    Backend, Batch, DeviceCache, Gold, LinkBatch, Pending, Prepared, Preparer, QuestionBatch,
+    Source, StepSettings, Term,
 };
 use gfm_pipe_model::gpu::{Sums, trainer};
 use gfm_pipe_model::loss::{BCE, LIST_CE};
@@ -76,7 +76,7 @@ pub struct Timed {
 struct Bench<'a> {
     work: &'a Work,
     embeddings: Tensor,
-    kept: Kept,
+    kept: DeviceCache,
     backend: Box<dyn Backend>,
 }
 
@@ -88,7 +88,7 @@ struct Maker<'a> {
     embeddings: &'a Tensor,
     documents: EntityDocuments,
     preparer: Preparer,
-    kept: Kept,
+    kept: DeviceCache,
 }
 
 /// Times the steps of a case.
@@ -109,11 +109,11 @@ pub fn timed(
         embeddings: &embeddings,
         documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
         preparer: backend.preparer(),
-        kept: Kept::default(),
+        kept: DeviceCache::default(),
     };
     let mut bench = Bench {
         backend,
-        kept: Kept::default(),
+        kept: DeviceCache::default(),
         work,
         embeddings: embeddings.clone(),
     };

@@ -10,7 +10,7 @@ use super::Params;
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
 use crate::train::estimate::port;
-use gfm_pipe_model::backend::{Kept, Source};
+use gfm_pipe_model::backend::{DeviceCache, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 
@@ -33,7 +33,7 @@ pub(super) struct DataSet {
 
 /// A data set, loaded into memory.
 pub(super) struct Data {
-    pub kept: Kept,
+    pub kept: DeviceCache,
     /// The graph and its embeddings. Where ranks divide graphs, the graph has no edges.
     pub input: LoadedGraph,
     /// Number of nodes of the whole graph.
@@ -137,7 +137,7 @@ impl Data {
             graph: &self.input.graph,
             embeddings: &self.input.embeddings,
             divided: self.divided.as_ref(),
-            kept: &self.kept,
+            cache: &self.kept,
         }
     }
 }
@@ -227,7 +227,7 @@ impl DataSet {
             questions,
         };
         Ok(Data {
-            kept: Kept::default(),
+            kept: DeviceCache::default(),
             train: split(train),
             valid: split(valid),
             input: input.into_dtype(p.train.common.dtype())?,

@@ -13,7 +13,7 @@ use crate::inputs::LoadedGraph;
 use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator};
 use crate::train::memory::Sizes;
 use crate::train::{BatchSamples, BestBy, Task};
-use gfm_pipe_model::backend::{Batch, Kept, LinkBatch, Source};
+use gfm_pipe_model::backend::{Batch, DeviceCache, LinkBatch, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::link_ranks::rank_links;
@@ -32,7 +32,7 @@ pub(super) struct DataSet {
 
 /// A data set, loaded into memory.
 pub(super) struct Data {
-    kept: Kept,
+    kept: DeviceCache,
     /// The graph without the triples that are held out.
     graph: Graph,
     /// This rank's part of the graph, where ranks divide graphs.
@@ -65,7 +65,7 @@ impl DataSet {
         let config = p.model.entity_model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
         Ok(Data {
-            kept: Kept::default(),
+            kept: DeviceCache::default(),
             graph,
             divided,
             // Held-out triples are true too: they must not be negatives or competitors in the
@@ -183,7 +183,7 @@ impl Data {
             graph: &self.graph,
             embeddings: &self.embeddings,
             divided: self.divided.as_ref(),
-            kept: &self.kept,
+            cache: &self.kept,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::speed::{Speed, cost};
 use super::{BatchSamples, LoopSettings, Task, memory};
 use gfm_pipe_model::gpu::estimate::{BatchShape, StepCost, estimate};
 use gfm_pipe_model::graph::Graph;
-use gfm_pipe_model::model::{Class, Compute, ModelConfig, Reach, rng, size};
+use gfm_pipe_model::model::{Class, Compute, ModelConfig, QueryNodes, Reach, rng, size};
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::sampling::permutation;
 
@@ -42,11 +42,10 @@ impl FirstBatch {
             mine: 0..samples.len(),
         };
         let batch = task.batch(data, &batch_samples, &mut rng(0, "an estimate"));
-        let candidates = batch.candidates();
         let seeds = batch.seeds();
         let graph = task.source(data).graph;
         FirstBatch {
-            reach: Reach::chosen(config, graph, compute, (seeds, candidates), false),
+            reach: Reach::chosen(config, graph, compute, batch.nodes(), false),
             seeds: seeds.iter().map(Vec::len).sum(),
         }
     }
@@ -162,7 +161,10 @@ impl<'a> TrainingEstimator<'a> {
         seeds: &Seeds,
         background: bool,
     ) {
-        let queries = (seeds, None);
+        let queries = QueryNodes {
+            seeds,
+            candidates: None,
+        };
         let reach = Reach::chosen(self.config, graph, Compute::Auto, queries, background);
         let scored = seeds.len() * graph.nodes();
         self.validation_cost += batches as f64 * cost(self.config, graph, &reach, scored);

@@ -8,7 +8,9 @@ use gfm_pipe_api::OpResult;
 use rand_chacha::rand_core::Rng;
 
 use gfm_pipe_model::graph::Graph;
-use gfm_pipe_model::model::{Class, Compute, ModelConfig, Params, QueryGnn, Reach, TailQuery, rng};
+use gfm_pipe_model::model::{
+    Class, Compute, ModelConfig, Params, QueryGnn, QueryNodes, Reach, TailQuery, rng,
+};
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::tensor::tensor;
 use gfm_pipe_model::tensor_error;
@@ -85,7 +87,11 @@ impl Speed {
         let (first, second) = (once()?, once()?);
         let (forward, step) = if first.1 < second.1 { first } else { second };
         let seeds: Seeds = queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
-        let reach = Reach::chosen(config, &graph, Compute::Dense, (&seeds, None), false);
+        let queries = QueryNodes {
+            seeds: &seeds,
+            candidates: None,
+        };
+        let reach = Reach::chosen(config, &graph, Compute::Dense, queries, false);
         let cost = cost(config, &graph, &reach, batch * nodes);
         Ok(Speed {
             forward: forward / cost,

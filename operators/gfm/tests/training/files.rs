@@ -278,7 +278,7 @@ fn config_json_is_read_and_stale_weights_are_detected() {
     run_in(dir.path(), "again", "export", &params, &given).unwrap();
     let e = import(&folder).err().unwrap().to_string();
     assert!(
-        e.contains("model.pth: model.safetensors beside it holds other weights"),
+        e.contains("model.pth: model.safetensors beside it has other weights"),
         "{e}"
     );
 }

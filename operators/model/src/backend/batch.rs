@@ -1,18 +1,18 @@
-//! Batches: what they ask, what they should find, and what is found out about them ahead of their step.
+//! Batches: their queries, the answers they should find, and what is prepared before their step.
 
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Source;
 use crate::loss::ListLoss;
-use crate::model::{Compute, ModelConfig, Reach};
+use crate::model::{Compute, ModelConfig, QueryNodes, Reach};
 use crate::ops::Seeds;
 use crate::sampling::{Batch as Queries, EasyEdges, Triple};
 
 /// The rows of a batch that this rank computes.
 pub enum Batch<'a> {
-    /// Of pre-training.
+    /// Rows of a pre-training batch.
     Links(LinkBatch<'a>),
-    /// Of fine-tuning.
+    /// Rows of a fine-tuning batch.
     Questions(QuestionBatch<'a>),
 }
 
@@ -22,37 +22,37 @@ pub struct LinkBatch<'a> {
     pub batch: Queries,
     /// Where each query starts: at its head, with weight 1.
     pub seeds: Seeds,
-    /// The triples that all queries of the whole batch ask for.
+    /// The triples that the queries of all ranks ask for.
     pub asked: Vec<Triple>,
-    /// Which edges are taken out of the graph because of them.
+    /// Which edges are taken out of the graph because of `asked`.
     pub easy: EasyEdges<'a>,
     /// Temperature of the self-adversarial negatives.
     pub temperature: f64,
-    /// Queries of the whole batch, of which other ranks may compute some.
+    /// Number of queries of all ranks together.
     pub rows: usize,
 }
 
 /// A fine-tuning batch.
 pub struct QuestionBatch<'a> {
-    /// Embeddings, `[B, text]`.
+    /// Embeddings of the questions, `[B, text]`.
     pub texts: Vec<f32>,
     /// Where each question starts.
     pub seeds: Seeds,
-    /// What each question should find.
+    /// The answers of these questions.
     pub gold: Gold,
-    /// The gold of the whole batch, of which other ranks may compute some: losses are means over it.
+    /// The answers of the questions of all ranks: losses are means over them.
     pub whole: Gold,
     /// The losses that are added up.
     pub terms: Vec<Term>,
-    /// Which entities stand in which documents.
+    /// Which entities occur in which documents.
     pub documents: &'a EntityDocuments,
 }
 
-/// What questions should find.
+/// The answers of a batch of questions.
 pub struct Gold {
-    /// Entities of each question.
+    /// Entities per question.
     pub entities: Vec<Vec<u32>>,
-    /// Documents of each question.
+    /// Documents per question.
     pub documents: Vec<Vec<u32>>,
 }
 
@@ -61,9 +61,9 @@ pub struct Gold {
 pub struct Term {
     /// The loss function.
     pub loss: ListLoss,
-    /// Its weight in the sum.
+    /// The weight of the loss in the sum.
     pub weight: f64,
-    /// Whether it ranks documents; otherwise it ranks entities.
+    /// Whether the loss ranks documents; otherwise it ranks entities.
     pub documents: bool,
 }
 
@@ -76,31 +76,41 @@ impl Batch<'_> {
         }
     }
 
-    /// Nodes whose scores are wanted; all where there are none.
+    /// Nodes whose scores are wanted, per query; `None` for all nodes.
     pub fn candidates(&self) -> Option<&[Vec<u32>]> {
         match self {
             Batch::Links(links) => Some(&links.batch.candidates),
             Batch::Questions(_) => None,
         }
     }
+
+    /// Seeds and candidates.
+    pub fn nodes(&self) -> QueryNodes<'_> {
+        QueryNodes {
+            seeds: self.seeds(),
+            candidates: self.candidates(),
+        }
+    }
 }
 
-/// A batch, and what was found out about it.
+/// A batch with what was computed about it before its step.
 pub struct Prepared<'a> {
     /// The batch.
     pub batch: Batch<'a>,
-    /// The rows to compute; `None` where the backend finds them itself.
+    /// The rows to compute; `None` if the backend finds them itself.
     pub reach: Option<Reach>,
-    /// Triples to take out of the graph while the batch runs.
+    /// Triples to take out of the graph while the batch runs; empty if the backend finds them
+    /// itself.
     pub gone: Vec<Triple>,
 }
 
-/// What a backend wants to know about batches ahead of their step.
+/// How batches are prepared for a backend before their step.
 #[derive(Debug, Clone)]
 pub struct Preparer {
-    /// Model and choice of rows for [`Prepared::reach`] and [`Prepared::gone`].
+    /// The model, and the choice of rows, that [`Prepared::reach`] is computed for. `None` leaves
+    /// `reach` and `gone` to the backend.
     pub rows: Option<(ModelConfig, Compute)>,
-    /// Threads that prepare batches while others are computed.
+    /// Number of threads that prepare batches while others are computed.
     pub threads: usize,
 }
 
@@ -114,9 +124,9 @@ impl Preparer {
                 gone: Vec::new(),
             };
         };
-        // Without the edges that are taken out there could be fewer rows. These give the same numbers.
-        let request = (batch.seeds(), batch.candidates());
-        let reach = Reach::chosen(config, on.graph, *compute, request, false);
+        // The graph still has the edges that are taken out, so there may be more rows than needed.
+        // The numbers are the same.
+        let reach = Reach::chosen(config, on.graph, *compute, batch.nodes(), false);
         let gone = match &batch {
             Batch::Links(links) => {
                 let asked = links.asked.iter().copied();

@@ -1,5 +1,6 @@
-//! What computes a training: the CPU, ranks that divide graphs, or a GPU. The training loop draws batches and keeps
-//! accounts; a [`Backend`] makes steps of batches, and scores.
+//! The interface to what computes a training: the CPU, ranks that divide graphs, or a GPU. The
+//! training loop draws batches and records results; a [`Backend`] runs training steps and computes
+//! scores.
 
 mod batch;
 
@@ -16,18 +17,19 @@ use crate::model::{Compute, Params};
 use crate::optimizer::Optimizer;
 use crate::scorer::Scorer;
 
-/// How steps are computed.
+/// How training steps are computed.
 #[derive(Debug, Clone, Copy)]
 pub struct StepSettings {
     /// Element type of states.
     pub states: DType,
-    /// Whether products of f32 may round their factors to TF32.
+    /// Whether matrix products of f32 may round their factors to TF32.
     pub tf32: bool,
     /// Which states are computed.
     pub compute: Compute,
-    /// Whether the backward pass computes layers again instead of keeping what it needs of them.
+    /// Whether the backward pass computes layers again instead of keeping their intermediate
+    /// values.
     pub recompute: bool,
-    /// Largest norm of all gradients together.
+    /// Largest norm of all gradients together; `None` does not clip them.
     pub clip_norm: Option<f64>,
 }
 
@@ -35,7 +37,7 @@ impl StepSettings {
     /// Checks that a CPU can run such steps.
     ///
     /// # Errors
-    /// When it cannot.
+    /// When the element type needs a GPU.
     pub fn for_cpu(&self) -> OpResult<()> {
         let name = match (self.tf32, self.states) {
             (true, _) => "tf32",
@@ -49,34 +51,35 @@ impl StepSettings {
     }
 }
 
-/// What a device keeps of a data set for as long as the data set is in memory. Only the device's backend knows the types.
+/// Device memory of a data set, kept for as long as the data set is in memory. Only the device's
+/// backend knows the types.
 #[derive(Default)]
-pub struct Kept {
+pub struct DeviceCache {
     pub(crate) graph: OnceLock<Box<dyn Any + Send + Sync>>,
     pub(crate) objective: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// A data set's graph, and what backends keep of it.
+/// The graph of a data set, and what a device keeps of it.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The graph.
     pub graph: &'a Graph,
     /// Embeddings of relation names, `[2R, text]`.
     pub embeddings: &'a Tensor,
-    /// This rank's part of the graph, where ranks divide it; `graph` may be empty then.
+    /// This rank's part of the graph, if ranks divide it. `graph` may then be empty.
     pub divided: Option<&'a Divided>,
-    /// What a device keeps of it; filled by the first step.
-    pub kept: &'a Kept,
+    /// What a device keeps of the data set; the first step fills it.
+    pub cache: &'a DeviceCache,
 }
 
 impl<'a> Source<'a> {
     /// A whole graph.
-    pub fn whole(graph: &'a Graph, embeddings: &'a Tensor, kept: &'a Kept) -> Self {
+    pub fn whole(graph: &'a Graph, embeddings: &'a Tensor, cache: &'a DeviceCache) -> Self {
         Source {
             graph,
             embeddings,
             divided: None,
-            kept,
+            cache,
         }
     }
 }
@@ -84,59 +87,60 @@ impl<'a> Source<'a> {
 /// The result of a step.
 #[derive(Debug, Clone)]
 pub struct StepResult {
-    /// Whether the losses are the whole batch's; else they are this rank's share, and those of all ranks add up to it.
+    /// Whether the losses are those of the whole batch. Otherwise they are this rank's share, to be
+    /// added up over ranks.
     pub whole: bool,
     /// The weighted sum of all terms.
     pub loss: f64,
     /// The value of each term.
     pub parts: Vec<f64>,
-    /// Norm of the gradients of all ranks, if they are clipped.
+    /// Norm of the gradients, before they are clipped; `None` if they are not clipped.
     pub norm: Option<f64>,
 }
 
-/// A step that may not be done yet.
+/// A step that may still be running.
 pub struct Pending(Box<dyn FnOnce() -> OpResult<StepResult>>);
 
 impl Pending {
-    /// A step that is done.
+    /// A step that has finished.
     pub(crate) fn done(result: StepResult) -> Self {
         Pending(Box::new(move || Ok(result)))
     }
 
-    /// A step that `wait` waits for.
+    /// A step on a device; `wait` waits for its result.
     pub(crate) fn queued(wait: impl FnOnce() -> OpResult<StepResult> + 'static) -> Self {
         Pending(Box::new(wait))
     }
 
-    /// Waits until the step is done.
+    /// Waits until the step has finished.
     ///
     /// # Errors
-    /// When the device reports one.
+    /// When the device reports an error.
     pub fn wait(self) -> OpResult<StepResult> {
         (self.0)()
     }
 }
 
-/// What computes a training. It holds the weights and the optimizer's state.
+/// Computes a training. It has the weights and the state of the optimizer.
 pub trait Backend: Send {
-    /// What to find out about batches before their step; other threads do it.
+    /// How to prepare batches before their step; other threads do this.
     fn preparer(&self) -> Preparer;
 
     /// Computes or queues a step of all ranks. `factor` multiplies the learning rate.
     ///
     /// # Errors
-    /// When something cannot be computed, or a rank is gone.
+    /// When the step cannot be computed, or when the connection to a rank fails.
     fn step(&mut self, on: Source<'_>, batch: Prepared<'_>, factor: f64) -> OpResult<Pending>;
 
-    /// Copies the weights and the optimizer's state here.
+    /// Copies the current weights and the state of the optimizer to `params` and `optimizer`.
     ///
     /// # Errors
-    /// When the device reports one.
+    /// When the device reports an error.
     fn pull(&self, params: &mut Params, optimizer: &mut Optimizer) -> OpResult<()>;
 
     /// A scorer with the current weights.
     ///
     /// # Errors
-    /// When the device reports one.
+    /// When the device reports an error.
     fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>>;
 }

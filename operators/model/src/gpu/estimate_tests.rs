@@ -6,7 +6,9 @@ use gfm_pipe_kernels::gpu::Gpu;
 
 use super::estimate::BatchShape;
 use super::tests::some;
-use crate::backend::{Batch, Gold, Kept, LinkBatch, QuestionBatch, Source, StepSettings, Term};
+use crate::backend::{
+    Batch, DeviceCache, Gold, LinkBatch, QuestionBatch, Source, StepSettings, Term,
+};
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
 use crate::ops::{AggregateFunc, Seeds};
@@ -58,7 +60,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
     let optimizer = Optimizer::new(adamw, &params).unwrap();
     let mut trainer =
         super::trainer(&gpu, &params, &optimizer, settings, super::Sums::Alone).unwrap();
-    let kept = Kept::default();
+    let kept = DeviceCache::default();
     let on = Source::whole(&graph, &embeddings, &kept);
     let seeds: Seeds = (0..batch as u32)
         .map(|q| vec![(5 * q, 1.0), (5 * q + 1, 1.0)])
@@ -67,7 +69,11 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         .map(|q| (0..17).map(|i| 7 * i + q).collect())
         .collect();
     let asked = links.then_some(&candidates[..]);
-    let reach = Reach::chosen(config, &graph, compute, (&seeds, asked), false);
+    let query_nodes = crate::model::QueryNodes {
+        seeds: &seeds,
+        candidates: asked,
+    };
+    let reach = Reach::chosen(config, &graph, compute, query_nodes, false);
     let shape = BatchShape {
         class,
         config,

@@ -38,8 +38,11 @@ impl<'a, S: State> DeviceScorer<'a, S> {
 
     fn reach(&self, seeds: &Seeds, background: bool) -> Reach {
         let config = self.model.config;
-        let asked = (seeds, None);
-        Reach::chosen(config, self.graph, Compute::Auto, asked, background)
+        let nodes = crate::model::QueryNodes {
+            seeds,
+            candidates: None,
+        };
+        Reach::chosen(config, self.graph, Compute::Auto, nodes, background)
     }
 
     fn background(&self) -> Result<Option<&Background<S>>> {

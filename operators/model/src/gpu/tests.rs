@@ -153,7 +153,7 @@ impl Setup {
             &self.config,
             graph,
             self.compute,
-            (seeds, candidates),
+            crate::model::QueryNodes { seeds, candidates },
             false,
         )
     }

@@ -99,13 +99,13 @@ fn graph_of<'a, S: State>(
     on: Source<'a>,
     config: &ModelConfig,
 ) -> OpResult<&'a DeviceGraph<S>> {
-    if on.kept.graph.get().is_none() {
+    if on.cache.graph.get().is_none() {
         let embeddings = upload_tensor(gpu, on.embeddings)?;
         let made = DeviceGraph::<S>::new(on.graph, embeddings, config).map_err(device_error)?;
         // One thread trains, so no other call fills it in between.
-        let _ = on.kept.graph.set(Box::new(made));
+        let _ = on.cache.graph.set(Box::new(made));
     }
-    let kept = on.kept.graph.get().and_then(|g| g.downcast_ref());
+    let kept = on.cache.graph.get().and_then(|g| g.downcast_ref());
     match kept {
         Some(graph) => Ok(graph),
         None => unreachable!("a data set is used by one trainer"),
@@ -234,7 +234,8 @@ impl<S: State> DeviceTrainer<S> {
         })
     }
 
-    /// Computes the gradients of a pre-training batch, over these rows, without the edges of `gone`.
+    /// Computes the gradients of a pre-training batch, over these rows, without the edges of
+    /// `gone`.
     pub(super) fn link_gradients(
         &self,
         host: &Graph,
@@ -292,12 +293,15 @@ impl<S: State> DeviceTrainer<S> {
         on: Source<'a>,
         questions: &QuestionBatch<'_>,
     ) -> OpResult<&'a QuestionObjective> {
-        if on.kept.objective.get().is_none() {
+        if on.cache.objective.get().is_none() {
             let terms = questions.terms.clone();
             let made = QuestionObjective::new(self.gpu(), terms, questions.documents);
-            let _ = on.kept.objective.set(Box::new(made.map_err(device_error)?));
+            let _ = on
+                .cache
+                .objective
+                .set(Box::new(made.map_err(device_error)?));
         }
-        let kept = on.kept.objective.get().and_then(|o| o.downcast_ref());
+        let kept = on.cache.objective.get().and_then(|o| o.downcast_ref());
         match kept {
             Some(objective) => Ok(objective),
             None => unreachable!("a data set is used by one trainer"),
@@ -381,8 +385,8 @@ impl<S: State> Backend for DeviceTrainer<S> {
     }
 }
 
-/// Threads that prepare batches: on large graphs one alone takes longer than the device's step. What each has prepared
-/// waits in memory.
+/// Threads that prepare batches: on large graphs one alone takes longer than the device's step.
+/// What each has prepared waits in memory.
 fn preparing_threads() -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     (cpus / 3).clamp(1, 6)

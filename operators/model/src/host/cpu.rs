@@ -1,4 +1,4 @@
-//! Training on the CPU, each rank on its rows of a batch.
+//! Training on the CPU with whole graphs: each rank computes its rows of a batch.
 
 use gfm_pipe_api::ranks::Shared;
 use gfm_pipe_api::{OpError, OpResult};
@@ -22,19 +22,19 @@ pub(crate) struct Cpu {
     ranks: Shared,
 }
 
-/// What a step found, before the optimizer.
-pub(crate) struct Found {
+/// The losses and gradients of a training step, before the optimizer.
+pub(crate) struct StepGradients {
     /// See [`StepResult::whole`].
     pub whole: bool,
     pub loss: f64,
     pub parts: Vec<f64>,
-    /// This rank's share.
+    /// This rank's share of the gradients.
     pub grads: Grads,
 }
 
-impl Found {
+impl StepGradients {
     pub(super) fn new(losses: Losses, grads: Grads, whole: bool) -> Self {
-        Found {
+        StepGradients {
             whole,
             loss: losses.total,
             parts: losses.parts,
@@ -43,7 +43,7 @@ impl Found {
     }
 }
 
-/// The questions of a batch.
+/// The questions of a batch; `text` is the width of their embeddings.
 pub(super) fn questions<'a>(batch: &'a QuestionBatch<'_>, text: usize) -> Vec<Question<'a>> {
     let texts = batch.texts.chunks_exact(text.max(1)).zip(&batch.seeds);
     texts
@@ -66,29 +66,29 @@ impl Cpu {
         }
     }
 
-    /// The optimizer's step, from what every rank found.
-    pub fn finish(&mut self, mut found: Found, factor: f64) -> OpResult<Pending> {
+    /// Sums the gradients over ranks and runs the optimizer.
+    pub fn finish(&mut self, mut step: StepGradients, factor: f64) -> OpResult<Pending> {
         if self.ranks.size() > 1 {
-            sum_grads(&mut found.grads, &*self.ranks)?;
+            sum_grads(&mut step.grads, &*self.ranks)?;
         }
         let norm = match self.settings.clip_norm {
-            Some(most) => Some(clip(&mut found.grads, most).map_err(tensor_error)?),
+            Some(most) => Some(clip(&mut step.grads, most).map_err(tensor_error)?),
             None => None,
         };
         self.optimizer
-            .step_scaled(&mut self.params, &found.grads, factor)
+            .step_scaled(&mut self.params, &step.grads, factor)
             .map_err(tensor_error)?;
         Ok(Pending::done(StepResult {
-            whole: found.whole,
-            loss: found.loss,
-            parts: found.parts,
+            whole: step.whole,
+            loss: step.loss,
+            parts: step.parts,
             norm,
         }))
     }
 
-    /// The share of a rank that has no row of a batch.
-    fn no_rows(&self, terms: &[Term]) -> OpResult<Found> {
-        Ok(Found {
+    /// The share of a rank that has no rows of a batch.
+    fn no_rows(&self, terms: &[Term]) -> OpResult<StepGradients> {
+        Ok(StepGradients {
             whole: false,
             loss: 0.0,
             parts: vec![0.0; terms.len()],
@@ -96,7 +96,7 @@ impl Cpu {
         })
     }
 
-    fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<Found> {
+    fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<StepGradients> {
         if links.batch.queries.is_empty() {
             return self.no_rows(&[]);
         }
@@ -108,10 +108,10 @@ impl Cpu {
         let mut pass = model.forward(&batch.queries, batch.candidates.clone())?;
         let losses = link_loss(links, &pass.scores)?;
         let grads = model.backward(&mut pass, &losses.dscores)?;
-        Ok(Found::new(losses, grads, false))
+        Ok(StepGradients::new(losses, grads, false))
     }
 
-    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<Found> {
+    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
         if batch.seeds.is_empty() {
             return self.no_rows(&batch.terms);
         }
@@ -121,7 +121,7 @@ impl Cpu {
         let mut pass = model.forward(&questions(batch, self.params.text_dim))?;
         let losses = question_losses(batch, &pass.scores)?;
         let grads = model.backward(&mut pass, &losses.dscores)?;
-        Ok(Found::new(losses, grads, false))
+        Ok(StepGradients::new(losses, grads, false))
     }
 }
 
@@ -134,11 +134,11 @@ impl Backend for Cpu {
     }
 
     fn step(&mut self, on: Source<'_>, batch: Prepared<'_>, factor: f64) -> OpResult<Pending> {
-        let found = match &batch.batch {
+        let step = match &batch.batch {
             Batch::Links(links) => self.links(on, links)?,
             Batch::Questions(questions) => self.questions(on, questions)?,
         };
-        self.finish(found, factor)
+        self.finish(step, factor)
     }
 
     fn pull(&self, params: &mut Params, optimizer: &mut Optimizer) -> OpResult<()> {
@@ -149,8 +149,8 @@ impl Backend for Cpu {
 
     fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>> {
         if on.divided.is_some() {
-            return Err(OpError::new(
-                "a divided graph is scored by all ranks together",
+            return Err(OpError::internal(
+                "only all ranks together can score a divided graph",
             ));
         }
         Ok(Box::new(OnCpu::new(&self.params, on.graph, on.embeddings)))

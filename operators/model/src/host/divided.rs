@@ -1,8 +1,9 @@
-//! Training on the CPU where ranks divide graphs: all of them compute every batch, each on its part of the graph.
+//! Training on the CPU with divided graphs: all ranks compute every batch, each on its part of the
+//! graph.
 
 use gfm_pipe_api::{OpError, OpResult};
 
-use super::cpu::{Cpu, Found, questions};
+use super::cpu::{Cpu, StepGradients, questions};
 use super::losses::{link_loss, question_losses};
 use crate::backend::{
     Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
@@ -17,12 +18,12 @@ use crate::scorer::Scorer;
 pub(crate) struct DividedCpu(pub Cpu);
 
 fn part_of<'a>(on: Source<'a>) -> OpResult<&'a Divided> {
-    let whole = || OpError::new("ranks divide graphs, and this one is whole");
+    let whole = || OpError::internal("a training on divided graphs got a whole graph");
     on.divided.ok_or_else(whole)
 }
 
 impl DividedCpu {
-    fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<Found> {
+    fn links(&self, on: Source<'_>, links: &LinkBatch<'_>) -> OpResult<StepGradients> {
         let (divided, settings) = (part_of(on)?, &self.0.settings);
         let part = divided.part();
         let graph = part.without(links.easy, links.asked.iter().copied());
@@ -34,11 +35,11 @@ impl DividedCpu {
         let mut pass = model.forward(&links.batch.queries, &links.batch.candidates)?;
         let losses = link_loss(links, &pass.scores)?;
         let grads = model.backward(&mut pass, &losses.dscores)?;
-        divided.stepped(&model.traffic());
-        Ok(Found::new(losses, grads, true))
+        divided.count_step(&model.traffic());
+        Ok(StepGradients::new(losses, grads, true))
     }
 
-    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<Found> {
+    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
         let (divided, settings) = (part_of(on)?, &self.0.settings);
         let (part, ranks) = (divided.part(), &**divided.ranks());
         let model = PartitionedRetriever::new(&self.0.params, part, on.embeddings, ranks)?
@@ -47,8 +48,8 @@ impl DividedCpu {
         let mut pass = model.forward(&questions(batch, self.0.params.text_dim))?;
         let losses = question_losses(batch, &pass.scores)?;
         let grads = model.backward(&mut pass, &losses.dscores)?;
-        divided.stepped(&model.traffic());
-        Ok(Found::new(losses, grads, true))
+        divided.count_step(&model.traffic());
+        Ok(StepGradients::new(losses, grads, true))
     }
 }
 
@@ -58,11 +59,11 @@ impl Backend for DividedCpu {
     }
 
     fn step(&mut self, on: Source<'_>, batch: Prepared<'_>, factor: f64) -> OpResult<Pending> {
-        let found = match &batch.batch {
+        let step = match &batch.batch {
             Batch::Links(links) => self.links(on, links)?,
             Batch::Questions(questions) => self.questions(on, questions)?,
         };
-        self.0.finish(found, factor)
+        self.0.finish(step, factor)
     }
 
     fn pull(&self, params: &mut Params, optimizer: &mut Optimizer) -> OpResult<()> {

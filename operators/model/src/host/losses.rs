@@ -1,4 +1,4 @@
-//! Losses of scores on the CPU, and their gradients.
+//! The losses of a batch on the CPU, and their gradients.
 
 use candle_core::Tensor;
 use gfm_pipe_api::OpResult;
@@ -9,13 +9,13 @@ use crate::loss::link_prediction;
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 
-/// A batch's losses, and the gradient of their weighted sum for the scores.
+/// The losses of a batch.
 pub(super) struct Losses {
     /// The weighted sum.
     pub total: f64,
-    /// The value of each term; none where there is a single one.
+    /// The value of each term; empty for link prediction, which has a single loss.
     pub parts: Vec<f64>,
-    /// In the scores' type and shape.
+    /// The gradient of `total` with respect to the scores, in their type and shape.
     pub dscores: Tensor,
 }
 
@@ -34,31 +34,35 @@ pub(super) fn link_loss(links: &LinkBatch<'_>, scores: &Tensor) -> OpResult<Loss
     })
 }
 
-/// The losses of entity scores, `[B, N]`.
+/// The losses of questions for scores of entities, `[B, N]`.
 pub(super) fn question_losses(questions: &QuestionBatch<'_>, scores: &Tensor) -> OpResult<Losses> {
     let run = || {
         let nodes = scores.dims2()?.1;
-        let (total, parts, grad) = added_up(questions, &to_f64(scores)?, nodes);
-        Ok((total, parts, gradient(grad, scores)?))
+        let sum = weighted_sum(questions, &to_f64(scores)?, nodes);
+        Ok(Losses {
+            total: sum.total,
+            parts: sum.parts,
+            dscores: gradient(sum.grad, scores)?,
+        })
     };
-    let (total, parts, dscores) = run().map_err(tensor_error)?;
-    Ok(Losses {
-        total,
-        parts,
-        dscores,
-    })
+    run().map_err(tensor_error)
 }
 
 fn gradient(grad: Vec<f64>, scores: &Tensor) -> candle_core::Result<Tensor> {
     tensor(grad, scores.shape())?.to_dtype(scores.dtype())
 }
 
-/// The weighted sum of the terms, their values, and the sum's gradient.
-fn added_up(
-    questions: &QuestionBatch<'_>,
-    scores: &[f64],
-    nodes: usize,
-) -> (f64, Vec<f64>, Vec<f64>) {
+/// A weighted sum of losses.
+struct WeightedSum {
+    total: f64,
+    /// The losses, without their weights.
+    parts: Vec<f64>,
+    /// Gradient of the sum, like the scores.
+    grad: Vec<f64>,
+}
+
+/// The weighted sum of the terms of a batch.
+fn weighted_sum(questions: &QuestionBatch<'_>, scores: &[f64], nodes: usize) -> WeightedSum {
     let docs = questions.documents;
     let (mut total, mut parts, mut grad) = (0.0, Vec::new(), vec![0.0; scores.len()]);
     for term in &questions.terms {
@@ -81,10 +85,10 @@ fn added_up(
         total += term.weight * loss;
         parts.push(loss);
     }
-    (total, parts, grad)
+    WeightedSum { total, parts, grad }
 }
 
-/// Document scores of a batch: sums of the scores of their entities.
+/// Scores of documents: for each, the sum of the scores of its entities.
 fn to_documents(scores: &[f64], nodes: usize, docs: &EntityDocuments) -> Vec<f64> {
     let mut out = Vec::new();
     for row in scores.chunks_exact(nodes) {
@@ -99,7 +103,8 @@ fn to_documents(scores: &[f64], nodes: usize, docs: &EntityDocuments) -> Vec<f64
     out
 }
 
-/// Adds a document gradient's share to every entity: the transpose of [`to_documents`].
+/// Adds the gradient of document scores, times `weight`, to the gradient `out` of entity scores.
+/// This is the transpose of [`to_documents`].
 fn from_documents(
     grad: &[f64],
     weight: f64,
@@ -123,13 +128,13 @@ mod tests {
     use super::*;
     use crate::loss::{BCE, LIST_CE};
 
-    /// Entity 0 in documents 0 and 1, 1 in 1, 2 in none, 3 in 0 and 2.
+    /// Entity 0 is in documents 0 and 1, entity 1 in 1, entity 2 in none, and entity 3 in 0 and 2.
     fn documents() -> EntityDocuments {
         EntityDocuments::from_pairs(4, 3, [(0, 0), (0, 1), (1, 1), (3, 0), (3, 2)]).unwrap()
     }
 
     #[test]
-    fn the_gradient_of_a_document_loss_goes_back_to_its_entities() {
+    fn the_gradient_of_a_document_loss_reaches_its_entities() {
         let docs = documents();
         let scores = [0.3, -0.2, 0.9, 1.1, -0.5, 0.4, 0.1, -1.3];
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Training on the CPU: whole graphs, each rank on its rows of a batch, or graphs that ranks divide.
+//! Training on the CPU: on whole graphs, where each rank computes its rows of a batch, or on graphs
+//! that ranks divide.
 
 mod cpu;
 mod divided;

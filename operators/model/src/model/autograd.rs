@@ -1,4 +1,4 @@
-//! The same model written plainly with candle's autograd: the slow reference for the hand-written gradients.
+//! The same model written with candle's autograd: a slow reference for the hand-written gradients.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,8 @@ impl<'a> Plain<'a> {
             MessageFunc::RotatE => (tail, head),
             _ => (head, tail),
         };
-        // Every edge has its inverse: as many edges come in as go out.
+        // Every edge has an inverse, so every node has the same number of incoming and outgoing
+        // edges.
         let mut count = vec![1f64; self.graph.nodes()];
         edges.iter().for_each(|e| count[e.tail as usize] += 1.0);
         let count = tensor(count, (self.graph.nodes(), 1))?;
@@ -154,7 +155,8 @@ fn activate(kind: ActivationFunc, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Not `candle_nn::ops::layer_norm_slow`: its epsilon is an f32, off by 2.5e-8 of itself, which f64 gradients show.
+/// Not `candle_nn::ops::layer_norm_slow`: its epsilon is an f32, off by 2.5e-8 of itself, which f64
+/// gradients show.
 fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_sub(&x.mean_keepdim(1)?)?;
     let variance = x.sqr()?.mean_keepdim(1)?;
@@ -185,7 +187,7 @@ pub(super) fn graphs() -> impl Strategy<Value = (usize, usize, Vec<[u32; 3]>)> {
     })
 }
 
-/// All that the plain model above can do.
+/// Configurations that the plain model above supports.
 pub(super) fn configs() -> impl Strategy<Value = ModelConfig> {
     (
         (1usize..4, 3usize..6, any::<bool>(), any::<bool>()),
@@ -279,7 +281,7 @@ proptest! {
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
         ];
-        // A candidate may come several times.
+        // A candidate may occur several times.
         let candidates = vec![vec![0, (nodes - 1) as u32, 0], vec![(nodes / 2) as u32; 3]];
         let weights = tensor(numbers(6, seed + 9), (2, 3)).unwrap();
 
@@ -306,7 +308,7 @@ proptest! {
     }
 }
 
-/// Every way to compute a pass, and whether layers are computed again.
+/// Choices of states to compute, each with or without computing layers again.
 const WAYS: [(Compute, bool); 5] = [
     (Compute::Dense, false),
     (Compute::Dense, true),
@@ -318,8 +320,9 @@ const WAYS: [(Compute, bool); 5] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Graphs where queries do not reach everything: chains, islands, hubs, isolated nodes, self-loops, duplicates; several seeds,
-    /// seeds without edges, all nodes seeds, candidates near and far.
+    /// Graphs where queries do not reach all nodes: chains, islands, hubs, isolated nodes,
+    /// self-loops and duplicates. Queries have several seeds, seeds without edges or all nodes as
+    /// seeds; candidates are near and far.
     #[test]
     fn sparse_equals_dense(
         triples in proptest::collection::vec((0u32..60, 0u32..3, 0u32..12, proptest::bool::weighted(0.1)), 0..90),
@@ -335,11 +338,11 @@ proptest! {
         asked in proptest::collection::vec(proptest::collection::vec(0u32..60, 4), 3),
         seed in 0u64..1000,
     ) {
-        // Tails near their heads make long chains; nodes from 50 on mostly have no edge.
+        // Tails near their heads make long chains. Most nodes from 50 on have no edge.
         let triples: Vec<[u32; 3]> = triples
             .iter()
             .map(|(h, r, step, anywhere)| [h % 50, *r, if *anywhere { (h * 7) % 60 } else { (h % 50 + step % 3) % 50 }])
-            // And one node that many know.
+            // One node has edges from many others.
             .chain((0..hub).map(|i| [i, i % 3, 49]))
             .collect();
         let graph = Graph::from_triples(60, 3, &triples);
@@ -377,7 +380,7 @@ proptest! {
         for compute in [Compute::Sparse, Compute::Auto, Compute::Dense] {
             let model = Retriever::new(&params, &graph, &embeddings).compute(compute).prepared(known.take()).unwrap();
             same("prepared", &model.score_all(&questions).unwrap(), &want.0)?;
-            // The next one is told.
+            // The next model gets the states of this background.
             known = Some(model.background().unwrap().states().to_vec());
         }
         for compute in [Compute::Sparse, Compute::Auto] {
@@ -409,21 +412,21 @@ proptest! {
     }
 }
 
-/// Sparse is sparse: on a long chain a query's rows are its neighbourhood, and the candidates cut that.
+/// On a long chain, the rows of a query are its neighbourhood, and candidates reduce them further.
 #[test]
 fn only_what_is_needed_is_computed() {
-    use super::reach::{Reach, Request};
+    use super::reach::{QueryNodes, Reach, Request};
     let triples: Vec<[u32; 3]> = (0..99u32).map(|i| [i, 0, i + 1]).collect();
     let graph = Graph::from_triples(100, 1, &triples);
     let path = MessageFunc::DistMult.path();
     let seeds = vec![vec![(50, 1.0)], vec![(10, 1.0)]];
-    let rows = |candidates: Option<&[Vec<u32>]>, background| -> Vec<usize> {
+    let rows = |candidates: Option<&[Vec<u32>]>, background_known| -> Vec<usize> {
+        let seeds = &seeds;
         let request = Request {
-            seeds: &seeds,
-            candidates,
+            queries: QueryNodes { seeds, candidates },
             layers: 3,
             zeros_are_silent: true,
-            background,
+            background_known,
         };
         let reach = Reach::needed(&graph, path, &request);
         reach
@@ -432,14 +435,16 @@ fn only_what_is_needed_is_computed() {
             .map(gfm_pipe_kernels::rows::Rows::len)
             .collect()
     };
-    // Balls of 1, 3, 5, 7 nodes for each, and the background wherever some query is not.
+    // Each query has a ball of 1, 3, 5 and 7 nodes. The background has every node that some query
+    // has not reached.
     assert_eq!(
         rows(None, false),
         [2, 3 + 3 + 100, 5 + 5 + 100, 7 + 7 + 100]
     );
-    // Of a background that is known, nothing.
+    // A known background needs no rows.
     assert_eq!(rows(None, true), [2, 3 + 3, 5 + 5, 7 + 7]);
-    // One candidate each, at the edge of the ball: the way there, and nothing of a background but what it meets.
+    // One candidate per query, at the edge of its ball: only the path to it, and the background
+    // next to that path.
     let candidates = vec![vec![53], vec![13]];
     assert_eq!(rows(Some(&candidates), false)[3], 2);
     assert_eq!(rows(Some(&candidates), false)[0], 2);
@@ -447,7 +452,8 @@ fn only_what_is_needed_is_computed() {
 }
 
 impl Plain<'_> {
-    /// A graph without edges never reads the relation projections: their gradient is zero, and autograd omits it.
+    /// A graph without edges never reads the relation projections: their gradient is zero, and
+    /// autograd omits it.
     fn gradients_or_zero(&self, loss: &Tensor, params: &Params) -> Named {
         if self.graph.edges() > 0 {
             return self.gradients(loss).unwrap();
@@ -463,7 +469,8 @@ impl Plain<'_> {
     }
 }
 
-/// No parameter may be left behind silently: on a graph where everything takes part, all gradients are there and move.
+/// No parameter may be left behind silently: on a graph where everything takes part, all gradients
+/// are there and move.
 #[test]
 fn every_parameter_receives_a_gradient() {
     let triples: Vec<[u32; 3]> = (0..30u32)

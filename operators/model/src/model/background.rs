@@ -1,20 +1,22 @@
-//! What no query changes, for one model on one graph: relations as each layer sees them, and the states of all nodes that
-//! no query has reached. Once it is known, a query only computes the states that it reaches.
+//! The part of a forward pass that is the same for all queries of one model on one graph: the
+//! relation projections of each layer, and the state that each node has while no query has reached
+//! it. With a known background, a query computes only the states that it reaches.
 
 use candle_core::{Result, Tensor};
 
 use super::network::Projection;
 use crate::tensor::{Elem, View, view};
 
-/// See the module.
+/// States and projections that do not depend on a query; see the module's documentation.
 pub struct Background {
-    /// Each layer's view of the relations.
+    /// The relation projection of each layer.
     pub(super) projections: Vec<Projection>,
-    /// States before the first layer, `[N, d]`; `None` where they are zero and send nothing.
+    /// States before the first layer, `[N, d]`. `None` if they are zero and zeros send no messages.
     pub(super) first: Option<Tensor>,
     /// States after each layer, `[N, out]`.
     pub(super) states: Vec<Tensor>,
-    /// The head's first map of what it sees, `[N, f]`, where it goes over all nodes row by row.
+    /// The head's first map applied to the last states, `[N, f]`, if the head processes the rows of
+    /// all nodes.
     pub(super) head: Option<Tensor>,
 }
 
@@ -24,7 +26,7 @@ impl Background {
         &self.states
     }
 
-    /// States before layer `i`, or after the last.
+    /// States before layer `i`; with `i` the number of layers, those after the last.
     pub(super) fn before<T: Elem>(&self, i: usize) -> Result<Option<View<'_, T>>> {
         let states = match i.checked_sub(1) {
             None => self.first.as_ref(),
@@ -33,7 +35,8 @@ impl Background {
         states.map(view).transpose()
     }
 
-    /// The head's first map of the states, where it goes over all nodes row by row.
+    /// The head's first map applied to the last states, `[N, f]`, if the head processes the rows of
+    /// all nodes.
     pub(super) fn of_head<T: Elem>(&self) -> Result<Option<View<'_, T>>> {
         self.head.as_ref().map(view).transpose()
     }

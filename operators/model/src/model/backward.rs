@@ -1,11 +1,11 @@
-//! The head and the layers over rows, backward: the gradients of what [`Network::forward`] computed.
+//! The backward pass over rows: gradients of the head and the layers after [`Network::forward`].
 
 use candle_core::{Result, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::message::Message;
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
-use super::forward::{Exchange, Seen, TypedTape, for_seen, seen_width};
+use super::forward::{Exchange, TypedTape, for_seen, seen_width};
 use super::head::HeadInput;
 use super::layer::{LayerInput, boundary_at};
 use super::network::{Network, project_backward};
@@ -19,23 +19,24 @@ use crate::tensor_error;
 pub(super) struct NetworkGrads {
     pub layers: Vec<LayerParams>,
     pub head: Vec<Linear>,
-    /// Of the relation states, `[2R, d]`.
+    /// Gradient of the relation states, `[2R, d]`.
     pub relations: Tensor,
-    /// Of the query vectors, `[B, d]`.
+    /// Gradient of the query vectors, `[B, d]`.
     pub query: Tensor,
 }
 
-/// Gradients that layers add to, one after the other.
+/// Gradients that one layer after the other adds to.
 struct Sums<T> {
-    /// Of the boundary's rows.
+    /// Gradient of the boundary's rows, `[K, d]`.
     boundary: Vec<T>,
-    /// Of the relation states.
+    /// Gradient of the relation states, `[2R, d]`.
     relations: Tensor,
     layers: Vec<LayerParams>,
 }
 
 impl Network<'_> {
-    /// All gradients from that of the scores, `[B, M]`. The tape's memory is used up.
+    /// All gradients, from the gradient `dscores` of the scores, `[B, M]`. Consumes the memory of
+    /// the tape.
     pub(super) fn backward<M: Message, T: Elem>(
         &self,
         tape: &mut TypedTape<T>,
@@ -45,7 +46,7 @@ impl Network<'_> {
         let config = &self.params.config;
         let layers = config.layers();
         if tape.states.len() != layers + 1 {
-            return Err(OpError::new("a pass goes back once"));
+            return Err(OpError::internal("the backward pass of a batch ran twice"));
         }
         let degrees = self.degrees::<T>();
         let last = config
@@ -63,7 +64,7 @@ impl Network<'_> {
         };
         let head = self.head_backward(&mut tape.head, &input, dscores, &mut dy);
         let head = head.map_err(tensor_error)?;
-        // The head's columns belong to the layers it saw, the last one's last.
+        // The head's columns are in the order of the layers that it saw.
         let mut columns = config.output_dim();
         let mut sums = Sums {
             boundary: vec![T::zero(); tape.boundary.rows.elem_count()],
@@ -73,16 +74,12 @@ impl Network<'_> {
         for i in (0..layers).rev() {
             tape.states.truncate(i + 1);
             let (to, width) = (tape.rows.written(i), config.hidden_dims[i]);
-            // Own rows come first; the gradients of others went to the ranks that have them.
+            // Own rows come first. The gradients of copies went to the ranks that own the nodes.
             let dy_own = &mut dy[..to.len() * width];
             if let (Some(seen), true) = (&head.x, self.head_sees(i)) {
                 columns -= width;
-                let candidates = match &tape.seen {
-                    Seen::ByRows | Seen::All => None,
-                    Seen::Nodes(nodes) => Some(nodes.as_slice()),
-                };
                 let part = seen.narrow(2, columns, width).and_then(|p| p.contiguous());
-                part.and_then(|part| scatter(dy_own, &part, to, candidates, width))
+                part.and_then(|part| scatter(dy_own, &part, to, tape.seen.candidates(), width))
                     .map_err(tensor_error)?;
             }
             let dx = self.one_layer_backward::<M, T>(i, tape, &degrees, dy_own, &mut sums);
@@ -92,7 +89,8 @@ impl Network<'_> {
             }
         }
         sums.layers.reverse();
-        // The copies of a seed's state began with the query on this rank: their gradient stays here, too.
+        // Copies of a seed's first state were made from the query on this rank, so their gradient
+        // stays here too.
         let dstart = start_backward(tape, &dy, sums.boundary);
         let query = dstart.and_then(|dstart| head.query + dstart);
         Ok(NetworkGrads {
@@ -103,8 +101,8 @@ impl Network<'_> {
         })
     }
 
-    /// Layer `i` backward, from the gradient of the states that it wrote: returns that of the states it read, and adds the
-    /// others to `sums`.
+    /// Backward of layer `i`, from the gradient `dy` of the states that it wrote. Returns the
+    /// gradient of the states that it read, and adds the other gradients to `sums`.
     fn one_layer_backward<M: Message, T: Elem>(
         &self,
         i: usize,
@@ -139,8 +137,8 @@ impl Network<'_> {
     }
 }
 
-/// Backward of the boundary, which is also the states before the first layer: the gradient of the query vectors, from that
-/// of these states and of the boundary's rows.
+/// Gradient of the query vectors, from the gradients `dx` of the states before the first layer and
+/// `dboundary` of the boundary's rows. The boundary is both.
 fn start_backward<T: Elem>(tape: &TypedTape<T>, dx: &[T], mut dboundary: Vec<T>) -> Result<Tensor> {
     let boundary = &tape.boundary;
     let dim = boundary.rows.dims2()?.1;
@@ -153,7 +151,8 @@ fn start_backward<T: Elem>(tape: &TypedTape<T>, dx: &[T], mut dboundary: Vec<T>)
     ops::boundary_backward(&dboundary, &tape.seeds)
 }
 
-/// Backward of gathering the states that the head sees, added to `dy`: a background's state may have been seen by many.
+/// Backward of gathering the states that the head sees; adds to `dy`. Several queries may have seen
+/// the same state of the background.
 fn scatter<T: Elem>(
     dy: &mut [T],
     dseen: &Tensor,

@@ -1,10 +1,10 @@
-//! Dimensions and switches of the entity model, under the reference's keys.
+//! Dimensions and switches of the entity model, with the keys of the reference.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc};
 
-/// Most layers of a model.
+/// Largest number of layers.
 const MAX_LAYERS: usize = 1000;
 
 /// The reference's `entity_model` keys that change what the model computes.
@@ -14,26 +14,27 @@ pub struct ModelConfig {
     pub input_dim: usize,
     /// Output width of each layer; only the last may differ from `input_dim`.
     pub hidden_dims: Vec<usize>,
-    /// Message function.
+    /// How a message is computed from a state and a relation.
     #[serde(default)]
     pub message_func: MessageFunc,
-    /// Aggregate.
+    /// How the messages into a node are aggregated.
     #[serde(default)]
     pub aggregate_func: AggregateFunc,
-    /// Adds a layer's input to its output where shapes match.
+    /// Whether a layer adds its input to its output, where shapes match.
     pub short_cut: bool,
-    /// Normalises each layer's linear output.
+    /// Whether a layer normalises its linear output.
     pub layer_norm: bool,
     /// Activation of the layers (the relation projections and the head always use ReLU).
     #[serde(default)]
     pub activation: ActivationFunc,
-    /// The head sees the outputs of all layers instead of the last one's.
+    /// Whether the head sees the outputs of all layers instead of only the last.
     #[serde(default)]
     pub concat_hidden: bool,
-    /// Linear maps in the head.
+    /// Number of linear maps in the head.
     #[serde(default = "two")]
     pub num_mlp_layer: usize,
-    /// In pre-training, a batch's own edges are removed whatever their relation.
+    /// Whether pre-training removes all edges between the two nodes of a triple, whatever their
+    /// relation.
     #[serde(default)]
     pub remove_one_hop: bool,
 }
@@ -64,7 +65,7 @@ impl ModelConfig {
         self.hidden_dims.len()
     }
 
-    /// Width of the states the head sees.
+    /// Width of the states that the head sees.
     pub fn output_dim(&self) -> usize {
         if self.concat_hidden {
             self.hidden_dims.iter().sum()
@@ -73,7 +74,7 @@ impl ModelConfig {
         }
     }
 
-    /// What each layer computes.
+    /// The functions that each layer is made of.
     pub fn layer_kind(&self) -> LayerKind {
         LayerKind {
             message: self.message_func,
@@ -84,11 +85,12 @@ impl ModelConfig {
         }
     }
 
-    /// Holds that a configuration from a file describes a model: consistent, and of a size that can be meant.
+    /// Checks that a configuration from a file describes a model: it is consistent, and dimensions
+    /// are in a plausible range.
     ///
     /// # Errors
-    /// What is wrong, with its key.
-    pub fn possible(&self) -> Result<(), String> {
+    /// The first problem, with its key.
+    pub fn validate(&self) -> Result<(), String> {
         if let Some((key, why)) = self.problems().into_iter().next() {
             return Err(format!("{key}: {why}"));
         }
@@ -99,7 +101,7 @@ impl ModelConfig {
             .ok_or_else(|| "dimensions out of range".to_owned())
     }
 
-    /// What is wrong: the key under `entity_model`, and why.
+    /// All inconsistencies, as pairs of the key under `entity_model` and the reason.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         if self.hidden_dims.is_empty() {
@@ -107,7 +109,7 @@ impl ModelConfig {
         }
         if self.layers() > MAX_LAYERS {
             let why = format!(
-                "{} layers; {MAX_LAYERS} are more than any graph has hops",
+                "there are {} layers, but at most {MAX_LAYERS} are possible",
                 self.layers()
             );
             out.push(("hidden_dims", why));
@@ -129,7 +131,7 @@ impl ModelConfig {
             out.push((
                 "input_dim",
                 format!(
-                    "rotate takes states as complex numbers: input_dim must be even, not {}",
+                    "rotate reads states as complex numbers: input_dim must be even, not {}",
                     self.input_dim
                 ),
             ));

@@ -1,5 +1,6 @@
-//! The layers and the head over rows, forward. Training, scoring, the background and divided graphs differ in arguments:
-//! which rows there are, what is kept, and what ranks exchange between layers.
+//! The forward pass over rows: the layers and the head. Training, scoring, the background and
+//! divided graphs all use it. They differ in the rows that are computed, in what is kept, and in
+//! what ranks exchange between layers.
 //!
 //! States live in buffers that the next step uses again.
 
@@ -23,24 +24,34 @@ use crate::tensor_error;
 pub(super) enum Keep {
     /// Only the last states.
     Nothing,
-    /// The states before the first layer and after each.
+    /// The states before the first layer and after each layer.
     States,
-    /// All that the backward pass needs.
+    /// Everything that the backward pass needs.
     Tape,
 }
 
 /// Which states the head sees.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
-    /// The last states of all nodes, row by row.
+    /// The last states of all nodes, read from their rows.
     ByRows,
-    /// Those of all nodes.
+    /// The states of all nodes, gathered for each query.
     All,
-    /// Those of these nodes, as many for each query.
+    /// The states of these nodes, the same number for each query.
     Nodes(Vec<Vec<u32>>),
 }
 
-/// What queries ask, in the numbers of the network's graph.
+impl Seen {
+    /// The nodes per query; `None` for all nodes.
+    pub fn candidates(&self) -> Option<&[Vec<u32>]> {
+        match self {
+            Seen::ByRows | Seen::All => None,
+            Seen::Nodes(nodes) => Some(nodes),
+        }
+    }
+}
+
+/// The inputs of a batch of queries. Seeds are node numbers of the network's graph.
 pub(super) struct Queries<'a> {
     /// Relation states, `[2R, d]`.
     pub relations: &'a Tensor,
@@ -49,11 +60,30 @@ pub(super) struct Queries<'a> {
     pub seeds: &'a Seeds,
 }
 
-/// What ranks that divide a graph send each other between layers.
+/// The same as [`Queries`], with ownership.
+pub(super) struct QueryStart {
+    /// Relation states, `[2R, d]`.
+    pub relations: Tensor,
+    /// Query vectors, `[B, d]`.
+    pub vectors: Tensor,
+    pub seeds: Seeds,
+}
+
+impl QueryStart {
+    pub fn queries(&self) -> Queries<'_> {
+        Queries {
+            relations: &self.relations,
+            vectors: &self.vectors,
+            seeds: &self.seeds,
+        }
+    }
+}
+
+/// Communication between ranks that divide a graph, between one layer and the next.
 pub(super) trait Exchange<T: Elem> {
-    /// The states that `layer` reads, from those of own rows.
+    /// Returns the states that `layer` reads: this rank's own and copies from other ranks.
     fn states(&self, layer: usize, rows: &Rows, own: &[T], width: usize) -> OpResult<Buffer<T>>;
-    /// Adds to the gradients of own rows what other ranks computed of them.
+    /// Adds the gradients that other ranks computed for their copies to the gradients of own rows.
     fn gradients(
         &self,
         layer: usize,
@@ -63,7 +93,7 @@ pub(super) trait Exchange<T: Elem> {
     ) -> OpResult<()>;
 }
 
-/// How the layers are run.
+/// The arguments of [`Network::layers`].
 pub(super) struct Run<'a, T> {
     pub rows: &'a LayerRows,
     pub boundary: &'a Boundary,
@@ -72,22 +102,22 @@ pub(super) struct Run<'a, T> {
     pub seen: &'a Seen,
     pub keep: Keep,
     pub exchange: Option<&'a dyn Exchange<T>>,
-    /// Called with how many layers of how many are done.
+    /// Called as `progress(done, total)` when a layer finishes.
     pub progress: &'a dyn Fn(usize, usize),
 }
 
-/// What the layers leave.
+/// The results of the layers.
 pub(super) struct Layers<T: Elem> {
-    /// Each layer's view of the relations, where they are kept.
+    /// The relation projection of each layer; empty unless a tape is kept.
     pub projections: Vec<Projection>,
-    /// States before the first layer and after each, or only the last.
+    /// States before the first layer and after each layer, or only the last states.
     pub states: Vec<Buffer<T>>,
     pub saved: Vec<SavedLayer<T>>,
-    /// The states the head sees, `[B, M, out]` for each layer; none where it goes over rows.
+    /// The states that the head sees, `[B, M, out]` per layer; empty if the head reads rows.
     pub seen: Vec<Tensor>,
 }
 
-/// A forward pass's memory: all that the backward pass needs.
+/// Everything that the backward pass needs from a forward pass.
 pub(super) struct TypedTape<T: Elem> {
     pub rows: LayerRows,
     pub seen: Seen,
@@ -96,15 +126,15 @@ pub(super) struct TypedTape<T: Elem> {
     pub seeds: Seeds,
     pub boundary: Boundary,
     pub projections: Vec<Projection>,
-    /// States before the first layer and after each, because the next layer's messages are made of them. The backward
-    /// pass takes them one by one, so that their memory serves what comes.
+    /// States before the first layer and after each layer: the next layer's messages are made of
+    /// them. The backward pass drops them one by one, so that later layers can use their memory.
     pub states: Vec<Buffer<T>>,
-    /// What each layer saved, taken likewise; empty where layers are computed again.
+    /// What each layer saved, dropped in the same way. Empty if layers are computed again.
     pub saved: Vec<SavedLayer<T>>,
     pub head: SavedHead<T>,
 }
 
-/// How a pass is made.
+/// Options of a forward pass.
 pub(super) struct Pass<'a, T> {
     pub rows: LayerRows,
     pub seen: Seen,
@@ -115,7 +145,8 @@ pub(super) struct Pass<'a, T> {
 }
 
 impl Network<'_> {
-    /// Scores of the states that the head sees, `[B, M]`, and what the backward pass needs: of use where it was asked for.
+    /// Scores `[B, M]` of the states that the head sees, and a tape. The tape is complete only if
+    /// `pass.tape` is set.
     pub(super) fn forward<M: Message, T: Elem>(
         &self,
         queries: &Queries<'_>,
@@ -221,7 +252,8 @@ impl Network<'_> {
         Ok(out)
     }
 
-    /// Runs layer `i` on the last states of `out`, which keeps what is to be kept; returns the states that it writes.
+    /// Runs layer `i` on the last states of `out` and returns the states that it writes. Adds to
+    /// `out` what `run.keep` and the head ask for.
     fn one_layer<M: Message, T: Elem>(
         &self,
         i: usize,
@@ -236,7 +268,7 @@ impl Network<'_> {
         };
         let known = run.background.map(|known| &known.projections[i]);
         let Some(projection) = made.as_ref().or(known) else {
-            unreachable!("it is made where it is not known")
+            unreachable!("a projection that is not known was computed above")
         };
         let far = run
             .background
@@ -255,22 +287,15 @@ impl Network<'_> {
             boundary: run.boundary,
         };
         let (y, saved) = input.forward::<M>(params)?;
-        if self.head_sees(i) {
-            let candidates = match run.seen {
-                Seen::ByRows => None,
-                Seen::All => Some(None),
-                Seen::Nodes(nodes) => Some(Some(nodes.as_slice())),
-            };
-            if let Some(candidates) = candidates {
-                let far = run
-                    .background
-                    .map(|b| b.before::<T>(i + 1))
-                    .transpose()?
-                    .flatten();
-                let width = self.params.config.hidden_dims[i];
-                let states = gather(&y, slice_of(&far)?, run.rows.written(i), candidates, width)?;
-                out.seen.push(states);
-            }
+        if self.head_sees(i) && !matches!(run.seen, Seen::ByRows) {
+            let far = run
+                .background
+                .map(|b| b.before::<T>(i + 1))
+                .transpose()?
+                .flatten();
+            let (rows, width) = (run.rows.written(i), self.params.config.hidden_dims[i]);
+            let states = gather(&y, slice_of(&far)?, rows, run.seen.candidates(), width)?;
+            out.seen.push(states);
         }
         if run.keep == Keep::Tape && !self.recompute {
             out.saved.push(saved);
@@ -282,7 +307,7 @@ impl Network<'_> {
     }
 }
 
-/// States before the first layer: the boundary, zero elsewhere.
+/// States before the first layer: the boundary states, and zero in all other rows.
 fn first_states<T: Elem>(boundary: &Boundary, rows: &Rows) -> Result<Buffer<T>> {
     let dim = boundary.rows.dims2()?.1;
     let mut first = Buffer::zeros(rows.len() * dim);
@@ -299,7 +324,7 @@ fn slice_of<'a, T: Elem>(v: &'a Option<View<'_, T>>) -> Result<Option<&'a [T]>> 
     v.as_ref().map(View::slice).transpose()
 }
 
-/// Calls `f(place, node, row)` for every state the head sees of query `q`.
+/// Calls `f(place, node, row)` for every state that the head sees for query `q`.
 pub(super) fn for_seen(
     rows: &Rows,
     candidates: Option<&[Vec<u32>]>,
@@ -316,7 +341,7 @@ pub(super) fn for_seen(
     }
 }
 
-/// How many states the head sees of each query.
+/// Number of states that the head sees per query.
 pub(super) fn seen_width(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> usize {
     match candidates {
         Some(all) => all.first().map_or(0, Vec::len),
@@ -324,7 +349,8 @@ pub(super) fn seen_width(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> usize 
     }
 }
 
-/// The states the head sees, `[B, M, width]`; `far` are those of nodes without a row.
+/// Gathers the states that the head sees, `[B, M, width]`. `far` holds the states of nodes without
+/// a row.
 fn gather<T: Elem>(
     y: &[T],
     far: Option<&[T]>,

@@ -1,5 +1,6 @@
-//! The scoring head: over the states that it sees, or, with two maps, over the rows of all nodes. There the first map is
-//! taken apart, so that what lies between the maps is not kept.
+//! The scoring head over the network's states. It gathers the states that it sees, or, with two
+//! maps, reads the rows of all nodes. In the second case the first map is split into the shares of
+//! state and query, so that the hidden values between the maps need not be kept.
 
 use candle_core::{Result, Tensor};
 use gfm_pipe_kernels::rows::Rows;
@@ -10,42 +11,51 @@ use crate::buffers::Buffer;
 use crate::ops::{self, First, HeadTape, Linear};
 use crate::tensor::{Elem, tensor, view};
 
-/// What the head reads besides its parameters.
+/// The inputs of the head besides its parameters.
 pub(super) struct HeadInput<'a, T> {
     /// The last states.
     pub states: &'a [T],
-    /// Their rows.
+    /// The rows of `states`.
     pub rows: &'a Rows,
-    /// The first map's share of the states of nodes without a row, `[N, f]`.
+    /// The first map applied to the states of nodes without a row, `[N, f]`.
     pub far: Option<&'a [T]>,
-    /// The states that it sees, `[B, M, out]` for each layer; `None` where it goes over all rows.
+    /// The gathered states, `[B, M, out]` per layer; `None` if the head reads the rows of all
+    /// nodes.
     pub seen: Option<&'a [Tensor]>,
     /// Query vectors, `[B, d]`.
     pub query: &'a Tensor,
 }
 
-/// What the head's forward pass leaves for its backward pass.
+/// What the head's forward pass saves for its backward pass.
 pub(super) enum SavedHead<T: Elem> {
     /// Nothing was scored.
     Nothing,
-    /// Over the states that it saw.
+    /// The head read gathered states.
     Seen(HeadTape),
-    /// Over all rows: the first map's share of the states (taken by the backward pass; none where things are computed
-    /// again), and of the queries.
-    Rows { p: Option<Buffer<T>>, share: Vec<T> },
+    /// The head read the rows of all nodes.
+    Rows(SavedShares<T>),
+}
+
+/// The output of the head's first map, split into two shares whose sum it is.
+pub(super) struct SavedShares<T: Elem> {
+    /// Share of the states, `[rows, f]`. The backward pass takes it; `None` if it is to be computed
+    /// again.
+    states: Option<Buffer<T>>,
+    /// Share of the queries, with the bias, `[B, f]`.
+    queries: Vec<T>,
 }
 
 /// Gradients of the head.
 pub(super) struct HeadGrads {
-    /// Of the states that it saw, `[B, M, out]`; none where it went over rows.
+    /// Gradient of the gathered states, `[B, M, out]`; `None` if the head read rows.
     pub x: Option<Tensor>,
-    /// Of the query vectors, `[B, d]`.
+    /// Gradient of the query vectors, `[B, d]`.
     pub query: Tensor,
     pub maps: Vec<Linear>,
 }
 
 impl Network<'_> {
-    /// Scores, `[B, M]`.
+    /// Scores `[B, M]`, and what the backward pass needs.
     pub(super) fn head_forward<T: Elem>(
         &self,
         input: HeadInput<'_, T>,
@@ -68,12 +78,15 @@ impl Network<'_> {
             let (scores, tape) = ops::head(&states, input.query, maps)?;
             return Ok((scores, SavedHead::Seen(tape)));
         }
-        let (scores, p, share) = rows_forward(&input, maps)?;
-        let p = (!self.recompute).then_some(p);
-        Ok((scores, SavedHead::Rows { p, share }))
+        let (scores, mut saved) = rows_forward(&input, maps)?;
+        if self.recompute {
+            saved.states = None;
+        }
+        Ok((scores, SavedHead::Rows(saved)))
     }
 
-    /// Backward of [`Network::head_forward`]. Over rows, the gradient of the states is added to `dy`.
+    /// Backward of [`Network::head_forward`]. If the head read rows, adds the gradient of the
+    /// states to `dy`.
     pub(super) fn head_backward<T: Elem>(
         &self,
         saved: &mut SavedHead<T>,
@@ -104,42 +117,44 @@ impl Network<'_> {
                     maps: grads.maps,
                 })
             }
-            SavedHead::Rows { p, share } => {
-                rows_backward(input, (p.take(), share), maps, dscores, dy)
-            }
+            SavedHead::Rows(saved) => rows_backward(input, saved, maps, dscores, dy),
         }
     }
 }
 
-/// A head of two maps over all nodes: scores `[B, N]`, and the first map's share of the states and of the queries.
+/// Scores `[B, N]` by a head of two maps over the rows of all nodes.
 fn rows_forward<T: Elem>(
     input: &HeadInput<'_, T>,
     maps: &[Linear],
-) -> Result<(Tensor, Buffer<T>, Vec<T>)> {
+) -> Result<(Tensor, SavedShares<T>)> {
     let (rows, query) = (input.rows, input.query);
     let (f, b) = (maps[0].weight.dims2()?.0, query.dims2()?.0);
     let (w2, b2) = (view::<T>(&maps[1].weight)?, view::<T>(&maps[1].bias)?);
     let first = First::<T>::open(&maps[0], query)?;
-    let share = first.of_queries()?;
-    let mut p = Buffer::dirty(rows.len() * f);
-    first.of_states(&mut p, input.states, false)?;
+    let queries = first.of_queries()?;
+    let mut states = Buffer::dirty(rows.len() * f);
+    first.of_states(&mut states, input.states, false)?;
     let head = score::Head {
         rows,
-        share: &share,
+        share: &queries,
         w2: w2.slice()?,
         b2: b2.slice()?[0],
     };
     let mut by_node = Buffer::dirty(rows.nodes() * b);
-    score::scores(&head, &p, input.far, &mut by_node);
+    score::scores(&head, &states, input.far, &mut by_node);
     let scores = transposed(&by_node, rows.nodes(), b);
     let scores = tensor(scores, (b, rows.nodes()))?;
-    Ok((scores, p, share))
+    let saved = SavedShares {
+        states: Some(states),
+        queries,
+    };
+    Ok((scores, saved))
 }
 
-/// Backward of [`rows_forward`]: adds the states' gradient to `dy`. Without `p` it is computed again.
+/// Backward of [`rows_forward`]. Adds the gradient of the states to `dy`.
 fn rows_backward<T: Elem>(
     input: &HeadInput<'_, T>,
-    (p, share): (Option<Buffer<T>>, &[T]),
+    saved: &mut SavedShares<T>,
     maps: &[Linear],
     dscores: &Tensor,
     dy: &mut [T],
@@ -150,18 +165,19 @@ fn rows_backward<T: Elem>(
     let dv = view::<T>(dscores)?;
     let head = score::Head {
         rows,
-        share,
+        share: &saved.queries,
         w2: w2v.slice()?,
         b2: b2v.slice()?[0],
     };
     let by_node = transposed(dv.slice()?, b, rows.nodes());
     let first = First::<T>::open(&maps[0], query)?;
-    let mut dp = match p {
-        Some(p) => p,
+    // The kernel replaces the shares by their gradients.
+    let mut dstates = match saved.states.take() {
+        Some(states) => states,
         None => {
-            let mut p = Buffer::dirty(rows.len() * f);
-            first.of_states(&mut p, y, false)?;
-            p
+            let mut states = Buffer::dirty(rows.len() * f);
+            first.of_states(&mut states, y, false)?;
+            states
         }
     };
     let zeros = |n: usize| vec![T::zero(); n];
@@ -171,8 +187,8 @@ fn rows_backward<T: Elem>(
         w2: &mut dw2,
         b2: &mut db2,
     };
-    score::scores_backward(&head, &mut dp, &by_node, grads);
-    let (first, dq) = first.backward((&dp, y), &dshare, dy)?;
+    score::scores_backward(&head, &mut dstates, &by_node, grads);
+    let (first, dq) = first.backward(y, &dstates, &dshare, dy)?;
     let second = Linear {
         weight: tensor(dw2, (1, f))?,
         bias: tensor(vec![db2], 1)?,
@@ -184,7 +200,7 @@ fn rows_backward<T: Elem>(
     })
 }
 
-/// A matrix of `rows x columns` by columns.
+/// The transpose of a `rows x columns` matrix.
 fn transposed<T: Elem>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
     let mut out = vec![T::zero(); x.len()];
     for (r, row) in x.chunks_exact(columns.max(1)).enumerate() {

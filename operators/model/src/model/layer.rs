@@ -1,4 +1,5 @@
-//! One layer over rows, forward and backward, from tensors to the kernel's slices.
+//! One layer over rows, forward and backward: turns tensors into the slices that the kernel works
+//! on.
 
 use candle_core::{Result, Tensor};
 use gfm_pipe_kernels::layer::{self, Layer, Out, Saved};
@@ -12,43 +13,42 @@ use crate::graph::Graph;
 use crate::ops::{Boundary, Degrees, LayerKind, Linear};
 use crate::tensor::{Elem, View, tensor, view};
 
-/// What a layer reads besides its parameters.
+/// The inputs of a layer besides its parameters.
 pub(super) struct LayerInput<'a, T> {
     pub kind: LayerKind,
     pub graph: &'a Graph,
-    /// Functions of the degrees of the graph's nodes.
     pub degrees: &'a Degrees<T>,
-    /// Rows of the states that it reads.
+    /// Rows of the states that the layer reads.
     pub from: &'a Rows,
-    /// Rows of the states that it writes.
+    /// Rows of the states that the layer writes.
     pub to: &'a Rows,
-    /// States of the rows that it reads, `[rows, d]`.
+    /// States of the rows in `from`, `[rows, d]`.
     pub x: &'a [T],
-    /// States of nodes without a row, `[N, d]`; zero where there are none.
+    /// States of nodes without a row, `[N, d]`; `None` means that they are zero.
     pub far: Option<&'a [T]>,
     /// Relations after the layer's projection, `[2R, d]`.
     pub relations: &'a Tensor,
     pub boundary: &'a Boundary,
 }
 
-/// What a layer's forward pass leaves for its backward pass, row by row of its output.
+/// What a layer's forward pass saves for its backward pass, per row of its output.
 pub(super) struct SavedLayer<T: Elem> {
     pub features: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
 }
 
-/// Gradients that a layer's backward pass gives.
+/// Gradients from a layer's backward pass.
 pub(super) struct LayerGrads<T: Elem> {
-    /// Of the states that it read.
+    /// Gradient of the states that the layer read.
     pub x: Buffer<T>,
-    /// Of the relations after its projection, `[2R, d]`.
+    /// Gradient of the relations after the layer's projection, `[2R, d]`.
     pub relations: Tensor,
     pub linear: Linear,
     pub norm: Option<Norm>,
 }
 
-/// Rows that have a boundary state, increasing, with the index of each.
+/// The rows that have a boundary state, in increasing order, each with the index of that state.
 pub(super) fn boundary_at(boundary: &Boundary, rows: &Rows) -> Vec<(u32, u32)> {
     let all = boundary.nodes.iter().enumerate();
     let all = all.flat_map(|(q, nodes)| nodes.iter().map(move |v| (*v as usize, q)));
@@ -63,14 +63,14 @@ pub(super) fn boundary_at(boundary: &Boundary, rows: &Rows) -> Vec<(u32, u32)> {
     at
 }
 
-/// The tensors of a layer, open for reading.
+/// Read access to the tensors of a layer.
 struct Views<'a, T> {
     weight: View<'a, T>,
     bias: View<'a, T>,
     norm: Option<(View<'a, T>, View<'a, T>)>,
     relations: View<'a, T>,
     boundary: View<'a, T>,
-    /// Rows of the output that have a boundary state.
+    /// See [`boundary_at`], for the rows of the output.
     boundary_at: Vec<(u32, u32)>,
 }
 
@@ -123,14 +123,15 @@ impl<T: Elem> LayerInput<'_, T> {
         })
     }
 
-    /// Runs the layer: the states that it writes, and what its backward pass needs.
+    /// Runs the layer. Returns the states that it writes and what its backward pass needs.
     pub fn forward<M: Message>(&self, params: &LayerParams) -> Result<(Buffer<T>, SavedLayer<T>)> {
         let views = self.open(params)?;
         Ok(run::<M, T>(&self.kernel(&views)?))
     }
 
-    /// Backward of [`LayerInput::forward`], from the gradient `dy` of the states that it wrote. What it saved is computed
-    /// again where it was not kept. The gradient of the boundary's rows is added to `dboundary`.
+    /// Backward of [`LayerInput::forward`], from the gradient `dy` of the states that the layer
+    /// wrote. Without `saved` the layer is computed again first. Adds the gradient of the
+    /// boundary's rows to `dboundary`.
     pub fn backward<M: Message>(
         &self,
         params: &LayerParams,

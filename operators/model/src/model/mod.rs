@@ -1,4 +1,5 @@
-//! The model: configuration, parameters, network, and the two tasks it is trained for.
+//! The model: its configuration, its parameters, its network, and the two tasks that it is trained
+//! for.
 
 mod background;
 mod backward;
@@ -21,11 +22,11 @@ pub use config::ModelConfig;
 pub use network::Network;
 pub(crate) use params::head_name;
 pub(crate) use params::shapes;
-pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, Taken};
+pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, TakeOverReport};
 pub use params::{rng, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::QueryGnn;
-pub use reach::{Compute, Reach};
+pub use reach::{Compute, QueryNodes, Reach};
 pub use retriever::{Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 

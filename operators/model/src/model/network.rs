@@ -1,7 +1,8 @@
-//! The entity model on one graph: relation projections, and what its passes share.
+//! The entity model on one graph: the relation projections, and helpers that its passes share.
 //!
-//! `forward.rs` runs the layers, `backward.rs` runs them backwards, `passes.rs` is what the two models use. QueryGNN and
-//! GNNRetriever differ only in where queries and seeds come from.
+//! `forward.rs` runs the layers, `backward.rs` computes their gradients, and `passes.rs` is the
+//! interface for the two models. QueryGNN and GNNRetriever differ only in where queries and seeds
+//! come from.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -16,30 +17,33 @@ use crate::tensor::Elem;
 pub struct Network<'a> {
     /// Parameters.
     pub params: &'a Params,
-    /// The graph messages are passed on.
+    /// The graph along whose edges messages travel.
     pub graph: &'a Graph,
-    /// Whether the backward pass computes each layer once more instead of keeping what it needs: a third of the memory of
-    /// a step, for a forward pass more. The numbers are the same.
+    /// Whether the backward pass computes each layer again instead of keeping its intermediate
+    /// values. A step then needs a third of the memory and one more forward pass. The numbers are
+    /// the same.
     pub recompute: bool,
     /// Which states are computed.
     pub compute: Compute,
 }
 
-/// A layer's own view of the relations.
+/// The relations as one layer sees them.
 pub(super) struct Projection {
-    /// `[2R, d]`.
+    /// The projected relation states, `[2R, d]`.
     pub relations: Tensor,
-    /// Between the two linear maps, after ReLU, `[2R, d]`.
+    /// The values between the two linear maps, after ReLU, `[2R, d]`.
     pub hidden: Tensor,
 }
 
-/// Gradients of a projection: of the relation states before it, `[2R, d]`, and of its two maps.
+/// Gradients of a projection.
 pub(super) struct ProjectionGrads {
+    /// Gradient of the relation states before the projection, `[2R, d]`.
     pub relations: Tensor,
+    /// Gradients of the two linear maps.
     pub params: [Linear; 2],
 }
 
-/// A layer's own view of the relation states `[2R, d]`: Linear, ReLU, Linear.
+/// Projects the relation states `[2R, d]` for one layer: Linear, ReLU, Linear.
 pub(super) fn project(relations: &Tensor, [first, second]: &[Linear; 2]) -> Result<Projection> {
     let hidden = ops::relu(&ops::linear(relations, first)?)?;
     Ok(Projection {
@@ -70,12 +74,13 @@ impl Network<'_> {
         &self.params.tensors.layers[i]
     }
 
-    /// What aggregates need to know of the graph.
+    /// The functions of node degrees that the aggregate needs.
     pub(super) fn degrees<T: Elem>(&self) -> Degrees<T> {
         Degrees::new(self.params.config.layer_kind(), self.graph)
     }
 
-    /// Whether the head can go over the rows of all nodes: it has two maps and sees the last states only.
+    /// Whether the head can process the rows of all nodes directly: it has two maps and sees only
+    /// the last states.
     pub(super) fn head_by_rows(&self) -> bool {
         let config = &self.params.config;
         !config.concat_hidden && config.num_mlp_layer == 2
@@ -88,7 +93,8 @@ impl Network<'_> {
     }
 }
 
-/// Checks that seeds and candidates are nodes, and that every query has the same number of candidates.
+/// Checks that seeds and candidates are nodes, and that every query has the same number of
+/// candidates.
 pub(super) fn check_nodes(
     nodes: usize,
     seeds: &Seeds,

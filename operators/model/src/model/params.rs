@@ -1,6 +1,8 @@
-//! Parameters with the reference's names, their initialisation, and taking over those of another model.
+//! The parameters and their names, which are those of the reference: how they are initialised, and
+//! how they are taken over from another model.
 //!
-//! Names are written here only: elsewhere, parameters and their gradients are fields of [`ModelTensors`].
+//! Names are written only here. Elsewhere, parameters and their gradients are fields of
+//! [`ModelTensors`].
 
 use std::collections::BTreeMap;
 
@@ -17,14 +19,14 @@ use crate::tensor::tensor;
 /// Which of the reference's two models the parameters are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
-    /// Pre-training on triples.
+    /// The model of pre-training, which predicts tails of triples.
     QueryGNN,
-    /// Retrieval for questions: has a `question_mlp` besides.
+    /// The model of retrieval for questions. It has one more linear map, `question_mlp`.
     GNNRetriever,
 }
 
 impl Class {
-    /// Name in the reference.
+    /// The name of the class in the reference.
     pub fn name(self) -> &'static str {
         match self {
             Class::QueryGNN => "QueryGNN",
@@ -45,32 +47,33 @@ pub struct Norm {
 /// One layer's parameters, or their gradients.
 #[derive(Debug, Clone)]
 pub struct LayerParams {
-    /// `[out, 2 d]` (`[out, 13 d]` for PNA): the first d columns apply to the node's state, the others to the aggregate.
+    /// `[out, 2 d]` (`[out, 13 d]` for PNA). The first d columns apply to the node's state, the
+    /// others to the aggregate.
     pub linear: Linear,
-    /// Where the model normalises.
+    /// The layer norm; `None` if the model has none.
     pub norm: Option<Norm>,
-    /// The two maps that make the layer's own view of the relations, `[d, d]` each.
+    /// The two maps that project the relations for this layer, `[d, d]` each.
     pub projection: [Linear; 2],
 }
 
 /// All tensors of a model: its parameters, or their gradients.
 #[derive(Debug, Clone)]
 pub struct ModelTensors {
-    /// The layers.
+    /// The tensors of each layer.
     pub layers: Vec<LayerParams>,
-    /// The scoring head's linear maps ([`crate::ops::head`]).
+    /// The linear maps of the scoring head ([`crate::ops::head`]).
     pub head: Vec<Linear>,
-    /// From embeddings of relation names to relation states, `[d, text]`.
+    /// The map from embeddings of relation names to relation states, `[d, text]`.
     pub relations: Linear,
-    /// From embeddings of questions to query vectors, `[d, text]`; only a retriever has it.
+    /// The map from embeddings of questions to query vectors, `[d, text]`. Only a retriever has it.
     pub questions: Option<Linear>,
 }
 
 /// Gradients of a model's parameters.
 pub type Grads = ModelTensors;
 
-/// Writes down the name and the tensor of every parameter: `$iter` and `$($borrow)+` choose between shared and mutable
-/// borrows.
+/// Collects the name and the tensor of every parameter. `$iter` and `$($borrow)+` choose between
+/// shared and mutable borrows.
 macro_rules! named {
     ($self:ident, $iter:ident, $($borrow:tt)+) => {{
         let mut out = BTreeMap::new();
@@ -104,7 +107,7 @@ macro_rules! named {
 }
 
 impl ModelTensors {
-    /// The tensors by their parameter's name, in the order of names.
+    /// The tensors by the name of their parameter, sorted by name.
     pub fn named(&self) -> BTreeMap<String, &Tensor> {
         named!(self, iter, &)
     }
@@ -114,10 +117,10 @@ impl ModelTensors {
         named!(self, iter_mut, &mut)
     }
 
-    /// Zeros in the same shapes.
+    /// Zeros of the same shapes.
     ///
     /// # Errors
-    /// When candle cannot make a tensor.
+    /// When candle cannot create a tensor.
     pub fn zeros_like(&self) -> Result<Self> {
         let mut out = self.clone();
         for tensor in out.named_mut().into_values() {
@@ -126,7 +129,7 @@ impl ModelTensors {
         Ok(out)
     }
 
-    /// From a tensor for each name and shape; `tensor` makes or finds them.
+    /// Builds the tensors of a model; `tensor` returns the one with the given name and shape.
     fn build(
         class: Class,
         config: &ModelConfig,
@@ -178,22 +181,22 @@ impl ModelTensors {
 pub struct Params {
     /// Which model they are for.
     pub class: Class,
-    /// Its dimensions.
+    /// The configuration of the model.
     pub config: ModelConfig,
     /// Width of text embeddings.
     pub text_dim: usize,
-    /// The parameters.
+    /// The values.
     pub tensors: ModelTensors,
 }
 
-/// What [`Params::take_over`] did.
+/// The result of [`Params::take_over`], as names.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct TakeOverReport {
     /// Parameters taken from the other model.
     pub taken: Vec<String>,
     /// Parameters that stay as initialised.
     pub kept: Vec<String>,
-    /// Tensors of the other model that have no place here.
+    /// Tensors of the other model that this model has no parameter for.
     pub left: Vec<String>,
 }
 
@@ -201,7 +204,7 @@ pub struct Taken {
 pub(crate) const RELATIONS: &str = "rel_mlp";
 /// Name of the map from embeddings of questions to query vectors.
 pub(crate) const QUESTIONS: &str = "question_mlp";
-/// Numbers of the projection's two maps: the activation between counts as a module.
+/// Numbers of the two maps of a projection: the activation between them counts as a module.
 pub(crate) const PROJECTION: [usize; 2] = [0, 2];
 
 /// Name of layer `i`.
@@ -209,12 +212,12 @@ pub(crate) fn layer_name(i: usize) -> String {
     format!("entity_model.layers.{i}")
 }
 
-/// Name of the head's linear map `i`: the activations between count as modules.
+/// Name of linear map `i` of the head: the activations between the maps count as modules.
 pub(crate) fn head_name(i: usize) -> String {
     format!("entity_model.mlp.{}", 2 * i)
 }
 
-/// Names and shapes in the reference's order.
+/// Names and shapes of all parameters, in the reference's order.
 pub(crate) fn shapes(
     class: Class,
     config: &ModelConfig,
@@ -254,13 +257,13 @@ pub(crate) fn shapes(
     out
 }
 
-/// Number of values of a model's parameters.
+/// Number of values in the parameters of such a model.
 pub fn size(class: Class, config: &ModelConfig, text_dim: usize) -> usize {
     let all = shapes(class, config, text_dim).into_iter();
     all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-/// A seed for one purpose, so that streams of the same run never share numbers.
+/// A random generator for one purpose, so that generators of the same run never share numbers.
 pub fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
     gfm_pipe_api::random::stream(seed, purpose)
 }
@@ -271,12 +274,14 @@ pub fn uniform(rng: &mut impl Rng) -> f32 {
 }
 
 impl Params {
-    /// PyTorch's default initialisation: linear maps (weight and bias) uniform in ±1/sqrt(fan-in), layer norms 1 and 0.
+    /// PyTorch's default initialisation: linear maps (weight and bias) uniform in ±1/sqrt(fan-in),
+    /// layer norms 1 and 0.
     ///
-    /// Every tensor has a stream of its own, so that a model with one more parameter starts equal in all others.
+    /// Every tensor has its own random stream: a model with one more parameter starts with the same
+    /// values in all others.
     ///
     /// # Errors
-    /// When dimensions are unusable.
+    /// When candle cannot create a tensor.
     pub fn init(
         class: Class,
         config: &ModelConfig,
@@ -314,10 +319,11 @@ impl Params {
         })
     }
 
-    /// Parameters from tensors that exist.
+    /// Parameters from existing tensors.
     ///
     /// # Errors
-    /// When one is missing, too many, of another shape, or holds a value that is not finite.
+    /// When a tensor is missing, superfluous or of another shape, or when it contains a value that
+    /// is not finite.
     pub fn from_tensors(
         class: Class,
         config: &ModelConfig,
@@ -354,8 +360,9 @@ impl Params {
         }
     }
 
-    /// These parameters as a retriever's. A pre-trained model has no projection for questions: its only projection of texts,
-    /// that of relation names, takes its place (a random one would measure nothing).
+    /// These parameters as those of a retriever. A pre-trained model has no projection for
+    /// questions. It gets a copy of its only projection of texts, the one for relation names: with
+    /// a random one, scores would mean nothing.
     #[must_use]
     pub fn as_retriever(&self) -> Self {
         let mut out = self.clone();
@@ -368,7 +375,7 @@ impl Params {
     /// Checks that every value is a finite number.
     ///
     /// # Errors
-    /// When one is not; the error names the parameter, the value and its place.
+    /// When one is not. The error names the parameter, the value and its place.
     pub fn check_finite(&self) -> std::result::Result<(), Refused> {
         let named = self.tensors.named();
         let mut all = named.into_iter();
@@ -379,8 +386,8 @@ impl Params {
     ///
     /// # Errors
     /// When a tensor cannot be converted to this model's element type.
-    pub fn take_over(&mut self, other: &BTreeMap<String, Tensor>) -> Result<Taken> {
-        let mut report = Taken::default();
+    pub fn take_over(&mut self, other: &BTreeMap<String, Tensor>) -> Result<TakeOverReport> {
+        let mut report = TakeOverReport::default();
         for (name, mine) in self.tensors.named_mut() {
             match other.get(&name) {
                 Some(t) if t.dims() == mine.dims() => {
@@ -395,20 +402,20 @@ impl Params {
         Ok(report)
     }
 
-    /// The parameters by name, in the order of names.
+    /// The parameters with their names, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (String, &Tensor)> {
         self.tensors.named().into_iter()
     }
 
-    /// A copy of the parameters by name. It shares their memory.
+    /// The parameters by name. The tensors share memory with these.
     pub fn to_map(&self) -> BTreeMap<String, Tensor> {
         self.iter().map(|(name, t)| (name, t.clone())).collect()
     }
 
-    /// A parameter by its name.
+    /// The parameter of this name.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no such parameter.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         match self.tensors.named().remove(name) {
             Some(tensor) => Ok(tensor),
@@ -419,7 +426,7 @@ impl Params {
     /// Replaces a parameter by one of the same shape.
     ///
     /// # Errors
-    /// When there is none of that name and shape.
+    /// When there is no parameter of that name and shape.
     pub fn set(&mut self, name: &str, value: Tensor) -> Result<()> {
         let Some(place) = self.tensors.named_mut().remove(name) else {
             bail!("no parameter `{name}`")
@@ -432,12 +439,12 @@ impl Params {
         Ok(())
     }
 
-    /// Number of values in all parameters.
+    /// Number of values in all parameters together.
     pub fn count(&self) -> usize {
         self.iter().map(|(_, t)| t.elem_count()).sum()
     }
 
-    /// Element type.
+    /// Element type of all parameters.
     pub fn dtype(&self) -> DType {
         self.tensors.relations.weight.dtype()
     }

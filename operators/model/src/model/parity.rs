@@ -1,4 +1,5 @@
-//! Parity with the reference: every tensor of tests/parity/{kgc_small,qa_small,negatives}, in f32 and f64.
+//! Parity with the reference for every tensor in tests/parity/{kgc_small,qa_small,negatives}, in
+//! f32 and f64.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ pub(super) fn graph(inputs: &Tensors, nodes: usize, relations: usize) -> Graph {
     Graph::new(nodes, relations, &edges)
 }
 
-/// Compares tensors by name and counts them, so that a test can say that none was forgotten.
+/// Compares tensors by name and records them, so that a test can check that none was forgotten.
 pub(super) struct Check {
     pub(super) want: Tensors,
     pub(super) seen: Vec<String>,
@@ -213,7 +214,7 @@ fn cast(values: Vec<f64>, like: &Tensor) -> Tensor {
         .unwrap()
 }
 
-/// The stored batch in tail form: rows with one head ask for tails, the others for heads.
+/// The stored batch as tail queries: rows with a single head ask for tails, the others for heads.
 pub(super) fn tail_form(rows: &Tensor, relations: u32) -> Batch {
     let rows: Vec<Vec<Vec<i64>>> = rows.to_vec3().unwrap();
     let mut out = Batch {
@@ -274,7 +275,7 @@ fn kgc(dtype: DType) {
         }
     }
     let (pass, value, grads) = by(&c.params, Compute::Dense);
-    // Steps are taken as in training.
+    // Steps run as in training.
     let loss = |params: &Params| by(params, Compute::Auto);
     let rel = QueryGnn::new(&c.params, &pruned, &embeddings)
         .relations()
@@ -295,7 +296,13 @@ fn kgc(dtype: DType) {
         let (_, l, g) = loss(p);
         (l, g)
     });
+    evaluate_kgc(&mut c, &whole);
+    c.check.none_forgotten(|_| false);
+}
 
+/// The evaluation of `kgc_small`: scores and ranks of tails and heads.
+fn evaluate_kgc(c: &mut Case, whole: &Graph) {
+    let tol = c.tol;
     let direct = triples(
         &c.inputs["target_edge_index"],
         &c.inputs["target_edge_type"],
@@ -326,7 +333,7 @@ fn kgc(dtype: DType) {
         let pruned = whole.without(asked);
         c.check.edges(&format!("eval.{side}_"), &pruned);
         let queries: Vec<TailQuery> = rows.iter().map(|r| r.0).collect();
-        let scores = QueryGnn::new(&c.params, &pruned, &embeddings)
+        let scores = QueryGnn::new(&c.params, &pruned, &c.embeddings)
             .score_all(&queries)
             .unwrap();
         c.check.close(&format!("eval.{side}_scores"), &scores, tol);
@@ -339,7 +346,6 @@ fn kgc(dtype: DType) {
         c.check.exact(&format!("eval.{side}_rank"), &ranks);
         c.check.exact(&format!("eval.{side}_mask"), &mask);
     }
-    c.check.none_forgotten(|_| false);
 }
 
 #[test]
@@ -390,14 +396,14 @@ fn parity_kgc_small_metrics() {
         let names: Vec<String> = want.keys().cloned().collect();
         for (name, value) in means(&ranks, &names).unwrap() {
             let want = want[&name].as_f64().unwrap();
-            // The reference adds up in f32.
+            // The reference sums in f32.
             assert!(
                 (value - want).abs() < 1e-5 * want.max(1.0),
                 "{name}: {value} {want}"
             );
         }
     }
-    // Per triple the batch size changes nothing.
+    // With the edges of single triples removed, the batch size does not matter.
     let per = |n| {
         let ctx = gfm_pipe_api::local::context();
         let how = how(n, EvalEdges::Triple);
@@ -524,29 +530,37 @@ fn parity_negatives() {
         .iter()
         .map(|x| [x[0] as u32, x[2] as u32, x[1] as u32])
         .collect();
+    compare_masks(&mut check, &truth, &rows);
+    compare_samples(&mut check, &inputs, &truth, &rows);
+    compare_ranks(&mut check, &inputs, &truth, &rows);
+    compare_edge_matches(&mut check, &inputs);
+    // These are positions of edges in the original order. This graph has an order of its own and
+    // finds edges by content.
+    check.none_forgotten(|k| k == "edge_match.ids_sorted_within_query");
+}
+
+fn tail_query([head, relation, _]: Triple) -> TailQuery {
+    TailQuery { head, relation }
+}
+
+/// Which nodes may be sampled.
+fn compare_masks(check: &mut Check, truth: &Truth, rows: &[Triple]) {
     let mask = |q: TailQuery| {
         (0..60)
             .map(|v| i64::from(!truth.tails(q).contains(&v)))
             .collect::<Vec<_>>()
     };
-    let t: Vec<i64> = rows
-        .iter()
-        .flat_map(|x| {
-            mask(TailQuery {
-                head: x[0],
-                relation: x[1],
-            })
-        })
-        .collect();
-    let h: Vec<i64> = rows
-        .iter()
-        .flat_map(|x| mask(truth.head_query(*x)))
-        .collect();
+    let tails: Vec<i64> = rows.iter().flat_map(|x| mask(tail_query(*x))).collect();
+    let heads = rows.iter().flat_map(|x| mask(truth.head_query(*x)));
+    let heads: Vec<i64> = heads.collect();
     for graph in ["train_graph", "direct_graph"] {
-        check.exact(&format!("{graph}.t_mask"), &t);
-        check.exact(&format!("{graph}.h_mask"), &h);
+        check.exact(&format!("{graph}.t_mask"), &tails);
+        check.exact(&format!("{graph}.h_mask"), &heads);
     }
+}
 
+/// Negatives from the uniform numbers that the reference drew.
+fn compare_samples(check: &mut Check, inputs: &Tensors, truth: &Truth, rows: &[Triple]) {
     let mut uniforms: Vec<f32> = inputs["rand_t"].flatten_all().unwrap().to_vec1().unwrap();
     uniforms.extend(
         inputs["rand_h"]
@@ -556,7 +570,7 @@ fn parity_negatives() {
             .unwrap(),
     );
     let mut next = uniforms.into_iter();
-    let b = batch(&truth, &rows, 10, true, || next.next().unwrap());
+    let b = batch(truth, rows, 10, true, || next.next().unwrap());
     let sampled: Vec<i64> = rows
         .iter()
         .zip(&b.candidates)
@@ -575,23 +589,25 @@ fn parity_negatives() {
         })
         .collect();
     check.exact("sampled_batch", &sampled);
+}
 
+fn compare_ranks(check: &mut Check, inputs: &Tensors, truth: &Truth, rows: &[Triple]) {
     let pred = floats(&inputs["rank.pred"]);
     let target = ints(&inputs["rank.target"]);
     let (mut filtered, mut unfiltered) = (Vec::new(), Vec::new());
     for ((x, row), target) in rows.iter().zip(pred.chunks(60)).zip(target) {
-        // The reference counts the target itself unless a mask takes it out.
-        let q = TailQuery {
-            head: x[0],
-            relation: x[1],
-        };
-        filtered.push(filtered_rank(row, target as u32, truth.tails(q)).0 as i64);
+        // The reference counts the target itself unless a mask excludes it.
+        let tails = truth.tails(tail_query(*x));
+        filtered.push(filtered_rank(row, target as u32, tails).0 as i64);
         unfiltered.push(filtered_rank(row, target as u32, &[]).0 as i64);
     }
     check.exact("rank_filtered", &filtered);
     check.exact("rank_unfiltered", &unfiltered);
+}
 
-    let whole = graph(&inputs, 60, 12);
+/// Number of edges of the graph that equal a given one.
+fn compare_edge_matches(check: &mut Check, inputs: &Tensors) {
+    let whole = graph(inputs, 60, 12);
     let queries = ints(&inputs["edge_match.queries"]);
     let (heads, rest) = queries.split_at(5);
     let (tails, relations) = rest.split_at(5);
@@ -606,6 +622,4 @@ fn parity_negatives() {
         })
         .collect();
     check.exact("edge_match.num", &num);
-    // Positions of matching edges in the original order; this graph keeps its own order and finds edges by content.
-    check.none_forgotten(|k| k == "edge_match.ids_sorted_within_query");
 }

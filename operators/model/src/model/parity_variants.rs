@@ -1,11 +1,12 @@
-//! Parity with the reference in everything a model may be configured to: tests/parity/{layer_variants,model_variants}.
+//! Parity with the reference for all configurations of a model:
+//! tests/parity/{layer_variants,model_variants}.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::rows::Rows;
 
 use super::layer::{LayerGrads, LayerInput};
 use super::network::{project, project_backward};
-use super::parity::{Check, case_json, floats, graph, load, tail_form};
+use super::parity::{Check, Tensors, case_json, floats, graph, load, tail_form};
 use super::*;
 use crate::ops::{
     self, AggregateFunc, Boundary, Degrees, LayerKind, Linear, MessageFunc, Path, by_message,
@@ -13,7 +14,7 @@ use crate::ops::{
 use crate::sampling::EasyEdges;
 use crate::tensor::tensor;
 
-fn layer_params(weights: &super::parity::Tensors, prefix: &str) -> LayerParams {
+fn layer_params(weights: &Tensors, prefix: &str) -> LayerParams {
     let map = |name: &str| Linear {
         weight: weights[&format!("{prefix}.{name}.weight")].clone(),
         bias: weights[&format!("{prefix}.{name}.bias")].clone(),
@@ -31,8 +32,9 @@ fn row(t: &Tensor, b: usize) -> Tensor {
     t.narrow(0, b, 1).unwrap().contiguous().unwrap()
 }
 
-/// Compares on the scale of the tensor: PNA's features are sums over up to a dozen edges times powers of the degree, where an
-/// f32 of the reference itself is no closer than 1e-5 of the largest value.
+/// Compares relative to the largest value of the tensor. The features of PNA are sums over up to a
+/// dozen edges times powers of the degree, where the f32 of the reference itself has errors of 1e-5
+/// of the largest value.
 fn close(check: &mut Check, name: &str, got: &Tensor, tol: f64) {
     let largest = floats(&check.want[name])
         .into_iter()
@@ -69,9 +71,11 @@ fn update(features: &Tensor, kind: LayerKind, graph: &crate::graph::Graph, d: us
     tensor(out, (1, n, 12 * d)).unwrap()
 }
 
-/// Every message function and aggregate on both of the reference's paths, dense and with ties; gradients where given.
+/// Compares every message function and aggregate on both paths of the reference, dense and with
+/// ties, and gradients where they are stored.
 ///
-/// The reference projects each sample's own relations, so each row runs as a batch of one and gradients are added up.
+/// The reference projects the relations of each sample separately, so each row runs as a batch of
+/// one and gradients are added up.
 #[test]
 fn parity_layer_variants() {
     let (inputs, weights) = (
@@ -94,7 +98,7 @@ fn parity_layer_variants() {
             (MessageFunc::TransE, "transe"),
             (MessageFunc::RotatE, "rotate"),
         ] {
-            // RotatE has one path only, under the name of the default.
+            // RotatE has only one path, stored under the name of the default.
             if (message == MessageFunc::RotatE) != (path == Path::Plain && path_name == "default") {
                 continue;
             }
@@ -112,7 +116,7 @@ fn parity_layer_variants() {
                         .keys()
                         .any(|k| k.starts_with(&format!("{name}.")))
                     {
-                        // The fused path refuses min.
+                        // The fused path of the reference does not support min.
                         assert_eq!(
                             (path, aggregate),
                             (Path::Fused, AggregateFunc::Min),
@@ -135,11 +139,16 @@ fn parity_layer_variants() {
                     one_variant(
                         &mut check,
                         &name,
-                        kind,
-                        (&inputs, &weights),
-                        (prefix, input),
-                        &graph,
-                        (batch, d),
+                        &Variant {
+                            kind,
+                            inputs: &inputs,
+                            weights: &weights,
+                            prefix,
+                            input,
+                            graph: &graph,
+                            batch,
+                            d,
+                        },
                     );
                 }
             }
@@ -148,31 +157,41 @@ fn parity_layer_variants() {
     check.none_forgotten(|_| false);
 }
 
-fn one_variant(
-    check: &mut Check,
-    name: &str,
+/// One variant of a layer, with its inputs.
+struct Variant<'a> {
     kind: LayerKind,
-    (inputs, weights): (&super::parity::Tensors, &super::parity::Tensors),
-    (prefix, input): (&str, &str),
-    graph: &crate::graph::Graph,
-    (batch, d): (usize, usize),
-) {
-    let params = layer_params(weights, prefix);
-    let n = graph.nodes();
-    let degrees = Degrees::<f32>::new(kind, graph);
-    let rows = Rows::new(n, 1, |_, q| q < 1);
-    let (mut updates, mut outs) = (Vec::new(), Vec::new());
-    let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
-    let mut summed: Vec<(String, Tensor)> = Vec::new();
-    let mut add = |name: &str, g: Tensor| match summed.iter_mut().find(|(n, _)| n == name) {
-        Some((_, t)) => *t = (&*t + g).unwrap(),
-        None => summed.push((name.to_owned(), g)),
-    };
-    for b in 0..batch {
+    inputs: &'a Tensors,
+    weights: &'a Tensors,
+    /// Prefix of the names of weights.
+    prefix: &'a str,
+    /// Prefix of the names of inputs.
+    input: &'a str,
+    graph: &'a crate::graph::Graph,
+    batch: usize,
+    /// Width of states.
+    d: usize,
+}
+
+/// What a layer computes for one sample, each `[1, N, …]`; gradients of parameters by name.
+struct Sample {
+    update: Tensor,
+    out: Tensor,
+    /// Gradients of input, boundary and relations.
+    dinputs: [Tensor; 3],
+    dparams: [(&'static str, Tensor); 8],
+}
+
+impl Variant<'_> {
+    /// Runs the layer forward and backward on sample `b`.
+    fn run(&self, b: usize) -> Sample {
+        let (kind, graph, inputs, input) = (self.kind, self.graph, self.inputs, self.input);
+        let (n, d) = (graph.nodes(), self.d);
+        let params = layer_params(self.weights, self.prefix);
+        let rows = Rows::new(n, 1, |_, q| q < 1);
         let relation = row(&inputs["relation"], b).squeeze(0).unwrap();
         let projection = project(&relation, &params.projection).unwrap();
         let x = row(&inputs[&format!("{input}.input")], b);
-        // The reference's boundary is dense here: every node starts.
+        // The boundary of the reference is dense here: every node is a seed.
         let boundary = Boundary {
             nodes: vec![(0..n as u32).collect()],
             rows: row(&inputs[&format!("{input}.boundary")], b)
@@ -183,7 +202,7 @@ fn one_variant(
         let layer = LayerInput {
             kind,
             graph,
-            degrees: &degrees,
+            degrees: &Degrees::<f32>::new(kind, graph),
             from: &rows,
             to: &rows,
             x: &x,
@@ -203,33 +222,53 @@ fn one_variant(
                 layer.backward::<M>(&params, Some(saved), &dout, &mut dboundary).unwrap();
             (out, features, g, dboundary)
         });
-        updates.push(
-            update(&features, kind, graph, d)
-                .to_dtype(DType::F64)
-                .unwrap(),
-        );
-        outs.push(tensor(out.to_vec(), (1, n, d)).unwrap());
         let maps = &params.projection;
         let projected = project_backward(&relation, maps, &projection, &g.relations).unwrap();
-        per_row[0].push(tensor(g.x.to_vec(), (1, n, d)).unwrap());
-        per_row[1].push(tensor(dboundary, (1, n, d)).unwrap());
-        per_row[2].push(projected.relations.unsqueeze(0).unwrap());
         let norm = g.norm.unwrap();
         let [first, second] = projected.params;
-        for (name, g) in [
-            ("layer_norm.weight", norm.weight),
-            ("layer_norm.bias", norm.bias),
-            ("linear.weight", g.linear.weight),
-            ("linear.bias", g.linear.bias),
-            ("relation_projection.0.weight", first.weight),
-            ("relation_projection.0.bias", first.bias),
-            ("relation_projection.2.weight", second.weight),
-            ("relation_projection.2.bias", second.bias),
-        ] {
-            add(name, g);
+        Sample {
+            update: update(&features, kind, graph, d)
+                .to_dtype(DType::F64)
+                .unwrap(),
+            out: tensor(out.to_vec(), (1, n, d)).unwrap(),
+            dinputs: [
+                tensor(g.x.to_vec(), (1, n, d)).unwrap(),
+                tensor(dboundary, (1, n, d)).unwrap(),
+                projected.relations.unsqueeze(0).unwrap(),
+            ],
+            dparams: [
+                ("layer_norm.weight", norm.weight),
+                ("layer_norm.bias", norm.bias),
+                ("linear.weight", g.linear.weight),
+                ("linear.bias", g.linear.bias),
+                ("relation_projection.0.weight", first.weight),
+                ("relation_projection.0.bias", first.bias),
+                ("relation_projection.2.weight", second.weight),
+                ("relation_projection.2.bias", second.bias),
+            ],
         }
     }
-    // Not everything is stored for every variant; `none_forgotten` checks that all that is gets compared.
+}
+
+fn one_variant(check: &mut Check, name: &str, variant: &Variant<'_>) {
+    let (mut updates, mut outs) = (Vec::new(), Vec::new());
+    let mut per_row: Vec<Vec<Tensor>> = vec![Vec::new(); 3];
+    let mut summed: Vec<(&str, Tensor)> = Vec::new();
+    for b in 0..variant.batch {
+        let sample = variant.run(b);
+        updates.push(sample.update);
+        outs.push(sample.out);
+        for (rows, g) in per_row.iter_mut().zip(sample.dinputs) {
+            rows.push(g);
+        }
+        for (name, g) in sample.dparams {
+            match summed.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, t)) => *t = (&*t + g).unwrap(),
+                None => summed.push((name, g)),
+            }
+        }
+    }
+    // Not every variant has all tensors. `none_forgotten` checks that all stored ones are compared.
     let stored: Vec<String> = check.want.keys().cloned().collect();
     if stored.contains(&format!("{name}.update")) {
         close(
@@ -264,7 +303,7 @@ fn one_variant(
     }
 }
 
-/// Scores of whole models with every switch.
+/// Compares the scores of whole models with every switch.
 #[test]
 fn parity_model_variants() {
     let (inputs, weights) = (
@@ -302,9 +341,10 @@ fn parity_model_variants() {
             .filter_map(|(n, t)| Some((n.strip_prefix(&prefix)?.to_owned(), t.clone())))
             .collect();
         let params = Params::from_tensors(Class::QueryGNN, &config, 48, tensors).unwrap();
-        let easy = match config.remove_one_hop {
-            true => EasyEdges::Pair,
-            false => EasyEdges::Relation,
+        let easy = if config.remove_one_hop {
+            EasyEdges::Pair
+        } else {
+            EasyEdges::Relation
         };
         let pruned = easy.removed(&whole, b.asked());
         let gnn = QueryGnn::new(&params, &pruned, embeddings);

@@ -1,4 +1,5 @@
-//! What the models ask of the network: scores, gradients, the background.
+//! The passes that the two models run: scores, gradients and the background. They choose the rows
+//! and the element type.
 
 use candle_core::{DType, Result, Tensor, bail};
 use gfm_pipe_api::{OpError, OpResult};
@@ -8,18 +9,18 @@ use super::background::Background;
 use super::backward::NetworkGrads;
 use super::forward::{Keep, Pass, Queries, Run, Seen, TypedTape};
 use super::network::{Network, check_nodes, project};
-use super::reach::Reach;
+use super::reach::{QueryNodes, Reach};
 use crate::ops::{Boundary, First};
 use crate::tensor::{Elem, tensor, view};
 use crate::tensor_error;
 
-/// A forward pass's memory, in the type the model computes in.
+/// A tape in one of the element types that the model computes in.
 pub(super) enum TapeOf {
     F32(TypedTape<f32>),
     F64(TypedTape<f64>),
 }
 
-/// Types whose tapes [`TapeOf`] holds.
+/// Element types that [`TapeOf`] has a variant for.
 pub(super) trait Taped: Elem {
     fn wrap(tape: TypedTape<Self>) -> TapeOf;
     fn open(tape: &mut TapeOf) -> Option<&mut TypedTape<Self>>;
@@ -45,14 +46,15 @@ macro_rules! taped {
 taped!(f32, F32, not F64);
 taped!(f64, F64, not F32);
 
-/// A forward pass's memory.
+/// What the backward pass needs from a forward pass.
 pub struct Tape {
     typed: TapeOf,
     share: f64,
 }
 
 impl Tape {
-    /// States computed, as a share of layers x queries x nodes. The background's are among them, once for the batch.
+    /// Computed states as a share of layers x queries x nodes. States of the background count once
+    /// per batch.
     pub fn share(&self) -> f64 {
         self.share
     }
@@ -64,21 +66,22 @@ impl Tape {
         }
     }
 
-    /// The memory in its own type.
+    /// # Errors
+    /// When the tape has another element type.
     pub(super) fn typed<T: Taped>(&mut self) -> OpResult<&mut TypedTape<T>> {
-        let wrong = || OpError::new("the gradient is of another type than the scores");
+        let wrong = || OpError::internal("the gradient has another element type than the scores");
         T::open(&mut self.typed).ok_or_else(wrong)
     }
 }
 
-/// The error of an element type that the model does not compute in.
+/// The error for an element type that the model does not compute in.
 pub(super) fn wrong_type(dtype: DType) -> OpError {
-    OpError::new(format!(
+    OpError::internal(format!(
         "the model computes in f32 or f64, not in {dtype:?}"
     ))
 }
 
-/// Runs `$body` with `$T` being the element type and `$M` the message function.
+/// Runs `$body` with `$T` as the element type and `$M` as the message function.
 macro_rules! by_types {
     ($dtype:expr, $message:expr, $M:ident, $T:ident => $body:expr) => {
         match $dtype {
@@ -98,23 +101,24 @@ macro_rules! by_types {
 pub(super) use by_types;
 
 impl Network<'_> {
-    /// The rows to compute. `background`: whether its states are known.
-    fn reach(&self, queries: &Queries<'_>, seen: &Seen, background: bool) -> OpResult<Reach> {
-        let candidates = match seen {
-            Seen::ByRows | Seen::All => None,
-            Seen::Nodes(nodes) => Some(nodes.as_slice()),
+    /// The rows to compute.
+    fn reach(&self, queries: &Queries<'_>, seen: &Seen, background_known: bool) -> OpResult<Reach> {
+        let nodes = QueryNodes {
+            seeds: queries.seeds,
+            candidates: seen.candidates(),
         };
-        check_nodes(self.graph.nodes(), queries.seeds, candidates).map_err(tensor_error)?;
+        check_nodes(self.graph.nodes(), nodes.seeds, nodes.candidates).map_err(tensor_error)?;
+        let config = &self.params.config;
         Ok(Reach::chosen(
-            &self.params.config,
+            config,
             self.graph,
             self.compute,
-            (queries.seeds, candidates),
-            background,
+            nodes,
+            background_known,
         ))
     }
 
-    /// Which states the head sees for scores of candidates, or of all nodes.
+    /// Which states the head sees for scores of these candidates; `None` for all nodes.
     pub(super) fn seen(&self, candidates: Option<Vec<Vec<u32>>>) -> Seen {
         match candidates {
             Some(candidates) => Seen::Nodes(candidates),
@@ -123,7 +127,8 @@ impl Network<'_> {
         }
     }
 
-    /// Scores `[B, M]` of candidates (as many for every query), or `[B, N]` of all nodes, and what the backward pass needs.
+    /// Scores `[B, M]` of candidates (the same number for every query) or `[B, N]` of all nodes,
+    /// and a tape for the backward pass.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -149,10 +154,10 @@ impl Network<'_> {
         })
     }
 
-    /// Gradients from that of the scores. The tape's memory is used up.
+    /// Gradients, from the gradient of the scores. Consumes the memory of the tape.
     ///
     /// # Errors
-    /// When shapes do not fit, or the tape was used before.
+    /// When shapes do not fit, or when the tape was used before.
     pub(super) fn gradients(&self, tape: &mut Tape, dscores: &Tensor) -> OpResult<NetworkGrads> {
         let message = self.params.config.message_func;
         by_types!(dscores.dtype(), message, M, T => {
@@ -184,9 +189,9 @@ impl Network<'_> {
         })
     }
 
-    /// The background of this model on this graph, from relation states `[2R, d]`; `known` are its states after each
-    /// layer, where they were computed before. `None` for aggregates that have none. `progress` is called with how many
-    /// layers of how many are done.
+    /// The background of this model on this graph, from the relation states `[2R, d]`. `None` for
+    /// aggregates without a background. `known`: its states after each layer, if they were computed
+    /// before. Calls `progress(done, total)` as layers finish.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -214,7 +219,7 @@ impl Network<'_> {
         let dims = self.params.config.hidden_dims.iter();
         let shapes = dims.map(|out| vec![self.graph.nodes(), *out]);
         if !known.iter().map(|s| s.dims().to_vec()).eq(shapes) {
-            bail!("the background's states do not fit model and graph");
+            bail!("the stored background does not fit the model and the graph");
         }
         known.into_iter().map(|s| s.to_dtype(dtype)).collect()
     }
@@ -253,7 +258,7 @@ impl Network<'_> {
         })
     }
 
-    /// The layers over one row for each node, without a boundary.
+    /// Runs the layers over one row per node, without a boundary.
     fn background_states<M: Message, T: Elem>(
         &self,
         relations: &Tensor,
@@ -282,12 +287,13 @@ impl Network<'_> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-mod looking_in {
-    //! What parity tests compare besides scores and gradients. All rows of all queries must have been computed.
+mod inspection {
+    //! Intermediate values that parity tests compare. All rows of all queries must have been
+    //! computed.
 
     use super::*;
 
-    /// Rows, node by node and within a node query by query, as `[B, N, width]`.
+    /// Rows as `[B, N, width]`. They are ordered by node, then by query.
     fn by_query<T: Elem>(rows: &[T], queries: usize, nodes: usize) -> Tensor {
         let width = rows.len() / (queries * nodes);
         let by_node = tensor(rows.to_vec(), (nodes, queries, width)).unwrap();
@@ -305,7 +311,8 @@ mod looking_in {
     }
 
     impl Tape {
-        /// States before layer `i`, or after the last, `[B, N, d]`.
+        /// States before layer `i`, `[B, N, d]`; with `i` the number of layers, those after the
+        /// last.
         pub(crate) fn states(&self, i: usize) -> Tensor {
             match &self.typed {
                 TapeOf::F32(tape) => typed(tape, i, false),
@@ -313,7 +320,7 @@ mod looking_in {
             }
         }
 
-        /// Joined messages of layer `i`, `[B, N, d]`.
+        /// The aggregated messages of layer `i`, `[B, N, d]`.
         pub(crate) fn features(&self, i: usize) -> Tensor {
             match &self.typed {
                 TapeOf::F32(tape) => typed(tape, i, true),

@@ -5,7 +5,7 @@ use gfm_pipe_api::OpResult;
 
 use super::Params;
 use super::backward::NetworkGrads;
-use super::forward::Queries;
+use super::forward::QueryStart;
 use super::network::Network;
 use super::params::Grads;
 use super::passes::Tape;
@@ -21,7 +21,7 @@ pub struct QueryGnn<'a> {
     embeddings: &'a Tensor,
 }
 
-/// A forward pass's memory.
+/// The scores of a forward pass, and what its backward pass needs.
 pub struct Pass {
     tape: Tape,
     /// Scores of the candidates, `[B, M]`.
@@ -42,7 +42,8 @@ impl Pass {
 }
 
 impl<'a> QueryGnn<'a> {
-    /// The model over a graph (without the edges the batch asks for).
+    /// The model on a graph. In training, the edges that the batch asks for must already be removed
+    /// from it.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         QueryGnn {
             network: Network {
@@ -78,8 +79,7 @@ impl<'a> QueryGnn<'a> {
         relation_states(self.network.params, self.embeddings)
     }
 
-    /// Relation states `[2R, d]`, query vectors `[B, d]`, seeds.
-    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, Seeds)> {
+    fn start(&self, queries: &[TailQuery]) -> OpResult<QueryStart> {
         let nodes = self.network.graph.nodes();
         start(self.network.params, self.embeddings, queries, nodes).map_err(tensor_error)
     }
@@ -89,13 +89,8 @@ impl<'a> QueryGnn<'a> {
     /// # Errors
     /// When ids are outside the graph.
     pub fn forward(&self, queries: &[TailQuery], candidates: Vec<Vec<u32>>) -> OpResult<Pass> {
-        let (relations, vectors, seeds) = self.start(queries)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        let (scores, tape) = self.network.scores(&start, Some(candidates))?;
+        let start = self.start(queries)?;
+        let (scores, tape) = self.network.scores(&start.queries(), Some(candidates))?;
         Ok(Pass {
             tape,
             scores,
@@ -108,37 +103,33 @@ impl<'a> QueryGnn<'a> {
     /// # Errors
     /// When ids are outside the graph.
     pub fn score_all(&self, queries: &[TailQuery]) -> OpResult<Tensor> {
-        let (relations, vectors, seeds) = self.start(queries)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        self.network.score_all(&start, None)
+        self.network
+            .score_all(&self.start(queries)?.queries(), None)
     }
 
-    /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
+    /// Gradients of all parameters from the gradient of the scores. Consumes the memory of the
+    /// pass.
     ///
     /// # Errors
-    /// When shapes do not fit, or the pass was used before.
+    /// When shapes do not fit, or when the pass was used before.
     pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.network.gradients(&mut pass.tape, dscores)?;
         grads(network, self.embeddings, &pass.queries, self.network.params).map_err(tensor_error)
     }
 }
 
-/// Relation states `[2R, d]` of the embeddings of relation names, `[2R, text]`.
+/// Relation states `[2R, d]` from the embeddings of relation names, `[2R, text]`.
 pub(super) fn relation_states(params: &Params, embeddings: &Tensor) -> Result<Tensor> {
     ops::linear(embeddings, &params.tensors.relations)
 }
 
-/// Relation states `[2R, d]`, query vectors `[B, d]` and seeds of queries on a graph of that many nodes.
+/// The inputs of the network for these queries on a graph of `nodes` nodes.
 pub(super) fn start(
     params: &Params,
     embeddings: &Tensor,
     queries: &[TailQuery],
     nodes: usize,
-) -> Result<(Tensor, Tensor, Seeds)> {
+) -> Result<QueryStart> {
     let relations = relation_states(params, embeddings)?;
     let count = relations.dims2()?.0;
     let (mut ids, mut seeds) = (Vec::new(), Seeds::new());
@@ -151,17 +142,21 @@ pub(super) fn start(
     }
     let ids = Tensor::new(ids, relations.device())?;
     let vectors = relations.index_select(&ids, 0)?.contiguous()?;
-    Ok((relations, vectors, seeds))
+    Ok(QueryStart {
+        relations,
+        vectors,
+        seeds,
+    })
 }
 
-/// Gradients of all parameters, from those of the network: the backward pass of [`start`].
+/// Gradients of all parameters from those of the network. This is the backward pass of [`start`].
 pub(super) fn grads(
     network: NetworkGrads,
     embeddings: &Tensor,
     queries: &[TailQuery],
     params: &Params,
 ) -> Result<Grads> {
-    // The query is a row of the relation states: its gradient goes back there.
+    // A query vector is a row of the relation states, so its gradient is added to that row.
     let ids: Vec<u32> = queries.iter().map(|q| q.relation).collect();
     let ids = Tensor::new(ids, network.relations.device())?;
     let drelations = network.relations.index_add(&ids, &network.query, 0)?;

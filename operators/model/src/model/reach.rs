@@ -1,8 +1,10 @@
-//! Which states a pass has to compute: how far a batch's queries reach, and what its scores depend on.
+//! Which states a pass has to compute: those that the queries of a batch reach, and that the scores
+//! depend on.
 //!
-//! A node more than k hops from a query's seeds has, after k layers, a state that does not depend on the query: one state for
-//! the whole batch, the background's. And the state of a node after layer k matters only when a candidate is at most
-//! L - k hops away. Both are exact for sum and mean. Hops follow the messages.
+//! After k layers, the state of a node more than k hops from a query's seeds does not depend on the
+//! query. One state, that of the background, serves the whole batch. The state of a node after
+//! layer k of L matters only if a candidate is at most L - k hops away. Both rules are exact for
+//! sum and mean. Hops follow the direction of the messages.
 
 use gfm_pipe_kernels::csr::Csr;
 use gfm_pipe_kernels::rows::Rows;
@@ -14,19 +16,22 @@ use super::ModelConfig;
 use crate::graph::Graph;
 use crate::ops::{Path, Seeds};
 
-/// More hops than were counted. A model with more layers than this computes every state that far away.
+/// More hops than are counted. Nodes this far away count as reached in models with that many
+/// layers.
 pub(super) const FAR: u8 = u8::MAX;
 
-/// Which states a pass computes. All give the same scores and gradients but for rounding.
+/// Which states a pass computes. Scores and gradients are the same for all choices, except for
+/// rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compute {
-    /// Dense or sparse, whichever is less work for the sizes at hand.
+    /// Dense or sparse, whichever is less work for the batch.
     #[default]
     Auto,
     /// Every state of every query.
     Dense,
-    /// Only states that differ between queries or matter for the scores; the others once for the batch, or not at all.
+    /// Only states that matter for the scores; those that queries share are computed once for the
+    /// batch.
     Sparse,
 }
 
@@ -34,7 +39,8 @@ pub enum Compute {
 pub(super) struct LayerRows {
     /// Rows of the states before each layer and after the last.
     pub states: Vec<Rows>,
-    /// Rows that each layer computes, where other ranks compute the others; they come first among the states.
+    /// Rows that each layer computes on this rank, if ranks divide the graph. They come first among
+    /// the states.
     pub own: Option<Vec<Rows>>,
 }
 
@@ -62,29 +68,38 @@ impl From<Reach> for LayerRows {
     }
 }
 
-/// Rows of the states before the first layer and after each.
+/// The rows that a pass computes.
 pub struct Reach {
-    /// `layers + 1` of them.
+    /// Rows of the states before the first layer and after each layer: `layers + 1` of them.
     pub rows: Vec<Rows>,
-    /// Whether these are all rows of all queries, everywhere.
+    /// Whether these are the rows of all nodes for all queries.
     whole: bool,
 }
 
-/// What the scores of a pass depend on.
-pub struct Request<'a> {
-    /// Where queries start.
+/// The nodes that the queries of a batch start from and ask about.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryNodes<'a> {
+    /// Where each query starts.
     pub seeds: &'a Seeds,
-    /// Nodes whose scores are wanted, for each query; all where this is `None`.
+    /// Nodes whose scores are wanted, per query; `None` for all nodes.
     pub candidates: Option<&'a [Vec<u32>]>,
-    /// Number of layers.
-    pub layers: usize,
-    /// Whether a state of zeros sends nothing, so that the background before the first layer needs no rows.
-    pub zeros_are_silent: bool,
-    /// Whether the background's states are known, so that it needs no rows at all.
-    pub background: bool,
 }
 
-/// Hops from some nodes to every node, as far as `most`.
+/// What [`Reach::needed`] takes into account.
+pub struct Request<'a> {
+    /// The nodes of the queries.
+    pub queries: QueryNodes<'a>,
+    /// Number of layers.
+    pub layers: usize,
+    /// Whether a state of zeros sends no messages. The background then needs no rows before the
+    /// first layer.
+    pub zeros_are_silent: bool,
+    /// Whether the states of the background are known. It then needs no rows at all.
+    pub background_known: bool,
+}
+
+/// Number of hops from the nearest of the nodes `from` to every node, at most `most`; [`FAR`]
+/// beyond that.
 fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8> {
     let mut out = vec![FAR; edges.nodes()];
     let mut now: Vec<u32> = Vec::new();
@@ -113,7 +128,7 @@ fn hops(edges: Csr<'_>, from: impl Iterator<Item = u32>, most: usize) -> Vec<u8>
     out
 }
 
-/// The seeds that start something: of weight 0 the boundary is 0.
+/// The seeds with a boundary state other than zero: those whose weight is not 0.
 pub(super) fn starts(seeds: &[(u32, f64)]) -> impl Iterator<Item = u32> {
     seeds.iter().filter(|s| s.1 != 0.0).map(|s| s.0)
 }
@@ -128,7 +143,8 @@ impl Reach {
         }
     }
 
-    /// One row for each node, the background's; none before the first layer where `silent`.
+    /// One row per node, that of the background. If zeros send no messages (`silent`), there is
+    /// none before the first layer.
     pub fn background(nodes: usize, layers: usize, silent: bool) -> Self {
         let all = Rows::new(nodes, 0, |_, _| true);
         let first = Rows::new(nodes, 0, |_, _| !silent);
@@ -145,26 +161,25 @@ impl Reach {
         self.whole
     }
 
-    /// The rows a model computes with `compute`; aggregates other than sum and mean compute all. `background`: whether its
-    /// states are known.
+    /// The rows that a model computes with `compute`. Aggregates other than sum and mean compute
+    /// all rows. `background_known`: see [`Request::background_known`].
     pub fn chosen(
         config: &ModelConfig,
         graph: &Graph,
         compute: Compute,
-        (seeds, candidates): (&Seeds, Option<&[Vec<u32>]>),
-        background: bool,
+        queries: QueryNodes<'_>,
+        background_known: bool,
     ) -> Self {
         let path = config.message_func.path();
-        let whole = || Reach::whole(graph.nodes(), seeds.len(), config.layers());
+        let whole = || Reach::whole(graph.nodes(), queries.seeds.len(), config.layers());
         if !config.aggregate_func.adds() || compute == Compute::Dense {
             return whole();
         }
         let request = Request {
-            seeds,
-            candidates,
+            queries,
             layers: config.layers(),
             zeros_are_silent: config.message_func.zeros_are_silent(),
-            background,
+            background_known,
         };
         let needed = Reach::needed(graph, path, &request);
         if compute == Compute::Sparse {
@@ -179,16 +194,16 @@ impl Reach {
         }
     }
 
-    /// Only what has to be computed.
+    /// Only the rows that have to be computed.
     pub fn needed(graph: &Graph, path: Path, request: &Request<'_>) -> Self {
         let (into, out_of) = graph.flow(path);
-        let (nodes, queries, layers) = (graph.nodes(), request.seeds.len(), request.layers);
-        let from_seeds: Vec<Vec<u8>> = request
-            .seeds
+        let QueryNodes { seeds, candidates } = request.queries;
+        let (nodes, queries, layers) = (graph.nodes(), seeds.len(), request.layers);
+        let from_seeds: Vec<Vec<u8>> = seeds
             .par_iter()
             .map(|seeds| hops(out_of, starts(seeds), layers))
             .collect();
-        let to_candidates: Option<Vec<Vec<u8>>> = request.candidates.map(|all| {
+        let to_candidates: Option<Vec<Vec<u8>>> = candidates.map(|all| {
             let each = all.par_iter();
             each.map(|c| hops(into, c.iter().copied(), layers))
                 .collect()
@@ -204,7 +219,7 @@ impl Reach {
                 if q < queries {
                     reached(v, q) && matters(v, q)
                 } else {
-                    !request.background
+                    !request.background_known
                         && !silent
                         && (0..queries).any(|q| matters(v, q) && !reached(v, q))
                 }
@@ -216,26 +231,27 @@ impl Reach {
         }
     }
 
-    /// Rows that layers compute, as a share of layers x queries x nodes.
+    /// Computed rows as a share of layers x queries x nodes.
     pub fn share(&self) -> f64 {
         let rows: usize = self.rows[1..].iter().map(Rows::len).sum();
         let all: usize = self.rows[1..].iter().map(|r| r.nodes() * r.queries()).sum();
         rows as f64 / all.max(1) as f64
     }
 
-    /// Messages of each layer.
+    /// Number of messages of each layer.
     pub(crate) fn messages(&self, graph: &Graph, path: Path) -> Vec<u64> {
         let layers = self.rows[1..].iter();
         layers.map(|rows| messages(rows, graph, path)).collect()
     }
 
-    /// About how long the layers take, without a unit: rows for the linear maps, rows times edges for the messages.
+    /// Estimated work of the layers, without a unit: rows for the linear maps, rows times edges for
+    /// the messages.
     pub fn cost(&self, graph: &Graph, path: Path, dim: usize) -> f64 {
         cost(&self.rows[1..], graph, path, dim)
     }
 }
 
-/// Messages into some rows.
+/// Number of messages into these rows.
 fn messages(rows: &Rows, graph: &Graph, path: Path) -> u64 {
     let (into, _) = graph.flow(path);
     let nodes = into.offsets.windows(2).enumerate();
@@ -244,7 +260,7 @@ fn messages(rows: &Rows, graph: &Graph, path: Path) -> u64 {
         .sum()
 }
 
-/// See [`Reach::cost`], of the rows after each layer.
+/// See [`Reach::cost`]; `to` are the rows after each layer.
 pub(super) fn cost(to: &[Rows], graph: &Graph, path: Path, dim: usize) -> f64 {
     let rows: usize = to.iter().map(Rows::len).sum();
     let messages: u64 = to.iter().map(|rows| messages(rows, graph, path)).sum();

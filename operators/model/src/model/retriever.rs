@@ -1,4 +1,4 @@
-//! GNNRetriever: entity scores for questions, the fine-tuning task.
+//! GNNRetriever: scores of entities for questions, the fine-tuning task.
 
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_api::OpResult;
@@ -6,20 +6,20 @@ use gfm_pipe_api::OpResult;
 use super::Params;
 use super::background::Background;
 use super::backward::NetworkGrads;
-use super::forward::Queries;
+use super::forward::QueryStart;
 use super::network::Network;
 use super::params::Grads;
 use super::passes::Tape;
 use super::query_gnn::relation_states;
 use super::reach::Compute;
 use crate::graph::Graph;
-use crate::ops::{self, Linear, Seeds};
+use crate::ops::{self, Linear};
 use crate::tensor_error;
 
-/// A question as the model sees it.
+/// The inputs that a question gives the model.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// Its embedding, `[text]`.
+    /// The embedding of its text, `[text]`.
     pub embedding: &'a [f32],
     /// Distinct question entities with their weights.
     pub seeds: &'a [(u32, f64)],
@@ -37,16 +37,24 @@ pub struct Retriever<'a> {
 struct Prepared {
     /// Relation states, `[2R, d]`.
     relations: Tensor,
-    /// For aggregates that have one.
+    /// `None` for aggregates without a background.
     background: Option<Background>,
 }
 
-/// A forward pass's memory.
+/// The scores of a forward pass, and what its backward pass needs.
 pub struct Pass {
     tape: Tape,
     /// Scores of all nodes, `[B, N]`.
     pub scores: Tensor,
-    questions: Tensor,
+    /// Embeddings of the questions, `[B, text]`.
+    texts: Tensor,
+}
+
+/// The inputs of the network for a batch of questions.
+pub(super) struct QuestionStart {
+    pub start: QueryStart,
+    /// Embeddings of the questions, `[B, text]`, in the type of the parameters.
+    pub texts: Tensor,
 }
 
 impl Pass {
@@ -62,7 +70,7 @@ impl Pass {
 }
 
 impl<'a> Retriever<'a> {
-    /// The model over a graph.
+    /// The model on a graph.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         Retriever {
             network: Network {
@@ -76,8 +84,9 @@ impl<'a> Retriever<'a> {
         }
     }
 
-    /// Computes once what no question changes; [`Retriever::score_all`] then computes for each question only the states that
-    /// it reaches. `known` are the background's states, where they were computed before.
+    /// Computes everything that is the same for all questions. [`Retriever::score_all`] then
+    /// computes only the states that a question reaches. `known`: the states of the background, if
+    /// they were computed before.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -85,7 +94,7 @@ impl<'a> Retriever<'a> {
         self.prepared_with(known, &|_, _| {})
     }
 
-    /// As [`Retriever::prepared`]; `progress` is called with how many layers of how many are done.
+    /// Like [`Retriever::prepared`]. Calls `progress(done, total)` as layers finish.
     ///
     /// # Errors
     /// See [`Retriever::prepared`].
@@ -103,7 +112,7 @@ impl<'a> Retriever<'a> {
         Ok(self)
     }
 
-    /// What [`Retriever::prepared`] computed, for aggregates that have a background.
+    /// The background that [`Retriever::prepared`] computed; `None` for aggregates without one.
     pub fn background(&self) -> Option<&Background> {
         self.prepared.as_ref()?.background.as_ref()
     }
@@ -130,61 +139,48 @@ impl<'a> Retriever<'a> {
         relation_states(self.network.params, self.embeddings)
     }
 
-    /// Relation states `[2R, d]`, question vectors `[B, d]`, embeddings `[B, text]`, seeds.
-    fn start(&self, batch: &[Question<'_>]) -> OpResult<(Tensor, Tensor, Tensor, Seeds)> {
-        let run = || {
-            let relations = self.relations()?;
-            let (vectors, text, seeds) = start(self.network.params, batch)?;
-            Ok((relations, vectors, text, seeds))
-        };
-        run().map_err(tensor_error)
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<QuestionStart> {
+        let relations = self.relations();
+        let start = relations.and_then(|relations| start(self.network.params, relations, batch));
+        start.map_err(tensor_error)
     }
 
     /// Scores of all nodes, with a tape.
     ///
     /// # Errors
-    /// When embeddings have another width than the model's.
+    /// When the embeddings do not have the width that the model expects.
     pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<Pass> {
-        let (relations, vectors, questions, seeds) = self.start(batch)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        let (scores, tape) = self.network.scores(&start, None)?;
+        let QuestionStart { start, texts } = self.start(batch)?;
+        let (scores, tape) = self.network.scores(&start.queries(), None)?;
         Ok(Pass {
             tape,
             scores,
-            questions,
+            texts,
         })
     }
 
     /// Scores of all nodes, `[B, N]`, without a tape.
     ///
     /// # Errors
-    /// When embeddings have another width than the model's.
+    /// When the embeddings do not have the width that the model expects.
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
-        let (relations, vectors, _, seeds) = self.start(batch)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        self.network.score_all(&start, self.background())
+        let start = self.start(batch)?.start;
+        self.network.score_all(&start.queries(), self.background())
     }
 
-    /// Gradients of all parameters from the gradient of the scores. The pass's memory is used up.
+    /// Gradients of all parameters from the gradient of the scores. Consumes the memory of the
+    /// pass.
     ///
     /// # Errors
-    /// When shapes do not fit, or the pass was used before.
+    /// When shapes do not fit, or when the pass was used before.
     pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.network.gradients(&mut pass.tape, dscores)?;
         let params = self.network.params;
-        grads(network, self.embeddings, &pass.questions, params).map_err(tensor_error)
+        grads(network, self.embeddings, &pass.texts, params).map_err(tensor_error)
     }
 }
 
-/// The map from embeddings of questions to query vectors.
+/// The linear map from embeddings of questions to query vectors.
 fn question_map(params: &Params) -> Result<&Linear> {
     match &params.tensors.questions {
         Some(map) => Ok(map),
@@ -192,25 +188,33 @@ fn question_map(params: &Params) -> Result<&Linear> {
     }
 }
 
-/// Question vectors `[B, d]`, embeddings `[B, text]`, seeds.
-pub(super) fn start(params: &Params, batch: &[Question<'_>]) -> Result<(Tensor, Tensor, Seeds)> {
-    let text: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
+/// The inputs of the network for these questions and these relation states, `[2R, d]`.
+pub(super) fn start(
+    params: &Params,
+    relations: Tensor,
+    batch: &[Question<'_>],
+) -> Result<QuestionStart> {
+    let texts: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
     let shape = (batch.len(), params.text_dim);
-    let text = crate::tensor::tensor(text, shape)?.to_dtype(params.dtype())?;
-    let vectors = ops::linear(&text, question_map(params)?)?;
-    let seeds = batch.iter().map(|q| q.seeds.to_vec()).collect();
-    Ok((vectors, text, seeds))
+    let texts = crate::tensor::tensor(texts, shape)?.to_dtype(params.dtype())?;
+    let start = QueryStart {
+        relations,
+        vectors: ops::linear(&texts, question_map(params)?)?,
+        seeds: batch.iter().map(|q| q.seeds.to_vec()).collect(),
+    };
+    Ok(QuestionStart { start, texts })
 }
 
-/// Gradients of all parameters, from those of the network: the backward pass of [`start`] and of the relation states.
+/// Gradients of all parameters from those of the network. This is the backward pass of [`start`]
+/// and of the relation states. `texts` are the embeddings of the questions, `[B, text]`.
 pub(super) fn grads(
     network: NetworkGrads,
     embeddings: &Tensor,
-    questions: &Tensor,
+    texts: &Tensor,
     params: &Params,
 ) -> Result<Grads> {
     let map = question_map(params)?;
-    let of_questions = ops::linear_backward(questions, &map.weight, &network.query)?;
+    let of_questions = ops::linear_backward(texts, &map.weight, &network.query)?;
     let weight = &params.tensors.relations.weight;
     let of_relations = ops::linear_backward(embeddings, weight, &network.relations)?;
     Ok(Grads {

@@ -18,19 +18,19 @@ const FORMAT: u32 = 1;
 /// Where a model came from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Operator that made it.
+    /// The operator that trained it.
     pub operator: String,
-    /// Name of the text encoder its embeddings came from.
+    /// Name of the text encoder that computed its embeddings.
     pub encoder: String,
-    /// That encoder's digest.
+    /// Digest of that encoder.
     pub encoder_digest: String,
-    /// Optimizer steps taken.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// Epoch whose weights these are (one-based).
+    /// The epoch that the weights come from (one-based).
     pub epoch: u32,
 }
 
-/// What is stored beside the weights, as JSON.
+/// The JSON that is stored beside the weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredConfig {
     format: u32,
@@ -38,17 +38,17 @@ pub struct StoredConfig {
     pub class: Class,
     /// Width of text embeddings.
     pub text_dim: usize,
-    /// Dimensions.
+    /// Dimensions and switches of the network.
     pub entity_model: ModelConfig,
     /// Where the model came from.
     pub origin: Origin,
 }
 
 impl StoredConfig {
-    /// Reads the JSON; the error says what is wrong with it.
+    /// Reads the JSON.
     ///
     /// # Errors
-    /// When it is of another version, or describes no possible model.
+    /// What is wrong with it: it has another format version, or does not describe a model.
     pub fn parse(json: &str) -> Result<Self, String> {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
         match value["format"].as_u64() {
@@ -57,11 +57,11 @@ impl StoredConfig {
             None => return Err("it has no format version".to_owned()),
         }
         let config: StoredConfig = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        config.entity_model.possible()?;
+        config.entity_model.validate()?;
         Ok(config)
     }
 
-    /// What is stored for these parameters.
+    /// The configuration to store with these parameters.
     pub fn new(params: &Params, origin: &Origin) -> Self {
         StoredConfig {
             format: FORMAT,
@@ -73,10 +73,10 @@ impl StoredConfig {
     }
 }
 
-/// A model read back.
+/// A model from the store.
 #[derive(Debug, Clone)]
 pub struct StoredModel {
-    /// Its parameters.
+    /// The parameters.
     pub params: Params,
     /// Where it came from.
     pub origin: Origin,
@@ -103,10 +103,10 @@ pub fn weights_batch(params: &Params) -> OpResult<RecordBatch> {
     )
 }
 
-/// The tensors in rows of a `weights` table, f32.
+/// The tensors in the rows of a `weights` table, f32.
 ///
 /// # Errors
-/// When a column is missing, or values and shape do not fit.
+/// When a column is missing, or when values do not fit their shape.
 pub fn weights_of(batch: &RecordBatch) -> OpResult<BTreeMap<String, Tensor>> {
     let names = columns::text(batch, "name")?;
     let shapes = columns::list_i64(batch, "shape")?;
@@ -139,17 +139,17 @@ pub fn write_model(ctx: &Context, port: &str, params: &Params, origin: &Origin) 
 /// Reads a `model` artifact.
 ///
 /// # Errors
-/// When tables cannot be read, or do not make a model.
+/// When the tables cannot be read, or do not describe a model.
 pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
     let bad = |e: candle_core::Error| {
-        OpError::wrap("the artifact is no usable model", e).artifact(&artifact.name)
+        OpError::wrap("the artifact is not a usable model", e).artifact(&artifact.name)
     };
     let table = artifact.read("config")?;
     let json = columns::text(&table, "json")?;
     let config = StoredConfig::parse(json.value(0)).map_err(|e| {
-        OpError::new(format!("no usable configuration of a model: {e}"))
+        OpError::data(format!("the model's configuration is not usable: {e}"))
             .artifact(&artifact.name)
-            .hint("run the stage that made it again with `--force`")
+            .hint("run the stage that trained it again with `--force`")
     })?;
     let tensors = weights_of(&artifact.read("weights")?)?;
     let params = Params::from_tensors(config.class, &config.entity_model, config.text_dim, tensors)

@@ -1,27 +1,28 @@
-//! The boundary: the states that queries start with, which every layer adds as one more message.
+//! The boundary: the states that queries start with. Every layer adds them as one more message.
 
 use candle_core::{Result, Tensor};
 
 use super::same;
 use crate::tensor::{Elem, by_dtype, tensor, view};
 
-/// Where each query of a batch starts: distinct nodes, whose states begin as weight * query.
+/// Where each query of a batch starts: distinct nodes with weights. The first state of a node is
+/// weight * query.
 pub type Seeds = Vec<Vec<(u32, f64)>>;
 
 /// Boundary states that are not zero.
 #[derive(Debug, Clone)]
 pub struct Boundary {
-    /// For each query the distinct nodes.
+    /// Per query, the distinct nodes that have a boundary state.
     pub nodes: Vec<Vec<u32>>,
-    /// Their states, in that order, `[K, d]`.
+    /// The states of all these nodes, in that order, `[K, d]`.
     pub rows: Tensor,
 }
 
 impl Boundary {
-    /// One without a node, for states of this width and type.
+    /// A boundary without nodes, for states of this width and type.
     ///
     /// # Errors
-    /// When candle cannot make the tensor.
+    /// When candle cannot create the tensor.
     pub fn none<T: Elem>(dim: usize) -> Result<Self> {
         Ok(Boundary {
             nodes: Vec::new(),
@@ -30,7 +31,7 @@ impl Boundary {
     }
 }
 
-/// The boundary of queries `[B, d]`: query times weight at the seeds of each.
+/// The boundary of queries `[B, d]`: query times weight at each of its seeds.
 ///
 /// # Errors
 /// When shapes or types do not fit.
@@ -56,7 +57,8 @@ pub fn boundary(query: &Tensor, seeds: &Seeds) -> Result<Boundary> {
     })
 }
 
-/// Backward of [`boundary`]: gradient of the queries, `[B, d]`, from that of the rows.
+/// Backward of [`boundary`]: the gradient of the queries, `[B, d]`, from the gradient of the rows,
+/// `[K, d]`.
 ///
 /// # Errors
 /// See [`boundary`].

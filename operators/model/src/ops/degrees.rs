@@ -1,4 +1,4 @@
-//! What aggregates need to know of each node's degree.
+//! The functions of each node's degree that aggregates need.
 
 use gfm_pipe_kernels::csr::Csr;
 use gfm_pipe_kernels::layer::{Aggregate, Squares, Statistics, Ties};
@@ -7,14 +7,14 @@ use super::{AggregateFunc, LayerKind, Path};
 use crate::graph::Graph;
 use crate::tensor::Elem;
 
-/// Number of messages of every node: those over the edges that lead to it, and the boundary.
+/// Number of messages to every node: one per edge, and the boundary.
 pub(crate) fn message_counts<T: Elem>(into: Csr<'_>) -> Vec<T> {
     let count = |w: &[u32]| T::of(f64::from(w[1] - w[0] + 1));
     into.offsets.windows(2).map(count).collect()
 }
 
-/// PNA's two functions of the degree besides 1, from [`message_counts`]: s = ln(degree + 1) over its mean, and
-/// 1 / max(s, .01) (Corso et al., 2020).
+/// The two functions of the degree that PNA uses besides the constant 1, from [`message_counts`]: s
+/// = ln(degree + 1) / mean of ln(degree + 1), and 1 / max(s, .01) (Corso et al., 2020).
 pub(crate) fn degree_scales<T: Elem>(counts: &[T]) -> [Vec<T>; 2] {
     let logs: Vec<T> = counts.iter().copied().map(T::ln).collect();
     let mean = logs.iter().copied().sum::<T>() / T::of(logs.len() as f64);
@@ -36,7 +36,7 @@ pub(crate) fn degree_scales<T: Elem>(counts: &[T]) -> [Vec<T>; 2] {
     [s, inverse]
 }
 
-/// Functions of the degree of every node that a kind of layer needs.
+/// The functions of every node's degree that a kind of layer needs; empty where it needs none.
 pub(crate) struct Degrees<T> {
     kind: LayerKind,
     counts: Vec<T>,
@@ -44,7 +44,7 @@ pub(crate) struct Degrees<T> {
 }
 
 impl<T: Elem> Degrees<T> {
-    /// For layers of this kind on a graph.
+    /// Computes the functions for layers of this kind on a graph.
     pub fn new(kind: LayerKind, graph: &Graph) -> Self {
         let counts = || message_counts(graph.flow(kind.path).0);
         let (counts, scales) = match kind.aggregate {
@@ -65,7 +65,7 @@ impl<T: Elem> Degrees<T> {
         }
     }
 
-    /// The aggregate, as the kernels take it.
+    /// The aggregate in the form that the kernels expect.
     pub fn aggregate(&self) -> Aggregate<'_, T> {
         let ties = match self.kind.path {
             Path::Fused => Ties::Halves,

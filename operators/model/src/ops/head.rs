@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{Linear, linear_backward, same};
 use crate::tensor::{Elem, View, by_dtype, tensor, view};
 
-/// What the head's backward pass needs.
+/// What the head's backward pass needs from its forward pass.
 #[derive(Debug)]
 pub struct HeadTape {
     x: Tensor,
@@ -20,17 +20,17 @@ pub struct HeadTape {
 /// Gradients of the head.
 #[derive(Debug)]
 pub struct HeadGrads {
-    /// Of the states, `[B, M, d]`.
+    /// Gradient of the states, `[B, M, d]`.
     pub x: Tensor,
-    /// Of the queries, `[B, q]`.
+    /// Gradient of the queries, `[B, q]`.
     pub query: Tensor,
-    /// Of the linear maps.
+    /// Gradients of the linear maps.
     pub maps: Vec<Linear>,
 }
 
-/// Scores of `M` states per row: `[B, M, d], [B, q] -> [B, M]`. The first linear map is `[f, d + q]`, the others `[f, f]`,
-/// the last one `[1, f]`, or `[1, d + q]` where it is the only one. The query's share of the first map is computed once
-/// per row, not per state.
+/// Scores of `M` states per query: `[B, M, d], [B, q] -> [B, M]`. The first linear map is
+/// `[f, d + q]`, the others are `[f, f]` and the last one is `[1, f]`. A single map is
+/// `[1, d + q]`. The query's share of the first map is computed once per query, not per state.
 ///
 /// # Errors
 /// When shapes or types do not fit.
@@ -46,7 +46,7 @@ pub fn head_backward(tape: &HeadTape, maps: &[Linear], dscores: &Tensor) -> Resu
     by_dtype!(dscores.dtype(), T => head_backward_of::<T>(tape, maps, dscores))
 }
 
-/// Rows handled by one task at least.
+/// Fewest rows that one task handles.
 const TASK_ROWS: usize = 256;
 
 fn relu<T: Real>(row: &mut [T]) {
@@ -55,14 +55,23 @@ fn relu<T: Real>(row: &mut [T]) {
     }
 }
 
-/// The head's first map, `[f, d + q]`, in two parts: it is linear in `[state ; query]`, so that a query's share is computed once and not
-/// for every state.
+/// The head's first map, `[f, d + q]`, in two parts. It is linear in `[state ; query]`, so the
+/// query's share of its output is computed once and not for every state.
 pub(crate) struct First<'a, T> {
     weight: View<'a, T>,
     bias: View<'a, T>,
     query: View<'a, T>,
-    /// f, d, and the width of queries.
-    sizes: (usize, usize, usize),
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Width of the output.
+    f: usize,
+    /// Width of states.
+    d: usize,
+    /// Width of queries.
+    q: usize,
 }
 
 impl<'a, T: Elem> First<'a, T> {
@@ -75,13 +84,13 @@ impl<'a, T: Elem> First<'a, T> {
             weight: view(weight)?,
             bias: view(bias)?,
             query: view(query)?,
-            sizes: (f, width - q, q),
+            sizes: Sizes { f, d: width - q, q },
         })
     }
 
-    /// The weight's columns for the state, and for the query.
+    /// The weight's columns for the state and those for the query.
     fn parts(&self) -> Result<[Mat<'_, T>; 2]> {
-        let ((f, d, q), w) = (self.sizes, self.weight.slice()?);
+        let (Sizes { f, d, q }, w) = (self.sizes, self.weight.slice()?);
         Ok([
             Mat::strided(w, f, d, d + q),
             Mat::strided(&w[d..], f, q, d + q),
@@ -90,50 +99,53 @@ impl<'a, T: Elem> First<'a, T> {
 
     fn queries(&self) -> Result<Mat<'_, T>> {
         let q = self.query.slice()?;
-        Ok(Mat::new(q, q.len() / self.sizes.2.max(1), self.sizes.2))
+        let width = self.sizes.q;
+        Ok(Mat::new(q, q.len() / width.max(1), width))
     }
 
-    /// The queries' share, with the bias, `[B, f]`.
+    /// The share of the queries, with the bias, `[B, f]`.
     pub fn of_queries(&self) -> Result<Vec<T>> {
-        let rows = self.query.slice()?.len() / self.sizes.2.max(1);
+        let rows = self.query.slice()?.len() / self.sizes.q.max(1);
         let mut share = self.bias.slice()?.repeat(rows);
         gemm(&mut share, self.queries()?, self.parts()?[1].t(), true);
         Ok(share)
     }
 
-    /// The states' share, `[M, f]`: written, or added.
+    /// Writes the share of the states `x` to `out`, `[M, f]`, or adds it if `add` is set.
     pub fn of_states(&self, out: &mut [T], x: &[T], add: bool) -> Result<()> {
-        let (f, d, _) = self.sizes;
+        let Sizes { f, d, .. } = self.sizes;
         let states = Mat::new(x, out.len() / f.max(1), d);
         gemm(out, states, self.parts()?[0].t(), add);
         Ok(())
     }
 
-    /// Backward: from the gradients of the states' and the queries' share, those of weight and bias, and of the queries; the states' is added
-    /// to `dx`.
+    /// Backward, from the gradients of the share of the states `x` (`dstates`) and of the queries
+    /// (`dqueries`). Returns the gradients of the map and of the queries, and adds the gradient of
+    /// the states to `dx`.
     pub fn backward(
         &self,
-        (dh, x): (&[T], &[T]),
-        dshare: &[T],
+        x: &[T],
+        dstates: &[T],
+        dqueries: &[T],
         dx: &mut [T],
     ) -> Result<(Linear, Vec<T>)> {
-        let (f, d, q) = self.sizes;
-        let (m, b) = (dh.len() / f.max(1), dshare.len() / f.max(1));
-        let (dh, dshare_rows) = (Mat::new(dh, m, f), Mat::new(dshare, b, f));
+        let Sizes { f, d, q } = self.sizes;
+        let (m, b) = (dstates.len() / f.max(1), dqueries.len() / f.max(1));
+        let (dstate_rows, dquery_rows) = (Mat::new(dstates, m, f), Mat::new(dqueries, b, f));
         let (mut wx, mut wq) = (vec![T::zero(); f * d], vec![T::zero(); f * q]);
-        gemm_tn(&mut wx, dh, Mat::new(x, m, d));
-        gemm_tn(&mut wq, dshare_rows, self.queries()?);
+        gemm_tn(&mut wx, dstate_rows, Mat::new(x, m, d));
+        gemm_tn(&mut wq, dquery_rows, self.queries()?);
         let mut dw = Vec::with_capacity(f * (d + q));
         for (x, q) in wx.chunks_exact(d).zip(wq.chunks_exact(q)) {
             dw.extend_from_slice(x);
             dw.extend_from_slice(q);
         }
         let mut db = vec![T::zero(); f];
-        add_rows(&mut db, dshare);
+        add_rows(&mut db, dqueries);
         let [of_state, of_query] = self.parts()?;
-        gemm(dx, dh, of_state, true);
+        gemm(dx, dstate_rows, of_state, true);
         let mut dq = vec![T::zero(); b * q];
-        gemm(&mut dq, dshare_rows, of_query, false);
+        gemm(&mut dq, dquery_rows, of_query, false);
         let weight = tensor(dw, (f, d + q))?;
         let bias = tensor(db, f)?;
         Ok((Linear { weight, bias }, dq))
@@ -204,7 +216,7 @@ fn head_backward_of<T: Elem>(
     let m = b * n;
     same("gradient of the scores", dscores.elem_count(), m)?;
 
-    // From the scores back to the first map's output.
+    // The gradient of the scores, carried back to the output of the first map.
     let mut dh: Vec<T> = dscores.flatten_all()?.to_vec1()?;
     let mut grads = Vec::new();
     for (i, map) in rest.iter().enumerate().rev() {
@@ -253,7 +265,7 @@ fn head_backward_of<T: Elem>(
     }
     let first = First::<T>::open(first, &tape.query)?;
     let mut dx = vec![T::zero(); m * d];
-    let (first, dq) = first.backward((&dh, xv.slice()?), &share, &mut dx)?;
+    let (first, dq) = first.backward(xv.slice()?, &dh, &share, &mut dx)?;
     grads.push(first);
     grads.reverse();
     Ok(HeadGrads {

@@ -6,28 +6,28 @@ use gfm_pipe_kernels::gemm::{Mat, add_rows, gemm, gemm_tn};
 use super::same;
 use crate::tensor::{Elem, by_dtype, tensor, view};
 
-/// A linear map's parameters, or their gradients.
+/// The parameters of a linear map, or their gradients.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// `[n, k]`.
+    /// The weight, `[n, k]`.
     pub weight: Tensor,
-    /// `[n]`.
+    /// The bias, `[n]`.
     pub bias: Tensor,
 }
 
 /// Gradients of a linear map.
 #[derive(Debug)]
 pub struct LinearGrads {
-    /// Of the input, `[M, k]`.
+    /// Gradient of the input, `[M, k]`.
     pub x: Tensor,
-    /// Of the parameters.
+    /// Gradients of the parameters.
     pub params: Linear,
 }
 
-/// max(x, 0), and NaN of a NaN: candle's own turns it into 0 and hides it.
+/// max(x, 0). NaN stays NaN; candle's own function would hide it as 0.
 ///
 /// # Errors
-/// When the tensor is not contiguous, or of another element type than the model's.
+/// When the tensor is not contiguous, or its element type is not one of the model's.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     fn of<T: Elem>(x: &Tensor) -> Result<Tensor> {
         let values = view::<T>(x)?;
@@ -44,7 +44,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// `x wᵀ + b`: `[M, k] -> [M, n]`.
 ///
 /// # Errors
-/// When shapes or types do not fit (so for all functions here).
+/// When shapes or types do not fit.
 pub fn linear(x: &Tensor, params: &Linear) -> Result<Tensor> {
     fn of<T: Elem>(x: &Tensor, Linear { weight, bias }: &Linear) -> Result<Tensor> {
         let ((m, k), (n, k2)) = (x.dims2()?, weight.dims2()?);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use gfm_pipe_model::backend::StepSettings;
-use gfm_pipe_model::divided::unfit;
+use gfm_pipe_model::divided::unsupported;
 use gfm_pipe_model::model::Compute;
 use gfm_pipe_model::model::files::input_files;
 use gfm_pipe_model::ops::AggregateFunc;
@@ -151,8 +151,8 @@ impl Common {
             let problem = Problem::at("train.path", "`sparse` is for the aggregates sum and mean");
             out.push(problem.hint("leave it at auto, which is dense for max, min and pna"));
         }
-        if let Some((why, hint)) = unfit(aggregate).filter(|_| self.divides_graphs()) {
-            out.push(Problem::at("train.divide", why).hint(hint));
+        if let Some(why) = unsupported(aggregate).filter(|_| self.divides_graphs()) {
+            out.push(Problem::at("train.divide", why.problem).hint(why.hint));
         }
         out
     }

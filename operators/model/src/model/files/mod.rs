@@ -1,9 +1,10 @@
-//! Models as files outside the store: weights of other programs come in, ours go out.
+//! Models as files outside the store: reads weights of other programs, and writes files for them.
 //!
-//! A folder as the reference saves one (`config.json` beside `model.pth` or `model.safetensors`),
-//! or one file of weights: a PyTorch `.pth`, `.safetensors`, or a `.parquet` with the columns of a
-//! `model` artifact's `weights`. Invariant: whatever the bytes, reading gives tensors of finite
-//! values, or an error that names the file; no tensor is larger than the file it comes from.
+//! A model is a folder as the reference saves one (`config.json` beside `model.pth` or
+//! `model.safetensors`), or one file of weights: a PyTorch `.pth`, `.safetensors`, or a `.parquet`
+//! with the columns of a `model` artifact's `weights`. Invariant: whatever the bytes are, reading
+//! returns tensors of finite values or an error that names the file, and no tensor is larger than
+//! the file it comes from.
 
 mod pth;
 mod reference;
@@ -23,33 +24,33 @@ use super::{Class, ModelConfig, Params};
 pub use pth::write_pth;
 pub use reference::{Encoder, config_json};
 
-/// The configuration that stands beside weights, or in them.
+/// The configuration from a file beside the weights, or from the file of weights itself.
 #[derive(Debug, Clone)]
 pub struct GivenConfig {
     /// Class of the model.
     pub class: Class,
-    /// Its dimensions.
+    /// Dimensions and switches of the network.
     pub entity_model: ModelConfig,
     /// Width of text embeddings.
     pub text_dim: usize,
-    /// Name of the text encoder, where it is said.
+    /// Name of the text encoder, if the configuration has it.
     pub encoder: Option<String>,
-    /// That encoder's digest, where one of our files says it.
+    /// Digest of that encoder. Only files that gfm-pipe wrote have it.
     pub encoder_digest: Option<String>,
-    /// What was said there that means nothing to a model, by key.
+    /// Keys in the configuration that have no effect.
     pub ignored: Vec<String>,
 }
 
-/// Weights from a file, under the reference's names.
+/// Weights from a file, with the reference's names.
 #[derive(Debug, Clone)]
 pub struct GivenModel {
     /// The file of weights, as the user wrote its path.
     pub file: PathBuf,
     /// Tensors by name, f32.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Their configuration, where there is one.
+    /// The configuration, if there is one.
     pub config: Option<GivenConfig>,
-    /// What was done to them on the way, for the user.
+    /// Which changes were made to the names of tensors, for the user.
     pub note: Option<String>,
 }
 
@@ -76,7 +77,7 @@ fn form(path: &Path) -> Form {
     }
 }
 
-/// The files that stand for a checkpoint: their content belongs into the key.
+/// The files that a checkpoint may consist of. Their content is part of a stage's key.
 pub fn input_files(path: &Path) -> Vec<InputFile> {
     let file = |path: PathBuf, required| InputFile::new(path, required);
     match form(path) {
@@ -95,7 +96,7 @@ pub fn input_files(path: &Path) -> Vec<InputFile> {
 /// Reads weights: `path` as the user wrote it, relative to `base`.
 ///
 /// # Errors
-/// When there is nothing, or what is there is no model; the error names the file.
+/// When there is no file, or when a file is not a usable model. The error names the file.
 pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
     let exists = |p: &Path| base.join(p).is_file();
     let files = match form(path) {
@@ -110,29 +111,31 @@ pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
         all.push((file, read_weights(base, file)?));
     }
     let mut all = all.into_iter();
-    let Some((file, (tensors, mut own, note))) = all.next() else {
+    let Some((file, weights)) = all.next() else {
         return Err(
             OpError::new(format!("there is neither {PTH} nor {SAFETENSORS} in it"))
                 .file(path)
-                .hint("a model on a hub is not fetched here: put its config.json and model.pth into a folder"),
+                .hint("models on a hub are not downloaded here: put config.json and model.pth of the model into a folder"),
         );
     };
-    for (other, (theirs, config, _)) in all {
-        // Left there by different exports, one of them is stale, and nothing says which.
-        if !same(&tensors, &theirs) {
+    let mut own = weights.config;
+    for (other, theirs) in all {
+        // They come from different exports. One of them is stale, and nothing says which.
+        if !same(&weights.tensors, &theirs.tensors) {
             return Err(OpError::new(format!(
-                "{} beside it holds other weights",
+                "{} beside it has other weights",
                 other.file_name().unwrap_or_default().to_string_lossy()
             ))
             .file(file)
-            .hint("remove the one that is not meant"));
+            .hint("remove the file that you do not want to use"));
         }
-        own = own.or(config);
+        own = own.or(theirs.config);
     }
     let beside = file.with_file_name(CONFIG);
     let mut config = own.clone();
     if exists(&beside) {
-        // What stands beside counts; the digest of the encoder it names stands in our own files only.
+        // The file beside the weights takes precedence. It cannot have the digest of the encoder,
+        // so that comes from the weights if they name the same encoder.
         let mut read = read_config(base, &beside)?;
         if let Some(own) = own.filter(|o| o.encoder == read.encoder) {
             read.encoder_digest = own.encoder_digest;
@@ -141,42 +144,53 @@ pub fn read_checkpoint(base: &Path, path: &Path) -> OpResult<GivenModel> {
     }
     Ok(GivenModel {
         file: file.clone(),
-        tensors,
+        tensors: weights.tensors,
         config,
-        note,
+        note: weights.note,
     })
 }
 
-/// Weights of a file, the configuration in it, and what was done to them.
-type Read = (Tensors, Option<GivenConfig>, Option<String>);
+/// The content of one file of weights.
+struct WeightsFile {
+    tensors: Tensors,
+    /// The configuration inside the file.
+    config: Option<GivenConfig>,
+    /// See [`GivenModel::note`].
+    note: Option<String>,
+}
 
-fn read_weights(base: &Path, file: &Path) -> OpResult<Read> {
-    const UNKNOWN: &str = "it is damaged or cut off, or none of .pth, .safetensors, .parquet or a folder with config.json and model.pth";
+fn read_weights(base: &Path, file: &Path) -> OpResult<WeightsFile> {
+    const UNKNOWN: &str = "the file is damaged or incomplete, or its format is not .pth, .safetensors or .parquet; a folder needs config.json and model.pth";
     let bad = |e: Refused| {
         let hint = e.hint.unwrap_or_else(|| UNKNOWN.to_owned());
-        OpError::new(format!("no usable weights: {}", e.problem))
+        OpError::data(format!("no usable weights: {}", e.problem))
             .file(file)
             .hint(hint)
     };
-    let read = || -> Result<Read, Refused> {
+    let read = || -> Result<WeightsFile, Refused> {
         let full = base.join(file);
-        let (tensors, own) = match form(file) {
+        let (tensors, config) = match form(file) {
             Form::Safetensors => read_safetensors(&full)?,
             Form::Parquet => (read_parquet(&full)?, None),
-            // A training's checkpoint has the weights under this key, beside its optimizer.
+            // The reference's training checkpoints have the weights under this key, beside the
+            // optimizer's state.
             Form::Pth | Form::Folder => (read_archive(&full, Some("model"))?, None),
         };
         if tensors.is_empty() {
-            return Err(Refused::new("it holds no tensors"));
+            return Err(Refused::new("it has no tensors"));
         }
         let (tensors, note) = unwrapped(tensors)?;
         let tensors = tensors.into_iter().map(|(name, t)| Ok((name, to_f32(&t)?)));
-        Ok((tensors.collect::<Result<_, Refused>>()?, own, note))
+        Ok(WeightsFile {
+            tensors: tensors.collect::<Result<_, Refused>>()?,
+            config,
+            note,
+        })
     };
     read().map_err(bad)
 }
 
-/// Whether two files hold the same tensors, bit for bit.
+/// Whether two files have the same tensors, bit for bit.
 fn same(a: &Tensors, b: &Tensors) -> bool {
     let bits = |t: &Tensor| -> Option<Vec<u32>> {
         let values: Vec<f32> = crate::tensor::to_f32(t).ok()?;
@@ -197,9 +211,9 @@ fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
     let text = String::from_utf8(bytes)
         .map_err(|e| OpError::wrap("it is not UTF-8 text", e).file(file))?;
     reference::parse_config(&text).map_err(|e| {
-        OpError::new(format!("no usable configuration: {e}"))
+        OpError::data(format!("no usable configuration: {e}"))
             .file(file)
-            .hint("it is read as GFM-RAG writes it: model_config with entity_model and rel_emb_dim")
+            .hint("the file must be as GFM-RAG writes it: model_config with entity_model and rel_emb_dim")
     })
 }
 

@@ -1,8 +1,9 @@
-//! PyTorch's `.pth`: a zip archive with a pickle of `{"model": {name: tensor}}`, and the tensors' bytes beside it.
+//! Writes PyTorch's `.pth`: a zip archive with a pickle of `{"model": {name: tensor}}`, and the
+//! bytes of the tensors beside it.
 //!
-//! Only writing is here (reading: `gfm-pipe-weights`). It is the small part of pickle's protocol 2
-//! that `torch.load(weights_only=True)` takes: a dictionary of dense f32 tensors, each a view of a
-//! storage of its own. The same tensors give the same bytes.
+//! `gfm-pipe-weights` reads such files. This module writes the small part of pickle's protocol 2
+//! that `torch.load(weights_only=True)` accepts: a dictionary of dense f32 tensors, each with its
+//! own storage. The same tensors always make the same bytes.
 
 use std::io::{Cursor, Write};
 
@@ -13,7 +14,7 @@ use crate::model::Params;
 use crate::tensor::to_f32 as values;
 use crate::tensor_error;
 
-/// The bytes of `model.pth` with these parameters.
+/// The bytes of a `model.pth` with these parameters.
 ///
 /// # Errors
 /// When the archive cannot be written.
@@ -43,7 +44,8 @@ pub fn write_pth(params: &Params) -> OpResult<Vec<u8>> {
     Ok(done.into_inner())
 }
 
-/// `{"model": {name: tensor, …}}`, the tensors by shape; storage i holds tensor i.
+/// The pickle of `{"model": {name: tensor, …}}` for tensors of these names and shapes. Tensor i is
+/// in storage i.
 fn pickle(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     let mut p = Pickle(vec![0x80, 2]);
     p.0.push(b'}');
@@ -53,7 +55,7 @@ fn pickle(tensors: &[(&str, &[usize])]) -> Vec<u8> {
         p.text(name);
         p.tensor(i, shape);
     }
-    // The inner dictionary's items; the outer one's only item; the end.
+    // Sets the items of the inner dictionary, sets the only item of the outer one, and ends.
     p.0.extend(b"us.");
     p.0
 }
@@ -106,7 +108,7 @@ impl Pickle {
         self.int(0);
         self.ints(shape);
         self.ints(&strides);
-        // False, an empty OrderedDict; the arguments end, the call.
+        // False and an empty OrderedDict; then the end of the arguments and the call.
         self.0.extend(b"\x89ccollections\nOrderedDict\n)RtR");
     }
 }

@@ -1,7 +1,7 @@
-//! `config.json` as the reference's `save_pretrained` writes it, read and written.
+//! Reads and writes `config.json` as the reference's `save_pretrained` does.
 //!
-//! What the file leaves out has the defaults of the reference's classes, which are not those of its configuration files:
-//! no shortcut, no layer norm.
+//! Keys that the file leaves out have the defaults of the reference's classes, which differ from
+//! those of its configuration files: no shortcut and no layer norm.
 
 use gfm_pipe_api::schema::as_switch;
 use serde_json::{Map, Value, json};
@@ -13,13 +13,13 @@ use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 /// The text encoder, for `text_emb_model_config`.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    /// Its name on a hub, or ours.
+    /// Its name on a hub, or its name in gfm-pipe.
     pub name: String,
-    /// Other keys of the reference's encoder class: normalize, query_instruct, …
+    /// Other keys of the reference's encoder class, such as normalize and query_instruct.
     pub settings: Map<String, Value>,
 }
 
-/// Keys of the entity model that mean nothing for weights or scores here.
+/// Keys of the entity model that have no effect on weights or scores.
 const WITHOUT_EFFECT: [&str; 5] = [
     "_target_",
     "dependent",
@@ -28,7 +28,10 @@ const WITHOUT_EFFECT: [&str; 5] = [
     "num_relation",
 ];
 
-/// Reads a `config.json`; the error says what is wrong with it.
+/// Reads a `config.json`.
+///
+/// # Errors
+/// What is wrong with it.
 pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
     let root: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let model = object(&root, "model_config")?;
@@ -62,7 +65,7 @@ pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
         num_mlp_layer: count(entity, "num_mlp_layer")?.unwrap_or(2),
         ..ModelConfig::new(input_dim, hidden)
     };
-    config.possible()?;
+    config.validate()?;
     let known = [
         "input_dim",
         "hidden_dims",
@@ -145,13 +148,13 @@ fn object<'a>(value: &'a Value, key: &str) -> Result<&'a Map<String, Value>, Str
 
 fn text_of<'a>(map: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
     let value = map.get(key).and_then(Value::as_str);
-    value.ok_or_else(|| format!("{key} is no text"))
+    value.ok_or_else(|| format!("{key} is not a text"))
 }
 
 fn whole(value: &Value) -> Result<usize, String> {
     let n = value.as_u64().filter(|n| (1..=65_536).contains(n));
     n.map(|n| n as usize)
-        .ok_or_else(|| format!("{value} is no dimension"))
+        .ok_or_else(|| format!("{value} is not a dimension (a whole number from 1 to 65536)"))
 }
 
 fn count(map: &Map<String, Value>, key: &str) -> Result<Option<usize>, String> {
@@ -161,7 +164,7 @@ fn count(map: &Map<String, Value>, key: &str) -> Result<Option<usize>, String> {
         .map_err(|e| format!("{key}: {e}"))
 }
 
-/// A switch as YAML 1.1 and 1.2 readers leave it: a boolean, or the word.
+/// A switch as readers of YAML 1.1 and 1.2 write it: a boolean, or a word such as `yes`.
 fn switch(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
     match map.get(key) {
         None => Ok(false),

@@ -1,4 +1,5 @@
-//! `tests/parity/wheel` was saved by GFM-RAG 1.0.0 with the weights of two parity cases (scripts/check-export).
+//! GFM-RAG 1.0.0 saved `tests/parity/wheel`, with the weights of two parity cases
+//! (scripts/check-export).
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use candle_core::Device;
@@ -78,11 +79,11 @@ fn parity_wheel_folders_are_read() {
 fn parity_wheel_training_checkpoints_are_read_without_their_optimizer() {
     let given = read("wheel/query/model_best.pth").unwrap();
     assert_same(&given.tensors, &safetensors_of("kgc_small"));
-    assert!(given.config.is_some(), "config.json lies beside it");
+    assert!(given.config.is_some(), "config.json is beside it");
 }
 
 #[test]
-fn what_is_written_is_read_back_bit_for_bit() {
+fn written_weights_are_read_back_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
     let params = retriever();
     let config = StoredConfig::new(&params, &origin());
@@ -111,15 +112,15 @@ fn what_is_written_is_read_back_bit_for_bit() {
 
 #[test]
 fn the_archive_is_the_one_pytorch_loaded() {
-    // The digest of an archive that `torch.load(weights_only=True)` and the package took (scripts/check-export): a change of
-    // the bytes is to be tried there again.
+    // The digest of an archive that `torch.load(weights_only=True)` and the package could read. If
+    // the bytes change, run scripts/check-export again.
     let bytes = write_pth(&retriever()).unwrap();
     assert_eq!(bytes, write_pth(&retriever()).unwrap());
     let digest = blake3::hash(&bytes).to_hex();
     assert_eq!(&digest[..16], PYTORCH_LOADED);
 }
 
-/// Start of the digest.
+/// The first digits of the digest.
 const PYTORCH_LOADED: &str = "d1f6b21f31500967";
 
 #[test]
@@ -150,7 +151,7 @@ fn configurations_are_written_as_they_are_read() {
 }
 
 #[test]
-fn what_a_configuration_leaves_out_has_the_defaults_of_the_classes() {
+fn keys_left_out_have_the_defaults_of_the_classes() {
     let text = r#"{"model_config": {"_target_": "gfmrag.models.QueryGNN", "rel_emb_dim": 4,
         "entity_model": {"input_dim": 4, "hidden_dims": [4], "layer_norm": "yes", "dependent": false, "zebra": 1}}}"#;
     let c = reference::parse_config(text).unwrap();
@@ -177,7 +178,7 @@ fn a_folder_without_a_model_says_what_to_put_there() {
     std::fs::write(dir.path().join("a.safetensors"), b"no").unwrap();
     assert!(error("a.safetensors").starts_with("a.safetensors: no usable weights: "));
     let deep = "{\"a\":".repeat(200_000);
-    for (text, said) in [
+    for (text, message) in [
         ("{", "EOF"),
         ("{}", "it has no model_config"),
         (deep.as_str(), "recursion limit"),
@@ -191,7 +192,7 @@ fn a_folder_without_a_model_says_what_to_put_there() {
         ),
     ] {
         let why = reference::parse_config(text).unwrap_err();
-        assert!(why.contains(said), "{why}");
+        assert!(why.contains(message), "{why}");
     }
 }
 
@@ -220,7 +221,7 @@ fn damaged_files_are_errors() {
             match round % 3 {
                 0 => bad.truncate(at),
                 1 => bad[at] ^= 0xff,
-                // The directory and the pickle are at the ends.
+                // The directory and the pickle are near the two ends.
                 _ => {
                     let near = at % 2000;
                     let n = bad.len();
@@ -228,7 +229,7 @@ fn damaged_files_are_errors() {
                 }
             }
             std::fs::write(dir.path().join(name), &bad).unwrap();
-            // Some damage is in the values of a tensor, which nothing can see; none may panic.
+            // Damage to the values of a tensor cannot be detected. No damage may cause a panic.
             if let Err(e) = read_checkpoint(dir.path(), Path::new(name)) {
                 assert!(e.to_string().starts_with(name), "{e}");
             }
@@ -237,7 +238,7 @@ fn damaged_files_are_errors() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_refused_by_name_whatever_the_file() {
+fn weights_that_are_not_finite_are_refused_by_name_in_every_format() {
     let dir = tempfile::tempdir().unwrap();
     let mut params = retriever();
     let name = "entity_model.layers.1.linear.bias";
@@ -263,7 +264,7 @@ fn weights_that_are_no_numbers_are_refused_by_name_whatever_the_file() {
             format!("{file}: no usable weights: `{name}` holds NaN at [3]")
         );
     }
-    // As a stage's model, and as anything else that becomes parameters.
+    // So are those of a stage's model, and of anything else that becomes parameters.
     let tensors = params.to_map();
     let e = Params::from_tensors(params.class, &params.config, params.text_dim, tensors);
     let e = e.unwrap_err().to_string();
@@ -274,7 +275,7 @@ fn weights_that_are_no_numbers_are_refused_by_name_whatever_the_file() {
 }
 
 #[test]
-fn names_of_wrapped_modules_are_understood_and_said() {
+fn names_of_wrapped_modules_are_unwrapped_with_a_note() {
     let dir = tempfile::tempdir().unwrap();
     let params = retriever();
     let wrapped: Vec<(String, &Tensor)> = params
@@ -289,17 +290,17 @@ fn names_of_wrapped_modules_are_understood_and_said() {
 }
 
 #[test]
-fn pointers_and_other_formats_are_named_with_a_way_out() {
+fn git_lfs_pointers_are_errors_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7\n";
     for file in ["a.pth", "a.safetensors", "a.parquet"] {
         std::fs::write(dir.path().join(file), pointer).unwrap();
         let e = read_checkpoint(dir.path(), Path::new(file)).unwrap_err();
-        let said = format!("{file}: no usable weights: it is a Git LFS pointer");
-        assert!(e.to_string().starts_with(&said), "{e}");
+        let message = format!("{file}: no usable weights: it is a Git LFS pointer");
+        assert!(e.to_string().starts_with(&message), "{e}");
         assert!(e.advice().unwrap().contains("git lfs pull"));
     }
-    // As a configuration beside weights.
+    // A pointer instead of the configuration beside weights.
     std::fs::write(dir.path().join("config.json"), pointer).unwrap();
     let bytes = write_pth(&retriever()).unwrap();
     std::fs::write(dir.path().join("model.pth"), bytes).unwrap();

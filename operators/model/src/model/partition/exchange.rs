@@ -1,5 +1,5 @@
-//! States of own nodes for those that have copies of them, gradients of copies for those that have the nodes, and scores for all; and how
-//! much was sent.
+//! What ranks send each other: states to the ranks that have copies, gradients of copies to the
+//! owners, and scores to all. Counts the bytes that were sent.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::buffers::Buffer;
 use crate::model::forward;
 use crate::model::passes::Taped;
 
-/// Numbers that ranks send each other.
+/// Element types that ranks can send each other.
 pub(super) trait Number: Taped {
     fn message(numbers: &[Self]) -> Vec<u8>;
     fn read(message: &[u8], count: usize) -> OpResult<Vec<Self>>;
@@ -41,28 +41,28 @@ macro_rules! number {
 number!(f32, F32);
 number!(f64, F64);
 
-/// Bytes a rank sent to others, since the model was made.
+/// Bytes that a rank sent to others since the model was created.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Of each layer.
+    /// Bytes for each layer.
     pub layers: Vec<LayerTraffic>,
-    /// To find out which states matter; nothing where all are computed.
+    /// Bytes to find out which states matter; 0 if all states are computed.
     pub reach: u64,
-    /// Scores.
+    /// Bytes of scores.
     pub scores: u64,
 }
 
-/// Bytes sent for one layer. States before the first one are known everywhere: it has none.
+/// Bytes sent for one layer. The first layer has none: all ranks know the states before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerTraffic {
-    /// States the layer sees.
+    /// Bytes of the states that the layer reads.
     pub forward: u64,
-    /// Their gradients.
+    /// Bytes of their gradients.
     pub backward: u64,
 }
 
 impl Traffic {
-    /// Adds another model's.
+    /// Adds the bytes of another model or rank.
     pub fn add(&mut self, other: &Traffic) {
         let layers = self.layers.len().max(other.layers.len());
         self.layers.resize(layers, LayerTraffic::default());
@@ -74,13 +74,13 @@ impl Traffic {
         self.scores += other.scores;
     }
 
-    /// All of it.
+    /// All bytes together.
     pub fn total(&self) -> u64 {
         let layers = self.layers.iter().map(|l| l.forward + l.backward);
         layers.sum::<u64>() + self.reach + self.scores
     }
 
-    /// What all ranks sent together. All of them must ask.
+    /// The sum over all ranks. All of them must call this.
     ///
     /// # Errors
     /// See [`Collective`].
@@ -93,7 +93,7 @@ impl Traffic {
     }
 }
 
-/// One rank's side of what is sent.
+/// One rank's end of the communication.
 pub(super) struct Exchange<'a> {
     pub part: &'a Part,
     pub ranks: &'a dyn Collective,
@@ -102,10 +102,10 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// # Errors
-    /// When the part is not this rank's.
+    /// When the part belongs to another rank.
     pub fn new(part: &'a Part, ranks: &'a dyn Collective, layers: usize) -> OpResult<Self> {
         if part.rank() != ranks.rank() || part.partition().ranks() != ranks.size() {
-            return Err(OpError::new(format!(
+            return Err(OpError::internal(format!(
                 "the part of rank {} of {} is used on rank {} of {}",
                 part.rank(),
                 part.partition().ranks(),
@@ -129,11 +129,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Traffic) -> R) -> R {
-        // Only counters: as good as they were when somebody panicked.
+        // Counters stay valid when another thread panics.
         f(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends messages, and counts what goes to others.
+    /// Sends one message to each rank, returns those received, and counts the bytes that go to
+    /// others.
     pub fn send(
         &self,
         messages: Vec<Vec<u8>>,
@@ -146,22 +147,23 @@ impl<'a> Exchange<'a> {
         self.ranks.exchange(messages)
     }
 
-    /// Sums of scores over ranks, in place.
+    /// Sums scores over ranks, in place.
     pub fn sum_scores<T: Number>(&self, scores: &mut [T]) -> OpResult<()> {
         let (size, rank) = (self.ranks.size(), self.ranks.rank());
-        // What others add up of these, and to each of them what this rank adds up.
+        // This rank sends the others what they add up, and then to each of them the part that it
+        // adds up itself.
         let mine = gfm_pipe_api::ranks::part(scores.len(), rank, size).len();
         let sent = (scores.len() - mine + mine * (size - 1)) * size_of::<T>();
         self.with(|traffic| traffic.scores += sent as u64);
         self.ranks.all_reduce(T::to_sum(scores))
     }
 
-    /// Scores of all nodes `[B, N]` from those of own nodes, `[B, own]`.
+    /// Scores of all nodes, `[B, N]`, from the scores of own nodes, `[B, own]`.
     pub fn all_scores<T: Number>(&self, queries: usize, own: &[T]) -> OpResult<Vec<T>> {
         let got = self.send(vec![T::message(own); self.ranks.size()], |t| &mut t.scores)?;
         let partition = self.part.partition();
         let mut counts = vec![0; got.len()];
-        // Of each node, its rank and its number there.
+        // The rank of each node, and its position among the nodes of that rank.
         let places = partition.owners().iter().map(|r| {
             let r = *r as usize;
             counts[r] += 1;
@@ -180,7 +182,7 @@ impl<'a> Exchange<'a> {
 }
 
 impl<T: Number> forward::Exchange<T> for Exchange<'_> {
-    /// States of own nodes come first, then copies as their ranks send them.
+    /// States of own nodes come first, then copies in the order of their ranks.
     fn states(&self, layer: usize, rows: &Rows, own: &[T], width: usize) -> OpResult<Buffer<T>> {
         let messages = self.part.to().iter().map(|nodes| {
             let mut out = Vec::new();
@@ -201,7 +203,7 @@ impl<T: Number> forward::Exchange<T> for Exchange<'_> {
         Ok(out)
     }
 
-    /// In the order of ranks, the gradients that these computed of their copies.
+    /// Adds in the order of ranks, so that sums do not depend on timing.
     fn gradients(
         &self,
         layer: usize,

@@ -1,24 +1,28 @@
-//! Graphs that one machine does not hold: each rank holds the states of some nodes, for training and inference.
+//! Training and inference on graphs that are too large for one machine: each rank holds the states
+//! of some of the nodes.
 //!
-//! A [`Partition`] says which rank holds which node. A rank's [`Part`] has the edges into its own nodes; the states of others' nodes that send
-//! along them are copies, which their ranks send before each layer but the first. Backwards, gradients of copies go home and are added
-//! there. A rank computes a layer's rows of its own nodes only: the linear maps, the messages and the head are shared out, nothing is
-//! computed twice.
+//! A [`Partition`] says which rank owns which node. A rank's [`Part`] has the edges into the nodes
+//! that it owns. For senders that belong to another rank it has copies of their states, which that
+//! rank sends before each layer except the first. In the backward pass, the gradients of copies
+//! return to the owner, which adds them up. A rank computes only the rows of its own nodes: the
+//! linear maps, the messages and the head are divided among the ranks, and nothing is computed
+//! twice.
 //!
-//! Every gradient of a parameter is this rank's share of it, and their sum over ranks is the whole ([`sum_grads`]). Scores are those of one
-//! rank, up to the order of sums.
+//! The gradient of a parameter on one rank is that rank's share; the sum over ranks is the gradient
+//! ([`sum_grads`]). Scores are those of a single rank, up to the order of sums.
 //!
-//! What a rank holds: states of its nodes and of copies, for each layer; the edges into its nodes; of the whole graph four bytes a node, and the
-//! structure while it cuts its part. Scores are on every rank, because losses are functions of all of them.
+//! A rank holds the states of its nodes and copies for each layer, the edges into its nodes, and
+//! four bytes per node of the whole graph. While it cuts its part, it also holds the structure of
+//! the whole graph. All scores are on every rank, because losses depend on all of them.
 //!
 //! All ranks call the same functions in the same order, with the same queries.
 
 mod exchange;
+mod hops;
 mod models;
-mod network;
 mod part;
 mod partitioner;
-mod reach;
+mod pass;
 mod rows;
 
 pub use exchange::{LayerTraffic, Traffic};

@@ -1,4 +1,5 @@
-//! The two models on a partitioned graph: as [`crate::model::QueryGnn`] and [`crate::model::Retriever`], on every rank at once.
+//! The two models on a partitioned graph: [`crate::model::QueryGnn`] and
+//! [`crate::model::Retriever`], computed by all ranks together.
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
@@ -6,12 +7,12 @@ use gfm_pipe_api::ranks::Collective;
 
 use super::Part;
 use super::exchange::{Exchange, Number, Traffic};
-use super::network::{PartNetwork, PartTape};
+use super::pass::{PartNetwork, PartTape};
 use crate::graph::Graph;
-use crate::model::forward::Queries;
+use crate::model::forward::QueryStart;
 use crate::model::network::Network;
+use crate::model::retriever::QuestionStart;
 use crate::model::{Compute, Grads, Params, Question, TailQuery, query_gnn, retriever};
-use crate::ops::Seeds;
 use crate::tensor::tensor;
 use crate::tensor_error;
 
@@ -22,14 +23,14 @@ pub struct PartitionedGnn<'a> {
     embeddings: &'a Tensor,
 }
 
-/// Entity scores of questions on one rank's part.
+/// Scores of entities for questions on one rank's part.
 pub struct PartitionedRetriever<'a> {
     inner: PartNetwork<'a>,
     /// Embeddings of relation names, `[2R, text]`.
     embeddings: &'a Tensor,
 }
 
-/// Memory of [`PartitionedGnn::forward`].
+/// The results of [`PartitionedGnn::forward`].
 pub struct LinkPass {
     tape: PartTape,
     /// Scores of the candidates, `[B, M]`, the same on every rank.
@@ -37,21 +38,22 @@ pub struct LinkPass {
     queries: Vec<TailQuery>,
 }
 
-/// Memory of [`PartitionedRetriever::forward`].
+/// The results of [`PartitionedRetriever::forward`].
 pub struct QuestionPass {
     tape: PartTape,
     /// Scores of all nodes, `[B, N]`, the same on every rank.
     pub scores: Tensor,
-    questions: Tensor,
+    /// Embeddings of the questions, `[B, text]`.
+    texts: Tensor,
 }
 
-/// What both models have.
+/// The constructor and the settings, which both models share.
 macro_rules! settings {
     () => {
         /// The model on this rank's part of the graph.
         ///
         /// # Errors
-        /// When the part is not this rank's.
+        /// When the part belongs to another rank.
         pub fn new(
             params: &'a Params,
             part: &'a Part,
@@ -71,14 +73,14 @@ macro_rules! settings {
             })
         }
 
-        /// On the part without some edges: what [`Part::without`] gave.
+        /// Uses the part's graph without some edges, as [`Part::without`] returns it.
         #[must_use]
         pub fn on(mut self, graph: &'a Graph) -> Self {
             self.inner.network.graph = graph;
             self
         }
 
-        /// See [`Network::compute`]; over whole tensors there is nothing here, and all states are computed.
+        /// See [`Network::compute`].
         #[must_use]
         pub fn compute(mut self, compute: Compute) -> Self {
             self.inner.network.compute = compute;
@@ -92,7 +94,7 @@ macro_rules! settings {
             self
         }
 
-        /// What this rank sent so far.
+        /// The bytes that this rank has sent so far.
         pub fn traffic(&self) -> Traffic {
             self.inner.exchange.sent()
         }
@@ -100,7 +102,7 @@ macro_rules! settings {
 }
 
 impl LinkPass {
-    /// States this rank computed, of all there are of its nodes: layers x queries x nodes.
+    /// States that this rank computed, as a share of layers x queries x own nodes.
     pub fn share(&self) -> f64 {
         self.tape.tape.share()
     }
@@ -116,23 +118,20 @@ impl QuestionPass {
 impl<'a> PartitionedGnn<'a> {
     settings!();
 
-    fn start(&self, queries: &[TailQuery]) -> OpResult<(Tensor, Tensor, Seeds)> {
+    fn start(&self, queries: &[TailQuery]) -> OpResult<QueryStart> {
         let (params, nodes) = (self.inner.network.params, self.inner.exchange.part.nodes());
         query_gnn::start(params, self.embeddings, queries, nodes).map_err(tensor_error)
     }
 
-    /// Scores of candidate tails, the same number for every query; all in ids of the whole graph.
+    /// Scores of candidate tails, the same number for every query. Queries and candidates are ids
+    /// of the whole graph.
     ///
     /// # Errors
-    /// When ids are outside the graph, the aggregate is none that adds, or ranks cannot talk.
+    /// When ids are outside the graph, when the aggregate is neither sum nor mean, or when the
+    /// connection to a rank fails.
     pub fn forward(&self, queries: &[TailQuery], candidates: &[Vec<u32>]) -> OpResult<LinkPass> {
-        let (relations, vectors, seeds) = self.start(queries)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        let (scores, tape) = self.inner.scores(&start, Some(candidates))?;
+        let start = self.start(queries)?;
+        let (scores, tape) = self.inner.scores(&start.queries(), Some(candidates))?;
         Ok(LinkPass {
             tape,
             scores,
@@ -145,19 +144,15 @@ impl<'a> PartitionedGnn<'a> {
     /// # Errors
     /// See [`PartitionedGnn::forward`].
     pub fn score_all(&self, queries: &[TailQuery]) -> OpResult<Tensor> {
-        let (relations, vectors, seeds) = self.start(queries)?;
-        self.inner.score_all(&Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        })
+        self.inner.score_all(&self.start(queries)?.queries())
     }
 
-    /// This rank's share of the gradients of all parameters, from the gradient of the scores of all ranks: their sum is the gradient. The
-    /// pass's memory is used up.
+    /// This rank's share of the gradients of all parameters, from the gradient of all scores. The
+    /// sum of the shares over ranks is the gradient. Consumes the memory of the pass.
     ///
     /// # Errors
-    /// When shapes do not fit, the memory was used before, or ranks cannot talk.
+    /// When shapes do not fit, when the pass was used before, or when the connection to a rank
+    /// fails.
     pub fn backward(&self, pass: &mut LinkPass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.inner.gradients(&mut pass.tape, dscores)?;
         let params = self.inner.network.params;
@@ -168,32 +163,25 @@ impl<'a> PartitionedGnn<'a> {
 impl<'a> PartitionedRetriever<'a> {
     settings!();
 
-    fn start(&self, batch: &[Question<'_>]) -> OpResult<([Tensor; 3], Seeds)> {
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<QuestionStart> {
         let params = self.inner.network.params;
-        let run = || {
-            let relations = query_gnn::relation_states(params, self.embeddings)?;
-            let (query, text, seeds) = retriever::start(params, batch)?;
-            Ok(([relations, query, text], seeds))
-        };
-        run().map_err(tensor_error)
+        let relations = query_gnn::relation_states(params, self.embeddings);
+        let start = relations.and_then(|relations| retriever::start(params, relations, batch));
+        start.map_err(tensor_error)
     }
 
-    /// Scores of all nodes, with a tape. Seeds are in ids of the whole graph.
+    /// Scores of all nodes, with a tape. Seeds are ids of the whole graph.
     ///
     /// # Errors
-    /// When embeddings have another width than the model's, seeds are outside the graph, the aggregate is none that adds, or ranks cannot talk.
+    /// When the embeddings do not have the width that the model expects, when seeds are outside the
+    /// graph, when the aggregate is neither sum nor mean, or when the connection to a rank fails.
     pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<QuestionPass> {
-        let ([relations, vectors, questions], seeds) = self.start(batch)?;
-        let start = Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        };
-        let (scores, tape) = self.inner.scores(&start, None)?;
+        let QuestionStart { start, texts } = self.start(batch)?;
+        let (scores, tape) = self.inner.scores(&start.queries(), None)?;
         Ok(QuestionPass {
             tape,
             scores,
-            questions,
+            texts,
         })
     }
 
@@ -202,30 +190,26 @@ impl<'a> PartitionedRetriever<'a> {
     /// # Errors
     /// See [`PartitionedRetriever::forward`].
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
-        let ([relations, vectors, _], seeds) = self.start(batch)?;
-        self.inner.score_all(&Queries {
-            relations: &relations,
-            vectors: &vectors,
-            seeds: &seeds,
-        })
+        let start = self.start(batch)?.start;
+        self.inner.score_all(&start.queries())
     }
 
-    /// This rank's share of the gradients of all parameters, from the gradient of the scores of all ranks: their sum is the gradient. The
-    /// pass's memory is used up.
+    /// See [`PartitionedGnn::backward`].
     ///
     /// # Errors
-    /// When shapes do not fit, the memory was used before, or ranks cannot talk.
+    /// See [`PartitionedGnn::backward`].
     pub fn backward(&self, pass: &mut QuestionPass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.inner.gradients(&mut pass.tape, dscores)?;
         let params = self.inner.network.params;
-        retriever::grads(network, self.embeddings, &pass.questions, params).map_err(tensor_error)
+        retriever::grads(network, self.embeddings, &pass.texts, params).map_err(tensor_error)
     }
 }
 
-/// Turns shares of gradients into their sums over ranks, which all of them get. All must ask, with the same parameters.
+/// Replaces shares of gradients by their sums over ranks. All ranks must call this, with the same
+/// parameters.
 ///
 /// # Errors
-/// When ranks cannot talk, or do not compute the same.
+/// When the connection to a rank fails, or when ranks call it with different parameters.
 pub fn sum_grads(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
     if grads
         .named()
@@ -238,7 +222,7 @@ pub fn sum_grads(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
     }
 }
 
-/// All in one message, in the order of names.
+/// Sends all gradients in one message, in the order of names.
 fn sum_typed<T: Number>(grads: &mut Grads, ranks: &dyn Collective) -> OpResult<()> {
     let mut numbers: Vec<T> = Vec::new();
     for share in grads.named().values() {

@@ -1,4 +1,5 @@
-//! Which rank holds which node: as much work on each, few edges between them.
+//! Decides which rank owns which node, so that all ranks have about the same work and few edges run
+//! between them.
 
 use std::collections::VecDeque;
 
@@ -7,43 +8,47 @@ use serde::Serialize;
 
 use crate::graph::Graph;
 
-/// Nobody's yet.
+/// Owner of a node that has none yet.
 const NOBODY: u32 = u32::MAX;
-/// A rank's share of the work may be above the mean by one part in this many.
+/// The work of a rank may exceed the mean by the mean divided by this.
 const SLACK: u64 = 32;
-/// Times the nodes are streamed after the first.
+/// How often the nodes are streamed again after the first pass.
 const PASSES: usize = 10;
 
-/// Which rank holds each node of a graph. A function of the graph alone, so that ranks find the same without talking.
+/// Which rank owns each node of a graph. It depends only on the graph, so all ranks compute the
+/// same without communication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     owner: Vec<u32>,
     ranks: usize,
 }
 
-/// What a partition costs.
+/// The size of a partition's parts, and the number of edges between them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cut {
-    /// Nodes of each rank.
+    /// Number of nodes of each rank.
     pub nodes: Vec<usize>,
-    /// Edges into the nodes of each rank, inverses included: messages it computes.
+    /// Number of edges into the nodes of each rank, inverses included: the messages that it
+    /// computes.
     pub edges: Vec<usize>,
-    /// Nodes of other ranks whose states each rank has copies of.
+    /// Number of nodes of other ranks that each rank has copies of.
     pub halo: Vec<usize>,
-    /// Edges between nodes of different ranks.
+    /// Number of edges between nodes of different ranks.
     pub cut_edges: usize,
-    /// These, of all edges.
+    /// `cut_edges` as a share of all edges.
     pub share: f64,
 }
 
 impl Partition {
-    /// Nodes streamed in breadth-first order, each to the rank that holds most of its neighbours, times the room that is left there: linear
-    /// deterministic greedy (Stanton & Kliot, 2012, "Streaming graph partitioning for large distributed graphs"); then streamed again with
-    /// what is known of the nodes still to come (Nishimura & Ugander, 2013, "Restreaming graph partitioning"). The pass that cuts fewest edges
-    /// counts.
+    /// Streams the nodes in breadth-first order to the rank with the largest product of neighbours
+    /// of the node and room that is left. This is linear deterministic greedy (Stanton & Kliot,
+    /// 2012, "Streaming graph partitioning for large distributed graphs"). Then streams them again,
+    /// with the owners of later nodes known from the pass before (Nishimura & Ugander, 2013,
+    /// "Restreaming graph partitioning"). Returns the pass that cuts the fewest edges.
     ///
-    /// A rank's work is at most 1/32 above the mean, or one node's above it. Work is counted in edges; a node is worth as many as its linear
-    /// maps take at states of `width`.
+    /// The work of a rank exceeds the mean by at most 1/32, or by the work of one node. The unit of
+    /// work is an edge; the linear maps of a node count as several edges, depending on the `width`
+    /// of states.
     pub fn streamed(graph: &Graph, ranks: usize, width: usize) -> Self {
         let ranks = ranks.max(1);
         let work = works(graph, width);
@@ -61,14 +66,15 @@ impl Partition {
         Partition { owner, ranks }
     }
 
-    /// Nodes in the order of their ids, in blocks of about the same work as [`Partition::streamed`] counts it.
+    /// Divides the nodes in the order of their ids, in blocks of about the same work (see
+    /// [`Partition::streamed`]).
     pub fn blocks(graph: &Graph, ranks: usize, width: usize) -> Self {
         let ranks = ranks.max(1);
         let work = works(graph, width);
         let total: u64 = work.iter().sum();
         let mut before = 0;
         let owner = work.iter().map(|w| {
-            // A node belongs where its middle lies.
+            // The middle of a node's work decides which block it belongs to.
             let middle = u128::from(2 * before + w) * ranks as u128;
             before += w;
             (middle / u128::from(2 * total.max(1))) as u32
@@ -79,15 +85,15 @@ impl Partition {
         }
     }
 
-    /// A partition that somebody else made: the rank of each node.
+    /// A partition from the rank of each node.
     ///
     /// # Errors
-    /// When a node's rank is not below `ranks`.
+    /// When the rank of a node is not below `ranks`.
     pub fn given(owner: Vec<u32>, ranks: usize) -> OpResult<Self> {
         match owner.iter().position(|o| *o as usize >= ranks) {
             None => Ok(Partition { owner, ranks }),
-            Some(node) => Err(OpError::new(format!(
-                "node {node} is given to rank {}, but there are {ranks} ranks",
+            Some(node) => Err(OpError::internal(format!(
+                "node {node} belongs to rank {}, but there are {ranks} ranks",
                 owner[node]
             ))),
         }
@@ -98,7 +104,7 @@ impl Partition {
         self.ranks
     }
 
-    /// Number of nodes of the whole graph.
+    /// Number of nodes of the whole graph, N.
     pub fn nodes(&self) -> usize {
         self.owner.len()
     }
@@ -108,7 +114,7 @@ impl Partition {
         &self.owner
     }
 
-    /// The nodes of a rank, increasing.
+    /// The nodes of a rank, in increasing order.
     pub fn of(&self, rank: usize) -> Vec<u32> {
         let nodes = (0u32..).zip(&self.owner);
         nodes
@@ -117,7 +123,7 @@ impl Partition {
             .collect()
     }
 
-    /// What it costs on this graph.
+    /// The sizes of the parts of this graph.
     pub fn cut(&self, graph: &Graph) -> Cut {
         let mut out = Cut {
             nodes: vec![0; self.ranks],
@@ -127,7 +133,7 @@ impl Partition {
             share: 0.0,
         };
         out.share = out.cut_edges as f64 / graph.edges().max(1) as f64;
-        // The last node that counted a rank among those that know it.
+        // For each rank, the last node that was counted in its halo, so that no node counts twice.
         let mut known_by = vec![NOBODY; self.ranks];
         for (v, owner) in (0u32..).zip(&self.owner) {
             let near = neighbours(graph, v);
@@ -145,14 +151,16 @@ impl Partition {
     }
 }
 
-/// With every edge there is its inverse: who sends to a node is whom it sends to.
+/// The other ends of a node's edges. Every edge has an inverse, so senders and receivers are the
+/// same nodes.
 fn neighbours(graph: &Graph, v: u32) -> &[u32] {
     let edges = graph.by_head();
     let at = edges.offsets[v as usize] as usize..edges.offsets[v as usize + 1] as usize;
     &edges.other[at]
 }
 
-/// A node's work, in edges: linear maps over rows of `d` take `d² / 8` where a message takes `d + 16`, as when rows are chosen.
+/// The work of each node, in edges. The linear maps of a row take `d² / 8` and a message takes
+/// `d + 16`, as in [`crate::model::Reach::cost`].
 fn works(graph: &Graph, width: usize) -> Vec<u64> {
     let width = width as u64;
     let linear = (width * width / 8 / (width + 16)).max(1);
@@ -182,7 +190,8 @@ fn breadth_first(graph: &Graph) -> Vec<u32> {
     order
 }
 
-/// Gives every node a rank, by what its neighbours have: of this pass, or of the one before.
+/// Assigns a rank to every node, based on the ranks of its neighbours in this pass or in the one
+/// before.
 fn stream(graph: &Graph, order: &[u32], work: &[u64], ranks: usize, owner: &mut [u32]) {
     let mean = work.iter().sum::<u64>().div_ceil(ranks as u64);
     let room = mean + mean / SLACK;
@@ -203,7 +212,8 @@ fn stream(graph: &Graph, order: &[u32], work: &[u64], ranks: usize, owner: &mut 
         };
         let fits = (0..ranks).filter(|r| load[*r] + mine <= room);
         let chosen = fits.reduce(|best, r| if better(r, best) { r } else { best });
-        // Where it fits nowhere, the least loaded rank is at most at the mean.
+        // If the node fits nowhere, it goes to the least loaded rank, whose load is at most the
+        // mean.
         let least = || (0..ranks).min_by_key(|r| load[*r]).unwrap_or(0);
         let rank = chosen.unwrap_or_else(least);
         load[rank] += mine;

@@ -1,4 +1,4 @@
-//! Which rows a rank computes and reads, and which scores are its own.
+//! The rows that a rank computes and reads, and the scores that it computes.
 
 use gfm_pipe_kernels::rows::Rows;
 
@@ -6,8 +6,9 @@ use super::Part;
 use crate::model::forward::Seen;
 use crate::model::reach::LayerRows;
 
-/// The rows for which `has(layer, node, query)` holds, of the states before each layer and after the last. Those of own
-/// nodes come first, because these have the first local numbers; each layer writes own nodes only.
+/// The rows for which `has(layer, node, query)` is true, for the states before each layer and after
+/// the last. Rows of own nodes come first, because own nodes have the first local numbers. A layer
+/// writes only rows of own nodes.
 pub(super) fn part_rows(
     part: &Part,
     layers: usize,
@@ -25,7 +26,7 @@ pub(super) fn part_rows(
     }
 }
 
-/// Rows computed here, as a share of layers x queries x own nodes.
+/// Rows that this rank computes, as a share of layers x queries x own nodes.
 pub(super) fn share(rows: &LayerRows, part: &Part) -> f64 {
     let written = || (0..rows.states.len() - 1).map(|i| rows.written(i));
     let computed: usize = written().map(Rows::len).sum();
@@ -33,15 +34,17 @@ pub(super) fn share(rows: &LayerRows, part: &Part) -> f64 {
     computed as f64 / all.max(1) as f64
 }
 
-/// Which scores this rank computes.
+/// The scores that this rank computes.
 pub(super) struct OwnScores {
-    /// Which states the head sees, in local numbers. Own candidates are as many for each query, so that some only fill up.
+    /// The states that the head sees, in local numbers. All queries have the same number of them:
+    /// shorter lists of candidates are padded with node 0.
     pub seen: Seen,
-    /// Number of scores that a query has here.
+    /// Number of scores per query on this rank, with padding.
     pub width: usize,
-    /// Where the scores of candidates belong among all of a query, without what fills up; none where all nodes are scored.
+    /// Per query, the positions of own candidates among all its candidates, without padding. `None`
+    /// if all nodes are scored.
     pub places: Option<Vec<Vec<usize>>>,
-    /// Number of scores that a query has on all ranks together.
+    /// Number of scores per query on all ranks together.
     pub columns: usize,
 }
 
@@ -86,7 +89,7 @@ impl OwnScores {
         }
     }
 
-    /// Calls `f(own, all)` for each own score: its place in `[B, width]` and in `[B, columns]`, row by row.
+    /// Calls `f(own, all)` for each own score with its index in `[B, width]` and in `[B, columns]`.
     pub fn for_places(&self, part: &Part, queries: usize, mut f: impl FnMut(usize, usize)) {
         for q in 0..queries {
             let (mine, all) = (q * self.width, q * self.columns);

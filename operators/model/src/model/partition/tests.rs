@@ -1,4 +1,4 @@
-//! A partitioned graph against one rank that holds all of it.
+//! Compares a partitioned graph with a single rank that has all of it.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::ops::{AggregateFunc, MessageFunc};
 use crate::sampling::EasyEdges;
 use crate::tensor::tensor;
 
-/// Communities of nodes whose ids say nothing of them: most edges stay in one.
+/// Communities of nodes with random ids. Most edges connect nodes of the same community.
 fn communities(count: usize, size: usize, edges: usize, seed: u64) -> Graph {
     let mut random = numbers(4 * count * size * edges, seed).into_iter();
     let mut draw = |n: usize| {
@@ -32,9 +32,10 @@ fn communities(count: usize, size: usize, edges: usize, seed: u64) -> Graph {
     for v in 0..nodes {
         for _ in 0..edges {
             let at_home = draw(20) > 0;
-            let u = match at_home {
-                true => v / size * size + draw(size),
-                false => draw(nodes),
+            let u = if at_home {
+                v / size * size + draw(size)
+            } else {
+                draw(nodes)
             };
             triples.push([ids[v], 0, ids[u]]);
         }
@@ -56,7 +57,7 @@ fn streaming_cuts_fewer_edges_than_blocks_of_ids_and_shares_the_work() {
             assert_eq!(cut.nodes.iter().sum::<usize>(), graph.nodes());
             assert_eq!(cut.edges.iter().sum::<usize>(), graph.edges());
         }
-        // Work as the partitioner counts it: nodes are worth 6 edges at this width.
+        // Work as the partitioner counts it: a node counts as 6 edges at this width.
         let work = |i: usize| streamed.nodes[i] * 6 + streamed.edges[i];
         let total: usize = (0..ranks).map(work).sum();
         let most = (0..ranks).map(work).max().unwrap();
@@ -79,7 +80,7 @@ fn a_partition_is_the_same_every_time() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What one rank sends is what the other has places for, and no edge is lost.
+    /// One rank sends exactly the nodes that the other has copies of, and no edge is lost.
     #[test]
     fn parts_fit_each_other((nodes, relations, triples) in graphs(), ranks in 1usize..5, rotate in any::<bool>()) {
         let graph = Graph::from_triples(nodes, relations, &triples);
@@ -110,15 +111,15 @@ proptest! {
     }
 }
 
-/// What a rank found.
-struct Found {
+/// The results of one rank.
+struct Results {
     scores: Tensor,
     all: Tensor,
     grads: Grads,
 }
 
-fn same_found(name: &str, found: &[Found], want: &Found) -> Result<(), TestCaseError> {
-    for (rank, got) in found.iter().enumerate() {
+fn same_results(name: &str, got: &[Results], want: &Results) -> Result<(), TestCaseError> {
+    for (rank, got) in got.iter().enumerate() {
         let name = |what: &str| format!("{name}, rank {rank}: {what}");
         same(&name("scores"), &got.scores, &want.scores)?;
         prop_assert_eq!(got.scores.dims(), want.scores.dims());
@@ -137,7 +138,7 @@ fn same_found(name: &str, found: &[Found], want: &Found) -> Result<(), TestCaseE
     Ok(())
 }
 
-/// One graph with everything a test asks of it.
+/// A model on one graph, with its settings.
 struct Case<'a> {
     params: &'a Params,
     graph: &'a Graph,
@@ -149,13 +150,14 @@ struct Case<'a> {
 impl Case<'_> {
     fn links(
         &self,
-        (ranks, partition): (usize, &Arc<Partition>),
-        (easy, gone): (EasyEdges<'_>, &[[u32; 3]]),
+        partition: &Arc<Partition>,
+        easy: EasyEdges<'_>,
+        gone: &[[u32; 3]],
         queries: &[TailQuery],
         candidates: &[Vec<u32>],
         dscores: &Tensor,
-    ) -> Vec<Found> {
-        on_threads(ranks, |ranks: &dyn Collective| {
+    ) -> Vec<Results> {
+        on_threads(partition.ranks(), |ranks: &dyn Collective| {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
             let cut = part.without(easy, gone.iter().copied());
@@ -170,17 +172,17 @@ impl Case<'_> {
             assert!(model.backward(&mut pass, dscores).is_err(), "twice");
             let all = model.score_all(queries).unwrap();
             let scores = pass.scores;
-            Found { scores, all, grads }
+            Results { scores, all, grads }
         })
     }
 
     fn questions(
         &self,
-        (ranks, partition): (usize, &Arc<Partition>),
+        partition: &Arc<Partition>,
         questions: &[Question<'_>],
         dscores: &Tensor,
-    ) -> Vec<Found> {
-        on_threads(ranks, |ranks: &dyn Collective| {
+    ) -> Vec<Results> {
+        on_threads(partition.ranks(), |ranks: &dyn Collective| {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
             let model = PartitionedRetriever::new(self.params, &part, self.embeddings, ranks)
@@ -192,12 +194,12 @@ impl Case<'_> {
             sum_grads(&mut grads, ranks).unwrap();
             let all = model.score_all(questions).unwrap();
             let scores = pass.scores;
-            Found { scores, all, grads }
+            Results { scores, all, grads }
         })
     }
 }
 
-/// The aggregates and message functions of [`configs`], which adds no more.
+/// The configuration with this message function.
 fn with_message(config: ModelConfig, message: MessageFunc) -> ModelConfig {
     ModelConfig {
         message_func: message,
@@ -217,7 +219,7 @@ fn messages() -> impl Strategy<Value = MessageFunc> {
     ])
 }
 
-/// Any partition: every node anywhere, also with nothing on a rank.
+/// A random partition. A rank may have no nodes.
 fn owners(nodes: usize, ranks: usize, seed: u64) -> Arc<Partition> {
     let owner = numbers(nodes, seed ^ 5).into_iter();
     let owner = owner.map(|x| ((x + 1.0) / 2.0 * ranks as f64) as u32);
@@ -240,7 +242,7 @@ proptest! {
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
         ];
-        // A candidate may come several times.
+        // A candidate may occur several times.
         let candidates = vec![vec![0, (nodes - 1) as u32, 0], vec![(nodes / 2) as u32; 3]];
         let dscores = tensor(numbers(6, seed + 9), (2, 3)).unwrap();
         let mut gone: Vec<[u32; 3]> = triples.iter().take(2).copied().collect();
@@ -251,13 +253,13 @@ proptest! {
         let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&queries, candidates.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
-        let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
+        let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
         let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
-                let found = case.links((ranks, &partition), (easy, &gone), &queries, &candidates, &dscores);
-                same_found(&format!("{ranks} ranks"), &found, &want)?;
+                let got = case.links(&partition, easy, &gone, &queries, &candidates, &dscores);
+                same_results(&format!("{ranks} ranks"), &got, &want)?;
             }
         }
     }
@@ -272,7 +274,7 @@ proptest! {
         let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
         let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
         let text: Vec<Vec<f32>> = (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
-        // One seed, none, all nodes.
+        // One question has one seed, one has none, and one has all nodes.
         let everywhere = (0..nodes as u32).map(|v| (v, f64::from(v % 3) / 2.0)).collect();
         let seeds = [vec![((nodes - 1) as u32, 0.5)], vec![], everywhere];
         let questions: Vec<Question<'_>> =
@@ -282,19 +284,19 @@ proptest! {
         let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
-        let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
+        let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
         let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
-                let found = case.questions((ranks, &partition), &questions, &dscores);
-                same_found(&format!("{ranks} ranks"), &found, &want)?;
+                let got = case.questions(&partition, &questions, &dscores);
+                same_results(&format!("{ranks} ranks"), &got, &want)?;
             }
         }
     }
 }
 
-/// Chains, islands, a hub, nodes without edges: queries that do not reach everything.
+/// Graphs where queries do not reach all nodes: chains, islands, a hub, and nodes without edges.
 fn chains() -> impl Strategy<Value = Graph> {
     let triple = (0u32..50, 0u32..3, 0u32..12, proptest::bool::weighted(0.1));
     let hub = prop_oneof![Just(0u32), 20u32..50];
@@ -312,7 +314,7 @@ fn chains() -> impl Strategy<Value = Graph> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Where most states are the background's or do not matter.
+    /// Graphs where most states belong to the background or do not matter.
     #[test]
     fn sparse_parts_equal_one_rank(
         graph in chains(), config in configs(), message in messages(), layers in 1usize..5,
@@ -334,12 +336,12 @@ proptest! {
         let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&queries, asked.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
-        let want = Found { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
+        let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
         for ranks in [2, 4] {
             let partition = Arc::new(Partition::streamed(&graph, ranks, 4));
-            let easy = (EasyEdges::Relation, &gone[..]);
-            let found = case(&params).links((ranks, &partition), easy, &queries, &asked, &dscores);
-            same_found(&format!("links, {ranks} ranks"), &found, &want)?;
+            let case = case(&params);
+            let got = case.links(&partition, EasyEdges::Relation, &gone, &queries, &asked, &dscores);
+            same_results(&format!("links, {ranks} ranks"), &got, &want)?;
         }
 
         let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
@@ -354,16 +356,17 @@ proptest! {
         let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
-        let want = Found { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
+        let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
         for ranks in [2, 4] {
             let partition = owners(60, ranks, seed);
-            let found = case(&params).questions((ranks, &partition), &questions, &dscores);
-            same_found(&format!("questions, {ranks} ranks"), &found, &want)?;
+            let got = case(&params).questions(&partition, &questions, &dscores);
+            same_results(&format!("questions, {ranks} ranks"), &got, &want)?;
         }
     }
 }
 
-/// On a long chain cut in two, a query far from the cut sends nothing over it, and computes as much as on one rank.
+/// On a long chain cut in two, a query far from the cut sends nothing across it and computes as
+/// much as on one rank.
 #[test]
 fn sparse_parts_compute_and_send_what_is_needed() {
     let triples: Vec<[u32; 3]> = (0..99u32).map(|i| [i, 0, i + 1]).collect();
@@ -381,7 +384,7 @@ fn sparse_parts_compute_and_send_what_is_needed() {
             let pass = model.forward(&query, &[vec![candidate]]).unwrap();
             let layers = model.traffic().of_all(ranks).unwrap().layers;
             let sent: u64 = layers.iter().map(|l| l.forward).sum();
-            // Rows on one rank: of the query, and of a background for as many nodes again.
+            // Number of rows on one rank: those of the query, and as many of the background.
             (pass.share() * 50.0 * 3.0, sent)
         })
     };
@@ -391,14 +394,16 @@ fn sparse_parts_compute_and_send_what_is_needed() {
         far[0].0 > 0.0 && far[0].0 < 15.0 && far[1].0 == 0.0,
         "{far:?}"
     );
-    // Over the cut there is one state a layer, of the query or the background's, in each direction.
+    // One state per layer crosses the cut in each direction: that of the query or of the
+    // background.
     let near = asked(49, 50);
     assert!((1..=4 * 4 * 8).contains(&near[0].1), "{near:?}");
 }
 
-/// Bytes are rows of the lists, times queries, width and size, for each layer but the first.
+/// For each layer but the first, the number of bytes is the length of the lists, times queries,
+/// width and size of a number.
 #[test]
-fn traffic_is_what_the_lists_say() {
+fn traffic_follows_from_the_lists_of_copies() {
     let graph = communities(4, 10, 3, 5);
     let config = ModelConfig::new(8, vec![8, 8, 4]);
     let params = Params::init(Class::QueryGNN, &config, 5, 1, DType::F32).unwrap();
@@ -426,7 +431,7 @@ fn traffic_is_what_the_lists_say() {
         };
         let sent = model.traffic();
         assert_eq!(sent.layers, [LayerTraffic::default(), want, want]);
-        // Each rank adds up its share of the 4 scores, and tells the others.
+        // Each rank adds up its share of the 4 scores and sends the sums to the others.
         let share = gfm_pipe_api::ranks::part(4, ranks.rank(), 3).len();
         assert_eq!(sent.scores, ((4 - share + 2 * share) * 4) as u64);
         assert_eq!(sent.reach, 0);
@@ -445,7 +450,7 @@ fn traffic_is_what_the_lists_say() {
 }
 
 #[test]
-fn what_cannot_be_shared_out_is_refused() {
+fn unsupported_models_and_partitions_are_refused() {
     let graph = Graph::from_triples(3, 1, &[[0, 0, 1], [1, 0, 2]]);
     let embeddings = tensor(vec![0.5f64; 2 * 5], (2, 5)).unwrap();
     let partition = Arc::new(Partition::blocks(&graph, 1, 8));

@@ -1,8 +1,9 @@
-//! Which states a pass over parts has to compute: as [`crate::model::Reach`], found by all ranks together.
+//! Which states a pass over parts has to compute. This is [`crate::model::Reach`] for divided
+//! graphs; all ranks find it together.
 //!
-//! Hops are counted in rounds. A rank follows the edges it has; where they lead to another rank's node, or from one, the
-//! two ranks send each other what they found before the next round. In the end a node and its copies have the same hops, so
-//! that the rows which one rank sends are those for which the other has places.
+//! Hops are counted in rounds. A rank follows the edges that it has. Before the next round, ranks
+//! with an edge between them send each other what they found. In the end a node and its copies have
+//! the same number of hops, so that one rank sends exactly the rows that the other expects.
 
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::gather;
@@ -11,21 +12,19 @@ use rayon::prelude::*;
 
 use super::exchange::Exchange;
 use super::rows::part_rows;
-use crate::graph::Graph;
-use crate::model::ModelConfig;
-use crate::model::reach::{Compute, FAR, LayerRows, cost, starts};
-use crate::ops::Seeds;
+use crate::model::network::Network;
+use crate::model::reach::{Compute, FAR, LayerRows, QueryNodes, cost, starts};
 
-/// Hops from some nodes, for each query, to every node that is here.
+/// Number of hops, for each query, from its start nodes to every node of a part.
 struct Hops {
-    /// For each query, the hops of each local number.
+    /// Per query, the hops by local number.
     of: Vec<Vec<u8>>,
-    /// For each query, the nodes that the last round found.
+    /// Per query, the nodes that the last round found.
     found: Vec<Vec<u32>>,
 }
 
 impl Hops {
-    /// No hops yet from these nodes, which all ranks know.
+    /// Start nodes per query, before the first round. All ranks know them.
     fn new(nodes: usize, from: impl Iterator<Item = Vec<u32>>) -> Self {
         let mut out = Hops {
             of: Vec::new(),
@@ -42,7 +41,7 @@ impl Hops {
         out
     }
 
-    /// One hop more, along the edges that are here.
+    /// Goes one more hop along the edges of this part.
     fn step(&mut self, edges: Csr<'_>, hop: u8) {
         let queries = self.of.par_iter_mut().zip(&mut self.found);
         queries.for_each(|(hops, found)| {
@@ -60,7 +59,7 @@ impl Hops {
         });
     }
 
-    /// Hops of some nodes as a message, query by query.
+    /// The hops of these nodes as a message, query by query.
     fn message(&self, nodes: impl Iterator<Item = u32> + Clone) -> Vec<u8> {
         let queries = self.of.iter();
         queries
@@ -68,7 +67,8 @@ impl Hops {
             .collect()
     }
 
-    /// Reads a message about some nodes: smaller hops count, and their nodes are found.
+    /// Reads a message about these nodes. A smaller number of hops replaces a larger one, and its
+    /// node counts as found.
     fn receive(
         &mut self,
         nodes: impl Iterator<Item = u32> + Clone,
@@ -115,39 +115,62 @@ impl Hops {
     }
 }
 
-/// The rows to compute with `compute`; seeds and candidates are those that are here, copies among them. All ranks decide
-/// the same.
-pub(super) fn chosen(
+/// Hops from the seeds of each query, along the messages.
+fn from_seeds(
     exchange: &Exchange<'_>,
-    (config, graph): (&ModelConfig, &Graph),
-    compute: Compute,
-    (seeds, candidates): (&Seeds, Option<Vec<Vec<u32>>>),
-) -> OpResult<LayerRows> {
-    let (part, queries, layers) = (exchange.part, seeds.len(), config.layers());
-    let whole = || part_rows(part, layers, queries, |_, _, q| q < queries);
-    // Hops are counted up to what is far.
-    if compute == Compute::Dense || layers >= usize::from(FAR) {
-        return Ok(whole());
-    }
-    let path = config.message_func.path();
-    let (into, out_of) = graph.flow(path);
-    let nodes = graph.nodes();
-    let mut reached = Hops::new(nodes, seeds.iter().map(|s| starts(s).collect()));
-    for hop in 1..=layers {
+    network: &Network<'_>,
+    queries: QueryNodes<'_>,
+) -> OpResult<Hops> {
+    let (config, graph) = (&network.params.config, network.graph);
+    let (_, out_of) = graph.flow(config.message_func.path());
+    let starts = queries.seeds.iter().map(|s| starts(s).collect());
+    let mut reached = Hops::new(graph.nodes(), starts);
+    for hop in 1..=config.layers() {
         reached.step(out_of, hop as u8);
-        // No layer sees copies of what the last one reaches.
-        if hop < layers {
+        // No layer reads copies of what the last layer reaches.
+        if hop < config.layers() {
             reached.send_to_copies(exchange)?;
         }
     }
-    let mut needed = candidates.map(|all| Hops::new(nodes, all.into_iter()));
-    if let Some(needed) = &mut needed {
-        for hop in 1..=layers {
-            needed.step(into, hop as u8);
-            needed.send_to_owners(exchange)?;
-        }
-        needed.send_to_copies(exchange)?;
+    Ok(reached)
+}
+
+/// Hops to the candidates of each query, along the messages; `None` if all nodes are candidates.
+fn to_candidates(
+    exchange: &Exchange<'_>,
+    network: &Network<'_>,
+    queries: QueryNodes<'_>,
+) -> OpResult<Option<Hops>> {
+    let Some(candidates) = queries.candidates else {
+        return Ok(None);
+    };
+    let (config, graph) = (&network.params.config, network.graph);
+    let (into, _) = graph.flow(config.message_func.path());
+    let mut needed = Hops::new(graph.nodes(), candidates.iter().cloned());
+    for hop in 1..=config.layers() {
+        needed.step(into, hop as u8);
+        needed.send_to_owners(exchange)?;
     }
+    needed.send_to_copies(exchange)?;
+    Ok(Some(needed))
+}
+
+/// The rows to compute, by the network's [`Compute`]. Seeds and candidates are local numbers, of
+/// own nodes and copies. All ranks make the same choice.
+pub(super) fn chosen(
+    exchange: &Exchange<'_>,
+    network: &Network<'_>,
+    nodes: QueryNodes<'_>,
+) -> OpResult<LayerRows> {
+    let (config, compute) = (&network.params.config, network.compute);
+    let (part, queries, layers) = (exchange.part, nodes.seeds.len(), config.layers());
+    let whole = || part_rows(part, layers, queries, |_, _, q| q < queries);
+    // Hops are counted only up to FAR.
+    if compute == Compute::Dense || layers >= usize::from(FAR) {
+        return Ok(whole());
+    }
+    let reached = from_seeds(exchange, network, nodes)?;
+    let needed = to_candidates(exchange, network, nodes)?;
     let silent = config.message_func.zeros_are_silent();
     let matters = |layer: usize, v: usize, q: usize| match &needed {
         Some(hops) => usize::from(hops.of[q][v]) <= layers - layer,
@@ -168,11 +191,13 @@ pub(super) fn chosen(
     let whole = whole();
     let cost = |rows: &LayerRows| {
         let written = rows.own.as_deref().unwrap_or_default();
-        cost(written, graph, path, config.input_dim)
+        let path = config.message_func.path();
+        cost(written, network.graph, path, config.input_dim)
     };
     let all = gather(exchange.ranks, &(cost(&sparse), cost(&whole)))?;
-    let most = |of: fn(&(f64, f64)) -> f64| all.iter().map(of).fold(0.0, f64::max);
-    if most(|c| c.0) < most(|c| c.1) {
+    let (sparse_costs, whole_costs): (Vec<f64>, Vec<f64>) = all.into_iter().unzip();
+    let most = |costs: Vec<f64>| costs.into_iter().fold(0.0, f64::max);
+    if most(sparse_costs) < most(whole_costs) {
         Ok(sparse)
     } else {
         Ok(whole)

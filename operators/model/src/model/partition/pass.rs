@@ -1,28 +1,28 @@
-//! The network over one rank's rows of a divided graph.
+//! The forward and the backward pass over one rank's part of a divided graph.
 
 use candle_core::Tensor;
 use gfm_pipe_api::{OpError, OpResult};
 
 use super::exchange::{Exchange, Number};
-use super::reach;
+use super::hops;
 use super::rows::{OwnScores, share};
 use crate::model::backward::NetworkGrads;
 use crate::model::forward::{Pass, Queries};
 use crate::model::network::{Network, check_nodes};
 use crate::model::passes::{Tape, by_types};
-use crate::model::reach::LayerRows;
+use crate::model::reach::{LayerRows, QueryNodes};
 use crate::ops::Seeds;
 use crate::tensor::{Elem, tensor, view};
 use crate::tensor_error;
 
 /// The network with its parameters on one rank's part.
 pub(super) struct PartNetwork<'a> {
-    /// On the part's graph, or that graph without some edges.
+    /// The network on the part's graph, or on that graph without some edges.
     pub network: Network<'a>,
     pub exchange: Exchange<'a>,
 }
 
-/// A forward pass's memory.
+/// What the backward pass needs from a forward pass.
 pub(super) struct PartTape {
     pub tape: Tape,
     own: OwnScores,
@@ -30,11 +30,12 @@ pub(super) struct PartTape {
 }
 
 impl PartNetwork<'_> {
-    /// Scores of candidates `[B, M]`, or of all nodes `[B, N]`, on every rank, and what the backward pass needs. Seeds and
-    /// candidates are in ids of the whole graph.
+    /// Scores of candidates `[B, M]` or of all nodes `[B, N]`, on every rank, and a tape for the
+    /// backward pass. Seeds and candidates are ids of the whole graph.
     ///
     /// # Errors
-    /// When something does not fit, the aggregate is not a sum or mean, or ranks cannot talk.
+    /// When shapes or ids do not fit, when the aggregate is neither sum nor mean, or when the
+    /// connection to a rank fails.
     pub fn scores(
         &self,
         queries: &Queries<'_>,
@@ -43,7 +44,7 @@ impl PartNetwork<'_> {
         self.forward(queries, candidates, true)
     }
 
-    /// Scores of all nodes `[B, N]` on every rank; nothing is kept.
+    /// Scores of all nodes `[B, N]` on every rank, without a tape.
     ///
     /// # Errors
     /// See [`PartNetwork::scores`].
@@ -51,10 +52,11 @@ impl PartNetwork<'_> {
         Ok(self.forward(queries, None, false)?.0)
     }
 
-    /// This rank's share of the gradients of the network, from the gradient of all scores. The tape's memory is used up.
+    /// This rank's share of the gradients of the network, from the gradient of all scores. Consumes
+    /// the memory of the tape.
     ///
     /// # Errors
-    /// See [`PartNetwork::scores`]; and when the tape was used before.
+    /// See [`PartNetwork::scores`]; also when the tape was used before.
     pub fn gradients(&self, tape: &mut PartTape, dscores: &Tensor) -> OpResult<NetworkGrads> {
         let message = self.network.params.config.message_func;
         by_types!(dscores.dtype(), message, M, T => {
@@ -68,19 +70,21 @@ impl PartNetwork<'_> {
         let (part, config) = (self.exchange.part, &self.network.params.config);
         if !config.aggregate_func.adds() {
             return Err(OpError::new(format!(
-                "a model whose aggregate_func is {:?} is not trained or used on a partitioned graph",
+                "a model whose aggregate_func is {:?} cannot run on a partitioned graph",
                 config.aggregate_func
             ))
-            .hint("use aggregate_func sum or mean, or run it where the whole graph fits"));
+            .hint("use aggregate_func sum or mean, or a machine with memory for the whole graph"));
         }
         if config.message_func.path() != part.path() {
-            return Err(OpError::new(format!(
+            return Err(OpError::internal(format!(
                 "the graph was cut for messages that run the other way than those of {:?}",
                 config.message_func
             )));
         }
         if self.network.graph.nodes() != part.graph().nodes() {
-            return Err(OpError::new("the graph is not that of this rank's part"));
+            return Err(OpError::internal(
+                "the graph is not the graph of this rank's part",
+            ));
         }
         check_nodes(part.nodes(), seeds, candidates).map_err(tensor_error)
     }
@@ -88,9 +92,13 @@ impl PartNetwork<'_> {
     fn rows(&self, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> OpResult<LayerRows> {
         let (network, part) = (&self.network, self.exchange.part);
         let here = |c: &Vec<u32>| c.iter().filter_map(|v| part.local(*v)).collect();
-        let candidates = candidates.map(|all| all.iter().map(here).collect());
-        let model = (&network.params.config, network.graph);
-        reach::chosen(&self.exchange, model, network.compute, (seeds, candidates))
+        let candidates: Option<Vec<Vec<u32>>> =
+            candidates.map(|all| all.iter().map(here).collect());
+        let queries = QueryNodes {
+            seeds,
+            candidates: candidates.as_deref(),
+        };
+        hops::chosen(&self.exchange, network, queries)
     }
 
     fn forward(
@@ -127,7 +135,7 @@ impl PartNetwork<'_> {
         })
     }
 
-    /// The scores of all ranks, from those of this one.
+    /// The scores of all ranks, from those of this rank.
     fn all_scores<T: Number>(
         &self,
         own: &OwnScores,
@@ -149,7 +157,7 @@ impl PartNetwork<'_> {
         tensor(all, (queries, own.columns)).map_err(tensor_error)
     }
 
-    /// The gradient of this rank's scores, from that of all.
+    /// The gradient of this rank's scores, from the gradient of all scores.
     fn own_gradient<T: Elem>(
         &self,
         tape: &PartTape,
@@ -158,10 +166,10 @@ impl PartNetwork<'_> {
         let (own, queries) = (&tape.own, tape.queries);
         let all = view::<T>(dscores)?;
         let all = all.slice()?;
-        // Checked where nothing is scored, too: all ranks must fail together.
+        // A rank without scores checks this too: all ranks must fail together.
         if all.len() != queries * own.columns {
             candle_core::bail!(
-                "gradient of the scores: {} numbers for {queries} queries of {}",
+                "gradient of the scores: {} numbers for {queries} queries of {} scores",
                 all.len(),
                 own.columns
             );

@@ -1,33 +1,35 @@
-//! Which functions a layer is made of, by the reference's words.
+//! The functions that a layer is made of, with the reference's names.
 
 use gfm_pipe_kernels::activation::Activation;
 pub use gfm_pipe_kernels::message::{Function as MessageFunc, Path};
 use serde::{Deserialize, Serialize};
 
-/// How the messages into a node and its boundary state are joined.
+/// How the messages to a node and its boundary state are aggregated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AggregateFunc {
-    /// Sum.
+    /// The sum.
     #[default]
     Sum,
-    /// Sum over (degree + 1).
+    /// The sum divided by degree + 1.
     Mean,
-    /// Largest, per column.
+    /// The largest value per column.
     Max,
-    /// Smallest, per column.
+    /// The smallest value per column.
     Min,
-    /// Mean, max, min and standard deviation, each times three functions of the degree (Corso et al., 2020).
+    /// Mean, max, min and standard deviation, each times three functions of the degree (Corso et
+    /// al., 2020).
     Pna,
 }
 
 impl AggregateFunc {
-    /// Whether it adds messages up, so that states which queries share may be computed once for all of them.
+    /// Whether messages are summed. States that queries share can then be computed once for all of
+    /// them.
     pub fn adds(self) -> bool {
         matches!(self, AggregateFunc::Sum | AggregateFunc::Mean)
     }
 
-    /// Width of the aggregate, in multiples of d, as the layer's linear map sees it.
+    /// Width of the aggregate in multiples of d.
     pub fn width(self) -> usize {
         match self {
             AggregateFunc::Sum | AggregateFunc::Mean | AggregateFunc::Max | AggregateFunc::Min => 1,
@@ -36,7 +38,7 @@ impl AggregateFunc {
     }
 }
 
-/// Activation of a layer, by PyTorch's name.
+/// The activation of a layer, with PyTorch's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -53,7 +55,7 @@ pub enum ActivationFunc {
 }
 
 impl ActivationFunc {
-    /// The kernel's name for it.
+    /// The kernel that computes this activation.
     pub fn kernel(self) -> Activation {
         match self {
             ActivationFunc::Relu => Activation::Relu,
@@ -68,17 +70,17 @@ impl ActivationFunc {
     }
 }
 
-/// What a layer computes.
+/// The functions that a layer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerKind {
-    /// Message function.
+    /// How a message is computed from a state and a relation.
     pub message: MessageFunc,
-    /// Aggregate.
+    /// How messages are aggregated.
     pub aggregate: AggregateFunc,
-    /// Activation.
+    /// The activation of the output.
     pub activation: ActivationFunc,
-    /// Adds the layer's input where shapes match.
+    /// Whether the layer adds its input to its output, where shapes match.
     pub shortcut: bool,
-    /// Direction and ties.
+    /// The direction of messages, and how gradients treat ties.
     pub path: Path,
 }
