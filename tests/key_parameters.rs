@@ -1,8 +1,9 @@
-//! A parameter that is added to an operator leaves the keys of its stages alone while it has its default, or every cached
-//! result would be computed again: `tests/key_parameters.json` lists the parameters that are always in a key.
+//! A parameter that is added to an operator leaves the keys of its stages alone while it has its
+//! default, or every cached result would be computed again: `tests/key_parameters.json` lists the
+//! parameters that are always in a key.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test key_parameters` writes the file anew, but never other parameters under the same
-//! VERSION.
+//! `UPDATE_GOLDEN=1 cargo test --test key_parameters` writes the file anew, but never other
+//! parameters under the same VERSION.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder", feature = "english"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]

@@ -79,7 +79,8 @@ impl PowerLaw {
     }
 }
 
-/// Distinct triples (head, relation, tail) with a few hubs and a few frequent relations; every node and relation occurs.
+/// Distinct triples (head, relation, tail) with a few hubs and a few frequent relations; every node
+/// and relation occurs.
 pub fn triples(nodes: usize, triples: usize, relations: usize) -> Vec<[u32; 3]> {
     let mut rng = ChaCha8Rng::seed_from_u64(100);
     let (of_node, of_relation) = (PowerLaw::new(nodes, 0.8), PowerLaw::new(relations, 1.0));

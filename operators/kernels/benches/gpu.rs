@@ -2,12 +2,12 @@
 //! `cargo bench -p gfm-pipe-kernels --features cuda --bench gpu -- [--small]`.
 //!
 //! Copies and large products measure what the device can do. Products in the shapes of the model's
-//! layers are compared with large products of the same type. Messages, their gradients and norms, for
-//! all states of eight queries, are compared with a copy of as much memory as the states take. Only
-//! bytes that a kernel asks for are counted: a state for each message, and each state that it reads or
-//! writes otherwise once. A kernel whose states are in a cache can therefore be faster than memory.
-//! Every time is the mean over many launches, with one wait at their end. `--small` makes everything
-//! small, for the emulation (feature `gpu-emulation`).
+//! layers are compared with large products of the same type. Messages, their gradients and norms,
+//! for all states of eight queries, are compared with a copy of as much memory as the states take.
+//! Only bytes that a kernel asks for are counted: a state for each message, and each state that it
+//! reads or writes otherwise once. A kernel whose states are in a cache can therefore be faster
+//! than memory. Every time is the mean over many launches, with one wait at their end. `--small`
+//! makes everything small, for the emulation (feature `gpu-emulation`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,

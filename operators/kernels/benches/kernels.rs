@@ -1,8 +1,9 @@
 //! Kernels against what the machine can do: `cargo bench -p gfm-pipe-kernels --bench kernels`.
 //!
-//! Products in the shapes of the model's layers, beside a large square one. Messages (rspmm over rows, forward and backward) for all
-//! states of eight queries on power-law graphs: bytes that must come and go at least once a message, beside a copy over as much memory
-//! as the states take. Small states stay in a cache, and then both are faster than the memory.
+//! Products in the shapes of the model's layers, beside a large square one. Messages (rspmm over
+//! rows, forward and backward) for all states of eight queries on power-law graphs: bytes that must
+//! come and go at least once a message, beside a copy over as much memory as the states take. Small
+//! states stay in a cache, and then both are faster than the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,
@@ -120,7 +121,8 @@ fn rspmm() {
                 sent + states,
                 seconds(times, || messages::<DistMult, _>(&layer, &mut y)),
             ),
-            // A sum's gradient for each message; state, the two gradients that come to it, and its own, read and written.
+            // A sum's gradient for each message; state, the two gradients that come to it, and its
+            // own, read and written.
             (
                 "backward",
                 sent + 5.0 * states,

@@ -1,15 +1,16 @@
-//! States of some pairs (node, query) instead of all: which rows there are, and where to find one.
+//! Which pairs (node, query) have a state of their own, as rows, and where each row is.
 //!
-//! A batch of queries on one graph shares most of its states: far from where a query starts, a node's state does not
-//! depend on the query. Such states are rows of one more query, the *background*. Rows lie node by node, and within a node
-//! query by query with the background last, so that what the queries of a batch read of a neighbour lies side by side.
+//! A batch of queries on one graph shares most of its states: far from where a query starts, a
+//! node's state does not depend on the query. Such states are rows of one more query, the
+//! *background*. Rows lie node by node, and within a node query by query with the background last,
+//! so that the states of a neighbour that the queries of a batch read lie side by side.
 
 use std::ops::Range;
 
 /// No row.
 pub const NONE: u32 = u32::MAX;
 
-/// Which rows there are.
+/// The pairs that have a row.
 #[derive(Debug, Clone)]
 pub struct Rows {
     /// `nodes + 1` offsets.
@@ -25,7 +26,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows for which `has(node, query)` holds; queries are `0..queries`, and `queries` is the background.
+    /// The rows for which `has(node, query)` holds; queries are `0..queries`, and `queries` is the
+    /// background.
     ///
     /// # Panics
     /// When there are more rows than a u32 counts.
@@ -49,7 +51,7 @@ impl Rows {
                     out.query.push(q as u32);
                 }
             }
-            // Resolved here once: whoever reads a neighbour's state does not want to ask twice.
+            // Resolved here once, so that reading a neighbour's state is a single lookup.
             let background = map[queries];
             for at in map.iter_mut().filter(|at| **at == NONE) {
                 *at = background;
@@ -106,15 +108,15 @@ impl Rows {
         &self.query[self.of(node)]
     }
 
-    /// Whether these rows of one node are, one by one, of the same queries as those of another node elsewhere. Where it is not quickly
-    /// told, the answer is no.
+    /// Whether the rows of one node belong to the same queries, in the same order, as those of a node
+    /// of `other`. Returns `false` where this cannot be decided quickly.
     #[inline(always)]
     pub(crate) fn aligned(&self, node: usize, other: &Rows, there: usize) -> bool {
         self.masks[node] != 0 && self.masks[node] == other.masks[there]
     }
 
-    /// The row that holds the state of a node for a query: its own, or the background's. [`NONE`] where there is neither:
-    /// the state is zero.
+    /// The row that holds the state of a node for a query: its own, or the background's. [`NONE`]
+    /// where there is neither: the state is zero.
     #[inline(always)]
     pub fn find(&self, node: usize, query: usize) -> u32 {
         self.map[node * self.width + query]
@@ -130,7 +132,8 @@ impl Rows {
         }
     }
 
-    /// Ranges of nodes with about the same work by `cost`, about `most` of them. They depend on nothing else.
+    /// About `most` ranges of nodes with about the same work each, by `cost`. They depend on nothing
+    /// else.
     pub(crate) fn tasks(&self, most: usize, cost: impl Fn(usize) -> u64) -> Vec<Range<usize>> {
         let nodes = self.nodes();
         let total: u64 = (0..nodes).map(&cost).sum();
@@ -181,7 +184,7 @@ mod tests {
         let other = Rows::new(2, 2, |_, q| q == 1);
         assert!(other.aligned(1, &rows, 0));
         assert!(!other.aligned(1, &rows, 1) && !other.aligned(1, &rows, 2));
-        // Nothing is aligned with nothing, nor what is too wide to tell.
+        // Nodes without rows are never aligned, nor are nodes with too many queries to compare.
         assert!(!rows.aligned(3, &rows, 3));
         let wide = Rows::new(1, 64, |_, _| true);
         assert!(!wide.aligned(0, &wide, 0));

@@ -1,7 +1,9 @@
-//! The scoring head with two linear maps over [`Rows`]: `score(v, q) = w2 · relu(p(v, q) + share(q)) + b2` for every node and query.
+//! The scoring head with two linear maps over [`Rows`]:
+//! `score(v, q) = w2 · relu(p(v, q) + share(q)) + b2` for every node and query.
 //!
-//! `p` is the first map's share of the states, one row for each state; `share` is the query's, with the bias. What is between the
-//! maps is never stored: the backward pass adds it up once more, and leaves the gradient of `p` in its place.
+//! `p` is the first map's share of the states, one row for each state; `share` is the query's, with
+//! the bias. The values between the maps are never stored: the backward pass computes them again,
+//! and overwrites `p` with its gradient.
 
 use std::ops::Range;
 
@@ -15,7 +17,7 @@ use crate::simd::vectorised;
 /// Tasks of a pass.
 const TASKS: usize = 32;
 
-/// What both passes see.
+/// The input of both passes.
 #[derive(Clone, Copy)]
 pub struct Head<'a, T> {
     /// Rows of the states.
@@ -51,8 +53,8 @@ impl<T: Real> Head<'_, T> {
     }
 }
 
-/// Scores, `nodes x queries`, of `p`, `rows.len() x width`; `far` is the same of the nodes without a row, `nodes x width`, zero where there is
-/// none.
+/// Scores, `nodes x queries`, of `p`, `rows.len() x width`; `far` is the same of the nodes without
+/// a row, `nodes x width`, zero where there is none.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -90,7 +92,7 @@ pub fn scores<T: Real>(head: &Head<'_, T>, p: &[T], far: Option<&[T]>, out: &mut
 fn dot_relu<T: Real>(a: &[T], b: &[T], w: &[T]) -> T {
     let term = |a: T, b: T, w: T| {
         let h = a + b;
-        // A NaN is not closed out.
+        // A NaN passes through.
         if h <= T::zero() { T::zero() } else { h * w }
     };
     let mut sums = [T::zero(); 8];
@@ -114,7 +116,8 @@ struct Partial<T> {
     b2: T,
 }
 
-/// Backward of [`scores`], where every node without a row is zero, from their gradient, `nodes x queries`: `p` becomes its own gradient.
+/// Backward of [`scores`], where every node without a row is zero, from their gradient,
+/// `nodes x queries`: `p` becomes its own gradient.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -140,9 +143,9 @@ pub fn scores_backward<T: Real>(
                 b2: T::zero(),
             };
             let start = head.rows.of_all(&nodes).start;
-            // Of one node: its rows are read by several queries before they may be overwritten.
+            // All rows of a node: several queries read them before they may be overwritten.
             let mut dp = vec![T::zero(); (queries + 1) * width];
-            // Where a state is zero, nobody wants its gradient.
+            // The gradient of a state that is zero is not used.
             let mut nowhere = vec![T::zero(); width];
             vectorised(
                 #[inline(always)]

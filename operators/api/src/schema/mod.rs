@@ -119,8 +119,9 @@ impl Field {
         self
     }
 
-    /// The parameter was added to an operator that has been in use. With its default, which must mean
-    /// what the operator did before, it is not part of a stage's key, so that results stay valid.
+    /// The parameter was added to an operator that has been in use. With its default, which must
+    /// mean what the operator did before, it is not part of a stage's key, so that results stay
+    /// valid.
     #[must_use]
     pub fn added_later(mut self) -> Self {
         self.later = true;

@@ -301,7 +301,8 @@ fn without_starts_the_boundary_is_zero() {
 #[test]
 fn messages_of_any_bits_are_found_again() {
     let Some(gpu) = device() else { return };
-    // No two messages are equal here: an edge attains an extreme only if its message has the same bits.
+    // No two messages are equal here: an edge attains an extreme only if its message has the same
+    // bits.
     let dim = 6;
     let mut s = Setup::new(small(), dim, 3);
     s.x = some(s.x.len(), 4);

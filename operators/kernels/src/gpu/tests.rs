@@ -1,6 +1,6 @@
-//! A device compared with the CPU's kernels, on random shapes and rows. The device is the emulation,
-//! with the threads of a block in both orders, or a CUDA device if `GFM_PIPE_LOCAL_DEVICE=cuda` asks
-//! for it.
+//! A device compared with the CPU's kernels, on random shapes and rows. The device is the
+//! emulation, with the threads of a block in both orders, or a CUDA device if
+//! `GFM_PIPE_LOCAL_DEVICE=cuda` asks for it.
 
 use gfm_pipe_testing::Random;
 use half::bf16;
@@ -103,9 +103,9 @@ pub(super) fn close<E: Tested>(what: &str, got: &Vector<E>, want: &[f64]) {
     close_sums(what, got, want, 1);
 }
 
-/// As [`close`], for sums of up to `terms` terms. If the terms of a hub cancel, their rounding errors
-/// stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow with the root of
-/// the number of terms.
+/// As [`close`], for sums of up to `terms` terms. If the terms of a hub cancel, their rounding
+/// errors stay in the sum: in single precision these reach [`Tested::CLOSE`], and they grow with
+/// the root of the number of terms.
 fn close_sums<E: Tested>(what: &str, got: &Vector<E>, want: &[f64], terms: usize) {
     let got = got.read().unwrap();
     assert_eq!(got.len(), want.len(), "{what}");

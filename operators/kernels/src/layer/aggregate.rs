@@ -31,8 +31,9 @@ pub enum Aggregate<'a, T> {
 
 /// Mean, max, min and standard deviation of the messages, each times three functions of the degree.
 ///
-/// Features of a row are `4 dim` wide: the four statistics one after the other. The functions of the degree are not
-/// applied to the features but to the rows of the linear map's result, which is the same and four times smaller.
+/// Features of a row are `4 dim` wide: the four statistics one after the other. The functions of
+/// the degree are not applied to the features but to the rows of the linear map's result, which is
+/// the same and four times smaller.
 #[derive(Clone, Copy)]
 pub struct Statistics<'a, T> {
     /// Number of messages of each node, boundary included.
@@ -50,18 +51,19 @@ pub struct Statistics<'a, T> {
 pub enum Squares {
     /// The message.
     Message,
-    /// State and relation, each: `x² + w²`, as the reference's fused kernel does for TransE. Then all states need rows.
+    /// State and relation, each: `x² + w²`, as the reference's fused kernel does for TransE. Then
+    /// all states need rows.
     Parts,
 }
 
 /// How edges and boundary share the gradient of an extreme that several of them attain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ties {
-    /// As the reference's fused kernel: half for the boundary and half for *each* edge; all of it for each edge, or for
-    /// the boundary, where only one side attains it.
+    /// As the reference's fused kernel: half for the boundary and half for *each* edge; all of it
+    /// for each edge, or for the boundary, where only one side attains it.
     Halves,
-    /// As PyTorch's `scatter_reduce`: equal shares, of which an extreme of zero has one more that nobody receives, for the
-    /// zeros that it starts from.
+    /// As PyTorch's `scatter_reduce`: equal shares, of which an extreme of zero has one more that
+    /// nobody receives, for the zeros that it starts from.
     Equal,
 }
 
@@ -127,7 +129,8 @@ impl<T: Real> Layer<'_, T> {
                     M::add_rows(block, &self.x[at.start * d..at.end * d], w);
                     continue;
                 }
-                // A state of zeros adds nothing: for a message function of which that is not true, all states have rows.
+                // A state of zeros adds nothing: for a message function of which that is not true,
+                // all states have rows.
                 for (sum, q) in block.chunks_exact_mut(d).zip(queries) {
                     if let Some(x) = self.state(u, *q as usize) {
                         M::add(sum, x, w);
@@ -149,8 +152,8 @@ impl<T: Real> Layer<'_, T> {
         }
     }
 
-    /// Calls `f(row of the features, message, state, relation)` for every message into the rows of some nodes. `features`
-    /// has `width` columns.
+    /// Calls `f(row of the features, message, state, relation)` for every message into the rows of
+    /// some nodes. `features` has `width` columns.
     #[inline(always)]
     fn for_messages<M: Message>(
         &self,
@@ -182,7 +185,8 @@ impl<T: Real> Layer<'_, T> {
         }
     }
 
-    /// The largest or smallest messages, the boundary (zero where there is none) among them; NaN where one is NaN.
+    /// The largest or smallest messages, the boundary (zero where there is none) among them; NaN
+    /// where one is NaN.
     #[inline(always)]
     fn extremes<M: Message>(
         &self,
@@ -292,7 +296,8 @@ fn smaller<T: Real>(best: &mut T, message: T) {
     }
 }
 
-/// Only the features, `to.len() x features`: what [`super::forward`] begins with, block by block. Benchmarks time it.
+/// Only the features, `to.len() x features`: what [`super::forward`] begins with, block by block.
+/// Benchmarks time it.
 ///
 /// # Panics
 /// As [`super::forward`].

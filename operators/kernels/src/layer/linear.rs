@@ -1,4 +1,5 @@
-//! The layer's linear map, as products of its own for the state and for the features, and its backward pass.
+//! The layer's linear map, as products of its own for the state and for the features, and its
+//! backward pass.
 
 use std::ops::Range;
 
@@ -36,8 +37,9 @@ impl<'a, T: Real> Layer<'a, T> {
         self.dim + degrees * self.width()
     }
 
-    /// Where column `k` of a map stands among the weight's columns. The reference orders PNA's 12 d columns by feature,
-    /// then statistic, then function of the degree; here features lie by statistic.
+    /// Where column `k` of a map stands among the weight's columns. The reference orders PNA's 12 d
+    /// columns by feature, then statistic, then function of the degree; here features lie by
+    /// statistic.
     fn column(&self, map: usize, k: usize) -> usize {
         let d = self.dim;
         match self.aggregate {
@@ -47,7 +49,8 @@ impl<'a, T: Real> Layer<'a, T> {
         }
     }
 
-    /// The map of the state, and one of the features for each function of the degree, without their weights.
+    /// The map of the state, and one of the features for each function of the degree, without their
+    /// weights.
     fn empty_maps(&self) -> Vec<Map<'a, T>> {
         let scales = match self.aggregate {
             Aggregate::Sum | Aggregate::Mean(_) | Aggregate::Max(_) | Aggregate::Min(_) => {
@@ -69,7 +72,8 @@ impl<'a, T: Real> Layer<'a, T> {
             .collect()
     }
 
-    /// Weights `width x out`: products with them are faster than with the weight read across, and it is small.
+    /// Weights `width x out`: products with them are faster than with the weight read across, and
+    /// it is small.
     pub(super) fn transposed_maps(&self) -> Vec<Map<'a, T>> {
         let (n, columns) = (self.out, self.columns());
         let mut maps = self.empty_maps();

@@ -1,4 +1,5 @@
-//! From the gradient of the features to those of the states and relations that messages are made of.
+//! From the gradient of the features to those of the states and relations that messages are made
+//! of.
 
 use std::ops::Range;
 
@@ -23,7 +24,8 @@ pub struct OwnGrads<'a, T> {
 
 /// What an edge gives back.
 pub(super) trait EdgeGrads<M: Message, T: Real>: Sync {
-    /// Adds the gradients of the state `x` and the relation `w` of a message into row `i` of the output.
+    /// Adds the gradients of the state `x` and the relation `w` of a message into row `i` of the
+    /// output.
     fn add(&self, dx: &mut [T], dw: &mut [T], i: usize, x: &[T], w: &[T], scratch: &mut [T]);
 
     /// [`EdgeGrads::add`] for rows `i..` of the output and as many states, side by side.
@@ -66,9 +68,11 @@ impl<M: Message, T: Real> EdgeGrads<M, T> for SumGrads<'_, T> {
     }
 }
 
-/// Gradients of every message of an aggregate with extremes: [`Layer::features_backward`] prepared them, row by row.
+/// Gradients of every message of an aggregate with extremes: [`Layer::features_backward`] prepared
+/// them, row by row.
 ///
-/// Messages are computed again, bit for bit, and compared with the extreme to find the edges that attain it.
+/// Messages are computed again, bit for bit, and compared with the extreme to find the edges that
+/// attain it.
 pub(super) struct Upstream<'a, T> {
     pub aggregate: &'a Aggregate<'a, T>,
     pub features: &'a [T],
@@ -129,8 +133,8 @@ impl<M: Message, T: Real> EdgeGrads<M, T> for Upstream<'_, T> {
     }
 }
 
-/// The last part of [`super::backward`] for sums of messages, from the gradient `dsum` of the sums to those of states and
-/// relations.
+/// The last part of [`super::backward`] for sums of messages, from the gradient `dsum` of the sums
+/// to those of states and relations.
 ///
 /// # Panics
 /// As [`super::backward`].
@@ -148,8 +152,9 @@ pub fn sum_backward<M: Message, T: Real>(
     backward::<M, T, _>(layer, own, &grads, dx, drelations);
 }
 
-/// The last part of [`super::backward`]. Every task owns the states of its nodes and looks at all that these were sent to,
-/// so that a row of the gradient is read once for both the state and the relation.
+/// The last part of [`super::backward`]. Every task owns the states of its nodes and looks at all
+/// that these were sent to, so that a row of the gradient is read once for both the state and the
+/// relation.
 pub(super) fn backward<M: Message, T: Real, G: EdgeGrads<M, T>>(
     layer: &Layer<'_, T>,
     own: OwnGrads<'_, T>,
@@ -210,7 +215,8 @@ impl<T: Real> Layer<'_, T> {
         }
     }
 
-    /// Adds to the gradients of the rows of node u and of the relations what the messages that u sent give back.
+    /// Adds to the gradients of the rows of node u and of the relations what the messages that u
+    /// sent give back.
     #[inline(always)]
     fn sender_backward<M: Message, G: EdgeGrads<M, T>>(
         &self,

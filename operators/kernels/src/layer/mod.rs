@@ -1,12 +1,13 @@
-//! One NBFNet layer (Zhu et al., 2021) over [`Rows`], forward and backward: messages are aggregated, then a linear map,
-//! normalisation, activation and shortcut follow, in one pass over blocks of rows that stay in the cache.
+//! One NBFNet layer (Zhu et al., 2021) over [`Rows`], forward and backward: messages are
+//! aggregated, then a linear map, normalisation, activation and shortcut follow, in one pass over
+//! blocks of rows that stay in the cache.
 //!
-//! Row i of the output, the pair (v, q), sees `[x(v, q) ; features(v, q)]`, where the features join the messages
-//! `message(x(u, q), w[r])` over all edges (v <- u, r) and the boundary state of (v, q), which is one more message
-//! ([`Aggregate`]). States that no row holds are zero.
+//! Row i of the output, the pair (v, q), sees `[x(v, q) ; features(v, q)]`, where the features join
+//! the messages `message(x(u, q), w[r])` over all edges (v <- u, r) and the boundary state of (v,
+//! q), which is one more message ([`Aggregate`]). States that no row holds are zero.
 //!
-//! Work is cut by sizes alone into a fixed number of tasks, and partial sums are added in their order: results do not
-//! depend on the number of threads.
+//! Work is cut by sizes alone into a fixed number of tasks, and partial sums are added in their
+//! order: results do not depend on the number of threads.
 
 mod aggregate;
 mod linear;
@@ -34,8 +35,8 @@ pub use self::messages::{OwnGrads, sum_backward};
 const BLOCK: usize = 512;
 /// Tasks of a pass: more than most machines have threads, few enough to add up their partial sums.
 const TASKS: usize = 32;
-/// Bytes that partial sums may take together, where four of them do not take more: they are cleared and added up, which
-/// must not cost more than what they save.
+/// Bytes that partial sums may take together, where four of them do not take more: they are cleared
+/// and added up, which must not cost more than what they save.
 const PARTIAL_BYTES: usize = 16 << 20;
 
 /// A layer's input, parameters and graph.
@@ -51,7 +52,8 @@ pub struct Layer<'a, T> {
     pub out_of: Csr<'a>,
     /// States, `from.len() x dim`.
     pub x: &'a [T],
-    /// States of the nodes without a row, `nodes x dim`; zero where there are none. They have no gradient.
+    /// States of the nodes without a row, `nodes x dim`; zero where there are none. They have no
+    /// gradient.
     pub far: Option<&'a [T]>,
     /// Relation states, `relations x dim`.
     pub relations: &'a [T],
@@ -78,7 +80,8 @@ pub struct Layer<'a, T> {
 /// Boundary states that are not zero.
 #[derive(Clone, Copy)]
 pub struct Boundary<'a, T> {
-    /// Rows of the output that have one, increasing, with the index of each into `rows`. No index is there twice.
+    /// Rows of the output that have one, increasing, with the index of each into `rows`. No index
+    /// is there twice.
     pub at: &'a [(u32, u32)],
     /// `dim` values each, by index.
     pub rows: &'a [T],
@@ -113,8 +116,8 @@ pub struct Grads<'a, T> {
     pub x: &'a mut [T],
     /// Scratch, `to.len() x dim`: of the states that the linear map saw.
     pub state: &'a mut [T],
-    /// Scratch, `to.len() x features`: of the features that it saw. They lie apart from the states' gradient because they
-    /// are read out of order.
+    /// Scratch, `to.len() x features`: of the features that it saw. They lie apart from the states'
+    /// gradient because they are read out of order.
     pub features: &'a mut [T],
     /// Of the relation states.
     pub relations: &'a mut [T],
@@ -207,8 +210,8 @@ impl<T: Real> Layer<'_, T> {
     }
 }
 
-/// Neighbours whose states are asked for before it is their turn: they lie anywhere, and waiting for them one by one would
-/// be most of the work.
+/// Neighbours whose states are asked for before it is their turn: they lie anywhere, and waiting
+/// for them one by one would be most of the work.
 const AHEAD: usize = 2;
 
 /// Asks the processor for some rows. It changes nothing but the time.
@@ -223,7 +226,8 @@ fn prefetch<T>(rows: &[T], which: Range<usize>, dim: usize) {
             .iter()
             .step_by(step)
         {
-            // SAFETY: a prefetch reads nothing the program sees and cannot fault; the pointer is one into the slice.
+            // SAFETY: a prefetch reads nothing the program sees and cannot fault; the pointer is
+            // one into the slice.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
         }
     }
@@ -241,8 +245,8 @@ fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
             from = v + 1;
         }
     }
-    // A product of a few rows may be rounded in another way than one of many: equal states must stay equal, so no block is
-    // small where another is there to join.
+    // A product of a few rows may be rounded in another way than one of many: equal states must
+    // stay equal, so no block is small where another is there to join.
     match out.last_mut() {
         Some(last) if rows.of_all(&(from..nodes.end)).len() < BLOCK / 4 => last.end = nodes.end,
         _ if from < nodes.end => out.push(from..nodes.end),

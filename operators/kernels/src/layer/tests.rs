@@ -1,4 +1,5 @@
-//! The layer against an obvious one, its slopes, obvious gradients of ties, and itself on another number of threads.
+//! The layer against an obvious one, its slopes, obvious gradients of ties, and itself on another
+//! number of threads.
 
 use super::messages;
 use super::*;
@@ -236,7 +237,8 @@ impl Setup {
 }
 
 impl Setup {
-    /// The features as the reference orders the columns that see them, from the messages into node v and their squares.
+    /// The features as the reference orders the columns that see them, from the messages into node
+    /// v and their squares.
     fn slow_features(
         &self,
         n: &Numbers,
@@ -278,7 +280,8 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
             let nodes = edges.nodes;
             let mark = |v: usize, q: usize, bit: u8| marks[(v * 3 + q) % 64] >> bit & 1 == 1;
             // Two queries and the background; every pair may be there, before and after.
-            // Squares of parts are TransE's, whose message of a state of zeros is not zero: all states have rows.
+            // Squares of parts are TransE's, whose message of a state of zeros is not zero: all
+            // states have rows.
             let whole = matches!(join, Join::Pna(Squares::Parts, _));
             let from = Rows::new(nodes, 2, |v, q| whole || mark(v, q, 0));
             let to = Rows::new(nodes, 2, |v, q| mark(v, q, 1));

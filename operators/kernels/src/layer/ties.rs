@@ -16,8 +16,9 @@ use crate::simd::vectorised;
 type BoundaryGrads<T> = Vec<(u32, Vec<T>)>;
 
 impl<T: Real> Layer<'_, T> {
-    /// Turns the gradient `grads` of the features into that of the messages, in place: of each sum, of the sum of squares,
-    /// and of each message that attains an extreme. Adds the boundary's part to `dboundary`.
+    /// Turns the gradient `grads` of the features into that of the messages, in place: of each sum,
+    /// of the sum of squares, and of each message that attains an extreme. Adds the boundary's part
+    /// to `dboundary`.
     pub(super) fn features_backward<M: Message>(
         &self,
         features: &[T],
@@ -148,8 +149,8 @@ impl<T: Real> Layer<'_, T> {
     }
 }
 
-/// Splits the gradient `g` of an extreme into what each of the `edges` that attain it receives, which replaces it, and the
-/// boundary's part, which is added to `dstart` where there is one.
+/// Splits the gradient `g` of an extreme into what each of the `edges` that attain it receives,
+/// which replaces it, and the boundary's part, which is added to `dstart` where there is one.
 #[inline(always)]
 fn ties_backward<T: Real>(
     ties: Ties,
@@ -183,8 +184,8 @@ fn ties_backward<T: Real>(
     }
 }
 
-/// From the gradients of a row's mean and standard deviation, to those of the sum of messages and of the sum of their
-/// squares.
+/// From the gradients of a row's mean and standard deviation, to those of the sum of messages and
+/// of the sum of their squares.
 #[inline(always)]
 fn moments_backward<T: Real>(pna: Statistics<'_, T>, node: usize, features: &[T], g: &mut [T]) {
     let d = features.len() / 4;
