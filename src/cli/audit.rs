@@ -14,8 +14,8 @@ use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
 use serde_json::{Value, json};
 
-use super::args::{Common, RemoteArg};
 use super::error::{CliError, CliResult, exit};
+use super::shared_args::{Common, RemoteArg};
 use super::{look, signals};
 use crate::audit::{AuditError, AuditOptions, Target, of_data, of_documents, of_pipeline};
 use crate::exec::{self, RunOptions};

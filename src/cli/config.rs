@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use gfm_pipe_api::{OpEntry, PathSeg};
 use serde_json::{Map, Value, json};
 
-use super::args::Common;
 use super::error::CliResult;
+use super::shared_args::Common;
 use crate::spec::{Place, Stage, WrittenValue, resolved, resolved_yaml};
 use crate::ui::Out;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
+use super::shared_args::StoreArgs;
 use crate::record::history::{self, PastRun};
 use crate::record::latest;
 use crate::store::Extent;

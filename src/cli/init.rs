@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::printable::one_line;
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use super::output::write_new;
+use super::shared_args::StoreArgs;
 use crate::init::{Data, EXAMPLE, Found, InitError, look_at, pipeline};
 use crate::plan::{Request, prepare};
 use crate::spec::{self, LoadOptions, STDIN};

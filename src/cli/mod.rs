@@ -4,7 +4,6 @@
 //! standard output, everything said about them to standard error; nothing is decided here that a
 //! program using the library would have to decide again.
 
-mod args;
 mod audit;
 mod completions;
 mod config;
@@ -21,6 +20,7 @@ mod report;
 mod run;
 mod runs;
 pub mod schema;
+mod shared_args;
 mod show;
 mod signals;
 mod verify;
@@ -36,8 +36,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
-use self::args::Common;
 use self::error::{CliError, CliResult, exit};
+use self::shared_args::Common;
 use crate::ranks;
 use crate::ui::{Look, Out};
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use gfm_pipe_api::OpEntry;
 
-use super::args::{Common, RemoteArg, Select};
 use super::error::CliResult;
 use super::look;
+use super::shared_args::{Common, RemoteArg, Select};
 use crate::plan::{Request, prepare};
 use crate::record::durations;
 use crate::registry::gpu_name;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use super::output::write_new;
 use super::runs::{all, find};
+use super::shared_args::StoreArgs;
 use crate::report;
 use crate::ui::Out;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use gfm_pipe_api::{Cancel, OpEntry, OpError, OpResult};
 
-use super::args::{Common, RemoteArg, Select};
 use super::error::{CliError, CliResult, exit};
+use super::shared_args::{Common, RemoteArg, Select};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
 use crate::plan::Request;

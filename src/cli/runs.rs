@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult};
 use super::report::write_page;
+use super::shared_args::StoreArgs;
 use crate::record::diff;
 use crate::record::history::{self, PastRun};
 use crate::record::{JournalFile, Life, RunStatus, StageStatus, life};

@@ -1,7 +1,7 @@
 //! `gfm-pipe verify`.
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult, exit};
+use super::shared_args::StoreArgs;
 use crate::record::history;
 use crate::store::Damage;
 use crate::ui::{self, Out};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gfm_pipe_api::Cancel;
 
-use super::args::StoreArgs;
 use super::error::{CliError, CliResult, exit};
 use super::runs::{all, find};
+use super::shared_args::StoreArgs;
 use super::{look, signals};
 use crate::record::{self, EventReader, Life, RunState, RunStatus, now_ms};
 use crate::store::Store;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
-use super::args::{Common, RemoteArg, Select};
 use super::error::{CliError, CliResult};
+use super::shared_args::{Common, RemoteArg, Select};
 use crate::plan::{Ingredients, Request, Verdict, prepare};
 use crate::record::{StageStatus, latest};
 use crate::spec::split_port;

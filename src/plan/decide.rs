@@ -377,7 +377,7 @@ pub enum Verdict {
     NotSelected,
 }
 
-/// Of the seconds stages took earlier, those of stages that will run or may.
+/// How long each stage that will or may run took last time, in seconds.
 pub fn expected(plan: &[StagePlan], earlier: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let runs = plan
         .iter()

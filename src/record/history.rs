@@ -76,8 +76,8 @@ pub fn faults(store: &Store) -> Result<Vec<(PathBuf, String)>, StoreError> {
     Ok(names.iter().flat_map(|run| fault(store, run)).collect())
 }
 
-/// The one run a text means: its name, the start of it where that is enough, or `latest`; else
-/// those it could mean.
+/// Finds a run by its name, an unambiguous prefix of it, or `latest`. If there is none, returns the
+/// names that the text could mean.
 pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a str>> {
     if text == "latest" {
         return all.last().ok_or_else(Vec::new);

@@ -1,4 +1,4 @@
-//! The card at the top of a page: how the run ended, its main figure, what that is to be compared
+//! The card at the top of a page: how the run ended, its main figure, what to compare it
 //! with, and what to do next.
 //!
 //! Invariant: it says nothing that the page does not have below, apart from advice. Whatever is

@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::MAX_STAGES;
 use super::error::Mistake;
 use super::node::{Entry, near, quote};
-use super::render::{Vars, bad_name};
 use super::source::Span;
+use super::templates::{Vars, bad_name};
 
 /// A name with the value it has inside one stage, and how that value is written in the stage's
 /// name.

@@ -17,10 +17,10 @@ mod overrides;
 mod parse;
 mod pipeline;
 mod places;
-mod render;
 mod resolved;
 mod scalar;
 mod source;
+mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

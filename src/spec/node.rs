@@ -6,9 +6,9 @@
 
 use gfm_pipe_api::PathSeg;
 
-use super::render::is_template;
 use super::scalar;
 use super::source::Span;
+use super::templates::is_template;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
@@ -164,8 +164,8 @@ impl Node {
     }
 }
 
-/// The near name for a mistyped one. Very long words are nobody's misspelling, and comparing them
-/// costs their product.
+/// The near name for a mistyped one. Very long words are skipped: they are not typos, and the
+/// comparison takes time proportional to the product of the lengths.
 pub(super) fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -9,8 +9,8 @@ use gfm_pipe_api::{PathSeg, schema::path_text};
 
 use super::error::Place;
 use super::node::{Entry, Kind, Node};
-use super::render::{Vars, is_template};
 use super::source::Sources;
+use super::templates::{Vars, is_template};
 
 /// Where the parts of one stage were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

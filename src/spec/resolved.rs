@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::pipeline::{Pipeline, Stage};
-use super::render::is_template;
+use super::templates::is_template;
 
 /// The resolved pipeline as a tree.
 pub fn resolved(pipeline: &Pipeline) -> Map<String, Value> {

@@ -19,9 +19,9 @@ use super::limits::{self, Limits};
 use super::node::{Entry, Kind, Node, near, quote};
 use super::origins::Written;
 use super::pipeline::{Pipeline, PortRef, Stage};
-use super::render::{Environment, Rendered, Vars, is_template, no_template};
 use super::scalar;
 use super::source::{Source, Sources};
+use super::templates::{Environment, Rendered, Vars, is_template, no_template};
 use super::wiring::{self, Wires};
 
 /// Keys at the top of a pipeline, with their meaning.

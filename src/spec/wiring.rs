@@ -12,8 +12,8 @@ use super::error::{MOST, Mistake};
 use super::expand::{StageName, instead_of, split_port};
 use super::node::{Entry, Kind, near, quote};
 use super::pipeline::PortRef;
-use super::render::no_template;
 use super::source::Span;
+use super::templates::no_template;
 use super::validate::Draft;
 
 /// Connections of a stage.

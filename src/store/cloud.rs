@@ -1,5 +1,5 @@
-//! Remotes in clouds: how their clients are made. Credentials and endpoints come under the names
-//! clouds' own tools use.
+//! Remotes in clouds: how their clients are made. Credentials and endpoints are read from the
+//! environment variables that each cloud's own tools use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -36,10 +36,10 @@ const AT_ONCE: usize = 4;
 /// Bytes of a part of an upload.
 const PART: usize = 8 << 20;
 
-/// A manifest is a few kilobytes; what is larger is none.
+/// Manifests are a few kilobytes; a file larger than this is not one.
 const MAX_MANIFEST: u64 = 16 << 20;
 
-/// A remote that cannot be named like this.
+/// Why a remote cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// Not an address at all, or of a kind nobody knows.

@@ -1,7 +1,7 @@
 //! Looking for damage: every manifest, and every object that one names.
 //!
-//! Invariant: nothing is changed but the memory of what objects hold. Through it the next run knows
-//! what is damaged, even if it would not have been opened, and computes it anew.
+//! Invariant: the only thing written is the cache of digests. It tells the next run which objects
+//! are damaged, even ones that it would not open, so that it computes them again.
 
 use std::collections::BTreeMap;
 use std::fs;

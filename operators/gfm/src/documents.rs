@@ -118,8 +118,8 @@ impl Questions {
         Ok(all)
     }
 
-    /// Nodes that a model starts from for question `i`: those given, or its entities. If
-    /// `weighted`, an entity has the weight 1 / number of its documents, else 1.
+    /// Nodes that a model starts from for question `i`: the given ones, or else its
+    /// entities. An entity weighs 1 / (number of its documents) if `weighted`, and 1 otherwise.
     pub fn seeds(&self, i: usize, documents: &EntityDocuments, weighted: bool) -> Starts {
         match &self.starts {
             Some(starts) => starts[i].clone(),

@@ -23,7 +23,7 @@ use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 use gfm_pipe_model::tensor_error;
 
-/// Ports that may have one artifact for each one of `questions`, in the same order.
+/// Ports that take either no artifact, or one for each artifact of `questions` in the same order.
 pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
 
 /// The input ports of both operators, besides models.

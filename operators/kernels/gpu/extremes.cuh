@@ -2,9 +2,9 @@
 //
 // The boundary is one more message into every row, zero for rows without a start. A row of features
 // is the extreme (d values), or for PNA mean, max, min and deviation (4 d values). Rows of hubs are
-// cut into parts, as in messages.cuh.
+// cut into parts, as in spmm.cuh.
 #pragma once
-#include "messages.cuh"
+#include "spmm.cuh"
 
 // The smallest variance: smaller ones are raised to it.
 #define MIN_VARIANCE 1e-6

@@ -2,7 +2,7 @@
 #include "adamw.cuh"
 #include "extremes.cuh"
 #include "loss.cuh"
-#include "messages.cuh"
+#include "spmm.cuh"
 #include "norm.cuh"
 #include "rows.cuh"
 #include "score.cuh"

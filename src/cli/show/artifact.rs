@@ -6,9 +6,9 @@ use std::path::Path;
 use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
-use crate::cli::args::{Common, Select};
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::runs::{all, find};
+use crate::cli::shared_args::{Common, Select};
 use crate::plan::{Verdict, prepare};
 use crate::record::history::PastRun;
 use crate::record::{JournalFile, StageRecord, StageStatus, latest};

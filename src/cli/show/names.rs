@@ -34,8 +34,8 @@ enum Dictionary {
 }
 
 impl Names {
-    /// Reads the names that columns of a table stand for. What is not known is said, and stays an
-    /// id.
+    /// Reads the names that columns of a table stand for. Ids without a name are
+    /// reported, and shown as they are.
     pub fn read(
         spec: &TableSpec,
         source: &Source,

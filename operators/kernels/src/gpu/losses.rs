@@ -128,7 +128,7 @@ impl Sparse {
         })
     }
 
-    /// `out[b, j] += weight Σ x[b, k]` over the ones `k` of row `j`.
+    /// `out[b, j] += weight Σ x[b, k]` over the columns `k` where row `j` has a one.
     ///
     /// # Errors
     /// If the device reports one.

@@ -60,7 +60,7 @@ impl<S: State> Messages<'_, S> {
     pub(super) fn check(&self) {
         let d = self.dim;
         assert!(
-            self.function != Function::RotatE || d.is_multiple_of(2),
+            !self.function.pairs() || d.is_multiple_of(2),
             "rows are pairs"
         );
         assert_eq!(self.x.len(), self.from.len() * d, "states");

@@ -127,11 +127,12 @@ impl ModelConfig {
                 ),
             ));
         }
-        if self.message_func == MessageFunc::RotatE && !self.input_dim.is_multiple_of(2) {
+        if self.message_func.pairs() && !self.input_dim.is_multiple_of(2) {
             out.push((
                 "input_dim",
                 format!(
-                    "rotate reads states as complex numbers: input_dim must be even, not {}",
+                    "{} reads states as complex numbers: input_dim must be even, not {}",
+                    self.message_func.name(),
                     self.input_dim
                 ),
             ));
