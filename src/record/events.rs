@@ -195,11 +195,11 @@ pub enum Event {
     Progress {
         /// Stage.
         stage: String,
-        /// Units through.
+        /// Number of units done.
         done: u64,
-        /// Units in all.
+        /// Number of units in total.
         total: u64,
-        /// What is counted.
+        /// What is counted, such as `steps`.
         unit: String,
         /// A short text ("loss 0.31").
         note: String,
