@@ -1,5 +1,5 @@
-//! The generated pages of docs/ match what the operators declare now. `UPDATE_GOLDEN=1 cargo test
-//! --test docs` rewrites them.
+//! The generated pages of docs/ match what the operators declare now.
+//! `UPDATE_GOLDEN=1 cargo test --test docs` rewrites them.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]

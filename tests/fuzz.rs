@@ -120,7 +120,7 @@ fn no_pipeline_makes_the_loader_panic() {
     let mut seeds = Vec::new();
     files("pipelines", "yaml", &mut seeds);
     files("tests/spec/bad", "yaml", &mut seeds);
-    // The operators that both kinds of seeds use.
+    // The operators that the two kinds of seeds use.
     let mut ops = toy::ops();
     ops.extend(gfm_pipe::registry::builtin());
     let words = [

@@ -168,7 +168,7 @@ impl Helper<'_> {
         });
         // Operators may or may not have left files there.
         let _ = std::fs::remove_dir_all(&workdir);
-        // Rank 0 checks its own files, but this rank may see other ones.
+        // Rank 0 checks its own files, but this rank may see other copies.
         match work.seen.iter().find_map(Seen::change) {
             Some(what) if result.is_ok() => Err(OpError::new(format!("{what} while it was read"))
                 .hint("run it again once nothing writes to the file")),

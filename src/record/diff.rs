@@ -61,7 +61,7 @@ pub struct Headline {
     pub stage: String,
     /// Name of the data set.
     pub dataset: String,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: String,
     /// The model with its ranker.
     pub system: String,

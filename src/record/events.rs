@@ -40,9 +40,9 @@ pub enum StageStatus {
 /// keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSummary {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Operator.
+    /// Name of the operator.
     pub op: String,
     /// How it ended.
     pub status: StageStatus,
@@ -61,9 +61,9 @@ pub struct StageSummary {
 /// Everything known about a stage when it has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Operator.
+    /// Name of the operator.
     pub op: String,
     /// How it ended.
     pub status: StageStatus,
@@ -182,9 +182,9 @@ pub enum Event {
     },
     /// An operator starts. Cached stages have no such event.
     StageStarted {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// Operator.
+        /// Name of the operator.
         op: String,
         /// Key of the stage.
         key: Key,
@@ -193,7 +193,7 @@ pub enum Event {
     },
     /// How far an operator has got.
     Progress {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// Number of units done.
         done: u64,
@@ -206,7 +206,7 @@ pub enum Event {
     },
     /// A message from an operator, or from the engine on its behalf.
     Message {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// `info` or `warn`.
         level: Level,
@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// An operator resumes from a checkpoint that it wrote after this many steps.
     StageResumed {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// Number of steps done before.
         step: u64,
@@ -223,14 +223,14 @@ pub enum Event {
     /// An operator failed and is tried again. What it reported since its last checkpoint (or since
     /// the start) will be reported again.
     StageRetried {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// Number of this retry, starting at 1.
         retry: u32,
     },
     /// A value for a curve: a loss, a rate, a score.
     Metric {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// One-based epoch; 0 if there are no epochs.
         epoch: u32,

@@ -79,7 +79,6 @@ pub fn faults(store: &Store) -> Result<Vec<(PathBuf, String)>, StoreError> {
 /// Finds a run by its name, an unambiguous prefix of it, or `latest`.
 ///
 /// # Errors
-///
 /// The names that the text could mean, if it does not identify one run.
 pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a str>> {
     if text == "latest" {

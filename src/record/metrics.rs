@@ -33,7 +33,7 @@ pub struct Point {
 /// All values of one metric of one stage, by increasing step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
     /// Name of the metric.
     pub metric: String,

@@ -136,8 +136,8 @@ fn version(time: f64) -> Vec<u8> {
     out
 }
 
-/// Tells TensorBoard to discard steps from `step` on: `Event { wall_time = 1, step = 2, session_log
-/// = 7 { status = 1: START } }`.
+/// Tells TensorBoard to discard steps from `step` on:
+/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`.
 fn restart(time: f64, step: u64) -> Vec<u8> {
     let mut out = fixed64(1, time);
     out.extend(varint(2, step));

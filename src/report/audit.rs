@@ -20,7 +20,7 @@ const RELATIONS: usize = 12;
 /// The results of an audit stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audit {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
     /// The verdict in words.
     pub verdict: String,

@@ -133,7 +133,7 @@ impl CardInputs<'_> {
             .collect()
     }
 
-    /// The headline of a run that evaluated nothing: how far the last training came.
+    /// The headline of a run that evaluated nothing: how far the last training got.
     fn trained(&self) -> Option<Headline> {
         let training = self.trainings.iter().rev().find(|t| t.outcome.is_some())?;
         let outcome = training.outcome.as_ref()?;

@@ -34,11 +34,11 @@ pub struct Against {
 /// An evaluation in a few figures.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: String,
     /// The first system; if no model was evaluated, the best one.
     pub system: Measured,

@@ -95,7 +95,7 @@ impl Digests {
         let mut files = read(&self.path);
         files.extend(learned.iter().map(|(name, k)| (name.clone(), k.clone())));
         while files.len() > self.most {
-            // Removes entries that this process did not learn first.
+            // Start with entries that this process did not learn itself.
             let old = files.keys().find(|name| !learned.contains_key(*name));
             match old.or(files.keys().next()).cloned() {
                 Some(name) => drop(files.remove(&name)),

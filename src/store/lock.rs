@@ -1,8 +1,9 @@
 //! Locks between processes: one per key, and one for the store as a whole.
 //!
-//! The operating system holds them, so a killed process leaves nothing to unlock. Lock files are
-//! never removed: if one were removed while another process waits on it, two processes could hold
-//! the lock. The text in a lock file only tells other processes whom they are waiting for.
+//! The operating system holds them, so a killed process leaves nothing to unlock. The files of
+//! these locks are never removed: if one were removed while another process waits on it, two
+//! processes could hold the lock. The text in a lock file only tells other processes whom they are
+//! waiting for.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};

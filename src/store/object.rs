@@ -1,7 +1,7 @@
 //! Objects: tables on their way into the store.
 //!
 //! A [`StageTables`] takes every table of one run of one operator. Tables are written under
-//! temporary names and hashed on the way; [`StageTables::commit`] gives them their final names only
+//! temporary names and hashed on the way; [`StageTables::commit`] gives them their final names
 //! only when all declared tables are complete. Invariant: an object under its final name contains
 //! exactly the bytes whose digest is its name.
 

@@ -20,7 +20,7 @@ pub struct Verdict<'a> {
     pub statistics: &'a BTreeMap<String, f64>,
     /// Files that did not exist.
     pub missing: &'a [String],
-    /// Whether to print the findings of severity `note` too.
+    /// Whether to list the findings of severity `note` too.
     pub all: bool,
 }
 

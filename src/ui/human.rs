@@ -213,7 +213,7 @@ fn left(spent: f64, measured: Option<Remaining>, expected: Option<f64>) -> Optio
     match (measured, expected) {
         (measured, None) => measured,
         (None, Some(e)) => Some(about(e - spent)),
-        // The time of last time also covers the units whose speed is not known yet.
+        // Last time's duration also covers the units whose speed is not known yet.
         (Some(m), Some(e)) if m.at_least && e - spent > m.seconds => Some(about(e - spent)),
         (Some(m), Some(_)) if m.at_least => Some(m),
         // The more is done, the more weight the measured speed gets.
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(left(5.0, None, Some(60.0)), about(55.0));
         assert_eq!(left(90.0, None, Some(60.0)), about(0.0));
         assert_eq!(left(30.0, about(30.0), None), about(30.0));
-        // The time of last time covers the units whose speed is not known yet.
+        // Last time's duration covers the units whose speed is not known yet.
         let least = Some(Remaining {
             seconds: 10.0,
             at_least: true,

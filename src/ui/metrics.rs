@@ -18,17 +18,17 @@ pub fn is_main(metric: &str) -> bool {
 /// A row of a table of kind `metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricRow<'a> {
-    /// Data set.
+    /// Name of the data set.
     pub dataset: &'a str,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: &'a str,
-    /// System.
+    /// Name of the system.
     pub system: &'a str,
     /// The ranker, or `-` if there is none.
     pub ranker: &'a str,
     /// `document` or `entity`.
     pub target: &'a str,
-    /// Group of questions.
+    /// The group of questions.
     pub group: &'a str,
     /// Name of the metric.
     pub metric: &'a str,

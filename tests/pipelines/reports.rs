@@ -206,7 +206,7 @@ fn a_run_becomes_a_page() {
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(said.contains("--force"), "{said}");
 
-    // The page is the same for a run in which everything was cached.
+    // The same checks for a run in which everything was cached.
     let cached = run(store.path(), &[]);
     assert_eq!(cached["evaluate"]["status"], "cached");
     let html = page(&["report", "-o", to, "--force"], store.path(), &file);

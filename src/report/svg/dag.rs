@@ -17,7 +17,7 @@ const SWEEPS: usize = 8;
 /// A stage.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
     /// The second line in its box.
     pub about: String,
