@@ -90,7 +90,7 @@ pub struct Evaluation {
     other_rows: Vec<Row>,
     filtered: Vec<&'static str>,
     filtered_rows: Vec<Row>,
-    /// A filtered figure that no standard one could reach.
+    /// A note on a filtered figure that is higher than any ranking could reach unfiltered.
     above_ceiling: Option<String>,
     charts: Vec<Chart>,
     by_group: &'static str,

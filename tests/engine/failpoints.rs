@@ -1,5 +1,6 @@
-//! A run is killed (SIGKILL) at every step of the store, each time it reaches the step: the next run
-//! ends with the artifacts of an undisturbed run.
+//! A run is killed (SIGKILL) at every step of the store, each time it reaches the step: the next
+//! run ends with the artifacts of an undisturbed run.
+//!
 //! `cargo test -p gfm-pipe --no-default-features --features failpoints --test engine failpoints`
 
 use std::process::{Command, Stdio};
