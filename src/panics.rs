@@ -1,8 +1,8 @@
-//! Turning the panic of an operator into an error with its message and place.
+//! Turns the panic of an operator into an error with its message and place.
 //!
-//! The unwinding payload knows the message only; the place is known to the panic hook. The hook
-//! here remembers both for threads that run operators (and for rayon's, on which operators compute)
-//! and leaves every other panic to the hook before it.
+//! The payload of an unwinding panic has only the message; only the panic hook knows the place. The
+//! hook installed here records both for threads that run operators (and for rayon's threads, on
+//! which operators compute), and leaves every other panic to the previous hook.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,9 +12,9 @@ use std::sync::{Mutex, Once, PoisonError};
 /// A caught panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// What it said.
+    /// The panic message.
     pub message: String,
-    /// `file:line:column`, where known.
+    /// `file:line:column`, if known.
     pub place: Option<String>,
 }
 
@@ -22,7 +22,7 @@ thread_local! {
     static RUNS_OPERATOR: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Panics not claimed yet: they may pass from a rayon thread to the thread that waits for it.
+/// Panics not claimed yet. A panic may pass from a rayon thread to the thread that waits for it.
 static SEEN: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
 
 fn message(payload: &(dyn Any + Send)) -> String {
@@ -48,7 +48,7 @@ fn install() {
                 place: info.location().map(ToString::to_string),
             };
             let mut all = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-            // Only panics that somebody swallowed on the way pile up here.
+            // Panics that an operator itself caught are never claimed, so the list is limited.
             if all.len() >= 64 {
                 all.remove(0);
             }
@@ -64,8 +64,8 @@ fn install() {
 pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     install();
     let outer = RUNS_OPERATOR.replace(true);
-    // What an operator shares with the engine is tables in progress (dropped on failure) and the
-    // reporter (no invariants).
+    // All that an operator shares with the engine is the tables in progress (dropped on failure)
+    // and the reporter (which has no invariants).
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     RUNS_OPERATOR.set(outer);
     result.map_err(|payload| {

@@ -1,8 +1,9 @@
-//! The operators this binary has. A crate of operators is one line here.
+//! The operators built into this binary. To add a crate of operators, add one line here.
 //!
-//! This is the only file under `src/` that names crates of operators (a test checks it). What the
-//! engine needs of them besides the operators themselves is passed on below: where a data set keeps
-//! its files, how much a file holds, the tables of the audit, devices, and ending programs.
+//! This is the only file under `src/` that names crates of operators (a test checks this). What the
+//! engine needs from them besides the operators themselves is passed on below: where a data set
+//! keeps its files, how much a file contains, the tables of the audit, devices, and stopping
+//! programs.
 
 use gfm_pipe_api::{OpEntry, OpResult};
 
@@ -24,17 +25,17 @@ pub fn builtin() -> Vec<OpEntry> {
     all
 }
 
-/// The device that a name stands for on this machine, in this build: `cpu` or `cuda:N`. `auto` and
-/// `cuda` without a number are device `local`.
+/// The device that a name stands for on this machine and in this build: `cpu` or `cuda:N`. `auto`
+/// and `cuda` without a number select device number `local`.
 ///
 /// # Errors
-/// When a CUDA device was asked for and cannot be used: why, and what to do.
+/// When a CUDA device was asked for and cannot be used; the error says why, and what to do.
 #[cfg(feature = "gfm")]
 pub fn resolve_device(name: &str, local: usize) -> OpResult<String> {
     gfm_pipe_gfm::device::resolve(name, local)
 }
 
-/// The device that a name stands for: in a build without the model it is always the CPU.
+/// The device that a name stands for: in a build without the model, always the CPU.
 ///
 /// # Errors
 /// When a CUDA device was asked for.
@@ -49,7 +50,8 @@ pub fn resolve_device(name: &str, _: usize) -> OpResult<String> {
     }
 }
 
-/// The name of a CUDA device; empty where it cannot be opened, as in a plan for another machine.
+/// The name of a CUDA device; empty if it cannot be opened, for example when planning for another
+/// machine.
 pub fn gpu_name(device: &str) -> String {
     #[cfg(feature = "gfm")]
     let name = gfm_pipe_gfm::device::name(device);
@@ -69,7 +71,7 @@ mod tests {
     fn every_number_has_an_upper_bound() {
         for op in builtin() {
             for (path, field) in op.schema.leaves() {
-                // A reason that is given without a bound says that any number will do.
+                // A number may lack a bound only if `limit` gives a reason.
                 let bounded = !field.ty.unbounded() || field.limit.is_some();
                 assert!(
                     bounded,
@@ -93,7 +95,7 @@ mod model_tests {
         builtin().into_iter().find(|o| o.name == name).unwrap()
     }
 
-    /// Place, message and hint of the only problem.
+    /// Place, message and hint of the only problem that validation reports.
     fn refused(name: &str, with: Value) -> String {
         let problems = op(name).validate(&with).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");

@@ -1,5 +1,5 @@
-//! The generated pages of docs/ are what the operators say now.
-//! `UPDATE_GOLDEN=1 cargo test --test docs` writes them.
+//! The generated pages of docs/ match what the operators declare now.
+//! `UPDATE_GOLDEN=1 cargo test --test docs` rewrites them.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -16,7 +16,7 @@ fn schema_text() -> String {
     serde_json::to_string_pretty(&schema).unwrap() + "\n"
 }
 
-/// What an editor sees of a pipeline: its YAML as plain data.
+/// A pipeline as an editor sees it: its YAML as plain data.
 fn as_data(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).unwrap();
     serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -57,8 +57,8 @@ fn the_schema_takes_every_pipeline_of_the_project_and_refuses_mistakes() {
     }
 }
 
-/// The page with every block of code that names a file of the example (after the language) holding
-/// that file, and the files named.
+/// The page in which every code block that names a file of the example (after the language)
+/// contains that file, and the files named.
 fn with_example(page: &str) -> (String, Vec<String>) {
     let (mut out, mut named) = (String::new(), Vec::new());
     let mut lines = page.lines();
@@ -98,8 +98,8 @@ fn the_page_on_data_shows_the_example_that_init_writes() {
     assert_eq!(named, all, "every file is shown once");
 }
 
-/// The page with each marked table (`<!-- table: NAME -->`, up to the next empty line) as the crate
-/// of evaluation makes it.
+/// The page in which each marked table (`<!-- table: NAME -->`, up to the next empty line) is
+/// replaced by the one that the evaluation crate generates.
 fn with_tables(page: &str) -> String {
     let mut out = String::new();
     let mut lines = page.lines();
@@ -114,7 +114,7 @@ fn with_tables(page: &str) -> String {
             assert_eq!(line, format!("<!-- table: {name} -->"));
             out.push_str(&table);
             out.push_str("\n\n");
-            // What stood there before.
+            // Skip the old table.
             lines.find(|l| l.is_empty()).unwrap();
         }
     }

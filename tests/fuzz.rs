@@ -1,9 +1,9 @@
-//! Files from strangers: mutated pipelines and mutated graphs never make the loader or the reader
-//! panic, and lose no line.
+//! Untrusted files: mutated pipelines and mutated graphs never make the loader or the reader panic,
+//! and no line of a graph is lost.
 //!
-//! Each test does a fixed number of rounds, each from its number alone, so that a failure is found
-//! again. `FUZZ_SECONDS=600 cargo test --release --test fuzz` goes on for that long, with rounds
-//! never tried before.
+//! Each test does a fixed number of rounds, and the number of a round is its seed, so that a
+//! failure can be reproduced. `FUZZ_SECONDS=600 cargo test --release --test fuzz` goes on for that
+//! long, with seeds never tried before.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 #[path = "spec/toy.rs"]
@@ -23,7 +23,7 @@ use gfm_pipe_kg::IngestKg;
 use gfm_pipe_testing::Random;
 use serde_json::json;
 
-/// A seed, changed in a few places: bytes, pieces of other seeds, words that mean something.
+/// A seed with a few changes: bytes, pieces of other seeds, and words that have a meaning.
 fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Random) -> Vec<u8> {
     let mut out = seeds[rng.below(seeds.len())].clone();
     for _ in 0..1 + rng.below(6) {
@@ -64,14 +64,14 @@ fn mutate(seeds: &[Vec<u8>], words: &[&str], rng: &mut Random) -> Vec<u8> {
     out
 }
 
-/// Runs rounds; a panic names its round and leaves the input in a file.
+/// Runs rounds. If one panics, the message gives its seed and the file in which its input is kept.
 fn rounds(name: &str, usual: u64, round: impl Fn(&mut Random, &Path) -> Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let time = std::env::var("FUZZ_SECONDS").ok();
     let time = time.map(|s| Duration::from_secs(s.parse().unwrap()));
     let start = Instant::now();
     let mut n = 0;
-    // Beyond the usual rounds, others each time.
+    // Rounds beyond the usual number use new seeds every time.
     let fresh = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let fresh = fresh.unwrap().as_nanos() as u64;
     while n < usual || time.is_some_and(|t| start.elapsed() < t) {
@@ -120,7 +120,7 @@ fn no_pipeline_makes_the_loader_panic() {
     let mut seeds = Vec::new();
     files("pipelines", "yaml", &mut seeds);
     files("tests/spec/bad", "yaml", &mut seeds);
-    // Operators of both kinds of seeds.
+    // The operators that the two kinds of seeds use.
     let mut ops = toy::ops();
     ops.extend(gfm_pipe::registry::builtin());
     let words = [
@@ -193,7 +193,7 @@ fn no_pipeline_makes_the_loader_panic() {
             ..LoadOptions::default()
         };
         if let Err(e) = load(Path::new("p.yaml"), &opts, &ops) {
-            // The report is made, and points somewhere.
+            // The report can be rendered.
             assert!(e.to_string().contains("error: "));
         }
         text
@@ -241,7 +241,7 @@ fn no_graph_makes_the_reader_panic_and_no_line_is_lost() {
         let out = dir.join("out");
         let done = local::run::<IngestKg>(&out, &json!({"path": path}), BTreeMap::new());
         match done {
-            // A graph without a triple is refused, by a message that names the file.
+            // A graph without any triple is refused with a message that names the file.
             Err(e) => assert!(e.to_string().contains("kg.txt"), "{e}"),
             Ok(done) => {
                 let counts = done.port("counts").read("counts").unwrap();
@@ -249,7 +249,7 @@ fn no_graph_makes_the_reader_panic_and_no_line_is_lost() {
                 let values = counts.column(1).as_primitive::<UInt64Type>().values();
                 let count: BTreeMap<&str, u64> =
                     names.flatten().zip(values.iter().copied()).collect();
-                // The end of the last line is no line.
+                // The line end of the last line does not start another line.
                 let lossy = String::from_utf8_lossy(&text)
                     .replace("\r\n", "\n")
                     .replace('\r', "\n");
@@ -264,7 +264,7 @@ fn no_graph_makes_the_reader_panic_and_no_line_is_lost() {
                 assert_eq!(triples, count["triples"]);
                 assert_eq!(rejects, count["rejected"]);
                 assert_eq!(triples + rejects + count["blank_lines"], lines, "{count:?}");
-                // Ids are rows of the tables they point to.
+                // Ids are row numbers of the tables that they refer to.
                 let entities = done.port("entities").rows("entities").unwrap() as u32;
                 let relations = done.port("relations").rows("relations").unwrap() as u32;
                 let t = done.port("triples").read("triples").unwrap();

@@ -1,8 +1,8 @@
-//! A parameter that is added to an operator leaves the keys of its stages alone while it has its
-//! default, or every cached result would be computed again: `tests/key_parameters.json` lists the
-//! parameters that are always in a key.
+//! When a parameter is added to an operator, the keys of its stages must not change as long as the
+//! parameter has its default; otherwise every cached result would be computed again.
+//! `tests/key_parameters.json` lists the parameters that are always in a key.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test key_parameters` writes the file anew, but never other
+//! `UPDATE_GOLDEN=1 cargo test --test key_parameters` rewrites the file, but never with other
 //! parameters under the same VERSION.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder", feature = "english"))]
@@ -21,7 +21,7 @@ struct Keyed {
     parameters: Vec<String>,
 }
 
-/// Dotted paths of the parameters that are in every key.
+/// Collects the dotted paths of the parameters that are in every key.
 fn always(schema: &Schema, prefix: &str, out: &mut Vec<String>) {
     let fields = schema.fields.iter();
     let keyed = fields.filter(|f| f.effect == Effect::Result && !f.later && f.refused.is_none());

@@ -1,5 +1,5 @@
-//! The real process, killed (SIGKILL) at random moments of the fixture pipeline, ends in the
-//! artifacts of a run that was left alone. Runs with every feature the default build has.
+//! The real process, killed (SIGKILL) at random moments of the fixture pipeline, ends up with the
+//! artifacts of an undisturbed run. Needs all features of the default build.
 
 #![cfg(all(unix, feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -36,12 +36,12 @@ fn start(store: &Path) -> Child {
 }
 
 fn kill(mut child: Child) {
-    // It may have ended by itself in the meantime.
+    // It may already have ended by itself.
     let _ = child.kill();
     child.wait().unwrap();
 }
 
-/// The stages of a run that ends, by name.
+/// Runs the pipeline to its end and returns its stages by name.
 fn run(store: &Path) -> BTreeMap<String, Value> {
     let out = command(store).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
@@ -60,7 +60,7 @@ fn run(store: &Path) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The checkpoints that lie in the store.
+/// The checkpoints in the store.
 fn checkpoints(store: &Path) -> BTreeSet<PathBuf> {
     let Ok(work) = std::fs::read_dir(store.join("work")) else {
         return BTreeSet::new();
@@ -86,7 +86,7 @@ fn kill_in_a_training(store: &Path, after: Duration) {
     kill(child);
 }
 
-/// Starts the pipeline and kills it a moment after a stage has begun to run again.
+/// Starts the pipeline, forcing a stage, and kills it a moment after that stage has started.
 fn kill_in_stage(store: &Path, stage: &str, after: Duration) {
     let mut child = command(store)
         .args(["--force", stage])
@@ -120,7 +120,7 @@ fn killed_at_random_moments_it_ends_in_the_same_artifacts() {
     let mut random = |below: Duration| below.mul_f64(numbers.unit());
     let store = again.path();
     let soon = Duration::from_millis(10);
-    // Each training once for certain, right after its first checkpoint; then anywhere.
+    // First, one kill in each training, right after its first checkpoint; then kills at any moment.
     kill_in_a_training(store, random(soon));
     kill_in_a_training(store, random(soon));
     for _ in 0..3 {
@@ -133,7 +133,7 @@ fn killed_at_random_moments_it_ends_in_the_same_artifacts() {
     }
     assert_eq!(run(store), want, "{named}");
 
-    // Both trainings did go on from a checkpoint: their manifests say at which step.
+    // Both trainings did resume from a checkpoint: their manifests say at which step.
     let mut resumed = BTreeSet::new();
     for file in std::fs::read_dir(store.join("stages")).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();

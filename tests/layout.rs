@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Sources under a folder of the package, with their paths below it.
+/// Collects the sources below a folder, with their paths relative to `root`.
 fn sources(root: &Path, folder: &Path, out: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -18,7 +18,7 @@ fn sources(root: &Path, folder: &Path, out: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// Names of the crates under `operators/`, as code writes them.
+/// Names of the crates under `operators/`, as they are written in code.
 fn crates(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join("operators")).unwrap();
     let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -27,11 +27,11 @@ fn crates(root: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a file may name a crate of operators.
+/// Whether a file may name this crate of operators.
 fn allowed(file: &Path, name: &str) -> bool {
     let below = |folders: &[&str]| folders.iter().any(|f| file.starts_with(f));
     match name {
-        // `testing` is a dev-dependency: only tests can name it.
+        // `testing` is a dev-dependency, so only tests can name it.
         "gfm_pipe_api" | "gfm_pipe_testing" => true,
         "gfm_pipe_ranks" => below(&["ranks"]),
         "gfm_pipe_eval" => below(&["registry.rs", "record", "report", "ui"]),

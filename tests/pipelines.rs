@@ -1,5 +1,5 @@
-//! The shipped pipelines, through the real binary: wiring, caching, reproducibility. Runs with
-//! every feature the default build has.
+//! The shipped pipelines, run with the real binary: wiring, caching, reproducibility. Needs all
+//! features of the default build.
 
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -76,8 +76,8 @@ fn one_and_two_threads_give_the_same_artifacts_and_a_second_run_is_cached() {
     let start = Instant::now();
     let again = run(one.path(), &[]);
     assert_eq!(status(&again, "cached").len(), a.len());
-    // Two seconds is the promise of the release build; an unoptimised one on a busy machine gets
-    // more.
+    // The promise is two seconds, for a release build; an unoptimised build on a busy machine gets
+    // more time.
     let limit = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
     assert!(
         start.elapsed().as_secs_f64() < limit,
@@ -95,7 +95,7 @@ fn a_changed_parameter_reruns_what_depends_on_it_and_says_why() {
     assert_eq!(status(&changed, "ran"), ["evaluate", "finetune"]);
     let reasons = changed["finetune"]["reasons"].to_string();
     assert!(reasons.contains("optimizer.lr 0.005 -> 0.004"), "{reasons}");
-    // What cannot change the result changes no key.
+    // A parameter that cannot change the result is in no key.
     let same = run(
         store.path(),
         &[
@@ -149,8 +149,8 @@ fn metrics_are_shown_as_one_json_array() {
     );
 }
 
-/// Intervals contain their values, more places never find less, and the model finds no more
-/// than its ceiling.
+/// Checks that intervals contain their values, that looking at more ranks never finds less, and
+/// that the model finds no more than its ceiling.
 fn metrics_fit_each_other(rows: &[BTreeMap<String, Value>]) {
     let number = |row: &BTreeMap<String, Value>, key: &str| row[key].as_f64().unwrap();
     let mut at: BTreeMap<(String, String), BTreeMap<u32, f64>> = BTreeMap::new();
@@ -227,7 +227,7 @@ fn three_graphs_are_pretrained_on_and_two_finetuned() {
     let metrics = show("evaluate[atlas].metrics");
     assert!(metrics.iter().all(|m| m["dataset"] == "atlas"));
 
-    // The command in its head, with other data sets.
+    // The command in the head of the pipeline's file, with other data sets.
     let other = [
         "-p",
         "paths={a: data/fixtures/family, b: data/fixtures/dirty}",
@@ -243,13 +243,13 @@ fn three_graphs_are_pretrained_on_and_two_finetuned() {
     );
     assert!(stages.contains_key("evaluate[a]") && !stages.contains_key("evaluate[family]"));
 
-    // One of them alone, by its name; the stage as a whole, by the name written.
+    // One instance selected by its own name; all of them by the stage's name in the file.
     let only = |name: &str| {
         let more = [&few[..], &["--only", name]].concat();
         let stages = run_file("pipelines/many.yaml", store.path(), &more);
         status(&stages, "cached").len()
     };
-    // What they are made from is looked up too.
+    // The stages that a selected stage is made from are looked up too.
     assert!(only("graph[atlas]") < only("graph"));
 }
 
@@ -278,7 +278,7 @@ fn an_exported_file_that_was_deleted_is_back_after_a_cached_run() {
     std::fs::remove_file(&pth).unwrap();
     assert_eq!(run_file(&file, &dir, &[])["out"]["status"], "cached");
     assert_eq!(std::fs::read(&pth).unwrap(), bytes);
-    // Not asked for: nothing is left anywhere.
+    // When the stage is not selected, no file is written.
     std::fs::remove_file(&pth).unwrap();
     run_file(&file, &dir, &["--until", "finetune"]);
     assert!(!pth.exists());
@@ -338,7 +338,7 @@ fn embeddings_of_something_else_are_no_relations() {
     );
 }
 
-/// Dirt is rejected with a reason and a place, never fatal.
+/// Faulty lines are rejected with a reason and a place; they are never fatal.
 #[test]
 fn the_dirty_fixture_is_ingested_with_its_rejects() {
     let store = tempfile::tempdir().unwrap();
@@ -363,7 +363,8 @@ fn the_dirty_fixture_is_ingested_with_its_rejects() {
     }
 }
 
-/// A background that is given changes no digit, and one of another model is refused.
+/// Using a precomputed background changes no digit of the answers, and a background of another
+/// model is refused.
 #[test]
 fn questions_are_answered_the_same_with_a_background_and_without() {
     let dir = tempfile::tempdir().unwrap();
@@ -439,13 +440,13 @@ fn an_encoder_is_its_files_wherever_they_lie() {
         &["--threads", "2", "-p", encoder],
     );
     assert_eq!(outputs(&first), outputs(&other));
-    // The same files elsewhere are the same encoder.
+    // The same files in another folder are the same encoder.
     let moved = dir.path().join("bert");
     copied(Path::new("data/fixtures/encoders/bert"), &moved);
     let encoder = format!("encoder={}", moved.display());
     let cached = run(&store, &["-p", &encoder]);
     assert!(status(&cached, "ran").is_empty(), "{cached:?}");
-    // Another file is another encoder, also one that nobody need have.
+    // Another file makes another encoder, even a file that an encoder need not have.
     std::fs::write(
         moved.join("sentence_bert_config.json"),
         r#"{"max_seq_length": 4}"#,

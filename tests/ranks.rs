@@ -1,5 +1,5 @@
-//! Several ranks over a real MPI: `cargo test --features mpi --test ranks`. Without `mpirun` the
-//! tests say so and pass.
+//! Runs on several ranks with a real MPI: `cargo test --features mpi --test ranks`. Without
+//! `mpirun` the tests print that and pass.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const PIPELINE: &str = "pipelines/ci.yaml";
 
-/// Whether ranks can be started here.
+/// Whether ranks can be started on this machine.
 fn can_start() -> bool {
     let found = Command::new("mpirun").arg("--version").output().is_ok();
     if !found {
@@ -21,7 +21,7 @@ fn can_start() -> bool {
     found
 }
 
-/// A folder and a store in it, where ranks can be started.
+/// A temporary folder and the path of a store in it; `None` if ranks cannot be started.
 fn folder() -> Option<(tempfile::TempDir, PathBuf)> {
     can_start().then(|| {
         let dir = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ fn here() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `mpirun` on this host, whatever it thinks of its CPUs and of root.
+/// `mpirun` on this host, however few CPUs it sees, and even as root.
 fn mpirun() -> Command {
     let mut command = Command::new("mpirun");
     command.args([
@@ -78,7 +78,7 @@ fn ok(mut command: Command) -> String {
     text(&out)
 }
 
-/// What a run of one process with the batches of so many ranks stores.
+/// Runs one process with the batches of this many ranks.
 fn alone(ranks: usize, store: &Path) {
     let mut command = Command::new(gfm_pipe());
     command.current_dir(here());
@@ -89,12 +89,12 @@ fn alone(ranks: usize, store: &Path) {
     });
 }
 
-/// Keys by operator.
+/// Keys of stages, by operator.
 type Keys = BTreeMap<String, Vec<String>>;
-/// Metrics by all that names them.
+/// Metrics, each with the text that identifies it.
 type Metrics = Vec<(String, f64)>;
 
-/// Keys, and the metrics of the evaluation.
+/// The keys in a store, and the metrics of its evaluation.
 fn stored(store: &Path) -> (Keys, Metrics) {
     let mut keys = Keys::new();
     for entry in std::fs::read_dir(store.join("stages")).unwrap() {
@@ -128,7 +128,7 @@ fn stored(store: &Path) -> (Keys, Metrics) {
     (keys, metrics)
 }
 
-/// Processes of this test's program with a rank.
+/// The process id of a rank of this test's program.
 fn process_of(rank: usize, store: &Path) -> Option<u32> {
     let mark = format!("OMPI_COMM_WORLD_RANK={rank}");
     std::fs::read_dir("/proc")
@@ -141,12 +141,12 @@ fn process_of(rank: usize, store: &Path) -> Option<u32> {
             let has =
                 |all: &[u8], text: &str| all.split(|b| *b == 0).any(|part| part == text.as_bytes());
             let mine = has(&command, store.to_str()?) && has(&environment, &mark);
-            // mpirun itself has no rank.
+            // `mpirun` itself has no rank.
             mine.then_some(pid)
         })
 }
 
-/// A training that takes long enough to be disturbed.
+/// Options for a training that takes long enough to be disturbed.
 const LONG: [&str; 6] = [
     "--set",
     "pretrain.with.train.num_epoch=4000",
@@ -208,13 +208,14 @@ fn ranks_store_what_one_process_stores() {
             "{said}"
         );
         let ((keys, metrics), (want, expected)) = (stored(&many), stored(&one));
-        // What is trained is the same but for rounding; keys after it are made of its content.
+        // Trained weights differ by rounding, and the keys of later stages depend on them, so only
+        // these keys are equal.
         for operator in ["ingest-kg", "build-graph", "embed", "pretrain"] {
             assert_eq!(keys[operator], want[operator], "{operator}");
         }
         assert_eq!(metrics.len(), expected.len());
         assert!(metrics.len() > 50);
-        // A rounding may turn the order of two documents; not of many.
+        // Rounding may swap the order of a few documents, but not of many.
         let pairs = metrics.iter().zip(&expected);
         let same = pairs.filter(|((name, x), (of, y))| {
             assert_eq!(name, of);
@@ -248,7 +249,7 @@ fn a_rank_that_reads_something_else_is_refused() {
     };
     let said = refused(&["--set", "pretrain.with.optimizer.lr=0.5"]);
     assert!(said.contains("has another stage `pretrain`"), "{said}");
-    // The same pipeline in a folder where the data differ.
+    // The same pipeline in a folder with different data.
     let copy = dir.path().join("copy");
     let copied = Command::new("cp")
         .arg("-r")
@@ -301,7 +302,7 @@ fn a_killed_rank_ends_the_run_which_others_go_on_with() {
         "{said}"
     );
     assert!(checkpoint(&store));
-    // With the batches of 3 ranks, on 1: it goes on.
+    // One process with the batches of 3 ranks resumes from the checkpoint.
     let mut command = Command::new(gfm_pipe());
     command.current_dir(here()).args([
         "run", PIPELINE, "--ranks", "3", "--until", "pretrain", "--store",

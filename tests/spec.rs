@@ -1,7 +1,7 @@
-//! Reports of the loader, whole: each `tests/spec/bad/NAME.yaml` must give exactly what stands in
+//! Complete error reports of the loader: for each `tests/spec/bad/NAME.yaml`, the report must equal
 //! `NAME.txt` beside it.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test spec` writes the texts anew; read the difference before
+//! `UPDATE_GOLDEN=1 cargo test --test spec` rewrites the reports; read the difference before
 //! committing it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec/bad")
 }
 
-/// Names of the files with this ending, without it.
+/// Names of the files with this extension, without the extension.
 fn names(ending: &str) -> BTreeSet<String> {
     let files = fs::read_dir(folder()).unwrap();
     files
@@ -49,7 +49,7 @@ fn bad_pipelines_give_the_reports_written_down() {
             fs::write(&path, now).unwrap();
             continue;
         }
-        // A checkout may have changed the ends of lines.
+        // The checkout may have changed line ends.
         let then = fs::read_to_string(&path)
             .unwrap_or_default()
             .replace("\r\n", "\n");

@@ -1,8 +1,8 @@
-//! An operator whose output changed has another VERSION: every built-in operator on the fixtures,
-//! compared with `tests/versions.json`. Otherwise caches would return the old output under a key
-//! that promises the new one.
+//! If the output of an operator changes, its VERSION must change too; otherwise caches would return
+//! the old output under a key that promises the new one. Runs every built-in operator on the
+//! fixtures and compares it with `tests/versions.json`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test versions` writes the file anew, but never another output
+//! `UPDATE_GOLDEN=1 cargo test --test versions` rewrites the file, but never with another output
 //! under the same VERSION.
 
 #![cfg(all(unix, feature = "gfm", feature = "static-encoder", feature = "english"))]
@@ -30,8 +30,8 @@ use serde_json::{Value, json};
 use content::{Content, TOLERANCE, scrambled};
 use judge::{Finding, Golden, Operator, Stage, judge};
 
-/// Its files are trained weights, byte for byte: another CPU's differ. It gives the shape of a
-/// model for `given`.
+/// A stage whose output is not compared: its files are trained weights, whose bytes differ between
+/// CPUs. It is run only for the shape of the model that goes into the folder `given`.
 const NOT_COMPARED: &str = "shape";
 
 fn root() -> PathBuf {
@@ -51,7 +51,7 @@ fn done(pipeline: &Pipeline, store: &Store, until: &[&str]) -> RunSummary {
     summary
 }
 
-/// The same tensors with weights that are the same everywhere.
+/// Copies a model, replacing its weights by values that are the same on every machine.
 fn give_weights(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     let mut bytes = fs::read(from.join("model.safetensors")).unwrap();
@@ -64,7 +64,7 @@ fn give_weights(from: &Path, to: &Path) {
     fs::copy(from.join("config.json"), to.join("config.json")).unwrap();
 }
 
-/// What every operator gives now.
+/// The output of every operator now.
 fn everything() -> Golden {
     let dir = tempfile::tempdir().unwrap();
     let place = |name: &str| dir.path().join(name).display().to_string();
@@ -183,7 +183,7 @@ fn only_a_raised_version_or_other_ingredients_excuse_another_output() {
             assert!(matches!(found.as_slice(), [Finding::Stale(_)]), "{found:?}");
         }
     }
-    // What comes behind a changed stage may change too, and is named as such.
+    // The output of a stage after a changed one may change too; that is reported as stale.
     let behind = |input: &str, o: Operator| {
         let mut o = o;
         let mut stage = o.stages.remove("s").unwrap();
@@ -201,7 +201,7 @@ fn only_a_raised_version_or_other_ingredients_excuse_another_output() {
     assert!(matches!(only.as_slice(), [Finding::Forgotten(_)]));
 }
 
-/// Rounding passes; one weight among thousands that is another does not.
+/// A difference by rounding passes; a single different weight among thousands does not.
 #[test]
 fn floats_are_compared_within_rounding() {
     let many: Vec<f32> = (0..5000)

@@ -1,4 +1,4 @@
-//! The other ranks: compute what rank 0 says, keep nothing of it.
+//! The other ranks: they compute what rank 0 says and keep none of the results.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,11 +19,11 @@ use crate::store::Store;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Computes what rank 0 says until the run is over. `cancel` is this process's own wish to stop, of
-/// which is reported to rank 0.
+/// Computes what rank 0 says until the run is over. `cancel` is set when this process itself is
+/// asked to stop; that is reported to rank 0.
 ///
 /// # Errors
-/// When rank 0 is gone or ended the run: what it says.
+/// When rank 0 is gone or has ended the run; the error has its message.
 pub fn follow(
     team: &Team,
     ops: &[OpEntry],
@@ -65,7 +65,7 @@ struct Helper<'a> {
     device: &'a str,
 }
 
-/// A stage, ready to compute.
+/// A stage that is ready to be computed.
 struct Work {
     op: OpEntry,
     params: Value,
@@ -166,9 +166,9 @@ impl Helper<'_> {
             ended.store(true, Ordering::Relaxed);
             caught
         });
-        // Operators may have left something there, or nothing.
+        // Operators may or may not have left files there.
         let _ = std::fs::remove_dir_all(&workdir);
-        // Rank 0 looks after its own files; these may be other ones.
+        // Rank 0 checks its own files, but this rank may see other copies.
         match work.seen.iter().find_map(Seen::change) {
             Some(what) if result.is_ok() => Err(OpError::new(format!("{what} while it was read"))
                 .hint("run it again once nothing writes to the file")),
@@ -177,7 +177,7 @@ impl Helper<'_> {
     }
 }
 
-/// What other ranks say: rank 0 says the same.
+/// The reporter of the other ranks: it says nothing, because rank 0 says the same.
 struct Silent;
 
 impl Reporter for Silent {

@@ -1,4 +1,4 @@
-//! Rank 0: has the others take part in a stage.
+//! Rank 0: makes the other ranks take part in a stage.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,12 @@ use crate::spec::Stage;
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// The ranks of a run, as rank 0 has them.
+/// The ranks of a run, as seen by rank 0.
 pub struct Lead {
     team: Team,
-    /// One stage at a time.
+    /// Held while a stage is computed by all ranks, so that there is only one at a time.
     turn: Mutex<()>,
-    /// Whether one is computed.
+    /// Whether such a stage is being computed.
     busy: AtomicBool,
 }
 
@@ -39,7 +39,7 @@ pub struct Together<'a> {
 }
 
 impl Together<'_> {
-    /// How they talk.
+    /// How the ranks communicate during the stage.
     pub fn ranks(&self) -> Shared {
         match &self.session {
             Some(session) => session.ranks(),
@@ -66,7 +66,7 @@ impl Drop for Together<'_> {
 }
 
 impl Lead {
-    /// Of ranks that have met.
+    /// Creates it from a team whose ranks have connected.
     pub fn new(team: Team) -> Self {
         Lead {
             team,
@@ -90,8 +90,8 @@ impl Lead {
         format!("{} ranks: {}", members.len(), hosts.join(", "))
     }
 
-    /// Why the stage that is computed by all ranks cannot end by itself any more: one of them is
-    /// gone.
+    /// An error if a rank is gone, so that the stage computed by all ranks can no longer end by
+    /// itself.
     pub fn stuck(&self) -> Option<OpError> {
         self.team
             .lost()
@@ -108,7 +108,8 @@ impl Lead {
         self.team.close()
     }
 
-    /// Has all ranks prepare to compute a stage, once no other stage is computed by them.
+    /// Waits until the ranks compute no other stage, then makes all of them prepare to compute this
+    /// one.
     ///
     /// # Errors
     /// When a rank is gone or cannot compute it, or the user wants to stop.
@@ -122,7 +123,7 @@ impl Lead {
         let turn = loop {
             match self.turn.try_lock() {
                 Ok(turn) => break turn,
-                // A stage that panicked has ended.
+                // A stage that panicked is over, so its lock can be taken.
                 Err(TryLockError::Poisoned(e)) => break e.into_inner(),
                 Err(TryLockError::WouldBlock) if cancel.is_cancelled() => {
                     return Err(OpError::Cancelled);

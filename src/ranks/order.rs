@@ -1,4 +1,4 @@
-//! What rank 0 sends the others to compute.
+//! The order that rank 0 sends to the others for each stage.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ pub(super) struct Order {
     /// Validated parameters.
     pub params: Value,
     pub inputs: BTreeMap<String, Vec<Given>>,
-    /// What the operator reads besides.
+    /// Other files that the operator reads.
     pub files: Vec<FileId>,
 }
 
-/// An input artifact, by what it holds.
+/// An input artifact, identified by its content.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Given {
     name: String,
@@ -52,10 +52,10 @@ impl Given {
         }
     }
 
-    /// The artifact in this rank's view of the store.
+    /// Finds the artifact in this rank's view of the store.
     ///
     /// # Errors
-    /// When it is not there, or holds something else.
+    /// When it is not there, or has other content.
     pub fn find(&self, store: &Store) -> OpResult<Artifact> {
         let kind = kinds::ALL.iter().find(|k| k.name == self.kind);
         let Some(kind) = kind else {

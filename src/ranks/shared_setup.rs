@@ -1,4 +1,4 @@
-//! The setup that all ranks of a run must have in common.
+//! The setup that must be the same on all ranks of a run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::spec::Pipeline;
 use crate::store::Store;
 
 /// This rank's setup, to be compared with that of rank 0: its program, its pipeline, the files that
-/// stages read, and the kind of its device.
+/// stages read, and the type of its device.
 pub fn shared_setup(
     pipeline: &Pipeline,
     ops: &[OpEntry],
@@ -50,7 +50,7 @@ pub fn shared_setup(
     }
     let files = Files::open(store, base);
     for stage in &pipeline.stages {
-        // What cannot be read is the run's business, and rank 0's.
+        // Files that cannot be read are ignored here: the run on rank 0 reports them.
         let read = stage.op.files(&stage.params, base).unwrap_or_default();
         for file in files.identify(&read).unwrap_or_default().0 {
             if out.iter().any(|c| c.what == file.path) {
@@ -69,7 +69,7 @@ pub fn shared_setup(
     out
 }
 
-/// Enough of a digest to tell things apart.
+/// A prefix of a digest, long enough to tell setups apart.
 fn short(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
 }

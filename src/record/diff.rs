@@ -1,4 +1,4 @@
-//! What two runs have to be compared by: what their stages were made of, and their main metrics.
+//! What two runs are compared by: what their stages were made of, and their main metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,8 @@ use super::journal::JournalFile;
 use crate::store::Store;
 use crate::ui;
 
-/// Tables of metrics of a run, each with its stage, in the order of the pipeline. Those that are
-/// gone or damaged are left out.
+/// The metrics tables of a run, each with its stage, in pipeline order. Tables that are gone or
+/// damaged are left out.
 fn tables(store: &Store, journal: &JournalFile) -> Vec<(String, RecordBatch)> {
     let mut out = Vec::new();
     for stage in journal.stages.iter().filter(|s| !s.outputs.is_empty()) {
@@ -40,8 +40,8 @@ fn is_main(m: &ui::MetricRow<'_>) -> bool {
     m.group == "all" && m.target == "document" && ui::is_main(m.metric)
 }
 
-/// Main metrics of a run over all questions: `STAGE: DATASET, SPLIT: SYSTEM (RANKER) METRIC`. Those
-/// whose artifacts are gone are left out.
+/// Main metrics of a run over all questions, keyed by `STAGE: DATASET, SPLIT: SYSTEM (RANKER)
+/// METRIC`. Metrics whose artifacts are gone are left out.
 pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for (stage, batch) in tables(store, journal) {
@@ -54,18 +54,18 @@ pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
     out
 }
 
-/// The one number a run is known by.
+/// The one number that stands for a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Headline {
-    /// The stage that evaluated.
+    /// The stage that computed it.
     pub stage: String,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: String,
     /// The model with its ranker.
     pub system: String,
-    /// Metric.
+    /// Name of the metric.
     pub metric: &'static str,
     /// Its value.
     pub value: f64,
@@ -106,7 +106,8 @@ fn first(stage: &str, batch: &RecordBatch) -> Option<Headline> {
     })
 }
 
-/// Parameters that count and files, by `STAGE.PATH`, of the stages a run finished.
+/// Parameters and input files that count for the key, by `STAGE.PATH`, of the stages that the run
+/// finished.
 pub fn made_of(store: &Store, journal: &JournalFile) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for stage in &journal.stages {
@@ -135,7 +136,7 @@ pub fn made_of(store: &Store, journal: &JournalFile) -> BTreeMap<String, String>
     out
 }
 
-/// The values of a tree by dotted path, below `path`.
+/// Adds the leaves of a JSON tree to `out`, keyed by their dotted path below `path`.
 pub fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(map) => {

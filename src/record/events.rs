@@ -1,4 +1,4 @@
-//! Events of a run: one enum for all listeners.
+//! Events of a run: one enum that all listeners share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::plan::Key;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It goes on, or was killed.
+    /// It is going on, or was killed.
     Running,
-    /// Every stage asked for is stored.
+    /// Every requested stage is stored.
     Ok,
     /// A stage failed.
     Failed,
@@ -28,7 +28,7 @@ pub enum RunStatus {
 pub enum StageStatus {
     /// It was computed and stored.
     Ran,
-    /// The store had it.
+    /// The store already had its result.
     Cached,
     /// It failed.
     Failed,
@@ -36,78 +36,78 @@ pub enum StageStatus {
     Skipped,
 }
 
-/// A stage in the closing event: the machine-readable result of a run. Its keys are a promise to
-/// scripts.
+/// A stage in the closing event, which is the machine-readable result of a run. Scripts rely on its
+/// keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSummary {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Operator.
+    /// Name of the operator.
     pub op: String,
     /// How it ended.
     pub status: StageStatus,
-    /// Its key, where it got that far.
+    /// Its key, if it got far enough to have one.
     pub key: Option<Key>,
-    /// Seconds by the wall clock.
+    /// Wall-clock seconds.
     pub seconds: f64,
     /// Why it ran, or why it did not.
     pub reasons: Vec<String>,
     /// Digest of every output port.
     pub outputs: BTreeMap<String, String>,
-    /// The step of the checkpoint it continued from, if it did.
+    /// The step of the checkpoint it resumed from, if it did.
     pub resumed_at_step: Option<u64>,
 }
 
-/// Everything known about a stage at the end.
+/// Everything known about a stage when it has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Operator.
+    /// Name of the operator.
     pub op: String,
     /// How it ended.
     pub status: StageStatus,
-    /// Its key, where it got that far.
+    /// Its key, if it got far enough to have one.
     pub key: Option<Key>,
-    /// Seconds by the wall clock.
+    /// Wall-clock seconds.
     pub seconds: f64,
-    /// When it began, the look into the store included: milliseconds since 1970, UTC. Missing where
+    /// When it began, including the look-up in the store: milliseconds since 1970, UTC. Missing if
     /// it was not started, and in journals of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
-    /// When it ended.
+    /// When it ended, in the same unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     /// Why it ran, or why it did not.
     pub reasons: Vec<String>,
-    /// What its input ports took in this run, `STAGE.PORT` by port; empty in journals of older
-    /// versions. What is kept with a cached result has the names of the run that made it.
+    /// What each input port took in this run: `STAGE.PORT` names by port. Empty in journals of
+    /// older versions. (The manifest of a cached result has the names of the run that made it.)
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Vec<String>>,
-    /// Stages it waited for without taking anything of them.
+    /// Stages it waited for without reading anything from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
     /// Digest of every output port.
     pub outputs: BTreeMap<String, String>,
-    /// The step of the checkpoint it continued from, if it did.
+    /// The step of the checkpoint it resumed from, if it did.
     pub resumed_at_step: Option<u64>,
-    /// Rows of all its tables.
+    /// Number of rows in all its tables.
     pub rows: u64,
-    /// Bytes of all its tables.
+    /// Size of all its tables in bytes.
     pub bytes: u64,
-    /// Something to know about a cached result: `made on cuda`.
+    /// Something the user should know about a cached result, such as `made on cuda`.
     pub note: Option<String>,
-    /// What the user should know about the result, and what to try.
+    /// Warnings about the result, each with what to try.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// What went wrong.
+    /// Error message, if it failed.
     pub error: Option<String>,
-    /// What to do about it.
+    /// What the user can do about the error.
     pub hint: Option<String>,
 }
 
 impl StageRecord {
-    /// A stage about which nothing happened yet.
+    /// A record of a stage about which nothing is known yet but its status.
     pub fn new(name: &str, op: &str, status: StageStatus) -> Self {
         StageRecord {
             name: name.to_owned(),
@@ -131,7 +131,7 @@ impl StageRecord {
         }
     }
 
-    /// A stage that was not started.
+    /// A record of a stage that was not started, with the reason.
     pub fn skipped(name: &str, op: &str, why: impl Into<String>) -> Self {
         StageRecord {
             reasons: vec![why.into()],
@@ -139,7 +139,7 @@ impl StageRecord {
         }
     }
 
-    /// A stage that failed through a fault of the engine.
+    /// A record of a stage that failed because of a bug in the engine.
     pub fn engine_failed(name: &str, op: &str, error: impl Into<String>) -> Self {
         StageRecord {
             error: Some(error.into()),
@@ -148,7 +148,7 @@ impl StageRecord {
         }
     }
 
-    /// The part scripts may rely on.
+    /// The part that scripts may rely on.
     pub fn summary(&self) -> StageSummary {
         StageSummary {
             name: self.name.clone(),
@@ -163,7 +163,7 @@ impl StageRecord {
     }
 }
 
-/// Something happened.
+/// Something that happened in a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -177,68 +177,68 @@ pub enum Event {
         stages: Vec<String>,
         /// Version of gfm-pipe.
         version: String,
-        /// Seconds that stages which will probably run took last time, by stage.
+        /// Seconds that stages took last time, by stage; only stages that will probably run.
         expected: BTreeMap<String, f64>,
     },
-    /// An operator starts; cached stages have no such event.
+    /// An operator starts. Cached stages have no such event.
     StageStarted {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// Operator.
+        /// Name of the operator.
         op: String,
-        /// Key.
+        /// Key of the stage.
         key: Key,
-        /// Why.
+        /// Why it runs.
         reasons: Vec<String>,
     },
-    /// An operator is this far.
+    /// How far an operator has got.
     Progress {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// Units through.
+        /// Number of units done.
         done: u64,
-        /// Units in all.
+        /// Number of units in total.
         total: u64,
-        /// What is counted.
+        /// What is counted, such as `steps`.
         unit: String,
         /// A short text ("loss 0.31").
         note: String,
     },
-    /// An operator, or the engine on its behalf, has something to say.
+    /// A message from an operator, or from the engine on its behalf.
     Message {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
         /// `info` or `warn`.
         level: Level,
-        /// What.
+        /// The message.
         text: String,
     },
-    /// An operator goes on from a checkpoint it took after this many steps.
+    /// An operator resumes from a checkpoint that it wrote after this many steps.
     StageResumed {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// Steps.
+        /// Number of steps done before.
         step: u64,
     },
-    /// An operator failed and is tried again: what it reported before is reported again, from its
-    /// last checkpoint or from the start.
+    /// An operator failed and is tried again. What it reported since its last checkpoint (or since
+    /// the start) will be reported again.
     StageRetried {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// How often it was tried again, this time included.
+        /// Number of this retry, starting at 1.
         retry: u32,
     },
-    /// A number worth a curve: a loss, a rate, a score.
+    /// A value for a curve: a loss, a rate, a score.
     Metric {
-        /// Stage.
+        /// Name of the stage.
         stage: String,
-        /// One-based epoch; 0 where there are none.
+        /// One-based epoch; 0 if there are no epochs.
         epoch: u32,
-        /// Steps taken.
+        /// Number of steps done.
         step: u64,
-        /// Name.
+        /// Name of the metric.
         name: String,
-        /// Value; `null` in JSON where it is none.
+        /// Value; `null` in JSON if it is not finite.
         #[serde(deserialize_with = "number")]
         value: f64,
     },
@@ -246,21 +246,21 @@ pub enum Event {
     StageFinished(Box<StageRecord>),
     /// The last event.
     RunFinished {
-        /// How.
+        /// How the run ended.
         status: RunStatus,
         /// Every stage of the pipeline, in the order written.
         stages: Vec<StageSummary>,
     },
 }
 
-/// A number that JSON may not have been able to hold.
+/// Reads a number that may be `null`, because JSON has no NaN or infinity.
 fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
-/// Somebody who wants to know. Called from many threads; must not block for long and must not fail.
+/// A listener. `emit` is called from many threads; it must not block for long and must not fail.
 pub trait EventSink: Send + Sync {
-    /// Something happened.
+    /// Receives an event.
     fn emit(&self, event: &Event);
 }
 

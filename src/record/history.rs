@@ -1,8 +1,8 @@
 //! Earlier runs: their journals, and which of them are pinned.
 //!
-//! Runs are in the order of their numbers: their names say when they started by a clock that may
-//! have been wrong. Runs of earlier versions have no number; they come first, by name. A pinned run
-//! is one whose artifacts `gc` keeps; the pin is a file beside its journal.
+//! Runs are ordered by their sequence numbers, because the times in their names come from clocks
+//! that may have been wrong. Runs of earlier versions have no number; they come first, ordered by
+//! name. `gc` keeps the artifacts of pinned runs; a pin is a file beside the journal.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ fn pin_path(store: &Store, run: &str) -> PathBuf {
     store.journal_path(run).with_extension("pin")
 }
 
-/// Names of all runs, by name.
+/// Names of all runs, sorted.
 pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     let folder = store.root().join("runs");
     let listing = match fs::read_dir(&folder) {
@@ -34,7 +34,7 @@ pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     };
     let mut names: Vec<String> = listing
         .flatten()
-        // A folder of such a name is not a journal.
+        // A folder with such a name is not a journal.
         .filter(|f| f.file_type().is_ok_and(|t| t.is_file()))
         .filter_map(|f| f.file_name().into_string().ok())
         .filter_map(|f| f.strip_suffix(".json").map(str::to_owned))
@@ -44,7 +44,7 @@ pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// All runs, the oldest first; and journals that cannot be read, with why.
+/// All runs, oldest first, and the errors of journals that cannot be read.
 ///
 /// # Errors
 /// When the folder cannot be read, or a journal has an unknown version.
@@ -62,12 +62,12 @@ pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError
             Err(e) => return Err(e),
         }
     }
-    // The sort is stable: runs of one number stay in the order of their names.
+    // The sort is stable: runs with the same number stay ordered by name.
     out.sort_by_key(|r: &PastRun| r.journal.sequence);
     Ok((out, bad))
 }
 
-/// What is wrong with the files in which runs wrote down their events: each with why.
+/// The event files that are damaged, each with what is wrong.
 ///
 /// # Errors
 /// When the folder of runs cannot be read.
@@ -76,8 +76,10 @@ pub fn faults(store: &Store) -> Result<Vec<(PathBuf, String)>, StoreError> {
     Ok(names.iter().flat_map(|run| fault(store, run)).collect())
 }
 
-/// Finds a run by its name, an unambiguous prefix of it, or `latest`. If there is none, returns the
-/// names that the text could mean.
+/// Finds a run by its name, an unambiguous prefix of it, or `latest`.
+///
+/// # Errors
+/// The names that the text could mean, if it does not identify one run.
 pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a str>> {
     if text == "latest" {
         return all.last().ok_or_else(Vec::new);

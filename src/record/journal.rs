@@ -1,7 +1,7 @@
 //! The journal of a run: `runs/<id>.json` and `logs/<id>.log`.
 //!
 //! It is written when the run starts and again whenever a stage was computed, so that a killed run
-//! is distinguished from a finished one. `runs/latest` names the last run that came to its end.
+//! can be told from a finished one. `runs/latest` names the run that ended last.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,7 +20,7 @@ use crate::store::{Store, StoreError, atomic, read_json, write_json};
 
 const FORMAT: u32 = 1;
 
-/// What `runs/<id>.json` holds.
+/// The content of `runs/<id>.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JournalFile {
     /// Format version.
@@ -32,17 +32,17 @@ pub struct JournalFile {
     pub sequence: Option<u64>,
     /// Name of the pipeline.
     pub pipeline: String,
-    /// Its file, as the user named it.
+    /// The pipeline's file, as the user named it.
     pub file: String,
     /// Version of gfm-pipe.
     pub version: String,
-    /// UTC.
+    /// When it started: UTC, as text.
     pub started: String,
-    /// UTC; missing while the run goes on and when it was killed.
+    /// When it ended: UTC, as text. Missing while the run goes on, and if it was killed.
     pub ended: Option<String>,
     /// How it ended.
     pub status: RunStatus,
-    /// Stages that ended so far.
+    /// Stages that have ended so far.
     pub stages: Vec<StageRecord>,
 }
 
@@ -81,7 +81,7 @@ impl Journal {
         }
     }
 
-    /// The log's path.
+    /// The path of the log.
     pub fn log_path(&self) -> PathBuf {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.log_path(&inner.file.run)
@@ -91,7 +91,8 @@ impl Journal {
         write_json(&self.store.journal_path(&file.run), file)
     }
 
-    /// Closes the journal; `stages` are all stages of the pipeline in the order written.
+    /// Closes the journal. `stages` are all stages of the pipeline, in the order they are written
+    /// there.
     ///
     /// # Errors
     /// When the disk refuses; the run itself is not affected.
@@ -121,15 +122,15 @@ impl EventSink for Journal {
             Event::StageFinished(r) => r.status != StageStatus::Cached,
             _ => false,
         };
-        // A journal that cannot be written costs history, never the run; `finish` reports it.
+        // If the journal cannot be written, only history is lost, not the run; `finish` reports it.
         if worth_saving {
             let _ = self.save(&inner.file);
         }
         if let Some(line) = log_line(event)
             && let Some(log) = &mut inner.log
         {
-            // Further lines are indented, so that none passes for an event; a log is read on
-            // terminals, too.
+            // Continuation lines are indented, so that none of them looks like an event. Logs are
+            // also read on terminals, so the line is escaped.
             let line = lines(&line).replace('\n', "\n    ");
             let _ = writeln!(log, "{} {line}", utc(SystemTime::now()));
             let _ = log.flush();
@@ -176,7 +177,7 @@ fn log_line(event: &Event) -> Option<String> {
     })
 }
 
-/// The journal of the latest run that came to its end; `None` when there was none.
+/// The journal of the run that ended last; `None` if there is none.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -196,13 +197,13 @@ pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
     read_json(&store.journal_path(&run), FORMAT)
 }
 
-/// Whether a text may name a run: it becomes part of a path, so only what these names are made of
-/// is taken.
+/// Whether a text is a valid run name. It becomes part of a path, so only the characters of such
+/// names are accepted.
 pub(super) fn is_run(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Reads the journal of a run; `None` when there is none.
+/// Reads the journal of a run; `None` if it does not exist.
 ///
 /// # Errors
 /// When it cannot be read.

@@ -1,7 +1,7 @@
-//! Metrics of a run: one series of points a stage and name, in memory and as a table.
+//! Metrics of a run: one series of points for each stage and metric, in memory and as a table.
 //!
-//! Invariant: steps rise within a series. What an operator reports again, because it was tried
-//! again, replaces what it reported before, so no step is there twice.
+//! Invariant: steps increase within a series. When a stage is retried, what it reports again
+//! replaces what it reported before, so no step occurs twice.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -20,39 +20,39 @@ use crate::store::{StoreError, atomic};
 /// A value at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// One-based epoch; 0 where there are none.
+    /// One-based epoch; 0 if there are no epochs.
     pub epoch: u32,
-    /// Steps taken.
+    /// Number of steps done.
     pub step: u64,
-    /// Value.
+    /// Value of the metric.
     pub value: f64,
     /// When it was reported: milliseconds since 1970, UTC.
     pub time_ms: u64,
 }
 
-/// All values of a metric of a stage, steps rising.
+/// All values of one metric of one stage, by increasing step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Name.
+    /// Name of the metric.
     pub metric: String,
-    /// Values.
+    /// The values.
     pub points: Vec<Point>,
 }
 
-/// Every series of a run, put together from its events.
+/// Every series of a run, built from its events.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     series: Vec<Series>,
-    /// Places in `series` by stage and name.
+    /// Indices into `series`, by stage and metric.
     places: HashMap<(String, String), usize>,
-    /// Stages that are tried again and have not said yet from where.
+    /// Stages that are being retried and have not said yet from which step.
     again: BTreeSet<String>,
 }
 
 impl Metrics {
-    /// Takes an event in; whether that changed anything.
+    /// Processes an event; returns whether that changed anything.
     pub fn apply(&mut self, time_ms: u64, event: &Event) -> bool {
         match event {
             Event::StageRetried { stage, .. } => {
@@ -103,7 +103,7 @@ impl Metrics {
         points.push(point);
     }
 
-    /// Drops what a stage reported about steps after this one, or everything.
+    /// Removes what a stage reported about later steps; with `None`, everything it reported.
     fn forget_after(&mut self, stage: &str, step: Option<u64>) {
         for series in self.series.iter_mut().filter(|s| s.stage == stage) {
             let kept = step.map_or(0, |step| series.points.partition_point(|p| p.step <= step));
@@ -111,25 +111,25 @@ impl Metrics {
         }
     }
 
-    /// Series with at least one point, in the order their names first came.
+    /// The series with at least one point, in the order in which they first appeared.
     pub fn series(&self) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(|s| !s.points.is_empty())
     }
 
-    /// The series of a stage by name.
+    /// One series, by stage and metric.
     pub fn get(&self, stage: &str, metric: &str) -> Option<&Series> {
         let mut all = self.series();
         all.find(|s| s.stage == stage && s.metric == metric)
     }
 
-    /// All of them, owned.
+    /// All series with at least one point.
     pub fn into_series(self) -> Vec<Series> {
         let all = self.series.into_iter();
         all.filter(|s| !s.points.is_empty()).collect()
     }
 
-    /// Writes them as a Parquet table (stage, epoch, step, metric, value, time), replacing what was
-    /// there; `tmp` is where files are made.
+    /// Writes the metrics as a Parquet table (stage, epoch, step, metric, value, time), replacing
+    /// an older one. `tmp` is the folder for temporary files.
     ///
     /// # Errors
     /// When the disk refuses; the old table is still there then.

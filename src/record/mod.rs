@@ -1,6 +1,6 @@
-//! What happens in a run: events, written down while it goes on, and its journal.
+//! What happens in a run: its events, written down while it goes on, and its journal.
 //!
-//! Invariant: recording never fails a run; what could not be recorded becomes a warning.
+//! Invariant: a failure to record never fails a run; it becomes a warning.
 
 pub mod diff;
 mod events;

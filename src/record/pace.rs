@@ -1,40 +1,40 @@
-//! How fast a stage gets through what it counts, and how long the rest takes.
+//! How fast a stage counts through its work, and how long the rest will take.
 //!
-//! A stage may count several things, each with a total of its own: a training counts steps and the
-//! samples it validates on. Time goes to whatever was counted in it, so that the rest of each has
-//! its own speed.
+//! A stage may count several units, each with its own total: a training counts steps, and the
+//! samples it validates on. Elapsed time is attributed to the unit that was counted in it, so that
+//! each unit has its own speed.
 
-/// Time that a stage still takes.
+/// Estimated time that a stage still needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Remaining {
     /// Seconds.
     pub seconds: f64,
-    /// Whether something is yet to come whose speed is not known: it takes longer than that.
+    /// Whether there is more work whose speed is not known yet, so that it takes longer than this.
     pub at_least: bool,
 }
 
-/// Something that is counted.
+/// One kind of thing that is counted.
 #[derive(Debug, Clone)]
 struct Unit {
     name: String,
     done: u64,
     total: u64,
-    /// Units that were counted while time was taken.
+    /// Number of units counted during `ms`.
     timed: u64,
-    /// Milliseconds they took.
+    /// Milliseconds that those took.
     ms: u64,
 }
 
-/// What is known of a stage's speed.
+/// What is known about a stage's speed.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
     units: Vec<Unit>,
-    /// When something was last counted, and which unit that was.
+    /// When something was last counted (milliseconds since 1970), and the index of that unit.
     last: Option<(u64, usize)>,
 }
 
 impl Pace {
-    /// Takes in that `done` of `total` units are through; `time_ms` are milliseconds since 1970.
+    /// Records that `done` of `total` units are done. `time_ms` is in milliseconds since 1970.
     pub fn count(&mut self, time_ms: u64, unit: &str, done: u64, total: u64) {
         let at = self.units.iter().position(|u| u.name == unit);
         let new = Unit {
@@ -45,7 +45,7 @@ impl Pace {
             ms: 0,
         };
         let at = match at {
-            // What starts over has another speed.
+            // A count that starts over may have another speed.
             Some(at) if self.units[at].total != total || self.units[at].done > done => {
                 self.units[at] = new;
                 at
@@ -58,7 +58,7 @@ impl Pace {
         };
         let more = done - self.units[at].done;
         if let Some((before, last)) = self.last {
-            // Time in which nothing of this unit was counted was spent on the unit before, or
+            // Time in which this unit did not advance was spent on the previously counted unit, or
             // before anything was counted.
             let spent_on = if more > 0 { at } else { last };
             let unit = &mut self.units[spent_on];
@@ -71,13 +71,13 @@ impl Pace {
         self.last = Some((time_ms.max(self.last.map_or(0, |l| l.0)), at));
     }
 
-    /// Whether everything that was announced is counted.
+    /// Whether everything that was announced has been counted.
     pub fn is_over(&self) -> bool {
         !self.units.is_empty() && self.units.iter().all(|u| u.done >= u.total)
     }
 
-    /// Time that what was announced still takes, by its speed so far; `None` where nothing is known
-    /// of that, or nothing is left to count.
+    /// Estimated time for the rest of what was announced, by the speed so far; `None` if no speed
+    /// is known, or nothing is left to count.
     pub fn left(&self, now_ms: u64) -> Option<Remaining> {
         let (last, _) = self.last?;
         let (mut ms, mut at_least, mut known) = (0.0, false, false);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(pace.left(1_000), None);
         pace.count(2_000, "steps", 0, 200);
         pace.count(12_000, "steps", 100, 200);
-        // 100 ms a step; the time of a validation is not known yet.
+        // 100 ms per step; the duration of a validation is not known yet.
         assert_eq!(pace.left(12_000), left(10.0, true));
         assert_eq!(pace.left(15_000), left(7.0, true));
         // A sample takes ten times as long as a step.
@@ -137,10 +137,10 @@ mod tests {
         assert_eq!(pace.left(0), None);
         pace.count(10_000, "steps", 700, 1000);
         assert_eq!(pace.left(10_000), left(30.0, false));
-        // Tried again from an earlier checkpoint.
+        // Retried from an earlier checkpoint.
         pace.count(20_000, "steps", 650, 1000);
         assert_eq!(pace.left(20_000), None);
-        // A clock that is set back takes no time.
+        // When the clock is set back, no time is counted.
         pace.count(19_000, "steps", 660, 1000);
         assert_eq!(pace.left(19_000), None);
         pace.count(22_000, "steps", 670, 1000);
@@ -152,7 +152,8 @@ mod tests {
         let mut pace = Pace::default();
         pace.count(0, "steps", 0, 10);
         pace.count(8_000, "steps", 8, 10);
-        // The last two steps were not reported: the next thing is announced with nothing done.
+        // The last two steps were not reported before the next unit was announced with nothing
+        // done.
         pace.count(10_000, "samples", 0, 4);
         pace.count(12_000, "samples", 1, 4);
         assert_eq!(pace.left(12_000), left(2.0 * 10.0 / 8.0 + 3.0 * 2.0, false));

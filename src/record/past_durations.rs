@@ -1,4 +1,4 @@
-//! How long stages took in earlier runs, for saying how long they will take.
+//! How long stages took in earlier runs, to estimate how long they will take.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use super::history::names;
 use super::journal::journal;
 use crate::store::Store;
 
-/// At most so many journals are read: what ran longer ago says little.
+/// The number of latest journals that are read; older ones say little.
 const LATEST: usize = 30;
 
-/// Seconds each stage of a pipeline took when it was last computed. Best effort: what cannot be
-/// read says nothing.
+/// Seconds that each stage of a pipeline took when it was last computed. Best effort: journals that
+/// cannot be read are skipped.
 pub fn durations(store: &Store, pipeline: &str) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for run in names(store).unwrap_or_default().iter().rev().take(LATEST) {
@@ -22,7 +22,7 @@ pub fn durations(store: &Store, pipeline: &str) -> BTreeMap<String, f64> {
             continue;
         }
         for stage in journal.stages {
-            // One that went on from a checkpoint took longer than it says.
+            // The seconds of a stage that resumed do not include the work before its checkpoint.
             if stage.status == StageStatus::Ran && stage.resumed_at_step.is_none() {
                 out.entry(stage.name).or_insert(stage.seconds);
             }

@@ -1,8 +1,8 @@
-//! Reading what a run wrote down about itself, also while it goes on.
+//! Reads what a run wrote down about itself, also while it goes on.
 //!
-//! A file of events is lines of JSON: a head with the format's version, then one event each. A last
-//! line without an end is one that is being written, or was when the run was killed; a line of a
-//! kind this version does not know is passed over.
+//! An event file consists of lines of JSON: a head with the format version, then one event per
+//! line. A last line without a line end is still being written, or the run was killed while writing
+//! it. Events of a kind that this version does not know are skipped.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -17,14 +17,14 @@ use super::journal::{JournalFile, is_run};
 use super::metrics::{Metrics, Series};
 use crate::store::{Store, StoreError};
 
-/// Format version of a file of events.
+/// Format version of an event file.
 pub(super) const EVENTS_FORMAT: u32 = 1;
 
-/// Where locks do not tell, a run without a sign for so long is taken for killed. It gives one
-/// every few seconds.
+/// Where the file system has no locks, a run without a sign of life for this long counts as killed.
+/// A live run gives one every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The first line.
+/// The first line of an event file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     pub format: u32,
@@ -42,19 +42,19 @@ pub struct Recorded {
     pub event: Event,
 }
 
-/// Reads the events of a run, and those that come while it is read.
+/// Reads the events of a run, including those written after it was opened.
 #[derive(Debug)]
 pub struct EventReader {
     path: PathBuf,
     file: File,
-    /// What is read and not yet a whole line.
+    /// Bytes that were read and do not form a whole line yet.
     rest: Vec<u8>,
-    /// Whether the head was seen.
+    /// Whether the head was read.
     begun: bool,
 }
 
 impl EventReader {
-    /// Opens the events of a run; `None` where none were recorded (by an older version), or `gc`
+    /// Opens the events of a run; `None` if none were recorded (by an older version) or `gc`
     /// removed them.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl EventReader {
         }
     }
 
-    /// What was written since the last call.
+    /// The events written since the last call.
     ///
     /// # Errors
     /// When the file cannot be read, or has an unknown version.
@@ -120,7 +120,7 @@ impl EventReader {
         }
     }
 
-    /// How long ago the run last gave a sign of life, by the file's time.
+    /// How long ago the run last gave a sign of life, by the file's modification time.
     fn silent(&self) -> Duration {
         let time = self.file.metadata().and_then(|m| m.modified());
         time.map_or(Duration::ZERO, |t| {
@@ -129,8 +129,8 @@ impl EventReader {
     }
 }
 
-/// All events of a run so far, in the order they happened; `None` where none were recorded (by an
-/// older version), or `gc` removed them.
+/// All events of a run so far, in order; `None` if none were recorded (by an older version) or `gc`
+/// removed them.
 ///
 /// # Errors
 /// When they cannot be read, or have an unknown version.
@@ -139,8 +139,8 @@ pub fn events_of(store: &Store, run: &str) -> Result<Option<Vec<Recorded>>, Stor
     reader.map(|mut r| r.poll()).transpose()
 }
 
-/// All metrics of a run so far: one series a stage and name, steps rising, each step once. Empty
-/// where no events were recorded.
+/// All metrics of a run so far: one series for each stage and metric, with increasing steps. Empty
+/// if no events were recorded.
 ///
 /// # Errors
 /// See [`events_of`].
@@ -152,21 +152,21 @@ pub fn metrics_of(store: &Store, run: &str) -> Result<Vec<Series>, StoreError> {
     Ok(metrics.into_series())
 }
 
-/// Whether a run goes on.
+/// Whether a run is still going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It came to its end.
+    /// It ended.
     Ended(RunStatus),
-    /// A process works on it.
+    /// A process is working on it.
     GoesOn,
-    /// It did not come to its end, and nobody works on it; the last sign of life is so long ago.
+    /// It did not end, and no process is working on it. The last sign of life was this long ago.
     Killed(Duration),
-    /// It was recorded by a version that left no sign.
+    /// Unknown: it was recorded by a version that gave no sign of life.
     Unknown,
 }
 
-/// Whether a run goes on: by its journal, then by its lock, and where the file system has none by
-/// its last sign of life.
+/// Whether a run is still going on, judged by its journal, then by its lock, and on a file system
+/// without locks by its last sign of life.
 pub fn life(store: &Store, journal: &JournalFile) -> Life {
     if journal.status != RunStatus::Running {
         return Life::Ended(journal.status);
@@ -182,7 +182,8 @@ pub fn life(store: &Store, journal: &JournalFile) -> Life {
     }
 }
 
-/// What is wrong with the files a run wrote down its events in, if anything.
+/// What is wrong with the files in which a run recorded its events: each damaged file, with the
+/// reason.
 pub(super) fn fault(store: &Store, run: &str) -> Vec<(PathBuf, String)> {
     let mut out = Vec::new();
     let events = EventReader::open(store, run).and_then(|r| r.map(|mut r| r.check()).transpose());
@@ -204,7 +205,7 @@ pub(super) fn fault(store: &Store, run: &str) -> Vec<(PathBuf, String)> {
 }
 
 impl EventReader {
-    /// Why lines are not JSON, if some are not.
+    /// Why some line is not valid JSON; `None` if all whole lines are.
     fn check(&mut self) -> Result<Option<String>, StoreError> {
         self.poll()?;
         self.file
@@ -215,7 +216,7 @@ impl EventReader {
             .read_to_end(&mut bytes)
             .map_err(StoreError::io("read", &self.path))?;
         let lines = bytes.split(|b| *b == b'\n').count();
-        // What comes after the last line end is not there yet, or never will be.
+        // What follows the last line end is incomplete.
         let whole = bytes.split(|b| *b == b'\n').take(lines - 1);
         for (i, line) in whole.enumerate() {
             if let Err(e) = serde_json::from_slice::<serde_json::Value>(line) {

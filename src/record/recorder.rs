@@ -1,9 +1,9 @@
-//! Writes down what happens in a run while it goes on: `runs/<id>.events.jsonl`, and the metrics
-//! among it as a table, `runs/<id>.metrics.parquet`.
+//! Writes down what happens in a run while it goes on: `runs/<id>.events.jsonl`, and the metrics as
+//! a table, `runs/<id>.metrics.parquet`.
 //!
-//! A thread of its own writes, so that no training waits for a disk. The events are what counts:
-//! lines appended and flushed one by one, so that a killed run has all but perhaps the last. The
-//! table is made of them for other programs, replaced as a whole from time to time.
+//! A separate thread does the writing, so that no training waits for a disk. The events are what
+//! counts: they are appended and flushed line by line, so that a killed run loses at most the last
+//! one. The table is made from them for other programs, and replaced as a whole from time to time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,14 +26,14 @@ use crate::store::{Store, StoreError};
 /// before it counts something else, or ends, always is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the table is replaced at most while a stage goes on.
+/// The minimum time between two replacements of the table while a stage is running.
 const TABLE_EVERY: Duration = Duration::from_secs(30);
 
-/// The table is made anew each time: of a long run that may take a while, which must stay a small
-/// part of the time.
+/// The table is written as a whole each time, which may take a while for a long run. Writing it may
+/// take at most one part in this many of the time.
 const TABLE_SHARE: u32 = 20;
 
-/// How often a silent run gives a sign of life.
+/// How often a run without events gives a sign of life.
 const BEAT: Duration = Duration::from_secs(5);
 
 /// Listens to a run and writes down its events.
@@ -42,19 +42,19 @@ pub struct Recorder {
 }
 
 struct Inner {
-    /// Missing once the end was written.
+    /// `None` once the end was written.
     to_writer: Option<Sender<Recorded>>,
     writer: Option<JoinHandle<Result<(), StoreError>>>,
-    /// By stage, then by what it counts: when that was last written down, and what came since.
+    /// By stage, then by unit: when progress was last written down, and the latest one since.
     progress: HashMap<String, HashMap<String, (Instant, Option<Recorded>)>>,
 }
 
 impl Recorder {
-    /// Starts to write down the events of a run. [`Recorder::finish`] reports what fails.
+    /// Starts to write down the events of a run. Failures are reported by [`Recorder::finish`].
     pub fn start(store: &Store, run: &str, pipeline: &str) -> Self {
         let (to_writer, events) = channel();
         let (store, run, pipeline) = (store.clone(), run.to_owned(), pipeline.to_owned());
-        // Here, not in the thread: a run that is known to anybody has its lock.
+        // Opened here, not in the thread, so that a run has its lock before anyone can know of it.
         let opened = Writer::open(&store, &run, &pipeline);
         let writer = std::thread::Builder::new()
             .name("gfm-events".to_owned())
@@ -69,17 +69,17 @@ impl Recorder {
         }
     }
 
-    /// Writes what is left and ends. A second call does nothing.
+    /// Writes the rest and stops the thread. A second call does nothing.
     ///
     /// # Errors
-    /// What could not be recorded first; the run itself is not affected.
+    /// The first thing that could not be recorded; the run itself is not affected.
     pub fn finish(&self) -> Result<(), StoreError> {
         let writer = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             drop(inner.to_writer.take());
             inner.writer.take()
         };
-        // A writer that panicked has said so on its own.
+        // The message of a writer that panicked was already printed.
         writer.map_or(Ok(()), |w| w.join().unwrap_or(Ok(())))
     }
 }
@@ -98,7 +98,7 @@ impl EventSink for Recorder {
         let Some(to_writer) = inner.to_writer.clone() else {
             return;
         };
-        // A writer that stopped (a full disk) has its reason, which `finish` reports.
+        // If the writer has stopped (a full disk, say), `finish` reports the reason.
         let send = |recorded: Recorded| drop(to_writer.send(recorded));
         if let Event::Progress { stage, unit, .. } = event {
             let now = Instant::now();
@@ -122,18 +122,18 @@ impl EventSink for Recorder {
     }
 }
 
-/// The thread's own things.
+/// The state of the writer thread.
 struct Writer {
     file: File,
     path: PathBuf,
     table: PathBuf,
     tmp: PathBuf,
     metrics: Metrics,
-    /// Whether the table lacks something.
+    /// Whether there are metrics that the table lacks.
     stale: bool,
     written: Instant,
     every: Duration,
-    /// Held as long as the run goes on; where there are no locks, the file's time says so.
+    /// Held as long as the run goes on; without locks, the file's modification time shows it.
     _alive: Option<crate::store::RunLock>,
 }
 
@@ -162,8 +162,9 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Everything until nobody sends any more. After a failure nothing is appended (a line after
-    /// half a line would be lost, too), but the run goes on, and so does its lock.
+    /// Writes everything until all senders are gone. After a failure nothing is appended any more
+    /// (a line after half a line would be lost too), but the thread keeps running, and so does its
+    /// lock.
     fn all(mut self, events: &Receiver<Recorded>) -> Result<(), StoreError> {
         let mut done = Ok(());
         loop {
@@ -175,7 +176,7 @@ impl Writer {
                     self.stale |= self.metrics.apply(recorded.time_ms, &recorded.event);
                     stage_ended = matches!(recorded.event, Event::StageFinished(_));
                 }
-                // Best effort: where it fails, the lock tells.
+                // Best effort: if it fails, the lock still shows that the run goes on.
                 Err(RecvTimeoutError::Timeout) => drop(self.file.set_modified(SystemTime::now())),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -186,7 +187,7 @@ impl Writer {
         done.and_then(|()| self.table())
     }
 
-    /// Appends a line at once: what a killed process has written stays.
+    /// Appends a line without buffering, so that it survives if the process is killed.
     fn line(&mut self, what: &impl Serialize) -> Result<(), StoreError> {
         let failed = StoreError::io("write", &self.path);
         let mut bytes = match serde_json::to_vec(what) {
@@ -197,7 +198,7 @@ impl Writer {
         self.file.write_all(&bytes).map_err(failed)
     }
 
-    /// Replaces the table where it lacks something.
+    /// Replaces the table if it lacks something.
     fn table(&mut self) -> Result<(), StoreError> {
         if !self.stale {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The order of runs: each has a number one above the last, because a clock may go back or ahead.
+//! The order of runs: each gets a number one above the last, because a clock may jump back or
+//! ahead.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -7,8 +8,8 @@ use super::history::names;
 use super::journal::journal;
 use crate::store::Store;
 
-/// The number of a run that starts. Best effort: where the last number cannot be read, it is looked
-/// for in the journals, and where the new one cannot be kept, the next run looks there.
+/// The number for a run that starts. Best effort: if the last number cannot be read, it is looked
+/// up in the journals; if the new one cannot be saved, the next run looks there.
 pub(super) fn next(store: &Store) -> u64 {
     let file = File::options()
         .create(true)
@@ -19,8 +20,8 @@ pub(super) fn next(store: &Store) -> u64 {
     let Ok(mut file) = file else {
         return highest(store) + 1;
     };
-    // Where the file system has no locks, two runs that start at once may get one number: their
-    // names order them then.
+    // Without locks, two runs that start at once may get the same number; then their names order
+    // them.
     let _ = file.lock();
     let mut text = String::new();
     let last = Read::by_ref(&mut file)
@@ -36,7 +37,7 @@ pub(super) fn next(store: &Store) -> u64 {
     next
 }
 
-/// The highest number in a journal.
+/// The highest number in any journal.
 fn highest(store: &Store) -> u64 {
     let names = names(store).unwrap_or_default();
     let journals = names.iter().filter_map(|run| journal(store, run).ok()?);

@@ -1,5 +1,5 @@
-//! What is known of a run so far, put together from its events: where each stage stands, its
-//! progress, warnings, metrics.
+//! What is known of a run so far, built from its events: the phase of each stage, its progress,
+//! warnings and metrics.
 
 use std::collections::VecDeque;
 
@@ -10,59 +10,60 @@ use super::metrics::Metrics;
 use super::pace::{Pace, Remaining};
 use super::read::Recorded;
 
-/// So many warnings are kept, the latest ones.
+/// The number of warnings that are kept: the latest ones.
 const WARNINGS: usize = 20;
 
-/// Where a stage stands.
+/// The phase of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// It has not started.
     Waiting,
-    /// Its operator works.
+    /// Its operator is running.
     Running,
     /// It ended.
     Ended(StageStatus),
 }
 
-/// How far an operator is.
+/// How far an operator has got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// Units through.
+    /// Number of units done.
     pub done: u64,
-    /// Units in all.
+    /// Number of units in total.
     pub total: u64,
-    /// What is counted.
+    /// What is counted, such as `steps`.
     pub unit: String,
-    /// A short text.
+    /// A short text from the operator.
     pub note: String,
 }
 
-/// A stage so far.
+/// What is known of a stage so far.
 #[derive(Debug, Clone)]
 pub struct StageState {
     /// Name.
     pub name: String,
-    /// Where it stands.
+    /// Its phase.
     pub phase: Phase,
-    /// When its operator started, or the stage where it has ended: milliseconds since 1970, UTC.
+    /// When its operator started; once the stage has ended, when the stage did. Milliseconds since
+    /// 1970, UTC.
     pub started_ms: Option<u64>,
-    /// When it ended.
+    /// When it ended, in the same unit.
     pub ended_ms: Option<u64>,
-    /// Seconds it took last time, where it was expected to run.
+    /// Seconds it took last time, if it was expected to run.
     pub expected: Option<f64>,
-    /// How far it is with what it counted last.
+    /// Its latest progress.
     pub progress: Option<Progress>,
-    /// How fast it is with everything it counts.
+    /// The speed of everything it counts.
     pace: Pace,
-    /// The step of the checkpoint it went on from.
+    /// The step of the checkpoint it resumed from.
     pub resumed_at: Option<u64>,
-    /// How often it was tried again.
+    /// Number of retries so far.
     pub retries: u32,
-    /// How it ended.
+    /// Its record, once it has ended.
     pub record: Option<StageRecord>,
 }
 
-/// A run so far.
+/// What is known of a run so far.
 #[derive(Debug, Clone, Default)]
 pub struct RunState {
     /// Name of the run.
@@ -71,20 +72,20 @@ pub struct RunState {
     pub pipeline: String,
     /// When it started: milliseconds since 1970, UTC.
     pub started_ms: Option<u64>,
-    /// When something last happened.
+    /// When something last happened, in the same unit.
     pub last_ms: u64,
-    /// How it ended, and when.
+    /// How it ended, and when: milliseconds since 1970, UTC.
     pub ended: Option<(RunStatus, u64)>,
-    /// Stages in the order written.
+    /// Stages in the order the pipeline lists them.
     pub stages: Vec<StageState>,
-    /// The latest warnings: stage and text, the oldest first.
+    /// The latest warnings, oldest first: stage and text.
     pub warnings: VecDeque<(String, String)>,
-    /// All metrics.
+    /// All metrics so far.
     pub metrics: Metrics,
 }
 
 impl RunState {
-    /// A run of which nothing is known but its name and its pipeline's.
+    /// A run of which only the name and the pipeline's name are known.
     pub fn new(run: &str, pipeline: &str) -> Self {
         RunState {
             run: run.to_owned(),
@@ -102,7 +103,7 @@ impl RunState {
         &mut self.stages[place]
     }
 
-    /// Takes an event in.
+    /// Processes an event.
     pub fn apply(&mut self, recorded: &Recorded) {
         let time = recorded.time_ms;
         self.last_ms = self.last_ms.max(time);
@@ -188,7 +189,7 @@ impl StageState {
         }
     }
 
-    /// Seconds it took, or has taken until `now_ms`; `None` where it has not started.
+    /// Seconds it took, or has taken until `now_ms`; `None` if it has not started.
     pub fn seconds(&self, now_ms: u64) -> Option<f64> {
         match (&self.record, self.started_ms) {
             (Some(record), _) => Some(record.seconds),
@@ -197,9 +198,9 @@ impl StageState {
         }
     }
 
-    /// Time it still takes, by the speed of what it counts; where that says nothing yet or not all,
-    /// by what it took last time. `None` where that is not known, or over: it takes longer than was
-    /// thought.
+    /// Estimated time it still needs, by the speed of what it counts; while that is unknown or
+    /// incomplete, by the time it took last time. `None` if it cannot be estimated, or the estimate
+    /// has run out and the stage takes longer than expected.
     pub fn left(&self, now_ms: u64) -> Option<Remaining> {
         if self.phase != Phase::Running || self.pace.is_over() {
             return None;

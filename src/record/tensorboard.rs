@@ -1,4 +1,4 @@
-//! Metrics of a run for TensorBoard: `DIR/<run>/<stage>/events.out.tfevents.…`.
+//! Writes the metrics of a run for TensorBoard: `DIR/<run>/<stage>/events.out.tfevents.…`.
 //!
 //! A file is TFRecords (length and content, each with a masked CRC-32C) of `Event` messages of
 //! TensorBoard's protocol. Four kinds of field are all that scalars need, so they are encoded here;
@@ -28,20 +28,20 @@ pub struct TensorBoard {
 struct Inner {
     run: String,
     stages: HashMap<String, Stage>,
-    /// What went wrong first; nothing is written after it.
+    /// The first error; nothing is written after it.
     failed: Option<StoreError>,
 }
 
 #[derive(Default)]
 struct Stage {
     file: Option<File>,
-    /// A stage that is tried again reports steps from this one on again: what TensorBoard read of
-    /// them is void.
+    /// A retried stage reports steps from this one on again, so what TensorBoard has read of them
+    /// is void.
     void_from: Option<u64>,
 }
 
 impl TensorBoard {
-    /// Writes below `folder`, which is made when there is something to write.
+    /// Writes below `folder`, which is created when there is something to write.
     pub fn new(folder: PathBuf) -> Self {
         TensorBoard {
             folder,
@@ -49,7 +49,7 @@ impl TensorBoard {
         }
     }
 
-    /// What could not be written, if anything.
+    /// Takes the error if something could not be written.
     pub fn failed(&self) -> Option<StoreError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.failed.take()
@@ -129,15 +129,15 @@ fn record(content: &[u8], out: &mut Vec<u8>) {
     out.extend(masked(content));
 }
 
-/// `Event { wall_time = 1, file_version = 3 }`, the first of a file.
+/// The first event of a file: `Event { wall_time = 1, file_version = 3 }`.
 fn version(time: f64) -> Vec<u8> {
     let mut out = fixed64(1, time);
     out.extend(bytes(3, b"brain.Event:2"));
     out
 }
 
-/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`: later steps were
-/// reported in vain.
+/// Tells TensorBoard to discard steps from `step` on:
+/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`.
 fn restart(time: f64, step: u64) -> Vec<u8> {
     let mut out = fixed64(1, time);
     out.extend(varint(2, step));
@@ -149,7 +149,7 @@ fn restart(time: f64, step: u64) -> Vec<u8> {
 fn scalar(time: f64, step: u64, tag: &str, value: f64) -> Vec<u8> {
     let mut summary = bytes(1, tag.as_bytes());
     summary.push(2 << 3 | 5);
-    // The protocol has no more digits.
+    // The protocol stores values as `f32`.
     #[expect(clippy::cast_possible_truncation)]
     summary.extend((value as f32).to_le_bytes());
     let mut out = fixed64(1, time);
@@ -190,8 +190,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What the package `tensorboard` (2.x) writes for the same three events with its own record
-    /// writer.
+    /// What version 2.x of the Python package `tensorboard` writes for the same three events.
     #[test]
     fn the_bytes_are_those_of_tensorboard_itself() {
         let want = "1800000000000000a37f4b220900001040fc54d9411a0d627261696e2e4576656e743a32338d2fe9\

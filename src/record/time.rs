@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The last time that has four digits for its year: 9999-12-31T23:59:59.999Z.
 const LAST: u64 = 253_402_300_799_999;
 
-/// A time that has a text: clocks that are off are moved into the years 1970 to 9999.
+/// Moves a time into the years 1970 to 9999, so that it can be printed even if the clock is wrong.
 fn printable(t: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms(t).min(LAST))
 }
@@ -16,12 +16,12 @@ pub fn ms(t: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The time now, as [`ms`].
+/// The current time, as in [`ms`].
 pub fn now_ms() -> u64 {
     ms(SystemTime::now())
 }
 
-/// `2026-11-23T05:12:07Z`.
+/// A time as text: `2026-11-23T05:12:07Z`.
 pub fn utc(t: SystemTime) -> String {
     humantime::format_rfc3339_seconds(printable(t)).to_string()
 }

@@ -1,4 +1,4 @@
-//! What the audit found, and the numbers of the data.
+//! What the audit found, and statistics of the data.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use super::rows::bars;
 use super::run::{Lacking, Run, other_version};
 use crate::ui;
 
-/// Findings shown.
+/// Maximum number of findings shown.
 const SHOWN: usize = 30;
-/// Findings shown of one check, so that the first does not hide the others.
+/// Maximum number of findings shown per check, so that the first check does not hide the others.
 const OF_ONE: usize = 5;
-/// Relations drawn.
+/// Maximum number of relations drawn.
 const RELATIONS: usize = 12;
 
-/// An audit.
+/// The results of an audit stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audit {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// The judgement in words.
+    /// The verdict in words.
     pub verdict: String,
-    /// Whether nothing is wrong that training cannot bear.
+    /// Whether the data is fit to train on.
     pub fit: bool,
     clean: usize,
     checks: Vec<Check>,
@@ -35,7 +35,6 @@ pub struct Audit {
     degrees: String,
 }
 
-/// A check with findings.
 #[derive(Debug, Clone, Serialize)]
 struct Check {
     name: String,
@@ -46,7 +45,6 @@ struct Check {
     action: String,
 }
 
-/// A finding.
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     check: String,
@@ -57,10 +55,10 @@ struct Finding {
     suggestion: Option<String>,
 }
 
-/// Reads the audit of a stage.
+/// Reads the results of an audit stage.
 ///
 /// # Errors
-/// When its tables are gone, or of another version.
+/// When its tables are gone, or were written by another version.
 pub fn read(run: &Run<'_>, stage: &str) -> Result<Audit, Lacking> {
     let summary = run.table((stage, "summary"), "summary")?;
     let findings = run.table((stage, "findings"), "findings")?;
@@ -115,7 +113,7 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Audit, Lacking> {
     read().map_err(other_version)
 }
 
-/// Some findings of every check, and the number of all.
+/// The first findings of every check, and the total number of findings.
 fn first(t: &arrow::array::RecordBatch) -> Result<(Vec<Finding>, usize), OpError> {
     let text = |name| columns::text(t, name);
     let (check, severity, source) = (text("check")?, text("severity")?, text("source")?);
@@ -176,12 +174,12 @@ fn frequent(t: &arrow::array::RecordBatch) -> Result<String, OpError> {
     Ok(bars::draw("Triples by relation", &rows))
 }
 
-/// Entities by degree, in ranges that double.
+/// A bar chart of entities by degree, in ranges that double.
 fn histogram(t: &arrow::array::RecordBatch) -> Result<String, OpError> {
     let (degree, entities) = (columns::u64s(t, "degree")?, columns::u64s(t, "entities")?);
     let mut ranges: BTreeMap<u32, u64> = BTreeMap::new();
     for (d, n) in degree.values().iter().zip(entities.values()) {
-        // 0, 1, 2 to 3, 4 to 7, …
+        // The ranges are 0, 1, 2 to 3, 4 to 7, …
         *ranges.entry(u64::BITS - d.leading_zeros()).or_default() += n;
     }
     let rows: Vec<(String, u64)> = ranges

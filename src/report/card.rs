@@ -1,8 +1,8 @@
 //! The card at the top of a page: how the run ended, its main figure, what to compare it
 //! with, and what to do next.
 //!
-//! Invariant: it says nothing that the page does not have below, apart from advice. Whatever is
-//! missing (no evaluation, no audit, a failed stage), the card says so in the place of the figure.
+//! Invariant: it says nothing that is not also on the page below, apart from advice. If something
+//! is missing (no evaluation, no audit, a failed stage), the card says so in place of the figure.
 
 mod advice;
 
@@ -20,20 +20,20 @@ use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
 use gfm_pipe_eval::shown::headline_metric;
 
-/// Evaluations listed.
+/// Maximum number of evaluations listed.
 const LISTED: usize = 8;
-/// Failed stages shown.
+/// Maximum number of failed stages shown.
 const TROUBLES: usize = 3;
-/// Pieces of advice.
+/// Maximum number of pieces of advice.
 const ADVICE: usize = 4;
 
 /// The card.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Card {
     headline: Option<Headline>,
-    /// Instead of a headline, where there are several evaluations.
+    /// Used instead of a headline when there are several evaluations.
     lines: Vec<Line>,
-    /// Evaluations that are not listed.
+    /// Number of evaluations that are not listed.
     more: usize,
     metric: &'static str,
     facts: Vec<Fact>,
@@ -41,17 +41,17 @@ pub struct Card {
     next: Vec<Advice>,
 }
 
-/// The main figure.
+/// The run's main figure.
 #[derive(Debug, Clone, Serialize)]
 struct Headline {
-    /// What is measured, of what: `recall@5 of model (idf_topk)`.
+    /// The metric and the system: `recall@5 of model (idf_topk)`.
     label: String,
     value: String,
     about: String,
     drawing: Option<String>,
 }
 
-/// An evaluation among several.
+/// One of several evaluations.
 #[derive(Debug, Clone, Serialize)]
 struct Line {
     stage: String,
@@ -70,9 +70,9 @@ struct Fact {
     name: &'static str,
     value: String,
     about: String,
-    /// good, bad, or nothing.
+    /// `good`, `bad` or empty.
     tone: &'static str,
-    /// The section that says more.
+    /// Anchor of the section with the details.
     link: Option<&'static str>,
 }
 
@@ -86,18 +86,18 @@ struct Trouble {
 
 /// What the card is made from.
 pub struct CardInputs<'a> {
-    /// What happened.
+    /// The run's journal.
     pub journal: &'a JournalFile,
-    /// Evaluations, in the order of the pipeline.
+    /// Summaries of evaluations, in pipeline order.
     pub summaries: &'a [Summary],
-    /// Trainings.
+    /// The run's trainings, in pipeline order.
     pub trainings: &'a [Training],
-    /// Audits.
+    /// The run's audits.
     pub audits: &'a [Audit],
 }
 
 impl CardInputs<'_> {
-    /// The card.
+    /// Makes the card.
     pub fn card(&self) -> Card {
         let mut card = Card {
             metric: headline_metric(),
@@ -133,7 +133,7 @@ impl CardInputs<'_> {
             .collect()
     }
 
-    /// What stands for the result of a run that evaluated nothing: how far the last training came.
+    /// The headline of a run that evaluated nothing: how far the last training got.
     fn trained(&self) -> Option<Headline> {
         let training = self.trainings.iter().rev().find(|t| t.outcome.is_some())?;
         let outcome = training.outcome.as_ref()?;
@@ -179,7 +179,6 @@ impl CardInputs<'_> {
         }
     }
 
-    /// Whether the pipeline audits its data.
     fn has_audit(&self) -> bool {
         self.journal.stages.iter().any(|s| s.op == "audit")
     }
@@ -232,7 +231,7 @@ impl CardInputs<'_> {
         if done && self.summaries.is_empty() {
             out.push(self.unmeasured());
         }
-        // A pipeline from standard input has no file to name.
+        // A pipeline read from standard input has no file to name in the command.
         if !self.has_audit() && self.journal.file != STDIN {
             out.push(Advice::new(
                 "Look for faults of the data: misspelled names, leaks between splits.",
@@ -252,7 +251,7 @@ impl CardInputs<'_> {
 }
 
 impl CardInputs<'_> {
-    /// What to do about a run without figures.
+    /// What to do about a run that has no evaluation results.
     fn unmeasured(&self) -> Advice {
         let measures = |s: &&StageRecord| matches!(s.op.as_str(), "evaluate" | "compare");
         let stage = self.journal.stages.iter().find(measures);
@@ -311,7 +310,7 @@ fn headline(s: &Summary) -> Headline {
     }
 }
 
-/// What the figure of an evaluation is to be compared with.
+/// What to compare an evaluation's figure with.
 fn comparison(s: &Summary) -> Vec<Fact> {
     let mut out = Vec::new();
     if let Some(a) = &s.against {
@@ -360,7 +359,7 @@ fn comparison(s: &Summary) -> Vec<Fact> {
     out
 }
 
-/// The difference to another system, and whether it is more than chance.
+/// The difference to another system, and whether it is statistically significant.
 fn comparison_text(a: &Against) -> String {
     let range = a.interval.as_ref().map(|i| format!(" ({i})"));
     let p = a.p.as_ref().map(|p| format!(", p = {p}"));

@@ -1,4 +1,4 @@
-//! Two runs side by side as one page.
+//! The page that compares two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -21,16 +21,16 @@ use crate::record::{JournalFile, diff};
 use crate::store::Store;
 use crate::ui;
 
-/// Questions listed.
+/// Maximum number of questions listed.
 const LISTED: usize = 20;
-/// Sign flips and resamples of the paired test.
+/// Number of sign flips and of resamples in the paired test.
 const RESAMPLES: usize = 2000;
 const STREAMS: Streams<'static> = Streams {
     seed: 1024,
     purpose: "two runs",
 };
 
-/// A difference between the runs.
+/// Something that differs between the runs.
 #[derive(Serialize)]
 struct Change {
     name: String,
@@ -39,7 +39,7 @@ struct Change {
     change: String,
 }
 
-/// A metric of a system on the questions both runs were asked.
+/// A metric of one system in both runs, on the questions that both were asked.
 #[derive(Serialize)]
 struct Paired {
     stage: String,
@@ -55,7 +55,7 @@ struct Paired {
     questions: usize,
 }
 
-/// A question that is answered differently.
+/// A question whose answer ranks differently in the two runs.
 #[derive(Serialize)]
 struct Moved {
     stage: String,
@@ -65,10 +65,10 @@ struct Moved {
     new: String,
 }
 
-/// The page of two runs, the older one first.
+/// The page that compares two runs, the older one first.
 ///
 /// # Errors
-/// When the page's template cannot be filled.
+/// When the page's template cannot be rendered.
 pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<String, ReportError> {
     let (a, b) = (Run::read(store, old), Run::read(store, new));
     let made = changes(
@@ -143,7 +143,7 @@ pub fn compare(store: &Store, old: &JournalFile, new: &JournalFile) -> Result<St
     )
 }
 
-/// What differs between two runs; `show` makes a value readable, `by` the change of one.
+/// What differs between two runs. `show` formats a value, `by` the change between two values.
 fn changes<V: PartialEq>(
     a: &BTreeMap<String, V>,
     b: &BTreeMap<String, V>,
@@ -173,10 +173,10 @@ fn times(journal: &JournalFile) -> BTreeMap<String, String> {
     each.collect()
 }
 
-/// Answers by system with its ranker, and question.
+/// Answers by system (with its ranker) and question.
 type Answers = BTreeMap<(String, String), Answer>;
 
-/// The answers of a stage's systems that rank documents.
+/// The answers of those systems of a stage that rank documents.
 fn answers(run: &Run<'_>, stage: &str) -> Result<Answers, Lacking> {
     let t = run.table((stage, "ranks"), "ranks")?;
     let read = || -> Result<Answers, OpError> {
@@ -207,7 +207,7 @@ fn value(metric: Metric, answer: &Answer) -> f64 {
         .unwrap_or_default()
 }
 
-/// Systems that both runs asked the same questions.
+/// Compares the systems that both runs have, on the questions that both were asked.
 fn pair(stage: &str, a: &Answers, b: &Answers) -> Vec<Paired> {
     let systems: BTreeSet<&String> = a.keys().map(|k| &k.0).collect();
     let mut out = Vec::new();
@@ -249,7 +249,7 @@ fn pair(stage: &str, a: &Answers, b: &Answers) -> Vec<Paired> {
     out
 }
 
-/// A number with its sign; a number that is shown as zero has none.
+/// A number with its sign, to three decimals; a number that rounds to zero has no sign.
 fn signed(x: f64) -> String {
     match format!("{x:+.3}").as_str() {
         "-0.000" | "+0.000" => "0.000".to_owned(),

@@ -1,4 +1,4 @@
-//! The results of an `evaluate` stage as tables and drawings.
+//! The results of an `evaluate` stage as tables and charts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,16 @@ use super::run::{Lacking, Run, other_version};
 use super::summary::{self, Summary};
 use crate::ui::{self, metric_rows};
 
-/// A figure.
+/// One figure of a table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cell {
     value: String,
     interval: Option<String>,
-    /// Whether no system has more.
+    /// Whether no other system has a higher value.
     best: bool,
 }
 
-/// A row of a table of figures.
+/// A row of figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     name: String,
@@ -31,14 +31,14 @@ pub struct Row {
     cells: Vec<Option<Cell>>,
 }
 
-/// A drawing of a metric.
+/// A chart of one metric.
 #[derive(Debug, Clone, Serialize)]
 pub struct Chart {
     title: &'static str,
     svg: String,
 }
 
-/// A comparison of the first system with another.
+/// A comparison of the first system with another one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
     pub(super) other: String,
@@ -53,7 +53,7 @@ pub struct Comparison {
 
 #[cfg(test)]
 impl Comparison {
-    /// One on a few questions, for tests.
+    /// A comparison on a few questions, for tests.
     pub(super) fn new(
         other: &str,
         metric: &str,
@@ -74,23 +74,23 @@ impl Comparison {
     }
 }
 
-/// An evaluation.
+/// The results of one evaluation stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
     dataset: String,
     split: String,
     questions: String,
     unasked: u64,
     standard: Vec<&'static str>,
-    /// The first ranker of each system, and systems without one.
+    /// Systems with their first ranker, and systems without a ranker.
     rows: Vec<Row>,
-    /// Other rankers of the same systems.
+    /// The same systems with their other rankers.
     other_rows: Vec<Row>,
     filtered: Vec<&'static str>,
     filtered_rows: Vec<Row>,
-    /// A filtered figure that no standard one could reach.
+    /// A note on a filtered figure that is higher than any ranking could reach unfiltered.
     above_ceiling: Option<String>,
     charts: Vec<Chart>,
     by_group: &'static str,
@@ -98,7 +98,7 @@ pub struct Evaluation {
     group_rows: Vec<Row>,
     first: String,
     comparisons: Vec<Comparison>,
-    /// Its part of the card at the top.
+    /// The part of it that the card at the top shows.
     #[serde(skip)]
     pub summary: Option<Summary>,
 }
@@ -110,10 +110,10 @@ pub(super) struct Value {
     pub n: u64,
 }
 
-/// A system with its ranker.
+/// A system together with its ranker.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct System {
-    /// Both, as in tables.
+    /// System and ranker, as tables show them.
     pub name: String,
     pub system: String,
     pub ranker: String,
@@ -124,33 +124,33 @@ impl System {
         self.system == CEILING
     }
 
-    /// Whether its documents are comparable with another system's: by the same ranker, or by none.
+    /// Whether its document ranking can be compared with another system's: both use the same
+    /// ranker, or this one has none.
     fn like(&self, other: &System) -> bool {
         self.ranker == NO_RANKER || self.ranker == other.ranker
     }
 }
 
-/// Figures of documents by system, group and metric; systems in the order of the table.
+/// Values of document metrics by system, group and metric; systems in the order of the table.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     pub dataset: String,
     pub split: String,
     pub systems: Vec<System>,
-    /// Most questions that a system could not be asked.
+    /// The largest number of questions that any system could not be asked.
     pub unasked: u64,
     groups: Vec<String>,
     of: BTreeMap<(String, String, String), Value>,
 }
 
 impl Figures {
-    /// The group that stands for all questions: `all`, or the first one where there are only
+    /// The group that stands for all questions: `all`, or the first group if there are only
     /// paraphrases.
     pub fn whole(&self) -> &str {
         let all = self.groups.iter().find(|g| *g == "all");
         all.or(self.groups.first()).map_or("all", String::as_str)
     }
 
-    /// Adds a figure.
     pub fn put(&mut self, system: System, (group, metric): (&str, &str), value: Value) {
         let key = (system.name.clone(), group.to_owned(), metric.to_owned());
         if !self.systems.iter().any(|s| s.name == system.name) {
@@ -198,13 +198,12 @@ pub(super) fn interval((low, high): (f64, f64)) -> String {
     format!("{low:.3} to {high:.3}")
 }
 
-/// A column of a table of figures.
 struct Column<'a> {
     group: &'a str,
     metric: &'a str,
 }
 
-/// Rows of systems.
+/// One row for each system that has any of the columns' values.
 fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
     let best: Vec<f64> = columns
         .iter()
@@ -236,7 +235,7 @@ fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
         .collect()
 }
 
-/// A group's figures by system.
+/// One group's values of the headline metric, by system.
 fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
     let value = |s: &System| f.get(&s.name, group, headline_metric());
     let real = systems.iter().filter(|s| !s.is_ceiling());
@@ -246,7 +245,7 @@ fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
         let v = value(s)?;
         Some(Cell {
             value: format!("{:.3}", v.value),
-            // There are many columns; the intervals are in the stage's metrics.
+            // The table has too many columns for intervals; they are in the stage's metrics.
             interval: None,
             best: !s.is_ceiling() && v.value >= best && best > 0.0,
         })
@@ -279,10 +278,10 @@ fn chart(f: &Figures, systems: &[&System], metric: &'static str) -> Chart {
     }
 }
 
-/// Reads the evaluation of a stage.
+/// Reads the results of an evaluation stage.
 ///
 /// # Errors
-/// When its tables are gone, or of another version.
+/// When its tables are gone, or were written by another version.
 pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lacking> {
     let f = figures(run, (stage, port))?;
     if f.systems.is_empty() {
@@ -348,7 +347,8 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
     })
 }
 
-/// The first system against the others over all questions; none where the stage compared nothing.
+/// The first system compared with the others over all questions; empty if the stage compared
+/// nothing.
 fn comparisons(
     run: &Run<'_>,
     stage: &str,

@@ -1,4 +1,4 @@
-//! The graph of an evaluation, to say how far a document is from a question.
+//! The graph of an evaluation, used to show how a document is reached from a question.
 
 use std::collections::VecDeque;
 
@@ -7,31 +7,31 @@ use serde::Serialize;
 
 use super::run::{Lacking, Run, other_version};
 
-/// A graph with its names, read in both directions.
+/// A graph with its names; edges can be followed in both directions.
 pub struct Knowledge {
-    /// Names of entities.
+    /// Names of entities, by id.
     pub entities: Vec<String>,
     relations: Vec<String>,
     triples: Vec<[u32; 3]>,
-    /// Triples of an entity, as head or tail.
+    /// For each entity, where its triples (as head or tail) begin in `at`.
     offsets: Vec<usize>,
     at: Vec<u32>,
-    /// Entities of each document.
+    /// Ids of the entities mentioned in each document.
     pub mentions: Vec<Vec<u32>>,
-    /// Layers of the model: how far it looks.
+    /// Number of layers of the model, which is the number of hops it can look.
     pub layers: Option<usize>,
 }
 
-/// Figures of a graph.
+/// Statistics of a graph.
 #[derive(Debug, Clone, Serialize)]
 pub struct Statistics {
-    /// Stage that built it.
+    /// The stage that built it.
     pub stage: String,
     rows: Vec<(&'static str, String)>,
 }
 
 impl Knowledge {
-    /// The graph an `evaluate` stage used, found by what its inputs were made from.
+    /// Reads the graph that an `evaluate` stage used, by following what its inputs were made from.
     ///
     /// # Errors
     /// When a table is gone, or the graph was not made by the built-in operators.
@@ -99,7 +99,7 @@ impl Knowledge {
         layers: Option<usize>,
     ) -> Self {
         let nodes = entities.len();
-        // Ids of another graph would lead nowhere.
+        // Triples with ids of another graph are dropped.
         triples.retain(|[h, _, t]| (*h as usize) < nodes && (*t as usize) < nodes);
         let mut offsets = vec![0; nodes + 1];
         for [h, _, t] in &triples {
@@ -141,8 +141,8 @@ impl Knowledge {
             .map_or("?", String::as_str)
     }
 
-    /// A shortest path from one of some entities to one of others, triples read in both directions:
-    /// the number of its hops, and the path in words. `None` where there is none.
+    /// A shortest path from any entity in `from` to any in `to`, following triples in both
+    /// directions: the number of hops, and the path in words. `None` if there is no path.
     pub fn path(&self, from: &[u32], to: &[u32]) -> Option<(usize, String)> {
         const UNSEEN: u32 = u32::MAX;
         const START: u32 = u32::MAX - 1;
@@ -150,7 +150,7 @@ impl Knowledge {
         for e in to {
             *wanted.get_mut(*e as usize)? = true;
         }
-        // The triple by which an entity was reached.
+        // For each entity, the triple by which it was reached.
         let mut by = vec![UNSEEN; self.entities.len()];
         let mut queue = VecDeque::new();
         for e in from {
@@ -194,7 +194,7 @@ impl Knowledge {
     }
 }
 
-/// Figures of the graphs a run built.
+/// Statistics of the graphs that a run built.
 pub fn statistics(run: &Run<'_>) -> Vec<Statistics> {
     let graphs = run.of_kind("graph").into_iter();
     graphs
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_shortest_path_is_told_with_its_directions() {
-        // a -r-> b <-s- c -r-> d, a -s-> e, f alone; a triple of an unknown entity is passed over.
+        // a -r-> b <-s- c -r-> d, a -s-> e, f isolated; a triple with an unknown entity is ignored.
         let triples = vec![[0, 0, 1], [2, 1, 1], [2, 0, 3], [0, 1, 4], [0, 0, 9]];
         let k = Knowledge::new(
             texts(&["a", "b", "c", "d", "e", "f"]),

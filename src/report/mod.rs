@@ -1,10 +1,10 @@
-//! A run as one HTML page that needs nothing else: no network, no script, no second file.
+//! A run as one self-contained HTML page: no network, no script, no second file.
 //!
 //! The parts read tables of the run from the store and become plain values ([`evaluation`],
 //! [`training`], [`questions`], …) or drawings ([`svg`], [`rows`]); the [`card`] at the top sums
 //! them up; `page.html` puts them together. Invariant: a report is a function of the run's journal
-//! and artifacts alone. What is gone or was written by another version is named in its place; it
-//! fails no report.
+//! and artifacts alone. If a table is gone or was written by another version, the page says so in
+//! its place; the report does not fail.
 
 mod audit;
 mod card;
@@ -30,15 +30,15 @@ use crate::store::Store;
 pub use compare::compare;
 pub(crate) use run::Run;
 
-/// A page could not be made: a fault of gfm-pipe, not of the run.
+/// The page could not be made. This is a bug in gfm-pipe, not a fault of the run.
 #[derive(Debug, thiserror::Error)]
 #[error("the page could not be written: {0}")]
 pub struct ReportError(#[from] minijinja::Error);
 
-/// The page of a run.
+/// Makes the page of a run.
 ///
 /// # Errors
-/// When the page's template cannot be filled.
+/// When the page's template cannot be rendered.
 pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportError> {
     let journal = &stages::with_unfinished(store, journal);
     let run = Run::read(store, journal);
@@ -53,7 +53,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
     for (stage, port) in run.of_kind("metrics") {
         match evaluation::read(&run, &stage, &port) {
             Ok(e) => {
-                // A comparison of evaluations lists no documents.
+                // A `compare` stage lists no documents.
                 let lists = run.has_port(&stage, "ranks") && run.has_port(&stage, "rankings");
                 let questions = lists.then(|| questions::read(&run, &stage)).transpose();
                 let questions = questions.map_err(&mut keep).unwrap_or_default();
@@ -72,7 +72,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             Err(why) => keep(why),
         }
     }
-    // What stages wrote down that have no history.
+    // Metrics of stages that have left no history.
     match metrics_of(store, &journal.run) {
         Ok(series) => {
             let stages: BTreeSet<&str> = series.iter().map(|s| s.stage.as_str()).collect();
@@ -93,7 +93,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             Err(why) => keep(why),
         }
     }
-    // An audit says more of the graph than the graph itself.
+    // An audit says more about the graph than these statistics.
     let graphs = if audits.is_empty() {
         knowledge::statistics(&run)
     } else {
@@ -125,12 +125,13 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
     )
 }
 
-/// A value for a template.
+/// Converts a value for use in a template.
 fn of<T: Serialize>(value: &T) -> Value {
     Value::from(Serde(value))
 }
 
-/// Characters that have an effect, but no look.
+/// Whether a character is invisible but has an effect: control and bidirectional formatting
+/// characters.
 fn unseen(c: char) -> bool {
     let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || (c.is_control() && !matches!(c, '\n' | '\t'))
@@ -148,17 +149,16 @@ fn shown(text: &str) -> String {
     out
 }
 
-/// Fills one of the templates.
+/// Renders one of the templates.
 fn page(name: &str, values: Value) -> Result<String, ReportError> {
     let mut env = Environment::new();
-    // Templates are called .html, so that whatever is put in is escaped unless it says it is
-    // markup.
+    // Template names end in .html, so that every value is escaped unless it is marked as markup.
     env.add_template("parts.html", include_str!("parts.html"))?;
     env.add_template("page.html", include_str!("page.html"))?;
     env.add_template("compare.html", include_str!("compare.html"))?;
     env.set_formatter(|out, state, value| {
-        // Titles and questions may have anything in them: what would ring, or turn a line around,
-        // is shown by its number.
+        // Titles and questions may contain anything: control characters, and characters that
+        // reverse the direction of text, are shown as escapes.
         let text = value.as_str().filter(|_| !value.is_safe());
         match text.filter(|t| t.contains(unseen)) {
             Some(text) => escape_formatter(out, state, &Value::from(shown(text))),

@@ -1,4 +1,4 @@
-//! A few questions looked at closely: what each system found, and why documents were missed.
+//! A close look at a few questions: what each system found, and why documents were missed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,11 +9,12 @@ use serde::Serialize;
 use super::knowledge::Knowledge;
 use super::run::{Lacking, Run, other_version};
 
-/// Questions shown.
+/// Maximum number of questions shown.
 const SHOWN: usize = 10;
-/// Documents shown of each system; what is not among them counts as missed.
+/// Number of documents shown of each system; a gold document that is not among them counts as
+/// missed.
 const DEPTH: usize = 5;
-/// A question.
+/// A question with the answers of all systems.
 #[derive(Debug, Clone, Serialize)]
 pub struct CloseUp {
     id: String,
@@ -31,12 +32,12 @@ pub struct CloseUp {
 #[derive(Debug, Clone, Serialize)]
 struct Gold {
     title: String,
-    /// How it is reached, or why it is not.
+    /// How the graph leads to it, or why it does not.
     way: String,
     reachable: bool,
 }
 
-/// What a system gave.
+/// The first documents that a system found.
 #[derive(Debug, Clone, Serialize)]
 struct Answer {
     system: String,
@@ -59,7 +60,7 @@ struct Question {
     documents: Vec<u32>,
 }
 
-/// Where a system puts the gold documents of a question.
+/// The ranks at which a system has the gold documents of a question.
 #[derive(Debug, Clone, Default)]
 struct Places {
     asked: bool,
@@ -74,10 +75,10 @@ impl Places {
     }
 }
 
-/// Reads the questions of an `evaluate` stage, picks a few, and looks at them.
+/// Reads the questions of an `evaluate` stage and picks a few to show in detail.
 ///
 /// # Errors
-/// When a table is gone, or of another version.
+/// When a table is gone, or was written by another version.
 pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
     let from = |port: &str| {
         run.input(stage, port)
@@ -144,7 +145,8 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
         .collect())
 }
 
-/// How a gold document is reached from the question's entities, or why it is not.
+/// How a gold document is reached from the question's entities, or why it is not; and whether it
+/// is.
 fn way(k: &Knowledge, entities: &[u32], document: u32) -> (String, bool) {
     let mentioned = k
         .mentions
@@ -210,13 +212,14 @@ fn answer(
     }
 }
 
-/// The most instructive ones: where the model finds less than others, where nobody finds all, where
-/// only the model does; then its worst.
+/// Chooses the most instructive questions: those where the model finds less than another system,
+/// where no system finds everything, and where only the model does; then those where it finds
+/// least.
 fn choose(systems: &[String], places: &[Vec<Places>]) -> Vec<(usize, &'static str)> {
     let Some(own) = systems.iter().position(|s| s == "model") else {
         return Vec::new();
     };
-    // Question, what the model finds among its first documents, the most that another system does.
+    // Question, the model's recall at `DEPTH`, the best recall of another system.
     type Row = (usize, f64, f64);
     let rows: Vec<Row> = (0..places.first().map_or(0, Vec::len))
         .map(|i| {
@@ -271,8 +274,8 @@ fn read_questions(t: &RecordBatch) -> Result<Vec<(String, Question)>, OpError> {
         .collect())
 }
 
-/// Systems in order, and by system (with its first ranker) and question where it puts the gold
-/// documents.
+/// The systems in order, and for each system (with its first ranker) and question the ranks of the
+/// gold documents.
 fn read_places(
     t: &RecordBatch,
     place: &HashMap<&str, usize>,
@@ -309,7 +312,7 @@ fn read_places(
     Ok((first.into_iter().map(|f| f.0).collect(), places))
 }
 
-/// First documents of some questions, by system and question.
+/// The first documents of some questions, by system and question.
 type Lists = HashMap<(String, String), Vec<(u32, String)>>;
 
 fn read_lists(t: &RecordBatch, chosen: &BTreeSet<&str>) -> Result<Lists, OpError> {
@@ -347,10 +350,10 @@ mod tests {
         places[model][9] = found(&[8, 9]);
         places[bm25][9] = found(&[8, 9]);
         places[bm25][12] = found(&[1, 30]);
-        // An untrained model that finds all is a system that finds all.
+        // An untrained model that finds all gold documents counts as another system that does.
         places[bm25][13] = found(&[1, 30]);
         places[untrained][13] = found(&[1, 2]);
-        // Nothing can be found, and nothing missed.
+        // A question without gold documents.
         for of in &mut places {
             of[15].gold = 0;
             of[15].ranks.clear();

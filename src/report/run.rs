@@ -1,5 +1,5 @@
-//! A finished run as a report sees it: its stages, their manifests and the tables that are still in
-//! the store.
+//! A finished run as a report sees it: its stages, their manifests, and the tables that are still
+//! in the store.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::plan::InputId;
 use crate::record::{JournalFile, StageStatus};
 use crate::store::{Manifest, Store};
 
-/// A table that a report needs and cannot have, with the reason.
+/// Why a table that a report needs cannot be read.
 pub type Lacking = String;
 
-/// A run with what its stages left.
+/// A run with the manifests of its stages.
 pub struct Run<'a> {
     store: &'a Store,
-    /// What happened.
+    /// The run's journal.
     pub journal: &'a JournalFile,
-    /// Manifests by stage, of those that are still there.
+    /// The manifests that are still in the store, by stage.
     pub manifests: BTreeMap<String, Manifest>,
 }
 
@@ -37,13 +37,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether a stage left something at a port.
+    /// Whether a stage has an artifact at this port.
     pub fn has_port(&self, stage: &str, port: &str) -> bool {
         let manifest = self.manifests.get(stage);
         manifest.is_some_and(|m| m.ports.contains_key(port))
     }
 
-    /// Stages and ports of a kind, in the order of the pipeline.
+    /// Stages and ports that have an artifact of this kind, in pipeline order.
     pub fn of_kind(&self, kind: &str) -> Vec<(String, String)> {
         let stages = self.journal.stages.iter();
         stages
@@ -55,13 +55,13 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// What an input port of a stage took in this run, `STAGE.PORT` in order.
+    /// What each input port of a stage took in this run: `STAGE.PORT` names, in order.
     pub fn inputs(&self, stage: &str) -> BTreeMap<String, Vec<String>> {
         let record = self.journal.stages.iter().find(|s| s.name == stage);
         match (record, self.manifests.get(stage)) {
             (Some(r), _) if !r.inputs.is_empty() => r.inputs.clone(),
-            // An older journal does not say. A manifest has the digests of what was taken, and
-            // names that may be of another run.
+            // Journals of older versions do not say. A manifest has the digests of the inputs, but
+            // its names may be those of another run.
             (_, Some(m)) => {
                 let of = |i: &InputId| self.giver(i);
                 let ports = m.ingredients.inputs.iter();
@@ -73,7 +73,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The port of this run that gives a content: the one of that name, or any.
+    /// The port of this run whose artifact has the input's digest; the port of the same name is
+    /// preferred.
     fn giver(&self, input: &InputId) -> Option<String> {
         let stages = self.journal.stages.iter();
         let given = stages.flat_map(|s| {
@@ -85,20 +86,20 @@ impl<'a> Run<'a> {
         named.or(given.first()).cloned()
     }
 
-    /// The stage and port that an input of a stage is connected to.
+    /// The stage and port that an input of a stage is connected to; the first of several.
     pub fn input(&self, stage: &str, port: &str) -> Option<(String, String)> {
         let inputs = self.inputs(stage);
         let (stage, port) = inputs.get(port)?.first()?.rsplit_once('.')?;
         Some((stage.to_owned(), port.to_owned()))
     }
 
-    /// The digest of the questions that an evaluation was asked.
+    /// The digest of the questions that an evaluation used.
     pub fn asked(&self, stage: &str) -> Option<&str> {
         let inputs = &self.manifests.get(stage)?.ingredients.inputs;
         Some(inputs.get("questions")?.first()?.digest.as_str())
     }
 
-    /// The stages a stage takes from or waits for, each once.
+    /// The stages that a stage takes inputs from or waits for, each once.
     pub fn takes_from(&self, stage: &str) -> Vec<String> {
         let record = self.journal.stages.iter().find(|s| s.name == stage);
         let after = record.map(|r| r.after.clone()).unwrap_or_default();
@@ -113,7 +114,7 @@ impl<'a> Run<'a> {
         out
     }
 
-    /// A whole table.
+    /// Reads a whole table.
     pub fn table(&self, (stage, port): (&str, &str), table: &str) -> Result<RecordBatch, Lacking> {
         let of = format!("{stage}.{port}.{table}");
         let entry = self
@@ -149,7 +150,7 @@ impl Run<'_> {
     }
 }
 
-/// What is wrong with a table's columns: it was written by another version.
+/// Describes an error in a table's columns: the table was written by another version.
 pub fn other_version(e: OpError) -> Lacking {
     format!("a table of this run was written by another version: {e}")
 }

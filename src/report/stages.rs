@@ -1,4 +1,4 @@
-//! The stages of a run: what happened to each, what it was made of, when.
+//! The stages of a run: what happened to each, what it was made of, and when.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::record::{
 use crate::store::Store;
 use crate::ui;
 
-/// The head of a page.
+/// The header of a page.
 #[derive(Debug, Clone, Serialize)]
 pub struct Head {
     run: String,
@@ -24,13 +24,13 @@ pub struct Head {
     version: String,
     started: String,
     ended: Option<String>,
-    /// How it ended.
+    /// How the run ended.
     pub status: &'static str,
-    /// The class of its colour.
+    /// The CSS class of its colour.
     tone: &'static str,
-    /// How many stages ended how.
+    /// How many stages ended in which way.
     pub counts: String,
-    /// Their time together.
+    /// Their total time.
     pub seconds: String,
 }
 
@@ -39,9 +39,9 @@ pub struct Head {
 pub struct StageView {
     /// Name.
     pub name: String,
-    /// Place in the page.
+    /// Its anchor in the page.
     pub anchor: String,
-    /// Operator.
+    /// Its operator.
     pub op: String,
     /// How it ended.
     pub status: &'static str,
@@ -54,7 +54,7 @@ pub struct StageView {
     hint: Option<String>,
     note: Option<String>,
     resumed: Option<u64>,
-    /// Stages it takes from or waits for.
+    /// Stages that it takes inputs from or waits for.
     pub from: Vec<String>,
     inputs: Vec<(String, String)>,
     params: Vec<(String, String)>,
@@ -64,7 +64,7 @@ pub struct StageView {
     made: Option<String>,
 }
 
-/// A status as a word.
+/// A status in one word.
 pub fn status(s: StageStatus) -> &'static str {
     match s {
         StageStatus::Ran => "ran",
@@ -74,8 +74,8 @@ pub fn status(s: StageStatus) -> &'static str {
     }
 }
 
-/// The journal of a run with the stages that it did not see the end of, because it was killed or
-/// goes on; where the run's events say which these are.
+/// The journal of a run, completed with the stages that had not ended when it was killed, or that
+/// are still to end. Which ones these are is known only if the run's events are there.
 pub fn with_unfinished(store: &Store, journal: &JournalFile) -> JournalFile {
     let mut whole = journal.clone();
     let Ok(Some(events)) = events_of(store, &journal.run) else {
@@ -126,7 +126,7 @@ fn unfinished(s: &StageState, last_ms: u64, goes_on: bool) -> StageRecord {
     record
 }
 
-/// What happened in all.
+/// The header of a run's page.
 pub fn head(journal: &JournalFile) -> Head {
     let of = |s| journal.stages.iter().filter(|x| x.status == s).count();
     let counts = [
@@ -164,7 +164,7 @@ pub fn head(journal: &JournalFile) -> Head {
     }
 }
 
-/// All stages, in the order of the pipeline.
+/// All stages, in pipeline order.
 pub fn read(run: &Run<'_>) -> Vec<StageView> {
     let stages = run.journal.stages.iter().enumerate();
     stages.map(|(i, s)| stage(run, i, s)).collect()
@@ -229,7 +229,7 @@ fn stage(run: &Run<'_>, place: usize, s: &StageRecord) -> StageView {
     }
 }
 
-/// The pipeline, drawn.
+/// A drawing of the pipeline.
 pub fn dag(stages: &[StageView]) -> String {
     let place = |name: &str| stages.iter().position(|s| s.name == name);
     let nodes: Vec<Node> = stages
@@ -248,14 +248,14 @@ pub fn dag(stages: &[StageView]) -> String {
     dag::draw(&nodes)
 }
 
-/// When stages ran, in the order they began; nothing where the journal does not know, as those of
-/// earlier versions.
+/// A timeline of the stages, in the order in which they began. `None` if the journal has no times,
+/// as in earlier versions, or every stage took next to no time.
 pub fn timeline(run: &Run<'_>) -> Option<String> {
     let stages = run.journal.stages.iter();
     let times = stages.filter_map(|s| Some((s, s.started_ms?, s.ended_ms?)));
     let times: Vec<(&StageRecord, u64, u64)> = times.collect();
     let first = times.iter().map(|t| t.1).min()?;
-    // Milliseconds of any run fit.
+    // The milliseconds of any run fit into an `f64` exactly.
     let since = |ms: u64| ms.saturating_sub(first) as f64 / 1000.0;
     let mut spans: Vec<Span> = times
         .into_iter()
@@ -265,7 +265,7 @@ pub fn timeline(run: &Run<'_>) -> Option<String> {
             at: (since(from), since(to.max(from))),
         })
         .collect();
-    // Everything cached: there is nothing to see.
+    // If everything was cached, there is nothing to see.
     if spans.iter().all(|s| s.at.1 < 0.1) {
         return None;
     }

@@ -1,11 +1,11 @@
 //! An evaluation in a few figures: the pipeline's first system, the best one to compare it with,
-//! and what can be reached.
+//! and the ceiling.
 
 use gfm_pipe_eval::shown::headline_metric;
 
 use super::evaluation::{Comparison, Figures, System, Value};
 
-/// A system with its value.
+/// A system with its value of the headline metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// The system, with its ranker.
@@ -14,58 +14,58 @@ pub struct Measured {
     pub value: f64,
 }
 
-/// What the best other system is compared by.
+/// The comparison with the best other system.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Against {
     /// The other system.
     pub other: Measured,
-    /// Whether it learns nothing: lexical, dense, a walk on the graph.
+    /// Whether the other system learns nothing: lexical or dense retrieval, or a walk on the graph.
     pub is_baseline: bool,
-    /// First minus other, signed.
+    /// First minus other, with its sign.
     pub difference: String,
-    /// Its interval.
+    /// Interval of the difference.
     pub interval: Option<String>,
-    /// p of the test, where there was one.
+    /// p-value of the test, if there was one.
     pub p: Option<String>,
-    /// Whether the first is `better`, `worse`, `not told apart` or `not tested`.
+    /// `better`, `worse`, `not told apart` or `not tested`, said of the first system.
     pub verdict: &'static str,
 }
 
 /// An evaluation in a few figures.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: String,
-    /// The first system; where no model was evaluated, the best one.
+    /// The first system; if no model was evaluated, the best one.
     pub system: Measured,
     /// Whether it is a model.
     pub is_model: bool,
-    /// Its interval.
+    /// Interval of its value.
     pub interval: Option<(f64, f64)>,
-    /// Questions.
+    /// Number of questions.
     pub questions: u64,
-    /// Of them those that could not be put to it.
+    /// Number of questions that the system could not be asked.
     pub unasked: u64,
     /// The best system that is not a model, or else the best other one.
     pub against: Option<Against>,
-    /// What a perfect ranking reaches.
+    /// The value of a perfect ranking.
     pub ceiling: Option<f64>,
-    /// The best of the system's other rankers, where it is better than the first.
+    /// The best of the system's other rankers, if it is better than the first.
     pub better_ranker: Option<Measured>,
 }
 
 impl Summary {
-    /// Where it was measured: `atlas, test`.
+    /// Data set and split: `atlas, test`.
     pub fn set(&self) -> String {
         format!("{}, {}", self.dataset, self.split)
     }
 }
 
-/// Sums up an evaluation; nothing where its first system has no value of [`headline_metric`].
+/// Sums up an evaluation; `None` if its first system has no value of [`headline_metric`].
 pub(super) fn of(stage: &str, f: &Figures, comparisons: &[Comparison]) -> Option<Summary> {
     let value = |s: &System| f.get(&s.name, f.whole(), headline_metric());
     let measured: Vec<(&System, Value)> = f
@@ -130,7 +130,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Figures of systems over 100 questions: name, ranker, recall@5.
+    /// Figures over 100 questions, from each system's name, ranker and recall@5.
     fn figures(systems: &[(&str, &str, f64)]) -> Figures {
         let mut f = Figures::default();
         for (system, ranker, value) in systems {

@@ -1,4 +1,4 @@
-//! What happened while a stage trained, as drawings.
+//! What happened while a stage trained, as charts.
 
 use gfm_pipe_api::columns;
 use serde::Serialize;
@@ -7,32 +7,32 @@ use super::run::{Lacking, Run, other_version};
 use super::svg::curves::{self, Series as Curve};
 use crate::record::Series;
 
-/// Most lines of a drawing.
+/// Maximum number of lines in a chart.
 const LINES: usize = 6;
 
-/// A training.
+/// The training of one stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Training {
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
     steps: u64,
     epochs: u64,
-    /// Losses, then validation metrics.
+    /// Charts of losses, then of validation metrics.
     charts: Vec<Chart>,
-    /// What the card at the top says of it.
+    /// The part of it that the card at the top shows.
     #[serde(skip)]
     pub outcome: Option<Outcome>,
 }
 
-/// The outcome of a training: the best value of the validation metric that chooses the epoch, or
-/// the last loss where nothing was validated.
+/// The outcome of a training: the best value of the validation metric that selects the epoch, or
+/// the last loss if nothing was validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The metric's name.
+    /// Name of the metric.
     pub metric: String,
-    /// Its value.
+    /// The best value, or the last loss.
     pub value: f64,
-    /// The first value.
+    /// The metric's first value.
     pub first: f64,
 }
 
@@ -60,12 +60,12 @@ fn outcome(lines: &[Line]) -> Option<Outcome> {
     of(line, *values(line).last()?)
 }
 
-/// Whether a metric is a share of 1, of which more is better: ranks and errors have another scale.
+/// Whether a metric is a fraction of 1 where higher is better; ranks and errors have another scale.
 fn is_share(metric: &str) -> bool {
     !metric.ends_with("mape") && !metric.ends_with(":mr")
 }
 
-/// A drawing with its heading.
+/// A chart with its heading.
 #[derive(Debug, Clone, Serialize)]
 pub struct Chart {
     title: String,
@@ -73,16 +73,17 @@ pub struct Chart {
     left_out: usize,
 }
 
-/// Reads the history of a stage.
+/// Reads the training history of a stage.
 ///
 /// # Errors
-/// When it is gone, or of another version.
+/// When it is gone, or was written by another version.
 pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Training, Lacking> {
     let t = run.table((stage, port), "history")?;
     let read = || -> Result<Training, gfm_pipe_api::OpError> {
         let (epoch, step) = (columns::u32s(&t, "epoch")?, columns::u64s(&t, "step")?);
         let (metric, value) = (columns::text(&t, "metric")?, columns::f64s(&t, "value")?);
-        // In the order metrics first come: the ones the training is judged by are first.
+        // Lines keep the order in which their metrics first occur, so those that judge the training
+        // come first.
         let mut lines: Vec<Line> = Vec::new();
         for i in 0..t.num_rows() {
             let name = metric.value(i);
@@ -103,8 +104,8 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Training, Lacking>
     read().map_err(other_version)
 }
 
-/// A training that left no history, because it failed or was killed: what was written down while it
-/// went on.
+/// A training that left no history because it failed or was killed, from the metrics recorded while
+/// it ran.
 pub fn recorded(stage: &str, series: &[&Series]) -> Training {
     let points = |s: &Series| s.points.iter().map(|p| (p.step as f64, p.value)).collect();
     let shown = series.iter().filter(|s| {
@@ -121,7 +122,7 @@ pub fn recorded(stage: &str, series: &[&Series]) -> Training {
     )
 }
 
-/// A metric's name with its values at steps.
+/// A metric's name, and its values by step.
 type Line = (String, Vec<(f64, f64)>);
 
 fn drawn(stage: &str, steps: u64, epochs: u64, lines: &[Line]) -> Training {
@@ -156,7 +157,7 @@ fn drawn(stage: &str, steps: u64, epochs: u64, lines: &[Line]) -> Training {
 
 #[cfg(test)]
 impl Training {
-    /// One without drawings, for tests.
+    /// A training without charts, for tests.
     pub fn with_outcome(stage: &str, outcome: Outcome) -> Self {
         Training {
             outcome: Some(outcome),

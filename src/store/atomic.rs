@@ -1,4 +1,4 @@
-//! The one way a file gets its final name.
+//! The only way a file gets its final name.
 //!
 //! Write under a temporary name on the same file system, sync the file, rename it, sync the folder.
 //! Invariant: a final name never shows a half-written file, whatever the instant of a crash.
@@ -42,8 +42,8 @@ impl TempFile {
             let path = dir.join(format!("{PREFIX}{}-{n}", std::process::id()));
             match File::create_new(&path) {
                 Ok(file) => {
-                    // The lock only tells a sweep that the writer lives; where the file system has
-                    // no locks, age decides.
+                    // The lock only tells `sweep` that the writer is alive; where the file system
+                    // has no locks, the file's age decides.
                     let _ = file.try_lock();
                     return Ok(TempFile {
                         file,
@@ -51,7 +51,7 @@ impl TempFile {
                         persisted: false,
                     });
                 }
-                // A leftover of a dead process with our process id.
+                // A leftover of a dead process that had the same process id.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(StoreError::io("create", &path)(e)),
             }
@@ -94,7 +94,7 @@ impl Write for &TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.persisted {
-            // Nothing depends on the leftover; a sweep gets what stays.
+            // Best effort: `sweep` removes it later if this fails.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -105,7 +105,7 @@ impl Drop for TempFile {
 /// # Errors
 /// When the disk refuses.
 pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    // Folders cannot be opened for syncing on every system; where they can, an error is a real one.
+    // Not every system can open a folder to sync it; where that works, an error is a real one.
     if cfg!(unix) {
         fail_point!("folder-before-sync");
         File::open(dir)
@@ -126,7 +126,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let temp = TempFile::create(dir)?;
-    // Two halves, so that a test can stop between them.
+    // In two halves, so that a test can stop between them.
     let (first, second) = bytes.split_at(bytes.len() / 2);
     (&temp)
         .write_all(first)
@@ -159,7 +159,7 @@ pub fn sweep(dir: &Path) {
         if !old {
             continue;
         }
-        // What is not a file is not ours, and opening it may block.
+        // Anything but a regular file is not ours, and opening it may block.
         if let Ok(file) = files::open(&entry.path())
             && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
         {

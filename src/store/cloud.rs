@@ -1,4 +1,4 @@
-//! Remotes in clouds: how their clients are made. Credentials and endpoints are read from the
+//! Creates the clients of remotes in clouds. Credentials and endpoints are read from the
 //! environment variables that each cloud's own tools use.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use url::Url;
 
 use super::remote::RemoteError;
 
-/// A network that is gone must be found out within seconds; a large object may take as long as
-/// bytes keep coming.
+/// A dead network must be noticed within seconds; a large object may take as long as bytes keep
+/// coming.
 fn client() -> ClientOptions {
     ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(5))
@@ -31,7 +31,7 @@ fn retry() -> RetryConfig {
     }
 }
 
-/// The client of an address, and the path in its bucket.
+/// The client for an address, and the path inside its bucket.
 pub(super) fn cloud(
     address: &str,
     options: &BTreeMap<String, String>,
@@ -42,7 +42,7 @@ pub(super) fn cloud(
     };
     let url = Url::parse(address).map_err(|e| wrong(e.to_string()))?;
     let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| wrong(e.to_string()))?;
-    // Client options first: those the user sets come after and win.
+    // Client options first: the user's options come later and override them.
     macro_rules! client_of {
         ($builder:ty, $prefix:literal) => {{
             let mut builder = <$builder>::new()
@@ -50,7 +50,8 @@ pub(super) fn cloud(
                 .with_retry(retry())
                 .with_url(url.as_str());
             for (name, value) in options {
-                // Only names that say whose they are: a variable TOKEN is nobody's password here.
+                // Only names with the cloud's own prefix: a variable called TOKEN is not meant for
+                // us.
                 if name.starts_with($prefix)
                     && let Ok(key) = name.to_ascii_lowercase().parse()
                 {
@@ -77,7 +78,7 @@ mod tests {
     use gfm_pipe_testing::Bucket;
     use object_store::{Error, ObjectStoreExt, PutMode, PutPayload};
 
-    /// All that a remote may ask of a client, over HTTP.
+    /// Everything that a remote asks of a client, over HTTP.
     #[tokio::test]
     async fn a_client_puts_gets_lists_and_deletes() {
         let bucket = Bucket::start().unwrap();

@@ -1,8 +1,8 @@
-//! Digests of files that were read before, so that a file that did not change is not read again.
+//! Digests of files that were read before, so that an unchanged file is not read again.
 //!
-//! A digest is remembered with the file's [`Stamp`]. It is only a memory: one that is lost, cannot
-//! be read or cannot be written costs time, nothing else. Several processes may have one: each adds
-//! what it learned to what is there.
+//! A digest is stored with the file's [`Stamp`]. This is only a cache: if it is lost, or cannot be
+//! read or written, that costs time and nothing else. Several processes may share one file: each
+//! adds what it learned to what is there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic;
 
-/// Raised when the meaning of an entry changes. An older memory is an empty one.
+/// Raised when the meaning of an entry changes. A cache of an older format counts as empty.
 const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +30,14 @@ struct OnDisk {
     files: Entries,
 }
 
-/// Digests by name, in a file of the store that is read when it is first needed.
+/// Digests by name, backed by a file of the store that is read when first needed.
 #[derive(Debug)]
 pub struct Digests {
     path: PathBuf,
-    /// More entries than this are not kept.
+    /// The maximum number of entries that are saved.
     most: usize,
     read: OnceLock<Entries>,
-    /// What this process found, which may differ from what was read.
+    /// Digests that this process computed; they override those read from the file.
     learned: Mutex<Entries>,
 }
 
@@ -51,7 +51,7 @@ fn read(path: &Path) -> Entries {
 }
 
 impl Digests {
-    /// The memory in a file that need not exist.
+    /// A cache backed by a file, which need not exist yet.
     pub fn new(path: PathBuf, most: usize) -> Self {
         Digests {
             path,
@@ -66,7 +66,7 @@ impl Digests {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The digest of a file that looks like this, where it is known.
+    /// The digest of the file with this name and stamp, if known.
     pub fn get(&self, name: &str, stamp: &Stamp) -> Option<String> {
         let fits = |known: &Known| (known.stamp == *stamp).then(|| known.digest.clone());
         if let Some(known) = self.learned().get(name) {
@@ -76,9 +76,9 @@ impl Digests {
         read.get(name).and_then(fits)
     }
 
-    /// Remembers the digest of a file that looks like this.
+    /// Remembers the digest of the file with this name and stamp.
     pub fn learn(&self, name: &str, stamp: Stamp, digest: String) {
-        // What is known already is not written again.
+        // What is already known is not saved again.
         if self.get(name, &stamp).as_ref() == Some(&digest) {
             return;
         }
@@ -86,7 +86,7 @@ impl Digests {
         self.learned().insert(name.to_owned(), known);
     }
 
-    /// Writes down what was learned, with what others wrote since. Best effort.
+    /// Saves what was learned, merged with what other processes saved meanwhile. Best effort.
     pub fn save(&self) {
         let mut learned = self.learned();
         if learned.is_empty() {
@@ -95,7 +95,7 @@ impl Digests {
         let mut files = read(&self.path);
         files.extend(learned.iter().map(|(name, k)| (name.clone(), k.clone())));
         while files.len() > self.most {
-            // Not one of this run's, as long as there are others.
+            // Start with entries that this process did not learn itself.
             let old = files.keys().find(|name| !learned.contains_key(*name));
             match old.or(files.keys().next()).cloned() {
                 Some(name) => drop(files.remove(&name)),
@@ -107,7 +107,7 @@ impl Digests {
         }
     }
 
-    /// Forgets entries whose names are not wanted any more. Best effort.
+    /// Forgets the entries whose names are not `wanted`. Best effort.
     pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
         let mut files = read(&self.path);
         let before = files.len();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(third.get("b", &stamp(2)).as_deref(), Some("b"));
         assert_eq!(third.get("b", &stamp(3)), None);
         assert_eq!(third.get("c", &stamp(1)), None);
-        // What this process saw replaces what was read, also where it fits less.
+        // What this process learned replaces what was read, even though the stamp now differs.
         third.learn("b", stamp(4), "c".to_owned());
         assert_eq!(third.get("b", &stamp(2)), None);
         third.retain(|name| name == "a");

@@ -9,34 +9,34 @@ pub enum StoreError {
     /// The file system refused.
     #[error("failed to {action} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// What was being done, as a verb: "write".
         action: &'static str,
-        /// To which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Written by a version of gfm-pipe this one does not know.
+    /// Written by a version of gfm-pipe that this one does not know.
     #[error(
         "{} has format version {found}, this gfm-pipe knows version {known} only",
         path.display()
     )]
     Version {
-        /// The file that says so.
+        /// The file that contains the version.
         path: PathBuf,
-        /// Version found.
+        /// The version found.
         found: String,
-        /// Version known.
+        /// The version that this gfm-pipe knows.
         known: u32,
     },
-    /// A folder that is something else.
+    /// The folder is not empty and is not a store.
     #[error("{} is not empty and is not a gfm-pipe store", path.display())]
     NotAStore {
         /// The folder.
         path: PathBuf,
     },
-    /// A file of the store that does not read as what it should be.
+    /// A file of the store cannot be parsed.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {
         /// The file.
@@ -44,7 +44,7 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// An object that is not what was written.
+    /// An object is missing or has other bytes than were written.
     #[error("{} is damaged: {why}", path.display())]
     Object {
         /// The file.
@@ -68,7 +68,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the store may be read but not written.
+    /// Whether the error means that the store may be read but not written.
     pub fn is_read_only(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         match self {
@@ -79,7 +79,8 @@ impl StoreError {
         }
     }
 
-    /// The same error of another path and action: what the user knows in place of a temporary name.
+    /// The same error with another path and action, so that the user sees a name they know instead
+    /// of a temporary one.
     pub(crate) fn of(self, action: &'static str, path: &Path) -> StoreError {
         match self {
             StoreError::Io { source, .. } => StoreError::io(action, path)(source),
@@ -117,7 +118,7 @@ impl StoreError {
     }
 }
 
-/// What to do when an error, or what caused it, is a full disk.
+/// What the user can do if this error, or one of its causes, is a full disk.
 pub(crate) fn full_disk(e: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut cause = Some(e);
     while let Some(e) = cause {
@@ -128,7 +129,7 @@ pub(crate) fn full_disk(e: &(dyn std::error::Error + 'static)) -> Option<&'stati
         }) {
             return Some("make room on the disk and run again: finished stages are kept");
         }
-        // An I/O error that wraps another error passes over it when asked for its source.
+        // `source` of an I/O error skips the error that it wraps, so that one is asked for first.
         cause = match io.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => e.source(),

@@ -1,8 +1,8 @@
-//! Making room: what no run that is kept needs is removed.
+//! Garbage collection: removes what no kept run needs.
 //!
-//! Invariant: manifests go before the objects they name, so that a crash in between leaves objects
-//! without a manifest, never a manifest without its objects. The caller holds the store alone
-//! ([`Store::alone`]): no run is going on.
+//! Invariant: manifests are removed before the objects they name, so that a crash in between leaves
+//! objects without a manifest, never a manifest without its objects. The caller holds the store
+//! exclusively ([`Store::alone`]): no run is going on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +13,12 @@ use super::layout::Store;
 use super::verify::{entries, is_file};
 use crate::plan::Key;
 
-/// What is removed besides what no kept run needs.
+/// What to remove in addition to what no kept run needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extent {
     /// Checkpoints of unfinished stages.
     pub checkpoints: bool,
-    /// What operators keep between runs.
+    /// Data that operators keep between runs.
     pub cache: bool,
 }
 
@@ -31,11 +31,11 @@ pub struct Garbage {
     pub objects: Vec<(PathBuf, u64)>,
     /// Folders with checkpoints of stages that were never finished, with their sizes.
     pub work: Vec<(PathBuf, u64)>,
-    /// Folders of what operators keep between runs, with their sizes.
+    /// Folders of data that operators keep between runs, with their sizes.
     pub cache: Vec<(PathBuf, u64)>,
-    /// Files in which runs that are not kept wrote down their events, with their sizes.
+    /// Event files of runs that are not kept, with their sizes.
     pub events: Vec<(PathBuf, u64)>,
-    /// Stages that stay.
+    /// Number of stages that stay.
     pub kept: u64,
 }
 
@@ -58,7 +58,7 @@ impl Garbage {
 }
 
 impl Store {
-    /// What is not needed for these keys.
+    /// Everything that is not needed for the keys in `keep`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -71,7 +71,7 @@ impl Store {
                     out.kept += 1;
                     named.extend(m.tables().map(|t| self.object(&t.digest)));
                 }
-                // A damaged one is of no use to anybody.
+                // A damaged manifest is of no use to anybody.
                 _ => out.stages.push(path),
             }
         }
@@ -90,7 +90,7 @@ impl Store {
         Ok(out)
     }
 
-    /// The files in which these runs wrote down their events, with their sizes.
+    /// The event files of these runs, with their sizes.
     pub fn events_files(&self, runs: &[&str]) -> Vec<(PathBuf, u64)> {
         let files = runs.iter().flat_map(|run| {
             [
@@ -107,7 +107,7 @@ impl Store {
             .collect()
     }
 
-    /// Removes it.
+    /// Removes the garbage.
     ///
     /// # Errors
     /// When the disk refuses; what was removed before that stays removed.
@@ -127,7 +127,7 @@ impl Store {
     }
 }
 
-/// Removes a file, a link (not what it points to) or a folder; what is gone already is removed.
+/// Removes a file, a link (not its target) or a folder. It is not an error if it does not exist.
 fn remove(path: &Path) -> Result<(), StoreError> {
     let folder = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
     let removed = if folder {
@@ -143,8 +143,8 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Bytes of a file, or of all files below a folder, as far as they can be seen; links are not
-/// followed.
+/// Size in bytes of a file, or of all files below a folder. What cannot be read is not counted;
+/// links are not followed.
 fn size(path: &Path) -> u64 {
     match fs::symlink_metadata(path) {
         Ok(m) if m.is_dir() => {

@@ -1,4 +1,4 @@
-//! Where everything in a store lies.
+//! Where everything in a store is.
 //!
 //! ```text
 //! .gfm-pipe/
@@ -30,7 +30,7 @@ use super::error::StoreError;
 /// Format version of the layout.
 pub const VERSION: u32 = 1;
 
-/// More objects than this are not remembered.
+/// The maximum number of objects whose digests are remembered.
 const MOST_OBJECTS: usize = 100_000;
 
 const FOLDERS: [&str; 9] = [
@@ -41,15 +41,15 @@ const FOLDERS: [&str; 9] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    /// What the objects' bytes were when they were last looked at.
+    /// Digests of the objects' bytes when they were last read.
     pub(super) read: Arc<Digests>,
 }
 
 impl Store {
-    /// Opens a store for writing; makes it when the folder is new or empty.
+    /// Opens a store for writing; creates it if the folder does not exist or is empty.
     ///
     /// # Errors
-    /// When the folder is something else, has an unknown version, or cannot be written.
+    /// When the folder is not a store, has an unknown version, or cannot be written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let store = Store::at(root.into());
         if !store.check_version()? {
@@ -68,8 +68,8 @@ impl Store {
         if !ignore.exists() {
             atomic::write(&ignore, b"*\n")?;
         }
-        // The version comes last: a store without one is still being made, and making it again is
-        // harmless.
+        // The version file is written last: a store without one is still being created, and
+        // creating it again is harmless.
         let version = store.root.join("version");
         if !version.exists() {
             atomic::write(&version, format!("{VERSION}\n").as_bytes())?;
@@ -86,8 +86,8 @@ impl Store {
         }
     }
 
-    /// Opens a store for looking only: nothing is made, and a store that does not exist is an empty
-    /// one.
+    /// Opens a store for reading only: nothing is created, and a store that does not exist counts
+    /// as empty.
     ///
     /// # Errors
     /// When it has an unknown version.
@@ -97,7 +97,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether there is a store of a known version; false when there is none.
+    /// Whether there is a store; an error if its version is unknown.
     fn check_version(&self) -> Result<bool, StoreError> {
         let path = self.root.join("version");
         let text = match files::read_text(&path) {
@@ -120,12 +120,12 @@ impl Store {
         &self.root
     }
 
-    /// Whether anything was ever stored here.
+    /// Whether a store was created here.
     pub fn exists(&self) -> bool {
         self.root.join("version").exists()
     }
 
-    /// The file of an object.
+    /// The path of an object's file.
     pub fn object(&self, digest: &str) -> PathBuf {
         let shard = digest.get(..2).unwrap_or("__");
         self.root
@@ -134,37 +134,37 @@ impl Store {
             .join(format!("{digest}.parquet"))
     }
 
-    /// Where objects are written before their digest is known.
+    /// The folder in which objects are written before their digest is known.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
-    /// The manifest of a stage.
+    /// The path of a stage's manifest.
     pub fn manifest_path(&self, key: &str) -> PathBuf {
         self.root.join("stages").join(format!("{key}.json"))
     }
 
-    /// The private folder of a stage that runs, or was killed while running.
+    /// The private folder of a stage that is running, or was killed.
     pub fn workdir(&self, key: &str) -> PathBuf {
         self.root.join("work").join(key)
     }
 
-    /// What operators keep between runs and may lose.
+    /// The folder in which operators keep data between runs; it may be deleted at any time.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }
 
-    /// The lock file of a key.
+    /// The path of a key's lock file.
     pub fn lock_path(&self, key: &str) -> PathBuf {
         self.root.join("locks").join(key)
     }
 
-    /// The lock file of a run that goes on.
+    /// The path of the lock file of a run.
     pub fn run_lock_path(&self, run: &str) -> PathBuf {
         self.lock_path(&format!("run-{run}"))
     }
 
-    /// Where the last look of a stage of a pipeline is remembered.
+    /// The path of the record of what a stage looked like when it was last asked for.
     pub fn last_path(&self, pipeline: &str, stage: &str) -> PathBuf {
         self.root
             .join("last")
@@ -172,59 +172,59 @@ impl Store {
             .join(format!("{}.json", file_name(stage)))
     }
 
-    /// The journal of a run.
+    /// The path of a run's journal.
     pub fn journal_path(&self, run: &str) -> PathBuf {
         self.root.join("runs").join(format!("{run}.json"))
     }
 
-    /// The events of a run.
+    /// The path of a run's events.
     pub fn events_path(&self, run: &str) -> PathBuf {
         self.root.join("runs").join(format!("{run}.events.jsonl"))
     }
 
-    /// The metrics among a run's events, as a table.
+    /// The path of the table of a run's metrics.
     pub fn metrics_path(&self, run: &str) -> PathBuf {
         self.root
             .join("runs")
             .join(format!("{run}.metrics.parquet"))
     }
 
-    /// The file that names the latest run.
+    /// The path of the file that names the latest run.
     pub fn latest_path(&self) -> PathBuf {
         self.root.join("runs").join("latest")
     }
 
-    /// The file that has the number of the run that started last.
+    /// The path of the file that holds the sequence number of the run that started last.
     pub fn sequence_path(&self) -> PathBuf {
         self.root.join("runs").join("sequence")
     }
 
-    /// The log of a run.
+    /// The path of a run's log.
     pub fn log_path(&self, run: &str) -> PathBuf {
         self.root.join("logs").join(format!("{run}.log"))
     }
 
-    /// The cache of input file digests.
+    /// The path of the cache of input file digests.
     pub fn files_path(&self) -> PathBuf {
         self.root.join("files.json")
     }
 
-    /// Bytes of all objects, as far as they can be seen.
+    /// Total size of all objects in bytes; those that cannot be listed are not counted.
     pub fn disk_used(&self) -> u64 {
         let objects = self.objects().unwrap_or_default();
         objects.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
-/// Files beside the folders.
+/// The store's files outside its folders.
 const FILES: [&str; 3] = ["version", "files.json", "objects.json"];
 
 fn is_ours(name: &str) -> bool {
     name.starts_with('.') || FILES.contains(&name) || FOLDERS.contains(&name)
 }
 
-/// A name that is a file name on every system and still readable: other characters are written as
-/// `%xx`, and a long name is cut and told apart by its digest.
+/// Turns a name into one that is a valid file name on every system and still readable: other
+/// characters are written as `%xx`, and a long name is cut and made unique by its digest.
 pub(crate) fn file_name(name: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();

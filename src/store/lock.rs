@@ -1,8 +1,9 @@
 //! Locks between processes: one per key, and one for the store as a whole.
 //!
-//! The operating system holds them, so a killed process leaves nothing to unlock. Lock files stay:
-//! removing one that another process waits on would let two in. What is written in them only tells
-//! the others whom they wait for.
+//! The operating system holds them, so a killed process leaves nothing to unlock. The files of
+//! these locks are never removed: if one were removed while another process waits on it, two
+//! processes could hold the lock. The text in a lock file only tells other processes whom they are
+//! waiting for.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -22,8 +23,8 @@ pub struct KeyLock {
     _file: File,
 }
 
-/// Held by a run as long as it goes on, so that others can tell it from a killed one. Its file goes
-/// with it: names of runs do not come again, so nobody else waits for it.
+/// Held for as long as a run goes on, so that other processes can tell it from a killed run. Its
+/// file is removed with it: run names are never reused, so nobody waits for this lock.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
@@ -32,7 +33,7 @@ pub struct RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
-        // What stays is an unlocked file of a run that ended, which its journal says.
+        // If this fails, an unlocked file stays; the journal says that the run ended.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -42,9 +43,9 @@ impl Drop for RunLock {
 pub struct Holder {
     /// Process id.
     pub pid: u32,
-    /// UTC.
+    /// When it took the lock: UTC, as text.
     pub since: String,
-    /// What for: a stage's name.
+    /// What it holds the lock for: the name of a stage.
     pub what: String,
 }
 
@@ -62,8 +63,8 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// Whether a lock was got; a file system without locks gives all: two processes may then compute a
-/// stage twice, with the same result.
+/// Whether a lock was acquired. On a file system without locks, every attempt succeeds: two
+/// processes may then compute the same stage, with the same result.
 fn got(tried: Result<(), TryLockError>, path: &Path) -> Result<bool, StoreError> {
     match tried {
         Ok(()) => Ok(true),
@@ -73,7 +74,8 @@ fn got(tried: Result<(), TryLockError>, path: &Path) -> Result<bool, StoreError>
     }
 }
 
-/// Tells the others who holds the lock. Best effort: it explains, it decides nothing.
+/// Writes into the lock file who holds it. Best effort: the text is for people, no decision depends
+/// on it.
 fn sign(file: &mut File, what: &str) {
     let text = format!(
         "{}\n{}\n{what}\n",
@@ -99,8 +101,8 @@ fn signed(file: &mut File) -> Option<Holder> {
 }
 
 impl Store {
-    /// A lock file is the first thing every writer writes: where it cannot be made, the store
-    /// cannot be written.
+    /// Opens or creates a lock file. Every writer does this first, so a failure here is reported as
+    /// a store that cannot be written.
     fn open_lock(&self, path: &Path) -> Result<File, StoreError> {
         let file = File::options()
             .create(true)
@@ -111,8 +113,8 @@ impl Store {
         file.map_err(StoreError::io("write to the store", self.root()))
     }
 
-    /// Waits until no other process computes `key`, and holds it for `what`. `waiting` is called
-    /// once when there is something to wait for, with whom it is waited for where that is known.
+    /// Waits until no other process computes `key`, then holds its lock for `what`. If it has to
+    /// wait, it calls `waiting` once, with the holder if known.
     ///
     /// # Errors
     /// When the lock file cannot be made, or the user asked to stop while waiting.
@@ -140,7 +142,7 @@ impl Store {
         Ok(KeyLock { _file: file })
     }
 
-    /// Says that a run goes on; `None` where the file system has no locks.
+    /// Marks a run as going on; returns `None` where the file system has no locks.
     ///
     /// # Errors
     /// When the lock file cannot be made.
@@ -154,14 +156,15 @@ impl Store {
         }
     }
 
-    /// Whether a process holds a run's lock; `None` where that is unknown.
+    /// Whether a process holds a run's lock; `None` if that cannot be determined.
     pub fn run_held(&self, run: &str) -> Option<bool> {
         let file = match files::open(&self.run_lock_path(run)) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Some(false),
             Err(_) => return None,
         };
-        // Shared, so that two who look do not take each other for the run; it ends with this look.
+        // Shared, so that two processes that check at once do not take each other for the run. The
+        // lock is released when this function returns.
         match file.try_lock_shared() {
             Ok(()) => Some(false),
             Err(TryLockError::WouldBlock) => Some(true),
@@ -169,8 +172,8 @@ impl Store {
         }
     }
 
-    /// Holds the store together with other runs: nobody collects garbage meanwhile. Waits for
-    /// somebody who does.
+    /// Locks the store against garbage collection, together with other runs. Waits if a collection
+    /// is in progress.
     ///
     /// # Errors
     /// See [`Store::lock`].
@@ -186,7 +189,7 @@ impl Store {
         Ok(KeyLock { _file: file })
     }
 
-    /// Holds the store alone; `None` when a run is going on.
+    /// Locks the store exclusively; `None` when a run is going on.
     ///
     /// # Errors
     /// When the lock file cannot be made.
@@ -236,7 +239,7 @@ mod tests {
         drop(held);
         assert_eq!(store.run_held("r"), Some(false));
         assert!(!store.run_lock_path("r").exists());
-        // As a killed process leaves it.
+        // This is what a killed process leaves behind.
         File::create(store.run_lock_path("r")).unwrap();
         assert_eq!(store.run_held("r"), Some(false));
     }

@@ -1,4 +1,4 @@
-//! Manifests: what a finished stage gave, and whether it is all still there.
+//! Manifests: what a finished stage produced, and whether all of it is still there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct TableEntry {
     pub name: String,
     /// BLAKE3 digest of the object, hex.
     pub digest: String,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
     /// Size of the object in bytes.
     pub bytes: u64,
@@ -39,22 +39,22 @@ pub struct PortEntry {
     pub tables: Vec<TableEntry>,
 }
 
-/// What a stage was computed on. Not part of any key.
+/// The machine a stage was computed on. Not part of any key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeOn {
     /// `cpu` or `cuda`.
     pub device: String,
-    /// Vector instruction sets the CPU had.
+    /// Vector instruction sets that the CPU had.
     pub cpu_features: Vec<String>,
     /// Version of gfm-pipe.
     pub gfm_pipe: String,
 }
 
 impl MadeOn {
-    /// This machine; `device` is the one asked for, and `on_gpu` whether the operator computes on
-    /// it where it is a GPU.
+    /// Describes this machine. `device` is the device asked for; `on_gpu` says whether the operator
+    /// computes on a GPU when given one.
     pub fn here(device: &str, on_gpu: bool) -> Self {
-        // Which of several GPUs it was makes no difference.
+        // Several GPUs of one machine are not told apart.
         let cuda = on_gpu && device.starts_with("cuda");
         let device = if cuda { "cuda" } else { "cpu" };
         MadeOn {
@@ -64,8 +64,8 @@ impl MadeOn {
         }
     }
 
-    /// What to tell of an artifact made elsewhere: `made on cuda`; nothing when it could have been
-    /// made here.
+    /// What to tell the user about an artifact made elsewhere, such as `made on cuda`; `None` if it
+    /// could have been made here.
     pub fn differs_from(&self, here: &MadeOn) -> Option<String> {
         if self.device != here.device {
             return Some(format!("made on {}", self.device));
@@ -100,27 +100,27 @@ fn cpu_features() -> Vec<String> {
 /// A finished stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`].
+    /// Format version: [`MANIFEST_FORMAT`].
     pub format: u32,
     /// The key, hex.
     pub key: Key,
-    /// What the key was made of.
+    /// What the key was computed from.
     pub ingredients: Ingredients,
-    /// Output ports.
+    /// Output ports by name.
     pub ports: BTreeMap<String, PortEntry>,
-    /// Seconds it took, by the wall clock.
+    /// Wall-clock seconds that the computation took.
     pub seconds: f64,
-    /// The step of the checkpoint it continued from, if it did.
+    /// The step of the checkpoint it resumed from, if it did.
     pub resumed_at_step: Option<u64>,
-    /// What it was computed on.
+    /// The machine it was computed on.
     pub made_on: MadeOn,
     /// When it was finished, UTC.
     pub made_at: String,
-    /// Whether its operator could read no input without comparing it with its digest. Earlier
-    /// versions did not compare.
+    /// Whether every input that the operator read was compared with its digest. Earlier versions
+    /// did not compare.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inputs_checked: bool,
-    /// BLAKE3 digest of all the rest: what is looked up by key must be found out when it rots.
+    /// BLAKE3 digest of all other fields, so that damage to the manifest itself is noticed.
     /// [`Manifest::sealed`] sets it.
     #[serde(default)]
     pub seal: Option<String>,
@@ -132,7 +132,7 @@ impl Manifest {
             seal: None,
             ..self.clone()
         };
-        // A manifest that was read or made is a JSON value; its keys have an order.
+        // Serializing a manifest cannot fail, and the order of its keys is fixed.
         let bytes = serde_json::to_vec(&bare).unwrap_or_default();
         blake3::hash(&bytes).to_hex().to_string()
     }
@@ -144,7 +144,7 @@ impl Manifest {
         self
     }
 
-    /// What is wrong with it as the manifest of a key (its file's name); nothing when it is what
+    /// What is wrong with it as the manifest of `key` (the name of its file); `None` if it is what
     /// was written for that key.
     pub fn fault(&self, key: &str) -> Option<String> {
         if self.key.as_str() != key {
@@ -154,7 +154,7 @@ impl Manifest {
         (!whole).then(|| "it is not as it was written".to_owned())
     }
 
-    /// Rows of all tables.
+    /// Total number of rows in all tables.
     pub fn rows(&self) -> u64 {
         self.tables().map(|t| t.rows).sum()
     }
@@ -165,16 +165,16 @@ impl Manifest {
     }
 }
 
-/// What a look for a key found.
+/// The result of looking up a key.
 #[derive(Debug)]
 pub enum Lookup {
-    /// Nothing.
+    /// No such stage is stored.
     Missing,
     /// A stage with all its objects.
     Hit(Box<Manifest>),
     /// A stage that must be computed again.
     Damaged {
-        /// Whether a file is gone, rather than wrong.
+        /// Whether the file is missing, rather than damaged.
         missing: bool,
         /// The file concerned.
         path: PathBuf,
@@ -182,8 +182,8 @@ pub enum Lookup {
 }
 
 impl Store {
-    /// Looks for a finished stage and checks that its objects are what was written
-    /// ([`Look::Stamp`]).
+    /// Looks for a finished stage and checks ([`Look::Stamp`]) that its objects are what was
+    /// written.
     ///
     /// # Errors
     /// When the store cannot be read, or the manifest has an unknown version.
@@ -260,8 +260,8 @@ impl Store {
     }
 }
 
-/// Whether a manifest has exactly the tables the operator declares: an edited or foreign one may
-/// not.
+/// Whether a manifest has exactly the tables that the operator declares; an edited or foreign
+/// manifest may not.
 pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
     manifest.ports.len() == op.outputs.len()
         && op.outputs.iter().all(|port| {
@@ -272,8 +272,8 @@ pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
         })
 }
 
-/// Reads one of the store's JSON files; `None` when there is none. Its `format` is looked at before
-/// anything else is, so that a newer file is refused as such and not as damaged.
+/// Reads one of the store's JSON files; `None` if it does not exist. Its `format` is checked before
+/// anything else, so that a newer file is refused as newer and not as damaged.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     path: &Path,
     known: u32,
@@ -286,7 +286,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     parse_json(path, &bytes, known).map(Some)
 }
 
-/// Reads the text of one of the store's JSON files, which `path` only names.
+/// Parses the text of one of the store's JSON files; `path` is only for error messages.
 pub(super) fn parse_json<T: serde::de::DeserializeOwned>(
     path: &Path,
     bytes: &[u8],

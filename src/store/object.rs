@@ -1,9 +1,9 @@
 //! Objects: tables on their way into the store.
 //!
 //! A [`StageTables`] takes every table of one run of one operator. Tables are written under
-//! temporary names and hashed on the way; [`StageTables::commit`] gives them their final names only
-//! when all declared tables are complete. Invariant: an object under its final name has the bytes
-//! its name is the digest of.
+//! temporary names and hashed on the way; [`StageTables::commit`] gives them their final names
+//! only when all declared tables are complete. Invariant: an object under its final name contains
+//! exactly the bytes whose digest is its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,24 +28,24 @@ struct Pending {
 }
 
 enum State {
-    /// Somebody writes it.
+    /// A writer for it exists and has not finished.
     Open,
     Done(Pending),
 }
 
 type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
 
-/// What a stage left in the store.
+/// What a stage stored.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Its ports.
+    /// Output ports by name.
     pub ports: BTreeMap<String, PortEntry>,
-    /// Stored stages that were forgotten: they may have been computed from an object that was
-    /// damaged and is healed now.
+    /// Number of stored stages whose manifests were removed, because they may have been computed
+    /// from a damaged object that this commit has replaced.
     pub distrusted: u64,
 }
 
-/// The tables of a stage that runs.
+/// The output tables of a running stage.
 pub struct StageTables {
     store: Store,
     ports: Vec<OutPort>,
@@ -59,7 +59,7 @@ fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> 
 }
 
 impl StageTables {
-    /// Starts without any table.
+    /// Creates the set for the declared ports, with no table written yet.
     pub fn new(store: &Store, ports: &[OutPort]) -> Self {
         StageTables {
             store: store.clone(),
@@ -71,7 +71,7 @@ impl StageTables {
     /// Checks that every declared table was written completely.
     ///
     /// # Errors
-    /// Names the tables that were not.
+    /// When tables are incomplete; the error names them.
     pub fn check_complete(&self) -> OpResult<()> {
         let tables = locked(&self.tables);
         let missing: Vec<String> = self
@@ -96,7 +96,7 @@ impl StageTables {
     /// Gives all tables their final names and makes them durable.
     ///
     /// # Errors
-    /// When the disk refuses; objects that were already named stay, which harms nothing.
+    /// When the disk refuses. Objects that already have their final names stay; they do no harm.
     pub fn commit(self) -> Result<Committed, StoreError> {
         let mut tables = std::mem::take(&mut *locked(&self.tables));
         let mut folders = BTreeSet::new();
@@ -119,8 +119,8 @@ impl StageTables {
                     fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
                     folders.insert(folder.to_owned());
                 }
-                // An object already there is replaced: it has the same bytes, or is damaged and
-                // healed by this.
+                // An object that is already there is replaced: either it has the same bytes, or it
+                // is damaged and this repairs it.
                 distrusted += self.store.heal(&pending.entry)?;
                 pending.temp.persist(&path)?;
                 self.store.wrote(&pending.entry.digest);
@@ -140,7 +140,7 @@ impl StageTables {
         for folder in &folders {
             atomic::sync_dir(folder)?;
         }
-        // The shards themselves may be new names.
+        // The shard folders may be new, so the names in their parent are synced too.
         atomic::sync_dir(&self.store.root().join("objects"))?;
         Ok(Committed {
             ports: out,
@@ -162,7 +162,8 @@ impl Outputs for StageTables {
         if let Some(why) = spec.mismatch(&schema) {
             return Err(fault(why));
         }
-        // Metadata is a hash map whose order would change the bytes from run to run.
+        // Schema metadata is a hash map, whose iteration order would change the file's bytes from
+        // run to run.
         let schema = Arc::new(Schema::new(schema.fields().clone()));
         let key = (port.to_owned(), table.to_owned());
         let mut tables = locked(&self.tables);
@@ -241,7 +242,7 @@ impl TableSink for ObjectSink {
 
 impl Drop for ObjectSink {
     fn drop(&mut self) {
-        // Not finished: the temporary file goes with the writer, and the table may be started
+        // Not finished: the temporary file is removed with the writer, and the table may be started
         // again.
         let mut tables = locked(&self.tables);
         if matches!(tables.get(&self.key), Some(State::Open)) {
@@ -250,7 +251,7 @@ impl Drop for ObjectSink {
     }
 }
 
-/// Hashes and counts what passes into a temporary file.
+/// Passes bytes on to a temporary file, and hashes and counts them.
 struct HashingFile {
     file: BufWriter<Shared>,
     hasher: blake3::Hasher,
@@ -302,24 +303,25 @@ impl Write for HashingFile {
     }
 }
 
-/// An object that comes from elsewhere.
+/// An object being received from elsewhere.
 pub(super) struct Arrival(HashingFile);
 
 impl Arrival {
-    /// Starts under a temporary name.
+    /// Starts to write the object under a temporary name.
     pub(super) fn start(store: &Store) -> Result<Self, StoreError> {
         Ok(Arrival(HashingFile::new(TempFile::create(&store.tmp())?)))
     }
 
-    /// Takes the next bytes.
+    /// Appends the next bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.0.file.get_ref().0.path().to_owned();
         let written = self.0.write_all(bytes);
         written.map_err(StoreError::io("write", &path))
     }
 
-    /// Gives it its final name, and how many stages were distrusted by that (see [`Committed`]);
-    /// `None`, and nothing is kept, when it is not the object that was expected.
+    /// Gives the object its final name and returns how many stages were forgotten because of it
+    /// (see [`Committed::distrusted`]). Returns `None` and keeps nothing if it is not the expected
+    /// object.
     pub(super) fn store(
         self,
         store: &Store,

@@ -1,10 +1,10 @@
-//! A store elsewhere that several machines share: a folder, or a bucket in a cloud.
+//! A second store that several machines share: a folder, or a bucket in a cloud.
 //!
-//! It holds the same manifests and objects under `v<cache format>/`. A run takes from it what its
-//! own store lacks and gives it what it lacks. Invariants: nothing enters the local store that does
-//! not have the digest its manifest says; a manifest is given only after its objects; and a remote
-//! that fails costs a warning and time, never a result. What fails once is not asked again in the
-//! same run.
+//! It holds the same manifests and objects under `v<cache format>/`. A run fetches from it what the
+//! local store lacks, and pushes what the remote lacks. Invariants: nothing enters the local store
+//! unless it has the digest that its manifest says; a manifest is pushed only after its objects;
+//! and a remote that fails costs a warning and time, never a result. After the first failure, the
+//! remote is not used again in the same run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,10 +30,10 @@ use super::sound::{Found, Look, distrusted};
 use crate::panics;
 use crate::plan::{CACHE_FORMAT, Key};
 
-/// Transfers at a time.
+/// Concurrent transfers.
 const AT_ONCE: usize = 4;
 
-/// Bytes of a part of an upload.
+/// Size of a part of an upload, in bytes.
 const PART: usize = 8 << 20;
 
 /// Manifests are a few kilobytes; a file larger than this is not one.
@@ -42,18 +42,18 @@ const MAX_MANIFEST: u64 = 16 << 20;
 /// Why a remote cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Not an address at all, or of a kind nobody knows.
+    /// The text is not an address, or its scheme is not supported.
     #[error("remote {name}: {why}")]
     Address {
-        /// As the user wrote it.
+        /// The address, as the user wrote it.
         name: String,
         /// What is wrong.
         why: String,
     },
-    /// Clouds are not in this build.
+    /// The address is in a cloud, and this build has no cloud support.
     #[error("remote {0}: this gfm-pipe was built without clouds")]
     NoCloud(String),
-    /// The machine refused threads or timers.
+    /// The system refused to create threads or timers.
     #[error("failed to start the transfers: {0}")]
     Runtime(std::io::Error),
 }
@@ -73,61 +73,62 @@ impl RemoteError {
     }
 }
 
-/// What to give of a stage.
+/// What to push of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Give {
-    /// All of it, if the remote lacks its manifest: it was cached.
+    /// Everything, if the remote lacks its manifest; for stages that were cached.
     IfMissing,
-    /// Its manifest, and what the remote lacks of its objects: it was computed.
+    /// Its manifest, and those objects that the remote lacks; for stages that were computed.
     Missing,
-    /// Everything, whatever seems to be there: the user wanted it computed again.
+    /// Everything, even if it seems to be there; for stages the user asked to compute again.
     All,
 }
 
-/// How much went one way.
+/// How much was transferred in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Stages.
+    /// Number of stages.
     pub stages: u64,
-    /// Bytes of objects.
+    /// Size of their objects in bytes; manifests are not counted.
     pub bytes: u64,
 }
 
-/// What a run and its remote gave each other.
+/// What a run fetched from its remote and pushed to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exchange {
-    /// Taken from the remote.
+    /// From the remote to the local store.
     pub fetched: Moved,
-    /// Given to it.
+    /// From the local store to the remote.
     pub pushed: Moved,
 }
 
 #[derive(Default)]
 struct State {
-    /// Set by the first failure: the remote is not asked again.
+    /// Set by the first failure: the remote is not used again.
     gone: bool,
-    /// What has not been reported to the user yet.
+    /// Messages that were not reported to the user yet.
     news: Vec<String>,
-    /// Whether it was asked for anything yet.
+    /// Whether any request was made yet.
     met: bool,
-    /// Manifests found, so that a run asks once.
+    /// Manifests found so far, so that a run asks for each only once.
     found: BTreeMap<Key, Manifest>,
-    /// Manifests that cannot be used and were reported.
+    /// Keys whose manifests cannot be used; the user was told once.
     unusable: BTreeSet<Key>,
-    /// Of those, the ones a newer version wrote: they are not replaced.
+    /// The subset of `unusable` that a newer version wrote: these are not replaced.
     newer: BTreeSet<Key>,
-    /// Objects that arrived damaged or not at all: given anew though they seem to be there.
+    /// Objects that arrived damaged or not at all: they are pushed again even if they seem to be
+    /// there.
     bad: BTreeSet<String>,
     exchange: Exchange,
 }
 
-/// A store elsewhere.
+/// A remote store.
 pub struct Remote {
     name: String,
     objects: Arc<dyn ObjectStore>,
     prefix: Place,
-    /// Where the folder must be, if the remote is one. A missing folder must not look like an empty
-    /// one.
+    /// The path of the folder, if the remote is a folder. It is checked before use, because a
+    /// missing folder must not look like an empty one.
     folder: Option<PathBuf>,
     push: bool,
     runtime: Runtime,
@@ -141,13 +142,13 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Names a remote; nothing is sent yet. `address` is a folder or an address like
-    /// `s3://bucket/prefix`; `options` are names and values as clouds' own tools take them from
-    /// the environment (`AWS_ACCESS_KEY_ID`), unknown ones are ignored. Without `push`, nothing is
-    /// stored there.
+    /// Prepares a remote; no request is made yet. `address` is a folder or a URL like
+    /// `s3://bucket/prefix`. `options` are names and values that the cloud's own tools read from
+    /// the environment (`AWS_ACCESS_KEY_ID`); unknown ones are ignored. Without `push`, nothing is
+    /// written to the remote.
     ///
     /// # Errors
-    /// When the address cannot be one.
+    /// When the address is invalid or not supported.
     pub fn open(
         address: &str,
         options: &BTreeMap<String, String>,
@@ -165,7 +166,7 @@ impl Remote {
             (objects, prefix, None)
         } else {
             let folder = PathBuf::from(address.strip_prefix("file://").unwrap_or(address));
-            // Without `..` and links, as far as it exists.
+            // Resolves `..` and links if the folder exists.
             let folder = folder
                 .canonicalize()
                 .or_else(|_| std::path::absolute(&folder))
@@ -192,12 +193,12 @@ impl Remote {
         })
     }
 
-    /// As the user wrote it.
+    /// The address, as the user wrote it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What went wrong since this was last asked.
+    /// Messages about what went wrong since the last call.
     pub fn news(&self) -> Vec<String> {
         self.with(|s| std::mem::take(&mut s.news))
     }
@@ -208,11 +209,11 @@ impl Remote {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        // Every change is small and cannot stop half-way.
+        // Every change is small and cannot be left half done.
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether it is worth asking.
+    /// Whether the remote has not failed yet and, if it is a folder, exists.
     fn is_there(&self) -> bool {
         if self.with(|s| s.gone) {
             return false;
@@ -236,7 +237,8 @@ impl Remote {
         });
     }
 
-    /// Waits for a transfer. One that panics is a remote that failed: a run does not end by it.
+    /// Runs a transfer to its end. A panic in it counts as a failure of the remote and does not end
+    /// the run.
     fn wait<T>(&self, transfer: impl Future<Output = T>) -> Option<T> {
         match panics::catch(|| self.runtime.block_on(transfer)) {
             Ok(done) => Some(done),
@@ -264,8 +266,8 @@ impl Remote {
         objects.join(&digest[..2]).join(format!("{digest}.parquet"))
     }
 
-    /// Looks for a finished stage. `None` when there is none that can be used, or the remote cannot
-    /// be asked.
+    /// Looks for a finished stage. `None` when there is no usable one, or the remote cannot be
+    /// reached.
     pub fn find(&self, key: &Key, op: &OpEntry) -> Option<Manifest> {
         if let Some(found) = self.with(|s| s.found.get(key).cloned()) {
             return Some(found);
@@ -278,7 +280,7 @@ impl Remote {
         }
         let place = self.manifest_place(key);
         let asked = self.wait(async {
-            // A bucket that does not exist answers like an empty one, except to this.
+            // A bucket that does not exist answers like an empty one, except to a list request.
             if !self.with(|s| std::mem::replace(&mut s.met, true)) && self.folder.is_none() {
                 self.objects.list(Some(&self.prefix)).try_next().await?;
             }
@@ -293,7 +295,7 @@ impl Remote {
         };
         let manifest: Result<Manifest, StoreError> =
             parse_json(Path::new(place.as_ref()), &bytes, MANIFEST_FORMAT);
-        // What it says must be what its name says, and what the operator would have made.
+        // The manifest must have the key it is named by, and the ports that the operator declares.
         let usable = |m: &Manifest| {
             m.fault(key.as_str()).is_none()
                 && m.ingredients.key() == *key
@@ -315,8 +317,8 @@ impl Remote {
         None
     }
 
-    /// Takes a stage into the store: its objects, then its manifest. False when that did not
-    /// succeed; the stage must be computed then.
+    /// Copies a stage into the local store: its objects, then its manifest. Returns false if that
+    /// did not succeed; the stage must then be computed.
     ///
     /// # Errors
     /// When the local store refuses, or the user asked to stop.
@@ -358,7 +360,7 @@ impl Remote {
         Ok(true)
     }
 
-    /// Gets one object; `None` when the remote does not have it as it should be.
+    /// Receives one object; `None` when the remote lacks it or its copy is damaged.
     async fn receive(
         &self,
         store: &Store,
@@ -401,8 +403,8 @@ impl Remote {
         Ok(Some(table.bytes))
     }
 
-    /// Sends stages that the local store has to the remote. Best effort: what goes wrong is
-    /// reported by [`Remote::news`].
+    /// Pushes stages that the local store has. Best effort: [`Remote::news`] reports what goes
+    /// wrong.
     pub fn push(&self, store: &Store, stages: &[(Key, Give)], cancel: &Cancel) {
         if !self.push || stages.is_empty() || !self.is_there() {
             return;
@@ -410,8 +412,8 @@ impl Remote {
         let all = stream::iter(stages)
             .map(|(key, give)| self.give(store, key, *give, cancel))
             .buffer_unordered(AT_ONCE)
-            // To the end also after a failure: what was begun must be taken back. The others see it
-            // and do not begin.
+            // Polled to the end even after a failure, because uploads that have begun must be
+            // aborted. The other stages see the failure and do not begin.
             .collect::<Vec<Result<(), Lost>>>();
         let ended = self.wait(all).unwrap_or_default();
         for lost in ended.into_iter().filter_map(Result::err) {
@@ -452,7 +454,7 @@ impl Remote {
             }
             match self.send(store, table, give == Give::All, cancel).await? {
                 Some(sent) => bytes += sent,
-                // A damaged stage is not spread; the next `run` or `verify` deals with it here.
+                // A damaged stage is not spread; the next `run` or `verify` handles the local copy.
                 None => {
                     self.say(format!(
                         "{} is damaged; it is not given to it",
@@ -475,7 +477,8 @@ impl Remote {
         Ok(())
     }
 
-    /// Sends one object, if it is not there; `None` when its content is not what its name says.
+    /// Sends one object if the remote lacks it, and returns the bytes sent; `None` when its content
+    /// does not match its digest.
     async fn send(
         &self,
         store: &Store,
@@ -490,7 +493,8 @@ impl Remote {
         }
         let path = store.object(&table.digest);
         let read = |e| Lost::Local(StoreError::io("read", &path)(e));
-        // Looked at before it is sent: a name that does not tell the bytes would spoil it for all.
+        // Checked before sending: an object with wrong content would damage the remote for
+        // everyone.
         let hash = {
             let path = path.clone();
             tokio::task::spawn_blocking(move || files::digest_of(&path))
@@ -508,14 +512,15 @@ impl Remote {
                 source: Box::new(e),
             })
         };
-        // From then on there is nothing to take back, and asking for it is a fault.
+        // Set before `shutdown`: from then on there is nothing to abort, and calling `abort` is a
+        // bug.
         let mut closing = false;
         let sent = async {
             loop {
                 if cancel.is_cancelled() {
                     return Err(Lost::Local(StoreError::Cancelled));
                 }
-                // Blocking, on a thread that does nothing but transfers.
+                // A blocking read is fine: this thread does nothing but transfers.
                 let n = file.read(&mut buffer).map_err(read)?;
                 if n == 0 {
                     closing = true;
@@ -526,7 +531,7 @@ impl Remote {
         };
         if let Err(e) = sent.await {
             if !closing {
-                // Parts that were sent would stay, and cost.
+                // Otherwise the parts already sent would stay, and cost money.
                 let _ = to.abort().await;
             }
             return Err(e);
@@ -535,7 +540,7 @@ impl Remote {
         Ok(Some(table.bytes))
     }
 
-    /// The size of what is there.
+    /// The size of a file on the remote; `None` if it does not exist.
     async fn has(&self, place: &Place) -> Result<Option<u64>, Lost> {
         match self.objects.head(place).await {
             Ok(meta) => Ok(Some(meta.size)),
@@ -557,7 +562,7 @@ impl From<StoreError> for Lost {
     }
 }
 
-/// Reads a small file whole; `None` when there is none.
+/// Reads a small file completely; `None` if it does not exist.
 async fn small(objects: &dyn ObjectStore, place: &Place) -> object_store::Result<Option<Vec<u8>>> {
     let got = match objects.get(place).await {
         Ok(got) => got,

@@ -1,8 +1,8 @@
-//! Whether objects still have the bytes they were written with, and what follows where one has not.
+//! Whether objects still have the bytes that were written, and what to do when one has not.
 //!
-//! An object is read again only where its stamp is not the one it had when it was last read: a
-//! copied store is read once, an old one too. Bytes that rot under an unchanged stamp are found by
-//! the stage that opens the table, because [`gfm_pipe_api::TableFile`] compares the digest.
+//! An object is read again only if its stamp differs from the one it had when it was last read, so
+//! the objects of a copied store are read once. Bytes that rot under an unchanged stamp are found
+//! by the stage that opens the table, because [`gfm_pipe_api::TableFile`] compares the digest.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,30 +16,30 @@ use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{Manifest, TableEntry};
 
-/// What a disk says of bytes it has lost.
+/// The operating system's error number for an I/O error, such as an unreadable sector.
 const EIO: i32 = 5;
 
-/// How closely to look at an object.
+/// How thoroughly to check an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// At its size and stamp; at its bytes where the stamp is not known.
+    /// Check its size and stamp; read its bytes only if the stamp is not known.
     Stamp,
-    /// At its bytes.
+    /// Read all its bytes.
     Bytes,
 }
 
-/// What an object was found to be.
+/// The result of checking an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// What was written.
+    /// It has the bytes that were written.
     Sound,
-    /// It is not there.
+    /// The file does not exist.
     Missing,
-    /// Something else.
+    /// It has other content, or is not a regular file.
     Damaged,
 }
 
-/// The warning about forgotten results: `n` is how many.
+/// The warning that `n` stored results were forgotten.
 pub(crate) fn distrusted(n: u64) -> String {
     let what = match n {
         1 => "1 stored result that may have been computed from it is".to_owned(),
@@ -49,7 +49,7 @@ pub(crate) fn distrusted(n: u64) -> String {
 }
 
 impl Store {
-    /// A table as operators open it.
+    /// A stored table in the form that operators open.
     pub fn table(&self, entry: &TableEntry) -> TableFile {
         TableFile {
             name: entry.name.clone(),
@@ -60,10 +60,10 @@ impl Store {
         }
     }
 
-    /// Looks at an object of this size, and remembers what its bytes were.
+    /// Checks an object that should have this size, and remembers the digest of its bytes.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When the object exists and cannot be read.
     pub fn check(&self, digest: &str, bytes: u64, look: Look) -> Result<Found, StoreError> {
         let path = self.object(digest);
         let meta = match fs::metadata(&path) {
@@ -84,7 +84,7 @@ impl Store {
             None => {
                 let found = match files::digest_of(&path) {
                     Ok(found) => found,
-                    // A sector that cannot be read any more: no digest is like this.
+                    // An unreadable sector. No digest equals this text: the object is damaged.
                     Err(e) if e.raw_os_error() == Some(EIO) => "unreadable".to_owned(),
                     Err(e) => return Err(StoreError::io("read", &path)(e)),
                 };
@@ -99,7 +99,7 @@ impl Store {
         })
     }
 
-    /// The first object of a stage that is not what was written, with what it is instead.
+    /// The first object of a stage that is missing or damaged: which of the two, and its path.
     ///
     /// # Errors
     /// See [`Store::check`].
@@ -117,10 +117,10 @@ impl Store {
         Ok(None)
     }
 
-    /// A table for a verb that prints it.
+    /// A table for a command that prints it, after checking all its bytes.
     ///
     /// # Errors
-    /// When it is gone or damaged. The next run finds that too, and computes it anew.
+    /// When it is missing or damaged. The next run finds that too, and computes it again.
     pub fn sound_table(&self, entry: &TableEntry) -> Result<TableFile, StoreError> {
         let why = match self.check(&entry.digest, entry.bytes, Look::Bytes)? {
             Found::Sound => return Ok(self.table(entry)),
@@ -134,21 +134,22 @@ impl Store {
         })
     }
 
-    /// Remembers a file that was just written as an object.
+    /// Remembers the digest of an object that was just written.
     pub(super) fn wrote(&self, digest: &str) {
-        // What cannot be remembered is read again.
+        // If its metadata cannot be read, the object is simply read again later.
         if let Ok(meta) = fs::metadata(self.object(digest)) {
             self.read.learn(digest, Stamp::of(&meta), digest.to_owned());
         }
     }
 
-    /// Keeps for later processes what was found out about objects. Best effort.
+    /// Saves what was learned about objects, for later processes. Best effort.
     pub fn save_digests(&self) {
         self.read.save();
     }
 
-    /// Stored stages that took one of these tables and whose operator did not compare it with its
-    /// digest, because an earlier gfm-pipe ran them: they may have been computed from its damage.
+    /// Stored stages that read one of these tables and may have been computed from damaged bytes:
+    /// they were run by an earlier gfm-pipe, whose operators did not compare inputs with their
+    /// digests.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -174,9 +175,9 @@ impl Store {
             .collect())
     }
 
-    /// Called before an object gets its final name. Where a damaged one is there, what may have
-    /// been computed from it is forgotten, so that it is computed anew; gives how many stages that
-    /// were.
+    /// Called before an object gets its final name. If a damaged object has that name, the
+    /// manifests of stages that may have been computed from it are removed, so that they are
+    /// computed again. Returns the number of removed manifests.
     pub(super) fn heal(&self, entry: &TableEntry) -> Result<u64, StoreError> {
         if !matches!(
             self.check(&entry.digest, entry.bytes, Look::Bytes),

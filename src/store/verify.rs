@@ -1,4 +1,4 @@
-//! Looking for damage: every manifest, and every object that one names.
+//! Looks for damage: checks every manifest, and every object that a manifest names.
 //!
 //! Invariant: the only thing written is the cache of digests. It tells the next run which objects
 //! are damaged, even ones that it would not open, so that it computes them again.
@@ -25,28 +25,30 @@ pub struct Damage {
     pub operators: Vec<String>,
 }
 
-/// A file of the store's `stages`, and the manifest it holds or why it holds none.
+/// A file in the store's `stages` folder, with the manifest it holds or why it cannot be read as
+/// one.
 pub type StoredManifest = (PathBuf, Result<Manifest, String>);
 
-/// What was looked at, and what was found.
+/// What `verify` looked at, and what it found.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// Stored stages.
+    /// Number of stored stages.
     pub stages: u64,
-    /// Objects they name.
+    /// Number of objects that they name.
     pub objects: u64,
-    /// Bytes of these.
+    /// Total size of these objects in bytes.
     pub bytes: u64,
-    /// Objects that no stored stage names: left by a crash or by `gc`'s next turn.
+    /// Number of objects that no stored stage names: left by a crash, and removed by the next `gc`.
     pub unnamed: u64,
     /// What is damaged, by path.
     pub damages: Vec<Damage>,
-    /// Stored stages that may have been computed from something damaged, with their operators.
+    /// Stored stages that may have been computed from a damaged object: manifest file and operator.
     pub suspects: Vec<(PathBuf, String)>,
 }
 
 impl Store {
-    /// Every manifest of the store with its file; what does not read as one, with why.
+    /// Every file in the `stages` folder that is named like a manifest, with its manifest or why it
+    /// cannot be read as one.
     ///
     /// # Errors
     /// When the folder cannot be read, or a manifest has an unknown version.
@@ -73,8 +75,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Every object on disk, with its size: files in the place that their digest gives them. Links
-    /// are not followed, and what others put there is passed over.
+    /// Every object on disk with its size: files at the path that their digest determines. Links
+    /// are not followed; other files are ignored.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -99,8 +101,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Checks everything: names and sizes, and with `deep` every byte. `progress` hears of bytes
-    /// done and in all.
+    /// Checks all manifests, and the sizes of all objects; with `deep`, also every byte. `progress`
+    /// is called with bytes done and bytes in total.
     ///
     /// # Errors
     /// When the store cannot be read at all; damage is a finding, not an error.
@@ -110,7 +112,7 @@ impl Store {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Verified, StoreError> {
         let mut out = Verified::default();
-        // By digest: the size it should have, and who needs it.
+        // By digest: the expected size, and the operators of the stages that need the object.
         let mut wanted: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
         for (path, manifest) in self.manifests()? {
             match manifest {
@@ -154,7 +156,7 @@ impl Store {
                 })
             })
             .collect();
-        // What is gone cannot have been computed from.
+        // Nothing can have been computed from an object that is missing.
         let there = found.iter().filter(|d| d.path.exists());
         let digests = there.filter_map(|d| d.path.file_stem()?.to_str());
         let suspects = if found.is_empty() {
@@ -190,7 +192,7 @@ impl Store {
     }
 }
 
-/// Whether a file is named as ours are: by a digest.
+/// Whether a file has a digest as its stem and this extension, as the store's own files do.
 fn is_named(file: &Path, extension: &str) -> bool {
     let stem = file.file_stem().and_then(|s| s.to_str());
     file.extension().is_some_and(|e| e == extension)
@@ -201,7 +203,7 @@ pub(super) fn is_file(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|m| m.is_file())
 }
 
-/// What a folder holds, sorted; nothing where there is no folder.
+/// The entries of a folder, sorted; empty if the folder does not exist.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let listing = match fs::read_dir(folder) {
         Ok(listing) => listing,

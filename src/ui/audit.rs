@@ -8,19 +8,19 @@ use gfm_pipe_api::printable::one_line;
 use super::human::Look;
 use super::text::{count, number};
 
-/// What is printed of one audited data set.
+/// What to print about one audited data set.
 pub struct Verdict<'a> {
-    /// The data set.
+    /// Name of the data set.
     pub name: &'a str,
     /// The checks that were made.
     pub summary: &'a [SummaryRow],
-    /// The first findings of a check, or all of them, each a line.
+    /// The findings of each check, one line each; possibly only the first ones.
     pub findings: &'a BTreeMap<String, Vec<String>>,
-    /// Numbers by name.
+    /// Statistics by name.
     pub statistics: &'a BTreeMap<String, f64>,
-    /// Files that were not there.
+    /// Files that did not exist.
     pub missing: &'a [String],
-    /// Whether notes are printed with their findings.
+    /// Whether to list the findings of severity `note` too.
     pub all: bool,
 }
 
@@ -30,12 +30,12 @@ fn total(summary: &[SummaryRow], severity: &str) -> u64 {
     rows.map(|r| r.count).sum()
 }
 
-/// [`judged`] of a summary.
+/// The verdict on a summary, see [`judged`].
 pub fn judgement(summary: &[SummaryRow]) -> String {
     judged(total(summary, "error"), total(summary, "warning"))
 }
 
-/// `fit to train`, `fit, with 12 warnings`, `not fit: 3 errors, 12 warnings`.
+/// The verdict in words: `fit to train`, `fit, with 12 warnings`, `not fit: 3 errors, 12 warnings`.
 pub fn judged(errors: u64, warnings: u64) -> String {
     let (e, w) = (number(errors, "error"), number(warnings, "warning"));
     match (errors, warnings) {
@@ -46,7 +46,7 @@ pub fn judged(errors: u64, warnings: u64) -> String {
     }
 }
 
-/// Statistics, checks with findings, judgement.
+/// The text to print: statistics, checks with findings, verdict.
 pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
     let name = one_line(v.name);
     let mut lines = vec![look.paint("1", &name)];
@@ -116,10 +116,10 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The most telling numbers, in two lines or three.
+/// The most important statistics, in two or three lines.
 fn sizes(statistics: &BTreeMap<String, f64>) -> Vec<String> {
     let of = |name: &str| statistics.get(name).copied().unwrap_or(0.0);
-    // Counts come from whole numbers.
+    // These values were converted from whole numbers.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = |name: &str| of(name) as u64;
     let share = match whole("entities") {

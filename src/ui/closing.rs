@@ -13,20 +13,20 @@ use crate::exec::RunSummary;
 use crate::record::{RunStatus, StageStatus};
 use crate::store::{Moved, Store};
 
-/// What the closing needs besides the summary.
+/// The input of [`closing`].
 pub struct Closing<'a> {
-    /// The run.
+    /// Summary of the run.
     pub summary: &'a RunSummary,
-    /// Its store.
+    /// The store that the run used.
     pub store: &'a Store,
     /// Seconds from start to end.
     pub seconds: f64,
-    /// Colours.
+    /// Whether to use colours.
     pub look: Look,
 }
 
-/// Evaluations of the model alone that another stage puts into a table with others: that table says
-/// it all.
+/// Evaluation stages of the model alone whose metrics another stage puts into a table with other
+/// systems. That table already shows everything.
 fn compared(c: &Closing<'_>) -> BTreeSet<String> {
     let metrics = |name: &String| {
         let mut ports = c.summary.artifacts.get(name)?.values();
@@ -49,13 +49,12 @@ fn compared(c: &Closing<'_>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Adds a line to a text.
 fn push(out: &mut String, line: &str) {
     out.push_str(line);
     out.push('\n');
 }
 
-/// Metrics, disk used, and how the run ended.
+/// The closing text: metrics, disk space used, and how the run ended.
 pub fn closing(c: &Closing<'_>) -> String {
     let mut out = String::new();
     metrics_and_warnings(c, &mut out);
@@ -69,7 +68,7 @@ fn metrics_and_warnings(c: &Closing<'_>, out: &mut String) {
     let mut batches = Vec::new();
     let mut unreadable = BTreeSet::new();
     let compared = compared(c);
-    // Stages in the order written, so that tables come out in it too.
+    // Stages in the order written, so that the tables have that order too.
     for record in &c.summary.stages {
         let ports = c.summary.artifacts.get(&record.name);
         let artifacts = ports.into_iter().flat_map(|p| p.values());
@@ -101,7 +100,7 @@ fn metrics_and_warnings(c: &Closing<'_>, out: &mut String) {
 }
 
 fn disk_and_remote(c: &Closing<'_>, out: &mut String) {
-    // An object shared by several stages takes its room once.
+    // An object that several stages share takes up disk space only once.
     let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
     let artifacts = c.summary.artifacts.values().flat_map(|p| p.values());
     for table in artifacts.flat_map(|a| &a.tables) {

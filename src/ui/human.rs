@@ -1,4 +1,4 @@
-//! A run for people: one line a stage, bars on a terminal, messages as they come.
+//! Shows a run to people: one line per stage, progress bars on a terminal, messages as they come.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -15,17 +15,17 @@ use crate::record::{Event, EventSink, Pace, Remaining, StageRecord, StageStatus,
 /// Without a terminal, progress is reported at most this often per stage.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// What the output may use.
+/// What the output may contain.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
-    /// ANSI colours.
+    /// Whether to use ANSI colours.
     pub colour: bool,
-    /// Progress bars, drawn on standard error.
+    /// Whether to draw progress bars on standard error.
     pub bars: bool,
 }
 
 impl Look {
-    /// Text in a colour (an ANSI SGR code), where colours may be used; for [`Out::text`] only.
+    /// Wraps text in a colour (an ANSI SGR code) if colours may be used; only for [`Out::text`].
     pub fn paint(self, code: &str, text: &str) -> String {
         if self.colour {
             styled(code, text)
@@ -48,15 +48,15 @@ struct Inner {
     /// Width of the name column.
     name_width: usize,
     bars: HashMap<String, ProgressBar>,
-    /// One bar for the run as a whole.
+    /// The bar of the run as a whole.
     whole: Option<ProgressBar>,
-    /// Seconds that stages still to end took last time.
+    /// Seconds that the stages which have not ended took last time.
     expected: BTreeMap<String, f64>,
-    /// When a stage started, and when its progress was last printed as plain text.
+    /// By stage: when it started, and when its progress was last printed as plain text.
     reported: HashMap<String, (Instant, Instant)>,
-    /// How fast it is.
+    /// By stage: how fast it is.
     pace: HashMap<String, Pace>,
-    /// Stages and warnings about their results, which the closing lines have.
+    /// Warnings about results, with their stages, that the closing text will repeat.
     closing: HashSet<(String, String)>,
 }
 
@@ -77,7 +77,7 @@ impl HumanUi {
     }
 
     fn line(&self, text: &str) {
-        // Bars are taken off the screen while a line is written above them.
+        // Bars are removed from the screen while a line is written above them.
         self.bars.suspend(|| self.out.line(text));
     }
 
@@ -107,13 +107,13 @@ impl HumanUi {
         });
         if self.look.bars {
             let bar = inner.bars.entry(stage.to_owned()).or_insert_with(|| {
-                // Above the bar of the whole run.
+                // Insert it above the bar of the whole run.
                 let bar = self.bars.insert_from_back(1, ProgressBar::new(total));
                 let template = "{prefix} {wide_bar} {human_pos}/{human_len} {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style);
                 }
-                // Bars write to the terminal themselves.
+                // Bars write to the terminal without going through `Out`, so escape the name here.
                 bar.set_prefix(format!("{:<w$}", one_line(stage), w = inner.name_width));
                 bar
             });
@@ -146,7 +146,8 @@ impl HumanUi {
         self.line(&text);
     }
 
-    /// Says on the whole run's bar how much of it is left, by the time stages took last time.
+    /// Updates the whole run's bar with the time left, estimated from the time stages took last
+    /// time.
     fn whole(&self, inner: &Inner) {
         let Some(whole) = &inner.whole else { return };
         let now = Instant::now();
@@ -202,8 +203,8 @@ impl HumanUi {
     }
 }
 
-/// Time a stage still takes: by the speed of what it counts, and as long as that says little, by
-/// what it took last time.
+/// Time that a stage still needs: by the speed of what it counts and, while that says little, by
+/// the time it took last time.
 fn left(spent: f64, measured: Option<Remaining>, expected: Option<f64>) -> Option<Remaining> {
     let about = |seconds: f64| Remaining {
         seconds: seconds.max(0.0),
@@ -212,10 +213,10 @@ fn left(spent: f64, measured: Option<Remaining>, expected: Option<f64>) -> Optio
     match (measured, expected) {
         (measured, None) => measured,
         (None, Some(e)) => Some(about(e - spent)),
-        // Last time knows what is not measured yet.
+        // Last time's duration also covers the units whose speed is not known yet.
         (Some(m), Some(e)) if m.at_least && e - spent > m.seconds => Some(about(e - spent)),
         (Some(m), Some(_)) if m.at_least => Some(m),
-        // The more is done, the more it says.
+        // The more is done, the more weight the measured speed gets.
         (Some(m), Some(e)) => {
             let share = (spent / (spent + m.seconds).max(f64::MIN_POSITIVE)).sqrt();
             Some(about(
@@ -262,11 +263,11 @@ impl EventSink for HumanUi {
                     Level::Warn => format!("{} ", self.look.paint("33;1", "warning:")),
                     Level::Info => String::new(),
                 };
-                // Further lines are indented, so that none passes for a line of ours.
+                // Continuation lines are indented, so that none of them looks like a line of ours.
                 let text = text.replace('\n', "\n    ");
                 self.line(&format!("{stage:<w$}  {what}{text}", w = inner.name_width));
             }
-            // The progress line and the operator's own words say it.
+            // The progress line and the operator's own messages already say it.
             Event::StageResumed { .. } | Event::StageRetried { .. } | Event::Metric { .. } => {}
             Event::StageFinished(record) => {
                 let warnings = record.warnings.iter();
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(left(5.0, None, Some(60.0)), about(55.0));
         assert_eq!(left(90.0, None, Some(60.0)), about(0.0));
         assert_eq!(left(30.0, about(30.0), None), about(30.0));
-        // Of what is yet to come without a speed, last time knows.
+        // Last time's duration covers the units whose speed is not known yet.
         let least = Some(Remaining {
             seconds: 10.0,
             at_least: true,
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!(left(30.0, least, None), least);
         assert_eq!(left(30.0, least, Some(60.0)), about(30.0));
         assert_eq!(left(55.0, least, Some(60.0)), least);
-        // Half as fast as last time: between both, nearer to what is seen.
+        // Half as fast as last time: between the two estimates, nearer to the measured one.
         let seen = left(60.0, about(60.0), Some(60.0)).map_or(0.0, |l| l.seconds);
         assert!((40.0..60.0).contains(&seen), "{seen}");
     }

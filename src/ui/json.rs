@@ -1,9 +1,9 @@
-//! Every event as one line of JSON.
+//! Prints every event as one line of JSON.
 
 use super::out::Out;
 use crate::record::{Event, EventSink};
 
-/// Writes events as JSON lines.
+/// Prints events as JSON lines.
 pub struct JsonUi {
     out: Out,
 }
@@ -17,7 +17,7 @@ impl JsonUi {
 
 impl EventSink for JsonUi {
     fn emit(&self, event: &Event) {
-        // Events hold text and numbers only; a number JSON cannot hold becomes null.
+        // Events contain only text and numbers; a number that JSON cannot represent becomes null.
         if let Ok(line) = serde_json::to_string(event) {
             self.out.document(&format!("{line}\n"));
         }

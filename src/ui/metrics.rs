@@ -18,38 +18,38 @@ pub fn is_main(metric: &str) -> bool {
 /// A row of a table of kind `metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricRow<'a> {
-    /// Data set.
+    /// Name of the data set.
     pub dataset: &'a str,
-    /// train, valid or test.
+    /// `train`, `valid` or `test`.
     pub split: &'a str,
-    /// System.
+    /// Name of the system.
     pub system: &'a str,
-    /// Ranker, `-` where there was none.
+    /// The ranker, or `-` if there is none.
     pub ranker: &'a str,
-    /// document or entity.
+    /// `document` or `entity`.
     pub target: &'a str,
-    /// Group of questions.
+    /// The group of questions.
     pub group: &'a str,
-    /// Metric.
+    /// Name of the metric.
     pub metric: &'a str,
     /// Its value.
     pub value: f64,
-    /// Its 95 % interval, where there is one.
+    /// Its 95 % interval, if there is one.
     pub interval: Option<(f64, f64)>,
     /// Number of questions.
     pub n: u64,
-    /// Number of them that could not be asked; 0 where the table does not say.
+    /// Number of questions that could not be asked; 0 if the table does not say.
     pub unasked: u64,
 }
 
 impl MetricRow<'_> {
-    /// `model (idf_topk)`, `dense`.
+    /// System and ranker as shown to people: `model (idf_topk)`, `dense`.
     pub fn name(&self) -> String {
         label(self.system, self.ranker)
     }
 }
 
-/// The rows that have a value; none of a table of another kind.
+/// The rows that have a value; empty if the table is not of kind `metrics`.
 pub fn metric_rows(batch: &RecordBatch) -> Vec<MetricRow<'_>> {
     let column = |name: &str| batch.column_by_name(name);
     let text = |name: &str| column(name).and_then(|c| c.as_string_opt::<i32>());
@@ -105,8 +105,9 @@ struct Cells {
     n: u64,
 }
 
-/// Lines for every data set and split in tables of kind `metrics`, each given with its stage:
-/// systems by main metrics over all questions, then the model by number of hops.
+/// Lines to print for every data set and split in tables of kind `metrics`, each given with its
+/// stage: first the systems with the main metrics over all questions, then the model by number of
+/// hops.
 pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
     let mut stages: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let set = |m: &MetricRow<'_>| format!("{}, {}", m.dataset, m.split);
@@ -129,7 +130,7 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
             }
             _ => continue,
         };
-        // Two evaluations on the same questions are distinguished by their stages.
+        // Two evaluations on the same questions are told apart by their stages.
         let set = match (set(&m), stages.get(&set(&m)).map_or(0, BTreeSet::len)) {
             (set, 0 | 1) => set,
             (set, _) => format!("{stage}: {set}"),
@@ -144,7 +145,7 @@ pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
     }
     let mut out = Vec::new();
     for (head, mut rows) in splits {
-        // Stable: systems first, the model's groups after them.
+        // The sort is stable: systems first, then the model's groups.
         rows.sort_by_key(|(name, _)| name.starts_with(' '));
         let mut lines = vec![vec![head]];
         lines[0].extend(names(&MAIN).into_iter().map(str::to_owned));

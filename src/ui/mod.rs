@@ -1,7 +1,7 @@
-//! How a run looks: lines and bars for people, JSON for programs.
+//! How a run is shown: lines and bars for people, JSON for programs.
 //!
-//! With `cli/`, the only part that writes to the terminal. Invariant: a reader that went away (a
-//! closed pipe) ends the output, not the run.
+//! Together with `cli/`, this is the only part that writes to the terminal. Invariant: if the
+//! reader goes away (a closed pipe), output stops, but the run goes on.
 
 mod audit;
 mod closing;

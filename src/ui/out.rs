@@ -1,9 +1,9 @@
-//! Where output goes, and the only way to a terminal.
+//! Where output goes, and the only way to reach a terminal.
 //!
-//! Invariant: what reaches a terminal moves no cursor and hides nothing, whatever names, paths and
-//! programs' output are in it. [`Out::text`] escapes every hidden character but those of our own
-//! styles, which [`styled`] marks with a number that no text from outside can know. Documents for
-//! programs ([`Out::document`]) go out as they are, unless to a terminal.
+//! Invariant: nothing that reaches a terminal moves the cursor or hides text, whatever is in names,
+//! paths and the output of programs. [`Out::text`] escapes every hidden character except those of
+//! our own styles, which [`styled`] marks with a number that no outside text can know. Documents
+//! for programs ([`Out::document`]) are written unchanged, unless to a terminal.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -11,9 +11,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use gfm_pipe_api::printable::lines;
 
-/// How a style of ours begins: an escape sequence as terminals know them, with a number first that
-/// is drawn anew for every process and taken out on the way. It is cut into parameters of at most
-/// four digits: `console`, which measures lines, does not take longer ones for a style.
+/// The start of one of our own styles: an ANSI escape sequence that begins with a number. The
+/// number is random for every process, and removed before writing. It is split into parameters of
+/// at most four digits, because `console`, which measures lines, does not recognise longer ones as
+/// a style.
 static MARK: LazyLock<String> = LazyLock::new(|| {
     let number = RandomState::new().hash_one("styles");
     let parts = [0, 16, 32, 48].map(|shift| (number >> shift) % 10_000);
@@ -27,7 +28,7 @@ pub(super) fn styled(code: &str, text: &str) -> String {
     format!("{mark}{code}m{text}{mark}0m")
 }
 
-/// A text as a terminal may get it.
+/// A text in the form that may be written to a terminal.
 fn shown(text: &str) -> String {
     let mut parts = text.split(MARK.as_str());
     let mut out = parts
@@ -43,7 +44,7 @@ fn shown(text: &str) -> String {
     out
 }
 
-/// A shared writer that falls silent when its reader is gone, and remembers any other failure.
+/// A shared writer that stops writing when its reader is gone, and remembers any other failure.
 #[derive(Clone)]
 pub struct Out(Arc<Mutex<Inner>>);
 
@@ -54,7 +55,7 @@ struct Inner {
 }
 
 impl Out {
-    /// Writes to `writer`, which is not a terminal.
+    /// Writes to `writer`, which must not be a terminal.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
         Out::to(writer, false)
     }
@@ -77,7 +78,7 @@ impl Out {
         Out::to(io::stderr(), io::stderr().is_terminal())
     }
 
-    /// Writes text for people. A failure is kept for [`Out::failure`].
+    /// Writes text for people. A failure can be read with [`Out::failure`].
     pub fn text(&self, text: &str) {
         self.write(&shown(text));
     }
@@ -87,8 +88,8 @@ impl Out {
         self.text(&format!("{text}\n"));
     }
 
-    /// Writes a document that programs read (JSON, YAML, HTML, a script): byte by byte what it is,
-    /// unless to a terminal.
+    /// Writes a document for programs (JSON, YAML, HTML, a script): unchanged, unless to a
+    /// terminal.
     pub fn document(&self, text: &str) {
         if self.inner().terminal {
             self.text(text);
@@ -97,26 +98,26 @@ impl Out {
         }
     }
 
-    /// Goes to the terminal's other screen, without a cursor.
+    /// Switches to the terminal's alternate screen and hides the cursor.
     pub fn enter_screen(&self) {
         self.write("\x1b[?1049h\x1b[?25l");
     }
 
-    /// Goes back from it.
+    /// Switches back to the normal screen and shows the cursor.
     pub fn leave_screen(&self) {
         self.write("\x1b[?25h\x1b[?1049l");
     }
 
-    /// Draws lines from the top of the screen. The rest of each line is cleared, and the rest of
-    /// the screen; nothing scrolls.
+    /// Draws lines from the top of the screen, and clears the rest of each line and of the screen.
+    /// Nothing scrolls.
     pub fn draw(&self, lines: &[String]) {
         let lines: Vec<String> = lines.iter().map(|l| shown(l)).collect();
         let text = lines.join("\x1b[K\r\n");
         self.write(&format!("\x1b[H{text}\x1b[K\x1b[J"));
     }
 
-    /// Why something could not be written, if so. A reader that went away is not a failure: it has
-    /// what it wanted.
+    /// Why something could not be written, if that happened. A reader that went away is not a
+    /// failure: it has read all it wanted.
     pub fn failure(&self) -> Option<String> {
         let inner = self.inner();
         let failed = inner.failed.as_ref();
@@ -142,7 +143,7 @@ impl Out {
 mod tests {
     use super::*;
 
-    /// Counts how often it is tried, and fails.
+    /// A writer that counts the attempts and always fails.
     struct Failing(Arc<Mutex<usize>>, ErrorKind);
 
     impl Write for Failing {
@@ -155,7 +156,7 @@ mod tests {
         }
     }
 
-    /// What is kept of what is written.
+    /// A writer that keeps what is written.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -199,12 +200,12 @@ mod tests {
         let text = format!("{} {name}\tok\n", styled("31;1", "error:"));
         let want = "\x1b[31;1merror:\x1b[0m data\\u001b[8m\\u001b[2J\\r\\u202e\tok\n";
         assert_eq!(written(false, |out| out.text(&text)), want);
-        // A style around such a name does not carry it through.
+        // Putting such a name in a style does not let its escapes through.
         let text = styled("1", name);
         let shown = written(true, |out| out.line(&text));
         assert!(shown.starts_with("\x1b[1mdata\\u001b[8m"), "{shown:?}");
         assert_eq!(shown.matches('\x1b').count(), 2, "{shown:?}");
-        // What looks like a style of ours, with any other number, is text.
+        // What looks like one of our styles, but has another number, is treated as text.
         let forged = "\x1b[1;2;3;4;8mhidden";
         let shown = written(true, |out| out.line(forged));
         assert_eq!(shown, "\\u001b[1;2;3;4;8mhidden\n");

@@ -9,7 +9,7 @@ use super::text::{duration, reasons, rows};
 use crate::plan::{Reason, StagePlan, Verdict, expected};
 use crate::store::MadeOn;
 
-/// What a stage takes.
+/// The estimated memory and time of a stage.
 fn foreseen(e: &Estimate) -> String {
     let memory = bytesize::ByteSize(e.memory).display().iec();
     let seconds = duration(e.seconds);
@@ -19,7 +19,7 @@ fn foreseen(e: &Estimate) -> String {
     }
 }
 
-/// One line a stage, as `run` prints them, and a closing count.
+/// One line per stage, in the format of `run`, and a closing count.
 pub fn plan_text(
     plan: &[StagePlan],
     earlier: &BTreeMap<String, f64>,

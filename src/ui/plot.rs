@@ -1,11 +1,11 @@
-//! Curves in text: columns of eighths of a block.
+//! Curves drawn as text, with block characters of eight heights.
 
-/// From nothing to a full block.
+/// From an empty to a full block.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A curve as `rows` lines of at most `width` columns, the top line first. Where there are more
-/// values than columns, a column is the mean of its share of them; the least value is one eighth
-/// high. A value that is not a number leaves a gap.
+/// A curve as `rows` lines of at most `width` columns, the top line first. If there are more values
+/// than columns, each column is the mean of several values. The lowest column is one eighth high. A
+/// value that is not finite leaves a gap.
 pub fn curve(values: &[f64], width: usize, rows: usize) -> Vec<String> {
     let columns = columns(values, width);
     let (low, high) = range(&columns);
@@ -25,7 +25,7 @@ pub fn curve(values: &[f64], width: usize, rows: usize) -> Vec<String> {
         .collect()
 }
 
-/// The least and the greatest of the values that are numbers.
+/// The smallest and the largest of the finite values.
 pub fn range(values: &[f64]) -> (f64, f64) {
     let numbers = values.iter().copied().filter(|v| v.is_finite());
     numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
@@ -52,8 +52,8 @@ fn columns(values: &[f64], width: usize) -> Vec<f64> {
         .collect()
 }
 
-/// In eighths; 0 for values that are not numbers. Where all values are equal, the bars have half
-/// the full height.
+/// The height of a bar in eighths; 0 for values that are not finite. If all values are equal, the
+/// bars have half the full height.
 fn height(value: f64, low: f64, high: f64, eighths: usize) -> usize {
     if !value.is_finite() {
         return 0;
@@ -65,13 +65,13 @@ fn height(value: f64, low: f64, high: f64, eighths: usize) -> usize {
     } else {
         0.5
     };
-    // Within the room: the share is.
+    // In range, because `share` is between 0 and 1.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let above = (share * room).round() as usize;
     1 + above.min(eighths - 1)
 }
 
-/// A number in four digits.
+/// A number in about four digits.
 pub fn short(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || !value.is_finite() {
@@ -80,7 +80,7 @@ pub fn short(value: f64) -> String {
     if !(1e-3..1e5).contains(&size) {
         return format!("{value:.2e}");
     }
-    // Four digits before or after the point.
+    // Choose the decimals so that four digits are shown.
     let decimals = match size {
         s if s >= 1000.0 => 0,
         s if s >= 100.0 => 1,

@@ -1,8 +1,8 @@
-//! Numbers and tables as people read them.
+//! Formats numbers and tables for people.
 
 use gfm_pipe_api::printable::one_line;
 
-/// `12,345`.
+/// A count with separators: `12,345`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -15,23 +15,23 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `1 row`, `12,345 rows`.
+/// A number of rows: `1 row`, `12,345 rows`.
 pub fn rows(n: u64) -> String {
     number(n, "row")
 }
 
-/// `1 stage`, `12,345 stages`.
+/// A number with its noun: `1 stage`, `12,345 stages`.
 pub fn number(n: u64, of: &str) -> String {
     format!("{} {of}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// `12.3 MB`.
+/// A size in bytes: `12.3 MB`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     if n < 1000 {
         return format!("{n} B");
     }
-    // Precision beyond three digits is not shown.
+    // Only three digits are shown, so the loss of precision does not matter.
     #[expect(clippy::cast_precision_loss)]
     let mut value = n as f64;
     let mut unit = 0;
@@ -42,12 +42,12 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `0.42 s`, `3 min 07 s`, `2 h 05 min`.
+/// A duration: `0.42 s`, `3 min 07 s`, `2 h 05 min`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 99.995 {
         return format!("{seconds:.2} s");
     }
-    // A negative or absurd time saturates.
+    // The conversion saturates for a negative or absurdly long time.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let s = seconds.round() as u64;
     if s < 3600 {
@@ -57,20 +57,19 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Reasons on one line; of very many the first ones.
+/// Reasons on one line; if there are very many, only the first ones.
 pub fn reasons(all: &[String]) -> String {
     const SHOWN: usize = 6;
     let mut out = all[..all.len().min(SHOWN)].join(", ");
     if all.len() > SHOWN {
         out.push_str(&format!(" and {} more", all.len() - SHOWN));
     }
-    // Reasons name files, and a name may hold a line end.
+    // Reasons name files, whose names may contain line breaks.
     one_line(&out).into_owned()
 }
 
-/// Lines of a table: the first row is its head, the first `left` columns are aligned to the left,
-/// the rest to the right. Cells are shown escaped, each on one line; this is done here because
-/// their width counts.
+/// The lines of a table. The first row is the header; the first `left` columns are aligned left,
+/// the rest right. Cells are escaped here, each to one line, because their width counts.
 pub fn table(rows: &[Vec<String>], left: usize) -> Vec<String> {
     let shown = |row: &Vec<String>| row.iter().map(|c| one_line(c).into_owned()).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();

@@ -1,5 +1,5 @@
-//! A run that is looked at from outside, as lines: stages, curves, warnings. Nothing here reads a
-//! file, a clock or a terminal.
+//! A run watched from outside, as lines: stages, curves, warnings. Nothing here reads a file, a
+//! clock or a terminal.
 
 use console::{measure_text_width, truncate_str};
 use gfm_pipe_api::printable::one_line;
@@ -9,22 +9,22 @@ use super::plot::{curve, range, short};
 use super::text::{count, duration, number, rows};
 use crate::record::{Life, Phase, RunState, RunStatus, Series, StageState, StageStatus};
 
-/// Names of stages take at most so many columns.
+/// Maximum width of stage names, in columns.
 const NAME_WIDTH: usize = 24;
 
-/// Lines of the loss's curve.
+/// Height of the loss curve, in lines.
 const CURVE_ROWS: usize = 5;
 
-/// Curves are at most so many columns wide.
+/// Maximum width of curves, in columns.
 const CURVE_WIDTH: usize = 72;
 
-/// Curves of one line a stage.
+/// Maximum number of one-line curves per stage.
 const SPARKLINES: usize = 5;
 
-/// Warnings shown.
+/// Maximum number of warnings shown.
 const WARNINGS: usize = 4;
 
-/// Metrics shown as a number rather than a curve, and their format.
+/// Metrics shown as numbers instead of curves, with their format.
 const NUMBERS: [(&str, &str, &str); 4] = [
     ("lr", "lr ", ""),
     ("grad_norm", "grad_norm ", ""),
@@ -32,27 +32,27 @@ const NUMBERS: [(&str, &str, &str); 4] = [
     ("step_seconds", "", " s/step"),
 ];
 
-/// What is drawn, and for whom.
+/// What to draw, and the screen to draw it for.
 pub struct Watched<'a> {
-    /// The run.
+    /// The state of the run.
     pub state: &'a RunState,
-    /// Whether it goes on.
+    /// Whether it is still going on.
     pub life: Life,
     /// The time now: milliseconds since 1970, UTC.
     pub now_ms: u64,
-    /// Columns; no line is longer.
+    /// Width of the screen in columns; no line is longer.
     pub width: usize,
-    /// Lines, where there is a limit.
+    /// Height of the screen in lines; `None` for no limit.
     pub height: Option<usize>,
-    /// Colours.
+    /// Whether to use colours.
     pub look: Look,
 }
 
-/// The run as lines, none of them wider than the terminal.
+/// The run as lines, none of them wider than the screen.
 pub fn watched(w: &Watched<'_>) -> Vec<String> {
     let mut lines = vec![w.head(), String::new()];
     let warnings = w.warnings();
-    // A screen that is too small shows less of each: warnings and a few stages first, then curves.
+    // A small screen shows less: warnings and a few stages come first, then curves.
     let room = w
         .height
         .map(|h| h.saturating_sub(lines.len() + warnings.len()));
@@ -111,8 +111,8 @@ impl Watched<'_> {
         )
     }
 
-    /// One line a stage; of many the ones that run, failed or ended last, and how many others there
-    /// are.
+    /// One line per stage. If there are too many, those that are running, have failed or ended
+    /// last, and the number of the others.
     fn stages(&self, room: Option<usize>) -> Vec<String> {
         let all = &self.state.stages;
         let names = all.iter().map(|s| measure_text_width(&plain(&s.name)));
@@ -179,7 +179,7 @@ impl Watched<'_> {
             self.now_ms
         };
         let time = s.seconds(now).map_or(String::new(), duration);
-        // What matters most comes first: a narrow terminal cuts the rest.
+        // The most important comes first, because a narrow terminal cuts off the rest.
         let mut detail = Vec::new();
         let progress = s.progress.as_ref().filter(|_| s.phase == Phase::Running);
         if let Some(p) = progress {
@@ -221,8 +221,8 @@ impl Watched<'_> {
         )
     }
 
-    /// The curves of stages with metrics: those that run first where not all have room, in the
-    /// order written.
+    /// The curves of stages with metrics, in the order written. If there is not enough room, those
+    /// of running stages have priority.
     fn curves(&self, room: Option<usize>) -> Vec<String> {
         let mut blocks: Vec<(usize, Vec<String>)> = Vec::new();
         let mut order: Vec<usize> = (0..self.state.stages.len()).collect();
@@ -292,8 +292,8 @@ impl Watched<'_> {
                 self.look.paint("36", &line)
             ));
         }
-        // Scores first, of several data sets the means before each of them, and what epochs are
-        // mostly chosen by before the rest.
+        // Validation scores first; means over data sets before single data sets; then `mrr`, by
+        // which epochs are mostly chosen, before other metrics.
         let mut others: Vec<&&Series> = all.iter().filter(curved).collect();
         others.retain(|s| s.metric != main.metric);
         others.sort_by_key(|s| {
@@ -335,7 +335,7 @@ impl Watched<'_> {
     }
 }
 
-/// A time that is not a measurement: `42 s`, `3 min 07 s`.
+/// A time that is only an estimate, without decimals: `42 s`, `3 min 07 s`.
 fn whole(seconds: f64) -> String {
     if seconds < 99.5 {
         format!("{seconds:.0} s")
@@ -344,7 +344,7 @@ fn whole(seconds: f64) -> String {
     }
 }
 
-/// How much is done, in sixteen columns.
+/// A bar that shows how much is done.
 fn bar(done: u64, total: u64, columns: u64) -> String {
     let full = match total {
         0 => 0,
@@ -355,7 +355,7 @@ fn bar(done: u64, total: u64, columns: u64) -> String {
     format!("{}{}", part("█", full), part("░", columns - full))
 }
 
-/// The first line of a text. Escaped here, and not only on its way out, because its width counts.
+/// The first line of a text, escaped. This is not left to the output, because the width counts.
 fn plain(text: &str) -> String {
     one_line(text.lines().next().unwrap_or_default()).into_owned()
 }

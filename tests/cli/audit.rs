@@ -1,4 +1,4 @@
-//! What `gfm-pipe audit` says of data.
+//! The output of `gfm-pipe audit`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::program::{copy, filters, folder, real, stdout, text, told};
 
-/// A folder with fixtures in it.
+/// A temporary folder with copies of these fixtures.
 fn fixtures(names: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let (dir, path) = folder();
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures");
@@ -18,7 +18,7 @@ fn fixtures(names: &[&str]) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Standard output, standard error and exit code.
+/// Runs a command; returns standard output, standard error and the exit code.
 fn run(path: &Path, args: &[&str]) -> (String, String, i32) {
     let output = real(path, args).output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -31,12 +31,12 @@ fn a_verdict_says_what_is_wrong_and_where() {
     filters().bind(|| {
         assert_snapshot!("audit_faults", told(&mut real(&path, &["audit", "faults"])));
     });
-    // The second time nothing runs, and the verdict is the same.
+    // The second time nothing is computed, and the verdict is the same.
     let (first, _, _) = run(&path, &["audit", "faults"]);
     let (again, progress, code) = run(&path, &["audit", "faults"]);
     assert_eq!((&first, code), (&again, 0));
     assert_eq!(progress.matches(" cached ").count(), 3, "{progress}");
-    // A moved line is found again, in its new place.
+    // When a line moves, the audit reports its new place.
     let kg = path.join("faults/processed/stage1/kg.txt");
     let moved = format!("\n\n{}", fs::read_to_string(&kg).unwrap());
     fs::write(&kg, moved).unwrap();
@@ -137,7 +137,7 @@ fn every_finding_is_printed_where_that_is_asked_for() {
             let file = f["file"].as_str().unwrap();
             assert!(path.join(file).is_file(), "{f}");
         }
-        // Without a single hop most gold documents are out of reach.
+        // If the model looks zero hops far, most gold documents are out of reach.
         assert!(findings.iter().any(|f| f["check"] == "unreachable-gold"));
     }
 }
@@ -165,12 +165,12 @@ stages:
         "{out}"
     );
     assert!(out.ends_with("other.txt: not fit: 1 error\n"), "{out}");
-    // What the audit read, a run takes from the store.
+    // A run uses the stored results of the audit's stages.
     let (out, err, code) = run(&path, &["run", "p.yaml", "-p", "data=faults"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("ok: 0 ran, 3 cached"), "{out}");
 
-    // What is there is audited, though a graph is missing.
+    // If one graph's file is missing, the other data is still audited.
     fs::remove_file(path.join("other.txt")).unwrap();
     let (out, err, code) = run(&path, &["audit", "p.yaml", "-p", "data=faults"]);
     assert_eq!(code, 1);
@@ -210,7 +210,7 @@ stages:
     let (shown, err, code) = run(&path, &["show", "look.findings", "-n", "1"]);
     assert_eq!(code, 0, "{err}");
     assert!(shown.contains("rejected-triple"), "{shown}");
-    // Cached, it fails again; without `strict` it is a success at once.
+    // A cached audit fails again; without `strict` the run succeeds at once.
     fails();
     let (out, err, code) = run(&path, &["run", "p.yaml", "--set", "look.with.strict=[]"]);
     assert_eq!(code, 0, "{err}");

@@ -1,4 +1,4 @@
-//! The real binary: what it says whatever operators it has.
+//! The real binary: output that does not depend on its operators.
 
 use insta::assert_snapshot;
 
@@ -79,7 +79,7 @@ fn ops_lists_operators() {
     assert!(text.ends_with("--- exit 0\n"), "{text}");
 }
 
-/// As a launcher of MPI sets it.
+/// Runs a command with the environment that an MPI launcher sets.
 #[cfg(not(feature = "mpi"))]
 fn as_rank(path: &std::path::Path, rank: usize, args: &[&str]) -> String {
     let mut command = real(path, args);
@@ -96,7 +96,7 @@ fn a_build_without_mpi_says_so_once_when_it_is_started_several_times() {
     filters().bind(|| {
         assert_snapshot!("no_mpi", as_rank(&path, 0, &["run", "x.yaml"]));
         assert_snapshot!("no_mpi_helper", as_rank(&path, 1, &["run", "x.yaml"]));
-        // For commands that are not runs, the first answer is enough.
+        // For commands other than runs, every process may answer.
         assert_snapshot!("helper_lists", as_rank(&path, 1, &["ops"]));
     });
 }

@@ -1,4 +1,4 @@
-//! `config` and `schema`.
+//! The commands `config` and `schema`.
 
 use std::fs;
 

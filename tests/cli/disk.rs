@@ -1,5 +1,5 @@
-//! A disk that is full, and one that cannot be written. Both are real: a small file system in
-//! memory, which only root may mount. Where that is refused, the tests say so and end.
+//! A full disk, and a disk that cannot be written. Both are real: a small file system in memory,
+//! which only root may mount. If mounting is refused, the tests print that and pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use gfm_pipe_testing::Random;
 
 use crate::program::{folder, told, toy};
 
-/// A mounted file system; gone when dropped, also when a test fails.
+/// A mounted file system; unmounted when dropped, even if a test fails.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// Mounts one of this size, or says why not.
+    /// Mounts a file system of this size; prints the reason and returns `None` if that fails.
     fn new(at: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir(&at).unwrap();
         let options = format!("size={size}");
@@ -32,7 +32,7 @@ impl Disk {
         }
     }
 
-    /// Mounts it again with other options.
+    /// Remounts it with other options.
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         let mut mount = Command::new("mount");
@@ -49,12 +49,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: it goes also when a process of a failed test still has a file open.
+        // Lazily, so that it works even while a process of a failed test has a file open.
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
-/// Five files that no compression makes small, each the input of a stage.
+/// Five files that cannot be compressed, each the input of a stage.
 fn pipeline(path: &Path) {
     let mut yaml = "name: toys\nstages:\n".to_owned();
     let mut random = Random::new(1);
@@ -68,7 +68,7 @@ fn pipeline(path: &Path) {
     fs::write(path.join("p.yaml"), yaml).unwrap();
 }
 
-/// Objects and manifests, and whether there is anything else under a temporary name.
+/// The numbers of objects, of manifests, and of files in `tmp`.
 fn stored(store: &Path) -> (usize, usize, usize) {
     let files = |folder: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(store.join(folder)).unwrap();
@@ -111,14 +111,14 @@ fn a_full_disk_fails_the_stage_with_what_to_do_and_the_next_run_goes_on() {
     let hint = "hint: make room on the disk and run again: finished stages are kept";
     assert_eq!(first.matches(hint).count(), failed, "{first}");
     assert!(first.ends_with("--- exit 1\n"), "{first}");
-    // What was written is whole, and nothing half written is left to take room.
+    // Whatever was stored is complete, and no half-written file takes up space.
     let (objects, manifests, half) = stored(&store);
     assert_eq!((manifests, half), (done, 0), "{first}");
     assert!(objects >= manifests);
     let verify = told(&mut toy(&path, &["verify", "--store", "disk/store"]));
     assert!(verify.ends_with("all as stored\n--- exit 0\n"), "{verify}");
 
-    // Nothing is left at all, not even for the journal: what is stored can still be used.
+    // No space is left at all, not even for the journal: stored results can still be used.
     let mut filler = Vec::new();
     for size in [64 << 10, 4096] {
         loop {
@@ -149,7 +149,7 @@ fn a_full_disk_fails_the_stage_with_what_to_do_and_the_next_run_goes_on() {
     let last = told(&mut toy(&path, &run));
     assert!(last.ends_with("--- exit 0\n"), "{last}");
     assert_eq!(last.matches("  cached  ").count(), done, "{last}");
-    // The same as on a disk that was never full.
+    // The artifacts equal those on a disk that was never full.
     told(&mut toy(&path, &["run", "p.yaml"]));
     let plain = fs::read_dir(path.join(".gfm-pipe/stages")).unwrap();
     for manifest in plain.map(|e| e.unwrap().path()) {

@@ -1,4 +1,5 @@
-//! What names, paths and programs write never reaches a terminal or a log as it is.
+//! Hidden characters in names, paths and programs' output never reach a terminal or a log
+//! unescaped.
 #![cfg(unix)]
 
 use std::fs;
@@ -9,10 +10,11 @@ use gfm_pipe_api::printable::is_hidden;
 
 use crate::program::{copy, folder, real, text, toy};
 
-/// Clears the screen, goes to the start of the line, turns what follows around, and hides a space.
+/// Clears the screen, returns to the start of the line, reverses the text direction, contains an
+/// invisible space, and sets a style.
 const EVIL: &str = "e\u{1b}[2J\r\u{202e}v\u{200b}il\u{9b}1m";
 
-/// The same as it may be shown.
+/// The same text, escaped.
 const SHOWN: &str = "e\\u001b[2J\\r\\u202ev\\u200bil\\u009b1m";
 
 fn clean(what: &str, said: &str) {
@@ -20,7 +22,7 @@ fn clean(what: &str, said: &str) {
     assert_eq!(hidden, None, "{what}: {said:?}");
 }
 
-/// What a command says, which must be clean.
+/// Runs a command and returns its output, which must have no hidden characters.
 fn said(command: &mut Command) -> String {
     let said = text(&command.output().unwrap());
     clean("output", &said);
@@ -56,7 +58,7 @@ fn paths_of_stages_are_shown_escaped() {
         &["diff"],
         &["config", "p.yaml"],
     ] {
-        // A document is for programs: on a pipe it is what it is.
+        // `config` prints a document for programs: on a pipe it is unchanged.
         let said = text(&toy(&path, args).output().unwrap());
         if args[0] != "config" {
             clean(args[0], &said);
@@ -90,7 +92,7 @@ fn a_mistake_in_a_pipeline_and_on_the_command_line_is_quoted_escaped() {
         &["import-config", &name, EVIL],
     ] {
         let said = said(&mut real(&path, args));
-        // (clap drops sequences it knows from what it quotes.)
+        // clap removes escape sequences that it knows from what it quotes.
         assert!(
             said.contains("\\r\\u202ev\\u200bil\\u009b1m"),
             "{args:?}: {said}"
@@ -162,7 +164,7 @@ fn folders_and_data_are_shown_escaped() {
     ];
     let shown = said(&mut real(&path, &named));
     assert!(shown.contains("user\\u202enimda"), "{shown}");
-    // For programs it is what it is.
+    // Output for programs is valid JSON of the original text.
     let json = real(&path, &["show", "kg.entities", "--json"])
         .output()
         .unwrap();

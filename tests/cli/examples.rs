@@ -38,7 +38,7 @@ fn a_python_script_is_a_stage() {
         "{}",
         text(&output)
     );
-    // Cached: it runs no program, so it needs no permission.
+    // Everything is cached, so no program runs and no permission is needed.
     let output = real(root, &run).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let why = ["why", "once", "--store", store];

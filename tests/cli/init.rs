@@ -1,4 +1,4 @@
-//! A first pipeline, from data to a run.
+//! Creating a first pipeline, from data to a run.
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 
 use std::fs;
@@ -63,7 +63,7 @@ fn the_example_is_written_fit_and_learned() {
         assert_eq!(fs::read_to_string(file).unwrap(), content, "{name}");
     }
     assert!(said.contains("next: gfm-pipe run pipeline.yaml"), "{said}");
-    // Nothing is replaced unasked, and nothing is written then.
+    // No existing file is replaced unless asked; in that case nothing is written at all.
     fs::remove_file(path.join("example").join(EXAMPLE[1].0)).unwrap();
     let (code, said) = run(&["init", "--example", "example"]);
     assert_eq!(code, 1, "{said}");
@@ -157,7 +157,7 @@ fn documents_without_a_graph_are_searched() {
         assert!(systems.contains(&format!("\"{system}\"")), "{systems:?}");
     }
 
-    // Without gold documents nothing can be evaluated, and the same documents are found.
+    // Without gold documents nothing can be evaluated, but the same documents are found.
     fs::remove_file(path.join("mixed/questions/train.jsonl")).unwrap();
     let plain = "question\n\"What has Tarnwick, and how many?\"\nWhat does a smith work with?\n";
     fs::write(path.join("mixed/questions/test.csv"), plain).unwrap();
@@ -171,7 +171,7 @@ fn documents_without_a_graph_are_searched() {
     run();
 }
 
-/// What `pipelines/documents.yaml` says is what `init` writes for the same files.
+/// `pipelines/documents.yaml` is what `init` writes for the same files.
 #[test]
 fn documents_alone_have_the_pipeline_that_init_writes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,6 +1,6 @@
 //! The command line as a process: text, exit codes, signals, closed pipes.
 //!
-//! Two programs are driven: the real binary, and the same command line with the toy operators of
+//! Two programs are tested: the real binary, and the same command line with the toy operators of
 //! the engine's tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

@@ -3,20 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Set for the process that is the command line with toy operators; its arguments, one a line.
+/// Environment variable set for the process that is the command line with toy operators: its
+/// arguments, one per line.
 const ARGS: &str = "GFM_PIPE_CLI_TEST_ARGS";
 
-/// What the test harness says before the program starts ends with this line.
+/// The line that ends the test harness's own output, before that of the program.
 const MARK: &str = "----- program -----\n";
 
-/// The real binary.
+/// A command that runs the real binary.
 pub fn real(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gfm-pipe"));
     command.args(args);
     clean(command, dir)
 }
 
-/// The command line with toy operators: this test program, in the role of gfm-pipe.
+/// A command that runs the command line with toy operators: this test program, in the role of
+/// gfm-pipe.
 pub fn toy(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -36,7 +38,7 @@ fn clean(mut command: Command, dir: &Path) -> Command {
     command
 }
 
-/// No test of its own: what [`toy`] starts.
+/// Not a test in itself: this is what [`toy`] starts.
 #[test]
 fn be_the_program() {
     use std::io::Write as _;
@@ -47,18 +49,19 @@ fn be_the_program() {
     std::io::stdout().flush().unwrap();
     let args = std::iter::once("gfm-pipe").chain(args.lines());
     let code = gfm_pipe::cli::main_from(args.map(Into::into), &crate::toy::ops());
-    // Exit codes cannot be read back; they can be compared.
+    // An `ExitCode` cannot be converted to a number, but it can be compared.
     let code = (0..=255u8).find(|c| code == std::process::ExitCode::from(*c));
     #[expect(clippy::exit)]
     std::process::exit(i32::from(code.unwrap()));
 }
 
-/// Standard output, standard error and the exit code, with what differs from run to run replaced.
+/// Runs a command; returns standard output, standard error and the exit code, with what differs
+/// from run to run replaced.
 pub fn told(command: &mut Command) -> String {
     text(&command.output().unwrap())
 }
 
-/// As [`told`].
+/// The same for output that is already there.
 pub fn text(output: &Output) -> String {
     let mut out = stdout(output);
     let err = String::from_utf8_lossy(&output.stderr);
@@ -73,7 +76,7 @@ pub fn text(output: &Output) -> String {
     out
 }
 
-/// Standard output of the program without the harness's head.
+/// Standard output of the program, without the test harness's lines.
 pub fn stdout(output: &Output) -> String {
     let all = String::from_utf8_lossy(&output.stdout);
     match all.split_once(MARK) {
@@ -82,7 +85,7 @@ pub fn stdout(output: &Output) -> String {
     }
 }
 
-/// A snapshot with times, keys and sizes replaced.
+/// Snapshot settings that replace times, keys and sizes.
 pub fn filters() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r" +\d+\.\d\d s\b", " [time]");
@@ -100,7 +103,7 @@ pub fn folder() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Copies a folder.
+/// Copies a folder and everything in it.
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().flatten() {

@@ -1,4 +1,4 @@
-//! Verbs about a store and its runs.
+//! Commands about a store and its runs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ stages:
   n: {op: count, in: {text: both}}
 ";
 
-/// A store with two runs, the second with another prefix.
+/// A store with two runs; the second uses another prefix.
 fn two_runs() -> (tempfile::TempDir, PathBuf) {
     let (dir, path) = folder();
     fs::write(path.join("a.txt"), "one\ntwo\n").unwrap();
@@ -59,8 +59,8 @@ fn runs_are_listed_compared_and_pinned() {
         let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
         assert_eq!(runs[1]["stages"][2]["status"], "ran");
         assert_snapshot!("diff", told(&mut toy(&path, &["diff", "latest"])));
-        // One alone is compared with the one before it, whichever it is; and no run with itself
-        // unless that is asked.
+        // A single run is compared with the run before it. A run is compared with itself only on
+        // request.
         assert_eq!(
             told(&mut toy(&path, &["diff"])),
             told(&mut toy(&path, &["diff", &name(0), &name(1)]))
@@ -82,7 +82,7 @@ fn damage_is_named_and_gives_exit_code_1() {
         let runs: serde_json::Value = serde_json::from_str(&rows).unwrap();
         let key = runs[0]["stages"][0]["key"].as_str().unwrap().to_owned();
         fs::write(path.join(format!(".gfm-pipe/stages/{key}.json")), "{").unwrap();
-        // The object of another stage.
+        // An object of another stage.
         let key = runs[1]["stages"][1]["key"].as_str().unwrap();
         let text = fs::read_to_string(path.join(format!(".gfm-pipe/stages/{key}.json"))).unwrap();
         let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -124,7 +124,7 @@ fn gc_says_what_it_would_remove_and_keeps_pinned_runs() {
     });
 }
 
-/// Whatever the clock said and however few runs are kept: what `show` takes stays.
+/// Whatever the clock said, and however few runs are kept, what `show` uses stays.
 #[test]
 fn gc_keeps_what_the_latest_run_needs() {
     let (_dir, path) = two_runs();
@@ -138,7 +138,7 @@ fn gc_keeps_what_the_latest_run_needs() {
         .collect();
     names.sort();
     assert_eq!(latest, names[1]);
-    // The first one ran with the clock a century ahead.
+    // Make it look as if the first run's clock had been a century ahead.
     let (first, ahead) = (
         runs.join(format!("{}.json", names[0])),
         "21261128-094103-123-aaaa",
@@ -160,7 +160,7 @@ fn gc_keeps_what_the_latest_run_needs() {
     show("#");
     gc("0");
     show("#");
-    // A run that ends last is the latest one, though another one started after it.
+    // The run that ended last is the latest, even if another one started after it.
     told(&mut toy(&path, &["run", "p.yaml"]));
     fs::write(runs.join("latest"), format!("{latest}\n")).unwrap();
     gc("1");
@@ -184,7 +184,7 @@ fn show_says_which_runs_table_it_shows() {
     let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
     let second = told(&mut toy(&path, &["show", "n"]));
     assert!(!second.contains("--- stderr"), "{second}");
-    // A third run, which leaves `n` out; and one of another pipeline in between.
+    // A third run, which leaves `n` out, and a run of another pipeline before it.
     let other = YAML.replace("name: toys", "name: others");
     fs::write(path.join("o.yaml"), other).unwrap();
     told(&mut toy(&path, &["run", "o.yaml", "-p", "prefix=o"]));
@@ -205,7 +205,7 @@ fn show_says_which_runs_table_it_shows() {
         second.starts_with(&stdout(&shown)),
         "the second run's table"
     );
-    // A stage that failed is not covered up by an older table.
+    // When a stage failed, its older table is not shown in its place.
     fs::remove_file(path.join("a.txt")).unwrap();
     told(&mut toy(&path, &["run", "p.yaml"]));
     let failed = told(&mut toy(&path, &["show", "a"]));

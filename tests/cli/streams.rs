@@ -1,4 +1,4 @@
-//! Standard output that cannot be written, and `-` for a file.
+//! Standard output that cannot be written, and `-` in place of a file.
 
 use std::fs;
 use std::io::Write as _;
@@ -69,7 +69,7 @@ fn a_result_that_cannot_be_written_is_exit_1_for_every_verb() {
         assert_eq!(err.matches(want).count(), 1, "{args:?}: {err}");
         assert!(!err.contains("panicked"), "{args:?}: {err}");
     }
-    // A mistake stays one.
+    // A usage mistake is still reported as one.
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = real(&path, &["show", "zzz"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -137,7 +137,8 @@ fn a_dash_is_standard_input() {
     );
     let twice = said(&["plan", "-", "--vars", "-"], YAML);
     assert!(twice.contains("can be read only once"), "{twice}");
-    // What a shell hands over as a file is one, and a pipe that may never answer is not waited for.
+    // A file that the shell passes as `/dev/stdin` can be read, and a pipe that may never answer is
+    // not waited for.
     #[cfg(target_os = "linux")]
     {
         let handed = said(&["plan", "/dev/stdin"], YAML);

@@ -1,4 +1,4 @@
-//! Tables for people: names in place of ids, rows and columns chosen, sorted.
+//! Tables for people: names in place of ids, selected rows and columns, sorting.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,14 +48,14 @@ fn ids_have_names_wherever_they_come_from() {
     {
         fs::write(path.join("p.yaml"), format!("{YAML}{DOCS}")).unwrap();
         told(&mut real(&path, &["run", "p.yaml"]));
-        // A stage that makes neither entities nor titles itself.
+        // A stage that has neither entities nor titles itself.
         let matrix = show(&["docs", "--names", "-n", "1"]);
         assert!(
             matrix.starts_with("entity     document\nada alder  Ada Alder\n"),
             "{matrix}"
         );
     }
-    // The same names when a pipeline is described, and in JSON.
+    // The names are the same when a pipeline file is given, and in JSON.
     let now = ["kg.triples", "--names", "-n", "4", "--pipeline", "p.yaml"];
     assert_eq!(show(&now), show(&["kg.triples", "--names", "-n", "4"]));
     let json = real(&path, &["show", "kg.triples", "--names", "--json"])

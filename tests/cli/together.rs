@@ -1,4 +1,4 @@
-//! Two processes on one store.
+//! Two processes that use the same store.
 #![cfg(unix)]
 
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::program::{folder, stdout, text, toy};
 
-/// A run that reports events, one after the other.
+/// A run whose events are read one by one.
 struct Run {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -18,7 +18,8 @@ struct Run {
 }
 
 impl Run {
-    /// `s` takes some seconds, whatever `step_ms` is it is the same stage; `i` waits for nobody.
+    /// Starts a run. `s` takes some seconds and has the same key whatever `step_ms` is; `i` depends
+    /// on nothing.
     fn start(path: &Path, name: &str, steps: u32) -> Self {
         fs::write(path.join("i.txt"), "one\n").unwrap();
         let yaml = format!(
@@ -38,11 +39,11 @@ impl Run {
         }
     }
 
-    /// Reads on to an event.
+    /// Reads up to the next event of this kind of this stage.
     fn until(&mut self, event: &str, stage: &str) -> Value {
         for line in self.lines.by_ref() {
             let line = line.unwrap();
-            // The harness has its say before the program.
+            // The test harness prints lines before the program does.
             let Ok(value) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
@@ -55,7 +56,7 @@ impl Run {
         panic!("no {event} of {stage}: {:?}", self.seen);
     }
 
-    /// How each stage ended.
+    /// How each stage ended, from the last event.
     fn end(mut self) -> Vec<String> {
         let last = self.until("run_finished", "");
         let stages = last["stages"].as_array().unwrap().iter();
@@ -77,8 +78,7 @@ fn a_stage_is_computed_once_and_the_other_says_for_whom_it_waits() {
     let whom = format!("waiting for process {} (s), since 2", first.child.id());
     assert!(said.starts_with(&whom), "{said}");
     assert!(said.ends_with("Z, which computes the same"), "{said}");
-    // Meanwhile it goes on with what does not depend on it: that came before the end of `s`, or
-    // comes before it.
+    // While it waits, the second run does what does not depend on `s`: `i` ends before `s`.
     let ended: Vec<Value> = {
         second.until("stage_finished", "s");
         let ended = second

@@ -1,4 +1,4 @@
-//! Runs with toy operators.
+//! Runs of the command line with toy operators.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -201,8 +201,8 @@ fn slow(path: &Path) -> std::process::Child {
         .unwrap()
 }
 
-/// Whether this process ignores SIGINT, and with it every program that it starts: so does what a
-/// script starts in the background.
+/// Whether this process ignores SIGINT. Programs that it starts inherit that. Processes started in
+/// the background by a script ignore SIGINT.
 #[cfg(unix)]
 fn ignores_int() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -223,7 +223,7 @@ fn ctrl_c_stops_in_order_with_130() {
         let mut child = slow(&path);
         let pid = child.id();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Progress means that the operator runs.
+        // A progress event means that the operator is running.
         lines
             .find(|l| l.as_ref().unwrap().contains("\"progress\""))
             .unwrap()
@@ -243,8 +243,8 @@ fn ctrl_c_stops_in_order_with_130() {
     }
 }
 
-/// As `nohup` and a shell that starts a job in the background do. Which signals are ignored is read
-/// from /proc.
+/// Signals are ignored as `nohup` does, or a shell that starts a job in the background. The program
+/// reads from /proc which signals are ignored.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_that_was_ignored_at_start_stays_ignored() {
@@ -280,7 +280,7 @@ fn a_signal_that_was_ignored_at_start_stays_ignored() {
     goes_on();
     for name in ["HUP", "INT"] {
         signal(name, pid);
-        // The second is reported after the signal.
+        // The first progress may have been reported before the signal, the second was not.
         goes_on();
         goes_on();
     }
@@ -335,7 +335,8 @@ fn a_closed_pipe_is_no_panic() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The harness's own first lines are read, so that only the program meets the closed pipe.
+        // The test harness's own first lines are read first, so that only the program meets the
+        // closed pipe.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("program") {

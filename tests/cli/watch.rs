@@ -1,4 +1,4 @@
-//! `watch`: frames drawn from files of events, and the verb beside runs of another process.
+//! `watch`: frames drawn from event files, and the command beside runs of another process.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,10 +15,10 @@ use crate::program::{filters, folder, stdout, told, toy};
 
 const RUN: &str = "20261123-051207-123-4f2a";
 
-/// When the run of the files started.
+/// When the run in the event files started: milliseconds since 1970, UTC.
 const START: u64 = 1_795_410_727_000;
 
-/// A file of events, written line by line.
+/// An event file, written line by line.
 struct File {
     dir: tempfile::TempDir,
     text: String,
@@ -49,8 +49,8 @@ impl File {
             .push_str(&format!("{{\"time_ms\":{time},{event}}}\n"));
     }
 
-    /// A training from one step to another of 1,000, ten steps a second, with a score every 200
-    /// steps.
+    /// Adds a training from one step to another, of 1,000 in all: ten steps per second, with a
+    /// score every 200 steps.
     fn train(&mut self, stage: &str, begin: f64, from: u64, to: u64) {
         for step in from + 1..=to {
             let at = begin + (step - from) as f64 / 10.0;
@@ -82,7 +82,7 @@ impl File {
         }
     }
 
-    /// What has come of the run so far.
+    /// The state of the run so far.
     fn state(&self) -> RunState {
         let store = Store::open(self.dir.path().join("store")).unwrap();
         fs::write(store.events_path(RUN), &self.text).unwrap();
@@ -183,7 +183,7 @@ fn a_run_that_went_on_from_a_checkpoint_counts_from_there() {
     );
 }
 
-/// One line of a frame.
+/// The line of one stage in a frame.
 fn line_of(file: &File, seconds: f64, stage: &str) -> String {
     let frame = drawn(file, Life::GoesOn, seconds, (160, None));
     let line = frame.lines().find(|l| l.starts_with(stage));
@@ -201,13 +201,14 @@ fn validations_are_counted_in_the_time_left() {
     file.at(3.0, &started("finetune"));
     file.at(3.0, &samples(0));
     file.train("finetune", 3.0, 0, 500);
-    // Ten steps a second; the time of a validation is not known yet. Last time all of it took 60 s.
+    // Ten steps per second; the duration of a validation is not known yet. Last time everything
+    // took 60 s.
     let line = line_of(&file, 53.0, "finetune");
     assert!(
         line.contains("500/1,000 steps  at least 50 s left"),
         "{line}"
     );
-    // All steps are taken: what is left is the validation, which takes a second for ten samples.
+    // All steps are done. What is left is the validation, which takes a second for ten samples.
     file.train("finetune", 53.0, 500, 1000);
     let line = line_of(&file, 104.0, "finetune");
     assert!(
@@ -309,7 +310,7 @@ fn without_a_terminal_it_prints_how_the_run_stands() {
     assert!(failed.ends_with("--- exit 1\n"), "{failed}");
     assert!(failed.contains("the moon is wrong"), "{failed}");
 
-    // `gc` takes the events of runs that are not kept; their journals stay.
+    // `gc` removes the events of runs that are not kept; their journals stay.
     told(&mut toy(&path, &["gc", "--keep", "1"]));
     let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
     let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -320,7 +321,7 @@ fn without_a_terminal_it_prints_how_the_run_stands() {
     });
 }
 
-/// A run of another process, once its operator works.
+/// Starts a run in another process, and returns once its operator is running.
 fn other(path: &Path) -> Child {
     let yaml = "stages:\n  f: {op: fit, with: {steps: 100000, step_ms: 5}}\n";
     fs::write(path.join("slow.yaml"), yaml).unwrap();
@@ -334,7 +335,7 @@ fn other(path: &Path) -> Child {
         .find(|l| l.as_ref().unwrap().contains("\"metric\""))
         .unwrap()
         .unwrap();
-    // Read on, so that the run does not meet a full pipe.
+    // Read on, so that the run is not blocked by a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
     child
 }

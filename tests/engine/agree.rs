@@ -1,4 +1,4 @@
-//! A plan says what the run then does.
+//! A plan predicts what the run then does.
 
 use gfm_pipe::plan::{Reason, Verdict};
 use gfm_pipe::record::{RunStatus, StageStatus};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::lab::Lab;
 
-/// What of the pipeline and its files can be edited.
+/// What can be edited in the pipeline and its files.
 #[derive(Debug, Clone)]
 struct State {
     a: u8,
@@ -37,7 +37,7 @@ stages:
 
     fn files(&self, lab: &Lab) {
         lab.write("a.txt", &"x\n".repeat(usize::from(self.a)));
-        // Upper case or not, digits stay: some edits leave outputs as they were.
+        // Digits are the same in upper case, so some edits do not change outputs.
         lab.write("b.txt", &format!("{}\n", self.b));
     }
 }
@@ -84,7 +84,7 @@ proptest! {
                         prop_assert_eq!(&before.key, &record.key);
                     }
                     Verdict::Depends(reasons) => {
-                        // What is sure already is among what the run then says.
+                        // Reasons that are already certain are among those that the run then gives.
                         for r in reasons {
                             let waits = matches!(r, Reason::InputRuns { .. });
                             let said = record.reasons.contains(&r.to_string());
@@ -93,7 +93,7 @@ proptest! {
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }
-                // After the run everything is cached under the key the run used.
+                // After the run, everything is cached under the key that the run used.
                 prop_assert!(matches!(after.verdict, Verdict::Cached(_)));
                 prop_assert_eq!(&after.key, &record.key);
             }

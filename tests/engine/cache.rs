@@ -1,4 +1,4 @@
-//! What runs again, what does not, and what is said about it.
+//! What runs again, what does not, and the reasons that are reported.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,7 +79,7 @@ fn a_parameter_reruns_its_stage_and_an_unchanged_output_stops_there() {
             "a cached",
             "b cached",
             "both ran prefix \"> \" -> \"# \"",
-            // Other lines, but as many.
+            // The lines differ, but there are as many.
             "n ran input both.lines changed",
             "big cached"
         ]
@@ -116,7 +116,7 @@ fn a_parameter_without_effect_and_a_moved_file_rerun_nothing() {
 fn a_file_is_followed_by_content() {
     let lab = lab();
     lab.run(CHAIN);
-    // The same size within the same second: only the content differs.
+    // The same size, written within the same second: only the content differs.
     lab.write("b.txt", "THREE\n");
     assert_eq!(
         told(&lab.run(CHAIN)),
@@ -134,7 +134,7 @@ fn a_file_is_followed_by_content() {
         [
             "a ran extra null -> <path>; file more.txt is new",
             "b cached",
-            // The optional file is absent: the output is the same.
+            // The optional file is absent, so the output is the same.
             "both cached"
         ]
     );

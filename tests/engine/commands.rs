@@ -66,13 +66,13 @@ fn a_program_runs_only_where_it_is_allowed() {
     assert!(lab.store().manifests().unwrap().is_empty(), "nothing ran");
     let summary = go(&allowed(&lab)).unwrap();
     assert_eq!(summary.status, RunStatus::Ok, "{:?}", summary.stages);
-    // What is stored may be used by anybody.
+    // A stored result may be used without permission to run programs.
     let summary = go(&lab.options()).unwrap();
     assert_eq!(told(&summary), ["a cached", "x cached", "n cached"]);
-    // An input that changes makes it run, or may.
+    // A changed input means that the program must run, or may have to.
     lab.write("a.txt", "three\n");
     assert!(matches!(go(&lab.options()), Err(RunError::Commands(_))));
-    // Left out by the selection, it is nobody's business.
+    // If the selection leaves the stage out, no permission is needed.
     let mut options = lab.options();
     options.request.selection.until = vec!["a".to_owned()];
     assert_eq!(go(&options).unwrap().status, RunStatus::Ok);
@@ -87,7 +87,7 @@ fn a_program_runs_again_when_its_script_or_its_inputs_change() {
         told(&lab.run_with(YAML, &options)),
         ["a cached", "x cached", "n cached"]
     );
-    // A changed script with the same output stops the rerun there.
+    // If a changed script has the same output, nothing after it runs again.
     lab.write("upper.sh", &format!("{SCRIPT}\n# more\n"));
     assert_eq!(
         told(&lab.run_with(YAML, &options)),
@@ -137,13 +137,13 @@ fn a_program_is_stopped_with_its_run_and_by_its_timeout() {
     );
 }
 
-/// A run that was killed leaves the program's folder; the next attempt starts in a clean one.
+/// A killed run leaves the program's folder behind; the next attempt starts in a clean one.
 #[test]
 fn leftovers_of_a_killed_program_are_not_used() {
     let lab = lab();
     let options = allowed(&lab);
-    // The same stage, key and all, fails once and then does not; what the first attempt wrote must
-    // be gone.
+    // This stage fails the first time and succeeds the second, with the same key. What the first
+    // attempt wrote must be gone by then.
     let once = lab.path("once");
     let script = format!(
         "test ! -e seen || exit 9\ntest -z \"$(ls outputs/lines)\" || exit 8\necho > seen\n\

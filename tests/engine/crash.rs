@@ -1,5 +1,5 @@
-//! Killed at any instant, the store stays usable: no unlock step, no half-written artifact, the
-//! same result in the end.
+//! After a kill at any instant the store stays usable: there is nothing to unlock and no
+//! half-written artifact, and the next run has the same result.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use gfm_pipe_api::files::digest_of;
 
 use crate::lab::{Events, Lab};
 
-/// Set for the process to be killed: the lab's folder.
+/// Environment variable set for the process to be killed; its value is the lab's folder.
 pub const CHILD: &str = "GFM_PIPE_CRASH_CHILD";
 
 const ROUNDS: u32 = 12;
@@ -26,7 +26,7 @@ stages:
   n: {op: count, in: {text: c}}
 ";
 
-/// No test of its own: the process that [`killed_at_any_instant`] starts and kills.
+/// Not a test in itself: this is the process that [`killed_at_any_instant`] starts and kills.
 #[test]
 fn be_killed() {
     if let Some(dir) = std::env::var_os(CHILD) {
@@ -53,8 +53,8 @@ pub fn child_run(dir: &Path) {
 fn killed_at_any_instant() {
     let want = lab().run(YAML);
 
-    // Kills spread over the length of a run: the first while the store is being made, the last
-    // around its end.
+    // The kills are spread over the length of a run: the first while the store is being created,
+    // the last around its end.
     let whole = {
         let lab = lab();
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! A store with holes: noticed before use, mended by running again.
+//! A damaged store: damage is noticed before use, and repaired by running again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,15 +108,15 @@ fn an_edit_of_the_same_size_is_computed_again() {
     assert_eq!(fs::read(&object).unwrap(), whole);
 }
 
-/// Bytes that rot while size and times stay are met by the stage that opens them, and computed anew
-/// first.
+/// If bytes rot while size and times stay the same, the stage that opens the table notices, and the
+/// table is computed again first.
 #[test]
 fn silent_rot_is_never_computed_from() {
     let (lab, object) = lab();
     let want = fs::read(&object).unwrap();
     let edited = YAML.replace("prefix: x", "prefix: y");
     lab.rot(&object);
-    // It is not opened here.
+    // The table is not opened here.
     assert_eq!(told(&lab.run(YAML)), ["a cached", "c cached"]);
     let summary = lab.run(&edited);
     assert_eq!(
@@ -126,7 +126,7 @@ fn silent_rot_is_never_computed_from() {
     assert_eq!(lab.lines(&summary, "c"), ["yone", "ytwo"]);
     assert_eq!(fs::read(&object).unwrap(), want);
 
-    // The selection says that it is not to be computed.
+    // The selection says that the damaged stage must not be computed.
     lab.rot(&object);
     let mut options = lab.options();
     options.request.selection.only = vec!["c".to_owned()];
@@ -158,7 +158,8 @@ stages:
     assert_eq!(told(&healed), ["a ran artifact damaged", "c cached"]);
 }
 
-/// What was found out by looking closer is known to the next run, even if the table is not opened.
+/// Damage found by `verify` or by a command that prints a table is known to the next run, even if
+/// it would not open the table.
 #[test]
 fn what_verify_and_a_printing_verb_find_is_computed_again() {
     let (lab, object) = lab();
@@ -186,7 +187,8 @@ fn what_verify_and_a_printing_verb_find_is_computed_again() {
     }
 }
 
-/// What an earlier version stored may have been computed from damage: it did not look.
+/// What an earlier version stored may have been computed from damaged data, because it did not
+/// check its inputs.
 #[test]
 fn results_that_may_come_from_damage_are_not_trusted() {
     let (lab, object) = lab();
@@ -198,7 +200,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
         store.put_manifest(&manifest.sealed()).unwrap();
     };
     forget();
-    // That alone is not a reason to compute anything.
+    // That alone is no reason to compute anything.
     assert_eq!(told(&lab.run(YAML)), ["a cached", "c cached"]);
     fs::write(&object, "rubbish").unwrap();
     let found = store.verify(true, &|_, _| {}).unwrap();
@@ -215,7 +217,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
         warnings[0].contains("1 stored result that may have been computed from it"),
         "{warnings:?}"
     );
-    // Also where the user heals it by hand.
+    // The same when the user repairs the damage by forcing the stage.
     forget();
     lab.rot(&object);
     let mut options = lab.options();
@@ -224,7 +226,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
         told(&lab.run_with(YAML, &options)),
         ["a ran forced", "c ran artifact missing"]
     );
-    // What this version computed stands.
+    // What this version computed stays.
     lab.rot(&object);
     assert_eq!(
         told(&lab.run_with(YAML, &options)),
@@ -232,7 +234,7 @@ fn results_that_may_come_from_damage_are_not_trusted() {
     );
 }
 
-/// Other times or no memory at all mean a closer look, once.
+/// If times differ or the cache of digests is lost, objects are read again, once.
 #[test]
 fn a_copied_store_and_one_of_an_earlier_version_are_used() {
     let (lab, _) = lab();

@@ -1,4 +1,4 @@
-//! What a run writes down while it goes on.
+//! What a run records while it goes on.
 
 use std::fs;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ stages:
   n: {op: count, in: {text: f}}
 ";
 
-/// The table of a run's metrics, as (stage, epoch, step, metric, value).
+/// The table of a run's metrics, as rows of stage, epoch, step, metric and value.
 fn rows(path: &Path) -> Vec<(String, u64, u64, String, f64)> {
     let mut out = Vec::new();
     for batch in table::reader(path).unwrap() {
@@ -94,7 +94,7 @@ fn what_is_to_be_known_of_a_result_is_told_at_the_end_of_every_run() {
         let line = "warning: f: 7 steps: too few to learn\n";
         assert_eq!(text.matches(line).count(), 1, "{text}");
     }
-    // Of another result there is nothing to be known.
+    // A result with other parameters has no warnings.
     assert!(lab.run(FIT).stage("f").unwrap().warnings.is_empty());
 }
 
@@ -119,7 +119,7 @@ fn events_metrics_and_times_of_a_run() {
     let kinds = |want: fn(&Event) -> bool| events.iter().filter(|e| want(&e.event)).count();
     assert_eq!(kinds(|e| matches!(e, Event::StageStarted { .. })), 2);
     assert_eq!(kinds(|e| matches!(e, Event::Metric { .. })), 14);
-    // Twelve steps in no time: the first and the last.
+    // The twelve steps take almost no time, so only the first and the last are recorded.
     assert_eq!(kinds(|e| matches!(e, Event::Progress { .. })), 2);
 
     let metrics = metrics_of(&store, &summary.run).unwrap();
@@ -139,7 +139,7 @@ fn events_metrics_and_times_of_a_run() {
     }
     assert!(journal.stages[0].ended_ms <= journal.stages[1].started_ms);
 
-    // Nothing to draw: no table. And what is cached has times, too.
+    // A run without metrics writes no table. Cached stages have times too.
     let again = lab.run(FIT);
     assert!(metrics_of(&store, &again.run).unwrap().is_empty());
     assert!(!store.metrics_path(&again.run).exists());
@@ -219,7 +219,7 @@ fn a_line_that_is_being_written_is_waited_for_and_strange_ones_are_passed_over()
     let path = store.events_path(&summary.run);
     let whole = fs::read(&path).unwrap();
     let all = events_of(&store, &summary.run).unwrap().unwrap().len();
-    // Cut anywhere, the whole lines before the cut are there, and the rest comes later.
+    // If the file is cut anywhere, the whole lines before the cut can be read, and the rest later.
     for cut in (0..whole.len()).step_by(whole.len() / 50) {
         fs::write(&path, &whole[..cut]).unwrap();
         let mut reader = EventReader::open(&store, &summary.run).unwrap().unwrap();
@@ -294,7 +294,7 @@ fn damage_is_found() {
     assert!(found[0].1.starts_with("line 2: "), "{found:?}");
 }
 
-/// A run that cannot write down its events is a run all the same, and says so.
+/// A run that cannot record its events goes on all the same, and says so.
 #[test]
 fn what_cannot_be_recorded_is_told_and_fails_nothing() {
     let lab = Lab::new();
@@ -312,7 +312,7 @@ fn what_cannot_be_recorded_is_told_and_fails_nothing() {
     assert!(e.contains("r.events.jsonl"), "{e}");
     fs::remove_dir(store.events_path("r")).unwrap();
 
-    // Forced, so that there are metrics again.
+    // Remove the stored stages, so that the next run reports metrics again.
     fs::remove_dir_all(store.root().join("stages")).unwrap();
     fs::create_dir(store.root().join("stages")).unwrap();
     fs::create_dir_all(store.metrics_path("r").join("x")).unwrap();

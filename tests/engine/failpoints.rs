@@ -1,5 +1,6 @@
-//! Killed (SIGKILL) at every step of the store, each time it comes to it: the next run ends in the
-//! artifacts of one that was left alone.
+//! A run is killed (SIGKILL) at every step of the store, each time it reaches the step: the next
+//! run ends with the artifacts of an undisturbed run.
+//!
 //! `cargo test -p gfm-pipe --no-default-features --features failpoints --test engine failpoints`
 
 use std::process::{Command, Stdio};
@@ -11,7 +12,8 @@ use gfm_pipe::record::{RunStatus, StageStatus};
 use crate::crash::{CHILD, child_run, lab_of};
 use crate::lab::Lab;
 
-/// Set for the process to be killed: the failpoint, and how often it is passed before.
+/// Environment variable set for the process to be killed: the failpoint, and how many passes to
+/// survive.
 const POINT: &str = "GFM_PIPE_CRASH_POINT";
 
 const POINTS: [&str; 12] = [
@@ -39,11 +41,11 @@ stages:
 fn kill_myself() {
     let pid = std::process::id().to_string();
     let _ = Command::new("kill").args(["-KILL", &pid]).status();
-    // The signal takes effect before this runs out.
+    // The signal takes effect before this sleep ends.
     std::thread::sleep(std::time::Duration::from_secs(10));
 }
 
-/// No test of its own: the process that is killed.
+/// Not a test in itself: this is the process that is killed.
 #[test]
 fn be_killed_at_a_point() {
     let Some(dir) = std::env::var_os(CHILD) else {
@@ -63,7 +65,7 @@ fn be_killed_at_a_point() {
     child_run(dir.as_ref());
 }
 
-/// Whether the process was killed; it ends by itself when it does not come to the point that often.
+/// Whether the process was killed. It ends by itself if it does not reach the point often enough.
 fn killed(lab: &Lab, point: &str, times: u32) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["failpoints::be_killed_at_a_point", "--exact"])
@@ -78,7 +80,7 @@ fn killed(lab: &Lab, point: &str, times: u32) -> bool {
 
 #[test]
 fn killed_at_every_step_of_the_store() {
-    // Alone with the failpoints of this process: the other test sets some.
+    // Failpoints are shared by the whole process, and the other test sets some too.
     let _scenario = fail::FailScenario::setup();
     let want = lab_of(YAML).run(YAML);
     let mut instants = 0;
@@ -90,7 +92,7 @@ fn killed_at_every_step_of_the_store() {
                 break;
             }
             instants += 1;
-            // Some are killed twice, the second time somewhere else.
+            // Some runs are killed twice, the second time somewhere else.
             if times % 3 == 1 {
                 killed(&lab, "persist-before-rename", times / 2);
             }

@@ -1,4 +1,4 @@
-//! Failing, panicking and interrupted stages: the run ends, says what happened, and keeps what is
+//! Stages that fail, panic or are interrupted: the run ends, says what happened, and keeps what is
 //! done.
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn keep_going_starts_what_does_not_depend_on_it() {
     assert_eq!(summary.stage("next").unwrap().status, StageStatus::Ran);
 }
 
-/// `guarded` takes nothing of `guard`.
+/// `guarded` runs after `guard` but takes no input from it.
 const GUARDED: &str = "
 stages:
   guard: {op: misbehave}
@@ -92,7 +92,7 @@ fn a_stage_starts_after_those_it_comes_after_ended_well() {
             "free ran never ran"
         ]
     );
-    // Nor does a result that is there already help: what comes after a failure is not used.
+    // A stored result makes no difference: nothing is used after a stage that failed.
     let unguarded = GUARDED.replace("after: guard, ", "");
     let summary = lab.run_with(&unguarded, &options);
     assert_eq!(told(&summary)[1], "guarded ran never ran");
@@ -101,7 +101,7 @@ fn a_stage_starts_after_those_it_comes_after_ended_well() {
         told(&summary)[1],
         "guarded skipped earlier stage guard failed"
     );
-    // The order is in no key.
+    // `after` is in no key.
     let mended = GUARDED.replace(
         "{op: misbehave}",
         "{op: misbehave, with: {how: not-at-all}}",
@@ -179,7 +179,7 @@ fn a_stage_whose_input_changed_under_it_is_not_stored() {
     assert_eq!(lab.store().disk_used(), 0);
 }
 
-/// The digests before and after agree, but what the operator read was half of the file.
+/// The file's digest is the same before and after, but the operator read only half of the file.
 #[test]
 fn a_stage_whose_input_was_written_again_under_it_is_not_stored() {
     let lab = Lab::new();
@@ -195,7 +195,7 @@ fn a_stage_whose_input_was_written_again_under_it_is_not_stored() {
     assert_eq!(hint, Some("run it again once nothing writes to the file"));
     assert_eq!(lab.store().disk_used(), 0);
     assert!(lab.store().manifests().unwrap().is_empty());
-    // What it kept for the next attempt came from the same bytes.
+    // Data kept for the next attempt came from the same half file, so it is removed too.
     let key = record.key.clone().unwrap();
     assert!(!lab.store().workdir(key.as_str()).exists());
 }
@@ -204,7 +204,7 @@ fn a_stage_whose_input_was_written_again_under_it_is_not_stored() {
 fn a_stage_that_fails_on_half_a_file_says_that_the_file_changed() {
     let lab = Lab::new();
     lab.write("f.txt", "one line\n");
-    // No retry: it would be one of another stage.
+    // It is not retried: with the changed file it would be another stage.
     let yaml =
         "stages: {bad: {op: misbehave, with: {how: edit-and-fail, path: f.txt}, retries: 3}}";
     let summary = lab.run(yaml);
@@ -215,7 +215,7 @@ fn a_stage_that_fails_on_half_a_file_says_that_the_file_changed() {
     );
 }
 
-/// It waits for another process, and meanwhile its input becomes another one.
+/// While the stage waits for another process, its input changes.
 #[test]
 fn a_file_that_changes_before_the_stage_starts_gives_another_key() {
     let lab = Lab::new();
@@ -275,7 +275,7 @@ fn a_failed_stage_leaves_no_temporary_files() {
     assert_eq!((tmp, work), (0, 0));
 }
 
-/// Cancels when a stage has come some way.
+/// Cancels the run when a stage has reached a step.
 struct CancelAt {
     stage: &'static str,
     step: u64,

@@ -1,5 +1,5 @@
-//! What stages read and is elsewhere: a run gets it before anything starts, a plan says that a run
-//! will.
+//! Files that stages read but that are elsewhere: a run gets them before anything starts, and a
+//! plan says that a run will.
 
 use gfm_pipe::record::RunStatus;
 
@@ -28,7 +28,7 @@ fn a_run_gets_what_is_elsewhere_once() {
         told(&run),
         ["a ran never ran", "n ran never ran", "b ran never ran"]
     );
-    // It is here now: neither asked for again, nor part of the key where it came from.
+    // The file is here now: it is not fetched again, and where it came from is not part of the key.
     std::fs::remove_file(lab.path("there.txt")).unwrap();
     assert_eq!(told(&lab.run(YAML)), ["a cached", "n cached", "b cached"]);
     let moved = lab.run(&YAML.replace("there.txt", "elsewhere.txt"));

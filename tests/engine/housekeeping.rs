@@ -1,4 +1,4 @@
-//! Looking for damage and making room.
+//! Verifying a store, and removing garbage.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ stages:
   n: {op: count, in: {text: c}}
 ";
 
-/// All that gc can remove.
+/// Everything that gc can remove.
 const ALL: Extent = Extent {
     checkpoints: true,
     cache: true,
@@ -31,7 +31,7 @@ fn lab() -> Lab {
     lab
 }
 
-/// Everything a store is made of: objects and manifests.
+/// All objects and manifests of a store.
 fn files(store: &Store) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> = store.objects().unwrap().into_iter().map(|o| o.0).collect();
     out.extend(store.manifests().unwrap().into_iter().map(|m| m.0));
@@ -43,7 +43,7 @@ fn damaged(store: &Store, deep: bool) -> Vec<PathBuf> {
     found.damages.into_iter().map(|d| d.path).collect()
 }
 
-/// Every file, damaged in every way: found by `verify`, and a run after it ends in the same
+/// Every file is damaged in every way: `verify` finds it, and the next run ends with the same
 /// artifacts.
 #[test]
 fn all_damage_is_found_and_healed() {
@@ -90,7 +90,7 @@ fn all_damage_is_found_and_healed() {
                 file.display()
             );
             if !file.exists() || fs::read(&file).unwrap() != whole {
-                // A manifest says when it was made.
+                // Only a manifest may differ: it contains the time at which it was made.
                 assert!(!object);
                 fs::write(&file, &whole).unwrap();
             }
@@ -129,7 +129,7 @@ fn what_kept_runs_used_stays_and_the_rest_goes() {
     let first = files(&store).len();
     lab.run(&YAML.replace("prefix: x", "prefix: y"));
     let both = files(&store).len();
-    // `a` serves both.
+    // Both runs use `a`.
     let garbage = store
         .garbage(&keys_of_last(&store, 1), Extent::default())
         .unwrap();
@@ -140,7 +140,7 @@ fn what_kept_runs_used_stays_and_the_rest_goes() {
     let again = lab.run(&YAML.replace("prefix: x", "prefix: y"));
     assert_eq!(told(&again), ["a cached", "c cached", "n cached"]);
     assert!(store.verify(true, &|_, _| {}).unwrap().damages.is_empty());
-    // And what was removed is computed again, for the reason that it is gone.
+    // What was removed is computed again when needed.
     assert_eq!(told(&lab.run(YAML))[0], "a cached");
     assert!(
         store
@@ -168,7 +168,7 @@ fn checkpoints_of_unfinished_stages_and_the_cache_stay_unless_asked() {
     assert!(!Path::exists(&work) && !Path::exists(&kept));
 }
 
-/// What others put into the store's folders is not ours to remove, wherever a link leads.
+/// Foreign files in the store's folders are not removed, nor is anything that a link leads to.
 #[cfg(unix)]
 #[test]
 fn gc_touches_objects_only() {
@@ -193,14 +193,14 @@ fn gc_touches_objects_only() {
     )
     .unwrap();
     fs::write(objects.join("notes.txt"), "mine").unwrap();
-    // A name that is an object's, in another one's place.
+    // A file named like an object, in a folder where no object is.
     fs::write(objects.join("photos").join(format!("{digest}.parquet")), "").unwrap();
     fs::write(stages.join("package.json"), "{}").unwrap();
     fs::create_dir(stages.join(format!("{digest}.json"))).unwrap();
     symlink(&outside, lab.path("store/work/link")).unwrap();
     symlink(&outside, lab.path("store/cache/link")).unwrap();
     fs::write(lab.path("store/cache/file"), "").unwrap();
-    // A folder in the place of a journal.
+    // A folder with the name of a journal.
     fs::create_dir_all(lab.path("store/runs/foo.json")).unwrap();
 
     let used = store.disk_used();
@@ -221,13 +221,13 @@ fn gc_touches_objects_only() {
         assert!(fs::symlink_metadata(&kept).is_ok(), "{}", kept.display());
     }
     assert!(fs::symlink_metadata(lab.path("store/work/link")).is_err());
-    // And again: foreign files do not get in the way.
+    // A second collection works too, although the foreign files are still there.
     let garbage = store.garbage(&BTreeSet::new(), ALL).unwrap();
     assert!(garbage.is_empty(), "{garbage:?}");
     assert!(store.verify(true, &|_, _| {}).unwrap().damages.is_empty());
 }
 
-/// The clock was wrong in one run: the runs are in the order they started in all the same.
+/// Runs are in the order in which they started, even if the clock was wrong in one of them.
 #[test]
 fn runs_are_in_the_order_they_started_in() {
     let lab = lab();
@@ -255,7 +255,7 @@ fn runs_are_in_the_order_they_started_in() {
     assert_eq!(now.len(), 2);
     let (runs, _) = history::runs(&store).unwrap();
     assert_eq!(history::find(&runs, "latest").unwrap().journal.run, now[1]);
-    // Runs of earlier versions have no number and come first, by name.
+    // Runs of earlier versions have no number; they come first, ordered by name.
     let old = "20991128-094103-123-aaaa";
     rename(ahead, old, false);
     let older = "20201128-094103-123-aaaa";

@@ -1,4 +1,4 @@
-//! A folder with a store, and runs in it.
+//! A folder with a store, and runs in that folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use gfm_pipe_api::{Cancel, Level};
 
 use crate::toy;
 
-/// Longer than any run here takes; a run that takes longer hangs.
+/// Longer than any run here takes; a run that takes this long has hung.
 const HANG: Duration = Duration::from_secs(60);
 
 pub struct Lab {
@@ -98,7 +98,7 @@ impl Lab {
         self.run_heard(yaml, options, events, &Cancel::default())
     }
 
-    /// Runs, and panics when the run hangs.
+    /// Runs the pipeline with a listener; panics when the run hangs.
     pub fn run_heard(
         &self,
         yaml: &str,
@@ -116,7 +116,7 @@ impl Lab {
         result.unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Changes a byte of an object as a disk that fails does: only the bytes show it.
+    /// Changes a byte of an object as a failing disk does: size and times stay the same.
     pub fn rot(&self, object: &Path) {
         let mut bytes = fs::read(object).unwrap();
         let middle = bytes.len() / 2;
@@ -156,8 +156,8 @@ pub fn told(summary: &RunSummary) -> Vec<String> {
         .collect()
 }
 
-/// A file damaged in every way: gone, empty, cut, longer, and with a bit flipped in every `step`th
-/// byte, its size as it was.
+/// A file damaged in every way (`None` means removed): gone, empty, cut, longer, and with a bit
+/// flipped in every `step`th byte at the same size.
 pub fn damages(whole: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
     let cut = |part: usize| Some(whole[..whole.len() * part / 4].to_vec());
     let mut ways = vec![None, Some(Vec::new()), cut(1), cut(2), cut(3)];
@@ -170,8 +170,8 @@ pub fn damages(whole: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
     ways
 }
 
-/// Whether a damaged manifest says the same: an `e` in a number became an `E`, or a name beside
-/// `null` is not read.
+/// Whether a damaged manifest still means the same: for example, an `e` in a number became an `E`,
+/// or a name whose value is `null` is not recognised any more.
 pub fn same_manifest(damaged: Option<&[u8]>, whole: &[u8]) -> bool {
     let read = |bytes: &[u8]| serde_json::from_slice::<Manifest>(bytes).ok();
     read(whole).is_some() && damaged.and_then(read) == read(whole)

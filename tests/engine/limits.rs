@@ -1,4 +1,4 @@
-//! Retries, timeouts and resources of stages.
+//! Retries, timeouts and resource limits of stages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ fn a_stage_is_tried_again_as_often_as_it_says_and_no_more() {
     let lab = Lab::new();
     let summary = lab.run(&stage(2));
     assert_eq!(told(&summary), ["bad ran never ran"]);
-    // The number of retries is not part of a stage's identity.
+    // The number of retries is not part of a stage's key.
     assert_eq!(told(&lab.run(&stage(0))), ["bad cached"]);
 }
 
@@ -47,7 +47,7 @@ fn a_stage_that_takes_too_long_fails_and_goes_on_where_it_was() {
     assert!(again.stage("slow").unwrap().resumed_at_step.unwrap() >= 5);
 }
 
-/// How many stages ran at once, at most.
+/// The number of stages running now, and the most that ran at once.
 #[derive(Default)]
 struct AtOnce(Mutex<(usize, usize)>);
 
@@ -94,7 +94,7 @@ fn stages_run_side_by_side_only_where_there_is_room() {
     assert_eq!(most_at_once("{cpu: 2}", room), 2);
     assert_eq!(most_at_once("{gpu: 1}", room), 1);
     assert_eq!(most_at_once("{memory: 4GiB}", room), 2);
-    // More than there is: one after the other, and none waits for ever.
+    // Stages that need more than there is run one at a time; none waits for ever.
     assert_eq!(most_at_once("{cpu: 9, gpu: 3, memory: 1TiB}", room), 1);
     let unknown = Room {
         memory: None,

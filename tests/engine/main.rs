@@ -1,5 +1,5 @@
-//! The engine with toy operators: caching, failure, interruption, damage, crashes. No candle, no
-//! polars.
+//! The engine with toy operators: caching, failures, interruption, damage, crashes. Neither candle
+//! nor polars is needed.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod agree;

@@ -1,4 +1,4 @@
-//! A store shared by two machines: here two stores and a folder.
+//! A remote shared by two machines; here, two stores and a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Team {
         Arc::new(Remote::open(place, &Default::default(), push).unwrap())
     }
 
-    /// A machine with the same input file and an empty store.
+    /// A new machine with the same input file and an empty store.
     fn machine(&self) -> Lab {
         fs::create_dir_all(self.folder.path().join("shared")).unwrap();
         let lab = Lab::new();
@@ -107,7 +107,7 @@ fn what_one_machine_computed_the_other_takes() {
     assert_eq!(exchange.pushed.stages, 3);
     assert_eq!(exchange.pushed.bytes, first.store().disk_used());
 
-    // The plan of the second says so, and leaves nothing behind.
+    // The second machine's plan says that stages come from the remote, and fetches nothing.
     let request = Request {
         remote: Some(team.remote(false)),
         ..second.request()
@@ -134,7 +134,7 @@ fn what_one_machine_computed_the_other_takes() {
     assert_eq!(digests(&taken), digests(&made));
     let found = second.store().verify(true, &|_, _| {}).unwrap();
     assert!(found.damages.is_empty());
-    // What was taken is the machine's own now.
+    // What was fetched is in the machine's own store now.
     let again = second.run(YAML);
     assert_eq!(statuses(&again), [Cached, Cached, Cached]);
     assert_eq!(again.stages[0].note, None);
@@ -147,7 +147,7 @@ fn a_remote_that_comes_later_gets_what_is_there() {
     first.run(YAML);
     let (_, exchange) = team.run(&first).0.remote.unwrap();
     assert_eq!(exchange.pushed.stages, 3);
-    // Computed though the remote has it: forced stages ask nobody.
+    // Computed although the remote has it: the remote is not asked for forced stages.
     let options = RunOptions {
         request: Request {
             force: vec!["c".to_owned()],
@@ -169,7 +169,7 @@ fn a_stage_left_out_by_the_selection_may_be_in_the_remote() {
     let (summary, _) = team.run_with(&second, &options, true);
     assert_eq!(summary.stage("n").unwrap().status, Cached);
 
-    // It was promised and does not arrive.
+    // The plan expects it from the remote, but it does not arrive.
     let third = team.machine();
     for object in team.files("objects") {
         fs::remove_file(object).unwrap();
@@ -193,7 +193,7 @@ fn without_push_nothing_is_given() {
     assert!(!team.folder.path().join("shared").join("v1").exists());
 }
 
-/// A remote that is gone costs one warning, whatever the number of stages.
+/// A remote that is gone costs one warning, however many stages there are.
 #[test]
 fn a_remote_that_is_gone_is_told_once() {
     let team = Team::new();
@@ -207,12 +207,12 @@ fn a_remote_that_is_gone_is_told_once() {
         "{warnings:?}"
     );
     assert!(warnings[0].contains("going on without it"), "{warnings:?}");
-    // An unmounted disk is not filled.
+    // Nothing is written to the place where a disk is not mounted.
     assert!(!team.folder.path().join("shared").exists());
 }
 
-/// Every file of a remote, damaged in every way: never used, and stored again by the machine that
-/// computed it.
+/// Every file of a remote is damaged in every way: it is never used, and the machine that computes
+/// the stage stores it again.
 #[test]
 fn a_damaged_remote_is_never_used_and_heals() {
     let team = Team::new();
@@ -224,7 +224,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
     let mut tried = 0;
     for file in files {
         let whole = fs::read(&file).unwrap();
-        // Every byte of a manifest may be the number of rows.
+        // Manifests are damaged at more places, because any byte may be part of the number of rows.
         let json = file.extension().is_some_and(|e| e == "json");
         let step = if json { 41 } else { 1 + whole.len() / 6 };
         for way in damages(&whole, step) {
@@ -245,7 +245,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
                 assert!(!warnings.is_empty());
             }
             if ran {
-                // Healed: the third machine takes all of it.
+                // The remote is repaired: a third machine fetches everything from it.
                 let third = team.machine();
                 let (summary, warnings) = team.run(&third);
                 assert_eq!(
@@ -263,7 +263,7 @@ fn a_damaged_remote_is_never_used_and_heals() {
     assert!(tried >= 50, "{tried}");
 }
 
-/// A number of rows that is not the table's, under a seal that was broken or made anew.
+/// The number of rows in the manifest is changed, so its seal does not match.
 #[test]
 fn a_manifest_that_tells_another_number_of_rows_is_not_used() {
     let team = Team::new();
@@ -312,7 +312,7 @@ fn a_remote_is_found_by_a_path_with_dots() {
     assert_eq!(summary.remote.unwrap().1.pushed.stages, 3);
 }
 
-/// What a newer version gave stays, and is not called damaged.
+/// What a newer version stored stays, and is not called damaged.
 #[test]
 fn a_manifest_of_a_newer_version_is_left_alone() {
     let team = Team::new();
@@ -334,7 +334,7 @@ fn a_manifest_of_a_newer_version_is_left_alone() {
     }
 }
 
-/// A stage whose file here is damaged is not spread.
+/// A stage whose local object is damaged is not pushed.
 #[test]
 fn a_damaged_object_is_not_given() {
     let team = Team::new();
@@ -342,7 +342,7 @@ fn a_damaged_object_is_not_given() {
     lab.run(YAML);
     let (object, _) = lab.store().objects().unwrap().remove(0);
     lab.rot(&object);
-    // It is not opened, so the run trusts it; it is checked when it is sent.
+    // The object is not opened, so the run trusts it; it is checked before it is sent.
     let (_, warnings) = team.run(&lab);
     assert!(
         warnings.iter().any(|w| w.contains("is damaged")),
@@ -356,7 +356,7 @@ fn a_damaged_object_is_not_given() {
     );
 }
 
-/// Every way in which a folder refuses costs a warning, never the run or its end.
+/// However a folder refuses, that costs a warning; the run goes on and ends normally.
 #[test]
 fn a_folder_that_refuses_costs_a_warning() {
     let made = Team::new().machine();
@@ -417,7 +417,7 @@ fn refused(place: &Path, lab: &Lab, what: &str) {
     );
 }
 
-/// A damaged stage of the local store is healed from the remote.
+/// A damaged stage of the local store is restored from the remote.
 #[test]
 fn what_is_damaged_here_comes_from_the_remote() {
     let team = Team::new();
@@ -429,7 +429,7 @@ fn what_is_damaged_here_comes_from_the_remote() {
     let (summary, _) = team.run(&lab);
     assert_eq!(statuses(&summary), [Cached, Cached, Cached]);
     assert_eq!(summary.remote.unwrap().1.fetched.stages, 3);
-    // Damage that leaves the size as it was, too.
+    // The same for damage that does not change the size.
     for (object, ..) in lab.store().objects().unwrap() {
         let mut bytes = fs::read(&object).unwrap();
         bytes.reverse();
@@ -464,7 +464,7 @@ fn an_address_that_cannot_be_one_is_refused() {
     assert!(open(" ").0.contains("it is empty"));
 }
 
-/// The same over HTTP: on a server of the test, or the one that `scripts/check-s3/run` starts.
+/// The same over HTTP, with a server in the test or the one that `scripts/check-s3/run` starts.
 #[cfg(feature = "cloud")]
 #[test]
 fn a_bucket_is_as_good_as_a_folder() {
@@ -487,7 +487,7 @@ fn a_bucket_is_as_good_as_a_folder() {
         let summary = lab.run_heard(YAML, &options, events.clone(), &Cancel::default());
         (summary, events.warnings())
     };
-    // More than one part of an upload: 12 MB of text that does not shrink.
+    // More than one part of an upload: 12 MB of text that cannot be compressed.
     let text = Random::new(1).text(12_000_000);
     let labs = [Lab::new(), Lab::new()];
     for lab in &labs {

@@ -1,4 +1,4 @@
-//! `--only`, `--from`, `--until`, `--force`, and what is refused before anything runs.
+//! `--only`, `--from`, `--until`, `--force`, and requests that are refused before anything runs.
 
 use gfm_pipe::exec::RunOptions;
 use gfm_pipe::plan::prepare;
@@ -59,7 +59,8 @@ fn what_is_left_out_must_be_in_the_store() {
         refusal(&lab, YAML, &only),
         "`a` is left out, but not in the store | run it first: gfm-pipe run … --until a"
     );
-    // Left out, but behind a stage that runs: known only when that stage has run.
+    // Whether a left-out stage is in the store may be known only after the stages before it have
+    // run.
     lab.run(YAML);
     lab.write("a.txt", "other\n");
     only.request.selection.only = names(&["a", "c"]);
@@ -69,7 +70,7 @@ fn what_is_left_out_must_be_in_the_store() {
         summary.stage("b").unwrap().error.as_deref(),
         Some("left out by the selection, but not in the store")
     );
-    // A stage nobody asked for leaves no trace in what the next run says.
+    // A stage that was left out does not affect the reasons that the next run gives.
     assert_eq!(
         told(&lab.run(YAML)),
         [
@@ -116,11 +117,11 @@ stages:
          p.yaml:4:3: stage `b`: sub/b.txt: no such file | \
          paths are relative to the working directory; -C DIR changes it"
     );
-    // A run fails these stages, all of them, before it starts any other.
+    // A run fails all of these stages before it starts any other stage.
     let yaml = &format!("{yaml}  other: {{op: slow, with: {{steps: 1}}}}\n");
     let summary = lab.run(yaml);
     assert_eq!(summary.status, RunStatus::Failed);
-    // Which of its inputs `c` hears of first is chance.
+    // Which of its failed inputs `c` reports is chance.
     let heard: Vec<String> = told(&summary)
         .iter()
         .map(|line| line.replace("input b", "input a"))

@@ -1,4 +1,4 @@
-//! Toy operators: small, and able to misbehave in every way a real one can.
+//! Toy operators: small, and able to misbehave in all the ways of a real operator.
 
 use std::fs;
 use std::io::Write as _;
@@ -27,7 +27,7 @@ pub static LINES: Kind = Kind {
     }],
 };
 
-/// What `count` takes.
+/// The kinds that `count` accepts.
 static COUNTED: &[&Kind] = &[&LINES, &kinds::COUNTS];
 
 pub fn ops() -> Vec<OpEntry> {
@@ -77,7 +77,7 @@ fn read_lines(ctx: &Context) -> OpResult<Vec<String>> {
     Ok(out)
 }
 
-/// Lines of a file.
+/// Outputs the lines of a file.
 pub struct Source;
 
 #[derive(Serialize, Deserialize)]
@@ -164,7 +164,7 @@ impl Operator for Source {
     }
 }
 
-/// Lines of all inputs.
+/// Concatenates the lines of all inputs.
 pub struct Concat;
 
 #[derive(Serialize, Deserialize)]
@@ -199,7 +199,7 @@ impl Operator for Concat {
     }
 }
 
-/// Number of lines.
+/// Counts lines.
 pub struct Count;
 
 #[derive(Serialize, Deserialize)]
@@ -250,7 +250,7 @@ impl Operator for Count {
     }
 }
 
-/// Does what `how` says.
+/// Does what the parameter `how` says.
 pub struct Misbehave;
 
 #[derive(Serialize, Deserialize)]
@@ -324,7 +324,7 @@ impl Operator for Misbehave {
             }
             "write-nothing" => Ok(()),
             "rewrite-input" => {
-                // As `cp same.txt f.txt` does: a reader in between sees half of it.
+                // As `cp same.txt f.txt` does: someone reading in between sees half of the file.
                 let path = ctx.path(p.path.unwrap_or_default());
                 let text = fs::read_to_string(&path).unwrap();
                 fs::write(&path, &text[..text.len() / 2]).unwrap();
@@ -357,7 +357,7 @@ impl Operator for Misbehave {
     }
 }
 
-/// Takes its time, in steps it can continue from.
+/// Takes a while, in steps, and can resume after each.
 pub struct Slow;
 
 #[derive(Serialize, Deserialize)]
@@ -406,7 +406,7 @@ impl Operator for Slow {
     }
 }
 
-/// Reports a loss at every step, and a score at every fifth; goes on from its last fifth step.
+/// Reports a loss at every step and a score at every fifth; resumes from the last fifth step.
 pub struct Fit;
 
 #[derive(Serialize, Deserialize)]

@@ -33,7 +33,7 @@ fn a_script_is_given_whatever_its_name_and_one_that_is_not_is_named() {
         text.contains(hint) && text.contains("under `files`"),
         "{text}"
     );
-    // With a change of the script the stage runs again.
+    // When the script changes, the stage runs again.
     fs::write(dir.path().join("my script (1).sh"), format!("{script}\n")).unwrap();
     let again = run("[sh, \"my script (1).sh\"]");
     assert!(

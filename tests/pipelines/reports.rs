@@ -1,4 +1,4 @@
-//! Pages of runs: well-formed, complete, and in need of nothing else.
+//! Report pages: well-formed, complete and self-contained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{gfm_pipe, run};
 
-/// Calls a verb that writes a page, and returns the page.
+/// Runs a command that writes a page, and returns the page.
 fn page(verb: &[&str], store: &Path, file: &Path) -> String {
     let mut args = verb.to_vec();
     args.extend(["--store", store.to_str().unwrap()]);
@@ -18,7 +18,7 @@ fn page(verb: &[&str], store: &Path, file: &Path) -> String {
     fs::read_to_string(file).unwrap()
 }
 
-/// A page is written as XML would be, so that a mark left open is found.
+/// Parses a page as XML, so that an element left open is found.
 fn parsed(page: &str) -> Document<'_> {
     let options = ParsingOptions {
         allow_dtd: true,
@@ -36,7 +36,7 @@ fn text(node: &Node<'_, '_>) -> String {
     texts.filter_map(|n| n.text()).collect()
 }
 
-/// What holds for every page.
+/// Checks what must be true of every page.
 fn is_sound(page: &str) {
     let doc = parsed(page);
     let mut ids = BTreeSet::new();
@@ -97,7 +97,7 @@ fn is_sound(page: &str) {
     }
 }
 
-/// The label and value of the card's figure, and the names of its facts.
+/// The label and the value of the card's figure, and the names of its facts.
 fn card(html: &str) -> (String, String, Vec<String>) {
     let doc = parsed(html);
     let class = |name: &str| {
@@ -109,7 +109,7 @@ fn card(html: &str) -> (String, String, Vec<String>) {
     (class("label"), class("figure"), facts)
 }
 
-/// recall@5 of the first ranker over all questions, as the table has it.
+/// recall@5 of the first ranker over all questions, from the metrics table.
 fn recall(store: &Path) -> f64 {
     let store = store.to_str().unwrap();
     let out = gfm_pipe(&["show", "evaluate.metrics", "--json", "--store", store]);
@@ -177,8 +177,8 @@ fn a_run_becomes_a_page() {
     let facts = ["Best baseline", "Ceiling", "Audit of the data", "Run"];
     assert_eq!(shown.2, facts);
     assert!(!html.contains("Not shown"));
-    // The family set has eight test questions, and questions of other families' members cannot be
-    // taken for theirs.
+    // The family set has eight test questions. Questions about other families' members must not be
+    // taken for its own.
     let questions = all(&doc, "details");
     let asked = questions
         .iter()
@@ -194,7 +194,7 @@ fn a_run_becomes_a_page() {
         assert!(body.contains(said), "{said}");
     }
 
-    // What is there is not overwritten unasked.
+    // An existing file is not overwritten without `--force`.
     let again = gfm_pipe(&[
         "report",
         "-o",
@@ -206,14 +206,14 @@ fn a_run_becomes_a_page() {
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(said.contains("--force"), "{said}");
 
-    // The same of a run in which everything was cached.
+    // The same checks for a run in which everything was cached.
     let cached = run(store.path(), &[]);
     assert_eq!(cached["evaluate"]["status"], "cached");
     let html = page(&["report", "-o", to, "--force"], store.path(), &file);
     is_sound(&html);
     assert_eq!(card(&html), shown);
 
-    // Without artifacts the page says what is gone.
+    // When artifacts are gone, the page says which.
     fs::remove_dir_all(store.path().join("objects")).unwrap();
     let html = page(&["report", "-o", to, "--force"], store.path(), &file);
     is_sound(&html);

@@ -1,4 +1,4 @@
-//! Toy operators for tests of the loader: every form of port and parameter, nothing that runs.
+//! Toy operators for tests of the loader: every kind of port and parameter, but nothing that runs.
 
 use gfm_pipe_api::kind::{ColType, col};
 use gfm_pipe_api::{
@@ -54,7 +54,7 @@ pub static MODEL: Kind = Kind {
 static COUNTS_ONLY: &[&Kind] = &[&COUNTS];
 static MODEL_ONLY: &[&Kind] = &[&MODEL];
 
-/// Parameters of toy operators are not looked into, but a test may make `Train` check them.
+/// Parameters of toy operators are not validated, but a test may make `Train` validate them.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Any(Value);
@@ -242,7 +242,6 @@ toy!(
     }
 );
 
-/// All toy operators.
 pub fn ops() -> Vec<OpEntry> {
     vec![
         OpEntry::of::<Words>(),

@@ -1,10 +1,10 @@
-//! What a table holds, in a form that is equal wherever the table is made.
+//! The content of a table, in a form that is equal on whatever machine the table is made.
 //!
-//! Not the bytes of its file, which change with the Parquet writer. Integers, texts and lengths are
-//! digested exactly. Floats are not: a CPU with other vector instructions rounds otherwise. Of a
-//! column of floats its length as a vector is kept and its sums under eight fixed random signs. The
-//! sums of two columns differ by about the length of the columns' difference, so that comparing
-//! nine numbers compares all of them.
+//! The bytes of its file would not do: they change with the Parquet writer. Integers, texts and
+//! lengths are digested exactly. Floats are not, because a CPU with other vector instructions
+//! rounds differently. For a column of floats, its length as a vector and its sums under eight
+//! fixed random sign patterns are kept. The sums of two columns differ by about the length of the
+//! columns' difference, so comparing these nine numbers amounts to comparing all values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,25 +13,25 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
 
-/// Relative difference of two columns of floats that are the same but for rounding. With every
-/// product and every sum of messages changed at random by up to 1.2e-7 of the row's largest value,
-/// no column moved by more than 4e-6.
+/// Largest relative difference of two float columns that still counts as rounding. When every
+/// product and every sum of messages was changed at random by up to 1.2e-7 of the row's largest
+/// value, no column moved by more than 4e-6.
 pub const TOLERANCE: f64 = 1e-4;
 
 const SIGNS: usize = 8;
 
-/// A table.
+/// The content of one table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     pub rows: usize,
-    /// Digest of every value that is not a float, and of the number and places of floats.
+    /// Digest of all values that are not floats, and of the number and positions of the floats.
     pub exact: String,
-    /// Columns of floats.
+    /// Sketches of the float columns, by column name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floats: BTreeMap<String, Sketch>,
 }
 
-/// A column of floats.
+/// A short summary of a column of floats.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sketch {
@@ -63,7 +63,7 @@ impl Content {
         }
     }
 
-    /// What differs from an earlier one; nothing when only rounding does.
+    /// What differs from an earlier content; `None` if at most rounding does.
     pub fn differs(&self, then: &Content) -> Option<String> {
         if self.rows != then.rows {
             return Some(format!("{} rows -> {}", then.rows, self.rows));
@@ -90,7 +90,7 @@ impl Sketch {
         self.seen += 1;
     }
 
-    /// About how far two columns are from each other, as a part of their length.
+    /// The approximate distance of two columns, relative to their length.
     pub fn distance(&self, other: &Sketch) -> f64 {
         let scale = self.length.max(other.length);
         let pairs = self.sums.iter().zip(&other.sums);
@@ -136,7 +136,7 @@ impl TryFrom<String> for Sketch {
     }
 }
 
-/// The finaliser of splitmix64: bits that have nothing to do with those of the neighbours.
+/// The finaliser of splitmix64: neighbouring inputs give unrelated bits.
 pub fn scrambled(n: u64) -> u64 {
     let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -144,7 +144,7 @@ pub fn scrambled(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Types under names of our own: Arrow's change with its version.
+/// Our own names of types, because Arrow's names change between versions.
 fn kind(ty: &DataType) -> String {
     match ty {
         DataType::Boolean => "bool".to_owned(),
@@ -199,7 +199,7 @@ fn value(hasher: &mut blake3::Hasher, sketch: &mut Sketch, array: &dyn Array, ro
     }
 }
 
-/// Values that are not numbers cannot be summed: they are digested.
+/// Values that are not finite cannot be summed, so they are digested.
 fn float(hasher: &mut blake3::Hasher, sketch: &mut Sketch, x: f64) {
     if x.is_finite() {
         sketch.add(x);

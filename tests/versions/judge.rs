@@ -1,4 +1,4 @@
-//! What a difference between two makings of an operator's output means for its VERSION.
+//! Decides what a difference between two outputs of an operator means for its VERSION.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,33 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 
-/// Every operator's output, by operator.
+/// The recorded output of every operator, by operator name.
 pub type Golden = BTreeMap<String, Operator>;
 
-/// An operator.
+/// One operator with its stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Operator {
     pub version: u32,
     pub stages: BTreeMap<String, Stage>,
 }
 
-/// A stage of it.
+/// One stage that uses the operator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Digest of what its key is made of, without the version and without what its inputs hold.
+    /// Digest of what its key is made of, except the version and the content of its inputs.
     pub given: String,
-    /// Stages its inputs come from.
+    /// The stages that its inputs come from.
     pub inputs: BTreeSet<String>,
     /// Its output, by `PORT.TABLE`.
     pub tables: BTreeMap<String, Content>,
 }
 
-/// What is to be done about a stage.
+/// What has to be done about a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
-    /// The same key has another output: caches would return the old one for ever.
+    /// The same key has another output: VERSION was not raised, and caches would return the old
+    /// output for ever.
     Forgotten(String),
-    /// VERSION, parameters, files or inputs changed: the golden is to be written anew.
+    /// VERSION, parameters, files or inputs changed: the golden file must be rewritten.
     Stale(String),
 }
 
@@ -54,7 +55,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a stage's output differs in.
+/// The first difference between two outputs of a stage.
 fn difference(now: &Stage, then: &Stage) -> Option<String> {
     if !now.tables.keys().eq(then.tables.keys()) {
         return Some("it has other tables".to_owned());
@@ -66,15 +67,15 @@ fn difference(now: &Stage, then: &Stage) -> Option<String> {
     })
 }
 
-/// Compares all operators with how they were. Nothing found means that every VERSION tells the
-/// truth.
+/// Compares all operators with their recorded output. An empty result means that every VERSION is
+/// right.
 pub fn judge(then: &Golden, now: &Golden) -> Vec<Finding> {
     let stages = |all: &Golden| -> BTreeMap<String, Stage> {
         let stages = all.values().flat_map(|o| o.stages.clone());
         stages.collect()
     };
     let before = stages(then);
-    // A stage whose input is another one may give something else: nothing is known about its
+    // When an input of a stage has changed, its output may change too, which says nothing about its
     // operator.
     let moved: BTreeSet<String> = stages(now)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Finding the artifact that was asked for, and what it was made from.
+//! Finds the artifact that was asked for, and what it was made from.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,17 +17,17 @@ use crate::store::{Manifest, Store, TableEntry};
 use crate::ui::Out;
 use gfm_pipe_api::shell;
 
-/// What stages left, and what each of them was connected to: of a run, or of a pipeline as it is
-/// now.
+/// The manifests of stages, and what each stage was connected to: taken from a run, or from a
+/// pipeline file as it is now.
 pub struct Source {
     manifests: BTreeMap<String, Manifest>,
     inputs: BTreeMap<String, Vec<(String, String)>>,
-    /// How to compute a stage of it.
+    /// The command that computes its stages.
     command: String,
 }
 
 impl Source {
-    /// The stages as a pipeline file describes them now, up to one.
+    /// The stages as a pipeline file describes them now, up to a given one.
     pub fn described(
         common: &Common,
         file: &Path,
@@ -69,9 +69,9 @@ impl Source {
         })
     }
 
-    /// The stages as a run left them. Where no run is named, it is the latest one that ended; or,
-    /// where that one left the stage out, the latest run of its pipeline that did not, which is
-    /// said.
+    /// The stages as a run left them. If no run is named, the latest run that ended is used; if
+    /// that one left the stage out, the latest run of the same pipeline that has it, with a note to
+    /// the user.
     pub fn stored(stage: &str, run: Option<&str>, store: &Store, err: &Out) -> CliResult<Self> {
         let runs = all(store, err)?;
         let journal = match run {
@@ -95,7 +95,7 @@ impl Source {
             ),
         };
         match other {
-            // Only what was left out on purpose is still what it was.
+            // Another run's result is a substitute only if this run left the stage out on purpose.
             Some(other) if run.is_none() && record.status == StageStatus::Skipped => {
                 err.line(&format!("note: {why}: this is of run {}", other.run));
                 Ok(Source::of_run(store, other))
@@ -127,7 +127,7 @@ impl Source {
         }
     }
 
-    /// What a stage left.
+    /// The manifest of a stage.
     pub fn manifest(&self, stage: &str) -> CliResult<&Manifest> {
         self.manifests.get(stage).ok_or_else(|| {
             CliError::usage(format!("`{stage}` has no artifacts in the store any more")).hint(
@@ -140,18 +140,18 @@ impl Source {
         })
     }
 
-    /// The stages and ports a stage takes from.
+    /// The stages and ports that a stage takes inputs from.
     pub fn inputs(&self, stage: &str) -> &[(String, String)] {
         self.inputs.get(stage).map_or(&[], Vec::as_slice)
     }
 
-    /// The kind of artifact at a port.
+    /// The kind of the artifact at a port.
     pub fn kind(&self, stage: &str, port: &str) -> Option<&str> {
         let port = self.manifests.get(stage)?.ports.get(port)?;
         Some(&port.kind)
     }
 
-    /// The ports of a stage.
+    /// The output ports of a stage.
     pub fn ports(&self, stage: &str) -> Vec<&str> {
         let ports = self.manifests.get(stage).map(|m| m.ports.keys());
         ports.into_iter().flatten().map(String::as_str).collect()
@@ -162,7 +162,7 @@ fn has_result(record: &StageRecord) -> bool {
     record.key.is_some() && !record.outputs.is_empty()
 }
 
-/// What a run says of a stage.
+/// The record of a stage in a run's journal.
 fn record<'a>(journal: &'a JournalFile, stage: &str, named: bool) -> CliResult<&'a StageRecord> {
     let found = journal.stages.iter().find(|s| s.name == stage);
     found.ok_or_else(|| {
@@ -187,7 +187,7 @@ fn record<'a>(journal: &'a JournalFile, stage: &str, named: bool) -> CliResult<&
     })
 }
 
-/// The latest other run of the same pipeline that has a result of a stage, which is still there.
+/// The latest other run of the same pipeline that has a result of this stage still in the store.
 fn elsewhere<'a>(
     runs: &'a [PastRun],
     not: &JournalFile,
@@ -203,7 +203,7 @@ fn elsewhere<'a>(
     })
 }
 
-/// The table that is meant: its port, the port's kind, and the table itself.
+/// The table that the user meant: its port, the port's kind, and its entry.
 pub fn pick<'a>(
     manifest: &'a Manifest,
     stage: &str,

@@ -19,7 +19,7 @@ use crate::spec::split_port;
 use crate::store::Store;
 use crate::ui::{self, Out};
 
-/// Rows shown to people unless `-n` says otherwise.
+/// Number of rows shown to people without `-n`.
 const ROWS: u64 = 20;
 
 /// Arguments of `show`.
@@ -66,7 +66,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whether the table is shown as it lies in its file.
+    /// Whether the table is shown unchanged.
     fn is_plain(&self) -> bool {
         !self.names && self.filters.is_empty() && self.columns.is_empty() && self.sort.is_empty()
     }
@@ -130,7 +130,7 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     print(&cells, found.total, limit, out)
 }
 
-/// Prints rows of cells, the head first, and how many more there are.
+/// Prints rows of cells, the header first, and how many more rows there are.
 fn print(cells: &[Vec<String>], total: u64, limit: u64, out: &Out) -> CliResult<()> {
     for line in ui::table(cells, usize::MAX) {
         out.line(&line);
@@ -153,7 +153,7 @@ fn print_json(batches: &[RecordBatch], out: &Out) -> CliResult<()> {
         .and_then(|()| writer.finish())
         .map_err(|e| CliError::failed(format!("failed to write JSON: {e}")))?;
     drop(writer);
-    // An array without rows is still an array.
+    // Without rows, the writer writes nothing; an empty array is needed.
     if text.is_empty() {
         text.extend_from_slice(b"[]");
     }

@@ -1,8 +1,9 @@
 //! Names in place of ids.
 //!
-//! A column of ids says of which kind of artifact (`Column::id_of`); which artifact that is follows
-//! from what the stage, and the stages before it, were connected to. Where two of that kind are
-//! equally near, it is not known which one is meant, and ids stay.
+//! A column of ids declares the kind of artifact that the ids refer to (`Column::id_of`). Which
+//! artifact of that kind it is follows from what the stage, and the stages before it, were
+//! connected to. If two artifacts of that kind are equally near, it is unclear which one is meant,
+//! and the ids stay.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,21 +22,21 @@ use crate::cli::error::{CliError, CliResult};
 use crate::store::Store;
 use crate::ui::Out;
 
-/// Names by column.
+/// The names to show, by column.
 #[derive(Default)]
 pub struct Names(HashMap<String, Arc<Dictionary>>);
 
-/// What ids of one artifact stand for.
+/// Maps the ids of one artifact to names.
 enum Dictionary {
-    /// Ids are rows.
+    /// Ids are row numbers.
     Rows(StringArray),
-    /// Ids are texts themselves.
+    /// Ids are texts.
     Texts(HashMap<String, String>),
 }
 
 impl Names {
-    /// Reads the names that columns of a table stand for. Ids without a name are
-    /// reported, and shown as they are.
+    /// Reads the names for the id columns of a table. Columns whose names cannot be found are
+    /// reported and keep their ids.
     pub fn read(
         spec: &TableSpec,
         source: &Source,
@@ -69,7 +70,7 @@ impl Names {
         Ok(out)
     }
 
-    /// The schema of tables after [`Names::apply`].
+    /// The schema of a table after [`Names::apply`].
     pub fn schema(&self, schema: &SchemaRef) -> SchemaRef {
         let fields = schema.fields().iter().map(|f| {
             let named = self.0.contains_key(f.name());
@@ -85,7 +86,7 @@ impl Names {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// Puts names in the place of ids.
+    /// Replaces ids by names.
     pub fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let schema = batch.schema();
         let columns = schema.fields().iter().zip(batch.columns());
@@ -127,7 +128,7 @@ impl Dictionary {
         }
     }
 
-    /// The name of a row; of one that is not there, its number.
+    /// The name in a row; if there is no such row, the id itself.
     fn row(&self, id: u32) -> String {
         match self {
             Dictionary::Rows(names) if (id as usize) < names.len() => {
@@ -138,8 +139,8 @@ impl Dictionary {
     }
 }
 
-/// The artifact of a kind that is nearest to a port: of the stage itself, else of what it takes,
-/// else of the stages these come from and what those take, and so on.
+/// The artifact of this kind that is nearest to a port: one of the stage itself, else one it takes
+/// as input, else one of the stages that those come from, and so on.
 fn artifact(source: &Source, of: &str, port: &str, kind: &str) -> Result<(String, String), String> {
     let mut near: BTreeSet<(String, String)> = BTreeSet::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
@@ -178,7 +179,7 @@ fn artifact(source: &Source, of: &str, port: &str, kind: &str) -> Result<(String
     Err(format!("nothing that {of}.{port} was made from has them"))
 }
 
-/// The names of an artifact.
+/// Reads the names of an artifact.
 fn dictionary(
     source: &Source,
     stage: &str,

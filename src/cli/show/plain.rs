@@ -1,4 +1,4 @@
-//! Tables as cells of text.
+//! Turns tables into cells of text.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::table;
 
-/// Longest cell shown to people, in characters.
+/// Maximum length of a cell shown to people, in characters.
 const CELL: usize = 60;
 
 pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The first rows of an object as cells, head first.
+/// The first rows of an object as cells, the header first.
 pub fn read_cells(path: &Path, rows: u64) -> Result<Vec<Vec<String>>, AnyError> {
     #[cfg(feature = "frames")]
     if let Some(cells) = frames::read_cells(path, rows)? {
@@ -35,7 +35,7 @@ pub fn read_cells(path: &Path, rows: u64) -> Result<Vec<Vec<String>>, AnyError> 
     cells(&schema, &batches)
 }
 
-/// Rows as cells, head first.
+/// Rows as cells, the header first.
 pub fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, AnyError> {
     let head = schema.fields().iter().map(|f| f.name().clone()).collect();
     let mut out: Vec<Vec<String>> = vec![head];
@@ -54,8 +54,8 @@ pub fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Vec<Stri
     Ok(out)
 }
 
-/// A value on one line, cut where it is long; invisible characters, and those that change the
-/// direction of others, are written out.
+/// A value on one line, shortened if it is long. Invisible characters, and those that change the
+/// direction of text, are escaped.
 fn cell(text: &str) -> String {
     let short: String = text.chars().take(CELL).collect();
     if text.chars().nth(CELL).is_none() {
@@ -65,7 +65,7 @@ fn cell(text: &str) -> String {
     format!("{}…", one_line(&short[..kept]))
 }
 
-/// With polars only the rows asked for are decoded, and long lists are abbreviated.
+/// With polars, only the requested rows are decoded, and long lists are abbreviated.
 #[cfg(feature = "frames")]
 mod frames {
     use std::path::Path;
@@ -76,7 +76,7 @@ mod frames {
 
     use super::{AnyError, cell, table};
 
-    /// `None` for tables polars cannot hold in this build (fixed-size lists).
+    /// `None` for tables that polars cannot represent in this build (fixed-size lists).
     pub fn read_cells(path: &Path, rows: u64) -> Result<Option<Vec<Vec<String>>>, AnyError> {
         let schema = table::reader(path)?.schema();
         let vectors = schema
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(cell(&"é".repeat(60)), "é".repeat(60));
         let long = cell(&"é".repeat(61));
         assert_eq!(long, format!("{}…", "é".repeat(59)));
-        // What is cut is the text, not the escape of a character.
+        // The text is shortened before escaping, so no escape is cut in half.
         let last = format!("{}\u{1b}[2Jx", "a".repeat(58));
         assert_eq!(cell(&last), format!("{}\\u001b…", "a".repeat(58)));
     }

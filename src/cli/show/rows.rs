@@ -1,5 +1,5 @@
-//! Rows of a table that were asked for: those that match, in the order wanted, of the columns
-//! wanted.
+//! Selects the requested rows of a table: those that match, in the requested order, with the
+//! requested columns.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::names::Names;
 use super::plain::AnyError;
 use crate::cli::error::CliError;
 
-/// A condition on a row.
+/// A condition on rows: a column has a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     column: String,
@@ -31,7 +31,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From `COLUMN=VALUE`.
+    /// Parses `COLUMN=VALUE`.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((column, value)) if !column.trim().is_empty() => Ok(Filter {
@@ -51,7 +51,7 @@ pub struct SortKey {
 }
 
 impl SortKey {
-    /// From `COLUMN`, or `-COLUMN` for the largest first.
+    /// Parses `COLUMN`, or `-COLUMN` for the largest first.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (column, descending) = match text.trim().strip_prefix('-') {
             Some(column) => (column, true),
@@ -67,31 +67,31 @@ impl SortKey {
     }
 }
 
-/// What is asked of a table.
+/// Which rows to read from a table.
 pub struct Query<'a> {
     /// Conditions that must all hold.
     pub filters: &'a [Filter],
-    /// Columns in order; none: all of them.
+    /// Columns in the requested order; empty for all.
     pub columns: &'a [String],
-    /// What to sort by, the most important first; none: as in the file.
+    /// Columns to sort by, the most important first; empty for the order of the file.
     pub sort: &'a [SortKey],
-    /// At most this many rows.
+    /// Maximum number of rows to return.
     pub limit: u64,
 }
 
 /// The rows found.
 pub struct Found {
-    /// Their columns.
+    /// The schema of the returned rows.
     pub schema: SchemaRef,
-    /// The rows within the limit.
+    /// The matching rows, up to the limit.
     pub batches: Vec<RecordBatch>,
-    /// How many match.
+    /// Number of all matching rows.
     pub total: u64,
 }
 
-/// Why there are none.
+/// Why a query failed.
 pub enum Refused {
-    /// The question does not fit the table.
+    /// The query does not fit the table.
     Query(CliError),
     /// The table cannot be read.
     File(AnyError),
@@ -103,7 +103,7 @@ impl<E: Into<AnyError>> From<E> for Refused {
     }
 }
 
-/// Reads the rows asked for, with names in place of ids.
+/// Reads the requested rows, with names in place of ids.
 pub fn read(path: &Path, query: &Query<'_>, names: &Names) -> Result<Found, Refused> {
     let reader = table::reader(path)?;
     let schema = names.schema(&reader.schema());
@@ -139,7 +139,7 @@ pub fn read(path: &Path, query: &Query<'_>, names: &Names) -> Result<Found, Refu
             batch = filter_record_batch(&batch, &condition.holds(&batch)?)?;
         }
         total += batch.num_rows() as u64;
-        // Which rows come first is known only when all are.
+        // With sorting, which rows come first is known only when all have been read.
         if sort.is_empty() {
             batch = batch.slice(0, batch.num_rows().min(limit - kept));
             batch = batch.project(&wanted)?;
@@ -160,7 +160,8 @@ pub fn read(path: &Path, query: &Query<'_>, names: &Names) -> Result<Found, Refu
     })
 }
 
-/// The first rows by these columns; equal ones in the order of the file, missing values last.
+/// The first rows when sorted by these columns. Equal rows keep the order of the file; missing
+/// values come last.
 fn sorted(
     batch: &RecordBatch,
     by: &[(usize, bool)],
@@ -187,7 +188,7 @@ fn sorted(
     take_record_batch(batch, &indices)
 }
 
-/// Where a column is.
+/// The index of a column.
 fn position(schema: &SchemaRef, name: &str) -> Result<usize, Refused> {
     schema.index_of(name).map_err(|_| {
         let known: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
@@ -199,7 +200,7 @@ fn position(schema: &SchemaRef, name: &str) -> Result<usize, Refused> {
     })
 }
 
-/// A condition with its value in the column's type.
+/// A condition whose value was converted to the column's type.
 struct Condition {
     column: usize,
     value: Scalar<ArrayRef>,
@@ -243,8 +244,8 @@ impl Condition {
         })
     }
 
-    /// For each row, whether it has the value, or a list with it. Rows with a missing value are
-    /// left out.
+    /// For each row, whether the column has the value, or is a list that contains it. Rows with a
+    /// missing value do not match.
     fn holds(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let column = batch.column(self.column);
         let (items, ends): (_, Vec<(usize, usize)>) = match column.data_type() {
@@ -260,7 +261,7 @@ impl Condition {
     }
 }
 
-/// The items of all lists, and where each list begins and ends.
+/// The items of all lists, and where each list begins and ends among them.
 fn ends<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> (&ArrayRef, Vec<(usize, usize)>) {
     let ends = lists.offsets().windows(2);
     let ends = ends.map(|w| (w[0].as_usize(), w[1].as_usize()));
@@ -274,7 +275,7 @@ mod tests {
     use arrow::array::{Float32Array, ListArray, UInt32Array};
     use arrow::datatypes::{Field, Schema, UInt32Type};
 
-    /// Two batches' worth of rows in one file.
+    /// A file with enough rows for two batches.
     fn file() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.parquet");
@@ -356,7 +357,7 @@ mod tests {
             (&["of=2"], vec![0, 3]),
             (&["of=1"], vec![0]),
             (&["name=c"], vec![]),
-            // A missing value is equal to nothing.
+            // A missing value equals nothing.
             (&["name="], vec![]),
         ] {
             let total = ids.len() as u64;

@@ -6,17 +6,17 @@ use super::figure;
 use crate::report::summary::Summary;
 use crate::ui;
 
-/// A share of questions that cannot be asked above which something is wrong with the data.
+/// If more than this share of questions cannot be asked, something is wrong with the data.
 const UNASKED: f64 = 0.1;
-/// A gap to the ceiling that is worth looking into.
+/// A gap to the ceiling that is worth investigating.
 const GAP: f64 = 0.05;
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Advice {
-    /// What.
+    /// What to do.
     pub text: String,
-    /// What to type for it.
+    /// The command for it, if there is one.
     pub command: Option<String>,
 }
 
@@ -29,8 +29,8 @@ impl Advice {
     }
 }
 
-/// What follows from an evaluation. Where its operator `remarked` on the result, what beats the
-/// model was said there.
+/// Advice that follows from an evaluation. If its operator `remarked` on the result, that a system
+/// beats the model was already said there.
 pub(super) fn advice(s: &Summary, remarked: bool) -> Vec<Advice> {
     let mut out = Vec::new();
     let system = &s.system.name;

@@ -1,4 +1,4 @@
-//! The card of runs of every kind.
+//! Tests of the card, with runs of every kind.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -123,7 +123,7 @@ fn one_evaluation_is_a_figure_with_what_to_compare_it_with() {
         got.facts[1].about,
         "what a perfect ranking reaches; model (idf_topk) has 90 % of it"
     );
-    // The ceiling is far, and the data was not audited.
+    // The ceiling is far away, and the data was not audited.
     let next = advice_of(&got);
     assert!(
         next[0].0.starts_with("Look at the questions of d, test"),
@@ -173,7 +173,7 @@ fn several_evaluations_are_lines() {
         (got.lines[1].stage.as_str(), got.lines[1].verdict),
         ("evaluate[1]", "better")
     );
-    // What is to be said of all of them is said once.
+    // Advice that applies to all evaluations is given only once.
     assert_eq!(
         got.next
             .iter()
@@ -236,7 +236,7 @@ fn a_failed_run_says_first_what_failed() {
     assert_eq!(got.facts.last().unwrap().tone, "bad");
     let next = advice_of(&got);
     assert!(next[0].0.starts_with("Correct what failed"), "{next:?}");
-    // Nothing about an evaluation that could not be reached.
+    // There is no advice about an evaluation that the run could not reach.
     assert!(
         !next.iter().any(|n| n.0.contains("left the evaluation out")),
         "{next:?}"

@@ -1,10 +1,10 @@
-//! Numbers of things.
+//! Bar charts of counts.
 
 use super::{Row, Track};
 use crate::report::svg::scale::label;
 use crate::ui::count;
 
-/// The rows in the order given, bars from 0.
+/// One bar per row, in the order given, starting at 0.
 pub fn draw(title: &str, rows: &[(String, u64)]) -> String {
     let most = rows.iter().map(|r| r.1).max().unwrap_or(0);
     let track = Track::new(most.max(1) as f64, 4, label);

@@ -1,22 +1,23 @@
-//! Values with their intervals, and a line for what can be reached.
+//! Values with their intervals, and a line for the ceiling.
 
 use super::{Row, Track};
 use crate::report::svg::scale::label;
 
-/// A system.
+/// A system's row.
 #[derive(Debug, Clone)]
 pub struct Bar {
     /// Its name.
     pub name: String,
     /// Its value.
     pub value: f64,
-    /// Its interval.
+    /// The interval of its value.
     pub interval: Option<(f64, f64)>,
-    /// Whether it stands out.
+    /// Whether it is highlighted.
     pub main: bool,
 }
 
-/// The rows, from 0 to 1 or as far as they go; `ceiling` is a line through all of them.
+/// The rows, on a scale from 0 to 1 or narrower if no value goes that far; `ceiling` draws a line
+/// through all of them.
 pub fn draw(title: &str, bars: &[Bar], ceiling: Option<f64>) -> String {
     let ends = bars.iter().flat_map(|b| {
         let (low, high) = b.interval.unwrap_or((b.value, b.value));

@@ -1,8 +1,8 @@
-//! Drawings with a row for each thing: its name, a track with marks, its value.
+//! Drawings with one row per item: its name, a track with marks, its value.
 //!
-//! They are elements of the page, not pictures: tracks take the width there is, while names and
-//! numbers keep their size, down to the screen of a phone. Marks are borders, which are printed and
-//! stay visible in forced colours.
+//! They are elements of the page, not pictures: tracks take the available width, while names and
+//! numbers keep their size, even on a phone. Marks are drawn as borders, because borders are
+//! printed and stay visible in forced colours.
 
 pub mod bars;
 pub mod intervals;
@@ -17,11 +17,11 @@ use super::svg::scale::Scale;
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// What stands behind its track.
+    /// The text after its track.
     pub value: String,
-    /// Class of the row: what it is, for colours.
+    /// CSS class of the row, which determines its colours.
     pub class: &'static str,
-    /// What is drawn in its track.
+    /// The marks drawn in its track, as HTML.
     marks: String,
 }
 
@@ -37,7 +37,7 @@ impl Row {
     }
 }
 
-/// From numbers to places in tracks.
+/// Maps numbers to positions in the tracks.
 pub struct Track {
     scale: Scale,
     ticks: Vec<(f64, String)>,
@@ -55,14 +55,14 @@ impl Track {
         }
     }
 
-    /// The place of a number, in per cent of a track.
+    /// The position of a number, in per cent of a track.
     fn at(&self, x: f64) -> f64 {
         self.scale.at(x).clamp(0.0, 100.0)
     }
 
-    /// Puts a mark at a number.
+    /// Adds a mark at a number.
     pub fn mark(&self, row: &mut Row, class: &str, x: f64) {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(
             row.marks,
             r#"<i class="{class}" style="left:{:.2}%"></i>"#,
@@ -70,7 +70,7 @@ impl Track {
         );
     }
 
-    /// Puts a mark over a stretch.
+    /// Adds a mark over a range.
     pub fn stretch(&self, row: &mut Row, class: &str, (from, to): (f64, f64)) {
         let (from, to) = (self.at(from), self.at(to));
         let _ = write!(
@@ -80,8 +80,8 @@ impl Track {
         );
     }
 
-    /// The drawing. `title` is read out in its place; `line` is a number that all tracks are marked
-    /// at.
+    /// The drawing. `title` is read out in its place by screen readers; `line` is a number that is
+    /// marked in all tracks.
     pub fn draw(&self, kind: &str, title: &str, rows: &[Row], line: Option<f64>) -> String {
         let title = Escaped(title);
         let mut out = format!(r#"<div class="rows {kind}" role="img" aria-label="{title}">"#);

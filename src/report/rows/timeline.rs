@@ -1,12 +1,12 @@
-//! When stages ran.
+//! A timeline of stages.
 
 use super::{Row, Track};
 use crate::ui::duration;
 
-/// A stage in time.
+/// When a stage ran.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
     /// How it ended: ran, cached, failed, skipped.
     pub status: &'static str,
@@ -14,7 +14,7 @@ pub struct Span {
     pub at: (f64, f64),
 }
 
-/// One row a stage, in the order given.
+/// One row per stage, in the order given.
 pub fn draw(spans: &[Span]) -> String {
     let end = spans.iter().map(|s| s.at.1).fold(0.0, f64::max);
     let track = Track::new(end.max(1e-3), 4, duration);

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use super::scale::{Scale, label};
 use super::{Svg, text_width};
 
-/// Width and height of the drawing, the legend aside: about the width of a phone, where it is read
-/// without being much reduced.
+/// Width and height of the drawing without its legend, in pixels: about the width of a phone, so
+/// that it is hardly scaled down there.
 const SIZE: (f64, f64) = (440.0, 210.0);
-/// Room for labels: left, right, top, bottom.
+/// Space for labels: left, right, top, bottom.
 const ROOM: (f64, f64, f64, f64) = (56.0, 14.0, 8.0, 38.0);
-/// Height of a row of the legend.
+/// Height of a row of the legend, in pixels.
 const KEY: f64 = 17.0;
-/// Most points drawn of a line: more than there are pixels are not seen.
+/// Maximum number of points drawn per line: more than there are pixels could not be seen.
 const MOST: usize = 1200;
-/// Line styles of the style sheet.
+/// Number of line styles in the style sheet.
 const STYLES: usize = 6;
 
 /// A line.
@@ -22,11 +22,11 @@ const STYLES: usize = 6;
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// Its points, x ascending; points that are not numbers are left out.
+    /// Its points by increasing x; points that are not finite are left out.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines in one drawing, with a legend where there are several.
+/// Draws lines in one chart, with a legend if there are several.
 pub fn draw(title: &str, x_label: &str, series: &[Series]) -> String {
     let finite = |s: &Series| -> Vec<(f64, f64)> {
         let points = s.points.iter().copied();
@@ -65,7 +65,7 @@ pub fn draw(title: &str, x_label: &str, series: &[Series]) -> String {
             let _ = write!(path, "{:.1},{:.1} ", x.at(*a), y.at(*b));
         }
         match points.as_slice() {
-            // A single value does not make a line.
+            // A single point is drawn as a dot.
             [(a, b)] => svg.add(format_args!(
                 r#"<circle class="dot c{style}" cx="{:.1}" cy="{:.1}" r="3.5"/>"#,
                 x.at(*a),
@@ -93,7 +93,8 @@ pub fn draw(title: &str, x_label: &str, series: &[Series]) -> String {
     svg.finish("curves", &format!("{title}. {}", ends.join("; ")))
 }
 
-/// Places of the names of lines, and the rows they take; a single line needs none.
+/// Positions of the names in the legend, and the number of rows they take; a single line needs no
+/// legend.
 fn legend(series: &[Series]) -> (Vec<(f64, f64)>, usize) {
     if series.len() < 2 {
         return (Vec::new(), 0);
@@ -112,7 +113,7 @@ fn legend(series: &[Series]) -> (Vec<(f64, f64)>, usize) {
     (places, row + 1)
 }
 
-/// The points, or of very many the lowest and highest of each stretch: peaks stay.
+/// The points; if there are too many, the lowest and highest of each stretch, so that peaks stay.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= MOST {
         return points.to_vec();

@@ -1,35 +1,35 @@
-//! The stages of a pipeline and what they give each other, in layers from left to right.
+//! The stages of a pipeline and what they take from each other, in layers from left to right.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Escaped, Svg, text_width};
 
-/// Height of a box, and between boxes.
+/// Height of a box, and vertical space between boxes.
 const BOX: (f64, f64) = (38.0, 14.0);
-/// Between layers.
+/// Horizontal space between layers.
 const GAP: f64 = 46.0;
-/// Height of a line's place in a layer it passes.
+/// Height reserved for a line in a layer that it passes through.
 const LANE: f64 = 12.0;
-/// Times the order within layers is made better.
+/// Number of times the order within layers is improved.
 const SWEEPS: usize = 8;
 
 /// A stage.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Its second line.
+    /// The second line in its box.
     pub about: String,
-    /// ran, cached, failed, skipped.
+    /// `ran`, `cached`, `failed` or `skipped`.
     pub status: &'static str,
-    /// Where a click leads in the page.
+    /// The link that a click on it follows.
     pub link: String,
-    /// Places of the stages it takes from, in the list.
+    /// Indices of the nodes that it takes from.
     pub from: Vec<usize>,
 }
 
-/// The drawing. Nodes may take only from nodes that do not lead back to them.
+/// Draws the graph, which must have no cycles.
 pub fn draw(nodes: &[Node]) -> String {
     let layers = layers(nodes);
     let routed = Routed::new(nodes, &layers);
@@ -41,7 +41,8 @@ pub fn draw(nodes: &[Node]) -> String {
     };
     let tall = |l: &Vec<usize>| l.iter().map(height).sum::<f64>();
     let tallest = order.iter().map(tall).fold(0.0, f64::max) + BOX.1;
-    // Left edge, middle and width of every node; a line that passes a layer keeps its place there.
+    // Left edge, middle and width of every node; a line passing through a layer has a place there
+    // too.
     let mut at = vec![(0.0, 0.0, 0.0); routed.layer.len()];
     let mut x = 4.0;
     for layer in &order {
@@ -64,7 +65,7 @@ pub fn draw(nodes: &[Node]) -> String {
             let _ = if path.is_empty() {
                 write!(path, "M{x1:.1},{y1:.1}")
             } else {
-                // Straight through the layer it passes.
+                // Go straight through the layer.
                 write!(path, " L{x1:.1},{y1:.1}")
             };
             let (a, b) = (x1 + bend, x2 - bend);
@@ -92,11 +93,12 @@ pub fn draw(nodes: &[Node]) -> String {
     svg.finish("dag", &about)
 }
 
-/// The nodes, and one more wherever a line passes a layer, so that no line runs through a box.
+/// The nodes, plus an extra one wherever a line passes through a layer, so that no line crosses a
+/// box.
 struct Routed {
-    /// Layer of each; the first ones are the nodes.
+    /// The layer of each node; the pipeline's nodes come first, then the extra ones.
     layer: Vec<usize>,
-    /// What each line goes through, ends included.
+    /// The nodes that each line goes through, both ends included.
     ways: Vec<Vec<usize>>,
     from: Vec<Vec<usize>>,
     to: Vec<Vec<usize>>,
@@ -106,7 +108,7 @@ impl Routed {
     fn new(nodes: &[Node], layers: &[usize]) -> Self {
         let mut layer = layers.to_vec();
         let mut ways = Vec::new();
-        // All lines from a node share their way as far as it goes.
+        // Lines that start at the same node share their extra nodes.
         let mut lanes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for (i, n) in nodes.iter().enumerate() {
             for f in &n.from {
@@ -135,13 +137,13 @@ impl Routed {
     }
 }
 
-/// The layer of each node: one more than that of the last it takes from.
+/// The layer of each node: one more than the highest layer of the nodes it takes from.
 fn layers(nodes: &[Node]) -> Vec<usize> {
     fn layer(nodes: &[Node], i: usize, known: &mut BTreeMap<usize, usize>, depth: usize) -> usize {
         if let Some(l) = known.get(&i) {
             return *l;
         }
-        // A circle cannot come from a pipeline; a damaged journal shall not hang the report.
+        // A pipeline has no cycles, but a damaged journal must not hang the report.
         if depth > nodes.len() {
             return 0;
         }
@@ -159,8 +161,8 @@ fn layers(nodes: &[Node]) -> Vec<usize> {
         .collect()
 }
 
-/// The members of each layer, those near what they are connected with near to each other (the
-/// barycentre heuristic of Sugiyama, Tagawa and Toda 1981).
+/// The members of each layer, ordered so that connected nodes are near each other (the barycentre
+/// heuristic of Sugiyama, Tagawa and Toda 1981).
 fn ordered(routed: &Routed) -> Vec<Vec<usize>> {
     let count = routed.layer.iter().max().map_or(0, |l| l + 1);
     let mut order: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -232,7 +234,7 @@ mod tests {
 
     #[test]
     fn connected_stages_lie_side_by_side() {
-        // x takes from b, y from a: without looking, the lines would cross.
+        // x takes from b, and y from a: in the order of the list, the lines would cross.
         let nodes = [
             node("a", &[]),
             node("b", &[]),

@@ -1,8 +1,8 @@
-//! Drawings, as SVG text to be put into a page.
+//! Drawings as SVG text, to be put into a page.
 //!
-//! Colours are classes of the page's style sheet, so that a drawing follows light, dark and print;
-//! what a colour says is also said by a shape, a dash or a word. Every drawing has a title for
-//! readers of screens.
+//! Colours are classes of the page's style sheet, so that a drawing works in light mode, dark mode
+//! and print. Whatever a colour says is also said by a shape, a dash or a word. Every drawing has a
+//! title for screen readers.
 
 pub mod curves;
 pub mod dag;
@@ -10,7 +10,7 @@ pub mod scale;
 
 use std::fmt::{self, Write as _};
 
-/// Text fit for XML.
+/// A text escaped for XML.
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -21,7 +21,7 @@ impl fmt::Display for Escaped<'_> {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
-                // No character reference makes these XML.
+                // XML has no character reference for these.
                 c if c.is_control() && c != '\t' => f.write_char(' ')?,
                 c => f.write_char(c)?,
             }
@@ -30,7 +30,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A drawing under way.
+/// A drawing being built.
 pub struct Svg {
     body: String,
     width: f64,
@@ -38,7 +38,7 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// An empty one, of this size in CSS pixels.
+    /// An empty drawing of this size in CSS pixels.
     pub fn new(width: f64, height: f64) -> Self {
         Svg {
             body: String::new(),
@@ -49,18 +49,18 @@ impl Svg {
 
     /// Adds elements.
     pub fn add(&mut self, text: fmt::Arguments<'_>) {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = self.body.write_fmt(text);
     }
 
-    /// A line.
+    /// Adds a line.
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         self.add(format_args!(
             r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
         ));
     }
 
-    /// A text; `anchor` is start, middle or end.
+    /// Adds a text; `anchor` is `start`, `middle` or `end`.
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
         let text = Escaped(text);
         self.add(format_args!(
@@ -68,9 +68,10 @@ impl Svg {
         ));
     }
 
-    /// The drawing. `title` is read out in its place, or, where there are links in it, before them.
+    /// The finished drawing. Screen readers read out `title` in its place, or before its links if
+    /// it has any.
     pub fn finish(self, class: &str, title: &str) -> String {
-        // What is in a picture cannot be reached by readers of screens.
+        // Screen readers cannot reach links inside an image.
         let role = if self.body.contains("<a ") {
             "group"
         } else {
@@ -88,8 +89,8 @@ impl Svg {
     }
 }
 
-/// About as wide as a text of the page's small font is, in pixels: browsers' fonts differ, so boxes
-/// leave room.
+/// The approximate width of a text in the page's small font, in pixels. Fonts differ between
+/// browsers, so boxes leave room.
 pub fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * 7.2
 }

@@ -1,4 +1,4 @@
-//! From numbers to pixels, with ticks at round numbers.
+//! Maps numbers to pixels, with ticks at round numbers.
 
 /// A linear scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,8 +10,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// From a range of numbers to a range of pixels (which may run backwards). A range without
-    /// width gets some.
+    /// Maps a range of numbers to a range of pixels, which may run backwards. An empty range of
+    /// numbers is widened.
     pub fn new((low, high): (f64, f64), (from, to): (f64, f64)) -> Self {
         let (low, high) = if low.is_finite() && high.is_finite() {
             (low, high)
@@ -47,7 +47,7 @@ impl Scale {
     }
 }
 
-/// The nearest larger 1, 2 or 5 times a power of ten.
+/// The smallest number of the form 1, 2 or 5 times a power of ten that is not below `x`.
 fn step(x: f64) -> f64 {
     let power = 10f64.powf(x.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0]
@@ -56,7 +56,7 @@ fn step(x: f64) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// A tick's label: as short as tells ticks apart.
+/// A tick's label, just long enough to tell ticks apart.
 pub fn label(x: f64) -> String {
     if x == 0.0 {
         return "0".to_owned();
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(labels((0.93, 0.991)), ["0.94", "0.96", "0.98"]);
         assert_eq!(labels((0.0, 30_000.0)), ["0", "10k", "20k", "30k"]);
         assert_eq!(labels((-1.0, 3.0)), ["-1", "0", "1", "2", "3"]);
-        // Nothing to span, or no number at all.
+        // An empty range, and ranges that are not numbers.
         assert!(!labels((2.0, 2.0)).is_empty());
         assert!(!labels((f64::NAN, 1.0)).is_empty());
     }
