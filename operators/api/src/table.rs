@@ -17,7 +17,7 @@ use crate::nesting;
 pub const BATCH_ROWS: usize = 65_536;
 
 /// Approximate size of a row group in bytes. The writer holds one row group in memory, and a
-/// million vectors would take gigabytes.
+/// million vectors take about a gigabyte.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// A Parquet writer with the project's settings: zstd, and bytes that depend only on the batches
