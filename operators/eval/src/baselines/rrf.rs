@@ -1,15 +1,15 @@
 //! Reciprocal rank fusion: one ranking from several (Cormack, Clarke and Büttcher 2009).
 //!
-//! A document scores the sum of 1 / (60 + rank) over the systems, with one-based ranks. A system
-//! that could not be asked is left out.
+//! A document's score is the sum of 1 / (60 + rank) over the systems, with one-based ranks. A
+//! system that could not answer the question is left out.
 
 use crate::top;
 
 /// Dampens the first ranks; the paper's value.
 const DAMPING: f64 = 60.0;
 
-/// Fused scores of all documents, from the scores of each system; `None` when no system could be
-/// asked.
+/// Fused scores of all documents, from the scores of each system (`None` for a system that could
+/// not answer); `None` when no system could.
 pub fn fuse(systems: &[Option<&[f64]>]) -> Option<Vec<f64>> {
     let mut fused: Option<Vec<f64>> = None;
     for scores in systems.iter().flatten() {
