@@ -1,6 +1,6 @@
 //! Settings of a transformer in a pipeline.
 
-/// The settings that the pipeline gives besides the model.
+/// The settings of a pipeline besides the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// Scale vectors to norm 1, whatever the folder says.
