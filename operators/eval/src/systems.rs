@@ -57,7 +57,8 @@ pub static PPR: System = System {
     or_ports: None,
 };
 
-/// Reciprocal rank fusion: bm25 needs no port, and a second system makes a fusion.
+/// Reciprocal rank fusion. bm25 needs no port and always takes part, so the ports of one more
+/// system are enough.
 pub static RRF: System = System {
     name: "rrf",
     meaning: "reciprocal rank fusion of dense, bm25 and ppr, or of two of them where the ports of the third are not connected: sum of 1 / (60 + rank) (Cormack, Clarke and Büttcher 2009)",

@@ -3,7 +3,7 @@
 /// The settings of a pipeline besides the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// Scale vectors to norm 1, whatever the folder says.
+    /// Scale vectors to norm 1, whatever the folder's modules do.
     pub normalize: bool,
     /// Keep only this many numbers of a vector.
     pub truncate_dim: Option<usize>,

@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn hand_computed_scores() {
-        // First: 1, 0, 2. Second: 2, 1, 0. The third was not asked.
+        // First: 1, 0, 2. Second: 2, 1, 0. The third could not answer.
         let fused = fuse(&[Some(&[0.5, 0.9, 0.1]), Some(&[1.0, 2.0, 3.0]), None]).unwrap();
         let at = |a: f64, b: f64| 1.0 / (60.0 + a) + 1.0 / (60.0 + b);
         for (got, want) in fused.iter().zip([at(2.0, 3.0), at(1.0, 2.0), at(3.0, 1.0)]) {

@@ -38,7 +38,7 @@ pub struct Graph {
 /// Writes all tables except `rejects`.
 ///
 /// # Errors
-/// When there are more relations than ids, or the disk refuses.
+/// When there are more relations than ids, or writing fails.
 pub fn graph(
     ctx: &Context,
     graph: &Graph,
