@@ -73,7 +73,7 @@ pub struct Metric<'a> {
     pub step: u64,
     /// Name: `loss`, `valid:mrr`.
     pub name: &'a str,
-    /// Value.
+    /// The reported number.
     pub value: f64,
 }
 
@@ -140,7 +140,7 @@ pub type Environment = BTreeMap<OsString, OsString>;
 /// The meaning of a device's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// `auto`: the best there is.
+    /// `auto`: the best device available.
     Auto,
     /// `cpu`.
     Cpu,

@@ -117,7 +117,7 @@ impl Column {
     }
 }
 
-/// A column without missing values.
+/// Describes a column without missing values.
 pub const fn col(name: &'static str, ty: ColType, about: &'static str) -> Column {
     Column {
         name,
@@ -128,7 +128,7 @@ pub const fn col(name: &'static str, ty: ColType, about: &'static str) -> Column
     }
 }
 
-/// A column whose values may be missing.
+/// Describes a column whose values may be missing.
 pub const fn opt(name: &'static str, ty: ColType, about: &'static str) -> Column {
     Column {
         name,

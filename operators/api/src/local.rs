@@ -32,13 +32,13 @@ pub struct Collected {
 /// A [`Metric`] that owns its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnedMetric {
-    /// Epoch.
+    /// One-based epoch; 0 where there are none.
     pub epoch: u32,
     /// Steps taken.
     pub step: u64,
-    /// Name.
+    /// Name: `loss`, `valid:mrr`.
     pub name: String,
-    /// Value.
+    /// The reported number.
     pub value: f64,
 }
 

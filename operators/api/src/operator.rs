@@ -75,7 +75,7 @@ impl Accepts {
 /// An input port.
 #[derive(Debug, Clone)]
 pub struct InPort {
-    /// Name.
+    /// Name of the port.
     pub name: &'static str,
     /// Kinds it takes.
     pub accepts: Accepts,
@@ -105,7 +105,7 @@ impl InPort {
 /// An output port.
 #[derive(Debug, Clone)]
 pub struct OutPort {
-    /// Name.
+    /// Name of the port.
     pub name: &'static str,
     /// Kind of its artifacts.
     pub kind: &'static Kind,
@@ -134,7 +134,7 @@ pub struct Absent {
 }
 
 impl InputFile {
-    /// A file of the user's.
+    /// A file that must exist if it is `required`.
     pub fn new(path: impl Into<PathBuf>, required: bool) -> Self {
         InputFile {
             path: path.into(),
@@ -143,7 +143,8 @@ impl InputFile {
         }
     }
 
-    /// A file that [`Operator::fetch`] gets from elsewhere.
+    /// A required file that [`Operator::fetch`] may download; `absent` says what to do where it is
+    /// missing.
     pub fn elsewhere(path: impl Into<PathBuf>, absent: Absent) -> Self {
         InputFile {
             path: path.into(),
@@ -276,8 +277,7 @@ pub trait Operator: 'static {
     ) -> OpResult<Vec<String>> {
         Ok(Vec::new())
     }
-    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in
-    /// common.
+    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may share a folder.
     fn places(_params: &Self::Params) -> Vec<PathBuf> {
         Vec::new()
     }

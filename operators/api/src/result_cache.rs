@@ -224,7 +224,7 @@ impl New {
         self.bytes >= KEEP_BYTES || self.since.elapsed() >= KEEP_EVERY
     }
 
-    /// Writes them to `kept`; there are none afterwards.
+    /// Writes the entries to `kept`, and empties this list.
     ///
     /// # Errors
     /// When writing fails.

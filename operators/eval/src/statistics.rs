@@ -31,7 +31,7 @@ pub struct Interval {
 /// Selects the random streams of resamples and flips.
 #[derive(Debug, Clone, Copy)]
 pub struct Streams<'a> {
-    /// The user's seed.
+    /// The seed that the user set.
     pub seed: u64,
     /// What is resampled; different purposes draw different numbers.
     pub purpose: &'a str,

@@ -50,11 +50,11 @@ pub struct Claim {
 /// A rank, with what messages need to name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Rank.
+    /// Its number: 0 up to the number of ranks.
     pub rank: usize,
-    /// Host.
+    /// Name of its host.
     pub host: String,
-    /// Process id.
+    /// Id of its process.
     pub pid: u32,
 }
 

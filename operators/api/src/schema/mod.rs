@@ -31,9 +31,9 @@ pub enum Effect {
 /// A parameter.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// Key.
+    /// Name of the key.
     pub name: &'static str,
-    /// Type.
+    /// Type of its value.
     pub ty: Type,
     /// Default; `None` where the user must give a value.
     pub default: Option<Value>,
