@@ -28,7 +28,7 @@ pub struct TableFile {
     pub digest: String,
 }
 
-/// A stored table whose bytes are not those it was written with.
+/// A stored table whose bytes are not those that were written.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is damaged: it does not have the content it is named by", path.display())]
 pub struct DamagedTable {
@@ -37,11 +37,12 @@ pub struct DamagedTable {
 }
 
 impl TableFile {
-    /// Opens the file. Its bytes are compared with the digest first, so that nothing is computed
-    /// from, or printed of, a damaged table.
+    /// Opens the file. Its bytes are compared with the digest first, so that a damaged table is
+    /// never computed with or printed.
     ///
     /// # Errors
-    /// When it cannot be read; a [`DamagedTable`] inside when its bytes are not what was written.
+    /// When it cannot be read. The error contains a [`DamagedTable`] when its bytes are not what
+    /// was written.
     pub fn open(&self) -> io::Result<File> {
         let mut file = files::open(&self.path)?;
         let whole = file.metadata()?.len() == self.bytes && files::digest(&file)? == self.digest;
@@ -55,7 +56,7 @@ impl TableFile {
         Ok(file)
     }
 
-    /// The table batch by batch, from a file that was checked as [`TableFile::open`] does.
+    /// Reads the table batch by batch, after the check of [`TableFile::open`].
     ///
     /// # Errors
     /// See [`TableFile::open`]; and when it is not a Parquet file.
@@ -64,7 +65,7 @@ impl TableFile {
     }
 }
 
-/// What a port gave: tables of a known kind.
+/// The tables that a port returned, of a known kind.
 #[derive(Debug, Clone)]
 pub struct Artifact {
     /// Its kind.
@@ -176,10 +177,11 @@ fn reader_schema(reader: &ParquetRecordBatchReader) -> arrow::datatypes::SchemaR
     reader.schema()
 }
 
-/// Checks that embeddings were made from these texts, which `of` names.
+/// Checks that embeddings were made from these texts; `of` is the name of the texts' artifact, for
+/// messages.
 ///
 /// # Errors
-/// When they were not, or cannot be read.
+/// When they were made from other texts, or cannot be read.
 pub fn check_made_from<S: AsRef<str>>(
     embeddings: &Artifact,
     texts: impl IntoIterator<Item = S>,
@@ -199,7 +201,7 @@ pub fn check_made_from<S: AsRef<str>>(
     )
 }
 
-/// Digest of a sequence of texts, hex: ties vectors to the table they were made from.
+/// Digest of a sequence of texts, hex. Embeddings store it to name the texts they were made from.
 pub fn texts_digest<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
     let mut hasher = blake3::Hasher::new();
     for t in texts {

@@ -2,7 +2,7 @@
 //!
 //! k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5)) with N documents of which n have the
 //! token. A token is a run of alphanumeric characters, lower-cased; there is no stemming and no
-//! stop list. A token that the question repeats counts as often as it is there.
+//! stop list. A token that occurs several times in the question counts that many times.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ const B: f64 = 0.75;
 /// An inverted index.
 pub struct Bm25 {
     tokens: HashMap<String, usize>,
-    /// For each token its documents, ascending, with the number of occurrences.
+    /// For each token, the documents that contain it, ascending, with its number of occurrences.
     postings: Vec<Vec<(u32, u32)>>,
     lengths: Vec<f64>,
     mean_length: f64,
@@ -54,7 +54,7 @@ impl Bm25 {
         index
     }
 
-    /// Scores of all documents for a question.
+    /// The score of every document for a question, by document id.
     pub fn scores(&self, question: &str) -> Vec<f64> {
         let mut scores = vec![0.0; self.lengths.len()];
         let all = self.lengths.len() as f64;

@@ -27,7 +27,7 @@ fn typed<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> OpResult
 /// A text column.
 ///
 /// # Errors
-/// When it is missing or of another type (so for all functions here).
+/// When it is missing or of another type, as for all functions here.
 pub fn text<'a>(batch: &'a RecordBatch, name: &str) -> OpResult<&'a StringArray> {
     typed(batch, name)
 }
@@ -144,8 +144,8 @@ pub fn large_list_f32(batch: &RecordBatch, name: &str) -> OpResult<Vec<Vec<f32>>
 /// A column of vectors: their length and all values, row-major.
 ///
 /// # Errors
-/// See [`text`]; or when a value is NaN or infinite: whatever is computed with it would be, too, or
-/// hide it.
+/// See [`text`]; or when a value is NaN or infinite: results computed with it would be NaN too, or
+/// hide that it was.
 pub fn vectors(batch: &RecordBatch, name: &str) -> OpResult<(usize, Vec<f32>)> {
     let list: &FixedSizeListArray = typed(batch, name)?;
     let dim = usize::try_from(list.value_length()).unwrap_or(0);

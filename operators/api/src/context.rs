@@ -15,7 +15,7 @@ use crate::artifact::Artifact;
 use crate::error::{OpError, OpResult};
 use crate::ranks;
 
-/// A flag that says "stop soon"; cheap to clone and to ask.
+/// A flag that asks for work to stop soon. It is cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<Flag>);
 
@@ -27,23 +27,23 @@ struct Flag {
 }
 
 impl Cancel {
-    /// A flag that is up when this one is, and from `after` on (counted from now) in any case.
+    /// A flag that is set when this one is, and in any case once `after` has passed from now.
     #[must_use]
     pub fn within(&self, after: Option<Duration>) -> Cancel {
         Cancel(Arc::new(Flag {
             set: AtomicBool::new(false),
-            // A time too far away to be said is none.
+            // A time too far away to be represented means no deadline.
             deadline: after.and_then(|d| Instant::now().checked_add(d)),
             parent: Some(self.clone()),
         }))
     }
 
-    /// Asks everybody who holds a clone to stop.
+    /// Sets the flag, for all clones.
     pub fn cancel(&self) {
         self.0.set.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked, or the time is over.
+    /// Whether the flag or its parent is set, or its deadline has passed.
     pub fn is_cancelled(&self) -> bool {
         self.0.set.load(Ordering::Relaxed)
             || self.0.deadline.is_some_and(|d| Instant::now() >= d)
@@ -61,31 +61,31 @@ pub enum Level {
     Warn,
 }
 
-/// A named number at a step of the work, to be looked at while it goes on: a loss, a rate, a score
-/// on held-out data.
+/// A named number at a step of the work, to be watched while the work goes on: a loss, a rate, a
+/// score on held-out data.
 ///
-/// It is reported, not stored: what shall be kept belongs in a table.
+/// It is reported, not stored: values that must be kept belong in a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric<'a> {
     /// One-based epoch; 0 where there are none.
     pub epoch: u32,
-    /// Steps taken, which must not fall within one attempt at the work.
+    /// Steps taken; must not decrease within one attempt at the work.
     pub step: u64,
     /// Name: `loss`, `valid:mrr`.
     pub name: &'a str,
-    /// Value.
+    /// The reported number.
     pub value: f64,
 }
 
 /// Where an operator reports to. The engine decides how it looks.
 pub trait Reporter: Send + Sync {
-    /// `done` of `total` units are through; `note` is a short text beside the bar ("loss 0.31").
+    /// `done` of `total` units are finished; `note` is a short text beside the bar ("loss 0.31").
     fn progress(&self, done: u64, total: u64, unit: &str, note: &str);
-    /// A line for the log.
+    /// Writes a line to the log.
     fn message(&self, level: Level, text: &str);
     /// Training continued from a checkpoint taken after this many steps.
     fn resumed_at(&self, step: u64);
-    /// A number worth a curve. A listener that draws nothing may ignore it.
+    /// A number worth plotting. A reporter that plots nothing may ignore it.
     fn metric(&self, metric: Metric<'_>) {
         let _ = metric;
     }
@@ -96,12 +96,12 @@ pub trait TableSink: Send {
     /// Appends rows.
     ///
     /// # Errors
-    /// When the batch does not fit or the disk refuses.
+    /// When the batch does not fit the table or writing fails.
     fn write(&mut self, batch: &RecordBatch) -> OpResult<()>;
     /// Completes the table. A sink dropped without this leaves no table.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     fn finish(self: Box<Self>) -> OpResult<()>;
 }
 
@@ -114,7 +114,7 @@ pub trait Outputs: Send + Sync {
     fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>>;
 }
 
-/// Outputs that nobody keeps.
+/// Outputs that are discarded.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nowhere;
 
@@ -134,13 +134,13 @@ impl TableSink for Nowhere {
     }
 }
 
-/// Variables by name.
+/// Environment variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
-/// What a device's name stands for.
+/// The meaning of a device's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// `auto`: the best there is.
+    /// `auto`: the best device available.
     Auto,
     /// `cpu`.
     Cpu,
@@ -164,27 +164,27 @@ impl Device {
 pub struct Context {
     /// `STAGE`, for messages.
     pub stage: String,
-    /// Artifacts by input port, in the order the pipeline gives them.
+    /// Artifacts by input port, in the order in which the pipeline lists them.
     pub inputs: BTreeMap<String, Vec<Artifact>>,
     /// Where tables go.
     pub outputs: Arc<dyn Outputs>,
     /// Where progress goes.
     pub reporter: Arc<dyn Reporter>,
-    /// Whether to stop.
+    /// Set when the operator should stop.
     pub cancel: Cancel,
-    /// Folder paths of parameters are relative to.
+    /// The folder that relative paths in parameters are relative to.
     pub base: PathBuf,
-    /// A private folder that outlives a killed run of the same stage with the same key: checkpoints
-    /// go here. It is removed once the stage is stored.
+    /// A private folder for checkpoints. It outlives a killed run, and the next run of the same
+    /// stage with the same key gets it again. It is removed once the stage is stored.
     pub workdir: PathBuf,
-    /// A folder all stages share, for what is worth keeping between runs and may be lost at any
-    /// time. Others may write to it at the same moment.
+    /// A folder that all stages share, for results worth keeping between runs. Its content may be
+    /// lost at any time, and other processes may write to it at the same moment.
     pub cache: PathBuf,
     /// Device to compute on: `cpu` or `cuda:N`, see [`Device`].
     pub device: String,
-    /// The environment, for operators that run programs; the others have no business with it.
+    /// The environment, for operators that run programs; others must not read it.
     pub environment: Environment,
-    /// Who computes this stage together; alone for operators that are not
+    /// The ranks that compute this stage together; a single one for operators that are not
     /// [`crate::Operator::on_ranks`].
     pub ranks: ranks::Shared,
 }
@@ -209,7 +209,8 @@ impl Context {
         self.inputs.get(port).map_or(&[], Vec::as_slice)
     }
 
-    /// A port of this stage as one types it in a shell, for messages: shells read brackets.
+    /// A port of this stage as one types it in a shell, for messages: it is quoted if the stage's
+    /// name has brackets, which mean something to shells.
     pub fn typed(&self, port: &str) -> String {
         if self.stage.contains('[') {
             format!("'{}.{port}'", self.stage)
@@ -228,15 +229,15 @@ impl Context {
         sink.finish()
     }
 
-    /// A path of a parameter, made absolute or relative to the working directory of the run.
+    /// Resolves a path from a parameter against [`Context::base`].
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.base.join(path)
     }
 
-    /// Stops with [`OpError::Cancelled`] when the user asked to; call it about every second.
+    /// Returns [`OpError::Cancelled`] once the user has asked to stop; call it about every second.
     ///
     /// # Errors
-    /// When the user asked to stop.
+    /// When the user has asked to stop.
     pub fn check_cancelled(&self) -> OpResult<()> {
         if self.cancel.is_cancelled() {
             return Err(OpError::Cancelled);
@@ -249,17 +250,17 @@ impl Context {
         self.reporter.progress(done, total, unit, note);
     }
 
-    /// Reports a number worth a curve, at most a few times a second.
+    /// Reports a number worth plotting; call it at most a few times a second.
     pub fn metric(&self, metric: Metric<'_>) {
         self.reporter.metric(metric);
     }
 
-    /// A line for the log.
+    /// Writes a line to the log.
     pub fn info(&self, text: impl AsRef<str>) {
         self.reporter.message(Level::Info, text.as_ref());
     }
 
-    /// A line the user should look at.
+    /// Reports a line that the user should look at.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.reporter.message(Level::Warn, text.as_ref());
     }

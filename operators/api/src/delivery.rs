@@ -1,9 +1,9 @@
-//! Files that an operator leaves outside the store: an artifact of kind `files` lists them with
-//! their digests, and [`Operator::deliver`](crate::Operator::deliver) writes those that are not as
-//! listed.
+//! Files that an operator leaves outside the store. An artifact of kind `files` lists them with
+//! their digests, and [`Operator::deliver`](crate::Operator::deliver) writes those that are missing
+//! or have other content.
 //!
-//! Invariant: a file that is as listed is not touched, and one that is written is whole or absent
-//! at any instant.
+//! Invariant: a file that already has the listed content is not touched, and a file that is being
+//! written appears under its name only once it is complete.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -22,13 +22,13 @@ use crate::{columns, files, kinds};
 pub struct Listed {
     /// Name in the folder, with `/` between its parts.
     pub name: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
     /// BLAKE3 digest, hex.
     pub digest: String,
 }
 
-/// Takes what a file would hold and keeps only its size and digest.
+/// A writer that keeps only the size and digest of what is written to it.
 #[derive(Default)]
 pub struct Measure {
     hasher: blake3::Hasher,
@@ -36,7 +36,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// The row for what was written so far.
+    /// The row of a file `name` with the content written so far.
     pub fn listed(self, name: &str) -> Listed {
         Listed {
             name: name.to_owned(),
@@ -58,10 +58,10 @@ impl Write for Measure {
     }
 }
 
-/// Writes a port of kind `files`.
+/// Writes the table of a port of kind `files`.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When writing fails.
 pub fn list(ctx: &Context, port: &str, all: &[Listed]) -> OpResult<()> {
     let batch = columns::batch(
         &kinds::FILES.tables[0],
@@ -74,7 +74,7 @@ pub fn list(ctx: &Context, port: &str, all: &[Listed]) -> OpResult<()> {
     ctx.write(port, "files", &batch)
 }
 
-/// Names of the listed files that a folder does not have, or has with another content.
+/// Names of the listed files that are missing from a folder or have other content there.
 ///
 /// # Errors
 /// When the list cannot be read.
@@ -92,20 +92,20 @@ pub fn outdated(folder: &Path, list: &Artifact) -> OpResult<Vec<String>> {
     Ok(out)
 }
 
-/// Writes bytes, for [`write`] and [`Measure`].
+/// Writes bytes to the file that [`write`] fills, or to a [`Measure`].
 ///
 /// # Errors
-/// When the disk refuses.
+/// When writing fails.
 pub fn put(out: &mut dyn Write, bytes: &[u8]) -> OpResult<()> {
     out.write_all(bytes)
         .map_err(|e| OpError::wrap("failed to write", e))
 }
 
-/// Writes a file of a folder under another name, then renames it. Folders are made where they are
-/// missing; `shown` is the folder as the user wrote it.
+/// Writes a file in a folder under a temporary name, then renames it. Missing folders are created.
+/// `shown` is the folder as the user wrote it, for messages.
 ///
 /// # Errors
-/// Whatever `fill` gives, or when the disk refuses.
+/// Whatever `fill` returns, or when writing fails.
 pub fn write(
     folder: &Path,
     shown: &Path,

@@ -1,17 +1,18 @@
-//! Texts in another encoding than UTF-8, recognised by their first bytes.
+//! Recognises texts in an encoding other than UTF-8 by their first bytes.
 //!
-//! Editors and shells on Windows write UTF-16. Read as UTF-8 such a file is a stream of NULs and
-//! broken characters, which no parser's message explains. Every reader of text looks here first.
+//! Editors and shells on Windows write UTF-16. Read as UTF-8, such a file is a stream of NULs and
+//! broken characters, and no parser's message explains why. Every reader of text calls [`check`]
+//! first.
 
 use crate::error::OpError;
 
-/// How many bytes of a text are enough to look at.
+/// How many bytes at the start of a text are examined.
 pub const HEAD: usize = 4096;
 
 /// An encoding that is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// UTF-16 or UTF-32.
+    /// `UTF-16` or `UTF-32`.
     family: &'static str,
     /// Whether the low byte comes first.
     little: bool,
@@ -20,13 +21,13 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The encoding in words.
+    /// Names the encoding for messages.
     pub fn describe(self) -> String {
         let order = if self.little { "little" } else { "big" };
         format!("{} ({order}-endian)", self.family)
     }
 
-    /// How to make it UTF-8.
+    /// A hint for the user: the command that converts the file to UTF-8.
     pub fn hint(self) -> String {
         // With a mark, iconv finds the order of bytes itself and removes the mark.
         let order = match (self.marked, self.little) {
@@ -43,7 +44,8 @@ impl Encoding {
 
 /// The encoding of a text that begins with these bytes; `None` where they may be UTF-8.
 ///
-/// Without a byte order mark it is recognised by its NULs: the other half of ASCII characters.
+/// Without a byte order mark, an encoding is recognised by the NULs that fill the upper bytes of
+/// ASCII characters.
 pub fn foreign(bytes: &[u8]) -> Option<Encoding> {
     let marked = |family, little| {
         Some(Encoding {
@@ -53,7 +55,7 @@ pub fn foreign(bytes: &[u8]) -> Option<Encoding> {
         })
     };
     match bytes {
-        // The mark of UTF-16 is the beginning of this one.
+        // This mark begins with the mark of UTF-16, so it is looked for first.
         [0xff, 0xfe, 0, 0, ..] => return marked("UTF-32", true),
         [0, 0, 0xfe, 0xff, ..] => return marked("UTF-32", false),
         [0xff, 0xfe, ..] => return marked("UTF-16", true),
@@ -76,9 +78,10 @@ pub fn foreign(bytes: &[u8]) -> Option<Encoding> {
     })
 }
 
-/// Whether bytes are evidently units of 16 or 32 bits: one unit in eight at least is an ASCII
-/// character, one of them is punctuation or white space, and no unit is a NUL or beyond Unicode. Of
-/// bytes that are UTF-8 as well it must be every second unit: a text may hold a stray NUL.
+/// Whether bytes are evidently units of 16 or 32 bits: at least one unit in eight is an ASCII
+/// character, at least one of these is punctuation or white space, and no unit is a NUL or beyond
+/// Unicode. If the bytes are valid UTF-8 as well, at least every second unit must be an ASCII
+/// character, because a UTF-8 text may hold a stray NUL.
 fn evident(head: &[u8], wide: bool, little: bool) -> bool {
     let size = if wide { 4 } else { 2 };
     let (mut units, mut ascii, mut between) = (0usize, 0usize, 0usize);
@@ -105,8 +108,8 @@ fn evident(head: &[u8], wide: bool, little: bool) -> bool {
     between > 0 && ascii * share >= units
 }
 
-/// The error for a text that is not UTF-8 but evidently something else, or that only points to the
-/// file that is meant; `None` where its first bytes may be UTF-8.
+/// Returns an error for a text that is evidently not UTF-8, or that is only a Git LFS pointer to
+/// the file that is meant; `None` where its first bytes may be UTF-8.
 pub fn check(bytes: &[u8]) -> Option<OpError> {
     if let Some(pointer) = crate::foreign::git_lfs(bytes) {
         return Some(OpError::data(pointer.problem).hint(pointer.hint));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Result of anything an operator does.
 pub type OpResult<T> = Result<T, OpError>;
 
-/// What to do about an error of kind [`ErrorKind::Internal`].
+/// The advice for an error of kind [`ErrorKind::Internal`].
 pub const FAULT_OF_OPERATOR: &str =
     "this is a fault of the operator, not of the pipeline: please report it";
 
@@ -26,13 +26,14 @@ pub enum ErrorKind {
     Resource,
     /// Nothing is wrong: the user asked to stop.
     Interrupted,
-    /// Only a programmer: the code broke a promise of its own.
+    /// Only a programmer: the code violated one of its own invariants.
     Internal,
 }
 
 impl ErrorKind {
-    /// The kind of an error that `source` caused: what the operating system refused is by its
-    /// reason the user's or the machine's matter, anything else is wrong content.
+    /// The kind of an error that `source` caused. An error of the operating system is for the user,
+    /// the author of the data or the machine, depending on its reason; anything else is wrong
+    /// content.
     fn caused_by(source: &(dyn Error + 'static)) -> Self {
         use io::ErrorKind as Io;
         let mut cause = Some(source);
@@ -106,7 +107,7 @@ pub enum OpError {
     /// The user asked to stop; not a failure of the stage.
     #[error("interrupted")]
     Cancelled,
-    /// Anything else; boxed because results travel through hot loops.
+    /// Anything else. Boxed to keep results small, because they are returned in hot loops.
     #[error("{0}")]
     Failed(Box<Failure>),
 }
@@ -149,7 +150,7 @@ impl OpError {
         }
     }
 
-    /// What the user can do about it, where something is known.
+    /// What the user can do about it, if that is known.
     pub fn advice(&self) -> Option<&str> {
         let OpError::Failed(failure) = self else {
             return None;

@@ -1,4 +1,4 @@
-//! The one way files are opened for reading, and how a change of a file is noticed.
+//! Opens files for reading (all code does so through this module), and detects changes of files.
 //!
 //! Invariant: nothing here waits for a writer. A pipe, a socket or a device in place of a file is
 //! refused before it is opened, because opening one may block for ever and reading one may never
@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// What of a file changes when it is written, replaced or moved.
+/// The properties of a file that change when it is written, replaced or moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Time of the last write, in nanoseconds since 1970.
     pub modified_ns: u64,
@@ -49,13 +49,14 @@ impl Stamp {
         }
     }
 
-    /// When the file was last touched: the younger of its two times.
+    /// When the file was last touched: the later of its two times.
     pub fn touched(&self) -> SystemTime {
         let changed = u64::try_from(self.changed_ns).unwrap_or(0);
         UNIX_EPOCH + Duration::from_nanos(self.modified_ns.max(changed))
     }
 
-    /// What differs from a later stamp of the same path, for people; nothing where they are equal.
+    /// Describes, for messages, what differs from a later stamp of the same path; `None` where they
+    /// are equal.
     pub fn difference(&self, later: &Stamp) -> Option<&'static str> {
         if (self.device, self.inode) != (later.device, later.inode) {
             Some("another file took its place")
@@ -71,7 +72,7 @@ impl Stamp {
     }
 }
 
-/// Refuses what is not a regular file.
+/// Returns an error for anything but a regular file.
 fn regular(meta: &Metadata) -> io::Result<()> {
     let kind = meta.file_type();
     if kind.is_file() {
@@ -101,7 +102,7 @@ fn regular(meta: &Metadata) -> io::Result<()> {
 /// Metadata of a regular file; links are followed.
 ///
 /// # Errors
-/// When there is none, or it is a folder, a pipe, a socket or a device.
+/// When the path does not exist, or is a folder, a pipe, a socket or a device.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
     let meta = fs::metadata(path)?;
     regular(&meta)?;
@@ -120,7 +121,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a regular file whole. A file that is written to meanwhile is an error, not a part of it.
+/// Reads a regular file whole. If it is written to meanwhile, the result is an error rather than a
+/// mixture of old and new content.
 ///
 /// # Errors
 /// See [`open`].

@@ -3,17 +3,17 @@
 /// A file that is not what its name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistaken {
-    /// What it is: lower case, no full stop.
+    /// What it really is: lower case, no full stop.
     pub problem: String,
     /// What to do next.
     pub hint: &'static str,
 }
 
-/// What a Git LFS pointer starts with.
+/// The bytes that a Git LFS pointer starts with.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// The pointer that Git leaves in a large file's place until `git lfs pull` is run, by the file's
-/// first bytes.
+/// Recognises, by a file's first bytes, the pointer that Git leaves in place of a large file until
+/// `git lfs pull` is run.
 pub fn git_lfs(head: &[u8]) -> Option<Mistaken> {
     if !head.starts_with(LFS) {
         return None;

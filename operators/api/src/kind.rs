@@ -30,7 +30,7 @@ pub enum ColType {
     ListText,
     /// List of 64-bit integers (shapes).
     ListI64,
-    /// Fixed-size list of f32; the length is the table's own.
+    /// Fixed-size list of f32; each table has a length of its own.
     Vector,
     /// Large list of f32 (weights).
     LargeListF32,
@@ -105,19 +105,19 @@ pub struct Column {
     pub nullable: bool,
     /// What it holds.
     pub about: &'static str,
-    /// The kind of artifact whose rows its values stand for, where they are ids.
+    /// Where the values are ids: the kind of artifact whose rows they refer to.
     pub id_of: Option<&'static str>,
 }
 
 impl Column {
-    /// A column of ids of rows of this kind: people may want to see the names instead.
+    /// Marks a column of ids of rows of this kind, so that names can be shown instead.
     pub const fn id_of(mut self, kind: &'static str) -> Column {
         self.id_of = Some(kind);
         self
     }
 }
 
-/// A column without missing values.
+/// Describes a column without missing values.
 pub const fn col(name: &'static str, ty: ColType, about: &'static str) -> Column {
     Column {
         name,
@@ -128,7 +128,7 @@ pub const fn col(name: &'static str, ty: ColType, about: &'static str) -> Column
     }
 }
 
-/// A column whose values may be missing.
+/// Describes a column whose values may be missing.
 pub const fn opt(name: &'static str, ty: ColType, about: &'static str) -> Column {
     Column {
         name,
@@ -146,7 +146,7 @@ pub struct TableSpec {
     pub name: &'static str,
     /// What a row is.
     pub about: &'static str,
-    /// Columns in order; none: the table has whatever columns it was written with.
+    /// Columns in order. If there are none, the table has whatever columns it was written with.
     pub columns: &'static [Column],
 }
 
@@ -161,7 +161,7 @@ impl TableSpec {
         Schema::new(fields)
     }
 
-    /// Says what is wrong with a schema that should be this table's; `None` when it fits.
+    /// Says how a schema differs from this table's; `None` when it fits.
     pub fn mismatch(&self, schema: &Schema) -> Option<String> {
         if self.columns.is_empty() {
             return None;
@@ -192,7 +192,7 @@ impl TableSpec {
     }
 }
 
-/// A kind of artifact: what a port gives or takes.
+/// A kind of artifact: what an output port returns or an input port takes.
 #[derive(Debug)]
 pub struct Kind {
     /// Name, as used in messages.
@@ -218,8 +218,8 @@ impl PartialEq for Kind {
     }
 }
 
-/// A text that lives as long as the program, for names of ports that a pipeline chooses. Equal
-/// texts are kept once.
+/// Returns a copy of a text that lives as long as the program, for port names that a pipeline
+/// chooses. Equal texts are stored once.
 pub fn intern(text: &str) -> &'static str {
     static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

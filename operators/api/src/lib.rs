@@ -2,13 +2,13 @@
 //!
 //! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its
 //! ports, a name, a version and a `run` function, tied together by the [`Operator`] trait. This
-//! crate holds that trait and the vocabulary operators share: artifact kinds ([`kinds`]), words of
-//! documents ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run [`Context`] and the
-//! error type [`OpError`].
+//! crate holds that trait and the vocabulary operators share: artifact kinds ([`kinds`]), scoring
+//! of documents by their words ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run
+//! [`Context`] and the error type [`OpError`].
 //!
-//! Invariant: nothing here knows the engine, a terminal, the environment (but for the memory there
-//! is) or candle. Caching, scheduling and the store live in the root package; they drive operators
-//! only through what is public here.
+//! Invariant: nothing here depends on the engine, a terminal, the environment (except to find out
+//! how much memory is available) or candle. Caching, scheduling and the store live in the root
+//! package; they drive operators only through what is public here.
 
 pub mod artifact;
 pub mod bm25;

@@ -1,6 +1,6 @@
 //! Runs one operator without the engine: for tests and examples.
 //!
-//! Tables go to a plain folder, `PORT.TABLE.parquet`; there is no cache and no store here.
+//! Tables go to a plain folder, as `PORT.TABLE.parquet`; nothing is cached or stored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,16 +29,16 @@ pub struct Collected {
     pub metrics: Mutex<Vec<OwnedMetric>>,
 }
 
-/// A [`Metric`] that was kept.
+/// A [`Metric`] that owns its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnedMetric {
-    /// Epoch.
+    /// One-based epoch; 0 where there are none.
     pub epoch: u32,
     /// Steps taken.
     pub step: u64,
-    /// Name.
+    /// Name: `loss`, `valid:mrr`.
     pub name: String,
-    /// Value.
+    /// The reported number.
     pub value: f64,
 }
 
@@ -127,7 +127,7 @@ impl TableSink for FolderSink {
     }
 }
 
-/// Result of [`run`]: artifacts by port, and what was said.
+/// Result of [`run`]: artifacts by port, and what the operator reported.
 #[derive(Debug)]
 pub struct Local {
     /// Artifacts by output port.
@@ -148,7 +148,7 @@ impl Local {
     }
 }
 
-/// Writes an artifact of a kind from its tables, in the kind's order, as an operator would have.
+/// Writes an artifact of a kind, as an operator would have. `tables` are in the kind's order.
 ///
 /// # Errors
 /// When a table does not fit the kind or cannot be written.
@@ -192,14 +192,15 @@ pub fn artifact(
     })
 }
 
-/// The device that operators run on here: the CPU, or what `GFM_PIPE_LOCAL_DEVICE` names (a test
-/// suite runs on a GPU that way).
+/// The device that operators run on here: the CPU, or the one that `GFM_PIPE_LOCAL_DEVICE` names,
+/// so that a test suite can run on a GPU.
 fn device() -> String {
     let named = std::env::var("GFM_PIPE_LOCAL_DEVICE");
     named.unwrap_or_else(|_| "cpu".to_owned())
 }
 
-/// A context without inputs whose outputs go nowhere: for functions that only ask whether to stop.
+/// A context without inputs whose outputs go nowhere: for functions that only check whether to
+/// stop.
 pub fn context() -> Context {
     Context {
         stage: "local".to_owned(),
@@ -219,7 +220,7 @@ pub fn context() -> Context {
 /// Validates `params`, runs the operator with `inputs` and writes to `dir` (created if missing).
 ///
 /// # Errors
-/// Problems of the parameters (all in one message), or whatever the operator gives.
+/// Problems of the parameters (all in one message), or whatever error the operator returns.
 pub fn run<O: Operator>(
     dir: &Path,
     params: &Value,
@@ -228,7 +229,7 @@ pub fn run<O: Operator>(
     run_entry(&OpEntry::of::<O>(), dir, params, inputs)
 }
 
-/// [`run`] for an operator known by its entry.
+/// Like [`run`], for an operator given by its entry.
 ///
 /// # Errors
 /// See [`run`].
@@ -241,11 +242,11 @@ pub fn run_entry(
     run_entry_as(op, dir, params, inputs, ranks::single())
 }
 
-/// [`run_entry`] on as many ranks, each a thread, all with these parameters; rank 0 writes to
-/// `dir`. Returns what each reported; only rank 0 has outputs.
+/// Like [`run_entry`], on `size` ranks, each a thread, all with these parameters. Rank 0 writes to
+/// `dir`. Returns the result of each rank, in rank order; only rank 0's has outputs.
 ///
 /// # Errors
-/// What rank 0 gives.
+/// The error of the first rank that failed.
 ///
 /// # Panics
 /// When a rank panics.

@@ -1,8 +1,8 @@
-//! Whether what a stage is about to take fits into memory.
+//! Checks whether the memory that a stage is about to take is available.
 //!
-//! A [`Demand`] lists buffers that will certainly exist at the same time, so that what would fit is
-//! never refused; a demand that is met may still run out of memory. Where the system does not say
-//! what is available, nothing is refused.
+//! A [`Demand`] lists only buffers that will certainly exist at the same time, so that a stage that
+//! would fit is never refused; a stage that passes the check may still run out of memory. Where the
+//! system does not report how much is available, nothing is refused.
 
 use std::fs;
 use std::path::Path;
@@ -16,12 +16,12 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Nothing yet.
+    /// An empty demand.
     pub fn new() -> Self {
         Demand::default()
     }
 
-    /// Adds the product of some counts, in bytes.
+    /// Adds a buffer of as many bytes as the product of `factors`.
     #[must_use]
     pub fn and(mut self, what: impl Into<String>, factors: &[usize]) -> Self {
         let bytes = factors
@@ -31,14 +31,14 @@ impl Demand {
         self
     }
 
-    /// All bytes.
+    /// Sum over all buffers, in bytes.
     pub fn total(&self) -> u64 {
         let parts = self.parts.iter();
         parts.fold(0, |n, (_, bytes)| n.saturating_add(*bytes))
     }
 
-    /// Checks that it fits into what is available now; `lower` says which parameters make it
-    /// smaller.
+    /// Checks that the demand fits into the memory available now; `lower` names the parameters that
+    /// reduce it, for the error's hint.
     ///
     /// # Errors
     /// When it does not fit.
@@ -46,7 +46,7 @@ impl Demand {
         self.check_against(available(), lower)
     }
 
-    /// The same against an amount that was found out before.
+    /// Like [`Demand::check`], with a known amount of available bytes.
     ///
     /// # Errors
     /// When it does not fit.
@@ -73,13 +73,14 @@ impl Demand {
     }
 }
 
-/// An amount of memory for people.
+/// Formats an amount of memory for messages.
 fn shown(bytes: u64) -> bytesize::Display {
     bytesize::ByteSize(bytes).display().iec()
 }
 
-/// Bytes that this process can still take, swap included: the least of what the system, the control
-/// groups around the process and its own limit on addresses leave. `None` where none of them says.
+/// Bytes that this process can still take, swap included: the smallest of what the system, the
+/// control groups around the process and its own limit on address space leave. `None` where none of
+/// them is known.
 pub fn available() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let system = read("/proc/meminfo").as_deref().and_then(of_system);
@@ -107,7 +108,7 @@ fn of_system(meminfo: &str) -> Option<u64> {
     Some(free + kibibytes(meminfo, "SwapFree:").unwrap_or(0))
 }
 
-/// What the limit on addresses leaves, if there is one.
+/// Bytes that the limit on address space leaves, if there is one.
 fn of_addresses(limits: &str, status: &str) -> Option<u64> {
     let line = limits
         .lines()
@@ -116,8 +117,8 @@ fn of_addresses(limits: &str, status: &str) -> Option<u64> {
     Some(limit.saturating_sub(kibibytes(status, "VmSize:")?))
 }
 
-/// What the control groups of a process leave, by its `/proc/self/cgroup`: version 2, and version
-/// 1's memory controller.
+/// Bytes that the control groups of a process leave. `text` is its `/proc/self/cgroup`; version 2
+/// and the memory controller of version 1 are understood.
 fn of_groups(text: &str, swap: u64) -> Option<u64> {
     let paths = text.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -129,8 +130,8 @@ fn of_groups(text: &str, swap: u64) -> Option<u64> {
         }
     });
     let left = paths.filter_map(|(root, path)| {
-        // A group's limit holds for those in it. In a container the path may be one of the host's:
-        // then the root is ours.
+        // A group's limit applies to all groups inside it. In a container the path may be one of
+        // the host, which does not exist here: then the root is this process's group.
         let path = Path::new(path.trim_start_matches('/'));
         let folders = path.ancestors().map(|p| Path::new(root).join(p));
         folders.filter_map(|folder| of_group(&folder, swap)).min()
@@ -138,7 +139,8 @@ fn of_groups(text: &str, swap: u64) -> Option<u64> {
     left.min()
 }
 
-/// What one control group leaves. Pages of files count as used there, but give way.
+/// Bytes that one control group leaves. Cached pages of files count as used there, but the system
+/// frees them when memory is needed.
 fn of_group(folder: &Path, swap: u64) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();

@@ -1,6 +1,6 @@
 //! Tables of named entries, such as rankers and losses, and parameters that name one of them.
 //!
-//! An entry has a name, a meaning and a function. Words of schemas, help texts and pages are made
+//! An entry has a name, a meaning and a function. The words in schemas, help texts and pages come
 //! from the table, and a parameter holds the entry itself ([`Choice`]): a name that is not in the
 //! table is an error when parameters are read, so nothing ever falls back to a default.
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An entry of a table.
 pub trait Named: Sized + Sync + 'static {
-    /// What an entry is, for messages: `ranker`.
+    /// What an entry is called in messages, such as `ranker`.
     const WHAT: &'static str;
 
     /// The table, in the order in which schemas and pages list it.
@@ -21,7 +21,7 @@ pub trait Named: Sized + Sync + 'static {
     /// The name by which pipelines choose the entry.
     fn name(&self) -> &'static str;
 
-    /// The entry of a name.
+    /// The entry with this name.
     fn named(name: &str) -> Option<&'static Self> {
         Self::all().iter().copied().find(|e| e.name() == name)
     }
@@ -32,7 +32,7 @@ pub trait Named: Sized + Sync + 'static {
     }
 }
 
-/// A parameter that names an entry. It is written and read as the name.
+/// A parameter that names an entry. It is serialized as the name.
 pub struct Choice<T: Named>(pub &'static T);
 
 impl<T: Named> Clone for Choice<T> {
@@ -79,7 +79,8 @@ impl<'de, T: Named> Deserialize<'de> for Choice<T> {
     }
 }
 
-/// Words as a list for messages, with `and` or `or` before the last: `` a, b or c ``.
+/// Joins words into a list for messages; `last`, which is `and` or `or`, comes before the last
+/// word: `` a, b or c ``.
 pub fn listed(words: &[impl AsRef<str>], last: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.split_last() {

@@ -1,4 +1,4 @@
-//! How deep a Parquet file's columns are nested, found before the library reads its schema.
+//! Checks how deep a Parquet file's columns are nested before the library reads its schema.
 //!
 //! The library builds nested types by recursion, and dropping them recurses too: a footer of two
 //! megabytes can nest 200,000 groups, which overflows the stack. Only the list of columns in the
@@ -10,9 +10,9 @@ use std::io::{Read, Seek, SeekFrom};
 
 use parquet::errors::{ParquetError, Result};
 
-/// Levels that columns may be nested; tables here have three.
+/// Most levels of nested columns; gfm-pipe's own tables have at most three.
 const MAX_DEPTH: usize = 64;
-/// Levels that values inside one column's description may be nested.
+/// Most levels of nested values inside the description of one column.
 const MAX_SKIP: usize = 32;
 
 fn too_deep() -> ParquetError {
@@ -21,8 +21,8 @@ fn too_deep() -> ParquetError {
     ))
 }
 
-/// Checks how deep the columns of a file are nested. What is broken otherwise is left to the
-/// library.
+/// Checks how deep the columns of a file are nested. Other faults are left to the library to
+/// report.
 ///
 /// # Errors
 /// When they are nested too deep, or the file cannot be read.
@@ -36,7 +36,7 @@ pub(crate) fn check(file: &mut File) -> Result<()> {
     }
 }
 
-/// The bytes of the file's description of itself, where there are any.
+/// The bytes of the file's footer, which describes the file; `None` where it has none.
 fn footer(file: &mut File, size: u64) -> Result<Option<Vec<u8>>> {
     // Length and magic number.
     const TAIL: u64 = 8;
@@ -64,10 +64,10 @@ fn of_footer(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// What is left to read. Methods return `None` where the bytes are not Thrift.
+/// The bytes that are left to read. Methods return `None` where the bytes are not Thrift.
 struct Walk<'a>(&'a [u8]);
 
-/// Kinds of values by their numbers.
+/// Numbers of the kinds of values.
 const BOOLEANS: [u8; 2] = [1, 2];
 const BYTE: u8 = 3;
 const INTEGERS: [u8; 3] = [4, 5, 6];
@@ -77,7 +77,7 @@ const LISTS: [u8; 2] = [9, 10];
 const MAP: u8 = 11;
 const STRUCT: u8 = 12;
 
-/// Fields of a file's description and of a column's.
+/// Numbers of the fields that are looked at: of a file's description, and of a column's.
 const SCHEMA: i64 = 2;
 const CHILDREN: i64 = 5;
 
@@ -110,7 +110,8 @@ impl Walk<'_> {
         Some((n >> 1) as i64 ^ -((n & 1) as i64))
     }
 
-    /// The next field's number and kind; `None` inside at the end of a struct.
+    /// Reads the next field's header: sets `last` to its number and returns its kind; `Some(None)`
+    /// at the end of a struct.
     fn field(&mut self, last: &mut i64) -> Option<Option<u8>> {
         let head = self.byte()?;
         if head == 0 {
@@ -133,7 +134,7 @@ impl Walk<'_> {
         Some((head & 0xf, count))
     }
 
-    /// Passes a value over; `item` says whether it is in a list, where booleans take a byte.
+    /// Skips a value; `item` says whether it is in a list, where booleans take a byte.
     fn skip(&mut self, kind: u8, item: bool, depth: usize) -> Option<()> {
         if depth > MAX_SKIP {
             return None;
@@ -170,7 +171,7 @@ impl Walk<'_> {
         }
     }
 
-    /// How deep a file's columns are nested.
+    /// How deep a file's columns are nested; `None` also where it has no list of columns.
     fn file(&mut self) -> Option<usize> {
         let mut last = 0;
         while let Some(kind) = self.field(&mut last)? {
@@ -182,10 +183,10 @@ impl Walk<'_> {
         None
     }
 
-    /// How deep a list of columns nests them: groups come before what is in them.
+    /// How deep the columns of a list are nested; a group comes before its members.
     fn columns(&mut self) -> Option<usize> {
         let (_, count) = self.list()?;
-        // Of each open group the number of columns that are still to come.
+        // For each open group, the number of its columns that are still to come.
         let mut open: Vec<i64> = Vec::new();
         let mut deepest = 0;
         for _ in 0..count {
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
     use crate::table;
 
-    /// A file that is nothing but a schema of this many nested groups.
+    /// A file that holds only a schema of this many nested groups.
     fn nested(levels: usize) -> Vec<u8> {
         let mut footer = vec![0x15, 0x02, 0x19];
         // A list of structs with its length.
@@ -285,7 +286,7 @@ mod tests {
         let tail = bytes.len() - 8;
         let length = u32::from_le_bytes(bytes[tail..tail + 4].try_into().unwrap()) as usize;
         let footer = &bytes[tail - length..tail];
-        // The root, and five groups and the last in it.
+        // The root, and the five nested groups in it.
         assert_eq!(Walk(footer).file(), Some(6));
         for end in 0..footer.len() {
             of_footer(&footer[..end]).unwrap();

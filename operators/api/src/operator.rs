@@ -75,7 +75,7 @@ impl Accepts {
 /// An input port.
 #[derive(Debug, Clone)]
 pub struct InPort {
-    /// Name.
+    /// Name of the port.
     pub name: &'static str,
     /// Kinds it takes.
     pub accepts: Accepts,
@@ -105,9 +105,9 @@ impl InPort {
 /// An output port.
 #[derive(Debug, Clone)]
 pub struct OutPort {
-    /// Name.
+    /// Name of the port.
     pub name: &'static str,
-    /// Kind it gives.
+    /// Kind of its artifacts.
     pub kind: &'static Kind,
     /// What it holds.
     pub about: &'static str,
@@ -120,21 +120,21 @@ pub struct InputFile {
     pub path: PathBuf,
     /// Whether the stage cannot run without it.
     pub required: bool,
-    /// What to say when it is not there, where that is more than that it is not.
+    /// What to say when it is missing, if there is more to say than that.
     pub absent: Option<Absent>,
 }
 
-/// Why a file is not there, and what to do.
+/// Why a file is missing, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
-    /// Lower case, no full stop.
+    /// The reason: lower case, no full stop.
     pub why: String,
     /// What the user can do about it.
     pub hint: String,
 }
 
 impl InputFile {
-    /// A file.
+    /// A file that must exist if it is `required`.
     pub fn new(path: impl Into<PathBuf>, required: bool) -> Self {
         InputFile {
             path: path.into(),
@@ -143,7 +143,8 @@ impl InputFile {
         }
     }
 
-    /// A file that [`Operator::fetch`] gets from elsewhere.
+    /// A required file that [`Operator::fetch`] may download; `absent` says what to do where it is
+    /// missing.
     pub fn elsewhere(path: impl Into<PathBuf>, absent: Absent) -> Self {
         InputFile {
             path: path.into(),
@@ -159,15 +160,15 @@ pub trait Operator: 'static {
     type Params: DeserializeOwned + Serialize;
     /// Name in pipelines.
     const NAME: &'static str;
-    /// Raise when the same inputs and parameters give other output: it enters every key.
+    /// To be raised when the same inputs and parameters lead to other output: it enters every key.
     const VERSION: u32;
     /// One line for `gfm-pipe ops`.
     const ABOUT: &'static str;
-    /// Whether its ports depend on its parameters: [`Operator::ports`] gives them, and what
-    /// [`Operator::inputs`] and [`Operator::outputs`] give is only for documentation.
+    /// Whether its ports depend on its parameters. If so, [`Operator::ports`] returns them, and
+    /// what [`Operator::inputs`] and [`Operator::outputs`] return is only for documentation.
     const SHAPED: bool = false;
-    /// Whether the names of what is connected (`STAGE.PORT`) reach its outputs: they are part of
-    /// the key then. For all others a renamed stage changes nothing.
+    /// Whether the names of connected artifacts (`STAGE.PORT`) reach its outputs. If so, they are
+    /// part of the key; for all other operators, renaming a stage changes nothing.
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
@@ -178,31 +179,31 @@ pub trait Operator: 'static {
     fn inputs() -> Vec<InPort>;
     /// Output ports.
     fn outputs() -> Vec<OutPort>;
-    /// The ports of a stage, of an operator that is [`Operator::SHAPED`]. `connected` are the names
-    /// under the stage's `in`; one that is not among the ports given back is a mistake of the
+    /// The ports of one stage, for an operator that is [`Operator::SHAPED`]. `connected` are the
+    /// names under the stage's `in`; a name that is not among the returned ports is an error in the
     /// pipeline.
     fn ports(_params: &Self::Params, _connected: &[&str]) -> (Vec<InPort>, Vec<OutPort>) {
         (Self::inputs(), Self::outputs())
     }
-    /// Checks the schema cannot express (one key against another).
+    /// Checks that the schema cannot express, such as one key against another.
     fn check(_params: &Self::Params) -> Vec<Problem> {
         Vec::new()
     }
-    /// Checks what is connected, by port (`STAGE.PORT` in order), against each other and the
-    /// parameters: what no artifact has to be read for. The place of a problem is the stage's `in`.
+    /// Checks what is connected to the ports, one against another and against the parameters, as
+    /// far as no artifact has to be read. Problems are reported at the stage's `in`.
     fn check_inputs(_params: &Self::Params, _inputs: &Connected) -> Vec<Problem> {
         Vec::new()
     }
-    /// Files read besides the input artifacts. `base` is what relative paths are relative to.
+    /// Files read besides the input artifacts. Relative paths are relative to `base`.
     fn files(_params: &Self::Params, _base: &Path) -> Vec<InputFile> {
         Vec::new()
     }
-    /// Gets here what [`Operator::files`] says is elsewhere (a model of a hub). A run calls it when
-    /// files of the stage are missing, before any stage starts. Where nothing can be got, it does
-    /// nothing.
+    /// Downloads the files that [`Operator::files`] marks as [`InputFile::elsewhere`], such as a
+    /// model from a hub. A run calls it when files of the stage are missing, before any stage
+    /// starts. Where there is nothing to download, it does nothing.
     ///
     /// # Errors
-    /// Whatever went wrong, for the user.
+    /// Whatever went wrong, in words for the user.
     fn fetch(
         _params: &Self::Params,
         _base: &Path,
@@ -211,8 +212,8 @@ pub trait Operator: 'static {
     ) -> OpResult<()> {
         Ok(())
     }
-    /// The program it runs, and its arguments, where the pipeline names one: a run refuses that
-    /// unless the user allows it.
+    /// The program that it runs and its arguments, if the pipeline names one. A run refuses to
+    /// start such a program unless the user allows it.
     fn command(_params: &Self::Params) -> Option<Vec<String>> {
         None
     }
@@ -220,20 +221,21 @@ pub trait Operator: 'static {
     fn on_ranks(_params: &Self::Params) -> bool {
         false
     }
-    /// Whole numbers among its parameters that count per rank, such as `train.batch_size`: k ranks
-    /// with n each compute what one computes with k n. Only of stages that are
-    /// [`Operator::on_ranks`].
+    /// Names of the whole-number parameters that count per rank, such as `train.batch_size`: k
+    /// ranks with n each compute what a single rank computes with k n. Used only for stages that
+    /// are [`Operator::on_ranks`].
     fn per_rank(_params: &Self::Params) -> &'static [&'static str] {
         &[]
     }
-    /// What else decides the result and is neither parameter, input nor file (a compiled-in table's
-    /// digest).
+    /// Anything else that the result depends on besides parameters, inputs and files, such as the
+    /// digest of a compiled-in table.
     fn fingerprint(_params: &Self::Params, _base: &Path) -> Option<String> {
         None
     }
-    /// What running it takes, from the inputs that are there (those that are yet to be made are
-    /// missing). `device` is `cpu`, or the name of a GPU, which is empty where it is not known.
-    /// `None` where it does not know, or uses no GPU and is asked about one.
+    /// Estimates what running it takes, from the inputs that exist already (those that are yet to
+    /// be made are missing). `device` is `cpu` or the name of a GPU, which is empty where it is not
+    /// known. Returns `None` where no estimate is possible, or where `device` is a GPU and the
+    /// operator uses none.
     ///
     /// # Errors
     /// When an input cannot be read.
@@ -247,15 +249,15 @@ pub trait Operator: 'static {
     /// Reads the inputs, writes every table of every output port.
     ///
     /// # Errors
-    /// Whatever went wrong, for the user.
+    /// Whatever went wrong, in words for the user.
     fn run(params: Self::Params, ctx: &Context) -> OpResult<()>;
-    /// Leaves files outside the store, where the parameters say: called with the stage's outputs
-    /// whenever these are there, computed or cached, so that a file that was deleted is there again
-    /// after a cached run. Where such files go is not part of the result: parameters for it are
-    /// `no_effect`.
+    /// Writes files outside the store, where the parameters say. It is called with the stage's
+    /// outputs whenever these are available, computed or cached, so that a file that was deleted is
+    /// restored by a cached run. Where such files go is not part of the result: parameters for it
+    /// are `no_effect`.
     ///
     /// # Errors
-    /// Whatever went wrong, for the user.
+    /// Whatever went wrong, in words for the user.
     fn deliver(
         _params: &Self::Params,
         _ctx: &Context,
@@ -264,8 +266,8 @@ pub trait Operator: 'static {
         Ok(())
     }
     /// What the user should know about a result before relying on it, and what to try: reported at
-    /// the end of a run, whether the result was computed or cached. A text is one line, lower case,
-    /// without a full stop.
+    /// the end of a run, whether the result was computed or cached. Each text is one line, lower
+    /// case, without a full stop.
     ///
     /// # Errors
     /// When an output cannot be read.
@@ -275,22 +277,21 @@ pub trait Operator: 'static {
     ) -> OpResult<Vec<String>> {
         Ok(Vec::new())
     }
-    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may have one in
-    /// common.
+    /// The folders [`Operator::deliver`] writes to: no two stages of a pipeline may share a folder.
     fn places(_params: &Self::Params) -> Vec<PathBuf> {
         Vec::new()
     }
 }
 
-/// What a stage takes, before it runs.
+/// What a stage will take, estimated before it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// Bytes of the device's memory at most.
+    /// Most bytes of the device's memory that it will use.
     pub memory: u64,
-    /// Seconds on a device of this name.
+    /// Seconds on `device`.
     pub seconds: f64,
-    /// Name of the device whose speed was assumed: `cpu`, which was timed for a moment, or a GPU's,
-    /// which has a data sheet.
+    /// Name of the device whose speed was assumed: `cpu`, whose speed was measured briefly, or a
+    /// GPU, whose speed is from its data sheet.
     pub device: String,
 }
 
@@ -396,7 +397,7 @@ impl OpEntry {
         }
     }
 
-    /// Validates parameters: fills in defaults and gives all problems at once.
+    /// Validates parameters: fills in defaults, or returns all problems at once.
     ///
     /// # Errors
     /// Every problem found, each with the path of the value inside the parameters.
@@ -523,7 +524,8 @@ impl OpEntry {
         (self.remarks)(params, outputs)
     }
 
-    /// Leaves the files outside the store that validated parameters ask for.
+    /// Writes the files outside the store that validated parameters ask for; see
+    /// [`Operator::deliver`].
     ///
     /// # Errors
     /// See [`Operator::deliver`].

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character is not seen as itself: controls, line and paragraph separators, marks that
-/// change the direction of text, and characters without a width (Unicode's
+/// Whether a terminal does not show a character as itself: controls, line and paragraph separators,
+/// marks that change the direction of text, and characters without a width (Unicode's
 /// Default_Ignorable_Code_Point and the interlinear annotations).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -35,12 +35,12 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// The text on one line: line ends and tabs are escaped, too.
+/// Escapes hidden characters, line breaks and tabs included, so that the text stays on one line.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, is_hidden)
 }
 
-/// The text with its lines and tabs as they are.
+/// Escapes hidden characters, but keeps line feeds and tabs as they are.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }

@@ -1,10 +1,10 @@
-//! Results that operators keep between runs, by content: bytes under an id that names all they
+//! Results that operators keep between runs: bytes under an id that stands for everything they
 //! depend on.
 //!
-//! A folder of the cache holds packs, files that are written once. A pack is its entries' bytes one
-//! behind the other, an index of them, and a trailer. Entries and index have checksums: what is
-//! damaged, or cannot be read, is as good as absent. Several processes may read and write a folder
-//! at once, because a pack gets its name when it is complete.
+//! A folder of the cache holds packs, files that are written once. A pack consists of the bytes of
+//! its entries one after the other, an index of them, and a trailer. Entries and index have
+//! checksums: whatever is damaged or cannot be read counts as absent. Several processes may read
+//! and write a folder at once, because a pack gets its name only when it is complete.
 //!
 //! The caller decides what an id depends on. `gfm-pipe gc --cache` removes the folder.
 
@@ -18,40 +18,40 @@ use std::time::{Duration, Instant};
 use crate::files;
 use crate::{OpError, OpResult};
 
-/// Stands for everything that an entry depends on.
+/// A digest of everything that an entry depends on.
 pub type Id = [u8; 16];
 
-/// Ends a pack, and names its format.
+/// The last bytes of a pack, which name its format.
 const MAGIC: &[u8; 8] = b"gfmkept1";
 const ENDING: &str = "pack";
 /// Bytes of an entry in the index: id, digest, length.
 const ROW: usize = 16 + 16 + 8;
 /// Bytes of the trailer: number of entries, digest of the index, magic.
 const TRAILER: usize = 8 + 32 + 8;
-/// Entries that are new for this long are written: a killed stage loses no more.
+/// New entries are written at the latest after this time, so that a killed stage loses no more.
 const KEEP_EVERY: Duration = Duration::from_secs(15);
-/// No more bytes of new entries are in memory.
+/// New entries are written once they take this many bytes of memory.
 const KEEP_BYTES: usize = 64 << 20;
 
-/// The id of some parts; no other parts have the same one.
+/// The id of some parts, for a purpose `what`. Other parts or another purpose have another id.
 pub fn id(what: &str, parts: &[&str]) -> Id {
     let mut hasher = blake3::Hasher::new_derive_key(what);
     for part in parts {
-        // The length keeps two cuts of the same characters apart.
+        // The length tells two ways to cut the same characters apart.
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
     start(&hasher.finalize())
 }
 
-/// A digest's first bytes.
+/// The first `N` bytes of a digest.
 fn start<const N: usize>(digest: &blake3::Hash) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&digest.as_bytes()[..N]);
     out
 }
 
-/// Where an entry is.
+/// Where the bytes of an entry are, and their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     pack: u32,
@@ -76,11 +76,11 @@ impl ResultCache {
         let mut packs: Vec<PathBuf> = packs
             .filter(|p| p.extension().is_some_and(|e| e == ENDING))
             .collect();
-        // Of equal ids the youngest counts: it was made where an older one is damaged.
+        // Of equal ids the newest counts: it was made because an older one was damaged.
         packs.sort_by_cached_key(|path| files::metadata(path).and_then(|m| m.modified()).ok());
         let mut places = HashMap::new();
         for (pack, path) in (0..).zip(&packs) {
-            // A pack that another process has just removed, or a broken one, is not there.
+            // A pack that another process has just removed, or a broken one, is skipped.
             places.extend(index(path, pack).into_iter().flatten());
         }
         ResultCache {
@@ -90,7 +90,8 @@ impl ResultCache {
         }
     }
 
-    /// Calls `found` with the number and the bytes of each id that is there, in any order.
+    /// Calls `found` for each id that has an entry, in any order, with the id's position in `ids`
+    /// and the entry's bytes.
     pub fn read(&self, ids: &[Id], mut found: impl FnMut(usize, &[u8])) {
         let place = |(i, id)| self.places.get(id).map(|place| (*place, i));
         let mut wanted: Vec<(Place, usize)> = ids.iter().enumerate().filter_map(place).collect();
@@ -109,10 +110,10 @@ impl ResultCache {
         }
     }
 
-    /// Keeps entries: all of them or, if this fails, none.
+    /// Stores entries: all of them or, if this fails, none.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn write(&self, entries: &[(Id, Vec<u8>)]) -> OpResult<()> {
         /// Tells unfinished files of one process apart.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -143,14 +144,14 @@ impl ResultCache {
             std::fs::rename(&aside, &path)
         };
         written().map_err(|e| {
-            // What is left of it is of no use; that it cannot be removed changes nothing.
+            // An unfinished file is of no use. If it cannot be removed, that does no harm.
             let _ = std::fs::remove_file(&aside);
             OpError::wrap("failed to keep results for later runs", e).file(&path)
         })
     }
 }
 
-/// The entries of a pack; `None` where the file is not a whole one.
+/// The entries of a pack; `None` where the file is not a complete pack.
 fn index(path: &Path, pack: u32) -> Option<Vec<(Id, Place)>> {
     let mut file = files::open(path).ok()?;
     let size = file.seek(SeekFrom::End(0)).ok()?;
@@ -223,10 +224,10 @@ impl New {
         self.bytes >= KEEP_BYTES || self.since.elapsed() >= KEEP_EVERY
     }
 
-    /// Writes them to `kept`; there are none afterwards.
+    /// Writes the entries to `kept`, and empties this list.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn keep(&mut self, kept: &ResultCache) -> OpResult<()> {
         kept.write(&std::mem::take(self).entries)
     }
@@ -335,7 +336,7 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(found(dir.path(), &["a", "b"]), [None, None], "{length}");
         }
-        // What is made again counts, wherever the damaged one is.
+        // The entry that is made again counts, wherever the damaged one is.
         let mut bytes = whole.clone();
         bytes[0] ^= 4;
         std::fs::write(&path, &bytes).unwrap();

@@ -1,22 +1,22 @@
-//! Words of a command line as a person could paste them into a shell.
+//! Shows the words of a command line so that a person can paste them into a shell.
 //!
-//! What a shell would not take as it stands is quoted; what a terminal would not show as it stands
-//! is written as an escape inside `$'…'`, which bash, zsh and ksh read. So the text that is shown
-//! is the command that runs, and nothing else.
+//! A word that has a special meaning to a shell is quoted. A word with characters that a terminal
+//! does not show is written with escapes inside `$'…'`, which bash, zsh and ksh read. So the text
+//! that is shown is exactly the command that runs.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::printable::is_hidden;
 
-/// A whole command.
+/// Quotes the words of a command where needed and joins them with spaces.
 pub fn command(words: &[String]) -> String {
     let mut out = String::new();
     for (i, word) in words.iter().enumerate() {
         if i > 0 {
             out.push(' ');
         }
-        // A shell takes a first word with `=` for an assignment.
+        // A shell reads a first word with `=` as an assignment.
         if i == 0 && word.contains('=') && !word.contains(is_hidden) {
             out.push_str(&in_quotes(word));
         } else {
@@ -26,7 +26,7 @@ pub fn command(words: &[String]) -> String {
     out
 }
 
-/// One word.
+/// Quotes a word where needed.
 pub fn quote(word: &str) -> String {
     // `=` and `~` at the start of a word mean something to some shells.
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@%,".contains(c);
@@ -39,7 +39,7 @@ pub fn quote(word: &str) -> String {
     }
 }
 
-/// A path as one word.
+/// Quotes a path where needed.
 pub fn path(path: &Path) -> String {
     quote(&path.display().to_string())
 }

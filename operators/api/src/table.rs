@@ -1,4 +1,4 @@
-//! The one way a table becomes a Parquet file, and back.
+//! Writes tables to Parquet files and reads them back; everything that does so goes through here.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,12 +16,12 @@ use crate::nesting;
 /// Rows per batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
 
-/// Bytes of a row group, about: the writer holds one in memory, and a million vectors are a
-/// gigabyte.
+/// Approximate size of a row group in bytes. The writer holds one row group in memory, and a
+/// million vectors take about a gigabyte.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-/// A Parquet writer with the project's settings: zstd, and bytes that depend on nothing but the
-/// batches written.
+/// A Parquet writer with the project's settings: zstd, and bytes that depend only on the batches
+/// written.
 ///
 /// # Errors
 /// When the schema has no Parquet form or writing the file's head fails.
@@ -44,7 +44,8 @@ pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
     reader_of(open(path)?)
 }
 
-/// Opens a Parquet file that may come from anywhere.
+/// Opens a Parquet file from any source and checks that its columns are not nested too deep to read
+/// safely.
 ///
 /// # Errors
 /// When the file cannot be opened, is not a Parquet file, or nests its columns too deep.

@@ -1,39 +1,40 @@
 //! Relations of a graph that say the same thing twice, in one direction or in both.
 //!
 //! A near-duplicate gives away the triples of the other relation: if (a, `also born in`, b) is in
-//! the graph, then (a, `born in`, b) does. So the audit reports them and pre-training does not
-//! leave them beside the triples it asks for; both use what is defined here.
+//! the graph, then (a, `born in`, b) is probably true as well. So the audit reports
+//! near-duplicates, and pre-training removes them where they would give away the triple that it
+//! asks for; both use what is defined here.
 
 use std::collections::BTreeMap;
 
-/// The share of a relation's pairs from which on a relation that has them too is its
-/// near-duplicate.
+/// A relation is a near-duplicate of another one if the other has at least this share of its pairs.
 pub const SHARE: f64 = 0.8;
 
-/// Most distinct triples between two entities that are compared with each other. Entities that more
-/// relations join say nothing about any two of these, and comparing them all would take the square
-/// of their number.
+/// Most distinct triples between two entities that are compared with each other. If more relations
+/// than this join two entities, that says nothing about any two of the relations, and the number of
+/// comparisons grows with the square of the number of triples.
 const MOST: usize = 64;
 
-/// A relation most of whose pairs of entities another relation has too.
+/// A relation that shares most of its entity pairs with another relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Twin {
     /// The relation.
     pub relation: u32,
-    /// The relation that has its pairs; the same one where it has them in both directions.
+    /// The relation that shares its pairs; the same relation if it has its own pairs in both
+    /// directions.
     pub other: u32,
-    /// Whether the other one has them with head and tail exchanged.
+    /// Whether the other relation has the pairs with head and tail exchanged.
     pub reversed: bool,
-    /// Number of pairs that the other one has.
+    /// Number of its pairs that the other relation has too.
     pub shared: u64,
     /// Number of all its pairs: distinct (head, tail) with two different entities.
     pub pairs: u64,
 }
 
-/// The near-duplicates among the relations of these triples, from a given share of shared pairs on;
-/// by relation, then by the other one.
+/// Finds the near-duplicates among the relations of these triples: those that share at least
+/// `share` of their pairs with another relation. Sorted by relation, then by the other relation.
 pub fn twins(triples: impl IntoIterator<Item = [u32; 3]>, share: f64) -> Vec<Twin> {
-    // Each triple by the two entities it joins, whatever its direction.
+    // Each triple under the two entities it joins, whatever its direction.
     let mut joins: Vec<(u32, u32, u32, bool)> = triples
         .into_iter()
         .filter(|[head, _, tail]| head != tail)
@@ -95,7 +96,7 @@ mod tests {
         triples.extend(pairs.iter().map(|(h, t)| [*t, 2, *h]));
         triples.push([0, 3, 1]);
         triples.extend([[6, 3, 7], [6, 3, 8], [9, 3, 8]]);
-        // What is given again and what leads nowhere changes nothing.
+        // Repeated triples and triples from an entity to itself change nothing.
         triples.extend([[0, 0, 1], [7, 0, 7], [8, 1, 8]]);
         assert_eq!(
             found(&triples),

@@ -111,8 +111,8 @@ impl Operator for Compare {
     }
 }
 
-/// What a system of an evaluation is called: the stage for the model, the stage and the system for
-/// others.
+/// The name of an evaluation's system in the tables: the stage for the model, the stage and the
+/// system for other systems.
 fn label(artifact: &Artifact, system: &str) -> String {
     let stage = artifact.name.rsplit_once('.').map_or("?", |n| n.0);
     if system == MODEL.name {
@@ -122,11 +122,11 @@ fn label(artifact: &Artifact, system: &str) -> String {
     }
 }
 
-/// A system's answers by one ranker for one target.
+/// A system's answers with one ranker, for one target.
 struct Answers<A> {
     ranker: String,
     target: Target,
-    /// In the order of the questions.
+    /// One per question, in order.
     of_questions: Vec<A>,
 }
 

@@ -1,8 +1,8 @@
-//! Which documents mention which entities.
+//! The documents that mention each entity.
 
 use crate::BadShape;
 
-/// Which documents mention an entity: a 0/1 matrix in CSR form, one row an entity.
+/// The documents that mention each entity: a 0/1 matrix in CSR form with one row per entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityDocuments {
     offsets: Vec<usize>,
@@ -13,7 +13,7 @@ pub struct EntityDocuments {
 }
 
 impl EntityDocuments {
-    /// From (entity, document) pairs in any order; a pair given twice counts once.
+    /// Takes (entity, document) pairs in any order; a pair given twice counts once.
     ///
     /// # Errors
     /// When an id is out of range.
@@ -62,7 +62,7 @@ impl EntityDocuments {
         self.num_documents
     }
 
-    /// Documents that mention an entity, ascending.
+    /// Ids of the documents that mention an entity, ascending.
     pub fn documents(&self, entity: u32) -> &[u32] {
         let entity = entity as usize;
         &self.documents[self.offsets[entity]..self.offsets[entity + 1]]

@@ -1,14 +1,14 @@
-//! Which questions a figure is over.
+//! Groups of questions that metrics are averaged over.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Name of the group that is reported apart: wordings never seen in training.
+/// Name of the group that is reported separately: wordings never seen in training.
 pub const PARAPHRASE: &str = "paraphrase";
 
-/// The groups a question counts in: `all`, `hops=2`, `gold=3` (number of gold documents), then
-/// names from the data (`type=…`). Paraphrases count in `paraphrase` only: all other groups are
-/// about wordings like those seen in training, so that they add up to `all`.
+/// The groups that a question belongs to: `all`, `hops=2`, `gold=3` (number of gold documents),
+/// then names from the data (`type=…`). Paraphrases count in `paraphrase` only: all other groups
+/// are about wordings like those seen in training, so that they add up to `all`.
 pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     if names.iter().any(|n| n == PARAPHRASE) {
         return vec![PARAPHRASE.to_owned()];
@@ -17,7 +17,7 @@ pub fn groups(hops: Option<u32>, gold: u32, names: &[String]) -> Vec<String> {
     groups.extend(hops.map(|h| format!("hops={h}")));
     groups.push(format!("gold={gold}"));
     for name in names {
-        // A name of the data must not mix with what is counted.
+        // A name from the data must not collide with the groups that are counted here.
         let counted = ["hops=", "gold="].iter().any(|p| name.starts_with(p));
         let name = if counted && !groups.contains(name) {
             format!("group:{name}")
@@ -47,8 +47,8 @@ fn order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
-/// Groups in order, each with its questions, ascending; `of[question]` are the question's groups
-/// (see [`groups`]).
+/// All groups in order, each with the positions of its questions, ascending. `of[question]` lists
+/// the question's groups (see [`groups`]).
 pub fn members(of: &[Vec<String>]) -> Vec<(String, Vec<usize>)> {
     let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (question, names) in of.iter().enumerate() {

@@ -1,15 +1,15 @@
-//! How good a ranking is, and the retrieval systems that need no training.
+//! Evaluates rankings, and implements the retrieval systems that need no training.
 //!
 //! Most of this crate is pure functions of numbers: entity scores to document scores ([`rankers`]),
 //! systems without a model ([`baselines`]), metrics of a question ([`metrics`]) and of link
 //! prediction ([`link_metrics`]), groups of questions ([`groups`]), intervals and tests
-//! ([`statistics`]). On these stand the tables that `evaluate` and `compare` write ([`tables`],
-//! [`rankings`]) and what the user is advised about them ([`remarks`]). Nothing here holds a
-//! tensor; the engine, the model and the operators all use it.
+//! ([`statistics`]). The tables that `evaluate` and `compare` write ([`tables`], [`rankings`]) and
+//! the advice to the user about them ([`remarks`]) are built on these. Nothing here uses tensors;
+//! the engine, the model and the operators all depend on this crate.
 //!
-//! Invariant: equal scores are ordered by lower id, everywhere, and no result depends on the number
-//! of threads. Each question is computed by one thread, in one order, with f64 sums. Callers may
-//! run questions in parallel.
+//! Invariant: of equal scores the lower id comes first, everywhere, and no result depends on the
+//! number of threads. Each question is computed by one thread, in a fixed order, with f64 sums.
+//! Callers may run questions in parallel.
 
 pub mod baselines;
 mod compare;
@@ -37,7 +37,7 @@ use gfm_pipe_api::OpEntry;
 pub use entity_documents::EntityDocuments;
 pub use order::{places, top};
 
-/// Numbers that do not belong together: lengths differ, or an id is out of range.
+/// An error for inputs that do not fit together: lengths differ, or an id is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadShape(pub String);

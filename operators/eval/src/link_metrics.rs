@@ -1,7 +1,7 @@
 //! Metrics of link prediction: how well a model ranks the true tail and head of a triple among all
 //! nodes.
 //!
-//! A new metric is one [`LinkMetricKind`] in this file and its place in [`LINK_METRICS`].
+//! To add a metric, add a [`LinkMetricKind`] in this file and list it in [`LINK_METRICS`].
 
 use std::sync::LazyLock;
 
@@ -65,7 +65,7 @@ enum Numbers {
     KOfN,
 }
 
-/// A metric, but for the numbers in its name.
+/// A metric without the numbers in its name.
 struct LinkMetricKind {
     /// Its name as documented, with `@k` or `@k_n` where it has numbers.
     form: &'static str,
@@ -94,19 +94,20 @@ static FORMS: LazyLock<String> = LazyLock::new(|| {
 pub static SCHEMA_FORM: LazyLock<String> =
     LazyLock::new(|| format!("{}, also with {TAIL}", *FORMS));
 
-/// Rank of the true node among the nodes that are not another true answer. Ties count against it.
+/// Rank of the true node among the nodes that are not true answers themselves. Ties count against
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rank {
     /// One-based rank.
     pub rank: u64,
     /// Number of nodes it was ranked against.
     pub negatives: u64,
-    /// Whether a tail was asked for (else a head).
+    /// Whether the tail was to be predicted; otherwise the head.
     pub tail: bool,
 }
 
-/// The rank of `target` among the nodes outside `truth`, 1 + the number of those that score at
-/// least as high, and the number of nodes outside `truth`.
+/// Returns the rank of `target` among the nodes outside `truth` (1 + the number of those that score
+/// at least as high), and the number of nodes outside `truth`. `truth` must contain `target`.
 pub fn filtered_rank(scores: &[f64], target: u32, truth: &[u32]) -> (u64, u64) {
     let score = scores[target as usize];
     let better = scores.iter().filter(|s| **s >= score).count();
@@ -183,10 +184,10 @@ pub fn check_name(name: &str) -> Result<(), String> {
     LinkMetric::checked(name).map(|_| ())
 }
 
-/// Means of metrics over ranks, each with its name; 0 where nothing was ranked.
+/// The mean of each metric over ranks, with its name; 0 where nothing was ranked.
 ///
 /// # Errors
-/// When a name is not that of a metric.
+/// When a name is not a metric's.
 pub fn means(ranks: &[Rank], names: &[String]) -> OpResult<Vec<(String, f64)>> {
     names
         .iter()
@@ -197,7 +198,7 @@ pub fn means(ranks: &[Rank], names: &[String]) -> OpResult<Vec<(String, f64)>> {
         .collect()
 }
 
-/// Whether less of a metric is better.
+/// Whether a smaller value of this metric is better.
 pub fn smaller_is_better(name: &str) -> bool {
     LinkMetric::parse(name).is_some_and(|m| m.kind.smaller_is_better)
 }

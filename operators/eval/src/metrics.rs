@@ -1,13 +1,14 @@
-//! Metrics: how good a ranking is for one question. docs/metrics.md shows the table made of this.
+//! Metrics: how good a ranking is for one question. The table in docs/metrics.md is generated from
+//! this file.
 //!
-//! Standard metrics are over *all* gold items of a question, also those that no system can find (a
-//! title that is not in the corpus), so they cannot exceed what [`Answer::perfect`] reaches. The
-//! reference's published figures are on *filtered* ranks, where the other gold items are removed
-//! before an item is ranked, and over known gold items: `hits@k`, `mrr_filtered` (the mean over
-//! gold items) and `mape` are those. A question that a system cannot be asked scores 0 in
-//! everything and counts (in `mape`, an error, it counts as if nothing had been predicted: 1).
+//! Standard metrics are over *all* gold items of a question, including those that no system can
+//! find (a title that is not in the corpus), so they cannot exceed what [`Answer::perfect`]
+//! reaches. The reference's published figures, `hits@k`, `mrr_filtered` (the mean over gold items)
+//! and `mape`, are over the known gold items only, and on *filtered* ranks, where the other gold
+//! items are removed before an item is ranked. A question that a system could not answer counts
+//! with 0 in every metric (in `mape`, which is an error, with 1, as if nothing had been predicted).
 //!
-//! A new metric is one [`MetricKind`] in this file and its place in [`METRICS`].
+//! To add a metric, add a [`MetricKind`] in this file and list it in [`METRICS`].
 
 use std::sync::LazyLock;
 
@@ -27,7 +28,8 @@ pub static MRR: MetricKind = MetricKind {
     value: |ranking, _| ranking.places.first().map_or(0.0, |p| ratio(1, p + 1)),
 };
 
-/// Average precision: the precision at the rank of each gold item, 0 for those not ranked.
+/// Average precision: the mean over gold items of the precision at the item's rank, 0 for items
+/// that are not ranked.
 pub static MAP: MetricKind = MetricKind {
     name: "map",
     meaning: "how early all gold items come, over the whole ranking",
@@ -59,7 +61,7 @@ pub static MRR_FILTERED: MetricKind = MetricKind {
     },
 };
 
-/// Filtered ranks within a bound.
+/// Share of filtered ranks that are at most k.
 pub static HITS: MetricKind = MetricKind {
     name: "hits",
     meaning: "share of the known gold items whose filtered rank is at most k",
@@ -72,7 +74,7 @@ pub static HITS: MetricKind = MetricKind {
     },
 };
 
-/// Found gold items of all.
+/// Share of all gold items that are among the first k.
 pub static RECALL: MetricKind = MetricKind {
     name: "recall",
     meaning: "share of all gold items that are in the first k",
@@ -82,7 +84,7 @@ pub static RECALL: MetricKind = MetricKind {
     value: |ranking, k| ratio(ranking.found(k), ranking.total),
 };
 
-/// Gold items among those shown.
+/// Share of the first k items that are gold.
 pub static PRECISION: MetricKind = MetricKind {
     name: "precision",
     meaning: "share of the first k that are gold",
@@ -92,7 +94,7 @@ pub static PRECISION: MetricKind = MetricKind {
     value: |ranking, k| ratio(ranking.found(k), k),
 };
 
-/// Complete answers.
+/// Whether all gold items are among the first k.
 pub static ALL_GOLD: MetricKind = MetricKind {
     name: "all-gold",
     meaning: "whether every gold item is in the first k",
@@ -153,19 +155,19 @@ pub static METRICS: [&MetricKind; 9] = [
 /// What a metric is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Ranks among all items; `evaluate` reports it, with its ceiling.
+    /// Ranks among all items. `evaluate` reports these metrics with their ceiling.
     Standard,
-    /// Filtered ranks; `evaluate` reports it, and it has no ceiling.
+    /// Filtered ranks. `evaluate` reports these metrics; they have no ceiling.
     Filtered,
-    /// Probabilities. Less is better, and only fine-tuning reports it.
+    /// Probabilities. Smaller is better, and only fine-tuning reports these metrics.
     Error,
 }
 
-/// A metric, but for its k.
+/// A metric without its k.
 pub struct MetricKind {
     /// Name in pipelines and tables, without `@k`.
     pub name: &'static str,
-    /// What it says about a question.
+    /// What it measures for a question.
     pub meaning: &'static str,
     /// Its formula in the notation of docs/metrics.md.
     pub formula: &'static str,
@@ -173,7 +175,7 @@ pub struct MetricKind {
     pub family: Family,
     /// Whether only the first k items count; its name then ends in `@k`.
     pub cutoff: bool,
-    /// Its value for a question that was asked; the second argument is k.
+    /// Its value for a question that the system answered; the second argument is k.
     value: fn(&Ranking<'_>, usize) -> f64,
 }
 
@@ -214,7 +216,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// A metric of one question.
+/// A metric with its k.
 #[derive(Clone, Copy)]
 pub struct Metric {
     kind: &'static MetricKind,
@@ -234,7 +236,7 @@ impl std::fmt::Debug for Metric {
 }
 
 impl Metric {
-    /// The metric of a name as [`Metric::name`] returns it.
+    /// Parses a name in the form that [`Metric::name`] returns.
     pub fn parse(name: &str) -> Option<Metric> {
         let (base, k) = match name.split_once('@') {
             Some((base, k)) => (base, Some(k.parse().ok().filter(|k| *k > 0)?)),
@@ -248,7 +250,7 @@ impl Metric {
         }
     }
 
-    /// Whether less of it is better.
+    /// Whether a smaller value is better.
     pub fn smaller_is_better(self) -> bool {
         match self.kind.family {
             Family::Error => true,
@@ -265,7 +267,7 @@ impl Metric {
         }
     }
 
-    /// Its value for a question that a system could not be asked: the worst there is.
+    /// Its value for a question that a system could not answer: the worst possible value.
     fn unasked(self) -> f64 {
         match self.kind.family {
             Family::Error => 1.0,
@@ -284,7 +286,7 @@ pub fn of_family(family: Family, ks: &[usize]) -> Vec<Metric> {
     cut.chain(whole).collect()
 }
 
-/// Where a ranking has the gold items of a question.
+/// The places of a question's gold items in a ranking.
 struct Ranking<'a> {
     /// Zero-based places of the known gold items, ascending.
     places: &'a [usize],
@@ -317,7 +319,8 @@ pub struct Gold<'a> {
     pub total: u32,
 }
 
-/// One-based filtered ranks of zero-based places: other gold items that come before do not count.
+/// Converts zero-based places of gold items to one-based filtered ranks: other gold items that come
+/// before an item do not count.
 pub fn filtered_ranks(places: &[usize]) -> Vec<usize> {
     places
         .iter()
@@ -337,7 +340,8 @@ fn gain(places: impl Iterator<Item = usize>) -> f64 {
 /// A system's answer to a question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Zero-based places of the known gold items, ascending; `None` when it could not be asked.
+    /// Zero-based places of the known gold items, ascending; `None` when the system could not
+    /// answer.
     pub places: Option<Vec<usize>>,
     /// Number of gold items, those without an id included.
     pub total: usize,
@@ -345,7 +349,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// From one score per candidate; `None` when the system could not be asked.
+    /// Takes one score per candidate; `None` when the system could not answer.
     pub fn of<T: Float>(scores: Option<&[T]>, gold: Gold<'_>) -> Answer {
         let places = scores.map(|s| places(s, gold.items));
         Answer {
@@ -354,7 +358,7 @@ impl Answer {
         }
     }
 
-    /// From the zero-based places of the known gold items alone, in any order.
+    /// Takes only the zero-based places of the known gold items, in any order.
     pub fn at(places: Option<Vec<usize>>, total: usize) -> Answer {
         Answer {
             total: total.max(places.as_ref().map_or(0, Vec::len)),
@@ -366,13 +370,13 @@ impl Answer {
         }
     }
 
-    /// From the one-based ranks of the known gold items, as the kind `ranks` has them.
+    /// Takes the one-based ranks of the known gold items, as stored in artifacts of kind `ranks`.
     pub fn of_ranks(asked: bool, ranks: &[u32], total: u32) -> Answer {
         let places = ranks.iter().map(|r| (*r as usize).saturating_sub(1));
         Answer::at(asked.then(|| places.collect()), total as usize)
     }
 
-    /// The one-based ranks of the known gold items; none when it could not be asked.
+    /// The one-based ranks of the known gold items; empty when the system could not answer.
     pub fn ranks(&self) -> Vec<u32> {
         let places = self.places.iter().flatten();
         places.map(|p| *p as u32 + 1).collect()
@@ -384,7 +388,7 @@ impl Answer {
         Answer::at(Some(places), gold.total as usize)
     }
 
-    /// Values of some metrics.
+    /// The values of some metrics, in order.
     pub fn values(&self, metrics: &[Metric]) -> Vec<f64> {
         let Some(places) = &self.places else {
             return metrics.iter().map(|m| m.unasked()).collect();
@@ -401,7 +405,7 @@ impl Answer {
 }
 
 /// Values of some metrics for one question, from one score per candidate; `None` when the system
-/// cannot be asked.
+/// could not answer.
 pub fn score<T: Float>(scores: Option<&[T]>, gold: Gold<'_>, metrics: &[Metric]) -> Vec<f64> {
     Answer::of(scores, gold).values(metrics)
 }

@@ -1,4 +1,4 @@
-//! The one order of every ranking: higher scores first, equal scores by lower id.
+//! The order of all rankings: higher scores first, of equal scores the lower id.
 
 use std::cmp::Ordering;
 
@@ -28,7 +28,7 @@ pub fn top<T: Float>(scores: &[T], k: usize) -> Vec<u32> {
     ids
 }
 
-/// Zero-based places of some items in the ranking of all, in the order the items are given.
+/// Zero-based places of some items in the ranking of all, in the order of `items`.
 pub fn places<T: Float>(scores: &[T], items: &[u32]) -> Vec<usize> {
     items
         .iter()

@@ -1,10 +1,10 @@
-//! The tables of docs/metrics.md, made from the tables of this crate.
+//! Generates the tables of docs/metrics.md from the tables of this crate.
 
 use crate::metrics::{Family, METRICS};
 use crate::rankers::RANKERS;
 use crate::systems::SYSTEMS;
 
-/// The tables by name, each without a line break at its end.
+/// The tables as Markdown, by name, each without a line break at its end.
 pub fn tables() -> [(&'static str, String); 4] {
     [
         ("standard metrics", metrics(Family::Standard)),

@@ -1,4 +1,5 @@
-//! Rankers, ranks and metrics equal the reference's, which made tests/parity/qa_small.
+//! Checks that rankers, ranks and metrics equal those of the reference, which generated
+//! tests/parity/qa_small.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -76,7 +77,7 @@ fn matrix(inputs: &Fixture) -> EntityDocuments {
     EntityDocuments::from_pairs(ENTITIES, DOCUMENTS, pairs).unwrap()
 }
 
-/// Ids set in a row of a mask, by row.
+/// For each row of a mask, the ids that are set in it.
 fn gold(mask: &[f32], width: usize) -> Vec<Vec<u32>> {
     mask.chunks_exact(width)
         .map(|row| {
@@ -120,7 +121,7 @@ fn parity_qa_small_rankers() {
         let want = expected.f32(&format!("{name}.pred"));
         close(&got, &wide(&want), 1e-5, name);
     }
-    // The fixture has document scores in f32 only; from f64 entity scores they are the dense
+    // The fixture has document scores only in f32, so the scores in f64 are compared with the dense
     // product.
     let scores = Fixture::open("expected_f64.safetensors").f64("scores");
     let dense = inputs.f32("ent2doc_dense");
@@ -141,7 +142,8 @@ fn parity_qa_small_rankers() {
     }
 }
 
-/// A prediction of the fixture: its name, candidates a question, scores, gold items by question.
+/// A prediction of the fixture: its name, number of candidates per question, scores, and gold items
+/// by question.
 type View = (String, usize, Vec<f32>, Vec<Vec<u32>>);
 
 fn views() -> Vec<View> {
@@ -203,7 +205,7 @@ fn parity_qa_small_metrics_train_batch() {
         ("hits@3", HITS.at(3)),
         ("hits@5", HITS.at(5)),
         ("hits@10", HITS.at(10)),
-        // The reference's recall is its hits by another name.
+        // The reference's `recall` is the same as its `hits`.
         ("recall@1", HITS.at(1)),
         ("recall@2", HITS.at(2)),
         ("recall@5", HITS.at(5)),

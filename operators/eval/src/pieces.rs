@@ -1,4 +1,4 @@
-//! Documents that are read in pieces are ranked by their best piece.
+//! Ranks documents that were ingested in pieces by their best piece.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
@@ -6,10 +6,10 @@ use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 pub struct Pieces(Vec<u32>);
 
 impl Pieces {
-    /// Reads a `sources` artifact; `None` where every document is whole.
+    /// Reads a `sources` artifact; `None` where every document is in one piece.
     ///
     /// # Errors
-    /// When it is of another number of documents.
+    /// When it lists another number of documents.
     pub fn read(sources: &Artifact, documents: usize) -> OpResult<Option<Pieces>> {
         let table = sources.read("sources")?;
         let parents = columns::u32s(&table, "parent")?.values().to_vec();
@@ -25,8 +25,8 @@ impl Pieces {
         Ok((!whole).then_some(Pieces(parents)))
     }
 
-    /// Sets the score of each first piece to the best of its document, and those of the other
-    /// pieces to NaN, which every ranking puts last.
+    /// Sets the score of each document's first piece to the best score of its pieces, and the
+    /// scores of the other pieces to NaN, which every ranking puts last.
     pub fn fold(&self, scores: &mut [f64]) {
         for (piece, parent) in self.0.iter().enumerate() {
             let parent = *parent as usize;

@@ -12,9 +12,9 @@ use crate::metrics::Gold;
 pub struct QuestionSet {
     /// `STAGE.PORT`, for messages.
     pub name: String,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// Split; several are joined by `+`.
+    /// Name of the split; several are joined by `+`.
     pub split: String,
     /// Ids, all different.
     pub ids: Vec<String>,
@@ -61,7 +61,7 @@ impl QuestionSet {
         })
     }
 
-    /// Adds the questions of another split behind these.
+    /// Appends the questions of another split.
     pub fn append(&mut self, other: QuestionSet) {
         if !self.split.split('+').any(|split| split == other.split) {
             self.split = format!("{}+{}", self.split, other.split);
@@ -79,7 +79,7 @@ impl QuestionSet {
     /// Checks that no two questions have the same id.
     ///
     /// # Errors
-    /// When two have.
+    /// When two questions have the same id.
     pub fn check_ids(&self) -> OpResult<()> {
         let mut seen = HashSet::new();
         match self.ids.iter().find(|id| !seen.insert(id.as_str())) {
@@ -118,7 +118,7 @@ impl QuestionSet {
         }
     }
 
-    /// Only these questions.
+    /// Only the questions at these positions, in this order.
     #[must_use]
     pub fn subset(&self, rows: &[usize]) -> Self {
         fn pick<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {

@@ -4,7 +4,7 @@
 //! taken in f64 in ascending order of entities, so that documents with the same contributions tie,
 //! and ties then go by lower id.
 //!
-//! A new ranker is one [`RankerKind`] in this file and its place in [`RANKERS`].
+//! To add a ranker, add a [`RankerKind`] in this file and list it in [`RANKERS`].
 
 use std::sync::LazyLock;
 
@@ -13,8 +13,8 @@ use gfm_pipe_api::{Field, Type};
 
 use crate::{EntityDocuments, top};
 
-/// What a document that mentions no entity is ranked by: it comes after all others, and such
-/// documents are ordered by id.
+/// The score of a document that mentions no entity. Such documents come after all others, ordered
+/// by id.
 pub const NO_SCORE: f64 = f64::NEG_INFINITY;
 
 /// The sum of all scores of a document's entities.
@@ -41,7 +41,7 @@ pub static IDF: RankerKind = RankerKind {
     },
 };
 
-/// How many of the best entities a document mentions.
+/// The number of the best entities that a document mentions.
 pub static TOPK: RankerKind = RankerKind {
     name: "topk",
     meaning: "counts the `top_k` best entities",
@@ -53,7 +53,7 @@ pub static TOPK: RankerKind = RankerKind {
     },
 };
 
-/// The same where entities that few documents mention count more.
+/// Like [`TOPK`], but entities that few documents mention count more.
 pub static IDF_TOPK: RankerKind = RankerKind {
     name: "idf_topk",
     meaning: "counts each of the `top_k` best entities by 1 / number of its documents",
@@ -68,7 +68,7 @@ pub static IDF_TOPK: RankerKind = RankerKind {
 /// Every ranker, in the order of schemas and pages.
 pub static RANKERS: [&RankerKind; 4] = [&SIMPLE, &IDF, &TOPK, &IDF_TOPK];
 
-/// The ranker where a pipeline names none.
+/// The ranker that is used where a pipeline names none.
 pub static DEFAULT: &RankerKind = &IDF_TOPK;
 
 /// A way to rank documents by entity scores.
@@ -115,7 +115,7 @@ pub fn default_first() -> Vec<&'static str> {
 
 /// Largest number of entities.
 pub const MAX_ENTITIES: f64 = u32::MAX as f64;
-/// Why there are no more.
+/// The reason for [`MAX_ENTITIES`].
 pub const NUMBERED: &str = "entities are numbered with 32 bits";
 
 /// Default of the parameter `top_k`, for all operators that have it.
@@ -131,7 +131,7 @@ pub fn top_k_field(default: usize) -> Field {
     Field::new("top_k", Type::int(1), default, &ABOUT).at_most(MAX_ENTITIES, NUMBERED)
 }
 
-/// The scores of a question's entities, for a ranker.
+/// What a ranker works on: the scores of all entities for one question.
 struct Query<'a> {
     /// One score per entity.
     scores: &'a [f64],
@@ -161,7 +161,7 @@ pub struct Ranker {
 }
 
 impl RankerKind {
-    /// The ranker with this number of best entities, where it counts only those.
+    /// The ranker with this number of best entities; rankers that count all entities ignore it.
     pub const fn top_k(&'static self, top_k: usize) -> Ranker {
         Ranker { kind: self, top_k }
     }
@@ -178,9 +178,9 @@ impl Ranker {
         self.kind.name
     }
 
-    /// Scores to rank documents by: those of [`Ranker::documents`], with [`NO_SCORE`] for documents
-    /// that mention no entity. Their sums are 0, which says nothing about them, and scores are
-    /// mostly negative: as they are, such documents would come first.
+    /// Scores to rank documents by: those of [`Ranker::documents`], but [`NO_SCORE`] for documents
+    /// that mention no entity. The sum of such a document is 0, and most scores are negative, so it
+    /// would otherwise come first for no reason.
     pub fn ranking(self, scores: &[f64], matrix: &EntityDocuments) -> Vec<f64> {
         let mut out = self.documents(scores, matrix);
         for &document in matrix.without_entities() {
@@ -254,7 +254,8 @@ mod tests {
         for (ranker, order) in [
             (SIMPLE.whole(), [2, 1, 0, 3]),
             (IDF.whole(), [2, 1, 0, 3]),
-            // Of entities beyond the first, the document has 0 like those without any.
+            // A document that mentions only entities beyond the first has the sum 0, like documents
+            // without entities.
             (TOPK.top_k(1), [2, 1, 0, 3]),
             (IDF_TOPK.top_k(1), [2, 1, 0, 3]),
         ] {

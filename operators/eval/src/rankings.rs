@@ -1,4 +1,4 @@
-//! The first documents of systems for questions: the table `rankings`.
+//! The best documents of each system for each question: the table `rankings`.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use gfm_pipe_api::{Context, OpResult, columns, kinds};
 use crate::rankers::NO_SCORE;
 use crate::top;
 
-/// The first documents for a question with their scores, best first.
+/// The best documents for a question with their scores, best first.
 pub type RankedList = Vec<(u32, f64)>;
 
-/// The `depth` best documents, without those that are only pieces of others. A document that is
-/// ranked without a score gets 0, the sum of nothing.
+/// The `depth` best documents, without those that are later pieces of others (score NaN). A
+/// document with [`NO_SCORE`], whose sum is empty, gets the score 0.
 pub fn first(scores: &[f64], depth: usize) -> RankedList {
     let shown = |score: f64| if score == NO_SCORE { 0.0 } else { score };
     let best = top(scores, depth).into_iter();
@@ -28,7 +28,7 @@ struct Row {
     score: f64,
 }
 
-/// The first documents of systems for questions.
+/// Collects the best documents of systems for questions.
 #[derive(Default)]
 pub struct Rankings {
     rows: Vec<Row>,

@@ -1,5 +1,5 @@
-//! What the user should know about an evaluation before relying on it, and what to try. It is made
-//! from the tables, so that a cached result has it too.
+//! Remarks on an evaluation: what the user should know before relying on it, and what to try. They
+//! are made from the tables, so that a cached result has them too.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ struct Figure {
 /// Intervals of the model's figure minus a system's, by the system's label.
 type Intervals = BTreeMap<String, Interval>;
 
-/// Remarks on an evaluation, by its `metrics` and `comparisons`.
+/// Remarks on an evaluation, from its `metrics` and `comparisons`.
 ///
 /// # Errors
 /// When a table cannot be read.

@@ -1,4 +1,5 @@
-//! Which metrics people see: in closing tables, on pages, in comparisons and remarks.
+//! Selects the metrics that are shown to users: in the table at the end of a run, on pages, in
+//! comparisons and remarks.
 
 use gfm_pipe_api::intern;
 
@@ -7,7 +8,7 @@ use crate::metrics::{ALL_GOLD, HITS, MAP, MRR, MRR_FILTERED, Metric, NDCG, PRECI
 /// The metric that sums up an evaluation where only one is shown.
 pub const HEADLINE: Metric = RECALL.at(5);
 
-/// Columns of the closing table of a run, and rows of two runs side by side.
+/// Columns of the table at the end of a run, and rows of the comparison of two runs.
 pub const MAIN: [Metric; 4] = [RECALL.at(2), RECALL.at(5), ALL_GOLD.at(5), MRR.whole()];
 
 /// Columns of the main table of a page.
@@ -24,10 +25,10 @@ pub const STANDARD: [Metric; 7] = [
 /// Columns of a page's table of filtered figures.
 pub const FILTERED: [Metric; 4] = [HITS.at(1), HITS.at(2), HITS.at(5), MRR_FILTERED.whole()];
 
-/// What a page draws and compares.
+/// Metrics that a page plots and compares.
 pub const DRAWN: [Metric; 2] = [RECALL.at(5), ALL_GOLD.at(5)];
 
-/// What `evaluate` and `compare` compare systems by.
+/// Metrics by which `evaluate` and `compare` compare systems.
 pub const COMPARED: [Metric; 6] = [
     RECALL.at(2),
     RECALL.at(5),
@@ -37,7 +38,7 @@ pub const COMPARED: [Metric; 6] = [
     MAP.whole(),
 ];
 
-/// The k of metrics that have one, in `evaluate` and `compare`.
+/// Values of k for the metrics that have a cutoff, in `evaluate` and `compare`.
 pub const KS: [usize; 6] = [1, 2, 3, 5, 10, 20];
 
 /// The name of [`HEADLINE`].
@@ -45,12 +46,12 @@ pub fn headline_metric() -> &'static str {
     intern(&HEADLINE.name())
 }
 
-/// The names of metrics, in their order.
+/// The names of some metrics, in the same order.
 pub fn names(metrics: &[Metric]) -> Vec<&'static str> {
     metrics.iter().map(|m| intern(&m.name())).collect()
 }
 
-/// How a system and its ranker are shown together: `model (idf_topk)`, `dense`.
+/// Formats a system with its ranker: `model (idf_topk)`, or `dense` where there is no ranker.
 pub fn label(system: &str, ranker: &str) -> String {
     match ranker {
         "-" | "" => system.to_owned(),

@@ -1,10 +1,11 @@
 //! How sure a mean over questions is, and whether two systems differ: bootstrap intervals, a paired
 //! test, and a correction for several tests.
 //!
-//! Questions are what varies: intervals are over questions like these, not over trainings. All
-//! columns share the same resamples and sign flips, so differences are paired. Each resample has a
-//! random stream of its own and sums are cut by sizes, so no number depends on the number of
-//! threads. docs/metrics.md says what the numbers mean.
+//! Only the questions are resampled: intervals say how a mean varies over questions like these, not
+//! over repeated trainings. All columns share the same resamples and sign flips, so differences are
+//! paired. Each resample has its own random stream, and sums are split in a way that depends only
+//! on sizes, so no number depends on the number of threads. docs/metrics.md explains what the
+//! numbers mean.
 
 use gfm_pipe_api::random::stream;
 use gfm_pipe_kernels::gemm::{Mat, gemm};
@@ -12,10 +13,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 
-/// Mass of an interval.
+/// Confidence level of the intervals.
 const LEVEL: f64 = 0.95;
-/// Resamples of one product: enough to use a processor well, few enough to fit its memory when
-/// there are many questions.
+/// Resamples per matrix product: enough to use a processor well, few enough that the weights fit
+/// its cache when there are many questions.
 const AT_ONCE: usize = 64;
 
 /// A 95 % interval.
@@ -27,12 +28,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Names the random streams of resamples and flips.
+/// Selects the random streams of resamples and flips.
 #[derive(Debug, Clone, Copy)]
 pub struct Streams<'a> {
-    /// The user's seed.
+    /// The seed that the user set.
     pub seed: u64,
-    /// What is resampled; other purposes draw other numbers.
+    /// What is resampled; different purposes draw different numbers.
     pub purpose: &'a str,
 }
 
@@ -45,7 +46,7 @@ impl Streams<'_> {
 /// Called between pieces of the work; an error stops it.
 pub type Check<'a, E> = &'a (dyn Fn() -> Result<(), E> + Sync);
 
-/// Values of several figures for several questions.
+/// Values of several metrics (columns) for several questions (rows).
 #[derive(Debug, Clone, Default)]
 pub struct Values {
     columns: usize,
@@ -53,7 +54,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// From one row per question, all of the same length.
+    /// Takes one row per question, all of the same length.
     pub fn new(rows: impl IntoIterator<Item = Vec<f64>>) -> Self {
         let mut out = Values::default();
         for row in rows {
@@ -76,7 +77,7 @@ impl Values {
         self.rows.is_empty()
     }
 
-    /// The rows.
+    /// The rows, one per question.
     pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.rows.chunks_exact(self.columns.max(1))
     }
@@ -166,12 +167,12 @@ pub fn intervals<E: Send>(
     Ok(Some(of.collect()))
 }
 
-/// A number below `n`, by a 64-bit draw (its bias is below n / 2^64).
+/// A random number below `n` from one 64-bit draw (the bias is below n / 2^64).
 fn below(rng: &mut impl Rng, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// Linear between the two nearest order statistics.
+/// The quantile `p`, interpolated linearly between the two nearest order statistics.
 fn quantile(sorted: &[f64], p: f64) -> f64 {
     let at = p * (sorted.len() - 1) as f64;
     let (low, part) = (at.floor() as usize, at.fract());

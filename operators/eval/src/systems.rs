@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use gfm_pipe_api::named::{Choice, Named, listed as joined};
 use gfm_pipe_api::{Connected, Field, Problem, Type};
 
-/// What a model is asked with, besides itself.
+/// Ports that a model needs besides its own.
 const ON_GRAPH: &[&str] = &["graph", "documents", "question_embeddings"];
 
 /// The trained model.
@@ -57,7 +57,8 @@ pub static PPR: System = System {
     or_ports: None,
 };
 
-/// Reciprocal rank fusion: bm25 needs no port, and a second system makes a fusion.
+/// Reciprocal rank fusion. bm25 needs no port and always takes part, so the ports of one more
+/// system are enough.
 pub static RRF: System = System {
     name: "rrf",
     meaning: "reciprocal rank fusion of dense, bm25 and ppr, or of two of them where the ports of the third are not connected: sum of 1 / (60 + rank) (Cormack, Clarke and Büttcher 2009)",
@@ -82,7 +83,7 @@ pub struct System {
     pub meaning: &'static str,
     /// Ports it needs besides `corpus` and `questions`.
     ports: &'static [&'static str],
-    /// Ports that will do instead.
+    /// Ports that it can use instead.
     or_ports: Option<&'static [&'static str]>,
 }
 
@@ -101,13 +102,13 @@ impl Named for System {
     }
 }
 
-/// What `evaluate` compares the models with.
+/// Names of the systems that `evaluate` can compare the models with.
 pub fn beside_models() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| with_baselines(&UNTRAINED));
     &NAMES
 }
 
-/// What `retrieve` can ask.
+/// Names of the systems that `retrieve` can use.
 pub fn askable() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| with_baselines(&MODEL));
     &NAMES
@@ -119,12 +120,12 @@ fn with_baselines(first: &'static System) -> Vec<&'static str> {
 }
 
 impl System {
-    /// Whether this is the other system.
+    /// Whether both are the same system.
     pub fn is(&self, other: &System) -> bool {
         self.name == other.name
     }
 
-    /// The ports it needs besides `corpus` and `questions` that are not connected.
+    /// The ports that it needs besides `corpus` and `questions` and that are not connected.
     pub fn missing(&self, connected: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
         let lacks = |ports: &'static [&'static str]| -> Vec<&'static str> {
             let ports = ports.iter().copied();
@@ -136,8 +137,8 @@ impl System {
         lacks(self.ports)
     }
 
-    /// What is wrong when it was asked for by name and cannot run; `ways` says what can be done
-    /// besides connecting what it needs.
+    /// The problem to report when a pipeline names this system and a port that it needs is not
+    /// connected. `ways` is appended to the hint: what can be done besides connecting the port.
     pub fn problem(&self, inputs: &Connected, ways: &str) -> Option<Problem> {
         let missing = self.missing(&is_connected(inputs));
         if missing.is_empty() {
@@ -161,17 +162,20 @@ pub fn is_connected(inputs: &Connected) -> impl Fn(&str) -> bool {
     |port| inputs.get(port).is_some_and(|from| !from.is_empty())
 }
 
-/// How personalised PageRank walks.
+/// Parameters of personalised PageRank.
 #[derive(Debug, Clone, Copy)]
 pub struct Walking {
-    /// Whether it returns to a rare entity of the question more often.
+    /// Whether it returns more often to those entities of the question that few documents mention.
     pub node_specificity: bool,
-    /// Probability of returning to the question; by what the nodes are, where not given.
+    /// Probability of returning to the question; `None`:
+    /// [`RESTART`](crate::baselines::ppr::RESTART) or
+    /// [`RESTART_WITH_PASSAGES`](crate::baselines::ppr::RESTART_WITH_PASSAGES), depending on
+    /// whether documents are nodes.
     pub restart: Option<f64>,
 }
 
 impl Walking {
-    /// Its parameters.
+    /// The schema's fields for these parameters.
     pub fn fields() -> Vec<Field> {
         let specificity = Field::new(
             "node_specificity",

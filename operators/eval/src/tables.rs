@@ -17,12 +17,12 @@ use crate::questions::QuestionSet;
 use crate::shown::{COMPARED, KS, label};
 use crate::statistics::{Interval, Streams, Values, holm, intervals, sign_flip};
 
-/// The system that stands for what no ranking can exceed.
+/// Name in the tables for the results of a perfect ranking, which no system can exceed.
 pub const CEILING: &str = "ceiling";
-/// The ranker of systems that have none.
+/// The ranker's name in the tables for systems that have none.
 pub const NO_RANKER: &str = "-";
-/// Least number of sign flips for each system that is compared. With fewer, the correction for
-/// looking at all of them would leave no p-value below 0.05, whatever the data.
+/// Least number of sign flips per compared system. With fewer, no p-value could be below 0.05 after
+/// the correction for several tests, whatever the data.
 const FLIPS: usize = 400;
 
 /// How intervals and p-values are estimated.
@@ -30,12 +30,12 @@ const FLIPS: usize = 400;
 pub struct Resampling {
     /// Bootstrap resamples and sign flips; 0: neither.
     pub resamples: usize,
-    /// Names their streams.
+    /// Seed of their random streams.
     pub seed: u64,
 }
 
 impl Resampling {
-    /// Its parameters.
+    /// The schema's fields for these parameters.
     pub fn fields() -> Vec<Field> {
         vec![
             Field::new(
@@ -58,8 +58,7 @@ impl Resampling {
         ]
     }
 
-    /// Checks that the resamples of at least this many systems fit into memory, before anything is
-    /// measured.
+    /// Checks that the resamples of this many systems fit into memory, before anything is computed.
     ///
     /// # Errors
     /// When they do not.
@@ -102,12 +101,12 @@ impl Named for Target {
     }
 }
 
-/// What answered: a system, by a ranker, for documents or entities.
+/// Where answers come from: a system with a ranker, for documents or entities.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The system.
     pub system: &'a str,
-    /// How its entity scores became document scores, or [`NO_RANKER`].
+    /// Name of the ranker that turned its entity scores into document scores, or [`NO_RANKER`].
     pub ranker: &'a str,
     /// What it ranked.
     pub target: Target,
@@ -129,8 +128,8 @@ impl SystemResults {
         label(&self.system, &self.ranker)
     }
 
-    /// Whether a difference to another says something: two systems with the same way from entities
-    /// to documents, or two such ways of one system.
+    /// Whether a difference to the other results is meaningful: two systems with the same ranker,
+    /// two rankers of the same system, or any system against one that needs no ranker.
     fn comparable(&self, other: &SystemResults) -> bool {
         self.system == other.system || self.ranker == other.ranker || other.ranker == NO_RANKER
     }
@@ -161,7 +160,7 @@ fn with_filtered() -> Vec<Metric> {
 }
 
 impl<'a> Results<'a> {
-    /// Of these questions, without any system.
+    /// Starts without results, for these questions.
     pub fn new(questions: &'a QuestionSet) -> Self {
         let of_question = |i: usize| {
             let gold = questions.document_gold(i).total;
@@ -190,8 +189,8 @@ impl<'a> Results<'a> {
         });
     }
 
-    /// Adds what a perfect ranking would reach, by the standard metrics: filtered ones have no
-    /// ceiling.
+    /// Adds the results of a perfect ranking, with the standard metrics only: filtered metrics have
+    /// no ceiling.
     pub fn add_ceiling(&mut self, target: Target) {
         let gold = |i| match target {
             Target::Document => self.questions.document_gold(i),
@@ -229,7 +228,7 @@ impl<'a> Results<'a> {
         ctx.write("ranks", "ranks", &self.ranks()?)
     }
 
-    /// Reports how many groups have their figures: intervals first, then comparisons.
+    /// Reports for how many groups the figures are computed: first intervals, then comparisons.
     fn report_progress(&self, ctx: &Context, done: usize) {
         let total = 2 * self.groups.len() as u64;
         ctx.progress(done as u64, total, "groups of questions", "intervals");
@@ -249,7 +248,7 @@ impl<'a> Results<'a> {
             interval: Option<Interval>,
             unasked: usize,
         }
-        // One set of resamples per group serves all systems: their columns lie side by side.
+        // All systems share one set of resamples per group: their columns are side by side.
         let check = || ctx.check_cancelled();
         let mut by_group = Vec::new();
         for (i, group) in self.groups.iter().enumerate() {
@@ -309,7 +308,7 @@ impl<'a> Results<'a> {
         )
     }
 
-    /// The first system's document ranking, and those it is compared with.
+    /// The first system's document ranking, and the rankings that it is compared with.
     fn compared(&self) -> Option<(&SystemResults, Vec<&SystemResults>)> {
         let documents = |s: &&SystemResults| s.target == Target::Document && !s.is_ceiling;
         let mut documents = self.systems.iter().filter(documents);
@@ -431,7 +430,7 @@ fn compare<'a>(
     };
     let p = sign_flip(&differences, flips, streams, &check)?;
     let column = |o: usize, m: usize| o * COMPARED.len() + m;
-    // A family of tests: all systems, one metric.
+    // The tests of all systems by one metric form a family for Holm's correction.
     let families: Option<Vec<Vec<f64>>> = p.as_ref().map(|p| {
         let family = |m| -> Vec<f64> { (0..others.len()).map(|o| p[column(o, m)]).collect() };
         (0..COMPARED.len()).map(|m| holm(&family(m))).collect()
@@ -440,7 +439,7 @@ fn compare<'a>(
     for (o, other) in others.iter().enumerate() {
         for (m, metric) in COMPARED.iter().enumerate() {
             let c = column(o, m);
-            // A difference that is only rounding decides nothing.
+            // A difference that is only due to rounding counts neither as better nor as worse.
             let count = |sign: f64| differences.rows().filter(|d| d[c] * sign > 1e-12).count();
             rows.push(Comparison {
                 other,
@@ -467,8 +466,8 @@ fn counts<R>(rows: &[R], of: &dyn Fn(&R) -> usize) -> ArrayRef {
     Arc::new(UInt64Array::from_iter_values(counts))
 }
 
-/// Ends of intervals and p-values. What rounding left of zero becomes zero: readers ask whether an
-/// interval contains it.
+/// A column of interval ends or p-values. Values that differ from zero only by rounding become
+/// zero, because readers check whether an interval contains zero.
 fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     let rounded = |x: f64| if x.abs() < 1e-12 { 0.0 } else { x };
     Arc::new(Float64Array::from_iter(values.map(|v| v.map(rounded))))

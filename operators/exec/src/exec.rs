@@ -1,4 +1,4 @@
-//! `exec`: what a pipeline says of a program, and the folder it runs in.
+//! The operator `exec`: its parameters, and the folder that the program runs in.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::tables::{self, Format};
 /// Runs a program.
 pub struct Exec;
 
-/// What the pipeline says.
+/// Parameters of `exec`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecParams {
     command: Vec<String>,
@@ -30,7 +30,7 @@ pub struct ExecParams {
     pass_env: Vec<String>,
 }
 
-/// Whether a text may name a variable that the program gets.
+/// Whether a text is a valid name of an environment variable.
 fn is_variable(text: &str) -> bool {
     !text.is_empty() && !text.contains(['=', '\0'])
 }
@@ -45,7 +45,7 @@ fn variable(text: &str) -> Result<(), String> {
 
 fn kind_of(name: &str) -> &'static Kind {
     let found = kinds::ALL.iter().find(|k| k.name == name);
-    // The schema lets no other name through.
+    // The schema accepts only names of kinds, so the default is never used.
     found.copied().unwrap_or(&kinds::DATA)
 }
 
@@ -172,13 +172,13 @@ impl Operator for Exec {
 
     fn run(params: ExecParams, ctx: &Context) -> OpResult<()> {
         let folder = fresh(&ctx.workdir)?;
-        // Paths must not depend on where this process stands: the program stands elsewhere.
+        // Paths must not depend on this process's working directory: the program has another one.
         let folder = folder
             .canonicalize()
             .map_err(|e| OpError::wrap("failed to find", e).file(&folder))?;
         let done = attempt(&params, ctx, &folder);
-        // Copies of the inputs take the most room and show nothing; of a failed attempt the rest
-        // may be looked at.
+        // After a failed attempt the folder is kept for inspection, but without the copies of the
+        // inputs, which take the most space and show nothing new.
         let _ = match &done {
             Ok(()) => fs::remove_dir_all(&folder),
             Err(_) => fs::remove_dir_all(folder.join(tables::INPUTS)),
@@ -226,8 +226,8 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
     Ok(())
 }
 
-/// A new folder for an attempt. What earlier ones left goes as far as it can: it may be read-only,
-/// and a program that nobody could stop (its gfm-pipe was killed) may still write there.
+/// Creates a new folder for an attempt. Folders of earlier attempts are removed as far as possible:
+/// they may be read-only, and a program whose gfm-pipe was killed may still be writing there.
 fn fresh(workdir: &Path) -> OpResult<PathBuf> {
     let old = fs::read_dir(workdir).into_iter().flatten().flatten();
     for entry in old.filter(|e| e.file_name().to_string_lossy().starts_with("exec-")) {

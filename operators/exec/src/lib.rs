@@ -1,10 +1,10 @@
 //! A program as a stage: the operator `exec`.
 //!
-//! [`exec`] has what a pipeline says, [`named`] the files that a command names; [`process`] starts
-//! the program, listens to it and ends it; [`tables`] gives it its inputs as files and takes its
-//! outputs back as tables of the declared kinds ([`rows`] reads those of JSON lines). Invariant:
-//! what a program left is checked and written anew like the output of any operator, so that what
-//! comes after cannot tell the difference.
+//! [`exec`] holds the parameters and the operator; [`named`] finds the files that a command names;
+//! [`process`] starts the program, passes its output on and ends it; [`tables`] writes its inputs
+//! to files and reads its outputs back as tables of the declared kinds ([`rows`] reads JSON lines).
+//! Invariant: a program's output is checked and written again like the output of any operator, so
+//! that later stages cannot tell the difference.
 
 mod exec;
 mod named;

@@ -1,9 +1,9 @@
-//! Which files of the working directory a command names: those the program gets, and those it
-//! lacks.
+//! Finds the files of the working directory that a command names: those that the program gets, and
+//! those that it lacks.
 //!
 //! Invariant: an argument that is the path of a file inside the working directory counts as listed
 //! under `files`, whatever characters are in it. Names inside an argument (`sh -c "python3 x.py"`,
-//! `--config=x.yaml`) are not looked for before the program runs; where it fails, they make a hint.
+//! `--config=x.yaml`) are looked for only after the program has failed, to add a hint to the error.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +15,7 @@ const LONGEST: usize = 1000;
 const PIECES: usize = 2000;
 /// Most files a hint names.
 const SHOWN: usize = 3;
-/// Folders of the program's own.
+/// Folders that gfm-pipe creates in the program's working directory.
 const OWN: [&str; 4] = [tables::INPUTS, tables::OUTPUTS, "tmp", "home"];
 
 /// A path without `.` in it, so that one file has one name.
@@ -24,7 +24,8 @@ pub(crate) fn plain(text: &str) -> PathBuf {
     parts.filter(|c| *c != Component::CurDir).collect()
 }
 
-/// Whether a path stays inside the folder it is relative to, and can be a copy there.
+/// Checks that a path stays inside the folder it is relative to, and outside the folders in
+/// [`OWN`].
 pub(crate) fn is_inside(text: &str) -> Result<(), String> {
     let path = plain(text);
     match path.components().next() {
@@ -40,13 +41,14 @@ pub(crate) fn is_inside(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a text is the path of a file that is there.
+/// Whether a text is the path of an existing file.
 fn is_file(base: &Path, text: &str) -> bool {
     text.len() < LONGEST && is_inside(text).is_ok() && base.join(plain(text)).is_file()
 }
 
-/// Whether an argument looks like a file of the user's although none is there: `scripts/clean.py`.
-/// It is part of the stage's key, so that the stage runs again once the file exists.
+/// Whether an argument looks like the path of a file of the user's, such as `scripts/clean.py`,
+/// even if no such file exists. It is part of the stage's key, so that the stage runs again once
+/// the file exists.
 fn looks_like_file(argument: &str) -> bool {
     let path = Path::new(argument);
     let ending = path.extension().and_then(|e| e.to_str());
@@ -70,8 +72,9 @@ fn looks_like_file(argument: &str) -> bool {
         && is_inside(argument).is_ok()
 }
 
-/// Files the program sees, and whether it cannot do without: those of `files`, and arguments that
-/// name files of `base`; each once, in order.
+/// The files that the program sees, each with whether it is required: first those of `files`, which
+/// are, then arguments that name files in `base`, which are not. Each file is listed once, in
+/// order.
 pub(crate) fn seen(files: &[String], command: &[String], base: &Path) -> Vec<(PathBuf, bool)> {
     let listed = files.iter().map(|f| (plain(f), true));
     let names_file = |a: &&String| is_file(base, a) || looks_like_file(a);
@@ -86,8 +89,8 @@ pub(crate) fn seen(files: &[String], command: &[String], base: &Path) -> Vec<(Pa
     out
 }
 
-/// What to do about files of `base` that the command of a failed program names (in `command`) or
-/// (in `said`), and did not get.
+/// A hint for a failed program: lists files in `base` that `command` or the program's output `said`
+/// names and that the program did not get. `None` if there are none.
 pub(crate) fn forgotten(
     command: &[String],
     said: &str,
@@ -95,7 +98,8 @@ pub(crate) fn forgotten(
     base: &Path,
 ) -> Option<String> {
     let told = command.iter().flat_map(|a| pieces(a));
-    // Of what it prints, only what looks like a path: any word may be the name of a file.
+    // Of the program's output, only pieces that look like a path: any word may happen to be the
+    // name of a file.
     let speaks = said
         .lines()
         .flat_map(pieces)
@@ -124,8 +128,8 @@ pub(crate) fn forgotten(
     ))
 }
 
-/// Parts of a text that may be names of files: all of it, what stands in quotes, and what
-/// punctuation of a shell separates.
+/// Parts of a text that may be names of files: the whole text, everything in quotes, and the words
+/// between white space, quotes and shell punctuation.
 fn pieces(text: &str) -> Vec<&str> {
     const QUOTES: [char; 3] = ['\'', '"', '`'];
     let mut out = vec![text];
@@ -240,11 +244,11 @@ mod tests {
         assert!(told.starts_with("`my conf.yaml`, `b.txt` are in"), "{told}");
         let told = hint(&["x", "--config=lib/x.py"], "").unwrap();
         assert!(told.starts_with("`lib/x.py` is in"), "{told}");
-        // What the program itself says it lacks.
+        // A file that the program itself reports as missing.
         let said = "FileNotFoundError: [Errno 2] No such file or directory: 'my conf.yaml'";
         let told = hint(&["python3", "given.py"], said).unwrap();
         assert!(told.starts_with("`my conf.yaml` is in"), "{told}");
-        // Given already, not there, or a word like any other.
+        // No hint for files that it got, files that do not exist, and ordinary words.
         assert_eq!(
             hint(
                 &["python3", "given.py"],

@@ -1,4 +1,4 @@
-//! Starting a program, listening to it, and ending it with its process group.
+//! Starts a program, passes its output to the log, and ends it with its process group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
@@ -11,46 +11,47 @@ use std::time::{Duration, Instant};
 
 use gfm_pipe_api::{Context, OpError, OpResult, shell};
 
-/// How often a running program is looked after.
+/// Interval at which a running program is checked.
 const POLL: Duration = Duration::from_millis(50);
-/// What a program that shall stop may take for it.
+/// How long a program may take to stop after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
-/// Bytes of a line; longer ones are reported in pieces.
+/// Most bytes of a line; longer lines are reported in pieces.
 const LINE: u64 = 8 << 10;
-/// Lines that go to the log.
+/// Most lines that go to the log.
 const LINES: u64 = 10_000;
 /// How many of the last lines a failure shows.
 const TAIL: usize = 20;
 
-/// What to start.
+/// A program to start, and its surroundings.
 pub(crate) struct Command<'a> {
     /// Program and arguments.
     pub words: &'a [String],
-    /// Variables besides the usual ones.
+    /// Environment variables that the pipeline sets.
     pub env: &'a BTreeMap<String, String>,
-    /// Variables that it gets as they are.
+    /// Names of environment variables whose values are passed on from gfm-pipe's own environment.
     pub passed: &'a [String],
-    /// Where it runs; it has folders `tmp` and `home` there.
+    /// The program's working directory, which has the folders `tmp` and `home`.
     pub folder: &'a Path,
 }
 
-/// Groups of programs that run.
+/// Process groups of the programs that are running.
 static GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 fn groups() -> MutexGuard<'static, BTreeSet<u32>> {
-    // Inserts and removes only: nothing is ever half done.
+    // The lock is held only for single calls on the set, so a poisoned lock still guards a valid
+    // set.
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(unix)]
 fn signal(group: u32, signal: nix::sys::signal::Signal) {
-    // Gone already is as good as ended.
+    // If the group does not exist any more, it has ended, which is what is wanted.
     if let Ok(id) = i32::try_from(group) {
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), signal);
     }
 }
 
-/// Ends every program that runs, at once: for a process that is about to end without its
+/// Kills every running program immediately: for a process that is about to exit without running
 /// destructors.
 pub fn kill_all() {
     #[cfg(unix)]
@@ -59,7 +60,7 @@ pub fn kill_all() {
     }
 }
 
-/// A program that is stopped when this is dropped, with its process group.
+/// A running program, which is killed with its process group when this is dropped.
 struct Running {
     child: Child,
     killed: bool,
@@ -81,7 +82,7 @@ impl Running {
         drop(self.child.kill());
     }
 
-    /// Once: later the number may be another program's.
+    /// Kills the process group, only once: later its number may belong to another program.
     fn kill(&mut self) {
         if std::mem::replace(&mut self.killed, true) {
             return;
@@ -101,7 +102,7 @@ impl Drop for Running {
     }
 }
 
-/// Sends every line of a stream. Ends with the stream, or when nobody listens.
+/// Sends every line of a stream. Returns at the end of the stream, or when the receiver is gone.
 fn listen(stream: impl Read, to: &SyncSender<String>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -119,7 +120,7 @@ fn listen(stream: impl Read, to: &SyncSender<String>) {
     }
 }
 
-/// What the program says, passed to the log as it comes.
+/// The program's output: passed to the log as it comes, with the last lines kept for errors.
 struct Output<'a> {
     ctx: &'a Context,
     lines: u64,
@@ -142,7 +143,7 @@ impl Output<'_> {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program until it ends.
 pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
     let shown = shell::command(command.words);
     let Some((program, arguments)) = command.words.split_first() else {
@@ -190,9 +191,11 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
         last: VecDeque::new(),
     };
     let status = wait(ctx, &mut running, &told, &mut heard)?;
-    // What it left running would hold the streams open, and write to files that are read next.
+    // Processes that it left running would hold the streams open, and might write to the files that
+    // are read next.
     running.kill();
-    // What left its group may hold them open all the same: not for ever.
+    // A process that left the group may still hold the streams open, so the wait for more output is
+    // limited.
     let until = Instant::now() + GRACE;
     while let Ok(line) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
         heard.line(line);
@@ -208,7 +211,7 @@ pub(crate) fn run(ctx: &Context, command: &Command<'_>) -> OpResult<()> {
     Err(OpError::new(message))
 }
 
-/// Waits for the end, or ends it when it shall stop.
+/// Waits until the program ends; asks it to stop once the stage is cancelled.
 fn wait(
     ctx: &Context,
     running: &mut Running,
@@ -225,7 +228,7 @@ fn wait(
             running.ask_to_stop();
             let until = Instant::now() + GRACE;
             while Instant::now() < until && running.child.try_wait().map_err(failed)?.is_none() {
-                // It may have something to say before it goes.
+                // It may write more output before it ends.
                 match told.recv_timeout(POLL) {
                     Ok(line) => heard.line(line),
                     Err(RecvTimeoutError::Timeout) => {}
@@ -241,7 +244,7 @@ fn wait(
         match told.recv_timeout(POLL) {
             Ok(line) => heard.line(line),
             Err(RecvTimeoutError::Timeout) => {}
-            // It closed its streams and goes on.
+            // The program closed its streams but is still running.
             Err(RecvTimeoutError::Disconnected) => silent = true,
         }
     }

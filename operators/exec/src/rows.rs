@@ -1,4 +1,5 @@
-//! JSON lines as rows of a declared table, strictly: a reader that guesses would cut 1.5 to 1.
+//! Reads JSON lines as rows of a declared table. It is strict: a lenient reader would turn 1.5 into
+//! 1 for an integer column.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use serde_json::{Map, Value};
 
 type Row = Map<String, Value>;
 
-/// The rows of some lines; the first of them has this (one-based) number, and vectors have this
-/// length, which the first one seen decides.
+/// Reads lines as rows. `first` is the one-based number of the first line, for messages. `dim` is
+/// the length of vectors; the first vector seen sets it.
 pub(crate) fn batch(
     lines: &[String],
     spec: &TableSpec,
@@ -44,7 +45,7 @@ fn shown(v: &Value) -> String {
     v.to_string().chars().take(60).collect()
 }
 
-/// A value of a column as something else; the places of mistakes are rows of the file.
+/// Converts the values of a column; errors name the line of the file.
 struct Cells<'a> {
     rows: &'a [(u64, Row)],
     column: &'a Column,
@@ -61,7 +62,7 @@ impl<'a> Cells<'a> {
         .line(number)
     }
 
-    /// Every value; `None` where it is missing and may be.
+    /// Converts every value; `None` where a value is missing in a nullable column.
     fn map<T>(&self, read: impl Fn(&'a Value) -> Option<T>) -> OpResult<Vec<Option<T>>> {
         let mut out = Vec::with_capacity(self.rows.len());
         for (number, row) in self.rows {
@@ -78,7 +79,7 @@ impl<'a> Cells<'a> {
         Ok(out)
     }
 
-    /// Every list.
+    /// Converts every value, which must be a list, item by item.
     fn lists<T>(&self, read: impl Fn(&'a Value) -> Option<T>) -> OpResult<Vec<Option<Vec<T>>>> {
         self.map(|v| v.as_array()?.iter().map(&read).collect())
     }
@@ -88,7 +89,7 @@ fn u32_of(v: &Value) -> Option<u32> {
     u32::try_from(v.as_u64()?).ok()
 }
 
-/// Any finite number; as near as an f32 comes to it.
+/// Rounds a number to f32; `None` where it is not a number or would be infinite.
 #[expect(clippy::cast_possible_truncation)]
 fn f32_of(v: &Value) -> Option<f32> {
     Some(v.as_f64()? as f32).filter(|x| x.is_finite())

@@ -1,4 +1,5 @@
-//! Tables as a program sees them: files of one table each, Parquet or JSON lines.
+//! Converts between tables and the files that a program sees: one file per table, Parquet or JSON
+//! lines.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
@@ -21,21 +22,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows;
 
-/// Where a program finds its inputs.
+/// The folder with the program's inputs.
 pub(crate) const INPUTS: &str = "inputs";
-/// Where it leaves its outputs.
+/// The folder for the program's outputs.
 pub(crate) const OUTPUTS: &str = "outputs";
 
-/// Lines of JSON that are read at a time.
+/// Lines of JSON that are read per batch.
 const LINES: usize = 4096;
 
-/// Form of the files.
+/// Format of the input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// Parquet.
     Parquet,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
@@ -47,7 +48,7 @@ fn refused<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     move |e| OpError::wrap(format!("failed to {action}"), e).file(path)
 }
 
-/// A copy that cannot be written by accident, with the permissions of the file.
+/// Copies a file with its permissions, and makes the copy read-only against accidents.
 pub(crate) fn copy(from: &Path, to: &Path) -> OpResult<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(refused("create", folder))?;
@@ -57,7 +58,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> OpResult<()> {
     protect(to)
 }
 
-/// A copy of a table of the store.
+/// Copies a table out of the store, and makes the copy read-only.
 fn copy_table(table: &TableFile, to: &Path) -> OpResult<()> {
     let mut from = table.open().map_err(refused("read", &table.path))?;
     let mut copy = File::create(to).map_err(refused("create", to))?;
@@ -73,7 +74,7 @@ fn protect(file: &Path) -> OpResult<()> {
     fs::set_permissions(file, permissions).map_err(refused("protect", file))
 }
 
-/// Gives a program an artifact: one file for each table in `folder`.
+/// Writes an artifact to `folder` for the program, one file per table.
 pub(crate) fn give(
     ctx: &Context,
     artifact: &Artifact,
@@ -104,7 +105,8 @@ pub(crate) fn give(
     Ok(())
 }
 
-/// Takes the tables of a port back.
+/// Reads the tables that the program wrote for a port, checks them, and writes them to the stage's
+/// output.
 pub(crate) fn take(ctx: &Context, port: &str, kind: &Kind, folder: &Path) -> OpResult<()> {
     let mut known = Vec::new();
     for spec in kind.tables {
@@ -148,7 +150,7 @@ pub(crate) fn take(ctx: &Context, port: &str, kind: &Kind, folder: &Path) -> OpR
     Ok(())
 }
 
-/// A path as the program sees it.
+/// A path as the program sees it: from the folder `outputs` on.
 fn shown(path: &Path) -> PathBuf {
     let parts: Vec<_> = path.components().collect();
     let at = parts.iter().rposition(|c| c.as_os_str() == OUTPUTS);
@@ -176,7 +178,7 @@ fn columns(spec: &TableSpec) -> String {
     )
 }
 
-/// Checks what comes batch by batch and writes it.
+/// Checks a table batch by batch and writes it to the stage's output.
 fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> OpResult<()> {
     let name = format!("{}.{port}.{}", ctx.stage, spec.name);
     let mut sink = None;
@@ -195,8 +197,8 @@ fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> O
     let sink = match sink {
         Some(sink) => sink,
         None => {
-            // A table without rows has its columns all the same; of free columns nobody knows
-            // which.
+            // A table without rows has the declared columns too. If no columns are declared, it has
+            // those that were found in the file.
             let schema = if spec.columns.is_empty() {
                 batches.schema.as_ref().clone()
             } else {
@@ -208,8 +210,8 @@ fn write(ctx: &Context, port: &str, spec: &TableSpec, mut batches: Batches) -> O
     sink.finish().map_err(|e| e.artifact(name))
 }
 
-/// A batch with the columns of the table, in its order and of its types; integers of another width,
-/// large strings and the like become what the table has where no value is lost by it.
+/// Converts a batch to the table's columns, in the table's order and with its types. Integers of
+/// another width, large strings and the like are converted where no value is lost.
 fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<RecordBatch> {
     if spec.columns.is_empty() {
         return Ok(batch.clone());
@@ -251,8 +253,8 @@ fn conform(batch: &RecordBatch, spec: &TableSpec, first: u64) -> OpResult<Record
     Ok(RecordBatch::try_new(Arc::new(spec.schema(dim)), arrays)?)
 }
 
-/// Whether a type may become another: the same sort of thing in another width. Values are checked
-/// by the cast.
+/// Whether a type may be converted to another: both must hold the same sort of values, possibly in
+/// another width. The cast checks the values.
 fn related(from: &DataType, to: &DataType) -> bool {
     use DataType as D;
     let text = |t: &D| matches!(t, D::Utf8 | D::LargeUtf8 | D::Utf8View);
@@ -283,7 +285,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
         format_options: FormatOptions::default(),
     };
     let out = cast_with_options(array, to, &strict)?;
-    // Of 1e300 an f32 makes infinity.
+    // A cast to f32 turns 1e300 into infinity.
     let infinite = |a: &ArrayRef| match a.data_type() {
         DataType::Float32 => {
             let values = a.as_primitive::<Float32Type>().iter();
@@ -336,13 +338,13 @@ fn vector_length(array: &ArrayRef) -> OpResult<usize> {
         .ok_or_else(|| OpError::data("a column of vectors has none"))
 }
 
-/// Whether an item of a list is missing.
+/// Whether a list in this array has an item without a value.
 fn hollow(array: &ArrayRef) -> bool {
     let items = items(array);
     !Arc::ptr_eq(items, array) && items.null_count() > 0
 }
 
-/// A file, batch by batch.
+/// Reads a file batch by batch.
 struct Batches {
     shown: PathBuf,
     schema: SchemaRef,
@@ -355,7 +357,7 @@ enum Source {
         reader: BufReader<File>,
         /// Lines read.
         line: u64,
-        /// Length of vectors, once one was seen.
+        /// Length of vectors, once one has been seen.
         dim: Option<usize>,
     },
 }
@@ -433,7 +435,7 @@ impl Batches {
     }
 }
 
-/// Rows of whatever columns the file was found to have.
+/// Reads lines as rows with the columns that were found in the file.
 fn decode(schema: &SchemaRef, lines: &[String]) -> OpResult<RecordBatch> {
     let mut decoder = ReaderBuilder::new(Arc::clone(schema))
         .with_batch_size(lines.len())

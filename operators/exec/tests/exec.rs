@@ -64,7 +64,7 @@ fn tables_go_through_a_program_unchanged() {
     );
 }
 
-/// A value of a column, or none where that is allowed.
+/// A value for a column; null where that is allowed.
 fn some(c: &gfm_pipe_api::Column) -> Value {
     use gfm_pipe_api::ColType as T;
     match c.ty {
@@ -102,7 +102,7 @@ fn lists_vectors_and_missing_values_go_through_json() {
         let local = sh(dir.path(), &script, outputs, json!({})).unwrap();
         let batch = local.port("x").read(first).unwrap();
         assert_eq!(batch.num_rows(), 1);
-        // What was given came through, list by list.
+        // The values that were written arrived, list by list.
         let mut text = Vec::new();
         let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
         writer.write(&batch).unwrap();
@@ -114,7 +114,7 @@ fn lists_vectors_and_missing_values_go_through_json() {
     }
 }
 
-/// What Python's libraries write: 64-bit integers, large strings, columns that may be missing.
+/// Types that Python's libraries write: 64-bit integers, large strings, nullable columns.
 #[test]
 fn wider_types_become_the_declared_ones_where_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -332,14 +332,14 @@ fn the_program_sees_what_it_was_given_and_nothing_else() {
         said[2..8],
         ["home", "inputs", "outputs", "src", "tmp", "lib.rs"]
     );
-    // Root may write anything.
+    // Root may write to read-only files, too.
     assert!(["refused", "written"].contains(&said[8]));
     // It was a copy: the artifact itself is whole.
     assert_eq!(triples(dir.path()).rows("triples").unwrap(), 3);
 }
 
-/// A program that ends leaves nothing running, and one that leaves its streams open does not hold
-/// the stage.
+/// When a program ends, nothing that it started keeps running, and open streams do not hold up the
+/// stage.
 #[test]
 fn what_a_program_started_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -355,7 +355,8 @@ fn what_a_program_started_ends_with_it() {
     assert!(!mark.exists());
 }
 
-/// Even what left the program's group and keeps its streams open does not hold the stage for ever.
+/// Even a process that left the program's group and keeps its streams open does not hold up the
+/// stage for ever.
 #[test]
 fn a_helper_that_talks_on_is_left_behind() {
     if std::process::Command::new("setsid")
@@ -424,7 +425,7 @@ fn no_value_is_lost_on_the_way() {
     let e = go("embeddings", spec.name, vec![(name, vectors(1e300))]).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Data);
     assert!(e.to_string().contains("too large"), "{e}");
-    // The one that fits comes as far as the table that is missing.
+    // The one that fits gets as far as the error for the missing table.
     let e = go("embeddings", spec.name, vec![(name, vectors(0.25))])
         .unwrap_err()
         .to_string();

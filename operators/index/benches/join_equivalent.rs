@@ -1,6 +1,6 @@
-//! Seconds of `join-equivalent`:
-//! `cargo bench -p gfm-pipe-index --bench join_equivalent -- NAMES DIM EXACT`, with as many names,
-//! their vectors in clusters of four, and `exact` as the operator has it. One JSON line out.
+//! Measures the seconds that `join-equivalent` takes: `cargo bench -p gfm-pipe-index --bench
+//! join_equivalent -- NAMES DIM EXACT`, with NAMES names whose vectors, of length DIM, are in
+//! clusters of four; EXACT is the operator's parameter `exact`. Prints one JSON line.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -1,5 +1,5 @@
-//! Splits for cross-validation: which questions are for training and which for testing. The same
-//! ids and seed give the same splits.
+//! Splits for cross-validation: decides which questions are used for training and which for
+//! testing. The same ids and seed give the same splits.
 
 use gfm_pipe_api::{Field, Problem, Schema, Type};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Writes a table row by row. Rows are collected into pieces as in every ingest.
+//! Writes a table row by row. Rows are collected and written in batches, as in every ingest.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Rows {
     /// Adds a row, its values in the order of the columns.
     ///
     /// # Errors
-    /// When the values do not fit the columns, there are too many rows, or the disk refuses.
+    /// When the values do not fit the columns, there are too many rows, or writing fails.
     pub fn push<const N: usize>(&mut self, cells: [Cell<'_>; N]) -> OpResult<()> {
         let misfit = || OpError::internal(format!("a row does not fit table `{}`", self.name));
         let fits = |(column, cell): (&Column, &Cell<'_>)| {
@@ -155,7 +155,7 @@ impl Rows {
     /// Completes the table.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn finish(mut self) -> OpResult<()> {
         self.flush()?;
         self.table.finish()

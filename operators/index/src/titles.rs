@@ -38,8 +38,9 @@ pub struct SourceTitle {
     pub file: u32,
 }
 
-/// Makes titles distinct: equal titles get their folder, and titles that are still equal get a
-/// number. `folders` has the folder of each file. A title that only one document has never changes.
+/// Makes titles distinct: equal titles get the name of their folder added, and titles that are
+/// still equal get a number. `folders` has the folder of each file. A title that only one document
+/// has never changes.
 pub fn distinct(written: &[SourceTitle], folders: &[&str]) -> Vec<String> {
     let mut times: AHashMap<&str, usize> = AHashMap::new();
     for w in written {

@@ -1,4 +1,4 @@
-//! `audit` on documents and on graphs that `build-kg` made of them.
+//! Tests of `audit` on documents, and on graphs that `build-kg` made from them.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -114,7 +114,7 @@ fn every_planted_fault_of_documents_is_found_in_its_file_and_no_other() {
     assert_eq!(got, planted, "{:#?}", reported(&found));
 }
 
-/// How many errors and warnings there are of each check.
+/// Number of errors and warnings per check.
 fn counted(findings: &[FindingRow]) -> BTreeMap<&str, usize> {
     let mut out = BTreeMap::new();
     for finding in findings.iter().filter(|f| f.severity != "note") {
@@ -139,7 +139,8 @@ fn a_graph_of_clean_documents_has_hardly_a_finding() {
         "{:#?}",
         reported(&found)
     );
-    // Without `nodes` every entity that is named like a document is like its node.
+    // Without `nodes`, document nodes are not known as such, so every entity named like a document
+    // is reported as similar to its node.
     let mut inputs = made.inputs();
     inputs.remove("nodes");
     let found = findings(inputs, &whole.join("b"));
@@ -161,7 +162,7 @@ fn a_graph_of_clean_documents_has_hardly_a_finding() {
 #[cfg(feature = "english")]
 #[test]
 fn english_documents_are_not_taken_for_others() {
-    // Among them are tables and lists without an English sentence.
+    // Some of these documents are tables and lists without an English sentence.
     let Some(root) = shared("data/musique_train") else {
         return;
     };

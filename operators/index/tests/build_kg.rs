@@ -1,4 +1,4 @@
-//! `build-kg` on small corpora, beside the reference, and on any facts.
+//! Tests of `build-kg`: on small corpora, against the reference, and on arbitrary facts.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -25,7 +25,8 @@ fn port(local: &Local, name: &str) -> (String, Vec<gfm_pipe_api::Artifact>) {
 }
 
 impl Made {
-    /// Documents with what a language model said of them, or by patterns where it said nothing.
+    /// Ingests documents, and takes facts from `openie`, the output of a language model, or
+    /// extracts by patterns where there is none.
     fn of(dir: &Path, documents: &Value, split: &str, openie: Option<&Value>) -> Made {
         fs::write(dir.join("corpus.json"), documents.to_string()).unwrap();
         let given = json!({"path": dir.join("corpus.json"), "split": split});
@@ -290,10 +291,11 @@ fn texts(value: &Value) -> Vec<String> {
     all.map(|v| v.as_str().unwrap().to_owned()).collect()
 }
 
-/// GFM-RAG 2.0's constructor on the same documents and answers. Its faults are undone here, one by
-/// one: of several relations of a pair only the last is kept, an entity named like a document is
-/// the document, and numbers are names (`extract` rejects them, so they are given as texts).
-/// `equivalent` edges are not made by this operator.
+/// Compares with the graph that GFM-RAG 2.0's constructor makes from the same documents and
+/// answers. The test allows for the constructor's faults one by one: of several relations between
+/// two entities it keeps only the last, it takes an entity named like a document for the document,
+/// and it accepts numbers as names (`extract` rejects them, so here they are given as texts). This
+/// operator does not make `equivalent` edges.
 #[test]
 fn with_the_references_rule_it_is_the_references_graph() {
     let Some(case) = shared("parity2/pipeline/case.json") else {
@@ -400,7 +402,7 @@ fn with_the_references_rule_it_is_the_references_graph() {
     assert_eq!(mentioned, want);
 }
 
-/// Every id of a table's column is below `limit`.
+/// Checks that every id in a table's column is below `limit`.
 fn ids(graph: &Local, port: &str, table: &str, column: &str, limit: usize) {
     let batch = graph.port(port).read(table).unwrap();
     let column = columns::u32s(&batch, column).unwrap();
@@ -410,7 +412,7 @@ fn ids(graph: &Local, port: &str, table: &str, column: &str, limit: usize) {
     );
 }
 
-/// What a graph must be whatever it was made from.
+/// Checks the invariants that every graph must satisfy, whatever it was made from.
 fn sound(graph: &Local, documents: usize, facts: usize) {
     let count = |port: &str, table: &str| graph.port(port).rows(table).unwrap();
     let names = rows(graph, "entities", "entities", &["name"]);
@@ -436,7 +438,7 @@ fn sound(graph: &Local, documents: usize, facts: usize) {
     assert_eq!(count("places", "places"), triples);
     let distinct: BTreeSet<String> = named(graph).into_iter().collect();
     assert_eq!(distinct.len(), triples, "a triple is there twice");
-    // Every relation is used, as build-graph wants it.
+    // Every relation is used, as `build-graph` requires.
     let used = rows(graph, "triples", "triples", &["relation"]);
     assert_eq!(2 * used.iter().collect::<BTreeSet<_>>().len(), relations);
     // Every fact is evidence or rejected.

@@ -1,4 +1,4 @@
-//! `extract` on small corpora.
+//! Tests of `extract` on small corpora.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -11,7 +11,8 @@ use gfm_pipe_api::{OpEntry, OpResult};
 use gfm_pipe_index::{Extract, IngestDocuments};
 use serde_json::{Value, json};
 
-/// Extracts from documents, by the default where `by` is empty; a file is written beside them.
+/// Ingests documents and extracts from them, with the default extractor where `by` is empty. `file`
+/// (name and content) is written beside the documents.
 fn extract(documents: &Value, by: &str, file: Option<(&str, &str)>) -> OpResult<Local> {
     let dir = tempfile::tempdir().unwrap().keep();
     fs::write(dir.join("corpus.json"), documents.to_string()).unwrap();
@@ -56,7 +57,7 @@ fn only_new_documents_are_parsed_and_the_tables_are_the_same() {
     let (_, said) = run("one", &towns());
     assert!(said.is_empty(), "{said:?}");
     let mut more = towns();
-    // Its title is named in the others: that is never kept.
+    // The other documents name its title. Where texts name titles is never cached.
     more["6 mills"] = json!("The mills of Quillmouth were sold to Bea Cooper in 1931.");
     let (with, said) = run("one", &more);
     assert_eq!(said, ["extracted 1 of 4 documents, 3 were kept"]);
@@ -302,7 +303,7 @@ mod english {
                 "2 | 0 | Quillmouth | town with mills | 6",
             ]
         );
-        // The pronoun stands for the title, and is not its words.
+        // A pronoun that stands for the title has no range, because it is not the title's words.
         let places = [
             "subject_start",
             "subject_end",
@@ -314,7 +315,7 @@ mod english {
             rows(&got, "facts", "facts", &places)[2],
             " |  | 4 | 9 | Ada Alder baked bread"
         );
-        // Titles are a pass of their own, the same for every extractor.
+        // Titles are found in a separate pass, which is the same for every extractor.
         let named = |got| {
             rows(
                 got,
@@ -328,7 +329,7 @@ mod english {
         assert_eq!(named(&got).len(), 2);
     }
 
-    /// Some texts in many scripts, so that ranges would be seen to cut characters.
+    /// Texts in many scripts, to detect ranges that cut characters.
     fn scripts() -> Value {
         let texts = [
             "Zoë Müller lived in Kraków, Poland. She wrote “Über den Fluß” in 1921 – it sold 20,000 copies.",
@@ -378,13 +379,14 @@ mod english {
             for row in (0..batch.num_rows()).filter(|row| !starts.is_null(*row)) {
                 let document = ids.value(row) as usize;
                 let range = starts.value(row) as usize..ends.value(row) as usize;
-                // Fails between the bytes of a character.
+                // Fails if a range cuts a character.
                 let slice = texts.value(document).get(range).unwrap();
                 let (said, title) = (said.value(row), titles.value(document));
                 checked += 1;
                 match text {
                     "text" if table == "sentences" => assert_eq!(said, format!("{title}: {slice}")),
-                    // Its first and its last word; others may lie between.
+                    // The range has the relation's first and last word; other words may lie
+                    // between.
                     "relation" => {
                         let slice = slice.to_lowercase();
                         assert!(
@@ -401,7 +403,7 @@ mod english {
 
     #[test]
     fn tables_do_not_depend_on_the_number_of_threads() {
-        // More than are extracted at once, of very different lengths.
+        // More documents than are extracted at once, of very different lengths.
         let documents = (0..600).map(|i| {
             let text =
                 format!("Ada Alder met {i} people in Quillmouth. She left for Paris, Texas. ");

@@ -1,4 +1,4 @@
-//! `ingest-documents` on folders of every kind of file.
+//! Tests of `ingest-documents` on folders with every kind of file.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -148,7 +148,7 @@ fn what_is_excepted_is_neither_read_nor_rejected() {
     assert_eq!(sources, ["a_text.txt", "h.txt"]);
     let rejects = rows(&got, "rejects", "rejects", &["source"]);
     assert_eq!(rejects, ["i.txt"]);
-    // The key knows neither the names nor the content of such files.
+    // Neither the names nor the content of excluded files are in the key.
     let op = OpEntry::of::<IngestDocuments>();
     let params = op.validate(&params).unwrap();
     let seen = || {
@@ -314,7 +314,7 @@ fn the_same_rows_come_from_a_large_file_whatever_its_form() {
         few,
         read("few.csv", format!("title,text\n{}", csv.join("\n")))
     );
-    // More than one piece of a table.
+    // More rows than are written at once.
     let lines: Vec<String> = of(70_000).map(as_json).collect();
     let many = read("many.jsonl", lines.join("\n"));
     assert_eq!(many.len(), 70_000);

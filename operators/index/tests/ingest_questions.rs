@@ -1,4 +1,4 @@
-//! `ingest-questions` on files of every form.
+//! Tests of `ingest-questions` on files of every format.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -26,7 +26,7 @@ const QUESTIONS: &[&str] = &[
 ];
 const REJECTS: &[&str] = &["source", "line", "item", "reason", "text"];
 
-/// Documents from a JSON file, and the questions of some files about them.
+/// Ingests documents from a JSON file, then questions about them from some files.
 fn ask(documents: &Value, files: &[(&str, &[u8])], params: Value) -> OpResult<Local> {
     let dir = tempfile::tempdir().unwrap().keep();
     fs::write(dir.join("corpus.json"), documents.to_string()).unwrap();

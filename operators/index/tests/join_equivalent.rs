@@ -1,4 +1,4 @@
-//! `join-equivalent` on a small graph of documents.
+//! Tests of `join-equivalent` on a small graph made from documents.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -16,7 +16,7 @@ use gfm_pipe_api::{Artifact, ErrorKind, OpResult, columns, kinds};
 use gfm_pipe_index::{BuildKg, Extract, IngestDocuments, JoinEquivalent};
 use serde_json::{Value, json};
 
-/// Documents that write a town in two ways.
+/// The graph of two documents that write a town's name in different ways.
 fn graph(dir: &Path) -> Local {
     let corpus = json!({
         "Quillmouth": "We saw Port Quillmouth and Lowmere in 1920.",
@@ -35,7 +35,7 @@ fn graph(dir: &Path) -> Local {
     local::run::<BuildKg>(&dir.join("g"), &json!({}), inputs).unwrap()
 }
 
-/// Vectors by what is in a name.
+/// Embeddings that depend on which words a name contains.
 fn embeddings(dir: &Path, names: &[String]) -> Artifact {
     let vector = |name: &String| match name.to_lowercase() {
         n if n.contains("quillmouth") => [1.0, 0.1],
@@ -63,7 +63,8 @@ fn embeddings(dir: &Path, names: &[String]) -> Artifact {
     local::artifact(dir, &kinds::EMBEDDINGS, "vectors.embeddings", tables).unwrap()
 }
 
-/// Joins with the ports of two stages: what is the later one's is taken from it.
+/// Runs `join-equivalent` on the outputs of two stages. Where both have a port, the later stage's
+/// is used. `but` replaces or removes inputs.
 fn join(
     dir: &Path,
     params: &Value,
@@ -118,7 +119,7 @@ fn an_edge_is_added_and_everything_else_keeps_its_place() {
         ]
     );
     let joined = join(dir.path(), &json!({"weight": 2}), [&graph; 2], &[]).unwrap();
-    // Neither the years nor the documents, which have the same vectors.
+    // Neither the years nor the documents are joined, although they have equal vectors.
     let old = triples(&graph);
     assert_eq!(triples(&joined)[..old.len()], old);
     assert_eq!(triples(&joined)[old.len()..], ["0 | 3 | 3"]);

@@ -1,4 +1,5 @@
-//! `link-questions` on a small corpus: what each source gives, and what does not belong together.
+//! Tests of `link-questions` on a small corpus: what each source finds, and which inputs are
+//! refused because they do not belong together.
 #![cfg(feature = "english")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -22,7 +23,7 @@ type Inputs = BTreeMap<String, Vec<Artifact>>;
 /// Length of a vector.
 const WIDTH: usize = 64;
 
-/// Words of a text in a vector: texts are alike when they share words.
+/// Makes embeddings from the words of texts: vectors are similar when texts share words.
 fn embed(dir: &Path, of: &Artifact) -> Artifact {
     let texts = of.texts().unwrap();
     let mut values = Vec::new();
@@ -60,7 +61,7 @@ fn folder() -> PathBuf {
     tempfile::tempdir().unwrap().keep()
 }
 
-/// A corpus with its graph and questions, and all that can be connected.
+/// A corpus with its graph and questions: everything that can be connected.
 fn all(split: &str, questions: &Value) -> Inputs {
     let dir = folder();
     let corpus = json!({
@@ -108,7 +109,8 @@ fn all(split: &str, questions: &Value) -> Inputs {
         ("train_mention_embeddings", "train_mentions"),
         ("entity_embeddings", "entities"),
     ] {
-        // `mentions` of documents and of questions have one name.
+        // A folder for each port, because the mentions of documents and of questions have the same
+        // name.
         let into = dir.join(port);
         fs::create_dir_all(&into).unwrap();
         let made = embed(&into, &inputs[of][0]);
@@ -126,7 +128,7 @@ fn link(inputs: &Inputs, params: &Value) -> OpResult<Local> {
     local::run::<LinkQuestions>(&folder(), params, inputs.clone())
 }
 
-/// Question, source, name of the node, text; weights apart.
+/// Starts as texts (question, source, name of the node, text), and their weights.
 fn starts(linked: &Local, inputs: &Inputs) -> (Vec<String>, Vec<f64>) {
     let names = inputs["entities"][0].read("entities").unwrap();
     let names = columns::text(&names, "name").unwrap();
@@ -205,7 +207,8 @@ fn questions_start_at_what_they_name() {
         rows(&linked, "train", "info", &["questions", "not_askable"]),
         ["3 | 1"]
     );
-    // Entities of the gold documents: what they are linked to, their own nodes among it.
+    // The entities of gold documents are the nodes that they are linked to, including their own
+    // nodes.
     let table = linked.port("train").read("questions").unwrap();
     let supporting = columns::list_u32(&table, "supporting_entities").unwrap();
     let links = inputs["links"][0].read("links").unwrap();
@@ -230,7 +233,7 @@ fn questions_start_at_what_they_name() {
     ] {
         assert!(counts.contains(&count.to_owned()), "{count}: {counts:?}");
     }
-    // The other splits are there, and empty.
+    // The other splits are written, but empty.
     assert!(rows(&linked, "test", "questions", &["id"]).is_empty());
     assert_eq!(rows(&linked, "test_starts", "info", &["questions"]), ["0"]);
 }
@@ -267,12 +270,12 @@ fn every_source_gives_its_weight_and_says_why() {
     has("0 | sentence | namibia | Hosea Kutako Airport: It stands in Namibia.");
     has("0 | word | Hosea Kutako Airport | Hosea Kutako Airport");
     has("0 | document | Hosea Kutako Airport | Hosea Kutako Airport");
-    // Twice the same.
+    // Running again returns the same.
     let again = link(&inputs, &params).unwrap();
     for port in ["train", "train_starts", "counts"] {
         assert_eq!(linked.port(port).digest(), again.port(port).digest());
     }
-    // A source that counts nothing gives nothing.
+    // A source whose weight is 0 finds nothing.
     let none = json!({"weights": {"title": 0, "entity": 0, "fact": 0, "document": 0, "word": 0}});
     let (rows_of, _) = starts(&link(&inputs, &none).unwrap(), &inputs);
     assert!(!rows_of.is_empty() && rows_of.iter().all(|row| row.contains("| sentence |")));
@@ -297,7 +300,8 @@ fn names_in_other_words_are_found_by_embedding() {
             .any(|row| row.starts_with("0 | entity | hosea kutako airport | ")),
         "{found:?}"
     );
-    // 1993 is not 1994, however alike, and Zimbabwe is like nothing here.
+    // 1993 is never taken for 1994, however similar the vectors are, and Zimbabwe is similar to
+    // nothing here.
     assert!(by(-1.0).iter().all(|row| !row.contains("| 1993 |")));
     assert!(found.iter().all(|row| row.starts_with('0')), "{found:?}");
 }
@@ -351,7 +355,7 @@ fn what_does_not_belong_together_is_refused() {
         error.contains("were not made from `ingest-questions.train`"),
         "{error}"
     );
-    // What is missing is said before anything runs.
+    // Missing ports are reported before anything runs.
     let entry = gfm_pipe_index::operators();
     let entry = entry.iter().find(|o| o.name == "link-questions").unwrap();
     let params = json!({

@@ -1,4 +1,4 @@
-//! `extract` with `by: transformer`, by a tiny model that the tests write.
+//! Tests of `extract` with `by: transformer`, with a tiny model that the tests write.
 #![cfg(feature = "transformers")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 const WIDTH: usize = 8;
 const LABELS: [&str; 4] = ["O", "B-PER", "I-PER", "LOC"];
 
-/// Writes a BERT without layers that knows some words: a token's state is that of its label.
+/// Writes a BERT without layers that labels the known words: a token's state is the one-hot vector
+/// of its label.
 fn write_model(dir: &Path, known: &[(&str, usize)]) {
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../data/fixtures/encoders/bert/tokenizer.json");
@@ -189,7 +190,7 @@ fn a_stage_reads_the_files_of_its_model_and_says_what_is_wrong_with_them() {
         .collect();
     let want = ["config.json", "tokenizer.json", "model.safetensors"];
     assert_eq!(needed, want.map(|name| format!("./model/{name}")));
-    // By its name on the hub, without asking the hub.
+    // A model by its name on the hub, without a connection to the hub.
     let params = op
         .validate(&json!({"by": "transformer", "model": "nobody/none"}))
         .unwrap();

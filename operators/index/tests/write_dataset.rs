@@ -1,4 +1,4 @@
-//! A graph made of documents, written in GFM-RAG's layout and read again.
+//! Writes a graph made from documents in GFM-RAG's layout, and reads it again.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -13,7 +13,7 @@ use gfm_pipe_index::{BuildKg, Extract, IngestDocuments, IngestQuestions};
 use gfm_pipe_kg::{IngestKg, IngestQa, WriteDataset};
 use serde_json::json;
 
-/// Ports of several operators, as inputs.
+/// Output ports of several operators as inputs, with the operators' names.
 fn inputs(from: &[(&str, &Local, &[&str])]) -> BTreeMap<String, Vec<gfm_pipe_api::Artifact>> {
     let all = from.iter().map(|(name, local, ports)| {
         let ports = ports.iter().map(|port| local.port(port).clone());
@@ -99,7 +99,7 @@ fn a_graph_of_documents_is_read_again() {
     let qa = local::run::<IngestQa>(&at("qa"), &params, inputs(&[entities])).unwrap();
     assert_eq!(rows(&kg, "rejects", "rejects", &["text"]), [""; 0]);
 
-    // Names with commas are written without; all else is as it was.
+    // Names are written without their commas; everything else comes back unchanged.
     let plain = |text: String| text.replace(", ", " ");
     let before: Vec<String> = triples(&graph).into_iter().map(plain).collect();
     assert_eq!(triples(&kg), before);
@@ -146,7 +146,8 @@ fn a_graph_of_documents_is_read_again() {
         ]
     );
 
-    // What was there before the graph is there for `ingest-questions`, too.
+    // The raw documents and questions, from before the graph, are written as well and can be
+    // ingested again.
     let raw = |name: &str| Path::new(&copy).join("raw").join(name);
     let params = json!({"path": raw("dataset_corpus.json")});
     let again = local::run::<IngestDocuments>(&at("d2"), &params, [].into()).unwrap();

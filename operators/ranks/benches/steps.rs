@@ -1,6 +1,6 @@
 //! Training steps on several ranks: `cargo bench -p gfm-pipe-ranks --features mpi --bench steps`
-//! alone, or its program started by `mpirun` (scripts/bench-ranks does both, in turn). Rank 0
-//! prints one JSON line.
+//! for a single rank, or start its program with `mpirun` (scripts/bench-ranks does both, in turn).
+//! Rank 0 prints one JSON line.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 /// Width of text embeddings.
 const TEXT: usize = 64;
 
-/// `--NAME VALUE`, or what holds without.
+/// The value of the option `--NAME VALUE`, or the default `usual`.
 fn given(name: &str, usual: &str) -> String {
     let all: Vec<String> = std::env::args().collect();
     let at = all.iter().position(|a| *a == format!("--{name}"));
@@ -41,7 +41,7 @@ fn given(name: &str, usual: &str) -> String {
         .to_owned()
 }
 
-/// How long a rank is in calls that all make, and what it sends.
+/// Measures the time that a rank spends in collective calls, and the bytes that it sends.
 struct Timed {
     of: Shared,
     nanos: AtomicU64,
@@ -79,7 +79,8 @@ impl Collective for Timed {
     }
 }
 
-/// When steps ended, and how long calls had taken by then.
+/// Records for each step when it ended, and the time in collective calls and the bytes sent by
+/// then.
 struct Steps {
     ranks: Arc<Timed>,
     ended: Mutex<Vec<(Instant, u64, u64)>>,
@@ -109,7 +110,7 @@ fn op(name: &str) -> OpEntry {
     all.into_iter().find(|o| o.name == name).unwrap()
 }
 
-/// A power-law graph of so many nodes, triples and relations.
+/// A power-law graph with the given numbers of nodes, triples and relations.
 fn graph(dir: &Path, (nodes, edges, relations): (usize, usize, usize)) -> Artifact {
     let made = triples(nodes, edges, relations);
     let u32s = |v: &mut dyn Iterator<Item = u32>| -> ArrayRef {
@@ -156,7 +157,8 @@ fn graph(dir: &Path, (nodes, edges, relations): (usize, usize, usize)) -> Artifa
     out.unwrap().port("graph").clone()
 }
 
-/// Trains, and returns how long steps took.
+/// Trains, and returns for each step when it ended, the time in collective calls (ns) and the bytes
+/// sent.
 fn train(ranks: Shared, dir: &Path, graph: &Artifact, params: &Value) -> Vec<(Instant, u64, u64)> {
     let ranks = Arc::new(Timed {
         of: ranks,

@@ -1,8 +1,8 @@
-//! Collective calls that can be given up: they are made on a thread of their own, and the caller
-//! that waits looks after the other ranks.
+//! Collective calls that can be abandoned: they are made on a separate thread, and the waiting
+//! caller checks whether the other ranks are alive.
 //!
-//! MPI knows no way to leave a call whose partner is gone. The thread that made it stays in it, and
-//! the process ends without it.
+//! MPI has no way to leave a call whose partner is gone. The thread that made the call stays in it,
+//! and the process ends without waiting for that thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -16,14 +16,15 @@ use crate::control::{Trouble, Watch, lock};
 
 type Job = Box<dyn FnOnce(&dyn Collective) + Send>;
 
-/// How often who waits looks whether somebody is gone.
+/// How often a waiting caller checks whether a rank is gone.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long a rank waits for others after it was asked to stop: most come within that, and then all
-/// stop at the same place.
+/// How long a rank waits for the others after it was asked to stop. Usually they arrive within this
+/// time, and then all stop at the same place.
 const COURTESY: Duration = Duration::from_secs(5);
 
-/// How long a rank may find out by itself what another one failed on.
+/// How long a rank goes on after another one has failed, so that it can meet and report the same
+/// failure itself.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The thread that makes the calls.
@@ -32,13 +33,13 @@ pub(crate) struct Caller {
     size: usize,
     jobs: Mutex<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Calls begun and ended.
+    /// Numbers of calls that have begun and ended.
     begun: AtomicU64,
     ended: AtomicU64,
     watch: OnceLock<Arc<Watch>>,
-    /// Longest time a call may take.
+    /// Longest time that a call may take; `None` means without limit.
     patience: Mutex<Option<Duration>>,
-    /// Who asks this rank to stop.
+    /// Set when this rank is asked to stop.
     cancel: Mutex<Option<Cancel>>,
 }
 
@@ -78,22 +79,22 @@ impl Caller {
         }))
     }
 
-    /// From now on calls are given up when the watch sees a rank gone.
+    /// From now on, calls are abandoned once `watch` finds that a rank is gone.
     pub fn watch(&self, watch: Arc<Watch>) {
         let _ = self.watch.set(watch);
     }
 
-    /// Whose wish to stop ends calls that others do not come to.
+    /// Sets the flag that, once set, ends calls that the other ranks do not join.
     pub fn heed(&self, cancel: Option<Cancel>) {
         *lock(&self.cancel) = cancel;
     }
 
-    /// Longest time that calls may take from now on.
+    /// Sets the longest time that calls may take from now on.
     pub fn be_patient(&self, most: Option<Duration>) {
         *lock(&self.patience) = most;
     }
 
-    /// Calls begun.
+    /// Number of calls begun so far.
     pub fn calls(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
@@ -107,7 +108,8 @@ impl Caller {
     pub fn close(&self) {
         drop(lock(&self.jobs).take());
         if let Some(thread) = lock(&self.thread).take() {
-            // Its panics are MPI's: nobody is left to hear of them.
+            // A panic of this thread comes from MPI, which has ended: there is nothing left to do
+            // about it.
             let _ = thread.join();
         }
     }
@@ -150,7 +152,7 @@ impl Caller {
             {
                 return Err(OpError::Cancelled);
             }
-            // Only rank 0 knows of all others who has come.
+            // Only rank 0 knows which of the other ranks have joined the call.
             if self.rank == 0 && patience.is_some_and(|most| start.elapsed() > most) {
                 watch.fail(late(watch, number, start.elapsed()));
             }
@@ -158,7 +160,7 @@ impl Caller {
     }
 }
 
-/// Why calls are given up, if they are.
+/// Returns the error for which calls must be abandoned, if there is one.
 fn problem(watch: &Watch) -> OpResult<()> {
     let known = watch.known();
     match (&known.trouble, &known.failed) {
@@ -195,7 +197,7 @@ fn late(watch: &Watch, call: u64, waited: Duration) -> Trouble {
     }
 }
 
-/// The ranks of a stage.
+/// The [`Collective`] that stages use: every call goes through the [`Caller`].
 pub(crate) struct Abortable(pub Arc<Caller>);
 
 impl Collective for Abortable {

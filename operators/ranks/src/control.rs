@@ -1,9 +1,9 @@
-//! The connections beside MPI: one from each rank to rank 0, for heartbeats, orders and how they
-//! ended.
+//! The TCP connections besides MPI: one from each rank to rank 0, for heartbeats, orders and
+//! reports of how these ended.
 //!
-//! Messages are JSON behind their length. A process that ends closes its connection, which is
-//! noticed at once; one that hangs, or whose link is cut, is silent, which is noticed after
-//! [`Settings::silence`]. Rank 0 hears all others, and they hear rank 0.
+//! A message is its length, then JSON. When a process ends, its connection closes, which is noticed
+//! at once; when it hangs, or its link is cut, it is silent, which is noticed after
+//! [`Settings::silence`]. Rank 0 watches all others, and they watch rank 0.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -15,13 +15,13 @@ use gfm_pipe_api::{Cancel, ErrorKind, OpError, OpResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Longest message accepted, in bytes: anything longer does not come from another rank.
+/// Longest message accepted, in bytes: anything longer cannot come from another rank.
 const LONGEST: usize = 256 << 20;
 
 /// How ranks watch each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// A rank that says nothing for so long is taken for gone.
+    /// A rank that sends nothing for this long counts as gone.
     pub silence: Duration,
     /// How long ranks may take to find each other.
     pub meeting: Duration,
@@ -36,25 +36,25 @@ impl Default for Settings {
     }
 }
 
-/// Something every rank must have the same of.
+/// Something that must be the same on every rank.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// What it is, for messages: `version of gfm-pipe`.
     pub what: String,
-    /// What this rank has.
+    /// This rank's value.
     pub value: String,
-    /// What to do where ranks differ.
+    /// What the user can do when ranks differ.
     pub hint: String,
 }
 
-/// A rank as messages name it.
+/// A rank, with what messages need to name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Rank.
+    /// Its number: 0 up to the number of ranks.
     pub rank: usize,
-    /// Host.
+    /// Name of its host.
     pub host: String,
-    /// Process.
+    /// Id of its process.
     pub pid: u32,
 }
 
@@ -106,30 +106,30 @@ impl Trouble {
 /// What goes over a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Message {
-    /// Who connects.
+    /// The first message: who connects.
     Hello {
         member: Member,
         token: String,
         claims: Vec<Claim>,
     },
-    /// All ranks are there and have the same.
+    /// All ranks are connected and have the same claims.
     Welcome {
         members: Vec<Member>,
-        /// All ranks take as long for silence, in milliseconds.
+        /// Rank 0's [`Settings::silence`], which all ranks use, in milliseconds.
         silence: u64,
     },
-    /// Still there; how many collective calls were begun.
+    /// A heartbeat, with the number of collective calls begun so far.
     Beat { calls: u64 },
     /// Prepare to compute a stage.
     Order { number: u64, order: Value },
-    /// Prepared, or why not.
+    /// This rank is prepared, or why it is not.
     Ready {
         number: u64,
         trouble: Option<Trouble>,
     },
-    /// All are prepared: begin, or not all are.
+    /// All ranks are prepared (`begin`), or not.
     Go { number: u64, begin: bool },
-    /// The stage ended here.
+    /// The stage ended on this rank.
     Done { number: u64, end: End },
     /// Stop computing the stage.
     Stop,
@@ -144,10 +144,10 @@ pub(crate) enum Message {
 /// How a stage ended on a rank.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Whether a collective call is still waiting for others: nothing more can be computed
+    /// Whether a collective call is still waiting for others; then nothing more can be computed
     /// together.
     pub stuck: bool,
-    /// Collective calls begun in all.
+    /// Total number of collective calls begun.
     pub calls: u64,
     /// Why it failed, or that it was stopped.
     pub failed: Option<Trouble>,
@@ -162,7 +162,7 @@ impl Wire {
     fn new(stream: &TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let stream = stream.try_clone()?;
-        // Who does not read for so long is not there.
+        // A peer that does not read for this long counts as gone.
         stream.set_write_timeout(Some(patience))?;
         Ok(Wire {
             stream: Mutex::new(stream),
@@ -200,30 +200,30 @@ pub(crate) fn receive(stream: &mut TcpStream) -> io::Result<Message> {
 pub(crate) struct Peer {
     pub member: Member,
     pub wire: Wire,
-    /// When it last said something.
+    /// When its last message arrived.
     heard: Instant,
-    /// Collective calls it has begun, as far as it said.
+    /// Number of collective calls that it has begun, by its last heartbeat.
     pub calls: u64,
 }
 
-/// What is known of the others.
+/// What this rank knows about the others.
 pub(crate) struct Known {
     pub peers: Vec<Arc<Mutex<Peer>>>,
     /// Why nothing more can be computed together.
     pub trouble: Option<Trouble>,
-    /// What came and is not beats, with who sent it.
+    /// Messages that are still to be handled, each with the rank that sent it.
     pub inbox: VecDeque<(usize, Message)>,
-    /// Whether this rank's part in the stage shall end.
+    /// Whether this rank's part in the stage should stop.
     pub stop: bool,
-    /// A rank whose part in the stage failed, and when that was heard.
+    /// The first failure of another rank's part in the stage, and when it was reported.
     pub failed: Option<(Instant, Trouble)>,
     /// Whether another rank was asked to stop.
     pub interrupted: bool,
-    /// Who wants to know of that.
+    /// The flag to set when that happens.
     pub interrupt: Option<Cancel>,
-    /// Whether rank 0 ended the run and says why.
+    /// Whether rank 0 ended the run; it reports the reason itself.
     pub aborted: bool,
-    /// Connections may close from now on.
+    /// Whether the run is over: a closed connection is not an error any more.
     pub over: bool,
 }
 
@@ -258,7 +258,7 @@ impl Watch {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `look` gives something, at most `most`.
+    /// Waits until `look` returns something, at most for `most`.
     pub fn wait<T>(
         &self,
         most: Option<Duration>,
@@ -284,7 +284,7 @@ impl Watch {
         }
     }
 
-    /// Sends a message to all; who cannot be reached is in trouble.
+    /// Sends a message to all peers; a rank that cannot be reached counts as gone.
     pub fn tell(&self, message: &Message) {
         let peers = self.known().peers.clone();
         for peer in peers {
@@ -308,12 +308,13 @@ impl Watch {
         let mut known = self.known();
         known.over = true;
         for peer in &known.peers {
-            // One that is closed already is what is wanted.
+            // It fails where the connection is closed already, which is what is wanted.
             let _ = lock(&lock(peer).wire.stream).shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// Takes a rank for gone. The first one is the reason for all that follows.
+    /// Records that a rank is gone. Only the first one is kept: it is the cause of everything after
+    /// it.
     fn lost(&self, member: &Member, how: &str) {
         self.fail(Trouble {
             kind: ErrorKind::Resource,
@@ -325,7 +326,7 @@ impl Watch {
         });
     }
 
-    /// Ends what is computed together.
+    /// Records why nothing more can be computed together; only the first reason is kept.
     pub fn fail(&self, told: Trouble) {
         let mut known = self.known();
         if !known.over && known.trouble.is_none() {
@@ -336,8 +337,8 @@ impl Watch {
         self.changed.notify_all();
     }
 
-    /// Starts the threads that listen and beat. `calls` is how many collective calls this rank has
-    /// begun.
+    /// Starts the threads that listen and send heartbeats. `calls` returns how many collective
+    /// calls this rank has begun.
     fn start(self: &Arc<Self>, streams: Vec<TcpStream>, calls: impl Fn() -> u64 + Send + 'static) {
         let peers = self.known().peers.clone();
         for (peer, mut stream) in peers.into_iter().zip(streams) {
@@ -435,13 +436,13 @@ pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
-    // A rank without its threads would be taken for gone, which is what it is then.
+    // A rank without these threads sends no heartbeats, so the others rightly count it as gone.
     if let Err(e) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
         tracing::error!("failed to start the thread {name}: {e}");
     }
 }
 
-/// Where rank 0 listens, as it tells the others.
+/// Where rank 0 listens; it sends this to the others over MPI.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Meeting {
     addresses: Vec<IpAddr>,
@@ -450,7 +451,7 @@ pub(crate) struct Meeting {
     pub token: String,
 }
 
-/// Rank 0's door.
+/// The socket on which rank 0 waits for the other ranks.
 pub(crate) struct Door {
     listener: TcpListener,
     pub meeting: Meeting,
@@ -459,7 +460,7 @@ pub(crate) struct Door {
 impl Door {
     pub fn open() -> io::Result<Self> {
         let listener = TcpListener::bind(("0.0.0.0", 0))?;
-        // A stranger that finds the port sends something else.
+        // Tells ranks of this run apart from other programs that connect to the port.
         let token =
             std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Ok(Door {
@@ -473,7 +474,7 @@ impl Door {
         })
     }
 
-    /// Waits for all other ranks, and checks that each has the same as this one.
+    /// Waits for all other ranks, and checks that their claims equal this rank's.
     pub fn meet(
         self,
         size: usize,
@@ -515,7 +516,7 @@ impl Door {
         }
         if let Some(told) = differs {
             for peer in &peers {
-                // A rank that does not receive it will see the connection close.
+                // A rank that does not receive it sees the connection close.
                 let _ = peer.wire.send(&Message::Abort { told: told.clone() });
             }
             return Err(told.error());
@@ -610,7 +611,8 @@ pub(crate) fn attend(
 ) -> OpResult<(Arc<Watch>, Vec<Member>)> {
     let member = Member::here(rank);
     let mut addresses = meeting.addresses.clone();
-    // A network's own address of this host may not be reachable from itself.
+    // On rank 0's own host, loopback addresses come first: a host may not be able to reach itself
+    // under its network address.
     addresses.sort_by_key(|a| a.is_loopback() != (member.host == meeting.host));
     let failed = |e| {
         OpError::wrap(
@@ -642,7 +644,7 @@ pub(crate) fn attend(
         claims,
     };
     lead.wire.send(&hello).map_err(failed)?;
-    // Others may take as long to come as they like: rank 0 decides.
+    // There is no time limit here: rank 0 decides how long to wait for the other ranks.
     match receive(&mut stream).map_err(failed)? {
         Message::Welcome { members, silence } => {
             let settings = Settings {
@@ -675,7 +677,7 @@ fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// This host's addresses.
+/// This host's IPv4 addresses, loopback included.
 fn addresses() -> Vec<IpAddr> {
     let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let mut out: Vec<IpAddr> = all

@@ -8,20 +8,21 @@ use gfm_pipe_api::{OpError, OpResult};
 /// One of several processes that were started together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launch {
-    /// This process among all.
+    /// Number of this process among all processes.
     pub rank: usize,
-    /// Number of all.
+    /// Number of processes.
     pub size: usize,
-    /// This process among those of its host.
+    /// Number of this process among those on its host.
     pub local_rank: usize,
-    /// Number of those.
+    /// Number of processes on its host.
     pub local_size: usize,
 }
 
-/// Variables of a launcher: rank, size, rank on the host, number on the host.
+/// Environment variables that a launcher sets: rank, size, rank on the host, number of ranks on the
+/// host.
 ///
-/// SLURM's own come last: in a batch script they are there for every program, and only
-/// `srun --mpi=…` sets one of the others.
+/// SLURM's own come last: in a batch script SLURM sets its own variables for every program, but
+/// `PMI_RANK` or `PMIX_RANK` only under `srun --mpi=…`.
 const LAUNCHERS: [[&str; 4]; 3] = [
     [
         "OMPI_COMM_WORLD_RANK",
@@ -39,7 +40,7 @@ const LAUNCHERS: [[&str; 4]; 3] = [
 ];
 
 impl Launch {
-    /// What the environment says; `None` for a process that is alone.
+    /// Reads from the environment how this process was started; `None` for a process that is alone.
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let number = |name: &str| leading_number(&env(name)?);
         let found = LAUNCHERS.iter().find_map(|[rank, size, local, count]| {
@@ -61,7 +62,7 @@ impl Launch {
     /// Checks that this build can be one of several ranks.
     ///
     /// # Errors
-    /// When it has no MPI: as many runs would work on the same store then.
+    /// When it has no MPI: each process would then run the whole pipeline on the same store.
     pub fn check(&self) -> OpResult<()> {
         if cfg!(feature = "mpi") {
             return Ok(());

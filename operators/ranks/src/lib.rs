@@ -1,14 +1,13 @@
-//! Ranks as processes: how they are started, find each other, and notice that one of them is gone.
+//! Ranks as processes: how they are started, find each other, and detect that one of them is gone.
 //!
-//! An existing engine carries the numbers: MPI, started by `mpirun` or `srun` ([`launch`],
-//! [`mpi`]). It says little about failures: a rank whose link is cut can hang inside it for good.
-//! So every rank has one TCP connection to rank 0 beside it ([`control`]): heartbeats, the order to
-//! compute a stage, and how that ended. All calls of MPI are made on a thread of their own
+//! MPI, started by `mpirun` or `srun`, transfers the numbers ([`launch`], [`mpi`]). It reports
+//! little about failures: a rank whose link is cut can hang inside MPI for ever. So, besides MPI,
+//! every rank has one TCP connection to rank 0 ([`control`]), which carries heartbeats, orders to
+//! compute a stage, and reports of how that ended. All calls of MPI are made on a separate thread
 //! ([`abortable`]); the caller that waits for one watches the heartbeats meanwhile, and gives up
-//! within seconds. [`Team`] is the two together.
+//! within seconds. [`Team`] combines the two.
 //!
-//! Invariant: rank 0 decides. The others compute what it orders, in its order,
-//! and nothing else.
+//! Invariant: rank 0 decides. The others compute only what it orders, in the same sequence.
 
 mod abortable;
 pub mod control;
@@ -25,7 +24,7 @@ pub use control::{Claim, Member, Settings};
 pub use launch::Launch;
 pub use team::{Order, Session, Team};
 
-/// Meets the processes that were started with this one, over MPI.
+/// Connects to the other processes that were started together with this one, over MPI.
 ///
 /// # Errors
 /// See [`Team::meet`]; and in a build without MPI.

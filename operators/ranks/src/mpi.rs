@@ -8,10 +8,10 @@ use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
 use crate::launch::Launch;
 
-/// Bytes that a rank sends or gets in one call at most: MPI counts them in 31 bits.
+/// Most bytes that a rank sends or receives in one call: MPI counts them in 31 bits.
 const MOST: usize = 1 << 30;
 
-/// This process among those that MPI started. MPI ends when it is dropped.
+/// This process as one of MPI's ranks. Dropping it ends MPI.
 pub struct Mpi {
     world: SimpleCommunicator,
     _universe: Universe,
@@ -21,10 +21,10 @@ impl Mpi {
     /// Starts MPI.
     ///
     /// # Errors
-    /// When it was started before, cannot be used beside threads, or knows of other ranks than the
-    /// launcher.
+    /// When MPI was started before, does not support programs with threads, or reports another rank
+    /// or number of ranks than the launcher.
     pub fn start(launch: Launch) -> OpResult<Self> {
-        // One thread makes all calls, whatever others do.
+        // The process has several threads, but only one of them calls MPI.
         let started = mpi::initialize_with_threading(Threading::Funneled);
         let (universe, threading) =
             started.ok_or_else(|| OpError::new("MPI was started before"))?;
@@ -49,7 +49,8 @@ impl Mpi {
         })
     }
 
-    /// One piece of every message: bytes `at..at + most` of each, where it has so many.
+    /// Exchanges one piece of every message: bytes `at..at + most`, or as many of them as the
+    /// message has.
     fn pieces(&self, to: &[Vec<u8>], lengths: &[u64], at: usize, most: usize, got: &mut [Vec<u8>]) {
         let piece = |length: usize| length.saturating_sub(at).min(most);
         let sent: Vec<u8> = to
@@ -75,7 +76,7 @@ impl Mpi {
     }
 }
 
-/// Counts and where each begins.
+/// The counts, and the offset at which each begins.
 fn places(counts: &[usize]) -> (Vec<i32>, Vec<i32>) {
     let mut at = 0;
     counts
@@ -98,7 +99,7 @@ impl Collective for Mpi {
 
     fn exchange(&self, to: Vec<Vec<u8>>) -> OpResult<Vec<Vec<u8>>> {
         let size = self.size();
-        // Everybody learns all lengths: they tell how many rounds there are.
+        // Every rank gets all lengths, because the longest decides how many rounds there are.
         let mine: Vec<u64> = to.iter().map(|m| m.len() as u64).collect();
         let mut all = vec![0u64; size * size];
         self.world.all_gather_into(&mine[..], &mut all[..]);

@@ -1,4 +1,4 @@
-//! All ranks of a run: they meet, rank 0 gives orders, the others follow.
+//! All ranks of a run: they connect, rank 0 gives orders, and the others follow them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ use crate::control::{
     Claim, Door, End, Meeting, Member, Message, Settings, Trouble, Watch, attend, lock,
 };
 
-/// How long rank 0 waits for the others' ends after its own part failed: those that fail on the
-/// same thing end by themselves.
+/// How long rank 0 waits for the others after its own part failed, before it asks them to stop:
+/// ranks that fail for the same reason end by themselves.
 const SAME_FAILURE: Duration = Duration::from_secs(3);
 
-/// How long they may take to stop where they do not.
+/// How long rank 0, after its own part failed, waits in all until it gives up on the others.
 const STOPPING: Duration = Duration::from_secs(60);
 
 /// How long MPI may take to end.
@@ -28,27 +28,28 @@ pub struct Team {
     caller: Arc<Caller>,
     watch: Arc<Watch>,
     members: Vec<Member>,
-    /// Orders given.
+    /// Number of orders given.
     orders: AtomicU64,
-    /// Why nothing more can be computed together though all are there.
+    /// Why nothing more can be computed together, although all ranks are alive.
     broken: Mutex<Option<Trouble>>,
 }
 
 /// What rank 0 orders another rank to do.
 #[derive(Debug)]
 pub enum Order {
-    /// Prepare to compute this, then [`Team::begin`].
+    /// Prepare to compute the order with this number and content, then call [`Team::begin`].
     Compute(u64, Value),
     /// The run is over.
     Over,
 }
 
 impl Team {
-    /// Meets the other ranks; `link` is made on the thread that makes all its calls. Every rank
-    /// must have the same `claims`.
+    /// Connects to the other ranks. `link` is called on the thread that makes all collective calls.
+    /// Every rank must have the same `claims`.
     ///
     /// # Errors
-    /// When a rank does not come in time or has something else: which one, and what.
+    /// When a rank does not connect in time or has other claims; the error names the rank and the
+    /// difference.
     pub fn meet(
         link: impl FnOnce() -> OpResult<Box<dyn Collective>> + Send + 'static,
         claims: Vec<Claim>,
@@ -87,17 +88,17 @@ impl Team {
         Abortable(Arc::clone(&self.caller)).rank()
     }
 
-    /// All ranks, by number.
+    /// All ranks, in rank order.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// The functions ranks call together.
+    /// The functions that all ranks call together.
     fn collective(&self) -> Shared {
         Arc::new(Abortable(Arc::clone(&self.caller)))
     }
 
-    /// Why the ranks cannot go on, once one of them is gone or has failed.
+    /// Why the ranks cannot go on, if one of them is gone or has failed.
     pub fn lost(&self) -> Option<OpError> {
         let known = self.watch.known();
         let failed = known.failed.as_ref().map(|(_, told)| told);
@@ -113,12 +114,12 @@ impl Team {
             .or_else(|| lock(&self.broken).clone())
     }
 
-    /// Has all other ranks prepare to compute something, and waits until they are ready. For rank
-    /// 0; one at a time.
+    /// Orders all other ranks to prepare to compute something, and waits until they are ready. Only
+    /// for rank 0, and for one order at a time.
     ///
     /// # Errors
-    /// When one of them is gone, or cannot compute it: which one and why. When `cancel` says to
-    /// stop.
+    /// When a rank is gone or cannot compute it; the error says which one and why. Also when
+    /// `cancel` is set.
     pub fn start(&self, order: Value, cancel: &Cancel) -> OpResult<Session<'_>> {
         if let Some(told) = self.trouble() {
             return Err(told.error());
@@ -167,10 +168,11 @@ impl Team {
         Ok(Session { team: self, number })
     }
 
-    /// The next order. For ranks that are not the first.
+    /// Waits for the next order. For all ranks but rank 0.
     ///
     /// # Errors
-    /// When rank 0 is gone; [`OpError::Cancelled`] when it ended the run and says why.
+    /// When rank 0 is gone; [`OpError::Cancelled`] when rank 0 ended the run and reports the reason
+    /// itself.
     pub fn next(&self) -> OpResult<Order> {
         self.watch
             .wait(None, |known| {
@@ -196,8 +198,8 @@ impl Team {
             .unwrap_or(Ok(Order::Over))
     }
 
-    /// Says that this rank is ready to compute an order, or why not, and waits for all others;
-    /// `None` where one of them is not.
+    /// Reports that this rank is ready to compute an order, or why not, and waits until all others
+    /// have reported. Returns `None` when a rank is not ready.
     ///
     /// # Errors
     /// When rank 0 is gone.
@@ -231,7 +233,7 @@ impl Team {
         }
     }
 
-    /// Says how this rank's part ended.
+    /// Reports to rank 0 how this rank's part ended.
     pub fn done(&self, number: u64, result: &OpResult<()>) {
         let end = End {
             stuck: self.caller.is_stuck(),
@@ -252,7 +254,7 @@ impl Team {
         self.watch.tell(&Message::Interrupt);
     }
 
-    /// From now on `cancel` is set when another rank is asked to stop. For rank 0.
+    /// From now on, `cancel` is set when another rank is asked to stop. Only for rank 0.
     pub fn on_interrupt(&self, cancel: &Cancel) {
         let mut known = self.watch.known();
         if known.interrupted {
@@ -261,8 +263,8 @@ impl Team {
         known.interrupt = Some(cancel.clone());
     }
 
-    /// Ends the run on this rank; on rank 0 it informs the others. Returns whether MPI ended in
-    /// order; else it is left in the middle of something, and ends with the process.
+    /// Ends the run on this rank; on rank 0 it also informs the others. Returns whether MPI was
+    /// ended properly; otherwise it is left in the middle of a call and ends with the process.
     pub fn close(&self) -> bool {
         let whole = self.trouble().is_none() && !self.caller.is_stuck();
         if self.rank() == 0 {
@@ -292,23 +294,22 @@ impl Drop for Team {
     }
 }
 
-/// Something that all ranks compute now.
+/// An order that all ranks are computing now.
 pub struct Session<'a> {
     team: &'a Team,
     number: u64,
 }
 
 impl Session<'_> {
-    /// The functions ranks call together.
+    /// The functions that all ranks call together.
     pub fn ranks(&self) -> Shared {
         self.team.collective()
     }
 
-    /// Waits for the other ranks after this one's part has ended so.
+    /// Waits for the other ranks after this rank's part has ended with `result`.
     ///
     /// # Errors
-    /// When a rank failed though this one did not, or the other way round: as [`Session::end`] was
-    /// given, or what the rank says.
+    /// The error in `result`, if this rank failed; otherwise the error that another rank reported.
     pub fn end(self, result: OpResult<()>) -> OpResult<()> {
         let team = self.team;
         team.caller.heed(None);
@@ -338,8 +339,8 @@ impl Session<'_> {
                 told_to_stop = true;
             }
             if result.is_err() && start.elapsed() > STOPPING {
-                // It computes something long, or waits for a device that waits for others. The
-                // run's own failure is the one to report.
+                // Another rank is in a long computation, or waits for a device that waits for
+                // others. The error to report is this rank's own.
                 let hint = "start the run again: what is stored is not computed again";
                 team.watch.fail(Trouble {
                     kind: ErrorKind::Resource,

@@ -1,4 +1,4 @@
-//! Teams whose ranks are threads, and one whose rank 1 only pretends.
+//! Tests with teams whose ranks are threads, and with a rank 1 that only pretends to be one.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::control::{Meeting, Member, Message, Settings, receive, send};
 use crate::{Claim, Order, Team};
 
-/// A thread's link, as MPI's is one.
+/// Connects a thread to the others, in place of MPI.
 struct Link(Shared);
 
 impl Collective for Link {
@@ -133,7 +133,7 @@ fn who_cannot_compute_an_order_says_why_and_nobody_begins() {
             let refused = message(refused);
             assert!(refused.ends_with(": no such file"), "{refused}");
             assert!(refused.starts_with("rank 1 (process "), "{refused}");
-            // The next one may.
+            // The next stage can still be computed.
             let session = team.start(json!(2), &Cancel::default()).unwrap();
             session.end(Ok(())).unwrap();
             assert!(team.close());
@@ -163,8 +163,8 @@ fn a_rank_that_fails_ends_the_stage_with_its_message() {
             let session = team.start(json!(1), &Cancel::default()).unwrap();
             let result = session.ranks().barrier();
             let said = message(session.end(result));
-            // Nothing can be computed together any more: others still wait for what this one gave
-            // up.
+            // Nothing can be computed together any more: the barrier that the ranks abandoned never
+            // ended.
             let next = message(team.start(json!(2), &Cancel::default()).map(|_| ()));
             assert!(next.contains("out of step"), "{next}");
             (said, team.close())
@@ -266,7 +266,7 @@ fn a_wish_to_stop_reaches_the_first_rank_and_all_stop() {
     );
 }
 
-/// Rank 1 says hello and is welcome; then `then` has its connection.
+/// Rank 1 connects and is welcomed; then `then` gets its connection.
 fn pretender(then: impl FnOnce(TcpStream) + Send) -> (String, Duration) {
     std::thread::scope(|scope| {
         let mut links = threads(2).into_iter();

@@ -1,7 +1,8 @@
-//! A bucket on this machine: the part of the S3 protocol that cloud clients use, over plain HTTP.
+//! A local S3 bucket for tests: the part of the S3 protocol that cloud clients use, over plain
+//! HTTP.
 //!
-//! It checks whose key a request is signed with, but not the signature: `scripts/check-s3` tries a
-//! full server.
+//! It checks which access key a request is signed with, but not the signature itself;
+//! `scripts/check-s3` tests against a full server.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// The access key of requests that are answered.
+/// The access key that requests must be signed with.
 const KEY: &str = "tester";
 
 /// A server with one bucket, `models`; its thread ends with the test.
@@ -22,10 +23,10 @@ pub struct Bucket {
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
-    /// Parts of uploads that have not ended, by upload and number.
+    /// Parts of unfinished uploads, by upload id and part number.
     parts: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
     uploads: u32,
-    /// What was asked: method and what it was about.
+    /// The kind of each request, see [`Bucket::requests`].
     log: Vec<String>,
 }
 
@@ -33,7 +34,7 @@ impl Bucket {
     /// Starts the server on a free port.
     ///
     /// # Errors
-    /// Where this machine gives none.
+    /// When no port can be opened.
     pub fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
@@ -42,14 +43,15 @@ impl Bucket {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
-                // A client that goes away ends its connection; nothing else depends on it.
+                // An error means that the client closed its connection; nothing else depends on it.
                 thread::spawn(move || drop(serve(stream, &state)));
             }
         });
         Ok(Bucket { endpoint, state })
     }
 
-    /// The variables that point a client of AWS here; `key` is `tester`, or another to be refused.
+    /// The environment variables that make an AWS client use this server. `key` is the access key:
+    /// `tester`; requests with any other are refused.
     pub fn variables(&self, key: &str) -> BTreeMap<String, String> {
         let pairs = [
             ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
@@ -62,12 +64,12 @@ impl Bucket {
         pairs.into_iter().collect()
     }
 
-    /// The objects there are: key and content.
+    /// All objects in the bucket: content by key.
     pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         lock(&self.state).objects.clone()
     }
 
-    /// How many requests of a kind came: `PUT`, `GET`, `HEAD`, `LIST`, `CREATE` (a conditional
+    /// Number of requests of a kind so far: `PUT`, `GET`, `HEAD`, `LIST`, `CREATE` (a conditional
     /// put), `PART`, `COMPLETE`, `DELETE` or `REFUSED`.
     pub fn requests(&self, kind: &str) -> usize {
         lock(&self.state).log.iter().filter(|k| *k == kind).count()
@@ -80,7 +82,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 struct Request {
     method: String,
-    /// The key of the object, or nothing for the bucket.
+    /// The key of the object; empty for the bucket itself.
     key: String,
     query: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
@@ -164,7 +166,7 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     }))
 }
 
-/// A text without percent escapes.
+/// Decodes percent escapes.
 fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
@@ -305,7 +307,7 @@ fn xml(name: &str, body: &str) -> String {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><{name}>{body}</{name}>")
 }
 
-/// A tag that differs between contents (FNV-1a).
+/// A hash of the content (FNV-1a), used as its ETag.
 fn tag(content: &[u8]) -> String {
     let hash = content
         .iter()

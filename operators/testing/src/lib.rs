@@ -1,4 +1,4 @@
-//! What tests of several crates share. Only for `dev-dependencies`.
+//! Helpers that tests of several crates share. Only for `dev-dependencies`.
 
 mod bucket;
 mod random;

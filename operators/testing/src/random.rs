@@ -1,11 +1,11 @@
 //! Random numbers that are the same on every machine.
 
-/// SplitMix64: numbers drawn from a seed, for tests only.
+/// SplitMix64, a random number generator for tests only.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers of a seed.
+    /// A generator that starts from a seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
@@ -34,7 +34,7 @@ impl Random {
     /// One of some items.
     ///
     /// # Panics
-    /// Where there are none.
+    /// When there are none.
     pub fn pick<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len())]
     }

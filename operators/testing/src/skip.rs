@@ -1,15 +1,16 @@
-//! Tests that cannot run everywhere say so here, so that none of them passes by being absent.
+//! Skips tests that cannot run everywhere, and reports it, so that a missing test does not look
+//! like a passing one.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// What may be missing in CI, and why.
+/// List of what may be missing in CI, with reasons.
 const ALLOWED: &str = include_str!("../../../tests/allowed-skips.txt");
 
 /// Reports that a test is skipped because `missing` is not there; the test then returns.
 ///
 /// # Panics
-/// Where skips are forbidden (`GFM_PIPE_FORBID_SKIPS=1`, set in CI) and `missing` is not listed in
+/// When skips are forbidden (`GFM_PIPE_FORBID_SKIPS=1`, set in CI) and `missing` is not listed in
 /// `tests/allowed-skips.txt`.
 #[track_caller]
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]
@@ -22,11 +23,11 @@ pub fn skip(missing: &str, reason: &str) {
     eprintln!("skipped: {missing}: {reason}");
 }
 
-/// A file or folder of the data that lies beside the repository, or a skip where it is missing.
-/// `GFM_SHARED` names the folder; by default it is `../shared`.
+/// The path of a file or folder in the data folder beside the repository, or `None` after reporting
+/// a skip where it is missing. `GFM_SHARED` names the data folder; by default it is `../shared`.
 ///
 /// # Panics
-/// Where it is missing and `GFM_REQUIRE_SHARED=1`.
+/// When it is missing and `GFM_REQUIRE_SHARED=1`.
 #[track_caller]
 pub fn shared(what: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
@@ -43,7 +44,7 @@ pub fn shared(what: &str) -> Option<PathBuf> {
     None
 }
 
-/// Whether a list of names, each at the start of a line and followed by a reason, has one.
+/// Whether a list contains a name. Each line of the list starts with a name, and a reason follows.
 fn is_allowed(list: &str, name: &str) -> bool {
     let lines = list.lines().filter(|l| !l.starts_with('#'));
     lines

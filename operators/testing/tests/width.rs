@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const WIDTH: usize = 100;
 
-/// What is not written by hand, or not ours.
+/// Files that are generated or come from elsewhere.
 const GENERATED: &[&str] = &[
     "data",
     "docs/artifacts.md",

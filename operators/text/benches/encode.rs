@@ -1,5 +1,5 @@
-//! Strings a second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`. TEXTS has
-//! one text a line. One JSON line out.
+//! Measures texts per second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`.
+//! TEXTS has one text per line. Prints one JSON line.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,9 +12,9 @@ use std::time::Instant;
 use gfm_pipe_text::{Settings, Tokenised, Transformer, batches};
 use rayon::prelude::*;
 
-/// Texts of a batch, as the operator has by default.
+/// Texts per batch, the operator's default.
 const BATCH: usize = 32;
-/// Measured passes; one before them is not.
+/// Number of measured passes; one pass before them is not measured.
 const PASSES: usize = 3;
 
 fn main() {

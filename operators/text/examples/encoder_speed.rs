@@ -1,7 +1,7 @@
-//! Prints how long loading the compiled-in encoder takes and how many texts a second it encodes.
+//! Prints how long loading the compiled-in encoder takes and how many texts it encodes per second.
 //!
-//! `cargo run -p gfm-pipe-text --example encoder_speed [FILE]`: one text a line, made-up names
-//! without a file.
+//! `cargo run -p gfm-pipe-text --example encoder_speed [FILE]`: FILE has one text per line; without
+//! it, made-up names are encoded.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;

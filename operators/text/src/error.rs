@@ -41,7 +41,7 @@ pub enum EncoderError {
     ReadModel {
         /// The file that was asked for.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file of a transformer was read, but it is broken, or needs something that is not

@@ -18,7 +18,7 @@ use crate::modules::{self, MODULES, Module, Step};
 pub(crate) const CONFIG: &str = "config.json";
 /// File of the fast tokenizer.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// Files that may give the longest input.
+/// Files that may set the longest input.
 const LENGTH: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",

@@ -4,8 +4,8 @@
 //! an encoder is a pure function of the text and of the model that its digest identifies.
 //!
 //! With the feature `static-encoder` (default) a small model is compiled in
-//! (`StaticEncoder::builtin`); with `transformers` model folders of sentence-transformers are read;
-//! with `hub` they are downloaded by their names.
+//! (`StaticEncoder::builtin`); with `transformers` model folders of sentence-transformers can be
+//! read; with `hub` they are downloaded by name.
 
 #![cfg_attr(
     not(feature = "transformers"),

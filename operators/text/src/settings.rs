@@ -1,9 +1,9 @@
 //! Settings of a transformer in a pipeline.
 
-/// The settings that the pipeline gives besides the model.
+/// The settings of a pipeline besides the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// Scale vectors to norm 1, whatever the folder says.
+    /// Scale vectors to norm 1, whatever the folder's modules do.
     pub normalize: bool,
     /// Keep only this many numbers of a vector.
     pub truncate_dim: Option<usize>,

@@ -1,5 +1,5 @@
-//! Keeps vectors of texts between runs: a graph with a thousand new names embeds a thousand names,
-//! and a killed stage continues.
+//! Keeps vectors of texts between runs: when a graph gets a thousand new names, only these are
+//! embedded, and a killed stage continues where it stopped.
 
 use std::path::Path;
 

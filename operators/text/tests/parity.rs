@@ -1,5 +1,6 @@
-//! Vectors beside those of sentence-transformers: for tiny models of random weights, always; for
-//! all-MiniLM-L6-v2 and all-mpnet-base-v2 where `scripts/fetch-encoders` has put them.
+//! Compares vectors with those of sentence-transformers: always for tiny models with random
+//! weights, and for all-MiniLM-L6-v2 and all-mpnet-base-v2 if `scripts/fetch-encoders` has
+//! downloaded them.
 #![cfg(feature = "transformers")]
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use gfm_pipe_text::{Settings, Transformer};
 use serde_json::Value;
 
-/// Vectors of texts: the batch in two orders and one by one must agree to the bit.
+/// Vectors of texts. Checks that encoding them as one batch, in two orders, and one by one agree to
+/// the bit.
 fn vectors(encoder: &Transformer, prompt: Option<&str>, texts: &[&str]) -> Vec<Vec<f32>> {
     let prompt = encoder.prompt(prompt).unwrap();
     let tokens = encoder.tokenise(&prompt, texts).unwrap();
@@ -35,7 +37,7 @@ fn vectors(encoder: &Transformer, prompt: Option<&str>, texts: &[&str]) -> Vec<V
     together
 }
 
-/// The largest difference of two lists of vectors.
+/// The largest difference between numbers of two lists of vectors.
 fn farthest(got: &[Vec<f32>], want: &[Vec<f32>]) -> f32 {
     assert_eq!(got.len(), want.len());
     let pairs = got.iter().zip(want).flat_map(|(g, w)| {
@@ -79,8 +81,8 @@ fn tiny_models_give_the_vectors_of_sentence_transformers() {
             ("truncated", &truncated, None),
         ] {
             if model == "nomic_bert" && settings.normalize {
-                // Its numbers are by a network alone, without what sentence-transformers does after
-                // it.
+                // Its expected numbers are of the network alone, without the steps of
+                // sentence-transformers after it.
                 continue;
             }
             let want: Vec<Vec<f32>> = serde_json::from_value(expected[model][way].clone()).unwrap();
@@ -198,7 +200,7 @@ fn a_list_of_modules_that_cannot_be_run_is_refused() {
             "{text}: {e}"
         );
     }
-    // The list as it is, without the last module, and a folder in the file's place.
+    // The list as it is, then no list at all, then a folder in the file's place.
     let (_dir, folder) = changed("bert", "modules.json", |_| list(&[&network, &pooling]));
     assert!(Transformer::load(&folder, &Settings::default()).is_ok());
     std::fs::remove_file(folder.join("modules.json")).unwrap();

@@ -1,5 +1,5 @@
-//! The compiled-in encoder against vectors written by `scripts/distill-static/distill.py`, and what
-//! it promises about every text.
+//! Compares the compiled-in encoder with vectors written by `scripts/distill-static/distill.py`,
+//! and checks its invariants on many texts.
 #![cfg(feature = "static-encoder")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -49,7 +49,7 @@ fn agrees_with_the_python_side() {
             );
         }
     }
-    // The stored vectors say on their own which rows are zero.
+    // The stored vectors show independently which rows are zero.
     let zero: Vec<usize> = (0..cases.len())
         .filter(|&row| cases[row].vector.iter().all(|&value| value == 0.0))
         .collect();
@@ -232,7 +232,7 @@ proptest! {
 }
 
 proptest! {
-    // Few: each case reads the whole model.
+    // Few cases, because each reads the whole model.
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]

@@ -1,10 +1,10 @@
-//! Ranks: processes that compute one stage together, and how they talk.
+//! Ranks: processes that compute one stage together, and how they communicate.
 //!
 //! A run on several ranks is one program started several times. Rank 0 runs the pipeline; where an
 //! operator is [`crate::Operator::on_ranks`], the others run the same operator on the same inputs
 //! at the same time, and all of them call the same functions of a [`Collective`] in the same order.
-//! What ranks send each other is counted in whole messages, so that a rank with none to send still
-//! takes part.
+//! Ranks exchange whole messages, and a rank that has nothing to send takes part with an empty
+//! message.
 //!
 //! Invariant: sums are taken in the order of ranks, in f64, and every rank gets the same bits. A
 //! training on k ranks is as reproducible as one on a single rank. (Devices that add up gradients
@@ -31,10 +31,10 @@ pub enum Numbers<'a> {
     F64(&'a mut [f64]),
 }
 
-/// What ranks say to each other. All ranks call the same functions in the same order.
+/// How ranks communicate. All ranks call the same functions in the same order.
 ///
-/// Every function fails when another rank failed or cannot be reached, and then for good: the stage
-/// cannot go on.
+/// Every function fails when another rank has failed or cannot be reached. After that every further
+/// call fails too: the stage cannot go on.
 pub trait Collective {
     /// This rank: 0 up to [`Collective::size`].
     fn rank(&self) -> usize;
@@ -57,7 +57,7 @@ pub trait Collective {
         self.exchange(vec![mine; self.size()])
     }
 
-    /// What rank `root` has.
+    /// Returns rank `root`'s `mine` on every rank.
     ///
     /// # Errors
     /// See above.
@@ -78,14 +78,14 @@ pub trait Collective {
         self.all_gather(Vec::new()).map(|_| ())
     }
 
-    /// How long the calls from here on may wait for other ranks; `None` for as long as it takes.
+    /// Sets how long calls may wait for other ranks from now on; `None` means without limit.
     fn be_patient(&self, most: Option<Duration>) {
         let _ = most;
     }
 
-    /// Sums over ranks, in place: as many numbers on each. Each rank adds up its share of them in
-    /// rank order, in f64, and gives it to the others: 2 (W - 1) / W of the numbers are sent by
-    /// each rank, as in a ring.
+    /// Replaces each number by its sum over all ranks; every rank passes the same count of numbers.
+    /// Each rank adds up its share of them in rank order, in f64, and sends the sums to the others.
+    /// So each rank sends 2 (W - 1) / W of the numbers, as in a ring.
     ///
     /// # Errors
     /// See above.
@@ -103,7 +103,7 @@ pub trait Collective {
 /// A [`Collective`] that threads share.
 pub type Shared = Arc<dyn Collective + Send + Sync>;
 
-/// The ranks of a process that is alone.
+/// The [`Collective`] of a process that runs alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Single;
 
@@ -121,7 +121,7 @@ impl Collective for Single {
     }
 }
 
-/// [`Single`], as contexts hold it.
+/// [`Single`], in the form that a [`crate::Context`] holds.
 pub fn single() -> Shared {
     Arc::new(Single)
 }
@@ -152,21 +152,21 @@ fn summed<T: bytemuck::Pod, C: Collective + ?Sized>(
     Ok(())
 }
 
-/// The share of `count` things that falls to a rank: shares are in rank order, and differ by one at
-/// most.
+/// The positions, out of `count`, that `rank` is responsible for. Shares are in rank order, and
+/// their sizes differ by one at most.
 pub fn part(count: usize, rank: usize, size: usize) -> Range<usize> {
     count * rank / size..count * (rank + 1) / size
 }
 
-/// Numbers as a message.
+/// The bytes of some numbers, to be sent as a message.
 pub fn bytes<T: bytemuck::NoUninit>(numbers: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(numbers).to_vec()
 }
 
-/// The numbers of a message of `count`.
+/// Reads back a message of `count` numbers.
 ///
 /// # Errors
-/// When it has another length: ranks do not compute the same.
+/// When the message has another length, which means that the ranks do not compute the same thing.
 pub fn numbers_of<T: bytemuck::Pod>(message: &[u8], count: usize) -> OpResult<Vec<T>> {
     if message.len() != count * size_of::<T>() {
         return Err(OpError::new(format!(
@@ -196,7 +196,7 @@ pub fn gather<T: Serialize + DeserializeOwned>(
         .collect()
 }
 
-/// The things of all ranks, one rank's after another's.
+/// The items of all ranks in one list, in rank order.
 ///
 /// # Errors
 /// See [`gather`].

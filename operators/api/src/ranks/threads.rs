@@ -1,5 +1,5 @@
-//! Ranks that are threads of one process: for tests, and to see a computation on
-//! k ranks without starting k programs.
+//! Ranks that are threads of one process: for tests, and for trying a computation on k ranks
+//! without starting k programs.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,9 @@ use crate::error::{OpError, OpResult};
 
 struct Thread {
     rank: usize,
-    /// To each rank.
+    /// A sender to each rank.
     to: Vec<Mutex<Sender<Vec<u8>>>>,
-    /// From each rank.
+    /// A receiver from each rank.
     from: Vec<Mutex<Receiver<Vec<u8>>>>,
 }
 
@@ -40,7 +40,8 @@ impl Collective for Thread {
     }
 }
 
-/// As many ranks, one for each thread. A rank that is dropped is gone for the others.
+/// Creates `size` connected ranks, one for each thread. Once a rank is dropped, calls that need it
+/// fail on the other ranks.
 pub fn threads(size: usize) -> Vec<Shared> {
     let mut ranks: Vec<Thread> = (0..size)
         .map(|rank| Thread {
@@ -60,10 +61,10 @@ pub fn threads(size: usize) -> Vec<Shared> {
     ranks.into_iter().map(shared).collect()
 }
 
-/// What a function gives on each of as many ranks.
+/// Runs a function on `size` ranks, each a thread, and returns the results in rank order.
 ///
 /// # Panics
-/// When it panics on one of them.
+/// When the function panics on one of the ranks.
 pub fn on_threads<T: Send>(size: usize, run: impl Fn(&dyn Collective) -> T + Sync) -> Vec<T> {
     let run = &run;
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Checks a value against its type, and makes it what the operator gets.
+//! Checks a value against its type, and converts it to the form that the operator gets.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::problem::{Found, report};
 use super::{PathSeg, Problem, Type};
 
 /// Whether a text may name something in a pipeline: a letter, then up to 99 letters, digits, `_`
-/// and `-`. Such a name is a file's name everywhere.
+/// and `-`. Such a name is a valid file name on every system.
 pub fn is_name(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -27,7 +27,7 @@ pub fn as_switch(v: &Value) -> Option<bool> {
     }
 }
 
-/// The candidate nearest to a mistyped word, if one is near enough to be meant.
+/// The candidate most similar to a mistyped word, if one is similar enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
@@ -77,7 +77,8 @@ pub(super) fn check(
             _ => wrong(ty, v, path, out, None),
         },
         (Type::Float { min, max }, Value::Number(n)) => match n.as_f64() {
-            // Adding zero makes 0 of -0: the same number, so that both give the same key.
+            // Adding zero turns -0 into 0: they are the same number, so both must lead to the same
+            // key.
             Some(x) if x >= *min && x <= *max => Value::from(x + 0.0),
             Some(x) if x > *max => wrong(ty, v, path, out, limit.map(str::to_owned)),
             _ => wrong(ty, v, path, out, None),

@@ -4,7 +4,7 @@
 //! A schema is data, written next to the operator's parameter struct. The engine validates the
 //! pipeline's tree against it (so that it can point at file, line and column), fills in defaults,
 //! and only then deserializes. Invariant: a value that [`Schema::normalize`] accepted deserializes
-//! into the operator's parameters; a test per operator holds this.
+//! into the operator's parameters; a test per operator checks this.
 
 mod check;
 mod problem;
@@ -31,9 +31,9 @@ pub enum Effect {
 /// A parameter.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// Key.
+    /// Name of the key.
     pub name: &'static str,
-    /// Type.
+    /// Type of its value.
     pub ty: Type,
     /// Default; `None` where the user must give a value.
     pub default: Option<Value>,
@@ -45,7 +45,7 @@ pub struct Field {
     pub limit: Option<&'static str>,
     /// A key that is known but may not be set here, with what to do instead.
     pub refused: Option<&'static str>,
-    /// A key that is known but works with its default only so far.
+    /// Whether the key works only with its default so far.
     pub fixed: bool,
     /// Whether it is missing from a stage's key while it has its default.
     pub later: bool,
@@ -80,7 +80,7 @@ impl Field {
         }
     }
 
-    /// A group of parameters; its defaults are its members'.
+    /// A group of parameters; its defaults are those of its members.
     pub fn group(name: &'static str, schema: Schema, about: &'static str) -> Self {
         Field {
             default: Some(Value::Object(Map::new())),
@@ -96,7 +96,8 @@ impl Field {
         }
     }
 
-    /// A number of at most `max`, and why (a list's items, where it is one).
+    /// Sets the largest allowed number and the reason for it; in a list the bound applies to each
+    /// item.
     #[must_use]
     pub fn at_most(mut self, max: f64, why: &'static str) -> Self {
         self.ty.bound(max);
@@ -104,7 +105,7 @@ impl Field {
         self
     }
 
-    /// What it means, with the reason of its upper bound.
+    /// What it means, with the reason for its upper bound, if it has one.
     pub fn meaning(&self) -> String {
         match self.limit {
             Some(why) => format!("{}. Bounded: {why}", self.about),
@@ -132,7 +133,7 @@ impl Field {
     fn is_default(&self, value: &Value) -> bool {
         match (&self.ty, &self.default) {
             (_, None) => false,
-            // A group's defaults are its members'.
+            // A group's defaults are those of its members.
             (Type::Object(schema), Some(given)) => schema
                 .normalize(given)
                 .is_ok_and(|default| schema.effective(&default) == schema.effective(value)),
@@ -140,8 +141,8 @@ impl Field {
         }
     }
 
-    /// Other values than the default mean something but do not work yet: they are refused by name,
-    /// never ignored.
+    /// Values other than the default have a meaning but are not implemented yet: they are refused
+    /// with a message that says so, never ignored.
     #[must_use]
     pub fn only_default(mut self) -> Self {
         self.fixed = true;
@@ -170,7 +171,8 @@ impl Schema {
         self.normalize_written(value, &|_| None)
     }
 
-    /// As [`Schema::normalize`], with messages that show values as `written` knows them.
+    /// Like [`Schema::normalize`], but messages show each value in the form that `written` returns
+    /// for its path.
     ///
     /// # Errors
     /// Every problem found.

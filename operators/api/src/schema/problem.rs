@@ -1,4 +1,4 @@
-//! What is wrong with a value, and where it was written.
+//! Problems with parameters: what is wrong with a value, and where it was written.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ pub enum PathSeg {
     Index(usize),
 }
 
-/// A path written as `task.losses[0].cfg.weight`.
+/// Writes a path as text, such as `task.losses[0].cfg.weight`.
 pub fn path_text(path: &[PathSeg]) -> String {
     let mut out = String::new();
     for seg in path {
@@ -65,7 +65,7 @@ impl Problem {
         }
     }
 
-    /// Adds what to do.
+    /// Adds a hint: what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -82,7 +82,7 @@ pub struct AsWritten {
     pub quoted: String,
 }
 
-/// Problems found so far, and how to say what was found.
+/// Problems found so far, and a function that returns how a value was written in the file.
 pub(super) struct Found<'a> {
     pub problems: Vec<Problem>,
     pub written: &'a dyn Fn(&[PathSeg]) -> Option<AsWritten>,
@@ -98,7 +98,7 @@ pub(super) fn report(path: &[PathSeg], out: &mut Found<'_>, message: String, hin
 }
 
 impl Found<'_> {
-    /// A value, for messages.
+    /// Describes a value for messages.
     pub fn describe(&self, path: &[PathSeg], v: &Value) -> String {
         let shown = || (self.written)(path).map_or_else(|| v.to_string(), |w| w.text);
         match v {
@@ -111,14 +111,16 @@ impl Found<'_> {
         }
     }
 
-    /// Whether a value is written as it is read, as far as anybody knows.
+    /// Whether a value is written in the file as it is read; also true where the written form is
+    /// unknown.
     pub fn reads_as(&self, path: &[PathSeg], v: &Value) -> bool {
         let read = v.to_string();
         (self.written)(path).is_none_or(|w| w.text == read)
     }
 
-    /// What to do where a number or a boolean should be text. What it is read as (7) is not what
-    /// was meant (007), so nothing is quoted where the written form is not known.
+    /// A hint for a number or a boolean that should be text. The hint shows the value in quotes
+    /// only where the written form (007) is known, because the value that was read (7) may not be
+    /// what was meant.
     pub fn quote(&self, path: &[PathSeg]) -> String {
         match (self.written)(path) {
             Some(w) => format!("write it in quotes: {}", w.quoted),

@@ -219,7 +219,7 @@ fn numbers_that_are_too_large_are_refused_with_the_reason() {
             "dims[1]: expected a whole number from 1 to 64, found the number 65 (memory grows with the square)",
         ]
     );
-    // One that is too small has another reason.
+    // A number below the smallest allowed value is not explained by the upper bound.
     assert_eq!(
         said(json!({"n": 0})),
         ["n: expected a whole number from 1 to 1000, found the number 0 ()"]

@@ -31,7 +31,7 @@ pub enum Type {
     OneOf {
         /// Words that work, in order of documentation.
         words: &'static [&'static str],
-        /// Words that mean something but do not work yet: refused by name.
+        /// Words that have a meaning but are not implemented yet; the error message says so.
         planned: &'static [&'static str],
     },
     /// One of a few words, or a mapping.
@@ -41,7 +41,7 @@ pub enum Type {
         /// What the mapping holds.
         schema: Schema,
     },
-    /// Text of a form a function knows.
+    /// Text of a form that a function checks.
     Form {
         /// The form, for documentation and messages.
         form: &'static str,
@@ -61,12 +61,12 @@ pub enum Type {
     Map {
         /// Form of a key, for documentation and messages.
         key: &'static str,
-        /// Whether a text is one.
+        /// Whether a text is a valid key.
         check: fn(&str) -> bool,
         /// Type of a value.
         value: Box<Type>,
     },
-    /// The type or null.
+    /// This type or null.
     Nullable(Box<Type>),
 }
 
@@ -100,7 +100,7 @@ impl Type {
         }
     }
 
-    /// The type or null.
+    /// This type or null.
     #[must_use]
     pub fn or_null(self) -> Type {
         Type::Nullable(Box::new(self))
@@ -116,7 +116,7 @@ impl Type {
         }
     }
 
-    /// Whether it is a number without an upper bound, or holds some.
+    /// Whether it is a number without an upper bound, or a list of such numbers.
     pub fn unbounded(&self) -> bool {
         match self {
             Type::Int { max, .. } => *max == i64::MAX,
@@ -126,7 +126,7 @@ impl Type {
         }
     }
 
-    /// For messages and documentation.
+    /// Describes the type for messages and documentation.
     pub fn describe(&self) -> String {
         match self {
             Type::Bool => "yes or no".to_owned(),

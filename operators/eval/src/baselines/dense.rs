@@ -20,10 +20,10 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 impl Dense {
-    /// From row-major vectors of length `dim`; a document's id is its row.
+    /// Takes row-major vectors of length `dim`; a document's id is its row.
     ///
     /// # Errors
-    /// When the values do not make whole rows.
+    /// When `dim` is 0 or the values do not fill whole rows.
     pub fn new(dim: usize, vectors: Vec<f32>) -> Result<Self, BadShape> {
         if dim == 0 || !vectors.len().is_multiple_of(dim) {
             return Err(BadShape(format!(
@@ -47,7 +47,7 @@ impl Dense {
         self.dim
     }
 
-    /// Scores of all documents for a question's embedding.
+    /// The cosine of every document with a question's embedding, by document id.
     ///
     /// # Errors
     /// When the embedding has another length.

@@ -1,39 +1,42 @@
-//! Personalised PageRank from where a question starts, as HippoRAG retrieves (Gutiérrez et al.
-//! 2024).
+//! Personalised PageRank from a question's start nodes, as in HippoRAG (Gutiérrez et al. 2024).
 //!
-//! The graph is undirected: two nodes are joined with a weight that is the sum of the weights of
-//! the direct triples between them, in either direction (without weights each counts 1: several
-//! relations, or one triple several times, are a stronger tie); a triple from a node to itself
-//! counts once. At every step the walker returns to the question's start nodes with a probability
-//! of [`RESTART`] or as [`Ppr::restart`] says, and always from a node without an edge; to which of
-//! them is drawn by their weights: those given, or HippoRAG's node specificity ([`specificity`]). A
-//! document scores the mass of its own node where documents are nodes, as in HippoRAG 2 (Gutiérrez
-//! et al. 2025), otherwise that of its entities (`Ranker::Simple`).
+//! The graph is undirected. The weight of an edge is the sum of the weights of the direct triples
+//! between its two nodes, in either direction. Without weights each triple counts 1, so several
+//! relations, or one triple several times, make a stronger edge. A triple from a node to itself
+//! counts once. At every step the walker returns to the question's start nodes with the probability
+//! [`RESTART`], or the one set by [`Ppr::restart`]; from a node without an edge it always returns.
+//! Which start node it returns to is drawn by their weights: those given, or HippoRAG's node
+//! specificity ([`specificity`]). A document's score is the mass of its own node where documents
+//! are nodes, as in HippoRAG 2 (Gutiérrez et al. 2025), otherwise the sum of the masses of its
+//! entities (the ranker `simple`).
 
 use crate::{BadShape, EntityDocuments};
 
 /// Probability of returning to the question's start nodes, as in HippoRAG.
 pub const RESTART: f64 = 0.5;
-/// The same where documents are nodes, which are one step farther away.
+/// The same where documents are nodes: they are one step farther from the start nodes, so the
+/// walker returns less often.
 pub const RESTART_WITH_PASSAGES: f64 = 0.3;
-/// Iteration stops when the masses change by less than this in sum.
+/// Iteration stops when the sum of the changes of all masses is below this.
 const TOLERANCE: f64 = 1e-9;
-/// Most steps. The change shrinks by the factor 1 - restart at every step: about 30 steps are
-/// needed for 0.5, 60 for 0.3, 400 for 0.05.
+/// Most steps of the iteration. The change shrinks by the factor 1 - restart at every step: about
+/// 30 steps are needed for 0.5, 60 for 0.3, 400 for 0.05.
 const MAX_STEPS: usize = 400;
 
 /// A graph to walk on.
 pub struct Ppr {
     offsets: Vec<usize>,
     neighbours: Vec<u32>,
-    /// Probability of the step from the neighbour to the row's entity.
+    /// For each entry of `neighbours`: probability of the step from that neighbour to the row's
+    /// node.
     steps: Vec<f64>,
     isolated: Vec<u32>,
     restart: f64,
 }
 
 impl Ppr {
-    /// From the heads, tails and weights of the direct triples. Those of weight 0 are left out.
+    /// Builds the graph from the heads, tails and weights of the direct triples. Triples of weight
+    /// 0 are left out.
     ///
     /// # Errors
     /// When an id is out of range, or a weight is negative or not finite.
@@ -95,9 +98,9 @@ impl Ppr {
         Ppr { restart, ..self }
     }
 
-    /// Mass of every node for a question, in sum 1, from its start nodes with their weights, which
-    /// are above 0. When a node is given twice, the first weight counts. `None` without a start
-    /// node.
+    /// The mass of every node for a question; the masses add up to 1. `starts` are the question's
+    /// start nodes with their weights, which must be above 0. When a node is given twice, the first
+    /// weight counts. `None` without a start node.
     ///
     /// # Errors
     /// When an id is out of range.
@@ -146,9 +149,9 @@ impl Ppr {
     }
 }
 
-/// Question entities with their weights. Where `weighted`, a weight is 1 / number of documents that
-/// mention the entity (HippoRAG, section 2.3), or 1 where none does, as in its program. Else all
-/// weights are 1.
+/// Question entities with their weights as start nodes. If `weighted`, a weight is 1 / number of
+/// documents that mention the entity (HippoRAG, section 2.3), or 1 where no document does, as in
+/// HippoRAG's code. Otherwise all weights are 1.
 pub fn specificity(
     entities: &[u32],
     documents: &EntityDocuments,

@@ -1,4 +1,4 @@
-//! The operator `build-kg`: what is read, in which order, and what is rejected.
+//! The operator `build-kg`: reads the tables in order, and rejects rows that cannot be used.
 
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
@@ -176,7 +176,7 @@ impl<'a> Reading<'a> {
             titles,
             normalize,
             entities: Entities::new(),
-            // Inverses need as many ids again.
+            // The other half of the ids is for inverse relations.
             relations: Names::new(u32::MAX / 2),
             facts: Vec::new(),
             mentioned: Vec::new(),

@@ -1,4 +1,5 @@
-//! Weights of edges: by type, by share and by frequency.
+//! Weights of edges, by the kind of edge and by how many documents share a name or mention an
+//! entity.
 //!
 //! An entity that many documents mention says little about any of them. Such hubs keep all their
 //! edges, but each weighs less.
@@ -6,20 +7,21 @@
 /// The weight of a fact, and of the edge from a piece to the next.
 pub const PLAIN: f32 = 1.0;
 
-/// The weight of an edge from an entity to a document that mentions it: the more documents mention
-/// it, the less.
+/// The weight of an edge from an entity to a document that mentions it: 1 / sqrt(`documents`),
+/// where `documents` is the number of documents that mention the entity.
 pub fn mentioned_in(documents: u32) -> f32 {
     (1.0 / f64::from(documents.max(1)).sqrt()) as f32
 }
 
-/// The weight of an edge from an entity to a document with its name: `title`, divided by the number
-/// of documents with this name.
+/// The weight of an edge from an entity to a document with its name: `title` / `sharing`, where
+/// `sharing` is the number of documents with this name.
 pub fn title_of(title: f64, sharing: u32) -> f32 {
     (title / f64::from(sharing.max(1))) as f32
 }
 
-/// The weight of an edge from a document to one that it names: `title`, divided by the number of
-/// documents with this alias, and less the more documents name the same one.
+/// The weight of an edge from a document to one that it names: `title` / `sharing` /
+/// sqrt(`naming`), where `sharing` is the number of documents with the alias used, and `naming` the
+/// number of documents that name the same one.
 pub fn names_title(title: f64, sharing: u32, naming: u32) -> f32 {
     (title / f64::from(sharing.max(1)) / f64::from(naming.max(1)).sqrt()) as f32
 }

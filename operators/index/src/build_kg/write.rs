@@ -38,7 +38,7 @@ pub struct Graph {
 /// Writes all tables except `rejects`.
 ///
 /// # Errors
-/// When there are more relations than ids, or the disk refuses.
+/// When there are more relations than ids, or writing fails.
 pub fn graph(
     ctx: &Context,
     graph: &Graph,
@@ -87,8 +87,8 @@ fn labels(ctx: &Context, graph: &Graph, titles: &[String]) -> OpResult<()> {
     table.finish()
 }
 
-/// Writes the entities of each document, then its own node: ids of nodes are larger than those of
-/// entities.
+/// Writes links in ascending order: the entities of each document, then its own node, whose id is
+/// larger than those of all entities.
 fn links(ctx: &Context, graph: &Graph) -> OpResult<()> {
     let mut table = Rows::create(ctx, "links", &kinds::LINKS, "links")?;
     let mut of_entities = graph.mentioned.iter().map(|(pair, _)| *pair).peekable();

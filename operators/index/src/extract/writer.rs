@@ -126,7 +126,7 @@ impl Writer {
     /// Starts the tables.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn create(ctx: &Context) -> OpResult<Self> {
         Ok(Writer {
             sentences: Rows::create(ctx, "sentences", &kinds::SENTENCES, "sentences")?,
@@ -142,7 +142,7 @@ impl Writer {
     /// Extracts all documents.
     ///
     /// # Errors
-    /// When the stage is cancelled, documents cannot be read, `extract` fails, or the disk refuses.
+    /// When the stage is cancelled, documents cannot be read, `extract` fails, or writing fails.
     pub fn pass(
         &mut self,
         ctx: &Context,
@@ -260,7 +260,7 @@ impl Writer {
     /// Completes the tables, and reports the number of rows.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn finish(self, ctx: &Context) -> OpResult<()> {
         let counts = [
             ("documents", self.documents),

@@ -6,8 +6,8 @@ use gfm_pipe_kg::json::Json;
 use super::Fault;
 use super::rows::{Each, Row};
 
-/// Reads CSV with a header. The separator (comma, semicolon, tab or bar) is the one that gives a
-/// column `wanted`.
+/// Reads CSV with a header. The separator (comma, semicolon, tab or bar) is the one with which the
+/// header has a column `wanted`.
 ///
 /// # Errors
 /// The errors of `each`.

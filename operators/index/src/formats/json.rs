@@ -442,7 +442,7 @@ mod tests {
     }
 
     proptest! {
-        /// The ranges of members are those of a slow reading of the same values.
+        /// The ranges of members equal those found by a slow reader of the same values.
         #[test]
         fn members_are_the_values_that_were_written(
             values in prop::collection::vec(prop_oneof![

@@ -182,7 +182,7 @@ impl Fault {
     /// Adds it to the rejects, under the name of its file.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn push(&self, source: &str, rejects: &mut Rejects) -> OpResult<()> {
         rejects.push(&Reject {
             source,

@@ -59,7 +59,7 @@ pub mod testing {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What a record with a field or column `text` has.
+    /// Expects records with a field or column `text`.
     pub const TEXT: Expected<'static> = Expected {
         column: "text",
         is_record: &|keys| keys.contains(&"text"),

@@ -23,7 +23,7 @@ const NAMED: [&str; 2] = ["title", "entity"];
 /// Writes the starts of a split, whose questions are a range of all questions.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When writing fails.
 pub fn starts(
     ctx: &Context,
     port: &str,
@@ -60,7 +60,7 @@ pub fn starts(
 /// documents.
 ///
 /// # Errors
-/// When a gold document does not exist, or the disk refuses.
+/// When a gold document does not exist, or writing fails.
 pub fn questions(
     ctx: &Context,
     split: &ConnectedSplit<'_>,
@@ -136,7 +136,7 @@ fn copy(
 /// Writes empty tables for a split that is not connected.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When writing fails.
 pub fn nothing(ctx: &Context, split: &Split, nodes: usize) -> OpResult<()> {
     starts(ctx, split.starts, &Vec::new(), &[], 0..0, nodes)?;
     let mut table = Table::create(ctx, split.questions, &kinds::QUESTIONS, "questions")?;
@@ -177,7 +177,7 @@ impl Tally {
     /// Writes the counts.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub fn write(self, ctx: &Context, sources: &Sources) -> OpResult<()> {
         let mut counts = vec![
             ("questions".to_owned(), self.questions),

@@ -1,4 +1,4 @@
-//! Tables of an operator's outputs as plain texts.
+//! Returns tables of an operator's outputs as plain texts.
 #![allow(dead_code, unused_imports, reason = "each test takes what it needs")]
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};

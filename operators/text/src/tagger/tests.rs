@@ -1,4 +1,4 @@
-//! Taggers of tiny models, which the tests write.
+//! Tests of taggers with tiny models, which the tests write.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::collections::HashMap;
@@ -415,7 +415,7 @@ proptest! {
     }
 }
 
-/// DeBERTa by its definition (He et al., 2021), in double precision.
+/// DeBERTa, implemented directly from its definition (He et al., 2021), in double precision.
 struct Slow<'a>(&'a Tensors);
 
 impl Slow<'_> {

@@ -1,6 +1,6 @@
 //! BERT (Devlin et al., 2018), RoBERTa and XLM-RoBERTa (Liu et al., 2019; Conneau et al., 2019) and
-//! MPNet (Song et al., 2020). They are one network, and differ in how positions enter and in the
-//! names of weights.
+//! MPNet (Song et al., 2020). They are one network, and differ only in how positions enter and in
+//! the names of weights.
 
 use std::sync::Arc;
 
