@@ -1,4 +1,4 @@
-//! Getting what stages read and is elsewhere, before any of them starts.
+//! Fetches missing files that stages read, before any stage starts.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::plan::{DecideError, Prepared, StageTrouble};
 use crate::record::EventSink;
 use crate::spec::Pipeline;
 
-/// Lets the operators of stages whose files are missing get them, and looks again. A failure takes
-/// the place of what was missing, and nothing more is tried then: the next one would most likely
-/// fail alike.
+/// Lets the operators of stages whose files are missing fetch them, and then plans again. A failure
+/// is reported in place of the missing files, and no further fetch is tried, because the next one
+/// would most likely fail too.
 pub(super) fn fetch(
     pipeline: &Pipeline,
     prepared: &mut Prepared,
@@ -40,7 +40,8 @@ pub(super) fn fetch(
     }
 }
 
-/// Says why getting what a stage lacks failed, and of others that lack the same, only that.
+/// Reports why fetching the files of a stage failed. Other stages that lack the same file only
+/// refer to that stage.
 fn tell(troubles: &mut [StageTrouble], stage: &str, why: OpError) {
     let lacks = |t: &StageTrouble| match &t.error {
         DecideError::Files(files) => files.iter().find(|f| f.hint.is_some()).cloned(),

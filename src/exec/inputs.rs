@@ -1,5 +1,5 @@
-//! What a stage reads, before and after it ran: tables of the store that may have rotted, and files
-//! that may have changed.
+//! Checks what a stage reads, before and after it runs: tables in the store that may be damaged,
+//! and files that may have changed.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::plan::{DecideError, Decision, Ingredients, Outcome, Seen};
 use crate::spec::Stage;
 use crate::store::{Found, Look, TableEntry};
 
-/// What a run opens at its end, whatever was cached: what it prints, and what operators remark on.
+/// Kinds of artifacts that a run opens at its end, even when they are cached: to print them, or
+/// because operators make remarks about them.
 const PRINTED: [&Kind; 6] = [
     &kinds::METRICS,
     &kinds::COMPARISONS,
@@ -25,8 +26,8 @@ const PRINTED: [&Kind; 6] = [
 pub(super) const RUN_AGAIN: &str = "run it again once nothing writes to the file";
 
 impl StageRunner {
-    /// Decides about a stage whose inputs are known. What is cached and will be opened is looked at
-    /// byte by byte; what is found damaged is not cached any more.
+    /// Decides what happens to a stage whose inputs are known. Cached tables that will be opened
+    /// are checked byte by byte first; a stage with damaged ones is no longer cached.
     pub(super) fn decide(
         &self,
         stage: &Stage,
@@ -46,7 +47,8 @@ impl StageRunner {
         Ok(decision)
     }
 
-    /// A stage that failed on a damaged input says so, and the next run computes that input anew.
+    /// When a stage failed because of a damaged input, returns an error that says so. The next run
+    /// computes that input again.
     pub(super) fn damaged_input(
         &self,
         inputs: &BTreeMap<String, Vec<Artifact>>,
@@ -77,8 +79,8 @@ impl StageRunner {
     }
 }
 
-/// What changed between making the key and finishing, if anything. A file that has the same content
-/// again may have had another in between.
+/// What changed between the making of the key and the end of the stage, if anything. A file that
+/// has its old content again counts as changed, because it may have had another in between.
 pub(super) fn changed(
     before: &Decision,
     after: Result<(Ingredients, Vec<Seen>), DecideError>,

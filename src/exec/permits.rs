@@ -1,8 +1,8 @@
-//! What of the machine running stages occupy.
+//! The parts of the machine that running stages occupy.
 //!
 //! Invariant: permits are taken in one order (GPUs, memory, CPUs, then a place among the stages
-//! that run), and a stage that asks for more than there is takes all there is: so every stage gets
-//! its turn, and none waits for one that waits for it.
+//! that run), and a stage that asks for more than there is takes all there is. So every stage gets
+//! its turn, and no two stages wait for each other.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::spec::Resources;
 
-/// Memory is counted in these: a semaphore counts to four thousand million only.
+/// The unit in which memory is counted. Permits are a `u32`, which is too small to count bytes.
 const MIB: u64 = 1 << 20;
 
-/// What stages may occupy together.
+/// What all running stages may occupy together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Stages at the same time.
+    /// Number of stages at the same time.
     pub jobs: u32,
-    /// CPUs.
+    /// Number of CPUs.
     pub cpu: u32,
-    /// GPUs.
+    /// Number of GPUs.
     pub gpu: u32,
-    /// Bytes of memory; `None` when it is not known: then it is not counted.
+    /// Bytes of memory. `None` when that is not known; memory is not counted then.
     pub memory: Option<u64>,
 }
 
-/// Permits of one run.
+/// The permits that the stages of one run share.
 pub(super) struct Permits {
     room: Room,
     gpu: Arc<Semaphore>,
@@ -35,7 +35,7 @@ pub(super) struct Permits {
     jobs: Arc<Semaphore>,
 }
 
-/// Held while a stage runs.
+/// Held while a stage runs; frees the room when it is dropped.
 pub(super) struct Permit {
     _held: Vec<OwnedSemaphorePermit>,
 }
@@ -77,7 +77,7 @@ impl Permits {
         Ok(Permit { _held: held })
     }
 
-    /// What a stage asks for beyond what there is: `8 CPUs (there are 2)`.
+    /// What a stage asks for that is more than there is: `8 CPUs (there are 2)`.
     pub(super) fn beyond(&self, wanted: Resources) -> Option<String> {
         let mut out = Vec::new();
         if wanted.cpu > self.room.cpu {

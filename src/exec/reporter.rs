@@ -1,4 +1,4 @@
-//! Passes what an operator reports on as events.
+//! Turns the reports of an operator into events.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use gfm_pipe_api::{Level, Metric, Reporter};
 
 use crate::record::{Event, EventSink};
 
-/// Operators report every step; listeners get at most about ten a second of each thing that is
-/// counted.
+/// Operators report every step; listeners get at most about ten reports a second for each unit that
+/// is counted.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// No step yet.
@@ -19,7 +19,7 @@ const NONE: u64 = u64::MAX;
 pub(super) struct StageReporter {
     stage: String,
     sink: Arc<dyn EventSink>,
-    /// When progress was last passed on, by what was counted.
+    /// When progress was last passed on, by unit.
     reported: Mutex<HashMap<String, Instant>>,
     resumed: AtomicU64,
 }
@@ -34,7 +34,8 @@ impl StageReporter {
         }
     }
 
-    /// Whether progress of what is counted is to be passed on, which takes it as done.
+    /// Whether progress in this unit is to be passed on now. If so, now becomes the time at which
+    /// it was last passed on.
     fn due(&self, unit: &str) -> bool {
         let now = Instant::now();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);

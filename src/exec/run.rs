@@ -28,21 +28,20 @@ use gfm_pipe_api::shell;
 pub struct RunOptions {
     /// What to run.
     pub request: Request,
-    /// Start independent stages though one failed.
+    /// Whether independent stages still start after one has failed.
     pub keep_going: bool,
-    /// What stages may occupy together.
+    /// What all running stages may occupy together.
     pub room: Room,
     /// Device for operators: `cpu` or `cuda:N`.
     pub device: String,
     /// Whether stages may run programs the pipeline names.
     pub allow_exec: bool,
-    /// What such programs may be given of the environment: `PATH`, and what they are declared to
-    /// get.
+    /// The environment variables that such programs may get: `PATH`, and those that are declared
+    /// for them.
     pub environment: Environment,
-    /// The ranks that compute stages with this process, where there are others.
+    /// The other ranks that compute stages together with this process, where there are any.
     pub lead: Option<Arc<Lead>>,
-    /// Whether it is a run that people look for later: it has a journal then, and `gc` keeps what
-    /// it used.
+    /// Whether the run is recorded for later: it then has a journal, and `gc` keeps what it used.
     pub recorded: bool,
 }
 
@@ -79,7 +78,7 @@ pub enum RunError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The machine refused threads or timers.
+    /// The operating system refused threads or timers.
     #[error("failed to start the scheduler: {0}")]
     Scheduler(std::io::Error),
 }
@@ -87,11 +86,11 @@ pub enum RunError {
 /// A stage that would run a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// Where the stage stands: `file:line:column`.
+    /// Where the stage is written: `file:line:column`.
     pub place: String,
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// What it would run.
+    /// The program that it would run, and its arguments.
     pub words: Vec<String>,
 }
 
@@ -160,7 +159,7 @@ impl RunSummary {
     }
 }
 
-/// Who hears of a run's events: the caller, and the files of a run that is recorded.
+/// The receivers of a run's events: the caller, and the files of a run that is recorded.
 struct Recording {
     journal: Option<Arc<Journal>>,
     recorder: Option<Arc<Recorder>>,
@@ -196,8 +195,8 @@ impl Recording {
         });
     }
 
-    /// Warnings about stages' results come at the end, where they are seen, and where a cached
-    /// result has them too.
+    /// Emits the warnings about the results of stages, cached results included. They come at the
+    /// end, where they are noticed.
     fn warnings_of(&self, stages: &[StageRecord]) {
         for record in stages {
             for text in &record.warnings {
@@ -211,8 +210,9 @@ impl Recording {
     }
 }
 
-/// Runs a pipeline. Returns when every stage has ended; `cancel` makes that soon. The store is made
-/// when the request fits and it does not exist yet, so that a wrong request leaves nothing behind.
+/// Runs a pipeline. Returns when every stage has ended; after `cancel`, stages end early. A store
+/// that does not exist is created only after the request was checked, so that a wrong request
+/// leaves nothing behind.
 ///
 /// # Errors
 /// When nothing could be started. A stage that fails is not an error here: it is in the summary.
@@ -270,7 +270,7 @@ pub fn run(
     {
         warnings.push(format!("the run's journal is not complete: {e}"));
     }
-    // The run is done and recorded, however long this takes and wherever it stops.
+    // The run is already done and recorded, so this may take long or stop anywhere.
     let remote = request.remote.as_ref().map(|remote| {
         push(remote, store, &stages, &forced, cancel);
         tell(remote, sink.as_ref());
@@ -314,7 +314,7 @@ fn shared(
 ) -> Arc<Shared> {
     let troubles = prepared.troubles.into_iter().map(|t| (t.stage, t.error));
     let troubles: BTreeMap<_, _> = troubles.collect();
-    // A file that is missing is better reported now than in an hour: nothing starts then.
+    // A missing file is better reported now than in an hour, so nothing starts when there is one.
     let doomed = !troubles.is_empty();
     let permits = Permits::new(options.room);
     for stage in &pipeline.stages {
@@ -397,7 +397,7 @@ fn status(stages: &[StageRecord], roles: &[Role], cancel: &Cancel) -> RunStatus 
     }
 }
 
-/// Sends the remote what the run has stored and it lacks.
+/// Sends the remote those results of the run that it lacks.
 fn push(
     remote: &Remote,
     store: &Store,

@@ -1,9 +1,9 @@
 //! dagrs as the scheduler.
 //!
-//! dagrs carries topology, cycle check, task spawning and signalling; everything else is this
-//! node's own business. All nodes start at once and wait for one message from each input.
-//! Invariant: every node sends exactly one message along each edge on every path, also when its
-//! work panics, because a successor that gets none would wait for ever.
+//! dagrs provides the topology, the cycle check, the spawning of tasks and the channels between
+//! them; everything else is done here. All nodes start at once and wait for one message from each
+//! input. Invariant: every node sends exactly one message along each edge on every code path, even
+//! when its work panics, because a successor that gets none would wait for ever.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,12 @@ use crate::plan::select::Role;
 use crate::record::{Event, StageRecord, StageStatus};
 use crate::spec::{Pipeline, PortRef, Stage};
 
-/// What travels along an edge.
+/// A message along an edge, from a stage to one that depends on it.
 #[derive(Debug, Clone)]
 enum Signal {
     /// The stage's artifacts are in the store.
     Ready { stage: String, ports: Arc<Ports> },
-    /// They are not, and will not be in this run.
+    /// The stage's artifacts are not in the store and will not be in this run.
     Failed { stage: String },
     /// The stage was not started.
     Skipped { stage: String },
@@ -88,7 +88,7 @@ impl Node for StageNode {
                 Ok(content) => content.get::<Signal>().cloned(),
                 Err(_) => None,
             };
-            // A closed channel or a strange message is a predecessor that broke off.
+            // A closed channel or an unexpected message means that the predecessor broke down.
             signals.push(signal.unwrap_or(Signal::Failed {
                 stage: "(an input)".to_owned(),
             }));
@@ -98,8 +98,8 @@ impl Node for StageNode {
         // In a task of its own, so that a panic of the engine itself ends here and the messages
         // below are still sent.
         let work = tokio::spawn(work(Arc::clone(&stage), role, shared, signals));
-        // The permit is held until every successor knows that the stage ended: none shall see
-        // more at once than there may be.
+        // The permit is held until every successor knows that the stage ended, so that a successor
+        // never sees more stages running at once than are allowed.
         let ((record, ports), _permit) = work.await.unwrap_or_else(|e| {
             let error = format!("the engine failed: {e}");
             let record = StageRecord::engine_failed(&stage.name, stage.op.name, error);
@@ -137,7 +137,7 @@ pub(super) fn wired(mut record: StageRecord, stage: &Stage) -> StageRecord {
     record
 }
 
-/// What another stage is to a stage.
+/// The word in messages for a stage that another one waits for.
 fn what(stage: &Stage, other: &str) -> &'static str {
     let taken = stage.inputs.values().flatten().any(|r| r.stage == other);
     if stage.after.iter().any(|a| a == other) && !taken {
@@ -243,7 +243,7 @@ pub(super) async fn schedule(
             continue;
         };
         let inputs = stage.inputs.values().flatten().map(|r| r.stage.as_str());
-        // What is only looked up needs no guard.
+        // A stage that is only looked up in the store need not wait for the stages in its `after`.
         let before = stage.after.iter().map(String::as_str);
         let before = before.filter(|_| *role == Role::Run);
         let mut from: Vec<NodeId> = inputs

@@ -33,10 +33,10 @@ pub(super) type Ports = BTreeMap<String, Artifact>;
 /// How often a stage whose files change before it starts is looked at again.
 const TRIES: u32 = 5;
 
-/// How often a waiting stage looks whether it shall stop.
+/// How often a waiting stage checks whether it should stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What an operator is run on: its stage, what it reads, and a folder of its own.
+/// What a run of an operator needs: its stage, its inputs, and a folder of its own.
 struct Job<'a> {
     stage: &'a Stage,
     inputs: &'a BTreeMap<String, Vec<Artifact>>,
@@ -44,7 +44,7 @@ struct Job<'a> {
     workdir: &'a Path,
 }
 
-/// Runs stages of one run.
+/// Runs the stages of one run of a pipeline.
 pub(super) struct StageRunner {
     pub(super) planner: Planner,
     pub(super) sink: Arc<dyn EventSink>,
@@ -53,14 +53,15 @@ pub(super) struct StageRunner {
     pub(super) device: String,
     /// Whether stages may run programs the pipeline names.
     pub(super) allow_exec: bool,
-    /// What such programs may be given of the environment.
+    /// The environment variables that such programs may get.
     pub(super) environment: Environment,
     /// The other ranks, where there are some.
     pub(super) lead: Option<Arc<Lead>>,
-    /// Stages that cannot run, with why: what they read is not there.
+    /// Stages that cannot run because files they read are missing, with the reasons.
     pub(super) troubles: BTreeMap<String, DecideError>,
-    /// Stages whose tables somebody opens in this run though they are cached: every byte of them is
-    /// looked at first, so that a damaged one is computed anew and not met later.
+    /// Stages whose tables are opened in this run even when they are cached. Every byte of these is
+    /// checked first, so that a damaged table is found and computed again before another stage
+    /// reads it.
     pub(super) opened: BTreeSet<String>,
 }
 
@@ -109,7 +110,8 @@ impl StageRunner {
                 (LastEnd::Failed, None)
             }
         };
-        // A stage that was not asked for explains nothing to the next run that asks for it.
+        // Remembered only for a stage that was asked for: reasons compare with the last time it
+        // was.
         if role == Role::Run
             && let Some(Decision {
                 key, ingredients, ..
@@ -169,7 +171,7 @@ impl StageRunner {
                 record.warnings = self.remarks(stage, &ports);
                 return Ok(ports);
             };
-            // What it delivers may have rotted since it was stored: then it is computed once more.
+            // The result may have been damaged since it was stored: then it is computed once more.
             let cached = record.status == StageStatus::Cached;
             let rotten = || matches!(store.flaw(manifest.tables(), Look::Bytes), Ok(Some(_)));
             if !(std::mem::replace(&mut again, false) && cached && rotten()) {
@@ -178,7 +180,8 @@ impl StageRunner {
         }
     }
 
-    /// `None` when files it reads changed since its key was made: then it has another key.
+    /// Tries once to get the stage's result. Returns `None` when files it reads changed since its
+    /// key was made, because it has another key then.
     fn attempt(
         &self,
         stage: &Stage,
@@ -220,14 +223,14 @@ impl StageRunner {
         {
             return Ok(Some(manifest));
         }
-        // Looked at before the run; but what was cached then may be gone by now.
+        // This was checked before the run, but a result that was cached then may be gone by now.
         if !self.allow_exec && stage.op.command(&stage.params)?.is_some() {
             return Err(Stopped::new(
                 "it runs a program, which was not allowed",
                 Some("--allow-exec allows it"),
             ));
         }
-        // It may have waited for long.
+        // The stage may have waited for a long time, and its files may have changed since.
         if decision.seen.iter().any(|file| file.change().is_some()) {
             return Ok(None);
         }
@@ -235,7 +238,8 @@ impl StageRunner {
             .map(Some)
     }
 
-    /// Takes a stage from the remote that promised it; `None` when it must be computed.
+    /// Fetches a stage from the remote that has it. Returns `None` when it must be computed after
+    /// all.
     fn fetched(
         &self,
         stage: &Stage,
@@ -301,7 +305,8 @@ impl StageRunner {
         let tables = match result {
             Ok(tables) => tables,
             Err(stopped) => {
-                // Only an empty one goes: checkpoints are what the next attempt continues from.
+                // Only an empty folder is removed: the next attempt continues from the checkpoints
+                // in it.
                 let _ = fs::remove_dir(&workdir);
                 return Err(stopped);
             }
@@ -309,7 +314,7 @@ impl StageRunner {
         fail::fail_point!("stage-computed");
         let after = self.planner.ingredients(stage, inputs);
         if let Some(what) = changed(decision, after) {
-            // Checkpoints may have been made from half a file.
+            // Checkpoints may have been made from a half-written file.
             remove_dir(&workdir)?;
             return Err(Stopped::new(
                 format!("{what} while the stage ran; its result is not stored"),
@@ -337,7 +342,7 @@ impl StageRunner {
         .sealed();
         store.put_manifest(&manifest)?;
         fail::fail_point!("after-manifest");
-        // The stage is stored; a workdir that stays only takes room.
+        // The stage is stored; a workdir that cannot be removed only takes up space.
         if let Err(e) = remove_dir(&workdir) {
             self.warn(stage, &e.to_string());
         }
@@ -376,7 +381,8 @@ impl StageRunner {
         }
     }
 
-    /// Lets the operator leave what belongs outside the store. No table it may write then is kept.
+    /// Lets the operator write what belongs outside the store. Tables that it writes meanwhile are
+    /// not kept.
     fn deliver(
         &self,
         stage: &Stage,
@@ -391,7 +397,8 @@ impl StageRunner {
         })?)
     }
 
-    /// What the operator says about the result. Nothing depends on it, so it fails no stage.
+    /// The operator's remarks about the result. Nothing depends on them, so an error here does not
+    /// fail the stage.
     fn remarks(&self, stage: &Stage, ports: &Ports) -> Vec<String> {
         let made = caught(|| stage.op.remarks(&stage.params, ports)).map_err(Stopped::from);
         match made {
@@ -404,7 +411,7 @@ impl StageRunner {
         }
     }
 
-    /// Computes, again where that fails and the stage has retries.
+    /// Computes the stage, and tries again after a failure as often as its `retries` say.
     fn tried(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<StageTables, Stopped> {
         let Job {
             stage,
@@ -418,7 +425,8 @@ impl StageRunner {
                 Err(stopped) => self.damaged_input(inputs, stopped),
                 done => return done,
             };
-            // Half a file is not what is wrong with the data, and another try has the wrong key.
+            // A file that changed meanwhile explains the failure, and a retry would have the wrong
+            // key.
             if let (Stopped::Failed { message, .. }, Some(what)) =
                 (&stopped, decision.seen.iter().find_map(Seen::change))
             {
@@ -526,8 +534,8 @@ pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
     }
 }
 
-/// How long to wait before a retry: twice as long each time, for what only needs time (a disk, a
-/// network).
+/// How long to wait before a retry: 1 s, then twice as long each time up to 32 s, because some
+/// failures only need time (a disk, a network).
 fn pause(retry: u32) -> Duration {
     Duration::from_secs(1 << retry.saturating_sub(1).min(5))
 }

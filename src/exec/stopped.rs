@@ -61,7 +61,8 @@ impl From<DecideError> for Stopped {
     }
 }
 
-/// An operator stopped without being asked to.
+/// The error of an operator that stopped although nobody asked it to: it ran into its timeout, or
+/// the engine is wrong.
 pub(super) fn late(timeout: Option<Duration>) -> Stopped {
     match timeout {
         Some(t) => Stopped::new(

@@ -1,8 +1,8 @@
-//! What happens to a stage: cached, or run and why.
+//! Decides what happens to a stage: it is cached, or it runs and why.
 //!
-//! The executor and the `plan` verb ask the same [`Planner`], so a plan agrees with the run by
-//! construction. Where the output of an input stage is not known yet, neither is the stage's key;
-//! [`Planner::walk`] says so instead of guessing.
+//! The executor and the `plan` subcommand ask the same [`Planner`], so a plan agrees with the run
+//! by construction. Where the output of an input stage is not known yet, neither is the stage's
+//! key; [`Planner::walk`] says so instead of guessing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use super::select::{Role, order};
 use crate::spec::{Pipeline, Stage};
 use crate::store::{Lookup, Manifest, Remote, Store, StoreError};
 
-/// Why nothing can be said about a stage.
+/// Why it cannot be decided what happens to a stage.
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
     /// Files it reads are missing or unreadable.
@@ -26,7 +26,7 @@ pub enum DecideError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The operator does not take its own parameters.
+    /// The operator returned an error: it refused its parameters, or failed to fetch its files.
     #[error(transparent)]
     Operator(#[from] OpError),
 }
@@ -62,27 +62,27 @@ pub struct Decision {
     pub key: Key,
     /// The files it reads, as they were when the key was made.
     pub seen: Vec<Seen>,
-    /// What happens.
+    /// Whether it is cached or runs.
     pub outcome: Outcome,
 }
 
-/// Cached or not.
+/// Where the result of a stage comes from.
 #[derive(Debug)]
 pub enum Outcome {
     /// The store has it.
     Cached(Box<Manifest>),
     /// The remote has it.
     Remote {
-        /// What it has.
+        /// The manifest of what it has.
         manifest: Box<Manifest>,
-        /// Why it runs should it not arrive.
+        /// Why the stage runs if the remote fails to deliver.
         otherwise: Vec<Reason>,
     },
     /// It runs.
     Run(Vec<Reason>),
 }
 
-/// Decides about stages of one pipeline.
+/// Decides what happens to the stages of one pipeline.
 #[derive(Debug)]
 pub struct Planner {
     pipeline: String,
@@ -91,12 +91,12 @@ pub struct Planner {
     files: Files,
     forced: BTreeSet<String>,
     estimates: Option<String>,
-    /// By operator and parameters.
+    /// What operators add to keys, by operator and parameters.
     fingerprints: Mutex<BTreeMap<(&'static str, String), Option<String>>>,
 }
 
 impl Planner {
-    /// A planner. `forced` stages run though cached.
+    /// Makes a planner. The stages in `forced` run even when they are cached.
     pub fn new(pipeline: &str, store: &Store, request: &Request, forced: BTreeSet<String>) -> Self {
         Planner {
             pipeline: pipeline.to_owned(),
@@ -109,12 +109,12 @@ impl Planner {
         }
     }
 
-    /// The store asked.
+    /// The store in which results are looked up.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The remote asked for what the store lacks.
+    /// The remote in which results are looked up that the store lacks.
     pub fn remote(&self) -> Option<&Remote> {
         self.remote.as_deref()
     }
@@ -124,12 +124,12 @@ impl Planner {
         &self.pipeline
     }
 
-    /// Whether the user wants the stage computed though cached.
+    /// Whether the user wants the stage computed even when it is cached.
     pub fn is_forced(&self, stage: &str) -> bool {
         self.forced.contains(stage)
     }
 
-    /// Keeps what was learned about files and objects for the next run.
+    /// Saves the digests of files and objects for the next run.
     pub fn save(&self) {
         self.files.save();
         self.store.save_digests();
@@ -152,8 +152,8 @@ impl Planner {
         Ok((ingredients, seen))
     }
 
-    /// What the operator adds to the key. Asked once for the same parameters: it may hash
-    /// megabytes.
+    /// What the operator adds to the key. Computed once for the same parameters, because the
+    /// operator may hash megabytes.
     fn fingerprint(&self, stage: &Stage) -> Result<Option<String>, OpError> {
         let asked = (stage.op.name, stage.params.to_string());
         let known = self.fingerprints.lock();
@@ -168,7 +168,7 @@ impl Planner {
         Ok(f)
     }
 
-    /// Decides about a stage whose inputs are known.
+    /// Decides what happens to a stage whose inputs are known.
     ///
     /// # Errors
     /// See [`DecideError`].
@@ -233,8 +233,8 @@ impl Planner {
         out
     }
 
-    /// Says what a run would do, without running; and every stage about which nothing can be said,
-    /// with why.
+    /// Returns what a run would do, without running; and the stages for which that cannot be
+    /// decided, each with the reason.
     pub fn walk(&self, pipeline: &Pipeline, roles: &[Role]) -> (Vec<StagePlan>, Vec<StageTrouble>) {
         let mut plans: BTreeMap<usize, StagePlan> = BTreeMap::new();
         let mut known: Known<'_> = BTreeMap::new();
@@ -274,17 +274,17 @@ impl Planner {
         (plans.into_values().collect(), troubles)
     }
 
-    /// What a stage that would run takes on the device of the request.
+    /// An estimate of what a stage that would run needs on the device of the request.
     fn estimate(&self, stage: &Stage, verdict: &Verdict, known: &Known<'_>) -> Option<Estimate> {
         let device = self.estimates.as_deref()?;
         if !matches!(verdict, Verdict::Run(_) | Verdict::Depends(_)) {
             return None;
         }
-        // A port of which something is yet to be made says nothing.
+        // A port that still lacks an artifact is left out.
         let (mut inputs, waits) = inputs_of(stage, known);
         inputs.retain(|port, _| !waits.iter().any(|(p, _)| p == port));
         let estimate = stage.op.estimate(stage.params.clone(), &inputs, device);
-        // What is wrong with an input, the run will say.
+        // An error is ignored here: the run reports what is wrong with an input.
         estimate.ok().flatten()
     }
 
@@ -301,8 +301,7 @@ impl Planner {
             if self.is_forced(&stage.name) {
                 reasons.push(Reason::Forced);
             }
-            // Files are looked at all the same: a missing one is better reported now than in an
-            // hour.
+            // Files are checked all the same: a missing one is better reported now than in an hour.
             let (now, _) = self.ingredients(stage, &inputs)?;
             match LastLook::read(&self.store, &self.pipeline, &stage.name) {
                 None => reasons.push(Reason::NeverRan),
@@ -327,7 +326,8 @@ type Inputs = BTreeMap<String, Vec<Artifact>>;
 /// Artifacts of stages, by stage and port.
 type Known<'a> = BTreeMap<&'a str, BTreeMap<String, Artifact>>;
 
-/// The artifacts a stage's ports get, and the ports and stages of those that are not there.
+/// The artifacts that a stage's ports get, and the port and stage of each artifact that is not
+/// there yet.
 fn inputs_of(stage: &Stage, known: &Known<'_>) -> (Inputs, BTreeSet<(String, String)>) {
     let mut inputs = Inputs::new();
     let mut waits = BTreeSet::new();
@@ -345,17 +345,17 @@ fn inputs_of(stage: &Stage, known: &Known<'_>) -> (Inputs, BTreeSet<(String, Str
 /// What a run would do to a stage.
 #[derive(Debug)]
 pub struct StagePlan {
-    /// Stage.
+    /// Name of the stage.
     pub name: String,
-    /// Operator.
+    /// Name of the operator.
     pub op: String,
-    /// Key, where the inputs are known.
+    /// Its key; `None` where the inputs are not known yet.
     pub key: Option<Key>,
     /// What would happen.
     pub verdict: Verdict,
     /// Whether its operator computes on a GPU where there is one.
     pub on_gpu: bool,
-    /// What running it takes on the device asked for, where an estimate can be made.
+    /// An estimate of what running it needs on the requested device, where one can be made.
     pub estimate: Option<Estimate>,
 }
 
@@ -386,13 +386,13 @@ pub fn expected(plan: &[StagePlan], earlier: &BTreeMap<String, f64>) -> BTreeMap
         .collect()
 }
 
-/// A stage about which nothing can be said.
+/// A stage for which it cannot be decided what happens.
 #[derive(Debug)]
 pub struct StageTrouble {
-    /// Where the stage stands: `file:line:column`.
+    /// Where the stage is written: `file:line:column`.
     pub place: String,
-    /// Stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Why.
+    /// Why it cannot be decided.
     pub error: DecideError,
 }

@@ -1,8 +1,8 @@
 //! Why a stage runs: the difference between what it is made of now and what it was made of when
 //! last asked for.
 //!
-//! The last look is kept per pipeline name and stage name. It never decides whether a stage runs
-//! (the key does); losing it costs an explanation, not a result.
+//! The last look at a stage is kept by the names of the pipeline and the stage. It never decides
+//! whether a stage runs (the key does); losing it costs an explanation, not a result.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError};
 
 const FORMAT: u32 = 1;
 
-/// How the last look ended.
+/// How a stage ended when it was last asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LastEnd {
@@ -57,10 +57,9 @@ impl LastLook {
             .flatten()
     }
 
-    /// Remembers the look, unless it is the same as the one before.
+    /// Saves the look, unless it equals the one that is saved already.
     ///
-    /// # Errors
-    /// When the disk refuses.
+    /// # Errors When the file cannot be written.
     pub fn write(&self, store: &Store, pipeline: &str, stage: &str) -> Result<(), StoreError> {
         if Self::read(store, pipeline, stage).as_ref() == Some(self) {
             return Ok(());
@@ -76,7 +75,7 @@ impl LastLook {
 /// One reason why a stage runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Nothing is known of an earlier run.
+    /// No earlier run is known.
     NeverRan,
     /// The user asked for it.
     Forced,
@@ -88,14 +87,14 @@ pub enum Reason {
     FailedLastTime,
     /// The last attempt with the same key was stopped or killed.
     InterruptedLastTime,
-    /// Another operator.
+    /// The stage has another operator.
     Operator {
         /// Before.
         old: String,
         /// Now.
         new: String,
     },
-    /// The operator's version.
+    /// The operator has another version.
     Version {
         /// Operator.
         operator: String,
@@ -104,12 +103,12 @@ pub enum Reason {
         /// Now.
         new: u32,
     },
-    /// What the operator adds of its own.
+    /// What the operator itself adds to the key has changed.
     Fingerprint {
         /// Operator.
         operator: String,
     },
-    /// A parameter.
+    /// A parameter has changed.
     Param {
         /// Dotted path.
         path: String,
@@ -118,17 +117,17 @@ pub enum Reason {
         /// Now.
         new: String,
     },
-    /// A file.
+    /// A file that the stage reads has changed.
     File {
         /// What happened to which file.
         what: String,
     },
-    /// The content of an input.
+    /// The content of an input has changed.
     InputChanged {
         /// `STAGE.PORT`.
         from: String,
     },
-    /// Other stages are connected.
+    /// Other outputs are connected to an input port.
     Rewired {
         /// Input port.
         port: String,
@@ -142,7 +141,7 @@ pub enum Reason {
         /// The stage.
         stage: String,
     },
-    /// The way keys are made changed.
+    /// The format of keys has changed.
     CacheFormat,
 }
 
@@ -170,8 +169,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Ingredients as they come back from a file: a float may differ in its last digit, and is to be
-/// compared as such.
+/// The ingredients as they would come back from a file. A float may differ there in its last digit,
+/// so that only ingredients that were both written and read can be compared.
 fn reread(i: &Ingredients) -> Ingredients {
     let text = serde_json::to_string(&i.params).unwrap_or_default();
     let params = serde_json::from_str(&text).unwrap_or_else(|_| i.params.clone());
@@ -181,7 +180,7 @@ fn reread(i: &Ingredients) -> Ingredients {
     }
 }
 
-/// What differs between the last making of a stage and this one, inputs included.
+/// The differences between a stage as it was last looked at and as it is now, inputs included.
 pub fn differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     let old = &last.ingredients;
     let mut out = own_differences(last, new);
@@ -192,7 +191,7 @@ pub fn differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     out
 }
 
-/// What differs apart from the inputs.
+/// The differences apart from those of the inputs.
 pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     let (old, new) = (&last.ingredients, &reread(new));
     let mut out = Vec::new();
@@ -259,7 +258,7 @@ fn params(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Re
                 params(&path, a.get(k), b.get(k), out);
             }
         }
-        // Lists of another length are shown whole: items have no names to match them by.
+        // Lists of different lengths are shown whole: items have no names to match them by.
         (Some(Value::Array(a)), Some(Value::Array(b)))
             if a.len() == b.len() && a.iter().chain(b).any(Value::is_object) =>
         {
@@ -357,7 +356,7 @@ mod tests {
     }
 
     fn text(old: &Ingredients, new: &Ingredients) -> Vec<String> {
-        // As it would be after a run and a look into the store.
+        // As it is after it was written to the store and read again.
         let last = LastLook::new(old.key(), old.clone(), LastEnd::Stored);
         let last: LastLook = serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap();
         let reasons = differences(&last, new);

@@ -15,21 +15,21 @@ use gfm_pipe_api::files::{self, Stamp};
 use super::fingerprint::FileId;
 use crate::store::{Digests, Store};
 
-/// A file must have rested this long before it was hashed to be remembered: longer than the grain
-/// of any file system's clock.
+/// How long a file must have been left alone before it is hashed, so that its digest is remembered:
+/// longer than the grain of any file system's clock.
 const REST: Duration = Duration::from_secs(3);
 
-/// The grain of a clock that gives fractions of a millisecond: the time between two ticks of a
+/// The grain of a clock that counts fractions of a millisecond: the time between two ticks of a
 /// kernel.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The grain of a clock that gives whole seconds, or pairs of them.
+/// The grain of a clock that counts whole seconds, or pairs of them.
 const COARSE: Duration = Duration::from_millis(2100);
 
 /// How often a file that changes while it is hashed is hashed again.
 const TRIES: u32 = 5;
 
-/// More entries than this are not kept.
+/// Largest number of digests that are kept.
 const MOST: usize = 20_000;
 
 /// Why a file has no digest.
@@ -40,7 +40,7 @@ pub struct FileTrouble {
     pub path: PathBuf,
     /// What is wrong.
     pub why: String,
-    /// Whether it simply is not there.
+    /// Whether it does not exist.
     pub missing: bool,
     /// What the operator says can be done about it.
     pub hint: Option<String>,
@@ -56,7 +56,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What happened to the file since, for people; nothing where it is untouched.
+    /// What has happened to the file since, in words; `None` when it is untouched.
     pub fn change(&self) -> Option<String> {
         let now = files::metadata(&self.path).map(|meta| Stamp::of(&meta));
         let what = match (&self.stamp, now) {
@@ -79,14 +79,15 @@ pub struct Files {
     known: Digests,
 }
 
-/// Whether a file has rested at `now`.
+/// Whether a file has been left alone for [`REST`] at `now`.
 fn rested(stamp: &Stamp, now: SystemTime) -> bool {
     now.duration_since(stamp.touched())
         .is_ok_and(|age| age >= REST)
 }
 
-/// Waits until a later write must leave another stamp than this one: until the file is older than
-/// the grain of its file system's clock. A time in the future is useless and is not waited for.
+/// Waits until a later write is bound to leave another stamp than this one: until the file is older
+/// than the grain of its file system's clock. A time in the future says nothing and is not waited
+/// for.
 fn settle(stamp: &Stamp) {
     let times = [stamp.modified_ns, stamp.changed_ns.unsigned_abs()];
     let coarse = times.iter().all(|ns| ns.is_multiple_of(1_000_000));
@@ -100,7 +101,7 @@ fn settle(stamp: &Stamp) {
 }
 
 impl Files {
-    /// Starts with what the store remembers. `base` is what relative paths are relative to.
+    /// Starts with the digests that the store remembers. Relative paths are relative to `base`.
     pub fn open(store: &Store, base: &Path) -> Self {
         Files {
             base: base.to_owned(),
@@ -108,7 +109,7 @@ impl Files {
         }
     }
 
-    /// What relative paths are relative to.
+    /// The folder that relative paths are relative to.
     pub fn base(&self) -> &Path {
         &self.base
     }
@@ -129,7 +130,7 @@ impl Files {
             let found = self.digest(&path);
             let (digest, stamp) = match found {
                 Ok((digest, stamp)) => (Some(digest), Some(stamp)),
-                // What cannot be the name of a file names none.
+                // A path that cannot be the name of a file counts as missing.
                 Err(e)
                     if !f.required
                         && matches!(
@@ -142,7 +143,7 @@ impl Files {
                     (None, None)
                 }
                 Err(e) => {
-                    // What is there and is not a file is not missing.
+                    // Something that exists but is not a file is not missing.
                     let other = matches!(
                         e.kind(),
                         io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput
@@ -210,7 +211,7 @@ impl Files {
         ))
     }
 
-    /// Remembers in the store what was learned. Best effort: without it the next run hashes again.
+    /// Saves the digests in the store. Best effort: without them the next run hashes again.
     pub fn save(&self) {
         self.known.save();
     }
@@ -316,7 +317,7 @@ mod tests {
         for i in 0..20 {
             fs::write(&path, "same").unwrap();
             if i % 2 == 1 {
-                // Half of them say that they come from the future.
+                // Half of the files have a time in the future.
                 let ahead = SystemTime::now() + Duration::from_secs(1000);
                 let file = File::options().write(true).open(&path).unwrap();
                 file.set_modified(ahead).unwrap();

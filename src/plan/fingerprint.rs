@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 /// then.
 pub const CACHE_FORMAT: u32 = 1;
 
-/// Stands in a key for a path: that there is one is part of the stage, where it points to is not.
+/// Stands for a path in a key: whether there is a path matters to the key, where it points to does
+/// not.
 const PATH: &str = "<path>";
 
 /// The key of a stage: 64 hex digits.
@@ -25,7 +26,7 @@ const PATH: &str = "<path>";
 pub struct Key(String);
 
 impl Key {
-    /// All digits.
+    /// All 64 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,7 +71,7 @@ pub struct Ingredients {
     /// Parameters that can change the result, defaults filled in, paths replaced by a mark, keys
     /// sorted.
     pub params: Value,
-    /// What the operator adds of its own.
+    /// What the operator itself adds to the key.
     pub fingerprint: Option<String>,
     /// Input artifacts by port, in the order given.
     pub inputs: BTreeMap<String, Vec<InputId>>,
@@ -83,7 +84,7 @@ pub struct Ingredients {
 
 impl Ingredients {
     /// Collects what the key of a stage is made of. `params` are validated ones; `fingerprint` is
-    /// what [`OpEntry::fingerprint`] gives for them.
+    /// what [`OpEntry::fingerprint`] returns for them.
     pub fn collect(
         op: &OpEntry,
         params: &Value,

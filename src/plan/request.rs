@@ -1,4 +1,4 @@
-//! What the user asked of a pipeline, checked against it.
+//! What the user wants to run, checked against the pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,29 +11,29 @@ use super::select::{Role, SelectError, Selection, named, needed};
 use crate::spec::Pipeline;
 use crate::store::{Remote, Store};
 
-/// What to run, and of it what to compute though cached.
+/// What to run, and which stages to compute even when they are cached.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Folder relative paths of parameters are relative to.
+    /// The folder that relative paths in parameters are relative to.
     pub base: PathBuf,
-    /// Which stages.
+    /// Which stages to run.
     pub selection: Selection,
-    /// Stages to compute though cached.
+    /// Stages to compute even when they are cached.
     pub force: Vec<String>,
-    /// A store elsewhere, for what the store lacks.
+    /// A shared store elsewhere, in which results are looked up that the local store lacks.
     pub remote: Option<Arc<Remote>>,
-    /// For which device a plan estimates memory and time: `cpu`, or a GPU's name, empty where it is
-    /// not known. A run needs no estimates.
+    /// The device for which a plan estimates memory and time: `cpu`, or a GPU's name, which is
+    /// empty where it is not known. `None` for no estimates: a run needs none.
     pub estimates: Option<String>,
 }
 
-/// A request that cannot be met. Nothing ran.
+/// Why a request cannot be met. Nothing has run.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// A selection that does not fit the pipeline.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// A stage to force that is not there.
+    /// A stage to force that the pipeline does not have.
     #[error("--force {name}: the pipeline has no stage `{name}`")]
     UnknownForced {
         /// The name given.
@@ -44,7 +44,7 @@ pub enum RequestError {
     /// A stage to force that is not selected.
     #[error("--force {0}: --only, --from or --until leave this stage out")]
     ForcedNotSelected(String),
-    /// Two stages that write to one place outside the store.
+    /// Two stages that write to the same place outside the store.
     #[error("stages `{first}` and `{second}` both write to {}", place.display())]
     SamePlace {
         /// The folder.
@@ -54,10 +54,10 @@ pub enum RequestError {
         /// Another one.
         second: String,
     },
-    /// Stages about which nothing can be said.
+    /// Stages for which it cannot be decided what happens.
     #[error("{}", walk_text(.0))]
     Stages(Vec<StageTrouble>),
-    /// Stages left out by the selection whose output is needed and not there.
+    /// Stages that the selection leaves out, although their output is needed and not in the store.
     #[error("{} left out, but not in the store", names(.0))]
     NotStored(Vec<String>),
 }
@@ -100,17 +100,17 @@ impl RequestError {
 /// A request that fits its pipeline.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Decides about stages.
+    /// Decides what happens to stages.
     pub planner: Planner,
-    /// What the request makes of each stage.
+    /// The role that the request gives each stage, in the order written.
     pub roles: Vec<Role>,
-    /// What will happen, in the order written, without the stages that are in trouble.
+    /// What will happen, in the order written, without those in `troubles`.
     pub plan: Vec<StagePlan>,
     /// Stages that cannot run because files they read are missing or unreadable.
     pub troubles: Vec<StageTrouble>,
 }
 
-/// Checks that no two stages write to the same place: which result stays would be chance.
+/// Checks that no two stages write to the same place: it would be chance which result stays.
 fn places(pipeline: &Pipeline) -> Result<(), RequestError> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for stage in &pipeline.stages {
@@ -129,7 +129,7 @@ fn places(pipeline: &Pipeline) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Checks a request and says what will happen.
+/// Checks a request and determines what will happen.
 ///
 /// # Errors
 /// See [`RequestError`]; missing input files are among them.
@@ -145,7 +145,8 @@ pub fn prepare(
     }
 }
 
-/// As [`prepare`], for a run: a stage whose input files are missing is one that will fail.
+/// Like [`prepare`], but for a run: a stage whose input files are missing is not an error here, it
+/// is in [`Prepared::troubles`] and will fail.
 ///
 /// # Errors
 /// See [`RequestError`].

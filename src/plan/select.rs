@@ -1,8 +1,7 @@
 //! Order of stages, and which of them `--only`, `--from` and `--until` ask for.
 //!
-//! Pure functions on a [`Pipeline`]: no store, no files. Whether a stage is cached is decided by
-//! whoever runs the plan; here is only said which stages are wanted, and which others their inputs
-//! come from.
+//! Pure functions on a [`Pipeline`]: no store, no files. They determine which stages are wanted,
+//! and which others their inputs come from. Whether a stage is cached is decided later.
 
 use std::collections::HashMap;
 
@@ -11,10 +10,10 @@ use thiserror::Error;
 
 use crate::spec::{Pipeline, StageName};
 
-/// What a selection wants; empty lists want everything.
+/// Which stages are selected; empty lists select everything.
 ///
-/// Several conditions together want the stages that meet all of them:
-/// `--from embed --until pretrain` is the way between.
+/// Several conditions together select the stages that meet all of them: `--from embed --until
+/// pretrain` selects the stages on the way from one to the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Exactly these stages.
@@ -32,14 +31,14 @@ pub enum Role {
     Run,
     /// A wanted stage depends on it, directly or not: it must be in the cache already.
     FromCache,
-    /// Nobody asks for it.
+    /// It is not needed.
     Skip,
 }
 
 /// A selection that cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SelectError {
-    /// A stage that is not there.
+    /// A stage that the pipeline does not have.
     #[error("{flag} {name}: the pipeline has no stage `{name}`{}", hint(.near, .known))]
     UnknownStage {
         /// The flag it was given to.
@@ -51,7 +50,7 @@ pub enum SelectError {
         /// All stages.
         known: Vec<String>,
     },
-    /// Conditions that no stage meets together.
+    /// No stage meets all conditions together.
     #[error("no stage meets --only, --from and --until together: nothing to run")]
     Nothing,
 }
@@ -63,8 +62,8 @@ fn hint(near: &Option<String>, known: &[String]) -> String {
     }
 }
 
-/// Stage indices so that each stage comes after those it depends on or is `after`; otherwise in the
-/// order written.
+/// The indices of the stages, ordered so that each stage comes after those it depends on or names
+/// in `after`, and otherwise in the order written.
 pub fn order(pipeline: &Pipeline) -> Vec<usize> {
     let upstream = upstream(pipeline, true);
     let mut missing: Vec<usize> = upstream.iter().map(Vec::len).collect();
@@ -84,10 +83,10 @@ pub fn order(pipeline: &Pipeline) -> Vec<usize> {
     out
 }
 
-/// For each stage, what the selection makes of it.
+/// The role that the selection gives each stage, in the order of the pipeline.
 ///
-/// # Errors
-/// A stage that is not there, or conditions that exclude each other.
+/// # Errors When a stage is named that the pipeline does not have, or the conditions exclude each
+/// other.
 pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, SelectError> {
     let only = indices(pipeline, "--only", &selection.only)?;
     let from = indices(pipeline, "--from", &selection.from)?;
@@ -107,7 +106,7 @@ pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, S
     };
     keep(&only, None);
     keep(&from, Some(&reverse(&upstream)));
-    // What a stage comes after guards it: it is wanted with it.
+    // The stages in a stage's `after` guard it: they are wanted together with it.
     keep(&until, Some(&guarded));
 
     let targets: Vec<usize> = (0..n).filter(|i| wanted[*i]).collect();
@@ -148,8 +147,8 @@ fn indices(
     Ok(out)
 }
 
-/// The stages a name means: the one of that name, those that a pattern takes (`kg[*]`), or all that
-/// `foreach` made of the stage of that name.
+/// The stages that a name means: the one of that name, those that match a pattern (`kg[*]`), or all
+/// that `foreach` made from the stage of that name.
 pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
     if let Some(i) = pipeline.stages.iter().position(|s| s.name == name) {
         return vec![i];
@@ -170,8 +169,8 @@ pub fn named(pipeline: &Pipeline, name: &str) -> Vec<usize> {
         .collect()
 }
 
-/// For each stage, the stages it depends on, each once; with `after`, also those it only comes
-/// after.
+/// For each stage, the stages it depends on, each once; with `after`, also those that it names in
+/// its `after`.
 fn upstream(pipeline: &Pipeline, after: bool) -> Vec<Vec<usize>> {
     let index: HashMap<&str, usize> = pipeline
         .stages
@@ -227,7 +226,8 @@ mod tests {
     use super::*;
     use crate::spec::testing::pipeline;
 
-    /// a -> b -> d, a -> c -> d, e alone; written so that order has to work: d first.
+    /// a -> b -> d, a -> c -> d, e alone; d is written first, so that the order of the file is not
+    /// the right one.
     const DIAMOND: &str = "
 stages:
   d: {op: join, in: {texts: [b, c]}}
@@ -337,7 +337,7 @@ stages:
             ..Selection::default()
         };
         assert_eq!(names(&p, Role::FromCache, &only), list(&["b", "a"]));
-        // It gives its successors nothing: they are not downstream of it.
+        // The stages after it read none of its outputs: they are not downstream of it.
         let from = Selection {
             from: list(&["guard"]),
             ..Selection::default()

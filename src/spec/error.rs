@@ -1,8 +1,8 @@
-//! Mistakes of a pipeline, and their text.
+//! The mistakes in a pipeline, and the text that reports them.
 //!
-//! Invariant: a [`SpecErrors`] is never empty, is sorted by place, says nothing twice, and carries
-//! the lines it shows, so that it can be rendered after the file is gone. No colour here and
-//! nothing is printed.
+//! Invariant: a [`SpecErrors`] is never empty, is sorted by place, has no duplicates, and carries
+//! the lines it shows, so that it can be rendered after the file is gone. This module adds no
+//! colours and prints nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,9 @@ const BEFORE: usize = 40;
 /// Longest message, in characters: a message quotes what the user wrote, which may be of any
 /// length.
 const LONGEST: usize = 600;
-/// Longest line that is shown at all, in bytes: nobody wrote a longer one by hand.
+/// Longest line that is shown at all, in bytes. Nobody writes a longer one by hand.
 const SHOWABLE: usize = 1 << 16;
-/// Most mistakes shown. Those found later are counted, but nothing that takes long is done for
-/// them.
+/// Largest number of mistakes shown. Further ones are only counted, so that they cost no time.
 pub(super) const MOST: usize = 1000;
 
 /// Where a mistake is.
@@ -30,7 +29,7 @@ pub(super) const MOST: usize = 1000;
 pub enum Place {
     /// In a file.
     File(Origin),
-    /// In an override of the command line, as the user would write it.
+    /// In an override on the command line, as the user would write it.
     Override(String),
     /// The file as a whole (it cannot be read).
     Whole(PathBuf),
@@ -80,7 +79,7 @@ pub struct SpecError {
     shown: Option<Shown>,
 }
 
-/// The part of a line that is shown, and how many of its characters stand before the mistake.
+/// The part of a line that is shown, and how many of its characters come before the mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
     text: String,
@@ -88,8 +87,8 @@ struct Shown {
 }
 
 impl Shown {
-    /// What stands below the line: space up to the mistake, and a mark of `len` characters. Both
-    /// are as wide as what is above them, escapes included; tabs stay tabs.
+    /// The text below the line: the space up to the mistake, and a marker for `len` characters.
+    /// Both are as wide as the text above them, escapes included; tabs stay tabs.
     fn mark(&self, len: usize) -> (String, String) {
         let from = self.text.char_indices().nth(self.before);
         let (before, rest) = self
@@ -110,11 +109,11 @@ impl Shown {
 pub struct SpecErrors {
     file: PathBuf,
     errors: Vec<SpecError>,
-    /// How many there are beyond `errors`.
+    /// How many more mistakes there are than `errors` holds.
     more: usize,
 }
 
-/// A mistake while loading, before it is given its line.
+/// A mistake found while loading, before its place and line of text are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Mistake {
     pub span: Span,
@@ -156,10 +155,10 @@ impl SpecErrors {
 
     /// `mistakes` must not be empty.
     pub(super) fn new(file: &Path, sources: &Sources, mut mistakes: Vec<Mistake>) -> Self {
-        // Stable: mistakes of one place stay in the order in which they were found.
+        // The sort is stable: mistakes at one place stay in the order in which they were found.
         mistakes.sort_by_key(|m| (m.span.source, m.span.start));
         let mut seen = std::collections::HashSet::new();
-        // An anchor used twice is checked twice, at one place.
+        // A YAML anchor that is used twice is checked twice, with the same place.
         mistakes.retain(|m| seen.insert((m.span.source, m.span.start, m.message.clone())));
         let more = mistakes.len().saturating_sub(MOST);
         mistakes.truncate(MOST);

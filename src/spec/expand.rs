@@ -1,9 +1,9 @@
-//! `foreach` and `matrix`: one stage as written becomes one for each value, or for each combination
-//! of values.
+//! `foreach` and `matrix`: one stage as written becomes several, one for each value or each
+//! combination of values.
 //!
-//! Invariant: a stage made here is called `NAME[LABEL]` (`NAME[A,B]` over two names), its labels
-//! are unique in the pipeline, and the order of the stages is that in which the values are
-//! declared, the last name varying fastest.
+//! Invariant: a stage made here is called `NAME[LABEL]` (`NAME[A,B]` for two names), its labels are
+//! unique in the pipeline, and the stages come in the order in which the values are declared, with
+//! the last name varying fastest.
 
 use serde_json::Value;
 
@@ -20,18 +20,19 @@ pub(super) struct Bound {
     pub name: String,
     pub value: Value,
     pub label: String,
-    /// Where the values stand.
+    /// Where the values are written.
     pub span: Span,
 }
 
-/// Siblings have the same values, wherever these are written.
+/// Compares names and values only: siblings have the same values, wherever these are written.
 impl PartialEq for Bound {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.value == other.value && self.label == other.label
     }
 }
 
-/// The names of `foreach` or `matrix` with their values in one stage; empty for a stage as written.
+/// The names of `foreach` or `matrix` with their values in one stage; empty for a stage without
+/// either.
 pub(super) type Scope = Vec<Bound>;
 
 /// The name of a stage made for these values.
@@ -43,17 +44,17 @@ pub(super) fn instance_name(base: &str, scope: &Scope) -> String {
     format!("{base}[{}]", labels.join(","))
 }
 
-/// A name as it stands before `.PORT`: `NAME`, `NAME[A]`, `NAME[A,B]`, `NAME[*]`.
+/// The name of a stage as it is written before `.PORT`: `NAME`, `NAME[A]`, `NAME[A,B]`, `NAME[*]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageName<'a> {
     pub base: &'a str,
-    /// What stands between brackets; `None` without any.
+    /// The labels between the brackets; `None` where there are no brackets.
     pub labels: Option<Vec<&'a str>>,
 }
 
 impl<'a> StageName<'a> {
-    /// `None` when brackets are not closed, or something follows them. Spaces around labels mean
-    /// nothing.
+    /// Returns `None` when the brackets are not closed, or when something follows them. Spaces
+    /// around labels are ignored.
     pub fn parse(text: &'a str) -> Option<Self> {
         let Some((base, rest)) = text.split_once('[') else {
             let labels = None;
@@ -69,8 +70,8 @@ impl<'a> StageName<'a> {
         })
     }
 
-    /// Whether it means a stage with these labels: `*` takes any, and a single `*` any number of
-    /// them.
+    /// Whether the name matches a stage with these labels: `*` matches any label, and `*` alone any
+    /// number of them.
     pub fn takes(&self, other: &[&str]) -> bool {
         match self.labels.as_deref() {
             None => other.is_empty(),
@@ -82,14 +83,14 @@ impl<'a> StageName<'a> {
         }
     }
 
-    /// Whether it may mean several stages.
+    /// Whether the name may match several stages.
     pub fn is_pattern(&self) -> bool {
         let labels = self.labels.as_deref().unwrap_or_default();
         labels.contains(&"*")
     }
 }
 
-/// Cuts `STAGE.PORT…` after the stage: a dot inside brackets belongs to a label.
+/// Splits `STAGE.PORT…` after the stage: a dot inside brackets belongs to a label.
 pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     let from = match text.split_once('[') {
         // A bracket after the first dot is not part of the stage's name.
@@ -102,7 +103,7 @@ pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Splits a list of stages at its commas: one inside brackets belongs to a name, as in
+/// Splits a list of stages at its commas. A comma inside brackets belongs to a name, as in
 /// `fit[a,0.001]`.
 pub(crate) fn split_names(text: &str) -> Vec<&str> {
     let mut open = false;
@@ -118,7 +119,7 @@ pub(crate) fn split_names(text: &str) -> Vec<&str> {
     .collect()
 }
 
-/// Whether a text may stand between the brackets of a stage's name.
+/// Whether a text is allowed as a label between the brackets of a stage's name.
 pub(super) fn is_label(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
     !text.is_empty() && text.len() <= 100 && text.chars().all(fits)
@@ -127,8 +128,8 @@ pub(super) fn is_label(text: &str) -> bool {
 const FOREACH: &str = "foreach: {NAME: [VALUE, VALUE]}; several names: matrix";
 const MATRIX: &str = "matrix: {NAME: [VALUE, VALUE], NAME: [VALUE, VALUE]}";
 
-/// The scopes of the stages that a stage's body asks for: one empty scope where it asks for
-/// nothing. `None` when it cannot be said, which is reported.
+/// The scopes of the stages that a body makes: one empty scope where it has neither `foreach` nor
+/// `matrix`. Returns `None`, and reports why, when they cannot be determined.
 pub(super) fn scopes(
     body: &[Entry],
     vars: &Vars,
@@ -259,7 +260,7 @@ fn values(e: &Entry, vars: &Vars, mistakes: &mut Vec<Mistake>) -> Option<Scope> 
     Some(out)
 }
 
-/// What to write instead of labels that name no stage.
+/// A hint: what to write instead of labels that match no stage.
 pub(super) fn instead_of(base: &str, given: &str, known: &[String]) -> String {
     match near(given, known.iter().map(String::as_str)) {
         Some(n) => format!("did you mean `{base}[{n}]`?"),

@@ -1,8 +1,8 @@
-//! The files of a pipeline: the one named, those it includes, and those of variables.
+//! The files of a pipeline: the main file, the files it includes, and files of variables.
 //!
-//! One rule puts them together: mappings are merged key by key, anything else is replaced, and what
-//! comes later wins. A file's includes come before the file itself, in the order listed. Invariant:
-//! all files of a pipeline together stay within the bounds of one ([`super::MAX_BYTES`],
+//! One rule combines them: mappings are merged key by key, anything else is replaced, and the later
+//! file wins. A file's includes come before the file itself, in the order listed. Invariant: all
+//! files of a pipeline together stay within the limits of a single file ([`super::MAX_BYTES`],
 //! [`super::MAX_VALUES`]), and a file is read once however often it is included.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use gfm_pipe_api::shell;
 
 const FORM: &str = "include: [FILE, FILE], relative to the file that says so";
 
-/// The text of the pipeline's own file.
+/// Reads the text of the pipeline's own file.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -43,8 +43,8 @@ pub(super) fn main_text(file: &Path, base: &Path) -> Result<String, SpecErrors> 
     })
 }
 
-/// A pipeline of this text with everything it includes, merged. `None` when there is no tree to go
-/// on with, which is reported.
+/// Parses the text and merges everything it includes. Returns `None`, and reports why, when there
+/// is no tree to continue with.
 pub(super) fn read(
     file: &Path,
     text: &str,
@@ -69,8 +69,8 @@ pub(super) fn read(
     root.filter(|_| !files.broken)
 }
 
-/// Reads a file of variables: a mapping of names to values, each entry with its place. What is
-/// wrong is reported at `at`.
+/// Reads a file of variables: a mapping of names to values, each entry with its place. A file that
+/// cannot be read is reported at `at`.
 pub(super) fn variables(
     file: &Path,
     base: &Path,
@@ -103,7 +103,7 @@ pub(super) fn variables(
     }
 }
 
-/// A file by the name that places of mistakes show.
+/// The name of a file as reports show it: standard input is `<stdin>`.
 pub(super) fn shown(file: &Path) -> &Path {
     if file == Path::new(STDIN) {
         Path::new("<stdin>")
@@ -112,7 +112,7 @@ pub(super) fn shown(file: &Path) -> &Path {
     }
 }
 
-/// What to do where a folder was named instead of a pipeline.
+/// The hint for a folder that was named instead of a pipeline.
 fn instead_of_folder(folder: &Path, base: &Path) -> String {
     let inside = folder.join("pipeline.yaml");
     if base.join(&inside).is_file() {
@@ -125,7 +125,8 @@ fn instead_of_folder(folder: &Path, base: &Path) -> String {
     }
 }
 
-/// Why a file has no text: `what` and `why` stand around what the file is.
+/// Why a file cannot be read. In the message, `what` comes before the words that name the file, and
+/// `why` after them.
 struct Trouble {
     what: &'static str,
     why: String,
@@ -150,14 +151,14 @@ fn unreadable(e: &io::Error) -> Trouble {
     }
 }
 
-/// The text of a file that the command line names; `-` is standard input.
+/// Reads a file that the command line names; `-` is standard input.
 fn named(file: &Path, base: &Path) -> Result<String, Trouble> {
     if file == Path::new(STDIN) {
         return utf8(io::stdin().lock());
     }
     let path = base.join(file);
-    // What a shell hands over (`<(…)`, /dev/stdin) is open already. Any other pipe or device might
-    // never answer.
+    // What a shell passes on (`<(…)`, /dev/stdin) is open already. Reading any other pipe or device
+    // might block for ever.
     let handed = ["/dev/fd", "/proc/self/fd", "/dev/stdin"]
         .iter()
         .any(|p| path.starts_with(p));
@@ -213,17 +214,18 @@ struct Files<'a> {
     mistakes: &'a mut Vec<Mistake>,
     /// Bytes of all files read so far.
     bytes: usize,
-    /// The files that are being read, each included by the one before: the name for messages, and
-    /// what it is.
+    /// The files that are being read, each included by the one before: its name for messages, and
+    /// its [`identity`].
     chain: Vec<(PathBuf, PathBuf)>,
-    /// Files that were read, with their own includes.
+    /// Files that were read, merged with their own includes.
     done: HashMap<PathBuf, Option<Node>>,
-    /// Something is not there, which is reported: what else seems to be wrong may come of it.
+    /// Whether something is missing, which is reported: other apparent mistakes may only follow
+    /// from it.
     broken: bool,
 }
 
 impl Files<'_> {
-    /// The tree of a file with its includes below it.
+    /// The tree of a file, merged over the files it includes.
     fn with_includes(&mut self, file: &Path, mut root: Node) -> Node {
         let Kind::Map(entries) = &mut root.kind else {
             return root;
@@ -249,7 +251,7 @@ impl Files<'_> {
         }
     }
 
-    /// What an `include` lists.
+    /// The paths that an `include` lists, each with its place.
     fn listed(&mut self, include: &Entry) -> Vec<(String, Span)> {
         let items = match &include.value.kind {
             Kind::List(items) => items.as_slice(),
@@ -346,7 +348,8 @@ impl Files<'_> {
                 .push(Mistake::new(root.span, message).hint(hint));
             return None;
         };
-        // Of the file, not of what comes out: one that another file's replaced would go unseen.
+        // Checked in each file, not after merging: a wrong version that another file replaces would
+        // go unnoticed.
         if let Some(at) = entries.iter().position(|e| e.key.text == "version") {
             version(&entries.remove(at), self.mistakes);
         }
@@ -357,7 +360,7 @@ impl Files<'_> {
     }
 }
 
-/// The rule: mappings are merged key by key, anything else is replaced.
+/// Merges `over` into `under`: mappings key by key; anything else is replaced.
 fn merge(under: Node, over: Node) -> Node {
     let (below, above) = match (under.kind, over.kind) {
         (Kind::Map(below), Kind::Map(above)) => (below, above),
@@ -376,7 +379,7 @@ fn merge(under: Node, over: Node) -> Node {
                 let both_maps =
                     matches!((&before.kind, &e.value.kind), (Kind::Map(_), Kind::Map(_)));
                 entries[i].value = merge(before, e.value);
-                // What is said about a whole mapping (something is missing) is said where it was
+                // Mistakes of a whole mapping (something is missing) are reported where it was
                 // first written.
                 if !both_maps {
                     entries[i].key = e.key;
@@ -457,7 +460,8 @@ stages: {old: {with: {}}, kg: {with: {language: en}}}
         for (key, value) in want("mine/x").as_object().unwrap() {
             assert_eq!(&kg.params[key], value, "{key}");
         }
-        // The stage stands where it was first written, its parameters where they were last.
+        // A stage's place is where it was first written; a parameter's is where it was last
+        // written.
         assert_eq!(
             (kg.origin.file.as_path(), kg.origin.line),
             (Path::new("base.yaml"), 5)

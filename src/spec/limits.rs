@@ -1,32 +1,32 @@
-//! What a stage may take: how often it is tried, for how long, and what of the machine. None of it
-//! is part of its key.
+//! The limits of a stage: how often it is tried, for how long, and which resources it uses. None of
+//! them is part of its key.
 
 use std::time::Duration;
 
 use gfm_pipe_api::{Field, Schema, Type};
 use serde_json::{Map, Value, json};
 
-/// Keys of a stage that say so.
+/// The keys of a stage that set its limits.
 pub(super) const KEYS: [&str; 3] = ["retries", "timeout", "resources"];
 
-/// Bounds of one stage.
+/// The limits of one stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How often it is tried again after it failed.
+    /// How many times it is tried again after a failure.
     pub retries: u32,
-    /// How long one attempt may take.
+    /// How long one attempt may take; `None` for no limit.
     pub timeout: Option<Duration>,
-    /// What it occupies while it runs.
+    /// The resources it uses while it runs.
     pub resources: Resources,
 }
 
-/// What of the machine a stage occupies while it runs: stages run side by side only where there is
-/// room for both.
+/// The part of the machine that a stage uses while it runs. Stages run at the same time only when
+/// there is room for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resources {
-    /// CPUs.
+    /// Number of CPUs.
     pub cpu: u32,
-    /// GPUs.
+    /// Number of GPUs.
     pub gpu: u32,
     /// Bytes of memory.
     pub memory: u64,
@@ -101,7 +101,7 @@ fn memory(text: &str) -> Result<u64, String> {
 }
 
 impl Limits {
-    /// From what [`schema`] accepted.
+    /// Reads the limits from a value that [`schema`] accepted.
     pub(super) fn of(value: &Value) -> Self {
         let number = |path: &str| {
             let n = value.pointer(path).and_then(Value::as_u64);
@@ -119,7 +119,7 @@ impl Limits {
         }
     }
 
-    /// As keys of a stage: those that differ from the defaults.
+    /// The limits as keys of a stage; those that have their defaults are left out.
     pub(super) fn keys(&self) -> Map<String, Value> {
         let usual = Limits::default();
         let mut out = Map::new();

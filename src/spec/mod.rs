@@ -2,10 +2,10 @@
 //!
 //! [`load`] goes one way: text -> tree with positions (`parse`) -> included files merged below it
 //! (`include`) -> overrides of the command line applied to it (`overrides`) -> templates rendered
-//! (`render`) -> checked against the operators (`validate`, `wiring`). Invariant: it gives either a
-//! pipeline that is right in every way that can be known without running it, or all mistakes at
-//! once, each with its place ([`SpecErrors`]); whatever the text, it does not panic. Not here:
-//! whether files exist that operators read.
+//! (`templates`) -> checked against the operators (`validate`, `wiring`). Invariant: it returns
+//! either a pipeline that is correct as far as can be known without running it, or all mistakes at
+//! once, each with its place ([`SpecErrors`]); whatever the text, it does not panic. Whether the
+//! files that operators read exist is not checked here.
 
 mod error;
 mod expand;
@@ -47,9 +47,9 @@ pub mod pipeline_keys {
     pub use super::validate::{STAGE_KEYS, TOP_KEYS};
 }
 
-/// The name of a file that stands for standard input.
+/// The file name that stands for standard input.
 pub(crate) const STDIN: &str = "-";
-/// Largest pipeline file, and what its aliases may add.
+/// Largest pipeline file, in bytes, and the most text that copies for its aliases may add.
 const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting of a pipeline file.
 const MAX_DEPTH: usize = 64;
@@ -60,7 +60,7 @@ const MAX_FILES: usize = 100;
 /// Most stages of a pipeline.
 const MAX_STAGES: usize = 2000;
 
-/// What the command line says about loading.
+/// The command line's options for loading.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Working directory (`-C`): the pipeline's path is relative to it.
@@ -71,7 +71,7 @@ pub struct LoadOptions {
     pub vars: Vec<(String, String)>,
     /// `--set STAGE.with.PATH=VALUE`: values of parameters.
     pub sets: Vec<(String, String)>,
-    /// The environment: a pipeline sees only what it declares of it.
+    /// The environment variables. A pipeline sees only those that it declares.
     pub env: BTreeMap<String, String>,
 }
 
@@ -83,7 +83,7 @@ pub fn load(file: &Path, opts: &LoadOptions, ops: &[OpEntry]) -> Result<Pipeline
     load_text(file, &include::main_text(file, &opts.base)?, opts, ops)
 }
 
-/// As [`load`], for a text that is, or will be, the content of the file.
+/// Like [`load`], for a text that is, or will be, the content of the file.
 ///
 /// # Errors
 /// Every mistake found.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: keys of a mapping are plain texts and unique; a file's nodes are at most
 //! [`super::MAX_DEPTH`] deep, and overrides add as much again, so that recursion over a tree is
-//! safe. Scalars hold text as written: what it means is decided in `scalar` and `render`.
+//! safe. Scalars hold text as written: `scalar` and `templates` decide what it means.
 
 use gfm_pipe_api::PathSeg;
 
@@ -14,8 +14,8 @@ use super::templates::is_template;
 pub(super) struct Node {
     pub span: Span,
     pub kind: Kind,
-    /// A part of it (not of its children) was refused, which is reported: what seems to be missing
-    /// may be that part.
+    /// Whether a part of it (not of its children) was refused, which is reported: what seems to be
+    /// missing may be that part.
     pub flawed: bool,
 }
 
@@ -30,7 +30,6 @@ pub(super) enum Kind {
     Map(Vec<Entry>),
 }
 
-/// A key with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub key: Key,
@@ -52,7 +51,6 @@ impl Node {
         }
     }
 
-    /// A plain scalar.
     pub fn plain(span: Span, text: String) -> Self {
         Node::new(span, Kind::Scalar { text, plain: true })
     }
@@ -61,7 +59,7 @@ impl Node {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if scalar::is_null(text))
     }
 
-    /// Entries of a mapping; an absent value (null) is an empty one. `None` for anything else.
+    /// The entries of a mapping; null (no value) counts as an empty one. `None` for anything else.
     pub fn entries(&self) -> Option<&[Entry]> {
         match &self.kind {
             Kind::Map(entries) => Some(entries),
@@ -70,7 +68,7 @@ impl Node {
         }
     }
 
-    /// For messages: `a list`, `the text "x"`, `nothing`.
+    /// A description for messages: `a list`, `the text "x"`, `nothing`.
     pub fn found(&self) -> String {
         match &self.kind {
             Kind::Map(_) => "a mapping".to_owned(),
@@ -82,15 +80,16 @@ impl Node {
 }
 
 impl Entry {
-    /// Where to point for a value: at itself when it is a scalar with text, else at its key.
+    /// The span that a mistake in the value is reported at: the value's own when it is a scalar
+    /// with text, else its key's.
     pub fn point(&self) -> Span {
         self.value.own_span().unwrap_or(self.key.span)
     }
 
-    /// Where to point for what is wrong at `path` inside the value.
+    /// The span that a mistake at `path` inside the value is reported at.
     ///
-    /// A path may lead on where the tree ends (inside what a template expands to, or to a key that
-    /// is missing): the deepest place that is written counts.
+    /// A path may go on where the tree ends (into what a template expands to, or to a key that is
+    /// missing). Then it is the span of the deepest part that is written.
     pub fn locate(&self, path: &[PathSeg], on_key: bool) -> Span {
         let mut node = &self.value;
         let mut holder = self.key.span;
@@ -117,8 +116,8 @@ impl Entry {
 }
 
 impl Entry {
-    /// The text of the scalar at `path` inside the value, or of the one that a template there
-    /// expands to more.
+    /// The text of the scalar at `path` inside the value, or of a template on the way that expands
+    /// to more than a scalar.
     pub fn text(&self, path: &[PathSeg]) -> Option<&str> {
         match &self.reached(path)?.0.kind {
             Kind::Scalar { text, .. } => Some(text),
@@ -126,7 +125,7 @@ impl Entry {
         }
     }
 
-    /// The plain scalar that stands at exactly this path inside the value; `None` for anything
+    /// The text of the plain scalar at exactly this path inside the value; `None` for anything
     /// else, templates included.
     pub fn plain(&self, path: &[PathSeg]) -> Option<&str> {
         let (node, whole) = self.reached(path)?;
@@ -154,8 +153,8 @@ impl Entry {
 }
 
 impl Node {
-    /// The span of a scalar that has text. (What an override sets has none, and neither has its
-    /// key.)
+    /// The span of a scalar that has text. (A value that an override sets has an empty span, and so
+    /// does its key.)
     fn own_span(&self) -> Option<Span> {
         match &self.kind {
             Kind::Scalar { .. } if self.span.start != self.span.end => Some(self.span),
@@ -164,8 +163,8 @@ impl Node {
     }
 }
 
-/// The near name for a mistyped one. Very long words are skipped: they are not typos, and the
-/// comparison takes time proportional to the product of the lengths.
+/// The candidate closest to a mistyped name. Very long words are skipped: they are not typos, and
+/// the comparison takes time proportional to the product of the lengths.
 pub(super) fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -1,7 +1,7 @@
 //! Where the parts of a stage were written: what `gfm-pipe config` shows beside each value.
 //!
-//! Only what stands in a file or an override has a place; a value without one is the operator's
-//! default.
+//! Only what was written in a file or an override has a place; a value without one is the
+//! operator's default.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::templates::{Vars, is_template};
 /// Where the parts of one stage were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Keys of the stage's body, by key (`op`, `with`, …); inputs as `in.PORT`.
+    /// The places of the keys of the stage's body (`op`, `with`, …); inputs are `in.PORT`.
     pub keys: BTreeMap<String, Place>,
     /// Values of parameters by path (`task.losses[0].weight`).
     values: BTreeMap<String, Value>,
@@ -24,9 +24,9 @@ pub struct Written {
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// Where.
+    /// Where it was written.
     pub place: Place,
-    /// The variables a template used, each with where it got its value.
+    /// The variables that its template used, each with the place it got its value from.
     pub vars: Vec<(String, Place)>,
 }
 
@@ -90,8 +90,8 @@ impl Written {
         self.values.insert(path_text(path), Value { place, vars });
     }
 
-    /// How the value of a parameter was written; `None` for a default. A value inside what a
-    /// template gave is the template's.
+    /// How the value of a parameter was written; `None` for a default. A value inside the result of
+    /// a template was written as that template.
     pub fn value(&self, path: &[PathSeg]) -> Option<&Value> {
         (0..=path.len())
             .rev()

@@ -1,9 +1,9 @@
 //! `--vars FILE`, `-p NAME=VALUE` and `--set STAGE.with.PATH=VALUE`, applied to the tree before it
 //! is templated and checked.
 //!
-//! Invariant: what an override puts into the tree carries the override's span, key and value alike,
-//! so that any mistake in it is shown as the override. Whether a parameter exists and its value
-//! fits is not decided here: validation reports it like any other.
+//! Invariant: everything that an override puts into the tree, keys and values alike, carries the
+//! override's span, so that any mistake in it is reported at the override. Whether a parameter
+//! exists and its value fits is not checked here: validation does that, as for values in files.
 
 use super::LoadOptions;
 use super::error::Mistake;
@@ -40,8 +40,8 @@ pub(super) fn apply(
     }
 }
 
-/// The value of an override: a YAML scalar, or a flow list or mapping. Other than in a file, `#`
-/// and `: ` are just text.
+/// The value of an override: a YAML scalar, or a flow list or mapping. Unlike in a file, `#` and `:
+/// ` are just text.
 fn read(value: &str, span: Span) -> Result<Node, Mistake> {
     let value = value.trim();
     let template = value.starts_with("{{");
@@ -115,7 +115,7 @@ enum Step<'a> {
     Index(usize),
 }
 
-/// The form of a target, said in every message about it.
+/// The form of a target, repeated in every message about one.
 const FORM: &str = "write --set STAGE.with.KEY=VALUE; of a list: KEY[0].KEY=VALUE";
 
 /// Splits `task.losses[0].cfg` into steps.
@@ -163,8 +163,8 @@ fn set(root: &mut Node, target: &str, value: Node, span: Span) -> Result<(), Mis
         // The stage itself is reported as malformed.
         return Ok(());
     };
-    // A `with` made here counts as the stage's: what else is missing in it is not a fault of the
-    // override.
+    // A `with` created here gets the span of the stage's name: other keys missing from it are not
+    // the override's fault.
     let with = entry(entries, "with", stage.key.span);
     put(with, &steps, value, span, "with")
 }
@@ -201,7 +201,7 @@ fn child<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
     found.map(|e| &mut e.value)
 }
 
-/// The value of a key, made (null) where it is missing.
+/// The entry of a key; created, with the value null, where it is missing.
 fn entry<'a>(entries: &'a mut Vec<Entry>, key: &str, span: Span) -> &'a mut Entry {
     let at = entries.iter().position(|e| e.key.text == key);
     let at = at.unwrap_or_else(|| {
@@ -249,13 +249,13 @@ fn put_in(
             let before = entries.len();
             let done = put(entry(entries, key, span), rest, value, span, key);
             if done.is_err() {
-                // Nothing half made stays behind to be reported once more.
+                // Remove what is half built, so that it is not reported a second time.
                 entries.truncate(before);
             }
             done
         }
         (Kind::List(items), step) => {
-            // `losses.0` says the same as `losses[0]`.
+            // `losses.0` means the same as `losses[0]`.
             let index = match step {
                 Step::Index(i) => Some(*i),
                 Step::Key(k) => k.parse().ok(),

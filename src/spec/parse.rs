@@ -2,9 +2,9 @@
 //!
 //! Invariant: whatever the text, building the tree takes memory in proportion to
 //! [`super::MAX_BYTES`] and [`super::MAX_VALUES`], copies for aliases included, and recursion of at
-//! most [`super::MAX_DEPTH`]. What a pipeline never needs is refused with a way out: merge keys,
-//! tags, several documents, keys that are not plain text. A syntax error ends the reading; other
-//! mistakes are collected and the tree goes on without the part that is wrong.
+//! most [`super::MAX_DEPTH`]. What a pipeline never needs is refused with a hint on what to write
+//! instead: merge keys, tags, several documents, keys that are not plain text. A syntax error stops
+//! the parser; other mistakes are collected, and the tree leaves out the parts that are wrong.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use super::node::{Entry, Key, Kind, Node, quote};
 use super::source::{Pos, SourceId, Span};
 use super::{MAX_BYTES, MAX_DEPTH, MAX_VALUES};
 
-/// What a text is, for what to say when it is empty.
+/// What a text is for. It decides the message for an empty text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A pipeline's own file.
     Pipeline,
-    /// A file or value that is put into one.
+    /// A file or value that becomes part of a pipeline.
     Part,
 }
 
-/// What all files of a pipeline may still take.
+/// The limits that all files of a pipeline share.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// Values read so far, copies included.
@@ -43,7 +43,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Pays for a copy of a whole tree; the mistake of one that is too large is at `span`.
+    /// Counts a copy of a whole tree. When the copy is too large, that mistake is at `span`.
     pub fn copy(&mut self, node: &Node, span: Span) -> Result<(), Mistake> {
         self.spend(Size::of(node), span)
     }
@@ -67,7 +67,7 @@ impl Budget {
     }
 }
 
-/// Reads one document. `None` when there is no tree to go on with; then there is a mistake.
+/// Reads one document. Returns `None`, and adds a mistake, when there is no tree to continue with.
 pub(super) fn parse(
     id: SourceId,
     text: &str,
@@ -113,10 +113,10 @@ enum Inside {
 
 /// The key whose value comes next.
 enum Pending {
-    /// None: a key comes next.
+    /// There is none: a key comes next.
     No,
     Key(Key),
-    /// One that was refused; its value is dropped.
+    /// A key that was refused; its value is dropped.
     Refused,
 }
 
@@ -131,7 +131,7 @@ struct Anchored {
 struct Size {
     nodes: usize,
     bytes: usize,
-    /// How many collections stand in each other.
+    /// How deeply collections are nested.
     height: usize,
 }
 
@@ -312,7 +312,7 @@ impl Builder<'_> {
         self.add(node, 0)
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a finished node to the collection that is being read, or makes it the root.
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Mistake> {
         self.budget.count(1, node.span)?;
         if anchor > 0 {
@@ -343,7 +343,7 @@ impl Builder<'_> {
                     Ok(key) => *pending = Pending::Key(key),
                     Err((m, twice)) => {
                         self.mistakes.push(m);
-                        // A key that was there twice is still there once.
+                        // Of a key that is there twice, the first one stays.
                         *flawed |= !twice;
                         *pending = Pending::Refused;
                     }
@@ -353,7 +353,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether a key that comes now names a stage.
+    /// Whether the next key is the name of a stage.
     fn in_stages(&self) -> bool {
         match self.frames.as_slice() {
             [
@@ -378,7 +378,7 @@ impl Builder<'_> {
             start,
             end: start,
         };
-        // The parser may notice a line later, at the token after the mistake.
+        // The parser may notice the mistake a line later, at the token after it.
         let lines = self.text.lines().enumerate();
         let around = lines.skip(start.line.saturating_sub(2)).take(2);
         for (i, line) in around {
@@ -408,8 +408,8 @@ impl Builder<'_> {
     }
 }
 
-/// What stands for a key, if it can be one; else why not, and whether that is because it is there
-/// twice.
+/// The key that a node stands for. The error says why the node cannot be a key, and whether that is
+/// because the key is there twice.
 fn key(
     node: Node,
     seen: &mut HashMap<String, Pos>,
@@ -418,7 +418,7 @@ fn key(
 ) -> Result<Key, (Mistake, bool)> {
     let span = node.span;
     let Kind::Scalar { text: name, plain } = node.kind else {
-        // A mapping right behind its parent's `{` is a template without quotes.
+        // A mapping directly after its parent's `{` is a template without quotes.
         let behind = Pos {
             column: parent.column + 1,
             ..parent

@@ -58,14 +58,14 @@ pub struct Stage {
     /// What is connected to each input port, in the order written. Ports without a connection are
     /// absent.
     pub inputs: BTreeMap<String, Vec<PortRef>>,
-    /// Stages that must have ended well before it starts, though it takes nothing of them. No part
-    /// of its key.
+    /// Stages that must have succeeded before it starts, although it reads none of their outputs.
+    /// Not part of its key.
     pub after: Vec<String>,
-    /// How often it is tried, for how long, and what it occupies meanwhile.
+    /// How often it is tried, for how long, and which resources it uses.
     pub limits: Limits,
-    /// Where the stage's name stands.
+    /// Where the stage's name is written.
     pub origin: Origin,
-    /// Where its parts stand.
+    /// Where its parts are written.
     pub written: Arc<Written>,
 }
 
@@ -81,9 +81,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The pipeline as `n` ranks run it: parameters that count per rank are multiplied to count for
-    /// all of them. One rank with these parameters computes the same, so that keys need not know
-    /// about ranks.
+    /// The pipeline as this many ranks run it: parameters that count per rank are multiplied by the
+    /// number of ranks. One rank with the multiplied parameters computes the same, so keys do not
+    /// depend on the number of ranks.
     #[must_use]
     pub fn for_ranks(mut self, ranks: usize) -> Self {
         for stage in &mut self.stages {

@@ -1,5 +1,5 @@
-//! Where the values of a YAML text stand, for files that are not pipelines but are reported on in
-//! the same way.
+//! Where the values of a YAML text are written, for files that are not pipelines but whose mistakes
+//! are reported in the same way.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! A pipeline written back as YAML: variables resolved, defaults filled in, every port named.
 //!
-//! Invariant: loading what is written gives the same pipeline.
+//! Invariant: loading the written YAML returns the same pipeline.
 
 use serde_json::{Map, Value};
 
@@ -24,7 +24,8 @@ pub fn resolved(pipeline: &Pipeline) -> Map<String, Value> {
 /// The resolved pipeline as YAML.
 pub fn resolved_yaml(pipeline: &Pipeline) -> String {
     let all = Value::Object(resolved(pipeline));
-    // JSON is YAML too; a tree of plain values is always written, so this is for the type only.
+    // A tree of plain values can always be written as YAML. The fallback to JSON, which is YAML
+    // too, is only there for the type.
     serde_yaml::to_string(&all).unwrap_or_else(|_| all.to_string())
 }
 
@@ -57,12 +58,12 @@ fn stage(s: &Stage) -> Value {
     Value::Object(out)
 }
 
-/// The value so that loading it renders nothing: a text that looks like a template becomes one that
-/// gives the text, and so does a text with characters that YAML does not keep.
+/// The value in a form that loads unchanged: a text that looks like a template, or has characters
+/// that YAML does not keep, becomes a template that renders to the text.
 fn literal(value: &Value) -> Value {
     match value {
         Value::String(s) if is_template(s) || s.contains(fragile) => {
-            // A text of the template language has the form of a JSON one.
+            // The template language writes strings as JSON does.
             let json = Value::String(s.clone()).to_string();
             let mut text = String::from("{{ ");
             for c in json.chars() {
@@ -84,8 +85,8 @@ fn literal(value: &Value) -> Value {
     }
 }
 
-/// Control characters, and what some versions of YAML take for the end of a line or leave out. (All
-/// have four hex digits.)
+/// Control characters, and characters that some versions of YAML read as the end of a line or leave
+/// out. (All fit in four hex digits.)
 fn fragile(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(

@@ -3,7 +3,7 @@
 //! `yes`, `no`, `on` and `off` stay text: a parameter that is a boolean reads them, one that is
 //! text keeps them, and a country code `no` survives. Numbers that JSON cannot hold (`.inf`,
 //! `.nan`, `1e999`) stay text too, and so do numbers that are not zero but too small for a float
-//! (`1e-400`): as a parameter that is a number they are refused, never silently changed.
+//! (`1e-400`): a parameter that is a number refuses them, so they are never silently changed.
 
 use serde_json::{Number, Value};
 
@@ -26,7 +26,7 @@ pub(super) fn is_null(text: &str) -> bool {
 fn number(text: &str) -> Option<Number> {
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
         if let Some(digits) = text.strip_prefix(prefix) {
-            // `from_str_radix` takes a sign, the core schema does not here.
+            // `from_str_radix` accepts a sign, which the core schema does not allow here.
             let plain = digits.bytes().all(|b| b.is_ascii_alphanumeric());
             let n = plain.then(|| u64::from_str_radix(digits, radix).ok());
             return n.flatten().map(Number::from);

@@ -1,13 +1,13 @@
 //! Where text came from: files and command-line overrides, and positions in them.
 //!
 //! Invariant: every [`Span`] names one of the [`Sources`] it was made with; lines are split exactly
-//! as the YAML parser splits them, so that its line numbers find the line. No reading of files
-//! here.
+//! as the YAML parser splits them, so that its line numbers refer to the right lines. This module
+//! reads no files.
 
 use std::path::{Path, PathBuf};
 
-/// One of the [`Sources`]. The main file is the first, then come those it includes, then overrides
-/// and files of variables.
+/// The index of one of the [`Sources`]. The main file is the first, then come the files it
+/// includes, then overrides and files of variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SourceId(usize);
 
@@ -18,7 +18,7 @@ pub(super) struct Pos {
     pub column: usize,
 }
 
-/// A stretch of a source; `end` is not part of it.
+/// A range in a source; `end` is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Span {
     pub source: SourceId,
@@ -26,7 +26,6 @@ pub(super) struct Span {
     pub end: Pos,
 }
 
-/// A source.
 pub(super) enum Source {
     /// A file, under the name the user gave it.
     File { name: PathBuf, lines: Lines },
@@ -62,7 +61,7 @@ impl Sources {
     }
 }
 
-/// A text that gives its lines by number.
+/// A text whose lines can be looked up by number.
 pub(super) struct Lines {
     text: String,
     /// Byte range of each line, without its break.
@@ -76,7 +75,7 @@ impl Lines {
         let bytes = text.as_bytes();
         for (i, b) in bytes.iter().enumerate() {
             match b {
-                // `\r\n` ended with its `\r`.
+                // The `\r` of a `\r\n` has already ended the line.
                 b'\n' if i > 0 && bytes[i - 1] == b'\r' => start = i + 1,
                 b'\n' | b'\r' => {
                     ranges.push((start, i));

@@ -2,10 +2,10 @@
 //!
 //! A scalar is plain data unless it holds `{{ … }}`. One that is exactly one expression keeps the
 //! expression's type, so `"{{ dim }}"` is a number where `dim` is; anything else becomes text.
-//! Invariant: every name in a template is declared in `vars`, an earlier one for templates in
-//! `vars` itself; rendering sees no file, no function and of the environment only what the pipeline
-//! declares (`env`), and ends by fuel. Statements (`{% … %}`) are refused: a value is an
-//! expression, not a program.
+//! Invariant: every name in a template is declared in `vars`, and before it when the template is in
+//! `vars` itself; rendering has no access to files or functions, sees only the environment
+//! variables that the pipeline declares (`env`), and always ends, because its number of steps is
+//! limited. Statements (`{% … %}`) are refused: a value is an expression, not a program.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -23,23 +23,23 @@ use super::node::{Entry, Kind, Node, near, quote};
 use super::scalar;
 use super::source::Span;
 
-/// Steps a template may take.
+/// How many steps the rendering of a template may take.
 const FUEL: u64 = 20_000;
-/// Longest template, in bytes. The template language recurses over what it parsed, one call an
-/// operator, and has no bound of its own for chains (`a ~ a ~ …`): of this length they take at most
-/// half of a 2 MiB stack, without optimisation.
+/// Longest template, in bytes. The template language recurses over the parsed expression, one call
+/// per operator, and does not limit chains (`a ~ a ~ …`) itself. At this length they take at most
+/// half of a 2 MiB stack in a build without optimisation.
 const LONGEST_TEMPLATE: usize = 1000;
-/// Longest text a template may make, in bytes.
+/// Longest text that a template may produce, in bytes.
 const LONGEST: usize = 1 << 16;
 /// Most variables of a pipeline.
 const MAX_VARS: usize = 1000;
-/// Most values a template may make.
+/// Most values that a template may produce.
 const MOST_VALUES: usize = 1 << 16;
 
 /// The name under which templates see the environment.
 const ENV: &str = "env";
 
-/// The part of the environment that a pipeline declares: names with the value each has here.
+/// The environment variables that a pipeline declares, by name, with their values.
 pub(super) struct Environment(BTreeMap<String, Any>);
 
 impl Environment {
@@ -60,7 +60,7 @@ impl Environment {
                 continue;
             }
             let value = match (given.get(name), &e.value.kind) {
-                // Read as `-p` reads a value.
+                // Read like a value of `-p`.
                 (Some(text), _) => scalar::typed(text.trim()),
                 (None, Kind::Scalar { .. }) if e.value.is_null() => {
                     let message = format!("`{name}` is not set in the environment");
@@ -98,38 +98,39 @@ pub(super) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-/// A rendered tree, and where it is not what it should be because of mistakes that are reported
-/// already.
+/// A rendered tree, and the places where mistakes that are already reported left it incomplete.
 #[derive(Debug, Default)]
 pub(super) struct Rendered {
     pub value: Value,
-    /// Templates that could not be rendered: null stands there.
+    /// Paths of templates that could not be rendered; they are null in `value`.
     pub broken: Vec<Vec<PathSeg>>,
-    /// Mappings of which a key was refused: what is missing there may be that key.
+    /// Paths of mappings in which a key was refused: what is missing there may be that key.
     pub flawed: Vec<Vec<PathSeg>>,
 }
 
-/// The variables of a pipeline, and what renders with them.
+/// The variables of a pipeline, and the template engine that renders with them.
 #[derive(Clone)]
 pub(super) struct Vars {
     env: Arc<minijinja::Environment<'static>>,
     values: BTreeMap<String, Any>,
     /// Where they were given their values.
     places: BTreeMap<String, Span>,
-    /// What the pipeline declares of the environment, where it declares any.
+    /// The names of the environment variables that the pipeline declares, where it declares any.
     environment: Option<BTreeSet<String>>,
-    /// `values` as the template language takes them.
+    /// `values` in the form that the template language takes.
     context: Any,
-    /// Declared, but without a value because of a mistake that is reported already.
+    /// Variables that are declared but have no value, because of a mistake that is reported
+    /// already.
     broken: HashSet<String>,
-    /// Declared further down.
+    /// Variables that are declared further down.
     later: HashSet<String>,
-    /// Whether there may be others, which a mistake that is reported already hides.
+    /// Whether there may be further variables, hidden by a mistake that is already reported.
     open: bool,
 }
 
 impl Vars {
-    /// Renders the entries of `vars` in order; `open` where there may be others.
+    /// Renders the entries of `vars` in order; `open` says whether there may be further variables,
+    /// hidden by a mistake.
     pub fn of(
         entries: &[Entry],
         environment: Option<Environment>,
@@ -209,7 +210,7 @@ impl Vars {
         self.values.contains_key(name) || self.broken.contains(name)
     }
 
-    /// The same variables, and those of a stage made by `foreach` or `matrix`.
+    /// These variables together with those of a stage made by `foreach` or `matrix`.
     pub fn scoped(&self, scope: &Scope) -> Self {
         let mut vars = self.clone();
         for bound in scope {
@@ -238,8 +239,8 @@ impl Vars {
         places.flatten().collect()
     }
 
-    /// Renders every scalar of a value; `open` where names may be used that a mistake hides (those
-    /// of a wrong `foreach`).
+    /// Renders every scalar of a value; `open` says whether it may use names that a mistake hides
+    /// (those of a wrong `foreach`).
     pub fn render(&self, entry: &Entry, open: bool, mistakes: &mut Vec<Mistake>) -> Rendered {
         let mut walk = Walk {
             vars: self,
@@ -257,7 +258,7 @@ impl Vars {
 struct Walk<'a> {
     vars: &'a Vars,
     open: bool,
-    /// Where it is.
+    /// The path of the part that is being rendered.
     path: Vec<PathSeg>,
     done: Rendered,
     mistakes: &'a mut Vec<Mistake>,
@@ -303,8 +304,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Renders one scalar; `None` when it cannot be, which is reported (here, or where a variable
-    /// it uses broke).
+    /// Renders one scalar. Returns `None` when that fails, which is reported (here, or where a
+    /// variable it uses failed).
     fn template(&mut self, text: &str, span: Span) -> Option<Value> {
         match self.rendered(text, span) {
             Ok(value) => value,
@@ -316,13 +317,13 @@ impl Walk<'_> {
         }
     }
 
-    /// As `template`; the error is why the template language does not take it, and what to do.
+    /// Like `template`; the error says why the template language refuses the text, and what to do.
     fn rendered(
         &mut self,
         text: &str,
         span: Span,
     ) -> Result<Option<Value>, (String, Option<String>)> {
-        // A text that stands for itself (`{{ "…" }}`), as resolved pipelines have them, may have
+        // A template that is only a string (`{{ "…" }}`), as resolved pipelines have them, may have
         // any length.
         let literal = single(text).and_then(|inner| serde_json::from_str(inner.trim()).ok());
         if let Some(text) = literal {
@@ -367,8 +368,8 @@ impl Walk<'_> {
         Ok(Some(Value::String(text)))
     }
 
-    /// Whether everything a template takes from the environment is declared; what is not is
-    /// reported.
+    /// Whether all environment variables that a template uses are declared; reports those that are
+    /// not.
     fn env_declared(&mut self, paths: &HashSet<String>, text: &str, span: Span) -> bool {
         let Some(declared) = &self.vars.environment else {
             return true;
@@ -387,7 +388,7 @@ impl Walk<'_> {
         missing.is_empty()
     }
 
-    /// Whether all names a template uses have values; those that have none are reported, each once.
+    /// Whether all names that a template uses have values; reports those that have none, each once.
     fn names_known(&mut self, names: HashSet<String>, text: &str, span: Span) -> bool {
         let vars = self.vars;
         let mut missing: Vec<String> = names
@@ -417,7 +418,7 @@ impl Walk<'_> {
 }
 
 impl Vars {
-    /// What an unknown name may have meant.
+    /// A hint: what may have been meant by an unknown name.
     fn instead_of(&self, name: &str) -> String {
         let all = self.values.keys().chain(&self.broken).chain(&self.later);
         let mut all: Vec<&str> = all.map(String::as_str).collect();
@@ -434,7 +435,8 @@ impl Vars {
     }
 }
 
-/// Reports a template where none is rendered; true when there is none.
+/// Reports a template in a place where none is rendered. Returns true when the text is not a
+/// template.
 pub(super) fn no_template(text: &str, span: Span, what: &str, mistakes: &mut Vec<Mistake>) -> bool {
     let none = !is_template(text);
     if !none {
@@ -449,7 +451,7 @@ pub(super) fn no_template(text: &str, span: Span, what: &str, mistakes: &mut Vec
     none
 }
 
-/// The inside of a text that may be exactly one expression.
+/// The part inside the braces of a text that may be exactly one expression.
 fn single(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let inner = inner.strip_prefix('-').unwrap_or(inner);
@@ -457,7 +459,7 @@ fn single(text: &str) -> Option<&str> {
     (!inner.trim().is_empty()).then_some(inner)
 }
 
-/// Why a name cannot be a variable's, and what to do.
+/// Why a name cannot be the name of a variable, and what to do; `None` when it can.
 pub(super) fn bad_name(name: &str) -> Option<(&'static str, &'static str)> {
     const WORDS: [&str; 14] = [
         "true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if",
@@ -498,7 +500,7 @@ fn describe(kind: ValueKind) -> &'static str {
     }
 }
 
-/// A value of the template language as data; `left` is how many values it may still have.
+/// Converts a value of the template language to JSON; `left` is how many values it may still have.
 fn json(value: &Any, left: &mut usize) -> Result<Value, String> {
     *left = left.checked_sub(1).ok_or("too many values")?;
     match value.kind() {
@@ -539,7 +541,7 @@ fn json(value: &Any, left: &mut usize) -> Result<Value, String> {
     }
 }
 
-/// Text up to [`LONGEST`].
+/// A text that cannot grow beyond [`LONGEST`] bytes.
 struct Limited(Vec<u8>);
 
 impl io::Write for Limited {

@@ -31,7 +31,7 @@ pub fn load_text(
     load(Path::new("p.yaml"), &opts, &toy::ops())
 }
 
-/// A pipeline that must be right.
+/// Loads a pipeline that must be correct; panics with the report if it is not.
 pub fn pipeline(text: &str) -> Pipeline {
     load_text(text, &[], &[]).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -1,4 +1,5 @@
-//! Good pipelines: templates, overrides, writing back. What is wrong is in `tests/spec/bad`.
+//! Tests with correct pipelines: templates, overrides, writing back. Incorrect ones are in
+//! `tests/spec/bad`.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -103,7 +104,7 @@ fn a_pipeline_without_a_name_is_called_after_its_file() {
     assert_eq!(p.name, "p");
 }
 
-/// Path parameter of a stage whose `path` is given, with these variables.
+/// The value of a stage's `path` parameter that is written as `text`, with these variables.
 fn path(vars: &str, text: &str) -> String {
     let yaml = format!("vars: {vars}\nstages:\n  a: {{op: words, with: {{path: {text}}}}}");
     let p = pipeline(&yaml);
@@ -187,7 +188,7 @@ fn the_deepest_templates_that_are_read_fit_on_the_stack() {
         let template = format!("{start}{}{end}", link.repeat(links));
         let text =
             format!("vars: {{a: x}}\nstages: {{b: {{op: words, with: {{path: \"{template}\"}}}}}}");
-        // Some give a value and some a mistake; none is refused for its length.
+        // Some render and some are mistakes; none is refused for its length.
         if let Err(e) = load_text(&text, &[], &[]) {
             assert!(!e.to_string().contains("more than"), "{link}: {e}");
         }
@@ -331,10 +332,10 @@ fn hints_quote_what_was_written() {
             e.contains(&format!("= hint: write it in quotes: \"{written}\"\n")),
             "{e}"
         );
-        // What the hint says is right.
+        // What the hint suggests is correct.
         let right = pipeline(&kg(&format!("\"{written}\"")));
         assert_eq!(params(&right, "kg")["language"], written);
-        // On a command line the shell takes one pair of quotes.
+        // On a command line the shell removes one pair of quotes.
         let set = [("kg.with.language", written)];
         let e = load_text(&kg("en"), &[], &set).err().unwrap().to_string();
         assert!(
@@ -345,7 +346,7 @@ fn hints_quote_what_was_written() {
         let right = load_text(&kg("en"), &[], &[("kg.with.language", &quoted)]).unwrap();
         assert_eq!(params(&right, "kg")["language"], written);
     }
-    // What a template gives is not what was written: its variable is to be looked at.
+    // The result of a template is not what was written there: the hint points at its variable.
     let text = format!("vars: {{n: 007}}\n{}", kg("'{{ n }}'"));
     let e = load_text(&text, &[], &[]).err().unwrap().to_string();
     let want = "= hint: write it in quotes; `n` has its value from p.yaml:1:11\n";
@@ -370,7 +371,7 @@ fn numbers_mean_what_they_say_or_are_refused_where_they_stand() {
         );
         load_text(&text, &[], &[])
     };
-    // One number, one key, however it is written.
+    // A number leads to the same key however it is written.
     let rate = |value: &str| {
         let p = train("optimizer", &format!("{{lr: {value}}}")).unwrap();
         let stage = p.stage("t").unwrap();
@@ -583,8 +584,8 @@ stages:
     assert_eq!(p.stages[1].params["path"], "data/b.2");
     let again = pipeline(&resolved_yaml(&p));
     assert_eq!(stages(&again), stages(&p));
-    // An override of a stage is one of all that are made of it; a list given for a variable makes
-    // others.
+    // An override of a stage applies to all stages that are made from it; another list for a
+    // variable makes other stages.
     let vars = [("sets", "[x]")];
     let sets = [("kg.with.path", "{{ ds }}!")];
     let text = text
@@ -679,7 +680,7 @@ proptest! {
     ) {
         let mut text = GOOD.to_owned();
         for (at, cut, new) in edits {
-            // All of GOOD is ASCII; what edits put in may not be cut in halves.
+            // GOOD is all ASCII, but characters that edits insert must not be cut in half.
             let from = at.min(text.len());
             let to = (from + cut).min(text.len());
             if text.is_char_boundary(from) && text.is_char_boundary(to) {

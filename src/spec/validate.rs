@@ -1,4 +1,5 @@
-//! The tree against the operators: keys, stages, parameters. Inputs and cycles are in `wiring`.
+//! Checks the tree against the operators: keys, stages, parameters. Inputs and cycles are checked
+//! in `wiring`.
 //!
 //! Invariant: every mistake is reported once, where it is. What follows from another mistake (ports
 //! of an unknown operator, parameters that use a broken variable) is not reported.
@@ -67,34 +68,34 @@ pub const STAGE_KEYS: [(&str, &str); 9] = [
     ),
 ];
 
-/// The names alone.
+/// The names without their meanings.
 fn names<const N: usize>(keys: &[(&'static str, &str); N]) -> [&'static str; N] {
     keys.map(|(name, _)| name)
 }
 
-/// A stage on its way to a [`Stage`].
+/// A stage that is being checked, before it becomes a [`Stage`].
 pub(super) struct Draft<'a> {
     /// Its name and body as written.
     pub entry: &'a Entry,
     /// Its name in the pipeline: `NAME`, or `NAME[LABEL]` where `foreach` or `matrix` made it.
     pub name: String,
-    /// What `foreach` or `matrix` made it for.
+    /// The values that `foreach` or `matrix` made it for.
     pub scope: Scope,
-    /// Its operator, with the ports of this stage; `None` when that is a mistake.
+    /// Its operator, with the ports of this stage; `None` when there is a mistake in it.
     pub op: Option<Cow<'a, OpEntry>>,
-    /// Its bounds; `None` when they are a mistake.
+    /// Its limits; `None` when there is a mistake in them.
     limits: Option<Limits>,
     /// The variables its templates see.
     vars: Vars,
     /// Whether inputs may be missing because of a mistake that is reported already.
     pub in_flawed: bool,
-    /// Whether it would be other stages but for a mistake in its `foreach`, which is reported.
+    /// Whether a mistake in its `foreach`, which is reported, leaves unknown which stages it makes.
     pub scope_flawed: bool,
     params: Option<Value>,
 }
 
 impl Draft<'_> {
-    /// Its name, and its labels where it has some.
+    /// Its name without labels, and its labels.
     pub fn labels(&self) -> (&str, Vec<&str>) {
         match StageName::parse(&self.name) {
             Some(n) => (n.base, n.labels.unwrap_or_default()),
@@ -109,8 +110,8 @@ impl Draft<'_> {
     }
 }
 
-/// Checks a whole pipeline. The result means something only when there is no mistake, here or
-/// before.
+/// Checks a whole pipeline. The result is meaningful only when there are no mistakes, from here or
+/// from before.
 pub(super) fn check(
     file: &Path,
     root: &Node,
@@ -195,7 +196,7 @@ pub(super) fn check(
     })
 }
 
-/// Asks the operators whether what is connected to their ports goes together, and with the
+/// Asks the operators whether the outputs connected to their ports fit together and fit the
 /// parameters.
 fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>) {
     for (draft, wire) in drafts.iter().zip(wires) {
@@ -237,7 +238,7 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
         .zip(wires)
         .map(|(d, wire)| {
             let Place::File(origin) = Place::of(sources, d.entry.key.span) else {
-                // No override makes a stage.
+                // An override cannot add a stage.
                 return None;
             };
             let body = d.entry.value.entries()?;
@@ -255,7 +256,7 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
         .collect()
 }
 
-/// The entries of a value that must be a mapping; none, with a mistake, for anything else.
+/// The entries of a value that must be a mapping. Anything else is reported and has no entries.
 fn mapping<'a>(e: &'a Entry, mistakes: &mut Vec<Mistake>) -> &'a [Entry] {
     e.value.entries().unwrap_or_else(|| {
         let message = format!("`{}` is a mapping, found {}", e.key.text, e.value.found());
@@ -264,8 +265,8 @@ fn mapping<'a>(e: &'a Entry, mistakes: &mut Vec<Mistake>) -> &'a [Entry] {
     })
 }
 
-/// Reports keys that are not known and returns the known ones that may have been meant. `belongs`
-/// may know under which known key one belongs, and says so.
+/// Reports unknown keys and returns the known keys that may have been meant. `belongs` returns, if
+/// it can, the known key that an unknown one belongs under, and a text that says so.
 fn keys(
     entries: &[Entry],
     known: &[&'static str],
@@ -331,7 +332,7 @@ fn name(e: &Entry, mistakes: &mut Vec<Mistake>) -> Option<String> {
 
 const NAME_FORM: &str = "a letter, then up to 99 letters, digits, `_` and `-`";
 
-/// The name of a pipeline that gives itself none: its file's.
+/// The name of a pipeline that has no `name`: it is made from the file's name.
 fn stem(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -438,8 +439,8 @@ fn stage<'a>(
     out
 }
 
-/// An operator whose ports depend on its parameters, with the ports of a stage. Of wrong parameters
-/// nobody knows which.
+/// An operator whose ports depend on its parameters, with the ports of a stage. `None` when the
+/// parameters are wrong, because its ports are not known then.
 fn shaped<'a>(
     op: &OpEntry,
     params: Option<&Value>,
@@ -452,7 +453,7 @@ fn shaped<'a>(
     op.of_stage(params?, &names).ok().map(Cow::Owned)
 }
 
-/// What the stage may take.
+/// The limits of the stage.
 fn bounds(
     body: &[Entry],
     vars: &Vars,
@@ -578,7 +579,8 @@ fn params(
             continue;
         }
         let span = with.map_or(stage.key.span, |e| e.locate(&p.path, p.on_key));
-        // A value that came from elsewhere is wrong there.
+        // A value that comes from variables is wrong where these have their values: the hint names
+        // the places.
         let text = with
             .and_then(|e| e.text(&p.path))
             .filter(|t| is_template(t));

@@ -1,8 +1,8 @@
-//! Inputs of stages: what is connected to which port, whether it fits, what else a stage comes
+//! Inputs of stages: what is connected to which port, whether it fits, which other stages it comes
 //! after, and whether stages wait for each other.
 //!
-//! Invariant: a stage with an unknown operator says nothing about ports (its own or those others
-//! ask it for), but what it depends on still counts for cycles.
+//! Invariant: nothing is reported about the ports of a stage with an unknown operator (neither its
+//! inputs nor the outputs that others read), but its dependencies still count for cycles.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +21,7 @@ use super::validate::Draft;
 pub(super) struct Wire {
     /// What is connected, by port.
     pub inputs: BTreeMap<String, Vec<PortRef>>,
-    /// Stages it comes after besides.
+    /// Other stages that must have succeeded before it starts.
     pub after: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn connect(drafts: &[Draft<'_>], mistakes: &mut Vec<Mistake>) -> Wire
     wires
 }
 
-/// Stages by the name in front of their labels, in the order of the file.
+/// Stages by name without labels: the labels and index of each, in the order of the file.
 struct Index<'a>(HashMap<&'a str, Vec<(Vec<&'a str>, usize)>>);
 
 impl<'a> Index<'a> {
@@ -147,7 +147,8 @@ impl StageInputs<'_> {
         wires
     }
 
-    /// The stages that must end well before this one starts, though it takes nothing of them.
+    /// The stages that must have succeeded before this one starts, although it reads none of their
+    /// outputs.
     fn after(&mut self, draft: &Draft<'_>) -> Vec<String> {
         let mut out: Vec<String> = Vec::new();
         let Some(entry) = draft
@@ -213,8 +214,8 @@ impl StageInputs<'_> {
         meant
     }
 
-    /// What is connected to a port (`None`: an unknown one, of which only the stages it names can
-    /// be checked).
+    /// The outputs connected to a port. `port` is `None` for an unknown port: then only the stages
+    /// named there can be checked.
     fn refs(&mut self, draft: &Draft<'_>, entry: &Entry, port: Option<&InPort>) -> Vec<PortRef> {
         let one = |node: &super::node::Node, span| match scalar_text(node) {
             Some(text) => Ok((text.clone(), span)),
@@ -304,7 +305,8 @@ impl StageInputs<'_> {
         refs
     }
 
-    /// The stages a name means for a stage; none, with a mistake, where it means nothing.
+    /// The stages that a name means when the stage `draft` uses it. A name that means none is
+    /// reported.
     fn stages(&mut self, draft: &Draft<'_>, name: &StageName<'_>, span: Span) -> Vec<usize> {
         let members = self.index.get(name.base);
         if members.is_empty() {
@@ -312,7 +314,7 @@ impl StageInputs<'_> {
             return Vec::new();
         }
         if members.iter().any(|(_, i)| self.drafts[*i].scope_flawed) {
-            // What it would be is not known.
+            // Which stages it makes is not known.
             self.edges.extend(members.iter().map(|(_, i)| (*i, span)));
             return Vec::new();
         }
@@ -330,7 +332,7 @@ impl StageInputs<'_> {
             .map(|(labels, _)| labels.join(","))
             .collect();
         if name.labels.is_none() {
-            // A stage made for a value means its sibling for the same value.
+            // In a stage made for a value, the name means the sibling made for the same value.
             let sibling = members.iter().find(|(_, i)| {
                 let scope = &self.drafts[*i].scope;
                 !scope.is_empty() && scope.iter().all(|b| draft.scope.contains(b))
@@ -376,8 +378,8 @@ impl StageInputs<'_> {
         Vec::new()
     }
 
-    /// The labels a stage's sibling would have, where the other goes over the same names but not
-    /// over these values.
+    /// The labels that a stage's sibling would have, where the other stage's `foreach` has the same
+    /// names but not these values.
     fn no_sibling(&self, draft: &Draft<'_>, members: &[(Vec<&str>, usize)]) -> Option<String> {
         let (_, first) = members.iter().find(|(labels, _)| !labels.is_empty())?;
         let other = &self.drafts[*first].scope;
@@ -477,14 +479,14 @@ impl StageInputs<'_> {
         self.mistakes.push(mistake);
     }
 
-    /// What an unknown stage may have meant.
+    /// A hint: which stage may have been meant by an unknown name.
     fn instead_of(&self, stage: &str) -> String {
         let names = || self.drafts.iter().map(|d| d.name.as_str());
         let is_op = |d: &&Draft<'_>| d.op.as_ref().is_some_and(|op| op.name == stage);
         if let Some(d) = self.drafts.iter().find(is_op) {
             return format!("that is an operator; its stage is `{}`", d.name);
         }
-        // Of the stages that `foreach` made of one, the one written is meant.
+        // Suggest names as written, not those of the stages that `foreach` made from them.
         let written = || self.drafts.iter().map(|d| d.entry.key.text.as_str());
         match near(stage, written()) {
             Some(n) => format!("did you mean `{n}`?"),
@@ -493,7 +495,7 @@ impl StageInputs<'_> {
     }
 }
 
-/// The text of a scalar that is one.
+/// The text of a scalar; `None` for null, lists and mappings.
 fn scalar_text(node: &super::node::Node) -> Option<&String> {
     match &node.kind {
         Kind::Scalar { text, .. } if !node.is_null() => Some(text),
@@ -501,9 +503,9 @@ fn scalar_text(node: &super::node::Node) -> Option<&String> {
     }
 }
 
-/// Cycles that share no stage, each starting with its first stage in the file: the stage, and where
-/// what comes before it in the cycle is written in its inputs. Every stage that cannot start
-/// because of a cycle alone is in one or leads to one.
+/// Cycles that share no stage, each starting with its first stage in the file. Each stage comes
+/// with the place where its dependency on the stage before it in the cycle is written. Every stage
+/// that only a cycle keeps from starting is in one of them or depends on one.
 fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
     let mut alive = vec![true; edges.len()];
     let mut out = Vec::new();
@@ -512,7 +514,8 @@ fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
         let Some(start) = alive.iter().position(|a| *a) else {
             return out;
         };
-        // Each living stage needs a living one, so following the first of them must come round.
+        // Each stage that is left needs another one that is left, so following these needs must
+        // lead back to a stage that was visited.
         let mut walk: Vec<Edge> = Vec::new();
         let mut seen = vec![usize::MAX; edges.len()];
         let mut at = start;
@@ -536,8 +539,8 @@ fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
     }
 }
 
-/// Takes out stages that need no living stage, until none is left: what stays is in a cycle or
-/// behind one.
+/// Removes the stages that need none of the stages left, until there are no such stages: those that
+/// stay are in a cycle or depend on one.
 fn trim(edges: &[Vec<Edge>], alive: &mut [bool]) {
     let mut needs: Vec<usize> = Vec::with_capacity(edges.len());
     let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
