@@ -17,7 +17,7 @@ use super::name_of;
 /// Folders, below that of the documents, in which questions are looked for.
 const FOLDERS: [&str; 3] = ["", "raw", "questions"];
 
-/// The words that name files of questions, and the split that each stands for.
+/// The words that names of question files begin with, and the split that each stands for.
 const NAMES: [(&str, Split); 8] = [
     ("train", Split::Train),
     ("valid", Split::Valid),
@@ -130,7 +130,7 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     let below = |file: &PathBuf| Some(name_below(file.strip_prefix(&folder).ok()?));
     let except: Vec<String> = all.iter().filter_map(below).collect();
     let files = preview::documents(given, &except).map_err(|absent| {
-        // When it can be read with the questions, then there is nothing but questions.
+        // When it can only be read together with the questions, there are no documents.
         match preview::documents(given, &[]) {
             Ok(_) => Absent {
                 why: "it holds questions and no documents".to_owned(),
