@@ -250,7 +250,8 @@ pub fn of_data(
 /// Makes a pipeline that audits what the given one reads. Its own audits stay as they are, except
 /// that `strict` is cleared, and each stage that reads data and has no audit gets one.
 ///
-/// # Errors When it reads no data, or a part of a graph is missing.
+/// # Errors
+/// When it reads no data, or a part of a graph is missing.
 pub fn of_pipeline(
     mut pipeline: Pipeline,
     ops: &[OpEntry],

@@ -121,7 +121,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     sinks.extend(tensorboard.clone().map(|t| t as Arc<dyn EventSink>));
     let listener = Arc::new(Fanout(sinks));
     let summary = exec::run(&pipeline, &store, &options, listener, &cancel);
-    // Before errors are reported, because the other ranks wait for it.
+    // Before errors are reported, because the other ranks wait for this.
     if let Some(lead) = &ranks {
         lead.close();
     }

@@ -13,8 +13,9 @@ use crate::ui::Out;
 
 /// Starts to listen, on a thread of its own.
 ///
-/// # Errors When the signals cannot be listened to. Then the default stays in force, which is to
-/// stop at once.
+/// # Errors
+/// When the signals cannot be listened to. Then the default stays in force, which is to stop at
+/// once.
 pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
     let (cancel, err) = (cancel.clone(), err.clone());
     on_thread(move |runtime, mut signals| {

@@ -1,4 +1,4 @@
-//! Why a stage was not stored, and an operator's panic as such a reason.
+//! The reasons why a stage was not stored; a panic of its operator is one of them.
 
 use std::time::Duration;
 

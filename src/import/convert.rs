@@ -267,7 +267,7 @@ impl Import<'_> {
         }
     }
 
-    /// The pipeline's name: the file's.
+    /// The pipeline's name, made from the file's name.
     pub fn name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let name: String = stem

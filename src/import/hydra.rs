@@ -19,11 +19,11 @@ use crate::spec::STDIN;
 
 /// Deepest chain of references.
 const DEPTH: usize = 20;
-/// Most references that are followed.
+/// Largest number of references that are followed.
 const MOST_REFERENCES: usize = 10_000;
-/// Longest text that references make, in bytes.
+/// Longest text that references may produce, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Largest file.
+/// Largest file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// A configuration as one tree.
@@ -164,8 +164,8 @@ struct Chosen {
 struct Merged {
     tree: Map<String, Value>,
     groups: Vec<(String, String)>,
-    /// Keys of groups whose file is not there and that could change the training, with what to say
-    /// of each.
+    /// Keys of groups whose file is not there and that could change the training, with a message
+    /// for each.
     missing: Vec<(String, String)>,
 }
 

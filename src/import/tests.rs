@@ -270,7 +270,7 @@ fn a_moved_key_fills_an_empty_place_and_is_listed_where_it_loses() {
     assert!(got.yaml.contains("checkpoint: b.pth"));
     let unknown: Vec<&str> = got.unknown.iter().map(|u| u.0.as_str()).collect();
     assert_eq!(unknown, ["task.lr", "checkpoint"]);
-    // A reference to itself ends.
+    // Resolving a reference to itself ends.
     assert!(
         done("{num_epoch: '${train.num_epoch}${train.num_epoch}'}", "{}")
             .yaml

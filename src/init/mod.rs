@@ -1,4 +1,4 @@
-//! Writes a first pipeline for a folder of data: looks which files are there, and what can be done
+//! Writes a first pipeline for a folder of data: checks which files are there, and what can be done
 //! with them.
 //!
 //! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions,
@@ -26,12 +26,12 @@ pub use write::pipeline;
 
 /// Where the graph of a data set is.
 const STAGE1: &str = "processed/stage1";
-/// A graph without the rest.
+/// A graph without the other files of a data set.
 const BARE: &str = "kg.txt";
 
 /// Deepest folder looked at below the one given.
 const DEPTH: usize = 2;
-/// Most data sets of a folder.
+/// Largest number of data sets in a folder.
 const MOST: usize = 100;
 
 /// A data set that was found.

@@ -88,7 +88,7 @@ fn is_linked(folder: &Path, below: &Path) -> bool {
     way.into_iter().any(Path::is_symlink)
 }
 
-/// A data set's files by what they are.
+/// A data set's files by their role: the graph, or the name of the file.
 fn files(set: &DataSet) -> BTreeMap<&'static str, PathBuf> {
     let mut out = BTreeMap::from([("graph", set.kg.clone())]);
     for name in [CORPUS, MENTIONS].into_iter().chain(SPLITS.map(|s| s.1)) {

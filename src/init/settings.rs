@@ -26,8 +26,8 @@ const DOCUMENT_STEPS: u64 = 300;
 const DOCUMENT_LR: f64 = 0.002;
 /// Epochs of fine-tuning where there are questions enough.
 const EPOCHS: u64 = 10;
-/// Fewest training questions of which some are held out to choose the best epoch. Fewer held-out
-/// questions would say nothing about an epoch, and training would lack them.
+/// Fewest training questions of which some are held out to choose the best epoch. With fewer, the
+/// held-out ones would say little about an epoch, and training would lack them.
 const ENOUGH: u64 = 50;
 
 /// Where the validation questions of a fine-tuning come from.

@@ -96,7 +96,8 @@ pub struct Documents {
 /// Looks for documents at a path, and for questions in the same folder, its `raw` and its
 /// `questions`.
 ///
-/// # Errors When there is no file that can be read as documents.
+/// # Errors
+/// When there is no file that can be read as documents.
 pub fn find(given: &Path) -> Result<Documents, Absent> {
     let folder = preview::folder(given);
     let mut questions = Vec::new();
