@@ -81,7 +81,7 @@ pub enum ImportError {
         /// What is wrong, with line and column where known.
         message: String,
     },
-    /// An override that is not of the form `KEY=VALUE`, or cannot be applied.
+    /// An override that cannot be read or cannot be applied.
     #[error("`{0}` is no override")]
     Override(String),
     /// It is for something that cannot be imported.

@@ -21,7 +21,7 @@ const BEFORE: usize = 40;
 const LONGEST: usize = 600;
 /// Longest line that is shown at all, in bytes. Nobody writes a longer one by hand.
 const SHOWABLE: usize = 1 << 16;
-/// Largest number of mistakes shown. Further ones are only counted, so that they cost no time.
+/// Largest number of mistakes shown. Further ones are only counted, which takes no time.
 pub(super) const MOST: usize = 1000;
 
 /// Where a mistake is.
