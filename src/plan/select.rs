@@ -12,8 +12,8 @@ use crate::spec::{Pipeline, StageName};
 
 /// Which stages are selected; empty lists select everything.
 ///
-/// Several conditions together select the stages that meet all of them: `--from embed --until
-/// pretrain` selects the stages on the way from one to the other.
+/// Several conditions together select the stages that meet all of them:
+/// `--from embed --until pretrain` selects the stages on the way from one to the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Exactly these stages.
