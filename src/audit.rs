@@ -1,8 +1,9 @@
-//! An audit as a pipeline: the stages that read data and look it over, for folders of data or for
-//! what a pipeline reads.
+//! An audit as a pipeline: stages that read data and check it, for folders of data or for the data
+//! that a pipeline reads.
 //!
-//! Invariant: the stages that read data are those a pipeline for it has (of `init`, or the given
-//! one), so that a run takes their results from the store, and an audit those of a run.
+//! Invariant: the stages that read data are the same as in the pipeline for that data (the one that
+//! `init` writes, or the given one). So a run takes results of an audit from the store, and an
+//! audit those of a run.
 
 mod documents;
 
@@ -25,20 +26,20 @@ use crate::spec::{Limits, Origin, Pipeline, PortRef, Stage, Written};
 pub struct Target {
     /// The stage that audits it.
     pub stage: String,
-    /// Its graph, where the pipeline says.
+    /// The file of its graph, where the pipeline names one.
     kg: Option<PathBuf>,
-    /// Its folder, where the pipeline says.
+    /// Its folder, where the pipeline names one.
     root: Option<PathBuf>,
 }
 
 impl Target {
-    /// What it is, for people: its folder, or its graph alone.
+    /// Its name for people: its folder, or the file of its graph.
     pub fn name(&self) -> String {
         let path = self.root.as_ref().or(self.kg.as_ref());
         path.map_or_else(|| self.stage.clone(), |p| p.display().to_string())
     }
 
-    /// A file that findings name, as the user would write its path.
+    /// The path of a file that findings name, as the user would write it.
     pub fn path(&self, source: &str) -> String {
         if TABLES.contains(&source) {
             return source.to_owned();
@@ -55,26 +56,26 @@ impl Target {
     }
 }
 
-/// An audit that cannot be made.
+/// Why an audit cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// This program lacks the operator.
+    /// This build does not have the operator.
     #[error("there is no operator `{0}`")]
     NoOperator(&'static str),
-    /// Parameters that do not fit.
+    /// An operator refused its parameters.
     #[error("{0}")]
     Parameters(String),
     /// Nothing in the pipeline reads data.
     #[error("{}: no stage reads data: there is no ingest-kg, no ingest-qa and no build-kg", .0.display())]
     NoData(PathBuf),
-    /// A graph that is not all there.
+    /// A part of a graph is missing.
     #[error("{place}: stage `{stage}` has its entities from `{from}`, which gives no {missing}")]
     NoGraph {
         /// `file:line:column` of the stage.
         place: String,
         /// The stage.
         stage: String,
-        /// Whence its entities are.
+        /// The stage that its entities come from.
         from: String,
         /// The kind of artifact that is missing.
         missing: &'static str,
@@ -84,11 +85,12 @@ pub enum AuditError {
 /// How to audit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditOptions {
-    /// Layers of the model; the operator's default, or what the pipeline says, where not given.
+    /// Number of layers of the model. `None` leaves the operator's default, or what the pipeline
+    /// says.
     pub layers: Option<u32>,
 }
 
-/// Stages under construction.
+/// Makes the stages of an audit.
 struct Maker<'a> {
     ops: &'a [OpEntry],
     options: AuditOptions,
@@ -123,7 +125,7 @@ impl Maker<'_> {
         })
     }
 
-    /// An audit of what these stages give.
+    /// Makes the stage that audits the outputs of these stages.
     fn audit(
         &self,
         name: String,
@@ -172,7 +174,7 @@ impl Maker<'_> {
     }
 }
 
-/// The output ports of a kind that a stage has.
+/// The output ports of a stage that have this kind.
 fn ports(stage: &Stage, kind: &Kind) -> Vec<PortRef> {
     let ports = stage.op.outputs.iter().filter(|p| *p.kind == *kind);
     ports
@@ -190,7 +192,7 @@ fn entities_of(kg: &Stage) -> PortRef {
     }
 }
 
-/// Audits data sets that were found in a folder.
+/// Makes a pipeline that audits the data sets found in a folder.
 ///
 /// # Errors
 /// When an operator is missing or refuses its parameters.
@@ -245,11 +247,11 @@ pub fn of_data(
     Ok((pipeline, targets))
 }
 
-/// Audits what a pipeline reads: its own audits as they are, but for `strict`, and one for each
-/// ingest without.
+/// Makes a pipeline that audits what the given one reads. Its own audits stay as they are, except
+/// that `strict` is cleared, and each stage that reads data and has no audit gets one.
 ///
 /// # Errors
-/// When it reads nothing, or a graph is not all there.
+/// When it reads no data, or a part of a graph is missing.
 pub fn of_pipeline(
     mut pipeline: Pipeline,
     ops: &[OpEntry],
@@ -258,7 +260,7 @@ pub fn of_pipeline(
     let mut audited = BTreeSet::new();
     let mut names = Vec::new();
     for stage in pipeline.stages.iter_mut().filter(|s| s.op.name == "audit") {
-        // The person who audits decides what is fatal, and wants to see it.
+        // An audit shows all findings; what is fatal is decided by the user who runs it.
         stage.params["strict"] = json!([]);
         if let Some(layers) = options.layers {
             stage.params["layers"] = json!(layers);
@@ -309,7 +311,7 @@ fn maker<'a>(stage: &Stage, ops: &'a [OpEntry], options: AuditOptions) -> Maker<
     }
 }
 
-/// A name for the audit of a stage that no other has; one of many keeps its labels.
+/// A name for the audit of a stage, different from all other names. It keeps the stage's labels.
 fn free(pipeline: &Pipeline, made: &[Stage], of: &str) -> String {
     let labels = of.find('[').map_or("", |at| &of[at..]);
     let taken = |name: &str| {
@@ -325,7 +327,7 @@ fn free(pipeline: &Pipeline, made: &[Stage], of: &str) -> String {
     name
 }
 
-/// Where the files are that an audit's inputs were read from.
+/// The data set that an audit stage audits, with the paths that its inputs were read from.
 fn target(pipeline: &Pipeline, stage: String) -> Target {
     let source = |port: &str, op: &str, key: &str| -> Option<PathBuf> {
         let from = pipeline.stage(&stage)?.inputs.get(port)?.first()?;

@@ -1,5 +1,5 @@
-//! Audits of documents: of a graph that a pipeline makes of them, and of a folder, for which such a
-//! graph is made.
+//! Audits of documents, by way of a graph made from them: the one that a pipeline makes, or for a
+//! folder of documents a new one.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::init::Documents;
 use crate::spec::{Origin, Pipeline, PortRef, Stage};
 
 impl Maker<'_> {
-    /// An audit of what `build-kg` gives, of what it was made from, and of the questions about the
-    /// same documents.
+    /// Makes the stage that audits the outputs of `build-kg`, what they were made from, and the
+    /// questions about the same documents.
     pub(super) fn built(
         &self,
         name: String,
@@ -56,7 +56,8 @@ impl Maker<'_> {
     }
 }
 
-/// Audits documents without a graph: makes one of what they mention and say.
+/// Makes a pipeline that audits documents without a graph: it first builds a graph of what they
+/// mention and say.
 ///
 /// # Errors
 /// When an operator is missing or refuses its parameters.
@@ -107,7 +108,7 @@ pub fn of_documents(
     }
     let from = inputs("documents", &["documents"]);
     let extract = |params| maker.stage("extract".to_owned(), "extract", &params, from.clone());
-    // A program without the English pipeline refuses the default.
+    // A build without the English language pipeline refuses the default.
     let extract = extract(json!({})).or_else(|_| extract(json!({"by": "patterns"})))?;
     let mut from = inputs("documents", &["documents", "sources"]);
     from.extend(inputs("extract", &["facts", "mentions", "named"]));
@@ -185,7 +186,7 @@ mod tests {
                 "triples: built.triples",
             ]
         );
-        // What has an audit needs no other.
+        // A graph that has an audit gets no second one.
         let own = format!(
             "{yaml}  look: {{op: audit, in: {{entities: built.entities, triples: built.triples, relations: built.relations}}}}\n"
         );

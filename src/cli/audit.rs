@@ -27,7 +27,7 @@ use crate::spec::Pipeline;
 use crate::store::Store;
 use crate::ui::{HumanUi, Look, Out, Verdict, judgement, verdict};
 
-/// Findings of a check that are printed unless all are asked for.
+/// How many findings of a check are printed unless `--all` is given.
 const FIRST: usize = 3;
 
 /// Arguments of `audit`.
@@ -87,17 +87,17 @@ struct Audited {
     missing: Missing,
 }
 
-/// What is not there of a data set.
+/// What a data set lacks.
 #[derive(Debug, Clone, Default)]
 struct Missing {
-    /// Files, and what they would hold.
+    /// The missing files, with what they would hold.
     files: Vec<String>,
-    /// Whether questions are there that nobody read, because their documents are not.
+    /// Whether there are questions that were not read, because their documents are missing.
     unread: bool,
 }
 
-/// What is not there of data sets, by what their audits are called: the folder, or the graph where
-/// there is no more.
+/// What data sets lack, by the names of their audits: the folder, or the file of the graph where
+/// there is nothing else.
 fn not_there(sets: &[DataSet]) -> BTreeMap<String, Missing> {
     let mut out = BTreeMap::new();
     for set in sets {
@@ -135,7 +135,8 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         device: args.common.open_device()?,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
-        // A look at data is not a run: `latest` stays what it is, and `gc` keeps what runs used.
+        // An audit is not recorded as a run: `latest` means the same run as before, and `gc` keeps
+        // what that one used.
         recorded: false,
         ..RunOptions::default()
     };
@@ -252,7 +253,7 @@ fn read(target: Target, ports: &BTreeMap<String, Artifact>) -> OpResult<Audited>
     })
 }
 
-/// Prints verdicts, one after the other.
+/// Prints the verdict on each data set.
 fn print_text(audited: &[Audited], all: bool, out: &Out) -> OpResult<()> {
     let look = look(std::io::stdout().is_terminal());
     for (i, set) in audited.iter().enumerate() {
@@ -330,7 +331,7 @@ fn finding(row: &FindingRow, target: &Target) -> Value {
     })
 }
 
-/// Whether a data set has nothing that `--strict` forbids; says what it has.
+/// Whether a data set has no findings that `--strict` forbids; prints those it has.
 fn passes(words: &[String], set: &Audited, err: &Out) -> bool {
     let mut problems: Vec<String> = failing(words, &set.summary)
         .iter()

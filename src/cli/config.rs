@@ -11,7 +11,7 @@ use super::shared_args::Common;
 use crate::spec::{Place, Stage, WrittenValue, resolved, resolved_yaml};
 use crate::ui::Out;
 
-/// Origins start at this column, or behind the value where that is longer.
+/// Origins start at this column, or after the value where that is longer.
 const COLUMN: usize = 56;
 
 /// Arguments of `config`.
@@ -108,7 +108,7 @@ fn leaves(value: &Value, path: &mut Vec<PathSeg>, each: &mut impl FnMut(&[PathSe
     }
 }
 
-/// The text, line by line.
+/// Collects the output, line by line.
 #[derive(Default)]
 struct Lines(String);
 
@@ -163,7 +163,8 @@ impl Lines {
                     self.params(depth + 1, v, path, stage);
                 }
                 _ => {
-                    // A list is replaced as a whole: its first item stands for it.
+                    // An override replaces a whole list, so the origin of the first item is that of
+                    // the list.
                     let first = [path.as_slice(), &[PathSeg::Index(0)]].concat();
                     let written = stage.written.value(&first);
                     let comment = written.map_or("default".to_owned(), origin);
@@ -205,8 +206,8 @@ fn flow(value: &Value) -> String {
 }
 
 fn text(s: &str) -> String {
-    // What the YAML library would write on one line without or with quotes; anything longer in
-    // JSON's quotes.
+    // As the YAML library writes it, with or without quotes, where that fits on one line; anything
+    // else in JSON's quotes.
     let plain = serde_yaml::to_string(s).unwrap_or_default();
     let plain = plain.trim_end();
     if plain.contains('\n') || plain.starts_with(['|', '>']) {

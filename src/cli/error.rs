@@ -9,7 +9,7 @@ use crate::ui::Look;
 pub mod exit {
     /// Done.
     pub const OK: u8 = 0;
-    /// A stage failed, or the machine refused (disk, permissions).
+    /// A stage failed, or the operating system refused something (disk, permissions).
     pub const FAILED: u8 = 1;
     /// The pipeline or the command line is wrong; nothing ran.
     pub const USAGE: u8 = 2;
@@ -17,16 +17,16 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// Result of a verb.
+/// Result of a subcommand.
 pub type CliResult<T> = Result<T, CliError>;
 
-/// An error of a verb.
+/// An error of a subcommand.
 #[derive(Debug)]
 pub struct CliError {
     message: String,
     hint: Option<String>,
     code: u8,
-    /// The message is a complete report with its own heads.
+    /// Whether the message is a complete report with its own headings.
     is_report: bool,
 }
 
@@ -45,7 +45,7 @@ impl CliError {
         CliError::new(message, exit::USAGE)
     }
 
-    /// The machine refused.
+    /// The operating system refused something (disk, permissions).
     pub fn failed(message: impl Into<String>) -> Self {
         CliError::new(message, exit::FAILED)
     }

@@ -38,7 +38,7 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         );
     }
     let alone = match store.alone() {
-        // Where nothing can be written, nothing goes on that a look could disturb.
+        // Without write access there is no lock to take, and a dry run disturbs nothing.
         Err(e) if args.dry_run && e.is_read_only() => None,
         other => match other? {
             Some(alone) => Some(alone),
@@ -52,10 +52,10 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
     };
     let (runs, bad) = history::runs(&store)?;
     if let Some(e) = bad.into_iter().next() {
-        // What that run used is unknown: it might be the one worth keeping.
+        // What that run used is unknown, and it may be one of those to keep.
         return Err(CliError::from(e));
     }
-    // What `show` and `report` take unless a run is named stays, whatever started after it.
+    // The run that `show` and `report` use by default is kept, whatever started after it.
     let latest = latest(&store)?.map(|journal| journal.run);
     let oldest = runs.len().saturating_sub(args.keep);
     let is_kept = |(i, r): &(usize, &PastRun)| {

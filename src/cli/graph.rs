@@ -1,7 +1,7 @@
 //! `gfm-pipe graph`: a pipeline as text for Mermaid or Graphviz.
 //!
-//! Invariant: whatever the names, the text parses. Stages get ids of their own, since a name may be
-//! a word of the language (`end`, `graph`); names and labels stand in quotes.
+//! Invariant: whatever the names, the text parses. Stages get generated ids, because a name may be
+//! a keyword of the language (`end`, `graph`); names and labels are quoted.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -76,7 +76,7 @@ fn index(pipeline: &Pipeline) -> HashMap<&str, usize> {
     stages.map(|(i, s)| (s.name.as_str(), i)).collect()
 }
 
-/// Pairs of which the second only comes after the first.
+/// Pairs of stages of which the second names the first in its `after`.
 fn orders(pipeline: &Pipeline) -> Vec<(usize, usize)> {
     let index = index(pipeline);
     let stages = pipeline.stages.iter().enumerate();
@@ -86,7 +86,7 @@ fn orders(pipeline: &Pipeline) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// One edge for each connection, in the order of the stages that take.
+/// One edge for each connection, in the order of the stages that read.
 fn edges(pipeline: &Pipeline) -> Vec<Edge> {
     let index = index(pipeline);
     let mut out = Vec::new();
@@ -103,7 +103,8 @@ fn edges(pipeline: &Pipeline) -> Vec<Edge> {
     out
 }
 
-/// What goes along an edge: the output port, and the input port where that has another name.
+/// The text beside an edge: the input port and, where it has another name and is one of several,
+/// the output port.
 fn label(pipeline: &Pipeline, from: usize, source: &PortRef, input: &str) -> String {
     let alone = pipeline.stages[from].op.outputs.len() == 1;
     if alone || source.port == input {

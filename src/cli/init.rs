@@ -35,10 +35,11 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Says what was found, writes a pipeline that was checked as `plan` would, and says how to go on.
+/// Prints what was found, writes a pipeline that was checked as `plan` checks it, and prints how to
+/// go on.
 pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()> {
     let store = args.store.open()?;
-    // The pipeline itself may go to standard output.
+    // When the pipeline itself goes to standard output, messages go to standard error.
     let say = if args.output == Path::new(STDIN) {
         err
     } else {
@@ -61,7 +62,7 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
             documents.pipeline()
         }
     };
-    // A pipeline that does not load is not written, and what was there stays.
+    // A pipeline that does not load is not written, and an existing file stays as it is.
     let loaded = spec::load_text(&args.output, &text, &LoadOptions::default(), ops)
         .map_err(|e| CliError::report(e.to_string()))?;
     let stages = prepare(&loaded, &store, &Request::default())?.plan.len();
@@ -83,7 +84,7 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     Ok(())
 }
 
-/// Says which data sets were found, and writes a pipeline for them.
+/// Prints which data sets were found, and returns the text of a pipeline for them.
 fn of_sets(found: &Found, say: &Out) -> String {
     for s in &found.sets {
         say.line(&format!(
@@ -104,7 +105,7 @@ fn of_sets(found: &Found, say: &Out) -> String {
     pipeline(name.map_or("many", |s| s.name.as_str()), sets)
 }
 
-/// What the pipeline lacks or leaves out.
+/// Remarks on what the pipeline lacks or leaves out.
 fn remarks(found: &Data) -> Vec<String> {
     match found {
         Data::Documents(documents) => documents.remarks(),

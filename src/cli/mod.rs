@@ -1,8 +1,8 @@
-//! The command line: one file a verb.
+//! The command line: one file per subcommand.
 //!
 //! Parses, calls the library, prints, and turns errors into exit codes. Invariant: results go to
-//! standard output, everything said about them to standard error; nothing is decided here that a
-//! program using the library would have to decide again.
+//! standard output, messages about them to standard error; no decisions are made here that a
+//! program using the library would have to make again.
 
 mod audit;
 mod completions;
@@ -153,18 +153,18 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>, ops: &[OpEntry]) -> E
     ExitCode::from(code)
 }
 
-/// Says that the result could not be written.
+/// Reports that the result could not be written.
 fn unwritten(why: &str, err: &Out) -> u8 {
     let e = CliError::failed(format!("failed to write to standard output: {why}"));
     err.text(&e.text(look(std::io::stderr().is_terminal())));
     e.code()
 }
 
-/// What clap says instead of a verb: help and the version on standard output, mistakes on standard
-/// error.
+/// Prints what clap returned instead of a subcommand: help and the version on standard output,
+/// mistakes on standard error.
 fn refused(e: &clap::Error, err: &Out) -> u8 {
     if e.use_stderr() {
-        // It quotes arguments, which may be names of files from anywhere.
+        // It quotes arguments, which may be names of files with any characters.
         let text = e.render().to_string();
         let look = look(std::io::stderr().is_terminal());
         err.text(&match text.strip_prefix("error:") {
@@ -180,7 +180,8 @@ fn refused(e: &clap::Error, err: &Out) -> u8 {
 }
 
 fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> {
-    // Of several ranks the first one answers; the others help it with a run.
+    // Of several ranks, only the first one carries out the subcommand. The others help it with
+    // `run`.
     let helps = ranks::launched().is_some_and(|launch| launch.rank > 0);
     if helps && !matches!(verb, Verb::Run(_)) {
         return Ok(exit::OK);
@@ -232,7 +233,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
     Ok(exit::OK)
 }
 
-/// Colours only for people: on a terminal, unless NO_COLOR says no.
+/// How output looks: colours only on a terminal, and not where NO_COLOR is set.
 fn look(terminal: bool) -> Look {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
@@ -254,7 +255,7 @@ fn logging() {
         .try_init();
 }
 
-/// Diagnostics quote what came from outside: they go the way of all text.
+/// Diagnostics may quote text from outside, so they are written through [`Out`] like all output.
 struct Diagnostics(Out);
 
 impl std::io::Write for Diagnostics {

@@ -63,7 +63,7 @@ pub fn describe(op: &OpEntry) -> String {
     out
 }
 
-/// In words.
+/// An arity in words.
 pub(super) fn arity(arity: Arity) -> &'static str {
     match arity {
         Arity::One => "one",
@@ -164,8 +164,8 @@ fn meaning(f: &Field) -> String {
     text
 }
 
-/// Columns aligned by their widest cell, the last one free; very wide cells push the rest to the
-/// right of their own line only.
+/// Columns are aligned by their widest cell, except the last one. A very wide cell moves only the
+/// rest of its own line to the right.
 fn table<const N: usize>(indent: usize, rows: impl Iterator<Item = [String; N]>) -> String {
     const WIDEST: usize = 40;
     let rows: Vec<[String; N]> = rows.collect();

@@ -1,7 +1,7 @@
-//! Files that verbs write for the user.
+//! Files that subcommands write for the user.
 //!
-//! Invariant: a file that was there is whole at every instant: the new one is written beside it and
-//! takes its name when it is complete. So neither a full disk nor a killed process costs the old
+//! Invariant: an existing file is intact at every moment: the new one is written beside it and
+//! takes its name when it is complete. So neither a full disk nor a killed process destroys the old
 //! one.
 
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::store::atomic::{TempFile, sync_dir};
 use crate::ui::Out;
 
 /// Writes a document to a file, or to standard output where it is called `-`; a file that is there
-/// already is replaced only with `force`. Gives whether it is a file.
+/// already is replaced only with `force`. Returns whether it wrote a file.
 pub fn write_new(path: &Path, text: &str, force: bool, out: &Out) -> CliResult<bool> {
     if path == Path::new(STDOUT) {
         out.document(text);
@@ -50,7 +50,7 @@ fn written(path: &Path, text: &str, force: bool) -> io::Result<()> {
     if old.is_some() && !force {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    // A link stays one: what it names is replaced.
+    // A link is kept: the file that it points to is replaced.
     let target = match old {
         Some(_) => fs::canonicalize(path)?,
         None => path.to_owned(),
@@ -65,14 +65,14 @@ fn written(path: &Path, text: &str, force: bool) -> io::Result<()> {
         fs::set_permissions(temp.path(), old.permissions())?;
     }
     if !force && fs::symlink_metadata(&target).is_ok() {
-        // It came to be in the meantime.
+        // It was created in the meantime.
         return Err(ErrorKind::AlreadyExists.into());
     }
     temp.persist(&target).map_err(cause)?;
     sync_dir(&folder).map_err(cause)
 }
 
-/// What the file system said, without the temporary name.
+/// The error of the file system, without the name of the temporary file.
 fn cause(e: StoreError) -> io::Error {
     match e {
         StoreError::Io { source, .. } => source,

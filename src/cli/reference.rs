@@ -69,7 +69,7 @@ pub fn configuration(ops: &[OpEntry]) -> String {
     out
 }
 
-/// docs/artifacts.md: every kind of artifact, its tables, who makes it and who takes it.
+/// docs/artifacts.md: every kind of artifact, its tables, and which operators write and read it.
 pub fn artifacts(ops: &[OpEntry]) -> String {
     let mut kinds: Vec<&Kind> = Vec::new();
     for port in ops.iter().flat_map(|o| &o.outputs) {
@@ -90,7 +90,7 @@ pub fn artifacts(ops: &[OpEntry]) -> String {
             &mut out,
             format_args!("\n## {}\n\n{}.\n\n", kind.name, capital(kind.about)),
         );
-        // An operator that takes and makes anything would stand in every line.
+        // An operator that takes and makes any kind would be in every line.
         let fixed = || ops.iter().filter(|o| !o.shaped);
         let makes = fixed().flat_map(|o| {
             let ports = o.outputs.iter().filter(|p| p.kind == kind);
@@ -191,7 +191,7 @@ Nearest names: of names with the same normalised form, these alone; else those w
 ordered by edit distance (optimal string alignment, at most half of the longer name), all in normalised form.
 ";
 
-/// docs/audit.md: the checks of the audit, and the numbers it gives.
+/// docs/audit.md: the checks of the audit, and the numbers it reports.
 pub fn audit() -> String {
     let mut out = AUDIT.to_owned();
     table(

@@ -33,7 +33,8 @@ pub fn report(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     let page = report::report(&store, run).map_err(|e| CliError::failed(e.to_string()))?;
     match &args.output {
         Some(file) => write_page(file, &page, args.force, out),
-        // Named after the run: what is there can only be an older page of the same run.
+        // The file is named after the run: one that exists can only be an older page of the same
+        // run.
         None => {
             let file = PathBuf::from(format!("report-{}.html", run.run));
             write_page(&file, &page, true, out)
@@ -41,7 +42,7 @@ pub fn report(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     }
 }
 
-/// Writes a page and says where it is, unless the page itself goes to standard output.
+/// Writes a page and prints where it is, unless the page itself goes to standard output.
 pub(super) fn write_page(file: &Path, page: &str, force: bool, out: &Out) -> CliResult<()> {
     if write_new(file, page, force, out)? {
         out.line(&format!(

@@ -72,7 +72,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     args.common.apply()?;
     let device = args.common.open_device()?;
     let start = Instant::now();
-    // Of several ranks that cannot be one, the first says so.
+    // When the ranks cannot work as one run, only the first one reports it.
     if let Some(launch) = ranks::launched()
         && let Err(e) = launch.check()
     {
@@ -89,7 +89,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
                 return Ok(follow(&Arc::new(team), ops, &store, &device));
             }
             Ok(team) => Some(Arc::new(Lead::new(team))),
-            // Rank 0 says why.
+            // Rank 0 reports why.
             Err(OpError::Cancelled) => return Ok(exit::USAGE),
             Err(e) => return Err(refused(e)),
         },
@@ -121,7 +121,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     sinks.extend(tensorboard.clone().map(|t| t as Arc<dyn EventSink>));
     let listener = Arc::new(Fanout(sinks));
     let summary = exec::run(&pipeline, &store, &options, listener, &cancel);
-    // Before anything is said of errors: the others wait.
+    // Before errors are reported, because the other ranks wait for this.
     if let Some(lead) = &ranks {
         lead.close();
     }
@@ -168,7 +168,7 @@ fn options(args: &Args, device: String, lead: Option<Arc<Lead>>) -> CliResult<Ru
     })
 }
 
-/// Meets the other ranks.
+/// Connects with the other ranks.
 fn meet(
     launch: Launch,
     pipeline: &Pipeline,
@@ -189,8 +189,8 @@ fn refused(e: OpError) -> CliError {
     CliError::usage(e.to_string()).hint_opt(e.advice())
 }
 
-/// Computes what rank 0 orders, and returns the exit code. Rank 0 reports, unless it
-/// is gone.
+/// Computes what rank 0 orders, and returns the exit code. Rank 0 reports errors, unless it is
+/// gone.
 fn follow(team: &Arc<Team>, ops: &[OpEntry], store: &Store, device: &str) -> u8 {
     let cancel = Cancel::default();
     let err = Out::stderr();
@@ -215,8 +215,8 @@ fn follow(team: &Arc<Team>, ops: &[OpEntry], store: &Store, device: &str) -> u8 
 /// How long a stage may take to end by itself after a rank is gone.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// Ends the process where it cannot end by itself: a device that adds up gradients waits for good
-/// for one that is gone.
+/// Ends the process where it cannot end by itself: a device that adds up gradients waits for ever
+/// for the device of a rank that is gone.
 fn guard(stuck: impl Fn() -> Option<OpError> + Send + 'static) {
     let watch = move || {
         let mut since: Option<Instant> = None;
@@ -234,13 +234,13 @@ fn guard(stuck: impl Fn() -> Option<OpError> + Send + 'static) {
             }
         }
     };
-    // Without it only such a case hangs, and there the user has a message of MPI's.
+    // If the thread cannot be started, only such a case hangs, and there MPI has printed a message.
     let _ = std::thread::Builder::new()
         .name("gfm-rank-guard".to_owned())
         .spawn(watch);
 }
 
-/// Bytes of memory the machine has, where it says so.
+/// Bytes of memory in this machine; `None` where the system does not report them.
 fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;

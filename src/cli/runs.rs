@@ -73,7 +73,7 @@ pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     Ok(runs)
 }
 
-/// The run a text means.
+/// The run that a text refers to.
 pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
     history::find(all, text).map_err(|several| {
         if several.is_empty() {
@@ -85,7 +85,7 @@ pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun>
     })
 }
 
-/// The run of the same pipeline before a run.
+/// The latest earlier run of the same pipeline.
 fn before<'a>(all: &'a [PastRun], run: &PastRun) -> CliResult<&'a PastRun> {
     let JournalFile { run, pipeline, .. } = &run.journal;
     let earlier = all.iter().take_while(|r| r.journal.run != *run);
@@ -125,7 +125,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for r in shown {
         let of = |s| r.journal.stages.iter().filter(|x| x.status == s).count();
-        // The sum of nothing is -0, which would be shown.
+        // An empty `sum()` is -0, which would be shown.
         let seconds = r.journal.stages.iter().fold(0.0, |sum, s| sum + s.seconds);
         let result = diff::headline(&store, &r.journal);
         rows.push(vec![
@@ -238,7 +238,7 @@ pub fn diff(args: &DiffArgs, out: &Out, err: &Out) -> CliResult<()> {
     Ok(())
 }
 
-/// A value fit for a column; the whole one is in `show` and on the page.
+/// A value shortened to fit a column; `show` and the page have it in full.
 fn shortened(value: &str) -> String {
     const MOST: usize = 60;
     match value.char_indices().nth(MOST) {

@@ -63,7 +63,7 @@ pub fn json_schema(ops: &[OpEntry]) -> Value {
     })
 }
 
-/// What holds for stages of one operator.
+/// The part of the schema that holds for stages of one operator.
 fn stage_of(op: &OpEntry) -> Value {
     let inputs = if op.shaped {
         json!({"additionalProperties": {"type": "string"}})
@@ -92,8 +92,8 @@ fn port(p: &InPort) -> (String, Value) {
     (p.name.to_owned(), value)
 }
 
-/// A mapping. Keys are not `required`: a file may be merged with others, and the loader says what
-/// is missing.
+/// The schema of a mapping. Keys are not `required`: a file may be merged with others, and the
+/// loader reports what is missing.
 fn object(schema: &Schema) -> Value {
     let known = schema.fields.iter().filter(|f| f.refused.is_none());
     let properties: Map<String, Value> = known.map(|f| (f.name.to_owned(), field(f))).collect();
@@ -154,7 +154,7 @@ fn of_type(ty: &Type) -> Value {
     }
 }
 
-/// The value, or a template that gives it.
+/// A schema that accepts the value or a template.
 fn or_template(value: Value) -> Value {
     if value["type"] == "string" {
         return value;

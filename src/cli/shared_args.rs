@@ -1,4 +1,4 @@
-//! Arguments that several verbs share.
+//! Arguments that several subcommands share.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The store, for looking.
+    /// Opens the store read-only.
     pub fn open(&self) -> CliResult<Store> {
         enter(self.dir.as_deref())?;
         let folder = self.store.clone();
@@ -93,9 +93,9 @@ pub struct RemoteArg {
 }
 
 impl RemoteArg {
-    /// The remote, if there is one; with `push`, a run may give it what it lacks.
+    /// The remote, if there is one. With `push`, a run may send it what it lacks.
     pub fn open(&self, push: bool) -> CliResult<Option<Arc<Remote>>> {
-        // An empty variable is how a shell says none.
+        // An empty variable means none, as is usual in shells.
         let named = self.remote.as_deref().filter(|name| !name.is_empty());
         let remote = named.map(|name| Remote::open(name, &environment(), push));
         let remote = remote
@@ -105,7 +105,7 @@ impl RemoteArg {
     }
 }
 
-/// A device's name, as it is typed.
+/// Checks the name of a device as the user typed it.
 fn device_name(text: &str) -> Result<String, String> {
     match Device::parse(text) {
         Some(_) => Ok(text.to_owned()),
@@ -131,8 +131,8 @@ pub struct Select {
 }
 
 impl Select {
-    /// As the planner takes it. Paths are relative to the process's working directory, which `-C`
-    /// has set.
+    /// The request in the form that the planner takes. Paths are relative to the process's working
+    /// directory, which `-C` has set.
     pub fn request(&self) -> Request {
         Request {
             base: PathBuf::new(),
@@ -147,14 +147,14 @@ impl Select {
     }
 }
 
-/// The stages of a flag that may be given several times, each time with several.
+/// The stages of a flag that may be given several times, each time with several stages.
 fn names(given: &[String]) -> Vec<String> {
     let all = given.iter().flat_map(|text| spec::split_names(text));
     all.map(str::to_owned).collect()
 }
 
-/// Threads for one of several ranks that share a host's CPUs. Where a launcher bound it to some of
-/// them, it has these.
+/// The number of threads for one of several ranks that share a host's CPUs. `None` leaves the
+/// default: a launcher bound the rank to some of the CPUs, or the user set RAYON_NUM_THREADS.
 fn threads_of_rank() -> Option<usize> {
     let launch = ranks::launched()?;
     let mine = std::thread::available_parallelism().ok()?.get();
@@ -173,7 +173,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The process's environment; what is not text cannot be a value.
+/// The environment variables of the process, without those that are not valid Unicode.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
@@ -188,7 +188,7 @@ impl Common {
         if let Some(n) = self.threads.map(usize::from).or_else(threads_of_rank) {
             pool = pool.num_threads(n);
         }
-        // A pool that stands already (a second verb in one process) keeps its size.
+        // A pool that exists already (a second subcommand in one process) keeps its size.
         if let Err(e) = pool.build_global() {
             tracing::debug!("thread pool: {e}");
         }
@@ -217,7 +217,7 @@ impl Common {
         let files = std::iter::once(file).chain(self.var_files.iter().map(PathBuf::as_path));
         match files.filter(|f| *f == Path::new(spec::STDIN)).count() {
             0 => {}
-            // What rank 0 has read is gone for the others.
+            // What rank 0 has read from standard input is gone for the other ranks.
             1 if ranks::launched().is_some_and(|l| l.size > 1) => {
                 return Err(
                     CliError::usage("several ranks cannot read one standard input")
@@ -242,7 +242,7 @@ impl Common {
         Ok(pipeline.for_ranks(ranks))
     }
 
-    /// How many ranks parameters that count per rank are multiplied by.
+    /// The number of ranks by which parameters that count per rank are multiplied.
     fn ranks(&self) -> CliResult<usize> {
         let started = ranks::launched().map(|l| l.size);
         match (self.ranks.map(usize::from), started) {

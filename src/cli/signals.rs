@@ -1,4 +1,4 @@
-//! Ctrl-C: once to stop in order, twice to stop at once.
+//! Ctrl-C: pressed once, the program stops in an orderly way; pressed twice, it stops at once.
 //!
 //! A signal that was ignored when the process started stays ignored: `nohup` and shells that start
 //! jobs in the background ask for that.
@@ -11,10 +11,11 @@ use tokio::runtime::Runtime;
 use super::error::exit;
 use crate::ui::Out;
 
-/// Listens from now on, on a thread of its own.
+/// Starts to listen, on a thread of its own.
 ///
 /// # Errors
-/// When the signals cannot be listened to; the default then holds, which is to stop at once.
+/// When the signals cannot be listened to. Then the default stays in force, which is to stop at
+/// once.
 pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
     let (cancel, err) = (cancel.clone(), err.clone());
     on_thread(move |runtime, mut signals| {
@@ -23,7 +24,8 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
             err.line("interrupted: waiting for running stages to stop; once more stops at once");
             cancel.cancel();
             signals.next().await;
-            // The store is usable at every instant; programs of stages would go on without anybody.
+            // The store is usable at every moment, but programs that stages started would go on
+            // alone.
             crate::registry::kill_programs();
             #[expect(clippy::exit)]
             std::process::exit(i32::from(exit::INTERRUPTED));
@@ -31,7 +33,7 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
     })
 }
 
-/// Listens from now on without a word, for what only looks.
+/// Starts to listen as [`listen`] does, but prints nothing.
 ///
 /// # Errors
 /// See [`listen`].
@@ -47,7 +49,7 @@ fn on_thread(listener: impl FnOnce(Runtime, Signals) + Send + 'static) -> io::Re
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Here, not on the thread: no signal may come between.
+    // Created here and not on the thread, so that no signal is missed before it starts.
     let signals = {
         let _inside = runtime.enter();
         Signals::new()?
@@ -76,7 +78,7 @@ impl Signals {
         Ok(Signals(wanted.map(signal).collect::<io::Result<_>>()?))
     }
 
-    /// Waits for one of them; for ever where all are ignored.
+    /// Waits for one of the signals; for ever where all are ignored.
     async fn next(&mut self) {
         std::future::poll_fn(|context| {
             let mut signals = self.0.iter_mut();
@@ -90,7 +92,7 @@ impl Signals {
     }
 }
 
-/// Whether a set of signals, a bit each from the lowest, has this one.
+/// Whether a set of signals has this one. The lowest bit of the set is signal 1.
 #[cfg(unix)]
 fn has(set: u64, signal: i32) -> bool {
     let bit = u32::try_from(signal - 1).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! `gfm-pipe watch`: a run that goes on in another process, seen through what it writes down.
+//! `gfm-pipe watch`: shows a run that goes on in another process, from the events that it records.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::ui::{Look, Out, Watched, watched};
 /// How often the screen is drawn.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How often Ctrl-C is looked for.
+/// How often Ctrl-C is checked for.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Columns where there is no terminal to ask.
+/// Width of the output in columns, where there is no terminal.
 const WIDTH: usize = 100;
 
 /// Arguments of `watch`.
@@ -91,7 +91,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Looks at what came since the last time.
+    /// Reads the events that were recorded since the last time.
     fn update(&mut self) -> CliResult<()> {
         let run = self.state.run.clone();
         let journal = record::journal_of(self.store, &run)?;
@@ -104,7 +104,7 @@ impl Watch<'_> {
         }
         self.life = match (life, self.state.ended) {
             (_, Some((status, _))) => Life::Ended(status),
-            // Its journal is closed, its last events are still to come.
+            // Its journal is closed, but its last events are still to come.
             (Life::Ended(_), None) if writes => Life::GoesOn,
             (life, None) => life,
         };
@@ -143,7 +143,7 @@ impl Watch<'_> {
     }
 }
 
-/// The terminal's other screen; left when dropped.
+/// The terminal's alternate screen, which is left when this is dropped.
 struct Screen(Out);
 
 impl Screen {

@@ -38,7 +38,7 @@ struct Explained {
     error: Option<String>,
 }
 
-/// Prints why.
+/// Prints why a stage ran, or would run.
 pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     args.common.apply()?;
     let store = Store::open_readonly(args.common.store_dir())?;
@@ -180,13 +180,13 @@ fn tree(all: &BTreeMap<String, Explained>, stage: &str, depth: usize, out: &mut 
                 .or_else(|| r.strip_suffix(" runs"))
         });
         if let Some(from) = from {
-            // The way to the cause is as long as the pipeline is deep, and has no cycle.
+            // The recursion is at most as deep as the pipeline, which has no cycles.
             tree(all, split_port(from).0, depth + 1, out);
         }
     }
 }
 
-/// What the key is made of.
+/// Writes what the key is made of.
 fn ingredients(i: &Ingredients, out: &mut String) {
     for (port, ids) in &i.inputs {
         for id in ids {

@@ -66,10 +66,10 @@ impl Default for RunOptions {
     }
 }
 
-/// A run that could not start.
+/// Why a run could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The request does not fit the pipeline or what is there.
+    /// The request does not fit the pipeline, or files or results that it needs are missing.
     #[error(transparent)]
     Request(#[from] RequestError),
     /// Stages that would run programs, which the user did not allow.
@@ -146,7 +146,7 @@ pub struct RunSummary {
     pub artifacts: Artifacts,
     /// The run's log.
     pub log: PathBuf,
-    /// What could not be recorded.
+    /// Warnings about what could not be recorded.
     pub warnings: Vec<String>,
     /// The remote's name, and what was exchanged with it.
     pub remote: Option<(String, Exchange)>,

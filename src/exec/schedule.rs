@@ -1,4 +1,4 @@
-//! dagrs as the scheduler.
+//! Runs stages in the order of their dependencies, with dagrs as the scheduler.
 //!
 //! dagrs provides the topology, the cycle check, the spawning of tasks and the channels between
 //! them; everything else is done here. All nodes start at once and wait for one message from each
@@ -127,7 +127,7 @@ impl Node for StageNode {
     }
 }
 
-/// The record of a stage, with what it is connected to.
+/// The record of a stage, with the outputs that its inputs are connected to.
 pub(super) fn wired(mut record: StageRecord, stage: &Stage) -> StageRecord {
     let named = |(port, from): (&String, &Vec<PortRef>)| {
         (port.clone(), from.iter().map(PortRef::to_string).collect())

@@ -30,7 +30,7 @@ use crate::store::{
 /// Artifacts of a stage by port.
 pub(super) type Ports = BTreeMap<String, Artifact>;
 
-/// How often a stage whose files change before it starts is looked at again.
+/// How many times a stage is tried whose files keep changing before it starts.
 const TRIES: u32 = 5;
 
 /// How often a waiting stage checks whether it should stop.
@@ -57,7 +57,7 @@ pub(super) struct StageRunner {
     pub(super) environment: Environment,
     /// The other ranks, where there are some.
     pub(super) lead: Option<Arc<Lead>>,
-    /// Stages that cannot run because files they read are missing, with the reasons.
+    /// Stages that cannot run, with the reasons, such as missing files.
     pub(super) troubles: BTreeMap<String, DecideError>,
     /// Stages whose tables are opened in this run even when they are cached. Every byte of these is
     /// checked first, so that a damaged table is found and computed again before another stage

@@ -1,4 +1,4 @@
-//! Why a stage was not stored, and an operator's panic as such a reason.
+//! The reasons why a stage was not stored; a panic of its operator is one of them.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl From<DecideError> for Stopped {
 }
 
 /// The error of an operator that stopped although nobody asked it to: it ran into its timeout, or
-/// the engine is wrong.
+/// there is a bug.
 pub(super) fn late(timeout: Option<Duration>) -> Stopped {
     match timeout {
         Some(t) => Stopped::new(

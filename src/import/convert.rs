@@ -1,8 +1,8 @@
-//! A configuration's tree to stages.
+//! Converts the tree of a configuration to stages.
 //!
-//! What an operator's schema knows goes into `with`; data sets and encoder become stages. Class
-//! defaults of the reference that its configuration files do not have (no shortcut, no layer norm)
-//! are written out.
+//! Keys that an operator's schema knows go into `with`; data sets and encoder become stages. The
+//! reference's classes have defaults that its configuration files do not repeat (no shortcut, no
+//! layer norm): these are written out.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,12 +19,12 @@ use super::{ImportError, Imported, Problem};
 
 pub(super) type Tree = Map<String, Value>;
 
-/// An import under way.
+/// The state of an import.
 pub(super) struct Import<'a> {
     file: &'a Path,
     ops: &'a [OpEntry],
     pub training: Training,
-    /// The configuration, of which each part is taken out when it is understood.
+    /// What is left of the configuration: each part is taken out when it is understood.
     pub root: Tree,
     pub places: Places,
     followed: BTreeSet<String>,
@@ -33,7 +33,7 @@ pub(super) struct Import<'a> {
     problems: Vec<Problem>,
 }
 
-/// A configuration's pipeline, and what of it is not understood.
+/// The pipeline of a configuration, and the parts of the configuration that are not understood.
 pub(super) fn convert(
     file: &Path,
     config: Config,
@@ -67,14 +67,15 @@ impl Import<'_> {
         self.notes.push(text.into());
     }
 
-    /// A note on something that is not understood and could change the training.
+    /// Adds a note and a problem for something that is not understood and could change the
+    /// training.
     pub fn wrong(&mut self, key: &str, text: impl Into<String>) {
         let message = text.into();
         self.note(message.clone());
         self.problem(key, message);
     }
 
-    /// An unknown key.
+    /// Adds a problem for an unknown key, and lists the key as unknown.
     pub fn unknown(&mut self, key: impl Into<String>, value: impl std::fmt::Display) {
         let (key, value) = (key.into(), value.to_string());
         self.problem(&key, format!("`{key}` is not known ({value})"));
@@ -94,7 +95,7 @@ impl Import<'_> {
         found.cloned().ok_or(ImportError::Operator(name))
     }
 
-    /// A mapping at the top, taken out.
+    /// Takes a mapping out of the top of the configuration.
     pub fn section(&mut self, key: &str) -> Tree {
         match self.root.remove(key) {
             None | Some(Value::Null) => Tree::new(),
@@ -106,7 +107,7 @@ impl Import<'_> {
         }
     }
 
-    /// Keys that stand in another place than they mean, as in the guide's own examples.
+    /// Moves keys that are written in the wrong place, as in the guide's own examples.
     fn slips(&mut self) {
         if let Some(Value::Object(task)) = self.root.get_mut("task") {
             let empty = task.get("optimizer").is_some_and(Value::is_null);
@@ -132,8 +133,9 @@ impl Import<'_> {
         }
     }
 
-    /// Puts keys into a section that were written elsewhere (`from` is what their paths begin with
-    /// there). Where it has another value already, that stays and the moved one is listed.
+    /// Moves keys that were written elsewhere into a section (`from` is the beginning of their
+    /// paths there). Where the section already has another value, that value stays and the moved
+    /// one is listed as unknown.
     fn moved(&mut self, section: &str, from: &str, keys: Tree) {
         let slot = self.root.entry(section).or_insert(Value::Null);
         if slot.is_null() {
@@ -224,7 +226,7 @@ impl Import<'_> {
         Ok(json!({"version": 1, "name": self.name(), "vars": vars, "stages": stages}))
     }
 
-    /// Keys of the configuration that were not used.
+    /// Reports the keys of the configuration that were not used.
     fn left_over(&mut self) {
         for (key, value) in std::mem::take(&mut self.root) {
             let within = format!("{key}.");
@@ -243,7 +245,7 @@ impl Import<'_> {
         }
     }
 
-    /// Says which values still hold a reference that only a running Hydra could follow.
+    /// Reports the values that still hold a reference that only a running Hydra could resolve.
     fn references(&mut self, path: &mut Vec<String>, value: &Value) {
         match value {
             Value::String(text) if text.contains("${") => {
@@ -265,7 +267,7 @@ impl Import<'_> {
         }
     }
 
-    /// The pipeline's name: the file's.
+    /// The pipeline's name, made from the file's name.
     pub fn name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let name: String = stem
@@ -286,7 +288,7 @@ impl Import<'_> {
         }
     }
 
-    /// Keeps of a section what the schema knows; the rest is listed as unknown.
+    /// Keeps the keys of a section that the schema knows, and lists the others as unknown.
     fn keep(&mut self, path: &str, section: Tree, field: &Field) -> Value {
         let Type::Object(schema) = &field.ty else {
             return Value::Object(section);
@@ -341,7 +343,7 @@ impl Import<'_> {
     }
 }
 
-/// The key of the configuration whose value stands at a path of the pipeline.
+/// The key of the configuration that the value at a path of the pipeline came from.
 fn written_as(path: &str) -> String {
     let keys = [
         ("vars.data", "datasets.cfgs.root"),
@@ -356,7 +358,7 @@ fn written_as(path: &str) -> String {
     parameter.unwrap_or(path).to_owned()
 }
 
-/// The field of a schema for a key, where it may be set.
+/// The field of a schema for a key; `None` when there is none, or it must not be set.
 pub(super) fn known<'a>(schema: &'a Schema, key: &str) -> Option<&'a Field> {
     schema
         .fields

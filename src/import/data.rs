@@ -1,4 +1,4 @@
-//! What a training is given: data sets, text encoder, document ranker.
+//! What a training gets from the configuration: data sets, text encoder, document ranker.
 
 use gfm_pipe_api::schema::as_switch;
 use serde_json::{Value, json};
@@ -12,17 +12,17 @@ pub(super) struct DataSets {
     pub root: String,
     pub train: Vec<String>,
     pub valid: Vec<String>,
-    /// Keys that are the training loop's here.
+    /// Keys that belong to the training loop in a pipeline.
     pub loop_keys: Tree,
 }
 
 /// The text encoder.
 pub(super) struct Encoder {
-    /// For `embed`.
+    /// The model for the `embed` operator.
     pub model: String,
-    /// Its further settings there.
+    /// Further settings for `embed`.
     pub with: Tree,
-    /// As the configuration has them.
+    /// The settings as written in the configuration.
     pub settings: Tree,
 }
 
@@ -69,7 +69,7 @@ impl Import<'_> {
         Some(out)
     }
 
-    /// The data sets, with the keys of `datasets` that are the training loop's here.
+    /// The data sets, and the keys of `datasets` that belong to the training loop in a pipeline.
     pub fn datasets(&mut self) -> DataSets {
         let mut section = self.section("datasets");
         if let Some(given) = section.remove("_target_") {
@@ -170,7 +170,8 @@ impl Import<'_> {
         out
     }
 
-    /// The encoder: what the `embed` operator of this build takes, else the static one.
+    /// The text encoder: the configured one where the `embed` operator of this build takes it,
+    /// otherwise the static one.
     pub fn encoder(&mut self) -> Result<Encoder, ImportError> {
         let mut given = self.section("text_emb_model");
         if let Some(target) = given.remove("_target_") {
@@ -229,8 +230,7 @@ impl Import<'_> {
         })
     }
 
-    /// Says which keys of another encoder the static one does not use; unknown ones are
-    /// listed.
+    /// Notes the keys of another encoder that the static one does not use; unknown keys are listed.
     fn unused(&mut self, given: Tree) {
         let known = [
             "normalize",

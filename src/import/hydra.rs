@@ -1,9 +1,9 @@
 //! A Hydra configuration as one tree: overrides applied, `defaults` merged in, `${…}` references
 //! resolved.
 //!
-//! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are not
-//! there, those of GFM-RAG 1.0.0 are known by name. Resolvers that need a running Hydra
-//! (`${now:…}`) stay as they are.
+//! Group files (`text_emb_model: mpnet`) are read beside the configuration; where they are missing,
+//! the files of GFM-RAG 1.0.0 are known by name. Resolvers that need a running Hydra (`${now:…}`)
+//! stay as they are.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -19,11 +19,11 @@ use crate::spec::STDIN;
 
 /// Deepest chain of references.
 const DEPTH: usize = 20;
-/// Most references that are followed.
+/// Largest number of references that are followed.
 const MOST_REFERENCES: usize = 10_000;
-/// Longest text that references make, in bytes.
+/// Longest text that references may produce, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Largest file.
+/// Largest file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// A configuration as one tree.
@@ -35,9 +35,9 @@ pub(super) struct Config {
     pub groups: Vec<(String, String)>,
     /// Paths that references lead to.
     pub followed: BTreeSet<String>,
-    /// What stood in another place than it means.
+    /// Notes on keys that are written in the wrong place.
     pub notes: Vec<String>,
-    /// What is not understood; each is among the notes too.
+    /// Parts that are not understood; each is among the notes too.
     pub problems: Vec<Problem>,
 }
 
@@ -144,8 +144,8 @@ fn parse(file: &Path) -> Result<(Map<String, Value>, String), ImportError> {
     }
 }
 
-/// The `defaults` list: groups with the option chosen, and where the configuration's own keys come
-/// among them.
+/// The `defaults` list: groups with the option chosen, and the position of the configuration's own
+/// keys among them.
 struct Groups {
     chosen: Vec<Chosen>,
     /// How many groups come before the configuration itself, which then wins over them.
@@ -164,8 +164,8 @@ struct Chosen {
 struct Merged {
     tree: Map<String, Value>,
     groups: Vec<(String, String)>,
-    /// Keys of groups whose file is not there and that could change the training, with what to say
-    /// of each.
+    /// Keys of groups whose file is not there and that could change the training, with a message
+    /// for each.
     missing: Vec<(String, String)>,
 }
 
@@ -202,7 +202,7 @@ impl Groups {
         Ok(out)
     }
 
-    /// Takes `GROUP=OPTION` of the command line.
+    /// Applies a `GROUP=OPTION` from the command line. Returns whether there is such a group.
     fn choose(&mut self, key: &str, value: &Value) -> bool {
         let chosen = self.chosen.iter_mut().find(|c| c.group == key);
         match (chosen, value.as_str()) {
@@ -260,8 +260,8 @@ impl Groups {
     }
 }
 
-/// Parts of a configuration that say how a run is started and logged. They cannot change what is
-/// trained.
+/// Parts of a configuration that only control how a run is started and logged. They cannot change
+/// what is trained.
 const NO_EFFECT: [&str; 8] = [
     "hydra",
     "wandb",
@@ -284,7 +284,7 @@ fn beside(file: &Path, group: &str, option: &str) -> PathBuf {
     folder.join(group).join(format!("{option}.yaml"))
 }
 
-/// The group files of GFM-RAG 1.0.0 that matter here.
+/// The content of a group file of GFM-RAG 1.0.0, where it matters here.
 fn known(group: &str, option: &str) -> Option<Value> {
     const ASK: &str =
         "Instruct: Given a question, retrieve entities that can help answer the question\nQuery: ";
@@ -344,8 +344,8 @@ fn steps(path: &str) -> Option<Vec<String>> {
     (steps.len() <= 50 && steps.iter().all(|s| !s.is_empty())).then_some(steps)
 }
 
-/// Sets a value, or removes it (`None`). It gives `None` where the way leads through something that
-/// has no parts: a number, or a reference, which is to be set where it points.
+/// Sets a value, or removes it when it is `None`. Returns `None` where the path leads through
+/// something that has no parts: a number, or a reference, whose target has to be set instead.
 fn set(at: &mut Value, steps: &[String], value: Option<Value>) -> Option<()> {
     let (first, rest) = steps.split_first()?;
     if at.is_null() {
@@ -376,12 +376,12 @@ fn set(at: &mut Value, steps: &[String], value: Option<Value>) -> Option<()> {
     }
 }
 
-/// Replaces references; those that lead nowhere, or need a running Hydra, stay.
+/// Replaces references; those that lead nowhere, or need a running Hydra, stay as they are.
 struct Resolver<'a> {
     root: &'a Value,
-    /// How many more are followed: references to references multiply.
+    /// How many more references are followed: references to references multiply.
     left: Cell<usize>,
-    /// The paths of those that lead somewhere.
+    /// The paths that the replaced references led to.
     followed: RefCell<BTreeSet<String>>,
 }
 

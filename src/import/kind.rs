@@ -1,4 +1,4 @@
-//! What a configuration configures: one of the trainings of GFM-RAG 1.0, or something that is not
+//! What a configuration is for: one of the trainings of GFM-RAG 1.0, or something that cannot be
 //! imported.
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(super) enum Training {
 }
 
 impl Training {
-    /// The operator that does it.
+    /// The operator that runs this training.
     pub fn op(self) -> &'static str {
         match self {
             Training::Pretrain => "pretrain",
@@ -22,7 +22,7 @@ impl Training {
         }
     }
 
-    /// The class of its data sets.
+    /// The reference's class for its data sets.
     pub fn datasets(self) -> &'static str {
         match self {
             Training::Pretrain => "KGDataset",
@@ -99,7 +99,7 @@ fn at<'a>(config: &'a Config, path: &str) -> Option<&'a Value> {
     keys.try_fold(first, |at, key| at.get(key))
 }
 
-/// The class that a section names, or nothing.
+/// The class that a section names; empty where it names none.
 fn target<'a>(config: &'a Config, section: &str) -> &'a str {
     let class = at(config, &format!("{section}._target_"));
     class.and_then(Value::as_str).unwrap_or_default()
@@ -115,7 +115,7 @@ pub(super) fn class(path: &str) -> &str {
     }
 }
 
-/// Keys that no file of 1.0 has. Others moved, or are in files of both.
+/// Keys that no file of 1.0 has. (Other keys of 2.0 were moved, or are in files of both.)
 const KEYS_OF_2: [&str; 10] = [
     "trainer",
     "losses",
@@ -140,8 +140,8 @@ const PACKAGES_OF_2: [&str; 6] = [
     "gfmrag.models.ultra.",
 ];
 
-/// Refuses a configuration of GFM-RAG 2.0. Its trainings have other keys for the same things: read
-/// as one of 1.0, it would become a training with default values.
+/// Refuses a configuration of GFM-RAG 2.0. It has other keys for the same settings, so that reading
+/// it as one of 1.0 would result in a training with default values.
 fn version_2(config: &Config) -> Result<(), ImportError> {
     let key = KEYS_OF_2.into_iter().find(|k| at(config, k).is_some());
     let group = || {
@@ -167,7 +167,7 @@ fn version_2(config: &Config) -> Result<(), ImportError> {
     })
 }
 
-/// The first class of a package of 2.0, with its path.
+/// The first class that belongs to a package of 2.0, with the path of its key.
 fn class_of_2(config: &Config) -> Option<(String, String)> {
     fn find(path: &str, value: &Value) -> Option<(String, String)> {
         match value {

@@ -1,10 +1,11 @@
 //! A configuration of GFM-RAG (Hydra's YAML) as a pipeline.
 //!
-//! `hydra` reads the file as Hydra would, `kind` says what it configures, `convert` makes stages of
-//! it (`data` its data sets, encoder and ranker). Invariants: every key of the file ends in the
-//! pipeline, in a note that says what became of it, or in the list of what is unknown; none is
-//! dropped in silence. What is not understood and could change the training makes no pipeline,
-//! unless the caller is lenient. A configuration of GFM-RAG 2.0 makes none in any case.
+//! `hydra` reads the file as Hydra would, `kind` determines what it is for, `data` reads its data
+//! sets, encoder and ranker, and `convert` makes stages of it all. Invariants: every key of the
+//! file ends up in the pipeline, in a note that says what became of it, or in the list of unknown
+//! keys; none is dropped silently. A configuration with parts that are not understood and could
+//! change the training is refused, unless the caller is lenient. A configuration of GFM-RAG 2.0 is
+//! always refused.
 
 mod convert;
 mod data;
@@ -21,21 +22,21 @@ use gfm_pipe_api::printable::one_line;
 
 use crate::spec::Place;
 
-/// What became of a configuration.
+/// The result of importing a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
     /// The pipeline's text.
     pub yaml: String,
-    /// What was moved, replaced or is done another way here; one thing a line.
+    /// Notes on what was moved, replaced or is done in another way here, each on one line.
     pub notes: Vec<String>,
-    /// Keys that are not known: path, and value as written in JSON.
+    /// Unknown keys: the path, and the value as JSON.
     pub unknown: Vec<(String, String)>,
 }
 
-/// Something of a configuration that is not understood.
+/// A part of a configuration that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands: `file:line:column`, or an override of the command line.
+    /// Where it is written: `file:line:column`, or an override on the command line.
     pub place: Place,
     /// Its key: `train.batch_size`.
     pub key: String,
@@ -44,7 +45,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Problems of a file come in the order of its lines, those of the command line last.
+    /// The sort key of problems: those of a file in the order of its lines, those of the command
+    /// line last.
     fn order(&self) -> (u8, PathBuf, usize, usize) {
         match &self.place {
             Place::Whole(file) => (0, file.clone(), 0, 0),
@@ -60,7 +62,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be imported.
+/// Why a configuration cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It cannot be read.
@@ -79,15 +81,15 @@ pub enum ImportError {
         /// What is wrong, with line and column where known.
         message: String,
     },
-    /// An override that means nothing.
+    /// An override that cannot be read or cannot be applied.
     #[error("`{0}` is no override")]
     Override(String),
-    /// It is of a kind that is not imported.
+    /// It is for something that cannot be imported.
     #[error("{place}: {what}")]
     Kind {
-        /// Where it can be seen.
+        /// Where the configuration shows that.
         place: Place,
-        /// What it is.
+        /// What the configuration is for.
         what: String,
         /// What to do instead.
         hint: &'static str,
@@ -126,8 +128,8 @@ impl ImportError {
     }
 }
 
-/// Turns a configuration file, with Hydra's overrides of the command line (`KEY=VALUE`), into a
-/// pipeline. A `lenient` caller gets one without what is not understood.
+/// Turns a configuration file, with Hydra's overrides from the command line (`KEY=VALUE`), into a
+/// pipeline. With `lenient`, parts that are not understood are left out instead of being an error.
 ///
 /// # Errors
 /// See [`ImportError`].

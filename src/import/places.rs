@@ -16,7 +16,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Those of the configuration's own file.
+    /// The places in the configuration's own file.
     pub fn new(file: &Path, text: &str) -> Self {
         Places {
             file: file.to_owned(),
@@ -25,7 +25,7 @@ impl Places {
         }
     }
 
-    /// Adds those of a group's file, where the configuration's own file has none.
+    /// Adds the places in a group's file, for keys that the configuration's own file does not have.
     pub fn group(&mut self, group: &str, file: &Path, text: &str) {
         let whole = Place::Whole(file.to_owned());
         self.of.entry(group.to_owned()).or_insert(whole);
@@ -34,7 +34,7 @@ impl Places {
         }
     }
 
-    /// Notes that an override set what is at these steps.
+    /// Records that an override set the value at these steps.
     pub fn set(&mut self, text: &str, steps: &[String]) {
         let mut path = String::new();
         for step in steps {
@@ -44,7 +44,7 @@ impl Places {
                 Err(_) => path.push_str(&format!(".{step}")),
             }
         }
-        // What stood there before is gone.
+        // The override replaced everything that was there.
         self.of.retain(|p, _| !inside(p, &path));
         self.of.insert(path, Place::Override(text.to_owned()));
     }
@@ -64,7 +64,7 @@ impl Places {
         exact.or_else(near).cloned().unwrap_or_else(|| self.whole())
     }
 
-    /// The configuration's file.
+    /// The configuration's file as a whole.
     pub fn whole(&self) -> Place {
         Place::Whole(self.file.clone())
     }
@@ -76,7 +76,7 @@ impl Places {
     }
 }
 
-/// Whether a path is another one or lies in it.
+/// Whether a path equals another one or lies inside it.
 fn inside(path: &str, outer: &str) -> bool {
     let rest = path.strip_prefix(outer);
     rest.is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))

@@ -8,7 +8,7 @@ use super::data::{DataSets, Encoder};
 use super::kind::Training;
 
 impl Import<'_> {
-    /// All stages, of a training with these parameters.
+    /// All stages of the pipeline; `with` are the parameters of the training.
     pub(super) fn stages(
         &mut self,
         datasets: &DataSets,
@@ -86,8 +86,8 @@ impl Import<'_> {
                     text.insert(key.clone(), value.clone());
                 }
             }
-            // Not the encoder's name: `export` takes that of the embeddings, whatever
-            // `-p encoder=` makes of them.
+            // The encoder's name is left out: `export` takes it from the embeddings, so that it is
+            // right even with `-p encoder=`.
             let mut with = json!({"path": path});
             if !text.is_empty() {
                 with["text_emb_model"] = Value::Object(text);
@@ -102,7 +102,8 @@ impl Import<'_> {
     }
 }
 
-/// The stages of the data sets of one list: graph, and with a split also documents and questions.
+/// Adds the stages for the data sets of one list: the graph, and with a split also documents and
+/// questions.
 fn family(stages: &mut Tree, prefix: &str, list: &str, split: Option<&str>, encoder: &Encoder) {
     let embed = |texts: String, query: bool| {
         let mut with = json!({"model": "{{ encoder }}"});
@@ -144,7 +145,7 @@ fn family(stages: &mut Tree, prefix: &str, list: &str, split: Option<&str>, enco
     }
     for (name, mut body) in all {
         body["foreach"] = json!({"ds": format!("{{{{ {list} }}}}")});
-        // `op` first, then what it goes over.
+        // Keep `op` first and put `foreach` second.
         if let Value::Object(map) = &mut body {
             let foreach = map.shift_remove("foreach").unwrap_or_default();
             map.shift_insert(1, "foreach".to_owned(), foreach);

@@ -1,5 +1,5 @@
-//! Each `tests/import/NAME.yaml` must give exactly `NAME.pipeline.yaml` beside it.
-//! `UPDATE_GOLDEN=1` writes these anew.
+//! Each `tests/import/NAME.yaml` must be converted to exactly the `NAME.pipeline.yaml` beside it.
+//! `UPDATE_GOLDEN=1` writes these files again.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 #![cfg(all(feature = "gfm", feature = "static-encoder"))]
 
@@ -29,7 +29,7 @@ fn strict(file: &Path, overrides: &[&str]) -> Result<Imported, ImportError> {
     import(file, &overrides, false, &builtin())
 }
 
-/// What is not understood of a configuration, a line each.
+/// The problems of a configuration, each on one line.
 fn problems(file: &Path, overrides: &[&str]) -> Vec<String> {
     match strict(file, overrides) {
         Err(ImportError::NotUnderstood(all)) => all.iter().map(ToString::to_string).collect(),
@@ -38,7 +38,7 @@ fn problems(file: &Path, overrides: &[&str]) -> Vec<String> {
     }
 }
 
-/// The pipeline's text loaded, or the report on it.
+/// Loads the text of a pipeline. The error is the report.
 fn loaded(yaml: &str) -> Result<crate::spec::Pipeline, String> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("p.yaml"), yaml).unwrap();
@@ -74,7 +74,7 @@ fn the_guides_examples_are_right_pipelines_with_nothing_unknown() {
         let got = strict(&folder().join(format!("{name}.yaml")), &[]).unwrap();
         let p = loaded(&got.yaml).unwrap_or_else(|e| panic!("{name}: {e}"));
         let stage = p.stage(op).unwrap();
-        // All that the guide says, under its own names.
+        // All values that the guide gives, under its own names.
         for (path, want) in [
             ("/seed", "1024"),
             ("/model/entity_model/hidden_dims/5", "512"),
@@ -270,7 +270,7 @@ fn a_moved_key_fills_an_empty_place_and_is_listed_where_it_loses() {
     assert!(got.yaml.contains("checkpoint: b.pth"));
     let unknown: Vec<&str> = got.unknown.iter().map(|u| u.0.as_str()).collect();
     assert_eq!(unknown, ["task.lr", "checkpoint"]);
-    // A reference to itself ends.
+    // Resolving a reference to itself ends.
     assert!(
         done("{num_epoch: '${train.num_epoch}${train.num_epoch}'}", "{}")
             .yaml
@@ -462,7 +462,7 @@ fn configurations_of_2_0_are_refused_as_a_whole() {
             assert!(e.hint().is_some());
         }
     }
-    // A part of one is enough, in any place.
+    // A single part of 2.0 is enough, wherever it is.
     let guide = folder().join("guide_finetune.yaml");
     for set in [
         "+load_model_from_pretrained=null",

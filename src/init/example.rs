@@ -1,5 +1,5 @@
-//! The example of docs/data.md: the smallest data set with everything in it. The page shows these
-//! files; a test compares them.
+//! The example of docs/data.md: the smallest data set that has every kind of file. The page shows
+//! these files; a test compares them.
 
 use crate::registry::layout::{CORPUS, KG, MENTIONS, SPLITS};
 

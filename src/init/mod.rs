@@ -1,4 +1,5 @@
-//! A first pipeline for a folder of data: which files are there, and what can be made of them.
+//! Writes a first pipeline for a folder of data: checks which files are there, and what can be done
+//! with them.
 //!
 //! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions,
 //! `raw/dataset_corpus.json`), for one data set or for a folder of several, a bare `kg.txt`, and
@@ -23,24 +24,24 @@ pub use example::EXAMPLE;
 pub use same::LeftOut;
 pub use write::pipeline;
 
-/// Where a data set has its graph.
+/// Where the graph of a data set is.
 const STAGE1: &str = "processed/stage1";
-/// A graph without the rest.
+/// A graph without the other files of a data set.
 const BARE: &str = "kg.txt";
 
 /// Deepest folder looked at below the one given.
 const DEPTH: usize = 2;
-/// Most data sets of a folder.
+/// Largest number of data sets in a folder.
 const MOST: usize = 100;
 
 /// A data set that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSet {
-    /// Its folder's name, fit to name things.
+    /// The name of its folder, made valid as the name of a pipeline.
     pub name: String,
     /// Its folder, as the user would write it.
     pub root: PathBuf,
-    /// Its graph.
+    /// The file of its graph.
     pub kg: PathBuf,
     /// Whether there are documents: their texts and their entities.
     pub documents: bool,
@@ -70,7 +71,7 @@ impl DataSet {
         self.asked() || self.tested()
     }
 
-    /// What was found, in words.
+    /// A description of what was found.
     pub fn describe(&self) -> String {
         let mut found = vec!["a graph".to_owned()];
         if self.documents {
@@ -91,7 +92,7 @@ impl DataSet {
         found.join(", ")
     }
 
-    /// What is missing for a retriever that is trained and evaluated; nothing when all is there.
+    /// What is missing for training and evaluating a retriever; empty when nothing is.
     pub fn missing(&self) -> Vec<String> {
         let mut out = Vec::new();
         if !self.documents {
@@ -108,7 +109,7 @@ impl DataSet {
     }
 }
 
-/// A folder of which nothing can be made.
+/// Why no pipeline can be written for a folder.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// It cannot be read.
@@ -138,7 +139,7 @@ pub enum InitError {
         /// Why.
         absent: Absent,
     },
-    /// More than a pipeline should name.
+    /// There are more data sets than a pipeline should name.
     #[error("{}: more than {MOST} data sets", .0.display())]
     TooMany(PathBuf),
 }
@@ -165,7 +166,7 @@ impl InitError {
 pub struct Found {
     /// Data sets, each once.
     pub sets: Vec<DataSet>,
-    /// Copies of these and other ways to them.
+    /// Copies of these, and links to them.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -178,7 +179,7 @@ pub enum Data {
     Documents(Documents),
 }
 
-/// Looks for data sets in a folder, and where there are none for documents. A file or a pattern of
+/// Looks for data sets in a folder and, where there are none, for documents. A file or a pattern of
 /// files can only name documents.
 ///
 /// # Errors
@@ -195,8 +196,8 @@ pub fn look_at(path: &Path) -> Result<Data, InitError> {
     }
     match find(path) {
         Ok(found) => Ok(Data::Sets(found)),
-        // What belongs to a graph that is missing (its documents' entities) would be read as
-        // documents.
+        // Where only the graph of a data set is missing, its other files (the entities of its
+        // documents) would be mistaken for documents.
         Err(InitError::NoGraph(folder)) if !folder.join(STAGE1).is_dir() => {
             match documents::find(&folder) {
                 Ok(documents) => Ok(Data::Documents(documents)),
@@ -240,7 +241,7 @@ pub fn find(folder: &Path) -> Result<Found, InitError> {
     Ok(Found { sets, left_out })
 }
 
-/// A pipe or a folder in a file's place is named, not overlooked.
+/// Refuses a pipe or a folder in the place of a file, so that it is not overlooked.
 fn regular(root: &Path) -> Result<(), InitError> {
     let splits = SPLITS.map(|(_, name)| name);
     for name in [KG, BARE, CORPUS, MENTIONS].into_iter().chain(splits) {
@@ -297,7 +298,7 @@ fn data_set(root: &Path) -> Option<DataSet> {
     })
 }
 
-/// The name of a folder as a name of a pipeline.
+/// The name of a folder, made valid as the name of a pipeline.
 fn name_of(folder: &Path) -> String {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let name = whole.components().rev().find_map(|c| match c {
@@ -323,7 +324,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Files of a data set that no other set has.
+    /// Writes files of a data set, with content that no other set has.
     fn give(root: &Path, files: &[&str]) {
         for f in files {
             let path = root.join(f);
@@ -340,7 +341,7 @@ mod tests {
     const DOCS: [&str; 2] = [CORPUS, MENTIONS];
     const TRAIN: &str = SPLITS[0].1;
 
-    /// Every folder that data may have, alone and together: what is written loads.
+    /// For all forms of data, alone and together, the written pipeline loads.
     #[cfg(feature = "gfm")]
     #[test]
     fn whatever_is_found_the_pipeline_loads() {

@@ -1,4 +1,4 @@
-//! Data sets that are there twice: the same folder by another way, or a copy of its files.
+//! Data sets that are there twice: the same folder through a link, or a copy of its files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -15,12 +15,12 @@ pub struct LeftOut {
     pub root: PathBuf,
     /// The folder that is used instead.
     pub of: PathBuf,
-    /// Whether it is that folder, by another way.
+    /// Whether it is the same folder, reached through a link.
     pub linked: bool,
 }
 
 impl LeftOut {
-    /// In words.
+    /// A description of why it is left out.
     pub fn describe(&self) -> String {
         let what = if self.linked {
             "the same folder as"
@@ -32,13 +32,13 @@ impl LeftOut {
 }
 
 /// The data sets found in a folder, without those whose files another one has, in the same order,
-/// and those left out. A folder stays and links to it go; the first of two copies stays, or
-/// the one with more files.
+/// and those left out. Of a folder and links to it, the folder stays; of two copies, the one with
+/// more files, or else the first.
 pub fn once(folder: &Path, found: Vec<DataSet>) -> (Vec<DataSet>, Vec<LeftOut>) {
     let mut contents = Contents::default();
     let mut order: Vec<usize> = (0..found.len()).collect();
     let real: Vec<PathBuf> = found.iter().map(|set| real(&set.root)).collect();
-    // What is reached through a link comes last.
+    // Folders that are reached through a link come last.
     order.sort_by_key(|i| is_linked(folder, &found[*i].root));
     let mut kept: Vec<usize> = Vec::new();
     let mut left_out = Vec::new();
@@ -82,13 +82,13 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether the way from a folder to one below it goes through a link.
+/// Whether the path from a folder to one below it goes through a link.
 fn is_linked(folder: &Path, below: &Path) -> bool {
     let way = below.ancestors().take_while(|at| *at != folder);
     way.into_iter().any(Path::is_symlink)
 }
 
-/// A data set's files by what they are.
+/// A data set's files by their role: the graph, or the name of the file.
 fn files(set: &DataSet) -> BTreeMap<&'static str, PathBuf> {
     let mut out = BTreeMap::from([("graph", set.kg.clone())]);
     for name in [CORPUS, MENTIONS].into_iter().chain(SPLITS.map(|s| s.1)) {
@@ -105,7 +105,7 @@ fn files(set: &DataSet) -> BTreeMap<&'static str, PathBuf> {
 struct Contents(HashMap<PathBuf, Option<blake3::Hash>>);
 
 impl Contents {
-    /// Whether all these files are among those, with the same content.
+    /// Whether all of `these` files are among `those`, with the same content.
     fn within(
         &mut self,
         these: &BTreeMap<&'static str, PathBuf>,

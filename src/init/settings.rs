@@ -1,19 +1,20 @@
-//! How long a first pipeline trains: from how much there is to train on.
+//! How long a first pipeline trains, depending on how much there is to train on.
 //!
 //! A training of a few steps learns nothing. So small data sets get smaller batches, and as many
-//! epochs as it takes to come to a number of steps after which trainings on sets of 3 to 300
-//! documents had learned; docs/training.md has the figures. Batches come first, because every epoch
-//! ends in a checkpoint.
+//! epochs as are needed to reach a number of steps that was enough for data sets of 3 to 300
+//! documents; docs/training.md has the figures. Batches come first, because every epoch ends in a
+//! checkpoint.
 
 use crate::registry::sizes::{self, MANY};
 
 use super::DataSet;
 
-/// Samples a step, as the operators have it.
+/// Samples per step, the default of the operators.
 pub const BATCH: u64 = 8;
-/// Fewest samples a step of pre-training: half of a batch asks for tails, the other half for heads.
+/// Fewest samples per step of pre-training: half of a batch asks for tails, the other half for
+/// heads.
 const PRETRAIN_BATCH: u64 = 2;
-/// Steps that an epoch should have.
+/// Number of steps that an epoch should have.
 const EPOCH: u64 = 8;
 /// Fewest steps of each training.
 const STEPS: u64 = 300;
@@ -25,11 +26,11 @@ const DOCUMENT_STEPS: u64 = 300;
 const DOCUMENT_LR: f64 = 0.002;
 /// Epochs of fine-tuning where there are questions enough.
 const EPOCHS: u64 = 10;
-/// Fewest training questions of which some are held out to choose the best epoch. A few questions
-/// say nothing about an epoch, and are missing in training.
+/// Fewest training questions of which some are held out to choose the best epoch. With fewer, the
+/// held-out ones would say little about an epoch, and training would lack them.
 const ENOUGH: u64 = 50;
 
-/// Where validation questions of a fine-tuning come from.
+/// Where the validation questions of a fine-tuning come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Validation {
     /// The data sets have some.
@@ -40,20 +41,20 @@ pub enum Validation {
     None,
 }
 
-/// What of a pipeline depends on sizes.
+/// The settings of a pipeline that depend on the size of the data.
 #[derive(Debug, PartialEq)]
 pub struct Settings {
-    /// Triples a step of pre-training.
+    /// Triples per step of pre-training.
     pub pretrain_batch: u64,
     /// Epochs of pre-training.
     pub pretrain_epochs: u64,
-    /// Steps in each of them, on all data sets.
+    /// Steps in each of these epochs, over all data sets.
     pub pretrain_steps: u64,
-    /// Questions a step of fine-tuning.
+    /// Questions per step of fine-tuning.
     pub finetune_batch: u64,
     /// Epochs of fine-tuning.
     pub finetune_epochs: u64,
-    /// Steps in each of them.
+    /// Steps in each of these epochs.
     pub finetune_steps: u64,
     /// How fine-tuning is validated.
     pub validation: Validation,
@@ -62,21 +63,23 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For these data sets.
+    /// The settings for these data sets.
     pub fn of(sets: &[DataSet]) -> Self {
         let triples: Vec<u64> = sets.iter().map(|s| sizes::triples(&s.kg)).collect();
         let asked: Vec<&DataSet> = sets.iter().filter(|s| s.asked()).collect();
         let questions: Vec<u64> = asked.iter().map(|s| s.train.unwrap_or(MANY)).collect();
-        // Validation questions of some sets only would choose the best epoch by these alone.
+        // If only some sets have validation questions, the best epoch would be chosen by these sets
+        // alone.
         let given = !asked.is_empty() && asked.iter().all(|s| s.valid.is_some());
         Settings::for_sizes(&triples, &questions, given)
     }
 
-    /// For documents, whose graph is not known yet, and this many training questions about them.
+    /// The settings for documents, whose graph is not known yet, and this many training questions
+    /// about them. `given` says whether there are validation questions.
     pub fn of_questions(questions: u64, given: bool) -> Self {
         let triples = MANY;
         Settings {
-            // Most of what they learn comes from questions.
+            // The model learns most from the questions.
             pretrain_steps: DOCUMENT_STEPS,
             lr: DOCUMENT_LR,
             ..Settings::for_sizes(&[triples], &[questions], given)
@@ -112,7 +115,7 @@ impl Settings {
             finetune_epochs: epochs(finetune_steps).max(EPOCHS),
             finetune_steps,
             validation,
-            // A short training has to take larger steps.
+            // A short training needs a higher learning rate.
             lr: if finetune_steps * EPOCHS < STEPS {
                 0.002
             } else {
@@ -142,7 +145,7 @@ mod tests {
                 let s = of(&[triples], &[questions], false);
                 assert!(s.pretrain_epochs * s.pretrain_steps >= STEPS);
                 assert!(s.finetune_epochs * s.finetune_steps >= STEPS);
-                // No epoch more than it takes.
+                // No more epochs than needed.
                 let fewer = (s.pretrain_epochs - 1) * s.pretrain_steps;
                 assert!(fewer < STEPS, "{s:?}");
             }

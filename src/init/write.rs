@@ -6,12 +6,12 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 use super::DataSet;
 use super::settings::{BATCH, PRETRAIN_STEPS, Settings, Validation};
 
-/// A text as a YAML scalar: JSON's strings are YAML's.
+/// A text as a YAML scalar. JSON strings are valid YAML.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A path as a value: braces of its own are not a template.
+/// A path as a value in a pipeline, written so that braces in it are not read as a template.
 pub(super) fn path(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     if ["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
@@ -20,10 +20,10 @@ pub(super) fn path(path: &std::path::Path) -> String {
     quoted(&text)
 }
 
-/// A pipeline that makes of these data sets what can be made of them. It names their files as they
-/// were found.
+/// The text of a pipeline that does with these data sets what their files allow. It names these
+/// files as they were found.
 pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
-    // The template is part of the program: a test renders it for every form of data.
+    // Rendering does not fail: a test renders this built-in template for every form of data.
     render(name, sets).unwrap_or_else(|e| format!("# {e:#}\n"))
 }
 
@@ -51,7 +51,7 @@ fn render(name: &str, sets: &[DataSet]) -> Result<String, minijinja::Error> {
         .build()?;
     env.set_syntax(syntax);
     env.set_undefined_behavior(UndefinedBehavior::Strict);
-    // JSON's strings and lists of strings are YAML's.
+    // JSON strings and lists of strings are valid YAML.
     env.add_filter("quoted", |value: Value| match value.as_str() {
         Some(text) => quoted(text),
         None => {
@@ -95,8 +95,7 @@ fn render(name: &str, sets: &[DataSet]) -> Result<String, minijinja::Error> {
     })
 }
 
-/// A number of steps for people: it is about as many, because some triples and questions are held
-/// out.
+/// A number of steps in words. It is approximate, because some triples and questions are held out.
 fn steps(n: u64) -> String {
     match n {
         1 => "1 step".to_owned(),
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    /// Sets of every form, alone and with others: the template renders and is YAML.
+    /// For data sets of every form, alone and together, the template renders to valid YAML.
     #[test]
     fn the_template_fits_every_form_of_data() {
         let forms = [

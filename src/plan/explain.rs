@@ -59,7 +59,8 @@ impl LastLook {
 
     /// Saves the look, unless it equals the one that is saved already.
     ///
-    /// # Errors When the file cannot be written.
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write(&self, store: &Store, pipeline: &str, stage: &str) -> Result<(), StoreError> {
         if Self::read(store, pipeline, stage).as_ref() == Some(self) {
             return Ok(());
@@ -223,7 +224,7 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
 fn show(v: Option<&Value>) -> String {
     match v {
         None => "(unset)".to_owned(),
-        // Quoted where quotes change the meaning.
+        // Quoted where the text would be unclear without quotes.
         Some(Value::String(s)) if s.is_empty() || s.contains(char::is_whitespace) => {
             format!("{s:?}")
         }

@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// The grain of a clock that counts whole seconds, or pairs of them.
 const COARSE: Duration = Duration::from_millis(2100);
 
-/// How often a file that changes while it is hashed is hashed again.
+/// How many times hashing is tried for a file that keeps changing meanwhile.
 const TRIES: u32 = 5;
 
 /// Largest number of digests that are kept.
@@ -42,11 +42,11 @@ pub struct FileTrouble {
     pub why: String,
     /// Whether it does not exist.
     pub missing: bool,
-    /// What the operator says can be done about it.
+    /// The operator's hint on what to do about it.
     pub hint: Option<String>,
 }
 
-/// A file as it was when it was hashed, or that it was not there.
+/// The state of a file when it was hashed, or that it was missing then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// As the user wrote it.
@@ -72,7 +72,7 @@ impl Seen {
     }
 }
 
-/// Digests of files, with a memory in the store.
+/// Digests of files, remembered in the store.
 #[derive(Debug)]
 pub struct Files {
     base: PathBuf,
@@ -179,7 +179,7 @@ impl Files {
 
     /// The digest of a file, and its stamp from before and after it was read.
     fn digest(&self, path: &Path) -> io::Result<(String, Stamp)> {
-        // Paths that are not text are hashed every time.
+        // Files whose paths are not valid Unicode are hashed every time.
         let name = std::path::absolute(path).ok();
         let name = name.and_then(|p| p.to_str().map(ToOwned::to_owned));
         for _ in 0..TRIES {
@@ -248,7 +248,7 @@ mod tests {
         fs::write(&young, "a").unwrap();
         files.digest(&young).unwrap();
         assert!(!remembered(&files, &young));
-        // The change time cannot be set back, so resting is tested on its own.
+        // A test cannot set the change time back, so `rested` is tested on its own.
         let s = Stamp {
             size: 1,
             modified_ns: 5_000_000_000,
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(change.as_deref(), Some("f changed (it is gone)"));
     }
 
-    /// A write right after the look leaves another stamp, however fast it comes.
+    /// A write right after hashing leaves another stamp, however fast it comes.
     #[test]
     fn no_write_hides_in_the_grain_of_the_clock() {
         let dir = tempfile::tempdir().unwrap();

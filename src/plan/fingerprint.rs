@@ -1,9 +1,9 @@
 //! The only place where the key of a stage is made.
 //!
-//! Invariant: two stages with the same key give the same output. So a key is made of everything
+//! Invariant: two stages with the same key have the same output. So a key is made of everything
 //! that can change the output and of nothing else: cache format, operator name and version,
 //! parameters with an effect, content of the inputs, content of the files read, and what the
-//! operator itself adds. Not in it: names of stages, paths, times, device, threads.
+//! operator itself adds. Not part of it: names of stages, paths, times, device, threads.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -12,8 +12,8 @@ use crate::spec::{Pipeline, StageName};
 
 /// Which stages are selected; empty lists select everything.
 ///
-/// Several conditions together select the stages that meet all of them: `--from embed --until
-/// pretrain` selects the stages on the way from one to the other.
+/// Several conditions together select the stages that meet all of them:
+/// `--from embed --until pretrain` selects the stages on the way from one to the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Exactly these stages.
@@ -35,7 +35,7 @@ pub enum Role {
     Skip,
 }
 
-/// A selection that cannot be met.
+/// Why a selection cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SelectError {
     /// A stage that the pipeline does not have.
@@ -85,7 +85,8 @@ pub fn order(pipeline: &Pipeline) -> Vec<usize> {
 
 /// The role that the selection gives each stage, in the order of the pipeline.
 ///
-/// # Errors When a stage is named that the pipeline does not have, or the conditions exclude each
+/// # Errors
+/// When a stage is named that the pipeline does not have, or the conditions exclude each
 /// other.
 pub fn needed(pipeline: &Pipeline, selection: &Selection) -> Result<Vec<Role>, SelectError> {
     let only = indices(pipeline, "--only", &selection.only)?;

@@ -21,7 +21,7 @@ const BEFORE: usize = 40;
 const LONGEST: usize = 600;
 /// Longest line that is shown at all, in bytes. Nobody writes a longer one by hand.
 const SHOWABLE: usize = 1 << 16;
-/// Largest number of mistakes shown. Further ones are only counted, so that they cost no time.
+/// Largest number of mistakes shown. Further ones are only counted, which takes no time.
 pub(super) const MOST: usize = 1000;
 
 /// Where a mistake is.
@@ -31,7 +31,7 @@ pub enum Place {
     File(Origin),
     /// In an override on the command line, as the user would write it.
     Override(String),
-    /// The file as a whole (it cannot be read).
+    /// A file as a whole, because it cannot be read.
     Whole(PathBuf),
 }
 
@@ -138,7 +138,7 @@ impl Mistake {
 }
 
 impl SpecErrors {
-    /// The file cannot be read at all.
+    /// The report for a file that cannot be read at all.
     pub(super) fn whole(file: &Path, message: impl Into<String>, hint: Option<String>) -> Self {
         SpecErrors {
             file: file.to_owned(),

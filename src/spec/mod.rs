@@ -53,11 +53,11 @@ pub(crate) const STDIN: &str = "-";
 const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting of a pipeline file.
 const MAX_DEPTH: usize = 64;
-/// Most values (scalars, lists, mappings) of a pipeline file.
+/// Largest number of values (scalars, lists, mappings) in a pipeline file.
 const MAX_VALUES: usize = 100_000;
-/// Most files of a pipeline.
+/// Largest number of files in a pipeline.
 const MAX_FILES: usize = 100;
-/// Most stages of a pipeline.
+/// Largest number of stages in a pipeline.
 const MAX_STAGES: usize = 2000;
 
 /// The command line's options for loading.

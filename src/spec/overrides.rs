@@ -40,8 +40,8 @@ pub(super) fn apply(
     }
 }
 
-/// The value of an override: a YAML scalar, or a flow list or mapping. Unlike in a file, `#` and `:
-/// ` are just text.
+/// The value of an override: a YAML scalar, or a flow list or mapping. Unlike in a file, a `#` or a
+/// colon before a space is just text.
 fn read(value: &str, span: Span) -> Result<Node, Mistake> {
     let value = value.trim();
     let template = value.starts_with("{{");

@@ -31,7 +31,7 @@ const FUEL: u64 = 20_000;
 const LONGEST_TEMPLATE: usize = 1000;
 /// Longest text that a template may produce, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Most variables of a pipeline.
+/// Largest number of variables in a pipeline.
 const MAX_VARS: usize = 1000;
 /// Most values that a template may produce.
 const MOST_VALUES: usize = 1 << 16;
@@ -113,7 +113,7 @@ pub(super) struct Rendered {
 pub(super) struct Vars {
     env: Arc<minijinja::Environment<'static>>,
     values: BTreeMap<String, Any>,
-    /// Where they were given their values.
+    /// The places where the variables were given their values.
     places: BTreeMap<String, Span>,
     /// The names of the environment variables that the pipeline declares, where it declares any.
     environment: Option<BTreeSet<String>>,

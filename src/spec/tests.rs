@@ -256,7 +256,7 @@ fn a_file_that_cannot_be_read_says_why() {
     );
     write("large.yaml", &vec![b'#'; super::MAX_BYTES + 1]);
     assert!(report("large.yaml").contains("larger than 4 MiB"));
-    // A byte order mark moves no column.
+    // A byte order mark does not shift columns.
     write("bom.yaml", "\u{feff}stagez: {}\n".as_bytes());
     assert!(
         report("bom.yaml").contains("bom.yaml:1:1\n"),

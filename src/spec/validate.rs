@@ -103,7 +103,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A key of its body.
+    /// The entry of its body with this key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         let mut entries = self.entry.value.entries()?.iter();
         entries.find(|e| e.key.text == key)

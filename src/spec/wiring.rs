@@ -528,7 +528,8 @@ fn cycles(edges: &[Vec<Edge>]) -> Vec<Vec<Edge>> {
             at = next;
         }
         let mut cycle = walk.split_off(seen[at]);
-        // From "needs" to "leads to", with the stage written first in front.
+        // Turn the order from "needs" to "leads to", and start with the stage that is written
+        // first.
         cycle.reverse();
         let first = (0..cycle.len()).min_by_key(|i| cycle[*i].0).unwrap_or(0);
         cycle.rotate_left(first);

@@ -1,9 +1,9 @@
-//! Documents without a graph, and questions beside them: what is there, and a first pipeline for
-//! it.
+//! Documents without a graph, and questions beside them: looks for both, and writes a first
+//! pipeline for them.
 //!
-//! What counts as a document or a question is up to the operators that read them
-//! (`crate::registry::preview`). A file of questions is known by its name (`train`, `valid`,
-//! `test`, `questions`) and by what is in it, so that `test.json` may hold documents.
+//! The operators that read them decide what counts as a document or a question
+//! (`crate::registry::preview`). A file of questions is recognised by its name (`train`, `valid`,
+//! `test`, `questions`) and by its content, because `test.json` may also hold documents.
 
 mod pipeline;
 
@@ -14,10 +14,10 @@ use gfm_pipe_api::Absent;
 
 use super::name_of;
 
-/// Folders that questions are looked for in, below that of the documents.
+/// Folders, below that of the documents, in which questions are looked for.
 const FOLDERS: [&str; 3] = ["", "raw", "questions"];
 
-/// What the names of files of questions begin with, and the split each is.
+/// The words that names of question files begin with, and the split that each stands for.
 const NAMES: [(&str, Split); 8] = [
     ("train", Split::Train),
     ("valid", Split::Valid),
@@ -29,7 +29,7 @@ const NAMES: [(&str, Split); 8] = [
     ("question", Split::Whole),
 ];
 
-/// What questions are for.
+/// What the questions of a file are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Split {
     /// Training.
@@ -38,13 +38,13 @@ pub enum Split {
     Valid,
     /// Testing.
     Test,
-    /// They are not divided.
+    /// Questions that are not divided into splits.
     Whole,
 }
 
 impl Split {
-    /// The parameter and port of `ingest-questions`. Questions that are not divided are asked as
-    /// test questions are.
+    /// The parameter and port of `ingest-questions`. Questions that are not divided are treated as
+    /// test questions.
     pub fn port(self) -> &'static str {
         match self {
             Split::Train => "train",
@@ -70,41 +70,41 @@ pub struct Questions {
     pub split: Split,
     /// Its path, as the user would write it.
     pub file: PathBuf,
-    /// How many there are.
+    /// How many questions there are, and how many name their documents.
     pub asked: QuestionFile,
 }
 
 /// Documents that were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Documents {
-    /// A name for them, fit to name things.
+    /// A name for them that is valid as the name of a pipeline.
     pub name: String,
-    /// What is read: a folder, a file or a pattern.
+    /// The path to read: a folder, a file or a pattern.
     pub path: PathBuf,
-    /// Files below it that hold questions.
+    /// Files below it to leave out, because they hold questions.
     pub except: Vec<String>,
-    /// Its files.
+    /// The files of documents.
     pub files: Files,
-    /// Questions about them, at most one file a port.
+    /// Questions about them, at most one file per port.
     pub questions: Vec<Questions>,
     /// Files of questions that are not used.
     pub unused: Vec<PathBuf>,
-    /// The language of most documents, where it is reliably another than English.
+    /// The language of most documents, where it is reliably detected and not English.
     pub language: Option<&'static str>,
 }
 
-/// Looks for documents behind a path, and for questions in the same folder, its `raw` and its
+/// Looks for documents at a path, and for questions in the same folder, its `raw` and its
 /// `questions`.
 ///
 /// # Errors
-/// When there is no file that is read as documents.
+/// When there is no file that can be read as documents.
 pub fn find(given: &Path) -> Result<Documents, Absent> {
     let folder = preview::folder(given);
     let mut questions = Vec::new();
     let mut unused = Vec::new();
     let mut all = Vec::new();
     for file in candidates(&folder) {
-        // A file that was named is documents, whatever it is called.
+        // A file that the user named holds documents, whatever its name.
         let Some(asked) = preview::questions(&file).filter(|_| file != given) else {
             continue;
         };
@@ -114,7 +114,8 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
             None => unused.push(file),
         }
     }
-    // Divided questions come before those that are not; then the first file of a split is the one.
+    // Divided questions come before those that are not; of several files for a port, the first one
+    // is used.
     questions.sort_by_key(|q| q.split);
     let mut ports = Vec::new();
     questions.retain(|q| {
@@ -130,7 +131,7 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     let below = |file: &PathBuf| Some(name_below(file.strip_prefix(&folder).ok()?));
     let except: Vec<String> = all.iter().filter_map(below).collect();
     let files = preview::documents(given, &except).map_err(|absent| {
-        // Without the questions there is nothing left.
+        // When it can only be read together with the questions, there are no documents.
         match preview::documents(given, &[]) {
             Ok(_) => Absent {
                 why: "it holds questions and no documents".to_owned(),
@@ -153,7 +154,7 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     Ok(found)
 }
 
-/// The name of the folder, or of the one it is the `raw` of.
+/// The name of the folder, or of its parent when the folder is called `raw`.
 fn name_for(folder: &Path) -> String {
     let above = folder.parent().filter(|_| folder.ends_with("raw"));
     name_of(here(above.unwrap_or(folder)))
@@ -179,7 +180,7 @@ fn candidates(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// A folder, as it can be opened: the empty path is the working directory.
+/// A folder as a path that can be opened: the empty path means the working directory.
 fn here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -188,7 +189,7 @@ fn here(folder: &Path) -> &Path {
     }
 }
 
-/// The words of a file's name without its ending: one at least.
+/// The words of a file's name without its extension, at least one.
 fn words(file: &Path) -> Option<Vec<String>> {
     let stem = file.file_stem()?.to_str()?.to_lowercase();
     let words = stem.split(|c: char| !c.is_alphanumeric());
@@ -200,7 +201,7 @@ fn known(word: &str) -> Option<Split> {
     found.map(|(_, split)| *split)
 }
 
-/// The split a file's name stands for; a part of one (`test_easy`) is none.
+/// The split that a file's name stands for; `None` for a part of a split (`test_easy`).
 fn split_of(file: &Path) -> Option<Split> {
     match words(file)?.as_slice() {
         [word] => known(word),
@@ -208,8 +209,8 @@ fn split_of(file: &Path) -> Option<Split> {
     }
 }
 
-/// A path below a folder as `ingest-documents` names it: characters of patterns stand for
-/// themselves.
+/// A path below a folder as `ingest-documents` names it, with the special characters of patterns
+/// escaped.
 fn name_below(path: &Path) -> String {
     let parts = path.components().map(|c| c.as_os_str().to_string_lossy());
     let name = parts.collect::<Vec<_>>().join("/");
@@ -217,8 +218,9 @@ fn name_below(path: &Path) -> String {
 }
 
 impl Documents {
-    /// Of a folder with questions and a single file of documents, this file is read. What is given
-    /// may leave out the questions by itself, as `*.md` does; then they are not named.
+    /// Where a folder holds questions and a single file of documents, reads only that file. Where
+    /// the given path does not match the questions anyway, as with `*.md`, they are not listed in
+    /// `except`.
     fn simplify(&mut self, folder: &Path) {
         if let ([only], []) = (self.files.read.as_slice(), self.files.refused.as_slice())
             && self.path.is_dir()
@@ -234,7 +236,7 @@ impl Documents {
         }
     }
 
-    /// The questions that are asked: those for testing, or where there are none others.
+    /// The questions to ask at the end: those for testing, or others where there are none.
     pub fn asked(&self) -> Option<&Questions> {
         let rank = |q: &&Questions| match q.split.port() {
             "test" => 0,
@@ -249,7 +251,7 @@ impl Documents {
         self.asked().is_some_and(|q| q.asked.with_gold > 0)
     }
 
-    /// What was found, in words.
+    /// A description of what was found.
     pub fn describe(&self) -> String {
         let files = self.files.read.len();
         let mut found = vec![format!("documents in {}", counted(files as u64, "file"))];
@@ -260,7 +262,7 @@ impl Documents {
         found.join(", ")
     }
 
-    /// What the user should know besides, line by line.
+    /// Further remarks for the user, one per line.
     pub fn remarks(&self) -> Vec<String> {
         let unused = self.unused.iter();
         let mut out: Vec<String> = unused
@@ -287,7 +289,7 @@ impl Documents {
         out
     }
 
-    /// What to do once the pipeline has run.
+    /// A hint on what to do once the pipeline has run.
     pub fn then(&self) -> String {
         match (self.asked(), self.evaluated() || self.folds()) {
             (Some(_), true) => "then: gfm-pipe show evaluate.metrics".to_owned(),
@@ -304,7 +306,7 @@ impl Documents {
     }
 }
 
-/// A number and a noun.
+/// A number with its noun: `1 file`, `2 files`.
 fn counted(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),
@@ -346,7 +348,7 @@ mod tests {
             ("raw/test.json", GOLD),
             ("test_easy.json", GOLD),
             ("questions/questions.csv", PLAIN),
-            // Called like questions, and not such.
+            // Named like questions, but with other content.
             ("valid.json", r#"{"Valid": "Words."}"#),
             ("testing.csv", "title,text\nA,Words.\n"),
         ]);
@@ -384,7 +386,7 @@ mod tests {
             assert_eq!(found.asked().unwrap().split, Split::Train);
             assert_eq!(names(&found.unused), ["test_single_hop.json"]);
         }
-        // What is given by name is documents.
+        // A file that is named holds documents.
         let train = dir.path().join("raw/train.json");
         assert_eq!(find(&train).unwrap().questions, []);
     }
@@ -434,7 +436,7 @@ mod tests {
         assert!(matches!(e, InitError::NoGraph(_)), "{e:?}");
     }
 
-    /// Stages of what is written, which loads.
+    /// The stages of the written pipeline, which must load: their names and operators.
     #[cfg(feature = "gfm")]
     fn written(found: &Documents) -> Vec<(String, &'static str)> {
         use crate::spec::{LoadOptions, load_text};
@@ -467,7 +469,8 @@ mod tests {
             let stages = written(&found);
             let ops: Vec<&str> = stages.iter().map(|s| s.1).collect();
             // Questions that are not divided are left out beside test questions, which have no gold
-            // documents here; training questions are divided where nothing else can be tested with.
+            // documents here; training questions are divided where there are no others to test
+            // with.
             let last = match picked {
                 0 => "build-documents",
                 p if p & 4 > 0 => "retrieve",

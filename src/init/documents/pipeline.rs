@@ -1,5 +1,5 @@
-//! The text of a first pipeline for documents: a graph of them, where the search for each question
-//! starts, a training where there are questions to train on, and what is found.
+//! The text of a first pipeline for documents: a graph of them, the entities at which the search
+//! for each question starts, a training where there are questions to train on, and the retrieval.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,12 +19,12 @@ macro_rules! push {
     };
 }
 
-/// The text as far as it is written, and what it is about.
+/// The text written so far, and what it is written for.
 struct Text<'a> {
     of: &'a Documents,
-    /// The split that is asked at the end.
+    /// The split whose questions are asked at the end.
     asked: Option<&'static str>,
-    /// How a model is trained, where it is.
+    /// The settings of the training; `None` where no model is trained.
     training: Option<Settings>,
     out: String,
 }
@@ -54,18 +54,18 @@ pub fn pipeline(of: &Documents) -> String {
 }
 
 impl Documents {
-    /// Questions that a model can be trained on: they say which documents they are about.
+    /// Questions that a model can be trained on, because they name their documents.
     pub fn trained_on(&self) -> Option<&Questions> {
         let train = self.questions.iter().find(|q| q.split == Split::Train);
         train.filter(|q| q.asked.with_gold > 0)
     }
 
-    /// Whether training questions are divided, because no others could be tested with.
+    /// Whether training questions are divided, because there are no others to test with.
     pub fn folds(&self) -> bool {
         self.trained_on().is_some() && self.questions.iter().all(|q| q.split.port() != "test")
     }
 
-    /// The split that is asked at the end.
+    /// The split whose questions are asked at the end.
     fn asked_split(&self) -> Option<&'static str> {
         if self.folds() {
             Some("test")
@@ -330,7 +330,7 @@ stages:
         );
     }
 
-    /// What is asked at the end, of the best system there is.
+    /// Writes the stages that ask the questions at the end, with the best system there is.
     fn end(&mut self) {
         let Some(split) = self.asked else {
             return;
