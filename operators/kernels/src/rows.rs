@@ -108,8 +108,8 @@ impl Rows {
         &self.query[self.of(node)]
     }
 
-    /// Whether the rows of one node belong to the same queries, in the same order, as those of a node
-    /// of `other`. Returns `false` where this cannot be decided quickly.
+    /// Whether the rows of one node belong to the same queries, in the same order, as those of a
+    /// node of `other`. Returns `false` where this cannot be decided quickly.
     #[inline(always)]
     pub(crate) fn aligned(&self, node: usize, other: &Rows, there: usize) -> bool {
         self.masks[node] != 0 && self.masks[node] == other.masks[there]
@@ -132,8 +132,8 @@ impl Rows {
         }
     }
 
-    /// About `most` ranges of nodes with about the same work each, by `cost`. They depend on nothing
-    /// else.
+    /// About `most` ranges of nodes with about the same work each, by `cost`. They depend on
+    /// nothing else.
     pub(crate) fn tasks(&self, most: usize, cost: impl Fn(usize) -> u64) -> Vec<Range<usize>> {
         let nodes = self.nodes();
         let total: u64 = (0..nodes).map(&cost).sum();

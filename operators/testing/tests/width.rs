@@ -35,9 +35,12 @@ fn files(folder: &Path, out: &mut Vec<PathBuf>) {
 /// Numbers of the lines that are too wide.
 fn wide(text: &str, is_markdown: bool) -> Vec<usize> {
     let mut out = Vec::new();
-    let mut in_code = false;
+    let (mut in_code, mut indented, mut after_blank) = (false, false, true);
     for (i, line) in text.lines().enumerate() {
         let bare = line.trim_start();
+        // In Markdown, lines with four spaces after an empty one are code.
+        indented = is_markdown && line.starts_with("    ") && (after_blank || indented);
+        after_blank = bare.is_empty() && !indented;
         let prose = if is_markdown {
             Some(bare)
         } else {
@@ -53,7 +56,7 @@ fn wide(text: &str, is_markdown: bool) -> Vec<usize> {
         if prose.starts_with("```") {
             in_code = !in_code;
         }
-        let excepted = in_code || prose.starts_with('|') || prose.contains("://");
+        let excepted = in_code || indented || prose.starts_with('|') || prose.contains("://");
         if line.chars().count() > WIDTH && !excepted {
             out.push(i + 1);
         }
@@ -94,6 +97,8 @@ fn tables_code_and_addresses_may_be_wide() {
     assert_eq!(wide(&format!("| {long}"), true), [0usize; 0]);
     assert_eq!(wide(&format!("see https://a.b {long}"), true), [0usize; 0]);
     assert_eq!(wide(&format!("```\n{long}\n```\n{long}"), true), [4]);
+    assert_eq!(wide(&format!("so:\n\n    {long}\n\n{long}"), true), [5]);
+    assert_eq!(wide(&format!("- item\n    {long}"), true), [2]);
     assert_eq!(wide(&format!("let x = 1;\n    /// {long}"), false), [2]);
     assert_eq!(wide(&format!("let x = \"{long}\";"), false), [0usize; 0]);
 }

@@ -349,7 +349,8 @@ proptest! {
                     part(&mut moved)[i] -= h;
                     value
                 };
-                let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
+                // A small step: near its floor, PNA's standard deviation bends sharply.
+                let slope = (at(1e-7) - at(-1e-7)) / 2e-7;
                 prop_assert!((grad[i] - slope).abs() < 1e-4 * (1.0 + slope.abs()), "part {k}: {} {slope}", grad[i]);
             }
         }
