@@ -49,6 +49,17 @@ impl<'a, T: Real> Layer<'a, T> {
         }
     }
 
+    /// Where the columns of a map begin among the weight's, if they lie side by side.
+    fn first_column(&self, map: usize) -> Option<usize> {
+        match self.aggregate {
+            _ if map == 0 => Some(0),
+            Aggregate::Sum | Aggregate::Mean(_) | Aggregate::Max(_) | Aggregate::Min(_) => {
+                Some(self.dim)
+            }
+            Aggregate::Pna(_) => None,
+        }
+    }
+
     /// The map of the state, and one of the features for each function of the degree, without their
     /// weights.
     fn empty_maps(&self) -> Vec<Map<'a, T>> {
@@ -168,8 +179,13 @@ pub(super) fn backward<T: Real>(
         for (map, part) in maps.iter().zip(&p.weights) {
             let rows = part.chunks_exact(map.width);
             for (to, from) in grads.weight.chunks_exact_mut(columns).zip(rows) {
-                for (k, value) in from.iter().enumerate() {
-                    to[layer.column(map.index, k)] += *value;
+                match layer.first_column(map.index) {
+                    Some(first) => add(&mut to[first..first + map.width], from),
+                    None => {
+                        for (k, value) in from.iter().enumerate() {
+                            to[layer.column(map.index, k)] += *value;
+                        }
+                    }
                 }
             }
         }
