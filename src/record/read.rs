@@ -165,8 +165,8 @@ pub enum Life {
     Unknown,
 }
 
-/// Whether a run is still going on, judged by its journal, then by its lock, and on a file system
-/// without locks by its last sign of life.
+/// Whether a run still works: its journal says so, then its lock, and on a file system without
+/// locks its last sign of life.
 pub fn life(store: &Store, journal: &JournalFile) -> Life {
     if journal.status != RunStatus::Running {
         return Life::Ended(journal.status);

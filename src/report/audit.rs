@@ -88,7 +88,7 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Audit, Lacking> {
         }
         let number = |word| by.get(word).copied().unwrap_or(0);
         let (errors, warnings, notes) = (number("error"), number("warning"), number("note"));
-        let verdict = ui::judged(errors, warnings);
+        let verdict = ui::verdict_of(errors, warnings);
         let (shown, all) = first(&findings)?;
         let left = all - shown.len();
         Ok(Audit {

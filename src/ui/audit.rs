@@ -30,13 +30,13 @@ fn total(summary: &[SummaryRow], severity: &str) -> u64 {
     rows.map(|r| r.count).sum()
 }
 
-/// The verdict on a summary, see [`judged`].
+/// The verdict on a summary, in words.
 pub fn judgement(summary: &[SummaryRow]) -> String {
-    judged(total(summary, "error"), total(summary, "warning"))
+    verdict_of(total(summary, "error"), total(summary, "warning"))
 }
 
 /// The verdict in words: `fit to train`, `fit, with 12 warnings`, `not fit: 3 errors, 12 warnings`.
-pub fn judged(errors: u64, warnings: u64) -> String {
+pub fn verdict_of(errors: u64, warnings: u64) -> String {
     let (e, w) = (number(errors, "error"), number(warnings, "warning"));
     match (errors, warnings) {
         (0, 0) => "fit to train".to_owned(),
@@ -106,13 +106,13 @@ pub fn verdict(v: &Verdict<'_>, look: Look) -> String {
             .iter()
             .map(|m| format!("not there, not looked at: {}", one_line(m))),
     );
-    let judged = judgement(v.summary);
-    let colour = match judged.split([':', ',']).next() {
+    let words = judgement(v.summary);
+    let colour = match words.split([':', ',']).next() {
         Some("not fit") => "31;1",
         Some("fit") => "33;1",
         _ => "32;1",
     };
-    lines.push(format!("{name}: {}", look.paint(colour, &judged)));
+    lines.push(format!("{name}: {}", look.paint(colour, &words)));
     lines.join("\n") + "\n"
 }
 

@@ -14,7 +14,7 @@ mod plot;
 mod text;
 mod watch;
 
-pub use audit::{Verdict, judged, judgement, verdict};
+pub use audit::{Verdict, judgement, verdict, verdict_of};
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};
 pub use json::JsonUi;

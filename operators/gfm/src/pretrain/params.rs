@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::train::BestBy;
-use crate::train::operator::TrainingParams;
+use crate::train::operator::{Shared, TrainingParams};
 use crate::train::settings::{
-    Common, Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field,
-    optimizer_field, top_fields, train_fields,
+    Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field, optimizer_field,
+    top_fields, train_fields,
 };
 use gfm_pipe_model::link_ranks::{EvalEdges, Ranking};
 use gfm_pipe_model::sampling::EasyEdges;
@@ -43,24 +43,13 @@ pub(super) struct TrainSettings {
 }
 
 impl TrainingParams for Params {
-    fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    fn model(&self) -> &Model {
-        &self.model
-    }
-
-    fn model_mut(&mut self) -> &mut Model {
-        &mut self.model
-    }
-
-    fn optimizer(&self) -> &OptimizerSettings {
-        &self.optimizer
-    }
-
-    fn common(&self) -> &Common {
-        &self.train.common
+    fn shared(&mut self) -> Shared<'_> {
+        Shared {
+            seed: self.seed,
+            model: &mut self.model,
+            optimizer: &self.optimizer,
+            common: &self.train.common,
+        }
     }
 }
 

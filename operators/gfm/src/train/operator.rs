@@ -17,11 +17,15 @@ use crate::inputs::EncoderId;
 
 /// Parameters of a training operator, as far as all of them have the same.
 pub(crate) trait TrainingParams: Send + Sync + 'static {
-    fn seed(&self) -> u64;
-    fn model(&self) -> &Model;
-    fn model_mut(&mut self) -> &mut Model;
-    fn optimizer(&self) -> &OptimizerSettings;
-    fn common(&self) -> &Common;
+    fn shared(&mut self) -> Shared<'_>;
+}
+
+/// The parameters that both training operators have.
+pub(crate) struct Shared<'a> {
+    pub seed: u64,
+    pub model: &'a mut Model,
+    pub optimizer: &'a OptimizerSettings,
+    pub common: &'a Common,
 }
 
 /// Which model a training operator trains, and on what.
@@ -47,35 +51,33 @@ pub(crate) fn train<P: TrainingParams, T: Task>(
     read: impl Fn(usize, &P, Option<&Dividing>) -> OpResult<T::Data> + Send + Sync + 'static,
     task: impl FnOnce(Arc<P>) -> T,
 ) -> OpResult<()> {
-    let (seed, dtype) = (params.seed(), params.common().dtype());
-    let checkpoint = params.common().checkpoint.clone();
+    let Shared {
+        seed,
+        model,
+        optimizer,
+        common,
+    } = params.shared();
     let weights = initial_weights(
         ctx,
         job.class,
-        params.model_mut(),
-        checkpoint.as_deref(),
+        model,
+        common.checkpoint.as_deref(),
         job.encoder,
         seed,
-        dtype,
+        common.dtype(),
     )?;
-    let params = Arc::new(params);
-    let common = params.common();
     let dividing = Dividing::new(ctx, common.divides_graphs())?;
     if let Some(dividing) = &dividing {
-        dividing.check(&params.model().entity_model.config())?;
+        dividing.check(&model.entity_model.config())?;
     }
-    let loader = Loader::new(
-        job.labels,
-        common.max_datasets_in_memory,
-        common.data_loading_workers,
-        {
-            let (params, dividing) = (Arc::clone(&params), dividing.clone());
-            Box::new(move |i| read(i, &params, dividing.as_deref()))
-        },
-    );
-    let adamw = params.optimizer().adamw();
-    let optimizer = Optimizer::new(adamw, &weights).map_err(tensor_error)?;
+    let optimizer = Optimizer::new(optimizer.adamw(), &weights).map_err(tensor_error)?;
     let settings = common.settings(seed);
+    let (in_memory, workers) = (common.max_datasets_in_memory, common.data_loading_workers);
+    let params = Arc::new(params);
+    let loader = Loader::new(job.labels, in_memory, workers, {
+        let (params, dividing) = (Arc::clone(&params), dividing.clone());
+        Box::new(move |i| read(i, &params, dividing.as_deref()))
+    });
     let task = task(Arc::clone(&params));
     let outcome = run_loop(ctx, &settings, &task, &loader, weights, optimizer)?;
     if let Some(dividing) = &dividing {

@@ -68,7 +68,17 @@ pub(super) fn project_backward(
     })
 }
 
-impl Network<'_> {
+impl<'a> Network<'a> {
+    /// The network with the settings that fit most uses.
+    pub fn new(params: &'a Params, graph: &'a Graph) -> Self {
+        Network {
+            params,
+            graph,
+            recompute: false,
+            compute: Compute::default(),
+        }
+    }
+
     /// The parameters of layer `i`.
     pub(super) fn layer(&self, i: usize) -> &LayerParams {
         &self.params.tensors.layers[i]

@@ -46,12 +46,7 @@ impl<'a> QueryGnn<'a> {
     /// from it.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         QueryGnn {
-            network: Network {
-                params,
-                graph,
-                recompute: false,
-                compute: Compute::default(),
-            },
+            network: Network::new(params, graph),
             embeddings,
         }
     }

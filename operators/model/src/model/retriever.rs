@@ -73,12 +73,7 @@ impl<'a> Retriever<'a> {
     /// The model on a graph.
     pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
         Retriever {
-            network: Network {
-                params,
-                graph,
-                recompute: false,
-                compute: Compute::default(),
-            },
+            network: Network::new(params, graph),
             embeddings,
             prepared: None,
         }

@@ -60,12 +60,7 @@ macro_rules! settings {
             embeddings: &'a Tensor,
             ranks: &'a dyn Collective,
         ) -> OpResult<Self> {
-            let network = Network {
-                params,
-                graph: part.graph(),
-                recompute: false,
-                compute: Compute::default(),
-            };
+            let network = Network::new(params, part.graph());
             let exchange = Exchange::new(part, ranks, params.config.layers())?;
             Ok(Self {
                 inner: PartNetwork { network, exchange },
