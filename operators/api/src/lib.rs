@@ -10,6 +10,7 @@
 //! how much memory is available) or candle. Caching, scheduling and the store live in the root
 //! package; they drive operators only through what is public here.
 
+pub mod answer;
 pub mod artifact;
 pub mod bm25;
 pub mod columns;
