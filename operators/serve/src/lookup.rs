@@ -1,0 +1,21 @@
+//! Looking up documents and nodes: it may take milliseconds, so it happens on threads of its own.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::answer::Answers;
+use tokio::task::spawn_blocking;
+
+use crate::error::ApiError;
+use crate::queue::stopping;
+use crate::shared::Shared;
+
+/// Calls a function with the retriever of this moment.
+pub(crate) async fn look<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    find: impl FnOnce(&dyn Answers) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let _room = shared.lookups.acquire().await.map_err(|_| stopping())?;
+    let answers = shared.config.current.get();
+    let found = spawn_blocking(move || find(&*answers)).await;
+    found.map_err(|_| ApiError::internal("the retriever failed to look it up"))
+}
