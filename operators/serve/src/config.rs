@@ -21,6 +21,10 @@ pub struct Config {
     /// Origins of pages elsewhere that may read answers, such as `https://example.org`. None by
     /// default: browsers then let only this server's own page read them.
     pub origins: Vec<String>,
+    /// Names, without ports, under which clients may address the server, such as `localhost`; none
+    /// named: any. A server without a token that only this machine can reach needs them: a page of
+    /// elsewhere can have its own name lead here, and browsers then let it read the answers.
+    pub hosts: Vec<String>,
     /// Bounds of everything that a client decides.
     pub limits: Limits,
     /// Threads that score questions. More than one pays off only where the retriever does not use
@@ -40,6 +44,7 @@ impl Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             token: None,
             origins: Vec::new(),
+            hosts: Vec::new(),
             limits: Limits::default(),
             workers: 1,
             together: 32,
@@ -62,9 +67,8 @@ impl Config {
             let rest = origin.split_once("://").map(|(_, rest)| rest);
             let valid = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*']));
             if !valid || HeaderValue::from_str(origin).is_err() {
-                return Err(OpError::new(format!("{origin} is not an origin")).hint(
-                    "an origin is a scheme, a host and a port: https://example.org:8443, without a path",
-                ));
+                return Err(OpError::new(format!("{origin} is not an origin"))
+                    .hint("write scheme, host and port, without a path: https://a.example:8443"));
             }
         }
         let limits = &self.limits;
@@ -95,6 +99,7 @@ impl fmt::Debug for Config {
             .field("version", &self.version)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("origins", &self.origins)
+            .field("hosts", &self.hosts)
             .field("limits", &self.limits)
             .field("workers", &self.workers)
             .field("together", &self.together)

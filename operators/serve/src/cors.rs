@@ -15,8 +15,8 @@ pub(crate) fn allowed(config: &Config, request: &Request) -> Option<HeaderValue>
     named.then(|| origin.clone())
 }
 
-/// The answer to a browser that asks whether it may send a request, which it does without the token.
-/// `None` for all other requests, and where no origins are named.
+/// The answer to a browser that asks whether it may send a request, which it does without the
+/// token. `None` for all other requests, and where no origins are named.
 pub(crate) fn preflight(config: &Config, request: &Request) -> Option<Response> {
     let asks = request.method() == Method::OPTIONS
         && request

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -33,7 +34,7 @@ pub(crate) async fn handle(
     let mut observed = shared.metrics.begin(routes::label(request.uri().path()));
     unread.0.store(!request.body().is_end_stream(), Relaxed);
     let origin = cors::allowed(config, &request);
-    let mut response = match check(&request) {
+    let mut response = match check(config, &request) {
         Err(refused) => refused.into_response(),
         Ok(()) => match cors::preflight(config, &request) {
             Some(answer) => answer,
@@ -63,17 +64,28 @@ pub(crate) async fn handle(
 }
 
 /// Refuses requests whose line and headers do not say clearly what is asked.
-fn check(request: &Request) -> Result<(), ApiError> {
+fn check(config: &Config, request: &Request) -> Result<(), ApiError> {
     let path = request.uri().path();
     if !path.starts_with('/') {
         let error = ApiError::bad("the address has no path");
         return Err(error.hint("write GET /health HTTP/1.1"));
     }
     query::decode(path)?;
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, further) = (hosts.next(), hosts.next());
+    if further.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
         let error = ApiError::bad("the request does not have exactly one header host");
         return Err(error.hint("send host: NAME"));
+    }
+    let name = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let named = |known: &String| {
+        let name = name.as_ref();
+        name.is_some_and(|name| name.host().eq_ignore_ascii_case(known))
+    };
+    if !config.hosts.is_empty() && !config.hosts.iter().any(named) {
+        let message = "the server does not have the name that the header host says";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_host", message)
+            .hint("use an address that the server was started with"));
     }
     Ok(())
 }

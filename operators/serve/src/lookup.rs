@@ -14,8 +14,18 @@ pub(crate) async fn look<T: Send + 'static>(
     shared: &Arc<Shared>,
     find: impl FnOnce(&dyn Answers) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _room = shared.lookups.acquire().await.map_err(|_| stopping())?;
+    let room = shared
+        .lookups
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(|_| stopping())?;
     let answers = shared.config.current.get();
-    let found = spawn_blocking(move || find(&*answers)).await;
+    let found = spawn_blocking(move || {
+        // Until the thread is done, also where the client does not wait for it.
+        let _room = room;
+        find(&*answers)
+    })
+    .await;
     found.map_err(|_| ApiError::internal("the retriever failed to look it up"))
 }

@@ -23,12 +23,12 @@ const REFUSALS: usize = 64;
 /// Wait after the system refused a connection, most likely for want of file descriptors.
 const RECOVER: Duration = Duration::from_millis(100);
 
-/// Answers requests until `shutdown` ends. Then it takes no more connections, and returns when those
-/// that are open have got their answers, at the latest after the configured grace period. A batch of
-/// questions that is being scored then goes on in its thread, but nobody gets the answers.
+/// Answers requests until `shutdown` ends. Then it takes no more connections, and returns when
+/// those that are open have got their answers, at the latest after the configured grace period. A
+/// batch of questions that is being scored then goes on in its thread, but nobody gets the answers.
 ///
-/// Needs a tokio runtime with time and I/O. Fails if the configuration cannot work or a thread cannot
-/// be started; no request makes it fail.
+/// Needs a tokio runtime with time and I/O. Fails if the configuration cannot work or a thread
+/// cannot be started; no request makes it fail.
 pub async fn serve(
     listener: impl Into<Listener>,
     config: Config,

@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
     /// Room for the threads that look something up.
-    pub lookups: Semaphore,
+    pub lookups: Arc<Semaphore>,
     /// Set once no more connections are taken.
     pub stopping: AtomicBool,
     /// The text of `/openapi.json`.
@@ -29,7 +29,7 @@ impl Shared {
         Shared {
             queue: Arc::new(Queue::new(config.limits.waiting)),
             metrics: Arc::new(Metrics::new()),
-            lookups: Semaphore::new(config.limits.lookups),
+            lookups: Arc::new(Semaphore::new(config.limits.lookups)),
             stopping: AtomicBool::new(false),
             openapi: crate::openapi::document(&config).to_string(),
             config,

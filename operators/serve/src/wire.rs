@@ -90,8 +90,8 @@ impl AsyncWrite for Wire {
 }
 
 /// Where in these bytes a response of hyper's own begins, and its status. It is the last thing that
-/// hyper writes. Responses of handlers are not taken for one: theirs of 4xx have a body, and no body
-/// ends with an empty line.
+/// hyper writes. Responses of handlers are not taken for one: theirs of 4xx have a body, and no
+/// body ends with an empty line.
 fn refusal(bytes: &[u8]) -> Option<(usize, StatusCode)> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;

@@ -31,7 +31,10 @@ pub(super) fn all() -> Vec<Tool> {
         json!({ "type": "string", "minLength": 1, "maxLength": limits.question_chars,
                 "description": what })
     };
-    let number = |what: &str| json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX, "description": what });
+    let number = |what: &str| {
+        json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX,
+                "description": what })
+    };
     let k = json!({ "type": "integer", "minimum": 1, "maximum": MAX_DOCUMENTS,
                     "default": DEFAULT_DOCUMENTS, "description": "Number of documents." });
     let source =
@@ -110,8 +113,8 @@ struct OfNode {
     name: Option<String>,
 }
 
-/// Calls a tool. What goes wrong within it is a result that the model reads; only an unknown tool is
-/// an error of the protocol.
+/// Calls a tool. What goes wrong within it is a result that the model reads; only an unknown tool
+/// is an error of the protocol.
 pub(super) async fn call(
     current: &Current,
     name: &str,

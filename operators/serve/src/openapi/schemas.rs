@@ -85,7 +85,7 @@ fn answered(at: &str) -> Map<String, Value> {
         "The answer to a question.",
         json!({
             "question": string("The question."),
-            "system": string("The system that ranked the documents: model, ppr, rrf, dense or bm25."),
+            "system": string("What ranked the documents: model, ppr, rrf, dense or bm25."),
             "notes": list(string("What the user should know."), "Remarks on the answer."),
             "seconds": number("How long it took, without the wait for other questions."),
             "start": list(reference(at, "Start"), "Where the search started, the heaviest first."),
@@ -135,7 +135,7 @@ fn answered(at: &str) -> Map<String, Value> {
             "tail": string("Name of its tail."),
             "head_node": natural("Number of the head's node."),
             "tail_node": natural("Number of the tail's node."),
-            "inverse": { "type": "boolean", "description": "Whether the path goes from tail to head." },
+            "inverse": boolean("Whether the path goes from tail to head."),
             "layer": natural("One-based layer of the model, or step of the walk."),
             "document": or_null(natural("Number of the document that states the fact.")),
             "title": or_null(string("Title of that document.")),
@@ -260,6 +260,10 @@ fn object(what: &str, properties: Value, optional: &[&str]) -> Value {
 
 fn string(what: &str) -> Value {
     json!({ "type": "string", "description": what })
+}
+
+fn boolean(what: &str) -> Value {
+    json!({ "type": "boolean", "description": what })
 }
 
 fn number(what: &str) -> Value {

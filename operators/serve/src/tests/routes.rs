@@ -40,7 +40,11 @@ async fn a_question_is_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_questions_are_answered_in_order() {
     let server = Server::start(|_| {}).await;
-    let body = json!({ "questions": ["a", { "question": "b", "k": 1 }, "", "user", { "question": "c", "k": 0 }] });
+    let (one, none) = (
+        json!({ "question": "b", "k": 1 }),
+        json!({ "question": "c", "k": 0 }),
+    );
+    let body = json!({ "questions": ["a", one, "", "user", none] });
     let reply = server.post("/ask/batch", &body.to_string()).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let answers = &reply.json()["answers"];
@@ -284,6 +288,36 @@ async fn other_origins_are_named_or_refused() {
         (reply.status, reply.header("access-control-allow-origin")),
         (401, Some(named))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_names_of_the_server_are_refused() {
+    let server = Server::start(|config| {
+        config.hosts = ["localhost", "127.0.0.1", "[::1]"]
+            .map(str::to_owned)
+            .into();
+    })
+    .await;
+    let of = |host: &str| format!("GET /about HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    for host in ["localhost", "LocalHost:8080", "127.0.0.1:1", "[::1]:8080"] {
+        assert_eq!(server.send(of(host)).await.status, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.11",
+        "",
+        "a b",
+        "::1",
+    ] {
+        let reply = server.send(of(host)).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (403, "wrong_host"),
+            "{host}"
+        );
+    }
+    assert_eq!(server.send("GET /about HTTP/1.0\r\n\r\n").await.status, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
