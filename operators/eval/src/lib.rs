@@ -19,6 +19,7 @@ pub mod link_metrics;
 pub mod metrics;
 mod order;
 pub mod pages;
+pub mod passages;
 pub mod paths;
 pub mod pieces;
 pub mod questions;

@@ -37,7 +37,12 @@ pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<V
         let pairs = members.par_iter().zip(asking);
         let found: OpResult<Vec<_>> = pairs
             .map(|(members, asking)| {
-                nearest(&ctx.cancel, &points.select(asking), &points.select(members), wanted)
+                nearest(
+                    &ctx.cancel,
+                    &points.select(asking),
+                    &points.select(members),
+                    wanted,
+                )
             })
             .collect();
         for ((members, asking), found) in members.iter().zip(asking).zip(found?) {

@@ -130,7 +130,8 @@ impl Linker {
         document: u32,
         (encoder, question): (Encoder<'_>, &[f32]),
     ) -> Option<Range<usize>> {
-        self.loaded.best_sentence(document, &vectors(encoder, question))
+        self.loaded
+            .best_sentence(document, &vectors(encoder, question))
     }
 }
 

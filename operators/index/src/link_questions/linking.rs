@@ -36,7 +36,10 @@ impl Texts {
 
 /// Whether a stage is connected to all ports of these texts.
 pub fn connected(ctx: &Context, texts: Texts) -> bool {
-    texts.needs().iter().all(|port| ctx.input_opt(port).is_some())
+    texts
+        .needs()
+        .iter()
+        .all(|port| ctx.input_opt(port).is_some())
 }
 
 impl Linking<'_> {

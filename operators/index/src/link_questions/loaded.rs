@@ -71,7 +71,9 @@ impl Lists {
     }
 
     fn of_rows(&self, rows: &AHashSet<u64>) -> NodesOf {
-        rows.iter().map(|row| (*row, self.of(*row).to_vec())).collect()
+        rows.iter()
+            .map(|row| (*row, self.of(*row).to_vec()))
+            .collect()
     }
 }
 
@@ -130,12 +132,18 @@ impl Lookup for Loaded {
     }
 
     fn ends(&self, facts: &AHashSet<u64>) -> OpResult<NodesOf> {
-        Ok(self.facts.as_ref().map(|f| f.ends.of_rows(facts)).unwrap_or_default())
+        Ok(self
+            .facts
+            .as_ref()
+            .map(|f| f.ends.of_rows(facts))
+            .unwrap_or_default())
     }
 
     fn mentioned(&self, sentences: &AHashSet<u64>) -> OpResult<NodesOf> {
         let known = self.sentences.as_ref();
-        Ok(known.map(|s| s.mentioned.of_rows(sentences)).unwrap_or_default())
+        Ok(known
+            .map(|s| s.mentioned.of_rows(sentences))
+            .unwrap_or_default())
     }
 }
 
@@ -157,7 +165,13 @@ impl Facts {
                 columns::u64s(&batch, "triple")?,
                 columns::u64s(&batch, "fact")?,
             );
-            of_triple.extend(triples.values().iter().copied().zip(facts.values().iter().copied()));
+            of_triple.extend(
+                triples
+                    .values()
+                    .iter()
+                    .copied()
+                    .zip(facts.values().iter().copied()),
+            );
         }
         of_triple.sort_by_key(|pair| pair.0);
         let mut of_triple = of_triple.into_iter().peekable();

@@ -190,9 +190,8 @@ impl Operator for LinkQuestions {
             by: &Streamed { ctx, graph: &graph },
             has: &has,
         };
-        let similar = |named: &mut _| {
-            named::add_similar(ctx, &graph, &set, params.similarity, named)
-        };
+        let similar =
+            |named: &mut _| named::add_similar(ctx, &graph, &set, params.similarity, named);
         let vectors = set.vectors(ctx)?;
         let sources = linking.sources(&set.texts, vectors.as_ref(), &similar)?;
         let (nodes, mut tally) = (graph.names.len(), Tally::default());

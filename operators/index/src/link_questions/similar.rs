@@ -84,12 +84,7 @@ fn rows(
 }
 
 /// Finds documents with the most similar texts.
-pub fn documents(
-    by: &dyn Lookup,
-    graph: &Graph,
-    vectors: &Vectors,
-    top: usize,
-) -> OpResult<Found> {
+pub fn documents(by: &dyn Lookup, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
     let found = rows(by, Texts::Documents, vectors, top, top)?;
     Ok(found.iter().map(|rows| of_documents(graph, rows)).collect())
 }
@@ -110,12 +105,7 @@ pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
 /// Finds entities of the most similar facts. The share of an entity is the mean score of its facts
 /// / number of documents that mention it (as in HippoRAG 2, Gutiérrez et al. 2025, before its
 /// language model chooses among the facts).
-pub fn facts(
-    by: &dyn Lookup,
-    graph: &Graph,
-    vectors: &Vectors,
-    top: usize,
-) -> OpResult<Found> {
+pub fn facts(by: &dyn Lookup, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
     let found = rows(by, Texts::Facts, vectors, top, top * BESIDE)?;
     let wanted: AHashSet<u64> = found.iter().flatten().map(|f| u64::from(f.0)).collect();
     let ends = by.ends(&wanted)?;
@@ -146,12 +136,7 @@ pub fn facts(
 
 /// Finds entities of the most similar sentences. The share of an entity is the sum of the scores of
 /// its sentences / number of documents that mention it.
-pub fn sentences(
-    by: &dyn Lookup,
-    graph: &Graph,
-    vectors: &Vectors,
-    top: usize,
-) -> OpResult<Found> {
+pub fn sentences(by: &dyn Lookup, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
     let found = rows(by, Texts::Sentences, vectors, top, top * BESIDE)?;
     let wanted: AHashSet<u64> = found.iter().flatten().map(|s| u64::from(s.0)).collect();
     let mentioned = by.mentioned(&wanted)?;
