@@ -27,6 +27,7 @@ pub mod rankers;
 pub mod rankings;
 pub mod remarks;
 pub mod shown;
+pub mod starts;
 pub mod statistics;
 pub mod systems;
 pub mod tables;

@@ -78,26 +78,9 @@ impl Baselines {
     /// # Errors
     /// When the embedding has another length than those of the documents, or a start is not a node.
     pub fn ask(&self, question: Asked<'_>) -> Result<Scores, BadShape> {
-        let by_text = self.dense.as_ref().map(|d| d.scores(question.embedding));
-        let by_word = self.bm25.as_ref().map(|b| b.scores(question.text));
-        let masses = self.walk.as_ref().map(|w| w.on.masses(question.starts));
-        let entities = masses.transpose()?.flatten();
-        let by_walk = self.walk.as_ref().zip(entities.as_ref());
-        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
-        let whole = |mut scores: Vec<f64>| {
-            if let Some(pieces) = &self.pieces {
-                pieces.fold(&mut scores);
-            }
-            scores
-        };
-        let mut documents = vec![
-            (&DENSE, by_text.transpose()?.map(whole)),
-            (&BM25, by_word.map(whole)),
-            (&PPR, by_walk.map(whole)),
-        ];
+        let (mut documents, entities) = self.parts(question, &|_| true)?;
         if self.has(&RRF) {
-            let parts: Vec<Option<&[f64]>> = documents.iter().map(|s| s.1.as_deref()).collect();
-            documents.push((&RRF, fuse(&parts).map(whole)));
+            documents.push((&RRF, self.fused(&documents)));
         }
         documents.retain(|(system, _)| self.has(system));
         Ok(Scores {
@@ -105,4 +88,62 @@ impl Baselines {
             entities,
         })
     }
+
+    /// Asks one system a question, and computes nothing that it does not need. It need not be among
+    /// [`Baselines::systems`].
+    ///
+    /// # Errors
+    /// See [`Baselines::ask`].
+    pub fn ask_one(
+        &self,
+        system: &System,
+        question: Asked<'_>,
+    ) -> Result<Option<Vec<f64>>, BadShape> {
+        let (parts, _) = self.parts(question, &|s| system.is(s) || system.is(&RRF))?;
+        if system.is(&RRF) {
+            return Ok(self.fused(&parts));
+        }
+        let own = parts.into_iter().find(|(s, _)| system.is(s));
+        Ok(own.and_then(|(_, scores)| scores))
+    }
+
+    /// The scores of the systems that are not made from others and that are wanted, and the masses
+    /// of nodes by personalised PageRank.
+    fn parts(
+        &self,
+        question: Asked<'_>,
+        wanted: &dyn Fn(&System) -> bool,
+    ) -> Result<(Vec<Part>, Option<Vec<f64>>), BadShape> {
+        let dense = self.dense.as_ref().filter(|_| wanted(&DENSE));
+        let bm25 = self.bm25.as_ref().filter(|_| wanted(&BM25));
+        let walk = self.walk.as_ref().filter(|_| wanted(&PPR));
+        let by_text = dense.map(|d| d.scores(question.embedding)).transpose()?;
+        let by_word = bm25.map(|b| b.scores(question.text));
+        let masses = walk.map(|w| w.on.masses(question.starts)).transpose()?;
+        let masses = masses.flatten();
+        let by_walk = walk.zip(masses.as_ref());
+        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
+        let parts: Vec<Part> = vec![
+            (&DENSE, by_text.map(|s| self.whole(s))),
+            (&BM25, by_word.map(|s| self.whole(s))),
+            (&PPR, by_walk.map(|s| self.whole(s))),
+        ];
+        Ok((parts, masses))
+    }
+
+    fn fused(&self, parts: &[Part]) -> Option<Vec<f64>> {
+        let parts: Vec<Option<&[f64]>> = parts.iter().map(|s| s.1.as_deref()).collect();
+        fuse(&parts).map(|scores| self.whole(scores))
+    }
+
+    /// Gives each document the score of its best piece.
+    fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
+        if let Some(pieces) = &self.pieces {
+            pieces.fold(&mut scores);
+        }
+        scores
+    }
 }
+
+/// A system, and its scores of all documents; `None` where the question could not be asked.
+type Part = (&'static System, Option<Vec<f64>>);

@@ -123,15 +123,20 @@ impl Linker {
         &self.words
     }
 
-    /// The range, in a document's text, of the sentence that is most similar to a question. `None`
-    /// where sentences are not known.
+    /// Whether the sentences of documents are known, with their embeddings.
+    pub fn has_sentences(&self) -> bool {
+        self.has[place(Texts::Sentences)]
+    }
+
+    /// Among these documents the sentence that is most similar to a question: its document, and its
+    /// range in the document's text. `None` where there is none.
     pub fn best_sentence(
         &self,
-        document: u32,
+        documents: Range<u32>,
         (encoder, question): (Encoder<'_>, &[f32]),
-    ) -> Option<Range<usize>> {
-        self.loaded
-            .best_sentence(document, &vectors(encoder, question))
+    ) -> Option<(u32, Range<usize>)> {
+        let question = vectors(encoder, question);
+        self.loaded.best_sentence(documents, &question)
     }
 }
 

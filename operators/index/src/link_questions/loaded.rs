@@ -102,16 +102,16 @@ impl Loaded {
         vectors.ok_or_else(|| OpError::internal("a table was asked for that was not loaded"))
     }
 
-    /// The range, in the document's text, of the sentence that is most similar to the first of
-    /// these vectors. `None` where the sentences of documents are not known.
-    pub fn best_sentence(&self, document: u32, question: &Vectors) -> Option<Range<usize>> {
+    /// Among these documents the sentence that is most similar to the first of these vectors: its
+    /// document, and its range in the document's text. `None` where there is none.
+    pub fn best_sentence(&self, of: Range<u32>, question: &Vectors) -> Option<(u32, Range<usize>)> {
         let sentences = self.sentences.as_ref()?;
-        let from = sentences.documents.partition_point(|d| *d < document);
-        let to = sentences.documents.partition_point(|d| *d <= document);
+        let from = sentences.documents.partition_point(|d| *d < of.start);
+        let to = sentences.documents.partition_point(|d| *d < of.end);
         let question = question.points().row(0);
         let cosine = |row: &usize| dot(question, sentences.vectors.points().row(*row));
         let best = (from..to).max_by(|a, b| cosine(a).total_cmp(&cosine(b)).then(b.cmp(a)))?;
-        Some(sentences.ranges[best].clone())
+        Some((sentences.documents[best], sentences.ranges[best].clone()))
     }
 }
 

@@ -27,7 +27,7 @@ pub use params::{rng, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::QueryGnn;
 pub use reach::{Compute, QueryNodes, Reach};
-pub use retriever::{Question, Retriever};
+pub use retriever::{Prepared, Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 
 pub use crate::graph::TailQuery;

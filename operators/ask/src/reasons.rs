@@ -1,0 +1,1 @@
+//! Why a document was found: paths of the model, and walks of personalised PageRank, in words.
