@@ -3,3 +3,4 @@
 pub mod dense;
 pub mod ppr;
 pub mod rrf;
+pub mod walks;
