@@ -4,3 +4,4 @@ pub mod asked;
 pub mod dense;
 pub mod ppr;
 pub mod rrf;
+pub mod walks;

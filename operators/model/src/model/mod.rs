@@ -4,6 +4,7 @@
 mod background;
 mod backward;
 mod config;
+mod explain;
 pub mod files;
 mod forward;
 mod head;
@@ -19,6 +20,7 @@ mod store;
 
 pub use background::Background;
 pub use config::ModelConfig;
+pub use explain::Explained;
 pub use network::Network;
 pub(crate) use params::head_name;
 pub(crate) use params::shapes;

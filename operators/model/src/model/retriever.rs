@@ -8,6 +8,7 @@ use gfm_pipe_api::OpResult;
 use super::Params;
 use super::background::Background;
 use super::backward::NetworkGrads;
+use super::explain::Explained;
 use super::forward::QueryStart;
 use super::network::Network;
 use super::params::Grads;
@@ -182,6 +183,20 @@ impl<'a> Retriever<'a> {
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
         let start = self.start(batch)?.start;
         self.network.score_all(&start.queries(), self.background())
+    }
+
+    /// Runs the forward pass of a question whose scores are to be explained.
+    ///
+    /// # Errors
+    /// When the embedding does not have the width that the model expects.
+    pub fn explain(&self, question: &Question<'_>) -> OpResult<Explained<'_>> {
+        let start = self.start(&[*question])?.start;
+        let network = Network {
+            // Every target would have to compute the layers again.
+            recompute: false,
+            ..self.network
+        };
+        Explained::new(network, &start.queries(), self.background())
     }
 
     /// Gradients of all parameters from the gradient of the scores. Consumes the memory of the
