@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use crate::corpus::{Corpus, matching};
 use crate::facts::Facts;
 use crate::params::RetrieverParams;
-use crate::scoring::{Scored, Scoring};
+use crate::reasons::Reasons;
+use crate::scoring::{OnGraph, Scored, Scoring};
 use crate::sentence;
 
 /// Number of questions shown as examples.
@@ -75,9 +76,18 @@ impl Ready {
             .zip(ranks)
             .map(|(d, place)| (*d, place as u64 + 1));
         let all: Vec<(u32, u64)> = ranked.chain(asked_for).collect();
+        let model = self.scoring.model().filter(|_| scored.nodes.is_some() && ask.paths > 0);
+        let model = model.map(OnGraph::retriever);
+        let facts = self.facts.as_ref().filter(|_| ask.paths > 0);
+        let reasons = Reasons::new(&self.scoring, &self.corpus, facts, &scored, model.as_ref())?;
         let found = all.par_iter().map(|(document, rank)| {
             let score = scores[*document as usize];
-            self.found(ask, &scored, *document, (*rank, score))
+            let found = self.found(ask, &scored, *document, (*rank, score));
+            let paths = reasons.as_ref().map(|reasons| reasons.of(*document, ask.paths));
+            Ok(Found {
+                paths: paths.transpose()?.unwrap_or_default(),
+                ..found
+            })
         });
         let mut documents: Vec<Found> = found.collect::<OpResult<_>>()?;
         let why_not = documents.split_off(best.len());
@@ -99,12 +109,12 @@ impl Ready {
         scored: &Scored,
         document: u32,
         (rank, score): (u64, f64),
-    ) -> OpResult<Found> {
+    ) -> Found {
         let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document);
         let piece = best.as_ref().map_or(document, |s| s.piece);
         let text = self.corpus.texts[piece as usize].clone();
         let sentence = best.and_then(|s| Some(text.get(s.range)?.to_owned()));
-        Ok(Found {
+        Found {
             id: document,
             rank: (!score.is_nan()).then_some(rank),
             title: self.corpus.titles[document as usize].clone(),
@@ -113,7 +123,7 @@ impl Ready {
             text,
             source: self.corpus.file(document).map(str::to_owned),
             paths: Vec::new(),
-        })
+        }
     }
 
     /// Where the search started, the heaviest first.

@@ -6,6 +6,7 @@ use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use gfm_pipe_eval::baselines::walks;
 use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::rankers::Ranker;
 use gfm_pipe_eval::starts::{Starts, merged};
@@ -36,6 +37,8 @@ pub struct Scoring {
     linker: Option<Linker>,
     baselines: Baselines,
     model: Option<OnGraph>,
+    /// The facts that walks are shown by.
+    walked: walks::Facts,
     /// The system for questions with a start.
     pub preferred: &'static System,
 }
@@ -95,12 +98,14 @@ impl Scoring {
                 Arc::new(gfm_pipe_api::bm25::Bm25::new(texts))
             }
         };
+        let (walk, walked) = walk.transpose()?.unzip();
         let scoring = Scoring {
+            walked: walked.unwrap_or_default(),
             baselines: Baselines {
                 systems: Vec::new(),
                 dense: dense(ctx, corpus)?,
                 bm25: Some(words),
-                walk: walk.transpose()?,
+                walk,
                 pieces: corpus.pieces.clone(),
             },
             encoder,
@@ -144,6 +149,11 @@ impl Scoring {
     /// The walk, where there is a graph.
     pub fn walk(&self) -> Option<&Walk> {
         self.baselines.walk.as_ref()
+    }
+
+    /// The facts that walks are shown by.
+    pub fn walked(&self) -> &walks::Facts {
+        &self.walked
     }
 
     /// Scores questions. Those of the model are scored together.
@@ -417,7 +427,7 @@ fn walk_on(
     facts: &Facts,
     corpus: &Corpus,
     matrix: &Arc<EntityDocuments>,
-) -> OpResult<Walk> {
+) -> OpResult<(Walk, walks::Facts)> {
     let weights = ctx.input_opt("edge_weights").map(|artifact| {
         let table = artifact.read("edge_weights")?;
         let weights = columns::f32s(&table, "weight")?.values().to_vec();
@@ -434,9 +444,10 @@ fn walk_on(
     });
     let weights = weights.transpose()?;
     let weight = |row: usize| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
-    let triples = facts.triples().iter().enumerate();
-    let triples = triples.map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
-    let on = Ppr::new(facts.nodes(), triples).map_err(shape)?;
+    let triples = || facts.triples().iter().enumerate();
+    let edges = triples().map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
+    let on = Ppr::new(facts.nodes(), edges).map_err(shape)?;
+    let walked = walks::Facts::new(triples().map(|(row, triple)| (*triple, weight(row))));
     let passages = ctx.input_opt("nodes");
     let passages = passages.map(|of| Passages::read(of, facts.nodes(), corpus.len()));
     let passages = passages.transpose()?.flatten();
@@ -444,11 +455,12 @@ fn walk_on(
         Some(_) => RESTART_WITH_PASSAGES,
         None => RESTART,
     };
-    Ok(Walk {
+    let walk = Walk {
         on: on.restart(params.restart.unwrap_or(restart)),
         matrix: Arc::clone(matrix),
         passages,
-    })
+    };
+    Ok((walk, walked))
 }
 
 fn shape(e: BadShape) -> OpError {
