@@ -44,8 +44,6 @@ pub struct Found {
     stage: String,
     params: Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
-    /// What identifies the result: changes whenever something that it depends on does.
-    pub key: String,
 }
 
 impl RetrieverArgs {
@@ -92,9 +90,9 @@ impl RetrieverArgs {
             ))
             .hint(make.clone())
         };
-        let own = manifests
-            .get(&stage.name)
-            .ok_or_else(|| lacking(&stage.name))?;
+        if !manifests.contains_key(&stage.name) {
+            return Err(lacking(&stage.name));
+        }
         let mut inputs = BTreeMap::new();
         for (port, from) in &stage.inputs {
             let mut all = Vec::new();
@@ -112,7 +110,6 @@ impl RetrieverArgs {
             stage: stage.name.clone(),
             params: stage.params.clone(),
             inputs,
-            key: own.key.as_str().to_owned(),
         })
     }
 
@@ -166,7 +163,6 @@ impl RetrieverArgs {
             stage: record.name.clone(),
             params: record.params.clone().unwrap_or_default(),
             inputs,
-            key: record.key.as_ref().map_or("", |k| k.as_str()).to_owned(),
         })
     }
 }

@@ -76,14 +76,19 @@ impl Ready {
             .zip(ranks)
             .map(|(d, place)| (*d, place as u64 + 1));
         let all: Vec<(u32, u64)> = ranked.chain(asked_for).collect();
-        let model = self.scoring.model().filter(|_| scored.nodes.is_some() && ask.paths > 0);
+        let model = self
+            .scoring
+            .model()
+            .filter(|_| scored.nodes.is_some() && ask.paths > 0);
         let model = model.map(OnGraph::retriever);
         let facts = self.facts.as_ref().filter(|_| ask.paths > 0);
         let reasons = Reasons::new(&self.scoring, &self.corpus, facts, &scored, model.as_ref())?;
         let found = all.par_iter().map(|(document, rank)| {
             let score = scores[*document as usize];
             let found = self.found(ask, &scored, *document, (*rank, score));
-            let paths = reasons.as_ref().map(|reasons| reasons.of(*document, ask.paths));
+            let paths = reasons
+                .as_ref()
+                .map(|reasons| reasons.of(*document, ask.paths));
             Ok(Found {
                 paths: paths.transpose()?.unwrap_or_default(),
                 ..found
@@ -103,13 +108,7 @@ impl Ready {
     }
 
     /// A document with its score.
-    fn found(
-        &self,
-        ask: &Ask,
-        scored: &Scored,
-        document: u32,
-        (rank, score): (u64, f64),
-    ) -> Found {
+    fn found(&self, ask: &Ask, scored: &Scored, document: u32, (rank, score): (u64, f64)) -> Found {
         let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document);
         let piece = best.as_ref().map_or(document, |s| s.piece);
         let text = self.corpus.texts[piece as usize].clone();

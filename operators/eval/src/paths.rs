@@ -249,8 +249,7 @@ impl<'a> Beams<'a> {
                 continue;
             }
             let start = out.entries.len();
-            for e in first..at {
-                let edge = &edges[e];
+            for (e, edge) in (first..).zip(&edges[first..at]) {
                 let [from, to] = before[edge.from as usize];
                 for k in from..to {
                     let entry = Entry {
