@@ -116,9 +116,10 @@ fn object(question: &str, answer: &OpResult<Answer>) -> Value {
 /// Reads the questions of a file.
 fn read(file: &Path) -> CliResult<Vec<String>> {
     let failed = |e| CliError::usage(format!("failed to read {}: {e}", file.display()));
-    let text = match file == Path::new("-") {
-        true => std::io::read_to_string(std::io::stdin()),
-        false => files::read_text(file),
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        files::read_text(file)
     };
     let text = text.map_err(failed)?;
     let lines = (1..).zip(text.lines().map(str::trim));

@@ -96,17 +96,15 @@ fn walk(path: &Path, look: Look) -> String {
             inverse,
             ..
         } = step;
-        let [from, to] = match inverse {
-            true => [tail, head],
-            false => [head, tail],
-        };
+        let [from, to] = if *inverse { [tail, head] } else { [head, tail] };
         if i == 0 {
             out.push_str(&look.paint("36", &short(from)));
         }
         let relation = short(relation);
-        let arrow = match inverse {
-            true => format!(" ←{relation}– "),
-            false => format!(" –{relation}→ "),
+        let arrow = if *inverse {
+            format!(" ←{relation}– ")
+        } else {
+            format!(" –{relation}→ ")
         };
         out.push_str(&look.paint("2", &arrow));
         out.push_str(&short(to));

@@ -152,10 +152,7 @@ impl Retriever {
             Some(s) if s.is(&MODEL) => &["model", "graph"],
             Some(s) if s.is(&PPR) => &GRAPH,
             Some(s) if s.is(&DENSE) => &["corpus_embeddings"],
-            Some(s) if s.is(&RRF) => match wired("entities") {
-                true => &[],
-                false => &["corpus_embeddings"],
-            },
+            Some(s) if s.is(&RRF) && !wired("entities") => &["corpus_embeddings"],
             _ => &[],
         };
         let name = p.system.as_ref().map_or(BM25.name, |s| s.0.name);

@@ -1,5 +1,6 @@
 //! Chooses a system for each question, and scores all documents.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
@@ -197,10 +198,11 @@ impl Scoring {
             seeds = model.seeds(&starts);
             if !certain || seeds.is_empty() {
                 system = &PPR;
-                notes.push(match starts.is_empty() {
-                    true => String::new(),
-                    false => "the question names nothing that the graph knows, so the model was not asked: personalised PageRank starts from similar texts".to_owned(),
-                });
+                notes.push(
+                    "the question names nothing that the graph knows, so the model was not asked: \
+                     personalised PageRank starts from similar texts"
+                        .to_owned(),
+                );
             }
         }
         if system.is(&PPR) {
@@ -321,16 +323,16 @@ impl OnGraph {
             return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
         };
         let named = starts.iter().filter(|s| s.source == ENTITY);
-        let weight = |node| match weighted {
-            true => self.matrix.weight(node),
-            false => 1.0,
+        let weight = |node| {
+            if weighted {
+                self.matrix.weight(node)
+            } else {
+                1.0
+            }
         };
         // An entity that is named twice counts once.
-        named
-            .map(|s| (s.node, weight(s.node)))
-            .collect::<std::collections::BTreeMap<_, _>>()
-            .into_iter()
-            .collect()
+        let seeds: BTreeMap<u32, f64> = named.map(|s| (s.node, weight(s.node))).collect();
+        seeds.into_iter().collect()
     }
 
     /// Adds the scores of nodes to the questions that the model answers.

@@ -16,6 +16,9 @@ use crate::tensor::{tensor, to_f64};
 /// The message of a stored edge: the node that sends, the one that receives, the relation.
 type Sent = (u32, u32, u32);
 
+/// Gains of all edges, by layer.
+type Gains = Vec<Vec<(Sent, f64)>>;
+
 fn sent(e: &Edge, path: ops::Path) -> Sent {
     match path {
         ops::Path::Fused => (e.tail, e.head, e.relation),
@@ -102,7 +105,7 @@ impl Case {
 
     /// Scores of all nodes, and the derivatives of the targets' for a weight of one for each edge
     /// and layer: all edges of the graph, layer by layer.
-    fn slow(&self) -> (Vec<f64>, Vec<Vec<(Sent, f64)>>) {
+    fn slow(&self) -> (Vec<f64>, Gains) {
         let plain = Plain::new(&self.params, &self.graph);
         let edges: Vec<Sent> = self
             .graph
@@ -153,7 +156,7 @@ impl Case {
 fn check(
     case: &Case,
     explained: &Explained<'_>,
-    (scores, want): &(Vec<f64>, Vec<Vec<(Sent, f64)>>),
+    (scores, want): &(Vec<f64>, Gains),
 ) -> Result<(), TestCaseError> {
     for (a, b) in explained.scores().iter().zip(scores) {
         prop_assert!((a - b).abs() < 1e-9, "score {a} {b}");
