@@ -274,6 +274,6 @@ pub mod tests {
             most: 3,
             at_least: 0.5,
         };
-        assert!(nearest(&ctx, &points, &points, wanted).is_err());
+        assert!(nearest(&ctx.cancel, &points, &points, wanted).is_err());
     }
 }
