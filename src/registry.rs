@@ -19,7 +19,10 @@ pub fn builtin() -> Vec<OpEntry> {
     all.extend(gfm_pipe_index::operators());
     all.extend(gfm_pipe_text::operators());
     #[cfg(feature = "gfm")]
-    all.extend(gfm_pipe_gfm::operators());
+    {
+        all.extend(gfm_pipe_gfm::operators());
+        all.extend(gfm_pipe_ask::operators());
+    }
     all.extend(gfm_pipe_eval::operators());
     all.extend(gfm_pipe_exec::operators());
     all

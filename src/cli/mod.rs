@@ -4,6 +4,7 @@
 //! standard output, messages about them to standard error; no decisions are made here that a
 //! program using the library would have to make again.
 
+mod ask;
 mod audit;
 mod completions;
 mod config;
@@ -17,6 +18,7 @@ mod output;
 mod plan;
 pub mod reference;
 mod report;
+mod retriever;
 mod run;
 mod runs;
 pub mod schema;
@@ -66,6 +68,9 @@ enum Verb {
     /// Run a pipeline; finished stages are taken from the store
     #[command(after_help = EXIT_CODES)]
     Run(run::Args),
+    /// Ask a question in plain words: where it starts, which documents it finds, and why
+    #[command(after_help = EXIT_CODES)]
+    Ask(ask::Args),
     /// Say what `run` would do, and why, without running
     #[command(after_help = EXIT_CODES)]
     Plan(plan::Args),
@@ -188,6 +193,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
     }
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
+        Verb::Ask(args) => return ask::ask(&args, ops, out, err),
         Verb::Audit(args) => return audit::audit(&args, ops, out, err),
         Verb::Init(args) => init::init(&args, ops, out, err)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,

@@ -127,13 +127,15 @@ impl Node for StageNode {
     }
 }
 
-/// The record of a stage, with the outputs that its inputs are connected to.
+/// The record of a stage, with the outputs that its inputs are connected to, and with what is
+/// needed to ask it questions.
 pub(super) fn wired(mut record: StageRecord, stage: &Stage) -> StageRecord {
     let named = |(port, from): (&String, &Vec<PortRef>)| {
         (port.clone(), from.iter().map(PortRef::to_string).collect())
     };
     record.inputs = stage.inputs.iter().map(named).collect();
     record.after.clone_from(&stage.after);
+    record.params = stage.op.answers_questions.then(|| stage.params.clone());
     record
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gfm_pipe_api::Level;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::plan::Key;
 
@@ -87,6 +88,10 @@ pub struct StageRecord {
     /// Stages it waited for without reading anything from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+    /// Parameters with all defaults, of stages that can be asked questions: `ask` needs those too
+    /// that are in no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
     /// Digest of every output port.
     pub outputs: BTreeMap<String, String>,
     /// The step of the checkpoint it resumed from, if it did.
@@ -120,6 +125,7 @@ impl StageRecord {
             reasons: Vec::new(),
             inputs: BTreeMap::new(),
             after: Vec::new(),
+            params: None,
             outputs: BTreeMap::new(),
             resumed_at_step: None,
             rows: 0,

@@ -3,6 +3,7 @@
 //! Together with `cli/`, this is the only part that writes to the terminal. Invariant: if the
 //! reader goes away (a closed pipe), output stops, but the run goes on.
 
+mod answer;
 mod audit;
 mod closing;
 mod human;
@@ -14,6 +15,7 @@ mod plot;
 mod text;
 mod watch;
 
+pub use answer::answer;
 pub use audit::{Verdict, judgement, verdict, verdict_of};
 pub use closing::{Closing, closing};
 pub use human::{HumanUi, Look};

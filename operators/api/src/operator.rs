@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::answer::Answers;
 use crate::artifact::Artifact;
 use crate::context::{Cancel, Context, Reporter};
 use crate::error::{ErrorKind, OpError, OpResult};
@@ -172,6 +174,8 @@ pub trait Operator: 'static {
     const NAMES_INPUTS: bool = false;
     /// Whether it computes on the GPU of [`Context::device`], where there is one.
     const ON_GPU: bool = false;
+    /// Whether a stage of it can be asked questions: see [`Operator::answers`].
+    const ANSWERS: bool = false;
 
     /// Parameters: names, types, defaults, meaning.
     fn schema() -> Schema;
@@ -251,6 +255,14 @@ pub trait Operator: 'static {
     /// # Errors
     /// Whatever went wrong, in words for the user.
     fn run(params: Self::Params, ctx: &Context) -> OpResult<()>;
+    /// Loads what a stage is connected to, to answer questions in plain words. For operators with
+    /// [`Operator::ANSWERS`]. The context has the stage's inputs and takes no outputs.
+    ///
+    /// # Errors
+    /// Whatever went wrong, in words for the user.
+    fn answers(_params: Self::Params, _ctx: &Context) -> OpResult<Arc<dyn Answers>> {
+        Err(OpError::internal("this operator answers no questions"))
+    }
     /// Writes files outside the store, where the parameters say. It is called with the stage's
     /// outputs whenever these are available, computed or cached, so that a file that was deleted is
     /// restored by a cached run. Where such files go is not part of the result: parameters for it
@@ -325,6 +337,8 @@ pub struct OpEntry {
     pub names_inputs: bool,
     /// [`Operator::ON_GPU`].
     pub on_gpu: bool,
+    /// [`Operator::ANSWERS`].
+    pub answers_questions: bool,
     ports: Ports,
     command: fn(&Value) -> OpResult<Option<Vec<String>>>,
     check: fn(&Value) -> Vec<Problem>,
@@ -337,6 +351,7 @@ pub struct OpEntry {
     fingerprint: fn(&Value, &Path) -> OpResult<Option<String>>,
     estimate: Estimated,
     run: fn(Value, &Context) -> OpResult<()>,
+    answers: fn(Value, &Context) -> OpResult<Arc<dyn Answers>>,
     deliver: Deliver,
     remarks: Remarks,
 }
@@ -361,6 +376,7 @@ impl OpEntry {
             shaped: O::SHAPED,
             names_inputs: O::NAMES_INPUTS,
             on_gpu: O::ON_GPU,
+            answers_questions: O::ANSWERS,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
                 let params = parse::<O::Params>(O::NAME, v.clone())?;
@@ -392,6 +408,7 @@ impl OpEntry {
                 O::estimate(parse::<O::Params>(O::NAME, v)?, inputs, device)
             },
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
+            answers: |v, ctx| O::answers(parse::<O::Params>(O::NAME, v)?, ctx),
             deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
             remarks: |v, outputs| O::remarks(&parse::<O::Params>(O::NAME, v.clone())?, outputs),
         }
@@ -510,6 +527,14 @@ impl OpEntry {
     /// See [`Operator::run`].
     pub fn run(&self, params: Value, ctx: &Context) -> OpResult<()> {
         (self.run)(params, ctx)
+    }
+
+    /// See [`Operator::answers`], with validated parameters.
+    ///
+    /// # Errors
+    /// See [`Operator::answers`].
+    pub fn answers(&self, params: Value, ctx: &Context) -> OpResult<Arc<dyn Answers>> {
+        (self.answers)(params, ctx)
     }
 
     /// See [`Operator::remarks`], with validated parameters.

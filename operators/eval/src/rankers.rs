@@ -22,11 +22,7 @@ pub static SIMPLE: RankerKind = RankerKind {
     name: "simple",
     meaning: "sums the scores of a document's entities",
     uses_top_k: false,
-    contributions: |query, add| {
-        for (entity, score) in query.scores() {
-            add(entity, score);
-        }
-    },
+    factor: |_, _| 1.0,
 };
 
 /// Entities that few documents mention count more.
@@ -34,11 +30,7 @@ pub static IDF: RankerKind = RankerKind {
     name: "idf",
     meaning: "weighs each score by 1 / number of the entity's documents",
     uses_top_k: false,
-    contributions: |query, add| {
-        for (entity, score) in query.scores() {
-            add(entity, score * query.matrix.weight(entity));
-        }
-    },
+    factor: EntityDocuments::weight,
 };
 
 /// The number of the best entities that a document mentions.
@@ -46,11 +38,7 @@ pub static TOPK: RankerKind = RankerKind {
     name: "topk",
     meaning: "counts the `top_k` best entities",
     uses_top_k: true,
-    contributions: |query, add| {
-        for entity in query.best() {
-            add(entity, 1.0);
-        }
-    },
+    factor: |_, _| 1.0,
 };
 
 /// Like [`TOPK`], but entities that few documents mention count more.
@@ -58,11 +46,7 @@ pub static IDF_TOPK: RankerKind = RankerKind {
     name: "idf_topk",
     meaning: "counts each of the `top_k` best entities by 1 / number of its documents",
     uses_top_k: true,
-    contributions: |query, add| {
-        for entity in query.best() {
-            add(entity, query.matrix.weight(entity));
-        }
-    },
+    factor: EntityDocuments::weight,
 };
 
 /// Every ranker, in the order of schemas and pages.
@@ -77,11 +61,11 @@ pub struct RankerKind {
     pub name: &'static str,
     /// What it does to a document, for help texts and docs/metrics.md.
     pub meaning: &'static str,
-    /// Whether `top_k` changes its scores.
+    /// Whether it counts the `top_k` best entities; otherwise it sums the scores of all.
     pub uses_top_k: bool,
-    /// Calls the second argument with each entity that counts and what it adds to its documents,
-    /// in ascending order of entities.
-    contributions: fn(&Query<'_>, &mut dyn FnMut(u32, f64)),
+    /// What an entity counts for its documents: by this its score is multiplied, or this is what
+    /// one of the best entities adds.
+    factor: fn(&EntityDocuments, u32) -> f64,
 }
 
 /// A parameter that names a ranker.
@@ -140,9 +124,19 @@ struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// Entities with their scores, ascending.
-    fn scores(&self) -> impl Iterator<Item = (u32, f64)> {
-        (0..=u32::MAX).zip(self.scores.iter().copied())
+    /// Calls `add` with each entity that counts, its factor, and what it adds to its documents, in
+    /// ascending order of entities.
+    fn contributions(&self, kind: &RankerKind, add: &mut dyn FnMut(u32, f64, f64)) {
+        let factor = |entity| (kind.factor)(self.matrix, entity);
+        if kind.uses_top_k {
+            for entity in self.best() {
+                add(entity, factor(entity), factor(entity));
+            }
+        } else {
+            for (entity, score) in (0..=u32::MAX).zip(self.scores) {
+                add(entity, factor(entity), score * factor(entity));
+            }
+        }
     }
 
     /// The `top_k` entities with the highest scores, in ascending order of ids.
@@ -189,21 +183,49 @@ impl Ranker {
         out
     }
 
+    /// Whether it counts entities, so that a document without any of the best has the score 0.
+    pub fn counts(self) -> bool {
+        self.kind.uses_top_k
+    }
+
+    /// The entities that count for a document, ascending, each with its factor: how much the
+    /// document's score grows with the entity's. Where entities are counted, what a counted entity
+    /// adds.
+    pub fn targets(
+        self,
+        scores: &[f64],
+        matrix: &EntityDocuments,
+        document: u32,
+    ) -> Vec<(u32, f64)> {
+        let mut out = Vec::new();
+        let query = self.query(scores, matrix);
+        query.contributions(self.kind, &mut |entity, factor, _| {
+            if matrix.documents(entity).binary_search(&document).is_ok() {
+                out.push((entity, factor));
+            }
+        });
+        out
+    }
+
     /// Scores of all documents for one question, as the reference computes them, from one score per
     /// entity.
     pub fn documents(self, scores: &[f64], matrix: &EntityDocuments) -> Vec<f64> {
-        let query = Query {
-            scores: &scores[..scores.len().min(matrix.num_entities())],
-            matrix,
-            top_k: self.top_k,
-        };
         let mut sums = vec![0.0; matrix.num_documents()];
-        (self.kind.contributions)(&query, &mut |entity, value| {
+        let query = self.query(scores, matrix);
+        query.contributions(self.kind, &mut |entity, _, value| {
             for &document in matrix.documents(entity) {
                 sums[document as usize] += value;
             }
         });
         sums
+    }
+
+    fn query<'a>(self, scores: &'a [f64], matrix: &'a EntityDocuments) -> Query<'a> {
+        Query {
+            scores: &scores[..scores.len().min(matrix.num_entities())],
+            matrix,
+            top_k: self.top_k,
+        }
     }
 }
 
@@ -244,6 +266,16 @@ mod tests {
             IDF_TOPK.top_k(100).documents(&scores, &m),
             [0.75, 1.75, 0.25, 0.25, 0.0]
         );
+    }
+
+    #[test]
+    fn a_document_counts_entities_by_their_factors() {
+        let (scores, m) = ([2.0, -1.0, 9.0, 4.0], matrix());
+        let targets = |ranker: Ranker| ranker.targets(&scores, &m, 1);
+        assert_eq!(targets(SIMPLE.whole()), [(0, 1.0), (1, 1.0), (3, 1.0)]);
+        assert_eq!(targets(IDF.whole()), [(0, 0.5), (1, 1.0), (3, 0.25)]);
+        assert_eq!(targets(TOPK.top_k(3)), [(0, 1.0), (3, 1.0)]);
+        assert_eq!(targets(IDF_TOPK.top_k(2)), [(3, 0.25)]);
     }
 
     #[test]

@@ -1,56 +1,27 @@
-//! Asks the baselines for an operator's questions: dense, BM25, personalised PageRank and their
-//! fusion.
+//! Prepares the systems that need no training for an operator's questions: dense, BM25, personalised
+//! PageRank and their fusion.
+
+use std::sync::Arc;
 
 use arrow::array::Array;
 use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_eval::BadShape;
+use gfm_pipe_eval::baselines::asked::{self, Asked, Scores, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
-use gfm_pipe_eval::baselines::rrf::fuse;
-use gfm_pipe_eval::rankers::SIMPLE;
+use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::systems::{BASELINES, BM25, DENSE, FUSED, PPR, RRF, System, Walking, listed};
-use gfm_pipe_eval::{BadShape, EntityDocuments};
 
 use crate::documents::Embeddings;
+use crate::edge_weights::weighted_triples;
 use crate::inference::Inputs;
-use crate::passages::{Passages, weighted_triples};
 
-/// Baselines, ready to be asked.
+/// Systems that need no training, ready to be asked an operator's questions.
 pub(crate) struct Baselines<'a> {
     inputs: &'a Inputs,
-    /// Those of [`BASELINES`] that were requested and can be asked, in that order.
-    pub systems: Vec<&'static System>,
     walking: Walking,
-    dense: Option<Dense>,
-    bm25: Option<Bm25>,
-    ppr: Option<Walk<'a>>,
-}
-
-/// Personalised PageRank and how it ranks documents.
-struct Walk<'a> {
-    on: Ppr,
-    matrix: &'a EntityDocuments,
-    /// The nodes of documents, if documents are nodes.
-    passages: Option<Passages>,
-}
-
-impl Walk<'_> {
-    /// Scores of documents from the masses of nodes.
-    fn documents(&self, masses: &[f64]) -> Vec<f64> {
-        match &self.passages {
-            Some(passages) => passages.ranking(masses),
-            None => SIMPLE.whole().ranking(masses, self.matrix),
-        }
-    }
-}
-
-/// The scores of baselines for a question.
-pub(crate) struct Scores {
-    /// Scores of all documents by system, in the order of [`Baselines::systems`]; `None` where the
-    /// question could not be asked.
-    pub documents: Vec<Option<Vec<f64>>>,
-    /// Masses of all entities, by personalised PageRank.
-    pub entities: Option<Vec<f64>>,
+    by: asked::Baselines,
 }
 
 impl<'a> Baselines<'a> {
@@ -104,63 +75,56 @@ impl<'a> Baselines<'a> {
             let restart = walking.restart.unwrap_or(restart);
             Ok(Walk {
                 on: walk.map_err(shape)?.restart(restart),
-                matrix: &on.matrix,
+                matrix: Arc::clone(&on.matrix),
                 passages,
             })
         };
         let bm25 = || {
             let pairs = inputs.titles.iter().zip(&inputs.texts);
-            Bm25::new(pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or(""))))
+            let pairs = pairs.map(|(a, b)| (a.unwrap_or(""), b.unwrap_or("")));
+            Arc::new(Bm25::new(pairs))
         };
-        Ok(Baselines {
+        let by = asked::Baselines {
             dense: uses(&DENSE).then(|| dense(ctx, inputs)).transpose()?,
             bm25: uses(&BM25).then(bm25),
-            ppr: uses(&PPR).then(ppr).transpose()?,
-            inputs,
+            walk: uses(&PPR).then(ppr).transpose()?,
+            pieces: inputs.pieces.clone(),
             systems,
+        };
+        Ok(Baselines {
+            inputs,
             walking,
+            by,
         })
     }
 
     /// Whether this system is among them.
     pub fn has(&self, system: &System) -> bool {
-        self.systems.iter().any(|s| s.is(system))
+        self.by.has(system)
+    }
+
+    /// The systems, in the order of [`BASELINES`].
+    pub fn systems(&self) -> &[&'static System] {
+        &self.by.systems
     }
 
     /// Asks all systems a question.
     pub fn ask(&self, question: usize) -> OpResult<Scores> {
         let questions = &self.inputs.questions;
-        let by_text = self
-            .dense
+        let starts = self
+            .by
+            .walk
             .as_ref()
-            .map(|d| d.scores(questions.embedding(question)));
-        let by_word = self
-            .bm25
-            .as_ref()
-            .map(|b| b.scores(&questions.texts[question]));
-        let walk = |walk: &Walk<'_>| {
-            let starts = questions.walk(question, walk.matrix, self.walking.node_specificity);
-            walk.on.masses(&starts)
+            .map(|walk| questions.walk(question, &walk.matrix, self.walking.node_specificity));
+        let asked = Asked {
+            text: &questions.texts[question],
+            embedding: match &self.by.dense {
+                Some(_) => questions.embedding(question),
+                None => &[],
+            },
+            starts: &starts.unwrap_or_default(),
         };
-        let masses = self.ppr.as_ref().map(walk).transpose().map_err(shape)?;
-        let entities = masses.flatten();
-        let by_walk = self.ppr.as_ref().zip(entities.as_ref());
-        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
-        let whole = |scores: Option<Vec<f64>>| scores.map(|s| self.inputs.merge_pieces(s));
-        let mut documents = vec![
-            (&DENSE, whole(by_text.transpose().map_err(shape)?)),
-            (&BM25, whole(by_word)),
-            (&PPR, whole(by_walk)),
-        ];
-        if self.has(&RRF) {
-            let parts: Vec<Option<&[f64]>> = documents.iter().map(|s| s.1.as_deref()).collect();
-            documents.push((&RRF, whole(fuse(&parts))));
-        }
-        documents.retain(|(system, _)| self.has(system));
-        Ok(Scores {
-            documents: documents.into_iter().map(|(_, scores)| scores).collect(),
-            entities,
-        })
+        self.by.ask(asked).map_err(shape)
     }
 }
 

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use arrow::array::{StringArray, UInt32Array, UInt64Array};
 use candle_core::Tensor;
 use gfm_pipe_api::{
-    Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, TableSpec,
-    columns, kinds,
+    Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, TableSpec, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::inputs::{LoadedGraph, vectors};
+use crate::inputs::LoadedGraph;
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::model::{Retriever, read_model};
-use gfm_pipe_model::tensor::{tensor, to_f32};
+use gfm_pipe_model::tensor::to_f32;
 use gfm_pipe_model::tensor_error;
 
 /// The operator `build-background`.
@@ -121,38 +120,4 @@ fn write(ctx: &Context, table: &TableSpec, width: usize, layers: &[Tensor]) -> O
         )?)?;
     }
     sink.finish()
-}
-
-/// Reads the states after each layer, `[N, out]`, from a `background` artifact.
-///
-/// # Errors
-/// When it was computed from another model or graph.
-pub(crate) fn read_background(
-    artifact: &Artifact,
-    model: &Artifact,
-    graph: &Artifact,
-) -> OpResult<Vec<Tensor>> {
-    let info = artifact.read("info")?;
-    for (column, given) in [("model", model), ("graph", graph)] {
-        if columns::text(&info, column)?.value(0) != given.digest() {
-            return Err(OpError::new(format!(
-                "the background was computed from another {column} than `{}`",
-                given.name
-            ))
-            .artifact(&artifact.name)
-            .hint(format!(
-                "connect the same {column} to this stage and to the `build-background` stage"
-            )));
-        }
-    }
-    let nodes = columns::u64s(&info, "nodes")?.value(0) as usize;
-    let mut out = Vec::new();
-    for table in ["states", "last"] {
-        let (dim, values) = vectors(artifact, table)?;
-        let one = (nodes * dim).max(1);
-        for layer in values.chunks(one) {
-            out.push(tensor(layer.to_vec(), (nodes, dim)).map_err(tensor_error)?);
-        }
-    }
-    Ok(out)
 }

@@ -483,7 +483,7 @@ fn baselines(
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
     let by = Baselines::new(ctx, inputs, &|system| p.wants(system), p.walking())?;
-    let baselines = &by.systems;
+    let baselines = by.systems();
     let questions = inputs.questions.len();
     let all = &*systems;
     let mine = part(questions, ctx.ranks.rank(), ctx.ranks.size());

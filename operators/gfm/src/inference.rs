@@ -12,13 +12,13 @@ use gfm_pipe_api::{
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::pieces::Pieces;
 
-use crate::build_background::read_background;
 use crate::documents::{Questions, read_entity_documents};
 use crate::inputs::{LoadedGraph, same_encoder, zipped};
 use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
-use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, StoredModel, read_model};
+use gfm_pipe_model::loaded::read_background;
+use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, read_model};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 use gfm_pipe_model::tensor_error;
@@ -132,7 +132,7 @@ pub(crate) struct Inputs {
     pub texts: StringArray,
     pub questions: Questions,
     /// Which documents are pieces of the same document, if any are.
-    pieces: Option<Pieces>,
+    pub pieces: Option<Arc<Pieces>>,
     /// How ranks divide the graph, if they do.
     pub dividing: Option<Arc<Dividing>>,
 }
@@ -141,14 +141,14 @@ pub(crate) struct Inputs {
 pub(crate) struct GraphInputs {
     pub input: LoadedGraph,
     /// Which documents mention an entity.
-    pub matrix: EntityDocuments,
+    pub matrix: Arc<EntityDocuments>,
 }
 
 impl GraphInputs {
     fn read(graph: &Artifact, documents: &Artifact, titles: usize) -> OpResult<Self> {
         let on = GraphInputs {
             input: LoadedGraph::read(graph)?,
-            matrix: read_entity_documents(documents)?,
+            matrix: Arc::new(read_entity_documents(documents)?),
         };
         let nodes = on.input.graph.nodes();
         let (entities, documents) = (on.matrix.num_entities(), on.matrix.num_documents());
@@ -197,7 +197,7 @@ impl Inputs {
             titles: titles.clone(),
             texts: texts.clone(),
             questions,
-            pieces: pieces.transpose()?.flatten(),
+            pieces: pieces.transpose()?.flatten().map(Arc::new),
             dividing: None,
         })
     }
@@ -252,7 +252,7 @@ impl Inputs {
     ) -> OpResult<()> {
         let input = &self.on_graph()?.input;
         same_encoder(&self.questions, input)?;
-        let weights = retriever(read_model(model)?, input, &model.name)?;
+        let weights = input.retriever(read_model(model)?, &model.name)?;
         let graph = ctx.input("graph")?;
         let background = match (&self.dividing, background) {
             (Some(_), Some(known)) => {
@@ -339,16 +339,4 @@ fn check_memory(config: &ModelConfig, nodes: usize, questions: usize) -> OpResul
             &[config.layers() + 1, nodes, questions + 1, 4],
         )
         .check("`batch_size`")
-}
-
-/// Turns a model into a retriever for this graph.
-///
-/// # Errors
-/// When the graph was embedded by another encoder.
-fn retriever(stored: StoredModel, input: &LoadedGraph, name: &str) -> OpResult<Weights> {
-    input.fits(&stored, name)?;
-    match stored.params.class {
-        Class::GNNRetriever => Ok(stored.params),
-        Class::QueryGNN => Ok(stored.params.as_retriever()),
-    }
 }

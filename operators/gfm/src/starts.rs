@@ -1,9 +1,8 @@
 //! Reads `starts` artifacts: the weighted nodes that each question starts from.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::texts_digest, columns};
-
-/// The nodes that a question starts from, with their weights. Each node occurs once.
-pub(crate) type Starts = Vec<(u32, f64)>;
+pub(crate) use gfm_pipe_eval::starts::Starts;
+use gfm_pipe_eval::starts::merged;
 
 /// Reads the starts of every question, in the order of the questions, with ascending nodes. Weights
 /// of the same node are added.
@@ -52,16 +51,5 @@ pub(crate) fn read_starts(
             row += 1;
         }
     }
-    for starts in &mut out {
-        // A stable sort, so that weights are added in the order of the table.
-        starts.sort_by_key(|s| s.0);
-        starts.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 += next.1;
-            }
-            same
-        });
-    }
-    Ok(out)
+    Ok(out.into_iter().map(merged).collect())
 }

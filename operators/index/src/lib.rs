@@ -41,7 +41,7 @@ pub use extract::operator::{By, Extract, ExtractParams};
 pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
 pub use join_equivalent::{JoinEquivalent, JoinParams};
-pub use link_questions::{LinkParams, LinkQuestions};
+pub use link_questions::{Encoder, LinkParams, LinkQuestions, LinkedStart, Linker, sentences_of};
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<OpEntry> {

@@ -107,7 +107,7 @@ pub(crate) fn forward<A: Activate, T: Real>(
 /// Eight running sums, so that the compiler may use vector registers; the order is part of the
 /// result.
 #[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut acc = [T::zero(); 8];
     let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: T = ca

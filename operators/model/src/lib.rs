@@ -17,6 +17,7 @@ pub mod gpu;
 pub mod graph;
 mod host;
 pub mod link_ranks;
+pub mod loaded;
 pub mod loss;
 pub mod model;
 pub mod ops;

@@ -23,19 +23,26 @@ pub(crate) const NUMBERS: u32 = 1;
 /// The operator `embed`.
 pub struct Embed;
 
-/// Parameters of [`Embed`].
+/// Parameters of `embed`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     model: String,
     revision: Option<String>,
+    #[serde(default)]
     is_query: bool,
     normalize: bool,
+    #[serde(default = "one")]
     batch_size: usize,
     query_instruct: Option<String>,
     passage_instruct: Option<String>,
     truncate_dim: Option<usize>,
     max_seq_length: Option<usize>,
     model_kwargs: Option<Kwargs>,
+}
+
+/// Batches of texts that are asked for one after another are small anyway.
+fn one() -> usize {
+    1
 }
 
 /// The parameter `model_kwargs`.
@@ -46,11 +53,11 @@ pub struct Kwargs {
 }
 
 impl Params {
-    fn location(&self, base: &Path) -> Location {
+    pub(crate) fn location(&self, base: &Path) -> Location {
         Location::parse(&self.model, self.revision.as_deref(), base)
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let given = self.model_kwargs.as_ref();
         let word = given.and_then(|k| k.torch_dtype.as_deref().or(k.dtype.as_deref()));
         Settings {
@@ -68,17 +75,30 @@ impl Params {
 
     /// The text that is put before each text. `None` leaves the choice to the model.
     fn instruct(&self) -> Option<&str> {
-        let own = if self.is_query {
+        self.instruct_for(self.is_query)
+    }
+
+    /// The text that is put before questions, or before all other texts.
+    pub(crate) fn instruct_for(&self, is_query: bool) -> Option<&str> {
+        let own = if is_query {
             &self.query_instruct
         } else {
             &self.passage_instruct
         };
         own.as_deref()
     }
+
+    /// The parameters that say which encoder it is, for operators that embed questions of their
+    /// own. Missing ones have their defaults.
+    pub fn of_encoder() -> Schema {
+        let fields = Embed::schema().fields.into_iter();
+        let of_one_stage = ["is_query", "batch_size"];
+        Schema::new(fields.filter(|f| !of_one_stage.contains(&f.name)).collect())
+    }
 }
 
 #[cfg(feature = "static-encoder")]
-fn builtin() -> OpResult<StaticEncoder> {
+pub(crate) fn builtin() -> OpResult<StaticEncoder> {
     StaticEncoder::builtin().map_err(|e| {
         OpError::wrap("failed to load the compiled-in encoder", e)
             .with_kind(gfm_pipe_api::ErrorKind::Internal)
@@ -86,7 +106,7 @@ fn builtin() -> OpResult<StaticEncoder> {
 }
 
 #[cfg(not(feature = "static-encoder"))]
-fn builtin() -> OpResult<StaticEncoder> {
+pub(crate) fn builtin() -> OpResult<StaticEncoder> {
     Err(OpError::new("this build has no static encoder")
         .hint("build with `--features static-encoder` (it is on by default)"))
 }
@@ -360,9 +380,15 @@ fn with_transformer(
     location: &Location,
     _: &Path,
 ) -> OpResult<About> {
-    Err(OpError::new(format!(
+    Err(no_transformers(location))
+}
+
+/// The error for an encoder that this build cannot run.
+#[cfg(not(feature = "transformers"))]
+pub(crate) fn no_transformers(location: &Location) -> OpError {
+    OpError::new(format!(
         "this build cannot run the encoder {}",
         location.name()
     ))
-    .hint("build with `--features encoders` (it is on by default)"))
+    .hint("build with `--features encoders` (it is on by default)")
 }

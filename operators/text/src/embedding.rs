@@ -85,6 +85,24 @@ pub(crate) fn embed(
     })
 }
 
+/// Vectors of a few texts, row-major, which are not kept.
+///
+/// # Errors
+/// When the tokenizer refuses a text, or the network fails.
+pub(crate) fn encode_each(
+    encoder: &Transformer,
+    prompt: &Prompt,
+    texts: &[String],
+) -> OpResult<Vec<f32>> {
+    let failed = |e| explained("failed to encode a text".to_owned(), e);
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let tokens = encoder.tokenise(prompt, &texts).map_err(failed)?;
+    let vectors = tokens
+        .par_iter()
+        .map(|one| encoder.encode(&[one], prompt).map_err(failed));
+    Ok(vectors.collect::<OpResult<Vec<_>>>()?.concat())
+}
+
 /// Everything that a vector depends on besides the text and the prompt.
 fn cache_name(digest: &str, settings: &Settings) -> String {
     let all = format!("{digest} {settings:?} {NUMBERS}");

@@ -26,6 +26,7 @@ mod location;
 mod model;
 mod modules;
 mod pooling;
+mod ready;
 mod settings;
 mod static_encoder;
 mod static_format;
@@ -36,10 +37,12 @@ mod transformer;
 #[cfg(feature = "transformers")]
 mod vectors;
 
+pub use embed::{Embed, Params as EmbedParams};
 #[cfg(feature = "transformers")]
 pub use embedding::batches;
 pub use error::EncoderError;
 pub use model::Model;
+pub use ready::ReadyEncoder;
 pub use settings::{Round, Settings};
 pub use static_encoder::{Encoded, StaticEncoder};
 #[cfg(feature = "transformers")]

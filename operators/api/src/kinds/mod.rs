@@ -1,6 +1,7 @@
 //! The artifact kinds of the built-in operators. Constants, so that `&kinds::X` lives for ever
 //! wherever it is written; kinds are equal when their names are.
 
+mod asking;
 mod audit;
 mod documents;
 mod evaluation;
@@ -9,6 +10,7 @@ mod ingest;
 mod programs;
 mod training;
 
+pub use asking::*;
 pub use audit::*;
 pub use documents::*;
 pub use evaluation::*;
@@ -20,7 +22,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 36] = [
+pub const ALL: [&Kind; 38] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -55,6 +57,8 @@ pub const ALL: [&Kind; 36] = [
     &COMPARISONS,
     &RANKS,
     &RANKINGS,
+    &RETRIEVER,
+    &PATHS,
     &FILES,
     &DATA,
 ];

@@ -25,13 +25,13 @@ const MAX_STEPS: usize = 400;
 
 /// A graph to walk on.
 pub struct Ppr {
-    offsets: Vec<usize>,
-    neighbours: Vec<u32>,
+    pub(super) offsets: Vec<usize>,
+    pub(super) neighbours: Vec<u32>,
     /// For each entry of `neighbours`: probability of the step from that neighbour to the row's
     /// node.
-    steps: Vec<f64>,
-    isolated: Vec<u32>,
-    restart: f64,
+    pub(super) steps: Vec<f64>,
+    pub(super) isolated: Vec<u32>,
+    pub(super) restart: f64,
 }
 
 impl Ppr {
@@ -98,6 +98,23 @@ impl Ppr {
         Ppr { restart, ..self }
     }
 
+    /// The distinct start nodes, in increasing order, with their shares of what returns. When a
+    /// node is given twice, the first weight counts.
+    pub(super) fn shares(&self, starts: &[(u32, f64)]) -> Result<Vec<(u32, f64)>, BadShape> {
+        let nodes = self.offsets.len() - 1;
+        let mut seeds = starts.to_vec();
+        seeds.sort_by_key(|s| s.0);
+        seeds.dedup_by_key(|s| s.0);
+        if let Some((largest, _)) = seeds.last().filter(|s| s.0 as usize >= nodes) {
+            return Err(BadShape(format!("start node {largest} of {nodes} nodes")));
+        }
+        let total: f64 = seeds.iter().map(|s| s.1).sum();
+        for seed in &mut seeds {
+            seed.1 /= total;
+        }
+        Ok(seeds)
+    }
+
     /// The mass of every node for a question; the masses add up to 1. `starts` are the question's
     /// start nodes with their weights, which must be above 0. When a node is given twice, the first
     /// weight counts. `None` without a start node.
@@ -106,18 +123,9 @@ impl Ppr {
     /// When an id is out of range.
     pub fn masses(&self, starts: &[(u32, f64)]) -> Result<Option<Vec<f64>>, BadShape> {
         let nodes = self.offsets.len() - 1;
-        let mut seeds = starts.to_vec();
-        seeds.sort_by_key(|s| s.0);
-        seeds.dedup_by_key(|s| s.0);
-        let Some(&(largest, _)) = seeds.last() else {
+        let seeds = self.shares(starts)?;
+        if seeds.is_empty() {
             return Ok(None);
-        };
-        if largest as usize >= nodes {
-            return Err(BadShape(format!("start node {largest} of {nodes} nodes")));
-        }
-        let total: f64 = seeds.iter().map(|s| s.1).sum();
-        for seed in &mut seeds {
-            seed.1 /= total;
         }
         let mut mass = vec![0.0; nodes];
         for &(s, share) in &seeds {

@@ -37,7 +37,12 @@ pub fn approximate(ctx: &Context, points: &Points, wanted: Wanted) -> OpResult<V
         let pairs = members.par_iter().zip(asking);
         let found: OpResult<Vec<_>> = pairs
             .map(|(members, asking)| {
-                nearest(ctx, &points.select(asking), &points.select(members), wanted)
+                nearest(
+                    &ctx.cancel,
+                    &points.select(asking),
+                    &points.select(members),
+                    wanted,
+                )
             })
             .collect();
         for ((members, asking), found) in members.iter().zip(asking).zip(found?) {
@@ -75,7 +80,7 @@ impl Lists {
             members: vec![Vec::new(); centres.len()],
             asking: vec![Vec::new(); centres.len()],
         };
-        let probes = nearest(ctx, points, &centres, any(PROBES))?;
+        let probes = nearest(&ctx.cancel, points, &centres, any(PROBES))?;
         for (row, near) in (0..).zip(probes) {
             for (rank, (centre, _)) in near.into_iter().enumerate() {
                 if rank == 0 {
@@ -95,7 +100,7 @@ fn centres(ctx: &Context, points: &Points) -> OpResult<Points> {
     let sample = points.first(points.len().min(count * SAMPLE));
     let mut centres = points.first(count);
     for _ in 0..ROUNDS {
-        let nearest = nearest(ctx, &sample, &centres, any(1))?;
+        let nearest = nearest(&ctx.cancel, &sample, &centres, any(1))?;
         centres = moved(&centres, &sample, &nearest);
     }
     Ok(centres)
@@ -141,7 +146,7 @@ mod tests {
         };
         for (seed, centres) in [(1, 30), (2, 400), (3, 2000)] {
             let points = clustered(seed, 6000, centres, 24);
-            let exact = nearest(&ctx, &points, &points, wanted).unwrap();
+            let exact = nearest(&ctx.cancel, &points, &points, wanted).unwrap();
             let got = approximate(&ctx, &points, wanted).unwrap();
             let (mut there, mut found) = (0, 0);
             for (exact, got) in exact.iter().zip(&got) {

@@ -87,7 +87,7 @@ pub fn pairs(
             out.approximate += group.len() as u64;
             approximate(ctx, &points, wanted)?
         } else {
-            nearest(ctx, &points, &points, wanted)?
+            nearest(&ctx.cancel, &points, &points, wanted)?
         };
         for (row, near) in (0..).zip(&mut near) {
             near.retain(|(other, _)| *other != row);

@@ -6,10 +6,15 @@
 //! sentences, and documents with similar texts (`similar`). A source assigns shares to nodes. The
 //! shares are scaled so that their sum is the source's weight, regardless of the other sources.
 //!
-//! `question_set` has the questions, `graph` the graph as the sources need it, `phrases` finds
-//! names in a text, and `nearest` finds the most similar vectors.
+//! `linking` asks all sources, for the operator and for [`Linker`], which links questions that are
+//! asked one after another. `question_set` has the questions of the operator, `graph` the graph as
+//! the sources need it, `phrases` finds names in a text, and `nearest` finds the most similar
+//! vectors. `streamed` and `loaded` are two ways to rows of tables: from files and in memory.
 
 mod graph;
+mod linker;
+mod linking;
+mod loaded;
 mod named;
 mod nearest;
 pub mod operator;
@@ -17,9 +22,11 @@ mod params;
 mod phrases;
 mod question_set;
 mod similar;
+mod streamed;
 mod words;
 mod write;
 
+pub use linker::{Encoder, LinkedStart, Linker, sentences_of};
 pub use operator::LinkQuestions;
 pub use params::LinkParams;
 
@@ -35,6 +42,9 @@ struct Start {
 
 /// The starts that one source finds, by question.
 type Found = Vec<Vec<Start>>;
+
+/// The starts of each source, by name.
+type Sources = Vec<(&'static str, Found)>;
 
 /// Scales the starts of one source and question to this sum, the heaviest first. Shares of the same
 /// node are added, and the text is that of the node's largest share.

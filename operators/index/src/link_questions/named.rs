@@ -16,19 +16,39 @@ use crate::near::digits;
 /// The port with the embeddings of entities, which are compared with mentions of the questions.
 pub const ENTITY_EMBEDDINGS: &str = "entity_embeddings";
 
-/// Finds documents whose title or alias a question names. A title that several documents share
-/// counts for each in part.
-pub fn titles(graph: &Graph, questions: &[String]) -> Found {
-    let mut names = Phrases::default();
-    for (document, title) in (0..).zip(&graph.titles) {
-        // The first piece represents a document in pieces.
-        if graph.parents[document as usize] == document {
-            for alias in gazetteer::aliases(title) {
-                names.add(alias, document);
+/// The names that a question may contain.
+pub struct Names {
+    /// Titles of documents, and their aliases.
+    titles: Phrases,
+    /// Written forms of entities.
+    entities: Phrases,
+}
+
+impl Names {
+    /// Collects the names.
+    ///
+    /// # Errors
+    /// When the inputs do not belong together.
+    pub fn read(ctx: &Context, graph: &Graph) -> OpResult<Names> {
+        let mut titles = Phrases::default();
+        for (document, title) in (0..).zip(&graph.titles) {
+            // The first piece represents a document in pieces.
+            if graph.parents[document as usize] == document {
+                for alias in gazetteer::aliases(title) {
+                    titles.add(alias, document);
+                }
             }
         }
+        titles.drop_shared(MAX_DOCUMENTS);
+        let entities = written(ctx, graph)?;
+        Ok(Names { titles, entities })
     }
-    names.drop_shared(MAX_DOCUMENTS);
+}
+
+/// Finds documents whose title or alias a question names. A title that several documents share
+/// counts for each in part.
+pub fn titles(graph: &Graph, names: &Names, questions: &[String]) -> Found {
+    let names = &names.titles;
     let found = questions.iter().map(|question| {
         let mut starts = Vec::new();
         for phrase in names.find(question) {
@@ -51,22 +71,20 @@ pub fn titles(graph: &Graph, questions: &[String]) -> Found {
     found.collect()
 }
 
+/// The entities that questions name.
+pub struct NamedEntities {
+    pub found: Found,
+    /// For each question, the ranges where names were found.
+    taken: Vec<Vec<Range<usize>>>,
+}
+
 /// Finds entities that a question names. The share of each is 1 / number of documents that mention
 /// it.
-///
-/// # Errors
-/// When the inputs do not belong together.
-pub fn entities(
-    ctx: &Context,
-    graph: &Graph,
-    set: &QuestionSet<'_>,
-    similarity: f64,
-) -> OpResult<Found> {
-    let names = written(ctx, graph)?;
+pub fn entities(graph: &Graph, names: &Names, questions: &[String]) -> NamedEntities {
     let mut found = Found::new();
     let mut taken: Vec<Vec<Range<usize>>> = Vec::new();
-    for question in &set.texts {
-        let phrases = names.find(question);
+    for question in questions {
+        let phrases = names.entities.find(question);
         let starts = phrases.iter().flat_map(|phrase| {
             phrase.ids.iter().map(|node| Start {
                 node: *node,
@@ -77,6 +95,21 @@ pub fn entities(
         found.push(starts.collect());
         taken.push(phrases.into_iter().map(|phrase| phrase.range).collect());
     }
+    NamedEntities { found, taken }
+}
+
+/// Adds entities whose names are similar to mentions of the questions, where embeddings of both are
+/// connected.
+///
+/// # Errors
+/// When the inputs do not belong together.
+pub fn add_similar(
+    ctx: &Context,
+    graph: &Graph,
+    set: &QuestionSet<'_>,
+    similarity: f64,
+    named: &mut NamedEntities,
+) -> OpResult<()> {
     if let Some(entities) = ctx.input_opt(ENTITY_EMBEDDINGS) {
         let entities = Embedded {
             texts: ctx.input("entities")?,
@@ -90,14 +123,14 @@ pub fn entities(
                 let search = Search {
                     mentions: Embedded { texts, embeddings },
                     entities,
-                    taken: &taken[split.rows.clone()],
+                    taken: &named.taken[split.rows.clone()],
                     similarity,
                 };
-                by_embedding(ctx, graph, &search, &mut found[split.rows.clone()])?;
+                by_embedding(ctx, graph, &search, &mut named.found[split.rows.clone()])?;
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The written forms of entities, or their names where no forms are known.

@@ -4,11 +4,11 @@
 //! size of batches and the number of threads do not change the result.
 
 use gfm_pipe_api::artifact::check_made_from;
-use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Cancel, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
 pub use crate::near::nearest::Near;
-use crate::near::nearest::{Allowed, any, nearest_first, nearest_of};
+use crate::near::nearest::{Allowed, any, nearest, nearest_first, nearest_of};
 use crate::near::points::Points;
 
 /// Number of rows that a thread compares at once.
@@ -67,21 +67,70 @@ impl Vectors {
         Ok(all.unwrap_or_else(none))
     }
 
+    /// Vectors of questions, row-major, of an encoder with this name and digest.
+    pub fn of_questions(dim: usize, values: &[f32], (name, digest): (&str, &str)) -> Vectors {
+        let mut points = Points::new(dim);
+        push(&mut points, values);
+        Vectors {
+            points,
+            encoder: (name.to_owned(), digest.to_owned()),
+            texts: "the question".to_owned(),
+        }
+    }
+
+    /// Reads the vectors of a table. It is not checked that they were made from the texts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(table: Embedded<'_>) -> OpResult<Vectors> {
+        let mut points: Option<Points> = None;
+        for batch in table.embeddings.batches("vectors")? {
+            let (dim, values) = columns::vectors(&batch?, "vector")?;
+            push(points.get_or_insert_with(|| Points::new(dim)), &values);
+        }
+        Ok(Vectors {
+            points: points.unwrap_or_else(|| Points::new(0)),
+            encoder: encoder(table.embeddings)?,
+            texts: table.texts.name.clone(),
+        })
+    }
+
+    /// The vectors, scaled to length one.
+    pub fn points(&self) -> &Points {
+        &self.points
+    }
+
+    /// Finds, for each vector, the `k` most similar of other vectors, the best first.
+    ///
+    /// # Errors
+    /// When these are of another encoder.
+    pub fn nearest_of(&self, rows: &Vectors, k: usize) -> OpResult<Vec<Vec<Near>>> {
+        if rows.points.len() == 0 {
+            return Ok(vec![Vec::new(); self.points.len()]);
+        }
+        if (&rows.encoder.1, rows.points.dim()) != (&self.encoder.1, self.points.dim()) {
+            return Err(self.other_encoder(&rows.texts, &rows.encoder.0, rows.points.dim()));
+        }
+        nearest(&Cancel::default(), &self.points, &rows.points, any(k))
+    }
+
+    fn other_encoder(&self, texts: &str, encoder: &str, dim: usize) -> OpError {
+        OpError::new(format!(
+            "`{}` is embedded with {} ({} wide), `{texts}` with {encoder} ({dim} wide)",
+            self.texts,
+            self.encoder.0,
+            self.points.dim(),
+        ))
+        .hint("give all `embed` stages the same `model`")
+    }
+
     fn same_encoder(&self, embeddings: &Artifact, texts: &Artifact, dim: usize) -> OpResult<()> {
         let theirs = encoder(embeddings)?;
         if (&theirs.1, dim) == (&self.encoder.1, self.points.dim()) {
             return Ok(());
         }
-        Err(OpError::new(format!(
-            "`{}` is embedded with {} ({} wide), `{}` with {} ({dim} wide)",
-            self.texts,
-            self.encoder.0,
-            self.points.dim(),
-            texts.name,
-            theirs.0
-        ))
-        .artifact(&embeddings.name)
-        .hint("give all `embed` stages the same `model`"))
+        let other = self.other_encoder(&texts.name, &theirs.0, dim);
+        Err(other.artifact(&embeddings.name))
     }
 
     /// Finds, for each vector, the `k` most similar rows that `allowed` accepts, the best first.
@@ -118,7 +167,7 @@ impl Vectors {
                     let mut rows = Points::new(dim);
                     push(&mut rows, values);
                     let allowed = |i: usize, row: u32| allowed(i, from + row);
-                    let near = nearest_of(ctx, &self.points, &rows, any(k), &allowed)?;
+                    let near = nearest_of(&ctx.cancel, &self.points, &rows, any(k), &allowed)?;
                     Ok((from, near))
                 })
                 .collect();

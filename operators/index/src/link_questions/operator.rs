@@ -5,18 +5,18 @@ use gfm_pipe_api::{
 };
 
 use super::graph::Graph;
-use super::named::{self, ENTITY_EMBEDDINGS};
+use super::linking::{Linking, connected};
+use super::named::{self, ENTITY_EMBEDDINGS, Names};
 use super::params::LinkParams;
 use super::question_set::{self, QuestionSet, SPLITS};
-use super::write::{Sources, Tally};
-use super::{Found, scaled, similar, words, write};
+use super::similar::Texts;
+use super::streamed::Streamed;
+use super::write::{self, Tally};
 
 /// The operator `link-questions`.
 pub struct LinkQuestions;
 
-/// The ports of the source `fact`. They are connected together.
-const FACTS: [&str; 4] = ["facts", "fact_embeddings", "triples", "evidence"];
-const SENTENCES: [&str; 4] = ["sentences", "sentence_embeddings", "mentions", "labels"];
+/// The port of the source `document`.
 const DOCUMENTS: &str = "corpus_embeddings";
 
 impl Operator for LinkQuestions {
@@ -163,8 +163,8 @@ impl Operator for LinkQuestions {
         };
         let problems = [
             question_set::problem(inputs),
-            needs("fact_embeddings", &FACTS),
-            needs("sentence_embeddings", &SENTENCES),
+            needs("fact_embeddings", Texts::Facts.needs()),
+            needs("sentence_embeddings", Texts::Sentences.needs()),
             alone("fact_embeddings", embedded, "embeddings of the questions"),
             alone(
                 "sentence_embeddings",
@@ -180,7 +180,20 @@ impl Operator for LinkQuestions {
     fn run(params: LinkParams, ctx: &Context) -> OpResult<()> {
         let graph = Graph::read(ctx)?;
         let set = QuestionSet::read(ctx)?;
-        let sources = find(&params, ctx, &graph, &set)?;
+        let has = |texts| connected(ctx, texts);
+        let words = Linking::words(&params, ctx, &graph)?;
+        let linking = Linking {
+            params: &params,
+            graph: &graph,
+            names: &Names::read(ctx, &graph)?,
+            words: words.as_ref(),
+            by: &Streamed { ctx, graph: &graph },
+            has: &has,
+        };
+        let similar =
+            |named: &mut _| named::add_similar(ctx, &graph, &set, params.similarity, named);
+        let vectors = set.vectors(ctx)?;
+        let sources = linking.sources(&set.texts, vectors.as_ref(), &similar)?;
         let (nodes, mut tally) = (graph.names.len(), Tally::default());
         for split in &SPLITS {
             let mut connected = set.splits.iter();
@@ -195,51 +208,4 @@ impl Operator for LinkQuestions {
         }
         tally.write(ctx, &sources)
     }
-}
-
-/// The starts of all sources that have a weight and are connected.
-fn find(
-    params: &LinkParams,
-    ctx: &Context,
-    graph: &Graph,
-    set: &QuestionSet<'_>,
-) -> OpResult<Sources> {
-    let weights = params.weights;
-    let wired = |ports: &[&str]| ports.iter().all(|port| ctx.input_opt(port).is_some());
-    let mut out = Sources::new();
-    let mut add = |source, weight: f64, found: &dyn Fn() -> OpResult<Found>| -> OpResult<()> {
-        if weight > 0.0 {
-            let found = found()?.into_iter().map(|starts| scaled(starts, weight));
-            out.push((source, found.collect()));
-        }
-        Ok(())
-    };
-    add("title", weights.title, &|| {
-        Ok(named::titles(graph, &set.texts))
-    })?;
-    add("entity", weights.entity, &|| {
-        named::entities(ctx, graph, set, params.similarity)
-    })?;
-    add("word", weights.word, &|| {
-        words::documents(ctx, graph, &set.texts, params.documents)
-    })?;
-    let Some(vectors) = set.vectors(ctx)? else {
-        return Ok(out);
-    };
-    if wired(&FACTS) {
-        add("fact", weights.fact, &|| {
-            similar::facts(ctx, graph, &vectors, params.facts)
-        })?;
-    }
-    if wired(&SENTENCES) {
-        add("sentence", weights.sentence, &|| {
-            similar::sentences(ctx, graph, &vectors, params.sentences)
-        })?;
-    }
-    if wired(&[DOCUMENTS]) {
-        add("document", weights.document, &|| {
-            similar::documents(ctx, graph, &vectors, params.documents)
-        })?;
-    }
-    Ok(out)
 }

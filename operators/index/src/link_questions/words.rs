@@ -12,21 +12,21 @@ use super::graph::Graph;
 use super::nearest::Near;
 use super::similar::{between_0_and_1, of_documents};
 
-/// Finds the documents with the highest BM25 score for each question.
+/// The index of the documents.
 ///
 /// # Errors
 /// When the documents cannot be read.
-pub fn documents(
-    ctx: &Context,
-    graph: &Graph,
-    questions: &[String],
-    top: usize,
-) -> OpResult<Found> {
+pub fn index(ctx: &Context, graph: &Graph) -> OpResult<Bm25> {
     let table = ctx.input("documents")?.read("documents")?;
     let texts = columns::text(&table, "text")?.iter();
     let pairs = graph.titles.iter().zip(texts);
     let index = Bm25::new(pairs.map(|(title, text)| (title.as_str(), text.unwrap_or_default())));
     ctx.check_cancelled()?;
+    Ok(index)
+}
+
+/// Finds the documents with the highest BM25 score for each question.
+pub fn documents(index: &Bm25, graph: &Graph, questions: &[String], top: usize) -> Found {
     let found = questions.par_iter().map(|question| {
         let scores = (0..).zip(index.scores(question));
         let mut near: Vec<Near> = scores.filter(|(_, score)| *score > 0.0).collect();
@@ -38,5 +38,5 @@ pub fn documents(
         near.sort_by(order);
         of_documents(graph, &between_0_and_1(&near, top))
     });
-    Ok(found.collect())
+    found.collect()
 }

@@ -9,13 +9,10 @@ use gfm_pipe_api::{Context, OpError, OpResult, artifact::texts_digest, columns, 
 use gfm_pipe_kg::questions::{self, SplitInfo};
 use gfm_pipe_kg::tables::{Table, write_counts};
 
-use super::Found;
+use super::Sources;
 use super::graph::Graph;
 use super::question_set::{ConnectedSplit, Split};
 use crate::rows::{Cell, Rows};
-
-/// The starts of each source, by name.
-pub type Sources = Vec<(&'static str, Found)>;
 
 /// The sources that find what the question names.
 const NAMED: [&str; 2] = ["title", "entity"];

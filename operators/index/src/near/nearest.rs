@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_api::{Cancel, OpError, OpResult};
 use gfm_pipe_kernels::gemm::{Mat, gemm};
 use rayon::prelude::*;
 
@@ -48,12 +48,12 @@ pub type Allowed<'a> = dyn Fn(usize, u32) -> bool + Sync + 'a;
 /// # Errors
 /// When the stage is cancelled.
 pub fn nearest(
-    ctx: &Context,
+    cancel: &Cancel,
     queries: &Points,
     keys: &Points,
     wanted: Wanted,
 ) -> OpResult<Vec<Vec<Near>>> {
-    nearest_of(ctx, queries, keys, wanted, &|_, _| true)
+    nearest_of(cancel, queries, keys, wanted, &|_, _| true)
 }
 
 /// Finds, for each query, the nearest of the keys that `allowed` accepts.
@@ -61,7 +61,7 @@ pub fn nearest(
 /// # Errors
 /// When the stage is cancelled.
 pub fn nearest_of(
-    ctx: &Context,
+    cancel: &Cancel,
     queries: &Points,
     keys: &Points,
     wanted: Wanted,
@@ -71,7 +71,7 @@ pub fn nearest_of(
     let of_block = |block: usize| {
         let from = block * QUERIES;
         let to = queries.len().min(from + QUERIES);
-        block_of(ctx, queries, from..to, keys, wanted, allowed)
+        block_of(cancel, queries, from..to, keys, wanted, allowed)
     };
     let all: OpResult<Vec<Vec<Vec<Near>>>> = (0..blocks).into_par_iter().map(of_block).collect();
     Ok(all?.into_iter().flatten().collect())
@@ -79,7 +79,7 @@ pub fn nearest_of(
 
 /// [`nearest_of`] for the queries in `rows`.
 fn block_of(
-    ctx: &Context,
+    cancel: &Cancel,
     queries: &Points,
     rows: Range<usize>,
     keys: &Points,
@@ -92,7 +92,9 @@ fn block_of(
         (from..to).map(|_| Candidates::new(dim, wanted)).collect();
     let mut products = vec![0.0_f32; (to - from) * KEYS];
     for first in (0..keys.len()).step_by(KEYS) {
-        ctx.check_cancelled()?;
+        if cancel.is_cancelled() {
+            return Err(OpError::Cancelled);
+        }
         let behind = keys.len().min(first + KEYS);
         let count = behind - first;
         let products = &mut products[..(to - from) * count];
@@ -239,10 +241,10 @@ pub mod tests {
             // Some of them are keys.
             let queries = clustered(seed, queries, centres, dim);
             let wanted = Wanted { most, at_least };
-            let got = nearest(&local::context(), &queries, &keys, wanted).unwrap();
+            let got = nearest(&Cancel::default(), &queries, &keys, wanted).unwrap();
             prop_assert_eq!(got, slow(&queries, &keys, wanted, &|_, _| true));
             let allowed = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
-            let got = nearest_of(&local::context(), &queries, &keys, wanted, &allowed).unwrap();
+            let got = nearest_of(&Cancel::default(), &queries, &keys, wanted, &allowed).unwrap();
             prop_assert_eq!(got, slow(&queries, &keys, wanted, &allowed));
         }
     }
@@ -257,7 +259,7 @@ pub mod tests {
             most: 3,
             at_least: 0.5,
         };
-        for near in nearest(&local::context(), &points, &points, wanted).unwrap() {
+        for near in nearest(&Cancel::default(), &points, &points, wanted).unwrap() {
             let rows: Vec<u32> = near.iter().map(|n| n.0).collect();
             assert_eq!(rows, [0, 1, 2]);
         }
@@ -272,6 +274,6 @@ pub mod tests {
             most: 3,
             at_least: 0.5,
         };
-        assert!(nearest(&ctx, &points, &points, wanted).is_err());
+        assert!(nearest(&ctx.cancel, &points, &points, wanted).is_err());
     }
 }

@@ -100,7 +100,7 @@ impl<'a, T: Real> Layer<'a, T> {
     }
 
     /// Weights `out x width`.
-    fn maps(&self) -> Vec<Map<'a, T>> {
+    pub(super) fn maps(&self) -> Vec<Map<'a, T>> {
         let columns = self.columns();
         let mut maps = self.empty_maps();
         for map in &mut maps {

@@ -87,41 +87,72 @@ fn add_where_equal<T: Real>(g: &mut [T], message: &[T], best: &[T], share: &[T])
     }
 }
 
+/// Writes to `g` the gradient that an aggregate gives to a message, from what
+/// [`Layer::features_backward`] made of the gradient of the features of the row that receives it,
+/// and from these features. Squares of parts ([`add_parts`]) come on top.
+#[inline(always)]
+pub(super) fn message_grad<T: Real>(
+    aggregate: &Aggregate<'_, T>,
+    g: &mut [T],
+    message: &[T],
+    features: &[T],
+    grads: &[T],
+) {
+    let d = message.len();
+    match aggregate {
+        Aggregate::Sum | Aggregate::Mean(_) => g.copy_from_slice(grads),
+        Aggregate::Max(_) | Aggregate::Min(_) => {
+            g.fill(T::zero());
+            add_where_equal(g, message, features, grads);
+        }
+        Aggregate::Pna(pna) => {
+            // Rows of [mean, max, min, deviation] and of [sum, max, min, square].
+            g.copy_from_slice(row(grads, 0, d));
+            if pna.squares == Squares::Message {
+                for ((g, m), s) in g.iter_mut().zip(message).zip(row(grads, 3, d)) {
+                    *g += (*m + *m) * *s;
+                }
+            }
+            for k in [1, 2] {
+                add_where_equal(g, message, row(features, k, d), row(grads, k, d));
+            }
+        }
+    }
+}
+
+/// What a row's gradient says about the sum of the squares of states and relations
+/// ([`Squares::Parts`]), `dim` values; `None` for every other aggregate.
+#[inline(always)]
+pub(super) fn parts_grad<'g, T: Real>(
+    aggregate: &Aggregate<'_, T>,
+    grads: &'g [T],
+    dim: usize,
+) -> Option<&'g [T]> {
+    match aggregate {
+        Aggregate::Pna(pna) if pna.squares == Squares::Parts => Some(row(grads, 3, dim)),
+        _ => None,
+    }
+}
+
+/// Adds the gradient of the sum of the squares of `x`: 2 x times that of the sum.
+#[inline(always)]
+pub(super) fn add_parts<T: Real>(dx: &mut [T], x: &[T], square: &[T]) {
+    for ((dx, x), s) in dx.iter_mut().zip(x).zip(square) {
+        *dx += (*x + *x) * *s;
+    }
+}
+
 impl<M: Message, T: Real> EdgeGrads<M, T> for Upstream<'_, T> {
     #[inline(always)]
     fn add(&self, dx: &mut [T], dw: &mut [T], i: usize, x: &[T], w: &[T], scratch: &mut [T]) {
-        let d = self.dim;
+        let (d, width) = (self.dim, self.aggregate.width(self.dim));
+        let (features, grads) = (row(self.features, i, width), row(self.grads, i, width));
         let (g, message) = scratch.split_at_mut(d);
         M::write(message, x, w);
-        match self.aggregate {
-            Aggregate::Sum | Aggregate::Mean(_) => g.copy_from_slice(row(self.grads, i, d)),
-            Aggregate::Max(_) | Aggregate::Min(_) => {
-                g.fill(T::zero());
-                add_where_equal(g, message, row(self.features, i, d), row(self.grads, i, d));
-            }
-            Aggregate::Pna(pna) => {
-                // Rows of [mean, max, min, deviation] and of [sum, max, min, square].
-                let first = 4 * i;
-                g.copy_from_slice(row(self.grads, first, d));
-                let square = row(self.grads, first + 3, d);
-                match pna.squares {
-                    Squares::Message => {
-                        for ((g, m), s) in g.iter_mut().zip(&*message).zip(square) {
-                            *g += (*m + *m) * *s;
-                        }
-                    }
-                    Squares::Parts => {
-                        for j in 0..d {
-                            dx[j] += (x[j] + x[j]) * square[j];
-                            dw[j] += (w[j] + w[j]) * square[j];
-                        }
-                    }
-                }
-                for k in [1, 2] {
-                    let best = row(self.features, first + k, d);
-                    add_where_equal(g, message, best, row(self.grads, first + k, d));
-                }
-            }
+        message_grad(self.aggregate, g, message, features, grads);
+        if let Some(square) = parts_grad(self.aggregate, grads, d) {
+            add_parts(dx, x, square);
+            add_parts(dw, w, square);
         }
         M::add_x_grad(dx, g, w);
         M::add_w_grad(dw, g, x);

@@ -10,6 +10,7 @@
 //! order: results do not depend on the number of threads.
 
 mod aggregate;
+mod gains;
 mod linear;
 mod messages;
 mod ties;
@@ -28,6 +29,7 @@ use crate::rows::{NONE, Rows, cut};
 use crate::simd::vectorised;
 
 pub use self::aggregate::{Aggregate, Squares, Statistics, Ties, messages};
+pub use self::gains::{Cone, Gain, edge_gains};
 use self::linear::LinearGrads;
 pub use self::messages::{OwnGrads, sum_backward};
 

@@ -1,6 +1,8 @@
 //! The layer against an obvious one, its slopes, obvious gradients of ties, and itself on another
 //! number of threads.
 
+mod gains;
+
 use super::messages;
 use super::*;
 use crate::message::{DistMult, RotatE, TransE};
@@ -184,6 +186,11 @@ impl Setup {
 
     /// The output, row by row and edge by edge.
     fn slow<M: Message>(&self, n: &Numbers, far: bool) -> Vec<f64> {
+        self.slow_weighted::<M>(n, far, &vec![1.0; self.edges.list.len()])
+    }
+
+    /// [`Setup::slow`], where a weight multiplies the message of each edge.
+    fn slow_weighted<M: Message>(&self, n: &Numbers, far: bool, weights: &[f64]) -> Vec<f64> {
         let state = |v: usize, q: usize| match self.from.find(v, q) {
             NONE if far => row(&n.far, v, DIM).to_vec(),
             NONE => vec![0.0; DIM],
@@ -199,13 +206,17 @@ impl Setup {
                 // What the standard deviation is made of.
                 let mut squares =
                     start.map_or(vec![0.0; DIM], |b| b.iter().map(|b| b * b).collect());
-                for (_, u, r) in self.edges.list.iter().filter(|e| e.0 as usize == v) {
+                let edges = self.edges.list.iter().zip(weights);
+                for ((_, u, r), weight) in edges.filter(|(e, _)| e.0 as usize == v) {
                     let (x, w) = (state(*u as usize, q), row(&n.relations, *r as usize, DIM));
                     let mut message = vec![0.0; DIM];
                     M::add(&mut message, &x, w);
+                    message.iter_mut().for_each(|m| *m *= weight);
                     for (c, s) in squares.iter_mut().enumerate() {
                         *s += match self.join {
-                            Join::Pna(Squares::Parts, _) => x[c] * x[c] + w[c] * w[c],
+                            Join::Pna(Squares::Parts, _) => {
+                                (x[c] * x[c] + w[c] * w[c]) * weight * weight
+                            }
                             _ => message[c] * message[c],
                         };
                     }

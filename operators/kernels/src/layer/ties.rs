@@ -15,6 +15,25 @@ use crate::simd::vectorised;
 /// Gradients of boundary states, by index.
 type BoundaryGrads<T> = Vec<(u32, Vec<T>)>;
 
+/// What counting ties writes to, `dim` values each.
+pub(super) struct Scratch<T> {
+    edges: Vec<T>,
+    message: Vec<T>,
+    /// The state of a node that has none.
+    zeros: Vec<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    pub fn new(dim: usize) -> Self {
+        let zeros = vec![T::zero(); dim];
+        Scratch {
+            edges: zeros.clone(),
+            message: zeros.clone(),
+            zeros,
+        }
+    }
+}
+
 impl<T: Real> Layer<'_, T> {
     /// Turns the gradient `grads` of the features into that of the messages, in place: of each sum,
     /// of the sum of squares, and of each message that attains an extreme. Adds the boundary's part
@@ -93,7 +112,7 @@ impl<T: Real> Layer<'_, T> {
         let rows = self.to.of_all(&nodes);
         let mut starts = self.boundary_of(&rows).iter().peekable();
         let zeros = vec![T::zero(); d];
-        let (mut message, mut edges) = (zeros.clone(), zeros.clone());
+        let mut scratch = Scratch::new(d);
         let mut out = Vec::new();
         for v in nodes {
             for (i, q) in self.to.of(v).zip(self.to.queries_of(v)) {
@@ -102,29 +121,44 @@ impl<T: Real> Layer<'_, T> {
                 let g = &mut grads[(i - rows.start) * width..][..width];
                 let best = row(features, i, width);
                 let mut dstart = vec![T::zero(); if start.is_some() { d } else { 0 }];
-                let mut split = |ties, best: &[T], g: &mut [T], dstart: &mut [T]| {
-                    self.count_ties::<M>((v, *q as usize), best, &mut edges, &mut message, &zeros);
-                    ties_backward(ties, best, boundary, &edges, g, dstart);
-                };
-                match self.aggregate {
-                    Aggregate::Sum | Aggregate::Mean(_) => {}
-                    Aggregate::Max(ties) | Aggregate::Min(ties) => {
-                        split(ties, best, g, &mut dstart);
-                    }
-                    Aggregate::Pna(pna) => {
-                        moments_backward(pna, v, best, g);
-                        let [sum, max, min, square] = quarters(g, d);
-                        split(pna.ties, &best[d..2 * d], max, &mut dstart);
-                        split(pna.ties, &best[2 * d..3 * d], min, &mut dstart);
-                        for (j, to) in dstart.iter_mut().enumerate() {
-                            *to += sum[j] + (boundary[j] + boundary[j]) * square[j];
-                        }
-                    }
-                }
+                let ends = (v, *q as usize);
+                self.row_extremes_backward::<M>(ends, best, boundary, g, &mut dstart, &mut scratch);
                 out.extend(start.map(|k| (k, dstart)));
             }
         }
         out
+    }
+
+    /// Turns the gradient `g` of the features of a pair of node and query into that of its
+    /// messages, in place. Adds the boundary's part to `dstart`, unless it is empty.
+    #[inline(always)]
+    pub(super) fn row_extremes_backward<M: Message>(
+        &self,
+        (v, q): (usize, usize),
+        features: &[T],
+        boundary: &[T],
+        g: &mut [T],
+        dstart: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) {
+        let d = self.dim;
+        let mut split = |ties, best: &[T], g: &mut [T], dstart: &mut [T]| {
+            self.count_ties::<M>((v, q), best, scratch);
+            ties_backward(ties, best, boundary, &scratch.edges, g, dstart);
+        };
+        match self.aggregate {
+            Aggregate::Sum | Aggregate::Mean(_) => {}
+            Aggregate::Max(ties) | Aggregate::Min(ties) => split(ties, features, g, dstart),
+            Aggregate::Pna(pna) => {
+                moments_backward(pna, v, features, g);
+                let [sum, max, min, square] = quarters(g, d);
+                split(pna.ties, &features[d..2 * d], max, dstart);
+                split(pna.ties, &features[2 * d..3 * d], min, dstart);
+                for (j, to) in dstart.iter_mut().enumerate() {
+                    *to += sum[j] + (boundary[j] + boundary[j]) * square[j];
+                }
+            }
+        }
     }
 
     /// Counts, column by column, the messages into a pair of node and query that equal `best`.
@@ -133,9 +167,11 @@ impl<T: Real> Layer<'_, T> {
         &self,
         (v, q): (usize, usize),
         best: &[T],
-        count: &mut [T],
-        message: &mut [T],
-        zeros: &[T],
+        Scratch {
+            edges: count,
+            message,
+            zeros,
+        }: &mut Scratch<T>,
     ) {
         count.fill(T::zero());
         for e in self.into.offsets[v] as usize..self.into.offsets[v + 1] as usize {

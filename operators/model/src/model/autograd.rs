@@ -1,5 +1,7 @@
 //! The same model written with candle's autograd: a slow reference for the hand-written gradients.
 
+mod aggregate;
+
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -13,14 +15,14 @@ use crate::tensor::{tensor, to_f64};
 /// Tensors by parameter name.
 type Named = BTreeMap<String, Tensor>;
 
-struct Plain<'a> {
+pub(super) struct Plain<'a> {
     vars: BTreeMap<String, Var>,
     config: ModelConfig,
     graph: &'a Graph,
 }
 
 impl<'a> Plain<'a> {
-    fn new(params: &Params, graph: &'a Graph) -> Self {
+    pub(super) fn new(params: &Params, graph: &'a Graph) -> Self {
         let vars = params
             .iter()
             .map(|(n, t)| (n.to_owned(), Var::from_tensor(t).unwrap()))
@@ -32,7 +34,7 @@ impl<'a> Plain<'a> {
         }
     }
 
-    fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let (w, b) = (
             &self.vars[&format!("{name}.weight")],
             &self.vars[&format!("{name}.bias")],
@@ -42,6 +44,18 @@ impl<'a> Plain<'a> {
 
     /// Scores of all nodes, one row at a time, a message per edge.
     fn row(&self, rel: &Tensor, query: &Tensor, seeds: &[(u32, f64)]) -> Result<Tensor> {
+        self.weighted_row(rel, query, seeds, &[])
+    }
+
+    /// [`Plain::row`], where `weights` multiply the messages of each layer, `[E, 1]` each, in the
+    /// order of [`Graph::list`]. Without weights nothing is multiplied.
+    pub(super) fn weighted_row(
+        &self,
+        rel: &Tensor,
+        query: &Tensor,
+        seeds: &[(u32, f64)],
+        weights: &[Var],
+    ) -> Result<Tensor> {
         let edges: Vec<Edge> = self.graph.list();
         let ids = |f: fn(&Edge) -> u32| {
             Tensor::new(edges.iter().map(f).collect::<Vec<_>>(), &Device::Cpu)
@@ -51,11 +65,6 @@ impl<'a> Plain<'a> {
             MessageFunc::RotatE => (tail, head),
             _ => (head, tail),
         };
-        // Every edge has an inverse, so every node has the same number of incoming and outgoing
-        // edges.
-        let mut count = vec![1f64; self.graph.nodes()];
-        edges.iter().for_each(|e| count[e.tail as usize] += 1.0);
-        let count = tensor(count, (self.graph.nodes(), 1))?;
         let mut mask = vec![0f64; self.graph.nodes()];
         for (v, w) in seeds {
             mask[*v as usize] += w;
@@ -70,16 +79,24 @@ impl<'a> Plain<'a> {
                 .linear(&format!("{p}.relation_projection.0"), rel)?
                 .relu()?;
             let r = self.linear(&format!("{p}.relation_projection.2"), &r)?;
-            let aggregate = if edges.is_empty() {
-                boundary.clone()
+            let sent = if edges.is_empty() {
+                None
             } else {
-                let (a, b) = (x.index_select(&from, 0)?, r.index_select(&ty, 0)?);
-                boundary.index_add(&to, &message(self.config.message_func, &a, &b)?, 0)?
+                let mut parts = [x.index_select(&from, 0)?, r.index_select(&ty, 0)?];
+                let mut messages = message(self.config.message_func, &parts[0], &parts[1])?;
+                if let Some(weight) = weights.get(i) {
+                    messages = messages.broadcast_mul(weight)?;
+                    for part in &mut parts {
+                        *part = part.broadcast_mul(weight)?;
+                    }
+                }
+                Some(Sent {
+                    to: to.clone(),
+                    messages,
+                    parts,
+                })
             };
-            let aggregate = match self.config.aggregate_func {
-                AggregateFunc::Mean => aggregate.broadcast_div(&count)?,
-                _ => aggregate,
-            };
+            let aggregate = self.aggregate(&boundary, sent.as_ref())?;
             let mut out =
                 self.linear(&format!("{p}.linear"), &Tensor::cat(&[&x, &aggregate], 1)?)?;
             if self.config.layer_norm {
@@ -129,6 +146,16 @@ impl<'a> Plain<'a> {
             })
             .collect())
     }
+}
+
+/// The messages of a layer, one for each edge.
+struct Sent {
+    /// The node that receives each.
+    to: Tensor,
+    /// `[E, d]`.
+    messages: Tensor,
+    /// What they are made of, states and relations, `[E, d]` each.
+    parts: [Tensor; 2],
 }
 
 fn message(kind: MessageFunc, x: &Tensor, w: &Tensor) -> Result<Tensor> {

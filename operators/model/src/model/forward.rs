@@ -320,7 +320,7 @@ fn first_states<T: Elem>(boundary: &Boundary, rows: &Rows) -> Result<Buffer<T>> 
     Ok(first)
 }
 
-fn slice_of<'a, T: Elem>(v: &'a Option<View<'_, T>>) -> Result<Option<&'a [T]>> {
+pub(super) fn slice_of<'a, T: Elem>(v: &'a Option<View<'_, T>>) -> Result<Option<&'a [T]>> {
     v.as_ref().map(View::slice).transpose()
 }
 
@@ -351,7 +351,7 @@ pub(super) fn seen_width(rows: &Rows, candidates: Option<&[Vec<u32>]>) -> usize 
 
 /// Gathers the states that the head sees, `[B, M, width]`. `far` holds the states of nodes without
 /// a row.
-fn gather<T: Elem>(
+pub(super) fn gather<T: Elem>(
     y: &[T],
     far: Option<&[T]>,
     rows: &Rows,

@@ -2,7 +2,7 @@
 //! on.
 
 use candle_core::{Result, Tensor};
-use gfm_pipe_kernels::layer::{self, Layer, Out, Saved};
+use gfm_pipe_kernels::layer::{self, Cone, Gain, Layer, Out, Saved};
 use gfm_pipe_kernels::message::Message;
 use gfm_pipe_kernels::norm::Affine;
 use gfm_pipe_kernels::rows::{NONE, Rows};
@@ -36,6 +36,16 @@ pub(super) struct SavedLayer<T: Elem> {
     pub features: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
+}
+
+impl<T: Elem> SavedLayer<T> {
+    fn slices(&self) -> Saved<'_, T> {
+        Saved {
+            features: &self.features,
+            normed: &self.normed,
+            rstd: &self.rstd,
+        }
+    }
 }
 
 /// Gradients from a layer's backward pass.
@@ -153,11 +163,7 @@ impl<T: Elem> LayerInput<'_, T> {
         let mut drelations = zeros(kernel.relations.len());
         layer::backward::<M, T>(
             &kernel,
-            Saved {
-                features: &saved.features,
-                normed: &saved.normed,
-                rstd: &saved.rstd,
-            },
+            saved.slices(),
             dy,
             layer::Grads {
                 x: &mut dx,
@@ -185,6 +191,24 @@ impl<T: Elem> LayerInput<'_, T> {
                 None => None,
             },
         })
+    }
+}
+
+impl<T: Elem> LayerInput<'_, T> {
+    /// The gains of the edges of a cone, from the gradient `dy` of its output, `[cone.to, out]`.
+    /// Adds the gradient of its input to `dx`, `[cone.from, d]`; see [`layer::edge_gains`].
+    pub fn edge_gains<M: Message>(
+        &self,
+        params: &LayerParams,
+        saved: &SavedLayer<T>,
+        cone: Cone<'_>,
+        dy: &[T],
+        dx: &mut [T],
+    ) -> Result<Vec<Gain<T>>> {
+        let views = self.open(params)?;
+        let kernel = self.kernel(&views)?;
+        let saved = saved.slices();
+        Ok(layer::edge_gains::<M, T>(&kernel, saved, cone, dy, dx))
     }
 }
 

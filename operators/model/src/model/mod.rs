@@ -4,6 +4,7 @@
 mod background;
 mod backward;
 mod config;
+mod explain;
 pub mod files;
 mod forward;
 mod head;
@@ -19,6 +20,7 @@ mod store;
 
 pub use background::Background;
 pub use config::ModelConfig;
+pub use explain::Explained;
 pub use network::Network;
 pub(crate) use params::head_name;
 pub(crate) use params::shapes;
@@ -27,7 +29,7 @@ pub use params::{rng, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::QueryGnn;
 pub use reach::{Compute, QueryNodes, Reach};
-pub use retriever::{Question, Retriever};
+pub use retriever::{Prepared, Question, Retriever};
 pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
 
 pub use crate::graph::TailQuery;

@@ -102,7 +102,12 @@ pub(super) use by_types;
 
 impl Network<'_> {
     /// The rows to compute.
-    fn reach(&self, queries: &Queries<'_>, seen: &Seen, background_known: bool) -> OpResult<Reach> {
+    pub(super) fn reach(
+        &self,
+        queries: &Queries<'_>,
+        seen: &Seen,
+        background_known: bool,
+    ) -> OpResult<Reach> {
         let nodes = QueryNodes {
             seeds: queries.seeds,
             candidates: seen.candidates(),

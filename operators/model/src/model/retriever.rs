@@ -1,11 +1,14 @@
 //! GNNRetriever: scores of entities for questions, the fine-tuning task.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_api::OpResult;
 
 use super::Params;
 use super::background::Background;
 use super::backward::NetworkGrads;
+use super::explain::Explained;
 use super::forward::QueryStart;
 use super::network::Network;
 use super::params::Grads;
@@ -31,10 +34,11 @@ pub struct Retriever<'a> {
     /// Embeddings of relation names, `[2R, text]`.
     embeddings: &'a Tensor,
     /// What [`Retriever::prepared`] computed.
-    prepared: Option<Prepared>,
+    prepared: Option<Arc<Prepared>>,
 }
 
-struct Prepared {
+/// What is the same for all questions of a model on a graph: see [`Retriever::prepared`].
+pub struct Prepared {
     /// Relation states, `[2R, d]`.
     relations: Tensor,
     /// `None` for aggregates without a background.
@@ -100,11 +104,29 @@ impl<'a> Retriever<'a> {
     ) -> OpResult<Self> {
         let relations = self.relations().map_err(tensor_error)?;
         let background = self.network.background(&relations, known, progress)?;
-        self.prepared = Some(Prepared {
+        self.prepared = Some(Arc::new(Prepared {
             relations,
             background,
-        });
+        }));
         Ok(self)
+    }
+
+    /// The model on a graph with what an earlier retriever of the same model and graph prepared.
+    pub fn with(
+        params: &'a Params,
+        graph: &'a Graph,
+        embeddings: &'a Tensor,
+        prepared: Arc<Prepared>,
+    ) -> Self {
+        Retriever {
+            prepared: Some(prepared),
+            ..Retriever::new(params, graph, embeddings)
+        }
+    }
+
+    /// What [`Retriever::prepared`] computed, for [`Retriever::with`].
+    pub fn kept(&self) -> Option<Arc<Prepared>> {
+        self.prepared.clone()
     }
 
     /// The background that [`Retriever::prepared`] computed; `None` for aggregates without one.
@@ -161,6 +183,20 @@ impl<'a> Retriever<'a> {
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
         let start = self.start(batch)?.start;
         self.network.score_all(&start.queries(), self.background())
+    }
+
+    /// Runs the forward pass of a question whose scores are to be explained.
+    ///
+    /// # Errors
+    /// When the embedding does not have the width that the model expects.
+    pub fn explain(&self, question: &Question<'_>) -> OpResult<Explained<'_>> {
+        let start = self.start(&[*question])?.start;
+        let network = Network {
+            // Every target would have to compute the layers again.
+            recompute: false,
+            ..self.network
+        };
+        Explained::new(network, &start.queries(), self.background())
     }
 
     /// Gradients of all parameters from the gradient of the scores. Consumes the memory of the

@@ -1,11 +1,12 @@
-//! Inputs of personalised PageRank besides the graph: which nodes are documents, and the weights of
-//! triples.
+//! Documents that are nodes of the graph.
 
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
-use gfm_pipe_eval::rankers::NO_SCORE;
+
+use crate::rankers::NO_SCORE;
 
 /// The node of each document that is one.
-pub(crate) struct Passages(Vec<Option<u32>>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passages(Vec<Option<u32>>);
 
 impl Passages {
     /// Reads a `nodes` artifact. Returns `None` if no document is a node.
@@ -39,46 +40,14 @@ impl Passages {
         Ok(any.then_some(Passages(passages)))
     }
 
+    /// The node of a document, if it is one.
+    pub fn node(&self, document: u32) -> Option<u32> {
+        self.0.get(document as usize).copied().flatten()
+    }
+
     /// Scores of documents: the masses of their nodes.
     pub fn ranking(&self, masses: &[f64]) -> Vec<f64> {
         let mass = |node: &Option<u32>| node.map_or(NO_SCORE, |node| masses[node as usize]);
         self.0.iter().map(mass).collect()
     }
-}
-
-/// Head, tail and weight of the direct triples of a `graph` artifact, in the order of the triples.
-///
-/// # Errors
-/// When the number of weights differs from the number of triples.
-pub(crate) fn weighted_triples(
-    graph: &Artifact,
-    weights: &Artifact,
-) -> OpResult<Vec<(u32, u32, f64)>> {
-    let info = graph.read("info")?;
-    let triples = columns::u64s(&info, "triples")?.value(0) as usize;
-    let table = weights.read("edge_weights")?;
-    let weights_of = columns::f32s(&table, "weight")?;
-    if weights_of.values().len() != triples {
-        return Err(OpError::new(format!(
-            "there are {} weights, but the graph has {triples} triples",
-            weights_of.values().len()
-        ))
-        .artifact(&weights.name)
-        .hint("connect `edge_weights` of the stage whose triples `build-graph` has"));
-    }
-    let mut out = vec![(0, 0, 0.0); triples];
-    for batch in graph.batches("edges")? {
-        let batch = batch?;
-        let column = |name| columns::u32s(&batch, name);
-        let (heads, tails) = (column("head")?, column("tail")?);
-        let positions = column("position")?;
-        for (i, position) in positions.values().iter().enumerate() {
-            // Inverses come after all direct triples.
-            if let Some(triple) = out.get_mut(*position as usize) {
-                let weight = f64::from(weights_of.value(*position as usize));
-                *triple = (heads.value(i), tails.value(i), weight);
-            }
-        }
-    }
-    Ok(out)
 }

@@ -1,0 +1,256 @@
+//! A retriever that has everything in memory.
+
+use std::time::Instant;
+
+use arrow::array::Array;
+use gfm_pipe_api::answer::{
+    About, Answer, Answers, Ask, Document, Found, MAX_DOCUMENTS, MAX_PATHS, Named, Node, Start,
+};
+use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_eval::{places, top};
+use rayon::prelude::*;
+
+use crate::corpus::{Corpus, matching};
+use crate::facts::Facts;
+use crate::params::RetrieverParams;
+use crate::reasons::Reasons;
+use crate::scoring::{OnGraph, Scored, Scoring};
+use crate::sentence;
+
+/// Number of questions shown as examples.
+const EXAMPLES: usize = 6;
+
+/// A loaded retriever.
+pub struct Ready {
+    corpus: Corpus,
+    facts: Option<Facts>,
+    scoring: Scoring,
+    examples: Vec<String>,
+}
+
+impl Ready {
+    /// Loads what a stage is connected to.
+    ///
+    /// # Errors
+    /// When the inputs do not belong together.
+    pub fn open(params: RetrieverParams, ctx: &Context) -> OpResult<Self> {
+        let corpus = Corpus::read(ctx)?;
+        let facts = ctx.input_opt("entities").is_some();
+        let facts = facts.then(|| Facts::read(ctx, corpus.len())).transpose()?;
+        Ok(Ready {
+            scoring: Scoring::read(params, ctx, &corpus, facts.as_ref())?,
+            examples: examples(ctx)?,
+            corpus,
+            facts,
+        })
+    }
+
+    fn answer(&self, ask: &Ask, scored: OpResult<Scored>, begun: Instant) -> OpResult<Answer> {
+        let scored = scored?;
+        let mut scores = scored.documents.clone();
+        if let Some(pattern) = &ask.source {
+            let allowed = self.corpus.allowed(pattern)?;
+            for (score, allowed) in scores.iter_mut().zip(allowed) {
+                if !allowed {
+                    *score = f64::NAN;
+                }
+            }
+        }
+        let why_not = ask.why_not.iter().map(|name| {
+            self.corpus.named(name).ok_or_else(|| {
+                OpError::new(format!("there is no document {name:?}"))
+                    .hint("name it by its whole title, or by its number")
+            })
+        });
+        let why_not = why_not.collect::<OpResult<Vec<u32>>>()?;
+        let best = top(&scores, ask.k).into_iter();
+        let best = best.filter(|d| {
+            let score = scores[*d as usize];
+            !self.scoring.says_nothing(scored.system, score)
+        });
+        let best: Vec<u32> = best.collect();
+        let ranks = places(&scores, &why_not);
+        let ranked = (1..).zip(&best).map(|(rank, d)| (*d, rank));
+        let asked_for = why_not
+            .iter()
+            .zip(ranks)
+            .map(|(d, place)| (*d, place as u64 + 1));
+        let all: Vec<(u32, u64)> = ranked.chain(asked_for).collect();
+        let model = self
+            .scoring
+            .model()
+            .filter(|_| scored.nodes.is_some() && ask.paths > 0);
+        let model = model.map(OnGraph::retriever);
+        let facts = self.facts.as_ref().filter(|_| ask.paths > 0);
+        let reasons = Reasons::new(&self.scoring, &self.corpus, facts, &scored, model.as_ref())?;
+        let found = all.par_iter().map(|(document, rank)| {
+            let score = scores[*document as usize];
+            let found = self.found(ask, &scored, *document, (*rank, score));
+            let paths = reasons
+                .as_ref()
+                .map(|reasons| reasons.of(*document, ask.paths));
+            Ok(Found {
+                paths: paths.transpose()?.unwrap_or_default(),
+                ..found
+            })
+        });
+        let mut documents: Vec<Found> = found.collect::<OpResult<_>>()?;
+        let why_not = documents.split_off(best.len());
+        Ok(Answer {
+            question: ask.question.clone(),
+            system: scored.system.name.to_owned(),
+            start: self.starts(&scored),
+            notes: scored.notes,
+            seconds: begun.elapsed().as_secs_f64(),
+            documents,
+            why_not,
+        })
+    }
+
+    /// A document with its score.
+    fn found(&self, ask: &Ask, scored: &Scored, document: u32, (rank, score): (u64, f64)) -> Found {
+        let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document);
+        let piece = best.as_ref().map_or(document, |s| s.piece);
+        let text = self.corpus.texts[piece as usize].clone();
+        let sentence = best.and_then(|s| Some(text.get(s.range)?.to_owned()));
+        Found {
+            id: document,
+            rank: (!score.is_nan()).then_some(rank),
+            title: self.corpus.titles[document as usize].clone(),
+            score: score.is_finite().then_some(score),
+            sentence,
+            text,
+            source: self.corpus.file(document).map(str::to_owned),
+            paths: Vec::new(),
+        }
+    }
+
+    /// Where the search started, the heaviest first.
+    fn starts(&self, scored: &Scored) -> Vec<Start> {
+        let Some(facts) = &self.facts else {
+            return Vec::new();
+        };
+        let used = |node: u32| scored.seeds.binary_search_by_key(&node, |s| s.0).is_ok();
+        let starts = scored.starts.iter().filter(|s| used(s.node));
+        let starts = starts.map(|s| Start {
+            node: s.node,
+            label: facts.label(s.node).to_owned(),
+            source: s.source.to_owned(),
+            text: s.text.clone(),
+            weight: s.weight,
+        });
+        let mut starts: Vec<Start> = starts.collect();
+        starts.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        starts
+    }
+}
+
+impl Answers for Ready {
+    fn about(&self) -> About {
+        About {
+            system: self.scoring.preferred.name.to_owned(),
+            documents: self.corpus.len(),
+            nodes: self.facts.as_ref().map_or(0, Facts::nodes),
+            triples: self.facts.as_ref().map_or(0, |f| f.triples().len()),
+            encoder: self.scoring.encoder_name().map(str::to_owned),
+            examples: self.examples.clone(),
+        }
+    }
+
+    fn ask(&self, questions: &[Ask]) -> Vec<OpResult<Answer>> {
+        let begun = Instant::now();
+        let texts: Vec<String> = questions.iter().map(|q| q.question.clone()).collect();
+        // One question that cannot be scored must not take the others with it.
+        let scored = match self.scoring.questions(&texts) {
+            Ok(scored) => scored,
+            Err(e) if questions.len() == 1 => return vec![Err(e)],
+            Err(_) => {
+                let each = questions.chunks(1).flat_map(|one| self.ask(one));
+                return each.collect();
+            }
+        };
+        let answers = questions.par_iter().zip(scored);
+        answers
+            .map(|(ask, scored)| {
+                check(ask)?;
+                self.answer(ask, scored, begun)
+            })
+            .collect()
+    }
+
+    fn document(&self, id: u32) -> Option<Document> {
+        let title = self.corpus.titles.get(id as usize)?;
+        let facts = self.facts.as_ref();
+        let nodes = facts.into_iter().flat_map(|facts| {
+            facts.mentioned(id).iter().map(|node| Named {
+                id: *node,
+                label: facts.label(*node).to_owned(),
+            })
+        });
+        Some(Document {
+            id,
+            title: title.clone(),
+            text: self.corpus.texts[id as usize].clone(),
+            source: self.corpus.file(id).map(str::to_owned),
+            nodes: nodes.collect(),
+        })
+    }
+
+    fn titles(&self, containing: &str, limit: usize) -> Vec<Named> {
+        let titles = (0..).zip(self.corpus.titles.iter().map(String::as_str));
+        // Later pieces are not documents of their own.
+        let whole = titles.filter(|(id, _)| self.corpus.parents[*id as usize] == *id);
+        named(matching(whole, containing, limit))
+    }
+
+    fn node(&self, node: u32, limit: usize) -> Option<Node> {
+        self.facts.as_ref()?.node(node, limit, &self.corpus)
+    }
+
+    fn nodes(&self, containing: &str, limit: usize) -> Vec<Named> {
+        let Some(facts) = &self.facts else {
+            return Vec::new();
+        };
+        named(matching(facts.labels(), containing, limit))
+    }
+}
+
+fn named(found: Vec<(u32, &str)>) -> Vec<Named> {
+    let found = found.into_iter().map(|(id, label)| Named {
+        id,
+        label: label.to_owned(),
+    });
+    found.collect()
+}
+
+/// Checks what a question asks for.
+fn check(ask: &Ask) -> OpResult<()> {
+    if ask.question.trim().is_empty() {
+        return Err(OpError::new("the question is empty"));
+    }
+    if ask.k == 0 || ask.k > MAX_DOCUMENTS {
+        return Err(OpError::new(format!(
+            "{} documents were asked for: from 1 to {MAX_DOCUMENTS} are possible",
+            ask.k
+        )));
+    }
+    if ask.paths > MAX_PATHS {
+        return Err(OpError::new(format!(
+            "{} paths were asked for: at most {MAX_PATHS} are possible",
+            ask.paths
+        )));
+    }
+    Ok(())
+}
+
+/// A few questions from all over the data, as examples.
+fn examples(ctx: &Context) -> OpResult<Vec<String>> {
+    let mut all = Vec::new();
+    for questions in ctx.inputs("examples") {
+        let table = questions.read("questions")?;
+        let texts = columns::text(&table, "question")?;
+        all.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
+    }
+    let step = all.len().div_ceil(EXAMPLES).max(1);
+    Ok(all.into_iter().step_by(step).collect())
+}

@@ -1,0 +1,470 @@
+//! Chooses a system for each question, and scores all documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Walk};
+use gfm_pipe_eval::baselines::dense::Dense;
+use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use gfm_pipe_eval::baselines::walks;
+use gfm_pipe_eval::passages::Passages;
+use gfm_pipe_eval::rankers::Ranker;
+use gfm_pipe_eval::starts::{Starts, merged};
+use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF, System};
+use gfm_pipe_eval::{BadShape, EntityDocuments};
+use gfm_pipe_index::{Encoder, LinkedStart, Linker};
+use gfm_pipe_model::loaded::{EncoderId, LoadedGraph, read_background, vectors};
+use gfm_pipe_model::model::{Params, Prepared, Question, Retriever, read_model};
+use gfm_pipe_model::scorer::check_scores;
+use gfm_pipe_model::tensor::to_f64;
+use gfm_pipe_model::tensor_error;
+use gfm_pipe_text::ReadyEncoder;
+use rayon::prelude::*;
+
+use crate::corpus::Corpus;
+use crate::facts::Facts;
+use crate::params::RetrieverParams;
+
+/// Sources that find what a question is about. A model starts only where one of them did: the
+/// others find texts that are merely similar.
+const CERTAIN: [&str; 3] = ["title", "entity", "fact"];
+/// The source of entities that the question names.
+const ENTITY: &str = "entity";
+
+/// Everything that scores documents.
+pub struct Scoring {
+    encoder: Option<ReadyEncoder>,
+    linker: Option<Linker>,
+    baselines: Baselines,
+    model: Option<OnGraph>,
+    /// The facts that walks are shown by.
+    walked: walks::Facts,
+    /// The system for questions with a start.
+    pub preferred: &'static System,
+}
+
+/// A model on a graph.
+pub struct OnGraph {
+    params: Params,
+    input: LoadedGraph,
+    prepared: Arc<Prepared>,
+    ranker: Ranker,
+    matrix: Arc<EntityDocuments>,
+    /// See [`RetrieverParams::init_entities_weight`].
+    entity_weights: Option<bool>,
+}
+
+/// A question with its scores.
+pub struct Scored {
+    /// Its embedding; empty without an encoder.
+    pub embedding: Vec<f32>,
+    pub system: &'static System,
+    pub notes: Vec<String>,
+    /// Where it starts, by source.
+    pub starts: Vec<LinkedStart>,
+    /// The nodes that the system started from.
+    pub seeds: Starts,
+    /// Scores of all documents; NaN for later pieces of a document.
+    pub documents: Vec<f64>,
+    /// By the model: scores of all nodes.
+    pub nodes: Option<Vec<f64>>,
+}
+
+impl Scoring {
+    /// Loads the systems that a stage's inputs allow.
+    ///
+    /// # Errors
+    /// When the inputs do not belong together.
+    pub fn read(
+        params: RetrieverParams,
+        ctx: &Context,
+        corpus: &Corpus,
+        facts: Option<&Facts>,
+    ) -> OpResult<Self> {
+        let encoder = encoder(&params, ctx)?;
+        let embedded = encoder.is_some();
+        let matrix = facts.map(|facts| matrix(facts, corpus)).transpose()?;
+        let walk = facts.zip(matrix.as_ref());
+        let walk = walk.map(|(facts, matrix)| walk_on(&params, ctx, facts, corpus, matrix));
+        let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
+        let model = model.map(|matrix| OnGraph::read(&params, ctx, matrix));
+        let linker = facts.map(|_| Linker::read(params.link, ctx, embedded));
+        let linker = linker.transpose()?;
+        let words = match &linker {
+            Some(linker) => Arc::clone(linker.words()),
+            None => {
+                let texts = corpus.titles.iter().zip(&corpus.texts);
+                let texts = texts.map(|(title, text)| (title.as_str(), text.as_str()));
+                Arc::new(gfm_pipe_api::bm25::Bm25::new(texts))
+            }
+        };
+        let (walk, walked) = walk.transpose()?.unzip();
+        let scoring = Scoring {
+            walked: walked.unwrap_or_default(),
+            baselines: Baselines {
+                systems: Vec::new(),
+                dense: dense(ctx, corpus)?,
+                bm25: Some(words),
+                walk,
+                pieces: corpus.pieces.clone(),
+            },
+            encoder,
+            linker,
+            model: model.transpose()?,
+            preferred: &BM25,
+        };
+        let best = [
+            (&MODEL, scoring.model.is_some()),
+            (&PPR, scoring.baselines.walk.is_some()),
+            (&RRF, scoring.baselines.dense.is_some()),
+        ];
+        let best = best.into_iter().find(|(_, able)| *able);
+        let best = best.map_or(&BM25, |(system, _)| system);
+        Ok(Scoring {
+            preferred: params.system.map_or(best, |system| system.0),
+            ..scoring
+        })
+    }
+
+    /// Name of the encoder.
+    pub fn encoder_name(&self) -> Option<&str> {
+        self.encoder.as_ref().map(ReadyEncoder::name)
+    }
+
+    /// The encoder of questions.
+    pub fn encoder(&self) -> Option<&ReadyEncoder> {
+        self.encoder.as_ref()
+    }
+
+    /// The linker, where there is a graph.
+    pub fn linker(&self) -> Option<&Linker> {
+        self.linker.as_ref()
+    }
+
+    /// The model, where there is one.
+    pub fn model(&self) -> Option<&OnGraph> {
+        self.model.as_ref()
+    }
+
+    /// The walk, where there is a graph.
+    pub fn walk(&self) -> Option<&Walk> {
+        self.baselines.walk.as_ref()
+    }
+
+    /// The facts that walks are shown by.
+    pub fn walked(&self) -> &walks::Facts {
+        &self.walked
+    }
+
+    /// Scores questions. Those of the model are scored together.
+    ///
+    /// # Errors
+    /// When a text cannot be embedded, or a score is not finite.
+    pub fn questions(&self, texts: &[String]) -> OpResult<Vec<OpResult<Scored>>> {
+        let vectors = self
+            .encoder
+            .as_ref()
+            .map(|e| e.questions(texts))
+            .transpose()?;
+        let embedded = self.encoder.as_ref().zip(vectors.as_deref());
+        let starts = match &self.linker {
+            Some(linker) => linker.starts(texts, embedded.map(|(e, v)| (id(e), v)))?,
+            None => vec![Vec::new(); texts.len()],
+        };
+        let mut all: Vec<Scored> = Vec::with_capacity(texts.len());
+        for (i, starts) in starts.into_iter().enumerate() {
+            let embedding = embedded.map(|(e, v)| v[i * e.dim()..][..e.dim()].to_vec());
+            all.push(self.chosen(embedding.unwrap_or_default(), starts));
+        }
+        if let Some(model) = &self.model {
+            model.score(&mut all, texts)?;
+        }
+        let others = all.into_par_iter().zip(texts);
+        Ok(others
+            .map(|(scored, text)| self.finished(scored, text))
+            .collect())
+    }
+
+    /// Chooses the system for a question, and where it starts.
+    fn chosen(&self, embedding: Vec<f32>, starts: Vec<LinkedStart>) -> Scored {
+        let certain = starts.iter().any(|s| CERTAIN.contains(&s.source));
+        let walk = || merged(starts.iter().map(|s| (s.node, s.weight)).collect());
+        let mut notes = Vec::new();
+        let (mut system, mut seeds) = (self.preferred, Vec::new());
+        if system.is(&MODEL)
+            && let Some(model) = &self.model
+        {
+            seeds = model.seeds(&starts);
+            if !certain || seeds.is_empty() {
+                system = &PPR;
+                notes.push(
+                    "the question names nothing that the graph knows, so the model was not asked: \
+                     personalised PageRank starts from similar texts"
+                        .to_owned(),
+                );
+            }
+        }
+        if system.is(&PPR) {
+            seeds = walk();
+            if seeds.is_empty() {
+                system = match self.baselines.dense {
+                    Some(_) => &DENSE,
+                    None => &BM25,
+                };
+                notes = vec![format!(
+                    "nothing in the graph is like the question, so documents are ranked by {} alone",
+                    match self.baselines.dense {
+                        Some(_) => "the similarity of their texts (dense)",
+                        None => "their words (bm25)",
+                    }
+                )];
+            }
+        }
+        if system.is(&RRF) {
+            seeds = walk();
+        }
+        Scored {
+            embedding,
+            system,
+            notes,
+            starts,
+            seeds,
+            documents: Vec::new(),
+            nodes: None,
+        }
+    }
+
+    /// Adds the scores of documents.
+    fn finished(&self, mut scored: Scored, text: &str) -> OpResult<Scored> {
+        if let Some(nodes) = &scored.nodes {
+            let model = self.model.as_ref();
+            let model = model.ok_or_else(|| OpError::internal("scores without a model"))?;
+            scored.documents = model.ranker.ranking(nodes, &model.matrix);
+            if let Some(pieces) = &self.baselines.pieces {
+                pieces.fold(&mut scored.documents);
+            }
+            return Ok(scored);
+        }
+        let asked = Asked {
+            text,
+            embedding: &scored.embedding,
+            starts: &scored.seeds,
+        };
+        let scores = self
+            .baselines
+            .ask_one(scored.system, asked)
+            .map_err(shape)?;
+        scored.documents = scores
+            .ok_or_else(|| OpError::internal(format!("`{}` cannot answer", scored.system.name)))?;
+        Ok(scored)
+    }
+
+    /// Whether a score says that the system knows nothing in favour of a document.
+    pub fn says_nothing(&self, system: &System, score: f64) -> bool {
+        let counts = self.model.as_ref().is_some_and(|m| m.ranker.counts());
+        let zero = system.is(&BM25) || system.is(&PPR) || (system.is(&MODEL) && counts);
+        !score.is_finite() || (zero && score == 0.0)
+    }
+}
+
+impl OnGraph {
+    fn read(
+        params: &RetrieverParams,
+        ctx: &Context,
+        matrix: Arc<EntityDocuments>,
+    ) -> OpResult<Self> {
+        let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
+        let input = LoadedGraph::read(graph)?;
+        let nodes = input.graph.nodes();
+        if nodes != matrix.num_entities() {
+            return Err(OpError::new(format!(
+                "the graph has {nodes} nodes, but there are {} entities",
+                matrix.num_entities()
+            ))
+            .artifact(&graph.name)
+            .hint("connect `graph` and `entities` that were made from the same stage"));
+        }
+        let weights = input.retriever(read_model(model)?, &model.name)?;
+        let known = ctx.input_opt("background");
+        let known = known
+            .map(|b| read_background(b, model, graph))
+            .transpose()?;
+        let ready = Retriever::new(&weights, &input.graph, &input.embeddings).prepared(known)?;
+        let prepared = ready.kept();
+        let prepared = prepared.ok_or_else(|| OpError::internal("nothing was prepared"))?;
+        Ok(OnGraph {
+            params: weights,
+            input,
+            prepared,
+            ranker: params.ranker.0.top_k(params.top_k),
+            matrix,
+            entity_weights: params.init_entities_weight,
+        })
+    }
+
+    /// The model on its graph.
+    pub fn retriever(&self) -> Retriever<'_> {
+        let prepared = Arc::clone(&self.prepared);
+        let LoadedGraph {
+            graph, embeddings, ..
+        } = &self.input;
+        Retriever::with(&self.params, graph, embeddings, prepared)
+    }
+
+    /// The nodes of a document whose scores count for it, each with how much it counts.
+    pub fn targets(&self, nodes: &[f64], document: u32) -> Vec<(u32, f64)> {
+        self.ranker.targets(nodes, &self.matrix, document)
+    }
+
+    /// The nodes that the model starts from.
+    fn seeds(&self, starts: &[LinkedStart]) -> Starts {
+        let Some(weighted) = self.entity_weights else {
+            return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
+        };
+        let named = starts.iter().filter(|s| s.source == ENTITY);
+        let weight = |node| {
+            if weighted {
+                self.matrix.weight(node)
+            } else {
+                1.0
+            }
+        };
+        // An entity that is named twice counts once.
+        let seeds: BTreeMap<u32, f64> = named.map(|s| (s.node, weight(s.node))).collect();
+        seeds.into_iter().collect()
+    }
+
+    /// Adds the scores of nodes to the questions that the model answers.
+    fn score(&self, all: &mut [Scored], texts: &[String]) -> OpResult<()> {
+        let mine: Vec<usize> = (0..all.len())
+            .filter(|i| all[*i].system.is(&MODEL))
+            .collect();
+        if mine.is_empty() {
+            return Ok(());
+        }
+        let batch = mine.iter().map(|i| Question {
+            embedding: &all[*i].embedding,
+            seeds: &all[*i].seeds,
+        });
+        let batch: Vec<Question<'_>> = batch.collect();
+        let scores = to_f64(&self.retriever().score_all(&batch)?).map_err(tensor_error)?;
+        let nodes = self.input.graph.nodes();
+        check_scores(&scores, nodes, |row| format!("{:?}", texts[mine[row]]))?;
+        for (i, scores) in mine.into_iter().zip(scores.chunks_exact(nodes)) {
+            all[i].nodes = Some(scores.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// The encoder as the linker needs it.
+pub fn id(encoder: &ReadyEncoder) -> Encoder<'_> {
+    Encoder {
+        name: encoder.name(),
+        digest: encoder.digest(),
+        dim: encoder.dim(),
+    }
+}
+
+/// Loads the encoder, if something was embedded, and checks that everything was embedded by it.
+fn encoder(params: &RetrieverParams, ctx: &Context) -> OpResult<Option<ReadyEncoder>> {
+    let ports = [
+        "corpus_embeddings",
+        "fact_embeddings",
+        "sentence_embeddings",
+    ];
+    let embeddings = ports.iter().filter_map(|port| ctx.input_opt(port));
+    let mut all: Vec<EncoderId> = embeddings
+        .map(EncoderId::of_embeddings)
+        .collect::<OpResult<_>>()?;
+    if let Some(graph) = ctx.input_opt("graph") {
+        all.push(EncoderId::of_graph(graph)?);
+    }
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let encoder = ReadyEncoder::open(&params.encoder, ctx)?;
+    let same = |e: &&EncoderId| (e.digest.as_str(), e.dim) == (encoder.digest(), encoder.dim());
+    match all.iter().find(|e| !same(e)) {
+        None => Ok(Some(encoder)),
+        Some(other) => Err(OpError::new(format!(
+            "questions would be embedded with {} ({} wide), but `{}` is embedded with {} ({} wide)",
+            encoder.name(),
+            encoder.dim(),
+            other.of,
+            other.name,
+            other.dim
+        ))
+        .hint(
+            "give the retriever's `encoder` the same `model` and settings as the `embed` stages",
+        )),
+    }
+}
+
+fn dense(ctx: &Context, corpus: &Corpus) -> OpResult<Option<Dense>> {
+    let Some(embeddings) = ctx.input_opt("corpus_embeddings") else {
+        return Ok(None);
+    };
+    let documents = ctx.input("documents")?;
+    gfm_pipe_api::artifact::check_made_from(embeddings, &documents.texts()?, &documents.name)?;
+    let (dim, values) = vectors(embeddings, "vectors")?;
+    if corpus.len() == 0 {
+        return Ok(None);
+    }
+    Dense::new(dim, values).map(Some).map_err(shape)
+}
+
+/// Which documents mention each node.
+fn matrix(facts: &Facts, corpus: &Corpus) -> OpResult<Arc<EntityDocuments>> {
+    let documents = 0..corpus.len() as u32;
+    let pairs = documents.flat_map(|d| facts.mentioned(d).iter().map(move |node| (*node, d)));
+    let matrix = EntityDocuments::from_pairs(facts.nodes(), corpus.len(), pairs);
+    matrix.map(Arc::new).map_err(shape)
+}
+
+fn walk_on(
+    params: &RetrieverParams,
+    ctx: &Context,
+    facts: &Facts,
+    corpus: &Corpus,
+    matrix: &Arc<EntityDocuments>,
+) -> OpResult<(Walk, walks::Facts)> {
+    let weights = ctx.input_opt("edge_weights").map(|artifact| {
+        let table = artifact.read("edge_weights")?;
+        let weights = columns::f32s(&table, "weight")?.values().to_vec();
+        if weights.len() == facts.triples().len() {
+            return Ok(weights);
+        }
+        Err(OpError::new(format!(
+            "there are {} weights, but the graph has {} triples",
+            weights.len(),
+            facts.triples().len()
+        ))
+        .artifact(&artifact.name)
+        .hint("connect `edge_weights` and `triples` of the same stage"))
+    });
+    let weights = weights.transpose()?;
+    let weight = |row: usize| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
+    let triples = || facts.triples().iter().enumerate();
+    let edges = triples().map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
+    let on = Ppr::new(facts.nodes(), edges).map_err(shape)?;
+    let walked = walks::Facts::new(triples().map(|(row, triple)| (*triple, weight(row))));
+    let passages = ctx.input_opt("nodes");
+    let passages = passages.map(|of| Passages::read(of, facts.nodes(), corpus.len()));
+    let passages = passages.transpose()?.flatten();
+    let restart = match passages {
+        Some(_) => RESTART_WITH_PASSAGES,
+        None => RESTART,
+    };
+    let walk = Walk {
+        on: on.restart(params.restart.unwrap_or(restart)),
+        matrix: Arc::clone(matrix),
+        passages,
+    };
+    Ok((walk, walked))
+}
+
+fn shape(e: BadShape) -> OpError {
+    OpError::wrap("the inputs do not belong together", e)
+}

@@ -1,0 +1,149 @@
+//! All systems that need no training, asked together.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::bm25::Bm25;
+
+use super::dense::Dense;
+use super::ppr::Ppr;
+use super::rrf::fuse;
+use crate::passages::Passages;
+use crate::pieces::Pieces;
+use crate::rankers::SIMPLE;
+use crate::systems::{BM25, DENSE, PPR, RRF, System};
+use crate::{BadShape, EntityDocuments};
+
+/// Systems that need no training, ready to be asked.
+pub struct Baselines {
+    /// Those to ask, in the order of [`crate::systems::BASELINES`].
+    pub systems: Vec<&'static System>,
+    /// Needed by dense, and by rrf where it takes part.
+    pub dense: Option<Dense>,
+    /// Likewise for bm25.
+    pub bm25: Option<Arc<Bm25>>,
+    /// Likewise for ppr.
+    pub walk: Option<Walk>,
+    /// Which documents are pieces of the same document, if any are.
+    pub pieces: Option<Arc<Pieces>>,
+}
+
+/// Personalised PageRank and how it ranks documents.
+pub struct Walk {
+    /// The graph to walk on.
+    pub on: Ppr,
+    /// Which documents mention a node.
+    pub matrix: Arc<EntityDocuments>,
+    /// The nodes of documents, if documents are nodes.
+    pub passages: Option<Passages>,
+}
+
+/// A question as these systems need it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// The embedding of its text.
+    pub embedding: &'a [f32],
+    /// The nodes that the walk starts from, with their weights.
+    pub starts: &'a [(u32, f64)],
+}
+
+/// The scores for a question.
+pub struct Scores {
+    /// Scores of all documents by system, in the order of [`Baselines::systems`]; `None` where the
+    /// question could not be asked.
+    pub documents: Vec<Option<Vec<f64>>>,
+    /// Masses of all nodes, by personalised PageRank.
+    pub entities: Option<Vec<f64>>,
+}
+
+impl Walk {
+    /// Scores of documents from the masses of nodes.
+    fn documents(&self, masses: &[f64]) -> Vec<f64> {
+        match &self.passages {
+            Some(passages) => passages.ranking(masses),
+            None => SIMPLE.whole().ranking(masses, &self.matrix),
+        }
+    }
+}
+
+impl Baselines {
+    /// Whether this system is among them.
+    pub fn has(&self, system: &System) -> bool {
+        self.systems.iter().any(|s| s.is(system))
+    }
+
+    /// Asks all systems a question.
+    ///
+    /// # Errors
+    /// When the embedding has another length than those of the documents, or a start is not a node.
+    pub fn ask(&self, question: Asked<'_>) -> Result<Scores, BadShape> {
+        let (mut documents, entities) = self.parts(question, &|_| true)?;
+        if self.has(&RRF) {
+            documents.push((&RRF, self.fused(&documents)));
+        }
+        documents.retain(|(system, _)| self.has(system));
+        Ok(Scores {
+            documents: documents.into_iter().map(|(_, scores)| scores).collect(),
+            entities,
+        })
+    }
+
+    /// Asks one system a question, and computes nothing that it does not need. It need not be among
+    /// [`Baselines::systems`].
+    ///
+    /// # Errors
+    /// See [`Baselines::ask`].
+    pub fn ask_one(
+        &self,
+        system: &System,
+        question: Asked<'_>,
+    ) -> Result<Option<Vec<f64>>, BadShape> {
+        let (parts, _) = self.parts(question, &|s| system.is(s) || system.is(&RRF))?;
+        if system.is(&RRF) {
+            return Ok(self.fused(&parts));
+        }
+        let own = parts.into_iter().find(|(s, _)| system.is(s));
+        Ok(own.and_then(|(_, scores)| scores))
+    }
+
+    /// The scores of the systems that are not made from others and that are wanted, and the masses
+    /// of nodes by personalised PageRank.
+    fn parts(
+        &self,
+        question: Asked<'_>,
+        wanted: &dyn Fn(&System) -> bool,
+    ) -> Result<(Vec<Part>, Option<Vec<f64>>), BadShape> {
+        let dense = self.dense.as_ref().filter(|_| wanted(&DENSE));
+        let bm25 = self.bm25.as_ref().filter(|_| wanted(&BM25));
+        let walk = self.walk.as_ref().filter(|_| wanted(&PPR));
+        let by_text = dense.map(|d| d.scores(question.embedding)).transpose()?;
+        let by_word = bm25.map(|b| b.scores(question.text));
+        let masses = walk.map(|w| w.on.masses(question.starts)).transpose()?;
+        let masses = masses.flatten();
+        let by_walk = walk.zip(masses.as_ref());
+        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
+        let parts: Vec<Part> = vec![
+            (&DENSE, by_text.map(|s| self.whole(s))),
+            (&BM25, by_word.map(|s| self.whole(s))),
+            (&PPR, by_walk.map(|s| self.whole(s))),
+        ];
+        Ok((parts, masses))
+    }
+
+    fn fused(&self, parts: &[Part]) -> Option<Vec<f64>> {
+        let parts: Vec<Option<&[f64]>> = parts.iter().map(|s| s.1.as_deref()).collect();
+        fuse(&parts).map(|scores| self.whole(scores))
+    }
+
+    /// Gives each document the score of its best piece.
+    fn whole(&self, mut scores: Vec<f64>) -> Vec<f64> {
+        if let Some(pieces) = &self.pieces {
+            pieces.fold(&mut scores);
+        }
+        scores
+    }
+}
+
+/// A system, and its scores of all documents; `None` where the question could not be asked.
+type Part = (&'static System, Option<Vec<f64>>);
