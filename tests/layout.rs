@@ -34,6 +34,7 @@ fn allowed(file: &Path, name: &str) -> bool {
         // `testing` is a dev-dependency, so only tests can name it.
         "gfm_pipe_api" | "gfm_pipe_testing" => true,
         "gfm_pipe_ranks" => below(&["ranks"]),
+        "gfm_pipe_serve" => below(&["cli/serve.rs"]),
         "gfm_pipe_eval" => below(&["registry.rs", "record", "report", "ui"]),
         _ => below(&["registry.rs"]),
     }

@@ -72,6 +72,12 @@ impl CliError {
         self
     }
 
+    /// What went wrong, without the hint.
+    #[cfg(feature = "serve")]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The process's exit code.
     pub fn code(&self) -> u8 {
         self.code

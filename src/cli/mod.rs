@@ -22,6 +22,8 @@ mod retriever;
 mod run;
 mod runs;
 pub mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod shared_args;
 mod show;
 mod signals;
@@ -71,6 +73,10 @@ enum Verb {
     /// Ask a question in plain words: where it starts, which documents it finds, and why
     #[command(after_help = EXIT_CODES)]
     Ask(ask::Args),
+    /// Answer questions over HTTP, with a page to ask them, or for agents (MCP)
+    #[cfg(feature = "serve")]
+    #[command(after_help = EXIT_CODES)]
+    Serve(serve::Args),
     /// Say what `run` would do, and why, without running
     #[command(after_help = EXIT_CODES)]
     Plan(plan::Args),
@@ -194,6 +200,8 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
     match verb {
         Verb::Run(args) => return run::run(&args, ops, out),
         Verb::Ask(args) => return ask::ask(&args, ops, out, err),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => return serve::serve(&args, ops, err),
         Verb::Audit(args) => return audit::audit(&args, ops, out, err),
         Verb::Init(args) => init::init(&args, ops, out, err)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,

@@ -44,6 +44,8 @@ pub struct Found {
     stage: String,
     params: Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
+    /// The key of the result: another one after anything that it depends on has changed.
+    pub key: String,
 }
 
 impl RetrieverArgs {
@@ -90,9 +92,8 @@ impl RetrieverArgs {
             ))
             .hint(make.clone())
         };
-        if !manifests.contains_key(&stage.name) {
-            return Err(lacking(&stage.name));
-        }
+        let own = manifests.get(&stage.name);
+        let own = own.ok_or_else(|| lacking(&stage.name))?;
         let mut inputs = BTreeMap::new();
         for (port, from) in &stage.inputs {
             let mut all = Vec::new();
@@ -110,6 +111,7 @@ impl RetrieverArgs {
             stage: stage.name.clone(),
             params: stage.params.clone(),
             inputs,
+            key: own.key.as_str().to_owned(),
         })
     }
 
@@ -163,6 +165,7 @@ impl RetrieverArgs {
             stage: record.name.clone(),
             params: record.params.clone().unwrap_or_default(),
             inputs,
+            key: record.key.iter().map(|key| key.as_str()).collect(),
         })
     }
 }
