@@ -50,6 +50,7 @@ pub fn pipeline(of: &Documents) -> String {
     if text.asked.is_some() {
         text.end();
     }
+    text.retriever();
     text.out
 }
 
@@ -392,6 +393,53 @@ stages:
             (false, false) => {
                 push!(self, "    with: {{system: ppr, documents: 10}}\n");
             }
+        }
+    }
+
+    /// Writes the stage that answers questions in plain words.
+    fn retriever(&mut self) {
+        push!(
+            self,
+            "
+  retriever:              # gfm-pipe ask \"QUESTION\"
+    op: retriever
+    in:
+      documents: documents.documents
+      sources: documents.sources
+      corpus_embeddings: d_text
+      entities: kg.entities
+      relations: kg.relations
+      triples: kg.triples
+      links: kg.links
+      nodes: kg.nodes
+      labels: kg.labels
+      edge_weights: kg.edge_weights
+      facts: extract.facts
+      fact_embeddings: f_text
+      evidence: kg.evidence
+      sentences: extract.sentences
+      sentence_embeddings: s_text
+      mentions: extract.mentions
+"
+        );
+        let trained = self.training.is_some();
+        if trained {
+            push!(self, "      graph: graph\n      model: finetune.model\n");
+        }
+        let splits: Vec<String> = self
+            .splits()
+            .iter()
+            .map(|s| format!("questions.{s}"))
+            .collect();
+        if !splits.is_empty() {
+            push!(self, "      examples: [{}]\n", splits.join(", "));
+        }
+        push!(
+            self,
+            "    with:\n      encoder: {{model: \"{{{{ encoder }}}}\"}}\n"
+        );
+        if trained {
+            push!(self, "      ranker: idf\n");
         }
     }
 }
