@@ -66,6 +66,10 @@ impl Setup {
         prop_assert_eq!(got, &visited[..]);
         for (gain, i) in gains.iter().zip(visited).step_by(1 + gains.len() / 9) {
             prop_assert_eq!(gain.to, list[i].0);
+            // Copies of an edge tie for the largest message, where there is no slope.
+            if list.iter().filter(|edge| **edge == list[i]).count() > 1 {
+                continue;
+            }
             let at = |h: f64| -> f64 {
                 let mut weights = vec![1.0; list.len()];
                 weights[i] += h;
