@@ -7,6 +7,7 @@
 #[path = "../engine/toy.rs"]
 mod toy;
 
+mod ask;
 mod audit;
 mod binary;
 mod config;

@@ -1,5 +1,5 @@
-//! Prepares the systems that need no training for an operator's questions: dense, BM25, personalised
-//! PageRank and their fusion.
+//! Prepares the systems that need no training for an operator's questions: dense, BM25,
+//! personalised PageRank and their fusion.
 
 use std::sync::Arc;
 
