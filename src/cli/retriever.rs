@@ -45,6 +45,7 @@ pub struct Found {
     params: Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
     /// The key of the result: another one after anything that it depends on has changed.
+    #[cfg(feature = "serve")]
     pub key: String,
 }
 
@@ -111,6 +112,7 @@ impl RetrieverArgs {
             stage: stage.name.clone(),
             params: stage.params.clone(),
             inputs,
+            #[cfg(feature = "serve")]
             key: own.key.as_str().to_owned(),
         })
     }
@@ -165,6 +167,7 @@ impl RetrieverArgs {
             stage: record.name.clone(),
             params: record.params.clone().unwrap_or_default(),
             inputs,
+            #[cfg(feature = "serve")]
             key: record.key.iter().map(|key| key.as_str()).collect(),
         })
     }

@@ -71,7 +71,7 @@ pub struct Start {
     pub node: u32,
     /// Its name.
     pub label: String,
-    /// What found it: title, entity, word, fact, sentence or document.
+    /// What found it: title, entity, partial, word, fact, sentence or document.
     pub source: String,
     /// The words of the question, the fact, the sentence or the title by which it was found.
     pub text: String,

@@ -54,6 +54,21 @@ impl Bm25 {
         index
     }
 
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Number of documents that have a word, in any case; for several words, the word that fewest
+    /// have.
+    pub fn documents_with(&self, word: &str) -> usize {
+        let with = tokens(word).map(|token| {
+            let at = self.tokens.get(&token);
+            at.map_or(0, |at| self.postings[*at].len())
+        });
+        with.min().unwrap_or(0)
+    }
+
     /// The score of every document for a question, by document id.
     pub fn scores(&self, question: &str) -> Vec<f64> {
         let mut scores = vec![0.0; self.lengths.len()];
@@ -109,6 +124,12 @@ mod tests {
             &twice,
             &[cat + 2.0 * sat * 0.88, 2.0 * sat * 2.2 / 1.9, 0.0],
         );
+        let with = |word| index.documents_with(word);
+        assert_eq!(
+            (with("SAT"), with("bird-song"), with("no"), with("")),
+            (2, 1, 0, 0)
+        );
+        assert_eq!(index.documents(), 3);
         // Splitting at what is not alphanumeric, lower-casing beyond ASCII.
         assert!(index.scores("ÜBER")[2] > 0.0);
         assert!(index.scores("song")[2] > 0.0);

@@ -28,9 +28,9 @@ use crate::params::RetrieverParams;
 
 /// Sources that find what a question is about. A model starts only where one of them did: the
 /// others find texts that are merely similar.
-const CERTAIN: [&str; 3] = ["title", "entity", "fact"];
-/// The source of entities that the question names.
-const ENTITY: &str = "entity";
+const CERTAIN: [&str; 4] = ["title", "entity", "partial", "fact"];
+/// The sources of entities that the question names.
+const ENTITIES: [&str; 2] = ["entity", "partial"];
 
 /// Everything that scores documents.
 pub struct Scoring {
@@ -322,7 +322,7 @@ impl OnGraph {
         let Some(weighted) = self.entity_weights else {
             return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
         };
-        let named = starts.iter().filter(|s| s.source == ENTITY);
+        let named = starts.iter().filter(|s| ENTITIES.contains(&s.source));
         let weight = |node| {
             if weighted {
                 self.matrix.weight(node)

@@ -246,7 +246,7 @@ pub const STARTS: Kind = Kind {
                 col(
                     "source",
                     T::Text,
-                    "title, entity, word, fact, sentence or document",
+                    "title, entity, partial, word, fact, sentence or document",
                 ),
                 col("weight", T::F64, "weight, above 0"),
                 col(

@@ -32,7 +32,7 @@ pub struct Linker {
 pub struct LinkedStart {
     /// The node.
     pub node: u32,
-    /// What found it: title, entity, word, fact, sentence or document.
+    /// What found it: title, entity, partial, word, fact, sentence or document.
     pub source: &'static str,
     /// Its weight, above 0.
     pub weight: f64,
@@ -64,7 +64,7 @@ impl Linker {
         let graph = Graph::read(ctx)?;
         let has = TEXTS.map(|texts| embedded && connected(ctx, texts));
         Ok(Linker {
-            names: Names::read(ctx, &graph)?,
+            names: Names::read(ctx, &graph, params.weights.partial > 0.0)?,
             words: Arc::new(words::index(ctx, &graph)?),
             loaded: Loaded::read(ctx, &graph, |texts| has[place(texts)])?,
             params,

@@ -16,7 +16,7 @@ pub struct Linking<'a> {
     pub params: &'a LinkParams,
     pub graph: &'a Graph,
     pub names: &'a Names,
-    /// Needed if the source `word` has a weight.
+    /// Needed if the source `word` or `partial` has a weight.
     pub words: Option<&'a Bm25>,
     pub by: &'a dyn Lookup,
     /// Whether these texts are connected, with all that belongs to them.
@@ -43,12 +43,12 @@ pub fn connected(ctx: &Context, texts: Texts) -> bool {
 }
 
 impl Linking<'_> {
-    /// The index for the source `word`, if that has a weight.
+    /// The index for the sources `word` and `partial`, if one of them has a weight.
     ///
     /// # Errors
     /// When the documents cannot be read.
     pub fn words(params: &LinkParams, ctx: &Context, graph: &Graph) -> OpResult<Option<Bm25>> {
-        let wanted = params.weights.word > 0.0;
+        let wanted = params.weights.word > 0.0 || params.weights.partial > 0.0;
         wanted.then(|| words::index(ctx, graph)).transpose()
     }
 
@@ -75,12 +75,17 @@ impl Linking<'_> {
         add("title", weights.title, &|| {
             Ok(named::titles(graph, self.names, questions))
         })?;
+        let whole = named::entities(graph, self.names, questions);
         add("entity", weights.entity, &|| {
-            let mut named = named::entities(graph, self.names, questions);
+            let mut named = whole.clone();
             similar_names(&mut named)?;
             Ok(named.found)
         })?;
         if let Some(index) = self.words {
+            add("partial", weights.partial, &|| {
+                let names = self.names;
+                Ok(named::partial(graph, names, index, questions, &whole))
+            })?;
             add("word", weights.word, &|| {
                 Ok(words::documents(index, graph, questions, params.documents))
             })?;

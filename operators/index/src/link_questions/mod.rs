@@ -1,10 +1,11 @@
 //! `link-questions`: finds where the search for a question starts: weighted nodes of a graph, from
-//! six sources.
+//! seven sources.
 //!
 //! The sources are documents whose titles the question names and entities that it names (`named`),
-//! documents that share its rare words (`words`), and entities of the most similar facts and
-//! sentences, and documents with similar texts (`similar`). A source assigns shares to nodes. The
-//! shares are scaled so that their sum is the source's weight, regardless of the other sources.
+//! entities that it names in part (`partial`), documents that share its rare words (`words`), and
+//! entities of the most similar facts and sentences, and documents with similar texts (`similar`).
+//! A source assigns shares to nodes. The shares are scaled so that their sum is the source's
+//! weight, regardless of the other sources.
 //!
 //! `linking` asks all sources, for the operator and for [`Linker`], which links questions that are
 //! asked one after another. `question_set` has the questions of the operator, `graph` the graph as
@@ -19,6 +20,7 @@ mod named;
 mod nearest;
 pub mod operator;
 mod params;
+mod partial;
 mod phrases;
 mod question_set;
 mod similar;

@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
+use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use super::graph::Graph;
 use super::nearest::{Embedded, Vectors};
+use super::partial;
 use super::phrases::Phrases;
 use super::question_set::QuestionSet;
 use super::{Found, Start};
@@ -22,6 +24,8 @@ pub struct Names {
     titles: Phrases,
     /// Written forms of entities.
     entities: Phrases,
+    /// The words of these forms, if the source `partial` has a weight.
+    partial: Option<partial::Words>,
 }
 
 impl Names {
@@ -29,7 +33,7 @@ impl Names {
     ///
     /// # Errors
     /// When the inputs do not belong together.
-    pub fn read(ctx: &Context, graph: &Graph) -> OpResult<Names> {
+    pub fn read(ctx: &Context, graph: &Graph, wants_partial: bool) -> OpResult<Names> {
         let mut titles = Phrases::default();
         for (document, title) in (0..).zip(&graph.titles) {
             // The first piece represents a document in pieces.
@@ -40,8 +44,19 @@ impl Names {
             }
         }
         titles.drop_shared(MAX_DOCUMENTS);
-        let entities = written(ctx, graph)?;
-        Ok(Names { titles, entities })
+        let mut entities = Phrases::default();
+        let mut partial = wants_partial.then(partial::Words::default);
+        each_form(ctx, graph, &mut |node, form| {
+            entities.add(form, node);
+            if let Some(partial) = &mut partial {
+                partial.add(form, node);
+            }
+        })?;
+        Ok(Names {
+            titles,
+            entities,
+            partial,
+        })
     }
 }
 
@@ -72,6 +87,7 @@ pub fn titles(graph: &Graph, names: &Names, questions: &[String]) -> Found {
 }
 
 /// The entities that questions name.
+#[derive(Clone)]
 pub struct NamedEntities {
     pub found: Found,
     /// For each question, the ranges where names were found.
@@ -96,6 +112,20 @@ pub fn entities(graph: &Graph, names: &Names, questions: &[String]) -> NamedEnti
         taken.push(phrases.into_iter().map(|phrase| phrase.range).collect());
     }
     NamedEntities { found, taken }
+}
+
+/// Finds entities that questions name in part, apart from those that were found as a whole.
+pub fn partial(
+    graph: &Graph,
+    names: &Names,
+    documents: &Bm25,
+    questions: &[String],
+    whole: &NamedEntities,
+) -> Found {
+    match &names.partial {
+        Some(words) => partial::entities(graph, words, documents, questions, &whole.taken),
+        None => vec![Vec::new(); questions.len()],
+    }
 }
 
 /// Adds entities whose names are similar to mentions of the questions, where embeddings of both are
@@ -133,21 +163,17 @@ pub fn add_similar(
     Ok(())
 }
 
-/// The written forms of entities, or their names where no forms are known.
-fn written(ctx: &Context, graph: &Graph) -> OpResult<Phrases> {
-    let mut names = Phrases::default();
+/// Calls `each` with the written forms of entities, or with their names where no forms are known.
+fn each_form(ctx: &Context, graph: &Graph, each: &mut dyn FnMut(u32, &str)) -> OpResult<()> {
     let Some(labels) = ctx.input_opt("labels") else {
         for (node, name) in (0..).zip(&graph.names) {
             if graph.is_entity(node) {
-                names.add(name, node);
+                each(node, name);
             }
         }
-        return Ok(names);
+        return Ok(());
     };
-    each_label(ctx, graph, labels, &mut |node, label| {
-        names.add(label, node)
-    })?;
-    Ok(names)
+    each_label(ctx, graph, labels, each)
 }
 
 /// Calls `each` with the written forms of entities.

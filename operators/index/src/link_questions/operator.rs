@@ -185,7 +185,7 @@ impl Operator for LinkQuestions {
         let linking = Linking {
             params: &params,
             graph: &graph,
-            names: &Names::read(ctx, &graph)?,
+            names: &Names::read(ctx, &graph, params.weights.partial > 0.0)?,
             words: words.as_ref(),
             by: &Streamed { ctx, graph: &graph },
             has: &has,

@@ -26,6 +26,8 @@ pub struct Weights {
     pub title: f64,
     /// Entities that the question names.
     pub entity: f64,
+    /// Entities that the question names in part.
+    pub partial: f64,
     /// Entities of the most similar facts.
     pub fact: f64,
     /// Entities of the most similar sentences.
@@ -51,6 +53,12 @@ impl LinkParams {
                 "weight of documents whose title or alias the question names",
             ),
             weight("entity", 1.0, "weight of entities that the question names"),
+            weight(
+                "partial",
+                0.0,
+                "weight of entities whose names share rare words with the question: names in part, or in lower case",
+            )
+            .added_later(),
             weight("fact", 0.3, "weight of entities of the most similar facts"),
             weight(
                 "sentence",

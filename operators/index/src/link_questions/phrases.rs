@@ -37,7 +37,7 @@ fn key<'a>(words: impl Iterator<Item = &'a str>) -> String {
 
 /// Whether words are written like a name: with a capital or a digit, or in a script without
 /// capitals.
-fn is_name(words: &str) -> bool {
+pub fn is_name(words: &str) -> bool {
     words
         .chars()
         .any(|c| c.is_numeric() || (c.is_alphabetic() && (!c.is_lowercase() || c.is_uppercase())))

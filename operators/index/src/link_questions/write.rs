@@ -15,7 +15,7 @@ use super::question_set::{ConnectedSplit, Split};
 use crate::rows::{Cell, Rows};
 
 /// The sources that find what the question names.
-const NAMED: [&str; 2] = ["title", "entity"];
+const NAMED: [&str; 3] = ["title", "entity", "partial"];
 
 /// Writes the starts of a split, whose questions are a range of all questions.
 ///
