@@ -45,7 +45,10 @@ pub struct Found {
     params: Value,
     inputs: BTreeMap<String, Vec<Artifact>>,
     /// The key of the result: another one after anything that it depends on has changed.
-    #[cfg(feature = "serve")]
+    #[cfg_attr(
+        not(feature = "serve"),
+        expect(dead_code, reason = "only a server reloads")
+    )]
     pub key: String,
 }
 
@@ -112,7 +115,6 @@ impl RetrieverArgs {
             stage: stage.name.clone(),
             params: stage.params.clone(),
             inputs,
-            #[cfg(feature = "serve")]
             key: own.key.as_str().to_owned(),
         })
     }
@@ -167,7 +169,6 @@ impl RetrieverArgs {
             stage: record.name.clone(),
             params: record.params.clone().unwrap_or_default(),
             inputs,
-            #[cfg(feature = "serve")]
             key: record.key.iter().map(|key| key.as_str()).collect(),
         })
     }
