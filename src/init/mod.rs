@@ -382,8 +382,14 @@ mod tests {
             let tested = found.iter().filter(|s| s.tested()).count();
             let evaluated = names.iter().filter(|n| **n == "evaluate").count();
             assert_eq!(evaluated, tested);
-            let modelled = p.stages.iter().filter(|s| s.inputs.contains_key("model"));
-            assert_eq!(modelled.count(), if asked { tested } else { 0 });
+            let modelled = |op: &str| {
+                let of = p.stages.iter().filter(|s| s.op.name == op);
+                of.filter(|s| s.inputs.contains_key("model")).count()
+            };
+            assert_eq!(modelled("evaluate"), if asked { tested } else { 0 });
+            assert_eq!(modelled("explain"), if asked { tested } else { 0 });
+            let questioned = found.iter().filter(|s| s.questioned()).count();
+            assert_eq!(modelled("retriever"), if asked { questioned } else { 0 });
             stages.insert(p.stages.len());
         }
         assert!(stages.len() > 10);

@@ -11,6 +11,7 @@ mod card;
 mod compare;
 mod evaluation;
 mod knowledge;
+mod paths;
 mod questions;
 mod rows;
 mod run;

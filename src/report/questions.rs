@@ -7,6 +7,7 @@ use gfm_pipe_api::{OpError, columns};
 use serde::Serialize;
 
 use super::knowledge::Knowledge;
+use super::paths::{self, Path, Paths};
 use super::run::{Lacking, Run, other_version};
 
 /// Maximum number of questions shown.
@@ -50,6 +51,8 @@ struct Document {
     rank: u32,
     title: String,
     gold: bool,
+    /// Why it was found, the heaviest first, where a stage explains that.
+    paths: Vec<Path>,
 }
 
 struct Question {
@@ -96,6 +99,7 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
     let ids: BTreeSet<&str> = chosen.iter().map(|c| asked[c.0].0.as_str()).collect();
     let lists = run.table((stage, "rankings"), "rankings")?;
     let lists = read_lists(&lists, &ids).map_err(other_version)?;
+    let paths = paths::read(run, stage, &ids);
     let knowledge = Knowledge::read(run, stage);
 
     Ok(chosen
@@ -110,7 +114,7 @@ pub fn read(run: &Run<'_>, stage: &str) -> Result<Vec<CloseUp>, Lacking> {
             let given = systems.iter().zip(&places).map(|(s, places)| {
                 let list = lists.get(&(s.clone(), id.clone()));
                 let list = list.map_or(&[][..], Vec::as_slice);
-                answer(s, &places[at], list, &golden)
+                answer((s, id), &places[at], list, &golden, &paths)
             });
             let total = places.first().map_or(0, |p| p[at].gold as usize);
             CloseUp {
@@ -177,11 +181,13 @@ fn way(k: &Knowledge, entities: &[u32], document: u32) -> (String, bool) {
 }
 
 fn answer(
-    system: &str,
+    (system, question): (&str, &str),
     places: &Places,
     list: &[(u32, String)],
     gold: &BTreeSet<String>,
+    paths: &Paths,
 ) -> Answer {
+    let explained = |rank| paths.get(&(system.to_owned(), question.to_owned(), rank));
     let verdict = if !places.asked {
         "could not be asked".to_owned()
     } else if places.gold == 0 {
@@ -207,6 +213,7 @@ fn answer(
                 rank: *rank,
                 gold: gold.contains(title),
                 title: title.clone(),
+                paths: explained(*rank).cloned().unwrap_or_default(),
             })
             .collect(),
     }

@@ -1,6 +1,6 @@
 //! An answer for people.
 
-use gfm_pipe_api::answer::{Answer, Found, Path, Start, Step};
+use gfm_pipe_api::answer::{Answer, Found, Path, Start, Step, arrow};
 use gfm_pipe_api::printable::one_line;
 
 use super::Look;
@@ -100,13 +100,7 @@ fn walk(path: &Path, look: Look) -> String {
         if i == 0 {
             out.push_str(&look.paint("36", &short(from)));
         }
-        let relation = short(relation);
-        let arrow = if *inverse {
-            format!(" ←{relation}– ")
-        } else {
-            format!(" –{relation}→ ")
-        };
-        out.push_str(&look.paint("2", &arrow));
+        out.push_str(&look.paint("2", &arrow(&short(relation), *inverse)));
         out.push_str(&short(to));
     }
     out

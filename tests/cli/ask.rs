@@ -1,11 +1,13 @@
 //! Questions in plain words: `ask` and `serve` give the documents and scores of `evaluate`.
 #![cfg(all(unix, feature = "gfm", feature = "static-encoder", feature = "english"))]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -142,6 +144,24 @@ fn questions_in_plain_words_are_answered_as_evaluated() {
         }
     }
     assert!(by_model > 0 && stepped > 0, "{by_model} {stepped}");
+    explained(&path, &questions, &answers);
+    linked(&path, &answers);
+
+    // More questions at once than a server scores together.
+    let many = answers.iter().cycle().take(40);
+    let texts = many.clone().map(|a| a["question"].as_str().unwrap());
+    fs::write(path.join("many.txt"), texts.collect::<Vec<_>>().join("\n")).unwrap();
+    let asked = ["ask", "--file", "many.txt", "-k", "20", "--paths", "2"];
+    let output = real(&path, &asked).output().unwrap();
+    let again = stdout(&output)
+        .lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    assert_eq!(again.len(), 40);
+    for (again, answer) in again.iter().zip(many) {
+        let again = timeless(serde_json::from_str(again).unwrap());
+        assert_eq!(again, timeless(answer.clone()));
+    }
 
     // Alone a question has the same answer as among others.
     let one = ask(&path, &[SMITH]);
@@ -165,10 +185,75 @@ fn questions_in_plain_words_are_answered_as_evaluated() {
     served(&path, &one);
 }
 
+/// Answers start where the stage `link` says.
+fn linked(path: &Path, answers: &[Value]) {
+    let starts = rows(path, "link.test_starts.starts");
+    let mut compared = 0;
+    for (number, answer) in answers.iter().enumerate() {
+        let of = |start: &Value| {
+            let name = |key: &str| start[key].as_str().unwrap().to_owned();
+            (
+                start["node"].as_u64(),
+                name("source"),
+                name("text"),
+                start["weight"].as_f64(),
+            )
+        };
+        let wanted = starts.iter().filter(|s| s["question"] == number);
+        let wanted: BTreeSet<String> = wanted.map(|s| format!("{:?}", of(s))).collect();
+        let got = answer["start"].as_array().unwrap();
+        let got: BTreeSet<String> = got.iter().map(|s| format!("{:?}", of(s))).collect();
+        assert_eq!(got, wanted, "{answer}");
+        compared += got.len();
+    }
+    assert!(compared > 0);
+}
+
+/// The stage `explain` has the paths of answers, for the documents that the model found.
+fn explained(path: &Path, questions: &[Value], answers: &[Value]) {
+    let paths = rows(path, "explain.paths");
+    assert!(!paths.is_empty());
+    let mut compared = 0;
+    for (question, answer) in questions.iter().zip(answers) {
+        if answer["system"] != "model" {
+            continue;
+        }
+        for document in answer["documents"].as_array().unwrap().iter().take(5) {
+            let of = |number: usize| {
+                let of = paths.iter().filter(move |row| {
+                    row["question"] == question["id"]
+                        && row["rank"] == document["rank"]
+                        && row["path"] == number
+                });
+                of.collect::<Vec<_>>()
+            };
+            let shown = document["paths"].as_array().unwrap();
+            assert_eq!(of(shown.len()).is_empty(), shown.is_empty(), "{document}");
+            for (number, path) in (1..).zip(shown) {
+                let rows = of(number);
+                let steps = path["steps"].as_array().unwrap();
+                assert_eq!(rows.len(), steps.len().max(1), "{path}");
+                for row in &rows {
+                    assert_eq!(row["weight"], path["weight"]);
+                    assert_eq!(row["document"], document["title"]);
+                }
+                for (row, step) in rows.iter().zip(steps) {
+                    for column in ["layer", "head", "relation", "tail", "inverse", "sentence"] {
+                        assert_eq!(row[column], step[column], "{column}: {row} {step}");
+                    }
+                    assert_eq!(row["evidence"], step["title"]);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 0);
+}
+
 /// The server's answer is that of `ask`, and the server stops when it is asked to.
 #[cfg(feature = "serve")]
 fn served(path: &Path, one: &Value) {
-    let mut server = real(path, &["serve", "--addr", "127.0.0.1:0"])
+    let mut server = real(path, &["serve", "--addr", "127.0.0.1:0", "--reload"])
         .stderr(Stdio::piped())
         .spawn()
         .map(Server)
@@ -183,8 +268,34 @@ fn served(path: &Path, one: &Value) {
     let (status, page) = request(&address, "GET /", "");
     assert!(status == 200 && page.contains("</html>"), "{page}");
     assert_eq!(request(&address, "GET /documents/999999", "").0, 404);
+    reloaded(path, &address, &body);
     let pid = server.0.id().to_string();
     Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     let ended = server.0.wait().unwrap();
     assert_eq!(ended.code(), Some(0));
+}
+
+/// After a run with another document, the server answers from it, and no request before, during or
+/// after that fails.
+#[cfg(feature = "serve")]
+fn reloaded(path: &Path, address: &str, body: &str) {
+    assert!(!request(address, "POST /ask", body).1.contains("copper"));
+    let file = path.join("mixed/docs/smith.txt");
+    fs::write(file, "A smith does work with copper.").unwrap();
+    let mut run = real(path, &["run", "pipeline.yaml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    loop {
+        let (status, answer) = request(address, "POST /ask", body);
+        assert_eq!(status, 200, "{answer}");
+        if answer.contains("copper") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(0));
 }

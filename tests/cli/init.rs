@@ -196,5 +196,5 @@ fn documents_alone_have_the_pipeline_that_init_writes() {
         stages.collect()
     };
     assert_eq!(told(&shipped), told(&made));
-    assert_eq!(shipped.stages.len(), 18);
+    assert_eq!(shipped.stages.len(), 19);
 }

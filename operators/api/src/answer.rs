@@ -113,6 +113,16 @@ pub struct Path {
     pub steps: Vec<Step>,
 }
 
+/// The relation of a step between the names of its ends: ` –stands in→ `. The arrow points in the
+/// direction of the fact.
+pub fn arrow(relation: &str, inverse: bool) -> String {
+    if inverse {
+        format!(" ←{relation}– ")
+    } else {
+        format!(" –{relation}→ ")
+    }
+}
+
 /// An edge of a path: a fact, with where it was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {

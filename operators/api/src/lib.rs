@@ -35,6 +35,7 @@ pub mod schema;
 pub mod shell;
 pub mod table;
 pub mod twins;
+pub mod zip;
 
 pub use artifact::{Artifact, DamagedTable, TableFile};
 pub use context::{

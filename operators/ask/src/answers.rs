@@ -7,14 +7,17 @@ use gfm_pipe_api::answer::{
     About, Answer, Answers, Ask, Document, Found, MAX_DOCUMENTS, MAX_PATHS, Named, Node, Start,
 };
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_eval::systems::{MODEL, PPR, RRF};
 use gfm_pipe_eval::{places, top};
+use gfm_pipe_model::model::{Question, Retriever};
 use rayon::prelude::*;
 
 use crate::corpus::{Corpus, matching};
 use crate::facts::Facts;
+use crate::on_graph::OnGraph;
 use crate::params::RetrieverParams;
-use crate::reasons::Reasons;
-use crate::scoring::{OnGraph, Scored, Scoring};
+use crate::reasons::{Grounds, Reasons};
+use crate::scoring::{Scored, Scoring};
 use crate::sentence;
 
 /// Number of questions shown as examples.
@@ -76,13 +79,9 @@ impl Ready {
             .zip(ranks)
             .map(|(d, place)| (*d, place as u64 + 1));
         let all: Vec<(u32, u64)> = ranked.chain(asked_for).collect();
-        let model = self
-            .scoring
-            .model()
-            .filter(|_| scored.nodes.is_some() && ask.paths > 0);
-        let model = model.map(OnGraph::retriever);
-        let facts = self.facts.as_ref().filter(|_| ask.paths > 0);
-        let reasons = Reasons::new(&self.scoring, &self.corpus, facts, &scored, model.as_ref())?;
+        let retriever = self.scoring.model().map(OnGraph::retriever);
+        let reasons = (ask.paths > 0).then(|| self.reasons(&scored, retriever.as_ref()));
+        let reasons = reasons.transpose()?.flatten();
         let found = all.par_iter().map(|(document, rank)| {
             let score = scores[*document as usize];
             let found = self.found(ask, &scored, *document, (*rank, score));
@@ -105,6 +104,35 @@ impl Ready {
             documents,
             why_not,
         })
+    }
+
+    /// What explains the documents of a question; `None` where the system has no paths.
+    fn reasons<'a>(
+        &'a self,
+        scored: &'a Scored,
+        retriever: Option<&'a Retriever<'a>>,
+    ) -> OpResult<Option<Reasons<'a>>> {
+        let ground = self.facts.as_ref().zip(self.scoring.walk());
+        let (Some((facts, walk)), false) = (ground, scored.seeds.is_empty()) else {
+            return Ok(None);
+        };
+        let on = Grounds {
+            corpus: &self.corpus,
+            facts,
+            walk,
+            walked: self.scoring.walked(),
+        };
+        if let (true, Some(model), Some(retriever)) =
+            (scored.system.is(&MODEL), self.scoring.model(), retriever)
+        {
+            let question = Question {
+                embedding: &scored.embedding,
+                seeds: &scored.seeds,
+            };
+            return Reasons::by_model(on, model, retriever, &question).map(Some);
+        }
+        let walks = [&PPR, &RRF].iter().any(|s| scored.system.is(s));
+        Ok(walks.then(|| Reasons::by_walk(on, &scored.seeds)))
     }
 
     /// A document with its score.
@@ -226,7 +254,7 @@ fn named(found: Vec<(u32, &str)>) -> Vec<Named> {
 /// Checks what a question asks for.
 fn check(ask: &Ask) -> OpResult<()> {
     if ask.question.trim().is_empty() {
-        return Err(OpError::new("the question is empty"));
+        return Err(OpError::new("the question is empty").hint("write it in plain words"));
     }
     if ask.k == 0 || ask.k > MAX_DOCUMENTS {
         return Err(OpError::new(format!(

@@ -9,7 +9,7 @@ use gfm_pipe_api::{
     Arity, Cancel, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort,
     PathSeg, Problem, Reporter, Schema, columns, kinds,
 };
-use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF};
+use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF, is_connected, listed};
 use gfm_pipe_text::Embed;
 
 use crate::answers::Ready;
@@ -114,20 +114,9 @@ impl Retriever {
         ]
     }
 
-    /// Mistakes in the connections, at most one.
-    pub(crate) fn problem(p: &RetrieverParams, inputs: &Connected) -> Option<Problem> {
-        let wired = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
-        let lacks = |ports: &[&str]| -> Vec<String> {
-            let missing = ports.iter().filter(|port| !wired(port));
-            missing.map(|port| format!("`{port}`")).collect()
-        };
-        let needs = |asked: &str, ports: &[&str]| {
-            let missing = lacks(ports).join(", ");
-            (!missing.is_empty()).then(|| {
-                Problem::at_root(format!("{asked} needs {missing} as well"))
-                    .hint(format!("connect {missing}"))
-            })
-        };
+    /// The first of the ports that are connected without others that they need.
+    pub(crate) fn incomplete(inputs: &Connected) -> Option<Problem> {
+        let wired = is_connected(inputs);
         let on_graph = Self::ports()
             .into_iter()
             .map(|port| port.name)
@@ -137,17 +126,23 @@ impl Retriever {
             });
         let mut graph = on_graph.filter(|port| wired(port));
         if let Some(port) = graph.next()
-            && let Some(problem) = needs(&format!("`{port}`"), &GRAPH)
+            && let Some(problem) = needs(inputs, &format!("`{port}`"), &GRAPH)
         {
             return Some(problem);
         }
         for ports in TOGETHER {
             if wired(ports[0])
-                && let Some(problem) = needs(&format!("`{}`", ports[0]), &ports[1..])
+                && let Some(problem) = needs(inputs, &format!("`{}`", ports[0]), &ports[1..])
             {
                 return Some(problem);
             }
         }
+        None
+    }
+
+    /// Mistakes in the connections, at most one.
+    fn problem(p: &RetrieverParams, inputs: &Connected) -> Option<Problem> {
+        let wired = is_connected(inputs);
         let of_system: &[&str] = match p.system.as_ref().map(|s| s.0) {
             Some(s) if s.is(&MODEL) => &["model", "graph"],
             Some(s) if s.is(&PPR) => &GRAPH,
@@ -156,8 +151,17 @@ impl Retriever {
             _ => &[],
         };
         let name = p.system.as_ref().map_or(BM25.name, |s| s.0.name);
-        needs(&format!("system `{name}`"), of_system)
+        Self::incomplete(inputs).or_else(|| needs(inputs, &format!("system `{name}`"), of_system))
     }
+}
+
+/// The problem where something needs ports that are not connected.
+pub(crate) fn needs(inputs: &Connected, asked: &str, ports: &[&'static str]) -> Option<Problem> {
+    let wired = is_connected(inputs);
+    let missing: Vec<&str> = ports.iter().copied().filter(|port| !wired(port)).collect();
+    let missing = (!missing.is_empty()).then(|| listed(&missing))?;
+    let problem = Problem::at_root(format!("{asked} needs {missing} as well"));
+    Some(problem.hint(format!("connect {missing}")))
 }
 
 impl Operator for Retriever {

@@ -3,28 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
-use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use gfm_pipe_eval::baselines::walks;
-use gfm_pipe_eval::passages::Passages;
-use gfm_pipe_eval::rankers::Ranker;
 use gfm_pipe_eval::starts::{Starts, merged};
 use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF, System};
-use gfm_pipe_eval::{BadShape, EntityDocuments};
 use gfm_pipe_index::{Encoder, LinkedStart, Linker};
-use gfm_pipe_model::loaded::{EncoderId, LoadedGraph, read_background, vectors};
-use gfm_pipe_model::model::{Params, Prepared, Question, Retriever, read_model};
-use gfm_pipe_model::scorer::check_scores;
-use gfm_pipe_model::tensor::to_f64;
-use gfm_pipe_model::tensor_error;
+use gfm_pipe_model::loaded::{EncoderId, vectors};
+use gfm_pipe_model::model::Question;
 use gfm_pipe_text::ReadyEncoder;
 use rayon::prelude::*;
 
 use crate::corpus::Corpus;
 use crate::facts::Facts;
+use crate::on_graph::OnGraph;
 use crate::params::RetrieverParams;
+use crate::walking::{matrix, shape, walk_on};
 
 /// Sources that find what a question is about. A model starts only where one of them did: the
 /// others find texts that are merely similar.
@@ -38,21 +33,12 @@ pub struct Scoring {
     linker: Option<Linker>,
     baselines: Baselines,
     model: Option<OnGraph>,
+    /// See [`RetrieverParams::init_entities_weight`].
+    entity_weights: Option<bool>,
     /// The facts that walks are shown by.
     walked: walks::Facts,
     /// The system for questions with a start.
     pub preferred: &'static System,
-}
-
-/// A model on a graph.
-pub struct OnGraph {
-    params: Params,
-    input: LoadedGraph,
-    prepared: Arc<Prepared>,
-    ranker: Ranker,
-    matrix: Arc<EntityDocuments>,
-    /// See [`RetrieverParams::init_entities_weight`].
-    entity_weights: Option<bool>,
 }
 
 /// A question with its scores.
@@ -86,9 +72,10 @@ impl Scoring {
         let embedded = encoder.is_some();
         let matrix = facts.map(|facts| matrix(facts, corpus)).transpose()?;
         let walk = facts.zip(matrix.as_ref());
-        let walk = walk.map(|(facts, matrix)| walk_on(&params, ctx, facts, corpus, matrix));
+        let walk = walk.map(|(facts, matrix)| walk_on(params.restart, ctx, facts, corpus, matrix));
+        let ranker = params.ranker.0.top_k(params.top_k);
         let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
-        let model = model.map(|matrix| OnGraph::read(&params, ctx, matrix));
+        let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
         let linker = facts.map(|_| Linker::read(params.link, ctx, embedded));
         let linker = linker.transpose()?;
         let words = match &linker {
@@ -112,6 +99,7 @@ impl Scoring {
             encoder,
             linker,
             model: model.transpose()?,
+            entity_weights: params.init_entities_weight,
             preferred: &BM25,
         };
         let best = [
@@ -177,9 +165,7 @@ impl Scoring {
             let embedding = embedded.map(|(e, v)| v[i * e.dim()..][..e.dim()].to_vec());
             all.push(self.chosen(embedding.unwrap_or_default(), starts));
         }
-        if let Some(model) = &self.model {
-            model.score(&mut all, texts)?;
-        }
+        self.score_nodes(&mut all, texts)?;
         let others = all.into_par_iter().zip(texts);
         Ok(others
             .map(|(scored, text)| self.finished(scored, text))
@@ -195,7 +181,7 @@ impl Scoring {
         if system.is(&MODEL)
             && let Some(model) = &self.model
         {
-            seeds = model.seeds(&starts);
+            seeds = self.model_seeds(model, &starts);
             if !certain || seeds.is_empty() {
                 system = &PPR;
                 notes.push(
@@ -235,15 +221,44 @@ impl Scoring {
         }
     }
 
+    /// The nodes that the model starts from.
+    fn model_seeds(&self, model: &OnGraph, starts: &[LinkedStart]) -> Starts {
+        let Some(weighted) = self.entity_weights else {
+            return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
+        };
+        let named = starts.iter().filter(|s| ENTITIES.contains(&s.source));
+        let weight = |node| if weighted { model.weight(node) } else { 1.0 };
+        // An entity that is named twice counts once.
+        let seeds: BTreeMap<u32, f64> = named.map(|s| (s.node, weight(s.node))).collect();
+        seeds.into_iter().collect()
+    }
+
+    /// Adds the scores of nodes to the questions that the model answers.
+    fn score_nodes(&self, all: &mut [Scored], texts: &[String]) -> OpResult<()> {
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
+        let mine: Vec<usize> = (0..all.len())
+            .filter(|i| all[*i].system.is(&MODEL))
+            .collect();
+        let batch = mine.iter().map(|i| Question {
+            embedding: &all[*i].embedding,
+            seeds: &all[*i].seeds,
+        });
+        let batch: Vec<Question<'_>> = batch.collect();
+        let scores = model.scores(&batch, |row| format!("{:?}", texts[mine[row]]))?;
+        for (i, scores) in mine.into_iter().zip(scores) {
+            all[i].nodes = Some(scores);
+        }
+        Ok(())
+    }
+
     /// Adds the scores of documents.
     fn finished(&self, mut scored: Scored, text: &str) -> OpResult<Scored> {
         if let Some(nodes) = &scored.nodes {
             let model = self.model.as_ref();
             let model = model.ok_or_else(|| OpError::internal("scores without a model"))?;
-            scored.documents = model.ranker.ranking(nodes, &model.matrix);
-            if let Some(pieces) = &self.baselines.pieces {
-                pieces.fold(&mut scored.documents);
-            }
+            scored.documents = model.documents(nodes, self.baselines.pieces.as_deref());
             return Ok(scored);
         }
         let asked = Asked {
@@ -262,99 +277,9 @@ impl Scoring {
 
     /// Whether a score says that the system knows nothing in favour of a document.
     pub fn says_nothing(&self, system: &System, score: f64) -> bool {
-        let counts = self.model.as_ref().is_some_and(|m| m.ranker.counts());
+        let counts = self.model.as_ref().is_some_and(OnGraph::zero_says_nothing);
         let zero = system.is(&BM25) || system.is(&PPR) || (system.is(&MODEL) && counts);
         !score.is_finite() || (zero && score == 0.0)
-    }
-}
-
-impl OnGraph {
-    fn read(
-        params: &RetrieverParams,
-        ctx: &Context,
-        matrix: Arc<EntityDocuments>,
-    ) -> OpResult<Self> {
-        let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
-        let input = LoadedGraph::read(graph)?;
-        let nodes = input.graph.nodes();
-        if nodes != matrix.num_entities() {
-            return Err(OpError::new(format!(
-                "the graph has {nodes} nodes, but there are {} entities",
-                matrix.num_entities()
-            ))
-            .artifact(&graph.name)
-            .hint("connect `graph` and `entities` that were made from the same stage"));
-        }
-        let weights = input.retriever(read_model(model)?, &model.name)?;
-        let known = ctx.input_opt("background");
-        let known = known
-            .map(|b| read_background(b, model, graph))
-            .transpose()?;
-        let ready = Retriever::new(&weights, &input.graph, &input.embeddings).prepared(known)?;
-        let prepared = ready.kept();
-        let prepared = prepared.ok_or_else(|| OpError::internal("nothing was prepared"))?;
-        Ok(OnGraph {
-            params: weights,
-            input,
-            prepared,
-            ranker: params.ranker.0.top_k(params.top_k),
-            matrix,
-            entity_weights: params.init_entities_weight,
-        })
-    }
-
-    /// The model on its graph.
-    pub fn retriever(&self) -> Retriever<'_> {
-        let prepared = Arc::clone(&self.prepared);
-        let LoadedGraph {
-            graph, embeddings, ..
-        } = &self.input;
-        Retriever::with(&self.params, graph, embeddings, prepared)
-    }
-
-    /// The nodes of a document whose scores count for it, each with how much it counts.
-    pub fn targets(&self, nodes: &[f64], document: u32) -> Vec<(u32, f64)> {
-        self.ranker.targets(nodes, &self.matrix, document)
-    }
-
-    /// The nodes that the model starts from.
-    fn seeds(&self, starts: &[LinkedStart]) -> Starts {
-        let Some(weighted) = self.entity_weights else {
-            return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
-        };
-        let named = starts.iter().filter(|s| ENTITIES.contains(&s.source));
-        let weight = |node| {
-            if weighted {
-                self.matrix.weight(node)
-            } else {
-                1.0
-            }
-        };
-        // An entity that is named twice counts once.
-        let seeds: BTreeMap<u32, f64> = named.map(|s| (s.node, weight(s.node))).collect();
-        seeds.into_iter().collect()
-    }
-
-    /// Adds the scores of nodes to the questions that the model answers.
-    fn score(&self, all: &mut [Scored], texts: &[String]) -> OpResult<()> {
-        let mine: Vec<usize> = (0..all.len())
-            .filter(|i| all[*i].system.is(&MODEL))
-            .collect();
-        if mine.is_empty() {
-            return Ok(());
-        }
-        let batch = mine.iter().map(|i| Question {
-            embedding: &all[*i].embedding,
-            seeds: &all[*i].seeds,
-        });
-        let batch: Vec<Question<'_>> = batch.collect();
-        let scores = to_f64(&self.retriever().score_all(&batch)?).map_err(tensor_error)?;
-        let nodes = self.input.graph.nodes();
-        check_scores(&scores, nodes, |row| format!("{:?}", texts[mine[row]]))?;
-        for (i, scores) in mine.into_iter().zip(scores.chunks_exact(nodes)) {
-            all[i].nodes = Some(scores.to_vec());
-        }
-        Ok(())
     }
 }
 
@@ -413,58 +338,4 @@ fn dense(ctx: &Context, corpus: &Corpus) -> OpResult<Option<Dense>> {
         return Ok(None);
     }
     Dense::new(dim, values).map(Some).map_err(shape)
-}
-
-/// Which documents mention each node.
-fn matrix(facts: &Facts, corpus: &Corpus) -> OpResult<Arc<EntityDocuments>> {
-    let documents = 0..corpus.len() as u32;
-    let pairs = documents.flat_map(|d| facts.mentioned(d).iter().map(move |node| (*node, d)));
-    let matrix = EntityDocuments::from_pairs(facts.nodes(), corpus.len(), pairs);
-    matrix.map(Arc::new).map_err(shape)
-}
-
-fn walk_on(
-    params: &RetrieverParams,
-    ctx: &Context,
-    facts: &Facts,
-    corpus: &Corpus,
-    matrix: &Arc<EntityDocuments>,
-) -> OpResult<(Walk, walks::Facts)> {
-    let weights = ctx.input_opt("edge_weights").map(|artifact| {
-        let table = artifact.read("edge_weights")?;
-        let weights = columns::f32s(&table, "weight")?.values().to_vec();
-        if weights.len() == facts.triples().len() {
-            return Ok(weights);
-        }
-        Err(OpError::new(format!(
-            "there are {} weights, but the graph has {} triples",
-            weights.len(),
-            facts.triples().len()
-        ))
-        .artifact(&artifact.name)
-        .hint("connect `edge_weights` and `triples` of the same stage"))
-    });
-    let weights = weights.transpose()?;
-    let weight = |row: usize| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
-    let triples = || facts.triples().iter().enumerate();
-    let edges = triples().map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
-    let on = Ppr::new(facts.nodes(), edges).map_err(shape)?;
-    let walked = walks::Facts::new(triples().map(|(row, triple)| (*triple, weight(row))));
-    let passages = ctx.input_opt("nodes");
-    let passages = passages.map(|of| Passages::read(of, facts.nodes(), corpus.len()));
-    let passages = passages.transpose()?.flatten();
-    let restart = match passages {
-        Some(_) => RESTART_WITH_PASSAGES,
-        None => RESTART,
-    };
-    let walk = Walk {
-        on: on.restart(params.restart.unwrap_or(restart)),
-        matrix: Arc::clone(matrix),
-        passages,
-    };
-    Ok((walk, walked))
-}
-
-fn shape(e: BadShape) -> OpError {
-    OpError::wrap("the inputs do not belong together", e)
 }

@@ -1,5 +1,8 @@
 //! The weighted nodes that a question starts from.
 
+use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
+
 /// Nodes with their weights. Each node occurs once.
 pub type Starts = Vec<(u32, f64)>;
 
@@ -15,6 +18,52 @@ pub fn merged(mut starts: Starts) -> Starts {
         same
     });
     starts
+}
+
+/// Reads the starts of every question, in the order of the questions, with ascending nodes. Weights
+/// of the same node are added.
+///
+/// # Errors
+/// When the artifact was made for other questions, or a row has an unknown question or node or an
+/// invalid weight.
+pub fn read_starts(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Vec<Starts>> {
+    let info = artifact.read("info")?;
+    if columns::text(&info, "texts_digest")?.value(0) != texts_digest(texts) {
+        return Err(
+            OpError::new(format!("these starts were not made for `{of}`"))
+                .artifact(&artifact.name)
+                .hint("connect `questions` and `starts` of the same `link-questions` stage"),
+        );
+    }
+    let nodes = columns::u64s(&info, "nodes")?.value(0);
+    let mut out: Vec<Starts> = vec![Vec::new(); texts.len()];
+    let mut row = 0;
+    for batch in artifact.batches("starts")? {
+        let batch = batch?;
+        let (questions, of_nodes) = (
+            columns::u32s(&batch, "question")?,
+            columns::u32s(&batch, "node")?,
+        );
+        let weights = columns::f64s(&batch, "weight")?;
+        for i in 0..batch.num_rows() {
+            let (node, weight) = (of_nodes.value(i), weights.value(i));
+            let starts = out.get_mut(questions.value(i) as usize);
+            match starts {
+                Some(starts) if u64::from(node) < nodes && weight.is_finite() && weight > 0.0 => {
+                    starts.push((node, weight));
+                }
+                _ => {
+                    return Err(OpError::data(
+                        "a start has an unknown question or node, or its weight is not above 0",
+                    )
+                    .artifact(format!("{}.starts", artifact.name))
+                    .row(row));
+                }
+            }
+            row += 1;
+        }
+    }
+    Ok(out.into_iter().map(merged).collect())
 }
 
 #[cfg(test)]

@@ -114,6 +114,12 @@ pub fn askable() -> &'static [&'static str] {
     &NAMES
 }
 
+/// Names of the systems whose documents have paths that explain them.
+pub fn explainable() -> &'static [&'static str] {
+    static NAMES: LazyLock<[&str; 2]> = LazyLock::new(|| [MODEL.name, PPR.name]);
+    &*NAMES
+}
+
 fn with_baselines(first: &'static System) -> Vec<&'static str> {
     let all = std::iter::once(first).chain(BASELINES);
     all.map(|system| system.name).collect()

@@ -13,9 +13,9 @@ use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::systems::{BASELINES, BM25, DENSE, FUSED, PPR, RRF, System, Walking, listed};
 
-use crate::documents::Embeddings;
 use crate::edge_weights::weighted_triples;
 use crate::inference::Inputs;
+use gfm_pipe_model::questions::Embeddings;
 
 /// Systems that need no training, ready to be asked an operator's questions.
 pub(crate) struct Baselines<'a> {

@@ -26,7 +26,7 @@ pub struct Params {}
 impl Operator for BuildBackground {
     type Params = Params;
     const NAME: &'static str = "build-background";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "computes once for a model and a graph the states that nodes have before a query reaches them";
 
     fn schema() -> Schema {

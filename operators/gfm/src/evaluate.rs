@@ -27,12 +27,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::baselines::Baselines;
-use crate::documents::Questions;
-use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
-use crate::inputs::{connected, problem_error, zip_problem};
+use crate::inference::{self, AskOptions, Inputs};
+use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::questions::{OF_QUESTIONS, Questions};
 
 /// Number of documents per question and system in the output `rankings`.
 const LISTED: usize = 20;
@@ -81,7 +81,7 @@ impl Params {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ON_GPU: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 

@@ -12,22 +12,20 @@ use gfm_pipe_api::{
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::pieces::Pieces;
 
-use crate::documents::{Questions, read_entity_documents};
-use crate::inputs::{LoadedGraph, same_encoder, zipped};
+use crate::inputs::LoadedGraph;
 use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
 use gfm_pipe_model::loaded::read_background;
 use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, read_model};
 use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::questions::{Questions, read_entity_documents, same_encoder};
 use gfm_pipe_model::scorer::Scorer;
 use gfm_pipe_model::tensor_error;
 
-/// Ports that take either no artifact, or one for each artifact of `questions` in the same order.
-pub(crate) const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
-
 /// The input ports of both operators, besides models.
 pub(crate) fn ports() -> Vec<InPort> {
+    let [questions, question_embeddings, starts] = Questions::ports();
     vec![
         InPort::of(
             "graph",
@@ -53,24 +51,9 @@ pub(crate) fn ports() -> Vec<InPort> {
             Arity::One,
             "titles and texts of the documents",
         ),
-        InPort::of(
-            "questions",
-            &[&kinds::QUESTIONS],
-            Arity::Many,
-            "questions; several splits are treated as one",
-        ),
-        InPort::of(
-            "question_embeddings",
-            &[&kinds::EMBEDDINGS],
-            Arity::Any,
-            "their embeddings, for models and dense",
-        ),
-        InPort::of(
-            "starts",
-            &[&kinds::STARTS],
-            Arity::Any,
-            "nodes that the questions start from, with weights, for models and ppr; otherwise they start from their entities",
-        ),
+        questions,
+        question_embeddings,
+        starts,
         InPort::of(
             "nodes",
             &[&kinds::NODES],
@@ -176,17 +159,7 @@ impl Inputs {
             .filter(|_| wants_graph)
             .map(|(graph, documents)| GraphInputs::read(graph, documents, titles.len()))
             .transpose()?;
-        zipped(ctx, &["questions"], &OF_QUESTIONS)?;
-        let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
-        let parts = ctx.inputs("questions").iter().enumerate();
-        let parts = parts.map(|(i, questions)| {
-            let read = match embeddings.get(i) {
-                Some(embeddings) => Questions::read(questions, embeddings)?,
-                None => Questions::bare(questions)?,
-            };
-            read.starting(starts.get(i))
-        });
-        let questions = Questions::joined(parts.collect::<OpResult<_>>()?)?;
+        let questions = Questions::of_ports(ctx)?;
         let pieces = ctx.input_opt("sources");
         let pieces = pieces.map(|sources| Pieces::read(sources, titles.len()));
         // Without a graph, no system uses entities.

@@ -8,7 +8,6 @@ mod baselines;
 mod build_background;
 mod build_documents;
 mod build_graph;
-mod documents;
 mod edge_weights;
 mod evaluate;
 mod export;
@@ -19,7 +18,6 @@ mod inputs;
 mod pretrain;
 mod question_scores;
 mod retrieve;
-mod starts;
 
 use gfm_pipe_api::OpEntry;
 pub use gfm_pipe_model::device;

@@ -3,10 +3,10 @@
 use gfm_pipe_api::OpResult;
 use gfm_pipe_api::ranks::part;
 
-use crate::documents::Questions;
-use crate::starts::Starts;
+use gfm_pipe_eval::starts::Starts;
 use gfm_pipe_model::model::Question;
 use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::questions::Questions;
 use gfm_pipe_model::scorer::{Scorer, check_cancelled, check_scores};
 
 /// Questions and the nodes that each starts from.

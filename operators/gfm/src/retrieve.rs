@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::baselines::Baselines;
-use crate::inference::{self, AskOptions, Inputs, OF_QUESTIONS};
-use crate::inputs::{connected, problem_error, zip_problem};
+use crate::inference::{self, AskOptions, Inputs};
+use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::questions::OF_QUESTIONS;
 
 /// Number of questions that a baseline scores in parallel before their lists are stored.
 const SCORED_AT_ONCE: usize = 64;
@@ -50,7 +51,7 @@ impl Params {
 impl Operator for Retrieve {
     type Params = Params;
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "the first documents of a model, or of a system that needs no training, for every question";

@@ -359,7 +359,9 @@ fn what_does_not_belong_together_is_refused() {
     let entry = gfm_pipe_index::operators();
     let entry = entry.iter().find(|o| o.name == "link-questions").unwrap();
     let params = json!({
-        "weights": {"title": 1, "entity": 1, "fact": 1, "sentence": 1, "document": 1, "word": 1},
+        "weights": {
+            "title": 1, "entity": 1, "partial": 0, "fact": 1, "sentence": 1, "document": 1, "word": 1,
+        },
         "facts": 5, "sentences": 5, "documents": 20, "similarity": 0.8,
     });
     for (left_out, want) in [

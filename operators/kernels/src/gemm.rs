@@ -1,4 +1,6 @@
-//! Dense matrix products with results that do not depend on the number of threads.
+//! Dense matrix products with results that do not depend on the number of threads. A row of a
+//! product does not depend on the other rows, nor on how many there are: a question has the same
+//! scores alone and among others.
 //!
 //! The `gemm` crate does the arithmetic, one thread per call. This module divides the work, by
 //! sizes only.
@@ -136,6 +138,37 @@ pub(crate) fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumu
     }
 }
 
+/// The number of rows from which the `gemm` crate (0.19) computes a product `rows x cols` with sums
+/// of `terms` terms in the same way. Fewer rows may be summed in another order: it has kernels for
+/// one row and for at most 256 elements, and cuts long sums in other places up to 64 x 64.
+fn least_rows(cols: usize, terms: usize) -> usize {
+    let large = if cols <= 64 && terms > 512 { 65 } else { 2 };
+    large.max(256 / cols + 1)
+}
+
+/// [`product`], where each row of `c` is the same for any number of rows in `a`.
+pub(crate) fn product_of_rows<T: Real>(
+    c: &mut [T],
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+    accumulate: bool,
+) {
+    let (rows, cols) = (a.rows, b.cols);
+    if rows == 0 || cols == 0 || rows >= least_rows(cols, b.rows) {
+        return product(c, a, b, accumulate);
+    }
+    assert_eq!(a.col_stride, 1, "the left matrix is transposed");
+    let all = least_rows(cols, b.rows);
+    let mut more = vec![T::zero(); all * a.cols];
+    for (row, more) in more.chunks_exact_mut(a.cols.max(1)).take(rows).enumerate() {
+        more.copy_from_slice(&a.data[row * a.row_stride..][..a.cols]);
+    }
+    let mut out = vec![T::zero(); all * cols];
+    out[..rows * cols].copy_from_slice(&c[..rows * cols]);
+    product(&mut out, Mat::new(&more, all, a.cols), b, accumulate);
+    c[..rows * cols].copy_from_slice(&out[..rows * cols]);
+}
+
 /// `c = a b` (or `c += a b`) for a tall `a`: tasks are blocks of rows.
 ///
 /// Rows of `a` that are zero are skipped. States are zero far from a query's start in the first
@@ -159,7 +192,7 @@ pub fn gemm<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool
             }
             for (from, to) in stretches(a.rows, |r| a.is_zero_row(r)) {
                 let part = &mut block[from * b.cols..to * b.cols];
-                product(part, a.rows(from, to), b, accumulate);
+                product_of_rows(part, a.rows(from, to), b, accumulate);
             }
         });
 }
@@ -262,6 +295,55 @@ mod tests {
             gemm_tn(&mut dw, am, ym);
             for (got, want) in dw.iter().zip(slow(am.t(), ym)) {
                 prop_assert!((got - want).abs() < 1e-10);
+            }
+        }
+    }
+
+    /// Some rows of a product, computed alone, against the same rows of the whole product.
+    fn rows_alone<T: Real + std::fmt::Debug>(a: &[T], b: &[T], [m, k, n]: [usize; 3], part: usize) {
+        for b in [Mat::new(b, k, n), Mat::new(b, n, k).t()] {
+            let whole = Mat::new(a, m, k);
+            let mut all = vec![T::one(); m * n];
+            gemm(&mut all, whole, b, true);
+            for from in (0..m).step_by(part) {
+                let to = m.min(from + part);
+                let mut some = vec![T::one(); (to - from) * n];
+                gemm(&mut some, whole.rows(from, to), b, true);
+                assert_eq!(
+                    some,
+                    all[from * n..to * n],
+                    "rows {from}..{to} of {m} x {k} x {n}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_do_not_depend_on_other_rows(
+            m in 1usize..90, k in 1usize..200, n in 1usize..90, part in 1usize..20, seed in 0u64..99,
+        ) {
+            let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 1));
+            rows_alone(&a, &b, [m, k, n], part);
+            let narrow = |all: Vec<f64>| -> Vec<f32> { all.iter().map(|x| *x as f32).collect() };
+            rows_alone(&narrow(a), &narrow(b), [m, k, n], part);
+        }
+    }
+
+    #[test]
+    fn rows_with_long_sums_do_not_depend_on_other_rows() {
+        for [m, k, n] in [
+            [600, 64, 1],
+            [300, 256, 16],
+            [90, 1100, 8],
+            [90, 1100, 96],
+            [70, 768, 64],
+        ] {
+            let (a, b) = (numbers(m * k, 5), numbers(k * n, 6));
+            let a: Vec<f32> = a.iter().map(|x| *x as f32).collect();
+            let b: Vec<f32> = b.iter().map(|x| *x as f32).collect();
+            for part in [1, 2, 8, 33] {
+                rows_alone(&a, &b, [m, k, n], part);
             }
         }
     }

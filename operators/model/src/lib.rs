@@ -23,6 +23,7 @@ pub mod model;
 pub mod ops;
 pub mod optimizer;
 pub mod progress;
+pub mod questions;
 pub mod sampling;
 pub mod scorer;
 pub mod tensor;

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 
 /// The body of `POST /ask`. Unknown and repeated keys are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a question")]
 pub(crate) struct Wanted {
     pub question: String,
     pub k: Option<i64>,
@@ -74,7 +74,7 @@ fn number(
 
 /// The body of `POST /ask/batch`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with questions")]
 pub(crate) struct Several {
     pub questions: Vec<Item>,
 }

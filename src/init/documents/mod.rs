@@ -477,8 +477,13 @@ mod tests {
                 p if p & 8 > 0 || p & 1 > 0 => "evaluate",
                 _ => "retrieve",
             };
-            assert_eq!(ops.last(), Some(&last), "{stages:?}");
+            let (retriever, others) = ops.split_last().unwrap();
+            assert_eq!(*retriever, "retriever", "{stages:?}");
             let trains = picked & 1 > 0;
+            let explains = trains && last == "evaluate";
+            let mut ends = if explains { vec!["explain"] } else { vec![] };
+            ends.insert(0, last);
+            assert!(others.ends_with(&ends), "{stages:?}");
             assert_eq!(ops.contains(&"finetune"), trains, "{stages:?}");
             assert_eq!(ops.contains(&"link-questions"), picked > 0);
             assert_eq!(ops[0], "ingest-documents");

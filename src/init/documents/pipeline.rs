@@ -394,6 +394,39 @@ stages:
                 push!(self, "    with: {{system: ppr, documents: 10}}\n");
             }
         }
+        if evaluates && trained {
+            self.explain(split);
+        }
+    }
+
+    /// Writes the stage that explains what `evaluate` found.
+    fn explain(&mut self, split: &str) {
+        push!(
+            self,
+            "
+  explain:                # why they were found: gfm-pipe report
+    op: explain
+    in:
+      rankings: evaluate.rankings
+      questions: link.{split}
+      question_embeddings: q_{split}
+      starts: link.{split}_starts
+      graph: graph
+      model: finetune.model
+      documents: documents.documents
+      sources: documents.sources
+      entities: kg.entities
+      relations: kg.relations
+      triples: kg.triples
+      links: kg.links
+      nodes: kg.nodes
+      labels: kg.labels
+      evidence: kg.evidence
+      facts: extract.facts
+      sentences: extract.sentences
+    with: {{ranker: idf}}
+"
+        );
     }
 
     /// Writes the stage that answers questions in plain words.

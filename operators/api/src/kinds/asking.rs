@@ -31,7 +31,7 @@ pub const PATHS: Kind = Kind {
     text: &[],
     tables: &[TableSpec {
         name: "paths",
-        about: "one step of one path, by question, then by rank, then by path, in the order of the path",
+        about: "one step of one path: by question, then by rank, then by path, in the order of the path",
         columns: &[
             col("question", T::Text, "question id").id_of("questions"),
             col("system", T::Text, "system"),
@@ -50,12 +50,12 @@ pub const PATHS: Kind = Kind {
             col(
                 "layer",
                 T::U32,
-                "one-based layer of the model, or step of the walk",
+                "one-based layer of the model, or step of the walk; 0 where the question starts at the document itself: such a path has no triple",
             ),
-            col("head", T::Text, "head of the triple"),
-            col("relation", T::Text, "relation of the triple"),
-            col("tail", T::Text, "tail of the triple"),
-            col(
+            opt("head", T::Text, "head of the triple"),
+            opt("relation", T::Text, "relation of the triple"),
+            opt("tail", T::Text, "tail of the triple"),
+            opt(
                 "inverse",
                 T::Bool,
                 "whether the path goes from the tail to the head",

@@ -58,12 +58,16 @@ pub struct Scores {
 }
 
 impl Walk {
-    /// Scores of documents from the masses of nodes.
-    fn documents(&self, masses: &[f64]) -> Vec<f64> {
-        match &self.passages {
+    /// Scores of documents from the masses of nodes. Each document has the score of its best piece.
+    pub fn documents(&self, masses: &[f64], pieces: Option<&Pieces>) -> Vec<f64> {
+        let mut scores = match &self.passages {
             Some(passages) => passages.ranking(masses),
             None => SIMPLE.whole().ranking(masses, &self.matrix),
+        };
+        if let Some(pieces) = pieces {
+            pieces.fold(&mut scores);
         }
+        scores
     }
 }
 
@@ -122,11 +126,11 @@ impl Baselines {
         let masses = walk.map(|w| w.on.masses(question.starts)).transpose()?;
         let masses = masses.flatten();
         let by_walk = walk.zip(masses.as_ref());
-        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses));
+        let by_walk = by_walk.map(|(walk, masses)| walk.documents(masses, self.pieces.as_deref()));
         let parts: Vec<Part> = vec![
             (&DENSE, by_text.map(|s| self.whole(s))),
             (&BM25, by_word.map(|s| self.whole(s))),
-            (&PPR, by_walk.map(|s| self.whole(s))),
+            (&PPR, by_walk),
         ];
         Ok((parts, masses))
     }

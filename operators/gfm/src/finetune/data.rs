@@ -7,12 +7,13 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
-use crate::documents::{Questions, read_entity_documents};
-use crate::inputs::{EncoderId, LoadedGraph, connected, zipped};
+use crate::inputs::{EncoderId, LoadedGraph};
 use crate::train::estimate::port;
+use gfm_pipe_api::zip::{connected, zipped};
 use gfm_pipe_model::backend::{DeviceCache, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::questions::{Questions, read_entity_documents};
 
 /// The input artifacts of one set of questions.
 #[derive(Clone)]

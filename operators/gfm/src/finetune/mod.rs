@@ -16,10 +16,11 @@ use gfm_pipe_api::{
     Problem, Schema, kinds,
 };
 
-use crate::inputs::{EncoderId, labels, zip_problem};
+use crate::inputs::{EncoderId, labels};
 use crate::train::operator::{Job, train};
 use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
+use gfm_pipe_api::zip::zip_problem;
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
 
@@ -33,7 +34,7 @@ pub struct Finetune;
 impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a GNNRetriever on questions and their gold documents' entities";

@@ -15,11 +15,12 @@ use gfm_pipe_api::{
     OutPort, Problem, Schema, kinds,
 };
 
-use crate::inputs::{EncoderId, labels, zip_problem, zipped};
+use crate::inputs::{EncoderId, labels};
 use crate::train::estimate::port;
 use crate::train::operator::{Job, train};
 use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
+use gfm_pipe_api::zip::{zip_problem, zipped};
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
 
@@ -32,7 +33,7 @@ pub struct Pretrain;
 impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "trains a QueryGNN on synthetic queries sampled from the triples of one or more graphs";

@@ -13,7 +13,8 @@ use gfm_pipe_api::{Connected, Context, OpError, OpResult, Problem};
 
 use super::memory::check_weights;
 use super::settings::Model;
-use crate::inputs::{EncoderId, connected, problem_error, same_name};
+use crate::inputs::{EncoderId, same_name};
+use gfm_pipe_api::zip::{connected, problem_error};
 use gfm_pipe_model::model::files::{GivenModel, read_checkpoint};
 use gfm_pipe_model::model::{Class, ModelConfig, Params, read_model};
 use gfm_pipe_model::tensor_error;

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::activation::{Activation, by_activation};
 use crate::csr::{Csr, row};
-use crate::gemm::{Mat, product};
+use crate::gemm::{Mat, product_of_rows};
 use crate::message::Message;
 use crate::norm::{Affine, forward as norm_forward};
 use crate::rows::{NONE, Rows, cut};
@@ -314,11 +314,11 @@ pub fn forward<M: Message, T: Real>(layer: &Layer<'_, T>, out: Out<'_, T>) {
                     let seen = Mat::new(seen, rows.len(), map.width);
                     let weight = Mat::new(&map.weight, map.width, n);
                     let Some(scale) = map.scale else {
-                        product(normed, seen, weight, true);
+                        product_of_rows(normed, seen, weight, true);
                         continue;
                     };
                     scaled.resize(rows.len() * n, T::zero());
-                    product(&mut scaled, seen, weight, false);
+                    product_of_rows(&mut scaled, seen, weight, false);
                     layer.scale_rows(block.clone(), &mut scaled, scale, n);
                     add(normed, &scaled);
                 }

@@ -99,7 +99,7 @@ fn answered(at: &str) -> Map<String, Value> {
         json!({
             "node": natural("Number of the node."),
             "label": string("Its name."),
-            "source": string("What found it: title, entity, word, fact, sentence or document."),
+            "source": string("What found it: title, entity, partial, word, fact, sentence or document."),
             "text": string("The words by which it was found."),
             "weight": number("Its weight."),
         }),

@@ -2,16 +2,18 @@
 
 use std::ops::Deref;
 
-use gfm_pipe_api::{Artifact, OpError, OpResult, artifact::check_made_from, columns};
+use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::zip::zipped;
+use gfm_pipe_api::{Arity, Artifact, Context, InPort, OpError, OpResult, columns, kinds};
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::baselines::ppr::specificity;
 use gfm_pipe_eval::questions::QuestionSet;
+use gfm_pipe_eval::starts::{Starts, read_starts};
 
-use crate::inputs::vectors;
-use crate::starts::{Starts, read_starts};
+use crate::loaded::{LoadedGraph, vectors};
 
 /// Reads an `entity-documents` artifact.
-pub(crate) fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
+pub fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
     let rows = artifact.read("entity_documents")?;
     let info = artifact.read("info")?;
     let (e, d) = (
@@ -32,17 +34,23 @@ fn seeds(entities: &[u32], documents: &EntityDocuments, weighted: bool) -> Start
     entities.iter().map(|e| (*e, weight(*e))).collect()
 }
 
+/// Ports that take either no artifact, or one for each artifact of `questions` in the same order.
+pub const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
+
 /// Questions with their embeddings and the nodes that they start from.
 #[derive(Debug, Clone)]
-pub(crate) struct Questions {
+pub struct Questions {
     set: QuestionSet,
     /// Nodes that each question starts from, if they are given. Otherwise questions start from
     /// their entities.
     starts: Option<Vec<Starts>>,
     /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,
+    /// Width of the embeddings; 0 if there are none.
     pub text_dim: usize,
+    /// Digest of the encoder.
     pub encoder_digest: String,
+    /// Name of the encoder.
     pub encoder: String,
 }
 
@@ -55,6 +63,48 @@ impl Deref for Questions {
 }
 
 impl Questions {
+    /// The ports that [`Questions::of_ports`] reads.
+    pub fn ports() -> [InPort; 3] {
+        [
+            InPort::of(
+                "questions",
+                &[&kinds::QUESTIONS],
+                Arity::Many,
+                "questions; several splits are treated as one",
+            ),
+            InPort::of(
+                "question_embeddings",
+                &[&kinds::EMBEDDINGS],
+                Arity::Any,
+                "their embeddings, for models and dense",
+            ),
+            InPort::of(
+                "starts",
+                &[&kinds::STARTS],
+                Arity::Any,
+                "nodes that the questions start from, with weights, for models and ppr; otherwise they start from their entities",
+            ),
+        ]
+    }
+
+    /// Reads the questions of a stage's ports: see [`Questions::ports`].
+    ///
+    /// # Errors
+    /// When the ports do not belong together.
+    pub fn of_ports(ctx: &Context) -> OpResult<Self> {
+        zipped(ctx, &["questions"], &OF_QUESTIONS)?;
+        let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
+        let parts = ctx.inputs("questions").iter().enumerate();
+        let parts = parts.map(|(i, questions)| {
+            let read = match embeddings.get(i) {
+                Some(embeddings) => Questions::read(questions, embeddings)?,
+                None => Questions::bare(questions)?,
+            };
+            read.starting(starts.get(i))
+        });
+        Questions::joined(parts.collect::<OpResult<_>>()?)
+    }
+
     /// Reads questions and their embeddings.
     pub fn read(questions: &Artifact, embeddings: &Artifact) -> OpResult<Self> {
         let bare = Questions::bare(questions)?;
@@ -195,12 +245,28 @@ impl Questions {
     }
 }
 
+/// Checks that questions and graph were embedded by one encoder.
+pub fn same_encoder(q: &Questions, graph: &LoadedGraph) -> OpResult<()> {
+    if q.encoder_digest == graph.encoder_digest && q.text_dim == graph.text_dim {
+        return Ok(());
+    }
+    Err(OpError::new(format!(
+        "questions `{}` are embedded with {} ({} wide), the graph's relations with {} ({} wide)",
+        q.name, q.encoder, q.text_dim, graph.encoder, graph.text_dim
+    ))
+    .hint("give both `embed` stages the same `model`"))
+}
+
 /// Embeddings of the texts of a table.
 #[derive(Debug, Clone)]
-pub(crate) struct Embeddings {
+pub struct Embeddings {
+    /// Width.
     pub dim: usize,
+    /// `[texts, dim]`, row-major.
     pub values: Vec<f32>,
+    /// Name of the encoder.
     pub encoder: String,
+    /// Digest of the encoder.
     pub digest: String,
 }
 

@@ -1,0 +1,118 @@
+//! The model on its graph.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::pieces::Pieces;
+use gfm_pipe_eval::rankers::Ranker;
+use gfm_pipe_model::loaded::{LoadedGraph, read_background};
+use gfm_pipe_model::model::{Params, Prepared, Question, Retriever, read_model};
+use gfm_pipe_model::questions::{Questions, same_encoder};
+use gfm_pipe_model::scorer::check_scores;
+use gfm_pipe_model::tensor::to_f64;
+use gfm_pipe_model::tensor_error;
+
+/// A model on a graph.
+pub struct OnGraph {
+    params: Params,
+    input: LoadedGraph,
+    prepared: Arc<Prepared>,
+    ranker: Ranker,
+    matrix: Arc<EntityDocuments>,
+}
+
+impl OnGraph {
+    /// Reads the ports `model`, `graph` and `background`.
+    ///
+    /// # Errors
+    /// When they do not belong together.
+    pub fn read(ctx: &Context, ranker: Ranker, matrix: Arc<EntityDocuments>) -> OpResult<Self> {
+        let (model, graph) = (ctx.input("model")?, ctx.input("graph")?);
+        let input = LoadedGraph::read(graph)?;
+        let nodes = input.graph.nodes();
+        if nodes != matrix.num_entities() {
+            return Err(OpError::new(format!(
+                "the graph has {nodes} nodes, but there are {} entities",
+                matrix.num_entities()
+            ))
+            .artifact(&graph.name)
+            .hint("connect `graph` and `entities` that were made from the same stage"));
+        }
+        let weights = input.retriever(read_model(model)?, &model.name)?;
+        let known = ctx.input_opt("background");
+        let known = known
+            .map(|b| read_background(b, model, graph))
+            .transpose()?;
+        let ready = Retriever::new(&weights, &input.graph, &input.embeddings).prepared(known)?;
+        let prepared = ready.kept();
+        let prepared = prepared.ok_or_else(|| OpError::internal("nothing was prepared"))?;
+        Ok(OnGraph {
+            params: weights,
+            input,
+            prepared,
+            ranker,
+            matrix,
+        })
+    }
+
+    /// The model on its graph.
+    pub fn retriever(&self) -> Retriever<'_> {
+        let prepared = Arc::clone(&self.prepared);
+        let LoadedGraph {
+            graph, embeddings, ..
+        } = &self.input;
+        Retriever::with(&self.params, graph, embeddings, prepared)
+    }
+
+    /// The nodes of a document whose scores count for it, each with how much it counts.
+    pub fn targets(&self, nodes: &[f64], document: u32) -> Vec<(u32, f64)> {
+        self.ranker.targets(nodes, &self.matrix, document)
+    }
+
+    /// 1 / the number of documents that mention a node; 0 if none does.
+    pub fn weight(&self, node: u32) -> f64 {
+        self.matrix.weight(node)
+    }
+
+    /// Scores of documents from those of nodes. Each document has the score of its best piece.
+    pub fn documents(&self, nodes: &[f64], pieces: Option<&Pieces>) -> Vec<f64> {
+        let mut scores = self.ranker.ranking(nodes, &self.matrix);
+        if let Some(pieces) = pieces {
+            pieces.fold(&mut scores);
+        }
+        scores
+    }
+
+    /// Whether a score of 0 says that the model knows nothing in favour of a document.
+    pub fn zero_says_nothing(&self) -> bool {
+        self.ranker.counts()
+    }
+
+    /// Checks that questions were embedded by the encoder of the graph.
+    ///
+    /// # Errors
+    /// When they were not.
+    pub fn same_encoder(&self, questions: &Questions) -> OpResult<()> {
+        same_encoder(questions, &self.input)
+    }
+
+    /// The scores of all nodes for each question. All questions are scored together; `named` says
+    /// in messages which one has an invalid score.
+    ///
+    /// # Errors
+    /// When a score is not finite.
+    pub fn scores(
+        &self,
+        questions: &[Question<'_>],
+        named: impl Fn(usize) -> String,
+    ) -> OpResult<Vec<Vec<f64>>> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scores = to_f64(&self.retriever().score_all(questions)?).map_err(tensor_error)?;
+        let nodes = self.input.graph.nodes();
+        check_scores(&scores, nodes, named)?;
+        Ok(scores.chunks_exact(nodes).map(<[f64]>::to_vec).collect())
+    }
+}
