@@ -92,7 +92,7 @@ fn a_changed_parameter_reruns_what_depends_on_it_and_says_why() {
     let store = tempfile::tempdir().unwrap();
     run(store.path(), &[]);
     let changed = run(store.path(), &["--set", "finetune.with.optimizer.lr=0.004"]);
-    assert_eq!(status(&changed, "ran"), ["evaluate", "finetune"]);
+    assert_eq!(status(&changed, "ran"), ["evaluate", "explain", "finetune"]);
     let reasons = changed["finetune"]["reasons"].to_string();
     assert!(reasons.contains("optimizer.lr 0.005 -> 0.004"), "{reasons}");
     // A parameter that cannot change the result is in no key.

@@ -23,7 +23,7 @@ def walk(path):
         start, end = (tail, head) if step["inverse"] else (head, tail)
         arrow = f" <-{relation}- " if step["inverse"] else f" -{relation}-> "
         text = (text or start) + arrow + end
-    return text or "the search started at this document"
+    return text or "the search started here"
 
 
 body = {"question": sys.argv[1], "k": int(sys.argv[2]) if len(sys.argv) > 2 else 5}

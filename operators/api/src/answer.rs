@@ -109,7 +109,8 @@ pub struct Path {
     /// respect to the weights of its edges. By personalised PageRank: share of the walker's mass
     /// that arrives by it.
     pub weight: f64,
-    /// The edges, from the start. Empty where the search started at the document itself.
+    /// The edges, from the start. Empty where the search started at the document itself or at an
+    /// entity by which it is found: the weight is then that of the start.
     pub steps: Vec<Step>,
 }
 

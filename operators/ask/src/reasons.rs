@@ -66,8 +66,9 @@ impl<'a> Reasons<'a> {
         Some(self.by_model.as_ref()?.1.scores())
     }
 
-    /// The paths of a document, the heaviest first, at most `most`. A document whose own node is a
-    /// start has a path without steps.
+    /// The paths of a document, the heaviest first, at most `most`. Where the search started at the
+    /// document's own node, or at an entity by which it is found, the first path has no steps, and
+    /// its weight is that of the start.
     pub fn of(&self, document: u32, most: usize) -> OpResult<Vec<Path>> {
         if most == 0 {
             return Ok(Vec::new());
@@ -109,28 +110,32 @@ impl<'a> Reasons<'a> {
 
     /// The walks of personalised PageRank to a document's own node, or to its entities.
     fn walks(&self, pieces: Range<u32>, most: usize) -> OpResult<Vec<paths::Path>> {
-        let walk = self.on.walk;
-        let mut targets: Vec<u32> = match &walk.passages {
+        let mut targets = self.nodes_of(pieces);
+        targets.sort_unstable();
+        targets.dedup();
+        let walk = &self.on.walk.on;
+        walk.paths(self.seeds, &targets, self.on.walked, most)
+            .map_err(|e| OpError::wrap("the walks cannot be followed", e))
+    }
+
+    /// The own nodes of pieces, where documents are nodes, or else the entities that they mention.
+    fn nodes_of(&self, pieces: Range<u32>) -> Vec<u32> {
+        match &self.on.walk.passages {
             Some(passages) => pieces.filter_map(|piece| passages.node(piece)).collect(),
             None => pieces
                 .flat_map(|piece| self.on.facts.mentioned(piece).iter().copied())
                 .collect(),
-        };
-        targets.sort_unstable();
-        targets.dedup();
-        walk.on
-            .paths(self.seeds, &targets, self.on.walked, most)
-            .map_err(|e| OpError::wrap("the walks cannot be followed", e))
+        }
     }
 
-    /// The weight with which the search started at a document's own node, if it did.
-    fn started_at(&self, mut pieces: Range<u32>) -> Option<f64> {
-        let passages = self.on.walk.passages.as_ref()?;
-        pieces.find_map(|piece| {
-            let node = passages.node(piece)?;
+    /// The largest weight with which the search started at one of the pieces.
+    fn started_at(&self, pieces: Range<u32>) -> Option<f64> {
+        let nodes = self.nodes_of(pieces).into_iter();
+        let starts = nodes.filter_map(|node| {
             let at = self.seeds.binary_search_by_key(&node, |s| s.0).ok()?;
             Some(self.seeds[at].1)
-        })
+        });
+        starts.max_by(f64::total_cmp)
     }
 }
 

@@ -112,7 +112,9 @@ fn the_best_system_that_can_answers_and_the_answer_says_which() {
         let weights: Vec<f64> = document.paths.iter().map(|p| p.weight).collect();
         assert!(weights.is_sorted_by(|a, b| a >= b), "{weights:?}");
         for path in &document.paths {
-            let step = &path.steps[0];
+            let Some(step) = path.steps.first() else {
+                continue;
+            };
             let from = if step.inverse { &step.tail } else { &step.head };
             assert!(found.start.iter().any(|s| s.label == *from), "{path:?}");
         }

@@ -50,7 +50,7 @@ pub const PATHS: Kind = Kind {
             col(
                 "layer",
                 T::U32,
-                "one-based layer of the model, or step of the walk; 0 where the question starts at the document itself: such a path has no triple",
+                "one-based layer of the model, or step of the walk; 0 where the question starts at the document itself, or at an entity by which it is found: such a path has no triple, and the weight of the start",
             ),
             opt("head", T::Text, "head of the triple"),
             opt("relation", T::Text, "relation of the triple"),

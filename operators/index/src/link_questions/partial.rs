@@ -99,8 +99,34 @@ impl Words {
     /// The entities that a question names in part, with the shares of their names that it has, and
     /// the words. `taken` are ranges of names that were found as a whole: their words count only
     /// for names that have other words of the question too.
+    ///
+    /// In a question with names, other words only count where no name is found.
     fn find(
         &self,
+        question: &str,
+        taken: &[Range<usize>],
+        documents: &Bm25,
+    ) -> Vec<(u32, f64, String)> {
+        let written: Vec<_> = words(question)
+            .into_iter()
+            .map(|(range, _)| range)
+            .collect();
+        // The first word has a capital in any case.
+        let later = written.iter().skip(1);
+        if later.map(|range| &question[range.clone()]).any(is_name) {
+            let names = |word: &str| is_name(word);
+            let found = self.find_by(&names, question, taken, documents);
+            if !(found.is_empty() && taken.is_empty()) {
+                return found;
+            }
+        }
+        self.find_by(&|_| true, question, taken, documents)
+    }
+
+    /// [`Words::find`] by the words that `may` allows.
+    fn find_by(
+        &self,
+        may: &dyn Fn(&str) -> bool,
         question: &str,
         taken: &[Range<usize>],
         documents: &Bm25,
@@ -109,7 +135,8 @@ impl Words {
         let mut free = AHashSet::new();
         for (range, word) in words(question) {
             let apart = |t: &Range<usize>| t.end <= range.start || range.end <= t.start;
-            if taken.iter().all(apart) && telling(question, &range) {
+            if taken.iter().all(apart) && telling(question, &range) && may(&question[range.clone()])
+            {
                 free.insert(word.clone());
             }
             asked.entry(word).or_insert(range);
@@ -230,6 +257,8 @@ mod tests {
                 &["40 Hosea Kutako airport"],
             ),
             ("Who found argon there?", &["41 argon"]),
+            ("Who found argon near X7?", &["7 X7"]),
+            ("Who found argon, Zed?", &["41 argon"]),
             ("Which currency code is it?", &[]),
             ("Which airport is it?", &[]),
             ("who wrote up", &[]),
