@@ -6,7 +6,7 @@ URL: the server. TOKEN: its token, if it has one. Python's standard library is e
 import json
 import os
 import sys
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 
@@ -26,6 +26,8 @@ def walk(path):
     return text or "the search started here"
 
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 body = {"question": sys.argv[1], "k": int(sys.argv[2]) if len(sys.argv) > 2 else 5}
 headers = {"content-type": "application/json"}
 if os.environ.get("TOKEN"):
@@ -38,12 +40,12 @@ except HTTPError as e:
     text = e.read().decode(errors="replace")
     try:
         error = json.loads(text)["error"]
+        message = "; ".join(filter(None, [error["message"], error["hint"]]))
     except (ValueError, LookupError, TypeError):  # a proxy between has answers of its own
-        error = {"message": f"{e}: {text}", "hint": None}
-    hint = f"; {error['hint']}" if error["hint"] else ""
-    sys.exit(safe(f"error: {error['message']}{hint}"))
-except URLError as e:
-    sys.exit(safe(f"error: {url} does not answer: {e.reason}"))
+        message = f"{e}: {text}"
+    sys.exit(safe(f"error: {message}"))
+except (OSError, ValueError) as e:
+    sys.exit(safe(f"error: {url} does not answer: {e}"))
 
 for note in answer["notes"]:
     print(safe(f"note: {note}"))

@@ -98,7 +98,7 @@ pub struct Found {
     pub text: String,
     /// The file that it was read from, relative to the folder that was read.
     pub source: Option<String>,
-    /// Why it was found, the heaviest first.
+    /// Why it was found: a path without steps first, then the heaviest.
     pub paths: Vec<Path>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 use gfm_pipe_api::answer::{MAX_PATHS, Path, Step};
 use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_api::{
@@ -16,6 +16,7 @@ use gfm_pipe_eval::systems::{MODEL, SystemName, Walking, explainable};
 use gfm_pipe_model::model::Question;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{OF_QUESTIONS, Questions};
+use gfm_pipe_model::scorer::check_scores;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,23 @@ const MORE: [&str; 10] = [
     "model",
     "background",
 ];
+
+/// What some of them are for here.
+const ABOUT_PORTS: [(&str, &str); 7] = [
+    ("documents", "the documents of the rankings"),
+    ("sources", "which documents are pieces of one"),
+    ("labels", "how entities are shown"),
+    ("facts", "facts, for `evidence`"),
+    ("evidence", "which facts the triples were made from"),
+    ("sentences", "sentences of the facts"),
+    (
+        "background",
+        "the background of `model` on `graph`; computed if it is not given",
+    ),
+];
+
+/// Documents whose paths are written together.
+const WRITTEN_AT_ONCE: usize = 1024;
 
 /// A document of a list.
 struct Listed {
@@ -118,10 +136,13 @@ impl Operator for Explain {
         for mut port in Retriever::ports() {
             if NEEDED.contains(&port.name) {
                 port.arity = Arity::One;
-                ports.push(port);
-            } else if MORE.contains(&port.name) {
-                ports.push(port);
+            } else if !MORE.contains(&port.name) {
+                continue;
             }
+            if let Some((_, about)) = ABOUT_PORTS.iter().find(|(name, _)| *name == port.name) {
+                port.about = about;
+            }
+            ports.push(port);
         }
         ports.extend(Questions::ports());
         ports.push(InPort::of(
@@ -154,8 +175,13 @@ impl Operator for Explain {
         let questions = Questions::of_ports(ctx)?;
         questions.check(facts.nodes(), corpus.len())?;
         let lists = lists(ctx, &p, &questions)?;
-        let explained = explain(&p, ctx, (&corpus, &facts), &questions, &lists)?;
-        write(&p, ctx, &corpus, &questions, &explained)
+        let table = &kinds::PATHS.tables[0];
+        let schema = Arc::new(table.schema(0));
+        let mut sink = ctx.outputs.create("paths", table.name, schema)?;
+        explain(&p, ctx, (&corpus, &facts), &questions, &lists, |found| {
+            sink.write(&batch(&p, &corpus, &questions, &found)?)
+        })?;
+        sink.finish()
     }
 }
 
@@ -203,7 +229,7 @@ fn lists(ctx: &Context, p: &ExplainParams, questions: &Questions) -> OpResult<Ve
     }
     if unknown > 0 {
         return Err(OpError::new(format!(
-            "{unknown} rows are of questions that `{}` does not have",
+            "`{}` does not have the questions of {unknown} of the rows",
             questions.name
         ))
         .artifact(&artifact.name)
@@ -222,13 +248,15 @@ fn lists(ctx: &Context, p: &ExplainParams, questions: &Questions) -> OpResult<Ve
     Ok(out)
 }
 
+/// Explains the lists, and gives the documents to `take` in pieces.
 fn explain(
     p: &ExplainParams,
     ctx: &Context,
     (corpus, facts): (&Corpus, &Facts),
     questions: &Questions,
     lists: &[Vec<Listed>],
-) -> OpResult<Vec<Explained>> {
+    mut take: impl FnMut(Vec<Explained>) -> OpResult<()>,
+) -> OpResult<()> {
     let matrix = matrix(facts, corpus)?;
     let (walk, walked) = walk_on(p.restart, ctx, facts, corpus, &matrix)?;
     let model = p.system.is(&MODEL).then(|| {
@@ -274,10 +302,16 @@ fn explain(
                 (Reasons::by_walk(on, &seeds), scores)
             }
         };
-        let mut documents = Vec::with_capacity(list.len());
+        if model.is_some() {
+            check_scores(reasons.nodes().unwrap_or_default(), facts.nodes(), |_| {
+                format!("question `{}`", questions.ids[question])
+            })?;
+        }
+        let mut documents: Vec<(u32, u32)> = Vec::with_capacity(list.len());
         for listed in list {
-            let of_title = titles.get(listed.title.as_str());
-            let document = of_title.and_then(|all| closest(all, &scores, listed.score));
+            let of_title = titles.get(listed.title.as_str()).into_iter().flatten();
+            let left = of_title.filter(|d| documents.iter().all(|(_, taken)| taken != *d));
+            let document = closest(left.copied(), &scores, listed.score);
             let document = document.ok_or_else(|| {
                 OpError::new(format!("there is no document {:?}", listed.title))
                     .hint("connect the `documents` that the rankings were made of")
@@ -295,7 +329,11 @@ fn explain(
             })
         });
         out.extend(explained.collect::<OpResult<Vec<_>>>()?);
+        if out.len() >= WRITTEN_AT_ONCE {
+            take(std::mem::take(&mut out))?;
+        }
     }
+    take(out)?;
     pass.at(lists.len(), lists.len());
     if others > 0 {
         ctx.warn(format!(
@@ -304,7 +342,7 @@ fn explain(
              same ranker and weights, as the stage that made the rankings"
         ));
     }
-    Ok(out)
+    Ok(())
 }
 
 /// The documents of each title; later pieces of a document are not among them.
@@ -318,11 +356,10 @@ fn titles(corpus: &Corpus) -> HashMap<&str, Vec<u32>> {
     out
 }
 
-/// Of documents with the same title, the one whose score is closest to that in a list.
-fn closest(documents: &[u32], scores: &[f64], listed: f64) -> Option<u32> {
+/// Of documents with the same title, the first one whose score is closest to that in a list.
+fn closest(documents: impl Iterator<Item = u32>, scores: &[f64], listed: f64) -> Option<u32> {
     let distance = |d: &u32| (score(scores[*d as usize]) - listed).abs();
-    let by_distance = |a: &&u32, b: &&u32| distance(a).total_cmp(&distance(b));
-    documents.iter().min_by(by_distance).copied()
+    documents.min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
 /// Whether two scores are the same but for rounding, which differs between devices.
@@ -336,13 +373,13 @@ fn score(score: f64) -> f64 {
     if score == NO_SCORE { 0.0 } else { score }
 }
 
-fn write(
+/// The rows of explained documents.
+fn batch(
     p: &ExplainParams,
-    ctx: &Context,
     corpus: &Corpus,
     questions: &Questions,
     explained: &[Explained],
-) -> OpResult<()> {
+) -> OpResult<RecordBatch> {
     // A path without steps has one row, too.
     let rows = explained.iter().flat_map(|e| {
         (1u32..).zip(&e.paths).flat_map(move |(number, path)| {
@@ -362,9 +399,8 @@ fn write(
         Arc::new(values.collect::<StringArray>())
     };
     let layer = |step: Option<&Step>| step.map_or(0, |s| s.layer as u32);
-    let table = &kinds::PATHS.tables[0];
-    let batch = columns::batch(
-        table,
+    columns::batch(
+        &kinds::PATHS.tables[0],
         vec![
             Arc::new(StringArray::from_iter_values(ids)),
             Arc::new(StringArray::from_iter_values(systems)),
@@ -386,6 +422,25 @@ fn write(
             of_step(&|s| s.title.as_deref()),
             of_step(&|s| s.sentence.as_deref()),
         ],
-    )?;
-    ctx.write("paths", table.name, &batch)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_documents_with_one_title_the_scores_tell_which_is_meant() {
+        let scores = [0.5, 0.2, f64::NAN, NO_SCORE, 0.2];
+        let all = [0, 1, 2, 3, 4];
+        let found = |listed| closest(all.iter().copied(), &scores, listed);
+        assert_eq!(found(0.45), Some(0));
+        assert_eq!(found(0.21), Some(1));
+        // A sum without items is listed as 0.
+        assert_eq!(found(0.0), Some(3));
+        assert_eq!(closest([2].into_iter(), &scores, 0.5), Some(2));
+        assert_eq!(closest(std::iter::empty(), &scores, 0.5), None);
+        assert!(alike(NO_SCORE, 0.0) && alike(1.0, 1.009) && alike(1e-5, 1.005e-5));
+        assert!(!alike(1.0, 1.02) && !alike(1e-5, 2e-5) && !alike(f64::NAN, 0.5));
+    }
 }

@@ -66,33 +66,37 @@ impl<'a> Reasons<'a> {
         Some(self.by_model.as_ref()?.1.scores())
     }
 
-    /// The paths of a document, the heaviest first, at most `most`. Where the search started at the
-    /// document's own node, or at an entity by which it is found, the first path has no steps, and
-    /// its weight is that of the start.
+    /// The paths of a document, at most `most`. Where the search started at the document's own
+    /// node, or at an entity by which it is found, the first path has no steps, and its weight is
+    /// that of the start. The others follow, the heaviest first.
     pub fn of(&self, document: u32, most: usize) -> OpResult<Vec<Path>> {
         if most == 0 {
             return Ok(Vec::new());
         }
         let pieces = self.on.corpus.pieces_of(document);
-        let found = match &self.by_model {
+        let (found, nodes) = match &self.by_model {
             Some((model, explained)) => {
                 // The score of a document is that of its best piece; all have their own entities.
-                let nodes = explained.scores();
-                let targets = pieces.clone().map(|piece| model.targets(nodes, piece));
-                let best = targets.max_by(|a, b| mass(a, nodes).total_cmp(&mass(b, nodes)));
-                explained.paths(&best.unwrap_or_default(), BEAM.max(most), most)?
+                let scores = explained.scores();
+                let targets = pieces.map(|piece| model.targets(scores, piece));
+                let best = targets.max_by(|a, b| mass(a, scores).total_cmp(&mass(b, scores)));
+                let best = best.unwrap_or_default();
+                let counting = best.iter().filter(|t| t.1 != 0.0).map(|t| t.0);
+                let found = explained.paths(&best, BEAM.max(most), most)?;
+                (found, counting.collect())
             }
-            None => self.walks(pieces.clone(), most)?,
+            None => {
+                let nodes = self.nodes_of(pieces);
+                let walk = &self.on.walk.on;
+                let found = walk.paths(self.seeds, &nodes, self.on.walked, most);
+                let found = found.map_err(|e| OpError::wrap("the walks cannot be followed", e))?;
+                (found, nodes)
+            }
         };
         let mut out: Vec<Path> = found.into_iter().map(|path| self.worded(path)).collect();
-        if let Some(weight) = self.started_at(pieces) {
-            out.insert(
-                0,
-                Path {
-                    weight,
-                    steps: Vec::new(),
-                },
-            );
+        if let Some(weight) = self.started_at(&nodes) {
+            let steps = Vec::new();
+            out.insert(0, Path { weight, steps });
             out.truncate(most);
         }
         Ok(out)
@@ -108,34 +112,23 @@ impl<'a> Reasons<'a> {
         }
     }
 
-    /// The walks of personalised PageRank to a document's own node, or to its entities.
-    fn walks(&self, pieces: Range<u32>, most: usize) -> OpResult<Vec<paths::Path>> {
-        let mut targets = self.nodes_of(pieces);
-        targets.sort_unstable();
-        targets.dedup();
-        let walk = &self.on.walk.on;
-        walk.paths(self.seeds, &targets, self.on.walked, most)
-            .map_err(|e| OpError::wrap("the walks cannot be followed", e))
-    }
-
     /// The own nodes of pieces, where documents are nodes, or else the entities that they mention.
     fn nodes_of(&self, pieces: Range<u32>) -> Vec<u32> {
-        match &self.on.walk.passages {
+        let mut nodes: Vec<u32> = match &self.on.walk.passages {
             Some(passages) => pieces.filter_map(|piece| passages.node(piece)).collect(),
             None => pieces
                 .flat_map(|piece| self.on.facts.mentioned(piece).iter().copied())
                 .collect(),
-        }
+        };
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
-    /// The largest weight with which the search started at one of the pieces.
-    fn started_at(&self, pieces: Range<u32>) -> Option<f64> {
-        let nodes = self.nodes_of(pieces).into_iter();
-        let starts = nodes.filter_map(|node| {
-            let at = self.seeds.binary_search_by_key(&node, |s| s.0).ok()?;
-            Some(self.seeds[at].1)
-        });
-        starts.max_by(f64::total_cmp)
+    /// The largest weight with which the search started at one of these nodes.
+    fn started_at(&self, nodes: &[u32]) -> Option<f64> {
+        let starts = self.seeds.iter().filter(|s| nodes.contains(&s.0));
+        starts.map(|s| s.1).max_by(f64::total_cmp)
     }
 }
 

@@ -8,7 +8,7 @@
 //! numbers mean.
 
 use gfm_pipe_api::random::stream;
-use gfm_pipe_kernels::gemm::{Mat, gemm};
+use gfm_pipe_kernels::gemm::{Mat, product};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
@@ -116,7 +116,7 @@ impl Values {
                     weigh(first + i, row);
                 }
                 let mut sums = vec![0.0; rows * columns];
-                gemm(
+                product(
                     &mut sums,
                     Mat::new(&weights, rows, n),
                     Mat::new(&self.rows, n, columns),

@@ -114,7 +114,7 @@ pub fn askable() -> &'static [&'static str] {
     &NAMES
 }
 
-/// Names of the systems whose documents have paths that explain them.
+/// Names of the systems that `explain` explains.
 pub fn explainable() -> &'static [&'static str] {
     static NAMES: LazyLock<[&str; 2]> = LazyLock::new(|| [MODEL.name, PPR.name]);
     &*NAMES

@@ -1,6 +1,6 @@
-//! Dense matrix products with results that do not depend on the number of threads. A row of a
-//! product does not depend on the other rows, nor on how many there are: a question has the same
-//! scores alone and among others.
+//! Dense matrix products with results that do not depend on the number of threads. A row of
+//! [`gemm`]'s result does not depend on the other rows, nor on how many there are, unless the left
+//! matrix is transposed: a question has the same scores alone and among others.
 //!
 //! The `gemm` crate does the arithmetic, one thread per call. This module divides the work, by
 //! sizes only.
@@ -103,7 +103,11 @@ impl<T: Real> Mat<'_, T> {
 }
 
 /// One product on the calling thread: `c = a b`, or `c += a b`; `c` is row-major `a.rows x b.cols`.
-pub(crate) fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool) {
+/// The number of rows may change how a row is summed.
+///
+/// # Panics
+/// When shapes do not fit.
+pub fn product<T: Real>(c: &mut [T], a: Mat<'_, T>, b: Mat<'_, T>, accumulate: bool) {
     assert_eq!(a.cols, b.rows, "inner dimensions differ");
     assert!(c.len() >= a.rows * b.cols, "result does not fit its slice");
     if a.rows == 0 || b.cols == 0 {
@@ -146,7 +150,8 @@ fn least_rows(cols: usize, terms: usize) -> usize {
     large.max(256 / cols + 1)
 }
 
-/// [`product`], where each row of `c` is the same for any number of rows in `a`.
+/// [`product`], where each row of `c` is the same for any number of rows in `a`, unless that is
+/// transposed.
 pub(crate) fn product_of_rows<T: Real>(
     c: &mut [T],
     a: Mat<'_, T>,
@@ -154,14 +159,19 @@ pub(crate) fn product_of_rows<T: Real>(
     accumulate: bool,
 ) {
     let (rows, cols) = (a.rows, b.cols);
-    if rows == 0 || cols == 0 || rows >= least_rows(cols, b.rows) {
+    let all = if cols == 0 {
+        0
+    } else {
+        least_rows(cols, b.rows)
+    };
+    if rows == 0 || rows >= all {
         return product(c, a, b, accumulate);
     }
-    assert_eq!(a.col_stride, 1, "the left matrix is transposed");
-    let all = least_rows(cols, b.rows);
     let mut more = vec![T::zero(); all * a.cols];
     for (row, more) in more.chunks_exact_mut(a.cols.max(1)).take(rows).enumerate() {
-        more.copy_from_slice(&a.data[row * a.row_stride..][..a.cols]);
+        for (col, x) in more.iter_mut().enumerate() {
+            *x = a.data[row * a.row_stride + col * a.col_stride];
+        }
     }
     let mut out = vec![T::zero(); all * cols];
     out[..rows * cols].copy_from_slice(&c[..rows * cols]);
@@ -289,6 +299,12 @@ mod tests {
             for (got, want) in c.iter().zip(slow(am, bm)) {
                 prop_assert!((got - want - 0.5).abs() < 1e-12);
             }
+            let turned: Vec<f64> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
+            let mut c = vec![0.5; m * n];
+            gemm(&mut c, Mat::new(&turned, k, m).t(), bm, false);
+            for (got, want) in c.iter().zip(slow(am, bm)) {
+                prop_assert!((got - want).abs() < 1e-12);
+            }
             let y = numbers(m * n, seed + 2);
             let ym = Mat::new(&y, m, n);
             let mut dw = vec![0.0; k * n];
@@ -301,14 +317,15 @@ mod tests {
 
     /// Some rows of a product, computed alone, against the same rows of the whole product.
     fn rows_alone<T: Real + std::fmt::Debug>(a: &[T], b: &[T], [m, k, n]: [usize; 3], part: usize) {
-        for b in [Mat::new(b, k, n), Mat::new(b, n, k).t()] {
-            let whole = Mat::new(a, m, k);
+        let whole = Mat::new(a, m, k);
+        let rights = [Mat::new(b, k, n), Mat::new(b, n, k).t()];
+        for (b, add) in rights.into_iter().flat_map(|b| [(b, true), (b, false)]) {
             let mut all = vec![T::one(); m * n];
-            gemm(&mut all, whole, b, true);
+            gemm(&mut all, whole, b, add);
             for from in (0..m).step_by(part) {
                 let to = m.min(from + part);
                 let mut some = vec![T::one(); (to - from) * n];
-                gemm(&mut some, whole.rows(from, to), b, true);
+                gemm(&mut some, whole.rows(from, to), b, add);
                 assert_eq!(
                     some,
                     all[from * n..to * n],
@@ -338,12 +355,13 @@ mod tests {
             [90, 1100, 8],
             [90, 1100, 96],
             [70, 768, 64],
+            [600, 2, 1],
         ] {
             let (a, b) = (numbers(m * k, 5), numbers(k * n, 6));
-            let a: Vec<f32> = a.iter().map(|x| *x as f32).collect();
-            let b: Vec<f32> = b.iter().map(|x| *x as f32).collect();
+            let narrow = |all: &[f64]| -> Vec<f32> { all.iter().map(|x| *x as f32).collect() };
             for part in [1, 2, 8, 33] {
                 rows_alone(&a, &b, [m, k, n], part);
+                rows_alone(&narrow(&a), &narrow(&b), [m, k, n], part);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! functions run on the calling thread, because a caller has many batches and gives each thread its
 //! own. Single precision only.
 
-use crate::gemm::{Mat, product};
+use crate::gemm::{Mat, product, product_of_rows};
 use crate::simd::vectorised;
 
 /// Rows of a linear map that are finished while they are in the cache.
@@ -100,7 +100,7 @@ pub fn linear(out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], k: usize
     assert_eq!(out.len(), x.len() / k * n, "result does not fit its slice");
     let weight = Mat::new(weight, k, n);
     for (out, x) in out.chunks_mut(BLOCK * n).zip(x.chunks(BLOCK * k)) {
-        product(out, Mat::new(x, x.len() / k, k), weight, false);
+        product_of_rows(out, Mat::new(x, x.len() / k, k), weight, false);
         vectorised(
             #[inline(always)]
             || {

@@ -18,7 +18,7 @@ use crate::settings::{Round, Settings};
 /// Texts that the static encoder takes between two checks for cancellation.
 const CHUNK: usize = 16_384;
 /// Part of the key. Raise it when a transformer's numbers change.
-pub(crate) const NUMBERS: u32 = 1;
+pub(crate) const NUMBERS: u32 = 2;
 
 /// The operator `embed`.
 pub struct Embed;

@@ -40,7 +40,7 @@ pub const PATHS: Kind = Kind {
             col(
                 "path",
                 T::U32,
-                "one-based number of the path, the heaviest first",
+                "one-based number of the path: one without steps first, then the heaviest",
             ),
             col(
                 "weight",

@@ -58,13 +58,17 @@ fn plain(word: &str) -> String {
     bare.flat_map(char::to_lowercase).collect()
 }
 
-/// Whether a word of a question may find names by itself: short words in lower case, such as "as",
-/// are names only in quotes.
-fn telling(question: &str, at: &Range<usize>) -> bool {
-    let word = &question[at.clone()];
+/// Whether a word of a question is written like a name: with a capital or digit, or in quotes.
+fn like_name(question: &str, at: &Range<usize>) -> bool {
     let before = question[..at.start].chars().next_back();
     let quoted = before.is_some_and(|c| "\"'`“‘«„".contains(c));
-    quoted || word.chars().count() > 2 || is_name(word)
+    quoted || is_name(&question[at.clone()])
+}
+
+/// Whether a word of a question may find names by itself, in a question without names: short words
+/// in lower case, such as "as", may not.
+fn telling(question: &str, at: &Range<usize>) -> bool {
+    question[at.clone()].chars().count() > 2 || like_name(question, at)
 }
 
 impl Words {
@@ -107,39 +111,38 @@ impl Words {
         taken: &[Range<usize>],
         documents: &Bm25,
     ) -> Vec<(u32, f64, String)> {
-        let written: Vec<_> = words(question)
-            .into_iter()
-            .map(|(range, _)| range)
-            .collect();
-        // The first word has a capital in any case.
-        let later = written.iter().skip(1);
-        if later.map(|range| &question[range.clone()]).any(is_name) {
-            let names = |word: &str| is_name(word);
-            let found = self.find_by(&names, question, taken, documents);
+        let words = words(question);
+        // The first word is capitalised anyway, and a number counts things more often than not.
+        let mut later = words
+            .iter()
+            .skip(1)
+            .map(|(range, _)| &question[range.clone()]);
+        if later.any(|word| is_name(word) && !word.chars().all(char::is_numeric)) {
+            let found = self.find_by(like_name, question, &words, taken, documents);
             if !(found.is_empty() && taken.is_empty()) {
                 return found;
             }
         }
-        self.find_by(&|_| true, question, taken, documents)
+        self.find_by(telling, question, &words, taken, documents)
     }
 
     /// [`Words::find`] by the words that `may` allows.
     fn find_by(
         &self,
-        may: &dyn Fn(&str) -> bool,
+        may: fn(&str, &Range<usize>) -> bool,
         question: &str,
+        words: &[(Range<usize>, String)],
         taken: &[Range<usize>],
         documents: &Bm25,
     ) -> Vec<(u32, f64, String)> {
         let mut asked: AHashMap<String, Range<usize>> = AHashMap::new();
         let mut free = AHashSet::new();
-        for (range, word) in words(question) {
+        for (range, word) in words {
             let apart = |t: &Range<usize>| t.end <= range.start || range.end <= t.start;
-            if taken.iter().all(apart) && telling(question, &range) && may(&question[range.clone()])
-            {
+            if taken.iter().all(apart) && may(question, range) {
                 free.insert(word.clone());
             }
-            asked.entry(word).or_insert(range);
+            asked.entry(word.clone()).or_insert_with(|| range.clone());
         }
         let most = RARE.0.max((RARE.1 * self.all(documents)) as usize);
         let rare = |written: &str| {
@@ -259,6 +262,8 @@ mod tests {
             ("Who found argon there?", &["41 argon"]),
             ("Who found argon near X7?", &["7 X7"]),
             ("Who found argon, Zed?", &["41 argon"]),
+            ("Which 3 people found argon?", &["41 argon"]),
+            ("Who wrote \"up\" in Rome?", &["44 up"]),
             ("Which currency code is it?", &[]),
             ("Which airport is it?", &[]),
             ("who wrote up", &[]),

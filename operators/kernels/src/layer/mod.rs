@@ -247,8 +247,8 @@ fn blocks(rows: &Rows, nodes: Range<usize>) -> Vec<Range<usize>> {
             from = v + 1;
         }
     }
-    // A product of a few rows may be rounded in another way than one of many: equal states must
-    // stay equal, so no block is small where another is there to join.
+    // A product of a few rows costs as much as one of many: no block is small where another is
+    // there to join.
     match out.last_mut() {
         Some(last) if rows.of_all(&(from..nodes.end)).len() < BLOCK / 4 => last.end = nodes.end,
         _ if from < nodes.end => out.push(from..nodes.end),

@@ -103,12 +103,12 @@ fn responses(schema: Value, errors: &[u16]) -> Value {
     let well =
         json!({ "description": "The answer", "content": content("application/json", schema) });
     let mut all = json!({ "200": well });
-    // Whatever is asked, a host or an origin may be refused.
+    // A host or an origin may be refused whatever is asked.
     for status in [403].iter().chain(errors) {
         let what = match status {
             400 => "The request is wrong in itself",
             401 => "The token is missing or wrong",
-            403 => "This host or origin may not ask",
+            403 => "Requests with this Host or Origin are refused",
             404 => "There is no such thing",
             408 => "The request did not arrive in time",
             413 => "The body is too large",

@@ -115,7 +115,7 @@ fn answered(at: &str) -> Map<String, Value> {
             "sentence": or_null(string("The sentence that is most similar to the question.")),
             "text": string("Its text."),
             "source": or_null(string("The file that it was read from.")),
-            "paths": list(reference(at, "Path"), "Why it was found, the heaviest first."),
+            "paths": list(reference(at, "Path"), "Why it was found: a path without steps first, then the heaviest."),
         }),
         &[],
     );
