@@ -23,7 +23,7 @@ def walk(path):
         start, end = (tail, head) if step["inverse"] else (head, tail)
         arrow = f" <-{relation}- " if step["inverse"] else f" -{relation}-> "
         text = (text or start) + arrow + end
-    return text or "the search started here"
+    return text or "the search started at it, or at what it mentions"
 
 
 if len(sys.argv) < 2:

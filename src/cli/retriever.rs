@@ -55,6 +55,20 @@ pub struct Found {
 impl RetrieverArgs {
     /// Finds the retriever in the store. Nothing is computed.
     pub fn find(&self, ops: &[OpEntry], err: &Out) -> CliResult<Found> {
+        let common = &self.common;
+        let described = [
+            ("-p", common.vars.is_empty()),
+            ("--vars", common.var_files.is_empty()),
+            ("--set", common.sets.is_empty()),
+        ];
+        let given = described.iter().find(|(_, empty)| !empty);
+        if let (Some((option, _)), None) = (given, &self.pipeline) {
+            return Err(
+                CliError::usage(format!("{option} changes a pipeline, but none is named")).hint(
+                    "add --pipeline FILE, or leave it out: what a run made has its parameters",
+                ),
+            );
+        }
         let folder = self.common.store_dir();
         if self.pipeline.is_none() && !folder.exists() {
             return Err(CliError::usage(format!(
@@ -85,9 +99,10 @@ impl RetrieverArgs {
         });
         let manifests: BTreeMap<String, Manifest> = stored.collect();
         let make = format!(
-            "make it: gfm-pipe run {} --until {}",
+            "make it: gfm-pipe run {} --until {}{}",
             shell::path(file),
-            shell::quote(&stage.name)
+            shell::quote(&stage.name),
+            self.common.changes()
         );
         let lacking = |name: &str| {
             CliError::usage(format!(

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(50);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to listen on. Other machines can only reach it if it is not a loopback address
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7878")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7878", value_parser = address)]
     addr: SocketAddr,
     /// Listen on a Unix socket instead, at this path
     #[arg(long, value_name = "PATH", conflicts_with = "addr")]
@@ -43,6 +43,20 @@ pub struct Args {
     mcp: bool,
     #[command(flatten)]
     retriever: RetrieverArgs,
+}
+
+/// Parses an address; `localhost` is this machine.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    let host = if host == "localhost" {
+        "127.0.0.1"
+    } else {
+        host
+    };
+    format!("{host}:{port}").parse().map_err(|_| {
+        "write an IP address, or localhost, and a port: 127.0.0.1:7878, [::1]:7878, 0.0.0.0:80"
+            .to_owned()
+    })
 }
 
 /// Serves until the user stops it.
@@ -70,6 +84,10 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
         // A page of elsewhere could have its own name lead here, and read the answers.
         config.hosts = vec!["localhost".to_owned(), host(args.addr.ip())];
     }
+    config
+        .check()
+        .map_err(|e| CliError::usage(e.to_string()).hint_opt(e.advice()))?;
+    let open = config.token.is_none() && args.socket.is_none() && config.hosts.is_empty();
     let cancel = Cancel::default();
     signals::listen_quietly(&cancel)
         .map_err(|e| CliError::failed(format!("failed to listen to signals: {e}")))?;
@@ -80,6 +98,12 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
         about.system,
         ui::number(about.documents as u64, "document")
     ));
+    if open {
+        err.line(
+            "warning: whoever can reach this address can ask, and so can pages that their browsers \
+             show: --token-file FILE asks for a token",
+        );
+    }
     let stop = cancel.clone();
     let stopped = async move {
         while !stop.is_cancelled() {

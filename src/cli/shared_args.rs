@@ -13,7 +13,7 @@ use crate::ranks;
 use crate::registry::resolve_device;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
-use gfm_pipe_api::{Device, OpEntry};
+use gfm_pipe_api::{Device, OpEntry, shell};
 
 /// Where artifacts are kept unless `--store` says otherwise.
 const DEFAULT_STORE: &str = ".gfm-pipe";
@@ -193,6 +193,22 @@ impl Common {
             tracing::debug!("thread pool: {e}");
         }
         Ok(())
+    }
+
+    /// The options that change a pipeline, as they are typed, each with a space before it.
+    pub fn changes(&self) -> String {
+        let pairs = |option: &'static str, all: &[(String, String)]| -> Vec<String> {
+            let typed = all.iter().map(|(k, v)| format!("{k}={v}"));
+            typed
+                .map(|t| format!(" {option} {}", shell::quote(&t)))
+                .collect()
+        };
+        let files = self.var_files.iter();
+        let files = files.map(|f| format!(" --vars {}", shell::path(f)));
+        let mut all = pairs("-p", &self.vars);
+        all.extend(files);
+        all.extend(pairs("--set", &self.sets));
+        all.concat()
     }
 
     /// The device that `--device` stands for here, `cpu` or `cuda:N`. Each rank of a host has a GPU

@@ -73,7 +73,8 @@ fn of_table(t: &RecordBatch, questions: &BTreeSet<&str>) -> Result<Paths, OpErro
             continue;
         };
         if head.is_null(row) {
-            path.walk.push_str("the search started here");
+            path.walk
+                .push_str("the search started at it, or at what it mentions");
             continue;
         }
         let [from, to] = if inverse.value(row) {
@@ -141,7 +142,10 @@ mod tests {
         let at = |rank| paths[&("model".to_owned(), "q1".to_owned(), rank)].as_slice();
         let walks = |rank| at(rank).iter().map(|p| p.walk.as_str()).collect::<Vec<_>>();
         assert_eq!(walks(1), ["a –r→ b ←s– c", "a –t→ c"]);
-        assert_eq!(walks(3), ["the search started here"]);
+        assert_eq!(
+            walks(3),
+            ["the search started at it, or at what it mentions"]
+        );
         assert_eq!(at(1)[0].weight, "0.5000");
         let evidence = [Evidence {
             sentence: "A is b.".to_owned(),

@@ -86,7 +86,7 @@ fn document(found: &Found, look: Look) -> String {
 fn walk(path: &Path, look: Look) -> String {
     let mut out = look.paint("2", &format!("{:.4}  ", path.weight));
     if path.steps.is_empty() {
-        out.push_str("the search started here");
+        out.push_str("the search started at it, or at what it mentions");
     }
     for (i, step) in path.steps.iter().enumerate() {
         let Step {

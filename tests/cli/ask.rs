@@ -176,7 +176,28 @@ fn questions_in_plain_words_are_answered_as_evaluated() {
     let all = within["documents"].as_array().unwrap();
     assert!(all.iter().all(|d| d["source"] == *source), "{within}");
     let none = real(&path, &["ask", SMITH, "--where", "source=*.none"]).output();
-    assert_eq!(none.unwrap().status.code(), Some(1));
+    assert_eq!(none.unwrap().status.code(), Some(2));
+
+    // What cannot be meant is refused, and not ignored.
+    for (args, want) in [
+        (
+            &["ask", SMITH, "--set", "retriever.with.system=ppr"][..],
+            "--pipeline FILE",
+        ),
+        (&["ask", SMITH, "-k", "0"], "1..=1000"),
+        (&["ask", " "], "write it in plain words"),
+        (
+            &["ask", SMITH, "--why-not", "Atlantis"],
+            "no document \"Atlantis\"",
+        ),
+    ] {
+        let refused = real(&path, args).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        assert!(text(&refused).contains(want), "{}", text(&refused));
+    }
+    let other = ["ask", SMITH, "--pipeline", "pipeline.yaml", "-p", "dim=24"];
+    let other = text(&real(&path, &other).output().unwrap());
+    assert!(other.contains("--until retriever -p dim=24"), "{other}");
 
     // A question about nothing that is there is no failure.
     ask(&path, &["zzz qqq"]);

@@ -53,7 +53,8 @@ pub struct Answer {
     /// What the user should know, such as why a simpler system answered. Each is one sentence:
     /// lower case, without a full stop.
     pub notes: Vec<String>,
-    /// How long it took, in seconds, without the time spent waiting for other questions.
+    /// How long it took, in seconds, together with the questions that were answered with it, and
+    /// without the time spent waiting for others.
     pub seconds: f64,
     /// Where the search started, the heaviest first.
     pub start: Vec<Start>,

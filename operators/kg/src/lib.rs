@@ -1,7 +1,8 @@
 //! Operators that read knowledge graphs and question sets.
 //!
 //! Each operator is one file or folder. [`IngestKg`] turns a `kg.txt` into ids. [`IngestQa`] links
-//! a corpus and its questions to those ids. [`Audit`] ([`audit`]) reports what is wrong with both.
+//! a corpus and its questions to those ids. [`IngestGraph`] reads both from the files of GFM-RAG
+//! 2.0. [`Audit`] ([`audit`]) reports what is wrong with both.
 //! [`WriteDataset`] (`write_dataset`) writes such files again.
 //!
 //! The other modules are shared: where the files of a data set are ([`layout`]), line reading
@@ -13,6 +14,7 @@
 //! dropped silently, and no input makes an operator panic.
 
 pub mod audit;
+mod ingest_graph;
 mod ingest_kg;
 mod ingest_qa;
 pub mod json;
@@ -32,6 +34,7 @@ pub use audit::language::other_language;
 pub use audit::normal::normal;
 pub use audit::unicode::is_invisible;
 pub use audit::{Audit, AuditParams};
+pub use ingest_graph::{GraphParams, IngestGraph};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};
 pub use write_dataset::{WriteDataset, WriteParams};
@@ -41,6 +44,7 @@ pub fn operators() -> Vec<OpEntry> {
     vec![
         OpEntry::of::<IngestKg>(),
         OpEntry::of::<IngestQa>(),
+        OpEntry::of::<IngestGraph>(),
         OpEntry::of::<Audit>(),
         OpEntry::of::<WriteDataset>(),
     ]
@@ -56,6 +60,7 @@ mod tests {
     fn parameters_accepted_by_a_schema_are_understood_by_its_operator() {
         let given = [
             json!({"path": "data/kg.txt"}),
+            json!({"root": "data", "dataset": "atlas"}),
             json!({"root": "data", "dataset": "atlas"}),
             json!({"layers": 2, "strict": ["errors", "self-loop"]}),
             json!({"path": "out"}),

@@ -86,15 +86,15 @@ pub struct Split<'a> {
 }
 
 /// The item being read, and the table for what is rejected of it.
-struct Item<'a, 'b> {
-    source: &'a str,
-    id: &'a str,
-    line: u64,
-    rejects: &'b mut Rejects,
+pub(crate) struct Item<'a, 'b> {
+    pub source: &'a str,
+    pub id: &'a str,
+    pub line: u64,
+    pub rejects: &'b mut Rejects,
 }
 
 impl Item<'_, '_> {
-    fn reject(&mut self, reason: &str, text: &str) -> OpResult<()> {
+    pub fn reject(&mut self, reason: &str, text: &str) -> OpResult<()> {
         self.rejects.push(&Reject {
             source: self.source,
             line: Some(self.line),
@@ -105,7 +105,7 @@ impl Item<'_, '_> {
     }
 
     /// The distinct texts of a list. Everything that is not a text is rejected.
-    fn texts(&mut self, name: &str, value: Option<Json>) -> OpResult<Names> {
+    pub fn texts(&mut self, name: &str, value: Option<Json>) -> OpResult<Names> {
         let mut texts = Names::new(u32::MAX);
         match value {
             None => self.reject(&format!("missing `{name}`"), "")?,
@@ -146,8 +146,16 @@ impl Item<'_, '_> {
         Ok((ids, unknown))
     }
 
+    /// Reports keys that were given twice.
+    pub fn repeated(&mut self, repeated: Vec<(String, String)>) -> OpResult<()> {
+        for (key, value) in repeated {
+            self.reject(&format!("`{key}` is given twice: the last counts"), &value)?;
+        }
+        Ok(())
+    }
+
     /// An optional text; null means none.
-    fn text(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<String>> {
+    pub fn text(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<String>> {
         match value {
             None | Some(Json::Null) => Ok(None),
             Some(Json::Text(s)) => Ok(Some(s)),
@@ -162,7 +170,7 @@ impl Item<'_, '_> {
     }
 
     /// The distinct groups of a question: its `type`, then the names of `group`.
-    fn groups(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
+    pub fn groups(&mut self, fields: &mut Fields) -> OpResult<Vec<String>> {
         let mut groups = Names::new(u32::MAX);
         if let Some(kind) = self.text("type", fields.take("type"))? {
             groups.intern(&format!("type={kind}"));
@@ -182,7 +190,7 @@ impl Item<'_, '_> {
     }
 
     /// An optional small whole number; null means none.
-    fn number(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<u32>> {
+    pub fn number(&mut self, name: &str, value: Option<Json>) -> OpResult<Option<u32>> {
         let value = match value {
             None | Some(Json::Null) => return Ok(None),
             Some(value) => value,
@@ -201,20 +209,20 @@ impl Item<'_, '_> {
 }
 
 /// An item with a usable id and text, and its other fields.
-struct Record {
-    id: String,
-    text: String,
-    line: u64,
-    fields: Fields,
+pub(crate) struct Record {
+    pub id: String,
+    pub text: String,
+    pub line: u64,
+    pub fields: Fields,
     /// Keys that occur twice, each with the value that does not count.
-    repeated: Vec<(String, String)>,
+    pub repeated: Vec<(String, String)>,
 }
 
 /// Fields of an item, taken by name.
-struct Fields(Vec<(String, Json)>);
+pub(crate) struct Fields(Vec<(String, Json)>);
 
 impl Fields {
-    fn take(&mut self, name: &str) -> Option<Json> {
+    pub fn take(&mut self, name: &str) -> Option<Json> {
         let at = self.0.iter().position(|(k, _)| k == name)?;
         Some(self.0.swap_remove(at).1)
     }
@@ -287,7 +295,7 @@ impl Split<'_> {
         tally: &mut Tally,
         rejects: &mut Rejects,
     ) -> OpResult<Option<Question>> {
-        let Some(record) = self.record(position, item, seen, rejects)? else {
+        let Some(record) = record(self.source, position, item, seen, rejects)? else {
             return Ok(None);
         };
         let Record {
@@ -303,9 +311,7 @@ impl Split<'_> {
             line,
             rejects,
         };
-        for (key, value) in repeated {
-            item.reject(&format!("`{key}` is given twice: the last counts"), &value)?;
-        }
+        item.repeated(repeated)?;
         let no_names = Names::new(0);
         let known = self.known.entities.unwrap_or(&no_names);
         let mut names = |item: &mut Item<'_, '_>, field| match self.known.entities {
@@ -337,62 +343,62 @@ impl Split<'_> {
             id,
         }))
     }
+}
 
-    /// The fields of an item that has a new id and a text. Anything else is rejected as a whole.
-    fn record(
-        &self,
-        position: usize,
-        item: Placed,
-        seen: &mut Names,
-        rejects: &mut Rejects,
-    ) -> OpResult<Option<Record>> {
-        let Placed { json: item, line } = item;
-        let shown = item.shown();
-        let mut reject = |id: Option<&str>, reason: String| {
-            rejects.push(&Reject {
-                source: self.source,
-                line: Some(line),
-                item: id,
-                reason: &reason,
-                text: &shown,
-            })
-        };
-        let Json::Object(pairs) = item else {
-            let (what, end) = (item.what(), reasons::NO_OBJECT);
-            reject(None, format!("item {position} of the list is {what}{end}"))?;
-            return Ok(None);
-        };
-        let mut repeated = Vec::new();
-        let mut fields = Fields(json::unique(pairs, |key, value| {
-            repeated.push((key.to_owned(), value.shown()));
-            Ok(())
-        })?);
-        let skipped = reasons::SKIPPED;
-        let Some(id) = id_of(fields.take("id").as_ref()) else {
-            let reason = format!("item {position} of the list has no usable `id`{skipped}");
-            reject(None, reason)?;
-            return Ok(None);
-        };
-        let text = match fields.take("question") {
-            Some(Json::Text(s)) if !s.trim().is_empty() => s,
-            _ => {
-                reject(Some(&id), format!("no usable `question` text{skipped}"))?;
-                return Ok(None);
-            }
-        };
-        if seen.find(&id).is_some() {
-            reject(Some(&id), reasons::ID_TWICE.to_owned())?;
+/// The fields of an item that has a new id and a text. Anything else is rejected as a whole.
+pub(crate) fn record(
+    source: &str,
+    position: usize,
+    item: Placed,
+    seen: &mut Names,
+    rejects: &mut Rejects,
+) -> OpResult<Option<Record>> {
+    let Placed { json: item, line } = item;
+    let shown = item.shown();
+    let mut reject = |id: Option<&str>, reason: String| {
+        rejects.push(&Reject {
+            source,
+            line: Some(line),
+            item: id,
+            reason: &reason,
+            text: &shown,
+        })
+    };
+    let Json::Object(pairs) = item else {
+        let (what, end) = (item.what(), reasons::NO_OBJECT);
+        reject(None, format!("item {position} of the list is {what}{end}"))?;
+        return Ok(None);
+    };
+    let mut repeated = Vec::new();
+    let mut fields = Fields(json::unique(pairs, |key, value| {
+        repeated.push((key.to_owned(), value.shown()));
+        Ok(())
+    })?);
+    let skipped = reasons::SKIPPED;
+    let Some(id) = id_of(fields.take("id").as_ref()) else {
+        let reason = format!("item {position} of the list has no usable `id`{skipped}");
+        reject(None, reason)?;
+        return Ok(None);
+    };
+    let text = match fields.take("question") {
+        Some(Json::Text(s)) if !s.trim().is_empty() => s,
+        _ => {
+            reject(Some(&id), format!("no usable `question` text{skipped}"))?;
             return Ok(None);
         }
-        seen.intern(&id);
-        Ok(Some(Record {
-            id,
-            text,
-            line,
-            fields,
-            repeated,
-        }))
+    };
+    if seen.find(&id).is_some() {
+        reject(Some(&id), reasons::ID_TWICE.to_owned())?;
+        return Ok(None);
     }
+    seen.intern(&id);
+    Ok(Some(Record {
+        id,
+        text,
+        line,
+        fields,
+        repeated,
+    }))
 }
 
 /// The row of a split's `info` table.

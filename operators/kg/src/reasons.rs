@@ -47,6 +47,16 @@ pub const NOT_IN_CORPUS: &str = "the title is not in dataset_corpus.json: kept w
 pub const TITLE_TWICE: &str = "the title is given twice: the last counts";
 /// A question with the id of an earlier one.
 pub const ID_TWICE: &str = "another question has this id: the first is kept";
+/// The reason for an edge whose `source`, `relation` or `target` is not there.
+pub fn unknown_end(column: &str) -> String {
+    format!("the {column} of the edge is not in the graph")
+}
+
+/// The reason for a name in a question's `start_nodes` or `target_nodes`.
+pub fn unknown_node(field: &str) -> String {
+    format!("`{field}` names a node that is not in the graph")
+}
+
 /// The end of every reason that leaves a question out.
 pub const SKIPPED: &str = ": skipped";
 /// The end of the reason for an item of a list of questions that is not an object.

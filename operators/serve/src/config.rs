@@ -53,7 +53,7 @@ impl Config {
     }
 
     /// Refuses what cannot work.
-    pub(crate) fn check(&self) -> OpResult<()> {
+    pub fn check(&self) -> OpResult<()> {
         if let Some(token) = &self.token {
             let valid = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
             if !valid {

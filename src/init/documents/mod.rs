@@ -294,8 +294,9 @@ impl Documents {
         match (self.asked(), self.evaluated() || self.folds()) {
             (Some(_), true) => "then: gfm-pipe show evaluate.metrics".to_owned(),
             (Some(_), false) => "then: gfm-pipe show retrieve.rankings".to_owned(),
-            (None, _) => "no questions: the documents become a graph and are not searched. Write questions.json, .jsonl or .csv beside \
-                          them and run init again with --force: `retrieve` finds the documents for each"
+            (None, _) => "then: gfm-pipe ask \"QUESTION\"\n\
+                          no questions: nothing is trained. Write questions.json, .jsonl or .csv beside the documents and run init \
+                          again with --force: `retrieve` finds the documents for each"
                 .to_owned(),
         }
     }

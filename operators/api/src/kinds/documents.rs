@@ -246,7 +246,7 @@ pub const STARTS: Kind = Kind {
                 col(
                     "source",
                     T::Text,
-                    "title, entity, partial, word, fact, sentence or document",
+                    "title, entity, partial, word, fact, sentence, document, or given by the data",
                 ),
                 col("weight", T::F64, "weight, above 0"),
                 col(
@@ -266,6 +266,36 @@ pub const STARTS: Kind = Kind {
                     "texts_digest",
                     T::Text,
                     "digest of the questions' texts, to match starts with their questions",
+                ),
+            ],
+        },
+    ],
+};
+
+/// The nodes that questions ask for.
+pub const TARGETS: Kind = Kind {
+    name: "targets",
+    about: "nodes of a graph that questions ask for, of any type",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "targets",
+            about: "one node that one question asks for, by question, then by node",
+            columns: &[
+                col("question", T::U32, "row of `questions`"),
+                col("node", T::U32, "entity id").id_of("entities"),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on all of them",
+            columns: &[
+                col("questions", T::U64, "number of questions"),
+                col("nodes", T::U64, "number of nodes of the graph"),
+                col(
+                    "texts_digest",
+                    T::Text,
+                    "digest of the questions' texts, to match targets with their questions",
                 ),
             ],
         },

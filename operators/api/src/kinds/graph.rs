@@ -77,20 +77,39 @@ pub const LINKS: Kind = Kind {
 /// What nodes of a graph are.
 pub const NODES: Kind = Kind {
     name: "nodes",
-    about: "what the nodes of a graph are: entities or documents",
+    about: "what the nodes of a graph are: entities, documents or of another type",
     text: &[],
     tables: &[TableSpec {
         name: "nodes",
         about: "one node; row = entity id",
         columns: &[
             col("entity", T::U32, "entity id").id_of("entities"),
-            col("type", T::Text, "entity or document"),
+            col(
+                "type",
+                T::Text,
+                "entity, document, or another type that the data has",
+            ),
             opt(
                 "document",
                 T::U32,
                 "id of the document that a document node stands for",
             )
             .id_of("documents"),
+        ],
+    }],
+};
+
+/// Texts of nodes or relations.
+pub const TEXTS: Kind = Kind {
+    name: "texts",
+    about: "texts that describe the nodes or the relations of a graph, for encoders",
+    text: &["text"],
+    tables: &[TableSpec {
+        name: "texts",
+        about: "one text; row = id of the node or relation",
+        columns: &[
+            col("id", T::U32, "id of the node or relation"),
+            col("text", T::Text, "its name, type and attributes"),
         ],
     }],
 };

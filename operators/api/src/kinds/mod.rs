@@ -22,7 +22,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 38] = [
+pub const ALL: [&Kind; 40] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -41,10 +41,12 @@ pub const ALL: [&Kind; 38] = [
     &LINKS,
     &NODES,
     &LABELS,
+    &TEXTS,
     &EDGE_WEIGHTS,
     &EVIDENCE,
     &QUESTIONS,
     &STARTS,
+    &TARGETS,
     &ANSWERS,
     &EMBEDDINGS,
     &GRAPH,

@@ -58,17 +58,30 @@ fn plain(word: &str) -> String {
     bare.flat_map(char::to_lowercase).collect()
 }
 
+/// English words of questions that name nothing, of more than two letters. They are rare where
+/// documents state facts, and a name may have one, such as "airport code CAN".
+const SAY_LITTLE: [&str; 60] = [
+    "about", "all", "and", "any", "are", "but", "can", "could", "did", "does", "each", "far",
+    "find", "for", "from", "get", "had", "has", "have", "her", "him", "his", "how", "into", "its",
+    "many", "may", "more", "most", "much", "not", "one", "our", "out", "she", "should", "some",
+    "than", "that", "the", "their", "them", "there", "they", "this", "was", "were", "what", "when",
+    "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
+];
+
 /// Whether a word of a question is written like a name: with a capital or digit, or in quotes.
 fn like_name(question: &str, at: &Range<usize>) -> bool {
+    let word = &question[at.clone()];
     let before = question[..at.start].chars().next_back();
     let quoted = before.is_some_and(|c| "\"'`“‘«„".contains(c));
-    quoted || is_name(&question[at.clone()])
+    // "I" is written like a name, and is none.
+    quoted || (is_name(word) && word != "I")
 }
 
 /// Whether a word of a question may find names by itself, in a question without names: short words
 /// in lower case, such as "as", may not.
 fn telling(question: &str, at: &Range<usize>) -> bool {
-    question[at.clone()].chars().count() > 2 || like_name(question, at)
+    let word = &question[at.clone()];
+    like_name(question, at) || (word.chars().count() > 2 && !SAY_LITTLE.contains(&word))
 }
 
 impl Words {
@@ -113,11 +126,10 @@ impl Words {
     ) -> Vec<(u32, f64, String)> {
         let words = words(question);
         // The first word is capitalised anyway, and a number counts things more often than not.
-        let mut later = words
-            .iter()
-            .skip(1)
-            .map(|(range, _)| &question[range.clone()]);
-        if later.any(|word| is_name(word) && !word.chars().all(char::is_numeric)) {
+        let named = |(range, word): &(Range<usize>, String)| {
+            like_name(question, range) && !word.chars().all(char::is_numeric)
+        };
+        if words.iter().skip(1).any(named) {
             let found = self.find_by(like_name, question, &words, taken, documents);
             if !(found.is_empty() && taken.is_empty()) {
                 return found;
@@ -252,6 +264,7 @@ mod tests {
             "oslo airport",
             "is",
             "up",
+            "airport code can",
         ]);
         for (question, want) in [
             ("Which money is abbreviated X7?", &["7 X7"][..]),
@@ -264,6 +277,9 @@ mod tests {
             ("Who found argon, Zed?", &["41 argon"]),
             ("Which 3 people found argon?", &["41 argon"]),
             ("Who wrote \"up\" in Rome?", &["44 up"]),
+            ("where can i fly to?", &[]),
+            ("Where can I fly to?", &[]),
+            ("Which airport is CAN?", &["45 airport CAN"]),
             ("Which currency code is it?", &[]),
             ("Which airport is it?", &[]),
             ("who wrote up", &[]),

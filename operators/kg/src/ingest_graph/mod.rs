@@ -1,0 +1,497 @@
+//! `ingest-graph`: a graph in the files of GFM-RAG 2.0 (nodes.csv, relations.csv, edges.csv) and
+//! its questions.
+//!
+//! Nodes have types: `document` is a document, and anything else is a type of entities. Ids are
+//! those of GFM-RAG 2.0: row of nodes.csv, row of relations.csv, inverses behind. Its faults are
+//! not copied: every name is a text (`007`, `null` and `NA` too), attributes may be JSON, empty or
+//! missing, and what cannot be used is kept with file, line and reason instead of ending the run
+//! (docs/differences.md).
+
+mod literal;
+mod sheet;
+mod split;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::{
+    Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::SPLITS;
+use crate::lines::strip;
+use crate::names::Names;
+use crate::reasons;
+use crate::tables::{Piece, Places, Rejects, Table, write_counts, write_names, write_relations};
+use literal::{Value, attributes};
+use sheet::{Record, Sheet};
+use split::Split;
+
+/// The operator `ingest-graph`.
+pub struct IngestGraph;
+
+/// Parameters of [`IngestGraph`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GraphParams {
+    /// Folder of the data set.
+    pub root: PathBuf,
+    /// Name of the data set.
+    pub dataset: String,
+}
+
+const NODES: &str = "processed/stage1/nodes.csv";
+const RELATIONS: &str = "processed/stage1/relations.csv";
+const EDGES: &str = "processed/stage1/edges.csv";
+/// The type of nodes that are documents.
+const DOCUMENT: &str = "document";
+/// The attribute with the text of a document.
+const CONTENT: &str = "content";
+
+impl Operator for IngestGraph {
+    type Params = GraphParams;
+    const NAME: &'static str = "ingest-graph";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "reads a graph of GFM-RAG 2.0 (nodes.csv, relations.csv, edges.csv) and its questions";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::required(
+                "root",
+                Type::Path,
+                "folder of the data set, with processed/stage1/",
+            ),
+            Field::required(
+                "dataset",
+                Type::Text,
+                "name of the data set in tables of results",
+            ),
+        ])
+    }
+
+    fn inputs() -> Vec<InPort> {
+        Vec::new()
+    }
+
+    fn outputs() -> Vec<OutPort> {
+        let port = |name, kind, about| OutPort { name, kind, about };
+        vec![
+            port(
+                "entities",
+                &kinds::ENTITIES,
+                "nodes by row of nodes.csv: their `uid`, or else their name",
+            ),
+            port("labels", &kinds::LABELS, "the name of each node"),
+            port(
+                "nodes",
+                &kinds::NODES,
+                "types of nodes, and which are documents",
+            ),
+            port(
+                "relations",
+                &kinds::RELATIONS,
+                "relations by row of relations.csv, then their inverses",
+            ),
+            port(
+                "triples",
+                &kinds::TRIPLES,
+                "edges in file order, duplicates kept",
+            ),
+            port(
+                "documents",
+                &kinds::DOCUMENTS,
+                "nodes of type `document`; their attribute `content` is the text",
+            ),
+            port(
+                "links",
+                &kinds::LINKS,
+                "which other nodes have an edge to a document",
+            ),
+            port(
+                "node_texts",
+                &kinds::TEXTS,
+                "texts of nodes to embed: name, type and attributes",
+            ),
+            port(
+                "relation_texts",
+                &kinds::TEXTS,
+                "texts of relations to embed, inverses included",
+            ),
+            port(
+                "train",
+                &kinds::QUESTIONS,
+                "training questions; empty without a train.json",
+            ),
+            port(
+                "valid",
+                &kinds::QUESTIONS,
+                "validation questions; empty without a valid.json",
+            ),
+            port(
+                "test",
+                &kinds::QUESTIONS,
+                "test questions; empty without a test.json",
+            ),
+            port(
+                "train_starts",
+                &kinds::STARTS,
+                "where `train` starts: `start_nodes`, each with weight 1",
+            ),
+            port("valid_starts", &kinds::STARTS, "the same for `valid`"),
+            port("test_starts", &kinds::STARTS, "the same for `test`"),
+            port(
+                "train_targets",
+                &kinds::TARGETS,
+                "what `train` asks for: `target_nodes`",
+            ),
+            port("valid_targets", &kinds::TARGETS, "the same for `valid`"),
+            port("test_targets", &kinds::TARGETS, "the same for `test`"),
+            port(
+                "rejects",
+                &kinds::REJECTS,
+                "records, names and values that could not be used",
+            ),
+            port(
+                "places",
+                &kinds::PLACES,
+                "the lines of nodes, relations, triples and questions",
+            ),
+            port(
+                "counts",
+                &kinds::COUNTS,
+                "nodes, documents, relations, triples, rejected and, by split, questions",
+            ),
+        ]
+    }
+
+    fn files(params: &GraphParams, _: &Path) -> Vec<InputFile> {
+        let needed = [NODES, RELATIONS, EDGES].map(|name| (name, true));
+        let splits = SPLITS.map(|(_, name)| (name, false));
+        let all = needed.into_iter().chain(splits);
+        all.map(|(name, needed)| InputFile::new(params.root.join(name), needed))
+            .collect()
+    }
+
+    fn run(params: GraphParams, ctx: &Context) -> OpResult<()> {
+        let root = ctx.path(&params.root);
+        if !root.is_dir() {
+            return Err(OpError::new("there is no such folder").file(&params.root).hint(
+                "check `root`; it is relative to the working directory of the run, which `-C DIR` changes",
+            ));
+        }
+        let mut rejects = Rejects::create(ctx)?;
+        let mut places = Places::create(ctx)?;
+        let read = |source, needed: &[&str]| Sheet::read(&root, &params.root, source, needed);
+        let (nodes, relations) = (read(NODES, &["type"])?, read(RELATIONS, &[])?);
+        let edges = read(EDGES, &["source", "relation", "target"])?;
+        let nodes = Items::read(&nodes, "entities", u32::MAX, &mut rejects, &mut places)?;
+        let relations = Items::read(
+            &relations,
+            "relations",
+            u32::MAX / 2,
+            &mut rejects,
+            &mut places,
+        )?;
+        ctx.check_cancelled()?;
+        let documents = nodes.documents();
+        let triples = triples(&edges, &nodes, &relations, &mut rejects, &mut places)?;
+        ctx.check_cancelled()?;
+        let mut counts = vec![
+            ("nodes".to_owned(), u64::from(nodes.keys.len())),
+            (
+                "documents".to_owned(),
+                documents.iter().flatten().count() as u64,
+            ),
+            ("relations".to_owned(), u64::from(relations.keys.len())),
+            ("triples".to_owned(), triples.len() as u64),
+        ];
+        nodes.write_nodes(ctx, &documents)?;
+        relations.write_relations(ctx, &triples)?;
+        write_triples(ctx, &triples)?;
+        write_links(ctx, &triples, &documents)?;
+        for (name, source) in SPLITS {
+            ctx.check_cancelled()?;
+            let split = Split {
+                dataset: &params.dataset,
+                name,
+                source,
+                nodes: &nodes,
+                documents: &documents,
+            };
+            let kept = split.write(ctx, &params.root, &mut rejects, &mut places)?;
+            counts.push((format!("{name}_questions"), kept));
+        }
+        let rejected = rejects.total();
+        counts.push(("rejected".to_owned(), rejected));
+        rejects.finish()?;
+        places.finish()?;
+        if rejected > 0 {
+            ctx.warn(format!(
+                "{rejected} records, names and values could not be used: see `gfm-pipe show {}`",
+                ctx.typed("rejects")
+            ));
+        }
+        if triples.is_empty() {
+            ctx.warn("the graph has no edge");
+        }
+        write_counts(ctx, &counts)
+    }
+}
+
+/// A node or a relation.
+struct Item {
+    name: String,
+    /// Type of a node.
+    kind: String,
+    attributes: Vec<(String, Value)>,
+}
+
+/// Nodes or relations by id.
+struct Items {
+    /// What edges and questions call them.
+    keys: Names,
+    all: Vec<Item>,
+}
+
+impl Items {
+    /// Reads the records of a file. `table` names them in the places.
+    fn read(
+        sheet: &Sheet,
+        table: &str,
+        limit: u32,
+        rejects: &mut Rejects,
+        places: &mut Places,
+    ) -> OpResult<Items> {
+        let key = if sheet.has("uid") { "uid" } else { "name" };
+        sheet.need(&[key])?;
+        let mut items = Items {
+            keys: Names::new(limit),
+            all: Vec::new(),
+        };
+        sheet.records(rejects, |rejects, record| {
+            let id = record.cell(key);
+            if items.keys.find(id).is_some() {
+                return record.reject(
+                    rejects,
+                    &format!("another record has this {key}: the first is kept"),
+                );
+            }
+            if items.keys.intern(id).is_none() {
+                return Err(
+                    OpError::data(format!("more than {limit} {table}: ids have 32 bits"))
+                        .line(record.line),
+                );
+            }
+            places.push(table, items.all.len() as u64, sheet.source(), record.line)?;
+            items.all.push(Item {
+                name: record
+                    .cell(if sheet.has("name") { "name" } else { key })
+                    .to_owned(),
+                kind: record.cell("type").to_owned(),
+                attributes: attributes_of(record, rejects)?,
+            });
+            Ok(())
+        })?;
+        Ok(items)
+    }
+
+    /// For each node the document that it is, if it is one.
+    fn documents(&self) -> Vec<Option<u32>> {
+        let mut next = 0;
+        let document = |item: &Item| {
+            (item.kind == DOCUMENT).then(|| {
+                next += 1;
+                next - 1
+            })
+        };
+        self.all.iter().map(document).collect()
+    }
+
+    fn write_nodes(&self, ctx: &Context, documents: &[Option<u32>]) -> OpResult<()> {
+        let mut table = Table::create(ctx, "entities", &kinds::ENTITIES, "entities")?;
+        write_names(&mut table, self.keys.iter(), |_| Vec::new())?;
+        table.finish()?;
+
+        let mut table = Table::create(ctx, "labels", &kinds::LABELS, "labels")?;
+        write_names(
+            &mut table,
+            self.all.iter().map(|n| n.name.as_str()),
+            |ids| {
+                let once = ids.map(|_| 1u64);
+                vec![Arc::new(UInt64Array::from_iter_values(once)) as ArrayRef]
+            },
+        )?;
+        table.finish()?;
+
+        let mut table = Table::create(ctx, "nodes", &kinds::NODES, "nodes")?;
+        write_names(
+            &mut table,
+            self.all.iter().map(|n| n.kind.as_str()),
+            |ids| {
+                let of = ids.map(|id| documents[id as usize]);
+                vec![Arc::new(UInt32Array::from_iter(of)) as ArrayRef]
+            },
+        )?;
+        table.finish()?;
+
+        let texts = self.all.iter().map(|item| {
+            let mut text = format!("name: {}\ntype: {}", item.name, item.kind);
+            item.describe(&mut text);
+            strip(&text).to_owned()
+        });
+        write_texts(ctx, "node_texts", texts)?;
+
+        self.write_documents(ctx)
+    }
+
+    fn write_documents(&self, ctx: &Context) -> OpResult<()> {
+        let mut table = Table::create(ctx, "documents", &kinds::DOCUMENTS, "documents")?;
+        let mut piece = Piece::default();
+        let (mut first, mut titles, mut texts) = (0, Vec::new(), Vec::new());
+        let documents = self.all.iter().filter(|item| item.kind == DOCUMENT);
+        let mut documents = documents.peekable();
+        while let Some(item) = documents.next() {
+            let text = item.content();
+            let full = piece.add(item.name.len() + text.as_ref().map_or(0, String::len));
+            titles.push(item.name.as_str());
+            texts.push(text);
+            if full || documents.peek().is_none() {
+                let behind = first + piece.take() as u32;
+                table.append(vec![
+                    Arc::new(UInt32Array::from_iter_values(first..behind)),
+                    Arc::new(StringArray::from(std::mem::take(&mut titles))),
+                    Arc::new(StringArray::from_iter_values(
+                        texts.iter().map(|t| t.as_deref().unwrap_or("")),
+                    )),
+                    Arc::new(
+                        texts
+                            .iter()
+                            .map(|t| Some(t.is_some()))
+                            .collect::<BooleanArray>(),
+                    ),
+                ])?;
+                texts.clear();
+                first = behind;
+            }
+        }
+        table.finish()
+    }
+
+    fn write_relations(&self, ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
+        let mut counts = vec![0; self.all.len()];
+        for [_, relation, _] in triples {
+            counts[*relation as usize] += 1;
+        }
+        write_relations(ctx, &self.keys, &counts)?;
+        let text = |inverse: &str, item: &Item| {
+            let mut text = format!("name: {inverse}{}", item.name);
+            item.describe(&mut text);
+            strip(&text).to_owned()
+        };
+        let direct = self.all.iter().map(|item| text("", item));
+        let inverse = self.all.iter().map(|item| text("inverse_", item));
+        write_texts(ctx, "relation_texts", direct.chain(inverse))
+    }
+}
+
+impl Item {
+    /// Appends the attributes to a text for an encoder, as GFM-RAG 2.0 writes them.
+    fn describe(&self, text: &mut String) {
+        for (name, value) in &self.attributes {
+            if *value != Value::None {
+                text.push_str(&format!("\n{name}: {}", value.shown()));
+            }
+        }
+    }
+
+    /// The text of a document.
+    fn content(&self) -> Option<String> {
+        let mut attributes = self.attributes.iter();
+        let (_, value) = attributes.find(|(name, _)| name == CONTENT)?;
+        (*value != Value::None).then(|| value.shown())
+    }
+}
+
+/// The attributes of a record; those that cannot be read are rejected, and the record is kept.
+fn attributes_of(record: &Record<'_>, rejects: &mut Rejects) -> OpResult<Vec<(String, Value)>> {
+    match attributes(record.cell("attributes")) {
+        Ok(attributes) => Ok(attributes),
+        Err(why) => {
+            let reason =
+                format!("the attributes cannot be read: {why}; the record is kept without");
+            record.reject(rejects, &reason)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// The edges whose ends and relation are known, in file order.
+fn triples(
+    sheet: &Sheet,
+    nodes: &Items,
+    relations: &Items,
+    rejects: &mut Rejects,
+    places: &mut Places,
+) -> OpResult<Vec<[u32; 3]>> {
+    let mut triples = Vec::new();
+    sheet.records(rejects, |rejects, record| {
+        let ends = ["source", "target"].map(|column| nodes.keys.find(record.cell(column)));
+        let relation = relations.keys.find(record.cell("relation"));
+        if let ([Some(head), Some(tail)], Some(relation)) = (ends, relation) {
+            places.push("triples", triples.len() as u64, sheet.source(), record.line)?;
+            triples.push([head, relation, tail]);
+            return Ok(());
+        }
+        let unknown = [
+            ("source", ends[0]),
+            ("relation", relation),
+            ("target", ends[1]),
+        ];
+        let unknown = unknown.into_iter().find(|(_, id)| id.is_none());
+        let column = unknown.map_or("source", |(column, _)| column);
+        record.reject(rejects, &reasons::unknown_end(column))
+    })?;
+    Ok(triples)
+}
+
+fn write_triples(ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
+    let mut table = Table::create(ctx, "triples", &kinds::TRIPLES, "triples")?;
+    for part in triples.chunks(crate::tables::ROWS) {
+        let column = |at: usize| -> ArrayRef {
+            Arc::new(UInt32Array::from_iter_values(part.iter().map(|t| t[at])))
+        };
+        table.append(vec![column(0), column(1), column(2)])?;
+    }
+    table.finish()
+}
+
+/// Links each document to the other nodes that have an edge to it, each once.
+fn write_links(ctx: &Context, triples: &[[u32; 3]], documents: &[Option<u32>]) -> OpResult<()> {
+    let pairs = triples.iter().filter_map(|[head, _, tail]| {
+        let document = documents[*tail as usize]?;
+        documents[*head as usize]
+            .is_none()
+            .then_some((document, *head))
+    });
+    let mut seen = ahash::AHashSet::new();
+    let mut pairs: Vec<(u32, u32)> = pairs.filter(|pair| seen.insert(*pair)).collect();
+    // A stable sort: a document's entities stay in file order.
+    pairs.sort_by_key(|pair| pair.0);
+    let mut table = Table::create(ctx, "links", &kinds::LINKS, "links")?;
+    for part in pairs.chunks(crate::tables::ROWS) {
+        table.append(vec![
+            Arc::new(UInt32Array::from_iter_values(part.iter().map(|p| p.0))),
+            Arc::new(UInt32Array::from_iter_values(part.iter().map(|p| p.1))),
+        ])?;
+    }
+    table.finish()
+}
+
+fn write_texts(ctx: &Context, port: &str, texts: impl Iterator<Item = String>) -> OpResult<()> {
+    let texts: Vec<String> = texts.collect();
+    let mut table = Table::create(ctx, port, &kinds::TEXTS, "texts")?;
+    write_names(&mut table, texts.iter().map(String::as_str), |_| Vec::new())?;
+    table.finish()
+}

@@ -1,0 +1,229 @@
+//! A split of questions with typed nodes: `start_nodes` and `target_nodes`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::{Context, OpError, OpResult, kinds};
+
+use super::{DOCUMENT, Items};
+use crate::json::{self, Document, Json};
+use crate::names::Names;
+use crate::questions::{self, Question, SplitInfo};
+use crate::reasons;
+use crate::tables::{Places, Rejects, Table};
+
+/// What reads one split.
+pub struct Split<'a> {
+    /// Name of the data set.
+    pub dataset: &'a str,
+    /// `train`, `valid` or `test`.
+    pub name: &'static str,
+    /// File, relative to the data set.
+    pub source: &'static str,
+    pub nodes: &'a Items,
+    /// For each node the document that it is.
+    pub documents: &'a [Option<u32>],
+}
+
+/// The nodes that a question names.
+#[derive(Default)]
+struct Named {
+    /// Known nodes, ascending.
+    nodes: Vec<u32>,
+    /// Distinct names of documents, known or not.
+    titles: u32,
+}
+
+impl Split<'_> {
+    /// Reads the split, which is empty if there is no file, and writes its ports. Returns the
+    /// number of questions.
+    ///
+    /// # Errors
+    /// When the file is no list of questions, or the disk refuses.
+    pub fn write(
+        &self,
+        ctx: &Context,
+        root: &Path,
+        rejects: &mut Rejects,
+        places: &mut Places,
+    ) -> OpResult<u64> {
+        let shown = root.join(self.source);
+        let path = ctx.path(&shown);
+        let items = if path.is_file() {
+            match json::read(&path, &shown)? {
+                Document::List(items) | Document::Lines(items) => items,
+                other => {
+                    let found = format!("expected a list of questions, found {}", other.what());
+                    return Err(OpError::data(found).file(&shown));
+                }
+            }
+        } else {
+            Vec::new()
+        };
+        let mut seen = Names::new(u32::MAX);
+        let (mut kept, mut starts, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut not_askable = 0;
+        for (position, item) in items.into_iter().enumerate() {
+            let record = questions::record(self.source, position, item, &mut seen, rejects)?;
+            let Some(record) = record else {
+                continue;
+            };
+            let mut fields = record.fields;
+            let mut item = questions::Item {
+                source: self.source,
+                id: &record.id,
+                line: record.line,
+                rejects,
+            };
+            item.repeated(record.repeated)?;
+            let start = self.named(&mut item, "start_nodes", fields.take("start_nodes"))?;
+            let target = self.named(&mut item, "target_nodes", fields.take("target_nodes"))?;
+            let entities = |nodes: &[u32]| -> Vec<u32> {
+                let entity = |node: &u32| self.documents[*node as usize].is_none();
+                nodes.iter().copied().filter(entity).collect()
+            };
+            let documents = target
+                .nodes
+                .iter()
+                .filter_map(|n| self.documents[*n as usize]);
+            let question = Question {
+                text: record.text,
+                answer: item.text("answer", fields.take("answer"))?,
+                entities: entities(&start.nodes),
+                supporting_entities: entities(&target.nodes),
+                documents: documents.collect(),
+                gold_titles: target.titles,
+                hops: item.number("hops", fields.take("hops"))?,
+                groups: item.groups(&mut fields)?,
+                id: record.id.clone(),
+            };
+            let row = kept.len() as u32;
+            places.push(self.name, u64::from(row), self.source, record.line)?;
+            not_askable += u64::from(start.nodes.is_empty());
+            starts.extend(start.nodes.into_iter().map(|node| (row, node)));
+            targets.extend(target.nodes.into_iter().map(|node| (row, node)));
+            kept.push(question);
+        }
+        let count = kept.len() as u64;
+        if not_askable > 0 {
+            ctx.warn(format!(
+                "{}: {not_askable} of {count} questions start from no node of the graph: they are kept and score 0",
+                self.name
+            ));
+        }
+        let texts: Vec<String> = kept.iter().map(|q| q.text.clone()).collect();
+        let digest = texts_digest(&texts);
+        self.write_starts(ctx, &starts, count, &digest)?;
+        self.write_targets(ctx, &targets, count, &digest)?;
+        let mut table = Table::create(ctx, self.name, &kinds::QUESTIONS, "questions")?;
+        questions::append(&mut table, kept)?;
+        table.finish()?;
+        let info = SplitInfo {
+            dataset: self.dataset,
+            split: self.name,
+            questions: count,
+            not_askable,
+        };
+        info.write(ctx)?;
+        Ok(count)
+    }
+
+    /// The nodes of a field `{type: [name]}`. Types are not looked at: a name is a name.
+    fn named(
+        &self,
+        item: &mut questions::Item<'_, '_>,
+        field: &str,
+        value: Option<Json>,
+    ) -> OpResult<Named> {
+        let pairs = match value {
+            Some(Json::Object(pairs)) => pairs,
+            None => {
+                item.reject(&format!("missing `{field}`"), "")?;
+                return Ok(Named::default());
+            }
+            Some(other) => {
+                let reason = format!("`{field}` is {}, not names by type", other.what());
+                item.reject(&reason, &other.shown())?;
+                return Ok(Named::default());
+            }
+        };
+        let mut named = Named::default();
+        for (kind, names) in pairs {
+            // A text is one name: GFM-RAG 2.0 writes one, and reads it letter by letter.
+            let names = match names {
+                Json::Text(one) => Json::List(vec![Json::Text(one)]),
+                Json::Null => Json::List(Vec::new()),
+                other => other,
+            };
+            let names = item.texts(&format!("{field}.{kind}"), Some(names))?;
+            named.titles += if kind == DOCUMENT { names.len() } else { 0 };
+            for name in names.iter() {
+                match self.nodes.keys.find(name) {
+                    Some(node) => named.nodes.push(node),
+                    None => item.reject(&reasons::unknown_node(field), name)?,
+                }
+            }
+        }
+        named.nodes.sort_unstable();
+        named.nodes.dedup();
+        Ok(named)
+    }
+
+    fn write_starts(
+        &self,
+        ctx: &Context,
+        starts: &[(u32, u32)],
+        questions: u64,
+        digest: &str,
+    ) -> OpResult<()> {
+        let port = format!("{}_starts", self.name);
+        let names = starts.iter().map(|(_, n)| self.nodes.keys.get(*n));
+        let mut table = Table::create(ctx, &port, &kinds::STARTS, "starts")?;
+        table.append(vec![
+            Arc::new(UInt32Array::from_iter_values(starts.iter().map(|s| s.0))),
+            Arc::new(UInt32Array::from_iter_values(starts.iter().map(|s| s.1))),
+            Arc::new(StringArray::from_iter_values(
+                starts.iter().map(|_| "given"),
+            )),
+            Arc::new(Float64Array::from_iter_values(starts.iter().map(|_| 1.0))),
+            Arc::new(StringArray::from_iter_values(names)),
+        ])?;
+        table.finish()?;
+        let mut info = Table::create(ctx, &port, &kinds::STARTS, "info")?;
+        info.append(vec![
+            Arc::new(UInt64Array::from_iter_values([questions])),
+            Arc::new(UInt64Array::from_iter_values([u64::from(
+                self.nodes.keys.len(),
+            )])),
+            Arc::new(StringArray::from_iter_values([digest])),
+        ])?;
+        info.finish()
+    }
+
+    fn write_targets(
+        &self,
+        ctx: &Context,
+        targets: &[(u32, u32)],
+        questions: u64,
+        digest: &str,
+    ) -> OpResult<()> {
+        let port = format!("{}_targets", self.name);
+        let mut table = Table::create(ctx, &port, &kinds::TARGETS, "targets")?;
+        table.append(vec![
+            Arc::new(UInt32Array::from_iter_values(targets.iter().map(|t| t.0))),
+            Arc::new(UInt32Array::from_iter_values(targets.iter().map(|t| t.1))),
+        ])?;
+        table.finish()?;
+        let mut info = Table::create(ctx, &port, &kinds::TARGETS, "info")?;
+        info.append(vec![
+            Arc::new(UInt64Array::from_iter_values([questions])),
+            Arc::new(UInt64Array::from_iter_values([u64::from(
+                self.nodes.keys.len(),
+            )])),
+            Arc::new(StringArray::from_iter_values([digest])),
+        ])?;
+        info.finish()
+    }
+}
