@@ -100,8 +100,8 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
     ));
     if open {
         err.line(
-            "warning: whoever can reach this address can ask, and so can pages that their browsers \
-             show: --token-file FILE asks for a token",
+            "warning: anyone who can reach this address can read the documents: \
+             --token-file FILE makes the server ask for a token",
         );
     }
     let stop = cancel.clone();

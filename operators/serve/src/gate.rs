@@ -120,7 +120,7 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
     scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(given.ct_eq(token.as_bytes()))
 }
 
-/// Gives a response of the router itself, such as 404, the shape of all errors.
+/// Turns an error that the router itself answers with, such as 404, into JSON like all errors.
 fn as_json(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
     let failed = status.is_client_error() || status.is_server_error();

@@ -45,7 +45,7 @@ impl Queue {
         }
     }
 
-    /// Adds questions, all or none. Fails where there is no room for all.
+    /// Adds all of the questions. If the queue does not have room for all, it adds none and fails.
     pub fn push(&self, asks: Vec<Ask>) -> Result<Vec<oneshot::Receiver<Scored>>, ApiError> {
         let mut state = self.lock();
         if state.closed {

@@ -18,7 +18,8 @@ use crate::routes;
 use crate::shared::Shared;
 use crate::worker;
 
-/// Clients at a time that are told that there are too many. Others are cut off.
+/// How many clients at a time get an answer saying that there are too many connections. Further
+/// connections are closed without an answer.
 const REFUSALS: usize = 64;
 /// Wait after the system refused a connection, most likely for want of file descriptors.
 const RECOVER: Duration = Duration::from_millis(100);

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use ahash::AHashMap;
 use unicode_normalization::char::is_combining_mark;
 
 /// Deepest nesting of values.
@@ -281,6 +282,7 @@ impl<'a> Parser<'a> {
     fn dict(&mut self, depth: usize) -> Result<Value, String> {
         self.take('{');
         let (mut pairs, mut comma) = (Vec::<(Value, Value)>::new(), true);
+        let mut places: AHashMap<String, usize> = AHashMap::new();
         loop {
             self.space();
             if self.take('}') {
@@ -298,9 +300,14 @@ impl<'a> Parser<'a> {
                 return Err(self.unexpected("`:`"));
             }
             let value = self.value(depth + 1)?;
-            match pairs.iter_mut().find(|(k, _)| *k == key) {
-                Some(pair) => pair.1 = value,
-                None => pairs.push((key, value)),
+            let mut written = String::new();
+            key.represent(&mut written);
+            match places.get(&written) {
+                Some(place) => pairs[*place].1 = value,
+                None => {
+                    places.insert(written, pairs.len());
+                    pairs.push((key, value));
+                }
             }
             self.space();
             comma = self.take(',');
@@ -504,6 +511,8 @@ mod tests {
             let error = attributes(cell).expect_err(cell);
             assert!(error.contains(want), "{cell}: {error}");
         }
+        let many: Vec<String> = (0..200_000).map(|i| format!("'{i}': {i}")).collect();
+        assert_eq!(shown(&format!("{{{}}}", many.join(", "))).len(), 200_000);
         let deep = "[".repeat(100_000);
         assert!(attributes(&deep).expect_err("deep").contains("deep"));
     }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::artifact::texts_digest;
-use gfm_pipe_api::{Context, OpError, OpResult, kinds};
+use gfm_pipe_api::{Context, Kind, OpError, OpResult, kinds};
 
 use super::{DOCUMENT, Items};
 use crate::json::{self, Document, Json};
@@ -41,7 +41,7 @@ impl Split<'_> {
     /// number of questions.
     ///
     /// # Errors
-    /// When the file is no list of questions, or the disk refuses.
+    /// When the file is not a list of questions, or the tables cannot be written.
     pub fn write(
         &self,
         ctx: &Context,
@@ -115,8 +115,15 @@ impl Split<'_> {
         }
         let texts: Vec<String> = kept.iter().map(|q| q.text.clone()).collect();
         let digest = texts_digest(&texts);
-        self.write_starts(ctx, &starts, count, &digest)?;
-        self.write_targets(ctx, &targets, count, &digest)?;
+        let of = (count, digest.as_str());
+        let names = starts.iter().map(|(_, node)| self.nodes.keys.get(*node));
+        let reasons: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["given"; starts.len()])),
+            Arc::new(Float64Array::from(vec![1.0; starts.len()])),
+            Arc::new(StringArray::from_iter_values(names)),
+        ];
+        self.write_nodes(ctx, &kinds::STARTS, &starts, reasons, of)?;
+        self.write_nodes(ctx, &kinds::TARGETS, &targets, Vec::new(), of)?;
         let mut table = Table::create(ctx, self.name, &kinds::QUESTIONS, "questions")?;
         questions::append(&mut table, kept)?;
         table.finish()?;
@@ -171,57 +178,30 @@ impl Split<'_> {
         Ok(named)
     }
 
-    fn write_starts(
+    /// Writes the nodes that the questions start from, or ask for: one row for each of `rows`, a
+    /// question with a node, and `more` columns. Port, kind and table are named alike.
+    fn write_nodes(
         &self,
         ctx: &Context,
-        starts: &[(u32, u32)],
-        questions: u64,
-        digest: &str,
+        kind: &'static Kind,
+        rows: &[(u32, u32)],
+        more: Vec<ArrayRef>,
+        (questions, digest): (u64, &str),
     ) -> OpResult<()> {
-        let port = format!("{}_starts", self.name);
-        let names = starts.iter().map(|(_, n)| self.nodes.keys.get(*n));
-        let mut table = Table::create(ctx, &port, &kinds::STARTS, "starts")?;
-        table.append(vec![
-            Arc::new(UInt32Array::from_iter_values(starts.iter().map(|s| s.0))),
-            Arc::new(UInt32Array::from_iter_values(starts.iter().map(|s| s.1))),
-            Arc::new(StringArray::from_iter_values(
-                starts.iter().map(|_| "given"),
-            )),
-            Arc::new(Float64Array::from_iter_values(starts.iter().map(|_| 1.0))),
-            Arc::new(StringArray::from_iter_values(names)),
-        ])?;
+        let port = format!("{}_{}", self.name, kind.name);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.0))),
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.1))),
+        ];
+        columns.extend(more);
+        let mut table = Table::create(ctx, &port, kind, kind.name)?;
+        table.append(columns)?;
         table.finish()?;
-        let mut info = Table::create(ctx, &port, &kinds::STARTS, "info")?;
+        let nodes = u64::from(self.nodes.keys.len());
+        let mut info = Table::create(ctx, &port, kind, "info")?;
         info.append(vec![
             Arc::new(UInt64Array::from_iter_values([questions])),
-            Arc::new(UInt64Array::from_iter_values([u64::from(
-                self.nodes.keys.len(),
-            )])),
-            Arc::new(StringArray::from_iter_values([digest])),
-        ])?;
-        info.finish()
-    }
-
-    fn write_targets(
-        &self,
-        ctx: &Context,
-        targets: &[(u32, u32)],
-        questions: u64,
-        digest: &str,
-    ) -> OpResult<()> {
-        let port = format!("{}_targets", self.name);
-        let mut table = Table::create(ctx, &port, &kinds::TARGETS, "targets")?;
-        table.append(vec![
-            Arc::new(UInt32Array::from_iter_values(targets.iter().map(|t| t.0))),
-            Arc::new(UInt32Array::from_iter_values(targets.iter().map(|t| t.1))),
-        ])?;
-        table.finish()?;
-        let mut info = Table::create(ctx, &port, &kinds::TARGETS, "info")?;
-        info.append(vec![
-            Arc::new(UInt64Array::from_iter_values([questions])),
-            Arc::new(UInt64Array::from_iter_values([u64::from(
-                self.nodes.keys.len(),
-            )])),
+            Arc::new(UInt64Array::from_iter_values([nodes])),
             Arc::new(StringArray::from_iter_values([digest])),
         ])?;
         info.finish()

@@ -7,21 +7,25 @@ use tokio::net::TcpStream;
 
 use super::client::{Server, exchange, get, post, response};
 
+/// A connection with a question that is being scored, until the fake retriever is released.
+async fn held(server: &Server) -> TcpStream {
+    server.fake.hold();
+    let mut asked = server.connect().await;
+    let question = post("/ask", r#"{"question":"a"}"#);
+    asked.write_all(question.as_bytes()).await.unwrap();
+    server.fake.begun(1).await;
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_request_is_answered() {
     let mut server = Server::start(|_| {}).await;
-    server.fake.hold();
     let mut idle = server.connect().await;
     assert_eq!(
         exchange(&mut idle, get("/health")).await.unwrap().status,
         200
     );
-    let mut asked = server.connect().await;
-    asked
-        .write_all(post("/ask", r#"{"question":"a"}"#).as_bytes())
-        .await
-        .unwrap();
-    server.fake.begun(1).await;
+    let mut asked = held(&server).await;
     let fake = server.fake.clone();
     server.stop();
     // An idle connection ends at once, and no new ones are taken.
@@ -55,13 +59,7 @@ async fn health_says_that_the_server_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_grace_period_ends() {
     let mut server = Server::start(|config| config.grace = Duration::from_millis(200)).await;
-    server.fake.hold();
-    let mut asked = server.connect().await;
-    asked
-        .write_all(post("/ask", r#"{"question":"a"}"#).as_bytes())
-        .await
-        .unwrap();
-    server.fake.begun(1).await;
+    let mut asked = held(&server).await;
     let fake = server.fake.clone();
     server.stop();
     server.ended().await;
