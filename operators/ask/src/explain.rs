@@ -279,7 +279,10 @@ fn explain(
         ctx.check_cancelled()?;
         pass.at(question, lists.len());
         let seeds: Starts = match model {
-            Some(_) => questions.seeds(question, &matrix, p.init_entities_weight),
+            Some((model, _)) => {
+                let weighted = model.weighted(p.init_entities_weight);
+                questions.seeds(question, &matrix, weighted)
+            }
             None => questions.walk(question, &matrix, p.node_specificity),
         };
         if seeds.is_empty() || list.is_empty() {

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::pieces::Pieces;
 use gfm_pipe_eval::rankers::Ranker;
 use gfm_pipe_model::loaded::{LoadedGraph, read_background};
-use gfm_pipe_model::model::{Params, Prepared, Question, Retriever, read_model};
-use gfm_pipe_model::questions::{Questions, same_encoder};
+use gfm_pipe_model::model::{Class, Params, Prepared, Question, Retriever, read_model};
+use gfm_pipe_model::questions::{Questions, document_ranker, same_encoder};
 use gfm_pipe_model::scorer::check_scores;
 use gfm_pipe_model::tensor::to_f64;
 use gfm_pipe_model::tensor_error;
+
+use crate::walking::shape;
 
 /// A model on a graph.
 pub struct OnGraph {
@@ -40,18 +43,23 @@ impl OnGraph {
             .hint("connect `graph` and `entities` that were made from the same stage"));
         }
         let weights = input.retriever(read_model(model)?, &model.name)?;
+        let matrix = match weights.class {
+            Class::GraphReasoner => own_nodes(ctx, &matrix)?.unwrap_or(matrix),
+            Class::QueryGNN | Class::GNNRetriever => matrix,
+        };
         let known = ctx.input_opt("background");
         let known = known
             .map(|b| read_background(b, model, graph))
             .transpose()?;
-        let ready = Retriever::new(&weights, &input.graph, &input.embeddings).prepared(known)?;
+        let ready =
+            Retriever::new(&weights, &input.graph, input.texts.borrowed()).prepared(known)?;
         let prepared = ready.kept();
         let prepared = prepared.ok_or_else(|| OpError::internal("nothing was prepared"))?;
         Ok(OnGraph {
+            ranker: document_ranker(weights.class, &matrix, ranker),
             params: weights,
             input,
             prepared,
-            ranker,
             matrix,
         })
     }
@@ -59,15 +67,19 @@ impl OnGraph {
     /// The model on its graph.
     pub fn retriever(&self) -> Retriever<'_> {
         let prepared = Arc::clone(&self.prepared);
-        let LoadedGraph {
-            graph, embeddings, ..
-        } = &self.input;
-        Retriever::with(&self.params, graph, embeddings, prepared)
+        let (graph, texts) = (&self.input.graph, self.input.texts.borrowed());
+        Retriever::with(&self.params, graph, texts, prepared)
     }
 
     /// The nodes of a document whose scores count for it, each with how much it counts.
     pub fn targets(&self, nodes: &[f64], document: u32) -> Vec<(u32, f64)> {
         self.ranker.targets(nodes, &self.matrix, document)
+    }
+
+    /// Whether entities start with the weight 1 / number of their documents, if that is wanted: not
+    /// for a GraphReasoner.
+    pub fn weighted(&self, wanted: bool) -> bool {
+        wanted && self.params.class != Class::GraphReasoner
     }
 
     /// 1 / the number of documents that mention a node; 0 if none does.
@@ -115,4 +127,19 @@ impl OnGraph {
         check_scores(&scores, nodes, named)?;
         Ok(scores.chunks_exact(nodes).map(<[f64]>::to_vec).collect())
     }
+}
+
+/// Documents with their own nodes, if they are nodes of the graph.
+fn own_nodes(ctx: &Context, matrix: &EntityDocuments) -> OpResult<Option<Arc<EntityDocuments>>> {
+    let Some(nodes) = ctx.input_opt("nodes") else {
+        return Ok(None);
+    };
+    let (of, documents) = (matrix.num_entities(), matrix.num_documents());
+    let Some(passages) = Passages::read(nodes, of, documents)? else {
+        return Ok(None);
+    };
+    let all = 0..documents as u32;
+    let pairs = all.filter_map(|d| Some((passages.node(d)?, d)));
+    let own = EntityDocuments::from_pairs(of, documents, pairs);
+    own.map(|own| Some(Arc::new(own))).map_err(shape)
 }

@@ -227,6 +227,7 @@ impl Scoring {
             return merged(starts.iter().map(|s| (s.node, s.weight)).collect());
         };
         let named = starts.iter().filter(|s| ENTITIES.contains(&s.source));
+        let weighted = model.weighted(weighted);
         let weight = |node| if weighted { model.weight(node) } else { 1.0 };
         // An entity that is named twice counts once.
         let seeds: BTreeMap<u32, f64> = named.map(|s| (s.node, weight(s.node))).collect();

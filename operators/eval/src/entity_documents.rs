@@ -73,6 +73,22 @@ impl EntityDocuments {
         &self.bare
     }
 
+    /// The node of each document, if every document has exactly one node of its own: if documents
+    /// are nodes.
+    pub fn own_nodes(&self) -> Option<Vec<u32>> {
+        let mut nodes = vec![None; self.num_documents];
+        for entity in 0..self.num_entities() as u32 {
+            for document in self.documents(entity) {
+                let node = &mut nodes[*document as usize];
+                if node.is_some() || self.documents(entity).len() > 1 {
+                    return None;
+                }
+                *node = Some(entity);
+            }
+        }
+        nodes.into_iter().collect()
+    }
+
     /// 1 / number of documents that mention the entity; 0 where none does.
     pub fn weight(&self, entity: u32) -> f64 {
         match self.documents(entity).len() {
@@ -95,6 +111,9 @@ mod tests {
         assert_eq!(m.documents(2), [1]);
         assert_eq!((m.weight(0), m.weight(1), m.weight(2)), (0.5, 0.0, 1.0));
         assert!(m.without_entities().is_empty());
+        assert_eq!(m.own_nodes(), None);
+        let own = EntityDocuments::from_pairs(4, 2, [(3, 0), (1, 1)]).unwrap();
+        assert_eq!(own.own_nodes(), Some(vec![3, 1]));
         let m = EntityDocuments::from_pairs(1, 4, [(0, 1), (0, 1)]).unwrap();
         assert_eq!(m.without_entities(), [0, 2, 3]);
         assert!(EntityDocuments::from_pairs(3, 2, [(3, 0)]).is_err());

@@ -59,12 +59,10 @@ impl Operator for BuildBackground {
         let stored = read_model(model)?;
         let input = LoadedGraph::read(graph)?;
         input.fits(&stored, &model.name)?;
-        let ready = Retriever::new(&stored.params, &input.graph, &input.embeddings).prepared_with(
-            None,
-            &|done, all| {
+        let ready = Retriever::new(&stored.params, &input.graph, input.texts.borrowed())
+            .prepared_with(None, &|done, all| {
                 ctx.progress(done as u64, all as u64, "layers", "");
-            },
-        )?;
+            })?;
         let Some(background) = ready.background() else {
             return Err(OpError::new(
                 "this model has no background: its aggregate_func depends on single messages, and each may come from a query",

@@ -1,11 +1,14 @@
 //! `build-documents`: which documents mention which entities, as CSR by entity, with entity
-//! weights.
+//! weights. Where documents are nodes of the graph, a document may have only its own node: a model
+//! that scores all nodes then scores documents themselves.
 
 use std::sync::Arc;
 
-use arrow::array::{Float32Array, UInt32Array, UInt64Array};
+use arrow::array::{Array, Float32Array, UInt32Array, UInt64Array};
+use gfm_pipe_api::zip::problem_error;
 use gfm_pipe_api::{
-    Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
+    Arity, Connected, Context, InPort, OpError, OpResult, Operator, OutPort, Problem, Schema,
+    columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,13 @@ pub struct BuildDocuments;
 /// It has no parameters.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {}
+
+/// The problem of connecting both `links` and `nodes`, or neither.
+fn one_of_two() -> Problem {
+    Problem::at_root("either `links` or `nodes` must be connected, not both".to_owned()).hint(
+        "`links` rank documents by the entities that they mention, `nodes` by their own nodes",
+    )
+}
 
 impl Operator for BuildDocuments {
     type Params = Params;
@@ -32,12 +42,25 @@ impl Operator for BuildDocuments {
         vec![
             port("entities", &[&kinds::ENTITIES], "entities"),
             port("documents", &[&kinds::DOCUMENTS], "documents"),
-            port(
+            InPort::of(
                 "links",
                 &[&kinds::LINKS],
+                Arity::Optional,
                 "which entities a document mentions",
             ),
+            InPort::of(
+                "nodes",
+                &[&kinds::NODES],
+                Arity::Optional,
+                "instead of `links`: which nodes are documents; each document then has its own node alone",
+            ),
         ]
+    }
+
+    fn check_inputs(_: &Params, inputs: &Connected) -> Vec<Problem> {
+        let connected = |name| inputs.get(name).is_some_and(|of| !of.is_empty());
+        let wrong = connected("links") == connected("nodes");
+        wrong.then(one_of_two).into_iter().collect()
     }
 
     fn outputs() -> Vec<OutPort> {
@@ -51,25 +74,30 @@ impl Operator for BuildDocuments {
     fn run(_params: Params, ctx: &Context) -> OpResult<()> {
         let entities = ctx.input("entities")?.rows("entities")?;
         let documents = ctx.input("documents")?.rows("documents")?;
-        let links = ctx.input("links")?;
-        let batch = links.read("links")?;
+        let (from, table) = match (ctx.input_opt("nodes"), ctx.input_opt("links")) {
+            (Some(nodes), None) => (nodes, "nodes"),
+            (None, Some(links)) => (links, "links"),
+            _ => return Err(problem_error(one_of_two())),
+        };
+        let batch = from.read(table)?;
         let (d, e) = (
             columns::u32s(&batch, "document")?,
             columns::u32s(&batch, "entity")?,
         );
-        let mut pairs: Vec<(u32, u32)> = (0..batch.num_rows())
-            .map(|i| (e.value(i), d.value(i)))
-            .collect();
+        let rows = (0..batch.num_rows()).filter(|i| d.is_valid(*i));
+        let mut pairs: Vec<(u32, u32)> = rows.map(|i| (e.value(i), d.value(i))).collect();
         if let Some(row) = pairs
             .iter()
             .position(|(e, d)| *e as usize >= entities || *d as usize >= documents)
         {
-            return Err(
-                OpError::data("a link names an entity or document that does not exist")
-                    .artifact(format!("{}.links", links.name))
-                    .row(row as u64)
-                    .hint("connect entities, documents and links made from the same ingest stages"),
-            );
+            return Err(OpError::data(format!(
+                "{table} name an entity or document that does not exist"
+            ))
+            .artifact(format!("{}.{table}", from.name))
+            .row(row as u64)
+            .hint(format!(
+                "connect entities, documents and {table} made from the same ingest stages"
+            )));
         }
         pairs.sort_unstable();
         pairs.dedup();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{StringArray, UInt32Array, UInt64Array};
+use arrow::array::{RecordBatch, StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::{
-    Accepts, Arity, Context, InPort, OpError, OpResult, Operator, OutPort, Schema, columns, kinds,
+    Accepts, Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema,
+    columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +21,9 @@ pub struct Params {}
 impl Operator for BuildGraph {
     type Params = Params;
     const NAME: &'static str = "build-graph";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str =
-        "adds inverse edges, sorts edges by head, attaches relation embeddings";
+        "adds inverse edges, sorts edges by head, attaches embeddings of relations and nodes";
 
     fn schema() -> Schema {
         Schema::default()
@@ -47,6 +48,12 @@ impl Operator for BuildGraph {
                 accepts: Accepts::Kinds(&[&kinds::EMBEDDINGS]),
                 arity: Arity::One,
                 about: "embeddings of relation names, including inverses",
+            },
+            InPort {
+                name: "nodes",
+                accepts: Accepts::Kinds(&[&kinds::EMBEDDINGS]),
+                arity: Arity::Optional,
+                about: "embeddings of the nodes' texts, for models that read them (GraphReasoner)",
             },
         ]
     }
@@ -94,10 +101,14 @@ impl Operator for BuildGraph {
             .row(row as u64)
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
+        let texts = ctx.input_opt("nodes");
+        let texts = texts.map(|texts| node_embeddings(texts, &encoder, nodes));
+        let texts = texts.transpose()?;
         // ingest-kg finds relations in triples only, so every relation has one. Any other number
-        // means that the embeddings belong to something else.
+        // means that the embeddings belong to something else. A file of relations, which comes with
+        // texts of nodes, may have more.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
-        if used != relations {
+        if used != relations && texts.is_none() {
             return Err(OpError::new(format!(
                 "{} relation embeddings for triples of {used} relations: {} are expected, one for each and for its inverse",
                 vectors.num_rows(),
@@ -128,6 +139,8 @@ impl Operator for BuildGraph {
             "relation_embeddings",
             vec![columns::build_vectors(dim, values)?],
         )?;
+        let texts = columns::build_vectors(dim, texts.unwrap_or_default())?;
+        write("node_embeddings", vec![texts])?;
         let text = |name| -> OpResult<Arc<StringArray>> {
             Ok(Arc::new(columns::text(&encoder, name)?.clone()))
         };
@@ -144,4 +157,35 @@ impl Operator for BuildGraph {
             ],
         )
     }
+}
+
+/// Reads the embeddings of the texts of `nodes` nodes, and checks that they were made by the encoder
+/// of the relations, whose table this is.
+fn node_embeddings(texts: &Artifact, encoder: &RecordBatch, nodes: usize) -> OpResult<Vec<f32>> {
+    let vectors = texts.read("vectors")?;
+    if vectors.num_rows() != nodes {
+        return Err(OpError::new(format!(
+            "{} embeddings of texts for {nodes} nodes",
+            vectors.num_rows()
+        ))
+        .artifact(&texts.name)
+        .hint("connect the embeddings of the `node_texts` of the stage that made `entities`"));
+    }
+    let own = texts.read("encoder")?;
+    let value = |of: &RecordBatch, column| -> OpResult<String> {
+        Ok(columns::text(of, column)?.value(0).to_owned())
+    };
+    if value(&own, "digest")? != value(encoder, "digest")? {
+        return Err(OpError::new(format!(
+            "nodes are embedded with {}, relations with {}",
+            value(&own, "name")?,
+            value(encoder, "name")?
+        ))
+        .artifact(&texts.name)
+        .hint("give both `embed` stages the same `model`"));
+    }
+    let values = columns::vectors(&vectors, "vector");
+    Ok(values
+        .map_err(|e| e.artifact(format!("{}.vectors", texts.name)))?
+        .1)
 }

@@ -31,8 +31,9 @@ use crate::inference::{self, AskOptions, Inputs};
 use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::model::{Class, read_config};
 use gfm_pipe_model::progress::Pass;
-use gfm_pipe_model::questions::{OF_QUESTIONS, Questions};
+use gfm_pipe_model::questions::{OF_QUESTIONS, Questions, document_ranker};
 
 /// Number of documents per question and system in the output `rankings`.
 const LISTED: usize = 20;
@@ -338,7 +339,8 @@ fn graph_models(
     let mut before = 0;
     for (system, of, background) in trained {
         let Some(of) = of else { continue };
-        let mut collector = Collector::new(p, ctx, inputs, systems, system.name)?;
+        let class = read_config(of)?.class;
+        let mut collector = Collector::new(p, ctx, inputs, systems, (system.name, class))?;
         let options = options(before, system.name);
         inputs.ask(ctx, of, background, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
@@ -348,7 +350,9 @@ fn graph_models(
         return Ok(());
     }
     if let Some(model) = model {
-        let mut collector = Collector::new(p, ctx, inputs, systems, UNTRAINED.name)?;
+        let class = read_config(model)?.class;
+        let system = (UNTRAINED.name, class);
+        let mut collector = Collector::new(p, ctx, inputs, systems, system)?;
         let options = options(before, UNTRAINED.name);
         inputs.ask_untrained(ctx, model, p.seed, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
@@ -391,15 +395,23 @@ impl<'a, 'b> Collector<'a, 'b> {
         ctx: &Context,
         inputs: &'a Inputs,
         systems: &'a mut Systems<'b>,
-        system: &str,
+        (system, class): (&str, Class),
     ) -> OpResult<Self> {
         let asked = systems.questions.len();
         ctx.info(format!("scoring {asked} questions with `{system}`"));
+        let matrix = &inputs.on_graph()?.matrix;
+        let asked = p.rankers.iter().map(|r| r.0.top_k(p.top_k));
+        let mut rankers: Vec<Ranker> = Vec::new();
+        for ranker in asked.map(|ranker| document_ranker(class, matrix, ranker)) {
+            if rankers.iter().all(|r| r.name() != ranker.name()) {
+                rankers.push(ranker);
+            }
+        }
         Ok(Collector {
             system: system.into(),
-            rankers: p.rankers.iter().map(|r| r.0.top_k(p.top_k)).collect(),
+            rankers,
             inputs,
-            matrix: &inputs.on_graph()?.matrix,
+            matrix,
             systems,
             waiting: Vec::new(),
             answered: Vec::new(),

@@ -16,7 +16,7 @@ use crate::inputs::LoadedGraph;
 use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
-use gfm_pipe_model::loaded::read_background;
+use gfm_pipe_model::loaded::{GraphTexts, read_background};
 use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, read_model};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{Questions, read_entity_documents, same_encoder};
@@ -254,7 +254,10 @@ impl Inputs {
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
-        let class = Class::GNNRetriever;
+        let class = match p.class {
+            Class::GraphReasoner => Class::GraphReasoner,
+            Class::QueryGNN | Class::GNNRetriever => Class::GNNRetriever,
+        };
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
         self.ask_weights(ctx, &weights, None, options, take)
@@ -270,7 +273,8 @@ impl Inputs {
     ) -> OpResult<()> {
         let GraphInputs { input, matrix } = self.on_graph()?;
         let all = 0..self.questions.len();
-        let seeds = all.map(|i| self.questions.seeds(i, matrix, options.weighted));
+        let weighted = options.weighted && weights.class != Class::GraphReasoner;
+        let seeds = all.map(|i| self.questions.seeds(i, matrix, weighted));
         let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;
         // Each rank holds only a part of a divided graph.
@@ -295,9 +299,14 @@ impl Inputs {
         match &self.dividing {
             Some(dividing) => {
                 let divided = dividing.once(ctx, graph, &weights.config)?;
-                ask(&OverRanks::new(weights, &divided, &input.embeddings))
+                let mut texts = GraphTexts {
+                    relations: input.texts.relations.clone(),
+                    nodes: input.texts.nodes.clone(),
+                };
+                texts.keep(divided.part())?;
+                ask(&OverRanks::new(weights, &divided, texts.borrowed()))
             }
-            None => with_scorer(ctx, weights, background, graph, &input.embeddings, ask),
+            None => with_scorer(ctx, weights, background, graph, input.texts.borrowed(), ask),
         }
     }
 }

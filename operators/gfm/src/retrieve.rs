@@ -17,8 +17,9 @@ use crate::baselines::Baselines;
 use crate::inference::{self, AskOptions, Inputs};
 use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
+use gfm_pipe_model::model::read_config;
 use gfm_pipe_model::progress::Pass;
-use gfm_pipe_model::questions::OF_QUESTIONS;
+use gfm_pipe_model::questions::{OF_QUESTIONS, document_ranker};
 
 /// Number of questions that a baseline scores in parallel before their lists are stored.
 const SCORED_AT_ONCE: usize = 64;
@@ -139,8 +140,10 @@ fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
 
 fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
     inputs.warn_of_questions_without_start(ctx, "nothing is retrieved for them");
-    let ranker = p.ranker.0.top_k(p.top_k);
+    let model = ctx.input("model")?;
     let matrix = &inputs.on_graph()?.matrix;
+    let class = read_config(model)?.class;
+    let ranker = document_ranker(class, matrix, p.ranker.0.top_k(p.top_k));
     let options = AskOptions {
         weighted: p.init_entities_weight,
         batch_size: p.batch_size,
@@ -148,16 +151,10 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
     };
     let background = ctx.input_opt("background");
     let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
-    inputs.ask(
-        ctx,
-        ctx.input("model")?,
-        background,
-        options,
-        |i, scores| {
-            let documents = inputs.merge_pieces(ranker.ranking(scores, matrix));
-            rankings.add(&system, i, first(&documents, p.documents));
-        },
-    )?;
+    inputs.ask(ctx, model, background, options, |i, scores| {
+        let documents = inputs.merge_pieces(ranker.ranking(scores, matrix));
+        rankings.add(&system, i, first(&documents, p.documents));
+    })?;
     Ok(rankings)
 }
 

@@ -104,7 +104,11 @@ fn rspmm() {
             affine: None,
             activation: Activation::Relu,
             shortcut: true,
-            boundary: Boundary { at: &[], rows: &[] },
+            boundary: Boundary {
+                at: &[],
+                rows: &[],
+                nodes: None,
+            },
             aggregate: Aggregate::Sum,
         };
         let mut y = some(x.len());

@@ -430,6 +430,33 @@ template <> struct LayoutOf<AddRowsArgs> {
   }
 };
 
+struct FillRowsArgs;
+template <> struct LayoutOf<FillRowsArgs> {
+  template <class T> static constexpr bool matches() {
+    static_assert(sizeof(T) == 32, "FillRowsArgs");
+    static_assert(offsetof(T, to) == 0, "FillRowsArgs::to");
+    static_assert(offsetof(T, from) == 8, "FillRowsArgs::from");
+    static_assert(offsetof(T, index) == 16, "FillRowsArgs::index");
+    static_assert(offsetof(T, rows) == 24, "FillRowsArgs::rows");
+    static_assert(offsetof(T, d) == 28, "FillRowsArgs::d");
+    return true;
+  }
+};
+
+struct SumNodesArgs;
+template <> struct LayoutOf<SumNodesArgs> {
+  template <class T> static constexpr bool matches() {
+    static_assert(sizeof(T) == 40, "SumNodesArgs");
+    static_assert(offsetof(T, to) == 0, "SumNodesArgs::to");
+    static_assert(offsetof(T, from) == 8, "SumNodesArgs::from");
+    static_assert(offsetof(T, offsets) == 16, "SumNodesArgs::offsets");
+    static_assert(offsetof(T, index) == 24, "SumNodesArgs::index");
+    static_assert(offsetof(T, nodes) == 32, "SumNodesArgs::nodes");
+    static_assert(offsetof(T, d) == 36, "SumNodesArgs::d");
+    return true;
+  }
+};
+
 struct SetAtArgs;
 template <> struct LayoutOf<SetAtArgs> {
   template <class T> static constexpr bool matches() {

@@ -92,6 +92,47 @@ struct AddFromStates {
 FOR_TYPES(ALONE, add_to_states, AddRowsArgs, AddToStates)
 FOR_TYPES(ALONE, add_from_states, AddRowsArgs, AddFromStates)
 
+// to[j] = from[index[j]], of accumulators as states.
+struct FillRowsArgs {
+  void *to;
+  const void *from;
+  const u32 *index;
+  u32 rows, d;
+};
+struct Fill {
+  template <class S> __device__ static __forceinline__ void run(const FillRowsArgs &a) {
+    u32 j = blockIdx.x * blockDim.y + threadIdx.y;
+    if (j >= a.rows) return;
+    S *to = static_cast<S *>(a.to) + size_t(j) * a.d;
+    const Acc<S> *from = static_cast<const Acc<S> *>(a.from) + size_t(a.index[j]) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) to[c] = Down<S>::of(from[c]);
+  }
+};
+FOR_TYPES(ALONE, fill_rows, FillRowsArgs, Fill)
+
+// to[v] += the sum of the rows of node v, rows offsets[v]..offsets[v + 1] of `from`. With an index,
+// only of those rows whose index is v.
+struct SumNodesArgs {
+  void *to;
+  const void *from;
+  const u32 *offsets, *index;
+  u32 nodes, d;
+};
+struct SumNodes {
+  template <class S> __device__ static __forceinline__ void run(const SumNodesArgs &a) {
+    u32 v = blockIdx.x * blockDim.y + threadIdx.y;
+    if (v >= a.nodes) return;
+    Acc<S> *to = static_cast<Acc<S> *>(a.to) + size_t(v) * a.d;
+    for (u32 c = threadIdx.x; c < a.d; c += blockDim.x) {
+      Acc<S> sum = to[c];
+      for (u32 i = a.offsets[v]; i < a.offsets[v + 1]; i++)
+        if (!a.index || a.index[i] == v) sum += up(static_cast<const S *>(a.from)[size_t(i) * a.d + c]);
+      to[c] = sum;
+    }
+  }
+};
+FOR_TYPES(ALONE, sum_nodes, SumNodesArgs, SumNodes)
+
 // values[at[j]] = by[j]
 struct SetAtArgs {
   u32 *values;

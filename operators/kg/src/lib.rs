@@ -3,7 +3,8 @@
 //! Each operator is one file or folder. [`IngestKg`] turns a `kg.txt` into ids. [`IngestQa`] links
 //! a corpus and its questions to those ids. [`IngestGraph`] reads both from the files of GFM-RAG
 //! 2.0. [`Audit`] ([`audit`]) reports what is wrong with both.
-//! [`WriteDataset`] (`write_dataset`) writes such files again.
+//! [`WriteDataset`] (`write_dataset`) writes such files again. [`NodeTexts`] describes nodes for
+//! encoders.
 //!
 //! The other modules are shared: where the files of a data set are ([`layout`]), line reading
 //! (`lines`), interned names (`names`), JSON in file order (`json`), how much a file holds
@@ -21,6 +22,7 @@ pub mod json;
 pub mod layout;
 mod lines;
 pub mod names;
+mod node_texts;
 pub mod questions;
 mod read;
 pub mod reasons;
@@ -37,6 +39,7 @@ pub use audit::{Audit, AuditParams};
 pub use ingest_graph::{GraphParams, IngestGraph};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};
+pub use node_texts::NodeTexts;
 pub use write_dataset::{WriteDataset, WriteParams};
 
 /// The operators of this crate, for the registry.
@@ -45,6 +48,7 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<IngestKg>(),
         OpEntry::of::<IngestQa>(),
         OpEntry::of::<IngestGraph>(),
+        OpEntry::of::<NodeTexts>(),
         OpEntry::of::<Audit>(),
         OpEntry::of::<WriteDataset>(),
     ]
@@ -62,6 +66,7 @@ mod tests {
             json!({"path": "data/kg.txt"}),
             json!({"root": "data", "dataset": "atlas"}),
             json!({"root": "data", "dataset": "atlas"}),
+            json!({}),
             json!({"layers": 2, "strict": ["errors", "self-loop"]}),
             json!({"path": "out"}),
         ];
@@ -69,7 +74,7 @@ mod tests {
         for (op, params) in operators().iter().zip(given) {
             let full = op.validate(&params).unwrap();
             let files = op.files(&full, std::path::Path::new("")).unwrap();
-            let reads_artifacts = ["audit", "write-dataset"].contains(&op.name);
+            let reads_artifacts = ["audit", "node-texts", "write-dataset"].contains(&op.name);
             assert_eq!(files.is_empty(), reads_artifacts, "{}", op.name);
         }
     }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, StepSettings};
 use crate::gpu::{Sums, device_error, trainer};
 use crate::graph::Graph;
 use crate::host::{Cpu, DividedCpu};
-use crate::model::Params;
+use crate::model::{Params, Texts};
 use crate::optimizer::Optimizer;
 use crate::scorer::{OnCpu, Scorer};
 
@@ -124,13 +124,13 @@ pub fn with_scorer<R>(
     params: &Params,
     background: Option<Vec<Tensor>>,
     graph: &Graph,
-    embeddings: &Tensor,
+    texts: Texts<'_>,
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     match gpu(ctx)? {
-        Some(gpu) => crate::gpu::with_scorer(&gpu, params, graph, embeddings, use_it),
+        Some(gpu) => crate::gpu::with_scorer(&gpu, params, graph, texts, use_it),
         None => {
-            let scorer = OnCpu::with_background(params, graph, embeddings, background)?;
+            let scorer = OnCpu::with_background(params, graph, texts, background)?;
             use_it(&scorer)
         }
     }

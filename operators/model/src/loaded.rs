@@ -5,7 +5,8 @@ use candle_core::{DType, Tensor};
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
 use crate::graph::Graph;
-use crate::model::{Class, Params, StoredModel};
+use crate::model::partition::Part;
+use crate::model::{Class, ModelConfig, Params, StoredModel, Texts};
 use crate::tensor::tensor;
 use crate::tensor_error;
 
@@ -13,8 +14,8 @@ use crate::tensor_error;
 pub struct LoadedGraph {
     /// Triples with their inverses.
     pub graph: Graph,
-    /// Relation embeddings, `[2R, text]`.
-    pub embeddings: Tensor,
+    /// Embeddings of its texts.
+    pub texts: GraphTexts,
     /// Width of text embeddings.
     pub text_dim: usize,
     /// Name of the encoder.
@@ -23,14 +24,80 @@ pub struct LoadedGraph {
     pub encoder_digest: String,
 }
 
+/// Embeddings of the texts of a graph; see [`Texts`].
+pub struct GraphTexts {
+    /// Of relation names, `[2R, text]`.
+    pub relations: Tensor,
+    /// Of nodes, `[N, text]`, if the graph has their texts.
+    pub nodes: Option<Tensor>,
+}
+
+impl GraphTexts {
+    /// As models take them.
+    pub fn borrowed(&self) -> Texts<'_> {
+        Texts {
+            relations: &self.relations,
+            nodes: self.nodes.as_ref(),
+        }
+    }
+
+    /// Checks that they have what such a model reads. `graph` is the artifact.
+    ///
+    /// # Errors
+    /// When the texts of nodes are missing.
+    pub fn check(&self, config: &ModelConfig, graph: &str) -> OpResult<()> {
+        if config.use_ent_emb.is_none() || self.nodes.is_some() {
+            return Ok(());
+        }
+        Err(OpError::new(format!(
+            "the model reads the texts of nodes, but `{graph}` has no embeddings of them"
+        ))
+        .artifact(graph)
+        .hint("connect embeddings of the nodes' texts to input `nodes` of its build-graph stage (ingest-graph has `node_texts`), or set `model.use_ent_emb: null`"))
+    }
+
+    /// Keeps the texts of a part's nodes only, in the order of its local numbers.
+    ///
+    /// # Errors
+    /// When the graph has fewer nodes.
+    pub fn keep(&mut self, part: &Part) -> OpResult<()> {
+        if let Some(all) = &self.nodes {
+            let here = [part.own(), part.halo()].concat();
+            let here = Tensor::new(here.as_slice(), all.device());
+            let rows = here.and_then(|here| all.index_select(&here, 0)?.contiguous());
+            self.nodes = Some(rows.map_err(tensor_error)?);
+        }
+        Ok(())
+    }
+
+    /// Converts them to the element type that a model computes in.
+    ///
+    /// # Errors
+    /// When candle cannot convert them.
+    pub fn into_dtype(self, dtype: DType) -> OpResult<Self> {
+        let convert = |t: Tensor| t.to_dtype(dtype).map_err(tensor_error);
+        Ok(GraphTexts {
+            relations: convert(self.relations)?,
+            nodes: self.nodes.map(convert).transpose()?,
+        })
+    }
+}
+
 impl LoadedGraph {
     /// Reads a `graph` artifact.
     pub fn read(artifact: &Artifact) -> OpResult<Self> {
         let graph = Graph::read(artifact)?;
         let encoder = EncoderId::of_graph(artifact)?;
         let (text_dim, values) = vectors(artifact, "relation_embeddings")?;
+        let (_, of_nodes) = vectors(artifact, "node_embeddings")?;
+        let of_nodes = (!of_nodes.is_empty() || graph.nodes() == 0)
+            .then(|| tensor(of_nodes, (graph.nodes(), text_dim)).map_err(tensor_error));
+        let relations = tensor(values, (2 * graph.relations(), text_dim)).map_err(tensor_error)?;
         Ok(LoadedGraph {
-            embeddings: tensor(values, (2 * graph.relations(), text_dim)).map_err(tensor_error)?,
+            texts: GraphTexts {
+                relations,
+                nodes: of_nodes.transpose()?,
+            },
             graph,
             text_dim,
             encoder: encoder.name,
@@ -42,7 +109,7 @@ impl LoadedGraph {
     /// artifact.
     pub fn fits(&self, model: &StoredModel, name: &str) -> OpResult<()> {
         if model.origin.encoder_digest == self.encoder_digest {
-            return Ok(());
+            return self.texts.check(&model.params.config, name);
         }
         Err(OpError::new(format!(
             "the model was trained with the encoder {}, but the graph is embedded with {}",
@@ -59,14 +126,14 @@ impl LoadedGraph {
     pub fn retriever(&self, stored: StoredModel, name: &str) -> OpResult<Params> {
         self.fits(&stored, name)?;
         match stored.params.class {
-            Class::GNNRetriever => Ok(stored.params),
+            Class::GNNRetriever | Class::GraphReasoner => Ok(stored.params),
             Class::QueryGNN => Ok(stored.params.as_retriever()),
         }
     }
 
     /// Converts the embeddings to the element type that a model computes in.
     pub fn into_dtype(mut self, dtype: DType) -> OpResult<Self> {
-        self.embeddings = self.embeddings.to_dtype(dtype).map_err(tensor_error)?;
+        self.texts = self.texts.into_dtype(dtype)?;
         Ok(self)
     }
 }

@@ -82,6 +82,8 @@ pub static BCE: LossKind = LossKind {
     meaning: "binary cross-entropy",
     cross_entropy: true,
     has_temperature: true,
+    distils: false,
+    has_reduction: false,
     counts: |_| true,
     row: |row, grad| bce_row(row, grad),
     on_device: Some(|temperature| Loss::Bce { temperature }),
@@ -94,13 +96,61 @@ pub static LIST_CE: LossKind = LossKind {
     meaning: "cross-entropy of each positive's share of all probabilities",
     cross_entropy: false,
     has_temperature: false,
+    distils: false,
+    has_reduction: false,
     counts: |positives| !positives.is_empty(),
     row: |row, grad| list_ce_row(row, grad),
     on_device: Some(|_| Loss::ListCe),
 };
 
+/// The mean of (p - y)² over rows and columns, where y = (c + 1) / 2 and c is the similarity of the
+/// texts of question and node (GFM-RAG 2.0).
+pub static MSE: LossKind = LossKind {
+    name: "MSELoss",
+    meaning: "squared distance of probabilities from the similarity of texts",
+    cross_entropy: false,
+    has_temperature: false,
+    distils: true,
+    has_reduction: false,
+    counts: |_| true,
+    row: |row, grad| mse_row(row, grad),
+    on_device: None,
+};
+
+/// The sum of y ln(y / p) + (1 - y) ln((1 - y) / (1 - p)) over columns, with y as in [`MSE`]; p and
+/// y are at least 1e-6 away from 0 and 1 (GFM-RAG 2.0).
+pub static KL_DIV: LossKind = LossKind {
+    name: "KLDivLoss",
+    meaning: "Kullback-Leibler divergence of probabilities from the similarity of texts",
+    cross_entropy: false,
+    has_temperature: false,
+    distils: true,
+    has_reduction: true,
+    counts: |_| true,
+    row: |row, grad| kl_row(row, grad),
+    on_device: None,
+};
+
 /// Every fine-tuning loss, in the order in which schemas list them.
-pub static LOSSES: [&LossKind; 2] = [&BCE, &LIST_CE];
+pub static LOSSES: [&LossKind; 4] = [&BCE, &LIST_CE, &MSE, &KL_DIV];
+
+/// What the divergences of [`KL_DIV`] are divided by, with the reference's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// The number of rows.
+    #[default]
+    BatchMean,
+    /// The number of rows times that of columns.
+    Mean,
+    /// Nothing.
+    Sum,
+}
+
+impl Reduction {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 3] = ["batchmean", "mean", "sum"];
+}
 
 /// Prefix of the names of losses in the reference.
 const PREFIX: &str = "gfmrag.losses.";
@@ -115,6 +165,10 @@ pub struct LossKind {
     pub cross_entropy: bool,
     /// Whether `adversarial_temperature` changes it.
     pub has_temperature: bool,
+    /// Whether it compares scores with the similarity of texts, not with what is right.
+    pub distils: bool,
+    /// Whether `reduction` changes it.
+    pub has_reduction: bool,
     /// Whether a row with these positives counts.
     counts: fn(&[u32]) -> bool,
     /// Returns the loss of a row that counts, and writes the gradient of its scores.
@@ -129,9 +183,13 @@ struct Row<'a> {
     scores: &'a [f64],
     /// Columns of the positives.
     positives: &'a [u32],
+    /// The similarity of the texts of question and column, from -1 to 1; empty for losses that do
+    /// not read it.
+    similar: &'a [f64],
     /// Number of rows that the loss is the mean of.
     rows: usize,
     temperature: f64,
+    reduction: Reduction,
 }
 
 impl Named for LossKind {
@@ -206,6 +264,7 @@ impl fmt::Debug for LossName {
 pub struct ListLoss {
     kind: &'static LossKind,
     temperature: f64,
+    reduction: Reduction,
 }
 
 impl fmt::Debug for ListLoss {
@@ -232,11 +291,23 @@ impl LossKind {
         ListLoss {
             kind: self,
             temperature,
+            reduction: Reduction::BatchMean,
         }
     }
 }
 
 impl ListLoss {
+    /// The same loss with another reduction, if it has one.
+    #[must_use]
+    pub const fn reduced(self, reduction: Reduction) -> Self {
+        ListLoss { reduction, ..self }
+    }
+
+    /// See [`LossKind::distils`].
+    pub fn distils(&self) -> bool {
+        self.kind.distils
+    }
+
     /// Number of rows that the loss is the mean of, for a whole batch with these positives.
     pub fn used(&self, positives: &[Vec<u32>]) -> usize {
         positives.iter().filter(|p| (self.kind.counts)(p)).count()
@@ -248,27 +319,33 @@ impl ListLoss {
         Some(kernel(self.temperature))
     }
 
-    /// The loss of scores `[B, columns]`, given the positive columns of each row. `used` is
+    /// The loss of scores `[B, columns]`, given the positive columns of each row and, if the loss
+    /// [`distils`](ListLoss::distils), the similarity of texts, `[B, columns]`. `used` is
     /// [`ListLoss::used`] of the whole batch.
     pub fn value(
         &self,
         scores: &[f64],
         columns: usize,
         positives: &[Vec<u32>],
+        similar: &[f64],
         used: usize,
     ) -> Value {
         let mut out = Value {
             loss: 0.0,
             grad: vec![0.0; scores.len()],
         };
-        let rows = scores.chunks_exact(columns).zip(positives);
-        for ((scores, positives), grad) in rows.zip(out.grad.chunks_exact_mut(columns)) {
+        let rows = scores.chunks_exact(columns).zip(positives).enumerate();
+        for ((i, (scores, positives)), grad) in rows.zip(out.grad.chunks_exact_mut(columns)) {
             if (self.kind.counts)(positives) {
                 let row = Row {
                     scores,
                     positives,
+                    similar: similar
+                        .get(i * columns..(i + 1) * columns)
+                        .unwrap_or_default(),
                     rows: used,
                     temperature: self.temperature,
+                    reduction: self.reduction,
                 };
                 out.loss += (self.kind.row)(&row, grad);
             }
@@ -334,6 +411,39 @@ fn list_ce_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     loss
 }
 
+fn mse_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
+    let scale = 1.0 / (row.scores.len() as f64 * row.rows as f64);
+    let mut loss = 0.0;
+    for ((s, c), g) in row.scores.iter().zip(row.similar).zip(grad) {
+        let p = sigmoid(*s);
+        let gap = p - f64::midpoint(*c, 1.0);
+        loss += gap * gap * scale;
+        *g = 2.0 * gap * p * (1.0 - p) * scale;
+    }
+    loss
+}
+
+/// How far probabilities stay away from 0 and 1.
+const AWAY: f64 = 1e-6;
+
+fn kl_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
+    let scale = match row.reduction {
+        Reduction::Sum => 1.0,
+        Reduction::BatchMean => 1.0 / row.rows as f64,
+        Reduction::Mean => 1.0 / (row.scores.len() as f64 * row.rows as f64),
+    };
+    let mut loss = 0.0;
+    for ((s, c), g) in row.scores.iter().zip(row.similar).zip(grad) {
+        let y = f64::midpoint(*c, 1.0).clamp(AWAY, 1.0 - AWAY);
+        let p = sigmoid(*s);
+        let kept = p.clamp(AWAY, 1.0 - AWAY);
+        loss += (y * (y / kept).ln() + (1.0 - y) * ((1.0 - y) / (1.0 - kept)).ln()) * scale;
+        // Where p was moved, it does not matter what it was.
+        *g = if p == kept { (p - y) * scale } else { 0.0 };
+    }
+    loss
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,12 +471,18 @@ mod tests {
         fn gradients_equal_finite_differences(scores in proptest::collection::vec(-4.0..4.0f64, 12), first in 0u32..3) {
             let pos = vec![vec![first, first + 2], vec![]];
             let ce = LIST_CE.at(0.0);
-            let g = ce.value(&scores, 6, &pos, 1).grad;
-            check(|s| ce.value(s, 6, &pos, 1).loss, &scores, &g)?;
+            let g = ce.value(&scores, 6, &pos, &[], 1).grad;
+            check(|s| ce.value(s, 6, &pos, &[], 1).loss, &scores, &g)?;
             // At temperature 0 the weights are constant, so plain differences apply.
             let bce = BCE.at(0.0);
-            let g = bce.value(&scores, 6, &pos, 2).grad;
-            check(|s| bce.value(s, 6, &pos, 2).loss, &scores, &g)?;
+            let g = bce.value(&scores, 6, &pos, &[], 2).grad;
+            check(|s| bce.value(s, 6, &pos, &[], 2).loss, &scores, &g)?;
+            let similar: Vec<f64> = scores.iter().rev().map(|s| s / 4.0).collect();
+            let [mean, sum] = [Reduction::Mean, Reduction::Sum].map(|r| KL_DIV.at(0.0).reduced(r));
+            for loss in [MSE.at(0.0), KL_DIV.at(0.0), mean, sum] {
+                let g = loss.value(&scores, 6, &pos, &similar, 2).grad;
+                check(|s| loss.value(s, 6, &pos, &similar, 2).loss, &scores, &g)?;
+            }
             let g = link_prediction(&scores, 4, 0.0, 3).grad;
             check(|s| link_prediction(s, 4, 0.0, 3).loss, &scores, &g)?;
         }
@@ -377,11 +493,12 @@ mod tests {
         let scores: Vec<f64> = (0..12).map(|i| f64::from(i * 5 % 7) - 3.0).collect();
         let positives = vec![vec![0], vec![], vec![1, 2]];
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
-        for l in [LIST_CE.at(0.0), BCE.at(0.5)] {
+        let similar: Vec<f64> = (0..12).map(|i| f64::from(i * 3 % 11) / 6.0 - 0.9).collect();
+        for l in [LIST_CE.at(0.0), BCE.at(0.5), MSE.at(0.0), KL_DIV.at(0.0)] {
             let used = l.used(&positives);
-            let whole = l.value(&scores, 4, &positives, used);
-            let a = l.value(&scores[..4], 4, &positives[..1], used);
-            let b = l.value(&scores[4..], 4, &positives[1..], used);
+            let whole = l.value(&scores, 4, &positives, &similar, used);
+            let a = l.value(&scores[..4], 4, &positives[..1], &similar[..4], used);
+            let b = l.value(&scores[4..], 4, &positives[1..], &similar[4..], used);
             near(whole.loss, a.loss + b.loss);
             for (x, y) in whole.grad.iter().zip(a.grad.iter().chain(&b.grad)) {
                 near(*x, *y);
@@ -400,7 +517,7 @@ mod tests {
 
     #[test]
     fn rows_without_positives_do_not_make_nan() {
-        let v = LIST_CE.at(0.0).value(&[1.0, 2.0], 2, &[vec![]], 0);
+        let v = LIST_CE.at(0.0).value(&[1.0, 2.0], 2, &[vec![]], &[], 0);
         assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
     }
 

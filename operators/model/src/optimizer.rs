@@ -149,8 +149,10 @@ mod tests {
             Grads {
                 layers: Vec::new(),
                 head: Vec::new(),
+                late_head: false,
                 relations,
                 questions: None,
+                nodes: None,
             }
         };
         let values = |g: &Grads| -> Vec<f64> {

@@ -8,9 +8,11 @@ use gfm_pipe_api::{Arity, Artifact, Context, InPort, OpError, OpResult, columns,
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::baselines::ppr::specificity;
 use gfm_pipe_eval::questions::QuestionSet;
+use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, Ranker};
 use gfm_pipe_eval::starts::{Starts, read_starts};
 
 use crate::loaded::{LoadedGraph, vectors};
+use crate::model::Class;
 
 /// Reads an `entity-documents` artifact.
 pub fn read_entity_documents(artifact: &Artifact) -> OpResult<EntityDocuments> {
@@ -242,6 +244,16 @@ impl Questions {
             .row(row as u64)
             .hint("connect questions, documents and graph made from the same ingest stages")),
         }
+    }
+}
+
+/// The ranker for documents of a model of this class. A GraphReasoner scores documents themselves
+/// where these are nodes: other rankers than `simple` would only drop some of them.
+pub fn document_ranker(class: Class, documents: &EntityDocuments, asked: Ranker) -> Ranker {
+    if class == Class::GraphReasoner && documents.own_nodes().is_some() {
+        rankers::SIMPLE.top_k(DEFAULT_TOP_K)
+    } else {
+        asked
     }
 }
 

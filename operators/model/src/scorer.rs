@@ -8,7 +8,7 @@ use gfm_pipe_api::ranks::gather;
 use gfm_pipe_api::{Context, OpError, OpResult};
 
 use crate::graph::{Graph, TailQuery};
-use crate::model::{Params, QueryGnn, Question, Retriever};
+use crate::model::{Params, QueryGnn, Question, Retriever, Texts};
 use crate::sampling::Triple;
 use crate::tensor::to_f64;
 use crate::tensor_error;
@@ -73,20 +73,19 @@ pub fn check_scores(scores: &[f64], nodes: usize, of: impl Fn(usize) -> String) 
 pub struct OnCpu<'a> {
     params: &'a Params,
     graph: &'a Graph,
-    /// Embeddings of relation names, `[2R, text]`.
-    embeddings: &'a Tensor,
+    texts: Texts<'a>,
     /// The retriever with its background. The first question prepares it, unless the background was
     /// computed before.
     ready: OnceCell<Retriever<'a>>,
 }
 
 impl<'a> OnCpu<'a> {
-    /// A model on a graph; `embeddings` are those of relation names, `[2R, text]`.
-    pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
+    /// A model on a graph.
+    pub fn new(params: &'a Params, graph: &'a Graph, texts: impl Into<Texts<'a>>) -> Self {
         OnCpu {
             params,
             graph,
-            embeddings,
+            texts: texts.into(),
             ready: OnceCell::new(),
         }
     }
@@ -99,17 +98,17 @@ impl<'a> OnCpu<'a> {
     pub fn with_background(
         params: &'a Params,
         graph: &'a Graph,
-        embeddings: &'a Tensor,
+        texts: impl Into<Texts<'a>>,
         background: Option<Vec<Tensor>>,
     ) -> OpResult<Self> {
-        let out = OnCpu::new(params, graph, embeddings);
+        let out = OnCpu::new(params, graph, texts);
         out.prepared(background)?;
         Ok(out)
     }
 
     fn prepared(&self, background: Option<Vec<Tensor>>) -> OpResult<&Retriever<'a>> {
         if self.ready.get().is_none() {
-            let model = Retriever::new(self.params, self.graph, self.embeddings);
+            let model = Retriever::new(self.params, self.graph, self.texts);
             let made = model.prepared(background)?;
             let _ = self.ready.set(made);
         }
@@ -128,7 +127,7 @@ impl Scorer for OnCpu<'_> {
 
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>> {
         let pruned = self.graph.without(gone.iter().copied());
-        let model = QueryGnn::new(self.params, &pruned, self.embeddings);
+        let model = QueryGnn::new(self.params, &pruned, self.texts);
         to_f64(&model.score_all(queries)?).map_err(tensor_error)
     }
 }

@@ -188,6 +188,11 @@ pub const GRAPH: Kind = Kind {
             columns: &[col("vector", T::Vector, "embedding of the relation's name")],
         },
         TableSpec {
+            name: "node_embeddings",
+            about: "row = node; no rows in a graph without the texts of its nodes",
+            columns: &[col("vector", T::Vector, "embedding of the node's text")],
+        },
+        TableSpec {
             name: "info",
             about: "one row on the whole graph",
             columns: &[

@@ -49,6 +49,8 @@ pub struct Field {
     pub fixed: bool,
     /// Whether it is missing from a stage's key while it has its default.
     pub later: bool,
+    /// Words that mean the same as the default.
+    pub alike: &'static [&'static str],
 }
 
 impl Field {
@@ -64,6 +66,7 @@ impl Field {
             refused: None,
             fixed: false,
             later: false,
+            alike: &[],
         }
     }
 
@@ -129,8 +132,21 @@ impl Field {
         self
     }
 
+    /// These words mean the same as the default.
+    #[must_use]
+    pub fn alike(mut self, words: &'static [&'static str]) -> Self {
+        self.alike = words;
+        self
+    }
+
     /// Whether a validated value is the default, as far as it can change the result.
     fn is_default(&self, value: &Value) -> bool {
+        if value
+            .as_str()
+            .is_some_and(|word| self.alike.contains(&word))
+        {
+            return true;
+        }
         match (&self.ty, &self.default) {
             (_, None) => false,
             // A group's defaults are those of its members.

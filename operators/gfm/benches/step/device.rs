@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::OpResult;
-use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_gfm::train::prefetch;
 use gfm_pipe_kernels::gpu::Gpu;
 use gfm_pipe_model::backend::{
-    Backend, Batch, DeviceCache, Gold, LinkBatch, Pending, Prepared, Preparer, QuestionBatch,
-    Source, StepSettings, Term,
+    Backend, Batch, DeviceCache, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
+    StepSettings, Target, Term,
 };
 use gfm_pipe_model::gpu::{Sums, trainer};
 use gfm_pipe_model::loss::{BCE, LIST_CE};
@@ -86,7 +85,6 @@ struct Maker<'a> {
     truth: &'a Truth,
     case: &'a Case,
     embeddings: &'a Tensor,
-    documents: EntityDocuments,
     preparer: Preparer,
     kept: DeviceCache,
 }
@@ -107,7 +105,6 @@ pub fn timed(
         truth,
         case,
         embeddings: &embeddings,
-        documents: EntityDocuments::from_pairs(work.graph.nodes(), 0, []).unwrap(),
         preparer: backend.preparer(),
         kept: DeviceCache::default(),
     };
@@ -209,19 +206,19 @@ impl Maker<'_> {
         let term = |loss, weight| Term {
             loss,
             weight,
-            documents: false,
+            target: 0,
         };
-        let gold = || Gold {
-            entities: w.gold.clone(),
-            documents: vec![Vec::new(); w.gold.len()],
+        let entities = Target {
+            columns: None,
+            gold: w.gold.clone(),
+            whole: w.gold.clone(),
+            similar: Vec::new(),
         };
         Batch::Questions(QuestionBatch {
             texts: w.questions.concat(),
             seeds: w.seeds.clone(),
-            gold: gold(),
-            whole: gold(),
             terms: vec![term(BCE.at(0.2), 0.3), term(LIST_CE.at(0.0), 0.7)],
-            documents: &self.documents,
+            targets: vec![entities],
         })
     }
 }

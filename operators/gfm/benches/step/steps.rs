@@ -186,10 +186,10 @@ impl<'a> Bench<'a> {
         let bce = BCE.at(0.2);
         let nodes = w.graph.nodes();
         let (a, b) = (
-            bce.value(&scores, nodes, &w.gold, bce.used(&w.gold)),
+            bce.value(&scores, nodes, &w.gold, &[], bce.used(&w.gold)),
             LIST_CE
                 .at(0.0)
-                .value(&scores, nodes, &w.gold, LIST_CE.at(0.0).used(&w.gold)),
+                .value(&scores, nodes, &w.gold, &[], LIST_CE.at(0.0).used(&w.gold)),
         );
         let grad: Vec<f64> = a
             .grad

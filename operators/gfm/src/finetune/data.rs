@@ -7,12 +7,14 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
+use super::ranked::{Rankings, Types};
 use crate::inputs::{EncoderId, LoadedGraph};
 use crate::train::estimate::port;
 use gfm_pipe_api::zip::{connected, zipped};
 use gfm_pipe_model::backend::{DeviceCache, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::model::Class;
 use gfm_pipe_model::questions::{Questions, read_entity_documents};
 
 /// The input artifacts of one set of questions.
@@ -28,6 +30,7 @@ struct QuestionArtifacts {
 pub(super) struct DataSet {
     graph: Artifact,
     documents: Artifact,
+    nodes: Option<Artifact>,
     train: Option<QuestionArtifacts>,
     valid: Option<QuestionArtifacts>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Data {
     /// This rank's part of the graph, where ranks divide graphs.
     pub divided: Option<Divided>,
     pub documents: EntityDocuments,
+    /// What losses and validation rank.
+    pub ranked: Rankings,
     pub train: Split,
     pub valid: Split,
     /// Number of training questions that cannot be trained on.
@@ -69,6 +74,8 @@ pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
     const STARTS: &[&str] = &["starts"];
     const VALID: &[&str] = &["valid", "valid_embeddings"];
     const VALID_STARTS: &[&str] = &["valid_starts"];
+    const NODES: &[&str] = &["nodes"];
+    const VALID_NODES: &[&str] = &["valid_nodes"];
     const APART: &[&str] = &[
         "valid",
         "valid_embeddings",
@@ -77,13 +84,19 @@ pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
     ];
     let group = |required, optional| PortGroup { required, optional };
     if inputs.get("valid_graph").is_some_and(|v| !v.is_empty()) {
-        vec![group(OWN, STARTS), group(APART, VALID_STARTS)]
+        vec![
+            group(OWN, STARTS),
+            group(OWN, NODES),
+            group(APART, VALID_STARTS),
+            group(APART, VALID_NODES),
+        ]
     } else {
         vec![
             group(OWN, VALID),
             group(OWN, STARTS),
+            group(OWN, NODES),
             group(VALID, VALID_STARTS),
-            group(&["valid_graph", "valid_documents"], &[]),
+            group(&["valid_graph", "valid_documents"], VALID_NODES),
         ]
     }
 }
@@ -100,11 +113,12 @@ pub(super) fn data_sets(ctx: &Context) -> OpResult<Vec<DataSet>> {
 pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult<Vec<DataSet>> {
     let apart = !port(inputs, "valid_graph").is_empty();
     let at = |name: &str, i: usize| port(inputs, name).get(i).cloned();
-    let set = |graph: &str, documents: &str, i, train, valid| -> OpResult<DataSet> {
+    let set = |[graph, documents, nodes]: [&str; 3], i, train, valid| -> OpResult<DataSet> {
         let missing = |port: &str| OpError::new(format!("nothing is connected to input `{port}`"));
         Ok(DataSet {
             graph: at(graph, i).ok_or_else(|| missing(graph))?,
             documents: at(documents, i).ok_or_else(|| missing(documents))?,
+            nodes: at(nodes, i),
             train,
             valid,
         })
@@ -122,11 +136,12 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
     for i in 0..port(inputs, "graph").len() {
         let valid = artifacts(of_valid, i).filter(|_| !apart);
         let train = artifacts(of_train, i);
-        out.push(set("graph", "documents", i, train, valid)?);
+        out.push(set(["graph", "documents", "nodes"], i, train, valid)?);
     }
     for i in 0..port(inputs, "valid_graph").len() {
         let valid = artifacts(of_valid, i);
-        out.push(set("valid_graph", "valid_documents", i, None, valid)?);
+        let ports = ["valid_graph", "valid_documents", "valid_nodes"];
+        out.push(set(ports, i, None, valid)?);
     }
     Ok(out)
 }
@@ -136,7 +151,7 @@ impl Data {
     pub fn source(&self) -> Source<'_> {
         Source {
             graph: &self.input.graph,
-            embeddings: &self.input.embeddings,
+            texts: self.input.texts.borrowed(),
             divided: self.divided.as_ref(),
             cache: &self.kept,
         }
@@ -198,7 +213,8 @@ impl DataSet {
         let all = self.train.as_ref().map(read).transpose()?;
         let given = self.valid.as_ref().map(read).transpose()?;
         let given = given.filter(|q| !q.is_empty() || all.is_none());
-        let usable = all.as_ref().map(usable).unwrap_or_default();
+        let class = p.model.class();
+        let usable = all.as_ref().map(|q| usable(q, class)).unwrap_or_default();
         let unusable = all.as_ref().map_or(0, |q| q.len() - usable.len());
         let fraction = p.train.own.valid_fraction;
         let (train, valid, about) = match (all, given) {
@@ -216,14 +232,21 @@ impl DataSet {
             }
         };
         let nodes = input.graph.nodes();
-        let config = p.model.entity_model.config();
+        let config = p.model.config();
         let divided = dividing.map(|d| d.cut(&input.graph, &config)).transpose()?;
-        if divided.is_some() {
+        input.texts.check(&config, &self.graph.name)?;
+        let types = Types::read(self.nodes.as_ref(), nodes)?;
+        let ranked = Rankings::new(p, types.as_ref(), &documents, input.texts.nodes.as_ref())
+            .map_err(|e| e.artifact(&self.graph.name))?;
+        if let Some(divided) = &divided {
             input.graph = Graph::new(0, input.graph.relations(), &[]);
+            input.texts.keep(divided.part())?;
         }
+        // The mask of GFM-RAG 2.0 has no weights.
+        let weighted = p.train.own.init_entities_weight && p.model.class() == Class::GNNRetriever;
         let split = |questions: Questions| Split {
             seeds: (0..questions.len())
-                .map(|i| questions.seeds(i, &documents, p.train.own.init_entities_weight))
+                .map(|i| questions.seeds(i, &documents, weighted))
                 .collect(),
             questions,
         };
@@ -235,20 +258,26 @@ impl DataSet {
             nodes,
             divided,
             documents,
+            ranked,
             unusable,
             about,
         })
     }
 }
 
-/// Questions that have a node to start from, a known gold entity and a known gold document.
-fn usable(q: &Questions) -> Vec<usize> {
-    (0..q.len())
-        .filter(|i| {
-            q.starts_somewhere(*i)
-                && !q.supporting_entities[*i].is_empty()
-                && !q.supporting_documents[*i].is_empty()
-        })
+/// Questions that have a node to start from, a known gold entity and a known gold document; for a
+/// GraphReasoner one of the two is enough.
+fn usable(q: &Questions, class: Class) -> Vec<usize> {
+    let answered = |i: usize| {
+        let entities = !q.supporting_entities[i].is_empty();
+        let documents = !q.supporting_documents[i].is_empty();
+        match class {
+            Class::GraphReasoner => entities || documents,
+            Class::GNNRetriever | Class::QueryGNN => entities && documents,
+        }
+    };
+    let all = 0..q.len();
+    all.filter(|i| q.starts_somewhere(*i) && answered(*i))
         .collect()
 }
 

@@ -1,11 +1,12 @@
-//! `finetune`: trains a GNNRetriever on questions and the entities of their gold documents, over
-//! one or more data sets.
+//! `finetune`: trains a GNNRetriever or a GraphReasoner on questions and what they ask for, over one
+//! or more data sets.
 //!
 //! Invariant: no question is both trained and validated on, and the best epoch is never chosen by a
 //! test split, because this operator has no input for one.
 
 mod data;
 mod params;
+mod ranked;
 mod task;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,6 @@ use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
 use gfm_pipe_api::zip::zip_problem;
 use gfm_pipe_model::divided::Dividing;
-use gfm_pipe_model::model::Class;
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
@@ -108,6 +108,18 @@ impl Operator for Finetune {
                 "their entity-document matrices",
             ),
             port(
+                "nodes",
+                &[&kinds::NODES],
+                any,
+                "types of each graph's nodes, for losses and validation over nodes of one type",
+            ),
+            port(
+                "valid_nodes",
+                &[&kinds::NODES],
+                any,
+                "types of the nodes of each `valid_graph`",
+            ),
+            port(
                 "init",
                 &[&kinds::MODEL],
                 Arity::Optional,
@@ -180,7 +192,7 @@ impl Operator for Finetune {
         let hold_out = p.train.own.do_eval && !sets.iter().any(DataSet::only_validates);
         let job = Job {
             operator: Self::NAME,
-            class: Class::GNNRetriever,
+            class: p.model.class(),
             encoder: EncoderId::same(&encoders)?,
             labels,
         };

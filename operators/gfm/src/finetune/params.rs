@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::train::BestBy;
 use crate::train::operator::{Shared, TrainingParams};
 use crate::train::settings::{
-    Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field, optimizer_field,
-    top_fields, train_fields,
+    FINETUNED, Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field,
+    optimizer_field, top_fields, train_fields,
 };
-use gfm_pipe_model::loss::{LOSSES, ListLoss, LossName};
+use gfm_pipe_model::loss::{LOSSES, ListLoss, LossKind, LossName, Reduction};
 
 /// What is ranked, in the order of the history's metrics.
 pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
@@ -49,13 +49,31 @@ struct LossFunction {
     #[serde(rename = "_target_")]
     target: LossName,
     adversarial_temperature: Option<f64>,
+    reduction: Option<Reduction>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LossUse {
     pub weight: f64,
-    pub is_doc_loss: bool,
+    is_doc_loss: bool,
+    target_node_type: Option<String>,
+    is_distillation_loss: bool,
 }
+
+/// What a loss ranks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ranked {
+    /// All nodes: in a graph of 1.0, its entities.
+    Entities,
+    Documents,
+    /// The nodes of a type.
+    Type(String),
+}
+
+/// The type of nodes that are entities.
+pub(super) const ENTITY: &str = "entity";
+/// The type of nodes that are documents.
+const DOCUMENT: &str = "document";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TrainSettings {
@@ -92,10 +110,57 @@ impl DocRanker {
 }
 
 impl LossSettings {
-    /// The loss function, with its temperature.
+    /// The loss function, with its temperature and reduction.
     pub fn function(&self) -> ListLoss {
         let temperature = self.loss.adversarial_temperature.unwrap_or(0.0);
-        self.loss.target.kind.at(temperature)
+        let reduction = self.loss.reduction.unwrap_or_default();
+        self.loss.target.kind.at(temperature).reduced(reduction)
+    }
+
+    /// What it ranks. `typed`: whether the types of nodes are known.
+    pub fn ranked(&self, typed: bool) -> Ranked {
+        match self.cfg.target_node_type.as_deref() {
+            _ if self.cfg.is_doc_loss => Ranked::Documents,
+            Some(DOCUMENT) => Ranked::Documents,
+            Some(ENTITY) if !typed => Ranked::Entities,
+            Some(other) => Ranked::Type(other.to_owned()),
+            None => Ranked::Entities,
+        }
+    }
+
+    /// Problems of one loss, with their keys.
+    fn problems(&self) -> Vec<(&'static [&'static str], String)> {
+        let (kind, cfg) = (self.loss.target.kind, &self.cfg);
+        let mut out: Vec<(&'static [&'static str], String)> = Vec::new();
+        if !kind.has_temperature && self.loss.adversarial_temperature.is_some() {
+            let why = format!("only {} has an adversarial_temperature", *WITH_TEMPERATURE);
+            out.push((&["loss", "adversarial_temperature"], why));
+        }
+        if !kind.has_reduction && self.loss.reduction.is_some() {
+            let why = format!("only {} has a reduction", *WITH_REDUCTION);
+            out.push((&["loss", "reduction"], why));
+        }
+        if kind.distils != cfg.is_distillation_loss {
+            let why = if kind.distils {
+                format!(
+                    "{} compares scores with the similarity of texts: set it to true",
+                    kind.name
+                )
+            } else {
+                format!(
+                    "{} compares scores with what is right: only {} distil",
+                    kind.name, *DISTILLING
+                )
+            };
+            out.push((&["cfg", "is_distillation_loss"], why));
+        }
+        let other = cfg.target_node_type.as_deref().filter(|t| *t != DOCUMENT);
+        if let (true, Some(other)) = (cfg.is_doc_loss, other) {
+            let why =
+                format!("`is_doc_loss` says document, this says {other}: leave one of them out");
+            out.push((&["cfg", "target_node_type"], why));
+        }
+        out
     }
 }
 
@@ -151,7 +216,7 @@ impl Params {
 
     /// Problems that the schema cannot express.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut out = self.model.entity_model.problems();
+        let mut out = self.model.problems();
         out.extend(self.optimizer.problems());
         out.extend(
             self.train
@@ -170,14 +235,8 @@ impl Params {
             problem
         };
         for (i, l) in self.task.losses.iter().enumerate() {
-            let has_temperature = l.loss.target.kind.has_temperature;
-            if !has_temperature && l.loss.adversarial_temperature.is_some() {
-                out.push(at(
-                    i,
-                    &["loss", "adversarial_temperature"],
-                    format!("only {} has an adversarial_temperature", *WITH_TEMPERATURE),
-                ));
-            }
+            let problems = l.problems().into_iter();
+            out.extend(problems.map(|(keys, why)| at(i, keys, why)));
             if self.task.losses[..i].iter().any(|o| o.name == l.name) {
                 out.push(
                     at(i, &["name"], format!("two losses are named `{}`", l.name))
@@ -194,17 +253,28 @@ pub(super) fn name_of(target: &str, metric: Metric) -> String {
     format!("{target}:{}", metric.name())
 }
 
-/// Names of the losses that have a temperature, for messages.
-static WITH_TEMPERATURE: LazyLock<String> = LazyLock::new(|| {
-    let losses = LOSSES.iter().filter(|l| l.has_temperature);
+/// Names of some losses, for messages.
+fn losses_that(has: fn(&LossKind) -> bool) -> String {
+    let losses = LOSSES.iter().filter(|l| has(l));
     let names: Vec<&str> = losses.map(|l| l.name).collect();
     listed(&names, "or")
-});
+}
+
+static WITH_TEMPERATURE: LazyLock<String> = LazyLock::new(|| losses_that(|l| l.has_temperature));
+static WITH_REDUCTION: LazyLock<String> = LazyLock::new(|| losses_that(|l| l.has_reduction));
+static DISTILLING: LazyLock<String> = LazyLock::new(|| losses_that(|l| l.distils));
 
 static TEMPERATURE_ABOUT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{}: weights negatives by softmax(score / temperature); 0 or null weights them equally",
         *WITH_TEMPERATURE
+    )
+});
+
+static REDUCTION_ABOUT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}: what the sum over questions and nodes is divided by: the questions, both, or nothing; null is batchmean",
+        *WITH_REDUCTION
     )
 });
 
@@ -230,6 +300,13 @@ fn loss_schema() -> Schema {
                     &TEMPERATURE_ABOUT,
                 )
                 .at_most(1e6, "negatives already have equal weights far below it"),
+                Field::new(
+                    "reduction",
+                    Type::one_of(&Reduction::NAMES).or_null(),
+                    json!(null),
+                    &REDUCTION_ABOUT,
+                )
+                .added_later(),
             ])),
             "the loss function",
         ),
@@ -249,6 +326,20 @@ fn loss_schema() -> Schema {
                     false,
                     "whether the loss compares document scores (sums of entity scores) with gold documents, instead of entities",
                 ),
+                Field::new(
+                    "target_node_type",
+                    Type::Text.or_null(),
+                    json!(null),
+                    "type of the nodes that the loss ranks, as in GFM-RAG 2.0: document is `is_doc_loss: true`, entity needs `in.nodes` where other nodes are not entities, any other type always; null ranks all nodes",
+                )
+                .added_later(),
+                Field::new(
+                    "is_distillation_loss",
+                    Type::Bool,
+                    false,
+                    "whether scores are compared with the similarity of the texts of question and node; this and the losses made for it go together",
+                )
+                .added_later(),
             ]),
             "how the loss is used",
         ),
@@ -282,11 +373,11 @@ pub(super) fn schema() -> Schema {
             Type::list(Type::Object(loss_schema())),
             json!([
                 {"name": "ent_bce_loss",
-                 "loss": {"_target_": "gfmrag.losses.BCELoss", "adversarial_temperature": 0.2},
-                 "cfg": {"weight": 0.3, "is_doc_loss": false}},
+                 "loss": {"_target_": "gfmrag.losses.BCELoss", "adversarial_temperature": 0.2, "reduction": null},
+                 "cfg": {"weight": 0.3, "is_doc_loss": false, "target_node_type": null, "is_distillation_loss": false}},
                 {"name": "ent_pcr_loss",
-                 "loss": {"_target_": "gfmrag.losses.ListCELoss", "adversarial_temperature": null},
-                 "cfg": {"weight": 0.7, "is_doc_loss": false}},
+                 "loss": {"_target_": "gfmrag.losses.ListCELoss", "adversarial_temperature": null, "reduction": null},
+                 "cfg": {"weight": 0.7, "is_doc_loss": false, "target_node_type": null, "is_distillation_loss": false}},
             ]),
             "losses; their weighted sum is minimised",
         ),
@@ -319,7 +410,7 @@ pub(super) fn schema() -> Schema {
     ]);
     let mut fields = top_fields();
     fields.extend([
-        model_field(&["gfmrag.models.GNNRetriever", "GNNRetriever"]),
+        model_field(&FINETUNED),
         Field::group("task", task, "the task"),
         optimizer_field(),
         Field::group("train", Schema::new(train), "the loop"),

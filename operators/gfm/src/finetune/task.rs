@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Estimate, OpResult};
-use gfm_pipe_eval::metrics::score;
+use gfm_pipe_eval::metrics::{Gold, score};
 use rand_chacha::ChaCha8Rng;
 
 use super::Params;
 use super::data::{Data, data_sets_of};
-use super::params::{TARGETS, name_of};
+use super::params::{ENTITY, TARGETS, name_of};
 use crate::question_scores::{SeededQuestions, score_each};
 use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator, port};
 use crate::train::memory::Sizes;
 use crate::train::{BatchSamples, BestBy, Task};
-use gfm_pipe_model::backend::{Batch, Gold, QuestionBatch, Source, Term};
+use gfm_pipe_model::backend::{Batch, QuestionBatch, Source};
 use gfm_pipe_model::model::Class;
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::progress::Pass;
+use gfm_pipe_model::questions::document_ranker;
 use gfm_pipe_model::scorer::Scorer;
 
 /// Question answering, with the parameters of `finetune`.
@@ -37,7 +38,7 @@ impl Task for QuestionAnswering {
         Sizes {
             nodes: data.nodes,
             candidates: None,
-            documents: self.ranked_documents(data),
+            documents: data.ranked.columns(&data.documents),
             lower: "`train.batch_size`, `model.entity_model.input_dim` or the number of layers",
         }
     }
@@ -83,28 +84,16 @@ impl Task for QuestionAnswering {
         _rng: &mut ChaCha8Rng,
     ) -> Batch<'d> {
         let train = &data.train;
-        let of = |numbers: &[usize]| {
-            let pick = |v: &[Vec<u32>]| numbers.iter().map(|i| v[*i].clone()).collect();
-            Gold {
-                entities: pick(&train.questions.supporting_entities),
-                documents: pick(&train.questions.supporting_documents),
-            }
-        };
         let numbers = samples.mine();
         let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
-        let losses = self.p.task.losses.iter();
-        let terms = losses.map(|l| Term {
-            loss: l.function(),
-            weight: l.cfg.weight,
-            documents: l.cfg.is_doc_loss,
-        });
+        let (questions, documents) = (&train.questions, &data.documents);
         Batch::Questions(QuestionBatch {
             texts: texts.copied().collect(),
             seeds: numbers.iter().map(|i| train.seeds[*i].clone()).collect(),
-            gold: of(numbers),
-            whole: of(samples.all),
-            terms: terms.collect(),
-            documents: &data.documents,
+            terms: data.ranked.terms(),
+            targets: data
+                .ranked
+                .targets(questions, documents, numbers, samples.all),
         })
     }
 
@@ -124,13 +113,31 @@ impl Task for QuestionAnswering {
     ) -> OpResult<Vec<(String, f64)>> {
         let ctx = pass.ctx;
         let metrics = self.p.metrics();
-        let ranker = self.p.doc_ranker.ranker();
+        let class = self.p.model.class();
+        let ranker = document_ranker(class, &data.documents, self.p.doc_ranker.ranker());
         let q = &data.valid.questions;
+        // Where the types of nodes are known, entities are ranked among themselves.
+        let entities = data.ranked.of_type(ENTITY);
+        let gold: Vec<Vec<u32>> = match entities {
+            Some(entities) => q
+                .supporting_entities
+                .iter()
+                .map(|gold| entities.columns_of(gold))
+                .collect(),
+            None => Vec::new(),
+        };
+        let entity_gold = |i: usize| match entities {
+            Some(_) => Gold {
+                items: &gold[i],
+                total: gold[i].len() as u32,
+            },
+            None => q.entity_gold(i),
+        };
         // A question without a node to start from counts as one for which nothing is found.
         let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
             .map(|i| {
                 [
-                    score::<f64>(None, q.entity_gold(i), &metrics),
+                    score::<f64>(None, entity_gold(i), &metrics),
                     score::<f64>(None, q.document_gold(i), &metrics),
                 ]
             })
@@ -151,7 +158,12 @@ impl Task for QuestionAnswering {
             scored.push((
                 i,
                 [
-                    score(Some(row), q.entity_gold(i), &metrics),
+                    match entities {
+                        Some(entities) => {
+                            score(Some(&entities.scores(row)), entity_gold(i), &metrics)
+                        }
+                        None => score(Some(row), entity_gold(i), &metrics),
+                    },
                     score(Some(&documents), q.document_gold(i), &metrics),
                 ],
             ));
@@ -159,12 +171,17 @@ impl Task for QuestionAnswering {
         for (i, of_question) in all_of(&*ctx.ranks, scored)? {
             values[i] = of_question;
         }
-        let n = q.len() as f64;
         let mut out = Vec::new();
         for (t, target) in TARGETS.iter().enumerate() {
+            // A question may ask a GraphReasoner for nodes of one type only.
+            let asked = |i: usize| {
+                let gold = [entity_gold(i), q.document_gold(i)][t];
+                class != Class::GraphReasoner || gold.total > 0
+            };
+            let counted: Vec<usize> = (0..q.len()).filter(|i| asked(*i)).collect();
             for (m, metric) in metrics.iter().enumerate() {
-                let sum: f64 = values.iter().map(|v| v[t][m]).sum();
-                out.push((name_of(target, *metric), sum / n));
+                let sum: f64 = counted.iter().map(|i| values[*i][t][m]).sum();
+                out.push((name_of(target, *metric), sum / counted.len() as f64));
             }
         }
         Ok(out)
@@ -178,12 +195,6 @@ impl Task for QuestionAnswering {
 impl QuestionAnswering {
     pub fn new(p: Arc<Params>) -> Self {
         QuestionAnswering { p }
-    }
-
-    /// Number of documents, if any loss is over documents, else 0.
-    fn ranked_documents(&self, data: &Data) -> usize {
-        let over = self.p.task.losses.iter().any(|l| l.cfg.is_doc_loss);
-        usize::from(over) * data.documents.num_documents()
     }
 }
 
@@ -199,11 +210,8 @@ pub(super) fn estimate(
     }
     let task = QuestionAnswering::new(Arc::new(p));
     let p = &*task.p;
-    let (config, settings) = (
-        p.model.entity_model.config(),
-        p.train.common.settings(p.seed),
-    );
-    let mut out = TrainingEstimator::new(Class::GNNRetriever, &config, &settings, device);
+    let (config, settings) = (p.model.config(), p.train.common.settings(p.seed));
+    let mut out = TrainingEstimator::new(p.model.class(), &config, &settings, device);
     for set in data_sets_of(inputs)?.iter().filter(|s| !s.only_validates()) {
         let data = set.read(p, p.train.own.do_eval, None)?;
         let shape = DataSetShape {

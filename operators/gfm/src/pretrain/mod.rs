@@ -1,4 +1,4 @@
-//! `pretrain`: trains a QueryGNN to complete the triples of one or more graphs.
+//! `pretrain`: trains a QueryGNN or a GraphReasoner to complete the triples of one or more graphs.
 //!
 //! Invariant: a validation triple is in no graph that messages are passed on. This holds for the
 //! triple, its inverse, and the same fact under a near-duplicate of its relation. The exception is
@@ -22,7 +22,6 @@ use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
 use gfm_pipe_api::zip::{zip_problem, zipped};
 use gfm_pipe_model::divided::Dividing;
-use gfm_pipe_model::model::Class;
 
 pub use params::Params;
 use task::{DataSet, LinkPrediction};
@@ -135,7 +134,7 @@ impl Operator for Pretrain {
             .collect();
         let job = Job {
             operator: Self::NAME,
-            class: Class::QueryGNN,
+            class: p.model.class(),
             encoder: EncoderId::same(&encoders)?,
             labels,
         };

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::train::BestBy;
 use crate::train::operator::{Shared, TrainingParams};
 use crate::train::settings::{
-    Model, OptimizerSettings, Train, TrainDefaults, best_by_problem, model_field, optimizer_field,
-    top_fields, train_fields,
+    Model, OptimizerSettings, PRETRAINED, Train, TrainDefaults, best_by_problem, model_field,
+    optimizer_field, top_fields, train_fields,
 };
 use gfm_pipe_model::link_ranks::{EvalEdges, Ranking};
 use gfm_pipe_model::sampling::EasyEdges;
@@ -95,7 +95,7 @@ impl Params {
 
     /// Problems that the schema cannot express.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut out = self.model.entity_model.problems();
+        let mut out = self.model.problems();
         out.extend(self.optimizer.problems());
         out.extend(
             self.train
@@ -171,7 +171,7 @@ pub(super) fn schema() -> Schema {
     ]);
     let mut fields = top_fields();
     fields.extend([
-        model_field(&["gfmrag.models.QueryGNN", "QueryGNN"]),
+        model_field(&PRETRAINED),
         Field::group("task", task, "the task"),
         optimizer_field(),
         Field::group("train", Schema::new(train), "the loop"),

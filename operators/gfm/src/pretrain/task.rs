@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use gfm_pipe_api::{Artifact, Estimate, OpError, OpResult, columns};
 use gfm_pipe_eval::link_metrics;
 use rand_chacha::ChaCha8Rng;
@@ -17,11 +16,11 @@ use gfm_pipe_model::backend::{Batch, DeviceCache, LinkBatch, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::link_ranks::rank_links;
-use gfm_pipe_model::model::{Class, rng, uniform};
+use gfm_pipe_model::loaded::GraphTexts;
+use gfm_pipe_model::model::{rng, uniform};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
 use gfm_pipe_model::scorer::Scorer;
-use gfm_pipe_model::tensor_error;
 use gfm_pipe_model::twins::Twins;
 
 /// The input artifacts of a data set.
@@ -37,7 +36,8 @@ pub(super) struct Data {
     graph: Graph,
     /// This rank's part of the graph, where ranks divide graphs.
     divided: Option<Divided>,
-    embeddings: Tensor,
+    texts: GraphTexts,
+    text_dim: usize,
     truth: Truth,
     twins: Twins,
     split: Split,
@@ -47,7 +47,7 @@ impl DataSet {
     /// Reads the data set and splits its triples. Where ranks divide graphs, also cuts this rank's
     /// part.
     pub fn read(&self, p: &Params, dividing: Option<&Dividing>) -> OpResult<Data> {
-        let input = LoadedGraph::read(&self.graph)?.into_dtype(p.train.common.dtype())?;
+        let mut input = LoadedGraph::read(&self.graph)?.into_dtype(p.train.common.dtype())?;
         let (nodes, relations) = (input.graph.nodes(), input.graph.relations());
         let mut all = input.graph.triples();
         let own = &p.train.own;
@@ -62,8 +62,12 @@ impl DataSet {
             None => Split::drawn(direct, own.valid_fraction, &twins, own.fast_test, p.seed),
         };
         let graph = input.graph.without(split.held_out.iter().copied());
-        let config = p.model.entity_model.config();
+        let config = p.model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
+        input.texts.check(&config, &self.graph.name)?;
+        if let Some(divided) = &divided {
+            input.texts.keep(divided.part())?;
+        }
         Ok(Data {
             kept: DeviceCache::default(),
             graph,
@@ -73,7 +77,8 @@ impl DataSet {
             truth: Truth::new(nodes, relations, &all),
             twins,
             split,
-            embeddings: input.embeddings,
+            text_dim: input.text_dim,
+            texts: input.texts,
         })
     }
 }
@@ -181,7 +186,7 @@ impl Data {
     fn source(&self) -> Source<'_> {
         Source {
             graph: &self.graph,
-            embeddings: &self.embeddings,
+            texts: self.texts.borrowed(),
             divided: self.divided.as_ref(),
             cache: &self.kept,
         }
@@ -300,11 +305,8 @@ pub(super) fn estimate(
 ) -> OpResult<Option<Estimate>> {
     let task = LinkPrediction::new(Arc::new(p));
     let p = &*task.p;
-    let (config, settings) = (
-        p.model.entity_model.config(),
-        p.train.common.settings(p.seed),
-    );
-    let mut out = TrainingEstimator::new(Class::QueryGNN, &config, &settings, device);
+    let (config, settings) = (p.model.config(), p.train.common.settings(p.seed));
+    let mut out = TrainingEstimator::new(p.model.class(), &config, &settings, device);
     for (i, graph) in graphs.iter().enumerate() {
         let set = DataSet {
             graph: graph.clone(),
@@ -313,7 +315,7 @@ pub(super) fn estimate(
         let data = set.read(p, None)?;
         let shape = DataSetShape {
             graph: &data.graph,
-            text_dim: data.embeddings.dims2().map_err(tensor_error)?.1,
+            text_dim: data.text_dim,
             samples: task.samples(&data),
             sizes: task.sizes(&data),
         };

@@ -82,7 +82,8 @@ pub(super) fn initial_weights(
         }
         (None, None) => None,
     };
-    let config = model.entity_model.config();
+    model.check_width(encoder)?;
+    let config = model.config();
     check_weights(class, &config, encoder.dim, dtype.size_in_bytes())?;
     let mut weights =
         Params::init(class, &config, encoder.dim, seed, dtype).map_err(tensor_error)?;
@@ -96,7 +97,7 @@ pub(super) fn initial_weights(
 
 /// Replaces the dimensions of `model` by those of a checkpoint, and logs them if they differ.
 fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
-    if model.entity_model.config() != *config {
+    if model.config() != *config {
         ctx.info(format!(
             "the model is that of {}: input_dim {}, {} layers, {}, {}",
             path.display(),
@@ -105,7 +106,7 @@ fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
             setting(&config.message_func),
             setting(&config.aggregate_func),
         ));
-        model.entity_model.adopt(config);
+        model.adopt(config);
     }
 }
 
@@ -177,6 +178,7 @@ impl StartModel {
                     "short_cut",
                     if c.short_cut { "yes" } else { "no" }.to_owned(),
                 ),
+                ("use_ent_emb", setting(&c.use_ent_emb)),
             ]
         };
         let differ: Vec<String> = settings(theirs)

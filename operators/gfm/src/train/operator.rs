@@ -68,7 +68,7 @@ pub(crate) fn train<P: TrainingParams, T: Task>(
     )?;
     let dividing = Dividing::new(ctx, common.divides_graphs())?;
     if let Some(dividing) = &dividing {
-        dividing.check(&model.entity_model.config())?;
+        dividing.check(&model.config())?;
     }
     let optimizer = Optimizer::new(optimizer.adamw(), &weights).map_err(tensor_error)?;
     let settings = common.settings(seed);

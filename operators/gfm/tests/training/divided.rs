@@ -17,7 +17,7 @@ fn graph() -> (&'static str, Value) {
 }
 
 /// Graphs can only be divided on the CPU, so these tests are skipped if the suite runs on a GPU.
-fn on_cpu() -> bool {
+pub fn on_cpu() -> bool {
     let device = local::context().device;
     if device != "cpu" {
         let reason = format!("ranks that divide graphs do not compute on {device}");
@@ -31,7 +31,7 @@ fn f64s(params: Value) -> Value {
 }
 
 /// Compares 2 and 3 ranks with one rank.
-fn equal_divided(name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
+pub fn equal_divided(name: &str, params: &Value, given: &Inputs) -> Vec<Local> {
     let dir = tempfile::tempdir().unwrap();
     let one = run_in(dir.path(), "alone", name, params, given).unwrap();
     let alone = dir.path().join("alone");

@@ -8,10 +8,10 @@ use gfm_pipe_api::{Effect, ErrorKind, OpEntry, Type};
 /// Another value for every parameter that is declared to have no effect. Add new ones here.
 fn other(op: &str, path: &str) -> Value {
     match path {
-        "model._target_" if op == "pretrain" => json!("gfmrag.models.QueryGNN"),
-        "model._target_" => json!("gfmrag.models.GNNRetriever"),
         "model.entity_model._target_" => json!("gfmrag.ultra.models.QueryNBFNet"),
         "model.entity_model.num_beam" => json!(3),
+        "model.entity_model.return_hidden" => json!(true),
+        "model.feat_dim" => json!(TOY.encoder.1),
         "model.entity_model.path_topk" => json!(4),
         "optimizer._target_" => json!("torch.optim.AdamW"),
         "task.strict_negative" => json!(false),

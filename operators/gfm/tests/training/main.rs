@@ -13,6 +13,7 @@ mod keys;
 mod learning;
 mod progress;
 mod ranks;
+mod reasoner;
 mod reported_metrics;
 mod resume;
 mod sets;

@@ -66,7 +66,7 @@ pub fn on_ranks(
 
 /// Compares 2 to 4 ranks with one. Shares of a batch differ, and the last batch has fewer rows than
 /// there are ranks.
-fn equal_on_any_number(name: &str, params: &Value, given: &Inputs) {
+pub fn equal_on_any_number(name: &str, params: &Value, given: &Inputs) {
     let dir = tempfile::tempdir().unwrap();
     let alone = dir.path().join("alone");
     std::fs::create_dir_all(&alone).unwrap();

@@ -64,7 +64,7 @@ fn table(kind: &Kind, i: usize, columns: Vec<ArrayRef>) -> RecordBatch {
     columns::batch(&kind.tables[i], columns).unwrap()
 }
 
-fn u32s(values: impl IntoIterator<Item = u32>) -> ArrayRef {
+pub fn u32s(values: impl IntoIterator<Item = u32>) -> ArrayRef {
     Arc::new(UInt32Array::from_iter_values(values))
 }
 
@@ -72,11 +72,11 @@ fn u64s(value: usize) -> ArrayRef {
     Arc::new(UInt64Array::from(vec![value as u64]))
 }
 
-fn text(values: Vec<String>) -> ArrayRef {
+pub fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-fn one_table(dir: &Path, kind: &'static Kind, name: &str, columns: Vec<ArrayRef>) -> Artifact {
+pub fn one_table(dir: &Path, kind: &'static Kind, name: &str, columns: Vec<ArrayRef>) -> Artifact {
     local::artifact(dir, kind, name, vec![table(kind, 0, columns)]).unwrap()
 }
 
@@ -115,7 +115,7 @@ pub fn data(dir: &Path) -> Data {
 }
 
 impl Toy {
-    fn named(self, format: impl Fn(u32) -> String) -> Vec<String> {
+    pub fn named(self, format: impl Fn(u32) -> String) -> Vec<String> {
         (0..self.nodes).map(format).collect()
     }
 
@@ -123,11 +123,11 @@ impl Toy {
         columns::build_list_u32(&(0..self.nodes).map(format).collect::<Vec<_>>())
     }
 
-    fn artifact_name(self, port: &str) -> String {
+    pub fn artifact_name(self, port: &str) -> String {
         format!("{port}[{}]", self.name)
     }
 
-    fn embeddings(self, dir: &Path, name: &str, texts: &[String]) -> Artifact {
+    pub fn embeddings(self, dir: &Path, name: &str, texts: &[String]) -> Artifact {
         let (encoder, width) = self.encoder;
         let values: Vec<f32> = texts
             .iter()

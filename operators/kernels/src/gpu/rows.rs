@@ -205,6 +205,62 @@ pub fn add_from_states<S: State>(
     states.gpu().launch_rows(&name, to_at.len(), dim, &args)
 }
 
+/// `states[j] = rows[index[j]]`
+///
+/// # Errors
+/// If the device reports one.
+///
+/// # Panics
+/// If lengths do not match.
+pub fn fill_rows<S: State>(
+    states: View<'_, S>,
+    rows: View<'_, S::Acc>,
+    index: View<'_, u32>,
+    dim: usize,
+) -> Result<(), Error> {
+    assert_eq!(states.len(), index.len() * dim, "rows");
+    let args = FillRowsArgs {
+        to: states.at,
+        from: rows.at,
+        index: index.at,
+        rows: index.len() as u32,
+        d: dim as u32,
+    };
+    let name = format!("fill_rows_{}", S::TAG);
+    states.gpu().launch_rows(&name, index.len(), dim, &args)
+}
+
+/// Adds to each row of `nodes`, `nodes x dim`, the sum of the states of this node's rows; with an
+/// `index`, only of those rows whose value in it is the node.
+///
+/// # Errors
+/// If the device reports one.
+///
+/// # Panics
+/// If lengths do not match.
+pub fn sum_nodes<S: State>(
+    nodes: View<'_, S::Acc>,
+    states: View<'_, S>,
+    rows: &DeviceRows,
+    index: Option<View<'_, u32>>,
+    dim: usize,
+) -> Result<(), Error> {
+    let count = rows.offsets.len() - 1;
+    assert_eq!(nodes.len(), count * dim, "nodes");
+    assert_eq!(states.len(), rows.len() * dim, "rows");
+    assert!(index.is_none_or(|i| i.len() == rows.len()), "index");
+    let args = SumNodesArgs {
+        to: nodes.at,
+        from: states.at,
+        offsets: rows.offsets.at,
+        index: address(index),
+        nodes: count as u32,
+        d: dim as u32,
+    };
+    let name = format!("sum_nodes_{}", S::TAG);
+    nodes.gpu().launch_rows(&name, count, dim, &args)
+}
+
 /// `values[at[j]] = by[j]`. No two values of `at` are the same.
 ///
 /// # Errors
@@ -474,6 +530,23 @@ kernel_arguments! {
         to_at: u64,
         from_at: u64,
         rows: u32,
+        d: u32,
+    }
+
+    struct FillRowsArgs {
+        to: u64,
+        from: u64,
+        index: u64,
+        rows: u32,
+        d: u32,
+    }
+
+    struct SumNodesArgs {
+        to: u64,
+        from: u64,
+        offsets: u64,
+        index: u64,
+        nodes: u32,
         d: u32,
     }
 

@@ -138,10 +138,9 @@ impl<T: Real> Layer<'_, T> {
                 }
             }
         }
-        for (at, k) in self.boundary_of(&rows) {
-            let sum = &mut sums[(*at as usize - rows.start) * d..][..d];
-            add(sum, row(self.boundary.rows, *k as usize, d));
-        }
+        self.for_boundary(nodes.clone(), |at, state| {
+            add(&mut sums[(at - rows.start) * d..][..d], state);
+        });
         if let Some(counts) = self.aggregate.counts() {
             for v in nodes {
                 for at in self.to.of(v) {
@@ -197,10 +196,9 @@ impl<T: Real> Layer<'_, T> {
         let d = self.dim;
         let rows = self.to.of_all(&nodes);
         best.fill(T::zero());
-        for (at, k) in self.boundary_of(&rows) {
-            let start = row(self.boundary.rows, *k as usize, d);
-            best[(*at as usize - rows.start) * d..][..d].copy_from_slice(start);
-        }
+        self.for_boundary(nodes.clone(), |at, state| {
+            best[(at - rows.start) * d..][..d].copy_from_slice(state);
+        });
         self.for_messages::<M>(
             nodes,
             best,
@@ -225,13 +223,11 @@ impl<T: Real> Layer<'_, T> {
         let d = self.dim;
         let rows = self.to.of_all(&nodes);
         features.fill(T::zero());
-        for (at, k) in self.boundary_of(&rows) {
-            let start = row(self.boundary.rows, *k as usize, d);
-            let [_, max, min, _] =
-                quarters(&mut features[(*at as usize - rows.start) * 4 * d..], d);
-            max.copy_from_slice(start);
-            min.copy_from_slice(start);
-        }
+        self.for_boundary(nodes.clone(), |at, state| {
+            let [_, max, min, _] = quarters(&mut features[(at - rows.start) * 4 * d..], d);
+            max.copy_from_slice(state);
+            min.copy_from_slice(state);
+        });
         self.for_messages::<M>(
             nodes.clone(),
             features,
@@ -250,15 +246,13 @@ impl<T: Real> Layer<'_, T> {
                 }
             },
         );
-        for (at, k) in self.boundary_of(&rows) {
-            let start = row(self.boundary.rows, *k as usize, d);
-            let [sum, _, _, square] =
-                quarters(&mut features[(*at as usize - rows.start) * 4 * d..], d);
-            for (i, b) in start.iter().enumerate() {
+        self.for_boundary(nodes.clone(), |at, state| {
+            let [sum, _, _, square] = quarters(&mut features[(at - rows.start) * 4 * d..], d);
+            for (i, b) in state.iter().enumerate() {
                 sum[i] += *b;
                 square[i] += *b * *b;
             }
-        }
+        });
         let floor = T::of(MIN_VARIANCE);
         for v in nodes {
             for at in self.to.of(v) {

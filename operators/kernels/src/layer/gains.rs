@@ -187,7 +187,10 @@ fn features_backward<M: Message, T: Real>(
                 let start = starts.binary_search_by_key(&v.row, |(at, _)| *at as usize);
                 let boundary = match start {
                     Ok(i) => row(layer.boundary.rows, starts[i].1 as usize, d),
-                    Err(_) => &zeros[..],
+                    Err(_) => layer
+                        .boundary
+                        .nodes
+                        .map_or(&zeros[..], |nodes| row(nodes, v.node, d)),
                 };
                 let features = row(saved.features, v.row, width);
                 let ends = (v.node, 0);

@@ -32,6 +32,7 @@ pub use self::aggregate::{Aggregate, Squares, Statistics, Ties, messages};
 pub use self::gains::{Cone, Gain, edge_gains};
 use self::linear::LinearGrads;
 pub use self::messages::{OwnGrads, sum_backward};
+use self::ties::BoundaryGrads;
 
 /// Rows of a product at a time.
 const BLOCK: usize = 512;
@@ -79,14 +80,17 @@ pub struct Layer<'a, T> {
     pub aggregate: Aggregate<'a, T>,
 }
 
-/// Boundary states that are not zero.
+/// Boundary states. Rows that are not mentioned have a state of zeros.
 #[derive(Clone, Copy)]
 pub struct Boundary<'a, T> {
-    /// Rows of the output that have one, increasing, with the index of each into `rows`. No index
-    /// is there twice.
+    /// Rows of the output that have one of their own, increasing, with the index of each into
+    /// `rows`. No index is there twice.
     pub at: &'a [(u32, u32)],
     /// `dim` values each, by index.
     pub rows: &'a [T],
+    /// The boundary state of every other row is that of its node, `nodes x dim`; `None` if these
+    /// are zeros.
+    pub nodes: Option<&'a [T]>,
 }
 
 /// What the forward pass fills.
@@ -125,6 +129,8 @@ pub struct Grads<'a, T> {
     pub relations: &'a mut [T],
     /// Of the boundary's rows.
     pub boundary: &'a mut [T],
+    /// Of the boundary states of nodes, if there are any.
+    pub nodes: Option<&'a mut [T]>,
     /// Of the weight.
     pub weight: &'a mut [T],
     /// Of the bias.
@@ -145,6 +151,9 @@ impl<T: Real> Layer<'_, T> {
         assert_eq!(self.weight.len(), self.out * self.columns(), "weight");
         assert_eq!(self.bias.len(), self.out, "bias");
         assert!(!self.shortcut || self.out == self.dim, "shortcut");
+        let boundary = self.boundary.nodes;
+        let fits = boundary.is_none_or(|states| states.len() == nodes * self.dim);
+        assert!(fits, "boundary states of nodes");
         self.aggregate.check(nodes);
     }
 
@@ -173,6 +182,33 @@ impl<T: Real> Layer<'_, T> {
         let from = at.partition_point(|(r, _)| (*r as usize) < rows.start);
         let to = at.partition_point(|(r, _)| (*r as usize) < rows.end);
         &at[from..to]
+    }
+
+    /// Calls `f(row, boundary state)` for every row of some nodes that has one.
+    #[inline(always)]
+    fn for_boundary(&self, nodes: Range<usize>, mut f: impl FnMut(usize, &[T])) {
+        let (
+            d,
+            Boundary {
+                rows,
+                nodes: of_nodes,
+                ..
+            },
+        ) = (self.dim, self.boundary);
+        let starts = self.boundary_of(&self.to.of_all(&nodes)).iter();
+        let Some(of_nodes) = of_nodes else {
+            starts.for_each(|(at, k)| f(*at as usize, row(rows, *k as usize, d)));
+            return;
+        };
+        let mut starts = starts.peekable();
+        for v in nodes {
+            for at in self.to.of(v) {
+                let own = starts.next_if(|(start, _)| *start as usize == at);
+                let state =
+                    own.map_or_else(|| row(of_nodes, v, d), |(_, k)| row(rows, *k as usize, d));
+                f(at, state);
+            }
+        }
     }
 
     /// The state of a node for a query; `None` where it is zero.
@@ -370,7 +406,11 @@ pub fn backward<M: Message, T: Real>(
             affine: grads.affine,
         },
     );
-    layer.features_backward::<M>(saved.features, grads.features, grads.boundary);
+    let boundary = BoundaryGrads {
+        rows: grads.boundary,
+        nodes: grads.nodes,
+    };
+    layer.features_backward::<M>(saved.features, grads.features, boundary);
     let own = OwnGrads {
         state: grads.state,
         dy,

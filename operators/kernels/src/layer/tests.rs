@@ -21,6 +21,8 @@ struct Numbers {
     gamma: Vec<f64>,
     beta: Vec<f64>,
     boundary: Vec<f64>,
+    /// A boundary state of each node, for rows without their own.
+    of_nodes: Vec<f64>,
     counts: Vec<f64>,
     /// Two functions of the degree of each node.
     scales: [Vec<f64>; 2],
@@ -34,6 +36,8 @@ struct Setup {
     from: Rows,
     to: Rows,
     at: Vec<(u32, u32)>,
+    /// Whether nodes have boundary states.
+    nodes: bool,
     join: Join,
     shortcut: bool,
 }
@@ -85,7 +89,7 @@ fn joins() -> impl Strategy<Value = Join> {
     ]
 }
 
-type Gradients = [Vec<f64>; 7];
+type Gradients = [Vec<f64>; 8];
 
 impl Setup {
     fn numbers(&self, seed: u64) -> Numbers {
@@ -99,6 +103,7 @@ impl Setup {
             gamma: some(DIM).iter().map(|x| x + 1.5).collect(),
             beta: some(DIM),
             boundary: some(self.at.len() * DIM),
+            of_nodes: some(self.edges.nodes * DIM),
             counts: some(self.edges.nodes).iter().map(|x| x + 3.0).collect(),
             scales: [(); 2].map(|()| some(self.edges.nodes)),
             far: some(self.edges.nodes * DIM),
@@ -127,6 +132,7 @@ impl Setup {
             boundary: Boundary {
                 at: &self.at,
                 rows: &n.boundary,
+                nodes: self.nodes.then_some(&n.of_nodes),
             },
             aggregate: self.join.with(n),
         }
@@ -163,14 +169,16 @@ impl Setup {
             zeros(&n.gamma),
             zeros(&n.beta),
             zeros(&n.boundary),
+            zeros(&n.of_nodes),
         ];
-        let [x, relations, weight, bias, gamma, beta, boundary] = &mut g;
+        let [x, relations, weight, bias, gamma, beta, boundary, nodes] = &mut g;
         let grads = Grads {
             x,
             state: &mut state,
             features: &mut features,
             relations,
             boundary,
+            nodes: self.nodes.then_some(nodes),
             weight,
             bias,
             affine: Some((gamma, beta)),
@@ -202,6 +210,7 @@ impl Setup {
                 let q = *q as usize;
                 let start = self.at.iter().find(|(at, _)| *at as usize == i);
                 let start = start.map(|(_, k)| row(&n.boundary, *k as usize, DIM));
+                let start = start.or(self.nodes.then_some(row(&n.of_nodes, v, DIM)));
                 let mut messages = Vec::new();
                 // What the standard deviation is made of.
                 let mut squares =
@@ -285,9 +294,10 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
         proptest::collection::vec(any::<u8>(), 64),
         joins(),
         any::<bool>(),
+        any::<bool>(),
         any::<u64>(),
     )
-        .prop_map(|(edges, marks, join, shortcut, seed)| {
+        .prop_map(|(edges, marks, join, boundary_of_nodes, shortcut, seed)| {
             let nodes = edges.nodes;
             let mark = |v: usize, q: usize, bit: u8| marks[(v * 3 + q) % 64] >> bit & 1 == 1;
             // Two queries and the background; every pair may be there, before and after.
@@ -307,6 +317,7 @@ fn setups() -> impl Strategy<Value = (Setup, u64)> {
                     from,
                     to,
                     at,
+                    nodes: boundary_of_nodes,
                     join,
                     shortcut,
                 },
@@ -346,9 +357,9 @@ proptest! {
         }
         let value = |n: &Numbers| -> f64 { slow(n).iter().zip(&dy).map(|(y, d)| y * d).sum() };
         type Part = fn(&mut Numbers) -> &mut Vec<f64>;
-        let parts: [Part; 7] = [
+        let parts: [Part; 8] = [
             |n| &mut n.x, |n| &mut n.relations, |n| &mut n.weight, |n| &mut n.bias,
-            |n| &mut n.gamma, |n| &mut n.beta, |n| &mut n.boundary,
+            |n| &mut n.gamma, |n| &mut n.beta, |n| &mut n.boundary, |n| &mut n.of_nodes,
         ];
         for (k, (part, grad)) in parts.iter().zip(&grads).enumerate() {
             // Some coordinates of each tell enough.
@@ -391,6 +402,7 @@ proptest! {
         let coarse = |numbers: &[f64]| -> Vec<f64> { numbers.iter().map(|x| (x * 2.0).round() / 2.0).collect() };
         let mut n = setup.numbers(seed);
         (n.x, n.relations, n.boundary) = (coarse(&n.x), coarse(&n.relations), coarse(&n.boundary));
+        n.of_nodes = coarse(&n.of_nodes);
         let setup = Setup { join: Join::Max(ties), ..setup };
         let (into, out_of) = (setup.edges.by_destination(), setup.edges.by_source());
         let weight = vec![0.0; DIM * 2 * DIM];
@@ -401,13 +413,16 @@ proptest! {
         let g: Vec<f64> = (0..m * DIM).map(|i| ((i * 7 + 3) % 11) as f64 / 5.0 - 1.0).collect();
         let mut of_messages = g.clone();
         let (mut dboundary, mut dx, mut dw) = (vec![0.0; n.boundary.len()], vec![0.0; n.x.len()], vec![0.0; n.relations.len()]);
-        layer.features_backward::<DistMult>(&best, &mut of_messages, &mut dboundary);
+        let mut dnodes = vec![0.0; n.of_nodes.len()];
+        let grads = BoundaryGrads { rows: &mut dboundary, nodes: setup.nodes.then_some(&mut dnodes) };
+        layer.features_backward::<DistMult>(&best, &mut of_messages, grads);
         let up = messages::Upstream { aggregate: &layer.aggregate, features: &best, grads: &of_messages, dim: DIM };
         let none = vec![0.0; m * DIM];
         let own = OwnGrads { state: &none, dy: &none };
         messages::backward::<DistMult, f64, _>(&layer, own, &up, &mut dx, &mut dw);
 
         let (mut want_boundary, mut want_x, mut want_w) = (vec![0.0; dboundary.len()], vec![0.0; dx.len()], vec![0.0; dw.len()]);
+        let mut want_nodes = vec![0.0; dnodes.len()];
         for v in 0..setup.to.nodes() {
             for (i, q) in setup.to.of(v).zip(setup.to.queries_of(v)) {
                 let start = setup.at.iter().find(|(at, _)| *at as usize == i).map(|(_, k)| *k as usize);
@@ -417,12 +432,15 @@ proptest! {
                 for c in 0..DIM {
                     let x = |at: usize| if at == NONE as usize { 0.0 } else { n.x[at * DIM + c] };
                     let attains = |(at, r): &&(usize, usize)| x(*at) * n.relations[r * DIM + c] == best[i * DIM + c];
-                    let boundary = start.map_or(0.0, |k| n.boundary[k * DIM + c]);
+                    let of_node = if setup.nodes { n.of_nodes[v * DIM + c] } else { 0.0 };
+                    let boundary = start.map_or(of_node, |k| n.boundary[k * DIM + c]);
                     let tied: Vec<_> = edges.iter().filter(attains).collect();
                     let (edge, own) = shares(ties, best[i * DIM + c], tied.len(), boundary == best[i * DIM + c]);
                     let g = g[i * DIM + c];
-                    if let Some(k) = start {
-                        want_boundary[k * DIM + c] += g * own;
+                    match start {
+                        Some(k) => want_boundary[k * DIM + c] += g * own,
+                        None if setup.nodes => want_nodes[v * DIM + c] += g * own,
+                        None => {}
                     }
                     for (at, r) in tied {
                         want_w[r * DIM + c] += g * edge * x(*at);
@@ -433,7 +451,8 @@ proptest! {
                 }
             }
         }
-        for (what, got, want) in [("boundary", &dboundary, &want_boundary), ("x", &dx, &want_x), ("w", &dw, &want_w)] {
+        let compared = [("boundary", &dboundary, &want_boundary), ("nodes", &dnodes, &want_nodes), ("x", &dx, &want_x), ("w", &dw, &want_w)];
+        for (what, got, want) in compared {
             for (a, b) in got.iter().zip(want) {
                 prop_assert!((a - b).abs() < 1e-9, "{what}: {a} {b}");
             }
@@ -457,6 +476,7 @@ fn does_not_depend_on_the_number_of_threads() {
         from: rows(),
         to: rows(),
         at: vec![(3, 0), (40, 1)],
+        nodes: true,
         join: Join::Pna(Squares::Message, Ties::Equal),
         shortcut: true,
     };

@@ -12,8 +12,33 @@ use crate::message::Message;
 use crate::rows::cut;
 use crate::simd::vectorised;
 
-/// Gradients of boundary states, by index.
-type BoundaryGrads<T> = Vec<(u32, Vec<T>)>;
+/// Gradients of boundary states, each added to what is there.
+pub(super) struct BoundaryGrads<'a, T> {
+    /// Of the rows' own.
+    pub rows: &'a mut [T],
+    /// Of the nodes', if they have any.
+    pub nodes: Option<&'a mut [T]>,
+}
+
+/// A boundary state.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A row's own, by index.
+    Row(u32),
+    /// That of a node.
+    Node(usize),
+}
+
+impl<T: Real> BoundaryGrads<'_, T> {
+    fn add(&mut self, to: Place, grad: &[T]) {
+        let (grads, at) = match (to, &mut self.nodes) {
+            (Place::Row(k), _) => (&mut *self.rows, k as usize),
+            (Place::Node(v), Some(nodes)) => (&mut **nodes, v),
+            (Place::Node(_), None) => return,
+        };
+        add(&mut grads[at * grad.len()..][..grad.len()], grad);
+    }
+}
 
 /// What counting ties writes to, `dim` values each.
 pub(super) struct Scratch<T> {
@@ -42,7 +67,7 @@ impl<T: Real> Layer<'_, T> {
         &self,
         features: &[T],
         grads: &mut [T],
-        dboundary: &mut [T],
+        dboundary: BoundaryGrads<'_, T>,
     ) {
         match self.aggregate {
             Aggregate::Sum => self.sum_boundary_backward(grads, dboundary),
@@ -64,26 +89,46 @@ impl<T: Real> Layer<'_, T> {
         }
     }
 
-    fn sum_boundary_backward(&self, dsum: &[T], dboundary: &mut [T]) {
+    fn sum_boundary_backward(&self, dsum: &[T], dboundary: BoundaryGrads<'_, T>) {
         let d = self.dim;
         for (at, k) in self.boundary.at {
             add(
-                &mut dboundary[*k as usize * d..][..d],
+                &mut dboundary.rows[*k as usize * d..][..d],
                 row(dsum, *at as usize, d),
             );
         }
+        let Some(of_nodes) = dboundary.nodes else {
+            return;
+        };
+        let tasks = self.tasks();
+        let pieces = cut(of_nodes, tasks.iter().map(|t| t.end * d));
+        tasks.into_par_iter().zip(pieces).for_each(|(nodes, out)| {
+            let starts = self.boundary_of(&self.to.of_all(&nodes)).iter();
+            let mut starts = starts.peekable();
+            for (v, out) in nodes.zip(out.chunks_exact_mut(d)) {
+                for at in self.to.of(v) {
+                    if starts.next_if(|(own, _)| *own as usize == at).is_none() {
+                        add(out, row(dsum, at, d));
+                    }
+                }
+            }
+        });
     }
 
-    fn extremes_backward<M: Message>(&self, features: &[T], grads: &mut [T], dboundary: &mut [T]) {
-        let d = self.dim;
+    fn extremes_backward<M: Message>(
+        &self,
+        features: &[T],
+        grads: &mut [T],
+        mut dboundary: BoundaryGrads<'_, T>,
+    ) {
         let of_boundary = self.by_task(grads, |nodes, grads| {
             vectorised(
                 #[inline(always)]
                 || self.task_extremes_backward::<M>(nodes.clone(), features, grads),
             )
         });
-        for (k, grads) in of_boundary.into_iter().flatten() {
-            add(&mut dboundary[k as usize * d..][..d], &grads);
+        for (place, grads) in of_boundary.into_iter().flatten() {
+            dboundary.add(place, &grads);
         }
     }
 
@@ -107,7 +152,7 @@ impl<T: Real> Layer<'_, T> {
         nodes: Range<usize>,
         features: &[T],
         grads: &mut [T],
-    ) -> BoundaryGrads<T> {
+    ) -> Vec<(Place, Vec<T>)> {
         let (d, width) = (self.dim, self.width());
         let rows = self.to.of_all(&nodes);
         let mut starts = self.boundary_of(&rows).iter().peekable();
@@ -116,14 +161,21 @@ impl<T: Real> Layer<'_, T> {
         let mut out = Vec::new();
         for v in nodes {
             for (i, q) in self.to.of(v).zip(self.to.queries_of(v)) {
-                let start = starts.next_if(|(at, _)| *at as usize == i).map(|(_, k)| *k);
-                let boundary = start.map_or(&zeros[..], |k| row(self.boundary.rows, k as usize, d));
+                let own = starts.next_if(|(at, _)| *at as usize == i);
+                let (start, boundary) = match (own, self.boundary.nodes) {
+                    (Some((_, k)), _) => {
+                        let state = row(self.boundary.rows, *k as usize, d);
+                        (Some(Place::Row(*k)), state)
+                    }
+                    (None, Some(nodes)) => (Some(Place::Node(v)), row(nodes, v, d)),
+                    (None, None) => (None, &zeros[..]),
+                };
                 let g = &mut grads[(i - rows.start) * width..][..width];
                 let best = row(features, i, width);
                 let mut dstart = vec![T::zero(); if start.is_some() { d } else { 0 }];
                 let ends = (v, *q as usize);
                 self.row_extremes_backward::<M>(ends, best, boundary, g, &mut dstart, &mut scratch);
-                out.extend(start.map(|k| (k, dstart)));
+                out.extend(start.map(|place| (place, dstart)));
             }
         }
         out

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout::SPLITS;
 use crate::lines::strip;
 use crate::names::Names;
+use crate::node_texts::{attribute, describe};
 use crate::reasons;
 use crate::tables::{Piece, Places, Rejects, Table, write_counts, write_names, write_relations};
 use literal::{Value, attributes};
@@ -337,7 +338,7 @@ impl Items {
         table.finish()?;
 
         let texts = self.all.iter().map(|item| {
-            let mut text = format!("name: {}\ntype: {}", item.name, item.kind);
+            let mut text = describe(&item.name, &item.kind);
             item.describe(&mut text);
             strip(&text).to_owned()
         });
@@ -401,7 +402,7 @@ impl Item {
     fn describe(&self, text: &mut String) {
         for (name, value) in &self.attributes {
             if *value != Value::None {
-                text.push_str(&format!("\n{name}: {}", value.shown()));
+                attribute(text, name, &value.shown());
             }
         }
     }

@@ -38,22 +38,23 @@ pub struct QuestionBatch<'a> {
     pub texts: Vec<f32>,
     /// Where each question starts.
     pub seeds: Seeds,
-    /// The answers of these questions.
-    pub gold: Gold,
-    /// The answers of the questions of all ranks: losses are means over them.
-    pub whole: Gold,
     /// The losses that are added up.
     pub terms: Vec<Term>,
-    /// Which entities occur in which documents.
-    pub documents: &'a EntityDocuments,
+    /// What they rank.
+    pub targets: Vec<Target<'a>>,
 }
 
-/// The answers of a batch of questions.
-pub struct Gold {
-    /// Entities per question.
-    pub entities: Vec<Vec<u32>>,
-    /// Documents per question.
-    pub documents: Vec<Vec<u32>>,
+/// What a loss ranks for a batch of questions: the columns of its scores.
+pub struct Target<'a> {
+    /// A column's score is the sum of the scores of these nodes: of the entities of a document, or
+    /// of a single node of some type. `None` if every node is a column.
+    pub columns: Option<&'a EntityDocuments>,
+    /// The columns that answer these questions.
+    pub gold: Vec<Vec<u32>>,
+    /// The columns that answer the questions of all ranks: losses are means over them.
+    pub whole: Vec<Vec<u32>>,
+    /// The similarity of the texts of each question and column, `[B, columns]`, if a loss reads it.
+    pub similar: Vec<f64>,
 }
 
 /// One of the losses that are added up.
@@ -63,8 +64,8 @@ pub struct Term {
     pub loss: ListLoss,
     /// The weight of the loss in the sum.
     pub weight: f64,
-    /// Whether the loss ranks documents; otherwise it ranks entities.
-    pub documents: bool,
+    /// What it ranks, of [`QuestionBatch::targets`].
+    pub target: usize,
 }
 
 impl Batch<'_> {

@@ -7,13 +7,13 @@ mod batch;
 use std::any::Any;
 use std::sync::OnceLock;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use gfm_pipe_api::{OpError, OpResult};
 
-pub use self::batch::{Batch, Gold, LinkBatch, Prepared, Preparer, QuestionBatch, Term};
+pub use self::batch::{Batch, LinkBatch, Prepared, Preparer, QuestionBatch, Target, Term};
 use crate::divided::Divided;
 use crate::graph::Graph;
-use crate::model::{Compute, Params};
+use crate::model::{Compute, Params, Texts};
 use crate::optimizer::Optimizer;
 use crate::scorer::Scorer;
 
@@ -64,8 +64,9 @@ pub struct DeviceCache {
 pub struct Source<'a> {
     /// The graph.
     pub graph: &'a Graph,
-    /// Embeddings of relation names, `[2R, text]`.
-    pub embeddings: &'a Tensor,
+    /// The embeddings of its texts; those of nodes belong to this rank's part, if ranks divide the
+    /// graph.
+    pub texts: Texts<'a>,
     /// This rank's part of the graph, if ranks divide it. `graph` may then be empty.
     pub divided: Option<&'a Divided>,
     /// What a device keeps of the data set; the first step fills it.
@@ -74,10 +75,10 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// A whole graph.
-    pub fn whole(graph: &'a Graph, embeddings: &'a Tensor, cache: &'a DeviceCache) -> Self {
+    pub fn whole(graph: &'a Graph, texts: impl Into<Texts<'a>>, cache: &'a DeviceCache) -> Self {
         Source {
             graph,
-            embeddings,
+            texts: texts.into(),
             divided: None,
             cache,
         }

@@ -5,7 +5,7 @@ use gfm_pipe_api::OpResult;
 
 use super::{Divided, lock};
 use crate::model::partition::{PartitionedGnn, PartitionedRetriever, Traffic};
-use crate::model::{Params, Question, TailQuery};
+use crate::model::{Params, Question, TailQuery, Texts};
 use crate::sampling::{EasyEdges, Triple};
 use crate::scorer::Scorer;
 use crate::tensor::to_f64;
@@ -16,17 +16,16 @@ use crate::tensor_error;
 pub struct OverRanks<'a> {
     params: &'a Params,
     divided: &'a Divided,
-    /// Embeddings of relation names, `[2R, text]`.
-    embeddings: &'a Tensor,
+    texts: Texts<'a>,
 }
 
 impl<'a> OverRanks<'a> {
-    /// A model on a divided graph; `embeddings` are those of relation names, `[2R, text]`.
-    pub fn new(params: &'a Params, divided: &'a Divided, embeddings: &'a Tensor) -> Self {
+    /// A model on a divided graph. The texts of nodes are those of this rank's part.
+    pub fn new(params: &'a Params, divided: &'a Divided, texts: impl Into<Texts<'a>>) -> Self {
         OverRanks {
             params,
             divided,
-            embeddings,
+            texts: texts.into(),
         }
     }
 
@@ -40,7 +39,7 @@ impl<'a> OverRanks<'a> {
 impl Scorer for OverRanks<'_> {
     fn questions(&self, batch: &[Question<'_>]) -> OpResult<Vec<f64>> {
         let (part, ranks) = (&self.divided.part, &*self.divided.ranks);
-        let model = PartitionedRetriever::new(self.params, part, self.embeddings, ranks)?;
+        let model = PartitionedRetriever::new(self.params, part, self.texts, ranks)?;
         let scores = model.score_all(batch)?;
         self.counted(&scores, &model.traffic())
     }
@@ -48,7 +47,7 @@ impl Scorer for OverRanks<'_> {
     fn links(&self, gone: &[Triple], queries: &[TailQuery]) -> OpResult<Vec<f64>> {
         let (part, ranks) = (&self.divided.part, &*self.divided.ranks);
         let graph = part.without(EasyEdges::Relation, gone.iter().copied());
-        let model = PartitionedGnn::new(self.params, part, self.embeddings, ranks)?.on(&graph);
+        let model = PartitionedGnn::new(self.params, part, self.texts, ranks)?.on(&graph);
         let scores = model.score_all(queries)?;
         self.counted(&scores, &model.traffic())
     }

@@ -1,6 +1,6 @@
 //! A whole pass backward.
 
-use gfm_pipe_kernels::gpu::rows::{add_from_states, weigh_rows_backward};
+use gfm_pipe_kernels::gpu::rows::weigh_rows_backward;
 use gfm_pipe_kernels::gpu::{State, View};
 
 use super::error::Result;
@@ -25,8 +25,9 @@ impl<S: State> Model<'_, S> {
             queries: &tape.queries.vectors,
             states: &tape.layers.states,
             background: None,
+            nodes: tape.nodes.as_deref(),
         };
-        let (dquery, head) = self.head_backward(&head_input, tape.head, dscores, grads)?;
+        let (dquery, dtexts, head) = self.head_backward(&head_input, tape.head, dscores, grads)?;
         let (mut dy, dseen) = match head {
             HeadGrad::LastStates(dy) => (Some(dy), None),
             HeadGrad::Gathered(dseen) => (None, Some(dseen)),
@@ -68,12 +69,26 @@ impl<S: State> Model<'_, S> {
         // The states before the first layer are the boundary.
         let starts = self.starts(&tape.boundary, &input.reach.host.rows[0])?;
         if let Some(dx) = dy {
-            let (row, k) = (starts.row.view(), starts.boundary.view());
-            add_from_states(dboundary.view(), dx.view(), k, row, d)?;
+            let of = (&starts, &*input.reach.rows[0]);
+            self.add_boundary_grad(dboundary.view(), dx.view(), of)?;
         }
-        let query = tape.boundary.query.view();
-        let weight = Some(tape.boundary.weight.view());
-        weigh_rows_backward(dquery.view(), weight, query, dboundary.view(), d)?;
+        let dearly = match (&tape.nodes, &tape.boundary.hidden) {
+            (Some(nodes), Some(hidden)) => Some(self.fused_boundary_backward(
+                nodes,
+                &tape.boundary,
+                hidden,
+                dboundary.view(),
+                (&tape.queries.vectors, &dquery),
+                grads,
+            )?),
+            _ => {
+                let query = tape.boundary.seeded.query.view();
+                let weight = Some(tape.boundary.seeded.weight.view());
+                weigh_rows_backward(dquery.view(), weight, query, dboundary.view(), d)?;
+                None
+            }
+        };
+        self.texts_backward(dearly, dtexts, grads)?;
         match &tape.queries.source {
             DeviceQuerySource::Relations(ids) => {
                 weigh_rows_backward(drelations.view(), None, ids.view(), dquery.view(), d)?;

@@ -12,10 +12,10 @@ use gfm_pipe_kernels::rows::Rows;
 use half::bf16;
 
 use super::error::{Result, device_error};
-use super::graph::DeviceGraph;
+use super::graph::{DeviceGraph, DeviceTexts};
 use super::objective::QuestionObjective;
 use super::trainer::DeviceTrainer;
-use crate::backend::{Gold, LinkBatch, QuestionBatch, StepSettings, Term};
+use crate::backend::{LinkBatch, QuestionBatch, StepSettings, Target, Term};
 use crate::graph::Graph;
 use crate::loss::LIST_CE;
 use crate::model::{Class, ModelConfig, Reach, TailQuery, shapes, size};
@@ -92,10 +92,20 @@ impl BatchShape<'_> {
     /// Runs a step whose numbers mean nothing.
     fn run_step<S: State>(self, gpu: &Gpu, documents: &EntityDocuments) -> Result<()> {
         let shapes = shapes(self.class, self.config, self.text);
-        let mut trainer =
-            DeviceTrainer::<S>::without_values(gpu, self.config, shapes, self.settings)?;
-        let embeddings = gpu.dirty(2 * self.graph.relations() * self.text)?;
-        let graph = DeviceGraph::<S>::new(self.graph, embeddings, self.config)?;
+        let mut trainer = DeviceTrainer::<S>::without_values(
+            gpu,
+            (self.class, self.config),
+            shapes,
+            self.settings,
+        )?;
+        let texts = DeviceTexts {
+            relations: gpu.dirty(2 * self.graph.relations() * self.text)?,
+            nodes: match self.config.use_ent_emb {
+                Some(_) => Some(gpu.dirty(self.graph.nodes() * self.text)?),
+                None => None,
+            },
+        };
+        let graph = DeviceGraph::<S>::new(self.graph, texts, self.config)?;
         let loss = match self.candidates {
             Some(candidates) => {
                 let host = self.graph;
@@ -103,17 +113,8 @@ impl BatchShape<'_> {
                 trainer.link_gradients(host, &graph, &links, (self.reach, Vec::new()))?
             }
             None => {
-                let term = |documents| Term {
-                    loss: LIST_CE.at(0.0),
-                    weight: 1.0,
-                    documents,
-                };
-                let mut terms = vec![term(false)];
-                if self.documents > 0 {
-                    terms.push(term(true));
-                }
-                let objective = QuestionObjective::new(gpu, terms.clone(), documents)?;
-                let questions = self.question_batch(terms, documents);
+                let questions = self.question_batch(documents);
+                let objective = QuestionObjective::new(gpu, &questions)?;
                 trainer.question_gradients(&objective, &graph, &questions, self.reach)?
             }
         };
@@ -151,22 +152,28 @@ impl BatchShape<'_> {
         }
     }
 
-    fn question_batch<'d>(
-        &self,
-        terms: Vec<Term>,
-        documents: &'d EntityDocuments,
-    ) -> QuestionBatch<'d> {
-        let nothing = || Gold {
-            entities: vec![Vec::new(); self.queries],
-            documents: vec![Vec::new(); self.queries],
+    fn question_batch<'d>(&self, documents: &'d EntityDocuments) -> QuestionBatch<'d> {
+        let nothing = || vec![Vec::new(); self.queries];
+        let target = |columns| Target {
+            columns,
+            gold: nothing(),
+            whole: nothing(),
+            similar: Vec::new(),
         };
+        let mut targets = vec![target(None)];
+        if self.documents > 0 {
+            targets.push(target(Some(documents)));
+        }
+        let terms = (0..targets.len()).map(|target| Term {
+            loss: LIST_CE.at(0.0),
+            weight: 1.0,
+            target,
+        });
         QuestionBatch {
             texts: vec![0.0; self.queries * self.text],
             seeds: self.seeds(),
-            gold: nothing(),
-            whole: nothing(),
-            terms,
-            documents,
+            terms: terms.collect(),
+            targets,
         }
     }
 
@@ -195,8 +202,19 @@ impl BatchShape<'_> {
             // Rows pass through gathers, products, norms and back.
             moved += 24.0 * m * d.max(out) * s;
         }
-        let f = self.config.output_dim() as f64 + d;
-        let by_rows = !self.config.concat_hidden && self.config.num_mlp_layer == 2;
+        let late = self.config.reads_nodes_late();
+        let f = if late {
+            d
+        } else {
+            self.config.output_dim() as f64 + d
+        };
+        if self.config.use_ent_emb.is_some() {
+            // Texts pass through their map, and through a share of two others.
+            let texts = self.graph.nodes() as f64 * d;
+            flops += 6.0 * texts * (self.text as f64 + 2.0 * d);
+            moved += 12.0 * texts * a;
+        }
+        let by_rows = self.config.head_by_rows();
         let scored = match self.candidates {
             None if by_rows => rows.last().copied().unwrap_or(0),
             None => self.queries * self.graph.nodes(),

@@ -7,7 +7,7 @@ use gfm_pipe_kernels::gpu::Gpu;
 use super::estimate::BatchShape;
 use super::tests::some;
 use crate::backend::{
-    Batch, DeviceCache, Gold, LinkBatch, QuestionBatch, Source, StepSettings, Term,
+    Batch, DeviceCache, LinkBatch, QuestionBatch, Source, StepSettings, Target, Term,
 };
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
@@ -87,7 +87,6 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         reach,
     };
     let estimated = shape.cost().unwrap().memory;
-    let documents = gfm_pipe_eval::EntityDocuments::from_pairs(nodes, 1, [(0, 0)]).unwrap();
     let batch = if links {
         let queries = seeds.iter().map(|s| TailQuery {
             head: s[0].0,
@@ -105,21 +104,21 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
             rows: batch,
         })
     } else {
-        let gold = || Gold {
-            entities: vec![vec![3u32, 9]; batch],
-            documents: vec![vec![3u32, 9]; batch],
-        };
+        let gold = || vec![vec![3u32, 9]; batch];
         Batch::Questions(QuestionBatch {
             texts: vec![0.5; batch * text],
             seeds: seeds.clone(),
-            gold: gold(),
-            whole: gold(),
+            targets: vec![Target {
+                columns: None,
+                gold: gold(),
+                whole: gold(),
+                similar: Vec::new(),
+            }],
             terms: vec![Term {
                 loss: crate::loss::LIST_CE.at(0.0),
                 weight: 1.0,
-                documents: false,
+                target: 0,
             }],
-            documents: &documents,
         })
     };
     let prepared = trainer.preparer().prepare(on, batch);

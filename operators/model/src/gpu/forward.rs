@@ -10,6 +10,7 @@ use super::graph::{DeviceReach, Removed};
 use super::head::{HeadInput, HeadTape};
 use super::layer::{LayerInput, LayerTape};
 use super::model::{Background, BatchInput, Boundary, Model, Projection, Queries};
+use super::node_states::NodeStates;
 use crate::model::Reach;
 use crate::ops::Seeds;
 
@@ -17,6 +18,7 @@ use crate::ops::Seeds;
 pub(super) struct Tape<'a, S: State> {
     pub input: BatchInput<'a, S>,
     pub relations: Arc<Vector<S::Acc>>,
+    pub nodes: Option<Arc<NodeStates<S::Acc>>>,
     pub queries: Queries<S::Acc>,
     pub boundary: Boundary<S::Acc>,
     pub layers: Layers<S>,
@@ -97,8 +99,9 @@ impl<S: State> Model<'_, S> {
         input: BatchInput<'b, S>,
     ) -> Result<(Vector<S::Acc>, Tape<'b, S>)> {
         let relations = Arc::new(self.relations()?);
+        let nodes = self.node_states()?.map(Arc::new);
         let queries = self.queries(input.query, &relations)?;
-        let boundary = self.boundary(input.seeds, &queries.vectors)?;
+        let boundary = self.boundary(input.seeds, &queries.vectors, nodes.as_deref())?;
         let pass = LayersInput {
             reach: &input.reach,
             removed: input.removed,
@@ -117,10 +120,12 @@ impl<S: State> Model<'_, S> {
             queries: &queries.vectors,
             states: &layers.states,
             background: None,
+            nodes: nodes.as_deref(),
         })?;
         let tape = Tape {
             input,
             relations,
+            nodes,
             queries,
             boundary,
             layers,
@@ -135,12 +140,15 @@ impl<S: State> Model<'_, S> {
         input: &BatchInput<'_, S>,
         background: Option<&Background<S>>,
     ) -> Result<Vector<S::Acc>> {
-        let relations = match background {
-            Some(background) => Arc::clone(&background.relations),
-            None => Arc::new(self.relations()?),
+        let (relations, nodes) = match background {
+            Some(background) => (Arc::clone(&background.relations), background.nodes.clone()),
+            None => (
+                Arc::new(self.relations()?),
+                self.node_states()?.map(Arc::new),
+            ),
         };
         let queries = self.queries(input.query, &relations)?;
-        let boundary = self.boundary(input.seeds, &queries.vectors)?;
+        let boundary = self.boundary(input.seeds, &queries.vectors, nodes.as_deref())?;
         let pass = LayersInput {
             reach: &input.reach,
             removed: input.removed,
@@ -154,18 +162,20 @@ impl<S: State> Model<'_, S> {
             queries: &queries.vectors,
             states: &layers.states,
             background,
+            nodes: nodes.as_deref(),
         })?;
         Ok(scores)
     }
 
     /// What does not depend on the query. Only sum and mean have it.
     pub fn background(&self) -> Result<Background<S>> {
-        let silent = self.config.message_func.zeros_are_silent();
+        let silent = self.config.starts_silent();
         let reach = Reach::background(self.graph.nodes, self.config.layers(), silent);
         let reach = self.graph.rows(reach)?;
         let relations = Arc::new(self.relations()?);
         let no_queries = self.gpu().dirty(0)?;
-        let boundary = self.boundary(&Seeds::new(), &no_queries)?;
+        let nodes = self.node_states()?.map(Arc::new);
+        let boundary = self.boundary(&Seeds::new(), &no_queries, nodes.as_deref())?;
         let pass = LayersInput {
             reach: &reach,
             removed: None,
@@ -175,7 +185,10 @@ impl<S: State> Model<'_, S> {
         };
         let layers = self.layers(&pass, Keep::States)?;
         let head = match layers.states.last() {
-            Some(last) if self.head_by_rows() => Some(self.first_map(last.view())?),
+            Some(last) if self.config.head_by_rows() => {
+                let rows = &reach.rows[self.config.layers()];
+                Some(self.first_map(last.view(), nodes.as_deref(), rows)?)
+            }
             _ => None,
         };
         Ok(Background {
@@ -183,6 +196,7 @@ impl<S: State> Model<'_, S> {
             projections: layers.projections,
             states: layers.states,
             head,
+            nodes,
         })
     }
 }

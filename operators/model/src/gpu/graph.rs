@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::csr::ByRelation;
 use gfm_pipe_kernels::gpu::messages::{DeviceMarks, DeviceRows, Edges, Marks};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 
 use super::error::Result;
+use super::scoring::upload_tensor;
 use super::weights::upload;
 use crate::graph::{EdgesByRelation, Graph};
-use crate::model::{ModelConfig, Reach};
+use crate::model::{ModelConfig, Reach, Texts};
 use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
 
 /// A graph, with its edges in the direction in which one model's messages travel.
@@ -17,6 +19,8 @@ pub(crate) struct DeviceGraph<S: State> {
     pub edges: Edges,
     /// Embeddings of relation names, `[2R, text]`.
     pub embeddings: Vector<S::Acc>,
+    /// Embeddings of the texts of nodes, `[N, text]`, if the model reads them.
+    pub node_texts: Option<Vector<S::Acc>>,
     pub nodes: usize,
     /// 2R.
     pub relations: usize,
@@ -26,6 +30,31 @@ pub(crate) struct DeviceGraph<S: State> {
     by_relation: EdgesByRelation,
     /// Every row of every query, of the last batch that needed them, for the next one.
     all_rows: Mutex<Option<AllRows>>,
+}
+
+/// Embeddings of a graph's texts on the device.
+pub(crate) struct DeviceTexts<A: State> {
+    /// Of relation names, `[2R, text]`.
+    pub relations: Vector<A>,
+    /// Of nodes, `[N, text]`, for models that read them.
+    pub nodes: Option<Vector<A>>,
+}
+
+impl<A: State> DeviceTexts<A> {
+    /// Copies what a model reads to the device.
+    pub fn new(gpu: &Gpu, texts: Texts<'_>, config: &ModelConfig) -> OpResult<Self> {
+        let nodes = match (config.use_ent_emb, texts.nodes) {
+            (None, _) => None,
+            (Some(_), Some(nodes)) => Some(upload_tensor(gpu, nodes)?),
+            (Some(_), None) => {
+                return Err(OpError::internal("the graph has no texts of its nodes"));
+            }
+        };
+        Ok(DeviceTexts {
+            relations: upload_tensor(gpu, texts.relations)?,
+            nodes,
+        })
+    }
 }
 
 struct AllRows {
@@ -90,9 +119,10 @@ pub(crate) struct DeviceReach {
 }
 
 impl<S: State> DeviceGraph<S> {
-    /// Copies a graph to the device of its relations' embeddings.
-    pub fn new(graph: &Graph, embeddings: Vector<S::Acc>, config: &ModelConfig) -> Result<Self> {
-        let gpu = embeddings.gpu();
+    /// Copies a graph to the device of the embeddings of its relations and, if the model reads
+    /// them, of its nodes.
+    pub fn new(graph: &Graph, texts: DeviceTexts<S::Acc>, config: &ModelConfig) -> Result<Self> {
+        let gpu = texts.relations.gpu();
         let path = config.message_func.path();
         let (into, out_of) = graph.flow(path);
         let by_relation = graph.by_relation();
@@ -115,7 +145,8 @@ impl<S: State> DeviceGraph<S> {
             path,
             by_relation,
             all_rows: Mutex::new(None),
-            embeddings,
+            embeddings: texts.relations,
+            node_texts: texts.nodes,
         })
     }
 

@@ -2,15 +2,18 @@
 //! any other head reads states that are gathered side by side.
 
 use gfm_pipe_kernels::gpu::heads::{Head, HeadGrads};
+use gfm_pipe_kernels::gpu::messages::DeviceRows;
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
 use gfm_pipe_kernels::gpu::rows::{
-    Block, Far, Groups, bias_rows, give_states, relu_backward, sum_rows, take_states,
+    Block, Far, Groups, bias_rows, fill_rows, give_states, relu_backward, sum_nodes, sum_rows,
+    take_states, weigh_rows,
 };
 use gfm_pipe_kernels::gpu::{State, Vector, View};
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::error::Result;
 use super::model::{Background, BatchInput, Model};
+use super::node_states::NodeStates;
 use super::weights::Gradients;
 use crate::model::head_name;
 
@@ -24,6 +27,8 @@ pub(super) struct HeadInput<'a, 'b, S: State> {
     pub states: &'a [Vector<S>],
     /// The states of nodes without a row; zero if there is none.
     pub background: Option<&'a Background<S>>,
+    /// The texts of nodes, if the model reads them.
+    pub nodes: Option<&'a NodeStates<S::Acc>>,
 }
 
 /// What the head's backward pass needs.
@@ -41,6 +46,8 @@ pub(super) enum HeadTape<S: State> {
         seen: Vector<S::Acc>,
         /// The outputs of all maps but the last, after ReLU.
         hidden: Vec<Vector<S::Acc>>,
+        /// The node of each state.
+        node: Vec<u32>,
     },
 }
 
@@ -88,20 +95,15 @@ struct HeadBlock {
     block: Block,
 }
 
-/// The weight of the head's linear map `i`.
-fn weight_name(i: usize) -> String {
-    format!("{}.weight", head_name(i))
-}
-
-/// The bias of the head's linear map `i`.
-fn bias_name(i: usize) -> String {
-    format!("{}.bias", head_name(i))
-}
-
 impl<S: State> Model<'_, S> {
-    /// Whether the head works on the rows of all nodes: it has two maps and reads the last states.
-    pub(super) fn head_by_rows(&self) -> bool {
-        !self.config.concat_hidden && self.config.num_mlp_layer == 2
+    /// The weight of the head's linear map `i`.
+    fn weight_name(&self, i: usize) -> String {
+        format!("{}.weight", head_name(self.config.reads_nodes_late(), i))
+    }
+
+    /// The bias of the head's linear map `i`.
+    fn bias_name(&self, i: usize) -> String {
+        format!("{}.bias", head_name(self.config.reads_nodes_late(), i))
     }
 
     /// Whether the head reads the states before layer `i`; those after the last layer for `i` equal
@@ -129,33 +131,52 @@ impl<S: State> Model<'_, S> {
     }
 
     fn head_matrix(&self, i: usize) -> Matrix<'_, S::Acc> {
-        self.weights.matrix(&weight_name(i))
+        self.weights.matrix(&self.weight_name(i))
     }
 
-    fn head_bias(&self, i: usize) -> View<'_, S::Acc> {
-        self.weights.part(&bias_name(i))
+    pub(super) fn head_bias(&self, i: usize) -> View<'_, S::Acc> {
+        self.weights.part(&self.bias_name(i))
     }
 
     /// Columns of the first map that multiply gathered states.
     fn states_columns(&self) -> Matrix<'_, S::Acc> {
         let width = self.config.output_dim();
-        self.weights.columns(&weight_name(0), 0, width)
+        self.weights.columns(&self.weight_name(0), 0, width)
     }
 
     /// Columns of the first map that multiply query vectors.
     fn query_columns(&self) -> Matrix<'_, S::Acc> {
         let width = self.config.output_dim();
-        self.weights.columns(&weight_name(0), width, self.dim())
+        self.weights
+            .columns(&self.weight_name(0), width, self.dim())
     }
 
-    /// The first map's share of the states, `[rows, f]`.
-    pub(super) fn first_map(&self, states: View<'_, S>) -> Result<Vector<S>> {
+    /// Columns of the first map that multiply the states of texts, for late fusion.
+    pub(super) fn text_columns(&self) -> Matrix<'_, S::Acc> {
+        let first = self.config.output_dim() + self.dim();
+        self.weights
+            .columns(&self.weight_name(0), first, self.dim())
+    }
+
+    /// The first map's share of the states of these rows and of the texts of their nodes,
+    /// `[rows, f]`.
+    pub(super) fn first_map(
+        &self,
+        states: View<'_, S>,
+        nodes: Option<&NodeStates<S::Acc>>,
+        of: &DeviceRows,
+    ) -> Result<Vector<S>> {
         let (f, d) = (self.head_bias(0).len(), self.config.output_dim());
         let rows = states.len() / d.max(1);
         let out = self.gpu().dirty(rows * f)?;
-        let weight = self.weights.low_columns(&weight_name(0), 0, d);
+        let texts = nodes.and_then(|nodes| nodes.head.as_ref());
+        if let Some(texts) = texts {
+            fill_rows(out.view(), texts.view(), of.node(), f)?;
+        }
+        let weight = self.weights.low_columns(&self.weight_name(0), 0, d);
         let x = Matrix::new(states, rows, d);
-        product(Matrix::new(out.view(), rows, f), x, weight.t(), false)?;
+        let to = Matrix::new(out.view(), rows, f);
+        product(to, x, weight.t(), texts.is_some())?;
         Ok(out)
     }
 
@@ -180,7 +201,7 @@ impl<S: State> Model<'_, S> {
         Head {
             rows: &input.batch.reach.rows[self.config.layers()],
             share: share.view(),
-            w2: self.weights.part(&weight_name(1)),
+            w2: self.weights.part(&self.weight_name(1)),
             b2: self.head_bias(1),
         }
     }
@@ -192,10 +213,12 @@ impl<S: State> Model<'_, S> {
         input: &HeadInput<'_, '_, S>,
     ) -> Result<(Vector<S::Acc>, HeadTape<S>)> {
         let share = self.share(input.queries)?;
-        if input.batch.candidates.is_some() || !self.head_by_rows() {
+        if input.batch.candidates.is_some() || !self.config.head_by_rows() {
             return self.gathered_head(input, &share);
         }
-        let p = self.first_map(input.states[self.config.layers()].view())?;
+        let last = self.config.layers();
+        let rows = &input.batch.reach.rows[last];
+        let p = self.first_map(input.states[last].view(), input.nodes, rows)?;
         let head = self.row_head(input, &share);
         let scores = self.gpu().dirty(self.graph.nodes * head.rows.queries())?;
         let background = input.background.and_then(|b| b.head.as_ref());
@@ -236,12 +259,19 @@ impl<S: State> Model<'_, S> {
         let seen = self.gather(input)?;
         let width = self.config.output_dim();
         let rows = seen.len() / width.max(1);
-        let maps = self.config.num_mlp_layer;
+        let maps = self.config.head_maps();
         let f = self.head_bias(0).len();
         let mut x = gpu.dirty(rows * f)?;
+        let last = &input.batch.reach.host.rows[self.config.layers()];
+        let node = Gathered::new(last, input.batch.candidates).node;
+        let texts = input.nodes.and_then(|nodes| nodes.head.as_ref());
+        if let Some(texts) = texts {
+            let node = gpu.vector(&node)?;
+            weigh_rows(texts.view(), None, node.view(), x.view(), f)?;
+        }
         let states = Matrix::new(seen.view(), rows, width);
-        let weight = self.states_columns();
-        product(Matrix::new(x.view(), rows, f), states, weight.t(), false)?;
+        let (weight, to) = (self.states_columns(), Matrix::new(x.view(), rows, f));
+        product(to, states, weight.t(), texts.is_some())?;
         let per_query = rows / input.batch.seeds.len().max(1);
         bias_rows(x.view(), share.view(), per_query, maps > 1, f)?;
         let mut hidden = Vec::new();
@@ -255,50 +285,77 @@ impl<S: State> Model<'_, S> {
             hidden.push(x);
             x = y;
         }
-        Ok((x, HeadTape::Gathered { seen, hidden }))
+        Ok((x, HeadTape::Gathered { seen, hidden, node }))
     }
 
-    /// Backward of [`Model::head`]: the gradients of the query vectors, `[B, d]`, and of the states
-    /// that it read.
+    /// Backward of [`Model::head`]: the gradients of the query vectors, `[B, d]`, of the states of
+    /// texts, `[N, d]`, if it read them, and of the states that it read.
     pub(super) fn head_backward(
         &self,
         input: &HeadInput<'_, '_, S>,
         tape: HeadTape<S>,
         dscores: View<'_, S::Acc>,
         grads: &Gradients<S>,
-    ) -> Result<(Vector<S::Acc>, HeadGrad<S>)> {
+    ) -> Result<(Vector<S::Acc>, Option<Vector<S::Acc>>, HeadGrad<S>)> {
         let gpu = self.gpu();
         let (width, d) = (self.config.output_dim(), self.dim());
         let (f, b) = (self.head_bias(0).len(), input.queries.len() / d.max(1));
         let dshare = gpu.dirty(b * f)?;
+        // Of the texts' share of the first map.
+        let texts = input.nodes.filter(|nodes| nodes.head.is_some());
+        let dtexts = match texts {
+            Some(_) => Some(gpu.zeros::<S::Acc>(self.graph.nodes * f)?),
+            None => None,
+        };
         let out = match tape {
             HeadTape::Rows { p, share } => {
                 let states = input.states[self.config.layers()].view();
+                let rows = &*input.batch.reach.rows[self.config.layers()];
                 let p = match p {
                     Some(p) => p,
-                    None => self.first_map(states)?,
+                    None => self.first_map(states, input.nodes, rows)?,
                 };
                 let head = self.row_head(input, &share);
-                let dy = self.row_head_backward(&head, p, states, dscores, &dshare, grads)?;
+                let (dy, dp) = self.row_head_backward(&head, p, states, dscores, &dshare, grads)?;
+                if let Some(dtexts) = &dtexts {
+                    sum_nodes(dtexts.view(), dp.view(), rows, None, f)?;
+                }
                 HeadGrad::LastStates(dy)
             }
-            HeadTape::Gathered { seen, hidden } => {
-                let dx = self.gathered_head_backward(seen, &hidden, dscores, &dshare, grads)?;
-                HeadGrad::Gathered(dx)
+            HeadTape::Gathered { seen, hidden, node } => {
+                let (dseen, dfirst) =
+                    self.gathered_head_backward(seen, &hidden, dscores, &dshare, grads)?;
+                if let Some(dtexts) = &dtexts {
+                    let block = Block {
+                        stride: f,
+                        column: 0,
+                        dim: f,
+                    };
+                    give_grouped(&node, dtexts.view(), &dfirst, block)?;
+                }
+                HeadGrad::Gathered(dseen)
             }
         };
-        sum_rows(dshare.view(), grads.part(&bias_name(0)), f)?;
+        let first = width + d;
+        let dtexts = match (texts, dtexts) {
+            (Some(nodes), Some(dshare)) => {
+                let to = grads.columns(&self.weight_name(0), first, d);
+                Some(self.head_texts_backward(nodes, &dshare, to)?)
+            }
+            _ => None,
+        };
+        sum_rows(dshare.view(), grads.part(&self.bias_name(0)), f)?;
         let queries = Matrix::new(input.queries.view(), b, d);
         let dshare = Matrix::new(dshare.view(), b, f);
-        let to = grads.columns(&weight_name(0), width, d);
+        let to = grads.columns(&self.weight_name(0), width, d);
         product(to, dshare.t(), queries, false)?;
         let dquery = gpu.dirty(b * d)?;
         let weight = self.query_columns();
         product(Matrix::new(dquery.view(), b, d), dshare, weight, false)?;
-        Ok((dquery, out))
+        Ok((dquery, dtexts, out))
     }
 
-    /// The gradient of the last states, of a head that works on rows.
+    /// The gradients of the last states and of the first map, of a head that works on rows.
     fn row_head_backward(
         &self,
         head: &Head<'_, S>,
@@ -307,13 +364,13 @@ impl<S: State> Model<'_, S> {
         dscores: View<'_, S::Acc>,
         dshare: &Vector<S::Acc>,
         grads: &Gradients<S>,
-    ) -> Result<Vector<S>> {
+    ) -> Result<(Vector<S>, Vector<S>)> {
         let (width, f) = (self.config.output_dim(), self.head_bias(0).len());
-        let (rows, name) = (head.rows.len(), weight_name(0));
+        let (rows, name) = (head.rows.len(), self.weight_name(0));
         let second = HeadGrads {
             share: dshare.view(),
-            w2: grads.part(&weight_name(1)),
-            b2: grads.part(&bias_name(1)),
+            w2: grads.part(&self.weight_name(1)),
+            b2: grads.part(&self.bias_name(1)),
         };
         // `p` becomes its own gradient.
         head.backward(p.view(), dscores, second)?;
@@ -323,10 +380,10 @@ impl<S: State> Model<'_, S> {
         let dy = self.gpu().dirty::<S>(rows * width)?;
         let weight = self.weights.low_columns(&name, 0, width);
         product(Matrix::new(dy.view(), rows, width), dp, weight, false)?;
-        Ok(dy)
+        Ok((dy, p))
     }
 
-    /// The gradient of the gathered states, `[B M, width]`.
+    /// The gradients of the gathered states, `[B M, width]`, and of the first map, `[B M, f]`.
     fn gathered_head_backward(
         &self,
         seen: Vector<S::Acc>,
@@ -334,19 +391,19 @@ impl<S: State> Model<'_, S> {
         dscores: View<'_, S::Acc>,
         dshare: &Vector<S::Acc>,
         grads: &Gradients<S>,
-    ) -> Result<Vector<S::Acc>> {
+    ) -> Result<(Vector<S::Acc>, Vector<S::Acc>)> {
         let gpu = self.gpu();
         let (width, f) = (self.config.output_dim(), self.head_bias(0).len());
         let (rows, b) = (seen.len() / width.max(1), dshare.len() / f.max(1));
         let mut dx = gpu.dirty(dscores.len())?;
         dx.view().copy(dscores)?;
-        for i in (1..self.config.num_mlp_layer).rev() {
+        for i in (1..self.config.head_maps()).rev() {
             let x = &hidden[i - 1];
             let n = self.head_bias(i).len();
             let dy = Matrix::new(dx.view(), rows, n);
             let input = Matrix::new(x.view(), rows, f);
-            product(grads.matrix(&weight_name(i)), dy.t(), input, false)?;
-            sum_rows(dx.view(), grads.part(&bias_name(i)), n)?;
+            product(grads.matrix(&self.weight_name(i)), dy.t(), input, false)?;
+            sum_rows(dx.view(), grads.part(&self.bias_name(i)), n)?;
             let next = gpu.dirty(rows * f)?;
             let weight = self.head_matrix(i);
             product(Matrix::new(next.view(), rows, f), dy, weight, false)?;
@@ -360,12 +417,12 @@ impl<S: State> Model<'_, S> {
         }
         let dh = Matrix::new(dx.view(), rows, f);
         let states = Matrix::new(seen.view(), rows, width);
-        let to = grads.columns(&weight_name(0), 0, width);
+        let to = grads.columns(&self.weight_name(0), 0, width);
         product(to, dh.t(), states, false)?;
         let dseen = gpu.dirty(rows * width)?;
         let weight = self.states_columns();
         product(Matrix::new(dseen.view(), rows, width), dh, weight, false)?;
-        Ok(dseen)
+        Ok((dseen, dx))
     }
 
     /// Adds the gradient of gathered states to that of the states they were gathered from: those
@@ -382,17 +439,27 @@ impl<S: State> Model<'_, S> {
             return Ok(());
         };
         let row = Gathered::new(&batch.reach.host.rows[layer], batch.candidates).row;
-        let groups = RowGroups::new(&row);
-        let gpu = self.gpu();
-        let (row, offsets) = (gpu.vector(&groups.row)?, gpu.vector(&groups.offsets)?);
-        let positions = gpu.vector(&groups.positions)?;
-        let groups = Groups {
-            row: row.view(),
-            offsets: offsets.view(),
-            positions: positions.view(),
-        };
-        give_states(dstates, dseen.view(), groups, *block)
+        give_grouped(&row, dstates, dseen, *block)
     }
+}
+
+/// Adds gathered gradients to those of the rows that they were gathered from.
+fn give_grouped<S: State>(
+    rows: &[u32],
+    to: View<'_, S>,
+    from: &Vector<S::Acc>,
+    block: Block,
+) -> Result<()> {
+    let groups = RowGroups::new(rows);
+    let gpu = from.gpu();
+    let (row, offsets) = (gpu.vector(&groups.row)?, gpu.vector(&groups.offsets)?);
+    let positions = gpu.vector(&groups.positions)?;
+    let groups = Groups {
+        row: row.view(),
+        offsets: offsets.view(),
+        positions: positions.view(),
+    };
+    give_states(to, from.view(), groups, block)
 }
 
 /// Positions of gathered states, grouped by the row they were gathered from.

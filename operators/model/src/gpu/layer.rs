@@ -6,7 +6,7 @@ use gfm_pipe_kernels::gpu::extremes::{Aggregate, AggregateGrads, Kind};
 use gfm_pipe_kernels::gpu::messages::{Messages, Starts};
 use gfm_pipe_kernels::gpu::norms::{Affine, Norm, NormGrads, Normed};
 use gfm_pipe_kernels::gpu::products::{Matrix, product};
-use gfm_pipe_kernels::gpu::rows::{Gather, add, add_from_states, cast, divide_rows, relu_backward};
+use gfm_pipe_kernels::gpu::rows::{Gather, add, cast, divide_rows, relu_backward, weigh_rows};
 use gfm_pipe_kernels::gpu::scales::Scales;
 use gfm_pipe_kernels::gpu::{State, Vector, View};
 
@@ -221,7 +221,7 @@ impl<'a, S: State> Model<'a, S> {
         let (gpu, d, i) = (self.gpu(), self.dim(), input.index);
         let (m, out) = (input.rows(), self.config.hidden_dims[i]);
         let starts = self.starts(input.boundary, &input.reach.host.rows[i + 1])?;
-        let start = starts.by_row(m)?;
+        let start = starts.by_row(&input.reach.rows[i + 1])?;
         let starts = start.as_ref().map(|index| Starts {
             at: index.view(),
             rows: input.boundary.rows.view(),
@@ -325,7 +325,7 @@ impl<'a, S: State> Model<'a, S> {
     ) -> Result<()> {
         let rows = &input.reach.rows[input.index + 1];
         let starts = self.starts(input.boundary, &input.reach.host.rows[input.index + 1])?;
-        let by_row = starts.by_row(rows.len())?;
+        let by_row = starts.by_row(rows)?;
         let starts_by_row = by_row.as_ref().map(|index| Starts {
             at: index.view(),
             rows: input.boundary.rows.view(),
@@ -341,17 +341,35 @@ impl<'a, S: State> Model<'a, S> {
                 out
             }
         };
-        let grads = AggregateGrads {
-            starts: to.starts.filter(|_| starts_by_row.is_some()),
-            ..to
+        let backward = |aggregate: Aggregate<'_, S>, starts| {
+            aggregate.backward(
+                linear.features.view(),
+                dfeatures.view(),
+                linear.states.view(),
+                linear.shortcut,
+                AggregateGrads { starts, ..to },
+            )
         };
-        aggregate.backward(
-            linear.features.view(),
-            dfeatures.view(),
-            linear.states.view(),
-            linear.shortcut,
-            grads,
-        )
+        let (Some(by_row), true, Some(boundary)) = (&by_row, starts.nodes, to.starts) else {
+            let starts = to.starts.filter(|_| starts_by_row.is_some());
+            return backward(aggregate, starts);
+        };
+        // Several rows have the boundary state of one node. The kernel adds to each state once, so
+        // every row gets a copy.
+        let (gpu, d) = (self.gpu(), self.dim());
+        let copies = gpu.dirty(rows.len() * d)?;
+        let of_boundary = input.boundary.rows.view();
+        weigh_rows(of_boundary, None, by_row.view(), copies.view(), d)?;
+        let own = gpu.vector(&(0..rows.len() as u32).collect::<Vec<u32>>())?;
+        let dcopies = gpu.zeros::<S::Acc>(rows.len() * d)?;
+        let starts_of_rows = Starts {
+            at: own.view(),
+            rows: copies.view(),
+        };
+        if let Some(aggregate) = self.aggregate(input, Some(starts_of_rows)) {
+            backward(aggregate, Some(dcopies.view()))?;
+        }
+        self.add_boundary_grad(boundary, dcopies.view(), (&starts, &**rows))
     }
 
     /// [`Model::aggregate_backward`] of a sum or a mean.
@@ -368,8 +386,8 @@ impl<'a, S: State> Model<'a, S> {
             divide_rows(dsum, degrees.counts.view(), node, d)?;
         }
         if let Some(boundary) = to.starts {
-            let (row, k) = (starts.row.view(), starts.boundary.view());
-            add_from_states(boundary, dsum, k, row, d)?;
+            let rows = &input.reach.rows[input.index + 1];
+            self.add_boundary_grad(boundary, dsum, (starts, &**rows))?;
         }
         let messages = self.messages(input);
         messages.relation_grad(dsum, to.relations)?;

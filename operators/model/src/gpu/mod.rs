@@ -28,6 +28,7 @@ mod head;
 mod layer;
 mod linear;
 mod model;
+mod node_states;
 mod objective;
 mod scoring;
 mod sums;

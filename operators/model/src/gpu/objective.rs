@@ -7,22 +7,22 @@ use gfm_pipe_kernels::gpu::rows::cast;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
 use super::error::Result;
-use crate::backend::{QuestionBatch, Term};
+use crate::backend::{QuestionBatch, Target, Term};
 use crate::loss::ListLoss;
 
 /// What fine-tuning minimises on one data set.
 pub(crate) struct QuestionObjective {
     pub terms: Vec<Term>,
-    /// Set if a term ranks documents.
-    documents: Option<DocumentMatrices>,
+    /// For each target its matrix; `None` if every node is a column.
+    targets: Vec<Option<Matrices>>,
 }
 
-/// Which entities occur in which documents.
-struct DocumentMatrices {
-    /// Number of documents.
+/// Which nodes are in which columns of a target.
+struct Matrices {
+    /// Number of columns.
     count: usize,
-    entities_of_document: Sparse,
-    documents_of_entity: Sparse,
+    nodes_of_column: Sparse,
+    columns_of_node: Sparse,
 }
 
 /// A loss on the device, and its gradient for the scores.
@@ -45,6 +45,8 @@ struct Scored<'a, A: State> {
     scores: View<'a, A>,
     /// Positive columns of each row.
     gold: &'a [Vec<u32>],
+    /// See [`Target::similar`].
+    similar: &'a [f64],
     weight: f64,
     /// Rows of the whole batch that the loss is the mean of.
     used: usize,
@@ -72,7 +74,8 @@ fn add_loss<A: State + Real>(
     for (row, gold) in on.gold.iter().enumerate() {
         let row = row * columns..(row + 1) * columns;
         let gold = std::slice::from_ref(gold);
-        let value = loss.value(&scores[row.clone()], columns, gold, on.used);
+        let similar = on.similar.get(row.clone()).unwrap_or_default();
+        let value = loss.value(&scores[row.clone()], columns, gold, similar, on.used);
         of_rows.push(value.loss);
         for (sum, g) in sums[row].iter_mut().zip(value.grad) {
             *sum += on.weight * g;
@@ -117,39 +120,42 @@ pub(super) fn link_loss<S: State>(
     })
 }
 
-impl DocumentMatrices {
-    fn new(gpu: &Gpu, documents: &EntityDocuments) -> Result<Self> {
-        let count = documents.num_documents();
-        let (mut entity_offsets, mut of_entities) = (vec![0u32], Vec::new());
-        let mut of_documents = vec![Vec::new(); count];
-        for e in 0..documents.num_entities() as u32 {
-            for d in documents.documents(e) {
-                of_entities.push(*d);
-                of_documents[*d as usize].push(e);
+impl Matrices {
+    fn new(gpu: &Gpu, columns: &EntityDocuments) -> Result<Self> {
+        let count = columns.num_documents();
+        let (mut node_offsets, mut of_nodes) = (vec![0u32], Vec::new());
+        let mut of_columns = vec![Vec::new(); count];
+        for v in 0..columns.num_entities() as u32 {
+            for column in columns.documents(v) {
+                of_nodes.push(*column);
+                of_columns[*column as usize].push(v);
             }
-            entity_offsets.push(of_entities.len() as u32);
+            node_offsets.push(of_nodes.len() as u32);
         }
-        let mut document_offsets = vec![0u32];
-        for entities in &of_documents {
-            let last = document_offsets.last().copied().unwrap_or(0);
-            document_offsets.push(last + entities.len() as u32);
+        let mut column_offsets = vec![0u32];
+        for nodes in &of_columns {
+            let last = column_offsets.last().copied().unwrap_or(0);
+            column_offsets.push(last + nodes.len() as u32);
         }
-        Ok(DocumentMatrices {
+        Ok(Matrices {
             count,
-            entities_of_document: Sparse::new(gpu, &document_offsets, &of_documents.concat())?,
-            documents_of_entity: Sparse::new(gpu, &entity_offsets, &of_entities)?,
+            nodes_of_column: Sparse::new(gpu, &column_offsets, &of_columns.concat())?,
+            columns_of_node: Sparse::new(gpu, &node_offsets, &of_nodes)?,
         })
     }
 }
 
 impl QuestionObjective {
-    pub fn new(gpu: &Gpu, terms: Vec<Term>, documents: &EntityDocuments) -> Result<Self> {
-        let documents = if terms.iter().any(|t| t.documents) {
-            Some(DocumentMatrices::new(gpu, documents)?)
-        } else {
-            None
-        };
-        Ok(QuestionObjective { terms, documents })
+    /// Of batches like this one.
+    pub fn new(gpu: &Gpu, batch: &QuestionBatch<'_>) -> Result<Self> {
+        let targets = batch.targets.iter().map(|target| {
+            let matrices = target.columns.map(|columns| Matrices::new(gpu, columns));
+            matrices.transpose()
+        });
+        Ok(QuestionObjective {
+            terms: batch.terms.clone(),
+            targets: targets.collect::<Result<_>>()?,
+        })
     }
 
     /// The weighted sum of all terms.
@@ -164,14 +170,16 @@ impl QuestionObjective {
         let parts = gpu.dirty(self.terms.len() * rows)?;
         for (i, term) in self.terms.iter().enumerate() {
             let part = parts.part(i * rows, rows);
-            match self.documents.as_ref().filter(|_| term.documents) {
-                Some(documents) => documents.loss(term, batch, scores.view(), grad.view(), part)?,
+            let target = &batch.targets[term.target];
+            match &self.targets[term.target] {
+                Some(matrices) => matrices.loss(term, target, scores.view(), grad.view(), part)?,
                 None => {
                     let on = Scored {
                         scores: scores.view(),
-                        gold: &batch.gold.entities,
+                        gold: &target.gold,
+                        similar: &target.similar,
                         weight: term.weight,
-                        used: term.loss.used(&batch.whole.entities),
+                        used: term.loss.used(&target.whole),
                     };
                     add_loss(term.loss, &on, grad.view(), part)?;
                 }
@@ -187,31 +195,32 @@ impl QuestionObjective {
     }
 }
 
-impl DocumentMatrices {
-    /// A term that ranks documents, whose scores are the sums of their entities' scores. Adds the
-    /// gradient of the entities' scores to `grad`.
+impl Matrices {
+    /// A term that ranks columns, whose scores are the sums of their nodes' scores. Adds the
+    /// gradient of the nodes' scores to `grad`.
     fn loss<A: State>(
         &self,
         term: &Term,
-        batch: &QuestionBatch<'_>,
+        target: &Target<'_>,
         scores: View<'_, A>,
         grad: View<'_, f64>,
         part: View<'_, f64>,
     ) -> Result<()> {
-        let (gpu, rows) = (scores.gpu(), batch.seeds.len());
+        let (gpu, rows) = (scores.gpu(), target.gold.len());
         let sums = gpu.zeros::<f64>(rows * self.count)?;
-        self.entities_of_document
+        self.nodes_of_column
             .sum_over(scores, sums.view(), rows, 1.0)?;
         let dsums = gpu.zeros::<f64>(sums.len())?;
-        // The term's weight is applied when the gradient goes back to the entities.
+        // The term's weight is applied when the gradient goes back to the nodes.
         let on = Scored {
             scores: sums.view(),
-            gold: &batch.gold.documents,
+            gold: &target.gold,
+            similar: &target.similar,
             weight: 1.0,
-            used: term.loss.used(&batch.whole.documents),
+            used: term.loss.used(&target.whole),
         };
         add_loss(term.loss, &on, dsums.view(), part)?;
-        self.documents_of_entity
+        self.columns_of_node
             .sum_over(dsums.view(), grad, rows, term.weight)
     }
 }
@@ -236,6 +245,7 @@ mod tests {
                 let on = Scored {
                     scores: scores.view(),
                     gold: &gold,
+                    similar: &[],
                     weight: 0.7,
                     used: loss.used(&gold),
                 };

@@ -8,11 +8,11 @@ use gfm_pipe_kernels::Real;
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 
 use super::error::{Result, device_error};
-use super::graph::DeviceGraph;
+use super::graph::{DeviceGraph, DeviceTexts};
 use super::model::{Background, BatchInput, Model, QuerySource};
 use super::weights::{Weights, upload};
 use crate::graph::Graph;
-use crate::model::{Compute, Params, Question, Reach, TailQuery};
+use crate::model::{Compute, Params, Question, Reach, TailQuery, Texts};
 use crate::ops::Seeds;
 use crate::sampling::Triple;
 use crate::scorer::Scorer;
@@ -112,12 +112,12 @@ pub(crate) fn with_scorer<R>(
     gpu: &Gpu,
     params: &Params,
     graph: &Graph,
-    embeddings: &Tensor,
+    texts: Texts<'_>,
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     match params.dtype() {
-        DType::F64 => scorer_in::<f64, R>(gpu, params, graph, embeddings, use_it),
-        _ => scorer_in::<f32, R>(gpu, params, graph, embeddings, use_it),
+        DType::F64 => scorer_in::<f64, R>(gpu, params, graph, texts, use_it),
+        _ => scorer_in::<f32, R>(gpu, params, graph, texts, use_it),
     }
 }
 
@@ -125,13 +125,14 @@ fn scorer_in<S: State, R>(
     gpu: &Gpu,
     params: &Params,
     graph: &Graph,
-    embeddings: &Tensor,
+    texts: Texts<'_>,
     use_it: impl FnOnce(&dyn Scorer) -> OpResult<R>,
 ) -> OpResult<R> {
     let weights = Weights::<S>::new(gpu, params).map_err(tensor_error)?;
-    let embeddings = upload_tensor(gpu, embeddings)?;
-    let on = DeviceGraph::new(graph, embeddings, &params.config).map_err(device_error)?;
+    let texts = DeviceTexts::new(gpu, texts, &params.config)?;
+    let on = DeviceGraph::new(graph, texts, &params.config).map_err(device_error)?;
     let model = Model {
+        class: params.class,
         config: &params.config,
         weights: &weights,
         graph: &on,

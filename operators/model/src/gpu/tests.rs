@@ -3,17 +3,20 @@
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::adamw::AdamW;
-use gfm_pipe_kernels::gpu::Gpu;
+use gfm_pipe_kernels::gpu::{Gpu, State};
 use proptest::prelude::*;
 
-use super::graph::DeviceGraph;
+use super::graph::{DeviceGraph, DeviceTexts};
 use super::model::{BatchInput, QuerySource};
-use super::scoring::{DeviceScorer, upload_tensor};
+use super::scoring::DeviceScorer;
 use super::trainer::DeviceTrainer;
 use crate::backend::StepSettings;
 use crate::graph::Graph;
+use crate::model::autograd::{fusions, with_fusion};
+use crate::model::parity2::{self, Machine};
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Reach, Retriever, TailQuery,
+    Texts,
 };
 use crate::ops::{ActivationFunc, AggregateFunc, MessageFunc, Seeds};
 use crate::optimizer::Optimizer;
@@ -23,6 +26,13 @@ use crate::tensor::{tensor, to_f64};
 const NODES: usize = 11;
 const RELATIONS: usize = 3;
 const TEXT: usize = 5;
+
+const ADAMW: AdamW = AdamW {
+    lr: 0.01,
+    betas: (0.9, 0.999),
+    eps: 1e-8,
+    weight_decay: 0.01,
+};
 
 /// The device that tests run on: the emulation if it was built, else the first CUDA device if
 /// `GFM_PIPE_LOCAL_DEVICE` is `cuda`.
@@ -58,13 +68,21 @@ fn config() -> impl Strategy<Value = ModelConfig> {
         (any::<bool>(), any::<bool>(), any::<bool>()),
         1usize..4,
         select(vec![4usize, 8]),
-        1usize..4,
+        (1usize..4, fusions()),
     )
         .prop_map(
-            |(message, aggregate, activation, (norm, short, concat), layers, last, maps)| {
+            |(
+                message,
+                aggregate,
+                activation,
+                (norm, short, concat),
+                layers,
+                last,
+                (maps, fusion),
+            )| {
                 let mut hidden = vec![8; layers];
                 hidden[layers - 1] = last;
-                ModelConfig {
+                let config = ModelConfig {
                     message_func: message,
                     aggregate_func: aggregate,
                     activation,
@@ -73,7 +91,8 @@ fn config() -> impl Strategy<Value = ModelConfig> {
                     concat_hidden: concat,
                     num_mlp_layer: maps,
                     ..ModelConfig::new(8, hidden)
-                }
+                };
+                with_fusion(config, fusion)
             },
         )
 }
@@ -116,24 +135,25 @@ fn close(what: &str, got: &[f64], want: &[f64]) {
 }
 
 impl Setup {
-    fn graph(&self) -> (Graph, Tensor) {
+    fn graph(&self) -> (Graph, [Tensor; 2]) {
         let text = some(2 * RELATIONS * TEXT, self.seed ^ 1);
+        let of_nodes = some(NODES * TEXT, self.seed ^ 2);
         let graph = Graph::from_triples(NODES, RELATIONS, &self.triples);
-        (graph, tensor(text, (2 * RELATIONS, TEXT)).unwrap())
+        let relations = tensor(text, (2 * RELATIONS, TEXT)).unwrap();
+        (graph, [relations, tensor(of_nodes, (NODES, TEXT)).unwrap()])
     }
 
-    fn params(&self, class: Class) -> Params {
+    /// Only one class reads the texts of nodes.
+    fn params(&self, usual: Class) -> Params {
+        let class = match self.config.use_ent_emb {
+            Some(_) => Class::GraphReasoner,
+            None => usual,
+        };
         Params::init(class, &self.config, TEXT, self.seed, DType::F64).unwrap()
     }
 
     fn trainer(&self, gpu: &Gpu, params: &Params) -> DeviceTrainer<f64> {
-        let adamw = AdamW {
-            lr: 0.01,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.01,
-        };
-        let optimizer = Optimizer::new(adamw, params).unwrap();
+        let optimizer = Optimizer::new(ADAMW, params).unwrap();
         let settings = StepSettings {
             states: DType::F64,
             tf32: false,
@@ -144,8 +164,9 @@ impl Setup {
         DeviceTrainer::new(gpu, params, &optimizer, settings, super::Sums::Alone).unwrap()
     }
 
-    fn device(&self, gpu: &Gpu, graph: &Graph, embeddings: &Tensor) -> DeviceGraph<f64> {
-        DeviceGraph::new(graph, upload_tensor(gpu, embeddings).unwrap(), &self.config).unwrap()
+    fn device(&self, gpu: &Gpu, graph: &Graph, texts: Texts<'_>) -> DeviceGraph<f64> {
+        let texts = DeviceTexts::new(gpu, texts, &self.config).unwrap();
+        DeviceGraph::new(graph, texts, &self.config).unwrap()
     }
 
     fn reach(&self, graph: &Graph, seeds: &Seeds, candidates: Option<&[Vec<u32>]>) -> Reach {
@@ -156,6 +177,13 @@ impl Setup {
             crate::model::QueryNodes { seeds, candidates },
             false,
         )
+    }
+}
+
+fn told([relations, nodes]: &[Tensor; 2]) -> Texts<'_> {
+    Texts {
+        relations,
+        nodes: Some(nodes),
     }
 }
 
@@ -180,11 +208,9 @@ fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
 fn check_links(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
+    let texts = told(&embeddings);
     let params = s.params(Class::QueryGNN);
-    let (trainer, device) = (
-        s.trainer(&gpu, &params),
-        s.device(&gpu, &graph, &embeddings),
-    );
+    let (trainer, device) = (s.trainer(&gpu, &params), s.device(&gpu, &graph, texts));
     let queries: Vec<TailQuery> = s
         .triples
         .iter()
@@ -205,7 +231,7 @@ fn check_links(s: &Setup) {
     let dscores = some(queries.len() * 5, s.seed ^ 7);
 
     let pruned = graph.without(gone.iter().copied());
-    let cpu = QueryGnn::new(&params, &pruned, &embeddings).compute(s.compute);
+    let cpu = QueryGnn::new(&params, &pruned, texts).compute(s.compute);
     let mut pass = cpu.forward(&queries, candidates.clone()).unwrap();
     let want = to_f64(&pass.scores).unwrap();
     let d = tensor(dscores.clone(), pass.scores.shape()).unwrap();
@@ -237,7 +263,7 @@ fn check_links(s: &Setup) {
     let all = on.links(&gone, &queries).unwrap();
     let want = to_f64(&cpu.score_all(&queries).unwrap()).unwrap();
     close("scores of all nodes", &all, &want);
-    let whole = QueryGnn::new(&params, &graph, &embeddings);
+    let whole = QueryGnn::new(&params, &graph, texts);
     let want = to_f64(&whole.score_all(&queries).unwrap()).unwrap();
     close(
         "scores on the whole graph",
@@ -250,11 +276,9 @@ fn check_links(s: &Setup) {
 fn check_questions(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
+    let told = told(&embeddings);
     let params = s.params(Class::GNNRetriever);
-    let (trainer, device) = (
-        s.trainer(&gpu, &params),
-        s.device(&gpu, &graph, &embeddings),
-    );
+    let (trainer, device) = (s.trainer(&gpu, &params), s.device(&gpu, &graph, told));
     let texts: Vec<f32> = some(2 * TEXT, s.seed ^ 3)
         .iter()
         .map(|x| *x as f32)
@@ -277,7 +301,7 @@ fn check_questions(s: &Setup) {
         .map(|x| if x < -0.5 { 0.0 } else { x })
         .collect();
 
-    let cpu = Retriever::new(&params, &graph, &embeddings).compute(s.compute);
+    let cpu = Retriever::new(&params, &graph, told).compute(s.compute);
     let mut pass = cpu.forward(&questions).unwrap();
     let want = to_f64(&pass.scores).unwrap();
     let d = tensor(dscores.clone(), pass.scores.shape()).unwrap();
@@ -318,4 +342,140 @@ proptest! {
     fn questions_equal_the_cpus(s in setups()) {
         check_questions(&s);
     }
+}
+
+/// The device's code, for parity with GFM-RAG 2.0.
+struct OnDevice(Gpu);
+
+impl OnDevice {
+    /// Scores and gradients of a batch.
+    fn run<S: State>(
+        &self,
+        params: &Params,
+        graph: &Graph,
+        texts: Texts<'_>,
+        (query, seeds, candidates): (QuerySource<'_>, &Seeds, Option<&[Vec<u32>]>),
+        dscores: &dyn Fn(&Tensor) -> Tensor,
+    ) -> (Tensor, Grads)
+    where
+        S::Acc: gfm_pipe_kernels::Real,
+    {
+        let optimizer = Optimizer::new(ADAMW, params).unwrap();
+        let settings = StepSettings {
+            states: params.dtype(),
+            tf32: false,
+            compute: Compute::Auto,
+            recompute: false,
+            clip_norm: None,
+        };
+        let gpu = &self.0;
+        let sums = super::Sums::Alone;
+        let trainer = DeviceTrainer::<S>::new(gpu, params, &optimizer, settings, sums).unwrap();
+        let texts = DeviceTexts::new(gpu, texts, &params.config).unwrap();
+        let device = DeviceGraph::<S>::new(graph, texts, &params.config).unwrap();
+        let nodes = crate::model::QueryNodes { seeds, candidates };
+        let reach = Reach::chosen(&params.config, graph, Compute::Auto, nodes, false);
+        let input = BatchInput {
+            query,
+            seeds,
+            candidates,
+            reach: device.rows(reach).unwrap(),
+            removed: None,
+        };
+        let model = trainer.model(&device);
+        let (scores, tape) = model.forward(input).unwrap();
+        let read = |values: Vec<S::Acc>| -> Vec<f64> {
+            values
+                .into_iter()
+                .map(gfm_pipe_kernels::Real::f64)
+                .collect()
+        };
+        let scores = read(scores.read().unwrap());
+        let shape = (seeds.len(), scores.len() / seeds.len());
+        let scores = tensor(scores, shape).unwrap();
+        let scores = scores.to_dtype(params.dtype()).unwrap();
+        let d = to_f64(&dscores(&scores)).unwrap();
+        let d = super::weights::upload::<S::Acc>(gpu, &d).unwrap();
+        model.backward(tape, d.view(), &trainer.grads).unwrap();
+        let values = read(trainer.grads.values.read().unwrap());
+        let mut grads = params.tensors.clone();
+        let set = |name: &str, t: Tensor| {
+            *grads.named_mut().remove(name).unwrap() = t;
+            Ok(())
+        };
+        let places = &trainer.weights.places;
+        places.unpack(&values, params, set).unwrap();
+        (scores, grads)
+    }
+
+    fn by_type(
+        &self,
+        params: &Params,
+        graph: &Graph,
+        texts: Texts<'_>,
+        batch: (QuerySource<'_>, &Seeds, Option<&[Vec<u32>]>),
+        dscores: &dyn Fn(&Tensor) -> Tensor,
+    ) -> (Tensor, Grads) {
+        match params.dtype() {
+            DType::F64 => self.run::<f64>(params, graph, texts, batch, dscores),
+            _ => self.run::<f32>(params, graph, texts, batch, dscores),
+        }
+    }
+}
+
+impl Machine for OnDevice {
+    fn questions(
+        &self,
+        params: &Params,
+        graph: &Graph,
+        texts: Texts<'_>,
+        questions: &[Question<'_>],
+        dscores: &dyn Fn(&Tensor) -> Tensor,
+    ) -> (Tensor, Grads) {
+        let asked: Vec<f32> = questions
+            .iter()
+            .flat_map(|q| q.embedding)
+            .copied()
+            .collect();
+        let seeds: Seeds = questions.iter().map(|q| q.seeds.to_vec()).collect();
+        let batch = (QuerySource::Texts(&asked), &seeds, None);
+        self.by_type(params, graph, texts, batch, dscores)
+    }
+
+    fn links(
+        &self,
+        params: &Params,
+        graph: &Graph,
+        texts: Texts<'_>,
+        batch: &crate::sampling::Batch,
+        dscores: &dyn Fn(&Tensor) -> Tensor,
+    ) -> (Tensor, Grads) {
+        let queries = &batch.queries;
+        let relations: Vec<u32> = queries.iter().map(|q| q.relation).collect();
+        let seeds: Seeds = queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
+        let of = QuerySource::Relations(&relations);
+        let batch = (of, &seeds, Some(batch.candidates.as_slice()));
+        self.by_type(params, graph, texts, batch, dscores)
+    }
+}
+
+#[test]
+fn parity2_reasoner_small_on_a_device() {
+    let Some(gpu) = device() else { return };
+    parity2::small(&OnDevice(gpu.clone()), DType::F64);
+    parity2::small(&OnDevice(gpu), DType::F32);
+}
+
+#[test]
+fn parity2_reasoner_variants_on_a_device() {
+    let Some(gpu) = device() else { return };
+    parity2::variants(&OnDevice(gpu.clone()), DType::F64);
+    parity2::variants(&OnDevice(gpu), DType::F32);
+}
+
+#[test]
+fn parity2_reasoner_kgc_on_a_device() {
+    let Some(gpu) = device() else { return };
+    parity2::kgc(&OnDevice(gpu.clone()), DType::F64);
+    parity2::kgc(&OnDevice(gpu), DType::F32);
 }

@@ -9,10 +9,10 @@ use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 use half::bf16;
 
 use super::error::{Result, device_error};
-use super::graph::DeviceGraph;
+use super::graph::{DeviceGraph, DeviceTexts};
 use super::model::{BatchInput, Model, QuerySource};
 use super::objective::{LossParts, QuestionObjective, Value, link_loss};
-use super::scoring::{DeviceScorer, upload_tensor};
+use super::scoring::DeviceScorer;
 use super::sums::Sums;
 use super::weights::{Gradients, Places, Weights, upload};
 use crate::backend::{
@@ -20,7 +20,7 @@ use crate::backend::{
     StepSettings,
 };
 use crate::graph::Graph;
-use crate::model::{ModelConfig, Params, Reach};
+use crate::model::{Class, ModelConfig, Params, Reach};
 use crate::optimizer::{Moments, Optimizer};
 use crate::sampling::Triple;
 use crate::scorer::Scorer;
@@ -55,6 +55,7 @@ impl QueuedStep {
 
 /// Training with states of type `S`.
 pub(super) struct DeviceTrainer<S: State> {
+    class: Class,
     config: ModelConfig,
     pub(super) weights: Weights<S>,
     pub(super) grads: Gradients<S>,
@@ -100,8 +101,8 @@ fn graph_of<'a, S: State>(
     config: &ModelConfig,
 ) -> OpResult<&'a DeviceGraph<S>> {
     if on.cache.graph.get().is_none() {
-        let embeddings = upload_tensor(gpu, on.embeddings)?;
-        let made = DeviceGraph::<S>::new(on.graph, embeddings, config).map_err(device_error)?;
+        let texts = DeviceTexts::new(gpu, on.texts, config)?;
+        let made = DeviceGraph::<S>::new(on.graph, texts, config).map_err(device_error)?;
         // One thread trains, so no other call fills it in between.
         let _ = on.cache.graph.set(Box::new(made));
     }
@@ -128,6 +129,7 @@ impl<S: State> DeviceTrainer<S> {
             upload(gpu, &packed.map_err(tensor_error)?).map_err(device_error)
         };
         Ok(DeviceTrainer {
+            class: params.class,
             config: params.config.clone(),
             grads: Gradients::new(&weights).map_err(device_error)?,
             moments: DeviceMoments {
@@ -146,7 +148,7 @@ impl<S: State> DeviceTrainer<S> {
     /// use, and take the memory of any other trainer's.
     pub(super) fn without_values(
         gpu: &Gpu,
-        config: &ModelConfig,
+        (class, config): (Class, &ModelConfig),
         shapes: Vec<(String, Vec<usize>)>,
         settings: StepSettings,
     ) -> Result<Self> {
@@ -154,6 +156,7 @@ impl<S: State> DeviceTrainer<S> {
         let len = places.len();
         let weights = Weights::<S>::with(gpu.dirty(len)?, places)?;
         Ok(DeviceTrainer {
+            class,
             config: config.clone(),
             grads: Gradients::new(&weights)?,
             moments: DeviceMoments {
@@ -175,6 +178,7 @@ impl<S: State> DeviceTrainer<S> {
 
     pub(super) fn model<'a>(&'a self, graph: &'a DeviceGraph<S>) -> Model<'a, S> {
         Model {
+            class: self.class,
             config: &self.config,
             weights: &self.weights,
             graph,
@@ -294,8 +298,7 @@ impl<S: State> DeviceTrainer<S> {
         questions: &QuestionBatch<'_>,
     ) -> OpResult<&'a QuestionObjective> {
         if on.cache.objective.get().is_none() {
-            let terms = questions.terms.clone();
-            let made = QuestionObjective::new(self.gpu(), terms, questions.documents);
+            let made = QuestionObjective::new(self.gpu(), questions);
             let _ = on
                 .cache
                 .objective

@@ -101,7 +101,7 @@ impl Cpu {
             return self.no_rows(&[]);
         }
         let graph = links.easy.removed(on.graph, links.asked.iter().copied());
-        let model = QueryGnn::new(&self.params, &graph, on.embeddings)
+        let model = QueryGnn::new(&self.params, &graph, on.texts)
             .compute(self.settings.compute)
             .recompute(self.settings.recompute);
         let batch = &links.batch;
@@ -115,7 +115,7 @@ impl Cpu {
         if batch.seeds.is_empty() {
             return self.no_rows(&batch.terms);
         }
-        let model = Retriever::new(&self.params, on.graph, on.embeddings)
+        let model = Retriever::new(&self.params, on.graph, on.texts)
             .compute(self.settings.compute)
             .recompute(self.settings.recompute);
         let mut pass = model.forward(&questions(batch, self.params.text_dim))?;
@@ -153,6 +153,6 @@ impl Backend for Cpu {
                 "only all ranks together can score a divided graph",
             ));
         }
-        Ok(Box::new(OnCpu::new(&self.params, on.graph, on.embeddings)))
+        Ok(Box::new(OnCpu::new(&self.params, on.graph, on.texts)))
     }
 }

@@ -28,7 +28,7 @@ impl DividedCpu {
         let part = divided.part();
         let graph = part.without(links.easy, links.asked.iter().copied());
         let ranks = &**divided.ranks();
-        let model = PartitionedGnn::new(&self.0.params, part, on.embeddings, ranks)?
+        let model = PartitionedGnn::new(&self.0.params, part, on.texts, ranks)?
             .on(&graph)
             .compute(settings.compute)
             .recompute(settings.recompute);
@@ -42,7 +42,7 @@ impl DividedCpu {
     fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
         let (divided, settings) = (part_of(on)?, &self.0.settings);
         let (part, ranks) = (divided.part(), &**divided.ranks());
-        let model = PartitionedRetriever::new(&self.0.params, part, on.embeddings, ranks)?
+        let model = PartitionedRetriever::new(&self.0.params, part, on.texts, ranks)?
             .compute(settings.compute)
             .recompute(settings.recompute);
         let mut pass = model.forward(&questions(batch, self.0.params.text_dim))?;
@@ -72,10 +72,6 @@ impl Backend for DividedCpu {
 
     fn scorer<'a>(&'a self, on: Source<'a>) -> OpResult<Box<dyn Scorer + 'a>> {
         let divided = part_of(on)?;
-        Ok(Box::new(OverRanks::new(
-            &self.0.params,
-            divided,
-            on.embeddings,
-        )))
+        Ok(Box::new(OverRanks::new(&self.0.params, divided, on.texts)))
     }
 }

@@ -63,24 +63,28 @@ struct WeightedSum {
 
 /// The weighted sum of the terms of a batch.
 fn weighted_sum(questions: &QuestionBatch<'_>, scores: &[f64], nodes: usize) -> WeightedSum {
-    let docs = questions.documents;
     let (mut total, mut parts, mut grad) = (0.0, Vec::new(), vec![0.0; scores.len()]);
     for term in &questions.terms {
-        let loss = if term.documents {
-            let (gold, whole) = (&questions.gold.documents, &questions.whole.documents);
-            let scores = to_documents(scores, nodes, docs);
-            let value = term
-                .loss
-                .value(&scores, docs.num_documents(), gold, term.loss.used(whole));
-            from_documents(&value.grad, term.weight, nodes, docs, &mut grad);
-            value.loss
-        } else {
-            let (gold, whole) = (&questions.gold.entities, &questions.whole.entities);
-            let value = term.loss.value(scores, nodes, gold, term.loss.used(whole));
-            for (g, x) in grad.iter_mut().zip(value.grad) {
-                *g += term.weight * x;
+        let target = &questions.targets[term.target];
+        let value = |scores: &[f64], columns: usize| {
+            let used = term.loss.used(&target.whole);
+            let (gold, similar) = (&target.gold, &target.similar);
+            term.loss.value(scores, columns, gold, similar, used)
+        };
+        let loss = match target.columns {
+            Some(columns) => {
+                let scores = to_columns(scores, nodes, columns);
+                let value = value(&scores, columns.num_documents());
+                from_columns(&value.grad, term.weight, nodes, columns, &mut grad);
+                value.loss
             }
-            value.loss
+            None => {
+                let value = value(scores, nodes);
+                for (g, x) in grad.iter_mut().zip(value.grad) {
+                    *g += term.weight * x;
+                }
+                value.loss
+            }
         };
         total += term.weight * loss;
         parts.push(loss);
@@ -88,14 +92,14 @@ fn weighted_sum(questions: &QuestionBatch<'_>, scores: &[f64], nodes: usize) -> 
     WeightedSum { total, parts, grad }
 }
 
-/// Scores of documents: for each, the sum of the scores of its entities.
-fn to_documents(scores: &[f64], nodes: usize, docs: &EntityDocuments) -> Vec<f64> {
+/// Scores of the columns of a [`crate::backend::Target`], from those of nodes.
+fn to_columns(scores: &[f64], nodes: usize, columns: &EntityDocuments) -> Vec<f64> {
     let mut out = Vec::new();
     for row in scores.chunks_exact(nodes) {
-        let mut sums = vec![0.0; docs.num_documents()];
-        for (e, s) in row.iter().enumerate() {
-            for d in docs.documents(e as u32) {
-                sums[*d as usize] += s;
+        let mut sums = vec![0.0; columns.num_documents()];
+        for (v, s) in row.iter().enumerate() {
+            for column in columns.documents(v as u32) {
+                sums[*column as usize] += s;
             }
         }
         out.extend(sums);
@@ -103,20 +107,20 @@ fn to_documents(scores: &[f64], nodes: usize, docs: &EntityDocuments) -> Vec<f64
     out
 }
 
-/// Adds the gradient of document scores, times `weight`, to the gradient `out` of entity scores.
-/// This is the transpose of [`to_documents`].
-fn from_documents(
+/// Adds the gradient of the scores of columns, times `weight`, to the gradient `out` of the scores
+/// of nodes. This is the transpose of [`to_columns`].
+fn from_columns(
     grad: &[f64],
     weight: f64,
     nodes: usize,
-    docs: &EntityDocuments,
+    columns: &EntityDocuments,
     out: &mut [f64],
 ) {
-    let rows = grad.chunks_exact(docs.num_documents().max(1));
+    let rows = grad.chunks_exact(columns.num_documents().max(1));
     for (out, grad) in out.chunks_exact_mut(nodes).zip(rows) {
-        for (e, g) in out.iter_mut().enumerate() {
-            let of_entity = docs.documents(e as u32);
-            let sum: f64 = of_entity.iter().map(|d| grad[*d as usize]).sum();
+        for (v, g) in out.iter_mut().enumerate() {
+            let of_node = columns.documents(v as u32);
+            let sum: f64 = of_node.iter().map(|column| grad[*column as usize]).sum();
             *g += weight * sum;
         }
     }
@@ -138,14 +142,14 @@ mod tests {
         let docs = documents();
         let scores = [0.3, -0.2, 0.9, 1.1, -0.5, 0.4, 0.1, -1.3];
         assert_eq!(
-            to_documents(&scores[..4], 4, &docs),
+            to_columns(&scores[..4], 4, &docs),
             [0.3 + 1.1, 0.3 - 0.2, 1.1]
         );
         let positives = vec![vec![0], vec![1, 2]];
         for f in [LIST_CE.at(0.0), BCE.at(0.0)] {
-            let value = |s: &[f64]| f.value(&to_documents(s, 4, &docs), 3, &positives, 2);
+            let value = |s: &[f64]| f.value(&to_columns(s, 4, &docs), 3, &positives, &[], 2);
             let mut grad = vec![0.0; 8];
-            from_documents(&value(&scores).grad, 0.5, 4, &docs, &mut grad);
+            from_columns(&value(&scores).grad, 0.5, 4, &docs, &mut grad);
             for i in 0..8 {
                 let at = |h: f64| {
                     let mut s = scores.to_vec();

@@ -18,11 +18,53 @@ type Named = BTreeMap<String, Tensor>;
 pub(super) struct Plain<'a> {
     vars: BTreeMap<String, Var>,
     config: ModelConfig,
+    class: Class,
     graph: &'a Graph,
+    told: &'a Told,
+}
+
+/// Embeddings of texts, 5 wide.
+pub(super) struct Told {
+    pub relations: Tensor,
+    pub nodes: Tensor,
+}
+
+impl Told {
+    pub fn new(relations: usize, nodes: usize, seed: u64) -> Self {
+        let some = |rows: usize, seed| tensor(numbers(rows * 5, seed), (rows, 5)).unwrap();
+        Told {
+            relations: some(2 * relations, seed),
+            nodes: some(nodes, seed ^ 77),
+        }
+    }
+
+    pub fn texts(&self) -> Texts<'_> {
+        Texts {
+            relations: &self.relations,
+            nodes: Some(&self.nodes),
+        }
+    }
+
+    /// The texts of some nodes, in this order.
+    pub fn of(&self, nodes: &[u32]) -> Told {
+        let at = Tensor::new(nodes, &Device::Cpu).unwrap();
+        Told {
+            relations: self.relations.clone(),
+            nodes: self.nodes.index_select(&at, 0).unwrap(),
+        }
+    }
+}
+
+/// The class of a model with this configuration: only one reads the texts of nodes.
+pub(super) fn class_of(config: &ModelConfig, usual: Class) -> Class {
+    match config.use_ent_emb {
+        Some(_) => Class::GraphReasoner,
+        None => usual,
+    }
 }
 
 impl<'a> Plain<'a> {
-    pub(super) fn new(params: &Params, graph: &'a Graph) -> Self {
+    pub(super) fn new(params: &Params, graph: &'a Graph, told: &'a Told) -> Self {
         let vars = params
             .iter()
             .map(|(n, t)| (n.to_owned(), Var::from_tensor(t).unwrap()))
@@ -30,7 +72,9 @@ impl<'a> Plain<'a> {
         Plain {
             vars,
             config: params.config.clone(),
+            class: params.class,
             graph,
+            told,
         }
     }
 
@@ -40,6 +84,16 @@ impl<'a> Plain<'a> {
             &self.vars[&format!("{name}.bias")],
         );
         x.broadcast_matmul(&w.t()?)?.broadcast_add(b)
+    }
+
+    /// The query vector of a tail query.
+    fn query(&self, rel: &Tensor, relation: u32) -> Tensor {
+        let row = |of: &Tensor| of.narrow(0, relation as usize, 1).unwrap();
+        let query = match self.class {
+            Class::GraphReasoner => self.linear("question_mlp", &row(&self.told.relations)),
+            Class::QueryGNN | Class::GNNRetriever => Ok(row(rel)),
+        };
+        query.unwrap().squeeze(0).unwrap()
     }
 
     /// Scores of all nodes, one row at a time, a message per edge.
@@ -70,7 +124,16 @@ impl<'a> Plain<'a> {
             mask[*v as usize] += w;
         }
         let mask = tensor(mask, (self.graph.nodes(), 1))?;
-        let boundary = mask.broadcast_mul(&query.unsqueeze(0)?)?;
+        let mut boundary = mask.broadcast_mul(&query.unsqueeze(0)?)?;
+        let of_nodes = match self.config.use_ent_emb {
+            Some(_) => Some(self.linear("ent_mlp", &self.told.nodes)?),
+            None => None,
+        };
+        if let (Some(of_nodes), true) = (&of_nodes, self.config.reads_nodes_early()) {
+            let both = Tensor::cat(&[&boundary, of_nodes], 1)?;
+            let hidden = self.linear("early_fuse_mlp.0", &both)?.relu()?;
+            boundary = self.linear("early_fuse_mlp.2", &hidden)?;
+        }
         let mut x = boundary.clone();
         let mut hiddens = Vec::new();
         for i in 0..self.config.layers() {
@@ -120,6 +183,11 @@ impl<'a> Plain<'a> {
         let query = query
             .unsqueeze(0)?
             .broadcast_as((self.graph.nodes(), self.config.input_dim))?;
+        if let (Some(of_nodes), true) = (&of_nodes, self.config.reads_nodes_late()) {
+            let all = Tensor::cat(&[&x, &query, of_nodes], 1)?;
+            let hidden = self.linear("predict_mlp.0", &all)?.relu()?;
+            return self.linear("predict_mlp.2", &hidden)?.squeeze(1);
+        }
         let mut h = Tensor::cat(&[&x, &query], 1)?;
         for i in 0..self.config.num_mlp_layer {
             if i > 0 {
@@ -229,7 +297,7 @@ pub(super) fn configs() -> impl Strategy<Value = ModelConfig> {
             ActivationFunc::Tanh,
             ActivationFunc::Silu,
         ]),
-        (any::<bool>(), 1usize..4),
+        (any::<bool>(), 1usize..4, fusions()),
     )
         .prop_map(
             |(
@@ -241,7 +309,7 @@ pub(super) fn configs() -> impl Strategy<Value = ModelConfig> {
             )| {
                 let mut hidden_dims = vec![4; layers];
                 hidden_dims[layers - 1] = last;
-                ModelConfig {
+                let config = ModelConfig {
                     message_func,
                     aggregate_func,
                     activation,
@@ -250,9 +318,31 @@ pub(super) fn configs() -> impl Strategy<Value = ModelConfig> {
                     concat_hidden: head.0,
                     num_mlp_layer: head.1,
                     ..ModelConfig::new(4, hidden_dims)
-                }
+                };
+                with_fusion(config, head.2)
             },
         )
+}
+
+/// Models that do not read the texts of nodes, and those that do.
+pub(crate) fn fusions() -> impl Strategy<Value = Option<Fusion>> {
+    let read = [Fusion::Early, Fusion::Late, Fusion::EarlyLate].map(Some);
+    proptest::sample::select([&[None; 3][..], &read].concat())
+}
+
+/// The same configuration with a fusion, and what it needs.
+pub(crate) fn with_fusion(config: ModelConfig, fusion: Option<Fusion>) -> ModelConfig {
+    let mut out = ModelConfig {
+        use_ent_emb: fusion,
+        ..config
+    };
+    if out.reads_nodes_late() {
+        out.concat_hidden = false;
+        let last = out.hidden_dims.len() - 1;
+        out.hidden_dims[last] = out.input_dim;
+    }
+    assert!(out.problems().is_empty());
+    out
 }
 
 proptest! {
@@ -263,16 +353,17 @@ proptest! {
         (nodes, relations, triples) in graphs(), config in configs(), seed in 0u64..1000,
     ) {
         let graph = Graph::from_triples(nodes, relations, &triples);
-        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
-        let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
+        let class = class_of(&config, Class::GNNRetriever);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
+        let told = Told::new(relations, nodes, seed);
         let text: Vec<Vec<f32>> = (0..2).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         let seeds = [vec![(0, 0.5)], vec![((nodes - 1) as u32, 1.0)]];
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let weights = tensor(numbers(2 * nodes, seed + 9), (2, nodes)).unwrap();
 
-        let plain = Plain::new(&params, &graph);
-        let rel = plain.linear("rel_mlp", &embeddings).unwrap();
+        let plain = Plain::new(&params, &graph, &told);
+        let rel = plain.linear("rel_mlp", &told.relations).unwrap();
         let rows: Vec<Tensor> = questions.iter().map(|q| {
             let text = tensor(q.embedding.to_vec(), (1, 5)).unwrap().to_dtype(DType::F64).unwrap();
             let query = plain.linear("question_mlp", &text).unwrap().squeeze(0).unwrap();
@@ -282,7 +373,7 @@ proptest! {
         let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
-            let model = Retriever::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
+            let model = Retriever::new(&params, &graph, told.texts()).compute(compute).recompute(recompute);
             let mut pass = model.forward(&questions).unwrap();
             let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
@@ -302,8 +393,9 @@ proptest! {
         (nodes, relations, triples) in graphs(), config in configs(), seed in 0u64..1000,
     ) {
         let graph = Graph::from_triples(nodes, relations, &triples);
-        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
-        let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
+        let class = class_of(&config, Class::QueryGNN);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
+        let told = Told::new(relations, nodes, seed);
         let queries = [
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
@@ -312,10 +404,10 @@ proptest! {
         let candidates = vec![vec![0, (nodes - 1) as u32, 0], vec![(nodes / 2) as u32; 3]];
         let weights = tensor(numbers(6, seed + 9), (2, 3)).unwrap();
 
-        let plain = Plain::new(&params, &graph);
-        let rel = plain.linear("rel_mlp", &embeddings).unwrap();
+        let plain = Plain::new(&params, &graph, &told);
+        let rel = plain.linear("rel_mlp", &told.relations).unwrap();
         let rows: Vec<Tensor> = queries.iter().zip(&candidates).map(|(q, c)| {
-            let query = rel.get(q.relation as usize).unwrap();
+            let query = plain.query(&rel, q.relation);
             let ids = Tensor::new(c.clone(), &Device::Cpu).unwrap();
             plain.row(&rel, &query, &[(q.head, 1.0)]).unwrap().index_select(&ids, 0).unwrap()
         }).collect();
@@ -323,7 +415,7 @@ proptest! {
         let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
-            let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute).recompute(recompute);
+            let model = QueryGnn::new(&params, &graph, told.texts()).compute(compute).recompute(recompute);
             let mut pass = model.forward(&queries, candidates.clone()).unwrap();
             let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
@@ -360,7 +452,7 @@ proptest! {
         ),
         (concat_hidden, short_cut, layer_norm) in (proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY),
         seeds in proptest::collection::vec(proptest::collection::btree_set(0u32..60, 0..5), 3),
-        everywhere in proptest::bool::weighted(0.1),
+        (everywhere, fusion) in (proptest::bool::weighted(0.1), fusions()),
         hub in prop_oneof![Just(0u32), 20u32..50],
         asked in proptest::collection::vec(proptest::collection::vec(0u32..60, 4), 3),
         seed in 0u64..1000,
@@ -381,10 +473,12 @@ proptest! {
             layer_norm,
             ..ModelConfig::new(4, vec![4; layers])
         };
-        let embeddings = tensor(numbers(6 * 5, seed), (6, 5)).unwrap();
+        let config = with_fusion(config, fusion);
+        let told = Told::new(3, 60, seed);
         let weights = |n: usize| tensor(numbers(3 * n, seed + 9), (3, n)).unwrap();
 
-        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
+        let class = class_of(&config, Class::GNNRetriever);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let text: Vec<Vec<f32>> = (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         let seeds: Vec<Vec<(u32, f64)>> = seeds
             .iter()
@@ -397,7 +491,7 @@ proptest! {
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let answer = |compute| {
-            let model = Retriever::new(&params, &graph, &embeddings).compute(compute);
+            let model = Retriever::new(&params, &graph, told.texts()).compute(compute);
             let mut pass = model.forward(&questions).unwrap();
             let grads = model.backward(&mut pass, &weights(60)).unwrap();
             (pass.scores.clone(), model.score_all(&questions).unwrap(), grads)
@@ -405,7 +499,7 @@ proptest! {
         let want = answer(Compute::Dense);
         let mut known = None;
         for compute in [Compute::Sparse, Compute::Auto, Compute::Dense] {
-            let model = Retriever::new(&params, &graph, &embeddings).compute(compute).prepared(known.take()).unwrap();
+            let model = Retriever::new(&params, &graph, told.texts()).compute(compute).prepared(known.take()).unwrap();
             same("prepared", &model.score_all(&questions).unwrap(), &want.0)?;
             // The next model gets the states of this background.
             known = Some(model.background().unwrap().states().to_vec());
@@ -419,10 +513,11 @@ proptest! {
             }
         }
 
-        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
+        let class = class_of(&config, Class::QueryGNN);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let queries: Vec<TailQuery> = (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
         let answer = |compute| {
-            let model = QueryGnn::new(&params, &graph, &embeddings).compute(compute);
+            let model = QueryGnn::new(&params, &graph, told.texts()).compute(compute);
             let mut pass = model.forward(&queries, asked.clone()).unwrap();
             let grads = model.backward(&mut pass, &weights(4)).unwrap();
             (pass.scores.clone(), model.score_all(&queries).unwrap(), grads)
@@ -452,7 +547,7 @@ fn only_what_is_needed_is_computed() {
         let request = Request {
             queries: QueryNodes { seeds, candidates },
             layers: 3,
-            zeros_are_silent: true,
+            starts_silent: true,
             background_known,
         };
         let reach = Reach::needed(&graph, path, &request);

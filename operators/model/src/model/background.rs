@@ -11,12 +11,12 @@ use crate::tensor::{Elem, View, view};
 pub struct Background {
     /// The relation projection of each layer.
     pub(super) projections: Vec<Projection>,
-    /// States before the first layer, `[N, d]`. `None` if they are zero and zeros send no messages.
+    /// States before the first layer, `[N, d]`. `None` if they are zero and send no messages.
     pub(super) first: Option<Tensor>,
     /// States after each layer, `[N, out]`.
     pub(super) states: Vec<Tensor>,
-    /// The head's first map applied to the last states, `[N, f]`, if the head processes the rows of
-    /// all nodes.
+    /// The head's first map applied to the last states and to the texts of nodes, `[N, f]`, if the
+    /// head processes the rows of all nodes.
     pub(super) head: Option<Tensor>,
 }
 
@@ -35,8 +35,7 @@ impl Background {
         states.map(view).transpose()
     }
 
-    /// The head's first map applied to the last states, `[N, f]`, if the head processes the rows of
-    /// all nodes.
+    /// See [`Background::head`].
     pub(super) fn of_head<T: Elem>(&self) -> Result<Option<View<'_, T>>> {
         self.head.as_ref().map(view).transpose()
     }

@@ -7,8 +7,9 @@ use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::forward::{Exchange, TypedTape, for_seen, seen_width};
 use super::head::HeadInput;
-use super::layer::{LayerInput, boundary_at};
+use super::layer::{BoundaryGrads, LayerInput, boundary_at};
 use super::network::{Network, project_backward};
+use super::node_states::NodeGrads;
 use super::params::LayerParams;
 use crate::buffers::Buffer;
 use crate::ops::{self, Degrees, Linear};
@@ -23,12 +24,13 @@ pub(super) struct NetworkGrads {
     pub relations: Tensor,
     /// Gradient of the query vectors, `[B, d]`.
     pub query: Tensor,
+    /// Gradients of what reads the texts of nodes, if the model does.
+    pub nodes: Option<NodeGrads>,
 }
 
 /// Gradients that one layer after the other adds to.
 struct Sums<T> {
-    /// Gradient of the boundary's rows, `[K, d]`.
-    boundary: Vec<T>,
+    boundary: BoundaryGrads<T>,
     /// Gradient of the relation states, `[2R, d]`.
     relations: Tensor,
     layers: Vec<LayerParams>,
@@ -60,6 +62,8 @@ impl Network<'_> {
             rows: &tape.rows.states[layers],
             far: None,
             seen: None,
+            candidates: tape.seen.candidates(),
+            nodes: tape.nodes.as_deref(),
             query: &tape.query,
         };
         let head = self.head_backward(&mut tape.head, &input, dscores, &mut dy);
@@ -67,7 +71,7 @@ impl Network<'_> {
         // The head's columns are in the order of the layers that it saw.
         let mut columns = config.output_dim();
         let mut sums = Sums {
-            boundary: vec![T::zero(); tape.boundary.rows.elem_count()],
+            boundary: BoundaryGrads::zeros(&tape.boundary),
             relations: tape.relations.zeros_like().map_err(tensor_error)?,
             layers: Vec::new(),
         };
@@ -91,13 +95,63 @@ impl Network<'_> {
         sums.layers.reverse();
         // Copies of a seed's first state were made from the query on this rank, so their gradient
         // stays here too.
-        let dstart = start_backward(tape, &dy, sums.boundary);
-        let query = dstart.and_then(|dstart| head.query + dstart);
+        let start = self.start_backward(tape, &dy, sums.boundary);
+        let start = start.map_err(tensor_error)?;
+        let query = (head.query + start.query).map_err(tensor_error)?;
+        let nodes = node_grads(start.early, head.texts).map_err(tensor_error)?;
         Ok(NetworkGrads {
             layers: sums.layers,
             head: head.maps,
             relations: sums.relations,
-            query: query.map_err(tensor_error)?,
+            query,
+            nodes,
+        })
+    }
+
+    /// From the gradients `dx` of the states before the first layer and `dboundary` of the boundary
+    /// states. The boundary is both.
+    fn start_backward<T: Elem>(
+        &self,
+        tape: &TypedTape<T>,
+        dx: &[T],
+        mut dboundary: BoundaryGrads<T>,
+    ) -> Result<StartGrads> {
+        let boundary = &tape.boundary;
+        let (rows, dim) = (tape.rows.read(0), boundary.rows.dims2()?.1);
+        let starts = boundary_at(boundary, rows);
+        let add = |to: &mut [T], k: usize, row: usize| {
+            let to = to[k * dim..][..dim].iter_mut();
+            to.zip(&dx[row * dim..][..dim]).for_each(|(o, g)| *o += *g);
+        };
+        for (row, k) in &starts {
+            add(&mut dboundary.rows, *k as usize, *row as usize);
+        }
+        let drows = tensor(dboundary.rows, boundary.rows.shape())?;
+        let (Some(mut dnodes), Some(nodes), Some(hidden)) =
+            (dboundary.nodes, &tape.nodes, &tape.fused)
+        else {
+            return Ok(StartGrads {
+                query: ops::boundary_backward(&drows, &tape.seeds)?,
+                early: None,
+            });
+        };
+        let mut starts = starts.into_iter().peekable();
+        for v in 0..rows.nodes() {
+            for row in rows.of(v) {
+                if starts
+                    .next_if(|(start, _)| *start as usize == row)
+                    .is_none()
+                {
+                    add(&mut dnodes, v, row);
+                }
+            }
+        }
+        let dnodes = tensor(dnodes, (rows.nodes(), dim))?;
+        let queries = (&tape.query, &tape.seeds, hidden);
+        let grads = nodes.boundary_backward(self.params, queries, [&drows, &dnodes])?;
+        Ok(StartGrads {
+            query: grads.queries,
+            early: Some((grads.states, grads.maps)),
         })
     }
 
@@ -137,18 +191,26 @@ impl Network<'_> {
     }
 }
 
-/// Gradient of the query vectors, from the gradients `dx` of the states before the first layer and
-/// `dboundary` of the boundary's rows. The boundary is both.
-fn start_backward<T: Elem>(tape: &TypedTape<T>, dx: &[T], mut dboundary: Vec<T>) -> Result<Tensor> {
-    let boundary = &tape.boundary;
-    let dim = boundary.rows.dims2()?.1;
-    for (row, k) in boundary_at(boundary, tape.rows.read(0)) {
-        let g = &dx[row as usize * dim..][..dim];
-        let to = &mut dboundary[k as usize * dim..][..dim];
-        to.iter_mut().zip(g).for_each(|(o, g)| *o += *g);
-    }
-    let dboundary = tensor(dboundary, boundary.rows.shape())?;
-    ops::boundary_backward(&dboundary, &tape.seeds)
+/// Gradients of what the boundary is made of.
+struct StartGrads {
+    /// Of the query vectors, `[B, d]`.
+    query: Tensor,
+    /// Of the text states of nodes, `[N, d]`, and the maps of early fusion.
+    early: Option<(Tensor, [Linear; 2])>,
+}
+
+/// Adds up the gradients of the text states.
+fn node_grads(
+    early: Option<(Tensor, [Linear; 2])>,
+    head: Option<Tensor>,
+) -> Result<Option<NodeGrads>> {
+    let (states, early) = match (early, head) {
+        (None, None) => return Ok(None),
+        (Some((states, maps)), None) => (states, Some(maps)),
+        (None, Some(head)) => (head, None),
+        (Some((states, maps)), Some(head)) => ((states + head)?, Some(maps)),
+    };
+    Ok(Some(NodeGrads { states, early }))
 }
 
 /// Backward of gathering the states that the head sees; adds to `dy`. Several queries may have seen

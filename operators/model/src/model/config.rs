@@ -7,7 +7,21 @@ use crate::ops::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc};
 /// Largest number of layers.
 const MAX_LAYERS: usize = 1000;
 
-/// The reference's `entity_model` keys that change what the model computes.
+/// How a GraphReasoner (GFM-RAG 2.0) reads the texts of nodes; see [`super::node_states`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fusion {
+    /// In the states that queries start with.
+    #[serde(rename = "early-fusion")]
+    Early,
+    /// In the scoring head.
+    #[serde(rename = "late-fusion")]
+    Late,
+    /// In both.
+    #[serde(rename = "early-late-fusion")]
+    EarlyLate,
+}
+
+/// The reference's `entity_model` keys that change what the model computes, and `use_ent_emb`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Width of states, queries and relation states.
@@ -37,6 +51,9 @@ pub struct ModelConfig {
     /// relation.
     #[serde(default)]
     pub remove_one_hop: bool,
+    /// How a GraphReasoner reads the texts of nodes; `None` if it does not, and for other models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_ent_emb: Option<Fusion>,
 }
 
 fn two() -> usize {
@@ -57,6 +74,7 @@ impl ModelConfig {
             concat_hidden: false,
             num_mlp_layer: 2,
             remove_one_hop: false,
+            use_ent_emb: None,
         }
     }
 
@@ -72,6 +90,36 @@ impl ModelConfig {
         } else {
             self.hidden_dims.last().copied().unwrap_or(self.input_dim)
         }
+    }
+
+    /// Whether the states that queries start with read the texts of nodes.
+    pub fn reads_nodes_early(&self) -> bool {
+        matches!(self.use_ent_emb, Some(Fusion::Early | Fusion::EarlyLate))
+    }
+
+    /// Whether the scoring head reads the texts of nodes.
+    pub fn reads_nodes_late(&self) -> bool {
+        matches!(self.use_ent_emb, Some(Fusion::Late | Fusion::EarlyLate))
+    }
+
+    /// Number of linear maps in the head. A head that reads the texts of nodes has two.
+    pub fn head_maps(&self) -> usize {
+        if self.reads_nodes_late() {
+            2
+        } else {
+            self.num_mlp_layer
+        }
+    }
+
+    /// Whether the head processes the rows of all nodes directly: it has two maps and sees only the
+    /// last states.
+    pub fn head_by_rows(&self) -> bool {
+        !self.concat_hidden && self.head_maps() == 2
+    }
+
+    /// Whether the states before the first layer send no messages where no query starts.
+    pub fn starts_silent(&self) -> bool {
+        self.message_func.zeros_are_silent() && !self.reads_nodes_early()
     }
 
     /// The functions that each layer is made of.
@@ -126,6 +174,19 @@ impl ModelConfig {
                     self.hidden_dims[i], self.input_dim
                 ),
             ));
+        }
+        if self.reads_nodes_late() && self.concat_hidden {
+            let why = "the head of late fusion reads the last states only: set it to no".to_owned();
+            out.push(("concat_hidden", why));
+        }
+        if let (true, Some(last)) = (self.reads_nodes_late(), self.hidden_dims.last())
+            && *last != self.input_dim
+        {
+            let why = format!(
+                "the last is {last}, but the head of late fusion reads states of the width of input_dim ({})",
+                self.input_dim
+            );
+            out.push(("hidden_dims", why));
         }
         if self.message_func.pairs() && !self.input_dim.is_multiple_of(2) {
             out.push((

@@ -11,7 +11,7 @@
 //! the question reaches and that reach the target. This loses nothing: a state that a walk reaches
 //! sends its messages to states that walks reach, and nowhere else.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_eval::paths::{self, Path as Walked, Search, Step, Walk, best_walks};
 use gfm_pipe_kernels::layer::Cone;
@@ -20,12 +20,12 @@ use gfm_pipe_kernels::rows::{NONE, Rows};
 
 use super::background::Background;
 use super::forward::{Pass, Queries, TypedTape, gather, slice_of};
-use super::head::SavedHead;
+use super::head::{HeadInput, SavedHead};
 use super::layer::LayerInput;
 use super::network::{Network, check_nodes};
 use super::passes::{TapeOf, Taped, by_types};
 use super::reach::{QueryNodes, Reach, Request, starts};
-use crate::ops::{self, Path, by_message};
+use crate::ops::{Path, by_message};
 use crate::tensor::{Elem, tensor, to_f64, view};
 use crate::tensor_error;
 
@@ -205,7 +205,7 @@ impl<'a> Explained<'a> {
                 candidates: Some(targets),
             },
             layers: config.layers(),
-            zeros_are_silent: config.message_func.zeros_are_silent(),
+            starts_silent: config.starts_silent(),
             // No walk goes through it.
             background_known: true,
         };
@@ -228,12 +228,25 @@ impl<'a> Explained<'a> {
             let states = &tape.states[i + 1];
             seen.push(gather(states, slice_of(&far)?, rows, Some(nodes), width)?);
         }
-        let states = Tensor::cat(&seen, 2)?.contiguous()?;
-        let maps = &network.params.tensors.head;
-        let (_, head) = ops::head(&states, &tape.query, maps)?;
+        let input = HeadInput::<T> {
+            states: &[],
+            rows: &tape.rows.states[config.layers()],
+            far: None,
+            seen: Some(&seen),
+            candidates: Some(nodes),
+            nodes: tape.nodes.as_deref(),
+            query: &tape.query,
+        };
+        let (_, mut head) = network.head_forward(&input)?;
         let coefficients: Vec<T> = targets.iter().map(|(_, c)| T::of(*c)).collect();
         let dscores = tensor(coefficients, (1, targets.len()))?;
-        Ok(ops::head_backward(&head, maps, &dscores)?.x)
+        match network
+            .head_backward(&mut head, &input, &dscores, &mut [])?
+            .x
+        {
+            Some(dseen) => Ok(dseen),
+            None => bail!("there are no targets"),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! States live in buffers that the next step uses again.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor, bail};
 use gfm_pipe_api::OpResult;
 use gfm_pipe_kernels::message::Message;
@@ -13,6 +15,7 @@ use super::background::Background;
 use super::head::{HeadInput, SavedHead};
 use super::layer::{LayerInput, SavedLayer, boundary_at};
 use super::network::{Network, Projection, project};
+use super::node_states::NodeStates;
 use super::reach::LayerRows;
 use crate::buffers::Buffer;
 use crate::ops::{self, Boundary, Seeds};
@@ -58,25 +61,8 @@ pub(super) struct Queries<'a> {
     /// Query vectors, `[B, d]`.
     pub vectors: &'a Tensor,
     pub seeds: &'a Seeds,
-}
-
-/// The same as [`Queries`], with ownership.
-pub(super) struct QueryStart {
-    /// Relation states, `[2R, d]`.
-    pub relations: Tensor,
-    /// Query vectors, `[B, d]`.
-    pub vectors: Tensor,
-    pub seeds: Seeds,
-}
-
-impl QueryStart {
-    pub fn queries(&self) -> Queries<'_> {
-        Queries {
-            relations: &self.relations,
-            vectors: &self.vectors,
-            seeds: &self.seeds,
-        }
-    }
+    /// The texts of nodes, for a model that reads them.
+    pub nodes: Option<&'a Arc<NodeStates>>,
 }
 
 /// Communication between ranks that divide a graph, between one layer and the next.
@@ -125,6 +111,9 @@ pub(super) struct TypedTape<T: Elem> {
     pub query: Tensor,
     pub seeds: Seeds,
     pub boundary: Boundary,
+    pub nodes: Option<Arc<NodeStates>>,
+    /// The hidden values of early fusion at start nodes, `[K, d]`.
+    pub fused: Option<Tensor>,
     pub projections: Vec<Projection>,
     /// States before the first layer and after each layer: the next layer's messages are made of
     /// them. The backward pass drops them one by one, so that later layers can use their memory.
@@ -159,7 +148,7 @@ impl Network<'_> {
             background,
             exchange,
         } = pass;
-        let boundary = self
+        let (boundary, fused) = self
             .boundary(queries, rows.states.len())
             .map_err(tensor_error)?;
         let run = Run {
@@ -186,17 +175,23 @@ impl Network<'_> {
             rows,
             seen,
             boundary,
+            nodes: queries.nodes.cloned(),
+            fused,
             head,
         };
         Ok((scores, tape))
     }
 
-    fn boundary(&self, queries: &Queries<'_>, rows: usize) -> Result<Boundary> {
+    /// The boundary, and the hidden values of early fusion at start nodes.
+    fn boundary(&self, queries: &Queries<'_>, rows: usize) -> Result<(Boundary, Option<Tensor>)> {
         let config = &self.params.config;
         if queries.vectors.dims2()?.1 != config.input_dim || rows != config.layers() + 1 {
             bail!("queries or rows do not fit the model");
         }
-        ops::boundary(queries.vectors, queries.seeds)
+        match queries.nodes {
+            Some(nodes) => nodes.boundary(self.params, queries.vectors, queries.seeds),
+            None => Ok((ops::boundary(queries.vectors, queries.seeds)?, None)),
+        }
     }
 
     fn head_over<T: Elem>(
@@ -210,7 +205,7 @@ impl Network<'_> {
             _ => None,
         };
         let last = self.params.config.layers();
-        self.head_forward(HeadInput {
+        self.head_forward(&HeadInput {
             states: layers.states.last().map_or(&[], |s| s),
             rows: &run.rows.states[last],
             far: slice_of(&far)?,
@@ -218,6 +213,8 @@ impl Network<'_> {
                 Seen::ByRows => None,
                 Seen::All | Seen::Nodes(_) => Some(&layers.seen),
             },
+            candidates: run.seen.candidates(),
+            nodes: queries.nodes.map(|nodes| &**nodes),
             query: queries.vectors,
         })
     }
@@ -307,10 +304,19 @@ impl Network<'_> {
     }
 }
 
-/// States before the first layer: the boundary states, and zero in all other rows.
+/// States before the first layer: the boundary states.
 fn first_states<T: Elem>(boundary: &Boundary, rows: &Rows) -> Result<Buffer<T>> {
     let dim = boundary.rows.dims2()?.1;
     let mut first = Buffer::zeros(rows.len() * dim);
+    if let Some(of_nodes) = &boundary.of_nodes {
+        let of_nodes = view::<T>(of_nodes)?;
+        for (v, state) in of_nodes.slice()?.chunks_exact(dim).enumerate() {
+            let at = rows.of(v);
+            for row in first[at.start * dim..at.end * dim].chunks_exact_mut(dim) {
+                row.copy_from_slice(state);
+            }
+        }
+    }
     let starts = view::<T>(&boundary.rows)?;
     let starts = starts.slice()?;
     for (row, k) in boundary_at(boundary, rows) {

@@ -7,6 +7,7 @@ use gfm_pipe_kernels::message::Message;
 use gfm_pipe_kernels::norm::Affine;
 use gfm_pipe_kernels::rows::{NONE, Rows};
 
+use super::forward::slice_of;
 use super::params::{LayerParams, Norm};
 use crate::buffers::Buffer;
 use crate::graph::Graph;
@@ -36,6 +37,25 @@ pub(super) struct SavedLayer<T: Elem> {
     pub features: Buffer<T>,
     normed: Buffer<T>,
     rstd: Buffer<T>,
+}
+
+/// Gradients of boundary states.
+pub(super) struct BoundaryGrads<T> {
+    /// Of start nodes, `[K, d]`.
+    pub rows: Vec<T>,
+    /// Of all other nodes, `[N, d]`, if they have boundary states.
+    pub nodes: Option<Vec<T>>,
+}
+
+impl<T: Elem> BoundaryGrads<T> {
+    /// Zeros.
+    pub fn zeros(boundary: &Boundary) -> Self {
+        let zeros = |like: &Tensor| vec![T::zero(); like.elem_count()];
+        BoundaryGrads {
+            rows: zeros(&boundary.rows),
+            nodes: boundary.of_nodes.as_ref().map(zeros),
+        }
+    }
 }
 
 impl<T: Elem> SavedLayer<T> {
@@ -80,6 +100,7 @@ struct Views<'a, T> {
     norm: Option<(View<'a, T>, View<'a, T>)>,
     relations: View<'a, T>,
     boundary: View<'a, T>,
+    boundary_of_nodes: Option<View<'a, T>>,
     /// See [`boundary_at`], for the rows of the output.
     boundary_at: Vec<(u32, u32)>,
 }
@@ -95,6 +116,7 @@ impl<T: Elem> LayerInput<'_, T> {
             },
             relations: view(self.relations)?,
             boundary: view(&self.boundary.rows)?,
+            boundary_of_nodes: self.boundary.of_nodes.as_ref().map(view).transpose()?,
             boundary_at: boundary_at(self.boundary, self.to),
         })
     }
@@ -128,6 +150,7 @@ impl<T: Elem> LayerInput<'_, T> {
             boundary: layer::Boundary {
                 at: &views.boundary_at,
                 rows: views.boundary.slice()?,
+                nodes: slice_of(&views.boundary_of_nodes)?,
             },
             aggregate: self.degrees.aggregate(),
         })
@@ -140,14 +163,14 @@ impl<T: Elem> LayerInput<'_, T> {
     }
 
     /// Backward of [`LayerInput::forward`], from the gradient `dy` of the states that the layer
-    /// wrote. Without `saved` the layer is computed again first. Adds the gradient of the
-    /// boundary's rows to `dboundary`.
+    /// wrote. Without `saved` the layer is computed again first. Adds the gradients of boundary
+    /// states to `dboundary`.
     pub fn backward<M: Message>(
         &self,
         params: &LayerParams,
         saved: Option<SavedLayer<T>>,
         dy: &[T],
-        dboundary: &mut [T],
+        dboundary: &mut BoundaryGrads<T>,
     ) -> Result<LayerGrads<T>> {
         let views = self.open(params)?;
         let kernel = self.kernel(&views)?;
@@ -170,7 +193,8 @@ impl<T: Elem> LayerInput<'_, T> {
                 state: &mut dstate,
                 features: &mut dfeatures,
                 relations: &mut drelations,
-                boundary: dboundary,
+                boundary: &mut dboundary.rows,
+                nodes: dboundary.nodes.as_deref_mut(),
                 weight: &mut dweight,
                 bias: &mut dbias,
                 affine: Some((&mut dgamma, &mut dbeta)),

@@ -10,27 +10,32 @@ mod forward;
 mod head;
 mod layer;
 mod network;
+mod node_states;
 mod params;
 pub mod partition;
 mod passes;
 mod query_gnn;
 mod reach;
 mod retriever;
+mod start;
 mod store;
+mod texts;
 
 pub use background::Background;
-pub use config::ModelConfig;
+pub use config::{Fusion, ModelConfig};
 pub use explain::Explained;
 pub use network::Network;
-pub(crate) use params::head_name;
+pub use params::TakeOverReport;
 pub(crate) use params::shapes;
-pub use params::{Class, Grads, LayerParams, ModelTensors, Norm, Params, TakeOverReport};
+pub use params::{Class, Grads, LayerParams, ModelTensors, NodeMaps, Norm, Params};
+pub(crate) use params::{EARLY, NODES, head_name};
 pub use params::{rng, size, uniform};
 pub use passes::Tape;
 pub use query_gnn::QueryGnn;
 pub use reach::{Compute, QueryNodes, Reach};
 pub use retriever::{Prepared, Question, Retriever};
-pub use store::{Origin, StoredConfig, StoredModel, read_model, write_model};
+pub use store::{Origin, StoredConfig, StoredModel, read_config, read_model, write_model};
+pub use texts::Texts;
 
 pub use crate::graph::TailQuery;
 
@@ -41,10 +46,13 @@ pub(crate) fn test_rng(seed: u64) -> rand_chacha::ChaCha8Rng {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-mod autograd;
+pub(crate) mod autograd;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod parity;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+pub(crate) mod parity2;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod parity_variants;

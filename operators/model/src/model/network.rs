@@ -89,13 +89,6 @@ impl<'a> Network<'a> {
         Degrees::new(self.params.config.layer_kind(), self.graph)
     }
 
-    /// Whether the head can process the rows of all nodes directly: it has two maps and sees only
-    /// the last states.
-    pub(super) fn head_by_rows(&self) -> bool {
-        let config = &self.params.config;
-        !config.concat_hidden && config.num_mlp_layer == 2
-    }
-
     /// Whether the head sees the states after layer `i`.
     pub(super) fn head_sees(&self, i: usize) -> bool {
         let config = &self.params.config;

@@ -16,13 +16,16 @@ use super::ModelConfig;
 use crate::ops::Linear;
 use crate::tensor::tensor;
 
-/// Which of the reference's two models the parameters are for.
+/// Which of the reference's models the parameters are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     /// The model of pre-training, which predicts tails of triples.
     QueryGNN,
     /// The model of retrieval for questions. It has one more linear map, `question_mlp`.
     GNNRetriever,
+    /// The model of GFM-RAG 2.0 for both tasks, which may read the texts of nodes. It has
+    /// `question_mlp`, and in pre-training the text of a relation stands for the question.
+    GraphReasoner,
 }
 
 impl Class {
@@ -31,7 +34,13 @@ impl Class {
         match self {
             Class::QueryGNN => "QueryGNN",
             Class::GNNRetriever => "GNNRetriever",
+            Class::GraphReasoner => "GraphReasoner",
         }
+    }
+
+    /// Whether it has `question_mlp`.
+    fn has_questions(self) -> bool {
+        self != Class::QueryGNN
     }
 }
 
@@ -56,17 +65,32 @@ pub struct LayerParams {
     pub projection: [Linear; 2],
 }
 
+/// The maps of a GraphReasoner that read the texts of nodes, or their gradients.
+#[derive(Debug, Clone)]
+pub struct NodeMaps {
+    /// The map from embeddings of texts to text states, `[d, text]`.
+    pub text: Linear,
+    /// The two maps of early fusion, `[d, 2 d]` (query, then text state) and `[d, d]`; `None`
+    /// without it.
+    pub early: Option<[Linear; 2]>,
+}
+
 /// All tensors of a model: its parameters, or their gradients.
 #[derive(Debug, Clone)]
 pub struct ModelTensors {
     /// The tensors of each layer.
     pub layers: Vec<LayerParams>,
-    /// The linear maps of the scoring head ([`crate::ops::head`]).
+    /// The linear maps of the scoring head ([`crate::ops::head`]). That of late fusion reads the
+    /// node's state, the query and the text state, in this order.
     pub head: Vec<Linear>,
+    /// Whether the head is that of late fusion, which has another name.
+    pub late_head: bool,
     /// The map from embeddings of relation names to relation states, `[d, text]`.
     pub relations: Linear,
-    /// The map from embeddings of questions to query vectors, `[d, text]`. Only a retriever has it.
+    /// The map from embeddings of questions to query vectors, `[d, text]`. A QueryGNN has none.
     pub questions: Option<Linear>,
+    /// The maps that read the texts of nodes, if the model does.
+    pub nodes: Option<NodeMaps>,
 }
 
 /// Gradients of a model's parameters.
@@ -92,9 +116,17 @@ macro_rules! named {
             }
         }
         for (i, map) in $self.head.$iter().enumerate() {
-            let p = head_name(i);
+            let p = head_name($self.late_head, i);
             out.insert(format!("{p}.weight"), $($borrow)+ map.weight);
             out.insert(format!("{p}.bias"), $($borrow)+ map.bias);
+        }
+        if let Some(maps) = $($borrow)+ $self.nodes {
+            out.insert(format!("{NODES}.weight"), $($borrow)+ maps.text.weight);
+            out.insert(format!("{NODES}.bias"), $($borrow)+ maps.text.bias);
+            for (map, j) in maps.early.$iter().flatten().zip(PROJECTION) {
+                out.insert(format!("{EARLY}.{j}.weight"), $($borrow)+ map.weight);
+                out.insert(format!("{EARLY}.{j}.bias"), $($borrow)+ map.bias);
+            }
         }
         out.insert(format!("{RELATIONS}.weight"), $($borrow)+ $self.relations.weight);
         out.insert(format!("{RELATIONS}.bias"), $($borrow)+ $self.relations.bias);
@@ -163,14 +195,28 @@ impl ModelTensors {
                 projection: [map(first)?, map(second)?],
             });
         }
-        let head = (0..config.num_mlp_layer).map(|i| map(head_name(i)));
+        let late_head = config.reads_nodes_late();
+        let head = (0..config.head_maps()).map(|i| map(head_name(late_head, i)));
         Ok(ModelTensors {
             layers,
             head: head.collect::<Result<_>>()?,
+            late_head,
             relations: map(RELATIONS.to_owned())?,
-            questions: match class {
-                Class::QueryGNN => None,
-                Class::GNNRetriever => Some(map(QUESTIONS.to_owned())?),
+            questions: {
+                let has = class.has_questions();
+                has.then(|| map(QUESTIONS.to_owned())).transpose()?
+            },
+            nodes: match config.use_ent_emb {
+                None => None,
+                Some(_) => Some(NodeMaps {
+                    text: map(NODES.to_owned())?,
+                    early: if config.reads_nodes_early() {
+                        let [first, second] = PROJECTION.map(|j| format!("{EARLY}.{j}"));
+                        Some([map(first)?, map(second)?])
+                    } else {
+                        None
+                    },
+                }),
             },
         })
     }
@@ -204,6 +250,10 @@ pub struct TakeOverReport {
 pub(crate) const RELATIONS: &str = "rel_mlp";
 /// Name of the map from embeddings of questions to query vectors.
 pub(crate) const QUESTIONS: &str = "question_mlp";
+/// Name of the map from embeddings of nodes' texts to text states.
+pub(crate) const NODES: &str = "ent_mlp";
+/// Name of the two maps of early fusion.
+pub(crate) const EARLY: &str = "early_fuse_mlp";
 /// Numbers of the two maps of a projection: the activation between them counts as a module.
 pub(crate) const PROJECTION: [usize; 2] = [0, 2];
 
@@ -212,9 +262,15 @@ pub(crate) fn layer_name(i: usize) -> String {
     format!("entity_model.layers.{i}")
 }
 
-/// Name of linear map `i` of the head: the activations between the maps count as modules.
-pub(crate) fn head_name(i: usize) -> String {
-    format!("entity_model.mlp.{}", 2 * i)
+/// Name of linear map `i` of the head, which may be that of late fusion: the activations between
+/// the maps count as modules.
+pub(crate) fn head_name(late: bool, i: usize) -> String {
+    let head = if late {
+        "predict_mlp"
+    } else {
+        "entity_model.mlp"
+    };
+    format!("{head}.{}", 2 * i)
 }
 
 /// Names and shapes of all parameters, in the reference's order.
@@ -241,19 +297,37 @@ pub(crate) fn shapes(
             out.push((format!("{p}.relation_projection.{j}.bias"), vec![d]));
         }
     }
-    let f = config.output_dim() + d;
-    for i in 0..config.num_mlp_layer {
-        let rows = if i + 1 == config.num_mlp_layer { 1 } else { f };
-        let p = head_name(i);
-        out.push((format!("{p}.weight"), vec![rows, f]));
-        out.push((format!("{p}.bias"), vec![rows]));
+    let late = config.reads_nodes_late();
+    let mut head = Vec::new();
+    let mut columns = config.output_dim() + if late { 2 * d } else { d };
+    let f = if late { d } else { columns };
+    for i in 0..config.head_maps() {
+        let rows = if i + 1 == config.head_maps() { 1 } else { f };
+        let p = head_name(late, i);
+        head.push((format!("{p}.weight"), vec![rows, columns]));
+        head.push((format!("{p}.bias"), vec![rows]));
+        columns = f;
+    }
+    if !late {
+        out.append(&mut head);
     }
     out.push((format!("{RELATIONS}.weight"), vec![d, text_dim]));
     out.push((format!("{RELATIONS}.bias"), vec![d]));
-    if class == Class::GNNRetriever {
+    if class.has_questions() {
         out.push((format!("{QUESTIONS}.weight"), vec![d, text_dim]));
         out.push((format!("{QUESTIONS}.bias"), vec![d]));
     }
+    if config.use_ent_emb.is_some() {
+        out.push((format!("{NODES}.weight"), vec![d, text_dim]));
+        out.push((format!("{NODES}.bias"), vec![d]));
+    }
+    if config.reads_nodes_early() {
+        for (j, columns) in PROJECTION.into_iter().zip([2 * d, d]) {
+            out.push((format!("{EARLY}.{j}.weight"), vec![d, columns]));
+            out.push((format!("{EARLY}.{j}.bias"), vec![d]));
+        }
+    }
+    out.append(&mut head);
     out
 }
 

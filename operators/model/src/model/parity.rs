@@ -17,16 +17,22 @@ use crate::tensor::{tensor, to_f64};
 use gfm_pipe_eval::link_metrics::filtered_rank;
 use gfm_pipe_kernels::adamw::AdamW;
 
-pub(super) type Tensors = BTreeMap<String, Tensor>;
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
-fn folder(case: &str) -> PathBuf {
+pub(super) fn folder(set: &str, case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/parity")
+        .join("../../tests")
+        .join(set)
         .join(case)
 }
 
 pub(super) fn load(case: &str, file: &str) -> Tensors {
-    let path = folder(case).join(format!("{file}.safetensors"));
+    load_of("parity", case, file)
+}
+
+/// Tensors of a case in another folder of tests/.
+pub(super) fn load_of(set: &str, case: &str, file: &str) -> Tensors {
+    let path = folder(set, case).join(format!("{file}.safetensors"));
     let map = candle_core::safetensors::load(&path, &Device::Cpu);
     map.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         .into_iter()
@@ -34,7 +40,8 @@ pub(super) fn load(case: &str, file: &str) -> Tensors {
 }
 
 pub(super) fn case_json(case: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder(case).join("case.json")).unwrap()).unwrap()
+    let path = folder("parity", case).join("case.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 pub(super) fn ints(t: &Tensor) -> Vec<i64> {
@@ -66,7 +73,7 @@ pub(super) fn graph(inputs: &Tensors, nodes: usize, relations: usize) -> Graph {
 }
 
 /// Compares tensors by name and records them, so that a test can check that none was forgotten.
-pub(super) struct Check {
+pub(crate) struct Check {
     pub(super) want: Tensors,
     pub(super) seen: Vec<String>,
 }
@@ -86,12 +93,12 @@ impl Check {
         self.seen.push(name.to_owned());
     }
 
-    fn close_values(&mut self, name: &str, got: &[f64], tol: f64) {
+    pub(super) fn close_values(&mut self, name: &str, got: &[f64], tol: f64) {
         let got = tensor(got.to_vec(), got.len()).unwrap();
         self.close(name, &got, tol);
     }
 
-    fn exact(&mut self, name: &str, got: &[i64]) {
+    pub(super) fn exact(&mut self, name: &str, got: &[i64]) {
         assert_eq!(
             got,
             ints(&self.want[name].to_dtype(DType::I64).unwrap()),
@@ -100,7 +107,7 @@ impl Check {
         self.seen.push(name.to_owned());
     }
 
-    fn edges(&mut self, prefix: &str, got: &Graph) {
+    pub(super) fn edges(&mut self, prefix: &str, got: &Graph) {
         let (index, ty) = (
             format!("{prefix}pruned_edge_index"),
             format!("{prefix}pruned_edge_type"),
@@ -117,7 +124,7 @@ impl Check {
         self.seen.extend([index, ty]);
     }
 
-    fn layers(&mut self, tape: &super::Tape, layers: usize, tol: f64) {
+    pub(super) fn layers(&mut self, tape: &super::Tape, layers: usize, tol: f64) {
         for i in 0..layers {
             let (before, hidden) = (tape.states(i), tape.states(i + 1));
             self.close(&format!("layer{i}.update"), &tape.features(i), tol);
@@ -207,7 +214,7 @@ fn steps(c: &mut Case, loss: impl Fn(&Params) -> (f64, Grads)) {
     }
 }
 
-fn cast(values: Vec<f64>, like: &Tensor) -> Tensor {
+pub(super) fn cast(values: Vec<f64>, like: &Tensor) -> Tensor {
     tensor(values, like.shape())
         .unwrap()
         .to_dtype(like.dtype())
@@ -453,10 +460,10 @@ fn qa(dtype: DType) {
         let mut pass = model.forward(&questions).unwrap();
         let scores = floats(&pass.scores);
         let (a, b) = (
-            bce.value(&scores, 60, &gold, bce.used(&gold)),
+            bce.value(&scores, 60, &gold, &[], bce.used(&gold)),
             LIST_CE
                 .at(0.0)
-                .value(&scores, 60, &gold, LIST_CE.at(0.0).used(&gold)),
+                .value(&scores, 60, &gold, &[], LIST_CE.at(0.0).used(&gold)),
         );
         let grad = a
             .grad

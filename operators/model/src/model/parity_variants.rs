@@ -4,7 +4,7 @@
 use candle_core::{DType, Tensor};
 use gfm_pipe_kernels::rows::Rows;
 
-use super::layer::{LayerGrads, LayerInput};
+use super::layer::{BoundaryGrads, LayerGrads, LayerInput};
 use super::network::{project, project_backward};
 use super::parity::{Check, Tensors, case_json, floats, graph, load, tail_form};
 use super::*;
@@ -197,6 +197,7 @@ impl Variant<'_> {
             rows: row(&inputs[&format!("{input}.boundary")], b)
                 .squeeze(0)
                 .unwrap(),
+            of_nodes: None,
         };
         let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
         let layer = LayerInput {
@@ -217,10 +218,10 @@ impl Variant<'_> {
         let (out, features, g, dboundary) = by_message!(kind.message, M => {
             let (out, saved) = layer.forward::<M>(&params).unwrap();
             let features = tensor(saved.features.to_vec(), (1, n, saved.features.len() / n)).unwrap();
-            let mut dboundary = vec![0.0; boundary.rows.elem_count()];
+            let mut dboundary = BoundaryGrads::zeros(&boundary);
             let g: LayerGrads<f32> =
                 layer.backward::<M>(&params, Some(saved), &dout, &mut dboundary).unwrap();
-            (out, features, g, dboundary)
+            (out, features, g, dboundary.rows)
         });
         let maps = &params.projection;
         let projected = project_backward(&relation, maps, &projection, &g.relations).unwrap();

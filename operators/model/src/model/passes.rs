@@ -9,7 +9,9 @@ use super::background::Background;
 use super::backward::NetworkGrads;
 use super::forward::{Keep, Pass, Queries, Run, Seen, TypedTape};
 use super::network::{Network, check_nodes, project};
+use super::node_states::NodeStates;
 use super::reach::{QueryNodes, Reach};
+use super::start::Shared;
 use crate::ops::{Boundary, First};
 use crate::tensor::{Elem, tensor, view};
 use crate::tensor_error;
@@ -127,7 +129,7 @@ impl Network<'_> {
     pub(super) fn seen(&self, candidates: Option<Vec<Vec<u32>>>) -> Seen {
         match candidates {
             Some(candidates) => Seen::Nodes(candidates),
-            None if self.head_by_rows() => Seen::ByRows,
+            None if self.params.config.head_by_rows() => Seen::ByRows,
             None => Seen::All,
         }
     }
@@ -194,15 +196,15 @@ impl Network<'_> {
         })
     }
 
-    /// The background of this model on this graph, from the relation states `[2R, d]`. `None` for
-    /// aggregates without a background. `known`: its states after each layer, if they were computed
-    /// before. Calls `progress(done, total)` as layers finish.
+    /// The background of this model on this graph. `None` for aggregates without a background.
+    /// `known`: its states after each layer, if they were computed before. Calls `progress(done,
+    /// total)` as layers finish.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub(super) fn background(
         &self,
-        relations: &Tensor,
+        shared: &Shared,
         known: Option<Vec<Tensor>>,
         progress: &dyn Fn(usize, usize),
     ) -> OpResult<Option<Background>> {
@@ -210,12 +212,13 @@ impl Network<'_> {
         if !config.aggregate_func.adds() {
             return Ok(None);
         }
-        by_types!(relations.dtype(), config.message_func, M, T => {
+        let dtype = shared.relations.dtype();
+        by_types!(dtype, config.message_func, M, T => {
             let states = match known {
-                Some(known) => self.known_states(known, relations.dtype()).map_err(tensor_error)?,
-                None => self.background_states::<M, T>(relations, progress)?,
+                Some(known) => self.known_states(known, dtype).map_err(tensor_error)?,
+                None => self.background_states::<M, T>(shared, progress)?,
             };
-            let background = self.background_of::<T>(relations, states);
+            let background = self.background_of::<T>(shared, states);
             Ok(Some(background.map_err(tensor_error)?))
         })
     }
@@ -229,28 +232,28 @@ impl Network<'_> {
         known.into_iter().map(|s| s.to_dtype(dtype)).collect()
     }
 
-    fn background_of<T: Elem>(
-        &self,
-        relations: &Tensor,
-        states: Vec<Tensor>,
-    ) -> Result<Background> {
+    fn background_of<T: Elem>(&self, shared: &Shared, states: Vec<Tensor>) -> Result<Background> {
         let config = &self.params.config;
         let (nodes, dim) = (self.graph.nodes(), config.input_dim);
         let layers = self.params.tensors.layers.iter();
-        let projections = layers.map(|layer| project(relations, &layer.projection));
-        let first = if config.message_func.zeros_are_silent() {
-            None
-        } else {
-            Some(tensor(vec![T::zero(); nodes * dim], (nodes, dim))?)
+        let projections = layers.map(|layer| project(&shared.relations, &layer.projection));
+        let texts = shared.nodes.as_deref();
+        let first = match texts.and_then(NodeStates::far) {
+            Some(far) => Some(far.clone()),
+            None if config.starts_silent() => None,
+            None => Some(tensor(vec![T::zero(); nodes * dim], (nodes, dim))?),
         };
         let head = match states.last() {
-            Some(last) if self.head_by_rows() => {
-                let map = &self.params.tensors.head[0];
+            Some(last) if config.head_by_rows() => {
+                let map = &self.head_maps()?[0];
                 let no_query = tensor(Vec::<T>::new(), (0, dim))?;
                 let f = map.weight.dims2()?.0;
-                let mut share = vec![T::zero(); nodes * f];
+                let mut share = match texts.and_then(NodeStates::of_head) {
+                    Some(share) => share.flatten_all()?.to_vec1()?,
+                    None => vec![T::zero(); nodes * f],
+                };
                 let first = First::<T>::open(map, &no_query)?;
-                first.of_states(&mut share, view::<T>(last)?.slice()?, false)?;
+                first.of_states(&mut share, view::<T>(last)?.slice()?, true)?;
                 Some(tensor(share, (nodes, f))?)
             }
             Some(_) | None => None,
@@ -266,18 +269,22 @@ impl Network<'_> {
     /// Runs the layers over one row per node, without a boundary.
     fn background_states<M: Message, T: Elem>(
         &self,
-        relations: &Tensor,
+        shared: &Shared,
         progress: &dyn Fn(usize, usize),
     ) -> OpResult<Vec<Tensor>> {
         let config = &self.params.config;
         let nodes = self.graph.nodes();
-        let silent = config.message_func.zeros_are_silent();
+        let silent = config.starts_silent();
         let rows = Reach::background(nodes, config.layers(), silent).into();
-        let boundary = Boundary::none::<T>(config.input_dim).map_err(tensor_error)?;
+        let far = shared.nodes.as_deref().and_then(NodeStates::far);
+        let boundary = Boundary {
+            of_nodes: far.cloned(),
+            ..Boundary::none::<T>(config.input_dim).map_err(tensor_error)?
+        };
         let layers = self.layers::<M, T>(&Run {
             rows: &rows,
             boundary: &boundary,
-            relations,
+            relations: &shared.relations,
             background: None,
             seen: &Seen::ByRows,
             keep: Keep::States,

@@ -91,9 +91,9 @@ pub struct Request<'a> {
     pub queries: QueryNodes<'a>,
     /// Number of layers.
     pub layers: usize,
-    /// Whether a state of zeros sends no messages. The background then needs no rows before the
-    /// first layer.
-    pub zeros_are_silent: bool,
+    /// Whether the states before the first layer send no messages where no query starts. The
+    /// background then needs no rows there.
+    pub starts_silent: bool,
     /// Whether the states of the background are known. It then needs no rows at all.
     pub background_known: bool,
 }
@@ -143,8 +143,8 @@ impl Reach {
         }
     }
 
-    /// One row per node, that of the background. If zeros send no messages (`silent`), there is
-    /// none before the first layer.
+    /// One row per node, that of the background. If its states before the first layer send no
+    /// messages (`silent`), it has no rows there.
     pub fn background(nodes: usize, layers: usize, silent: bool) -> Self {
         let all = Rows::new(nodes, 0, |_, _| true);
         let first = Rows::new(nodes, 0, |_, _| !silent);
@@ -178,7 +178,7 @@ impl Reach {
         let request = Request {
             queries,
             layers: config.layers(),
-            zeros_are_silent: config.message_func.zeros_are_silent(),
+            starts_silent: config.starts_silent(),
             background_known,
         };
         let needed = Reach::needed(graph, path, &request);
@@ -214,7 +214,7 @@ impl Reach {
                 None => true,
             };
             let reached = |v: usize, q: usize| usize::from(from_seeds[q][v]) <= layer;
-            let silent = layer == 0 && request.zeros_are_silent;
+            let silent = layer == 0 && request.starts_silent;
             Rows::new(nodes, queries, |v, q| {
                 if q < queries {
                     reached(v, q) && matters(v, q)

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use gfm_pipe_api::OpResult;
 
 use super::Params;
 use super::background::Background;
-use super::backward::NetworkGrads;
 use super::explain::Explained;
-use super::forward::QueryStart;
 use super::network::Network;
 use super::params::Grads;
 use super::passes::Tape;
-use super::query_gnn::relation_states;
 use super::reach::Compute;
+use super::start::{Shared, Source, Start, grads};
+use super::texts::Texts;
 use crate::graph::Graph;
-use crate::ops::{self, Linear};
 use crate::tensor_error;
 
 /// The inputs that a question gives the model.
@@ -28,19 +26,17 @@ pub struct Question<'a> {
     pub seeds: &'a [(u32, f64)],
 }
 
-/// The model on one graph with one set of relation embeddings.
+/// The model on one graph with the embeddings of its texts.
 pub struct Retriever<'a> {
     network: Network<'a>,
-    /// Embeddings of relation names, `[2R, text]`.
-    embeddings: &'a Tensor,
+    texts: Texts<'a>,
     /// What [`Retriever::prepared`] computed.
     prepared: Option<Arc<Prepared>>,
 }
 
 /// What is the same for all questions of a model on a graph: see [`Retriever::prepared`].
 pub struct Prepared {
-    /// Relation states, `[2R, d]`.
-    relations: Tensor,
+    shared: Shared,
     /// `None` for aggregates without a background.
     background: Option<Background>,
 }
@@ -50,15 +46,7 @@ pub struct Pass {
     tape: Tape,
     /// Scores of all nodes, `[B, N]`.
     pub scores: Tensor,
-    /// Embeddings of the questions, `[B, text]`.
-    texts: Tensor,
-}
-
-/// The inputs of the network for a batch of questions.
-pub(super) struct QuestionStart {
-    pub start: QueryStart,
-    /// Embeddings of the questions, `[B, text]`, in the type of the parameters.
-    pub texts: Tensor,
+    source: Source,
 }
 
 impl Pass {
@@ -75,10 +63,10 @@ impl Pass {
 
 impl<'a> Retriever<'a> {
     /// The model on a graph.
-    pub fn new(params: &'a Params, graph: &'a Graph, embeddings: &'a Tensor) -> Self {
+    pub fn new(params: &'a Params, graph: &'a Graph, texts: impl Into<Texts<'a>>) -> Self {
         Retriever {
             network: Network::new(params, graph),
-            embeddings,
+            texts: texts.into(),
             prepared: None,
         }
     }
@@ -102,12 +90,9 @@ impl<'a> Retriever<'a> {
         known: Option<Vec<Tensor>>,
         progress: &dyn Fn(usize, usize),
     ) -> OpResult<Self> {
-        let relations = self.relations().map_err(tensor_error)?;
-        let background = self.network.background(&relations, known, progress)?;
-        self.prepared = Some(Arc::new(Prepared {
-            relations,
-            background,
-        }));
+        let shared = self.shared().map_err(tensor_error)?;
+        let background = self.network.background(&shared, known, progress)?;
+        self.prepared = Some(Arc::new(Prepared { shared, background }));
         Ok(self)
     }
 
@@ -115,12 +100,12 @@ impl<'a> Retriever<'a> {
     pub fn with(
         params: &'a Params,
         graph: &'a Graph,
-        embeddings: &'a Tensor,
+        texts: impl Into<Texts<'a>>,
         prepared: Arc<Prepared>,
     ) -> Self {
         Retriever {
             prepared: Some(prepared),
-            ..Retriever::new(params, graph, embeddings)
+            ..Retriever::new(params, graph, texts)
         }
     }
 
@@ -148,17 +133,17 @@ impl<'a> Retriever<'a> {
         self
     }
 
-    /// Relation states, `[2R, d]`.
-    fn relations(&self) -> Result<Tensor> {
-        if let Some(prepared) = &self.prepared {
-            return Ok(prepared.relations.clone());
+    fn shared(&self) -> Result<Shared> {
+        match &self.prepared {
+            Some(prepared) => Ok(prepared.shared.clone()),
+            None => Shared::new(self.network.params, self.texts),
         }
-        relation_states(self.network.params, self.embeddings)
     }
 
-    fn start(&self, batch: &[Question<'_>]) -> OpResult<QuestionStart> {
-        let relations = self.relations();
-        let start = relations.and_then(|relations| start(self.network.params, relations, batch));
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<Start> {
+        let params = self.network.params;
+        let shared = self.shared();
+        let start = shared.and_then(|shared| Start::of_questions(params, shared, batch));
         start.map_err(tensor_error)
     }
 
@@ -167,12 +152,12 @@ impl<'a> Retriever<'a> {
     /// # Errors
     /// When the embeddings do not have the width that the model expects.
     pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<Pass> {
-        let QuestionStart { start, texts } = self.start(batch)?;
+        let start = self.start(batch)?;
         let (scores, tape) = self.network.scores(&start.queries(), None)?;
         Ok(Pass {
             tape,
             scores,
-            texts,
+            source: start.source,
         })
     }
 
@@ -181,7 +166,7 @@ impl<'a> Retriever<'a> {
     /// # Errors
     /// When the embeddings do not have the width that the model expects.
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
-        let start = self.start(batch)?.start;
+        let start = self.start(batch)?;
         self.network.score_all(&start.queries(), self.background())
     }
 
@@ -190,7 +175,7 @@ impl<'a> Retriever<'a> {
     /// # Errors
     /// When the embedding does not have the width that the model expects.
     pub fn explain(&self, question: &Question<'_>) -> OpResult<Explained<'_>> {
-        let start = self.start(&[*question])?.start;
+        let start = self.start(&[*question])?;
         let network = Network {
             // Every target would have to compute the layers again.
             recompute: false,
@@ -206,52 +191,6 @@ impl<'a> Retriever<'a> {
     /// When shapes do not fit, or when the pass was used before.
     pub fn backward(&self, pass: &mut Pass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.network.gradients(&mut pass.tape, dscores)?;
-        let params = self.network.params;
-        grads(network, self.embeddings, &pass.texts, params).map_err(tensor_error)
+        grads(network, self.texts, &pass.source, self.network.params).map_err(tensor_error)
     }
-}
-
-/// The linear map from embeddings of questions to query vectors.
-fn question_map(params: &Params) -> Result<&Linear> {
-    match &params.tensors.questions {
-        Some(map) => Ok(map),
-        None => bail!("a {} answers no questions", params.class.name()),
-    }
-}
-
-/// The inputs of the network for these questions and these relation states, `[2R, d]`.
-pub(super) fn start(
-    params: &Params,
-    relations: Tensor,
-    batch: &[Question<'_>],
-) -> Result<QuestionStart> {
-    let texts: Vec<f32> = batch.iter().flat_map(|q| q.embedding).copied().collect();
-    let shape = (batch.len(), params.text_dim);
-    let texts = crate::tensor::tensor(texts, shape)?.to_dtype(params.dtype())?;
-    let start = QueryStart {
-        relations,
-        vectors: ops::linear(&texts, question_map(params)?)?,
-        seeds: batch.iter().map(|q| q.seeds.to_vec()).collect(),
-    };
-    Ok(QuestionStart { start, texts })
-}
-
-/// Gradients of all parameters from those of the network. This is the backward pass of [`start`]
-/// and of the relation states. `texts` are the embeddings of the questions, `[B, text]`.
-pub(super) fn grads(
-    network: NetworkGrads,
-    embeddings: &Tensor,
-    texts: &Tensor,
-    params: &Params,
-) -> Result<Grads> {
-    let map = question_map(params)?;
-    let of_questions = ops::linear_backward(texts, &map.weight, &network.query)?;
-    let weight = &params.tensors.relations.weight;
-    let of_relations = ops::linear_backward(embeddings, weight, &network.relations)?;
-    Ok(Grads {
-        layers: network.layers,
-        head: network.head,
-        relations: of_relations.params,
-        questions: Some(of_questions.params),
-    })
 }

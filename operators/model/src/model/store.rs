@@ -136,6 +136,20 @@ pub fn write_model(ctx: &Context, port: &str, params: &Params, origin: &Origin) 
     ctx.write(port, "config", &config)
 }
 
+/// Reads the configuration of a `model` artifact.
+///
+/// # Errors
+/// When it does not describe a model.
+pub fn read_config(artifact: &Artifact) -> OpResult<StoredConfig> {
+    let table = artifact.read("config")?;
+    let json = columns::text(&table, "json")?;
+    StoredConfig::parse(json.value(0)).map_err(|e| {
+        OpError::data(format!("the model's configuration is not usable: {e}"))
+            .artifact(&artifact.name)
+            .hint("run the stage that trained it again with `--force`")
+    })
+}
+
 /// Reads a `model` artifact.
 ///
 /// # Errors
@@ -144,13 +158,7 @@ pub fn read_model(artifact: &Artifact) -> OpResult<StoredModel> {
     let bad = |e: candle_core::Error| {
         OpError::wrap("the artifact is not a usable model", e).artifact(&artifact.name)
     };
-    let table = artifact.read("config")?;
-    let json = columns::text(&table, "json")?;
-    let config = StoredConfig::parse(json.value(0)).map_err(|e| {
-        OpError::data(format!("the model's configuration is not usable: {e}"))
-            .artifact(&artifact.name)
-            .hint("run the stage that trained it again with `--force`")
-    })?;
+    let config = read_config(artifact)?;
     let tensors = weights_of(&artifact.read("weights")?)?;
     let params = Params::from_tensors(config.class, &config.entity_model, config.text_dim, tensors)
         .map_err(bad)?;

@@ -9,13 +9,16 @@ use crate::tensor::{Elem, by_dtype, tensor, view};
 /// weight * query.
 pub type Seeds = Vec<Vec<(u32, f64)>>;
 
-/// Boundary states that are not zero.
+/// Boundary states. Those that are not mentioned are zero.
 #[derive(Debug, Clone)]
 pub struct Boundary {
     /// Per query, the distinct nodes that have a boundary state.
     pub nodes: Vec<Vec<u32>>,
     /// The states of all these nodes, in that order, `[K, d]`.
     pub rows: Tensor,
+    /// The boundary states of all other nodes, the same for every query, `[N, d]`; `None` if these
+    /// are zero.
+    pub of_nodes: Option<Tensor>,
 }
 
 impl Boundary {
@@ -27,6 +30,7 @@ impl Boundary {
         Ok(Boundary {
             nodes: Vec::new(),
             rows: tensor(Vec::<T>::new(), (0, dim))?,
+            of_nodes: None,
         })
     }
 }
@@ -54,6 +58,7 @@ pub fn boundary(query: &Tensor, seeds: &Seeds) -> Result<Boundary> {
     Ok(Boundary {
         nodes: nodes.collect(),
         rows: by_dtype!(query.dtype(), T => of::<T>(query, seeds))?,
+        of_nodes: None,
     })
 }
 

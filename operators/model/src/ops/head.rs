@@ -15,6 +15,8 @@ pub struct HeadTape {
     query: Tensor,
     /// Outputs of all maps but the last, after ReLU.
     hidden: Vec<Tensor>,
+    /// Whether something was added to the first map's output.
+    added: bool,
 }
 
 /// Gradients of the head.
@@ -26,16 +28,24 @@ pub struct HeadGrads {
     pub query: Tensor,
     /// Gradients of the linear maps.
     pub maps: Vec<Linear>,
+    /// Gradient of what was added to the first map's output, `[B M, f]`; `None` if nothing was.
+    pub added: Option<Tensor>,
 }
 
 /// Scores of `M` states per query: `[B, M, d], [B, q] -> [B, M]`. The first linear map is
 /// `[f, d + q]`, the others are `[f, f]` and the last one is `[1, f]`. A single map is
 /// `[1, d + q]`. The query's share of the first map is computed once per query, not per state.
+/// `added`, `[B M, f]`, is added to the first map's output.
 ///
 /// # Errors
 /// When shapes or types do not fit.
-pub fn head(x: &Tensor, query: &Tensor, maps: &[Linear]) -> Result<(Tensor, HeadTape)> {
-    by_dtype!(x.dtype(), T => head_of::<T>(x, query, maps))
+pub fn head(
+    x: &Tensor,
+    query: &Tensor,
+    maps: &[Linear],
+    added: Option<&Tensor>,
+) -> Result<(Tensor, HeadTape)> {
+    by_dtype!(x.dtype(), T => head_of::<T>(x, query, maps, added))
 }
 
 /// Backward of [`head`].
@@ -152,7 +162,12 @@ impl<'a, T: Elem> First<'a, T> {
     }
 }
 
-fn head_of<T: Elem>(x: &Tensor, query: &Tensor, maps: &[Linear]) -> Result<(Tensor, HeadTape)> {
+fn head_of<T: Elem>(
+    x: &Tensor,
+    query: &Tensor,
+    maps: &[Linear],
+    added: Option<&Tensor>,
+) -> Result<(Tensor, HeadTape)> {
     let ((b, n, d), (b2, q)) = (x.dims3()?, query.dims2()?);
     let (first, rest) = split(maps)?;
     let (f, width) = first.weight.dims2()?;
@@ -164,6 +179,17 @@ fn head_of<T: Elem>(x: &Tensor, query: &Tensor, maps: &[Linear]) -> Result<(Tens
         last.extend(row.iter().cycle().take(n * f));
     }
     first.of_states(&mut last, view::<T>(x)?.slice()?, true)?;
+    if let Some(added) = added {
+        same(
+            "values added to the first map's output",
+            added.elem_count(),
+            last.len(),
+        )?;
+        let more = view::<T>(added)?;
+        last.iter_mut()
+            .zip(more.slice()?)
+            .for_each(|(h, a)| *h += *a);
+    }
     let mut hidden = Vec::new();
     let mut columns = f;
     for (i, map) in rest.iter().enumerate() {
@@ -193,6 +219,7 @@ fn head_of<T: Elem>(x: &Tensor, query: &Tensor, maps: &[Linear]) -> Result<(Tens
         x: x.clone(),
         query: query.clone(),
         hidden,
+        added: added.is_some(),
     };
     Ok((tensor(last, (b, n))?, tape))
 }
@@ -272,5 +299,6 @@ fn head_backward_of<T: Elem>(
         x: tensor(dx, (b, n, d))?,
         query: tensor(dq, (b, q))?,
         maps: grads,
+        added: tape.added.then(|| tensor(dh, (m, f))).transpose()?,
     })
 }

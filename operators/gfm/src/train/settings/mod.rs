@@ -10,7 +10,7 @@ mod train;
 
 use gfm_pipe_api::{Field, Type};
 
-pub use model::{EntityModel, Model, model_field};
+pub use model::{FINETUNED, Model, PRETRAINED, model_field};
 pub use optimizer::{OptimizerSettings, optimizer_field};
 pub use train::{Common, Train, TrainDefaults, best_by_problem, train_fields};
 

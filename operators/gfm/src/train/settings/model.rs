@@ -1,10 +1,11 @@
 //! The `model` group: the network's class and dimensions.
 
-use gfm_pipe_api::{Field, Problem, Schema, Type};
+use gfm_pipe_api::{Field, OpError, OpResult, Problem, Schema, Type};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use gfm_pipe_model::model::ModelConfig;
+use crate::inputs::EncoderId;
+use gfm_pipe_model::model::{Class, Fusion, ModelConfig};
 use gfm_pipe_model::ops::{ActivationFunc, AggregateFunc, MessageFunc};
 
 /// The mapping `model`.
@@ -13,8 +14,103 @@ pub struct Model {
     /// Class name of the model.
     #[serde(rename = "_target_")]
     pub target: String,
+    /// How a GraphReasoner reads the texts of nodes.
+    use_ent_emb: Option<Fusion>,
+    /// Width of text embeddings; they know it themselves.
+    feat_dim: Option<usize>,
     /// Layers and head.
     pub entity_model: EntityModel,
+}
+
+/// Classes of the model of GFM-RAG 2.0.
+const REASONERS: [&str; 2] = ["gfmrag.models.gfm_reasoner.GraphReasoner", "GraphReasoner"];
+
+/// What the operators call the classes that they train.
+pub struct Classes {
+    /// All names.
+    pub all: &'static [&'static str],
+    /// Those of the operator's own class; the last one is the default.
+    pub usual: &'static [&'static str],
+}
+
+/// The classes that pre-training trains.
+pub static PRETRAINED: Classes = Classes {
+    all: &[
+        "gfmrag.models.QueryGNN",
+        "QueryGNN",
+        "gfmrag.models.gfm_rag_v1.QueryGNN",
+        "gfmrag.models.gfm_reasoner.QueryGNN",
+        REASONERS[0],
+        REASONERS[1],
+    ],
+    usual: &["gfmrag.models.QueryGNN", "QueryGNN"],
+};
+
+/// The classes that fine-tuning trains.
+pub static FINETUNED: Classes = Classes {
+    all: &[
+        "gfmrag.models.GNNRetriever",
+        "GNNRetriever",
+        "gfmrag.models.gfm_rag_v1.GNNRetriever",
+        REASONERS[0],
+        REASONERS[1],
+    ],
+    usual: &[
+        "gfmrag.models.gfm_rag_v1.GNNRetriever",
+        "gfmrag.models.GNNRetriever",
+        "GNNRetriever",
+    ],
+};
+
+impl Model {
+    /// The class of the model. The QueryGNNs of GFM-RAG 2.0 are GraphReasoners: their queries pass
+    /// through `question_mlp`.
+    pub fn class(&self) -> Class {
+        match self.target.as_str() {
+            "gfmrag.models.QueryGNN" | "QueryGNN" => Class::QueryGNN,
+            name if FINETUNED.usual.contains(&name) => Class::GNNRetriever,
+            _ => Class::GraphReasoner,
+        }
+    }
+
+    /// The model's dimensions.
+    pub fn config(&self) -> ModelConfig {
+        // The pre-training of 1.0's model reads no texts of nodes, in 2.0 either.
+        let reads = self.class() == Class::GraphReasoner && !self.target.contains(".gfm_rag_v1.");
+        ModelConfig {
+            use_ent_emb: self.use_ent_emb.filter(|_| reads),
+            ..self.entity_model.config()
+        }
+    }
+
+    /// Replaces the dimensions by those of a model from a file.
+    pub fn adopt(&mut self, config: &ModelConfig) {
+        self.use_ent_emb = config.use_ent_emb;
+        self.entity_model.adopt(config);
+    }
+
+    /// Checks the width of text embeddings that the pipeline names.
+    ///
+    /// # Errors
+    /// When the encoder has another width.
+    pub fn check_width(&self, encoder: &EncoderId) -> OpResult<()> {
+        match self.feat_dim {
+            Some(dim) if dim != encoder.dim => Err(OpError::new(format!(
+                "`model.feat_dim` is {dim}, but {} makes embeddings of width {}",
+                encoder.name, encoder.dim
+            ))
+            .hint("leave `feat_dim` out: the embeddings know their width")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Problems that the schema cannot express.
+    pub fn problems(&self) -> Vec<Problem> {
+        let problems = self.config().problems().into_iter();
+        problems
+            .map(|(key, why)| Problem::at(&format!("model.entity_model.{key}"), why))
+            .collect()
+    }
 }
 
 /// The mapping `model.entity_model`.
@@ -45,6 +141,8 @@ pub struct EntityModel {
     pub dependent: bool,
     /// Whether every edge between head and tail is removed, whatever its relation.
     pub remove_one_hop: bool,
+    /// Follows from the fusion; not used.
+    return_hidden: bool,
     /// Beam width of path interpretation; not used.
     pub num_beam: usize,
     /// Paths kept by path interpretation; not used.
@@ -65,6 +163,7 @@ impl EntityModel {
             concat_hidden: self.concat_hidden,
             num_mlp_layer: self.num_mlp_layer,
             remove_one_hop: self.remove_one_hop,
+            use_ent_emb: None,
         }
     }
 
@@ -82,15 +181,6 @@ impl EntityModel {
         self.num_mlp_layer = config.num_mlp_layer;
         self.remove_one_hop = config.remove_one_hop;
     }
-
-    /// Problems that the schema cannot express.
-    pub fn problems(&self) -> Vec<Problem> {
-        self.config()
-            .problems()
-            .into_iter()
-            .map(|(key, why)| Problem::at(&format!("model.entity_model.{key}"), why))
-            .collect()
-    }
 }
 
 /// Maximum width of a state.
@@ -100,23 +190,39 @@ fn dim() -> Type {
     Type::int(1)
 }
 
-/// The `model` group. `classes` are the accepted class names; the last one is the default.
-pub fn model_field(classes: &'static [&'static str]) -> Field {
+/// The `model` group, for these classes.
+pub fn model_field(classes: &'static Classes) -> Field {
     let mut entity = layer_fields();
     entity.extend(head_fields());
-    let default = classes.last().copied().unwrap_or_default();
+    let default = classes.usual.last().copied().unwrap_or_default();
     Field::group(
         "model",
         Schema::new(vec![
             Field::new(
                 "_target_",
                 Type::OneOf {
-                    words: classes,
+                    words: classes.all,
                     planned: &[],
                 },
                 default,
-                "class of the model",
+                "class of the model; a GraphReasoner (GFM-RAG 2.0) may read the texts of nodes",
             )
+            .added_later()
+            .alike(classes.usual),
+            Field::new(
+                "use_ent_emb",
+                Type::one_of(&["early-fusion", "late-fusion", "early-late-fusion"]).or_null(),
+                "early-late-fusion",
+                "how a GraphReasoner reads the texts of nodes: in the states that queries start with, in the scoring head, in both, or not at all (null)",
+            )
+            .added_later(),
+            Field::new(
+                "feat_dim",
+                dim().or_null(),
+                json!(null),
+                "width of text embeddings; if it is given, it is compared with the encoder's",
+            )
+            .at_most(MAX_WIDTH, "weights grow with it")
             .no_effect(),
             Field::group("entity_model", Schema::new(entity), "layers and head"),
         ]),
@@ -213,6 +319,13 @@ fn head_fields() -> Vec<Field> {
             false,
             "in pre-training, removes all edges between head and tail, not only those of the relation",
         ),
+        Field::new(
+            "return_hidden",
+            Type::Bool,
+            false,
+            "not used: it follows from use_ent_emb",
+        )
+        .no_effect(),
         Field::new(
             "num_beam",
             Type::int(1),

@@ -64,6 +64,7 @@ impl Setup {
             boundary: layer::Boundary {
                 at: &self.at,
                 rows: &n.boundary,
+                nodes: None,
             },
             aggregate: if self.mean {
                 Aggregate::Mean(&n.counts)

@@ -20,8 +20,8 @@ use super::optimizer::{Adam, Clip, sum_of_squares};
 use super::products::{Matrix, product};
 use super::rows::{
     Block, CastFrom, Far, Gather, Groups, add_from_states, add_to_states, bias_rows, cast,
-    divide_rows, give_states, relu_backward, set_at, sum_rows, take_states, weigh_rows,
-    weigh_rows_backward,
+    divide_rows, fill_rows, give_states, relu_backward, set_at, sum_nodes, sum_rows, take_states,
+    weigh_rows, weigh_rows_backward,
 };
 use super::{Gpu, State, Used, Vector};
 use crate::activation::Activation;

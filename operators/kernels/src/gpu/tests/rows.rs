@@ -167,3 +167,32 @@ fn scores_are_summed_over_documents() {
     docs.sum_over(x.view(), out.view(), 2, 0.5).unwrap();
     close("documents", &out, &[3.5, 1.0, 2.0, 21.0, 1.0, 9.0]);
 }
+
+#[test]
+fn rows_are_filled_and_summed_by_node() {
+    let Some(gpu) = device() else { return };
+    let rows = up::<f32>(&gpu, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let index = gpu.vector(&[2u32, 0, 2]).unwrap();
+    let states = gpu.dirty::<bf16>(6).unwrap();
+    fill_rows(states.view(), rows.view(), index.view(), 2).unwrap();
+    close("filled", &states, &[5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
+
+    // Node 0 has two rows, node 1 none, node 2 one.
+    let graph = Graph {
+        list: vec![(0, 1, 0)],
+        nodes: 3,
+        relations: 1,
+    };
+    let (into, out_of) = (graph.by_destination(), graph.by_source());
+    let rel = graph.by_relation();
+    let edges = Edges::new(&gpu, csr(&into), csr(&out_of), by_relation(&rel)).unwrap();
+    let of = Rows::new(3, 2, |v, q| (v, q) == (2, 1) || v == 0 && q < 2);
+    let of = DeviceRows::new(&edges, &of).unwrap();
+    let sums = up::<f32>(&gpu, &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+    sum_nodes(sums.view(), states.view(), &of, None, 2).unwrap();
+    close("sums", &sums, &[16.0, 28.0, 30.0, 40.0, 55.0, 66.0]);
+    // The second row has a state of its own.
+    let index = gpu.vector(&[0u32, 7, 2]).unwrap();
+    sum_nodes(sums.view(), states.view(), &of, Some(index.view()), 2).unwrap();
+    close("some", &sums, &[21.0, 34.0, 30.0, 40.0, 60.0, 72.0]);
+}

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Var};
 use gfm_pipe_eval::paths::Path;
 use proptest::prelude::*;
 
-use super::super::autograd::{Plain, configs, graphs, numbers};
+use super::super::autograd::{Plain, Told, class_of, configs, graphs, numbers};
 use super::super::{Class, Compute, ModelConfig, Params, Question, Retriever};
 use super::Explained;
 use crate::graph::{Edge, Graph};
@@ -60,7 +60,9 @@ fn all_configs() -> impl Strategy<Value = ModelConfig> {
 struct Case {
     graph: Graph,
     params: Params,
-    embeddings: Tensor,
+    told: Told,
+    /// The same in the model's element type.
+    typed: Told,
     text: Vec<f32>,
     seeds: Vec<(u32, f64)>,
     targets: Vec<(u32, f64)>,
@@ -73,14 +75,19 @@ impl Case {
         seed: u64,
         dtype: DType,
     ) -> Self {
-        let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
+        let told = Told::new(*relations, *nodes, seed);
+        let class = class_of(config, Class::GNNRetriever);
         let last = *nodes as u32 - 1;
         let mut seeds = vec![(0, 0.5), (last / 2, 1.0), (last, 0.0)];
         seeds.dedup_by_key(|s| s.0);
         Case {
             graph: Graph::from_triples(*nodes, *relations, triples),
-            params: Params::init(Class::GNNRetriever, config, 5, seed, dtype).unwrap(),
-            embeddings: embeddings.to_dtype(dtype).unwrap(),
+            params: Params::init(class, config, 5, seed, dtype).unwrap(),
+            typed: Told {
+                relations: told.relations.to_dtype(dtype).unwrap(),
+                nodes: told.nodes.to_dtype(dtype).unwrap(),
+            },
+            told,
             text: numbers(5, seed + 1).iter().map(|x| *x as f32).collect(),
             seeds,
             // A target may be there twice.
@@ -100,13 +107,13 @@ impl Case {
     }
 
     fn retriever(&self) -> Retriever<'_> {
-        Retriever::new(&self.params, &self.graph, &self.embeddings)
+        Retriever::new(&self.params, &self.graph, self.typed.texts())
     }
 
     /// Scores of all nodes, and the derivatives of the targets' for a weight of one for each edge
     /// and layer: all edges of the graph, layer by layer.
     fn slow(&self) -> (Vec<f64>, Gains) {
-        let plain = Plain::new(&self.params, &self.graph);
+        let plain = Plain::new(&self.params, &self.graph, &self.told);
         let edges: Vec<Sent> = self
             .graph
             .list()
@@ -117,7 +124,7 @@ impl Case {
         let weights: Vec<Var> = (0..self.params.config.layers())
             .map(|_| ones().unwrap())
             .collect();
-        let rel = plain.linear("rel_mlp", &self.embeddings).unwrap();
+        let rel = plain.linear("rel_mlp", &self.told.relations).unwrap();
         let text = tensor(self.text.clone(), (1, 5))
             .unwrap()
             .to_dtype(DType::F64)

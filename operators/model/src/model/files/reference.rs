@@ -1,4 +1,4 @@
-//! Reads and writes `config.json` as the reference's `save_pretrained` does.
+//! Reads and writes `config.json` as `save_pretrained` of GFM-RAG 1.0 and 2.0 does.
 //!
 //! Keys that the file leaves out have the defaults of the reference's classes, which differ from
 //! those of its configuration files: no shortcut and no layer norm.
@@ -20,8 +20,10 @@ pub struct Encoder {
 }
 
 /// Keys of the entity model that have no effect on weights or scores.
-const WITHOUT_EFFECT: [&str; 5] = [
+const WITHOUT_EFFECT: [&str; 6] = [
     "_target_",
+    // 2.0 must set it with late fusion, and must not set it otherwise.
+    "return_hidden",
     "dependent",
     "num_beam",
     "path_topk",
@@ -38,15 +40,27 @@ pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
     let entity = object(&root["model_config"], "entity_model")?;
     let target = text_of(model, "_target_")?;
     let class = match target.rsplit('.').next() {
+        // The weights of 2.0's QueryGNNs are those of a GraphReasoner.
+        Some("QueryGNN") if target.contains(".gfm_") => Class::GraphReasoner,
         Some("QueryGNN") => Class::QueryGNN,
         Some("GNNRetriever") => Class::GNNRetriever,
+        Some("GraphReasoner") => Class::GraphReasoner,
         _ => {
             return Err(format!(
-                "model_config._target_ is `{target}`, not QueryGNN or GNNRetriever"
+                "model_config._target_ is `{target}`, not QueryGNN, GNNRetriever or GraphReasoner"
             ));
         }
     };
-    let text_dim = count(model, "rel_emb_dim")?.ok_or("model_config has no rel_emb_dim")?;
+    let text_dim = match count(model, "rel_emb_dim")? {
+        Some(dim) => dim,
+        None => {
+            count(model, "feat_dim")?.ok_or("model_config has neither rel_emb_dim nor feat_dim")?
+        }
+    };
+    let use_ent_emb = match class {
+        Class::GraphReasoner => named(model, "use_ent_emb", None)?,
+        Class::QueryGNN | Class::GNNRetriever => None,
+    };
     let need = |key: &str| format!("entity_model has no {key}");
     let hidden = match entity.get("hidden_dims") {
         Some(Value::Array(all)) => all.iter().map(whole).collect::<Result<Vec<_>, _>>()?,
@@ -63,6 +77,7 @@ pub(super) fn parse_config(text: &str) -> Result<GivenConfig, String> {
         concat_hidden: switch(entity, "concat_hidden")?,
         remove_one_hop: switch(entity, "remove_one_hop")?,
         num_mlp_layer: count(entity, "num_mlp_layer")?.unwrap_or(2),
+        use_ent_emb,
         ..ModelConfig::new(input_dim, hidden)
     };
     config.validate()?;
@@ -101,10 +116,6 @@ pub fn config_json(
     text_dim: usize,
     encoder: &Encoder,
 ) -> String {
-    let entity_class = match class {
-        Class::QueryGNN => "EntityNBFNet",
-        Class::GNNRetriever => "QueryNBFNet",
-    };
     let mut text = Map::new();
     text.insert(
         "_target_".to_owned(),
@@ -115,26 +126,56 @@ pub fn config_json(
         encoder.name.as_str().into(),
     );
     text.extend(encoder.settings.clone());
-    let all = json!({
-        "text_emb_model_config": text,
-        "model_config": {
-            "_target_": format!("gfmrag.models.{}", class.name()),
-            "entity_model": {
-                "_target_": format!("gfmrag.ultra.models.{entity_class}"),
-                "input_dim": config.input_dim,
-                "hidden_dims": config.hidden_dims,
-                "message_func": config.message_func,
-                "aggregate_func": config.aggregate_func,
-                "short_cut": config.short_cut,
-                "layer_norm": config.layer_norm,
-                "activation": config.activation,
-                "concat_hidden": config.concat_hidden,
-                "num_mlp_layer": config.num_mlp_layer,
-                "remove_one_hop": config.remove_one_hop,
-            },
-            "rel_emb_dim": text_dim,
-        },
+    let entity_class = match class {
+        Class::QueryGNN => "gfmrag.ultra.models.EntityNBFNet",
+        Class::GNNRetriever => "gfmrag.ultra.models.QueryNBFNet",
+        Class::GraphReasoner => "gfmrag.models.ultra.models.QueryNBFNet",
+    };
+    let mut entity_model = json!({
+        "_target_": entity_class,
+        "input_dim": config.input_dim,
+        "hidden_dims": config.hidden_dims,
+        "message_func": config.message_func,
+        "aggregate_func": config.aggregate_func,
+        "short_cut": config.short_cut,
+        "layer_norm": config.layer_norm,
+        "activation": config.activation,
+        "concat_hidden": config.concat_hidden,
+        "num_mlp_layer": config.num_mlp_layer,
+        "remove_one_hop": config.remove_one_hop,
     });
+    let all = match class {
+        Class::QueryGNN | Class::GNNRetriever => json!({
+            "text_emb_model_config": text,
+            "model_config": {
+                "_target_": format!("gfmrag.models.{}", class.name()),
+                "entity_model": entity_model,
+                "rel_emb_dim": text_dim,
+            },
+        }),
+        Class::GraphReasoner => {
+            // 2.0 returns features instead of scores if this does not fit the fusion.
+            entity_model["return_hidden"] = config.reads_nodes_late().into();
+            json!({
+                "text_emb_model_config": text,
+                // As 2.0 reads them: without these keys it makes no features.
+                "dataset_config": {
+                    "class_name": "GraphIndexDataset",
+                    "text_emb_model_cfgs": text,
+                    "use_node_feat": true,
+                    "use_relation_feat": true,
+                    "use_edge_feat": false,
+                    "inverse_relation_feat": "text",
+                },
+                "model_config": {
+                    "_target_": format!("gfmrag.models.gfm_reasoner.{}", class.name()),
+                    "use_ent_emb": config.use_ent_emb,
+                    "entity_model": entity_model,
+                    "feat_dim": text_dim,
+                },
+            })
+        }
+    };
     let mut out = serde_json::to_string_pretty(&all).unwrap_or_else(|_| all.to_string());
     out.push('\n');
     out

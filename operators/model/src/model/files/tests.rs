@@ -5,7 +5,7 @@
 use candle_core::Device;
 
 use super::*;
-use crate::model::Origin;
+use crate::model::{Fusion, Origin};
 use crate::ops::{AggregateFunc, MessageFunc};
 
 fn parity() -> PathBuf {
@@ -53,6 +53,62 @@ fn origin() -> Origin {
         steps: 7,
         epoch: 1,
     }
+}
+
+/// GFM-RAG 2.0 saved this folder (../shared/parity2/pipeline): its configuration, with the weights
+/// of tests/parity2/paths.
+#[test]
+fn parity2_pipeline_folders_are_read_and_written() {
+    let wheel = r#"{
+        "text_emb_model_config": {"_target_": "__main__.HashedTextEmb", "dim": 24},
+        "dataset_config": {"class_name": "GraphIndexDataset", "use_node_feat": true},
+        "model_config": {
+            "_target_": "gfmrag.models.gfm_reasoner.GraphReasoner",
+            "use_ent_emb": "early-late-fusion",
+            "dtype": "bfloat16",
+            "entity_model": {
+                "_target_": "gfmrag.models.ultra.models.QueryNBFNet",
+                "input_dim": 16, "hidden_dims": [16, 16, 16],
+                "message_func": "distmult", "aggregate_func": "sum",
+                "short_cut": true, "layer_norm": true, "return_hidden": true
+            },
+            "feat_dim": 24
+        }
+    }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let weights = parity().join("../parity2/paths/weights.safetensors");
+    std::fs::write(dir.path().join("config.json"), wheel).unwrap();
+    std::fs::copy(weights, dir.path().join("model.safetensors")).unwrap();
+    let read = || read_checkpoint(dir.path(), Path::new("")).unwrap();
+    let given = read();
+    let c = given.config.unwrap();
+    assert_eq!((c.class, c.text_dim), (Class::GraphReasoner, 24));
+    assert_eq!(c.entity_model.use_ent_emb, Some(Fusion::EarlyLate));
+    assert!(c.ignored.is_empty(), "{:?}", c.ignored);
+    let params = Params::from_tensors(c.class, &c.entity_model, 24, given.tensors).unwrap();
+
+    // What is written is read the same, and has the keys that 2.0 needs.
+    let encoder = Encoder {
+        name: "some/encoder".to_owned(),
+        settings: Default::default(),
+    };
+    let text = config_json(params.class, &params.config, 24, &encoder);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["dataset_config"]["use_node_feat"], true);
+    assert_eq!(json["model_config"]["feat_dim"], 24);
+    assert_eq!(json["model_config"]["entity_model"]["return_hidden"], true);
+    std::fs::write(dir.path().join("config.json"), text).unwrap();
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    std::fs::write(dir.path().join("model.pth"), write_pth(&params).unwrap()).unwrap();
+    let again = read();
+    assert_same(&again.tensors, &params.to_map());
+    let c = again.config.unwrap();
+    assert_eq!(c.entity_model, params.config);
+    assert_eq!(c.encoder.as_deref(), Some("some/encoder"));
+    // An unknown fusion is not taken for none, as 2.0 does.
+    let middle = wheel.replace("early-late-fusion", "middle-fusion");
+    let e = super::reference::parse_config(&middle).unwrap_err();
+    assert!(e.contains("use_ent_emb"), "{e}");
 }
 
 #[test]

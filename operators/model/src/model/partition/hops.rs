@@ -171,7 +171,7 @@ pub(super) fn chosen(
     }
     let reached = from_seeds(exchange, network, nodes)?;
     let needed = to_candidates(exchange, network, nodes)?;
-    let silent = config.message_func.zeros_are_silent();
+    let silent = config.starts_silent();
     let matters = |layer: usize, v: usize, q: usize| match &needed {
         Some(hops) => usize::from(hops.of[q][v]) <= layers - layer,
         None => true,

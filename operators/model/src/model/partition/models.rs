@@ -9,25 +9,22 @@ use super::Part;
 use super::exchange::{Exchange, Number, Traffic};
 use super::pass::{PartNetwork, PartTape};
 use crate::graph::Graph;
-use crate::model::forward::QueryStart;
 use crate::model::network::Network;
-use crate::model::retriever::QuestionStart;
-use crate::model::{Compute, Grads, Params, Question, TailQuery, query_gnn, retriever};
+use crate::model::start::{Shared, Source, Start, grads};
+use crate::model::{Compute, Grads, Params, Question, TailQuery, Texts};
 use crate::tensor::tensor;
 use crate::tensor_error;
 
 /// Tail prediction on one rank's part.
 pub struct PartitionedGnn<'a> {
     inner: PartNetwork<'a>,
-    /// Embeddings of relation names, `[2R, text]`.
-    embeddings: &'a Tensor,
+    texts: Texts<'a>,
 }
 
 /// Scores of entities for questions on one rank's part.
 pub struct PartitionedRetriever<'a> {
     inner: PartNetwork<'a>,
-    /// Embeddings of relation names, `[2R, text]`.
-    embeddings: &'a Tensor,
+    texts: Texts<'a>,
 }
 
 /// The results of [`PartitionedGnn::forward`].
@@ -35,7 +32,7 @@ pub struct LinkPass {
     tape: PartTape,
     /// Scores of the candidates, `[B, M]`, the same on every rank.
     pub scores: Tensor,
-    queries: Vec<TailQuery>,
+    source: Source,
 }
 
 /// The results of [`PartitionedRetriever::forward`].
@@ -43,28 +40,27 @@ pub struct QuestionPass {
     tape: PartTape,
     /// Scores of all nodes, `[B, N]`, the same on every rank.
     pub scores: Tensor,
-    /// Embeddings of the questions, `[B, text]`.
-    texts: Tensor,
+    source: Source,
 }
 
 /// The constructor and the settings, which both models share.
 macro_rules! settings {
     () => {
-        /// The model on this rank's part of the graph.
+        /// The model on this rank's part of the graph. The texts of nodes are those of the part's.
         ///
         /// # Errors
         /// When the part belongs to another rank.
         pub fn new(
             params: &'a Params,
             part: &'a Part,
-            embeddings: &'a Tensor,
+            texts: impl Into<Texts<'a>>,
             ranks: &'a dyn Collective,
         ) -> OpResult<Self> {
             let network = Network::new(params, part.graph());
             let exchange = Exchange::new(part, ranks, params.config.layers())?;
             Ok(Self {
                 inner: PartNetwork { network, exchange },
-                embeddings,
+                texts: texts.into(),
             })
         }
 
@@ -113,9 +109,12 @@ impl QuestionPass {
 impl<'a> PartitionedGnn<'a> {
     settings!();
 
-    fn start(&self, queries: &[TailQuery]) -> OpResult<QueryStart> {
+    fn start(&self, queries: &[TailQuery]) -> OpResult<Start> {
         let (params, nodes) = (self.inner.network.params, self.inner.exchange.part.nodes());
-        query_gnn::start(params, self.embeddings, queries, nodes).map_err(tensor_error)
+        let embeddings = self.texts.relations;
+        Shared::new(params, self.texts)
+            .and_then(|shared| Start::of_links(params, shared, embeddings, queries, nodes))
+            .map_err(tensor_error)
     }
 
     /// Scores of candidate tails, the same number for every query. Queries and candidates are ids
@@ -130,7 +129,7 @@ impl<'a> PartitionedGnn<'a> {
         Ok(LinkPass {
             tape,
             scores,
-            queries: queries.to_vec(),
+            source: start.source,
         })
     }
 
@@ -151,18 +150,18 @@ impl<'a> PartitionedGnn<'a> {
     pub fn backward(&self, pass: &mut LinkPass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.inner.gradients(&mut pass.tape, dscores)?;
         let params = self.inner.network.params;
-        query_gnn::grads(network, self.embeddings, &pass.queries, params).map_err(tensor_error)
+        grads(network, self.texts, &pass.source, params).map_err(tensor_error)
     }
 }
 
 impl<'a> PartitionedRetriever<'a> {
     settings!();
 
-    fn start(&self, batch: &[Question<'_>]) -> OpResult<QuestionStart> {
+    fn start(&self, batch: &[Question<'_>]) -> OpResult<Start> {
         let params = self.inner.network.params;
-        let relations = query_gnn::relation_states(params, self.embeddings);
-        let start = relations.and_then(|relations| retriever::start(params, relations, batch));
-        start.map_err(tensor_error)
+        Shared::new(params, self.texts)
+            .and_then(|shared| Start::of_questions(params, shared, batch))
+            .map_err(tensor_error)
     }
 
     /// Scores of all nodes, with a tape. Seeds are ids of the whole graph.
@@ -171,12 +170,12 @@ impl<'a> PartitionedRetriever<'a> {
     /// When the embeddings do not have the width that the model expects, when seeds are outside the
     /// graph, when the aggregate is neither sum nor mean, or when the connection to a rank fails.
     pub fn forward(&self, batch: &[Question<'_>]) -> OpResult<QuestionPass> {
-        let QuestionStart { start, texts } = self.start(batch)?;
+        let start = self.start(batch)?;
         let (scores, tape) = self.inner.scores(&start.queries(), None)?;
         Ok(QuestionPass {
             tape,
             scores,
-            texts,
+            source: start.source,
         })
     }
 
@@ -185,7 +184,7 @@ impl<'a> PartitionedRetriever<'a> {
     /// # Errors
     /// See [`PartitionedRetriever::forward`].
     pub fn score_all(&self, batch: &[Question<'_>]) -> OpResult<Tensor> {
-        let start = self.start(batch)?.start;
+        let start = self.start(batch)?;
         self.inner.score_all(&start.queries())
     }
 
@@ -196,7 +195,7 @@ impl<'a> PartitionedRetriever<'a> {
     pub fn backward(&self, pass: &mut QuestionPass, dscores: &Tensor) -> OpResult<Grads> {
         let network = self.inner.gradients(&mut pass.tape, dscores)?;
         let params = self.inner.network.params;
-        retriever::grads(network, self.embeddings, &pass.texts, params).map_err(tensor_error)
+        grads(network, self.texts, &pass.source, params).map_err(tensor_error)
     }
 }
 

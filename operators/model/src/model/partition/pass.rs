@@ -111,7 +111,7 @@ impl PartNetwork<'_> {
         let (network, part) = (&self.network, self.exchange.part);
         let count = queries.seeds.len();
         let seeds = part.seeds(queries.seeds);
-        let by_rows = candidates.is_none() && network.head_by_rows();
+        let by_rows = candidates.is_none() && network.params.config.head_by_rows();
         let own = OwnScores::new(part, count, candidates, by_rows);
         let rows = self.rows(&seeds, candidates)?;
         let share = share(&rows, part);

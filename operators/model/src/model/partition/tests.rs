@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::Graph;
-use crate::model::autograd::{configs, graphs, numbers, same};
+use crate::model::autograd::{Told, class_of, configs, graphs, numbers, same};
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever, TailQuery,
 };
@@ -142,7 +142,7 @@ fn same_results(name: &str, got: &[Results], want: &Results) -> Result<(), TestC
 struct Case<'a> {
     params: &'a Params,
     graph: &'a Graph,
-    embeddings: &'a Tensor,
+    told: &'a Told,
     recompute: bool,
     compute: Compute,
 }
@@ -161,7 +161,8 @@ impl Case<'_> {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
             let cut = part.without(easy, gone.iter().copied());
-            let model = PartitionedGnn::new(self.params, &part, self.embeddings, ranks)
+            let told = told_of(&part, self.told);
+            let model = PartitionedGnn::new(self.params, &part, told.texts(), ranks)
                 .unwrap()
                 .on(&cut)
                 .recompute(self.recompute)
@@ -185,7 +186,8 @@ impl Case<'_> {
         on_threads(partition.ranks(), |ranks: &dyn Collective| {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
-            let model = PartitionedRetriever::new(self.params, &part, self.embeddings, ranks)
+            let told = told_of(&part, self.told);
+            let model = PartitionedRetriever::new(self.params, &part, told.texts(), ranks)
                 .unwrap()
                 .recompute(self.recompute)
                 .compute(self.compute);
@@ -197,6 +199,11 @@ impl Case<'_> {
             Results { scores, all, grads }
         })
     }
+}
+
+/// The texts of a part's nodes.
+fn told_of(part: &Part, told: &Told) -> Told {
+    told.of(&[part.own(), part.halo()].concat())
 }
 
 /// The configuration with this message function.
@@ -236,8 +243,9 @@ proptest! {
     ) {
         let config = with_message(config, message);
         let graph = Graph::from_triples(nodes, relations, &triples);
-        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
-        let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
+        let class = class_of(&config, Class::QueryGNN);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
+        let told = Told::new(relations, nodes, seed);
         let queries = [
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
@@ -250,11 +258,11 @@ proptest! {
         let easy = if pairs { EasyEdges::Pair } else { EasyEdges::Relation };
 
         let cut = easy.removed(&graph, gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
+        let model = QueryGnn::new(&params, &cut, told.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&queries, candidates.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
+        let case = Case { params: &params, graph: &graph, told: &told, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -271,8 +279,9 @@ proptest! {
     ) {
         let config = with_message(config, message);
         let graph = Graph::from_triples(nodes, relations, &triples);
-        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
-        let embeddings = tensor(numbers(2 * relations * 5, seed), (2 * relations, 5)).unwrap();
+        let class = class_of(&config, Class::GNNRetriever);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
+        let told = Told::new(relations, nodes, seed);
         let text: Vec<Vec<f32>> = (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         // One question has one seed, one has none, and one has all nodes.
         let everywhere = (0..nodes as u32).map(|v| (v, f64::from(v % 3) / 2.0)).collect();
@@ -281,11 +290,11 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * nodes, seed + 9), (3, nodes)).unwrap();
 
-        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
+        let model = Retriever::new(&params, &graph, told.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, embeddings: &embeddings, recompute, compute };
+        let case = Case { params: &params, graph: &graph, told: &told, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -324,16 +333,17 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let config = ModelConfig { hidden_dims: vec![4; layers], ..with_message(config, message) };
-        let embeddings = tensor(numbers(6 * 5, seed), (6, 5)).unwrap();
-        let case = |params| Case { params, graph: &graph, embeddings: &embeddings, recompute, compute };
+        let told = Told::new(3, 60, seed);
+        let case = |params| Case { params, graph: &graph, told: &told, recompute, compute };
 
-        let params = Params::init(Class::QueryGNN, &config, 5, seed, DType::F64).unwrap();
+        let class = class_of(&config, Class::QueryGNN);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let queries: Vec<TailQuery> =
             (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
         let dscores = tensor(numbers(12, seed + 9), (3, 4)).unwrap();
         let gone: Vec<[u32; 3]> = graph.triples().into_iter().step_by(7).collect();
         let cut = graph.without(gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, &embeddings).compute(Compute::Dense);
+        let model = QueryGnn::new(&params, &cut, told.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&queries, asked.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
@@ -344,7 +354,8 @@ proptest! {
             same_results(&format!("links, {ranks} ranks"), &got, &want)?;
         }
 
-        let params = Params::init(Class::GNNRetriever, &config, 5, seed, DType::F64).unwrap();
+        let class = class_of(&config, Class::GNNRetriever);
+        let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let text: Vec<Vec<f32>> =
             (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         // An entity that no document mentions starts with weight 0.
@@ -353,7 +364,7 @@ proptest! {
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * 60, seed + 9), (3, 60)).unwrap();
-        let model = Retriever::new(&params, &graph, &embeddings).compute(Compute::Dense);
+        let model = Retriever::new(&params, &graph, told.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
