@@ -159,8 +159,8 @@ impl Operator for BuildGraph {
     }
 }
 
-/// Reads the embeddings of the texts of `nodes` nodes, and checks that they were made by the encoder
-/// of the relations, whose table this is.
+/// Reads the embeddings of the texts of `nodes` nodes, and checks that they were made by the same
+/// encoder as those of relations.
 fn node_embeddings(texts: &Artifact, encoder: &RecordBatch, nodes: usize) -> OpResult<Vec<f32>> {
     let vectors = texts.read("vectors")?;
     if vectors.num_rows() != nodes {

@@ -21,6 +21,7 @@ fn ids(values: std::ops::Range<u32>) -> ArrayRef {
 
 /// An artifact of a kind's first table.
 fn made(dir: &std::path::Path, kind: &'static Kind, columns: Vec<ArrayRef>) -> Artifact {
+    std::fs::create_dir_all(dir).unwrap();
     let batch = columns::batch(&kind.tables[0], columns).unwrap();
     local::artifact(dir, kind, kind.name, vec![batch]).unwrap()
 }
@@ -29,6 +30,7 @@ fn made(dir: &std::path::Path, kind: &'static Kind, columns: Vec<ArrayRef>) -> A
 fn nodes_are_described_by_name_type_and_text() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("out")).unwrap();
     let entities = made(
         &at("entities"),
         &kinds::ENTITIES,

@@ -1,5 +1,5 @@
-//! `finetune`: trains a GNNRetriever or a GraphReasoner on questions and what they ask for, over one
-//! or more data sets.
+//! `finetune`: trains a GNNRetriever or a GraphReasoner on questions and what they ask for, over
+//! one or more data sets.
 //!
 //! Invariant: no question is both trained and validated on, and the best epoch is never chosen by a
 //! test split, because this operator has no input for one.

@@ -66,6 +66,11 @@ pub(crate) fn check_sizes(model: &ModelSize<'_>, sizes: &Sizes, queries: usize) 
 /// What a step on this many queries needs, whatever nodes it reaches.
 fn certain(model: &ModelSize<'_>, sizes: &Sizes, queries: usize) -> Demand {
     let scored = sizes.candidates.unwrap_or(sizes.nodes);
+    // Of a model that reads texts: their states, a share, the boundary and its hidden values.
+    let read = match model.config.use_ent_emb {
+        Some(_) => sizes.nodes,
+        None => 0,
+    };
     // Scores are held three times: the model's, a copy in f64, and their gradient.
     Demand::new()
         .and("weights", &[COPIES, model.weights, model.bytes])
@@ -74,6 +79,10 @@ fn certain(model: &ModelSize<'_>, sizes: &Sizes, queries: usize) -> Demand {
             &[model.config.layers() + 1, sizes.nodes, queries + 1, 4],
         )
         .and("scores", &[queries, scored, model.bytes + 16])
+        .and(
+            "states of texts",
+            &[4, read, model.config.input_dim, model.bytes],
+        )
         .and("scores of documents", &[queries, sizes.documents, 16])
         .and("negatives", &[queries, sizes.candidates.unwrap_or(0), 4])
 }

@@ -27,8 +27,9 @@ impl<S: State> Model<'_, S> {
             background: None,
             nodes: tape.nodes.as_deref(),
         };
-        let (dquery, dtexts, head) = self.head_backward(&head_input, tape.head, dscores, grads)?;
-        let (mut dy, dseen) = match head {
+        let head = self.head_backward(&head_input, tape.head, dscores, grads)?;
+        let (dquery, dtexts) = (head.queries, head.texts);
+        let (mut dy, dseen) = match head.states {
             HeadGrad::LastStates(dy) => (Some(dy), None),
             HeadGrad::Gathered(dseen) => (None, Some(dseen)),
         };

@@ -59,6 +59,15 @@ pub(super) enum HeadGrad<S: State> {
     Gathered(Vector<S::Acc>),
 }
 
+/// Gradients of all that the head read.
+pub(super) struct HeadInputGrads<S: State> {
+    /// Of the query vectors, `[B, d]`.
+    pub queries: Vector<S::Acc>,
+    /// Of the states of texts, `[N, d]`, if it read them.
+    pub texts: Option<Vector<S::Acc>>,
+    pub states: HeadGrad<S>,
+}
+
 /// The states that the head gathers from one layer, query by query.
 struct Gathered {
     /// The row of each state, or [`NONE`].
@@ -288,15 +297,14 @@ impl<S: State> Model<'_, S> {
         Ok((x, HeadTape::Gathered { seen, hidden, node }))
     }
 
-    /// Backward of [`Model::head`]: the gradients of the query vectors, `[B, d]`, of the states of
-    /// texts, `[N, d]`, if it read them, and of the states that it read.
+    /// Backward of [`Model::head`].
     pub(super) fn head_backward(
         &self,
         input: &HeadInput<'_, '_, S>,
         tape: HeadTape<S>,
         dscores: View<'_, S::Acc>,
         grads: &Gradients<S>,
-    ) -> Result<(Vector<S::Acc>, Option<Vector<S::Acc>>, HeadGrad<S>)> {
+    ) -> Result<HeadInputGrads<S>> {
         let gpu = self.gpu();
         let (width, d) = (self.config.output_dim(), self.dim());
         let (f, b) = (self.head_bias(0).len(), input.queries.len() / d.max(1));
@@ -323,7 +331,7 @@ impl<S: State> Model<'_, S> {
                 HeadGrad::LastStates(dy)
             }
             HeadTape::Gathered { seen, hidden, node } => {
-                let (dseen, dfirst) =
+                let [dseen, dfirst] =
                     self.gathered_head_backward(seen, &hidden, dscores, &dshare, grads)?;
                 if let Some(dtexts) = &dtexts {
                     let block = Block {
@@ -352,7 +360,11 @@ impl<S: State> Model<'_, S> {
         let dquery = gpu.dirty(b * d)?;
         let weight = self.query_columns();
         product(Matrix::new(dquery.view(), b, d), dshare, weight, false)?;
-        Ok((dquery, dtexts, out))
+        Ok(HeadInputGrads {
+            queries: dquery,
+            texts: dtexts,
+            states: out,
+        })
     }
 
     /// The gradients of the last states and of the first map, of a head that works on rows.
@@ -391,7 +403,7 @@ impl<S: State> Model<'_, S> {
         dscores: View<'_, S::Acc>,
         dshare: &Vector<S::Acc>,
         grads: &Gradients<S>,
-    ) -> Result<(Vector<S::Acc>, Vector<S::Acc>)> {
+    ) -> Result<[Vector<S::Acc>; 2]> {
         let gpu = self.gpu();
         let (width, f) = (self.config.output_dim(), self.head_bias(0).len());
         let (rows, b) = (seen.len() / width.max(1), dshare.len() / f.max(1));
@@ -422,7 +434,7 @@ impl<S: State> Model<'_, S> {
         let dseen = gpu.dirty(rows * width)?;
         let weight = self.states_columns();
         product(Matrix::new(dseen.view(), rows, width), dh, weight, false)?;
-        Ok((dseen, dx))
+        Ok([dseen, dx])
     }
 
     /// Adds the gradient of gathered states to that of the states they were gathered from: those

@@ -142,8 +142,8 @@ impl Network<'_> {
         Ok(out)
     }
 
-    /// [`Network::head_backward`] of [`Network::head_maps`], and the gradient of the nodes' share in
-    /// the first map, `[N, f]`, if the head reads texts.
+    /// [`Network::head_backward`] of [`Network::head_maps`], and the gradient of the nodes' share
+    /// in the first map, `[N, f]`, if the head reads texts.
     fn split_backward<T: Elem>(
         &self,
         saved: &mut SavedHead<T>,
