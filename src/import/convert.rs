@@ -13,7 +13,7 @@ use gfm_pipe_api::{Field, OpEntry, Schema, Type, path_text};
 use serde_json::{Map, Value, json};
 
 use super::hydra::{Config, has_no_effect};
-use super::kind::Training;
+use super::kind::{Family, Training};
 use super::places::Places;
 use super::{ImportError, Imported, Problem};
 
@@ -24,6 +24,11 @@ pub(super) struct Import<'a> {
     file: &'a Path,
     ops: &'a [OpEntry],
     pub training: Training,
+    pub family: Family,
+    /// The type of the nodes that are entities.
+    pub target_type: String,
+    /// Whether a fine-tuned model is evaluated.
+    pub evaluates: bool,
     /// What is left of the configuration: each part is taken out when it is understood.
     pub root: Tree,
     pub places: Places,
@@ -39,11 +44,14 @@ pub(super) fn convert(
     config: Config,
     ops: &[OpEntry],
 ) -> Result<(Imported, Vec<Problem>), ImportError> {
-    let training = Training::of(&config)?;
+    let (training, family) = Training::of(&config)?;
     let mut import = Import {
         file,
         ops,
         training,
+        family,
+        target_type: "entity".to_owned(),
+        evaluates: true,
         root: config.tree,
         places: config.places,
         followed: config.followed,
@@ -51,7 +59,10 @@ pub(super) fn convert(
         unknown: Vec::new(),
         problems: config.problems,
     };
-    import.slips();
+    match family {
+        Family::First => import.slips(),
+        Family::EntityGraph | Family::TypedGraph => import.second(),
+    }
     let pipeline = import.pipeline()?;
     import.references(&mut Vec::new(), &pipeline);
     let imported = Imported {
@@ -88,6 +99,11 @@ impl Import<'_> {
             key: key.to_owned(),
             message,
         });
+    }
+
+    /// Whether a value refers to the value at this path.
+    pub fn is_followed(&self, path: &str) -> bool {
+        self.followed.contains(path)
     }
 
     pub fn op(&self, name: &'static str) -> Result<OpEntry, ImportError> {
@@ -183,8 +199,9 @@ impl Import<'_> {
         let save = train.get("save_pretrained").cloned();
         if let Some(path) = train.get("checkpoint").and_then(Value::as_str) {
             let path = path.to_owned();
+            let key = self.places.written("train.checkpoint");
             self.note(format!(
-                "`train.checkpoint` is `{path}`: a file or folder here; a model on a hub is not fetched, put its config.json and model.pth into that folder"
+                "`{key}` is `{path}`: a file or folder here; a model on a hub is not fetched, put its config.json and model.pth into that folder"
             ));
         }
         let op = self.op(self.training.op())?;
@@ -208,9 +225,10 @@ impl Import<'_> {
             for p in problems {
                 let hint = p.hint.map(|h| format!(" ({h})")).unwrap_or_default();
                 let key = path_text(&p.path);
+                let written = self.places.written(&key);
                 self.wrong(
                     &key,
-                    format!("`{key}` must be corrected: {}{hint}", p.message),
+                    format!("`{written}` must be corrected: {}{hint}", p.message),
                 );
             }
         }
@@ -253,7 +271,8 @@ impl Import<'_> {
                 let why = format!("`{text}` needs a running Hydra");
                 self.note(format!("`{path}` must be corrected: {why}"));
                 let key = written_as(&path);
-                self.problem(&key, format!("`{key}` must be corrected: {why}"));
+                let written = self.places.written(&key);
+                self.problem(&key, format!("`{written}` must be corrected: {why}"));
             }
             Value::Array(items) => items.iter().for_each(|v| self.references(path, v)),
             Value::Object(map) => {

@@ -73,7 +73,7 @@ impl Import<'_> {
     pub fn datasets(&mut self) -> DataSets {
         let mut section = self.section("datasets");
         if let Some(given) = section.remove("_target_") {
-            let (op, expected) = (self.training.op(), self.training.datasets());
+            let (op, expected) = (self.training.op(), self.family.datasets(self.training));
             if given.as_str().map(class) != Some(expected) {
                 let key = "datasets._target_";
                 self.wrong(
@@ -101,7 +101,8 @@ impl Import<'_> {
         if let Some(force) = cfgs.remove("force_rebuild")
             && as_switch(&force) != Some(false)
         {
-            self.note("`datasets.cfgs.force_rebuild`: stages run again when their inputs change; `--force STAGE` makes them");
+            let key = self.places.written("datasets.cfgs.force_rebuild");
+            self.note(format!("`{key}`: stages run again when their inputs change; `--force STAGE` makes them"));
         }
         match cfgs.remove("text_emb_model_cfgs") {
             Some(encoder @ Value::Object(_)) => {
@@ -175,11 +176,12 @@ impl Import<'_> {
     pub fn encoder(&mut self) -> Result<Encoder, ImportError> {
         let mut given = self.section("text_emb_model");
         if let Some(target) = given.remove("_target_") {
-            let known = ["BaseTextEmbModel", "NVEmbedV2"];
+            let known = ["BaseTextEmbModel", "NVEmbedV2", "Qwen3TextEmbModel"];
             if !target.as_str().is_some_and(|c| known.contains(&class(c))) {
                 self.unknown("text_emb_model._target_", target);
             }
         }
+        self.server_of_encoder(&mut given);
         let op = self.op("embed")?;
         let name = match given.remove("text_emb_model_name") {
             Some(Value::String(name)) => Some(name),
@@ -230,6 +232,21 @@ impl Import<'_> {
         })
     }
 
+    /// Takes out what 2.0 tells a server of encoders.
+    fn server_of_encoder(&mut self, given: &mut Tree) {
+        for key in ["api_base", "api_key", "vllm_timeout"] {
+            // The value may be a secret.
+            if given.remove(key).is_some_and(|v| !v.is_null()) {
+                self.note(format!(
+                    "`text_emb_model.{key}`: the encoder runs in gfm-pipe, not on a server"
+                ));
+            }
+        }
+        if given.get("tokenizer_kwargs").is_some_and(Value::is_null) {
+            given.remove("tokenizer_kwargs");
+        }
+    }
+
     /// Notes the keys of another encoder that the static one does not use; unknown keys are listed.
     fn unused(&mut self, given: Tree) {
         let known = [
@@ -238,6 +255,7 @@ impl Import<'_> {
             "query_instruct",
             "passage_instruct",
             "model_kwargs",
+            "truncate_dim",
         ];
         let (unused, unknown): (Vec<_>, Vec<_>) = given
             .into_iter()

@@ -284,13 +284,19 @@ fn beside(file: &Path, group: &str, option: &str) -> PathBuf {
     folder.join(group).join(format!("{option}.yaml"))
 }
 
-/// The content of a group file of GFM-RAG 1.0.0, where it matters here.
+/// The content of a group file of GFM-RAG 1.0.0 or 2.0.0, where it matters here.
 fn known(group: &str, option: &str) -> Option<Value> {
     const ASK: &str =
         "Instruct: Given a question, retrieve entities that can help answer the question\nQuery: ";
     let encoder = |name: &str, normalize: bool, query: Option<&str>| {
         json!({"text_emb_model_name": name, "normalize": normalize, "batch_size": 32, "query_instruct": query,
                "passage_instruct": null, "model_kwargs": null})
+    };
+    let qwen = |name: &str, width: u32| {
+        let ask = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ";
+        let mut out = encoder(name, true, Some(ask));
+        out["truncate_dim"] = json!(width);
+        out
     };
     let ranker = |class: &str| json!({"_target_": format!("gfmrag.doc_rankers.{class}")});
     let top = |class: &str, k: u32| json!({"_target_": format!("gfmrag.doc_rankers.{class}"), "top_k": k});
@@ -317,6 +323,8 @@ fn known(group: &str, option: &str) -> Option<Value> {
             out["model_kwargs"] = json!({"torch_dtype": "bfloat16"});
             out
         }
+        ("text_emb_model", "qwen3") => qwen("Qwen/Qwen3-Embedding-0.6B", 1024),
+        ("text_emb_model", "qwen3_8b") => qwen("Qwen/Qwen3-Embedding-8B", 4096),
         ("doc_ranker", "simple_ranker") => ranker("SimpleRanker"),
         ("doc_ranker", "idf_ranker") => ranker("IDFWeightedRanker"),
         ("doc_ranker", "topk_ranker") => top("TopKRanker", 10),

@@ -1,4 +1,4 @@
-//! What a configuration is for: one of the trainings of GFM-RAG 1.0, or something that cannot be
+//! What a configuration is for: one of the trainings of GFM-RAG, or something that cannot be
 //! imported.
 
 use serde_json::Value;
@@ -22,17 +22,11 @@ impl Training {
         }
     }
 
-    /// The reference's class for its data sets.
-    pub fn datasets(self) -> &'static str {
-        match self {
-            Training::Pretrain => "KGDataset",
-            Training::Finetune => "QADataset",
+    /// The training that a configuration is for, and the family of its model.
+    pub fn of(config: &Config) -> Result<(Self, Family), ImportError> {
+        if let Some(second) = version_2(config)? {
+            return Ok(second);
         }
-    }
-
-    /// The training that a configuration is for.
-    pub fn of(config: &Config) -> Result<Self, ImportError> {
-        version_2(config)?;
         let refused = |key: &str, what: &str, hint| {
             Err(ImportError::Kind {
                 place: config.places.get(key),
@@ -62,18 +56,56 @@ impl Training {
         let is = |names: [&str; 2]| classes.iter().any(|c| names.contains(c));
         let set = |path: &str| at(config, path).is_some_and(|v| !v.is_null());
         if is(["GNNRetriever", "QADataset"]) || set("task.losses") {
-            return Ok(Training::Finetune);
+            return Ok((Training::Finetune, Family::First));
         }
         if is(["QueryGNN", "KGDataset"]) || set("task.num_negative") {
-            return Ok(Training::Pretrain);
+            return Ok((Training::Pretrain, Family::First));
         }
         refused(
             "model._target_",
             "neither a pre-training nor a fine-tuning of GFM-RAG: model._target_ is neither QueryGNN nor GNNRetriever",
-            "import-config takes stage2_kg_pretrain.yaml, stage2_qa_finetune.yaml and files like them",
+            TAKEN,
         )
     }
 }
+
+/// Which models, and which files of data sets, a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// GFM-RAG 1.0.
+    First,
+    /// `gfm_rag_v1` of 2.0: the model of 1.0 on the nodes of one type.
+    EntityGraph,
+    /// `gfm_reasoner` of 2.0: a GraphReasoner on all nodes.
+    TypedGraph,
+}
+
+impl Family {
+    /// The reference's class for the data sets of a training.
+    pub fn datasets(self, training: Training) -> &'static str {
+        match (self, training) {
+            (Family::First, Training::Pretrain) => "KGDataset",
+            (Family::First, Training::Finetune) => "QADataset",
+            (Family::EntityGraph, _) => "GraphIndexDatasetV1",
+            (Family::TypedGraph, _) => "GraphIndexDataset",
+        }
+    }
+
+    /// The family in 2.0, by the model or by the data sets.
+    fn of_2(config: &Config) -> Option<Self> {
+        let model = target(config, "model");
+        match (model, class(model), class(target(config, "datasets"))) {
+            (model, _, _) if model.contains(".gfm_rag_v1.") => Some(Family::EntityGraph),
+            (model, _, _) if model.contains(".gfm_reasoner.") => Some(Family::TypedGraph),
+            (_, "GNNRetriever", _) | (_, _, "GraphIndexDatasetV1") => Some(Family::EntityGraph),
+            (_, "GraphReasoner", _) | (_, _, "GraphIndexDataset") => Some(Family::TypedGraph),
+            _ => None,
+        }
+    }
+}
+
+/// What import-config takes.
+const TAKEN: &str = "import-config takes the trainings of GFM-RAG: stage2_kg_pretrain.yaml and stage2_qa_finetune.yaml of 1.0, kgc_training.yaml and sft_training.yaml of 2.0, and files like them";
 
 /// Keys that only stage 1 has.
 const STAGE_1: [&str; 5] = [
@@ -140,9 +172,10 @@ const PACKAGES_OF_2: [&str; 6] = [
     "gfmrag.models.ultra.",
 ];
 
-/// Refuses a configuration of GFM-RAG 2.0. It has other keys for the same settings, so that reading
-/// it as one of 1.0 would result in a training with default values.
-fn version_2(config: &Config) -> Result<(), ImportError> {
+/// What a configuration of GFM-RAG 2.0 is for; `None` if it is one of 1.0. 2.0 has other keys for
+/// the same settings, so that reading it as one of 1.0 would result in a training with default
+/// values.
+fn version_2(config: &Config) -> Result<Option<(Training, Family)>, ImportError> {
     let key = KEYS_OF_2.into_iter().find(|k| at(config, k).is_some());
     let group = || {
         let mut groups = config.groups.iter().map(|g| g.0.as_str());
@@ -155,16 +188,29 @@ fn version_2(config: &Config) -> Result<(), ImportError> {
     } else if let Some(group) = group() {
         ("defaults".to_owned(), format!("the group `{group}`"))
     } else {
-        return Ok(());
+        return Ok(None);
+    };
+    let what = match (purpose_of_2(config), Family::of_2(config)) {
+        (Purpose::Training(training), Some(family)) => return Ok(Some((training, family))),
+        (Purpose::Training(_), None) => {
+            "its model and data sets are not those of gfm_rag_v1 or gfm_reasoner"
+        }
+        (Purpose::Other(what), _) => what,
     };
     Err(ImportError::Kind {
         place: config.places.get(&path),
         what: format!(
-            "this is a configuration of GFM-RAG 2.0 ({}; {mark} is not in 1.0), which gfm-pipe does not read yet",
-            purpose_of_2(config)
+            "this is a configuration of GFM-RAG 2.0 ({what}; {mark} is not in 1.0), which import-config does not read"
         ),
-        hint: "import-config reads those of GFM-RAG 1.0, stage2_kg_pretrain.yaml and stage2_qa_finetune.yaml; `gfm-pipe init DATA` writes a pipeline for a folder of data",
+        hint: TAKEN,
     })
+}
+
+/// What a configuration of 2.0 is for.
+enum Purpose {
+    Training(Training),
+    /// Something else, in words.
+    Other(&'static str),
 }
 
 /// The first class that belongs to a package of 2.0, with the path of its key.
@@ -196,16 +242,21 @@ fn class_of_2(config: &Config) -> Option<(String, String)> {
     })
 }
 
-/// What a configuration of 2.0 is for, in words.
-fn purpose_of_2(config: &Config) -> String {
+fn purpose_of_2(config: &Config) -> Purpose {
     let has = |path: &str| at(config, path).is_some();
-    let trainer = class(target(config, "trainer"));
-    let model = target(config, "model");
-    let what = if trainer == "KGCTrainer" || (trainer.is_empty() && class(model) == "QueryGNN") {
-        "pre-training on knowledge graph completion"
-    } else if has("trainer") || has("losses") || has("model") {
-        "supervised fine-tuning"
-    } else if has("graph_retriever") {
+    let model = class(target(config, "model"));
+    match class(target(config, "trainer")) {
+        "KGCTrainer" => return Purpose::Training(Training::Pretrain),
+        "SFTTrainer" => return Purpose::Training(Training::Finetune),
+        _ => {}
+    }
+    if has("trainer") || has("losses") || has("model") {
+        return Purpose::Training(match model {
+            "QueryGNN" if !has("losses") => Training::Pretrain,
+            _ => Training::Finetune,
+        });
+    }
+    Purpose::Other(if has("graph_retriever") {
         "retrieval in steps with a language model"
     } else if has("test") || has("llm") {
         "answering with a language model"
@@ -213,11 +264,5 @@ fn purpose_of_2(config: &Config) -> String {
         "explaining answers by paths"
     } else {
         "indexing of documents"
-    };
-    let family = if model.starts_with("gfmrag.models.gfm_reasoner.") {
-        " of G-reasoner"
-    } else {
-        ""
-    };
-    format!("{what}{family}")
+    })
 }

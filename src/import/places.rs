@@ -54,11 +54,23 @@ impl Places {
         self.moved.push((to.into(), from.into()));
     }
 
-    /// Where a key, or the part of the configuration that it belongs to, was written.
-    pub fn get(&self, path: &str) -> Place {
+    /// The paths that a key may have been written under: those before it was moved, then its own.
+    fn before(&self, path: &str) -> Vec<String> {
         let moved = self.moved.iter().rev().filter(|(to, _)| inside(path, to));
         let before = moved.map(|(to, from)| format!("{from}{}", &path[to.len()..]));
-        let paths: Vec<String> = before.chain([path.to_owned()]).collect();
+        before.chain([path.to_owned()]).collect()
+    }
+
+    /// The path that a key was written under.
+    pub fn written(&self, path: &str) -> String {
+        let mut paths = self.before(path).into_iter();
+        let written = paths.find(|p| self.of.contains_key(p));
+        written.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Where a key, or the part of the configuration that it belongs to, was written.
+    pub fn get(&self, path: &str) -> Place {
+        let paths = self.before(path);
         let exact = paths.iter().find_map(|p| self.of.get(p));
         let near = || paths.iter().find_map(|p| self.nearest(p));
         exact.or_else(near).cloned().unwrap_or_else(|| self.whole())
@@ -103,5 +115,7 @@ mod tests {
         ] {
             assert_eq!(places.get(path).to_string(), want, "{path}");
         }
+        assert_eq!(places.written("new.key"), "old");
+        assert_eq!(places.written("a.b"), "a.b");
     }
 }

@@ -409,23 +409,8 @@ fn a_key_of_every_section_is_refused_and_what_cannot_matter_is_a_note() {
 
 /// Read as configurations of 1.0, these would be trainings with default values.
 #[test]
-fn configurations_of_2_0_are_refused_as_a_whole() {
+fn configurations_of_2_0_that_train_nothing_are_refused() {
     for (name, place, told) in [
-        (
-            "sft_training",
-            "35:1",
-            "(supervised fine-tuning; `trainer` is not in 1.0)",
-        ),
-        (
-            "sft_reasoner",
-            "34:1",
-            "(supervised fine-tuning of G-reasoner; `trainer` is",
-        ),
-        (
-            "kgc_training",
-            "27:1",
-            "(pre-training on knowledge graph completion; `trainer` is",
-        ),
         (
             "index_dataset",
             "3:1",
@@ -462,19 +447,157 @@ fn configurations_of_2_0_are_refused_as_a_whole() {
             assert!(e.hint().is_some());
         }
     }
-    // A single part of 2.0 is enough, wherever it is.
+}
+
+/// A single part of 2.0 is enough: the sections of 1.0 are then reported, wherever it is.
+#[test]
+fn the_two_versions_are_not_mixed() {
     let guide = folder().join("guide_finetune.yaml");
     for set in [
-        "+load_model_from_pretrained=null",
         "model._target_=gfmrag.models.gfm_rag_v1.GNNRetriever",
         "datasets._target_=gfmrag.graph_index_datasets.GraphIndexDataset",
         "+losses=[]",
     ] {
-        let e = strict(&guide, &[set]).unwrap_err().to_string();
-        assert!(
-            e.starts_with(&format!("{set}: this is a configuration of GFM-RAG 2.0")),
-            "{e}"
-        );
+        let got = problems(&guide, &[set]);
+        for key in ["train", "task"] {
+            let told = format!("`{key}` (");
+            let said = |p: &String| {
+                p.contains(&told) && p.contains("is a key of GFM-RAG 1.0, in a configuration of 2.0")
+            };
+            assert!(got.iter().any(said), "{set}: {got:#?}");
+        }
+    }
+}
+
+const SECOND: [&str; 5] = [
+    "sft_training",
+    "sft_reasoner",
+    "kgc_training",
+    "kgc_reasoner",
+    "sft_w_answer",
+];
+
+fn second(name: &str) -> PathBuf {
+    folder().join(format!("version_2/{name}.yaml"))
+}
+
+#[test]
+fn trainings_of_2_0_give_the_pipelines_written_down() {
+    for name in SECOND {
+        let got = strict(&second(name), &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        loaded(&got.yaml).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let path = folder().join(format!("version_2/{name}.pipeline.yaml"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &got.yaml).unwrap();
+            continue;
+        }
+        let want = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(got.yaml, want.replace("\r\n", "\n"), "{name}");
+    }
+}
+
+#[test]
+fn keys_of_2_0_mean_what_they_meant() {
+    let params = |name: &str, sets: &[&str]| {
+        let got = strict(&second(name), sets).unwrap_or_else(|e| panic!("{name} {sets:?}: {e}"));
+        let pipeline = loaded(&got.yaml).unwrap();
+        let op = if name.starts_with("kgc") { "pretrain" } else { "finetune" };
+        pipeline.stage(op).unwrap().params.clone()
+    };
+    for (name, set, path, want) in [
+        ("sft_training", "timeout=7", "/train/timeout", "7"),
+        ("sft_training", "+load_model_from_pretrained=a/b", "/train/checkpoint", "\"a/b\""),
+        ("sft_training", "+trainer.args.resume_from_checkpoint=a.pth", "/train/checkpoint", "\"a.pth\""),
+        ("sft_training", "+trainer.args.train_batch_size=3", "/train/batch_size", "3"),
+        ("sft_training", "trainer.args.num_epoch=9", "/train/num_epoch", "9"),
+        ("sft_training", "+trainer.args.logging_steps=5", "/train/log_interval", "5"),
+        ("sft_training", "+trainer.args.max_steps_per_epoch=6", "/train/batch_per_epoch", "6"),
+        ("sft_training", "+trainer.args.split_graph_training=yes", "/train/divide", "\"graph\""),
+        ("sft_training", "model.init_nodes_weight=False", "/train/init_entities_weight", "false"),
+        ("sft_training", "doc_ranker=topk_ranker", "/doc_ranker/name", "\"topk\""),
+        ("sft_training", "trainer.args.metric_for_best_model=entity_mrr", "/train/best_by", "\"entity:mrr_filtered\""),
+        ("sft_training", "~trainer.args.metric_for_best_model", "/train/best_by", "\"document:mrr_filtered\""),
+        ("sft_reasoner", "+trainer.metrics=[recall@5]", "/task/metric/0", "\"recall@5\""),
+        ("sft_reasoner", "model.use_ent_emb=null", "/model/use_ent_emb", "null"),
+        ("sft_reasoner", "losses[0].loss._target_=KLDivLoss", "/task/losses/0/loss/_target_", "\"KLDivLoss\""),
+        ("kgc_training", "trainer.num_negative=5", "/task/num_negative", "5"),
+        ("kgc_training", "+trainer.fast_test=null", "/train/fast_test", "1000000000"),
+        ("kgc_training", "+trainer.adversarial_temperature=0.5", "/task/adversarial_temperature", "0.5"),
+    ] {
+        let got = params(name, &[set]);
+        assert_eq!(got.pointer(path).unwrap().to_string(), want, "{name} {set}");
+    }
+    // Equal names would share a line of the history.
+    let losses = "losses=[{name: a, loss: {_target_: BCELoss}, weight: 1, target_node_type: entity}, {name: a, loss: {_target_: ListCELoss}, weight: 2, target_node_type: document}]";
+    let got = params("sft_training", &[losses]);
+    let names: Vec<&str> = (0..2).filter_map(|i| got["task"]["losses"][i]["name"].as_str()).collect();
+    assert_eq!(names, ["a", "a_2"]);
+    assert_eq!(got["task"]["losses"][1]["cfg"]["weight"], 2.0);
+    // The type of the graph's nodes is another one.
+    let sets = ["datasets.cfgs.target_type=thing", "losses[0].target_node_type=thing", "trainer.args.metric_for_best_model=thing_mrr"];
+    let got = params("sft_training", &sets);
+    assert_eq!(got["task"]["losses"][0]["cfg"]["target_node_type"], "entity");
+    assert_eq!(got["train"]["best_by"], "entity:mrr_filtered");
+    let yaml = strict(&second("sft_training"), &sets).unwrap().yaml;
+    assert!(yaml.contains("target_type: thing"), "{yaml}");
+    let yaml = strict(&second("sft_training"), &["+trainer.args.do_eval=no"]).unwrap().yaml;
+    assert!(!yaml.contains("op: evaluate"), "{yaml}");
+}
+
+#[test]
+fn keys_of_2_0_whose_meaning_would_change_are_refused() {
+    for (name, set) in [
+        ("sft_reasoner", "+datasets.cfgs.use_node_feat=False"),
+        ("sft_reasoner", "+datasets.cfgs.use_relation_feat=False"),
+        ("sft_reasoner", "+datasets.cfgs.inverse_relation_feat=inverse"),
+        ("sft_reasoner", "+datasets.cfgs.skip_empty_target=False"),
+        ("sft_training", "+model.init_nodes_type=summary"),
+        ("sft_training", "+trainer.args.do_train=no"),
+        ("sft_training", "+trainer.args.eval_strategy=step"),
+        ("sft_training", "+trainer.args.load_best_model_at_end=no"),
+        ("sft_training", "+trainer.args.greater_is_better=no"),
+        ("sft_training", "trainer.args.metric_for_best_model=mrr"),
+        ("sft_training", "trainer.args.metric_for_best_model=summary_mrr"),
+        ("sft_reasoner", "trainer.args.dtype=float16"),
+        ("sft_reasoner", "losses[0].is_distillation_loss=False"),
+        ("sft_reasoner", "losses[0].loss._target_=Focal"),
+        ("sft_reasoner", "model.use_ent_emb=middle-fusion"),
+        ("kgc_training", "datasets._target_=gfmrag.graph_index_datasets.GraphIndexDataset"),
+    ] {
+        let got = problems(&second(name), &[set]);
+        assert!(got.len() == 1 && got[0].starts_with(&format!("{set}: ")), "{set}: {got:#?}");
+        assert!(!lenient(&second(name), &[set]).yaml.is_empty());
+    }
+    for key in [
+        "zebra",
+        "datasets.zebra",
+        "datasets.cfgs.zebra",
+        "model.zebra",
+        "model.entity_model.zebra",
+        "optimizer.zebra",
+        "trainer.zebra",
+        "trainer.args.zebra",
+        "text_emb_model.zebra",
+    ] {
+        for name in SECOND {
+            let set = format!("+{key}=1");
+            let want = format!("{set}: `{key}` is not known (1)");
+            assert_eq!(problems(&second(name), &[&set]), [want], "{name} {key}");
+        }
+    }
+    // What cannot change the training is a note.
+    for (set, told) in [
+        ("+trainer.args.eval_batch_size=4", "`trainer.args.eval_batch_size` (4)"),
+        ("+trainer.args.do_predict=yes", "`trainer.args.do_predict`"),
+        ("+trainer.args.split_graph_partition=metis", "nodes are divided contiguously"),
+        ("+datasets.cfgs.use_edge_feat=True", "no model reads the attributes of edges"),
+        ("+datasets.cfgs.force_reload=True", "`datasets.cfgs.force_reload`: stages run again"),
+        ("+trainer.target_types=[summary]", "not \"summary\""),
+        ("+text_emb_model.api_key=s3cret", "runs in gfm-pipe, not on a server"),
+    ] {
+        let got = strict(&second("sft_training"), &[set]).unwrap_or_else(|e| panic!("{set}: {e}"));
+        assert!(got.notes.join("\n").contains(told), "{set}: {:?}", got.notes);
+        assert!(!got.yaml.contains("s3cret"));
     }
 }
 
@@ -482,11 +605,13 @@ proptest::proptest! {
     #[test]
     fn no_key_is_lost(section in proptest::sample::select(vec![
         "", "datasets", "datasets.cfgs", "model", "model.entity_model", "task", "optimizer", "train", "doc_ranker",
-        "text_emb_model",
+        "text_emb_model", "trainer", "trainer.args",
     ]), nested: bool) {
         let value = if nested { "{inner: 20261125}" } else { "20261125" };
         let key = format!("{section}{}zebra", if section.is_empty() { "" } else { "." });
-        for name in ["guide_finetune", "guide_pretrain", "custom"] {
+        let second = SECOND.map(|name| format!("version_2/{name}"));
+        let first = ["guide_finetune", "guide_pretrain", "custom"];
+        for name in first.into_iter().chain(second.iter().map(String::as_str)) {
             let got = imported(name, &[&format!("+{key}={value}")]);
             let said = got.notes.join(" ") + &got.unknown.iter().map(|u| u.1.as_str()).collect::<String>();
             let body: String = got.yaml.lines().filter(|l| !l.starts_with('#')).collect();

@@ -27,8 +27,13 @@ fn case() -> Value {
 }
 
 fn ingest(root: &Path) -> OpResult<Local> {
+    ingest_only(root, None)
+}
+
+/// Only the nodes of a type.
+fn ingest_only(root: &Path, target_type: Option<&str>) -> OpResult<Local> {
     let dir = tempfile::tempdir().unwrap().keep();
-    let params = json!({"root": root, "dataset": "toy"});
+    let params = json!({"root": root, "dataset": "toy", "target_type": target_type});
     local::run::<IngestGraph>(&dir, &params, BTreeMap::new())
 }
 
@@ -209,6 +214,62 @@ fn parity2_graph_files_mended() {
         );
         assert_eq!(json!(edges(&local)), edges_want, "{name}");
     }
+}
+
+/// With a target type, only its nodes are in the graph, as in the package's `GraphIndexDatasetV1`,
+/// which however keeps the ids of the other nodes.
+#[test]
+fn parity2_graph_files_of_one_type() {
+    let case = case();
+    let root = folder().join("datasets/tricky");
+    let local = ingest_only(&root, Some("entity")).unwrap();
+    let class = "GraphIndexDatasetV1, target_type=entity, use_node_feat=False";
+    let want = &case["expected"]["tricky"][class];
+    let all: Vec<String> = expected_ids(&want["node2id_in_order"])
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let rows: Vec<usize> =
+        serde_json::from_value(want["nodes_by_type"]["entity"].clone()).unwrap();
+    let names = texts(local.port("entities"), "entities", "name");
+    let of_type: Vec<&String> = rows.iter().map(|row| &all[*row]).collect();
+    assert_eq!(names.iter().collect::<Vec<_>>(), of_type);
+    let id = |row: usize| rows.iter().position(|r| *r == row);
+    let to_ids = |edges: &Value| -> Vec<[usize; 3]> {
+        let edges: Vec<[usize; 3]> = serde_json::from_value(edges.clone()).unwrap();
+        let edges = edges.into_iter();
+        edges
+            .filter_map(|[h, r, t]| Some([id(h)?, r, id(t)?]))
+            .collect()
+    };
+    // Its own edges lack those of nodes that are called `null` or `NA`.
+    let typed = &case["expected"]["tricky"]["GraphIndexDataset"];
+    let got = edges(&local);
+    assert_eq!(got, to_ids(&typed["edges_head_relation_tail"]));
+    let published = to_ids(&want["edges_head_relation_tail"]);
+    assert!(!published.is_empty() && published.len() < got.len());
+    assert!(published.iter().all(|edge| got.contains(edge)));
+    // Relations are embedded by their names alone.
+    let both = [&want["relation_texts"], &want["inverse_relation_texts"]];
+    let both: Vec<String> = both.iter().flat_map(|all| list(all)).collect();
+    assert_eq!(texts(local.port("relations"), "relations", "name"), both);
+    // `plain` twice, which is a link once, and `null`.
+    let links = local.port("links").read("links").unwrap();
+    let column = |name| columns::u32s(&links, name).unwrap().values().to_vec();
+    assert_eq!(column("document"), [0, 0]);
+    assert_eq!(column("entity"), [0, 5]);
+    let titles = texts(local.port("documents"), "documents", "title");
+    assert_eq!(titles, ["Doc A", "Doc B", "Doc C"]);
+    for split in ["train", "test"] {
+        let starts = nodes_of(&local, split, "starts", "starts");
+        for question in want[split].as_array().unwrap() {
+            let nodes: Vec<usize> = serde_json::from_value(question["start"].clone()).unwrap();
+            let nodes: Vec<u32> = nodes.into_iter().filter_map(id).map(|n| n as u32).collect();
+            assert_eq!(starts[question["id"].as_str().unwrap()], nodes);
+        }
+    }
+    let none = ingest_only(&root, Some("Entity")).err().unwrap().to_string();
+    assert!(none.contains("no node has the type `Entity`"), "{none}");
 }
 
 /// Writes the files of one of the golden's variants. `None` where it cannot be written like this.

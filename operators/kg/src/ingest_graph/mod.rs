@@ -6,6 +6,9 @@
 //! not copied: every name is a text (`007`, `null` and `NA` too), attributes may be JSON, empty or
 //! missing, and what cannot be used is kept with file, line and reason instead of ending the run
 //! (docs/differences.md).
+//!
+//! With `target_type`, only nodes of that type are nodes of the graph, and they are numbered among
+//! themselves: the graph of GFM-RAG 1.0, and of its model in 2.0 (`gfm_rag_v1`).
 
 mod literal;
 mod sheet;
@@ -19,6 +22,7 @@ use gfm_pipe_api::{
     Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::layout::SPLITS;
 use crate::lines::strip;
@@ -40,6 +44,8 @@ pub struct GraphParams {
     pub root: PathBuf,
     /// Name of the data set.
     pub dataset: String,
+    /// Type of the nodes that are in the graph; `None` for all.
+    pub target_type: Option<String>,
 }
 
 const NODES: &str = "processed/stage1/nodes.csv";
@@ -69,6 +75,13 @@ impl Operator for IngestGraph {
                 Type::Text,
                 "name of the data set in tables of results",
             ),
+            Field::new(
+                "target_type",
+                Type::Text.or_null(),
+                json!(null),
+                "only nodes of this type are in the graph, with the edges between them; `links` says which of them have an edge to a document. `entity` gives the graph of a GNNRetriever, as GFM-RAG 2.0's key of this name does; null keeps all nodes, for a GraphReasoner",
+            )
+            .added_later(),
         ])
     }
 
@@ -187,20 +200,25 @@ impl Operator for IngestGraph {
         let read = |source, needed: &[&str]| Sheet::read(&root, &params.root, source, needed);
         let (nodes, relations) = (read(NODES, &["type"])?, read(RELATIONS, &[])?);
         let edges = read(EDGES, &["source", "relation", "target"])?;
-        let nodes = Items::read(&nodes, "entities", u32::MAX, &mut rejects, &mut places)?;
-        let relations = Items::read(
-            &relations,
-            "relations",
-            u32::MAX / 2,
-            &mut rejects,
-            &mut places,
-        )?;
+        let mut items = |sheet, table, limit, only| {
+            Items::read(sheet, table, limit, only, &mut rejects, &mut places)
+        };
+        let nodes = items(&nodes, "entities", u32::MAX, params.target_type.as_deref())?;
+        let relations = items(&relations, "relations", u32::MAX / 2, None)?;
+        if let Some(kind) = &params.target_type
+            && nodes.rows.is_empty()
+        {
+            return Err(OpError::data(format!("no node has the type `{kind}`"))
+                .file(&params.root.join(NODES))
+                .hint("correct `target_type`: it is compared with the column `type` exactly"));
+        }
         ctx.check_cancelled()?;
         let documents = nodes.documents();
-        let triples = triples(&edges, &nodes, &relations, &mut rejects, &mut places)?;
+        let Edges { triples, links } =
+            Edges::read(&edges, &nodes, &relations, &documents, &mut rejects, &mut places)?;
         ctx.check_cancelled()?;
         let mut counts = vec![
-            ("nodes".to_owned(), u64::from(nodes.keys.len())),
+            ("nodes".to_owned(), nodes.rows.len() as u64),
             (
                 "documents".to_owned(),
                 documents.iter().flatten().count() as u64,
@@ -211,7 +229,7 @@ impl Operator for IngestGraph {
         nodes.write_nodes(ctx, &documents)?;
         relations.write_relations(ctx, &triples)?;
         write_triples(ctx, &triples)?;
-        write_links(ctx, &triples, &documents)?;
+        write_links(ctx, links)?;
         for (name, source) in SPLITS {
             ctx.check_cancelled()?;
             let split = Split {
@@ -254,14 +272,20 @@ struct Items {
     /// What edges and questions call them.
     keys: Names,
     all: Vec<Item>,
+    /// The rows that have an id in the graph, by id.
+    rows: Vec<u32>,
+    /// The id in the graph of each row.
+    ids: Vec<Option<u32>>,
 }
 
 impl Items {
-    /// Reads the records of a file. `table` names them in the places.
+    /// Reads the records of a file. `table` names them in the places; those of the type `only`, or
+    /// all, have an id in the graph.
     fn read(
         sheet: &Sheet,
         table: &str,
         limit: u32,
+        only: Option<&str>,
         rejects: &mut Rejects,
         places: &mut Places,
     ) -> OpResult<Items> {
@@ -270,6 +294,8 @@ impl Items {
         let mut items = Items {
             keys: Names::new(limit),
             all: Vec::new(),
+            rows: Vec::new(),
+            ids: Vec::new(),
         };
         sheet.records(rejects, |rejects, record| {
             let id = record.cell(key);
@@ -285,12 +311,20 @@ impl Items {
                         .line(record.line),
                 );
             }
-            places.push(table, items.all.len() as u64, sheet.source(), record.line)?;
+            let kind = record.cell("type");
+            let (id, row) = (items.rows.len() as u32, items.all.len() as u32);
+            if only.is_none_or(|only| only == kind) {
+                places.push(table, u64::from(id), sheet.source(), record.line)?;
+                items.rows.push(row);
+                items.ids.push(Some(id));
+            } else {
+                items.ids.push(None);
+            }
             items.all.push(Item {
                 name: record
                     .cell(if sheet.has("name") { "name" } else { key })
                     .to_owned(),
-                kind: record.cell("type").to_owned(),
+                kind: kind.to_owned(),
                 attributes: attributes_of(record, rejects)?,
             });
             Ok(())
@@ -298,7 +332,17 @@ impl Items {
         Ok(items)
     }
 
-    /// For each node the document that it is, if it is one.
+    /// Those in the graph, by id.
+    fn of_graph(&self) -> impl Iterator<Item = &Item> {
+        self.rows.iter().map(|row| &self.all[*row as usize])
+    }
+
+    /// What edges and questions call those in the graph, by id.
+    fn keys_of_graph(&self) -> impl Iterator<Item = &str> {
+        self.rows.iter().map(|row| self.keys.get(*row))
+    }
+
+    /// For each row the document that it is, if it is one.
     fn documents(&self) -> Vec<Option<u32>> {
         let mut next = 0;
         let document = |item: &Item| {
@@ -312,13 +356,13 @@ impl Items {
 
     fn write_nodes(&self, ctx: &Context, documents: &[Option<u32>]) -> OpResult<()> {
         let mut table = Table::create(ctx, "entities", &kinds::ENTITIES, "entities")?;
-        write_names(&mut table, self.keys.iter(), |_| Vec::new())?;
+        write_names(&mut table, self.keys_of_graph(), |_| Vec::new())?;
         table.finish()?;
 
         let mut table = Table::create(ctx, "labels", &kinds::LABELS, "labels")?;
         write_names(
             &mut table,
-            self.all.iter().map(|n| n.name.as_str()),
+            self.of_graph().map(|n| n.name.as_str()),
             |ids| {
                 let once = ids.map(|_| 1u64);
                 vec![Arc::new(UInt64Array::from_iter_values(once)) as ArrayRef]
@@ -329,15 +373,15 @@ impl Items {
         let mut table = Table::create(ctx, "nodes", &kinds::NODES, "nodes")?;
         write_names(
             &mut table,
-            self.all.iter().map(|n| n.kind.as_str()),
+            self.of_graph().map(|n| n.kind.as_str()),
             |ids| {
-                let of = ids.map(|id| documents[id as usize]);
+                let of = ids.map(|id| documents[self.rows[id as usize] as usize]);
                 vec![Arc::new(UInt32Array::from_iter(of)) as ArrayRef]
             },
         )?;
         table.finish()?;
 
-        let texts = self.all.iter().map(|item| {
+        let texts = self.of_graph().map(|item| {
             let mut text = describe(&item.name, &item.kind);
             item.describe(&mut text);
             strip(&text).to_owned()
@@ -428,33 +472,52 @@ fn attributes_of(record: &Record<'_>, rejects: &mut Rejects) -> OpResult<Vec<(St
     }
 }
 
-/// The edges whose ends and relation are known, in file order.
-fn triples(
-    sheet: &Sheet,
-    nodes: &Items,
-    relations: &Items,
-    rejects: &mut Rejects,
-    places: &mut Places,
-) -> OpResult<Vec<[u32; 3]>> {
-    let mut triples = Vec::new();
-    sheet.records(rejects, |rejects, record| {
-        let ends = ["source", "target"].map(|column| nodes.keys.find(record.cell(column)));
-        let relation = relations.keys.find(record.cell("relation"));
-        if let ([Some(head), Some(tail)], Some(relation)) = (ends, relation) {
-            places.push("triples", triples.len() as u64, sheet.source(), record.line)?;
-            triples.push([head, relation, tail]);
-            return Ok(());
-        }
-        let unknown = [
-            ("source", ends[0]),
-            ("relation", relation),
-            ("target", ends[1]),
-        ];
-        let unknown = unknown.into_iter().find(|(_, id)| id.is_none());
-        let column = unknown.map_or("source", |(column, _)| column);
-        record.reject(rejects, &reasons::unknown_end(column))
-    })?;
-    Ok(triples)
+/// What the edges say.
+struct Edges {
+    /// Edges between nodes of the graph, in file order: head, relation, tail.
+    triples: Vec<[u32; 3]>,
+    /// Documents with nodes of the graph that have an edge to them and are no documents.
+    links: Vec<(u32, u32)>,
+}
+
+impl Edges {
+    /// Reads the edges whose ends and relation are known.
+    fn read(
+        sheet: &Sheet,
+        nodes: &Items,
+        relations: &Items,
+        documents: &[Option<u32>],
+        rejects: &mut Rejects,
+        places: &mut Places,
+    ) -> OpResult<Edges> {
+        let (mut triples, mut links) = (Vec::new(), Vec::new());
+        sheet.records(rejects, |rejects, record| {
+            let ends = ["source", "target"].map(|column| nodes.keys.find(record.cell(column)));
+            let relation = relations.keys.find(record.cell("relation"));
+            let ([Some(source), Some(target)], Some(relation)) = (ends, relation) else {
+                let unknown = [
+                    ("source", ends[0]),
+                    ("relation", relation),
+                    ("target", ends[1]),
+                ];
+                let unknown = unknown.into_iter().find(|(_, id)| id.is_none());
+                let column = unknown.map_or("source", |(column, _)| column);
+                return record.reject(rejects, &reasons::unknown_end(column));
+            };
+            let (source, target) = (source as usize, target as usize);
+            if let (Some(head), Some(tail)) = (nodes.ids[source], nodes.ids[target]) {
+                places.push("triples", triples.len() as u64, sheet.source(), record.line)?;
+                triples.push([head, relation, tail]);
+            }
+            if let (Some(head), None, Some(document)) =
+                (nodes.ids[source], documents[source], documents[target])
+            {
+                links.push((document, head));
+            }
+            Ok(())
+        })?;
+        Ok(Edges { triples, links })
+    }
 }
 
 fn write_triples(ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
@@ -468,16 +531,10 @@ fn write_triples(ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
     table.finish()
 }
 
-/// Links each document to the other nodes that have an edge to it, each once.
-fn write_links(ctx: &Context, triples: &[[u32; 3]], documents: &[Option<u32>]) -> OpResult<()> {
-    let pairs = triples.iter().filter_map(|[head, _, tail]| {
-        let document = documents[*tail as usize]?;
-        documents[*head as usize]
-            .is_none()
-            .then_some((document, *head))
-    });
+/// Writes each pair of a document and a node once.
+fn write_links(ctx: &Context, mut pairs: Vec<(u32, u32)>) -> OpResult<()> {
     let mut seen = ahash::AHashSet::new();
-    let mut pairs: Vec<(u32, u32)> = pairs.filter(|pair| seen.insert(*pair)).collect();
+    pairs.retain(|pair| seen.insert(*pair));
     // A stable sort: a document's entities stay in file order.
     pairs.sort_by_key(|pair| pair.0);
     let mut table = Table::create(ctx, "links", &kinds::LINKS, "links")?;

@@ -23,15 +23,15 @@ pub struct Split<'a> {
     /// File, relative to the data set.
     pub source: &'static str,
     pub nodes: &'a Items,
-    /// For each node the document that it is.
+    /// For each row of nodes the document that it is.
     pub documents: &'a [Option<u32>],
 }
 
 /// The nodes that a question names.
 #[derive(Default)]
 struct Named {
-    /// Known nodes, ascending.
-    nodes: Vec<u32>,
+    /// Rows of known nodes, ascending.
+    rows: Vec<u32>,
     /// Distinct names of documents, known or not.
     titles: u32,
 }
@@ -64,7 +64,7 @@ impl Split<'_> {
         };
         let mut seen = Names::new(u32::MAX);
         let (mut kept, mut starts, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        let mut not_askable = 0;
+        let (mut not_askable, mut outside) = (0, 0u64);
         for (position, item) in items.into_iter().enumerate() {
             let record = questions::record(self.source, position, item, &mut seen, rejects)?;
             let Some(record) = record else {
@@ -80,19 +80,22 @@ impl Split<'_> {
             item.repeated(record.repeated)?;
             let start = self.named(&mut item, "start_nodes", fields.take("start_nodes"))?;
             let target = self.named(&mut item, "target_nodes", fields.take("target_nodes"))?;
-            let entities = |nodes: &[u32]| -> Vec<u32> {
-                let entity = |node: &u32| self.documents[*node as usize].is_none();
-                nodes.iter().copied().filter(entity).collect()
+            let ids = |named: &Named| -> Vec<u32> {
+                let rows = named.rows.iter();
+                rows.filter_map(|row| self.nodes.ids[*row as usize]).collect()
             };
-            let documents = target
-                .nodes
-                .iter()
-                .filter_map(|n| self.documents[*n as usize]);
+            let entities = |named: &Named| -> Vec<u32> {
+                let rows = named.rows.iter().map(|row| *row as usize);
+                let entities = rows.filter(|row| self.documents[*row].is_none());
+                entities.filter_map(|row| self.nodes.ids[row]).collect()
+            };
+            let documents = target.rows.iter();
+            let documents = documents.filter_map(|row| self.documents[*row as usize]);
             let question = Question {
                 text: record.text,
                 answer: item.text("answer", fields.take("answer"))?,
-                entities: entities(&start.nodes),
-                supporting_entities: entities(&target.nodes),
+                entities: entities(&start),
+                supporting_entities: entities(&target),
                 documents: documents.collect(),
                 gold_titles: target.titles,
                 hops: item.number("hops", fields.take("hops"))?,
@@ -101,9 +104,11 @@ impl Split<'_> {
             };
             let row = kept.len() as u32;
             places.push(self.name, u64::from(row), self.source, record.line)?;
-            not_askable += u64::from(start.nodes.is_empty());
-            starts.extend(start.nodes.into_iter().map(|node| (row, node)));
-            targets.extend(target.nodes.into_iter().map(|node| (row, node)));
+            let from = ids(&start);
+            not_askable += u64::from(from.is_empty());
+            outside += (start.rows.len() - from.len()) as u64;
+            starts.extend(from.into_iter().map(|node| (row, node)));
+            targets.extend(ids(&target).into_iter().map(|node| (row, node)));
             kept.push(question);
         }
         let count = kept.len() as u64;
@@ -113,10 +118,17 @@ impl Split<'_> {
                 self.name
             ));
         }
+        if outside > 0 {
+            ctx.warn(format!(
+                "{}: {outside} start nodes are left out: they are not of the type `target_type`",
+                self.name
+            ));
+        }
         let texts: Vec<String> = kept.iter().map(|q| q.text.clone()).collect();
         let digest = texts_digest(&texts);
         let of = (count, digest.as_str());
-        let names = starts.iter().map(|(_, node)| self.nodes.keys.get(*node));
+        let key = |node: &u32| self.nodes.keys.get(self.nodes.rows[*node as usize]);
+        let names = starts.iter().map(|(_, node)| key(node));
         let reasons: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(vec!["given"; starts.len()])),
             Arc::new(Float64Array::from(vec![1.0; starts.len()])),
@@ -168,13 +180,13 @@ impl Split<'_> {
             named.titles += if kind == DOCUMENT { names.len() } else { 0 };
             for name in names.iter() {
                 match self.nodes.keys.find(name) {
-                    Some(node) => named.nodes.push(node),
+                    Some(row) => named.rows.push(row),
                     None => item.reject(&reasons::unknown_node(field), name)?,
                 }
             }
         }
-        named.nodes.sort_unstable();
-        named.nodes.dedup();
+        named.rows.sort_unstable();
+        named.rows.dedup();
         Ok(named)
     }
 
@@ -197,7 +209,7 @@ impl Split<'_> {
         let mut table = Table::create(ctx, &port, kind, kind.name)?;
         table.append(columns)?;
         table.finish()?;
-        let nodes = u64::from(self.nodes.keys.len());
+        let nodes = self.nodes.rows.len() as u64;
         let mut info = Table::create(ctx, &port, kind, "info")?;
         info.append(vec![
             Arc::new(UInt64Array::from_iter_values([questions])),
