@@ -2,6 +2,7 @@
 //! weights. Where documents are nodes of the graph, a document may have only its own node: a model
 //! that scores all nodes then scores documents themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, Float32Array, UInt32Array, UInt64Array};
@@ -101,6 +102,17 @@ impl Operator for BuildDocuments {
         }
         pairs.sort_unstable();
         pairs.dedup();
+        if table == "nodes" {
+            let nodes: BTreeSet<u32> = pairs.iter().map(|(_, document)| *document).collect();
+            let without = documents - nodes.len();
+            if without > 0 {
+                return Err(OpError::new(format!(
+                    "{without} of {documents} documents are not nodes of the graph"
+                ))
+                .artifact(&from.name)
+                .hint("connect `links` instead, or make a graph whose documents are nodes (`document_nodes: yes` of build-kg)"));
+            }
+        }
         let mut frequency = vec![0u32; entities];
         for (e, _) in &pairs {
             frequency[*e as usize] += 1;

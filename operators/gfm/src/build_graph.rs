@@ -102,12 +102,18 @@ impl Operator for BuildGraph {
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
         let texts = ctx.input_opt("nodes");
-        let texts = texts.map(|texts| node_embeddings(texts, &encoder, nodes));
+        let width = columns::vectors(&vectors, "vector")?.0;
+        let texts = texts.map(|texts| node_embeddings(texts, &encoder, nodes, width));
         let texts = texts.transpose()?;
         // ingest-kg finds relations in triples only, so every relation has one. Any other number
-        // means that the embeddings belong to something else. A file of relations, which comes with
-        // texts of nodes, may have more.
+        // means that the embeddings belong to something else. A relations.csv of ingest-graph, which
+        // comes with texts of nodes, may list relations that no triple has.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
+        if used != relations && texts.is_some() {
+            ctx.warn(format!(
+                "{relations} relations are embedded, and the triples use {used}: check that both were made from the same stage"
+            ));
+        }
         if used != relations && texts.is_none() {
             return Err(OpError::new(format!(
                 "{} relation embeddings for triples of {used} relations: {} are expected, one for each and for its inverse",
@@ -160,8 +166,13 @@ impl Operator for BuildGraph {
 }
 
 /// Reads the embeddings of the texts of `nodes` nodes, and checks that they were made by the same
-/// encoder as those of relations.
-fn node_embeddings(texts: &Artifact, encoder: &RecordBatch, nodes: usize) -> OpResult<Vec<f32>> {
+/// encoder as those of relations, which are `width` wide.
+fn node_embeddings(
+    texts: &Artifact,
+    encoder: &RecordBatch,
+    nodes: usize,
+    width: usize,
+) -> OpResult<Vec<f32>> {
     let vectors = texts.read("vectors")?;
     if vectors.num_rows() != nodes {
         return Err(OpError::new(format!(
@@ -169,9 +180,16 @@ fn node_embeddings(texts: &Artifact, encoder: &RecordBatch, nodes: usize) -> OpR
             vectors.num_rows()
         ))
         .artifact(&texts.name)
-        .hint("connect the embeddings of the `node_texts` of the stage that made `entities`"));
+        .hint("embed the texts of the nodes in `entities`: `node_texts` of the same ingest-graph stage, or a node-texts stage that takes these entities"));
     }
-    let own = texts.read("encoder")?;
+    let (own, dim) = (texts.read("encoder")?, columns::vectors(&vectors, "vector")?.0);
+    if dim != width {
+        return Err(OpError::new(format!(
+            "embeddings of nodes are {dim} wide, those of relations {width}"
+        ))
+        .artifact(&texts.name)
+        .hint("give both `embed` stages the same `model` and `truncate_dim`"));
+    }
     let value = |of: &RecordBatch, column| -> OpResult<String> {
         Ok(columns::text(of, column)?.value(0).to_owned())
     };

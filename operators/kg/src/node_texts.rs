@@ -5,8 +5,8 @@
 //! documents or triples: an entity has its name, and a document its title and its text.
 
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema,
-    columns, kinds,
+    Accepts, Arity, Artifact, Connected, Context, InPort, OpError, OpResult, Operator, OutPort,
+    Problem, Schema, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,16 @@ impl Operator for NodeTexts {
         ]
     }
 
+    fn check_inputs(_: &Params, inputs: &Connected) -> Vec<Problem> {
+        let connected = |name| inputs.get(name).is_some_and(|of| !of.is_empty());
+        let unread = connected("documents") && !connected("nodes");
+        let why = "`documents` is not read without `nodes`, which says which nodes are documents";
+        unread
+            .then(|| Problem::at("in.documents", why.to_owned()).hint("connect `nodes` too"))
+            .into_iter()
+            .collect()
+    }
+
     fn outputs() -> Vec<OutPort> {
         vec![OutPort {
             name: "texts",
@@ -110,7 +120,7 @@ impl Operator for NodeTexts {
                 OpError::new(format!(
                     "a node stands for document {document}, which is not there"
                 ))
-                .artifact("nodes")
+                .artifact(ctx.input("nodes").map_or("nodes", |nodes| &nodes.name))
                 .row(row as u64)
                 .hint("connect `nodes` and `documents` that belong together")
             })?;

@@ -32,6 +32,9 @@ pub struct GraphTexts {
     pub nodes: Option<Tensor>,
 }
 
+/// Where embeddings of nodes' texts come from.
+pub const NODE_TEXTS_HINT: &str = "embed `node_texts` of the ingest-graph stage, or the `texts` of a node-texts stage, and connect the embeddings to input `nodes` of build-graph";
+
 impl GraphTexts {
     /// As models take them.
     pub fn borrowed(&self) -> Texts<'_> {
@@ -41,19 +44,16 @@ impl GraphTexts {
         }
     }
 
-    /// Checks that they have what such a model reads. `graph` is the artifact.
+    /// Checks that they have what such a model reads.
     ///
     /// # Errors
     /// When the texts of nodes are missing.
-    pub fn check(&self, config: &ModelConfig, graph: &str) -> OpResult<()> {
+    pub fn check(&self, config: &ModelConfig) -> OpResult<()> {
         if config.use_ent_emb.is_none() || self.nodes.is_some() {
             return Ok(());
         }
-        Err(OpError::new(format!(
-            "the model reads the texts of nodes, but `{graph}` has no embeddings of them"
-        ))
-        .artifact(graph)
-        .hint("connect embeddings of the nodes' texts to input `nodes` of its build-graph stage (ingest-graph has `node_texts`), or set `model.use_ent_emb: null`"))
+        let why = "the model reads the texts of nodes, but the graph has no embeddings of them";
+        Err(OpError::new(why).hint(NODE_TEXTS_HINT))
     }
 
     /// Keeps the texts of a part's nodes only, in the order of its local numbers.
@@ -109,7 +109,8 @@ impl LoadedGraph {
     /// artifact.
     pub fn fits(&self, model: &StoredModel, name: &str) -> OpResult<()> {
         if model.origin.encoder_digest == self.encoder_digest {
-            return self.texts.check(&model.params.config, name);
+            let check = self.texts.check(&model.params.config);
+            return check.map_err(|e| e.artifact(name));
         }
         Err(OpError::new(format!(
             "the model was trained with the encoder {}, but the graph is embedded with {}",

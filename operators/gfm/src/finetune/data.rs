@@ -7,7 +7,7 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
-use super::ranked::{Rankings, Types};
+use super::ranked::{LossTargets, Types};
 use crate::inputs::{EncoderId, LoadedGraph};
 use crate::train::estimate::port;
 use gfm_pipe_api::zip::{connected, zipped};
@@ -46,7 +46,7 @@ pub(super) struct Data {
     pub divided: Option<Divided>,
     pub documents: EntityDocuments,
     /// What losses and validation rank.
-    pub ranked: Rankings,
+    pub ranked: LossTargets,
     pub train: Split,
     pub valid: Split,
     /// Number of training questions that cannot be trained on.
@@ -234,9 +234,11 @@ impl DataSet {
         let nodes = input.graph.nodes();
         let config = p.model.config();
         let divided = dividing.map(|d| d.cut(&input.graph, &config)).transpose()?;
-        input.texts.check(&config, &self.graph.name)?;
+        let check = input.texts.check(&config);
+        check.map_err(|e| e.artifact(&self.graph.name))?;
         let types = Types::read(self.nodes.as_ref(), nodes)?;
-        let ranked = Rankings::new(p, types.as_ref(), &documents, input.texts.nodes.as_ref())
+        let (types, texts) = (types.as_ref(), input.texts.nodes.as_ref());
+        let ranked = LossTargets::new(p, !train.is_empty(), types, &documents, texts)
             .map_err(|e| e.artifact(&self.graph.name))?;
         if let Some(divided) = &divided {
             input.graph = Graph::new(0, input.graph.relations(), &[]);

@@ -37,7 +37,7 @@ impl Operator for Finetune {
     const VERSION: u32 = 6;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
-        "trains a GNNRetriever on questions and their gold documents' entities";
+        "trains a GNNRetriever or a GraphReasoner on questions and their gold entities and documents";
 
     fn schema() -> Schema {
         params::schema()

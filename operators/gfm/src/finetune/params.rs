@@ -64,7 +64,7 @@ pub(super) struct LossUse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ranked {
     /// All nodes: in a graph of 1.0, its entities.
-    Entities,
+    AllNodes,
     Documents,
     /// The nodes of a type.
     Type(String),
@@ -73,7 +73,7 @@ pub(super) enum Ranked {
 /// The type of nodes that are entities.
 pub(super) const ENTITY: &str = "entity";
 /// The type of nodes that are documents.
-const DOCUMENT: &str = "document";
+pub(super) const DOCUMENT: &str = "document";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TrainSettings {
@@ -122,9 +122,9 @@ impl LossSettings {
         match self.cfg.target_node_type.as_deref() {
             _ if self.cfg.is_doc_loss => Ranked::Documents,
             Some(DOCUMENT) => Ranked::Documents,
-            Some(ENTITY) if !typed => Ranked::Entities,
+            Some(ENTITY) if !typed => Ranked::AllNodes,
             Some(other) => Ranked::Type(other.to_owned()),
-            None => Ranked::Entities,
+            None => Ranked::AllNodes,
         }
     }
 
@@ -143,12 +143,12 @@ impl LossSettings {
         if kind.distils != cfg.is_distillation_loss {
             let why = if kind.distils {
                 format!(
-                    "{} compares scores with the similarity of texts: set it to true",
+                    "{} compares scores with the similarity of texts: set `is_distillation_loss: yes`",
                     kind.name
                 )
             } else {
                 format!(
-                    "{} compares scores with what is right: only {} distil",
+                    "{} compares scores with the gold answers: only {} compare them with the similarity of texts",
                     kind.name, *DISTILLING
                 )
             };
@@ -157,7 +157,7 @@ impl LossSettings {
         let other = cfg.target_node_type.as_deref().filter(|t| *t != DOCUMENT);
         if let (true, Some(other)) = (cfg.is_doc_loss, other) {
             let why =
-                format!("`is_doc_loss` says document, this says {other}: leave one of them out");
+                format!("`is_doc_loss: yes` ranks documents, `target_node_type` says {other}: remove one of them");
             out.push((&["cfg", "target_node_type"], why));
         }
         out
@@ -273,7 +273,7 @@ static TEMPERATURE_ABOUT: LazyLock<String> = LazyLock::new(|| {
 
 static REDUCTION_ABOUT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{}: what the sum over questions and nodes is divided by: the questions, both, or nothing; null is batchmean",
+        "{}: batchmean divides by the number of questions, mean by that of questions times nodes, sum by nothing; null is batchmean",
         *WITH_REDUCTION
     )
 });
@@ -330,14 +330,14 @@ fn loss_schema() -> Schema {
                     "target_node_type",
                     Type::Text.or_null(),
                     json!(null),
-                    "type of the nodes that the loss ranks, as in GFM-RAG 2.0: document is `is_doc_loss: true`, entity needs `in.nodes` where other nodes are not entities, any other type always; null ranks all nodes",
+                    "type of the nodes that the loss ranks, as in GFM-RAG 2.0: document is the same as `is_doc_loss: yes`, other types need `in.nodes` (without it, entity is all nodes of a graph whose documents are not nodes); null ranks all nodes",
                 )
                 .added_later(),
                 Field::new(
                     "is_distillation_loss",
                     Type::Bool,
                     false,
-                    "whether scores are compared with the similarity of the texts of question and node; this and the losses made for it go together",
+                    "whether the loss compares scores with the similarity of the texts of question and node: yes for MSELoss and KLDivLoss, no for the others",
                 )
                 .added_later(),
             ]),

@@ -8,12 +8,13 @@ use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::gemm::{Mat, gemm};
 use gfm_pipe_model::backend::{Target, Term};
+use gfm_pipe_model::loaded::NODE_TEXTS_HINT;
 use gfm_pipe_model::questions::Questions;
 use gfm_pipe_model::tensor::to_f32;
 use gfm_pipe_model::tensor_error;
 
 use super::Params;
-use super::params::{ENTITY, Ranked};
+use super::params::{DOCUMENT, ENTITY, Ranked};
 
 /// The nodes of a graph by type.
 pub(super) struct Types {
@@ -48,13 +49,21 @@ impl Types {
     }
 
     fn nodes(&self, kind: &str) -> OpResult<&[u32]> {
-        self.of.get(kind).map(Vec::as_slice).ok_or_else(|| {
-            let known: Vec<&str> = self.of.keys().map(String::as_str).collect();
-            OpError::new(format!(
-                "a loss ranks nodes of type `{kind}`, and there are none"
-            ))
-            .hint(format!("types of this graph: {}", known.join(", ")))
-        })
+        let nodes = self.of.get(kind).map(Vec::as_slice);
+        nodes.ok_or_else(|| none_of(kind, Some(self)))
+    }
+}
+
+/// The error for a loss that ranks nodes of a type that no node has.
+fn none_of(kind: &str, types: Option<&Types>) -> OpError {
+    let why = format!("a loss ranks nodes of type `{kind}`, and there are none");
+    let error = OpError::new(why);
+    match types {
+        Some(types) => {
+            let known: Vec<&str> = types.of.keys().map(String::as_str).collect();
+            error.hint(format!("types of this graph: {}", known.join(", ")))
+        }
+        None => error,
     }
 }
 
@@ -96,35 +105,46 @@ struct LossTarget {
 }
 
 /// What the losses of a data set rank.
-pub(super) struct Rankings {
+pub(super) struct LossTargets {
     targets: Vec<LossTarget>,
     types: BTreeMap<String, OfType>,
     terms: Vec<Term>,
+    /// The node of each document, where documents are nodes.
+    own: Option<Vec<u32>>,
 }
 
-impl Rankings {
-    /// For the losses of `p`. `texts` are the embeddings of nodes, `[N, text]`, if there are any.
+impl LossTargets {
+    /// For the losses of `p`, if the data set `trains`; otherwise only for its validation. `texts`
+    /// are the embeddings of nodes, `[N, text]`, if there are any.
     ///
     /// # Errors
     /// When a loss ranks a type that the graph does not have, or distils texts that are not there.
     pub fn new(
         p: &Params,
+        trains: bool,
         types: Option<&Types>,
         documents: &EntityDocuments,
         texts: Option<&Tensor>,
     ) -> OpResult<Self> {
         let nodes = documents.num_entities();
-        let mut out = Rankings {
+        let mut out = LossTargets {
             targets: Vec::new(),
             types: BTreeMap::new(),
             terms: Vec::new(),
+            own: documents.own_nodes(),
         };
         if let Some(entities) = types.and_then(|types| types.of.get(ENTITY)) {
             let entities = OfType::new(entities, nodes)?;
             out.types.insert(ENTITY.to_owned(), entities);
         }
-        for loss in &p.task.losses {
-            let (what, function) = (loss.ranked(types.is_some()), loss.function());
+        let losses: &[_] = if trains { &p.task.losses } else { &[] };
+        for loss in losses {
+            // Where documents are nodes, `entity` is not all of them.
+            let typed = types.is_some() || out.own.is_some();
+            let (what, function) = (loss.ranked(typed), loss.function());
+            if what == Ranked::Documents && documents.num_documents() == 0 {
+                return Err(none_of(DOCUMENT, types));
+            }
             if let Ranked::Type(kind) = &what
                 && !out.types.contains_key(kind)
             {
@@ -162,9 +182,9 @@ impl Rankings {
     /// The node of each column.
     fn nodes_of(&self, what: &Ranked, documents: &EntityDocuments) -> OpResult<Vec<u32>> {
         match what {
-            Ranked::Entities => Ok((0..documents.num_entities() as u32).collect()),
+            Ranked::AllNodes => Ok((0..documents.num_entities() as u32).collect()),
             Ranked::Type(kind) => Ok(self.types.get(kind).map_or(Vec::new(), |t| t.nodes.clone())),
-            Ranked::Documents => documents.own_nodes().ok_or_else(|| {
+            Ranked::Documents => self.own.clone().ok_or_else(|| {
                 OpError::new("a distillation loss ranks documents, but these are not nodes")
                     .hint("connect `nodes` to the build-documents stage")
             }),
@@ -181,14 +201,26 @@ impl Rankings {
         self.types.get(kind)
     }
 
-    /// The number of columns that are no nodes, of all targets together.
+    /// The number of columns that targets have in addition to the scores of all nodes.
     pub fn columns(&self, documents: &EntityDocuments) -> usize {
         let columns = self.targets.iter().map(|t| match &t.what {
-            Ranked::Entities => 0,
+            Ranked::AllNodes => 0,
             Ranked::Documents => documents.num_documents(),
             Ranked::Type(kind) => self.types.get(kind).map_or(0, |t| t.nodes.len()),
         });
         columns.sum()
+    }
+
+    /// All nodes that a question asks for: entities, and documents where these are nodes.
+    fn gold_nodes(&self, questions: &Questions, i: usize) -> Vec<u32> {
+        let mut gold = questions.supporting_entities[i].clone();
+        if let Some(own) = &self.own {
+            let documents = questions.supporting_documents[i].iter();
+            gold.extend(documents.map(|d| own[*d as usize]));
+            gold.sort_unstable();
+            gold.dedup();
+        }
+        gold
     }
 
     /// The targets of a batch: the questions `mine` of `all`, by number.
@@ -201,7 +233,7 @@ impl Rankings {
     ) -> Vec<Target<'d>> {
         let targets = self.targets.iter().map(|target| {
             let gold = |i: &usize| match &target.what {
-                Ranked::Entities => questions.supporting_entities[*i].clone(),
+                Ranked::AllNodes => self.gold_nodes(questions, *i),
                 Ranked::Documents => questions.supporting_documents[*i].clone(),
                 Ranked::Type(kind) => self.of_type(kind).map_or(Vec::new(), |t| {
                     t.columns_of(&questions.supporting_entities[*i])
@@ -209,7 +241,7 @@ impl Rankings {
             };
             Target {
                 columns: match &target.what {
-                    Ranked::Entities => None,
+                    Ranked::AllNodes => None,
                     Ranked::Documents => Some(documents),
                     Ranked::Type(kind) => self.of_type(kind).map(|t| &t.columns),
                 },
@@ -251,7 +283,7 @@ fn rows(texts: Option<&Tensor>, nodes: &[u32], loss: &str) -> OpResult<Vec<f32>>
         return Err(OpError::new(format!(
             "the loss `{loss}` compares the texts of questions and nodes, but the graph has no embeddings of the latter"
         ))
-        .hint("connect embeddings of the nodes' texts to input `nodes` of its build-graph stage"));
+        .hint(NODE_TEXTS_HINT));
     };
     let rows = Tensor::new(nodes, texts.device()).and_then(|at| texts.index_select(&at, 0));
     rows.and_then(|rows| to_f32(&rows)).map_err(tensor_error)

@@ -179,6 +179,9 @@ impl Task for QuestionAnswering {
                 class != Class::GraphReasoner || gold.total > 0
             };
             let counted: Vec<usize> = (0..q.len()).filter(|i| asked(*i)).collect();
+            if counted.is_empty() {
+                continue;
+            }
             for (m, metric) in metrics.iter().enumerate() {
                 let sum: f64 = counted.iter().map(|i| values[*i][t][m]).sum();
                 out.push((name_of(target, *metric), sum / counted.len() as f64));

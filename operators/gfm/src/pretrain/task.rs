@@ -64,7 +64,8 @@ impl DataSet {
         let graph = input.graph.without(split.held_out.iter().copied());
         let config = p.model.config();
         let divided = dividing.map(|d| d.cut(&graph, &config)).transpose()?;
-        input.texts.check(&config, &self.graph.name)?;
+        let check = input.texts.check(&config);
+        check.map_err(|e| e.artifact(&self.graph.name))?;
         if let Some(divided) = &divided {
             input.texts.keep(divided.part())?;
         }

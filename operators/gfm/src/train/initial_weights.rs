@@ -99,12 +99,13 @@ pub(super) fn initial_weights(
 fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
     if model.config() != *config {
         ctx.info(format!(
-            "the model is that of {}: input_dim {}, {} layers, {}, {}",
+            "the model is that of {}: input_dim {}, {} layers, {}, {}, use_ent_emb {}",
             path.display(),
             config.input_dim,
             config.layers(),
             setting(&config.message_func),
             setting(&config.aggregate_func),
+            setting(&config.use_ent_emb),
         ));
         model.adopt(config);
     }
@@ -113,7 +114,7 @@ fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
 /// A setting as it is written in a pipeline.
 fn setting(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
-    json.as_str().unwrap_or_default().to_owned()
+    json.as_str().map_or(json.to_string(), str::to_owned)
 }
 
 impl StartModel {
@@ -195,7 +196,7 @@ impl StartModel {
             differ.join(", ")
         ))
         .artifact(&self.name)
-        .hint("set the same under `model.entity_model`"))
+        .hint("set the same under `model` and `model.entity_model`"))
     }
 
     /// Copies the weights that fit into `weights`, and logs which.

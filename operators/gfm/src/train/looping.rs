@@ -440,8 +440,7 @@ impl<T: Task> Training<'_, T> {
         for (name, value) in metrics.each.iter().chain(&metrics.mean) {
             self.record(format!("valid:{name}"), *value);
         }
-        self.choose_best(&metrics.mean);
-        Ok(())
+        self.choose_best(&metrics.mean)
     }
 
     /// Records the epoch's mean loss and the means of its parts. Returns the mean loss.
@@ -460,16 +459,27 @@ impl<T: Task> Training<'_, T> {
 
     /// Keeps the weights if this epoch is better than all before. Of equal epochs the first is
     /// kept.
-    fn choose_best(&mut self, metrics: &[(String, f64)]) {
+    ///
+    /// # Errors
+    /// When the metric that chooses was not measured.
+    fn choose_best(&mut self, metrics: &[(String, f64)]) -> OpResult<()> {
         let by = self.task.best_by();
-        let chosen = metrics.iter().find(|(name, _)| *name == by.metric);
-        let score = chosen.map(|(_, v)| if by.smaller { -v } else { *v });
+        let Some((_, value)) = metrics.iter().find(|(name, _)| *name == by.metric) else {
+            let measured: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(OpError::new(format!(
+                "`train.best_by` is {}, but no validation question asks for what it measures",
+                by.metric
+            ))
+            .hint(format!("set it to one of {}", measured.join(", "))));
+        };
+        let score = Some(if by.smaller { -value } else { *value });
         let best = self.state.progress.best_score;
         if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
             self.state.keep_as_best(Some(score));
         }
         let message = best_epoch_message(&by, score, &self.state.progress);
         self.ctx.info(message);
+        Ok(())
     }
 
     /// Progress of the validation on data set `at` in this epoch, as a part of all validations.
@@ -490,6 +500,7 @@ impl<T: Task> Training<'_, T> {
     fn validate(&self) -> OpResult<Option<Metrics>> {
         let epoch = self.state.progress.place.epoch;
         let mut out = Metrics::default();
+        let mut counts: Vec<usize> = Vec::new();
         let several = self.plan.validated.len() > 1;
         for (at, set) in self.plan.validated.iter().enumerate() {
             let upcoming = self.plan.upcoming_in_validation(epoch, at);
@@ -499,20 +510,26 @@ impl<T: Task> Training<'_, T> {
                 .task
                 .validate(self.validation_pass(at), &data, &*scorer)?;
             let label = &self.loader.labels()[*set];
-            for (i, (name, value)) in metrics.into_iter().enumerate() {
+            for (name, value) in metrics {
                 if several {
                     out.each.push((format!("{label}:{name}"), value));
                 }
-                match out.mean.get_mut(i) {
-                    Some((_, sum)) => *sum += value,
-                    None => out.mean.push((name, value)),
+                match out.mean.iter().position(|(known, _)| *known == name) {
+                    Some(at) => {
+                        out.mean[at].1 += value;
+                        counts[at] += 1;
+                    }
+                    None => {
+                        out.mean.push((name, value));
+                        counts.push(1);
+                    }
                 }
             }
         }
-        for (_, sum) in &mut out.mean {
-            *sum /= self.plan.validated.len() as f64;
+        for ((_, sum), count) in out.mean.iter_mut().zip(counts) {
+            *sum /= count as f64;
         }
-        Ok(Some(out).filter(|m| !m.mean.is_empty()))
+        Ok(Some(out).filter(|_| !self.plan.validated.is_empty()))
     }
 
     fn checkpoint_due(&self) -> bool {
@@ -563,7 +580,7 @@ fn best_epoch_message(by: &BestBy, score: Option<f64>, progress: &Progress) -> S
 }
 
 /// Metrics of a validation: with several data sets, those of each one under its name, and always
-/// their plain means.
+/// their plain means over the data sets that have a value.
 #[derive(Default)]
 struct Metrics {
     each: Vec<(String, f64)>,

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::model::{
-    Class, Compute, ModelConfig, Params, QueryGnn, QueryNodes, Reach, TailQuery, rng,
+    Class, Compute, ModelConfig, Params, QueryGnn, QueryNodes, Reach, TailQuery, Texts, rng,
 };
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::tensor::tensor;
@@ -60,10 +60,21 @@ impl Speed {
             .map(|_| [pick(nodes), pick(2), pick(nodes)])
             .collect();
         let graph = Graph::from_triples(nodes, 2, &triples);
-        let params = Params::init(Class::QueryGNN, config, TEXT, 0, dtype).map_err(tensor_error)?;
-        let embeddings = tensor(vec![0.5f32; 4 * TEXT], (4, TEXT))
-            .and_then(|t| t.to_dtype(dtype))
-            .map_err(tensor_error)?;
+        let class = match config.use_ent_emb {
+            Some(_) => Class::GraphReasoner,
+            None => Class::QueryGNN,
+        };
+        let params = Params::init(class, config, TEXT, 0, dtype).map_err(tensor_error)?;
+        let embeddings = |rows: usize| {
+            tensor(vec![0.5f32; rows * TEXT], (rows, TEXT))
+                .and_then(|t| t.to_dtype(dtype))
+                .map_err(tensor_error)
+        };
+        let (of_relations, of_nodes) = (embeddings(4)?, embeddings(nodes)?);
+        let texts = Texts {
+            relations: &of_relations,
+            nodes: config.use_ent_emb.map(|_| &of_nodes),
+        };
         let queries: Vec<TailQuery> = (0..batch)
             .map(|_| TailQuery {
                 head: pick(nodes),
@@ -72,7 +83,7 @@ impl Speed {
             .collect();
         let all: Vec<u32> = (0..nodes as u32).collect();
         let candidates = vec![all; batch];
-        let gnn = QueryGnn::new(&params, &graph, &embeddings).compute(Compute::Dense);
+        let gnn = QueryGnn::new(&params, &graph, texts).compute(Compute::Dense);
         let once = || -> OpResult<(f64, f64)> {
             let start = Instant::now();
             let mut pass = gnn.forward(&queries, candidates.clone())?;

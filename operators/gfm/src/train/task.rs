@@ -61,8 +61,8 @@ pub(crate) trait Task: Sync {
     /// Number of validation samples of a data set.
     fn validated(&self, data: &Self::Data) -> usize;
 
-    /// Validation metrics of a data set that has validation samples. The names are the same for
-    /// every data set. All ranks take part, and `pass` reports the progress.
+    /// Validation metrics of a data set that has validation samples. One that no sample has a value
+    /// of is left out. All ranks take part, and `pass` reports the progress.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.

@@ -179,6 +179,10 @@ impl ModelConfig {
             let why = "the head of late fusion reads the last states only: set it to no".to_owned();
             out.push(("concat_hidden", why));
         }
+        if self.reads_nodes_late() && self.num_mlp_layer != 2 {
+            let why = "the head of late fusion has two linear maps: set it to 2".to_owned();
+            out.push(("num_mlp_layer", why));
+        }
         if let (true, Some(last)) = (self.reads_nodes_late(), self.hidden_dims.last())
             && *last != self.input_dim
         {

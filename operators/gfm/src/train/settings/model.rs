@@ -16,7 +16,7 @@ pub struct Model {
     pub target: String,
     /// How a GraphReasoner reads the texts of nodes.
     use_ent_emb: Option<Fusion>,
-    /// Width of text embeddings; they know it themselves.
+    /// Width of text embeddings, which must be the encoder's.
     feat_dim: Option<usize>,
     /// Layers and head.
     pub entity_model: EntityModel,
@@ -69,6 +69,7 @@ impl Model {
         match self.target.as_str() {
             "gfmrag.models.QueryGNN" | "QueryGNN" => Class::QueryGNN,
             name if FINETUNED.usual.contains(&name) => Class::GNNRetriever,
+            // The schema lets through nothing else but the classes of 2.0.
             _ => Class::GraphReasoner,
         }
     }
@@ -99,7 +100,7 @@ impl Model {
                 "`model.feat_dim` is {dim}, but {} makes embeddings of width {}",
                 encoder.name, encoder.dim
             ))
-            .hint("leave `feat_dim` out: the embeddings know their width")),
+            .hint("leave `feat_dim` out, or embed with the encoder that has this width")),
             Some(_) | None => Ok(()),
         }
     }
@@ -205,7 +206,7 @@ pub fn model_field(classes: &'static Classes) -> Field {
                     planned: &[],
                 },
                 default,
-                "class of the model; a GraphReasoner (GFM-RAG 2.0) may read the texts of nodes",
+                "class of the model; GraphReasoner is that of GFM-RAG 2.0, and its QueryGNN classes are trained as GraphReasoners",
             )
             .added_later()
             .alike(classes.usual),
@@ -213,16 +214,16 @@ pub fn model_field(classes: &'static Classes) -> Field {
                 "use_ent_emb",
                 Type::one_of(&["early-fusion", "late-fusion", "early-late-fusion"]).or_null(),
                 "early-late-fusion",
-                "how a GraphReasoner reads the texts of nodes: in the states that queries start with, in the scoring head, in both, or not at all (null)",
+                "where a GraphReasoner reads the texts of nodes: early-fusion in the state that a node starts with, late-fusion in the scoring head, early-late-fusion in both, null nowhere; other classes read none",
             )
             .added_later(),
             Field::new(
                 "feat_dim",
                 dim().or_null(),
                 json!(null),
-                "width of text embeddings; if it is given, it is compared with the encoder's",
+                "width of text embeddings; optional, and an error if the encoder has another",
             )
-            .at_most(MAX_WIDTH, "weights grow with it")
+            .at_most(MAX_WIDTH, "no encoder is wider")
             .no_effect(),
             Field::group("entity_model", Schema::new(entity), "layers and head"),
         ]),

@@ -213,7 +213,7 @@ fn read_config(base: &Path, file: &Path) -> OpResult<GivenConfig> {
     reference::parse_config(&text).map_err(|e| {
         OpError::data(format!("no usable configuration: {e}"))
             .file(file)
-            .hint("the file must be as GFM-RAG writes it: model_config with entity_model and rel_emb_dim")
+            .hint("the file must be as GFM-RAG writes it: model_config with entity_model and rel_emb_dim (2.0: feat_dim)")
     })
 }
 
