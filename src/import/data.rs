@@ -102,7 +102,9 @@ impl Import<'_> {
             && as_switch(&force) != Some(false)
         {
             let key = self.places.written("datasets.cfgs.force_rebuild");
-            self.note(format!("`{key}`: stages run again when their inputs change; `--force STAGE` makes them"));
+            self.note(format!(
+                "`{key}`: stages run again when their inputs change; `--force STAGE` makes them"
+            ));
         }
         match cfgs.remove("text_emb_model_cfgs") {
             Some(encoder @ Value::Object(_)) => {

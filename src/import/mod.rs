@@ -1,11 +1,11 @@
 //! A configuration of GFM-RAG (Hydra's YAML) as a pipeline.
 //!
 //! `hydra` reads the file as Hydra would, `kind` determines what it is for, `second` rewrites the
-//! keys of GFM-RAG 2.0, `data` reads data sets, encoder and ranker, and `convert` makes stages of it
-//! all. Invariants: every key of the file ends up in the pipeline, in a note that says what became
-//! of it, or in the list of unknown keys; none is dropped silently, except those that ask for what
-//! is done anyway. A configuration with parts that are not understood and could change the training
-//! is refused, unless the caller is lenient.
+//! keys of GFM-RAG 2.0, `data` reads data sets, encoder and ranker, and `convert` makes stages of
+//! it all. Invariants: every key of the file ends up in the pipeline, in a note that says what
+//! became of it, or in the list of unknown keys; none is dropped silently, except those that ask
+//! for what is done anyway. A configuration with parts that are not understood and could change the
+//! training is refused, unless the caller is lenient.
 
 mod convert;
 mod data;

@@ -25,11 +25,7 @@ const ARGS: [(&str, &str); 5] = [
     ("save_best_only", "save_best_only"),
 ];
 /// Keys of `trainer` in pre-training that are the operators' in `task`.
-const SAMPLING: [&str; 3] = [
-    "num_negative",
-    "strict_negative",
-    "adversarial_temperature",
-];
+const SAMPLING: [&str; 3] = ["num_negative", "strict_negative", "adversarial_temperature"];
 
 impl Import<'_> {
     /// Rewrites a configuration of GFM-RAG 2.0.
@@ -153,6 +149,10 @@ impl Import<'_> {
         {
             "QueryNBFNet".clone_into(target);
         }
+        if self.family == Family::TypedGraph && !model.contains_key("use_ent_emb") {
+            model.insert("use_ent_emb".to_owned(), Value::Null);
+            self.note("`model.use_ent_emb` is not set: null, the default of the reference's class");
+        }
         if let Some(ranker) = model.remove("ranker") {
             self.places.moved("doc_ranker", "model.ranker");
             if let Some(other) = self.root.insert("doc_ranker".to_owned(), ranker.clone())
@@ -167,7 +167,11 @@ impl Import<'_> {
         let by = model.remove("init_nodes_type").unwrap_or_default();
         let weighted = weights.as_ref().and_then(as_switch) != Some(false);
         match by {
-            Value::Null if weighted && self.training == Training::Finetune && self.family == Family::EntityGraph => {
+            Value::Null
+                if weighted
+                    && self.training == Training::Finetune
+                    && self.family == Family::EntityGraph =>
+            {
                 self.note("`model.init_nodes_type` is not set: document");
             }
             Value::Null => {}
@@ -244,6 +248,13 @@ impl Import<'_> {
                 self.renamed(train, ("train", name), &from, value);
             }
         }
+        // The class's default is not the operators'.
+        if !train.contains_key("num_epoch") {
+            train.insert("num_epoch".to_owned(), json!(10));
+            self.note(
+                "`trainer.args.num_epoch` is not set: 10, the default of the reference's class",
+            );
+        }
         if let Some(metrics) = trainer.remove("metrics") {
             self.renamed(task, ("task", "metric"), "trainer.metrics", metrics);
         }
@@ -279,8 +290,14 @@ impl Import<'_> {
 
     fn target_types(&mut self, types: &Value) {
         let other = |t: &Value| t != "document" && *t != json!(self.target_type);
-        let types = types.as_array().map_or(std::slice::from_ref(types), Vec::as_slice);
-        let others: Vec<String> = types.iter().filter(|t| other(t)).map(Value::to_string).collect();
+        let types = types
+            .as_array()
+            .map_or(std::slice::from_ref(types), Vec::as_slice);
+        let others: Vec<String> = types
+            .iter()
+            .filter(|t| other(t))
+            .map(Value::to_string)
+            .collect();
         if others.is_empty() {
             return;
         }
@@ -305,7 +322,10 @@ impl Import<'_> {
                 ));
                 self.renamed(train, ("train", "checkpoint"), from, checkpoint);
             } else {
-                self.wrong(from, format!("`{from}` ({checkpoint}): `load_model_from_pretrained` is given too"));
+                self.wrong(
+                    from,
+                    format!("`{from}` ({checkpoint}): `load_model_from_pretrained` is given too"),
+                );
             }
         }
         if let Some(value) = args.remove("do_eval")
@@ -317,7 +337,9 @@ impl Import<'_> {
         let predict = args.remove("do_predict");
         let top = args.remove("predict_top_k");
         if predict.as_ref().and_then(as_switch) == Some(true) {
-            let top = top.map(|k| format!(" (predict_top_k: {k})")).unwrap_or_default();
+            let top = top
+                .map(|k| format!(" (predict_top_k: {k})"))
+                .unwrap_or_default();
             self.note(format!(
                 "`trainer.args.do_predict`{top}: the table `rankings` of `evaluate` has the best documents of each question; a stage `retrieve` ranks more"
             ));
@@ -346,8 +368,20 @@ impl Import<'_> {
                 "`trainer.args.eval_batch_size` ({size}): the validation uses `train.batch_size`, and its metrics do not depend on it"
             ));
         }
-        self.must_be(args, path, "load_best_model_at_end", true, "the best epoch is kept");
-        self.must_be(args, path, "greater_is_better", true, "the epoch with the highest value is the best");
+        self.must_be(
+            args,
+            path,
+            "load_best_model_at_end",
+            true,
+            "the best epoch is kept",
+        );
+        self.must_be(
+            args,
+            path,
+            "greater_is_better",
+            true,
+            "the epoch with the highest value is the best",
+        );
         let from = "trainer.args.metric_for_best_model";
         let given = args.remove("metric_for_best_model").unwrap_or_default();
         let usual = match self.training {
@@ -369,7 +403,11 @@ impl Import<'_> {
                 _ => return None,
             };
             // GFM-RAG's mrr is that of filtered ranks.
-            let metric = if metric == "mrr" { "mrr_filtered" } else { metric };
+            let metric = if metric == "mrr" {
+                "mrr_filtered"
+            } else {
+                metric
+            };
             Some(format!("{kind}:{metric}"))
         });
         match of {

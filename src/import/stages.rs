@@ -190,10 +190,7 @@ impl Import<'_> {
             let scored = if typed { "nodes" } else { "links" };
             let mut inputs = json!({"entities": of("entities"), "documents": of("documents")});
             inputs[scored] = of(scored).into();
-            all.push((
-                "documents",
-                json!({"op": "build-documents", "in": inputs}),
-            ));
+            all.push(("documents", json!({"op": "build-documents", "in": inputs})));
             all.push(("asked", embed(encoder, of(split), true)));
         }
         all

@@ -106,8 +106,8 @@ impl Operator for BuildGraph {
         let texts = texts.map(|texts| node_embeddings(texts, &encoder, nodes, width));
         let texts = texts.transpose()?;
         // ingest-kg finds relations in triples only, so every relation has one. Any other number
-        // means that the embeddings belong to something else. A relations.csv of ingest-graph, which
-        // comes with texts of nodes, may list relations that no triple has.
+        // means that the embeddings belong to something else. A relations.csv of ingest-graph,
+        // which comes with texts of nodes, may list relations that no triple has.
         let used = list.iter().map(|t| t[1] as usize + 1).max().unwrap_or(0);
         if used != relations && texts.is_some() {
             ctx.warn(format!(
@@ -182,14 +182,7 @@ fn node_embeddings(
         .artifact(&texts.name)
         .hint("embed the texts of the nodes in `entities`: `node_texts` of the same ingest-graph stage, or a node-texts stage that takes these entities"));
     }
-    let (own, dim) = (texts.read("encoder")?, columns::vectors(&vectors, "vector")?.0);
-    if dim != width {
-        return Err(OpError::new(format!(
-            "embeddings of nodes are {dim} wide, those of relations {width}"
-        ))
-        .artifact(&texts.name)
-        .hint("give both `embed` stages the same `model` and `truncate_dim`"));
-    }
+    let own = texts.read("encoder")?;
     let value = |of: &RecordBatch, column| -> OpResult<String> {
         Ok(columns::text(of, column)?.value(0).to_owned())
     };
@@ -202,8 +195,14 @@ fn node_embeddings(
         .artifact(&texts.name)
         .hint("give both `embed` stages the same `model`"));
     }
-    let values = columns::vectors(&vectors, "vector");
-    Ok(values
-        .map_err(|e| e.artifact(format!("{}.vectors", texts.name)))?
-        .1)
+    let (dim, values) = columns::vectors(&vectors, "vector")
+        .map_err(|e| e.artifact(format!("{}.vectors", texts.name)))?;
+    if dim != width {
+        return Err(OpError::new(format!(
+            "embeddings of nodes are {dim} wide, those of relations {width}"
+        ))
+        .artifact(&texts.name)
+        .hint("give both `embed` stages the same `model` and `truncate_dim`"));
+    }
+    Ok(values)
 }

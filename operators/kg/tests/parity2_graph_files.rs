@@ -229,8 +229,7 @@ fn parity2_graph_files_of_one_type() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    let rows: Vec<usize> =
-        serde_json::from_value(want["nodes_by_type"]["entity"].clone()).unwrap();
+    let rows: Vec<usize> = serde_json::from_value(want["nodes_by_type"]["entity"].clone()).unwrap();
     let names = texts(local.port("entities"), "entities", "name");
     let of_type: Vec<&String> = rows.iter().map(|row| &all[*row]).collect();
     assert_eq!(names.iter().collect::<Vec<_>>(), of_type);
@@ -268,7 +267,10 @@ fn parity2_graph_files_of_one_type() {
             assert_eq!(starts[question["id"].as_str().unwrap()], nodes);
         }
     }
-    let none = ingest_only(&root, Some("Entity")).err().unwrap().to_string();
+    let none = ingest_only(&root, Some("Entity"))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(none.contains("no node has the type `Entity`"), "{none}");
 }
 

@@ -36,8 +36,7 @@ impl Operator for Finetune {
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 6;
     const ON_GPU: bool = true;
-    const ABOUT: &'static str =
-        "trains a GNNRetriever or a GraphReasoner on questions and their gold entities and documents";
+    const ABOUT: &'static str = "trains a GNNRetriever or a GraphReasoner on questions and their gold entities and documents";
 
     fn schema() -> Schema {
         params::schema()

@@ -156,8 +156,9 @@ impl LossSettings {
         }
         let other = cfg.target_node_type.as_deref().filter(|t| *t != DOCUMENT);
         if let (true, Some(other)) = (cfg.is_doc_loss, other) {
-            let why =
-                format!("`is_doc_loss: yes` ranks documents, `target_node_type` says {other}: remove one of them");
+            let why = format!(
+                "`is_doc_loss: yes` ranks documents, `target_node_type` says {other}: remove one of them"
+            );
             out.push((&["cfg", "target_node_type"], why));
         }
         out

@@ -34,8 +34,7 @@ impl Operator for Pretrain {
     const NAME: &'static str = "pretrain";
     const VERSION: u32 = 6;
     const ON_GPU: bool = true;
-    const ABOUT: &'static str =
-        "trains a QueryGNN or a GraphReasoner on synthetic queries sampled from the triples of one or more graphs";
+    const ABOUT: &'static str = "trains a QueryGNN or a GraphReasoner on synthetic queries sampled from the triples of one or more graphs";
 
     fn schema() -> Schema {
         params::schema()

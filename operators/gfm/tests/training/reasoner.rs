@@ -264,7 +264,10 @@ fn what_a_model_cannot_read_is_refused_with_what_to_do() {
         &inputs(&[("graph", &plain.graph)]),
     );
     assert!(e.contains("the model reads the texts of nodes"), "{e}");
-    assert!(e.contains("input `nodes` of its build-graph stage"), "{e}");
+    assert!(
+        e.contains("connect the embeddings to input `nodes` of build-graph"),
+        "{e}"
+    );
     // Without them it trains, from relations alone.
     let graph = inputs(&[("graph", &plain.graph)]);
     run_in(dir.path(), "plain", "pretrain", &pretraining(None), &graph).unwrap();
@@ -280,6 +283,10 @@ fn what_a_model_cannot_read_is_refused_with_what_to_do() {
     assert!(e.contains("types of this graph: document, entity"), "{e}");
     let e = refused("finetune", &other, &finetune_inputs(&[&d.data]));
     assert!(e.contains("connect `in.nodes`"), "{e}");
+    // Documents are nodes too, so entities are not all nodes.
+    let entities = losses(json!({"target_node_type": "entity"}), "BCELoss");
+    let e = refused("finetune", &entities, &finetune_inputs(&[&d.data]));
+    assert!(e.contains("connect `in.nodes`"), "{e}");
     let wide = with(pretraining(None), &[("model.feat_dim", json!(768))]);
     let e = refused("pretrain", &wide, &inputs(&[("graph", &d.data.graph)]));
     assert!(e.contains("`model.feat_dim` is 768"), "{e}");
@@ -292,13 +299,16 @@ fn what_a_model_cannot_read_is_refused_with_what_to_do() {
         "{t}"
     );
     let t = text(&losses(json!({"is_distillation_loss": true}), "BCELoss"));
-    assert!(t.contains("only MSELoss or KLDivLoss distil"), "{t}");
+    assert!(t.contains("only MSELoss or KLDivLoss compare them"), "{t}");
     let both = json!({"is_doc_loss": true, "target_node_type": "entity"});
     let t = text(&losses(both, "BCELoss"));
-    assert!(t.contains("leave one of them out"), "{t}");
+    assert!(t.contains("remove one of them"), "{t}");
     let mut late = finetuning(1, Some("late-fusion"));
     late["model"]["entity_model"]["concat_hidden"] = json!(true);
     assert!(text(&late).contains("late fusion"), "{}", text(&late));
+    let mut late = finetuning(1, Some("late-fusion"));
+    late["model"]["entity_model"]["num_mlp_layer"] = json!(3);
+    assert!(text(&late).contains("two linear maps"), "{}", text(&late));
 }
 
 #[test]
@@ -338,5 +348,91 @@ fn documents_are_their_nodes_or_what_mentions_them_but_not_both() {
     };
     let e = built(&other.embeddings(&folder, "other", &names)).to_string();
     assert!(e.contains("nodes are embedded with other-encoder"), "{e}");
+    let narrow = Toy {
+        encoder: ("toy-encoder", 3),
+        ..TOY
+    };
+    let e = built(&narrow.embeddings(&folder, "narrow", &names)).to_string();
+    assert!(e.contains("those of relations"), "{e}");
+    // Documents that are not nodes have no score.
+    let types = vec![
+        u32s(0..ALL),
+        text(vec!["entity".to_owned(); ALL as usize]),
+        Arc::new(UInt32Array::from(vec![None; ALL as usize])) as ArrayRef,
+    ];
+    let nodes = one_table(&folder, &kinds::NODES, "nodes", types);
+    let given = inputs(&[
+        ("entities", &entities),
+        ("documents", &d.data.corpus),
+        ("nodes", &nodes),
+    ]);
+    let e = run(dir.path(), "build-documents", json!({}), given)
+        .err()
+        .unwrap();
+    assert!(
+        e.to_string()
+            .contains("24 of 24 documents are not nodes of the graph"),
+        "{e}"
+    );
     finetuned(dir.path(), "typed", &d, &finetuning(1, None));
+}
+
+/// Questions that ask for documents alone have no metrics of entities, and cannot be chosen by one.
+#[test]
+fn what_no_question_asks_for_is_not_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut d = Typed::new(dir.path());
+    let folder = dir.path().join("without");
+    std::fs::create_dir_all(&folder).unwrap();
+    d.data.questions = TOY.without_entities(&folder, &d.data.questions);
+    let losses = json!([{"name": "bce", "loss": {"_target_": "BCELoss"},
+                         "cfg": {"weight": 1, "target_node_type": "document"}}]);
+    let mut params = with(
+        finetuning(1, None),
+        &[("train.best_by", json!("entity:mrr"))],
+    );
+    params["task"] = json!({"losses": losses});
+    let e = run_in(
+        dir.path(),
+        "by_entity",
+        "finetune",
+        &params,
+        &d.finetuning(),
+    )
+    .err()
+    .unwrap();
+    let e = format!("{e} | {}", e.advice().unwrap_or_default());
+    assert!(e.contains("`train.best_by` is entity:mrr"), "{e}");
+    assert!(e.contains("document:mrr"), "{e}");
+    let params = with(params, &[("train.best_by", json!("document:mrr"))]);
+    let out = finetuned(dir.path(), "by_document", &d, &params);
+    let history = out.port("history").read("history").unwrap();
+    let names = columns::text(&history, "metric").unwrap();
+    assert!(
+        names
+            .iter()
+            .flatten()
+            .any(|n| n.starts_with("valid:document:"))
+    );
+    assert!(
+        !names
+            .iter()
+            .flatten()
+            .any(|n| n.starts_with("valid:entity:"))
+    );
+    // A loss over all nodes pulls up those of the gold documents.
+    let mut params = params;
+    params["task"]["losses"][0]["cfg"] = json!({"weight": 1});
+    let params = with(params, &[("train.num_epoch", json!(8))]);
+    let out = finetuned(dir.path(), "all_nodes", &d, &params);
+    let history = out.port("history").read("history").unwrap();
+    let (names, values) = (
+        columns::text(&history, "metric").unwrap(),
+        columns::f64s(&history, "value").unwrap(),
+    );
+    let mrr: Vec<f64> = (0..history.num_rows())
+        .filter(|i| names.value(*i) == "valid:document:mrr")
+        .map(|i| values.value(i))
+        .collect();
+    assert!(mrr.iter().any(|m| *m > 0.3), "{mrr:?}");
 }

@@ -273,6 +273,20 @@ impl Toy {
             question_embeddings: self.embeddings(dir, "question_embeddings", &questions),
         }
     }
+
+    /// The questions without their gold entities.
+    pub fn without_entities(self, dir: &Path, questions: &Artifact) -> Artifact {
+        let kind = &kinds::QUESTIONS;
+        let all = questions.read("questions").unwrap();
+        let at = all.schema().index_of("supporting_entities").unwrap();
+        let mut rows = all.columns().to_vec();
+        rows[at] = self.lists(|_| Vec::new());
+        let tables = vec![
+            table(kind, 0, rows),
+            questions.read(kind.tables[1].name).unwrap(),
+        ];
+        local::artifact(dir, kind, &questions.name, tables).unwrap()
+    }
 }
 
 pub fn small_model() -> Value {

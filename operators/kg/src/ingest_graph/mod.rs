@@ -214,8 +214,14 @@ impl Operator for IngestGraph {
         }
         ctx.check_cancelled()?;
         let documents = nodes.documents();
-        let Edges { triples, links } =
-            Edges::read(&edges, &nodes, &relations, &documents, &mut rejects, &mut places)?;
+        let Edges { triples, links } = Edges::read(
+            &edges,
+            &nodes,
+            &relations,
+            &documents,
+            &mut rejects,
+            &mut places,
+        )?;
         ctx.check_cancelled()?;
         let mut counts = vec![
             ("nodes".to_owned(), nodes.rows.len() as u64),

@@ -82,7 +82,8 @@ impl Split<'_> {
             let target = self.named(&mut item, "target_nodes", fields.take("target_nodes"))?;
             let ids = |named: &Named| -> Vec<u32> {
                 let rows = named.rows.iter();
-                rows.filter_map(|row| self.nodes.ids[*row as usize]).collect()
+                rows.filter_map(|row| self.nodes.ids[*row as usize])
+                    .collect()
             };
             let entities = |named: &Named| -> Vec<u32> {
                 let rows = named.rows.iter().map(|row| *row as usize);
