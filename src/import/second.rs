@@ -136,12 +136,13 @@ impl Import<'_> {
     /// The keys of `model` that are not the operators'.
     fn model_of_2(&mut self, train: &mut Tree) {
         let mut model = self.section("model");
-        if let Some(value) = model.remove("dtype") {
-            if !self.is_followed("model.dtype") && !value.is_null() {
-                self.note(format!(
-                    "`model.dtype` ({value}): GFM-RAG reads it only through `trainer.args.dtype`"
-                ));
-            }
+        if let Some(value) = model.remove("dtype")
+            && !self.is_followed("model.dtype")
+            && !value.is_null()
+        {
+            self.note(format!(
+                "`model.dtype` ({value}): GFM-RAG reads it only through `trainer.args.dtype`"
+            ));
         }
         if let Some(Value::Object(entity)) = model.get_mut("entity_model")
             && let Some(Value::String(target)) = entity.get_mut("_target_")

@@ -209,7 +209,7 @@ impl Operator for IngestGraph {
             && nodes.rows.is_empty()
         {
             return Err(OpError::data(format!("no node has the type `{kind}`"))
-                .file(&params.root.join(NODES))
+                .file(params.root.join(NODES))
                 .hint("correct `target_type`: it is compared with the column `type` exactly"));
         }
         ctx.check_cancelled()?;
