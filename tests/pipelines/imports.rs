@@ -42,13 +42,15 @@ fn a_configuration_that_is_not_understood_makes_no_pipeline() {
 
     let guide = gfm_pipe(&["import-config", "tests/import/guide_finetune.yaml"]);
     assert_eq!(guide.status.code(), Some(0), "{}", said(&guide));
-    let new = "tests/import/version_2/sft_training.yaml";
+    let second = gfm_pipe(&["import-config", "tests/import/version_2/sft_training.yaml"]);
+    assert_eq!(second.status.code(), Some(0), "{}", said(&second));
+    let answering = "tests/import/version_2/qa_inference.yaml";
     for more in [&[][..], &["--lenient"]] {
-        let out = gfm_pipe(&[&["import-config", new], more].concat());
+        let out = gfm_pipe(&[&["import-config", answering], more].concat());
         assert_eq!(out.status.code(), Some(2));
         let text = said(&out);
         assert!(
-            text.contains("sft_training.yaml:35:1: this is a configuration of GFM-RAG 2.0"),
+            text.contains("qa_inference.yaml:10:3: this is a configuration of GFM-RAG 2.0"),
             "{text}"
         );
         assert!(out.stdout.is_empty());

@@ -338,6 +338,7 @@ pub(crate) fn with_fusion(config: ModelConfig, fusion: Option<Fusion>) -> ModelC
     };
     if out.reads_nodes_late() {
         out.concat_hidden = false;
+        out.num_mlp_layer = 2;
         let last = out.hidden_dims.len() - 1;
         out.hidden_dims[last] = out.input_dim;
     }
