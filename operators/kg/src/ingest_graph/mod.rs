@@ -7,8 +7,9 @@
 //! missing, and what cannot be used is kept with file, line and reason instead of ending the run
 //! (docs/differences.md).
 //!
-//! With `target_type`, only nodes of that type are nodes of the graph, and they are numbered among
-//! themselves: the graph of GFM-RAG 1.0, and of its model in 2.0 (`gfm_rag_v1`).
+//! With `target_type`, only nodes of that type are nodes of the graph, and only relations between
+//! them its relations, both numbered among themselves: the graph of GFM-RAG 1.0, and of its model in
+//! 2.0 (`gfm_rag_v1`).
 
 mod literal;
 mod sheet;
@@ -79,7 +80,7 @@ impl Operator for IngestGraph {
                 "target_type",
                 Type::Text.or_null(),
                 json!(null),
-                "only nodes of this type are in the graph, with the edges between them; `links` says which of them have an edge to a document. `entity` gives the graph of a GNNRetriever, as GFM-RAG 2.0's key of this name does; null keeps all nodes, for a GraphReasoner",
+                "only nodes of this type are in the graph, with the edges between them and their relations; `links` says which of them have an edge to a document. `entity` gives the graph of a GNNRetriever, as GFM-RAG 2.0's key of this name does; null keeps all nodes, for a GraphReasoner",
             )
             .added_later(),
         ])
@@ -198,14 +199,13 @@ impl Operator for IngestGraph {
         let mut rejects = Rejects::create(ctx)?;
         let mut places = Places::create(ctx)?;
         let read = |source, needed: &[&str]| Sheet::read(&root, &params.root, source, needed);
-        let (nodes, relations) = (read(NODES, &["type"])?, read(RELATIONS, &[])?);
-        let edges = read(EDGES, &["source", "relation", "target"])?;
-        let mut items = |sheet, table, limit, only| {
-            Items::read(sheet, table, limit, only, &mut rejects, &mut places)
-        };
-        let nodes = items(&nodes, "entities", u32::MAX, params.target_type.as_deref())?;
-        let relations = items(&relations, "relations", u32::MAX / 2, None)?;
-        if let Some(kind) = &params.target_type
+        let (node_sheet, relation_sheet) = (read(NODES, &["type"])?, read(RELATIONS, &[])?);
+        let edge_sheet = read(EDGES, &["source", "relation", "target"])?;
+        let only = params.target_type.as_deref();
+        let nodes = Items::read(&node_sheet, "nodes", u32::MAX, only, &mut rejects)?;
+        let limit = u32::MAX / 2;
+        let mut relations = Items::read(&relation_sheet, "relations", limit, None, &mut rejects)?;
+        if let Some(kind) = only
             && nodes.rows.is_empty()
         {
             return Err(OpError::data(format!("no node has the type `{kind}`"))
@@ -214,14 +214,16 @@ impl Operator for IngestGraph {
         }
         ctx.check_cancelled()?;
         let documents = nodes.documents();
-        let Edges { triples, links } = Edges::read(
-            &edges,
-            &nodes,
-            &relations,
-            &documents,
-            &mut rejects,
-            &mut places,
-        )?;
+        let mut edges = Edges::read(&edge_sheet, &nodes, &relations, &documents, &mut rejects)?;
+        if only.is_some() {
+            edges.keep_relations(&mut relations);
+        }
+        let triples = &edges.triples;
+        nodes.write_places(&mut places, "entities", node_sheet.source())?;
+        relations.write_places(&mut places, "relations", relation_sheet.source())?;
+        for (row, line) in (0..).zip(&edges.lines) {
+            places.push("triples", row, edge_sheet.source(), *line)?;
+        }
         ctx.check_cancelled()?;
         let mut counts = vec![
             ("nodes".to_owned(), nodes.rows.len() as u64),
@@ -229,13 +231,13 @@ impl Operator for IngestGraph {
                 "documents".to_owned(),
                 documents.iter().flatten().count() as u64,
             ),
-            ("relations".to_owned(), u64::from(relations.keys.len())),
+            ("relations".to_owned(), relations.rows.len() as u64),
             ("triples".to_owned(), triples.len() as u64),
         ];
         nodes.write_nodes(ctx, &documents)?;
-        relations.write_relations(ctx, &triples)?;
-        write_triples(ctx, &triples)?;
-        write_links(ctx, links)?;
+        relations.write_relations(ctx, triples)?;
+        write_triples(ctx, triples)?;
+        write_links(ctx, &edges.links)?;
         for (name, source) in SPLITS {
             ctx.check_cancelled()?;
             let split = Split {
@@ -282,18 +284,19 @@ struct Items {
     rows: Vec<u32>,
     /// The id in the graph of each row.
     ids: Vec<Option<u32>>,
+    /// The line of each row's record.
+    lines: Vec<u64>,
 }
 
 impl Items {
-    /// Reads the records of a file. `table` names them in the places; those of the type `only`, or
+    /// Reads the records of a file, at most `limit` of these `things`. Those of the type `only`, or
     /// all, have an id in the graph.
     fn read(
         sheet: &Sheet,
-        table: &str,
+        things: &str,
         limit: u32,
         only: Option<&str>,
         rejects: &mut Rejects,
-        places: &mut Places,
     ) -> OpResult<Items> {
         let key = if sheet.has("uid") { "uid" } else { "name" };
         sheet.need(&[key])?;
@@ -302,6 +305,7 @@ impl Items {
             all: Vec::new(),
             rows: Vec::new(),
             ids: Vec::new(),
+            lines: Vec::new(),
         };
         sheet.records(rejects, |rejects, record| {
             let id = record.cell(key);
@@ -313,19 +317,19 @@ impl Items {
             }
             if items.keys.intern(id).is_none() {
                 return Err(
-                    OpError::data(format!("more than {limit} {table}: ids have 32 bits"))
+                    OpError::data(format!("more than {limit} {things}: ids have 32 bits"))
                         .line(record.line),
                 );
             }
             let kind = record.cell("type");
-            let (id, row) = (items.rows.len() as u32, items.all.len() as u32);
-            if only.is_none_or(|only| only == kind) {
-                places.push(table, u64::from(id), sheet.source(), record.line)?;
-                items.rows.push(row);
-                items.ids.push(Some(id));
-            } else {
-                items.ids.push(None);
+            let id = only
+                .is_none_or(|only| only == kind)
+                .then_some(items.rows.len() as u32);
+            if id.is_some() {
+                items.rows.push(items.all.len() as u32);
             }
+            items.ids.push(id);
+            items.lines.push(record.line);
             items.all.push(Item {
                 name: record
                     .cell(if sheet.has("name") { "name" } else { key })
@@ -336,6 +340,14 @@ impl Items {
             Ok(())
         })?;
         Ok(items)
+    }
+
+    /// Writes where those in the graph were written, as rows of a table.
+    fn write_places(&self, places: &mut Places, table: &str, source: &str) -> OpResult<()> {
+        for (id, row) in (0..).zip(&self.rows) {
+            places.push(table, id, source, self.lines[*row as usize])?;
+        }
+        Ok(())
     }
 
     /// Those in the graph, by id.
@@ -431,18 +443,22 @@ impl Items {
     }
 
     fn write_relations(&self, ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
-        let mut counts = vec![0; self.all.len()];
+        let mut counts = vec![0; self.rows.len()];
         for [_, relation, _] in triples {
             counts[*relation as usize] += 1;
         }
-        write_relations(ctx, &self.keys, &counts)?;
+        let mut keys = Names::new(u32::MAX);
+        for key in self.keys_of_graph() {
+            keys.intern(key);
+        }
+        write_relations(ctx, &keys, &counts)?;
         let text = |inverse: &str, item: &Item| {
             let mut text = format!("name: {inverse}{}", item.name);
             item.describe(&mut text);
             strip(&text).to_owned()
         };
-        let direct = self.all.iter().map(|item| text("", item));
-        let inverse = self.all.iter().map(|item| text("inverse_", item));
+        let direct = self.of_graph().map(|item| text("", item));
+        let inverse = self.of_graph().map(|item| text("inverse_", item));
         write_texts(ctx, "relation_texts", direct.chain(inverse))
     }
 }
@@ -482,6 +498,8 @@ fn attributes_of(record: &Record<'_>, rejects: &mut Rejects) -> OpResult<Vec<(St
 struct Edges {
     /// Edges between nodes of the graph, in file order: head, relation, tail.
     triples: Vec<[u32; 3]>,
+    /// Their lines.
+    lines: Vec<u64>,
     /// Documents with nodes of the graph that have an edge to them and are no documents.
     links: Vec<(u32, u32)>,
 }
@@ -494,9 +512,8 @@ impl Edges {
         relations: &Items,
         documents: &[Option<u32>],
         rejects: &mut Rejects,
-        places: &mut Places,
     ) -> OpResult<Edges> {
-        let (mut triples, mut links) = (Vec::new(), Vec::new());
+        let (mut triples, mut lines, mut links) = (Vec::new(), Vec::new(), Vec::new());
         sheet.records(rejects, |rejects, record| {
             let ends = ["source", "target"].map(|column| nodes.keys.find(record.cell(column)));
             let relation = relations.keys.find(record.cell("relation"));
@@ -512,8 +529,8 @@ impl Edges {
             };
             let (source, target) = (source as usize, target as usize);
             if let (Some(head), Some(tail)) = (nodes.ids[source], nodes.ids[target]) {
-                places.push("triples", triples.len() as u64, sheet.source(), record.line)?;
                 triples.push([head, relation, tail]);
+                lines.push(record.line);
             }
             if let (Some(head), None, Some(document)) =
                 (nodes.ids[source], documents[source], documents[target])
@@ -522,7 +539,27 @@ impl Edges {
             }
             Ok(())
         })?;
-        Ok(Edges { triples, links })
+        Ok(Edges {
+            triples,
+            lines,
+            links,
+        })
+    }
+
+    /// Keeps in the graph only those relations, of all, that a triple has.
+    fn keep_relations(&mut self, relations: &mut Items) {
+        let mut used = vec![false; relations.rows.len()];
+        for [_, relation, _] in &self.triples {
+            used[*relation as usize] = true;
+        }
+        relations.rows.retain(|row| used[*row as usize]);
+        relations.ids.fill(None);
+        for (id, row) in (0..).zip(&relations.rows) {
+            relations.ids[*row as usize] = Some(id);
+        }
+        for [_, relation, _] in &mut self.triples {
+            *relation = relations.ids[*relation as usize].unwrap_or_default();
+        }
     }
 }
 
@@ -538,9 +575,10 @@ fn write_triples(ctx: &Context, triples: &[[u32; 3]]) -> OpResult<()> {
 }
 
 /// Writes each pair of a document and a node once.
-fn write_links(ctx: &Context, mut pairs: Vec<(u32, u32)>) -> OpResult<()> {
+fn write_links(ctx: &Context, links: &[(u32, u32)]) -> OpResult<()> {
     let mut seen = ahash::AHashSet::new();
-    pairs.retain(|pair| seen.insert(*pair));
+    let pairs = links.iter().copied();
+    let mut pairs: Vec<(u32, u32)> = pairs.filter(|pair| seen.insert(*pair)).collect();
     // A stable sort: a document's entities stay in file order.
     pairs.sort_by_key(|pair| pair.0);
     let mut table = Table::create(ctx, "links", &kinds::LINKS, "links")?;
