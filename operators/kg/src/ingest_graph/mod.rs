@@ -8,8 +8,8 @@
 //! (docs/differences.md).
 //!
 //! With `target_type`, only nodes of that type are nodes of the graph, and only relations between
-//! them its relations, both numbered among themselves: the graph of GFM-RAG 1.0, and of its model in
-//! 2.0 (`gfm_rag_v1`).
+//! them its relations, both numbered among themselves: the graph of GFM-RAG 1.0, and of its model
+//! in 2.0 (`gfm_rag_v1`).
 
 mod literal;
 mod sheet;
