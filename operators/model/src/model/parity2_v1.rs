@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_eval::EntityDocuments;
-use gfm_pipe_eval::rankers::{IDF, IDF_TOPK, Ranker, SIMPLE, TOPK};
+use gfm_pipe_eval::rankers::{IDF, IDF_TOPK, RankerKind, SIMPLE, TOPK};
 
 use super::parity::{Check, cast, floats, graph, ints, load_of};
 use super::parity2::{Machine, asked, cpus};
@@ -100,14 +100,14 @@ pub(crate) fn v1_in_v2(machine: &dyn Machine, dtype: DType) {
             let name = format!("grad.{name}");
             close(&name, &floats(grad), &want(&name));
         }
-        let best = |ranker: Ranker, k: usize| {
+        let best = |ranker: &'static RankerKind, k: usize| {
             let row = |row: &[f64]| ranker.top_k(k).documents(row, &matrix);
             scores.chunks(ENTITIES).flat_map(row).collect::<Vec<f64>>()
         };
-        close("doc.simple", &best(SIMPLE, 20), &want("doc.simple"));
-        close("doc.idf", &best(IDF, 20), &want("doc.idf"));
-        close("doc.topk10", &best(TOPK, 10), &want("doc.topk10"));
-        close("doc.idf_topk5", &best(IDF_TOPK, 5), &want("doc.idf_topk5"));
+        close("doc.simple", &best(&SIMPLE, 20), &want("doc.simple"));
+        close("doc.idf", &best(&IDF, 20), &want("doc.idf"));
+        close("doc.topk10", &best(&TOPK, 10), &want("doc.topk10"));
+        close("doc.idf_topk5", &best(&IDF_TOPK, 5), &want("doc.idf_topk5"));
     }
     // With the documents as isolated nodes, as 2.0 has them.
     let seeds = seeds(true);
