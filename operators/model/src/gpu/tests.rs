@@ -14,6 +14,7 @@ use crate::backend::StepSettings;
 use crate::graph::Graph;
 use crate::model::autograd::{fusions, with_fusion};
 use crate::model::parity2::{self, Machine};
+use crate::model::parity2_v1;
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Reach, Retriever, TailQuery,
     Texts,
@@ -478,4 +479,11 @@ fn parity2_reasoner_kgc_on_a_device() {
     let Some(gpu) = device() else { return };
     parity2::kgc(&OnDevice(gpu.clone()), DType::F64);
     parity2::kgc(&OnDevice(gpu), DType::F32);
+}
+
+#[test]
+fn parity2_v1_in_v2_on_a_device() {
+    let Some(gpu) = device() else { return };
+    parity2_v1::v1_in_v2(&OnDevice(gpu.clone()), DType::F64);
+    parity2_v1::v1_in_v2(&OnDevice(gpu), DType::F32);
 }

@@ -55,4 +55,7 @@ mod parity;
 pub(crate) mod parity2;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+pub(crate) mod parity2_v1;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod parity_variants;

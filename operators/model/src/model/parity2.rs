@@ -46,7 +46,7 @@ pub(crate) trait Machine {
     ) -> Computed;
 }
 
-struct Cpu {
+pub(super) struct Cpu {
     compute: Compute,
     recompute: bool,
 }
@@ -198,7 +198,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn asked<'a>(texts: &'a [Vec<f32>], seeds: &'a [Vec<(u32, f64)>]) -> Vec<Question<'a>> {
+pub(super) fn asked<'a>(texts: &'a [Vec<f32>], seeds: &'a [Vec<(u32, f64)>]) -> Vec<Question<'a>> {
     let rows = texts.iter().zip(seeds);
     rows.map(|(embedding, seeds)| Question { embedding, seeds })
         .collect()
@@ -575,7 +575,7 @@ fn hops(edges: &[Edge], seeds: &[(u32, f64)]) -> Vec<usize> {
     out
 }
 
-fn cpus() -> [Cpu; 4] {
+pub(super) fn cpus() -> [Cpu; 4] {
     [
         (Compute::Dense, false),
         (Compute::Sparse, false),
