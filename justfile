@@ -29,7 +29,7 @@ golden:
 check-s3:
     scripts/check-s3/run
 
-# Models of the reference's package here and ours there (installs it: 6 GB).
+# Models of the reference's package, 1.0 and 2.0, here and ours there (installs it: 6 GB).
 check-export:
     scripts/check-export/run
 
@@ -48,6 +48,10 @@ bench-gemm:
 # Training steps beside the reference's on the same files: a folder with bench_reference.py and its workloads.
 bench-reference GRAPHS *CASES:
     scripts/bench-reference/run {{GRAPHS}} {{CASES}}
+
+# The same for a GraphReasoner, beside GFM-RAG 2.0.
+bench-reasoner GRAPHS *CASES:
+    scripts/bench-reference/run-reasoner {{GRAPHS}} {{CASES}}
 
 # What needs a GPU: builds it on a machine with nvcc; scripts/gpu-check/run then checks and times it on one with a GPU, without Rust or network.
 gpu-check-prepare *CUDA_HOME:

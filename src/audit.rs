@@ -18,7 +18,7 @@ use gfm_pipe_api::{Kind, OpEntry, kinds};
 use serde_json::{Value, json};
 
 pub use self::documents::of_documents;
-use crate::init::DataSet;
+use crate::init::{DataSet, Layout};
 use crate::spec::{Limits, Origin, Pipeline, PortRef, Stage, Written};
 
 /// A data set that is audited.
@@ -66,7 +66,7 @@ pub enum AuditError {
     #[error("{0}")]
     Parameters(String),
     /// Nothing in the pipeline reads data.
-    #[error("{}: no stage reads data: there is no ingest-kg, no ingest-qa and no build-kg", .0.display())]
+    #[error("{}: no stage reads data: there is no ingest-kg, no ingest-qa, no ingest-graph and no build-kg", .0.display())]
     NoData(PathBuf),
     /// A part of a graph is missing.
     #[error("{place}: stage `{stage}` has its entities from `{from}`, which gives no {missing}")]
@@ -164,6 +164,24 @@ impl Maker<'_> {
         self.audit_of(name, inputs)
     }
 
+    /// Makes the stage that audits what `ingest-graph` reads: the graph, its documents and its
+    /// questions.
+    fn typed(&self, name: String, data: &Stage) -> Result<Stage, AuditError> {
+        let all = [
+            ("entities", &kinds::ENTITIES),
+            ("triples", &kinds::TRIPLES),
+            ("relations", &kinds::RELATIONS),
+            ("nodes", &kinds::NODES),
+            ("documents", &kinds::DOCUMENTS),
+            ("links", &kinds::LINKS),
+            ("questions", &kinds::QUESTIONS),
+            ("rejects", &kinds::REJECTS),
+            ("places", &kinds::PLACES),
+        ];
+        let inputs = all.map(|(port, kind)| (port.to_owned(), ports(data, kind)));
+        self.audit_of(name, inputs.into())
+    }
+
     fn audit_of(&self, name: String, mut inputs: Inputs) -> Result<Stage, AuditError> {
         inputs.retain(|_, from| !from.is_empty());
         let params = match self.options.layers {
@@ -218,6 +236,18 @@ pub fn of_data(
             1 => base.to_owned(),
             _ => format!("{base}[{}]", set.name),
         };
+        if set.layout == Layout::Two {
+            let params = json!({"root": set.root.to_string_lossy(), "dataset": set.name});
+            let data = maker.stage(name("data"), "ingest-graph", &params, Inputs::new())?;
+            let audit = maker.typed(name("audit"), &data)?;
+            targets.push(Target {
+                stage: audit.name.clone(),
+                kg: None,
+                root: Some(set.root.clone()),
+            });
+            stages.extend([data, audit]);
+            continue;
+        }
         let path = json!({"path": set.kg.to_string_lossy()});
         let kg = maker.stage(name("kg"), "ingest-kg", &path, Inputs::new())?;
         let entities = entities_of(&kg);
@@ -288,6 +318,16 @@ pub fn of_pipeline(
             made.push(maker(kg, ops, options).audit(name, kg, &entities_of(kg), None)?);
         }
     }
+    for data in pipeline
+        .stages
+        .iter()
+        .filter(|s| s.op.name == "ingest-graph")
+    {
+        if audited.insert(data.name.clone()) {
+            let name = free(&pipeline, &made, &data.name);
+            made.push(maker(data, ops, options).typed(name, data)?);
+        }
+    }
     for kg in pipeline.stages.iter().filter(|s| s.op.name == "build-kg") {
         if audited.insert(kg.name.clone()) {
             let name = free(&pipeline, &made, &kg.name);
@@ -335,7 +375,8 @@ fn target(pipeline: &Pipeline, stage: String) -> Target {
         Some(from.params.get(key)?.as_str()?.into())
     };
     let root = source("documents", "ingest-qa", "root")
-        .or_else(|| source("questions", "ingest-qa", "root"));
+        .or_else(|| source("questions", "ingest-qa", "root"))
+        .or_else(|| source("entities", "ingest-graph", "root"));
     let kg = source("entities", "ingest-kg", "path");
     let documents = source("documents", "ingest-documents", "path");
     Target {
@@ -398,6 +439,48 @@ mod tests {
     }
 
     #[test]
+    fn graphs_of_gfm_rag_2_are_audited_with_all_that_they_give() {
+        let yaml = "stages:
+  typed: {op: ingest-graph, with: {root: 'x/y', dataset: y}}
+  kg: {op: ingest-kg, with: {path: kg.txt}}
+";
+        let (pipeline, targets) = audits(yaml);
+        let shown: Vec<String> = targets.iter().map(Target::name).collect();
+        assert_eq!(shown, ["kg.txt", "x/y"]);
+        assert_eq!(
+            targets[1].path(layout::NODES),
+            "x/y/processed/stage1/nodes.csv"
+        );
+        let inputs = &pipeline.stage(&targets[1].stage).unwrap().inputs;
+        let ports: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        assert_eq!(
+            ports,
+            [
+                "documents",
+                "entities",
+                "links",
+                "nodes",
+                "places",
+                "questions",
+                "rejects",
+                "relations",
+                "triples"
+            ]
+        );
+        assert_eq!(inputs["questions"].len(), 3);
+        // Its own audit is enough.
+        let own = "stages:
+  typed: {op: ingest-graph, with: {root: 'x/y', dataset: y}}
+  look:
+    op: audit
+    in: {entities: typed.entities, triples: typed.triples, relations: typed.relations}
+";
+        let (pipeline, targets) = audits(own);
+        assert_eq!((pipeline.stages.len(), targets.len()), (2, 1));
+        assert_eq!(targets[0].name(), "x/y");
+    }
+
+    #[test]
     fn audits_of_a_pipeline_are_taken_without_their_strictness() {
         let yaml = "stages:
   kg: {op: ingest-kg, with: {path: kg.txt}}
@@ -425,7 +508,7 @@ mod tests {
         let made = of_pipeline(loaded(yaml), &builtin(), AuditOptions::default());
         let e = made.err().unwrap().to_string();
         assert!(
-            e.ends_with("there is no ingest-kg, no ingest-qa and no build-kg"),
+            e.ends_with("there is no ingest-kg, no ingest-qa, no ingest-graph and no build-kg"),
             "{e}"
         );
         let yaml = "stages:

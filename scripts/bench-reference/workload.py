@@ -1,7 +1,7 @@
 """A data set in the training guide's layout as a workload of bench_reference.py: `workload.py DATASET OUT`.
 
-Writes OUT/workload.safetensors and OUT/info.json: the graph, eight training questions with their entities, random triples, and random
-embeddings, since no time depends on their values.
+Writes OUT/workload.safetensors and OUT/info.json: the graph, eight training questions with their entities and documents, random
+triples, and random embeddings, since no time depends on their values.
 """
 
 import json
@@ -38,19 +38,21 @@ def main(root, out):
 
     with open(os.path.join(stage1, "document2entities.json"), encoding="utf-8") as f:
         documents = json.load(f)
-    frequency = np.zeros(n, np.float32)
-    for names in documents.values():
-        for e in {entities[x] for x in names if x in entities}:
-            frequency[e] += 1
+    known = lambda names: sorted({entities[x] for x in names if x in entities})  # noqa: E731
+    mentions = [(e, d) for d, names in enumerate(documents.values()) for e in known(names)]
+    mentions = np.array(mentions, np.int64).reshape(-1, 2)
+    frequency = np.bincount(mentions[:, 0], minlength=n).astype(np.float32)
     with open(os.path.join(stage1, "train.json"), encoding="utf-8") as f:
         questions = json.load(f)
-    known = lambda names: sorted({entities[x] for x in names if x in entities})  # noqa: E731
     asked = [q for q in questions if known(q["question_entities"])]
     asked = [asked[i * len(asked) // BATCH] for i in range(BATCH)]
     seeds, gold = np.zeros((BATCH, n), np.float32), np.zeros((BATCH, n), np.float32)
+    titles = {title: d for d, title in enumerate(documents)}
+    gold_documents = np.zeros((BATCH, len(documents)), np.float32)
     for b, q in enumerate(asked):
         seeds[b, known(q["question_entities"])] = 1
         gold[b, known(q["supporting_entities"])] = 1
+        gold_documents[b, [titles[t] for t in q["supporting_facts"] if t in titles]] = 1
     os.makedirs(out, exist_ok=True)
     save_file(
         {
@@ -65,6 +67,8 @@ def main(root, out):
             "question_embeddings": embeddings(BATCH),
             "question_entities_masks": seeds,
             "supporting_entities_masks": gold,
+            "supporting_documents_masks": gold_documents,
+            "entity_documents": mentions,
             "entities_weight": np.divide(
                 1, frequency, out=np.zeros_like(frequency), where=frequency > 0
             ),

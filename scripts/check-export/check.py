@@ -1,47 +1,21 @@
 """Compares gfm-pipe's models with GFM-RAG 1.0.0's, both ways: files the reference saved are imported and ranked here, files
 exported here are loaded and ranked there. Also turns the reference's own configuration files into pipelines.
 
-    scripts/check-export/run                  # installs what it needs, builds, runs this
+    scripts/check-export/run 1.0.0            # installs what it needs, builds, runs this
     scripts/check-export/run --fixture        # also writes tests/parity/wheel anew
 """
 
 import argparse
-import importlib.util
 import json
 import shutil
-import subprocess
-import sys
-import types
-from pathlib import Path
 
 import torch
+from common import ROOT, Store, import_configs, package
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target/check-export/work"
-BINARY = ROOT / "target/release/gfm-pipe"
-TOLERANCE = 1e-5
-
-
-def load_package():
-    """The wheel without its heavy top-level module (it imports clients of language models)."""
-    root = list(importlib.util.find_spec("gfmrag").submodule_search_locations)[0]
-    for name, path in (("gfmrag", root), ("gfmrag.kg_construction", root + "/kg_construction")):
-        module = types.ModuleType(name)
-        module.__path__ = [path]
-        sys.modules[name] = module
-    return Path(root)
-
-
-def gfm_pipe(*args):
-    done = subprocess.run([BINARY, *args], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"gfm-pipe {' '.join(map(str, args))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def show(what):
-    return json.loads(gfm_pipe("show", what, "--json", "--store", WORK / "store"))
+store = Store(WORK)
+show = store.show
 
 
 def model_config(kind, dim, layers):
@@ -124,17 +98,6 @@ def rank(model):
     }
 
 
-def compare(name, rankings, system, reference):
-    rows = [r for r in show(rankings) if r["system"] == system]
-    assert rows, f"{rankings} has no rows of {system}"
-    worst = max(abs(r["score"] - reference[r["question"], r["document"]]) for r in rows)
-    scale = max(abs(r["score"]) for r in rows)
-    questions = len({r["question"] for r in rows})
-    print(f"{name}: {len(rows)} scores of {questions} questions, largest {scale:.3f}, largest difference {worst:.1e}")
-    if worst > TOLERANCE * max(1.0, scale):
-        sys.exit(f"{name}: more than {TOLERANCE} apart")
-
-
 def write_fixture():
     """The pair of files that `cargo test` reads: the reference's own, holding the weights of two parity cases."""
     out = ROOT / "tests/parity/wheel"
@@ -153,25 +116,11 @@ def write_fixture():
     torch.save(state, out / "query/model_best.pth")
 
 
-def import_configs(package):
-    """The configuration files of the wheel, as pipelines that are right."""
-    for name in ("stage2_kg_pretrain", "stage2_qa_finetune"):
-        out = WORK / f"{name}.yaml"
-        gfm_pipe("import-config", package / f"workflow/config/{name}.yaml", "-o", out, "--force")
-        gfm_pipe("graph", out)
-        print(f"{name}.yaml of the wheel: a pipeline without mistakes")
-    for name in ("stage1_index_dataset", "stage3_qa_inference"):
-        args = [BINARY, "import-config", package / f"workflow/config/{name}.yaml"]
-        done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 2, done
-        print(f"{name}.yaml of the wheel: refused, {done.stderr.splitlines()[0]}")
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--fixture", action="store_true")
     args = parser.parse_args()
-    package = load_package()
+    root = package("1.0.0", "kg_construction")
     from gfmrag.utils.util import load_model_from_pretrained
 
     shutil.rmtree(WORK, ignore_errors=True)
@@ -181,11 +130,11 @@ def main():
 
     text_dim = json.loads((ROOT / "data/models/static-minilm/config.json").read_text())["dim"]
     theirs = save("GNNRetriever", 16, 3, text_dim, WORK / "theirs")
-    gfm_pipe("run", "scripts/check-export/check.yaml", "--store", WORK / "store")
-    compare("saved by the reference, ranked here", "theirs_ranked.rankings", "model", rank(theirs))
+    store.run("scripts/check-export/check.yaml")
+    store.compare("saved by the reference, ranked here", "theirs_ranked.rankings", "model", rank(theirs))
 
     ours, _ = load_model_from_pretrained(str(WORK / "finetune"))
-    compare("fine-tuned here, ranked by the reference", "ranked.rankings", "model", rank(ours))
+    store.compare("fine-tuned here, ranked by the reference", "ranked.rankings", "model", rank(ours))
 
     # A pre-trained model projects questions with its only projection of texts.
     query, config = load_model_from_pretrained(str(WORK / "pretrain"))
@@ -195,13 +144,18 @@ def main():
     state = query.state_dict()
     state |= {f"question_mlp.{p}": state[f"rel_mlp.{p}"] for p in ("weight", "bias")}
     retriever.load_state_dict(state)
-    compare("pre-trained here, ranked by the reference", "ranked.rankings", "pretrained", rank(retriever))
+    store.compare("pre-trained here, ranked by the reference", "ranked.rankings", "pretrained", rank(retriever))
     for name in ("finetune", "pretrain"):
         pth = torch.load(WORK / name / "model.pth", weights_only=True)["model"]
         safe = load_file(WORK / name / "model.safetensors")
         assert pth.keys() == safe.keys() and all(torch.equal(pth[k], safe[k]) for k in pth)
     print("model.pth and model.safetensors hold the same tensors")
-    import_configs(package)
+    import_configs(
+        root / "workflow/config",
+        ["stage2_kg_pretrain", "stage2_qa_finetune"],
+        ["stage1_index_dataset", "stage3_qa_inference"],
+        WORK,
+    )
 
 
 main()

@@ -19,7 +19,7 @@ use super::shared_args::{Common, RemoteArg};
 use super::{look, signals};
 use crate::audit::{AuditError, AuditOptions, Target, of_data, of_documents, of_pipeline};
 use crate::exec::{self, RunOptions};
-use crate::init::{Data, DataSet, Found, LeftOut, look_at};
+use crate::init::{Data, DataSet, Found, Layout, LeftOut, look_at};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::record::RunStatus;
@@ -33,8 +33,8 @@ const FIRST: usize = 3;
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several, or of documents; or a
-    /// pipeline, for what it reads
+    /// Folder of a data set (processed/stage1/ with kg.txt or nodes.csv, raw/…), or of several, or
+    /// of documents; or a pipeline, for what it reads
     path: PathBuf,
     /// End with 1 when one of these checks has findings; `errors` and `warnings` stand for all of
     /// these [without names: errors]
@@ -104,7 +104,7 @@ fn not_there(sets: &[DataSet]) -> BTreeMap<String, Missing> {
         let asked = SPLITS.iter().any(|(_, file)| set.root.join(file).is_file());
         let missing = Missing {
             files: set.missing(),
-            unread: asked && !set.documents,
+            unread: asked && !set.documents && set.layout == Layout::One,
         };
         for name in [&set.root, &set.kg] {
             out.insert(name.display().to_string(), missing.clone());
@@ -204,7 +204,7 @@ fn described(args: &Args, ops: &[OpEntry]) -> CliResult<(Pipeline, Vec<Target>, 
     {
         let what = format!("{} is no folder and no pipeline", args.path.display());
         return Err(CliError::usage(what).hint(
-            "name the folder of the data set, which has processed/stage1/kg.txt, or kg.txt alone",
+            "name the folder of the data set, which has processed/stage1/kg.txt or nodes.csv, or kg.txt alone",
         ));
     }
     if !args.path.is_dir() {

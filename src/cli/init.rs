@@ -18,8 +18,8 @@ use gfm_pipe_api::shell;
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a data set (processed/stage1/kg.txt, raw/…), or of several; or documents: a
-    /// folder, a file, or a quoted pattern
+    /// Folder of a data set (processed/stage1/ with kg.txt or nodes.csv, raw/…), or of several; or
+    /// documents: a folder, a file, or a quoted pattern
     #[arg(required_unless_present = "example")]
     data: Option<PathBuf>,
     /// Write the three-document example of docs/data.md into this folder, and a pipeline for it
@@ -55,7 +55,10 @@ pub fn init(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     };
     let found = look_at(data)?;
     let text = match &found {
-        Data::Sets(found) => of_sets(found, say),
+        Data::Sets(found) => {
+            found.one_layout(data)?;
+            of_sets(found, say)
+        }
         Data::Documents(documents) => {
             let root = data.display().to_string();
             say.line(&format!("{}: {}", one_line(&root), documents.describe()));

@@ -113,11 +113,17 @@ impl Import<'_> {
 
     /// Takes a mapping out of the top of the configuration.
     pub fn section(&mut self, key: &str) -> Tree {
-        match self.root.remove(key) {
+        let value = self.root.remove(key);
+        self.mapping(key, value)
+    }
+
+    /// A value that has to be a mapping, empty where there is none. `path` is where it was written.
+    pub fn mapping(&mut self, path: &str, value: Option<Value>) -> Tree {
+        match value {
             None | Some(Value::Null) => Tree::new(),
             Some(Value::Object(map)) => map,
             Some(other) => {
-                self.unknown(key, other);
+                self.unknown(path, other);
                 Tree::new()
             }
         }

@@ -16,6 +16,9 @@ pub(super) struct DataSets {
     pub loop_keys: Tree,
 }
 
+/// A key whose value is not repeated anywhere.
+const SECRET: &str = "api_key";
+
 /// The text encoder.
 pub(super) struct Encoder {
     /// The model for the `embed` operator.
@@ -82,14 +85,7 @@ impl Import<'_> {
                 );
             }
         }
-        let mut cfgs = match section.remove("cfgs") {
-            Some(Value::Object(map)) => map,
-            None | Some(Value::Null) => Tree::new(),
-            Some(other) => {
-                self.unknown("datasets.cfgs", other);
-                Tree::new()
-            }
-        };
+        let mut cfgs = self.mapping("datasets.cfgs", section.remove("cfgs"));
         let root = match cfgs.remove("root") {
             Some(Value::String(root)) => Some(root),
             None | Some(Value::Null) => None,
@@ -110,9 +106,12 @@ impl Import<'_> {
             Some(encoder @ Value::Object(_)) => {
                 let key = "text_emb_model".to_owned();
                 self.places.moved(&key, "datasets.cfgs.text_emb_model_cfgs");
-                if let Some(other) = self.root.insert(key, encoder.clone())
+                if let Some(mut other) = self.root.insert(key, encoder.clone())
                     && other != encoder
                 {
+                    if let Value::Object(other) = &mut other {
+                        other.remove(SECRET);
+                    }
                     self.note(format!("`text_emb_model` ({other}) is not read: `datasets.cfgs.text_emb_model_cfgs` is another encoder"));
                 }
             }
@@ -236,8 +235,7 @@ impl Import<'_> {
 
     /// Takes out what 2.0 tells a server of encoders.
     fn server_of_encoder(&mut self, given: &mut Tree) {
-        for key in ["api_base", "api_key", "vllm_timeout"] {
-            // The value may be a secret.
+        for key in ["api_base", SECRET, "vllm_timeout"] {
             if given.remove(key).is_some_and(|v| !v.is_null()) {
                 self.note(format!(
                     "`text_emb_model.{key}`: the encoder runs in gfm-pipe, not on a server"

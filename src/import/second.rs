@@ -4,6 +4,7 @@
 //! with no counterpart either has one value that means what is done here, or cannot change the
 //! result, or is a problem.
 
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::schema::as_switch;
 use serde_json::{Value, json};
 
@@ -61,29 +62,42 @@ impl Import<'_> {
         out.insert(name.to_owned(), value);
     }
 
+    /// Takes out a switch; `None` where it is not given or null.
+    fn switch(&mut self, tree: &mut Tree, path: &str, key: &str) -> Option<bool> {
+        let value = tree.remove(key).filter(|value| !value.is_null())?;
+        let switch = as_switch(&value);
+        if switch.is_none() {
+            self.unknown(format!("{path}.{key}"), value);
+        }
+        switch
+    }
+
     /// Takes out a switch that must be `wanted` where it is given: with another value something
     /// else would be trained.
     fn must_be(&mut self, tree: &mut Tree, path: &str, key: &str, wanted: bool, why: &str) {
-        let Some(value) = tree.remove(key) else {
-            return;
-        };
-        if !value.is_null() && as_switch(&value) != Some(wanted) {
-            let key = format!("{path}.{key}");
-            self.wrong(&key, format!("`{key}` ({value}) is not possible: {why}"));
+        if self.switch(tree, path, key) == Some(!wanted) {
+            self.not_possible(&format!("{path}.{key}"), &Value::Bool(!wanted), why);
+        }
+    }
+
+    /// A value that would mean something else here.
+    fn not_possible(&mut self, key: &str, value: &Value, why: &str) {
+        self.wrong(key, format!("`{key}` ({value}) is not possible: {why}"));
+    }
+
+    /// Takes out the class of a part, which must be one of these.
+    fn class_of(&mut self, tree: &mut Tree, path: &str, known: &[&str]) {
+        if let Some(target) = tree.remove("_target_")
+            && !target.as_str().is_some_and(|c| known.contains(&class(c)))
+        {
+            self.unknown(format!("{path}._target_"), target);
         }
     }
 
     /// The switches of the data sets.
     fn data_of_2(&mut self) {
         let mut section = self.section("datasets");
-        let mut cfgs = match section.remove("cfgs") {
-            Some(Value::Object(cfgs)) => cfgs,
-            None | Some(Value::Null) => Tree::new(),
-            Some(other) => {
-                self.unknown("datasets.cfgs", other);
-                Tree::new()
-            }
-        };
+        let mut cfgs = self.mapping("datasets.cfgs", section.remove("cfgs"));
         let path = "datasets.cfgs";
         if let Some(value) = cfgs.remove("force_reload") {
             self.places
@@ -98,12 +112,14 @@ impl Import<'_> {
                 }
                 Some(other) => self.unknown("datasets.cfgs.target_type", other),
             }
-            if let Some(value) = cfgs.remove("use_node_feat")
-                && as_switch(&value) != Some(false)
-            {
-                self.note(format!(
-                    "`datasets.cfgs.use_node_feat` ({value}): a GNNRetriever reads no texts of nodes"
-                ));
+            if self.target_type == DOCUMENT {
+                let why = "documents are ranked by other nodes that have an edge to them";
+                self.not_possible("datasets.cfgs.target_type", &json!(DOCUMENT), why);
+            }
+            if self.switch(&mut cfgs, path, "use_node_feat") == Some(true) {
+                self.note(
+                    "`datasets.cfgs.use_node_feat` (true): a GNNRetriever reads no texts of nodes",
+                );
             }
         } else {
             let why = "a GraphReasoner gets the texts of nodes; `model.use_ent_emb: null` makes it ignore them";
@@ -111,19 +127,21 @@ impl Import<'_> {
         }
         let why = "the model reads the texts of relations";
         self.must_be(&mut cfgs, path, "use_relation_feat", true, why);
-        if let Some(value) = cfgs.remove("use_edge_feat")
-            && as_switch(&value) != Some(false)
-        {
-            self.note(format!(
-                "`datasets.cfgs.use_edge_feat` ({value}): no model reads the attributes of edges"
-            ));
+        if self.switch(&mut cfgs, path, "use_edge_feat") == Some(true) {
+            self.note(
+                "`datasets.cfgs.use_edge_feat` (true): no model reads the attributes of edges",
+            );
         }
         match cfgs.remove("inverse_relation_feat") {
             None | Some(Value::Null) => {}
             Some(value) if value == "text" => {}
             Some(value) => {
                 let key = "datasets.cfgs.inverse_relation_feat";
-                self.wrong(key, format!("`{key}` ({value}) is not possible: an inverse relation is embedded by its name (text)"));
+                self.not_possible(
+                    key,
+                    &value,
+                    "an inverse relation is embedded by its name (text)",
+                );
             }
         }
         let why = "a question without a known target trains nothing here";
@@ -143,12 +161,6 @@ impl Import<'_> {
             self.note(format!(
                 "`model.dtype` ({value}): GFM-RAG reads it only through `trainer.args.dtype`"
             ));
-        }
-        if let Some(Value::Object(entity)) = model.get_mut("entity_model")
-            && let Some(Value::String(target)) = entity.get_mut("_target_")
-            && class(target) == "QueryNBFNet"
-        {
-            "QueryNBFNet".clone_into(target);
         }
         if self.family == Family::TypedGraph && !model.contains_key("use_ent_emb") {
             model.insert("use_ent_emb".to_owned(), Value::Null);
@@ -179,7 +191,11 @@ impl Import<'_> {
             by if by == "document" => {}
             by => {
                 let key = "model.init_nodes_type";
-                self.wrong(key, format!("`{key}` ({by}) is not possible: a start node's weight is 1 / the number of its documents"));
+                self.not_possible(
+                    key,
+                    &by,
+                    "a start node's weight is 1 / the number of its documents",
+                );
             }
         }
         if let Some(weights) = weights {
@@ -207,22 +223,25 @@ impl Import<'_> {
                 continue;
             };
             let mut out = Tree::new();
-            let name = loss.remove("name").unwrap_or_default();
-            let name = name.as_str().unwrap_or("loss").to_owned();
-            let taken = names.iter().filter(|n| **n == name).count();
-            names.push(name.clone());
-            let name = match taken {
-                0 => name,
-                // Each loss has its own line in the history.
-                n => format!("{name}_{}", n + 1),
+            let given = match loss.remove("name") {
+                Some(Value::String(name)) => name,
+                Some(other) => {
+                    self.unknown(format!("{from}.name"), other);
+                    "loss".to_owned()
+                }
+                None => "loss".to_owned(),
             };
+            // Each loss has a line of its own in the history.
+            let (mut name, mut number) = (given.clone(), 1);
+            while names.contains(&name) {
+                number += 1;
+                name = format!("{given}_{number}");
+            }
+            names.push(name.clone());
             out.insert("name".to_owned(), name.into());
             out.insert("loss".to_owned(), loss.remove("loss").unwrap_or_default());
-            if self.family == Family::EntityGraph
-                && loss.get("target_node_type") == Some(&json!(self.target_type))
-            {
-                // All nodes of the graph have this type.
-                loss.insert("target_node_type".to_owned(), "entity".into());
+            if self.family == Family::EntityGraph {
+                self.loss_of_entities(&from, &mut loss);
             }
             out.insert("cfg".to_owned(), Value::Object(loss));
             losses.push(Value::Object(out));
@@ -230,19 +249,34 @@ impl Import<'_> {
         task.insert("losses".to_owned(), losses.into());
     }
 
+    /// What a loss of a GNNRetriever ranks: the nodes of its graph, which all have one type, or
+    /// documents.
+    fn loss_of_entities(&mut self, path: &str, loss: &mut Tree) {
+        match loss.get("target_node_type").cloned() {
+            Some(kind) if kind == self.target_type.as_str() => {
+                loss.insert("target_node_type".to_owned(), ENTITY.into());
+            }
+            Some(kind) if kind == DOCUMENT => {}
+            None | Some(Value::Null) => {}
+            Some(kind) => {
+                let key = format!("{path}.target_node_type");
+                let why = "the graph has the nodes of `datasets.cfgs.target_type` only";
+                self.not_possible(&key, &kind, why);
+            }
+        }
+        if loss.get("is_distillation_loss").and_then(as_switch) == Some(true) {
+            let key = format!("{path}.is_distillation_loss");
+            let why = "a GNNRetriever has no texts of nodes";
+            self.not_possible(&key, &json!(true), why);
+        }
+    }
+
     /// `trainer` and its `args`.
     fn trainer(&mut self, train: &mut Tree, task: &mut Tree) {
         let mut trainer = self.section("trainer");
-        trainer.remove("_target_");
-        let mut args = match trainer.remove("args") {
-            Some(Value::Object(args)) => args,
-            None | Some(Value::Null) => Tree::new(),
-            Some(other) => {
-                self.unknown("trainer.args", other);
-                Tree::new()
-            }
-        };
-        args.remove("_target_");
+        self.class_of(&mut trainer, "trainer", &["SFTTrainer", "KGCTrainer"]);
+        let mut args = self.mapping("trainer.args", trainer.remove("args"));
+        self.class_of(&mut args, "trainer.args", &["TrainingArguments"]);
         for (key, name) in ARGS {
             if let Some(value) = args.remove(key) {
                 let from = format!("trainer.args.{key}");
@@ -290,7 +324,7 @@ impl Import<'_> {
     }
 
     fn target_types(&mut self, types: &Value) {
-        let other = |t: &Value| t != "document" && *t != json!(self.target_type);
+        let other = |t: &Value| t != DOCUMENT && *t != json!(self.target_type);
         let types = types
             .as_array()
             .map_or(std::slice::from_ref(types), Vec::as_slice);
@@ -329,20 +363,18 @@ impl Import<'_> {
                 );
             }
         }
-        if let Some(value) = args.remove("do_eval")
-            && as_switch(&value) == Some(false)
-        {
+        if self.switch(args, path, "do_eval") == Some(false) {
             self.evaluates = false;
             self.note("`trainer.args.do_eval` (no): no stage `evaluate`; epochs are validated all the same, as in GFM-RAG");
         }
-        let predict = args.remove("do_predict");
+        let predict = self.switch(args, path, "do_predict");
         let top = args.remove("predict_top_k");
-        if predict.as_ref().and_then(as_switch) == Some(true) {
+        if predict == Some(true) {
             let top = top
                 .map(|k| format!(" (predict_top_k: {k})"))
                 .unwrap_or_default();
             self.note(format!(
-                "`trainer.args.do_predict`{top}: the table `rankings` of `evaluate` has the best documents of each question; a stage `retrieve` ranks more"
+                "`trainer.args.do_predict`{top}: the table `rankings` of `evaluate` has the best documents of each question; `write-dataset` with `layout: gfm-rag-2` and `in.rankings` writes them as predictions"
             ));
         }
     }
@@ -355,7 +387,11 @@ impl Import<'_> {
             && strategy != "epoch"
         {
             let key = "trainer.args.eval_strategy";
-            self.wrong(key, format!("`{key}` ({strategy}) is not possible: each epoch is validated; `trainer.args.max_steps_per_epoch` makes epochs shorter"));
+            self.not_possible(
+                key,
+                &strategy,
+                "each epoch is validated; `trainer.args.max_steps_per_epoch` makes epochs shorter",
+            );
         }
         if let Some(steps) = args.remove("eval_steps")
             && !steps.is_null()
@@ -376,13 +412,6 @@ impl Import<'_> {
             true,
             "the best epoch is kept",
         );
-        self.must_be(
-            args,
-            path,
-            "greater_is_better",
-            true,
-            "the epoch with the highest value is the best",
-        );
         let from = "trainer.args.metric_for_best_model";
         let given = args.remove("metric_for_best_model").unwrap_or_default();
         let usual = match self.training {
@@ -394,13 +423,25 @@ impl Import<'_> {
             Value::String(name) => name,
             other => return self.unknown(from, other),
         };
+        let metric = name.rsplit_once('_').map_or(name, |(_, metric)| metric);
+        let smaller = ["mr", "mape"].contains(&metric);
+        let why = if smaller {
+            "the epoch with the lowest value is the best"
+        } else {
+            "the epoch with the highest value is the best"
+        };
+        if smaller && args.get("greater_is_better").is_none_or(Value::is_null) {
+            // GFM-RAG's default.
+            args.insert("greater_is_better".to_owned(), true.into());
+        }
+        self.must_be(args, path, "greater_is_better", !smaller, why);
         if self.training == Training::Pretrain {
             return self.renamed(train, ("train", "best_by"), from, name.into());
         }
         let of = name.rsplit_once('_').and_then(|(kind, metric)| {
             let kind = match kind {
-                "document" => "document",
-                kind if kind == self.target_type => "entity",
+                DOCUMENT => DOCUMENT,
+                kind if kind == self.target_type => ENTITY,
                 _ => return None,
             };
             // GFM-RAG's mrr is that of filtered ranks.
@@ -413,9 +454,10 @@ impl Import<'_> {
         });
         match of {
             Some(of) => self.renamed(train, ("train", "best_by"), from, of.into()),
-            None => self.wrong(
+            None => self.not_possible(
                 from,
-                format!("`{from}` ({given}) is not possible: the validation has metrics of entities and documents, such as document_mrr"),
+                &given,
+                "the validation has metrics of entities and documents, such as document_mrr",
             ),
         }
     }
@@ -434,20 +476,15 @@ impl Import<'_> {
             },
             Some(other) => self.unknown(key, other),
         }
-        if let Some(value) = args.remove("split_graph_training") {
+        let path = "trainer.args";
+        if self.switch(args, path, "split_graph_training") == Some(true) {
             let from = "trainer.args.split_graph_training";
-            match as_switch(&value) {
-                Some(true) => self.renamed(train, ("train", "divide"), from, "graph".into()),
-                Some(false) => {}
-                None => self.unknown(from, value),
-            }
+            self.renamed(train, ("train", "divide"), from, "graph".into());
         }
-        if let Some(value) = args.remove("split_graph_inference")
-            && as_switch(&value) != Some(false)
-        {
-            self.note(format!(
-                "`trainer.args.split_graph_inference` ({value}): `divide: graph` of the stage `evaluate`"
-            ));
+        if self.switch(args, path, "split_graph_inference") == Some(true) {
+            self.note(
+                "`trainer.args.split_graph_inference` (true): set `divide: graph` in the stage `evaluate`",
+            );
         }
         if let Some(value) = args.remove("split_graph_partition")
             && !value.is_null()

@@ -145,8 +145,7 @@ impl Import<'_> {
     ) {
         let all = match self.family {
             Family::First => first_stages(prefix, split, encoder),
-            Family::EntityGraph => self.second_stages(prefix, split, encoder, false),
-            Family::TypedGraph => self.second_stages(prefix, split, encoder, true),
+            Family::EntityGraph | Family::TypedGraph => self.second_stages(prefix, split, encoder),
         };
         for (name, mut body) in all {
             body["foreach"] = json!({"ds": format!("{{{{ {list} }}}}")});
@@ -159,15 +158,15 @@ impl Import<'_> {
         }
     }
 
-    /// The stages of a data set of 2.0. Where nodes are `typed`, the graph has all of them, with
-    /// their texts; otherwise it has those of one type.
+    /// The stages of a data set of 2.0. The graph of a GraphReasoner has all nodes, with their
+    /// texts, that of a GNNRetriever those of one type.
     fn second_stages(
         &self,
         prefix: &str,
         split: Option<&str>,
         encoder: &Encoder,
-        typed: bool,
     ) -> Vec<(&'static str, Value)> {
+        let typed = self.family == Family::TypedGraph;
         let p = |name: &str| format!("{prefix}{name}");
         let of = |port: &str| format!("{prefix}dataset.{port}");
         let mut with = json!({"root": "{{ data }}/{{ ds }}", "dataset": "{{ ds }}"});

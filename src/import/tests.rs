@@ -305,21 +305,22 @@ fn what_is_not_understood_is_refused_with_its_place() {
     assert_eq!(got.len(), want.len(), "{got:#?}");
 }
 
+/// Keys that no version knows, in the sections that all have.
+const UNKNOWN: [&str; 7] = [
+    "zebra",
+    "datasets.zebra",
+    "datasets.cfgs.zebra",
+    "model.zebra",
+    "model.entity_model.zebra",
+    "optimizer.zebra",
+    "text_emb_model.zebra",
+];
+
 #[test]
 fn a_key_of_every_section_is_refused_and_what_cannot_matter_is_a_note() {
     let guide = folder().join("guide_finetune.yaml");
-    for key in [
-        "zebra",
-        "datasets.zebra",
-        "datasets.cfgs.zebra",
-        "model.zebra",
-        "model.entity_model.zebra",
-        "task.zebra",
-        "optimizer.zebra",
-        "train.zebra",
-        "doc_ranker.zebra",
-        "text_emb_model.zebra",
-    ] {
+    let own = ["task.zebra", "train.zebra", "doc_ranker.zebra"];
+    for key in UNKNOWN.into_iter().chain(own) {
         let set = format!("+{key}=1");
         let want = format!("{set}: `{key}` is not known (1)");
         // The encoder's keys are found through the reference to it.
@@ -639,6 +640,18 @@ fn keys_of_2_0_mean_what_they_meant() {
     assert_eq!(got["train"]["best_by"], "entity:mrr_filtered");
     let yaml = strict(&second("sft_training"), &sets).unwrap().yaml;
     assert!(yaml.contains("target_type: thing"), "{yaml}");
+    let sets = [
+        "trainer.args.metric_for_best_model=document_mape",
+        "+trainer.args.greater_is_better=False",
+        "trainer.metrics=[mape]",
+    ];
+    let got = params("sft_training", &sets);
+    assert_eq!(got["train"]["best_by"], "document:mape");
+    // What is exported names the width that the encoder's vectors are cut to.
+    let got = strict(&second("sft_reasoner"), &["save_pretrained=yes"]).unwrap();
+    let pipeline = loaded(&got.yaml).unwrap();
+    let export = &pipeline.stage("export").unwrap().params;
+    assert_eq!(export["text_emb_model"]["truncate_dim"], 1024);
     let yaml = strict(&second("sft_training"), &["+trainer.args.do_eval=no"])
         .unwrap()
         .yaml;
@@ -660,6 +673,12 @@ fn keys_of_2_0_whose_meaning_would_change_are_refused() {
         ("sft_training", "+trainer.args.eval_strategy=step"),
         ("sft_training", "+trainer.args.load_best_model_at_end=no"),
         ("sft_training", "+trainer.args.greater_is_better=no"),
+        ("sft_training", "+trainer.args.do_predict=3"),
+        ("sft_training", "trainer._target_=my.SFTTrainer"),
+        ("sft_training", "trainer.args._target_=my.Arguments"),
+        ("sft_training", "losses[0].target_node_type=summary"),
+        ("sft_training", "losses[0].name=7"),
+        ("kgc_training", "+datasets.cfgs.target_type=document"),
         ("sft_training", "trainer.args.metric_for_best_model=mrr"),
         (
             "sft_training",
@@ -681,17 +700,8 @@ fn keys_of_2_0_whose_meaning_would_change_are_refused() {
         );
         assert!(!lenient(&second(name), &[set]).yaml.is_empty());
     }
-    for key in [
-        "zebra",
-        "datasets.zebra",
-        "datasets.cfgs.zebra",
-        "model.zebra",
-        "model.entity_model.zebra",
-        "optimizer.zebra",
-        "trainer.zebra",
-        "trainer.args.zebra",
-        "text_emb_model.zebra",
-    ] {
+    let own = ["trainer.zebra", "trainer.args.zebra"];
+    for key in UNKNOWN.into_iter().chain(own) {
         for name in SECOND {
             let set = format!("+{key}=1");
             let want = format!("{set}: `{key}` is not known (1)");

@@ -2,9 +2,13 @@
 //! with them.
 //!
 //! Knows the layout of the training guide (`processed/stage1/kg.txt` and beside it questions,
-//! `raw/dataset_corpus.json`), for one data set or for a folder of several, a bare `kg.txt`, and
-//! documents without a graph. Invariant: the pipeline written loads, and names only files that were
-//! found.
+//! `raw/dataset_corpus.json`) and that of GFM-RAG 2.0 (`processed/stage1/nodes.csv`, relations.csv,
+//! edges.csv), for one data set or for a folder of several, a bare `kg.txt`, and documents without
+//! a graph. Where a folder has files of both layouts, those of 1.0 count. Invariant: the pipeline
+//! written loads, and names only files that were found.
+//!
+//! A pipeline is for one layout: on graphs of 1.0 it trains a GNNRetriever, on graphs of 2.0 a
+//! GraphReasoner. So a folder with data sets of both is refused.
 
 mod documents;
 mod example;
@@ -15,7 +19,7 @@ mod write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::registry::layout::{CORPUS, KG, MENTIONS, SPLITS};
+use crate::registry::layout::{CORPUS, EDGES, KG, MENTIONS, NODES, RELATIONS, SPLITS};
 use crate::registry::sizes::{self, MANY};
 use gfm_pipe_api::{Absent, files};
 
@@ -34,6 +38,15 @@ const DEPTH: usize = 2;
 /// Largest number of data sets in a folder.
 const MOST: usize = 100;
 
+/// The layout of a data set's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// kg.txt, and documents apart from it.
+    One,
+    /// nodes.csv, relations.csv and edges.csv of GFM-RAG 2.0.
+    Two,
+}
+
 /// A data set that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSet {
@@ -41,9 +54,13 @@ pub struct DataSet {
     pub name: String,
     /// Its folder, as the user would write it.
     pub root: PathBuf,
-    /// The file of its graph.
+    /// The layout of its files.
+    pub layout: Layout,
+    /// Whether it also has a graph in the layout of GFM-RAG 2.0, which is not used.
+    pub both: bool,
+    /// The file of its graph: kg.txt or edges.csv.
     pub kg: PathBuf,
-    /// Whether there are documents: their texts and their entities.
+    /// Whether there are documents: their texts and their entities, or nodes that are documents.
     pub documents: bool,
     /// Number of training questions; `None` where there are none. It is [`MANY`] where the file
     /// cannot be read: the stage that reads it says what is wrong.
@@ -73,7 +90,12 @@ impl DataSet {
 
     /// A description of what was found.
     pub fn describe(&self) -> String {
-        let mut found = vec!["a graph".to_owned()];
+        let graph = match (self.layout, self.both) {
+            (Layout::One, false) => "a graph",
+            (Layout::One, true) => "a graph (kg.txt; nodes.csv beside it is not used)",
+            (Layout::Two, _) => "a graph of GFM-RAG 2.0",
+        };
+        let mut found = vec![graph.to_owned()];
         if self.documents {
             found.push("documents".to_owned());
         }
@@ -96,7 +118,10 @@ impl DataSet {
     pub fn missing(&self) -> Vec<String> {
         let mut out = Vec::new();
         if !self.documents {
-            out.push(format!("{CORPUS} and {MENTIONS} (documents)"));
+            out.push(match self.layout {
+                Layout::One => format!("{CORPUS} and {MENTIONS} (documents)"),
+                Layout::Two => format!("nodes of type `document` in {NODES} (documents)"),
+            });
         }
         let [(_, train), _, (_, test)] = SPLITS;
         if self.train.is_none() {
@@ -121,10 +146,10 @@ pub enum InitError {
         source: std::io::Error,
     },
     /// There is no graph in it.
-    #[error("{}: found no {KG} and no {BARE}, here or in the folders below", .0.display())]
+    #[error("{}: found no {KG}, no {NODES} with its relations.csv and edges.csv, and no {BARE}, here or in the folders below", .0.display())]
     NoGraph(PathBuf),
     /// There is neither a graph nor a document in it.
-    #[error("{}: found no {KG}, no {BARE} and no documents: {}", folder.display(), absent.why)]
+    #[error("{}: found no graph ({KG}, {NODES} or {BARE}) and no documents: {}", folder.display(), absent.why)]
     Nothing {
         /// The folder.
         folder: PathBuf,
@@ -139,6 +164,16 @@ pub enum InitError {
         /// Why.
         absent: Absent,
     },
+    /// There are data sets of both layouts.
+    #[error("{}: data sets in two layouts, which are trained as different models: {} has kg.txt, {} has nodes.csv", folder.display(), one.display(), two.display())]
+    Mixed {
+        /// The folder.
+        folder: PathBuf,
+        /// A data set in the layout of GFM-RAG 1.0.
+        one: PathBuf,
+        /// One in the layout of 2.0.
+        two: PathBuf,
+    },
     /// There are more data sets than a pipeline should name.
     #[error("{}: more than {MOST} data sets", .0.display())]
     TooMany(PathBuf),
@@ -151,11 +186,16 @@ impl InitError {
             InitError::Read { .. } => None,
             InitError::NoGraph(_) => Some(
                 "a graph is a text file with one `head,relation,tail` a line: \
-                 DATA/processed/stage1/kg.txt, or DATA/kg.txt for a graph alone",
+                 DATA/processed/stage1/kg.txt, or DATA/kg.txt for a graph alone; \
+                 or nodes.csv, relations.csv and edges.csv in DATA/processed/stage1 (GFM-RAG 2.0)",
             ),
             InitError::Nothing { absent, .. } | InitError::NoDocuments { absent, .. } => {
                 Some(&absent.hint)
             }
+            InitError::Mixed { .. } => Some(
+                "name the folder of one data set, or a folder with data sets of one layout; \
+                 `write-dataset` with `layout: gfm-rag-2` writes those of 1.0 in the layout of 2.0",
+            ),
             InitError::TooMany(_) => Some("name a folder further down"),
         }
     }
@@ -168,6 +208,24 @@ pub struct Found {
     pub sets: Vec<DataSet>,
     /// Copies of these, and links to them.
     pub left_out: Vec<LeftOut>,
+}
+
+impl Found {
+    /// Checks that one pipeline fits all data sets found in `folder`.
+    ///
+    /// # Errors
+    /// When they have different layouts.
+    pub fn one_layout(&self, folder: &Path) -> Result<(), InitError> {
+        let of = |layout| self.sets.iter().find(|set| set.layout == layout);
+        match (of(Layout::One), of(Layout::Two)) {
+            (Some(one), Some(two)) => Err(InitError::Mixed {
+                folder: folder.to_owned(),
+                one: one.root.clone(),
+                two: two.root.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a first pipeline is written for.
@@ -244,7 +302,9 @@ pub fn find(folder: &Path) -> Result<Found, InitError> {
 /// Refuses a pipe or a folder in the place of a file, so that it is not overlooked.
 fn regular(root: &Path) -> Result<(), InitError> {
     let splits = SPLITS.map(|(_, name)| name);
-    for name in [KG, BARE, CORPUS, MENTIONS].into_iter().chain(splits) {
+    let graphs = [KG, BARE, NODES, RELATIONS, EDGES];
+    let all = graphs.into_iter().chain([CORPUS, MENTIONS]).chain(splits);
+    for name in all {
         let path = root.join(name);
         match files::metadata(&path) {
             Err(source) if path.exists() => {
@@ -282,7 +342,13 @@ fn look(folder: &Path, depth: usize, out: &mut Vec<DataSet>) {
 
 fn data_set(root: &Path) -> Option<DataSet> {
     let has = |name: &str| root.join(name).is_file();
-    let kg = [KG, BARE].into_iter().find(|name| has(name))?;
+    let two = [NODES, RELATIONS, EDGES].into_iter().all(has);
+    let one = [KG, BARE].into_iter().find(|name| has(name));
+    let kg = one.or(two.then_some(EDGES))?;
+    let layout = match one {
+        Some(_) => Layout::One,
+        None => Layout::Two,
+    };
     let [train, valid, test] = SPLITS.map(|(_, name)| {
         let count = has(name).then(|| sizes::questions(&root.join(name)));
         count.filter(|n| *n > 0)
@@ -290,8 +356,13 @@ fn data_set(root: &Path) -> Option<DataSet> {
     Some(DataSet {
         name: name_of(root),
         root: root.to_owned(),
+        layout,
+        both: two && layout == Layout::One,
         kg: root.join(kg),
-        documents: has(CORPUS) && has(MENTIONS),
+        documents: match layout {
+            Layout::One => has(CORPUS) && has(MENTIONS),
+            Layout::Two => sizes::has_document(&root.join(NODES)),
+        },
         train,
         valid,
         test,
@@ -331,6 +402,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let text = if f.ends_with(".txt") {
                 format!("a,b,{}\n", root.display())
+            } else if f.ends_with(".csv") {
+                let kind = if *f == NODES { "document" } else { "x" };
+                format!("name,type\n\"{}\",{kind}\n", root.display())
             } else {
                 format!("[{{\"id\": {:?}}}]", root.display())
             };
@@ -339,17 +413,17 @@ mod tests {
     }
 
     const DOCS: [&str; 2] = [CORPUS, MENTIONS];
+    const TYPED: [&str; 3] = [NODES, RELATIONS, EDGES];
     const TRAIN: &str = SPLITS[0].1;
 
     /// For all forms of data, alone and together, the written pipeline loads.
     #[cfg(feature = "gfm")]
     #[test]
     fn whatever_is_found_the_pipeline_loads() {
-        use crate::spec::{LoadOptions, load};
         const VALID: &str = SPLITS[1].1;
         const TEST: &str = SPLITS[2].1;
         let ops = crate::registry::builtin();
-        let kinds: [&[&str]; 6] = [
+        let one: [&[&str]; 6] = [
             &[KG],
             &["kg.txt"],
             &[KG, DOCS[0], DOCS[1]],
@@ -357,6 +431,17 @@ mod tests {
             &[KG, DOCS[0], DOCS[1], TEST],
             &[KG, DOCS[0], DOCS[1], TRAIN, VALID, TEST],
         ];
+        let typed = |splits: &[&'static str]| [&TYPED, splits].concat();
+        let two = [&[][..], &[TRAIN], &[TEST], &[TRAIN, VALID, TEST]].map(typed);
+        let two: Vec<&[&str]> = two.iter().map(Vec::as_slice).collect();
+        for kinds in [&one[..], &two] {
+            loads(kinds, &ops);
+        }
+    }
+
+    #[cfg(feature = "gfm")]
+    fn loads(kinds: &[&[&str]], ops: &[gfm_pipe_api::OpEntry]) {
+        use crate::spec::{LoadOptions, load};
         let mut stages = std::collections::BTreeSet::new();
         for picked in 1..1usize << kinds.len() {
             let dir = tempfile::tempdir().unwrap();
@@ -374,7 +459,7 @@ mod tests {
             let yaml = pipeline("p", &found);
             let file = dir.path().join("p.yaml");
             fs::write(&file, &yaml).unwrap();
-            let p = load(&file, &LoadOptions::default(), &ops);
+            let p = load(&file, &LoadOptions::default(), ops);
             let p = p.unwrap_or_else(|e| panic!("{e}\n{yaml}"));
             let names: Vec<&str> = p.stages.iter().map(|s| s.op.name).collect();
             let asked = found.iter().any(DataSet::asked);
@@ -387,12 +472,81 @@ mod tests {
                 of.filter(|s| s.inputs.contains_key("model")).count()
             };
             assert_eq!(modelled("evaluate"), if asked { tested } else { 0 });
-            assert_eq!(modelled("explain"), if asked { tested } else { 0 });
+            let typed = found.iter().all(|set| set.layout == Layout::Two);
+            let explained = if asked && !typed { tested } else { 0 };
+            assert_eq!(modelled("explain"), explained);
             let questioned = found.iter().filter(|s| s.questioned()).count();
             assert_eq!(modelled("retriever"), if asked { questioned } else { 0 });
             stages.insert(p.stages.len());
         }
-        assert!(stages.len() > 10);
+        assert!(stages.len() > 6);
+    }
+
+    #[test]
+    fn graphs_of_gfm_rag_2_are_found_with_all_their_files_and_apart_from_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        give(&at("typed"), &[&TYPED[..], &[TRAIN]].concat());
+        let found = find(dir.path()).unwrap().sets;
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].layout, found[0].asked()), (Layout::Two, true));
+        assert_eq!(
+            found[0].describe(),
+            "a graph of GFM-RAG 2.0, documents, 1 training question"
+        );
+        assert_eq!(
+            found[0].missing(),
+            ["processed/stage1/test.json (test questions)"]
+        );
+        // Without a node that is a document there is nothing to rank.
+        let nodes = at("typed").join(NODES);
+        fs::write(&nodes, "name,type\na,entity\n").unwrap();
+        let found = find(dir.path()).unwrap().sets;
+        assert!(!found[0].asked());
+        assert!(found[0].missing()[0].starts_with("nodes of type `document`"));
+        // With kg.txt beside it, that is the graph.
+        give(&at("typed"), &[KG]);
+        let found = find(dir.path()).unwrap();
+        assert_eq!(
+            (found.sets[0].layout, found.sets[0].both),
+            (Layout::One, true)
+        );
+        assert!(
+            found.sets[0]
+                .describe()
+                .contains("nodes.csv beside it is not used")
+        );
+        assert!(found.one_layout(dir.path()).is_ok());
+        // A pipeline is for one layout; a graph without all its files is none.
+        give(&at("other"), &TYPED);
+        give(&at("half"), &TYPED[..2]);
+        let found = find(dir.path()).unwrap();
+        assert_eq!(found.sets.len(), 2);
+        let error = found.one_layout(dir.path()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("typed has kg.txt") && text.contains("other has nodes.csv"),
+            "{text}"
+        );
+        assert!(error.hint().unwrap().contains("layout: gfm-rag-2"));
+        let error = find(&at("half")).unwrap_err();
+        assert!(error.hint().unwrap().contains("edges.csv"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_of_a_graph_of_gfm_rag_2_is_found_once() {
+        let dir = tempfile::tempdir().unwrap();
+        give(&dir.path().join("set"), &TYPED);
+        for name in TYPED {
+            let path = dir.path().join("twin").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::copy(dir.path().join("set").join(name), path).unwrap();
+        }
+        let found = find(dir.path()).unwrap();
+        assert_eq!((found.sets.len(), found.left_out.len()), (1, 1));
+        let nodes = dir.path().join("twin").join(NODES);
+        fs::write(nodes, "name,type\nanother,entity\n").unwrap();
+        assert_eq!(find(dir.path()).unwrap().sets.len(), 2);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
+use crate::registry::layout::{CORPUS, MENTIONS, NODES, RELATIONS, SPLITS};
 
-use super::DataSet;
+use super::{DataSet, Layout};
 
 /// A data set that was found and is not used, because another one has all its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,11 @@ fn is_linked(folder: &Path, below: &Path) -> bool {
 /// A data set's files by their role: the graph, or the name of the file.
 fn files(set: &DataSet) -> BTreeMap<&'static str, PathBuf> {
     let mut out = BTreeMap::from([("graph", set.kg.clone())]);
-    for name in [CORPUS, MENTIONS].into_iter().chain(SPLITS.map(|s| s.1)) {
+    let more = match set.layout {
+        Layout::One => [CORPUS, MENTIONS],
+        Layout::Two => [NODES, RELATIONS],
+    };
+    for name in more.into_iter().chain(SPLITS.map(|s| s.1)) {
         let path = set.root.join(name);
         if path.is_file() {
             out.insert(name, path);

@@ -7,7 +7,7 @@
 
 use crate::registry::sizes::{self, MANY};
 
-use super::DataSet;
+use super::{DataSet, Layout};
 
 /// Samples per step, the default of the operators.
 pub const BATCH: u64 = 8;
@@ -65,7 +65,11 @@ pub struct Settings {
 impl Settings {
     /// The settings for these data sets.
     pub fn of(sets: &[DataSet]) -> Self {
-        let triples: Vec<u64> = sets.iter().map(|s| sizes::triples(&s.kg)).collect();
+        let triples = |set: &DataSet| match set.layout {
+            Layout::One => sizes::triples(&set.kg),
+            Layout::Two => sizes::records(&set.kg),
+        };
+        let triples: Vec<u64> = sets.iter().map(triples).collect();
         let asked: Vec<&DataSet> = sets.iter().filter(|s| s.asked()).collect();
         let questions: Vec<u64> = asked.iter().map(|s| s.train.unwrap_or(MANY)).collect();
         // If only some sets have validation questions, the best epoch would be chosen by these sets

@@ -3,8 +3,8 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::DataSet;
 use super::settings::{BATCH, PRETRAIN_STEPS, Settings, Validation};
+use super::{DataSet, Layout};
 
 /// A text as a YAML scalar. JSON strings are valid YAML.
 pub(super) fn quoted(text: &str) -> String {
@@ -20,8 +20,8 @@ pub(super) fn path(path: &std::path::Path) -> String {
     quoted(&text)
 }
 
-/// The text of a pipeline that does with these data sets what their files allow. It names these
-/// files as they were found.
+/// The text of a pipeline that does with these data sets, all of one layout, what their files
+/// allow. It names these files as they were found.
 pub fn pipeline(name: &str, sets: &[DataSet]) -> String {
     // Rendering does not fail: a test renders this built-in template for every form of data.
     render(name, sets).unwrap_or_else(|e| format!("# {e:#}\n"))
@@ -63,7 +63,17 @@ fn render(name: &str, sets: &[DataSet]) -> Result<String, minijinja::Error> {
     env.add_filter("padded", |value: Value, width: usize| {
         format!("{:<width$}", value.to_string())
     });
-    env.add_template("pipeline", include_str!("pipeline.yaml.jinja"))?;
+    let template = match sets.first().map(|set| set.layout) {
+        Some(Layout::Two) => concat!(
+            include_str!("macros.jinja"),
+            include_str!("reasoner.yaml.jinja")
+        ),
+        _ => concat!(
+            include_str!("macros.jinja"),
+            include_str!("pipeline.yaml.jinja")
+        ),
+    };
+    env.add_template("pipeline", template)?;
 
     let settings = Settings::of(sets);
     let trains = sets.iter().any(DataSet::asked);
@@ -137,9 +147,11 @@ mod tests {
             (true, Some(900), Some(3), Some(3)),
             (true, None, Some(1), Some(3)),
         ];
-        let set = |i: usize| {
+        let set = |i: usize, layout: Layout| {
             let (documents, train, valid, test) = forms[i];
             DataSet {
+                layout,
+                both: false,
                 name: format!("set{i}"),
                 root: PathBuf::from(format!("a {{{{ {i}")),
                 kg: PathBuf::from(format!("kg: \"{i}\"")),
@@ -149,18 +161,22 @@ mod tests {
                 test,
             }
         };
-        for i in 0..forms.len() {
-            let pairs = (0..forms.len())
-                .filter(|j| *j != i)
-                .map(|j| vec![set(i), set(j)]);
-            for sets in pairs.chain([vec![set(i)]]) {
-                let text = render("a: name", &sets).unwrap();
-                let yaml: serde_json::Value = serde_yaml::from_str(&text).unwrap();
-                assert_eq!(yaml["name"], "a: name");
-                let finetune = sets.iter().any(DataSet::asked);
-                assert_eq!(yaml["stages"].get("finetune").is_some(), finetune, "{text}");
-                let evaluate = sets.iter().any(DataSet::tested);
-                assert_eq!(yaml["stages"].get("evaluate").is_some(), evaluate, "{text}");
+        for layout in [Layout::One, Layout::Two] {
+            for i in 0..forms.len() {
+                let pairs = (0..forms.len())
+                    .filter(|j| *j != i)
+                    .map(|j| vec![set(i, layout), set(j, layout)]);
+                for sets in pairs.chain([vec![set(i, layout)]]) {
+                    let text = render("a: name", &sets).unwrap();
+                    let yaml: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+                    assert_eq!(yaml["name"], "a: name");
+                    let finetune = sets.iter().any(DataSet::asked);
+                    assert_eq!(yaml["stages"].get("finetune").is_some(), finetune, "{text}");
+                    let evaluate = sets.iter().any(DataSet::tested);
+                    assert_eq!(yaml["stages"].get("evaluate").is_some(), evaluate, "{text}");
+                    let typed = yaml["stages"].get("data").is_some();
+                    assert_eq!(typed, layout == Layout::Two, "{text}");
+                }
             }
         }
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use arrow::array::Array;
-use gfm_pipe_api::named::Named;
 use gfm_pipe_api::{OpError, columns};
 use gfm_pipe_eval::metrics::{Answer, Metric};
 use gfm_pipe_eval::shown::{HEADLINE, MAIN, label};

@@ -56,6 +56,29 @@ fn clean_data_is_fit_to_train() {
 }
 
 #[test]
+fn a_graph_of_gfm_rag_2_has_its_faults_named_with_file_and_line() {
+    let (_dir, path) = folder();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    copy(
+        &root.join("operators/kg/tests/parity2/graph_files/datasets/tricky"),
+        &path.join("tricky"),
+    );
+    filters().bind(|| {
+        assert_snapshot!("audit_typed", told(&mut real(&path, &["audit", "tricky"])));
+    });
+    let yaml = "stages: {typed: {op: ingest-graph, with: {root: tricky, dataset: tricky}}}";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    let (folder, ..) = run(&path, &["audit", "tricky", "--all"]);
+    let (pipeline, err, code) = run(&path, &["audit", "p.yaml", "--all"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(folder, pipeline);
+    assert!(
+        folder.contains("tricky/processed/stage1/edges.csv:"),
+        "{folder}"
+    );
+}
+
+#[test]
 fn documents_without_questions_are_looked_over() {
     let (_dir, path) = fixtures(&["family"]);
     for split in ["train", "valid", "test"] {
@@ -229,7 +252,7 @@ fn what_cannot_be_audited_is_refused() {
     for (args, said) in [
         (
             &["audit", "empty"][..],
-            "found no processed/stage1/kg.txt, no kg.txt and no documents",
+            "found no graph (processed/stage1/kg.txt, processed/stage1/nodes.csv or kg.txt) and no documents",
         ),
         (&["audit", "p.yaml"], "no stage reads data"),
         (&["audit", "family", "-p", "a=b"], "this is a folder"),

@@ -49,6 +49,65 @@ fn data_becomes_a_pipeline_that_runs() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
 
+/// A data set of GFM-RAG 2.0 becomes a pipeline that trains a GraphReasoner, and its audit uses
+/// what the run has read.
+#[test]
+fn a_graph_of_gfm_rag_2_becomes_a_pipeline_that_runs() {
+    let (_dir, path) = folder();
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity2/reasoner_small/dataset");
+    copy(&fixture, &path.join("typed"));
+    filters().bind(|| {
+        assert_snapshot!("init_typed", told(&mut real(&path, &["init", "typed"])));
+        assert_snapshot!(
+            "init_typed_file",
+            fs::read_to_string(path.join("pipeline.yaml")).unwrap()
+        );
+    });
+    let run = [
+        "run",
+        "pipeline.yaml",
+        "-p",
+        "pretrain_epochs=1",
+        "-p",
+        "finetune_epochs=1",
+        "-p",
+        "dim=8",
+    ];
+    let output = real(&path, &run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = real(&path, &["audit", "typed"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches(" cached ").count(), 2, "{said}");
+
+    // Several sets are trained on together, but not with one of another layout.
+    copy(&path.join("typed"), &path.join("all/a"));
+    copy(&path.join("typed"), &path.join("all/b"));
+    let questions = path.join("all/b/processed/stage1/train.json");
+    let asked = fs::read_to_string(&questions).unwrap();
+    fs::write(&questions, asked.replace('?', "??")).unwrap();
+    let said = told(&mut real(&path, &["init", "all", "--force"]));
+    assert!(said.contains("pipeline.yaml written"), "{said}");
+    let output = real(&path, &run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fixtures/family");
+    copy(&family, &path.join("all/family"));
+    let before = fs::read_to_string(path.join("pipeline.yaml")).unwrap();
+    filters().bind(|| {
+        let mixed = told(&mut real(&path, &["init", "all", "--force"]));
+        assert_snapshot!("init_mixed", mixed);
+    });
+    assert_eq!(
+        fs::read_to_string(path.join("pipeline.yaml")).unwrap(),
+        before
+    );
+    // An audit looks at each as it is.
+    let output = real(&path, &["audit", "all", "--json"]).output().unwrap();
+    let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(told["sets"].as_array().unwrap().len(), 3);
+}
+
 #[test]
 fn the_example_is_written_fit_and_learned() {
     let (_dir, path) = folder();

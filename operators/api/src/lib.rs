@@ -26,6 +26,7 @@ pub mod local;
 pub mod memory;
 pub mod named;
 mod nesting;
+pub mod node_types;
 pub mod operator;
 pub mod printable;
 pub mod random;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use ahash::AHashMap;
 use arrow::array::Array;
 use gfm_pipe_api::answer::{self, Named};
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use gfm_pipe_eval::paths::Step;
 
@@ -243,8 +244,8 @@ impl Facts {
             label: corpus.titles[*d as usize].clone(),
         });
         let kind = match self.documents[at] {
-            Some(_) => "document",
-            None => "entity",
+            Some(_) => DOCUMENT,
+            None => ENTITY,
         };
         Some(answer::Node {
             node,

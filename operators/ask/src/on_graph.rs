@@ -76,10 +76,10 @@ impl OnGraph {
         self.ranker.targets(nodes, &self.matrix, document)
     }
 
-    /// Whether entities start with the weight 1 / number of their documents, if that is wanted: not
-    /// for a GraphReasoner.
+    /// Whether entities start with the weight 1 / number of their documents, if that is wanted and
+    /// the model's class has such weights.
     pub fn weighted(&self, wanted: bool) -> bool {
-        wanted && self.params.class != Class::GraphReasoner
+        wanted && self.params.class.weighs_starts()
     }
 
     /// 1 / the number of documents that mention a node; 0 if none does.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use gfm_pipe_api::named::Named;
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
     columns, kinds,
@@ -82,6 +81,9 @@ impl Operator for Compare {
         let questions = QuestionSet::read(ctx.input("questions")?)?;
         let mut results = Results::new(&questions);
         let mut labels: Vec<String> = Vec::new();
+        // What each question asks for, by target. It differs where only some evaluations know the
+        // types of nodes.
+        let mut asked: Vec<(Target, Vec<Option<usize>>)> = Vec::new();
         for artifact in ctx.inputs("ranks") {
             for system in &p.systems {
                 let label = label(artifact, system);
@@ -91,10 +93,22 @@ impl Operator for Compare {
                         .hint("connect each evaluation once, of stages with other names"));
                 }
                 for answers in read_answers(artifact, system, &questions)? {
+                    let gold = answers.gold();
+                    match asked.iter().find(|(target, _)| *target == answers.target) {
+                        Some((_, other)) if *other == gold => {}
+                        Some((target, _)) => {
+                            ctx.warn(format!(
+                                "`{label}` was evaluated on another choice of nodes for the target {}: it is left out there. Connect `nodes` in all evaluations, or in none",
+                                target.name()
+                            ));
+                            continue;
+                        }
+                        None => asked.push((answers.target.clone(), gold)),
+                    }
                     let source = Source {
                         system: &label,
                         ranker: &answers.ranker,
-                        target: answers.target,
+                        target: &answers.target,
                     };
                     results.add(source, answers.of_questions);
                 }
@@ -106,7 +120,7 @@ impl Operator for Compare {
             seed: p.seed,
         };
         resampling.check_memory(labels.len())?;
-        results.add_ceiling(Target::Document);
+        results.add_ceiling();
         results.write(ctx, &resampling)
     }
 }
@@ -123,11 +137,19 @@ fn label(artifact: &Artifact, system: &str) -> String {
 }
 
 /// A system's answers with one ranker, for one target.
-struct Answers<A> {
+struct Answers {
     ranker: String,
     target: Target,
     /// One per question, in order.
-    of_questions: Vec<A>,
+    of_questions: Vec<Option<Answer>>,
+}
+
+impl Answers {
+    /// The number of gold items of each question; `None` where it does not ask for the target.
+    fn gold(&self) -> Vec<Option<usize>> {
+        let answers = self.of_questions.iter();
+        answers.map(|answer| Some(answer.as_ref()?.total)).collect()
+    }
 }
 
 /// The answers of a system by ranker and target, in the order of the table.
@@ -135,7 +157,7 @@ fn read_answers(
     artifact: &Artifact,
     system: &str,
     questions: &QuestionSet,
-) -> OpResult<Vec<Answers<Answer>>> {
+) -> OpResult<Vec<Answers>> {
     let t = artifact.read("ranks")?;
     let text = |name| columns::text(&t, name);
     let (question, systems) = (text("question")?, text("system")?);
@@ -143,7 +165,7 @@ fn read_answers(
     let (asked, gold) = (columns::bools(&t, "asked")?, columns::u32s(&t, "gold")?);
     let ranks = columns::list_u32(&t, "ranks")?;
     let place: HashMap<&str, usize> = questions.ids.iter().map(String::as_str).zip(0..).collect();
-    let mut found: Vec<Answers<Option<Answer>>> = Vec::new();
+    let mut found: Vec<Answers> = Vec::new();
     let other_questions = || {
         OpError::new(format!(
             "these ranks are of other questions than `{}`",
@@ -157,18 +179,14 @@ fn read_answers(
             continue;
         }
         let ranker = ranker.value(i);
-        let target = *Target::named(target.value(i)).ok_or_else(|| {
-            let target = target.value(i);
-            OpError::new(format!("these ranks are of an unknown target, `{target}`"))
-                .artifact(&artifact.name)
-        })?;
+        let target = Target::called(target.value(i));
         let known = found
             .iter()
             .position(|f| f.ranker == ranker && f.target == target);
         let known = known.unwrap_or_else(|| {
             found.push(Answers {
                 ranker: ranker.to_owned(),
-                target,
+                target: target.clone(),
                 of_questions: vec![None; questions.len()],
             });
             found.len() - 1
@@ -188,15 +206,10 @@ fn read_answers(
             .artifact(&artifact.name)
             .hint(format!("there are: {}", known.join(", "))));
     }
-    found
-        .into_iter()
-        .map(|answers| {
-            let of_questions: Option<Vec<Answer>> = answers.of_questions.into_iter().collect();
-            Ok(Answers {
-                ranker: answers.ranker,
-                target: answers.target,
-                of_questions: of_questions.ok_or_else(other_questions)?,
-            })
-        })
-        .collect()
+    // Every question asks for documents, but not for nodes of every type.
+    let lacks = |f: &Answers| f.target == Target::Document && f.of_questions.contains(&None);
+    if found.iter().any(lacks) {
+        return Err(other_questions());
+    }
+    Ok(found)
 }

@@ -33,6 +33,8 @@ pub mod systems;
 pub mod tables;
 
 #[cfg(test)]
+mod parity2_tests;
+#[cfg(test)]
 mod parity_tests;
 
 use gfm_pipe_api::OpEntry;

@@ -16,11 +16,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/qa_small")
 }
 
-struct Fixture(Vec<u8>);
+pub(crate) struct Fixture(Vec<u8>);
 
 impl Fixture {
-    fn open(name: &str) -> Self {
-        Fixture(fs::read(folder().join(name)).unwrap())
+    pub(crate) fn open(path: &Path) -> Self {
+        Fixture(fs::read(path).unwrap())
     }
 
     fn data(&self, name: &str, dtype: Dtype) -> Vec<u8> {
@@ -30,7 +30,7 @@ impl Fixture {
         view.data().to_vec()
     }
 
-    fn f32(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn f32(&self, name: &str) -> Vec<f32> {
         let parts = self.data(name, Dtype::F32);
         parts
             .chunks_exact(4)
@@ -38,7 +38,7 @@ impl Fixture {
             .collect()
     }
 
-    fn f64(&self, name: &str) -> Vec<f64> {
+    pub(crate) fn f64(&self, name: &str) -> Vec<f64> {
         let parts = self.data(name, Dtype::F64);
         parts
             .chunks_exact(8)
@@ -46,13 +46,17 @@ impl Fixture {
             .collect()
     }
 
-    fn usize(&self, name: &str) -> Vec<usize> {
+    pub(crate) fn usize(&self, name: &str) -> Vec<usize> {
         let parts = self.data(name, Dtype::I64);
         parts
             .chunks_exact(8)
             .map(|b| usize::try_from(i64::from_le_bytes(b.try_into().unwrap())).unwrap())
             .collect()
     }
+}
+
+fn open(name: &str) -> Fixture {
+    Fixture::open(&folder().join(name))
 }
 
 const ENTITIES: usize = 60;
@@ -78,7 +82,7 @@ fn matrix(inputs: &Fixture) -> EntityDocuments {
 }
 
 /// For each row of a mask, the ids that are set in it.
-fn gold(mask: &[f32], width: usize) -> Vec<Vec<u32>> {
+pub(crate) fn gold(mask: &[f32], width: usize) -> Vec<Vec<u32>> {
     mask.chunks_exact(width)
         .map(|row| {
             let ids = (0u32..).zip(row).filter(|(_, v)| **v != 0.0);
@@ -100,10 +104,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn parity_qa_small_rankers() {
-    let (inputs, expected) = (
-        Fixture::open("inputs.safetensors"),
-        Fixture::open("expected.safetensors"),
-    );
+    let (inputs, expected) = (open("inputs.safetensors"), open("expected.safetensors"));
     let matrix = matrix(&inputs);
     let weights: Vec<f64> = (0..ENTITIES as u32).map(|e| matrix.weight(e)).collect();
     close(
@@ -123,7 +124,7 @@ fn parity_qa_small_rankers() {
     }
     // The fixture has document scores only in f32, so the scores in f64 are compared with the dense
     // product.
-    let scores = Fixture::open("expected_f64.safetensors").f64("scores");
+    let scores = open("expected_f64.safetensors").f64("scores");
     let dense = inputs.f32("ent2doc_dense");
     for row in scores.chunks_exact(ENTITIES) {
         let product = |weight: &dyn Fn(usize) -> f64| -> Vec<f64> {
@@ -147,10 +148,7 @@ fn parity_qa_small_rankers() {
 type View = (String, usize, Vec<f32>, Vec<Vec<u32>>);
 
 fn views() -> Vec<View> {
-    let (inputs, expected) = (
-        Fixture::open("inputs.safetensors"),
-        Fixture::open("expected.safetensors"),
-    );
+    let (inputs, expected) = (open("inputs.safetensors"), open("expected.safetensors"));
     let entities = gold(&inputs.f32("supporting_entities_masks"), ENTITIES);
     let documents = gold(&inputs.f32("supporting_docs_masks"), DOCUMENTS);
     let mut views = vec![
@@ -176,7 +174,7 @@ fn views() -> Vec<View> {
 
 #[test]
 fn parity_qa_small_ranks() {
-    let expected = Fixture::open("expected.safetensors");
+    let expected = open("expected.safetensors");
     for (name, width, scores, gold) in views() {
         let mut raw = Vec::new();
         let mut filtered = Vec::new();

@@ -1,6 +1,7 @@
 //! Documents that are nodes of the graph.
 
-use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
+use gfm_pipe_api::node_types::NodeTypes;
+use gfm_pipe_api::{Artifact, OpError, OpResult};
 
 use crate::rankers::NO_SCORE;
 
@@ -14,19 +15,9 @@ impl Passages {
     /// # Errors
     /// When it has another number of nodes than the graph, or names a document that does not exist.
     pub fn read(of: &Artifact, nodes: usize, documents: usize) -> OpResult<Option<Passages>> {
-        let table = of.read("nodes")?;
-        let stands_for = columns::u32s(&table, "document")?;
-        if stands_for.len() != nodes {
-            return Err(OpError::new(format!(
-                "there are types for {} nodes, but the graph has {nodes}",
-                stands_for.len()
-            ))
-            .artifact(&of.name)
-            .hint("connect `nodes` of the stage that the graph was made from"));
-        }
+        let types = NodeTypes::read(of, nodes)?;
         let mut passages = vec![None; documents];
-        for (node, document) in (0..).zip(stands_for) {
-            let Some(document) = document else { continue };
+        for (node, document) in types.documents() {
             let place = passages.get_mut(document as usize).ok_or_else(|| {
                 OpError::data(format!(
                     "a node stands for document {document}, but there are only {documents}"

@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use gfm_pipe_api::memory::Demand;
-use gfm_pipe_api::named::Named;
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
 use rayon::prelude::*;
 
@@ -78,30 +78,41 @@ impl Resampling {
 }
 
 /// What is ranked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Documents of the corpus.
     Document,
-    /// Entities of the graph.
-    Entity,
+    /// Nodes of this type; all nodes, called `entity`, where types are not known.
+    Nodes(Arc<str>),
 }
 
-impl Named for Target {
-    const WHAT: &'static str = "target";
-
-    fn all() -> &'static [&'static Self] {
-        &[&Target::Document, &Target::Entity]
+impl Target {
+    /// All nodes of a graph, or those of the type `entity`.
+    #[must_use]
+    pub fn entities() -> Self {
+        Target::called(ENTITY)
     }
 
-    fn name(&self) -> &'static str {
+    /// The target of this name in tables.
+    #[must_use]
+    pub fn called(name: &str) -> Self {
+        match name {
+            DOCUMENT => Target::Document,
+            kind => Target::Nodes(kind.into()),
+        }
+    }
+
+    /// Its name in tables: `document`, or the type of the nodes.
+    #[must_use]
+    pub fn name(&self) -> &str {
         match self {
-            Target::Document => "document",
-            Target::Entity => "entity",
+            Target::Document => DOCUMENT,
+            Target::Nodes(kind) => kind,
         }
     }
 }
 
-/// Where answers come from: a system with a ranker, for documents or entities.
+/// Where answers come from: a system with a ranker, for documents or nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The system.
@@ -109,7 +120,7 @@ pub struct Source<'a> {
     /// Name of the ranker that turned its entity scores into document scores, or [`NO_RANKER`].
     pub ranker: &'a str,
     /// What it ranked.
-    pub target: Target,
+    pub target: &'a Target,
 }
 
 /// One system's answers to all questions.
@@ -120,10 +131,27 @@ struct SystemResults {
     metrics: Vec<Metric>,
     /// One per question.
     answers: Vec<Answer>,
+    /// By question: whether it asks for the target. One that does not has no value.
+    asks: Vec<bool>,
     is_ceiling: bool,
 }
 
 impl SystemResults {
+    fn new(source: Source<'_>, answers: Vec<Option<Answer>>) -> Self {
+        SystemResults {
+            system: source.system.to_owned(),
+            ranker: source.ranker.to_owned(),
+            target: source.target.clone(),
+            metrics: with_filtered(),
+            asks: answers.iter().map(Option::is_some).collect(),
+            answers: answers
+                .into_iter()
+                .map(|answer| answer.unwrap_or_else(|| Answer::at(None, 0)))
+                .collect(),
+            is_ceiling: false,
+        }
+    }
+
     fn label(&self) -> String {
         label(&self.system, &self.ranker)
     }
@@ -177,34 +205,31 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Adds a system's answers, one per question.
-    pub fn add(&mut self, source: Source<'_>, answers: Vec<Answer>) {
-        self.systems.push(SystemResults {
-            system: source.system.to_owned(),
-            ranker: source.ranker.to_owned(),
-            target: source.target,
-            metrics: with_filtered(),
-            answers,
-            is_ceiling: false,
-        });
+    /// Adds a system's answers, one per question; `None` for a question that does not ask for the
+    /// target, which is left out of its metrics.
+    pub fn add(&mut self, source: Source<'_>, answers: Vec<Option<Answer>>) {
+        self.systems.push(SystemResults::new(source, answers));
+    }
+
+    /// Adds the results of a perfect ranking of documents.
+    pub fn add_ceiling(&mut self) {
+        let all = 0..self.questions.len();
+        let perfect = |i| Some(Answer::perfect(self.questions.document_gold(i)));
+        self.add_ceiling_of(&Target::Document, all.map(perfect).collect());
     }
 
     /// Adds the results of a perfect ranking, with the standard metrics only: filtered metrics have
     /// no ceiling.
-    pub fn add_ceiling(&mut self, target: Target) {
-        let gold = |i| match target {
-            Target::Document => self.questions.document_gold(i),
-            Target::Entity => self.questions.entity_gold(i),
-        };
-        let all = 0..self.questions.len();
-        let answers = all.map(|i| Answer::perfect(gold(i))).collect();
-        self.systems.push(SystemResults {
-            system: CEILING.to_owned(),
-            ranker: NO_RANKER.to_owned(),
+    pub fn add_ceiling_of(&mut self, target: &Target, answers: Vec<Option<Answer>>) {
+        let source = Source {
+            system: CEILING,
+            ranker: NO_RANKER,
             target,
+        };
+        self.systems.push(SystemResults {
             metrics: standard(),
-            answers,
             is_ceiling: true,
+            ..SystemResults::new(source, answers)
         });
     }
 
@@ -235,58 +260,61 @@ impl<'a> Results<'a> {
     }
 
     fn metrics(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
-        struct OfGroup<'a> {
-            group: &'a Group,
-            means: Vec<f64>,
-            intervals: Option<Vec<Interval>>,
-        }
         struct Row<'a> {
             results: &'a SystemResults,
+            /// Places in the list of systems and of groups.
+            order: (usize, usize),
             group: &'a Group,
             metric: Metric,
             value: f64,
             interval: Option<Interval>,
+            questions: usize,
             unasked: usize,
         }
-        // All systems share one set of resamples per group: their columns are side by side.
         let check = || ctx.check_cancelled();
-        let mut by_group = Vec::new();
-        for (i, group) in self.groups.iter().enumerate() {
-            self.report_progress(ctx, i);
-            let row = |i: &usize| -> Vec<f64> {
-                let systems = self.systems.iter();
-                let values = systems.map(|s| s.answers[*i].values(&s.metrics));
-                values.flatten().collect()
-            };
-            let rows: Vec<Vec<f64>> = group.members.par_iter().map(row).collect();
-            let values = Values::new(rows);
-            let streams = resampling.streams(&group.name);
-            by_group.push(OfGroup {
-                group,
-                means: values.means(),
-                intervals: intervals(&values, resampling.resamples, streams, &check)?,
-            });
-        }
         let mut rows = Vec::new();
-        let mut first = 0;
-        for results in &self.systems {
-            for of_group in &by_group {
-                let members = of_group.group.members.iter();
-                let unasked = members.filter(|i| results.answers[**i].places.is_none());
-                let unasked = unasked.count();
-                for (column, metric) in (first..).zip(&results.metrics) {
-                    rows.push(Row {
-                        results,
-                        group: of_group.group,
-                        metric: *metric,
-                        value: of_group.means[column],
-                        interval: of_group.intervals.as_ref().map(|all| all[column]),
-                        unasked,
-                    });
+        for (g, group) in self.groups.iter().enumerate() {
+            self.report_progress(ctx, g);
+            for systems in self.measured_together() {
+                let asks = &self.systems[systems[0]].asks;
+                let members = group.members.iter().copied().filter(|i| asks[*i]);
+                let members: Vec<usize> = members.collect();
+                if members.is_empty() && !group.members.is_empty() {
+                    continue;
+                }
+                let row = |i: &usize| -> Vec<f64> {
+                    let systems = systems.iter().map(|s| &self.systems[*s]);
+                    let values = systems.map(|s| s.answers[*i].values(&s.metrics));
+                    values.flatten().collect()
+                };
+                let answers: Vec<Vec<f64>> = members.par_iter().map(row).collect();
+                let values = Values::new(answers);
+                let means = values.means();
+                let streams = resampling.streams(&group.name);
+                let intervals = intervals(&values, resampling.resamples, streams, &check)?;
+                let mut columns = 0..;
+                for s in systems {
+                    let results = &self.systems[s];
+                    let unasked = members
+                        .iter()
+                        .filter(|i| results.answers[**i].places.is_none());
+                    let unasked = unasked.count();
+                    for (metric, column) in results.metrics.iter().zip(&mut columns) {
+                        rows.push(Row {
+                            results,
+                            order: (s, g),
+                            group,
+                            metric: *metric,
+                            value: means[column],
+                            interval: intervals.as_ref().map(|all| all[column]),
+                            questions: members.len(),
+                            unasked,
+                        });
+                    }
                 }
             }
-            first += results.metrics.len();
         }
+        rows.sort_by_key(|row| row.order);
         let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
         let count = |f: &dyn Fn(&Row<'_>) -> usize| counts(&rows, f);
         columns::batch(
@@ -302,10 +330,24 @@ impl<'a> Results<'a> {
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.value))),
                 numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
                 numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
-                count(&|r| r.group.members.len()),
+                count(&|r| r.questions),
                 count(&|r| r.unasked),
             ],
         )
+    }
+
+    /// The systems, by number, that are measured on the same questions. They share one set of
+    /// resamples per group: their columns are side by side.
+    fn measured_together(&self) -> Vec<Vec<usize>> {
+        let mut out: Vec<Vec<usize>> = Vec::new();
+        for (s, results) in self.systems.iter().enumerate() {
+            let same = |with: &&mut Vec<usize>| self.systems[with[0]].asks == results.asks;
+            match out.iter_mut().find(same) {
+                Some(with) => with.push(s),
+                None => out.push(vec![s]),
+            }
+        }
+        out
     }
 
     /// The first system's document ranking, and the rankings that it is compared with.
@@ -364,7 +406,8 @@ impl<'a> Results<'a> {
         let rows: Vec<Row<'_>> = systems
             .flat_map(|results| {
                 let answers = self.questions.ids.iter().zip(&results.answers);
-                answers.map(move |(id, answer)| Row {
+                let asked = answers.zip(&results.asks).filter(|(_, asks)| **asks);
+                asked.map(move |((id, answer), _)| Row {
                     results,
                     id,
                     answer,

@@ -98,11 +98,6 @@ impl<'a> Baselines<'a> {
         })
     }
 
-    /// Whether this system is among them.
-    pub fn has(&self, system: &System) -> bool {
-        self.by.has(system)
-    }
-
     /// The systems, in the order of [`BASELINES`].
     pub fn systems(&self) -> &[&'static System] {
         &self.by.systems

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Context, InPort, OpError, OpResult, Operator, OutPort, Schema,
     columns, kinds,
@@ -10,6 +10,7 @@ use gfm_pipe_api::{
 use serde::{Deserialize, Serialize};
 
 use gfm_pipe_model::graph::Graph;
+use gfm_pipe_model::loaded::{EncoderId, vectors};
 
 /// The operator `build-graph`.
 pub struct BuildGraph;
@@ -102,8 +103,7 @@ impl Operator for BuildGraph {
             .hint("connect triples, entities and relation embeddings of the same ingest-kg stage"));
         }
         let texts = ctx.input_opt("nodes");
-        let width = columns::vectors(&vectors, "vector")?.0;
-        let texts = texts.map(|texts| node_embeddings(texts, &encoder, nodes, width));
+        let texts = texts.map(|texts| node_embeddings(texts, embeddings, nodes));
         let texts = texts.transpose()?;
         // ingest-kg finds relations in triples only, so every relation has one. Any other number
         // means that the embeddings belong to something else. A relations.csv of ingest-graph,
@@ -166,43 +166,19 @@ impl Operator for BuildGraph {
 }
 
 /// Reads the embeddings of the texts of `nodes` nodes, and checks that they were made by the same
-/// encoder as those of relations, which are `width` wide.
-fn node_embeddings(
-    texts: &Artifact,
-    encoder: &RecordBatch,
-    nodes: usize,
-    width: usize,
-) -> OpResult<Vec<f32>> {
-    let vectors = texts.read("vectors")?;
-    if vectors.num_rows() != nodes {
-        return Err(OpError::new(format!(
-            "{} embeddings of texts for {nodes} nodes",
-            vectors.num_rows()
-        ))
-        .artifact(&texts.name)
-        .hint("embed the texts of the nodes in `entities`: `node_texts` of the same ingest-graph stage, or a node-texts stage that takes these entities"));
+/// encoder as those of `relations`.
+fn node_embeddings(texts: &Artifact, relations: &Artifact, nodes: usize) -> OpResult<Vec<f32>> {
+    let (_, values) = vectors(texts, "vectors")?;
+    let rows = texts.rows("vectors")?;
+    if rows != nodes {
+        return Err(
+            OpError::new(format!("{rows} embeddings of texts for {nodes} nodes"))
+                .artifact(&texts.name)
+                .hint("embed the texts of the nodes in `entities`: `node_texts` of the same ingest-graph stage, or a node-texts stage that takes these entities"),
+        );
     }
-    let own = texts.read("encoder")?;
-    let value = |of: &RecordBatch, column| -> OpResult<String> {
-        Ok(columns::text(of, column)?.value(0).to_owned())
-    };
-    if value(&own, "digest")? != value(encoder, "digest")? {
-        return Err(OpError::new(format!(
-            "nodes are embedded with {}, relations with {}",
-            value(&own, "name")?,
-            value(encoder, "name")?
-        ))
-        .artifact(&texts.name)
-        .hint("give both `embed` stages the same `model`"));
-    }
-    let (dim, values) = columns::vectors(&vectors, "vector")
-        .map_err(|e| e.artifact(format!("{}.vectors", texts.name)))?;
-    if dim != width {
-        return Err(OpError::new(format!(
-            "embeddings of nodes are {dim} wide, those of relations {width}"
-        ))
-        .artifact(&texts.name)
-        .hint("give both `embed` stages the same `model` and `truncate_dim`"));
-    }
+    let encoders = [relations, texts].map(EncoderId::of_embeddings);
+    let encoders: Vec<EncoderId> = encoders.into_iter().collect::<OpResult<_>>()?;
+    EncoderId::same(&encoders).map_err(|e| e.artifact(&texts.name))?;
     Ok(values)
 }

@@ -11,7 +11,7 @@ use gfm_pipe_api::{
     Schema, Type, kinds,
 };
 use gfm_pipe_eval::EntityDocuments;
-use gfm_pipe_eval::metrics::{Answer, Gold};
+use gfm_pipe_eval::metrics::Answer;
 use gfm_pipe_eval::rankers::{
     DEFAULT_TOP_K, Ranker, RankerName, default_first, ranker_type, top_k_field,
 };
@@ -28,6 +28,8 @@ use serde_json::json;
 
 use crate::baselines::Baselines;
 use crate::inference::{self, AskOptions, Inputs};
+use crate::node_targets::NodeTarget;
+use crate::types::Types;
 use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::divided::Dividing;
@@ -82,7 +84,7 @@ impl Params {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const ON_GPU: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 
@@ -148,6 +150,9 @@ impl Operator for Evaluate {
             ),
         ];
         ports.extend(inference::ports());
+        for nodes in ports.iter_mut().filter(|port| port.name == "nodes") {
+            nodes.about = "types of the graph's nodes: the nodes of each type are ranked among themselves, and ppr ranks a document that is a node by that node, not by its entities";
+        }
         ports
     }
 
@@ -221,10 +226,12 @@ impl Operator for Evaluate {
             resamples: p.resamples,
             seed: p.seed,
         };
-        resampling.check_memory(1 + p.rankers.len())?;
+        let nodes = node_targets(ctx, &inputs)?;
+        resampling.check_memory(nodes.len() + p.rankers.len())?;
         inputs.warn_of_questions_without_start(ctx, "the graph systems score 0 on them");
         let mut systems = Systems {
             questions,
+            nodes,
             results: Results::new(questions),
             rankings: Rankings::default(),
         };
@@ -236,9 +243,11 @@ impl Operator for Evaluate {
         if ctx.ranks.rank() > 0 {
             return Ok(());
         }
-        systems.results.add_ceiling(Target::Document);
-        if inputs.has_graph() {
-            systems.results.add_ceiling(Target::Entity);
+        systems.results.add_ceiling();
+        for nodes in &systems.nodes {
+            let all = 0..questions.len();
+            let perfect = all.map(|i| nodes.perfect(i)).collect();
+            systems.results.add_ceiling_of(&nodes.target, perfect);
         }
         systems.results.write(ctx, &resampling)?;
         systems.results.write_ranks(ctx)?;
@@ -280,29 +289,60 @@ fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
 /// Number of questions whose scores are collected before they are ranked in parallel.
 const RANKED_AT_ONCE: usize = 64;
 
+/// What is ranked besides documents: nothing without a graph.
+fn node_targets(ctx: &Context, inputs: &Inputs) -> OpResult<Vec<NodeTarget>> {
+    if !inputs.has_graph() {
+        return Ok(Vec::new());
+    }
+    let nodes = inputs.on_graph()?.input.graph.nodes();
+    let types = Types::read(ctx.input_opt("nodes"), nodes)?;
+    NodeTarget::all(types.as_ref(), nodes, &inputs.questions)
+}
+
 /// The answers of all systems so far.
 struct Systems<'a> {
     questions: &'a Questions,
+    /// What is ranked besides documents.
+    nodes: Vec<NodeTarget>,
     results: Results<'a>,
     rankings: Rankings,
 }
 
 impl Systems<'_> {
-    fn gold(&self, target: Target, i: usize) -> Gold<'_> {
-        match target {
-            Target::Document => self.questions.document_gold(i),
-            Target::Entity => self.questions.entity_gold(i),
+    /// The answer to question `i`, from the scores of documents or without any.
+    fn answer(&self, i: usize, scores: Option<&[f64]>) -> Answer {
+        Answer::of(scores, self.questions.document_gold(i))
+    }
+
+    /// The answers to question `i` for each target of [`Systems::nodes`], from the scores of nodes
+    /// or without any.
+    fn of_nodes(&self, i: usize, scores: Option<&[f64]>) -> Vec<Option<Answer>> {
+        let targets = self.nodes.iter();
+        targets.map(|nodes| nodes.answer(i, scores)).collect()
+    }
+
+    /// Adds a system's answers to every question, for each target of [`Systems::nodes`].
+    fn add_of_nodes(&mut self, system: &str, answers: &[Vec<Option<Answer>>]) {
+        for (t, nodes) in self.nodes.iter().enumerate() {
+            let source = Source {
+                system,
+                ranker: NO_RANKER,
+                target: &nodes.target,
+            };
+            let answers = answers.iter().map(|of_targets| of_targets[t].clone());
+            self.results.add(source, answers.collect());
         }
     }
 
-    fn answer(&self, target: Target, i: usize, scores: Option<&[f64]>) -> Answer {
-        Answer::of(scores, self.gold(target, i))
-    }
-
-    /// Answers without scores to every question.
-    fn empty_answers(&self, target: Target) -> Vec<Answer> {
-        let all = 0..self.questions.len();
-        all.map(|i| self.answer(target, i, None)).collect()
+    /// Adds a system's document rankings, one for every question.
+    fn add_of_documents(&mut self, system: &str, ranker: &str, answers: Vec<Answer>) {
+        let source = Source {
+            system,
+            ranker,
+            target: &Target::Document,
+        };
+        let answers = answers.into_iter().map(Some).collect();
+        self.results.add(source, answers);
     }
 }
 
@@ -382,7 +422,8 @@ struct Collector<'a, 'b> {
 #[derive(Serialize, Deserialize)]
 struct Answered {
     question: usize,
-    entities: Answer,
+    /// One answer for each kind of nodes that is asked for.
+    nodes: Vec<Option<Answer>>,
     /// One answer for each ranker.
     documents: Vec<Answer>,
     /// The first documents, by the first ranker.
@@ -397,12 +438,12 @@ impl<'a, 'b> Collector<'a, 'b> {
         systems: &'a mut Systems<'b>,
         (system, class): (&str, Class),
     ) -> OpResult<Self> {
-        let asked = systems.questions.len();
-        ctx.info(format!("scoring {asked} questions with `{system}`"));
+        let count = systems.questions.len();
+        ctx.info(format!("scoring {count} questions with `{system}`"));
         let matrix = &inputs.on_graph()?.matrix;
-        let asked = p.rankers.iter().map(|r| r.0.top_k(p.top_k));
+        let given = p.rankers.iter().map(|r| r.0.top_k(p.top_k));
         let mut rankers: Vec<Ranker> = Vec::new();
-        for ranker in asked.map(|ranker| document_ranker(class, matrix, ranker)) {
+        for ranker in given.map(|ranker| document_ranker(class, matrix, ranker)) {
             if rankers.iter().all(|r| r.name() != ranker.name()) {
                 rankers.push(ranker);
             }
@@ -437,12 +478,12 @@ impl<'a, 'b> Collector<'a, 'b> {
                     if r == 0 {
                         list = first(&documents, LISTED);
                     }
-                    self.systems.answer(Target::Document, *i, Some(&documents))
+                    self.systems.answer(*i, Some(&documents))
                 });
                 Answered {
                     documents: by_ranker.collect(),
                     question: *i,
-                    entities: self.systems.answer(Target::Entity, *i, Some(scores)),
+                    nodes: self.systems.of_nodes(*i, Some(scores)),
                     list,
                 }
             })
@@ -454,25 +495,25 @@ impl<'a, 'b> Collector<'a, 'b> {
     /// Adds the answers of all ranks to the results.
     fn finish(mut self, ctx: &Context) -> OpResult<()> {
         self.flush();
-        let mut entities = self.systems.empty_answers(Target::Entity);
-        let mut documents = vec![self.systems.empty_answers(Target::Document); self.rankers.len()];
+        let all = 0..self.systems.questions.len();
+        let mut nodes: Vec<_> = all
+            .clone()
+            .map(|i| self.systems.of_nodes(i, None))
+            .collect();
+        let empty: Vec<Answer> = all.map(|i| self.systems.answer(i, None)).collect();
+        let mut documents = vec![empty; self.rankers.len()];
         for answered in all_of(&*ctx.ranks, self.answered)? {
             let i = answered.question;
-            entities[i] = answered.entities;
+            nodes[i] = answered.nodes;
             for (answers, answer) in documents.iter_mut().zip(answered.documents) {
                 answers[i] = answer;
             }
             self.systems.rankings.add(&self.system, i, answered.list);
         }
-        let results = &mut self.systems.results;
-        let source = |target, ranker| Source {
-            system: &self.system,
-            ranker,
-            target,
-        };
-        results.add(source(Target::Entity, NO_RANKER), entities);
+        self.systems.add_of_nodes(&self.system, &nodes);
         for (ranker, answers) in self.rankers.iter().zip(documents) {
-            results.add(source(Target::Document, ranker.name()), answers);
+            self.systems
+                .add_of_documents(&self.system, ranker.name(), answers);
         }
         Ok(())
     }
@@ -481,8 +522,8 @@ impl<'a, 'b> Collector<'a, 'b> {
 /// The answers of the baselines to a question.
 #[derive(Serialize, Deserialize)]
 struct BaselineAnswers {
-    /// The answer of personalised PageRank.
-    entities: Option<Answer>,
+    /// The answers of personalised PageRank, one for each kind of nodes.
+    nodes: Vec<Option<Answer>>,
     /// Answer and list of each system, in the order of [`Baselines::systems`].
     documents: Vec<(Answer, Option<RankedList>)>,
 }
@@ -512,38 +553,32 @@ fn baselines(
             ctx.check_cancelled()?;
             let scores = by.ask(i)?;
             let documents = scores.documents.iter().map(|s| {
-                let answer = all.answer(Target::Document, i, s.as_deref());
+                let answer = all.answer(i, s.as_deref());
                 (answer, s.as_ref().map(|s| first(s, LISTED)))
             });
             report();
             let masses = scores.entities.as_deref();
             Ok(BaselineAnswers {
-                entities: by.has(&PPR).then(|| all.answer(Target::Entity, i, masses)),
+                nodes: all.of_nodes(i, masses),
                 documents: documents.collect(),
             })
         })
         .collect();
-    let mut entities = Vec::new();
+    let mut nodes = Vec::new();
     let mut documents: Vec<Vec<Answer>> = vec![Vec::new(); baselines.len()];
     let mut lists: Vec<Vec<Option<RankedList>>> = vec![Vec::new(); baselines.len()];
     for answers in all_of(&*ctx.ranks, answers?)? {
-        entities.extend(answers.entities);
+        nodes.push(answers.nodes);
         for (b, (answer, list)) in answers.documents.into_iter().enumerate() {
             documents[b].push(answer);
             lists[b].push(list);
         }
     }
     for ((system, answers), lists) in baselines.iter().zip(documents).zip(lists) {
-        let source = |target| Source {
-            system: system.name,
-            ranker: NO_RANKER,
-            target,
-        };
         if system.is(&PPR) {
-            let entities = std::mem::take(&mut entities);
-            systems.results.add(source(Target::Entity), entities);
+            systems.add_of_nodes(system.name, &nodes);
         }
-        systems.results.add(source(Target::Document), answers);
+        systems.add_of_documents(system.name, NO_RANKER, answers);
         let system = Arc::from(system.name);
         for (i, list) in lists.into_iter().enumerate() {
             systems.rankings.add(&system, i, list.unwrap_or_default());

@@ -21,7 +21,7 @@ use crate::inputs::same_name;
 use gfm_pipe_model::model::files::{
     Encoder, config_json, parquet_bytes, safetensors_bytes, write_pth,
 };
-use gfm_pipe_model::model::{StoredConfig, StoredModel, read_model};
+use gfm_pipe_model::model::{Class, StoredConfig, StoredModel, read_model};
 
 /// The operator `export`.
 pub struct Export;
@@ -49,6 +49,7 @@ struct TextEmbModel {
     batch_size: u64,
     query_instruct: Option<String>,
     passage_instruct: Option<String>,
+    truncate_dim: Option<u64>,
 }
 
 impl Operator for Export {
@@ -91,6 +92,14 @@ impl Operator for Export {
                 json!(null),
                 "text that GFM-RAG puts before other texts",
             ),
+            Field::new(
+                "truncate_dim",
+                Type::int(1).or_null(),
+                json!(null),
+                "numbers of a vector that GFM-RAG 2.0 keeps, the first ones; its class Qwen3TextEmbModel is then the encoder's",
+            )
+            .at_most(65_536.0, "no model has more")
+            .added_later(),
         ]);
         Schema::new(vec![
             Field::required(
@@ -176,13 +185,35 @@ fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>>
     let params = &model.params;
     let e = &p.text_emb_model;
     let text = |t: &Option<String>| t.as_ref().map_or(Value::Null, |t| t.as_str().into());
-    let settings = Map::from_iter([
+    let mut settings = Map::from_iter([
         ("normalize".to_owned(), e.normalize.into()),
         ("batch_size".to_owned(), e.batch_size.into()),
         ("query_instruct".to_owned(), text(&e.query_instruct)),
         ("passage_instruct".to_owned(), text(&e.passage_instruct)),
         ("model_kwargs".to_owned(), Value::Null),
     ]);
+    if let Some(width) = e.truncate_dim {
+        let problem = if params.class != Class::GraphReasoner {
+            format!(
+                "a {} is exported for GFM-RAG 1.0, which has no `truncate_dim`",
+                params.class.name()
+            )
+        } else if width != params.text_dim as u64 {
+            format!(
+                "`truncate_dim` is {width}, but the model reads texts of width {}",
+                params.text_dim
+            )
+        } else {
+            String::new()
+        };
+        if !problem.is_empty() {
+            return Err(OpError::new(problem).hint("leave `text_emb_model.truncate_dim` out, or set it to the width that the model was trained with"));
+        }
+        // The only class that has the key.
+        let class = "gfmrag.text_emb_models.Qwen3TextEmbModel";
+        settings.insert("_target_".to_owned(), class.into());
+        settings.insert("truncate_dim".to_owned(), width.into());
+    }
     let name = encoder_name(e.text_emb_model_name.as_deref(), &model)?;
     let encoder = Encoder { name, settings };
     let config = config_json(params.class, &params.config, params.text_dim, &encoder);

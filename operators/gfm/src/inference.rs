@@ -17,7 +17,7 @@ use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
 use gfm_pipe_model::loaded::{GraphTexts, read_background};
-use gfm_pipe_model::model::{Class, ModelConfig, Params as Weights, read_model};
+use gfm_pipe_model::model::{ModelConfig, Params as Weights, read_model};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{Questions, read_entity_documents, same_encoder};
 use gfm_pipe_model::scorer::Scorer;
@@ -254,10 +254,7 @@ impl Inputs {
         take: impl FnMut(usize, &[f64]),
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
-        let class = match p.class {
-            Class::GraphReasoner => Class::GraphReasoner,
-            Class::QueryGNN | Class::GNNRetriever => Class::GNNRetriever,
-        };
+        let class = p.class.for_questions();
         let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
         self.ask_weights(ctx, &weights, None, options, take)
@@ -273,7 +270,7 @@ impl Inputs {
     ) -> OpResult<()> {
         let GraphInputs { input, matrix } = self.on_graph()?;
         let all = 0..self.questions.len();
-        let weighted = options.weighted && weights.class != Class::GraphReasoner;
+        let weighted = options.weighted && weights.class.weighs_starts();
         let seeds = all.map(|i| self.questions.seeds(i, matrix, weighted));
         let seeds: Vec<_> = seeds.collect();
         let graph = &input.graph;

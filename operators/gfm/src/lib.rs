@@ -15,9 +15,11 @@ mod finetune;
 mod import_model;
 mod inference;
 mod inputs;
+mod node_targets;
 mod pretrain;
 mod question_scores;
 mod retrieve;
+mod types;
 
 use gfm_pipe_api::OpEntry;
 pub use gfm_pipe_model::device;

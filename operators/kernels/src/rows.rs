@@ -102,6 +102,19 @@ impl Rows {
         self.offsets[nodes.start] as usize..self.offsets[nodes.end] as usize
     }
 
+    /// Copies the values of each node, `[nodes, width]`, to all of its rows, `[rows, width]`.
+    ///
+    /// # Panics
+    /// When there are values of more nodes than there are, or of fewer rows.
+    pub fn spread<T: Copy>(&self, of_nodes: &[T], to: &mut [T], width: usize) {
+        for (node, values) in of_nodes.chunks_exact(width).enumerate() {
+            let rows = self.of(node);
+            for row in to[rows.start * width..rows.end * width].chunks_exact_mut(width) {
+                row.copy_from_slice(values);
+            }
+        }
+    }
+
     /// The query of each row of a node.
     #[inline(always)]
     pub fn queries_of(&self, node: usize) -> &[u32] {

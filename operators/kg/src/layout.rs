@@ -1,7 +1,15 @@
-//! Where the files of a data set are, in the layout of GFM-RAG's training guide. Paths are relative
-//! to the data set's folder.
+//! Where the files of a data set are, in the layout of GFM-RAG's training guide and in that of
+//! GFM-RAG 2.0. Paths are relative to the data set's folder.
 
-/// The graph: `head,relation,tail` lines.
+/// The nodes of a graph of GFM-RAG 2.0.
+pub const NODES: &str = "processed/stage1/nodes.csv";
+/// Its relations.
+pub const RELATIONS: &str = "processed/stage1/relations.csv";
+/// Its edges.
+pub const EDGES: &str = "processed/stage1/edges.csv";
+/// Titles and texts of documents in GFM-RAG 2.0.
+pub const DOCUMENTS: &str = "raw/documents.json";
+/// The graph of GFM-RAG 1.0: `head,relation,tail` lines.
 pub const KG: &str = "processed/stage1/kg.txt";
 /// Titles and texts of documents.
 pub const CORPUS: &str = "raw/dataset_corpus.json";

@@ -40,7 +40,7 @@ pub use ingest_graph::{GraphParams, IngestGraph};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};
 pub use node_texts::NodeTexts;
-pub use write_dataset::{WriteDataset, WriteParams};
+pub use write_dataset::{LayoutName, WriteDataset, WriteParams};
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<OpEntry> {

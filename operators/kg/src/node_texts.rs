@@ -4,6 +4,8 @@
 //! `ingest-graph` writes such texts itself. This operator does so for graphs that were made from
 //! documents or triples: an entity has its name, and a document its title and its text.
 
+use arrow::array::{Array, StringArray};
+use gfm_pipe_api::node_types::{ENTITY, NodeTypes};
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Connected, Context, InPort, OpError, OpResult, Operator, OutPort,
     Problem, Schema, columns, kinds,
@@ -19,9 +21,6 @@ pub struct NodeTexts;
 /// It has no parameters.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {}
-
-/// The type of nodes that nothing else is known of.
-const ENTITY: &str = "entity";
 
 /// The text of a node, without its attributes.
 pub(crate) fn describe(name: &str, kind: &str) -> String {
@@ -102,16 +101,20 @@ impl Operator for NodeTexts {
         if let Some(labels) = ctx.input_opt("labels") {
             write_as_labelled(labels, &mut names)?;
         }
-        let kinds = match ctx.input_opt("nodes") {
-            Some(nodes) => types(nodes, names.len())?,
-            None => vec![(ENTITY.to_owned(), None); names.len()],
+        let nodes = ctx.input_opt("nodes");
+        let types = nodes.map(|nodes| NodeTypes::read(nodes, names.len()));
+        let types = types.transpose()?;
+        let kinds: Vec<&str> = match &types {
+            Some(types) => types.types().collect(),
+            None => vec![ENTITY; names.len()],
         };
         let documents = ctx
             .input_opt("documents")
             .map(Documents::read)
             .transpose()?;
-        let nodes = names.iter().zip(&kinds).enumerate();
-        let texts = nodes.map(|(row, (name, (kind, document)))| {
+        let rows = names.iter().zip(kinds).enumerate();
+        let texts = rows.map(|(row, (name, kind))| {
+            let document = types.as_ref().and_then(|types| types.document(row));
             let of = document.zip(documents.as_ref());
             let Some((document, documents)) = of else {
                 return Ok(strip(&describe(name, kind)).to_owned());
@@ -120,7 +123,7 @@ impl Operator for NodeTexts {
                 OpError::new(format!(
                     "a node stands for document {document}, which is not there"
                 ))
-                .artifact(ctx.input("nodes").map_or("nodes", |nodes| &nodes.name))
+                .artifact(nodes.map_or("nodes", |nodes| &nodes.name))
                 .row(row as u64)
                 .hint("connect `nodes` and `documents` that belong together")
             })?;
@@ -146,7 +149,7 @@ fn names(entities: &Artifact) -> OpResult<Vec<String>> {
 
 /// Replaces names by the most frequent written form of each node; of equally frequent ones by the
 /// first.
-fn write_as_labelled(labels: &Artifact, names: &mut [String]) -> OpResult<()> {
+pub(crate) fn write_as_labelled(labels: &Artifact, names: &mut [String]) -> OpResult<()> {
     let table = labels.read("labels")?;
     let (nodes, texts, counts) = (
         columns::u32s(&table, "entity")?,
@@ -172,43 +175,24 @@ fn write_as_labelled(labels: &Artifact, names: &mut [String]) -> OpResult<()> {
     Ok(())
 }
 
-/// The type of each node, and the document that it stands for.
-fn types(nodes: &Artifact, count: usize) -> OpResult<Vec<(String, Option<u32>)>> {
-    let table = nodes.read("nodes")?;
-    let (kinds, documents) = (
-        columns::text(&table, "type")?,
-        columns::u32s(&table, "document")?,
-    );
-    if table.num_rows() != count {
-        return Err(OpError::new(format!(
-            "there are types for {} nodes, but names of {count}",
-            table.num_rows()
-        ))
-        .artifact(&nodes.name)
-        .hint("connect `nodes` and `entities` of the same stage"));
-    }
-    let rows = kinds.iter().zip(documents);
-    Ok(rows
-        .map(|(kind, document)| (kind.unwrap_or_default().to_owned(), document))
-        .collect())
-}
-
 /// Titles and texts.
-struct Documents(arrow::array::RecordBatch);
+struct Documents {
+    titles: StringArray,
+    texts: StringArray,
+}
 
 impl Documents {
     fn read(documents: &Artifact) -> OpResult<Self> {
         let table = documents.read("documents")?;
-        columns::text(&table, "title").and(columns::text(&table, "text"))?;
-        Ok(Documents(table))
+        let column = |name| columns::text(&table, name).cloned();
+        Ok(Documents {
+            titles: column("title")?,
+            texts: column("text")?,
+        })
     }
 
     fn get(&self, document: u32) -> Option<(&str, &str)> {
         let row = document as usize;
-        let (titles, texts) = (
-            columns::text(&self.0, "title").ok()?,
-            columns::text(&self.0, "text").ok()?,
-        );
-        (row < self.0.num_rows()).then(|| (titles.value(row), texts.value(row)))
+        (row < self.titles.len()).then(|| (self.titles.value(row), self.texts.value(row)))
     }
 }

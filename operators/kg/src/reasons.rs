@@ -52,10 +52,29 @@ pub fn unknown_end(column: &str) -> String {
     format!("the {column} of the edge is not in the graph")
 }
 
-/// The reason for a name in a question's `start_nodes` or `target_nodes`.
+/// A gold document of a question of GFM-RAG 2.0 that is not there.
+pub const TARGET_DOCUMENT: &str = "`target_nodes` names a document that is not in the graph";
+/// The fields with the nodes of a question of GFM-RAG 2.0.
+pub const START: &str = "start_nodes";
+/// See [`START`].
+pub const TARGET: &str = "target_nodes";
+
+/// The reason for a name in a question's [`START`], or in [`TARGET`] other than a document.
 pub fn unknown_node(field: &str) -> String {
     format!("`{field}` names a node that is not in the graph")
 }
+
+/// The reason for attributes of a node, relation or edge.
+pub fn attributes(why: &str) -> String {
+    format!("{ATTRIBUTES}{why}; the record is kept without")
+}
+
+/// Whether a reason is about attributes.
+pub fn of_attributes(reason: &str) -> bool {
+    reason.starts_with(ATTRIBUTES)
+}
+
+const ATTRIBUTES: &str = "the attributes cannot be read: ";
 
 /// The end of every reason that leaves a question out.
 pub const SKIPPED: &str = ": skipped";

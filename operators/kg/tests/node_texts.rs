@@ -94,7 +94,8 @@ fn nodes_are_described_by_name_type_and_text() {
         .err()
         .unwrap();
     assert!(
-        e.to_string().contains("types for 3 nodes, but names of 1"),
+        e.to_string()
+            .contains("types for 3 nodes, but the graph has 1"),
         "{e}"
     );
 }

@@ -165,7 +165,7 @@ pub struct LossKind {
     pub cross_entropy: bool,
     /// Whether `adversarial_temperature` changes it.
     pub has_temperature: bool,
-    /// Whether it compares scores with the similarity of texts, not with what is right.
+    /// Whether it compares scores with the similarity of texts, not with the gold answers.
     pub distils: bool,
     /// Whether `reduction` changes it.
     pub has_reduction: bool,
@@ -423,8 +423,8 @@ fn mse_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     loss
 }
 
-/// How far probabilities stay away from 0 and 1.
-const AWAY: f64 = 1e-6;
+/// Probabilities are clamped to stay this far from 0 and 1.
+const CLAMP: f64 = 1e-6;
 
 fn kl_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     let scale = match row.reduction {
@@ -434,9 +434,9 @@ fn kl_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     };
     let mut loss = 0.0;
     for ((s, c), g) in row.scores.iter().zip(row.similar).zip(grad) {
-        let y = f64::midpoint(*c, 1.0).clamp(AWAY, 1.0 - AWAY);
+        let y = f64::midpoint(*c, 1.0).clamp(CLAMP, 1.0 - CLAMP);
         let p = sigmoid(*s);
-        let kept = p.clamp(AWAY, 1.0 - AWAY);
+        let kept = p.clamp(CLAMP, 1.0 - CLAMP);
         loss += (y * (y / kept).ln() + (1.0 - y) * ((1.0 - y) / (1.0 - kept)).ln()) * scale;
         // Where p was moved, it does not matter what it was.
         *g = if p == kept { (p - y) * scale } else { 0.0 };

@@ -23,7 +23,7 @@ pub const METRICS: Kind = Kind {
                 T::Text,
                 "how entity scores became document scores; `-` where they did not",
             ),
-            col("target", T::Text, "document or entity"),
+            col("target", T::Text, "document, or the type of the nodes"),
             col("group", T::Text, "`all`, `hops=2`, `gold=3`, …"),
             col(
                 "metric",
@@ -90,7 +90,7 @@ pub const RANKS: Kind = Kind {
             col("question", T::Text, "question id").id_of("questions"),
             col("system", T::Text, "as in metrics"),
             col("ranker", T::Text, "as in metrics"),
-            col("target", T::Text, "document or entity"),
+            col("target", T::Text, "document, or the type of the nodes"),
             col("asked", T::Bool, "whether the system could be asked"),
             col(
                 "gold",

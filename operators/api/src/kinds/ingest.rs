@@ -44,7 +44,7 @@ pub const PLACES: Kind = Kind {
             col(
                 "table",
                 T::Text,
-                "triples, documents, or the split of questions: train, valid, test",
+                "entities, relations, triples, documents, or the split of questions: train, valid, test",
             ),
             col("row", T::U64, "row of that table"),
             col(

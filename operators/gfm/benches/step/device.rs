@@ -3,16 +3,16 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use gfm_pipe_api::OpResult;
 use gfm_pipe_gfm::train::prefetch;
 use gfm_pipe_kernels::gpu::Gpu;
 use gfm_pipe_model::backend::{
     Backend, Batch, DeviceCache, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
-    StepSettings, Target, Term,
+    StepSettings,
 };
 use gfm_pipe_model::gpu::{Sums, trainer};
-use gfm_pipe_model::loss::{BCE, LIST_CE};
+use gfm_pipe_model::loaded::GraphTexts;
 use gfm_pipe_model::model::Compute;
 use gfm_pipe_model::sampling::{EasyEdges, Truth, batch};
 use rand::{RngExt, SeedableRng};
@@ -74,7 +74,7 @@ pub struct Timed {
 /// A model in training on a device.
 struct Bench<'a> {
     work: &'a Work,
-    embeddings: Tensor,
+    texts: &'a GraphTexts,
     kept: DeviceCache,
     backend: Box<dyn Backend>,
 }
@@ -84,7 +84,7 @@ struct Maker<'a> {
     work: &'a Work,
     truth: &'a Truth,
     case: &'a Case,
-    embeddings: &'a Tensor,
+    texts: &'a GraphTexts,
     preparer: Preparer,
     kept: DeviceCache,
 }
@@ -98,13 +98,13 @@ pub fn timed(
     steps: usize,
 ) -> OpResult<Timed> {
     gpu.forget_peak();
-    let (params, optimizer, embeddings) = start(work, case);
+    let (params, optimizer, texts) = start(work, case);
     let backend = trainer(gpu, &params, &optimizer, settings, Sums::Alone)?;
     let maker = Maker {
         work,
         truth,
         case,
-        embeddings: &embeddings,
+        texts: &texts,
         preparer: backend.preparer(),
         kept: DeviceCache::default(),
     };
@@ -112,7 +112,7 @@ pub fn timed(
         backend,
         kept: DeviceCache::default(),
         work,
-        embeddings: embeddings.clone(),
+        texts: &texts,
     };
     let threads = maker.preparer.threads;
     let (mut alone, mut queue) = (Vec::new(), Vec::new());
@@ -181,7 +181,7 @@ fn op(e: gfm_pipe_kernels::gpu::Error) -> gfm_pipe_api::OpError {
 impl Maker<'_> {
     /// Prepares a batch as the training loop does.
     fn prepare(&self, i: usize) -> Prepared<'_> {
-        let on = Source::whole(&self.work.graph, self.embeddings, &self.kept);
+        let on = Source::whole(&self.work.graph, self.texts.borrowed(), &self.kept);
         self.preparer.prepare(on, self.batch(i))
     }
 
@@ -203,29 +203,18 @@ impl Maker<'_> {
                 batch,
             });
         }
-        let term = |loss, weight| Term {
-            loss,
-            weight,
-            target: 0,
-        };
-        let entities = Target {
-            columns: None,
-            gold: w.gold.clone(),
-            whole: w.gold.clone(),
-            similar: Vec::new(),
-        };
         Batch::Questions(QuestionBatch {
             texts: w.questions.concat(),
             seeds: w.seeds.clone(),
-            terms: vec![term(BCE.at(0.2), 0.3), term(LIST_CE.at(0.0), 0.7)],
-            targets: vec![entities],
+            terms: w.terms(),
+            targets: vec![w.target()],
         })
     }
 }
 
 impl Bench<'_> {
     fn launch(&mut self, batch: Prepared<'_>) -> OpResult<Pending> {
-        let on = Source::whole(&self.work.graph, &self.embeddings, &self.kept);
+        let on = Source::whole(&self.work.graph, self.texts.borrowed(), &self.kept);
         self.backend.step(on, batch, 1.0)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! cargo bench -p gfm-pipe-gfm --bench step -- [--size S,M] [--dim 64] [--task kg,qa,ask]
-//!     [--compute auto,dense] [--steps 5] [--graphs DIR] [--recompute] [--scaling]
-//!     [--device cuda[:N] [--dtype f32,tf32,bf16]] [--write DIR]
+//!     [--model retriever|reasoner] [--weights FILE] [--compute auto,dense] [--steps 5]
+//!     [--graphs DIR] [--recompute] [--scaling] [--device cuda[:N] [--dtype f32,tf32,bf16]]
+//!     [--write DIR]
 //! ```
 //!
 //! The batch size is 8, with six layers and 256 negatives. Times are medians. Workloads of
@@ -14,6 +15,11 @@
 //! step can be. `--scaling` varies one size at a time. `--device` runs the steps on a GPU as the
 //! training loop does (feature `cuda`, or `gpu-emulation` for its emulation). `--write` only writes
 //! the workloads, for GFM-RAG's benchmark.
+//!
+//! `--model reasoner` is the GraphReasoner of GFM-RAG 2.0 with early and late fusion: documents are
+//! nodes, and every node has a text. Workloads of `--graphs` must have both, as
+//! scripts/bench-reference/workload.py makes them. `--weights` reads initial weights, so that the
+//! loss of the first step can be compared.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(
     clippy::cast_precision_loss,
@@ -51,6 +57,10 @@ struct Args {
     scaling: bool,
     device: Option<String>,
     dtypes: Vec<String>,
+    /// Whether the model is a GraphReasoner.
+    reasoner: bool,
+    /// File of initial weights.
+    weights: Option<PathBuf>,
     /// Folder that workloads are written to.
     write: Option<PathBuf>,
     /// Folder of workloads.
@@ -71,6 +81,8 @@ fn args() -> Args {
         scaling: false,
         device: None,
         dtypes: vec!["f32".into()],
+        reasoner: false,
+        weights: None,
         write: None,
         graphs: PathBuf::from(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -96,6 +108,14 @@ fn args() -> Args {
             }
             "--device" => out.device = Some(list().remove(0)),
             "--dtype" => out.dtypes = list(),
+            "--model" => {
+                out.reasoner = match list().remove(0).as_str() {
+                    "retriever" => false,
+                    "reasoner" => true,
+                    other => panic!("unknown value of --model: {other}"),
+                };
+            }
+            "--weights" => out.weights = Some(PathBuf::from(list().remove(0))),
             "--write" => out.write = Some(PathBuf::from(list().remove(0))),
             "--recompute" => out.recompute = true,
             "--json" => out.json = true,
@@ -177,7 +197,7 @@ fn table(args: &Args) {
         );
     }
     for size in &args.sizes {
-        let work = read(&args.graphs, args.given, size);
+        let work = read(&args.graphs, args.given, size, args.reasoner);
         for dim in &args.dims {
             for task in &args.tasks {
                 for name in &args.computes {
@@ -187,6 +207,7 @@ fn table(args: &Args) {
                         layers: LAYERS,
                         compute: compute(name),
                         recompute: args.recompute,
+                        weights: args.weights.clone(),
                     };
                     if task == "ask" {
                         ask(&work, size, &case, name);
@@ -200,7 +221,12 @@ fn table(args: &Args) {
                         println!(
                             "{{\"size\": \"{size}\", \"dim\": {dim}, \"task\": \"{task}\", \"path\": \"gfm-pipe {name}\", \
                              \"median_s\": {step:.4}, \"forward_s\": {forward:.4}, \"backward_s\": {backward:.4}, \
-                             \"states\": {share:.4}, \"peak_rss_mb\": {peak:.0}, \"graph\": \"{from}\"}}"
+                             \"states\": {share:.4}, \"peak_rss_mb\": {peak:.0}, \"recompute\": {}, \"first_loss\": {:.7}, \
+                             \"nodes\": {}, \"edges\": {}, \"graph\": \"{from}\"}}",
+                            args.recompute,
+                            t.loss,
+                            work.graph.nodes(),
+                            work.graph.edges()
                         );
                     } else {
                         println!(
@@ -237,7 +263,7 @@ fn on_device(args: &Args, name: &str) {
         );
     }
     for size in &args.sizes {
-        let work = read(&args.graphs, args.given, size);
+        let work = read(&args.graphs, args.given, size, args.reasoner);
         let truth = Truth::new(work.graph.nodes(), work.relations, &work.triples);
         let tasks = args.tasks.iter().filter(|t| *t != "ask");
         let (models, ways) = (
@@ -251,6 +277,7 @@ fn on_device(args: &Args, name: &str) {
                 layers: LAYERS,
                 compute: compute(name),
                 recompute: args.recompute,
+                weights: args.weights.clone(),
             };
             let settings = device::settings(dtype, case.compute, args.recompute);
             let from = work.from;
@@ -348,7 +375,10 @@ fn scaling(args: &Args) {
     );
     for scale in scales() {
         let size = (scale.nodes, scale.triples, scale.relations);
-        let work = made(size, scale.batch);
+        let mut work = made(size, scale.batch);
+        if args.reasoner {
+            work = work.with_documents();
+        }
         let run = |task: &str, name: &str| {
             let case = Case {
                 task: task.to_owned(),
@@ -356,6 +386,7 @@ fn scaling(args: &Args) {
                 layers: scale.layers,
                 compute: compute(name),
                 recompute: false,
+                weights: None,
             };
             timed(&work, &case, args.steps)
         };
@@ -385,7 +416,10 @@ fn main() {
     let args = args();
     if let Some(to) = &args.write {
         for size in &args.sizes {
-            work::write(&read(&args.graphs, args.given, size), &to.join(size));
+            work::write(
+                &read(&args.graphs, args.given, size, args.reasoner),
+                &to.join(size),
+            );
         }
         return;
     }

@@ -1,12 +1,14 @@
 //! Training steps of both tasks on the CPU, timed by phase, and questions.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device};
 use gfm_pipe_kernels::adamw::AdamW;
-use gfm_pipe_model::loss::{BCE, LIST_CE, link_prediction};
+use gfm_pipe_model::loaded::GraphTexts;
+use gfm_pipe_model::loss::link_prediction;
 use gfm_pipe_model::model::{
-    Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
+    Class, Compute, Fusion, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
 };
 use gfm_pipe_model::optimizer::Optimizer;
 use gfm_pipe_model::sampling::{Truth, batch};
@@ -33,6 +35,8 @@ pub struct Case {
     pub compute: Compute,
     /// See `train.recompute`.
     pub recompute: bool,
+    /// File of the initial weights, a state_dict; otherwise they are random.
+    pub weights: Option<PathBuf>,
 }
 
 /// A timed step.
@@ -49,20 +53,29 @@ pub struct Bench<'a> {
     truth: Truth,
     params: Params,
     optimizer: Optimizer,
-    embeddings: Tensor,
+    texts: GraphTexts,
     case: Case,
     rng: ChaCha8Rng,
 }
 
-/// The model and optimizer of a case before the first step, and the embeddings of relations.
-pub fn start(work: &Work, case: &Case) -> (Params, Optimizer, Tensor) {
-    let class = if case.task == "kg" {
-        Class::QueryGNN
-    } else {
-        Class::GNNRetriever
+/// The model and optimizer of a case before the first step, and the embeddings of texts.
+pub fn start(work: &Work, case: &Case) -> (Params, Optimizer, GraphTexts) {
+    let class = match case.task.as_str() {
+        _ if work.documents.is_some() => Class::GraphReasoner,
+        "kg" => Class::QueryGNN,
+        _ => Class::GNNRetriever,
     };
-    let config = ModelConfig::new(case.dim, vec![case.dim; case.layers]);
-    let params = Params::init(class, &config, TEXT, 1024, DType::F32).unwrap();
+    let config = ModelConfig {
+        use_ent_emb: work.documents.as_ref().map(|_| Fusion::EarlyLate),
+        ..ModelConfig::new(case.dim, vec![case.dim; case.layers])
+    };
+    let params = match &case.weights {
+        None => Params::init(class, &config, TEXT, 1024, DType::F32),
+        Some(file) => candle_core::safetensors::load(file, &Device::Cpu).and_then(|tensors| {
+            Params::from_tensors(class, &config, TEXT, tensors.into_iter().collect())
+        }),
+    };
+    let params = params.unwrap();
     let settings = AdamW {
         lr: 5e-4,
         betas: (0.9, 0.999),
@@ -70,18 +83,17 @@ pub fn start(work: &Work, case: &Case) -> (Params, Optimizer, Tensor) {
         weight_decay: 0.01,
     };
     let optimizer = Optimizer::new(settings, &params).unwrap();
-    let embeddings = tensor(work.embeddings.clone(), (2 * work.relations, TEXT)).unwrap();
-    (params, optimizer, embeddings)
+    (params, optimizer, work.texts())
 }
 
 impl<'a> Bench<'a> {
     pub fn new(work: &'a Work, case: &Case) -> Self {
-        let (params, optimizer, embeddings) = start(work, case);
+        let (params, optimizer, texts) = start(work, case);
         Bench {
             truth: Truth::new(work.graph.nodes(), work.relations, &work.triples),
             optimizer,
             params,
-            embeddings,
+            texts,
             work,
             case: case.clone(),
             rng: ChaCha8Rng::seed_from_u64(7),
@@ -106,7 +118,7 @@ impl<'a> Bench<'a> {
     /// the preparation computes the background, which no question changes.
     pub fn ask(&self, prepared: bool) -> (Vec<f64>, f64) {
         let start = Instant::now();
-        let mut model = Retriever::new(&self.params, &self.work.graph, &self.embeddings)
+        let mut model = Retriever::new(&self.params, &self.work.graph, self.texts.borrowed())
             .compute(self.case.compute);
         if prepared {
             model = model.prepared(None).unwrap();
@@ -131,7 +143,7 @@ impl<'a> Bench<'a> {
         });
         let graph = self.work.graph.without(b.asked());
         let sampled = start.elapsed().as_secs_f64();
-        let gnn = QueryGnn::new(&self.params, &graph, &self.embeddings)
+        let gnn = QueryGnn::new(&self.params, &graph, self.texts.borrowed())
             .compute(self.case.compute)
             .recompute(self.case.recompute);
         let mut pass = gnn.forward(&b.queries, b.candidates.clone()).unwrap();
@@ -178,32 +190,35 @@ impl<'a> Bench<'a> {
         let start = Instant::now();
         let w = self.work;
         let questions = self.questions();
-        let model = Retriever::new(&self.params, &w.graph, &self.embeddings)
+        let model = Retriever::new(&self.params, &w.graph, self.texts.borrowed())
             .compute(self.case.compute)
             .recompute(self.case.recompute);
         let mut pass = model.forward(&questions).unwrap();
-        let scores = to_f64(&pass.scores).unwrap();
-        let bce = BCE.at(0.2);
-        let nodes = w.graph.nodes();
-        let (a, b) = (
-            bce.value(&scores, nodes, &w.gold, &[], bce.used(&w.gold)),
-            LIST_CE
-                .at(0.0)
-                .value(&scores, nodes, &w.gold, &[], LIST_CE.at(0.0).used(&w.gold)),
-        );
-        let grad: Vec<f64> = a
-            .grad
-            .iter()
-            .zip(&b.grad)
-            .map(|(a, b)| 0.3 * a + 0.7 * b)
-            .collect();
+        let mut scores = to_f64(&pass.scores).unwrap();
+        if let Some(documents) = &w.documents {
+            scores = documents.of_nodes(&scores);
+        }
+        let target = w.target();
+        let columns = scores.len() / questions.len();
+        let (mut loss, mut grad) = (0.0, vec![0.0; scores.len()]);
+        for term in w.terms() {
+            let used = term.loss.used(&target.whole);
+            let (gold, similar) = (&target.gold, &target.similar);
+            let value = term.loss.value(&scores, columns, gold, similar, used);
+            loss += term.weight * value.loss;
+            for (sum, g) in grad.iter_mut().zip(value.grad) {
+                *sum += term.weight * g;
+            }
+        }
+        if let Some(documents) = &w.documents {
+            grad = documents.to_nodes(&grad);
+        }
         let forward = start.elapsed().as_secs_f64();
         let dscores = tensor(grad, pass.scores.shape()).unwrap();
         let dscores = dscores.to_dtype(DType::F32).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let share = pass.share();
         drop(pass);
-        let loss = 0.3 * a.loss + 0.7 * b.loss;
         self.finish(start, [0.0, forward], &grads, (loss, share))
     }
 }

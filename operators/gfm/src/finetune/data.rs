@@ -7,9 +7,10 @@ use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
-use super::ranked::{LossTargets, Types};
+use super::ranked::LossTargets;
 use crate::inputs::{EncoderId, LoadedGraph};
 use crate::train::estimate::port;
+use crate::types::Types;
 use gfm_pipe_api::zip::{connected, zipped};
 use gfm_pipe_model::backend::{DeviceCache, Source};
 use gfm_pipe_model::divided::{Divided, Dividing};
@@ -244,8 +245,7 @@ impl DataSet {
             input.graph = Graph::new(0, input.graph.relations(), &[]);
             input.texts.keep(divided.part())?;
         }
-        // The mask of GFM-RAG 2.0 has no weights.
-        let weighted = p.train.own.init_entities_weight && p.model.class() == Class::GNNRetriever;
+        let weighted = p.train.own.init_entities_weight && class.weighs_starts();
         let split = |questions: Questions| Split {
             seeds: (0..questions.len())
                 .map(|i| questions.seeds(i, &documents, weighted))

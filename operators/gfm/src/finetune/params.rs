@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use gfm_pipe_api::named::listed;
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Field, PathSeg, Problem, Schema, Type};
 use gfm_pipe_eval::metrics::{self, MRR_FILTERED, Metric};
 use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, Ranker, RankerName, ranker_type, top_k_field};
@@ -18,7 +19,7 @@ use crate::train::settings::{
 use gfm_pipe_model::loss::{LOSSES, ListLoss, LossKind, LossName, Reduction};
 
 /// What is ranked, in the order of the history's metrics.
-pub(super) const TARGETS: [&str; 2] = ["entity", "document"];
+pub(super) const TARGETS: [&str; 2] = [ENTITY, DOCUMENT];
 
 /// Parameters of `finetune`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,11 +70,6 @@ pub(super) enum Ranked {
     /// The nodes of a type.
     Type(String),
 }
-
-/// The type of nodes that are entities.
-pub(super) const ENTITY: &str = "entity";
-/// The type of nodes that are documents.
-pub(super) const DOCUMENT: &str = "document";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TrainSettings {

@@ -2,57 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::Array;
 use candle_core::Tensor;
-use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
+use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_kernels::gemm::{Mat, gemm};
 use gfm_pipe_model::backend::{Target, Term};
 use gfm_pipe_model::loaded::NODE_TEXTS_HINT;
+use gfm_pipe_model::model::Class;
 use gfm_pipe_model::questions::Questions;
 use gfm_pipe_model::tensor::to_f32;
 use gfm_pipe_model::tensor_error;
 
 use super::Params;
-use super::params::{DOCUMENT, ENTITY, Ranked};
-
-/// The nodes of a graph by type.
-pub(super) struct Types {
-    /// Ids, ascending.
-    of: BTreeMap<String, Vec<u32>>,
-}
-
-impl Types {
-    /// Reads a `nodes` artifact of a graph with `nodes` nodes.
-    ///
-    /// # Errors
-    /// When it belongs to another graph.
-    pub fn read(artifact: Option<&Artifact>, nodes: usize) -> OpResult<Option<Self>> {
-        let Some(artifact) = artifact else {
-            return Ok(None);
-        };
-        let table = artifact.read("nodes")?;
-        let kinds = columns::text(&table, "type")?;
-        if kinds.len() != nodes {
-            let of = kinds.len();
-            let why = format!("types of {of} nodes do not fit a graph of {nodes} nodes");
-            let hint = "connect `nodes` and the graph of the same stage";
-            return Err(OpError::new(why).artifact(&artifact.name).hint(hint));
-        }
-        let mut of: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for (node, kind) in (0..).zip(kinds.iter()) {
-            of.entry(kind.unwrap_or_default().to_owned())
-                .or_default()
-                .push(node);
-        }
-        Ok(Some(Types { of }))
-    }
-
-    fn nodes(&self, kind: &str) -> OpResult<&[u32]> {
-        let nodes = self.of.get(kind).map(Vec::as_slice);
-        nodes.ok_or_else(|| none_of(kind, Some(self)))
-    }
-}
+use super::params::Ranked;
+use crate::types::{OfType, Types};
 
 /// The error for a loss that ranks nodes of a type that no node has.
 fn none_of(kind: &str, types: Option<&Types>) -> OpError {
@@ -60,40 +24,10 @@ fn none_of(kind: &str, types: Option<&Types>) -> OpError {
     let error = OpError::new(why);
     match types {
         Some(types) => {
-            let known: Vec<&str> = types.of.keys().map(String::as_str).collect();
+            let known: Vec<&str> = types.names().collect();
             error.hint(format!("types of this graph: {}", known.join(", ")))
         }
         None => error,
-    }
-}
-
-/// The nodes of one type, as columns.
-pub(super) struct OfType {
-    /// Node by column.
-    nodes: Vec<u32>,
-    /// The same as a matrix of nodes and columns.
-    columns: EntityDocuments,
-}
-
-impl OfType {
-    fn new(nodes: &[u32], of: usize) -> OpResult<Self> {
-        let pairs = nodes.iter().copied().zip(0..);
-        Ok(OfType {
-            columns: EntityDocuments::from_pairs(of, nodes.len(), pairs)
-                .map_err(|e| OpError::internal(e.to_string()))?,
-            nodes: nodes.to_vec(),
-        })
-    }
-
-    /// The columns of these nodes, as far as they are of the type.
-    pub fn columns_of(&self, nodes: &[u32]) -> Vec<u32> {
-        let column = |v: &u32| self.nodes.binary_search(v).ok().map(|at| at as u32);
-        nodes.iter().filter_map(column).collect()
-    }
-
-    /// The scores of the columns, from those of all nodes.
-    pub fn scores(&self, nodes: &[f64]) -> Vec<f64> {
-        self.nodes.iter().map(|v| nodes[*v as usize]).collect()
     }
 }
 
@@ -109,7 +43,7 @@ pub(super) struct LossTargets {
     targets: Vec<LossTarget>,
     types: BTreeMap<String, OfType>,
     terms: Vec<Term>,
-    /// The node of each document, where documents are nodes.
+    /// The node of each document, where a GraphReasoner scores documents as nodes.
     own: Option<Vec<u32>>,
 }
 
@@ -131,9 +65,11 @@ impl LossTargets {
             targets: Vec::new(),
             types: BTreeMap::new(),
             terms: Vec::new(),
-            own: documents.own_nodes(),
+            own: documents
+                .own_nodes()
+                .filter(|_| p.model.class() == Class::GraphReasoner),
         };
-        if let Some(entities) = types.and_then(|types| types.of.get(ENTITY)) {
+        if let Some(entities) = types.and_then(|types| types.nodes(ENTITY)) {
             let entities = OfType::new(entities, nodes)?;
             out.types.insert(ENTITY.to_owned(), entities);
         }
@@ -155,7 +91,10 @@ impl LossTargets {
                     ))
                     .hint("connect `in.nodes`")
                 })?;
-                let of_type = OfType::new(types.nodes(kind)?, nodes)?;
+                let of_type = types
+                    .nodes(kind)
+                    .ok_or_else(|| none_of(kind, Some(types)))?;
+                let of_type = OfType::new(of_type, nodes)?;
                 out.types.insert(kind.clone(), of_type);
             }
             let known = out.targets.iter().position(|t| t.what == what);
@@ -183,8 +122,11 @@ impl LossTargets {
     fn nodes_of(&self, what: &Ranked, documents: &EntityDocuments) -> OpResult<Vec<u32>> {
         match what {
             Ranked::AllNodes => Ok((0..documents.num_entities() as u32).collect()),
-            Ranked::Type(kind) => Ok(self.types.get(kind).map_or(Vec::new(), |t| t.nodes.clone())),
-            Ranked::Documents => self.own.clone().ok_or_else(|| {
+            Ranked::Type(kind) => Ok(self
+                .types
+                .get(kind)
+                .map_or(Vec::new(), |t| t.nodes().to_vec())),
+            Ranked::Documents => documents.own_nodes().ok_or_else(|| {
                 OpError::new("a distillation loss ranks documents, but these are not nodes")
                     .hint("connect `nodes` to the build-documents stage")
             }),
@@ -206,7 +148,7 @@ impl LossTargets {
         let columns = self.targets.iter().map(|t| match &t.what {
             Ranked::AllNodes => 0,
             Ranked::Documents => documents.num_documents(),
-            Ranked::Type(kind) => self.types.get(kind).map_or(0, |t| t.nodes.len()),
+            Ranked::Type(kind) => self.types.get(kind).map_or(0, |t| t.nodes().len()),
         });
         columns.sum()
     }
@@ -243,7 +185,7 @@ impl LossTargets {
                 columns: match &target.what {
                     Ranked::AllNodes => None,
                     Ranked::Documents => Some(documents),
-                    Ranked::Type(kind) => self.of_type(kind).map(|t| &t.columns),
+                    Ranked::Type(kind) => self.of_type(kind).map(OfType::columns),
                 },
                 gold: mine.iter().map(gold).collect(),
                 whole: all.iter().map(gold).collect(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Estimate, OpResult};
 use gfm_pipe_eval::metrics::{Gold, score};
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Params;
 use super::data::{Data, data_sets_of};
-use super::params::{ENTITY, TARGETS, name_of};
+use super::params::{TARGETS, name_of};
 use crate::question_scores::{SeededQuestions, score_each};
 use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator, port};
 use crate::train::memory::Sizes;
@@ -116,22 +117,11 @@ impl Task for QuestionAnswering {
         let class = self.p.model.class();
         let ranker = document_ranker(class, &data.documents, self.p.doc_ranker.ranker());
         let q = &data.valid.questions;
-        // Where the types of nodes are known, entities are ranked among themselves.
         let entities = data.ranked.of_type(ENTITY);
-        let gold: Vec<Vec<u32>> = match entities {
-            Some(entities) => q
-                .supporting_entities
-                .iter()
-                .map(|gold| entities.columns_of(gold))
-                .collect(),
-            None => Vec::new(),
-        };
-        let entity_gold = |i: usize| match entities {
-            Some(_) => Gold {
-                items: &gold[i],
-                total: gold[i].len() as u32,
-            },
-            None => q.entity_gold(i),
+        let gold = gold_entities(data);
+        let entity_gold = |i: usize| Gold {
+            items: &gold[i],
+            total: gold[i].len() as u32,
         };
         // A question without a node to start from counts as one for which nothing is found.
         let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
@@ -173,12 +163,11 @@ impl Task for QuestionAnswering {
         }
         let mut out = Vec::new();
         for (t, target) in TARGETS.iter().enumerate() {
-            // A question may ask a GraphReasoner for nodes of one type only.
-            let asked = |i: usize| {
-                let gold = [entity_gold(i), q.document_gold(i)][t];
-                class != Class::GraphReasoner || gold.total > 0
+            let counted = |i: &usize| {
+                let gold = [entity_gold(*i), q.document_gold(*i)][t];
+                counts(class, gold.total)
             };
-            let counted: Vec<usize> = (0..q.len()).filter(|i| asked(*i)).collect();
+            let counted: Vec<usize> = (0..q.len()).filter(counted).collect();
             if counted.is_empty() {
                 continue;
             }
@@ -193,6 +182,36 @@ impl Task for QuestionAnswering {
     fn best_by(&self) -> BestBy {
         self.p.best_by()
     }
+
+    fn measures_best(&self, data: &Data) -> bool {
+        let metric = self.best_by().metric;
+        let of_documents = metric.split(':').next() == Some(DOCUMENT);
+        let entities = gold_entities(data);
+        let total = |i: usize| {
+            if of_documents {
+                data.valid.questions.document_gold(i).total
+            } else {
+                entities[i].len() as u32
+            }
+        };
+        (0..self.validated(data)).any(|i| counts(self.p.model.class(), total(i)))
+    }
+}
+
+/// The gold entities of each validation question: columns of the entities where the types of nodes
+/// are known, so that entities are ranked among themselves, and nodes otherwise.
+fn gold_entities(data: &Data) -> Vec<Vec<u32>> {
+    let gold = &data.valid.questions.supporting_entities;
+    match data.ranked.of_type(ENTITY) {
+        Some(entities) => gold.iter().map(|gold| entities.columns_of(gold)).collect(),
+        None => gold.clone(),
+    }
+}
+
+/// Whether a question with this number of gold nodes of a type counts in the type's metrics: it may
+/// ask a GraphReasoner for nodes of another type only.
+fn counts(class: Class, gold: u32) -> bool {
+    class != Class::GraphReasoner || gold > 0
 }
 
 impl QuestionAnswering {

@@ -461,20 +461,15 @@ impl<T: Task> Training<'_, T> {
     /// kept.
     ///
     /// # Errors
-    /// When the metric that chooses was not measured.
+    /// When the metric that chooses is not among them, which the survey excludes.
     fn choose_best(&mut self, metrics: &[(String, f64)]) -> OpResult<()> {
         let by = self.task.best_by();
-        let Some((_, value)) = metrics.iter().find(|(name, _)| *name == by.metric) else {
-            let measured: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(OpError::new(format!(
-                "`train.best_by` is {}, but no validation question asks for what it measures",
-                by.metric
-            ))
-            .hint(format!("set it to one of {}", measured.join(", "))));
-        };
-        let score = Some(if by.smaller { -value } else { *value });
+        let chosen = metrics.iter().find(|(name, _)| *name == by.metric);
+        let (_, value) =
+            chosen.ok_or_else(|| OpError::internal(format!("no value of {}", by.metric)))?;
+        let score = if by.smaller { -value } else { *value };
         let best = self.state.progress.best_score;
-        if let Some(score) = score.filter(|s| s.is_finite() && best.is_none_or(|b| *s > b)) {
+        if score.is_finite() && best.is_none_or(|best| score > best) {
             self.state.keep_as_best(Some(score));
         }
         let message = best_epoch_message(&by, score, &self.state.progress);
@@ -499,6 +494,9 @@ impl<T: Task> Training<'_, T> {
     /// Validates on every data set that has validation samples; `None` without any.
     fn validate(&self) -> OpResult<Option<Metrics>> {
         let epoch = self.state.progress.place.epoch;
+        if self.plan.validated.is_empty() {
+            return Ok(None);
+        }
         let mut out = Metrics::default();
         let mut counts: Vec<usize> = Vec::new();
         let several = self.plan.validated.len() > 1;
@@ -529,7 +527,7 @@ impl<T: Task> Training<'_, T> {
         for ((_, sum), count) in out.mean.iter_mut().zip(counts) {
             *sum /= count as f64;
         }
-        Ok(Some(out).filter(|_| !self.plan.validated.is_empty()))
+        Ok(Some(out))
     }
 
     fn checkpoint_due(&self) -> bool {
@@ -565,17 +563,14 @@ impl<T: Task> Training<'_, T> {
 }
 
 /// The log line about this epoch's score and the best epoch so far. Higher scores are better.
-fn best_epoch_message(by: &BestBy, score: Option<f64>, progress: &Progress) -> String {
-    let shown = |score: Option<f64>| {
-        let value = score.map(|s| if by.smaller { -s } else { s });
-        value.map_or("not measured".to_owned(), |v| format!("{v:.4}"))
-    };
+fn best_epoch_message(by: &BestBy, score: f64, progress: &Progress) -> String {
+    let shown = |score: f64| format!("{:.4}", if by.smaller { -score } else { score });
     let (epoch, best) = (progress.place.epoch, progress.best_epoch);
     let this = format!("epoch {epoch} {} {}", by.metric, shown(score));
     match progress.best_score {
         None => format!("{this}: no epoch is better than the start so far"),
         Some(_) if best == epoch => format!("{this}: the best so far, this epoch is kept"),
-        kept => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
+        Some(kept) => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
     }
 }
 

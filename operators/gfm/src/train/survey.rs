@@ -1,6 +1,6 @@
 //! Reads every data set once before training starts.
 
-use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_api::{Context, OpError, OpResult};
 
 use super::epoch_plan::EpochPlan;
 use super::estimate::FirstBatch;
@@ -30,7 +30,7 @@ pub(super) fn survey<T: Task>(
     loader: &Loader<T::Data>,
     cpu_weights: Option<&Params>,
 ) -> OpResult<Survey> {
-    let (mut validated, mut divided) = (Vec::new(), false);
+    let (mut validated, mut divided, mut measured) = (Vec::new(), false, false);
     let mut plan = EpochPlan {
         seed: settings.seed,
         batch_size: settings.batch_size,
@@ -61,7 +61,15 @@ pub(super) fn survey<T: Task>(
         if samples > 0 {
             plan.validated.push(set);
             validated.push(samples);
+            measured |= task.measures_best(&data);
         }
+    }
+    if !validated.is_empty() && !measured {
+        let metric = task.best_by().metric;
+        return Err(OpError::new(format!(
+            "`train.best_by` is {metric}, but no validation question asks for what it measures"
+        ))
+        .hint("choose by a metric of what these questions ask for, entities (entity:mrr_filtered) or documents (document:mrr_filtered), or validate on other questions"));
     }
     Ok(Survey {
         plan,

@@ -75,6 +75,11 @@ pub(crate) trait Task: Sync {
 
     /// The metric that the best epoch is chosen by.
     fn best_by(&self) -> BestBy;
+
+    /// Whether the validation of a data set has a value of that metric.
+    fn measures_best(&self, data: &Self::Data) -> bool {
+        self.validated(data) > 0
+    }
 }
 
 /// The metric that chooses the best epoch.

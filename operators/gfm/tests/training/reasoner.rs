@@ -115,6 +115,18 @@ fn finetuning(epochs: u32, fusion: Option<&str>) -> Value {
     with(params, &[("train.best_by", json!("document:mrr"))])
 }
 
+/// Pre-training and fine-tuning of all that there is: operator, parameters, inputs.
+fn trainings(d: &Typed, epochs: u32) -> [(&'static str, Value, Inputs); 2] {
+    let (graph, fusion) = (
+        inputs(&[("graph", &d.data.graph)]),
+        Some("early-late-fusion"),
+    );
+    [
+        ("pretrain", pretraining(fusion), graph),
+        ("finetune", finetuning(epochs, fusion), d.finetuning()),
+    ]
+}
+
 const FUSIONS: [Option<&str>; 4] = [
     None,
     Some("early-fusion"),
@@ -206,14 +218,7 @@ fn every_fusion_trains_and_documents_score_themselves() {
 fn a_stopped_training_ends_in_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let d = Typed::new(dir.path());
-    let (graph, fusion) = (
-        inputs(&[("graph", &d.data.graph)]),
-        Some("early-late-fusion"),
-    );
-    for (name, params, given) in [
-        ("pretrain", pretraining(fusion), graph),
-        ("finetune", finetuning(2, fusion), d.finetuning()),
-    ] {
+    for (name, params, given) in trainings(&d, 2) {
         let params = with(params, &[("train.checkpoint_minutes", json!(0))]);
         let want = run_in(dir.path(), "whole", name, &params, &given).unwrap();
         let folder = dir.path().join(format!("stopped {name}"));
@@ -226,14 +231,7 @@ fn a_stopped_training_ends_in_the_same_bytes() {
 fn ranks_compute_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let d = Typed::new(dir.path());
-    let (graph, fusion) = (
-        inputs(&[("graph", &d.data.graph)]),
-        Some("early-late-fusion"),
-    );
-    for (name, params, given) in [
-        ("pretrain", pretraining(fusion), graph),
-        ("finetune", finetuning(1, fusion), d.finetuning()),
-    ] {
+    for (name, params, given) in trainings(&d, 1) {
         let exact = [
             ("train.dtype", json!("f64")),
             ("train.batch_size", json!(7)),
@@ -347,13 +345,19 @@ fn documents_are_their_nodes_or_what_mentions_them_but_not_both() {
         ..TOY
     };
     let e = built(&other.embeddings(&folder, "other", &names)).to_string();
-    assert!(e.contains("nodes are embedded with other-encoder"), "{e}");
+    assert!(
+        e.contains("with other-encoder (6 wide): one model needs one encoder"),
+        "{e}"
+    );
     let narrow = Toy {
         encoder: ("toy-encoder", 3),
         ..TOY
     };
     let e = built(&narrow.embeddings(&folder, "narrow", &names)).to_string();
-    assert!(e.contains("those of relations"), "{e}");
+    assert!(
+        e.contains("with toy-encoder (3 wide): one model needs one encoder"),
+        "{e}"
+    );
     // Documents that are not nodes have no score.
     let types = vec![
         u32s(0..ALL),
@@ -377,6 +381,97 @@ fn documents_are_their_nodes_or_what_mentions_them_but_not_both() {
     finetuned(dir.path(), "typed", &d, &finetuning(1, None));
 }
 
+/// Where types are known, `evaluate` ranks entities among themselves, for the questions that ask
+/// for some.
+#[test]
+fn entities_are_ranked_among_entities() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut d = Typed::new(dir.path());
+    let folder = dir.path().join("half");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Even questions ask for an entity.
+    let gold = |i: u32| {
+        [(i + 1) % NODES]
+            .into_iter()
+            .filter(|_| i.is_multiple_of(2))
+            .collect()
+    };
+    d.data.questions = TOY.asking_for(&folder, &d.data.questions, gold);
+    let out = finetuned(
+        dir.path(),
+        "out",
+        &d,
+        &finetuning(1, Some("early-late-fusion")),
+    );
+    let evaluated = |folder: &str, more: &[(&str, &Artifact)]| {
+        let params = json!({"rankers": ["simple"], "baselines": ["untrained", "ppr"]});
+        let inputs = evaluate_inputs(&out, &d.data, more);
+        run_in(dir.path(), folder, "evaluate", &params, &inputs).unwrap()
+    };
+    let ranks = |out: &Local, system: &str| -> Vec<Vec<u32>> {
+        let t = out.port("ranks").read("ranks").unwrap();
+        let text = |name| columns::text(&t, name).unwrap();
+        let (systems, targets) = (text("system"), text("target"));
+        let rows = columns::list_u32(&t, "ranks")
+            .unwrap()
+            .into_iter()
+            .enumerate();
+        let rows =
+            rows.filter(|(i, _)| (systems.value(*i), targets.value(*i)) == (system, "entity"));
+        rows.map(|(_, ranks)| ranks).collect()
+    };
+    let all = evaluated("all", &[]);
+    let typed = evaluated("typed", &[("nodes", &d.nodes)]);
+    for system in ["model", "untrained", "ppr"] {
+        let (among_all, among) = (ranks(&all, system), ranks(&typed, system));
+        assert_eq!(
+            (among_all.len(), among.len()),
+            (NODES as usize, NODES as usize / 2)
+        );
+        let asking = among_all.iter().step_by(2);
+        for (all, among) in asking.zip(&among) {
+            assert_eq!((all.len(), among.len()), (1, 1));
+            assert!(
+                among[0] <= all[0] && among[0] <= NODES,
+                "{system}: {all:?} {among:?}"
+            );
+        }
+    }
+    let t = typed.port("metrics").read("metrics").unwrap();
+    let (targets, systems) = (
+        columns::text(&t, "target").unwrap(),
+        columns::text(&t, "system").unwrap(),
+    );
+    let (groups, n) = (
+        columns::text(&t, "group").unwrap(),
+        columns::u64s(&t, "n").unwrap(),
+    );
+    let mut compared = 0;
+    for i in (0..t.num_rows()).filter(|i| groups.value(*i) == "all") {
+        let entity = targets.value(i) == "entity";
+        let questions = if entity { NODES / 2 } else { NODES };
+        assert_eq!(n.value(i), u64::from(questions), "{}", systems.value(i));
+        compared += usize::from(entity && systems.value(i) == "ceiling");
+    }
+    assert!(compared > 0);
+    // The mean is over those questions.
+    let mrr = |ranks: Vec<Vec<u32>>| {
+        let values = ranks.iter().map(|r| 1.0 / f64::from(r[0]));
+        values.clone().sum::<f64>() / values.count() as f64
+    };
+    let row = (0..t.num_rows()).find(|i| {
+        let metric = columns::text(&t, "metric").unwrap().value(*i);
+        (
+            systems.value(*i),
+            targets.value(*i),
+            groups.value(*i),
+            metric,
+        ) == ("model", "entity", "all", "mrr")
+    });
+    let value = columns::f64s(&t, "value").unwrap().value(row.unwrap());
+    assert!((value - mrr(ranks(&typed, "model"))).abs() < 1e-12);
+}
+
 /// Questions that ask for documents alone have no metrics of entities, and cannot be chosen by one.
 #[test]
 fn what_no_question_asks_for_is_not_measured() {
@@ -384,7 +479,7 @@ fn what_no_question_asks_for_is_not_measured() {
     let mut d = Typed::new(dir.path());
     let folder = dir.path().join("without");
     std::fs::create_dir_all(&folder).unwrap();
-    d.data.questions = TOY.without_entities(&folder, &d.data.questions);
+    d.data.questions = TOY.asking_for(&folder, &d.data.questions, |_| Vec::new());
     let losses = json!([{"name": "bce", "loss": {"_target_": "BCELoss"},
                          "cfg": {"weight": 1, "target_node_type": "document"}}]);
     let mut params = with(
@@ -403,7 +498,7 @@ fn what_no_question_asks_for_is_not_measured() {
     .unwrap();
     let e = format!("{e} | {}", e.advice().unwrap_or_default());
     assert!(e.contains("`train.best_by` is entity:mrr"), "{e}");
-    assert!(e.contains("document:mrr"), "{e}");
+    assert!(e.contains("or documents (document:mrr_filtered)"), "{e}");
     let params = with(params, &[("train.best_by", json!("document:mrr"))]);
     let out = finetuned(dir.path(), "by_document", &d, &params);
     let history = out.port("history").read("history").unwrap();

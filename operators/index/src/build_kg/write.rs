@@ -1,5 +1,6 @@
 //! Writes the graph's tables.
 
+use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, OpResult, kinds};
 use gfm_pipe_kg::names::Names;
 use gfm_pipe_kg::tables::{Places, Table, write_counts, write_names, write_relations};
@@ -62,8 +63,8 @@ fn nodes(ctx: &Context, graph: &Graph) -> OpResult<()> {
     for id in 0..graph.names.len() as u32 {
         let document = id.checked_sub(graph.entities);
         let kind = match document {
-            Some(_) => "document",
-            None => "entity",
+            Some(_) => DOCUMENT,
+            None => ENTITY,
         };
         table.push([Cell::Id(id), Cell::Text(kind), Cell::MaybeId(document)])?;
     }

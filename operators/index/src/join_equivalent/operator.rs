@@ -4,6 +4,7 @@ use ahash::AHashSet;
 use arrow::array::Array;
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::memory::Demand;
+use gfm_pipe_api::node_types::{ENTITY, NodeTypes};
 use gfm_pipe_api::{
     Arity, Artifact, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type,
     columns, kinds,
@@ -167,23 +168,10 @@ fn entities<'a>(ctx: &Context, names: &[&'a str]) -> OpResult<Vec<(u32, &'a str)
     let Some(artifact) = ctx.input_opt("nodes") else {
         return Ok(all.collect());
     };
-    let mut is_entity = Vec::with_capacity(names.len());
-    for batch in artifact.batches("nodes")? {
-        let batch = batch?;
-        let types = columns::text(&batch, "type")?;
-        is_entity.extend(types.iter().map(|ty| ty == Some("entity")));
-    }
-    if is_entity.len() != names.len() {
-        let (nodes, entities) = (is_entity.len(), names.len());
-        return Err(
-            OpError::new(format!("there are {nodes} nodes and {entities} entities"))
-                .artifact(&artifact.name)
-                .hint("connect `entities` and `nodes` of the same stage"),
-        );
-    }
-    Ok(all
-        .zip(is_entity)
-        .filter(|(_, is)| *is)
+    let types = NodeTypes::read(artifact, names.len())?;
+    let typed = all.zip(types.types());
+    Ok(typed
+        .filter(|(_, of)| *of == ENTITY)
         .map(|(e, _)| e)
         .collect())
 }

@@ -1,6 +1,7 @@
 //! The graph as the sources need it: names, document nodes, and which documents mention which
 //! nodes.
 
+use gfm_pipe_api::node_types::NodeTypes;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use crate::build_kg::read;
@@ -54,24 +55,12 @@ impl Graph {
     }
 
     fn nodes(&mut self, nodes: &Artifact) -> OpResult<()> {
-        let table = nodes.read("nodes")?;
-        let of = columns::u32s(&table, "document")?;
-        if table.num_rows() != self.names.len() {
-            return Err(OpError::new(format!(
-                "there are types of {} nodes, and {} entities",
-                table.num_rows(),
-                self.names.len()
-            ))
-            .artifact(&nodes.name)
-            .hint("connect `entities` and `nodes` of the same `build-kg` stage"));
-        }
-        for (node, document) in of.iter().enumerate() {
-            let Some(document) = document else { continue };
+        for (node, document) in NodeTypes::read(nodes, self.names.len())?.documents() {
             match self.passages.get_mut(document as usize) {
-                Some(passage) => *passage = Some(node as u32),
-                None => return Err(stray(nodes, "nodes", node)),
+                Some(passage) => *passage = Some(node),
+                None => return Err(stray(nodes, "nodes", node as usize)),
             }
-            self.is_passage[node] = true;
+            self.is_passage[node as usize] = true;
         }
         Ok(())
     }

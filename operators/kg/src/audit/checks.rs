@@ -131,9 +131,9 @@ pub const WARNINGS: &str = "warnings";
 
 checks! {
     REJECTED_TRIPLE: "rejected-triple", Error, Lines, REJECTS,
-        "a line of the graph that was rejected, unless it has more than three fields",
-        "lines of the graph that are no triple: these facts are lost",
-        "write each fact as `head,relation,tail`, in UTF-8, on a line of its own";
+        "a line of the graph that was rejected, unless it has more than three fields; of nodes.csv, relations.csv and edges.csv a record that was rejected",
+        "lines of the graph that could not be used: these facts are lost",
+        "in kg.txt, write each fact as `head,relation,tail`, in UTF-8, on a line of its own; in CSV files, correct what the message names";
     COMMA_IN_NAME: "comma-in-name", Error, Lines, REJECTS,
         "a line of the graph with more than three fields. There is a suggestion where one reading is the only best one. The best readings have a known head, relation and tail; then a known head and tail; then a known relation and one known end. Names in documents and questions count as known",
         "lines of the graph with too many commas, probably inside a name: these facts are lost",
@@ -151,13 +151,13 @@ checks! {
         "questions with the id of an earlier one: they are left out",
         "give each question an id of its own";
     QUESTION_WITHOUT_ENTITY: "question-without-entity", Error, Questions, QUESTIONS,
-        "a question without an entity of the graph in `question_entities`. Not checked where no question of any split has one, as from `ingest-questions`",
+        "a question without an entity of the graph in `question_entities` (or `start_nodes`, where documents do not count). Not checked where no question of any split has one, as from `ingest-questions`",
         "questions that cannot be asked, because they name no entity of the graph: they score 0 and teach nothing",
-        "name an entity of the graph in `question_entities`, as the graph spells it";
+        "name an entity of the graph in `question_entities` (or `start_nodes`), as the graph spells it";
     QUESTION_WITHOUT_GOLD: "question-without-gold", Error, Questions, QUESTIONS,
-        "a question none of whose `supporting_facts` is the title of a document",
+        "a question none of whose `supporting_facts` (or `target_nodes`) is a document",
         "questions without a known gold document: nothing can be right for them",
-        "name titles of the corpus in `supporting_facts`";
+        "name documents in `supporting_facts` (or `target_nodes`)";
     REJECTED_DOCUMENT: "rejected-document", Error, Rejects, REJECTS,
         "anything else that an ingest or `extract` rejected: a file of documents, a part of one, or an extracted record",
         "files and records that could not be read, or not as they are: what is in them is lost",
@@ -179,11 +179,11 @@ checks! {
         "questions that are in two splits: metrics will be better than the retriever is",
         "keep the question in one split";
     UNKNOWN_QUESTION_ENTITY: "unknown-question-entity", Warning, QuestionNames, REJECTS,
-        "a name in `question_entities` that is not an entity of the graph",
+        "a name in `question_entities` or `start_nodes` that is not in the graph",
         "entities named by questions that the graph does not have: the search cannot start there",
         "spell the name as the graph does, or add triples of it";
     UNKNOWN_SUPPORTING_ENTITY: "unknown-supporting-entity", Warning, QuestionNames, REJECTS,
-        "a name in `supporting_entities` that is not an entity of the graph",
+        "a name in `supporting_entities` or `target_nodes` that is not in the graph",
         "entities of gold documents that the graph does not have: training does not learn to find them",
         "spell the name as the graph does, or add triples of it";
     UNKNOWN_DOCUMENT_ENTITY: "unknown-document-entity", Warning, DocumentNames, REJECTS,
@@ -237,7 +237,7 @@ checks! {
     DOCUMENT_WITHOUT_ENTITY: "document-without-entity", Warning, Documents, LINKS,
         "a document that is not linked to an entity of the graph, or only to nodes of documents",
         "documents that mention no entity of the graph: no search over the graph finds them",
-        "name the document's entities in document2entities.json, as the graph spells them";
+        "name the document's entities in document2entities.json, as the graph spells them, or give it edges in edges.csv";
     EMPTY_DOCUMENT: "empty-document", Warning, Documents, DOCUMENTS,
         "a document of dataset_corpus.json whose text has no character but white space",
         "documents without a text",

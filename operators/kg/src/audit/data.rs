@@ -195,6 +195,8 @@ pub struct Data {
     pub entities: Names,
     /// Which entities stand for documents; empty where that is not connected.
     pub document_nodes: Vec<bool>,
+    /// The node of each document, where it has one; empty where that is not connected.
+    pub nodes_of_documents: Vec<Option<u32>>,
     /// Relations by id, inverses included.
     pub relations: Vec<Relation>,
     /// Triples in file order: head, relation, tail.
@@ -270,6 +272,9 @@ impl Data {
     /// have it.
     pub fn document_in(&self, file: &str, row: usize) -> Option<Place> {
         let place = self.places.within(file, "documents", row);
+        let node = || self.nodes_of_documents.get(row).copied().flatten();
+        // Where documents are nodes in files of their own, that of the node is the document's.
+        let place = place.or_else(|| self.places.first("entities", node()? as usize));
         place.or_else(|| {
             let (source, _) = self.details.sources.as_ref()?.get(row)?;
             Some(Place {
@@ -290,14 +295,16 @@ impl Data {
         self.places.first("triples", row)
     }
 
-    /// The first place of an entity's name.
+    /// The place where an entity is given, or else its name's first.
     pub fn entity(&self, id: u32) -> Option<Place> {
-        self.triple(self.first.entity[id as usize] as usize)
+        let given = self.places.first("entities", id as usize);
+        given.or_else(|| self.triple(self.first.entity[id as usize] as usize))
     }
 
-    /// The first place of a relation's name.
+    /// The place where a relation is given, or else its name's first.
     pub fn relation(&self, id: usize) -> Option<Place> {
-        self.triple(self.first.relation[id] as usize)
+        let given = self.places.first("relations", id);
+        given.or_else(|| self.triple(self.first.relation[id] as usize))
     }
 
     /// Direct relations with their ids.

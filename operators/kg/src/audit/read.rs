@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Array;
+use gfm_pipe_api::node_types::DOCUMENT;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use super::data::{Data, DocumentDetails, First, Place, Places, Question, Rejected, Split};
@@ -26,10 +27,15 @@ impl Data {
             documents.entities = Some(links(artifact, documents.titles.len(), entities.len())?);
         }
         let titles = documents.as_ref().map(|d| d.titles.len());
-        let document_nodes = match ctx.input_opt("nodes") {
-            Some(artifact) => nodes(artifact, entities.len() as usize)?,
-            None => Vec::new(),
+        let (document_nodes, nodes_of_documents) = match ctx.input_opt("nodes") {
+            Some(artifact) => nodes(artifact, entities.len() as usize, titles)?,
+            None => Default::default(),
         };
+        let linked = documents.as_mut().and_then(|d| d.entities.as_mut());
+        for (linked, node) in linked.into_iter().flatten().zip(&nodes_of_documents) {
+            // `build-kg` links a document with its own node, `ingest-graph` does not.
+            linked.extend(node.filter(|node| !linked.contains(node)));
+        }
         let details = details(ctx, titles.unwrap_or_default())?;
         let mut splits = Vec::new();
         for artifact in ctx.inputs("questions") {
@@ -44,6 +50,8 @@ impl Data {
         let mut places = Places::default();
         let rows = |table: &str| match table {
             "triples" => Some(triples.len()),
+            "entities" => Some(entities.len() as usize),
+            "relations" => Some(relations.iter().filter(|r| r.direct).count()),
             "documents" => titles,
             split => splits
                 .iter()
@@ -60,6 +68,7 @@ impl Data {
             relations,
             triples,
             document_nodes,
+            nodes_of_documents,
             documents,
             details,
             splits,
@@ -69,20 +78,31 @@ impl Data {
     }
 }
 
-/// Which entities stand for documents.
-fn nodes(artifact: &Artifact, entities: usize) -> OpResult<Vec<bool>> {
+/// Which entities stand for documents, and the node of each document, where these are connected.
+fn nodes(
+    artifact: &Artifact,
+    entities: usize,
+    documents: Option<usize>,
+) -> OpResult<(Vec<bool>, Vec<Option<u32>>)> {
     let mut out = vec![false; entities];
+    let mut of_documents = vec![None; documents.unwrap_or_default()];
     let mut row = 0;
     for batch in artifact.batches("nodes")? {
         let batch = batch?;
         let ids = columns::u32s(&batch, "entity")?.values();
-        for (id, kind) in ids.iter().zip(columns::text(&batch, "type")?) {
+        let of = columns::u32s(&batch, "document")?;
+        let kinds = columns::text(&batch, "type")?;
+        for ((id, kind), document) in ids.iter().zip(kinds).zip(of) {
             let node = out.get_mut(*id as usize);
-            *node.ok_or_else(|| stray(artifact, row, "entity"))? = kind == Some("document");
+            *node.ok_or_else(|| stray(artifact, row, "entity"))? = kind == Some(DOCUMENT);
+            if let Some(document) = document.filter(|_| documents.is_some()) {
+                let node = of_documents.get_mut(document as usize);
+                *node.ok_or_else(|| stray(artifact, row, "document"))? = Some(*id);
+            }
             row += 1;
         }
     }
-    Ok(out)
+    Ok((out, of_documents))
 }
 
 /// Labels that only `extract` with `by: english` produces.

@@ -10,7 +10,7 @@ use super::csv;
 use super::data::{Data, Finding, Rejected, Stop};
 use super::suggestions::{Nearest, equals_alone, listed};
 use super::unicode::{beginning, shown};
-use crate::layout::{CORPUS, MENTIONS, SPLITS};
+use crate::layout::{CORPUS, EDGES, MENTIONS, NODES, RELATIONS, SPLITS};
 use crate::reasons;
 
 /// Most fields of a line for which a repair is searched.
@@ -59,6 +59,13 @@ pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
     if TABLES.contains(&source) {
         return &checks::REJECTED_FACT;
     }
+    if [NODES, RELATIONS, EDGES].contains(&source) {
+        return if reasons::of_attributes(&row.reason) {
+            &checks::REJECTED_VALUE
+        } else {
+            &checks::REJECTED_TRIPLE
+        };
+    }
     let of_split = SPLITS.iter().any(|(_, file)| *file == source)
         || data
             .splits
@@ -75,10 +82,16 @@ pub fn check_of(data: &Data, row: &Rejected) -> &'static Check {
         reasons::DOCUMENT_ENTITY => &checks::UNKNOWN_DOCUMENT_ENTITY,
         reasons::QUESTION_ENTITY => &checks::UNKNOWN_QUESTION_ENTITY,
         reasons::SUPPORTING_ENTITY => &checks::UNKNOWN_SUPPORTING_ENTITY,
-        reasons::GOLD_TITLE => &checks::UNKNOWN_GOLD_TITLE,
+        reasons::GOLD_TITLE | reasons::TARGET_DOCUMENT => &checks::UNKNOWN_GOLD_TITLE,
         reasons::NOT_IN_CORPUS => &checks::DOCUMENT_NOT_IN_CORPUS,
         reasons::TITLE_TWICE => &checks::DUPLICATE_TITLE,
         reasons::ID_TWICE => &checks::DUPLICATE_QUESTION_ID,
+        reason if of_split && reason == reasons::unknown_node(reasons::START) => {
+            &checks::UNKNOWN_QUESTION_ENTITY
+        }
+        reason if of_split && reason == reasons::unknown_node(reasons::TARGET) => {
+            &checks::UNKNOWN_SUPPORTING_ENTITY
+        }
         reason if of_split && reason.ends_with(reasons::SKIPPED) => &checks::REJECTED_QUESTION,
         reason if of_split && row.item.is_none() && reason.ends_with(reasons::NO_OBJECT) => {
             &checks::REJECTED_QUESTION
@@ -411,6 +424,23 @@ mod tests {
                 "x",
             ),
             row(train, 5, Some("q"), "missing `supporting_facts`", ""),
+            row(NODES, 2, None, "another record has this uid", "a,b"),
+            row(NODES, 3, None, &reasons::attributes("a list"), "a,b,[1]"),
+            row(EDGES, 4, None, &reasons::unknown_end("source"), "x,r,b"),
+            row(
+                train,
+                6,
+                Some("q"),
+                &reasons::unknown_node(reasons::START),
+                "oak twon",
+            ),
+            row(
+                train,
+                6,
+                Some("q"),
+                &reasons::unknown_node(reasons::TARGET),
+                "none of it",
+            ),
         ];
         assert_eq!(
             reported(&rejected(&data, 2, &|| Ok(())).unwrap()),
@@ -429,6 +459,11 @@ mod tests {
                 "rejected-question processed/stage1/train.json:3 -: item 2 of the list has no usable `id`: skipped: {}",
                 "rejected-question processed/stage1/train.json:4 -: item 3 of the list is a text, not an object: x",
                 "rejected-value processed/stage1/train.json:5 q: missing `supporting_facts`",
+                "rejected-triple processed/stage1/nodes.csv:2 -: another record has this uid: a,b",
+                "rejected-value processed/stage1/nodes.csv:3 -: the attributes cannot be read: a list; the record is kept without: a,b,[1]",
+                "rejected-triple processed/stage1/edges.csv:4 -: the source of the edge is not in the graph: x,r,b",
+                "unknown-question-entity processed/stage1/train.json:6 q: `oak twon` is not in the graph [`oak town`]",
+                "unknown-supporting-entity processed/stage1/train.json:6 q: `none of it` is not in the graph",
             ]
         );
     }

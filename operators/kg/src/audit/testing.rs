@@ -32,6 +32,7 @@ pub fn graph(lines: &str) -> Data {
         entities,
         triples,
         document_nodes: Vec::new(),
+        nodes_of_documents: Vec::new(),
         documents: None,
         details: DocumentDetails::default(),
         splits: Vec::new(),

@@ -11,7 +11,7 @@
 //! them its relations, both numbered among themselves: the graph of GFM-RAG 1.0, and of its model
 //! in 2.0 (`gfm_rag_v1`).
 
-mod literal;
+pub(crate) mod literal;
 mod sheet;
 mod split;
 
@@ -19,13 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringArray, UInt32Array, UInt64Array};
+use gfm_pipe_api::node_types::DOCUMENT;
 use gfm_pipe_api::{
     Context, Field, InPort, InputFile, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::layout::SPLITS;
+use crate::layout::{EDGES, NODES, RELATIONS, SPLITS};
 use crate::lines::strip;
 use crate::names::Names;
 use crate::node_texts::{attribute, describe};
@@ -49,18 +50,13 @@ pub struct GraphParams {
     pub target_type: Option<String>,
 }
 
-const NODES: &str = "processed/stage1/nodes.csv";
-const RELATIONS: &str = "processed/stage1/relations.csv";
-const EDGES: &str = "processed/stage1/edges.csv";
-/// The type of nodes that are documents.
-const DOCUMENT: &str = "document";
 /// The attribute with the text of a document.
-const CONTENT: &str = "content";
+pub(crate) const CONTENT: &str = "content";
 
 impl Operator for IngestGraph {
     type Params = GraphParams;
     const NAME: &'static str = "ingest-graph";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str =
         "reads a graph of GFM-RAG 2.0 (nodes.csv, relations.csv, edges.csv) and its questions";
 
@@ -486,9 +482,7 @@ fn attributes_of(record: &Record<'_>, rejects: &mut Rejects) -> OpResult<Vec<(St
     match attributes(record.cell("attributes")) {
         Ok(attributes) => Ok(attributes),
         Err(why) => {
-            let reason =
-                format!("the attributes cannot be read: {why}; the record is kept without");
-            record.reject(rejects, &reason)?;
+            record.reject(rejects, &reasons::attributes(&why))?;
             Ok(Vec::new())
         }
     }

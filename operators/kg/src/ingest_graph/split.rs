@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
 use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::node_types::DOCUMENT;
 use gfm_pipe_api::{Context, Kind, OpError, OpResult, kinds};
 
-use super::{DOCUMENT, Items};
+use super::Items;
 use crate::json::{self, Document, Json};
 use crate::names::Names;
 use crate::questions::{self, Question, SplitInfo};
@@ -78,8 +79,8 @@ impl Split<'_> {
                 rejects,
             };
             item.repeated(record.repeated)?;
-            let start = self.named(&mut item, "start_nodes", fields.take("start_nodes"))?;
-            let target = self.named(&mut item, "target_nodes", fields.take("target_nodes"))?;
+            let start = self.named(&mut item, reasons::START, fields.take(reasons::START))?;
+            let target = self.named(&mut item, reasons::TARGET, fields.take(reasons::TARGET))?;
             let ids = |named: &Named| -> Vec<u32> {
                 let rows = named.rows.iter();
                 rows.filter_map(|row| self.nodes.ids[*row as usize])
@@ -121,7 +122,7 @@ impl Split<'_> {
         }
         if outside > 0 {
             ctx.warn(format!(
-                "{}: {outside} start nodes are left out: they are not of the type `target_type`",
+                "{}: {outside} start nodes are left out: they have another type than `target_type`",
                 self.name
             ));
         }
@@ -182,6 +183,9 @@ impl Split<'_> {
             for name in names.iter() {
                 match self.nodes.keys.find(name) {
                     Some(row) => named.rows.push(row),
+                    None if kind == DOCUMENT && field == reasons::TARGET => {
+                        item.reject(reasons::TARGET_DOCUMENT, name)?;
+                    }
                     None => item.reject(&reasons::unknown_node(field), name)?,
                 }
             }

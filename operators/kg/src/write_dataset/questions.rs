@@ -1,11 +1,12 @@
 //! Reads questions from their tables, and turns them into JSON.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use arrow::array::Array;
+use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
-use super::dataset::Report;
+use super::files::Report;
 use crate::json::Json;
 use crate::layout::SPLITS;
 use crate::names::Names;
@@ -18,6 +19,8 @@ use crate::tables::Reject;
 pub struct WrittenQuestion {
     /// The row of the table, with the ids that are written.
     pub row: Question,
+    /// Its number in the table, where questions that are left out count too.
+    pub at: usize,
     /// Answers besides the first.
     pub aliases: Vec<String>,
     /// Titles that stand for gold documents that do not exist.
@@ -30,21 +33,29 @@ pub struct Split {
     pub name: &'static str,
     /// Path of the file in the folder.
     pub file: &'static str,
+    /// Name of the data set.
+    pub dataset: String,
     /// Questions in file order.
     pub questions: Vec<WrittenQuestion>,
+    /// The number of rows of the table.
+    pub rows: usize,
+    /// The digest of their texts.
+    pub digest: String,
 }
 
 /// Answers by split and question id.
 type Answers = HashMap<(String, String), Vec<String>>;
 
-/// Reads all connected splits, in the order of [`SPLITS`].
+/// Reads all connected splits, in the order of [`SPLITS`]. `entities` and `documents` are their
+/// numbers; `taken` says whether something has a title already, so that it cannot be made up.
 ///
 /// # Errors
 /// When a table cannot be read, an id is not a document or entity, or a split is connected twice.
 pub fn read(
     ctx: &Context,
     entities: u32,
-    titles: &HashSet<&str>,
+    documents: usize,
+    taken: &dyn Fn(&str) -> bool,
     report: Report<'_>,
 ) -> OpResult<Vec<Split>> {
     let mut answers = match ctx.input_opt("answers") {
@@ -75,15 +86,18 @@ pub fn read(
         let mut split = Split {
             name,
             file,
+            dataset: columns::text(&info, "dataset")?.value(0).to_owned(),
             questions: Vec::new(),
+            rows: 0,
+            digest: String::new(),
         };
-        let (mut at, mut seen) = (0, Names::new(u32::MAX));
-        rows(artifact, entities, titles.len(), &mut |question| {
-            at += 1;
+        let (mut texts, mut seen) = (Vec::new(), Names::new(u32::MAX));
+        rows(artifact, entities, documents, &mut |question| {
+            texts.push(question.text.clone());
             let mut reject = |reason: &str| {
                 report(&Reject {
                     source: name,
-                    line: Some(at),
+                    line: Some(texts.len() as u64),
                     item: Some(&question.id),
                     reason,
                     text: &question.text,
@@ -93,7 +107,7 @@ pub fn read(
                 return reject(&reason);
             }
             seen.intern(&question.id);
-            let missing = stand_ins(&question, titles);
+            let missing = stand_ins(&question, taken);
             if !missing.is_empty() {
                 let n = missing.len();
                 reject(&format!(
@@ -105,11 +119,14 @@ pub fn read(
             aliases.retain(|a| question.answer.as_ref() != Some(a));
             split.questions.push(WrittenQuestion {
                 row: question,
+                at: texts.len() - 1,
                 aliases,
                 missing,
             });
             Ok(())
         })?;
+        split.rows = texts.len();
+        split.digest = texts_digest(&texts);
         splits.push(split);
     }
     let order = |s: &Split| SPLITS.iter().position(|(name, _)| *name == s.name);
@@ -128,13 +145,11 @@ fn refused(question: &Question, seen: &Names) -> Option<String> {
 }
 
 /// Titles that are not documents, in place of a question's unknown gold titles.
-fn stand_ins(question: &Question, titles: &HashSet<&str>) -> Vec<String> {
+fn stand_ins(question: &Question, taken: &dyn Fn(&str) -> bool) -> Vec<String> {
     let known = question.documents.len();
     let missing = (question.gold_titles as usize).saturating_sub(known);
     let all = (1..).map(|n| format!("missing gold document {n} of {}", question.id));
-    all.filter(|title| !titles.contains(title.as_str()))
-        .take(missing)
-        .collect()
+    all.filter(|title| !taken(title)).take(missing).collect()
 }
 
 fn answers(artifact: &Artifact) -> OpResult<Answers> {
@@ -197,12 +212,23 @@ fn rows(
     Ok(())
 }
 
+/// Texts as a JSON list.
+pub fn list(texts: impl IntoIterator<Item = String>) -> Json {
+    Json::List(texts.into_iter().map(Json::Text).collect())
+}
+
 impl WrittenQuestion {
-    /// The question as readers expect it. `entity` returns the name for an id; without it, the
-    /// question is as it was before it was linked to a graph.
-    pub fn json(&self, titles: &[String], entity: Option<&dyn Fn(&u32) -> String>) -> Json {
+    /// The titles of the gold documents, also of those that do not exist.
+    pub fn gold(&self, titles: &[String]) -> Json {
+        let known = self.row.documents.iter();
+        let known = known.map(|d| titles[*d as usize].clone());
+        list(known.chain(self.missing.iter().cloned()))
+    }
+
+    /// The question as readers expect it, with the fields that a layout has for documents and
+    /// nodes.
+    pub fn json(&self, of_layout: Vec<(&'static str, Json)>) -> Json {
         let q = &self.row;
-        let list = |texts: Vec<String>| Json::List(texts.into_iter().map(Json::Text).collect());
         let mut fields = vec![
             ("id", Json::Text(q.id.clone())),
             ("question", Json::Text(q.text.clone())),
@@ -213,14 +239,7 @@ impl WrittenQuestion {
         if !self.aliases.is_empty() {
             fields.push(("answer_aliases", list(self.aliases.clone())));
         }
-        if let Some(entity) = entity {
-            let names = |ids: &[u32]| list(ids.iter().map(entity).collect());
-            fields.push(("question_entities", names(&q.entities)));
-            fields.push(("supporting_entities", names(&q.supporting_entities)));
-        }
-        let gold = q.documents.iter().map(|d| titles[*d as usize].clone());
-        let gold = gold.chain(self.missing.iter().cloned());
-        fields.push(("supporting_facts", list(gold.collect())));
+        fields.extend(of_layout);
         if let Some(hops) = q.hops {
             fields.push(("hops", Json::Number(hops.into())));
         }

@@ -202,12 +202,7 @@ impl BatchShape<'_> {
             // Rows pass through gathers, products, norms and back.
             moved += 24.0 * m * d.max(out) * s;
         }
-        let late = self.config.reads_nodes_late();
-        let f = if late {
-            d
-        } else {
-            self.config.output_dim() as f64 + d
-        };
+        let f = self.config.head_width() as f64;
         if self.config.use_ent_emb.is_some() {
             // Texts pass through their map, and through a share of two others.
             let texts = self.graph.nodes() as f64 * d;

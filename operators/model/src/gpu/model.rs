@@ -162,7 +162,7 @@ impl<'a, S: State> Model<'a, S> {
                 let texts = gpu.dirty(ids.len() * width)?;
                 let embeddings = self.graph.embeddings.view();
                 weigh_rows(embeddings, None, ids.view(), texts.view(), width)?;
-                self.asked(texts)
+                self.queries_of(texts)
             }
             QuerySource::Relations(ids) => {
                 let ids = gpu.vector(ids)?;
@@ -175,13 +175,13 @@ impl<'a, S: State> Model<'a, S> {
             }
             QuerySource::Texts(texts) => {
                 let wide: Vec<f64> = texts.iter().map(|x| f64::from(*x)).collect();
-                self.asked(upload::<S::Acc>(gpu, &wide)?)
+                self.queries_of(upload::<S::Acc>(gpu, &wide)?)
             }
         }
     }
 
     /// Query vectors of these text embeddings.
-    fn asked(&self, texts: Vector<S::Acc>) -> Result<Queries<S::Acc>> {
+    fn queries_of(&self, texts: Vector<S::Acc>) -> Result<Queries<S::Acc>> {
         let width = self.graph.embeddings.len() / self.graph.relations.max(1);
         let rows = texts.len() / width.max(1);
         let x = texts.view();

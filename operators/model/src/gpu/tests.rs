@@ -181,7 +181,7 @@ impl Setup {
     }
 }
 
-fn told([relations, nodes]: &[Tensor; 2]) -> Texts<'_> {
+fn test_texts([relations, nodes]: &[Tensor; 2]) -> Texts<'_> {
     Texts {
         relations,
         nodes: Some(nodes),
@@ -209,7 +209,7 @@ fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
 fn check_links(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
-    let texts = told(&embeddings);
+    let texts = test_texts(&embeddings);
     let params = s.params(Class::QueryGNN);
     let (trainer, device) = (s.trainer(&gpu, &params), s.device(&gpu, &graph, texts));
     let queries: Vec<TailQuery> = s
@@ -277,9 +277,9 @@ fn check_links(s: &Setup) {
 fn check_questions(s: &Setup) {
     let Some(gpu) = device() else { return };
     let (graph, embeddings) = s.graph();
-    let told = told(&embeddings);
+    let test_texts = test_texts(&embeddings);
     let params = s.params(Class::GNNRetriever);
-    let (trainer, device) = (s.trainer(&gpu, &params), s.device(&gpu, &graph, told));
+    let (trainer, device) = (s.trainer(&gpu, &params), s.device(&gpu, &graph, test_texts));
     let texts: Vec<f32> = some(2 * TEXT, s.seed ^ 3)
         .iter()
         .map(|x| *x as f32)
@@ -302,7 +302,7 @@ fn check_questions(s: &Setup) {
         .map(|x| if x < -0.5 { 0.0 } else { x })
         .collect();
 
-    let cpu = Retriever::new(&params, &graph, told).compute(s.compute);
+    let cpu = Retriever::new(&params, &graph, test_texts).compute(s.compute);
     let mut pass = cpu.forward(&questions).unwrap();
     let want = to_f64(&pass.scores).unwrap();
     let d = tensor(dscores.clone(), pass.scores.shape()).unwrap();

@@ -20,19 +20,19 @@ pub(super) struct Plain<'a> {
     config: ModelConfig,
     class: Class,
     graph: &'a Graph,
-    told: &'a Told,
+    test_texts: &'a TestTexts,
 }
 
 /// Embeddings of texts, 5 wide.
-pub(super) struct Told {
+pub(super) struct TestTexts {
     pub relations: Tensor,
     pub nodes: Tensor,
 }
 
-impl Told {
+impl TestTexts {
     pub fn new(relations: usize, nodes: usize, seed: u64) -> Self {
         let some = |rows: usize, seed| tensor(numbers(rows * 5, seed), (rows, 5)).unwrap();
-        Told {
+        TestTexts {
             relations: some(2 * relations, seed),
             nodes: some(nodes, seed ^ 77),
         }
@@ -46,9 +46,9 @@ impl Told {
     }
 
     /// The texts of some nodes, in this order.
-    pub fn of(&self, nodes: &[u32]) -> Told {
+    pub fn of(&self, nodes: &[u32]) -> TestTexts {
         let at = Tensor::new(nodes, &Device::Cpu).unwrap();
-        Told {
+        TestTexts {
             relations: self.relations.clone(),
             nodes: self.nodes.index_select(&at, 0).unwrap(),
         }
@@ -64,7 +64,7 @@ pub(super) fn class_of(config: &ModelConfig, usual: Class) -> Class {
 }
 
 impl<'a> Plain<'a> {
-    pub(super) fn new(params: &Params, graph: &'a Graph, told: &'a Told) -> Self {
+    pub(super) fn new(params: &Params, graph: &'a Graph, test_texts: &'a TestTexts) -> Self {
         let vars = params
             .iter()
             .map(|(n, t)| (n.to_owned(), Var::from_tensor(t).unwrap()))
@@ -74,7 +74,7 @@ impl<'a> Plain<'a> {
             config: params.config.clone(),
             class: params.class,
             graph,
-            told,
+            test_texts,
         }
     }
 
@@ -90,7 +90,7 @@ impl<'a> Plain<'a> {
     fn query(&self, rel: &Tensor, relation: u32) -> Tensor {
         let row = |of: &Tensor| of.narrow(0, relation as usize, 1).unwrap();
         let query = match self.class {
-            Class::GraphReasoner => self.linear("question_mlp", &row(&self.told.relations)),
+            Class::GraphReasoner => self.linear("question_mlp", &row(&self.test_texts.relations)),
             Class::QueryGNN | Class::GNNRetriever => Ok(row(rel)),
         };
         query.unwrap().squeeze(0).unwrap()
@@ -126,7 +126,7 @@ impl<'a> Plain<'a> {
         let mask = tensor(mask, (self.graph.nodes(), 1))?;
         let mut boundary = mask.broadcast_mul(&query.unsqueeze(0)?)?;
         let of_nodes = match self.config.use_ent_emb {
-            Some(_) => Some(self.linear("ent_mlp", &self.told.nodes)?),
+            Some(_) => Some(self.linear("ent_mlp", &self.test_texts.nodes)?),
             None => None,
         };
         if let (Some(of_nodes), true) = (&of_nodes, self.config.reads_nodes_early()) {
@@ -356,15 +356,15 @@ proptest! {
         let graph = Graph::from_triples(nodes, relations, &triples);
         let class = class_of(&config, Class::GNNRetriever);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
-        let told = Told::new(relations, nodes, seed);
+        let test_texts = TestTexts::new(relations, nodes, seed);
         let text: Vec<Vec<f32>> = (0..2).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         let seeds = [vec![(0, 0.5)], vec![((nodes - 1) as u32, 1.0)]];
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let weights = tensor(numbers(2 * nodes, seed + 9), (2, nodes)).unwrap();
 
-        let plain = Plain::new(&params, &graph, &told);
-        let rel = plain.linear("rel_mlp", &told.relations).unwrap();
+        let plain = Plain::new(&params, &graph, &test_texts);
+        let rel = plain.linear("rel_mlp", &test_texts.relations).unwrap();
         let rows: Vec<Tensor> = questions.iter().map(|q| {
             let text = tensor(q.embedding.to_vec(), (1, 5)).unwrap().to_dtype(DType::F64).unwrap();
             let query = plain.linear("question_mlp", &text).unwrap().squeeze(0).unwrap();
@@ -374,7 +374,7 @@ proptest! {
         let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
-            let model = Retriever::new(&params, &graph, told.texts()).compute(compute).recompute(recompute);
+            let model = Retriever::new(&params, &graph, test_texts.texts()).compute(compute).recompute(recompute);
             let mut pass = model.forward(&questions).unwrap();
             let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
@@ -396,7 +396,7 @@ proptest! {
         let graph = Graph::from_triples(nodes, relations, &triples);
         let class = class_of(&config, Class::QueryGNN);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
-        let told = Told::new(relations, nodes, seed);
+        let test_texts = TestTexts::new(relations, nodes, seed);
         let queries = [
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
@@ -405,8 +405,8 @@ proptest! {
         let candidates = vec![vec![0, (nodes - 1) as u32, 0], vec![(nodes / 2) as u32; 3]];
         let weights = tensor(numbers(6, seed + 9), (2, 3)).unwrap();
 
-        let plain = Plain::new(&params, &graph, &told);
-        let rel = plain.linear("rel_mlp", &told.relations).unwrap();
+        let plain = Plain::new(&params, &graph, &test_texts);
+        let rel = plain.linear("rel_mlp", &test_texts.relations).unwrap();
         let rows: Vec<Tensor> = queries.iter().zip(&candidates).map(|(q, c)| {
             let query = plain.query(&rel, q.relation);
             let ids = Tensor::new(c.clone(), &Device::Cpu).unwrap();
@@ -416,7 +416,7 @@ proptest! {
         let loss = (&scores * &weights).unwrap().sum_all().unwrap();
         let want = plain.gradients_or_zero(&loss, &params);
         for (compute, recompute) in WAYS {
-            let model = QueryGnn::new(&params, &graph, told.texts()).compute(compute).recompute(recompute);
+            let model = QueryGnn::new(&params, &graph, test_texts.texts()).compute(compute).recompute(recompute);
             let mut pass = model.forward(&queries, candidates.clone()).unwrap();
             let grads = model.backward(&mut pass, &weights).unwrap();
             same(&format!("{compute:?}: scores"), &pass.scores, &scores)?;
@@ -475,7 +475,7 @@ proptest! {
             ..ModelConfig::new(4, vec![4; layers])
         };
         let config = with_fusion(config, fusion);
-        let told = Told::new(3, 60, seed);
+        let test_texts = TestTexts::new(3, 60, seed);
         let weights = |n: usize| tensor(numbers(3 * n, seed + 9), (3, n)).unwrap();
 
         let class = class_of(&config, Class::GNNRetriever);
@@ -492,7 +492,7 @@ proptest! {
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let answer = |compute| {
-            let model = Retriever::new(&params, &graph, told.texts()).compute(compute);
+            let model = Retriever::new(&params, &graph, test_texts.texts()).compute(compute);
             let mut pass = model.forward(&questions).unwrap();
             let grads = model.backward(&mut pass, &weights(60)).unwrap();
             (pass.scores.clone(), model.score_all(&questions).unwrap(), grads)
@@ -500,7 +500,7 @@ proptest! {
         let want = answer(Compute::Dense);
         let mut known = None;
         for compute in [Compute::Sparse, Compute::Auto, Compute::Dense] {
-            let model = Retriever::new(&params, &graph, told.texts()).compute(compute).prepared(known.take()).unwrap();
+            let model = Retriever::new(&params, &graph, test_texts.texts()).compute(compute).prepared(known.take()).unwrap();
             same("prepared", &model.score_all(&questions).unwrap(), &want.0)?;
             // The next model gets the states of this background.
             known = Some(model.background().unwrap().states().to_vec());
@@ -518,7 +518,7 @@ proptest! {
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let queries: Vec<TailQuery> = (0..3u32).map(|i| TailQuery { head: (i * 23 + seed as u32) % 60, relation: i }).collect();
         let answer = |compute| {
-            let model = QueryGnn::new(&params, &graph, told.texts()).compute(compute);
+            let model = QueryGnn::new(&params, &graph, test_texts.texts()).compute(compute);
             let mut pass = model.forward(&queries, asked.clone()).unwrap();
             let grads = model.backward(&mut pass, &weights(4)).unwrap();
             (pass.scores.clone(), model.score_all(&queries).unwrap(), grads)

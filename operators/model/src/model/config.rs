@@ -102,6 +102,15 @@ impl ModelConfig {
         matches!(self.use_ent_emb, Some(Fusion::Late | Fusion::EarlyLate))
     }
 
+    /// Width of the values between the linear maps of the head.
+    pub fn head_width(&self) -> usize {
+        if self.reads_nodes_late() {
+            self.input_dim
+        } else {
+            self.output_dim() + self.input_dim
+        }
+    }
+
     /// Number of linear maps in the head. A head that reads the texts of nodes has two.
     pub fn head_maps(&self) -> usize {
         if self.reads_nodes_late() {

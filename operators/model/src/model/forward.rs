@@ -309,13 +309,7 @@ fn first_states<T: Elem>(boundary: &Boundary, rows: &Rows) -> Result<Buffer<T>> 
     let dim = boundary.rows.dims2()?.1;
     let mut first = Buffer::zeros(rows.len() * dim);
     if let Some(of_nodes) = &boundary.of_nodes {
-        let of_nodes = view::<T>(of_nodes)?;
-        for (v, state) in of_nodes.slice()?.chunks_exact(dim).enumerate() {
-            let at = rows.of(v);
-            for row in first[at.start * dim..at.end * dim].chunks_exact_mut(dim) {
-                row.copy_from_slice(state);
-            }
-        }
+        rows.spread(view::<T>(of_nodes)?.slice()?, &mut first, dim);
     }
     let starts = view::<T>(&boundary.rows)?;
     let starts = starts.slice()?;

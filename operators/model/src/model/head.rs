@@ -236,14 +236,9 @@ fn row_shares<T: Elem>(
     let rows = input.rows;
     let mut out = Buffer::dirty(rows.len() * f);
     if let Some(share) = of_nodes {
-        let share = view::<T>(share)?;
-        let shares = share.slice()?.chunks_exact(f);
-        for (v, share) in (0..rows.nodes()).zip(shares) {
-            let at = rows.of(v);
-            for row in out[at.start * f..at.end * f].chunks_exact_mut(f) {
-                row.copy_from_slice(share);
-            }
-        }
+        // On a part of a divided graph, nodes of other parts come behind, and have no rows.
+        let own = rows.nodes() * f;
+        rows.spread(&view::<T>(share)?.slice()?[..own], &mut out, f);
     }
     first.of_states(&mut out, input.states, of_nodes.is_some())?;
     Ok(out)

@@ -38,6 +38,21 @@ impl Class {
         }
     }
 
+    /// The class that answers questions with the parameters of this one.
+    #[must_use]
+    pub fn for_questions(self) -> Self {
+        match self {
+            Class::QueryGNN | Class::GNNRetriever => Class::GNNRetriever,
+            Class::GraphReasoner => Class::GraphReasoner,
+        }
+    }
+
+    /// Whether entities of questions may start with the weight 1 / number of their documents. The
+    /// mask of GFM-RAG 2.0 has no weights.
+    pub fn weighs_starts(self) -> bool {
+        self != Class::GraphReasoner
+    }
+
     /// Whether it has `question_mlp`.
     fn has_questions(self) -> bool {
         self != Class::QueryGNN
@@ -300,7 +315,7 @@ pub(crate) fn shapes(
     let late = config.reads_nodes_late();
     let mut head = Vec::new();
     let mut columns = config.output_dim() + if late { 2 * d } else { d };
-    let f = if late { d } else { columns };
+    let f = config.head_width();
     for i in 0..config.head_maps() {
         let rows = if i + 1 == config.head_maps() { 1 } else { f };
         let p = head_name(late, i);

@@ -239,6 +239,7 @@ fn layer_fields() -> Vec<Field> {
             Type::one_of(&[
                 "gfmrag.ultra.models.EntityNBFNet",
                 "gfmrag.ultra.models.QueryNBFNet",
+                "gfmrag.models.ultra.models.QueryNBFNet",
                 "EntityNBFNet",
                 "QueryNBFNet",
             ]),

@@ -6,7 +6,7 @@ use candle_core::{DType, Var};
 use gfm_pipe_eval::paths::Path;
 use proptest::prelude::*;
 
-use super::super::autograd::{Plain, Told, class_of, configs, graphs, numbers};
+use super::super::autograd::{Plain, TestTexts, class_of, configs, graphs, numbers};
 use super::super::{Class, Compute, ModelConfig, Params, Question, Retriever};
 use super::Explained;
 use crate::graph::{Edge, Graph};
@@ -60,9 +60,9 @@ fn all_configs() -> impl Strategy<Value = ModelConfig> {
 struct Case {
     graph: Graph,
     params: Params,
-    told: Told,
+    test_texts: TestTexts,
     /// The same in the model's element type.
-    typed: Told,
+    typed: TestTexts,
     text: Vec<f32>,
     seeds: Vec<(u32, f64)>,
     targets: Vec<(u32, f64)>,
@@ -75,7 +75,7 @@ impl Case {
         seed: u64,
         dtype: DType,
     ) -> Self {
-        let told = Told::new(*relations, *nodes, seed);
+        let test_texts = TestTexts::new(*relations, *nodes, seed);
         let class = class_of(config, Class::GNNRetriever);
         let last = *nodes as u32 - 1;
         let mut seeds = vec![(0, 0.5), (last / 2, 1.0), (last, 0.0)];
@@ -83,11 +83,11 @@ impl Case {
         Case {
             graph: Graph::from_triples(*nodes, *relations, triples),
             params: Params::init(class, config, 5, seed, dtype).unwrap(),
-            typed: Told {
-                relations: told.relations.to_dtype(dtype).unwrap(),
-                nodes: told.nodes.to_dtype(dtype).unwrap(),
+            typed: TestTexts {
+                relations: test_texts.relations.to_dtype(dtype).unwrap(),
+                nodes: test_texts.nodes.to_dtype(dtype).unwrap(),
             },
-            told,
+            test_texts,
             text: numbers(5, seed + 1).iter().map(|x| *x as f32).collect(),
             seeds,
             // A target may be there twice.
@@ -113,7 +113,7 @@ impl Case {
     /// Scores of all nodes, and the derivatives of the targets' for a weight of one for each edge
     /// and layer: all edges of the graph, layer by layer.
     fn slow(&self) -> (Vec<f64>, Gains) {
-        let plain = Plain::new(&self.params, &self.graph, &self.told);
+        let plain = Plain::new(&self.params, &self.graph, &self.test_texts);
         let edges: Vec<Sent> = self
             .graph
             .list()
@@ -124,7 +124,7 @@ impl Case {
         let weights: Vec<Var> = (0..self.params.config.layers())
             .map(|_| ones().unwrap())
             .collect();
-        let rel = plain.linear("rel_mlp", &self.told.relations).unwrap();
+        let rel = plain.linear("rel_mlp", &self.test_texts.relations).unwrap();
         let text = tensor(self.text.clone(), (1, 5))
             .unwrap()
             .to_dtype(DType::F64)

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::Graph;
-use crate::model::autograd::{Told, class_of, configs, graphs, numbers, same};
+use crate::model::autograd::{TestTexts, class_of, configs, graphs, numbers, same};
 use crate::model::{
     Class, Compute, Grads, ModelConfig, Params, QueryGnn, Question, Retriever, TailQuery,
 };
@@ -142,7 +142,7 @@ fn same_results(name: &str, got: &[Results], want: &Results) -> Result<(), TestC
 struct Case<'a> {
     params: &'a Params,
     graph: &'a Graph,
-    told: &'a Told,
+    test_texts: &'a TestTexts,
     recompute: bool,
     compute: Compute,
 }
@@ -161,8 +161,8 @@ impl Case<'_> {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
             let cut = part.without(easy, gone.iter().copied());
-            let told = told_of(&part, self.told);
-            let model = PartitionedGnn::new(self.params, &part, told.texts(), ranks)
+            let test_texts = told_of(&part, self.test_texts);
+            let model = PartitionedGnn::new(self.params, &part, test_texts.texts(), ranks)
                 .unwrap()
                 .on(&cut)
                 .recompute(self.recompute)
@@ -186,8 +186,8 @@ impl Case<'_> {
         on_threads(partition.ranks(), |ranks: &dyn Collective| {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
-            let told = told_of(&part, self.told);
-            let model = PartitionedRetriever::new(self.params, &part, told.texts(), ranks)
+            let test_texts = told_of(&part, self.test_texts);
+            let model = PartitionedRetriever::new(self.params, &part, test_texts.texts(), ranks)
                 .unwrap()
                 .recompute(self.recompute)
                 .compute(self.compute);
@@ -202,8 +202,8 @@ impl Case<'_> {
 }
 
 /// The texts of a part's nodes.
-fn told_of(part: &Part, told: &Told) -> Told {
-    told.of(&[part.own(), part.halo()].concat())
+fn told_of(part: &Part, test_texts: &TestTexts) -> TestTexts {
+    test_texts.of(&[part.own(), part.halo()].concat())
 }
 
 /// The configuration with this message function.
@@ -245,7 +245,7 @@ proptest! {
         let graph = Graph::from_triples(nodes, relations, &triples);
         let class = class_of(&config, Class::QueryGNN);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
-        let told = Told::new(relations, nodes, seed);
+        let test_texts = TestTexts::new(relations, nodes, seed);
         let queries = [
             TailQuery { head: 0, relation: 0 },
             TailQuery { head: (nodes - 1) as u32, relation: (2 * relations - 1) as u32 },
@@ -258,11 +258,11 @@ proptest! {
         let easy = if pairs { EasyEdges::Pair } else { EasyEdges::Relation };
 
         let cut = easy.removed(&graph, gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, told.texts()).compute(Compute::Dense);
+        let model = QueryGnn::new(&params, &cut, test_texts.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&queries, candidates.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, told: &told, recompute, compute };
+        let case = Case { params: &params, graph: &graph, test_texts: &test_texts, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -281,7 +281,7 @@ proptest! {
         let graph = Graph::from_triples(nodes, relations, &triples);
         let class = class_of(&config, Class::GNNRetriever);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
-        let told = Told::new(relations, nodes, seed);
+        let test_texts = TestTexts::new(relations, nodes, seed);
         let text: Vec<Vec<f32>> = (0..3).map(|i| numbers(5, seed + i).iter().map(|x| *x as f32).collect()).collect();
         // One question has one seed, one has none, and one has all nodes.
         let everywhere = (0..nodes as u32).map(|v| (v, f64::from(v % 3) / 2.0)).collect();
@@ -290,11 +290,11 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * nodes, seed + 9), (3, nodes)).unwrap();
 
-        let model = Retriever::new(&params, &graph, told.texts()).compute(Compute::Dense);
+        let model = Retriever::new(&params, &graph, test_texts.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
-        let case = Case { params: &params, graph: &graph, told: &told, recompute, compute };
+        let case = Case { params: &params, graph: &graph, test_texts: &test_texts, recompute, compute };
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
@@ -333,8 +333,8 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let config = ModelConfig { hidden_dims: vec![4; layers], ..with_message(config, message) };
-        let told = Told::new(3, 60, seed);
-        let case = |params| Case { params, graph: &graph, told: &told, recompute, compute };
+        let test_texts = TestTexts::new(3, 60, seed);
+        let case = |params| Case { params, graph: &graph, test_texts: &test_texts, recompute, compute };
 
         let class = class_of(&config, Class::QueryGNN);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
@@ -343,7 +343,7 @@ proptest! {
         let dscores = tensor(numbers(12, seed + 9), (3, 4)).unwrap();
         let gone: Vec<[u32; 3]> = graph.triples().into_iter().step_by(7).collect();
         let cut = graph.without(gone.iter().copied());
-        let model = QueryGnn::new(&params, &cut, told.texts()).compute(Compute::Dense);
+        let model = QueryGnn::new(&params, &cut, test_texts.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&queries, asked.clone()).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&queries).unwrap(), scores: pass.scores, grads };
@@ -364,7 +364,7 @@ proptest! {
         let questions: Vec<Question<'_>> =
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * 60, seed + 9), (3, 60)).unwrap();
-        let model = Retriever::new(&params, &graph, told.texts()).compute(Compute::Dense);
+        let model = Retriever::new(&params, &graph, test_texts.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };

@@ -1,21 +1,20 @@
-//! The data set as it is written: names that the files can hold, and the content of the files.
+//! A data set in the layout of GFM-RAG 1.0: names that the files can hold, and the content of the
+//! files.
 
 use std::collections::HashSet;
 use std::io::Write;
 
-use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, delivery};
-use serde::Serialize;
+use gfm_pipe_api::{Context, OpError, OpResult, delivery};
 
+use super::WriteParams;
+use super::files::{Layout, Report, json, member, members, row};
 use super::names::{distinct, fits_line, for_line};
 use super::questions::{self, Split};
 use crate::layout::{CORPUS, KG, MENTIONS, raw_split};
 use crate::lines::MAX_LINE;
 use crate::names::entity_names;
 use crate::read::{Documents, documents, links, relations, triples};
-use crate::tables::{ROWS, Reject};
-
-/// Receives what is written differently or left out.
-pub type Report<'a> = &'a mut dyn FnMut(&Reject<'_>) -> OpResult<()>;
+use crate::tables::ROWS;
 
 /// A file of the data set.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +31,6 @@ pub enum File {
     Raw(&'static str),
 }
 
-impl File {
-    /// The path in the folder.
-    pub fn name(self) -> String {
-        match self {
-            File::Kg => KG.to_owned(),
-            File::Mentions => MENTIONS.to_owned(),
-            File::Corpus => CORPUS.to_owned(),
-            File::Split(_, name) => name.to_owned(),
-            File::Raw(split) => raw_split(split),
-        }
-    }
-}
-
 /// A data set with names as they are written.
 pub struct Dataset {
     entities: Vec<String>,
@@ -54,13 +40,11 @@ pub struct Dataset {
     splits: Vec<Split>,
 }
 
-impl Dataset {
-    /// Reads the inputs that are connected. `report` receives what is written differently or left
-    /// out.
-    ///
-    /// # Errors
-    /// When a table cannot be read, tables do not belong together, or there is no triple.
-    pub fn read(ctx: &Context, report: Report<'_>) -> OpResult<Dataset> {
+impl Layout for Dataset {
+    type File = File;
+
+    /// Fails also when there is no triple.
+    fn read(ctx: &Context, _: &WriteParams, report: Report<'_>) -> OpResult<Dataset> {
         let (entities, relations, triples) = graph(ctx, report)?;
         ctx.check_cancelled()?;
         // kg.txt has only the entities that are in triples.
@@ -89,7 +73,8 @@ impl Dataset {
         }
         let titles = documents.as_ref().map_or(&[][..], |d| &d.titles);
         let titles: HashSet<&str> = titles.iter().map(String::as_str).collect();
-        let mut splits = questions::read(ctx, entities.len() as u32, &titles, report)?;
+        let taken = |title: &str| titles.contains(title);
+        let mut splits = questions::read(ctx, entities.len() as u32, titles.len(), &taken, report)?;
         for split in &mut splits {
             for question in &mut split.questions {
                 let row = &mut question.row;
@@ -115,8 +100,7 @@ impl Dataset {
         })
     }
 
-    /// The files to write, which depend on the connected inputs.
-    pub fn files(&self) -> Vec<File> {
+    fn files(&self) -> Vec<File> {
         let mut files = vec![File::Kg];
         if self.documents.is_some() {
             files.extend([File::Mentions, File::Corpus]);
@@ -127,30 +111,46 @@ impl Dataset {
         files
     }
 
-    /// Writes the content of a file.
-    ///
-    /// # Errors
-    /// When the user wants to stop or the disk refuses.
-    pub fn write(&self, ctx: &Context, file: File, out: &mut dyn Write) -> OpResult<()> {
+    fn name(&self, file: File) -> String {
+        match file {
+            File::Kg => KG.to_owned(),
+            File::Mentions => MENTIONS.to_owned(),
+            File::Corpus => CORPUS.to_owned(),
+            File::Split(_, name) => name.to_owned(),
+            File::Raw(split) => raw_split(split),
+        }
+    }
+
+    fn write(&self, ctx: &Context, file: File, out: &mut dyn Write) -> OpResult<()> {
         match file {
             File::Kg => self.kg(ctx, out),
             File::Mentions => members(ctx, out, ["{", "}"], self.mentions()),
             File::Corpus => members(ctx, out, ["{", "}"], self.corpus()),
             File::Split(name, _) => {
+                let names = |ids: &[u32]| {
+                    let names = ids.iter().map(|id| self.entities[*id as usize].clone());
+                    questions::list(names)
+                };
                 let items = self.questions(name).map(|q| {
-                    let entity = |id: &u32| self.entities[*id as usize].clone();
-                    json(&q.json(self.titles(), Some(&entity)))
+                    json(&q.json(vec![
+                        ("question_entities", names(&q.row.entities)),
+                        ("supporting_entities", names(&q.row.supporting_entities)),
+                        ("supporting_facts", q.gold(self.titles())),
+                    ]))
                 });
                 members(ctx, out, ["[", "]"], items)
             }
             File::Raw(name) => {
                 let items = self.questions(name);
-                let items = items.map(|q| json(&q.json(self.titles(), None)));
+                let gold = |q: &questions::WrittenQuestion| q.gold(self.titles());
+                let items = items.map(|q| json(&q.json(vec![("supporting_facts", gold(q))])));
                 members(ctx, out, ["[", "]"], items)
             }
         }
     }
+}
 
+impl Dataset {
     fn kg(&self, ctx: &Context, out: &mut dyn Write) -> OpResult<()> {
         for (row, [head, relation, tail]) in self.triples.iter().enumerate() {
             if row % ROWS == 0 {
@@ -190,17 +190,6 @@ impl Dataset {
     fn questions(&self, split: &str) -> impl Iterator<Item = &questions::WrittenQuestion> {
         let splits = self.splits.iter().filter(move |s| s.name == split);
         splits.flat_map(|s| &s.questions)
-    }
-}
-
-/// A reject that refers to a row of a table.
-fn row<'a>(table: &'a str, row: usize, reason: &'a str, text: &'a str) -> Reject<'a> {
-    Reject {
-        source: table,
-        line: Some(row as u64 + 1),
-        item: None,
-        reason,
-        text,
     }
 }
 
@@ -277,32 +266,4 @@ fn graph(ctx: &Context, report: Report<'_>) -> OpResult<Graph> {
             .hint("a kg.txt without a triple is not read again"));
     }
     Ok((entities, relations, triples))
-}
-
-fn json(value: &impl Serialize) -> OpResult<String> {
-    serde_json::to_string(value)
-        .map_err(|e| OpError::wrap("failed to make JSON", e).with_kind(ErrorKind::Internal))
-}
-
-fn member(key: &str, value: &impl Serialize) -> OpResult<String> {
-    Ok(format!("{}: {}", json(&key)?, json(value)?))
-}
-
-/// Writes an object or a list, one member per line.
-fn members(
-    ctx: &Context,
-    out: &mut dyn Write,
-    [open, close]: [&str; 2],
-    items: impl Iterator<Item = OpResult<String>>,
-) -> OpResult<()> {
-    delivery::put(out, open.as_bytes())?;
-    for (i, item) in items.enumerate() {
-        if i % 1024 == 0 {
-            ctx.check_cancelled()?;
-        }
-        let between = if i == 0 { "\n " } else { ",\n " };
-        delivery::put(out, between.as_bytes())?;
-        delivery::put(out, item?.as_bytes())?;
-    }
-    delivery::put(out, format!("\n{close}\n").as_bytes())
 }
