@@ -89,8 +89,9 @@ def load_dataset(folder, config):
     return cls(root=str(root), data_name="set", **settings)
 
 
-def load_written_dataset(folder, store, stage, relation_texts="relation_texts"):
-    """Loads a data set folder in the layout of 2.0, and compares what the wheel finds in it with the outputs of `stage`."""
+def load_written_dataset(folder, store, stage, with_texts=True):
+    """Loads a data set folder in the layout of 2.0, and compares what the wheel finds in it with the outputs of `stage`. Its texts
+    are compared only `with_texts`: `write-dataset` does not keep all attributes."""
     Encoder.known, Encoder.asked = None, []
     data = load_dataset(folder, {"class_name": "GraphIndexDataset", **dataset_config()})
     show = lambda port: store.show(f"{stage}.{port}")  # noqa: E731
@@ -106,9 +107,10 @@ def load_written_dataset(folder, store, stage, relation_texts="relation_texts"):
     print(f"{folder.relative_to(ROOT)}: {', '.join(f'{v} {k}' for k, v in found.items())}")
     for name, value in wanted.items():
         assert found[name] == value, f"{name}: the wheel finds {found[name]}, gfm-pipe has {value}"
-    theirs = {t for t, is_query in Encoder.asked if not is_query}
-    ours = {r["text"] for r in show("node_texts") + show(relation_texts)}
-    assert theirs == ours, f"texts that only one of the programs has: {sorted(theirs ^ ours)[:4]}"
+    if with_texts:
+        theirs = {t for t, is_query in Encoder.asked if not is_query}
+        ours = {r["text"] for r in show("node_texts") + show("relation_texts")}
+        assert theirs == ours, f"texts that only one of the programs has: {sorted(theirs ^ ours)[:4]}"
     return data
 
 
@@ -272,7 +274,7 @@ def main():
         check_reasoner(fusion, text_dim)
     store, written = Store(WORK), WORK / FUSIONS[-1] / "dataset"
     load_written_dataset(DATA, store, "set")
-    load_written_dataset(written, store, "set")
+    load_written_dataset(written, store, "set", with_texts=False)
     check_answers(root, written, store)
     check_v1(text_dim)
     import_configs(
