@@ -229,7 +229,7 @@ fn given(
     Ok((nodes, given))
 }
 
-/// Gives every node a key of its own.
+/// Makes the keys of nodes unique.
 fn keys(nodes: &mut [Node], given: usize, report: Report<'_>) -> OpResult<()> {
     let mut keys: Vec<String> = nodes
         .iter_mut()

@@ -102,8 +102,8 @@ impl Layout for Dataset {
         })
     }
 
-    /// Where no split has questions, there are no files of questions: the package does not load a
-    /// data set that has only empty ones.
+    /// If all splits are empty, no question files are written: the package refuses to load a data
+    /// set whose question files are all empty.
     fn files(&self) -> Vec<File> {
         let mut files = vec![File::Nodes, File::Relations, File::Edges, File::Documents];
         let asked = self.splits.iter().any(|s| !s.questions.is_empty());
