@@ -20,6 +20,17 @@ type Inputs = BTreeMap<String, Vec<Artifact>>;
 
 const SPLITS: [&str; 3] = ["train", "valid", "test"];
 
+/// The ports with the graph and its documents, which both operators call the same.
+const GRAPH: [&str; 7] = [
+    "entities",
+    "labels",
+    "nodes",
+    "relations",
+    "triples",
+    "documents",
+    "links",
+];
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -36,16 +47,7 @@ fn ingest(root: &Path, target_type: Option<&str>, out: &Path) -> OpResult<Local>
 
 /// Everything that `ingest-graph` gives and `write-dataset` takes.
 fn inputs(read: &Local) -> Inputs {
-    let ports = [
-        "entities",
-        "labels",
-        "nodes",
-        "relations",
-        "triples",
-        "documents",
-        "links",
-    ];
-    let mut out: Inputs = ports
+    let mut out: Inputs = GRAPH
         .map(|port| (port.to_owned(), vec![read.port(port).clone()]))
         .into();
     for (name, suffix) in [
@@ -66,17 +68,8 @@ fn write(inputs: Inputs, root: &Path, out: &Path) -> OpResult<Local> {
 
 /// The tables that must come back as they were.
 fn digests(read: &Local) -> BTreeMap<String, String> {
-    let graph = [
-        "entities",
-        "labels",
-        "nodes",
-        "relations",
-        "triples",
-        "documents",
-        "links",
-    ];
     let nodes = SPLITS.map(|split| ["starts", "targets"].map(|what| format!("{split}_{what}")));
-    let all = graph.into_iter().map(str::to_owned);
+    let all = GRAPH.into_iter().map(str::to_owned);
     let all = all.chain(nodes.into_iter().flatten());
     all.map(|port| {
         let digest = read.port(&port).digest();
