@@ -18,6 +18,7 @@ use crate::spec::STDIN;
 use crate::ui;
 use advice::{Advice, advice};
 use gfm_pipe_api::shell::quote;
+use gfm_pipe_eval::POOL;
 use gfm_pipe_eval::shown::headline_metric;
 
 /// Maximum number of evaluations listed.
@@ -253,7 +254,7 @@ impl CardInputs<'_> {
 impl CardInputs<'_> {
     /// What to do about a run that has no evaluation results.
     fn unmeasured(&self) -> Advice {
-        let measures = |s: &&StageRecord| matches!(s.op.as_str(), "evaluate" | "compare");
+        let measures = |s: &&StageRecord| matches!(s.op.as_str(), "evaluate" | "compare" | POOL);
         let stage = self.journal.stages.iter().find(measures);
         match (stage.map(|s| s.status), self.trainings) {
             (Some(StageStatus::Skipped), _) => Advice::new(

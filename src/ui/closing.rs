@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gfm_pipe_api::kinds;
+use gfm_pipe_eval::POOL;
 use gfm_pipe_eval::systems::MODEL;
 use gfm_pipe_eval::tables::CEILING;
 
@@ -25,8 +26,8 @@ pub struct Closing<'a> {
     pub look: Look,
 }
 
-/// Evaluation stages of the model alone whose metrics another stage puts into a table with other
-/// systems. That table already shows everything.
+/// Evaluation stages whose metrics another stage puts into a table with others: those of the model
+/// alone, and all that are pooled. That table already shows everything.
 fn compared(c: &Closing<'_>) -> BTreeSet<String> {
     let metrics = |name: &String| {
         let mut ports = c.summary.artifacts.get(name)?.values();
@@ -43,9 +44,10 @@ fn compared(c: &Closing<'_>) -> BTreeSet<String> {
     let stages = c.summary.stages.iter();
     stages
         .filter(|s| metrics(&s.name).is_some())
-        .flat_map(|s| s.inputs.values().flatten())
-        .filter_map(|from| Some(from.rsplit_once('.')?.0.to_owned()))
-        .filter(alone)
+        .flat_map(|s| s.inputs.values().flatten().map(|from| (&s.op, from)))
+        .filter_map(|(op, from)| Some((op, from.rsplit_once('.')?.0.to_owned())))
+        .filter(|(op, name)| op.as_str() == POOL || alone(name))
+        .map(|(_, name)| name)
         .collect()
 }
 

@@ -212,7 +212,7 @@ fn documents_without_a_graph_are_searched() {
         .iter()
         .map(|row| row["system"].to_string())
         .collect();
-    for system in ["model", "bm25", "dense", "ppr", "rrf"] {
+    for system in ["model", "bm25", "dense", "ppr", "rrf", "fused"] {
         assert!(systems.contains(&format!("\"{system}\"")), "{systems:?}");
     }
 
@@ -223,7 +223,7 @@ fn documents_without_a_graph_are_searched() {
     let init = ["init", "mixed", "--force"];
     filters().bind(|| assert_snapshot!("init_documents_plain", told(&mut real(&path, &init))));
     run();
-    assert_eq!(first("retrieve.rankings", "ppr"), "\"Smith\"");
+    assert_eq!(first("retrieve.rankings", "fused"), "\"Smith\"");
 
     fs::remove_dir_all(path.join("mixed/questions")).unwrap();
     filters().bind(|| assert_snapshot!("init_documents_alone", told(&mut real(&path, &init))));
@@ -255,5 +255,5 @@ fn documents_alone_have_the_pipeline_that_init_writes() {
         stages.collect()
     };
     assert_eq!(told(&shipped), told(&made));
-    assert_eq!(shipped.stages.len(), 19);
+    assert_eq!(shipped.stages.len(), 21);
 }

@@ -16,6 +16,7 @@ pub mod bm25;
 pub mod columns;
 pub mod context;
 pub mod delivery;
+pub mod document_edges;
 pub mod encoding;
 pub mod error;
 pub mod files;

@@ -7,7 +7,7 @@ use gfm_pipe_api::answer::{
     About, Answer, Answers, Ask, Document, Found, MAX_DOCUMENTS, MAX_PATHS, Named, Node, Start,
 };
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
-use gfm_pipe_eval::systems::{MODEL, PPR, RRF};
+use gfm_pipe_eval::systems::{FUSED, MODEL, PPR, RRF};
 use gfm_pipe_eval::{places, top};
 use gfm_pipe_model::model::{Question, Retriever};
 use rayon::prelude::*;
@@ -131,7 +131,7 @@ impl Ready {
             };
             return Reasons::by_model(on, model, retriever, &question).map(Some);
         }
-        let walks = [&PPR, &RRF].iter().any(|s| scored.system.is(s));
+        let walks = [&PPR, &RRF, &FUSED].iter().any(|s| scored.system.is(s));
         Ok(walks.then(|| Reasons::by_walk(on, &scored.seeds)))
     }
 

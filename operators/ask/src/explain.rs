@@ -102,7 +102,7 @@ impl Operator for Explain {
                 "system",
                 Type::one_of(explainable()),
                 MODEL.name,
-                "whose documents in `rankings` are explained: model (needs `model`, `graph` and `question_embeddings`) or ppr",
+                "whose documents in `rankings` are explained: model (needs `model`, `graph` and `question_embeddings`), ppr, or fused, whose documents are explained by the walks of ppr",
             ),
             Field::new(
                 "documents",
@@ -296,7 +296,8 @@ fn explain(
                 };
                 let reasons = Reasons::by_model(on, model, retriever, &asked)?;
                 let nodes = reasons.nodes().unwrap_or_default();
-                let scores = model.documents(nodes, corpus.pieces.as_deref());
+                let features = questions.features(question);
+                let scores = model.documents(nodes, corpus.pieces.as_deref(), features)?;
                 (reasons, scores)
             }
             None => {

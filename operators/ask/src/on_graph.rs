@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::pieces::Pieces;
 use gfm_pipe_eval::rankers::Ranker;
 use gfm_pipe_model::loaded::{LoadedGraph, read_background};
-use gfm_pipe_model::model::{Class, Params, Prepared, Question, Retriever, read_model};
+use gfm_pipe_model::model::{
+    Class, FeatureWeights, Params, Prepared, Question, Retriever, missing_features, read_model,
+};
 use gfm_pipe_model::questions::{Questions, document_ranker, same_encoder};
 use gfm_pipe_model::scorer::check_scores;
 use gfm_pipe_model::tensor::to_f64;
@@ -22,6 +25,8 @@ pub struct OnGraph {
     input: LoadedGraph,
     prepared: Arc<Prepared>,
     ranker: Ranker,
+    /// What ranking features add, if the model was trained with them.
+    head: Option<FeatureWeights>,
     matrix: Arc<EntityDocuments>,
 }
 
@@ -57,6 +62,7 @@ impl OnGraph {
         let prepared = prepared.ok_or_else(|| OpError::internal("nothing was prepared"))?;
         Ok(OnGraph {
             ranker: document_ranker(weights.class, &matrix, ranker),
+            head: FeatureWeights::of(&weights)?,
             params: weights,
             input,
             prepared,
@@ -87,18 +93,38 @@ impl OnGraph {
         self.matrix.weight(node)
     }
 
-    /// Scores of documents from those of nodes. Each document has the score of its best piece.
-    pub fn documents(&self, nodes: &[f64], pieces: Option<&Pieces>) -> Vec<f64> {
+    /// Scores of documents from those of nodes, and from the features of the question if the model
+    /// was trained with them. Each document has the score of its best piece.
+    ///
+    /// # Errors
+    /// When the model needs features and there are none.
+    pub fn documents(
+        &self,
+        nodes: &[f64],
+        pieces: Option<&Pieces>,
+        features: Option<&QuestionFeatures>,
+    ) -> OpResult<Vec<f64>> {
         let mut scores = self.ranker.ranking(nodes, &self.matrix);
         if let Some(pieces) = pieces {
             pieces.fold(&mut scores);
         }
-        scores
+        let Some(head) = &self.head else {
+            return Ok(scores);
+        };
+        let features = features.ok_or_else(|| missing_features("model"))?;
+        let documents = scores.len();
+        Ok(head.documents(features, Some(scores), documents))
+    }
+
+    /// Whether the model needs ranking features of questions.
+    pub fn has_features(&self) -> bool {
+        self.head.is_some()
     }
 
     /// Whether a score of 0 says that the model knows nothing in favour of a document.
     pub fn zero_says_nothing(&self) -> bool {
-        self.ranker.counts()
+        // What features add is not 0.
+        self.ranker.counts() && self.head.is_none()
     }
 
     /// Checks that questions were embedded by the encoder of the graph.

@@ -36,7 +36,7 @@ impl RetrieverParams {
                 "system",
                 Type::one_of(askable()).or_null(),
                 Value::Null,
-                "what ranks documents; null: the model if there is one, else ppr, else rrf, else bm25. Where a question has no start, its text alone is compared: dense, else bm25",
+                "what ranks documents; null: the model if there is one, else fused, else ppr, else rrf, else bm25. Where a question has no start, its text alone is compared: dense, else bm25",
             ),
             Field::new(
                 "encoder",

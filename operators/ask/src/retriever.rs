@@ -9,7 +9,7 @@ use gfm_pipe_api::{
     Arity, Cancel, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort,
     PathSeg, Problem, Reporter, Schema, columns, kinds,
 };
-use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF, is_connected, listed};
+use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, is_connected, listed};
 use gfm_pipe_text::Embed;
 
 use crate::answers::Ready;
@@ -105,6 +105,11 @@ impl Retriever {
                 &[&kinds::BACKGROUND],
                 "the background of `model` on `graph`; computed at each start if it is not given",
             ),
+            maybe(
+                "fusion",
+                &[&kinds::FUSION],
+                "weights of ranking features, for fused",
+            ),
             InPort::of(
                 "examples",
                 &[&kinds::QUESTIONS],
@@ -121,7 +126,13 @@ impl Retriever {
             .into_iter()
             .map(|port| port.name)
             .filter(|port| {
-                let alone = ["documents", "sources", "corpus_embeddings", "examples"];
+                let alone = [
+                    "documents",
+                    "sources",
+                    "corpus_embeddings",
+                    "fusion",
+                    "examples",
+                ];
                 !alone.contains(port)
             });
         let mut graph = on_graph.filter(|port| wired(port));
@@ -146,6 +157,7 @@ impl Retriever {
         let of_system: &[&str] = match p.system.as_ref().map(|s| s.0) {
             Some(s) if s.is(&MODEL) => &["model", "graph"],
             Some(s) if s.is(&PPR) => &GRAPH,
+            Some(s) if s.is(&FUSED) => &["fusion"],
             Some(s) if s.is(&DENSE) => &["corpus_embeddings"],
             Some(s) if s.is(&RRF) && !wired("entities") => &["corpus_embeddings"],
             _ => &[],

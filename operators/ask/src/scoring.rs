@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gfm_pipe_api::{Context, OpError, OpResult};
-use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Walk};
+use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Fused, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::walks;
-use gfm_pipe_eval::starts::{Starts, merged};
-use gfm_pipe_eval::systems::{BM25, DENSE, MODEL, PPR, RRF, System};
+use gfm_pipe_eval::features::fusion::Fusion;
+use gfm_pipe_eval::features::measure::{self, Measures};
+use gfm_pipe_eval::features::of_question::QuestionFeatures;
+use gfm_pipe_eval::features::{KEPT, read};
+use gfm_pipe_eval::starts::{SourcedStart, Starts, merged};
+use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, System};
 use gfm_pipe_index::{Encoder, LinkedStart, Linker};
 use gfm_pipe_model::loaded::{EncoderId, vectors};
 use gfm_pipe_model::model::Question;
@@ -32,6 +36,8 @@ pub struct Scoring {
     encoder: Option<ReadyEncoder>,
     linker: Option<Linker>,
     baselines: Baselines,
+    /// What ranking features are measured on, if a system needs them.
+    measures: Option<Measures>,
     model: Option<OnGraph>,
     /// See [`RetrieverParams::init_entities_weight`].
     entity_weights: Option<bool>,
@@ -76,6 +82,7 @@ impl Scoring {
         let ranker = params.ranker.0.top_k(params.top_k);
         let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
         let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
+        let model = model.transpose()?;
         let linker = facts.map(|_| Linker::read(params.link, ctx, embedded));
         let linker = linker.transpose()?;
         let words = match &linker {
@@ -87,23 +94,42 @@ impl Scoring {
             }
         };
         let (walk, walked) = walk.transpose()?.unzip();
+        let dense = dense(ctx, corpus)?.map(Arc::new);
+        let fused = ctx.input_opt("fusion").map(Fusion::read).transpose()?;
+        let fused = fused.map(|by| Fused {
+            by,
+            documents: corpus.len(),
+        });
+        let by_model = model.as_ref().is_some_and(OnGraph::has_features);
+        let measures = (by_model || fused.is_some()).then(|| {
+            let corpus = read::Corpus {
+                documents: corpus.len(),
+                dense: dense.clone(),
+                words: Arc::clone(&words),
+                pieces: corpus.pieces.clone(),
+            };
+            Measures::read(ctx, corpus, walk.as_ref(), params.restart)
+        });
         let scoring = Scoring {
             walked: walked.unwrap_or_default(),
             baselines: Baselines {
                 systems: Vec::new(),
-                dense: dense(ctx, corpus)?,
+                dense,
                 bm25: Some(words),
                 walk,
+                fused,
                 pieces: corpus.pieces.clone(),
             },
             encoder,
             linker,
-            model: model.transpose()?,
+            measures: measures.transpose()?,
+            model,
             entity_weights: params.init_entities_weight,
             preferred: &BM25,
         };
         let best = [
             (&MODEL, scoring.model.is_some()),
+            (&FUSED, scoring.baselines.fused.is_some()),
             (&PPR, scoring.baselines.walk.is_some()),
             (&RRF, scoring.baselines.dense.is_some()),
         ];
@@ -191,7 +217,8 @@ impl Scoring {
                 );
             }
         }
-        if system.is(&PPR) {
+        // Weights of features are fitted to questions that start somewhere.
+        if [&PPR, &FUSED].iter().any(|s| system.is(s)) {
             seeds = walk();
             if seeds.is_empty() {
                 system = match self.baselines.dense {
@@ -256,16 +283,19 @@ impl Scoring {
 
     /// Adds the scores of documents.
     fn finished(&self, mut scored: Scored, text: &str) -> OpResult<Scored> {
+        let features = self.features(&scored, text)?;
         if let Some(nodes) = &scored.nodes {
             let model = self.model.as_ref();
             let model = model.ok_or_else(|| OpError::internal("scores without a model"))?;
-            scored.documents = model.documents(nodes, self.baselines.pieces.as_deref());
+            let pieces = self.baselines.pieces.as_deref();
+            scored.documents = model.documents(nodes, pieces, features.as_ref())?;
             return Ok(scored);
         }
         let asked = Asked {
             text,
             embedding: &scored.embedding,
             starts: &scored.seeds,
+            features: features.as_ref(),
         };
         let scores = self
             .baselines
@@ -274,6 +304,27 @@ impl Scoring {
         scored.documents = scores
             .ok_or_else(|| OpError::internal(format!("`{}` cannot answer", scored.system.name)))?;
         Ok(scored)
+    }
+
+    /// The ranking features of a question, if its system needs them.
+    fn features(&self, scored: &Scored, text: &str) -> OpResult<Option<QuestionFeatures>> {
+        let by_model = self.model.as_ref().is_some_and(OnGraph::has_features);
+        let needed = scored.system.is(&FUSED) || (scored.system.is(&MODEL) && by_model);
+        let Some(measures) = self.measures.as_ref().filter(|_| needed) else {
+            return Ok(None);
+        };
+        let starts = scored.starts.iter().map(|start| SourcedStart {
+            node: start.node,
+            source: start.source,
+            weight: start.weight,
+        });
+        let starts: Vec<SourcedStart<&str>> = starts.collect();
+        let asked = measure::Asked {
+            text,
+            embedding: &scored.embedding,
+            starts: &starts,
+        };
+        measures.of(asked, KEPT).map(Some).map_err(shape)
     }
 
     /// Whether a score says that the system knows nothing in favour of a document.

@@ -63,7 +63,7 @@ pub fn walk_on(
         None => RESTART,
     };
     let walk = Walk {
-        on: on.restart(restart.unwrap_or(usual)),
+        on: Arc::new(on.restart(restart.unwrap_or(usual))),
         matrix: Arc::clone(matrix),
         passages,
     };

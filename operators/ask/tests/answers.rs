@@ -11,10 +11,13 @@ use gfm_pipe_api::answer::{Answer, Answers, Ask};
 use gfm_pipe_api::local::{self, Local};
 use gfm_pipe_api::{Artifact, OpResult, columns, kinds};
 use gfm_pipe_ask::{Explain, Retriever};
-use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::baselines::asked::Walk;
 use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART};
+use gfm_pipe_eval::features::fusion::Fusion;
+use gfm_pipe_eval::features::{Fuse, RankFeatures, table};
 use gfm_pipe_eval::rankings::first;
+use gfm_pipe_eval::{EntityDocuments, top};
+use gfm_pipe_index::LinkQuestions;
 use gfm_pipe_kg::{IngestKg, IngestQa};
 use serde_json::{Value, json};
 
@@ -303,7 +306,7 @@ fn rankings(inputs: &Inputs, questions: &Artifact, system: &str, factor: f64) ->
         .zip(column(&triples, "tail"));
     let edges = edges.map(|(head, tail)| (head, tail, 1.0));
     let walk = Walk {
-        on: Ppr::new(nodes, edges).unwrap().restart(RESTART),
+        on: Arc::new(Ppr::new(nodes, edges).unwrap().restart(RESTART)),
         matrix: Arc::new(matrix),
         passages: None,
     };
@@ -390,4 +393,46 @@ fn the_documents_of_a_ranking_are_explained() {
     );
     let error = explain(rankings(&inputs, &questions, "dense", 1.0)).unwrap_err();
     assert!(error.to_string().contains("only `dense`"), "{error}");
+}
+
+#[test]
+fn fused_ranks_by_the_weights_and_features_that_the_operators_give() {
+    let (mut inputs, test) = family();
+    let fusion = local::run::<Fuse>(&folder(), &json!({}), Inputs::new()).unwrap();
+    let weights = Fusion::read(fusion.port("fusion")).unwrap();
+    inputs.insert("fusion".to_owned(), vec![fusion.port("fusion").clone()]);
+    let mut to_link = inputs.clone();
+    to_link.retain(|port, _| ["documents", "entities", "links"].contains(&port.as_str()));
+    to_link.insert("test".to_owned(), vec![test]);
+    let linked = local::run::<LinkQuestions>(&folder(), &json!({}), to_link).unwrap();
+    let mut measured = inputs.clone();
+    measured.remove("fusion");
+    for port in ["test", "test_starts"] {
+        measured.insert(port.to_owned(), vec![linked.port(port).clone()]);
+    }
+    let features = local::run::<RankFeatures>(&folder(), &json!({}), measured).unwrap();
+    let texts = linked.port("test").texts().unwrap();
+    let (features, documents) = table::read(features.port("test"), &texts, "test").unwrap();
+
+    let by = open(&inputs, json!({})).unwrap();
+    assert_eq!(by.about().system, "fused");
+    let nothing = answer(&*by, Ask::new("zzz qqq")).unwrap();
+    assert_eq!((nothing.system.as_str(), nothing.notes.len()), ("bm25", 1));
+    assert!(!texts.is_empty());
+    for (text, features) in texts.iter().zip(&features) {
+        let found = answer(&*by, Ask::new(text)).unwrap();
+        assert_eq!(found.system, "fused");
+        let scores = weights.scores(features, documents, None);
+        let want = top(&scores, found.documents.len());
+        let ids: Vec<u32> = found.documents.iter().map(|d| d.id).collect();
+        assert_eq!(ids, want, "{text}");
+        for document in &found.documents {
+            let score = scores[document.id as usize];
+            assert!((document.score.unwrap() - score).abs() < 1e-6, "{text}");
+        }
+        assert!(
+            found.documents.iter().any(|d| !d.paths.is_empty()),
+            "{text}"
+        );
+    }
 }

@@ -3,9 +3,9 @@
 //! Most of this crate is pure functions of numbers: entity scores to document scores ([`rankers`]),
 //! systems without a model ([`baselines`]), metrics of a question ([`metrics`]) and of link
 //! prediction ([`link_metrics`]), groups of questions ([`groups`]), intervals and tests
-//! ([`statistics`]). The tables that `evaluate` and `compare` write ([`tables`], [`rankings`]) and
-//! the advice to the user about them ([`remarks`]) are built on these. Nothing here uses tensors;
-//! the engine, the model and the operators all depend on this crate.
+//! ([`statistics`]). The tables that `evaluate`, `compare` and `pool` write ([`tables`],
+//! [`rankings`]) and the advice to the user about them ([`remarks`]) are built on these. Nothing
+//! here uses tensors; the engine, the model and the operators all depend on this crate.
 //!
 //! Invariant: of equal scores the lower id comes first, everywhere, and no result depends on the
 //! number of threads. Each question is computed by one thread, in a fixed order, with f64 sums.
@@ -14,6 +14,7 @@
 pub mod baselines;
 mod compare;
 mod entity_documents;
+pub mod features;
 pub mod groups;
 pub mod link_metrics;
 pub mod metrics;
@@ -22,10 +23,12 @@ pub mod pages;
 pub mod passages;
 pub mod paths;
 pub mod pieces;
+mod pool;
 pub mod questions;
 pub mod rankers;
 pub mod rankings;
 pub mod remarks;
+mod rows;
 pub mod shown;
 pub mod starts;
 pub mod statistics;
@@ -37,10 +40,13 @@ mod parity2_tests;
 #[cfg(test)]
 mod parity_tests;
 
-use gfm_pipe_api::OpEntry;
+use gfm_pipe_api::{OpEntry, Operator};
 
 pub use entity_documents::EntityDocuments;
 pub use order::{places, top};
+
+/// Name of the operator whose tables have everything that those of the connected evaluations have.
+pub const POOL: &str = pool::Pool::NAME;
 
 /// An error for inputs that do not fit together: lengths differ, or an id is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,5 +55,10 @@ pub struct BadShape(pub String);
 
 /// The operators of this crate.
 pub fn operators() -> Vec<OpEntry> {
-    vec![OpEntry::of::<compare::Compare>()]
+    vec![
+        OpEntry::of::<features::RankFeatures>(),
+        OpEntry::of::<features::Fuse>(),
+        OpEntry::of::<compare::Compare>(),
+        OpEntry::of::<pool::Pool>(),
+    ]
 }

@@ -1,16 +1,18 @@
 //! Generates the tables of docs/metrics.md from the tables of this crate.
 
+use crate::features::FEATURES;
 use crate::metrics::{Family, METRICS};
 use crate::rankers::RANKERS;
 use crate::systems::SYSTEMS;
 
 /// The tables as Markdown, by name, each without a line break at its end.
-pub fn tables() -> [(&'static str, String); 4] {
+pub fn tables() -> [(&'static str, String); 5] {
     [
         ("standard metrics", metrics(Family::Standard)),
         ("filtered metrics", metrics(Family::Filtered)),
         ("systems", systems()),
         ("rankers", rankers()),
+        ("features", features()),
     ]
 }
 
@@ -29,6 +31,12 @@ fn systems() -> String {
 fn rankers() -> String {
     let rows = RANKERS.iter();
     let rows = rows.map(|r| format!("| `{}` | {} |", r.name, r.meaning));
+    table("| name | of one document |", 2, rows)
+}
+
+fn features() -> String {
+    let rows = FEATURES.iter();
+    let rows = rows.map(|f| format!("| `{}` | {} |", f.name, f.meaning));
     table("| name | of one document |", 2, rows)
 }
 

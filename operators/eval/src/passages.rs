@@ -31,6 +31,11 @@ impl Passages {
         Ok(any.then_some(Passages(passages)))
     }
 
+    /// The node of each document, by document.
+    pub fn from_nodes(nodes: Vec<Option<u32>>) -> Passages {
+        Passages(nodes)
+    }
+
     /// The node of a document, if it is one.
     pub fn node(&self, document: u32) -> Option<u32> {
         self.0.get(document as usize).copied().flatten()

@@ -25,6 +25,16 @@ impl Pieces {
         Ok((!whole).then_some(Pieces(parents)))
     }
 
+    /// Sets the scores of later pieces to NaN, where the scores of first pieces are those of whole
+    /// documents already.
+    pub fn hide_later(&self, scores: &mut [f64]) {
+        for (piece, parent) in self.0.iter().enumerate() {
+            if *parent as usize != piece {
+                scores[piece] = f64::NAN;
+            }
+        }
+    }
+
     /// Sets the score of each document's first piece to the best score of its pieces, and the
     /// scores of the other pieces to NaN, which every ranking puts last.
     pub fn fold(&self, scores: &mut [f64]) {

@@ -1,5 +1,8 @@
 //! The weighted nodes that a question starts from.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::{Artifact, OpError, OpResult, columns};
 
@@ -20,6 +23,17 @@ pub fn merged(mut starts: Starts) -> Starts {
     starts
 }
 
+/// A node that a source found for a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourcedStart<S> {
+    /// The node.
+    pub node: u32,
+    /// The source's name, as in `link-questions`.
+    pub source: S,
+    /// Its weight, above 0.
+    pub weight: f64,
+}
+
 /// Reads the starts of every question, in the order of the questions, with ascending nodes. Weights
 /// of the same node are added.
 ///
@@ -27,6 +41,20 @@ pub fn merged(mut starts: Starts) -> Starts {
 /// When the artifact was made for other questions, or a row has an unknown question or node or an
 /// invalid weight.
 pub fn read_starts(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<Vec<Starts>> {
+    let sourced = read_sourced_starts(artifact, texts, of)?.into_iter();
+    let nodes = sourced.map(|starts| starts.into_iter().map(|s| (s.node, s.weight)).collect());
+    Ok(nodes.map(merged).collect())
+}
+
+/// Reads the starts of every question with their sources, in the order of the table.
+///
+/// # Errors
+/// See [`read_starts`].
+pub fn read_sourced_starts(
+    artifact: &Artifact,
+    texts: &[String],
+    of: &str,
+) -> OpResult<Vec<Vec<SourcedStart<Arc<str>>>>> {
     let info = artifact.read("info")?;
     if columns::text(&info, "texts_digest")?.value(0) != texts_digest(texts) {
         return Err(
@@ -36,7 +64,9 @@ pub fn read_starts(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<
         );
     }
     let nodes = columns::u64s(&info, "nodes")?.value(0);
-    let mut out: Vec<Starts> = vec![Vec::new(); texts.len()];
+    let mut out = vec![Vec::new(); texts.len()];
+    // There are few sources.
+    let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut row = 0;
     for batch in artifact.batches("starts")? {
         let batch = batch?;
@@ -45,12 +75,23 @@ pub fn read_starts(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<
             columns::u32s(&batch, "node")?,
         );
         let weights = columns::f64s(&batch, "weight")?;
+        let sources = columns::text(&batch, "source")?;
         for i in 0..batch.num_rows() {
             let (node, weight) = (of_nodes.value(i), weights.value(i));
             let starts = out.get_mut(questions.value(i) as usize);
             match starts {
                 Some(starts) if u64::from(node) < nodes && weight.is_finite() && weight > 0.0 => {
-                    starts.push((node, weight));
+                    let name = sources.value(i);
+                    let source = names.get(name).cloned().unwrap_or_else(|| {
+                        let name: Arc<str> = name.into();
+                        names.insert(Arc::clone(&name));
+                        name
+                    });
+                    starts.push(SourcedStart {
+                        node,
+                        source,
+                        weight,
+                    });
                 }
                 _ => {
                     return Err(OpError::data(
@@ -63,7 +104,7 @@ pub fn read_starts(artifact: &Artifact, texts: &[String], of: &str) -> OpResult<
             row += 1;
         }
     }
-    Ok(out.into_iter().map(merged).collect())
+    Ok(out)
 }
 
 #[cfg(test)]

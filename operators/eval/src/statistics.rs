@@ -38,7 +38,7 @@ pub struct Streams<'a> {
 }
 
 impl Streams<'_> {
-    fn of(self, what: &str, draw: usize) -> ChaCha8Rng {
+    pub(crate) fn of(self, what: &str, draw: usize) -> ChaCha8Rng {
         stream(self.seed, &format!("{what} {} {draw}", self.purpose))
     }
 }
@@ -98,7 +98,7 @@ impl Values {
 
     /// Sums of the columns under `draws` random weightings of the questions: one row per draw.
     /// `weigh` writes the weights of a draw.
-    fn weighted<E: Send>(
+    pub(crate) fn weighted<E: Send>(
         &self,
         draws: usize,
         weigh: impl Fn(usize, &mut [f64]) + Sync,
@@ -155,20 +155,24 @@ pub fn intervals<E: Send>(
         }
     };
     let samples = values.weighted(resamples, weigh, check)?;
-    let tail = (1.0 - LEVEL) / 2.0;
-    let of = (0..values.columns).into_par_iter().map(|c| {
-        let mut sorted: Vec<f64> = samples.iter().map(|s| s[c] / n as f64).collect();
-        sorted.sort_by(f64::total_cmp);
-        Interval {
-            low: quantile(&sorted, tail),
-            high: quantile(&sorted, 1.0 - tail),
-        }
-    });
+    let of = (0..values.columns).into_par_iter();
+    let of = of.map(|c| percentiles(samples.iter().map(|s| s[c] / n as f64)));
     Ok(Some(of.collect()))
 }
 
+/// The interval that leaves out as many resamples below as above.
+pub(crate) fn percentiles(resamples: impl Iterator<Item = f64>) -> Interval {
+    let tail = (1.0 - LEVEL) / 2.0;
+    let mut sorted: Vec<f64> = resamples.collect();
+    sorted.sort_by(f64::total_cmp);
+    Interval {
+        low: quantile(&sorted, tail),
+        high: quantile(&sorted, 1.0 - tail),
+    }
+}
+
 /// A random number below `n` from one 64-bit draw (the bias is below n / 2^64).
-fn below(rng: &mut impl Rng, n: usize) -> usize {
+pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 

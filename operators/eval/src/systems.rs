@@ -66,14 +66,31 @@ pub static RRF: System = System {
     or_ports: Some(PPR.ports),
 };
 
-/// Every system, in the order of tables.
-pub static SYSTEMS: [&System; 7] = [&MODEL, &PRETRAINED, &UNTRAINED, &DENSE, &BM25, &PPR, &RRF];
+/// A weighted sum of ranking features.
+pub static FUSED: System = System {
+    name: "fused",
+    meaning: "a weighted sum of ranking features, [as below](#ranking-features)",
+    ports: &["features", "fusion"],
+    or_ports: None,
+};
 
-/// The systems that need no training.
-pub static BASELINES: [&System; 4] = [&DENSE, &BM25, &PPR, &RRF];
+/// Every system, in the order of tables.
+pub static SYSTEMS: [&System; 8] = [
+    &MODEL,
+    &PRETRAINED,
+    &UNTRAINED,
+    &DENSE,
+    &BM25,
+    &PPR,
+    &RRF,
+    &FUSED,
+];
+
+/// The systems that need no network.
+pub static BASELINES: [&System; 5] = [&DENSE, &BM25, &PPR, &RRF, &FUSED];
 
 /// The systems that [`RRF`] fuses.
-pub static FUSED: [&System; 3] = [&DENSE, &BM25, &PPR];
+pub static RANKED_FUSION: [&System; 3] = [&DENSE, &BM25, &PPR];
 
 /// A retrieval system.
 pub struct System {
@@ -108,6 +125,12 @@ pub fn beside_models() -> &'static [&'static str] {
     &NAMES
 }
 
+/// Those of them that `evaluate` compares the models with where a pipeline names none.
+pub fn default_beside_models() -> Vec<&'static str> {
+    let all = beside_models().iter().copied();
+    all.filter(|name| *name != FUSED.name).collect()
+}
+
 /// Names of the systems that `retrieve` can use.
 pub fn askable() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| with_baselines(&MODEL));
@@ -116,7 +139,7 @@ pub fn askable() -> &'static [&'static str] {
 
 /// Names of the systems that `explain` explains.
 pub fn explainable() -> &'static [&'static str] {
-    static NAMES: LazyLock<[&str; 2]> = LazyLock::new(|| [MODEL.name, PPR.name]);
+    static NAMES: LazyLock<[&str; 3]> = LazyLock::new(|| [MODEL.name, PPR.name, FUSED.name]);
     &*NAMES
 }
 

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, Field, OpResult, Type, columns, kinds};
@@ -14,17 +12,14 @@ use rayon::prelude::*;
 use crate::groups::{groups, members};
 use crate::metrics::{Answer, Family, Metric, of_family};
 use crate::questions::QuestionSet;
+use crate::rows::{self, About, ComparisonRow, MetricRow};
 use crate::shown::{COMPARED, KS, label};
-use crate::statistics::{Interval, Streams, Values, holm, intervals, sign_flip};
+use crate::statistics::{Streams, Values, intervals};
 
 /// Name in the tables for the results of a perfect ranking, which no system can exceed.
 pub const CEILING: &str = "ceiling";
 /// The ranker's name in the tables for systems that have none.
 pub const NO_RANKER: &str = "-";
-/// Least number of sign flips per compared system. With fewer, no p-value could be below 0.05 after
-/// the correction for several tests, whatever the data.
-const FLIPS: usize = 400;
-
 /// How intervals and p-values are estimated.
 #[derive(Debug, Clone, Copy)]
 pub struct Resampling {
@@ -69,7 +64,7 @@ impl Resampling {
             .check("`resamples`")
     }
 
-    fn streams<'a>(&self, group: &'a str) -> Streams<'a> {
+    pub(crate) fn streams<'a>(&self, group: &'a str) -> Streams<'a> {
         Streams {
             seed: self.seed,
             purpose: group,
@@ -177,11 +172,11 @@ pub struct Results<'a> {
     systems: Vec<SystemResults>,
 }
 
-fn standard() -> Vec<Metric> {
+pub(crate) fn standard() -> Vec<Metric> {
     of_family(Family::Standard, &KS)
 }
 
-fn with_filtered() -> Vec<Metric> {
+pub(crate) fn with_filtered() -> Vec<Metric> {
     let mut metrics = standard();
     metrics.extend(of_family(Family::Filtered, &KS));
     metrics
@@ -259,20 +254,10 @@ impl<'a> Results<'a> {
         ctx.progress(done as u64, total, "groups of questions", "intervals");
     }
 
-    fn metrics(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
-        struct Row<'a> {
-            results: &'a SystemResults,
-            /// Places in the list of systems and of groups.
-            order: (usize, usize),
-            group: &'a Group,
-            metric: Metric,
-            value: f64,
-            interval: Option<Interval>,
-            questions: usize,
-            unasked: usize,
-        }
+    pub(crate) fn metrics(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
+        // Each with the places of its system and its group.
+        let mut rows: Vec<((usize, usize), MetricRow<'_>)> = Vec::new();
         let check = || ctx.check_cancelled();
-        let mut rows = Vec::new();
         for (g, group) in self.groups.iter().enumerate() {
             self.report_progress(ctx, g);
             for systems in self.measured_together() {
@@ -300,40 +285,32 @@ impl<'a> Results<'a> {
                         .filter(|i| results.answers[**i].places.is_none());
                     let unasked = unasked.count();
                     for (metric, column) in results.metrics.iter().zip(&mut columns) {
-                        rows.push(Row {
-                            results,
-                            order: (s, g),
-                            group,
+                        let row = MetricRow {
+                            system: &results.system,
+                            ranker: &results.ranker,
+                            target: results.target.name(),
+                            group: &group.name,
                             metric: *metric,
                             value: means[column],
                             interval: intervals.as_ref().map(|all| all[column]),
                             questions: members.len(),
                             unasked,
-                        });
+                        };
+                        rows.push(((s, g), row));
                     }
                 }
             }
         }
-        rows.sort_by_key(|row| row.order);
-        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
-        let count = |f: &dyn Fn(&Row<'_>) -> usize| counts(&rows, f);
-        columns::batch(
-            &kinds::METRICS.tables[0],
-            vec![
-                text(&|_| self.questions.dataset.clone()),
-                text(&|_| self.questions.split.clone()),
-                text(&|r| r.results.system.clone()),
-                text(&|r| r.results.ranker.clone()),
-                text(&|r| r.results.target.name().to_owned()),
-                text(&|r| r.group.name.clone()),
-                text(&|r| r.metric.name()),
-                Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.value))),
-                numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
-                numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
-                count(&|r| r.questions),
-                count(&|r| r.unasked),
-            ],
-        )
+        rows.sort_by_key(|(order, _)| *order);
+        let rows: Vec<MetricRow<'_>> = rows.into_iter().map(|(_, row)| row).collect();
+        rows::metrics(self.about(), &rows)
+    }
+
+    fn about(&self) -> About<'_> {
+        About {
+            dataset: &self.questions.dataset,
+            split: &self.questions.split,
+        }
     }
 
     /// The systems, by number, that are measured on the same questions. They share one set of
@@ -359,8 +336,12 @@ impl<'a> Results<'a> {
     }
 
     /// The first system against the other document rankings.
-    fn comparisons(&self, ctx: &Context, resampling: &Resampling) -> OpResult<RecordBatch> {
-        let mut rows: Vec<Comparison<'_>> = Vec::new();
+    pub(crate) fn comparisons(
+        &self,
+        ctx: &Context,
+        resampling: &Resampling,
+    ) -> OpResult<RecordBatch> {
+        let mut rows: Vec<ComparisonRow<'_>> = Vec::new();
         let compared = self.compared();
         if let Some((first, others)) = &compared {
             for (i, group) in self.groups.iter().enumerate() {
@@ -371,29 +352,8 @@ impl<'a> Results<'a> {
                 rows.extend(compare(ctx, resampling, group, first, others)?);
             }
         }
-        let text = |f: &dyn Fn(&Comparison<'_>) -> String| texts(&rows, f);
-        let count = |f: &dyn Fn(&Comparison<'_>) -> usize| counts(&rows, f);
         let first = compared.map_or_else(String::new, |(first, _)| first.label());
-        let differences = rows.iter().map(|r| r.difference);
-        columns::batch(
-            &kinds::COMPARISONS.tables[0],
-            vec![
-                text(&|_| self.questions.dataset.clone()),
-                text(&|_| self.questions.split.clone()),
-                text(&|_| first.clone()),
-                text(&|r| r.other.label()),
-                text(&|r| r.group.name.clone()),
-                text(&|r| r.metric.name()),
-                Arc::new(Float64Array::from_iter_values(differences)),
-                numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
-                numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
-                numbers(rows.iter().map(|r| r.p)),
-                numbers(rows.iter().map(|r| r.p_holm)),
-                count(&|r| r.better),
-                count(&|r| r.worse),
-                count(&|r| r.group.members.len()),
-            ],
-        )
+        rows::comparisons(self.about(), &first, &rows)
     }
 
     fn ranks(&self) -> OpResult<RecordBatch> {
@@ -414,7 +374,9 @@ impl<'a> Results<'a> {
                 })
             })
             .collect();
-        let text = |f: &dyn Fn(&Row<'_>) -> String| texts(&rows, f);
+        let text = |f: &dyn Fn(&Row<'_>) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(f)))
+        };
         let ranks: Vec<Vec<u32>> = rows.iter().map(|r| r.answer.ranks()).collect();
         let asked: Vec<bool> = rows.iter().map(|r| r.answer.places.is_some()).collect();
         let gold = rows.iter().map(|r| r.answer.total as u32);
@@ -433,19 +395,6 @@ impl<'a> Results<'a> {
     }
 }
 
-/// A row of `comparisons`.
-struct Comparison<'a> {
-    other: &'a SystemResults,
-    group: &'a Group,
-    metric: Metric,
-    difference: f64,
-    interval: Option<Interval>,
-    p: Option<f64>,
-    p_holm: Option<f64>,
-    better: usize,
-    worse: usize,
-}
-
 /// One system against others on a group of questions, by every metric of [`COMPARED`].
 fn compare<'a>(
     ctx: &Context,
@@ -453,7 +402,7 @@ fn compare<'a>(
     group: &'a Group,
     first: &SystemResults,
     others: &[&'a SystemResults],
-) -> OpResult<Vec<Comparison<'a>>> {
+) -> OpResult<Vec<ComparisonRow<'a>>> {
     let check = || ctx.check_cancelled();
     let row = |i: &usize| -> Vec<f64> {
         let own = first.answers[*i].values(&COMPARED);
@@ -467,51 +416,27 @@ fn compare<'a>(
     let means = differences.means();
     let streams = resampling.streams(&group.name);
     let ends = intervals(&differences, resampling.resamples, streams, &check)?;
-    let flips = match resampling.resamples {
-        0 => 0,
-        n => n.max(FLIPS * others.len()),
-    };
-    let p = sign_flip(&differences, flips, streams, &check)?;
-    let column = |o: usize, m: usize| o * COMPARED.len() + m;
-    // The tests of all systems by one metric form a family for Holm's correction.
-    let families: Option<Vec<Vec<f64>>> = p.as_ref().map(|p| {
-        let family = |m| -> Vec<f64> { (0..others.len()).map(|o| p[column(o, m)]).collect() };
-        (0..COMPARED.len()).map(|m| holm(&family(m))).collect()
-    });
+    let tests = rows::tests(
+        &differences,
+        others.len(),
+        resampling.resamples,
+        streams,
+        &check,
+    )?;
     let mut rows = Vec::new();
     for (o, other) in others.iter().enumerate() {
         for (m, metric) in COMPARED.iter().enumerate() {
-            let c = column(o, m);
-            // A difference that is only due to rounding counts neither as better nor as worse.
-            let count = |sign: f64| differences.rows().filter(|d| d[c] * sign > 1e-12).count();
-            rows.push(Comparison {
-                other,
-                group,
+            let c = rows::column(o, m);
+            rows.push(ComparisonRow {
+                other: other.label(),
+                group: &group.name,
                 metric: *metric,
                 difference: means[c],
                 interval: ends.as_ref().map(|all| all[c]),
-                p: p.as_ref().map(|p| p[c]),
-                p_holm: families.as_ref().map(|f| f[m][o]),
-                better: count(1.0),
-                worse: count(-1.0),
+                test: tests[c],
+                questions: group.members.len(),
             });
         }
     }
     Ok(rows)
-}
-
-fn texts<R>(rows: &[R], of: &dyn Fn(&R) -> String) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
-}
-
-fn counts<R>(rows: &[R], of: &dyn Fn(&R) -> usize) -> ArrayRef {
-    let counts = rows.iter().map(|r| of(r) as u64);
-    Arc::new(UInt64Array::from_iter_values(counts))
-}
-
-/// A column of interval ends or p-values. Values that differ from zero only by rounding become
-/// zero, because readers check whether an interval contains zero.
-fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
-    let rounded = |x: f64| if x.abs() < 1e-12 { 0.0 } else { x };
-    Arc::new(Float64Array::from_iter(values.map(|v| v.map(rounded))))
 }

@@ -7,11 +7,14 @@ use arrow::array::Array;
 use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::BadShape;
-use gfm_pipe_eval::baselines::asked::{self, Asked, Scores, Walk};
+use gfm_pipe_eval::baselines::asked::{self, Asked, Fused, Scores, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use gfm_pipe_eval::features::fusion::Fusion;
 use gfm_pipe_eval::passages::Passages;
-use gfm_pipe_eval::systems::{BASELINES, BM25, DENSE, FUSED, PPR, RRF, System, Walking, listed};
+use gfm_pipe_eval::systems::{
+    BASELINES, BM25, DENSE, FUSED, PPR, RANKED_FUSION, RRF, System, Walking, listed,
+};
 
 use crate::edge_weights::weighted_triples;
 use crate::inference::Inputs;
@@ -48,9 +51,9 @@ impl<'a> Baselines<'a> {
         }
         let has = |system: &System| systems.iter().any(|s| s.is(system));
         if has(&RRF) {
-            let parts = FUSED.iter().filter(|system| able(system));
+            let parts = RANKED_FUSION.iter().filter(|system| able(system));
             let parts: Vec<&str> = parts.map(|system| system.name).collect();
-            if parts.len() < FUSED.len() {
+            if parts.len() < RANKED_FUSION.len() {
                 ctx.info(format!("`rrf` fuses {} only", listed(&parts)));
             }
         }
@@ -74,7 +77,7 @@ impl<'a> Baselines<'a> {
             };
             let restart = walking.restart.unwrap_or(restart);
             Ok(Walk {
-                on: walk.map_err(shape)?.restart(restart),
+                on: Arc::new(walk.map_err(shape)?.restart(restart)),
                 matrix: Arc::clone(&on.matrix),
                 passages,
             })
@@ -85,9 +88,12 @@ impl<'a> Baselines<'a> {
             Arc::new(Bm25::new(pairs))
         };
         let by = asked::Baselines {
-            dense: uses(&DENSE).then(|| dense(ctx, inputs)).transpose()?,
+            dense: uses(&DENSE)
+                .then(|| dense(ctx, inputs).map(Arc::new))
+                .transpose()?,
             bm25: uses(&BM25).then(bm25),
             walk: uses(&PPR).then(ppr).transpose()?,
+            fused: uses(&FUSED).then(|| fused(ctx, inputs)).transpose()?,
             pieces: inputs.pieces.clone(),
             systems,
         };
@@ -118,9 +124,18 @@ impl<'a> Baselines<'a> {
                 None => &[],
             },
             starts: &starts.unwrap_or_default(),
+            features: questions.features(question),
         };
         self.by.ask(asked).map_err(shape)
     }
+}
+
+/// Reads the weights of features.
+fn fused(ctx: &Context, inputs: &Inputs) -> OpResult<Fused> {
+    Ok(Fused {
+        by: Fusion::read(ctx.input("fusion")?)?,
+        documents: inputs.titles.len(),
+    })
 }
 
 /// Reads the embeddings of the corpus, which must have the encoder of the questions.

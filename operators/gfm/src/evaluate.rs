@@ -10,7 +10,6 @@ use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem,
     Schema, Type, kinds,
 };
-use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::metrics::Answer;
 use gfm_pipe_eval::rankers::{
     DEFAULT_TOP_K, Ranker, RankerName, default_first, ranker_type, top_k_field,
@@ -18,8 +17,8 @@ use gfm_pipe_eval::rankers::{
 use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
 use gfm_pipe_eval::remarks::on_evaluation;
 use gfm_pipe_eval::systems::{
-    BM25, MODEL, PPR, PRETRAINED, System, SystemName, UNTRAINED, Walking, beside_models,
-    is_connected, listed,
+    BM25, FUSED, MODEL, PPR, PRETRAINED, System, SystemName, UNTRAINED, Walking, beside_models,
+    default_beside_models, is_connected, listed,
 };
 use gfm_pipe_eval::tables::{NO_RANKER, Resampling, Results, Source, Target};
 use rayon::prelude::*;
@@ -27,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::baselines::Baselines;
+use crate::document_scores::DocumentScores;
 use crate::inference::{self, AskOptions, Inputs};
 use crate::node_targets::NodeTarget;
 use crate::types::Types;
@@ -102,9 +102,9 @@ impl Operator for Evaluate {
                     item: Box::new(Type::one_of(beside_models())),
                     min: 0,
                 },
-                json!(beside_models()),
+                json!(default_beside_models()),
                 "systems in addition to the model, if their inputs are connected: untrained needs `model`, dense `question_embeddings` and `corpus_embeddings`, ppr `graph` and \
-                 `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, at least two",
+                 `documents`, bm25 nothing else; rrf fuses those of dense, bm25 and ppr that can be asked, at least two. fused is always evaluated where `fusion` is connected",
             ),
         ];
         fields.extend(Walking::fields());
@@ -262,6 +262,7 @@ fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
         ("model", &MODEL),
         ("pretrained", &PRETRAINED),
         ("background", &MODEL),
+        ("fusion", &FUSED),
     ] {
         if connected(port)
             && let Some(problem) = system.problem(inputs, "")
@@ -270,7 +271,8 @@ fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
         }
     }
     let able = |system: &SystemName| system.missing(&connected).is_empty();
-    if connected("model") || connected("pretrained") || p.baselines.iter().any(able) {
+    let given = ["model", "pretrained", "fusion"];
+    if given.into_iter().any(&connected) || p.baselines.iter().any(able) {
         return zip_problem(inputs, &["questions"], &OF_QUESTIONS);
     }
     let problem = Problem::at_root(
@@ -380,7 +382,8 @@ fn graph_models(
     for (system, of, background) in trained {
         let Some(of) = of else { continue };
         let class = read_config(of)?.class;
-        let mut collector = Collector::new(p, ctx, inputs, systems, (system.name, class))?;
+        let by = |ranker| inputs.document_scores(of, ranker);
+        let mut collector = Collector::new(p, ctx, inputs, systems, (system.name, class), by)?;
         let options = options(before, system.name);
         inputs.ask(ctx, of, background, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
@@ -392,7 +395,8 @@ fn graph_models(
     if let Some(model) = model {
         let class = read_config(model)?.class;
         let system = (UNTRAINED.name, class);
-        let mut collector = Collector::new(p, ctx, inputs, systems, system)?;
+        let by = |ranker| inputs.by_network(ranker);
+        let mut collector = Collector::new(p, ctx, inputs, systems, system, by)?;
         let options = options(before, UNTRAINED.name);
         inputs.ask_untrained(ctx, model, p.seed, options, |i, s| collector.take(i, s))?;
         collector.finish(ctx)?;
@@ -410,9 +414,8 @@ fn report_baselines(ctx: &Context, done: usize, questions: usize) {
 /// Turns a model's entity scores into answers by every ranker, without keeping the scores.
 struct Collector<'a, 'b> {
     system: Arc<str>,
-    rankers: Vec<Ranker>,
-    inputs: &'a Inputs,
-    matrix: &'a EntityDocuments,
+    /// How documents are scored, by each ranker.
+    rankers: Vec<DocumentScores<'a>>,
     systems: &'a mut Systems<'b>,
     waiting: Vec<(usize, Vec<f64>)>,
     answered: Vec<Answered>,
@@ -437,6 +440,7 @@ impl<'a, 'b> Collector<'a, 'b> {
         inputs: &'a Inputs,
         systems: &'a mut Systems<'b>,
         (system, class): (&str, Class),
+        by: impl Fn(Ranker) -> OpResult<DocumentScores<'a>>,
     ) -> OpResult<Self> {
         let count = systems.questions.len();
         ctx.info(format!("scoring {count} questions with `{system}`"));
@@ -450,9 +454,7 @@ impl<'a, 'b> Collector<'a, 'b> {
         }
         Ok(Collector {
             system: system.into(),
-            rankers,
-            inputs,
-            matrix,
+            rankers: rankers.into_iter().map(by).collect::<OpResult<_>>()?,
             systems,
             waiting: Vec::new(),
             answered: Vec::new(),
@@ -472,9 +474,8 @@ impl<'a, 'b> Collector<'a, 'b> {
             .par_iter()
             .map(|(i, scores)| {
                 let mut list = RankedList::new();
-                let by_ranker = self.rankers.iter().enumerate().map(|(r, ranker)| {
-                    let documents = ranker.ranking(scores, self.matrix);
-                    let documents = self.inputs.merge_pieces(documents);
+                let by_ranker = self.rankers.iter().enumerate().map(|(r, by)| {
+                    let documents = by.of(*i, scores);
                     if r == 0 {
                         list = first(&documents, LISTED);
                     }
@@ -500,20 +501,34 @@ impl<'a, 'b> Collector<'a, 'b> {
             .clone()
             .map(|i| self.systems.of_nodes(i, None))
             .collect();
-        let empty: Vec<Answer> = all.map(|i| self.systems.answer(i, None)).collect();
-        let mut documents = vec![empty; self.rankers.len()];
+        // A question without a node to start from has no answers, or those of features alone.
+        let mut lists: Vec<RankedList> = vec![RankedList::new(); all.len()];
+        let mut documents = Vec::new();
+        for (r, by) in self.rankers.iter().enumerate() {
+            let alone = all.clone().map(|i| {
+                let scores = by.without_nodes(i);
+                if let (0, Some(scores)) = (r, &scores) {
+                    lists[i] = first(scores, LISTED);
+                }
+                self.systems.answer(i, scores.as_deref())
+            });
+            documents.push(alone.collect::<Vec<Answer>>());
+        }
         for answered in all_of(&*ctx.ranks, self.answered)? {
             let i = answered.question;
             nodes[i] = answered.nodes;
             for (answers, answer) in documents.iter_mut().zip(answered.documents) {
                 answers[i] = answer;
             }
-            self.systems.rankings.add(&self.system, i, answered.list);
+            lists[i] = answered.list;
+        }
+        for (i, list) in lists.into_iter().enumerate() {
+            self.systems.rankings.add(&self.system, i, list);
         }
         self.systems.add_of_nodes(&self.system, &nodes);
-        for (ranker, answers) in self.rankers.iter().zip(documents) {
+        for (by, answers) in self.rankers.iter().zip(documents) {
             self.systems
-                .add_of_documents(&self.system, ranker.name(), answers);
+                .add_of_documents(&self.system, by.ranker.name(), answers);
         }
         Ok(())
     }
@@ -535,7 +550,9 @@ fn baselines(
     inputs: &Inputs,
     systems: &mut Systems<'_>,
 ) -> OpResult<()> {
-    let by = Baselines::new(ctx, inputs, &|system| p.wants(system), p.walking())?;
+    let weighed = ctx.input_opt("fusion").is_some();
+    let wanted = |system: &System| p.wants(system) || (weighed && system.is(&FUSED));
+    let by = Baselines::new(ctx, inputs, &wanted, p.walking())?;
     let baselines = by.systems();
     let questions = inputs.questions.len();
     let all = &*systems;

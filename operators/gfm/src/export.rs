@@ -183,6 +183,13 @@ impl Operator for Export {
 fn contents(p: &Params, ctx: &Context) -> OpResult<Vec<(&'static str, Vec<u8>)>> {
     let model = read_model(ctx.input("model")?)?;
     let params = &model.params;
+    if !params.config.features.is_empty() {
+        return Err(OpError::new(
+            "the model has weights of ranking features, which the formats of GFM-RAG cannot hold",
+        )
+        .artifact(&ctx.input("model")?.name)
+        .hint("export a model that was fine-tuned without `in.features`, or use this one here: `evaluate`, `retrieve`"));
+    }
     let e = &p.text_emb_model;
     let text = |t: &Option<String>| t.as_ref().map_or(Value::Null, |t| t.as_str().into());
     let mut settings = Map::from_iter([

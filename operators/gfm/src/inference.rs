@@ -11,13 +11,17 @@ use gfm_pipe_api::{
 };
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::pieces::Pieces;
+use gfm_pipe_eval::rankers::Ranker;
 
+use crate::document_scores::DocumentScores;
 use crate::inputs::LoadedGraph;
 use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
 use gfm_pipe_model::loaded::{GraphTexts, read_background};
-use gfm_pipe_model::model::{ModelConfig, Params as Weights, read_model};
+use gfm_pipe_model::model::{
+    FeatureWeights, ModelConfig, Params as Weights, read_config, read_model,
+};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{Questions, read_entity_documents, same_encoder};
 use gfm_pipe_model::scorer::Scorer;
@@ -25,7 +29,7 @@ use gfm_pipe_model::tensor_error;
 
 /// The input ports of both operators, besides models.
 pub(crate) fn ports() -> Vec<InPort> {
-    let [questions, question_embeddings, starts] = Questions::ports();
+    let [questions, question_embeddings, starts, features] = Questions::ports();
     vec![
         InPort::of(
             "graph",
@@ -54,6 +58,13 @@ pub(crate) fn ports() -> Vec<InPort> {
         questions,
         question_embeddings,
         starts,
+        features,
+        InPort::of(
+            "fusion",
+            &[&kinds::FUSION],
+            Arity::Optional,
+            "weights of the features, for fused",
+        ),
         InPort::of(
             "nodes",
             &[&kinds::NODES],
@@ -204,13 +215,37 @@ impl Inputs {
         }
     }
 
-    /// Merges the scores of pieces: the first piece of a document gets the best score of all its
-    /// pieces, and the others come last.
-    pub fn merge_pieces(&self, mut scores: Vec<f64>) -> Vec<f64> {
-        if let Some(pieces) = &self.pieces {
-            pieces.fold(&mut scores);
-        }
-        scores
+    /// How a model's scores of nodes become scores of documents.
+    ///
+    /// # Errors
+    /// When the model was trained with ranking features, and those of the questions are not
+    /// connected.
+    pub fn document_scores(
+        &self,
+        model: &Artifact,
+        ranker: Ranker,
+    ) -> OpResult<DocumentScores<'_>> {
+        let head = if read_config(model)?.entity_model.features.is_empty() {
+            None
+        } else {
+            let params = read_model(model)?.params;
+            FeatureWeights::for_questions(&params, &self.questions, &model.name)?
+        };
+        Ok(DocumentScores {
+            head,
+            ..self.by_network(ranker)?
+        })
+    }
+
+    /// The same for a model without ranking features.
+    pub fn by_network(&self, ranker: Ranker) -> OpResult<DocumentScores<'_>> {
+        Ok(DocumentScores {
+            ranker,
+            head: None,
+            matrix: &self.on_graph()?.matrix,
+            questions: &self.questions,
+            pieces: self.pieces.as_deref(),
+        })
     }
 
     /// Scores the questions with a model, and its background if there is one. Calls `take` with the
@@ -255,7 +290,9 @@ impl Inputs {
     ) -> OpResult<()> {
         let p = read_model(model)?.params;
         let class = p.class.for_questions();
-        let weights = Weights::init(class, &p.config, p.text_dim, seed, p.dtype());
+        // Weights of features are not random.
+        let config = p.config.without_features();
+        let weights = Weights::init(class, &config, p.text_dim, seed, p.dtype());
         let weights = weights.map_err(tensor_error)?;
         self.ask_weights(ctx, &weights, None, options, take)
     }

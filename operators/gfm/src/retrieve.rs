@@ -139,7 +139,6 @@ fn missing_inputs(p: &Params, inputs: &Connected) -> Option<Problem> {
 }
 
 fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
-    inputs.warn_of_questions_without_start(ctx, "nothing is retrieved for them");
     let model = ctx.input("model")?;
     let matrix = &inputs.on_graph()?.matrix;
     let class = read_config(model)?.class;
@@ -149,12 +148,22 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
         batch_size: p.batch_size,
         pass: Pass::whole(ctx, "questions", inputs.questions.len()),
     };
+    let by = inputs.document_scores(model, ranker)?;
+    let without = match by.head {
+        Some(_) => "documents are ranked by features alone for them",
+        None => "nothing is retrieved for them",
+    };
+    inputs.warn_of_questions_without_start(ctx, without);
+    let mut lists: Vec<Option<RankedList>> = vec![None; inputs.questions.len()];
     let background = ctx.input_opt("background");
-    let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
     inputs.ask(ctx, model, background, options, |i, scores| {
-        let documents = inputs.merge_pieces(ranker.ranking(scores, matrix));
-        rankings.add(&system, i, first(&documents, p.documents));
+        lists[i] = Some(first(&by.of(i, scores), p.documents));
     })?;
+    let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
+    for (i, list) in lists.into_iter().enumerate() {
+        let alone = || Some(first(&by.without_nodes(i)?, p.documents));
+        rankings.add(&system, i, list.or_else(alone).unwrap_or_default());
+    }
     Ok(rankings)
 }
 

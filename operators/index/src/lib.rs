@@ -6,6 +6,7 @@
 //! - [`BuildKg`] makes a graph of mentions and facts.
 //! - [`JoinEquivalent`] adds edges between entities with similar names.
 //! - [`LinkQuestions`] finds where in the graph the search for a question starts.
+//! - [`MakeQuestions`] makes questions about the documents, for training.
 //!
 //! The other modules are shared: the list of files (`listing`), bytes to text (`decode`), formats
 //! (`formats`, one file each), documents in a file (`reading`), titles (`titles`), pieces
@@ -26,6 +27,7 @@ mod ingest_questions;
 mod join_equivalent;
 mod link_questions;
 mod listing;
+mod make_questions;
 mod near;
 mod pieces;
 pub mod preview;
@@ -42,6 +44,7 @@ pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
 pub use join_equivalent::{JoinEquivalent, JoinParams};
 pub use link_questions::{Encoder, LinkParams, LinkQuestions, LinkedStart, Linker, sentences_of};
+pub use make_questions::{MakeParams, MakeQuestions};
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<OpEntry> {
@@ -52,5 +55,6 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<BuildKg>(),
         OpEntry::of::<JoinEquivalent>(),
         OpEntry::of::<LinkQuestions>(),
+        OpEntry::of::<MakeQuestions>(),
     ]
 }

@@ -13,6 +13,7 @@ pub mod backend;
 pub mod buffers;
 pub mod device;
 pub mod divided;
+mod document_loss;
 pub mod gpu;
 pub mod graph;
 mod host;

@@ -131,8 +131,26 @@ pub static KL_DIV: LossKind = LossKind {
     on_device: None,
 };
 
+/// The mean of -ln(share) over the positives, where a column's share is softmax(score) among all
+/// columns. It is what a fusion of ranking features is fitted by
+/// ([`gfm_pipe_eval::features::fit`]). Rows without positives do not count.
+pub static LIST_SOFTMAX: LossKind = LossKind {
+    name: "ListSoftmaxLoss",
+    meaning: "cross-entropy of each positive's share by softmax of the scores",
+    cross_entropy: false,
+    has_temperature: false,
+    distils: false,
+    has_reduction: false,
+    counts: |positives| !positives.is_empty(),
+    row: |row, grad| list_softmax_row(row, grad),
+    on_device: None,
+};
+
 /// Every fine-tuning loss, in the order in which schemas list them.
-pub static LOSSES: [&LossKind; 4] = [&BCE, &LIST_CE, &MSE, &KL_DIV];
+pub static LOSSES: [&LossKind; 5] = [&BCE, &LIST_CE, &LIST_SOFTMAX, &MSE, &KL_DIV];
+
+/// The losses that the reference does not have, so that they have no name there.
+static OWN: [&LossKind; 1] = [&LIST_SOFTMAX];
 
 /// What the divergences of [`KL_DIV`] are divided by, with the reference's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -217,7 +235,8 @@ impl LossName {
     /// All values that a pipeline may write.
     pub fn words() -> &'static [&'static str] {
         static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
-            let prefixed = LOSSES.iter().map(|l| format!("{PREFIX}{}", l.name));
+            let theirs = LOSSES.iter().filter(|l| !l.is_own());
+            let prefixed = theirs.map(|l| format!("{PREFIX}{}", l.name));
             prefixed
                 .chain(LOSSES.iter().map(|l| l.name.to_owned()))
                 .collect()
@@ -236,7 +255,8 @@ impl TryFrom<String> for LossName {
             Some(name) => (name, true),
             None => (written.as_str(), false),
         };
-        let kind = LossKind::named(name).ok_or_else(|| {
+        let kind = LossKind::named(name).filter(|kind| !prefixed || !kind.is_own());
+        let kind = kind.ok_or_else(|| {
             format!(
                 "there is no loss `{written}`; use {}",
                 Self::words().join(", ")
@@ -283,6 +303,10 @@ impl LossKind {
             on_device: None,
             ..*self
         }
+    }
+
+    fn is_own(&self) -> bool {
+        OWN.iter().any(|own| own.name == self.name)
     }
 
     /// The loss with this temperature for the weights of negatives; with 0 all weights are equal. A
@@ -411,6 +435,22 @@ fn list_ce_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     loss
 }
 
+fn list_softmax_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
+    let scale = 1.0 / row.rows as f64;
+    let each = scale / row.positives.len() as f64;
+    let largest = row.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total: f64 = row.scores.iter().map(|s| (s - largest).exp()).sum();
+    for (g, s) in grad.iter_mut().zip(row.scores) {
+        *g = scale * (s - largest).exp() / total;
+    }
+    let mut loss = 0.0;
+    for j in row.positives {
+        loss += each * (total.ln() + largest - row.scores[*j as usize]);
+        grad[*j as usize] -= each;
+    }
+    loss
+}
+
 fn mse_row(row: &Row<'_>, grad: &mut [f64]) -> f64 {
     let scale = 1.0 / (row.scores.len() as f64 * row.rows as f64);
     let mut loss = 0.0;
@@ -473,6 +513,9 @@ mod tests {
             let ce = LIST_CE.at(0.0);
             let g = ce.value(&scores, 6, &pos, &[], 1).grad;
             check(|s| ce.value(s, 6, &pos, &[], 1).loss, &scores, &g)?;
+            let softmax = LIST_SOFTMAX.at(0.0);
+            let g = softmax.value(&scores, 6, &pos, &[], 1).grad;
+            check(|s| softmax.value(s, 6, &pos, &[], 1).loss, &scores, &g)?;
             // At temperature 0 the weights are constant, so plain differences apply.
             let bce = BCE.at(0.0);
             let g = bce.value(&scores, 6, &pos, &[], 2).grad;
@@ -494,7 +537,8 @@ mod tests {
         let positives = vec![vec![0], vec![], vec![1, 2]];
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         let similar: Vec<f64> = (0..12).map(|i| f64::from(i * 3 % 11) / 6.0 - 0.9).collect();
-        for l in [LIST_CE.at(0.0), BCE.at(0.5), MSE.at(0.0), KL_DIV.at(0.0)] {
+        let gold = [LIST_CE.at(0.0), LIST_SOFTMAX.at(0.0), BCE.at(0.5)];
+        for l in gold.into_iter().chain([MSE.at(0.0), KL_DIV.at(0.0)]) {
             let used = l.used(&positives);
             let whole = l.value(&scores, 4, &positives, &similar, used);
             let a = l.value(&scores[..4], 4, &positives[..1], &similar[..4], used);
@@ -517,8 +561,28 @@ mod tests {
 
     #[test]
     fn rows_without_positives_do_not_make_nan() {
-        let v = LIST_CE.at(0.0).value(&[1.0, 2.0], 2, &[vec![]], &[], 0);
-        assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
+        for loss in [LIST_CE.at(0.0), LIST_SOFTMAX.at(0.0)] {
+            let v = loss.value(&[1.0, 2.0], 2, &[vec![]], &[], 0);
+            assert_eq!((v.loss, v.grad), (0.0, vec![0.0, 0.0]));
+        }
+    }
+
+    #[test]
+    fn a_share_is_that_of_softmax_however_large_the_scores() {
+        let loss = LIST_SOFTMAX.at(0.0);
+        let v = loss.value(&[1e4, 1e4, -1e4], 3, &[vec![0, 2]], &[], 1);
+        // ln 2 and ln 2 + 2e4, in the mean.
+        assert!((v.loss - (2f64.ln() + 1e4)).abs() < 1e-6, "{}", v.loss);
+        assert_eq!(v.grad, [0.0, 0.5, -0.5]);
+    }
+
+    #[test]
+    fn only_losses_of_the_reference_have_names_there() {
+        let named = |name: &str| LossName::try_from(name.to_owned());
+        assert!(named("gfmrag.losses.ListCELoss").is_ok());
+        assert!(named("ListSoftmaxLoss").is_ok());
+        assert!(named("gfmrag.losses.ListSoftmaxLoss").is_err());
+        assert!(!LossName::words().contains(&"gfmrag.losses.ListSoftmaxLoss"));
     }
 
     #[test]

@@ -153,6 +153,7 @@ mod tests {
                 relations,
                 questions: None,
                 nodes: None,
+                features: None,
             }
         };
         let values = |g: &Grads| -> Vec<f64> {

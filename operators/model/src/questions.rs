@@ -1,12 +1,15 @@
 //! Documents, links and questions, as fine-tuning and evaluation use them.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::zip::zipped;
 use gfm_pipe_api::{Arity, Artifact, Context, InPort, OpError, OpResult, columns, kinds};
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::baselines::ppr::specificity;
+use gfm_pipe_eval::features::of_question::QuestionFeatures;
+use gfm_pipe_eval::features::table;
 use gfm_pipe_eval::questions::QuestionSet;
 use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, Ranker};
 use gfm_pipe_eval::starts::{Starts, read_starts};
@@ -37,7 +40,7 @@ fn seeds(entities: &[u32], documents: &EntityDocuments, weighted: bool) -> Start
 }
 
 /// Ports that take either no artifact, or one for each artifact of `questions` in the same order.
-pub const OF_QUESTIONS: [&str; 2] = ["question_embeddings", "starts"];
+pub const OF_QUESTIONS: [&str; 3] = ["question_embeddings", "starts", "features"];
 
 /// Questions with their embeddings and the nodes that they start from.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub struct Questions {
     /// Nodes that each question starts from, if they are given. Otherwise questions start from
     /// their entities.
     starts: Option<Vec<Starts>>,
+    /// Ranking features of the documents of each question, if they are given.
+    features: Option<Vec<Arc<QuestionFeatures>>>,
     /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,
     /// Width of the embeddings; 0 if there are none.
@@ -66,7 +71,7 @@ impl Deref for Questions {
 
 impl Questions {
     /// The ports that [`Questions::of_ports`] reads.
-    pub fn ports() -> [InPort; 3] {
+    pub fn ports() -> [InPort; 4] {
         [
             InPort::of(
                 "questions",
@@ -86,6 +91,12 @@ impl Questions {
                 Arity::Any,
                 "nodes that the questions start from, with weights, for models and ppr; otherwise they start from their entities",
             ),
+            InPort::of(
+                "features",
+                &[&kinds::FEATURES],
+                Arity::Any,
+                "ranking features of their documents, for fused and for models that were trained with them",
+            ),
         ]
     }
 
@@ -96,13 +107,14 @@ impl Questions {
     pub fn of_ports(ctx: &Context) -> OpResult<Self> {
         zipped(ctx, &["questions"], &OF_QUESTIONS)?;
         let (embeddings, starts) = (ctx.inputs("question_embeddings"), ctx.inputs("starts"));
+        let features = ctx.inputs("features");
         let parts = ctx.inputs("questions").iter().enumerate();
         let parts = parts.map(|(i, questions)| {
             let read = match embeddings.get(i) {
                 Some(embeddings) => Questions::read(questions, embeddings)?,
                 None => Questions::bare(questions)?,
             };
-            read.starting(starts.get(i))
+            read.starting(starts.get(i))?.featuring(features.get(i))
         });
         Questions::joined(parts.collect::<OpResult<_>>()?)
     }
@@ -125,6 +137,7 @@ impl Questions {
         Ok(Questions {
             set: QuestionSet::read(questions)?,
             starts: None,
+            features: None,
             embeddings: Vec::new(),
             text_dim: 0,
             encoder_digest: String::new(),
@@ -141,8 +154,21 @@ impl Questions {
         })
     }
 
+    /// The same questions with ranking features of their documents.
+    ///
+    /// # Errors
+    /// When the features are those of other questions.
+    pub fn featuring(self, features: Option<&Artifact>) -> OpResult<Self> {
+        let read = features.map(|features| table::read(features, &self.texts, &self.name));
+        let read = read.transpose()?;
+        Ok(Questions {
+            features: read.map(|(all, _)| all.into_iter().map(Arc::new).collect()),
+            ..self
+        })
+    }
+
     /// All questions of several splits, one after the other. Either all splits or none have nodes
-    /// to start from.
+    /// to start from, and features.
     ///
     /// # Errors
     /// When the splits were embedded by different encoders, or two questions have the same id.
@@ -161,6 +187,10 @@ impl Questions {
             }
             all.set.append(part.set);
             all.starts = all.starts.zip(part.starts).map(|(mut all, part)| {
+                all.extend(part);
+                all
+            });
+            all.features = all.features.zip(part.features).map(|(mut all, part)| {
                 all.extend(part);
                 all
             });
@@ -195,6 +225,16 @@ impl Questions {
         }
     }
 
+    /// The ranking features of question `i`, if they are given.
+    pub fn features(&self, i: usize) -> Option<&QuestionFeatures> {
+        self.features.as_ref().map(|features| &*features[i])
+    }
+
+    /// Whether ranking features are given.
+    pub fn have_features(&self) -> bool {
+        self.features.is_some()
+    }
+
     /// The embedding of question `i`.
     pub fn embedding(&self, i: usize) -> &[f32] {
         &self.embeddings[i * self.text_dim..][..self.text_dim]
@@ -211,10 +251,13 @@ impl Questions {
     pub fn subset(&self, rows: &[usize]) -> Self {
         let starts = self.starts.as_ref();
         let starts = starts.map(|starts| rows.iter().map(|i| starts[*i].clone()).collect());
+        let features = self.features.as_ref();
+        let features = features.map(|of| rows.iter().map(|i| Arc::clone(&of[*i])).collect());
         let embeddings = rows.iter().flat_map(|i| self.embedding(*i));
         Questions {
             set: self.set.subset(rows),
             starts,
+            features,
             embeddings: embeddings.copied().collect(),
             text_dim: self.text_dim,
             encoder_digest: self.encoder_digest.clone(),
@@ -235,6 +278,15 @@ impl Questions {
             .or_else(|| far.position(|far| far))
             .or_else(|| fits(&self.supporting_entities, nodes))
             .or_else(|| fits(&self.supporting_documents, documents));
+        let of = |f: &Arc<QuestionFeatures>| f.documents.last().copied();
+        let beyond = |f| of(f).is_some_and(|last| last as usize >= documents);
+        if self.features.iter().flatten().any(beyond) {
+            return Err(OpError::new(format!(
+                "the features of questions `{}` are those of other documents than these {documents}",
+                self.name
+            ))
+            .hint("connect `features` of a `rank-features` stage with the same documents"));
+        }
         match bad {
             None => Ok(()),
             Some(row) => Err(OpError::data(format!(

@@ -472,7 +472,7 @@ mod tests {
             // documents here; training questions are divided where there are no others to test
             // with.
             let last = match picked {
-                0 => "build-documents",
+                0 => "fuse",
                 p if p & 4 > 0 => "retrieve",
                 p if p & 8 > 0 || p & 1 > 0 => "evaluate",
                 _ => "retrieve",

@@ -19,6 +19,10 @@ macro_rules! push {
     };
 }
 
+/// Number of training questions from which a trained model answers: with fewer, the weighted
+/// features are better (docs/quality.md).
+const MANY: u64 = 500;
+
 /// The text written so far, and what it is written for.
 struct Text<'a> {
     of: &'a Documents,
@@ -26,6 +30,8 @@ struct Text<'a> {
     asked: Option<&'static str>,
     /// The settings of the training; `None` where no model is trained.
     training: Option<Settings>,
+    /// Whether the model answers, where one is trained; otherwise the weighted features do.
+    by_model: bool,
     out: String,
 }
 
@@ -38,12 +44,16 @@ pub fn pipeline(of: &Documents) -> String {
             let valid = of.questions.iter().any(|q| q.split == Split::Valid);
             Settings::of_questions(questions.asked.questions, valid && !of.folds())
         }),
+        by_model: of
+            .trained_on()
+            .is_some_and(|questions| questions.asked.questions >= MANY),
         out: String::new(),
     };
     text.head();
     text.documents();
     text.embeddings();
     text.graph();
+    text.fuse();
     if text.training.is_some() {
         text.train();
     }
@@ -274,12 +284,71 @@ stages:
       mentions: extract.mentions
 "
         );
-        for split in splits {
+        for split in &splits {
             push!(
                 self,
                 "      {split}: questions.{split}
       {split}_embeddings: q_{split}
 "
+            );
+        }
+        push!(
+            self,
+            "  features:               # what can be said about each question and document without training
+    op: rank-features
+    in:
+      documents: documents.documents
+      sources: documents.sources
+      corpus_embeddings: d_text
+      sentences: extract.sentences
+      sentence_embeddings: s_text
+      facts: extract.facts
+      fact_embeddings: f_text
+      entities: kg.entities
+      relations: kg.relations
+      triples: kg.triples
+      links: kg.links
+      nodes: kg.nodes
+      edge_weights: kg.edge_weights
+"
+        );
+        for split in splits {
+            push!(
+                self,
+                "      {split}: link.{split}
+      {split}_embeddings: q_{split}
+      {split}_starts: link.{split}_starts
+"
+            );
+        }
+    }
+
+    /// Writes the stage that weighs the features: fitted to questions that name their documents,
+    /// where there are some besides those that are asked at the end.
+    fn fuse(&mut self) {
+        let asked = self.asked;
+        let fitted = self.splits().into_iter();
+        let fitted: Vec<&str> = fitted
+            .filter(|split| self.training.is_some() && Some(*split) != asked)
+            .collect();
+        push!(
+            self,
+            "
+  fuse:                   # the weights and how they were chosen: gfm-pipe show fuse.fusion
+    op: fuse
+"
+        );
+        if !fitted.is_empty() {
+            let all = |of: &str| {
+                let all = fitted.iter().map(|split| format!("{of}.{split}"));
+                all.collect::<Vec<_>>().join(", ")
+            };
+            push!(
+                self,
+                "    in: {{questions: [{}], features: [{}]}}
+",
+                all("link"),
+                all("features")
             );
         }
     }
@@ -372,6 +441,8 @@ stages:
       questions: link.{split}
       question_embeddings: q_{split}
       starts: link.{split}_starts
+      features: features.{split}
+      fusion: fuse
 "
         );
         match (evaluates, trained) {
@@ -382,16 +453,19 @@ stages:
                 );
             }
             (true, false) => {
-                push!(self, "    with: {{baselines: [dense, bm25, ppr, rrf]}}\n");
+                push!(
+                    self,
+                    "    with: {{baselines: [dense, bm25, ppr, rrf, fused]}}\n"
+                );
             }
-            (false, true) => {
+            (false, true) if self.by_model => {
                 push!(
                     self,
                     "    with: {{system: model, ranker: idf, documents: 10}}\n"
                 );
             }
-            (false, false) => {
-                push!(self, "    with: {{system: ppr, documents: 10}}\n");
+            (false, _) => {
+                push!(self, "    with: {{system: fused, documents: 10}}\n");
             }
         }
         if evaluates && trained {
@@ -456,6 +530,7 @@ stages:
 "
         );
         let trained = self.training.is_some();
+        push!(self, "      fusion: fuse\n");
         if trained {
             push!(self, "      graph: graph\n      model: finetune.model\n");
         }
@@ -472,7 +547,17 @@ stages:
             "    with:\n      encoder: {{model: \"{{{{ encoder }}}}\"}}\n"
         );
         if trained {
-            push!(self, "      ranker: idf\n");
+            let (system, other) = if self.by_model {
+                ("model", "fused")
+            } else {
+                ("fused", "model")
+            };
+            push!(
+                self,
+                "      system: {system}         # or {other}: `evaluate` compares them
+      ranker: idf
+"
+            );
         }
     }
 }

@@ -302,6 +302,27 @@ pub const TARGETS: Kind = Kind {
     ],
 };
 
+/// Documents that are wrong though they look right.
+pub const NEGATIVES: Kind = Kind {
+    name: "negatives",
+    about: "documents that rank high for questions though they are not gold",
+    text: &[],
+    tables: &[TableSpec {
+        name: "negatives",
+        about: "one document for one question, by question, then by system, the best first",
+        columns: &[
+            col("question", T::U32, "row of `questions`"),
+            col("document", T::U32, "document id").id_of("documents"),
+            col(
+                "system",
+                T::Text,
+                "what ranks it high: bm25 (the question's words) or dense (similar to a gold document)",
+            ),
+            col("rank", T::U32, "one-based, among those of the system"),
+        ],
+    }],
+};
+
 /// Answers that count as right.
 pub const ANSWERS: Kind = Kind {
     name: "answers",

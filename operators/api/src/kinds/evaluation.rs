@@ -16,7 +16,7 @@ pub const METRICS: Kind = Kind {
             col(
                 "system",
                 T::Text,
-                "the system (docs/metrics.md lists them; of `compare`: a stage), or ceiling: what a perfect ranking reaches",
+                "the system (docs/metrics.md lists them; of `compare`: a stage; of `pool`: also a name that the pipeline gives), or ceiling: what a perfect ranking reaches",
             ),
             col(
                 "ranker",
@@ -30,7 +30,11 @@ pub const METRICS: Kind = Kind {
                 T::Text,
                 "name of the metric, such as recall@5: docs/metrics.md lists them",
             ),
-            col("value", T::F64, "mean over the group's questions"),
+            col(
+                "value",
+                T::F64,
+                "mean over the group's questions; of several data sets, the mean over these",
+            ),
             opt("low", T::F64, "lower end of its 95 % interval"),
             opt("high", T::F64, "upper end"),
             col("n", T::U64, "number of questions"),
@@ -61,7 +65,7 @@ pub const COMPARISONS: Kind = Kind {
             col(
                 "difference",
                 T::F64,
-                "mean over questions of first minus other",
+                "mean over questions of first minus other; of several data sets, the mean over these",
             ),
             opt("low", T::F64, "lower end of its 95 % interval"),
             opt("high", T::F64, "upper end"),
@@ -126,4 +130,101 @@ pub const RANKINGS: Kind = Kind {
             ),
         ],
     }],
+};
+
+/// What can be said about documents and questions without training.
+pub const FEATURES: Kind = Kind {
+    name: "features",
+    about: "ranking features: what can be said about a document and a question without training",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "features",
+            about: "one document of one question, by question, then by document: the documents that some feature ranks best",
+            columns: &[
+                col("question", T::U32, "row of `questions`"),
+                col("document", T::U32, "document id").id_of("documents"),
+                col(
+                    "features",
+                    T::Vector,
+                    "a value for each row of `names`, standardised over the documents of the question",
+                ),
+            ],
+        },
+        TableSpec {
+            name: "others",
+            about: "one question; row = row of `questions`",
+            columns: &[col(
+                "features",
+                T::Vector,
+                "the mean over the documents that are not in `features`",
+            )],
+        },
+        TableSpec {
+            name: "names",
+            about: "one feature, in the order of vectors",
+            columns: &[
+                col("feature", T::Text, "name"),
+                col("meaning", T::Text, "what it is"),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on all of them",
+            columns: &[
+                col("questions", T::U64, "number of questions"),
+                col("documents", T::U64, "number of documents"),
+                col(
+                    "texts_digest",
+                    T::Text,
+                    "digest of the questions' texts, to match features with their questions",
+                ),
+            ],
+        },
+    ],
+};
+
+/// Weights of ranking features.
+pub const FUSION: Kind = Kind {
+    name: "fusion",
+    about: "weights of ranking features, and how they were chosen",
+    text: &[],
+    tables: &[
+        TableSpec {
+            name: "weights",
+            about: "one feature",
+            columns: &[
+                col("feature", T::Text, "name: docs/metrics.md says what it is"),
+                col("weight", T::F64, "its weight in the sum"),
+                col("given", T::F64, "its weight without questions"),
+            ],
+        },
+        TableSpec {
+            name: "ways",
+            about: "one way to rank, measured on questions that its weights were not fitted to",
+            columns: &[
+                col(
+                    "way",
+                    T::Text,
+                    "`fit towards WEIGHTS at PENALTY`, `given`, or a feature alone",
+                ),
+                col("recall@5", T::F64, "mean recall@5"),
+                col("mrr", T::F64, "mean reciprocal rank"),
+                opt("loss", T::F64, "mean loss; missing for a feature alone"),
+            ],
+        },
+        TableSpec {
+            name: "info",
+            about: "one row on the choice",
+            columns: &[
+                col(
+                    "chosen",
+                    T::Text,
+                    "the way that was chosen: `fit`, `given`, or a feature",
+                ),
+                col("questions", T::U64, "number of questions of the fit"),
+                opt("penalty", T::F64, "penalty of the fit, where it was chosen"),
+            ],
+        },
+    ],
 };

@@ -22,7 +22,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 40] = [
+pub const ALL: [&Kind; 43] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -47,6 +47,7 @@ pub const ALL: [&Kind; 40] = [
     &QUESTIONS,
     &STARTS,
     &TARGETS,
+    &NEGATIVES,
     &ANSWERS,
     &EMBEDDINGS,
     &GRAPH,
@@ -59,6 +60,8 @@ pub const ALL: [&Kind; 40] = [
     &COMPARISONS,
     &RANKS,
     &RANKINGS,
+    &FEATURES,
+    &FUSION,
     &RETRIEVER,
     &PATHS,
     &FILES,

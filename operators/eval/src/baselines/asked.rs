@@ -7,10 +7,12 @@ use gfm_pipe_api::bm25::Bm25;
 use super::dense::Dense;
 use super::ppr::Ppr;
 use super::rrf::fuse;
+use crate::features::fusion::Fusion;
+use crate::features::of_question::QuestionFeatures;
 use crate::passages::Passages;
 use crate::pieces::Pieces;
 use crate::rankers::SIMPLE;
-use crate::systems::{BM25, DENSE, PPR, RRF, System};
+use crate::systems::{BM25, DENSE, FUSED, PPR, RRF, System};
 use crate::{BadShape, EntityDocuments};
 
 /// Systems that need no training, ready to be asked.
@@ -18,11 +20,13 @@ pub struct Baselines {
     /// Those to ask, in the order of [`crate::systems::BASELINES`].
     pub systems: Vec<&'static System>,
     /// Needed by dense, and by rrf where it takes part.
-    pub dense: Option<Dense>,
+    pub dense: Option<Arc<Dense>>,
     /// Likewise for bm25.
     pub bm25: Option<Arc<Bm25>>,
     /// Likewise for ppr.
     pub walk: Option<Walk>,
+    /// Needed by fused.
+    pub fused: Option<Fused>,
     /// Which documents are pieces of the same document, if any are.
     pub pieces: Option<Arc<Pieces>>,
 }
@@ -30,11 +34,19 @@ pub struct Baselines {
 /// Personalised PageRank and how it ranks documents.
 pub struct Walk {
     /// The graph to walk on.
-    pub on: Ppr,
+    pub on: Arc<Ppr>,
     /// Which documents mention a node.
     pub matrix: Arc<EntityDocuments>,
     /// The nodes of documents, if documents are nodes.
     pub passages: Option<Passages>,
+}
+
+/// Weights of features, and how many documents they rank.
+pub struct Fused {
+    /// The weights.
+    pub by: Fusion,
+    /// Number of documents.
+    pub documents: usize,
 }
 
 /// A question as these systems need it.
@@ -46,6 +58,8 @@ pub struct Asked<'a> {
     pub embedding: &'a [f32],
     /// The nodes that the walk starts from, with their weights.
     pub starts: &'a [(u32, f64)],
+    /// The features of its documents, for fused.
+    pub features: Option<&'a QuestionFeatures>,
 }
 
 /// The scores for a question.
@@ -84,7 +98,10 @@ impl Baselines {
     pub fn ask(&self, question: Asked<'_>) -> Result<Scores, BadShape> {
         let (mut documents, entities) = self.parts(question, &|_| true)?;
         if self.has(&RRF) {
-            documents.push((&RRF, self.fused(&documents)));
+            documents.push((&RRF, self.by_ranks(&documents)));
+        }
+        if self.has(&FUSED) {
+            documents.push((&FUSED, self.by_features(&question)));
         }
         documents.retain(|(system, _)| self.has(system));
         Ok(Scores {
@@ -103,9 +120,12 @@ impl Baselines {
         system: &System,
         question: Asked<'_>,
     ) -> Result<Option<Vec<f64>>, BadShape> {
+        if system.is(&FUSED) {
+            return Ok(self.by_features(&question));
+        }
         let (parts, _) = self.parts(question, &|s| system.is(s) || system.is(&RRF))?;
         if system.is(&RRF) {
-            return Ok(self.fused(&parts));
+            return Ok(self.by_ranks(&parts));
         }
         let own = parts.into_iter().find(|(s, _)| system.is(s));
         Ok(own.and_then(|(_, scores)| scores))
@@ -135,7 +155,13 @@ impl Baselines {
         Ok((parts, masses))
     }
 
-    fn fused(&self, parts: &[Part]) -> Option<Vec<f64>> {
+    fn by_features(&self, question: &Asked<'_>) -> Option<Vec<f64>> {
+        let (fused, features) = self.fused.as_ref().zip(question.features)?;
+        let pieces = self.pieces.as_deref();
+        Some(fused.by.scores(features, fused.documents, pieces))
+    }
+
+    fn by_ranks(&self, parts: &[Part]) -> Option<Vec<f64>> {
         let parts: Vec<Option<&[f64]>> = parts.iter().map(|s| s.1.as_deref()).collect();
         fuse(&parts).map(|scores| self.whole(scores))
     }

@@ -5,3 +5,4 @@ pub mod dense;
 pub mod ppr;
 pub mod rrf;
 pub mod walks;
+pub mod walks_at_once;

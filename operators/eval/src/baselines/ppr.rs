@@ -18,10 +18,10 @@ pub const RESTART: f64 = 0.5;
 /// walker returns less often.
 pub const RESTART_WITH_PASSAGES: f64 = 0.3;
 /// Iteration stops when the sum of the changes of all masses is below this.
-const TOLERANCE: f64 = 1e-9;
+pub(super) const TOLERANCE: f64 = 1e-9;
 /// Most steps of the iteration. The change shrinks by the factor 1 - restart at every step: about
 /// 30 steps are needed for 0.5, 60 for 0.3, 400 for 0.05.
-const MAX_STEPS: usize = 400;
+pub(super) const MAX_STEPS: usize = 400;
 
 /// A graph to walk on.
 pub struct Ppr {
@@ -98,10 +98,20 @@ impl Ppr {
         Ppr { restart, ..self }
     }
 
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The probability of returning to the start nodes.
+    pub fn returns(&self) -> f64 {
+        self.restart
+    }
+
     /// The distinct start nodes, in increasing order, with their shares of what returns. When a
     /// node is given twice, the first weight counts.
     pub(super) fn shares(&self, starts: &[(u32, f64)]) -> Result<Vec<(u32, f64)>, BadShape> {
-        let nodes = self.offsets.len() - 1;
+        let nodes = self.nodes();
         let mut seeds = starts.to_vec();
         seeds.sort_by_key(|s| s.0);
         seeds.dedup_by_key(|s| s.0);
@@ -122,7 +132,7 @@ impl Ppr {
     /// # Errors
     /// When an id is out of range.
     pub fn masses(&self, starts: &[(u32, f64)]) -> Result<Option<Vec<f64>>, BadShape> {
-        let nodes = self.offsets.len() - 1;
+        let nodes = self.nodes();
         let seeds = self.shares(starts)?;
         if seeds.is_empty() {
             return Ok(None);

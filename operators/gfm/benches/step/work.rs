@@ -104,6 +104,7 @@ impl Work {
             gold: self.gold.clone(),
             whole: self.gold.clone(),
             similar: self.similar(),
+            features: Vec::new(),
         }
     }
 

@@ -24,6 +24,7 @@ struct QuestionArtifacts {
     questions: Artifact,
     embeddings: Artifact,
     starts: Option<Artifact>,
+    features: Option<Artifact>,
 }
 
 /// The input artifacts of a data set.
@@ -77,6 +78,8 @@ pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
     const VALID_STARTS: &[&str] = &["valid_starts"];
     const NODES: &[&str] = &["nodes"];
     const VALID_NODES: &[&str] = &["valid_nodes"];
+    const FEATURES: &[&str] = &["features"];
+    const VALID_FEATURES: &[&str] = &["valid_features"];
     const APART: &[&str] = &[
         "valid",
         "valid_embeddings",
@@ -88,15 +91,19 @@ pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
         vec![
             group(OWN, STARTS),
             group(OWN, NODES),
+            group(OWN, FEATURES),
             group(APART, VALID_STARTS),
             group(APART, VALID_NODES),
+            group(APART, VALID_FEATURES),
         ]
     } else {
         vec![
             group(OWN, VALID),
             group(OWN, STARTS),
             group(OWN, NODES),
+            group(OWN, FEATURES),
             group(VALID, VALID_STARTS),
+            group(VALID, VALID_FEATURES),
             group(&["valid_graph", "valid_documents"], VALID_NODES),
         ]
     }
@@ -124,15 +131,21 @@ pub(super) fn data_sets_of(inputs: &BTreeMap<String, Vec<Artifact>>) -> OpResult
             valid,
         })
     };
-    let artifacts = |[questions, embeddings, starts]: [&str; 3], i| {
+    let artifacts = |[questions, embeddings, starts, features]: [&str; 4], i| {
         Some(QuestionArtifacts {
             questions: at(questions, i)?,
             embeddings: at(embeddings, i)?,
             starts: at(starts, i),
+            features: at(features, i),
         })
     };
-    let of_train = ["train", "train_embeddings", "starts"];
-    let of_valid = ["valid", "valid_embeddings", "valid_starts"];
+    let of_train = ["train", "train_embeddings", "starts", "features"];
+    let of_valid = [
+        "valid",
+        "valid_embeddings",
+        "valid_starts",
+        "valid_features",
+    ];
     let mut out = Vec::new();
     for i in 0..port(inputs, "graph").len() {
         let valid = artifacts(of_valid, i).filter(|_| !apart);
@@ -208,6 +221,7 @@ impl DataSet {
         let read = |artifacts: &QuestionArtifacts| -> OpResult<Questions> {
             let q = Questions::read(&artifacts.questions, &artifacts.embeddings)?;
             let q = q.starting(artifacts.starts.as_ref())?;
+            let q = q.featuring(artifacts.features.as_ref())?;
             q.check(input.graph.nodes(), documents.num_documents())?;
             Ok(q)
         };

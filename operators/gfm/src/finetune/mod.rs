@@ -5,6 +5,7 @@
 //! test split, because this operator has no input for one.
 
 mod data;
+mod evidence;
 mod params;
 mod ranked;
 mod task;
@@ -21,8 +22,9 @@ use crate::inputs::{EncoderId, labels};
 use crate::train::operator::{Job, train};
 use crate::train::remarks::Training;
 use crate::train::{output_ports, start_problem};
-use gfm_pipe_api::zip::zip_problem;
+use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::model::all_features;
 
 use data::{DataSet, data_sets, groups};
 pub use params::Params;
@@ -119,6 +121,24 @@ impl Operator for Finetune {
                 "types of the nodes of each `valid_graph`",
             ),
             port(
+                "features",
+                &[&kinds::FEATURES],
+                any,
+                "ranking features of the training questions of each graph: the model then adds their weighted sum to its scores of documents",
+            ),
+            port(
+                "valid_features",
+                &[&kinds::FEATURES],
+                any,
+                "those of the validation questions",
+            ),
+            port(
+                "fusion",
+                &[&kinds::FUSION],
+                Arity::Optional,
+                "weights that the features start with; otherwise those that come with the program",
+            ),
+            port(
                 "init",
                 &[&kinds::MODEL],
                 Arity::Optional,
@@ -140,7 +160,8 @@ impl Operator for Finetune {
         let zips = groups(inputs).into_iter();
         let zips = zips.filter_map(|group| zip_problem(inputs, group.required, group.optional));
         // A port is in several groups, so the first problem is enough.
-        start.into_iter().chain(zips.take(1)).collect()
+        let problems = start.into_iter().chain(zips.take(1));
+        problems.chain(evidence::problems(p, inputs)).collect()
     }
 
     fn files(p: &Params, _: &Path) -> Vec<InputFile> {
@@ -174,7 +195,15 @@ impl Operator for Finetune {
             .map_or(Ok(Vec::new()), |h| training.remarks(h))
     }
 
-    fn run(p: Params, ctx: &Context) -> OpResult<()> {
+    fn run(mut p: Params, ctx: &Context) -> OpResult<()> {
+        if let Some(problem) = evidence::problems(&p, &connected(ctx)) {
+            return Err(problem_error(problem));
+        }
+        let features = evidence::start(ctx)?;
+        if features.is_some() {
+            p.model.features = all_features();
+            evidence::say(&p, ctx);
+        }
         let sets = data_sets(ctx)?;
         let mut encoders = Vec::new();
         for set in &sets {
@@ -194,6 +223,7 @@ impl Operator for Finetune {
             class: p.model.class(),
             encoder: EncoderId::same(&encoders)?,
             labels,
+            features,
         };
         let read = move |i: usize, p: &Params, dividing: Option<&Dividing>| {
             sets[i].read(p, hold_out, dividing)

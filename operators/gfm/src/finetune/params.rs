@@ -30,6 +30,25 @@ pub struct Params {
     pub(super) optimizer: OptimizerSettings,
     pub(super) train: Train<TrainSettings>,
     pub(super) doc_ranker: DocRanker,
+    pub(super) features: FeatureSettings,
+}
+
+/// The mapping `features`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FeatureSettings {
+    pub dropout: f64,
+}
+
+impl FeatureSettings {
+    fn schema() -> Schema {
+        let dropout = Field::new(
+            "dropout",
+            Type::Float { min: 0.0, max: 0.9 },
+            0.0,
+            "probability with which a feature of a training question is 0 in a step",
+        );
+        Schema::new(vec![dropout])
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -416,6 +435,12 @@ pub(super) fn schema() -> Schema {
             DocRanker::schema(),
             "document ranker of the validation",
         ),
+        Field::group(
+            "features",
+            FeatureSettings::schema(),
+            "ranking features, where `in.features` is connected",
+        )
+        .added_later(),
     ]);
     Schema::new(fields)
 }

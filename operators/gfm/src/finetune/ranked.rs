@@ -1,11 +1,13 @@
 //! What losses and the validation rank: all nodes, documents, or the nodes of one type.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_kernels::gemm::{Mat, gemm};
 use gfm_pipe_model::backend::{Target, Term};
 use gfm_pipe_model::loaded::NODE_TEXTS_HINT;
@@ -165,13 +167,14 @@ impl LossTargets {
         gold
     }
 
-    /// The targets of a batch: the questions `mine` of `all`, by number.
+    /// The targets of a batch: the questions `mine` of `all`, by number. `features` are those of
+    /// the documents of each of `mine`, if there are any.
     pub fn targets<'d>(
         &'d self,
         questions: &Questions,
         documents: &'d EntityDocuments,
-        mine: &[usize],
-        all: &[usize],
+        (mine, all): (&[usize], &[usize]),
+        features: &[Cow<'d, QuestionFeatures>],
     ) -> Vec<Target<'d>> {
         let targets = self.targets.iter().map(|target| {
             let gold = |i: &usize| match &target.what {
@@ -190,6 +193,10 @@ impl LossTargets {
                 gold: mine.iter().map(gold).collect(),
                 whole: all.iter().map(gold).collect(),
                 similar: target.similar(questions, mine),
+                features: match &target.what {
+                    Ranked::Documents => features.to_vec(),
+                    Ranked::AllNodes | Ranked::Type(_) => Vec::new(),
+                },
             }
         });
         targets.collect()

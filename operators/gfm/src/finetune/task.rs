@@ -11,13 +11,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Params;
 use super::data::{Data, data_sets_of};
+use super::evidence;
 use super::params::{TARGETS, name_of};
+use crate::document_scores::DocumentScores;
 use crate::question_scores::{SeededQuestions, score_each};
 use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator, port};
 use crate::train::memory::Sizes;
 use crate::train::{BatchSamples, BestBy, Task};
 use gfm_pipe_model::backend::{Batch, QuestionBatch, Source};
-use gfm_pipe_model::model::Class;
+use gfm_pipe_model::model::{Class, FeatureWeights, Params as Weights, all_features};
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::document_ranker;
@@ -82,19 +84,22 @@ impl Task for QuestionAnswering {
         &'d self,
         data: &'d Data,
         samples: &BatchSamples<'_>,
-        _rng: &mut ChaCha8Rng,
+        rng: &mut ChaCha8Rng,
     ) -> Batch<'d> {
         let train = &data.train;
         let numbers = samples.mine();
         let texts = numbers.iter().flat_map(|i| train.questions.embedding(*i));
         let (questions, documents) = (&train.questions, &data.documents);
+        let dropout = self.p.features.dropout;
+        let mine = samples.mine.clone();
+        let features = evidence::of_batch(questions, samples.all, mine, dropout, rng);
         Batch::Questions(QuestionBatch {
             texts: texts.copied().collect(),
             seeds: numbers.iter().map(|i| train.seeds[*i].clone()).collect(),
             terms: data.ranked.terms(),
             targets: data
                 .ranked
-                .targets(questions, documents, numbers, samples.all),
+                .targets(questions, documents, (numbers, samples.all), &features),
         })
     }
 
@@ -106,29 +111,43 @@ impl Task for QuestionAnswering {
         }
     }
 
+    fn validates_start(&self) -> bool {
+        // The start ranks as the fusion does, which a training must not make worse.
+        !self.p.model.features.is_empty()
+    }
+
     fn validate(
         &self,
         pass: Pass<'_>,
         data: &Data,
         scorer: &dyn Scorer,
+        params: &Weights,
     ) -> OpResult<Vec<(String, f64)>> {
         let ctx = pass.ctx;
         let metrics = self.p.metrics();
         let class = self.p.model.class();
         let ranker = document_ranker(class, &data.documents, self.p.doc_ranker.ranker());
         let q = &data.valid.questions;
+        let by = DocumentScores {
+            ranker,
+            head: FeatureWeights::for_questions(params, q, &q.name)?,
+            matrix: &data.documents,
+            questions: q,
+            pieces: None,
+        };
         let entities = data.ranked.of_type(ENTITY);
         let gold = gold_entities(data);
         let entity_gold = |i: usize| Gold {
             items: &gold[i],
             total: gold[i].len() as u32,
         };
-        // A question without a node to start from counts as one for which nothing is found.
+        // A question without a node to start from counts as one for which nothing is found, or is
+        // ranked by features alone.
         let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
             .map(|i| {
                 [
                     score::<f64>(None, entity_gold(i), &metrics),
-                    score::<f64>(None, q.document_gold(i), &metrics),
+                    score(by.without_nodes(i).as_deref(), q.document_gold(i), &metrics),
                 ]
             })
             .collect();
@@ -144,7 +163,7 @@ impl Task for QuestionAnswering {
         };
         let mut scored = Vec::new();
         score_each(pass, scorer, data.nodes, seeded, batch_size, |i, row| {
-            let documents = ranker.ranking(row, &data.documents);
+            let documents = by.of(i, row);
             scored.push((
                 i,
                 [
@@ -222,13 +241,16 @@ impl QuestionAnswering {
 
 /// Estimates the time and memory of a training on these inputs.
 pub(super) fn estimate(
-    p: Params,
+    mut p: Params,
     inputs: &BTreeMap<String, Vec<Artifact>>,
     device: &str,
 ) -> OpResult<Option<Estimate>> {
     let needed = ["graph", "documents", "train", "train_embeddings"];
     if needed.iter().any(|name| port(inputs, name).is_empty()) {
         return Ok(None);
+    }
+    if evidence::given(port(inputs, "features")) {
+        p.model.features = all_features();
     }
     let task = QuestionAnswering::new(Arc::new(p));
     let p = &*task.p;

@@ -136,6 +136,7 @@ impl Operator for Pretrain {
             class: p.model.class(),
             encoder: EncoderId::same(&encoders)?,
             labels,
+            features: None,
         };
         let read =
             move |i: usize, p: &Params, dividing: Option<&Dividing>| sets[i].read(p, dividing);

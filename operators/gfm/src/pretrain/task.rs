@@ -17,7 +17,7 @@ use gfm_pipe_model::divided::{Divided, Dividing};
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::link_ranks::rank_links;
 use gfm_pipe_model::loaded::GraphTexts;
-use gfm_pipe_model::model::{rng, uniform};
+use gfm_pipe_model::model::{Params as Weights, rng, uniform};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::sampling::{Batch as Queries, Triple, Truth, batch, permutation};
 use gfm_pipe_model::scorer::Scorer;
@@ -285,6 +285,7 @@ impl Task for LinkPrediction {
         pass: Pass<'_>,
         data: &Data,
         scorer: &dyn Scorer,
+        _params: &Weights,
     ) -> OpResult<Vec<(String, f64)>> {
         let (truth, valid) = (&data.truth, &data.split.valid);
         let how = self.p.ranking(&data.twins);

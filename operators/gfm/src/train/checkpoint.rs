@@ -69,20 +69,20 @@ impl Checkpoint {
         }
     }
 
-    /// Adds a value to the history.
-    pub fn record(&mut self, metric: impl Into<String>, value: f64) {
+    /// Adds a value to the history of an epoch; 0 is the start.
+    pub fn record(&mut self, epoch: u32, metric: impl Into<String>, value: f64) {
         self.progress.history.push(History {
-            epoch: self.progress.place.epoch,
+            epoch,
             step: self.optimizer.steps,
             metric: metric.into(),
             value,
         });
     }
 
-    /// Keeps the current weights as the best ones.
-    pub fn keep_as_best(&mut self, score: Option<f64>) {
+    /// Keeps the current weights, those after an epoch, as the best ones.
+    pub fn keep_as_best(&mut self, epoch: u32, score: Option<f64>) {
         self.progress.best_score = score;
-        self.progress.best_epoch = self.progress.place.epoch;
+        self.progress.best_epoch = epoch;
         self.best = self.params.clone();
     }
 }

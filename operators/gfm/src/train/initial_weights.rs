@@ -15,6 +15,7 @@ use super::memory::check_weights;
 use super::settings::Model;
 use crate::inputs::{EncoderId, same_name};
 use gfm_pipe_api::zip::{connected, problem_error};
+use gfm_pipe_eval::features::fit::Weights;
 use gfm_pipe_model::model::files::{GivenModel, read_checkpoint};
 use gfm_pipe_model::model::{Class, ModelConfig, Params, read_model};
 use gfm_pipe_model::tensor_error;
@@ -45,6 +46,14 @@ pub(crate) fn start_problem(inputs: &Connected, checkpoint: Option<&Path>) -> Op
     )
 }
 
+/// What weights are before those of another model are copied.
+pub(super) struct RandomStart<'a> {
+    pub seed: u64,
+    pub dtype: DType,
+    /// The weights of ranking features, for a model that has them.
+    pub features: Option<&'a Weights>,
+}
+
 /// Initial weights: random ones, overwritten by those of the `init` port or the checkpoint, if
 /// there is one.
 ///
@@ -55,9 +64,13 @@ pub(super) fn initial_weights(
     model: &mut Model,
     checkpoint: Option<&Path>,
     encoder: &EncoderId,
-    seed: u64,
-    dtype: DType,
+    start: RandomStart<'_>,
 ) -> OpResult<Params> {
+    let RandomStart {
+        seed,
+        dtype,
+        features,
+    } = start;
     if let Some(p) = start_problem(&connected(ctx), checkpoint) {
         return Err(problem_error(p));
     }
@@ -87,6 +100,9 @@ pub(super) fn initial_weights(
     check_weights(class, &config, encoder.dim, dtype.size_in_bytes())?;
     let mut weights =
         Params::init(class, &config, encoder.dim, seed, dtype).map_err(tensor_error)?;
+    if let Some(features) = features {
+        weights.start_features(features)?;
+    }
     if let Some(start) = start {
         start.check_encoder(ctx, encoder)?;
         start.copy_into(ctx, &mut weights)?;
@@ -97,7 +113,7 @@ pub(super) fn initial_weights(
 
 /// Replaces the dimensions of `model` by those of a checkpoint, and logs them if they differ.
 fn adopt(ctx: &Context, model: &mut Model, config: &ModelConfig, path: &Path) {
-    if model.config() != *config {
+    if model.config().without_features() != *config {
         ctx.info(format!(
             "the model is that of {}: input_dim {}, {} layers, {}, {}, use_ent_emb {}",
             path.display(),
@@ -188,6 +204,14 @@ impl StartModel {
             .filter(|(a, b)| a != b)
             .map(|((key, a), (_, b))| format!("{key} {a} there and {b} here"))
             .collect();
+        let both = !theirs.features.is_empty() && !config.features.is_empty();
+        if both && theirs.features != config.features {
+            return Err(OpError::new(
+                "the start model has weights for other ranking features than this version of the program knows",
+            )
+            .artifact(&self.name)
+            .hint("train it again, or start without it"));
+        }
         if differ.is_empty() {
             return Ok(());
         }

@@ -210,9 +210,15 @@ impl<T: Task> Training<'_, T> {
     fn all_epochs(&mut self) -> OpResult<()> {
         // All totals are reported before the first step, so that the time left includes
         // validations.
-        self.validation_pass(0).at(0, 1);
+        let first = if self.start_is_due() {
+            0
+        } else {
+            self.state.progress.place.epoch
+        };
+        self.validation_pass(first, 0).at(0, 1);
         let done = self.state.optimizer.steps;
         self.ctx.progress(done, self.total, "steps", "");
+        self.validate_start()?;
         while self.state.progress.place.epoch <= self.settings.num_epoch {
             let order = self.plan.order(self.state.progress.place.epoch);
             while let Some(set) = order.get(self.state.progress.place.visit) {
@@ -226,6 +232,27 @@ impl<T: Task> Training<'_, T> {
             self.save()?;
         }
         Ok(())
+    }
+
+    /// Whether the weights that training starts from are to be validated. A training that continues
+    /// has done so before.
+    fn start_is_due(&self) -> bool {
+        let state = &self.state;
+        let begun = state.optimizer.steps > 0 || !state.progress.history.is_empty();
+        !begun && self.task.validates_start()
+    }
+
+    /// Validates the weights that training starts from, if that is due.
+    fn validate_start(&mut self) -> OpResult<()> {
+        if !self.start_is_due() {
+            return Ok(());
+        }
+        let Some(metrics) = self.validate(0)? else {
+            return Ok(());
+        };
+        self.ctx.info(format!("start valid {}", metrics.shown()));
+        self.record_metrics(0, &metrics);
+        self.choose_best(0, &metrics.mean)
     }
 
     /// Runs the remaining steps of an epoch on one data set.
@@ -378,7 +405,7 @@ impl<T: Task> Training<'_, T> {
         if part(done) > part(done - 1) {
             let mean = progress.recent.0 / progress.recent.1 as f64;
             progress.recent = (0.0, 0);
-            state.record("loss", mean);
+            state.record(epoch, "loss", mean);
         }
         let total = self.total;
         let note = format!("epoch {epoch} loss {loss:.4}");
@@ -403,12 +430,12 @@ impl<T: Task> Training<'_, T> {
             .report(self.ctx, epoch, step, &self.task.parts(), rate);
     }
 
-    /// Adds a value to the history and reports it.
-    fn record(&mut self, metric: impl AsRef<str>, value: f64) {
+    /// Adds a value of an epoch to the history and reports it.
+    fn record(&mut self, epoch: u32, metric: impl AsRef<str>, value: f64) {
         let name = metric.as_ref();
-        self.state.record(name, value);
+        self.state.record(epoch, name, value);
         self.ctx.metric(Metric {
-            epoch: self.state.progress.place.epoch,
+            epoch,
             step: self.state.optimizer.steps,
             name,
             value,
@@ -423,36 +450,39 @@ impl<T: Task> Training<'_, T> {
         self.pull()?;
         self.check_weights()?;
         rank_sync::check_same_weights(&*self.ctx.ranks, &self.state.params)?;
-        let metrics = self.validate()?;
         let epoch = self.state.progress.place.epoch;
-        let loss = self.record_mean_losses();
+        let metrics = self.validate(epoch)?;
+        let loss = self.record_mean_losses(epoch);
         let Some(metrics) = metrics else {
             self.ctx.info(format!("epoch {epoch} loss {loss:.4}"));
-            self.state.keep_as_best(None);
+            self.state.keep_as_best(epoch, None);
             return Ok(());
         };
-        let shown = metrics.mean.iter().take(6);
-        let shown: Vec<String> = shown.map(|(n, x)| format!("{n} {x:.4}")).collect();
         self.ctx.info(format!(
             "epoch {epoch} loss {loss:.4} valid {}",
-            shown.join(" ")
+            metrics.shown()
         ));
+        self.record_metrics(epoch, &metrics);
+        self.choose_best(epoch, &metrics.mean)
+    }
+
+    /// Records the metrics of a validation.
+    fn record_metrics(&mut self, epoch: u32, metrics: &Metrics) {
         for (name, value) in metrics.each.iter().chain(&metrics.mean) {
-            self.record(format!("valid:{name}"), *value);
+            self.record(epoch, format!("valid:{name}"), *value);
         }
-        self.choose_best(&metrics.mean)
     }
 
     /// Records the epoch's mean loss and the means of its parts. Returns the mean loss.
-    fn record_mean_losses(&mut self) -> f64 {
+    fn record_mean_losses(&mut self, epoch: u32) -> f64 {
         let parts = self.task.parts();
         let zero = vec![0.0; 1 + parts.len()];
         let sums = std::mem::replace(&mut self.state.progress.sums, zero);
         let steps = self.plan.per_epoch() as f64;
         let mean = sums[0] / steps;
-        self.record("mean_loss", mean);
+        self.record(epoch, "mean_loss", mean);
         for (part, sum) in parts.iter().zip(&sums[1..]) {
-            self.record(format!("mean_loss:{part}"), sum / steps);
+            self.record(epoch, format!("mean_loss:{part}"), sum / steps);
         }
         mean
     }
@@ -462,7 +492,7 @@ impl<T: Task> Training<'_, T> {
     ///
     /// # Errors
     /// When the metric that chooses is not among them, which the survey excludes.
-    fn choose_best(&mut self, metrics: &[(String, f64)]) -> OpResult<()> {
+    fn choose_best(&mut self, epoch: u32, metrics: &[(String, f64)]) -> OpResult<()> {
         let by = self.task.best_by();
         let chosen = metrics.iter().find(|(name, _)| *name == by.metric);
         let (_, value) =
@@ -470,30 +500,32 @@ impl<T: Task> Training<'_, T> {
         let score = if by.smaller { -value } else { *value };
         let best = self.state.progress.best_score;
         if score.is_finite() && best.is_none_or(|best| score > best) {
-            self.state.keep_as_best(Some(score));
+            self.state.keep_as_best(epoch, Some(score));
         }
-        let message = best_epoch_message(&by, score, &self.state.progress);
+        let message = best_epoch_message(&by, (epoch, score), &self.state.progress);
         self.ctx.info(message);
         Ok(())
     }
 
-    /// Progress of the validation on data set `at` in this epoch, as a part of all validations.
-    fn validation_pass(&self, at: usize) -> Pass<'_> {
+    /// Progress of the validation on data set `at` in an epoch, as a part of all validations.
+    fn validation_pass(&self, epoch: u32, at: usize) -> Pass<'_> {
         let each: usize = self.validated.iter().sum();
-        let epochs = self.state.progress.place.epoch.saturating_sub(1) as usize;
+        // The validation of the start, if there is one, comes before that of epoch 1.
+        let start = u32::from(self.task.validates_start());
+        let epochs = (epoch + start).saturating_sub(1) as usize;
         Pass {
             ctx: self.ctx,
             unit: "validation samples",
             note: "",
             before: epochs * each + self.validated[..at].iter().sum::<usize>(),
             units: self.validated.get(at).copied().unwrap_or(0),
-            total: self.settings.num_epoch as usize * each,
+            total: (self.settings.num_epoch + start) as usize * each,
         }
     }
 
-    /// Validates on every data set that has validation samples; `None` without any.
-    fn validate(&self) -> OpResult<Option<Metrics>> {
-        let epoch = self.state.progress.place.epoch;
+    /// Validates on every data set that has validation samples; `None` without any. Epoch 0 is the
+    /// start. The weights in `state` are those of the backend.
+    fn validate(&self, epoch: u32) -> OpResult<Option<Metrics>> {
         if self.plan.validated.is_empty() {
             return Ok(None);
         }
@@ -504,9 +536,8 @@ impl<T: Task> Training<'_, T> {
             let upcoming = self.plan.upcoming_in_validation(epoch, at);
             let data = self.loader.get(self.ctx, *set, upcoming)?;
             let scorer = self.backend.scorer(self.task.source(&data))?;
-            let metrics = self
-                .task
-                .validate(self.validation_pass(at), &data, &*scorer)?;
+            let (pass, params) = (self.validation_pass(epoch, at), &self.state.params);
+            let metrics = self.task.validate(pass, &data, &*scorer, params)?;
             let label = &self.loader.labels()[*set];
             for (name, value) in metrics {
                 if several {
@@ -563,14 +594,23 @@ impl<T: Task> Training<'_, T> {
 }
 
 /// The log line about this epoch's score and the best epoch so far. Higher scores are better.
-fn best_epoch_message(by: &BestBy, score: f64, progress: &Progress) -> String {
+fn best_epoch_message(by: &BestBy, (epoch, score): (u32, f64), progress: &Progress) -> String {
     let shown = |score: f64| format!("{:.4}", if by.smaller { -score } else { score });
-    let (epoch, best) = (progress.place.epoch, progress.best_epoch);
-    let this = format!("epoch {epoch} {} {}", by.metric, shown(score));
+    let named = |epoch: u32| match epoch {
+        0 => "the start".to_owned(),
+        _ => format!("epoch {epoch}"),
+    };
+    let (this, best) = (named(epoch), progress.best_epoch);
+    let this = format!("{this} {} {}", by.metric, shown(score));
     match progress.best_score {
         None => format!("{this}: no epoch is better than the start so far"),
+        Some(_) if epoch == 0 => format!("{this}: kept unless an epoch is better"),
         Some(_) if best == epoch => format!("{this}: the best so far, this epoch is kept"),
-        Some(kept) => format!("{this}: epoch {best} stays the best, with {}", shown(kept)),
+        Some(kept) => format!(
+            "{this}: {} stays the best, with {}",
+            named(best),
+            shown(kept)
+        ),
     }
 }
 
@@ -580,4 +620,13 @@ fn best_epoch_message(by: &BestBy, score: f64, progress: &Progress) -> String {
 struct Metrics {
     each: Vec<(String, f64)>,
     mean: Vec<(String, f64)>,
+}
+
+impl Metrics {
+    /// The first few, for the log.
+    fn shown(&self) -> String {
+        let shown = self.mean.iter().take(6);
+        let shown: Vec<String> = shown.map(|(n, x)| format!("{n} {x:.4}")).collect();
+        shown.join(" ")
+    }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use gfm_pipe_api::{Context, OpResult};
+use gfm_pipe_eval::features::fit::Weights;
 use gfm_pipe_model::divided::Dividing;
 use gfm_pipe_model::model::Class;
 use gfm_pipe_model::optimizer::Optimizer;
 use gfm_pipe_model::tensor_error;
 
-use super::initial_weights::initial_weights;
+use super::initial_weights::{RandomStart, initial_weights};
 use super::looping::run as run_loop;
 use super::outputs::write_outcome;
 use super::settings::{Common, Model, OptimizerSettings};
@@ -37,6 +38,8 @@ pub(crate) struct Job<'a> {
     pub encoder: &'a EncoderId,
     /// One label for each data set.
     pub labels: Vec<String>,
+    /// The weights that ranking features start with, for a model that has them.
+    pub features: Option<Weights>,
 }
 
 /// Trains a model and writes the operator's outputs. `read` loads data set `i`; a rank reads only
@@ -63,8 +66,11 @@ pub(crate) fn train<P: TrainingParams, T: Task>(
         model,
         common.checkpoint.as_deref(),
         job.encoder,
-        seed,
-        common.dtype(),
+        RandomStart {
+            seed,
+            dtype: common.dtype(),
+            features: job.features.as_ref(),
+        },
     )?;
     let dividing = Dividing::new(ctx, common.divides_graphs())?;
     if let Some(dividing) = &dividing {

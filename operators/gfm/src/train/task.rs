@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::memory::Sizes;
 use gfm_pipe_model::backend::{Batch, Source};
+use gfm_pipe_model::model::Params;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::scorer::Scorer;
 
@@ -61,8 +62,15 @@ pub(crate) trait Task: Sync {
     /// Number of validation samples of a data set.
     fn validated(&self, data: &Self::Data) -> usize;
 
+    /// Whether the weights that training starts from are validated too. They are then kept if no
+    /// epoch is better.
+    fn validates_start(&self) -> bool {
+        false
+    }
+
     /// Validation metrics of a data set that has validation samples. One that no sample has a value
-    /// of is left out. All ranks take part, and `pass` reports the progress.
+    /// of is left out. All ranks take part, and `pass` reports the progress. `params` are the
+    /// weights that `scorer` scores with.
     ///
     /// # Errors
     /// When the user interrupts, or something cannot be computed.
@@ -71,6 +79,7 @@ pub(crate) trait Task: Sync {
         pass: Pass<'_>,
         data: &Self::Data,
         scorer: &dyn Scorer,
+        params: &Params,
     ) -> OpResult<Vec<(String, f64)>>;
 
     /// The metric that the best epoch is chosen by.

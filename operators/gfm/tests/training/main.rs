@@ -8,6 +8,7 @@ mod bad_values;
 mod baselines;
 mod divided;
 mod evaluation;
+mod features;
 mod files;
 mod keys;
 mod learning;

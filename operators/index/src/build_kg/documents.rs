@@ -7,43 +7,18 @@
 use std::collections::BTreeMap;
 
 use ahash::{AHashMap, AHashSet};
+use gfm_pipe_api::document_edges::EdgeKind;
 use gfm_pipe_kg::normal;
 
 use super::normalize::Normalize;
 use super::weights;
 use crate::extract::gazetteer;
 
-/// The kinds of edges of document nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EdgeKind {
-    /// The document mentions the entity.
-    MentionedIn,
-    /// The entity has the name of the document.
-    TitleOf,
-    /// The document names the other document by its title.
-    NamesTitle,
-    /// The other document is the next piece.
-    Next,
-}
-
-impl EdgeKind {
-    /// All kinds, in the order in which their edges are written.
-    pub const ALL: [EdgeKind; 4] = [
-        EdgeKind::MentionedIn,
-        EdgeKind::TitleOf,
-        EdgeKind::NamesTitle,
-        EdgeKind::Next,
-    ];
-
-    /// The relation's name. The reference has only the first kind, under another name.
-    pub fn relation(self, normalize: Normalize) -> &'static str {
-        match (self, normalize) {
-            (EdgeKind::MentionedIn, Normalize::Reference) => "is_mentioned_in",
-            (EdgeKind::MentionedIn, Normalize::Unicode) => "is mentioned in",
-            (EdgeKind::TitleOf, _) => "title of",
-            (EdgeKind::NamesTitle, _) => "mentions the title of",
-            (EdgeKind::Next, _) => "next",
-        }
+/// The name of an edge's relation, with this normalisation of names.
+pub fn relation(kind: EdgeKind, normalize: Normalize) -> &'static str {
+    match normalize {
+        Normalize::Reference => kind.reference_relation(),
+        Normalize::Unicode => kind.relation(),
     }
 }
 

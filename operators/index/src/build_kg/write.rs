@@ -1,11 +1,12 @@
 //! Writes the graph's tables.
 
+use gfm_pipe_api::document_edges::EdgeKind;
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, OpResult, kinds};
 use gfm_pipe_kg::names::Names;
 use gfm_pipe_kg::tables::{Places, Table, write_counts, write_names, write_relations};
 
-use super::documents::{Edge, EdgeKind, Mentioned};
+use super::documents::{self, Edge, Mentioned};
 use super::entities::too_many;
 use super::normalize::Normalize;
 use super::triples::Triples;
@@ -130,7 +131,7 @@ fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
         push(*triple, weights::PLAIN, ("facts", first))?;
     }
     for edge in &graph.edges {
-        let relation = names.intern(edge.kind.relation(normalize));
+        let relation = names.intern(documents::relation(edge.kind, normalize));
         let relation = relation.ok_or_else(|| too_many("relations"))?;
         per_relation.resize(names.len() as usize, 0);
         per_relation[relation as usize] += 1;

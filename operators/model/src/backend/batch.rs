@@ -1,6 +1,9 @@
 //! Batches: their queries, the answers they should find, and what is prepared before their step.
 
+use std::borrow::Cow;
+
 use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::features::of_question::QuestionFeatures;
 
 use super::Source;
 use crate::loss::ListLoss;
@@ -55,6 +58,9 @@ pub struct Target<'a> {
     pub whole: Vec<Vec<u32>>,
     /// The similarity of the texts of each question and column, `[B, columns]`, if a loss reads it.
     pub similar: Vec<f64>,
+    /// The ranking features of each question's documents, where columns are documents and the model
+    /// has a head of features; empty otherwise.
+    pub features: Vec<Cow<'a, QuestionFeatures>>,
 }
 
 /// One of the losses that are added up.

@@ -159,6 +159,7 @@ impl BatchShape<'_> {
             gold: nothing(),
             whole: nothing(),
             similar: Vec::new(),
+            features: Vec::new(),
         };
         let mut targets = vec![target(None)];
         if self.documents > 0 {

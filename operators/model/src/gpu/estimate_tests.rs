@@ -113,6 +113,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
                 gold: gold(),
                 whole: gold(),
                 similar: Vec::new(),
+                features: Vec::new(),
             }],
             terms: vec![Term {
                 loss: crate::loss::LIST_CE.at(0.0),

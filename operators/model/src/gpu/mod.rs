@@ -22,6 +22,9 @@ pub mod estimate;
 #[cfg(all(test, feature = "gpu-emulation"))]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod estimate_tests;
+#[cfg(all(test, any(feature = "cuda", feature = "gpu-emulation")))]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod feature_tests;
 mod forward;
 mod graph;
 mod head;

@@ -8,7 +8,9 @@ use gfm_pipe_kernels::gpu::{Gpu, State, Vector, View};
 
 use super::error::Result;
 use crate::backend::{QuestionBatch, Target, Term};
+use crate::document_loss::document_loss;
 use crate::loss::ListLoss;
+use crate::model::{FeatureSums, FeatureWeights};
 
 /// What fine-tuning minimises on one data set.
 pub(crate) struct QuestionObjective {
@@ -29,6 +31,8 @@ struct Matrices {
 pub(super) struct Value<A: State> {
     pub loss: LossParts,
     pub grad: Vector<A>,
+    /// The gradient for the head of features, if the model has one.
+    pub features: Option<FeatureSums>,
 }
 
 /// A loss on the device, by term and query.
@@ -117,6 +121,7 @@ pub(super) fn link_loss<S: State>(
             weights: vec![1.0],
         },
         grad: narrow::<S>(&grad)?,
+        features: None,
     })
 }
 
@@ -158,13 +163,15 @@ impl QuestionObjective {
         })
     }
 
-    /// The weighted sum of all terms.
+    /// The weighted sum of all terms, by a model with this head of features.
     pub(super) fn loss<S: State>(
         &self,
         batch: &QuestionBatch<'_>,
         scores: &Vector<S::Acc>,
+        head: Option<&FeatureWeights>,
     ) -> Result<Value<S::Acc>> {
         let gpu = scores.gpu();
+        let mut features = head.map(|_| FeatureSums::zero());
         let rows = batch.seeds.len();
         let grad = gpu.zeros::<f64>(scores.len())?;
         let parts = gpu.dirty(self.terms.len() * rows)?;
@@ -172,7 +179,11 @@ impl QuestionObjective {
             let part = parts.part(i * rows, rows);
             let target = &batch.targets[term.target];
             match &self.targets[term.target] {
-                Some(matrices) => matrices.loss(term, target, scores.view(), grad.view(), part)?,
+                Some(matrices) => {
+                    let by = head.zip(features.as_mut());
+                    let by = by.filter(|_| !target.features.is_empty());
+                    matrices.loss((term, target), scores.view(), grad.view(), part, by)?;
+                }
                 None => {
                     let on = Scored {
                         scores: scores.view(),
@@ -191,20 +202,22 @@ impl QuestionObjective {
                 weights: self.terms.iter().map(|t| t.weight).collect(),
             },
             grad: narrow::<S>(&grad)?,
+            features,
         })
     }
 }
 
 impl Matrices {
     /// A term that ranks columns, whose scores are the sums of their nodes' scores. Adds the
-    /// gradient of the nodes' scores to `grad`.
+    /// gradient of the nodes' scores to `grad`, and that of the head of features, if there is one,
+    /// to its sums.
     fn loss<A: State>(
         &self,
-        term: &Term,
-        target: &Target<'_>,
+        (term, target): (&Term, &Target<'_>),
         scores: View<'_, A>,
         grad: View<'_, f64>,
         part: View<'_, f64>,
+        head: Option<(&FeatureWeights, &mut FeatureSums)>,
     ) -> Result<()> {
         let (gpu, rows) = (scores.gpu(), target.gold.len());
         let sums = gpu.zeros::<f64>(rows * self.count)?;
@@ -212,14 +225,20 @@ impl Matrices {
             .sum_over(scores, sums.view(), rows, 1.0)?;
         let dsums = gpu.zeros::<f64>(sums.len())?;
         // The term's weight is applied when the gradient goes back to the nodes.
-        let on = Scored {
-            scores: sums.view(),
-            gold: &target.gold,
-            similar: &target.similar,
-            weight: 1.0,
-            used: term.loss.used(&target.whole),
-        };
-        add_loss(term.loss, &on, dsums.view(), part)?;
+        if let Some((head, features)) = head {
+            let value = document_loss(head, term, target, &sums.read()?, features);
+            dsums.view().write(&value.grad)?;
+            part.write(&value.rows)?;
+        } else {
+            let on = Scored {
+                scores: sums.view(),
+                gold: &target.gold,
+                similar: &target.similar,
+                weight: 1.0,
+                used: term.loss.used(&target.whole),
+            };
+            add_loss(term.loss, &on, dsums.view(), part)?;
+        }
         self.columns_of_node
             .sum_over(dsums.view(), grad, rows, term.weight)
     }

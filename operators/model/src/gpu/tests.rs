@@ -28,7 +28,7 @@ const NODES: usize = 11;
 const RELATIONS: usize = 3;
 const TEXT: usize = 5;
 
-const ADAMW: AdamW = AdamW {
+pub(super) const ADAMW: AdamW = AdamW {
     lr: 0.01,
     betas: (0.9, 0.999),
     eps: 1e-8,
@@ -127,7 +127,7 @@ fn setups() -> impl Strategy<Value = Setup> {
         })
 }
 
-fn close(what: &str, got: &[f64], want: &[f64]) {
+pub(super) fn close(what: &str, got: &[f64], want: &[f64]) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
@@ -188,7 +188,7 @@ fn test_texts([relations, nodes]: &[Tensor; 2]) -> Texts<'_> {
     }
 }
 
-fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
+pub(super) fn same_grads(trainer: &DeviceTrainer<f64>, params: &Params, want: &Grads) {
     let values = trainer.grads.values.read().unwrap();
     let mut seen = 0;
     let want = want.named();

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Tensor};
 use gfm_pipe_api::{OpError, OpResult};
+use gfm_pipe_kernels::Real;
 use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_kernels::gpu::optimizer::{Adam, Clip, sum_of_squares};
 use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
@@ -20,7 +21,9 @@ use crate::backend::{
     StepSettings,
 };
 use crate::graph::Graph;
-use crate::model::{Class, ModelConfig, Params, Reach};
+use crate::model::{
+    Class, FEATURE_GATE, FEATURE_WEIGHT, FeatureSums, FeatureWeights, ModelConfig, Params, Reach,
+};
 use crate::optimizer::{Moments, Optimizer};
 use crate::sampling::Triple;
 use crate::scorer::Scorer;
@@ -198,7 +201,34 @@ impl<S: State> DeviceTrainer<S> {
         let value = value(&scores)?;
         drop(scores);
         model.backward(tape, value.grad.view(), &self.grads)?;
+        if let Some(sums) = value.features {
+            self.write_features(&sums)?;
+        }
         Ok(value.loss)
+    }
+
+    /// The head of features, if the model has one.
+    fn feature_head(&self) -> Result<Option<FeatureWeights>> {
+        if self.config.features.is_empty() {
+            return Ok(None);
+        }
+        let read = |name| -> Result<Vec<f64>> {
+            let values = self.weights.part(name).read()?;
+            Ok(values.into_iter().map(Real::f64).collect())
+        };
+        let (weight, gate) = (read(FEATURE_WEIGHT)?, read(FEATURE_GATE)?);
+        let head = FeatureWeights::of_values(&self.config, &weight, &gate);
+        Ok(Some(head))
+    }
+
+    /// Sets the gradients of the head of features, which no kernel computes.
+    fn write_features(&self, sums: &FeatureSums) -> Result<()> {
+        let (weight, gate) = sums.values(&self.config);
+        for (name, values) in [(FEATURE_WEIGHT, weight), (FEATURE_GATE, gate)] {
+            let values: Vec<S::Acc> = values.into_iter().map(Real::of).collect();
+            self.grads.part(name).write(&values)?;
+        }
+        Ok(())
     }
 
     /// The optimizer's step.
@@ -286,8 +316,11 @@ impl<S: State> DeviceTrainer<S> {
             reach: graph.rows(reach)?,
             removed: None,
         };
+        // Only losses of documents with features read it, and reading waits for the device.
+        let featured = questions.targets.iter().any(|t| !t.features.is_empty());
+        let head = if featured { self.feature_head()? } else { None };
         self.gradients(graph, input, |scores| {
-            objective.loss::<S>(questions, scores)
+            objective.loss::<S>(questions, scores, head.as_ref())
         })
     }
 
@@ -353,10 +386,7 @@ impl<S: State> Backend for DeviceTrainer<S> {
         let places = &self.weights.places;
         let read = |v: &Vector<S::Acc>| -> OpResult<Vec<f64>> {
             let values = v.read().map_err(device_error)?;
-            Ok(values
-                .into_iter()
-                .map(gfm_pipe_kernels::Real::f64)
-                .collect())
+            Ok(values.into_iter().map(Real::f64).collect())
         };
         let like = params.clone();
         let values = read(&self.weights.values)?;

@@ -9,7 +9,7 @@ use crate::backend::{
     StepSettings, Term,
 };
 use crate::model::partition::sum_grads;
-use crate::model::{Grads, Params, QueryGnn, Question, Retriever};
+use crate::model::{FeatureWeights, Grads, Params, QueryGnn, Question, Retriever};
 use crate::optimizer::{Optimizer, clip};
 use crate::scorer::{OnCpu, Scorer};
 use crate::tensor_error;
@@ -111,7 +111,8 @@ impl Cpu {
         Ok(StepGradients::new(losses, grads, false))
     }
 
-    fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
+    /// Computes the losses and gradients of this rank's rows of a fine-tuning batch.
+    pub fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
         if batch.seeds.is_empty() {
             return self.no_rows(&batch.terms);
         }
@@ -119,8 +120,11 @@ impl Cpu {
             .compute(self.settings.compute)
             .recompute(self.settings.recompute);
         let mut pass = model.forward(&questions(batch, self.params.text_dim))?;
-        let losses = question_losses(batch, &pass.scores)?;
-        let grads = model.backward(&mut pass, &losses.dscores)?;
+        let head = FeatureWeights::of(&self.params)?;
+        let losses = question_losses(batch, &pass.scores, head.as_ref())?;
+        let mut grads = model.backward(&mut pass, &losses.dscores)?;
+        let written = losses.features.write(&self.params.config, &mut grads);
+        written.map_err(tensor_error)?;
         Ok(StepGradients::new(losses, grads, false))
     }
 }

@@ -9,10 +9,11 @@ use crate::backend::{
     Backend, Batch, LinkBatch, Pending, Prepared, Preparer, QuestionBatch, Source,
 };
 use crate::divided::{Divided, OverRanks};
-use crate::model::Params;
 use crate::model::partition::{PartitionedGnn, PartitionedRetriever};
+use crate::model::{FeatureWeights, Params};
 use crate::optimizer::Optimizer;
 use crate::scorer::Scorer;
+use crate::tensor_error;
 
 /// Training on divided graphs.
 pub(crate) struct DividedCpu(pub Cpu);
@@ -46,8 +47,15 @@ impl DividedCpu {
             .compute(settings.compute)
             .recompute(settings.recompute);
         let mut pass = model.forward(&questions(batch, self.0.params.text_dim))?;
-        let losses = question_losses(batch, &pass.scores)?;
-        let grads = model.backward(&mut pass, &losses.dscores)?;
+        let params = &self.0.params;
+        let head = FeatureWeights::of(params)?;
+        let losses = question_losses(batch, &pass.scores, head.as_ref())?;
+        let mut grads = model.backward(&mut pass, &losses.dscores)?;
+        // Every rank has all scores and so the whole gradient, but shares are added up.
+        if ranks.rank() == 0 {
+            let written = losses.features.write(&params.config, &mut grads);
+            written.map_err(tensor_error)?;
+        }
         divided.count_step(&model.traffic());
         Ok(StepGradients::new(losses, grads, true))
     }

@@ -4,8 +4,10 @@ use candle_core::Tensor;
 use gfm_pipe_api::OpResult;
 use gfm_pipe_eval::EntityDocuments;
 
-use crate::backend::{LinkBatch, QuestionBatch};
-use crate::loss::link_prediction;
+use crate::backend::{LinkBatch, QuestionBatch, Target, Term};
+use crate::document_loss::document_loss;
+use crate::loss::{Value, link_prediction};
+use crate::model::{FeatureSums, FeatureWeights};
 use crate::tensor::{tensor, to_f64};
 use crate::tensor_error;
 
@@ -17,6 +19,8 @@ pub(super) struct Losses {
     pub parts: Vec<f64>,
     /// The gradient of `total` with respect to the scores, in their type and shape.
     pub dscores: Tensor,
+    /// The gradient of `total` with respect to the head of features, if the model has one.
+    pub features: FeatureSums,
 }
 
 /// The loss of link prediction for scores of candidates, `[B, M]`.
@@ -31,18 +35,24 @@ pub(super) fn link_loss(links: &LinkBatch<'_>, scores: &Tensor) -> OpResult<Loss
         total,
         parts: Vec::new(),
         dscores,
+        features: FeatureSums::zero(),
     })
 }
 
-/// The losses of questions for scores of entities, `[B, N]`.
-pub(super) fn question_losses(questions: &QuestionBatch<'_>, scores: &Tensor) -> OpResult<Losses> {
+/// The losses of questions for scores of entities, `[B, N]`, by a model with this head of features.
+pub(super) fn question_losses(
+    questions: &QuestionBatch<'_>,
+    scores: &Tensor,
+    head: Option<&FeatureWeights>,
+) -> OpResult<Losses> {
     let run = || {
         let nodes = scores.dims2()?.1;
-        let sum = weighted_sum(questions, &to_f64(scores)?, nodes);
+        let sum = weighted_sum(questions, &to_f64(scores)?, nodes, head);
         Ok(Losses {
             total: sum.total,
             parts: sum.parts,
             dscores: gradient(sum.grad, scores)?,
+            features: sum.features,
         })
     };
     run().map_err(tensor_error)
@@ -59,27 +69,40 @@ struct WeightedSum {
     parts: Vec<f64>,
     /// Gradient of the sum, like the scores.
     grad: Vec<f64>,
+    /// Gradient of the sum for the head of features.
+    features: FeatureSums,
 }
 
 /// The weighted sum of the terms of a batch.
-fn weighted_sum(questions: &QuestionBatch<'_>, scores: &[f64], nodes: usize) -> WeightedSum {
+fn weighted_sum(
+    questions: &QuestionBatch<'_>,
+    scores: &[f64],
+    nodes: usize,
+    head: Option<&FeatureWeights>,
+) -> WeightedSum {
     let (mut total, mut parts, mut grad) = (0.0, Vec::new(), vec![0.0; scores.len()]);
+    let mut features = FeatureSums::zero();
     for term in &questions.terms {
         let target = &questions.targets[term.target];
-        let value = |scores: &[f64], columns: usize| {
-            let used = term.loss.used(&target.whole);
-            let (gold, similar) = (&target.gold, &target.similar);
-            term.loss.value(scores, columns, gold, similar, used)
-        };
         let loss = match target.columns {
             Some(columns) => {
                 let scores = to_columns(scores, nodes, columns);
-                let value = value(&scores, columns.num_documents());
+                let head = head.filter(|_| !target.features.is_empty());
+                let value = match head {
+                    Some(head) => {
+                        let value = document_loss(head, term, target, &scores, &mut features);
+                        Value {
+                            loss: value.rows.iter().sum(),
+                            grad: value.grad,
+                        }
+                    }
+                    None => value(term, target, &scores, columns.num_documents()),
+                };
                 from_columns(&value.grad, term.weight, nodes, columns, &mut grad);
                 value.loss
             }
             None => {
-                let value = value(scores, nodes);
+                let value = value(term, target, scores, nodes);
                 for (g, x) in grad.iter_mut().zip(value.grad) {
                     *g += term.weight * x;
                 }
@@ -89,7 +112,19 @@ fn weighted_sum(questions: &QuestionBatch<'_>, scores: &[f64], nodes: usize) -> 
         total += term.weight * loss;
         parts.push(loss);
     }
-    WeightedSum { total, parts, grad }
+    WeightedSum {
+        total,
+        parts,
+        grad,
+        features,
+    }
+}
+
+/// A term's loss of the scores of columns.
+fn value(term: &Term, target: &Target<'_>, scores: &[f64], columns: usize) -> Value {
+    let used = term.loss.used(&target.whole);
+    let (gold, similar) = (&target.gold, &target.similar);
+    term.loss.value(scores, columns, gold, similar, used)
 }
 
 /// Scores of the columns of a [`crate::backend::Target`], from those of nodes.
@@ -129,8 +164,14 @@ fn from_columns(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::borrow::Cow;
+
+    use gfm_pipe_eval::features::COUNT;
+    use gfm_pipe_eval::features::of_question::QuestionFeatures;
+
     use super::*;
-    use crate::loss::{BCE, LIST_CE};
+    use crate::loss::{BCE, LIST_CE, LIST_SOFTMAX};
+    use crate::model::{ModelConfig, all_features};
 
     /// Entity 0 is in documents 0 and 1, entity 1 in 1, entity 2 in none, and entity 3 in 0 and 2.
     fn documents() -> EntityDocuments {
@@ -160,5 +201,104 @@ mod tests {
                 assert!((grad[i] - want).abs() < 1e-8, "{i}: {} {want}", grad[i]);
             }
         }
+    }
+
+    /// A batch of two questions: a loss of all entities, and two of documents with features.
+    fn batch<'d>(documents: &'d EntityDocuments, of: &'d [QuestionFeatures]) -> QuestionBatch<'d> {
+        let target = |columns, gold: Vec<Vec<u32>>| Target {
+            columns,
+            whole: gold.clone(),
+            gold,
+            similar: Vec::new(),
+            features: match columns {
+                Some(_) => of.iter().map(Cow::Borrowed).collect(),
+                None => Vec::new(),
+            },
+        };
+        let term = |loss, weight, target| Term {
+            loss,
+            weight,
+            target,
+        };
+        QuestionBatch {
+            texts: Vec::new(),
+            seeds: vec![Vec::new(); 2],
+            terms: vec![
+                term(LIST_CE.at(0.0), 0.3, 0),
+                term(LIST_SOFTMAX.at(0.0), 0.7, 1),
+                term(BCE.at(0.0), 0.5, 1),
+            ],
+            targets: vec![
+                target(None, vec![vec![3], vec![0, 1]]),
+                target(Some(documents), vec![vec![0, 2], vec![1]]),
+            ],
+        }
+    }
+
+    #[test]
+    fn gradients_with_features_are_differences() {
+        let docs = documents();
+        let some = |n: usize, by: f64| (0..n).map(move |i| (i as f64 * by).sin());
+        let of = |known: &[u32], by: f64| QuestionFeatures {
+            documents: known.to_vec(),
+            values: some(known.len() * COUNT, by).map(|x| x as f32).collect(),
+            others: std::array::from_fn(|f| (f as f32 * 0.4).cos()),
+        };
+        let of = [of(&[0, 2], 0.7), of(&[1], 0.9)];
+        let batch = batch(&docs, &of);
+        let scores: Vec<f64> = some(8, 1.3).collect();
+        let head = FeatureWeights {
+            weights: std::array::from_fn(|f| (f as f64 * 0.8).sin()),
+            gate: 0.6,
+        };
+        let value = |scores: &[f64], head: &FeatureWeights| {
+            weighted_sum(&batch, scores, 4, Some(head)).total
+        };
+        let h = 1e-5;
+        let near = |got: f64, up: f64, down: f64| {
+            let want = (up - down) / (2.0 * h);
+            assert!((got - want).abs() < 1e-8, "{got} {want}");
+        };
+        let got = weighted_sum(&batch, &scores, 4, Some(&head));
+        for i in 0..8 {
+            let at = |h: f64| {
+                let mut scores = scores.clone();
+                scores[i] += h;
+                value(&scores, &head)
+            };
+            near(got.grad[i], at(h), at(-h));
+        }
+        let at = |edit: &dyn Fn(&mut FeatureWeights)| {
+            let mut head = head.clone();
+            edit(&mut head);
+            value(&scores, &head)
+        };
+        let config = ModelConfig {
+            features: all_features(),
+            ..ModelConfig::new(4, vec![4])
+        };
+        let (weights, gate) = got.features.values(&config);
+        near(
+            gate[0],
+            at(&|head| head.gate += h),
+            at(&|head| head.gate -= h),
+        );
+        for (f, got) in weights.into_iter().enumerate() {
+            let (up, down) = (
+                at(&|head| head.weights[f] += h),
+                at(&|head| head.weights[f] -= h),
+            );
+            near(got, up, down);
+        }
+        // Entities are ranked by the network alone: only its gradient reaches them.
+        let closed = FeatureWeights { gate: 0.0, ..head };
+        let alone = QuestionBatch {
+            terms: batch.terms[..1].to_vec(),
+            ..batch
+        };
+        let got = weighted_sum(&alone, &scores, 4, Some(&closed));
+        let without = weighted_sum(&alone, &scores, 4, None);
+        assert_eq!(got.grad, without.grad);
+        assert_eq!(got.features, FeatureSums::zero());
     }
 }

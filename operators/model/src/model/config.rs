@@ -1,5 +1,7 @@
 //! Dimensions and switches of the entity model, with the keys of the reference.
 
+use gfm_pipe_api::named::Named;
+use gfm_pipe_eval::features::FeatureKind;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{ActivationFunc, AggregateFunc, LayerKind, MessageFunc};
@@ -54,6 +56,10 @@ pub struct ModelConfig {
     /// How a GraphReasoner reads the texts of nodes; `None` if it does not, and for other models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_ent_emb: Option<Fusion>,
+    /// The ranking features whose weighted sum is added to the scores of documents, by name; empty
+    /// without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 fn two() -> usize {
@@ -75,6 +81,16 @@ impl ModelConfig {
             num_mlp_layer: 2,
             remove_one_hop: false,
             use_ent_emb: None,
+            features: Vec::new(),
+        }
+    }
+
+    /// The same network without ranking features.
+    #[must_use]
+    pub fn without_features(&self) -> Self {
+        ModelConfig {
+            features: Vec::new(),
+            ..self.clone()
         }
     }
 
@@ -201,6 +217,7 @@ impl ModelConfig {
             );
             out.push(("hidden_dims", why));
         }
+        out.extend(self.feature_problems());
         if self.message_func.pairs() && !self.input_dim.is_multiple_of(2) {
             out.push((
                 "input_dim",
@@ -212,5 +229,52 @@ impl ModelConfig {
             ));
         }
         out
+    }
+
+    /// What is wrong with the names of features. A model may come from another version of the
+    /// program.
+    fn feature_problems(&self) -> Option<(&'static str, String)> {
+        let all = self.features.iter().enumerate();
+        let mut wrong = all.filter_map(|(i, name)| {
+            let twice = self.features[..i].contains(name);
+            match FeatureKind::named(name) {
+                None => Some(format!("this version has no ranking feature `{name}`")),
+                Some(_) => twice.then(|| format!("the ranking feature `{name}` is listed twice")),
+            }
+        });
+        wrong.next().map(|why| ("features", why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn features_are_stored_by_name_and_only_where_there_are_any() {
+        let without = ModelConfig::new(4, vec![4]);
+        let json = serde_json::to_string(&without).unwrap();
+        assert!(!json.contains("features"), "{json}");
+        // A configuration that an earlier version stored.
+        let read: ModelConfig = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, without);
+        let with = |names: &[&str]| ModelConfig {
+            features: names.iter().map(|n| (*n).to_owned()).collect(),
+            ..without.clone()
+        };
+        let some = with(&["ppr", "bm25"]);
+        let read = serde_json::from_str(&serde_json::to_string(&some).unwrap()).unwrap();
+        assert_eq!(some, read);
+        assert!(some.validate().is_ok());
+        assert_eq!(some.without_features(), without);
+        for (names, why) in [
+            (&["ppr", "luck"], "no ranking feature `luck`"),
+            (&["ppr", "ppr"], "`ppr` is listed twice"),
+        ] {
+            let error = with(names).validate().unwrap_err();
+            assert!(error.starts_with("features: "), "{error}");
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

@@ -90,6 +90,28 @@ pub struct NodeMaps {
     pub early: Option<[Linear; 2]>,
 }
 
+/// What a model knows of ranking features, or its gradients: see [`super::FeatureWeights`].
+#[derive(Debug, Clone)]
+pub struct FeatureHead {
+    /// The weight of each feature of [`ModelConfig::features`], `[features]`.
+    pub weight: Tensor,
+    /// The factor of the network's scores of documents, `[1]`.
+    pub gate: Tensor,
+}
+
+impl FeatureHead {
+    /// Zeros of the same shapes.
+    ///
+    /// # Errors
+    /// When candle cannot create a tensor.
+    pub(super) fn zeros_like(&self) -> Result<Self> {
+        Ok(FeatureHead {
+            weight: self.weight.zeros_like()?,
+            gate: self.gate.zeros_like()?,
+        })
+    }
+}
+
 /// All tensors of a model: its parameters, or their gradients.
 #[derive(Debug, Clone)]
 pub struct ModelTensors {
@@ -106,6 +128,8 @@ pub struct ModelTensors {
     pub questions: Option<Linear>,
     /// The maps that read the texts of nodes, if the model does.
     pub nodes: Option<NodeMaps>,
+    /// The head of ranking features, if the model has one.
+    pub features: Option<FeatureHead>,
 }
 
 /// Gradients of a model's parameters.
@@ -149,6 +173,10 @@ macro_rules! named {
             out.insert(format!("{QUESTIONS}.weight"), $($borrow)+ map.weight);
             out.insert(format!("{QUESTIONS}.bias"), $($borrow)+ map.bias);
         }
+        if let Some(head) = $($borrow)+ $self.features {
+            out.insert(FEATURE_WEIGHT.to_owned(), $($borrow)+ head.weight);
+            out.insert(FEATURE_GATE.to_owned(), $($borrow)+ head.gate);
+        }
         out
     }};
 }
@@ -188,6 +216,14 @@ impl ModelTensors {
         let mut one = |name: String| match shapes.get(&name) {
             Some(shape) => tensor(&name, shape),
             None => bail!("no parameter `{name}`"),
+        };
+        let features = if config.features.is_empty() {
+            None
+        } else {
+            Some(FeatureHead {
+                weight: one(FEATURE_WEIGHT.to_owned())?,
+                gate: one(FEATURE_GATE.to_owned())?,
+            })
         };
         let mut map = |name: String| -> Result<Linear> {
             Ok(Linear {
@@ -233,6 +269,7 @@ impl ModelTensors {
                     },
                 }),
             },
+            features,
         })
     }
 }
@@ -269,6 +306,10 @@ pub(crate) const QUESTIONS: &str = "question_mlp";
 pub(crate) const NODES: &str = "ent_mlp";
 /// Name of the two maps of early fusion.
 pub(crate) const EARLY: &str = "early_fuse_mlp";
+/// Name of the weights of ranking features.
+pub(crate) const FEATURE_WEIGHT: &str = "features.weight";
+/// Name of the factor of the network's scores of documents.
+pub(crate) const FEATURE_GATE: &str = "features.gate";
 /// Numbers of the two maps of a projection: the activation between them counts as a module.
 pub(crate) const PROJECTION: [usize; 2] = [0, 2];
 
@@ -343,6 +384,10 @@ pub(crate) fn shapes(
         }
     }
     out.append(&mut head);
+    if !config.features.is_empty() {
+        out.push((FEATURE_WEIGHT.to_owned(), vec![config.features.len()]));
+        out.push((FEATURE_GATE.to_owned(), vec![1]));
+    }
     out
 }
 
@@ -364,7 +409,7 @@ pub fn uniform(rng: &mut impl Rng) -> f32 {
 
 impl Params {
     /// PyTorch's default initialisation: linear maps (weight and bias) uniform in ±1/sqrt(fan-in),
-    /// layer norms 1 and 0.
+    /// layer norms 1 and 0. The head of ranking features starts with zeros.
     ///
     /// Every tensor has its own random stream: a model with one more parameter starts with the same
     /// values in all others.
@@ -395,7 +440,7 @@ impl Params {
                         .map(|_| (2.0 * uniform(&mut rng) - 1.0) * bound)
                         .collect()
                 }
-                None if name.ends_with(".weight") => vec![1.0; n],
+                None if name.ends_with(".weight") && name != FEATURE_WEIGHT => vec![1.0; n],
                 None => vec![0.0; n],
             };
             tensor(values, shape)?.to_dtype(dtype)

@@ -9,7 +9,7 @@ use super::Params;
 use super::backward::NetworkGrads;
 use super::forward::Queries;
 use super::node_states::NodeStates;
-use super::params::{Class, Grads};
+use super::params::{Class, FeatureHead, Grads};
 use super::retriever::Question;
 use super::texts::Texts;
 use crate::graph::TailQuery;
@@ -148,6 +148,9 @@ pub(super) fn grads(
         (Some(grads), Some(texts)) => Some(grads.of_maps(params, texts)?),
         _ => None,
     };
+    // The head of features is no part of the network: the losses know its gradients.
+    let features = params.tensors.features.as_ref();
+    let features = features.map(FeatureHead::zeros_like).transpose()?;
     Ok(Grads {
         layers: network.layers,
         head: network.head,
@@ -155,5 +158,6 @@ pub(super) fn grads(
         relations: relations.params,
         questions,
         nodes,
+        features,
     })
 }

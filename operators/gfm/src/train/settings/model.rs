@@ -20,6 +20,9 @@ pub struct Model {
     feat_dim: Option<usize>,
     /// Layers and head.
     pub entity_model: EntityModel,
+    /// Ranking features, which follow from what is connected.
+    #[serde(skip)]
+    pub features: Vec<String>,
 }
 
 /// Classes of the model of GFM-RAG 2.0.
@@ -80,6 +83,7 @@ impl Model {
         let reads = self.class() == Class::GraphReasoner && !self.target.contains(".gfm_rag_v1.");
         ModelConfig {
             use_ent_emb: self.use_ent_emb.filter(|_| reads),
+            features: self.features.clone(),
             ..self.entity_model.config()
         }
     }
@@ -165,6 +169,7 @@ impl EntityModel {
             num_mlp_layer: self.num_mlp_layer,
             remove_one_hop: self.remove_one_hop,
             use_ent_emb: None,
+            features: Vec::new(),
         }
     }
 

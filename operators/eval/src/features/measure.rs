@@ -1,0 +1,316 @@
+//! Measures the features of a question's documents.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::document_edges::EdgeKind;
+
+use super::of_question::{QuestionFeatures, log_mass};
+use super::{COUNT, Edges, FEATURES, Measure};
+use crate::baselines::asked::Walk;
+use crate::baselines::dense::Dense;
+use crate::baselines::ppr::Ppr;
+use crate::baselines::walks_at_once::WalkFrom;
+use crate::passages::Passages;
+use crate::pieces::Pieces;
+use crate::starts::{SourcedStart, merged};
+use crate::{BadShape, EntityDocuments};
+
+/// Texts of documents with their vectors: sentences or facts.
+pub struct Texts {
+    /// The vectors, by text.
+    pub vectors: Dense,
+    /// The document of each text.
+    pub documents: Vec<u32>,
+}
+
+/// Everything that features are measured on. What is `None` is not known: its features are 0.
+pub struct Measures {
+    /// Number of documents.
+    pub documents: usize,
+    /// Embeddings of documents.
+    pub dense: Option<Arc<Dense>>,
+    /// Their sentences.
+    pub sentences: Option<Texts>,
+    /// Their facts.
+    pub facts: Option<Texts>,
+    /// Their words.
+    pub words: Arc<Bm25>,
+    /// The graph.
+    pub walks: Option<Walks>,
+    /// Which documents are pieces of the same document, if any are.
+    pub pieces: Option<Arc<Pieces>>,
+}
+
+/// A graph for walks over all or some of its edges.
+pub struct Walks {
+    all: Arc<Ppr>,
+    titles: Ppr,
+    mentions: Ppr,
+    facts: Ppr,
+    /// Which documents mention a node.
+    matrix: Arc<EntityDocuments>,
+    /// The nodes of documents, if documents are nodes.
+    passages: Option<Passages>,
+}
+
+/// A question with where it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// The embedding of its text; empty if texts have none.
+    pub embedding: &'a [f32],
+    /// Its start nodes with the source of each.
+    pub starts: &'a [SourcedStart<&'a str>],
+}
+
+impl Walks {
+    /// A graph with weighted edges, each with the kind that says which documents it belongs to.
+    /// `walk` is the same graph as `ppr` walks on it.
+    ///
+    /// # Errors
+    /// When a node is out of range.
+    pub fn new(
+        walk: &Walk,
+        edges: &[(u32, u32, f64)],
+        kind: impl Fn(usize) -> Option<EdgeKind>,
+    ) -> Result<Self, BadShape> {
+        let only = |uses: fn(Option<EdgeKind>) -> bool| {
+            let edges = edges.iter().enumerate();
+            let used = edges.filter(|(row, _)| uses(kind(*row)));
+            let graph = Ppr::new(walk.on.nodes(), used.map(|(_, edge)| *edge));
+            graph.map(|graph| graph.restart(walk.on.returns()))
+        };
+        use EdgeKind::{MentionedIn, NamesTitle, Next, TitleOf};
+        Ok(Walks {
+            all: Arc::clone(&walk.on),
+            titles: only(|kind| matches!(kind, Some(TitleOf | NamesTitle)))?,
+            mentions: only(|kind| matches!(kind, Some(TitleOf | MentionedIn)))?,
+            facts: only(|kind| !matches!(kind, Some(NamesTitle | Next)))?,
+            matrix: Arc::clone(&walk.matrix),
+            passages: walk.passages.clone(),
+        })
+    }
+
+    fn on(&self, edges: Edges) -> &Ppr {
+        match edges {
+            Edges::All => &self.all,
+            Edges::Titles => &self.titles,
+            Edges::Mentions => &self.mentions,
+            Edges::Facts => &self.facts,
+        }
+    }
+
+    /// What documents have of a value of nodes: that of their own node, or the sum over the
+    /// entities that they mention.
+    fn documents(&self, nodes: &[f64]) -> Vec<f64> {
+        match &self.passages {
+            Some(passages) => passages.ranking(nodes),
+            None => crate::rankers::SIMPLE
+                .whole()
+                .documents(nodes, &self.matrix),
+        }
+    }
+
+    /// The masses of documents for all features that are walks, with the place of each feature.
+    fn masses(&self, starts: &[SourcedStart<&str>]) -> Result<Vec<(usize, Vec<f64>)>, BadShape> {
+        let mut out = Vec::new();
+        for edges in [Edges::All, Edges::Titles, Edges::Mentions, Edges::Facts] {
+            let (mut places, mut walks) = (Vec::new(), Vec::new());
+            for (place, feature) in FEATURES.iter().enumerate() {
+                if let Measure::Walk(over, sources, restart) = feature.from
+                    && over == edges
+                {
+                    let starts = starts.iter().filter(|start| sources.has(start.source));
+                    walks.push(WalkFrom {
+                        starts: merged(starts.map(|s| (s.node, s.weight)).collect()),
+                        restart: restart.unwrap_or_else(|| self.all.returns()),
+                    });
+                    places.push(place);
+                }
+            }
+            let masses = self.on(edges).masses_of_each(&walks)?;
+            let found = places.into_iter().zip(masses);
+            out.extend(found.filter_map(|(place, masses)| {
+                let mut masses = self.documents(&masses?);
+                masses.iter_mut().for_each(|mass| *mass = log_mass(*mass));
+                Some((place, masses))
+            }));
+        }
+        Ok(out)
+    }
+
+    /// The square roots of the start weights of documents.
+    fn starts(&self, starts: &[SourcedStart<&str>]) -> Vec<f64> {
+        let mut nodes = vec![0.0; self.all.nodes()];
+        for start in starts {
+            nodes[start.node as usize] += start.weight;
+        }
+        let documents = self.documents(&nodes).into_iter();
+        documents.map(|weight| weight.max(0.0).sqrt()).collect()
+    }
+}
+
+impl Texts {
+    /// The largest cosine of each document's texts. A document without any has the least of all.
+    fn best(&self, embedding: &[f32], documents: usize) -> Result<Vec<f64>, BadShape> {
+        let cosines = self.vectors.scores(embedding)?;
+        let mut out = vec![f64::NEG_INFINITY; documents];
+        for (document, cosine) in self.documents.iter().zip(&cosines) {
+            let best = out
+                .get_mut(*document as usize)
+                .ok_or_else(|| BadShape(format!("a text of document {document} of {documents}")))?;
+            *best = best.max(*cosine);
+        }
+        let least = cosines.into_iter().fold(1.0, f64::min);
+        for best in &mut out {
+            *best = best.max(least);
+        }
+        Ok(out)
+    }
+}
+
+impl Measures {
+    /// The features of a question's documents; `keep` is the number of documents whose features are
+    /// kept one by one.
+    ///
+    /// # Errors
+    /// When the embedding has another length than those of the texts, or a start is not a node.
+    pub fn of(&self, question: Asked<'_>, keep: usize) -> Result<QuestionFeatures, BadShape> {
+        let mut raw = [const { None }; COUNT];
+        let embedding = Some(question.embedding).filter(|e| !e.is_empty());
+        for (feature, raw) in FEATURES.iter().zip(&mut raw) {
+            *raw = match (feature.from, embedding) {
+                (Measure::Dense, Some(e)) => {
+                    self.dense.as_ref().map(|d| d.scores(e)).transpose()?
+                }
+                (Measure::Sentence, Some(e)) => self.best(self.sentences.as_ref(), e)?,
+                (Measure::Fact, Some(e)) => self.best(self.facts.as_ref(), e)?,
+                (Measure::Words, _) => Some(self.words.scores(question.text)),
+                _ => None,
+            };
+        }
+        if let Some(walks) = &self.walks {
+            let nodes = walks.all.nodes();
+            if let Some(far) = question.starts.iter().find(|s| s.node as usize >= nodes) {
+                return Err(BadShape(format!(
+                    "start node {} of {nodes} nodes",
+                    far.node
+                )));
+            }
+            for (place, masses) in walks.masses(question.starts)? {
+                raw[place] = Some(masses);
+            }
+            if !question.starts.is_empty() {
+                raw[super::place(&super::START)] = Some(walks.starts(question.starts));
+            }
+        }
+        if let Some(pieces) = &self.pieces {
+            for values in raw.iter_mut().flatten() {
+                pieces.fold(values);
+            }
+        }
+        Ok(QuestionFeatures::standardised(raw, keep))
+    }
+
+    fn best(&self, texts: Option<&Texts>, embedding: &[f32]) -> Result<Option<Vec<f64>>, BadShape> {
+        let best = texts.map(|texts| texts.best(embedding, self.documents));
+        best.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, SENTENCE, START, place};
+
+    /// Entities 0 and 1 in documents 0 and 1, whose nodes are 2 and 3. Document 0 names document 1.
+    fn measures() -> Measures {
+        let edges = [(0, 2, 1.0), (1, 3, 1.0), (0, 1, 1.0), (2, 3, 1.0)];
+        let kinds = [
+            Some(EdgeKind::MentionedIn),
+            Some(EdgeKind::MentionedIn),
+            None,
+            Some(EdgeKind::NamesTitle),
+        ];
+        let matrix = EntityDocuments::from_pairs(4, 2, [(0, 0), (1, 1)]).unwrap();
+        let walk = Walk {
+            on: Arc::new(Ppr::new(4, edges).unwrap().restart(0.3)),
+            matrix: Arc::new(matrix),
+            passages: Some(Passages::from_nodes(vec![Some(2), Some(3)])),
+        };
+        Measures {
+            documents: 2,
+            dense: None,
+            sentences: Some(Texts {
+                vectors: Dense::new(2, vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0]).unwrap(),
+                documents: vec![0, 0, 1],
+            }),
+            facts: None,
+            words: Arc::new(Bm25::new([("a", "b"), ("c", "d")])),
+            walks: Some(Walks::new(&walk, &edges, |row| kinds[row]).unwrap()),
+            pieces: None,
+        }
+    }
+
+    fn start(node: u32, source: &str) -> SourcedStart<&str> {
+        SourcedStart {
+            node,
+            source,
+            weight: 1.0,
+        }
+    }
+
+    #[test]
+    fn walks_begin_at_their_own_sources() {
+        let measures = measures();
+        let starts = [start(0, "entity"), start(3, "fact")];
+        let asked = Asked {
+            text: "b",
+            embedding: &[0.0, 2.0],
+            starts: &starts,
+        };
+        let features = measures.of(asked, 10).unwrap();
+        let of = |feature| features.feature(place(feature), 2);
+        // From entity 0 document 0 is nearer, from document 1 that itself.
+        assert_eq!(of(&PPR_ENTITY), [1.0, -1.0]);
+        assert_eq!(of(&PPR_FACT), [-1.0, 1.0]);
+        assert_eq!(of(&START), [-1.0, 1.0]);
+        // The second sentence of document 0 is the question's own direction.
+        assert_eq!(of(&SENTENCE), [1.0, -1.0]);
+        // Titles lead from document 1 to document 0, and nowhere from entity 0.
+        assert_eq!(of(&PPR_TITLES), [-1.0, 1.0]);
+        let Some(walks) = &measures.walks else {
+            panic!()
+        };
+        let masses = walks.all.masses(&[(0, 1.0), (3, 1.0)]).unwrap().unwrap();
+        let heavier = usize::from(masses[3] > masses[2]);
+        assert_eq!(of(&PPR)[heavier], 1.0);
+    }
+
+    #[test]
+    fn what_is_not_known_is_zero() {
+        let measures = measures();
+        let asked = Asked {
+            text: "nothing",
+            embedding: &[],
+            starts: &[],
+        };
+        let features = measures.of(asked, 10).unwrap();
+        assert!(features.values.iter().all(|x| *x == 0.0));
+        let starts = [start(4, "entity")];
+        assert!(
+            measures
+                .of(
+                    Asked {
+                        starts: &starts,
+                        ..asked
+                    },
+                    10
+                )
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! The features of the documents of one question.
+
+use super::COUNT;
+
+/// The mass that is added before the logarithm of a walk's mass is taken.
+const LEAST_MASS: f64 = 1e-5;
+
+/// The logarithm of the mass of a walk, with a floor for documents that it does not reach.
+pub fn log_mass(mass: f64) -> f64 {
+    // A document without a node has no mass.
+    (mass.max(0.0) + LEAST_MASS).ln()
+}
+
+/// Standardised features of the documents that some feature finds, and what counts for all others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuestionFeatures {
+    /// The documents whose features are known one by one, ascending.
+    pub documents: Vec<u32>,
+    /// Their features, `[documents, COUNT]`, row-major.
+    pub values: Vec<f32>,
+    /// The features of every other document: their means.
+    pub others: [f32; COUNT],
+}
+
+impl QuestionFeatures {
+    /// No feature of any document.
+    pub fn none() -> Self {
+        QuestionFeatures {
+            documents: Vec::new(),
+            values: Vec::new(),
+            others: [0.0; COUNT],
+        }
+    }
+
+    /// Standardises the features of all documents and keeps those of the `keep` documents that some
+    /// feature ranks best. `raw` has the values of each feature by document; `None` for a feature
+    /// that is not known. A document is left out where a value is NaN: it is a later piece of
+    /// another one.
+    pub fn standardised(mut raw: [Option<Vec<f64>>; COUNT], keep: usize) -> Self {
+        let Some(documents) = raw.iter().flatten().next().map(Vec::len) else {
+            return Self::none();
+        };
+        let whole: Vec<u32> = (0..documents as u32)
+            .filter(|d| !raw.iter().flatten().any(|of| of[*d as usize].is_nan()))
+            .collect();
+        for values in raw.iter_mut().flatten() {
+            standardise(values, &whole);
+        }
+        let kept = best(&raw, &whole, keep);
+        let mut out = Self {
+            values: vec![0.0; kept.len() * COUNT],
+            documents: kept,
+            others: [0.0; COUNT],
+        };
+        let rest = whole.len() - out.documents.len();
+        for (f, values) in raw.iter().enumerate() {
+            let Some(values) = values else { continue };
+            let mut sum = 0.0;
+            for (row, d) in out.documents.iter().enumerate() {
+                let value = values[*d as usize];
+                sum += value;
+                out.values[row * COUNT + f] = value as f32;
+            }
+            if rest > 0 {
+                // All values together add up to 0.
+                out.others[f] = (-sum / rest as f64) as f32;
+            }
+        }
+        out
+    }
+
+    /// The features of a document.
+    pub fn of(&self, document: u32) -> &[f32] {
+        match self.documents.binary_search(&document) {
+            Ok(row) => self.row(row),
+            Err(_) => &self.others,
+        }
+    }
+
+    /// The features of a row of [`QuestionFeatures::documents`].
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * COUNT..(row + 1) * COUNT]
+    }
+
+    /// The weighted sum of the features of every document, by document. `weights` has one weight
+    /// for each feature.
+    pub fn scores(&self, weights: &[f64], documents: usize) -> Vec<f64> {
+        let mut out = vec![sum(weights, &self.others); documents];
+        for (row, document) in self.documents.iter().enumerate() {
+            if let Some(out) = out.get_mut(*document as usize) {
+                *out = sum(weights, self.row(row));
+            }
+        }
+        out
+    }
+
+    /// One feature of every document, by document.
+    pub fn feature(&self, feature: usize, documents: usize) -> Vec<f64> {
+        let mut weights = [0.0; COUNT];
+        weights[feature] = 1.0;
+        self.scores(&weights, documents)
+    }
+}
+
+/// The weighted sum of features.
+pub fn sum(weights: &[f64], features: &[f32]) -> f64 {
+    let products = weights.iter().zip(features);
+    products.map(|(w, x)| w * f64::from(*x)).sum()
+}
+
+/// Subtracts the mean of these documents and divides by their standard deviation. Where all values
+/// are the same, they become 0.
+fn standardise(values: &mut [f64], documents: &[u32]) {
+    let count = documents.len().max(1) as f64;
+    let mean = documents.iter().map(|d| values[*d as usize]).sum::<f64>() / count;
+    let squares = documents
+        .iter()
+        .map(|d| (values[*d as usize] - mean).powi(2));
+    let deviation = (squares.sum::<f64>() / count).sqrt();
+    for value in values {
+        *value = if deviation > 1e-9 {
+            (*value - mean) / deviation
+        } else {
+            0.0
+        };
+    }
+}
+
+/// The `keep` documents that have the best place in any feature, ascending. Of equal places the
+/// lower id comes first.
+fn best(raw: &[Option<Vec<f64>>; COUNT], documents: &[u32], keep: usize) -> Vec<u32> {
+    if documents.len() <= keep {
+        return documents.to_vec();
+    }
+    let mut places: Vec<(usize, u32)> = documents.iter().map(|d| (usize::MAX, *d)).collect();
+    for values in raw.iter().flatten() {
+        let mut order: Vec<usize> = (0..documents.len()).collect();
+        let value = |row: &usize| values[documents[*row] as usize];
+        let better = |a: &usize, b: &usize| value(b).total_cmp(&value(a)).then(a.cmp(b));
+        order.select_nth_unstable_by(keep, better);
+        order.truncate(keep);
+        order.sort_unstable_by(better);
+        for (place, row) in order.into_iter().enumerate() {
+            places[row].0 = places[row].0.min(place);
+        }
+    }
+    places.sort_unstable();
+    places.truncate(keep);
+    let mut out: Vec<u32> = places.into_iter().map(|(_, document)| document).collect();
+    out.sort_unstable();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(of: &[(usize, &[f64])]) -> [Option<Vec<f64>>; COUNT] {
+        let mut out = [const { None }; COUNT];
+        for (f, values) in of {
+            out[*f] = Some(values.to_vec());
+        }
+        out
+    }
+
+    #[test]
+    fn features_are_standardised_over_documents() {
+        let got = QuestionFeatures::standardised(
+            raw(&[(0, &[1.0, 2.0, 3.0]), (4, &[5.0, 5.0, 5.0])]),
+            10,
+        );
+        let root = 1.5f32.sqrt();
+        assert_eq!(got.documents, [0, 1, 2]);
+        assert_eq!(got.feature(0, 3), [-root, 0.0, root].map(f64::from));
+        // What is the same for all documents says nothing, nor does what is not known.
+        assert_eq!(got.feature(4, 3), [0.0; 3]);
+        assert_eq!(got.feature(7, 3), [0.0; 3]);
+    }
+
+    #[test]
+    fn documents_that_are_not_kept_have_the_mean_of_the_others() {
+        let values = [9.0, 0.0, 1.0, 8.0, 2.0];
+        let all = QuestionFeatures::standardised(raw(&[(2, &values)]), 5);
+        let two = QuestionFeatures::standardised(raw(&[(2, &values)]), 2);
+        assert_eq!(two.documents, [0, 3]);
+        let (all, two) = (all.feature(2, 5), two.feature(2, 5));
+        assert_eq!((all[0], all[3]), (two[0], two[3]));
+        let mean = (all[1] + all[2] + all[4]) / 3.0;
+        for d in [1, 2, 4] {
+            assert!((two[d] - mean).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_document_is_kept_for_its_best_place() {
+        // Document 2 is first by one feature and last by the other.
+        let got = QuestionFeatures::standardised(
+            raw(&[(0, &[3.0, 2.0, 1.0, 0.0]), (1, &[0.0, 2.0, 3.0, 1.0])]),
+            2,
+        );
+        assert_eq!(got.documents, [0, 2]);
+    }
+
+    #[test]
+    fn later_pieces_have_no_features() {
+        let nan = f64::NAN;
+        let got = QuestionFeatures::standardised(raw(&[(0, &[1.0, nan, 3.0])]), 10);
+        assert_eq!(got.documents, [0, 2]);
+        assert_eq!(got.feature(0, 3), [-1.0, 0.0, 1.0]);
+        assert_eq!(
+            QuestionFeatures::standardised(raw(&[]), 3),
+            QuestionFeatures::none()
+        );
+    }
+}

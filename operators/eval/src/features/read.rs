@@ -1,0 +1,264 @@
+//! Reads what features are measured on from a stage's ports.
+
+use std::sync::Arc;
+
+use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::document_edges::EdgeKind;
+use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpError, OpResult, columns, kinds};
+
+use super::measure::{Measures, Texts, Walks};
+use crate::baselines::asked::Walk;
+use crate::baselines::dense::Dense;
+use crate::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use crate::passages::Passages;
+use crate::pieces::Pieces;
+use crate::{BadShape, EntityDocuments};
+
+/// The ports that [`Measures::read`] reads.
+pub fn ports() -> Vec<InPort> {
+    type Ports = &'static [&'static Kind];
+    let maybe = |name, kind: Ports, about| InPort::of(name, kind, Arity::Optional, about);
+    vec![
+        InPort::of(
+            "documents",
+            &[&kinds::DOCUMENTS],
+            Arity::One,
+            "titles and texts of the documents",
+        ),
+        maybe(
+            "sources",
+            &[&kinds::SOURCES],
+            "which documents are pieces of the same document: that one has the best value of its pieces",
+        ),
+        maybe(
+            "corpus_embeddings",
+            &[&kinds::EMBEDDINGS],
+            "embeddings of `documents`",
+        ),
+        maybe(
+            "sentences",
+            &[&kinds::SENTENCES],
+            "sentences of the documents",
+        ),
+        maybe(
+            "sentence_embeddings",
+            &[&kinds::EMBEDDINGS],
+            "embeddings of `sentences`",
+        ),
+        maybe("facts", &[&kinds::FACTS], "facts that the documents state"),
+        maybe(
+            "fact_embeddings",
+            &[&kinds::EMBEDDINGS],
+            "embeddings of `facts`",
+        ),
+        maybe("entities", &[&kinds::ENTITIES], "nodes of the graph"),
+        maybe(
+            "relations",
+            &[&kinds::RELATIONS],
+            "names of relations: they tell edges of documents from facts",
+        ),
+        maybe("triples", &[&kinds::TRIPLES], "triples of the graph"),
+        maybe("links", &[&kinds::LINKS], "entities of each document"),
+        maybe("nodes", &[&kinds::NODES], "which nodes are documents"),
+        maybe(
+            "edge_weights",
+            &[&kinds::EDGE_WEIGHTS],
+            "weights of the triples; otherwise each has the weight 1",
+        ),
+    ]
+}
+
+/// Ports that need others: the first is only used together with the rest.
+pub const TOGETHER: [&[&str]; 5] = [
+    &["sentences", "sentence_embeddings"],
+    &["sentence_embeddings", "sentences"],
+    &["facts", "fact_embeddings"],
+    &["fact_embeddings", "facts"],
+    &["triples", "entities", "relations", "links"],
+];
+
+/// Titles and texts of documents with the indexes over them. They are read once where other systems
+/// need them too.
+pub struct Corpus {
+    /// Number of documents.
+    pub documents: usize,
+    /// Embeddings of documents.
+    pub dense: Option<Arc<Dense>>,
+    /// Their words.
+    pub words: Arc<Bm25>,
+    /// Which documents are pieces of the same document.
+    pub pieces: Option<Arc<Pieces>>,
+}
+
+impl Corpus {
+    /// Reads the ports `documents`, `sources` and `corpus_embeddings`.
+    ///
+    /// # Errors
+    /// When they do not belong together.
+    pub fn read(ctx: &Context) -> OpResult<Self> {
+        let documents = ctx.input("documents")?;
+        let table = documents.read("documents")?;
+        let (titles, texts) = (
+            columns::text(&table, "title")?,
+            columns::text(&table, "text")?,
+        );
+        let pairs = titles.iter().zip(texts);
+        let pairs = pairs.map(|(title, text)| (title.unwrap_or(""), text.unwrap_or("")));
+        let words = Bm25::new(pairs);
+        let dense = ctx.input_opt("corpus_embeddings");
+        let pieces = ctx.input_opt("sources");
+        let pieces = pieces.map(|sources| Pieces::read(sources, words.documents()));
+        Ok(Corpus {
+            documents: words.documents(),
+            dense: dense
+                .map(|e| vectors(documents, e).map(Arc::new))
+                .transpose()?,
+            words: Arc::new(words),
+            pieces: pieces.transpose()?.flatten().map(Arc::new),
+        })
+    }
+}
+
+impl Measures {
+    /// Reads sentences, facts and the graph from the ports of a stage ([`ports`]). `walk` is the
+    /// walk of `ppr` on the same graph, if it has been made.
+    ///
+    /// # Errors
+    /// When the ports do not belong together.
+    pub fn read(
+        ctx: &Context,
+        corpus: Corpus,
+        walk: Option<&Walk>,
+        restart: Option<f64>,
+    ) -> OpResult<Self> {
+        let texts = |of: &str, embeddings: &str| -> OpResult<Option<Texts>> {
+            let both = ctx.input_opt(of).zip(ctx.input_opt(embeddings));
+            both.map(|(of, embeddings)| texts(of, embeddings))
+                .transpose()
+        };
+        let graph = ctx
+            .input_opt("triples")
+            .map(|_| Graph::read(ctx))
+            .transpose()?;
+        let walks = graph.map(|graph| match walk {
+            Some(walk) => graph.walks(walk),
+            None => graph.walks(&graph.walk(ctx, corpus.documents, restart)?),
+        });
+        Ok(Measures {
+            documents: corpus.documents,
+            dense: corpus.dense,
+            sentences: texts("sentences", "sentence_embeddings")?,
+            facts: texts("facts", "fact_embeddings")?,
+            words: corpus.words,
+            walks: walks.transpose()?,
+            pieces: corpus.pieces,
+        })
+    }
+}
+
+/// Reads vectors, and checks that they were made from these texts.
+fn vectors(of: &Artifact, embeddings: &Artifact) -> OpResult<Dense> {
+    check_made_from(embeddings, &of.texts()?, &of.name)?;
+    let (dim, values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
+    Dense::new(dim.max(1), values).map_err(shape)
+}
+
+/// Reads texts of documents with their vectors.
+fn texts(of: &Artifact, embeddings: &Artifact) -> OpResult<Texts> {
+    let table = of.read(of.kind.tables[0].name)?;
+    Ok(Texts {
+        vectors: vectors(of, embeddings)?,
+        documents: columns::u32s(&table, "document")?.values().to_vec(),
+    })
+}
+
+/// The edges of a graph with their weights and kinds.
+struct Graph {
+    nodes: usize,
+    edges: Vec<(u32, u32, f64)>,
+    kinds: Vec<Option<EdgeKind>>,
+}
+
+impl Graph {
+    fn read(ctx: &Context) -> OpResult<Self> {
+        let names = ctx.input("relations")?.read("relations")?;
+        let names = columns::text(&names, "name")?;
+        let of_relation: Vec<Option<EdgeKind>> = names
+            .iter()
+            .map(|name| EdgeKind::of_relation(name.unwrap_or_default()))
+            .collect();
+        let triples = ctx.input("triples")?.read("triples")?;
+        let column = |name| columns::u32s(&triples, name);
+        let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
+        let weights = match ctx.input_opt("edge_weights") {
+            Some(artifact) => {
+                let table = artifact.read("edge_weights")?;
+                let weights = columns::f32s(&table, "weight")?.clone();
+                if weights.len() != triples.num_rows() {
+                    return Err(OpError::new(format!(
+                        "there are {} weights, but the graph has {} triples",
+                        weights.len(),
+                        triples.num_rows()
+                    ))
+                    .artifact(&artifact.name)
+                    .hint("connect `edge_weights` and `triples` of the same stage"));
+                }
+                Some(weights)
+            }
+            None => None,
+        };
+        let weight = |row| weights.as_ref().map_or(1.0, |w| f64::from(w.value(row)));
+        let rows = 0..triples.num_rows();
+        let kind = |row| {
+            let relation: u32 = relations.value(row);
+            of_relation.get(relation as usize).copied().flatten()
+        };
+        Ok(Graph {
+            nodes: ctx.input("entities")?.rows("entities")?,
+            edges: rows
+                .clone()
+                .map(|row| (heads.value(row), tails.value(row), weight(row)))
+                .collect(),
+            kinds: rows.map(kind).collect(),
+        })
+    }
+
+    /// Personalised PageRank on all edges.
+    fn walk(&self, ctx: &Context, documents: usize, restart: Option<f64>) -> OpResult<Walk> {
+        let table = ctx.input("links")?.read("links")?;
+        let column = |name| columns::u32s(&table, name);
+        let (entities, of) = (column("entity")?, column("document")?);
+        let pairs = entities.values().iter().copied();
+        let pairs = pairs.zip(of.values().iter().copied());
+        let matrix = EntityDocuments::from_pairs(self.nodes, documents, pairs).map_err(shape)?;
+        let passages = ctx.input_opt("nodes");
+        let passages = passages.map(|of| Passages::read(of, self.nodes, documents));
+        let passages = passages.transpose()?.flatten();
+        let usual = match passages {
+            Some(_) => RESTART_WITH_PASSAGES,
+            None => RESTART,
+        };
+        let on = Ppr::new(self.nodes, self.edges.iter().copied()).map_err(shape)?;
+        Ok(Walk {
+            on: Arc::new(on.restart(restart.unwrap_or(usual))),
+            matrix: Arc::new(matrix),
+            passages,
+        })
+    }
+
+    fn walks(&self, walk: &Walk) -> OpResult<Walks> {
+        if walk.on.nodes() != self.nodes {
+            return Err(shape(BadShape(format!(
+                "a graph of {} nodes and one of {}",
+                self.nodes,
+                walk.on.nodes()
+            ))));
+        }
+        Walks::new(walk, &self.edges, |row| self.kinds[row]).map_err(shape)
+    }
+}
+
+fn shape(e: BadShape) -> OpError {
+    OpError::wrap("the inputs do not belong together", e)
+}

@@ -1,0 +1,153 @@
+//! Candidates for questions, and the reasons why one is not made.
+
+use ahash::AHashSet;
+
+use super::corpus::Corpus;
+use super::names::{capital, contains, content, key, words};
+use super::statement::{Place, Statement};
+
+/// Longest question, in words.
+const LONGEST: usize = 40;
+/// Fewest words that say something.
+const LEAST_CONTENT: usize = 2;
+/// Words for something that was named before.
+const UNCLEAR: [&str; 22] = [
+    "he", "she", "it", "they", "him", "them", "his", "her", "its", "their", "this", "these",
+    "those", "i", "we", "our", "us", "my", "you", "himself", "herself", "itself",
+];
+
+/// The types of questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Type {
+    Single,
+    Bridge,
+    Intersection,
+    Comparison,
+}
+
+impl Type {
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Single => "single",
+            Type::Bridge => "bridge",
+            Type::Intersection => "intersection",
+            Type::Comparison => "comparison",
+        }
+    }
+}
+
+/// A question that may be made.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub of: Type,
+    pub text: String,
+    pub answer: String,
+    /// The gold documents, in the order of the hops.
+    pub gold: Vec<u32>,
+    pub hops: u32,
+    /// Keys of what must not be named: the entities between the hops.
+    pub hidden: Vec<String>,
+    /// The statements it was made from.
+    pub statements: Vec<u32>,
+    /// Whether the answer may be named, as in "Who is older, X or Y?".
+    pub names_answer: bool,
+}
+
+/// A text as a question.
+pub fn question(text: &str) -> String {
+    format!("{}?", capital(text.trim().trim_end_matches(['.', ','])))
+}
+
+/// Why a candidate is no good question, by itself.
+pub fn fault(candidate: &Candidate) -> Option<&'static str> {
+    let text = &candidate.text;
+    let all: Vec<String> = words(text).collect();
+    if all.len() > LONGEST {
+        return Some("too_long");
+    }
+    if content(text).count() < LEAST_CONTENT {
+        return Some("says_too_little");
+    }
+    let unclear = all.iter().any(|w| UNCLEAR.contains(&w.as_str()));
+    if unclear || text.contains(['(', ')', '[', ']', ':', ';', '\n', '"', '=']) {
+        return Some("unclear_words");
+    }
+    // Parts of long lists were left out.
+    let often = ["to", "from", "with", "and"].iter().any(|word| {
+        let count = all.iter().filter(|w| w == word).count();
+        count > 1 + candidate.hops as usize
+    });
+    let directions = ["north", "south", "east", "west"];
+    let bordered = all.iter().filter(|w| directions.contains(&w.as_str()));
+    let often = often || bordered.count() > 2;
+    let mut fours = AHashSet::new();
+    if often || all.windows(4).any(|four| !fours.insert(four)) {
+        return Some("repeats");
+    }
+    let doubled = all.windows(2).any(|pair| pair[0] == pair[1]);
+    if doubled {
+        return Some("unclear_words");
+    }
+    if candidate.hidden.iter().any(|key| names(text, key)) {
+        return Some("names_bridge");
+    }
+    // Two documents with one title: the question would ask for what it describes.
+    if candidate.hidden.contains(&key(&candidate.answer)) {
+        return Some("answer_is_bridge");
+    }
+    if !candidate.names_answer {
+        let mut of_answer = content(&candidate.answer).peekable();
+        let said = of_answer.peek().is_some() && of_answer.all(|w| all.contains(&w));
+        if said
+            || contains(
+                text,
+                &words(&candidate.answer).collect::<Vec<_>>().join(" "),
+            )
+        {
+            return Some("names_answer");
+        }
+    }
+    None
+}
+
+/// Whether a text has a name, or all but a word of a long one.
+fn names(text: &str, key: &str) -> bool {
+    if contains(text, key) {
+        return true;
+    }
+    let of_key: Vec<String> = content(key).collect();
+    let all: Vec<String> = words(text).collect();
+    let said = of_key.iter().filter(|w| all.contains(w)).count();
+    of_key.len() >= 2 && said == of_key.len()
+}
+
+/// Whether what a statement says of its title may be said of many others.
+pub fn is_common(corpus: &Corpus<'_>, statement: &Statement) -> bool {
+    let Place::Mention { key, .. } = &statement.given else {
+        return false;
+    };
+    let often = corpus.mentioned.get(key).copied().unwrap_or(0);
+    let said = probe(corpus, statement)
+        .len()
+        .saturating_sub(content(key).count());
+    often > 3 && said < 4
+}
+
+/// The words of a statement that say something, with its known place, without the asked one.
+pub fn probe(corpus: &Corpus<'_>, statement: &Statement) -> Vec<String> {
+    let given = corpus.surface(statement, &statement.given);
+    let form = statement.phrase.as_ref().or(statement.relative.as_ref());
+    let form = form
+        .or(statement.questions.first())
+        .map_or("", String::as_str);
+    let mut said: Vec<String> = content(given).chain(content(form)).collect();
+    // A title that is asked for can be told by its noun, too.
+    if statement.asked == Place::Title
+        && let Some(is) = &corpus.said[statement.document as usize].is
+    {
+        said.extend(content(&is.noun));
+    }
+    said.sort_unstable();
+    said.dedup();
+    said
+}

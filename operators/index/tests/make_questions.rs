@@ -1,0 +1,276 @@
+//! Tests of `make-questions` on a small corpus: what is asked, what is left out, and that the gold
+//! documents are those that say it.
+#![cfg(feature = "english")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
+use common::{counts, rows};
+use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::local::{self, Local};
+use gfm_pipe_api::{Artifact, OpResult, columns, kinds};
+use gfm_pipe_index::{Extract, IngestDocuments, IngestQuestions, MakeQuestions};
+use serde_json::{Value, json};
+
+type Inputs = BTreeMap<String, Vec<Artifact>>;
+
+fn folder() -> PathBuf {
+    tempfile::tempdir().unwrap().keep()
+}
+
+/// Films, their directors, the towns of these, and rivers: chains of up to three documents.
+fn corpus() -> Value {
+    json!({
+        "Silver Harbour": "Silver Harbour is a 1961 Norwegian drama film directed by Astrid Holm. It stars Nils Berg.",
+        "The Glass Orchard": "The Glass Orchard is a 1974 Norwegian drama film directed by Astrid Holm.",
+        "Northern Lanterns (film)": "Northern Lanterns is a 1983 Swedish drama film directed by Erik Sand.",
+        "Astrid Holm": "Astrid Holm (born 5 May 1920 in Tromsdal) is a Norwegian film director. She studied at Kvalen University.",
+        "Erik Sand": "Erik Sand (born 3 March 1931) is a Swedish film director. He was born in Lundby.",
+        "Kvalen University": "Kvalen University is a public university in Sandvik. It was founded in 1877.",
+        "Orsta University": "Orsta University is a public university in Bergheim. It was founded in 1902.",
+        "Nils Berg": "Nils Berg (born 7 June 1930) is a Norwegian actor. He lived in Sandvik.",
+        "Sandvik": "Sandvik is a town on the river Elva. Its mayor is Kari Lund.",
+        "Elva": "The Elva is a river in the north.",
+        "Bergheim": "Bergheim is a town in the south. Its mayor is Ole Vik.",
+    })
+}
+
+/// The documents, and what is connected besides.
+fn inputs() -> Inputs {
+    let dir = folder();
+    fs::write(dir.join("corpus.json"), corpus().to_string()).unwrap();
+    let given = json!({"path": dir.join("corpus.json"), "split": "none"});
+    let documents = local::run::<IngestDocuments>(&dir.join("d"), &given, [].into()).unwrap();
+    let port = |from: &Local, port: &str| (port.to_owned(), vec![from.port(port).clone()]);
+    let only: Inputs = [port(&documents, "documents")].into();
+    let found = local::run::<Extract>(&dir.join("x"), &json!({}), only).unwrap();
+    [
+        port(&documents, "documents"),
+        port(&documents, "sources"),
+        port(&found, "named"),
+    ]
+    .into()
+}
+
+/// Vectors of the documents, each similar to the next one.
+fn embeddings(texts: &[String]) -> Artifact {
+    let one = |s: &str| -> ArrayRef { Arc::new(StringArray::from(vec![s.to_owned()])) };
+    let count = |n: usize| -> ArrayRef { Arc::new(UInt64Array::from(vec![n as u64])) };
+    let values = (0..texts.len()).flat_map(|at| {
+        let angle = at as f32 / 10.0;
+        [angle.cos(), angle.sin()]
+    });
+    let kind = &kinds::EMBEDDINGS;
+    let about = vec![
+        one("angles"),
+        one("angles-digest"),
+        Arc::new(UInt32Array::from(vec![2])) as ArrayRef,
+        count(texts.len()),
+        count(0),
+        one(&texts_digest(texts)),
+    ];
+    let vectors = vec![columns::build_vectors(2, values.collect()).unwrap()];
+    let tables = vec![
+        columns::batch(&kind.tables[0], vectors).unwrap(),
+        columns::batch(&kind.tables[1], about).unwrap(),
+    ];
+    local::artifact(&folder(), kind, "angles", tables).unwrap()
+}
+
+fn make(inputs: &Inputs, params: &Value) -> OpResult<Local> {
+    let mut all = json!({"dataset": "toy", "questions": 200, "per_document": 50});
+    all.as_object_mut()
+        .unwrap()
+        .extend(params.as_object().unwrap().clone());
+    local::run::<MakeQuestions>(&folder(), &all, inputs.clone())
+}
+
+fn questions(made: &Local) -> Vec<String> {
+    let columns = [
+        "question",
+        "answer",
+        "supporting_documents",
+        "hops",
+        "groups",
+    ];
+    rows(made, "questions", "questions", &columns)
+}
+
+/// Ids of documents by title.
+fn ids(inputs: &Inputs) -> BTreeMap<String, u32> {
+    let table = inputs["documents"][0].read("documents").unwrap();
+    let titles = columns::text(&table, "title").unwrap();
+    (0..)
+        .zip(titles)
+        .map(|(id, t)| (t.unwrap().to_owned(), id))
+        .collect()
+}
+
+#[test]
+fn questions_of_all_types_have_their_gold_documents() {
+    let inputs = inputs();
+    let ids = ids(&inputs);
+    let made = questions(&make(&inputs, &json!({})).unwrap());
+    // The words vary with the seed, so what is asked is told by answer and gold documents.
+    let has = |answer: &str, gold: &[&str], of: &str| {
+        let mut gold: Vec<u32> = gold.iter().map(|title| ids[*title]).collect();
+        gold.sort_unstable();
+        let want = format!("| {answer} | {gold:?} | {} | [type={of}]", gold.len());
+        assert!(made.iter().any(|q| q.ends_with(&want)), "{want}: {made:#?}");
+    };
+    has("Swedish", &["Erik Sand"], "single");
+    has("5 May 1920", &["Silver Harbour", "Astrid Holm"], "bridge");
+    has(
+        "1877",
+        &["Silver Harbour", "Astrid Holm", "Kvalen University"],
+        "bridge",
+    );
+    has(
+        "Astrid Holm",
+        &["Silver Harbour", "The Glass Orchard"],
+        "intersection",
+    );
+    let question = "Who was born first, Astrid Holm or Erik Sand? | Astrid Holm";
+    assert!(made.iter().any(|q| q.starts_with(question)), "{made:#?}");
+    let question = "Which university was founded first, Kvalen University or Orsta University?";
+    assert!(made.iter().any(|q| q.starts_with(question)), "{made:#?}");
+}
+
+#[test]
+fn what_lies_between_the_hops_is_not_named() {
+    let inputs = inputs();
+    let made = make(&inputs, &json!({})).unwrap();
+    let mut bridges = 0;
+    for question in questions(&made) {
+        let (text, rest) = question.split_once(" | ").unwrap();
+        assert!(
+            text.ends_with('?') && text.split(' ').count() <= 40,
+            "{text}"
+        );
+        if rest.contains("type=bridge") && rest.contains("5 May 1920") {
+            bridges += 1;
+            assert!(!text.contains("Astrid"), "{text}");
+        }
+        let answer = rest.split(" | ").next().unwrap();
+        assert!(
+            rest.contains("comparison") || !text.contains(answer),
+            "{question}"
+        );
+    }
+    assert!(bridges > 0);
+}
+
+#[test]
+fn negatives_are_not_gold_and_the_same_seed_makes_the_same() {
+    let mut inputs = inputs();
+    let vectors = embeddings(&inputs["documents"][0].texts().unwrap());
+    inputs.insert("corpus_embeddings".to_owned(), vec![vectors]);
+    let params = json!({"hard_negatives": 3, "questions": 30});
+    let made = make(&inputs, &params).unwrap();
+    let table = made.port("questions").read("questions").unwrap();
+    let gold = columns::list_u32(&table, "supporting_documents").unwrap();
+    let negatives = made.port("negatives").read("negatives").unwrap();
+    let (question, document) = (
+        columns::u32s(&negatives, "question").unwrap(),
+        columns::u32s(&negatives, "document").unwrap(),
+    );
+    let mut seen = BTreeSet::new();
+    for (question, document) in question.values().iter().zip(document.values()) {
+        assert!(!gold[*question as usize].contains(document));
+        assert!(seen.insert((*question, *document)), "given twice");
+    }
+    let systems: BTreeSet<String> = rows(&made, "negatives", "negatives", &["system"])
+        .into_iter()
+        .collect();
+    assert_eq!(systems, ["bm25".to_owned(), "dense".to_owned()].into());
+    let again = make(&inputs, &params).unwrap();
+    for port in ["questions", "negatives", "counts"] {
+        assert_eq!(made.port(port).digest(), again.port(port).digest());
+    }
+    let other = json!({"hard_negatives": 3, "questions": 30, "seed": 7});
+    let other = make(&inputs, &other).unwrap();
+    assert_ne!(
+        made.port("questions").digest(),
+        other.port("questions").digest()
+    );
+    // Every candidate is made or left out for a reason.
+    let counts = counts(&made);
+    for of in ["single", "bridge", "intersection", "comparison"] {
+        let value = |name: &str| -> u64 {
+            let prefix = format!("{of}.{name} | ");
+            let found = counts.iter().find_map(|c| c.strip_prefix(&prefix));
+            found.map_or(0, |n| n.parse().unwrap())
+        };
+        let prefix = format!("{of}.");
+        let all = counts.iter().filter_map(|c| c.strip_prefix(&prefix));
+        let all = all.filter(|c| !c.starts_with("candidates") && !c.starts_with("made_with"));
+        let sum: u64 = all
+            .map(|c| c.split(" | ").nth(1).unwrap().parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(sum, value("candidates"), "{counts:?}");
+    }
+}
+
+#[test]
+fn weights_choose_types_and_excluded_questions_are_not_made() {
+    let inputs = inputs();
+    let weights = json!({"single": 0, "intersection": 0, "comparison": 0});
+    let params = json!({"weights": weights, "hops": 2});
+    let bridges = make(&inputs, &params).unwrap();
+    let before = questions(&bridges);
+    assert!(!before.is_empty());
+    assert!(
+        before.iter().all(|q| q.ends_with("| 2 | [type=bridge]")),
+        "{before:#?}"
+    );
+    // The documents yield fewer than 200, which is said.
+    assert!(
+        bridges
+            .messages
+            .iter()
+            .any(|(_, text)| text.contains("do not yield more"))
+    );
+    let dir = folder();
+    let asked = json!([{
+        "id": "a",
+        "question": "Where was the director who directed The Glass Orchard born?",
+        "supporting_facts": ["The Glass Orchard", "Astrid Holm"],
+    }]);
+    fs::write(dir.join("test.json"), asked.to_string()).unwrap();
+    let given = json!({"dataset": "toy", "test": dir.join("test.json")});
+    let corpus: Inputs = [("documents".to_owned(), inputs["documents"].clone())].into();
+    let asked = local::run::<IngestQuestions>(&dir.join("q"), &given, corpus).unwrap();
+    let mut with = inputs.clone();
+    with.insert("exclude".to_owned(), vec![asked.port("test").clone()]);
+    let after = questions(&make(&with, &params).unwrap());
+    let copies = |all: &[String]| {
+        let is = |q: &&String| q.contains("directed The Glass Orchard born");
+        all.iter().filter(is).count()
+    };
+    assert!(copies(&before) > 0 && copies(&after) == 0, "{after:#?}");
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let mut inputs = inputs();
+    let other = embeddings(&["another text".to_owned()]);
+    inputs.insert("corpus_embeddings".to_owned(), vec![other]);
+    let error = make(&inputs, &json!({})).err().unwrap().to_string();
+    assert!(error.contains("were not made from"), "{error}");
+    let none = json!({"single": 0, "bridge": 0, "intersection": 0, "comparison": 0});
+    inputs.remove("corpus_embeddings");
+    let error = make(&inputs, &json!({"weights": none}))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("no type of questions has a weight"),
+        "{error}"
+    );
+}
