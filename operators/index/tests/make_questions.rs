@@ -117,7 +117,7 @@ fn questions_of_all_types_have_their_gold_documents() {
     let inputs = inputs();
     let ids = ids(&inputs);
     let made = questions(&make(&inputs, &json!({})).unwrap());
-    // The words vary with the seed, so what is asked is told by answer and gold documents.
+    // The words vary with the seed, so questions are compared by answer and gold documents.
     let has = |answer: &str, gold: &[&str], of: &str| {
         let mut gold: Vec<u32> = gold.iter().map(|title| ids[*title]).collect();
         gold.sort_unstable();

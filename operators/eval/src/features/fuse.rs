@@ -459,7 +459,7 @@ fn clearly_better(one: &[OfQuestion], other: &[OfQuestion]) -> bool {
 mod tests {
     use super::*;
 
-    /// A question whose gold document is told by `dense` and hidden by `ppr`.
+    /// A question whose gold document `dense` ranks first and `ppr` ranks low.
     fn question(i: u32) -> Question {
         let mut raw = [const { None }; COUNT];
         let value = |d: u32, shift: u32| f64::from((d * 7 + i * shift) % 10);

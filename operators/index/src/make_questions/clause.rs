@@ -223,7 +223,7 @@ fn subject(tree: &Tree<'_>, about: &About, verb: usize) -> Option<Subject> {
     Some(Subject::Other(subject, words))
 }
 
-/// A phrase that follows a verb. `None` for one that only adds, or is no phrase of a noun.
+/// A phrase that follows a verb. `None` if it only adds detail, or is not a noun phrase.
 fn part(tree: &Tree<'_>, child: usize, verb: usize) -> Option<Part> {
     let label = tree.label(child);
     let words = match label {

@@ -252,7 +252,7 @@ impl Maker<'_> {
         let corpus = self.corpus;
         candidate.statements.iter().any(|number| {
             let statement = &corpus.statements[*number as usize];
-            // The document with the title is the one to find, whoever else says the same.
+            // The document with this title is the gold one, even if another one says the same.
             if statement.given == Place::Title {
                 return false;
             }

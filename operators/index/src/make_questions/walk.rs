@@ -183,7 +183,7 @@ fn further(corpus: &Corpus<'_>, from: u32, gold: &[u32]) -> Vec<u32> {
         Place::Mention { kind, .. } => {
             let known = corpus.titled(&key).iter();
             let from = statement.document;
-            // One of a list is told apart where no other one has a document.
+            // An item of a list is unambiguous if no other item has a document.
             if statement
                 .others
                 .iter()

@@ -148,7 +148,7 @@ pub(super) fn grads(
         (Some(grads), Some(texts)) => Some(grads.of_maps(params, texts)?),
         _ => None,
     };
-    // The head of features is no part of the network: the losses know its gradients.
+    // The feature head is not part of the network: the losses compute its gradients.
     let features = params.tensors.features.as_ref();
     let features = features.map(FeatureHead::zeros_like).transpose()?;
     Ok(Grads {
