@@ -22,10 +22,12 @@ pub fn write_new(path: &Path, text: &str, force: bool, out: &Out) -> CliResult<b
         return Ok(false);
     }
     written(path, text, force).map_err(|e| {
-        let error = CliError::failed(format!("cannot write {}: {e}", path.display()));
+        let failed =
+            |why: &str| CliError::failed(format!("cannot write {}: {why}", path.display()));
         match e.kind() {
-            ErrorKind::AlreadyExists => error.hint("--force replaces it"),
-            _ => error,
+            ErrorKind::AlreadyExists => failed("the file is there").hint("--force replaces it"),
+            ErrorKind::NotFound => failed("there is no such folder").hint("make the folder first"),
+            _ => failed(&e.to_string()),
         }
     })?;
     Ok(true)

@@ -4,7 +4,7 @@
 //! The last look at a stage is kept by the names of the pipeline and the stage. It never decides
 //! whether a stage runs (the key does); losing it costs an explanation, not a result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -211,13 +211,18 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
             new: new.version,
         });
     }
-    if old.fingerprint != new.fingerprint {
+    let before = out.len();
+    params("", Some(&old.params), Some(&new.params), &mut out);
+    let renamed = files(&old.files, &new.files, &mut out);
+    // Some fingerprints are of the parameters and the list of files, which say more.
+    if old.fingerprint != new.fingerprint && out.len() == before {
+        out.extend(renamed);
+    }
+    if old.fingerprint != new.fingerprint && out.len() == before {
         out.push(Reason::Fingerprint {
             operator: new.operator.clone(),
         });
     }
-    params("", Some(&old.params), Some(&new.params), &mut out);
-    files(&old.files, &new.files, &mut out);
     out
 }
 
@@ -275,21 +280,56 @@ fn params(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Re
     }
 }
 
-fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) {
-    for i in 0..old.len().max(new.len()) {
-        let what = match (old.get(i), new.get(i)) {
-            (Some(a), Some(b)) if a.digest == b.digest => continue,
-            (Some(a), Some(b)) if a.path != b.path => format!("file {} -> {}", a.path, b.path),
-            (Some(a), Some(b)) => match (&a.digest, &b.digest) {
-                (None, _) => format!("file {} appeared", b.path),
-                (_, None) => format!("file {} is gone", b.path),
-                _ => format!("file {} changed", b.path),
-            },
-            (None, Some(b)) => format!("file {} is new", b.path),
-            (Some(a), None) => format!("file {} is not read any more", a.path),
-            (None, None) => continue,
+/// Adds the differences between files. Returns those that only have another name, which matters to
+/// few operators.
+fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) -> Vec<Reason> {
+    let was: HashMap<&str, &FileId> = old.iter().map(|f| (f.path.as_str(), f)).collect();
+    let is: HashSet<&str> = new.iter().map(|f| f.path.as_str()).collect();
+    let mut gone: Vec<&FileId> = old.iter().filter(|f| !is.contains(&*f.path)).collect();
+    let mut come: Vec<&FileId> = new.iter().filter(|f| !was.contains_key(&*f.path)).collect();
+    // A file that came with the content of one that is gone has another name.
+    let mut by_content: HashMap<_, Vec<&FileId>> = HashMap::new();
+    for file in gone.iter().rev() {
+        by_content.entry(&file.digest).or_default().push(file);
+    }
+    let (mut renamed, mut taken) = (Vec::new(), HashSet::new());
+    come.retain(|file| {
+        let Some(other) = by_content.get_mut(&file.digest).and_then(Vec::pop) else {
+            return true;
+        };
+        renamed.push(moved(other, file));
+        taken.insert(&other.path);
+        false
+    });
+    gone.retain(|file| !taken.contains(&file.path));
+    for file in new {
+        let path = &file.path;
+        let Some(before) = was.get(&**path) else {
+            continue;
+        };
+        let what = match (&before.digest, &file.digest) {
+            (a, b) if a == b => continue,
+            (None, _) => format!("file {path} appeared"),
+            (_, None) => format!("file {path} is gone"),
+            _ => format!("file {path} changed"),
         };
         out.push(Reason::File { what });
+    }
+    if let ([old], [new]) = (&gone[..], &come[..]) {
+        out.push(moved(old, new));
+        return renamed;
+    }
+    let said = |file: &FileId, what: &str| Reason::File {
+        what: format!("file {} {what}", file.path),
+    };
+    out.extend(come.iter().map(|file| said(file, "is new")));
+    out.extend(gone.iter().map(|file| said(file, "is not read any more")));
+    renamed
+}
+
+fn moved(old: &FileId, new: &FileId) -> Reason {
+    Reason::File {
+        what: format!("file {} -> {}", old.path, new.path),
     }
 }
 
@@ -448,6 +488,33 @@ mod tests {
             let a = made(json!({"x": x}));
             assert_eq!(text(&a, &a), ["cache format changed"]);
         }
+    }
+
+    #[test]
+    fn files_of_a_folder_are_compared_by_name() {
+        let folder = |files: &[(&str, &str)]| {
+            let file = |(path, digest): &(&str, &str)| FileId {
+                path: (*path).to_owned(),
+                digest: Some((*digest).to_owned()),
+            };
+            Ingredients {
+                files: files.iter().map(file).collect(),
+                // That of the list of files.
+                fingerprint: Some(format!("{files:?}")),
+                ..made(json!({}))
+            }
+        };
+        let a = folder(&[("b", "1"), ("c", "2")]);
+        let more = folder(&[("a", "3"), ("b", "1"), ("c", "2")]);
+        assert_eq!(text(&a, &more), ["file a is new"]);
+        assert_eq!(text(&more, &a), ["file a is not read any more"]);
+        let renamed = folder(&[("b", "1"), ("d", "2")]);
+        assert_eq!(text(&a, &renamed), ["file c -> d"]);
+        let several = folder(&[("b", "4"), ("d", "2"), ("e", "5"), ("f", "6")]);
+        assert_eq!(
+            text(&a, &several),
+            ["file b changed", "file e is new", "file f is new"]
+        );
     }
 
     #[test]

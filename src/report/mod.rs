@@ -10,6 +10,7 @@ mod audit;
 mod card;
 mod compare;
 mod evaluation;
+mod fusions;
 mod knowledge;
 mod paths;
 mod questions;
@@ -87,6 +88,13 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
         }
         Err(e) => keep(e.to_string()),
     }
+    let mut fused = Vec::new();
+    for (stage, port) in run.of_kind("fusion") {
+        match fusions::read(&run, &stage, &port) {
+            Ok(f) => fused.push(f),
+            Err(why) => keep(why),
+        }
+    }
     let mut audits = Vec::new();
     for (stage, _) in run.of_kind("audit") {
         match audit::read(&run, &stage) {
@@ -120,6 +128,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             audits => of(&audits),
             graphs => of(&graphs),
             trainings => of(&trainings),
+            fusions => of(&fused),
             evaluations => evaluations,
             lacking => of(&lacking),
         },

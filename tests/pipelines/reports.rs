@@ -224,6 +224,48 @@ fn a_run_becomes_a_page() {
 }
 
 #[test]
+fn weights_of_features_are_on_the_page() {
+    let store = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("fused.yaml");
+    let ci = fs::canonicalize("pipelines/ci.yaml").unwrap();
+    let yaml = format!(
+        "include: {}
+stages:
+  features: {{op: rank-features, in: {{documents: qa.documents, train: qa.train}}}}
+  fitted: {{op: fuse, in: {{questions: [qa.train], features: [features.train]}}}}
+  given: {{op: fuse}}
+",
+        ci.display()
+    );
+    fs::write(&pipeline, yaml).unwrap();
+    let to = store.path().to_str().unwrap();
+    let until = ["--until", "fitted", "--until", "given", "--store", to];
+    let out = gfm_pipe(&[&["run", pipeline.to_str().unwrap()], &until[..]].concat());
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let file = folder.path().join("page.html");
+    let verb = ["report", "-o", file.to_str().unwrap()];
+    let html = page(&verb, store.path(), &file);
+    is_sound(&html);
+    let doc = parsed(&html);
+    let body = text(&doc.root());
+    assert!(
+        body.contains("given weights, not fitted to questions"),
+        "{body}"
+    );
+    let tables = all(&doc, "table");
+    let rows = |title: &str| -> Vec<usize> {
+        let titled = tables.iter().filter(|t| text(t).starts_with(title));
+        let rows = titled.map(|t| t.descendants().filter(|n| n.has_tag_name("tr")).count());
+        rows.collect()
+    };
+    // A head, and sixteen features for each of the two stages; only one has compared ways.
+    assert_eq!(rows("Weights of standardised features"), [17, 17]);
+    assert_eq!(rows("Ways to rank"), [1 + 10 + 1 + 16]);
+}
+
+#[test]
 fn two_runs_become_a_page() {
     let store = tempfile::tempdir().unwrap();
     run(store.path(), &[]);

@@ -12,7 +12,7 @@ use gfm_pipe_api::{
 };
 use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, NO_SCORE, RankerName, ranker_type, top_k_field};
 use gfm_pipe_eval::starts::Starts;
-use gfm_pipe_eval::systems::{MODEL, SystemName, Walking, explainable};
+use gfm_pipe_eval::systems::{FUSED, MODEL, SystemName, Walking, explainable};
 use gfm_pipe_model::model::Question;
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{OF_QUESTIONS, Questions};
@@ -258,7 +258,7 @@ fn explain(
     mut take: impl FnMut(Vec<Explained>) -> OpResult<()>,
 ) -> OpResult<()> {
     let matrix = matrix(facts, corpus)?;
-    let (walk, walked) = walk_on(p.restart, ctx, facts, corpus, &matrix)?;
+    let (walk, walked) = walk_on(p.restart, ctx, facts, &matrix)?;
     let model = p.system.is(&MODEL).then(|| {
         let on = OnGraph::read(ctx, p.ranker.0.top_k(p.top_k), Arc::clone(&matrix))?;
         on.same_encoder(questions).map(|()| on)
@@ -272,6 +272,8 @@ fn explain(
         walk: &walk,
         walked: &walked,
     };
+    // The lists of fused have sums of features, which walks alone do not give.
+    let fused = p.system.is(&FUSED);
     let titles = titles(corpus);
     let pass = Pass::whole(ctx, "questions", lists.len());
     let (mut out, mut others, mut all) = (Vec::new(), 0, 0);
@@ -315,13 +317,18 @@ fn explain(
         for listed in list {
             let of_title = titles.get(listed.title.as_str()).into_iter().flatten();
             let left = of_title.filter(|d| documents.iter().all(|(_, taken)| taken != *d));
-            let document = closest(left.copied(), &scores, listed.score);
+            let mut left = left.copied();
+            let document = if fused {
+                left.next()
+            } else {
+                closest(left, &scores, listed.score)
+            };
             let document = document.ok_or_else(|| {
                 OpError::new(format!("there is no document {:?}", listed.title))
                     .hint("connect the `documents` that the rankings were made of")
             })?;
             all += 1;
-            others += usize::from(!alike(scores[document as usize], listed.score));
+            others += usize::from(!fused && !alike(scores[document as usize], listed.score));
             documents.push((listed.rank, document));
         }
         let explained = documents.into_par_iter().map(|(rank, document)| {

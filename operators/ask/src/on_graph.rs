@@ -8,6 +8,7 @@ use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::pieces::Pieces;
 use gfm_pipe_eval::rankers::Ranker;
+use gfm_pipe_model::document_scores::DocumentScores;
 use gfm_pipe_model::loaded::{LoadedGraph, read_background};
 use gfm_pipe_model::model::{
     Class, FeatureWeights, Params, Prepared, Question, Retriever, missing_features, read_model,
@@ -104,16 +105,16 @@ impl OnGraph {
         pieces: Option<&Pieces>,
         features: Option<&QuestionFeatures>,
     ) -> OpResult<Vec<f64>> {
-        let mut scores = self.ranker.ranking(nodes, &self.matrix);
-        if let Some(pieces) = pieces {
-            pieces.fold(&mut scores);
+        if self.head.is_some() && features.is_none() {
+            return Err(missing_features("model"));
         }
-        let Some(head) = &self.head else {
-            return Ok(scores);
+        let by = DocumentScores {
+            ranker: self.ranker,
+            head: self.head.as_ref(),
+            matrix: &self.matrix,
+            pieces,
         };
-        let features = features.ok_or_else(|| missing_features("model"))?;
-        let documents = scores.len();
-        Ok(head.documents(features, Some(scores), documents))
+        Ok(by.of(nodes, features))
     }
 
     /// Whether the model needs ranking features of questions.

@@ -10,7 +10,7 @@ use gfm_pipe_eval::baselines::walks;
 use gfm_pipe_eval::features::fusion::Fusion;
 use gfm_pipe_eval::features::measure::{self, Measures};
 use gfm_pipe_eval::features::of_question::QuestionFeatures;
-use gfm_pipe_eval::features::{KEPT, read};
+use gfm_pipe_eval::features::{KEPT, read, rely_on_walks};
 use gfm_pipe_eval::starts::{SourcedStart, Starts, merged};
 use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, System};
 use gfm_pipe_index::{Encoder, LinkedStart, Linker};
@@ -78,7 +78,7 @@ impl Scoring {
         let embedded = encoder.is_some();
         let matrix = facts.map(|facts| matrix(facts, corpus)).transpose()?;
         let walk = facts.zip(matrix.as_ref());
-        let walk = walk.map(|(facts, matrix)| walk_on(params.restart, ctx, facts, corpus, matrix));
+        let walk = walk.map(|(facts, matrix)| walk_on(params.restart, ctx, facts, matrix));
         let ranker = params.ranker.0.top_k(params.top_k);
         let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
         let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
@@ -127,9 +127,12 @@ impl Scoring {
             entity_weights: params.init_entities_weight,
             preferred: &BM25,
         };
+        let fused = scoring.baselines.fused.as_ref();
+        let fused =
+            fused.is_some_and(|f| !rely_on_walks(&f.by.weights) || scoring.linker.is_some());
         let best = [
             (&MODEL, scoring.model.is_some()),
-            (&FUSED, scoring.baselines.fused.is_some()),
+            (&FUSED, fused),
             (&PPR, scoring.baselines.walk.is_some()),
             (&RRF, scoring.baselines.dense.is_some()),
         ];
@@ -209,24 +212,33 @@ impl Scoring {
         {
             seeds = self.model_seeds(model, &starts);
             if !certain || seeds.is_empty() {
-                system = &PPR;
-                notes.push(
-                    "the question names nothing that the graph knows, so the model was not asked: \
-                     personalised PageRank starts from similar texts"
-                        .to_owned(),
-                );
+                let (other, what) = match self.baselines.fused {
+                    Some(_) => (&FUSED, "weighted features rank documents (fused)"),
+                    None => (&PPR, "personalised PageRank starts from similar texts"),
+                };
+                system = other;
+                notes.push(format!(
+                    "the question names nothing that the graph knows, so the model was not asked: {what}"
+                ));
             }
         }
-        // Weights of features are fitted to questions that start somewhere.
-        if [&PPR, &FUSED].iter().any(|s| system.is(s)) {
+        // Both rank a question that starts nowhere by the same feature as `evaluate` does, but an
+        // answer leaves out documents of which bm25 knows nothing.
+        let fused = self.baselines.fused.as_ref();
+        let walks = fused.is_none_or(|f| rely_on_walks(&f.by.weights));
+        if system.is(&PPR) || (system.is(&FUSED) && walks) {
             seeds = walk();
             if seeds.is_empty() {
                 system = match self.baselines.dense {
                     Some(_) => &DENSE,
                     None => &BM25,
                 };
+                let why = match &self.linker {
+                    Some(_) => "nothing in the graph is like the question",
+                    None => "there is no graph to start in, as the weights of `fusion` suppose",
+                };
                 notes = vec![format!(
-                    "nothing in the graph is like the question, so documents are ranked by {} alone",
+                    "{why}, so documents are ranked by {} alone",
                     match self.baselines.dense {
                         Some(_) => "the similarity of their texts (dense)",
                         None => "their words (bm25)",

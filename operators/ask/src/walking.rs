@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_api::{Context, OpError, OpResult, columns};
-use gfm_pipe_eval::baselines::asked::Walk;
-use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_eval::baselines::asked::{Walk, edge_weights};
+use gfm_pipe_eval::baselines::ppr::Ppr;
 use gfm_pipe_eval::baselines::walks;
-use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::{BadShape, EntityDocuments};
 
 use crate::corpus::Corpus;
@@ -32,41 +31,15 @@ pub fn walk_on(
     restart: Option<f64>,
     ctx: &Context,
     facts: &Facts,
-    corpus: &Corpus,
     matrix: &Arc<EntityDocuments>,
 ) -> OpResult<(Walk, walks::Facts)> {
-    let weights = ctx.input_opt("edge_weights").map(|artifact| {
-        let table = artifact.read("edge_weights")?;
-        let weights = columns::f32s(&table, "weight")?.values().to_vec();
-        if weights.len() == facts.triples().len() {
-            return Ok(weights);
-        }
-        Err(OpError::new(format!(
-            "there are {} weights, but the graph has {} triples",
-            weights.len(),
-            facts.triples().len()
-        ))
-        .artifact(&artifact.name)
-        .hint("connect `edge_weights` and `triples` of the same stage"))
-    });
-    let weights = weights.transpose()?;
+    let weights = edge_weights(ctx, facts.triples().len())?;
     let weight = |row: usize| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
     let triples = || facts.triples().iter().enumerate();
     let edges = triples().map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
     let on = Ppr::new(facts.nodes(), edges).map_err(shape)?;
     let walked = walks::Facts::new(triples().map(|(row, triple)| (*triple, weight(row))));
-    let passages = ctx.input_opt("nodes");
-    let passages = passages.map(|of| Passages::read(of, facts.nodes(), corpus.len()));
-    let passages = passages.transpose()?.flatten();
-    let usual = match passages {
-        Some(_) => RESTART_WITH_PASSAGES,
-        None => RESTART,
-    };
-    let walk = Walk {
-        on: Arc::new(on.restart(restart.unwrap_or(usual))),
-        matrix: Arc::clone(matrix),
-        passages,
-    };
+    let walk = Walk::of_stage(ctx, on, Arc::clone(matrix), restart)?;
     Ok((walk, walked))
 }
 

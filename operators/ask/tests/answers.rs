@@ -393,6 +393,17 @@ fn the_documents_of_a_ranking_are_explained() {
     );
     let error = explain(rankings(&inputs, &questions, "dense", 1.0)).unwrap_err();
     assert!(error.to_string().contains("only `dense`"), "{error}");
+
+    // Sums of features are not compared with the masses of walks.
+    let mut fused = inputs.clone();
+    let of = rankings(&inputs, &questions, "fused", 1.5);
+    fused.insert("rankings".to_owned(), vec![of]);
+    let mut params = params.clone();
+    params["system"] = json!("fused");
+    let fused = local::run::<Explain>(&folder(), &params, fused).unwrap();
+    assert!(fused.messages.is_empty(), "{:?}", fused.messages);
+    let paths = fused.port("paths").read("paths").unwrap();
+    assert_eq!(paths.num_rows(), table.num_rows());
 }
 
 #[test]
@@ -412,7 +423,9 @@ fn fused_ranks_by_the_weights_and_features_that_the_operators_give() {
     }
     let features = local::run::<RankFeatures>(&folder(), &json!({}), measured).unwrap();
     let texts = linked.port("test").texts().unwrap();
-    let (features, documents) = table::read(features.port("test"), &texts, "test").unwrap();
+    let read = table::read(features.port("test"), &texts, "test").unwrap();
+    let (features, documents) = (read.questions, read.documents);
+    assert_eq!(read.whole, documents);
 
     let by = open(&inputs, json!({})).unwrap();
     assert_eq!(by.about().system, "fused");

@@ -25,6 +25,12 @@ impl Pieces {
         Ok((!whole).then_some(Pieces(parents)))
     }
 
+    /// Number of documents, of which pieces count once.
+    pub fn documents(&self) -> usize {
+        let firsts = (0..).zip(&self.0).filter(|(id, parent)| id == *parent);
+        firsts.count()
+    }
+
     /// Sets the scores of later pieces to NaN, where the scores of first pieces are those of whole
     /// documents already.
     pub fn hide_later(&self, scores: &mut [f64]) {
@@ -61,6 +67,7 @@ mod tests {
         pieces.fold(&mut scores);
         assert_eq!(top(&scores, 3), [0, 2, 3]);
         assert_eq!(scores[0], 0.9);
+        assert_eq!(pieces.documents(), 3);
         assert_eq!(places(&scores, &[3, 2, 0]), [2, 1, 0]);
         // Folding again changes nothing.
         let mut again = scores;

@@ -210,7 +210,7 @@ impl Walking {
             "node_specificity",
             Type::Bool,
             true,
-            "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly. Not looked at where `starts` is connected",
+            "ppr returns to a question entity with weight 1 / number of its documents, as HippoRAG does; else evenly. Not looked at where starts are connected",
         );
         let restart = Field::new(
             "restart",

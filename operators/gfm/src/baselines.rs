@@ -9,9 +9,8 @@ use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::BadShape;
 use gfm_pipe_eval::baselines::asked::{self, Asked, Fused, Scores, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
-use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
+use gfm_pipe_eval::baselines::ppr::Ppr;
 use gfm_pipe_eval::features::fusion::Fusion;
-use gfm_pipe_eval::passages::Passages;
 use gfm_pipe_eval::systems::{
     BASELINES, BM25, DENSE, FUSED, PPR, RANKED_FUSION, RRF, System, Walking, listed,
 };
@@ -61,26 +60,15 @@ impl<'a> Baselines<'a> {
         let ppr = || -> OpResult<_> {
             let on = inputs.on_graph()?;
             let nodes = on.input.graph.nodes();
-            let walk = match ctx.input_opt("edge_weights") {
-                Some(weights) => Ppr::new(nodes, weighted_triples(ctx.input("graph")?, weights)?),
+            let walk = match weighted_triples(ctx, ctx.input("graph")?)? {
+                Some(triples) => Ppr::new(nodes, triples),
                 None => {
                     let triples = on.input.graph.triples().into_iter();
                     Ppr::new(nodes, triples.map(|[head, _, tail]| (head, tail, 1.0)))
                 }
             };
-            let passages = ctx.input_opt("nodes");
-            let passages = passages.map(|of| Passages::read(of, nodes, inputs.titles.len()));
-            let passages = passages.transpose()?.flatten();
-            let restart = match passages {
-                Some(_) => RESTART_WITH_PASSAGES,
-                None => RESTART,
-            };
-            let restart = walking.restart.unwrap_or(restart);
-            Ok(Walk {
-                on: Arc::new(walk.map_err(shape)?.restart(restart)),
-                matrix: Arc::clone(&on.matrix),
-                passages,
-            })
+            let matrix = Arc::clone(&on.matrix);
+            Walk::of_stage(ctx, walk.map_err(shape)?, matrix, walking.restart)
         };
         let bm25 = || {
             let pairs = inputs.titles.iter().zip(&inputs.texts);

@@ -26,13 +26,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::baselines::Baselines;
-use crate::document_scores::DocumentScores;
 use crate::inference::{self, AskOptions, Inputs};
 use crate::node_targets::NodeTarget;
 use crate::types::Types;
 use gfm_pipe_api::zip::{connected, problem_error, zip_problem};
 use gfm_pipe_model::buffers::Lease;
 use gfm_pipe_model::divided::Dividing;
+use gfm_pipe_model::document_scores::DocumentScores;
 use gfm_pipe_model::model::{Class, read_config};
 use gfm_pipe_model::progress::Pass;
 use gfm_pipe_model::questions::{OF_QUESTIONS, Questions, document_ranker};
@@ -382,7 +382,8 @@ fn graph_models(
     for (system, of, background) in trained {
         let Some(of) = of else { continue };
         let class = read_config(of)?.class;
-        let by = |ranker| inputs.document_scores(of, ranker);
+        let head = inputs.feature_head(of)?;
+        let by = |ranker| inputs.document_scores(head.as_ref(), ranker);
         let mut collector = Collector::new(p, ctx, inputs, systems, (system.name, class), by)?;
         let options = options(before, system.name);
         inputs.ask(ctx, of, background, options, |i, s| collector.take(i, s))?;
@@ -395,7 +396,7 @@ fn graph_models(
     if let Some(model) = model {
         let class = read_config(model)?.class;
         let system = (UNTRAINED.name, class);
-        let by = |ranker| inputs.by_network(ranker);
+        let by = |ranker| inputs.document_scores(None, ranker);
         let mut collector = Collector::new(p, ctx, inputs, systems, system, by)?;
         let options = options(before, UNTRAINED.name);
         inputs.ask_untrained(ctx, model, p.seed, options, |i, s| collector.take(i, s))?;
@@ -469,13 +470,14 @@ impl<'a, 'b> Collector<'a, 'b> {
     }
 
     fn flush(&mut self) {
+        let questions = self.systems.questions;
         let answered: Vec<Answered> = self
             .waiting
             .par_iter()
             .map(|(i, scores)| {
                 let mut list = RankedList::new();
                 let by_ranker = self.rankers.iter().enumerate().map(|(r, by)| {
-                    let documents = by.of(*i, scores);
+                    let documents = by.of(scores, questions.features(*i));
                     if r == 0 {
                         list = first(&documents, LISTED);
                     }
@@ -503,32 +505,41 @@ impl<'a, 'b> Collector<'a, 'b> {
             .collect();
         // A question without a node to start from has no answers, or those of features alone.
         let mut lists: Vec<RankedList> = vec![RankedList::new(); all.len()];
-        let mut documents = Vec::new();
-        for (r, by) in self.rankers.iter().enumerate() {
-            let alone = all.clone().map(|i| {
-                let scores = by.without_nodes(i);
-                if let (0, Some(scores)) = (r, &scores) {
-                    lists[i] = first(scores, LISTED);
-                }
-                self.systems.answer(i, scores.as_deref())
-            });
-            documents.push(alone.collect::<Vec<Answer>>());
-        }
+        let mut documents: Vec<Vec<Option<Answer>>> =
+            vec![vec![None; all.len()]; self.rankers.len()];
         for answered in all_of(&*ctx.ranks, self.answered)? {
             let i = answered.question;
             nodes[i] = answered.nodes;
             for (answers, answer) in documents.iter_mut().zip(answered.documents) {
-                answers[i] = answer;
+                answers[i] = Some(answer);
             }
             lists[i] = answered.list;
+        }
+        for i in all {
+            if documents.iter().all(|answers| answers[i].is_some()) {
+                continue;
+            }
+            // No ranker makes a difference without scores of nodes.
+            let features = self.systems.questions.features(i);
+            let by = self.rankers.first();
+            let scores = by.and_then(|by| by.without_nodes(features));
+            if let Some(scores) = &scores {
+                lists[i] = first(scores, LISTED);
+            }
+            for answers in &mut documents {
+                answers[i] = Some(self.systems.answer(i, scores.as_deref()));
+            }
         }
         for (i, list) in lists.into_iter().enumerate() {
             self.systems.rankings.add(&self.system, i, list);
         }
         self.systems.add_of_nodes(&self.system, &nodes);
         for (by, answers) in self.rankers.iter().zip(documents) {
-            self.systems
-                .add_of_documents(&self.system, by.ranker.name(), answers);
+            self.systems.add_of_documents(
+                &self.system,
+                by.ranker.name(),
+                answers.into_iter().flatten().collect(),
+            );
         }
         Ok(())
     }

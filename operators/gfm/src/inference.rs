@@ -13,11 +13,11 @@ use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::pieces::Pieces;
 use gfm_pipe_eval::rankers::Ranker;
 
-use crate::document_scores::DocumentScores;
 use crate::inputs::LoadedGraph;
 use crate::question_scores::{SeededQuestions, score_each};
 use gfm_pipe_model::device::with_scorer;
 use gfm_pipe_model::divided::{Dividing, OverRanks};
+use gfm_pipe_model::document_scores::DocumentScores;
 use gfm_pipe_model::loaded::{GraphTexts, read_background};
 use gfm_pipe_model::model::{
     FeatureWeights, ModelConfig, Params as Weights, read_config, read_model,
@@ -176,6 +176,7 @@ impl Inputs {
         // Without a graph, no system uses entities.
         let nodes = graph.as_ref().map_or(usize::MAX, |g| g.input.graph.nodes());
         questions.check(nodes, titles.len())?;
+        questions.check_corpus(ctx.input("corpus")?)?;
         Ok(Inputs {
             graph,
             titles: titles.clone(),
@@ -215,35 +216,31 @@ impl Inputs {
         }
     }
 
-    /// How a model's scores of nodes become scores of documents.
+    /// The head of features of a model; `None` if it has none.
     ///
     /// # Errors
-    /// When the model was trained with ranking features, and those of the questions are not
-    /// connected.
-    pub fn document_scores(
-        &self,
-        model: &Artifact,
-        ranker: Ranker,
-    ) -> OpResult<DocumentScores<'_>> {
-        let head = if read_config(model)?.entity_model.features.is_empty() {
-            None
-        } else {
-            let params = read_model(model)?.params;
-            FeatureWeights::for_questions(&params, &self.questions, &model.name)?
-        };
-        Ok(DocumentScores {
-            head,
-            ..self.by_network(ranker)?
-        })
+    /// When it has one, and the features of the questions are not connected.
+    pub fn feature_head(&self, model: &Artifact) -> OpResult<Option<FeatureWeights>> {
+        if read_config(model)?.entity_model.features.is_empty() {
+            return Ok(None);
+        }
+        let params = read_model(model)?.params;
+        FeatureWeights::for_questions(&params, &self.questions, &model.name)
     }
 
-    /// The same for a model without ranking features.
-    pub fn by_network(&self, ranker: Ranker) -> OpResult<DocumentScores<'_>> {
+    /// How a model's scores of nodes become scores of documents, with this head of features.
+    ///
+    /// # Errors
+    /// When the graph is not connected.
+    pub fn document_scores<'a>(
+        &'a self,
+        head: Option<&'a FeatureWeights>,
+        ranker: Ranker,
+    ) -> OpResult<DocumentScores<'a>> {
         Ok(DocumentScores {
             ranker,
-            head: None,
+            head,
             matrix: &self.on_graph()?.matrix,
-            questions: &self.questions,
             pieces: self.pieces.as_deref(),
         })
     }

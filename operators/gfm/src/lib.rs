@@ -8,7 +8,6 @@ mod baselines;
 mod build_background;
 mod build_documents;
 mod build_graph;
-mod document_scores;
 mod edge_weights;
 mod evaluate;
 mod export;

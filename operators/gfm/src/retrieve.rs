@@ -64,7 +64,7 @@ impl Operator for Retrieve {
                 Type::one_of(askable()),
                 MODEL.name,
                 "what finds the documents: model (needs `model`, `graph`, `documents` and `question_embeddings`); dense (`question_embeddings` and `corpus_embeddings`); \
-                 bm25 (words of the corpus, no other port); ppr, personalised PageRank (`graph` and `documents`); rrf, the fusion of dense, bm25 and ppr, or of those whose inputs are connected",
+                 bm25 (words of the corpus, no other port); ppr, personalised PageRank (`graph` and `documents`); rrf, the fusion of dense, bm25 and ppr, or of those whose inputs are connected; fused, weighted ranking features (`features` and `fusion`)",
             ),
             Field::new(
                 "ranker",
@@ -148,7 +148,8 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
         batch_size: p.batch_size,
         pass: Pass::whole(ctx, "questions", inputs.questions.len()),
     };
-    let by = inputs.document_scores(model, ranker)?;
+    let head = inputs.feature_head(model)?;
+    let by = inputs.document_scores(head.as_ref(), ranker)?;
     let without = match by.head {
         Some(_) => "documents are ranked by features alone for them",
         None => "nothing is retrieved for them",
@@ -157,11 +158,13 @@ fn by_model(p: &Params, ctx: &Context, inputs: &Inputs) -> OpResult<Rankings> {
     let mut lists: Vec<Option<RankedList>> = vec![None; inputs.questions.len()];
     let background = ctx.input_opt("background");
     inputs.ask(ctx, model, background, options, |i, scores| {
-        lists[i] = Some(first(&by.of(i, scores), p.documents));
+        let features = inputs.questions.features(i);
+        lists[i] = Some(first(&by.of(scores, features), p.documents));
     })?;
     let (mut rankings, system) = (Rankings::default(), MODEL.name.into());
     for (i, list) in lists.into_iter().enumerate() {
-        let alone = || Some(first(&by.without_nodes(i)?, p.documents));
+        let features = inputs.questions.features(i);
+        let alone = || Some(first(&by.without_nodes(features)?, p.documents));
         rankings.add(&system, i, list.or_else(alone).unwrap_or_default());
     }
     Ok(rankings)

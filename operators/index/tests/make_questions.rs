@@ -43,9 +43,14 @@ fn corpus() -> Value {
 
 /// The documents, and what is connected besides.
 fn inputs() -> Inputs {
+    inputs_of(&corpus(), json!({"split": "none"}))
+}
+
+/// The same for other documents and parameters of `ingest-documents`.
+fn inputs_of(corpus: &Value, mut given: Value) -> Inputs {
     let dir = folder();
-    fs::write(dir.join("corpus.json"), corpus().to_string()).unwrap();
-    let given = json!({"path": dir.join("corpus.json"), "split": "none"});
+    fs::write(dir.join("corpus.json"), corpus.to_string()).unwrap();
+    given["path"] = json!(dir.join("corpus.json"));
     let documents = local::run::<IngestDocuments>(&dir.join("d"), &given, [].into()).unwrap();
     let port = |from: &Local, port: &str| (port.to_owned(), vec![from.port(port).clone()]);
     let only: Inputs = [port(&documents, "documents")].into();
@@ -254,6 +259,95 @@ fn weights_choose_types_and_excluded_questions_are_not_made() {
         all.iter().filter(is).count()
     };
     assert!(copies(&before) > 0 && copies(&after) == 0, "{after:#?}");
+}
+
+/// Gold documents and negatives by question.
+fn documents_of(made: &Local) -> (Vec<Vec<u32>>, Vec<u32>) {
+    let table = made.port("questions").read("questions").unwrap();
+    let negatives = made.port("negatives").read("negatives").unwrap();
+    let negatives = columns::u32s(&negatives, "document").unwrap();
+    (
+        columns::list_u32(&table, "supporting_documents").unwrap(),
+        negatives.values().to_vec(),
+    )
+}
+
+#[test]
+fn gold_documents_and_negatives_are_first_pieces() {
+    // What is asked for stands in second pieces.
+    let mut long = corpus();
+    let filler = "Nothing else is known of this. ".repeat(30);
+    for (title, text) in long.as_object_mut().unwrap() {
+        *text = json!(format!(
+            "{filler}\n\n{title} stands here. {}",
+            text.as_str().unwrap()
+        ));
+    }
+    let inputs = inputs_of(&long, json!({"split": {"tokens": 100}}));
+    let sources = inputs["sources"][0].read("sources").unwrap();
+    let parents = columns::u32s(&sources, "parent").unwrap();
+    let first = |d: &u32| parents.value(*d as usize) == *d;
+    assert!(
+        (0..)
+            .zip(parents.values())
+            .any(|(id, parent)| id != *parent)
+    );
+    let made = make(&inputs, &json!({"hard_negatives": 3})).unwrap();
+    let (gold, negatives) = documents_of(&made);
+    assert!(gold.iter().any(|g| g.len() > 1));
+    assert!(gold.iter().flatten().chain(&negatives).all(first));
+    for (question, gold) in questions(&made).iter().zip(&gold) {
+        let hops = question.split(" | ").nth(3).unwrap();
+        assert_eq!(hops, gold.len().to_string(), "{question}");
+    }
+}
+
+#[test]
+fn a_document_is_gold_for_few_questions_of_a_type() {
+    let inputs = inputs();
+    let made = make(&inputs, &json!({"per_document": 1})).unwrap();
+    let mut uses: BTreeMap<(String, u32), u32> = BTreeMap::new();
+    let (gold, _) = documents_of(&made);
+    for (question, gold) in questions(&made).iter().zip(gold) {
+        let of = question.rsplit(" | ").next().unwrap();
+        for document in gold {
+            *uses.entry((of.to_owned(), document)).or_default() += 1;
+        }
+    }
+    assert!(
+        !uses.is_empty() && uses.values().all(|n| *n == 1),
+        "{uses:?}"
+    );
+}
+
+#[test]
+fn what_another_document_states_too_is_not_asked() {
+    let asks = |corpus: &Value| {
+        let inputs = inputs_of(corpus, json!({"split": "none"}));
+        let made = questions(&make(&inputs, &json!({"hops": 1})).unwrap());
+        made.iter().filter(|q| q.contains("| Kari Lund |")).count()
+    };
+    let mut all = corpus();
+    assert!(asks(&all) > 0);
+    // Another town of the same name has the same mayor.
+    all["Chronicle of Sandvik"] =
+        json!("Sandvik is a town on the river Elva. Its mayor is Kari Lund.");
+    assert_eq!(asks(&all), 0);
+}
+
+#[test]
+fn the_number_of_threads_makes_no_difference() {
+    let inputs = inputs();
+    let made = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let run = || make(&inputs, &json!({"questions": 30})).unwrap();
+        pool.build()
+            .unwrap()
+            .install(run)
+            .port("questions")
+            .digest()
+    };
+    assert_eq!(made(1), made(4));
 }
 
 #[test]

@@ -109,6 +109,30 @@ impl Grouping {
         self.offsets[node as usize] as usize..self.offsets[node as usize + 1] as usize
     }
 
+    /// The grouping of the edges for which `keep(node, other, relation)` is true.
+    fn keeping(&self, keep: impl Fn(u32, u32, u32) -> bool) -> Grouping {
+        let mut out = Grouping::default();
+        out.offsets.push(0);
+        for node in 0..self.offsets.len() as u32 - 1 {
+            for i in self.of(node) {
+                let (other, relation) = (self.other[i], self.relation[i]);
+                if keep(node, other, relation) {
+                    out.other.push(other);
+                    out.relation.push(relation);
+                }
+            }
+            out.offsets.push(out.other.len() as u32);
+        }
+        out
+    }
+
+    /// Node and position of each edge for which `pick(node, other, relation)` is true.
+    fn places(&self, pick: impl Fn(u32, u32, u32) -> bool) -> impl Iterator<Item = (u32, usize)> {
+        let nodes = 0..self.offsets.len() as u32 - 1;
+        let all = nodes.flat_map(|node| self.of(node).map(move |i| (node, i)));
+        all.filter(move |(node, i)| pick(*node, self.other[*i], self.relation[*i]))
+    }
+
     fn csr(&self) -> Csr<'_> {
         Csr {
             offsets: &self.offsets,
@@ -171,6 +195,21 @@ pub(crate) struct EdgesByRelation {
 }
 
 impl EdgesByRelation {
+    /// Positions of the edges for which `pick` is true.
+    pub fn places_where(&self, pick: impl Fn(Edge) -> bool) -> Vec<u32> {
+        let relations = 0..self.offsets.len() as u32 - 1;
+        let all = relations.flat_map(|r| {
+            let group = self.offsets[r as usize]..self.offsets[r as usize + 1];
+            group.map(move |i| (r, i))
+        });
+        all.filter(|(r, i)| {
+            let at = *i as usize;
+            pick(Edge::of([self.head[at], *r, self.tail[at]]))
+        })
+        .map(|(_, i)| i)
+        .collect()
+    }
+
     /// Positions of these edges and of all their duplicates. `edges` must be sorted.
     pub fn places_of(&self, edges: &[Edge]) -> Vec<u32> {
         let mut out = Vec::new();
@@ -388,6 +427,29 @@ impl Graph {
         }
     }
 
+    /// The graph of the edges for which `keep` is true.
+    pub(crate) fn keeping(&self, keep: impl Fn(Edge) -> bool) -> Graph {
+        Graph {
+            nodes: self.nodes,
+            relations: self.relations,
+            by_head: self.by_head.keeping(|h, t, r| keep(Edge::of([h, r, t]))),
+            by_tail: self.by_tail.keeping(|t, h, r| keep(Edge::of([h, r, t]))),
+        }
+    }
+
+    /// Positions of the edges for which `pick` is true.
+    pub(crate) fn places_where(&self, pick: impl Fn(Edge) -> bool) -> Places {
+        let mut out = Places::default();
+        let of_heads = self.by_head.places(|h, t, r| pick(Edge::of([h, r, t])));
+        out.by_head.extend(of_heads.map(|(_, i)| i as u32));
+        let g = &self.by_tail;
+        for (tail, i) in g.places(|t, h, r| pick(Edge::of([h, r, t]))) {
+            out.by_tail.push(i as u32);
+            out.edges.push(Edge::of([g.other[i], g.relation[i], tail]));
+        }
+        out
+    }
+
     /// The distinct edges of these triples and their inverses that are in the graph, sorted.
     fn gone(&self, triples: impl IntoIterator<Item = [u32; 3]>) -> Vec<Edge> {
         let mut gone: Vec<Edge> = Vec::new();
@@ -440,6 +502,7 @@ pub fn with_inverses(relations: usize, triples: &[[u32; 3]]) -> Vec<Edge> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge_dropout::EdgeDropout;
     use proptest::prelude::*;
 
     /// The sorted edges of a graph, from each of its groupings.
@@ -504,6 +567,42 @@ mod tests {
             prop_assert_eq!(in_order.len(), places.by_tail.len());
             let cut = flat(&whole.without(gone));
             prop_assert_eq!(cut, flat(&Graph::from_triples(6, 2, &kept)));
+        }
+
+        #[test]
+        fn keeping_some_edges_equals_building_from_them(
+            triples in proptest::collection::vec((0u32..6, 0u32..2, 0u32..6).prop_map(|(h, r, t)| [h, r, t]), 0..40),
+            key: u64,
+        ) {
+            let whole = Graph::from_triples(6, 2, &triples);
+            let dropout = EdgeDropout::new(0.4, key);
+            let drops = |e| dropout.drops(e, 2);
+            let kept: Vec<[u32; 3]> = triples.iter().filter(|t| !drops(Edge::of(**t))).copied().collect();
+            let cut = whole.keeping(|e| !drops(e));
+            prop_assert_eq!(flat(&cut), flat(&Graph::from_triples(6, 2, &kept)));
+
+            let places = whole.places_where(drops);
+            let mut dropped: Vec<Edge> = with_inverses(2, &triples).into_iter().filter(|e| drops(*e)).collect();
+            let mut found = places.edges.clone();
+            dropped.sort_unstable();
+            found.sort_unstable();
+            prop_assert_eq!(&found, &dropped);
+            let rest = |flow: &Grouping, gone: &[u32]| {
+                let all = (0..flow.other.len() as u32).filter(|i| !gone.contains(i));
+                all.map(|i| (flow.other[i as usize], flow.relation[i as usize])).collect::<Vec<_>>()
+            };
+            let ends = |flow: &Grouping| {
+                let pairs = flow.other.iter().zip(&flow.relation);
+                pairs.map(|(other, relation)| (*other, *relation)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(rest(&whole.by_head, &places.by_head), ends(&cut.by_head));
+            prop_assert_eq!(rest(&whole.by_tail, &places.by_tail), ends(&cut.by_tail));
+            let order = whole.by_relation();
+            let in_order = order.places_where(drops);
+            dropped.dedup();
+            let mut want = order.places_of(&dropped);
+            want.sort_unstable();
+            prop_assert_eq!(in_order, want);
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod buffers;
 pub mod device;
 pub mod divided;
 mod document_loss;
+pub mod document_scores;
+pub mod edge_dropout;
 pub mod gpu;
 pub mod graph;
 mod host;

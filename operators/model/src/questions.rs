@@ -1,9 +1,10 @@
 //! Documents, links and questions, as fine-tuning and evaluation use them.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::artifact::{check_made_from, texts_digest};
 use gfm_pipe_api::zip::zipped;
 use gfm_pipe_api::{Arity, Artifact, Context, InPort, OpError, OpResult, columns, kinds};
 use gfm_pipe_eval::EntityDocuments;
@@ -51,6 +52,8 @@ pub struct Questions {
     starts: Option<Vec<Starts>>,
     /// Ranking features of the documents of each question, if they are given.
     features: Option<Vec<Arc<QuestionFeatures>>>,
+    /// The numbers and the digests of the documents that these are features of.
+    featured: BTreeSet<(usize, String)>,
     /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,
     /// Width of the embeddings; 0 if there are none.
@@ -138,6 +141,7 @@ impl Questions {
             set: QuestionSet::read(questions)?,
             starts: None,
             features: None,
+            featured: BTreeSet::new(),
             embeddings: Vec::new(),
             text_dim: 0,
             encoder_digest: String::new(),
@@ -161,8 +165,10 @@ impl Questions {
     pub fn featuring(self, features: Option<&Artifact>) -> OpResult<Self> {
         let read = features.map(|features| table::read(features, &self.texts, &self.name));
         let read = read.transpose()?;
+        let of = read.as_ref().map(|r| (r.documents, r.corpus.clone()));
         Ok(Questions {
-            features: read.map(|(all, _)| all.into_iter().map(Arc::new).collect()),
+            features: read.map(|read| read.questions.into_iter().map(Arc::new).collect()),
+            featured: of.into_iter().collect(),
             ..self
         })
     }
@@ -194,6 +200,7 @@ impl Questions {
                 all.extend(part);
                 all
             });
+            all.featured.extend(part.featured);
             all.embeddings.extend(part.embeddings);
         }
         all.check_ids()?;
@@ -258,11 +265,35 @@ impl Questions {
             set: self.set.subset(rows),
             starts,
             features,
+            featured: self.featured.clone(),
             embeddings: embeddings.copied().collect(),
             text_dim: self.text_dim,
             encoder_digest: self.encoder_digest.clone(),
             encoder: self.encoder.clone(),
         }
+    }
+
+    /// Checks that ranking features, if they are given, are those of these documents.
+    ///
+    /// # Errors
+    /// When they are not, or the documents cannot be read.
+    pub fn check_corpus(&self, documents: &Artifact) -> OpResult<()> {
+        if self.featured.is_empty() {
+            return Ok(());
+        }
+        let digest = texts_digest(documents.texts()?);
+        if self.featured.iter().any(|(_, of)| *of != digest) {
+            return Err(self.features_of_others());
+        }
+        Ok(())
+    }
+
+    fn features_of_others(&self) -> OpError {
+        OpError::new(format!(
+            "the features of questions `{}` are those of other documents",
+            self.name
+        ))
+        .hint("connect `features` of a `rank-features` stage with the same documents")
     }
 
     /// Checks that all ids exist in the graph and the documents.
@@ -278,14 +309,8 @@ impl Questions {
             .or_else(|| far.position(|far| far))
             .or_else(|| fits(&self.supporting_entities, nodes))
             .or_else(|| fits(&self.supporting_documents, documents));
-        let of = |f: &Arc<QuestionFeatures>| f.documents.last().copied();
-        let beyond = |f| of(f).is_some_and(|last| last as usize >= documents);
-        if self.features.iter().flatten().any(beyond) {
-            return Err(OpError::new(format!(
-                "the features of questions `{}` are those of other documents than these {documents}",
-                self.name
-            ))
-            .hint("connect `features` of a `rank-features` stage with the same documents"));
+        if self.featured.iter().any(|(n, _)| *n != documents) {
+            return Err(self.features_of_others());
         }
         match bad {
             None => Ok(()),

@@ -89,6 +89,9 @@ pub struct Documents {
     pub questions: Vec<Questions>,
     /// Files of questions that are not used.
     pub unused: Vec<PathBuf>,
+    /// Files with the name of a split and without a question that can be read: they are taken for
+    /// documents.
+    pub doubtful: Vec<PathBuf>,
     /// The language of most documents, where it is reliably detected and not English.
     pub language: Option<&'static str>,
 }
@@ -102,10 +105,16 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
     let folder = preview::folder(given);
     let mut questions = Vec::new();
     let mut unused = Vec::new();
-    let mut all = Vec::new();
+    let (mut all, mut doubtful) = (Vec::new(), Vec::new());
     for file in candidates(&folder) {
         // A file that the user named holds documents, whatever its name.
-        let Some(asked) = preview::questions(&file).filter(|_| file != given) else {
+        if file == given {
+            continue;
+        }
+        let Some(asked) = preview::questions(&file) else {
+            if split_of(&file).is_some() && is_table(&file) {
+                doubtful.push(file);
+            }
             continue;
         };
         all.push(file.clone());
@@ -149,6 +158,7 @@ pub fn find(given: &Path) -> Result<Documents, Absent> {
         files,
         questions,
         unused,
+        doubtful,
     };
     found.simplify(&folder);
     Ok(found)
@@ -199,6 +209,15 @@ fn words(file: &Path) -> Option<Vec<String>> {
 fn known(word: &str) -> Option<Split> {
     let found = NAMES.iter().find(|(name, _)| *name == word);
     found.map(|(_, split)| *split)
+}
+
+/// Whether the ending of a file's name is one that files of questions have.
+fn is_table(file: &Path) -> bool {
+    let ending = file
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    ["json", "jsonl", "csv", "parquet"].contains(&&*ending.to_lowercase())
 }
 
 /// The split that a file's name stands for; `None` for a part of a split (`test_easy`).
@@ -273,6 +292,12 @@ impl Documents {
                 )
             })
             .collect();
+        out.extend(self.doubtful.iter().map(|file| {
+            format!(
+                "{}: no question could be read in it, so it counts as documents: questions have a field `question` (docs/documents.md)",
+                file.display()
+            )
+        }));
         if let Some(language) = self.language {
             out.push(format!(
                 "most documents are {language}: `extract` finds what they mention by patterns, without facts; \
@@ -362,13 +387,21 @@ mod tests {
         let splits: Vec<Split> = found.questions.iter().map(|q| q.split).collect();
         assert_eq!(splits, [Split::Train, Split::Test]);
         assert_eq!(names(&found.unused), ["questions.csv", "test_easy.json"]);
+        assert_eq!(names(&found.doubtful), ["valid.json"]);
+        let remarks = found.remarks();
+        assert!(
+            remarks
+                .iter()
+                .any(|r| r.contains("valid.json: no question could be read")),
+            "{remarks:?}"
+        );
         assert_eq!(
             found.describe(),
             "documents in 4 files, 1 training question, 1 test question"
         );
         assert!(found.evaluated());
         assert_eq!(found.asked().unwrap().split, Split::Test);
-        assert_eq!(found.remarks().len(), 3);
+        assert_eq!(found.remarks().len(), 4);
     }
 
     #[test]

@@ -19,9 +19,10 @@ macro_rules! push {
     };
 }
 
-/// Number of training questions from which a trained model answers: with fewer, the weighted
-/// features are better (docs/quality.md).
-const MANY: u64 = 500;
+/// Number of training questions from which a trained model answers; with fewer, weighted features
+/// do. With 1,166 questions the model is far better (docs/reasoner.md), with 80 it is not
+/// (docs/quality.md). The number between is a guess.
+const ENOUGH_FOR_MODEL: u64 = 500;
 
 /// The text written so far, and what it is written for.
 struct Text<'a> {
@@ -46,7 +47,7 @@ pub fn pipeline(of: &Documents) -> String {
         }),
         by_model: of
             .trained_on()
-            .is_some_and(|questions| questions.asked.questions >= MANY),
+            .is_some_and(|questions| questions.asked.questions >= ENOUGH_FOR_MODEL),
         out: String::new(),
     };
     text.head();

@@ -173,11 +173,21 @@ pub const FEATURES: Kind = Kind {
             about: "one row on all of them",
             columns: &[
                 col("questions", T::U64, "number of questions"),
-                col("documents", T::U64, "number of documents"),
+                col(
+                    "documents",
+                    T::U64,
+                    "number of documents, later pieces included",
+                ),
+                col("whole", T::U64, "number of documents, without later pieces"),
                 col(
                     "texts_digest",
                     T::Text,
                     "digest of the questions' texts, to match features with their questions",
+                ),
+                col(
+                    "corpus_digest",
+                    T::Text,
+                    "digest of the documents' texts, to match features with their documents",
                 ),
             ],
         },

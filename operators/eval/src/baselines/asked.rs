@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::{Context, OpError, OpResult, columns};
 
 use super::dense::Dense;
-use super::ppr::Ppr;
+use super::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use super::rrf::fuse;
 use crate::features::fusion::Fusion;
 use crate::features::of_question::QuestionFeatures;
@@ -41,6 +42,27 @@ pub struct Walk {
     pub passages: Option<Passages>,
 }
 
+/// The weights of the port `edge_weights`, by triple; `None` if it is not connected.
+///
+/// # Errors
+/// When the number of weights differs from this number of triples.
+pub fn edge_weights(ctx: &Context, triples: usize) -> OpResult<Option<Vec<f32>>> {
+    let Some(artifact) = ctx.input_opt("edge_weights") else {
+        return Ok(None);
+    };
+    let table = artifact.read("edge_weights")?;
+    let weights = columns::f32s(&table, "weight")?.values().to_vec();
+    if weights.len() != triples {
+        return Err(OpError::new(format!(
+            "there are {} weights, but the graph has {triples} triples",
+            weights.len()
+        ))
+        .artifact(&artifact.name)
+        .hint("connect `edge_weights` of the stage whose triples the graph has"));
+    }
+    Ok(Some(weights))
+}
+
 /// Weights of features, and how many documents they rank.
 pub struct Fused {
     /// The weights.
@@ -72,6 +94,31 @@ pub struct Scores {
 }
 
 impl Walk {
+    /// A walk on the graph of a stage, whose port `nodes` says which documents are nodes. `restart`
+    /// is the probability of returning to the start, if it is not the usual one.
+    ///
+    /// # Errors
+    /// When `nodes` is of another graph or of other documents.
+    pub fn of_stage(
+        ctx: &Context,
+        on: Ppr,
+        matrix: Arc<EntityDocuments>,
+        restart: Option<f64>,
+    ) -> OpResult<Walk> {
+        let passages = ctx.input_opt("nodes");
+        let passages = passages.map(|of| Passages::read(of, on.nodes(), matrix.num_documents()));
+        let passages = passages.transpose()?.flatten();
+        let usual = match passages {
+            Some(_) => RESTART_WITH_PASSAGES,
+            None => RESTART,
+        };
+        Ok(Walk {
+            on: Arc::new(on.restart(restart.unwrap_or(usual))),
+            matrix,
+            passages,
+        })
+    }
+
     /// Scores of documents from the masses of nodes. Each document has the score of its best piece.
     pub fn documents(&self, masses: &[f64], pieces: Option<&Pieces>) -> Vec<f64> {
         let mut scores = match &self.passages {

@@ -175,8 +175,8 @@ pub fn specificity(
     documents: &EntityDocuments,
     weighted: bool,
 ) -> Vec<(u32, f64)> {
-    let weight = |e: u32| match documents.weight(e) {
-        w if weighted && w > 0.0 => w,
+    let weight = |e: u32| match if weighted { documents.weight(e) } else { 0.0 } {
+        share if share > 0.0 => share,
         _ => 1.0,
     };
     entities.iter().map(|e| (*e, weight(*e))).collect()

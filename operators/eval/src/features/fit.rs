@@ -7,8 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::COUNT;
-use super::of_question::{QuestionFeatures, sum};
+use super::of_question::{GoldRows, QuestionFeatures, sum};
+use super::{COUNT, FeatureKind, place};
 
 /// Most steps of Newton's method. Ten are usually enough.
 const MAX_STEPS: usize = 100;
@@ -18,15 +18,20 @@ const TOLERANCE: f64 = 1e-12;
 /// Weights of features.
 pub type Weights = [f64; COUNT];
 
+/// The weight 1 for one feature, and 0 for all others: the ranking of that feature alone.
+pub fn alone(feature: &FeatureKind) -> Weights {
+    let mut weights = [0.0; COUNT];
+    weights[place(feature)] = 1.0;
+    weights
+}
+
 /// A question to fit weights to.
 pub struct Example<'a> {
     features: &'a QuestionFeatures,
     /// Number of documents whose features are [`QuestionFeatures::others`].
     others: usize,
-    /// Number of gold documents among these.
-    gold_others: usize,
-    /// Rows of the other gold documents.
-    gold: Vec<usize>,
+    /// Its gold documents.
+    gold: &'a GoldRows,
     /// What it counts in means.
     weight: f64,
 }
@@ -40,16 +45,16 @@ struct Terms {
 
 impl<'a> Example<'a> {
     /// A question over this number of documents; `None` without a gold document.
-    pub fn new(features: &'a QuestionFeatures, gold: &[u32], documents: usize) -> Option<Self> {
-        let rows = gold.iter().map(|d| features.documents.binary_search(d));
-        let known: Vec<usize> = rows.filter_map(Result::ok).collect();
-        let gold_others = gold.len() - known.len();
+    pub fn new(
+        features: &'a QuestionFeatures,
+        gold: &'a GoldRows,
+        documents: usize,
+    ) -> Option<Self> {
         let others = documents.saturating_sub(features.documents.len());
-        (!gold.is_empty()).then_some(Example {
+        (!gold.known.is_empty() || gold.others > 0).then_some(Example {
             features,
-            others: others.max(gold_others),
-            gold_others,
-            gold: known,
+            others: others.max(gold.others),
+            gold,
             weight: 1.0,
         })
     }
@@ -98,9 +103,13 @@ impl<'a> Example<'a> {
                 out.hessian[j][i] = out.hessian[i][j];
             }
         }
-        let each = 1.0 / (self.gold.len() + self.gold_others) as f64;
-        let known = self.gold.iter().map(|row| (self.features.row(*row), 1.0));
-        let others = (&self.features.others[..], self.gold_others as f64);
+        let each = 1.0 / (self.gold.known.len() + self.gold.others) as f64;
+        let known = self
+            .gold
+            .known
+            .iter()
+            .map(|row| (self.features.row(*row), 1.0));
+        let others = (&self.features.others[..], self.gold.others as f64);
         for (row, times) in known.chain([others]) {
             out.loss -= each * times * sum(weights, row);
             for (g, x) in out.gradient.iter_mut().zip(row) {
@@ -239,7 +248,8 @@ mod tests {
             weights in prop::collection::vec(-1.0..1.0f64, COUNT),
         ) {
             let (of, gold) = (features(&values), [1, 3, 7]);
-            let example = Example::new(&of, &gold, 8).unwrap();
+            let rows = of.rows(&gold);
+            let example = Example::new(&of, &rows, 8).unwrap();
             let at = |w: &[f64]| example.terms(&std::array::from_fn(|i| w[i]));
             let terms = at(&weights);
             let want = slow(&of, &gold, &std::array::from_fn(|i| weights[i]));
@@ -264,7 +274,8 @@ mod tests {
             penalty in 0.001..1.0f64,
         ) {
             let of = features(&values);
-            let examples = [Example::new(&of, &[0, 3], 8).unwrap()];
+            let rows = of.rows(&[0, 3]);
+            let examples = [Example::new(&of, &rows, 8).unwrap()];
             let towards = [0.2; COUNT];
             let penalty = [penalty; COUNT];
             let found = fit(&examples, &penalty, &towards);
@@ -279,13 +290,14 @@ mod tests {
         let mut values = vec![0.0f32; 7 * COUNT];
         values[3] = 1.0;
         let of = features(&values);
-        let examples = [Example::new(&of, &[0], 8).unwrap()];
+        let rows = of.rows(&[0]);
+        let examples = [Example::new(&of, &rows, 8).unwrap()];
         let weights = fit(&examples, &[0.01; COUNT], &[0.0; COUNT]);
         assert!(weights[3] > 1.0 && weights.iter().filter(|w| **w != 0.0).count() == 1);
         // A strong penalty keeps the weights where they were.
         let kept = fit(&examples, &[1e9; COUNT], &[0.5; COUNT]);
         assert!(kept.iter().all(|w| (w - 0.5).abs() < 1e-6));
         assert_eq!(fit(&[], &[0.1; COUNT], &[0.5; COUNT]), [0.5; COUNT]);
-        assert!(Example::new(&of, &[], 8).is_none());
+        assert!(Example::new(&of, &of.rows(&[]), 8).is_none());
     }
 }

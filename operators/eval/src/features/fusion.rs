@@ -1,10 +1,12 @@
 //! A fusion: weights of features, fitted or given, and how good they are.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
 use gfm_pipe_api::named::Named;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns, kinds};
+use serde::Deserialize;
 
 use super::fit::Weights;
 use super::of_question::QuestionFeatures;
@@ -23,28 +25,51 @@ pub fn builtin() -> &'static Weights {
     &WEIGHTS
 }
 
-/// The weight 1 for one feature, and 0 for all others: the ranking of that feature alone.
-pub fn alone(feature: &FeatureKind) -> Weights {
-    let mut weights = [0.0; COUNT];
-    weights[place(feature)] = 1.0;
-    weights
+/// The name of the weights that are used without questions.
+pub(super) const GIVEN: &str = "given";
+
+/// The largest amount of a weight that is read: sums of features stay finite.
+const LARGEST: f64 = 1e6;
+
+/// A row of the table `weights` as JSON.
+#[derive(Deserialize)]
+struct Row {
+    feature: String,
+    weight: f64,
 }
 
-/// Reads weights from JSON, an object with a number for each feature. A feature that it does not
-/// name has the weight 0.
+/// Reads weights from JSON: an object with a number for each feature, or the rows of the table
+/// `weights`.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(json: &str) -> Result<Weights, String> {
-    let named: std::collections::BTreeMap<String, f64> =
-        serde_json::from_str(json).map_err(|e| e.to_string())?;
-    let mut weights = [0.0; COUNT];
-    for (name, weight) in named {
+    let not = |e: serde_json::Error| format!("it does not hold weights of features: {e}");
+    let rows: Vec<(String, f64)> = if json.trim_start().starts_with('[') {
+        let rows: Vec<Row> = serde_json::from_str(json).map_err(not)?;
+        rows.into_iter().map(|r| (r.feature, r.weight)).collect()
+    } else {
+        let named: BTreeMap<String, f64> = serde_json::from_str(json).map_err(not)?;
+        named.into_iter().collect()
+    };
+    let mut weights = [None; COUNT];
+    for (name, weight) in rows {
         let feature =
             FeatureKind::named(&name).ok_or_else(|| format!("there is no feature `{name}`"))?;
-        weights[place(feature)] = weight;
+        if weight.abs() > LARGEST {
+            return Err(format!("the weight of `{name}` is not from -1e6 to 1e6"));
+        }
+        weights[place(feature)] = Some(weight);
     }
-    Ok(weights)
+    let names = FEATURES.iter().zip(&weights);
+    let missing: Vec<&str> = names
+        .filter(|(_, weight)| weight.is_none())
+        .map(|(feature, _)| feature.name)
+        .collect();
+    if !missing.is_empty() {
+        return Err(format!("no weight of {}", missing.join(", ")));
+    }
+    Ok(weights.map(Option::unwrap_or_default))
 }
 
 /// How the weights of a fusion were chosen.
@@ -86,21 +111,22 @@ impl Fusion {
         Fusion {
             weights: *builtin(),
             choice: Choice {
-                chosen: "given".to_owned(),
+                chosen: GIVEN.to_owned(),
                 questions: 0,
                 penalty: None,
             },
         }
     }
 
-    /// The scores of all documents, by document; NaN for later pieces.
+    /// The scores of all documents, by document; NaN for later pieces. See
+    /// [`QuestionFeatures::ranking`] for a question that starts nowhere in the graph.
     pub fn scores(
         &self,
         features: &QuestionFeatures,
         documents: usize,
         pieces: Option<&Pieces>,
     ) -> Vec<f64> {
-        let mut scores = features.scores(&self.weights, documents);
+        let mut scores = features.scores(&features.ranking(&self.weights), documents);
         if let Some(pieces) = pieces {
             pieces.hide_later(&mut scores);
         }
@@ -183,7 +209,8 @@ impl Fusion {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::features::{BM25, PPR};
+    use crate::features::fit::alone;
+    use crate::features::{BM25, DENSE, PPR};
 
     #[test]
     fn the_weights_that_come_with_the_program_can_be_read() {
@@ -194,10 +221,44 @@ mod tests {
 
     #[test]
     fn weights_are_read_by_name() {
-        let weights = parse(r#"{"ppr": 0.5, "bm25": -1}"#).unwrap();
-        assert_eq!((weights[place(&PPR)], weights[place(&BM25)]), (0.5, -1.0));
-        assert_eq!(weights.iter().filter(|w| **w != 0.0).count(), 2);
+        let text = |ppr: f64| {
+            let pair = |f: &&FeatureKind| (f.name, if f.name == PPR.name { ppr } else { 0.0 });
+            let all: BTreeMap<&str, f64> = FEATURES.iter().map(pair).collect();
+            serde_json::to_string(&all).unwrap()
+        };
+        let weights = parse(&text(0.5)).unwrap();
+        assert_eq!(weights, alone(&PPR).map(|w| 0.5 * w));
+        assert_eq!(
+            parse(&text(1e300)).unwrap_err(),
+            "the weight of `ppr` is not from -1e6 to 1e6"
+        );
         assert_eq!(parse(r#"{"x": 1}"#).unwrap_err(), "there is no feature `x`");
-        assert!(parse("[]").is_err());
+        let error = parse(r#"{"ppr": 1}"#).unwrap_err();
+        assert!(
+            error.starts_with("no weight of dense, sentence,"),
+            "{error}"
+        );
+        let row =
+            |f: &&FeatureKind| format!(r#"{{"feature": "{}", "weight": 2, "given": 1}}"#, f.name);
+        let rows: Vec<String> = FEATURES.iter().map(row).collect();
+        assert_eq!(
+            parse(&format!("[{}]", rows.join(","))).unwrap(),
+            [2.0; COUNT]
+        );
+        assert!(parse("[]").is_err() && parse("7").is_err());
+    }
+
+    #[test]
+    fn a_question_that_starts_nowhere_is_ranked_by_its_texts() {
+        let mut raw = [const { None }; COUNT];
+        raw[place(&DENSE)] = Some(vec![1.0, 3.0]);
+        raw[place(&BM25)] = Some(vec![2.0, 1.0]);
+        let features = QuestionFeatures::standardised(raw, 2);
+        let fusion = |weights| Fusion {
+            weights,
+            ..Fusion::builtin()
+        };
+        assert_eq!(fusion(*builtin()).scores(&features, 2, None), [-1.0, 1.0]);
+        assert_eq!(fusion(alone(&BM25)).scores(&features, 2, None), [1.0, -1.0]);
     }
 }

@@ -9,7 +9,7 @@ use super::of_question::{QuestionFeatures, log_mass};
 use super::{COUNT, Edges, FEATURES, Measure};
 use crate::baselines::asked::Walk;
 use crate::baselines::dense::Dense;
-use crate::baselines::ppr::Ppr;
+use crate::baselines::ppr::{Ppr, specificity};
 use crate::baselines::walks_at_once::WalkFrom;
 use crate::passages::Passages;
 use crate::pieces::Pieces;
@@ -66,7 +66,7 @@ pub struct Asked<'a> {
 }
 
 impl Walks {
-    /// A graph with weighted edges, each with the kind that says which documents it belongs to.
+    /// A graph with weighted edges, each with its kind; facts have none.
     /// `walk` is the same graph as `ppr` walks on it.
     ///
     /// # Errors
@@ -172,6 +172,30 @@ impl Texts {
 }
 
 impl Measures {
+    /// Number of documents, of which pieces count once.
+    pub fn whole(&self) -> usize {
+        let pieces = self.pieces.as_ref();
+        pieces.map_or(self.documents, |pieces| pieces.documents())
+    }
+
+    /// Entities of a question as starts, as `ppr` starts at them.
+    pub fn starts_at(&self, entities: &[u32], weighted: bool) -> Vec<SourcedStart<Arc<str>>> {
+        let Some(walks) = &self.walks else {
+            return Vec::new();
+        };
+        let source: Arc<str> = "entity".into();
+        // Whoever walks from a node that does not exist reports it.
+        let exist = entities.iter().all(|e| (*e as usize) < walks.all.nodes());
+        let weighted = weighted && exist;
+        let starts = specificity(entities, &walks.matrix, weighted).into_iter();
+        let start = |(node, weight)| SourcedStart {
+            node,
+            source: Arc::clone(&source),
+            weight,
+        };
+        starts.map(start).collect()
+    }
+
     /// The features of a question's documents; `keep` is the number of documents whose features are
     /// kept one by one.
     ///
@@ -300,6 +324,8 @@ mod tests {
         };
         let features = measures.of(asked, 10).unwrap();
         assert!(features.values.iter().all(|x| *x == 0.0));
+        assert_eq!(measures.starts_at(&[4], true)[0].weight, 1.0);
+        assert_eq!(measures.starts_at(&[0], true)[0].weight, 1.0);
         let starts = [start(4, "entity")];
         assert!(
             measures

@@ -23,6 +23,8 @@ use std::sync::LazyLock;
 use gfm_pipe_api::Type;
 use gfm_pipe_api::named::Named;
 
+use self::fit::Weights;
+
 pub use fuse::Fuse;
 pub use operator::{KEPT, RankFeatures};
 
@@ -220,6 +222,17 @@ impl Sources {
 pub fn feature_type() -> Type {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(FeatureKind::names);
     Type::one_of(&NAMES)
+}
+
+/// Whether a feature needs a question that starts in a graph.
+fn needs_start(feature: &FeatureKind) -> bool {
+    matches!(feature.from, Measure::Start | Measure::Walk(..))
+}
+
+/// Whether a ranking by these weights needs questions that start in a graph.
+pub fn rely_on_walks(weights: &Weights) -> bool {
+    let mut all = FEATURES.iter().zip(weights);
+    all.any(|(feature, weight)| *weight != 0.0 && needs_start(feature))
 }
 
 /// Where a feature stands in [`FEATURES`].

@@ -1,6 +1,7 @@
 //! The features of the documents of one question.
 
-use super::COUNT;
+use super::fit::{Weights, alone};
+use super::{BM25, COUNT, DENSE, FEATURES, FeatureKind, PPR, START, place, rely_on_walks};
 
 /// The mass that is added before the logarithm of a walk's mass is taken.
 const LEAST_MASS: f64 = 1e-5;
@@ -20,6 +21,15 @@ pub struct QuestionFeatures {
     pub values: Vec<f32>,
     /// The features of every other document: their means.
     pub others: [f32; COUNT],
+}
+
+/// Gold documents of a question, by their rows of [`QuestionFeatures::documents`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoldRows {
+    /// Rows of those whose features are known.
+    pub known: Vec<usize>,
+    /// Number of the others.
+    pub others: usize,
 }
 
 impl QuestionFeatures {
@@ -69,6 +79,40 @@ impl QuestionFeatures {
         out
     }
 
+    /// Whether the question starts at no node of a graph, so that nothing is known of walks.
+    pub fn start_nowhere(&self) -> bool {
+        !self.is_known(&START) && !self.is_known(&PPR)
+    }
+
+    /// The weights that rank this question's documents: these, unless they rely on walks and the
+    /// question starts nowhere. Such a question is ranked by the similarity of texts alone: by
+    /// `dense`, or by `bm25` without embeddings. Beside walks, some features of texts have a weight
+    /// below 0, because walks find the same documents.
+    pub fn ranking(&self, weights: &Weights) -> Weights {
+        if rely_on_walks(weights) && self.start_nowhere() {
+            alone(if self.is_known(&DENSE) { &DENSE } else { &BM25 })
+        } else {
+            *weights
+        }
+    }
+
+    /// Whether a feature tells documents apart.
+    pub fn is_known(&self, feature: &FeatureKind) -> bool {
+        let place = place(feature);
+        let known = self.values.iter().skip(place).step_by(COUNT);
+        known.chain([&self.others[place]]).any(|x| *x != 0.0)
+    }
+
+    /// Where these documents stand. Those whose features are not known are counted.
+    pub fn rows(&self, documents: &[u32]) -> GoldRows {
+        let rows = documents.iter().map(|d| self.documents.binary_search(d));
+        let known: Vec<usize> = rows.filter_map(Result::ok).collect();
+        GoldRows {
+            others: documents.len() - known.len(),
+            known,
+        }
+    }
+
     /// The features of a document.
     pub fn of(&self, document: u32) -> &[f32] {
         match self.documents.binary_search(&document) {
@@ -96,9 +140,7 @@ impl QuestionFeatures {
 
     /// One feature of every document, by document.
     pub fn feature(&self, feature: usize, documents: usize) -> Vec<f64> {
-        let mut weights = [0.0; COUNT];
-        weights[feature] = 1.0;
-        self.scores(&weights, documents)
+        self.scores(&alone(FEATURES[feature]), documents)
     }
 }
 
@@ -199,6 +241,24 @@ mod tests {
             2,
         );
         assert_eq!(got.documents, [0, 2]);
+    }
+
+    #[test]
+    fn without_a_start_documents_are_ranked_by_their_texts() {
+        let (dense, start) = (place(&DENSE), place(&START));
+        let by_walks = alone(&PPR);
+        let walks = raw(&[(dense, &[1.0, 2.0]), (start, &[0.5, 0.0])]);
+        let walks = QuestionFeatures::standardised(walks, 2);
+        assert!(!walks.start_nowhere());
+        assert_eq!(walks.ranking(&by_walks), by_walks);
+        let embedded = raw(&[(dense, &[1.0, 2.0]), (place(&BM25), &[3.0, 0.0])]);
+        let embedded = QuestionFeatures::standardised(embedded, 2);
+        assert!(embedded.start_nowhere());
+        assert_eq!(embedded.ranking(&by_walks), alone(&DENSE));
+        // Weights that need no walks are used.
+        assert_eq!(embedded.ranking(&alone(&BM25)), alone(&BM25));
+        let words = QuestionFeatures::standardised(raw(&[(place(&BM25), &[3.0, 0.0])]), 2);
+        assert_eq!(words.ranking(&by_walks), alone(&BM25));
     }
 
     #[test]

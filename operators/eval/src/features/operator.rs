@@ -1,9 +1,10 @@
 //! The operator `rank-features`.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::artifact::{check_made_from, texts_digest};
 use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort,
     Problem, Schema, Type, columns, kinds,
@@ -26,11 +27,15 @@ pub struct RankFeatures;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Params {
     documents: usize,
+    node_specificity: bool,
     restart: Option<f64>,
 }
 
 /// Number of documents whose features are kept for each question, where nothing else is said.
 pub const KEPT: usize = 1000;
+
+/// Number of questions whose features are in memory at once.
+const AT_ONCE: usize = 256;
 
 /// The ports of a split: questions, their embeddings and their starts.
 const SPLITS: [[&str; 3]; 3] = [
@@ -55,8 +60,7 @@ impl Operator for RankFeatures {
             )
             .at_most(1e6, "each is a row of the output"),
         ];
-        let walking = Walking::fields().into_iter();
-        fields.extend(walking.filter(|field| field.name == "restart"));
+        fields.extend(Walking::fields());
         Schema::new(fields)
     }
 
@@ -91,6 +95,7 @@ impl Operator for RankFeatures {
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
+        let digest = texts_digest(ctx.input("documents")?.texts()?);
         let corpus = Corpus::read(ctx)?;
         let measures = Measures::read(ctx, corpus, None, p.restart)?;
         let splits = SPLITS.map(|[questions, ..]| ctx.input_opt(questions));
@@ -101,15 +106,23 @@ impl Operator for RankFeatures {
             .collect();
         let (all, done) = (all?.into_iter().sum(), AtomicUsize::new(0));
         for ports in SPLITS {
-            let (texts, features) = match ctx.input_opt(ports[0]) {
-                Some(questions) => {
-                    let asked = Questions::read(ctx, questions, ports)?;
-                    let features = asked.features(ctx, &measures, p.documents, (&done, all))?;
-                    (asked.set.texts, features)
+            let mut writer = table::Writer::new(ctx, ports[0])?;
+            let mut texts = Vec::new();
+            if let Some(questions) = ctx.input_opt(ports[0]) {
+                let asked = Questions::read(ctx, questions, ports, (&measures, &p))?;
+                for first in (0..asked.set.len()).step_by(AT_ONCE) {
+                    let rows = first..asked.set.len().min(first + AT_ONCE);
+                    let done = (&done, all);
+                    writer.write(&asked.features(ctx, &measures, p.documents, rows, done)?)?;
                 }
-                None => (Vec::new(), Vec::new()),
-            };
-            table::write(ctx, ports[0], &texts, measures.documents, &features)?;
+                texts = asked.set.texts;
+            }
+            writer.finish(&table::About {
+                texts: &texts,
+                documents: measures.documents,
+                whole: measures.whole(),
+                corpus: &digest,
+            })?;
         }
         Ok(())
     }
@@ -147,7 +160,12 @@ struct Questions {
 }
 
 impl Questions {
-    fn read(ctx: &Context, questions: &Artifact, ports: [&str; 3]) -> OpResult<Self> {
+    fn read(
+        ctx: &Context,
+        questions: &Artifact,
+        ports: [&str; 3],
+        (measures, p): (&Measures, &Params),
+    ) -> OpResult<Self> {
         let set = QuestionSet::read(questions)?;
         let embeddings = match ctx.input_opt(ports[1]) {
             Some(embeddings) => {
@@ -159,7 +177,10 @@ impl Questions {
         };
         let starts = match ctx.input_opt(ports[2]) {
             Some(starts) => read_sourced_starts(starts, &set.texts, &set.name)?,
-            None => set.entities.iter().map(|all| entities(all)).collect(),
+            None => {
+                let of = |entities: &Vec<u32>| measures.starts_at(entities, p.node_specificity);
+                set.entities.iter().map(of).collect()
+            }
         };
         Ok(Questions {
             set,
@@ -173,11 +194,11 @@ impl Questions {
         ctx: &Context,
         measures: &Measures,
         keep: usize,
+        rows: Range<usize>,
         (done, all): (&AtomicUsize, usize),
     ) -> OpResult<Vec<QuestionFeatures>> {
         let (width, vectors) = &self.embeddings;
-        let questions = (0..self.set.len()).into_par_iter();
-        let features = questions.map(|i| {
+        let features = rows.into_par_iter().map(|i| {
             ctx.check_cancelled()?;
             let starts = self.starts[i].iter().map(|start| SourcedStart {
                 node: start.node,
@@ -199,17 +220,6 @@ impl Questions {
         });
         features.collect()
     }
-}
-
-/// Entities of a question as starts.
-fn entities(of: &[u32]) -> Vec<SourcedStart<Arc<str>>> {
-    let source: Arc<str> = "entity".into();
-    let start = |node: &u32| SourcedStart {
-        node: *node,
-        source: Arc::clone(&source),
-        weight: 1.0,
-    };
-    of.iter().map(start).collect()
 }
 
 /// Checks that texts were embedded by the encoder of these questions.

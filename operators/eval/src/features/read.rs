@@ -8,10 +8,9 @@ use gfm_pipe_api::document_edges::EdgeKind;
 use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpError, OpResult, columns, kinds};
 
 use super::measure::{Measures, Texts, Walks};
-use crate::baselines::asked::Walk;
+use crate::baselines::asked::{Walk, edge_weights};
 use crate::baselines::dense::Dense;
-use crate::baselines::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
-use crate::passages::Passages;
+use crate::baselines::ppr::Ppr;
 use crate::pieces::Pieces;
 use crate::{BadShape, EntityDocuments};
 
@@ -173,7 +172,7 @@ fn texts(of: &Artifact, embeddings: &Artifact) -> OpResult<Texts> {
     })
 }
 
-/// The edges of a graph with their weights and kinds.
+/// The edges of a graph with their weights and kinds; facts have no kind.
 struct Graph {
     nodes: usize,
     edges: Vec<(u32, u32, f64)>,
@@ -191,24 +190,8 @@ impl Graph {
         let triples = ctx.input("triples")?.read("triples")?;
         let column = |name| columns::u32s(&triples, name);
         let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
-        let weights = match ctx.input_opt("edge_weights") {
-            Some(artifact) => {
-                let table = artifact.read("edge_weights")?;
-                let weights = columns::f32s(&table, "weight")?.clone();
-                if weights.len() != triples.num_rows() {
-                    return Err(OpError::new(format!(
-                        "there are {} weights, but the graph has {} triples",
-                        weights.len(),
-                        triples.num_rows()
-                    ))
-                    .artifact(&artifact.name)
-                    .hint("connect `edge_weights` and `triples` of the same stage"));
-                }
-                Some(weights)
-            }
-            None => None,
-        };
-        let weight = |row| weights.as_ref().map_or(1.0, |w| f64::from(w.value(row)));
+        let weights = edge_weights(ctx, triples.num_rows())?;
+        let weight = |row| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
         let rows = 0..triples.num_rows();
         let kind = |row| {
             let relation: u32 = relations.value(row);
@@ -232,19 +215,8 @@ impl Graph {
         let pairs = entities.values().iter().copied();
         let pairs = pairs.zip(of.values().iter().copied());
         let matrix = EntityDocuments::from_pairs(self.nodes, documents, pairs).map_err(shape)?;
-        let passages = ctx.input_opt("nodes");
-        let passages = passages.map(|of| Passages::read(of, self.nodes, documents));
-        let passages = passages.transpose()?.flatten();
-        let usual = match passages {
-            Some(_) => RESTART_WITH_PASSAGES,
-            None => RESTART,
-        };
         let on = Ppr::new(self.nodes, self.edges.iter().copied()).map_err(shape)?;
-        Ok(Walk {
-            on: Arc::new(on.restart(restart.unwrap_or(usual))),
-            matrix: Arc::new(matrix),
-            passages,
-        })
+        Walk::of_stage(ctx, on, Arc::new(matrix), restart)
     }
 
     fn walks(&self, walk: &Walk) -> OpResult<Walks> {

@@ -124,7 +124,8 @@ impl Operator for Pool {
         }
         for (i, set) in p.sets.iter().enumerate() {
             if p.sets[..i].contains(set) {
-                out.push(Problem::at("sets", format!("`{set}` is listed twice")));
+                let text = format!("`{set}` is listed twice");
+                out.push(Problem::at("sets", text).hint("remove one of the two"));
             }
         }
         out
@@ -140,7 +141,7 @@ impl Operator for Pool {
             if !ranks.iter().any(|stage| stage.fits(pattern)) {
                 let text = format!("`names` has `{pattern}`, which no stage of `ranks` is called");
                 let hint = format!("there are: {}", bases.join(", "));
-                out.push(Problem::at_root(text).hint(hint));
+                out.push(Problem::at("names", text).hint(hint));
             }
         }
         let mut used = BTreeSet::new();
@@ -155,9 +156,8 @@ impl Operator for Pool {
         }
         let unused = p.sets.iter().enumerate();
         for (_, set) in unused.filter(|(s, _)| !used.contains(s)) {
-            out.push(Problem::at_root(format!(
-                "no stage belongs to `{set}`, which `sets` has"
-            )));
+            let text = format!("no stage belongs to `{set}`, which `sets` has");
+            out.push(Problem::at("sets", text).hint("remove it, or connect its stages"));
         }
         out
     }

@@ -208,6 +208,7 @@ impl Maker<'_> {
             seeds: w.seeds.clone(),
             terms: w.terms(),
             targets: vec![w.target()],
+            dropout: None,
         })
     }
 }

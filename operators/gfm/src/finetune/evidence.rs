@@ -19,6 +19,13 @@ use super::params::Ranked;
 pub(super) fn problems(p: &Params, inputs: &Connected) -> Option<Problem> {
     let connected = |port: &str| inputs.get(port).is_some_and(|of| !of.is_empty());
     if !connected("features") {
+        if p.features.dropout > 0.0 {
+            let why = "it sets ranking features to 0, and none are connected";
+            return Some(
+                Problem::at("features.dropout", why)
+                    .hint("connect `features`, or leave the parameter out"),
+            );
+        }
         let other = ["valid_features", "fusion"]
             .into_iter()
             .find(|port| connected(port))?;

@@ -95,6 +95,7 @@ pub(super) struct TrainSettings {
     pub do_eval: bool,
     pub init_entities_weight: bool,
     pub valid_fraction: f64,
+    pub edge_dropout: f64,
     best_by: String,
 }
 
@@ -417,6 +418,13 @@ pub(super) fn schema() -> Schema {
             0.1,
             "without `in.valid`: fraction of the questions, chosen by a hash of seed and id, that are used for validation instead of training",
         ),
+        Field::new(
+            "edge_dropout",
+            Type::Float { min: 0.0, max: 0.9 },
+            0.0,
+            "probability with which a triple, its duplicates and its inverses are left out of the graph in a step",
+        )
+        .added_later(),
         Field::new(
             "best_by",
             Type::Text,

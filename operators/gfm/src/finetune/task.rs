@@ -8,17 +8,19 @@ use gfm_pipe_api::ranks::all_of;
 use gfm_pipe_api::{Artifact, Estimate, OpResult};
 use gfm_pipe_eval::metrics::{Gold, score};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
 
 use super::Params;
 use super::data::{Data, data_sets_of};
 use super::evidence;
 use super::params::{TARGETS, name_of};
-use crate::document_scores::DocumentScores;
 use crate::question_scores::{SeededQuestions, score_each};
 use crate::train::estimate::{DataSetShape, FirstBatch, TrainingEstimator, port};
 use crate::train::memory::Sizes;
 use crate::train::{BatchSamples, BestBy, Task};
 use gfm_pipe_model::backend::{Batch, QuestionBatch, Source};
+use gfm_pipe_model::document_scores::DocumentScores;
+use gfm_pipe_model::edge_dropout::EdgeDropout;
 use gfm_pipe_model::model::{Class, FeatureWeights, Params as Weights, all_features};
 use gfm_pipe_model::ops::Seeds;
 use gfm_pipe_model::progress::Pass;
@@ -93,6 +95,7 @@ impl Task for QuestionAnswering {
         let dropout = self.p.features.dropout;
         let mine = samples.mine.clone();
         let features = evidence::of_batch(questions, samples.all, mine, dropout, rng);
+        let edges = self.p.train.own.edge_dropout;
         Batch::Questions(QuestionBatch {
             texts: texts.copied().collect(),
             seeds: numbers.iter().map(|i| train.seeds[*i].clone()).collect(),
@@ -100,6 +103,7 @@ impl Task for QuestionAnswering {
             targets: data
                 .ranked
                 .targets(questions, documents, (numbers, samples.all), &features),
+            dropout: (edges > 0.0).then(|| EdgeDropout::new(edges, rng.next_u64())),
         })
     }
 
@@ -128,11 +132,11 @@ impl Task for QuestionAnswering {
         let class = self.p.model.class();
         let ranker = document_ranker(class, &data.documents, self.p.doc_ranker.ranker());
         let q = &data.valid.questions;
+        let head = FeatureWeights::for_questions(params, q, &q.name)?;
         let by = DocumentScores {
             ranker,
-            head: FeatureWeights::for_questions(params, q, &q.name)?,
+            head: head.as_ref(),
             matrix: &data.documents,
-            questions: q,
             pieces: None,
         };
         let entities = data.ranked.of_type(ENTITY);
@@ -145,9 +149,11 @@ impl Task for QuestionAnswering {
         // ranked by features alone.
         let mut values: Vec<[Vec<f64>; 2]> = (0..q.len())
             .map(|i| {
+                let alone = data.valid.seeds[i].is_empty();
+                let alone = alone.then(|| by.without_nodes(q.features(i))).flatten();
                 [
                     score::<f64>(None, entity_gold(i), &metrics),
-                    score(by.without_nodes(i).as_deref(), q.document_gold(i), &metrics),
+                    score(alone.as_deref(), q.document_gold(i), &metrics),
                 ]
             })
             .collect();
@@ -163,7 +169,7 @@ impl Task for QuestionAnswering {
         };
         let mut scored = Vec::new();
         score_each(pass, scorer, data.nodes, seeded, batch_size, |i, row| {
-            let documents = by.of(i, row);
+            let documents = by.of(row, q.features(i));
             scored.push((
                 i,
                 [

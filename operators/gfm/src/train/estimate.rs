@@ -9,6 +9,8 @@ use super::epoch_plan::EpochPlan;
 use super::memory::{ModelSize, Sizes};
 use super::speed::{Speed, cost};
 use super::{BatchSamples, LoopSettings, Task, memory};
+use gfm_pipe_model::backend::Batch;
+use gfm_pipe_model::edge_dropout::EdgeDropout;
 use gfm_pipe_model::gpu::estimate::{BatchShape, StepCost, estimate};
 use gfm_pipe_model::graph::Graph;
 use gfm_pipe_model::model::{Class, Compute, ModelConfig, QueryNodes, Reach, rng, size};
@@ -26,6 +28,8 @@ pub(crate) struct FirstBatch {
     pub reach: Reach,
     /// Number of seeds of all queries together.
     pub seeds: usize,
+    /// The edges that its step lacks.
+    pub dropout: Option<EdgeDropout>,
 }
 
 impl FirstBatch {
@@ -47,6 +51,10 @@ impl FirstBatch {
         FirstBatch {
             reach: Reach::chosen(config, graph, compute, batch.nodes(), false),
             seeds: seeds.iter().map(Vec::len).sum(),
+            dropout: match &batch {
+                Batch::Links(_) => None,
+                Batch::Questions(questions) => questions.dropout,
+            },
         }
     }
 }
@@ -144,6 +152,7 @@ impl<'a> TrainingEstimator<'a> {
                 candidates: set.sizes.candidates,
                 documents: set.sizes.documents,
                 reach: first.reach,
+                dropout: first.dropout,
             };
             match shape.cost() {
                 Ok(cost) => self.steps.push(cost),

@@ -133,6 +133,7 @@ mod tests {
         let first = FirstBatch {
             reach: Reach::whole(100, 3, 2),
             seeds: 3,
+            dropout: None,
         };
         let weights = 4 * 4 * params.count() as u64;
         let places = 3 * 100 * 4 * 4;

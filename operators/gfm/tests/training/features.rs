@@ -29,7 +29,7 @@ fn made(dir: &Path, kind: &'static Kind, name: &str, tables: Vec<Vec<ArrayRef>>)
 
 /// Features that tell the gold documents of the toy's questions apart, less well or better. Only
 /// those of some documents are known one by one.
-fn features(dir: &Path, questions: &Artifact, keep: usize) -> Artifact {
+fn features(dir: &Path, questions: &Artifact, corpus: &Artifact, keep: usize) -> Artifact {
     let asked = questions.texts().unwrap();
     let n = asked.len();
     let of = |question: usize| {
@@ -66,7 +66,13 @@ fn features(dir: &Path, questions: &Artifact, keep: usize) -> Artifact {
             names(&|f| FEATURES[f].name),
             names(&|f| FEATURES[f].meaning),
         ],
-        vec![count(n), count(n), text(vec![texts_digest(&asked)])],
+        vec![
+            count(n),
+            count(n),
+            count(n),
+            text(vec![texts_digest(&asked)]),
+            text(vec![texts_digest(corpus.texts().unwrap())]),
+        ],
     ];
     made(
         dir,
@@ -115,7 +121,7 @@ fn keeping(dir: &Path, toy: Toy, keep: usize) -> Featured {
     let folder = dir.join(format!("features-{}", toy.name));
     std::fs::create_dir_all(&folder).unwrap();
     Featured {
-        features: features(&folder, &data.questions, keep),
+        features: features(&folder, &data.questions, &data.corpus, keep),
         fusion: fusion(&folder, &[("dense", 0.25), ("ppr", 0.5)]),
         data,
     }
@@ -343,11 +349,21 @@ fn a_question_without_a_start_is_ranked_by_features_alone() {
 fn a_stopped_training_with_features_ends_in_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let f = featured(dir.path(), TOY);
-    let dropped = with(params(3), &[("features", json!({"dropout": 0.3}))]);
+    let dropouts = [
+        ("features", json!({"dropout": 0.3})),
+        ("train.edge_dropout", json!(0.2)),
+    ];
+    let dropped = with(params(3), &dropouts);
     let given = f.inputs();
     let want = run_in(dir.path(), "whole", "finetune", &dropped, &given).unwrap();
     let plain = run_in(dir.path(), "plain", "finetune", &params(3), &given).unwrap();
     assert_ne!(digests(&want), digests(&plain));
+    for one in dropouts {
+        let changed = with(params(3), &[one]);
+        let other = run_in(dir.path(), "one", "finetune", &changed, &given).unwrap();
+        assert_ne!(digests(&other), digests(&plain));
+        assert_ne!(digests(&other), digests(&want));
+    }
     for (i, stops) in [vec![1], vec![4, 8, 13], vec![6]].iter().enumerate() {
         let folder = dir.path().join(format!("again{i}"));
         let out = stopped_and_ended(&folder, "finetune", &dropped, &given, stops, 2);
@@ -368,6 +384,7 @@ fn ranks_and_divided_graphs_train_features_as_one_rank_does() {
         ("train.batch_size", json!(5)),
         ("train.clip_norm", json!(0.5)),
         ("features", json!({"dropout": 0.3})),
+        ("train.edge_dropout", json!(0.2)),
     ];
     let params = with(params(2), &changes);
     equal_on_any_number("finetune", &params, &f.inputs());
@@ -424,6 +441,19 @@ fn what_features_need_is_checked_before_a_run() {
     entities["task"] = json!({});
     let error = refused(entities, &[]);
     assert!(error.contains("no loss ranks documents"), "{error}");
+    let mut dropped = params(1);
+    dropped["features"] = json!({"dropout": 0.2});
+    let error = refused(dropped, &["features", "valid_features", "fusion"]);
+    assert!(error.contains("none are connected"), "{error}");
+    // As many documents, but others.
+    let folder = dir.path().join("of-others");
+    std::fs::create_dir_all(&folder).unwrap();
+    let other = features(&folder, &f.data.questions, &f.data.questions, 7);
+    let out = run_in(dir.path(), "model", "finetune", &params(1), &f.inputs()).unwrap();
+    let given = evaluate_inputs(&out, &f.data, &[("features", &other)]);
+    let error = run_in(dir.path(), "refused", "evaluate", &json!({}), &given).err();
+    let error = format!("{:?}", error.unwrap());
+    assert!(error.contains("those of other documents"), "{error}");
     // A metric of entities cannot compare with features.
     let by = with(params(1), &[("train.best_by", json!("entity:mrr"))]);
     let out = run_in(dir.path(), "by", "finetune", &by, &f.inputs()).unwrap();

@@ -50,7 +50,7 @@ impl About {
         about
     }
 
-    /// Whether the document defines its title, so that a pronoun can mean it.
+    /// Whether the title is a person, by what the document says it is, or by its name.
     pub fn is_person(&self) -> bool {
         self.is.as_ref().map_or(self.called_person, |is| is.person)
     }

@@ -10,10 +10,10 @@ use super::statement::{Place, Statement};
 const LONGEST: usize = 40;
 /// Fewest words that say something.
 const LEAST_CONTENT: usize = 2;
-/// Words for something that was named before.
+/// Words for something that was named before, as texts write them inside a sentence.
 const UNCLEAR: [&str; 22] = [
     "he", "she", "it", "they", "him", "them", "his", "her", "its", "their", "this", "these",
-    "those", "i", "we", "our", "us", "my", "you", "himself", "herself", "itself",
+    "those", "I", "we", "our", "us", "my", "you", "himself", "herself", "itself",
 ];
 
 /// The types of questions.
@@ -68,8 +68,7 @@ pub fn fault(candidate: &Candidate) -> Option<&'static str> {
     if content(text).count() < LEAST_CONTENT {
         return Some("says_too_little");
     }
-    let unclear = all.iter().any(|w| UNCLEAR.contains(&w.as_str()));
-    if unclear || text.contains(['(', ')', '[', ']', ':', ';', '\n', '"', '=']) {
+    if is_unclear(text) || text.contains(['(', ')', '[', ']', ':', ';', '\n', '"', '=']) {
         return Some("unclear_words");
     }
     // Parts of long lists were left out.
@@ -110,7 +109,21 @@ pub fn fault(candidate: &Candidate) -> Option<&'static str> {
     None
 }
 
-/// Whether a text has a name, or all but a word of a long one.
+/// Whether a text has a word for something that was named before. In a name it is none: "Her",
+/// "US Navy", "Elizabeth I".
+fn is_unclear(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    let mut after_name = false;
+    words.enumerate().any(|(at, word)| {
+        let unclear = UNCLEAR.contains(&word) && !(word == "I" && after_name);
+        // The first word of a question has a capital in any case.
+        after_name = at > 0 && word.starts_with(char::is_uppercase);
+        unclear
+    })
+}
+
+/// Whether a text has a name, or all words of it that say something, two or more.
 fn names(text: &str, key: &str) -> bool {
     if contains(text, key) {
         return true;
@@ -150,4 +163,29 @@ pub fn probe(corpus: &Corpus<'_>, statement: &Statement) -> Vec<String> {
     said.sort_unstable();
     said.dedup();
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_for_something_named_before_is_unclear_unless_it_is_in_a_name() {
+        for text in [
+            "When did he die?",
+            "Where do I live?",
+            "Did I live?",
+            "Who wrote its score?",
+        ] {
+            assert!(is_unclear(text), "{text}");
+        }
+        for text in [
+            "Who fought in World War I?",
+            "Which ship of the US Navy sank?",
+            "Who directed the film Her?",
+            "Who wrote It?",
+        ] {
+            assert!(!is_unclear(text), "{text}");
+        }
+    }
 }

@@ -10,6 +10,9 @@ use super::plain::Plain;
 use super::said::{Document, Said, head};
 use super::statement::{Place, Statement};
 
+/// Most documents that mention a name which a question passes through or asks about: what many
+/// documents mention tells them apart badly.
+pub const MOST_MENTIONED: u32 = 12;
 /// Documents that are parsed at once.
 const BATCH: usize = 256;
 
@@ -185,6 +188,18 @@ impl<'a> Corpus<'a> {
             Place::Title => key(&self.documents[statement.document as usize].name),
             Place::Mention { key, .. } => key.clone(),
         }
+    }
+
+    /// The whole documents of these pieces, by their first pieces, each once and in this order.
+    pub fn whole(&self, pieces: &[u32]) -> Vec<u32> {
+        let mut out: Vec<u32> = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let first = self.documents[*piece as usize].parent;
+            if !out.contains(&first) {
+                out.push(first);
+            }
+        }
+        out
     }
 
     /// Whether two documents are pieces of one.

@@ -3,13 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::candidate::{Candidate, Type, question};
-use super::corpus::Corpus;
+use super::corpus::{Corpus, MOST_MENTIONED};
 use super::draw::{below, chosen};
 use super::nouns::{self, Noun};
 use super::statement::{Place, Statement, WHO, filled};
-
-/// What more documents mention is said of by many.
-const MOST_MENTIONED: u32 = 12;
 
 /// Keys of what several documents say something of, ascending.
 pub fn shared(corpus: &Corpus<'_>) -> Vec<String> {

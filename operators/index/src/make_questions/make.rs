@@ -14,9 +14,11 @@ use super::draw::weighted;
 use super::intersect;
 use super::likeness::{Likeness, NEAR, NEAR_WITH_GOLD};
 use super::names::{contains, key, words};
-use super::negatives::{Negative, Vectors, by_words, negatives};
+use super::negatives::{self, Negative};
+use super::params::MakeParams;
 use super::statement::Place;
 use super::walk::{self, Reach};
+use crate::near::points::Points;
 
 /// Most candidates of one type that are checked for one question.
 const TRIES: usize = 100;
@@ -32,21 +34,6 @@ const STATES: f64 = 0.99;
 const ANSWERS: f64 = 0.75;
 /// Relative numbers of chains with two, three and four hops.
 const BY_HOPS: [f64; 3] = [1.0, 0.5, 0.25];
-
-/// What to make.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    pub questions: usize,
-    pub seed: u64,
-    /// Most hops of a chain.
-    pub hops: u32,
-    /// Relative numbers of questions, by type.
-    pub weights: [f64; 4],
-    /// Most questions of each type that a document is gold for.
-    pub per_document: u32,
-    /// Negatives of each question.
-    pub negatives: usize,
-}
 
 /// A question with its negatives.
 #[derive(Debug, Clone)]
@@ -68,9 +55,9 @@ pub struct Outcome {
 /// The errors of `each`.
 pub fn make<E>(
     corpus: &Corpus<'_>,
-    vectors: Option<&Vectors>,
+    vectors: Option<&Points>,
     excluded: Likeness,
-    wanted: &Wanted,
+    wanted: &MakeParams,
     each: &mut dyn FnMut(usize) -> Result<(), E>,
 ) -> Result<Outcome, E> {
     let texts = corpus
@@ -96,11 +83,11 @@ pub fn make<E>(
     let mut failed = vec![0; slots.len()];
     let mut made: Vec<Made> = Vec::new();
     while made.len() < wanted.questions {
-        each(made.len())?;
         let Some(of) = weighted(&mut random, &weights) else {
             break;
         };
-        match maker.one(slots[of].0, slots[of].1, &mut random) {
+        let check = &mut || each(made.len());
+        match maker.one(slots[of].0, slots[of].1, &mut random, check)? {
             Some(one) => {
                 failed[of] = 0;
                 made.push(one);
@@ -121,8 +108,8 @@ pub fn make<E>(
 
 /// Types with their hops and relative numbers. A longer chain is harder to find, so its length is
 /// chosen before it is searched.
-fn slots(wanted: &Wanted) -> Vec<(Type, u32, f64)> {
-    let [single, bridge, intersection, comparison] = wanted.weights;
+fn slots(wanted: &MakeParams) -> Vec<(Type, u32, f64)> {
+    let [single, bridge, intersection, comparison] = wanted.weights.all();
     let mut slots = vec![(Type::Single, 1, single)];
     if wanted.hops >= 2 {
         let total: f64 = BY_HOPS.iter().take(wanted.hops as usize - 1).sum();
@@ -136,10 +123,10 @@ fn slots(wanted: &Wanted) -> Vec<(Type, u32, f64)> {
 
 struct Maker<'a> {
     corpus: &'a Corpus<'a>,
-    vectors: Option<&'a Vectors>,
+    vectors: Option<&'a Points>,
     excluded: Likeness,
     made: Likeness,
-    wanted: &'a Wanted,
+    wanted: &'a MakeParams,
     bm25: Bm25,
     reach: Reach,
     shared: Vec<String>,
@@ -157,8 +144,15 @@ impl Maker<'_> {
             .or_default() += 1;
     }
 
-    /// Makes a question of a type. `None` where no candidate was good.
-    fn one(&mut self, of: Type, hops: u32, random: &mut ChaCha8Rng) -> Option<Made> {
+    /// Makes a question of a type. `None` where no candidate was good. `check` is called before a
+    /// candidate is checked, and at the end.
+    fn one<E>(
+        &mut self,
+        of: Type,
+        hops: u32,
+        random: &mut ChaCha8Rng,
+        check: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<Option<Made>, E> {
         let mut candidates = 0;
         for _ in 0..DRAWS {
             if candidates == TRIES {
@@ -170,22 +164,27 @@ impl Maker<'_> {
                 Type::Comparison => compare::comparison(self.corpus, &self.kinds, random),
             };
             let Some(candidate) = candidate else { continue };
+            check()?;
             candidates += 1;
             self.count(of, "candidates");
             match self.checked(candidate) {
                 Ok(made) => {
                     self.count(of, "made");
                     self.count(of, &format!("made_with_{}_hops", made.candidate.hops));
-                    return Some(made);
+                    return Ok(Some(made));
                 }
                 Err(reason) => self.count(of, reason),
             }
         }
-        None
+        check()?;
+        Ok(None)
     }
 
     /// Checks a candidate, cheap checks first.
-    fn checked(&mut self, candidate: Candidate) -> Result<Made, &'static str> {
+    fn checked(&mut self, mut candidate: Candidate) -> Result<Made, &'static str> {
+        // Questions name whole documents; statements are those of pieces.
+        let pieces = std::mem::take(&mut candidate.gold);
+        candidate.gold = self.corpus.whole(&pieces);
         let most = self.wanted.per_document;
         let used = |d: &u32| {
             self.uses
@@ -213,13 +212,8 @@ impl Maker<'_> {
         if self.stated_elsewhere(&candidate) {
             return Err("stated_elsewhere");
         }
-        let near = by_words(
-            self.corpus,
-            &self.bm25,
-            &candidate.text,
-            &candidate.gold,
-            LOOKED_AT.max(self.wanted.negatives * 2),
-        );
+        let by_words = self.bm25.scores(&candidate.text);
+        let near = negatives::pieces(self.corpus, &by_words, &candidate.gold, LOOKED_AT);
         if self.answered_elsewhere(&candidate, &near) {
             return Err("answered_elsewhere");
         }
@@ -229,13 +223,13 @@ impl Maker<'_> {
         for name in candidate.hidden.iter().chain([&answer]) {
             right.extend(self.corpus.titled(name));
         }
-        let negatives = negatives(
+        let negatives = negatives::negatives(
             self.corpus,
-            &near,
+            &by_words,
             self.vectors,
-            &candidate.gold,
+            &pieces,
             &right,
-            self.wanted.negatives,
+            self.wanted.hard_negatives,
         );
         for document in &candidate.gold {
             *self.uses.entry((candidate.of, *document)).or_default() += 1;
@@ -260,8 +254,8 @@ impl Maker<'_> {
             if let Place::Mention { key, .. } = &statement.asked {
                 probe.extend(words(key));
             }
-            let text = probe.join(" ");
-            let near = by_words(corpus, &self.bm25, &text, &candidate.gold, LOOKED_AT);
+            let scores = self.bm25.scores(&probe.join(" "));
+            let near = negatives::pieces(corpus, &scores, &candidate.gold, LOOKED_AT);
             near.into_iter().any(|d| corpus.share(d, &probe) >= STATES)
         })
     }
@@ -273,8 +267,7 @@ impl Maker<'_> {
         }
         let answer = key(&candidate.answer);
         let asked: Vec<String> = super::names::content(&candidate.text).collect();
-        let documents = near.iter().take(LOOKED_AT);
-        documents.into_iter().any(|d| {
+        near.iter().any(|d| {
             let text = &self.corpus.documents[*d as usize].text;
             self.corpus.share(*d, &asked) >= ANSWERS && contains(text, &answer)
         })

@@ -1,5 +1,7 @@
 //! Names and words in the forms in which they are compared.
 
+use crate::extract::gazetteer::without_brackets;
+
 /// Words that say little.
 const STOP: [&str; 93] = [
     "a",
@@ -139,10 +141,7 @@ pub fn surface(title: &str) -> &str {
     let number = title.rsplit_once(" #");
     let is_number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
     let title = number.map_or(title, |(name, n)| if is_number(n) { name } else { title });
-    match title.strip_suffix(')').and_then(|t| t.rsplit_once(" (")) {
-        Some((name, _)) if !name.trim().is_empty() => name.trim(),
-        _ => title,
-    }
+    without_brackets(title)
 }
 
 /// The name in a title as its text says it: without the place behind a comma ("Lund, Sweden")

@@ -1,8 +1,7 @@
 //! Documents that rank high for a question though they are not gold.
 
-use gfm_pipe_api::bm25::Bm25;
-
 use super::corpus::Corpus;
+use crate::near::points::{Points, dot};
 
 /// A document that is no gold document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,47 +12,19 @@ pub struct Negative {
     pub rank: u32,
 }
 
-/// Vectors of all documents.
-#[derive(Debug)]
-pub struct Vectors {
-    pub dim: usize,
-    /// Rows of length one, or 0.
-    pub values: Vec<f32>,
+/// For each document, the largest cosine to one of these; 0 where none is above.
+fn cosines(vectors: &Points, near: &[u32]) -> Vec<f64> {
+    let all = 0..vectors.len();
+    all.map(|i| {
+        let cosines = near.iter();
+        let cosines = cosines.map(|n| dot(vectors.row(*n as usize), vectors.row(i)));
+        cosines.fold(0.0, f64::max)
+    })
+    .collect()
 }
 
-impl Vectors {
-    /// Scales the rows to length one.
-    pub fn new(dim: usize, mut values: Vec<f32>) -> Vectors {
-        for row in values.chunks_mut(dim.max(1)) {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            if length > 0.0 {
-                row.iter_mut().for_each(|x| *x /= length);
-            }
-        }
-        Vectors { dim, values }
-    }
-
-    fn row(&self, document: u32) -> &[f32] {
-        let at = document as usize * self.dim;
-        &self.values[at..at + self.dim]
-    }
-
-    /// For each document, the largest cosine to one of these.
-    fn scores(&self, near: &[u32]) -> Vec<f64> {
-        let rows = self.values.chunks(self.dim.max(1));
-        rows.map(|row| {
-            let cosines = near.iter().map(|n| {
-                let pairs = self.row(*n).iter().zip(row);
-                f64::from(pairs.map(|(a, b)| a * b).sum::<f32>())
-            });
-            cosines.fold(0.0, f64::max)
-        })
-        .collect()
-    }
-}
-
-/// The documents with the highest scores above 0, which are not these or pieces of them.
-fn best(corpus: &Corpus<'_>, scores: &[f64], not: &[u32], most: usize) -> Vec<u32> {
+/// Pieces with the highest scores above 0, best first: at least `most`, if there are as many.
+fn best(scores: &[f64], most: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..)
         .zip(scores)
         .filter(|(_, s)| **s > 0.0)
@@ -63,35 +34,47 @@ fn best(corpus: &Corpus<'_>, scores: &[f64], not: &[u32], most: usize) -> Vec<u3
         let [a_score, b_score] = [a, b].map(|d| scores[*d as usize]);
         b_score.total_cmp(&a_score).then(a.cmp(b))
     };
-    // Gold documents and their pieces take places, which `most` does not count.
-    let kept = (most + 64).min(order.len());
-    if kept > 0 && kept < order.len() {
-        order.select_nth_unstable_by(kept - 1, by_score);
-        order.truncate(kept);
+    if most > 0 && most < order.len() {
+        order.select_nth_unstable_by(most - 1, by_score);
+        order.truncate(most);
     }
     order.sort_unstable_by(by_score);
-    order.retain(|d| not.iter().all(|n| !corpus.same(*n, *d)));
-    order.truncate(most);
     order
 }
 
-/// The best documents for a text by BM25, without these.
-pub fn by_words(
-    corpus: &Corpus<'_>,
-    bm25: &Bm25,
-    text: &str,
-    not: &[u32],
-    most: usize,
-) -> Vec<u32> {
-    best(corpus, &bm25.scores(text), not, most)
+/// The first `most` of the best that `take` turns into something new.
+fn first(scores: &[f64], most: usize, take: impl Fn(u32) -> Option<u32>) -> Vec<u32> {
+    // Some of them are left out: mostly few, but a document may have many pieces.
+    let mut looked = most + 64;
+    loop {
+        let order = best(scores, looked);
+        let all = order.len() < looked;
+        let mut found: Vec<u32> = Vec::with_capacity(most);
+        for new in order.into_iter().filter_map(&take) {
+            if found.len() < most && !found.contains(&new) {
+                found.push(new);
+            }
+        }
+        if found.len() == most || all {
+            return found;
+        }
+        looked *= 8;
+    }
 }
 
-/// The negatives of a question: half of them by words, the rest by vectors where there are any.
-/// `not` are gold documents and what else may be right.
+/// The best pieces by these scores, without these documents.
+pub fn pieces(corpus: &Corpus<'_>, scores: &[f64], not: &[u32], most: usize) -> Vec<u32> {
+    let other = |d: &u32| not.iter().all(|n| !corpus.same(*n, *d));
+    first(scores, most, |d| Some(d).filter(other))
+}
+
+/// The negatives of a question, whole documents: half of them by words, the rest by vectors where
+/// there are any. `by_words` are the scores of BM25, `gold` the pieces that the question was made
+/// from; `not` are gold documents and what else may be right.
 pub fn negatives(
     corpus: &Corpus<'_>,
-    by_words: &[u32],
-    vectors: Option<&Vectors>,
+    by_words: &[f64],
+    vectors: Option<&Points>,
     gold: &[u32],
     not: &[u32],
     most: usize,
@@ -101,30 +84,42 @@ pub fn negatives(
     } else {
         most
     };
-    let allowed = by_words
-        .iter()
-        .filter(|d| not.iter().all(|n| !corpus.same(*n, **d)));
     let mut found: Vec<Negative> = Vec::new();
-    let mut add = |documents: &mut dyn Iterator<Item = u32>, system, most: usize| {
-        let mut rank = 0;
-        for document in documents {
-            if rank as usize >= most {
-                break;
-            }
-            if found.iter().all(|n| n.document != document) {
-                rank += 1;
-                found.push(Negative {
-                    document,
-                    system,
-                    rank,
-                });
-            }
-        }
+    let mut add = |scores: &[f64], system, most: usize| {
+        let whole = |piece: u32| {
+            let document = corpus.documents[piece as usize].parent;
+            let known = found.iter().any(|n| n.document == document);
+            let wrong = not.iter().all(|n| !corpus.same(*n, document));
+            (wrong && !known).then_some(document)
+        };
+        let new = first(scores, most, whole);
+        let ranked = (1..).zip(new);
+        found.extend(ranked.map(|(rank, document)| Negative {
+            document,
+            system,
+            rank,
+        }));
     };
-    add(&mut allowed.copied(), "bm25", words);
+    add(by_words, "bm25", words);
     if let Some(vectors) = vectors {
-        let near = best(corpus, &vectors.scores(gold), not, most);
-        add(&mut near.into_iter(), "dense", most - words);
+        add(&cosines(vectors, gold), "dense", most - words);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_makes_room_for_what_is_worse() {
+        // Three of four are pieces of the document before them.
+        let scores: Vec<f64> = (0..4000).map(|i| f64::from(4000 - i)).collect();
+        let whole = |d: u32| Some(d - d % 4);
+        assert_eq!(first(&scores, 3, whole), [0, 4, 8]);
+        let far = |d: u32| (d >= 3990).then_some(d);
+        assert_eq!(first(&scores, 3, far), [3990, 3991, 3992]);
+        assert_eq!(first(&scores, 30, far).len(), 10);
+        assert!(first(&[0.0, 0.0], 3, Some).is_empty());
+    }
 }

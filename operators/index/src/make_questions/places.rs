@@ -250,7 +250,6 @@ impl Places<'_> {
                 Show::Given => &given,
                 Show::InPlace => &asked,
             };
-            // Replacements live as long as this part.
             let marked = |t: usize| spot.words.contains(&t) || gone(t);
             let kept: Vec<usize> = part.words.iter().copied().filter(|t| !marked(*t)).collect();
             let (before, after): (Vec<usize>, Vec<usize>) =

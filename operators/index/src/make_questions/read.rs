@@ -8,8 +8,8 @@ use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use super::likeness::Likeness;
 use super::names::{key, name};
-use super::negatives::Vectors;
 use super::said::Document;
+use crate::near::points::Points;
 
 /// Reads the documents, with where they name others.
 ///
@@ -114,7 +114,7 @@ fn add_named(artifact: &Artifact, documents: &mut [Document]) -> OpResult<()> {
 ///
 /// # Errors
 /// When they are of other documents, or there is not enough memory.
-pub fn vectors(ctx: &Context) -> OpResult<Option<Vectors>> {
+pub fn vectors(ctx: &Context) -> OpResult<Option<Points>> {
     let Some(artifact) = ctx.input_opt("corpus_embeddings") else {
         return Ok(None);
     };
@@ -138,7 +138,14 @@ pub fn vectors(ctx: &Context) -> OpResult<Option<Vectors>> {
         let problem = format!("there are not {rows} vectors");
         return Err(OpError::new(problem).artifact(&artifact.name));
     }
-    Ok((dim > 0).then(|| Vectors::new(dim, values)))
+    if dim == 0 {
+        return Ok(None);
+    }
+    let mut points = Points::new(dim);
+    for row in values.chunks_exact(dim) {
+        points.push(row.iter().map(|x| f64::from(*x)));
+    }
+    Ok(Some(points))
 }
 
 /// Reads the questions of which no near copies are made.

@@ -9,7 +9,7 @@ use gfm_pipe_kg::questions::{self, Question};
 use gfm_pipe_kg::tables::{Piece, Table, write_counts};
 
 use super::corpus;
-use super::make::{Made, Wanted, make};
+use super::make::{Made, make};
 use super::params::MakeParams;
 use super::read;
 use crate::rows::{Cell, Rows};
@@ -31,15 +31,7 @@ pub fn run(params: &MakeParams, ctx: &Context) -> OpResult<()> {
         ctx.progress(read as u64, total, "documents", "");
         ctx.check_cancelled()
     })?;
-    let wanted = Wanted {
-        questions: params.questions,
-        seed: params.seed,
-        hops: params.hops,
-        weights: params.weights.all(),
-        per_document: params.per_document,
-        negatives: params.hard_negatives,
-    };
-    let result = make(&corpus, vectors.as_ref(), excluded, &wanted, &mut |made| {
+    let result = make(&corpus, vectors.as_ref(), excluded, params, &mut |made| {
         ctx.progress(made as u64, params.questions as u64, "questions", "");
         ctx.check_cancelled()
     })?;

@@ -149,10 +149,18 @@ impl<'a> Tree<'a> {
             && self.tag(first).chars().next() == self.tag(second).chars().next()
     }
 
-    /// Whether a token is the first of a sentence.
+    /// Whether a token is the first word of a sentence.
     fn begins(&self, token: usize) -> bool {
         let sentences = &self.doc.sentences;
-        sentences.binary_search_by_key(&token, |s| s.start).is_ok()
+        let of = sentences.partition_point(|s| s.start <= token);
+        let start = of.checked_sub(1).map_or(0, |of| sentences[of].start);
+        (start..token).all(|before| self.is_quote_or_space(before))
+    }
+
+    /// Whether a token is a quotation mark or white space.
+    fn is_quote_or_space(&self, token: usize) -> bool {
+        matches!(self.tag(token), "``" | "''" | "_SP")
+            || matches!(self.word(token), "\"" | "``" | "''")
     }
 
     /// Words as a text.
@@ -162,8 +170,7 @@ impl<'a> Tree<'a> {
         for &token in tokens {
             let tag = self.tag(token);
             // Quotes would stand alone where other words are left out.
-            if matches!(tag, "``" | "''" | "_SP") || matches!(self.word(token), "\"" | "``" | "''")
-            {
+            if self.is_quote_or_space(token) {
                 continue;
             }
             let gap = last.is_none_or(|last| {

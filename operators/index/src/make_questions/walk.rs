@@ -6,15 +6,13 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::candidate::{Candidate, Type, question};
-use super::corpus::Corpus;
+use super::corpus::{Corpus, MOST_MENTIONED};
 use super::draw::{below, chosen};
 use super::mention::Kind;
 use super::names::{self, bare, surface};
 use super::nouns::{self, Noun};
 use super::statement::{Place, Statement, filled};
 
-/// A name that more documents mention leads to any of them.
-const MOST_MENTIONED: u32 = 12;
 /// Most words of a description that stands in another one.
 const LONGEST_DESCRIPTION: usize = 24;
 
@@ -221,7 +219,8 @@ fn mentions_title(corpus: &Corpus<'_>, statement: u32, asked: &Statement) -> boo
     }
 }
 
-/// Whether the second statement does not lead back to where the first one came from.
+/// Whether the second statement asks for something of a known kind, and does not lead back to where
+/// the first one came from.
 fn told_apart(first: &Statement, second: &Statement) -> bool {
     match (&first.given, &second.asked) {
         (Place::Mention { key: a, .. }, Place::Mention { key: b, kind, .. }) => {

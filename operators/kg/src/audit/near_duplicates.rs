@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 use gfm_pipe_api::OpResult;
+use gfm_pipe_api::random::mix;
 
 use super::checks;
 use super::data::{Data, Documents, Finding, Stop};
@@ -113,14 +114,6 @@ fn hash(word: &str) -> u64 {
         }
     }
     sum
-}
-
-/// The finishing step of SplitMix64.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// Finds the sets that share at least 80 % with an earlier set that is not such a set itself.

@@ -6,6 +6,7 @@ use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::features::of_question::QuestionFeatures;
 
 use super::Source;
+use crate::edge_dropout::EdgeDropout;
 use crate::loss::ListLoss;
 use crate::model::{Compute, ModelConfig, QueryNodes, Reach};
 use crate::ops::Seeds;
@@ -45,6 +46,8 @@ pub struct QuestionBatch<'a> {
     pub terms: Vec<Term>,
     /// What they rank.
     pub targets: Vec<Target<'a>>,
+    /// The triples that the graph lacks in this step, the same on all ranks.
+    pub dropout: Option<EdgeDropout>,
 }
 
 /// What a loss ranks for a batch of questions: the columns of its scores.

@@ -16,6 +16,7 @@ use super::graph::{DeviceGraph, DeviceTexts};
 use super::objective::QuestionObjective;
 use super::trainer::DeviceTrainer;
 use crate::backend::{LinkBatch, QuestionBatch, StepSettings, Target, Term};
+use crate::edge_dropout::EdgeDropout;
 use crate::graph::Graph;
 use crate::loss::LIST_CE;
 use crate::model::{Class, ModelConfig, Reach, TailQuery, shapes, size};
@@ -45,6 +46,8 @@ pub struct BatchShape<'a> {
     pub documents: usize,
     /// The rows to compute.
     pub reach: Reach,
+    /// The edges that the step lacks.
+    pub dropout: Option<EdgeDropout>,
 }
 
 /// What a step takes.
@@ -115,7 +118,12 @@ impl BatchShape<'_> {
             None => {
                 let questions = self.question_batch(documents);
                 let objective = QuestionObjective::new(gpu, &questions)?;
-                trainer.question_gradients(&objective, &graph, &questions, self.reach)?
+                trainer.question_gradients(
+                    &objective,
+                    (self.graph, &graph),
+                    &questions,
+                    self.reach,
+                )?
             }
         };
         trainer.optimizer_step(loss, 1.0)?;
@@ -175,6 +183,7 @@ impl BatchShape<'_> {
             seeds: self.seeds(),
             terms: terms.collect(),
             targets,
+            dropout: self.dropout,
         }
     }
 

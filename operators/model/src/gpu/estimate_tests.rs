@@ -9,6 +9,7 @@ use super::tests::some;
 use crate::backend::{
     Batch, DeviceCache, LinkBatch, QuestionBatch, Source, StepSettings, Target, Term,
 };
+use crate::edge_dropout::EdgeDropout;
 use crate::graph::Graph;
 use crate::model::{Class, Compute, ModelConfig, Params, Reach, TailQuery};
 use crate::ops::{AggregateFunc, Seeds};
@@ -74,6 +75,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         candidates: asked,
     };
     let reach = Reach::chosen(config, &graph, compute, query_nodes, false);
+    let dropout = (!links).then(|| EdgeDropout::new(0.3, 1));
     let shape = BatchShape {
         class,
         config,
@@ -85,6 +87,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
         candidates: links.then_some(17),
         documents: 0,
         reach,
+        dropout,
     };
     let estimated = shape.cost().unwrap().memory;
     let batch = if links {
@@ -120,6 +123,7 @@ fn memory(config: &ModelConfig, links: bool, compute: Compute, recompute: bool) 
                 weight: 1.0,
                 target: 0,
             }],
+            dropout,
         })
     };
     let prepared = trainer.preparer().prepare(on, batch);

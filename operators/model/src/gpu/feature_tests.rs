@@ -12,6 +12,7 @@ use super::objective::QuestionObjective;
 use super::tests::{ADAMW, close, device, same_grads, some};
 use super::trainer::DeviceTrainer;
 use crate::backend::{Batch, DeviceCache, QuestionBatch, Source, StepSettings, Target, Term};
+use crate::edge_dropout::EdgeDropout;
 use crate::graph::Graph;
 use crate::host::Cpu;
 use crate::loss::{BCE, LIST_SOFTMAX};
@@ -65,6 +66,7 @@ fn batch<'d>(documents: &'d EntityDocuments, of: &'d [QuestionFeatures]) -> Ques
             target(None, vec![vec![1], vec![2, 5]], Vec::new()),
             target(Some(documents), vec![vec![0, 4], vec![2]], known),
         ],
+        dropout: None,
     }
 }
 
@@ -94,33 +96,40 @@ fn gradients_with_features_equal_the_cpus() {
     };
     let optimizer = Optimizer::new(ADAMW, &params).unwrap();
     let (docs, of) = (documents(), [features(5, &[0, 3]), features(6, &[1, 2, 4])]);
-    let batch = batch(&docs, &of);
-
-    let ranks = gfm_pipe_api::ranks::single();
-    let cpu = Cpu::new(&params, &optimizer, settings, ranks);
-    let cache = DeviceCache::default();
-    let want = cpu
-        .questions(Source::whole(&graph, texts, &cache), &batch)
-        .unwrap();
-    let gate = &want.grads.features.as_ref().unwrap().gate;
-    assert_ne!(crate::tensor::to_f64(gate).unwrap(), [0.0]);
-
-    let trainer =
-        DeviceTrainer::<f64>::new(&gpu, &params, &optimizer, settings, super::Sums::Alone).unwrap();
     let on_device = DeviceTexts::new(&gpu, texts, &config).unwrap();
     let on_device = DeviceGraph::<f64>::new(&graph, on_device, &config).unwrap();
-    let objective = QuestionObjective::new(&gpu, &batch).unwrap();
-    let batch = Batch::Questions(batch);
-    let reach = Reach::chosen(&config, &graph, Compute::Auto, batch.nodes(), false);
-    let Batch::Questions(batch) = &batch else {
-        return;
-    };
-    let loss = trainer
-        .question_gradients(&objective, &on_device, batch, reach)
-        .unwrap();
-    same_grads(&trainer, &params, &want.grads);
-    let rows = batch.seeds.len();
-    let parts = loss.parts.read().unwrap();
-    let parts: Vec<f64> = parts.chunks(rows).map(|of| of.iter().sum()).collect();
-    close("losses", &parts, &want.parts);
+    // The last batch has all edges again.
+    for dropout in [None, Some(EdgeDropout::new(0.4, 3)), None] {
+        let batch = QuestionBatch {
+            dropout,
+            ..batch(&docs, &of)
+        };
+
+        let ranks = gfm_pipe_api::ranks::single();
+        let cpu = Cpu::new(&params, &optimizer, settings, ranks);
+        let cache = DeviceCache::default();
+        let want = cpu
+            .questions(Source::whole(&graph, texts, &cache), &batch)
+            .unwrap();
+        let gate = &want.grads.features.as_ref().unwrap().gate;
+        assert_ne!(crate::tensor::to_f64(gate).unwrap(), [0.0]);
+
+        let trainer =
+            DeviceTrainer::<f64>::new(&gpu, &params, &optimizer, settings, super::Sums::Alone)
+                .unwrap();
+        let objective = QuestionObjective::new(&gpu, &batch).unwrap();
+        let batch = Batch::Questions(batch);
+        let reach = Reach::chosen(&config, &graph, Compute::Auto, batch.nodes(), false);
+        let Batch::Questions(batch) = &batch else {
+            continue;
+        };
+        let loss = trainer
+            .question_gradients(&objective, (&graph, &on_device), batch, reach)
+            .unwrap();
+        same_grads(&trainer, &params, &want.grads);
+        let rows = batch.seeds.len();
+        let parts = loss.parts.read().unwrap();
+        let parts: Vec<f64> = parts.chunks(rows).map(|of| of.iter().sum()).collect();
+        close("losses", &parts, &want.parts);
+    }
 }

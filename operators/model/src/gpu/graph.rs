@@ -10,7 +10,8 @@ use gfm_pipe_kernels::gpu::{Gpu, State, Vector};
 use super::error::Result;
 use super::scoring::upload_tensor;
 use super::weights::upload;
-use crate::graph::{EdgesByRelation, Graph};
+use crate::edge_dropout::EdgeDropout;
+use crate::graph::{EdgesByRelation, Graph, Places};
 use crate::model::{ModelConfig, Reach, Texts};
 use crate::ops::{AggregateFunc, Path, degree_scales, message_counts};
 
@@ -172,6 +173,19 @@ impl<S: State> DeviceGraph<S> {
         triples: impl IntoIterator<Item = [u32; 3]>,
     ) -> Result<Removed<S>> {
         let found = graph.places_of(triples);
+        let by_relation = self.by_relation.places_of(&found.edges);
+        self.removed(graph, found, by_relation)
+    }
+
+    /// The edges that a step lacks, ready to be taken out.
+    pub fn dropped(&self, graph: &Graph, dropout: &EdgeDropout) -> Result<Removed<S>> {
+        let direct = graph.relations() as u32;
+        let drops = |edge| dropout.drops(edge, direct);
+        let by_relation = self.by_relation.places_where(drops);
+        self.removed(graph, graph.places_where(drops), by_relation)
+    }
+
+    fn removed(&self, graph: &Graph, found: Places, by_relation: Vec<u32>) -> Result<Removed<S>> {
         let counts = || {
             let mut counts = message_counts::<f64>(graph.flow(self.path).0);
             for edge in &found.edges {
@@ -187,7 +201,7 @@ impl<S: State> DeviceGraph<S> {
         let marks = Marks {
             into,
             out_of,
-            by_relation: self.by_relation.places_of(&found.edges),
+            by_relation,
         };
         Ok(Removed {
             marks: DeviceMarks::new(self.gpu(), &marks)?,

@@ -298,30 +298,37 @@ impl<S: State> DeviceTrainer<S> {
         loss
     }
 
-    /// Computes the gradients of a fine-tuning batch, over these rows.
+    /// Computes the gradients of a fine-tuning batch, over these rows, without the edges that the
+    /// step lacks.
     pub(super) fn question_gradients(
         &self,
         objective: &QuestionObjective,
-        graph: &DeviceGraph<S>,
+        (host, graph): (&Graph, &DeviceGraph<S>),
         questions: &QuestionBatch<'_>,
         reach: Reach,
     ) -> Result<LossParts> {
         if questions.seeds.is_empty() {
             return self.no_queries(objective.terms.iter().map(|t| t.weight).collect());
         }
+        let dropout = questions.dropout.as_ref();
+        let removed = dropout.map(|d| graph.dropped(host, d)).transpose()?;
         let input = BatchInput {
             query: QuerySource::Texts(&questions.texts),
             seeds: &questions.seeds,
             candidates: None,
             reach: graph.rows(reach)?,
-            removed: None,
+            removed: removed.as_ref(),
         };
         // Only losses of documents with features read it, and reading waits for the device.
         let featured = questions.targets.iter().any(|t| !t.features.is_empty());
         let head = if featured { self.feature_head()? } else { None };
-        self.gradients(graph, input, |scores| {
+        let flip = || removed.as_ref().map_or(Ok(()), |r| graph.flip(r));
+        flip()?;
+        let loss = self.gradients(graph, input, |scores| {
             objective.loss::<S>(questions, scores, head.as_ref())
-        })
+        });
+        flip()?;
+        loss
     }
 
     /// What fine-tuning minimises on a data set, copied to the device by the first call.
@@ -376,7 +383,7 @@ impl<S: State> Backend for DeviceTrainer<S> {
             }
             Batch::Questions(questions) => {
                 let objective = self.objective_of(on, questions)?;
-                self.question_gradients(objective, graph, questions, reach)
+                self.question_gradients(objective, (on.graph, graph), questions, reach)
             }
         };
         self.finish(loss, factor)

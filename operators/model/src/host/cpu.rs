@@ -116,7 +116,9 @@ impl Cpu {
         if batch.seeds.is_empty() {
             return self.no_rows(&batch.terms);
         }
-        let model = Retriever::new(&self.params, on.graph, on.texts)
+        let cut = batch.dropout.map(|dropout| dropout.without(on.graph));
+        let graph = cut.as_ref().unwrap_or(on.graph);
+        let model = Retriever::new(&self.params, graph, on.texts)
             .compute(self.settings.compute)
             .recompute(self.settings.recompute);
         let mut pass = model.forward(&questions(batch, self.params.text_dim))?;

@@ -43,7 +43,9 @@ impl DividedCpu {
     fn questions(&self, on: Source<'_>, batch: &QuestionBatch<'_>) -> OpResult<StepGradients> {
         let (divided, settings) = (part_of(on)?, &self.0.settings);
         let (part, ranks) = (divided.part(), &**divided.ranks());
+        let cut = batch.dropout.map(|dropout| part.dropped(&dropout));
         let model = PartitionedRetriever::new(&self.0.params, part, on.texts, ranks)?
+            .on(cut.as_ref().unwrap_or(part.graph()))
             .compute(settings.compute)
             .recompute(settings.recompute);
         let mut pass = model.forward(&questions(batch, self.0.params.text_dim))?;

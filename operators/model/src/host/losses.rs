@@ -232,6 +232,7 @@ mod tests {
                 target(None, vec![vec![3], vec![0, 1]]),
                 target(Some(documents), vec![vec![0, 2], vec![1]]),
             ],
+            dropout: None,
         }
     }
 

@@ -95,14 +95,17 @@ impl FeatureWeights {
     /// The scores of all documents for a question. `network` has those of the network, NaN for
     /// later pieces and [`NO_SCORE`](gfm_pipe_eval::rankers::NO_SCORE) for documents that it cannot
     /// score: these count as the lowest of the others, so that features decide about them. Without
-    /// a node to start from there are none, and features decide alone.
+    /// a node to start from there are none, and features decide alone
+    /// ([`QuestionFeatures::ranking`]).
     pub fn documents(
         &self,
         features: &QuestionFeatures,
         network: Option<Vec<f64>>,
         documents: usize,
     ) -> Vec<f64> {
-        let mut scores = network.unwrap_or_else(|| vec![0.0; documents]);
+        let Some(mut scores) = network else {
+            return features.scores(&features.ranking(&self.weights), documents);
+        };
         let finite = scores.iter().copied().filter(|s| s.is_finite());
         let lowest = finite.fold(f64::INFINITY, f64::min);
         let lowest = if lowest.is_finite() { lowest } else { 0.0 };

@@ -64,7 +64,8 @@ macro_rules! settings {
             })
         }
 
-        /// Uses the part's graph without some edges, as [`Part::without`] returns it.
+        /// Uses the part's graph without some edges, as [`Part::without`] and
+        /// [`Part::dropped`] return it.
         #[must_use]
         pub fn on(mut self, graph: &'a Graph) -> Self {
             self.inner.network.graph = graph;

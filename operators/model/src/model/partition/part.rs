@@ -8,6 +8,7 @@ use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kernels::csr::Csr;
 
 use super::Partition;
+use crate::edge_dropout::EdgeDropout;
 use crate::graph::{Edge, Graph, inverse_relation};
 use crate::ops::{MessageFunc, Path, Seeds};
 use crate::sampling::{EasyEdges, Triple};
@@ -187,6 +188,24 @@ impl Part {
             Some([[head, relation, tail], [tail, inverse, head]])
         });
         easy.removed(&self.graph, both.flatten())
+    }
+
+    /// The part's graph without the triples that the whole graph lacks.
+    pub fn dropped(&self, dropout: &EdgeDropout) -> Graph {
+        let direct = self.graph.relations() as u32;
+        let id = |local: u32| {
+            let at = local as usize;
+            let own = self.own.get(at);
+            *own.unwrap_or_else(|| &self.halo[at - self.own.len()])
+        };
+        self.graph.keeping(|edge| {
+            let whole = Edge {
+                head: id(edge.head),
+                tail: id(edge.tail),
+                relation: edge.relation,
+            };
+            !dropout.drops(whole, direct)
+        })
     }
 
     /// The seeds that are in this part, in local numbers.

@@ -7,6 +7,7 @@ use gfm_pipe_api::ranks::{Collective, on_threads};
 use proptest::prelude::*;
 
 use super::*;
+use crate::edge_dropout::EdgeDropout;
 use crate::graph::Graph;
 use crate::model::autograd::{TestTexts, class_of, configs, graphs, numbers, same};
 use crate::model::{
@@ -181,14 +182,17 @@ impl Case<'_> {
         &self,
         partition: &Arc<Partition>,
         questions: &[Question<'_>],
+        dropout: EdgeDropout,
         dscores: &Tensor,
     ) -> Vec<Results> {
         on_threads(partition.ranks(), |ranks: &dyn Collective| {
             let message = self.params.config.message_func;
             let part = Part::new(self.graph, partition, ranks.rank(), message).unwrap();
+            let cut = part.dropped(&dropout);
             let test_texts = told_of(&part, self.test_texts);
             let model = PartitionedRetriever::new(self.params, &part, test_texts.texts(), ranks)
                 .unwrap()
+                .on(&cut)
                 .recompute(self.recompute)
                 .compute(self.compute);
             let mut pass = model.forward(questions).unwrap();
@@ -275,10 +279,12 @@ proptest! {
     #[test]
     fn questions_equal_one_rank(
         (nodes, relations, triples) in graphs(), config in configs(), message in messages(),
-        recompute in any::<bool>(), compute in ways(), seed in 0u64..1000,
+        recompute in any::<bool>(), compute in ways(), seed in 0u64..1000, dropped in 0.0..1.0,
     ) {
         let config = with_message(config, message);
         let graph = Graph::from_triples(nodes, relations, &triples);
+        let dropout = EdgeDropout::new(dropped, seed);
+        let cut = dropout.without(&graph);
         let class = class_of(&config, Class::GNNRetriever);
         let params = Params::init(class, &config, 5, seed, DType::F64).unwrap();
         let test_texts = TestTexts::new(relations, nodes, seed);
@@ -290,7 +296,7 @@ proptest! {
             text.iter().zip(&seeds).map(|(embedding, seeds)| Question { embedding, seeds }).collect();
         let dscores = tensor(numbers(3 * nodes, seed + 9), (3, nodes)).unwrap();
 
-        let model = Retriever::new(&params, &graph, test_texts.texts()).compute(Compute::Dense);
+        let model = Retriever::new(&params, &cut, test_texts.texts()).compute(Compute::Dense);
         let mut pass = model.forward(&questions).unwrap();
         let grads = model.backward(&mut pass, &dscores).unwrap();
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
@@ -298,7 +304,7 @@ proptest! {
         for ranks in 1..=3 {
             let streamed = Arc::new(Partition::streamed(&graph, ranks, 4));
             for partition in [streamed, owners(nodes, ranks, seed)] {
-                let got = case.questions(&partition, &questions, &dscores);
+                let got = case.questions(&partition, &questions, dropout, &dscores);
                 same_results(&format!("{ranks} ranks"), &got, &want)?;
             }
         }
@@ -370,7 +376,8 @@ proptest! {
         let want = Results { all: model.score_all(&questions).unwrap(), scores: pass.scores, grads };
         for ranks in [2, 4] {
             let partition = owners(60, ranks, seed);
-            let got = case(&params).questions(&partition, &questions, &dscores);
+            let none = EdgeDropout::new(0.0, seed);
+            let got = case(&params).questions(&partition, &questions, none, &dscores);
             same_results(&format!("questions, {ranks} ranks"), &got, &want)?;
         }
     }
