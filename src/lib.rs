@@ -11,6 +11,7 @@ pub mod exec;
 pub mod import;
 pub mod init;
 mod panics;
+pub mod pinned;
 pub mod plan;
 pub mod ranks;
 pub mod record;

@@ -7,6 +7,8 @@
 
 use gfm_pipe_api::{OpEntry, OpResult};
 
+use crate::pinned::Pinned;
+
 pub use gfm_pipe_exec::kill_all as kill_programs;
 pub use gfm_pipe_index::preview;
 pub use gfm_pipe_kg::audit as audit_tables;
@@ -25,6 +27,7 @@ pub fn builtin() -> Vec<OpEntry> {
     }
     all.extend(gfm_pipe_eval::operators());
     all.extend(gfm_pipe_exec::operators());
+    all.push(OpEntry::of::<Pinned>());
     all
 }
 

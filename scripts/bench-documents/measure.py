@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -41,8 +40,8 @@ def main():
         elif event["event"] == "stage_finished":
             running.discard(event["name"])
             stages.append({key: event[key] for key in ["name", "op", "status", "seconds", "rows", "bytes", "error"]})
-        elif found := re.search(r"extracted (\d+) of (\d+) documents", line):
-            extracted = [int(n) for n in found.groups()]
+            if event["op"] == "extract" and "items" in event:
+                extracted = [event["items"]["computed"], event["items"]["total"]]
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - began
     over.set()

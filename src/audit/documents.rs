@@ -123,6 +123,7 @@ pub fn of_documents(
     };
     stages.push(audit);
     let pipeline = Pipeline {
+        files: Vec::new(),
         name: documents.name.clone(),
         file: documents.path.clone(),
         stages,

@@ -12,15 +12,16 @@ use crate::ui::{self, Out};
 /// Arguments of `gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep what this many latest runs used, besides pinned ones
+    /// Keep what this many latest runs used, besides pinned ones and those with a tag
     #[arg(long, value_name = "RUNS", default_value_t = 10)]
     keep: usize,
     /// Remove checkpoints of unfinished stages too
     #[arg(long)]
     checkpoints: bool,
-    /// Remove what operators keep between runs too: vectors of texts, which are then computed again
-    #[arg(long)]
-    cache: bool,
+    /// Remove results of single documents and texts too that kept runs used: a stage that runs
+    /// again computes them all
+    #[arg(long, visible_alias = "cache")]
+    items: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,7 +60,8 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
     let latest = latest(&store)?.map(|journal| journal.run);
     let oldest = runs.len().saturating_sub(args.keep);
     let is_kept = |(i, r): &(usize, &PastRun)| {
-        *i >= oldest || r.pinned || latest.as_ref() == Some(&r.journal.run)
+        let run = &r.journal.run;
+        *i >= oldest || r.pinned || !r.tags.is_empty() || latest.as_ref() == Some(run)
     };
     let (kept, old): (Vec<_>, Vec<_>) = runs.iter().enumerate().partition(is_kept);
     let keep: BTreeSet<_> = kept
@@ -71,7 +73,7 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         &keep,
         Extent {
             checkpoints: args.checkpoints,
-            cache: args.cache,
+            items: args.items,
         },
     )?;
     let old: Vec<&str> = old.iter().map(|(_, r)| r.journal.run.as_str()).collect();
@@ -92,9 +94,9 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
                 ui::number(n as u64, "unfinished stage")
             ),
         },
-        match garbage.cache.len() {
-            0 => "",
-            _ => ", the cache",
+        match garbage.items.iter().map(|dead| dead.items).sum() {
+            0 => String::new(),
+            n => format!(", {}", ui::number(n, "item")),
         },
         match recorded {
             0 => String::new(),

@@ -18,6 +18,7 @@ mod output;
 mod plan;
 pub mod reference;
 mod report;
+mod rerun;
 mod retriever;
 mod run;
 mod runs;
@@ -27,6 +28,7 @@ mod serve;
 mod shared_args;
 mod show;
 mod signals;
+mod tag;
 mod verify;
 mod watch;
 mod why;
@@ -94,6 +96,8 @@ enum Verb {
     Schema,
     /// List earlier runs
     Runs(runs::Args),
+    /// Give a run a name, under which pipelines find what it made (`pinned`), or list the names
+    Tag(tag::Args),
     /// Compare the parameters and metrics of two runs
     Diff(runs::DiffArgs),
     /// Write a run as one HTML page
@@ -207,6 +211,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
         Verb::Why(args) => why::why(&args, ops, out)?,
         Verb::Runs(args) => runs::runs(&args, out, err)?,
+        Verb::Tag(args) => tag::tag(&args, out, err)?,
         Verb::Diff(args) => runs::diff(&args, out, err)?,
         Verb::Report(args) => report::report(&args, out, err)?,
         Verb::Watch(args) => return watch::watch(&args, out, err),

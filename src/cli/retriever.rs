@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use gfm_pipe_api::answer::Answers;
+use gfm_pipe_api::items::Items;
 use gfm_pipe_api::schema::nearest;
 use gfm_pipe_api::{
     Artifact, Cancel, Context, Level, Nowhere, OpEntry, OpError, Reporter, ranks, shell,
@@ -261,7 +262,7 @@ impl Found {
             cancel: Cancel::default(),
             base: PathBuf::new(),
             workdir: PathBuf::new(),
-            cache: PathBuf::new(),
+            items: Items::nowhere(),
             device: "cpu".to_owned(),
             environment: BTreeMap::new(),
             ranks: ranks::single(),

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use gfm_pipe_api::{Cancel, OpEntry, OpError, OpResult};
 
 use super::error::{CliError, CliResult, exit};
+use super::rerun::rerun;
 use super::shared_args::{Common, RemoteArg, Select};
 use super::{look, signals};
 use crate::exec::{self, Room, RunOptions};
@@ -54,6 +55,9 @@ pub struct Args {
     /// Write metrics for TensorBoard, to DIR/RUN/STAGE
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
+    /// Run again whenever a file changes that the pipeline is made of or reads, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -81,6 +85,16 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
             _ => Ok(exit::USAGE),
         };
     }
+    if args.watch {
+        let refused = match ranks::launched() {
+            Some(_) => Some("--watch and several ranks do not go together"),
+            None if args.file == Path::new("-") => Some("standard input cannot be watched"),
+            None => None,
+        };
+        if let Some(why) = refused {
+            return Err(CliError::usage(why));
+        }
+    }
     let pipeline = args.common.load(&args.file, ops)?;
     let store = Store::open_readonly(args.common.store_dir())?;
     let ranks = match ranks::launched() {
@@ -95,7 +109,6 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         },
         None => None,
     };
-    let options = options(args, device, ranks.clone())?;
     let cancel = Cancel::default();
     let err = Out::stderr();
     if let Some(lead) = &ranks {
@@ -107,6 +120,50 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     if let Err(e) = signals::listen(&cancel, &err) {
         err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
     }
+    let seen = Seen {
+        args,
+        store: &store,
+        cancel: &cancel,
+        out,
+    };
+    if !args.watch {
+        return once(&seen, &pipeline, &options(args, device, ranks)?, start);
+    }
+    let files: Vec<PathBuf> = std::iter::once(&args.file)
+        .chain(&args.common.var_files)
+        .cloned()
+        .collect();
+    let load = || args.common.load(&args.file, ops);
+    let again = |pipeline: &Pipeline| {
+        // A remote that failed in one run is tried again in the next one.
+        let options = options(args, device.clone(), None)?;
+        once(&seen, pipeline, &options, Instant::now())
+    };
+    Ok(rerun(&files, &cancel, &err, load, again))
+}
+
+/// What all runs of a command have in common.
+struct Seen<'a> {
+    args: &'a Args,
+    store: &'a Store,
+    cancel: &'a Cancel,
+    out: &'a Out,
+}
+
+/// Runs a pipeline once.
+fn once(
+    seen: &Seen<'_>,
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    start: Instant,
+) -> CliResult<u8> {
+    let Seen {
+        args,
+        store,
+        cancel,
+        out,
+    } = *seen;
+    let err = Out::stderr();
     let look = Look {
         bars: std::io::stderr().is_terminal(),
         ..look(std::io::stdout().is_terminal())
@@ -120,9 +177,9 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     let tensorboard = args.tensorboard.clone().map(TensorBoard::new).map(Arc::new);
     sinks.extend(tensorboard.clone().map(|t| t as Arc<dyn EventSink>));
     let listener = Arc::new(Fanout(sinks));
-    let summary = exec::run(&pipeline, &store, &options, listener, &cancel);
+    let summary = exec::run(pipeline, store, options, listener, cancel);
     // Before errors are reported, because the other ranks wait for this.
-    if let Some(lead) = &ranks {
+    if let Some(lead) = &options.lead {
         lead.close();
     }
     let summary = summary?;
@@ -134,7 +191,7 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
     if !json {
         out.text(&closing(&Closing {
             summary: &summary,
-            store: &store,
+            store,
             seconds: start.elapsed().as_secs_f64(),
             look,
         }));

@@ -114,6 +114,11 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         }
     }
     let shown = &runs[runs.len().saturating_sub(args.number)..];
+    let names = |run: &PastRun| {
+        let pinned = run.pinned.then_some("pinned");
+        let tags = run.tags.iter().map(String::as_str);
+        pinned.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
+    };
     if args.json {
         let rows: Vec<Value> = shown.iter().map(|r| row(&store, r)).collect();
         out.document(&format!("{}\n", Value::Array(rows)));
@@ -136,7 +141,7 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
             of(StageStatus::Cached).to_string(),
             ui::duration(seconds),
             result.map_or_else(|| "-".to_owned(), |h| h.to_string()),
-            if r.pinned { "pinned" } else { "" }.to_owned(),
+            names(r),
         ]);
     }
     for line in ui::table(&rows, 3) {

@@ -53,9 +53,13 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         ));
     }
     out.line(&format!(
-        "{}, {}, {}{}{}",
+        "{}, {}{}, {}{}{}",
         ui::number(found.stages, "stage"),
         ui::number(found.objects, "object"),
+        match found.items {
+            0 => String::new(),
+            n => format!(", {}", ui::number(n, "item")),
+        },
         ui::bytes(found.bytes),
         match found.unnamed {
             0 => String::new(),

@@ -1,6 +1,6 @@
 //! `gfm-pipe why`: why a stage ran, or would run, down to what the user changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -12,8 +12,11 @@ use super::shared_args::{Common, RemoteArg, Select};
 use crate::plan::{Ingredients, Request, Verdict, prepare};
 use crate::record::{StageStatus, latest};
 use crate::spec::split_port;
-use crate::store::{Manifest, Store};
+use crate::store::{ItemChanges, ItemCounts, Manifest, Store};
 use crate::ui::{self, Out};
+
+/// Most items that are named of those that are new, and so on.
+const MOST_NAMES: usize = 20;
 
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +39,8 @@ struct Explained {
     manifest: Option<Manifest>,
     /// An error and where to read more.
     error: Option<String>,
+    /// How many of its items ran.
+    items: Option<ItemCounts>,
 }
 
 /// Prints why a stage ran, or would run.
@@ -55,7 +60,11 @@ pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
         return Err(CliError::usage(format!("{head} has no stage `{}`", args.stage)).hint(hint));
     };
     let mut text = format!("{head}\n");
-    tree(&all, &args.stage, 0, &mut text);
+    tree(&all, &args.stage, 0, &mut BTreeSet::new(), &mut text);
+    if let Some(counts) = &stage.items {
+        line(&mut text, format_args!("\nran {}", ui::items(counts)));
+        changes(&store, stage, counts, &mut text);
+    }
     if let Some(error) = &stage.error {
         line(&mut text, format_args!("\n{error}"));
     }
@@ -75,6 +84,39 @@ pub fn why(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<()> {
     }
     out.text(&text);
     Ok(())
+}
+
+/// Names the items that differ from those of the time before.
+fn changes(store: &Store, stage: &Explained, counts: &ItemCounts, out: &mut String) {
+    let items = |manifest: Option<&Manifest>| store.items(manifest?).ok();
+    let before = counts.before.as_ref();
+    let before = before.and_then(|key| store.manifest(key).ok().flatten());
+    let (Some(before), Some(now)) = (items(before.as_ref()), items(stage.manifest.as_ref())) else {
+        if counts.before.is_some() {
+            let text = "  their names are not known any more: `gc` has removed the run before";
+            line(out, format_args!("{text}"));
+        }
+        return;
+    };
+    let Some(changes) = ItemChanges::between(&before, &now) else {
+        return;
+    };
+    let parts = [
+        ("new", changes.new),
+        ("changed", changes.changed),
+        ("gone", changes.gone),
+    ];
+    for (what, names) in parts {
+        for name in names.iter().take(MOST_NAMES) {
+            line(out, format_args!("  {what}: {name}"));
+        }
+        if let Some(more) = names.len().checked_sub(MOST_NAMES).filter(|n| *n > 0) {
+            line(
+                out,
+                format_args!("  {what}: {} more", ui::count(more as u64)),
+            );
+        }
+    }
 }
 
 /// The stages of the latest run.
@@ -111,6 +153,7 @@ fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Explained>)> {
                 reasons: r.reasons.clone(),
                 manifest,
                 error,
+                items: r.items.clone(),
             },
         );
     }
@@ -154,15 +197,23 @@ fn planned(
                 reasons,
                 manifest,
                 error: None,
+                items: None,
             },
         );
     }
     Ok((format!("{} ({})", pipeline.name, file.display()), all))
 }
 
-/// The stage with its reasons; below an input that changed, that input's own.
-fn tree(all: &BTreeMap<String, Explained>, stage: &str, depth: usize, out: &mut String) {
-    let Some(why) = all.get(stage) else {
+/// The stage with its reasons; below an input that changed, that input's own. Each stage is
+/// explained once.
+fn tree<'a>(
+    all: &'a BTreeMap<String, Explained>,
+    stage: &str,
+    depth: usize,
+    told: &mut BTreeSet<&'a str>,
+    out: &mut String,
+) {
+    let Some((name, why)) = all.get_key_value(stage) else {
         return;
     };
     let indent = "  ".repeat(depth);
@@ -170,18 +221,27 @@ fn tree(all: &BTreeMap<String, Explained>, stage: &str, depth: usize, out: &mut 
         line(out, format_args!("{indent}{stage} {}", why.word));
         return;
     }
+    if !told.insert(name) {
+        line(out, format_args!("{indent}{stage} {}: see above", why.word));
+        return;
+    }
     line(
         out,
         format_args!("{indent}{stage} {}: {}", why.word, why.reasons.join(", ")),
     );
+    // An input stage may have several outputs that changed.
+    let mut below = BTreeSet::new();
     for reason in &why.reasons {
         let from = reason.strip_prefix("input ").and_then(|r| {
             r.strip_suffix(" changed")
                 .or_else(|| r.strip_suffix(" runs"))
         });
         if let Some(from) = from {
-            // The recursion is at most as deep as the pipeline, which has no cycles.
-            tree(all, split_port(from).0, depth + 1, out);
+            let stage = split_port(from).0;
+            if below.insert(stage) {
+                // The recursion is at most as deep as the pipeline, which has no cycles.
+                tree(all, stage, depth + 1, told, out);
+            }
         }
     }
 }

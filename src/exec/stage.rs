@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use gfm_pipe_api::items::{Items, PackSource, UsedItems};
 use gfm_pipe_api::{
     Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter, ranks,
 };
@@ -24,11 +25,15 @@ use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::Stage;
 use crate::store::{
-    Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote, StageTables, StoreError, distrusted,
+    Committed, ItemCounts, ItemList, Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote,
+    RemoteItems, StageTables, StoreError, distrusted,
 };
 
 /// Artifacts of a stage by port.
 pub(super) type Ports = BTreeMap<String, Artifact>;
+
+/// The tables that an operator wrote, and the items that they were made of.
+type Computed = (StageTables, UsedItems);
 
 /// How many times a stage is tried whose files keep changing before it starts.
 const TRIES: u32 = 5;
@@ -117,8 +122,9 @@ impl StageRunner {
                 key, ingredients, ..
             }) = look
         {
-            let look = LastLook::new(key, ingredients, end);
             let (store, pipeline) = (self.planner.store(), self.planner.pipeline());
+            let before = LastLook::read(store, pipeline, &stage.name);
+            let look = LastLook::new(key, ingredients, end, before.as_ref());
             if let Err(e) = look.write(store, pipeline, &stage.name) {
                 self.warn(stage, &format!("the next run cannot say why it runs: {e}"));
             }
@@ -201,7 +207,7 @@ impl StageRunner {
             } => (otherwise, Some(manifest)),
             Outcome::Run(reasons) => (reasons, None),
         };
-        if role == Role::FromCache && elsewhere.is_none() {
+        if role == Role::FromCache && elsewhere.is_none() && decision.pinned.is_none() {
             return Err(not_stored(&reasons));
         }
         record.reasons = reasons.iter().map(Reason::to_string).collect();
@@ -290,38 +296,22 @@ impl StageRunner {
         });
         let start = Instant::now();
         let workdir = store.workdir(decision.key.as_str());
-        if forced {
-            remove_dir(&workdir)?;
-        }
-        fs::create_dir_all(&workdir).map_err(StoreError::io("create", &workdir))?;
-        fail::fail_point!("stage-started");
-        let job = Job {
-            stage,
-            inputs,
-            decision,
-            workdir: &workdir,
-        };
-        let result = self.tried(&job, record);
-        let tables = match result {
-            Ok(tables) => tables,
-            Err(stopped) => {
-                // Only an empty folder is removed: the next attempt continues from the checkpoints
-                // in it.
-                let _ = fs::remove_dir(&workdir);
-                return Err(stopped);
+        let (committed, used) = if let Some(found) = &decision.pinned {
+            // Its tables are in the store already.
+            let ports = found.ports().map_err(Stopped::from)?;
+            (Committed::of_stored(ports), UsedItems::default())
+        } else {
+            if forced {
+                remove_dir(&workdir)?;
             }
+            let job = Job {
+                stage,
+                inputs,
+                decision,
+                workdir: &workdir,
+            };
+            self.made(&job, record)?
         };
-        fail::fail_point!("stage-computed");
-        let after = self.planner.ingredients(stage, inputs);
-        if let Some(what) = changed(decision, after) {
-            // Checkpoints may have been made from a half-written file.
-            remove_dir(&workdir)?;
-            return Err(Stopped::new(
-                format!("{what} while the stage ran; its result is not stored"),
-                Some(RUN_AGAIN),
-            ));
-        }
-        let committed = tables.commit()?;
         if committed.distrusted > 0 {
             let why = distrusted(committed.distrusted);
             let text = format!("its table in the store was damaged; {why}");
@@ -332,9 +322,20 @@ impl StageRunner {
             key: decision.key.clone(),
             ingredients: decision.ingredients.clone(),
             ports: committed.ports,
+            items: committed.items.map(|table| ItemList {
+                table,
+                folders: used.folders.clone(),
+            }),
             seconds: start.elapsed().as_secs_f64(),
             resumed_at_step: record.resumed_at_step,
-            made_on: MadeOn::here(&self.device, stage.op.on_gpu),
+            made_on: match decision
+                .pinned
+                .as_ref()
+                .and_then(|found| found.made_on.clone())
+            {
+                Some(made_on) => made_on,
+                None => MadeOn::here(&self.device, stage.op.on_gpu),
+            },
             made_at: utc(SystemTime::now()),
             inputs_checked: true,
             seal: None,
@@ -342,12 +343,50 @@ impl StageRunner {
         .sealed();
         store.put_manifest(&manifest)?;
         fail::fail_point!("after-manifest");
+        record.items = self.counts(stage, &used);
         // The stage is stored; a workdir that cannot be removed only takes up space.
         if let Err(e) = remove_dir(&workdir) {
             self.warn(stage, &e.to_string());
         }
         record.status = StageStatus::Ran;
         Ok(manifest)
+    }
+
+    /// Runs the operator, and names the tables that it wrote.
+    fn made(
+        &self,
+        job: &Job<'_>,
+        record: &mut StageRecord,
+    ) -> Result<(Committed, UsedItems), Stopped> {
+        let Job {
+            stage,
+            inputs,
+            decision,
+            workdir,
+        } = *job;
+        fs::create_dir_all(workdir).map_err(StoreError::io("create", workdir))?;
+        fail::fail_point!("stage-started");
+        let (tables, used) = match self.tried(job, record) {
+            Ok(computed) => computed,
+            Err(stopped) => {
+                // Only an empty folder is removed: the next attempt continues from the checkpoints
+                // in it.
+                let _ = fs::remove_dir(workdir);
+                return Err(stopped);
+            }
+        };
+        fail::fail_point!("stage-computed");
+        let after = self.planner.ingredients(stage, inputs);
+        if let Some(what) = changed(decision, after) {
+            // Checkpoints may have been made from a half-written file.
+            remove_dir(workdir)?;
+            return Err(Stopped::new(
+                format!("{what} while the stage ran; its result is not stored"),
+                Some(RUN_AGAIN),
+            ));
+        }
+        tables.list_items(&used).map_err(Stopped::from)?;
+        Ok((tables.commit()?, used))
     }
 
     fn cached(&self, stage: &Stage, record: &mut StageRecord, manifest: Manifest) -> Manifest {
@@ -374,11 +413,45 @@ impl StageRunner {
             cancel: self.cancel.clone(),
             base: self.base.clone(),
             workdir: workdir.to_owned(),
-            cache: self.planner.store().cache(),
+            items: self.items(stage, workdir),
             device: self.device.clone(),
             environment: self.environment.clone(),
             ranks: ranks::single(),
         }
+    }
+
+    /// What the stage keeps of single items.
+    fn items(&self, stage: &Stage, workdir: &Path) -> Items {
+        let store = self.planner.store();
+        let machine = MadeOn::here(&self.device, stage.op.on_gpu).kind();
+        let remote = self.planner.remote().cloned();
+        let source = remote.map(|remote| {
+            let cancel = self.cancel.clone();
+            Arc::new(RemoteItems { remote, cancel }) as Arc<dyn PackSource>
+        });
+        Items::new(store.items_root(), workdir.to_owned(), machine)
+            .from_source(source)
+            .anew(self.planner.is_forced(&stage.name))
+    }
+
+    /// Counts the items of a stage that ran. `None` where it has none, or where it ran for the
+    /// first time and computed all of them.
+    fn counts(&self, stage: &Stage, used: &UsedItems) -> Option<ItemCounts> {
+        if used.items.is_empty() {
+            return None;
+        }
+        let store = self.planner.store();
+        let last = LastLook::read(store, self.planner.pipeline(), &stage.name);
+        let before = last.and_then(|last| {
+            let key = last.stored?;
+            // The count is for people: a list that is gone or damaged costs the comparison only.
+            let manifest = store.manifest(&key).ok().flatten()?;
+            let items = store.items(&manifest).ok()?;
+            Some((key, items))
+        });
+        let first = before.is_none();
+        let counts = ItemCounts::of(used, before);
+        (!first || counts.computed < counts.total).then_some(counts)
     }
 
     /// Lets the operator write what belongs outside the store. Tables that it writes meanwhile are
@@ -412,7 +485,7 @@ impl StageRunner {
     }
 
     /// Computes the stage, and tries again after a failure as often as its `retries` say.
-    fn tried(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<StageTables, Stopped> {
+    fn tried(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<Computed, Stopped> {
         let Job {
             stage,
             inputs,
@@ -486,7 +559,7 @@ impl StageRunner {
         together.end(result)
     }
 
-    fn compute(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<StageTables, Stopped> {
+    fn compute(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<Computed, Stopped> {
         let stage = job.stage;
         let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
@@ -500,6 +573,7 @@ impl StageRunner {
         };
         let result = result.map_err(Stopped::from);
         record.resumed_at_step = reporter.resumed_at_step();
+        let used = ctx.items.take_used();
         drop(ctx);
         match result {
             Err(Stopped::Cancelled) if !self.cancel.is_cancelled() => {
@@ -509,7 +583,7 @@ impl StageRunner {
         }
         tables.check_complete()?;
         let kept = |_| OpError::internal("the operator kept its outputs after it returned");
-        Ok(Arc::try_unwrap(tables).map_err(kept)?)
+        Ok((Arc::try_unwrap(tables).map_err(kept)?, used))
     }
 }
 

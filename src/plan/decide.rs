@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gfm_pipe_api::{Artifact, Estimate, OpError};
+use gfm_pipe_api::{Artifact, Estimate, OpError, Operator};
 
 use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
 use super::files::{FileTrouble, Files, Seen};
-use super::fingerprint::{Ingredients, Key};
+use super::fingerprint::{Ingredients, InputId, Key};
 use super::request::Request;
 use super::select::{Role, order};
+use crate::pinned::{self, Found, Pinned};
 use crate::spec::{Pipeline, Stage};
 use crate::store::{Lookup, Manifest, Remote, Store, StoreError};
 
@@ -62,6 +63,8 @@ pub struct Decision {
     pub key: Key,
     /// The files it reads, as they were when the key was made.
     pub seen: Vec<Seen>,
+    /// The artifact of an earlier run that it is, for a stage of `pinned`.
+    pub pinned: Option<Found>,
     /// Whether it is cached or runs.
     pub outcome: Outcome,
 }
@@ -115,8 +118,8 @@ impl Planner {
     }
 
     /// The remote in which results are looked up that the store lacks.
-    pub fn remote(&self) -> Option<&Remote> {
-        self.remote.as_deref()
+    pub fn remote(&self) -> Option<&Arc<Remote>> {
+        self.remote.as_ref()
     }
 
     /// The pipeline's name.
@@ -144,12 +147,32 @@ impl Planner {
         stage: &Stage,
         inputs: &BTreeMap<String, Vec<Artifact>>,
     ) -> Result<(Ingredients, Vec<Seen>), DecideError> {
+        self.made_of(stage, inputs)
+            .map(|(ingredients, seen, _)| (ingredients, seen))
+    }
+
+    /// The ingredients, and the artifact that a stage of `pinned` stands for.
+    fn made_of(
+        &self,
+        stage: &Stage,
+        inputs: &BTreeMap<String, Vec<Artifact>>,
+    ) -> Result<(Ingredients, Vec<Seen>, Option<Found>), DecideError> {
         let files = stage.op.files(&stage.params, self.files.base())?;
         let (ids, seen) = self.files.identify(&files).map_err(DecideError::Files)?;
         let fingerprint = self.fingerprint(stage)?;
         let (op, params) = (&stage.op, &stage.params);
-        let ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids);
-        Ok((ingredients, seen))
+        let mut ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids);
+        let mut found = None;
+        if op.name == Pinned::NAME {
+            let artifact = pinned::find(&self.store, params)?;
+            let id = InputId {
+                from: artifact.name.clone(),
+                digest: artifact.digest.clone(),
+            };
+            ingredients.inputs.insert(pinned::PORT.to_owned(), vec![id]);
+            found = Some(artifact);
+        }
+        Ok((ingredients, seen, found))
     }
 
     /// What the operator adds to the key. Computed once for the same parameters, because the
@@ -177,12 +200,13 @@ impl Planner {
         stage: &Stage,
         inputs: &BTreeMap<String, Vec<Artifact>>,
     ) -> Result<Decision, DecideError> {
-        let (ingredients, seen) = self.ingredients(stage, inputs)?;
+        let (ingredients, seen, pinned) = self.made_of(stage, inputs)?;
         let key = ingredients.key();
         let lookup = self.store.lookup(&key, &stage.op)?;
         let forced = self.is_forced(&stage.name);
         let outcome = match lookup {
-            Lookup::Hit(_) if forced => Outcome::Run(vec![Reason::Forced]),
+            // Nothing is computed for a pinned artifact, so there is nothing to force.
+            Lookup::Hit(_) if forced && pinned.is_none() => Outcome::Run(vec![Reason::Forced]),
             Lookup::Hit(manifest) => Outcome::Cached(manifest),
             absent => {
                 let reasons = match absent {
@@ -196,7 +220,12 @@ impl Planner {
                         manifest: Box::new(manifest),
                         otherwise: reasons,
                     },
-                    None => Outcome::Run(reasons),
+                    None => {
+                        if let Some(found) = &pinned {
+                            found.ports()?;
+                        }
+                        Outcome::Run(reasons)
+                    }
                 }
             }
         };
@@ -204,6 +233,7 @@ impl Planner {
             ingredients,
             key,
             seen,
+            pinned,
             outcome,
         })
     }
@@ -314,6 +344,8 @@ impl Planner {
         let verdict = match decision.outcome {
             Outcome::Cached(manifest) => Verdict::Cached(manifest),
             Outcome::Remote { manifest, .. } => Verdict::Remote(manifest),
+            // Taking an artifact of an earlier run computes nothing.
+            Outcome::Run(reasons) if decision.pinned.is_some() => Verdict::Run(reasons),
             Outcome::Run(_) if role == Role::FromCache => Verdict::NotStored,
             Outcome::Run(reasons) => Verdict::Run(reasons),
         };

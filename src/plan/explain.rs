@@ -37,22 +37,36 @@ pub struct LastLook {
     pub ingredients: Ingredients,
     /// How it ended.
     pub end: LastEnd,
+    /// The key of the last look that ended with a stored result; files of earlier versions have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Key>,
 }
 
 impl LastLook {
-    /// A look that just ended.
-    pub fn new(key: Key, ingredients: Ingredients, end: LastEnd) -> Self {
+    /// A look that just ended. `before` is the last one until now.
+    pub fn new(
+        key: Key,
+        ingredients: Ingredients,
+        end: LastEnd,
+        before: Option<&LastLook>,
+    ) -> Self {
+        let stored = match end {
+            LastEnd::Stored => Some(key.clone()),
+            _ => before.and_then(|b| b.stored.clone()),
+        };
         LastLook {
             format: FORMAT,
             key,
             ingredients,
             end,
+            stored,
         }
     }
 
     /// The last look at a stage; `None` when there is none that can be read.
     pub fn read(store: &Store, pipeline: &str, stage: &str) -> Option<Self> {
-        crate::store::read_json(&store.last_path(pipeline, stage), FORMAT)
+        crate::store::read_json(&store.last_path(pipeline, stage), FORMAT..=FORMAT)
             .ok()
             .flatten()
     }
@@ -398,7 +412,7 @@ mod tests {
 
     fn text(old: &Ingredients, new: &Ingredients) -> Vec<String> {
         // As it is after it was written to the store and read again.
-        let last = LastLook::new(old.key(), old.clone(), LastEnd::Stored);
+        let last = LastLook::new(old.key(), old.clone(), LastEnd::Stored, None);
         let last: LastLook = serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap();
         let reasons = differences(&last, new);
         reasons.iter().map(ToString::to_string).collect()

@@ -8,6 +8,7 @@ mod files;
 mod fingerprint;
 mod request;
 pub mod select;
+mod stamps;
 
 pub use decide::{
     DecideError, Decision, Outcome, Planner, StagePlan, StageTrouble, Verdict, expected,
@@ -16,3 +17,4 @@ pub use explain::{LastEnd, LastLook, Reason};
 pub use files::{FileTrouble, Files, Seen};
 pub use fingerprint::{CACHE_FORMAT, FileId, Ingredients, InputId, Key, key_params};
 pub use request::{Prepared, Request, RequestError, prepare, prepare_run};
+pub use stamps::FileStamps;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gfm_pipe_api::items::Items;
 use gfm_pipe_api::{
     Artifact, Cancel, Context, ErrorKind, Level, Nowhere, OpEntry, OpError, OpResult, Reporter,
     ranks,
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::order::Order;
 use crate::plan::{Files, Seen};
-use crate::store::Store;
+use crate::store::{MadeOn, Store};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -147,7 +148,11 @@ impl Helper<'_> {
             cancel: cancel.clone(),
             base: self.base.clone(),
             workdir: workdir.clone(),
-            cache: self.store.cache(),
+            items: Items::new(
+                self.store.items_root(),
+                workdir.clone(),
+                MadeOn::here(self.device, work.op.on_gpu).kind(),
+            ),
             device: self.device.to_owned(),
             environment: std::env::vars_os().collect(),
             ranks,

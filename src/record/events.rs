@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::plan::Key;
+use crate::store::ItemCounts;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct StageSummary {
     pub outputs: BTreeMap<String, String>,
     /// The step of the checkpoint it resumed from, if it did.
     pub resumed_at_step: Option<u64>,
+    /// The items it was made of, if it ran and has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemCounts>,
 }
 
 /// Everything known about a stage when it has ended.
@@ -96,6 +100,9 @@ pub struct StageRecord {
     pub outputs: BTreeMap<String, String>,
     /// The step of the checkpoint it resumed from, if it did.
     pub resumed_at_step: Option<u64>,
+    /// The items it was made of, if it ran and has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemCounts>,
     /// Number of rows in all its tables.
     pub rows: u64,
     /// Size of all its tables in bytes.
@@ -128,6 +135,7 @@ impl StageRecord {
             params: None,
             outputs: BTreeMap::new(),
             resumed_at_step: None,
+            items: None,
             rows: 0,
             bytes: 0,
             note: None,
@@ -165,6 +173,7 @@ impl StageRecord {
             reasons: self.reasons.clone(),
             outputs: self.outputs.clone(),
             resumed_at_step: self.resumed_at_step,
+            items: self.items.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::journal::{JournalFile, is_run, journal};
 use super::read::fault;
+use super::tags;
 use crate::store::{Store, StoreError, atomic};
 
 /// An earlier run.
@@ -18,6 +19,8 @@ pub struct PastRun {
     pub journal: JournalFile,
     /// Whether `gc` keeps what it used.
     pub pinned: bool,
+    /// The names that users gave it; `gc` keeps what a run with a name used.
+    pub tags: Vec<String>,
 }
 
 fn pin_path(store: &Store, run: &str) -> PathBuf {
@@ -44,17 +47,23 @@ pub(super) fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// All runs, oldest first, and the errors of journals that cannot be read.
+/// All runs, oldest first, and the errors of journals and tags that cannot be read.
 ///
 /// # Errors
 /// When the folder cannot be read, or a journal has an unknown version.
 pub fn runs(store: &Store) -> Result<(Vec<PastRun>, Vec<StoreError>), StoreError> {
     let names = names(store)?;
-    let (mut out, mut bad) = (Vec::new(), Vec::new());
+    let (tags, mut bad) = tags::all(store)?;
+    let mut out = Vec::new();
     for name in names {
         match journal(store, &name) {
             Ok(Some(journal)) => out.push(PastRun {
                 pinned: pin_path(store, &name).exists(),
+                tags: tags
+                    .iter()
+                    .filter(|(_, run)| **run == name)
+                    .map(|(tag, _)| tag.clone())
+                    .collect(),
                 journal,
             }),
             Ok(None) => {}
@@ -76,13 +85,16 @@ pub fn faults(store: &Store) -> Result<Vec<(PathBuf, String)>, StoreError> {
     Ok(names.iter().flat_map(|run| fault(store, run)).collect())
 }
 
-/// Finds a run by its name, an unambiguous prefix of it, or `latest`.
+/// Finds a run by its name, an unambiguous prefix of it, a tag, or `latest`.
 ///
 /// # Errors
 /// The names that the text could mean, if it does not identify one run.
 pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a str>> {
     if text == "latest" {
         return all.last().ok_or_else(Vec::new);
+    }
+    if let Some(run) = all.iter().find(|r| r.tags.iter().any(|tag| tag == text)) {
+        return Ok(run);
     }
     let starts: Vec<&PastRun> = all
         .iter()
@@ -92,6 +104,20 @@ pub fn find<'a>(all: &'a [PastRun], text: &str) -> Result<&'a PastRun, Vec<&'a s
         [one] => Ok(one),
         _ => Err(starts.iter().map(|r| r.journal.run.as_str()).collect()),
     }
+}
+
+/// The run whose name starts with a text, without reading any journal.
+///
+/// # Errors
+/// The inner error has the names that the text could mean, if it does not identify one run; the
+/// outer one says why the runs cannot be listed.
+pub fn named(store: &Store, text: &str) -> Result<Result<String, Vec<String>>, StoreError> {
+    let mut starts = names(store)?;
+    starts.retain(|name| name.starts_with(text));
+    Ok(match starts.len() {
+        1 => Ok(starts.remove(0)),
+        _ => Err(starts),
+    })
 }
 
 /// Pins a run, or unpins it.

@@ -194,7 +194,7 @@ pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
             why: "it names no run".to_owned(),
         });
     }
-    read_json(&store.journal_path(&run), FORMAT)
+    read_json(&store.journal_path(&run), FORMAT..=FORMAT)
 }
 
 /// Whether a text is a valid run name. It becomes part of a path, so only the characters of such
@@ -208,5 +208,5 @@ pub(super) fn is_run(text: &str) -> bool {
 /// # Errors
 /// When it cannot be read.
 pub fn journal(store: &Store, run: &str) -> Result<Option<JournalFile>, StoreError> {
-    read_json(&store.journal_path(run), FORMAT)
+    read_json(&store.journal_path(run), FORMAT..=FORMAT)
 }

@@ -13,6 +13,7 @@ mod read;
 mod recorder;
 mod sequence;
 mod state;
+pub mod tags;
 mod tensorboard;
 mod time;
 

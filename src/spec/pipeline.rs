@@ -76,6 +76,8 @@ pub struct Pipeline {
     pub name: String,
     /// Its file.
     pub file: PathBuf,
+    /// All files that it was read from: its own, included ones, files of variables.
+    pub files: Vec<PathBuf>,
     /// Stages.
     pub stages: Vec<Stage>,
 }

@@ -46,6 +46,15 @@ impl Sources {
         SourceId(self.0.len() - 1)
     }
 
+    /// The names of all files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let name = |source: &Source| match source {
+            Source::File { name, .. } => Some(name.clone()),
+            Source::Override(_) => None,
+        };
+        self.0.iter().filter_map(name).collect()
+    }
+
     pub fn add_override(&mut self, text: String) -> Span {
         self.0.push(Source::Override(text));
         let start = Pos { line: 1, column: 1 };

@@ -192,6 +192,7 @@ pub(super) fn check(
     Some(Pipeline {
         name: name.unwrap_or_else(|| stem(file)),
         file: file.to_owned(),
+        files: sources.files(),
         stages: finish(sources, &drafts, wires)?,
     })
 }

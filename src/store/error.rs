@@ -19,7 +19,7 @@ pub enum StoreError {
     },
     /// Written by a version of gfm-pipe that this one does not know.
     #[error(
-        "{} has format version {found}, this gfm-pipe knows version {known} only",
+        "{} has format version {found}, this gfm-pipe knows versions up to {known}",
         path.display()
     )]
     Version {
@@ -27,7 +27,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The version found.
         found: String,
-        /// The version that this gfm-pipe knows.
+        /// The latest version that this gfm-pipe knows.
         known: u32,
     },
     /// The folder is not empty and is not a store.

@@ -2,13 +2,17 @@
 //!
 //! Invariant: manifests are removed before the objects they name, so that a crash in between leaves
 //! objects without a manifest, never a manifest without its objects. The caller holds the store
-//! exclusively ([`Store::alone`]): no run is going on.
+//! exclusively ([`Store::alone`]): no run is going on. Items are removed last: without them, a
+//! stage computes more and nothing is wrong.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::items::{self, Dead};
+
 use super::error::StoreError;
+use super::items::Live;
 use super::layout::Store;
 use super::verify::{entries, is_file};
 use crate::plan::Key;
@@ -18,8 +22,8 @@ use crate::plan::Key;
 pub struct Extent {
     /// Checkpoints of unfinished stages.
     pub checkpoints: bool,
-    /// Data that operators keep between runs.
-    pub cache: bool,
+    /// All results of single items, those of kept stages too.
+    pub items: bool,
 }
 
 /// What would be removed.
@@ -31,10 +35,14 @@ pub struct Garbage {
     pub objects: Vec<(PathBuf, u64)>,
     /// Folders with checkpoints of stages that were never finished, with their sizes.
     pub work: Vec<(PathBuf, u64)>,
-    /// Folders of data that operators keep between runs, with their sizes.
-    pub cache: Vec<(PathBuf, u64)>,
-    /// Event files of runs that are not kept, with their sizes.
+    /// Results of single items that no kept stage was made of.
+    pub items: Vec<Dead>,
+    /// What earlier versions kept of single items, with its size.
+    pub old_cache: Vec<(PathBuf, u64)>,
+    /// Files with events, metrics and messages of runs that are not kept, with their sizes.
     pub events: Vec<(PathBuf, u64)>,
+    /// Says which items stay.
+    live: Live,
     /// Number of stages that stay.
     pub kept: u64,
 }
@@ -42,9 +50,10 @@ pub struct Garbage {
 impl Garbage {
     /// Bytes that removing it frees.
     pub fn bytes(&self) -> u64 {
-        let all = self.objects.iter().chain(&self.work).chain(&self.cache);
-        let all = all.chain(&self.events);
-        all.map(|(_, bytes)| bytes).sum()
+        let all = self.objects.iter().chain(&self.work);
+        let all = all.chain(&self.old_cache).chain(&self.events);
+        let items = self.items.iter().map(|dead| dead.bytes);
+        all.map(|(_, bytes)| *bytes).chain(items).sum()
     }
 
     /// Whether there is nothing to remove.
@@ -52,7 +61,8 @@ impl Garbage {
         self.stages.is_empty()
             && self.objects.is_empty()
             && self.work.is_empty()
-            && self.cache.is_empty()
+            && self.items.is_empty()
+            && self.old_cache.is_empty()
             && self.events.is_empty()
     }
 }
@@ -64,12 +74,13 @@ impl Store {
     /// When the store cannot be read.
     pub fn garbage(&self, keep: &BTreeSet<Key>, extent: Extent) -> Result<Garbage, StoreError> {
         let mut out = Garbage::default();
-        let mut named = BTreeSet::new();
+        let (mut named, mut kept) = (BTreeSet::new(), Vec::new());
         for (path, manifest) in self.manifests()? {
             match manifest {
                 Ok(m) if keep.contains(&m.key) => {
                     out.kept += 1;
-                    named.extend(m.tables().map(|t| self.object(&t.digest)));
+                    named.extend(m.objects().map(|t| self.object(&t.digest)));
+                    kept.push(m);
                 }
                 // A damaged manifest is of no use to anybody.
                 _ => out.stages.push(path),
@@ -84,18 +95,25 @@ impl Store {
         if extent.checkpoints {
             out.work = folders(self.root().join("work"))?;
         }
-        if extent.cache {
-            out.cache = folders(self.cache())?;
+        out.old_cache = folders(self.old_cache())?;
+        if !extent.items {
+            out.live = self.live_items(&kept, !extent.checkpoints)?;
+        }
+        for folder in items::folders(&self.items_root()) {
+            let dead = folder.dead(&out.live.needs(&folder));
+            out.items
+                .extend(dead.map_err(StoreError::io("read", folder.path()))?);
         }
         Ok(out)
     }
 
-    /// The event files of these runs, with their sizes.
+    /// The files with events, metrics and messages of these runs, with their sizes.
     pub fn events_files(&self, runs: &[&str]) -> Vec<(PathBuf, u64)> {
         let files = runs.iter().flat_map(|run| {
             [
                 self.events_path(run),
                 self.metrics_path(run),
+                self.log_path(run),
                 self.run_lock_path(run),
             ]
         });
@@ -119,8 +137,12 @@ impl Store {
         for (path, _) in garbage.objects.iter().chain(&garbage.events) {
             remove(path)?;
         }
-        for (path, _) in garbage.work.iter().chain(&garbage.cache) {
+        for (path, _) in garbage.work.iter().chain(&garbage.old_cache) {
             remove(path)?;
+        }
+        for Dead { folder, .. } in &garbage.items {
+            let removed = folder.remove_dead(&garbage.live.needs(folder));
+            removed.map_err(StoreError::io("remove items in", folder.path()))?;
         }
         self.read.retain(|digest| is_file(&self.object(digest)));
         Ok(())

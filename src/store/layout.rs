@@ -13,6 +13,7 @@
 //!   locks/<key>          operating system locks; never a reason to clean up
 //!   work/<key>/          private folders of running or killed stages
 //!   tmp/                 objects being written
+//!   items/<function>/<shared>/<digest>.pack   results of single items (`gfm_pipe_api::items`)
 //!   files.json           digests of input files, with their stamps
 //!   objects.json         digests of objects as they were last read, with their stamps
 //! ```
@@ -34,8 +35,11 @@ pub const VERSION: u32 = 1;
 const MOST_OBJECTS: usize = 100_000;
 
 const FOLDERS: [&str; 9] = [
-    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "cache",
+    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "items",
 ];
+
+/// Where earlier versions kept what is now in `items`; `gc` removes it.
+const OLD_CACHE: &str = "cache";
 
 /// A store on disk.
 #[derive(Debug, Clone)]
@@ -149,9 +153,9 @@ impl Store {
         self.root.join("work").join(key)
     }
 
-    /// The folder in which operators keep data between runs; it may be deleted at any time.
-    pub fn cache(&self) -> PathBuf {
-        self.root.join("cache")
+    /// The folder in which earlier versions kept results of single items.
+    pub(super) fn old_cache(&self) -> PathBuf {
+        self.root.join(OLD_CACHE)
     }
 
     /// The path of a key's lock file.
@@ -220,7 +224,8 @@ impl Store {
 const FILES: [&str; 3] = ["version", "files.json", "objects.json"];
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with('.') || FILES.contains(&name) || FOLDERS.contains(&name)
+    let known = FILES.contains(&name) || FOLDERS.contains(&name);
+    name.starts_with('.') || known || name == OLD_CACHE
 }
 
 /// Turns a name into one that is a valid file name on every system and still readable: other

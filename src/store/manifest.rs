@@ -1,6 +1,7 @@
 //! Manifests: what a finished stage produced, and whether all of it is still there.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::{Artifact, OpEntry, files};
@@ -12,8 +13,11 @@ use super::layout::Store;
 use super::sound::{Found, Look};
 use crate::plan::{Ingredients, Key};
 
-/// Format version of a manifest.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// Format version of a manifest. Version 1 had no items.
+pub const MANIFEST_FORMAT: u32 = 2;
+
+/// The versions that can be read.
+pub(super) const READABLE: RangeInclusive<u32> = 1..=MANIFEST_FORMAT;
 
 /// A table of a stored port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,16 @@ pub struct TableEntry {
     pub rows: u64,
     /// Size of the object in bytes.
     pub bytes: u64,
+}
+
+/// The items that a stored stage was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemList {
+    /// The table that lists them.
+    #[serde(flatten)]
+    pub table: TableEntry,
+    /// The folders below `items` that hold their results.
+    pub folders: Vec<String>,
 }
 
 /// A stored port.
@@ -62,6 +76,12 @@ impl MadeOn {
             cpu_features: cpu_features(),
             gfm_pipe: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// A name for the kind of machine. On CPUs of one kind, results are equal bit by bit; GPUs are
+    /// not told apart.
+    pub fn kind(&self) -> String {
+        format!("{} {}", self.device, self.cpu_features.join(" "))
     }
 
     /// What to tell the user about an artifact made elsewhere, such as `made on cuda`; `None` if it
@@ -108,6 +128,9 @@ pub struct Manifest {
     pub ingredients: Ingredients,
     /// Output ports by name.
     pub ports: BTreeMap<String, PortEntry>,
+    /// The table of the items that the result was made of, for a stage that has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemList>,
     /// Wall-clock seconds that the computation took.
     pub seconds: f64,
     /// The step of the checkpoint it resumed from, if it did.
@@ -163,6 +186,12 @@ impl Manifest {
     pub fn tables(&self) -> impl Iterator<Item = &TableEntry> {
         self.ports.values().flat_map(|p| &p.tables)
     }
+
+    /// Everything in the store that it names: the tables of its ports, and that of its items.
+    pub fn objects(&self) -> impl Iterator<Item = &TableEntry> {
+        self.tables()
+            .chain(self.items.as_ref().map(|items| &items.table))
+    }
 }
 
 /// The result of looking up a key.
@@ -206,7 +235,7 @@ impl Store {
                 path,
             });
         }
-        Ok(match self.flaw(manifest.tables(), Look::Stamp)? {
+        Ok(match self.flaw(manifest.objects(), Look::Stamp)? {
             Some((found, path)) => Lookup::Damaged {
                 missing: found == Found::Missing,
                 path,
@@ -221,7 +250,7 @@ impl Store {
     /// When it cannot be read, is damaged, or has an unknown version.
     pub fn manifest(&self, key: &Key) -> Result<Option<Manifest>, StoreError> {
         let path = self.manifest_path(key.as_str());
-        let manifest: Option<Manifest> = read_json(&path, MANIFEST_FORMAT)?;
+        let manifest: Option<Manifest> = read_json(&path, READABLE)?;
         match manifest.as_ref().and_then(|m| m.fault(key.as_str())) {
             Some(why) => Err(StoreError::Damaged { path, why }),
             None => Ok(manifest),
@@ -276,7 +305,7 @@ pub(super) fn fits(manifest: &Manifest, op: &OpEntry) -> bool {
 /// anything else, so that a newer file is refused as newer and not as damaged.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     path: &Path,
-    known: u32,
+    known: RangeInclusive<u32>,
 ) -> Result<Option<T>, StoreError> {
     let bytes = match files::read(path) {
         Ok(bytes) => bytes,
@@ -290,7 +319,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
 pub(super) fn parse_json<T: serde::de::DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
-    known: u32,
+    known: RangeInclusive<u32>,
 ) -> Result<T, StoreError> {
     let damaged = |why: String| StoreError::Damaged {
         path: path.to_owned(),
@@ -299,12 +328,12 @@ pub(super) fn parse_json<T: serde::de::DeserializeOwned>(
     let value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(v) if v == u64::from(known) => {}
+        Some(v) if u32::try_from(v).is_ok_and(|v| known.contains(&v)) => {}
         Some(v) => {
             return Err(StoreError::Version {
                 path: path.to_owned(),
                 found: v.to_string(),
-                known,
+                known: *known.end(),
             });
         }
         None => return Err(damaged("it has no format version".to_owned())),

@@ -8,16 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use fail::fail_point;
+use gfm_pipe_api::items::UsedItems;
 use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableSink, table};
 use parquet::arrow::ArrowWriter;
 
 use super::atomic::{self, TempFile};
 use super::error::StoreError;
+use super::items::{self, ITEMS};
 use super::layout::Store;
 use super::manifest::{PortEntry, TableEntry};
 
@@ -40,9 +43,22 @@ type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
 pub struct Committed {
     /// Output ports by name.
     pub ports: BTreeMap<String, PortEntry>,
+    /// The table of the items that the stage used, if it used some.
+    pub items: Option<TableEntry>,
     /// Number of stored stages whose manifests were removed, because they may have been computed
     /// from a damaged object that this commit has replaced.
     pub distrusted: u64,
+}
+
+impl Committed {
+    /// Ports whose tables were in the store before.
+    pub(crate) fn of_stored(ports: BTreeMap<String, PortEntry>) -> Self {
+        Committed {
+            ports,
+            items: None,
+            distrusted: 0,
+        }
+    }
 }
 
 /// The output tables of a running stage.
@@ -93,6 +109,41 @@ impl StageTables {
         )))
     }
 
+    /// Writes the table of the items that the stage used; nothing if it used none.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn list_items(&self, used: &UsedItems) -> OpResult<()> {
+        if used.items.is_empty() {
+            return Ok(());
+        }
+        let mut sink = self.start(items_key(), Arc::new(ITEMS.schema(0)))?;
+        for batch in items::batches(used) {
+            sink.write(&batch?)?;
+        }
+        sink.finish()
+    }
+
+    fn start(&self, key: (String, String), schema: SchemaRef) -> OpResult<Box<dyn TableSink>> {
+        let name = format!("{}.{}", key.0, key.1);
+        let mut tables = locked(&self.tables);
+        if tables.contains_key(&key) {
+            return Err(OpError::internal("the table is written twice").artifact(&name));
+        }
+        let temp = TempFile::create(&self.store.tmp())
+            .map_err(|e| OpError::wrap("failed to start the table", e).artifact(&name))?;
+        fail_point!("object-created");
+        let writer = table::writer(HashingFile::new(temp), Arc::clone(&schema))?;
+        tables.insert(key.clone(), State::Open);
+        Ok(Box::new(ObjectSink {
+            writer: Some(writer),
+            schema,
+            rows: 0,
+            key,
+            tables: Arc::clone(&self.tables),
+        }))
+    }
+
     /// Gives all tables their final names and makes them durable.
     ///
     /// # Errors
@@ -114,18 +165,9 @@ impl StageTables {
                 let Some(State::Done(pending)) = tables.remove(&key) else {
                     continue;
                 };
-                let path = self.store.object(&pending.entry.digest);
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
-                    folders.insert(folder.to_owned());
-                }
-                // An object that is already there is replaced: either it has the same bytes, or it
-                // is damaged and this repairs it.
-                distrusted += self.store.heal(&pending.entry)?;
-                pending.temp.persist(&path)?;
-                self.store.wrote(&pending.entry.digest);
-                artifact.tables.push(self.store.table(&pending.entry));
-                entries.push(pending.entry);
+                let entry = self.name(pending, &mut folders, &mut distrusted)?;
+                artifact.tables.push(self.store.table(&entry));
+                entries.push(entry);
             }
             out.insert(
                 port.name.to_owned(),
@@ -136,6 +178,12 @@ impl StageTables {
                 },
             );
         }
+        let items = match tables.remove(&items_key()) {
+            Some(State::Done(pending)) => {
+                Some(self.name(pending, &mut folders, &mut distrusted)?)
+            }
+            _ => None,
+        };
         fail_point!("objects-named");
         for folder in &folders {
             atomic::sync_dir(folder)?;
@@ -144,9 +192,35 @@ impl StageTables {
         atomic::sync_dir(&self.store.root().join("objects"))?;
         Ok(Committed {
             ports: out,
+            items,
             distrusted,
         })
     }
+
+    /// Gives a table its final name.
+    fn name(
+        &self,
+        pending: Pending,
+        folders: &mut BTreeSet<PathBuf>,
+        distrusted: &mut u64,
+    ) -> Result<TableEntry, StoreError> {
+        let path = self.store.object(&pending.entry.digest);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+            folders.insert(folder.to_owned());
+        }
+        // An object that is already there is replaced: either it has the same bytes, or it is
+        // damaged and this repairs it.
+        *distrusted += self.store.heal(&pending.entry)?;
+        pending.temp.persist(&path)?;
+        self.store.wrote(&pending.entry.digest);
+        Ok(pending.entry)
+    }
+}
+
+/// The key of the table of items, which belongs to no port.
+fn items_key() -> (String, String) {
+    (String::new(), ITEMS.name.to_owned())
 }
 
 impl Outputs for StageTables {
@@ -165,23 +239,7 @@ impl Outputs for StageTables {
         // Schema metadata is a hash map, whose iteration order would change the file's bytes from
         // run to run.
         let schema = Arc::new(Schema::new(schema.fields().clone()));
-        let key = (port.to_owned(), table.to_owned());
-        let mut tables = locked(&self.tables);
-        if tables.contains_key(&key) {
-            return Err(fault("the table is written twice".to_owned()));
-        }
-        let temp = TempFile::create(&self.store.tmp())
-            .map_err(|e| OpError::wrap("failed to start the table", e).artifact(&name))?;
-        fail_point!("object-created");
-        let writer = table::writer(HashingFile::new(temp), Arc::clone(&schema))?;
-        tables.insert(key.clone(), State::Open);
-        Ok(Box::new(ObjectSink {
-            writer: Some(writer),
-            schema,
-            rows: 0,
-            key,
-            tables: Arc::clone(&self.tables),
-        }))
+        self.start((port.to_owned(), table.to_owned()), schema)
     }
 }
 

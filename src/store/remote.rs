@@ -6,6 +6,10 @@
 //! and a remote that fails costs a warning and time, never a result. After the first failure, the
 //! remote is not used again in the same run.
 
+mod items;
+
+pub use items::RemoteItems;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
@@ -24,7 +28,7 @@ use tokio::runtime::Runtime;
 use super::atomic;
 use super::error::StoreError;
 use super::layout::Store;
-use super::manifest::{MANIFEST_FORMAT, Manifest, TableEntry, fits, parse_json};
+use super::manifest::{Manifest, READABLE, TableEntry, fits, parse_json};
 use super::object::Arrival;
 use super::sound::{Found, Look, distrusted};
 use crate::panics;
@@ -119,6 +123,8 @@ struct State {
     /// Objects that arrived damaged or not at all: they are pushed again even if they seem to be
     /// there.
     bad: BTreeSet<String>,
+    /// Folders of items whose packs were fetched.
+    folders: BTreeSet<String>,
     exchange: Exchange,
 }
 
@@ -294,13 +300,13 @@ impl Remote {
             }
         };
         let manifest: Result<Manifest, StoreError> =
-            parse_json(Path::new(place.as_ref()), &bytes, MANIFEST_FORMAT);
+            parse_json(Path::new(place.as_ref()), &bytes, READABLE);
         // The manifest must have the key it is named by, and the ports that the operator declares.
         let usable = |m: &Manifest| {
             m.fault(key.as_str()).is_none()
                 && m.ingredients.key() == *key
                 && fits(m, op)
-                && m.tables().all(|t| is_digest(&t.digest))
+                && m.objects().all(|t| is_digest(&t.digest))
         };
         match manifest {
             Ok(manifest) if usable(&manifest) => {
@@ -331,7 +337,7 @@ impl Remote {
         if !self.is_there() {
             return Ok(false);
         }
-        let mut wanted: Vec<&TableEntry> = manifest.tables().collect();
+        let mut wanted: Vec<&TableEntry> = manifest.objects().collect();
         wanted.sort_by(|a, b| a.digest.cmp(&b.digest));
         wanted.dedup_by(|a, b| a.digest == b.digest);
         let arrivals = stream::iter(wanted)
@@ -448,7 +454,7 @@ impl Remote {
             return Ok(());
         };
         let mut bytes = 0;
-        for table in manifest.tables() {
+        for table in manifest.objects() {
             if cancel.is_cancelled() {
                 return Err(Lost::Local(StoreError::Cancelled));
             }
@@ -464,6 +470,8 @@ impl Remote {
                 }
             }
         }
+        // Packs before the manifest: a stage that is there has its packs there.
+        self.send_packs(store, &manifest, cancel).await?;
         let mut text = serde_json::to_vec_pretty(&manifest)
             .map_err(std::io::Error::other)
             .map_err(StoreError::io("write", &store.manifest_path(key.as_str())))?;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gfm_pipe_api::items;
 use rayon::prelude::*;
 
 use super::error::StoreError;
 use super::layout::Store;
-use super::manifest::{MANIFEST_FORMAT, Manifest, read_json};
+use super::manifest::{Manifest, READABLE, read_json};
 use super::sound::{Found, Look};
 
 /// A file that is not what it should be.
@@ -36,8 +37,10 @@ pub struct Verified {
     pub stages: u64,
     /// Number of objects that they name.
     pub objects: u64,
-    /// Total size of these objects in bytes.
+    /// Total size of these objects and of items in bytes.
     pub bytes: u64,
+    /// Number of results of single items.
+    pub items: u64,
     /// Number of objects that no stored stage names: left by a crash, and removed by the next `gc`.
     pub unnamed: u64,
     /// What is damaged, by path.
@@ -60,7 +63,7 @@ impl Store {
             if !is_named(&file, "json") || !is_file(&file) {
                 continue;
             }
-            let manifest = match read_json::<Manifest>(&file, MANIFEST_FORMAT) {
+            let manifest = match read_json::<Manifest>(&file, READABLE) {
                 Ok(Some(m)) => {
                     let key = file.file_stem().unwrap_or_default().to_string_lossy();
                     m.fault(&key).map_or(Ok(m), Err)
@@ -118,7 +121,7 @@ impl Store {
             match manifest {
                 Ok(m) => {
                     out.stages += 1;
-                    for t in m.tables() {
+                    for t in m.objects() {
                         let entry = wanted.entry(t.digest.clone()).or_default();
                         entry.0 = t.bytes;
                         entry.1.push(m.ingredients.operator.clone());
@@ -168,6 +171,17 @@ impl Store {
         out.suspects = suspects
             .map(|(path, m)| (path, m.ingredients.operator))
             .collect();
+        for folder in items::folders(&self.items_root()) {
+            let (items, bytes, damages) = folder.check(deep);
+            out.items += items;
+            out.bytes += bytes;
+            out.damages
+                .extend(damages.into_iter().map(|(path, why)| Damage {
+                    path,
+                    why,
+                    operators: Vec::new(),
+                }));
+        }
         out.damages.extend(found);
         out.damages.sort();
         self.save_digests();

@@ -9,7 +9,7 @@ use gfm_pipe_api::printable::one_line;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::out::{Out, styled};
-use super::text::{count, duration, reasons, rows};
+use super::text::{count, duration, items, reasons, rows};
 use crate::record::{Event, EventSink, Pace, Remaining, StageRecord, StageStatus, now_ms};
 
 /// Without a terminal, progress is reported at most this often per stage.
@@ -190,7 +190,12 @@ impl HumanUi {
             self.look.paint(colour, &format!("{word:7}")),
             duration(r.seconds),
         );
-        let mut lines = vec![line.trim_end().to_owned()];
+        let ran = r.items.as_ref().map(|counts| {
+            let counts = items(counts);
+            format!("{:<name_width$}  ran {counts}", r.name)
+        });
+        let mut lines: Vec<String> = ran.into_iter().collect();
+        lines.push(line.trim_end().to_owned());
         if let Some(error) = &r.error {
             let head = self.look.paint("31;1", "error:");
             let text = error.replace('\n', "\n         ");

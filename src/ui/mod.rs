@@ -23,5 +23,5 @@ pub use json::JsonUi;
 pub use metrics::{MetricRow, is_main, metric_rows, metrics_tables};
 pub use out::Out;
 pub use plan::plan_text;
-pub use text::{bytes, count, duration, number, reasons, rows, table};
+pub use text::{bytes, count, duration, items, number, reasons, rows, table};
 pub use watch::{Watched, watched};

@@ -2,6 +2,8 @@
 
 use gfm_pipe_api::printable::one_line;
 
+use crate::store::ItemCounts;
+
 /// A count with separators: `12,345`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -23,6 +25,20 @@ pub fn rows(n: u64) -> String {
 /// A number with its noun: `1 stage`, `12,345 stages`.
 pub fn number(n: u64, of: &str) -> String {
     format!("{} {of}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// How many items of a stage ran: `3 of 12,401 items (2 new, 1 changed)`.
+pub fn items(of: &ItemCounts) -> String {
+    let parts = [(of.new, "new"), (of.changed, "changed"), (of.gone, "gone")];
+    let parts = parts.iter().filter(|(n, _)| *n > 0);
+    let parts: Vec<String> = parts
+        .map(|(n, what)| format!("{} {what}", count(*n)))
+        .collect();
+    let of_all = format!("{} of {}", count(of.computed), number(of.total, "item"));
+    if parts.is_empty() {
+        return of_all;
+    }
+    format!("{of_all} ({})", parts.join(", "))
 }
 
 /// A size in bytes: `12.3 MB`.
@@ -101,6 +117,27 @@ pub fn table(rows: &[Vec<String>], left: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_are_counted_in_one_line() {
+        let counts = |new, changed, gone| ItemCounts {
+            total: 12_401,
+            computed: 3,
+            new,
+            changed,
+            gone,
+            before: None,
+        };
+        assert_eq!(items(&counts(0, 0, 0)), "3 of 12,401 items");
+        assert_eq!(
+            items(&counts(2, 1, 0)),
+            "3 of 12,401 items (2 new, 1 changed)"
+        );
+        assert_eq!(
+            items(&counts(0, 0, 1_000)),
+            "3 of 12,401 items (1,000 gone)"
+        );
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -17,6 +17,8 @@ mod escapes;
 mod examples;
 mod init;
 mod program;
+#[cfg(unix)]
+mod rerun;
 mod store;
 mod streams;
 mod tables;

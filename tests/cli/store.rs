@@ -50,6 +50,47 @@ fn why_goes_down_to_what_was_changed() {
 }
 
 #[test]
+fn why_names_items() {
+    let (_dir, path) = folder();
+    let yaml = "stages: {a: {op: source, with: {path: a.txt}}, s: {op: shout, in: {text: a}}}";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    let lines =
+        |from: usize, to: usize| -> String { (from..to).map(|i| format!("l{i} fish\n")).collect() };
+    fs::write(path.join("a.txt"), lines(0, 5)).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    let changed = lines(2, 30).replace("l3 fish", "l3 \u{1b}[31mbird");
+    fs::write(path.join("a.txt"), changed).unwrap();
+    settings().bind(|| {
+        assert_snapshot!("run_items", told(&mut toy(&path, &["run", "p.yaml"])));
+        let why = told(&mut toy(&path, &["why", "s"]));
+        let items = why.find("\nran ").unwrap();
+        let end = why.find("\nmade ").unwrap();
+        assert_snapshot!("why_items", &why[items..end]);
+    });
+}
+
+#[test]
+fn runs_have_names() {
+    let (_dir, path) = two_runs();
+    let tag = |args: &[&str]| told(&mut toy(&path, &[&["tag"], args].concat()));
+    settings().bind(|| {
+        let all = [
+            tag(&[]),
+            tag(&["latest", "prod"]),
+            tag(&["2", "prod"]),
+            tag(&["latest", "a/b"]),
+            tag(&["latest"]),
+            tag(&[]),
+            told(&mut toy(&path, &["runs"])),
+            told(&mut toy(&path, &["gc", "--keep", "0", "--dry-run"])),
+            tag(&["--remove", "prod"]),
+            tag(&["--remove", "prod"]),
+        ];
+        assert_snapshot!("tags", all.join("\n"));
+    });
+}
+
+#[test]
 fn runs_are_listed_compared_and_pinned() {
     let (_dir, path) = two_runs();
     settings().bind(|| {

@@ -175,3 +175,103 @@ fn leftovers_of_a_killed_program_are_not_used() {
     assert_eq!(second.status, RunStatus::Ok, "{:?}", second.stages);
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
 }
+
+/// The program gets only the lines that are new, and what it had written before it failed counts.
+#[test]
+fn a_program_gets_only_the_lines_that_are_new() {
+    const ITEMS: &str = "
+stages:
+  a: {op: source, with: {path: a.txt}}
+  x:
+    op: exec
+    in: {text: a}
+    with: {command: [sh, each.sh], format: jsonl, items: lines, outputs: {out: data}}
+";
+    let lab = Lab::new();
+    lab.write("a.txt", "one\ntwo\none\n");
+    let each = "
+cat inputs/text/lines.jsonl >> log
+cp log LOG
+while read -r line; do
+  case $line in *bad*) exit 3 ;; esac
+  echo \"$line\" | sed 's/.$/, \"seen\": true}/' >> outputs/out/data.jsonl
+done < inputs/text/lines.jsonl
+";
+    let log = lab.path("log");
+    lab.write(
+        "each.sh",
+        &each.replace("cp log LOG", &format!("cat log >> {}", log.display())),
+    );
+    let given = || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let _ = fs::remove_file(&log);
+        text.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let lines = |run: &gfm_pipe::exec::RunSummary| -> Vec<String> {
+        let batch = run.artifacts["x"]["out"].read("data").unwrap();
+        let column = gfm_pipe_api::columns::text(&batch, "line").unwrap();
+        column.iter().map(|line| line.unwrap().to_owned()).collect()
+    };
+    let first = lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(lines(&first), ["one", "two", "one"], "{:?}", first.stages);
+    assert_eq!(given(), ["{\"line\":\"one\"}", "{\"line\":\"two\"}"]);
+    lab.write("a.txt", "three\ntwo\n");
+    let second = lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(lines(&second), ["three", "two"]);
+    assert_eq!(given(), ["{\"line\":\"three\"}"]);
+    let counts = second.stages[1].items.as_ref().unwrap();
+    assert_eq!(
+        (counts.total, counts.computed, counts.new, counts.gone),
+        (2, 1, 1, 2)
+    );
+    // A failure keeps the lines before it.
+    lab.write("a.txt", "four\nfive\nbad\nsix\n");
+    let failed = lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(failed.status, RunStatus::Failed);
+    assert_eq!(given().len(), 4);
+    lab.write("a.txt", "four\nfive\ngood\nsix\n");
+    let third = lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(lines(&third), ["four", "five", "good", "six"]);
+    assert_eq!(given(), ["{\"line\":\"good\"}", "{\"line\":\"six\"}"]);
+    // What a killed attempt had written counts too: its folder is still there.
+    let key = failed.stages[1].key.clone().unwrap();
+    lab.write("a.txt", "four\nfive\nbad\nsix\n");
+    let dead = lab.store().workdir(key.as_str()).join("exec-1-0");
+    fs::create_dir_all(dead.join("inputs/text")).unwrap();
+    fs::create_dir_all(dead.join("outputs/out")).unwrap();
+    fs::write(
+        dead.join("inputs/text/lines.jsonl"),
+        "{\"line\":\"bad\"}\n{\"line\":\"x\"}\n",
+    )
+    .unwrap();
+    let out = "{\"line\": \"bad\", \"seen\": true}\n{\"line\": \"x";
+    fs::write(dead.join("outputs/out/data.jsonl"), out).unwrap();
+    let saved = lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(lines(&saved), ["four", "five", "bad", "six"]);
+    assert_eq!(given(), Vec::<String>::new());
+    // Another program computes all of them, and so does a forced stage.
+    lab.write("a.txt", "four\nfive\ngood\nsix\n");
+    lab.write(
+        "each.sh",
+        &fs::read_to_string(lab.path("each.sh"))
+            .unwrap()
+            .replace("true", "1"),
+    );
+    lab.run_with(ITEMS, &allowed(&lab));
+    assert_eq!(given().len(), 4);
+    let mut options = allowed(&lab);
+    options.request.force = vec!["x".to_owned()];
+    lab.run_with(ITEMS, &options);
+    assert_eq!(given().len(), 4);
+    // A line too few is no result.
+    lab.write(
+        "each.sh",
+        "head -n 1 inputs/text/lines.jsonl > outputs/out/data.jsonl",
+    );
+    let few = lab.run_with(ITEMS, &allowed(&lab));
+    let error = few.stages[1].error.clone().unwrap();
+    assert!(
+        error.contains("wrote 1 lines for 4 of its input"),
+        "{error}"
+    );
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gfm_pipe::plan::{Reason, Verdict};
 use gfm_pipe::record::{RunStatus, StageStatus};
-use gfm_pipe::store::Store;
+use gfm_pipe::store::{Manifest, Store};
 use gfm_pipe_api::Cancel;
 
 use crate::lab::{Events, Lab, told};
@@ -75,16 +75,33 @@ fn a_broken_manifest_is_computed_again() {
 }
 
 #[test]
+fn a_manifest_of_the_first_version_is_used() {
+    let (lab, _) = lab();
+    for entry in fs::read_dir(lab.path("store/stages")).unwrap() {
+        let path = entry.unwrap().path();
+        let manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let old = Manifest {
+            format: 1,
+            ..manifest
+        };
+        let text = serde_json::to_string(&old.sealed()).unwrap();
+        assert!(!text.contains("\"items\""), "{text}");
+        fs::write(&path, text).unwrap();
+    }
+    assert_eq!(told(&lab.run(YAML)), ["a cached", "c cached"]);
+}
+
+#[test]
 fn a_manifest_of_a_newer_version_is_refused_by_name() {
     let (lab, _) = lab();
     for entry in fs::read_dir(lab.path("store/stages")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        fs::write(&path, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
     }
     let e = lab.plan(YAML).unwrap_err().to_string();
     assert!(
-        e.contains("has format version 2, this gfm-pipe knows version 1 only"),
+        e.contains("has format version 3, this gfm-pipe knows versions up to 2"),
         "{e}"
     );
     fs::write(lab.path("store/version"), "9").unwrap();

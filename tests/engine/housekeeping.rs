@@ -10,6 +10,7 @@ use gfm_pipe::store::{Extent, Store};
 use gfm_pipe_api::Cancel;
 
 use crate::lab::{Events, Lab, damages, same_manifest, told};
+use crate::leftovers::keys_of_last;
 
 const YAML: &str = "
 stages:
@@ -21,7 +22,7 @@ stages:
 /// Everything that gc can remove.
 const ALL: Extent = Extent {
     checkpoints: true,
-    cache: true,
+    items: true,
 };
 
 fn lab() -> Lab {
@@ -115,13 +116,6 @@ fn a_quick_look_sees_names_and_sizes() {
     assert_eq!(damaged(&store, false), [object]);
 }
 
-fn keys_of_last(store: &Store, n: usize) -> BTreeSet<gfm_pipe::plan::Key> {
-    let (runs, bad) = history::runs(store).unwrap();
-    assert!(bad.is_empty());
-    let stages = runs.iter().rev().take(n).flat_map(|r| &r.journal.stages);
-    stages.filter_map(|s| s.key.clone()).collect()
-}
-
 #[test]
 fn what_kept_runs_used_stays_and_the_rest_goes() {
     let lab = lab();
@@ -151,21 +145,26 @@ fn what_kept_runs_used_stays_and_the_rest_goes() {
 }
 
 #[test]
-fn checkpoints_of_unfinished_stages_and_the_cache_stay_unless_asked() {
+fn checkpoints_of_unfinished_stages_stay_unless_asked() {
     let lab = lab();
     let store = lab.store();
     let work = store.workdir("k");
     fs::create_dir_all(&work).unwrap();
     fs::write(work.join("checkpoint.safetensors"), [0; 100]).unwrap();
-    let kept = store.cache().join("vectors");
-    fs::create_dir_all(&kept).unwrap();
-    fs::write(kept.join("v"), [0; 10]).unwrap();
     let keep = keys_of_last(&store, 9);
     assert!(store.garbage(&keep, Extent::default()).unwrap().is_empty());
     let garbage = store.garbage(&keep, ALL).unwrap();
-    assert_eq!(garbage.bytes(), 110);
+    assert_eq!(garbage.bytes(), 100);
     store.remove(&garbage).unwrap();
-    assert!(!Path::exists(&work) && !Path::exists(&kept));
+    assert!(!Path::exists(&work));
+    // What earlier versions kept there goes in any case.
+    let cache = lab.path("store/cache/vectors");
+    fs::create_dir_all(&cache).unwrap();
+    fs::write(cache.join("v"), [0; 10]).unwrap();
+    let garbage = store.garbage(&keep, Extent::default()).unwrap();
+    assert_eq!(garbage.bytes(), 10);
+    store.remove(&garbage).unwrap();
+    assert!(!Path::exists(&cache));
 }
 
 /// Foreign files in the store's folders are not removed, nor is anything that a link leads to.
@@ -198,8 +197,12 @@ fn gc_touches_objects_only() {
     fs::write(stages.join("package.json"), "{}").unwrap();
     fs::create_dir(stages.join(format!("{digest}.json"))).unwrap();
     symlink(&outside, lab.path("store/work/link")).unwrap();
+    fs::create_dir(lab.path("store/cache")).unwrap();
     symlink(&outside, lab.path("store/cache/link")).unwrap();
     fs::write(lab.path("store/cache/file"), "").unwrap();
+    symlink(&outside, lab.path("store/items/link")).unwrap();
+    fs::create_dir_all(lab.path("store/items/f")).unwrap();
+    symlink(&outside, lab.path("store/items/f/link")).unwrap();
     // A folder with the name of a journal.
     fs::create_dir_all(lab.path("store/runs/foo.json")).unwrap();
 

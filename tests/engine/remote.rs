@@ -319,7 +319,7 @@ fn a_manifest_of_a_newer_version_is_left_alone() {
     team.run(&team.machine());
     for file in team.files("stages") {
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("\"format\": 1", "\"format\": 99")).unwrap();
+        fs::write(&file, text.replace("\"format\": 2", "\"format\": 99")).unwrap();
     }
     let (summary, warnings) = team.run(&team.machine());
     assert_eq!(statuses(&summary), [Ran, Ran, Ran]);
@@ -510,4 +510,58 @@ fn a_bucket_is_as_good_as_a_folder() {
     );
     let sound = labs[1].store().verify(true, &|_, _| {});
     assert!(sound.unwrap().damages.is_empty());
+}
+
+/// What one machine computed of a stage's items the other does not compute again, although the
+/// stage itself is another one.
+#[test]
+fn items_are_shared() {
+    const YAML: &str = "
+stages:
+  a: {op: source, with: {path: a.txt}}
+  s: {op: shout, in: {text: a}}
+";
+    let team = Team::new();
+    let run = |lab: &Lab, push: bool| {
+        let options = RunOptions {
+            request: Request {
+                remote: Some(team.remote(push)),
+                ..lab.request()
+            },
+            ..lab.options()
+        };
+        let events = Arc::new(Events::default());
+        let summary = lab.run_heard(YAML, &options, events.clone(), &Cancel::default());
+        let counts = summary.stages[1].items.clone();
+        (counts.map(|c| (c.total, c.computed)), events.warnings())
+    };
+    let (first, second, third) = (team.machine(), team.machine(), team.machine());
+    assert_eq!(run(&first, true), (None, vec![]));
+    let packs = team.files("items");
+    assert_eq!(packs.len(), 1);
+    second.write("a.txt", "two\nthree\n");
+    assert_eq!(run(&second, false), (Some((2, 1)), vec![]));
+    assert_eq!(
+        team.files("items"),
+        packs,
+        "nothing is given to it without asking"
+    );
+    second.write("a.txt", "two\nthree\nfour\n");
+    assert_eq!(run(&second, true), (Some((3, 1)), vec![]));
+    assert_eq!(team.files("items").len(), 3);
+    // A damaged pack is told, and what it had is computed.
+    for pack in &packs {
+        let mut bytes = fs::read(pack).unwrap();
+        let at = bytes.len() - 60;
+        bytes[at] ^= 1;
+        fs::write(pack, bytes).unwrap();
+    }
+    third.write("a.txt", "four\ntwo\nthree\nfive\n");
+    let (counts, warnings) = run(&third, false);
+    assert_eq!(counts, Some((4, 2)));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("is damaged; it is not used"),
+        "{warnings:?}"
+    );
 }

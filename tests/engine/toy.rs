@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use gfm_pipe_api::items::{Item, ItemFunction};
 use gfm_pipe_api::kind::col;
 use gfm_pipe_api::{
     Absent, Accepts, Arity, Cancel, ColType, Context, Field, InPort, InputFile, Kind, Metric,
@@ -38,6 +39,8 @@ pub fn ops() -> Vec<OpEntry> {
         OpEntry::of::<Misbehave>(),
         OpEntry::of::<Slow>(),
         OpEntry::of::<Fit>(),
+        OpEntry::of::<Shout>(),
+        OpEntry::of::<gfm_pipe::pinned::Pinned>(),
         OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
 }
@@ -484,5 +487,59 @@ impl Operator for Fit {
             }
         }
         write_lines(ctx, vec![format!("{} steps", p.steps)])
+    }
+}
+
+/// Shouts every line: each is an item, named by its first word.
+pub struct Shout;
+
+#[derive(Serialize, Deserialize)]
+pub struct ShoutParams {
+    mark: String,
+    step_ms: u64,
+}
+
+const SHOUT: ItemFunction = ItemFunction {
+    name: "shout",
+    version: 1,
+};
+
+impl Operator for Shout {
+    type Params = ShoutParams;
+    const NAME: &'static str = "shout";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "shouts, line by line";
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("mark", Type::Text, "!", "behind each line"),
+            Field::new("step_ms", Type::int(0), 0, "time for a line").no_effect(),
+        ])
+    }
+    fn inputs() -> Vec<InPort> {
+        text_port(Arity::Many)
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn run(p: ShoutParams, ctx: &Context) -> OpResult<()> {
+        let lines = read_lines(ctx)?;
+        let mut work = ctx.items.open(&SHOUT, &[&p.mark]);
+        let mut shouted = Vec::new();
+        for (i, line) in lines.iter().enumerate() {
+            let item = Item {
+                name: line.split_whitespace().next().unwrap_or_default(),
+                parts: &[line],
+            };
+            let decode = |_, bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+            shouted.extend(work.obtain(&[item], decode, |_| {
+                ctx.check_cancelled()?;
+                thread::sleep(Duration::from_millis(p.step_ms));
+                let loud = format!("{}{}", line.to_uppercase(), p.mark);
+                Ok(vec![(loud.clone(), loud.into_bytes())])
+            })?);
+            ctx.progress(i as u64 + 1, lines.len() as u64, "lines", "");
+        }
+        write_lines(ctx, shouted)
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::error::{OpError, OpResult};
+use crate::items::Items;
 use crate::ranks;
 
 /// A flag that asks for work to stop soon. It is cheap to clone and to read.
@@ -177,9 +178,8 @@ pub struct Context {
     /// A private folder for checkpoints. It outlives a killed run, and the next run of the same
     /// stage with the same key gets it again. It is removed once the stage is stored.
     pub workdir: PathBuf,
-    /// A folder that all stages share, for results worth keeping between runs. Its content may be
-    /// lost at any time, and other processes may write to it at the same moment.
-    pub cache: PathBuf,
+    /// What stages compute item by item and keep for later runs.
+    pub items: Items,
     /// Device to compute on: `cpu` or `cuda:N`, see [`Device`].
     pub device: String,
     /// The environment, for operators that run programs; others must not read it.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::artifact::{Artifact, TableFile};
 use crate::context::{Cancel, Context, Level, Metric, Nowhere, Outputs, Reporter, TableSink};
 use crate::error::{OpError, OpResult};
+use crate::items::{Items, UsedItems};
 use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
 use crate::ranks;
@@ -136,6 +137,8 @@ pub struct Local {
     pub messages: Vec<(Level, String)>,
     /// Metrics in order.
     pub metrics: Vec<OwnedMetric>,
+    /// The items that the outputs were made of.
+    pub items: UsedItems,
 }
 
 impl Local {
@@ -210,7 +213,7 @@ pub fn context() -> Context {
         cancel: Cancel::default(),
         base: PathBuf::from("."),
         workdir: PathBuf::new(),
-        cache: PathBuf::new(),
+        items: Items::nowhere(),
         device: device(),
         environment: std::env::vars_os().collect(),
         ranks: ranks::single(),
@@ -307,8 +310,8 @@ fn run_entry_as(
         reporter: Arc::clone(&reporter) as Arc<dyn Reporter>,
         cancel: Cancel::default(),
         base: PathBuf::from("."),
+        items: Items::new(dir.join("items"), workdir.clone(), "local".to_owned()),
         workdir,
-        cache: dir.join("cache"),
         device: device(),
         environment: std::env::vars_os().collect(),
         ranks,
@@ -359,5 +362,6 @@ fn run_entry_as(
         outputs,
         messages,
         metrics,
+        items: ctx.items.take_used(),
     })
 }

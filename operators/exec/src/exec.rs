@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use gfm_pipe_api::schema::is_name;
 use gfm_pipe_api::{
-    Accepts, Arity, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator, OutPort,
-    Problem, Schema, Type, intern, kinds,
+    Accepts, Arity, Connected, Context, Field, InPort, InputFile, Kind, OpError, OpResult,
+    Operator, OutPort, Problem, Schema, Type, intern, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::items::{self, Ports};
 use crate::named::{self, is_inside};
 use crate::process;
 use crate::tables::{self, Format};
@@ -22,12 +23,22 @@ pub struct Exec;
 /// Parameters of `exec`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecParams {
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
     outputs: BTreeMap<String, String>,
-    files: Vec<String>,
+    pub(crate) files: Vec<String>,
     format: Format,
-    env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     pass_env: Vec<String>,
+    items: Option<Unit>,
+    pub(crate) columns: Vec<String>,
+}
+
+/// What an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unit {
+    /// A row of the input's table.
+    Lines,
 }
 
 /// Whether a text is a valid name of an environment variable.
@@ -114,6 +125,26 @@ impl Operator for Exec {
                 "variables it gets with the values they have for gfm-pipe, which are written nowhere: tokens, folders of caches",
             )
             .no_effect(),
+            Field::new(
+                "items",
+                Type::one_of(&["lines"]).or_null(),
+                serde_json::Value::Null,
+                "lines: the program gets only the rows whose results are not kept from earlier, one JSON \
+                 object a line, and writes one line for each, in their order; one input and one output, each \
+                 with one table",
+            )
+            .added_later(),
+            Field::new(
+                "columns",
+                Type::List {
+                    item: Box::new(Type::Text),
+                    min: 0,
+                },
+                json!([]),
+                "with `items`: the columns that the program gets; leave out ids, which change when rows come \
+                 and go",
+            )
+            .added_later(),
         ])
     }
 
@@ -157,7 +188,34 @@ impl Operator for Exec {
                 "a stage gives something: name at least one output",
             )];
         }
-        Vec::new()
+        let one_table = |kind: &String| kind_of(kind).tables.len() == 1;
+        let mut problems = Vec::new();
+        if params.items.is_some() {
+            if params.outputs.len() > 1 || !params.outputs.values().all(one_table) {
+                let problem = "with `items`, there is one output, of a kind with one table";
+                problems.push(Problem::at("outputs", problem));
+            }
+            if params.format != Format::Jsonl {
+                let problem = "with `items`, the program reads lines: write `format: jsonl`";
+                problems.push(Problem::at("format", problem));
+            }
+        } else if !params.columns.is_empty() {
+            problems.push(Problem::at(
+                "columns",
+                "only `items: lines` chooses columns",
+            ));
+        }
+        problems
+    }
+
+    fn check_inputs(params: &ExecParams, inputs: &Connected) -> Vec<Problem> {
+        let artifacts: usize = inputs.values().map(Vec::len).sum();
+        let several = params.items.is_some() && artifacts != 1;
+        let problem = "with `items`, there is one input: its rows are the items";
+        several
+            .then(|| Problem::at_root(problem))
+            .into_iter()
+            .collect()
     }
 
     fn files(params: &ExecParams, base: &Path) -> Vec<InputFile> {
@@ -171,12 +229,17 @@ impl Operator for Exec {
     }
 
     fn run(params: ExecParams, ctx: &Context) -> OpResult<()> {
+        let ports = item_ports(&params, ctx);
+        if let Some(ports) = &ports {
+            // Before the folders of earlier attempts are removed.
+            items::salvage(&params, ctx, ports)?;
+        }
         let folder = fresh(&ctx.workdir)?;
         // Paths must not depend on this process's working directory: the program has another one.
         let folder = folder
             .canonicalize()
             .map_err(|e| OpError::wrap("failed to find", e).file(&folder))?;
-        let done = attempt(&params, ctx, &folder);
+        let done = attempt(&params, ctx, &folder, ports.as_ref());
         // After a failed attempt the folder is kept for inspection, but without the copies of the
         // inputs, which take the most space and show nothing new.
         let _ = match &done {
@@ -187,7 +250,25 @@ impl Operator for Exec {
     }
 }
 
-fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
+/// The input and the output of a stage with items.
+fn item_ports<'a>(params: &'a ExecParams, ctx: &'a Context) -> Option<Ports<'a>> {
+    params.items?;
+    let (input, artifacts) = ctx.inputs.iter().next()?;
+    let (output, kind) = params.outputs.iter().next()?;
+    Some(Ports {
+        input,
+        artifact: artifacts.first()?,
+        output,
+        kind: kind_of(kind),
+    })
+}
+
+fn attempt(
+    params: &ExecParams,
+    ctx: &Context,
+    folder: &Path,
+    items: Option<&Ports<'_>>,
+) -> OpResult<()> {
     let seen = named::seen(&params.files, &params.command, &ctx.base);
     for (file, required) in &seen {
         let from = ctx.path(file);
@@ -195,7 +276,7 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
             tables::copy(&from, &folder.join(file))?;
         }
     }
-    for (port, artifacts) in &ctx.inputs {
+    for (port, artifacts) in ctx.inputs.iter().filter(|_| items.is_none()) {
         for artifact in artifacts {
             let folder = folder.join(tables::INPUTS).join(port);
             tables::give(ctx, artifact, &folder, params.format)?;
@@ -213,12 +294,18 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
         passed: &params.pass_env,
         folder,
     };
-    process::run(ctx, &command).map_err(|e| {
-        match named::forgotten(&params.command, &e.to_string(), &seen, &ctx.base) {
-            Some(hint) => e.hint(hint),
-            None => e,
-        }
-    })?;
+    let run = || {
+        process::run(ctx, &command).map_err(|e| {
+            match named::forgotten(&params.command, &e.to_string(), &seen, &ctx.base) {
+                Some(hint) => e.hint(hint),
+                None => e,
+            }
+        })
+    };
+    match items {
+        Some(ports) => items::attempt(params, ctx, folder, ports, run)?,
+        None => run()?,
+    }
     for (port, kind) in &params.outputs {
         let folder = folder.join(tables::OUTPUTS).join(port);
         tables::take(ctx, port, kind_of(kind), &folder)?;
@@ -226,12 +313,18 @@ fn attempt(params: &ExecParams, ctx: &Context, folder: &Path) -> OpResult<()> {
     Ok(())
 }
 
+/// The folders of earlier attempts.
+pub(crate) fn earlier(workdir: &Path) -> Vec<PathBuf> {
+    let old = fs::read_dir(workdir).into_iter().flatten().flatten();
+    let old = old.filter(|e| e.file_name().to_string_lossy().starts_with("exec-"));
+    old.map(|e| e.path()).collect()
+}
+
 /// Creates a new folder for an attempt. Folders of earlier attempts are removed as far as possible:
 /// they may be read-only, and a program whose gfm-pipe was killed may still be writing there.
 fn fresh(workdir: &Path) -> OpResult<PathBuf> {
-    let old = fs::read_dir(workdir).into_iter().flatten().flatten();
-    for entry in old.filter(|e| e.file_name().to_string_lossy().starts_with("exec-")) {
-        let _ = fs::remove_dir_all(entry.path());
+    for folder in earlier(workdir) {
+        let _ = fs::remove_dir_all(folder);
     }
     for n in 0.. {
         let folder = workdir.join(format!("exec-{}-{n}", std::process::id()));

@@ -151,7 +151,7 @@ pub(crate) fn take(ctx: &Context, port: &str, kind: &Kind, folder: &Path) -> OpR
 }
 
 /// A path as the program sees it: from the folder `outputs` on.
-fn shown(path: &Path) -> PathBuf {
+pub(crate) fn shown(path: &Path) -> PathBuf {
     let parts: Vec<_> = path.components().collect();
     let at = parts.iter().rposition(|c| c.as_os_str() == OUTPUTS);
     parts[at.unwrap_or(0)..].iter().collect()

@@ -3,6 +3,7 @@
 //! Each operator is one file or folder. [`IngestKg`] turns a `kg.txt` into ids. [`IngestQa`] links
 //! a corpus and its questions to those ids. [`IngestGraph`] reads both from the files of GFM-RAG
 //! 2.0. [`Audit`] ([`audit`]) reports what is wrong with both.
+//! [`GraphDrift`] compares a graph with the one that a model was trained on.
 //! [`WriteDataset`] (`write_dataset`) writes such files again. [`NodeTexts`] describes nodes for
 //! encoders.
 //!
@@ -15,6 +16,7 @@
 //! dropped silently, and no input makes an operator panic.
 
 pub mod audit;
+mod graph_drift;
 mod ingest_graph;
 mod ingest_kg;
 mod ingest_qa;
@@ -36,6 +38,7 @@ pub use audit::language::other_language;
 pub use audit::normal::normal;
 pub use audit::unicode::is_invisible;
 pub use audit::{Audit, AuditParams};
+pub use graph_drift::{DriftParams, GraphDrift};
 pub use ingest_graph::{GraphParams, IngestGraph};
 pub use ingest_kg::{IngestKg, KgParams};
 pub use ingest_qa::{IngestQa, QaParams};
@@ -50,6 +53,7 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<IngestGraph>(),
         OpEntry::of::<NodeTexts>(),
         OpEntry::of::<Audit>(),
+        OpEntry::of::<GraphDrift>(),
         OpEntry::of::<WriteDataset>(),
     ]
 }
@@ -68,13 +72,15 @@ mod tests {
             json!({"root": "data", "dataset": "atlas"}),
             json!({}),
             json!({"layers": 2, "strict": ["errors", "self-loop"]}),
+            json!({"new_relations_at_most": 0.2}),
             json!({"path": "out"}),
         ];
         assert_eq!(operators().len(), given.len());
         for (op, params) in operators().iter().zip(given) {
             let full = op.validate(&params).unwrap();
             let files = op.files(&full, std::path::Path::new("")).unwrap();
-            let reads_artifacts = ["audit", "node-texts", "write-dataset"].contains(&op.name);
+            let reads_artifacts =
+                ["audit", "graph-drift", "node-texts", "write-dataset"].contains(&op.name);
             assert_eq!(files.is_empty(), reads_artifacts, "{}", op.name);
         }
     }

@@ -1,16 +1,15 @@
-//! Embeds all texts of a stage with a transformer: each distinct text once, unless its vector is
-//! kept from an earlier run, in batches of similar lengths.
+//! Embeds all texts of a stage with a transformer: each distinct text is an item, which is computed
+//! once, in batches of similar lengths.
 //!
-//! Invariant: vectors are kept within seconds after they are computed, so that a killed stage
-//! continues. Parameters are in `embed`, the network is in `transformer`.
+//! Parameters are in `embed`, the network is in `transformer`.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gfm_pipe_api::items::{Id, ItemFunction, Work};
 use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::ranks::{bytes, numbers_of};
-use gfm_pipe_api::result_cache::{Id, New, ResultCache};
 use gfm_pipe_api::{Collective, Context, OpError, OpResult};
 use rayon::prelude::*;
 
@@ -19,14 +18,19 @@ use crate::error::EncoderError;
 use crate::model::{explained, load};
 use crate::settings::Settings;
 use crate::transformer::{Prompt, Tokenised, Transformer};
-use crate::vectors::{self, text_id};
 
 /// Rows that are written at once.
 const ROWS: usize = 16_384;
 /// Tokens of a batch on the CPU. Larger batches do not fit the caches and are not faster.
 const BATCH_TOKENS: usize = 512;
-/// Batches between two checks whether to write vectors to the cache.
+/// Batches whose vectors are kept together.
 const WAVE: usize = 16;
+
+/// From a text to its vector. [`NUMBERS`] is its version, which is in stages' keys as well.
+const EMBED: ItemFunction = ItemFunction {
+    name: "embed",
+    version: NUMBERS,
+};
 
 /// Options of the pipeline for embedding texts.
 pub(crate) struct EmbedOptions<'a> {
@@ -58,16 +62,15 @@ pub(crate) fn embed(
         .prompt(options.instruct)
         .map_err(|e| explained(format!("failed to load the encoder {name}"), e))?;
     let dim = encoder.dim();
-    let kept = vectors::open(&ctx.cache, &cache_name(&digest, options.settings));
+    let mut work = open(ctx, &digest, options.settings, &prompt);
     let job = Job {
         encoder: &encoder,
         prompt: &prompt,
-        kept: &kept,
         batch: options.batch,
         ctx,
     };
     let distinct = Distinct::new(texts);
-    let vectors = job.run(&distinct)?;
+    let vectors = job.run(&distinct, &mut work)?;
     let mut sink = Sink::new(ctx, dim)?;
     for rows in distinct.of_row.chunks(ROWS) {
         let mut values = Vec::with_capacity(rows.len() * dim);
@@ -103,10 +106,27 @@ pub(crate) fn encode_each(
     Ok(vectors.collect::<OpResult<Vec<_>>>()?.concat())
 }
 
-/// Everything that a vector depends on besides the text and the prompt.
-fn cache_name(digest: &str, settings: &Settings) -> String {
-    let all = format!("{digest} {settings:?} {NUMBERS}");
-    blake3::hash(all.as_bytes()).to_hex()[..32].to_owned()
+/// Opens the vectors of an encoder, given the digest of its files.
+fn open<'a>(ctx: &'a Context, digest: &str, settings: &Settings, prompt: &Prompt) -> Work<'a> {
+    let settings = format!("{settings:?}");
+    ctx.items.open(&EMBED, &[digest, &settings, prompt.text()])
+}
+
+/// The bytes in which a vector is kept.
+fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Reads the bytes of a vector into `out`; false where they are none of this length.
+fn from_bytes(bytes: &[u8], out: &mut [f32]) -> bool {
+    let (numbers, rest) = bytes.as_chunks();
+    if numbers.len() != out.len() || !rest.is_empty() {
+        return false;
+    }
+    for (to, number) in out.iter_mut().zip(numbers) {
+        *to = f32::from_le_bytes(*number);
+    }
+    out.iter().all(|x| x.is_finite())
 }
 
 /// The distinct texts.
@@ -143,8 +163,13 @@ fn agreed(ranks: &dyn Collective, known: Vec<bool>) -> OpResult<Vec<bool>> {
     Ok(known.into_iter().map(|k| k == 1).collect())
 }
 
-/// Sends the vectors that other ranks computed to rank 0.
-fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32]) -> OpResult<()> {
+/// Sends the vectors that other ranks computed to rank 0, which learns whose they are.
+fn to_first(
+    ranks: &dyn Collective,
+    computed: &[u64],
+    dim: usize,
+    out: &mut [f32],
+) -> OpResult<Vec<u64>> {
     let mut to = vec![Vec::new(); ranks.size()];
     if ranks.rank() > 0 {
         let mut mine = bytes(computed);
@@ -153,54 +178,43 @@ fn to_first(ranks: &dyn Collective, computed: &[u64], dim: usize, out: &mut [f32
         }
         to[0] = mine;
     }
+    let mut received = Vec::new();
     for theirs in ranks.exchange(to)? {
         let count = theirs.len() / (size_of::<u64>() + dim * size_of::<f32>());
         let (places, vectors) = theirs.split_at(count * size_of::<u64>());
         let places = numbers_of::<u64>(places, count)?;
         let vectors = numbers_of::<f32>(vectors, count * dim)?;
-        for (i, vector) in places.into_iter().zip(vectors.chunks_exact(dim)) {
-            out[i as usize * dim..][..dim].copy_from_slice(vector);
+        for (i, vector) in places.iter().zip(vectors.chunks_exact(dim)) {
+            out[*i as usize * dim..][..dim].copy_from_slice(vector);
         }
+        received.extend(places);
     }
-    Ok(())
+    Ok(received)
 }
 
 /// Turns texts into vectors, first those that are kept from earlier runs.
 struct Job<'a> {
     encoder: &'a Transformer,
     prompt: &'a Prompt,
-    kept: &'a ResultCache,
     batch: usize,
     ctx: &'a Context,
 }
 
 impl Job<'_> {
-    fn run(&self, distinct: &Distinct<'_>) -> OpResult<Vec<f32>> {
+    fn run(&self, distinct: &Distinct<'_>, work: &mut Work<'_>) -> OpResult<Vec<f32>> {
         let dim = self.encoder.dim();
         Demand::new()
             .and("vectors", &[distinct.texts.len(), dim, size_of::<f32>()])
             .check("`truncate_dim` or the number of texts")?;
         let mut out = vec![0.0_f32; distinct.texts.len() * dim];
-        let ids: Vec<Id> = distinct
-            .texts
-            .iter()
-            .map(|t| text_id(self.prompt.text(), t))
-            .collect();
+        let ids: Vec<Id> = distinct.texts.iter().map(|t| work.id(&[t])).collect();
         let mut known = vec![false; ids.len()];
-        vectors::read(self.kept, &ids, dim, |i, vector| {
-            out[i * dim..][..dim].copy_from_slice(vector);
-            known[i] = true;
+        work.read(&ids, |i, bytes| {
+            known[i] = from_bytes(bytes, &mut out[i * dim..][..dim]);
         });
         // Other ranks may see fewer kept vectors, so rank 0 decides what is missing.
         known = agreed(&*self.ctx.ranks, known)?;
         let missing: Vec<usize> = (0..ids.len()).filter(|i| !known[*i]).collect();
-        if missing.len() < ids.len() {
-            self.ctx.info(format!(
-                "{} of {} texts are known from earlier",
-                ids.len() - missing.len(),
-                ids.len()
-            ));
-        }
         let texts: Vec<&str> = missing.iter().map(|i| distinct.texts[*i]).collect();
         let tokens = self
             .encoder
@@ -214,13 +228,13 @@ impl Job<'_> {
         let total: u64 = of_batches.map(|t| tokens[*t].tokens() as u64).sum();
         let mut computed_here: Vec<u64> = Vec::new();
         let done = AtomicU64::new(0);
-        let mut new = New::default();
         for wave in batches.chunks(WAVE) {
             let computed: Vec<OpResult<Vec<f32>>> = wave
                 .par_iter()
                 .map(|batch| self.batch(batch, &tokens, &done, total))
                 .collect();
             let mut stopped = None;
+            let mut new = Vec::new();
             for (batch, vectors) in wave.iter().zip(computed) {
                 let vectors = match vectors {
                     Ok(vectors) => vectors,
@@ -232,21 +246,26 @@ impl Job<'_> {
                 for (t, vector) in batch.iter().zip(vectors.chunks_exact(dim)) {
                     let i = missing[*t];
                     out[i * dim..][..dim].copy_from_slice(vector);
-                    new.push(ids[i], vectors::to_bytes(vector));
+                    new.push((ids[i], to_bytes(vector)));
                     computed_here.push(i as u64);
                 }
             }
+            self.keep(work, &new);
             if let Some(stopped) = stopped {
-                self.keep(&mut new);
                 return Err(stopped);
             }
-            if new.is_due() {
-                self.keep(&mut new);
-            }
         }
-        self.keep(&mut new);
         if size > 1 {
-            to_first(&*self.ctx.ranks, &computed_here, dim, &mut out)?;
+            let received = to_first(&*self.ctx.ranks, &computed_here, dim, &mut out)?;
+            // Other ranks may keep theirs on another disk.
+            let bytes = |i: usize| to_bytes(&out[i * dim..][..dim]);
+            let new = received.iter().map(|i| *i as usize);
+            let new: Vec<_> = new.map(|i| (ids[i], bytes(i))).collect();
+            self.keep(work, &new);
+        }
+        work.computed(missing.len());
+        for (text, id) in distinct.texts.iter().zip(&ids) {
+            work.used(text, *id);
         }
         Ok(out)
     }
@@ -290,11 +309,11 @@ impl Job<'_> {
         }
     }
 
-    /// Writes new vectors to the cache. A failure only costs time later, so it does not fail the
-    /// stage.
-    fn keep(&self, new: &mut New) {
-        if let Err(e) = new.keep(self.kept) {
-            self.ctx.warn(e.to_string());
+    /// Keeps new vectors. A failure only costs time later, so it does not fail the stage.
+    fn keep(&self, work: &mut Work<'_>, new: &[(Id, Vec<u8>)]) {
+        work.keep(new);
+        if let Some(trouble) = work.trouble() {
+            self.ctx.warn(trouble.to_string());
         }
     }
 }
@@ -326,15 +345,16 @@ pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::*;
+    use std::path::PathBuf;
     use std::sync::Arc;
 
+    use gfm_pipe_api::items::Items;
     use gfm_pipe_api::{Cancel, Level, Reporter, local, ranks};
 
-    /// Counts finished tokens, collects messages, and stops a stage after its first batch.
+    /// Counts finished tokens, and stops a stage after its first batch.
     struct Watch {
         stop: Option<Cancel>,
         tokens: AtomicU64,
-        messages: std::sync::Mutex<Vec<String>>,
     }
 
     impl Reporter for Watch {
@@ -344,28 +364,26 @@ mod tests {
                 stop.cancel();
             }
         }
-        fn message(&self, _: Level, text: &str) {
-            self.messages.lock().unwrap().push(text.to_owned());
-        }
+        fn message(&self, _: Level, _: &str) {}
         fn resumed_at(&self, _: u64) {}
     }
 
     fn run(
-        cache: &Path,
+        items: &Path,
         texts: &[&str],
         batch: usize,
         stop: bool,
-    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
-        run_as(ranks::single(), cache, texts, batch, stop)
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, u64) {
+        run_as(ranks::single(), items, texts, batch, stop)
     }
 
     fn run_as(
         rank: ranks::Shared,
-        cache: &Path,
+        items: &Path,
         texts: &[&str],
         batch: usize,
         stop: bool,
-    ) -> (OpResult<Vec<Vec<f32>>>, u64, Vec<String>) {
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, u64) {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders/bert");
         let settings = Settings::default();
@@ -376,39 +394,39 @@ mod tests {
         let watch = Arc::new(Watch {
             stop: stop.then(|| ctx.cancel.clone()),
             tokens: AtomicU64::new(0),
-            messages: std::sync::Mutex::default(),
         });
         ctx.reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
-        let kept = vectors::open(cache, &cache_name("digest", &settings));
+        ctx.items = Items::new(items.to_owned(), PathBuf::new(), String::new());
         let job = Job {
             encoder: &encoder,
             prompt: &prompt,
-            kept: &kept,
             batch,
             ctx: &ctx,
         };
         let rows: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
         let distinct = Distinct::new(&rows);
-        let got = job.run(&distinct).map(|vectors| {
+        let mut work = open(&ctx, "digest", &settings, &prompt);
+        let got = job.run(&distinct, &mut work).map(|vectors| {
             let of = |i: &u32| vectors[*i as usize * encoder.dim()..][..encoder.dim()].to_vec();
             distinct.of_row.iter().map(of).collect()
         });
-        let messages = watch.messages.lock().unwrap().clone();
-        (got, watch.tokens.load(Ordering::Relaxed), messages)
+        drop(work);
+        let computed = ctx.items.take_used().computed;
+        (got, watch.tokens.load(Ordering::Relaxed), computed)
     }
 
     #[test]
-    fn each_text_is_embedded_once_whatever_the_batches_and_the_cache() {
+    fn each_text_is_embedded_once_whatever_the_batches_and_what_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let old = ["capital of", "born in the city of", "", "capital of"];
-        let (first, tokens, messages) = run(dir.path(), &old, 2, false);
+        let (first, tokens, computed) = run(dir.path(), &old, 2, false);
         let first = first.unwrap();
         assert_eq!(first[0], first[3]);
-        assert!(messages.is_empty());
+        assert_eq!(computed, 3);
         let (fresh, of_one, _) = run(&dir.path().join("other"), &["capital of"], 1, false);
         assert_eq!(fresh.unwrap()[0], first[0]);
         assert!(of_one < tokens);
-        let (all, tokens, messages) = run(
+        let (all, tokens, computed) = run(
             dir.path(),
             &["born in the city of", "new", "capital of"],
             32,
@@ -416,9 +434,20 @@ mod tests {
         );
         let all = all.unwrap();
         assert_eq!((&all[0], &all[2]), (&first[1], &first[0]));
-        assert_eq!(messages, ["2 of 3 texts are known from earlier"]);
+        assert_eq!(computed, 1);
         let (_, of_new, _) = run(&dir.path().join("third"), &["new"], 32, false);
         assert_eq!(tokens, of_new, "only what is new is computed");
+    }
+
+    #[test]
+    fn vectors_come_back_bit_by_bit_and_only_with_their_length() {
+        let vector = [1.0, -0.0, f32::MIN_POSITIVE];
+        let mut out = [0.0; 3];
+        assert!(from_bytes(&to_bytes(&vector), &mut out));
+        assert_eq!(out.map(f32::to_bits), vector.map(f32::to_bits));
+        assert!(!from_bytes(&to_bytes(&vector[..2]), &mut out));
+        assert!(!from_bytes(&to_bytes(&vector)[..11], &mut out));
+        assert!(!from_bytes(&to_bytes(&[1.0, f32::NAN, 0.0]), &mut out));
     }
 
     #[test]
@@ -430,10 +459,10 @@ mod tests {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let (stopped, before, _) = run(dir.path(), &texts, 2, true);
         assert!(matches!(stopped, Err(OpError::Cancelled)));
-        let (got, after, messages) = run(dir.path(), &texts, 2, false);
+        let (got, after, computed) = run(dir.path(), &texts, 2, false);
         let (want, whole, _) = run(&dir.path().join("other"), &texts, 7, false);
         assert_eq!(got.unwrap(), want.unwrap());
-        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(computed < texts.len() as u64, "{computed}");
         assert_eq!(before + after, whole, "nothing is computed twice");
     }
 
@@ -448,12 +477,12 @@ mod tests {
         let want = want.unwrap();
         for size in [2, 3] {
             // Some vectors are kept from earlier, but only rank 0 has them, and it decides.
-            let cache = |rank: usize| dir.path().join(format!("{size} of {rank}"));
-            let (_, known, _) = run(&cache(0), &texts[..30], 4, false);
+            let kept = |rank: usize| dir.path().join(format!("{size} of {rank}"));
+            let (_, known, _) = run(&kept(0), &texts[..30], 4, false);
             let got: Vec<_> = std::thread::scope(|scope| {
                 let start = |rank: ranks::Shared| {
-                    let (cache, texts) = (cache(rank.rank()), &texts);
-                    scope.spawn(move || run_as(rank, &cache, texts, 4, false))
+                    let (kept, texts) = (kept(rank.rank()), &texts);
+                    scope.spawn(move || run_as(rank, &kept, texts, 4, false))
                 };
                 let started: Vec<_> = ranks::threads(size).into_iter().map(start).collect();
                 started.into_iter().map(|s| s.join().unwrap()).collect()
@@ -465,6 +494,8 @@ mod tests {
                 got.iter()
                     .all(|g| g.1 > (whole - known) / (2 * size as u64))
             );
+            // The first rank keeps what the others computed.
+            assert_eq!(run(&kept(0), &texts, 4, false).2, 0);
         }
     }
 

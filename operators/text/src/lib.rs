@@ -34,8 +34,6 @@ mod static_format;
 mod tagger;
 #[cfg(feature = "transformers")]
 mod transformer;
-#[cfg(feature = "transformers")]
-mod vectors;
 
 pub use embed::{Embed, Params as EmbedParams};
 #[cfg(feature = "transformers")]

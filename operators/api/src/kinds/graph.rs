@@ -244,3 +244,23 @@ pub const ENTITY_DOCUMENTS: Kind = Kind {
         },
     ],
 };
+
+/// How far a graph has moved since a model was trained on an earlier one.
+pub const DRIFT: Kind = Kind {
+    name: "drift",
+    about: "how far a graph has moved since a model was trained on an earlier one",
+    text: &[],
+    tables: &[TableSpec {
+        name: "drift",
+        about: "one measure",
+        columns: &[
+            col("measure", T::Text, "its name"),
+            opt(
+                "value",
+                T::F64,
+                "a share; missing where there is nothing to measure",
+            ),
+            col("meaning", T::Text, "what it is a share of"),
+        ],
+    }],
+};

@@ -22,7 +22,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 43] = [
+pub const ALL: [&Kind; 44] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -52,6 +52,7 @@ pub const ALL: [&Kind; 43] = [
     &EMBEDDINGS,
     &GRAPH,
     &ENTITY_DOCUMENTS,
+    &DRIFT,
     &MODEL,
     &BACKGROUND,
     &OPTIMIZER,

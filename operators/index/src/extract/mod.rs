@@ -1,14 +1,14 @@
 //! Extracts sentences, mentions and facts from texts.
 //!
 //! Each extractor is a file. It takes a document's title and text, and returns ranges of the text
-//! ([`Extracted`]). The result depends on nothing else, so it can be kept between runs (`cache`).
+//! ([`Extracted`]). The result depends on nothing else, so each document is an item (`items`).
 //! Where documents name each other is found in a separate pass (`gazetteer`).
 
-#[cfg(any(feature = "english", feature = "transformers"))]
-pub mod cache;
 #[cfg(feature = "english")]
 pub mod english;
 pub mod gazetteer;
+#[cfg(any(feature = "english", feature = "transformers"))]
+pub mod items;
 pub mod openie;
 pub mod operator;
 pub mod patterns;

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "english", feature = "transformers"))]
-use super::cache::ExtractionCache;
+use super::items::ExtractedItems;
 use super::openie::{self, Corpus, OpenIeRecord};
 use super::patterns;
 use super::writer::Writer;
@@ -265,12 +265,10 @@ impl Operator for Extract {
 fn english(ctx: &Context, documents: &Artifact, out: &mut Writer) -> OpResult<()> {
     use super::english::English;
     let english = English::load()?;
-    let mut cache = ExtractionCache::open(ctx, &English::name());
+    let mut items = ExtractedItems::open(ctx, &English::name());
     out.pass(ctx, documents, &mut |all| {
-        cache.extract(all, |missing| Ok(english.extract(missing)))
-    })?;
-    cache.report();
-    Ok(())
+        items.extract(all, |missing| Ok(english.extract(missing)))
+    })
 }
 
 #[cfg(not(feature = "english"))]
@@ -289,14 +287,12 @@ fn transformer(
     let model = params.model(&ctx.base);
     let model = model.ok_or_else(|| OpError::new("there is no `model`"))?;
     let transformer = Transformer::load(&model, ctx)?;
-    let mut cache = ExtractionCache::open(ctx, &transformer.name());
+    let mut items = ExtractedItems::open(ctx, &transformer.name());
     out.pass(ctx, documents, &mut |all| {
         Transformer::in_parts(all, |part| {
-            cache.extract(part, |missing| transformer.extract(missing))
+            items.extract(part, |missing| transformer.extract(missing))
         })
-    })?;
-    cache.report();
-    Ok(())
+    })
 }
 
 #[cfg(not(feature = "transformers"))]

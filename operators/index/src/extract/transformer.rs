@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{Document, Extracted, Mention, one_line, sentences};
 
 /// Number of documents that go through the model together. The model takes much longer than
-/// anything else, and the cache is written after each such part.
+/// anything else, and results are kept after each such part.
 const AT_ONCE: usize = 64;
 
 /// An extractor that uses a model.

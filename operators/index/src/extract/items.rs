@@ -1,42 +1,37 @@
-//! Keeps what was extracted from documents between runs: one more document costs one more
-//! extraction, and a killed stage continues.
+//! What is extracted from each document is an item: one more document costs one more extraction,
+//! and a killed stage continues.
 //!
-//! An entry depends only on the extractor and on the document's own title and text. Where texts
+//! A result depends only on the extractor and on the document's own title and text. Where texts
 //! name other documents depends on all titles, so it is not kept.
 
 use std::ops::Range;
 
-use gfm_pipe_api::result_cache::{self, Id, New, ResultCache};
-use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult, Operator};
+use gfm_pipe_api::items::{Item, ItemFunction, Work};
+use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult};
 
-use super::operator::Extract;
 use super::{Document, Extracted, Fact, Mention, Part, one_line};
 
-/// The extractions of earlier runs, to which new ones are added.
-pub struct ExtractionCache<'a> {
+/// From a document to what it says.
+const EXTRACT: ItemFunction = ItemFunction {
+    name: "extract",
+    version: 1,
+};
+
+/// The documents of a stage and what was extracted from them earlier.
+pub struct ExtractedItems<'a> {
     ctx: &'a Context,
-    kept: ResultCache,
-    new: New,
-    taken: u64,
-    extracted: u64,
+    work: Work<'a>,
 }
 
-impl<'a> ExtractionCache<'a> {
-    /// Opens the cache of an extractor. `extractor` must identify everything that a result depends
-    /// on besides the document and the operator's version.
+impl<'a> ExtractedItems<'a> {
+    /// Opens the items of an extractor. `extractor` must identify everything that a result depends
+    /// on besides the document.
     pub fn open(ctx: &'a Context, extractor: &str) -> Self {
-        let all = format!("{} {extractor}", Extract::VERSION);
-        let name = &blake3::hash(all.as_bytes()).to_hex()[..32];
-        ExtractionCache {
-            ctx,
-            kept: ResultCache::open(&ctx.cache, "extracted", name),
-            new: New::default(),
-            taken: 0,
-            extracted: 0,
-        }
+        let work = ctx.items.open(&EXTRACT, &[extractor]);
+        ExtractedItems { ctx, work }
     }
 
-    /// Extracts from documents: takes what is in the cache, and calls `extract` for the others.
+    /// Extracts from documents: takes what is kept, and calls `extract` for the others.
     ///
     /// # Errors
     /// The errors of `extract`.
@@ -45,59 +40,33 @@ impl<'a> ExtractionCache<'a> {
         documents: &[Document<'_>],
         extract: impl FnOnce(&[Document<'_>]) -> OpResult<Vec<Extracted>>,
     ) -> OpResult<Vec<Extracted>> {
-        let ids: Vec<Id> = documents.iter().map(document_id).collect();
-        let mut out: Vec<Option<Extracted>> = vec![None; ids.len()];
-        self.kept.read(&ids, |i, bytes| {
-            out[i] = decode(documents[i].text, bytes);
-        });
-        let missing: Vec<usize> = (0..ids.len()).filter(|i| out[*i].is_none()).collect();
-        self.taken += (ids.len() - missing.len()) as u64;
-        self.extracted += missing.len() as u64;
-        if !missing.is_empty() {
-            let of: Vec<Document<'_>> = missing.iter().map(|i| documents[*i]).collect();
-            for (i, found) in missing.into_iter().zip(extract(&of)?) {
-                self.new.push(ids[i], encode(documents[i].text, &found)?);
-                out[i] = Some(found);
-            }
+        let parts: Vec<[&str; 2]> = documents.iter().map(|d| [d.title, d.text]).collect();
+        let items: Vec<Item<'_>> = parts
+            .iter()
+            .map(|parts| Item {
+                name: parts.iter().find(|p| !p.is_empty()).unwrap_or(&""),
+                parts,
+            })
+            .collect();
+        let found = self.work.obtain(
+            &items,
+            |i, bytes| decode(documents[i].text, bytes),
+            |missing| {
+                let of: Vec<Document<'_>> = missing.iter().map(|i| documents[*i]).collect();
+                let found = extract(&of)?.into_iter().zip(&of);
+                found
+                    .map(|(found, document)| {
+                        let bytes = encode(document.text, &found)?;
+                        Ok((found, bytes))
+                    })
+                    .collect()
+            },
+        );
+        if let Some(trouble) = self.work.trouble() {
+            self.ctx.warn(trouble.to_string());
         }
-        if self.new.is_due() {
-            self.keep();
-        }
-        let all = out.into_iter().collect::<Option<Vec<_>>>();
-        all.ok_or_else(|| OpError::internal("an extractor left out a document"))
+        found
     }
-
-    /// Reports how many documents were extracted, if some were taken from the cache.
-    pub fn report(&self) {
-        if self.taken > 0 {
-            self.ctx.info(format!(
-                "extracted {} of {} documents, {} {} kept",
-                self.extracted,
-                self.extracted + self.taken,
-                self.taken,
-                if self.taken == 1 { "was" } else { "were" }
-            ));
-        }
-    }
-
-    /// Writes new entries. A failure only costs time later, so it does not fail the stage.
-    fn keep(&mut self) {
-        if let Err(e) = self.new.keep(&self.kept) {
-            self.ctx.warn(e.to_string());
-        }
-    }
-}
-
-/// A stage that is stopped writes what it has.
-impl Drop for ExtractionCache<'_> {
-    fn drop(&mut self) {
-        self.keep();
-    }
-}
-
-fn document_id(document: &Document<'_>) -> Id {
-    let parts = [document.title, document.text];
-    result_cache::id("gfm-pipe what was extracted from a document", &parts)
 }
 
 /// A text and its range. The text is omitted where it equals the words of the range.
@@ -165,20 +134,23 @@ fn decode(text: &str, bytes: &[u8]) -> Option<Extracted> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::path::PathBuf;
+
     use super::*;
+    use gfm_pipe_api::items::Items;
     use gfm_pipe_api::local;
     use proptest::prelude::*;
 
     use crate::extract::patterns;
 
     /// Extracts from texts with a title each. Returns what was found, and the texts that were not
-    /// in the cache.
+    /// kept.
     fn run(ctx: &Context, extractor: &str, texts: &[[&str; 2]]) -> (Vec<Extracted>, Vec<String>) {
         let documents: Vec<Document<'_>> = (0..)
             .zip(texts)
             .map(|(id, [title, text])| Document { id, title, text })
             .collect();
-        let mut cache = ExtractionCache::open(ctx, extractor);
+        let mut items = ExtractedItems::open(ctx, extractor);
         let (mut found, mut extracted) = (Vec::new(), Vec::new());
         for some in documents.chunks(3) {
             let each = |missing: &[Document<'_>]| {
@@ -186,14 +158,14 @@ mod tests {
                 let of = |d: &Document<'_>| patterns::extract(d.title, d.text);
                 Ok(missing.iter().map(of).collect())
             };
-            found.extend(cache.extract(some, each).unwrap());
+            found.extend(items.extract(some, each).unwrap());
         }
         (found, extracted)
     }
 
     fn context(dir: &std::path::Path) -> Context {
         Context {
-            cache: dir.to_owned(),
+            items: Items::new(dir.to_owned(), PathBuf::new(), String::new()),
             ..local::context()
         }
     }
@@ -236,11 +208,11 @@ mod tests {
             let of = |d: &Document<'_>| patterns::extract(d.title, d.text);
             Ok(d.iter().map(of).collect())
         };
-        let mut cache = ExtractionCache::open(&ctx, "a");
-        cache.extract(&documents[..2], extract).unwrap();
+        let mut items = ExtractedItems::open(&ctx, "a");
+        items.extract(&documents[..2], extract).unwrap();
         let fails = |_: &[Document<'_>]| Err(OpError::new("stopped"));
-        cache.extract(&documents[2..], fails).unwrap_err();
-        drop(cache);
+        items.extract(&documents[2..], fails).unwrap_err();
+        drop(items);
         assert_eq!(run(&ctx, "a", &TEXTS).1, [TEXTS[2][1], TEXTS[3][1]]);
     }
 
