@@ -31,54 +31,10 @@ use serde_json::{Value, json};
 
 use leftovers::{collect, mentions};
 
-/// Everything from documents to a retriever without training, with the small encoder of the
-/// fixtures.
-const YAML: &str = "
-name: incremental
-vars: {documents: corpus.jsonl, questions: questions.jsonl, encoder: data/fixtures/encoders/bert}
-stages:
-  documents: {op: ingest-documents, with: {path: '{{ documents }}', split: none}}
-  questions:
-    op: ingest-questions
-    in: {documents: documents.documents, sources: documents.sources}
-    with: {dataset: few, test: '{{ questions }}'}
-  extract: {op: extract, in: {documents: documents.documents}}
-  kg:
-    op: build-kg
-    in:
-      documents: documents.documents
-      sources: documents.sources
-      facts: extract.facts
-      mentions: extract.mentions
-      named: extract.named
-  d_text: {op: embed, in: {texts: documents.documents}, with: {model: '{{ encoder }}'}}
-  s_text: {op: embed, in: {texts: extract.sentences}, with: {model: '{{ encoder }}'}}
-  f_text: {op: embed, in: {texts: extract.facts}, with: {model: '{{ encoder }}'}}
-  rels: {op: embed, in: {texts: kg.relations}, with: {model: '{{ encoder }}'}}
-  graph: {op: build-graph, in: {triples: kg.triples, entities: kg.entities, relations: rels}}
-  q_test: {op: embed, in: {texts: questions.test}, with: {model: '{{ encoder }}', is_query: yes}}
-  link:
-    op: link-questions
-    in:
-      documents: documents.documents
-      sources: documents.sources
-      corpus_embeddings: d_text
-      entities: kg.entities
-      nodes: kg.nodes
-      labels: kg.labels
-      links: kg.links
-      triples: kg.triples
-      evidence: kg.evidence
-      facts: extract.facts
-      fact_embeddings: f_text
-      sentences: extract.sentences
-      sentence_embeddings: s_text
-      mentions: extract.mentions
-      test: questions.test
-      test_embeddings: q_test
-";
-
-const QUESTIONS: &str = r#"{"question": "Where was the founder of the mill of Lowmere born?", "supporting_facts": ["Mill of Lowmere"], "answer": "Quillmouth"}"#;
+/// Everything from documents to where questions start, without training.
+const PIPELINE: &str = "pipelines/untrained.yaml";
+/// Its last stage that is needed here.
+const LAST: &str = "link";
 
 const PLACES: [&str; 6] = [
     "Quillmouth",
@@ -126,8 +82,15 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("questions.jsonl"), QUESTIONS).unwrap();
-        fs::write(dir.path().join("p.yaml"), YAML).unwrap();
+        let question = json!([{
+            "id": "1",
+            "question": "Where was the founder of the mill of Lowmere born?",
+            "supporting_facts": ["Mill of Lowmere"],
+            "answer": "Quillmouth",
+        }]);
+        for name in ["train.json", "test.json"] {
+            fs::write(dir.path().join(name), question.to_string()).unwrap();
+        }
         Lab { dir }
     }
 
@@ -140,18 +103,18 @@ impl Lab {
     }
 
     fn write(&self, documents: &[Document]) {
-        let line = |(title, text): &Document| json!({"title": title, "text": text}).to_string();
-        let lines: Vec<String> = documents.iter().map(line).collect();
-        fs::write(self.path("corpus.jsonl"), lines.join("\n")).unwrap();
+        // An object in the order of the documents, which serde's would sort.
+        let one = |(title, text): &Document| format!("{}: {}", json!(title), json!(text));
+        let all: Vec<String> = documents.iter().map(one).collect();
+        let corpus = format!("{{{}}}", all.join(", "));
+        fs::write(self.path("dataset_corpus.json"), corpus).unwrap();
     }
 
     /// The variables of the pipeline, with their values.
     fn variables(&self) -> [(String, String); 2] {
-        let path = |name: &str| self.path(name).display().to_string();
-        [
-            ("documents".to_owned(), path("corpus.jsonl")),
-            ("questions".to_owned(), path("questions.jsonl")),
-        ]
+        let encoder = "data/fixtures/encoders/bert".to_owned();
+        let raw = self.dir.path().display().to_string();
+        [("raw".to_owned(), raw), ("encoder".to_owned(), encoder)]
     }
 
     fn run(&self, documents: &[Document]) -> RunSummary {
@@ -162,10 +125,11 @@ impl Lab {
             vars: self.variables().to_vec(),
             ..LoadOptions::default()
         };
-        let pipeline = load(&self.path("p.yaml"), &options, &builtin());
+        let pipeline = load(PIPELINE.as_ref(), &options, &builtin());
         let pipeline = pipeline.unwrap_or_else(|e| panic!("{e}"));
         let mut options = RunOptions::default();
         options.request.base = base;
+        options.request.selection.until = vec![LAST.to_owned()];
         let listeners = Arc::new(Fanout(Vec::new()));
         let cancel = Cancel::default();
         let summary = run(&pipeline, &self.store(), &options, listeners, &cancel).unwrap();
@@ -307,8 +271,7 @@ fn a_kill_loses_no_finished_item() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gfm-pipe"));
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .arg("run")
-            .arg(lab.path("p.yaml"))
+            .args(["run", PIPELINE, "--until", LAST])
             .arg("--store")
             .arg(lab.path("store"))
             .args(["--log-format", "json"])
@@ -346,7 +309,7 @@ fn a_kill_loses_no_finished_item() {
     // What was kept, and what was computed now, is every item once.
     let stages = last["stages"].as_array().unwrap();
     let computed = stages.iter().filter_map(|s| {
-        // A stage that computes all of its items says nothing of them.
+        // A stage that computes all of its items reports no count.
         s["items"]["computed"].as_u64()
     });
     let computed: u64 = computed.sum();

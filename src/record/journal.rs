@@ -182,19 +182,26 @@ fn log_line(event: &Event) -> Option<String> {
 /// # Errors
 /// When it cannot be read.
 pub fn latest(store: &Store) -> Result<Option<JournalFile>, StoreError> {
-    let path = store.latest_path();
-    let run = match files::read_text(&path) {
+    match run_named_in(&store.latest_path())? {
+        Some(run) => journal(store, &run),
+        None => Ok(None),
+    }
+}
+
+/// The name of the run in a file that holds nothing else; `None` if there is no such file.
+pub(super) fn run_named_in(path: &Path) -> Result<Option<String>, StoreError> {
+    let run = match files::read_text(path) {
         Ok(text) => text.trim().to_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StoreError::io("read", &path)(e)),
+        Err(e) => return Err(StoreError::io("read", path)(e)),
     };
     if !is_run(&run) {
         return Err(StoreError::Damaged {
-            path,
+            path: path.to_owned(),
             why: "it names no run".to_owned(),
         });
     }
-    read_json(&store.journal_path(&run), FORMAT..=FORMAT)
+    Ok(Some(run))
 }
 
 /// Whether a text is a valid run name. It becomes part of a path, so only the characters of such

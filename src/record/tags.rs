@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use gfm_pipe_api::files;
-
-use super::journal::is_run;
+use super::journal::run_named_in;
 use crate::store::{Store, StoreError, atomic};
 
 const ENDING: &str = ".tag";
@@ -35,19 +33,7 @@ pub fn tagged(store: &Store, tag: &str) -> Result<Option<String>, StoreError> {
     if !is_tag(tag) {
         return Ok(None);
     }
-    let path = path(store, tag);
-    let run = match files::read_text(&path) {
-        Ok(text) => text.trim().to_owned(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StoreError::io("read", &path)(e)),
-    };
-    if !is_run(&run) {
-        return Err(StoreError::Damaged {
-            path,
-            why: "it names no run".to_owned(),
-        });
-    }
-    Ok(Some(run))
+    run_named_in(&path(store, tag))
 }
 
 /// Whether there is a file for a tag, even one that cannot be read.

@@ -78,8 +78,8 @@ impl MadeOn {
         }
     }
 
-    /// A name for the kind of machine. On CPUs of one kind, results are equal bit by bit; GPUs are
-    /// not told apart.
+    /// A name for the kind of machine. On CPUs of one kind, results are equal bit by bit; all GPUs
+    /// count as one kind.
     pub fn kind(&self) -> String {
         format!("{} {}", self.device, self.cpu_features.join(" "))
     }

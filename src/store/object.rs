@@ -197,7 +197,7 @@ impl StageTables {
         })
     }
 
-    /// Gives a table its final name.
+    /// Renames a finished table to its final name, and returns its entry.
     fn name(
         &self,
         pending: Pending,

@@ -549,7 +549,7 @@ stages:
     second.write("a.txt", "two\nthree\nfour\n");
     assert_eq!(run(&second, true), (Some((3, 1)), vec![]));
     assert_eq!(team.files("items").len(), 3);
-    // A damaged pack is told, and what it had is computed.
+    // A damaged pack is reported, and its items are computed again.
     for pack in &packs {
         let mut bytes = fs::read(pack).unwrap();
         let at = bytes.len() - 60;

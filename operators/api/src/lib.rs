@@ -47,6 +47,7 @@ pub use error::{ErrorKind, FAULT_OF_OPERATOR, OpError, OpResult, Place};
 pub use kind::{ColType, Column, Kind, TableSpec, intern};
 pub use operator::{
     Absent, Accepts, Arity, Connected, Estimate, InPort, InputFile, OpEntry, Operator, OutPort,
+    is_connected,
 };
 pub use ranks::Collective;
 pub use schema::{AsWritten, Effect, Field, PathSeg, Problem, Schema, Type, path_text};

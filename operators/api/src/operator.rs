@@ -310,6 +310,11 @@ pub struct Estimate {
 /// What is connected to each input port: `STAGE.PORT`, in order.
 pub type Connected = BTreeMap<String, Vec<String>>;
 
+/// Whether a pipeline connects a port.
+pub fn is_connected(inputs: &Connected) -> impl Fn(&str) -> bool {
+    |port| inputs.get(port).is_some_and(|from| !from.is_empty())
+}
+
 type Ports = fn(&Value, &[&str]) -> OpResult<(Vec<InPort>, Vec<OutPort>)>;
 type Fetch = fn(&Value, &Path, &dyn Reporter, &Cancel) -> OpResult<()>;
 type Estimated = fn(Value, &BTreeMap<String, Vec<Artifact>>, &str) -> OpResult<Option<Estimate>>;

@@ -7,9 +7,9 @@ use arrow::array::{ArrayRef, StringArray, UInt64Array};
 use gfm_pipe_api::answer::Answers;
 use gfm_pipe_api::{
     Arity, Cancel, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort,
-    PathSeg, Problem, Reporter, Schema, columns, kinds,
+    PathSeg, Problem, Reporter, Schema, columns, is_connected, kinds,
 };
-use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, is_connected, listed};
+use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, listed};
 use gfm_pipe_text::Embed;
 
 use crate::answers::Ready;

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use gfm_pipe_api::named::{Choice, Named, listed as joined};
-use gfm_pipe_api::{Connected, Field, Problem, Type};
+use gfm_pipe_api::{Connected, Field, Problem, Type, is_connected};
 
 /// Ports that a model needs besides its own.
 const ON_GRAPH: &[&str] = &["graph", "documents", "question_embeddings"];
@@ -184,11 +184,6 @@ impl System {
 pub fn listed(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
     joined(&quoted, "and")
-}
-
-/// Whether a pipeline connects a port.
-pub fn is_connected(inputs: &Connected) -> impl Fn(&str) -> bool {
-    |port| inputs.get(port).is_some_and(|from| !from.is_empty())
 }
 
 /// Parameters of personalised PageRank.

@@ -61,9 +61,7 @@ pub(crate) fn attempt(
     run: impl FnOnce() -> OpResult<()>,
 ) -> OpResult<()> {
     let lines = lines(ports.artifact, &params.columns)?;
-    let shared = shared(params, ctx, ports)?;
-    let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
-    let mut work = ctx.items.open(&LINE, &shared);
+    let mut work = open(params, ctx, ports)?;
     let ids: Vec<Id> = lines.iter().map(|line| work.id(&[line])).collect();
     let mut results: HashMap<Id, String> = HashMap::new();
     work.read(&ids, |i, bytes| {
@@ -112,9 +110,7 @@ pub(crate) fn salvage(params: &ExecParams, ctx: &Context, ports: &Ports<'_>) -> 
     if folders.is_empty() {
         return Ok(());
     }
-    let shared = shared(params, ctx, ports)?;
-    let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
-    let mut work = ctx.items.open(&LINE, &shared);
+    let mut work = open(params, ctx, ports)?;
     for folder in folders {
         let given = files::read_text(&ports.given(&folder)).unwrap_or_default();
         let given: Vec<&str> = given.lines().collect();
@@ -137,10 +133,10 @@ fn keep(ctx: &Context, work: &mut Work<'_>, ids: &[Id], missing: &[usize], new: 
     }
 }
 
-/// What all results depend on: the command, the content of the files that the program sees, and the
-/// form of its input and output.
-fn shared(params: &ExecParams, ctx: &Context, ports: &Ports<'_>) -> OpResult<Vec<String>> {
-    let mut out = vec![
+/// Opens the items. All of them depend on the command, the content of the files that the program
+/// sees, and the form of its input and output.
+fn open<'a>(params: &ExecParams, ctx: &'a Context, ports: &Ports<'_>) -> OpResult<Work<'a>> {
+    let mut shared = vec![
         serde_json::to_string(&(&params.command, &params.env)).unwrap_or_default(),
         format!("{} {} {}", ports.input, ports.output, ports.kind.name),
         ports.artifact.kind.name.to_owned(),
@@ -151,9 +147,10 @@ fn shared(params: &ExecParams, ctx: &Context, ports: &Ports<'_>) -> OpResult<Vec
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => "absent".to_owned(),
             digest => digest.map_err(|e| OpError::wrap("failed to read", e).file(&file))?,
         };
-        out.push(format!("{} {digest}", file.display()));
+        shared.push(format!("{} {digest}", file.display()));
     }
-    Ok(out)
+    let shared: Vec<&str> = shared.iter().map(String::as_str).collect();
+    Ok(ctx.items.open(&LINE, &shared))
 }
 
 /// The rows of the artifact's table as JSON, with these columns; all if none are named.

@@ -9,7 +9,7 @@ use arrow::array::{Array, Float32Array, UInt32Array, UInt64Array};
 use gfm_pipe_api::zip::problem_error;
 use gfm_pipe_api::{
     Arity, Connected, Context, InPort, OpError, OpResult, Operator, OutPort, Problem, Schema,
-    columns, kinds,
+    columns, is_connected, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,7 @@ impl Operator for BuildDocuments {
     }
 
     fn check_inputs(_: &Params, inputs: &Connected) -> Vec<Problem> {
-        let connected = |name| inputs.get(name).is_some_and(|of| !of.is_empty());
+        let connected = is_connected(inputs);
         let wrong = connected("links") == connected("nodes");
         wrong.then(one_of_two).into_iter().collect()
     }

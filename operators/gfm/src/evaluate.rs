@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use gfm_pipe_api::ranks::{all_of, part};
 use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpResult, Operator, OutPort, Problem,
-    Schema, Type, kinds,
+    Schema, Type, is_connected, kinds,
 };
 use gfm_pipe_eval::metrics::Answer;
 use gfm_pipe_eval::rankers::{
@@ -18,7 +18,7 @@ use gfm_pipe_eval::rankings::{RankedList, Rankings, first};
 use gfm_pipe_eval::remarks::on_evaluation;
 use gfm_pipe_eval::systems::{
     BM25, FUSED, MODEL, PPR, PRETRAINED, System, SystemName, UNTRAINED, Walking, beside_models,
-    default_beside_models, is_connected, listed,
+    default_beside_models, listed,
 };
 use gfm_pipe_eval::tables::{NO_RANKER, Resampling, Results, Source, Target};
 use rayon::prelude::*;

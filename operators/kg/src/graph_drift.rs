@@ -4,15 +4,18 @@
 //! can answer on a graph that it has not seen. What it has not learned is how to use relations that
 //! were not there, which is why these count most.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array, StringArray};
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator,
-    OutPort, Problem, Schema, Type, columns, kinds,
+    Accepts, Arity, Artifact, Connected, Context, Field, InPort, OpResult, Operator, OutPort,
+    Problem, Schema, Type, columns, is_connected, kinds,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::names::entity_names;
+use crate::read;
 
 /// The operator `graph-drift`.
 pub struct GraphDrift;
@@ -169,7 +172,7 @@ impl Operator for GraphDrift {
     }
 
     fn check_inputs(_: &DriftParams, inputs: &Connected) -> Vec<Problem> {
-        let connected = |name| inputs.get(name).is_some_and(|of| !of.is_empty());
+        let connected = is_connected(inputs);
         let alone = connected("trained_starts") && !connected("starts");
         let why = "`trained_starts` is compared with `starts`, which is not connected";
         alone
@@ -187,48 +190,36 @@ impl Operator for GraphDrift {
     }
 
     fn run(_: DriftParams, ctx: &Context) -> OpResult<()> {
-        let entities = names(ctx.input("entities")?, "entities")?;
-        let trained = names(ctx.input("trained_entities")?, "entities")?;
-        let relations = direct_relations(ctx.input("relations")?)?;
-        let known_relations = direct_relations(ctx.input("trained_relations")?)?;
-        let known: HashSet<&str> = trained.iter().map(String::as_str).collect();
-        let here: HashSet<&str> = entities.iter().map(String::as_str).collect();
+        let entities = entity_names(ctx.input("entities")?)?;
+        let trained = entity_names(ctx.input("trained_entities")?)?;
         let new: Vec<bool> = entities
             .iter()
-            .map(|name| !known.contains(name.as_str()))
+            .map(|name| trained.find(name).is_none())
             .collect();
-        let known_relations: HashSet<&str> = known_relations.values().map(String::as_str).collect();
-        let new_relation = |name: &String| !known_relations.contains(name.as_str());
-        let mut values: BTreeMap<&str, Option<f64>> = BTreeMap::new();
-        let new_entities = new.iter().filter(|new| **new).count();
-        values.insert("entities_new", share(new_entities, entities.len()));
         let gone = trained
             .iter()
-            .filter(|name| !here.contains(name.as_str()))
+            .filter(|name| entities.find(name).is_none())
             .count();
-        values.insert("entities_gone", share(gone, trained.len()));
-        let new_relations = relations.values().filter(|name| new_relation(name)).count();
-        values.insert("relations_new", share(new_relations, relations.len()));
-        let (mut total, mut of_new, mut at_new) = (0, 0, 0);
-        let triples = ctx.input("triples")?;
-        for batch in triples.batches("triples")? {
-            let batch = batch?;
-            let heads = columns::u32s(&batch, "head")?.values();
-            let tails = columns::u32s(&batch, "tail")?.values();
-            let of = columns::u32s(&batch, "relation")?.values();
-            for ((head, tail), relation) in heads.iter().zip(tails).zip(of) {
-                let (Some(head), Some(tail), Some(relation)) = (
-                    new.get(*head as usize),
-                    new.get(*tail as usize),
-                    relations.get(relation),
-                ) else {
-                    return Err(strange(triples, total));
-                };
-                total += 1;
-                at_new += usize::from(*head || *tail);
-                of_new += usize::from(new_relation(relation));
-            }
-        }
+        let relations = direct(ctx.input("relations")?)?;
+        let known: HashSet<String> = direct(ctx.input("trained_relations")?)?
+            .into_iter()
+            .collect();
+        let new_relation: Vec<bool> = relations.iter().map(|name| !known.contains(name)).collect();
+        let of = |all: &[bool]| all.iter().filter(|new| **new).count();
+        let mut values: BTreeMap<&str, Option<f64>> = BTreeMap::new();
+        values.insert("entities_new", share(of(&new), new.len()));
+        values.insert("entities_gone", share(gone, trained.len() as usize));
+        values.insert("relations_new", share(of(&new_relation), relations.len()));
+        let triples = read::triples(ctx.input("triples")?, entities.len(), relations.len())?;
+        let total = triples.len();
+        let at_new = triples
+            .iter()
+            .filter(|[head, _, tail]| new[*head as usize] || new[*tail as usize]);
+        let at_new = at_new.count();
+        let of_new = triples
+            .iter()
+            .filter(|[_, relation, _]| new_relation[*relation as usize]);
+        let of_new = of_new.count();
         values.insert(TRIPLES_OF_NEW_RELATIONS, share(of_new, total));
         values.insert(TRIPLES_AT_NEW_ENTITIES, share(at_new, total));
         let starts = Starts::read(ctx.inputs("starts"), Some(&new))?;
@@ -290,34 +281,10 @@ fn share(part: usize, of: usize) -> Option<f64> {
     (of > 0).then(|| part as f64 / of as f64)
 }
 
-fn strange(artifact: &Artifact, row: usize) -> OpError {
-    OpError::data("it has an id that the graph does not have")
-        .artifact(&artifact.name)
-        .row(row as u64)
-        .hint("connect `entities`, `relations`, `triples` and `starts` of one graph")
-}
-
-fn names(artifact: &Artifact, table: &str) -> OpResult<Vec<String>> {
-    let mut out = Vec::new();
-    for batch in artifact.batches(table)? {
-        let batch = batch?;
-        let names = columns::text(&batch, "name")?;
-        out.extend(names.iter().map(|name| name.unwrap_or_default().to_owned()));
-    }
-    Ok(out)
-}
-
-/// Names of direct relations by id.
-fn direct_relations(artifact: &Artifact) -> OpResult<HashMap<u32, String>> {
-    let table = artifact.read("relations")?;
-    let ids = columns::u32s(&table, "id")?.values();
-    let names = columns::text(&table, "name")?;
-    let inverse_of = columns::u32s(&table, "inverse_of")?;
-    let rows = ids.iter().zip(names).enumerate();
-    let direct = rows.filter(|(row, _)| inverse_of.is_null(*row));
-    Ok(direct
-        .map(|(_, (id, name))| (*id, name.unwrap_or_default().to_owned()))
-        .collect())
+/// Names of direct relations, which come before their inverses.
+fn direct(relations: &Artifact) -> OpResult<Vec<String>> {
+    let all = read::relations(relations)?.into_iter();
+    Ok(all.filter(|r| r.direct).map(|r| r.name).collect())
 }
 
 /// Where questions start.
@@ -347,7 +314,7 @@ impl Starts {
                     with.insert(*question);
                     if let Some(new) = new {
                         let new = new.get(*node as usize);
-                        let new = new.ok_or_else(|| strange(artifact, row))?;
+                        let new = new.ok_or_else(|| read::stray(artifact, row, "entity"))?;
                         out.weight += weight;
                         out.weight_at_new += if *new { *weight } else { 0.0 };
                     }
@@ -531,8 +498,10 @@ mod tests {
 
     #[test]
     fn tables_of_another_graph_are_refused() {
-        let e = graph(&[(0, 1, 9)]).drift().unwrap_err().to_string();
-        assert!(e.contains("an id that the graph does not have"), "{e}");
+        for (triple, what) in [((0, 1, 9), "entity"), ((0, 2, 1), "relation")] {
+            let e = graph(&[triple]).drift().unwrap_err().to_string();
+            assert!(e.contains(&format!("there is no such {what}")), "{e}");
+        }
         let mut graph = graph(&[]);
         graph.starts("starts", 1, &[(0, 4, 1.0)]);
         assert!(graph.drift().is_err());

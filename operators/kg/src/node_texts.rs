@@ -8,7 +8,7 @@ use arrow::array::{Array, StringArray};
 use gfm_pipe_api::node_types::{ENTITY, NodeTypes};
 use gfm_pipe_api::{
     Accepts, Arity, Artifact, Connected, Context, InPort, OpError, OpResult, Operator, OutPort,
-    Problem, Schema, columns, kinds,
+    Problem, Schema, columns, is_connected, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ impl Operator for NodeTexts {
     }
 
     fn check_inputs(_: &Params, inputs: &Connected) -> Vec<Problem> {
-        let connected = |name| inputs.get(name).is_some_and(|of| !of.is_empty());
+        let connected = is_connected(inputs);
         let unread = connected("documents") && !connected("nodes");
         let why = "`documents` is not read without `nodes`, which says which nodes are documents";
         unread

@@ -102,7 +102,7 @@ impl Remote {
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                     bytes => bytes.map_err(|e| Lost::Local(StoreError::io("read", &path)(e)))?,
                 };
-                // What is damaged is not spread: `verify` tells of it.
+                // A damaged pack is not sent. `verify` reports it.
                 let Some(bytes) = bytes else {
                     continue;
                 };

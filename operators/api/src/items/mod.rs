@@ -84,8 +84,8 @@ pub struct Items {
 
 impl Items {
     /// Keeps items below `root`. `machine` is the kind of machine: items of another kind are not
-    /// used, because floating-point results may differ in their last bits. In `workdir`, a private
-    /// folder of the stage, is written which items it has until it ends.
+    /// used, because floating-point results may differ in their last bits. `workdir` is a
+    /// private folder of the stage. Until the stage ends, a file there lists the items that it has.
     pub fn new(root: PathBuf, workdir: PathBuf, machine: String) -> Self {
         Items {
             root: Some(root),
@@ -289,8 +289,8 @@ impl<'a> Work<'a> {
         moved
     }
 
-    /// Keeps results. A failure costs time in a later run and nothing else: [`Work::trouble`] tells
-    /// of it.
+    /// Keeps results. A failure costs time in a later run and nothing else; [`Work::trouble`]
+    /// returns it.
     pub fn keep(&mut self, results: &[(Id, Vec<u8>)]) {
         let Some(folder) = self.folder.as_ref().filter(|_| !self.broken) else {
             return;
@@ -327,7 +327,7 @@ impl<'a> Work<'a> {
         self.trouble.take()
     }
 
-    /// Gives the results of items: what is kept, and what `compute` makes for the others.
+    /// Returns the results of items. Results that are kept are read, and `compute` makes the rest.
     ///
     /// `decode` turns kept bytes into a result, and refuses what does not fit the item. `compute`
     /// gets positions in `items`, and returns a result and its bytes for each.

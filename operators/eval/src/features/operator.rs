@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use gfm_pipe_api::artifact::{check_made_from, texts_digest};
 use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort,
-    Problem, Schema, Type, columns, kinds,
+    Problem, Schema, Type, columns, is_connected, kinds,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use super::read::{Corpus, TOGETHER, ports};
 use super::table;
 use crate::questions::QuestionSet;
 use crate::starts::{SourcedStart, read_sourced_starts};
-use crate::systems::{Walking, is_connected, listed};
+use crate::systems::{Walking, listed};
 
 /// The operator.
 pub struct RankFeatures;

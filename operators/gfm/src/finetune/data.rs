@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Artifact, Connected, Context, OpError, OpResult, columns, is_connected};
 use gfm_pipe_eval::EntityDocuments;
 
 use super::Params;
@@ -87,7 +87,7 @@ pub(super) fn groups(inputs: &Connected) -> Vec<PortGroup> {
         "valid_documents",
     ];
     let group = |required, optional| PortGroup { required, optional };
-    if inputs.get("valid_graph").is_some_and(|v| !v.is_empty()) {
+    if is_connected(inputs)("valid_graph") {
         vec![
             group(OWN, STARTS),
             group(OWN, NODES),

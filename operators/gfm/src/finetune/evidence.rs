@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use gfm_pipe_api::node_types::DOCUMENT;
-use gfm_pipe_api::{Artifact, Connected, Context, OpResult, Problem};
+use gfm_pipe_api::{Artifact, Connected, Context, OpResult, Problem, is_connected};
 use gfm_pipe_eval::features::COUNT;
 use gfm_pipe_eval::features::fit::Weights;
 use gfm_pipe_eval::features::fusion::{self, Fusion};
@@ -17,7 +17,7 @@ use super::params::Ranked;
 
 /// What is wrong with the ports of ranking features.
 pub(super) fn problems(p: &Params, inputs: &Connected) -> Option<Problem> {
-    let connected = |port: &str| inputs.get(port).is_some_and(|of| !of.is_empty());
+    let connected = is_connected(inputs);
     if !connected("features") {
         if p.features.dropout > 0.0 {
             let why = "it sets ranking features to 0, and none are connected";

@@ -1,7 +1,8 @@
 //! The operator `link-questions`.
 
 use gfm_pipe_api::{
-    Arity, Connected, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
+    Arity, Connected, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema,
+    is_connected, kinds,
 };
 
 use super::graph::Graph;
@@ -143,7 +144,7 @@ impl Operator for LinkQuestions {
     }
 
     fn check_inputs(_: &LinkParams, inputs: &Connected) -> Vec<Problem> {
-        let wired = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+        let wired = is_connected(inputs);
         let embedded = SPLITS.iter().any(|split| wired(split.embeddings));
         let mentioned = SPLITS.iter().any(|split| wired(split.mentions));
         let needs = |asked: &str, ports: &[&str]| {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::{Artifact, Connected, Context, OpResult, Problem};
+use gfm_pipe_api::{Artifact, Connected, Context, OpResult, Problem, is_connected};
 
 use super::nearest::{Embedded, Vectors};
 
@@ -107,7 +107,7 @@ impl<'a> QuestionSet<'a> {
 
 /// A mistake in the connections of the splits, if any.
 pub fn problem(inputs: &Connected) -> Option<Problem> {
-    let wired = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+    let wired = is_connected(inputs);
     let wanted: Vec<&Split> = SPLITS.iter().filter(|s| wired(s.questions)).collect();
     if wanted.is_empty() {
         return Some(Problem::at_root("no questions are connected").hint(

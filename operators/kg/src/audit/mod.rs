@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort,
-    Problem, Schema, Type, kinds,
+    Problem, Schema, Type, is_connected, kinds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -199,7 +199,7 @@ impl Operator for Audit {
     }
 
     fn check_inputs(params: &AuditParams, inputs: &Connected) -> Vec<Problem> {
-        let connected = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+        let connected = is_connected(inputs);
         let mut problems = Vec::new();
         for port in ["links", "sources", "mentions", "facts"] {
             if connected(port) && !connected("documents") {

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use gfm_pipe_api::delivery::{self, Measure};
 use gfm_pipe_api::{
     Arity, Artifact, Connected, Context, Field, InPort, OpError, OpResult, Operator, OutPort,
-    Problem, Schema, Type, kinds,
+    Problem, Schema, Type, is_connected, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +182,7 @@ impl Operator for WriteDataset {
     }
 
     fn check_inputs(params: &WriteParams, inputs: &Connected) -> Vec<Problem> {
-        let connected = |port: &str| inputs.get(port).is_some_and(|from| !from.is_empty());
+        let connected = is_connected(inputs);
         let apart = [
             ("links", "documents"),
             ("questions", "documents"),
