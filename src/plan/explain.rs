@@ -228,8 +228,11 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     let before = out.len();
     params("", Some(&old.params), Some(&new.params), &mut out);
     let renamed = files(&old.files, &new.files, &mut out);
-    // Some fingerprints are of the parameters and the list of files, which say more.
-    if old.fingerprint != new.fingerprint && out.len() == before {
+    // Some fingerprints are of the parameters and the list of files, which say more. A key has the
+    // files' digests in order, and another name may give a file another place.
+    let in_order = |i: &Ingredients| i.files.iter().map(|f| f.digest.clone()).collect::<Vec<_>>();
+    let files_differ = in_order(old) != in_order(new);
+    if (old.fingerprint != new.fingerprint || files_differ) && out.len() == before {
         out.extend(renamed);
     }
     if old.fingerprint != new.fingerprint && out.len() == before {
@@ -294,7 +297,7 @@ fn params(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Re
     }
 }
 
-/// Adds the differences between files. Returns those that only have another name, which matters to
+/// Adds the differences between files. Returns those that were only renamed, which matters to
 /// few operators.
 fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) -> Vec<Reason> {
     let was: HashMap<&str, &FileId> = old.iter().map(|f| (f.path.as_str(), f)).collect();
@@ -524,6 +527,18 @@ mod tests {
         assert_eq!(text(&more, &a), ["file a is not read any more"]);
         let renamed = folder(&[("b", "1"), ("d", "2")]);
         assert_eq!(text(&a, &renamed), ["file c -> d"]);
+        let moved = Ingredients {
+            fingerprint: None,
+            ..folder(&[("b", "1"), ("a", "2")])
+        };
+        let unmoved = Ingredients {
+            fingerprint: None,
+            ..folder(&[("b", "1"), ("c", "2")])
+        };
+        // As a listing sorts them.
+        let mut sorted = moved.clone();
+        sorted.files.reverse();
+        assert_eq!(text(&unmoved, &sorted), ["file c -> a"]);
         let several = folder(&[("b", "4"), ("d", "2"), ("e", "5"), ("f", "6")]);
         assert_eq!(
             text(&a, &several),

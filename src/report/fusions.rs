@@ -44,14 +44,14 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Fusion, Lacking> {
         let mut best: Vec<usize> = (0..ways.num_rows()).collect();
         best.sort_by(|a, b| recall.value(*b).total_cmp(&recall.value(*a)));
         let questions = columns::u64s(&info, "questions")?.value(0);
-        let fitted = ui::number(questions, "question");
+        let chosen_on = ui::number(questions, "question");
         Ok(Fusion {
             stage: stage.to_owned(),
             chosen: match columns::text(&info, "chosen")?.value(0) {
-                "fit" => format!("fitted to {fitted}"),
+                "fit" => format!("a fit, chosen on {chosen_on}"),
                 "given" if questions == 0 => "given weights, not fitted to questions".to_owned(),
-                "given" => format!("given weights, better on {fitted} than a fit"),
-                feature => format!("{feature} alone, better on {fitted} than a fit"),
+                "given" => format!("given weights, better on {chosen_on} than a fit"),
+                feature => format!("{feature} alone, better on {chosen_on} than a fit"),
             },
             weights: rows
                 .into_iter()

@@ -1,5 +1,5 @@
 //! Dropout of edges: in each step of a training, the graph lacks some of its triples (Rong et al.,
-//! DropEdge, 2020). The model cannot learn single paths by heart then.
+//! DropEdge, 2020). So the model cannot memorise individual paths.
 
 use gfm_pipe_api::random::mix;
 

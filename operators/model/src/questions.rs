@@ -52,7 +52,7 @@ pub struct Questions {
     starts: Option<Vec<Starts>>,
     /// Ranking features of the documents of each question, if they are given.
     features: Option<Vec<Arc<QuestionFeatures>>>,
-    /// The numbers and the digests of the documents that these are features of.
+    /// Number and digest of the documents that the features were measured for.
     featured: BTreeSet<(usize, String)>,
     /// `[questions, text_dim]`, row-major.
     embeddings: Vec<f32>,

@@ -232,7 +232,11 @@ pub const FUSION: Kind = Kind {
                     T::Text,
                     "the way that was chosen: `fit`, `given`, or a feature",
                 ),
-                col("questions", T::U64, "number of questions of the fit"),
+                col(
+                    "questions",
+                    T::U64,
+                    "number of questions that it was chosen on",
+                ),
                 opt("penalty", T::F64, "penalty of the fit, where it was chosen"),
             ],
         },

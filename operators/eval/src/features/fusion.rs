@@ -77,7 +77,8 @@ pub fn parse(json: &str) -> Result<Weights, String> {
 pub struct Choice {
     /// `fit`, `given`, or the feature that ranks alone.
     pub chosen: String,
-    /// Number of questions that the weights were fitted to.
+    /// Number of questions that the weights were chosen on. A fit leaves out those that start
+    /// nowhere, where others start in the graph.
     pub questions: u64,
     /// The penalty of the fit, if it was chosen.
     pub penalty: Option<f64>,

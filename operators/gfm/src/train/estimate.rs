@@ -33,7 +33,8 @@ pub(crate) struct FirstBatch {
 }
 
 impl FirstBatch {
-    /// The batch of these samples. Random draws do not matter, because only sizes are read.
+    /// The batch of these samples. Random draws matter little: only sizes are read, and the dropout
+    /// that is drawn decides how many edges are left out.
     pub fn of<T: Task>(
         task: &T,
         data: &T::Data,

@@ -23,7 +23,7 @@ fn cosines(vectors: &Points, near: &[u32]) -> Vec<f64> {
     .collect()
 }
 
-/// Pieces with the highest scores above 0, best first: at least `most`, if there are as many.
+/// Pieces with the highest scores above 0, best first: at most `most`.
 fn best(scores: &[f64], most: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..)
         .zip(scores)
@@ -42,7 +42,8 @@ fn best(scores: &[f64], most: usize) -> Vec<u32> {
     order
 }
 
-/// The first `most` of the best that `take` turns into something new.
+/// The first `most` distinct results of `take` over the pieces, best first. A piece for which it
+/// returns `None` is skipped.
 fn first(scores: &[f64], most: usize, take: impl Fn(u32) -> Option<u32>) -> Vec<u32> {
     // Some of them are left out: mostly few, but a document may have many pieces.
     let mut looked = most + 64;

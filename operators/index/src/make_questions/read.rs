@@ -133,19 +133,22 @@ pub fn vectors(ctx: &Context) -> OpResult<Option<Points>> {
             &[rows, dim as usize, size_of::<f32>()],
         )
         .check("the number of documents")?;
-    let (dim, values) = columns::vectors(&artifact.read("vectors")?, "vector")?;
-    if values.len() != rows * dim {
+    let mut points: Option<Points> = None;
+    for batch in artifact.batches("vectors")? {
+        let (dim, values) = columns::vectors(&batch?, "vector")?;
+        if dim == 0 {
+            continue;
+        }
+        let points = points.get_or_insert_with(|| Points::new(dim));
+        for row in values.chunks_exact(dim) {
+            points.push(row.iter().map(|x| f64::from(*x)));
+        }
+    }
+    if points.as_ref().is_some_and(|points| points.len() != rows) {
         let problem = format!("there are not {rows} vectors");
         return Err(OpError::new(problem).artifact(&artifact.name));
     }
-    if dim == 0 {
-        return Ok(None);
-    }
-    let mut points = Points::new(dim);
-    for row in values.chunks_exact(dim) {
-        points.push(row.iter().map(|x| f64::from(*x)));
-    }
-    Ok(Some(points))
+    Ok(points)
 }
 
 /// Reads the questions of which no near copies are made.

@@ -190,7 +190,7 @@ impl Part {
         easy.removed(&self.graph, both.flatten())
     }
 
-    /// The part's graph without the triples that the whole graph lacks.
+    /// The part's graph without the triples that this step leaves out of the whole graph.
     pub fn dropped(&self, dropout: &EdgeDropout) -> Graph {
         let direct = self.graph.relations() as u32;
         let id = |local: u32| {
